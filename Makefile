@@ -1,0 +1,85 @@
+# Needs Python 3.11+ and make; everything else goes into .venv, from the hash-checked lock.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Port of `make run`; 0: any free one.
+PORT ?= 0
+# Processes that run the tests.
+JOBS ?= 2
+
+# The first of these that is 3.11 or newer and can make environments; a name may be there without working (pyenv).
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; \
+	done)
+
+LOCK := requirements-dev.lock
+DEPENDENCIES := $(VENV)/.dependencies
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install run test check format lint types architecture bench bench-peers lock clean
+
+help:  ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "pagent needs Python 3.11 or newer with its venv module (on Debian: python3-venv)." >&2; \
+		echo "Say where it is with: make PYTHON=/path/to/python3" >&2; \
+		exit 1; \
+	fi
+	$(PYTHON) -m venv $(VENV)
+
+$(DEPENDENCIES): $(LOCK) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	@touch $@
+
+$(INSTALLED): pyproject.toml $(DEPENDENCIES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+install: $(INSTALLED)  ## Make .venv with all dependencies and pagent itself
+
+run: $(INSTALLED)  ## Serve a page through an agent, as a demonstration; PORT=8080 for a port of your own
+	@# Absolute, since the job runs in a folder of its own.
+	$(BIN)/pagent run --open $(PORT) -- \
+		"$(CURDIR)/$(BIN)/python" -m http.server {port} --bind 127.0.0.1 --directory "$(CURDIR)/config/www"
+
+test: $(INSTALLED)  ## Run the tests; ARGS="-k name" passes options to pytest
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+check: lint types architecture test  ## All of what must be green: format, lint, types, architecture, tests
+
+format: $(INSTALLED)  ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lint: $(INSTALLED)  ## Check format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(INSTALLED)  ## Check the types of the package
+	$(BIN)/mypy
+
+architecture: $(INSTALLED)  ## Check which module imports what
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+bench: $(INSTALLED)  ## Measure; ARGS passes options
+	$(BIN)/python -m bench $(ARGS)
+
+# RUNLEVEL=1 keeps Debian from starting them as services.
+bench-peers:  ## Install nginx and haproxy, for make bench to compare with (Debian, as root)
+	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends nginx-light haproxy
+
+lock:  ## Renew the lock from pyproject.toml (needs the package index)
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.5'
+	CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet --upgrade --extra dev --generate-hashes \
+		--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--no-emit-options --output-file $(LOCK) pyproject.toml
+
+clean:  ## Remove all that was built, .venv included
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,100 @@
+"""Processes: start, pin, end; what CPU time and memory they have taken. Linux only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_END_TIMEOUT_S: Final = 15.0
+#: The process-wide clock of run time as the scheduler counts it, in Linux's encoding of clock ids.
+_CLOCK_SCHED: Final = 2
+#: What we may use, as it was before we pinned ourselves.
+_CORES: Final = os.sched_getaffinity(0)
+
+
+class Layout(NamedTuple):
+    """Which cores who runs on: the process that is measured, the load generator, the job."""
+
+    server: int
+    generator: int
+    job: int
+
+
+def layout(*, one_core: bool) -> Layout:
+    """``one_core``: all on one, so that waking another core costs nothing; else as far apart as there are cores."""
+    cores = sorted(_CORES)
+    if one_core or len(cores) == 1:
+        return Layout(cores[0], cores[0], cores[0])
+    return Layout(cores[0], cores[1], cores[2] if len(cores) > 2 else cores[1])
+
+
+def cpu_ns(pid: int) -> int:
+    """CPU time, user and system, of all threads of a process that there are or were; children do not count."""
+    return time.clock_gettime_ns((~pid << 3) | _CLOCK_SCHED)
+
+
+def rss_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def pin(pid: int, core: int) -> None:
+    """Pin all threads of a process; those that it starts later inherit it."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(task.name), {core})
+
+
+def allow_many_files() -> None:
+    """Raise the soft limit on descriptors, for us and for what we start."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@contextlib.asynccontextmanager
+async def running(
+    args: Sequence[str], *, core: int, env: Mapping[str, str] | None = None, merge_stderr: bool = False
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process for the length of the block, in a session of its own so that a Ctrl-C is ours to handle.
+
+    Its stdout is a pipe, with ``merge_stderr`` stderr goes there too.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *args,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT if merge_stderr else None,
+        env=None if env is None else {**os.environ, **env},
+        start_new_session=True,
+    )
+    try:
+        pin(process.pid, core)
+        yield process
+    finally:
+        await asyncio.shield(_end(process))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    try:
+        await asyncio.wait_for(process.wait(), _END_TIMEOUT_S)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+async def first_line(process: asyncio.subprocess.Process) -> str:
+    """What a process says once it is ready. RuntimeError if it ends instead."""
+    assert process.stdout is not None
+    line = await process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"process {process.pid} ended before it was ready")
+    return line.decode()

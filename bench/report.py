@@ -1,0 +1,164 @@
+"""What is shown and kept: the tables, the JSON, and what it was measured on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from bench.measure import Result, Series
+
+RESULTS: Final = Path(__file__).resolve().parent / "results"
+_LIBRARIES: Final = ("uvloop", "aiohttp", "msgpack", "httptools", "wsproto")
+
+
+def surroundings(peers: dict[str, str]) -> dict[str, Any]:
+    """Machine, versions, commit."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": _git("rev-parse", "--short=12", "HEAD") or "none",
+        "changed": bool(_git("status", "--porcelain")),
+        "machine": {
+            "cpu": _cpu(),
+            "cores": len(os.sched_getaffinity(0)),
+            "system": f"{platform.system()} {platform.release()}",
+            "load": os.getloadavg()[0],
+        },
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in _LIBRARIES}
+        | peers,
+    }
+
+
+def _git(*args: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *args], cwd=RESULTS.parent, capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def save(path: Path, around: dict[str, Any], options: dict[str, Any], results: Sequence[Result]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = {**around, "options": options, "workloads": [result.as_json() for result in results]}
+    path.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+def heading(around: dict[str, Any], role: str) -> str:
+    machine = around["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in around["versions"].items())
+    changed = " with changes" if around["changed"] else ""
+    return (
+        f"{around['time']}, commit {around['commit']}{changed}; the agent {role}\n"
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, load at the start {machine['load']:.1f}\n"
+        f"{versions}\n"
+    )
+
+
+def costs(results: Sequence[Result], peers: Sequence[str]) -> str:
+    """The main table: ratio first. Peers are shown as ratios too."""
+    rows = [
+        [
+            "ratio",
+            "rounds",
+            "workload",
+            "agent",
+            "to",
+            *peers,
+            "agent/s",
+            "to/s",
+            "p50 us",
+            "p99",
+            "p99.9",
+            "to: p50",
+            "p99",
+            "p99.9",
+        ]
+    ]
+    for result in results:
+        agent, to = result.series["agent"], result.series[result.reference]
+        found = sorted(result.ratios("agent"))
+        unit = result.workload.cost_unit
+        per = f"{unit}/{result.workload.unit}" if unit in ("us", "B") else unit
+        rows.append(
+            [
+                f"{statistics.median(found):.2f}",
+                f"{found[0]:.2f}-{found[-1]:.2f}",
+                result.workload.title,
+                f"{number(agent.cost)} {per}",
+                f"{number(to.cost)}{'' if result.reference == 'splice' else ' (' + result.reference + ')'}",
+                *(_peer(result, name) for name in peers),
+                number(agent.rate),
+                number(to.rate),
+                *_latencies(agent),
+                *_latencies(to),
+            ]
+        )
+    return table(rows, left={2})
+
+
+def limits(results: Sequence[Result]) -> str:
+    """What was busy while the agent was measured, and what the generator and the job could do."""
+    rows = [
+        ["workload", "agent busy", "generator", "job", "agent/s", "generator's limit/s", "job's limit/s", "direct/s"]
+    ]
+    for result in results:
+        agent = result.series["agent"]
+        direct = result.series.get("direct")
+        rows.append(
+            [
+                result.workload.title,
+                *(f"{agent.busy(who):.0%}" for who in ("cpu", "generator", "job")),
+                number(agent.rate),
+                number(agent.limit("generator")),
+                number(agent.limit("job")),
+                number(direct.rate) if direct else "-",
+            ]
+        )
+    return table(rows, left={0})
+
+
+def _peer(result: Result, name: str) -> str:
+    return f"{statistics.median(result.ratios(name)):.2f}" if name in result.series else "-"
+
+
+def _latencies(series: Series) -> list[str]:
+    found = series.percentiles_us()
+    # A round of one exchange has no distribution.
+    return [number(value) for value in found] if len(series.latencies_ns) >= 100 else ["-", "-", "-"]
+
+
+def number(value: float) -> str:
+    """Three digits that matter, and no exponent."""
+    if value == float("inf"):
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def table(rows: Sequence[Sequence[str]], left: set[int]) -> str:
+    """Columns as wide as they have to be; those in ``left`` are set to the left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]]) + "\n"

@@ -1,0 +1,5 @@
+"""``python -m pagent`` is ``pagent``."""
+
+from pagent.cli import main
+
+main()

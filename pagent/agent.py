@@ -1,0 +1,274 @@
+"""The agent: what puts the parts together, starts them and ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import ssl
+import tempfile
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from pagent import __version__
+from pagent.config.model import Settings
+from pagent.errors import ConfigError, DialError, LinkClosedError, ProtocolError
+from pagent.jobs.manager import JobManager
+from pagent.jobs.orphans import sweep
+from pagent.jobs.tree import become_subreaper
+from pagent.net.dial import Backoff, dial, parse_address
+from pagent.net.tasks import TaskOwner
+from pagent.rpc.connection import Connection
+from pagent.rpc.methods import methods_of
+from pagent.service.exec import ExecService
+from pagent.service.files import FileService
+from pagent.service.jobs import JobService
+from pagent.service.logs import LogService
+from pagent.service.proxy import ProxyService
+from pagent.web.control_app import Control, control_app
+from pagent.web.report_app import REPORT_PATH, report_app
+from pagent.web.rpc_app import rpc_app
+from pagent.web.server import WebServer
+from pagent.wire import identity
+
+_log = logging.getLogger(__name__)
+
+#: Close code of a server that goes away (RFC 6455 section 7.4.1).
+_GOING_AWAY = 1001
+
+
+class Agent:
+    """One agent in this process. ``await start()``, then ``await wait()``, then always ``await stop()``.
+
+    :raises ConfigError: from the constructor, if the settings leave nothing to do.
+    """
+
+    def __init__(self, settings: Settings, *, connection_debug: bool = False) -> None:
+        # For life.
+        self._settings = settings
+        self._debug = connection_debug
+        self._client_enabled = settings.client.enabled
+        if settings.client.enabled and not settings.client.address:
+            _log.warning("client mode has no client.address and is turned off")
+            self._client_enabled = False
+        if not (settings.server.enabled or self._client_enabled):
+            raise ConfigError("neither server mode nor client mode is enabled: there is nothing to do")
+        self._address = parse_address(settings.client.address) if self._client_enabled else None
+        self.uid = settings.identity.uid or uuid.uuid4().hex
+        self._user_data = identity.user_data(self.uid, settings.identity.name, properties=settings.properties)
+        self._executor = ThreadPoolExecutor(settings.jobs.background_threads, thread_name_prefix="disk")
+        self._jobs_root = settings.jobs.root or Path(tempfile.gettempdir())
+        self.jobs = JobManager(
+            root=self._jobs_root,
+            properties=settings.properties,
+            port_ownership=settings.jobs.port_ownership,
+        )
+        spool_max = settings.proxy.spool_max
+        self._methods = methods_of(
+            JobService(self.jobs),
+            ProxyService(self.jobs, spool_max=spool_max),
+            ExecService(self.jobs, spool_max=spool_max),
+            LogService(self.jobs, self._executor),
+            FileService(self.jobs, self._executor, spool_max=spool_max),
+        )
+        self._tasks = TaskOwner("agent")
+        # While running.
+        self._web = WebServer()
+        self._connections: dict[str, Connection] = {}
+        self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._hurry = asyncio.Event()
+        self.rpc_port = 0
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen and dial as configured. OSError if a port cannot be had."""
+        settings = self._settings
+        await asyncio.get_running_loop().run_in_executor(None, sweep, self._jobs_root)
+        become_subreaper()
+        ports: dict[str, int] = {}
+        if settings.server.enabled:
+            server = settings.server
+            app = rpc_app(lambda: self._connection(dialled=False))
+            ports["rpc"] = self.rpc_port = await self._web.listen(
+                app, server.interface, server.port, _server_tls(settings)
+            )
+        if settings.control.enabled:
+            control = settings.control
+            app = control_app(
+                Control(self._info, self._show_jobs, self._show_connections, lambda: self.end(0)),
+                allowed_hosts=control.allowed_hosts,
+                token=control.token,
+            )
+            ports["control"] = await self._web.listen(app, control.interface, control.port)
+        ports["report"] = await self._web.listen(report_app(self.jobs.report_port), "127.0.0.1", 0)
+        self.jobs.endpoint = f"http://127.0.0.1:{ports['report']}{REPORT_PATH}"
+        self.jobs.agent_ports = set(ports.values())
+        where = " ".join(f"{name}={port}" for name, port in ports.items())
+        _log.info("pagent %s started: uid=%s %s", __version__, self.uid, where)
+        if self._client_enabled:
+            self._tasks.start(self._keep_dialling(), name="dial")
+
+    async def wait(self) -> int:
+        """Run until :meth:`end`; returns the exit code."""
+        return await self._exit_code
+
+    def end(self, code: int) -> None:
+        """Make :meth:`wait` return. Asked again, the jobs' time for a graceful end is over."""
+        if self._exit_code.done():
+            self._hurry.set()
+        else:
+            self._exit_code.set_result(code)
+
+    async def stop(self) -> None:
+        """End all jobs, close all links, listen no more (spec agent.md, "End")."""
+        await self.jobs.shutdown(now=self._hurry)
+        await self._tasks.close()
+        await asyncio.gather(*(c.close(_GOING_AWAY, "the agent ends") for c in list(self._connections.values())))
+        await self._web.close()
+        self._executor.shutdown()
+
+    # --- links ------------------------------------------------------------------------------------
+
+    def _connection(self, *, dialled: bool) -> Connection:
+        data = self._user_data
+        if dialled:
+            data = {**data, "auth": {**data["auth"], "token": self._settings.client.token}}
+        authorise = _authorise_router if dialled else self._authorise_token
+        connection = Connection(
+            dialled=dialled, user_data=data, methods=self._methods, authorise=authorise, debug=self._debug
+        )
+        connection.ready.add_done_callback(lambda ready: self._connected(connection, ready))
+        return connection
+
+    def _connected(self, connection: Connection, ready: asyncio.Future[None]) -> None:
+        if ready.cancelled() or ready.exception() is not None or connection.peer is None:
+            return
+        self._connections[connection.uid] = connection
+        connection.on_lost.append(lambda error: self._lost(connection, error))
+        peer = connection.peer
+        _log.info("link %s with %r (%r) at %s", connection.uid, peer.name, peer.uid, connection.link.peer_address)
+        if not connection.is_open:
+            self._lost(connection, LinkClosedError())
+
+    def _lost(self, connection: Connection, error: LinkClosedError) -> None:
+        if self._connections.pop(connection.uid, None) is None:
+            return
+        _log.info("link %s: %s", connection.uid, error)
+        self._tasks.start(self.jobs.drop_connection(connection.uid), name="end the jobs of a lost link")
+
+    def _authorise_token(self, peer: identity.Peer) -> object:
+        index = identity.token_index(peer.token, self._settings.server.accept_tokens)
+        if index is None:
+            raise ProtocolError("handshake refused: the token is not accepted")
+        return ("token", self._settings.server.accept_tokens[index])
+
+    async def _keep_dialling(self) -> None:
+        assert self._address is not None
+        client = self._settings.client
+        backoff = Backoff(client.reconnect_delay)
+        tls = _client_tls(self._settings) if self._address.tls else None
+        while True:
+            lived = 0.0
+            connection = self._connection(dialled=True)
+            try:
+                await dial(self._address, connection.link, tls=tls)
+                connection.start()
+                await connection.ready
+                began = time.monotonic()
+                error: Exception = await asyncio.shield(connection.link.closed)
+                lived = time.monotonic() - began
+                await self.jobs.drop_connection(connection.uid)
+            except (DialError, LinkClosedError) as failure:
+                error = failure
+            if client.exit_on_fail:
+                _log.error("no link with %s: %s", self._address.authority, error)
+                self.end(1)
+                return
+            delay = backoff.delay(lived)
+            _log.warning("no link with %s: %s; dialling again in %.1f s", self._address.authority, error, delay)
+            await asyncio.sleep(delay)
+
+    # --- the control API --------------------------------------------------------------------------
+
+    def _info(self) -> dict[str, Any]:
+        return self._user_data
+
+    def _show_jobs(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "uid": job.uid,
+                "name": job.name,
+                "sandbox": str(job.sandbox.path),
+                "sender": {"direction": job.owner.direction, "uid": job.owner.uid, "name": job.owner.name},
+                "port": job.ports[0] if len(job.ports) == 1 else None,
+                "state": job.state.name,
+            }
+            for job in self.jobs.jobs()
+        ]
+
+    def _show_connections(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "uid": connection.uid,
+                "mode": "CLIENT" if connection.link.dialled else "SERVER",
+                "peer": connection.peer.data if connection.peer else None,
+            }
+            for connection in self._connections.values()
+        ]
+
+
+def _authorise_router(peer: identity.Peer) -> object:
+    """We dialled it, so it is trusted; jobs are its, also when it comes back after a lost link."""
+    return ("router", peer.uid)
+
+
+def _server_tls(settings: Settings) -> ssl.SSLContext | None:
+    tls = settings.server.tls
+    if tls.certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _load_certificate(context, "server.tls", tls.certificate, tls.key, tls.ca)
+    if tls.ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _client_tls(settings: Settings) -> ssl.SSLContext:
+    tls = settings.client.tls
+    context = ssl.create_default_context(cafile=str(tls.ca) if tls.ca else None)
+    _load_certificate(context, "client.tls", tls.certificate, tls.key, None)
+    return context
+
+
+def _load_certificate(
+    context: ssl.SSLContext, section: str, certificate: Path | None, key: Path | None, ca: Path | None
+) -> None:
+    try:
+        if certificate is not None:
+            context.load_cert_chain(certificate, key)
+        if ca is not None:
+            context.load_verify_locations(ca)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"{section}: {error}") from None
+
+
+async def serve(settings: Settings, *, connection_debug: bool = False) -> int:
+    """Run an agent until a signal, ``POST /shutdown``, or the loss of a link that was not to be lost.
+
+    Returns the exit code. The first SIGTERM or SIGINT ends the jobs gracefully, the second at once.
+    """
+    agent = Agent(settings, connection_debug=connection_debug)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.end, 0)
+    try:
+        await agent.start()
+        return await agent.wait()
+    finally:
+        await agent.stop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

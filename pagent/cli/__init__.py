@@ -1,0 +1,79 @@
+"""The ``pagent`` command. A subcommand is a module of this package and a line in `COMMANDS`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from pagent.cli.options import write_keys
+from pagent.errors import ConfigError
+from pagent.log import escape
+
+#: Name on the command line: module, which has the command under the same name. Imported when it is asked for; a module
+#: imports heavy libraries inside its function, so that a help text costs nothing.
+COMMANDS = {
+    "serve": "pagent.cli.serve",
+    "run": "pagent.cli.run",
+    "forward": "pagent.cli.forward",
+}
+DEFAULT = "serve"
+
+#: Exit code for a configuration that cannot be used; click's own for a wrong command line.
+EXIT_CONFIG = 2
+
+
+class Pagent(click.Group):
+    """Commands by name; what starts with an option of ``serve``, or is empty, is ``serve``.
+
+    Existing installations start the agent so: ``pagent --set ...`` (spec agent.md, "Configuration").
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
+        assert isinstance(command, click.Command)
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {name for param in self.get_params(ctx) for name in param.opts}
+        # A bare word that is no command is a mistake, which click explains; it is not an argument of serve.
+        if not args or (args[0].startswith("-") and args[0].partition("=")[0] not in own):
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as exc:
+            click.echo(f"pagent: {escape(str(exc))}", err=True)
+            ctx.exit(EXIT_CONFIG)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        serve = self.get_command(ctx, DEFAULT)
+        assert serve is not None
+        records = [param.get_help_record(ctx) for param in serve.params]
+        with formatter.section("Options of serve, which also work without the word"):
+            formatter.write_dl([record for record in records if record is not None])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        write_keys(formatter)
+
+
+@click.group(cls=Pagent, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(None, "--version", package_name="pagent-uvloop", prog_name="pagent")
+def pagent() -> None:
+    """An agent that runs interactive jobs and carries their HTTP, WebSocket and TCP traffic over one link."""
+
+
+def main() -> NoReturn:
+    """The console script; ends the process."""
+    pagent(prog_name="pagent")
+    raise AssertionError("click ends the process")

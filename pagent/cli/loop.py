@@ -1,0 +1,43 @@
+"""Which event loop runs: uvloop where it exists, else asyncio's own. ``PAGENT_LOOP`` overrides the choice."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from pagent.errors import ConfigError
+
+T = TypeVar("T")
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+_log = logging.getLogger(__name__)
+
+
+def choose(wanted: str) -> tuple[str, LoopFactory]:
+    """Name and maker of the loop. ``wanted`` is ``asyncio``, ``uvloop``, or empty for the best there is.
+
+    Raises `ConfigError` for another word, or if the loop that was asked for by name is not installed.
+    """
+    if wanted not in ("", "asyncio", "uvloop"):
+        raise ConfigError("PAGENT_LOOP: must be asyncio or uvloop")
+    if wanted == "asyncio":
+        return "asyncio", asyncio.new_event_loop
+    try:
+        import uvloop
+    except ImportError:
+        if wanted:
+            raise ConfigError("PAGENT_LOOP: uvloop is not installed") from None
+        return "asyncio", asyncio.new_event_loop
+    return "uvloop", uvloop.new_event_loop
+
+
+def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run ``main()`` on the chosen loop to its end, and close the loop."""
+    name, factory = choose(os.environ.get("PAGENT_LOOP", ""))
+    _log.info("event loop: %s", name)
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main())

@@ -1,0 +1,18 @@
+"""The Python client of an agent: a link to it, and a typed method for each of its RPC methods.
+
+::
+
+    async with connect_agent("127.0.0.1:7000", token="secret") as agent:
+        job = await agent.create_job("report")
+        await job.start(["python3", "-m", "http.server", "{port}"], port="auto", ready="connect")
+        status, headers, body = await job.http("GET", "/")
+
+    async with connect("127.0.0.1:7000", token="secret") as link:      # any pRpc peer, any method
+        info = await link.call("job_create", "report")
+"""
+
+from pagent.client.agent import AgentClient, connect_agent
+from pagent.client.job import Exec, RemoteJob, Response, WebSocket
+from pagent.client.link import connect
+
+__all__ = ["AgentClient", "Exec", "RemoteJob", "Response", "WebSocket", "connect", "connect_agent"]

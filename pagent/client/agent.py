@@ -1,0 +1,53 @@
+"""An agent at the other end of a link."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pagent.client.job import RemoteJob
+from pagent.client.link import connect
+from pagent.rpc.connection import Connection
+
+
+class AgentClient:
+    """The methods of an agent that are not of one job (spec agent.md)."""
+
+    def __init__(self, link: Connection) -> None:
+        self.link = link
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The agent's handshake data: ``auth`` (uid, name), ``platform``, ``properties``."""
+        assert self.link.peer is not None
+        return self.link.peer.data
+
+    async def create_job(self, name: str | None = None, *, linger: float | None = None) -> RemoteJob:
+        """``job_create``. The job ends with this link, or ``linger`` seconds after it."""
+        options = {} if linger is None else {"linger": linger}
+        return RemoteJob(self.link, await self.link.call("job_create", name, **options))
+
+    async def adopt_job(self, uid: str) -> RemoteJob:
+        """``job_adopt``: make a job of the same token this link's. MethodError: JobNotFoundError."""
+        return RemoteJob(self.link, await self.link.call("job_adopt", uid))
+
+    async def job(self, uid: str) -> RemoteJob:
+        """A job that this link may see. MethodError: JobNotFoundError."""
+        return RemoteJob(self.link, await self.link.call("job_info", uid))
+
+    async def jobs(self) -> list[RemoteJob]:
+        """``job_list``: the jobs that this link has or may adopt."""
+        return [RemoteJob(self.link, info) for info in await self.link.call("job_list")]
+
+    async def count_jobs(self) -> int:
+        """``job_count_current_connection``."""
+        count: int = await self.link.call("job_count_current_connection")
+        return count
+
+
+@asynccontextmanager
+async def connect_agent(address: str, *, token: str, **options: Any) -> AsyncIterator[AgentClient]:
+    """As :func:`~pagent.client.link.connect`, for the typed methods of an agent."""
+    async with connect(address, token=token, **options) as link:
+        yield AgentClient(link)

@@ -1,0 +1,144 @@
+"""Where settings come from: a YAML file, then ``--set``, then ``--property`` (spec agent.md, "Configuration").
+
+Each source is checked on its own, on top of the ones before it, so that an error names the source it is in. No error
+quotes a value of the file, or of a key that holds a secret.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pagent.config.model import Settings
+from pagent.config.schema import build, resolve
+from pagent.errors import ConfigError
+
+
+def load(path: Path | None = None, sets: Sequence[str] = (), properties: Sequence[str] = ()) -> Settings:
+    """Settings from all sources. Raises `ConfigError`, which names the key, and the line for broken YAML."""
+    tree: dict[Any, Any] = {}
+    if path is not None:
+        tree = _read(path)
+        _check(tree, str(path))
+    for text in sets:
+        tree = _merge(tree, _parse_set(text))
+        _check(tree, "--set")
+    for text in properties:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--property {text}: expected name=value")
+        tree = _merge(tree, {"properties": {name: value}})
+        _check(tree, "--property")
+    return build(Settings, tree)
+
+
+def _check(tree: dict[Any, Any], source: str) -> None:
+    try:
+        build(Settings, tree)
+    except ConfigError as exc:
+        raise ConfigError(f"{exc} (in {source})") from None
+
+
+def _merge(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:
+    """``base`` with ``over`` laid on it: maps are merged key by key, anything else is replaced."""
+    result = dict(base)
+    for name, value in over.items():
+        old = result.get(name)
+        result[name] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+# --- --set ------------------------------------------------------------------------------------------
+
+
+def _parse_set(text: str) -> dict[Any, Any]:
+    """``a.b=literal`` as nested maps."""
+    dotted, equals, literal = text.partition("=")
+    dotted = dotted.strip()
+    if not equals:
+        # What follows the key may be a token behind a wrong separator, so it is not shown.
+        (name,) = re.findall(r"^[\w.]*", dotted)
+        raise ConfigError(f"--set {name}: expected key.path=value, with a Python literal")
+    target = resolve(dotted)
+    try:
+        with warnings.catch_warnings():
+            # A doubtful escape ('C:\d') is a warning that would print the text.
+            warnings.simplefilter("ignore")
+            value = ast.literal_eval(literal.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        shown = "the value" if target.secret else literal.strip()
+        raise ConfigError(
+            f"{dotted}: {shown} is not a Python literal; a string needs quotes: --set \"{dotted}='...'\""
+        ) from None
+    *parents, last = target.path
+    tree: dict[Any, Any] = {last: value}
+    for parent in reversed(parents):
+        tree = {parent: tree}
+    return tree
+
+
+# --- the file ---------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses what `SafeLoader` lets pass: a key that stands twice in one map."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Before construction: that lays merged maps (`<<`) into the node, whose keys may well be there already.
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for name, _ in node.value:
+            if not isinstance(name, yaml.ScalarNode):
+                continue
+            identity = (name.tag, name.value)
+            if identity in seen:
+                raise ConfigError(f"line {name.start_mark.line + 1}: the key {name.value!r} stands twice in one map")
+            seen.add(identity)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError:
+            # A date such as 2024-13-45, an integer too long to convert. The text of the error quotes the value.
+            raise ConfigError(
+                f"line {node.start_mark.line + 1}: the value looks like a date or number and is none; quote it"
+            ) from None
+
+
+def _read(path: Path) -> dict[Any, Any]:
+    try:
+        with path.open("rb") as file:
+            tree = yaml.load(file, _Loader)
+    except OSError as exc:
+        raise ConfigError(f"{path}: {exc.strerror or exc}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
+    except ConfigError as exc:
+        raise ConfigError(f"{path}: {exc}") from None
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"{path}: {_explain(exc)}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected a map of sections at the top level")
+    return tree
+
+
+def _explain(exc: yaml.YAMLError) -> str:
+    """What is wrong and in which line, without a word of the file itself."""
+    if not isinstance(exc, yaml.MarkedYAMLError):
+        return "not a text file, or one with characters that YAML does not allow"
+    mark = exc.problem_mark or exc.context_mark
+    line = f"line {mark.line + 1}: " if mark else ""
+    if isinstance(exc, (yaml.scanner.ScannerError, yaml.parser.ParserError)):
+        return f"{line}{exc.problem}"
+    if exc.context and "single document" in exc.context:
+        return f"{line}a second document begins; a configuration is one"
+    return f"{line}not plain data; quote a text that begins with '*', '&' or '!'"

@@ -1,0 +1,130 @@
+"""Every error that crosses a floor.
+
+::
+
+    PagentError
+      ConfigError                 a configuration that cannot be used; names the key
+      LinkError                   what went wrong with a whole link
+        LinkClosedError           the link is gone; calls on it end with this
+        DialError                 no link could be made
+          HandshakeRefusedError   the peer does not want us: asking again will not help
+        ProtocolError             the peer broke the protocol; carries the WebSocket close code
+      CallError                   how a call ended, as its caller sees it
+        MethodError               the method raised: carries the class name and text of its cause
+        MethodNotFoundError       the peer has no such method, or not of this call type
+        ServerError               the peer failed, not its method
+        CallTimeoutError          no result in time
+        CallCancelledError        we cancelled the call ourselves
+      JobError                    what a job method raises; the class name goes over the wire
+        JobNotFoundError
+        JobInvalidStateError
+        ProcessStartTimeoutError
+        ProcessExitedError
+        ProcessPortCountError
+      WSServerHandshakeError      the job refused a WebSocket upgrade; the name is that of the field
+
+``JobError`` class names are part of the contract (spec agent.md, part 1): routers map them.
+"""
+
+from __future__ import annotations
+
+
+class PagentError(Exception):
+    """Base of all errors that are pAgent's own."""
+
+
+class ConfigError(PagentError):
+    """The configuration names an unknown key, or a value of the wrong type or range."""
+
+
+class LinkError(PagentError):
+    """Base of what can happen to a link."""
+
+
+class LinkClosedError(LinkError):
+    """The link is gone. ``code`` is the WebSocket close code, 1006 if there was none."""
+
+    def __init__(self, code: int = 1006, reason: str = "") -> None:
+        super().__init__(f"link closed: {reason or 'no reason given'} (code {code})")
+        self.code = code
+        self.reason = reason
+
+
+class DialError(LinkError):
+    """No link could be made: nothing listens, no WebSocket there, or no answer in time."""
+
+
+class HandshakeRefusedError(DialError):
+    """The peer answered and does not accept us (token, protocol version, path)."""
+
+
+class ProtocolError(LinkError):
+    """The peer's fault, fatal for its link. ``code`` is the WebSocket close code to send."""
+
+    def __init__(self, text: str, code: int = 1002) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class CallError(PagentError):
+    """Base of the ways a call can fail, as seen by its caller."""
+
+
+class MethodError(CallError):
+    """The method raised. ``cause_type`` is a bare class name, ``cause_message`` its text."""
+
+    def __init__(self, message: str, cause_type: str | None, cause_message: str | None) -> None:
+        super().__init__(message)
+        self.cause_type = cause_type
+        self.cause_message = cause_message
+
+
+class MethodNotFoundError(CallError):
+    """The peer does not have the method that was called."""
+
+
+class ServerError(CallError):
+    """The peer could not carry the call out, for a reason that is not the method's."""
+
+
+class CallTimeoutError(CallError):
+    """The result did not come within the caller's time; the call was cancelled."""
+
+
+class CallCancelledError(CallError):
+    """The call was cancelled on this side before its result came."""
+
+
+class WSServerHandshakeError(PagentError):
+    """The job answered the upgrade with another status than 101. Text and name are what routers know."""
+
+    def __init__(self, status: int, body: str = "") -> None:
+        super().__init__(f"{status}, message='Invalid response status'" + (f": {body}" if body else ""))
+        self.status = status
+
+
+class JobError(PagentError):
+    """Base of the errors of job methods."""
+
+
+class JobNotFoundError(JobError):
+    """No such job, or not one of the caller's."""
+
+    def __init__(self, uid: object) -> None:
+        super().__init__(f"job {uid!r} is not found")
+
+
+class JobInvalidStateError(JobError):
+    """The job is in a state that does not allow the operation."""
+
+
+class ProcessStartTimeoutError(JobError):
+    """The job's process did not get ready in time."""
+
+
+class ProcessExitedError(JobError):
+    """The job's process ended before it was ready."""
+
+
+class ProcessPortCountError(JobError):
+    """The job reported more ports than were expected, or the number expected is senseless."""

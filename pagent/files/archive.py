@@ -1,0 +1,146 @@
+"""Whole sandboxes: a tar archive unpacked while it arrives, and packed while it leaves.
+
+What has come is unpacked at once (`unpack`), what leaves is read just then (`pack`); only a compressed download is
+spooled to the sandbox's disk, without a name, since its size has to be told first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor
+from types import TracebackType
+from typing import Self
+
+from pagent import limits
+from pagent.files.chunks import Chunks
+from pagent.files.pack import Compressor, Packer
+from pagent.files.pieces import Pieces
+from pagent.files.sandboxed import Sandbox
+from pagent.files.unpack import Unpacker
+
+
+class ArchiveUpload:
+    """An archive on its way in: plain, gzip, bzip2 or xz. ``async with`` aborts what is not finished::
+
+    async with ArchiveUpload(executor, sandbox) as upload:
+        await upload.write(data)
+        size = await upload.finish()
+    """
+
+    def __init__(self, executor: Executor, sandbox: Sandbox) -> None:
+        self._unpacker = Unpacker(sandbox)
+        self._pieces = Pieces(executor, self._unpacker.close)
+        self._gathered = bytearray()
+        self._count = 0
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """The next bytes of the archive. ValueError: it is broken, leads outside, breaks a limit. OSError."""
+        self._count += len(data)
+        self._gathered += data
+        if len(self._gathered) >= limits.DISK_PIECE:
+            await self._unpack(self._unpacker.push)
+
+    async def finish(self) -> int:
+        """Unpack the rest; number of bytes that the archive had. ValueError: it broke off."""
+        await self._unpack(self._last)
+        await self.abort()
+        return self._count
+
+    async def abort(self) -> None:
+        """Give up: nothing half-written is left, what was unpacked before stays. Nothing after the end."""
+        await self._pieces.end()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.abort()
+
+    async def _unpack(self, push: Callable[[bytes], None]) -> None:
+        data = bytes(self._gathered)
+        self._gathered.clear()
+        try:
+            more = await self._pieces.run(self._push, push, data)
+            while more:
+                more = await self._pieces.run(self._unpacker.turn)
+        except BaseException:  # cancelled too: nothing may come behind a gap
+            await self.abort()
+            raise
+
+    # --- in a thread ------------------------------------------------------------------------------
+
+    def _push(self, push: Callable[[bytes], None], data: bytes) -> bool:
+        push(data)
+        return self._unpacker.turn()
+
+    def _last(self, data: bytes) -> None:
+        self._unpacker.push(data)
+        self._unpacker.end()
+
+
+class ArchiveDownload(Chunks):
+    """A sandbox on its way out: ``.size`` is what will come, then iterate over the chunks (`chunks`)."""
+
+    def __init__(self, executor: Executor, sandbox: Sandbox, packer: Packer, chunk_size: int) -> None:
+        super().__init__(executor, "archive", chunk_size)
+        self._sandbox = sandbox
+        self._packer = packer
+        self._spool = -1
+        self._compressor: Compressor | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        executor: Executor,
+        sandbox: Sandbox,
+        include_mask: str | None = None,
+        exclude_mask: str | None = None,
+        compress: bool = False,
+        chunk_size: int = 65536,
+    ) -> Self:
+        """Start to send the regular files and the folders whose names match, as a tar, by gzip with ``compress``.
+
+        Masks are fnmatch patterns on the name relative to the sandbox, ``*`` crosses ``/``; exclude wins; a folder is
+        in it only if it matches itself. TypeError, ValueError, OSError.
+        """
+        download = cls(executor, sandbox, Packer(sandbox, include_mask, exclude_mask), chunk_size)
+        await download._prepare(bool(compress))
+        return download
+
+    async def _prepare(self, compress: bool) -> None:
+        try:
+            while await self._pieces.run(self._packer.note):
+                pass
+            if compress:
+                while await self._pieces.run(self._compress):
+                    pass
+        except BaseException:
+            await self.close()
+            raise
+        await self._start(lambda: self._packer.size if self._compressor is None else self._compressor.size)
+
+    # --- in a thread ------------------------------------------------------------------------------
+
+    def _compress(self) -> bool:
+        if self._compressor is None:
+            self._spool = self._sandbox.open_spool()
+            self._compressor = Compressor(self._packer, self._spool)
+        if self._compressor.turn():
+            return True
+        os.lseek(self._spool, 0, os.SEEK_SET)
+        return False
+
+    def _read(self, size: int) -> bytes:
+        return self._packer.read(size) if self._compressor is None else os.read(self._spool, size)
+
+    def _handed_out(self) -> None:
+        """Nothing is removed behind an archive."""
+
+    def _clean_up(self) -> None:
+        self._packer.close()
+        if self._spool >= 0:
+            os.close(self._spool)
+            self._spool = -1

@@ -1,0 +1,164 @@
+"""A file that gets its name when it is whole: written under a temporary one beside it, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from contextlib import suppress
+from typing import Final
+
+from pagent.files.sandboxed import Sandbox
+
+TEMPORARY_PREFIX: Final = ".pagent-upload-"
+PARTIAL_SUFFIX: Final = ".pagent-partial"
+
+_O_NOFOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
+_O_CLOEXEC: Final[int] = getattr(os, "O_CLOEXEC", 0)
+_O_NONBLOCK: Final[int] = getattr(os, "O_NONBLOCK", 0)
+_FLAGS: Final = os.O_RDWR | _O_NOFOLLOW | _O_CLOEXEC
+
+#: The longest name on every file system in use (NAME_MAX).
+_NAME_MAX: Final = 255
+
+
+def is_unfinished(path: str) -> bool:
+    """Does a file of the agent's own that is not yet one of the job's have this name?"""
+    name = path.rpartition("/")[2]
+    return name.startswith((TEMPORARY_PREFIX, ".pagent-spool-", ".pagent-gone-"))
+
+
+def is_partial(path: str) -> bool:
+    """Is this the name of the kept part of an upload?"""
+    return path.endswith(PARTIAL_SUFFIX)
+
+
+class NewFile:
+    """An unfinished file of a sandbox; blocking. Ended by :meth:`commit`, :meth:`keep` or :meth:`discard`.
+
+    ``mode`` is lessened by the umask, as of any new file. Errors name ``path``, the peer's.
+    """
+
+    def __init__(self, sandbox: Sandbox, path: str, mode: int) -> None:
+        self._path = path
+        self._folder, self._name = sandbox.open_parent(path, create=True)
+        self._temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
+        self._file = -1
+        try:
+            self._file = os.open(self._temporary, _FLAGS | os.O_CREAT | os.O_EXCL, mode, dir_fd=self._folder)
+        except OSError as error:
+            os.close(self._folder)
+            raise self._named(error) from None
+
+    @property
+    def file(self) -> int:
+        """The descriptor, for reading back what was written."""
+        return self._file
+
+    def check_target(self, *, partial: bool) -> None:
+        """Can the name be given? A folder or a special file is not replaced; OSError, ValueError."""
+        if partial and len(os.fsencode(self._name + PARTIAL_SUFFIX)) > _NAME_MAX:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), self._path)
+        try:
+            mode = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._named(error) from None
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self._path)
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            raise ValueError(f"not a regular file: {self._path!r}")
+
+    def continue_from(self, offset: int, mode: int) -> None:
+        """Go on with the part that :meth:`keep` kept, cut to ``offset`` bytes; ValueError if it is shorter."""
+        kept = self._name + PARTIAL_SUFFIX
+        try:
+            file = os.open(kept, _FLAGS | _O_NONBLOCK, dir_fd=self._folder)
+        except FileNotFoundError:
+            raise ValueError(f"cannot continue {self._path!r} at {offset}: 0 bytes of it are kept") from None
+        except OSError as error:
+            raise self._named(error) from None
+        try:
+            found = os.fstat(file)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+                raise ValueError(f"not a regular file: {self._path + PARTIAL_SUFFIX!r}")
+            if found.st_size < offset:
+                raise ValueError(f"cannot continue {self._path!r} at {offset}: {found.st_size} bytes of it are kept")
+            # The kept part takes the temporary's name and with it leaves the sight of other uploads.
+            os.fchmod(file, os.fstat(self._file).st_mode & mode)
+            os.rename(kept, self._temporary, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            os.ftruncate(file, offset)
+            os.lseek(file, offset, os.SEEK_SET)
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(self._file)
+        self._file = file
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """All of ``data`` where the last write ended; OSError, for example of a full disk."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            raise self._named(error) from None
+
+    def seek(self, offset: int) -> None:
+        """The next write goes to ``offset``; what is left out is a hole."""
+        os.lseek(self._file, offset, os.SEEK_SET)
+
+    def commit(self, *, size: int | None = None, mode: int | None = None, mtime: float | None = None) -> None:
+        """Set what is given of it and let the file appear. One of the same name is replaced, a kept part deleted."""
+        try:
+            if size is not None:
+                os.ftruncate(self._file, size)
+            if mode is not None:
+                os.fchmod(self._file, mode & 0o777)
+            if mtime is not None:
+                os.utime(self._file, (mtime, mtime))
+            # Closed first: a network file system tells only then that it had no room.
+            file, self._file = self._file, -1
+            os.close(file)
+            os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except OSError as error:
+            self.discard()
+            raise self._named(error) from None
+        with suppress(OSError):  # there seldom is one, and it harms nobody
+            os.unlink(self._name + PARTIAL_SUFFIX, dir_fd=self._folder)
+        self._close()
+
+    def keep(self, rest: bytes | bytearray = b"") -> None:
+        """Keep what was written, and ``rest``, for :meth:`continue_from`, in place of an earlier part.
+
+        If that cannot be done nothing is left. Nothing once it is ended.
+        """
+        if self._folder < 0:
+            return
+        try:
+            self.write(rest)
+            kept = self._name + PARTIAL_SUFFIX
+            os.rename(self._temporary, kept, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except OSError:
+            self.discard()
+        else:
+            self._close()
+
+    def discard(self) -> None:
+        """Delete it. Nothing once it is ended."""
+        if self._folder < 0:
+            return
+        with suppress(FileNotFoundError):  # the job may have deleted it
+            os.unlink(self._temporary, dir_fd=self._folder)
+        self._close()
+
+    def _close(self) -> None:
+        for descriptor in (self._file, self._folder):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._folder = -1
+
+    def _named(self, error: OSError) -> OSError:
+        return OSError(error.errno, error.strerror, self._path)

@@ -1,0 +1,93 @@
+"""Extended headers of tar archives: the records of a pax header (POSIX.1-2001, pax, "pax Header Block")."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Final
+
+from pagent.files.sparse import Extents, parse_map
+
+Records = list[tuple[str, str]]
+
+#: A length of more digits than this is longer than a header may be.
+_LENGTH_DIGITS: Final = 8
+
+
+def records(data: bytes) -> Records:
+    """Keyword and value of each record, ``length keyword=value newline``, in order; ValueError for a broken one."""
+    found: Records = []
+    at = 0
+    end = len(data.rstrip(b"\0"))  # some writers pad
+    while at < end:
+        space = data.find(b" ", at, at + _LENGTH_DIGITS)
+        digits = data[at : max(space, at)]
+        if not digits.isdigit():
+            raise ValueError("the archive is corrupt: a pax record without a length")
+        record = data[at : at + int(digits)]
+        keyword, equals, value = record[len(digits) + 1 : -1].partition(b"=")
+        if len(record) != int(digits) or not record.endswith(b"\n") or not equals:
+            raise ValueError("the archive is corrupt: a broken pax record")
+        found.append((text(keyword), text(value)))
+        at += len(record)
+    return found
+
+
+def text(data: bytes) -> str:
+    """A name as the system's calls take it: bytes that are not UTF-8 come through as they are."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def number(value: str) -> int:
+    """A decimal number as pax has it; ValueError."""
+    if not (value.isascii() and value.isdigit() and len(value) < 20):
+        raise ValueError(f"the archive is corrupt: {value[:40]!r} is not a number")
+    return int(value)
+
+
+class Overrides:
+    """What the extended headers of an entry say in place of its own header; None where they say nothing.
+
+    ``sparse_size`` is the size of a sparse file with its holes; its ``extents`` are None if they stand before its data.
+    """
+
+    def __init__(self, found: Iterable[tuple[str, str]], long_name: str | None) -> None:
+        self.name = long_name
+        self.size: int | None = None
+        self.mtime: float | None = None
+        self.sparse_size: int | None = None
+        self.extents: Extents | None = None
+
+        last: dict[str, str] = {}
+        runs: list[int] = []  # of version 0.0, which repeats its keywords
+        for keyword, value in found:
+            if keyword in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
+                runs.append(number(value))
+            last[keyword] = value
+        # "If the value is zero-length, it shall delete any value".
+        self._take({keyword: value for keyword, value in last.items() if value}, runs)
+
+    def _take(self, last: dict[str, str], runs: list[int]) -> None:
+        self.name = last.get("GNU.sparse.name") or last.get("path") or self.name
+        if "size" in last:
+            self.size = number(last["size"])
+        if "mtime" in last:
+            self.mtime = _seconds(last["mtime"])
+        version = (last.get("GNU.sparse.major", "0"), last.get("GNU.sparse.minor", "0"))
+        if version == ("1", "0"):
+            self.sparse_size = number(last.get("GNU.sparse.realsize", ""))
+        elif version[0] != "0":
+            raise ValueError(f"the archive has sparse files of version {version[0][:8]}, which is unknown")
+        elif "GNU.sparse.size" in last:
+            self.sparse_size = number(last["GNU.sparse.size"])
+            if "GNU.sparse.map" in last:
+                runs = [number(value) for value in last["GNU.sparse.map"].split(",")]
+            self.extents = parse_map(runs)
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        raise ValueError(f"the archive is corrupt: {value[:40]!r} is not a time") from None
+    return seconds if math.isfinite(seconds) else 0.0

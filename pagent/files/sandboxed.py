@@ -1,0 +1,25 @@
+"""What a transfer needs of a sandbox: the ways from a peer's path to a descriptor. `jobs.sandbox` keeps them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Sandbox(Protocol):
+    """Opens relative paths beneath one folder; raises ValueError for a path that leaves, OSError as the system."""
+
+    def open_dir(self, path: str) -> int:
+        """Descriptor of a folder that can be listed; ``''`` is the sandbox itself."""
+        ...
+
+    def open_read(self, path: str) -> int:
+        """Descriptor of a regular file; ValueError for what is none, IsADirectoryError for a folder."""
+        ...
+
+    def open_parent(self, path: str, *, create: bool) -> tuple[int, str]:
+        """Descriptor (``dir_fd``) of the folder that ``path`` is in, and its last name."""
+        ...
+
+    def open_spool(self) -> int:
+        """A file without a name, open for reading and writing."""
+        ...

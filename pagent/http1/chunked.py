@@ -1,0 +1,148 @@
+"""The chunked coding of a response's body (RFC 9112 section 7.1), decoded as it comes.
+
+A strict decoder: what a lenient one would accept in two ways (other line ends, signs, blanks behind the size, a missing
+CRLF behind the data) is an error, since a second reader of the same bytes may see another end of the body there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from pagent.http1.fields import END_TO_END, BadResponse, decode_lines, kind_of
+from pagent.http1.section import SectionBuffer
+from pagent.limits import BODY_LENGTH_MAX, CHUNK_JOIN_MAX, CHUNK_LINE_MAX, RESPONSE_FIELDS_MAX, TRAILERS_MAX
+
+# 16 digits hold any size below 2**64. An extension (7.1.1) is skipped; blanks are allowed only in front of it.
+_SIZE: Final = rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n"
+_SIZE_PART: Final = rb"(?:[0-9A-Fa-f]{1,16}(?:[ \t]+|[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?\r?)?"
+
+# The first size, and the ones behind the data of a chunk; each also as far as it may have come.
+_first_size = re.compile(_SIZE).match
+_first_part = re.compile(_SIZE_PART).fullmatch
+_next_size = re.compile(rb"\r\n" + _SIZE).match
+_next_part = re.compile(rb"(?:\r?|\r\n" + _SIZE_PART + rb")").fullmatch
+
+
+class ChunkedDecoder:
+    """Hands the data on as it comes, in pieces that have nothing to do with the chunks.
+
+    :param body: is called with each piece.
+    """
+
+    __slots__ = ("_body", "_left", "_match", "_part", "_small", "_tail", "_trailers", "fields")
+
+    def __init__(self, body: Callable[[bytes | memoryview], None]) -> None:
+        self._body = body
+        self._match = _first_size
+        self._part = _first_part
+        self._left = 0  # bytes of the current chunk still to come
+        self._tail = b""  # what there is of an incomplete size line
+        self._small: list[bytes] = []  # pieces of one feed, to be joined
+        self._trailers: SectionBuffer | None = None  # once the last chunk has come
+        #: The trailers, once all is decoded: [name, value] each.
+        self.fields: list[list[str]] = []
+
+    def feed(self, data: bytes, at: int) -> int | None:
+        """Decode ``data`` from ``at``; where it goes on behind the body, or None if more is to come.
+
+        :raises BadResponse: what came before the fault has been handed on.
+        """
+        try:
+            return self._feed(data, at)
+        finally:
+            self._flush()
+
+    def _feed(self, data: bytes, at: int) -> int | None:
+        if self._trailers is not None:
+            return self._end(self._trailers, data, at)
+        # Positions are those of ``data`` as it was given, plus ``shift``.
+        shift = 0
+        if self._tail:
+            shift = len(self._tail) - at
+            data = self._tail + (data[at:] if at else data)
+            at = 0
+            self._tail = b""
+        size = len(data)
+        left = self._left
+        while True:
+            if left:
+                end = at + left
+                if end > size:
+                    self._left = end - size
+                    self._piece(data, at, size)
+                    return None
+                if left < CHUNK_JOIN_MAX:
+                    self._small.append(data[at:end])
+                else:
+                    self._piece(data, at, end)
+                at = end
+            match = self._match(data, at)
+            if match is None:
+                self._left = 0
+                self._keep(data[at:])
+                return None
+            end = match.end()
+            if end - at > CHUNK_LINE_MAX:
+                raise BadResponse("chunk extension too long")
+            at = end
+            left = int(match[1], 16)
+            if left > BODY_LENGTH_MAX:
+                raise BadResponse("chunk size too large")
+            self._match = _next_size
+            self._part = _next_part
+            if not left:
+                # The line's own CRLF makes the start of a section of no trailers look like that of any other.
+                self._trailers = SectionBuffer(TRAILERS_MAX, b"\r\n")
+                rest = self._end(self._trailers, data, at - 2)
+                return None if rest is None else rest - shift
+
+    def _keep(self, tail: bytes) -> None:
+        if len(tail) > CHUNK_LINE_MAX or self._part(tail) is None:
+            raise BadResponse("bad chunk size, or no CRLF behind a chunk")
+        self._tail = tail
+
+    def _piece(self, data: bytes, start: int, end: int) -> None:
+        size = end - start
+        if size >= CHUNK_JOIN_MAX:
+            self._flush()
+            self._body(data if size == len(data) else memoryview(data)[start:end])
+        elif size:
+            self._small.append(data[start:end])
+
+    def _flush(self) -> None:
+        if self._small:
+            small, self._small = self._small, []
+            self._body(small[0] if len(small) == 1 else b"".join(small))
+
+    def _end(self, trailers: SectionBuffer, data: bytes, at: int) -> int | None:
+        cut = trailers.cut(data, at)
+        if cut is None:
+            return None
+        section, end = cut
+        if section:
+            self.fields = trailer_fields(section)
+        return end
+
+
+def trailer_fields(section: bytes) -> list[list[str]]:
+    """Pairs from a trailer section, which begins with CRLF.
+
+    Fields that frame or route a message have no place there (RFC 9110 6.5.1) and are left out, like hop-by-hop ones.
+    """
+    lines = decode_lines(section)
+    if len(lines) - 1 > RESPONSE_FIELDS_MAX:
+        raise BadResponse("too many trailers")
+    fields = []
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        try:
+            kind = kind_of(name)
+        except ValueError as error:
+            raise BadResponse(str(error)) from None
+        if not colon:
+            raise BadResponse("trailer without a colon")
+        if kind == END_TO_END:
+            fields.append([name, value.strip(" \t")])
+    return fields

@@ -1,0 +1,201 @@
+"""What request and response heads have in common: the kinds of fields, and the blocks of lines that hold them.
+
+The hot paths look a name up in :data:`ORDINARY`; only names that are not there pay for :func:`kind_of`. That a block
+holds no stray CR, LF or other control is one C call over all of it (:func:`is_clean`), not a test per field.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from functools import lru_cache
+from typing import Final
+
+from pagent.errors import PagentError
+from pagent.limits import BODY_LENGTH_MAX, CONNECTION_FIELD_MAX
+
+
+class Framing(Enum):
+    """How the end of a body is told (RFC 9112 section 6)."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    UNTIL_CLOSE = "until close"  # responses only
+    UNDECIDED = "undecided"  # requests only: nobody has said yet whether a body comes
+
+
+class BadResponse(PagentError):
+    """The job's response is malformed, ambiguous, oversized or cut short; its connection is of no further use.
+
+    ``head_seen`` tells a 502 (nothing was handed on) from a body that broke off.
+    """
+
+    def __init__(self, reason: str, *, head_seen: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.head_seen = head_seen
+
+
+# Kinds of fields. Plain numbers: an Enum's members cost three times as much to reach.
+END_TO_END: Final = 0
+HOP_BY_HOP: Final = 1
+CONNECTION: Final = 2
+TRANSFER_ENCODING: Final = 3
+CONTENT_LENGTH: Final = 4
+CONTENT_ENCODING: Final = 5
+HOST: Final = 6
+ACCEPT_ENCODING: Final = 7
+
+_SPECIAL: Final = {
+    "connection": CONNECTION,
+    "transfer-encoding": TRANSFER_ENCODING,
+    "content-length": CONTENT_LENGTH,
+    "content-encoding": CONTENT_ENCODING,
+    "host": HOST,
+    "accept-encoding": ACCEPT_ENCODING,
+    # RFC 9110 7.6.1, and the credentials and challenges of a proxy on the way (11.7): the job is not one.
+    "keep-alive": HOP_BY_HOP,
+    "proxy-connection": HOP_BY_HOP,
+    "proxy-authenticate": HOP_BY_HOP,
+    "proxy-authorization": HOP_BY_HOP,
+    "te": HOP_BY_HOP,
+    "trailer": HOP_BY_HOP,
+    "upgrade": HOP_BY_HOP,
+    # A "100 Continue" cannot cross the link, so the body is sent at once and nothing may wait for it (RFC 9110 10.1.1).
+    "expect": HOP_BY_HOP,
+}
+
+_COMMON: Final = """
+    Accept Accept-CH Accept-Charset Accept-Language Accept-Patch Accept-Ranges Age Allow Alt-Svc Authorization
+    Cache-Control Content-Disposition Content-Language Content-Location Content-Range Content-Security-Policy
+    Content-Type Cookie Date DNT ETag Expires Forwarded From If-Match If-Modified-Since If-None-Match If-Range
+    If-Unmodified-Since Last-Modified Link Location Max-Forwards Origin Permissions-Policy Pragma Priority Range
+    Referer Referrer-Policy Refresh Retry-After Sec-CH-UA Sec-CH-UA-Mobile Sec-CH-UA-Platform Sec-Fetch-Dest
+    Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Sec-GPC Server Server-Timing Set-Cookie Strict-Transport-Security
+    Timing-Allow-Origin Traceparent Tracestate Upgrade-Insecure-Requests User-Agent Vary Via Warning WWW-Authenticate
+    Access-Control-Allow-Credentials Access-Control-Allow-Headers Access-Control-Allow-Methods
+    Access-Control-Allow-Origin Access-Control-Expose-Headers Access-Control-Max-Age Access-Control-Request-Headers
+    Access-Control-Request-Method Cross-Origin-Embedder-Policy Cross-Origin-Opener-Policy Cross-Origin-Resource-Policy
+    X-Content-Type-Options X-CSRF-Token X-Forwarded-For X-Forwarded-Host X-Forwarded-Port X-Forwarded-Proto
+    X-Frame-Options X-Powered-By X-Real-IP X-Request-ID X-Requested-With X-XSRFToken X-XSS-Protection
+"""
+
+#: The usual spellings of fields that need no thought, with what their line begins with.
+ORDINARY: Final[dict[str, str]] = {name: f"{name}: " for common in _COMMON.split() for name in (common, common.lower())}
+
+#: The same for the fields that do need some: their kind, without asking :func:`kind_of`.
+SPECIAL: Final[dict[str, int]] = {spelt: kind for name, kind in _SPECIAL.items() for spelt in (name, name.title())}
+
+#: Fields that a Connection field cannot take away. RFC 9110 7.6.1 forbids it to name what is meant for the recipient;
+#: believing it all the same would let a client strip the Host, the length, or X-Forwarded-For that a proxy added.
+_KNOWN: Final = frozenset(_SPECIAL) | frozenset(_COMMON.lower().split())
+
+_is_token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+
+#: Bytes of a field line or start line: HTAB, SP, VCHAR and obs-text (RFC 9110 5.5).
+_TEXT: Final = bytes(byte for byte in range(256) if byte == 0x09 or (byte >= 0x20 and byte != 0x7F))
+
+_CACHED_MAX: Final = 64
+_LENGTH_DIGITS_MAX: Final = len(str(BODY_LENGTH_MAX))
+_LENGTH_LIST_MAX: Final = 256
+
+
+def is_token(text: str) -> bool:
+    """RFC 9110 5.6.2."""
+    return _is_token(text) is not None
+
+
+def is_clean(block: bytes, line_ends: int) -> bool:
+    """Whether ``block`` has no control but HTAB and its ``line_ends`` CRLFs.
+
+    What is left without text is the CRs, LFs and other controls: any beyond the pairs that it was split at or joined
+    with, and it is longer than those.
+    """
+    return len(block.translate(None, _TEXT)) == 2 * line_ends
+
+
+def kind_of(name: str) -> int:
+    """The kind of a field; :class:`ValueError` if its name is not a token."""
+    # Long ones are not kept: a thousand of them would be megabytes.
+    return _kind_of(name) if len(name) <= _CACHED_MAX else _kind_of.__wrapped__(name)
+
+
+@lru_cache(maxsize=1024)
+def _kind_of(name: str) -> int:
+    if _is_token(name) is None:
+        raise ValueError("field name is not a token")
+    return _SPECIAL.get(name.lower(), END_TO_END)
+
+
+def content_length(value: str, known: int | None) -> int:
+    """The number in a Content-Length field, which must agree with the one ``known`` from before.
+
+    A list of the same number counts as one (RFC 9110 8.6); anything else that is not digits is a :class:`ValueError`.
+    """
+    # int() takes signs, blanks, underscores and digits of all scripts.
+    if known is None and value.isdigit() and value.isascii() and len(value) < _LENGTH_DIGITS_MAX:
+        return int(value)
+    if len(value) > _LENGTH_LIST_MAX:
+        raise ValueError("Content-Length is not a number")
+    for part in value.split(","):
+        digits = part.strip(" \t")
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > _LENGTH_DIGITS_MAX:
+            raise ValueError("Content-Length is not a number")
+        number = int(digits)
+        if number > BODY_LENGTH_MAX:
+            raise ValueError("Content-Length is too large")
+        if known is not None and known != number:
+            raise ValueError("Content-Length has different values")
+        known = number
+    assert known is not None  # split() gives one part at least
+    return known
+
+
+class Connection:
+    """The options of a message's Connection fields (RFC 9110 7.6.1).
+
+    ``named``: fields, in lower case, that are hop-by-hop only because they are named here.
+    """
+
+    __slots__ = ("close", "keep_alive", "named")
+
+    def __init__(self, values: str) -> None:
+        options = {option.strip(" \t").lower() for option in values.split(",")}
+        self.close = "close" in options
+        self.keep_alive = "keep-alive" in options
+        self.named = frozenset(options - _KNOWN - {"", "close"})
+
+
+def connection(values: list[str]) -> Connection:
+    """:class:`ValueError` if they are absurdly long."""
+    text = values[0] if len(values) == 1 else ",".join(values)
+    if len(text) <= _CACHED_MAX:
+        return _connection(text)
+    if len(text) > CONNECTION_FIELD_MAX:
+        raise ValueError("Connection is too long")
+    return Connection(text)
+
+
+_connection = lru_cache(maxsize=256)(Connection)
+
+
+def decode_lines(block: bytes) -> list[str]:
+    """The lines of a block that ends without CRLF: UTF-8 where a line is that, else Latin-1.
+
+    :raises BadResponse: on a stray CR or LF or another control.
+    """
+    try:
+        lines = block.decode().split("\r\n")
+    except UnicodeDecodeError:
+        lines = [_decode(line) for line in block.split(b"\r\n")]
+    if not is_clean(block, len(lines) - 1):
+        raise BadResponse("control character or bare CR or LF in the head")
+    return lines
+
+
+def _decode(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")

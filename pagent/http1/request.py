@@ -1,0 +1,305 @@
+"""The head of a request towards a job, from what a caller of ``http_request`` says.
+
+Nothing that a caller says can begin a second request (RFC 9112 11.1, 11.2): method and names are tokens, the target is
+encoded or checked, a field with a control character is refused, and what frames the body is written here, from exactly
+one valid length or one ``chunked``.
+
+All faults of the arguments are :class:`ValueError` or :class:`TypeError`; their texts name a field, never its value.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Sequence
+from typing import Final
+
+from pagent.http1.fields import (
+    ACCEPT_ENCODING,
+    CONNECTION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    END_TO_END,
+    HOP_BY_HOP,
+    HOST,
+    ORDINARY,
+    SPECIAL,
+    TRANSFER_ENCODING,
+    Framing,
+    connection,
+    content_length,
+    is_clean,
+    is_token,
+    kind_of,
+)
+from pagent.limits import REQUEST_FIELDS_MAX, REQUEST_HEAD_MAX
+
+__all__ = ["CHUNK_END", "LAST_CHUNK", "Framing", "RequestHead", "chunk_header", "encode_raw_request", "encode_request"]
+
+#: A name and its value.
+Pair = Sequence[str]
+
+_SEQUENCES: Final = (list, tuple)
+
+#: Joined to the lines with CRLF: the end of the last one, and the blank one.
+_END: Final = ("", "")
+_BLANKS: Final = " \t"
+
+_UNDECIDED: Final = Framing.UNDECIDED
+_BY_LENGTH: Final = Framing.LENGTH
+_CHUNKED: Final = Framing.CHUNKED
+_NO_BODY: Final = Framing.NONE
+
+#: Kinds of fields that go on as they are.
+_PASSED_WITH_IDENTITY: Final = frozenset({END_TO_END, CONTENT_ENCODING})
+_PASSED: Final = _PASSED_WITH_IDENTITY | {ACCEPT_ENCODING}
+
+#: Behind the data of each chunk, and behind all chunks (RFC 9112 7.1).
+CHUNK_END: Final = b"\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
+
+#: Idempotent (RFC 9110 9.2.2), so that it may be sent again on another connection.
+_METHODS: Final = {
+    "GET": True,
+    "HEAD": True,
+    "OPTIONS": True,
+    "TRACE": True,
+    "PUT": True,
+    "DELETE": True,
+    "POST": False,
+    "PATCH": False,
+}
+#: They mean something by a body, so that its absence is said (RFC 9110 8.6).
+_EXPECT_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+
+# pchar and "/" of RFC 3986. In a query less what means something to a form decoder, more what RFC 3986 adds.
+_PATH_SAFE: Final = "-._~!$&'()*+,;=:@/"
+_QUERY_SAFE: Final = "-._~!$'()*,:@/?"
+_is_safe_path = re.compile(rf"/[0-9A-Za-z{re.escape(_PATH_SAFE)}]*").fullmatch
+_is_safe_query = re.compile(rf"[0-9A-Za-z{re.escape(_QUERY_SAFE)}]*").fullmatch
+# VCHAR less "#", and what is beyond ASCII, which clients do send. No blank: it would end the target.
+_is_raw_target = re.compile(r"/[^\x00-\x20#\x7f]*").fullmatch
+
+
+def _quoting(safe: str) -> list[str]:
+    """What each byte of UTF-8 becomes."""
+    kept = set(safe + string.ascii_letters + string.digits)
+    return [chr(byte) if chr(byte) in kept else f"%{byte:02X}" for byte in range(256)]
+
+
+_PATH_QUOTING: Final = _quoting(_PATH_SAFE)
+_QUERY_QUOTING: Final = _quoting(_QUERY_SAFE)
+
+
+class RequestHead:
+    """``data`` is the head with its blank line, ready to be written unless ``framing`` is UNDECIDED.
+
+    ``length``: bytes of the body if ``framing`` is LENGTH, else None; ``is_head``: the response has no body.
+    """
+
+    __slots__ = ("data", "framing", "idempotent", "is_head", "length", "method")
+
+    def __init__(self, data: bytes, framing: Framing, length: int | None, idempotent: bool, method: str) -> None:
+        self.data = data
+        self.framing = framing
+        self.length = length
+        self.idempotent = idempotent
+        self.method = method
+        self.is_head = method == "HEAD"
+
+    def decide(self, *, body: bool) -> bytes:
+        """Settle an UNDECIDED framing once it is known whether a body comes: chunked, or none. Returns ``data``."""
+        assert self.framing is _UNDECIDED
+        if body:
+            self.framing = _CHUNKED
+            self.data = self.data[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
+        else:
+            self.framing = _NO_BODY
+            if self.method in _EXPECT_BODY:
+                self.data = self.data[:-2] + b"Content-Length: 0\r\n\r\n"
+        return self.data
+
+
+def chunk_header(size: int) -> bytes:
+    """What goes before ``size`` bytes of data, :data:`CHUNK_END` going behind them."""
+    if size <= 0:
+        raise ValueError("a chunk of no bytes would end the body")
+    return b"%x\r\n" % size
+
+
+def encode_request(
+    method: str, path: str, query: Sequence[Pair], headers: Sequence[Pair], *, authority: str, identity: bool
+) -> RequestHead:
+    """``http_request`` as routers of the field call it: ``path`` percent-decoded, ``query`` as decoded pairs.
+
+    :param authority: the Host if the caller gives none.
+    :param identity: ask the job for an uncompressed body, whatever the client accepts. A Range stays: it is then one of
+        the uncompressed body.
+    """
+    return _encode(method, _target(path, query), headers, authority, identity)
+
+
+def encode_raw_request(method: str, target: str, headers: Sequence[Pair], *, authority: str) -> RequestHead:
+    """``http_request(..., raw=True)``: nothing is rewritten but hop-by-hop fields and framing.
+
+    :param target: in origin form, or ``*`` for OPTIONS (RFC 9112 3.2.1, 3.2.4). The absolute form is for proxies, and
+        could say another host than the Host field.
+    """
+    if not isinstance(target, str):
+        raise TypeError("the target must be a string")
+    if _is_raw_target(target) is None and (method, target) != ("OPTIONS", "*"):
+        raise ValueError("the target is not in origin form")
+    return _encode(method, target, headers, authority, False)
+
+
+def _target(path: str, query: Sequence[Pair]) -> str:
+    if not isinstance(path, str):
+        raise TypeError("the path must be a string")
+    if len(path) > REQUEST_HEAD_MAX:
+        raise ValueError("the path is too long")
+    if _is_safe_path(path) is None:
+        path = _quote(path if path.startswith("/") else "/" + path, _PATH_QUOTING, "path")
+    if not query and isinstance(query, _SEQUENCES):
+        return path
+    _check_pairs(query, "query", REQUEST_HEAD_MAX)
+    if sum(len(name) + len(value) + 2 for name, value in query) > REQUEST_HEAD_MAX:
+        raise ValueError("the query is too long")
+    return path + "?" + "&".join([f"{_quote_query(name)}={_quote_query(value)}" for name, value in query])
+
+
+def _quote_query(text: str) -> str:
+    return text if _is_safe_query(text) is not None else _quote(text, _QUERY_QUOTING, "query")
+
+
+def _quote(text: str, quoting: list[str], what: str) -> str:
+    """Percent-encoding of the text's UTF-8. What was decoded with surrogateescape becomes the bytes that it was."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("latin-1").translate(quoting)
+    except UnicodeEncodeError:
+        raise ValueError(f"the {what} has a lone surrogate") from None
+
+
+def _encode(method: str, target: str, headers: Sequence[Pair], authority: str, identity: bool) -> RequestHead:
+    idempotent = _METHODS.get(method)
+    if idempotent is None:
+        idempotent = _check_method(method)
+    lines = [f"{method} {target} HTTP/1.1", ""]
+    framed = _add_fields(lines, headers, _PASSED_WITH_IDENTITY if identity else _PASSED)
+    # The first field, where RFC 9110 7.2 wants it.
+    lines[1] = f"Host: {_host(framed[HOST]) if HOST in framed else authority}"
+    if CONNECTION in framed:
+        _drop_named(lines, framed[CONNECTION])
+    if identity:
+        lines.append("Accept-Encoding: identity")
+    framing = _UNDECIDED
+    length = None
+    if TRANSFER_ENCODING in framed:
+        framing = _CHUNKED
+        lines.append(_transfer_line(framed))
+    elif CONTENT_LENGTH in framed:
+        framing = _BY_LENGTH
+        for value in framed[CONTENT_LENGTH]:
+            length = content_length(value, length)
+        lines.append(f"Content-Length: {length}")
+    return RequestHead(_joined(lines), framing, length, idempotent, method)
+
+
+def _add_fields(lines: list[str], headers: Sequence[Pair], passed: frozenset[int]) -> dict[int, list[str]]:
+    """Add the fields that go on to ``lines``; the values of those that are written anew, by kind."""
+    framed: dict[int, list[str]] = {}
+    if not isinstance(headers, _SEQUENCES) or len(headers) > REQUEST_FIELDS_MAX:
+        _check_pairs(headers, "headers", REQUEST_FIELDS_MAX)
+    add = lines.append
+    try:
+        for name, value in headers:
+            prefix = ORDINARY.get(name)
+            if prefix is not None:
+                add(prefix + value.strip(_BLANKS))
+                continue
+            kind = SPECIAL.get(name) or kind_of(name)
+            if len(name) == 1:
+                _check_pairs(headers, "headers", REQUEST_FIELDS_MAX)  # a "pair" may be a string of two characters
+            if kind in passed:
+                add(f"{name}: {value.strip(_BLANKS)}")
+            elif kind != HOP_BY_HOP:
+                framed.setdefault(kind, []).append(value.strip(_BLANKS))
+    except (TypeError, ValueError, AttributeError):
+        _check_pairs(headers, "headers", REQUEST_FIELDS_MAX)
+        raise
+    return framed
+
+
+def _check_method(method: str) -> bool:
+    """Whether a method that is not one of the usual ones is idempotent: nobody knows."""
+    if not isinstance(method, str):
+        raise TypeError("the method must be a string")
+    if not is_token(method):
+        raise ValueError("the method is not a token")
+    # Methods are case-sensitive, but not everywhere.
+    if method.upper() == "CONNECT":
+        raise ValueError("CONNECT is refused")
+    return False
+
+
+def _check_pairs(pairs: Sequence[Pair], what: str, most: int) -> None:
+    if not isinstance(pairs, _SEQUENCES):
+        raise TypeError(f"{what} must be a list of pairs")
+    if len(pairs) > most:
+        raise ValueError(f"too many {what}")
+    for pair in pairs:
+        if not isinstance(pair, _SEQUENCES):
+            raise TypeError(f"{what} must be a list of pairs")
+        if len(pair) != 2:
+            raise ValueError(f"{what} must be a list of pairs")
+        if not (isinstance(pair[0], str) and isinstance(pair[1], str)):
+            raise TypeError(f"{what} must be pairs of strings")
+
+
+def _host(values: list[str]) -> str:
+    if len(values) > 1:
+        # A fault even if they agree (RFC 9112 3.2).
+        raise ValueError("more than one Host")
+    return values[0]
+
+
+def _drop_named(lines: list[str], values: list[str]) -> None:
+    named = connection(values).named
+    if named:
+        lines[2:] = [line for line in lines[2:] if line.partition(":")[0].lower() not in named]
+
+
+def _transfer_line(framed: dict[int, list[str]]) -> str:
+    """RFC 9112 6.1, less all that is ambiguous."""
+    values = framed[TRANSFER_ENCODING]
+    if CONTENT_LENGTH in framed:
+        raise ValueError("both Transfer-Encoding and Content-Length")
+    # Other codings would have to be undone here, since nobody asked the job whether it knows them.
+    if len(values) != 1 or values[0].lower() != "chunked":
+        raise ValueError("Transfer-Encoding is not chunked")
+    return "Transfer-Encoding: chunked"
+
+
+def _joined(lines: list[str]) -> bytes:
+    lines += _END
+    try:
+        # What was decoded with surrogateescape goes out as the bytes that it was.
+        data = "\r\n".join(lines).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise ValueError(f"header field {_culprit(lines)!r} has a lone surrogate") from None
+    if len(data) > REQUEST_HEAD_MAX:
+        raise ValueError("the request head is too large")
+    if not is_clean(data, len(lines) - 1):
+        raise ValueError(f"header field {_culprit(lines)!r} has a control character")
+    return data
+
+
+def _culprit(lines: list[str]) -> str:
+    """The name of the first field that cannot be written."""
+    for line in lines:
+        try:
+            if is_clean(line.encode("utf-8", "surrogateescape"), 0):
+                continue
+        except UnicodeEncodeError:
+            pass
+        break
+    return line.partition(":")[0]

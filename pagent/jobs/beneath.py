@@ -1,0 +1,141 @@
+"""Opening a relative path so that it cannot leave the folder it starts in.
+
+Two ways of the same shape, ``(folder, path, flags, mode) -> descriptor``:
+
+* :func:`open_by_kernel`: openat2(2) with RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS. The kernel checks
+  every step while it takes it, so nothing that another process renames meanwhile can lead outside.
+  Links that stay beneath are followed.
+* :func:`open_by_walk`: where there is no openat2 (Linux before 5.6, a seccomp filter, other systems), a
+  walk component by component, each opened without following links. Every link is refused.
+
+:func:`open_beneath` is the better one that this system has. Paths are made of plain components: no empty
+one, no ``.``, no ``..``; an empty path is the folder itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import platform
+import stat
+import sys
+from collections.abc import Callable
+from typing import Final
+
+Opener = Callable[[int, str, int, int], int]
+
+# Absent on some systems; there they are not needed or have no counterpart.
+O_PATH: Final[int] = getattr(os, "O_PATH", 0)
+O_DIRECTORY: Final[int] = getattr(os, "O_DIRECTORY", 0)
+O_NOFOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
+O_CLOEXEC: Final[int] = getattr(os, "O_CLOEXEC", 0)
+O_NONBLOCK: Final[int] = getattr(os, "O_NONBLOCK", 0)
+O_NOCTTY: Final[int] = getattr(os, "O_NOCTTY", 0)
+
+#: Opens a folder as a place to start from: needs no right to read it.
+FOLDER: Final = O_PATH | O_DIRECTORY | O_CLOEXEC
+
+#: openat2(2) came after the tables of all machines had been aligned; these keep an offset of their own.
+_OPENAT2: Final = 437
+_OPENAT2_OFFSET: Final = {"alpha": 110, "mips": 4000, "mips64": 5000}
+
+_RESOLVE_NO_MAGICLINKS: Final = 0x02
+_RESOLVE_BENEATH: Final = 0x08
+
+#: The kernel answers EAGAIN when a rename anywhere raced with the look-up of a `..` inside a link.
+_TRIES: Final = 16
+
+
+class _OpenHow(ctypes.Structure):
+    """``struct open_how`` of linux/openat2.h."""
+
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+@functools.cache
+def _syscall() -> Callable[..., int]:
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    call.restype = ctypes.c_long
+    return call
+
+
+def open_by_kernel(folder: int, path: str, flags: int, mode: int = 0) -> int:
+    """openat2(2) beneath ``folder``. OSError as the kernel gives it: EXDEV or ELOOP for a path that leaves."""
+    how = _OpenHow(flags | O_CLOEXEC, mode, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+    number = _OPENAT2 + _OPENAT2_OFFSET.get(platform.machine(), 0)
+    name = os.fsencode(path or ".")
+    error = 0
+    for _ in range(_TRIES):
+        descriptor = _syscall()(
+            ctypes.c_long(number),
+            ctypes.c_int(folder),
+            ctypes.c_char_p(name),
+            ctypes.byref(how),
+            ctypes.c_size_t(ctypes.sizeof(how)),
+        )
+        if descriptor >= 0:
+            return descriptor
+        error = ctypes.get_errno()
+        if error not in (errno.EAGAIN, errno.EINTR):
+            break
+    raise OSError(error, os.strerror(error), path)
+
+
+def open_by_walk(folder: int, path: str, flags: int, mode: int = 0) -> int:
+    """Component by component from ``folder``, no link followed (ELOOP for any), OSError otherwise."""
+    parts = path.split("/") if path else ["."]
+    place = folder
+    try:
+        for part in parts[:-1]:
+            below = _step(place, part, FOLDER, 0, path)
+            if place != folder:
+                os.close(place)
+            place = below
+        return _step(place, parts[-1], flags, mode, path)
+    finally:
+        if place != folder:
+            os.close(place)
+
+
+def _step(place: int, part: str, flags: int, mode: int, path: str) -> int:
+    try:
+        return os.open(part, flags | O_NOFOLLOW | O_CLOEXEC, mode, dir_fd=place)
+    except OSError as error:
+        # With O_DIRECTORY a link is "not a folder" on Linux; FreeBSD says EMLINK for ELOOP.
+        number = error.errno or errno.EIO
+        if number in (errno.ENOTDIR, errno.EMLINK) and _is_link(place, part):
+            number = errno.ELOOP
+        raise OSError(number, os.strerror(number), path) from None
+
+
+def _is_link(place: int, part: str) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(part, dir_fd=place, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+@functools.cache
+def has_openat2() -> bool:
+    """Does openat2 work here? Tried once: a kernel may lack it (ENOSYS), a seccomp filter deny it (EPERM)."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        start = os.open("/", FOLDER)
+    except OSError:
+        return False
+    try:
+        os.close(open_by_kernel(start, "", FOLDER))
+    except OSError as error:
+        return error.errno not in (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL)
+    else:
+        return True
+    finally:
+        os.close(start)
+
+
+def open_beneath(folder: int, path: str, flags: int, mode: int = 0) -> int:
+    """The better of the two ways that this system has."""
+    return (open_by_kernel if has_openat2() else open_by_walk)(folder, path, flags, mode)

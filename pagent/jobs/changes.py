@@ -1,0 +1,73 @@
+"""Waiting for a file or folder to change: inotify where there is one, else a look every quarter of a second."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import sys
+from types import TracebackType
+from typing import Final
+
+_IN_MODIFY: Final = 0x002
+_IN_CREATE: Final = 0x100
+_LOOK_S: Final = 0.25
+_EVENTS_BYTES: Final = 4096
+
+
+class Changes:
+    """``async with Changes(fd) as changes: await changes.next()``.
+
+    A change between two waits is not lost: the next wait returns at once. :meth:`wake` ends a wait from outside.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._watched = descriptor
+        self._inotify = -1
+        self._event = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    async def __aenter__(self) -> Changes:
+        self._inotify = _inotify(self._watched)
+        if self._inotify >= 0:
+            self._loop.add_reader(self._inotify, self._changed)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._inotify >= 0:
+            self._loop.remove_reader(self._inotify)
+            os.close(self._inotify)
+
+    def _changed(self) -> None:
+        os.read(self._inotify, _EVENTS_BYTES)
+        self._event.set()
+
+    def wake(self) -> None:
+        """Let :meth:`next` return."""
+        self._event.set()
+
+    async def next(self) -> None:
+        """Until something has changed since the last return, or :meth:`wake`."""
+        if self._inotify >= 0:
+            await self._event.wait()
+        else:
+            timer = self._loop.call_later(_LOOK_S, self._event.set)
+            await self._event.wait()
+            timer.cancel()
+        self._event.clear()
+
+
+def _inotify(watched: int) -> int:
+    """A descriptor that gets readable when the file, or a file in the folder, changes; -1 where there is none."""
+    if not sys.platform.startswith("linux"):
+        return -1
+    libc = ctypes.CDLL(None, use_errno=True)
+    inotify = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    if inotify < 0:  # a user has 128 of them by default: the others look by the clock
+        return -1
+    if libc.inotify_add_watch(inotify, f"/proc/self/fd/{watched}".encode(), _IN_MODIFY | _IN_CREATE) < 0:
+        os.close(inotify)
+        return -1
+    return inotify

@@ -1,0 +1,176 @@
+"""What a job is started with: the checks of ``job_start``'s arguments, and the environment that comes of them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pagent import limits
+from pagent.errors import ProcessPortCountError
+from pagent.jobs.system import MARK
+from pagent.jobs.tree import new_mark
+
+PREFIX: Final = "DA__PAGENT__"
+_HERE: Final = "{port}"
+
+Ready = Literal["report", "connect"]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Checked arguments of a start."""
+
+    args: tuple[str, ...]
+    env: dict[str, str]
+    #: Relative to the sandbox; whether it exists is found when it is opened.
+    cwd: str
+    port_expected_count: int
+    forward_stdout: bool
+    port: int | Literal["auto"] | None
+    ready: Ready
+    ready_timeout_s: float
+    timeout_s: float | None
+
+    @property
+    def reports_awaited(self) -> int:
+        """Port reports that have to come before the job is ready: none if the agent looks for itself."""
+        return 0 if self.ready == "connect" else self.port_expected_count
+
+    def command_line(self, port: int | None) -> list[str]:
+        """The arguments with the port filled in."""
+        return [_fill(text, port) for text in self.args]
+
+    def environment(self, properties: Mapping[str, str], endpoint: str, uid: str, port: int | None) -> dict[str, str]:
+        """The environment of a job, later names over earlier ones (spec agent.md, "Environment of a job")."""
+        environment = dict(os.environ)
+        environment.update(properties)
+        if self.port_expected_count:
+            environment[f"{PREFIX}JOB_ENDPOINT"] = endpoint
+            environment[f"{PREFIX}JOB_ID"] = uid
+        if port is not None:
+            environment["PORT"] = str(port)
+        environment.update((name, _fill(value, port)) for name, value in self.env.items())
+        environment[MARK] = new_mark(uid)
+        return environment
+
+
+def _fill(text: str, port: int | None) -> str:
+    return text if port is None else text.replace(_HERE, str(port))
+
+
+def property_variables(properties: Mapping[str, str]) -> dict[str, str]:
+    """The variables of the configured properties. ValueError for what no environment can hold."""
+    return {
+        PREFIX + _variable_name("property", name): _text(f"property {name!r}", value)
+        for name, value in properties.items()
+    }
+
+
+def check_command(
+    args: object,
+    env: object,
+    cwd: object,
+    port_expected_count: object,
+    forward_stdout: object,
+    port: object,
+    ready: object,
+    ready_timeout: object,
+    timeout: object,
+) -> Command:
+    """The arguments of a start as a peer gave them. TypeError or ValueError names the one that is wrong.
+
+    ProcessPortCountError: a number of ports that is negative, above ``limits.PORTS_PER_JOB``, or more than the one
+    that ``ready='connect'`` knows of.
+    """
+    if not isinstance(args, list | tuple):
+        raise TypeError(f"args must be a list, not {type(args).__name__}")
+    if not args:
+        raise ValueError("args must not be empty")
+    if cwd is not None and not isinstance(cwd, str):
+        raise TypeError(f"cwd must be a str, not {type(cwd).__name__}")
+    if not isinstance(forward_stdout, bool):
+        raise TypeError(f"forward_stdout must be a bool, not {type(forward_stdout).__name__}")
+    given = _port(port)
+    how = _ready(ready, given)
+    return Command(
+        args=tuple(_text(f"args[{index}]", arg) for index, arg in enumerate(args)),
+        env=_environment(env),
+        cwd=cwd or "",
+        port_expected_count=_port_count(port_expected_count, how),
+        forward_stdout=forward_stdout,
+        port=given,
+        ready=how,
+        ready_timeout_s=seconds("ready_timeout", ready_timeout, limits.READY_TIMEOUT_MAX_S),
+        timeout_s=None if timeout is None else seconds("timeout", timeout, limits.RUN_TIMEOUT_MAX_S),
+    )
+
+
+def _environment(env: object) -> dict[str, str]:
+    if env is None:
+        return {}
+    if not isinstance(env, dict):
+        raise TypeError(f"env must be a map or nil, not {type(env).__name__}")
+    return {_variable_name("env", name): _text(f"env[{name!r}]", value) for name, value in env.items()}
+
+
+def _port_count(count: object, ready: Ready) -> int:
+    if type(count) is not int:
+        raise TypeError(f"port_expected_count must be an int, not {type(count).__name__}")
+    most = 1 if ready == "connect" else limits.PORTS_PER_JOB
+    if not 0 <= count <= most:
+        raise ProcessPortCountError(f"port_expected_count must be 0 to {most}, not {count}")
+    return count
+
+
+def _port(port: object) -> int | Literal["auto"] | None:
+    if port is None:
+        return None
+    if port == "auto":
+        return "auto"
+    if type(port) is not int:
+        raise TypeError(f"port must be an int, 'auto' or nil, not {port!r:.40}")
+    if not 1 <= port <= 65535:
+        raise ValueError(f"port must be 1 to 65535, not {port}")
+    return port
+
+
+def _ready(ready: object, port: object) -> Ready:
+    if ready == "report":
+        return "report"
+    if ready != "connect":
+        raise ValueError(f"ready must be 'report' or 'connect', not {ready!r:.40}")
+    if port is None:
+        raise ValueError("ready='connect' needs a port")
+    return "connect"
+
+
+def seconds(name: str, value: Any, most: float, *, zero: bool = False) -> float:
+    """A time as a peer gave it: above 0 (or 0, if that is allowed) and at most ``most``."""
+    if type(value) not in (int, float):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if math.isnan(value) or not 0 <= value <= most or (value == 0 and not zero):
+        raise ValueError(f"{name} must be a number of seconds up to {most:g}, not {value}")
+    return float(value)
+
+
+def _text(what: str, value: object) -> str:
+    """A string that the system can take."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a str, not {type(value).__name__}")
+    if "\0" in value:
+        raise ValueError(f"{what} contains a NUL")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} is not valid Unicode") from None
+    return value
+
+
+def _variable_name(what: str, name: object) -> str:
+    text = _text(f"a name in {what}" if what == "env" else f"the name of a {what}", name)
+    if "=" in text or (not text and what == "env"):
+        raise ValueError(f"{what}: {text!r} cannot be the name of an environment variable")
+    return text

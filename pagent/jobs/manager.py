@@ -1,0 +1,356 @@
+"""All jobs of one agent, from their creation to the end of the agent."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import logging
+import secrets
+import signal as signals
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from pagent import limits
+from pagent.errors import JobInvalidStateError, JobNotFoundError
+from pagent.jobs.command import check_command, property_variables, seconds
+from pagent.jobs.ending import TreeEnd
+from pagent.jobs.exec import Exec, ExecUser
+from pagent.jobs.model import Input, Job, Owner, State
+from pagent.jobs.orphans import AgentFolder
+from pagent.jobs.ports import ReportError, free_port, parse_report
+from pagent.jobs.run import Ownership, Run
+from pagent.jobs.sandbox import Sandbox
+from pagent.jobs.tree import KILL, UNCLAIMED, Forest
+from pagent.net.tasks import TaskOwner
+
+_log = logging.getLogger(__name__)
+
+#: After these a process is meant to be gone: the whole tree gets them, and KILL after the grace.
+_ENDING_SIGNALS: Final = frozenset(("SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL"))
+
+_OWNERSHIPS: Final[Mapping[str, Ownership]] = {"off": "off", "warn": "warn", "enforce": "enforce"}
+
+
+class JobManager:
+    """Creates jobs, runs them, and removes them with all that they started.
+
+    ``root``: the folder of the agents' folders. ``properties``: the configured ones, by their bare names; ValueError
+    if an environment cannot hold them. ``port_ownership``: 'off', 'warn' or 'enforce'. OSError if there can be no
+    folder in ``root``. Made and used in the thread of a running loop.
+    """
+
+    def __init__(self, *, root: Path, properties: Mapping[str, str], port_ownership: str = "warn") -> None:
+        # for ever
+        if port_ownership not in _OWNERSHIPS:
+            raise ValueError(f"port_ownership must be off, warn or enforce, not {port_ownership!r}")
+        self._ownership = _OWNERSHIPS[port_ownership]
+        self._properties = property_variables(properties)
+        self._folder = AgentFolder.create(Path(root))
+        self._forest = Forest()
+        self._tasks = TaskOwner("jobs")
+
+        # set once the agent listens
+        #: Full URL of the port report.
+        self.endpoint = ""
+        #: The agent's own ports, refused as a job's.
+        self.agent_ports: set[int] = set()
+
+        # per job
+        self._jobs: dict[str, Job] = {}
+        self._runs: dict[str, Run] = {}
+        self._lingering: dict[str, asyncio.TimerHandle] = {}
+        self._removals: dict[str, asyncio.Task[OSError | None]] = {}
+
+        # the end
+        self._closing = False
+        self._closed = asyncio.Event()
+        self._housekeeping: asyncio.TimerHandle | None = None
+
+    # --- which jobs there are ---------------------------------------------------------------------
+
+    async def create(self, owner: Owner, name: str | None = None, linger: float | None = None) -> Job:
+        """A new job with an empty sandbox. ``linger``: seconds that it outlives its connection.
+
+        TypeError or ValueError for a wrong argument, OSError if there can be no sandbox, JobInvalidStateError once
+        the agent is ending.
+        """
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be a str or nil, not {type(name).__name__}")
+        linger_s = None if linger is None else seconds("linger", linger, limits.LINGER_MAX_S, zero=True)
+        self._require_open()
+        uid = secrets.token_hex(16)
+        sandbox = Sandbox.create(self._folder.path, uid)
+        job = Job(uid, name, owner, sandbox, lambda: self._forest.usage(uid))
+        job.linger_s = linger_s
+        self._jobs[uid] = job
+        return job
+
+    def get(self, uid: object, owner: Owner) -> Job:
+        """The job of this uid. JobNotFoundError if there is none in the owner's realm, TypeError for no str."""
+        if not isinstance(uid, str):
+            raise TypeError(f"job_uid must be a str, not {type(uid).__name__}")
+        job = self._jobs.get(uid)
+        if job is None or job.owner.realm != owner.realm:
+            raise JobNotFoundError(uid)
+        return job
+
+    def jobs(self) -> builtins.list[Job]:
+        """All jobs, of all owners, oldest first."""
+        return [*self._jobs.values()]
+
+    def list(self, owner: Owner) -> builtins.list[Job]:
+        """The jobs that the owner has or may adopt: those of its realm."""
+        return [job for job in self._jobs.values() if job.owner.realm == owner.realm]
+
+    def count(self, connection: str) -> int:
+        """Jobs of one connection."""
+        return sum(job.owner.connection == connection for job in self._jobs.values())
+
+    def adopt(self, job: Job, owner: Owner) -> None:
+        """Make the job the owner's. JobNotFoundError if it is of another realm or gone."""
+        self.get(job.uid, owner)
+        job.owner = owner
+        if (timer := self._lingering.pop(job.uid, None)) is not None:
+            timer.cancel()
+
+    # --- starting ---------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        job: Job,
+        args: Sequence[str],
+        env: Mapping[str, str] | None,
+        cwd: str | None = None,
+        port_expected_count: int = 1,
+        forward_stdout: bool = False,
+        *,
+        port: int | str | None = None,
+        ready: str = "report",
+        ready_timeout: float = 30.0,
+        timeout: float | None = None,
+    ) -> None:
+        """Start the job's process; returns when it is ready.
+
+        ``port``: given to the job in ``PORT`` and for ``{port}`` in ``args`` and values of ``env``; 'auto' is a free
+        one. ``ready``: 'report' awaits ``port_expected_count`` reports (none: ready at once, with ``port`` as its
+        port if there is one), 'connect' that the port accepts. ``timeout``: seconds until the process is ended.
+
+        Wrong arguments are as of ``check_command``, and leave the job as it is, as do a missing ``cwd`` and output
+        files that cannot be made. JobInvalidStateError for a second start, otherwise the errors of ``Run.start``.
+        """
+        self._require_open()
+        command = check_command(
+            args, env, cwd, port_expected_count, forward_stdout, port, ready, ready_timeout, timeout
+        )
+        job.require(Input.START)
+        given = self._choose_port(command.port)
+        run = Run(job, command, given, self._forest, self._tasks, self._ownership, self._folder.record)
+        self._runs[job.uid] = run
+        self._keep_house()
+        try:
+            await run.start(command.environment(self._properties, self.endpoint, job.uid, given))
+        finally:
+            if job.state is State.NEW:
+                del self._runs[job.uid]
+
+    def execute(
+        self,
+        job: Job,
+        user: ExecUser,
+        args: Sequence[str],
+        env: Mapping[str, str] | None,
+        *,
+        tty: bool,
+        rows: int,
+        cols: int,
+    ) -> Exec:
+        """Start a second process in the job's sandbox: ``job_exec``.
+
+        TypeError or ValueError for wrong arguments, JobInvalidStateError if the job does not run, OSError if there is
+        no such program.
+        """
+        self._require_open()
+        command = check_command(args, env, None, 0, False, None, "report", 1.0, None)
+        environment = command.environment(self._properties, self.endpoint, job.uid, None)
+        if tty:
+            environment.setdefault("TERM", "xterm-256color")
+        process = Exec(job, self._forest, user)
+        process.start(args, environment, tty, rows, cols)
+        return process
+
+    def _choose_port(self, port: int | str | None) -> int | None:
+        if port == "auto":
+            return free_port(self.agent_ports | {run.port for run in self._runs.values() if run.port is not None})
+        if port in self.agent_ports:
+            raise ValueError(f"port {port} is the agent's own")
+        assert not isinstance(port, str), "checked with the arguments"
+        return port
+
+    def report_port(self, params: Sequence[tuple[str, str]]) -> None:
+        """The decoded query of a port report. ReportError, with the reason, if it is refused."""
+        uid, port = parse_report(params)
+        job = self._jobs.get(uid)
+        if job is None:
+            raise ReportError("unknown job")
+        if port in self.agent_ports:
+            raise ReportError("bad port: it is the agent's own")
+        run = self._runs.get(uid)
+        if run is None:
+            raise ReportError("bad port: the job is not started")
+        run.report(port)
+
+    # --- ending -----------------------------------------------------------------------------------
+
+    async def wait(self, job: Job) -> None:
+        """Until the job's process has ended; at once if none runs."""
+        await job.process_ended.wait()
+
+    async def kill(self, job: Job, signal: str | int = "TERM", grace: float = limits.TERM_GRACE_S) -> None:
+        """Signal the job.
+
+        TERM, INT, QUIT, ABRT and KILL go to the whole tree, what is left after ``grace`` seconds gets KILL, and this
+        returns when the tree has ended. Any other goes to the main process and this returns at once.
+        ValueError or TypeError for a wrong argument, JobInvalidStateError if no process runs.
+        """
+        number = _signal_number(signal)
+        grace_s = seconds("grace", grace, limits.GRACE_MAX_S, zero=True)
+        run = self._runs.get(job.uid)
+        if run is None or job.process_ended.is_set():
+            raise JobInvalidStateError(f"job {job.uid!r} is {job.state.value}: it has no process to signal")
+        if number.name not in _ENDING_SIGNALS:
+            run.send_main(number)
+        else:
+            await run.end(number, 0 if number.name == "SIGKILL" else grace_s)
+
+    async def remove(self, job: Job) -> None:
+        """End the job's tree (TERM, 5 s, KILL) and delete its sandbox. Goes on if the caller is cancelled.
+
+        OSError if not all of the sandbox could be deleted; the job is gone all the same.
+        """
+        removal = self._removal(job)
+        if removal is not None and (error := await asyncio.shield(removal)) is not None:
+            raise error
+
+    def _removal(self, job: Job) -> asyncio.Task[OSError | None] | None:
+        """The task that removes the job, started if need be. None if it has been removed."""
+        if job.state is not State.CLOSED:
+            job.apply(Input.CLOSE)
+            del self._jobs[job.uid]
+            if (timer := self._lingering.pop(job.uid, None)) is not None:
+                timer.cancel()
+            if (run := self._runs.get(job.uid)) is not None:
+                run.refuse()
+            self._removals[job.uid] = self._tasks.start(self._remove(job), name=f"removal of job {job.uid}")
+        return self._removals.get(job.uid)
+
+    async def _remove(self, job: Job) -> OSError | None:
+        try:
+            if (run := self._runs.get(job.uid)) is not None:
+                await run.end(signals.SIGTERM, limits.TERM_GRACE_S)
+            self._forest.closed(job.uid)
+            self._runs.pop(job.uid, None)
+            try:
+                if not job.sandbox.remove_if_small():
+                    await asyncio.get_running_loop().run_in_executor(None, job.sandbox.remove)
+                self._folder.forget(job.uid)
+            except OSError as error:
+                _log.warning("job %s: its sandbox cannot be deleted: %s", job.uid, error)
+                return error
+            return None
+        finally:
+            self._removals.pop(job.uid, None)
+
+    async def _remove_all(self, jobs: Iterable[Job]) -> None:
+        """All of these at once; what goes wrong with one is logged."""
+        removals = [removal for job in jobs if (removal := self._removal(job)) is not None]
+        if removals:
+            await asyncio.wait(removals)
+
+    async def drop_connection(self, connection: str) -> None:
+        """The connection is gone: remove its jobs, or let them linger as long as they were created to."""
+        gone: builtins.list[Job] = []
+        for job in self.jobs():
+            if job.owner.connection != connection or job.uid in self._lingering:
+                continue
+            if job.linger_s and not self._closing:
+                loop = asyncio.get_running_loop()
+                self._lingering[job.uid] = loop.call_later(job.linger_s, self._removal, job)
+            else:
+                gone.append(job)
+        await self._remove_all(gone)
+
+    async def shutdown(self, *, now: asyncio.Event | None = None) -> None:
+        """No new jobs; end all trees (TERM, 5 s, KILL; without the grace once ``now`` is set), delete everything.
+
+        Another call waits for the first.
+        """
+        if self._closing:
+            await self._closed.wait()
+            return
+        self._closing = True
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+        rest = TreeEnd(UNCLAIMED, self._forest, self._tasks)
+        if now is not None:
+            self._tasks.start(self._hasten(now, rest), name="waiting for the second signal")
+        removals = [*self._removals.values()]
+        await self._remove_all(self.jobs())
+        if removals:
+            await asyncio.wait(removals)
+        rest.begin(signals.SIGTERM, 0 if now is not None and now.is_set() else limits.TERM_GRACE_S)
+        await rest.wait()
+        await self._tasks.close()
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._folder.remove)
+        except OSError as error:
+            _log.warning("the folder of the sandboxes cannot be deleted: %s", error)
+        self._closed.set()
+
+    async def _hasten(self, now: asyncio.Event, rest: TreeEnd) -> None:
+        await now.wait()
+        for run in self._runs.values():
+            run.hasten()
+        if rest.under_way:
+            rest.begin(KILL, 0)
+
+    # --- the rest ---------------------------------------------------------------------------------
+
+    def _require_open(self) -> None:
+        if self._closing:
+            raise JobInvalidStateError("the agent is shutting down")
+
+    def _keep_house(self) -> None:
+        """While jobs have processes: now and then reap adopted zombies, and end what no job can own any more."""
+        if self._housekeeping is None:
+            loop = asyncio.get_running_loop()
+            self._housekeeping = loop.call_later(limits.ADOPTED_CHECK_S, self._check_adopted)
+
+    def _check_adopted(self) -> None:
+        self._housekeeping = None
+        try:
+            adopters = self._forest.adopters()
+        except OSError as error:
+            _log.debug("adopted processes cannot be listed now: %s", error)
+            adopters = set()
+        if UNCLAIMED in adopters:
+            _log.warning("ending processes of jobs that are gone")
+            TreeEnd(UNCLAIMED, self._forest, self._tasks).begin(KILL, 0)
+        for uid in adopters & self._runs.keys():
+            self._runs[uid].end_rest()
+        if adopters or self._runs:
+            self._keep_house()
+
+
+def _signal_number(signal: object) -> signals.Signals:
+    if isinstance(signal, str):
+        name = signal if signal.startswith("SIG") else f"SIG{signal}"
+        if name in signals.Signals.__members__:
+            return signals.Signals[name]
+        raise ValueError(f"signal {signal!r:.40} is not known")
+    if type(signal) is not int:
+        raise TypeError(f"signal must be a name or a number, not {type(signal).__name__}")
+    try:
+        return signals.Signals(signal)
+    except ValueError:
+        raise ValueError(f"signal {signal} is not known") from None

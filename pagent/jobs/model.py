@@ -1,0 +1,193 @@
+"""A job: its states as one table, and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from pagent.errors import JobInvalidStateError
+from pagent.jobs.sandbox import Sandbox
+
+_log = logging.getLogger(__name__)
+
+UNNAMED: Final = "<unnamed job>"
+
+
+class State(enum.Enum):
+    """States of spec agent.md, part 1; the values are what goes over the wire."""
+
+    NEW = "NEW"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    FINISHED = "FINISHED"
+    CLOSED = "CLOSED"
+
+
+class Input(enum.Enum):
+    """What can happen to a job; the values are for error texts."""
+
+    START = "started"
+    READY = "made ready"
+    EXIT = "ended"
+    FAIL = "failed"
+    CLOSE = "removed"
+
+
+#: FAIL is a process that could not be started. A closed job's process ends after the job.
+TRANSITIONS: Final[Mapping[State, Mapping[Input, State]]] = MappingProxyType(
+    {
+        State.NEW: {Input.START: State.PENDING, Input.CLOSE: State.CLOSED},
+        State.PENDING: {
+            Input.READY: State.RUNNING,
+            Input.EXIT: State.FINISHED,
+            Input.FAIL: State.FINISHED,
+            Input.CLOSE: State.CLOSED,
+        },
+        State.RUNNING: {Input.EXIT: State.FINISHED, Input.CLOSE: State.CLOSED},
+        State.FINISHED: {Input.CLOSE: State.CLOSED},
+        State.CLOSED: {Input.EXIT: State.CLOSED, Input.FAIL: State.CLOSED},
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a job is: a connection, and the peer at its other end."""
+
+    connection: str
+    #: The agent's own role on that connection: 'SERVER' or 'CLIENT'.
+    direction: str
+    uid: str | bytes
+    name: str
+    #: Only owners of an equal realm see a job.
+    realm: object
+
+
+class Job:
+    """One job. Only ``jobs/`` changes it; the other floors read, and ask to be told of its end."""
+
+    def __init__(
+        self, uid: str, name: str | None, owner: Owner, sandbox: Sandbox, usage: Callable[[], tuple[float, int]]
+    ) -> None:
+        # for ever
+        self.uid: Final = uid
+        self.name: Final = name or UNNAMED
+        self.sandbox: Final = sandbox
+        self.created_at: Final = time.time()
+        self._usage = usage
+
+        # may change hands
+        self.owner = owner
+        #: Seconds that it outlives its connection, None if it does not.
+        self.linger_s: float | None = None
+
+        # the process
+        self.ports: list[int] = []
+        self.pid: int | None = None
+        self.exit_code: int | None = None
+        #: Name of the signal that ended the process, as 'SIGKILL'.
+        self.signal: str | None = None
+        #: Why the job failed, if not by its process's own doing.
+        self.error: str | None = None
+        self.started_at: float | None = None
+        self.finished_at: float | None = None
+        #: Set while no process runs.
+        self.process_ended: Final = asyncio.Event()
+        self.process_ended.set()
+
+        # the state
+        self._state = State.NEW
+        self._on_end: dict[Callable[[], None], None] | None = {}
+
+    def __repr__(self) -> str:
+        return f"<Job {self.uid} {self._state.value}>"
+
+    @property
+    def state(self) -> State:
+        """Where the job is in TRANSITIONS."""
+        return self._state
+
+    def require(self, happening: Input) -> None:
+        """JobInvalidStateError if the job is in no state for this."""
+        if happening not in TRANSITIONS[self._state]:
+            raise JobInvalidStateError(f"job {self.uid!r} is {self._state.value} and cannot be {happening.value}")
+
+    def apply(self, happening: Input) -> None:
+        """The one setter of the state. JobInvalidStateError, and nothing changed, for what the table lacks."""
+        self.require(happening)
+        self._state = TRANSITIONS[self._state][happening]
+        if happening is Input.START:
+            self.process_ended.clear()
+        elif happening in (Input.EXIT, Input.FAIL):
+            self.finished_at = time.time()
+            self.process_ended.set()
+        if self._state in (State.FINISHED, State.CLOSED):
+            self._tell_end()
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call back once when the process has ended or the job is removed, whichever is first; at once if it was."""
+        if self._on_end is None:
+            callback()
+        else:
+            self._on_end[callback] = None
+
+    def off_end(self, callback: Callable[[], None]) -> None:
+        """Forget a callback of :meth:`on_end`; nothing if it is not known or was called."""
+        if self._on_end is not None:
+            self._on_end.pop(callback, None)
+
+    def _tell_end(self) -> None:
+        callbacks, self._on_end = self._on_end, None
+        for callback in callbacks or ():
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - one stream's fault must not keep the others from hearing of it
+                _log.exception("job %s: a callback at its end failed", self.uid)
+
+    # --- what is told -----------------------------------------------------------------------------
+
+    def single_port(self, port: int | None = None) -> int:
+        """The port to connect to: the only one, or ``port`` if it is the job's. ValueError if there is none."""
+        if port is not None and type(port) is not int:
+            raise TypeError(f"port must be an int, not {type(port).__name__}")
+        if self._state is not State.RUNNING or not self.ports or (port is None and len(self.ports) != 1):
+            raise ValueError("job does not contain a running server")
+        if port is None:
+            return self.ports[0]
+        if port not in self.ports:
+            raise ValueError(f"port {port} is not one of the job's")
+        return port
+
+    def info(self) -> dict[str, Any]:
+        """The map that job methods answer with (spec agent.md; keys in its order). Epoch seconds, bytes.
+
+        ``cpu_seconds`` and ``rss_bytes`` are of the whole tree, None unless the process runs.
+        """
+        cpu_seconds: float | None = None
+        rss_bytes: int | None = None
+        if self.pid is not None and self._state in (State.PENDING, State.RUNNING):
+            cpu_seconds, rss_bytes = self._usage()
+        return {
+            "uid": self.uid,
+            "name": self.name,
+            "state": self._state.value,
+            "sender": {"direction": self.owner.direction, "uid": self.owner.uid, "name": self.owner.name},
+            "pid": self.pid,
+            "ports": list(self.ports),
+            "exit_code": self.exit_code,
+            "signal": self.signal,
+            "error": self.error,
+            "created_at": self.created_at,
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "cpu_seconds": cpu_seconds,
+            "rss_bytes": rss_bytes,
+        }

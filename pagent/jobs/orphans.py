@@ -1,0 +1,194 @@
+"""The agent's own folder in ``jobs.root``, and what agents that were killed have left there.
+
+Each agent has a folder ``pagent-<random>`` with its sandboxes, a lock file that it holds locked as long as it
+lives, and per started job a record of its process (pid, start time, run of the system). Whoever can take the lock
+knows that the agent is dead, and ends what the records and the sandboxes' names lead to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import stat
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from pagent import limits
+from pagent.jobs.removal import remove_folder
+from pagent.jobs.system import Process, System
+from pagent.jobs.tree import KILL, NATIVE, STOP
+
+_log = logging.getLogger(__name__)
+
+_PREFIX: Final = "pagent-"
+_LOCK: Final = "lock"
+_RECORD: Final = ".json"
+_RECORD_MAX: Final = 4096
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        """OSError if somebody else has it, or if the file system knows no locks."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class AgentFolder:
+    """The folder of a living agent."""
+
+    def __init__(self, path: Path, lock: int, system: System = NATIVE) -> None:
+        self.path = path
+        self._lock = lock
+        self._system = system
+
+    @classmethod
+    def create(cls, root: Path) -> AgentFolder:
+        """Make the folder in ``root`` and lock it. Blocking, short. OSError if that cannot be."""
+        name = _PREFIX + secrets.token_hex(8)
+        # Under a name that no sweep looks at until it is locked.
+        making = root / f".{name}"
+        making.mkdir(0o700)
+        lock = -1
+        try:
+            lock = os.open(making / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+            try:
+                _lock(lock)
+            except OSError as error:
+                _log.warning("%s cannot be locked, so nothing there is cleaned up after a crash: %s", root, error)
+            making.rename(root / name)
+        except BaseException:
+            if lock >= 0:
+                os.close(lock)
+            remove_folder(making)
+            raise
+        return cls(root / name, lock)
+
+    def record(self, uid: str, process: Process) -> None:
+        """Remember the main process of a job, for an agent that finds us dead. OSError of the disk."""
+        entry = {"pid": process.pid, "started": process.started, "boot": self._system.boot_id()}
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+        descriptor = os.open(f"{self.path}/{uid}{_RECORD}", flags, 0o600)
+        try:
+            os.write(descriptor, json.dumps(entry).encode("ascii"))
+        finally:
+            os.close(descriptor)
+
+    def forget(self, uid: str) -> None:
+        """The job is gone."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self.path}/{uid}{_RECORD}")
+
+    def remove(self) -> None:
+        """Delete the folder with all that is in it. Blocking. OSError if something could not be deleted."""
+        try:
+            remove_folder(self.path)
+        finally:
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = -1
+
+
+def sweep(root: Path, system: System = NATIVE) -> int:
+    """End the orphans of dead agents in ``root`` and delete their folders; the number of processes ended.
+
+    Blocking, for a thread: up to ``limits.KILL_WAIT_S`` per dead agent. Nothing of a living agent is touched, nor
+    what another user has put there. What cannot be cleaned up is logged and left.
+    """
+    ended = 0
+    for path in sorted(root.glob(_PREFIX + "*")):
+        try:
+            ended += _sweep_one(path, system)
+        except OSError as error:
+            _log.warning("what a dead agent left in %s cannot be cleaned up: %s", path, error)
+    return ended
+
+
+def _sweep_one(path: Path, system: System) -> int:
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or (hasattr(os, "geteuid") and found.st_uid != os.geteuid()):
+        return 0
+    try:
+        lock = os.open(path / _LOCK, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError:
+        return 0  # no agent's, or one that is just being deleted
+    try:
+        try:
+            _lock(lock)
+        except OSError:
+            return 0  # its agent lives, or nobody can know
+        killed = _end_orphans(path, system)
+        remove_folder(path)
+        _log.info("cleaned up after a dead agent: %s, processes ended: %d", path.name, killed)
+        return killed
+    finally:
+        os.close(lock)
+
+
+def _end_orphans(path: Path, system: System) -> int:
+    """Kill until nothing is left or the time is over."""
+    records, uids = _left_behind(path)
+    killed: set[tuple[int, float]] = set()
+    give_up = time.monotonic() + limits.KILL_WAIT_S
+    while orphans := _orphans(records, uids, system):
+        fresh = [process for process in orphans if process.key not in killed]
+        for process in fresh:
+            system.send(process, STOP)
+            killed.add(process.key)
+        if fresh:
+            continue  # stopped first: it may have forked meanwhile
+        for process in orphans:
+            system.send(process, KILL)
+        if time.monotonic() > give_up:
+            _log.error("orphans are left that do not end on SIGKILL: %s", [process.pid for process in orphans])
+            break
+        time.sleep(limits.EXIT_POLL_S)
+    return len(killed)
+
+
+def _left_behind(path: Path) -> tuple[list[dict[str, Any]], frozenset[str]]:
+    """The readable records of a folder, and the uids of its jobs."""
+    records: list[dict[str, Any]] = []
+    uids: set[str] = set()
+    for entry in path.iterdir():
+        uids.add(entry.name.removesuffix(_RECORD))
+        if entry.name.endswith(_RECORD) and entry.is_file() and entry.stat().st_size <= _RECORD_MAX:
+            with contextlib.suppress(ValueError):  # cut short by the crash
+                record = json.loads(entry.read_text("ascii"))
+                if isinstance(record, dict):
+                    records.append(record)
+    return records, frozenset(uids - {_LOCK})
+
+
+def _orphans(records: Iterable[dict[str, Any]], uids: frozenset[str], system: System) -> list[Process]:
+    """Living processes of the dead agent's jobs: recorded, marked, or descendants of such."""
+    recorded = {
+        (record.get("pid"), record.get("started")) for record in records if record.get("boot") == system.boot_id()
+    }
+    table = {process.pid: process for process in system.everyone() if process.alive}
+    found: dict[int, Process] = {}
+    queue = [process for process in table.values() if _is_orphan(process, recorded, uids, system)]
+    while queue:
+        process = queue.pop()
+        if process.pid not in found and process.pid != os.getpid():
+            found[process.pid] = process
+            queue += [child for child in table.values() if child.parent == process.pid]
+    return list(found.values())
+
+
+def _is_orphan(process: Process, recorded: set[tuple[Any, Any]], uids: frozenset[str], system: System) -> bool:
+    if mark := system.mark(process.pid):
+        return not uids.isdisjoint(mark.split(":"))
+    # A program that shows a title writes over its environment; then pid, start time and boot say it alone.
+    return process.key in recorded

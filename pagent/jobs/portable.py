@@ -1,0 +1,117 @@
+"""Processes on any system, by psutil. The functions of ``system.System``, slower and with fewer guarantees."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+import psutil
+
+from pagent.jobs.system import MARK, Process
+
+_STATES = {psutil.STATUS_ZOMBIE: "Z", psutil.STATUS_DEAD: "X", psutil.STATUS_STOPPED: "T"}
+
+
+def adopts() -> bool:
+    return False
+
+
+def now() -> float:
+    return time.time()
+
+
+def boot_id() -> str:
+    # Start times are absolute here and need no run of the system that they belong to.
+    return ""
+
+
+def stat(pid: int) -> Process | None:
+    try:
+        return _row(psutil.Process(pid))
+    except psutil.Error:
+        return None
+
+
+def _row(process: psutil.Process) -> Process:
+    with process.oneshot():
+        status = process.status()
+        cpu_s, rss_bytes = 0.0, 0
+        with suppress(psutil.Error):  # a zombie has no memory, another user's process does not tell
+            times = process.cpu_times()
+            cpu_s = times.user + times.system
+            rss_bytes = process.memory_info().rss
+        return Process(
+            pid=process.pid,
+            parent=process.ppid(),
+            session=_session(process.pid),
+            state=_STATES.get(status, "S"),
+            started=process.create_time(),
+            cpu_s=cpu_s,
+            rss_bytes=rss_bytes,
+        )
+
+
+def _session(pid: int) -> int:
+    if hasattr(os, "getsid"):
+        with suppress(OSError):
+            return os.getsid(pid)
+    return 0
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [child.pid for child in psutil.Process(pid).children()]
+    except psutil.Error:
+        return []
+
+
+def own_children() -> list[int]:
+    return children(os.getpid())
+
+
+def everyone() -> Iterator[Process]:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            yield _row(process)
+
+
+def mark(pid: int) -> str | None:
+    try:
+        return psutil.Process(pid).environ().get(MARK, "")
+    except (psutil.Error, OSError):
+        return ""
+
+
+def send(process: Process, signal: int) -> bool:
+    try:
+        found = psutil.Process(process.pid)
+        if found.create_time() != process.started:
+            return False
+        found.send_signal(signal)
+    except psutil.Error:
+        return False
+    return True
+
+
+def exit_descriptor(process: Process) -> int | None:
+    return None
+
+
+def listens(port: int, pids: Iterable[int]) -> bool | None:
+    unknown = False
+    for pid in pids:
+        try:
+            for connection in psutil.Process(pid).net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
+                    return True
+        except psutil.NoSuchProcess:
+            continue
+        except psutil.Error:
+            unknown = True
+    return None if unknown else False
+
+
+def sacrifice(pid: int) -> None:
+    """No other system lets one choose."""

@@ -1,0 +1,250 @@
+"""Processes on Linux: /proc and pidfds. The functions of ``system.System``; field numbers are those of proc(5)."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import re
+import signal as signals
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from pagent import limits
+from pagent.jobs.system import MARK, Process
+
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_PR_GET_CHILD_SUBREAPER: Final = 37
+_CLOCK_BOOTTIME: Final = 7
+
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+#: What a file of /proc says of a process that ends while it is read.
+_GONE: Final = (FileNotFoundError, ProcessLookupError)
+
+#: Added to a job's oom_score_adj (proc(5)): counts as half of the memory of the machine.
+_OOM_EXTRA: Final = 500
+
+_MARK_VARIABLE: Final = re.compile(rb"\0" + MARK.encode("ascii") + rb"=([^\0]*)")
+
+
+# --- orphans ----------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _prctl() -> Callable[..., int]:
+    call: Callable[..., int] = ctypes.CDLL(None, use_errno=True).prctl
+    return call
+
+
+def set_subreaper(wanted: bool) -> bool:
+    """PR_SET_CHILD_SUBREAPER (prctl(2)): descendants that lose their parent become ours. False if refused."""
+    value = ctypes.c_ulong(int(wanted))
+    zero = ctypes.c_ulong(0)
+    return _prctl()(_PR_SET_CHILD_SUBREAPER, value, zero, zero, zero) == 0
+
+
+def _is_subreaper() -> bool:
+    value = ctypes.c_int(0)
+    return _prctl()(_PR_GET_CHILD_SUBREAPER, ctypes.byref(value), 0, 0, 0) == 0 and value.value == 1
+
+
+@functools.cache
+def _lists_children() -> bool:
+    return os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # CONFIG_PROC_CHILDREN
+
+
+def adopts() -> bool:
+    return _is_subreaper() and _lists_children()
+
+
+# --- the table --------------------------------------------------------------------------------------
+
+
+def now() -> float:
+    return time.clock_gettime(_CLOCK_BOOTTIME) * _TICKS_PER_S
+
+
+@functools.cache
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
+def _read(path: str, most: int = limits.ENVIRON_MAX) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = os.read(descriptor, 4096)
+        if len(data) < 2048:  # such a file gives all it has, or at least half a page
+            return data
+        parts = [data]
+        while data and most > 0:
+            data = os.read(descriptor, 65536)
+            most -= len(data)
+            parts.append(data)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
+def stat(pid: int) -> Process | None:
+    try:
+        data = _read(f"/proc/{pid}/stat")
+    except _GONE:
+        return None
+    # The name, field 2, may hold anything, also ") Z 1"; what follows its last parenthesis is field 3.
+    fields = data[data.rindex(b")") + 2 :].split()
+    state = fields[0].decode("ascii")
+    if state == "Z" and int(fields[17]) > 1:
+        state = "S"  # only its first thread has ended
+    return Process(
+        pid=pid,
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        state=state,
+        started=int(fields[19]),
+        cpu_s=(int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) / _TICKS_PER_S,
+        rss_bytes=int(fields[21]) * _PAGE_BYTES,
+    )
+
+
+def children(pid: int) -> list[int]:
+    if not _lists_children():
+        return [process.pid for process in everyone() if process.parent == pid]
+    found: list[int] = []
+    with suppress(*_GONE):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(*_GONE):
+                found += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
+    return found
+
+
+def own_children() -> list[int]:
+    # Orphans go to the first thread of a subreaper that is alive (find_new_reaper in kernel/exit.c).
+    pid = os.getpid()
+    return [int(child) for child in _read(f"/proc/{pid}/task/{pid}/children").split()]
+
+
+def everyone() -> Iterator[Process]:
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and (process := stat(int(name))) is not None:
+            yield process
+
+
+def mark(pid: int) -> str | None:
+    try:
+        environment = _read(f"/proc/{pid}/environ")
+    except (*_GONE, PermissionError):
+        return ""
+    if not environment:
+        return None
+    found = _MARK_VARIABLE.search(b"\0" + environment)
+    return found[1].decode("ascii", "replace") if found else ""
+
+
+# --- signals and ends -------------------------------------------------------------------------------
+
+
+@functools.cache
+def has_pidfd() -> bool:
+    """pidfd_open(2) came with Linux 5.3; a seccomp filter may deny it."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as error:
+        return error.errno not in (errno.ENOSYS, errno.EPERM, errno.EACCES)
+    return True
+
+
+def exit_descriptor(process: Process) -> int | None:
+    if not has_pidfd():
+        return None
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return -1
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # the pid is that of a thread by now
+            return -1
+        raise
+    try:
+        # Opened first and compared then: what the descriptor names is not younger than the process that is found.
+        found = stat(process.pid)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if found is None or found.started != process.started:
+        os.close(descriptor)
+        return -1
+    return descriptor
+
+
+def send(process: Process, signal: int) -> bool:
+    descriptor = exit_descriptor(process)
+    try:
+        if descriptor is None:
+            found = stat(process.pid)
+            if found is None or found.started != process.started:
+                return False
+            os.kill(process.pid, signal)
+        elif descriptor < 0:
+            return False
+        else:
+            signals.pidfd_send_signal(descriptor, signal)
+    except (ProcessLookupError, PermissionError):
+        return False
+    finally:
+        if descriptor is not None and descriptor >= 0:
+            os.close(descriptor)
+    return True
+
+
+def sacrifice(pid: int) -> None:
+    own = int(_read("/proc/self/oom_score_adj"))
+    # It may have ended already (ENOENT, ESRCH), have become another user's (EACCES), or we are confined (EPERM).
+    with suppress(*_GONE, PermissionError):
+        descriptor = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, b"%d" % min(1000, own + _OOM_EXTRA))
+        finally:
+            os.close(descriptor)
+
+
+# --- ports ------------------------------------------------------------------------------------------
+
+
+def listens(port: int, pids: Iterable[int]) -> bool | None:
+    inodes = _listening_inodes(port)
+    if not inodes:
+        return False
+    unknown = False
+    for pid in pids:
+        try:
+            if inodes & set(_socket_inodes(pid)):
+                return True
+        except PermissionError:
+            unknown = True
+    return None if unknown else False
+
+
+def _listening_inodes(port: int) -> set[bytes]:
+    """Of /proc/net/tcp and tcp6: local address, remote address, state (0A is LISTEN), six fields, inode."""
+    row = re.compile(rb": [0-9A-F]+:%04X [0-9A-F]+:0000 0A(?: +\S+){5} +(\d+)" % port)
+    found: set[bytes] = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(FileNotFoundError), open(f"/proc/net/{table}", "rb") as file:
+            found.update(row.findall(file.read()))
+    return found
+
+
+def _socket_inodes(pid: int) -> Iterator[bytes]:
+    folder = f"/proc/{pid}/fd"
+    with suppress(*_GONE):
+        for name in os.listdir(folder):
+            with suppress(*_GONE):
+                target = os.readlink(f"{folder}/{name}")
+                if target.startswith("socket:["):
+                    yield target[8:-1].encode("ascii")

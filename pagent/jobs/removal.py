@@ -1,0 +1,171 @@
+"""Deleting a folder that hostile programs have filled.
+
+Depth is the trap: a program nests folders deeper than any path, any recursion and any descriptor table
+goes. So a folder found below is not entered where it stands but first renamed to the top, and the top is
+emptied until nothing is left: never more than three descriptors, never a path of more than one component, no
+link followed at any time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from pagent.jobs.beneath import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH
+
+_PLACE = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+_LIST = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+
+#: Programs that are not quite dead may still be writing: so often a folder that filled again is emptied again.
+_REFILLS = 64
+#: Entries read before they are deleted: a folder of millions costs no more memory than this.
+_BATCH = 4096
+
+
+def remove_folder(path: Path) -> None:
+    """Delete ``path`` and all beneath it. Nothing if it is not there; the first OSError once all else is gone."""
+    try:
+        top = os.open(path, _PLACE)
+    except FileNotFoundError:
+        return
+    try:
+        empty_folder(top)
+    finally:
+        os.close(top)
+    with suppress(FileNotFoundError):
+        os.rmdir(path)
+
+
+def empty_folder(top: int) -> None:
+    """Delete all that is beneath the folder that ``top`` is a descriptor of (O_PATH will do).
+
+    Goes on past what cannot be deleted and raises the first such OSError at the end.
+    """
+    _Emptying(top).run()
+
+
+class _Emptying:
+    def __init__(self, top: int) -> None:
+        self._top = top
+        self._failed: dict[str, OSError] = {}
+        self._refills = 0
+
+    def run(self) -> None:
+        _allow(self._top)
+        while names := self._list(self._top, skip=self._failed):
+            for name in names:
+                self._delete(name)
+        for error in self._failed.values():
+            raise error
+
+    def _delete(self, name: str) -> None:
+        """Delete one entry of the top; a folder's own folders come up to the top for a later pass."""
+        try:
+            if _unlink(self._top, name):
+                return
+            self._clear_folder(name)
+            os.rmdir(name, dir_fd=self._top)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY and self._refills < _REFILLS:
+                self._refills += 1
+            else:
+                self._failed[name] = error
+
+    def _clear_folder(self, name: str) -> None:
+        place = self._enter(self._top, name)
+        try:
+            error: OSError | None = None
+            stuck: set[str] = set()
+            while names := self._list(place, skip=stuck):
+                for below in names:
+                    try:
+                        if not _unlink(place, below):
+                            self._raise_up(place, below)
+                    except FileNotFoundError:
+                        pass
+                    except OSError as caught:
+                        stuck.add(below)
+                        error = error or caught
+            if error is not None:
+                raise error
+        finally:
+            os.close(place)
+
+    def _raise_up(self, place: int, name: str) -> None:
+        with suppress(OSError):
+            os.rmdir(name, dir_fd=place)
+            return
+        new = f".pagent-gone-{secrets.token_hex(8)}"
+        try:
+            os.rename(name, new, src_dir_fd=place, dst_dir_fd=self._top)
+        except PermissionError:
+            # Moving a folder rewrites its `..`: it has to be writable itself.
+            os.close(self._enter(place, name))
+            os.rename(name, new, src_dir_fd=place, dst_dir_fd=self._top)
+
+    @staticmethod
+    def _enter(place: int, name: str) -> int:
+        """Descriptor of a folder, made readable and writable if its owner had taken that away."""
+        try:
+            descriptor = os.open(name, _PLACE, dir_fd=place)
+        except PermissionError:
+            if os.chmod not in os.supports_follow_symlinks:
+                raise
+            # Without O_PATH opening needs the right to read.
+            os.chmod(name, 0o700, dir_fd=place, follow_symlinks=False)
+            descriptor = os.open(name, _PLACE, dir_fd=place)
+        try:
+            _allow(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    @staticmethod
+    def _list(place: int, skip: set[str] | dict[str, OSError]) -> list[str]:
+        names: list[str] = []
+        descriptor = os.open(".", _LIST, dir_fd=place)
+        try:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    if entry.name not in skip:
+                        names.append(entry.name)
+                        if len(names) == _BATCH:
+                            break
+        finally:
+            os.close(descriptor)
+        return names
+
+
+def _unlink(place: int, name: str) -> bool:
+    """Unlink; False for a folder. Linux says EISDIR of one, POSIX and macOS EPERM."""
+    try:
+        os.unlink(name, dir_fd=place)
+    except IsADirectoryError:
+        return False
+    except PermissionError as error:
+        if error.errno == errno.EPERM and _is_folder(place, name):
+            return False
+        raise
+    return True
+
+
+def _is_folder(place: int, name: str) -> bool:
+    try:
+        os.close(os.open(name, _PLACE, dir_fd=place))
+    except OSError:
+        return False
+    return True
+
+
+def _allow(folder: int) -> None:
+    """Give its owner all rights in a folder."""
+    if os.fstat(folder).st_mode & 0o700 == 0o700:
+        return
+    # fchmod(2) refuses an O_PATH descriptor; its magic link names the very folder that was opened.
+    os.chmod(f"/proc/self/fd/{folder}" if O_PATH else folder, 0o700)

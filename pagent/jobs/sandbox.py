@@ -1,0 +1,300 @@
+"""A job's folder: the one place where a path from a peer becomes a file.
+
+No other code joins a peer's path to a real one. What comes out of here are descriptors, and names to be used
+with the descriptor of their folder (``dir_fd``), so that nothing that the job renames or links meanwhile
+changes what was resolved (spec agent.md, "Sandbox").
+
+Paths are relative to the sandbox and made of ``/``; ``..`` is taken back lexically. Errors: TypeError for what
+is no str, ValueError for a path that cannot be meant or that leaves the sandbox, the system's OSError otherwise.
+They name the path as the peer gave it, never a path of this machine.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from pagent import limits
+from pagent.jobs.beneath import FOLDER, O_CLOEXEC, O_DIRECTORY, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, Opener, open_beneath
+from pagent.jobs.removal import empty_folder, remove_folder
+
+_NEW_FILE: Final = os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
+_O_TMPFILE: Final[int] = getattr(os, "O_TMPFILE", 0)
+
+
+class Sandbox:
+    """The folder of one job. All methods may be called in any thread, also at the same time.
+
+    A descriptor of the folder is held from the start, so that the folder stays the same one whatever is renamed
+    above it. It is closed once the sandbox is removed and the last method that uses it has ended: its number
+    must not be reused under a look-up.
+    """
+
+    def __init__(self, path: Path, folder: int, opener: Opener = open_beneath) -> None:
+        self.path = path
+        self._open = opener
+        self._lock = threading.Lock()
+        self._folder = folder
+        self._users = 0
+        self._removed = False
+
+    @classmethod
+    def create(cls, root: Path, uid: str, *, opener: Opener = open_beneath) -> Sandbox:
+        """Make ``root/uid`` with mode 0700. OSError: it exists, there is no ``root``, no descriptor is left."""
+        assert _is_plain(uid), "the uid is our own"
+        path = Path(root) / uid
+        path.mkdir(0o700)
+        try:
+            folder = os.open(path, FOLDER | O_NOFOLLOW)
+        except OSError:
+            path.rmdir()
+            raise
+        return cls(path, folder, opener)
+
+    # --- a peer's paths ---------------------------------------------------------------------------
+
+    def open_dir(self, path: str) -> int:
+        """Descriptor of a folder, to list it; ``''`` and ``'.'`` are the sandbox itself."""
+        return self._resolve(_components(path), os.O_RDONLY | O_DIRECTORY, path)
+
+    def open_read(self, path: str) -> int:
+        """Descriptor of a regular file; links that stay in the sandbox are followed.
+
+        IsADirectoryError for a folder, ValueError for a FIFO, a socket or a device. Never waits for one.
+        """
+        parts = _file_components(path)
+        try:
+            descriptor = self._resolve(parts, os.O_RDONLY | O_NONBLOCK | O_NOCTTY, path)
+        except OSError as error:
+            if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, a device without a driver
+                raise ValueError(f"not a regular file: {path!r}") from None
+            raise
+        return _regular(descriptor, path)
+
+    def open_parent(self, path: str, *, create: bool) -> tuple[int, str]:
+        """Descriptor of the folder that ``path`` is in, and the last name of ``path``, which may not exist.
+
+        With ``create`` missing folders are made, 0755 less the umask. The descriptor is a place for ``dir_fd``, it may
+        not be readable. The name is one component; use it only in ways that do not follow links.
+        """
+        parts = _file_components(path)
+        return self._open_folders(parts[:-1], path, create), parts[-1]
+
+    def _open_folders(self, parts: list[str], path: str, create: bool) -> int:
+        try:
+            return self._resolve(parts, FOLDER, path)
+        except FileNotFoundError:
+            if not create:
+                raise
+        place = self._resolve([], FOLDER, path)
+        for depth in range(1, len(parts) + 1):
+            try:
+                # From the top each time: a link on the way may lead up again and still stay beneath.
+                with suppress(FileExistsError):
+                    _mkdir(parts[depth - 1], place, path)
+            finally:
+                os.close(place)
+            place = self._resolve(parts[:depth], FOLDER, path)
+        return place
+
+    def _resolve(self, parts: list[str], flags: int, path: str) -> int:
+        with self._using(path) as folder:
+            try:
+                return self._open(folder, "/".join(parts), flags, 0)
+            except OSError as error:
+                if error.errno in (errno.EXDEV, errno.ELOOP):
+                    raise ValueError(f"path leaves the sandbox: {path!r}") from None
+                raise _named(error, path) from None
+
+    # --- the agent's own files --------------------------------------------------------------------
+
+    def open_output(self, name: str) -> int:
+        """An empty file for a job's output, open for appending.
+
+        ValueError or OSError if what has that name is a link, a folder or no regular file. A file that has other
+        names too is left to them and replaced by a new one.
+        """
+        assert _is_plain(name), "the name is our own"
+        flags = os.O_WRONLY | os.O_APPEND | O_NOFOLLOW | O_CLOEXEC
+        with self._using(name) as folder:
+            try:
+                # Non-blocking: a FIFO would wait for its reader. Truncated only once it is known what it is.
+                descriptor = os.open(name, flags | os.O_CREAT | O_NONBLOCK | O_NOCTTY, 0o644, dir_fd=folder)
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.ENODEV):
+                    raise ValueError(f"not a regular file: {name!r}") from None
+                raise
+            if os.fstat(_regular(descriptor, name)).st_nlink > 1:
+                os.close(descriptor)
+                os.unlink(name, dir_fd=folder)
+                return os.open(name, flags | _NEW_FILE, 0o644, dir_fd=folder)
+            try:
+                os.ftruncate(descriptor, 0)
+                os.set_blocking(descriptor, True)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            return descriptor
+
+    def open_spool(self) -> int:
+        """A file without a name on the sandbox's disk, open for reading and writing: gone once it is closed."""
+        with self._using("spool") as folder:
+            if _O_TMPFILE:
+                # EOPNOTSUPP: not this file system. EISDIR, ENOENT: a kernel that does not know the flag.
+                with suppress(OSError):
+                    return os.open(".", _O_TMPFILE | os.O_RDWR | os.O_EXCL | O_CLOEXEC, 0o600, dir_fd=folder)
+            name = f".pagent-spool-{secrets.token_hex(8)}"
+            descriptor = os.open(name, os.O_RDWR | _NEW_FILE, 0o600, dir_fd=folder)
+            with suppress(FileNotFoundError):  # the job was quicker
+                os.unlink(name, dir_fd=folder)
+            return descriptor
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def remove(self) -> None:
+        """Delete the sandbox with all that is in it; may take long, so not on the loop. Nothing the second time.
+
+        What cannot be deleted is left and its OSError raised once the rest is gone; another call tries again.
+        """
+        if not self._removed:
+            try:
+                with self._using("") as folder:
+                    empty_folder(folder)
+            finally:
+                self._close()
+        try:
+            remove_folder(self.path)
+        except OSError as error:
+            raise _named(error, Path(error.filename or "").name) from None
+
+    def remove_if_small(self, entries: int = 8) -> bool:
+        """Delete the sandbox if that is quick: at most ``entries`` files, small ones, and no folders.
+
+        False if it is not, with nothing deleted, or if something kept it from being complete: call :meth:`remove`
+        in a thread then.
+        """
+        if self._removed:
+            return not os.path.lexists(self.path)
+        try:
+            with self._using("") as folder:
+                names = _few_files(folder, entries)
+                if names is None:
+                    return False
+                for name in names:
+                    os.unlink(name, dir_fd=folder)
+            self.path.rmdir()
+        except OSError:
+            return False
+        self._close()
+        return True
+
+    # --- the descriptor ---------------------------------------------------------------------------
+
+    @contextmanager
+    def _using(self, path: str) -> Iterator[int]:
+        with self._lock:
+            if self._removed:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            self._users += 1
+        try:
+            yield self._folder
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._close_unused()
+
+    def _close(self) -> None:
+        with self._lock:
+            self._removed = True
+            self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self._removed and self._users == 0 and self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
+
+
+def _is_plain(name: str) -> bool:
+    return name not in ("", ".", "..") and "/" not in name
+
+
+def _components(path: str) -> list[str]:
+    """The plain components of a relative path, ``..`` taken back; ValueError or TypeError as in the module's text."""
+    if not isinstance(path, str):
+        raise TypeError(f"file path must be a str, not {type(path).__name__}")
+    if path.startswith("/"):
+        raise ValueError("file path must be relative")
+    if "\0" in path:
+        raise ValueError(f"file path contains a NUL: {path!r}")
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        raise ValueError(f"file path is not valid Unicode: {path!r}") from None
+    if len(encoded) > limits.PATH_MAX:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path[:80] + "...")
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            if not parts:
+                raise ValueError(f"path leaves the sandbox: {path!r}")
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return parts
+
+
+def _file_components(path: str) -> list[str]:
+    parts = _components(path)
+    if not parts:
+        raise ValueError(f"file path names no file: {path!r}")
+    return parts
+
+
+def _regular(descriptor: int, path: str) -> int:
+    """The same descriptor if it is of a regular file; closed otherwise."""
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not stat.S_ISREG(mode):
+            raise ValueError(f"not a regular file: {path!r}")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _mkdir(name: str, place: int, path: str) -> None:
+    try:
+        os.mkdir(name, 0o755, dir_fd=place)
+    except OSError as error:
+        raise _named(error, path) from None
+
+
+def _named(error: OSError, path: str) -> OSError:
+    """The same error about the path that the peer gave."""
+    return OSError(error.errno, error.strerror, path)
+
+
+def _few_files(folder: int, most: int) -> list[str] | None:
+    """Names of the files in a folder, None if they are not few, not small, or there are folders among them."""
+    names: list[str] = []
+    size = 0
+    descriptor = os.open(".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC, dir_fd=folder)
+    try:
+        with os.scandir(descriptor) as found:
+            for entry in found:
+                size += entry.stat(follow_symlinks=False).st_size
+                names.append(entry.name)
+                if entry.is_dir(follow_symlinks=False) or len(names) > most or size > limits.REMOVE_INLINE_BYTES:
+                    return None
+    finally:
+        os.close(descriptor)
+    return names

@@ -1,0 +1,192 @@
+"""Every number that a peer, a job or a client can push against, and why it is what it is.
+
+Sizes are bytes, times are seconds. Values that an operator may change are in the configuration
+instead; their defaults are documented there.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+# --- the link -------------------------------------------------------------------------------------
+
+#: Largest message that a peer may send. Between peers of ours a job's WebSocket message of 64 MiB has
+#: to pass; a little is added for the message's own header.
+MESSAGE_MAX: Final = 64 * MIB + KIB
+
+#: Largest message that is sent to a peer without our extensions: newer WebSocket libraries there
+#: close the whole link above 4 MiB (spec agent.md, "Streams").
+MESSAGE_MAX_FOREIGN: Final = 4 * MIB
+
+#: What a peer that has not been accepted yet can make us hold, and for how long.
+HANDSHAKE_MAX: Final = 64 * KIB
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+HANDSHAKES_WAITING: Final = 64
+
+#: Between two pings. Data under way counts as a sign of life, so a slow peer is not a dead one.
+PING_INTERVAL_S: Final = 10.0
+#: Not a byte from the peer for this long: dead.
+SILENCE_MAX_S: Final = 90.0
+#: Unanswered retransmissions or window probes (TCP_INFO) after which the peer is dead: at the
+#: kernel's doubling from 200 ms this is about 25 s.
+RETRANSMITS_MAX: Final = 6
+#: How long a close waits for the peer's answer before the socket is dropped.
+CLOSE_TIMEOUT_S: Final = 5.0
+
+#: Redialling: the longest first wait, and how long a link has to live for the next loss to count as the first.
+REDIAL_FIRST_S: Final = 0.5
+REDIAL_RESET_S: Final = 30.0
+
+#: Bytes in the transport's own buffer above which the link counts as congested. Kept short: what is in
+#: there can no longer be overtaken by a small message.
+LINK_HIGH_WATER: Final = 256 * KIB
+LINK_LOW_WATER: Final = 64 * KIB
+
+# --- calls and streams ----------------------------------------------------------------------------
+
+#: Credit that each direction of each stream starts with (extension ``flow``, spec prpc.md).
+STREAM_WINDOW: Final = 256 * KIB
+#: The least that a str or bin counts against credit, and what any other value counts.
+MESSAGE_COST_MIN: Final = 64
+
+#: What a stream holds in memory for a receiver that does not take it, before it goes to disk.
+STREAM_BUFFER: Final = MIB
+#: How much of a spool is read at a time, and how much may wait in memory for a disk that is slower than the link.
+SPOOL_READ: Final = MIB
+SPOOL_PENDING_MAX: Final = 8 * MIB
+#: A write to a spool that takes longer fails its stream, since the link is held up meanwhile.
+SPOOL_WRITE_TIMEOUT_S: Final = 5.0
+#: Body bytes in one stream message.
+BODY_CHUNK: Final = 256 * KIB
+
+#: Calls of one link that may run at once. A router carries one call per user request, so this is far
+#: above what it needs; it bounds what a broken one can make us hold.
+CALLS_PER_LINK: Final = 65_536
+#: How long a unary call of ours waits for its result unless its caller says otherwise.
+DEFAULT_CALL_TIMEOUT_S: Final = 60.0
+
+# --- HTTP towards jobs ----------------------------------------------------------------------------
+
+#: A response head above this is refused: nginx and Apache stop at 8 to 32 KiB.
+RESPONSE_HEAD_MAX: Final = 64 * KIB
+RESPONSE_FIELDS_MAX: Final = 256
+#: A request head that we would write above this is refused before it is sent.
+REQUEST_HEAD_MAX: Final = 64 * KIB
+#: Fields of one request: more than any server takes (Apache 100, nginx and node some hundreds to 2000).
+REQUEST_FIELDS_MAX: Final = 2048
+#: The largest Content-Length: what a signed 64-bit file offset can say.
+BODY_LENGTH_MAX: Final = 2**63 - 1
+#: What the Connection fields of one message may name, all together: nobody names more than two or three fields.
+CONNECTION_FIELD_MAX: Final = 8 * KIB
+#: A chunk's size line with its extensions, which nobody uses; and the trailers behind the last chunk.
+CHUNK_LINE_MAX: Final = 1 * KIB
+TRAILERS_MAX: Final = 16 * KIB
+#: Chunks below this are joined with their neighbours before they are handed on, larger ones go as slices:
+#: a call per piece costs as much as copying some KiB.
+CHUNK_JOIN_MAX: Final = 4 * KIB
+#: Content codings one over the other. Nobody has a use for two; each multiplies the ratio of a bomb.
+CONTENT_CODINGS_MAX: Final = 2
+#: Compressed bytes given to a decoder at a time. What it could not use yet is copied for each piece of output.
+DECODE_STEP: Final = 16 * KIB
+#: How much of the body of a refused WebSocket upgrade goes into the error text.
+REFUSAL_TEXT_MAX: Final = 512
+#: Idle connections kept for one port of a job, and how long. Shorter than the 5 s that node closes its
+#: side after, so that a request seldom meets a connection that is just being closed.
+IDLE_PER_PORT: Final = 64
+IDLE_TIMEOUT_S: Final = 4.0
+#: Waiting for a job's port to accept a connection. Loopback accepts or refuses at once; a full backlog
+#: retries after 1, 3 and 7 s.
+CONNECT_TIMEOUT_S: Final = 10.0
+#: Bytes towards a job's port in the transport's buffer above which its stream stops taking more.
+PORT_HIGH_WATER: Final = 256 * KIB
+PORT_LOW_WATER: Final = 64 * KIB
+
+# --- files ----------------------------------------------------------------------------------------
+
+#: Bytes of a peer's path; the kernel's own PATH_MAX, kept here because a walk by components has none.
+PATH_MAX: Final = 4095
+#: Bytes of a sandbox that may be deleted on the loop: unlinking a large file takes the time of freeing it.
+REMOVE_INLINE_BYTES: Final = MIB
+
+#: What a download or archive hands out in one stream message (contract, spec agent.md part 1).
+CHUNK_MAX: Final = MIB
+#: Work worth a hop to a thread, which costs about 50 us: as much as writing this to the page cache.
+DISK_PIECE: Final = 256 * KIB
+#: Work of one hop at most, in bytes and in file system entries, so that transfers that share one thread take turns.
+DISK_TURN: Final = 4 * MIB
+DISK_TURN_ENTRIES: Final = 256
+#: What a listing may come to, by its packed size: one message that any peer takes (MESSAGE_MAX_FOREIGN).
+LISTING_BYTES: Final = 3 * MIB
+#: Length of an archive's mask; matching takes time quadratic in it.
+MASK_MAX: Final = 1024
+
+#: Entries of an archive, both ways; a large source tree with its dependencies has 200,000.
+ARCHIVE_ENTRIES: Final = 1_000_000
+#: What an archive may unpack to, holes of sparse files included.
+ARCHIVE_BYTES: Final = 64 * GIB
+#: How often its size a compressed archive may unpack to, looked at above so many bytes (zeros by gzip: 1030).
+ARCHIVE_RATIO: Final = 1000
+ARCHIVE_RATIO_FROM: Final = 256 * MIB
+#: Folders in folders.
+ARCHIVE_DEPTH: Final = 256
+#: One extended header (long names, sparse maps), which is gathered in memory.
+ARCHIVE_HEADER_MAX: Final = MIB
+#: Data runs of one sparse file.
+ARCHIVE_EXTENTS: Final = 65_536
+#: What is remembered of entries: folders whose mode and time are set last, and what a download found.
+ARCHIVE_MEMORY: Final = 64 * MIB
+#: The dictionary that an xz archive may ask for; `xz -9` needs 65 MiB.
+ARCHIVE_XZ_MEMORY: Final = 80 * MIB
+
+# --- the log --------------------------------------------------------------------------------------
+
+#: Lines waiting for whoever reads the log; beyond it they are dropped and counted. Some thousand lines
+#: ride out a pause of a reader, and no more memory goes to one that has stopped.
+LOG_QUEUE_MAX: Final = MIB
+#: One line; a peer's text can be as long as a message.
+LOG_LINE_MAX: Final = 8 * KIB
+#: How long the exit waits for the last lines to be taken.
+LOG_FLUSH_TIMEOUT_S: Final = 1.0
+#: Kinds of repeated lines that one throttle remembers.
+LOG_THROTTLE_KEYS: Final = 1024
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+#: Ports that one job may be started to report. Programs of several services have a handful.
+PORTS_PER_JOB: Final = 64
+#: The longest times that a caller may ask for: past these a number is a mistake, not a wish.
+READY_TIMEOUT_MAX_S: Final = 86_400.0
+#: How long a job may take to get ready unless its starter says otherwise (spec agent.md, part 1).
+READY_TIMEOUT_S: Final = 30.0
+GRACE_MAX_S: Final = 3_600.0
+RUN_TIMEOUT_MAX_S: Final = 366 * 86_400.0
+LINGER_MAX_S: Final = 30 * 86_400.0
+#: From TERM to KILL, unless the caller says otherwise (spec agent.md, "End").
+TERM_GRACE_S: Final = 5.0
+#: How long processes may take to go after SIGKILL. Only one that hangs in the kernel is still there then.
+KILL_WAIT_S: Final = 10.0
+#: Processes of a tree whose end is awaited at once, one descriptor each; the next ones after these.
+EXITS_WATCHED: Final = 64
+#: Rounds of stopping what a tree has forked meanwhile, before what is stopped is killed.
+FREEZE_ROUNDS: Final = 32
+#: Between two looks at a port that does not accept yet. Nothing tells when a port begins to listen.
+CONNECT_RETRY_FIRST_S: Final = 0.005
+CONNECT_RETRY_MAX_S: Final = 0.25
+#: Between two looks at a process whose end no descriptor tells.
+EXIT_POLL_S: Final = 0.05
+#: Between two looks at processes that jobs have made daemons of: their zombies are ours to reap.
+ADOPTED_CHECK_S: Final = 5.0
+#: Bytes of a process's environment that are searched for its job's mark.
+ENVIRON_MAX: Final = 8 * MIB
+
+# --- job_exec -------------------------------------------------------------------------------------
+
+#: Input that waits for a process that does not read, above which its stream is held; and one read of its output.
+EXEC_INPUT_MAX: Final = 64 * KIB
+EXEC_READ: Final = 64 * KIB
+#: Rows or columns of a terminal: the kernel keeps 16 bits of each.
+TERMINAL_SIZE_MAX: Final = 65_535

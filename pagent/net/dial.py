@@ -1,0 +1,129 @@
+"""Making a link: TCP, TLS, the WebSocket handshake, and how long to wait before trying again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from typing import Final, NamedTuple, cast
+from urllib.parse import urlsplit
+
+from pagent.errors import ConfigError, DialError, HandshakeRefusedError, ProtocolError
+from pagent.limits import HANDSHAKE_TIMEOUT_S, REDIAL_FIRST_S, REDIAL_RESET_S
+from pagent.net.link import Link
+from pagent.wire.upgrade import RPC_PATH, SUBPROTOCOL, ClientUpgrade, UpgradeRefused
+
+
+class Address(NamedTuple):
+    """Where to dial."""
+
+    host: str
+    port: int
+    path: str = RPC_PATH
+    tls: bool = False
+
+    @property
+    def authority(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """``host:port``, or a URL ``ws://`` or ``wss://``, whose path defaults to ``/rpc/v1``. ConfigError if neither."""
+    url = urlsplit(text if "://" in text else f"ws://{text}")
+    try:
+        port = url.port
+    except ValueError:
+        port = None
+    if url.scheme not in ("ws", "wss") or not url.hostname or url.username or url.query or url.fragment:
+        raise ConfigError(f"{text!r} is no address: host:port, or ws://host:port/path, or wss://host:port/path")
+    if port is None and "://" not in text:
+        raise ConfigError(f"{text!r} is no address: the port is missing")
+    tls = url.scheme == "wss"
+    path = url.path if url.path not in ("", "/") else RPC_PATH
+    return Address(url.hostname, port or (443 if tls else 80), path, tls)
+
+
+class _Upgrading(asyncio.Protocol):
+    """The connection until the answer to the upgrade is complete."""
+
+    def __init__(self, upgrade: ClientUpgrade) -> None:
+        self._upgrade = upgrade
+        self._transport: asyncio.Transport | None = None
+        self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(self._upgrade.request())
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            rest = self._upgrade.feed(data)
+        except (UpgradeRefused, ProtocolError) as error:
+            self._fail(HandshakeRefusedError(str(error)))
+            return
+        if rest is not None and not self.done.done():
+            assert self._transport is not None
+            self._transport.pause_reading()  # nothing may be lost between the two protocols
+            self.done.set_result(rest)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(DialError("the connection was closed during the WebSocket handshake"))
+
+    def _fail(self, error: DialError) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+async def dial(address: Address, link: Link, *, tls: ssl.SSLContext | None = None) -> None:
+    """Connect ``link`` to an accepting peer; returns once the WebSocket is open.
+
+    :raises DialError: nothing listens there, or it does not answer in time;
+        HandshakeRefusedError: what listens there is no RPC route.
+    """
+    loop = asyncio.get_running_loop()
+    upgrade = ClientUpgrade(address.authority, address.path, subprotocols=[SUBPROTOCOL])
+    protocol = _Upgrading(upgrade)
+    context = (tls or ssl.create_default_context()) if address.tls else None
+    transport: asyncio.Transport | None = None
+    try:
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+            transport, _ = await loop.create_connection(lambda: protocol, address.host, address.port, ssl=context)
+            rest = await protocol.done
+    except BaseException as error:
+        if transport is not None:
+            transport.abort()
+        if isinstance(error, TimeoutError):
+            raise DialError(f"{address.authority}: no answer within {HANDSHAKE_TIMEOUT_S:.0f} s") from None
+        if isinstance(error, OSError):
+            raise DialError(f"{address.authority}: {error.strerror or error}") from None
+        raise
+    if upgrade.subprotocol != SUBPROTOCOL:
+        transport.abort()
+        raise HandshakeRefusedError(f"{address.authority} does not speak {SUBPROTOCOL}")
+    transport.set_protocol(link)
+    link.connection_made(transport)
+    if rest:
+        link.data_received(rest)
+    transport.resume_reading()
+
+
+class Backoff:
+    """How long to wait before dialling again: short at first, doubling up to ``longest`` seconds, with jitter.
+
+    Starts over after a link that lived for half a minute; spec agent.md, "Loss".
+    """
+
+    _FACTOR: Final = 2.0
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._next = REDIAL_FIRST_S
+
+    def delay(self, lived: float) -> float:
+        """Seconds to wait, given how many the last link lived (0 if none came to be)."""
+        if lived >= REDIAL_RESET_S:
+            self._next = REDIAL_FIRST_S
+        ceiling = min(self._next, self._longest)
+        self._next = min(self._next * self._FACTOR, max(self._longest, REDIAL_FIRST_S))
+        return random.uniform(ceiling / 2, ceiling)

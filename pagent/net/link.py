@@ -1,0 +1,275 @@
+"""A link: WebSocket messages on a transport (spec prpc.md, "Transport").
+
+Everything is a push. What the socket delivers goes through the frame decoder to the owner before the callback
+returns; what is sent within one turn of the loop is gathered and written once at its end. The owner is told when the
+transport's buffer is full (:meth:`LinkOwner.link_blocked`) and when it has room again: until then it should keep its
+data, since what lies in that buffer can no longer be overtaken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from typing import Any, Final, Protocol, cast
+
+from pagent.errors import LinkClosedError, ProtocolError
+from pagent.limits import CLOSE_TIMEOUT_S, HANDSHAKE_MAX, LINK_HIGH_WATER, LINK_LOW_WATER, MESSAGE_MAX
+from pagent.net.liveness import Liveness
+from pagent.wire import frames
+
+Bytes = bytes | bytearray | memoryview
+
+_log = logging.getLogger(__name__)
+
+#: Buffers up to this size are joined with their neighbours before they are written; copying a small one costs less
+#: than a system call or an entry of writev for it.
+_JOIN_MAX: Final = 16 * 1024
+
+
+class LinkOwner(Protocol):
+    """Who gets what a link receives."""
+
+    def link_message(self, payload: Bytes) -> None:
+        """One binary message. ProtocolError closes the link with its code."""
+
+    def link_blocked(self) -> None:
+        """The transport's buffer is full: keep what can wait."""
+
+    def link_writable(self) -> None:
+        """It has room again."""
+
+    def link_lost(self, error: LinkClosedError) -> None:
+        """The link is gone; called once, after the last message."""
+
+
+class State(enum.Enum):
+    NEW = enum.auto()
+    OPEN = enum.auto()
+    CLOSING = enum.auto()  # our close frame is out
+    CLOSED = enum.auto()
+
+
+class Link(asyncio.Protocol):
+    """One end of a link. ``dialled`` says which: the dialling end masks its frames (RFC 6455 section 5.1).
+
+    Until :meth:`accept_peer` a message may not be longer than what a stranger can make us hold.
+    """
+
+    def __init__(self, owner: LinkOwner, *, dialled: bool) -> None:
+        # For life.
+        self.dialled = dialled
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._decoder = frames.FrameDecoder(masked=not dialled, max_message=HANDSHAKE_MAX)
+        self.closed: asyncio.Future[LinkClosedError] = self._loop.create_future()
+        # While connected.
+        self._state = State.NEW
+        self._transport: asyncio.Transport | None = None
+        self._liveness: Liveness | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._error: LinkClosedError | None = None
+        # What this turn of the loop sends.
+        self._out: list[Bytes] = []
+        self._out_bytes = 0
+        self._flush_due = False
+        self.blocked = False
+        # Who asked for a pause of reading.
+        self._chokes = 0
+
+    # --- the transport's side ---------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._state = State.OPEN
+        self._transport.set_write_buffer_limits(high=LINK_HIGH_WATER, low=LINK_LOW_WATER)
+        self._liveness = Liveness(self._transport, self.ping, self._lost)
+
+    def data_received(self, data: bytes) -> None:
+        if self._liveness is not None:
+            self._liveness.heard = True
+        try:
+            for opcode, payload in self._decoder.feed(data):
+                if opcode == frames.BINARY:
+                    if self._state is State.OPEN:
+                        self._owner.link_message(payload)
+                else:
+                    self._other(opcode, payload)
+        except ProtocolError as error:
+            _log.warning("%s: closed with %d: %s", self.peer_address, error.code, error)
+            self._fail(error)
+
+    def eof_received(self) -> None:
+        self._lost("the peer ended the connection")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost(str(exc) if exc else "the connection was lost")
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+        self._owner.link_blocked()
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        if self._state is State.OPEN:
+            self._owner.link_writable()
+
+    # --- the owner's side -------------------------------------------------------------------------
+
+    @property
+    def peer_address(self) -> str:
+        """``host:port`` of the other end, for people."""
+        name = self._transport.get_extra_info("peername") if self._transport else None
+        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unknown"
+
+    @property
+    def is_open(self) -> bool:
+        return self._state is State.OPEN
+
+    def accept_peer(self) -> None:
+        """The peer is who it should be: its messages may be long from now on."""
+        self._decoder.max_message = MESSAGE_MAX
+
+    def send(self, message: bytes) -> None:
+        """Send one small message; dropped if the link is closing."""
+        if self._state is State.OPEN:
+            if self.dialled:
+                self._write(frames.masked_frame(frames.BINARY, message))
+            else:
+                self._write(frames.frame_header(frames.BINARY, len(message)) + message)
+
+    def send_parts(self, header: bytes, payload: Bytes) -> None:
+        """Send one message of two parts; the payload is not copied if it is large and need not be masked."""
+        if self._state is not State.OPEN:
+            return
+        if self.dialled:
+            self._write(frames.masked_frame(frames.BINARY, header, payload))
+        else:
+            self._write(frames.frame_header(frames.BINARY, len(header) + len(payload)) + header)
+            self._write(payload)
+
+    def ping(self) -> None:
+        if self._state is State.OPEN:
+            self._control(frames.PING, b"")
+
+    def choke(self, on: bool) -> None:
+        """Stop reading, or go on, for one of those who ask: only for a disk that catches up within milliseconds."""
+        self._chokes += 1 if on else -1
+        if self._transport is None or self._state is State.CLOSED:
+            return
+        if on and self._chokes == 1:
+            self._transport.pause_reading()
+        elif not on and self._chokes == 0:
+            self._transport.resume_reading()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Start the closing handshake (RFC 6455 section 7.1.2); the link is lost to its owner at once."""
+        if self._state is State.OPEN:
+            self._start_close(code, reason)
+            self._owner.link_lost(self._error or LinkClosedError(code, reason))
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection without a word."""
+        self._lost(reason)
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _write(self, data: Bytes) -> None:
+        self._out.append(data)
+        self._out_bytes += len(data)
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+        elif self._out_bytes > LINK_HIGH_WATER:
+            self._write_out()
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        self._write_out()
+
+    def _write_out(self) -> None:
+        out, self._out, self._out_bytes = self._out, [], 0
+        if not out or self._transport is None or self._transport.is_closing():
+            return
+        if len(out) == 1:
+            self._transport.write(out[0])
+            return
+        gathered = _gather(out)
+        if len(gathered) == 1:
+            self._transport.write(gathered[0])
+        else:
+            self._transport.writelines(gathered)
+
+    def _control(self, opcode: int, payload: Bytes) -> None:
+        if self.dialled:
+            self._write(frames.masked_frame(opcode, payload))
+        else:
+            self._write(frames.frame_header(opcode, len(payload)) + payload)
+
+    def _other(self, opcode: int, payload: Any) -> None:
+        if opcode == frames.PING:
+            if self._state is State.OPEN:
+                self._control(frames.PONG, payload)
+        elif opcode == frames.CLOSE:
+            self._closed_by_peer(*payload)
+        elif opcode == frames.TEXT and self._state is State.OPEN:
+            raise ProtocolError("a text message on a link", 1003)
+
+    def _closed_by_peer(self, code: int, reason: str) -> None:
+        if self._state is State.OPEN:
+            self._error = LinkClosedError(code, reason or "closed by the peer")
+            self._start_close(code, "")
+            self._owner.link_lost(self._error)
+        if self._transport is not None:
+            self._write_out()
+            self._transport.close()
+
+    def _start_close(self, code: int, reason: str) -> None:
+        self._control(frames.CLOSE, frames.close_payload(code, reason))
+        self._state = State.CLOSING
+        self._write_out()
+        # Also where the peer has closed first: what is still to be flushed may meet a peer that reads no more.
+        self._close_timer = self._loop.call_later(CLOSE_TIMEOUT_S, self._lost, "the peer did not answer the close")
+
+    def _fail(self, error: ProtocolError) -> None:
+        """Close because of what the peer did. Nothing more of it is wanted, so its answer is not waited for."""
+        if self._state is State.OPEN:
+            self._error = LinkClosedError(error.code, str(error))
+            self._start_close(error.code, str(error))
+            self._owner.link_lost(self._error)
+        if self._transport is not None:
+            self._transport.close()
+
+    def _lost(self, reason: str) -> None:
+        if self._state is State.CLOSED:
+            return
+        was_open = self._state is State.OPEN
+        self._state = State.CLOSED
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        if self._liveness is not None:
+            self._liveness.stop()
+        if self._transport is not None:
+            self._transport.abort()
+        error = self._error or LinkClosedError(1006, reason)
+        if was_open:
+            self._owner.link_lost(error)
+        if not self.closed.done():
+            self.closed.set_result(error)
+
+
+def _gather(buffers: list[Bytes]) -> list[Bytes]:
+    """Join runs of small buffers and leave large ones alone."""
+    gathered: list[Bytes] = []
+    run: list[Bytes] = []
+    for buffer in buffers:
+        if len(buffer) <= _JOIN_MAX:
+            run.append(buffer)
+            continue
+        if run:
+            gathered.append(b"".join(run))
+            run = []
+        gathered.append(buffer)
+    if run:
+        gathered.append(b"".join(run))
+    return gathered

@@ -1,0 +1,76 @@
+"""Noticing that the peer of a link is dead, and that a slow one is not (spec agent.md, "Loss").
+
+A ping every ten seconds keeps data under way in both directions. The kernel then tells the difference: data that is not
+even acknowledged, or a window probe without an answer, means that nobody is there; data that is acknowledged late means
+that somebody is slow. Behind a peer's kernel that still answers, silence for 90 s is death too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from pagent.limits import PING_INTERVAL_S, RETRANSMITS_MAX, SILENCE_MAX_S
+
+_log = logging.getLogger(__name__)
+
+#: ``struct tcp_info`` of linux/tcp.h begins with bytes: state, ca_state, retransmits, probes.
+_TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
+_RETRANSMITS: Final = 2
+_PROBES: Final = 3
+
+
+class Liveness:
+    """Pings through ``ping()`` and calls ``dead(reason)`` once. Set :attr:`heard` whenever bytes arrive."""
+
+    def __init__(self, transport: asyncio.Transport, ping: Callable[[], None], dead: Callable[[str], None]) -> None:
+        self.heard = False
+        self._transport = transport
+        self._ping = ping
+        self._dead = dead
+        self._loop = asyncio.get_running_loop()
+        self._last_heard = self._last_ping = self._loop.time()
+        self._timer = self._loop.call_later(PING_INTERVAL_S / 2, self._check)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _check(self) -> None:
+        now = self._loop.time()
+        if self.heard:
+            self.heard = False
+            self._last_heard = now
+        silence = now - self._last_heard
+        unanswered = unanswered_segments(self._transport)
+        if unanswered >= RETRANSMITS_MAX:
+            self._dead(f"the peer is gone: {unanswered} retransmissions without an answer")
+            return
+        if silence > SILENCE_MAX_S:
+            self._dead(f"the peer is gone: not a byte for {silence:.0f} s")
+            return
+        if now - self._last_ping > PING_INTERVAL_S * 0.9:
+            self._last_ping = now
+            self._ping()
+        self._timer = self._loop.call_later(PING_INTERVAL_S / 2, self._check)
+
+
+def unanswered_segments(transport: asyncio.BaseTransport) -> int:
+    """How often the kernel has sent the oldest unacknowledged segment again, or probed a closed window, in vain.
+
+    0 where the kernel does not tell.
+    """
+    pseudo = transport.get_extra_info("socket")
+    if _TCP_INFO is None or pseudo is None:
+        return 0
+    sock = socket.socket(fileno=pseudo.fileno())  # uvloop's object has no getsockopt of its own
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 8)
+    except OSError as error:
+        _log.debug("no TCP_INFO: %s", error)
+        return 0
+    finally:
+        sock.detach()
+    return max(info[_RETRANSMITS], info[_PROBES])

@@ -1,0 +1,132 @@
+"""A connection to a job's port: bytes of a loopback socket pushed to whoever uses it at the time.
+
+Back pressure is symmetrical: the user pauses reading when its stream cannot take more, and is told when the job does
+not read (:meth:`PortUser.port_blocked`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from pagent.limits import CONNECT_TIMEOUT_S, PORT_HIGH_WATER, PORT_LOW_WATER
+
+Bytes = bytes | bytearray | memoryview
+
+
+class PortUser(Protocol):
+    """Who a port connection works for."""
+
+    def port_data(self, data: bytes) -> None:
+        """Bytes from the job."""
+
+    def port_eof(self) -> None:
+        """The job has ended its direction; the connection stays open for ours."""
+
+    def port_blocked(self) -> None:
+        """The job does not read: send no more."""
+
+    def port_writable(self) -> None:
+        """It reads again."""
+
+    def port_lost(self, error: Exception | None) -> None:
+        """The connection is gone; None for a clean end."""
+
+
+class PortConnection(asyncio.Protocol):
+    """One connection to a job's port. ``user`` changes with each request that a kept connection serves.
+
+    ``made`` is called once it is connected; who awaits the connecting needs none.
+    """
+
+    __slots__ = ("_made", "_transport", "blocked", "closed", "user")
+
+    def __init__(self, user: PortUser, made: Callable[[], None] | None = None) -> None:
+        self.user = user
+        self._made = made
+        self._transport: asyncio.Transport | None = None
+        self.blocked = False
+        self.closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+        self._transport.set_write_buffer_limits(high=PORT_HIGH_WATER, low=PORT_LOW_WATER)
+        if self._made is not None:
+            self._made()
+
+    def data_received(self, data: bytes) -> None:
+        self.user.port_data(data)
+
+    def eof_received(self) -> bool:
+        self.user.port_eof()
+        return True  # keep our direction: half-close is the user's to decide
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+        self.user.port_blocked()
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        self.user.port_writable()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        was_closed, self.closed = self.closed, True
+        if not was_closed:
+            self.user.port_lost(exc)
+
+    def write(self, data: Bytes) -> None:
+        if self._transport is not None and not self.closed:
+            self._transport.write(data)
+
+    def writelines(self, parts: list[Bytes]) -> None:
+        if self._transport is not None and not self.closed:
+            self._transport.writelines(parts)
+
+    def write_eof(self) -> None:
+        if self._transport is not None and not self.closed:
+            self._transport.write_eof()
+
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self.closed:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self.closed:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Flush and close; the user hears nothing more."""
+        self.closed = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Drop the connection at once; the user hears nothing more."""
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def is_stale(self) -> bool:
+        """Whether the job has already ended (or said something on) a connection that should be idle.
+
+        Asks the kernel: the loop may not have seen it yet. One system call.
+        """
+        if self._transport is None or self.closed or self._transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+
+async def connect_port(port: int, user: PortUser) -> PortConnection:
+    """Connect to a port of a job on this host's loopback.
+
+    :raises OSError: the job does not listen there, or accepts nothing in time (TimeoutError).
+    """
+    connection = PortConnection(user)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        await loop.create_connection(lambda: connection, "127.0.0.1", port)
+    return connection

@@ -1,0 +1,53 @@
+"""The one place that creates tasks: every task has an owner that ends it and sees how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class TaskOwner:
+    """Creates tasks, holds them, reports what they did not expect, and ends them all together.
+
+    A task that ends with an exception nobody awaited is logged once, with its name; cancellation is
+    no error. After :meth:`close` no task can be started.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+        """Start ``coro`` as a task of this owner; RuntimeError once the owner is closed."""
+        if self._closed:
+            coro.close()
+            raise RuntimeError(f"{self._name} is closed and starts no task {name}")
+        task = asyncio.get_running_loop().create_task(coro, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("%s: task %s failed", self._name, task.get_name(), exc_info=error)
+
+    async def close(self) -> None:
+        """Cancel all tasks and wait until each has ended. A task may close its own owner."""
+        self._closed = True
+        current = asyncio.current_task()
+        pending = [task for task in self._tasks if task is not current]
+        for task in pending:
+            task.cancel()
+        if pending:
+            await asyncio.wait(pending)

@@ -1,0 +1,143 @@
+"""The async face of a stream, on top of the push face: for methods and callers that are coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from pagent.errors import CallCancelledError, CallTimeoutError
+from pagent.rpc.stream import Stream
+
+if TYPE_CHECKING:
+    from pagent.rpc.calls import OutgoingCall
+
+_END: Final = object()
+
+
+class AsyncStream:
+    """Receive with ``async for`` or :meth:`receive`, send with :meth:`send`.
+
+    Only one message is taken from the push face ahead of the reader, so back pressure reaches the peer.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._inbox: deque[Any] = deque()
+        self._closed = False
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._lost: str | None = None
+        stream.attach(self)
+
+    def __aiter__(self) -> AsyncStream:
+        return self
+
+    async def __anext__(self) -> Any:
+        value = await self.receive()
+        if value is None:
+            raise StopAsyncIteration
+        return value
+
+    async def receive(self) -> Any:
+        """The next message; None once the peer sends no more. CallError or LinkClosedError if the call broke off."""
+        while not self._inbox:
+            if self._lost is not None:
+                raise self._loss()
+            if self._closed:
+                return None
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        value = self._inbox.popleft()
+        if not self._inbox and self._lost is None:
+            self._stream.release()
+        return value
+
+    async def send(self, value: Any) -> None:
+        """Send a message and wait until the link and the peer have room for more."""
+        if self._lost is not None:
+            raise self._loss()
+        self._stream.send(value)
+        while self._stream.blocked and self._lost is None:
+            self._writer = asyncio.get_running_loop().create_future()
+            await self._writer
+
+    def close(self) -> None:
+        """Send no more: the stream close."""
+        self._stream.close()
+
+    def _loss(self) -> Exception:
+        """Why nothing can be received or sent any more."""
+        return CallCancelledError(self._lost)
+
+    # The push face.
+
+    def stream_message(self, value: Any) -> None:
+        self._inbox.append(value)
+        self._stream.hold()
+        self._wake_reader()
+
+    def stream_closed(self) -> None:
+        self._closed = True
+        self._wake_reader()
+
+    def stream_blocked(self) -> None:
+        pass
+
+    def stream_writable(self) -> None:
+        self._wake_writer()
+
+    def stream_lost(self, reason: str) -> None:
+        self._lost = reason
+        self._wake_reader()
+        self._wake_writer()
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _wake_writer(self) -> None:
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
+
+
+class StreamCall(AsyncStream):
+    """A stream call of ours: ``async with`` gives it up if it has not ended by the end of the block."""
+
+    def __init__(self, call: OutgoingCall) -> None:
+        assert call.stream is not None
+        self._call = call
+        super().__init__(call.stream)
+
+    async def __aenter__(self) -> StreamCall:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Tell the callee to stop; nothing if the call has ended."""
+        self._call.cancel(CallCancelledError(f"{self._call.method} was given up"))
+
+    def _loss(self) -> Exception:
+        error = self._call.result.exception() if self._call.result.done() else None
+        return error if isinstance(error, Exception) else super()._loss()
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """The call's result; messages not read yet are dropped. CallError if it failed, CallTimeoutError if late."""
+        self._stream.release()
+        try:
+            async with asyncio.timeout(timeout):
+                while not self._call.result.done():
+                    self._inbox.clear()
+                    self._stream.release()
+                    self._reader = asyncio.get_running_loop().create_future()
+                    await asyncio.wait((self._reader, self._call.result), return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            error = CallTimeoutError(f"no result of {self._call.method} within {timeout} s")
+            self._call.cancel(error)
+            raise error from None
+        return await self._call.result

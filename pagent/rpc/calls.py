@@ -1,0 +1,163 @@
+"""The two ends of a call: one that a peer made to us, and one that we made."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from pagent.errors import CallError, LinkClosedError, MethodError, MethodNotFoundError, ServerError
+from pagent.rpc.stream import Stream
+from pagent.wire import messages
+
+if TYPE_CHECKING:
+    from pagent.rpc.connection import Connection
+
+_log = logging.getLogger(__name__)
+
+#: Errors that methods raise to tell their caller something; any other is a fault of ours and is logged in full.
+_EXPECTED: Final = (CallError, ValueError, TypeError, LookupError, OSError, asyncio.IncompleteReadError)
+
+
+class IncomingCall:
+    """A call of the peer. It ends by :meth:`finish`, :meth:`fail`, the peer's cancel, or the loss of the link.
+
+    ``stream`` is None for a unary call.
+    """
+
+    __slots__ = ("_task", "call_id", "connection", "ended", "method", "stream")
+
+    def __init__(self, connection: Connection, call_id: int, method: str, call_type: int) -> None:
+        self.connection = connection
+        self.call_id = call_id
+        self.method = method
+        self.stream = None if call_type == messages.UNARY else connection.new_stream(self, call_id, caller=False)
+        self._task: asyncio.Task[None] | None = None
+        self.ended = False
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what has to wait, in a task that the caller's cancel ends; what it raises ends the call."""
+        self._task = self.connection.tasks.start(self._guarded(work), name=self.method)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - whatever a method raises is its caller's
+            self.fail(error)
+
+    def finish(self, value: Any = None) -> None:
+        """The call's result; what its stream has queued goes first."""
+        try:
+            message = messages.result(self.call_id, value)
+        except (TypeError, OverflowError, ValueError) as error:
+            _log.error("method %s has a result that cannot be sent", self.method, exc_info=error)
+            self.fail_server("the method's result cannot be sent")
+        else:
+            self._end(message)
+
+    def fail(self, error: BaseException) -> None:
+        """The method raised ``error``: the caller gets its class name and its text, never its traceback."""
+        if not isinstance(error, _EXPECTED) and type(error).__module__ != "pagent.errors":
+            _log.error("method %s failed", self.method, exc_info=error)
+        text = str(error)
+        message = f"call {self.call_id} ({self.method!r}) failed: {text}"
+        self._end(messages.failure(self.call_id, messages.METHOD_ERROR, message, type(error).__name__, text))
+
+    def fail_server(self, text: str) -> None:
+        """The call ends with SERVER_ERROR: what the peer wants makes no sense, or cannot be kept.
+
+        What its stream has queued is dropped.
+        """
+        if not self.ended:
+            self._stop(text)
+            self.connection.link.send(messages.failure(self.call_id, messages.SERVER_ERROR, text))
+
+    def cancelled(self, reason: str) -> None:
+        """The peer has cancelled the call, or the link is lost: stop the method, send nothing."""
+        self._stop(reason)
+
+    def stream_overrun(self, reason: str) -> None:
+        self.fail_server(reason)
+
+    def stream_flushed(self) -> None:
+        self.connection.call_ended(self)
+
+    def _end(self, message: bytes) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        if self.stream is not None:
+            self.stream.end(message)
+        else:
+            self.connection.link.send(message)
+            self.connection.call_ended(self)
+
+    def _stop(self, reason: str) -> None:
+        self.ended = True
+        self.connection.call_ended(self)
+        if self._task is not None:
+            self._task.cancel()
+        if self.stream is not None:
+            self.stream.lost(reason)
+
+
+class OutgoingCall:
+    """A call that we made. ``result`` is a future: the unpacked value, or a :class:`~pagent.errors.CallError`."""
+
+    __slots__ = ("call_id", "connection", "method", "result", "stream")
+
+    def __init__(self, connection: Connection, call_id: int, method: str, call_type: int) -> None:
+        self.connection = connection
+        self.call_id = call_id
+        self.method = method
+        self.result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.result.add_done_callback(_retrieve)
+        self.stream: Stream | None = None
+        if call_type != messages.UNARY:
+            self.stream = connection.new_stream(self, call_id, caller=True)
+
+    def outcome_arrived(self, outcome: messages.Outcome) -> None:
+        """The result. It ends the stream as well (spec prpc.md, "Calls and streams")."""
+        if outcome.error is None:
+            self._settle(outcome.value, None)
+        elif outcome.status == messages.METHOD_NOT_FOUND:
+            self._settle(None, MethodNotFoundError(outcome.error[0]))
+        elif outcome.status == messages.METHOD_ERROR:
+            self._settle(None, MethodError(*outcome.error))
+        else:
+            self._settle(None, ServerError(outcome.error[0]))
+        if self.stream is not None:
+            self.stream.close_arrived()
+
+    def cancel(self, error: CallError) -> None:
+        """Give the call up: the callee is told to stop, and no result will come."""
+        if not self.result.done():
+            self.connection.send_cancel(self)
+            self.ended(error)
+
+    def ended(self, error: CallError | LinkClosedError) -> None:
+        """The call cannot go on."""
+        self._settle(None, error)
+        if self.stream is not None:
+            self.stream.lost(str(error))
+
+    def stream_overrun(self, reason: str) -> None:
+        self.cancel(ServerError(reason))
+
+    def stream_flushed(self) -> None:
+        """Our stream close is out; the result is still to come."""
+
+    def _settle(self, value: Any, error: Exception | None) -> None:
+        if self.result.done():
+            return
+        if error is None:
+            self.result.set_result(value)
+        else:
+            self.result.set_exception(error)
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """A failed call whose caller has gone away is no news."""
+    if not future.cancelled():
+        future.exception()

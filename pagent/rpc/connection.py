@@ -1,0 +1,327 @@
+"""The calls of one link, both directions (spec prpc.md, "Handshake" and "Calls and streams")."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import uuid
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from pagent.errors import CallError, CallTimeoutError, LinkClosedError, ProtocolError, ServerError
+from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S
+from pagent.net.link import Bytes, Link
+from pagent.net.tasks import TaskOwner
+from pagent.rpc.aio import StreamCall
+from pagent.rpc.calls import IncomingCall, OutgoingCall
+from pagent.rpc.methods import Method
+from pagent.rpc.scheduler import Scheduler
+from pagent.rpc.stream import Stream, StreamOwner
+from pagent.wire import identity, messages
+
+_log = logging.getLogger(__name__)
+
+_FROM_CALLER = frozenset((messages.REQUEST_MESSAGE, messages.REQUEST_CLOSE, messages.CALLER_CREDIT))
+
+
+class State(enum.Enum):
+    GREETING = enum.auto()
+    READY = enum.auto()
+    CLOSED = enum.auto()
+
+
+class Connection:
+    """One link and its calls.
+
+    :param dialled: the role: the dialling side greets first and names a token, the accepting side checks.
+    :param user_data: our handshake data (:func:`pagent.wire.identity.user_data`), without ``extensions``.
+    :param methods: what the peer may call (:func:`pagent.rpc.methods.methods_of`).
+    :param authorise: checks a peer before it is accepted; returns its *realm*, what decides which jobs it sees.
+        ProtocolError refuses it.
+    :param extensions: those that we know; a peer that names none never sees a byte of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        dialled: bool,
+        user_data: Mapping[str, Any],
+        methods: Mapping[str, Method],
+        authorise: Callable[[identity.Peer], object] = lambda peer: None,
+        extensions: tuple[str, ...] = identity.EXTENSIONS,
+        debug: bool = False,
+    ) -> None:
+        # For life.
+        self.link = Link(self, dialled=dialled)
+        self._user_data = dict(user_data)
+        self._methods = methods
+        self._authorise = authorise
+        self._known_extensions = extensions
+        self._debug = debug
+        self.tasks = TaskOwner("connection")
+        # From the handshake.
+        self._state = State.GREETING
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ready.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self.uid = ""
+        self.peer: identity.Peer | None = None
+        self.realm: object = None
+        self.flow = False
+        self._greeting_timer: asyncio.TimerHandle | None = None
+        # Calls.
+        self.incoming: dict[int, IncomingCall] = {}
+        self.outgoing: dict[int, OutgoingCall] = {}
+        self._last_id = 0
+        self._scheduler = Scheduler()
+        self.on_lost: list[Callable[[LinkClosedError], None]] = []
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """The transport is connected: greet, or wait for the greeting; not for long."""
+        loop = asyncio.get_running_loop()
+        self._greeting_timer = loop.call_later(HANDSHAKE_TIMEOUT_S, self._refuse, "no handshake in time")
+        if self.link.dialled:
+            data = {**self._user_data, "extensions": list(self._known_extensions)}
+            self.link.send(messages.hello(self._next_id(), data))
+
+    @property
+    def is_open(self) -> bool:
+        return self._state is State.READY and self.link.is_open
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """End the link: calls end, the closing handshake is made, and all that ran for it has ended."""
+        self.link.close(code, reason)
+        await asyncio.shield(self.link.closed)
+        await self.tasks.close()
+
+    # --- making calls -----------------------------------------------------------------------------
+
+    async def call(self, method: str, *args: Any, timeout: float | None = DEFAULT_CALL_TIMEOUT_S, **kwargs: Any) -> Any:
+        """A unary call; returns its result.
+
+        :raises CallError: a subclass says how it failed; LinkClosedError: the link is gone.
+            CallTimeoutError after ``timeout`` seconds (None: never); the callee is then told to stop.
+        """
+        call = self.start_call(messages.UNARY, method, args, kwargs)
+        try:
+            async with asyncio.timeout(timeout):
+                return await call.result
+        except TimeoutError:
+            call.cancel(CallTimeoutError(f"no result of {method} within {timeout} s"))
+            raise CallTimeoutError(f"no result of {method} within {timeout} s") from None
+        except asyncio.CancelledError:
+            call.cancel(CallTimeoutError(f"{method} was given up"))
+            raise
+
+    def open_stream(self, call_type: int, method: str, *args: Any, **kwargs: Any) -> StreamCall:
+        """A call with a stream, to be used as an async context manager: see :class:`~pagent.rpc.aio.StreamCall`."""
+        return StreamCall(self.start_call(call_type, method, args, kwargs))
+
+    def start_call(self, call_type: int, method: str, args: Any, kwargs: Any) -> OutgoingCall:
+        """Begin a call of any type; the push face for whoever attaches to its stream itself."""
+        if not self.is_open:
+            raise LinkClosedError(1006, "the link is not open")
+        call = OutgoingCall(self, self._next_id(), method, call_type)
+        start = messages.call_start(call.call_id, call_type, method, list(args), kwargs)
+        self.outgoing[call.call_id] = call
+        call.result.add_done_callback(lambda _: self.outgoing.pop(call.call_id, None))
+        self.link.send(start)
+        return call
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    # --- for calls --------------------------------------------------------------------------------
+
+    def new_stream(self, owner: StreamOwner, call_id: int, *, caller: bool) -> Stream:
+        return Stream(self.link, self._scheduler, owner, call_id, caller=caller, flow=self.flow)
+
+    def send_cancel(self, call: OutgoingCall) -> None:
+        self.link.send(messages.bare(messages.CALL_CANCEL, call.call_id))
+
+    def call_ended(self, call: IncomingCall) -> None:
+        if self.incoming.get(call.call_id) is call:
+            del self.incoming[call.call_id]
+
+    # --- for the link -----------------------------------------------------------------------------
+
+    def link_message(self, payload: Bytes) -> None:
+        try:
+            kind, call_id, body = messages.decode(payload)
+        except messages.SenselessMessageError as error:
+            self._senseless(error)
+            return
+        if self._debug:
+            _log.debug("%s: message %d of call %d, %d bytes", self.uid, kind, call_id, len(payload))
+        if self._state is not State.READY:
+            self._greeted(kind, call_id, body)
+        elif kind == messages.REQUEST_MESSAGE:
+            self._stream_message(self.incoming.get(call_id), body)
+        elif kind == messages.RESPONSE_MESSAGE:
+            self._stream_message(self.outgoing.get(call_id), body)
+        elif kind == messages.CALL_START:
+            self._call_started(call_id, body)
+        elif kind == messages.RESULT:
+            if (own := self.outgoing.get(call_id)) is not None:
+                own.outcome_arrived(body)
+        elif kind == messages.CALL_CANCEL:
+            if (theirs := self.incoming.get(call_id)) is not None:
+                theirs.cancelled("the caller cancelled the call")
+        elif kind in (messages.HANDSHAKE, messages.HANDSHAKE_REPLY):
+            raise ProtocolError("a second handshake")
+        else:
+            self._stream_control(kind, call_id, body)
+
+    def link_blocked(self) -> None:
+        """Streams look at the link themselves."""
+
+    def link_writable(self) -> None:
+        while not self.link.blocked and self._scheduler.send_next():
+            pass
+
+    def link_lost(self, error: LinkClosedError) -> None:
+        if self._state is State.CLOSED:
+            return
+        self._state = State.CLOSED
+        if self._greeting_timer is not None:
+            self._greeting_timer.cancel()
+        if not self.ready.done():
+            self.ready.set_exception(error)
+        for call in list(self.incoming.values()):
+            call.cancelled("the link was lost")
+        for own in list(self.outgoing.values()):
+            own.ended(error)
+        for callback in self.on_lost:
+            callback(error)
+
+    # --- handshake --------------------------------------------------------------------------------
+
+    def _refuse(self, text: str) -> None:
+        if self._state is State.GREETING:
+            _log.warning("%s: %s", self.link.peer_address, text)
+            self.link.close(1002)
+
+    def _greeted(self, kind: int, call_id: int, body: Any) -> None:
+        """The only message that is acceptable before the handshake is done."""
+        expected = messages.HANDSHAKE_REPLY if self.link.dialled else messages.HANDSHAKE
+        if kind != expected:
+            raise ProtocolError("a message before the handshake")
+        hello: messages.Hello = body
+        if hello.version != messages.VERSION:
+            raise ProtocolError(f"handshake refused: protocol version {hello.version!r:.20}")
+        if hello.status != messages.SUCCESS:
+            raise ProtocolError("the peer answered the handshake with an error")
+        peer = identity.read_peer(hello.user_data)
+        self.realm = self._authorise(peer)
+        self.peer = peer._replace(token="")
+        shared = peer.extensions.intersection(self._known_extensions)
+        self.flow = identity.FLOW in shared
+        if self.link.dialled:
+            if type(hello.connection_id) is not str or not hello.connection_id:
+                raise ProtocolError("the peer's handshake has no connection id")
+            self.uid = hello.connection_id
+        else:
+            self.uid = uuid.uuid4().hex
+            data = {**self._user_data, "extensions": sorted(shared)} if "extensions" in peer.data else self._user_data
+            self.link.send(messages.hello_reply(call_id, self.uid, data))
+        assert self._greeting_timer is not None
+        self._greeting_timer.cancel()
+        self.link.accept_peer()
+        self._state = State.READY
+        self.ready.set_result(None)
+
+    # --- what the peer sent -----------------------------------------------------------------------
+
+    def _stream_message(self, call: IncomingCall | OutgoingCall | None, value: Any) -> None:
+        if call is None:
+            return  # of a call that has ended: dropped silently, spec prpc.md
+        if call.stream is None:
+            self._end_own(call, "stream data for a unary call")
+            return
+        try:
+            call.stream.message_arrived(value)
+        except Exception as error:  # noqa: BLE001 - a fault in one splice must not cost the link
+            self._splice_failed(call, error)
+
+    def _stream_control(self, kind: int, call_id: int, body: Any) -> None:
+        table: Mapping[int, IncomingCall | OutgoingCall] = self.incoming if kind in _FROM_CALLER else self.outgoing
+        call = table.get(call_id)
+        if call is None:
+            return
+        if call.stream is None:
+            self._end_own(call, "a stream message for a unary call")
+        elif kind in (messages.REQUEST_CLOSE, messages.RESPONSE_CLOSE):
+            try:
+                call.stream.close_arrived()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._splice_failed(call, error)
+        elif not self.flow:
+            self._end_own(call, "credit without the extension")
+        else:
+            call.stream.credit_arrived(body)
+            self.link_writable()
+
+    def _call_started(self, call_id: int, start: messages.Start) -> None:
+        running = self.incoming.get(call_id)
+        if running is not None:
+            running.fail_server(f"call id {call_id} is in use already")
+            return
+        if len(self.incoming) >= CALLS_PER_LINK:
+            self._refuse_call(call_id, messages.SERVER_ERROR, f"more than {CALLS_PER_LINK} calls at once")
+            return
+        method = self._methods.get(start.method)
+        if method is None:
+            text = f"method {start.method!r} is not found"
+            self._refuse_call(call_id, messages.METHOD_NOT_FOUND, text, "KeyError", repr(start.method))
+            return
+        if method.call_type != start.call_type:
+            wants, given = messages.CALL_TYPES[method.call_type], messages.CALL_TYPES[start.call_type]
+            self._refuse_call(call_id, messages.SERVER_ERROR, f"method {start.method!r} is {wants}, not {given}")
+            return
+        call = IncomingCall(self, call_id, start.method, start.call_type)
+        self.incoming[call_id] = call
+        try:
+            outcome = method.function(call, *start.args, **start.kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever a method raises is its caller's
+            call.fail(error)
+            return
+        if method.is_async:
+            call.run(self._run(call, outcome))
+        elif call.stream is None:
+            call.finish(outcome)
+
+    @staticmethod
+    async def _run(call: IncomingCall, method: Coroutine[Any, Any, Any]) -> None:
+        call.finish(await method)
+
+    def _refuse_call(self, call_id: int, status: int, text: str, *cause: str) -> None:
+        self.link.send(messages.failure(call_id, status, text, *cause))
+
+    def _senseless(self, error: messages.SenselessMessageError) -> None:
+        """End the call that a senseless message belongs to."""
+        if self._state is not State.READY:
+            raise ProtocolError(f"handshake refused: {error}") from None
+        _log.info("%s: call %d: %s", self.uid, error.call_id, error)
+        theirs = error.kind in _FROM_CALLER or error.kind in (messages.CALL_START, messages.CALL_CANCEL)
+        if not theirs:
+            if (own := self.outgoing.get(error.call_id)) is not None:
+                self._end_own(own, str(error))
+        elif (running := self.incoming.get(error.call_id)) is not None:
+            running.fail_server(str(error))
+        elif error.kind == messages.CALL_START:
+            self._refuse_call(error.call_id, messages.SERVER_ERROR, str(error))
+
+    @staticmethod
+    def _end_own(call: IncomingCall | OutgoingCall, text: str) -> None:
+        if isinstance(call, IncomingCall):
+            call.fail_server(text)
+        else:
+            call.cancel(ServerError(text))
+
+    def _splice_failed(self, call: IncomingCall | OutgoingCall, error: Exception) -> None:
+        if not isinstance(error, (CallError, ValueError)):
+            _log.error("the splice of %s failed", call.method, exc_info=error)
+        self._end_own(call, f"{type(error).__name__}: {error}")

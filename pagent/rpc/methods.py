@@ -1,0 +1,54 @@
+"""What a peer may call: a fixed table, made of an object's decorated methods.
+
+A method takes the :class:`~pagent.rpc.calls.IncomingCall` first, then the arguments of the caller. A plain function
+runs at once, inside the callback that received the call: the result of a unary one is the call's result; one of a
+stream type hands the call's stream to a splice, and the call ends when that says so. An ``async`` function runs as a
+task of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from pagent.wire import messages
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MARK = "__rpc_call_type__"
+
+
+class Method(NamedTuple):
+    call_type: int
+    function: Callable[..., Any]
+    is_async: bool
+
+
+def _marker(call_type: int) -> Callable[[F], F]:
+    def mark(function: F) -> F:
+        setattr(function, _MARK, call_type)
+        return function
+
+    return mark
+
+
+#: Decorators, one for each call type (spec prpc.md, "Messages"): who may send on the call's stream.
+unary = _marker(messages.UNARY)
+istream = _marker(messages.ISTREAM)
+ostream = _marker(messages.OSTREAM)
+bistream = _marker(messages.BISTREAM)
+
+
+def methods_of(*services: object) -> dict[str, Method]:
+    """The table of the decorated methods of some objects; ValueError if two have a name in common."""
+    table: dict[str, Method] = {}
+    for service in services:
+        for name, function in inspect.getmembers(service, inspect.ismethod):
+            call_type = getattr(function, _MARK, None)
+            if call_type is None:
+                continue
+            if name in table:
+                raise ValueError(f"two methods are called {name}")
+            table[name] = Method(call_type, function, inspect.iscoroutinefunction(function))
+    return table

@@ -1,0 +1,78 @@
+"""Whose bytes go next while a link is congested.
+
+A stream that may send and finds the link full waits here. When the link has room again, streams with little queued (a
+GET's answer, a WebSocket message, a result) go first in the order in which they came; the others take turns, each with
+a quantum of bytes (deficit round robin, Shreedhar and Varghese 1995), so that they share the link by bytes and not by
+messages.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, Protocol
+
+#: Streams with no more than this queued count as interactive.
+SMALL_BYTES: Final = 16 * 1024
+#: Bytes that a bulk stream may send in its turn.
+QUANTUM_BYTES: Final = 64 * 1024
+
+
+class Waiting(Protocol):
+    """A stream that waits for the link. ``deficit`` is the scheduler's."""
+
+    deficit: int
+
+    @property
+    def queued_bytes(self) -> int:
+        """What it has to send; 0 once it has nothing left, or may send nothing (no credit)."""
+
+    def send_one(self) -> int:
+        """Send the first queued message; returns its bytes."""
+
+
+class Scheduler:
+    """The streams of one link that wait for it."""
+
+    def __init__(self) -> None:
+        self._small: deque[Waiting] = deque()
+        self._bulk: deque[Waiting] = deque()
+
+    def __len__(self) -> int:
+        return len(self._small) + len(self._bulk)
+
+    def add(self, stream: Waiting) -> None:
+        """A stream begins to wait. Each waits once, whatever it queues meanwhile."""
+        stream.deficit = 0
+        (self._small if stream.queued_bytes <= SMALL_BYTES else self._bulk).append(stream)
+
+    def send_next(self) -> bool:
+        """Let the next stream send one message; False if none waits."""
+        if self._small:
+            self._serve_small(self._small.popleft())
+        elif self._bulk:
+            self._serve_bulk(self._bulk.popleft())
+        else:
+            return False
+        return True
+
+    def _serve_small(self, stream: Waiting) -> None:
+        if stream.queued_bytes > SMALL_BYTES:  # has grown meanwhile
+            self._bulk.append(stream)
+        elif stream.queued_bytes:
+            stream.send_one()
+            if stream.queued_bytes:
+                self._small.appendleft(stream)
+
+    def _serve_bulk(self, stream: Waiting) -> None:
+        if not stream.queued_bytes:
+            return
+        if stream.deficit <= 0:
+            stream.deficit += QUANTUM_BYTES
+        if stream.deficit > 0:
+            stream.deficit -= stream.send_one()
+        if not stream.queued_bytes:
+            return
+        if stream.deficit > 0:
+            self._bulk.appendleft(stream)
+        else:
+            self._bulk.append(stream)

@@ -1,0 +1,313 @@
+"""The stream of a call: two halves, each with its own state (spec prpc.md, "Calls and streams").
+
+The push face is what splices use. A :class:`Receiver` gets each message in the callback that received it; it says
+:meth:`Stream.hold` when it cannot take more and :meth:`Stream.release` when it can. What arrives meanwhile is kept,
+bounded by the credit of a peer that knows flow control, or by memory and then disk for one that does not. The sending
+half never refuses: it queues what the link or the peer's credit does not take now, and tells its receiver to stop the
+source (``stream_blocked``).
+
+The async face on top of this is :mod:`pagent.rpc.aio`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final, Protocol
+
+from pagent.limits import STREAM_BUFFER, STREAM_WINDOW
+from pagent.net.link import Link
+from pagent.rpc.scheduler import Scheduler
+from pagent.rpc.spool import DEFAULT_SPOOL, Spool, SpoolOpener
+from pagent.wire import messages
+from pagent.wire.window import ReceiveWindow
+
+Bytes = bytes | bytearray | memoryview
+
+#: Credit towards a peer without flow control: it is never used up.
+_UNLIMITED: Final = 1 << 62
+
+
+class Receiver(Protocol):
+    """Who works on one end of a stream, in push style."""
+
+    def stream_message(self, value: Any) -> None:
+        """A message of the peer: a bytes-like object for a bin, else what msgpack gave; never None."""
+
+    def stream_closed(self) -> None:
+        """The peer sends no more (its stream close, or the result). Called once, after the last message."""
+
+    def stream_blocked(self) -> None:
+        """Stop sending: what is sent now is only queued."""
+
+    def stream_writable(self) -> None:
+        """The queue is empty again."""
+
+    def stream_lost(self, reason: str) -> None:
+        """The call is gone: cancelled by the peer, failed, or its link lost. Nothing follows."""
+
+
+class StreamOwner(Protocol):
+    """What a stream needs from its call."""
+
+    def stream_overrun(self, reason: str) -> None:
+        """The peer sent more than can be kept: end the call with an error."""
+
+    def stream_flushed(self) -> None:
+        """The last message, given to :meth:`Stream.send_last`, is out."""
+
+
+class Stream:
+    """One end of a stream.
+
+    :param caller: whether this end made the call; decides the message types.
+    :param flow: whether the extension ``flow`` is in force.
+    """
+
+    __slots__ = (
+        "_close_delivered",
+        "_close_kind",
+        "_closed_by_peer",
+        "_credit",
+        "_credit_kind",
+        "_held",
+        "_inbox",
+        "_inbox_bytes",
+        "_kind",
+        "_last",
+        "_link",
+        "_owner",
+        "_queue",
+        "_queue_bytes",
+        "_receiver",
+        "_scheduler",
+        "_send_open",
+        "_spool",
+        "_spool_opener",
+        "_waiting",
+        "_window",
+        "blocked",
+        "call_id",
+        "deficit",
+    )
+
+    def __init__(
+        self, link: Link, scheduler: Scheduler, owner: StreamOwner, call_id: int, *, caller: bool, flow: bool
+    ) -> None:
+        # For life.
+        self.call_id = call_id
+        self._link = link
+        self._scheduler = scheduler
+        self._owner = owner
+        self._kind = messages.REQUEST_MESSAGE if caller else messages.RESPONSE_MESSAGE
+        self._close_kind = messages.REQUEST_CLOSE if caller else messages.RESPONSE_CLOSE
+        self._credit_kind = messages.CALLER_CREDIT if caller else messages.CALLEE_CREDIT
+        self._receiver: Receiver | None = None
+        # The sending half.
+        self._send_open = True
+        self._credit = STREAM_WINDOW if flow else _UNLIMITED
+        self._queue: deque[tuple[bytes, Bytes, int]] = deque()
+        self._queue_bytes = 0
+        self._last: bytes | None = None
+        self._waiting = False
+        self.blocked = False
+        self.deficit = 0
+        # The receiving half.
+        self._window = ReceiveWindow() if flow else None
+        self._held = True  # until there is a receiver
+        self._inbox: deque[Any] = deque()
+        self._inbox_bytes = 0
+        self._closed_by_peer = False
+        self._close_delivered = False
+        self._spool_opener = DEFAULT_SPOOL
+        self._spool: Spool | None = None
+
+    # --- for the receiver: both halves ------------------------------------------------------------
+
+    def attach(self, receiver: Receiver) -> None:
+        """Hand the stream to who works on it; what has arrived so far is delivered now, before this returns."""
+        self._receiver = receiver
+        self.release()
+
+    def hold(self) -> None:
+        """Deliver nothing for now."""
+        self._held = True
+
+    def release(self) -> None:
+        """Deliver what has been kept, and what comes, until the next :meth:`hold`."""
+        self._held = False
+        while self._inbox and not self._held:
+            self._deliver(self._inbox.popleft())
+        if self._held:
+            return
+        if self._spool is not None:
+            self._spool.want()
+        elif self._closed_by_peer:
+            self._deliver_close()
+
+    def spool_with(self, opener: SpoolOpener) -> None:
+        """Where to keep what the receiver does not take, beyond what memory may hold."""
+        self._spool_opener = opener
+
+    # --- the sending half -------------------------------------------------------------------------
+
+    def send(self, value: Any) -> None:
+        """Send any value but None. What the peer cannot take now is queued: see ``blocked``."""
+        if not self._send_open:
+            return
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            length = len(value)
+            self._put(messages.stream_header(self._kind, self.call_id, length), value, length if length > 64 else 64)
+        else:
+            self._put(messages.stream_value(self._kind, self.call_id, value), b"", messages.cost(value))
+
+    def close(self) -> None:
+        """Send no more, and say so: the stream close."""
+        self.send_last(messages.bare(self._close_kind, self.call_id))
+
+    def send_last(self, message: bytes) -> None:
+        """Send one more message, of any type, behind everything queued; then the sending half is over."""
+        if not self._send_open:
+            return
+        self._send_open = False
+        if self._queue:
+            self._last = message
+        else:
+            self._link.send(message)
+            self._owner.stream_flushed()
+
+    def end(self, message: bytes) -> None:
+        """The call's result, behind everything queued: both halves are over, and the receiver hears no more."""
+        self._stop_receiving()
+        self._receiver = None
+        self.send_last(message)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait for the link; 0 while they wait for the peer's credit."""
+        return self._queue_bytes if self._credit > 0 else 0
+
+    def send_one(self) -> int:
+        """For the scheduler: send the first queued message."""
+        header, payload, cost = self._queue.popleft()
+        self._credit -= cost
+        size = len(header) + len(payload)
+        self._queue_bytes -= size
+        self._emit(header, payload)
+        if self._queue:
+            self._waiting = self._credit > 0
+            return size
+        self._waiting = False
+        if self._last is not None:
+            self._link.send(self._last)
+            self._last = None
+            self._owner.stream_flushed()
+        elif self.blocked:
+            self.blocked = False
+            if self._receiver is not None:
+                self._receiver.stream_writable()
+        return size
+
+    def _put(self, header: bytes, payload: Bytes, cost: int) -> None:
+        if self._queue or self._link.blocked or self._credit <= 0:
+            self._queue.append((header, payload, cost))
+            self._queue_bytes += len(header) + len(payload)
+            self._wait()
+            if not self.blocked:
+                self.blocked = True
+                if self._receiver is not None:
+                    self._receiver.stream_blocked()
+            return
+        self._credit -= cost
+        self._emit(header, payload)
+
+    def _emit(self, header: bytes, payload: Bytes) -> None:
+        if payload:
+            self._link.send_parts(header, payload)
+        else:
+            self._link.send(header)
+
+    def _wait(self) -> None:
+        if not self._waiting and self._queue and self._credit > 0:
+            self._waiting = True
+            self._scheduler.add(self)
+
+    # --- for the connection: what the peer sent ---------------------------------------------------
+
+    def credit_arrived(self, amount: int) -> None:
+        self._credit += amount
+        if self._queue:
+            self._wait()
+
+    def message_arrived(self, value: Any) -> None:
+        if self._closed_by_peer:
+            return  # dropped silently, spec prpc.md
+        if self._window is None and not self._held and self._spool is None and self._receiver is not None:
+            self._receiver.stream_message(value)
+            return
+        cost = messages.cost(value)
+        if self._window is not None and not self._window.arrived(cost):
+            self._owner.stream_overrun("stream data beyond the credit given")
+        elif self._spool is not None:
+            self._spool.append(value)
+        elif self._held or self._inbox:
+            self._keep(value, cost)
+        else:
+            self._deliver(value)
+
+    def close_arrived(self) -> None:
+        """The peer's stream close."""
+        if self._closed_by_peer:
+            return
+        self._closed_by_peer = True
+        if not self._held and not self._inbox and self._spool is None:
+            self._deliver_close()
+
+    def lost(self, reason: str) -> None:
+        """The call is gone."""
+        self._send_open = False
+        self._queue.clear()
+        self._queue_bytes = 0
+        self._last = None
+        self._stop_receiving()
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.stream_lost(reason)
+
+    # --- the receiving half -----------------------------------------------------------------------
+
+    def _deliver(self, value: Any) -> None:
+        cost = messages.cost(value)
+        if self._inbox_bytes:
+            self._inbox_bytes = max(0, self._inbox_bytes - cost)
+        if self._receiver is not None:
+            self._receiver.stream_message(value)
+        if self._window is not None and (credit := self._window.used(cost)) and not self._closed_by_peer:
+            self._link.send(messages.credit(self._credit_kind, self.call_id, credit))
+
+    def _stop_receiving(self) -> None:
+        self._closed_by_peer = self._close_delivered = True
+        self._inbox.clear()
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+
+    def _deliver_close(self) -> None:
+        if self._receiver is not None and not self._close_delivered:
+            self._close_delivered = True
+            self._receiver.stream_closed()
+
+    def _keep(self, value: Any, cost: int) -> None:
+        if self._window is None and self._inbox_bytes + cost > STREAM_BUFFER:
+            self._spool = Spool(self._spool_opener, self._unspooled, self._owner.stream_overrun, self._link.choke)
+            self._spool.append(value)
+            return
+        self._inbox.append(value)
+        self._inbox_bytes += cost
+
+    def _unspooled(self, values: list[Any], empty: bool) -> None:
+        """The spool gives back what it kept; ``empty`` says that it is done, and later messages come directly."""
+        if empty:
+            self._spool = None
+        self._inbox.extend(values)
+        if not self._held:
+            self.release()

@@ -1,0 +1,100 @@
+"""``job_exec``: a second process in the sandbox, spliced to a stream (spec agent.md part 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pagent.jobs.exec import Exec
+from pagent.jobs.manager import JobManager
+from pagent.limits import TERMINAL_SIZE_MAX
+from pagent.rpc.calls import IncomingCall
+from pagent.rpc.methods import bistream
+from pagent.rpc.spool import SpoolOpener
+from pagent.rpc.stream import Stream
+from pagent.service.jobs import owner_of
+
+
+class ExecService:
+    """Joins streams to processes."""
+
+    def __init__(self, manager: JobManager, *, spool_max: int) -> None:
+        self._manager = manager
+        self._spool_max = spool_max
+
+    @bistream
+    def job_exec(
+        self,
+        call: IncomingCall,
+        job_uid: str,
+        args: list[str],
+        env: dict[str, str] | None = None,
+        tty: bool = False,
+        rows: int = 24,
+        cols: int = 80,
+    ) -> None:
+        job = self._manager.get(job_uid, owner_of(call.connection))
+        stream = call.stream
+        assert stream is not None
+        stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max))
+        splice = _ExecSplice(call, stream)
+        _check_size([rows, cols])
+        splice.process = self._manager.execute(job, splice, args, env, tty=bool(tty), rows=rows, cols=cols)
+        stream.attach(splice)
+
+
+def _check_size(size: Any) -> None:
+    if type(size) is not list or len(size) != 2 or not all(type(n) is int and 0 < n <= TERMINAL_SIZE_MAX for n in size):
+        raise ValueError(f"a terminal's size is [rows, cols], each from 1 to {TERMINAL_SIZE_MAX}")
+
+
+class _ExecSplice:
+    """Receiver of the stream and user of the process.
+
+    In: bins are input, an empty one (or the stream close) its end, ``{'resize': [rows, cols]}`` the terminal's size.
+    Out: bins of output. The result is the exit code, minus the signal's number if a signal ended it.
+    """
+
+    def __init__(self, call: IncomingCall, stream: Stream) -> None:
+        self._call = call
+        self._stream = stream
+        self.process: Exec | None = None
+
+    def stream_message(self, value: Any) -> None:
+        assert self.process is not None
+        if isinstance(value, dict) and value.keys() == {"resize"}:
+            _check_size(value["resize"])
+            self.process.resize(*value["resize"])
+        elif not isinstance(value, (bytes, bytearray, memoryview)):
+            raise ValueError("input is bytes, or {'resize': [rows, cols]}")
+        elif value:
+            self.process.write(bytes(value))
+        else:
+            self.process.end_input()
+
+    def stream_closed(self) -> None:
+        if self.process is not None:
+            self.process.end_input()
+
+    def stream_blocked(self) -> None:
+        if self.process is not None:
+            self.process.pause()
+
+    def stream_writable(self) -> None:
+        if self.process is not None:
+            self.process.resume()
+
+    def stream_lost(self, reason: str) -> None:
+        if self.process is not None:
+            self.process.kill()
+
+    def exec_output(self, data: bytes) -> None:
+        self._stream.send(data)
+
+    def exec_input(self, blocked: bool) -> None:
+        if blocked:
+            self._stream.hold()
+        else:
+            self._stream.release()
+
+    def exec_ended(self, code: int) -> None:
+        self._call.finish(code)

@@ -1,0 +1,156 @@
+"""RPC methods on the files of a sandbox (spec agent.md, parts 1 and 2)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from typing import Any, Protocol
+
+from pagent.files.archive import ArchiveDownload, ArchiveUpload
+from pagent.files.listing import file_list, file_remove, file_stat
+from pagent.files.transfer import Download, Upload
+from pagent.jobs.manager import JobManager
+from pagent.jobs.model import Job
+from pagent.limits import CHUNK_MAX
+from pagent.rpc.aio import AsyncStream
+from pagent.rpc.calls import IncomingCall
+from pagent.rpc.methods import istream, ostream, unary
+from pagent.rpc.spool import SpoolOpener
+from pagent.service.jobs import owner_of
+
+
+class _Sink(Protocol):
+    async def write(self, data: bytes | bytearray | memoryview) -> None: ...
+
+
+class _Source(Protocol):
+    size: int
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+class FileService:
+    """Transfers between a peer and a sandbox; all disk work is done by ``executor``."""
+
+    def __init__(self, manager: JobManager, executor: Executor, *, spool_max: int) -> None:
+        self._manager = manager
+        self._executor = executor
+        self._spool_max = spool_max
+
+    def _job(self, call: IncomingCall, job_uid: object) -> Job:
+        return self._manager.get(job_uid, owner_of(call.connection))
+
+    @ostream
+    async def file_upload(
+        self,
+        call: IncomingCall,
+        job_uid: str,
+        filename: str,
+        executable: bool = False,
+        offset: int = 0,
+        sha256: str | None = None,
+        partial: bool = False,
+    ) -> int:
+        job = self._job(call, job_uid)
+        self._spool(call, job)
+        upload = await Upload.open(
+            self._executor,
+            job.sandbox,
+            filename,
+            executable=executable,
+            offset=offset,
+            sha256=sha256,
+            partial=partial,
+        )
+        async with upload:
+            await _receive(call, upload)
+            return await upload.commit()
+
+    @istream
+    async def file_download(
+        self,
+        call: IncomingCall,
+        job_uid: str,
+        filename: str,
+        chunk_size: int = 65536,
+        remove: bool = False,
+        offset: int = 0,
+        length: int | None = None,
+    ) -> int:
+        job = self._job(call, job_uid)
+        download = await Download.open(
+            self._executor,
+            job.sandbox,
+            filename,
+            chunk_size=_at_most(chunk_size),
+            offset=offset,
+            length=length,
+            remove=remove,
+        )
+        async with download:
+            return await _send(call, download)
+
+    @ostream
+    async def archive_upload(self, call: IncomingCall, job_uid: str) -> int:
+        job = self._job(call, job_uid)
+        self._spool(call, job)
+        async with ArchiveUpload(self._executor, job.sandbox) as upload:
+            await _receive(call, upload)
+            return await upload.finish()
+
+    @istream
+    async def archive_download(
+        self,
+        call: IncomingCall,
+        job_uid: str,
+        include_mask: str | None = None,
+        exclude_mask: str | None = None,
+        compress: bool = False,
+        chunk_size: int = 65536,
+    ) -> int:
+        job = self._job(call, job_uid)
+        download = await ArchiveDownload.open(
+            self._executor, job.sandbox, include_mask, exclude_mask, compress, _at_most(chunk_size)
+        )
+        async with download:
+            return await _send(call, download)
+
+    @unary
+    async def file_stat(self, call: IncomingCall, job_uid: str, path: str, sha256: bool = False) -> Any:
+        return await file_stat(self._executor, self._job(call, job_uid).sandbox, path, sha256=sha256)
+
+    @unary
+    async def file_list(self, call: IncomingCall, job_uid: str, path: str = "", recursive: bool = False) -> Any:
+        return await file_list(self._executor, self._job(call, job_uid).sandbox, path, recursive=recursive)
+
+    @unary
+    async def file_remove(self, call: IncomingCall, job_uid: str, path: str) -> Any:
+        return await file_remove(self._executor, self._job(call, job_uid).sandbox, path)
+
+    def _spool(self, call: IncomingCall, job: Job) -> None:
+        assert call.stream is not None
+        call.stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max))
+
+
+def _at_most(chunk_size: Any) -> Any:
+    """Chunks are of 1 MiB at most, whatever is asked for; what is no number is refused where it is used."""
+    return min(chunk_size, CHUNK_MAX) if type(chunk_size) is int else chunk_size
+
+
+async def _receive(call: IncomingCall, sink: _Sink) -> None:
+    assert call.stream is not None
+    async for data in AsyncStream(call.stream):
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise ValueError(f"file contents come as bytes, not as {type(data).__name__}")
+        await sink.write(data)
+
+
+async def _send(call: IncomingCall, source: _Source) -> int:
+    assert call.stream is not None
+    stream = AsyncStream(call.stream)
+    await stream.send({"size": source.size})
+    sent = 0
+    async for chunk in source:
+        await stream.send(chunk)
+        sent += len(chunk)
+    return sent

@@ -1,0 +1,102 @@
+"""RPC methods on jobs (spec agent.md, parts 1 and 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pagent.jobs.manager import JobManager
+from pagent.jobs.model import Job, Owner
+from pagent.limits import READY_TIMEOUT_S
+from pagent.rpc.calls import IncomingCall
+from pagent.rpc.connection import Connection
+from pagent.rpc.methods import unary
+
+
+def owner_of(connection: Connection) -> Owner:
+    """Whose the jobs are that a connection creates."""
+    peer = connection.peer
+    assert peer is not None
+    direction = "CLIENT" if connection.link.dialled else "SERVER"
+    return Owner(connection.uid, direction, peer.uid, peer.name, connection.realm)
+
+
+class JobService:
+    """Creating, starting, watching and ending jobs."""
+
+    def __init__(self, manager: JobManager) -> None:
+        self._manager = manager
+
+    def _job(self, call: IncomingCall, job_uid: object) -> Job:
+        return self._manager.get(job_uid, owner_of(call.connection))
+
+    @unary
+    async def job_create(self, call: IncomingCall, name: str | None = None, linger: float | None = None) -> Any:
+        job = await self._manager.create(owner_of(call.connection), name, linger=linger)
+        return job.info()
+
+    @unary
+    async def job_start(
+        self,
+        call: IncomingCall,
+        job_uid: str,
+        args: list[str],
+        env: dict[str, str] | None,
+        cwd: str | None = None,
+        port_expected_count: int = 1,
+        forward_stdout: bool = False,
+        port: str | int | None = None,
+        ready: str = "report",
+        ready_timeout: float = READY_TIMEOUT_S,
+        timeout: float | None = None,
+    ) -> Any:
+        job = self._job(call, job_uid)
+        await self._manager.start(
+            job,
+            args,
+            env,
+            cwd,
+            port_expected_count,
+            forward_stdout,
+            port=port,
+            ready=ready,
+            ready_timeout=ready_timeout,
+            timeout=timeout,
+        )
+        return job.info()
+
+    @unary
+    async def job_wait(self, call: IncomingCall, job_uid: str) -> Any:
+        job = self._job(call, job_uid)
+        await self._manager.wait(job)
+        return job.info()
+
+    @unary
+    def job_info(self, call: IncomingCall, job_uid: str) -> Any:
+        return self._job(call, job_uid).info()
+
+    @unary
+    async def job_remove(self, call: IncomingCall, job_uid: str) -> Any:
+        job = self._job(call, job_uid)
+        info = job.info()
+        await self._manager.remove(job)
+        return info
+
+    @unary
+    async def job_kill(self, call: IncomingCall, job_uid: str, signal: str = "TERM", grace: float = 5.0) -> Any:
+        job = self._job(call, job_uid)
+        await self._manager.kill(job, signal, grace)
+        return job.info()
+
+    @unary
+    def job_adopt(self, call: IncomingCall, job_uid: str) -> Any:
+        job = self._job(call, job_uid)
+        self._manager.adopt(job, owner_of(call.connection))
+        return job.info()
+
+    @unary
+    def job_list(self, call: IncomingCall) -> Any:
+        return [job.info() for job in self._manager.list(owner_of(call.connection))]
+
+    @unary
+    def job_count_current_connection(self, call: IncomingCall) -> int:
+        return self._manager.count(call.connection.uid)

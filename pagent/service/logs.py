@@ -1,0 +1,95 @@
+"""``job_logs``: a job's output while it is written (spec agent.md part 2)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any, TypeVar
+
+from pagent.jobs.changes import Changes
+from pagent.jobs.manager import JobManager
+from pagent.jobs.model import Job, State
+from pagent.jobs.output import STDERR, STDOUT
+from pagent.limits import BODY_CHUNK
+from pagent.rpc.aio import AsyncStream
+from pagent.rpc.calls import IncomingCall
+from pagent.rpc.methods import istream
+from pagent.service.jobs import owner_of
+
+T = TypeVar("T")
+
+_FILES = {"stdout": STDOUT, "stderr": STDERR}
+_ENDED = (State.FINISHED, State.CLOSED)
+
+
+class LogService:
+    """Sends what jobs write; woken by changes of the files."""
+
+    def __init__(self, manager: JobManager, executor: Executor) -> None:
+        self._manager = manager
+        self._executor = executor
+
+    @istream
+    async def job_logs(
+        self, call: IncomingCall, job_uid: str, stream: str = "stdout", offset: int = 0, follow: bool = False
+    ) -> Any:
+        job = self._manager.get(job_uid, owner_of(call.connection))
+        if stream not in _FILES:
+            raise ValueError(f"stream must be stdout or stderr, not {stream!r:.40}")
+        if type(offset) is not int or offset < 0:
+            raise ValueError("offset must be a number of bytes, 0 or more")
+        assert call.stream is not None
+        end = await self._send(AsyncStream(call.stream), job, _FILES[stream], offset, follow)
+        return {"offset": end, "state": job.state.value, "exit_code": job.exit_code}
+
+    async def _send(self, out: AsyncStream, job: Job, name: str, offset: int, follow: bool) -> int:
+        fd = await self._open(job, name, follow)
+        if fd is None:
+            return offset
+        try:
+            async with Changes(fd) as changes:
+                job.on_end(changes.wake)
+                try:
+                    return await self._copy(out, job, fd, offset, changes if follow else None)
+                finally:
+                    job.off_end(changes.wake)
+        finally:
+            os.close(fd)
+
+    async def _copy(self, out: AsyncStream, job: Job, fd: int, offset: int, changes: Changes | None) -> int:
+        while True:
+            ended = job.state in _ENDED  # asked first: what is written before the end is then read behind it
+            data = await self._in_thread(partial(os.pread, fd, BODY_CHUNK, offset))
+            if data:
+                await out.send(data)
+                offset += len(data)
+            elif changes is None or ended:
+                return offset
+            else:
+                await changes.next()
+
+    async def _open(self, job: Job, name: str, follow: bool) -> int | None:
+        """The output file; with ``follow`` once the job has been started. None if it never was, or writes none."""
+        folder = job.sandbox.open_dir("")
+        try:
+            async with Changes(folder) as changes:
+                job.on_end(changes.wake)
+                try:
+                    while True:
+                        ended = job.state in _ENDED
+                        try:
+                            return await self._in_thread(partial(job.sandbox.open_read, name))
+                        except FileNotFoundError:
+                            if not follow or ended:
+                                return None
+                        await changes.next()
+                finally:
+                    job.off_end(changes.wake)
+        finally:
+            os.close(folder)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)

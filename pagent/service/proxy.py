@@ -1,0 +1,123 @@
+"""RPC methods that carry users' traffic to jobs' ports (spec agent.md, parts 1 and 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pagent.http1.fields import is_token
+from pagent.http1.request import encode_raw_request, encode_request
+from pagent.jobs.manager import JobManager
+from pagent.jobs.model import Job
+from pagent.limits import KIB, MESSAGE_MAX, MESSAGE_MAX_FOREIGN
+from pagent.net.port import connect_port
+from pagent.rpc.calls import IncomingCall
+from pagent.rpc.methods import bistream
+from pagent.rpc.spool import SpoolOpener
+from pagent.rpc.stream import Stream
+from pagent.service.jobs import owner_of
+from pagent.splice.http import HttpSplice
+from pagent.splice.pool import Pool
+from pagent.splice.tcp import TcpSplice
+from pagent.splice.websocket import WebSocketSplice, upgrade_for
+
+
+class ProxyService:
+    """Joins the streams of calls to connections of jobs; holds the idle connections of each job."""
+
+    def __init__(self, manager: JobManager, *, spool_max: int) -> None:
+        self._manager = manager
+        self._spool_max = spool_max
+        self._pools: dict[tuple[str, int], Pool] = {}
+
+    @bistream
+    def http_request(
+        self,
+        call: IncomingCall,
+        job_uid: str,
+        method: str,
+        path: str,
+        query: list[Any],
+        headers: list[Any],
+        raw: bool = False,
+        port: int | None = None,
+    ) -> None:
+        job, number = self._target(call, job_uid, port)
+        authority = f"127.0.0.1:{number}"
+        if raw:
+            head = encode_raw_request(method, path, headers, authority=authority)
+        else:
+            head = encode_request(method, path, query, headers, authority=authority, identity=True)
+        HttpSplice(call, self._stream(call, job), self._pool(job, number), head, raw=raw).start()
+
+    @bistream
+    def ws_connect(
+        self,
+        call: IncomingCall,
+        job_uid: str,
+        path: str,
+        query: list[Any],
+        headers: list[Any],
+        subprotocols: list[str] | None = None,
+        port: int | None = None,
+    ) -> None:
+        job, number = self._target(call, job_uid, port)
+        authority = f"127.0.0.1:{number}"
+        head = encode_request("GET", path, query, headers, authority=authority, identity=False)
+        upgrade = upgrade_for(head, _subprotocols(subprotocols))
+        splice = WebSocketSplice(
+            call,
+            self._stream(call, job),
+            upgrade,
+            detailed=subprotocols is not None,
+            max_message=MESSAGE_MAX - KIB if call.connection.flow else MESSAGE_MAX_FOREIGN - KIB,
+        )
+        call.run(splice.connect(number))
+
+    @bistream
+    def tcp_connect(self, call: IncomingCall, job_uid: str, port: int | None = None) -> None:
+        job, number = self._target(call, job_uid, port)
+        call.run(self._tunnel(call, self._stream(call, job), number))
+
+    async def _tunnel(self, call: IncomingCall, stream: Stream, port: int) -> None:
+        def done(error: Exception | None) -> None:
+            if error is None:
+                call.finish()
+            else:
+                call.fail(error)
+
+        splice = TcpSplice(stream, done)
+        try:
+            connection = await connect_port(port, splice)
+        except OSError as error:
+            stream.send(False)
+            call.fail(error)
+            return
+        stream.send(True)
+        splice.start(connection)
+
+    def _target(self, call: IncomingCall, job_uid: str, port: int | None) -> tuple[Job, int]:
+        job = self._manager.get(job_uid, owner_of(call.connection))
+        return job, job.single_port(port)
+
+    def _stream(self, call: IncomingCall, job: Job) -> Stream:
+        stream = call.stream
+        assert stream is not None
+        stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max))
+        return stream
+
+    def _pool(self, job: Job, port: int) -> Pool:
+        key = (job.uid, port)
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = Pool(port)
+            job.on_end(lambda: self._pools.pop(key).close())
+        return pool
+
+
+def _subprotocols(names: Any) -> list[str]:
+    """What to offer the job; ValueError for what is no list of tokens (RFC 6455 section 4.1)."""
+    if names is None:
+        return []
+    if type(names) is not list or not all(type(name) is str and is_token(name) for name in names):
+        raise ValueError("subprotocols must be a list of tokens")
+    return names

@@ -1,0 +1,105 @@
+"""Raw bytes between a stream and a TCP connection (``tcp_connect``, spec agent.md part 2).
+
+Pause crosses over, and so does the end: an empty bin is the half-close of its direction. The same splice serves
+both ends of a tunnel: the agent's connection to a job, and the local connection of ``pagent run``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pagent.net.port import PortConnection
+from pagent.splice.ends import StreamEnd
+
+
+class TcpSplice:
+    """Moves bytes both ways until both directions have ended, or one end is lost.
+
+    ``done(error)`` is called once; None for a clean end. The connection is closed by then.
+    """
+
+    __slots__ = ("_done", "_port", "_port_ended", "_stream", "_stream_ended")
+
+    def __init__(self, stream: StreamEnd, done: Callable[[Exception | None], None]) -> None:
+        self._stream = stream
+        self._done: Callable[[Exception | None], None] | None = done
+        self._port: PortConnection | None = None
+        self._port_ended = False
+        self._stream_ended = False
+
+    def start(self, port: PortConnection) -> None:
+        """Begin, with a connection whose user this splice already is."""
+        self._port = port
+        if port.closed:
+            return
+        self._stream.attach(self)
+
+    # --- from the connection ----------------------------------------------------------------------
+
+    def port_data(self, data: bytes) -> None:
+        self._stream.send(data)
+
+    def port_eof(self) -> None:
+        self._port_ended = True
+        self._stream.send(b"")
+        self._end_if_both()
+
+    def port_blocked(self) -> None:
+        self._stream.hold()
+
+    def port_writable(self) -> None:
+        self._stream.release()
+
+    def port_lost(self, error: Exception | None) -> None:
+        self._end(error or (None if self._port_ended else ConnectionResetError("the connection was lost")))
+
+    # --- from the stream --------------------------------------------------------------------------
+
+    def stream_message(self, value: Any) -> None:
+        if not isinstance(value, (bytes, bytearray, memoryview)):
+            raise ValueError(f"a tunnel carries bytes, not {type(value).__name__}")
+        if self._stream_ended:
+            raise ValueError("data behind the end of its direction")
+        if self._port is None:
+            return
+        if value:
+            self._port.write(value)
+        else:
+            self._half_close()
+
+    def stream_closed(self) -> None:
+        if not self._stream_ended:
+            self._half_close()
+
+    def stream_blocked(self) -> None:
+        if self._port is not None:
+            self._port.pause_reading()
+
+    def stream_writable(self) -> None:
+        if self._port is not None:
+            self._port.resume_reading()
+
+    def stream_lost(self, reason: str) -> None:
+        if self._port is not None:
+            self._port.abort()
+        self._end(ConnectionAbortedError(reason))
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _half_close(self) -> None:
+        self._stream_ended = True
+        if self._port is not None:
+            self._port.write_eof()
+        self._end_if_both()
+
+    def _end_if_both(self) -> None:
+        if self._port_ended and self._stream_ended:
+            if self._port is not None:
+                self._port.close()
+            self._end(None)
+
+    def _end(self, error: Exception | None) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done(error)

@@ -1,0 +1,108 @@
+"""The near end of a tunnel: a connection that was accepted here, carried to a job by ``tcp_connect``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from pagent.errors import CallCancelledError, CallError, LinkError
+from pagent.net.port import PortConnection
+from pagent.splice.ends import StreamEnd
+from pagent.splice.tcp import TcpSplice
+
+
+class TunnelCall(Protocol):
+    """The call of ``tcp_connect`` (``pagent.rpc.calls.OutgoingCall``)."""
+
+    @property
+    def stream(self) -> StreamEnd | None:
+        """Its stream; never None for this method."""
+
+    @property
+    def result(self) -> asyncio.Future[Any]:
+        """How it ended."""
+
+    def cancel(self, error: CallError) -> None:
+        """Give it up."""
+
+
+class NearEnd:
+    """Opens the call once :attr:`port` is connected, and splices when the far end says ``true``.
+
+    What the connection says before that is kept, one read of it at most; if the job does not accept, it is closed.
+    """
+
+    __slots__ = ("_call", "_early", "_early_end", "_open_call", "port")
+
+    def __init__(self, open_call: Callable[[], TunnelCall]) -> None:
+        self._open_call = open_call
+        self._call: TunnelCall | None = None
+        self._early: list[bytes] = []
+        self._early_end = False
+        self.port = PortConnection(self, self._accepted)
+
+    def _accepted(self) -> None:
+        try:
+            self._call = self._open_call()
+        except LinkError:
+            self.port.abort()
+            return
+        self._call.result.add_done_callback(self._result)
+        assert self._call.stream is not None
+        self._call.stream.attach(self)
+
+    def _result(self, result: asyncio.Future[Any]) -> None:
+        """A tunnel that failed at the far end must not look like one that ended."""
+        if result.cancelled() or result.exception() is not None:
+            self.port.abort()
+
+    def _ended(self, error: Exception | None) -> None:
+        if error is not None and self._call is not None:
+            self._call.cancel(CallCancelledError(str(error)))
+
+    # --- until the far end has answered -------------------------------------------------------------
+
+    def stream_message(self, value: Any) -> None:
+        assert self._call is not None
+        assert self._call.stream is not None
+        if value is not True:
+            self.port.abort()
+            return
+        splice = TcpSplice(self._call.stream, self._ended)
+        self.port.user = splice
+        splice.start(self.port)
+        for data in self._early:
+            splice.port_data(data)
+        if self._early_end:
+            splice.port_eof()
+        elif not self._call.stream.blocked:
+            self.port.resume_reading()
+
+    def stream_closed(self) -> None:
+        self.port.abort()
+
+    def stream_blocked(self) -> None:
+        """Nothing is sent yet."""
+
+    def stream_writable(self) -> None:
+        """Nothing is sent yet."""
+
+    def stream_lost(self, reason: str) -> None:
+        self.port.abort()
+
+    def port_data(self, data: bytes) -> None:
+        self._early.append(data)
+        self.port.pause_reading()
+
+    def port_eof(self) -> None:
+        self._early_end = True
+
+    def port_blocked(self) -> None:
+        """Nothing is written yet."""
+
+    def port_writable(self) -> None:
+        """Nothing is written yet."""
+
+    def port_lost(self, error: Exception | None) -> None:
+        self._ended(error or ConnectionResetError("the connection was closed"))

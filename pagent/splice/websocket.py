@@ -1,0 +1,268 @@
+"""A caller's WebSocket, spliced to one of the job (``ws_connect``, spec agent.md).
+
+The stream carries a str per text message and a bin per binary one. Towards the job this is a WebSocket client of its
+own: pings are answered, fragments joined, and each side's close becomes the other's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+from pagent.errors import ProtocolError, WSServerHandshakeError
+from pagent.http1.request import RequestHead
+from pagent.http1.response import BadResponse, ResponseHead, ResponseParser
+from pagent.limits import CLOSE_TIMEOUT_S, REFUSAL_TEXT_MAX
+from pagent.net.port import PortConnection, connect_port
+from pagent.splice.ends import Call, StreamEnd
+from pagent.wire import frames
+from pagent.wire.upgrade import ClientUpgrade, UpgradeRefused
+
+#: Fields of the caller's own handshake, and of a body that an upgrade does not have.
+_NOT_PASSED = ("sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol")
+
+
+def upgrade_for(request: RequestHead, subprotocols: Sequence[str]) -> ClientUpgrade:
+    """The opening handshake towards the job with the fields of a GET that has been checked already."""
+    start, *fields = request.data.decode("utf-8", "surrogateescape").split("\r\n")[:-2]
+    pairs = [(name, value) for name, _, value in (field.partition(": ") for field in fields)]
+    passed = [
+        pair for pair in pairs[1:] if pair[0].lower() not in _NOT_PASSED and not pair[0].lower().startswith("content-")
+    ]
+    return ClientUpgrade(pairs[0][1], start.split(" ")[1], subprotocols=subprotocols, headers=passed)
+
+
+class _State(enum.Enum):
+    UPGRADING = enum.auto()
+    REFUSED = enum.auto()  # the rest of the answer is coming
+    OPEN = enum.auto()
+    CLOSING = enum.auto()  # our close frame is out
+    ENDED = enum.auto()
+
+
+class WebSocketSplice:
+    """Receiver of the call's stream and user of the job's connection.
+
+    :param detailed: the caller asked for the subprotocol and the close code (``subprotocols=`` was given).
+    :param max_message: bytes of a job's message above which its WebSocket is closed with 1009.
+    """
+
+    __slots__ = (
+        "_call",
+        "_close",
+        "_decoder",
+        "_detailed",
+        "_port",
+        "_refusal",
+        "_state",
+        "_stream",
+        "_timer",
+        "_upgrade",
+    )
+
+    def __init__(
+        self, call: Call, stream: StreamEnd, upgrade: ClientUpgrade, *, detailed: bool, max_message: int
+    ) -> None:
+        self._call = call
+        self._stream = stream
+        self._detailed = detailed
+        self._decoder = frames.FrameDecoder(masked=False, max_message=max_message)
+        self._port: PortConnection | None = None
+        self._state = _State.UPGRADING
+        self._close = (1006, "")
+        self._timer: asyncio.TimerHandle | None = None
+        # Until the job has answered.
+        self._upgrade: ClientUpgrade | None = upgrade
+        self._refusal: _Refusal | None = None
+
+    async def connect(self, port: int) -> None:
+        """Connect and send the upgrade; the rest happens as the job answers."""
+        assert self._upgrade is not None
+        try:
+            self._port = await connect_port(port, self)
+        except OSError as error:
+            self._refused(error)
+            return
+        self._port.write(self._upgrade.request())
+
+    # --- from the connection ----------------------------------------------------------------------
+
+    def port_data(self, data: bytes) -> None:
+        if self._state is _State.UPGRADING:
+            self._upgrading(data)
+        elif self._state is _State.REFUSED:
+            self._refusal_data(data)
+        else:
+            self._messages(data)
+
+    def port_eof(self) -> None:
+        self._over(ConnectionResetError("the job ended the connection"))
+
+    def port_blocked(self) -> None:
+        self._stream.hold()
+
+    def port_writable(self) -> None:
+        self._stream.release()
+
+    def port_lost(self, error: Exception | None) -> None:
+        self._over(error or ConnectionResetError("the connection was lost"))
+
+    # --- from the stream --------------------------------------------------------------------------
+
+    def stream_message(self, value: Any) -> None:
+        if self._state is not _State.OPEN or self._port is None:
+            return
+        if isinstance(value, str):
+            self._port.write(frames.masked_frame(frames.TEXT, value.encode("utf-8", "replace")))
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            self._port.write(frames.masked_frame(frames.BINARY, value))
+        else:
+            raise ValueError(f"a WebSocket message is text or bytes, not {type(value).__name__}")
+
+    def stream_closed(self) -> None:
+        if self._state is _State.OPEN:
+            self._start_close(1000)
+
+    def stream_blocked(self) -> None:
+        if self._port is not None:
+            self._port.pause_reading()
+
+    def stream_writable(self) -> None:
+        if self._port is not None:
+            self._port.resume_reading()
+
+    def stream_lost(self, reason: str) -> None:
+        if self._port is not None and self._state is _State.OPEN:
+            self._send_close(1001)
+        self._drop()
+
+    # --- the opening handshake ----------------------------------------------------------------------
+
+    def _upgrading(self, data: bytes) -> None:
+        assert self._upgrade is not None
+        try:
+            rest = self._upgrade.feed(data)
+        except UpgradeRefused as refused:
+            self._state = _State.REFUSED
+            self._refusal = _Refusal(refused.status)
+            self._refusal_data(refused.answer)
+            return
+        except ProtocolError as error:
+            self._refused(error)
+            return
+        if rest is None:
+            return
+        self._state = _State.OPEN
+        self._stream.send({"subprotocol": self._upgrade.subprotocol} if self._detailed else True)
+        self._upgrade = None
+        self._stream.attach(self)
+        if rest and self._state is _State.OPEN:
+            self._messages(rest)
+
+    def _refusal_data(self, data: bytes) -> None:
+        assert self._refusal is not None
+        if self._refusal.feed(data):
+            self._refused(self._refusal.error())
+
+    def _refused(self, error: Exception) -> None:
+        if self._state is not _State.ENDED:
+            self._drop()
+            self._stream.send(False)
+            self._call.fail(error)
+
+    # --- messages ---------------------------------------------------------------------------------
+
+    def _messages(self, data: bytes) -> None:
+        try:
+            for opcode, payload in self._decoder.feed(data):
+                if opcode in (frames.TEXT, frames.BINARY):
+                    if self._state is _State.OPEN:
+                        self._stream.send(payload)
+                elif opcode == frames.PING:
+                    if self._port is not None and self._state is _State.OPEN:
+                        self._port.write(frames.masked_frame(frames.PONG, payload))
+                elif opcode == frames.CLOSE:
+                    self._closed_by_job(*payload)
+                    return
+        except ProtocolError as error:
+            self._close = (error.code, str(error))
+            if self._state is _State.OPEN:
+                self._send_close(error.code, str(error))
+            self._finish()
+
+    def _closed_by_job(self, code: int, reason: str) -> None:
+        self._close = (code, reason)
+        if self._state is _State.OPEN:
+            self._send_close(code)
+        self._finish()
+
+    def _start_close(self, code: int) -> None:
+        self._send_close(code)
+        self._state = _State.CLOSING
+        self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._finish)
+
+    def _send_close(self, code: int, reason: str = "") -> None:
+        assert self._port is not None
+        self._port.write(frames.masked_frame(frames.CLOSE, frames.close_payload(code, reason)))
+
+    def _over(self, error: Exception) -> None:
+        """The connection has ended without a close."""
+        if self._state is _State.UPGRADING:
+            self._refused(error)
+        elif self._state is _State.REFUSED:
+            assert self._refusal is not None
+            self._refused(self._refusal.error())
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._state is not _State.ENDED:
+            self._drop()
+            code, reason = self._close
+            self._call.finish({"code": code, "reason": reason} if self._detailed else None)
+
+    def _drop(self) -> None:
+        self._state = _State.ENDED
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._port is not None:
+            self._port.close()
+
+
+class _Refusal:
+    """Collects the start of the body of the answer that is no 101: it says why."""
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+        self._text = b""
+        self._complete = False
+        self._parser = ResponseParser(self, head_request=False)
+
+    def feed(self, data: bytes) -> bool:
+        """True once enough is known."""
+        try:
+            self._parser.feed(data)
+        except BadResponse:
+            return True
+        return self._complete or len(self._text) >= REFUSAL_TEXT_MAX
+
+    def error(self) -> WSServerHandshakeError:
+        text = self._text[:REFUSAL_TEXT_MAX].decode("utf-8", "replace").strip()
+        return WSServerHandshakeError(self._status, text)
+
+    def head(self, head: ResponseHead, /) -> None:
+        if head.content_encoding is not None:
+            self._complete = True  # nothing to read in it
+
+    def body(self, data: bytes | memoryview, /) -> None:
+        if not self._complete and len(self._text) < REFUSAL_TEXT_MAX:
+            self._text += bytes(data)
+
+    def trailers(self, fields: list[list[str]], /) -> None:
+        """Nothing of interest."""
+
+    def complete(self, reusable: bool, /) -> None:
+        self._complete = True

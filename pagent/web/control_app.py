@@ -1,0 +1,66 @@
+"""The control API: what the agent is doing, as JSON (spec agent.md, "Control API")."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from pagent.web.local import Handler, local_only, text
+
+
+@dataclass(frozen=True)
+class Control:
+    """What the API shows and does; each is asked at the time of the request."""
+
+    info: Callable[[], dict[str, Any]]
+    jobs: Callable[[], list[dict[str, Any]]]
+    connections: Callable[[], list[dict[str, Any]]]
+    shutdown: Callable[[], None]
+
+
+def control_app(control: Control, *, allowed_hosts: Collection[str] = (), token: str | None = None) -> web.Application:
+    """The application; with ``token``, requests must carry it as ``Authorization: Bearer``."""
+
+    async def info(request: web.Request) -> web.Response:
+        return _json(control.info())
+
+    async def jobs(request: web.Request) -> web.Response:
+        return _json({"jobs": control.jobs()})
+
+    async def connections(request: web.Request) -> web.Response:
+        return _json({"connections": control.connections()})
+
+    async def shutdown(request: web.Request) -> web.Response:
+        control.shutdown()
+        return _json({})
+
+    @web.middleware
+    async def authorise(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
+            return text("a control token is required", status=401)
+        return await handler(request)
+
+    app = web.Application(middlewares=[local_only(allowed_hosts), authorise])
+    app.router.add_get("/info", info, allow_head=False)
+    app.router.add_get("/jobs", jobs, allow_head=False)
+    app.router.add_get("/connections", connections, allow_head=False)
+    app.router.add_post("/shutdown", shutdown)
+    return app
+
+
+def _json(value: Any) -> web.Response:
+    body = orjson.dumps(value, default=_as_text)
+    return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _as_text(value: Any) -> str:
+    """A peer's uid may be bytes."""
+    if isinstance(value, bytes):
+        return value.hex()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

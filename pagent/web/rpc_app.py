@@ -1,0 +1,52 @@
+"""The RPC route: aiohttp answers what is no link, and hands over the sockets of those that are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from aiohttp import web
+
+from pagent.errors import HandshakeRefusedError
+from pagent.net.accept import Lobby, take_over
+from pagent.net.link import Link
+from pagent.web.local import text
+from pagent.wire.upgrade import RPC_PATH, accept_upgrade
+
+
+class Accepted(Protocol):
+    """A new connection in the accepting role (``pagent.rpc.connection.Connection``)."""
+
+    link: Link
+    ready: asyncio.Future[None]
+
+    def start(self) -> None:
+        """The transport is connected."""
+
+
+def rpc_app(connect: Callable[[], Accepted]) -> web.Application:
+    """``connect`` makes the connection object for each new link."""
+    lobby = Lobby()
+
+    async def rpc(request: web.Request) -> web.StreamResponse:
+        if lobby.full:
+            return text("too many connections wait for their handshake", status=503)
+        try:
+            answer = accept_upgrade(request.path_qs, request.raw_headers)
+        except HandshakeRefusedError as error:
+            return text(str(error), status=400)
+        transport = request.transport
+        if transport is None:
+            return text("the connection is gone", status=400)
+        connection = connect()
+        lobby.enter(connection.ready)
+        take_over(transport, connection.link, answer)
+        connection.start()
+        # The handler lives as long as the link: when it returns, aiohttp closes what it takes for its own transport.
+        await asyncio.shield(connection.link.closed)
+        return text("")
+
+    app = web.Application()
+    app.router.add_get(RPC_PATH, rpc, allow_head=False)
+    return app

@@ -1,0 +1,81 @@
+"""Who is at the two ends of a link: handshake user data, tokens, extensions (spec prpc.md, "Handshake")."""
+
+from __future__ import annotations
+
+import hmac
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from pagent.errors import ProtocolError
+
+FLOW: Final = "flow"
+
+#: The extensions that this implementation knows.
+EXTENSIONS: Final = (FLOW,)
+
+
+class Peer(NamedTuple):
+    """The other end of a link, as its handshake names it. ``data`` is its user data without the token."""
+
+    uid: str | bytes
+    name: str
+    token: str
+    extensions: frozenset[str]
+    data: dict[str, Any]
+
+
+def user_data(
+    uid: str,
+    name: str,
+    *,
+    token: str | None = None,
+    properties: Mapping[str, str] | None = None,
+    extensions: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """User data to send: ``token`` from a dialling side only, ``properties`` (and the platform) from agents only."""
+    auth = {"uid": uid, "name": name}
+    if token is not None:
+        auth["token"] = token
+    data: dict[str, Any] = {"auth": auth}
+    if properties is not None:
+        system = platform.uname()
+        fields = ("system", "node", "release", "version", "machine", "processor")
+        data["platform"] = {field: str(getattr(system, field)) for field in fields}
+        data["properties"] = dict(properties)
+    if extensions is not None:
+        data["extensions"] = list(extensions)
+    return data
+
+
+def read_peer(data: Any) -> Peer:
+    """Check what a peer says of itself.
+
+    :raises ProtocolError: code 1002; the text names what is wrong and never holds the token.
+    """
+    if type(data) is not dict or type(auth := data.get("auth")) is not dict:
+        raise ProtocolError("handshake refused: user data without auth")
+    uid, name, token = auth.get("uid"), auth.get("name"), auth.get("token", "")
+    if not isinstance(uid, (str, bytes)) or not uid:
+        raise ProtocolError("handshake refused: no uid")
+    if type(name) is not str:
+        raise ProtocolError("handshake refused: no name")
+    if type(token) is not str:
+        raise ProtocolError("handshake refused: the token is not a string")
+    named = data.get("extensions")
+    extensions = frozenset(e for e in named if type(e) is str) if type(named) is list else frozenset()
+    public = {**data, "auth": {"uid": uid, "name": name}}
+    return Peer(uid, name, token, extensions, public)
+
+
+def token_index(token: str, accepted: Iterable[str]) -> int | None:
+    """Which of the accepted tokens this is; None for an unknown or empty one.
+
+    Compared in constant time, and with every token of the list, so that the time says nothing.
+    """
+    given = token.encode("utf-8", "replace")
+    found = None
+    for index, candidate in enumerate(accepted):
+        if hmac.compare_digest(given, candidate.encode("utf-8", "replace")) and given:
+            found = index
+    return found

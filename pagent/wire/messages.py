@@ -1,0 +1,343 @@
+"""pRpc messages and their bytes (spec prpc.md, "Messages" and "Extensions of ours").
+
+A message is a msgpack array: ``[kind, call id, ...]``. Two thirds of all traffic are stream messages with a
+bin, ``[4|8, id, bin]``; those are taken apart and put together by hand, so that a payload is never repacked:
+:func:`stream_header` gives the few bytes before it, :func:`decode` a view of what lies behind them.
+
+Three grades of wrong (spec agent.md, "Messages"):
+
+* bytes that are no message at all: :class:`~pagent.errors.ProtocolError` with close code 1007;
+* a message whose call can be named but that makes no sense: :class:`SenselessMessageError`, fatal for that call;
+* everything else is the business of the floor above.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+from pagent.errors import ProtocolError
+from pagent.limits import MESSAGE_COST_MIN
+
+Bytes = bytes | bytearray | memoryview
+
+HANDSHAKE: Final = 1
+CALL_START: Final = 2
+CALL_CANCEL: Final = 3
+REQUEST_MESSAGE: Final = 4
+REQUEST_CLOSE: Final = 5
+HANDSHAKE_REPLY: Final = 6
+RESULT: Final = 7
+RESPONSE_MESSAGE: Final = 8
+RESPONSE_CLOSE: Final = 9
+#: Extension ``flow``: the caller, and the callee, can take more payload bytes.
+CALLER_CREDIT: Final = 10
+CALLEE_CREDIT: Final = 11
+
+UNARY: Final = 20
+ISTREAM: Final = 30
+OSTREAM: Final = 40
+BISTREAM: Final = 50
+CALL_TYPES: Final = {UNARY: "unary", ISTREAM: "istream", OSTREAM: "ostream", BISTREAM: "bistream"}
+
+SUCCESS: Final = 0
+METHOD_ERROR: Final = 10
+METHOD_NOT_FOUND: Final = 20
+SERVER_ERROR: Final = 30
+
+VERSION: Final = 1
+
+#: Longest array or map inside a message. A length is only a claim until the elements have come, and msgpack
+#: makes room by the claim; the longest honest list is a response's header fields.
+_ELEMENTS_MAX: Final = 65_536
+
+
+class SenselessMessageError(Exception):
+    """A well-formed message that makes no sense; it ends its own call with SERVER_ERROR."""
+
+    def __init__(self, kind: int, call_id: int, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.call_id = call_id
+
+
+class Start(NamedTuple):
+    """The body of CALL_START."""
+
+    call_type: int
+    method: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+
+
+class Hello(NamedTuple):
+    """The body of both handshake messages; ``status`` and ``error`` are the reply's."""
+
+    version: int
+    connection_id: str | None
+    user_data: Any
+    status: int = SUCCESS
+
+
+class Outcome(NamedTuple):
+    """The body of RESULT: ``value`` is unpacked; ``error`` is ``(message, cause type, cause text)`` or None."""
+
+    value: Any
+    status: int
+    error: tuple[str, str | None, str | None] | None
+
+
+# --- decoding -------------------------------------------------------------------------------------
+
+
+def decode(payload: Bytes) -> tuple[int, int, Any]:
+    """Take one message apart: ``(kind, call id, body)``.
+
+    The body is the value of a stream message (a bin as a bytes-like object that may share memory with
+    ``payload``), the byte count of a credit message, :class:`Start`, :class:`Hello`, :class:`Outcome`, or None.
+
+    :raises ProtocolError: code 1007, if this is no message.
+    :raises SenselessMessageError: if it is one, of a nameable call, that cannot be meant.
+    """
+    try:
+        if payload[0] == 0x93 and payload[1] in (REQUEST_MESSAGE, RESPONSE_MESSAGE):
+            at, call_id = _read_id(payload)
+            tag = payload[at]
+            if tag == 0xC4:
+                length, at = payload[at + 1], at + 2
+            elif tag == 0xC5:
+                length, at = int.from_bytes(payload[at + 1 : at + 3], "big"), at + 3
+            elif tag == 0xC6:
+                length, at = int.from_bytes(payload[at + 1 : at + 5], "big"), at + 5
+            else:
+                return _decode_whole(payload)
+            if len(payload) != at + length:
+                raise ProtocolError(f"a bin of {length} bytes in a message that has {len(payload) - at} left", 1007)
+            # A view costs its two objects and keeps the whole message alive: worth it only for large payloads.
+            return payload[1], call_id, memoryview(payload)[at:] if length > 1024 else bytes(payload[at:])
+    except IndexError:
+        pass  # too short to be a stream message, or of unusual form: let msgpack say what is wrong
+    return _decode_whole(payload)
+
+
+def _read_id(payload: Bytes) -> tuple[int, int]:
+    """Call id at offset 2 of a message, and the offset behind it; IndexError for what msgpack has to read."""
+    first = payload[2]
+    if first < 0x80:
+        return 3, first
+    if 0xCC <= first <= 0xCF:
+        width = 1 << (first - 0xCC)
+        return 3 + width, int.from_bytes(payload[3 : 3 + width], "big")
+    raise IndexError  # no integer, or in a signed form, which encoders of other languages may choose
+
+
+def _refuse_ext(code: int, data: bytes) -> Any:
+    raise ValueError(f"extension type {code}")
+
+
+def _unpack(data: Bytes) -> Any:
+    return msgpack.unpackb(
+        data,
+        ext_hook=_refuse_ext,
+        max_array_len=_ELEMENTS_MAX,
+        max_map_len=_ELEMENTS_MAX,
+        max_ext_len=0,
+        strict_map_key=False,  # a map with integer keys is somebody's wrong argument, not the end of a link
+    )
+
+
+def _decode_whole(payload: Bytes) -> tuple[int, int, Any]:
+    try:
+        message = _unpack(payload)
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise ProtocolError(f"not a msgpack message: {type(error).__name__}: {error}", 1007) from None
+    if type(message) is not list or len(message) < 2:
+        raise ProtocolError("a message is an array of at least two elements", 1007)
+    kind, call_id = message[0], message[1]
+    if type(kind) is not int or not HANDSHAKE <= kind <= CALLEE_CREDIT:
+        raise ProtocolError(f"unknown message type {kind!r:.40}", 1007)
+    if type(call_id) is not int or call_id < 0:
+        raise ProtocolError(f"call id {call_id!r:.40} is not an unsigned integer", 1007)
+    try:
+        return kind, call_id, _BODY[kind](message)
+    except SenselessMessageError:
+        raise
+    except ValueError as error:
+        raise SenselessMessageError(kind, call_id, str(error)) from None
+
+
+def _length(message: list[Any], length: int) -> None:
+    if len(message) != length:
+        raise ValueError(f"a message of type {message[0]} has {length} elements, not {len(message)}")
+
+
+def _read_nothing(message: list[Any]) -> None:
+    _length(message, 2)
+
+
+def _read_value(message: list[Any]) -> Any:
+    _length(message, 3)
+    if message[2] is None:
+        raise ValueError("a stream message cannot be nil")
+    return message[2]
+
+
+def _read_credit(message: list[Any]) -> int:
+    _length(message, 3)
+    if type(message[2]) is not int or message[2] <= 0:
+        raise ValueError("credit is a positive number of bytes")
+    return message[2]
+
+
+def _read_start(message: list[Any]) -> Start:
+    _length(message, 6)
+    start = Start(*message[2:])
+    if type(start.call_type) is not int or start.call_type not in CALL_TYPES:
+        raise ValueError(f"unknown call type {start.call_type!r:.40}")
+    if type(start.method) is not str:
+        raise ValueError("a method name is a string")
+    if type(start.args) is not list:
+        raise ValueError("positional arguments are an array")
+    if type(start.kwargs) is not dict or not all(type(name) is str for name in start.kwargs):
+        raise ValueError("keyword arguments are a map with string keys")
+    return start
+
+
+def _read_hello(message: list[Any]) -> Hello:
+    request = message[0] == HANDSHAKE
+    _length(message, 3 if request else 5)
+    data = message[2]
+    if type(data) is not list or len(data) != 3:
+        raise ValueError("handshake data is an array of version, connection id and user data")
+    return Hello(data[0], data[1], data[2], SUCCESS if request else message[3])
+
+
+def _read_outcome(message: list[Any]) -> Outcome:
+    _length(message, 5)
+    packed, status, error = message[2:]
+    if type(status) is not int:
+        raise ValueError("a status is an integer")
+    if error is not None:
+        if type(error) is not list or len(error) < 3 or not all(e is None or type(e) is str for e in error[:3]):
+            raise ValueError("an error is an array of strings")
+        return Outcome(None, status, (error[0] or "no message", error[1], error[2]))
+    if status == SUCCESS:
+        if type(packed) is not bytes:
+            raise ValueError("a result is a bin")
+        try:
+            return Outcome(_unpack(packed), status, None)
+        except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as fault:
+            raise ValueError(f"the result's inner value is no msgpack: {fault}") from None
+    return Outcome(None, status, ("no message", None, None))
+
+
+_BODY: Final = {
+    HANDSHAKE: _read_hello,
+    CALL_START: _read_start,
+    CALL_CANCEL: _read_nothing,
+    REQUEST_MESSAGE: _read_value,
+    REQUEST_CLOSE: _read_nothing,
+    HANDSHAKE_REPLY: _read_hello,
+    RESULT: _read_outcome,
+    RESPONSE_MESSAGE: _read_value,
+    RESPONSE_CLOSE: _read_nothing,
+    CALLER_CREDIT: _read_credit,
+    CALLEE_CREDIT: _read_credit,
+}
+
+
+# --- encoding -------------------------------------------------------------------------------------
+
+_packer = msgpack.Packer(use_bin_type=True, autoreset=True)
+
+
+def pack(value: Any) -> bytes:
+    """msgpack of a value; a lone surrogate (of a file name, say) becomes a readable escape.
+
+    :raises TypeError: for a value that msgpack has no form for; OverflowError: an integer above 64 bits.
+    """
+    try:
+        packed: bytes = _packer.pack(value)
+    except UnicodeEncodeError:
+        _packer.reset()
+        packed = msgpack.packb(value, use_bin_type=True, unicode_errors="backslashreplace")
+    except BaseException:
+        _packer.reset()  # what it has packed so far would stand before the next message
+        raise
+    return packed
+
+
+def cost(value: Any) -> int:
+    """What a stream message counts against its stream's credit (spec prpc.md, "flow")."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        length = len(value)
+    elif isinstance(value, str):
+        length = len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
+    else:
+        return MESSAGE_COST_MIN
+    return length if length > MESSAGE_COST_MIN else MESSAGE_COST_MIN
+
+
+def stream_header(kind: int, call_id: int, length: int) -> bytes:
+    """The bytes before a bin of ``length`` bytes in a stream message."""
+    if call_id < 0x80:
+        head = bytes((0x93, kind, call_id))
+    elif call_id < 0x1_0000:
+        head = (
+            bytes((0x93, kind, 0xCD, call_id >> 8, call_id & 0xFF))
+            if call_id > 0xFF
+            else bytes((0x93, kind, 0xCC, call_id))
+        )
+    else:
+        head = b"\x93" + bytes((kind,)) + pack(call_id)
+    if length < 0x100:
+        return head + bytes((0xC4, length))
+    if length < 0x1_0000:
+        return head + b"\xc5" + length.to_bytes(2, "big")
+    return head + b"\xc6" + length.to_bytes(4, "big")
+
+
+def stream_value(kind: int, call_id: int, value: Any) -> bytes:
+    """A whole stream message with any value but nil; large bins go by :func:`stream_header` instead."""
+    return pack([kind, call_id, value])
+
+
+def call_start(call_id: int, call_type: int, method: str, args: Any, kwargs: Any) -> bytes:
+    return pack([CALL_START, call_id, call_type, method, args, kwargs])
+
+
+def bare(kind: int, call_id: int) -> bytes:
+    """A message that is nothing but its type and its call: CALL_CANCEL, REQUEST_CLOSE, RESPONSE_CLOSE."""
+    return pack([kind, call_id])
+
+
+def credit(kind: int, call_id: int, amount: int) -> bytes:
+    return pack([kind, call_id, amount])
+
+
+def result(call_id: int, value: Any) -> bytes:
+    """RESULT of a call that succeeded; the value is packed twice (spec prpc.md)."""
+    if value is None:
+        return b"\x95\x07" + pack(call_id) + b"\xc4\x01\xc0\x00\xc0"
+    return pack([RESULT, call_id, pack(value), SUCCESS, None])
+
+
+def failure(
+    call_id: int,
+    status: int,
+    message: str,
+    cause_type: str | None = None,
+    cause_message: str | None = None,
+    trace: str | None = None,
+) -> bytes:
+    """RESULT of a call that failed. We never send a trace: routers show it to end users."""
+    return pack([RESULT, call_id, None, status, [message, cause_type, cause_message, trace]])
+
+
+def hello(call_id: int, user_data: Any) -> bytes:
+    return pack([HANDSHAKE, call_id, [VERSION, None, user_data]])
+
+
+def hello_reply(call_id: int, connection_id: str, user_data: Any) -> bytes:
+    return pack([HANDSHAKE_REPLY, call_id, [VERSION, connection_id, user_data], SUCCESS, None])

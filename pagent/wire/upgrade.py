@@ -1,0 +1,105 @@
+"""Opening handshakes of WebSocket connections, both sides, by wsproto (RFC 6455 section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from wsproto import ConnectionType
+from wsproto.events import AcceptConnection, RejectConnection, Request
+from wsproto.handshake import H11Handshake
+from wsproto.utilities import ProtocolError as WsprotoError
+
+from pagent.errors import HandshakeRefusedError, ProtocolError
+
+SUBPROTOCOL: Final = "v1.prpc.datadvance"
+RPC_PATH: Final = "/rpc/v1"
+
+#: A peer's answer to our upgrade request above this is none.
+_HEAD_MAX: Final = 16 * 1024
+
+
+class UpgradeRefused(Exception):
+    """The other side answered, and not with 101: ``status``, and ``answer``, what has come of it so far."""
+
+    def __init__(self, status: int, answer: bytes) -> None:
+        super().__init__(f"HTTP status {status} instead of an upgrade")
+        self.status = status
+        self.answer = answer
+
+
+class ClientUpgrade:
+    """The dialling side: :meth:`request` to send, then :meth:`feed` until it returns what lies behind the answer."""
+
+    def __init__(
+        self,
+        host: str,
+        target: str,
+        *,
+        subprotocols: Sequence[str] = (),
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        self._handshake = H11Handshake(ConnectionType.CLIENT)
+        extra = [(name.encode("latin-1"), value.encode("utf-8")) for name, value in headers]
+        event = Request(host=host, target=target, subprotocols=list(subprotocols), extra_headers=extra)
+        self._request = self._handshake.send(event)
+        self._subprotocols = subprotocols
+        self._buffer = bytearray()
+        self.subprotocol: str | None = None
+
+    def request(self) -> bytes:
+        return self._request
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Bytes from the other side; None while its answer is incomplete, else the bytes behind the 101.
+
+        :raises UpgradeRefused: another status. ProtocolError: what came is no valid answer.
+        """
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n") + 4
+        if end < 4:
+            if len(self._buffer) > _HEAD_MAX:
+                raise ProtocolError(f"the answer to the upgrade is longer than {_HEAD_MAX} bytes")
+            return None
+        head = _without_transfer_encoding(bytes(self._buffer[:end]))
+        try:
+            self._handshake.receive_data(head)
+            events = list(self._handshake.events())
+        except WsprotoError as error:
+            raise ProtocolError(f"the answer to the upgrade is not valid: {error}") from None
+        for event in events:
+            if isinstance(event, AcceptConnection):
+                if event.subprotocol is not None and event.subprotocol not in self._subprotocols:
+                    raise ProtocolError("the other side chose a subprotocol that was not offered")
+                self.subprotocol = event.subprotocol
+                return bytes(self._buffer[end:])
+            if isinstance(event, RejectConnection):
+                raise UpgradeRefused(event.status_code, bytes(self._buffer))
+        raise ProtocolError("the answer to the upgrade is not valid")
+
+
+def _without_transfer_encoding(head: bytes) -> bytes:
+    """Drop the stray ``Transfer-Encoding`` that original routers put into their 101 (spec prpc.md, "Transport")."""
+    first, *fields = head.split(b"\r\n")
+    if b" 101" not in first:
+        return head
+    kept = [field for field in fields if not field.lower().startswith(b"transfer-encoding:")]
+    return b"\r\n".join((first, *kept))
+
+
+def accept_upgrade(target: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The 101 for a request to the RPC route.
+
+    :raises HandshakeRefusedError: if it asks for no WebSocket, or does not offer our subprotocol.
+    """
+    handshake = H11Handshake(ConnectionType.SERVER)
+    try:
+        handshake.initiate_upgrade_connection(list(headers), target)
+        request = next(handshake.events())
+    except (WsprotoError, StopIteration) as error:
+        raise HandshakeRefusedError(f"not a WebSocket handshake: {error}") from None
+    if not isinstance(request, Request):
+        raise HandshakeRefusedError("not a WebSocket handshake")
+    if SUBPROTOCOL not in request.subprotocols:
+        raise HandshakeRefusedError(f"the subprotocol {SUBPROTOCOL} is not offered")
+    return handshake.send(AcceptConnection(subprotocol=SUBPROTOCOL))

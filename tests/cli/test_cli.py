@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from pagent import cli
+from pagent.config.model import Settings
+from pagent.config.schema import keys
+from pagent.errors import ConfigError
+
+Invoke = Callable[..., Result]
+
+
+class FakeAgent:
+    """Stands in for the module `pagent.agent`; remembers with what it was started."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[Settings, bool]] = []
+        self.outcome: int | Exception = 0
+
+    async def serve(self, settings: Settings, *, connection_debug: bool = False) -> int:
+        self.started.append((settings, connection_debug))
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> FakeAgent:
+    fake = FakeAgent()
+    module = types.ModuleType("pagent.agent")
+    module.serve = fake.serve  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pagent.agent", module)
+    # The log belongs to the tests here; `tests/test_log.py` has its own.
+    monkeypatch.setattr("pagent.log.setup", lambda level, fmt: fake.__dict__.update(log=(level, fmt)))
+    return fake
+
+
+@pytest.fixture
+def invoke() -> Invoke:
+    return lambda *args: CliRunner().invoke(cli.pagent, args, prog_name="pagent")
+
+
+# --- serve, with and without the word ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", [[], ["serve"]], ids=["bare", "serve"])
+class TestServe:
+    def test_no_options(self, agent: FakeAgent, invoke: Invoke, word: list[str]) -> None:
+        assert invoke(*word).exit_code == 0
+        assert agent.started == [(Settings(), False)]
+
+    def test_all_options(self, agent: FakeAgent, invoke: Invoke, word: list[str], tmp_path: Path) -> None:
+        file = tmp_path / "agent.yaml"
+        file.write_text("server: {port: 1, interface: '::1'}")
+        args = ["--config", str(file), "--log-level", "debug", "--log-format", "%(message)s", "--connection-debug"]
+        args += ["--set", "server.port=2", "--set", "identity.name='x'", "--property", "a=1", "--property", "b=2"]
+        assert invoke(*word, *args).exit_code == 0
+        ((settings, connection_debug),) = agent.started
+        assert (settings.server.port, settings.server.interface, settings.identity.name) == (2, "::1", "x")
+        assert settings.properties == {"a": "1", "b": "2"}
+        assert connection_debug
+        assert agent.__dict__["log"] == ("debug", "%(message)s")
+
+    def test_an_option_with_its_value_in_one_word(self, agent: FakeAgent, invoke: Invoke, word: list[str]) -> None:
+        assert invoke(*word, "--set=server.port=7").exit_code == 0
+        assert agent.started[0][0].server.port == 7
+
+    def test_the_exit_code_is_the_agents(self, agent: FakeAgent, invoke: Invoke, word: list[str]) -> None:
+        agent.outcome = 1
+        assert invoke(*word).exit_code == 1
+
+    def test_a_bad_configuration(self, agent: FakeAgent, invoke: Invoke, word: list[str]) -> None:
+        result = invoke(*word, "--set", "server.prot=1")
+        assert result.exit_code == 2
+        assert result.stderr == "pagent: server.prot: unknown key; did you mean server.port?\n"
+        assert result.stdout == ""
+        assert agent.started == []
+
+    def test_a_refusal_of_the_agent(self, agent: FakeAgent, invoke: Invoke, word: list[str]) -> None:
+        agent.outcome = ConfigError("neither server.enabled\nnor client.enabled")
+        result = invoke(*word)
+        assert result.exit_code == 2
+        assert result.stderr == "pagent: neither server.enabled\\nnor client.enabled\n"
+
+    def test_a_missing_file(self, agent: FakeAgent, invoke: Invoke, word: list[str], tmp_path: Path) -> None:
+        result = invoke(*word, "--config", str(tmp_path / "none.yaml"))
+        assert result.exit_code == 2
+        assert result.stderr == f"pagent: {tmp_path / 'none.yaml'}: No such file or directory\n"
+
+    @pytest.mark.parametrize("args", [["--nonsense"], ["--log-level", "loud"], ["--set"], ["--log-format"]])
+    def test_a_wrong_command_line(self, agent: FakeAgent, invoke: Invoke, word: list[str], args: list[str]) -> None:
+        result = invoke(*word, *args)
+        assert result.exit_code == 2
+        assert "Error: " in result.stderr
+        assert agent.started == []
+
+
+def test_a_word_that_is_no_command_is_not_taken_for_serve(agent: FakeAgent, invoke: Invoke) -> None:
+    result = invoke("sevre")
+    assert result.exit_code == 2
+    assert "No such command" in result.stderr
+    assert agent.started == []
+
+
+def test_any_other_error_is_not_swallowed(agent: FakeAgent, invoke: Invoke) -> None:
+    agent.outcome = RuntimeError("a fault of ours")
+    assert invoke().exception is agent.outcome
+
+
+# --- help and version -------------------------------------------------------------------------------
+
+
+def flat(text: str) -> str:
+    """Help text without its line breaks and columns."""
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("args", [["--help"], ["-h"], ["serve", "--help"], ["--set", "a=1", "--help"]])
+def test_help_ends_with_every_key_its_default_and_its_meaning(invoke: Invoke, args: list[str]) -> None:
+    result = invoke(*args)
+    assert result.exit_code == 0
+    _, _, listed = flat(result.stdout).partition("Configuration keys (in the file, or with --set): ")
+    entries = [f"{key.name} {key.help} [{key.kind}; default: {key.default}]" for key in keys()]
+    assert listed == " ".join(entries)
+
+
+@pytest.mark.parametrize("args", [["--help"], ["serve", "--help"]])
+def test_help_has_the_options(invoke: Invoke, args: list[str]) -> None:
+    text = invoke(*args).stdout
+    for option in ("--config", "--log-level", "--log-format", "--connection-debug", "--set", "--property"):
+        assert f"  {option}" in text
+
+
+def test_help_of_the_group_lists_the_commands(invoke: Invoke) -> None:
+    text = invoke("--help").stdout
+    assert "Commands:\n  serve" in text
+    assert "--version" in text
+
+
+def test_every_command_can_be_loaded_and_says_what_it_is() -> None:
+    context = click.Context(cli.pagent)
+    for name in cli.COMMANDS:
+        command = cli.pagent.get_command(context, name)
+        assert command is not None
+        assert command.name == name
+        assert command.get_short_help_str()
+
+
+def test_version(invoke: Invoke) -> None:
+    result = invoke("--version")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("pagent, version ")
+
+
+# --- as a process -----------------------------------------------------------------------------------
+
+
+def run(*args: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True, timeout=60, **options)
+
+
+def test_python_m_pagent_is_pagent() -> None:
+    result = run("-m", "pagent", "--set", "server.port=x")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("pagent: server.port: x is not a Python literal")
+    assert "Traceback" not in result.stderr
+
+
+def test_help_loads_none_of_the_heavy_libraries() -> None:
+    program = (
+        "import sys; from pagent.cli import pagent\n"
+        "try: pagent(['--help'])\n"
+        "except SystemExit: print('LOADED', *sys.modules)"
+    )
+    loaded = set(run("-c", program, check=True).stdout.partition("LOADED ")[2].split())
+    assert "pagent.cli.serve" in loaded
+    heavy = {"aiohttp", "asyncio", "httptools", "msgpack", "orjson", "psutil", "uvloop", "wsproto", "yaml"}
+    assert loaded & heavy == set()

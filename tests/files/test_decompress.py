@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pagent import limits
+from pagent.files.decompress import Decompressor
+
+KINDS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+}
+COMPRESSED = [kind for kind in KINDS if kind != "plain"]
+TEXT = os.urandom(3000) + b"abc" * 20_000
+
+
+def run(parts: Iterable[bytes], size: int = 1 << 18) -> bytes:
+    source = Decompressor()
+    found: list[bytes] = []
+
+    def drain() -> None:
+        while block := source.pull(size):
+            assert len(block) <= size
+            found.append(block)
+
+    for part in parts:
+        source.push(part)
+        drain()
+    source.end()
+    drain()
+    source.check_complete()
+    return b"".join(found)
+
+
+def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [data[start:end] for start, end in pairwise(edges)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_byte_by_byte(kind: str) -> None:
+    packed = KINDS[kind](TEXT[:4000])
+    assert run(packed[at : at + 1] for at in range(len(packed))) == TEXT[:4000]
+
+
+@given(
+    kind=st.sampled_from(list(KINDS)), cuts=st.lists(st.integers(0, 1 << 17), max_size=8), size=st.integers(1, 70_000)
+)
+@settings(deadline=None, max_examples=60)
+def test_any_split_and_any_size(kind: str, cuts: list[int], size: int) -> None:
+    if size < 100:
+        size *= 100
+    assert run(split(KINDS[kind](TEXT), cuts), size) == TEXT
+
+
+@given(kind=st.sampled_from(COMPRESSED), cuts=st.lists(st.integers(0, 1 << 17), max_size=8), zeros=st.integers(0, 9))
+@settings(deadline=None, max_examples=60)
+def test_members_in_a_row_with_padding(kind: str, cuts: list[int], zeros: int) -> None:
+    pack = KINDS[kind]
+    data = pack(b"one") + bytes(zeros * 4) + pack(b"") + pack(TEXT) + bytes(zeros)
+    assert run(split(data, cuts)) == b"one" + TEXT
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+@pytest.mark.parametrize("rubbish", [b"rubbish behind", b"\x1f", b"BZ", b"\xfd7zXZ", b"\x1f\x8bxx"])
+def test_rubbish_behind_is_not_looked_at(kind: str, rubbish: bytes) -> None:
+    data = KINDS[kind](TEXT) + rubbish
+    for step in (1000, len(data)):
+        assert run(data[at : at + step] for at in range(0, len(data), step)) == TEXT
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_truncated_anywhere(kind: str) -> None:
+    packed = KINDS[kind](TEXT[:500])
+    for end in range(6, len(packed)):
+        with pytest.raises(ValueError, match="truncated"):
+            run([packed[:end]])
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_corrupt(kind: str) -> None:
+    packed = bytearray(KINDS[kind](TEXT))
+    packed[len(packed) // 2] ^= 0xFF
+    with pytest.raises(ValueError, match=r"corrupt|truncated"):
+        run([bytes(packed)])
+
+
+@given(data=st.binary(max_size=200), magic=st.sampled_from([b"", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0"]))
+@settings(deadline=None)
+def test_anything_is_plain_corrupt_or_truncated(data: bytes, magic: bytes) -> None:
+    try:
+        found = run([magic + data])
+    except ValueError as error:
+        assert "corrupt" in str(error) or "truncated" in str(error)  # noqa: PT017
+    else:
+        assert found == data or magic
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"\x1f", b"BZ", b"short"])
+def test_input_too_short_for_any_magic_is_plain(data: bytes) -> None:
+    assert run([data[at : at + 1] for at in range(len(data))]) == data
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_a_bomb_comes_out_in_bounded_blocks(kind: str) -> None:
+    """64 MiB of zeros from a few KiB: each pull gives what was asked for and no more."""
+    source = Decompressor()
+    source.push(KINDS[kind](bytes(64 << 20)))
+    assert source.pull(1000) == bytes(1000)
+    assert source.is_compressed
+    total = 1000
+    while block := source.pull(1 << 20):
+        assert len(block) <= 1 << 20
+        total += len(block)
+    assert total == 64 << 20
+
+
+def test_an_xz_dictionary_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = lzma.compress(TEXT, preset=6)
+    assert run([packed]) == TEXT
+    monkeypatch.setattr(limits, "ARCHIVE_XZ_MEMORY", 1 << 20)
+    with pytest.raises(ValueError, match="Memory usage limit"):
+        run([packed])
+
+
+def test_the_best_preset_of_xz_is_within_the_limit() -> None:
+    assert run([lzma.compress(TEXT, preset=9 | lzma.PRESET_EXTREME)]) == TEXT

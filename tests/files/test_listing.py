@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pagent import limits
+from pagent.files.listing import file_list, file_remove, file_stat, walk
+from pagent.jobs.sandbox import Sandbox
+
+
+def fill(sandbox: Sandbox) -> Path:
+    root = sandbox.path
+    (root / "b" / "c").mkdir(parents=True)
+    (root / "b" / "c" / "f").write_text("123")
+    (root / "b.txt").write_text("x")
+    (root / "a").symlink_to("b.txt")
+    os.mkfifo(root / "b" / "fifo")
+    return root
+
+
+def brief(entries: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(entry["path"], entry["type"]) for entry in entries]
+
+
+async def test_list(executor: Executor, sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
+    fill(sandbox)
+    assert brief(await file_list(executor, sandbox)) == [("a", "link"), ("b", "dir"), ("b.txt", "file")]
+    before = descriptors()
+    everything = [
+        ("a", "link"),
+        ("b", "dir"),
+        ("b/c", "dir"),
+        ("b/c/f", "file"),
+        ("b/fifo", "other"),
+        ("b.txt", "file"),
+    ]
+    assert brief(await file_list(executor, sandbox, ".", recursive=True)) == everything
+    assert brief(await file_list(executor, sandbox, "./b/", recursive=True)) == everything[2:5]
+    assert descriptors() == before
+
+
+async def test_list_of_what_is_no_folder(executor: Executor, sandbox: Sandbox) -> None:
+    fill(sandbox)
+    for path, error in [("b.txt", NotADirectoryError), ("none", FileNotFoundError), ("..", ValueError)]:
+        with pytest.raises(error):
+            await file_list(executor, sandbox, path)
+
+
+async def test_links_are_not_walked_into(executor: Executor, sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "secret").touch()
+    (sandbox.path / "up").symlink_to("..")
+    (sandbox.path / "self").symlink_to(".")
+    assert brief(await file_list(executor, sandbox, recursive=True)) == [("self", "link"), ("up", "link")]
+
+
+async def test_own_temporaries_are_hidden_and_kept_parts_are_told(executor: Executor, sandbox: Sandbox) -> None:
+    for name in (".pagent-upload-0123", "f.pagent-partial", ".pagent.stdout"):
+        (sandbox.path / name).touch()
+    assert brief(await file_list(executor, sandbox)) == [(".pagent.stdout", "file"), ("f.pagent-partial", "file")]
+
+
+async def test_a_list_that_no_message_holds_is_refused(
+    executor: Executor, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        (sandbox.path / f"{number:02}{'x' * 90}").touch()
+    monkeypatch.setattr(limits, "LISTING_BYTES", 20 * 172)
+    assert len(await file_list(executor, sandbox)) == 20
+    monkeypatch.setattr(limits, "LISTING_BYTES", 20 * 172 - 1)
+    with pytest.raises(ValueError, match="more than one answer"):
+        await file_list(executor, sandbox)
+    monkeypatch.setattr(limits, "LISTING_BYTES", 1000)
+    with pytest.raises(ValueError, match="more than 12 entries"):
+        await file_list(executor, sandbox)
+
+
+async def test_names_that_are_not_utf8(executor: Executor, sandbox: Sandbox) -> None:
+    os.close(os.open(os.fsencode(sandbox.path) + b"/\xff\xc3\xa4", os.O_CREAT))
+    assert brief(await file_list(executor, sandbox)) == [("\\xff\xe4", "file")]
+
+
+def test_walk_of_many_entries_in_batches(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DISK_TURN_ENTRIES", 3)
+    for folder in ("a", "b"):
+        (sandbox.path / folder).mkdir()
+        for number in range(10):
+            (sandbox.path / folder / str(number)).touch()
+    expected = [path for folder in "ab" for path in (folder, *(f"{folder}/{number}" for number in range(10)))]
+    assert [found.path for found in walk(sandbox, most=22)] == expected
+    with pytest.raises(ValueError, match="more than 21 entries"):
+        list(walk(sandbox, most=21))
+
+
+@pytest.mark.parametrize("become", ["nothing", "a file", "a link"])
+def test_a_folder_that_vanishes_while_walked_is_left_out(sandbox: Sandbox, become: str) -> None:
+    for folder in ("a", "b"):
+        (sandbox.path / folder).mkdir()
+    entries = walk(sandbox, most=100)
+    assert next(entries).path == "a"
+    (sandbox.path / "a").rmdir()
+    if become == "a file":
+        (sandbox.path / "a").touch()
+    elif become == "a link":
+        (sandbox.path / "a").symlink_to("/")
+    assert [found.path for found in entries] == ["b"]
+
+
+async def test_stat(executor: Executor, sandbox: Sandbox) -> None:
+    root = fill(sandbox)
+    (root / "b.txt").chmod(0o640)
+    os.utime(root / "b.txt", (0, 1234567890.5))
+    assert await file_stat(executor, sandbox, "./b.txt") == {
+        "path": "b.txt",
+        "type": "file",
+        "size": 1,
+        "mode": 0o640,
+        "mtime": 1234567890.5,
+    }
+    digest = hashlib.sha256(b"123").hexdigest()
+    assert (await file_stat(executor, sandbox, "b/c/f", sha256=True))["sha256"] == digest
+    assert (await file_stat(executor, sandbox, "a"))["type"] == "link"
+    assert (await file_stat(executor, sandbox, "b"))["type"] == "dir"
+    assert (await file_stat(executor, sandbox, ""))["type"] == "dir"
+
+
+async def test_stat_errors(executor: Executor, sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
+    fill(sandbox)
+    await file_list(executor, sandbox)
+    before = descriptors()
+    for path, sha256, error in [
+        ("b/none", False, FileNotFoundError),
+        ("../x", False, ValueError),
+        ("b", True, IsADirectoryError),
+        ("b/fifo", True, ValueError),
+    ]:
+        with pytest.raises(error, match=path.replace(".", r"\.")):
+            await file_stat(executor, sandbox, path, sha256=sha256)
+    assert descriptors() == before
+
+
+async def test_remove(executor: Executor, sandbox: Sandbox) -> None:
+    root = fill(sandbox)
+    assert (await file_remove(executor, sandbox, "a"))["type"] == "link"
+    assert (root / "b.txt").exists()
+    assert (await file_remove(executor, sandbox, "b/fifo"))["type"] == "other"
+    with pytest.raises(OSError, match=r"not empty: 'b'"):
+        await file_remove(executor, sandbox, "b")
+    assert (await file_remove(executor, sandbox, "b/c/f"))["size"] == 3
+    assert (await file_remove(executor, sandbox, "b/c/"))["type"] == "dir"
+    with pytest.raises(FileNotFoundError, match=r"'b/c'"):
+        await file_remove(executor, sandbox, "b/c")
+    for path in ("", ".", "..", "/x"):
+        with pytest.raises(ValueError, match="path"):
+            await file_remove(executor, sandbox, path)
+    assert sorted(os.listdir(root)) == ["b", "b.txt"]

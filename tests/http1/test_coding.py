@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pagent.http1.coding import CodingError, Decoder, UnknownCodingError, decoder_for
+from pagent.limits import BODY_CHUNK
+from tests.http1.sinks import split_at
+
+TEXT = b"hello, world! " * 500
+
+
+def raw_deflate(data: bytes) -> bytes:
+    deflate = zlib.compressobj(wbits=-15)
+    return deflate.compress(data) + deflate.flush()
+
+
+#: Coding, and what applies it.
+CODINGS = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "GZip": gzip.compress,
+    "deflate": zlib.compress,
+    " deflate ": raw_deflate,
+    "gzip, gzip": lambda data: gzip.compress(gzip.compress(data)),
+    "deflate, gzip": lambda data: gzip.compress(zlib.compress(data)),
+    "gzip,identity ,deflate": lambda data: raw_deflate(gzip.compress(data)),
+}
+
+
+def make(coding: str) -> Decoder:
+    decoder = decoder_for(coding)
+    assert decoder is not None
+    return decoder
+
+
+def decode(coding: str, pieces: list[bytes]) -> bytes:
+    decoder = make(coding)
+    data = b"".join(part for piece in pieces for part in decoder.feed(piece))
+    decoder.finish()
+    return data
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_whole_and_byte_by_byte(coding: str) -> None:
+    for text in (b"", b"x", TEXT):
+        data = CODINGS[coding](text)
+        assert decode(coding, [data]) == text
+        assert decode(coding, [bytes([byte]) for byte in data]) == text
+
+
+@given(st.sampled_from(sorted(CODINGS)), st.binary(max_size=300), st.data())
+def test_any_split(coding: str, text: bytes, draw: st.DataObject) -> None:
+    data = CODINGS[coding](text)
+    places = draw.draw(st.lists(st.integers(0, len(data)), max_size=5))
+    assert decode(coding, split_at(data, *places)) == text
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_body_of_no_bytes_has_nothing_to_decode(coding: str) -> None:
+    assert decode(coding, []) == b""
+    assert decode(coding, [b""]) == b""
+
+
+@pytest.mark.parametrize("coding", [None, "", "identity", "Identity, identity", " , "])
+def test_nothing_to_undo(coding: str | None) -> None:
+    assert decoder_for(coding) is None
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, br", "gzipp", "gzip;q=1", "x" * 1000])
+def test_unknown_codings(coding: str) -> None:
+    with pytest.raises(UnknownCodingError, match="unknown") as raised:
+        decoder_for(coding)
+    assert isinstance(raised.value, LookupError)
+    assert len(str(raised.value)) < 100
+
+
+@pytest.mark.parametrize("coding", ["gzip, gzip, gzip", "gzip, deflate, gzip, gzip", "," * 100_000])
+def test_too_many_codings(coding: str) -> None:
+    with pytest.raises(UnknownCodingError, match="too many"):
+        decoder_for(coding)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_cut_short(coding: str) -> None:
+    data = CODINGS[coding](TEXT)
+    for length in {1, 2, 3, 10, len(data) // 2, len(data) - 1}:
+        with pytest.raises(CodingError):
+            decode(coding, [data[:length]])
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("garbage", [b"\0", b"x", b"garbage" * 10])
+def test_garbage_behind_the_end(coding: str, garbage: bytes) -> None:
+    data = CODINGS[coding](TEXT)
+    for pieces in ([data + garbage], [data, garbage], [data, *(bytes([byte]) for byte in garbage)]):
+        with pytest.raises(CodingError):
+            decode(coding, pieces)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_corrupt(coding: str) -> None:
+    data = CODINGS[coding](TEXT)
+    with pytest.raises(CodingError):
+        decode(coding, [b"\xff\xff" + data[2:]])
+
+
+def test_a_wrong_checksum() -> None:
+    for coding in ("gzip", "deflate"):
+        data = CODINGS[coding](TEXT)
+        with pytest.raises(CodingError):
+            decode(coding, [data[:-5] + bytes([data[-5] ^ 1]) + data[-4:] if coding == "gzip" else data[:-1] + b"\0"])
+
+
+def test_members_of_gzip_follow_each_other() -> None:
+    members = [gzip.compress(part) for part in (b"one", b"", b"two", TEXT)]
+    data = b"".join(members)
+    expected = b"onetwo" + TEXT
+    assert decode("gzip", [data]) == expected
+    assert decode("gzip", members) == expected
+    assert decode("gzip", [bytes([byte]) for byte in data]) == expected
+    with pytest.raises(CodingError, match="cut short"):
+        decode("gzip", [data + members[0][:5]])
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", " deflate "])
+def test_a_bomb_comes_in_small_pieces_and_only_as_asked_for(coding: str) -> None:
+    size = 20 * BODY_CHUNK + 1
+    bomb = CODINGS[coding](bytes(size))
+    assert len(bomb) * 500 < size
+    decoder = make(coding)
+    sizes = [len(piece) for piece in decoder.feed(bomb)]
+    decoder.finish()
+    assert sum(sizes) == size
+    assert max(sizes) <= BODY_CHUNK
+    assert min(sizes) > 0
+
+    lazy = make(coding)
+    pieces = lazy.feed(bomb)
+    assert len(next(pieces)) == BODY_CHUNK
+    with pytest.raises(CodingError):
+        lazy.finish()
+
+
+def test_bombs_in_a_bomb_come_in_small_pieces() -> None:
+    size = 8 * BODY_CHUNK
+    decoder = make("gzip, gzip")
+    sizes = [len(piece) for piece in decoder.feed(memoryview(gzip.compress(gzip.compress(bytes(size)))))]
+    decoder.finish()
+    assert sum(sizes) == size
+    assert max(sizes) <= BODY_CHUNK
+
+
+def test_bare_deflate_is_told_from_zlib_by_its_first_two_bytes() -> None:
+    stored = zlib.compressobj(level=0, wbits=-15)
+    for data in (raw_deflate(b""), raw_deflate(TEXT), stored.compress(TEXT) + stored.flush()):
+        assert decode("deflate", [data[:1], data[1:]]) in (b"", TEXT)
+    for level in range(-1, 10):
+        for window in range(9, 16):
+            deflate = zlib.compressobj(level=level, wbits=window)
+            data = deflate.compress(TEXT) + deflate.flush()
+            assert decode("deflate", [data]) == TEXT

@@ -1,0 +1,97 @@
+"""What the tests of jobs share: owners, a manager that leaves nothing behind, programs for jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from pagent.jobs.manager import JobManager
+from pagent.jobs.model import Job, Owner
+from pagent.jobs.tree import NATIVE, become_subreaper
+
+#: Longer than any of these tests takes; nothing waits for it to pass.
+PATIENCE_S = 30.0
+
+PYTHON = sys.executable
+
+
+def owner(connection: str = "c1", realm: object = "realm") -> Owner:
+    return Owner(connection=connection, direction="SERVER", uid=b"router", name="a router", realm=realm)
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """As in an agent's process; taken back, since the test process has children of its own."""
+    if not become_subreaper():
+        pytest.skip("no subreapers here")
+    yield
+    become_subreaper(False)
+
+
+@pytest_asyncio.fixture
+async def manager(tmp_path: Path, subreaper: None) -> AsyncIterator[JobManager]:
+    manager = JobManager(root=tmp_path, properties={})
+    manager.endpoint = "http://127.0.0.1:1/job_started"
+    yield manager
+    now = asyncio.Event()
+    now.set()
+    async with asyncio.timeout(PATIENCE_S):
+        await manager.shutdown(now=now)
+    assert os.listdir(tmp_path) == []
+
+
+Running = Callable[..., Awaitable[Job]]
+
+
+@pytest.fixture
+def running(manager: JobManager) -> Running:
+    """A job that runs a shell script."""
+
+    async def run(script: str, **arguments: object) -> Job:
+        job = await manager.create(owner(), "a job")
+        arguments.setdefault("port_expected_count", 0)
+        await manager.start(job, ["sh", "-c", script], None, **arguments)  # type: ignore[arg-type]
+        return job
+
+    return run
+
+
+async def line_of(job: Job, name: str) -> str:
+    """The first line of a file that the job writes, once it is there. The job makes it with a rename."""
+    path = job.sandbox.path / name
+    async with asyncio.timeout(PATIENCE_S):
+        while not path.exists():  # noqa: ASYNC110 - another process's doing, which has no event
+            await asyncio.sleep(0.01)
+    return path.read_text("utf-8").splitlines()[0]
+
+
+def is_alive(pid: int) -> bool:
+    process = NATIVE.stat(pid)
+    return process is not None and process.alive
+
+
+async def gone(pid: int) -> None:
+    """Until the process has ended."""
+    process = NATIVE.stat(pid)
+    if process is None or (descriptor := NATIVE.exit_descriptor(process)) == -1:
+        return
+    assert descriptor is not None
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def report(job: Job, port: int | str) -> list[tuple[str, str]]:
+    return [("job_id", job.uid), ("port", str(port))]

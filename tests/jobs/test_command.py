@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pagent import limits
+from pagent.errors import ProcessPortCountError
+from pagent.jobs.command import Command, check_command, property_variables, seconds
+from pagent.jobs.system import MARK
+
+GOOD: dict[str, Any] = {
+    "args": ["prog"], "env": None, "cwd": None, "port_expected_count": 1, "forward_stdout": False,
+    "port": None, "ready": "report", "ready_timeout": 30.0, "timeout": None,
+}  # fmt: skip
+
+
+def check(**changes: Any) -> Command:
+    return check_command(**(GOOD | changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("args", None, TypeError),
+        ("args", "ls -l", TypeError),
+        ("args", b"ls", TypeError),
+        ("args", [], ValueError),
+        ("args", ["ls", 1], TypeError),
+        ("args", [b"ls"], TypeError),
+        ("args", ["l\0s"], ValueError),
+        ("args", ["\ud800"], ValueError),
+        ("env", [], TypeError),
+        ("env", "A=b", TypeError),
+        ("env", {"A": 1}, TypeError),
+        ("env", {1: "a"}, TypeError),
+        ("env", {b"A": "a"}, TypeError),
+        ("env", {"": "a"}, ValueError),
+        ("env", {"A=B": "a"}, ValueError),
+        ("env", {"A\0": "a"}, ValueError),
+        ("env", {"A": "a\0"}, ValueError),
+        ("env", {"A": "\udfff"}, ValueError),
+        ("cwd", 1, TypeError),
+        ("cwd", b"a", TypeError),
+        ("port_expected_count", True, TypeError),
+        ("port_expected_count", "1", TypeError),
+        ("port_expected_count", 1.0, TypeError),
+        ("port_expected_count", None, TypeError),
+        ("port_expected_count", -1, ProcessPortCountError),
+        ("port_expected_count", limits.PORTS_PER_JOB + 1, ProcessPortCountError),
+        ("forward_stdout", 1, TypeError),
+        ("forward_stdout", None, TypeError),
+        ("port", True, TypeError),
+        ("port", "80", TypeError),
+        ("port", 8.0, TypeError),
+        ("port", 0, ValueError),
+        ("port", 65536, ValueError),
+        ("ready", None, ValueError),
+        ("ready", "now", ValueError),
+        ("ready", "connect", ValueError),
+        ("ready_timeout", None, TypeError),
+        ("ready_timeout", False, TypeError),
+        ("ready_timeout", "1", TypeError),
+        ("ready_timeout", 0, ValueError),
+        ("ready_timeout", -1.0, ValueError),
+        ("ready_timeout", math.nan, ValueError),
+        ("ready_timeout", math.inf, ValueError),
+        ("timeout", 0, ValueError),
+        ("timeout", True, TypeError),
+        ("timeout", math.inf, ValueError),
+    ],
+)
+def test_a_wrong_argument_is_named(name: str, value: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=name):
+        check(**{name: value})
+
+
+def test_connect_knows_one_port() -> None:
+    assert check(port="auto", ready="connect").reports_awaited == 0
+    assert check(port=80, ready="connect", port_expected_count=0).reports_awaited == 0
+    with pytest.raises(ProcessPortCountError, match="port_expected_count"):
+        check(port="auto", ready="connect", port_expected_count=2)
+
+
+def test_good_arguments() -> None:
+    command = check(args=("a", "b"), env={"A": "ü", "B": ""}, cwd="x/y", port_expected_count=0, timeout=3)
+    assert command.args == ("a", "b")
+    assert command.cwd == "x/y"
+    assert command.timeout_s == 3.0
+
+
+def test_the_order_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OWN", "agent")
+    monkeypatch.setenv("DA__PAGENT__prop", "agent")
+    monkeypatch.setenv("DA__PAGENT__JOB_ID", "agent")
+    monkeypatch.setenv("ENV", "agent")
+    monkeypatch.delenv(MARK, raising=False)
+    properties = property_variables({"prop": "property", "größe": "日本 ü", "JOB_ID": "property", "ENV": "property"})
+    command = check(env={"ENV": "env {port}", "DA__PAGENT__prop": "env", MARK: "env", "PORT": "env {port}"}, port=4711)
+    environment = command.environment(properties, "http://127.0.0.1:5/job_started", "uid", 4711)
+    assert environment["OWN"] == "agent"
+    assert environment["DA__PAGENT__größe"] == "日本 ü"
+    assert environment["DA__PAGENT__ENV"] == "property"
+    assert environment["DA__PAGENT__JOB_ID"] == "uid"
+    assert environment["DA__PAGENT__JOB_ENDPOINT"] == "http://127.0.0.1:5/job_started"
+    assert environment["DA__PAGENT__prop"] == "env"
+    assert environment["ENV"] == "env 4711"
+    assert environment["PORT"] == "env 4711"
+    assert environment[MARK] == "uid"
+
+
+def test_without_ports_there_is_no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("JOB_ENDPOINT", "JOB_ID"):
+        monkeypatch.delenv(f"DA__PAGENT__{name}", raising=False)
+    monkeypatch.delenv("PORT", raising=False)
+    environment = check(port_expected_count=0, env={"A": "{port}"}).environment({}, "http://x", "uid", None)
+    assert not [name for name in environment if name.startswith("DA__PAGENT__")]
+    assert "PORT" not in environment
+    assert environment["A"] == "{port}"
+
+
+def test_the_mark_of_an_agent_inside_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MARK, "outer")
+    assert check().environment({}, "", "uid", None)[MARK] == "outer:uid"
+
+
+def test_the_port_in_the_command_line() -> None:
+    command = check(args=["serve", "--port={port}", "{host}", "{port}{port}"], port=80)
+    assert command.command_line(80) == ["serve", "--port=80", "{host}", "8080"]
+    assert check(args=["{port}"]).command_line(None) == ["{port}"]
+
+
+@pytest.mark.parametrize(
+    ("properties", "error"),
+    [
+        ({"a=b": "c"}, ValueError),
+        ({"a\0": "c"}, ValueError),
+        ({"a": "c\0"}, ValueError),
+        ({"a": "\ud800"}, ValueError),
+        ({"a": 1}, TypeError),
+        ({1: "a"}, TypeError),
+    ],
+)
+def test_properties_that_no_environment_can_hold(properties: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="property"):
+        property_variables(properties)
+
+
+@given(st.dictionaries(st.text(), st.text()))
+def test_any_accepted_property_can_be_an_environment(properties: dict[str, str]) -> None:
+    try:
+        variables = property_variables(properties)
+    except ValueError:
+        assert any("\0" in text or "=" in name for name, value in properties.items() for text in (name, value))
+    else:
+        assert variables == {f"DA__PAGENT__{name}": value for name, value in properties.items()}
+        for name, value in variables.items():
+            assert b"\0" not in os.fsencode(name + value)
+            assert "=" not in name
+
+
+def test_zero_seconds_where_allowed() -> None:
+    assert seconds("linger", 0, 10.0, zero=True) == 0.0
+    with pytest.raises(ValueError, match="linger"):
+        seconds("linger", 0, 10.0)
+    with pytest.raises(ValueError, match="linger"):
+        seconds("linger", 10.5, 10.0)

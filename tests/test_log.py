@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pagent import log
+from pagent.errors import ConfigError
+from pagent.limits import LOG_LINE_MAX, LOG_QUEUE_MAX, LOG_THROTTLE_KEYS
+
+
+class Reader:
+    """The far end of the log's pipe, and the logger that writes into it."""
+
+    def __init__(self, fd: int, handler: log.PipeHandler) -> None:
+        self.fd = fd
+        self.handler = handler
+        self.logger = logging.getLogger("tests.log")
+
+    def text(self) -> str:
+        """All that was written; the handler is closed by it."""
+        taken: list[bytes] = []
+        thread = threading.Thread(target=self._drain, args=[taken])
+        thread.start()
+        self.handler.close()
+        os.close(self.handler._fd)
+        thread.join()
+        return b"".join(taken).decode()
+
+    def _drain(self, taken: list[bytes]) -> None:
+        while data := os.read(self.fd, 1 << 20):
+            taken.append(data)
+
+
+Make = Callable[..., Reader]
+
+
+@pytest.fixture
+def reading() -> Iterator[Make]:
+    """Makes a pipe with the log at its near end; root logger and descriptors are as before afterwards."""
+    root = logging.getLogger()
+    level = root.level
+    made: list[Reader] = []
+
+    def make(level: str = "debug", fmt: str = "%(message)s") -> Reader:
+        read, write = os.pipe()
+        handler = log.setup(level, fmt, fd=write)
+        assert handler is not None
+        made.append(Reader(read, handler))
+        return made[-1]
+
+    yield make
+    for reader in made:
+        root.removeHandler(reader.handler)
+        os.close(reader.fd)
+    root.setLevel(level)
+
+
+# --- lines ------------------------------------------------------------------------------------------
+
+
+def test_lines_come_out_in_order(reading: Make) -> None:
+    reader = reading()
+    for number in range(1000):
+        reader.logger.info("line %d", number)
+    assert reader.text() == "".join(f"line {number}\n" for number in range(1000))
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [("debug", "diwec"), ("info", "iwec"), ("warning", "wec"), ("error", "ec"), ("fatal", "c")],
+)
+def test_levels(reading: Make, level: str, expected: str) -> None:
+    reader = reading(level)
+    for name in ("debug", "info", "warning", "error", "critical"):
+        getattr(reader.logger, name)(name[0])
+    assert reader.text().split() == list(expected)
+
+
+def test_the_format_is_the_operators(reading: Make) -> None:
+    reader = reading(fmt="<%(levelname)s %(name)s>\t%(message)s")
+    reader.logger.warning("hello %s", "there")
+    assert reader.text() == "<WARNING tests.log>\thello there\n"
+
+
+@pytest.mark.parametrize("fmt", ["%(nonsense)s", "%(message", "no field at all", "%(levelno)q"])
+def test_an_unusable_format_is_refused(fmt: str) -> None:
+    before = logging.getLogger().handlers[:]
+    with pytest.raises(ConfigError, match=r"^--log-format: "):
+        log.setup("info", fmt)
+    assert logging.getLogger().handlers == before
+
+
+def test_an_unknown_level_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^--log-level loud: must be one of debug, info, warning, error, fatal$"):
+        log.setup("loud")
+
+
+def test_a_second_setup_replaces_the_first(reading: Make) -> None:
+    first, second = reading(), reading()
+    second.logger.info("once")
+    assert second.text() == "once\n"
+    assert first.text() == ""
+
+
+def test_a_log_call_that_cannot_be_formatted_is_a_line_that_says_so(reading: Make) -> None:
+    reader = reading()
+    # Past the logger, whose other handlers under pytest raise.
+    reader.handler.handle(logging.makeLogRecord({"msg": "%d", "args": ("text",), "pathname": "a.py", "lineno": 7}))
+    assert reader.text() == "a log line could not be made (TypeError) in a.py:7\n"
+
+
+def test_without_stderr_nothing_is_written_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    monkeypatch.setattr(sys, "stderr", None)
+    try:
+        assert log.setup() is None
+        logging.getLogger("tests.log").info("into nothing")
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+
+
+# --- nobody reads -----------------------------------------------------------------------------------
+
+
+def test_a_pipe_that_nobody_reads_blocks_nobody_and_what_was_lost_is_counted(reading: Make) -> None:
+    reader = reading()
+    line = "x" * 1000
+    # More than the pipe and the queue hold together; that this loop ends is the test.
+    count = 2 * LOG_QUEUE_MAX // len(line)
+    for _ in range(count):
+        reader.logger.info(line)
+    lines = reader.text().splitlines()
+    notices = [text for text in lines if text != line]
+    lost = [re.fullmatch(r"(\d+) lines dropped: nobody read the log in time", notice) for notice in notices]
+    assert sum(int(match[1]) for match in lost if match) == count - (len(lines) - len(notices)) > 0
+    assert all(lost)
+    assert notices[-1] == lines[-1]
+
+
+def test_the_process_ends_while_nobody_reads() -> None:
+    program = (
+        "import logging; from pagent import log; log.setup()\n"
+        "for _ in range(3000): logging.warning('x' * 1000)\n"
+        "print('done')"
+    )
+    read, write = os.pipe()
+    with open(read, "rb"), open(write, "wb") as stderr:
+        result = subprocess.run([sys.executable, "-c", program], stdout=-1, stderr=stderr, check=True, timeout=60)
+    assert result.stdout == b"done\n"
+
+
+def test_the_last_lines_are_out_before_the_process_is() -> None:
+    program = "import logging; from pagent import log; log.setup(fmt='%(message)s'); logging.warning('the end')"
+    result = subprocess.run([sys.executable, "-c", program], stderr=-1, check=True, timeout=60)
+    assert result.stderr.splitlines() == [b"the end"]
+
+
+def test_a_reader_that_is_gone_is_no_error() -> None:
+    program = "import logging; from pagent import log; log.setup(); logging.warning('x'); print('done')"
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb") as stderr:
+        result = subprocess.run([sys.executable, "-c", program], stdout=-1, stderr=stderr, check=True, timeout=60)
+    assert result.stdout == b"done\n"
+
+
+def test_a_pipe_that_somebody_made_non_blocking_loses_nothing(reading: Make) -> None:
+    reader = reading()
+    os.set_blocking(reader.handler._fd, False)
+    for number in range(800):
+        reader.logger.info("%s %d", "x" * 1000, number)
+    assert [int(line.split()[1]) for line in reader.text().splitlines()] == list(range(800))
+
+
+def test_the_descriptor_stays_blocking(reading: Make) -> None:
+    reader = reading()
+    assert os.get_blocking(reader.handler._fd)
+
+
+def test_a_closed_handler_takes_lines_and_drops_them(reading: Make) -> None:
+    reader = reading()
+    reader.handler.close()
+    reader.logger.info("late")
+    assert reader.text() == ""
+
+
+# --- what a peer may put into a line ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain ключ 'x' \\n", "plain ключ 'x' \\n"),
+        ("a\r\nb\tc\0", r"a\r\nb\tc\x00"),
+        ("\x1b[2J\x07\x7f\x9b", r"\x1b[2J\x07\x7f\x9b"),
+        ("\u2028\u2029\u202e\u2066\ufeff", r"\u2028\u2029\u202e\u2066\ufeff"),
+    ],
+)
+def test_escape(text: str, shown: str) -> None:
+    assert log.escape(text) == shown
+
+
+def test_a_message_is_one_harmless_line(reading: Make) -> None:
+    reader = reading()
+    # Past the logger: pytest's own capture cannot pass on what is no valid text.
+    reader.handler.handle(logging.makeLogRecord({"msg": "name %s", "args": ("x\nERROR forged\x1b[1m\udcff",)}))
+    assert reader.text() == "name x\\nERROR forged\\x1b[1m\\udcff\n"
+
+
+def test_a_traceback_cannot_forge_an_entry(reading: Make) -> None:
+    reader = reading()
+    try:
+        raise ValueError("bad\nERROR forged\x1b[1m")
+    except ValueError:
+        reader.logger.exception("failed")
+    head, *rest = reader.text().splitlines()
+    assert head == "failed"
+    assert rest[0] == "  | Traceback (most recent call last):"
+    assert rest[-2:] == ["  | ValueError: bad", r"  | ERROR forged\x1b[1m"]
+    assert all(line.startswith("  | ") for line in rest)
+
+
+def test_a_line_has_a_greatest_length(reading: Make) -> None:
+    reader = reading()
+    reader.logger.info("x" * (LOG_LINE_MAX + 1))
+    reader.logger.info("y" * LOG_LINE_MAX)
+    first, second = reader.text().splitlines()
+    assert len(first) == LOG_LINE_MAX
+    assert first.endswith("x ... (line cut)")
+    assert second == "y" * LOG_LINE_MAX
+
+
+def test_redact_tells_only_whether_there_is_a_token() -> None:
+    assert log.redact("swordfish") == log.redact(b"another") == "<token>"
+    assert log.redact("") == log.redact(None) == "<no token>"
+
+
+# --- throttle ---------------------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_flood_is_one_line_per_interval_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    throttle = log.Throttle(logging.getLogger("tests.log"), 10.0, clock)
+    logged = []
+    for _ in range(25):
+        logged.append(throttle.log(logging.WARNING, "full", "disk full: %s", "/var"))
+        clock.now += 1.0
+    assert [number for number, was in enumerate(logged) if was] == [0, 10, 20]
+    more = " (9 more like it since the last)"
+    assert caplog.messages == ["disk full: /var", "disk full: /var" + more, "disk full: /var" + more]
+
+
+def test_kinds_are_apart_and_infinity_is_once(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    throttle = log.Throttle(logging.getLogger("tests.log"), math.inf, clock)
+    for _ in range(3):
+        throttle.log(logging.WARNING, "a", "first")
+        throttle.log(logging.WARNING, "b", "100%")
+        clock.now += 1e9
+    assert caplog.messages == ["first", "100%"]
+
+
+def test_a_throttle_remembers_a_bounded_number_of_kinds() -> None:
+    clock = Clock()
+    throttle = log.Throttle(logging.getLogger("tests.log"), 10.0, clock)
+    for number in range(LOG_THROTTLE_KEYS):
+        assert throttle.log(logging.DEBUG, str(number), "x")
+    assert not throttle.log(logging.DEBUG, "0", "x")
+    assert throttle.log(logging.DEBUG, "one too many", "x")
+    assert not throttle.log(logging.DEBUG, "1", "x")
+    assert throttle.log(logging.DEBUG, "0", "x")

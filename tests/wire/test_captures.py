@@ -1,0 +1,123 @@
+"""Recorded messages of the field: what they decode to, and that ours have the very same bytes (spec prpc.md)."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from pagent.wire import messages
+
+FOLDER = Path(__file__).resolve().parent.parent / "captures"
+
+#: How a recording shows a bin that is cut short: its beginning, and how long it was.
+_CUT = re.compile(r"([0-9a-f]*)\.\.\.\((\d+)\)")
+
+
+def recorded(*, whole: bool) -> list[Any]:
+    """The lines that hold the bytes of a message: all of them, or only their beginning."""
+    found = []
+    for path in sorted(FOLDER.glob("*.jsonl")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            entry = json.loads(line)
+            if "hex" in entry and ("..." not in entry["hex"]) is whole:
+                found.append(pytest.param(entry, id=f"{path.stem}:{number}"))
+    return found
+
+
+def same(value: Any, shown: Any) -> bool:
+    """Whether a value is the one that a recording shows: a bin as ``{"bin": hex}``, a long one cut short."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        if type(shown) is not dict or shown.keys() != {"bin"}:
+            return False
+        cut = _CUT.fullmatch(shown["bin"])
+        if cut is None:
+            return bytes(value) == bytes.fromhex(shown["bin"])
+        return len(value) == int(cut[2]) and bytes(value).startswith(bytes.fromhex(cut[1]))
+    if isinstance(value, list):
+        return type(shown) is list and len(value) == len(shown) and all(map(same, value, shown))
+    if isinstance(value, dict):
+        return type(shown) is dict and list(value) == list(shown) and all(same(value[key], shown[key]) for key in value)
+    return type(value) is type(shown) and bool(value == shown)
+
+
+def body_of(message: list[Any]) -> Any:
+    """What :func:`pagent.wire.messages.decode` is to make of a message, said in another way than there."""
+    kind, rest = message[0], message[2:]
+    match kind:
+        case messages.HANDSHAKE:
+            return messages.Hello(*rest[0])
+        case messages.HANDSHAKE_REPLY:
+            return messages.Hello(*rest[0], rest[1])
+        case messages.CALL_START:
+            return messages.Start(*rest)
+        case messages.RESULT:
+            packed, status, error = rest
+            value = None if packed is None else msgpack.unpackb(packed)
+            return messages.Outcome(value, status, tuple(error[:3]) if error else None)
+        case messages.REQUEST_MESSAGE | messages.RESPONSE_MESSAGE:
+            return rest[0]
+    assert rest == []
+    return None
+
+
+def encoded(message: list[Any]) -> bytes:
+    """The same message, made by ours."""
+    kind, call_id, *rest = message
+    match kind:
+        case messages.HANDSHAKE:
+            return messages.hello(call_id, rest[0][2])
+        case messages.HANDSHAKE_REPLY:
+            return messages.hello_reply(call_id, rest[0][1], rest[0][2])
+        case messages.CALL_START:
+            return messages.call_start(call_id, *rest)
+        case messages.RESULT:
+            packed, status, error = rest
+            if error is None:
+                return messages.result(call_id, msgpack.unpackb(packed))
+            return messages.failure(call_id, status, *error)
+        case messages.REQUEST_MESSAGE | messages.RESPONSE_MESSAGE:
+            if isinstance(rest[0], bytes):
+                return messages.stream_header(kind, call_id, len(rest[0])) + rest[0]
+            return messages.stream_value(kind, call_id, rest[0])
+    return messages.bare(kind, call_id)
+
+
+def test_the_recordings_are_all_there() -> None:
+    assert len(list(FOLDER.glob("*.jsonl"))) == 20
+    assert len(recorded(whole=True)) + len(recorded(whole=False)) == 80
+    assert len(recorded(whole=False)) == 4
+
+
+@pytest.mark.parametrize("entry", recorded(whole=True))
+def test_a_recorded_message_decodes_to_what_was_recorded(entry: dict[str, Any]) -> None:
+    payload = bytes.fromhex(entry["hex"])
+    message = msgpack.unpackb(payload)
+    assert same(message, entry["message"])
+    assert messages.decode(payload) == (message[0], message[1], body_of(message))
+    assert messages.decode(bytearray(payload)) == messages.decode(payload)
+
+
+@pytest.mark.parametrize("entry", recorded(whole=True))
+def test_ours_has_the_very_bytes_of_a_recorded_message(entry: dict[str, Any]) -> None:
+    assert encoded(msgpack.unpackb(bytes.fromhex(entry["hex"]))).hex() == entry["hex"]
+
+
+@pytest.mark.parametrize("entry", recorded(whole=False))
+def test_a_message_cut_short_has_the_head_that_ours_has(entry: dict[str, Any]) -> None:
+    beginning = bytes.fromhex(entry["hex"].partition("...")[0])
+    kind, call_id, shown = entry["message"]
+    cut = _CUT.fullmatch(shown["bin"])
+    assert cut is not None
+    length = int(cut[2])
+    head = messages.stream_header(kind, call_id, length)
+    assert beginning.startswith(head)
+    whole = beginning + bytes(len(head) + length - len(beginning))
+    decoded = messages.decode(whole)
+    assert decoded[:2] == (kind, call_id)
+    assert len(decoded[2]) == length
+    assert bytes(decoded[2]).startswith(beginning[len(head) :])

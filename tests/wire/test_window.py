@@ -1,0 +1,56 @@
+"""Credit as a game of two: what the sender may send, held against what the receiver allows."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pagent.wire.window import ReceiveWindow
+
+SIZE = 1000
+
+
+@given(st.lists(st.one_of(st.integers(64, 3 * SIZE), st.none()), max_size=60))
+def test_an_honest_sender_is_never_refused_and_never_stuck(steps: list[int | None]) -> None:
+    """A number sends a message of that cost if there is credit; None lets the receiver use the oldest one."""
+    window = ReceiveWindow(SIZE)
+    credit = SIZE
+    waiting: list[int] = []
+    for step in steps:
+        if step is None:
+            if waiting:
+                credit += window.used(waiting.pop(0))
+        elif credit > 0:
+            credit -= step
+            waiting.append(step)
+            assert window.arrived(step)
+        assert credit <= SIZE
+    while waiting:
+        credit += window.used(waiting.pop(0))
+    assert credit > SIZE // 2
+
+
+@given(st.lists(st.integers(64, SIZE), max_size=40))
+def test_a_sender_that_overlooks_the_credit_is_found_out(costs: list[int]) -> None:
+    window = ReceiveWindow(SIZE)
+    sent = 0
+    for cost in costs:
+        assert window.arrived(cost) is (sent < SIZE)
+        sent += cost
+
+
+def test_credit_goes_back_in_halves_of_the_window() -> None:
+    window = ReceiveWindow(SIZE)
+    for _ in range(10):
+        window.arrived(100)
+    assert [window.used(100) for _ in range(10)] == [0, 0, 0, 0, 500, 0, 0, 0, 0, 500]
+
+
+def test_a_message_may_overshoot_and_all_of_it_comes_back() -> None:
+    window = ReceiveWindow(SIZE)
+    assert window.arrived(999)
+    assert window.arrived(5000)
+    assert not window.arrived(64)
+    assert window.used(999) == 999
+    assert not window.arrived(64)
+    assert window.used(5000) == 5000
