@@ -74,6 +74,7 @@ class Agent:
             LogService(self.jobs, self._executor),
             FileService(self.jobs, self._executor, spool_max=spool_max),
         )
+        self._dialling = TaskOwner("dialling")
         self._tasks = TaskOwner("agent")
         # While running.
         self._web = WebServer()
@@ -110,7 +111,7 @@ class Agent:
         where = " ".join(f"{name}={port}" for name, port in ports.items())
         _log.info("pagent %s started: uid=%s %s", __version__, self.uid, where)
         if self._client_enabled:
-            self._tasks.start(self._keep_dialling(), name="dial")
+            self._dialling.start(self._keep_dialling(), name="dial")
 
     async def wait(self) -> int:
         """Run until :meth:`end`; returns the exit code."""
@@ -126,8 +127,9 @@ class Agent:
     async def stop(self) -> None:
         """End all jobs, close all links, listen no more (spec agent.md, "End")."""
         await self.jobs.shutdown(now=self._hurry)
-        await self._tasks.close()
+        await self._dialling.close()
         await asyncio.gather(*(c.close(_GOING_AWAY, "the agent ends") for c in list(self._connections.values())))
+        await self._tasks.close()
         await self._web.close()
         self._executor.shutdown()
 

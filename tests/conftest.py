@@ -1,0 +1,49 @@
+"""What all tests may use: an agent in the test's loop, and peers of it that are not of this package."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from pagent.agent import Agent
+from pagent.config.model import Jobs, Server, Settings
+from tests.kit import peer as peers
+from tests.kit.agents import TOKEN, running_agent
+from tests.kit.peer import Peer
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that users have: uvloop's where it exists. PAGENT_LOOP=asyncio runs all tests on asyncio's own."""
+    if os.environ.get("PAGENT_LOOP") != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            pass
+        else:
+            return {"uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of the agent of :func:`agent`; a test module may override it."""
+    root = tmp_path / "jobs"
+    root.mkdir()
+    return Settings(server=Server(accept_tokens=(TOKEN,)), jobs=Jobs(root=root))
+
+
+@pytest.fixture
+async def agent(settings: Settings) -> AsyncIterator[Agent]:
+    async with running_agent(settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def peer(agent: Agent) -> AsyncIterator[Peer]:
+    """A router of the field, dialled in: no extensions."""
+    async with peers.dial(agent.rpc_port, TOKEN) as dialled:
+        yield dialled

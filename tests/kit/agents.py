@@ -1,0 +1,106 @@
+"""Agents to test: one in the test's own loop, and one as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from pagent.agent import Agent
+from pagent.config.model import Settings
+from tests.kit.peer import PATIENCE_S
+
+TOKEN = "a-token-of-the-tests"
+
+
+@asynccontextmanager
+async def running_agent(settings: Settings) -> AsyncIterator[Agent]:
+    """An agent in this loop; all that it ran has ended behind the block."""
+    agent = Agent(settings)
+    try:
+        await agent.start()
+        yield agent
+    finally:
+        agent.end(0)
+        agent.end(0)  # no grace for jobs that are left
+        await agent.stop()
+
+
+class AgentProcess:
+    """``python -m pagent``; ``ports`` and ``uid`` are those that it logged, ``log`` all lines so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.log: list[str] = []
+        self.ports: dict[str, int] = {}
+        self.uid = ""
+        self._said = asyncio.Condition()
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            async with self._said:
+                self.log.append(line.decode("utf-8", "replace").rstrip())
+                self._said.notify_all()
+        async with self._said:
+            self.log.append("")
+            self._said.notify_all()
+
+    async def says(self, pattern: str) -> re.Match[str]:
+        """Wait for a log line. AssertionError with the log if the process ends without it."""
+        found = re.compile(pattern)
+        at = 0
+        async with asyncio.timeout(PATIENCE_S), self._said:
+            while True:
+                for line in self.log[at:]:
+                    if match := found.search(line):
+                        return match
+                at = len(self.log)
+                assert not self._reader.done(), "\n".join(self.log)
+                await self._said.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Its exit code."""
+        async with asyncio.timeout(PATIENCE_S):
+            code = await self.process.wait()
+            await self._reader
+        return code
+
+
+@asynccontextmanager
+async def agent_process(
+    root: Path, *arguments: str, env: Mapping[str, str] | None = None, started: bool = True, **options: Any
+) -> AsyncIterator[AgentProcess]:
+    """An agent with its sandboxes under ``root`` that accepts TOKEN; killed behind the block if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pagent",
+        "--set", f"jobs.root={str(root)!r}",
+        "--set", f"server.accept_tokens=[{TOKEN!r}]",
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | dict(env or {}),
+        **options,
+    )  # fmt: skip
+    agent = AgentProcess(process)
+    try:
+        if started:
+            line = await agent.says(r"started: uid=(\S+) (.*)$")
+            agent.uid = line[1]
+            agent.ports = {name: int(port) for name, port in re.findall(r"(\w+)=(\d+)", line[2])}
+        yield agent
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await agent._reader

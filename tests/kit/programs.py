@@ -1,0 +1,67 @@
+"""Programs that tests run as jobs. Each is a script for ``python -c``; ``{port}`` is replaced by the agent."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tests.kit.peer import Peer
+
+#: Answers every connection's first head with the bytes that the environment has in ANSWER (latin-1), then reads on;
+#: with CLOSE set, it closes behind them. A request for /good is answered well, and kept alive.
+CANNED = """
+import asyncio, os, sys
+answer = os.environ["ANSWER"].encode("latin-1")
+good = b"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\n\\r\\ngood"
+async def serve(reader, writer):
+    try:
+        while True:
+            head = await reader.readuntil(b"\\r\\n\\r\\n")
+            if b" /good" in head.split(b"\\r\\n")[0]:
+                writer.write(good)
+                continue
+            writer.write(answer)
+            await writer.drain()
+            if "CLOSE" in os.environ:
+                break
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    writer.close()
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]))
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+#: Returns what it got: the request's head and body as the body, once the body has come whole.
+ECHO = """
+import asyncio, sys
+async def serve(reader, writer):
+    try:
+        while True:
+            head = await reader.readuntil(b"\\r\\n\\r\\n")
+            fields = {n.lower(): v.strip() for n, _, v in (f.partition(b":") for f in head.split(b"\\r\\n")[1:-2])}
+            body = b""
+            if fields.get(b"transfer-encoding") == b"chunked":
+                while size := int(await reader.readline(), 16):
+                    body += (await reader.readexactly(size + 2))[:-2]
+                await reader.readline()
+            else:
+                body = await reader.readexactly(int(fields.get(b"content-length", 0)))
+            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(head + body) + head + body)
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]))
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+async def start_program(peer: Peer, script: str, env: dict[str, str] | None = None, **options: Any) -> str:
+    """Create a job and start a script whose first argument is its port; the job's uid."""
+    job = (await peer.call("job_create", "test"))["uid"]
+    arguments = [sys.executable, "-c", script, "{port}"]
+    await peer.call("job_start", job, arguments, env or {}, port="auto", ready="connect", **options)
+    return str(job)
