@@ -114,7 +114,7 @@ async def test_bad_options(
 
 
 @given(cuts=st.lists(st.integers(0, 1_000_000), max_size=8), compress=st.booleans())
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_split_unpacks_the_same(executor: Executor, sandbox: Sandbox, cuts: list[int], compress: bool) -> None:
     data = archive((info("d/big"), BIG), (info("few"), b"few"), (info("d", tarfile.DIRTYPE), b""))
     if compress:

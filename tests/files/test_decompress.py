@@ -56,7 +56,7 @@ def test_byte_by_byte(kind: str) -> None:
 @given(
     kind=st.sampled_from(list(KINDS)), cuts=st.lists(st.integers(0, 1 << 17), max_size=8), size=st.integers(1, 70_000)
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_split_and_any_size(kind: str, cuts: list[int], size: int) -> None:
     if size < 100:
         size *= 100
@@ -64,7 +64,7 @@ def test_any_split_and_any_size(kind: str, cuts: list[int], size: int) -> None:
 
 
 @given(kind=st.sampled_from(COMPRESSED), cuts=st.lists(st.integers(0, 1 << 17), max_size=8), zeros=st.integers(0, 9))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_members_in_a_row_with_padding(kind: str, cuts: list[int], zeros: int) -> None:
     pack = KINDS[kind]
     data = pack(b"one") + bytes(zeros * 4) + pack(b"") + pack(TEXT) + bytes(zeros)
@@ -96,7 +96,6 @@ def test_corrupt(kind: str) -> None:
 
 
 @given(data=st.binary(max_size=200), magic=st.sampled_from([b"", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0"]))
-@settings(deadline=None)
 def test_anything_is_plain_corrupt_or_truncated(data: bytes, magic: bytes) -> None:
     try:
         found = run([magic + data])

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pagent import limits
@@ -112,7 +112,6 @@ def test_byte_by_byte() -> None:
 
 
 @given(st.lists(st.integers(0, len(RICH)), max_size=12))
-@settings(deadline=None)
 def test_every_split_gives_the_same(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(RICH)]
     assert read(RICH[start:end] for start, end in pairwise(edges)) == read([RICH])
@@ -131,7 +130,6 @@ def test_every_split_gives_the_same(cuts: list[int]) -> None:
     st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
     st.integers(1, 3000),
 )
-@settings(deadline=None)
 def test_what_the_standard_library_writes_is_read(
     files: list[tuple[str, bytes, int, int]], kind: int, step: int
 ) -> None:
@@ -181,7 +179,6 @@ def test_a_corrupt_header() -> None:
 
 
 @given(st.integers(0, len(RICH) - 1), st.binary(min_size=1, max_size=9))
-@settings(deadline=None)
 def test_damage_never_does_more_than_a_value_error(at: int, damage: bytes) -> None:
     data = RICH[:at] + damage + RICH[at + len(damage) :]
     try:

@@ -62,7 +62,7 @@ async def test_an_upload_appears_when_it_is_whole(executor: Executor, sandbox: S
 
 
 @given(parts=st.lists(st.one_of(st.binary(max_size=20), st.integers(0, 600_000).map(lambda n: BIG[:n])), max_size=6))
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_split_gives_the_same_file(executor: Executor, sandbox: Sandbox, parts: list[bytes]) -> None:
     whole = b"".join(parts)
     digest = hashlib.sha256(whole).hexdigest().upper()

@@ -101,8 +101,9 @@ async def test_a_socket_that_meets_itself_is_nobody_listening(monkeypatch: pytes
             super().__init__()
             self.bind((ports.HOST, port))
 
-    monkeypatch.setattr(ports.socket, "socket", Bound)
-    assert not await accepts(port)
+    with monkeypatch.context() as patched:  # the loop itself needs the real one when it ends
+        patched.setattr(ports.socket, "socket", Bound)
+        assert not await accepts(port)
 
 
 async def test_until_accepts() -> None:
