@@ -72,6 +72,7 @@ class Link(asyncio.Protocol):
         # What this turn of the loop sends.
         self._out: list[Bytes] = []
         self._out_bytes = 0
+        self._out_large = False
         self._flush_due = False
         self.blocked = False
         # Who asked for a pause of reading.
@@ -132,11 +133,14 @@ class Link(asyncio.Protocol):
 
     def send(self, message: bytes) -> None:
         """Send one small message; dropped if the link is closing."""
-        if self._state is State.OPEN:
-            if self.dialled:
-                self._write(frames.masked_frame(frames.BINARY, message))
-            else:
-                self._write(frames.frame_header(frames.BINARY, len(message)) + message)
+        if self._state is not State.OPEN:
+            return
+        if self.dialled:
+            self._write(frames.masked_frame(frames.BINARY, message))
+        else:
+            length = len(message)
+            self._out.append(frames.SHORT_BINARY[length] if length < 126 else frames.frame_header(frames.BINARY, length))
+            self._write(message)
 
     def send_parts(self, header: bytes, payload: Bytes) -> None:
         """Send one message of two parts; the payload is not copied if it is large and need not be masked."""
@@ -145,7 +149,7 @@ class Link(asyncio.Protocol):
         if self.dialled:
             self._write(frames.masked_frame(frames.BINARY, header, payload))
         else:
-            self._write(frames.frame_header(frames.BINARY, len(header) + len(payload)) + header)
+            self._out += (frames.frame_header(frames.BINARY, len(header) + len(payload)), header)
             self._write(payload)
 
     def ping(self) -> None:
@@ -175,8 +179,11 @@ class Link(asyncio.Protocol):
     # --- inside -----------------------------------------------------------------------------------
 
     def _write(self, data: Bytes) -> None:
+        length = len(data)
         self._out.append(data)
-        self._out_bytes += len(data)
+        self._out_bytes += length
+        if length > _JOIN_MAX:
+            self._out_large = True
         if not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)
@@ -189,16 +196,13 @@ class Link(asyncio.Protocol):
 
     def _write_out(self) -> None:
         out, self._out, self._out_bytes = self._out, [], 0
+        large, self._out_large = self._out_large, False
         if not out or self._transport is None or self._transport.is_closing():
             return
-        if len(out) == 1:
-            self._transport.write(out[0])
-            return
-        gathered = _gather(out)
-        if len(gathered) == 1:
-            self._transport.write(gathered[0])
+        if large and len(out) > 1:
+            self._transport.writelines(_gather(out))
         else:
-            self._transport.writelines(gathered)
+            self._transport.write(b"".join(out) if len(out) > 1 else out[0])
 
     def _control(self, opcode: int, payload: Bytes) -> None:
         if self.dialled:

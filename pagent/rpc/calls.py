@@ -80,6 +80,9 @@ class IncomingCall:
     def stream_overrun(self, reason: str) -> None:
         self.fail_server(reason)
 
+    def stream_failed(self, error: Exception) -> None:
+        self.fail_server(_fault(self.method, error))
+
     def stream_flushed(self) -> None:
         self.connection.call_ended(self)
 
@@ -145,6 +148,9 @@ class OutgoingCall:
     def stream_overrun(self, reason: str) -> None:
         self.cancel(ServerError(reason))
 
+    def stream_failed(self, error: Exception) -> None:
+        self.cancel(ServerError(_fault(self.method, error)))
+
     def stream_flushed(self) -> None:
         """Our stream close is out; the result is still to come."""
 
@@ -155,6 +161,13 @@ class OutgoingCall:
             self.result.set_result(value)
         else:
             self.result.set_exception(error)
+
+
+def _fault(method: str, error: Exception) -> str:
+    """What a receiver raised, for the peer; logged unless it says what the peer did wrong."""
+    if not isinstance(error, (CallError, ValueError)):
+        _log.error("the receiver of %s failed", method, exc_info=error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from pagent.errors import CallError, CallTimeoutError, LinkClosedError, ProtocolError, ServerError
+from pagent.errors import CallTimeoutError, LinkClosedError, ProtocolError, ServerError
 from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S
 from pagent.net.link import Bytes, Link
 from pagent.net.tasks import TaskOwner
@@ -67,6 +67,7 @@ class Connection:
         self.uid = ""
         self.peer: identity.Peer | None = None
         self.realm: object = None
+        self.principal: Any = None  # what the services make of the peer, kept here for its next call
         self.flow = False
         self._greeting_timer: asyncio.TimerHandle | None = None
         # Calls.
@@ -241,10 +242,7 @@ class Connection:
         if call.stream is None:
             self._end_own(call, "stream data for a unary call")
             return
-        try:
-            call.stream.message_arrived(value)
-        except Exception as error:  # noqa: BLE001 - a fault in one splice must not cost the link
-            self._splice_failed(call, error)
+        call.stream.message_arrived(value)
 
     def _stream_control(self, kind: int, call_id: int, body: Any) -> None:
         table: Mapping[int, IncomingCall | OutgoingCall] = self.incoming if kind in _FROM_CALLER else self.outgoing
@@ -254,10 +252,7 @@ class Connection:
         if call.stream is None:
             self._end_own(call, "a stream message for a unary call")
         elif kind in (messages.REQUEST_CLOSE, messages.RESPONSE_CLOSE):
-            try:
-                call.stream.close_arrived()
-            except Exception as error:  # noqa: BLE001 - as above
-                self._splice_failed(call, error)
+            call.stream.close_arrived()
         elif not self.flow:
             self._end_own(call, "credit without the extension")
         else:
@@ -320,8 +315,3 @@ class Connection:
             call.fail_server(text)
         else:
             call.cancel(ServerError(text))
-
-    def _splice_failed(self, call: IncomingCall | OutgoingCall, error: Exception) -> None:
-        if not isinstance(error, (CallError, ValueError)):
-            _log.error("the splice of %s failed", call.method, exc_info=error)
-        self._end_own(call, f"{type(error).__name__}: {error}")

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final, Protocol
 
-from pagent.limits import STREAM_BUFFER, STREAM_WINDOW
+from pagent.limits import MESSAGE_COST_MIN, STREAM_BUFFER, STREAM_WINDOW
 from pagent.net.link import Link
 from pagent.rpc.scheduler import Scheduler
 from pagent.rpc.spool import DEFAULT_SPOOL, Spool, SpoolOpener
@@ -52,6 +52,9 @@ class StreamOwner(Protocol):
     def stream_overrun(self, reason: str) -> None:
         """The peer sent more than can be kept: end the call with an error."""
 
+    def stream_failed(self, error: Exception) -> None:
+        """The receiver raised on what the peer sent: end the call with an error, and nothing but the call."""
+
     def stream_flushed(self) -> None:
         """The last message, given to :meth:`Stream.send_last`, is out."""
 
@@ -72,10 +75,10 @@ class Stream:
         "_held",
         "_inbox",
         "_inbox_bytes",
-        "_kind",
         "_last",
         "_link",
         "_owner",
+        "_prefix",
         "_queue",
         "_queue_bytes",
         "_receiver",
@@ -98,7 +101,9 @@ class Stream:
         self._link = link
         self._scheduler = scheduler
         self._owner = owner
-        self._kind = messages.REQUEST_MESSAGE if caller else messages.RESPONSE_MESSAGE
+        self._prefix = messages.stream_prefix(
+            messages.REQUEST_MESSAGE if caller else messages.RESPONSE_MESSAGE, call_id
+        )
         self._close_kind = messages.REQUEST_CLOSE if caller else messages.RESPONSE_CLOSE
         self._credit_kind = messages.CALLER_CREDIT if caller else messages.CALLEE_CREDIT
         self._receiver: Receiver | None = None
@@ -154,11 +159,23 @@ class Stream:
         """Send any value but None. What the peer cannot take now is queued: see ``blocked``."""
         if not self._send_open:
             return
+        payload: Bytes = b""
         if isinstance(value, (bytes, bytearray, memoryview)):
+            payload = value
             length = len(value)
-            self._put(messages.stream_header(self._kind, self.call_id, length), value, length if length > 64 else 64)
+            cost = length if length > MESSAGE_COST_MIN else MESSAGE_COST_MIN
+            header = self._prefix + messages.bin_header(length)
         else:
-            self._put(messages.stream_value(self._kind, self.call_id, value), b"", messages.cost(value))
+            cost = messages.cost(value)
+            header = self._prefix + messages.pack(value)
+        if self._queue or self._link.blocked or self._credit <= 0:
+            self._enqueue(header, payload, cost)
+            return
+        self._credit -= cost
+        if payload:
+            self._link.send_parts(header, payload)
+        else:
+            self._link.send(header)
 
     def close(self) -> None:
         """Send no more, and say so: the stream close."""
@@ -207,18 +224,14 @@ class Stream:
                 self._receiver.stream_writable()
         return size
 
-    def _put(self, header: bytes, payload: Bytes, cost: int) -> None:
-        if self._queue or self._link.blocked or self._credit <= 0:
-            self._queue.append((header, payload, cost))
-            self._queue_bytes += len(header) + len(payload)
-            self._wait()
-            if not self.blocked:
-                self.blocked = True
-                if self._receiver is not None:
-                    self._receiver.stream_blocked()
-            return
-        self._credit -= cost
-        self._emit(header, payload)
+    def _enqueue(self, header: bytes, payload: Bytes, cost: int) -> None:
+        self._queue.append((header, payload, cost))
+        self._queue_bytes += len(header) + len(payload)
+        self._wait()
+        if not self.blocked:
+            self.blocked = True
+            if self._receiver is not None:
+                self._receiver.stream_blocked()
 
     def _emit(self, header: bytes, payload: Bytes) -> None:
         if payload:
@@ -242,7 +255,10 @@ class Stream:
         if self._closed_by_peer:
             return  # dropped silently, spec prpc.md
         if self._window is None and not self._held and self._spool is None and self._receiver is not None:
-            self._receiver.stream_message(value)
+            try:
+                self._receiver.stream_message(value)
+            except Exception as error:  # noqa: BLE001 - a fault in one splice must not cost the link
+                self._owner.stream_failed(error)
             return
         cost = messages.cost(value)
         if self._window is not None and not self._window.arrived(cost):
@@ -280,7 +296,11 @@ class Stream:
         if self._inbox_bytes:
             self._inbox_bytes = max(0, self._inbox_bytes - cost)
         if self._receiver is not None:
-            self._receiver.stream_message(value)
+            try:
+                self._receiver.stream_message(value)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._owner.stream_failed(error)
+                return
         if self._window is not None and (credit := self._window.used(cost)) and not self._closed_by_peer:
             self._link.send(messages.credit(self._credit_kind, self.call_id, credit))
 
@@ -294,7 +314,10 @@ class Stream:
     def _deliver_close(self) -> None:
         if self._receiver is not None and not self._close_delivered:
             self._close_delivered = True
-            self._receiver.stream_closed()
+            try:
+                self._receiver.stream_closed()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._owner.stream_failed(error)
 
     def _keep(self, value: Any, cost: int) -> None:
         if self._window is None and self._inbox_bytes + cost > STREAM_BUFFER:

@@ -14,6 +14,13 @@ from pagent.rpc.methods import unary
 
 def owner_of(connection: Connection) -> Owner:
     """Whose the jobs are that a connection creates."""
+    if connection.principal is None:
+        connection.principal = _owner(connection)
+    owner: Owner = connection.principal
+    return owner
+
+
+def _owner(connection: Connection) -> Owner:
     peer = connection.peer
     assert peer is not None
     direction = "CLIENT" if connection.link.dialled else "SERVER"

@@ -73,10 +73,9 @@ class HttpSplice:
 
     def start(self) -> None:
         """Begin. A request that does not say whether it has a body is sent once its first body message tells."""
-        if self._body.decided:
+        self._stream.attach(self)  # first: connecting holds it
+        if self._body.decided and self._port is None:
             self._connect()
-        if not self._ended:
-            self._stream.attach(self)
 
     # --- from the stream: the request's body -------------------------------------------------------
 

@@ -28,6 +28,7 @@ CLOSE: Final = 0x8
 PING: Final = 0x9
 PONG: Final = 0xA
 
+_WHOLE_BINARY: Final = 0x80 | BINARY
 _KNOWN: Final = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 _UNPACK_16: Final = struct.Struct("!H").unpack_from
 _UNPACK_64: Final = struct.Struct("!Q").unpack_from
@@ -113,7 +114,8 @@ class FrameDecoder:
                 if length < 0x1_0000 or length >> 63:
                     raise ProtocolError("payload length is not encoded in the fewest bytes")
             self._head = data[at]
-            self._check_header(self._head, data[at + 1])
+            if self._head != _WHOLE_BINARY or self._opcode or data[at + 1] & 0x80 != self._mask_bit:
+                self._check_header(self._head, data[at + 1])
             if self._fragment_bytes + length > self.max_message:
                 raise ProtocolError(f"message of more than {self.max_message} bytes", 1009)
             if self._mask_bit:
@@ -221,6 +223,10 @@ def frame_header(opcode: int, length: int, *, mask: int = 0) -> bytes:
     if length < 0x1_0000:
         return bytes((0x80 | opcode, mask | 126, length >> 8, length & 0xFF))
     return bytes((0x80 | opcode, mask | 127)) + length.to_bytes(8, "big")
+
+
+#: Headers of unmasked binary frames with less than 126 bytes.
+SHORT_BINARY: Final = tuple(frame_header(BINARY, length) for length in range(126))
 
 
 class _Keys:

@@ -251,6 +251,10 @@ _BODY: Final = {
 
 _packer = msgpack.Packer(use_bin_type=True, autoreset=True)
 
+#: An array of three that begins with the type.
+_STREAM_START: Final = {kind: bytes((0x93, kind)) for kind in (REQUEST_MESSAGE, RESPONSE_MESSAGE)}
+_BIN_8: Final = tuple(bytes((0xC4, length)) for length in range(0x100))
+
 
 def pack(value: Any) -> bytes:
     """msgpack of a value; a lone surrogate (of a file name, say) becomes a readable escape.
@@ -279,27 +283,27 @@ def cost(value: Any) -> int:
     return length if length > MESSAGE_COST_MIN else MESSAGE_COST_MIN
 
 
+def stream_prefix(kind: int, call_id: int) -> bytes:
+    """What all stream messages of a call begin with; the packed value follows."""
+    return _STREAM_START[kind] + pack(call_id)
+
+
+def bin_header(length: int) -> bytes:
+    """The bytes before a bin of ``length`` bytes."""
+    if length < 0x100:
+        return _BIN_8[length]
+    if length < 0x1_0000:
+        return b"\xc5" + length.to_bytes(2, "big")
+    return b"\xc6" + length.to_bytes(4, "big")
+
+
 def stream_header(kind: int, call_id: int, length: int) -> bytes:
     """The bytes before a bin of ``length`` bytes in a stream message."""
-    if call_id < 0x80:
-        head = bytes((0x93, kind, call_id))
-    elif call_id < 0x1_0000:
-        head = (
-            bytes((0x93, kind, 0xCD, call_id >> 8, call_id & 0xFF))
-            if call_id > 0xFF
-            else bytes((0x93, kind, 0xCC, call_id))
-        )
-    else:
-        head = b"\x93" + bytes((kind,)) + pack(call_id)
-    if length < 0x100:
-        return head + bytes((0xC4, length))
-    if length < 0x1_0000:
-        return head + b"\xc5" + length.to_bytes(2, "big")
-    return head + b"\xc6" + length.to_bytes(4, "big")
+    return stream_prefix(kind, call_id) + bin_header(length)
 
 
 def stream_value(kind: int, call_id: int, value: Any) -> bytes:
-    """A whole stream message with any value but nil; large bins go by :func:`stream_header` instead."""
+    """A whole stream message with any value but nil."""
     return pack([kind, call_id, value])
 
 
