@@ -139,7 +139,9 @@ class Link(asyncio.Protocol):
             self._write(frames.masked_frame(frames.BINARY, message))
         else:
             length = len(message)
-            self._out.append(frames.SHORT_BINARY[length] if length < 126 else frames.frame_header(frames.BINARY, length))
+            self._out.append(
+                frames.SHORT_BINARY[length] if length < 126 else frames.frame_header(frames.BINARY, length)
+            )
             self._write(message)
 
     def send_parts(self, header: bytes, payload: Bytes) -> None:

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final, Protocol
 
-from pagent.limits import MESSAGE_COST_MIN, STREAM_BUFFER, STREAM_WINDOW
+from pagent.limits import BRAKE_FROM, MESSAGE_COST_MIN, STREAM_BUFFER, STREAM_WINDOW
 from pagent.net.link import Link
+from pagent.rpc.brake import Brake
 from pagent.rpc.scheduler import Scheduler
 from pagent.rpc.spool import DEFAULT_SPOOL, Spool, SpoolOpener
 from pagent.wire import messages
@@ -67,6 +68,7 @@ class Stream:
     """
 
     __slots__ = (
+        "_brake",
         "_close_delivered",
         "_close_kind",
         "_closed_by_peer",
@@ -89,17 +91,27 @@ class Stream:
         "_waiting",
         "_window",
         "blocked",
+        "brake_rest",
         "call_id",
         "deficit",
     )
 
     def __init__(
-        self, link: Link, scheduler: Scheduler, owner: StreamOwner, call_id: int, *, caller: bool, flow: bool
+        self,
+        link: Link,
+        scheduler: Scheduler,
+        brake: Brake,
+        owner: StreamOwner,
+        call_id: int,
+        *,
+        caller: bool,
+        flow: bool,
     ) -> None:
         # For life.
         self.call_id = call_id
         self._link = link
         self._scheduler = scheduler
+        self._brake = brake
         self._owner = owner
         self._prefix = messages.stream_prefix(
             messages.REQUEST_MESSAGE if caller else messages.RESPONSE_MESSAGE, call_id
@@ -125,6 +137,7 @@ class Stream:
         self._close_delivered = False
         self._spool_opener = DEFAULT_SPOOL
         self._spool: Spool | None = None
+        self.brake_rest = 0.0
 
     # --- for the receiver: both halves ------------------------------------------------------------
 
@@ -144,6 +157,7 @@ class Stream:
             self._deliver(self._inbox.popleft())
         if self._held:
             return
+        self._brake.lift(self)
         if self._spool is not None:
             self._spool.want()
         elif self._closed_by_peer:
@@ -307,6 +321,7 @@ class Stream:
     def _stop_receiving(self) -> None:
         self._closed_by_peer = self._close_delivered = True
         self._inbox.clear()
+        self._brake.lift(self)
         if self._spool is not None:
             self._spool.close()
             self._spool = None
@@ -326,6 +341,8 @@ class Stream:
             return
         self._inbox.append(value)
         self._inbox_bytes += cost
+        if self._window is None and self._inbox_bytes > BRAKE_FROM:
+            self._brake.press(self)
 
     def _unspooled(self, values: list[Any], empty: bool) -> None:
         """The spool gives back what it kept; ``empty`` says that it is done, and later messages come directly."""
