@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from pagent.http1.fields import (
@@ -94,10 +95,11 @@ _QUERY_QUOTING: Final = _quoting(_QUERY_SAFE)
 class RequestHead:
     """``data`` is the head with its blank line, ready to be written unless ``framing`` is UNDECIDED.
 
-    ``length``: bytes of the body if ``framing`` is LENGTH, else None; ``is_head``: the response has no body.
+    ``length``: bytes of the body if ``framing`` is LENGTH, else None; ``is_head``: the response has no body. Never
+    changed, since the same request gives the same object.
     """
 
-    __slots__ = ("data", "framing", "idempotent", "is_head", "length", "method")
+    __slots__ = ("_bodiless", "data", "framing", "idempotent", "is_head", "length", "method")
 
     def __init__(self, data: bytes, framing: Framing, length: int | None, idempotent: bool, method: str) -> None:
         self.data = data
@@ -106,18 +108,19 @@ class RequestHead:
         self.idempotent = idempotent
         self.method = method
         self.is_head = method == "HEAD"
+        self._bodiless: RequestHead | None = None
 
-    def decide(self, *, body: bool) -> bytes:
-        """Settle an UNDECIDED framing once it is known whether a body comes: chunked, or none. Returns ``data``."""
+    def decided(self, *, body: bool) -> RequestHead:
+        """The head for an UNDECIDED framing once it is known whether a body comes: chunked, or none."""
         assert self.framing is _UNDECIDED
         if body:
-            self.framing = _CHUNKED
-            self.data = self.data[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
-        else:
-            self.framing = _NO_BODY
-            if self.method in _EXPECT_BODY:
-                self.data = self.data[:-2] + b"Content-Length: 0\r\n\r\n"
-        return self.data
+            return self._with(b"Transfer-Encoding: chunked\r\n", _CHUNKED)
+        if self._bodiless is None:
+            self._bodiless = self._with(b"Content-Length: 0\r\n" if self.method in _EXPECT_BODY else b"", _NO_BODY)
+        return self._bodiless
+
+    def _with(self, line: bytes, framing: Framing) -> RequestHead:
+        return RequestHead(self.data[:-2] + line + b"\r\n", framing, None, self.idempotent, self.method)
 
 
 def chunk_header(size: int) -> bytes:
@@ -136,7 +139,22 @@ def encode_request(
     :param identity: ask the job for an uncompressed body, whatever the client accepts. A Range stays: it is then one of
         the uncompressed body.
     """
+    if type(query) is tuple and type(headers) is tuple:
+        try:
+            return _encode_again(method, path, query, headers, authority, identity)
+        except TypeError:
+            pass  # something that has no hash, and no place here: what it is is told below
+    return _encode_request(method, path, query, headers, authority, identity)
+
+
+def _encode_request(
+    method: str, path: str, query: Sequence[Pair], headers: Sequence[Pair], authority: str, identity: bool
+) -> RequestHead:
     return _encode(method, _target(path, query), headers, authority, identity)
+
+
+# Pages poll. 128 heads of REQUEST_HEAD_MAX at the most are 8 MiB.
+_encode_again = lru_cache(maxsize=128)(_encode_request)
 
 
 def encode_raw_request(method: str, target: str, headers: Sequence[Pair], *, authority: str) -> RequestHead:

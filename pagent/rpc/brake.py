@@ -2,8 +2,8 @@
 
 On one machine a peer can send faster than the kernel lets the job run, and what the job has not taken would go to disk
 and back for no reason. A pause of a few milliseconds in the reading of the link spares that. It is only for jobs that
-do catch up: a stream whose pause was in vain gets no other for a while, and no link spends more than a fifth of its time
-so. Whatever is slower than that is what the spool is for: nothing waits for it.
+do catch up: a stream whose pause was in vain gets no other for a while, and a link spends no more than a fifth of its
+time so. Whatever is slower than that is what the spool is for: nothing waits for it.
 """
 
 from __future__ import annotations

@@ -118,6 +118,6 @@ def _subprotocols(names: Any) -> list[str]:
     """What to offer the job; ValueError for what is no list of tokens (RFC 6455 section 4.1)."""
     if names is None:
         return []
-    if type(names) is not list or not all(type(name) is str and is_token(name) for name in names):
+    if type(names) not in (list, tuple) or not all(type(name) is str and is_token(name) for name in names):
         raise ValueError("subprotocols must be a list of tokens")
-    return names
+    return list(names)

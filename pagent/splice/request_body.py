@@ -35,7 +35,7 @@ class RequestBody:
         if self.ended:
             raise ValueError("body data behind the end of the body")
         if not self.decided:
-            self._head.decide(body=True)
+            self._head = self._head.decided(body=True)
             self.decided = True
         if self._head.framing is Framing.CHUNKED:
             return [chunk_header(len(data)), data, CHUNK_END]
@@ -50,7 +50,7 @@ class RequestBody:
             return []
         self.ended = True
         if not self.decided:
-            self._head.decide(body=False)
+            self._head = self._head.decided(body=False)
             self.decided = True
         elif self._head.framing is Framing.CHUNKED:
             return [LAST_CHUNK]

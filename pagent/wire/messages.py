@@ -13,6 +13,7 @@ Three grades of wrong (spec agent.md, "Messages"):
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -52,6 +53,12 @@ VERSION: Final = 1
 #: makes room by the claim; the longest honest list is a response's header fields.
 _ELEMENTS_MAX: Final = 65_536
 
+#: Bytes of a call's start that may come again.
+_REMEMBERED_MAX: Final = 1024
+
+#: What msgpack raises on bytes that are none of its own.
+_UNPACK_FAULTS: Final = (ValueError, TypeError, RecursionError, msgpack.UnpackException)
+
 
 class SenselessMessageError(Exception):
     """A well-formed message that makes no sense; it ends its own call with SERVER_ERROR."""
@@ -63,11 +70,15 @@ class SenselessMessageError(Exception):
 
 
 class Start(NamedTuple):
-    """The body of CALL_START."""
+    """The body of CALL_START.
+
+    The same bytes may give the same object, if the stream goes both ways: then arrays inside are tuples. Nobody changes
+    any of it.
+    """
 
     call_type: int
     method: str
-    args: list[Any]
+    args: list[Any] | tuple[Any, ...]
     kwargs: dict[str, Any]
 
 
@@ -116,8 +127,14 @@ def decode(payload: Bytes) -> tuple[int, int, Any]:
                 raise ProtocolError(f"a bin of {length} bytes in a message that has {len(payload) - at} left", 1007)
             # A view costs its two objects and keeps the whole message alive: worth it only for large payloads.
             return payload[1], call_id, memoryview(payload)[at:] if length > 1024 else bytes(payload[at:])
-    except IndexError:
-        pass  # too short to be a stream message, or of unusual form: let msgpack say what is wrong
+        if payload[0] == 0x96 and payload[1] == CALL_START:
+            at, call_id = _read_id(payload)
+            if payload[at] == BISTREAM:
+                rest = bytes(memoryview(payload)[at:])
+                known = len(rest) <= _REMEMBERED_MAX
+                return CALL_START, call_id, _unpack_start_again(rest) if known else _unpack_start(rest)
+    except (IndexError, *_UNPACK_FAULTS):
+        pass  # too short, of unusual form, or wrong: below it is found out which
     return _decode_whole(payload)
 
 
@@ -136,9 +153,19 @@ def _refuse_ext(code: int, data: bytes) -> Any:
     raise ValueError(f"extension type {code}")
 
 
-def _unpack(data: Bytes) -> Any:
+def _unpack_start(rest: bytes) -> Start:
+    """CALL_START from what lies behind its call id. Arrays become tuples, so that the object can be given again."""
+    return _read_start([CALL_START, 0, *_unpack(b"\x94" + rest, use_list=False)])
+
+
+# Users' pages poll: their requests are the same to the byte but for the call id. 256 of _REMEMBERED_MAX are little.
+_unpack_start_again = lru_cache(maxsize=256)(_unpack_start)
+
+
+def _unpack(data: Bytes, *, use_list: bool = True) -> Any:
     return msgpack.unpackb(
         data,
+        use_list=use_list,
         ext_hook=_refuse_ext,
         max_array_len=_ELEMENTS_MAX,
         max_map_len=_ELEMENTS_MAX,
@@ -150,7 +177,7 @@ def _unpack(data: Bytes) -> Any:
 def _decode_whole(payload: Bytes) -> tuple[int, int, Any]:
     try:
         message = _unpack(payload)
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+    except _UNPACK_FAULTS as error:
         raise ProtocolError(f"not a msgpack message: {type(error).__name__}: {error}", 1007) from None
     if type(message) is not list or len(message) < 2:
         raise ProtocolError("a message is an array of at least two elements", 1007)
@@ -197,9 +224,9 @@ def _read_start(message: list[Any]) -> Start:
         raise ValueError(f"unknown call type {start.call_type!r:.40}")
     if type(start.method) is not str:
         raise ValueError("a method name is a string")
-    if type(start.args) is not list:
+    if type(start.args) not in (list, tuple):
         raise ValueError("positional arguments are an array")
-    if type(start.kwargs) is not dict or not all(type(name) is str for name in start.kwargs):
+    if type(start.kwargs) is not dict or (start.kwargs and not all(type(name) is str for name in start.kwargs)):
         raise ValueError("keyword arguments are a map with string keys")
     return start
 
@@ -227,7 +254,7 @@ def _read_outcome(message: list[Any]) -> Outcome:
             raise ValueError("a result is a bin")
         try:
             return Outcome(_unpack(packed), status, None)
-        except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as fault:
+        except _UNPACK_FAULTS as fault:
             raise ValueError(f"the result's inner value is no msgpack: {fault}") from None
     return Outcome(None, status, ("no message", None, None))
 

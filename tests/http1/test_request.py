@@ -65,7 +65,7 @@ def test_the_request_of_a_router_in_the_field() -> None:
     """The arguments are those of a captured call."""
     headers = [["X-Test", "1"], ["Accept-Encoding", "gzip, br"], ["Host", "router.example"]]
     head = encode("GET", "/", [["q", "a b"], ["q", "ü"]], headers, identity=True)
-    assert head.decide(body=False) == (
+    assert head.decided(body=False).data == (
         b"GET /?q=a%20b&q=%C3%BC HTTP/1.1\r\nHost: router.example\r\nX-Test: 1\r\nAccept-Encoding: identity\r\n\r\n"
     )
 
@@ -79,8 +79,9 @@ def test_methods(method: str) -> None:
     assert head.idempotent == (method in {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
     assert head.is_head == (method == "HEAD")
     expected = b"Content-Length: 0\r\n\r\n" if method in {"PUT", "POST", "PATCH"} else b"Host: 127.0.0.1:80\r\n\r\n"
-    assert head.decide(body=False).endswith(expected)
-    assert head.framing is Framing.NONE
+    assert head.decided(body=False).data.endswith(expected)
+    assert head.decided(body=False).framing is Framing.NONE
+    assert head.framing is Framing.UNDECIDED
 
 
 @pytest.mark.parametrize(
@@ -396,7 +397,7 @@ def test_two_framings_are_refused(length: str) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PROPFIND"])
 def test_a_body_that_nobody_announced_is_chunked(method: str) -> None:
     head = encode(method)
-    assert head.decide(body=True) == head.data
+    head = head.decided(body=True)
     assert head.framing is Framing.CHUNKED
     request, body = read(head.data + chunk_header(26) + b"x" * 26 + CHUNK_END + LAST_CHUNK)
     assert request.method == method.encode()
@@ -495,7 +496,7 @@ def test_h11_reads_back_what_was_asked_for(method: str, path: str, headers: list
     framing = {"length": [("Content-Length", "5")], "chunked": [("Transfer-Encoding", "chunked")]}.get(body, [])
     head = encode(method, path, [], [*headers, *framing])
     if head.framing is Framing.UNDECIDED:
-        head.decide(body=body == "undecided")
+        head = head.decided(body=body == "undecided")
     chunks = chunk_header(5) + b"hello" + CHUNK_END + LAST_CHUNK
     request, content = read(head.data + {"none": b"", "length": b"hello"}.get(body, chunks))
 
@@ -531,7 +532,7 @@ def test_nothing_becomes_two_requests(method: str, target: str, headers: list[tu
     assert len(lines) <= 2 + len(headers)
     assert not any(control in line for line in lines for control in (b"\r", b"\n", b"\0"))
     read(
-        head.decide(body=False)
+        head.decided(body=False).data
         if head.framing is Framing.UNDECIDED
         else head.data + b"0\r\n\r\n"[: 0 if head.length == 0 else 5]
     )

@@ -54,7 +54,7 @@ def body_of(message: list[Any]) -> Any:
         case messages.HANDSHAKE_REPLY:
             return messages.Hello(*rest[0], rest[1])
         case messages.CALL_START:
-            return messages.Start(*rest)
+            return messages.Start(*(_tuples(rest) if rest[0] == messages.BISTREAM else rest))
         case messages.RESULT:
             packed, status, error = rest
             value = None if packed is None else msgpack.unpackb(packed)
@@ -63,6 +63,10 @@ def body_of(message: list[Any]) -> Any:
             return rest[0]
     assert rest == []
     return None
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if type(value) is list else value
 
 
 def encoded(message: list[Any]) -> bytes:

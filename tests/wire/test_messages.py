@@ -69,7 +69,27 @@ def test_a_call_comes_back(call_id: int, call_type: int, method: str, args: list
     kwargs = data.draw(st.dictionaries(st.text(max_size=5), values, max_size=3))
     payload = messages.call_start(call_id, call_type, method, args, kwargs)
     assert unpack(payload) == [2, call_id, call_type, method, args, kwargs]
-    assert decode(payload) == (2, call_id, (call_type, method, args, kwargs))
+    found = decode(payload)
+    assert found[:2] == (2, call_id)
+    assert (found[2].call_type, found[2].method) == (call_type, method)
+    assert as_lists([found[2].args, found[2].kwargs]) == [args, kwargs]
+
+
+def as_lists(value: Any) -> Any:
+    """Arrays in the start of a bistream call are tuples."""
+    if isinstance(value, dict):
+        return {key: as_lists(inner) for key, inner in value.items()}
+    return [as_lists(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def test_the_same_start_is_the_same_object_whatever_its_call_and_cannot_be_changed() -> None:
+    first, second = (
+        decode(messages.call_start(call_id, messages.BISTREAM, "http_request", ["job", [["a", "b"]]], {}))
+        for call_id in (5, 70_000)
+    )
+    assert (first[1], second[1]) == (5, 70_000)
+    assert second[2] is first[2]
+    assert second[2].args == ("job", (("a", "b"),))
 
 
 @given(ids, values)
