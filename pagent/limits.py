@@ -102,7 +102,7 @@ DECODE_STEP: Final = 16 * KIB
 REFUSAL_TEXT_MAX: Final = 512
 #: Idle connections kept for one port of a job, and how long. Shorter than the 5 s that node closes its
 #: side after, so that a request seldom meets a connection that is just being closed.
-IDLE_PER_PORT: Final = 64
+IDLE_PER_PORT: Final = 1024
 IDLE_TIMEOUT_S: Final = 4.0
 #: Waiting for a job's port to accept a connection. Loopback accepts or refuses at once; a full backlog
 #: retries after 1, 3 and 7 s.

@@ -32,7 +32,7 @@ from pagent.http1.fields import (
     decode_lines,
     kind_of,
 )
-from pagent.http1.section import SectionBuffer
+from pagent.http1.section import BLANK_LINE, SectionBuffer
 from pagent.limits import CHUNK_JOIN_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_MAX
 
 __all__ = ["BadResponse", "Framing", "ResponseHead", "ResponseParser", "ResponseSink", "parse_head"]
@@ -127,7 +127,7 @@ class ResponseParser:
         self._sink = sink
         self._head_request = head_request
         self._state = _HEAD
-        self._section = SectionBuffer(RESPONSE_HEAD_MAX, b"HTTP/1.")
+        self._section: SectionBuffer | None = None  # for a head that comes in pieces
         # Of the body, once the head has come.
         self._keep_alive = False
         self._left = 0
@@ -166,9 +166,8 @@ class ResponseParser:
 
     def _feed_head(self, data: bytes) -> None:
         at = 0
-        section = self._section
         while True:
-            cut = section.cut(data, at)
+            cut = self._cut_head(data, at)
             if cut is None:
                 return
             block, at = cut
@@ -178,9 +177,8 @@ class ResponseParser:
         self._keep_alive = head.keep_alive
         framing = head.framing
         if framing is _NO_BODY or head.length == 0:
-            self._state = _COMPLETE
             self._sink.head(head)
-            self._sink.complete(head.keep_alive and at == len(data))
+            self._complete(reusable=head.keep_alive and at == len(data))
             return
         if framing is _BY_LENGTH:
             self._state = _LENGTH
@@ -193,6 +191,14 @@ class ResponseParser:
         self._sink.head(head)
         if at < len(data):
             self._feed_body(data, at)
+
+    def _cut_head(self, data: bytes, at: int) -> tuple[bytes, int] | None:
+        if self._section is None:
+            end = data.find(BLANK_LINE, at)
+            if 0 <= end <= RESPONSE_HEAD_MAX - len(BLANK_LINE) + at:
+                return data[at:end], end + len(BLANK_LINE)
+            self._section = SectionBuffer(RESPONSE_HEAD_MAX, b"HTTP/1.")
+        return self._section.cut(data, at)
 
     def _feed_body(self, data: bytes, at: int) -> None:
         state = self._state
@@ -226,7 +232,11 @@ class ResponseParser:
 
     def _complete(self, *, reusable: bool) -> None:
         self._state = _COMPLETE
-        self._sink.complete(reusable)
+        self._chunks = None
+        # The sink knows its parser: a cycle, which the garbage collector would have to find.
+        sink = self._sink
+        del self._sink
+        sink.complete(reusable)
 
     def _fail(self, error: BadResponse) -> None:
         error.head_seen = self._state is not _HEAD

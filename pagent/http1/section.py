@@ -7,7 +7,7 @@ from typing import Final
 
 from pagent.http1.fields import BadResponse
 
-_BLANK_LINE: Final = b"\r\n\r\n"
+BLANK_LINE: Final = b"\r\n\r\n"
 
 #: What makes a section bad whatever follows: a lone LF or CR (RFC 9112 2.2), NUL, and a line that continues the one
 #: before (obs-fold, 5.2). Looked for while a section is incomplete: a job that ends its lines with LF alone would
@@ -40,7 +40,7 @@ class SectionBuffer:
         """
         if self._kept is not None:
             return self._cut_kept(self._kept, data, at)
-        end = data.find(_BLANK_LINE, at)
+        end = data.find(BLANK_LINE, at)
         if end < 0:
             self._kept = bytearray(memoryview(data)[at:])
             self._check(self._kept, 0)
@@ -52,7 +52,7 @@ class SectionBuffer:
     def _cut_kept(self, kept: bytearray, data: bytes, at: int) -> tuple[bytes, int] | None:
         before = len(kept)
         kept += memoryview(data)[at:]
-        end = kept.find(_BLANK_LINE, max(0, before - 3))
+        end = kept.find(BLANK_LINE, max(0, before - 3))
         if end < 0:
             self._check(kept, max(0, before - 1))
             return None

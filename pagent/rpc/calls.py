@@ -85,6 +85,7 @@ class IncomingCall:
 
     def stream_flushed(self) -> None:
         self.connection.call_ended(self)
+        self.stream = None  # it knows the call: a cycle, which the garbage collector would have to find
 
     def _end(self, message: bytes) -> None:
         if self.ended:
@@ -101,8 +102,9 @@ class IncomingCall:
         self.connection.call_ended(self)
         if self._task is not None:
             self._task.cancel()
-        if self.stream is not None:
-            self.stream.lost(reason)
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.lost(reason)
 
 
 class OutgoingCall:

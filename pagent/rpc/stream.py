@@ -122,7 +122,7 @@ class Stream:
         # The sending half.
         self._send_open = True
         self._credit = STREAM_WINDOW if flow else _UNLIMITED
-        self._queue: deque[tuple[bytes, Bytes, int]] = deque()
+        self._queue: deque[tuple[bytes, Bytes, int]] | None = None  # few streams ever need one, and it takes 600 bytes
         self._queue_bytes = 0
         self._last: bytes | None = None
         self._waiting = False
@@ -131,7 +131,7 @@ class Stream:
         # The receiving half.
         self._window = ReceiveWindow() if flow else None
         self._held = True  # until there is a receiver
-        self._inbox: deque[Any] = deque()
+        self._inbox: deque[Any] | None = None
         self._inbox_bytes = 0
         self._closed_by_peer = False
         self._close_delivered = False
@@ -203,8 +203,7 @@ class Stream:
         if self._queue:
             self._last = message
         else:
-            self._link.send(message)
-            self._owner.stream_flushed()
+            self._send_last(message)
 
     def end(self, message: bytes) -> None:
         """The call's result, behind everything queued: both halves are over, and the receiver hears no more."""
@@ -219,6 +218,7 @@ class Stream:
 
     def send_one(self) -> int:
         """For the scheduler: send the first queued message."""
+        assert self._queue is not None
         header, payload, cost = self._queue.popleft()
         self._credit -= cost
         size = len(header) + len(payload)
@@ -229,9 +229,8 @@ class Stream:
             return size
         self._waiting = False
         if self._last is not None:
-            self._link.send(self._last)
-            self._last = None
-            self._owner.stream_flushed()
+            last, self._last = self._last, None
+            self._send_last(last)
         elif self.blocked:
             self.blocked = False
             if self._receiver is not None:
@@ -239,6 +238,8 @@ class Stream:
         return size
 
     def _enqueue(self, header: bytes, payload: Bytes, cost: int) -> None:
+        if self._queue is None:
+            self._queue = deque()
         self._queue.append((header, payload, cost))
         self._queue_bytes += len(header) + len(payload)
         self._wait()
@@ -252,6 +253,10 @@ class Stream:
             self._link.send_parts(header, payload)
         else:
             self._link.send(header)
+
+    def _send_last(self, message: bytes) -> None:
+        self._link.send(message)
+        self._owner.stream_flushed()
 
     def _wait(self) -> None:
         if not self._waiting and self._queue and self._credit > 0:
@@ -295,7 +300,7 @@ class Stream:
     def lost(self, reason: str) -> None:
         """The call is gone."""
         self._send_open = False
-        self._queue.clear()
+        self._queue = None
         self._queue_bytes = 0
         self._last = None
         self._stop_receiving()
@@ -320,7 +325,7 @@ class Stream:
 
     def _stop_receiving(self) -> None:
         self._closed_by_peer = self._close_delivered = True
-        self._inbox.clear()
+        self._inbox = None
         self._brake.lift(self)
         if self._spool is not None:
             self._spool.close()
@@ -339,6 +344,8 @@ class Stream:
             self._spool = Spool(self._spool_opener, self._unspooled, self._owner.stream_overrun, self._link.choke)
             self._spool.append(value)
             return
+        if self._inbox is None:
+            self._inbox = deque()
         self._inbox.append(value)
         self._inbox_bytes += cost
         if self._window is None and self._inbox_bytes > BRAKE_FROM:
@@ -348,6 +355,8 @@ class Stream:
         """The spool gives back what it kept; ``empty`` says that it is done, and later messages come directly."""
         if empty:
             self._spool = None
+        if self._inbox is None:
+            self._inbox = deque()
         self._inbox.extend(values)
         if not self._held:
             self.release()
