@@ -67,9 +67,10 @@ class ResponseHead:
     ``length``: bytes of the body if ``framing`` is LENGTH, else None.
     ``keep_alive``: whether the connection may carry another request (RFC 9112 9.3), if the body ends as it should.
     ``content_encoding``: the codings of the body, for :func:`pagent.http1.coding.decoder_for`.
+    ``packed``: for whoever hands the head on, to keep the form in which it does.
     """
 
-    __slots__ = ("content_encoding", "framing", "headers", "keep_alive", "length", "status")
+    __slots__ = ("content_encoding", "framing", "headers", "keep_alive", "length", "packed", "status")
 
     def __init__(
         self,
@@ -86,6 +87,7 @@ class ResponseHead:
         self.length = length
         self.keep_alive = keep_alive
         self.content_encoding = content_encoding
+        self.packed: tuple[bytes, bytes] | None = None
 
 
 class ResponseSink(Protocol):

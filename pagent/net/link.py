@@ -50,6 +50,10 @@ class State(enum.Enum):
     CLOSED = enum.auto()
 
 
+# An Enum's members cost three times as much to reach, and every message asks.
+_OPEN: Final = State.OPEN
+
+
 class Link(asyncio.Protocol):
     """One end of a link. ``dialled`` says which: the dialling end masks its frames (RFC 6455 section 5.1).
 
@@ -82,7 +86,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._state = State.OPEN
+        self._state = _OPEN
         self._transport.set_write_buffer_limits(high=LINK_HIGH_WATER, low=LINK_LOW_WATER)
         self._liveness = Liveness(self._transport, self.ping, self._lost)
 
@@ -92,7 +96,7 @@ class Link(asyncio.Protocol):
         try:
             for opcode, payload in self._decoder.feed(data):
                 if opcode == frames.BINARY:
-                    if self._state is State.OPEN:
+                    if self._state is _OPEN:
                         self._owner.link_message(payload)
                 else:
                     self._other(opcode, payload)
@@ -112,7 +116,7 @@ class Link(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.blocked = False
-        if self._state is State.OPEN:
+        if self._state is _OPEN:
             self._owner.link_writable()
 
     # --- the owner's side -------------------------------------------------------------------------
@@ -125,7 +129,7 @@ class Link(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        return self._state is State.OPEN
+        return self._state is _OPEN
 
     def accept_peer(self) -> None:
         """The peer is who it should be: its messages may be long from now on."""
@@ -133,7 +137,7 @@ class Link(asyncio.Protocol):
 
     def send(self, message: bytes) -> None:
         """Send one small message; dropped if the link is closing."""
-        if self._state is not State.OPEN:
+        if self._state is not _OPEN:
             return
         if self.dialled:
             self._write(frames.masked_frame(frames.BINARY, message))
@@ -146,7 +150,7 @@ class Link(asyncio.Protocol):
 
     def send_parts(self, header: bytes, payload: Bytes) -> None:
         """Send one message of two parts; the payload is not copied if it is large and need not be masked."""
-        if self._state is not State.OPEN:
+        if self._state is not _OPEN:
             return
         if self.dialled:
             self._write(frames.masked_frame(frames.BINARY, header, payload))
@@ -155,7 +159,7 @@ class Link(asyncio.Protocol):
             self._write(payload)
 
     def ping(self) -> None:
-        if self._state is State.OPEN:
+        if self._state is _OPEN:
             self._control(frames.PING, b"")
 
     def choke(self, on: bool) -> None:
@@ -170,7 +174,7 @@ class Link(asyncio.Protocol):
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Start the closing handshake (RFC 6455 section 7.1.2); the link is lost to its owner at once."""
-        if self._state is State.OPEN:
+        if self._state is _OPEN:
             self._start_close(code, reason)
             self._owner.link_lost(self._error or LinkClosedError(code, reason))
 
@@ -214,15 +218,15 @@ class Link(asyncio.Protocol):
 
     def _other(self, opcode: int, payload: Any) -> None:
         if opcode == frames.PING:
-            if self._state is State.OPEN:
+            if self._state is _OPEN:
                 self._control(frames.PONG, payload)
         elif opcode == frames.CLOSE:
             self._closed_by_peer(*payload)
-        elif opcode == frames.TEXT and self._state is State.OPEN:
+        elif opcode == frames.TEXT and self._state is _OPEN:
             raise ProtocolError("a text message on a link", 1003)
 
     def _closed_by_peer(self, code: int, reason: str) -> None:
-        if self._state is State.OPEN:
+        if self._state is _OPEN:
             self._error = LinkClosedError(code, reason or "closed by the peer")
             self._start_close(code, "")
             self._owner.link_lost(self._error)
@@ -239,7 +243,7 @@ class Link(asyncio.Protocol):
 
     def _fail(self, error: ProtocolError) -> None:
         """Close because of what the peer did. Nothing more of it is wanted, so its answer is not waited for."""
-        if self._state is State.OPEN:
+        if self._state is _OPEN:
             self._error = LinkClosedError(error.code, str(error))
             self._start_close(error.code, str(error))
             self._owner.link_lost(self._error)
@@ -249,7 +253,7 @@ class Link(asyncio.Protocol):
     def _lost(self, reason: str) -> None:
         if self._state is State.CLOSED:
             return
-        was_open = self._state is State.OPEN
+        was_open = self._state is _OPEN
         self._state = State.CLOSED
         if self._close_timer is not None:
             self._close_timer.cancel()

@@ -7,7 +7,7 @@ import enum
 import logging
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, Final
 
 from pagent.errors import CallTimeoutError, LinkClosedError, ProtocolError, ServerError
 from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S
@@ -30,6 +30,10 @@ class State(enum.Enum):
     GREETING = enum.auto()
     READY = enum.auto()
     CLOSED = enum.auto()
+
+
+# As in pagent.net.link: every message asks.
+_READY: Final = State.READY
 
 
 class Connection:
@@ -91,7 +95,7 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        return self._state is State.READY and self.link.is_open
+        return self._state is _READY and self.link.is_open
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """End the link: calls end, the closing handshake is made, and all that ran for it has ended."""
@@ -159,7 +163,7 @@ class Connection:
             return
         if self._debug:
             _log.debug("%s: message %d of call %d, %d bytes", self.uid, kind, call_id, len(payload))
-        if self._state is not State.READY:
+        if self._state is not _READY:
             self._greeted(kind, call_id, body)
         elif kind == messages.REQUEST_MESSAGE:
             self._stream_message(self.incoming.get(call_id), body)
@@ -233,7 +237,7 @@ class Connection:
         assert self._greeting_timer is not None
         self._greeting_timer.cancel()
         self.link.accept_peer()
-        self._state = State.READY
+        self._state = _READY
         self.ready.set_result(None)
 
     # --- what the peer sent -----------------------------------------------------------------------
@@ -299,7 +303,7 @@ class Connection:
 
     def _senseless(self, error: messages.SenselessMessageError) -> None:
         """End the call that a senseless message belongs to."""
-        if self._state is not State.READY:
+        if self._state is not _READY:
             raise ProtocolError(f"handshake refused: {error}") from None
         _log.info("%s: call %d: %s", self.uid, error.call_id, error)
         theirs = error.kind in _FROM_CALLER or error.kind in (messages.CALL_START, messages.CALL_CANCEL)

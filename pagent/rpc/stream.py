@@ -173,15 +173,14 @@ class Stream:
         """Send any value but None. What the peer cannot take now is queued: see ``blocked``."""
         if not self._send_open:
             return
-        payload: Bytes = b""
         if isinstance(value, (bytes, bytearray, memoryview)):
-            payload = value
             length = len(value)
             cost = length if length > MESSAGE_COST_MIN else MESSAGE_COST_MIN
-            header = self._prefix + messages.bin_header(length)
+            self._put(self._prefix + messages.bin_header(length), value, cost)
         else:
-            cost = messages.cost(value)
-            header = self._prefix + messages.pack(value)
+            self._put(self._prefix + messages.pack(value), b"", messages.cost(value))
+
+    def _put(self, header: bytes, payload: Bytes, cost: int) -> None:
         if self._queue or self._link.blocked or self._credit <= 0:
             self._enqueue(header, payload, cost)
             return
@@ -190,6 +189,11 @@ class Stream:
             self._link.send_parts(header, payload)
         else:
             self._link.send(header)
+
+    def send_packed(self, packed: bytes) -> None:
+        """Send a value that is neither a str nor a bin, and packed already."""
+        if self._send_open:
+            self._put(self._prefix + packed, b"", MESSAGE_COST_MIN)
 
     def close(self) -> None:
         """Send no more, and say so: the stream close."""

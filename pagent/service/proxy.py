@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pagent.http1.fields import is_token
 from pagent.http1.request import encode_raw_request, encode_request
@@ -21,13 +21,23 @@ from pagent.splice.tcp import TcpSplice
 from pagent.splice.websocket import WebSocketSplice, upgrade_for
 
 
+class _Target(NamedTuple):
+    """A port of a running job, and what each call to it needs."""
+
+    job: Job
+    number: int
+    authority: str
+    spool: SpoolOpener
+    pool: Pool
+
+
 class ProxyService:
     """Joins the streams of calls to connections of jobs; holds the idle connections of each job."""
 
     def __init__(self, manager: JobManager, *, spool_max: int) -> None:
         self._manager = manager
         self._spool_max = spool_max
-        self._pools: dict[tuple[str, int], Pool] = {}
+        self._targets: dict[tuple[str, int | None], _Target] = {}
 
     @bistream
     def http_request(
@@ -41,13 +51,13 @@ class ProxyService:
         raw: bool = False,
         port: int | None = None,
     ) -> None:
-        job, number = self._target(call, job_uid, port)
-        authority = f"127.0.0.1:{number}"
+        target = self._target(call, job_uid, port)
         if raw:
-            head = encode_raw_request(method, path, headers, authority=authority)
+            head = encode_raw_request(method, path, headers, authority=target.authority)
         else:
-            head = encode_request(method, path, query, headers, authority=authority, identity=True)
-        HttpSplice(call, self._stream(call, job), self._pool(job, number), head, raw=raw).start()
+            head = encode_request(method, path, query, headers, authority=target.authority, identity=True)
+        assert call.stream is not None
+        HttpSplice(call, call.stream, target.pool, head, raw=raw).start()
 
     @bistream
     def ws_connect(
@@ -60,23 +70,24 @@ class ProxyService:
         subprotocols: list[str] | None = None,
         port: int | None = None,
     ) -> None:
-        job, number = self._target(call, job_uid, port)
-        authority = f"127.0.0.1:{number}"
-        head = encode_request("GET", path, query, headers, authority=authority, identity=False)
+        target = self._target(call, job_uid, port)
+        head = encode_request("GET", path, query, headers, authority=target.authority, identity=False)
         upgrade = upgrade_for(head, _subprotocols(subprotocols))
+        assert call.stream is not None
         splice = WebSocketSplice(
             call,
-            self._stream(call, job),
+            call.stream,
             upgrade,
             detailed=subprotocols is not None,
             max_message=MESSAGE_MAX - KIB if call.connection.flow else MESSAGE_MAX_FOREIGN - KIB,
         )
-        call.run(splice.connect(number))
+        call.run(splice.connect(target.number))
 
     @bistream
     def tcp_connect(self, call: IncomingCall, job_uid: str, port: int | None = None) -> None:
-        job, number = self._target(call, job_uid, port)
-        call.run(self._tunnel(call, self._stream(call, job), number))
+        target = self._target(call, job_uid, port)
+        assert call.stream is not None
+        call.run(self._tunnel(call, call.stream, target.number))
 
     async def _tunnel(self, call: IncomingCall, stream: Stream, port: int) -> None:
         def done(error: Exception | None) -> None:
@@ -95,23 +106,30 @@ class ProxyService:
         stream.send(True)
         splice.start(connection)
 
-    def _target(self, call: IncomingCall, job_uid: str, port: int | None) -> tuple[Job, int]:
-        job = self._manager.get(job_uid, owner_of(call.connection))
-        return job, job.single_port(port)
-
-    def _stream(self, call: IncomingCall, job: Job) -> Stream:
+    def _target(self, call: IncomingCall, job_uid: str, port: int | None) -> _Target:
+        target = self._targets.get((job_uid, port))
+        if target is None or target.job.owner.realm != call.connection.realm:
+            job = self._manager.get(job_uid, owner_of(call.connection))
+            target = self._add_target(job, port)
         stream = call.stream
         assert stream is not None
-        stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max))
-        return stream
+        stream.spool_with(target.spool)
+        return target
 
-    def _pool(self, job: Job, port: int) -> Pool:
-        key = (job.uid, port)
-        pool = self._pools.get(key)
-        if pool is None:
-            pool = self._pools[key] = Pool(port)
-            job.on_end(lambda: self._pools.pop(key).close())
-        return pool
+    def _add_target(self, job: Job, port: int | None) -> _Target:
+        number = job.single_port(port)
+        key = (job.uid, number)
+        if key not in self._targets:
+            spool = SpoolOpener(job.sandbox.open_spool, self._spool_max)
+            self._targets[key] = _Target(job, number, f"127.0.0.1:{number}", spool, Pool(number))
+            job.on_end(lambda: self._drop_targets(job))
+        # A job that runs reports no further port: the only one stays the only one.
+        target = self._targets[job.uid, port] = self._targets[key]
+        return target
+
+    def _drop_targets(self, job: Job) -> None:
+        for key in [key for key in self._targets if key[0] == job.uid]:
+            self._targets.pop(key).pool.close()
 
 
 def _subprotocols(names: Any) -> list[str]:

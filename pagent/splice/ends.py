@@ -17,6 +17,9 @@ class StreamEnd(Protocol):
     def send(self, value: Any) -> None:
         """Send a message."""
 
+    def send_packed(self, packed: bytes) -> None:
+        """Send a message whose value is packed already."""
+
     def hold(self) -> None:
         """Deliver nothing for now."""
 

@@ -23,6 +23,7 @@ from pagent.splice.decoding import Decoding
 from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.pool import Pool
 from pagent.splice.request_body import RequestBody
+from pagent.wire.messages import pack
 
 Bytes = bytes | bytearray | memoryview
 
@@ -197,18 +198,26 @@ class HttpSplice:
     # --- from the parser: the response ---------------------------------------------------------------
 
     def head(self, head: ResponseHead) -> None:
-        headers = head.headers
         if head.content_encoding is not None and not self._raw:
-            try:
-                decoder = decoder_for(head.content_encoding)
-            except UnknownCodingError as error:
-                raise BadResponse(str(error)) from None
-            headers = [pair for pair in headers if pair[0].lower() not in _ENCODED_FIELDS]
-            if decoder is not None:
-                self._decoding = Decoding(decoder, self._stream, self._call.finish)
+            self._decoded_head(head, head.content_encoding)
+            return
+        packed = head.packed
+        if packed is None:
+            packed = head.packed = (pack(head.status), pack(head.headers))
+        self._head_sent = True
+        self._stream.send_packed(packed[0])
+        self._stream.send_packed(packed[1])
+
+    def _decoded_head(self, head: ResponseHead, content_encoding: str) -> None:
+        try:
+            decoder = decoder_for(content_encoding)
+        except UnknownCodingError as error:
+            raise BadResponse(str(error)) from None
+        if decoder is not None:
+            self._decoding = Decoding(decoder, self._stream, self._call.finish)
         self._head_sent = True
         self._stream.send(head.status)
-        self._stream.send(headers)
+        self._stream.send([pair for pair in head.headers if pair[0].lower() not in _ENCODED_FIELDS])
 
     def body(self, data: bytes | memoryview) -> None:
         if self._decoding is None:

@@ -16,6 +16,7 @@ class Pool:
         self.port = port
         self._idle: deque[tuple[float, PortConnection]] = deque()
         self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -49,7 +50,7 @@ class Pool:
             connection.close()
             return
         connection.user = _Idle(connection)
-        self._idle.append((self._loop.time(), connection))
+        self._idle.append((self._now(), connection))
         if self._timer is None:
             self._timer = self._loop.call_later(IDLE_TIMEOUT_S, self._sweep)
 
