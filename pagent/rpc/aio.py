@@ -59,9 +59,13 @@ class AsyncStream:
         if self._lost is not None:
             raise self._loss()
         self._stream.send(value)
-        while self._stream.blocked and self._lost is None:
+        while self._stream.blocked and self._lost is None and not self._is_over():
             self._writer = asyncio.get_running_loop().create_future()
             await self._writer
+
+    def _is_over(self) -> bool:
+        """Does the peer give no more room, whatever we wait?"""
+        return False
 
     def close(self) -> None:
         """Send no more: the stream close."""
@@ -109,6 +113,7 @@ class StreamCall(AsyncStream):
         assert call.stream is not None
         self._call = call
         super().__init__(call.stream)
+        call.result.add_done_callback(lambda _: self._wake_writer())
 
     async def __aenter__(self) -> StreamCall:
         return self
@@ -117,6 +122,15 @@ class StreamCall(AsyncStream):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cancel()
+
+    async def send(self, value: Any) -> None:
+        """As :meth:`AsyncStream.send`; the error of a call that has failed meanwhile. Nothing if it ended well."""
+        await super().send(value)
+        if self._call.result.done():
+            self._call.result.result()
+
+    def _is_over(self) -> bool:
+        return self._call.result.done()
 
     def cancel(self) -> None:
         """Tell the callee to stop; nothing if the call has ended."""
