@@ -22,6 +22,11 @@ MESSAGE_MAX: Final = 64 * MIB + KIB
 #: close the whole link above 4 MiB (spec agent.md, "Streams").
 MESSAGE_MAX_FOREIGN: Final = 4 * MIB
 
+#: What is received at a time, and the largest frame that is received into its own place: a piece of a body with its
+#: header. One such place is all that a peer can claim without filling it.
+RECEIVE_BUFFER: Final = 256 * KIB
+DIRECT_FRAME_MAX: Final = 256 * KIB + KIB
+
 #: What a peer that has not been accepted yet can make us hold, and for how long.
 HANDSHAKE_MAX: Final = 64 * KIB
 HANDSHAKE_TIMEOUT_S: Final = 10.0
@@ -186,6 +191,11 @@ CONNECT_RETRY_MAX_S: Final = 0.25
 EXIT_POLL_S: Final = 0.05
 #: Between two looks at processes that jobs have made daemons of: their zombies are ours to reap.
 ADOPTED_CHECK_S: Final = 5.0
+#: Offset in a job's output: more than a file holds, and a read of any size behind it is still a valid one.
+LOG_OFFSET_MAX: Final = 2**62
+#: Between two looks at the size of a capped output file: it exceeds its cap by what is written meanwhile.
+OUTPUT_LOOK_MIN_S: Final = 0.02
+OUTPUT_LOOK_MAX_S: Final = 0.5
 #: Bytes of a process's environment that are searched for its job's mark.
 ENVIRON_MAX: Final = 8 * MIB
 

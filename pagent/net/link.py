@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 from pagent.errors import LinkClosedError, ProtocolError
-from pagent.limits import CLOSE_TIMEOUT_S, HANDSHAKE_MAX, LINK_HIGH_WATER, LINK_LOW_WATER, MESSAGE_MAX
+from pagent.limits import CLOSE_TIMEOUT_S, HANDSHAKE_MAX, LINK_HIGH_WATER, LINK_LOW_WATER, MESSAGE_MAX, RECEIVE_BUFFER
 from pagent.net.liveness import Liveness
 from pagent.wire import frames
 
@@ -54,7 +55,7 @@ class State(enum.Enum):
 _OPEN: Final = State.OPEN
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.BufferedProtocol):
     """One end of a link. ``dialled`` says which: the dialling end masks its frames (RFC 6455 section 5.1).
 
     Until :meth:`accept_peer` a message may not be longer than what a stranger can make us hold.
@@ -67,6 +68,8 @@ class Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._decoder = frames.FrameDecoder(masked=not dialled, max_message=HANDSHAKE_MAX)
         self.closed: asyncio.Future[LinkClosedError] = self._loop.create_future()
+        self._buffer = memoryview(bytearray(HANDSHAKE_MAX))
+        self._direct = False  # whether what is being received goes to the decoder's own place
         # While connected.
         self._state = State.NEW
         self._transport: asyncio.Transport | None = None
@@ -90,16 +93,32 @@ class Link(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=LINK_HIGH_WATER, low=LINK_LOW_WATER)
         self._liveness = Liveness(self._transport, self.ping, self._lost)
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        space = self._decoder.space()
+        self._direct = space is not None
+        return self._buffer if space is None else space
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._direct:
+            self._received(self._decoder.filled, nbytes)
+        else:
+            self._received(self._decoder.feed, self._buffer[:nbytes])
+
     def data_received(self, data: bytes) -> None:
+        """Bytes that somebody else has read from the socket."""
+        self._received(self._decoder.feed, data)
+
+    def _received(self, decode: Callable[[Any], list[tuple[int, Any]]], what: Bytes | int) -> None:
         if self._liveness is not None:
             self._liveness.heard = True
         try:
-            for opcode, payload in self._decoder.feed(data):
+            for opcode, payload in decode(what):
                 if opcode == frames.BINARY:
                     if self._state is _OPEN:
                         self._owner.link_message(payload)
                 else:
                     self._other(opcode, payload)
+            self._decoder.check()
         except ProtocolError as error:
             _log.warning("%s: closed with %d: %s", self.peer_address, error.code, error)
             self._fail(error)
@@ -134,6 +153,8 @@ class Link(asyncio.Protocol):
     def accept_peer(self) -> None:
         """The peer is who it should be: its messages may be long from now on."""
         self._decoder.max_message = MESSAGE_MAX
+        self._decoder.direct = True
+        self._buffer = memoryview(bytearray(RECEIVE_BUFFER))
 
     def send(self, message: bytes) -> None:
         """Send one small message; dropped if the link is closing."""

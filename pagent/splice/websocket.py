@@ -186,6 +186,7 @@ class WebSocketSplice:
                 elif opcode == frames.CLOSE:
                     self._closed_by_job(*payload)
                     return
+            self._decoder.check()
         except ProtocolError as error:
             self._close = (error.code, str(error))
             if self._state is _State.OPEN:

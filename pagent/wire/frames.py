@@ -1,8 +1,8 @@
 """WebSocket frames (RFC 6455 section 5): bytes in, whole messages out, and back. No socket, no clock.
 
 Receive: :class:`FrameDecoder` is fed what a socket delivers and returns complete messages, joined from their
-fragments. Nothing is allocated by a length that a peer merely claims: the parts of a message are collected as they come
-and joined once. Send: :func:`frame_header` for an unmasked frame, whose payload need not be touched, and
+fragments. Nothing is allocated by a length that a stranger merely claims: the parts of a message are collected as they
+come and joined once. From a peer that is known, a large frame is received into its own place. Send: :func:`frame_header` for an unmasked frame, whose payload need not be touched, and
 :func:`masked_frame`. Masking is aiohttp's C routine; 64 KiB take it 2 us.
 
 What breaks the RFC raises :class:`~pagent.errors.ProtocolError` with the close code to send.
@@ -18,6 +18,7 @@ from typing import Any, Final
 from aiohttp._websocket.helpers import websocket_mask
 
 from pagent.errors import ProtocolError
+from pagent.limits import DIRECT_FRAME_MAX
 
 Bytes = bytes | bytearray | memoryview
 
@@ -42,8 +43,11 @@ class FrameDecoder:
     """
 
     __slots__ = (
+        "_direct",
+        "_fault",
         "_fragment_bytes",
         "_fragments",
+        "_got",
         "_head",
         "_key",
         "_mask_bit",
@@ -52,16 +56,22 @@ class FrameDecoder:
         "_parts",
         "_tail",
         "_utf8",
+        "direct",
         "max_message",
     )
 
     def __init__(self, *, masked: bool, max_message: int) -> None:
         self._mask_bit = 0x80 if masked else 0
         self.max_message = max_message
+        #: Whether the peer is known well enough to make room by the length that it claims, for a frame of moderate size.
+        self.direct = False
+        self._fault: ProtocolError | None = None
         # The frame that is coming in.
         self._tail: bytes = b""  # bytes of an incomplete frame header
         self._missing = 0  # payload bytes of the current frame still to come
-        self._parts: list[Bytes] = []
+        self._parts: list[bytes] = []
+        self._direct: bytearray | None = None  # its payload, instead of parts,
+        self._got = 0  # and how much of it has come
         self._head = 0
         self._key: bytes = b""
         # The message that is coming in, in fragments.
@@ -70,28 +80,62 @@ class FrameDecoder:
         self._fragment_bytes = 0
         self._utf8: codecs.IncrementalDecoder | None = None
 
-    def feed(self, data: bytes) -> list[tuple[int, Any]]:
+    def feed(self, data: Bytes) -> list[tuple[int, Any]]:
         """Messages that ``data`` completes, in order: ``(opcode, payload)``.
 
         The payload is a ``str`` for TEXT, ``(code, reason)`` for CLOSE, bytes-like for BINARY, PING and PONG.
-        Code 1005 stands for a close without one (7.1.5).
+        Code 1005 stands for a close without one (7.1.5). Nothing of ``data`` is kept.
+
+        :raises ProtocolError: if that is all there is; behind messages it is for :meth:`check` to raise.
         """
         messages: list[tuple[int, Any]] = []
+        try:
+            self._feed(data, messages)
+        except ProtocolError as error:
+            if not messages:
+                raise
+            self._fault = error
+        return messages
+
+    def check(self) -> None:
+        """To be called once what :meth:`feed` returned is worked up: raises the ProtocolError that came behind it."""
+        if self._fault is not None:
+            raise self._fault
+
+    def space(self) -> memoryview | None:
+        """Where the next bytes may go at once, because they belong to a large frame; tell :meth:`filled` then."""
+        return memoryview(self._direct)[self._got :] if self._direct is not None else None
+
+    def filled(self, count: int) -> list[tuple[int, Any]]:
+        """So many bytes were written into :meth:`space`. Returns what :meth:`feed` does."""
+        direct = self._direct
+        assert direct is not None
+        self._got += count
+        if self._got < len(direct):
+            return []
+        self._direct = None
+        messages: list[tuple[int, Any]] = []
+        self._frame(direct, messages)
+        return messages
+
+    def _feed(self, data: Bytes, messages: list[tuple[int, Any]]) -> None:
         at = 0
-        if self._missing:
-            if len(data) < self._missing:
-                self._parts.append(data)
-                self._missing -= len(data)
-                return messages
-            at = self._missing
-            self._parts.append(memoryview(data)[:at])
-            self._missing = 0
-            payload = bytearray().join(self._parts)
-            self._parts = []
-            self._frame(payload, messages)
+        if self._direct is not None:
+            at = min(len(data), len(self._direct) - self._got)
+            self._direct[self._got : self._got + at] = memoryview(data)[:at]
+            messages += self.filled(at)
+        elif self._missing:
+            at = min(len(data), self._missing)
+            self._parts.append(bytes(memoryview(data)[:at]))
+            self._missing -= at
+            if self._missing:
+                return
+            parts, self._parts = self._parts, []
+            self._frame(bytearray().join(parts), messages)
         elif self._tail:
-            data = self._tail + data
+            data = b"".join((self._tail, data))
             self._tail = b""
+        view = memoryview(data)
         end = len(data)
         while end - at >= 2:
             length = data[at + 1] & 0x7F
@@ -119,16 +163,24 @@ class FrameDecoder:
             if self._fragment_bytes + length > self.max_message:
                 raise ProtocolError(f"message of more than {self.max_message} bytes", 1009)
             if self._mask_bit:
-                self._key = data[start - 4 : start]
+                self._key = bytes(view[start - 4 : start])
             at = start + length
             if at > end:
-                self._parts.append(memoryview(data)[start:])
-                self._missing = at - end
-                return messages
-            self._frame(bytearray(memoryview(data)[start:at]) if self._mask_bit else data[start:at], messages)
+                self._begin(length, view[start:])
+                return
+            self._frame(bytearray(view[start:at]) if self._mask_bit else bytes(view[start:at]), messages)
         if at < end:
-            self._tail = data[at:]
-        return messages
+            self._tail = bytes(view[at:])
+
+    def _begin(self, length: int, first: memoryview) -> None:
+        """A frame of which only the first bytes have come."""
+        if self.direct and length <= DIRECT_FRAME_MAX:
+            self._direct = bytearray(length)
+            self._direct[: len(first)] = first
+            self._got = len(first)
+        else:
+            self._parts.append(bytes(first))
+            self._missing = length - len(first)
 
     def _check_header(self, head: int, second: int) -> None:
         if head & 0x70:
