@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import ssl
 import tempfile
 import time
 import uuid
@@ -21,6 +20,7 @@ from pagent.jobs.orphans import sweep
 from pagent.jobs.tree import become_subreaper
 from pagent.net.dial import Backoff, dial, parse_address
 from pagent.net.tasks import TaskOwner
+from pagent.net.tls import client_context, server_context
 from pagent.rpc.connection import Connection
 from pagent.rpc.methods import methods_of
 from pagent.service.exec import ExecService
@@ -43,7 +43,7 @@ _GOING_AWAY = 1001
 class Agent:
     """One agent in this process. ``await start()``, then ``await wait()``, then always ``await stop()``.
 
-    :raises ConfigError: from the constructor, if the settings leave nothing to do.
+    :raises ConfigError: from the constructor, if the settings leave nothing to do or name what cannot be used.
     """
 
     def __init__(self, settings: Settings, *, connection_debug: bool = False) -> None:
@@ -57,15 +57,20 @@ class Agent:
         if not (settings.server.enabled or self._client_enabled):
             raise ConfigError("neither server mode nor client mode is enabled: there is nothing to do")
         self._address = parse_address(settings.client.address) if self._client_enabled else None
+        self._tls = client_context(settings.client.tls) if self._address is not None and self._address.tls else None
         self.uid = settings.identity.uid or uuid.uuid4().hex
         self._user_data = identity.user_data(self.uid, settings.identity.name, properties=settings.properties)
         self._executor = ThreadPoolExecutor(settings.jobs.background_threads, thread_name_prefix="disk")
         self._jobs_root = settings.jobs.root or Path(tempfile.gettempdir())
-        self.jobs = JobManager(
-            root=self._jobs_root,
-            properties=settings.properties,
-            port_ownership=settings.jobs.port_ownership,
-        )
+        try:
+            self.jobs = JobManager(
+                root=self._jobs_root,
+                properties=settings.properties,
+                port_ownership=settings.jobs.port_ownership,
+                max_output_bytes=settings.jobs.max_output_bytes,
+            )
+        except OSError as error:
+            raise ConfigError(f"jobs.root: no sandboxes can be made in {self._jobs_root}: {error.strerror}") from None
         spool_max = settings.proxy.spool_max
         self._methods = methods_of(
             JobService(self.jobs),
@@ -86,7 +91,7 @@ class Agent:
     # --- life -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen and dial as configured. OSError if a port cannot be had."""
+        """Listen and dial as configured. ConfigError, which names the section, if a port cannot be had."""
         settings = self._settings
         await asyncio.get_running_loop().run_in_executor(None, sweep, self._jobs_root)
         become_subreaper()
@@ -95,7 +100,7 @@ class Agent:
             server = settings.server
             app = rpc_app(lambda: self._connection(dialled=False))
             ports["rpc"] = self.rpc_port = await self._web.listen(
-                app, server.interface, server.port, _server_tls(settings)
+                "server", app, server.interface, server.port, server_context(server.tls)
             )
         if settings.control.enabled:
             control = settings.control
@@ -104,8 +109,8 @@ class Agent:
                 allowed_hosts=control.allowed_hosts,
                 token=control.token,
             )
-            ports["control"] = await self._web.listen(app, control.interface, control.port)
-        ports["report"] = await self._web.listen(report_app(self.jobs.report_port), "127.0.0.1", 0)
+            ports["control"] = await self._web.listen("control", app, control.interface, control.port)
+        ports["report"] = await self._web.listen("port report", report_app(self.jobs.report_port), "127.0.0.1", 0)
         self.jobs.endpoint = f"http://127.0.0.1:{ports['report']}{REPORT_PATH}"
         self.jobs.agent_ports = set(ports.values())
         where = " ".join(f"{name}={port}" for name, port in ports.items())
@@ -172,12 +177,11 @@ class Agent:
         assert self._address is not None
         client = self._settings.client
         backoff = Backoff(client.reconnect_delay)
-        tls = _client_tls(self._settings) if self._address.tls else None
         while True:
             lived = 0.0
             connection = self._connection(dialled=True)
             try:
-                await dial(self._address, connection.link, tls=tls)
+                await dial(self._address, connection.link, tls=self._tls)
                 connection.start()
                 await connection.ready
                 began = time.monotonic()
@@ -228,49 +232,23 @@ def _authorise_router(peer: identity.Peer) -> object:
     return ("router", peer.uid)
 
 
-def _server_tls(settings: Settings) -> ssl.SSLContext | None:
-    tls = settings.server.tls
-    if tls.certificate is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    _load_certificate(context, "server.tls", tls.certificate, tls.key, tls.ca)
-    if tls.ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def _client_tls(settings: Settings) -> ssl.SSLContext:
-    tls = settings.client.tls
-    context = ssl.create_default_context(cafile=str(tls.ca) if tls.ca else None)
-    _load_certificate(context, "client.tls", tls.certificate, tls.key, None)
-    return context
-
-
-def _load_certificate(
-    context: ssl.SSLContext, section: str, certificate: Path | None, key: Path | None, ca: Path | None
-) -> None:
-    try:
-        if certificate is not None:
-            context.load_cert_chain(certificate, key)
-        if ca is not None:
-            context.load_verify_locations(ca)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{section}: {error}") from None
-
-
 async def serve(settings: Settings, *, connection_debug: bool = False) -> int:
     """Run an agent until a signal, ``POST /shutdown``, or the loss of a link that was not to be lost.
 
-    Returns the exit code. The first SIGTERM or SIGINT ends the jobs gracefully, the second at once.
+    Returns the exit code. The first SIGTERM, SIGINT or SIGHUP ends the jobs gracefully, the second at once.
     """
     agent = Agent(settings, connection_debug=connection_debug)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    # A terminal that is closed; under nohup it is ignored, and is to stay so.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, agent.end, 0)
     try:
         await agent.start()
         return await agent.wait()
     finally:
         await agent.stop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)

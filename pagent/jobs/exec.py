@@ -15,6 +15,7 @@ import struct
 import termios
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from pagent.errors import JobInvalidStateError
@@ -78,16 +79,26 @@ class Exec:
         try:
             with self._forest.spawning(self._job.uid):
                 self._pid = self._spawn(args, environment, theirs)
-                self._forest.born(self._job.uid, self._pid)
+                self._watch()
         except BaseException:
             self._close()
             raise
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        self._pidfd = os.pidfd_open(self._pid)
         self._loop.add_reader(self._pidfd, self._has_exited)
         self.resume()
+
+    def _watch(self) -> None:
+        """OSError if no descriptor is left to look at it with; then it is gone again."""
+        try:
+            self._forest.born(self._job.uid, self._pid)
+            self._pidfd = os.pidfd_open(self._pid)
+        except OSError:
+            os.kill(self._pid, KILL)
+            os.waitpid(self._pid, 0)  # just killed: it goes at once
+            self._forest.died(self._pid)
+            raise
 
     def _open_terminal(self, rows: int, cols: int) -> list[int]:
         ours, theirs = os.openpty()
@@ -157,11 +168,11 @@ class Exec:
             self._loop.add_reader(self._out, self._readable)
 
     def kill(self) -> None:
-        """End it; the user hears no more."""
+        """End it and what it started in its session; the user hears no more."""
         self._user = _Nobody()
-        for process in self._forest.members(self._job.uid):
-            if process.pid == self._pid:
-                self._forest.send(process, KILL)
+        if self._exited is None:  # not reaped: the number is its own
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, KILL)
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -222,13 +233,16 @@ class Exec:
         self._end_if_over()
 
     def _drain(self) -> None:
-        while self._out >= 0:
+        # No more than is there now: its children may be writing for ever.
+        left = _readable_bytes(self._out) if self._out >= 0 else 0
+        while left > 0:
             try:
-                data = os.read(self._out, EXEC_READ)
+                data = os.read(self._out, min(left, EXEC_READ))
             except OSError:
                 return
             if not data:
                 return
+            left -= len(data)
             self._user.exec_output(data)
 
     def _close(self) -> None:
@@ -242,6 +256,11 @@ class Exec:
         if self._exited is not None and self._out < 0:
             user, self._user = self._user, _Nobody()
             user.exec_ended(self._exited)
+
+
+def _readable_bytes(descriptor: int) -> int:
+    count: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0]
+    return count
 
 
 class _Nobody:

@@ -36,16 +36,25 @@ class JobManager:
     """Creates jobs, runs them, and removes them with all that they started.
 
     ``root``: the folder of the agents' folders. ``properties``: the configured ones, by their bare names; ValueError
-    if an environment cannot hold them. ``port_ownership``: 'off', 'warn' or 'enforce'. OSError if there can be no
-    folder in ``root``. Made and used in the thread of a running loop.
+    if an environment cannot hold them. ``port_ownership``: 'off', 'warn' or 'enforce'. ``max_output_bytes``: cap on
+    each output file of a job. OSError if there can be no folder in ``root``.
+    Made and used in the thread of a running loop.
     """
 
-    def __init__(self, *, root: Path, properties: Mapping[str, str], port_ownership: str = "warn") -> None:
+    def __init__(
+        self,
+        *,
+        root: Path,
+        properties: Mapping[str, str],
+        port_ownership: str = "warn",
+        max_output_bytes: int | None = None,
+    ) -> None:
         # for ever
         if port_ownership not in _OWNERSHIPS:
             raise ValueError(f"port_ownership must be off, warn or enforce, not {port_ownership!r}")
         self._ownership = _OWNERSHIPS[port_ownership]
         self._properties = property_variables(properties)
+        self._max_output_bytes = max_output_bytes
         self._folder = AgentFolder.create(Path(root))
         self._forest = Forest()
         self._tasks = TaskOwner("jobs")
@@ -145,13 +154,23 @@ class JobManager:
         )
         job.require(Input.START)
         given = self._choose_port(command.port)
-        run = Run(job, command, given, self._forest, self._tasks, self._ownership, self._folder.record)
+        run = Run(
+            job,
+            command,
+            given,
+            self._forest,
+            self._tasks,
+            self._ownership,
+            self._folder.record,
+            self._max_output_bytes,
+        )
         self._runs[job.uid] = run
         self._keep_house()
         try:
             await run.start(command.environment(self._properties, self.endpoint, job.uid, given))
         finally:
             if job.state is State.NEW:
+                run.close()
                 del self._runs[job.uid]
 
     def execute(
@@ -173,8 +192,8 @@ class JobManager:
         self._require_open()
         command = check_command(args, env, None, 0, False, None, "report", 1.0, None)
         environment = command.environment(self._properties, self.endpoint, job.uid, None)
-        if tty:
-            environment.setdefault("TERM", "xterm-256color")
+        if tty and "TERM" not in command.env:
+            environment["TERM"] = "xterm-256color"  # not that of whoever started the agent
         process = Exec(job, self._forest, user)
         process.start(args, environment, tty, rows, cols)
         return process
@@ -248,6 +267,7 @@ class JobManager:
         try:
             if (run := self._runs.get(job.uid)) is not None:
                 await run.end(signals.SIGTERM, limits.TERM_GRACE_S)
+                run.close()
             self._forest.closed(job.uid)
             self._runs.pop(job.uid, None)
             try:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from pagent.errors import JobInvalidStateError
+from pagent.jobs.capped import CappedOutput
 from pagent.jobs.sandbox import Sandbox
 
 _log = logging.getLogger(__name__)
@@ -97,6 +98,8 @@ class Job:
         self.error: str | None = None
         self.started_at: float | None = None
         self.finished_at: float | None = None
+        #: The output files by name, if they are capped.
+        self.outputs: dict[str, CappedOutput] = {}
         #: Set while no process runs.
         self.process_ended: Final = asyncio.Event()
         self.process_ended.set()

@@ -13,10 +13,11 @@ from typing import Literal
 
 from pagent import limits
 from pagent.errors import JobInvalidStateError, ProcessExitedError, ProcessStartTimeoutError
+from pagent.jobs.capped import CappedOutput, OutputCap
 from pagent.jobs.command import Command
 from pagent.jobs.ending import TreeEnd
 from pagent.jobs.model import Input, Job, State
-from pagent.jobs.output import Output, open_output
+from pagent.jobs.output import STDERR, STDOUT, Output, open_output
 from pagent.jobs.ports import ReportError, until_accepts
 from pagent.jobs.process import spawn
 from pagent.jobs.system import Process
@@ -41,6 +42,7 @@ class Run:
         tasks: TaskOwner,
         ownership: Ownership,
         record: Callable[[str, Process], None],
+        output_cap: int | None = None,
     ) -> None:
         # for ever
         self.job = job
@@ -51,6 +53,7 @@ class Run:
         self._tasks = tasks
         self._ownership = ownership
         self._record = record
+        self._output_cap = output_cap
 
         # of the start
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -58,6 +61,9 @@ class Run:
         self._ready_timer: asyncio.TimerHandle | None = None
         self._probe: asyncio.Task[None] | None = None
         self._spawned = asyncio.Event()
+
+        # of its output
+        self._capping: asyncio.Task[None] | None = None
 
         # of the end
         self._tree = TreeEnd(job.uid, forest, tasks)
@@ -91,6 +97,7 @@ class Run:
             # Opened before the state changes: a job that could not get its folder or files may be started again.
             cwd = self._open_cwd(closing)
             output = open_output(job.sandbox, self._command.forward_stdout, closing)
+            self._cap_output(output)
             job.apply(Input.START)
             try:
                 with self._forest.spawning(job.uid):
@@ -110,6 +117,16 @@ class Run:
         closing.callback(os.close, descriptor)
         path = f"/proc/self/fd/{descriptor}"
         return path if os.path.exists(path) else str(self.job.sandbox.path / self._command.cwd)
+
+    def _cap_output(self, output: Output) -> None:
+        cap = self._output_cap
+        if cap is None:
+            return
+        for name, descriptor in zip((STDOUT, STDERR), output, strict=True):
+            if descriptor is not None:  # not the agent's own
+                self.job.outputs[name] = CappedOutput(descriptor, cap)
+        capping = OutputCap(self.job.uid, list(self.job.outputs.values()), cap)
+        self._capping = self._tasks.start(capping.run(), name=f"capping the output of job {self.job.uid}")
 
     async def _call_spawn(self, environment: dict[str, str], cwd: str, output: Output) -> None:
         args = self._command.command_line(self.port)
@@ -274,6 +291,14 @@ class Run:
         self._settle(JobInvalidStateError("the job was removed before it was ready"))
         if self._limit_timer is not None:
             self._limit_timer.cancel()
+
+    def close(self) -> None:
+        """The run is over or never began: nothing of it is needed any more."""
+        if self._capping is not None:
+            self._capping.cancel()
+        for output in self.job.outputs.values():
+            output.close()
+        self.job.outputs.clear()
 
     def send_main(self, number: int) -> None:
         """Signal the main process only; nothing if it has just ended."""

@@ -9,11 +9,12 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any, TypeVar
 
+from pagent.jobs.capped import CappedOutput
 from pagent.jobs.changes import Changes
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job, State
 from pagent.jobs.output import STDERR, STDOUT
-from pagent.limits import BODY_CHUNK
+from pagent.limits import BODY_CHUNK, LOG_OFFSET_MAX
 from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import istream
@@ -37,9 +38,9 @@ class LogService:
         self, call: IncomingCall, job_uid: str, stream: str = "stdout", offset: int = 0, follow: bool = False
     ) -> Any:
         job = self._manager.get(job_uid, owner_of(call.connection))
-        if stream not in _FILES:
+        if not isinstance(stream, str) or stream not in _FILES:
             raise ValueError(f"stream must be stdout or stderr, not {stream!r:.40}")
-        if type(offset) is not int or offset < 0:
+        if type(offset) is not int or not 0 <= offset <= LOG_OFFSET_MAX:
             raise ValueError("offset must be a number of bytes, 0 or more")
         assert call.stream is not None
         end = await self._send(AsyncStream(call.stream), job, _FILES[stream], offset, follow)
@@ -53,16 +54,16 @@ class LogService:
             async with Changes(fd) as changes:
                 job.on_end(changes.wake)
                 try:
-                    return await self._copy(out, job, fd, offset, changes if follow else None)
+                    return await self._copy(out, job, name, fd, offset, changes if follow else None)
                 finally:
                     job.off_end(changes.wake)
         finally:
             os.close(fd)
 
-    async def _copy(self, out: AsyncStream, job: Job, fd: int, offset: int, changes: Changes | None) -> int:
+    async def _copy(self, out: AsyncStream, job: Job, name: str, fd: int, offset: int, changes: Changes | None) -> int:
         while True:
             ended = job.state in _ENDED  # asked first: what is written before the end is then read behind it
-            data = await self._in_thread(partial(os.pread, fd, BODY_CHUNK, offset))
+            offset, data = await self._in_thread(partial(_read, job.outputs.get(name), fd, offset))
             if data:
                 await out.send(data)
                 offset += len(data)
@@ -93,3 +94,10 @@ class LogService:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _read(capped: CappedOutput | None, fd: int, offset: int) -> tuple[int, bytes]:
+    """What is at ``offset``, or behind what was dropped from there to keep the file below its cap."""
+    if capped is not None and capped.same_file(fd):
+        return capped.read(fd, offset, BODY_CHUNK)
+    return offset, os.pread(fd, BODY_CHUNK, offset)

@@ -1,0 +1,155 @@
+"""``job_logs`` end to end: what a job writes, while it writes it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pagent.agent import Agent
+from pagent.config.model import Settings
+from tests.kit import peer as peers
+from tests.kit.agents import TOKEN, running_agent
+from tests.kit.peer import CallFailed, Peer
+
+PYTHON = sys.executable
+
+
+async def shell(peer: Peer, script: str, **options: Any) -> str:
+    job = str((await peer.call("job_create"))["uid"])
+    await peer.call("job_start", job, ["sh", "-c", script], None, port_expected_count=0, **options)
+    return job
+
+
+async def logs(peer: Peer, job: str, **options: Any) -> tuple[bytes, Any]:
+    values, result = await peer.outcome(await peer.start(peers.ISTREAM, "job_logs", job, **options))
+    return b"".join(values), result
+
+
+async def test_what_there_is(peer: Peer) -> None:
+    job = await shell(peer, "echo out; echo err >&2; exit 3")
+    await peer.call("job_wait", job)
+    assert await logs(peer, job) == (b"out\n", {"offset": 4, "state": "FINISHED", "exit_code": 3})
+    assert (await logs(peer, job, stream="stderr"))[0] == b"err\n"
+    assert await logs(peer, job, offset=2) == (b"t\n", {"offset": 4, "state": "FINISHED", "exit_code": 3})
+    assert (await logs(peer, job, offset=4, follow=True))[0] == b""
+    assert (await logs(peer, job, offset=100))[1]["offset"] == 100
+
+
+async def test_without_follow_it_ends_at_once(peer: Peer) -> None:
+    job = await shell(peer, "exec sleep 1000")
+    assert await logs(peer, job) == (b"", {"offset": 0, "state": "RUNNING", "exit_code": None})
+
+
+async def test_follow(peer: Peer) -> None:
+    job = await shell(peer, "trap 'echo second; exit 4' USR1; echo first; while :; do sleep 1000 & wait $!; done")
+    call = await peer.start(peers.ISTREAM, "job_logs", job, follow=True)
+    assert (await peer.next_of(call))[2] == b"first\n"
+    await peer.call("job_kill", job, "USR1")
+    values, result = await peer.outcome(call)
+    assert values == [b"second\n"]
+    assert result == {"offset": 13, "state": "FINISHED", "exit_code": 4}
+
+
+async def test_follow_before_the_start(peer: Peer) -> None:
+    job = str((await peer.call("job_create"))["uid"])
+    call = await peer.start(peers.ISTREAM, "job_logs", job, follow=True)
+    await peer.call("job_start", job, ["echo", "here"], None, None, 0)
+    assert (await peer.outcome(call))[0] == [b"here\n"]
+    assert await logs(peer, str((await peer.call("job_create"))["uid"])) == (
+        b"",
+        {"offset": 0, "state": "NEW", "exit_code": None},
+    )
+
+
+async def test_removal_ends_it(peer: Peer) -> None:
+    job = await shell(peer, "echo here; exec sleep 1000")
+    call = await peer.start(peers.ISTREAM, "job_logs", job, follow=True)
+    assert (await peer.next_of(call))[2] == b"here\n"
+    await peer.call("job_remove", job)
+    values, result = await peer.outcome(call)
+    assert values == []
+    assert (result["offset"], result["state"]) == (5, "CLOSED")
+
+
+async def test_forwarded_output_has_no_log(peer: Peer) -> None:
+    job = await shell(peer, "exit 0", forward_stdout=True)
+    await peer.call("job_wait", job)
+    assert await logs(peer, job, follow=True) == (b"", {"offset": 0, "state": "FINISHED", "exit_code": 0})
+
+
+async def test_much(peer: Peer) -> None:
+    size = 5_000_000
+    job = await shell(peer, f"{PYTHON} -c 'import sys; sys.stdout.buffer.write(bytes({size}))'")
+    values, result = await peer.outcome(await peer.start(peers.ISTREAM, "job_logs", job, follow=True))
+    assert b"".join(values) == bytes(size)
+    assert max(map(len, values)) <= 256 * 1024
+    assert result["offset"] == size
+
+
+async def test_a_log_that_the_job_replaced_by_a_link(peer: Peer) -> None:
+    job = await shell(peer, "rm .pagent.stdout; ln -s /etc/passwd .pagent.stdout")
+    await peer.call("job_wait", job)
+    with pytest.raises(CallFailed, match=r"ValueError.*leaves the sandbox"):
+        await logs(peer, job)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"stream": "stdin"}, "ValueError.*stdout or stderr"),
+        ({"stream": ["x"]}, "ValueError.*stdout or stderr"),
+        ({"offset": -1}, "ValueError.*offset"),
+        ({"offset": "0"}, "ValueError.*offset"),
+        ({"offset": 2**63 - 1}, "ValueError.*offset"),
+        ({"nonsense": 0}, "TypeError"),
+    ],
+)
+async def test_wrong_calls(peer: Peer, options: dict[str, Any], error: str) -> None:
+    job = await shell(peer, "exit 0")
+    with pytest.raises(CallFailed, match=error):
+        await logs(peer, job, **options)
+
+
+CAP = 64 * 1024
+
+
+@pytest.fixture
+def capped(settings: Settings) -> Settings:
+    return replace(settings, jobs=replace(settings.jobs, max_output_bytes=CAP))
+
+
+FLOOD = """
+import signal
+for first in range(0, 100_000, 1000):
+    print("".join("%09d\\n" % number for number in range(first, first + 1000)), end="", flush=True)
+signal.pause()
+"""
+
+
+async def test_a_flood_is_capped_and_its_offsets_stay(capped: Settings) -> None:
+    async with running_agent(capped) as agent, peers.dial(agent.rpc_port, TOKEN) as peer:
+        await flood_and_read(agent, peer)
+
+
+async def flood_and_read(agent: Agent, peer: Peer) -> None:
+    job = await shell(peer, f"exec {PYTHON} -c '{FLOOD}'")
+    call = await peer.start(peers.ISTREAM, "job_logs", job, follow=True)
+    text = b""
+    while not text.endswith(b"000099999\n"):
+        text += (await peer.next_of(call))[2]
+    await peer.cancel(call)
+    output = next(iter(agent.jobs.jobs())).outputs[".pagent.stdout"]
+    while (await logs(peer, job))[1]["offset"] != 1_000_000 or len((await logs(peer, job))[0]) > CAP:
+        pass  # until it was looked at for the last time: nothing tells of that
+    assert output.size() == 1_000_000
+    at = 1_000_000 - 50
+    assert (await logs(peer, job, offset=at))[0] == b"".join(b"%09d\n" % n for n in range(99_995, 100_000))
+    kept, result = await logs(peer, job)
+    assert len(kept) >= CAP // 2
+    assert kept.endswith(b"000099999\n")
+    assert result["offset"] == 1_000_000
+    assert (await peer.call("job_kill", job))["state"] == "FINISHED"
+    assert (await logs(peer, job, offset=at, follow=True))[1]["offset"] == 1_000_000
