@@ -15,11 +15,13 @@ from typing import Any, Final
 
 import uvloop
 
-from bench import peers, report
+from bench import peers, plots, promises, report
+from bench.catalogue import select, workloads
 from bench.measure import Result, clock_works, measure
 from bench.process import allow_many_files
 from bench.way import Fault
-from bench.workloads import Scale, Workload, select, workloads
+from bench.workload import DIALS, DIRECT, PEERS, TUNNEL, Scale, Workload
+from pagent.errors import PagentError
 
 _ROUNDS: Final = 5
 _ROUNDS_QUICK: Final = 3
@@ -34,9 +36,18 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--rounds", type=int, help=f"rounds of each way; {_ROUNDS}, or {_ROUNDS_QUICK} with --quick")
     made.add_argument("--quick", action="store_true", help="short rounds and small bodies: to try it out")
-    made.add_argument("--role", choices=("accepts", "dials"), default="accepts", help="what the agent does on its link")
+    made.add_argument("--tiny", action="store_true", help="shorter still: to see that everything works")
+    made.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=(DIALS, TUNNEL, *PEERS, DIRECT),
+        help="leave a way out; repeatable",
+    )
     made.add_argument("--no-peers", action="store_true", help="leave nginx and haproxy out")
+    made.add_argument("--base", type=Path, metavar="DIR", help="another tree, whose agent is measured beside this one")
     made.add_argument("--json", type=Path, metavar="FILE", help="where the result goes; a new file in bench/results")
+    made.add_argument("--plots", type=Path, metavar="DIR", help="where the plots go; a folder beside the result")
     made.add_argument("--list", action="store_true", help="name the workloads and end")
     return made
 
@@ -44,24 +55,22 @@ def parser() -> argparse.ArgumentParser:
 def main(args: Sequence[str] | None = None) -> None:
     """``python -m bench``; ends the process."""
     options = parser().parse_args(args)
-    everything = workloads(Scale(quick=options.quick))
+    scale = Scale(quick=options.quick, tiny=options.tiny, descriptors=allow_many_files())
+    everything = workloads(scale)
     if options.list:
         for workload in everything:
-            sys.stdout.write(f"{workload.name:12} {workload.title}\n")
+            sys.stdout.write(f"{workload.name:14} {workload.title}\n")
         raise SystemExit(0)
     try:
         chosen = select(everything, options.only)
     except ValueError as error:
         parser().error(str(error))
-    if options.role == "dials":
-        chosen = [workload for workload in chosen if workload.main]
     if options.rounds is None:
-        options.rounds = _ROUNDS_QUICK if options.quick else _ROUNDS
+        options.rounds = _ROUNDS_QUICK if options.quick or options.tiny else _ROUNDS
     if options.rounds < 1 or not chosen:
         parser().error("there is nothing to measure")
     if not clock_works():
         raise SystemExit("this system does not tell the CPU time of a process: the bench needs Linux")
-    allow_many_files()
     raise SystemExit(uvloop.run(_interruptible(options, chosen)))
 
 
@@ -81,31 +90,44 @@ async def _interruptible(options: argparse.Namespace, chosen: Sequence[Workload]
 async def _run(options: argparse.Namespace, chosen: Sequence[Workload]) -> int:
     found = {} if options.no_peers else await asyncio.get_running_loop().run_in_executor(None, peers.installed)
     around = report.surroundings(found)
-    sys.stdout.write(report.heading(around, options.role) + "\n")
+    sys.stdout.write(report.heading(around) + "\n")
     sys.stdout.flush()
+    without = {*options.without, *(name for name in PEERS if name not in found)}
     results: list[Result] = []
     failed = False
     began = time.monotonic()
     gc.disable()  # a collection of the generator's would be a latency of the agent's
     for workload in chosen:
-        sys.stderr.write(f"{workload.name} ...\n")
+        sys.stderr.write(f"{time.monotonic() - began:4.0f} s  {workload.name} ...\n")
         try:
-            results.append(await measure(workload, options.role, options.rounds, list(found)))
-        except (Fault, RuntimeError, TimeoutError) as error:
+            async for result in measure(workload, options.rounds, without, options.base):
+                results.append(result)
+        except (Fault, PagentError, RuntimeError, TimeoutError) as error:
             sys.stderr.write(f"{workload.name} FAILED: {error!r}\n")
             failed = True
         gc.collect()
-    _show(options, around, results, list(found))
+    if results:
+        _show(options, around, results)
     sys.stdout.write(f"\n{time.monotonic() - began:.0f} s\n")
     return int(failed)
 
 
-def _show(options: argparse.Namespace, around: dict[str, Any], results: Sequence[Result], found: list[str]) -> None:
-    if not results:
-        return
-    sys.stdout.write(report.costs(results, found) + "\n" + report.limits(results))
+def _show(options: argparse.Namespace, around: dict[str, Any], results: Sequence[Result]) -> None:
+    judgements = promises.judged(results)
+    parts = [report.costs(results)]
+    if options.base is not None:
+        parts.append(report.comparison(results))
+    parts += [report.together(results), report.limits(results), promises.promises(judgements)]
+    sys.stdout.write("\n".join(part for part in parts if part))
     stamp = around["time"].replace(":", "").replace("-", "")
-    path = options.json or report.RESULTS / f"{stamp}-{around['commit']}-{options.role}-{os.getpid()}.json"
-    kept = {"role": options.role, "rounds": options.rounds, "quick": options.quick}
-    report.save(path, around, kept, results)
-    sys.stdout.write(f"\n{os.path.relpath(path)}")
+    path = options.json or report.RESULTS / f"{stamp}-{around['commit']}-{os.getpid()}.json"
+    kept = {"rounds": options.rounds, "quick": options.quick, "tiny": options.tiny}
+    whole = {
+        **around,
+        "options": kept,
+        "workloads": [result.as_json() for result in results],
+        "promises": judgements,
+    }
+    report.save(path, whole)
+    drawn = plots.draw(whole, options.plots or path.with_suffix(""))
+    sys.stdout.write("\n" + "\n".join(os.path.relpath(file) for file in (path, *drawn)))

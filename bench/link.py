@@ -48,6 +48,12 @@ def bin_length(piece: bytes, at: int, length: int) -> int:
     return -1
 
 
+def _noticed(fault: asyncio.Future[None]) -> None:
+    """A fault that comes while the rig fails for another reason is not worth a warning of the loop's."""
+    if not fault.cancelled():
+        fault.exception()
+
+
 class LinkDriver(asyncio.Protocol):
     """``dials``: whether this end dialled (and masks). ``ready`` is set once the handshake is done."""
 
@@ -56,6 +62,7 @@ class LinkDriver(asyncio.Protocol):
         self.masked = dials
         self.ready: asyncio.Future[None] = loop.create_future()
         self.fault: asyncio.Future[None] = loop.create_future()
+        self.fault.add_done_callback(_noticed)
         self.calls: dict[int, OnCall] = {}
         self._paused = False
         self.on_resume: list[Callable[[], None]] = []
@@ -201,3 +208,8 @@ class LinkDriver(asyncio.Protocol):
             self.send(wire.frame(_PONG, payload, masked=self.masked))
         elif opcode == _CLOSE:
             self.fail(f"the agent closed the link: {payload!r}")
+            self._flush()
+            if self._transport is not None:
+                # Unanswered, the agent would wait for it.
+                self._transport.write(wire.frame(_CLOSE, payload, masked=self.masked))
+                self._transport.close()

@@ -6,28 +6,35 @@ import array
 import os
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from bench.process import cpu_ns, layout
-from bench.rig import Rig, Role, rig
+from bench.rig import AGENT, BASE, SPLICE, delayed_rig, rig
 from bench.way import Lane, Way
-from bench.workloads import Workload
+from bench.workload import Workload
 
 _PERCENTILES: Final = (50.0, 99.0, 99.9)
+_DISTRIBUTION: Final = (
+    *(float(percent) for percent in range(0, 90, 5)),
+    *(90.0, 92.5, 95.0, 96.0, 97.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.99, 100.0),
+)
 
 
 @dataclass
 class Round:
     """One round on one way; the CPU times are of the measured process, the load generator and the job."""
 
+    turn: int
     units: float
     seconds: float
     cpu_ns: int
     generator_ns: int
     job_ns: int
     cost: float
+    extra: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -59,10 +66,20 @@ class Series:
         """p50, p99 and p99.9 of all rounds together; empty if there are no latencies."""
         return [value / 1000 for value in percentiles(self.latencies_ns, _PERCENTILES)]
 
+    def distribution_us(self) -> list[list[float]]:
+        """Pairs of a percent and the latency that so many are below, up to the longest; empty as there."""
+        found = percentiles(self.latencies_ns, _DISTRIBUTION)
+        return [[percent, value / 1000] for percent, value in zip(_DISTRIBUTION, found, strict=False)]
+
+    def extra(self) -> dict[str, float]:
+        """Medians of the rounds' further figures."""
+        names = self.rounds[0].extra if self.rounds else {}
+        return {name: statistics.median(r.extra[name] for r in self.rounds) for name in names}
+
 
 @dataclass
 class Result:
-    """One row: series by the names of the ways, ``agent`` first and what the ratio is to second."""
+    """One row: series by the names of the ways; ``reference``: what the ratio is to."""
 
     workload: Workload
     one_core: bool
@@ -70,11 +87,21 @@ class Result:
     reference: str
 
     def ratios(self, name: str) -> list[float]:
-        """Of each round of a way to the reference's round beside it."""
-        return ratios([r.cost for r in self.series[name].rounds], [r.cost for r in self.series[self.reference].rounds])
+        """Of each round of a way to the reference's round of the same turn."""
+        return self.ratios_to(name, self.reference)
+
+    def ratios_to(self, name: str, other: str) -> list[float]:
+        """As :meth:`ratios`, to any way."""
+        of_turn = {r.turn: r.cost for r in self.series[other].rounds}
+        mine = [r for r in self.series[name].rounds if r.turn in of_turn]
+        return ratios([r.cost for r in mine], [of_turn[r.turn] for r in mine])
+
+    @property
+    def ratio(self) -> float:
+        """The agent's: the median of its rounds'."""
+        return statistics.median(self.ratios(AGENT))
 
     def as_json(self) -> dict[str, Any]:
-        found = self.ratios("agent")
         return {
             "name": self.workload.name,
             "title": self.workload.title,
@@ -82,13 +109,15 @@ class Result:
             "cost_unit": self.workload.cost_unit,
             "one_core": self.one_core,
             "reference": self.reference,
-            "ratio": statistics.median(found),
-            "ratios": found,
+            "ratio": self.ratio,
+            "ratios": self.ratios(AGENT),
             "ways": {
                 name: {
                     "cost": series.cost,
                     "rate": series.rate,
                     "percentiles_us": series.percentiles_us(),
+                    "distribution_us": series.distribution_us(),
+                    "extra": series.extra(),
                     "rounds": [vars(r) for r in series.rounds],
                 }
                 for name, series in self.series.items()
@@ -108,39 +137,54 @@ def percentiles(values: Iterable[int], wanted: Sequence[float]) -> list[float]:
     return [float(ordered[min(last, int(len(ordered) * p / 100))]) for p in wanted] if ordered else []
 
 
-async def measure(workload: Workload, role: Role, rounds: int, peers: Sequence[str]) -> Result:
-    """Measure one workload with processes of its own.
+async def measure(
+    workload: Workload, rounds: int, without: Collection[str] = (), base: Path | None = None
+) -> AsyncIterator[Result]:
+    """Measure one workload with processes of its own; a result for each of its steps.
 
-    Ways take turns, every second time in the opposite order, so that a slow drift of the machine hits all alike.
+    Ways take turns, every second time in the opposite order, so that a slow drift of the machine hits all alike. The
+    agents and the reference have all rounds, the others every second.
+
     :raises Fault: something did not go as it should.
     """
     places = layout(one_core=workload.one_core)
-    async with rig(places, role, peers if workload.peers else ()) as processes:
-        against = workload.against(processes.ways.pop("splice"))
-        ways = [processes.ways["agent"], against, *(way for name, way in processes.ways.items() if name != "agent")]
-        series = {way.name: Series() for way in ways}
-        lanes: dict[str, Sequence[Lane]] = {}
-        for way in ways:
-            lanes[way.name] = await workload.prepare(way)
-            await workload.warm_up(way, lanes[way.name])
-        for turn in range(workload.rounds or rounds):
-            for way in ways if turn % 2 == 0 else reversed(ways):
-                await _round(workload, way, lanes[way.name], processes, series[way.name])
-        if workload.direct:
-            direct = processes.direct
-            series[direct.name] = Series()
-            own = await workload.prepare(direct)
-            await _round(workload, direct, own, processes, series[direct.name])
-        return Result(workload, places.server == places.generator, series, against.name)
+    also = [name for name in workload.also if name not in without]
+    processes = delayed_rig(places, also) if workload.delayed else rig(places, also, base)
+    async with processes as ways:
+        against = workload.against(ways[SPLICE])
+        if against is not ways[SPLICE]:
+            del ways[SPLICE]
+            ways[against.name] = against
+        try:
+            for step in workload.steps():
+                yield await _measure_step(step, rounds, ways, against.name, one_core=places.server == places.generator)
+        finally:
+            against.close()
 
 
-async def _round(workload: Workload, way: Way, lanes: Sequence[Lane], processes: Rig, series: Series) -> None:
-    pids = (way.pid, os.getpid(), processes.job_pid)
+async def _measure_step(
+    workload: Workload, rounds: int, ways: dict[str, Way], reference: str, *, one_core: bool
+) -> Result:
+    lanes: dict[str, Sequence[Lane]] = {}
+    for name, way in ways.items():
+        lanes[name] = await workload.prepare(way)
+        await workload.warm_up(way, lanes[name])
+    series = {name: Series() for name in ways}
+    always = {AGENT, BASE, reference}
+    for turn in range(workload.rounds or rounds):
+        for name, way in list(ways.items())[:: 1 if turn % 2 == 0 else -1]:
+            if turn % 2 == 0 or name in always:
+                await _round(workload, way, lanes[name], turn, series[name])
+    return Result(workload, one_core, series, reference)
+
+
+async def _round(workload: Workload, way: Way, lanes: Sequence[Lane], turn: int, series: Series) -> None:
+    pids = (way.pid, os.getpid(), way.job_pid)
     before = [cpu_ns(pid) for pid in pids]
     sample = await workload.round(way, lanes)
     own, generator, job = (cpu_ns(pid) - then for pid, then in zip(pids, before, strict=True))
     cost = sample.cost if sample.cost is not None else own / 1000 / sample.units
-    series.rounds.append(Round(sample.units, sample.seconds, own, generator, job, cost))
+    series.rounds.append(Round(turn, sample.units, sample.seconds, own, generator, job, cost, sample.extra))
     series.latencies_ns.extend(sample.latencies_ns)
 
 

@@ -47,6 +47,8 @@ http {{
             proxy_buffering off;
             proxy_request_buffering off;
             proxy_buffer_size 64k;
+            proxy_buffers 8 64k;
+            proxy_busy_buffers_size 128k;
             client_body_buffer_size 64k;
             proxy_read_timeout 1h;
         }}
@@ -61,6 +63,7 @@ global
 defaults
     mode http
     http-reuse always
+    option http-no-delay
     timeout connect 5s
     timeout client 1h
     timeout server 1h

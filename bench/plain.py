@@ -24,15 +24,18 @@ class _Connection(asyncio.Protocol):
         self.done: Callable[[], None] = idle
         self._way = way
         self._transport: asyncio.Transport | None = None
+        self._closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._way.fail(f"a connection was lost: {exc}")
+        if not self._closing:
+            self._way.fail(f"a connection was lost: {exc}")
 
     def close(self) -> None:
+        self._closing = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -153,28 +156,13 @@ class _Events(_Connection):
             self._seen(time)
 
 
-class _Spawn:
-    """A bare start of a process that does nothing, awaited: what a job costs at the least."""
-
-    def __init__(self) -> None:
-        self.done: Callable[[], None] = idle
-        self._task: asyncio.Task[None] | None = None
-
-    def send(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def _run(self) -> None:
-        process = await asyncio.create_subprocess_exec("true", stdin=asyncio.subprocess.DEVNULL)
-        await process.wait()
-        self.done()
-
-
 class PlainWay:
     """Through a TCP port. ``pid``: the process behind it."""
 
-    def __init__(self, name: str, port: int, pid: int) -> None:
+    def __init__(self, name: str, port: int, pid: int, job_pid: int) -> None:
         self.name = name
         self.pid = pid
+        self.job_pid = job_pid
         self.fault: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._port = port
         self._lanes: list[_Connection] = []
@@ -205,12 +193,9 @@ class PlainWay:
         await asyncio.wait_for(asyncio.shield(lane.open), _READY_TIMEOUT_S)
         return lane
 
-    async def events(self, seen: Callable[[int], None]) -> None:
-        await self._open(_Events(self, seen))
+    async def events(self, seen: Callable[[int], None]) -> Callable[[], None]:
+        return (await self._open(_Events(self, seen))).close
 
-    async def job_cycle(self) -> Lane:
-        return _Spawn()
-
-    # What a splice has not; the ratio then compares with the same bytes of a body.
-    tunnel_get = file_get = get
-    tunnel_put = file_put = put
+    # It has no files; the ratio is to the same bytes of a body.
+    file_get = get
+    file_put = put

@@ -7,6 +7,7 @@ import contextlib
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -51,15 +52,26 @@ def pin(pid: int, core: int) -> None:
             os.sched_setaffinity(int(task.name), {core})
 
 
-def allow_many_files() -> None:
-    """Raise the soft limit on descriptors, for us and for what we start."""
+def allow_many_files() -> int:
+    """Raise the soft limit on descriptors, for us and for what we start; returns it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def python() -> list[str]:
+    """A Python that imports nothing by itself: what starts fastest."""
+    return [sys.executable, "-I", "-S"]
 
 
 @contextlib.asynccontextmanager
 async def running(
-    args: Sequence[str], *, core: int, env: Mapping[str, str] | None = None, merge_stderr: bool = False
+    args: Sequence[str],
+    *,
+    core: int,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    merge_stderr: bool = False,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process for the length of the block, in a session of its own so that a Ctrl-C is ours to handle.
 
@@ -71,6 +83,7 @@ async def running(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT if merge_stderr else None,
         env=None if env is None else {**os.environ, **env},
+        cwd=cwd,
         start_new_session=True,
     )
     try:

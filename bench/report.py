@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.measure import Result, Series
+from bench.rig import AGENT, BASE, SPLICE
+from bench.workload import DIALS, DIRECT, PEERS, TUNNEL
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
+#: Ways that have a column of their own in the main table.
+_OTHERS: Final = (BASE, DIALS, TUNNEL, *PEERS, "router")
 _LIBRARIES: Final = ("uvloop", "aiohttp", "msgpack", "httptools", "wsproto")
 
 
@@ -54,56 +58,40 @@ def _cpu() -> str:
     return platform.machine()
 
 
-def save(path: Path, around: dict[str, Any], options: dict[str, Any], results: Sequence[Result]) -> None:
+def save(path: Path, whole: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = {**around, "options": options, "workloads": [result.as_json() for result in results]}
     path.write_text(json.dumps(whole, indent=1) + "\n")
 
 
-def heading(around: dict[str, Any], role: str) -> str:
+def heading(around: dict[str, Any]) -> str:
     machine = around["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in around["versions"].items())
     changed = " with changes" if around["changed"] else ""
     return (
-        f"{around['time']}, commit {around['commit']}{changed}; the agent {role}\n"
+        f"{around['time']}, commit {around['commit']}{changed}\n"
         f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, load at the start {machine['load']:.1f}\n"
         f"{versions}\n"
     )
 
 
-def costs(results: Sequence[Result], peers: Sequence[str]) -> str:
-    """The main table: ratio first. Peers are shown as ratios too."""
-    rows = [
-        [
-            "ratio",
-            "rounds",
-            "workload",
-            "agent",
-            "to",
-            *peers,
-            "agent/s",
-            "to/s",
-            "p50 us",
-            "p99",
-            "p99.9",
-            "to: p50",
-            "p99",
-            "p99.9",
-        ]
-    ]
+def costs(results: Sequence[Result]) -> str:
+    """The main table: ratio first. Other ways are shown as ratios too."""
+    others = [name for name in _OTHERS if any(name in result.series for result in results)]
+    heads = ["ratio", "rounds", "workload", "agent", "to", *others, "agent/s", "to/s", "p50 us", "p99", "p99.9"]
+    rows = [[*heads, "to: p50", "p99", "p99.9"]]
     for result in results:
-        agent, to = result.series["agent"], result.series[result.reference]
-        found = sorted(result.ratios("agent"))
+        agent, to = result.series[AGENT], result.series[result.reference]
+        found = sorted(result.ratios(AGENT))
         unit = result.workload.cost_unit
         per = f"{unit}/{result.workload.unit}" if unit in ("us", "B") else unit
         rows.append(
             [
-                f"{statistics.median(found):.2f}",
+                f"{result.ratio:.2f}",
                 f"{found[0]:.2f}-{found[-1]:.2f}",
                 result.workload.title,
                 f"{number(agent.cost)} {per}",
-                f"{number(to.cost)}{'' if result.reference == 'splice' else ' (' + result.reference + ')'}",
-                *(_peer(result, name) for name in peers),
+                f"{number(to.cost)}{'' if result.reference == SPLICE else ' (' + result.reference + ')'}",
+                *(_other(result, name) for name in others),
                 number(agent.rate),
                 number(to.rate),
                 *_latencies(agent),
@@ -113,14 +101,43 @@ def costs(results: Sequence[Result], peers: Sequence[str]) -> str:
     return table(rows, left={2})
 
 
+def comparison(results: Sequence[Result]) -> str:
+    """Of this tree to the base: below 1 is better."""
+    rows = [["this/base", "rounds", "workload", "base", "this"]]
+    for result in results:
+        if BASE in result.series:
+            found = sorted(result.ratios_to(AGENT, BASE))
+            middle = f"{statistics.median(found):.2f}"
+            costs = [number(result.series[name].cost) for name in (BASE, AGENT)]
+            rows.append([middle, f"{found[0]:.2f}-{found[-1]:.2f}", result.workload.title, *costs])
+    return table(rows, left={2})
+
+
+def together(results: Sequence[Result]) -> str:
+    """What interactive traffic and bulk do to each other."""
+    rows = [
+        ["workload", "way", "GET p99 us", "beside", "", "WebSocket p99", "beside", "", "bulk MB/s", "beside", "kept"]
+    ]
+    for result in results:
+        for name, series in result.series.items():
+            if extra := series.extra():
+                row = [result.workload.name, name]
+                for kind in ("get", "ws"):
+                    alone, beside = extra[f"{kind}_p99_alone_us"], extra[f"{kind}_p99_beside_us"]
+                    row += [number(alone), number(beside), f"x {beside / alone:.1f}"]
+                alone, beside = extra["bulk_alone"], extra["bulk_beside"]
+                rows.append([*row, number(alone), number(beside), f"{beside / alone:.0%}"])
+    return table(rows, left={0, 1}) if len(rows) > 1 else ""
+
+
 def limits(results: Sequence[Result]) -> str:
     """What was busy while the agent was measured, and what the generator and the job could do."""
     rows = [
         ["workload", "agent busy", "generator", "job", "agent/s", "generator's limit/s", "job's limit/s", "direct/s"]
     ]
     for result in results:
-        agent = result.series["agent"]
-        direct = result.series.get("direct")
+        agent = result.series[AGENT]
+        direct = result.series.get(DIRECT)
         rows.append(
             [
                 result.workload.title,
@@ -134,7 +151,7 @@ def limits(results: Sequence[Result]) -> str:
     return table(rows, left={0})
 
 
-def _peer(result: Result, name: str) -> str:
+def _other(result: Result, name: str) -> str:
     return f"{statistics.median(result.ratios(name)):.2f}" if name in result.series else "-"
 
 

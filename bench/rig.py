@@ -1,132 +1,123 @@
-"""All processes of one workload: agent, job, splice, peers; started fresh for each, so that none inherits a heap."""
+"""All processes of one workload: agents, job, splice, peers; started fresh for each, so that none inherits a heap."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import secrets
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
-from bench.agentway import AgentWay
+from bench.agentproc import JOB_COMMAND, JOB_ENVIRONMENT, ROOT, AgentProcess, dial, start_agent, start_job
+from bench.agentway import AgentWay, TunnelWay
+from bench.far import DELAY_S, RATE
+from bench.flow import FlowWay
 from bench.link import LinkDriver
 from bench.peers import peer
 from bench.plain import PlainWay
 from bench.process import Layout, first_line, pin, running
-from bench.way import Way, until
+from bench.way import Way
+from bench.workload import DIALS, DIRECT, PEERS, TUNNEL
+from pagent.client import connect_agent
 
-Role = Literal["accepts", "dials"]
-
-_START_TIMEOUT_S: Final = 20.0
-_ROOT: Final = Path(__file__).absolute().parent.parent
-
-
-@dataclass(frozen=True)
-class Rig:
-    """``ways``: by name, the agent's and the reference's first; ``direct``: to the job with nothing between."""
-
-    ways: dict[str, Way]
-    direct: PlainWay
-    job_pid: int
+#: Names of the two ways that every workload has, and of the agent of another tree.
+AGENT: Final = "agent"
+SPLICE: Final = "splice"
+BASE: Final = "base"
 
 
 @asynccontextmanager
-async def rig(layout: Layout, role: Role, peers: Sequence[str]) -> AsyncIterator[Rig]:
-    """Start all, pinned; end all behind the block, however that is left."""
+async def rig(layout: Layout, also: Collection[str], base: Path | None = None) -> AsyncIterator[dict[str, Way]]:
+    """Start all, pinned; the ways by name, the agent's and the splice's first. All ends behind the block.
+
+    ``also``: names of further ways. ``base``: the tree of another agent to measure.
+    """
     async with AsyncExitStack() as stack:
-        pin(os.getpid(), layout.generator)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pagent-bench-")))
-        driver, agent_pid = await _agent(stack, folder, role, layout.server)
-        job = await _start_job(driver)
-        pin(job["pid"], layout.job)
-        port = job["ports"][0]
-        agent = AgentWay(driver, agent_pid, job["uid"])
-        ways: dict[str, Way] = {"agent": agent}
-        splice = await stack.enter_async_context(
-            running([sys.executable, "-m", "bench.splice", str(port)], core=layout.server, env=_environment())
-        )
-        plain = {"splice": (int(await first_line(splice)), splice.pid)}
-        for name in peers:
-            plain[name] = await stack.enter_async_context(peer(name, port, folder, layout.server))
-        for name, (number, pid) in plain.items():
-            way = ways[name] = PlainWay(name, number, pid)
-            stack.callback(way.close)
-        direct = PlainWay("direct", port, job["pid"])
-        stack.callback(direct.close)
-        stack.callback(agent.close)
-        yield Rig(ways, direct, job["pid"])
+        folder = _begin(stack, layout)
+        agent = await start_agent(stack, folder, "accepts", layout.server, ROOT)
+        driver = await dial(stack, agent.token, agent.port)
+        job = await start_job(driver, layout)
+        job_pid, port = job["pid"], job["ports"][0]
+        ways: dict[str, Way] = {AGENT: AgentWay(AGENT, driver, agent.pid, job["uid"], job_pid)}
+        ways[SPLICE] = await _splice(stack, layout, port, job_pid)
+        if base is not None:
+            other = await start_agent(stack, folder, "accepts", layout.server, base)
+            ways[BASE] = await _with_job(BASE, await dial(stack, other.token, other.port), other, layout)
+        if DIALS in also:
+            dialling = await start_agent(stack, folder, "dials", layout.server, ROOT)
+            assert dialling.driver is not None
+            ways[DIALS] = await _with_job(DIALS, dialling.driver, dialling, layout)
+        if TUNNEL in also:
+            ways[TUNNEL] = TunnelWay(TUNNEL, driver, agent.pid, job["uid"], job_pid)
+        for name in PEERS:
+            if name in also:
+                number, pid = await stack.enter_async_context(peer(name, port, folder, layout.server))
+                ways[name] = _closed(stack, PlainWay(name, number, pid, job_pid))
+        if DIRECT in also:
+            ways[DIRECT] = _closed(stack, PlainWay(DIRECT, port, job_pid, job_pid))
+        yield ways
 
 
-def _environment() -> dict[str, str]:
-    return {"PYTHONPATH": str(_ROOT)}
+@asynccontextmanager
+async def delayed_rig(layout: Layout, also: Collection[str]) -> AsyncIterator[dict[str, Way]]:
+    """As :func:`rig`, with a relay that delays before the agent and before the splice.
+
+    The agent's way is a link with flow control; ``router`` in ``also`` is one without.
+    """
+    async with AsyncExitStack() as stack:
+        folder = _begin(stack, layout)
+        agent = await start_agent(stack, folder, "accepts", layout.server, ROOT)
+        far_port = await _relay(stack, layout, agent.port)
+        client = await stack.enter_async_context(connect_agent(f"127.0.0.1:{far_port}", token=agent.token))
+        job = await client.create_job("bench")
+        await job.start(JOB_COMMAND, JOB_ENVIRONMENT)
+        info = await job.info()
+        job_pid = info["pid"]
+        pin(job_pid, layout.job)
+        ways: dict[str, Way] = {AGENT: FlowWay(AGENT, client, agent.pid, job.uid, job_pid)}  # type: ignore[dict-item]
+        splice = await _splice_process(stack, layout, info["ports"][0])
+        splice_port = await _relay(stack, layout, splice[0])
+        ways[SPLICE] = _closed(stack, PlainWay(SPLICE, splice_port, splice[1], job_pid))
+        if "router" in also:
+            driver = await dial(stack, agent.token, far_port)
+            ways["router"] = await _with_job("router", driver, agent, layout)
+        yield ways
 
 
-async def _agent(stack: AsyncExitStack, folder: Path, role: Role, core: int) -> tuple[LinkDriver, int]:
-    token = secrets.token_hex(16)
-    settings = {"jobs.root": str(folder), "control.enabled": False}
-    loop = asyncio.get_running_loop()
-    accepted: LinkDriver | None = None
-    if role == "dials":
-        accepted = driver = LinkDriver(dials=False, token=token)
-        server = await loop.create_server(lambda: driver, "127.0.0.1", 0)
-        stack.callback(server.close)
-        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        settings |= {"server.enabled": False, "client.enabled": True, "client.token": token, "client.address": address}
-    else:
-        settings |= {"server.accept_tokens": [token]}
-    options = [part for key, value in settings.items() for part in ("--set", f"{key}={value!r}")]
-    # Without the repository in front, an installed pagent of another version could be what is measured.
+def _begin(stack: AsyncExitStack, layout: Layout) -> Path:
+    """Pin ourselves; the folder of this rig."""
+    pin(os.getpid(), layout.generator)
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pagent-bench-")))
+
+
+def _closed(stack: AsyncExitStack, way: PlainWay) -> PlainWay:
+    stack.callback(way.close)
+    return way
+
+
+async def _with_job(name: str, driver: LinkDriver, agent: AgentProcess, layout: Layout) -> AgentWay:
+    """A way with a job of its own."""
+    job = await start_job(driver, layout)
+    return AgentWay(name, driver, agent.pid, job["uid"], job["pid"])
+
+
+async def _splice(stack: AsyncExitStack, layout: Layout, port: int, job_pid: int) -> PlainWay:
+    number, pid = await _splice_process(stack, layout, port)
+    return _closed(stack, PlainWay(SPLICE, number, pid, job_pid))
+
+
+async def _splice_process(stack: AsyncExitStack, layout: Layout, port: int) -> tuple[int, int]:
+    """Its port and its pid."""
     process = await stack.enter_async_context(
-        running([sys.executable, "-m", "pagent", "serve", *options], core=core, env=_environment(), merge_stderr=True)
+        running([sys.executable, "-m", "bench.splice", str(port)], core=layout.server, env=JOB_ENVIRONMENT)
     )
-    log = _Log(process)
-    stack.callback(log.close)
-    async with asyncio.timeout(_START_TIMEOUT_S):
-        port = await log.rpc_port()
-    if accepted is None:
-        driver = LinkDriver(dials=True, token=token, port=port)
-        await loop.create_connection(lambda: driver, "127.0.0.1", port)
-    await until(driver.ready, driver.fault, _START_TIMEOUT_S)
-    return driver, process.pid
+    return int(await first_line(process)), process.pid
 
 
-class _Log:
-    """Reads the agent's log: first for its port, then to keep the pipe empty. What is no INFO is shown."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._task: asyncio.Task[None] | None = None
-
-    async def rpc_port(self) -> int:
-        """Until the agent has started; 0 if it does not listen. RuntimeError with its log if it ends instead."""
-        assert self._process.stdout is not None
-        lines = []
-        while b" started: " not in (line := await self._process.stdout.readline()):
-            lines.append(line.decode(errors="replace"))
-            if not line:
-                raise RuntimeError("the agent ended at its start:\n" + "".join(lines))
-        self._task = asyncio.get_running_loop().create_task(self._drain())
-        said = dict(word.split("=") for word in line.decode().split() if "=" in word)
-        return int(said.get("rpc", 0))
-
-    async def _drain(self) -> None:
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            if b" INFO " not in line:
-                sys.stderr.write(f"agent: {line.decode(errors='replace')}")
-
-    def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-
-async def _start_job(driver: LinkDriver) -> dict[str, Any]:
-    job = await driver.call("job_create", "bench")
-    await driver.call("job_start", job["uid"], [sys.executable, "-m", "bench.job"], _environment())
-    info: dict[str, Any] = await driver.call("job_info", job["uid"])
-    return info
+async def _relay(stack: AsyncExitStack, layout: Layout, port: int) -> int:
+    """Its port."""
+    args = [sys.executable, "-m", "bench.relay", str(port), str(DELAY_S), str(RATE)]
+    process = await stack.enter_async_context(running(args, core=layout.generator, env=JOB_ENVIRONMENT))
+    return int(await first_line(process))

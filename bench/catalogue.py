@@ -1,0 +1,70 @@
+"""All rows, in the order of the table."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+
+from bench.far import Far
+from bench.sandbox import Archive, FirstByte, Jobs
+from bench.together import Events, Mixed
+from bench.traffic import PACE, Bulk, Echo, File, Get, IdleSockets, Streams
+from bench.workload import KIB, MB, MIB, Scale, Workload
+
+
+def workloads(scale: Scale) -> list[Workload]:
+    bulk, file, many = scale.bulk_bytes, scale.file_bytes, scale.many
+    return [
+        Get("get1", "GET 12 B, 1 in flight", scale, 12, 1),
+        Get("get1-one-core", "GET 12 B, 1 in flight, one core", scale, 12, 1, one_core=True),
+        Get("get64", "GET 12 B, 64 in flight", scale, 12, 64),
+        Get("get512", "GET 12 B, 512 in flight", scale, 12, 512),
+        Get("get64k", "GET 64 KiB, 16 in flight", scale, 64 * KIB, 16),
+        Bulk("down", f"{_amount(bulk)} down", scale, bulk, lambda way, size: way.get(size)),
+        Bulk("up", f"{_amount(bulk)} up", scale, bulk, lambda way, size: way.put(size)),
+        Bulk(
+            "up-paced",
+            f"upload at {PACE // MB} MB/s",
+            scale,
+            max(MIB, bulk // 8),
+            lambda way, size: way.put(size, PACE),
+        ),
+        Echo("ws16", "WebSocket 16 B, 1 socket, one core", scale, 16, 1, one_core=True),
+        Echo("ws1k", "WebSocket 1 KiB, 1 socket, one core", scale, KIB, 1, one_core=True),
+        Echo("ws64k", "WebSocket 64 KiB, 1 socket, one core", scale, 64 * KIB, 1, one_core=True),
+        Echo("ws16x64", "WebSocket 16 B, 64 sockets", scale, 16, 64),
+        Echo("ws1kx64", "WebSocket 1 KiB, 64 sockets", scale, KIB, 64),
+        Echo("ws64kx64", "WebSocket 64 KiB, 64 sockets", scale, 64 * KIB, 64),
+        Echo("ws16x1000", f"WebSocket 16 B, {many:,} sockets", scale, 16, many),
+        Echo("ws1kx1000", f"WebSocket 1 KiB, {many:,} sockets", scale, KIB, many),
+        Echo("ws64kx1000", f"WebSocket 64 KiB, {many:,} sockets", scale, 64 * KIB, many),
+        Streams("streams", "WebSocket 16 B, 64 in flight", scale),
+        IdleSockets("ws-idle", f"{scale.sockets:,} idle WebSockets, memory", scale),
+        File("file-down", f"file_download, {_amount(file)}", scale, file, lambda way, size: way.file_get(size)),
+        File("file-up", f"file_upload, {_amount(file)}", scale, file, lambda way, size: way.file_put(size)),
+        Archive("archive-up", f"archive_upload, {scale.files:,} small files", scale, upload=True),
+        Archive("archive-down", f"archive_download, {scale.files:,} small files", scale, upload=False),
+        Jobs("job", "job: create, start, wait, remove", scale),
+        FirstByte("first-byte", "job_start to first byte", scale),
+        Events("events", "event every 2 ms, latency", scale),
+        Mixed("mixed1", "GET beside 1 download, p99 to alone", scale, 1),
+        Mixed("mixed4", "GET beside 4 downloads, p99 to alone", scale, 4),
+        Mixed("mixed16", "GET beside 16 downloads, p99 to alone", scale, 16),
+        Far("far-down", f"{_amount(scale.far_bytes)} down over 50 ms", scale, upload=False),
+        Far("far-up", f"{_amount(scale.far_bytes)} up over 50 ms", scale, upload=True),
+    ]
+
+
+def _amount(size: int) -> str:
+    return f"{size // MIB // 1024} GiB" if size >= 1024 * MIB else f"{size // MIB} MiB"
+
+
+def select(everything: Sequence[Workload], patterns: Sequence[str]) -> list[Workload]:
+    """Those whose names match any pattern; ValueError for a pattern that matches none."""
+    chosen: set[str] = set()
+    for pattern in patterns:
+        names = fnmatch.filter([workload.name for workload in everything], pattern)
+        if not names:
+            raise ValueError(f"no workload is called {pattern!r}")
+        chosen.update(names)
+    return [workload for workload in everything if not patterns or workload.name in chosen]

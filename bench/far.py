@@ -1,0 +1,44 @@
+"""One body over a link with a long way: do the windows of a stream grow with it?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from bench.loops import ClosedLoop
+from bench.way import Lane, Sample, Way
+from bench.workload import MB, Scale, Workload
+
+#: Delay either way, and bytes per second: 1 Gbit/s, so 12.5 MB are under way on a link that is full.
+DELAY_S: Final = 0.05
+RATE: Final = 125 * MB
+
+
+class Far(Workload):
+    """The ratio is of the time that a megabyte takes, to the time through the same link with TCP's own windows.
+
+    ``agent`` is a link with flow control, by the client of the package; ``router``, a peer of the field, has none.
+    """
+
+    unit = "MB"
+    cost_unit = "us time"
+    also = ("router",)
+    rounds = 2
+    delayed = True
+
+    def __init__(self, name: str, title: str, scale: Scale, *, upload: bool) -> None:
+        super().__init__(name, title, scale)
+        self._upload = upload
+
+    async def prepare(self, way: Way) -> Sequence[Lane]:
+        size = self.scale.far_bytes
+        return [await (way.put(size) if self._upload else way.get(size))]
+
+    async def round(self, way: Way, lanes: Sequence[Lane]) -> Sample:
+        sample = await ClosedLoop(lanes, way.fault).run(0)
+        sample.units *= self.scale.far_bytes / MB
+        sample.cost = sample.seconds / sample.units * 1e6
+        return sample
+
+    async def warm_up(self, way: Way, lanes: Sequence[Lane]) -> None:
+        """None: a window that grows does so in the first round as in any."""

@@ -1,0 +1,168 @@
+"""Loops that keep exchanges in flight on lanes and take their latencies."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from bench.way import Lane, Sample, until
+
+#: A loop that has not come to its end so long after it should have is stuck.
+_STUCK_AFTER_S: Final = 60.0
+
+
+class ClosedLoop:
+    """Keeps one exchange in flight on every lane: the next begins when the last is done."""
+
+    def __init__(self, lanes: Sequence[Lane], fault: asyncio.Future[None]) -> None:
+        self._lanes = lanes
+        self._fault = fault
+
+    async def run(self, seconds: float) -> Sample:
+        """For so long, and until all that has begun is done; at least one exchange a lane.
+
+        :raises Fault: the way's; or no end in sight.
+        """
+        latencies = array.array("q")
+        finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        began = time.perf_counter_ns()
+        deadline = began + int(seconds * 1e9)
+        left = len(self._lanes)
+
+        def one_less() -> None:
+            nonlocal left
+            left -= 1
+            if not left and not finished.done():
+                finished.set_result(None)
+
+        for lane in self._lanes:
+            _Keeper(lane, deadline, latencies, one_less).begin()
+        await until(finished, self._fault, seconds + _STUCK_AFTER_S)
+        return Sample(len(latencies), (time.perf_counter_ns() - began) / 1e9, latencies)
+
+
+class _Keeper:
+    """Keeps one lane busy until the deadline."""
+
+    __slots__ = ("_began", "_deadline", "_ended", "_lane", "_latencies")
+
+    def __init__(self, lane: Lane, deadline: int, latencies: array.array[int], ended: Callable[[], None]) -> None:
+        self._lane = lane
+        self._deadline = deadline
+        self._latencies = latencies
+        self._ended = ended
+        self._began = 0
+        lane.done = self._done
+
+    def begin(self) -> None:
+        self._began = time.perf_counter_ns()
+        self._lane.send()
+
+    def _done(self) -> None:
+        now = time.perf_counter_ns()
+        self._latencies.append(now - self._began)
+        if now < self._deadline:
+            self._began = now
+            self._lane.send()
+        else:
+            self._ended()
+
+
+class RotatingLoop:
+    """Keeps ``at_once`` exchanges in flight, which go around all lanes: every stream has its turn."""
+
+    def __init__(self, lanes: Sequence[Lane], at_once: int, fault: asyncio.Future[None]) -> None:
+        self._idle = deque(_Turn(lane, self._done) for lane in lanes)
+        self._at_once = min(at_once, len(lanes))
+        self._fault = fault
+        self._latencies = array.array("q")
+        self._deadline = 0
+        self._left = 0
+        self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self, seconds: float) -> Sample:
+        """As :meth:`ClosedLoop.run`; a loop runs once."""
+        began = time.perf_counter_ns()
+        self._deadline = began + int(seconds * 1e9)
+        self._left = self._at_once
+        for _ in range(self._at_once):
+            self._idle.popleft().begin(began)
+        await until(self._finished, self._fault, seconds + _STUCK_AFTER_S)
+        return Sample(len(self._latencies), (time.perf_counter_ns() - began) / 1e9, self._latencies)
+
+    def _done(self, turn: _Turn) -> None:
+        now = time.perf_counter_ns()
+        self._latencies.append(now - turn.began)
+        self._idle.append(turn)
+        if now < self._deadline:
+            self._idle.popleft().begin(now)
+            return
+        self._left -= 1
+        if not self._left and not self._finished.done():
+            self._finished.set_result(None)
+
+
+class _Turn:
+    """A lane in a rotating loop."""
+
+    __slots__ = ("_done", "_lane", "began")
+
+    def __init__(self, lane: Lane, done: Callable[[_Turn], None]) -> None:
+        self._lane = lane
+        self._done = done
+        self.began = 0
+        lane.done = self._lane_done
+
+    def begin(self, now: int) -> None:
+        self.began = now
+        self._lane.send()
+
+    def _lane_done(self) -> None:
+        self._done(self)
+
+
+class PacedLoop:
+    """One exchange every ``interval_s`` on one lane, as a person's clicks come: whether or not the last is done.
+
+    One that has to wait for the last has its wait counted, so a stall is not one slow exchange but many.
+    """
+
+    def __init__(self, lane: Lane, interval_s: float, fault: asyncio.Future[None]) -> None:
+        self._lane = lane
+        self._interval_s = interval_s
+        self._fault = fault
+        self._loop = asyncio.get_running_loop()
+        self._due: deque[int] = deque()  # when those began that are not done; the first is in flight
+        self._latencies = array.array("q")
+        self._until = 0.0
+        self._finished: asyncio.Future[None] = self._loop.create_future()
+        lane.done = self._done
+
+    async def run(self, seconds: float) -> Sample:
+        """For so long, and until all is done; a loop runs once."""
+        began = self._loop.time()
+        self._until = began + seconds
+        self._tick(began)
+        await until(self._finished, self._fault, seconds + _STUCK_AFTER_S)
+        return Sample(len(self._latencies), self._loop.time() - began, self._latencies)
+
+    def _tick(self, due: float) -> None:
+        self._due.append(time.perf_counter_ns())
+        if len(self._due) == 1:
+            self._lane.send()
+        due += self._interval_s
+        if due < self._until:
+            self._loop.call_at(due, self._tick, due)
+        else:
+            self._until = 0.0
+
+    def _done(self) -> None:
+        self._latencies.append(time.perf_counter_ns() - self._due.popleft())
+        if self._due:
+            self._lane.send()
+        elif not self._until:
+            self._finished.set_result(None)

@@ -1,0 +1,96 @@
+"""What was promised of the agent's speed, and whether a run kept it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bench.measure import Result
+from bench.report import number, table
+from bench.rig import AGENT
+from bench.workload import DIRECT
+
+#: A figure made of results by their workloads' names; KeyError if one that it needs was not measured.
+Figure = Callable[[Mapping[str, Result]], float]
+
+
+@dataclass(frozen=True)
+class Promise:
+    """``figure`` shall be at most ``limit``, or at least if ``at_least``."""
+
+    text: str
+    limit: float
+    figure: Figure
+    at_least: bool = False
+
+    def kept(self, value: float) -> bool:
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+def _ratio(name: str) -> Figure:
+    return lambda results: results[name].ratio
+
+
+def _cost(name: str) -> Figure:
+    return lambda results: results[name].series[AGENT].cost
+
+
+def _added_us(results: Mapping[str, Result]) -> float:
+    series = results["events"].series
+    return series[AGENT].percentiles_us()[0] - series[DIRECT].percentiles_us()[0]
+
+
+def _growth(results: Mapping[str, Result]) -> float:
+    steps = {int(name.rpartition("-")[2]): result for name, result in results.items() if name.startswith("streams-")}
+    return steps[max(steps)].series[AGENT].cost / steps[100].series[AGENT].cost
+
+
+def _kept(results: Mapping[str, Result]) -> float:
+    extra = results["mixed16"].series[AGENT].extra()
+    return extra["bulk_beside"] / extra["bulk_alone"]
+
+
+PROMISES: Final = (
+    Promise("GET 12 B, 64 in flight, ratio", 1.6, _ratio("get64")),
+    Promise("GET 12 B, 1 in flight, two cores, ratio", 1.4, _ratio("get1")),
+    Promise("WebSocket echo 16 B, 64 sockets, ratio", 1.2, _ratio("ws16x64")),
+    Promise("WebSocket echo 64 KiB, 1 in flight, ratio", 1.8, _ratio("ws64k")),
+    Promise("1 GiB down, ratio", 1.3, _ratio("down")),
+    Promise("1 GiB up, ratio", 1.3, _ratio("up")),
+    Promise("file down, ratio", 1.3, _ratio("file-down")),
+    Promise("file up, ratio", 1.3, _ratio("file-up")),
+    Promise("job create-start-wait-remove, us", 1000, _cost("job")),
+    Promise("idle WebSocket, B", 4000, _cost("ws-idle")),
+    Promise("event-stream latency added, us p50", 60, _added_us),
+    Promise("message with 10,000 streams to one with 100", 1.3, _growth),
+    Promise("GET beside 16 downloads, p99 to alone", 5, _cost("mixed16")),
+    Promise("throughput of 16 downloads beside GETs", 0.85, _kept, at_least=True),
+    Promise("download over 50 ms, time to TCP's own", 1.3, _ratio("far-down")),
+    Promise("upload over 50 ms, time to TCP's own", 1.3, _ratio("far-up")),
+)
+
+
+def judged(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Of each promise that was measured: text, limit, value, and whether it is kept."""
+    by_name = {result.workload.name: result for result in results}
+    found = []
+    for promise in PROMISES:
+        try:
+            value = promise.figure(by_name)
+        except KeyError:
+            continue
+        found.append(
+            {"text": promise.text, "limit": promise.limit, "value": value, "kept": promise.kept(value)}
+            | ({"at_least": True} if promise.at_least else {})
+        )
+    return found
+
+
+def promises(judgements: Sequence[Mapping[str, Any]]) -> str:
+    """The table of them; empty if there are none."""
+    rows = [["", "promised", "measured", ""]]
+    for one in judgements:
+        limit = f"{'at least' if one.get('at_least') else 'at most'} {one['limit']:g}"
+        rows.append([one["text"], limit, number(one["value"]), "kept" if one["kept"] else "MISSED"])
+    return table(rows, left={0, 3}) if len(rows) > 1 else ""

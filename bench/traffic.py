@@ -1,0 +1,152 @@
+"""Requests, messages and bodies through the job's port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
+
+from bench.loops import ClosedLoop, RotatingLoop
+from bench.plain import PlainWay
+from bench.process import rss_bytes
+from bench.way import Lane, Sample, Way
+from bench.workload import MB, MIB, Scale, Workload
+
+#: Of the paced upload: 1.6 Gbit/s.
+PACE: Final = 200 * MB
+
+#: WebSockets that are being opened at once.
+_OPENING: Final = 32
+#: Messages in flight while the number of open sockets grows.
+_IN_FLIGHT: Final = 64
+_STEPS: Final = (1, 10, 100, 1000, 10_000)
+
+
+class Get(Workload):
+    """GETs, ``at_once`` in flight."""
+
+    def __init__(self, name: str, title: str, scale: Scale, size: int, at_once: int, *, one_core: bool = False) -> None:
+        super().__init__(name, title, scale)
+        self.one_core = one_core
+        self._size = size
+        self._at_once = at_once
+
+    async def prepare(self, way: Way) -> Sequence[Lane]:
+        return [await way.get(self._size) for _ in range(self._at_once)]
+
+
+class Echo(Workload):
+    """WebSocket messages and their echoes, one in flight on each socket."""
+
+    unit = "message"
+
+    def __init__(self, name: str, title: str, scale: Scale, size: int, sockets: int, *, one_core: bool = False) -> None:
+        super().__init__(name, title, scale)
+        self.one_core = one_core
+        self._size = size
+        self._sockets = sockets
+
+    async def prepare(self, way: Way) -> Sequence[Lane]:
+        return await open_sockets(way, self._size, self._sockets)
+
+
+class Bulk(Workload):
+    """One large body at a time. ``open_lane``: which of a way's lanes."""
+
+    unit = "MB"
+
+    def __init__(
+        self, name: str, title: str, scale: Scale, size: int, open_lane: Callable[[Way, int], Awaitable[Lane]]
+    ) -> None:
+        super().__init__(name, title, scale)
+        self._size = size
+        self._open_lane = open_lane
+
+    async def prepare(self, way: Way) -> Sequence[Lane]:
+        return [await self._open_lane(way, self._size)]
+
+    async def round(self, way: Way, lanes: Sequence[Lane]) -> Sample:
+        sample = await ClosedLoop(lanes, way.fault).run(0)
+        sample.units *= self._size / MB
+        return sample
+
+    async def warm_up(self, way: Way, lanes: Sequence[Lane]) -> None:
+        lane = await self._open_lane(way, min(self._size, 16 * MIB))
+        await ClosedLoop([lane], way.fault).run(0)
+
+
+class File(Bulk):
+    """Of the sandbox; only the agent has one."""
+
+    also = ()
+
+    async def warm_up(self, way: Way, lanes: Sequence[Lane]) -> None:
+        await ClosedLoop(lanes, way.fault).run(0)
+
+
+class IdleSockets(Workload):
+    """Memory of WebSockets that are open and idle, less that of the first few."""
+
+    unit = "socket"
+    cost_unit = "B"
+    also = ()
+    rounds = 1
+
+    async def prepare(self, way: Way) -> Sequence[Lane]:
+        return await open_sockets(way, 16, 16)
+
+    async def round(self, way: Way, lanes: Sequence[Lane]) -> Sample:
+        count = _most(self.scale, way) - len(lanes)
+        before = rss_bytes(way.pid)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        opened = await open_sockets(way, 16, count)
+        seconds = loop.time() - began
+        # Each carries something once: what a socket needs only then is part of its price.
+        await ClosedLoop(opened, way.fault).run(0)
+        return Sample(count, seconds, cost=(rss_bytes(way.pid) - before) / count)
+
+
+class Streams(Workload):
+    """The cost of a message against the number of open streams: a row for each number, on the same processes."""
+
+    also = ()
+
+    def steps(self) -> Iterable[Workload]:
+        opened: dict[str, list[Lane]] = {}
+        most = min(self.scale.sockets, _STEPS[-1])
+        for count in sorted({min(count, most) for count in _STEPS}):
+            yield _StreamsStep(f"{self.name}-{count}", f"{self.title}, {count:,} open", self.scale, count, opened)
+
+
+class _StreamsStep(Workload):
+    unit = "message"
+
+    def __init__(self, name: str, title: str, scale: Scale, count: int, opened: dict[str, list[Lane]]) -> None:
+        super().__init__(name, title, scale)
+        self._count = count
+        self._opened = opened
+
+    async def prepare(self, way: Way) -> Sequence[Lane]:
+        lanes = self._opened.setdefault(way.name, [])
+        lanes += await open_sockets(way, 16, min(self._count, _most(self.scale, way)) - len(lanes))
+        return lanes
+
+    async def round(self, way: Way, lanes: Sequence[Lane]) -> Sample:
+        return await RotatingLoop(lanes, _IN_FLIGHT, way.fault).run(self.scale.round_s)
+
+    async def warm_up(self, way: Way, lanes: Sequence[Lane]) -> None:
+        await ClosedLoop(lanes, way.fault).run(0)
+
+
+def _most(scale: Scale, way: Way) -> int:
+    return scale.sockets_spliced if isinstance(way, PlainWay) else scale.sockets
+
+
+async def open_sockets(way: Way, size: int, count: int) -> list[Lane]:
+    """So many WebSockets for messages of ``size`` bytes, some being opened at once."""
+    opened: list[Lane] = []
+    while len(opened) < count:
+        wave = min(_OPENING, count - len(opened))
+        opened += await asyncio.gather(*(way.echo(size) for _ in range(wave)))
+    return opened
