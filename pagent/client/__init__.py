@@ -6,13 +6,28 @@
         job = await agent.create_job("report")
         await job.start(["python3", "-m", "http.server", "{port}"], port="auto", ready="connect")
         status, headers, body = await job.http("GET", "/")
+        await job.download_folder("results", include_mask="*.csv")
 
     async with connect("127.0.0.1:7000", token="secret") as link:      # any pRpc peer, any method
         info = await link.call("job_create", "report")
 """
 
 from pagent.client.agent import AgentClient, connect_agent
-from pagent.client.job import Exec, RemoteJob, Response, WebSocket
+from pagent.client.http import Response, StreamedResponse
+from pagent.client.job import RemoteJob
 from pagent.client.link import connect
+from pagent.client.output import Exec, Logs
+from pagent.client.sockets import TcpStream, WebSocket
 
-__all__ = ["AgentClient", "Exec", "RemoteJob", "Response", "WebSocket", "connect", "connect_agent"]
+__all__ = [
+    "AgentClient",
+    "Exec",
+    "Logs",
+    "RemoteJob",
+    "Response",
+    "StreamedResponse",
+    "TcpStream",
+    "WebSocket",
+    "connect",
+    "connect_agent",
+]

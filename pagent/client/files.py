@@ -1,139 +1,223 @@
-"""The files of a job's sandbox: from and to local paths, with progress."""
+"""The files of a job's sandbox: from and to memory and local paths."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from pagent.limits import BODY_CHUNK
+from pagent.client.calls import JobCalls, given
+from pagent.client.local import LocalPart, Progress, StrPath, ignore, pieces, sha256_of
+from pagent.errors import MethodError
+from pagent.limits import BODY_CHUNK, MIB
 from pagent.rpc.aio import StreamCall
-from pagent.rpc.connection import Connection
 from pagent.wire import messages
 
-#: Called with the bytes done and the bytes there are.
-Progress = Callable[[int, int], None]
+Bytes = bytes | bytearray | memoryview
 
-#: A transfer takes as long as it takes.
-_CHUNK = 1024 * 1024
+#: How an agent names the kept part of an upload (spec agent.md, "Files").
+PARTIAL_SUFFIX = ".pagent-partial"
 
 
-class FileMethods:
-    """The file methods of a job. Local file work is done in threads."""
+class FileMethods(JobCalls):
+    """Paths in the sandbox are relative to it, made of ``/``.
 
-    def __init__(self, link: Connection, uid: str) -> None:
-        self._link = link
-        self.uid = uid
+    MethodErrors are FileNotFoundError, other OSErrors, and ValueError: a path that leaves the sandbox, a bad argument.
+    """
 
-    async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return await self._link.call(method, self.uid, *args, timeout=None, **kwargs)
-
-    def _stream(self, call_type: int, method: str, *args: Any, **kwargs: Any) -> StreamCall:
-        return self._link.open_stream(call_type, method, self.uid, *args, **kwargs)
+    # --- local files ------------------------------------------------------------------------------
 
     async def upload(
-        self, source: str | os.PathLike[str], path: str, *, executable: bool = False, progress: Progress | None = None
+        self,
+        source: StrPath,
+        path: str,
+        *,
+        executable: bool = False,
+        offset: int = 0,
+        sha256: str | None = None,
+        partial: bool = False,
+        resume: bool = False,
+        progress: Progress | None = None,
     ) -> int:
-        """``file_upload`` of a local file; bytes written. The file appears whole or not at all."""
-        async with self._stream(messages.OSTREAM, "file_upload", path, executable) as call:
-            return await _send_file(call, Path(source), progress)
+        """``file_upload`` of the local file ``source``; the number of bytes sent. ``path`` appears whole or not at all.
+
+        ``partial``: should the upload break off, the agent keeps what it has got. ``offset``: send the local file from
+        there on, to such a part. ``sha256``: hex digest that the whole file must have, or it does not appear.
+        ``resume``: all of these by itself: go on from what is kept, keep what comes, and check the whole.
+        ``progress`` counts bytes of the whole file. OSError: ``source`` cannot be read.
+        """
+        if resume:
+            partial = True
+            offset, sha256 = await self._kept(Path(source), path), await sha256_of(Path(source))
+        options = given(offset=offset, sha256=sha256, partial=partial)
+        async with self._stream(messages.OSTREAM, "file_upload", path, executable, **options) as call:
+            return await send_file(call, Path(source), progress, offset=offset)
+
+    async def _kept(self, source: Path, path: str) -> int:
+        """Bytes of an earlier upload of ``source`` that the agent has."""
+        try:
+            kept: int = (await self.stat(path + PARTIAL_SUFFIX))["size"]
+        except MethodError as error:
+            if error.cause_type != "FileNotFoundError":
+                raise
+            return 0
+        return kept if kept <= (await asyncio.to_thread(source.stat)).st_size else 0
 
     async def download(
-        self, path: str, target: str | os.PathLike[str], *, remove: bool = False, progress: Progress | None = None
+        self,
+        path: str,
+        target: StrPath,
+        *,
+        remove: bool = False,
+        offset: int = 0,
+        length: int | None = None,
+        resume: bool = False,
+        progress: Progress | None = None,
     ) -> int:
-        """``file_download`` to a local file; bytes read. The local file appears whole or not at all."""
-        async with self._stream(messages.ISTREAM, "file_download", path, _CHUNK, remove) as call:
-            return await _receive_file(call, Path(target), progress)
+        """``file_download`` to the local file ``target``, which appears whole or not at all; the number of bytes read.
+
+        ``remove``: the agent deletes the file once it has sent all. ``offset`` and ``length``: only that part of it.
+        ``resume``: should it break off, ``target.part`` is kept, and the next such download goes on from there and
+        compares the digest of the whole: a MethodError ValueError if the file has changed, and the part is gone.
+        """
+        if resume and (offset or length is not None):
+            raise ValueError("either resume a whole file, or offset and length of a part")
+        async with LocalPart(target, resume=resume) as part:
+            if part.have:
+                found = await self.stat(path)
+                if part.have > found["size"]:
+                    part.begin_anew()
+            resumed = part.have > 0
+            options = given(offset=offset or part.have) | ({} if length is None else {"length": length})
+            # What is removed can no longer be compared.
+            early = remove and not resumed
+            async with self._stream(messages.ISTREAM, "file_download", path, MIB, early, **options) as call:
+                count = await receive_file(call, part, progress)
+            if resumed:
+                await self._compare(path, part)
+                if remove:
+                    await self.remove_file(path)
+            await part.commit()
+        return count
+
+    async def _compare(self, path: str, part: LocalPart) -> None:
+        await part.flush()
+        theirs = (await self.stat(path, sha256=True))["sha256"]
+        if theirs != await sha256_of(part.path):
+            part.discard()
+            text = f"{path!r} has changed since its download broke off"
+            raise MethodError(text, "ValueError", text)
+
+    # --- memory -----------------------------------------------------------------------------------
 
     async def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
         """``file_download`` into memory."""
-        options = {"offset": offset, "length": length} if offset or length is not None else {}
-        async with self._stream(messages.ISTREAM, "file_download", path, _CHUNK, **options) as call:
-            parts = [part async for part in call]
+        return b"".join([chunk async for chunk in self.read_chunks(path, offset=offset, length=length)])
+
+    async def read_chunks(
+        self, path: str, *, chunk_size: int = MIB, remove: bool = False, offset: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """``file_download`` piece by piece, each of ``chunk_size`` bytes (1 MiB at most) but the last.
+
+        Iterate to the end, or ``aclose()`` the iterator: only then is the agent told to stop.
+        """
+        options = given(offset=offset) | ({} if length is None else {"length": length})
+        async with self._stream(messages.ISTREAM, "file_download", path, chunk_size, remove, **options) as call:
+            await size_of(call)
+            async for chunk in call:
+                yield bytes(chunk)
             await call.result()
-            return b"".join(parts[1:])
 
-    async def write(self, path: str, data: bytes, *, executable: bool = False) -> int:
-        """``file_upload`` from memory."""
-        async with self._stream(messages.OSTREAM, "file_upload", path, executable) as call:
-            for start in range(0, len(data), BODY_CHUNK):
-                await call.send(memoryview(data)[start : start + BODY_CHUNK])
-            call.close()
-            count: int = await call.result()
-            return count
-
-    async def upload_archive(self, source: str | os.PathLike[str], *, progress: Progress | None = None) -> int:
-        """``archive_upload`` of a local tar (plain, gzip, bz2, xz), unpacked into the sandbox; its size."""
-        async with self._stream(messages.OSTREAM, "archive_upload") as call:
-            return await _send_file(call, Path(source), progress)
-
-    async def download_archive(
+    async def write(
         self,
-        target: str | os.PathLike[str],
+        path: str,
+        data: Bytes | AsyncIterable[Bytes],
         *,
-        include_mask: str | None = None,
-        exclude_mask: str | None = None,
-        compress: bool = False,
-        progress: Progress | None = None,
+        executable: bool = False,
+        offset: int = 0,
+        sha256: str | None = None,
+        partial: bool = False,
     ) -> int:
-        """``archive_download`` of the sandbox to a local tar; its size."""
-        arguments = (include_mask, exclude_mask, compress, _CHUNK)
-        async with self._stream(messages.ISTREAM, "archive_download", *arguments) as call:
-            return await _receive_file(call, Path(target), progress)
+        """``file_upload`` of bytes, or of those that an async iterable yields; options as of :meth:`upload`."""
+        options = given(offset=offset, sha256=sha256, partial=partial)
+        async with self._stream(messages.OSTREAM, "file_upload", path, executable, **options) as call:
+            async for piece in _pieces_of(data):
+                await call.send(piece)
+            return await _result(call)
+
+    # --- entries ----------------------------------------------------------------------------------
 
     async def stat(self, path: str, *, sha256: bool = False) -> dict[str, Any]:
-        """``file_stat``."""
+        """``file_stat``: ``{'path', 'type': 'file'|'dir'|'link'|'other', 'size', 'mode', 'mtime'}``.
+
+        Size in bytes, mode the permission bits, mtime seconds since the epoch; with ``sha256`` the digest of the file
+        in hex. A link is told, not followed.
+        """
         found: dict[str, Any] = await self._call("file_stat", path, sha256)
         return found
 
     async def list(self, path: str = "", *, recursive: bool = False) -> list[dict[str, Any]]:
-        """``file_list``."""
+        """``file_list``: the entries of a folder as :meth:`stat` tells them, sorted; ``recursive``: all beneath it."""
         found: list[dict[str, Any]] = await self._call("file_list", path, recursive)
         return found
 
     async def remove_file(self, path: str) -> dict[str, Any]:
-        """``file_remove``; what it was."""
+        """``file_remove`` of a file, a link or an empty folder; what it was."""
         found: dict[str, Any] = await self._call("file_remove", path)
         return found
 
 
-async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
-    while data := await asyncio.to_thread(file.read, BODY_CHUNK):
-        yield data
+# --- shared with archives -------------------------------------------------------------------------
 
 
-async def _send_file(call: StreamCall, source: Path, progress: Progress | None) -> int:
+async def size_of(call: StreamCall) -> int:
+    """The first message of a download."""
+    head = await call.receive()
+    if head is None:
+        await call.result()  # raises: an error before the first message comes as the result alone
+    size: int = head["size"]
+    return size
+
+
+async def send_file(call: StreamCall, source: Path, progress: Progress | None, *, offset: int = 0) -> int:
+    """A local file, from ``offset`` on, to a call of an upload; its result."""
+    step = progress or ignore
     with await asyncio.to_thread(source.open, "rb") as file:
         total = os.fstat(file.fileno()).st_size
-        done = 0
-        async for data in _pieces(file):
+        file.seek(offset)
+        done = offset
+        async for data in pieces(file):
             await call.send(data)
             done += len(data)
-            if progress is not None:
-                progress(done, total)
+            step(done, total)
+    return await _result(call)
+
+
+async def receive_file(call: StreamCall, part: LocalPart, progress: Progress | None) -> int:
+    """What a call of a download sends, to a local file; its result."""
+    step = progress or ignore
+    done = part.have
+    total = done + await size_of(call)
+    async for data in call:
+        await part.write(data)
+        done += len(data)
+        step(done, total)
+    count: int = await call.result()
+    return count
+
+
+async def _result(call: StreamCall) -> int:
     call.close()
     count: int = await call.result()
     return count
 
 
-async def _receive_file(call: StreamCall, target: Path, progress: Progress | None) -> int:
-    head = await call.receive()
-    if head is None:
-        await call.result()  # raises: an error before the first message comes as the result alone
-    partial = target.with_name(target.name + ".part")
-    try:
-        with await asyncio.to_thread(partial.open, "wb") as file:
-            done = 0
-            async for data in call:
-                await asyncio.to_thread(file.write, data)
-                done += len(data)
-                if progress is not None:
-                    progress(done, head["size"])
-        count: int = await call.result()
-        partial.replace(target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    return count
+async def _pieces_of(data: Bytes | AsyncIterable[Bytes]) -> AsyncIterator[Bytes]:
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        for start in range(0, len(data), BODY_CHUNK):
+            yield memoryview(data)[start : start + BODY_CHUNK]
+    else:
+        async for piece in data:
+            yield piece

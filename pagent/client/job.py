@@ -1,34 +1,28 @@
-"""A job of an agent, and the streams to it."""
+"""A job of an agent: its life. What else can be done with it comes from its bases."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from pagent.client.files import FileMethods
-from pagent.errors import CallCancelledError, LinkClosedError
+from pagent.client.archives import ArchiveMethods
+from pagent.client.output import Exec, Logs
+from pagent.client.traffic import TrafficMethods
 from pagent.limits import READY_TIMEOUT_S
-from pagent.rpc.aio import StreamCall
 from pagent.rpc.connection import Connection
-from pagent.splice.tunnel import NearEnd
 from pagent.wire import messages
 
+#: ``{'uid', 'name', 'state', 'sender'}`` and, from an agent of ours, the further keys of spec agent.md, part 2.
 Info = dict[str, Any]
-Bytes = bytes | bytearray | memoryview
 
 
-class Response(NamedTuple):
-    """A whole HTTP response; ``headers`` are pairs, repeated names and their order kept."""
+class RemoteJob(ArchiveMethods, TrafficMethods):
+    """A job. Each method names the RPC method that it calls (spec agent.md).
 
-    status: int
-    headers: list[list[str]]
-    body: bytes
-
-
-class RemoteJob(FileMethods):
-    """A job. Each method is the RPC method of its name; errors of the job come as MethodError with their class name."""
+    Errors of the agent come as MethodError with ``cause_type``, the class name that the agent gave; LinkClosedError
+    if the link is lost meanwhile, MethodNotFoundError from an agent that does not have the method.
+    """
 
     def __init__(self, link: Connection, info: Info) -> None:
         super().__init__(link, info["uid"])
@@ -80,16 +74,11 @@ class RemoteJob(FileMethods):
         info: Info = await self._call("job_remove")
         return info
 
-    # --- streams ----------------------------------------------------------------------------------
+    # --- output -----------------------------------------------------------------------------------
 
-    async def logs(
-        self, stream: Literal["stdout", "stderr"] = "stdout", *, offset: int = 0, follow: bool = False
-    ) -> AsyncIterator[bytes]:
-        """``job_logs``: what the job has written from ``offset`` on; with ``follow`` until it has ended."""
-        async with self._stream(messages.ISTREAM, "job_logs", stream, offset, follow) as call:
-            async for chunk in call:
-                yield bytes(chunk)
-            await call.result()
+    def logs(self, stream: Literal["stdout", "stderr"] = "stdout", *, offset: int = 0, follow: bool = False) -> Logs:
+        """``job_logs``: what the job has written from ``offset`` on; ``follow``: until it has ended."""
+        return Logs(lambda: self._stream(messages.ISTREAM, "job_logs", stream, offset, follow))
 
     @asynccontextmanager
     async def exec(
@@ -101,112 +90,10 @@ class RemoteJob(FileMethods):
         rows: int = 24,
         cols: int = 80,
     ) -> AsyncIterator[Exec]:
-        """``job_exec``: a second process in the sandbox, ended behind the block if it still runs."""
+        """``job_exec``: a second process in the sandbox, ended behind the block if it still runs.
+
+        ``tty``: on a pseudo-terminal of that size.
+        """
         environment = None if env is None else dict(env)
         async with self._stream(messages.BISTREAM, "job_exec", list(args), environment, tty, rows, cols) as call:
             yield Exec(call)
-
-    async def http(
-        self,
-        method: str,
-        path: str,
-        query: Sequence[tuple[str, str]] = (),
-        headers: Sequence[tuple[str, str]] = (),
-        body: bytes = b"",
-    ) -> Response:
-        """``http_request``, with whole bodies. MethodError if the response broke off."""
-        async with self._stream(messages.BISTREAM, "http_request", method, path, list(query), list(headers)) as call:
-            if body:
-                await call.send(body)
-            await call.send(b"")
-            status = await call.receive()
-            fields = await call.receive()
-            parts = [part async for part in call if part is not False]
-            await call.result()
-            return Response(status, fields, b"".join(parts))
-
-    @asynccontextmanager
-    async def websocket(
-        self,
-        path: str,
-        query: Sequence[tuple[str, str]] = (),
-        headers: Sequence[tuple[str, str]] = (),
-        *,
-        subprotocols: Sequence[str] = (),
-    ) -> AsyncIterator[WebSocket]:
-        """``ws_connect``. MethodError: WSServerHandshakeError with the job's status if it refuses."""
-        options = {"subprotocols": list(subprotocols)}
-        async with self._stream(messages.BISTREAM, "ws_connect", path, list(query), list(headers), **options) as call:
-            opened = await call.receive()
-            if not isinstance(opened, dict):
-                await call.result()
-                raise LinkClosedError(1002, "an unexpected answer to ws_connect")
-            yield WebSocket(call, opened["subprotocol"])
-
-    async def forward(self, host: str = "127.0.0.1", port: int = 0, *, job_port: int | None = None) -> asyncio.Server:
-        """Listen locally, and carry each connection's bytes to the job's port (``tcp_connect``).
-
-        Close the returned server to stop listening. OSError if the local port cannot be had.
-        """
-        args = {} if job_port is None else {"port": job_port}
-
-        def accepted() -> asyncio.Protocol:
-            return NearEnd(lambda: self._link.start_call(messages.BISTREAM, "tcp_connect", [self.uid], args)).port
-
-        return await asyncio.get_running_loop().create_server(accepted, host, port)
-
-
-class Exec:
-    """A process of ``job_exec``: iterate over its output."""
-
-    def __init__(self, call: StreamCall) -> None:
-        self._call_ = call
-
-    def __aiter__(self) -> StreamCall:
-        return self._call_
-
-    async def write(self, data: Bytes) -> None:
-        """Input for the process."""
-        if data:
-            await self._call_.send(data)
-
-    async def end_input(self) -> None:
-        """No more input."""
-        await self._call_.send(b"")
-
-    async def resize(self, rows: int, cols: int) -> None:
-        """The terminal has a new size."""
-        await self._call_.send({"resize": [rows, cols]})
-
-    async def wait(self) -> int:
-        """Its exit code, minus the number of the signal if one ended it; output that was not read is dropped."""
-        code: int = await self._call_.result()
-        return code
-
-
-class WebSocket:
-    """A WebSocket to a job: iterate over its messages, str or bytes."""
-
-    def __init__(self, call: StreamCall, subprotocol: str | None) -> None:
-        self._call_ = call
-        self.subprotocol = subprotocol
-
-    def __aiter__(self) -> StreamCall:
-        return self._call_
-
-    async def send(self, message: str | Bytes) -> None:
-        await self._call_.send(message)
-
-    async def receive(self) -> str | Bytes:
-        """The next message; CallCancelledError once the job has closed."""
-        message = await self._call_.receive()
-        if message is None:
-            raise CallCancelledError("the WebSocket is closed")
-        value: str | Bytes = message
-        return value
-
-    async def close(self) -> tuple[int, str]:
-        """Close with 1000, or learn how the job has closed: code and reason."""
-        self._call_.close()
-        outcome = await self._call_.result()
-        return outcome["code"], outcome["reason"]

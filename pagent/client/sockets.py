@@ -1,0 +1,104 @@
+"""WebSockets and TCP connections to a job."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from pagent.errors import CallCancelledError, LinkClosedError
+from pagent.rpc.aio import StreamCall
+
+Bytes = bytes | bytearray | memoryview
+
+
+class WebSocket:
+    """A WebSocket to a job: iterate over its messages, a str per text and a bytes per binary one, until it closes.
+
+    ``subprotocol`` is the one that the job chose, None for none.
+    """
+
+    def __init__(self, call: StreamCall, subprotocol: str | None) -> None:
+        self._call_ = call
+        self.subprotocol = subprotocol
+
+    @classmethod
+    async def of(cls, call: StreamCall) -> WebSocket:
+        """Wait for the job's answer to the upgrade."""
+        opened = await call.receive()
+        if not isinstance(opened, dict):
+            await call.result()
+            raise LinkClosedError(1002, "an unexpected answer to ws_connect")
+        return cls(call, opened["subprotocol"])
+
+    def __aiter__(self) -> AsyncIterator[str | bytes]:
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        message = await self._next()
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+    async def _next(self) -> str | bytes | None:
+        message = await self._call_.receive()
+        return message if message is None or isinstance(message, str) else bytes(message)
+
+    async def send(self, message: str | Bytes) -> None:
+        """A text or a binary message; waits while the job does not take it."""
+        await self._call_.send(message)
+
+    async def receive(self) -> str | bytes:
+        """The next message; CallCancelledError once the job has closed."""
+        message = await self._next()
+        if message is None:
+            raise CallCancelledError("the WebSocket is closed")
+        return message
+
+    async def close(self) -> tuple[int, str]:
+        """Close with 1000, or learn how the job has closed: code and reason. Messages not read are dropped."""
+        self._call_.close()
+        outcome = await self._call_.result()
+        return outcome["code"], outcome["reason"]
+
+
+class TcpStream:
+    """A TCP connection to a port of a job: iterate over what it sends, until it sends no more."""
+
+    def __init__(self, call: StreamCall) -> None:
+        self._call_ = call
+        self._ended = False
+
+    @classmethod
+    async def of(cls, call: StreamCall) -> TcpStream:
+        """Wait until the job has accepted."""
+        if await call.receive() is not True:
+            await call.result()
+            raise LinkClosedError(1002, "an unexpected answer to tcp_connect")
+        return cls(call)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self.receive()
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    async def send(self, data: Bytes) -> None:
+        """Bytes to the job; waits while it does not take them. MethodError once the connection is lost."""
+        if data:
+            await self._call_.send(data)
+
+    async def end(self) -> None:
+        """Send no more: the half-close. What the job sends can still be read."""
+        await self._call_.send(b"")
+
+    async def receive(self) -> bytes:
+        """What comes next; b"" once the job sends no more. MethodError if the connection was lost before that."""
+        if self._ended:
+            return b""
+        data = await self._call_.receive()
+        if data is None:
+            await self._call_.result()
+        self._ended = not data
+        return bytes(data or b"")
