@@ -174,7 +174,9 @@ class Link(asyncio.BufferedProtocol):
         if self._state is not _OPEN:
             return
         if self.dialled:
-            self._write(frames.masked_frame(frames.BINARY, header, payload))
+            header, payload = frames.masked_parts(frames.BINARY, header, payload)
+            self._out.append(header)
+            self._write(payload)
         else:
             self._out += (frames.frame_header(frames.BINARY, len(header) + len(payload)), header)
             self._write(payload)

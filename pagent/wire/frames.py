@@ -299,9 +299,14 @@ class _Keys:
 _next_key = _Keys().next
 
 
-def masked_frame(opcode: int, *parts: Bytes) -> bytes:
-    """A whole masked frame of the joined parts, as a client sends it."""
+def masked_parts(opcode: int, *parts: Bytes) -> tuple[bytes, bytearray]:
+    """A masked frame of the joined parts, as a client sends it: its header with the key, and its payload."""
     payload = bytearray().join(parts)
     key = _next_key()
     websocket_mask(key, payload)
-    return b"".join((frame_header(opcode, len(payload), mask=0x80), key, payload))
+    return frame_header(opcode, len(payload), mask=0x80) + key, payload
+
+
+def masked_frame(opcode: int, *parts: Bytes) -> bytes:
+    """The same in one piece."""
+    return b"".join(masked_parts(opcode, *parts))
