@@ -164,11 +164,16 @@ def _left_behind(path: Path) -> tuple[list[dict[str, Any]], frozenset[str]]:
     for entry in path.iterdir():
         uids.add(entry.name.removesuffix(_RECORD))
         if entry.name.endswith(_RECORD) and entry.is_file() and entry.stat().st_size <= _RECORD_MAX:
-            with contextlib.suppress(ValueError):  # cut short by the crash
+            # Cut short by the crash, or written by a job, which may be the same user's.
+            with contextlib.suppress(ValueError, RecursionError):
                 record = json.loads(entry.read_text("ascii"))
-                if isinstance(record, dict):
+                if isinstance(record, dict) and _names_a_process(record):
                     records.append(record)
     return records, frozenset(uids - {_LOCK})
+
+
+def _names_a_process(record: dict[str, Any]) -> bool:
+    return isinstance(record.get("pid"), int) and isinstance(record.get("started"), int | float)
 
 
 def _orphans(records: Iterable[dict[str, Any]], uids: frozenset[str], system: System) -> list[Process]:

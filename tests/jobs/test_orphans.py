@@ -1,0 +1,131 @@
+"""What a dead agent has left is ended and deleted, and nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pagent.jobs.orphans import AgentFolder, sweep
+from pagent.jobs.system import MARK
+from pagent.jobs.tree import NATIVE
+from tests.jobs.conftest import is_alive
+
+Sleeper = subprocess.Popen[bytes]
+
+
+@pytest.fixture
+def sleepers() -> Iterator[list[Sleeper]]:
+    started: list[Sleeper] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def sleeper(sleepers: list[Sleeper], mark: str | None = None) -> Sleeper:
+    environment = {**os.environ, **({} if mark is None else {MARK: mark})}
+    process = subprocess.Popen(["sleep", "1000"], env=environment, start_new_session=True)
+    sleepers.append(process)
+    # Popen returns once the program is being executed: it has its environment.
+    return process
+
+
+def dead_agent(root: Path, uid: str, process: Sleeper | None = None) -> Path:
+    """A folder as an agent leaves it that was killed."""
+    folder = AgentFolder.create(root)
+    (folder.path / uid).mkdir()
+    (folder.path / uid / "file").write_text("left")
+    if process is not None:
+        found = NATIVE.stat(process.pid)
+        assert found is not None
+        folder.record(uid, found)
+    os.close(folder._lock)  # as the kernel does
+    return folder.path
+
+
+def test_a_recorded_process_and_its_folder_go(tmp_path: Path, sleepers: list[Sleeper]) -> None:
+    process = sleeper(sleepers)
+    path = dead_agent(tmp_path, "1" * 32, process)
+    assert sweep(tmp_path) == 1
+    assert process.wait() == -9
+    assert not path.exists()
+    assert sweep(tmp_path) == 0
+
+
+def test_a_marked_process_without_a_record_goes(tmp_path: Path, sleepers: list[Sleeper]) -> None:
+    process = sleeper(sleepers, mark="outer:" + "2" * 32)
+    dead_agent(tmp_path, "2" * 32)
+    assert sweep(tmp_path) == 1
+    assert process.wait() == -9
+
+
+def test_a_living_agent_is_left_alone(tmp_path: Path, sleepers: list[Sleeper]) -> None:
+    process = sleeper(sleepers, mark="3" * 32)
+    folder = AgentFolder.create(tmp_path)
+    (folder.path / ("3" * 32)).mkdir()
+    assert sweep(tmp_path) == 0
+    assert is_alive(process.pid)
+    assert folder.path.is_dir()
+    folder.remove()
+
+
+@pytest.mark.parametrize("changed", [{"started": 1}, {"boot": "another run of the system"}, {"pid": -1}])
+def test_a_pid_that_is_anothers_by_now(tmp_path: Path, sleepers: list[Sleeper], changed: dict[str, object]) -> None:
+    process = sleeper(sleepers)
+    path = dead_agent(tmp_path, "4" * 32, process)
+    record = path / f"{'4' * 32}.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | changed))
+    assert sweep(tmp_path) == 0
+    assert is_alive(process.pid)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"pid": null}', "x" * 5000, '{"pid": {}, "started": [], "boot": "BOOT"}', "[" * 4000]
+)
+def test_records_that_make_no_sense(tmp_path: Path, text: str) -> None:
+    path = dead_agent(tmp_path, "5" * 32)
+    (path / f"{'5' * 32}.json").write_text(text.replace("BOOT", NATIVE.boot_id()))
+    assert sweep(tmp_path) == 0
+    assert not path.exists()
+
+
+def test_what_is_no_agents_stays(tmp_path: Path) -> None:
+    (tmp_path / "pagent-file").write_text("a file")
+    (tmp_path / "pagent-folder").mkdir()
+    (tmp_path / "other").mkdir()
+    outside = tmp_path / "other" / "kept"
+    outside.write_text("kept")
+    (tmp_path / "pagent-link").symlink_to(tmp_path / "other")
+    trap = tmp_path / "pagent-trap"
+    trap.mkdir()
+    (trap / "lock").symlink_to(outside)
+    assert sweep(tmp_path) == 0
+    assert outside.read_text() == "kept"
+    assert sorted(os.listdir(tmp_path)) == ["other", "pagent-file", "pagent-folder", "pagent-link", "pagent-trap"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a folder of another user")
+def test_what_another_user_has_put_there_stays(tmp_path: Path) -> None:
+    path = dead_agent(tmp_path, "6" * 32)
+    os.chown(path, 65534, 65534)
+    assert sweep(tmp_path) == 0
+    assert path.is_dir()
+
+
+def test_a_folder_is_unlocked_and_gone_behind_its_end(tmp_path: Path) -> None:
+    folder = AgentFolder.create(tmp_path)
+    folder.forget("no such job")
+    folder.remove()
+    folder.remove()
+    assert os.listdir(tmp_path) == []
+
+
+def test_no_folder_can_be_made(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        AgentFolder.create(tmp_path / "nowhere")
