@@ -55,6 +55,8 @@ LINK_LOW_WATER: Final = 64 * KIB
 
 #: Credit that each direction of each stream starts with (extension ``flow``, spec prpc.md).
 STREAM_WINDOW: Final = 256 * KIB
+#: What the window of a stream may grow to where the way is long: 8 MiB in 50 ms are 168 MB/s.
+STREAM_WINDOW_MAX: Final = 8 * MIB
 #: The least that a str or bin counts against credit, and what any other value counts.
 MESSAGE_COST_MIN: Final = 64
 

@@ -82,6 +82,9 @@ class Link(asyncio.BufferedProtocol):
         self._out_large = False
         self._flush_due = False
         self.blocked = False
+        # How long the way is.
+        self._pinged_at: float | None = None
+        self._round_trip_s = 0.0
         # Who asked for a pause of reading.
         self._chokes = 0
 
@@ -182,8 +185,14 @@ class Link(asyncio.BufferedProtocol):
             self._write(payload)
 
     def ping(self) -> None:
+        """Send a ping; its answer tells how long the way there and back is."""
         if self._state is _OPEN:
+            self._pinged_at = self._loop.time()
             self._control(frames.PING, b"")
+
+    def clock(self) -> tuple[float, float]:
+        """The time now, and the shortest round trip of late; 0 if none is known. Seconds."""
+        return self._loop.time(), self._round_trip_s
 
     def choke(self, on: bool) -> None:
         """Stop reading, or go on, for one of those who ask: only for a disk that catches up within milliseconds."""
@@ -243,10 +252,20 @@ class Link(asyncio.BufferedProtocol):
         if opcode == frames.PING:
             if self._state is _OPEN:
                 self._control(frames.PONG, payload)
+        elif opcode == frames.PONG:
+            self._ponged()
         elif opcode == frames.CLOSE:
             self._closed_by_peer(*payload)
         elif opcode == frames.TEXT and self._state is _OPEN:
             raise ProtocolError("a text message on a link", 1003)
+
+    def _ponged(self) -> None:
+        if self._pinged_at is None:
+            return
+        took = self._loop.time() - self._pinged_at
+        self._pinged_at = None
+        # Queues make it longer, never shorter; a way that has changed is learnt within a few pings.
+        self._round_trip_s = min(took, 2 * self._round_trip_s) if self._round_trip_s else took
 
     def _closed_by_peer(self, code: int, reason: str) -> None:
         if self._state is _OPEN:

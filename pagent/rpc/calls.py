@@ -39,6 +39,7 @@ class IncomingCall:
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Do what has to wait, in a task that the caller's cancel ends; what it raises ends the call."""
         self._task = self.connection.tasks.start(self._guarded(work), name=self.method)
+        self._task.add_done_callback(lambda _: work.close())  # cancelled at once it was never begun
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -237,6 +237,8 @@ class Connection:
         assert self._greeting_timer is not None
         self._greeting_timer.cancel()
         self.link.accept_peer()
+        if self.flow:
+            self.link.ping()  # its round trip is what windows grow by; other peers' first ping comes in its time
         self._state = _READY
         self.ready.set_result(None)
 

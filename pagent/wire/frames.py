@@ -2,7 +2,8 @@
 
 Receive: :class:`FrameDecoder` is fed what a socket delivers and returns complete messages, joined from their
 fragments. Nothing is allocated by a length that a stranger merely claims: the parts of a message are collected as they
-come and joined once. From a peer that is known, a large frame is received into its own place. Send: :func:`frame_header` for an unmasked frame, whose payload need not be touched, and
+come and joined once. From a peer that is known, a large frame is received into its own place. Send:
+:func:`frame_header` for an unmasked frame, whose payload need not be touched, :func:`masked_parts` and
 :func:`masked_frame`. Masking is aiohttp's C routine; 64 KiB take it 2 us.
 
 What breaks the RFC raises :class:`~pagent.errors.ProtocolError` with the close code to send.
@@ -63,7 +64,7 @@ class FrameDecoder:
     def __init__(self, *, masked: bool, max_message: int) -> None:
         self._mask_bit = 0x80 if masked else 0
         self.max_message = max_message
-        #: Whether the peer is known well enough to make room by the length that it claims, for a frame of moderate size.
+        #: Whether the peer is known well enough to make room for a frame of moderate size by the length that it claims.
         self.direct = False
         self._fault: ProtocolError | None = None
         # The frame that is coming in.

@@ -3,22 +3,32 @@
 Each direction of a stream starts with a window of credit. Who receives takes it down by what arrives and gives it
 back once the bytes were *used*; who sends takes it down by what it sends and stops at zero. A message that finds any
 credit left may overshoot it, so the account may go below zero by less than one message.
+
+A window that is smaller than what the way holds (bandwidth times round trip) makes the sender wait for credit. It shows
+at the receiver: half of the window is used within less than two round trips of the half before. The window is doubled
+then, up to a bound; that the receiver has used the bytes so fast says that it will not have to keep them.
 """
 
 from __future__ import annotations
 
-from pagent.limits import STREAM_WINDOW
+from pagent.limits import STREAM_WINDOW, STREAM_WINDOW_MAX
 
 
 class ReceiveWindow:
     """What a peer may still send us. Credit goes back in halves of the window, not for each message."""
 
-    __slots__ = ("_size", "_unreturned", "_used")
+    __slots__ = ("_returned_at", "_size", "_unreturned", "_used")
 
     def __init__(self, size: int = STREAM_WINDOW) -> None:
         self._size = size
         self._unreturned = 0  # arrived, and not given back
         self._used = 0  # of these, used
+        self._returned_at: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._size
 
     def arrived(self, cost: int) -> bool:
         """Account for a message; False if the sender had no credit left for even a part of it."""
@@ -35,3 +45,12 @@ class ReceiveWindow:
         self._used = 0
         self._unreturned -= credit
         return credit
+
+    def grown(self, now_s: float, round_trip_s: float) -> int:
+        """Credit is being given back: how much more the sender may have. ``round_trip_s`` 0 if it is not known."""
+        before, self._returned_at = self._returned_at, now_s
+        if before is None or now_s - before >= 2 * round_trip_s or self._size >= STREAM_WINDOW_MAX:
+            return 0
+        growth = min(self._size, STREAM_WINDOW_MAX - self._size)
+        self._size += growth
+        return growth

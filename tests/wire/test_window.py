@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pagent.limits import STREAM_WINDOW, STREAM_WINDOW_MAX
 from pagent.wire.window import ReceiveWindow
 
 SIZE = 1000
@@ -54,3 +56,38 @@ def test_a_message_may_overshoot_and_all_of_it_comes_back() -> None:
     assert window.used(999) == 999
     assert not window.arrived(64)
     assert window.used(5000) == 5000
+
+
+def half(window: ReceiveWindow, now_s: float, round_trip_s: float) -> int:
+    """Let half a window arrive and be used; the credit that goes back."""
+    cost = window.size // 2
+    window.arrived(cost)
+    returned = window.used(cost)
+    assert returned == cost
+    return returned + window.grown(now_s, round_trip_s)
+
+
+def test_a_window_that_is_used_faster_than_its_credit_can_travel_grows_to_the_bound() -> None:
+    window = ReceiveWindow()
+    sizes = []
+    for turn in range(8):
+        half(window, turn * 0.099, 0.05)
+        sizes.append(window.size)
+    assert sizes == [STREAM_WINDOW << turn for turn in range(6)] + [STREAM_WINDOW_MAX] * 2
+
+
+def test_what_it_grows_by_may_be_sent() -> None:
+    window = ReceiveWindow(SIZE)
+    window.grown(0.0, 0.05)
+    assert window.grown(0.01, 0.05) == SIZE
+    for _ in range(2 * SIZE // 100):
+        assert window.arrived(100)
+    assert not window.arrived(1)
+
+
+@pytest.mark.parametrize("round_trip_s", [0.0, 0.0499])
+def test_a_window_that_is_large_enough_or_of_a_way_of_unknown_length_stays(round_trip_s: float) -> None:
+    window = ReceiveWindow(SIZE)
+    for turn in range(8):
+        assert half(window, turn * 0.1, round_trip_s) == SIZE // 2
+    assert window.size == SIZE
