@@ -3,36 +3,81 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import click
 
 from pagent.agent import Agent
-from pagent.client import RemoteJob, connect_agent
+from pagent.cli import terminal
+from pagent.cli.told import until_told
+from pagent.client import AgentClient, RemoteJob, connect_agent
 from pagent.config.model import Control, Server, Settings
 from pagent.errors import CallError, LinkError, MethodError
 from pagent.net.tasks import TaskOwner
 
 #: What shells return for a program that a signal ended: 128 plus its number.
-_SIGNALLED = 128
+_SIGNALLED: Final = 128
+#: And for a command that is not there, or that cannot be run.
+_NOT_FOUND: Final = 127
+_NOT_RUNNABLE: Final = 126
 
-_OUTPUTS: tuple[tuple[Literal["stdout", "stderr"], int], ...] = (("stdout", 1), ("stderr", 2))
+_OUTPUTS: Final[tuple[tuple[Literal["stdout", "stderr"], int], ...]] = (("stdout", 1), ("stderr", 2))
 
 
-async def run_attached(agent: str | None, token: str, port: int, command: list[str]) -> int:
+async def run_attached(agent: str | None, token: str, port: int, ready_timeout: float, command: list[str]) -> int:
     """Run ``command`` on an agent, or an embedded one, with a local port open to it; returns the exit code."""
-    try:
-        async with _agent(agent, token) as (address, secret), connect_agent(address, token=secret) as remote:
-            job = await remote.create_job("run")
-            return await _run_job(job, port, command)
-    except (CallError, LinkError, OSError) as error:
-        click.echo(f"pagent: {_text(error)}", err=True)
-        return 1
+
+    async def work(hurry: asyncio.Event) -> int:
+        async with (
+            _agent(agent, token, hurry) as (address, secret),
+            connect_agent(address, token=secret) as remote,
+            _new_job(remote, hurry) as job,
+        ):
+            server = await _open_port(job, port)
+            try:
+                return await _start_and_wait(job, server, ready_timeout, command)
+            finally:
+                server.close()
+
+    return await until_told(lambda hurry: _explained(work(hurry)))
+
+
+async def forward_attached(agent: str, token: str, job_uid: str, port: int, job_port: int | None) -> int:
+    """Open a local port to a job that an agent runs, until it ends or we are told to; returns the exit code."""
+
+    async def work() -> int:
+        async with connect_agent(agent, token=token) as remote:
+            job = await remote.job(job_uid)
+            server = await _open_port(job, port, job_port)
+            try:
+                await server.start_serving()
+                _say(f"{_url(server)} leads to the job; Ctrl-C ends the forwarding, not the job")
+                await job.wait()
+                _say("the job has ended")
+            finally:
+                server.close()
+        return 0
+
+    return await until_told(lambda _: _explained(work()))
+
+
+# --- what a person is told --------------------------------------------------------------------------
+
+
+class _Ended(Exception):
+    """There is nothing more to do, and this is why. ``code``: the exit code."""
+
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def _say(text: str) -> None:
+    click.echo(f"pagent: {text}", err=True)
 
 
 def _text(error: Exception) -> str:
@@ -40,8 +85,27 @@ def _text(error: Exception) -> str:
     return (isinstance(error, MethodError) and error.cause_message) or str(error)
 
 
+async def _explained(work: Coroutine[Any, Any, int]) -> int:
+    """The exit code of the work, or that of the error that ended it, which is told."""
+    try:
+        return await work
+    except _Ended as end:
+        _say(str(end))
+        return end.code
+    except (CallError, LinkError, OSError) as error:
+        _say(_text(error))
+        return 1
+
+
+def _url(server: asyncio.Server) -> str:
+    return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+# --- agent, job, port -------------------------------------------------------------------------------
+
+
 @asynccontextmanager
-async def _agent(address: str | None, token: str) -> AsyncIterator[tuple[str, str]]:
+async def _agent(address: str | None, token: str, hurry: asyncio.Event) -> AsyncIterator[tuple[str, str]]:
     """Address and token of the agent to use; starts one in this process if none is named."""
     if address is not None:
         yield address, token
@@ -49,78 +113,65 @@ async def _agent(address: str | None, token: str) -> AsyncIterator[tuple[str, st
     secret = secrets.token_hex(16)
     settings = Settings(server=Server(accept_tokens=(secret,)), control=Control(enabled=False))
     embedded = Agent(settings)
+    tasks = TaskOwner("embedded agent")
+
+    async def hasten() -> None:
+        await hurry.wait()
+        embedded.end(0)
+
     try:
         await embedded.start()
         yield f"127.0.0.1:{embedded.rpc_port}", secret
     finally:
+        embedded.end(0)
+        tasks.start(hasten(), name="waiting for the second signal")
         await embedded.stop()
-
-
-async def forward_attached(agent: str, token: str, job_uid: str, port: int, job_port: int | None) -> int:
-    """Open a local port to a job that an agent runs, until it ends or we are told to; returns the exit code."""
-
-    async def follow(job: RemoteJob) -> int:
-        server = await job.forward("127.0.0.1", port, job_port=job_port)
-        try:
-            _tell_port(server)
-            await job.wait()
-        finally:
-            server.close()
-        return 0
-
-    try:
-        async with connect_agent(agent, token=token) as remote:
-            return await _until_told(follow(await remote.job(job_uid)))
-    except (CallError, LinkError, OSError) as error:
-        click.echo(f"pagent: {_text(error)}", err=True)
-        return 1
-
-
-async def _run_job(job: RemoteJob, port: int, command: list[str]) -> int:
-    try:
-        return await _until_told(_start_and_wait(job, port, command))
-    finally:
-        await job.remove()
-
-
-async def _until_told(work: Coroutine[Any, Any, int]) -> int:
-    """Do the work; SIGINT or SIGTERM ends it, and is a good end."""
-    tasks = TaskOwner("command line")
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[int] = loop.create_future()
-
-    async def settle() -> None:
-        try:
-            code = await work
-        except (CallError, LinkError, OSError) as error:
-            if not outcome.done():
-                outcome.set_exception(error)
-        else:
-            if not outcome.done():
-                outcome.set_result(code)
-
-    def told() -> None:
-        if not outcome.done():
-            click.echo("pagent: ending", err=True)
-            outcome.set_result(0)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told)
-    try:
-        tasks.start(settle(), name="work")
-        return await outcome
-    finally:
         await tasks.close()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
-async def _start_and_wait(job: RemoteJob, port: int, command: list[str]) -> int:
-    tasks = TaskOwner("output")
-    output = [tasks.start(_show(job, name, fd), name=name) for name, fd in _OUTPUTS]
+@asynccontextmanager
+async def _new_job(remote: AgentClient, hurry: asyncio.Event) -> AsyncIterator[RemoteJob]:
+    """A job that is removed behind the block. In a hurry that is left to the agent, which ends it with the link."""
+    job = await remote.create_job("run")
+    tasks = TaskOwner("the end of the job")
+
+    async def remove() -> None:
+        try:
+            await job.remove()
+        except (CallError, LinkError) as error:
+            _say(f"the job could not be removed: {_text(error)}")
+
     try:
-        info = await _serve(job, port, command)
-        await asyncio.wait(output)
+        yield job
+    finally:
+        ends = [tasks.start(remove(), name="remove"), tasks.start(hurry.wait(), name="hurry")]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await tasks.close()
+
+
+async def _open_port(job: RemoteJob, port: int, job_port: int | None = None) -> asyncio.Server:
+    """Take the local port, before anything is started that could be in vain."""
+    try:
+        return await job.forward("127.0.0.1", port, job_port=job_port, start_serving=False)
+    except OSError as error:
+        raise _Ended(f"port {port} of 127.0.0.1 cannot be opened: {_reason(error)}") from None
+
+
+def _reason(error: OSError) -> str:
+    # The loops put the address into the text, which stands before it here already.
+    return (error.strerror or str(error)).rpartition(": ")[2]
+
+
+# --- from its start to its end ----------------------------------------------------------------------
+
+
+async def _start_and_wait(job: RemoteJob, server: asyncio.Server, ready_timeout: float, command: list[str]) -> int:
+    tasks = TaskOwner("output")
+    try:
+        output = [tasks.start(_show(job, name, fd), name=name) for name, fd in _OUTPUTS if terminal.has(name)]
+        info = await _serve(job, server, ready_timeout, command)
+        if output:
+            await asyncio.wait(output)
     finally:
         await tasks.close()
     if info["signal"] is not None:
@@ -128,31 +179,39 @@ async def _start_and_wait(job: RemoteJob, port: int, command: list[str]) -> int:
     return int(info["exit_code"] or 0)
 
 
-async def _serve(job: RemoteJob, port: int, command: list[str]) -> dict[str, Any]:
+async def _serve(job: RemoteJob, server: asyncio.Server, ready_timeout: float, command: list[str]) -> dict[str, Any]:
     try:
-        await job.start(command, port="auto", ready="connect")
+        await job.start(command, port="auto", ready="connect", ready_timeout=ready_timeout)
     except MethodError as error:
         if error.cause_type != "ProcessExitedError":
-            raise
-        click.echo(f"pagent: {error.cause_message}", err=True)
+            raise _not_started(error, command[0]) from None
+        _say(_text(error))
         return await job.info()
-    server = await job.forward("127.0.0.1", port)
-    try:
-        _tell_port(server)
-        return await job.wait()
-    finally:
-        server.close()
+    await server.start_serving()
+    _say(f"{_url(server)} leads to the job; Ctrl-C ends it")
+    return await job.wait()
 
 
-def _tell_port(server: asyncio.Server) -> None:
-    number = server.sockets[0].getsockname()[1]
-    click.echo(f"pagent: http://127.0.0.1:{number}/ leads to the job; Ctrl-C ends it", err=True)
+def _not_started(error: MethodError, program: str) -> Exception:
+    """The error of a start as one that says what to do about it."""
+    match error.cause_type:
+        case "FileNotFoundError" | "NotADirectoryError" if "/" in program and not program.startswith("/"):
+            text = f"{program}: not found: a job runs in a new folder of its own, so name files by absolute paths"
+            return _Ended(text, _NOT_FOUND)
+        case "FileNotFoundError" | "NotADirectoryError":
+            return _Ended(f"{program}: command not found", _NOT_FOUND)
+        case "PermissionError" | "OSError":
+            return _Ended(f"{program}: cannot be run: {_text(error)}", _NOT_RUNNABLE)
+        case "ProcessStartTimeoutError":
+            hint = "the command has to listen on the port that it gets as {port} or in PORT; --wait gives it more time"
+            return _Ended(f"{_text(error)}; {hint}")
+    return error
 
 
 async def _show(job: RemoteJob, name: Literal["stdout", "stderr"], fd: int) -> None:
     """Copy an output of the job to ours, as it comes."""
     try:
         async for chunk in job.logs(name, follow=True):
-            os.write(fd, chunk)
-    except (CallError, LinkError):
-        return  # the job's own end tells what happened to the link
+            await terminal.write(fd, chunk)
+    except (CallError, LinkError, OSError):
+        return  # the job's own end tells what happened to the link; a reader that is gone needs nothing more
