@@ -31,7 +31,10 @@ class Logs:
 
 
 class Exec:
-    """A process of ``job_exec``: iterate over its output, both kinds together."""
+    """A process of ``job_exec``: iterate over its output, both kinds together.
+
+    MethodError from the iteration and from :meth:`wait` if it could not be started.
+    """
 
     def __init__(self, call: StreamCall) -> None:
         self._call_ = call
@@ -40,7 +43,11 @@ class Exec:
         return self
 
     async def __anext__(self) -> bytes:
-        return bytes(await self._call_.__anext__())
+        data = await self._call_.receive()
+        if data is None:
+            await self._call_.result()
+            raise StopAsyncIteration
+        return bytes(data)
 
     async def write(self, data: Bytes) -> None:
         """Input for the process; waits while it does not read."""

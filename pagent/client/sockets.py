@@ -40,7 +40,10 @@ class WebSocket:
 
     async def _next(self) -> str | bytes | None:
         message = await self._call_.receive()
-        return message if message is None or isinstance(message, str) else bytes(message)
+        if message is None:
+            await self._call_.result()  # raises if it is an error
+            return None
+        return message if isinstance(message, str) else bytes(message)
 
     async def send(self, message: str | Bytes) -> None:
         """A text or a binary message; waits while the job does not take it."""
