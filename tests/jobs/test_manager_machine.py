@@ -114,7 +114,7 @@ class Machine(RuleBasedStateMachine):
 
         async def pending() -> None:
             known.starting = asyncio.create_task(self.start(known, "exec sleep 1000", 1))
-            while known.job.pid is None:  # made in the same turn of the loop
+            while known.job.pid is None:  # noqa: ASYNC110 - made within a few turns of the loop
                 await asyncio.sleep(0)
 
         self.run(pending())
