@@ -325,7 +325,7 @@ class Stream:
                 self._owner.stream_failed(error)
                 return
         if self._window is not None and (credit := self._window.used(cost)) and not self._closed_by_peer:
-            credit += self._window.grown(*self._link.clock())
+            credit += self._window.grown(credit, *self._link.clock())
             self._link.send(messages.credit(self._credit_kind, self.call_id, credit))
 
     def _stop_receiving(self) -> None:

@@ -58,36 +58,44 @@ def test_a_message_may_overshoot_and_all_of_it_comes_back() -> None:
     assert window.used(5000) == 5000
 
 
-def half(window: ReceiveWindow, now_s: float, round_trip_s: float) -> int:
-    """Let half a window arrive and be used; the credit that goes back."""
-    cost = window.size // 2
+def use(window: ReceiveWindow, cost: int, now_s: float, round_trip_s: float) -> int:
+    """Let so much arrive and be used; the credit that goes back, all of it."""
     window.arrived(cost)
     returned = window.used(cost)
     assert returned == cost
-    return returned + window.grown(now_s, round_trip_s)
+    return returned + window.grown(returned, now_s, round_trip_s)
 
 
-def test_a_window_that_is_used_faster_than_its_credit_can_travel_grows_to_the_bound() -> None:
+def test_a_window_that_is_used_faster_than_its_credit_can_travel_grows_with_the_rate_up_to_the_bound() -> None:
     window = ReceiveWindow()
     sizes = []
-    for turn in range(8):
-        half(window, turn * 0.099, 0.05)
+    now_s = 0.0
+    for rate in (5e6, 5e6, 10e6, 20e6, 40e6, 80e6, 160e6):
+        now_s += STREAM_WINDOW / rate
+        use(window, STREAM_WINDOW, now_s, 0.05)
         sizes.append(window.size)
-    assert sizes == [STREAM_WINDOW << turn for turn in range(6)] + [STREAM_WINDOW_MAX] * 2
+    assert sizes == [STREAM_WINDOW, 500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000, STREAM_WINDOW_MAX]
+
+
+def test_a_burst_makes_it_grow_by_a_factor_of_eight_at_most() -> None:
+    window = ReceiveWindow()
+    use(window, STREAM_WINDOW, 1.0, 0.05)
+    use(window, STREAM_WINDOW, 1.0, 0.05)
+    assert window.size == 8 * STREAM_WINDOW
 
 
 def test_what_it_grows_by_may_be_sent() -> None:
     window = ReceiveWindow(SIZE)
-    window.grown(0.0, 0.05)
-    assert window.grown(0.01, 0.05) == SIZE
+    window.grown(SIZE // 2, 0.0, 0.05)
+    assert window.grown(SIZE // 2, 0.025, 0.05) == SIZE
     for _ in range(2 * SIZE // 100):
         assert window.arrived(100)
     assert not window.arrived(1)
 
 
-@pytest.mark.parametrize("round_trip_s", [0.0, 0.0499])
+@pytest.mark.parametrize("round_trip_s", [0.0, 0.05])
 def test_a_window_that_is_large_enough_or_of_a_way_of_unknown_length_stays(round_trip_s: float) -> None:
     window = ReceiveWindow(SIZE)
     for turn in range(8):
-        assert half(window, turn * 0.1, round_trip_s) == SIZE // 2
+        assert use(window, SIZE // 2, turn * 0.05, round_trip_s) == SIZE // 2
     assert window.size == SIZE
