@@ -1,0 +1,175 @@
+"""The promises of "End": signals end everything in order, and what a killed agent left is gone after the next start."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.conftest import gone, is_alive
+from tests.kit import peer as peers
+from tests.kit.agents import TOKEN, agent_process
+from tests.kit.peer import ISTREAM, UNARY, CallFailed, Peer
+from tests.kit.programs import ECHO, start_program
+
+#: Says its pid and that of a child in a session of its own that has no environment; both ignore all but KILL.
+STUBBORN = """
+import os, signal, sys
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+child = os.fork()
+if child == 0:
+    os.setsid()
+    os.execve("/bin/sleep", ["sleep", "1000"], {})
+sys.stdout.write(f"{os.getpid()} {child}\\n")
+sys.stdout.flush()
+signal.pause()
+"""
+
+
+async def start(peer: Peer, script: str) -> list[int]:
+    """A job that runs a script; the pids in its first line."""
+    job = (await peer.call("job_create"))["uid"]
+    await peer.call("job_start", job, [sys.executable, "-c", script], None, None, 0)
+    logs = await peer.start(ISTREAM, "job_logs", job, follow=True)
+    text = b""
+    while b"\n" not in text:
+        text += (await peer.next_of(logs))[2]
+    await peer.cancel(logs)
+    return [int(pid) for pid in text.split()]
+
+
+TOLD = """
+import os, signal, sys
+def told(number, frame):
+    open(sys.argv[1], "w").write("told")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, told)
+sys.stdout.write(f"{os.getpid()}\\n")
+sys.stdout.flush()
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_jobs_links_and_sandboxes(tmp_path: Path, number: signal.Signals) -> None:
+    root = tmp_path / "jobs"
+    root.mkdir()
+    witness = tmp_path / "witness"
+    async with agent_process(root) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
+        pids = await start(peer, TOLD.replace("sys.argv[1]", repr(str(witness))))
+        await start_program(peer, ECHO)
+        agent.signal(number)
+        assert await agent.ended() == 0
+        await peer.socket.wait_closed()
+        assert peer.socket.close_code == 1001
+        assert not any(map(is_alive, pids))
+    assert witness.read_text() == "told"  # it had its grace
+    assert os.listdir(root) == []
+
+
+async def test_a_second_signal_ends_the_grace(tmp_path: Path) -> None:
+    async with agent_process(tmp_path) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
+        pids = await start(peer, STUBBORN)
+        agent.signal(signal.SIGTERM)
+        await refuses_jobs(peer)
+        assert is_alive(pids[0])
+        agent.signal(signal.SIGTERM)
+        assert await agent.ended() == 0
+        assert not any(map(is_alive, pids))
+    assert os.listdir(tmp_path) == []
+
+
+async def refuses_jobs(peer: Peer) -> None:
+    """Until the agent, which is ending, takes no new jobs."""
+    while True:
+        try:
+            await peer.call("job_create")
+        except CallFailed as error:
+            assert error.cause == "JobInvalidStateError"  # noqa: PT017 - until there is one
+            return
+
+
+async def test_stubborn_jobs_are_killed_after_their_grace(tmp_path: Path) -> None:
+    async with agent_process(tmp_path) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
+        pids = await start(peer, STUBBORN)
+        agent.signal(signal.SIGTERM)
+        await refuses_jobs(peer)
+        assert await agent.ended() == 0
+        assert not any(map(is_alive, pids))
+    assert os.listdir(tmp_path) == []
+
+
+async def test_shutdown_by_the_control_api(tmp_path: Path) -> None:
+    async with agent_process(tmp_path) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
+        await start_program(peer, ECHO)
+        reader, writer = await asyncio.open_connection("127.0.0.1", agent.ports["control"])
+        writer.write(b"POST /shutdown HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        assert (await reader.readline()).split()[1] == b"200"
+        assert await agent.ended() == 0
+        writer.close()
+    assert os.listdir(tmp_path) == []
+
+
+async def test_calls_under_way_hear_of_the_end(tmp_path: Path) -> None:
+    async with agent_process(tmp_path) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
+        job = (await peer.call("job_create"))["uid"]
+        await peer.call("job_start", job, ["sleep", "1000"], None, None, 0)
+        waiting = await peer.start(UNARY, "job_wait", job)
+        logs = await peer.start(ISTREAM, "job_logs", job, follow=True)
+        agent.signal(signal.SIGTERM)
+        assert await agent.ended() == 0
+        for call in (waiting, logs):
+            try:
+                _, result = await peer.outcome(call)
+            except ConnectionError:
+                continue  # the close was sent before the result was
+            assert result["state"] in ("FINISHED", "CLOSED")
+
+
+# --- after a kill -------------------------------------------------------------------------------------
+
+
+async def test_the_next_start_ends_what_a_killed_agent_left(tmp_path: Path) -> None:
+    pids = []
+    async with agent_process(tmp_path) as living, peers.dial(living.ports["rpc"], TOKEN) as other:
+        lives = await start_program(other, ECHO)
+        async with agent_process(tmp_path) as killed:
+            async with peers.dial(killed.ports["rpc"], TOKEN) as peer:
+                pids = await start(peer, STUBBORN) + await start(peer, STUBBORN)
+                killed.signal(signal.SIGKILL)
+                assert await killed.ended() == -9
+            assert all(map(is_alive, pids))
+            assert len(os.listdir(tmp_path)) == 2
+            async with agent_process(tmp_path) as following:
+                assert await following.says(r"cleaned up after a dead agent: \S+, processes ended: 4")
+                for pid in pids:
+                    await gone(pid)
+                assert len(os.listdir(tmp_path)) == 2
+                # Another agent's jobs go on.
+                assert (await other.http(lives))[0] == 200
+                following.signal(signal.SIGTERM)
+                assert await following.ended() == 0
+        living.signal(signal.SIGTERM)
+        assert await living.ended() == 0
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_kill_in_the_middle_of_a_removal(tmp_path: Path) -> None:
+    async with agent_process(tmp_path) as killed:
+        async with peers.dial(killed.ports["rpc"], TOKEN) as peer:
+            pids = await start(peer, STUBBORN)
+            killed.signal(signal.SIGTERM)
+            await refuses_jobs(peer)
+            killed.signal(signal.SIGKILL)
+            assert await killed.ended() == -9
+        async with agent_process(tmp_path) as following:
+            for pid in pids:
+                await gone(pid)
+            following.signal(signal.SIGTERM)
+            assert await following.ended() == 0
+    assert os.listdir(tmp_path) == []
