@@ -18,7 +18,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test check format lint types architecture bench bench-peers lock clean
+.PHONY: help install run test check format lint types architecture bench bench-micro bench-compare bench-peers lock clean
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,13 @@ architecture: $(INSTALLED)  ## Check which module imports what
 
 bench: $(INSTALLED)  ## Measure; ARGS passes options
 	$(BIN)/python -m bench $(ARGS)
+
+bench-micro: $(INSTALLED)  ## Measure the parts that do no I/O
+	$(BIN)/python -m bench.micro $(ARGS)
+
+bench-compare: $(INSTALLED)  ## Measure this tree and that of BASE=<commit> in turn
+	@test -n "$(BASE)" || { echo "make bench-compare BASE=<commit>" >&2; exit 1; }
+	$(BIN)/python -m bench.compare "$(BASE)" $(ARGS)
 
 # RUNLEVEL=1 keeps Debian from starting them as services.
 bench-peers:  ## Install nginx and haproxy, for make bench to compare with (Debian, as root)

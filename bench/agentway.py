@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import oneshot, wire
-from bench.calls import ArchiveGet, ArchivePut, FileGet, FilePut, Put, Request
+from bench.calls import ArchiveGet, ArchivePut, FileGet, FilePut, Put, Request, VariedGet
 from bench.link import LinkDriver
 from bench.process import python
 from bench.sockets import Echo, Socket, TunnelEcho, TunnelEvents, TunnelGet, TunnelPut
@@ -34,7 +34,9 @@ class AgentWay:
     def close(self) -> None:
         self._driver.close()
 
-    async def get(self, size: int) -> Lane:
+    async def get(self, size: int, *, varied: bool = False) -> Lane:
+        if varied:
+            return VariedGet(self._driver, self._job, size)
         return Request(self._driver, self._job, "GET", f"/bytes/{size}", size)
 
     async def put(self, size: int, rate: float | None = None) -> Lane:
@@ -95,8 +97,8 @@ class AgentWay:
 class TunnelWay(AgentWay):
     """The same link, with a ``tcp_connect`` for each lane: HTTP and WebSocket pass as bytes."""
 
-    async def get(self, size: int) -> Lane:
-        return await _opened(TunnelGet(self._driver, self._job, size))
+    async def get(self, size: int, *, varied: bool = False) -> Lane:
+        return await _opened(TunnelGet(self._driver, self._job, size, varied=varied))
 
     async def put(self, size: int, rate: float | None = None) -> Lane:
         return await _opened(TunnelPut(self._driver, self._job, size, rate))

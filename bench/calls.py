@@ -24,11 +24,15 @@ class Call:
     def __init__(self, driver: LinkDriver, call_type: int, method: str, args: list[Any]) -> None:
         self.done: Callable[[], None] = idle
         self._driver = driver
-        # Less the array's head: two elements are missing.
-        self._start = messages.pack([call_type, method, args, {}])[1:]
+        self._rest: list[Any] = [call_type, method, args, {}]
+        self._start = self._packed_start()
         self._call_id = 0
         self._packed_id = b""
         self._received = 0
+
+    def _packed_start(self) -> bytes:
+        """Of the call's start what follows its id."""
+        return messages.pack(self._rest)[1:]  # less the head of the array, in which two elements are missing
 
     def send(self) -> None:
         driver = self._driver
@@ -83,6 +87,19 @@ class Request(Call):
             self._finish()
         else:
             self._fail(kind, piece)
+
+
+class VariedGet(Request):
+    """GETs of which no two are the same."""
+
+    def __init__(self, driver: LinkDriver, job: str, size: int) -> None:
+        super().__init__(driver, job, "GET", "", size)
+        self._args: list[Any] = self._rest[2]
+
+    def send(self) -> None:
+        self._args[2] = wire.varied_target(self._size)
+        self._start = self._packed_start()
+        super().send()
 
 
 class Body:

@@ -18,6 +18,7 @@ def workloads(scale: Scale) -> list[Workload]:
         Get("get1", "GET 12 B, 1 in flight", scale, 12, 1),
         Get("get1-one-core", "GET 12 B, 1 in flight, one core", scale, 12, 1, one_core=True),
         Get("get64", "GET 12 B, 64 in flight", scale, 12, 64),
+        Get("get64-varied", "GET 12 B, 64 in flight, all different", scale, 12, 64, varied=True),
         Get("get512", "GET 12 B, 512 in flight", scale, 12, 512),
         Get("get64k", "GET 64 KiB, 16 in flight", scale, 64 * KIB, 16),
         Bulk("down", f"{_amount(bulk)} down", scale, bulk, lambda way, size: way.get(size)),

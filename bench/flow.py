@@ -35,7 +35,7 @@ class FlowWay:
         headers = [*wire.FIELDS, *extra]
         return self._agent.link.open_stream(messages.BISTREAM, "http_request", self._job, method, target, [], headers)
 
-    async def get(self, size: int) -> Lane:
+    async def get(self, size: int, *, varied: bool = False) -> Lane:
         return _Body(self, size, upload=False)
 
     async def put(self, size: int, rate: float | None = None) -> Lane:

@@ -4,6 +4,7 @@ It listens on a free port and reports it as any job does; without an agent it pr
 
 =================  ==================================================================================
 GET /bytes/N       N zero bytes
+GET /bytes/N/TAG   as well, with TAG in the head
 POST /bytes/N      takes a body with a Content-Length, then answers 12 bytes
 GET /ws            a WebSocket; each message is answered by one of zeros of the same kind and length
 GET /events        chunked: an event every 2 ms that carries the time at which it was written
@@ -34,6 +35,10 @@ _CLOSE: Final = 8
 @cache
 def _whole(size: int) -> bytes:
     return wire.answer("200 OK", f"Content-Length: {size}") + bytes(size)
+
+
+def _tagged(size: int, tag: str) -> bytes:
+    return wire.answer("200 OK", f"Content-Length: {size}", f'ETag: "{tag}"') + bytes(size)
 
 
 @cache
@@ -94,7 +99,11 @@ class JobConnection(asyncio.Protocol):
             self._feed = self._body
             self._body(data[end + 4 :])
         else:
-            self._answer(int(target[len(b"/bytes/") :]))
+            _, _, size, *tag = target.split(b"/")
+            if tag:
+                self._write(_tagged(int(size), tag[0].decode()))
+            else:
+                self._answer(int(size))
 
     def _answer(self, size: int) -> None:
         if size <= _WHOLE_MAX:

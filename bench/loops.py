@@ -126,21 +126,21 @@ class _Turn:
 
 
 class PacedLoop:
-    """One exchange every ``interval_s`` on one lane, as a person's clicks come: whether or not the last is done.
+    """An exchange every ``interval_s``, as clicks come: whether or not the last is done, on a lane that is free.
 
-    One that has to wait for the last has its wait counted, so a stall is not one slow exchange but many.
+    One for which no lane is free has its wait counted, so a stall is not one slow exchange but many.
     """
 
-    def __init__(self, lane: Lane, interval_s: float, fault: asyncio.Future[None]) -> None:
-        self._lane = lane
+    def __init__(self, lanes: Sequence[Lane], interval_s: float, fault: asyncio.Future[None]) -> None:
+        self._free = deque(_Turn(lane, self._done) for lane in lanes)
+        self._lanes = len(lanes)
         self._interval_s = interval_s
         self._fault = fault
         self._loop = asyncio.get_running_loop()
-        self._due: deque[int] = deque()  # when those began that are not done; the first is in flight
+        self._waiting: deque[int] = deque()  # when those should have begun for which there was no lane
         self._latencies = array.array("q")
         self._until = 0.0
         self._finished: asyncio.Future[None] = self._loop.create_future()
-        lane.done = self._done
 
     async def run(self, seconds: float) -> Sample:
         """For so long, and until all is done; a loop runs once."""
@@ -151,18 +151,22 @@ class PacedLoop:
         return Sample(len(self._latencies), self._loop.time() - began, self._latencies)
 
     def _tick(self, due: float) -> None:
-        self._due.append(time.perf_counter_ns())
-        if len(self._due) == 1:
-            self._lane.send()
+        now = time.perf_counter_ns()
+        if self._free:
+            self._free.popleft().begin(now)
+        else:
+            self._waiting.append(now)
         due += self._interval_s
         if due < self._until:
             self._loop.call_at(due, self._tick, due)
         else:
             self._until = 0.0
 
-    def _done(self) -> None:
-        self._latencies.append(time.perf_counter_ns() - self._due.popleft())
-        if self._due:
-            self._lane.send()
-        elif not self._until:
+    def _done(self, turn: _Turn) -> None:
+        self._latencies.append(time.perf_counter_ns() - turn.began)
+        if self._waiting:
+            turn.begin(self._waiting.popleft())
+            return
+        self._free.append(turn)
+        if not self._until and len(self._free) == self._lanes:
             self._finished.set_result(None)

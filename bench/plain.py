@@ -50,7 +50,7 @@ C = TypeVar("C", bound=_Connection)
 class _Request(_Connection):
     """A request whose answer has ``size`` bytes of body."""
 
-    def __init__(self, way: PlainWay, request: bytes, size: int) -> None:
+    def __init__(self, way: PlainWay, request: Callable[[], bytes], size: int) -> None:
         super().__init__(way)
         self._request = request
         self._size = size
@@ -58,7 +58,7 @@ class _Request(_Connection):
         self._head = b""
 
     def send(self) -> None:
-        self._write(self._request)
+        self._write(self._request())
 
     def data_received(self, data: bytes) -> None:
         if self._left < 0:
@@ -88,7 +88,8 @@ class _Put(_Request):
     """A request with a body."""
 
     def __init__(self, way: PlainWay, size: int, rate: float | None) -> None:
-        super().__init__(way, wire.request("POST", "/bytes/0", ("Content-Length", str(size))), 12)
+        head = wire.request("POST", "/bytes/0", ("Content-Length", str(size)))
+        super().__init__(way, lambda: head, 12)
         self._pump = Pump(size, rate, _block, self._write_on, idle)
         self._paused = False
 
@@ -182,8 +183,8 @@ class PlainWay:
         self._lanes.append(lane)
         return lane
 
-    async def get(self, size: int) -> Lane:
-        return await self._open(_Request(self, wire.request("GET", f"/bytes/{size}"), size))
+    async def get(self, size: int, *, varied: bool = False) -> Lane:
+        return await self._open(_Request(self, wire.gets(size, varied=varied), size))
 
     async def put(self, size: int, rate: float | None = None) -> Lane:
         return await self._open(_Put(self, size, rate))

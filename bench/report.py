@@ -137,6 +137,8 @@ def limits(results: Sequence[Result]) -> str:
     ]
     for result in results:
         agent = result.series[AGENT]
+        if agent.extra():
+            continue  # rounds of several parts, which are not told apart here
         direct = result.series.get(DIRECT)
         rows.append(
             [

@@ -64,14 +64,14 @@ class Echo(Socket):
 class TunnelGet(Socket):
     """A request through a tunnel; the answer's head has a known length."""
 
-    def __init__(self, driver: LinkDriver, job: str, size: int) -> None:
+    def __init__(self, driver: LinkDriver, job: str, size: int, *, varied: bool) -> None:
         super().__init__(driver, "tcp_connect", [job])
         self._size = size
-        self._request = _bin(wire.request("GET", f"/bytes/{size}"))
+        self._request = wire.gets(size, varied=varied)
 
     def send(self) -> None:
         self._received = wire.HEAD_BYTES + self._size
-        self._send(messages.REQUEST_MESSAGE, self._request)
+        self._send(messages.REQUEST_MESSAGE, _bin(self._request()))
 
 
 class TunnelPut(Socket):

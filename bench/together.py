@@ -13,8 +13,9 @@ from bench.loops import ClosedLoop, PacedLoop
 from bench.way import Fault, Lane, Sample, Way
 from bench.workload import DIALS, DIRECT, MB, MIB, PEERS, TUNNEL, Scale, Workload
 
-#: Between two GETs, and between two WebSocket messages, beside bulk.
-_INTERVAL_S: Final = 0.002
+#: Between two GETs, and between two WebSocket messages, beside bulk; and how many may be under way.
+_INTERVAL_S: Final = 0.004
+_AT_ONCE: Final = 16
 #: Of one download, again and again.
 _BULK_BYTES: Final = 8 * MIB
 #: The first events are not counted.
@@ -56,7 +57,7 @@ class Events(Workload):
 
 
 class Mixed(Workload):
-    """A GET and a WebSocket message every 2 ms, alone and while bulk downloads run beside them on the same link.
+    """A GET and a WebSocket message every 4 ms, alone and while bulk downloads run beside them on the same link.
 
     The cost is how many times its p99 alone a GET's p99 is beside the bulk. ``extra``: all that it was made of.
     """
@@ -71,19 +72,19 @@ class Mixed(Workload):
 
     async def prepare(self, way: Way) -> Sequence[Lane]:
         return [
-            await way.get(12),
-            await way.echo(16),
+            *[await way.get(12) for _ in range(_AT_ONCE)],
+            *[await way.echo(16) for _ in range(_AT_ONCE)],
             *[await way.get(min(_BULK_BYTES, self.scale.bulk_bytes)) for _ in range(self._downloads)],
         ]
 
     async def round(self, way: Way, lanes: Sequence[Lane]) -> Sample:
-        get, socket, *bulk = lanes
+        small, bulk = lanes[: 2 * _AT_ONCE], lanes[2 * _AT_ONCE :]
         seconds = 2 * self.scale.round_s  # a p99 needs its hundreds of exchanges
-        gets, echoes = await _interactive(way, get, socket, seconds)
+        gets, echoes = await _interactive(way, small, seconds)
         downloads = await ClosedLoop(bulk, way.fault).run(seconds)
         beside = asyncio.ensure_future(ClosedLoop(bulk, way.fault).run(seconds))
         try:
-            gets_beside, echoes_beside = await _interactive(way, get, socket, seconds)
+            gets_beside, echoes_beside = await _interactive(way, small, seconds)
             downloads_beside = await beside
         finally:
             beside.cancel()
@@ -108,11 +109,12 @@ class Mixed(Workload):
         return downloads.units * min(_BULK_BYTES, self.scale.bulk_bytes) / MB / downloads.seconds
 
 
-async def _interactive(way: Way, get: Lane, socket: Lane, seconds: float) -> tuple[Sample, Sample]:
-    gets, echoes = await asyncio.gather(
-        PacedLoop(get, _INTERVAL_S, way.fault).run(seconds), PacedLoop(socket, _INTERVAL_S, way.fault).run(seconds)
+async def _interactive(way: Way, lanes: Sequence[Lane], seconds: float) -> tuple[Sample, Sample]:
+    gets, echoes = (
+        PacedLoop(part, _INTERVAL_S, way.fault).run(seconds) for part in (lanes[:_AT_ONCE], lanes[_AT_ONCE:])
     )
-    return gets, echoes
+    got, echoed = await asyncio.gather(gets, echoes)
+    return got, echoed
 
 
 def _percentile_us(values: Sequence[int], percent: int) -> float:

@@ -23,16 +23,27 @@ _STEPS: Final = (1, 10, 100, 1000, 10_000)
 
 
 class Get(Workload):
-    """GETs, ``at_once`` in flight."""
+    """GETs, ``at_once`` in flight; ``varied``: each is another one."""
 
-    def __init__(self, name: str, title: str, scale: Scale, size: int, at_once: int, *, one_core: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        scale: Scale,
+        size: int,
+        at_once: int,
+        *,
+        one_core: bool = False,
+        varied: bool = False,
+    ) -> None:
         super().__init__(name, title, scale)
         self.one_core = one_core
         self._size = size
         self._at_once = at_once
+        self._varied = varied
 
     async def prepare(self, way: Way) -> Sequence[Lane]:
-        return [await way.get(self._size) for _ in range(self._at_once)]
+        return [await way.get(self._size, varied=self._varied) for _ in range(self._at_once)]
 
 
 class Echo(Workload):

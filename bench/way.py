@@ -33,8 +33,8 @@ class Way(Protocol):
     job_pid: int
     fault: asyncio.Future[None]
 
-    async def get(self, size: int) -> Lane:
-        """GET of a body of ``size`` bytes."""
+    async def get(self, size: int, *, varied: bool = False) -> Lane:
+        """GET of a body of ``size`` bytes; ``varied``: no two requests are the same, nor two answers."""
 
     async def put(self, size: int, rate: float | None = None) -> Lane:
         """POST of one, at ``rate`` bytes a second at most."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
+from itertools import count
 from typing import Final
 
 #: Length of the head of every answer of the job, 101 included; a usual one has about so many.
@@ -40,6 +42,23 @@ def request(method: str, target: str, *extra: tuple[str, str]) -> bytes:
     """A request head of an HTTP client with the usual fields."""
     fields = "".join(f"{name}: {value}\r\n" for name, value in (*FIELDS, *extra))
     return f"{method} {target} HTTP/1.1\r\n{fields}\r\n".encode()
+
+
+_numbers = count()
+
+
+def varied_target(size: int) -> str:
+    """The target of a body of ``size`` bytes, another one each time: what a cache cannot know."""
+    return f"/bytes/{size}/{next(_numbers):010}"
+
+
+def gets(size: int, *, varied: bool) -> Callable[[], bytes]:
+    """What gives the next GET of a body of ``size`` bytes: the same head always, or ``varied`` ones."""
+    if not varied:
+        same = request("GET", f"/bytes/{size}")
+        return lambda: same
+    before, after = request("GET", "*").split(b"*", 1)
+    return lambda: before + varied_target(size).encode() + after
 
 
 def upgrade_request(target: str) -> bytes:

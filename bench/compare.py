@@ -1,0 +1,50 @@
+"""``python -m bench.compare COMMIT [options of the bench]``: the agent of a commit and that of this tree, in turn.
+
+The commit is checked out as a worktree in a temporary folder; the bench, the job and the references are this tree's.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from bench import cli
+from bench.agentproc import ROOT
+
+#: Ways that a comparison has no use for.
+_WITHOUT: Final = ("--no-peers", "--without", "dials", "--without", "tunnel", "--without", "direct")
+
+
+@contextmanager
+def checked_out(commit: str) -> Iterator[Path]:
+    """A worktree of a commit, for the length of the block. CalledProcessError if there is no such commit."""
+    with tempfile.TemporaryDirectory(prefix="pagent-bench-base-") as folder:
+        tree = Path(folder) / "tree"
+        _git("worktree", "add", "--quiet", "--detach", str(tree), commit)
+        try:
+            yield tree
+        finally:
+            _git("worktree", "remove", "--force", str(tree))
+
+
+def _git(*args: str) -> None:
+    subprocess.run(["git", "-C", str(ROOT), *args], check=True)
+
+
+def main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        raise SystemExit("usage: python -m bench.compare COMMIT [options of python -m bench]")
+    try:
+        with checked_out(sys.argv[1]) as tree:
+            cli.main(["--base", str(tree), *_WITHOUT, *sys.argv[2:]])
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"git could not check out {sys.argv[1]}: it ended with {error.returncode}") from None
+
+
+if __name__ == "__main__":
+    main()
