@@ -86,7 +86,8 @@ class Agent:
         self._connections: dict[str, Connection] = {}
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._hurry = asyncio.Event()
-        self.rpc_port = 0
+        #: Where it listens; 0 for what it does not.
+        self.rpc_port = self.control_port = self.report_port = 0
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -109,8 +110,12 @@ class Agent:
                 allowed_hosts=control.allowed_hosts,
                 token=control.token,
             )
-            ports["control"] = await self._web.listen("control", app, control.interface, control.port)
-        ports["report"] = await self._web.listen("port report", report_app(self.jobs.report_port), "127.0.0.1", 0)
+            ports["control"] = self.control_port = await self._web.listen(
+                "control", app, control.interface, control.port
+            )
+        ports["report"] = self.report_port = await self._web.listen(
+            "port report", report_app(self.jobs.report_port), "127.0.0.1", 0
+        )
         self.jobs.endpoint = f"http://127.0.0.1:{ports['report']}{REPORT_PATH}"
         self.jobs.agent_ports = set(ports.values())
         where = " ".join(f"{name}={port}" for name, port in ports.items())

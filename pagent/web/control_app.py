@@ -5,12 +5,15 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
 
 from pagent.web.local import Handler, local_only, text
+
+#: Maps in maps that are shown. Nobody's data goes deeper; it must not end in the recursion limit.
+_DEPTH_MAX: Final = 32
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,25 @@ def control_app(control: Control, *, allowed_hosts: Collection[str] = (), token:
 
 
 def _json(value: Any) -> web.Response:
-    body = orjson.dumps(value, default=_as_text)
-    return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
+    body = orjson.dumps(_plain(value))
+    return web.Response(
+        body=body,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
+    )
 
 
-def _as_text(value: Any) -> str:
-    """A peer's uid may be bytes."""
-    if isinstance(value, bytes):
-        return value.hex()
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+def _plain(value: Any, depth: int = 0) -> Any:
+    """``value`` as JSON can say it. A peer's data is msgpack: bytes become hex, keys strings; very deep is left out."""
+    if depth > _DEPTH_MAX:
+        return None
+    match value:
+        case bytes():
+            return value.hex()
+        case dict():
+            return {str(_plain(key, depth + 1)): _plain(item, depth + 1) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item, depth + 1) for item in value]
+        case str() | int() | float() | None:
+            return value
+    return str(value)

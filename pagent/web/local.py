@@ -29,11 +29,19 @@ def is_loopback_name(host: str) -> bool:
         return False
 
 
-def _host_of(authority: str) -> str:
+def _authority(text: str) -> tuple[str, int | None]:
+    """Host and port of an authority; an empty host if it is none."""
     try:
-        return urlsplit(f"//{authority}").hostname or ""
+        parts = urlsplit(f"//{text}")
+        return parts.hostname or "", parts.port
     except ValueError:
-        return ""
+        return "", None
+
+
+def _origin(text: str) -> tuple[str, int | None]:
+    """Host and port of an Origin: ``null`` and whatever else is not of the web has an empty host."""
+    scheme, separator, authority = text.partition("://")
+    return _authority(authority) if separator and scheme in ("http", "https") else ("", None)
 
 
 def local_only(allowed_hosts: Collection[str]) -> Middleware:
@@ -47,15 +55,23 @@ def local_only(allowed_hosts: Collection[str]) -> Middleware:
     def is_ours(host: str) -> bool:
         return is_loopback_name(host) or host in allowed
 
+    def refusal(request: web.Request) -> str | None:
+        headers = request.headers
+        hosts = [_authority(text) for text in headers.getall("Host", [""])]
+        if len(hosts) != 1 or not is_ours(hosts[0][0]):
+            return "this host name is not served here"
+        # Another port is another page's, of a job for example.
+        port = hosts[0][1]
+        origins = [_origin(text) for text in headers.getall("Origin", [])]
+        sites = headers.getall("Sec-Fetch-Site", [])
+        if any(not is_ours(host) or other != port for host, other in origins) or set(sites) - {"none", "same-origin"}:
+            return "requests of foreign pages are refused"
+        return None
+
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not is_ours(_host_of(request.headers.get("Host", ""))):
-            return text("this host name is not served here", status=403)
-        origin = request.headers.get("Origin")
-        if origin is not None and not is_ours(urlsplit(origin).hostname or ""):
-            return text("requests of foreign pages are refused", status=403)
-        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            return text("requests of foreign pages are refused", status=403)
+        if (reason := refusal(request)) is not None:
+            return text(reason, status=403)
         try:
             return await handler(request)
         except web.HTTPException as error:

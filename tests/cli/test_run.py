@@ -1,0 +1,349 @@
+"""``pagent run`` and ``pagent forward`` as a person uses them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from websockets.sync.client import connect
+
+from tests.kit import peer as peers
+from tests.kit.agents import TOKEN, agent_process
+from tests.kit.peer import PATIENCE_S
+from tests.kit.programs import ECHO, start_program
+
+SERVER = [sys.executable, "-u", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
+ENDING = "pagent: ending; once more ends it at once\n"
+
+#: Says hello without the end of a line, then answers with what it gets.
+TCP_ECHO = """
+import os, socket, sys
+server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
+print("hello", end="", flush=True)
+while True:
+    connection, _ = server.accept()
+    while data := connection.recv(65536):
+        connection.sendall(data)
+    connection.close()
+"""
+
+WS_ECHO = """
+import sys
+from websockets.sync.server import serve
+def echo(socket):
+    for message in socket:
+        socket.send(message)
+with serve(echo, "127.0.0.1", int(sys.argv[1])) as server:
+    server.serve_forever()
+"""
+
+#: Ignores TERM, and tells when it gets it.
+STUBBORN = """
+import http.server, os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: print("not yet", flush=True))
+print(os.getpid(), flush=True)
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+class Running:
+    """``pagent`` as the leader of a process group of its own, as a shell starts it; ``url`` is what it printed."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.url = ""
+
+    def said(self, pattern: str) -> re.Match[str]:
+        """The next line of stderr that has this in it."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if found := re.search(pattern, line):
+                return found
+        raise AssertionError(f"it ended without: {pattern}")
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rstrip("/").rpartition(":")[2])
+
+    def ctrl_c(self) -> None:
+        """To the whole group, as a terminal does it."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def ended(self) -> tuple[int, str, str]:
+        """Exit code, and what was left of stdout and stderr."""
+        stdout, stderr = self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode, stdout, stderr
+
+
+@contextmanager
+def pagent(tmp_path: Path, *arguments: str, url: bool = True) -> Iterator[Running]:
+    """The command with its sandboxes under ``tmp_path``; what it leaves there is found."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pagent", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    with process:
+        running = Running(process)
+        try:
+            if url:
+                running.url = running.said(r"pagent: (http://127\.0\.0\.1:\d+/) leads to the job")[1]
+            yield running
+        finally:
+            process.kill()
+    assert os.listdir(tmp_path) == []
+
+
+def run(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
+    """``pagent run`` to its own end."""
+    with pagent(tmp_path, "run", *arguments, url=False) as running:
+        return running.ended()
+
+
+def get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+        body: bytes = answer.read()
+    return body
+
+
+# --- what goes through ------------------------------------------------------------------------------
+
+
+def test_a_page_and_ctrl_c(tmp_path: Path) -> None:
+    with pagent(tmp_path, "run", "--", *SERVER) as running:
+        assert b"Directory listing" in get(running.url)
+        running.said('"GET / HTTP/1.1" 200')  # the job's own log, as it comes
+        running.ctrl_c()
+        code, stdout, stderr = running.ended()
+    assert (code, stderr) == (0, ENDING)
+    assert stdout.startswith("Serving HTTP on 127.0.0.1 port ")
+
+
+def test_raw_tcp_with_half_close_and_output_without_the_end_of_a_line(tmp_path: Path) -> None:
+    data = os.urandom(3_000_000)
+    with pagent(tmp_path, "run", "--", sys.executable, "-c", TCP_ECHO) as running:
+        assert running.process.stdout is not None
+        assert running.process.stdout.read(5) == "hello"
+        with socket.create_connection(("127.0.0.1", running.port), PATIENCE_S) as connection:
+            echoed = bytearray()
+            for start in range(0, len(data), 100_000):
+                connection.sendall(data[start : start + 100_000])
+                while len(echoed) < start:
+                    echoed += connection.recv(1 << 20)
+            connection.shutdown(socket.SHUT_WR)
+            while more := connection.recv(1 << 20):
+                echoed += more
+        assert echoed == data
+        running.process.terminate()
+        assert running.ended() == (0, "", ENDING)
+
+
+def test_a_websocket(tmp_path: Path) -> None:
+    with pagent(tmp_path, "run", "--", sys.executable, "-c", WS_ECHO, "{port}") as running:
+        with connect(f"ws://127.0.0.1:{running.port}/", proxy=None) as websocket:
+            for message in ("text", b"bytes", "", "x" * 500_000):
+                websocket.send(message)
+                assert websocket.recv(PATIENCE_S) == message
+        running.ctrl_c()
+        assert running.ended()[0] == 0
+
+
+def test_the_port_that_was_asked_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pagent(tmp_path, "run", "--open", str(port), "--", *SERVER) as running:
+        assert running.port == port
+        assert b"Directory listing" in get(running.url)
+        running.ctrl_c()
+        assert running.ended()[0] == 0
+
+
+async def test_an_agent_that_runs_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "here").mkdir()
+    async with agent_process(tmp_path / "jobs") as agent:
+        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", "--token", TOKEN]
+        with pagent(tmp_path / "here", "run", *there, "--", *SERVER) as running:
+            assert b"Directory listing" in get(running.url)
+            running.ctrl_c()
+            assert running.ended()[0] == 0
+        assert get(f"http://127.0.0.1:{agent.ports['control']}/jobs") == b'{"jobs":[]}'
+        agent.signal(signal.SIGTERM)
+        assert await agent.ended() == 0
+
+
+async def test_an_agent_that_is_lost(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "here").mkdir()
+    async with agent_process(tmp_path / "jobs") as agent:
+        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", "--token", TOKEN]
+        with pagent(tmp_path / "here", "run", *there, "--", *SERVER) as running:
+            agent.signal(signal.SIGTERM)
+            assert await agent.ended() == 0
+            code, _, stderr = running.ended()
+        assert code != 0
+        assert "pagent: " in stderr
+        assert "Traceback" not in stderr
+
+
+# --- how it ends ------------------------------------------------------------------------------------
+
+#: Listens until it is asked something, then ends as it was told.
+ENDS = """
+import os, signal, socket, sys
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+server.accept()[0].close()  # the agent's look whether it is ready
+server.accept()
+print("the last words", end="", flush=True)
+{how}
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [("sys.exit(7)", 7), ("pass", 0), ("os.kill(os.getpid(), signal.SIGTERM)", 143)]
+)
+def test_the_exit_code_of_the_job(tmp_path: Path, how: str, code: int) -> None:
+    command = [sys.executable, "-c", ENDS.replace("{how}", how), "{port}"]
+    with pagent(tmp_path, "run", "--", *command) as running, socket.create_connection(("127.0.0.1", running.port)):
+        assert running.ended()[:2] == (code, "the last words")
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "words"),
+    [
+        ("echo out; echo err >&2; exit 3", 3, "err\npagent: process exited with code 3 before its port accepted"),
+        ("kill -KILL $$", 137, "pagent: process was ended by SIGKILL before its port accepted"),
+    ],
+)
+def test_a_job_that_ends_before_it_listens(tmp_path: Path, script: str, code: int, words: str) -> None:
+    ended, _, stderr = run(tmp_path, "--", "sh", "-c", script)
+    assert ended == code
+    assert sorted(stderr.splitlines()) == sorted(f"{words} a connection".splitlines())
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_job(tmp_path: Path) -> None:
+    with pagent(tmp_path, "run", "--", sys.executable, "-c", STUBBORN, "{port}") as running:
+        assert running.process.stdout is not None
+        job = psutil.Process(int(running.process.stdout.readline()))
+        running.ctrl_c()
+        assert running.process.stdout.readline() == ""  # its output is shown until we are told to end
+        running.ctrl_c()
+        code, _, stderr = running.ended()
+        assert (code, stderr) == (0, ENDING)
+        assert not job.is_running()
+
+
+def test_output_that_nobody_reads_stops_neither_the_traffic_nor_the_end(tmp_path: Path) -> None:
+    flood = "import sys\nsys.stdout.write('x' * 3_000_000); sys.stdout.flush()\n" + TCP_ECHO
+    with pagent(tmp_path, "run", "--", sys.executable, "-c", flood) as running:
+        with socket.create_connection(("127.0.0.1", running.port), PATIENCE_S) as connection:
+            connection.sendall(b"still there?")
+            assert connection.recv(100) == b"still there?"
+        running.ctrl_c()
+        assert running.process.wait(PATIENCE_S) == 0
+
+
+def test_output_whose_reader_is_gone(tmp_path: Path) -> None:
+    with pagent(tmp_path, "run", "--", *SERVER) as running:
+        assert running.process.stdout is not None
+        running.process.stdout.close()
+        assert b"Directory listing" in get(running.url)
+        running.process.terminate()
+        assert running.process.stderr is not None
+        assert "Traceback" not in running.process.stderr.read()
+        assert running.process.wait(PATIENCE_S) == 0
+
+
+# --- mistakes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (["no-such-program"], 127, "no-such-program: command not found"),
+        (
+            ["./here/app"],
+            127,
+            "./here/app: not found: a job runs in a new folder of its own, so name files by absolute",
+        ),
+        (["/etc/passwd"], 126, "/etc/passwd: cannot be run: "),
+        (["--wait", "0.2", "--", "sleep", "60"], 1, "the process did not start in time: its port did not accept"),
+        (["--agent", "127.0.0.1:1", "--token", "x", "--", "true"], 1, "127.0.0.1:1: Connection refused"),
+        (["--agent", "nonsense", "--token", "x", "--", "true"], 2, "'nonsense' is no address: the port is missing"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, command: Sequence[str], code: int, words: str) -> None:
+    ended, stdout, stderr = run(tmp_path, *command)
+    assert (ended, stdout) == (code, "")
+    assert stderr.startswith(f"pagent: {words}")
+    assert stderr.count("\n") == 1
+
+
+def test_a_local_port_that_is_taken_is_found_before_the_job_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        outcome = run(tmp_path, "--open", str(port), "--", "sh", "-c", "echo started")
+    assert outcome == (1, "", f"pagent: port {port} of 127.0.0.1 cannot be opened: address already in use\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [([], "Missing argument 'COMMAND...'"), (["--agent", "127.0.0.1:1", "--", "true"], "--agent needs --token")],
+)
+def test_a_wrong_command_line(tmp_path: Path, command: Sequence[str], words: str) -> None:
+    code, _, stderr = run(tmp_path, *command)
+    assert code == 2
+    assert words in stderr
+
+
+async def test_a_token_that_is_not_accepted(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "here").mkdir()
+    async with agent_process(tmp_path / "jobs") as agent:
+        address = f"127.0.0.1:{agent.ports['rpc']}"
+        code, _, stderr = run(tmp_path / "here", "--agent", address, "--token", "wrong-one", "--", "true")
+        assert code == 1
+        assert stderr.startswith(f"pagent: {address} refused the handshake")
+        assert "wrong-one" not in stderr
+
+
+# --- forward ----------------------------------------------------------------------------------------
+
+
+async def test_forward_leads_to_a_job_and_ends_with_it(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "here").mkdir()
+    async with agent_process(tmp_path / "jobs") as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
+        job = await start_program(peer, ECHO)
+        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", "--token", TOKEN]
+        with pagent(tmp_path / "here", "forward", *there, job) as running:
+            assert get(f"{running.url}a").startswith(b"GET /a HTTP/1.1\r\n")
+            running.ctrl_c()
+            assert running.ended() == (0, "", ENDING)
+        with pagent(tmp_path / "here", "forward", *there, job) as running:
+            assert (await peer.call("job_info", job))["state"] == "RUNNING"
+            await peer.call("job_kill", job)
+            assert running.ended() == (0, "", "pagent: the job has ended\n")
+
+
+async def test_forward_to_a_job_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "here").mkdir()
+    async with agent_process(tmp_path / "jobs") as agent:
+        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", "--token", TOKEN]
+        with pagent(tmp_path / "here", "forward", *there, "nonsense", url=False) as running:
+            assert running.ended() == (1, "", "pagent: job 'nonsense' is not found\n")

@@ -1,0 +1,42 @@
+"""The files of ``config/`` are for people to start from: each is loaded, and each agent of them could start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pagent.config.load import load
+from pagent.config.model import Settings
+from pagent.net.dial import parse_address
+from pagent.net.tls import client_context, server_context
+
+FOLDER = Path(__file__).parent.parent / "config"
+FILES = sorted(path.name for path in FOLDER.glob("*.yaml"))
+
+
+def test_there_are_examples_of_each_mode() -> None:
+    modes = {(load(FOLDER / name).server.enabled, load(FOLDER / name).client.enabled) for name in FILES}
+    assert modes == {(True, False), (False, True), (True, True)}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_it_loads_and_makes_sense(name: str) -> None:
+    settings = load(FOLDER / name)
+    assert settings != Settings()
+    assert server_context(settings.server.tls) is None
+    if settings.client.enabled:
+        address = parse_address(settings.client.address)
+        assert not address.tls or client_context(settings.client.tls)
+    if settings.server.enabled:
+        assert settings.server.accept_tokens
+        assert settings.server.interface == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_it_says_how_it_is_started(name: str) -> None:
+    assert f"#     pagent --config config/{name}\n" in (FOLDER / name).read_text()
+
+
+def test_the_page_of_make_run_is_there() -> None:
+    assert "<title>Hello from a job</title>" in (FOLDER / "www" / "index.html").read_text()

@@ -1,0 +1,116 @@
+"""What the RPC server and the port report answer to whoever is no router and no job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from pagent.agent import Agent
+from pagent.limits import HANDSHAKES_WAITING
+from tests.kit import peer as peers
+from tests.kit.agents import TOKEN
+from tests.kit.peer import PATIENCE_S, Peer
+from tests.web.asking import ask
+
+UPGRADE = {
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Protocol": "v1.prpc.datadvance",
+}
+
+
+@pytest.mark.parametrize("path", ["/", "/rpc", "/rpc/v1/", "/rpc/v2", "/info", "/job_started", "/%72pc/v1x"])
+async def test_elsewhere_is_404(agent: Agent, path: str) -> None:
+    assert (await ask(agent.rpc_port, "GET", path)).status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "HEAD", "PUT"])
+async def test_other_methods(agent: Agent, method: str) -> None:
+    assert (await ask(agent.rpc_port, method, "/rpc/v1")).status == 405
+
+
+@pytest.mark.parametrize("missing", [None, *UPGRADE])
+async def test_what_is_no_upgrade_is_400(agent: Agent, missing: str | None) -> None:
+    fields = {} if missing is None else {name: value for name, value in UPGRADE.items() if name != missing}
+    if missing == "Sec-WebSocket-Protocol":
+        fields["Sec-WebSocket-Protocol"] = "chat"
+    answer = await ask(agent.rpc_port, "GET", "/rpc/v1", fields)
+    assert answer.status == 400
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@asynccontextmanager
+async def silent(port: int) -> AsyncIterator[bytes]:
+    """A connection that upgrades and then says nothing; the first line of the answer."""
+    async with asyncio.timeout(PATIENCE_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        fields = {"Host": "x", "Connection": "Upgrade", **UPGRADE}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        writer.write(f"GET /rpc/v1 HTTP/1.1\r\n{head}\r\n".encode())
+        answer = await reader.readuntil(b"\r\n\r\n")
+    try:
+        yield answer.partition(b"\r\n")[0]
+    finally:
+        writer.transport.abort()
+
+
+async def test_too_many_that_say_nothing_are_503_and_routers_get_in_again(agent: Agent) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(HANDSHAKES_WAITING):
+            assert await stack.enter_async_context(silent(agent.rpc_port)) == b"HTTP/1.1 101 Switching Protocols"
+        async with silent(agent.rpc_port) as line:
+            assert line == b"HTTP/1.1 503 Service Unavailable"
+    async with asyncio.timeout(PATIENCE_S):
+        while True:  # the agent has to notice first that they are gone
+            async with silent(agent.rpc_port) as line:
+                if b"101" in line:
+                    break
+    async with peers.dial(agent.rpc_port, TOKEN) as peer:
+        assert await peer.call("job_count_current_connection") == 0
+
+
+# --- the port report --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("GET", "/info", 404), ("GET", "/job_started/", 404), ("POST", "/job_started", 405)],
+)
+async def test_anything_but_a_report(agent: Agent, method: str, path: str, status: int) -> None:
+    answer = await ask(agent.report_port, method, path)
+    assert answer.status == status
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("", b""),
+        ("?job_id=JOB", b""),
+        ("?port=80", b""),
+        ("?job_id=JOB&port=80&port=81", b""),
+        ("?job_id=JOB&port=80&more=1", b""),
+        ("?job_id=JOB&port=0", b"port"),
+        ("?job_id=JOB&port=65536", b"port"),
+        ("?job_id=JOB&port=-1", b"port"),
+        ("?job_id=JOB&port=80.0", b"port"),
+        ("?job_id=JOB&port=%D9%A3", b"port"),
+        ("?job_id=nobody&port=80", b"unknown job"),
+        ("?job_id=%3Cscript%3E&port=%3Cscript%3E", b""),
+        ("?job_id=JOB&port=80", b"not started"),
+    ],
+)
+async def test_a_bad_report_is_400_with_the_reason(agent: Agent, peer: Peer, query: str, reason: bytes) -> None:
+    job = (await peer.call("job_create"))["uid"]
+    answer = await ask(agent.report_port, "GET", "/job_started" + query.replace("JOB", job))
+    assert answer.status == 400
+    assert reason in answer.body
+    assert answer.body
+    assert b"script" not in answer.body
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.headers["cache-control"] == "no-store"
