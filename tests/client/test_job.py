@@ -393,7 +393,7 @@ async def test_a_wrong_token(agent: Agent) -> None:
 
 def test_every_argument_of_every_method_can_be_given() -> None:
     """The client against the agent's own table: nothing of the interface is missing in Python."""
-    spellings = {
+    spellings: dict[str, Any] = {
         "job_create": AgentClient.create_job, "job_start": RemoteJob.start, "job_wait": RemoteJob.wait,
         "job_info": RemoteJob.info, "job_remove": RemoteJob.remove, "job_kill": RemoteJob.kill,
         "job_adopt": AgentClient.adopt_job, "job_list": AgentClient.jobs,

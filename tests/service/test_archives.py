@@ -51,8 +51,8 @@ def make_tree(folder: Path) -> None:
     (folder / "empty/in empty").mkdir(parents=True)
     (folder / "empty/in empty").chmod(0o2751)  # the first bit is not carried
     (folder / "empty").chmod(0o555)
-    for path, _, _ in os.walk(folder, topdown=False):
-        os.utime(path, (1.1e9, 1.1e9))
+    for found, _, _ in os.walk(folder, topdown=False):
+        os.utime(found, (1.1e9, 1.1e9))
 
 
 def tree(folder: Path) -> dict[str, tuple[Any, ...]]:
