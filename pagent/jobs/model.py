@@ -7,6 +7,7 @@ import enum
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -172,12 +173,13 @@ class Job:
     def info(self) -> dict[str, Any]:
         """The map that job methods answer with (spec agent.md; keys in its order). Epoch seconds, bytes.
 
-        ``cpu_seconds`` and ``rss_bytes`` are of the whole tree, None unless the process runs.
+        ``cpu_seconds`` and ``rss_bytes`` are of the whole tree, None unless the process runs and can be looked at.
         """
         cpu_seconds: float | None = None
         rss_bytes: int | None = None
         if self.pid is not None and self._state in (State.PENDING, State.RUNNING):
-            cpu_seconds, rss_bytes = self._usage()
+            with suppress(OSError):  # no descriptor is left to look with
+                cpu_seconds, rss_bytes = self._usage()
         return {
             "uid": self.uid,
             "name": self.name,

@@ -81,7 +81,7 @@ class AgentProcess:
 async def agent_process(
     root: Path, *arguments: str, env: Mapping[str, str] | None = None, started: bool = True, **options: Any
 ) -> AsyncIterator[AgentProcess]:
-    """An agent with its sandboxes under ``root`` that accepts TOKEN; killed behind the block if it still runs."""
+    """An agent with its sandboxes under ``root`` that accepts TOKEN; ended behind the block if it still runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pagent",
         "--set", f"jobs.root={str(root)!r}",
@@ -100,7 +100,18 @@ async def agent_process(
             agent.ports = {name: int(port) for name, port in re.findall(r"(\w+)=(\d+)", line[2])}
         yield agent
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        await _finish(process)
         await agent._reader
+
+
+async def _finish(process: asyncio.subprocess.Process) -> None:
+    """End it with its jobs, at once; kill it if it does not end."""
+    if process.returncode is None:
+        process.terminate()
+        process.terminate()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+    await process.wait()
