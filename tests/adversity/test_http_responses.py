@@ -1,0 +1,150 @@
+"""Promise "HTTP towards jobs": what a job answers is passed on, or is a 502, or is broken off; and poisons nothing.
+
+The rows of ``tests/http1/test_response.py`` (each names its RFC section where one decides) and those below, played by a
+real job through ``http_request``. Each is followed by a good request of the same job: a wrong answer there would be
+that of a connection which should not have been kept.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from pagent.agent import Agent
+from tests.http1.test_response import BAD, CL, END, GOOD, HELLO, OK, TE, Framing
+from tests.kit import peer as peers
+from tests.kit.agents import TOKEN
+from tests.kit.peer import BISTREAM, OSTREAM, Peer
+
+#: Answers a request for /N with row N of cases.json: bytes, and whether to close behind them. /good is answered well.
+PLAYER = """
+import asyncio, json, sys
+with open("cases.json") as file:
+    cases = json.load(file)
+async def serve(reader, writer):
+    try:
+        while True:
+            target = (await reader.readuntil(b"\\r\\n\\r\\n")).split(b" ")[1]
+            if target == b"/good":
+                answer, close = "HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\n\\r\\ngood", False
+            else:
+                answer, close = cases[int(target[1:])]
+            writer.write(answer.encode("latin-1"))
+            await writer.drain()
+            if close:
+                break
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    writer.close()
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]))
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+#: What it shows, the answer, whether the job closes behind it; then status and body, None for a body that broke off.
+MORE: list[tuple[str, bytes, bool, int, bytes | None]] = [
+    ("nothing at all", b"", True, 502, b""),
+    ("9112 8: cut in the status line", b"HTTP/1.1 2", True, 502, b""),
+    ("9112 8: cut in the head", OK + CL, True, 502, b""),
+    ("9112 8: cut in the body", OK + CL + END + b"hell", True, 200, None),
+    ("9112 8: cut before the body", OK + CL + END, True, 200, None),
+    ("9112 8: cut in a chunk", OK + TE + END + b"5\r\nhel", True, 200, None),
+    ("9112 8: cut before the last chunk", OK + TE + END + b"5\r\nhello\r\n", True, 200, None),
+    ("9112 8: cut in the trailers", OK + TE + END + b"0\r\nA: b\r\n", True, 200, None),
+    ("9112 8: cut behind a 100", b"HTTP/1.1 100 Continue\r\n\r\n", True, 502, b""),
+    ("trailers are not for such a caller", OK + TE + END + b"5\r\nhello\r\n0\r\nA: b\r\n\r\n", False, 200, b"hello"),
+    ("9112 9.2: a second one behind it", OK + CL + END + b"hello" + OK + CL + END + b"evil!", False, 200, b"hello"),
+    ("a second response behind chunks", OK + TE + END + HELLO + OK + CL + END + b"evil!", False, 200, b"hello"),
+    ("a second response behind a 204", b"HTTP/1.1 204 x\r\n\r\n" + OK + CL + END + b"evil!", False, 204, b""),
+    ("9110 8.4.1: gzip", OK + b"Content-Encoding: gzip\r\n" + END + gzip.compress(b"hello"), True, 200, b"hello"),
+    ("x-gzip", OK + b"Content-Encoding: x-gzip\r\n" + END + gzip.compress(b"hello"), True, 200, b"hello"),
+    ("2 members", OK + b"Content-Encoding: gzip\r\n" + END + 2 * gzip.compress(b"a"), True, 200, b"aa"),
+    ("deflate", OK + b"Content-Encoding: deflate\r\n" + END + zlib.compress(b"hello"), True, 200, b"hello"),
+    ("identity", OK + b"Content-Encoding: identity\r\n" + CL + END + b"hello", False, 200, b"hello"),
+    ("an unknown coding", OK + b"Content-Encoding: br\r\n" + CL + END + b"hello", False, 502, b""),
+    ("three codings", OK + b"Content-Encoding: gzip, gzip, gzip\r\n" + CL + END + b"hello", False, 502, b""),
+    ("gzip that is none", OK + b"Content-Encoding: gzip\r\n" + CL + END + b"hello", False, 200, None),
+    ("gzip cut short", OK + b"Content-Encoding: gzip\r\n" + END + gzip.compress(b"hello" * 99)[:-9], True, 200, None),
+    ("gzip and more", OK + b"Content-Encoding: gzip\r\n" + END + gzip.compress(b"a") + b"more", True, 200, None),
+    ("9112 2.2: HTTP/0.9", b"hello", True, 502, b""),
+    ("another protocol", b"SSH-2.0-OpenSSH_9.2p1\r\n", False, 502, b""),
+    ("TLS", b"\x15\x03\x01\x00\x02\x02\x46", True, 502, b""),
+]  # fmt: skip
+
+
+def rows() -> list[tuple[str, bytes, bool, int, bytes | None]]:
+    good = [(name, data, framing is Framing.UNTIL_CLOSE, status, body) for name, data, status, framing, _, body in GOOD]
+    bad = [(name, data, False, 200 if seen else 502, None if seen else b"") for name, data, seen in BAD]
+    return [*good, *bad, *MORE]
+
+
+ROWS = rows()
+
+
+def test_there_are_enough() -> None:
+    assert len(ROWS) >= 150
+
+
+@pytest.fixture
+async def player(agent: Agent) -> AsyncIterator[tuple[Peer, str]]:
+    async with peers.dial(agent.rpc_port, TOKEN) as peer:
+        job = (await peer.call("job_create"))["uid"]
+        upload = await peer.start(OSTREAM, "file_upload", job, "cases.json")
+        cases = json.dumps([(data.decode("latin-1"), close) for _, data, close, _, _ in ROWS]).encode()
+        for start in range(0, len(cases), 65536):
+            await peer.data(upload, cases[start : start + 65536])
+        await peer.end(upload)
+        await peer.outcome(upload)
+        await peer.call("job_start", job, [sys.executable, "-c", PLAYER, "{port}"], {}, port="auto", ready="connect")
+        yield peer, job
+
+
+async def get(peer: Peer, job: str, target: str) -> tuple[list[Any], str | None]:
+    """Stream messages, and the class name of the error."""
+    call = await peer.start(BISTREAM, "http_request", job, "GET", target, [], [])
+    await peer.data(call, b"")
+    values: list[Any] = []
+    while (message := await peer.next_of(call))[0] == 8:
+        values.append(message[2])
+    return values, None if message[4] is None else message[4][1]
+
+
+async def test_every_answer_is_passed_on_refused_or_broken_off_and_poisons_nothing(player: tuple[Peer, str]) -> None:
+    peer, job = player
+    wrong = []
+    for number, (name, _, _, status, body) in enumerate(ROWS):
+        values, error = await get(peer, job, f"/{number}")
+        if status == 502:
+            right = (values, error) == ([502, []], None)
+        elif body is None:
+            right = values[0] == status and values[-1] is False and error == "BrokenResponseError"
+        else:
+            right = (values[0], b"".join(values[2:]), error) == (status, body, None)
+        good, error = await get(peer, job, "/good")
+        if not right or (good[0], good[2:], error) != (200, [b"good"], None):
+            wrong.append((name, values, error, good))
+    assert wrong == []
+
+
+async def test_all_at_once(player: tuple[Peer, str]) -> None:
+    """What one connection brings is nobody else's."""
+    peer, job = player
+    calls = []
+    for number in range(len(ROWS)):
+        for target in (f"/{number}", "/good"):
+            call = await peer.start(BISTREAM, "http_request", job, "GET", target, [], [])
+            await peer.data(call, b"")
+            calls.append(call)
+    for row, asked, good in zip(ROWS, calls[::2], calls[1::2], strict=True):
+        while (message := await peer.next_of(asked))[0] == 8:
+            pass
+        assert (message[4] is not None) is (row[4] is None), row[0]
+        values, _ = await peer.outcome(good)
+        assert (values[0], values[2:]) == (200, [b"good"]), row[0]
