@@ -140,8 +140,6 @@ class TarReader:
             if not self._entries:
                 raise ValueError("not a tar archive") from None
             raise ValueError(f"the archive is corrupt: {error}") from None
-        if not header.name and block.startswith(b"/"):
-            header.name = "/"  # tarfile strips the slash that ends a folder's name, and here the only one
         if header.size < 0:
             raise ValueError("the archive is corrupt: an entry of negative size")
         return header

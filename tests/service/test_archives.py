@@ -189,6 +189,19 @@ async def test_an_empty_sandbox(agent: Agent, peer: Peer) -> None:
     assert await send(peer, "archive_upload", [sent.data], job) == sent.size
 
 
+async def test_the_folder_itself(agent: Agent, peer: Peer) -> None:
+    """What Python's tarfile calls ``/`` and GNU tar ``./``: its mode and time are not the sandbox's."""
+    job, sandbox = await new_job(peer, agent)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in ("", "./"):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o777
+            archive.addfile(entry)
+    await send(peer, "archive_upload", [buffer.getvalue()], job)
+    assert stat.S_IMODE(sandbox.stat().st_mode) == 0o700
+
+
 async def test_any_split(agent: Agent, peer: Peer, source: Path) -> None:
     job, sandbox = await new_job(peer, agent)
     buffer = io.BytesIO()
