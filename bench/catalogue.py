@@ -57,7 +57,10 @@ def workloads(scale: Scale) -> list[Workload]:
 
 
 def _amount(size: int) -> str:
-    return f"{size // MIB // 1024} GiB" if size >= 1024 * MIB else f"{size // MIB} MiB"
+    for unit, name in ((1024 * MIB, "GiB"), (MIB, "MiB")):
+        if size >= unit:
+            return f"{size // unit} {name}"
+    return f"{size // KIB} KiB"
 
 
 def select(everything: Sequence[Workload], patterns: Sequence[str]) -> list[Workload]:

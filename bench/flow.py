@@ -29,7 +29,7 @@ class FlowWay:
 
     def fail(self, text: str) -> None:
         if not self.fault.done():
-            self.fault.set_exception(Fault(f"{self.name}: {text}"))
+            self.fault.set_exception(Fault(text))
 
     def request(self, method: str, target: str, *extra: tuple[str, str]) -> StreamCall:
         headers = [*wire.FIELDS, *extra]

@@ -103,7 +103,7 @@ class LinkDriver(asyncio.Protocol):
 
     def fail(self, text: str) -> None:
         if not self.fault.done():
-            self.fault.set_exception(Fault(f"agent: {text}"))
+            self.fault.set_exception(Fault(text))
 
     def close(self) -> None:
         """What happens from now on is no fault. The connection goes with the agent."""

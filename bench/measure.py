@@ -6,14 +6,15 @@ import array
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from bench.process import cpu_ns, layout
 from bench.rig import AGENT, BASE, SPLICE, delayed_rig, rig
-from bench.way import Lane, Way
+from bench.way import Fault, Lane, Way
 from bench.workload import Workload
 
 _PERCENTILES: Final = (50.0, 99.0, 99.9)
@@ -167,15 +168,26 @@ async def _measure_step(
 ) -> Result:
     lanes: dict[str, Sequence[Lane]] = {}
     for name, way in ways.items():
-        lanes[name] = await workload.prepare(way)
-        await workload.warm_up(way, lanes[name])
+        with _named(name):
+            lanes[name] = await workload.prepare(way)
+            await workload.warm_up(way, lanes[name])
     series = {name: Series() for name in ways}
     always = {AGENT, BASE, reference}
     for turn in range(workload.rounds or rounds):
         for name, way in list(ways.items())[:: 1 if turn % 2 == 0 else -1]:
             if turn % 2 == 0 or name in always:
-                await _round(workload, way, lanes[name], turn, series[name])
+                with _named(name):
+                    await _round(workload, way, lanes[name], turn, series[name])
     return Result(workload, one_core, series, reference)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """A fault of a way says whose it is."""
+    try:
+        yield
+    except Fault as fault:
+        raise Fault(f"{name}: {fault}") from fault
 
 
 async def _round(workload: Workload, way: Way, lanes: Sequence[Lane], turn: int, series: Series) -> None:

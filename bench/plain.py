@@ -170,7 +170,7 @@ class PlainWay:
 
     def fail(self, text: str) -> None:
         if not self.fault.done():
-            self.fault.set_exception(Fault(f"{self.name}: {text}"))
+            self.fault.set_exception(Fault(text))
 
     def close(self) -> None:
         """Drop all connections."""

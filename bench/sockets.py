@@ -35,7 +35,7 @@ class Socket(Call):
             if piece[at:] == _TRUE:
                 self._opened.set_result(None)
             else:
-                self._opened.set_exception(Fault("agent: the job could not be reached"))
+                self._opened.set_exception(Fault("the job could not be reached"))
         else:
             self._data(bin_length(piece, at, length))
 

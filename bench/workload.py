@@ -32,7 +32,7 @@ class Scale:
         self.round_s = 0.02 if tiny else 0.2 if quick else 0.5
         self.bulk_bytes = 2 * MIB if tiny else 64 * MIB if quick else 1024 * MIB
         self.file_bytes = MIB if tiny else 16 * MIB if quick else 128 * MIB
-        self.far_bytes = MIB if tiny else 16 * MIB if quick else 64 * MIB
+        self.far_bytes = 64 * KIB if tiny else 16 * MIB if quick else 64 * MIB
         self.files = 50 if tiny else 1000 if quick else 10_000
         self.starts = 1 if tiny else 3 if quick else 8
         self.many = 20 if tiny else 1000

@@ -1,0 +1,145 @@
+"""Smaller parts of the bench: plots, micro benchmarks, promises, the relay, the worktree of a comparison."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import micro, oneshot, plots, promises, svg
+from bench.compare import checked_out
+from bench.measure import percentiles, ratios
+from tests.kit.peer import PATIENCE_S
+
+ROOT = Path(__file__).parents[2]
+
+
+def row(name: str, cost: float) -> dict[str, object]:
+    distribution = [[0.0, 10.0], [50.0, 20.0], [99.0, 300.0], [100.0, 4000.0]]
+    way = {"cost": cost, "distribution_us": distribution}
+    return {"name": name, "title": f"{name} <&>", "ways": {"agent": way, "splice": way}}
+
+
+def test_plots_are_valid_xml_with_a_line_for_each_way(tmp_path: Path) -> None:
+    rows = [row("get1", 20), row("streams-1", 30), row("streams-10", 12), row("streams-100", 9)]
+    drawn = plots.draw({"workloads": rows}, tmp_path / "plots")
+    assert [path.name for path in drawn] == ["latency-get1.svg", "streams.svg"]
+    for path in drawn:
+        root = ElementTree.parse(path).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == 2
+
+
+def test_points_stay_inside_the_chart() -> None:
+    across = svg.log_axis("n", [1, 10_000])
+    up = svg.linear_axis("us", [3.0, 17.0])
+    assert [across.place(1), across.place(10_000)] == [0, 1]
+    assert up.low == 0
+    assert up.high > 17
+    document = svg.chart("t", across, up, [svg.Line("a", [(1, 3.0), (10_000, 17.0)])])
+    (line,) = ElementTree.fromstring(document).findall("{http://www.w3.org/2000/svg}polyline")
+    places = [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
+    assert all(0 < x < 720 and 0 < y < 420 for x, y in places)
+    assert places[0][1] > places[1][1]  # more is higher
+
+
+def test_nothing_to_draw_makes_no_folder(tmp_path: Path) -> None:
+    assert plots.draw({"workloads": [row("down", 1)]}, tmp_path / "plots") == []
+    assert not (tmp_path / "plots").exists()
+
+
+@pytest.mark.parametrize("name", list(micro.parts()))
+def test_a_part_takes_time(name: str) -> None:
+    assert min(micro.timed_ns(micro.parts()[name], 0.001)) > 0
+
+
+def test_percentiles_are_values_that_were_there() -> None:
+    values = list(range(1, 1001))
+    assert percentiles(values, (0.0, 50.0, 99.0, 99.9, 100.0)) == [1, 501, 991, 1000, 1000]
+    assert percentiles([], (50.0,)) == []
+
+
+def test_ratios_are_of_the_same_turn() -> None:
+    assert ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
+    assert ratios([2.0], [0.0]) == [float("inf")]
+
+
+def test_a_promise_has_a_side_to_be_kept_on() -> None:
+    most = promises.Promise("cost", 1.5, lambda results: 0.0)
+    least = promises.Promise("throughput", 0.85, lambda results: 0.0, at_least=True)
+    assert most.kept(1.5)
+    assert not most.kept(1.6)
+    assert least.kept(0.9)
+    assert not least.kept(0.8)
+    assert promises.judged([]) == []
+    assert promises.promises([]) == ""
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is not a git repository")
+def test_a_commit_is_checked_out_and_removed() -> None:
+    with checked_out("HEAD") as tree:
+        assert (tree / "pagent" / "__init__.py").is_file()
+    assert not tree.exists()
+    with pytest.raises(subprocess.CalledProcessError), checked_out("no-such-commit"):
+        pass
+
+
+async def test_the_relay_delivers_all_in_order() -> None:
+    sent = os.urandom(300_000)
+    received = bytearray()
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+        over.set_result(None)
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.relay", str(port), "0.01", "50000000", stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            assert process.stdout is not None
+            near = int(await process.stdout.readline())
+            reader, writer = await asyncio.open_connection("127.0.0.1", near)
+            writer.write(sent)
+            while len(received) < len(sent):
+                received += await reader.read(65536)
+            writer.close()
+            await writer.wait_closed()
+            await over
+    finally:
+        process.kill()
+        await process.communicate()
+        server.close()
+        await server.wait_closed()
+    assert bytes(received) == sent
+
+
+async def test_the_smallest_server_answers_without_an_agent() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-S", oneshot.__file__, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            assert process.stdout is not None
+            port = int(await process.stdout.readline())
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert len(answer.partition(b"\r\n\r\n")[2]) == oneshot.BODY_BYTES
