@@ -7,11 +7,15 @@ not read (:meth:`PortUser.port_blocked`).
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 from collections.abc import Callable
 from typing import Protocol, cast
 
 from pagent.limits import CONNECT_TIMEOUT_S, PORT_HIGH_WATER, PORT_LOW_WATER
+
+#: What the loop reads at a time, too.
+_READ_MAX = 256 * 1024
 
 Bytes = bytes | bytearray | memoryview
 
@@ -72,9 +76,25 @@ class PortConnection(asyncio.Protocol):
         self.user.port_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and not self.closed:
+            self._receive_rest()
         was_closed, self.closed = self.closed, True
         if not was_closed:
             self.user.port_lost(exc)
+
+    def _receive_rest(self) -> None:
+        """What the job said before a write to it failed.
+
+        A job that answers without reading all of a body and closes resets the connection; the loop then gives it up at
+        the first failed write, with the answer still in the kernel (RFC 9112 9.6 warns servers of this).
+        """
+        assert self._transport is not None
+        socket = self._transport.get_extra_info("socket")
+        try:
+            while not self.closed and (data := os.read(socket.fileno(), _READ_MAX)):
+                self.user.port_data(data)
+        except OSError:
+            pass  # nothing more, or the reset itself
 
     def write(self, data: Bytes) -> None:
         if self._transport is not None and not self.closed:
@@ -120,13 +140,17 @@ class PortConnection(asyncio.Protocol):
         return bool(poll.poll(0))
 
 
-async def connect_port(port: int, user: PortUser) -> PortConnection:
-    """Connect to a port of a job on this host's loopback.
+async def connect_port(port: int, user: PortUser, made: Callable[[], None] | None = None) -> PortConnection:
+    """Connect to a port of a job on this host's loopback. ``made`` is called before the job can have said anything.
 
     :raises OSError: the job does not listen there, or accepts nothing in time (TimeoutError).
     """
-    connection = PortConnection(user)
+    connection = PortConnection(user, made)
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        await loop.create_connection(lambda: connection, "127.0.0.1", port)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await loop.create_connection(lambda: connection, "127.0.0.1", port)
+    except BaseException:
+        connection.abort()  # it may have been made just when the waiting was cancelled
+        raise
     return connection

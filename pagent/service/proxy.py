@@ -98,12 +98,11 @@ class ProxyService:
 
         splice = TcpSplice(stream, done)
         try:
-            connection = await connect_port(port, splice)
+            connection = await connect_port(port, splice, lambda: stream.send(True))
         except OSError as error:
             stream.send(False)
             call.fail(error)
             return
-        stream.send(True)
         splice.start(connection)
 
     def _target(self, call: IncomingCall, job_uid: str, port: int | None) -> _Target:

@@ -33,6 +33,8 @@ class TcpSplice:
         self._port = port
         if port.closed:
             return
+        if self._stream.blocked:  # by what the job has said meanwhile
+            port.pause_reading()
         self._stream.attach(self)
 
     # --- from the connection ----------------------------------------------------------------------
