@@ -51,6 +51,10 @@ REDIAL_RESET_S: Final = 30.0
 LINK_HIGH_WATER: Final = 256 * KIB
 LINK_LOW_WATER: Final = 64 * KIB
 
+#: Unsent bytes of a link above which the peer is not read: answers that it asked for and does not take. Streams stop
+#: at the high water; the largest single message fits.
+ANSWERS_MAX: Final = MESSAGE_MAX + MIB
+
 # --- calls and streams ----------------------------------------------------------------------------
 
 #: Credit that each direction of each stream starts with (extension ``flow``, spec prpc.md).
@@ -79,6 +83,11 @@ BODY_CHUNK: Final = 256 * KIB
 #: Calls of one link that may run at once. A router carries one call per user request, so this is far
 #: above what it needs; it bounds what a broken one can make us hold.
 CALLS_PER_LINK: Final = 65_536
+#: Values on a stream that are neither str nor bin (a size, a list of fields) count 64 bytes of credit however large they
+#: are. In memory they take more than on the wire, at worst 60 times (empty arrays); they are counted as so many times.
+VALUE_WEIGHT: Final = 8
+#: Characters of an error's text that go to a peer; it may hold what the peer sent, which may be a whole message.
+ERROR_TEXT_MAX: Final = 4096
 #: How long a unary call of ours waits for its result unless its caller says otherwise.
 DEFAULT_CALL_TIMEOUT_S: Final = 60.0
 
@@ -129,6 +138,12 @@ REMOVE_INLINE_BYTES: Final = MIB
 CHUNK_MAX: Final = MIB
 #: Work worth a hop to a thread, which costs about 50 us: as much as writing this to the page cache.
 DISK_PIECE: Final = 256 * KIB
+#: Pieces of an upload below this are joined. And what it may be ahead of the disk, one piece being written meanwhile:
+#: with twice of DISK_PIECE under way throughput no longer depends on how soon the thread wakes up.
+DISK_JOIN: Final = 16 * KIB
+DISK_BEHIND: Final = MIB
+#: What a download reads at a time behind its first block.
+DISK_BLOCK: Final = MIB
 #: Work of one hop at most, in bytes and in file system entries, so that transfers that share one thread take turns.
 DISK_TURN: Final = 4 * MIB
 DISK_TURN_ENTRIES: Final = 256

@@ -15,7 +15,15 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 from pagent.errors import LinkClosedError, ProtocolError
-from pagent.limits import CLOSE_TIMEOUT_S, HANDSHAKE_MAX, LINK_HIGH_WATER, LINK_LOW_WATER, MESSAGE_MAX, RECEIVE_BUFFER
+from pagent.limits import (
+    ANSWERS_MAX,
+    CLOSE_TIMEOUT_S,
+    HANDSHAKE_MAX,
+    LINK_HIGH_WATER,
+    LINK_LOW_WATER,
+    MESSAGE_MAX,
+    RECEIVE_BUFFER,
+)
 from pagent.net.liveness import Liveness
 from pagent.wire import frames
 
@@ -66,6 +74,7 @@ class Link(asyncio.BufferedProtocol):
         self.dialled = dialled
         self._owner = owner
         self._loop = asyncio.get_running_loop()
+        self._accepted = False
         self._decoder = frames.FrameDecoder(masked=not dialled, max_message=HANDSHAKE_MAX)
         self.closed: asyncio.Future[LinkClosedError] = self._loop.create_future()
         self._buffer = memoryview(bytearray(HANDSHAKE_MAX))
@@ -87,17 +96,19 @@ class Link(asyncio.BufferedProtocol):
         self._round_trip_s = 0.0
         # Who asked for a pause of reading.
         self._chokes = 0
+        self._unread = False  # one of them is the link itself: the peer does not read what it is answered
+        self._deaf = False  # what the peer still sends is thrown away
 
     # --- the transport's side ---------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._state = _OPEN
-        self._transport.set_write_buffer_limits(high=LINK_HIGH_WATER, low=LINK_LOW_WATER)
+        self._transport.set_write_buffer_limits(high=HANDSHAKE_MAX // 2, low=0)
         self._liveness = Liveness(self._transport, self.ping, self._lost)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        space = self._decoder.space()
+        space = None if self._deaf else self._decoder.space()
         self._direct = space is not None
         return self._buffer if space is None else space
 
@@ -114,6 +125,8 @@ class Link(asyncio.BufferedProtocol):
     def _received(self, decode: Callable[[Any], list[tuple[int, Any]]], what: Bytes | int) -> None:
         if self._liveness is not None:
             self._liveness.heard = True
+        if self._deaf:
+            return
         try:
             for opcode, payload in decode(what):
                 if opcode == frames.BINARY:
@@ -135,9 +148,13 @@ class Link(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         self.blocked = True
         self._owner.link_blocked()
+        self._look_at_unread()
 
     def resume_writing(self) -> None:
         self.blocked = False
+        if self._unread:
+            self._unread = False
+            self.choke(False)
         if self._state is _OPEN:
             self._owner.link_writable()
 
@@ -157,6 +174,9 @@ class Link(asyncio.BufferedProtocol):
         """The peer is who it should be: its messages may be long from now on."""
         self._decoder.max_message = MESSAGE_MAX
         self._decoder.direct = True
+        self._accepted = True
+        assert self._transport is not None
+        self._transport.set_write_buffer_limits(high=LINK_HIGH_WATER, low=LINK_LOW_WATER)
         self._buffer = memoryview(bytearray(RECEIVE_BUFFER))
 
     def send(self, message: bytes) -> None:
@@ -241,6 +261,18 @@ class Link(asyncio.BufferedProtocol):
             self._transport.writelines(_gather(out))
         else:
             self._transport.write(b"".join(out) if len(out) > 1 else out[0])
+        if self.blocked:
+            self._look_at_unread()
+
+    def _look_at_unread(self) -> None:
+        """Streams keep their data while the link is full, but answers (results, pongs) do not wait.
+
+        A peer that asks and does not read what it is answered is not read either, beyond what one message may be.
+        """
+        assert self._transport is not None
+        if not self._unread and self._transport.get_write_buffer_size() > (ANSWERS_MAX if self._accepted else 0):
+            self._unread = True
+            self.choke(True)
 
     def _control(self, opcode: int, payload: Bytes) -> None:
         if self.dialled:
@@ -284,13 +316,22 @@ class Link(asyncio.BufferedProtocol):
         self._close_timer = self._loop.call_later(CLOSE_TIMEOUT_S, self._lost, "the peer did not answer the close")
 
     def _fail(self, error: ProtocolError) -> None:
-        """Close because of what the peer did. Nothing more of it is wanted, so its answer is not waited for."""
+        """Close because of what the peer did; nothing more of it is wanted.
+
+        A socket that is closed while data comes in is reset, and the reset can overtake the close frame: so the end of
+        what a known peer sends is waited for, for a moment.
+        """
+        self._deaf = True
         if self._state is _OPEN:
             self._error = LinkClosedError(error.code, str(error))
             self._start_close(error.code, str(error))
             self._owner.link_lost(self._error)
-        if self._transport is not None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if not self._accepted:
             self._transport.close()
+        elif self._transport.can_write_eof():
+            self._transport.write_eof()
 
     def _lost(self, reason: str) -> None:
         if self._state is State.CLOSED:

@@ -32,6 +32,9 @@ class State(enum.Enum):
     CLOSED = enum.auto()
 
 
+#: Characters of a method's name that are repeated to who called one that does not exist.
+_NAME_SHOWN: Final = 200
+
 # As in pagent.net.link: every message asks.
 _READY: Final = State.READY
 
@@ -277,8 +280,8 @@ class Connection:
             return
         method = self._methods.get(start.method)
         if method is None:
-            text = f"method {start.method!r} is not found"
-            self._refuse_call(call_id, messages.METHOD_NOT_FOUND, text, "KeyError", repr(start.method))
+            name = repr(start.method[:_NAME_SHOWN])
+            self._refuse_call(call_id, messages.METHOD_NOT_FOUND, f"method {name} is not found", "KeyError", name)
             return
         if method.call_type != start.call_type:
             wants, given = messages.CALL_TYPES[method.call_type], messages.CALL_TYPES[start.call_type]

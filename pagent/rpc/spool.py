@@ -59,7 +59,7 @@ class Spool:
         self._pending = bytearray()  # not written yet
         self._written = 0
         self._read = 0
-        self._partial = b""  # read, but not a whole record yet
+        self._partial = bytearray()  # read, but not a whole record yet
         self._wanted = False
         self._tasks = TaskOwner("spool")
         self._running = False
@@ -144,7 +144,9 @@ class Spool:
         if self._closed:
             return
         self._wanted = False
-        values, self._partial = _records(self._partial + data)
+        self._partial += data
+        values, used = _records(self._partial)
+        del self._partial[:used]
         empty = self._read == self._written and not self._pending
         if empty:
             self._closed = True
@@ -169,15 +171,17 @@ class Spool:
             self._fd = -1
 
 
-def _records(data: bytes) -> tuple[list[Any], bytes]:
-    """Whole records at the beginning of ``data``, and the rest."""
+def _records(data: bytearray) -> tuple[list[Any], int]:
+    """Whole records at the beginning of ``data``, and how many bytes they take."""
     values: list[Any] = []
+    view = memoryview(data)
     at = 0
     while len(data) - at >= _HEADER_BYTES:
         end = at + _HEADER_BYTES + int.from_bytes(data[at + 1 : at + _HEADER_BYTES], "big")
         if end > len(data):
             break
-        payload = data[at + _HEADER_BYTES : end]
+        payload = bytes(view[at + _HEADER_BYTES : end])
         values.append(payload if data[at] == _BIN else payload.decode("utf-8", "surrogatepass"))
         at = end
-    return values, data[at:]
+    view.release()
+    return values, at

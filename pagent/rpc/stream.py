@@ -317,7 +317,7 @@ class Stream:
     def _deliver(self, value: Any) -> None:
         cost = messages.cost(value)
         if self._inbox_bytes:
-            self._inbox_bytes = max(0, self._inbox_bytes - cost)
+            self._inbox_bytes = max(0, self._inbox_bytes - self._weight(value, cost))
         if self._receiver is not None:
             try:
                 self._receiver.stream_message(value)
@@ -345,16 +345,26 @@ class Stream:
                 self._owner.stream_failed(error)
 
     def _keep(self, value: Any, cost: int) -> None:
-        if self._window is None and self._inbox_bytes + cost > STREAM_BUFFER:
+        weight = self._weight(value, cost)
+        if self._inbox_bytes + weight > STREAM_BUFFER:
+            if self._window is not None:
+                self._owner.stream_overrun("more values than can be kept for a receiver that does not take them")
+                return
             self._spool = Spool(self._spool_opener, self._unspooled, self._owner.stream_overrun, self._link.choke)
             self._spool.append(value)
             return
         if self._inbox is None:
             self._inbox = deque()
         self._inbox.append(value)
-        self._inbox_bytes += cost
+        self._inbox_bytes += weight
         if self._window is None and self._inbox_bytes > BRAKE_FROM:
             self._brake.press(self)
+
+    def _weight(self, value: Any, cost: int) -> int:
+        """What a kept value counts against STREAM_BUFFER; 0 for what is bounded by credit already."""
+        if not isinstance(value, (bytes, bytearray, memoryview, str)):
+            return messages.weight(value)
+        return cost if self._window is None else 0
 
     def _unspooled(self, values: list[Any], empty: bool) -> None:
         """The spool gives back what it kept; ``empty`` says that it is done, and later messages come directly."""

@@ -1,8 +1,8 @@
 """WebSocket frames (RFC 6455 section 5): bytes in, whole messages out, and back. No socket, no clock.
 
 Receive: :class:`FrameDecoder` is fed what a socket delivers and returns complete messages, joined from their
-fragments. Nothing is allocated by a length that a stranger merely claims: the parts of a message are collected as they
-come and joined once. From a peer that is known, a large frame is received into its own place. Send:
+fragments. Nothing is allocated by a length that a stranger merely claims, and nothing is kept per piece or fragment,
+which may be empty and many. From a peer that is known, a large frame is received into its own place. Send:
 :func:`frame_header` for an unmasked frame, whose payload need not be touched, :func:`masked_parts` and
 :func:`masked_frame`. Masking is aiohttp's C routine; 64 KiB take it 2 us.
 
@@ -46,15 +46,14 @@ class FrameDecoder:
     __slots__ = (
         "_direct",
         "_fault",
-        "_fragment_bytes",
-        "_fragments",
         "_got",
         "_head",
         "_key",
         "_mask_bit",
+        "_message",
         "_missing",
         "_opcode",
-        "_parts",
+        "_part",
         "_tail",
         "_utf8",
         "direct",
@@ -70,15 +69,14 @@ class FrameDecoder:
         # The frame that is coming in.
         self._tail: bytes = b""  # bytes of an incomplete frame header
         self._missing = 0  # payload bytes of the current frame still to come
-        self._parts: list[bytes] = []
-        self._direct: bytearray | None = None  # its payload, instead of parts,
+        self._part = bytearray()  # those that have come, unmasked
+        self._direct: bytearray | None = None  # its payload instead, still masked,
         self._got = 0  # and how much of it has come
         self._head = 0
         self._key: bytes = b""
         # The message that is coming in, in fragments.
         self._opcode = 0
-        self._fragments: list[Bytes] = []
-        self._fragment_bytes = 0
+        self._message = bytearray()
         self._utf8: codecs.IncrementalDecoder | None = None
 
     def feed(self, data: Bytes) -> list[tuple[int, Any]]:
@@ -127,12 +125,11 @@ class FrameDecoder:
             messages += self.filled(at)
         elif self._missing:
             at = min(len(data), self._missing)
-            self._parts.append(bytes(memoryview(data)[:at]))
-            self._missing -= at
+            self._piece(memoryview(data)[:at])
             if self._missing:
                 return
-            parts, self._parts = self._parts, []
-            self._frame(bytearray().join(parts), messages)
+            part, self._part = self._part, bytearray()
+            self._plain_frame(part, messages)
         elif self._tail:
             data = b"".join((self._tail, data))
             self._tail = b""
@@ -161,7 +158,7 @@ class FrameDecoder:
             self._head = data[at]
             if self._head != _WHOLE_BINARY or self._opcode or data[at + 1] & 0x80 != self._mask_bit:
                 self._check_header(self._head, data[at + 1])
-            if self._fragment_bytes + length > self.max_message:
+            if len(self._message) + length > self.max_message and not self._head & CLOSE:
                 raise ProtocolError(f"message of more than {self.max_message} bytes", 1009)
             if self._mask_bit:
                 self._key = bytes(view[start - 4 : start])
@@ -175,13 +172,37 @@ class FrameDecoder:
 
     def _begin(self, length: int, first: memoryview) -> None:
         """A frame of which only the first bytes have come."""
-        if self.direct and length <= DIRECT_FRAME_MAX:
+        if self.direct and length <= DIRECT_FRAME_MAX and not self._is_text():
             self._direct = bytearray(length)
             self._direct[: len(first)] = first
             self._got = len(first)
         else:
-            self._parts.append(bytes(first))
-            self._missing = length - len(first)
+            self._missing = length
+            self._piece(first)
+
+    def _piece(self, data: memoryview) -> None:
+        """More of a frame; text is checked as it comes, so that what is invalid fails at once (8.1)."""
+        piece = bytearray(data)
+        if self._mask_bit:
+            turn = len(self._part) & 3
+            websocket_mask(self._key[turn:] + self._key[:turn], piece)
+        if self._is_text():
+            self._check_text(piece, False)
+        self._part += piece
+        self._missing -= len(piece)
+
+    def _is_text(self) -> bool:
+        """Is the frame that is coming in one of a text message?"""
+        opcode = self._head & 0x0F
+        return opcode == TEXT or (opcode == CONTINUATION and self._opcode == TEXT)
+
+    def _check_text(self, payload: Bytes, final: bool) -> None:
+        if self._utf8 is None:
+            self._utf8 = codecs.getincrementaldecoder("utf-8")()
+        try:
+            self._utf8.decode(payload, final)
+        except UnicodeDecodeError:
+            raise ProtocolError("text is not valid UTF-8", 1007) from None
 
     def _check_header(self, head: int, second: int) -> None:
         if head & 0x70:
@@ -203,40 +224,35 @@ class FrameDecoder:
             raise ProtocolError("new message inside a fragmented one")
 
     def _frame(self, payload: Any, messages: list[tuple[int, Any]]) -> None:
-        """One complete frame, still masked if frames are."""
+        """One frame that has come whole, still masked if frames are."""
         if self._mask_bit:
             websocket_mask(self._key, payload)
-        head = self._head
-        if head == 0x80 | BINARY:
+        if self._head == _WHOLE_BINARY:
             messages.append((BINARY, payload))
-            return
-        opcode = head & 0x0F
-        if opcode >= CLOSE:
-            messages.append((opcode, _close_reason(payload) if opcode == CLOSE else payload))
-        elif head == 0x80 | TEXT:
+        elif self._head == 0x80 | TEXT:
             messages.append((TEXT, _text(payload)))
         else:
-            self._fragment(opcode, payload, bool(head & 0x80), messages)
+            if self._is_text():
+                self._check_text(payload, False)
+            self._plain_frame(payload, messages)
 
-    def _fragment(self, opcode: int, payload: Any, final: bool, messages: list[tuple[int, Any]]) -> None:
-        if opcode:
-            self._opcode = opcode
-            if opcode == TEXT:  # checked as it comes: invalid text fails at once (8.1)
-                self._utf8 = codecs.getincrementaldecoder("utf-8")()
-        if self._utf8 is not None:
-            try:
-                payload = self._utf8.decode(payload, final)
-            except UnicodeDecodeError:
-                raise ProtocolError("text is not valid UTF-8", 1007) from None
-        self._fragment_bytes += len(payload)
-        self._fragments.append(payload)
-        if not final:
+    def _plain_frame(self, payload: Any, messages: list[tuple[int, Any]]) -> None:
+        """One complete frame; if it is of a text message, its text has been checked so far."""
+        opcode = self._head & 0x0F
+        if opcode >= CLOSE:
+            messages.append((opcode, _close_reason(payload) if opcode == CLOSE else payload))
             return
-        whole: Any = "".join(self._fragments) if self._utf8 else bytearray().join(self._fragments)  # type: ignore[arg-type]
-        messages.append((self._opcode, whole))
-        self._opcode = self._fragment_bytes = 0
-        self._fragments = []
-        self._utf8 = None
+        self._opcode = self._opcode or opcode
+        if not self._head & 0x80:
+            self._message += payload
+            return
+        whole = self._message + payload if self._message else payload
+        opcode, self._opcode, self._message = self._opcode, 0, bytearray()
+        if opcode == TEXT:
+            self._check_text(b"", True)
+            self._utf8 = None
+            whole = _text(whole)
+        messages.append((opcode, whole))
 
 
 def _text(payload: Bytes) -> str:

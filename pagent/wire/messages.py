@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from pagent.errors import ProtocolError
-from pagent.limits import MESSAGE_COST_MIN
+from pagent.limits import ERROR_TEXT_MAX, MESSAGE_COST_MIN, VALUE_WEIGHT
 
 Bytes = bytes | bytearray | memoryview
 
@@ -310,6 +310,11 @@ def cost(value: Any) -> int:
     return length if length > MESSAGE_COST_MIN else MESSAGE_COST_MIN
 
 
+def weight(value: Any) -> int:
+    """About what a value that is neither a str nor a bin takes in memory, bytes."""
+    return max(MESSAGE_COST_MIN, VALUE_WEIGHT * len(pack(value)))
+
+
 def stream_prefix(kind: int, call_id: int) -> bytes:
     """What all stream messages of a call begin with; the packed value follows."""
     return _STREAM_START[kind] + pack(call_id)
@@ -362,7 +367,8 @@ def failure(
     cause_message: str | None = None,
     trace: str | None = None,
 ) -> bytes:
-    """RESULT of a call that failed. We never send a trace: routers show it to end users."""
+    """RESULT of a call that failed; long texts are cut. We never send a trace: routers show it to end users."""
+    message, cause_message = message[:ERROR_TEXT_MAX], cause_message and cause_message[:ERROR_TEXT_MAX]
     return pack([RESULT, call_id, None, status, [message, cause_type, cause_message, trace]])
 
 

@@ -40,7 +40,7 @@ class ClientUpgrade:
         headers: Iterable[tuple[str, str]] = (),
     ) -> None:
         self._handshake = H11Handshake(ConnectionType.CLIENT)
-        extra = [(name.encode("latin-1"), value.encode("utf-8")) for name, value in headers]
+        extra = [(name.encode("latin-1"), value.encode("utf-8", "surrogateescape")) for name, value in headers]
         event = Request(host=host, target=target, subprotocols=list(subprotocols), extra_headers=extra)
         self._request = self._handshake.send(event)
         self._subprotocols = subprotocols

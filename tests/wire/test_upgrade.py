@@ -1,0 +1,136 @@
+"""Opening handshakes, both sides, and with what the field sends."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+import pytest
+
+from pagent.errors import HandshakeRefusedError, ProtocolError
+from pagent.wire.upgrade import SUBPROTOCOL, ClientUpgrade, UpgradeRefused, accept_upgrade
+
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def key_of(request: bytes) -> bytes:
+    fields = dict(line.split(b": ", 1) for line in request.split(b"\r\n")[1:] if line)
+    return {name.lower(): value for name, value in fields.items()}[b"sec-websocket-key"]
+
+
+def answer_to(request: bytes, *extra: bytes, accept: bytes | None = None) -> bytes:
+    accept = accept or base64.b64encode(hashlib.sha1(key_of(request) + GUID, usedforsecurity=False).digest())
+    lines = [b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade"]
+    return b"\r\n".join((*lines, b"Sec-WebSocket-Accept: " + accept, *extra, b"", b""))
+
+
+def dialling() -> ClientUpgrade:
+    return ClientUpgrade("router:80", "/rpc/v1", subprotocols=[SUBPROTOCOL])
+
+
+CHOSEN = b"Sec-WebSocket-Protocol: " + SUBPROTOCOL.encode()
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_the_answer_may_come_in_pieces_and_frames_behind_it_are_kept(step: int) -> None:
+    upgrade = dialling()
+    answer = answer_to(upgrade.request(), CHOSEN)
+    blob = answer + b"\x82\x00"
+    at, rest = 0, None
+    while rest is None:
+        rest = upgrade.feed(blob[at : at + step])
+        at += step
+    assert rest + blob[at:] == b"\x82\x00"
+    assert upgrade.subprotocol == SUBPROTOCOL
+
+
+def test_the_stray_transfer_encoding_of_routers_in_the_field() -> None:
+    upgrade = dialling()
+    answer = answer_to(upgrade.request(), b"Transfer-Encoding: chunked", CHOSEN, b"Date: today", b"Server: x")
+    assert upgrade.feed(answer) == b""
+
+
+def test_headers_of_the_caller_are_sent() -> None:
+    upgrade = ClientUpgrade("job", "/a?b", headers=[("Cookie", "a=ü")])
+    request = upgrade.request()
+    assert request.startswith(b"GET /a?b HTTP/1.1\r\n")
+    assert "Cookie: a=ü\r\n".encode() in request
+
+
+@pytest.mark.parametrize("status", [200, 301, 404, 503])
+def test_another_status_is_told(status: int) -> None:
+    upgrade = dialling()
+    answer = b"HTTP/1.1 %d Because\r\nContent-Length: 2\r\n\r\nno" % status
+    with pytest.raises(UpgradeRefused) as caught:
+        upgrade.feed(answer)
+    assert caught.value.status == status
+    assert caught.value.answer == answer
+
+
+@pytest.mark.parametrize(
+    ("extra", "accept"),
+    [
+        ((), b"AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        ((b"Sec-WebSocket-Protocol: another",), None),
+        ((b"Sec-WebSocket-Extensions: permessage-deflate",), None),
+    ],
+)
+def test_answers_that_are_not_ours_are_refused(extra: tuple[bytes, ...], accept: bytes | None) -> None:
+    upgrade = dialling()
+    with pytest.raises(ProtocolError):
+        upgrade.feed(answer_to(upgrade.request(), *extra, accept=accept))
+
+
+@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH\r\n\r\n", b"\r\n\r\n", b"\x00\x01\r\n\r\n", b"HTTP/1.1\r\n\r\n"])
+def test_what_is_no_http_is_refused(answer: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        dialling().feed(answer)
+
+
+def test_an_answer_without_end_is_refused() -> None:
+    upgrade = dialling()
+    for _ in range(16):
+        assert upgrade.feed(b"x" * 1024) is None
+    with pytest.raises(ProtocolError, match="longer"):
+        upgrade.feed(b"x")
+
+
+REQUEST = {
+    b"Host": b"agent",
+    b"Upgrade": b"websocket",
+    b"Connection": b"keep-alive, Upgrade",
+    b"Sec-WebSocket-Key": b"dGhlIHNhbXBsZSBub25jZQ==",
+    b"Sec-WebSocket-Version": b"13",
+    b"Sec-WebSocket-Protocol": b"other, " + SUBPROTOCOL.encode(),
+}
+
+
+def test_a_request_is_accepted() -> None:
+    answer = accept_upgrade("/rpc/v1", REQUEST.items())
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answer  # the example of RFC 6455 section 1.3
+    assert SUBPROTOCOL.encode() in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {b"Upgrade": None},
+        {b"Upgrade": b"h2c"},
+        {b"Connection": b"close"},
+        {b"Sec-WebSocket-Key": None},
+        {b"Sec-WebSocket-Version": b"8"},
+        {b"Sec-WebSocket-Protocol": None},
+        {b"Sec-WebSocket-Protocol": b"other"},
+    ],
+)
+def test_what_asks_for_something_else_is_refused(change: dict[bytes, bytes | None]) -> None:
+    headers = [(name, value) for name, value in (REQUEST | change).items() if value is not None]
+    with pytest.raises(HandshakeRefusedError):
+        accept_upgrade("/rpc/v1", headers)
+
+
+def test_no_extension_is_agreed_on() -> None:
+    headers = [*REQUEST.items(), (b"Sec-WebSocket-Extensions", b"permessage-deflate")]
+    assert b"Extensions" not in accept_upgrade("/rpc/v1", headers)
