@@ -21,10 +21,11 @@ from tests.http1.test_response import BAD, CL, END, GOOD, HELLO, OK, TE, Framing
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN
 from tests.kit.peer import BISTREAM, OSTREAM, Peer
+from tests.kit.programs import serving
 
 #: Answers a request for /N with row N of cases.json: bytes, and whether to close behind them. /good is answered well.
-PLAYER = """
-import asyncio, json, sys
+PLAYER = serving("""
+import json
 with open("cases.json") as file:
     cases = json.load(file)
 async def serve(reader, writer):
@@ -42,11 +43,7 @@ async def serve(reader, writer):
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
     writer.close()
-async def main():
-    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]))
-    await server.serve_forever()
-asyncio.run(main())
-"""
+""")
 
 #: What it shows, the answer, whether the job closes behind it; then status and body, None for a body that broke off.
 MORE: list[tuple[str, bytes, bool, int, bytes | None]] = [

@@ -7,35 +7,25 @@ from typing import Any
 
 from tests.kit.peer import Peer
 
-#: Answers every connection's first head with the bytes that the environment has in ANSWER (latin-1), then reads on;
-#: with CLOSE set, it closes behind them. A request for /good is answered well, and kept alive.
-CANNED = """
+_PRELUDE = """
 import asyncio, os, sys
-answer = os.environ["ANSWER"].encode("latin-1")
-good = b"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\n\\r\\ngood"
-async def serve(reader, writer):
-    try:
-        while True:
-            head = await reader.readuntil(b"\\r\\n\\r\\n")
-            if b" /good" in head.split(b"\\r\\n")[0]:
-                writer.write(good)
-                continue
-            writer.write(answer)
-            await writer.drain()
-            if "CLOSE" in os.environ:
-                break
-    except (asyncio.IncompleteReadError, ConnectionError):
-        pass
-    writer.close()
+"""
+
+_MAIN = """
 async def main():
     server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]))
     await server.serve_forever()
 asyncio.run(main())
 """
 
+
+def serving(handler: str) -> str:
+    """A program whose connections are served by the coroutine ``serve(reader, writer)`` of ``handler``."""
+    return _PRELUDE + handler + _MAIN
+
+
 #: Returns what it got: the request's head and body as the body, once the body has come whole.
-ECHO = """
-import asyncio, sys
+ECHO = serving("""
 async def serve(reader, writer):
     try:
         while True:
@@ -52,11 +42,7 @@ async def serve(reader, writer):
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
-async def main():
-    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]))
-    await server.serve_forever()
-asyncio.run(main())
-"""
+""")
 
 
 async def start_program(peer: Peer, script: str, env: dict[str, str] | None = None, **options: Any) -> str:

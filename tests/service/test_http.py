@@ -10,13 +10,13 @@ import pytest
 
 from pagent.limits import BODY_CHUNK
 from tests.kit.peer import BISTREAM, CallFailed, Peer
-from tests.kit.programs import ECHO, start_program
+from tests.kit.programs import ECHO, serving, start_program
 
 #: One request a connection is told apart by: /raw/HEX answers those bytes and closes; /early answers before the body is
 #: read; /count answers the number of connections so far; /slow waits for the connection's end and notes it; /expect
 #: answers what it got; /bytes/N sends so many; /trailers and /gzip and /redirect do as they say.
-SERVER = """
-import asyncio, gzip, os, sys
+SERVER = serving("""
+import gzip
 connections = 0
 ends = 0
 async def serve(reader, writer):
@@ -60,11 +60,7 @@ async def serve(reader, writer):
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
     writer.close()
-async def main():
-    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]))
-    await server.serve_forever()
-asyncio.run(main())
-"""
+""")
 
 
 @pytest.fixture
