@@ -19,6 +19,7 @@ from pagent.jobs.manager import JobManager
 from pagent.jobs.orphans import sweep
 from pagent.jobs.tree import become_subreaper
 from pagent.net.dial import Backoff, dial, parse_address
+from pagent.net.shortage import tell_shortages_once
 from pagent.net.tasks import TaskOwner
 from pagent.net.tls import client_context, server_context
 from pagent.rpc.connection import Connection
@@ -68,6 +69,7 @@ class Agent:
                 properties=settings.properties,
                 port_ownership=settings.jobs.port_ownership,
                 max_output_bytes=settings.jobs.max_output_bytes,
+                isolation=settings.jobs.isolation,
             )
         except OSError as error:
             raise ConfigError(f"jobs.root: no sandboxes can be made in {self._jobs_root}: {error.strerror}") from None
@@ -244,6 +246,7 @@ async def serve(settings: Settings, *, connection_debug: bool = False) -> int:
     """
     agent = Agent(settings, connection_debug=connection_debug)
     loop = asyncio.get_running_loop()
+    tell_shortages_once(loop)
     numbers = [signal.SIGTERM, signal.SIGINT]
     # A terminal that is closed; under nohup it is ignored, and is to stay so.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:

@@ -126,6 +126,39 @@ class Control:
 
 
 @dataclass(frozen=True)
+class Isolation:
+    user: str | None = setting(
+        None,
+        "User that jobs run as, by name or number, which takes an agent of root; null: the agent's.",
+        nonempty=True,
+    )
+    no_new_privs: bool = setting(False, "Whether setuid programs and the like give jobs no rights (Linux).")
+    environment: tuple[str, ...] | None = setting(
+        None,
+        "Names of the agent's own environment variables that jobs get, with * for any characters; null: all.",
+        nonempty=True,
+    )
+    max_files: int | None = setting(None, "Open files of each process of a job; null: as the agent's.", minimum=8)
+    max_processes: int | None = setting(
+        None, "Processes of the user that jobs run as, all together (not for root); null: as the agent's.", minimum=1
+    )
+    max_memory_bytes: int | None = setting(
+        None, "Address space of each process of a job; null: as the agent's.", minimum=1024 * 1024
+    )
+    max_cpu_seconds: int | None = setting(
+        None, "CPU time after which a process of a job is ended; null: as the agent's.", minimum=1
+    )
+    cgroup: Path | None = setting(
+        None, "Folder of a cgroup (version 2) that the agent may write to: each job gets one in it; null: none."
+    )
+    cgroup_memory_bytes: int | None = setting(
+        None, "Memory of a job's cgroup, all its processes together; null: no limit.", minimum=1024 * 1024
+    )
+    cgroup_processes: int | None = setting(None, "Processes and threads of a job's cgroup; null: no limit.", minimum=1)
+    cgroup_cpus: float | None = setting(None, "CPUs' worth of time of a job's cgroup; null: no limit.", minimum=0.01)
+
+
+@dataclass(frozen=True)
 class Jobs:
     root: Path | None = setting(None, "Folder of the sandboxes; null: the system's temporary folder.")
     background_threads: int = setting(1, "Threads for the disk work of jobs.", minimum=1)
@@ -135,6 +168,7 @@ class Jobs:
     max_output_bytes: int | None = setting(
         None, "Cap on each output file of a job, the oldest half is dropped; null: no cap.", minimum=1
     )
+    isolation: Isolation = section(Isolation, "What jobs are kept from; most of it is the kernel's (Linux).")
 
 
 @dataclass(frozen=True)

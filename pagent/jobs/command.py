@@ -43,9 +43,19 @@ class Command:
         """The arguments with the port filled in."""
         return [_fill(text, port) for text in self.args]
 
-    def environment(self, properties: Mapping[str, str], endpoint: str, uid: str, port: int | None) -> dict[str, str]:
-        """The environment of a job, later names over earlier ones (spec agent.md, "Environment of a job")."""
-        environment = dict(os.environ)
+    def environment(
+        self,
+        properties: Mapping[str, str],
+        endpoint: str,
+        uid: str,
+        port: int | None,
+        own: Mapping[str, str] = os.environ,
+    ) -> dict[str, str]:
+        """The environment of a job, later names over earlier ones (spec agent.md, "Environment of a job").
+
+        ``own``: what it gets of the agent's.
+        """
+        environment = dict(own)
         environment.update(properties)
         if self.port_expected_count:
             environment[f"{PREFIX}JOB_ENDPOINT"] = endpoint

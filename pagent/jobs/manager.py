@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from pagent import limits
+from pagent.config.model import Isolation
 from pagent.errors import JobInvalidStateError, JobNotFoundError
 from pagent.jobs.command import check_command, property_variables, seconds
 from pagent.jobs.ending import TreeEnd
 from pagent.jobs.exec import Exec, ExecUser
+from pagent.jobs.isolation import Confinement
 from pagent.jobs.model import Input, Job, Owner, State
 from pagent.jobs.orphans import AgentFolder
 from pagent.jobs.ports import ReportError, free_port, parse_report
@@ -29,6 +31,8 @@ _log = logging.getLogger(__name__)
 #: After these a process is meant to be gone: the whole tree gets them, and KILL after the grace.
 _ENDING_SIGNALS: Final = frozenset(("SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL"))
 
+_NOT_ISOLATED: Final = Isolation()
+
 _OWNERSHIPS: Final[Mapping[str, Ownership]] = {"off": "off", "warn": "warn", "enforce": "enforce"}
 
 
@@ -37,8 +41,8 @@ class JobManager:
 
     ``root``: the folder of the agents' folders. ``properties``: the configured ones, by their bare names; ValueError
     if an environment cannot hold them. ``port_ownership``: 'off', 'warn' or 'enforce'. ``max_output_bytes``: cap on
-    each output file of a job. OSError if there can be no folder in ``root``.
-    Made and used in the thread of a running loop.
+    each output file of a job. ``isolation``: what jobs are kept from, ConfigError if it cannot be. OSError if there
+    can be no folder in ``root``. Made and used in the thread of a running loop.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class JobManager:
         properties: Mapping[str, str],
         port_ownership: str = "warn",
         max_output_bytes: int | None = None,
+        isolation: Isolation = _NOT_ISOLATED,
     ) -> None:
         # for ever
         if port_ownership not in _OWNERSHIPS:
@@ -55,7 +60,10 @@ class JobManager:
         self._ownership = _OWNERSHIPS[port_ownership]
         self._properties = property_variables(properties)
         self._max_output_bytes = max_output_bytes
+        self._confinement = Confinement(isolation)
         self._folder = AgentFolder.create(Path(root))
+        if self._confinement.user_id is not None:
+            self._folder.path.chmod(0o711)  # to pass through, not to look around
         self._forest = Forest()
         self._tasks = TaskOwner("jobs")
 
@@ -163,11 +171,13 @@ class JobManager:
             self._ownership,
             self._folder.record,
             self._max_output_bytes,
+            self._confinement,
         )
         self._runs[job.uid] = run
         self._keep_house()
         try:
-            await run.start(command.environment(self._properties, self.endpoint, job.uid, given))
+            own = self._confinement.environment()
+            await run.start(command.environment(self._properties, self.endpoint, job.uid, given, own))
         finally:
             if job.state is State.NEW:
                 run.close()
@@ -191,11 +201,14 @@ class JobManager:
         """
         self._require_open()
         command = check_command(args, env, None, 0, False, None, "report", 1.0, None)
-        environment = command.environment(self._properties, self.endpoint, job.uid, None)
+        own = self._confinement.environment()
+        environment = command.environment(self._properties, self.endpoint, job.uid, None, own)
         if tty and "TERM" not in command.env:
             environment["TERM"] = "xterm-256color"  # not that of whoever started the agent
         process = Exec(job, self._forest, user)
-        process.start(args, environment, tty, rows, cols)
+        run = self._runs.get(job.uid)
+        line = list(command.args) if run is None else run.confined(list(command.args), environment)
+        process.start(line, environment, tty, rows, cols)
         return process
 
     def _choose_port(self, port: int | str | None) -> int | None:
@@ -271,6 +284,8 @@ class JobManager:
             self._forest.closed(job.uid)
             self._runs.pop(job.uid, None)
             try:
+                if run is not None:
+                    await run.remove_group()
                 if not job.sandbox.remove_if_small():
                     await asyncio.get_running_loop().run_in_executor(None, job.sandbox.remove)
                 self._folder.forget(job.uid)

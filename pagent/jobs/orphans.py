@@ -141,7 +141,9 @@ def _end_orphans(path: Path, system: System) -> int:
     records, uids = _left_behind(path)
     killed: set[tuple[int, float]] = set()
     give_up = time.monotonic() + limits.KILL_WAIT_S
-    while orphans := _orphans(records, uids, system):
+    looked_in_vain = 0
+    while looked_in_vain < 2:  # what executes a program at the first look has no mark then
+        orphans = _orphans(records, uids, system)
         fresh = [process for process in orphans if process.key not in killed]
         for process in fresh:
             system.send(process, STOP)
@@ -150,6 +152,7 @@ def _end_orphans(path: Path, system: System) -> int:
             continue  # stopped first: it may have forked meanwhile
         for process in orphans:
             system.send(process, KILL)
+        looked_in_vain = 0 if orphans else looked_in_vain + 1
         if time.monotonic() > give_up:
             _log.error("orphans are left that do not end on SIGKILL: %s", [process.pid for process in orphans])
             break

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from typing import Literal
 
@@ -16,6 +16,7 @@ from pagent.errors import JobInvalidStateError, ProcessExitedError, ProcessStart
 from pagent.jobs.capped import CappedOutput, OutputCap
 from pagent.jobs.command import Command
 from pagent.jobs.ending import TreeEnd
+from pagent.jobs.isolation import Confinement, Group
 from pagent.jobs.model import Input, Job, State
 from pagent.jobs.output import STDERR, STDOUT, Output, open_output
 from pagent.jobs.ports import ReportError, until_accepts
@@ -42,7 +43,8 @@ class Run:
         tasks: TaskOwner,
         ownership: Ownership,
         record: Callable[[str, Process], None],
-        output_cap: int | None = None,
+        output_cap: int | None,
+        confinement: Confinement,
     ) -> None:
         # for ever
         self.job = job
@@ -54,6 +56,7 @@ class Run:
         self._ownership = ownership
         self._record = record
         self._output_cap = output_cap
+        self._confinement = confinement
 
         # of the start
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -61,6 +64,7 @@ class Run:
         self._ready_timer: asyncio.TimerHandle | None = None
         self._probe: asyncio.Task[None] | None = None
         self._spawned = asyncio.Event()
+        self._group: Group | None = None
 
         # of its output
         self._capping: asyncio.Task[None] | None = None
@@ -131,10 +135,27 @@ class Run:
     async def _call_spawn(self, environment: dict[str, str], cwd: str, output: Output) -> None:
         args = self._command.command_line(self.port)
         try:
-            await spawn(args, environment, cwd, output, self._started, self._ended)
+            await self._prepare(output)
+            command = self.confined(args, environment)
+            await spawn(command, environment, cwd, output, self._started, self._ended)
         except OSError as error:
             # What it names is never a path of ours; the class follows from the number.
             raise OSError(error.errno, error.strerror, args[0]) from None
+
+    async def _prepare(self, output: Output) -> None:
+        """Make ready what confines the job, if anything does."""
+        if (user := self._confinement.user_id) is not None:
+            for descriptor in output:
+                if descriptor is not None:  # programs open /dev/stdout
+                    os.fchown(descriptor, *user)
+            await asyncio.get_running_loop().run_in_executor(None, self.job.sandbox.give_to, *user)
+        self._group = self._confinement.make_group(self.job.uid)
+        if self._group is not None:
+            self._forest.grouped(self.job.uid, self._group.kill)
+
+    def confined(self, args: list[str], environment: Mapping[str, str]) -> list[str]:
+        """The command line of a process of this job. FileNotFoundError if there is no such program."""
+        return self._confinement.command(args, environment, self._group)
 
     def _started(self, pid: int) -> None:
         job = self.job
@@ -299,6 +320,11 @@ class Run:
         for output in self.job.outputs.values():
             output.close()
         self.job.outputs.clear()
+
+    async def remove_group(self) -> None:
+        """Once the tree has ended. OSError if something is left in its cgroup."""
+        if self._group is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._group.remove)
 
     def send_main(self, number: int) -> None:
         """Signal the main process only; nothing if it has just ended."""

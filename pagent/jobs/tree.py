@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -76,6 +76,8 @@ class Forest:
         self._spawning = 0
         # What was found to be a job's stays its: while a process executes a program no mark can be read.
         self._claimed: dict[str, set[tuple[int, float]]] = {}
+        # Kills all of a job at once, where there is such a thing.
+        self._groups: dict[str, Callable[[], None]] = {}
         # Adopted processes that had no environment at the last look.
         self._bare: set[tuple[int, float]] = set()
         self._before = self._children_before()
@@ -101,6 +103,10 @@ class Forest:
         finally:
             self._spawning -= 1
 
+    def grouped(self, uid: str, kill: Callable[[], None]) -> None:
+        """The job's processes are kept in a group that can be killed as one."""
+        self._groups[uid] = kill
+
     def born(self, uid: str, pid: int) -> Process | None:
         """A main process was started. None if it has ended and been reaped already."""
         process = self._system.stat(pid)
@@ -123,6 +129,7 @@ class Forest:
         self._known.discard(uid)
         self._sessions.pop(uid, None)
         self._claimed.pop(uid, None)
+        self._groups.pop(uid, None)
 
     # --- what there is ----------------------------------------------------------------------------
 
@@ -234,6 +241,8 @@ class Forest:
         Returns what was killed, empty if nothing was left, None if that can only be known a moment later. Blocking,
         long for a very large tree.
         """
+        if (kill_group := self._groups.get(uid)) is not None:
+            kill_group()
         complete = True
         frozen: dict[tuple[int, float], Process] = {}
         for _ in range(limits.FREEZE_ROUNDS):

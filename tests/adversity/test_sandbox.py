@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import os
 import socket
 import stat
 import sys
 import tarfile
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -166,7 +168,10 @@ async def test_links_that_flip(peer: Peer, agent: Agent, outside: Path) -> None:
     await peer.cancel(logs)
     done = {"good": 0, "refused": 0}
     causes = set()
-    for turn in range(400):
+    give_up = time.monotonic() + PATIENCE_S
+    # On a machine that is busy they may take long turns.
+    for turn in itertools.takewhile(lambda n: n < 400 or min(done.values()) == 0, itertools.count()):
+        assert time.monotonic() < give_up, (done, causes)
         way = (upload, download, stat_of, archive)[turn % 4]
         try:
             answer = await way(peer, job, "place/secret")
@@ -181,7 +186,6 @@ async def test_links_that_flip(peer: Peer, agent: Agent, outside: Path) -> None:
             done["good"] += 1
     await peer.call("job_remove", job)
     assert untouched(outside)
-    assert min(done.values()) > 0, done
     assert causes <= {"ValueError", "FileNotFoundError", "NotADirectoryError"}
 
 

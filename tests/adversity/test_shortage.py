@@ -65,12 +65,11 @@ async def test_an_upload_that_does_not_fit(cramped: tuple[Agent, Peer]) -> None:
     sandbox = agent.jobs.jobs()[0].sandbox.path
     await upload(peer, job, "file", b"before")
     for method, options in [("file_upload", {"filename": "file"}), ("file_upload", {"filename": "new"})]:
-        with pytest.raises(CallFailed, match="No space left on device") as caught:
+        with pytest.raises(CallFailed, match="No space left on device"):
             await send(peer, method, [bytes(MIB)] * 4, job, **options)
-        assert caught.value.cause == "OSError"
     assert (await download(peer, job, "file")).data == b"before"
+    await eventually(lambda: not unfinished(sandbox))  # behind the result, if the spool was what did not fit
     assert os.listdir(sandbox) == ["file"]
-    assert unfinished(sandbox) == {}
     await upload(peer, job, "small", bytes(MIB))
 
 
@@ -90,8 +89,8 @@ async def test_an_archive_that_does_not_fit(cramped: tuple[Agent, Peer], tmp_pat
     data = buffer.getvalue()
     with pytest.raises(CallFailed, match="No space left on device"):
         await send(peer, "archive_upload", [data[at : at + MIB] for at in range(0, len(data), MIB)], job)
+    await eventually(lambda: not unfinished(sandbox))  # behind the result, if the spool was what did not fit
     assert set(os.listdir(sandbox)) <= {"first"}
-    assert unfinished(sandbox) == {}
 
 
 async def test_a_job_that_fills_the_disk(cramped: tuple[Agent, Peer]) -> None:

@@ -37,6 +37,17 @@ BEYOND = {
     "control.allowed_hosts": "[]",
     "jobs.port_ownership": '"warn"',
     "jobs.max_output_bytes": "null",
+    "jobs.isolation.user": "null",
+    "jobs.isolation.no_new_privs": "false",
+    "jobs.isolation.environment": "null",
+    "jobs.isolation.max_files": "null",
+    "jobs.isolation.max_processes": "null",
+    "jobs.isolation.max_memory_bytes": "null",
+    "jobs.isolation.max_cpu_seconds": "null",
+    "jobs.isolation.cgroup": "null",
+    "jobs.isolation.cgroup_memory_bytes": "null",
+    "jobs.isolation.cgroup_processes": "null",
+    "jobs.isolation.cgroup_cpus": "null",
     "proxy.spool_max": "1073741824",
 }
 

@@ -1,0 +1,185 @@
+"""What jobs are kept from, by configuration (``jobs.isolation``): another user, limits, a cgroup, a clean environment.
+
+What has to be done in the process itself is done by ``launcher``, a small program that confines itself and then becomes
+the job's. Where nothing of it is configured there is no launcher, and a job costs nothing more.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pagent import limits
+from pagent.config.model import Isolation
+from pagent.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pwd
+
+_LAUNCHER: Final = str(Path(__file__).with_name("launcher.py"))
+_CPU_PERIOD_US: Final = 100_000
+_GROUP_PREFIX: Final = "pagent-"
+
+
+class Confinement:
+    """How the jobs of one agent are confined. ConfigError, with the key, for what this agent cannot do."""
+
+    def __init__(self, wanted: Isolation) -> None:
+        self._wanted = wanted
+        self._user = None if wanted.user is None else _user(wanted.user)
+        self._limits = _limits(wanted)
+        self._controls = _controls(wanted)
+        self._launched = bool(self._user or self._limits or wanted.no_new_privs or wanted.cgroup)
+        if self._launched and not sys.platform.startswith("linux"):
+            raise ConfigError("jobs.isolation: only environment can be used on this system")
+        if self._controls and wanted.cgroup is None:
+            raise ConfigError("jobs.isolation.cgroup: must be set for the limits of one")
+        if wanted.cgroup is not None:
+            _prepare(wanted.cgroup, self._controls)
+
+    @property
+    def user_id(self) -> tuple[int, int] | None:
+        """uid and gid that jobs run as, if they are not the agent's."""
+        return None if self._user is None else (self._user.pw_uid, self._user.pw_gid)
+
+    def environment(self) -> dict[str, str]:
+        """What a job gets of the agent's own environment."""
+        names = self._wanted.environment
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if names is None or any(fnmatch.fnmatchcase(name, pattern) for pattern in names)
+        }
+        if self._user is not None:
+            environment |= {"HOME": self._user.pw_dir, "USER": self._user.pw_name, "LOGNAME": self._user.pw_name}
+        return environment
+
+    def command(self, args: list[str], environment: Mapping[str, str], group: Group | None) -> list[str]:
+        """The command line that confines itself and becomes ``args``; just that if nothing is asked for.
+
+        FileNotFoundError if there is no such program on the PATH.
+        """
+        if not self._launched:
+            return args
+        if "/" not in args[0] and shutil.which(args[0], path=environment.get("PATH", os.defpath)) is None:
+            raise FileNotFoundError(2, os.strerror(2), args[0])
+        plan = {
+            "cgroup": None if group is None else str(group.path),
+            "user": None if self._user is None else [*self.user_id, _groups(self._user)],  # type: ignore[misc]
+            "no_new_privs": self._wanted.no_new_privs,
+            "limits": self._limits,
+        }
+        return [sys.executable, "-I", "-S", _LAUNCHER, json.dumps(plan), *args]
+
+    def make_group(self, uid: str) -> Group | None:
+        """A cgroup for a job, if these are asked for. OSError."""
+        if self._wanted.cgroup is None:
+            return None
+        group = Group(self._wanted.cgroup / f"{_GROUP_PREFIX}{uid}")
+        group.make(self._controls)
+        return group
+
+
+class Group:
+    """The cgroup of one job."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def make(self, controls: Mapping[str, str]) -> None:
+        """OSError; then there is none."""
+        self.path.mkdir()
+        try:
+            for name, value in controls.items():
+                (self.path / name).write_text(value)
+        except OSError:
+            self.path.rmdir()
+            raise
+
+    def kill(self) -> None:
+        """KILL for all that is in it, at once (cgroup.kill came with Linux 5.14). May be called in any thread."""
+        with suppress(OSError):
+            (self.path / "cgroup.kill").write_text("1")
+
+    def remove(self) -> None:
+        """End what is left in it, and the group. Blocking. OSError if something in it does not end."""
+        give_up = time.monotonic() + limits.KILL_WAIT_S
+        while True:
+            try:
+                self.path.rmdir()
+            except FileNotFoundError:
+                return
+            except OSError:
+                if time.monotonic() > give_up:
+                    raise
+                self.kill()
+                time.sleep(limits.EXIT_POLL_S)
+            else:
+                return
+
+
+# --- what is configured -------------------------------------------------------------------------------
+
+
+def _user(wanted: str) -> pwd.struct_passwd:
+    import pwd
+
+    try:
+        user = pwd.getpwuid(int(wanted)) if wanted.isdecimal() else pwd.getpwnam(wanted)
+    except (KeyError, OverflowError):
+        raise ConfigError(f"jobs.isolation.user: there is no user {wanted!r}") from None
+    if os.geteuid() != 0:
+        raise ConfigError("jobs.isolation.user: only an agent that runs as root can run jobs as another user")
+    return user
+
+
+def _groups(user: pwd.struct_passwd) -> list[int]:
+    return os.getgrouplist(user.pw_name, user.pw_gid)
+
+
+def _limits(wanted: Isolation) -> dict[str, int]:
+    given = {
+        "NOFILE": wanted.max_files,
+        "NPROC": wanted.max_processes,
+        "AS": wanted.max_memory_bytes,
+        "CPU": wanted.max_cpu_seconds,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _controls(wanted: Isolation) -> dict[str, str]:
+    """Files of a group and what to write there."""
+    controls: dict[str, str] = {}
+    if wanted.cgroup_memory_bytes is not None:
+        controls["memory.max"] = str(wanted.cgroup_memory_bytes)
+    if wanted.cgroup_processes is not None:
+        controls["pids.max"] = str(wanted.cgroup_processes)
+    if wanted.cgroup_cpus is not None:
+        controls["cpu.max"] = f"{round(wanted.cgroup_cpus * _CPU_PERIOD_US)} {_CPU_PERIOD_US}"
+    return controls
+
+
+def _prepare(cgroup: Path, controls: Mapping[str, str]) -> None:
+    """Hand the controllers down to the groups that will be made."""
+    if not (cgroup / "cgroup.procs").exists() or not os.access(cgroup, os.W_OK):
+        raise ConfigError("jobs.isolation.cgroup: no cgroup of version 2 that this agent may write to")
+    for name in controls:
+        controller = name.partition(".")[0]
+        try:
+            (cgroup / "cgroup.subtree_control").write_text(f"+{controller}")
+        except OSError as error:
+            text = f"jobs.isolation.cgroup: it cannot limit {controller}: {error.strerror}"
+            raise ConfigError(text) from None
+    # What killed agents have left. Not empty: another agent's; young: its process is about to come.
+    for group in cgroup.glob(f"{_GROUP_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - group.stat().st_ctime > limits.KILL_WAIT_S:
+                group.rmdir()

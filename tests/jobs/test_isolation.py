@@ -1,0 +1,366 @@
+"""Confinement of jobs, each kind by itself, with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import stat
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pagent.config.model import Isolation
+from pagent.errors import ConfigError
+from pagent.jobs import isolation
+from pagent.jobs.isolation import Confinement, Group
+from pagent.jobs.manager import JobManager
+from pagent.jobs.model import Job
+from tests.jobs.conftest import PATIENCE_S, PYTHON, gone, is_alive, line_of, owner
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+
+#: What a process is allowed, from its own mouth.
+SHOW = """
+import json, os, resource
+status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
+print(json.dumps({
+    "user": os.getresuid(), "group": os.getresgid(), "groups": os.getgroups(),
+    "no_new_privs": status["NoNewPrivs"].strip(), "ignored": status["SigIgn"].strip(),
+    "files": resource.getrlimit(resource.RLIMIT_NOFILE), "processes": resource.getrlimit(resource.RLIMIT_NPROC),
+    "memory": resource.getrlimit(resource.RLIMIT_AS), "cpu": resource.getrlimit(resource.RLIMIT_CPU),
+    "cwd": os.getcwd(), "open": sorted(os.listdir("/proc/self/fd")), "cgroup": open("/proc/self/cgroup").read(),
+    "session": os.getsid(0) == os.getpid(),
+    "environment": open("/proc/self/environ", "rb").read().decode("utf-8", "surrogateescape").split(chr(0)),
+}))
+"""
+
+
+@asynccontextmanager
+async def confined(root: Path, **wanted: Any) -> AsyncIterator[JobManager]:
+    manager = JobManager(root=root, properties={}, isolation=Isolation(**wanted))
+    manager.endpoint = "http://127.0.0.1:1/job_started"
+    try:
+        yield manager
+    finally:
+        now = asyncio.Event()
+        now.set()
+        async with asyncio.timeout(PATIENCE_S):
+            await manager.shutdown(now=now)
+    assert os.listdir(root) == []
+
+
+async def run(manager: JobManager, *args: str, env: dict[str, str] | None = None) -> Job:
+    job = await manager.create(owner(), "confined")
+    await manager.start(job, args, env, None, 0)
+    async with asyncio.timeout(PATIENCE_S):
+        await manager.wait(job)
+    return job
+
+
+def said(job: Job, name: str = "stdout") -> str:
+    return (job.sandbox.path / f".pagent.{name}").read_text()
+
+
+async def shown(manager: JobManager, env: dict[str, str] | None = None) -> dict[str, Any]:
+    job = await run(manager, PYTHON_FOR_ALL, "-c", SHOW, env=env)
+    assert job.exit_code == 0, said(job, "stderr")
+    told: dict[str, Any] = json.loads(said(job))
+    return told
+
+
+#: One that every user may execute.
+PYTHON_FOR_ALL = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else PYTHON
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def root(tmp_path_factory: pytest.TempPathFactory, subreaper: None) -> Iterator[Path]:
+    """A root that other users may pass through; pytest's own folders let no one in."""
+    import shutil
+    import tempfile
+
+    path = Path(tempfile.mkdtemp(prefix="pagent-test-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
+
+
+async def test_nothing_asked_for_costs_nothing(root: Path) -> None:
+    confinement = Confinement(Isolation())
+    args = ["anything", "at all"]
+    assert confinement.command(args, {}, confinement.make_group("uid")) is args
+    assert confinement.environment() == dict(os.environ)
+    assert confinement.user_id is None
+    async with confined(root) as manager:
+        own = await shown(manager)
+        assert own["user"] == [os.getuid()] * 3
+        assert own["no_new_privs"] == "0"
+
+
+async def test_the_launcher_changes_nothing_else(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LANG", "LC_ALL", "LC_CTYPE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("EMPTY", "")
+    async with confined(root) as manager:
+        plain = await shown(manager, {"GRÖSSE": "a=b\nc"})
+    async with confined(root, no_new_privs=True) as manager:
+        launched = await shown(manager, {"GRÖSSE": "a=b\nc"})
+    assert (plain["no_new_privs"], launched["no_new_privs"]) == ("0", "1")
+    for told in (plain, launched):
+        told["environment"] = sorted(item for item in told["environment"] if not item.startswith("PAGENT_JOB_MARK"))
+        told.pop("cwd")
+        told.pop("no_new_privs")
+    assert launched == plain
+
+
+@needs_root
+async def test_another_user(root: Path) -> None:
+    async with confined(root, user="nobody") as manager:
+        told = await shown(manager)
+        assert told["user"] == [65534] * 3
+        assert told["group"] == [65534] * 3
+        assert 0 not in told["groups"]
+        assert "USER=nobody" in told["environment"]
+        script = (
+            "echo x > new; mkdir d; echo y > /dev/stdout; cat given; echo more >> given; ls ..; cat /proc/1/environ"
+        )
+        job = await manager.create(owner(), "job")
+        (job.sandbox.path / "given").write_text("given\n")
+        await manager.start(job, ["sh", "-c", script], None, None, 0)
+        async with asyncio.timeout(PATIENCE_S):
+            await manager.wait(job)
+        assert said(job).split() == ["y", "given"]
+        assert said(job, "stderr").count("Permission denied") == 2
+        assert (job.sandbox.path / "new").stat().st_uid == 65534
+        assert (job.sandbox.path / "given").read_text() == "given\nmore\n"
+        assert stat.S_IMODE(job.sandbox.path.stat().st_mode) == 0o700
+
+
+@needs_root
+async def test_a_job_of_another_user_is_ended_and_its_sandbox_deleted(root: Path) -> None:
+    async with confined(root, user="nobody") as manager:
+        job = await manager.create(owner(), "job")
+        script = "mkdir d; chmod 0 d; trap '' TERM; sleep 1000 & echo $! > told.tmp; mv told.tmp told; wait; sleep 1000"
+        await manager.start(job, ["sh", "-c", script], None, None, 0)
+        child = int(await line_of(job, "told"))
+        await manager.kill(job, "KILL")
+        await gone(child)
+        assert job.signal == "SIGKILL"
+        await manager.remove(job)
+        assert not job.sandbox.path.exists()
+
+
+@needs_root
+async def test_no_way_back_to_root(root: Path) -> None:
+    import shutil
+
+    async with confined(root, user="nobody", no_new_privs=True) as manager:
+        job = await manager.create(owner(), "job")
+        shutil.copy("/usr/bin/id", job.sandbox.path / "setuid-id")
+        await manager.start(job, ["sleep", "1000"], None, None, 0)
+        program = job.sandbox.path / "setuid-id"
+        os.chown(program, 0, 0)
+        program.chmod(0o4755)
+        told: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
+        manager.execute(job, Collector(told), ["./setuid-id", "-u"], None, tty=False, rows=24, cols=80)
+        async with asyncio.timeout(PATIENCE_S):
+            assert await told == (b"65534\n", 0)
+
+
+class Collector:
+    """A user of an exec that gathers what it says."""
+
+    def __init__(self, told: asyncio.Future[tuple[bytes, int]]) -> None:
+        self._told = told
+        self._output = b""
+
+    def exec_output(self, data: bytes) -> None:
+        self._output += data
+
+    def exec_input(self, blocked: bool) -> None: ...
+
+    def exec_ended(self, code: int) -> None:
+        self._told.set_result((self._output, code))
+
+
+async def test_limits(root: Path) -> None:
+    wanted = {"max_files": 50, "max_processes": 5000, "max_memory_bytes": 2**31, "max_cpu_seconds": 100}
+    async with confined(root, **wanted) as manager:
+        told = await shown(manager)
+        assert told["files"] == [50, 50]
+        assert told["processes"] == [5000, 5000]
+        assert told["memory"] == [2**31] * 2
+        assert told["cpu"] == [100, 100]
+
+
+async def test_a_limit_of_files_is_felt(root: Path) -> None:
+    code = "x = [open('/dev/null') for _ in range(100)]"
+    async with confined(root, max_files=50) as manager:
+        job = await run(manager, PYTHON_FOR_ALL, "-c", code)
+        assert "Too many open files" in said(job, "stderr")
+
+
+async def test_a_limit_of_memory_is_felt(root: Path) -> None:
+    async with confined(root, max_memory_bytes=2**28) as manager:
+        job = await run(manager, PYTHON_FOR_ALL, "-c", "x = bytearray(2**29)")
+        assert "MemoryError" in said(job, "stderr")
+
+
+@needs_root
+async def test_a_limit_of_processes_is_felt(root: Path) -> None:
+    code = "import os\nfor _ in range(5):\n    if os.fork() == 0: os._exit(0)"
+    async with confined(root, user="nobody", max_processes=1) as manager:
+        job = await run(manager, PYTHON_FOR_ALL, "-c", code)
+        assert "BlockingIOError" in said(job, "stderr")
+
+
+async def test_a_limit_of_cpu_time_is_felt(root: Path) -> None:
+    async with confined(root, max_cpu_seconds=1) as manager:
+        job = await run(manager, "sh", "-c", "while :; do :; done")
+        assert job.signal in ("SIGXCPU", "SIGKILL")
+
+
+async def test_a_clean_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_OF_THE_AGENT", "x")
+    monkeypatch.setenv("GOOD_ONE", "1")
+    monkeypatch.setenv("GOOD_TWO", "2")
+    async with confined(root, environment=("PATH", "GOOD_*")) as manager:
+        told = await shown(manager, {"GIVEN": "3"})
+    names = {item.partition("=")[0] for item in told["environment"] if item}
+    assert names - {"PWD", "SHLVL", "_"} == {"PATH", "GOOD_ONE", "GOOD_TWO", "GIVEN", "PAGENT_JOB_MARK"}
+
+
+async def test_an_unknown_program(root: Path) -> None:
+    async with confined(root, no_new_privs=True) as manager:
+        job = await manager.create(owner(), "job")
+        with pytest.raises(FileNotFoundError, match="no-such-program"):
+            await manager.start(job, ["no-such-program"], None, None, 0)
+        assert job.state.value == "FINISHED"
+        job = await run(manager, "./no-such-program")
+        assert job.exit_code == 127
+        assert said(job, "stderr") == "pagent: ./no-such-program cannot be started: No such file or directory\n"
+        job = await run(manager, "/etc/passwd")
+        assert job.exit_code == 126
+
+
+# --- cgroups --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A cgroup of version 2 of our own."""
+    for top in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup")):
+        if (top / "cgroup.controllers").exists():
+            break
+    else:
+        pytest.skip("no cgroups of version 2 here")
+    group = top / f"pagent-tests-{secrets.token_hex(4)}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made: {error}")
+    if not (group / "cgroup.kill").exists():
+        group.rmdir()
+        pytest.skip("cgroup.kill came with Linux 5.14")
+    yield group
+    group.rmdir()
+
+
+async def test_a_job_has_a_cgroup_of_its_own(root: Path, cgroup: Path) -> None:
+    async with confined(root, cgroup=cgroup) as manager:
+        job = await manager.create(owner(), "job")
+        script = "(setsid env -i sleep 1000 & echo $!) > told.tmp; mv told.tmp told; exec sleep 1000"
+        await manager.start(job, ["sh", "-c", script], None, None, 0)
+        child = int(await line_of(job, "told"))
+        group = cgroup / f"pagent-{job.uid}"
+        assert {job.pid, child} <= {int(pid) for pid in (group / "cgroup.procs").read_text().split()}
+        await manager.remove(job)
+        assert not group.exists()
+        assert not is_alive(child)
+
+
+async def test_a_group_is_killed_at_once(cgroup: Path) -> None:
+    group = Group(cgroup / "pagent-x")
+    group.make({})
+    process = await asyncio.create_subprocess_exec("sh", "-c", f"echo 0 > {group.path}/cgroup.procs; exec sleep 1000")
+    try:
+        while not (group.path / "cgroup.procs").read_text():  # noqa: ASYNC110 - the kernel tells nobody
+            await asyncio.sleep(0.005)
+        group.kill()
+        async with asyncio.timeout(PATIENCE_S):
+            assert await process.wait() == -9
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    group.remove()
+    group.remove()
+    assert not group.path.exists()
+
+
+async def test_a_limit_that_cannot_be_written_leaves_no_group(cgroup: Path) -> None:
+    group = Group(cgroup / "pagent-x")
+    with pytest.raises(OSError, match="no-such-control"):
+        group.make({"no-such-control": "1"})
+    assert not group.path.exists()
+
+
+async def test_limits_of_a_cgroup(root: Path, cgroup: Path) -> None:
+    if "pids" not in (cgroup / "cgroup.controllers").read_text().split():
+        with pytest.raises(ConfigError, match="cannot limit pids"):
+            Confinement(Isolation(cgroup=cgroup, cgroup_processes=5))
+        pytest.skip("the pids controller is not one of version 2 here")
+    wanted = {"cgroup_processes": 5, "cgroup_memory_bytes": 2**26, "cgroup_cpus": 0.5}
+    async with confined(root, cgroup=cgroup, **wanted) as manager:
+        job = await manager.create(owner(), "job")
+        await manager.start(job, ["sleep", "1000"], None, None, 0)
+        group = cgroup / f"pagent-{job.uid}"
+        assert (group / "pids.max").read_text() == "5\n"
+        assert (group / "memory.max").read_text() == f"{2**26}\n"
+        assert (group / "cpu.max").read_text() == "50000 100000\n"
+
+
+def test_leftover_groups_are_removed(cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation.limits, "KILL_WAIT_S", -1.0)
+    (cgroup / "pagent-left").mkdir()
+    (cgroup / "other").mkdir()
+    try:
+        Confinement(Isolation(cgroup=cgroup))
+        assert not (cgroup / "pagent-left").exists()
+        assert (cgroup / "other").exists()
+    finally:
+        for name in ("pagent-left", "other"):
+            with suppress(FileNotFoundError):
+                (cgroup / name).rmdir()
+
+
+# --- what cannot be -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text"),
+    [
+        ({"user": "no such user"}, "jobs.isolation.user: there is no user"),
+        ({"user": "99999999999999999999"}, "jobs.isolation.user: there is no user"),
+        ({"cgroup": Path("/nowhere")}, "jobs.isolation.cgroup: no cgroup of version 2"),
+        ({"cgroup_processes": 5}, "jobs.isolation.cgroup: must be set"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_the_start(wanted: dict[str, Any], text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=text):
+        Confinement(Isolation(**wanted))
+
+
+def test_another_user_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(ConfigError, match="runs as root"):
+        Confinement(Isolation(user="nobody"))
