@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from pagent.agent import Agent
-from pagent.config.model import Client, Settings
+from pagent.config.model import Client, Isolation, Settings
+from pagent.errors import ConfigError
 from tests.jobs.conftest import gone, is_alive
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
@@ -638,3 +639,31 @@ async def test_a_job_by_a_signal_from_elsewhere(peer: Peer) -> None:
     job = await shell(peer, "exec sleep 1000")
     os.kill((await peer.call("job_info", job))["pid"], signal.SIGSEGV)
     assert (await peer.call("job_wait", job))["signal"] == "SIGSEGV"
+
+
+# --- isolation --------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+async def test_isolation_by_configuration(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_OF_THE_AGENT", "x")
+    isolation = Isolation(no_new_privs=True, environment=("PATH",), max_files=60)
+    settings = replace(settings, jobs=replace(settings.jobs, isolation=isolation))
+    script = 'grep NoNewPrivs /proc/self/status; ulimit -n; echo "<$SECRET_OF_THE_AGENT>"'
+    async with running_agent(settings) as agent, peers.dial(agent.rpc_port, TOKEN) as peer:
+        job = await shell(peer, f"{script}; exec sleep 1000")
+        call = await peer.start(peers.BISTREAM, "job_exec", job, ["sh", "-c", script])
+        values, code = await peer.outcome(call)
+        assert (b"".join(values), code) == (b"NoNewPrivs:\t1\n60\n<>\n", 0)
+        await peer.call("job_kill", job)
+        assert await output(peer, job) == b"NoNewPrivs:\t1\n60\n<>\n"
+        page = await start_program(peer, ECHO)
+        assert (await peer.http(page))[0] == 200
+
+
+async def test_isolation_that_cannot_be_is_told_at_the_start(settings: Settings) -> None:
+    settings = replace(settings, jobs=replace(settings.jobs, isolation=Isolation(user="no such user")))
+    with pytest.raises(ConfigError, match=r"jobs\.isolation\.user: there is no user"):
+        Agent(settings)
+    assert settings.jobs.root is not None
+    assert list(settings.jobs.root.iterdir()) == []
