@@ -1,0 +1,71 @@
+"""Waiting for changes, with inotify and without."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pagent.jobs import changes
+from pagent.jobs.changes import Changes
+from tests.jobs.conftest import PATIENCE_S
+
+
+@pytest.fixture(params=["inotify", "clock"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "clock":
+        monkeypatch.setattr(changes, "_inotify", lambda watched: -1)
+        monkeypatch.setattr(changes, "_LOOK_S", 0.01)
+    elif not sys.platform.startswith("linux"):
+        pytest.skip("no inotify here")
+    return str(request.param)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    descriptor = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    yield descriptor
+    os.close(descriptor)
+
+
+async def test_a_write_ends_the_wait(file: int, way: str) -> None:
+    async with asyncio.timeout(PATIENCE_S), Changes(file) as watched:
+        waiting = asyncio.create_task(watched.next())
+        await asyncio.sleep(0)
+        os.write(file, b"x")
+        await waiting
+
+
+async def test_a_write_before_the_wait_is_not_lost(file: int, way: str) -> None:
+    async with asyncio.timeout(PATIENCE_S), Changes(file) as watched:
+        os.write(file, b"x")
+        await watched.next()
+
+
+async def test_a_new_file_in_a_folder(tmp_path: Path, way: str) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        async with asyncio.timeout(PATIENCE_S), Changes(folder) as watched:
+            (tmp_path / "new").touch()
+            await watched.next()
+    finally:
+        os.close(folder)
+
+
+async def test_it_can_be_woken(file: int, way: str) -> None:
+    async with asyncio.timeout(PATIENCE_S), Changes(file) as watched:
+        asyncio.get_running_loop().call_soon(watched.wake)
+        await watched.next()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+async def test_no_descriptor_is_left(file: int, way: str) -> None:
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(ValueError, match="the user's"):
+        async with Changes(file):
+            raise ValueError("the user's")
+    assert os.listdir("/proc/self/fd") == before
