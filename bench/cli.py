@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,22 +94,31 @@ async def _run(options: argparse.Namespace, chosen: Sequence[Workload]) -> int:
     sys.stdout.flush()
     without = {*options.without, *(name for name in PEERS if name not in found)}
     results: list[Result] = []
-    failed = False
     began = time.monotonic()
     gc.disable()  # a collection of the generator's would be a latency of the agent's
-    for workload in chosen:
-        sys.stderr.write(f"{time.monotonic() - began:4.0f} s  {workload.name} ...\n")
-        try:
-            async for result in measure(workload, options.rounds, without, options.base):
-                results.append(result)
-        except (Fault, PagentError, RuntimeError, TimeoutError) as error:
-            sys.stderr.write(f"{workload.name} FAILED: {error!r}\n")
-            failed = True
+    try:
+        failed = [w.name for w in chosen if not await _measured(w, options, without, results, began)]
+    finally:  # interrupted, what has been measured is still worth something
+        if results:
+            _show(options, around, results)
+        sys.stdout.write(f"\n{time.monotonic() - began:.0f} s\n")
+    return int(bool(failed))
+
+
+async def _measured(
+    workload: Workload, options: argparse.Namespace, without: Collection[str], results: list[Result], began: float
+) -> bool:
+    """Add a workload's rows to the results; False if it failed."""
+    sys.stderr.write(f"{time.monotonic() - began:4.0f} s  {workload.name} ...\n")
+    try:
+        async for result in measure(workload, options.rounds, without, options.base):
+            results.append(result)
+    except (Fault, PagentError, RuntimeError, TimeoutError) as error:
+        sys.stderr.write(f"{workload.name} FAILED: {error!r}\n")
+        return False
+    finally:
         gc.collect()
-    if results:
-        _show(options, around, results)
-    sys.stdout.write(f"\n{time.monotonic() - began:.0f} s\n")
-    return int(failed)
+    return True
 
 
 def _show(options: argparse.Namespace, around: dict[str, Any], results: Sequence[Result]) -> None:

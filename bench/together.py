@@ -79,7 +79,7 @@ class Mixed(Workload):
 
     async def round(self, way: Way, lanes: Sequence[Lane]) -> Sample:
         small, bulk = lanes[: 2 * _AT_ONCE], lanes[2 * _AT_ONCE :]
-        seconds = 2 * self.scale.round_s  # a p99 needs its hundreds of exchanges
+        seconds = 2.5 * self.scale.round_s  # a p99 needs its hundreds of exchanges
         gets, echoes = await _interactive(way, small, seconds)
         downloads = await ClosedLoop(bulk, way.fault).run(seconds)
         beside = asyncio.ensure_future(ClosedLoop(bulk, way.fault).run(seconds))

@@ -65,6 +65,7 @@ class Bulk(Workload):
     """One large body at a time. ``open_lane``: which of a way's lanes."""
 
     unit = "MB"
+    rounds = 3
 
     def __init__(
         self, name: str, title: str, scale: Scale, size: int, open_lane: Callable[[Way, int], Awaitable[Lane]]

@@ -29,7 +29,7 @@ class Scale:
     """
 
     def __init__(self, *, quick: bool = False, tiny: bool = False, descriptors: int = 20_000) -> None:
-        self.round_s = 0.02 if tiny else 0.2 if quick else 0.5
+        self.round_s = 0.02 if tiny else 0.2 if quick else 0.4
         self.bulk_bytes = 2 * MIB if tiny else 64 * MIB if quick else 1024 * MIB
         self.file_bytes = MIB if tiny else 16 * MIB if quick else 128 * MIB
         self.far_bytes = 64 * KIB if tiny else 16 * MIB if quick else 64 * MIB
