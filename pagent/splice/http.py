@@ -16,6 +16,7 @@ from typing import Any
 
 from pagent.errors import PagentError
 from pagent.http1.coding import CodingError, UnknownCodingError, decoder_for
+from pagent.http1.fields import Framing
 from pagent.http1.request import RequestHead
 from pagent.http1.response import BadResponse, ResponseHead, ResponseParser
 from pagent.net.port import PortConnection
@@ -140,7 +141,8 @@ class HttpSplice:
             return
         self._reused = False
         self._begin(port)
-        self._stream.release()
+        if not port.blocked:  # it may be by what was kept while connecting; port_writable() releases then
+            self._stream.release()
 
     def _begin(self, port: PortConnection) -> None:
         self._port = port
@@ -210,7 +212,8 @@ class HttpSplice:
 
     def _decoded_head(self, head: ResponseHead, content_encoding: str) -> None:
         try:
-            decoder = decoder_for(content_encoding)
+            # No body, nothing to decode: what HEAD or a 304 says of a coding is about another response.
+            decoder = None if head.framing is Framing.NONE else decoder_for(content_encoding)
         except UnknownCodingError as error:
             raise BadResponse(str(error)) from None
         if decoder is not None:

@@ -1,7 +1,8 @@
 """A caller's WebSocket, spliced to one of the job (``ws_connect``, spec agent.md).
 
 The stream carries a str per text message and a bin per binary one. Towards the job this is a WebSocket client of its
-own: pings are answered, fragments joined, and each side's close becomes the other's.
+own: pings are answered, fragments joined, and each side's close becomes the other's. No extension is offered:
+the stream carries whole messages, so what permessage-deflate saves on loopback would be undone right here.
 """
 
 from __future__ import annotations
@@ -20,8 +21,14 @@ from pagent.splice.ends import Call, StreamEnd
 from pagent.wire import frames
 from pagent.wire.upgrade import ClientUpgrade, UpgradeRefused
 
-#: Fields of the caller's own handshake, and of a body that an upgrade does not have.
-_NOT_PASSED = ("sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol")
+#: Fields of the caller's own handshake, and the framing of a body that an upgrade does not have.
+_NOT_PASSED = (
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-extensions",
+    "sec-websocket-protocol",
+    "transfer-encoding",
+)
 
 
 def upgrade_for(request: RequestHead, subprotocols: Sequence[str]) -> ClientUpgrade:
@@ -50,10 +57,12 @@ class WebSocketSplice:
     """
 
     __slots__ = (
+        "_answered",
         "_call",
         "_close",
         "_decoder",
         "_detailed",
+        "_ping",
         "_port",
         "_refusal",
         "_state",
@@ -73,19 +82,30 @@ class WebSocketSplice:
         self._state = _State.UPGRADING
         self._close = (1006, "")
         self._timer: asyncio.TimerHandle | None = None
+        self._ping: Any = None  # to be answered once the job reads again
         # Until the job has answered.
+        self._answered: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
         self._upgrade: ClientUpgrade | None = upgrade
         self._refusal: _Refusal | None = None
 
     async def connect(self, port: int) -> None:
-        """Connect and send the upgrade; the rest happens as the job answers."""
+        """Connect, send the upgrade and wait for the answer; the rest happens as messages come.
+
+        Nobody listens to the stream until then, so it is this that the caller's cancel ends.
+        """
         assert self._upgrade is not None
+        assert self._answered is not None
         try:
             self._port = await connect_port(port, self)
         except OSError as error:
             self._refused(error)
             return
-        self._port.write(self._upgrade.request())
+        try:
+            self._port.write(self._upgrade.request())
+            await self._answered
+        except asyncio.CancelledError:
+            self._drop()
+            raise
 
     # --- from the connection ----------------------------------------------------------------------
 
@@ -104,7 +124,11 @@ class WebSocketSplice:
         self._stream.hold()
 
     def port_writable(self) -> None:
-        self._stream.release()
+        ping, self._ping = self._ping, None
+        if ping is not None:
+            self._pong(ping)
+        if self._state is not _State.UPGRADING:
+            self._stream.release()
 
     def port_lost(self, error: Exception | None) -> None:
         self._over(error or ConnectionResetError("the connection was lost"))
@@ -136,6 +160,8 @@ class WebSocketSplice:
     def stream_lost(self, reason: str) -> None:
         if self._port is not None and self._state is _State.OPEN:
             self._send_close(1001)
+            if self._port.blocked:
+                self._port.abort()  # it does not read: the close would wait for that, and the connection with it
         self._drop()
 
     # --- the opening handshake ----------------------------------------------------------------------
@@ -147,6 +173,8 @@ class WebSocketSplice:
         except UpgradeRefused as refused:
             self._state = _State.REFUSED
             self._refusal = _Refusal(refused.status)
+            # Its text is a courtesy, not to be waited for without end.
+            self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._refusal_late)
             self._refusal_data(refused.answer)
             return
         except ProtocolError as error:
@@ -155,6 +183,7 @@ class WebSocketSplice:
         if rest is None:
             return
         self._state = _State.OPEN
+        self._settle_answer()
         self._stream.send({"subprotocol": self._upgrade.subprotocol} if self._detailed else True)
         self._upgrade = None
         self._stream.attach(self)
@@ -165,6 +194,10 @@ class WebSocketSplice:
         assert self._refusal is not None
         if self._refusal.feed(data):
             self._refused(self._refusal.error())
+
+    def _refusal_late(self) -> None:
+        assert self._refusal is not None
+        self._refused(self._refusal.error())
 
     def _refused(self, error: Exception) -> None:
         if self._state is not _State.ENDED:
@@ -181,8 +214,7 @@ class WebSocketSplice:
                     if self._state is _State.OPEN:
                         self._stream.send(payload)
                 elif opcode == frames.PING:
-                    if self._port is not None and self._state is _State.OPEN:
-                        self._port.write(frames.masked_frame(frames.PONG, payload))
+                    self._pong(payload)
                 elif opcode == frames.CLOSE:
                     self._closed_by_job(*payload)
                     return
@@ -192,6 +224,14 @@ class WebSocketSplice:
             if self._state is _State.OPEN:
                 self._send_close(error.code, str(error))
             self._finish()
+
+    def _pong(self, payload: Any) -> None:
+        if self._port is None or self._state is not _State.OPEN:
+            return
+        if self._port.blocked:
+            self._ping = payload  # a job that pings and does not read: the latest is enough (RFC 6455 5.5.3)
+        else:
+            self._port.write(frames.masked_frame(frames.PONG, payload))
 
     def _closed_by_job(self, code: int, reason: str) -> None:
         self._close = (code, reason)
@@ -224,8 +264,14 @@ class WebSocketSplice:
             code, reason = self._close
             self._call.finish({"code": code, "reason": reason} if self._detailed else None)
 
+    def _settle_answer(self) -> None:
+        answered, self._answered = self._answered, None
+        if answered is not None and not answered.done():
+            answered.set_result(None)
+
     def _drop(self) -> None:
         self._state = _State.ENDED
+        self._settle_answer()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
