@@ -1,7 +1,7 @@
 """Bytes from the disk as an async iterator of chunks.
 
-A thread reads blocks of 256 KiB and more; the loop slices them. The first block is read in the hop that opens, so
-a small file costs one hop for opening and reading and one for closing.
+A thread reads blocks of 256 KiB and more; the loop slices them, without copying. The first block is read in the hop that
+opens, so a small file costs one hop for opening and reading and one for closing.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ class Chunks(ABC):
         self._name = name
         self._chunk_size = checked_chunk_size(chunk_size)
         self._block_size = chunk_size * -(-limits.DISK_PIECE // chunk_size)
+        self._next_size = max(self._block_size, limits.DISK_BLOCK // chunk_size * chunk_size)
         self._pieces = Pieces(executor, self._clean_up)
 
-        self._block = b""
+        self._block = memoryview(b"")
         self._used = 0  # of the block
         self._left = 0  # bytes of `size` that are not yet in a block
         self._complete = False
@@ -47,13 +48,11 @@ class Chunks(ABC):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> memoryview:
         if self._used == len(self._block):
             await self._next_block()
         start = self._used
         self._used = min(start + self._chunk_size, len(self._block))
-        if start == 0 and self._used == len(self._block):
-            return self._block
         return self._block[start : self._used]
 
     async def close(self) -> None:
@@ -77,12 +76,13 @@ class Chunks(ABC):
             raise
 
     async def _next_block(self) -> None:
-        self._block, self._used = b"", 0
+        self._block, self._used = memoryview(b""), 0
         if self._complete:
             raise StopAsyncIteration
         try:
             if self._left:
                 await self._pieces.run(self._read_block)
+                self._block_size = self._next_size
                 return
             await self._pieces.run_last(self._handed_out)
         except BaseException:
@@ -110,7 +110,7 @@ class Chunks(ABC):
             parts.append(part)
             left -= len(part)
         self._left -= wanted
-        self._block, self._used = b"".join(parts), 0
+        self._block, self._used = memoryview(b"".join(parts)), 0
 
     @abstractmethod
     def _read(self, size: int) -> bytes:

@@ -19,6 +19,9 @@ _O_CLOEXEC: Final[int] = getattr(os, "O_CLOEXEC", 0)
 _O_NONBLOCK: Final[int] = getattr(os, "O_NONBLOCK", 0)
 _FLAGS: Final = os.O_RDWR | _O_NOFOLLOW | _O_CLOEXEC
 
+#: Buffers that one writev(2) takes.
+_IOV_MAX: Final = 1024
+
 #: The longest name on every file system in use (NAME_MAX).
 _NAME_MAX: Final = 255
 
@@ -97,12 +100,10 @@ class NewFile:
         os.close(self._file)
         self._file = file
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """All of ``data`` where the last write ended; OSError, for example of a full disk."""
-        rest = memoryview(data)
+    def write(self, *parts: bytes | bytearray | memoryview) -> None:
+        """All of them where the last write ended; OSError, for example of a full disk."""
         try:
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            _write_all(self._file, [memoryview(part) for part in parts])
         except OSError as error:
             raise self._named(error) from None
 
@@ -130,7 +131,7 @@ class NewFile:
             os.unlink(self._name + PARTIAL_SUFFIX, dir_fd=self._folder)
         self._close()
 
-    def keep(self, rest: bytes | bytearray = b"") -> None:
+    def keep(self, *rest: bytes | bytearray | memoryview) -> None:
         """Keep what was written, and ``rest``, for :meth:`continue_from`, in place of an earlier part.
 
         If that cannot be done nothing is left. Nothing once it is ended.
@@ -138,7 +139,7 @@ class NewFile:
         if self._folder < 0:
             return
         try:
-            self.write(rest)
+            self.write(*rest)
             kept = self._name + PARTIAL_SUFFIX
             os.rename(self._temporary, kept, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError:
@@ -162,3 +163,19 @@ class NewFile:
 
     def _named(self, error: OSError) -> OSError:
         return OSError(error.errno, error.strerror, self._path)
+
+
+def _write_all(file: int, parts: list[memoryview]) -> None:
+    """As few system calls as it takes: around each the interpreter is let go, and has to be got again."""
+    while parts:
+        done = _writev(file, parts[:_IOV_MAX])
+        while parts and done >= len(parts[0]):
+            done -= len(parts.pop(0))
+        if parts:
+            parts[0] = parts[0][done:]
+
+
+def _writev(file: int, parts: list[memoryview]) -> int:
+    if hasattr(os, "writev"):
+        return os.writev(file, parts)
+    return os.write(file, parts[0])

@@ -27,6 +27,12 @@ class Pieces:
         self._ended = False
         self._ending: asyncio.Future[None] | None = None
 
+    def begin(self, work: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """As :meth:`run`, to be awaited later; an error that nobody awaits is dropped."""
+        future = asyncio.get_running_loop().run_in_executor(self._executor, self._guarded, work, args)
+        future.add_done_callback(_seen)
+        return future
+
     async def run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         """``work(*args)`` in a thread. Cancelled before its turn it does not run; later it ends by itself."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._guarded, work, args)
@@ -63,3 +69,8 @@ class Pieces:
             if not self._ended:
                 self._ended = True
                 self._clean_up()
+
+
+def _seen(future: asyncio.Future[T]) -> None:
+    if not future.cancelled():
+        future.exception()

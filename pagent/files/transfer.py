@@ -6,10 +6,12 @@ in pieces of 256 KiB and more (`pieces`); neither ever waits on the loop.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -53,9 +55,13 @@ class Upload:
         self._digest = hashlib.sha256() if sha256 is not None else None
         self._keep = partial
 
-        self._gathered = bytearray()
         self._count = 0
+        self._joined = bytearray()  # small pieces, which are dear to keep one by one
+        self._parts: deque[bytes | bytearray | memoryview] = deque()  # for the next piece of disk work
+        self._writing: asyncio.Future[None] | None = None
+        self._given = 0  # bytes that are or were in `_parts`
 
+        self._stored = 0  # of them, what has been written
         self._new: NewFile | None = None  # touched by pieces only
 
     @classmethod
@@ -94,16 +100,31 @@ class Upload:
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """The next bytes of the file. OSError, for example of a full disk: nothing is left of the upload then."""
         self._count += len(data)
-        if not self._gathered and len(data) >= limits.DISK_PIECE:
-            await self._store(data)
-            return
-        self._gathered += data
-        if len(self._gathered) >= limits.DISK_PIECE:
-            gathered, self._gathered = self._gathered, bytearray()
-            await self._store(gathered)
+        if len(data) < limits.DISK_JOIN:
+            self._joined += data
+            if len(self._joined) < limits.DISK_PIECE:
+                return
+            data, self._joined = self._joined, bytearray()
+        elif self._joined:
+            self._give(self._joined)
+            self._joined = bytearray()
+        self._give(data)
+        # While one piece is written the next is gathered: under load they are larger, and fewer.
+        waiting = self._given - self._stored
+        if self._writing is None or self._writing.done():
+            if waiting >= limits.DISK_PIECE:
+                await self._settle()
+                self._writing = self._pieces.begin(self._write)
+        elif waiting >= limits.DISK_BEHIND:
+            await self._settle()
+
+    def _give(self, data: bytes | bytearray | memoryview) -> None:
+        self._parts.append(data)
+        self._given += len(data)
 
     async def commit(self) -> int:
         """Let the file appear; number of bytes that this upload wrote. ValueError: not the promised digest."""
+        await self._settle()
         try:
             await self._pieces.run_last(self._commit)
         except BaseException:
@@ -123,10 +144,13 @@ class Upload:
     ) -> None:
         await self.abort()
 
-    async def _store(self, data: bytes | bytearray | memoryview) -> None:
+    async def _settle(self) -> None:
+        """Wait for what is being written, and raise what it raised."""
+        if self._writing is None:
+            return
         try:
-            await self._pieces.run(self._write, data)
-        except BaseException:  # cancelled too: it may not have been written, and nothing may come behind a gap
+            await self._writing
+        except BaseException:
             await self.abort()
             raise
 
@@ -159,19 +183,24 @@ class Upload:
         self._digest.update(data)
         return len(data)
 
-    def _write(self, data: bytes | bytearray | memoryview) -> None:
+    def _write(self) -> None:
+        """All that has been given until now; the loop may be giving more."""
         assert self._new is not None
+        parts = [self._parts.popleft() for _ in range(len(self._parts))]
         try:
-            self._new.write(data)
+            self._new.write(*parts)
         except OSError:
             self._keep = False  # a shortage leaves nothing half-written (spec agent.md, "Shortage")
             raise
         if self._digest is not None:
-            self._digest.update(data)
+            for part in parts:
+                self._digest.update(part)
+        self._stored += sum(map(len, parts))
 
     def _commit(self) -> None:
         assert self._new is not None
-        self._write(self._gathered)
+        self._give(self._joined)
+        self._write()
         # Whole as it is: nothing of it is worth to be continued if it cannot appear.
         self._keep = False
         if self._digest is not None and self._sha256 is not None and self._digest.hexdigest() != self._sha256.lower():
@@ -182,7 +211,7 @@ class Upload:
         if self._new is None:
             return
         if self._keep and (self._count or self._offset):  # an empty part would only displace a better one
-            self._new.keep(self._gathered)
+            self._new.keep(*self._parts, self._joined)
         else:
             self._new.discard()
 

@@ -26,7 +26,7 @@ class _Sink(Protocol):
 class _Source(Protocol):
     size: int
 
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    def __aiter__(self) -> AsyncIterator[bytes | memoryview]: ...
 
 
 class FileService:

@@ -268,15 +268,14 @@ async def test_a_full_disk_fails_with_the_systems_words_and_leaves_nothing(
 async def test_short_writes_are_completed_and_errors_name_the_path(
     executor: Executor, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = os.write
-    monkeypatch.setattr("pagent.files.newfile.os.write", lambda file, data: write(file, data[:100_000]))
+    monkeypatch.setattr("pagent.files.newfile.os.writev", lambda file, parts: os.write(file, parts[0][:100_000]))
     await put(executor, sandbox, "f", BIG)
     assert (sandbox.path / "f").read_bytes() == BIG
 
-    def full(file: int, data: object) -> int:
+    def full(file: int, parts: object) -> int:
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
-    monkeypatch.setattr("pagent.files.newfile.os.write", full)
+    monkeypatch.setattr("pagent.files.newfile.os.writev", full)
     with pytest.raises(OSError, match="quota exceeded: 'g'"):
         await put(executor, sandbox, "g", b"few", partial=True)
     monkeypatch.undo()
@@ -296,7 +295,6 @@ async def test_chunks_have_their_size_but_the_last(executor: Executor, sandbox: 
     assert b"".join(chunks) == data
     assert {len(chunk) for chunk in chunks[:-1]} <= {chunk_size}
     assert 0 < len(chunks[-1]) <= chunk_size
-    assert all(type(chunk) is bytes for chunk in chunks)
     with pytest.raises(StopAsyncIteration):
         await anext(download)
 
