@@ -36,14 +36,19 @@ class IncomingCall:
         self._task: asyncio.Task[None] | None = None
         self.ended = False
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do what has to wait, in a task that the caller's cancel ends; what it raises ends the call."""
-        self._task = self.connection.tasks.start(self._guarded(work), name=self.method)
+    def run(self, work: Coroutine[Any, Any, Any], *, returns: bool = False) -> None:
+        """Do what has to wait, in a task that the caller's cancel ends; what it raises ends the call.
+
+        :param returns: whether what it returns is the call's result.
+        """
+        self._task = self.connection.tasks.start(self._guarded(work, returns), name=self.method)
         self._task.add_done_callback(lambda _: work.close())  # cancelled at once it was never begun
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Coroutine[Any, Any, Any], returns: bool) -> None:
         try:
-            await work
+            value = await work
+            if returns:
+                self.finish(value)
         except Exception as error:  # noqa: BLE001 - whatever a method raises is its caller's
             self.fail(error)
 

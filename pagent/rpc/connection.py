@@ -6,7 +6,7 @@ import asyncio
 import enum
 import logging
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pagent.errors import CallTimeoutError, LinkClosedError, ProtocolError, ServerError
@@ -117,7 +117,8 @@ class Connection:
         call = self.start_call(messages.UNARY, method, args, kwargs)
         try:
             async with asyncio.timeout(timeout):
-                return await call.result
+                # Shielded: a call whose result is cancelled would count as ended, and the callee would go on.
+                return await asyncio.shield(call.result)
         except TimeoutError:
             call.cancel(CallTimeoutError(f"no result of {method} within {timeout} s"))
             raise CallTimeoutError(f"no result of {method} within {timeout} s") from None
@@ -295,13 +296,9 @@ class Connection:
             call.fail(error)
             return
         if method.is_async:
-            call.run(self._run(call, outcome))
+            call.run(outcome, returns=True)
         elif call.stream is None:
             call.finish(outcome)
-
-    @staticmethod
-    async def _run(call: IncomingCall, method: Coroutine[Any, Any, Any]) -> None:
-        call.finish(await method)
 
     def _refuse_call(self, call_id: int, status: int, text: str, *cause: str) -> None:
         self.link.send(messages.failure(call_id, status, text, *cause))
