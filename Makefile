@@ -21,7 +21,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help install run test check format lint types architecture bench bench-micro bench-compare bench-peers lock clean
 
 help:  ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \
@@ -49,6 +49,13 @@ run: $(INSTALLED)  ## Serve a page through an agent, as a demonstration; PORT=80
 test: $(INSTALLED)  ## Run the tests; ARGS="-k name" passes options to pytest
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
+# By the environment and not by -O, so that the agents that tests start have it too. pytest's own asserts work all the same.
+test-optimised: $(INSTALLED)  ## Run the tests of the agent without Python's asserts (python -O)
+	PYTHONOPTIMIZE=1 $(BIN)/python -m pytest -n $(JOBS) -W ignore::pytest.PytestConfigWarning $(LOOP_TESTS) $(ARGS)
+
+test-asyncio: $(INSTALLED)  ## Run the tests of the agent on asyncio's own loop
+	PAGENT_LOOP=asyncio $(BIN)/python -m pytest -n $(JOBS) $(LOOP_TESTS) $(ARGS)
+
 check: lint types architecture test  ## All of what must be green: format, lint, types, architecture, tests
 
 format: $(INSTALLED)  ## Format the code and mend what the linter can
@@ -64,6 +71,18 @@ types: $(INSTALLED)  ## Check the types of the package
 
 architecture: $(INSTALLED)  ## Check which module imports what
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+docs: $(INSTALLED)  ## Renew the pages that are made from the sources
+	$(BIN)/python -m tests.kit.limits_page > docs/limits.rst
+
+MINUTES ?= 10
+soak: $(INSTALLED)  ## Load an agent with faults for MINUTES=10, then look for what it has not given back
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
+
+SECONDS_EACH ?= 60
+fuzz: $(INSTALLED)  ## Fuzz the parsers with atheris, each target for SECONDS_EACH=60
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH) $(ARGS)
 
 bench: $(INSTALLED)  ## Measure; ARGS passes options
 	$(BIN)/python -m bench $(ARGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, TypeVar
 
@@ -82,7 +82,7 @@ class LogService:
                     while True:
                         ended = job.state in _ENDED
                         try:
-                            return await self._in_thread(partial(job.sandbox.open_read, name))
+                            return await self._open_in_thread(job, name)
                         except FileNotFoundError:
                             if not follow or ended:
                                 return None
@@ -92,8 +92,21 @@ class LogService:
         finally:
             os.close(folder)
 
+    async def _open_in_thread(self, job: Job, name: str) -> int:
+        opening = self._executor.submit(job.sandbox.open_read, name)
+        try:
+            return await asyncio.wrap_future(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_late)  # the thread goes on, and nobody else gets what it opens
+            raise
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _close_late(opening: Future[int]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        os.close(opening.result())
 
 
 def _read(capped: CappedOutput | None, fd: int, offset: int) -> tuple[int, bytes]:

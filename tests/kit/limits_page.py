@@ -1,0 +1,79 @@
+"""``docs/limits.rst``, made from the sources: ``make docs`` renews it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pagent import limits
+from pagent.config.schema import keys
+
+SOURCE = Path(limits.__file__)
+
+_HEAD = """\
+Limits
+======
+
+Made from ``pagent/limits.py`` and ``pagent/config/model.py`` by ``make docs``, and held to them by a
+test.
+
+What an operator may change
+---------------------------
+
+In the configuration file or with ``--set``; the ones that limit something, with their defaults.
+"""
+
+_FIXED = """
+What is fixed
+-------------
+
+What a peer, a job or a client can push against. Sizes are bytes, times are seconds.
+"""
+
+#: The keys of the configuration that limit something.
+CONFIGURED = (
+    "server.accept_tokens", "client.reconnect_delay", "control.allowed_hosts", "jobs.background_threads",
+    "jobs.port_ownership", "jobs.max_output_bytes", "proxy.spool_max",
+)  # fmt: skip
+
+
+def entries(source: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Of each ``#:`` comment and the constants below it: (section, reason, names)."""
+    section, reason, names = "", "", list[str]()
+    for line in [*source.splitlines(), "# --- end"]:
+        name, separator, _ = line.partition(": Final")
+        if separator and name.isupper():
+            names.append(name)
+            continue
+        if names and not line.startswith(" "):
+            yield section, reason, names
+            reason, names = "", []
+        if line.startswith("# --- "):
+            section = line.strip("#- ")
+        elif line.startswith("#:"):
+            reason = f"{reason} {line[2:].strip()}".strip()
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [_HEAD]
+    for key in keys():
+        if key.name in CONFIGURED or key.name.startswith("jobs.limits"):
+            parts.append(f"\n``{key.name}`` = {key.default}\n    {key.help}\n")
+    parts.append(_FIXED)
+    last = ""
+    for section, reason, names in entries(SOURCE.read_text()):
+        if not reason:
+            continue  # units
+        if section != last:
+            title = section[:1].upper() + section[1:]
+            parts.append(f"\n{title}\n{'~' * len(title)}\n")
+            last = section
+        values = ", ".join(f"``{name}`` = {getattr(limits, name):,}" for name in names)
+        parts.append(f"\n{values}\n    {reason}\n")
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

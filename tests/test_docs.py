@@ -1,0 +1,39 @@
+"""The pages that are held to the sources."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pagent.config.schema import keys
+from tests.kit.limits_page import CONFIGURED, SOURCE, entries, page
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def test_the_limits_are_those_of_the_source() -> None:
+    assert (DOCS / "limits.rst").read_text() == page(), "python -m tests.kit.limits_page > docs/limits.rst"
+
+
+def test_every_limit_has_a_reason() -> None:
+    assert [names for _, reason, names in entries(SOURCE.read_text()) if not reason] == [["KIB", "MIB", "GIB"]]
+
+
+def test_every_configured_limit_is_a_key() -> None:
+    assert set(CONFIGURED) <= {key.name for key in keys()}
+
+
+def test_every_test_that_the_security_page_names_is_there() -> None:
+    named = re.findall(r"``(tests/[\w/]+\.py)(?:::(\w+))?``", (DOCS / "security.rst").read_text())
+    assert len(named) > 20
+    for file, test in named:
+        assert (ROOT / file).is_file(), file
+        assert not test or f"def {test}(" in (ROOT / file).read_text(), (file, test)
+
+
+@pytest.mark.parametrize("name", ["limits", "security"])
+def test_the_readme_leads_to_it(name: str) -> None:
+    assert f"docs/{name}.rst" in (ROOT / "README.rst").read_text()
