@@ -1,0 +1,89 @@
+"""Links that are lost, in the ways in which links are lost (spec agent.md, "Loss")."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from dataclasses import replace
+
+import pytest
+
+from pagent.agent import Agent
+from pagent.config.model import Client, Settings
+from pagent.net.dial import Backoff
+from tests.kit import peer as peers
+from tests.kit.agents import TOKEN, running_agent
+from tests.kit.peer import PATIENCE_S
+from tests.kit.transfers import eventually
+
+
+async def with_a_job(agent: Agent, peer: peers.Peer) -> int:
+    """The pid of a job of this peer."""
+    job = (await peer.call("job_create"))["uid"]
+    info = await peer.call("job_start", job, ["sleep", "600"], {}, port_expected_count=0)
+    pid: int = info["pid"]
+    return pid
+
+
+async def test_a_reset_ends_the_links_jobs(agent: Agent) -> None:
+    async with peers.dial(agent.rpc_port, TOKEN) as peer:
+        await with_a_job(agent, peer)
+        sock = peer.socket.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.socket.transport.abort()
+        await eventually(lambda: not list(agent.jobs.jobs()))
+    assert not agent._connections
+
+
+async def test_a_connection_that_ends_without_a_close_frame_ends_its_jobs(agent: Agent) -> None:
+    async with peers.dial(agent.rpc_port, TOKEN) as peer:
+        await with_a_job(agent, peer)
+        peer.socket.transport.write_eof()
+        await eventually(lambda: not list(agent.jobs.jobs()))
+
+
+async def test_a_peer_that_answers_nothing_any_more_is_dead(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel still acknowledges; the limits are shorter here, the rule is the same."""
+    monkeypatch.setattr("pagent.net.liveness.PING_INTERVAL_S", 0.05)
+    monkeypatch.setattr("pagent.net.liveness.SILENCE_MAX_S", 0.4)
+    async with peers.dial(agent.rpc_port, TOKEN) as lively, peers.dial(agent.rpc_port, TOKEN) as silent:
+        await with_a_job(agent, silent)
+        silent.socket.transport.pause_reading()
+        await eventually(lambda: not list(agent.jobs.jobs()))
+        assert await lively.call("job_count_current_connection") == 0  # it answers pings, and nothing else
+        silent.socket.transport.abort()
+
+
+async def test_retransmissions_in_vain_are_death(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pagent.net.liveness.PING_INTERVAL_S", 0.05)
+    counts = [5]
+    monkeypatch.setattr("pagent.net.liveness.unanswered_segments", lambda transport: counts[0])
+    async with peers.dial(agent.rpc_port, TOKEN) as peer:
+        await with_a_job(agent, peer)
+        counts[0] = 6
+        await eventually(lambda: not list(agent.jobs.jobs()))
+
+
+async def test_an_agent_dials_again_and_the_link_works(settings: Settings) -> None:
+    async with peers.listen() as listener:
+        client = Client(enabled=True, address=f"127.0.0.1:{listener.port}", reconnect_delay=0.1)
+        async with running_agent(replace(settings, client=client)) as agent:
+            for _ in range(3):
+                router = await listener.accepted()
+                await with_a_job(agent, router)
+                router.socket.transport.abort()
+            router = await listener.accepted()
+            async with asyncio.timeout(PATIENCE_S):
+                assert await router.call("job_count_current_connection") == 0
+            await eventually(lambda: not list(agent.jobs.jobs()))
+
+
+def test_waits_grow_with_jitter_and_start_over_after_a_long_life() -> None:
+    backoff = Backoff(10.0)
+    ceilings = [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+    for ceiling in ceilings:
+        assert ceiling / 2 <= backoff.delay(1.0) <= ceiling
+    assert backoff.delay(30.0) <= 0.5
+    assert 0.5 <= backoff.delay(0.0) <= 1.0
+    assert len({Backoff(10.0).delay(0.0) for _ in range(20)}) > 1
