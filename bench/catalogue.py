@@ -15,6 +15,9 @@ from bench.workload import KIB, MB, MIB, Scale, Workload
 def workloads(scale: Scale) -> list[Workload]:
     bulk, file, many = scale.bulk_bytes, scale.file_bytes, scale.many
     return [
+        # First, while the generator is small: it starts the processes that these are compared with itself.
+        Jobs("job", "job: create, start, wait, remove", scale),
+        FirstByte("first-byte", "job_start to first byte", scale),
         Get("get1", "GET 12 B, 1 in flight", scale, 12, 1),
         Get("get1-one-core", "GET 12 B, 1 in flight, one core", scale, 12, 1, one_core=True),
         Get("get64", "GET 12 B, 64 in flight", scale, 12, 64),
@@ -45,8 +48,6 @@ def workloads(scale: Scale) -> list[Workload]:
         File("file-up", f"file_upload, {_amount(file)}", scale, file, lambda way, size: way.file_put(size)),
         Archive("archive-up", f"archive_upload, {scale.files:,} small files", scale, upload=True),
         Archive("archive-down", f"archive_download, {scale.files:,} small files", scale, upload=False),
-        Jobs("job", "job: create, start, wait, remove", scale),
-        FirstByte("first-byte", "job_start to first byte", scale),
         Events("events", "event every 2 ms, latency", scale),
         Mixed("mixed1", "GET beside 1 download, p99 to alone", scale, 1),
         Mixed("mixed4", "GET beside 4 downloads, p99 to alone", scale, 4),
