@@ -1,0 +1,205 @@
+"""``tcp_connect`` end to end: a job's port with nothing between, and both ends of each direction told."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+
+import pytest
+
+from pagent.agent import Agent
+from tests.kit.peer import BISTREAM, CallFailed, Peer
+from tests.kit.programs import start_program
+
+#: The first byte names what happens.
+SERVER = """
+import hashlib, socket, struct, sys, threading
+def serve(connection):
+    kind = connection.recv(1)
+    if kind == b"e":  # echo, then end when the other side has
+        while piece := connection.recv(65536):
+            connection.sendall(piece)
+    elif kind == b"d":  # digest of all that comes, after its end
+        digest = hashlib.sha256()
+        while piece := connection.recv(1 << 20):
+            digest.update(piece)
+        connection.sendall(digest.hexdigest().encode())
+    elif kind == b"f":  # ends its direction first, and tells what comes then
+        connection.sendall(b"over")
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while piece := connection.recv(65536):
+            received += piece
+        told.append(received)
+    elif kind == b"t":
+        connection.sendall(told.pop() if told else b"nothing")
+    elif kind == b"b":
+        for _ in range(1000):
+            connection.sendall(bytes(65536))
+    elif kind == b"r":
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+told = []
+listening = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=64)
+while True:
+    connection, _ = listening.accept()
+    threading.Thread(target=serve, args=(connection,), daemon=True).start()
+"""
+
+#: Speaks first.
+GREETING = """
+import socket, sys
+listening = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=64)
+while True:
+    connection, _ = listening.accept()
+    try:
+        connection.sendall(b"hello")
+        connection.close()
+    except OSError:
+        pass
+"""
+
+
+@pytest.fixture
+async def job(peer: Peer) -> str:
+    return await start_program(peer, SERVER)
+
+
+async def connect(peer: Peer, job: str, first: bytes = b"") -> int:
+    call = await peer.start(BISTREAM, "tcp_connect", job)
+    assert (await peer.next_of(call))[2] is True
+    if first:
+        await peer.data(call, first)
+    return call
+
+
+async def all_of(peer: Peer, call: int) -> bytes:
+    """What comes up to the end of the job's direction."""
+    pieces = []
+    while piece := (await peer.next_of(call))[2]:
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def test_bytes_go_both_ways_until_both_ends(peer: Peer, job: str) -> None:
+    call = await connect(peer, job, b"e")
+    for piece in (b"a", b"\x00\xff", b"x" * 100_000):
+        await peer.data(call, piece)
+        received = b""
+        while len(received) < len(piece):
+            received += (await peer.next_of(call))[2]
+        assert received == piece
+    await peer.data(call, b"")
+    assert await peer.outcome(call) == ([b""], None)
+
+
+async def test_the_callers_end_comes_first(peer: Peer, job: str) -> None:
+    """Its half-close reaches the job, which answers behind it. The stream's close is one too."""
+    for end in (peer.end, lambda call: peer.data(call, b"")):
+        call = await connect(peer, job, b"d")
+        for _ in range(160):
+            await peer.data(call, bytes(65536))
+        await end(call)
+        values, _ = await peer.outcome(call)
+        assert b"".join(values).decode() == hashlib.sha256(bytes(160 * 65536)).hexdigest()
+
+
+async def test_the_jobs_end_comes_first(peer: Peer, job: str) -> None:
+    call = await connect(peer, job, b"f")
+    assert await all_of(peer, call) == b"over"
+    await peer.data(call, b"more")
+    await peer.data(call, b"")
+    assert await peer.outcome(call) == ([], None)
+
+
+async def test_a_large_answer(peer: Peer, job: str) -> None:
+    call = await connect(peer, job, b"b")
+    assert len(await all_of(peer, call)) == 1000 * 65536
+    await peer.data(call, b"")
+    assert await peer.outcome(call) == ([], None)
+
+
+async def test_a_reset_is_no_end(peer: Peer, job: str) -> None:
+    call = await connect(peer, job, b"r")
+    with pytest.raises(CallFailed) as failed:
+        await peer.outcome(call)
+    assert failed.value.cause == "ConnectionResetError"
+
+
+async def test_data_behind_the_end_ends_the_call(peer: Peer, job: str) -> None:
+    call = await connect(peer, job, b"d")
+    await peer.data(call, b"")
+    await peer.data(call, b"more")
+    try:
+        await peer.outcome(call)
+    except CallFailed as failed:
+        assert failed.status == 30  # noqa: PT017 - the job may have ended before
+    call = await connect(peer, job, b"e")
+    await peer.data(call, "text")
+    with pytest.raises(CallFailed):
+        await peer.outcome(call)
+
+
+async def test_a_greeting_comes_behind_the_answer(peer: Peer) -> None:
+    job = await start_program(peer, GREETING)
+    for _ in range(50):
+        call = await connect(peer, job)
+        assert await all_of(peer, call) == b"hello"
+        await peer.data(call, b"")
+        assert await peer.outcome(call) == ([], None)
+
+
+async def test_cancel_closes_the_connection(peer: Peer, job: str) -> None:
+    call = await connect(peer, job, b"f")
+    assert await all_of(peer, call) == b"over"
+    await peer.data(call, b"before")
+    await peer.cancel(call)
+    assert await peer.call("job_count_current_connection") == 1
+    call = await connect(peer, job, b"e")
+    await peer.data(call, b"")
+    assert await peer.outcome(call) == ([b""], None)
+
+
+async def test_nobody_listens(peer: Peer) -> None:
+    """The job goes on without its port."""
+    once = (
+        "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); s.accept(); s.close()\n"
+    )
+    job = await start_program(peer, once + "sys.stdin.close(); time.sleep(600)")
+    while True:
+        call = await peer.start(BISTREAM, "tcp_connect", job)
+        if (await peer.next_of(call))[2] is False:
+            break
+        await peer.cancel(call)
+    with pytest.raises(CallFailed) as failed:
+        await peer.outcome(call)
+    assert failed.value.cause == "ConnectionRefusedError"
+    assert await peer.http(job) == (502, [], [])
+
+
+async def test_the_agents_own_ports_are_refused(peer: Peer, agent: Agent) -> None:
+    job = (await peer.call("job_create"))["uid"]
+    with pytest.raises(CallFailed):
+        await peer.call("job_start", job, ["sleep", "600"], {}, port=agent.rpc_port, ready="connect", ready_timeout=1.0)
+    call = await peer.start(BISTREAM, "tcp_connect", job, agent.rpc_port)
+    with pytest.raises(CallFailed) as failed:
+        await peer.outcome(call)
+    assert failed.value.cause == "ValueError"
+
+
+async def test_redis(peer: Peer) -> None:
+    redis = shutil.which("redis-server")
+    if redis is None:
+        pytest.skip("needs Debian's redis-server")
+    job = (await peer.call("job_create"))["uid"]
+    arguments = [redis, "--port", "{port}", "--bind", "127.0.0.1", "--save", ""]
+    await peer.call("job_start", job, arguments, {}, port="auto", ready="connect")
+    call = await connect(peer, job, b"SET a 1\r\nINCR a\r\n")
+    received = b""
+    while len(received) < len(b"+OK\r\n:2\r\n"):
+        received += (await peer.next_of(call))[2]
+    assert received == b"+OK\r\n:2\r\n"
+    await peer.data(call, b"QUIT\r\n")
+    assert await all_of(peer, call) == b"+OK\r\n"
+    await peer.data(call, b"")
+    assert await peer.outcome(call) == ([], None)

@@ -1,0 +1,310 @@
+"""``ws_connect`` end to end: jobs that serve WebSockets with the ``websockets`` library, and some by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from pagent.agent import Agent
+from tests.kit import peer as peers
+from tests.kit.agents import TOKEN
+from tests.kit.peer import BISTREAM, PATIENCE_S, CallFailed, Peer
+from tests.kit.programs import start_program
+
+#: A server of the ``websockets`` library; what its path names happens. /state tells of the sockets that have ended.
+SERVER = """
+import asyncio, json, sys, websockets
+from http import HTTPStatus
+from websockets.asyncio.server import serve
+ended = []
+def refuse(connection, request):
+    if request.path == "/refuse":
+        return connection.respond(HTTPStatus.FORBIDDEN, "not for you, " + "x" * 2000)
+def choose(connection, offered):
+    return next((name for name in offered if name in ("two", "three")), None)
+async def one(ws):
+    path = ws.request.path.partition("?")[0]
+    if path == "/state":
+        await ws.send(json.dumps(ended))
+    elif path == "/head":
+        await ws.send(json.dumps([ws.request.path, *ws.request.headers.raw_items()]))
+    elif path == "/close":
+        await ws.close(4321, "enough")
+    elif path == "/abort":
+        ws.transport.abort()
+    elif path == "/fragments":
+        await ws.send(["a", "b", "", "c"])
+        await ws.send([b"a", b"b", b"", b"c"])
+    elif path == "/ping":
+        waiter = await ws.ping(b"are you there")
+        await waiter
+        await ws.send("yes")
+    elif path == "/big":
+        try:
+            await ws.send(bytes(int(await ws.recv())))
+            await ws.wait_closed()
+        except websockets.ConnectionClosed:
+            pass
+        return ended.append([path, ws.close_code])
+    elif path == "/endless":
+        try:
+            while True:
+                await ws.send(bytes(65536))
+        except websockets.ConnectionClosed:
+            return ended.append([path, ws.close_code])
+    else:
+        async for message in ws:
+            await ws.send(message)
+        ended.append([path, ws.close_code])
+async def main():
+    async with serve(one, "127.0.0.1", int(sys.argv[1]), process_request=refuse, select_subprotocol=choose,
+                     max_size=None, close_timeout=1):
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+#: Answers as ANSWER says (latin-1) and then waits for the end; /seen and /gone wait for such a connection.
+BY_HAND = """
+import os, socket, sys, threading
+def serve(connection):
+    data = b""
+    while b"\\r\\n\\r\\n" not in data:
+        if not (piece := connection.recv(65536)):
+            return
+        data += piece
+    if (event := {b"/seen": seen, b"/gone": lost}.get(data.split()[1])) is not None:
+        event.wait()
+        connection.sendall(b"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\n\\r\\n")
+        return connection.close()
+    if "ANSWER" in os.environ:
+        connection.sendall(os.environ["ANSWER"].encode("latin-1"))
+    seen.set()
+    if connection.recv(1) == b"":
+        lost.set()
+seen, lost = threading.Event(), threading.Event()
+listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    connection, _ = listening.accept()
+    threading.Thread(target=serve, args=(connection,), daemon=True).start()
+"""
+
+
+@pytest.fixture
+async def job(peer: Peer) -> str:
+    return await start_program(peer, SERVER)
+
+
+@pytest.fixture
+async def own(agent: Agent) -> AsyncIterator[Peer]:
+    """A peer of ours: flow control, and messages of any size that ours takes."""
+    async with peers.dial(agent.rpc_port, TOKEN, extensions=["flow"]) as dialled:
+        yield dialled
+
+
+async def open_ws(peer: Peer, job: str, path: str, headers: list[list[str]] | None = None, **options: Any) -> int:
+    """A call of ``ws_connect`` that the job has accepted."""
+    call = await peer.start(BISTREAM, "ws_connect", job, path, [["q", "ü"]], headers or [], **options)
+    first = (await peer.next_of(call))[2]
+    assert first is True or "subprotocols" in options
+    return call
+
+
+async def rest(peer: Peer, job: str, path: str) -> list[Any]:
+    """The messages of a WebSocket that the job ends."""
+    return (await peer.outcome(await open_ws(peer, job, path)))[0]
+
+
+async def ended(peer: Peer, job: str, least: int) -> list[Any]:
+    """The close codes that the job has seen, once there are so many."""
+    async with asyncio.timeout(PATIENCE_S):
+        while len(codes := json.loads((await rest(peer, job, "/state"))[0])) < least:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return list(codes)
+
+
+async def refused(peer: Peer, job: str, path: str = "/") -> CallFailed:
+    call = await peer.start(BISTREAM, "ws_connect", job, path, [], [])
+    assert (await peer.next_of(call))[2] is False
+    with pytest.raises(CallFailed) as failed:
+        await peer.outcome(call)
+    return failed.value
+
+
+# --- messages -------------------------------------------------------------------------------------------
+
+
+async def test_messages_of_both_kinds_and_none_of_them_is_lost(peer: Peer, job: str) -> None:
+    call = await open_ws(peer, job, "/")
+    sent = ["text", b"binary", "", b"", "ü\U0001f600", bytes(range(256)) * 1000, "x" * 70000]
+    for message in sent:
+        await peer.data(call, message)
+    assert [(await peer.next_of(call))[2] for _ in sent] == sent
+    await peer.end(call)
+    assert await peer.outcome(call) == ([], None)
+    assert await ended(peer, job, 1) == [["/", 1000]]
+
+
+async def test_what_is_sent_before_the_answer_is_not_lost(peer: Peer, job: str) -> None:
+    call = await peer.start(BISTREAM, "ws_connect", job, "/", [], [])
+    await peer.data(call, "early")
+    assert [(await peer.next_of(call))[2] for _ in range(2)] == [True, "early"]
+    await peer.end(call)
+    await peer.outcome(call)
+
+
+async def test_fragments_are_joined(peer: Peer, job: str) -> None:
+    assert await rest(peer, job, "/fragments") == ["abc", b"abc"]
+
+
+async def test_pings_are_answered(peer: Peer, job: str) -> None:
+    assert await rest(peer, job, "/ping") == ["yes"]
+
+
+async def test_a_message_of_another_kind_ends_the_call_alone(peer: Peer, job: str) -> None:
+    call = await open_ws(peer, job, "/")
+    await peer.data(call, [1])
+    with pytest.raises(CallFailed) as failed:
+        await peer.outcome(call)
+    assert failed.value.status == 30
+    assert await rest(peer, job, "/ping") == ["yes"]
+
+
+async def test_messages_above_4_mib_close_that_websocket_of_a_foreign_peer(peer: Peer, job: str) -> None:
+    call = await open_ws(peer, job, "/big")
+    await peer.data(call, str(4 << 20))
+    assert await peer.outcome(call) == ([], None)
+    assert await ended(peer, job, 1) == [["/big", 1009]]
+    call = await open_ws(peer, job, "/big")
+    await peer.data(call, str((4 << 20) - 1024))
+    assert len((await peer.next_of(call))[2]) == (4 << 20) - 1024
+    await peer.end(call)
+    await peer.outcome(call)
+
+
+async def test_64_mb_pass_between_peers_of_ours(own: Peer) -> None:
+    job = await start_program(own, SERVER)
+    call = await open_ws(own, job, "/big")
+    await own.data(call, str(64_000_000))
+    while (message := await own.next_of(call))[0] != 8:
+        assert message[0] == 11
+    assert len(message[2]) == 64_000_000
+    await own.end(call)
+    await own.outcome(call)
+
+
+# --- ends -----------------------------------------------------------------------------------------------
+
+
+async def test_the_jobs_close(peer: Peer, job: str) -> None:
+    assert await rest(peer, job, "/close") == []
+    assert await rest(peer, job, "/abort") == []
+    call = await open_ws(peer, job, "/close", subprotocols=[])
+    assert await peer.outcome(call) == ([], {"code": 4321, "reason": "enough"})
+    call = await open_ws(peer, job, "/abort", subprotocols=[])
+    assert (await peer.outcome(call))[1]["code"] == 1006
+
+
+async def test_a_cancel_ends_the_jobs_socket(peer: Peer, job: str) -> None:
+    for number, path in enumerate(("/", "/endless")):
+        call = await open_ws(peer, job, path)
+        await peer.cancel(call)
+        assert (await ended(peer, job, number + 1))[-1][0] == path
+
+
+async def test_a_caller_that_takes_nothing_holds_its_job_and_nobody_else(own: Peer) -> None:
+    job = await start_program(own, SERVER)
+    call = await open_ws(own, job, "/endless")
+    got = 0
+    while got < 256 << 10:
+        got += len((await own.next_of(call))[2])
+    assert await rest(own, job, "/ping") == ["yes"]
+    assert got <= (256 << 10) + 65536
+    await own.end(call)
+    await own.cancel(call)
+    assert (await ended(own, job, 1))[0][0] == "/endless"
+
+
+# --- the handshake --------------------------------------------------------------------------------------
+
+
+async def test_a_refusal_tells_status_and_reason(peer: Peer, job: str) -> None:
+    failed = await refused(peer, job, "/refuse")
+    assert failed.cause == "WSServerHandshakeError"
+    assert "403" in failed.message
+    assert "not for you" in failed.message
+    assert len(failed.message) < 1000
+
+
+async def test_a_refusal_that_does_not_end_is_told_all_the_same(peer: Peer) -> None:
+    job = await start_program(peer, BY_HAND, {"ANSWER": "HTTP/1.1 403 No\r\nContent-Length: 99\r\n\r\nbecause"})
+    failed = await refused(peer, job)
+    assert failed.cause == "WSServerHandshakeError"
+    assert "because" in failed.message
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: wrong\r\n\r\n",
+        "HTTP/1.1 101 x\r\n\r\n",
+        "SSH-2.0-x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nA: " + "x" * 70000,
+        "HTTP/1.1 101 x\r\nSec-WebSocket-Protocol: \xff\r\nUpgrade: websocket\r\n\r\n",
+    ],
+)
+async def test_an_answer_that_is_no_upgrade(peer: Peer, answer: str) -> None:
+    job = await start_program(peer, BY_HAND, {"ANSWER": answer})
+    assert (await refused(peer, job)).status == 10
+    assert await peer.call("job_count_current_connection") == 1
+
+
+async def test_a_cancel_while_the_job_says_nothing_closes_its_connection(peer: Peer) -> None:
+    job = await start_program(peer, BY_HAND)
+    call = await peer.start(BISTREAM, "ws_connect", job, "/", [], [])
+    assert (await peer.http(job, "GET", "/seen"))[0] == 200
+    await peer.cancel(call)
+    assert (await peer.http(job, "GET", "/gone"))[0] == 200
+
+
+async def test_fields_of_the_handshake(peer: Peer, job: str) -> None:
+    fields = [
+        ["Host", "example.org:1"], ["Origin", "http://example.org:1"], ["Cookie", "a=b"],
+        ["Connection", "Upgrade, X-A"], ["Upgrade", "websocket"], ["Sec-WebSocket-Key", "x"],
+        ["Sec-WebSocket-Version", "13"],
+        ["Sec-WebSocket-Extensions", "permessage-deflate"], ["Sec-WebSocket-Protocol", "two"], ["Content-Type", "a/b"],
+        ["Transfer-Encoding", "chunked"], ["X-Kept", "ü"], ["X-A", "1"],
+    ]  # fmt: skip
+    call = await open_ws(peer, job, "/head", fields)
+    target, *got = json.loads((await peer.next_of(call))[2])
+    names = [name.lower() for name, _ in got]
+    assert target == "/head?q=%C3%BC"
+    assert sorted(names) == sorted(
+        ["host", "upgrade", "connection", "sec-websocket-key", "sec-websocket-version", "origin", "cookie", "x-kept"]
+    )
+    values = {name.lower(): value for name, value in got}
+    assert values["host"] == "example.org:1"
+    assert values["sec-websocket-key"] != "x"
+    await peer.outcome(call)
+
+
+async def test_subprotocols(peer: Peer, job: str) -> None:
+    for offered, chosen in ((["one", "two"], "two"), ([], None), (["three"], "three")):
+        call = await peer.start(BISTREAM, "ws_connect", job, "/close", [], [], subprotocols=offered)
+        if (first := (await peer.next_of(call))[2]) is False:
+            raise AssertionError(await peer.next_of(call))
+        assert first == {"subprotocol": chosen}
+        assert await peer.outcome(call) == ([], {"code": 4321, "reason": "enough"})
+    call = await peer.start(BISTREAM, "ws_connect", job, "/", [], [], subprotocols=["a b"])
+    with pytest.raises(CallFailed) as failed:
+        await peer.outcome(call)
+    assert failed.value.cause == "ValueError"
+
+
+async def test_nobody_listens(peer: Peer, job: str) -> None:
+    call = await open_ws(peer, job, "/")
+    await peer.call("job_kill", job, "KILL")
+    assert await peer.outcome(call) == ([], None)
