@@ -1,0 +1,120 @@
+"""Dialling: addresses, what answers there, TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pagent.errors import ConfigError, DialError, HandshakeRefusedError
+from pagent.net.dial import Address, dial, parse_address
+from pagent.rpc.connection import Connection
+from pagent.wire import identity
+from tests.kit import peer as peers
+from tests.kit.peer import PATIENCE_S, SUBPROTOCOL
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("router:80", Address("router", 80, "/rpc/v1", False)),
+        ("[::1]:80", Address("::1", 80, "/rpc/v1", False)),
+        ("ws://router", Address("router", 80, "/rpc/v1", False)),
+        ("wss://router", Address("router", 443, "/rpc/v1", True)),
+        ("wss://router:8443/a/b", Address("router", 8443, "/a/b", True)),
+        ("ws://router:1/", Address("router", 1, "/rpc/v1", False)),
+    ],
+)
+def test_addresses(text: str, address: Address) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["router", "router:http", "router:99999", "http://router", "ws://u@router", "ws://r?q"]
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ConfigError, match="no address"):
+        parse_address(text)
+
+
+def connection() -> Connection:
+    data = identity.user_data("agent", "agent", token="t")
+    return Connection(dialled=True, user_data=data, methods={})
+
+
+async def answering(answer: bytes) -> asyncio.Server:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    return await asyncio.start_server(serve, "127.0.0.1", 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", HandshakeRefusedError),
+        (b"SSH-2.0-x\r\n\r\n", HandshakeRefusedError),
+        (b"HTTP/1.1 101 Switching", DialError),
+        (b"", DialError),
+    ],
+)
+async def test_what_answers_is_no_router(answer: bytes, error: type[Exception]) -> None:
+    async with await answering(answer) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(error):
+            await dial(Address("127.0.0.1", port), connection().link)
+
+
+async def test_nothing_listens(unused_tcp_port: int) -> None:
+    with pytest.raises(DialError):
+        await dial(Address("127.0.0.1", unused_tcp_port), connection().link)
+
+
+async def test_nothing_answers_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pagent.net.dial.HANDSHAKE_TIMEOUT_S", 0.1)
+    accepted: list[Any] = []
+    server = await asyncio.start_server(lambda *streams: accepted.append(streams), "127.0.0.1", 0)
+    async with server:
+        with pytest.raises(DialError, match="no answer"):
+            await dial(Address("127.0.0.1", server.sockets[0].getsockname()[1]), connection().link)
+        for _, writer in accepted:
+            writer.close()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A self-signed one for localhost, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl command")
+    made, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", made]
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)
+    return made, key
+
+
+async def test_a_link_by_tls_to_a_router_that_is_known_only(certificate: tuple[Path, Path]) -> None:
+    made, key = certificate
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made, key)
+    listener = peers.Listener()
+    async with peers.serve(
+        listener.serve_one, "127.0.0.1", 0, ssl=context, subprotocols=[SUBPROTOCOL], compression=None
+    ) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        with pytest.raises(DialError):
+            await dial(Address("localhost", port, tls=True), connection().link)
+        ours = connection()
+        await dial(Address("localhost", port, tls=True), ours.link, tls=ssl.create_default_context(cafile=str(made)))
+        ours.start()
+        async with asyncio.timeout(PATIENCE_S):
+            await ours.ready
+            await listener.accepted()
+            await ours.close()
