@@ -221,5 +221,7 @@ ENVIRON_MAX: Final = 8 * MIB
 #: Input that waits for a process that does not read, above which its stream is held; and one read of its output.
 EXEC_INPUT_MAX: Final = 64 * KIB
 EXEC_READ: Final = 64 * KIB
+#: How long the end of a process waits for its terminal to hand on the last output while others have it open.
+EXEC_TERMINAL_WAIT_S: Final = 0.2
 #: Rows or columns of a terminal: the kernel keeps 16 bits of each.
 TERMINAL_SIZE_MAX: Final = 65_535

@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 from pagent.errors import JobInvalidStateError
 from pagent.jobs.model import Job, State
 from pagent.jobs.tree import KILL, Forest
-from pagent.limits import EXEC_INPUT_MAX, EXEC_READ
+from pagent.limits import EXEC_INPUT_MAX, EXEC_READ, EXEC_TERMINAL_WAIT_S
 
 #: Enters the sandbox and becomes the program. posix_spawn knows no working folder, and is the one way to a
 #: controlling terminal without running Python code in a forked child.
@@ -173,6 +173,8 @@ class Exec:
         if self._exited is None:  # not reaped: the number is its own
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._pid, KILL)
+        else:
+            self._close()
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -227,6 +229,14 @@ class Exec:
         os.close(self._pidfd)
         self._forest.died(self._pid)
         self._exited = os.waitstatus_to_exitcode(status)
+        if self._tty and self._out >= 0 and not isinstance(self._user, _Nobody):
+            # The kernel hands on what was written to a terminal a moment later, and EIO behind the last of it; never,
+            # if its children keep the terminal open.
+            self._loop.call_later(EXEC_TERMINAL_WAIT_S, self._finish)
+            return
+        self._finish()
+
+    def _finish(self) -> None:
         # What it has written is still to be read; what its children still write is not waited for.
         self._drain()
         self._close()

@@ -132,6 +132,19 @@ async def test_a_killed_one_is_heard_of_no_more(manager: JobManager, job: Job) -
     assert listener.code is None
 
 
+async def test_one_on_a_terminal_is_killed_behind_its_end(manager: JobManager, job: Job) -> None:
+    before = os.listdir("/proc/self/fd")
+    process, listener = execute(manager, job, "sh", "-c", "echo one; read x; echo two", tty=True)
+    await listener.until(lambda it: it.output == b"one\r\n")
+    process.pause()
+    process.write(b"\n")
+    async with asyncio.timeout(PATIENCE_S):
+        while process._exited is None:  # noqa: ASYNC110 - its user is told behind the output only
+            await asyncio.sleep(0.005)
+    process.kill()
+    assert os.listdir("/proc/self/fd") == before
+
+
 async def test_only_a_job_that_runs_has_one(manager: JobManager, running: Running) -> None:
     new = await manager.create(owner())
     with pytest.raises(JobInvalidStateError, match="NEW"):

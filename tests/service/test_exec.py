@@ -123,6 +123,14 @@ async def test_a_terminal(peer: Peer, job: str) -> None:
     assert (output, code) == (b"typed\r\n<typed>\r\n44 99\r\n", 0)
 
 
+async def test_children_that_keep_the_terminal_do_not_keep_it(peer: Peer, job: str) -> None:
+    script = "trap '' HUP; setsid sleep 1000 & sleep 1000 & seq 1000"
+    for _ in range(5):
+        output, code = await result(peer, await execute(peer, job, "sh", "-c", script, tty=True))
+        assert code == 0
+        assert output.endswith(b"\r\n999\r\n1000\r\n")
+
+
 async def test_a_terminal_controls(peer: Peer, job: str) -> None:
     call = await execute(peer, job, "sh", "-c", "trap 'echo interrupted; exit 9' INT; echo here; read x", tty=True)
     await until(peer, call, b"here")
