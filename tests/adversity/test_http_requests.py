@@ -1,0 +1,73 @@
+"""Promise "HTTP towards jobs": nothing that a caller says of a request begins another one, or reads in two ways.
+
+Each row, with the section of RFC 9110 or 9112 that decides, is asked of a real job that returns what it got, and is
+followed by a good request of the same job.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.kit.peer import CallFailed, Peer
+from tests.kit.programs import ECHO, start_program
+
+CL, TE = "Content-Length", "Transfer-Encoding"
+CHUNKED = (TE, "chunked")
+
+#: What it shows; method, path, query, headers, body; then the error's class name, or lines of what the job got.
+ROWS: list[tuple[str, str, str, list[Any], list[Any], list[bytes], str | list[bytes]]] = [
+    ("9110 9.3.6: CONNECT", "CONNECT", "/", [], [], [], "ValueError"),
+    ("9110 9.1: CRLF in the method", "GET / HTTP/1.1\r\nA: b\r\n\r\nGET", "/", [], [], [], "ValueError"),
+    ("9110 9.1: no method", "", "/", [], [], [], "ValueError"),
+    ("9110 9.1: any token is a method", "M-SEARCH", "/", [], [], [], [b"M-SEARCH / HTTP/1.1"]),
+    ("9112 3.2: CRLF in the path", "GET", "/ HTTP/1.1\r\nA: b", [], [], [], [b"GET /%20HTTP/1.1%0D%0AA:%20b HTTP/1.1"]),
+    ("9112 3.2: CRLF in the query", "GET", "/", [["\r\n", "\0"]], [], [], [b"GET /?%0D%0A=%00 HTTP/1.1"]),
+    ("9112 3.2.1: no slash", "GET", "a", [], [], [], [b"GET /a HTTP/1.1"]),
+    ("9112 3.2.2: an absolute form is a path", "GET", "http://b/", [], [], [], [b"GET /http://b/ HTTP/1.1"]),
+    ("3986 2.1: percent and fragment", "GET", "/%41?#", [], [], [], [b"GET /%2541%3F%23 HTTP/1.1"]),
+    ("9110 5.5: CR LF in a value", "GET", "/", [], [["A", "b\r\nC: d"]], [], "ValueError"),
+    ("9110 5.5: LF in a value", "GET", "/", [], [["A", "b\nC: d"]], [], "ValueError"),
+    ("9110 5.5: NUL in a value", "GET", "/", [], [["A", "b\0"]], [], "ValueError"),
+    ("9110 5.1: a blank in a name", "GET", "/", [], [["A ", "b"]], [], "ValueError"),
+    ("9110 5.1: a colon in a name", "GET", "/", [], [["A: b\r\nC", "d"]], [], "ValueError"),
+    ("9110 5.1: no name", "GET", "/", [], [["", "b"]], [], "ValueError"),
+    ("9112 3.2: two Hosts", "GET", "/", [], [["Host", "a"], ["Host", "a"]], [], "ValueError"),
+    ("9112 6.3: both framings", "POST", "/", [], [CHUNKED, (CL, "1")], [b"a"], "ValueError"),
+    ("9112 6.1: another coding", "POST", "/", [], [(TE, "gzip, chunked")], [b"a"], "ValueError"),
+    ("9112 6.1: chunked twice", "POST", "/", [], [CHUNKED, CHUNKED], [b"a"], "ValueError"),
+    ("9110 8.6: two lengths", "POST", "/", [], [(CL, "1"), (CL, "2")], [b"a"], "ValueError"),
+    ("9110 8.6: one length twice", "POST", "/", [], [(CL, "1"), (CL, "1")], [b"a"], [b"Content-Length: 1", b"a"]),
+    ("9110 8.6: a sign", "POST", "/", [], [(CL, "+1")], [b"a"], "ValueError"),
+    ("9110 8.6: other digits", "POST", "/", [], [(CL, "\u0661")], [b"a"], "ValueError"),
+    ("9112 7.1: a chunk within a chunk", "POST", "/", [], [CHUNKED], [b"0\r\n\r\nGET /evil"], [b"GET /evil"]),
+    ("9112 7.6.1: Connection cannot take the length", "POST", "/", [], [("Connection", CL), (CL, "1")], [b"a"], [b"a"]),
+    ("9110 10.1.1: Expect", "POST", "/", [], [("Expect", "100-continue"), (CL, "1")], [b"a"], [b"a"]),
+    ("headers that are no pairs", "GET", "/", [], ["abc"], [], "ValueError"),
+    ("a head above 64 KiB", "GET", "/", [], [["A", "b" * 70000]], [], "ValueError"),
+]  # fmt: skip
+
+
+async def test_every_request_is_sent_as_one_or_refused_and_poisons_nothing(peer: Peer) -> None:
+    job = await start_program(peer, ECHO)
+    wrong = []
+    for name, method, path, query, headers, body, expected in ROWS:
+        got: Any
+        try:
+            got = b"".join((await peer.http(job, method, path, query, headers, body))[2]).split(b"\r\n")
+        except CallFailed as failed:
+            got = failed.cause
+        right = got == expected if isinstance(expected, str) else all(line in got for line in expected)
+        good = b"".join((await peer.http(job, "GET", "/good"))[2])
+        if not right or not good.startswith(b"GET /good HTTP/1.1\r\n"):
+            wrong.append((name, got, good))
+    assert wrong == []
+
+
+async def test_a_body_that_is_longer_than_it_says_begins_no_other_request(peer: Peer) -> None:
+    job = await start_program(peer, ECHO)
+    for _ in range(5):
+        with pytest.raises(CallFailed, match="longer than its Content-Length"):
+            await peer.http(job, "POST", "/", [], [(CL, "1")], [b"aGET /evil HTTP/1.1\r\n\r\n"])
+        assert b"".join((await peer.http(job, "GET", "/good"))[2]).startswith(b"GET /good HTTP/1.1\r\n")
