@@ -84,7 +84,8 @@ BODY_CHUNK: Final = 256 * KIB
 #: above what it needs; it bounds what a broken one can make us hold.
 CALLS_PER_LINK: Final = 65_536
 #: Values on a stream that are neither str nor bin (a size, a list of fields) count 64 bytes of credit however large
-#: they are. In memory they take more than on the wire, at worst 60 times (empty arrays); they are counted as so many times.
+#: they are. In memory they take more than on the wire, at worst 60 times (empty arrays); they are counted
+#: as so many times.
 VALUE_WEIGHT: Final = 8
 #: Characters of an error's text that go to a peer; it may hold what the peer sent, which may be a whole message.
 ERROR_TEXT_MAX: Final = 4096
