@@ -18,7 +18,11 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test check format lint types architecture bench bench-micro bench-compare bench-peers lock clean
+# What depends on the interpreter's flags and on the loop.
+LOOP_TESTS := tests/net tests/rpc tests/splice tests/service tests/test_agent.py
+
+.PHONY: help install run test check format lint types architecture bench bench-micro bench-compare \
+	bench-peers lock clean test-optimised test-asyncio docs soak fuzz
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
