@@ -1,7 +1,7 @@
 """Bytes from the disk as an async iterator of chunks.
 
-A thread reads blocks of 256 KiB and more; the loop slices them, without copying. The first block is read in the hop that
-opens, so a small file costs one hop for opening and reading and one for closing.
+A thread reads blocks of 256 KiB and more; the loop slices them, without copying. The first block is read in the hop
+that opens, so a small file costs one hop for opening and reading and one for closing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,113 @@
+"""Connections that do not say what they want: how long, how much and how many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from pagent.limits import HANDSHAKE_MAX, HANDSHAKES_WAITING
+from pagent.net import reception
+from pagent.net.reception import Reception
+from tests.kit.peer import PATIENCE_S
+
+
+class Server(asyncio.Protocol):
+    """Answers with the number of bytes of its first data, and keeps what came."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        self.transport.write(b"%d\n" % len(data))  # type: ignore[attr-defined]
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.served: list[Server] = []
+        self.reception = Reception(self._serve)
+        self.port = 0
+        self.writers: list[asyncio.StreamWriter] = []
+
+    def _serve(self) -> Server:
+        self.served.append(Server())
+        return self.served[-1]
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writers.append(writer)
+        return reader, writer
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    rig = Rig()
+    server = await asyncio.get_running_loop().create_server(rig.reception, "127.0.0.1", 0)
+    rig.port = server.sockets[0].getsockname()[1]
+    yield rig
+    server.close()
+    rig.reception.close()
+    for writer in rig.writers:
+        writer.transport.abort()
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    """Wait for the end, however the kernel tells it."""
+    async with asyncio.timeout(PATIENCE_S):
+        try:
+            return await reader.read() == b""
+        except ConnectionError:
+            return True
+
+
+async def test_a_head_goes_on_whole_with_what_lies_behind_it(rig: Rig) -> None:
+    reader, writer = await rig.connect()
+    pieces = [b"GET / HTTP/1.1\r\n", b"A: b\r", b"\n\r", b"\nbody"]
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+    async with asyncio.timeout(PATIENCE_S):
+        assert await reader.readline() == b"%d\n" % len(b"".join(pieces))
+    writer.write(b"more")
+    async with asyncio.timeout(PATIENCE_S):
+        assert await reader.readline() == b"4\n"
+    assert rig.served[0].data == b"".join(pieces) + b"more"
+    assert not rig.reception.waiting
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\n"])
+async def test_who_says_too_little_is_dropped_after_its_time(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(reception, "HANDSHAKE_TIMEOUT_S", 0.05)
+    reader, writer = await rig.connect()
+    writer.write(said)
+    assert await ended(reader)
+    assert not rig.served
+    assert not rig.reception.waiting
+
+
+async def test_a_head_without_end_is_dropped(rig: Rig) -> None:
+    reader, writer = await rig.connect()
+    writer.write(b"GET / HTTP/1.1\r\nA: " + b"x" * HANDSHAKE_MAX)
+    assert await ended(reader)
+    assert not rig.served
+
+
+async def test_only_so_many_wait_and_a_place_is_free_again_when_one_goes(rig: Rig) -> None:
+    waiting = [await rig.connect() for _ in range(HANDSHAKES_WAITING)]
+    reader, _ = await rig.connect()
+    assert await ended(reader)
+    assert len(rig.reception.waiting) == HANDSHAKES_WAITING
+    waiting[0][1].write(b"GET / HTTP/1.1\r\n\r\n")
+    async with asyncio.timeout(PATIENCE_S):
+        await waiting[0][0].readline()
+    reader, writer = await rig.connect()
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    async with asyncio.timeout(PATIENCE_S):
+        assert await reader.readline() == b"18\n"
