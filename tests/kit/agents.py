@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -79,10 +79,19 @@ class AgentProcess:
 
 @asynccontextmanager
 async def agent_process(
-    root: Path, *arguments: str, env: Mapping[str, str] | None = None, started: bool = True, **options: Any
+    root: Path,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    started: bool = True,
+    within: Sequence[str] = (),
+    **options: Any,
 ) -> AsyncIterator[AgentProcess]:
-    """An agent with its sandboxes under ``root`` that accepts TOKEN; ended behind the block if it still runs."""
+    """An agent with its sandboxes under ``root`` that accepts TOKEN; ended behind the block if it still runs.
+
+    ``within``: a command before its own, which becomes the agent (``ip netns exec``).
+    """
     process = await asyncio.create_subprocess_exec(
+        *within,
         sys.executable, "-m", "pagent",
         "--set", f"jobs.root={str(root)!r}",
         "--set", f"server.accept_tokens=[{TOKEN!r}]",

@@ -167,12 +167,22 @@ def user_data(uid: str = "router", name: str = "a router", token: str | None = N
 
 @asynccontextmanager
 async def dial(
-    port: int, token: str, *, extensions: list[str] | None = None, uid: str = "router"
+    port: int,
+    token: str,
+    *,
+    host: str = "127.0.0.1",
+    extensions: list[str] | None = None,
+    uid: str = "router",
+    ping_interval: float | None = 20.0,
 ) -> AsyncIterator[Peer]:
     """A peer that has dialled an agent and shaken hands with it, reading."""
-    more = {} if extensions is None else {"extensions": extensions}
+    more: dict[str, Any] = {} if extensions is None else {"extensions": extensions}
     async with connect(
-        f"ws://127.0.0.1:{port}/rpc/v1", subprotocols=[SUBPROTOCOL], compression=None, max_size=None
+        f"ws://{host}:{port}/rpc/v1",
+        subprotocols=[SUBPROTOCOL],
+        compression=None,
+        max_size=None,
+        ping_interval=ping_interval,
     ) as socket:
         peer = Peer(socket)
         await peer.send([1, peer.next_id(), [1, None, user_data(uid, token=token, **more)]])
@@ -207,11 +217,11 @@ class Listener:
 
 
 @asynccontextmanager
-async def listen(uid: str = "router") -> AsyncIterator[Listener]:
+async def listen(uid: str = "router", *, host: str = "127.0.0.1") -> AsyncIterator[Listener]:
     """A peer that agents dial (client mode)."""
     listener = Listener(uid)
     async with serve(
-        listener.serve_one, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL], compression=None, max_size=None
+        listener.serve_one, host, 0, subprotocols=[SUBPROTOCOL], compression=None, max_size=None
     ) as server:
         listener.port = next(iter(server.sockets)).getsockname()[1]
         yield listener

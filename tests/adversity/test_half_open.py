@@ -1,0 +1,210 @@
+"""Peers that vanish without a word, on a real way: packets are dropped between two kernels (spec agent.md, "Loss").
+
+::
+
+    this test -- veth -- the way (forwards, or drops) -- veth -- the agent
+
+The way is a namespace of its own: a packet that is dropped where it is sent is an error to its sender, which no peer
+that has vanished is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.kit import peer as peers
+from tests.kit.agents import TOKEN, AgentProcess, agent_process
+from tests.kit.peer import ISTREAM, Peer
+from tests.kit.transfers import eventually, upload
+
+_log = logging.getLogger(__name__)
+
+#: Spec agent.md, "Loss".
+NOTICED_S: Final = 60.0
+#: More than all socket buffers on the way hold.
+MUCH: Final = 48 * 1024 * 1024
+
+
+def missing() -> str:
+    """Why no way can be made here; empty if it can."""
+    if tools := [name for name in ("ip", "nft", "ss", "sysctl") if shutil.which(name) is None]:
+        return f"needs {', '.join(tools)} (Debian: iproute2 nftables procps)"
+    if os.geteuid() != 0:
+        return "needs root"
+    probe = subprocess.run(["unshare", "--net", "nft", "list", "ruleset"], capture_output=True, text=True, check=False)
+    return f"no namespaces with nftables here: {probe.stderr.strip()}" if probe.returncode else ""
+
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+
+
+def run(*command: str, text: str = "") -> None:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+
+
+class Way:
+    """The middle of the way; ``here`` and ``there`` are the addresses of its ends."""
+
+    def __init__(self) -> None:
+        pid = os.getpid()
+        self.middle, self.agents = f"pa-way-{pid}", f"pa-agent-{pid}"
+        block = (198 << 24) + (18 << 16) + pid % 16_384 * 8  # RFC 2544's network, eight addresses for each process
+        self.here, self._near, self._far, self.there = (
+            ".".join(str(byte) for byte in (block + last).to_bytes(4, "big")) for last in (1, 2, 5, 6)
+        )
+        self._network = ".".join(str(byte) for byte in (block + 4).to_bytes(4, "big"))
+
+    def make(self) -> None:
+        pid = os.getpid()
+        near, near_peer, far, far_peer = (f"pa{kind}{pid}" for kind in "abcd")
+        run("ip", "-batch", "-", text=f"""
+            netns add {self.middle}
+            netns add {self.agents}
+            link add {near} type veth peer name {near_peer} netns {self.middle}
+            link add {far} netns {self.middle} type veth peer name {far_peer} netns {self.agents}
+            address add {self.here}/30 dev {near}
+            link set {near} up
+            route add {self._network}/30 via {self._near}
+        """)  # fmt: skip
+        run("ip", "-n", self.middle, "-batch", "-", text=f"""
+            address add {self._near}/30 dev {near_peer}
+            address add {self._far}/30 dev {far}
+            link set {near_peer} up
+            link set {far} up
+        """)  # fmt: skip
+        run("ip", "-n", self.agents, "-batch", "-", text=f"""
+            address add {self.there}/30 dev {far_peer}
+            link set lo up
+            link set {far_peer} up
+            route add default via {self._far}
+        """)  # fmt: skip
+        self._in_the_middle("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self._in_the_middle("nft", "add table ip way")
+        self._in_the_middle("nft", "add chain ip way forward { type filter hook forward priority 0; }")
+
+    def lose(self, port: int) -> None:
+        """Drop what comes from this port of this end and what goes to it, from now on."""
+        self._in_the_middle("nft", f"add rule ip way forward ip saddr {self.here} tcp sport {port} drop")
+        self._in_the_middle("nft", f"add rule ip way forward ip daddr {self.here} tcp dport {port} drop")
+
+    def window_is_shut(self, port: int) -> bool:
+        """Whether the agent's kernel has data for this port and probes its window."""
+        command = ("ip", "netns", "exec", self.agents, "ss", "-tnoH", "dport", "=", f":{port}")
+        return "timer:(persist" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def _in_the_middle(self, *command: str) -> None:
+        run("ip", "netns", "exec", self.middle, *command)
+
+    def remove(self) -> None:
+        for namespace in (self.agents, self.middle):  # and with them the interfaces, both ends of each
+            subprocess.run(["ip", "netns", "delete", namespace], capture_output=True, check=False)
+
+
+@pytest.fixture
+def way() -> Iterator[Way]:
+    made = Way()
+    try:
+        made.make()
+        yield made
+    finally:
+        made.remove()
+
+
+@asynccontextmanager
+async def far_agent(way: Way, root: Path, *arguments: str) -> AsyncIterator[AgentProcess]:
+    async with agent_process(
+        root, "--set", f"server.interface={way.there!r}", *arguments, within=("ip", "netns", "exec", way.agents)
+    ) as agent:
+        yield agent
+
+
+@asynccontextmanager
+async def dialled_in(way: Way, agent: AgentProcess) -> AsyncIterator[Peer]:
+    """A peer without pings of its own; nobody waits for its close in the end."""
+    async with peers.dial(agent.ports["rpc"], TOKEN, host=way.there, ping_interval=None) as peer:
+        try:
+            yield peer
+        finally:
+            peer.socket.transport.abort()
+
+
+async def new_job(peer: Peer) -> tuple[str, int]:
+    """A job's uid, and the pid of its process."""
+    job = (await peer.call("job_create"))["uid"]
+    info = await peer.call("job_start", job, ["sleep", "600"], {}, port_expected_count=0)
+    return job, info["pid"]
+
+
+async def read_nothing(way: Way, peer: Peer, job: str) -> int:
+    """Ask for a file and do not read it: the peer's kernel goes on answering. The call."""
+    await upload(peer, job, "much", bytes(MUCH))
+    peer.socket.transport.pause_reading()
+    call = await peer.start(ISTREAM, "file_download", job, "much")
+    port = here(peer)
+    await eventually(lambda: way.window_is_shut(port))
+    return call
+
+
+def here(peer: Peer) -> int:
+    """The port of this end."""
+    port: int = peer.socket.local_address[1]
+    return port
+
+
+def exists(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+async def gone(pid: int, what: str) -> None:
+    """Wait until the agent has ended this process; TimeoutError if the time for it is over."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    async with asyncio.timeout(NOTICED_S):
+        while exists(pid):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    _log.info("%s: noticed after %.1f s", what, clock() - began)
+
+
+def deaths(agent: AgentProcess) -> list[str]:
+    return [line for line in agent.log if re.search(r"agent: link .* the peer is gone", line)]
+
+
+async def test_a_peer_that_vanishes_is_noticed_in_both_roles_and_a_slow_one_is_not_taken_for_dead(
+    way: Way, tmp_path: Path
+) -> None:
+    """Of the links that are lost one is idle and one is full; the slow peer's is full."""
+    async with peers.listen(host=way.here) as listener:
+        address = f"ws://{way.here}:{listener.port}"
+        options = ("--set", "client.enabled=True", "--set", f"client.address={address!r}")
+        async with far_agent(way, tmp_path, *options) as agent, dialled_in(way, agent) as idle:
+            full = await listener.accepted()
+            try:
+                async with dialled_in(way, agent) as slow:
+                    _, of_idle = await new_job(idle)
+                    job, of_full = await new_job(full)
+                    slow_job, of_slow = await new_job(slow)
+                    call = await read_nothing(way, slow, slow_job)
+                    await read_nothing(way, full, job)
+                    way.lose(here(idle))
+                    way.lose(listener.port)
+                    await asyncio.gather(gone(of_idle, "the idle link"), gone(of_full, "the full link"))
+                    assert len(deaths(agent)) == 2
+                    assert exists(of_slow)
+                    slow.socket.transport.resume_reading()
+                    values, result = await slow.outcome(call)
+                    assert sum(map(len, values[1:])) == result == MUCH
+                    assert len(deaths(agent)) == 2
+            finally:
+                full.socket.transport.abort()
