@@ -39,6 +39,9 @@ SILENCE_MAX_S: Final = 90.0
 #: Unanswered retransmissions or window probes (TCP_INFO) after which the peer is dead: at the
 #: kernel's doubling from 200 ms this is about 25 s.
 RETRANSMITS_MAX: Final = 6
+#: Dead too with something unanswered for this long: where the kernel waits longer (a long way, a window that has been
+#: shut for a while: its probes go on doubling up to 120 s), six take minutes.
+UNANSWERED_MAX_S: Final = 30.0
 #: How long a close waits for the peer's answer before the socket is dropped.
 CLOSE_TIMEOUT_S: Final = 5.0
 

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from pagent.limits import PING_INTERVAL_S, RETRANSMITS_MAX, SILENCE_MAX_S
+from pagent.limits import PING_INTERVAL_S, RETRANSMITS_MAX, SILENCE_MAX_S, UNANSWERED_MAX_S
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Liveness:
         self._ping = ping
         self._dead = dead
         self._loop = asyncio.get_running_loop()
-        self._last_heard = self._last_ping = self._loop.time()
+        self._last_heard = self._last_ping = self._last_answered = self._loop.time()
         self._timer = self._loop.call_later(PING_INTERVAL_S / 2, self._check)
 
     def stop(self) -> None:
@@ -47,6 +47,12 @@ class Liveness:
         unanswered = unanswered_segments(self._transport)
         if unanswered >= RETRANSMITS_MAX:
             self._dead(f"the peer is gone: {unanswered} retransmissions without an answer")
+            return
+        # A living peer's kernel answers within a round trip: a look sees that now and then, not each time.
+        if not unanswered:
+            self._last_answered = now
+        elif now - self._last_answered > UNANSWERED_MAX_S:
+            self._dead(f"the peer is gone: its kernel has not answered for {now - self._last_answered:.0f} s")
             return
         if silence > SILENCE_MAX_S:
             self._dead(f"the peer is gone: not a byte for {silence:.0f} s")

@@ -65,6 +65,32 @@ async def test_retransmissions_in_vain_are_death(agent: Agent, monkeypatch: pyte
         await eventually(lambda: not list(agent.jobs.jobs()))
 
 
+async def test_a_few_retransmissions_in_vain_are_death_if_they_last(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that waits long between two of them gets to six too late."""
+    monkeypatch.setattr("pagent.net.liveness.PING_INTERVAL_S", 0.02)
+    monkeypatch.setattr("pagent.net.liveness.UNANSWERED_MAX_S", 0.2)
+    counts = {"dead": 1, "slow": 0}
+    looks = 0
+
+    def unanswered(transport: asyncio.BaseTransport) -> int:
+        nonlocal looks
+        looks += 1
+        if transport.get_extra_info("peername")[1] == dead.socket.local_address[1]:
+            return counts["dead"]
+        counts["slow"] ^= 1  # each probe under way at one look, answered at the next
+        return counts["slow"]
+
+    async with peers.dial(agent.rpc_port, TOKEN) as dead, peers.dial(agent.rpc_port, TOKEN) as slow:
+        await with_a_job(agent, dead)
+        monkeypatch.setattr("pagent.net.liveness.unanswered_segments", unanswered)
+        await eventually(lambda: not list(agent.jobs.jobs()))
+        seen = looks
+        await eventually(lambda: looks > seen + 40)
+        assert await slow.call("job_count_current_connection") == 0
+
+
 async def test_an_agent_dials_again_and_the_link_works(settings: Settings) -> None:
     async with peers.listen() as listener:
         client = Client(enabled=True, address=f"127.0.0.1:{listener.port}", reconnect_delay=0.1)
