@@ -58,6 +58,10 @@ LINK_LOW_WATER: Final = 64 * KIB
 #: at the high water; the largest single message fits.
 ANSWERS_MAX: Final = MESSAGE_MAX + MIB
 
+#: Buffers up to this size are joined with their neighbours before they are written; copying a small one costs less
+#: than a system call or an entry of writev for it.
+JOIN_MAX: Final = 16 * KIB
+
 # --- calls and streams ----------------------------------------------------------------------------
 
 #: Credit that each direction of each stream starts with (extension ``flow``, spec prpc.md).

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from pagent.cli.memory import keep_buffers
 from pagent.errors import ConfigError
 
 T = TypeVar("T")
@@ -39,5 +40,6 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run ``main()`` on the chosen loop to its end, and close the loop."""
     name, factory = choose(os.environ.get("PAGENT_LOOP", ""))
     _log.info("event loop: %s", name)
+    keep_buffers()
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main())

@@ -19,6 +19,7 @@ from pagent.limits import (
     ANSWERS_MAX,
     CLOSE_TIMEOUT_S,
     HANDSHAKE_MAX,
+    JOIN_MAX,
     LINK_HIGH_WATER,
     LINK_LOW_WATER,
     MESSAGE_MAX,
@@ -30,10 +31,6 @@ from pagent.wire import frames
 Bytes = bytes | bytearray | memoryview
 
 _log = logging.getLogger(__name__)
-
-#: Buffers up to this size are joined with their neighbours before they are written; copying a small one costs less
-#: than a system call or an entry of writev for it.
-_JOIN_MAX: Final = 16 * 1024
 
 
 class LinkOwner(Protocol):
@@ -240,7 +237,7 @@ class Link(asyncio.BufferedProtocol):
         length = len(data)
         self._out.append(data)
         self._out_bytes += length
-        if length > _JOIN_MAX:
+        if length > JOIN_MAX:
             self._out_large = True
         if not self._flush_due:
             self._flush_due = True
@@ -356,7 +353,7 @@ def _gather(buffers: list[Bytes]) -> list[Bytes]:
     gathered: list[Bytes] = []
     run: list[Bytes] = []
     for buffer in buffers:
-        if len(buffer) <= _JOIN_MAX:
+        if len(buffer) <= JOIN_MAX:
             run.append(buffer)
             continue
         if run:

@@ -15,7 +15,7 @@ from typing import Any
 from pagent.errors import ProtocolError, WSServerHandshakeError
 from pagent.http1.request import RequestHead
 from pagent.http1.response import BadResponse, ResponseHead, ResponseParser
-from pagent.limits import CLOSE_TIMEOUT_S, REFUSAL_TEXT_MAX
+from pagent.limits import CLOSE_TIMEOUT_S, JOIN_MAX, REFUSAL_TEXT_MAX
 from pagent.net.port import PortConnection, connect_port
 from pagent.splice.ends import Call, StreamEnd
 from pagent.wire import frames
@@ -139,11 +139,19 @@ class WebSocketSplice:
         if self._state is not _State.OPEN or self._port is None:
             return
         if isinstance(value, str):
-            self._port.write(frames.masked_frame(frames.TEXT, value.encode("utf-8", "replace")))
+            self._write(self._port, frames.TEXT, value.encode("utf-8", "replace"))
         elif isinstance(value, (bytes, bytearray, memoryview)):
-            self._port.write(frames.masked_frame(frames.BINARY, value))
+            self._write(self._port, frames.BINARY, value)
         else:
             raise ValueError(f"a WebSocket message is text or bytes, not {type(value).__name__}")
+
+    @staticmethod
+    def _write(port: PortConnection, opcode: int, payload: frames.Bytes) -> None:
+        header, masked = frames.masked_parts(opcode, payload)
+        if len(masked) < JOIN_MAX:
+            port.write(header + masked)
+        else:
+            port.writelines([header, masked])
 
     def stream_closed(self) -> None:
         if self._state is _State.OPEN:

@@ -1,0 +1,34 @@
+"""Buffers that come and go are made of the same memory again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+#: How many page faults it takes to make and drop ten blocks of 100 kB, 200 times.
+SCRIPT = """
+import resource, sys
+if sys.argv[1] == "keep":
+    from pagent.cli.memory import keep_buffers
+    keep_buffers()
+def use():
+    blocks = [bytearray(100_000) for _ in range(10)]
+    blocks.clear()
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(200):
+    use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+def test_blocks_of_some_hundred_kib_take_no_new_pages() -> None:
+    def faults(how: str) -> int:
+        done = subprocess.run([sys.executable, "-c", SCRIPT, how], capture_output=True, check=True, text=True)
+        return int(done.stdout)
+
+    assert faults("keep") < 200
+    assert faults("leave") > 20_000
