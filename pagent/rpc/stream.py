@@ -237,8 +237,7 @@ class Stream:
             self._send_last(last)
         elif self.blocked:
             self.blocked = False
-            if self._receiver is not None:
-                self._receiver.stream_writable()
+            self._tell_writable()
         return size
 
     def _enqueue(self, header: bytes, payload: Bytes, cost: int) -> None:
@@ -257,6 +256,13 @@ class Stream:
             self._link.send_parts(header, payload)
         else:
             self._link.send(header)
+
+    def _tell_writable(self) -> None:
+        if self._receiver is not None:
+            try:
+                self._receiver.stream_writable()
+            except Exception as error:  # noqa: BLE001 - as in message_arrived
+                self._owner.stream_failed(error)
 
     def _send_last(self, message: bytes) -> None:
         self._link.send(message)
