@@ -1,0 +1,147 @@
+"""The two ends of a splice in memory: a stream, and the transport of a connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from pagent.net.port import PortConnection, PortUser
+from pagent.rpc.stream import Receiver
+
+
+class MemoryStream:
+    """A stream end. What is sent lies in ``sent``; what its peer says is given to :meth:`says`."""
+
+    def __init__(self) -> None:
+        self.blocked = False
+        self.sent: list[Any] = []
+        self.held = False
+        self.receiver: Receiver | None = None
+        self._arrived: list[Any] = []
+
+    def attach(self, receiver: Any) -> None:
+        self.receiver = receiver
+        arrived, self._arrived = self._arrived, []
+        for value in arrived:
+            receiver.stream_message(value)
+
+    def send(self, value: Any) -> None:
+        self.sent.append(value)
+
+    def send_packed(self, packed: bytes) -> None:
+        self.sent.append(packed)
+
+    def hold(self) -> None:
+        self.held = True
+
+    def release(self) -> None:
+        self.held = False
+
+    def says(self, value: Any) -> None:
+        if self.receiver is None:
+            self._arrived.append(value)
+        else:
+            self.receiver.stream_message(value)
+
+    def block(self) -> None:
+        self.blocked = True
+        if self.receiver is not None:
+            self.receiver.stream_blocked()
+
+    def unblock(self) -> None:
+        self.blocked = False
+        if self.receiver is not None:
+            self.receiver.stream_writable()
+
+
+class MemoryPort(asyncio.Transport):
+    """The transport of ``connection``, whose other end the test is."""
+
+    def __init__(self, connection: PortConnection) -> None:
+        super().__init__()
+        self.connection = connection
+        self.written = bytearray()
+        self.reading = True
+        self.eof = False
+        self.closing = False
+        self.aborted = False
+        connection.connection_made(self)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def write(self, data: Any) -> None:
+        assert not self.eof, "data behind the end"
+        self.written += data
+
+    def writelines(self, parts: Any) -> None:
+        for part in parts:
+            self.write(part)
+
+    def write_eof(self) -> None:
+        self.eof = True
+
+    def is_closing(self) -> bool:
+        return self.closing or self.aborted
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+def connected(user: PortUser) -> tuple[PortConnection, MemoryPort]:
+    """A connection of this user, and its transport."""
+    connection = PortConnection(user)
+    return connection, MemoryPort(connection)
+
+
+class HandLoop:
+    """A loop's clock and timers; time stands still until :meth:`advance`."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+        self._timers: list[HandTimer] = []
+
+    def time(self) -> float:
+        return self._now
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> HandTimer:
+        return self.call_at(self._now + delay, callback)
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> HandTimer:
+        timer = HandTimer(when, callback)
+        self._timers.append(timer)
+        return timer
+
+    @property
+    def pending(self) -> int:
+        """Timers that are still to fire."""
+        return sum(not timer.over for timer in self._timers)
+
+    def advance(self, seconds: float) -> None:
+        end = self._now + seconds
+        while due := [timer for timer in self._timers if not timer.over and timer.when <= end]:
+            timer = min(due, key=lambda each: each.when)
+            self._now = max(self._now, timer.when)
+            timer.over = True
+            timer.callback()
+        self._now = end
+
+
+class HandTimer:
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self.when = when
+        self.callback = callback
+        self.over = False
+
+    def cancel(self) -> None:
+        self.over = True

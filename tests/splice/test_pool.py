@@ -1,0 +1,177 @@
+"""Kept connections: which one is taken, how long they are kept, and what ends them."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from pagent.limits import IDLE_PER_PORT, IDLE_TIMEOUT_S
+from pagent.net.port import PortConnection
+from pagent.splice.pool import Pool
+from tests.kit.ends import HandLoop, MemoryPort, connected
+from tests.kit.peer import PATIENCE_S
+from tests.kit.transfers import eventually
+
+
+class User:
+    """Whose request a connection serves; what it heard, in order."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def port_data(self, data: bytes) -> None:
+        self.heard.append(data)
+
+    def port_eof(self) -> None:
+        self.heard.append("eof")
+
+    def port_blocked(self) -> None:
+        self.heard.append("blocked")
+
+    def port_writable(self) -> None:
+        self.heard.append("writable")
+
+    def port_lost(self, error: Exception | None) -> None:
+        self.heard.append("lost")
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> HandLoop:
+    """The loop of pools that are made from now on."""
+    hand = HandLoop()
+    monkeypatch.setattr("pagent.splice.pool.asyncio", SimpleNamespace(get_running_loop=lambda: hand))
+    return hand
+
+
+def given(pool: Pool, count: int = 1) -> list[tuple[PortConnection, MemoryPort]]:
+    """Connections that the pool has, oldest first."""
+    pairs = [connected(User()) for _ in range(count)]
+    for connection, _ in pairs:
+        pool.give(connection)
+    return pairs
+
+
+def test_the_newest_is_taken_first(loop: HandLoop) -> None:
+    pool = Pool(1)
+    pairs = given(pool, 3)
+    user = User()
+    taken = [pool.take(user, ask_kernel=False) for _ in range(4)]
+    assert taken == [connection for connection, _ in reversed(pairs)] + [None]
+    assert all(connection.user is user for connection, _ in pairs)
+    assert len(pool) == 0
+
+
+def test_each_goes_at_its_own_age(loop: HandLoop) -> None:
+    pool = Pool(1)
+    [(_, old)] = given(pool)
+    loop.advance(IDLE_TIMEOUT_S / 2)
+    [(_, new)] = given(pool)
+    loop.advance(IDLE_TIMEOUT_S / 2)
+    assert [old.closing, new.closing, len(pool)] == [True, False, 1]
+    loop.advance(IDLE_TIMEOUT_S / 2)
+    assert [old.closing, new.closing, len(pool)] == [True, True, 0]
+    assert not loop.pending
+
+
+def test_one_that_is_used_again_and_again_does_not_grow_old(loop: HandLoop) -> None:
+    pool = Pool(1)
+    [(connection, transport), (_, unused)] = reversed(given(pool, 2))
+    for _ in range(4):
+        assert pool.take(User(), ask_kernel=False) is connection
+        loop.advance(IDLE_TIMEOUT_S / 2)
+        pool.give(connection)
+    assert unused.closing
+    assert not transport.is_closing()
+
+
+def test_an_empty_pool_sweeps_again_once_it_has_something(loop: HandLoop) -> None:
+    pool = Pool(1)
+    given(pool)
+    assert pool.take(User(), ask_kernel=False)
+    loop.advance(2 * IDLE_TIMEOUT_S)
+    assert not loop.pending
+    [(_, transport)] = given(pool)
+    loop.advance(IDLE_TIMEOUT_S)
+    assert transport.closing
+
+
+def test_no_more_are_kept_than_the_limit(loop: HandLoop) -> None:
+    pool = Pool(1)
+    pairs = given(pool, IDLE_PER_PORT + 1)
+    assert len(pool) == IDLE_PER_PORT
+    assert [transport.closing for _, transport in pairs] == [False] * IDLE_PER_PORT + [True]
+
+
+def test_bytes_that_nobody_asked_for_end_an_idle_connection(loop: HandLoop) -> None:
+    """They would be taken for the answer to the next request."""
+    pool = Pool(1)
+    [(connection, transport)] = given(pool)
+    connection.data_received(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+    assert transport.aborted
+    assert pool.take(User(), ask_kernel=False) is None
+
+
+def test_an_idle_connection_that_the_job_ends_is_not_taken(loop: HandLoop) -> None:
+    pool = Pool(1)
+    [(ended, transport), (reset, _)] = given(pool, 2)
+    ended.eof_received()
+    reset.connection_lost(None)
+    assert transport.closing
+    assert pool.take(User(), ask_kernel=False) is None
+
+
+def test_closing_drops_all_and_keeps_no_more(loop: HandLoop) -> None:
+    pool = Pool(1)
+    pairs = given(pool, 3)
+    pool.close()
+    pairs += given(pool)
+    assert [(each.aborted, each.closing) for _, each in pairs] == [(True, False)] * 3 + [(False, True)]
+    assert len(pool) == 0
+    assert not loop.pending
+
+
+class Job:
+    """A real port; its connections come out of ``accepted``."""
+
+    def __init__(self) -> None:
+        self.accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted.put_nowait(writer)
+
+
+@pytest.mark.parametrize("says", [b"", b"something"])
+async def test_the_kernel_knows_of_an_end_that_the_loop_has_not_seen(says: bytes) -> None:
+    job = Job()
+    server = await asyncio.start_server(job.serve, "127.0.0.1", 0)
+    pool = Pool(server.sockets[0].getsockname()[1])
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            connection = await pool.connect(User())
+            writer = await job.accepted.get()
+        assert not connection.is_stale()
+        connection.pause_reading()  # the loop sees nothing of what follows
+        pool.give(connection)
+        if says:
+            writer.write(says)
+        else:
+            writer.write_eof()
+        await eventually(connection.is_stale)
+        assert pool.take(User(), ask_kernel=True) is None
+        assert connection.closed
+        assert len(pool) == 0
+        writer.close()
+    finally:
+        pool.close()
+        server.close()
+
+
+async def test_nobody_listens() -> None:
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    with pytest.raises(ConnectionRefusedError):
+        await Pool(port).connect(User())
