@@ -45,12 +45,13 @@ class PortConnection(asyncio.Protocol):
     ``made`` is called once it is connected; who awaits the connecting needs none.
     """
 
-    __slots__ = ("_made", "_transport", "blocked", "closed", "user")
+    __slots__ = ("_eof", "_made", "_transport", "blocked", "closed", "user")
 
     def __init__(self, user: PortUser, made: Callable[[], None] | None = None) -> None:
         self.user = user
         self._made = made
         self._transport: asyncio.Transport | None = None
+        self._eof = False
         self.blocked = False
         self.closed = False
 
@@ -64,7 +65,9 @@ class PortConnection(asyncio.Protocol):
         self.user.port_data(data)
 
     def eof_received(self) -> bool:
-        self.user.port_eof()
+        if not self._eof:  # the loop meets it again each time that reading is resumed
+            self._eof = True
+            self.user.port_eof()
         return True  # keep our direction: half-close is the user's to decide
 
     def pause_writing(self) -> None:
