@@ -61,13 +61,18 @@ class NearEnd:
         if error is not None and self._call is not None:
             self._call.cancel(CallCancelledError(str(error)))
 
+    def _refused(self) -> None:
+        """The far end has no connection for us, so nothing that it may still say matters."""
+        self.port.abort()
+        self._ended(ConnectionRefusedError("the job does not accept a connection"))
+
     # --- until the far end has answered -------------------------------------------------------------
 
     def stream_message(self, value: Any) -> None:
         assert self._call is not None
         assert self._call.stream is not None
         if value is not True:
-            self.port.abort()
+            self._refused()
             return
         splice = TcpSplice(self._call.stream, self._ended)
         self.port.user = splice
@@ -80,7 +85,7 @@ class NearEnd:
             self.port.resume_reading()
 
     def stream_closed(self) -> None:
-        self.port.abort()
+        self._refused()
 
     def stream_blocked(self) -> None:
         """Nothing is sent yet."""
