@@ -655,8 +655,12 @@ async def test_isolation_by_configuration(settings: Settings, monkeypatch: pytes
         call = await peer.start(peers.BISTREAM, "job_exec", job, ["sh", "-c", script])
         values, code = await peer.outcome(call)
         assert (b"".join(values), code) == (b"NoNewPrivs:\t1\n60\n<>\n", 0)
-        await peer.call("job_kill", job)
-        assert await output(peer, job) == b"NoNewPrivs:\t1\n60\n<>\n"
+        call = await peer.start(peers.ISTREAM, "job_logs", job, "stdout", 0, True)
+        written = b""
+        while written.count(b"\n") < 3:
+            written += (await peer.next_of(call))[2]
+        assert written == b"NoNewPrivs:\t1\n60\n<>\n"
+        await peer.cancel(call)
         page = await start_program(peer, ECHO)
         assert (await peer.http(page))[0] == 200
 
