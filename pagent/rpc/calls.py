@@ -42,7 +42,12 @@ class IncomingCall:
         :param returns: whether what it returns is the call's result.
         """
         self._task = self.connection.tasks.start(self._guarded(work, returns), name=self.method)
-        self._task.add_done_callback(lambda _: work.close())  # cancelled at once it was never begun
+        self._task.add_done_callback(lambda _: self._ran(work))
+
+    def _ran(self, work: Coroutine[Any, Any, Any]) -> None:
+        work.close()  # cancelled at once it was never begun
+        if self._task is not None and self._task.cancelled() and not self.ended:
+            self.fail(asyncio.CancelledError("what the method waited for was cancelled"))  # not by the caller
 
     async def _guarded(self, work: Coroutine[Any, Any, Any], returns: bool) -> None:
         try:
@@ -90,6 +95,8 @@ class IncomingCall:
         self.fail_server(_fault(self.method, error))
 
     def stream_flushed(self) -> None:
+        if not self.ended:
+            return  # our stream close; the call goes on, and its caller may cancel it
         self.connection.call_ended(self)
         self.stream = None  # it knows the call: a cycle, which the garbage collector would have to find
 
@@ -142,10 +149,13 @@ class OutgoingCall:
             self.stream.close_arrived()
 
     def cancel(self, error: CallError) -> None:
-        """Give the call up: the callee is told to stop, and no result will come."""
+        """Give the call up: the callee is told to stop, and no result will come.
+
+        If it has ended already, what its stream still keeps is dropped.
+        """
         if not self.result.done():
             self.connection.send_cancel(self)
-            self.ended(error)
+        self.ended(error)
 
     def ended(self, error: CallError | LinkClosedError) -> None:
         """The call cannot go on."""

@@ -57,7 +57,7 @@ class StreamOwner(Protocol):
         """The receiver raised on what the peer sent: end the call with an error, and nothing but the call."""
 
     def stream_flushed(self) -> None:
-        """The last message, given to :meth:`Stream.send_last`, is out."""
+        """The stream close is out, or what :meth:`Stream.end` was given."""
 
 
 class Stream:
@@ -124,7 +124,7 @@ class Stream:
         self._credit = STREAM_WINDOW if flow else _UNLIMITED
         self._queue: deque[tuple[bytes, Bytes, int]] | None = None  # few streams ever need one, and it takes 600 bytes
         self._queue_bytes = 0
-        self._last: bytes | None = None
+        self._last: tuple[bytes, ...] = ()  # behind the queue: the stream close, the result
         self._waiting = False
         self.blocked = False
         self.deficit = 0
@@ -197,23 +197,14 @@ class Stream:
 
     def close(self) -> None:
         """Send no more, and say so: the stream close."""
-        self.send_last(messages.bare(self._close_kind, self.call_id))
-
-    def send_last(self, message: bytes) -> None:
-        """Send one more message, of any type, behind everything queued; then the sending half is over."""
-        if not self._send_open:
-            return
-        self._send_open = False
-        if self._queue:
-            self._last = message
-        else:
-            self._send_last(message)
+        if self._send_open:
+            self._send_last(messages.bare(self._close_kind, self.call_id))
 
     def end(self, message: bytes) -> None:
         """The call's result, behind everything queued: both halves are over, and the receiver hears no more."""
         self._stop_receiving()
         self._receiver = None
-        self.send_last(message)
+        self._send_last(message)
 
     @property
     def queued_bytes(self) -> int:
@@ -231,13 +222,13 @@ class Stream:
         if self._queue:
             self._waiting = self._credit > 0
             return size
-        self._waiting = False
-        if self._last is not None:
-            last, self._last = self._last, None
-            self._send_last(last)
+        if self._last:
+            self._flush_last()
         elif self.blocked:
             self.blocked = False
             self._tell_writable()
+        # Not before: what is sent meanwhile may wait again, and the scheduler, which is calling, sees that itself.
+        self._waiting = self.queued_bytes > 0
         return size
 
     def _enqueue(self, header: bytes, payload: Bytes, cost: int) -> None:
@@ -265,7 +256,16 @@ class Stream:
                 self._owner.stream_failed(error)
 
     def _send_last(self, message: bytes) -> None:
-        self._link.send(message)
+        """Send one more message, of any type, behind everything queued; the sending half is over."""
+        self._send_open = False
+        self._last += (message,)
+        if not self._queue:
+            self._flush_last()
+
+    def _flush_last(self) -> None:
+        last, self._last = self._last, ()
+        for message in last:
+            self._link.send(message)
         self._owner.stream_flushed()
 
     def _wait(self) -> None:
@@ -312,7 +312,7 @@ class Stream:
         self._send_open = False
         self._queue = None
         self._queue_bytes = 0
-        self._last = None
+        self._last = ()
         self._stop_receiving()
         receiver, self._receiver = self._receiver, None
         if receiver is not None:

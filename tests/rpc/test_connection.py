@@ -19,7 +19,7 @@ from pagent.errors import (
 )
 from pagent.limits import ERROR_TEXT_MAX, STREAM_BUFFER, STREAM_WINDOW
 from pagent.rpc import methods
-from pagent.rpc.aio import AsyncStream
+from pagent.rpc.aio import AsyncStream, StreamCall
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.connection import Connection
 from pagent.wire import messages
@@ -58,6 +58,25 @@ class Service:
     @methods.unary
     async def breaks(self, call: IncomingCall) -> None:
         raise ZeroDivisionError("a fault")
+
+    @methods.unary
+    async def waits_for_what_is_cancelled(self, call: IncomingCall) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    @methods.bistream
+    async def sends_no_more(self, call: IncomingCall, size: int) -> int:
+        """Closes its stream, and goes on until its caller closes it as well."""
+        assert call.stream is not None
+        stream = AsyncStream(call.stream)
+        call.stream.send(b"x" * size)
+        call.stream.send(b"y")
+        stream.close()
+        try:
+            return sum([len(piece) async for piece in stream])
+        finally:
+            self.stopped.append("sends_no_more")
 
     @methods.unary
     def unsendable(self, call: IncomingCall) -> object:
@@ -149,6 +168,8 @@ async def test_errors_of_methods(joined: Joined, caller: Connection) -> None:
     assert (caught.value.cause_type, caught.value.cause_message) == ("ValueError", "why")
     with pytest.raises(MethodError, match="a fault"):
         await during(joined, caller.call("breaks"))
+    with pytest.raises(MethodError, match="was cancelled"):
+        await during(joined, caller.call("waits_for_what_is_cancelled"))
     with pytest.raises(MethodError, match="missing 1 required"):
         await during(joined, caller.call("add"))
     with pytest.raises(MethodError, match="unexpected keyword"):
@@ -235,6 +256,38 @@ async def test_a_cancel_before_the_method_ran_leaves_nothing(joined: Joined, cal
     await joined.settle()
     assert joined.dialled.incoming == joined.accepted.incoming == {}
     assert len(joined.dialled.tasks) == len(joined.accepted.tasks) == 0
+
+
+async def test_a_cancel_reaches_a_method_that_has_closed_its_stream(
+    joined: Joined, caller: Connection, service: Service
+) -> None:
+    call = caller.start_call(messages.BISTREAM, "sends_no_more", [1], {})
+    await joined.settle()
+    assert service.stopped == []
+    call.cancel(CallCancelledError("enough"))
+    await joined.settle()
+    assert service.stopped == ["sends_no_more"]
+    for end in joined.ends:
+        assert end.incoming == end.outgoing == {}
+
+
+@pytest.mark.parametrize("size", [1, STREAM_WINDOW])
+async def test_a_result_behind_a_stream_close(joined: Joined, caller: Connection, size: int) -> None:
+    """Also where the close itself waits for the caller to take what was sent before it."""
+    call = caller.start_call(messages.BISTREAM, "sends_no_more", [size], {})
+    assert call.stream is not None
+    call.stream.send(b"abc")
+    call.stream.close()
+    await joined.settle()
+    stream = StreamCall(call)
+
+    async def receive() -> tuple[int, int]:
+        return sum([len(piece) async for piece in stream]), await stream.result()
+
+    assert await during(joined, receive()) == (size + 1, 3)
+    await joined.settle()
+    for end in joined.ends:
+        assert end.incoming == end.outgoing == {}
 
 
 async def test_a_call_without_a_result_in_time(joined: Joined, caller: Connection, service: Service) -> None:
