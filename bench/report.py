@@ -20,7 +20,7 @@ from bench.workload import DIALS, DIRECT, PEERS, TUNNEL
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 #: Ways that have a column of their own in the main table.
 _OTHERS: Final = (BASE, DIALS, TUNNEL, *PEERS, "router")
-_LIBRARIES: Final = ("uvloop", "aiohttp", "msgpack", "httptools", "wsproto")
+_LIBRARIES: Final = ("uvloop", "aiohttp", "msgpack", "wsproto")
 
 
 def surroundings(peers: dict[str, str]) -> dict[str, Any]:

