@@ -38,15 +38,16 @@ MUCH: Final = 48 * 1024 * 1024
 
 def missing() -> str:
     """Why no way can be made here; empty if it can."""
-    if tools := [name for name in ("ip", "nft", "ss", "sysctl") if shutil.which(name) is None]:
-        return f"needs {', '.join(tools)} (Debian: iproute2 nftables procps)"
     if os.geteuid() != 0:
         return "needs root"
+    if not all(map(shutil.which, ("ip", "nft", "ss"))):
+        return "needs the Debian packages iproute2 and nftables"
     probe = subprocess.run(["unshare", "--net", "nft", "list", "ruleset"], capture_output=True, text=True, check=False)
     return f"no namespaces with nftables here: {probe.stderr.strip()}" if probe.returncode else ""
 
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+_missing = missing()
+pytestmark = pytest.mark.skipif(bool(_missing), reason=_missing)
 
 
 def run(*command: str, text: str = "") -> None:
@@ -59,7 +60,7 @@ class Way:
 
     def __init__(self) -> None:
         pid = os.getpid()
-        self.middle, self.agents = f"pa-way-{pid}", f"pa-agent-{pid}"
+        self.middle, self.agents, self._interface = f"pa-way-{pid}", f"pa-agent-{pid}", f"pa{pid}"
         block = (198 << 24) + (18 << 16) + pid % 16_384 * 8  # RFC 2544's network, eight addresses for each process
         self.here, self._near, self._far, self.there = (
             ".".join(str(byte) for byte in (block + last).to_bytes(4, "big")) for last in (1, 2, 5, 6)
@@ -67,8 +68,7 @@ class Way:
         self._network = ".".join(str(byte) for byte in (block + 4).to_bytes(4, "big"))
 
     def make(self) -> None:
-        pid = os.getpid()
-        near, near_peer, far, far_peer = (f"pa{kind}{pid}" for kind in "abcd")
+        near, near_peer, far, far_peer = (self._interface + end for end in ("", "b", "c", "d"))
         run("ip", "-batch", "-", text=f"""
             netns add {self.middle}
             netns add {self.agents}
@@ -90,7 +90,7 @@ class Way:
             link set {far_peer} up
             route add default via {self._far}
         """)  # fmt: skip
-        self._in_the_middle("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self._in_the_middle("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
         self._in_the_middle("nft", "add table ip way")
         self._in_the_middle("nft", "add chain ip way forward { type filter hook forward priority 0; }")
 
@@ -99,17 +99,19 @@ class Way:
         self._in_the_middle("nft", f"add rule ip way forward ip saddr {self.here} tcp sport {port} drop")
         self._in_the_middle("nft", f"add rule ip way forward ip daddr {self.here} tcp dport {port} drop")
 
-    def window_is_shut(self, port: int) -> bool:
-        """Whether the agent's kernel has data for this port and probes its window."""
-        command = ("ip", "netns", "exec", self.agents, "ss", "-tnoH", "dport", "=", f":{port}")
-        return "timer:(persist" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    def probes(self, port: int) -> int:
+        """How often the agent's kernel has probed the shut window of this port, each time after twice the time."""
+        command = ("ip", "netns", "exec", self.agents, "ss", "-tnoiH", "dport", "=", f":{port}")
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        doubled = re.search(r"timer:\(persist.*backoff:(\d+)", shown, re.DOTALL)
+        return int(doubled[1]) if doubled else 0
 
     def _in_the_middle(self, *command: str) -> None:
         run("ip", "netns", "exec", self.middle, *command)
 
     def remove(self) -> None:
-        for namespace in (self.agents, self.middle):  # and with them the interfaces, both ends of each
-            subprocess.run(["ip", "netns", "delete", namespace], capture_output=True, check=False)
+        for what in (("netns", self.agents), ("netns", self.middle), ("link", self._interface)):
+            subprocess.run(["ip", what[0], "delete", what[1]], capture_output=True, check=False)
 
 
 @pytest.fixture
@@ -152,8 +154,7 @@ async def read_nothing(way: Way, peer: Peer, job: str) -> int:
     await upload(peer, job, "much", bytes(MUCH))
     peer.socket.transport.pause_reading()
     call = await peer.start(ISTREAM, "file_download", job, "much")
-    port = here(peer)
-    await eventually(lambda: way.window_is_shut(port))
+    await eventually(lambda: way.probes(here(peer)) > 0)
     return call
 
 
@@ -184,7 +185,7 @@ def deaths(agent: AgentProcess) -> list[str]:
 async def test_a_peer_that_vanishes_is_noticed_in_both_roles_and_a_slow_one_is_not_taken_for_dead(
     way: Way, tmp_path: Path
 ) -> None:
-    """Of the links that are lost one is idle and one is full; the slow peer's is full."""
+    """Of the links that are lost one is idle, and one full for a while; the slow peer's is full."""
     async with peers.listen(host=way.here) as listener:
         address = f"ws://{way.here}:{listener.port}"
         options = ("--set", "client.enabled=True", "--set", f"client.address={address!r}")
@@ -197,6 +198,8 @@ async def test_a_peer_that_vanishes_is_noticed_in_both_roles_and_a_slow_one_is_n
                     slow_job, of_slow = await new_job(slow)
                     call = await read_nothing(way, slow, slow_job)
                     await read_nothing(way, full, job)
+                    # By now its kernel is asked so seldom that six vain probes would take more than three minutes.
+                    await eventually(lambda: way.probes(here(full)) >= 4)
                     way.lose(here(idle))
                     way.lose(listener.port)
                     await asyncio.gather(gone(of_idle, "the idle link"), gone(of_full, "the full link"))
