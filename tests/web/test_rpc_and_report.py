@@ -62,7 +62,8 @@ async def silent(port: int) -> AsyncIterator[bytes]:
 async def test_too_many_that_say_nothing_are_503_and_routers_get_in_again(agent: Agent) -> None:
     async with AsyncExitStack() as stack:
         for _ in range(HANDSHAKES_WAITING):
-            assert await stack.enter_async_context(silent(agent.rpc_port)) == b"HTTP/1.1 101 Switching Protocols"
+            line = await stack.enter_async_context(silent(agent.rpc_port))
+            assert line.startswith(b"HTTP/1.1 101 ")
         async with silent(agent.rpc_port) as line:
             assert line == b"HTTP/1.1 503 Service Unavailable"
     async with asyncio.timeout(PATIENCE_S):
