@@ -106,6 +106,11 @@ class Way:
         doubled = re.search(r"timer:\(persist.*backoff:(\d+)", shown, re.DOTALL)
         return int(doubled[1]) if doubled else 0
 
+    def kill_sockets(self, port: int) -> bool:
+        """Have the agent's kernel abort its connections to this port; False if it cannot."""
+        command = ("ip", "netns", "exec", self.agents, "ss", "-KtnH", "dport", "=", f":{port}")
+        return bool(subprocess.run(command, capture_output=True, check=False).stdout)
+
     def _in_the_middle(self, *command: str) -> None:
         run("ip", "netns", "exec", self.middle, *command)
 
@@ -211,3 +216,21 @@ async def test_a_peer_that_vanishes_is_noticed_in_both_roles_and_a_slow_one_is_n
                     assert len(deaths(agent)) == 2
             finally:
                 full.socket.transport.abort()
+
+
+async def test_a_socket_that_the_agents_kernel_kills_ends_the_links_jobs_in_both_roles(
+    way: Way, tmp_path: Path
+) -> None:
+    async with peers.listen(host=way.here) as listener:
+        address = f"ws://{way.here}:{listener.port}"
+        options = ("--set", "client.enabled=True", "--set", f"client.address={address!r}")
+        async with far_agent(way, tmp_path, *options) as agent, dialled_in(way, agent) as accepted:
+            dialled = await listener.accepted()
+            jobs = [(await new_job(peer))[1] for peer in (accepted, dialled)]
+            for peer in (accepted, dialled):
+                if not way.kill_sockets(here(peer)):
+                    pytest.skip("needs a kernel that kills sockets (CONFIG_INET_DIAG_DESTROY)")
+            await eventually(lambda: not any(map(exists, jobs)))
+            again = await listener.accepted()
+            assert await again.call("job_count_current_connection") == 0
+            again.socket.transport.abort()
