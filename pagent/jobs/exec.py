@@ -7,12 +7,12 @@ the output is slow the process waits, as it would for a slow terminal.
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import errno
 import os
 import shutil
 import signal
 import struct
-import termios
+import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,8 +20,13 @@ from typing import Any, Final, Protocol
 
 from pagent.errors import JobInvalidStateError
 from pagent.jobs.model import Job, State
+from pagent.jobs.process import has_pidfd
 from pagent.jobs.tree import KILL, Forest
-from pagent.limits import EXEC_INPUT_MAX, EXEC_READ, EXEC_TERMINAL_WAIT_S
+from pagent.limits import EXEC_INPUT_MAX, EXEC_READ, EXEC_TERMINAL_WAIT_S, EXIT_POLL_S
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 #: Enters the sandbox and becomes the program. posix_spawn knows no working folder, and is the one way to a
 #: controlling terminal without running Python code in a forked child.
@@ -69,6 +74,8 @@ class Exec:
     def start(
         self, args: Sequence[str], environment: Mapping[str, str], tty: bool, rows: int = 24, cols: int = 80
     ) -> None:
+        if sys.platform == "win32":
+            raise OSError(errno.ENOTSUP, "job_exec needs a Unix system")
         if self._job.state not in _RUNNING:
             raise JobInvalidStateError(f"job {self._job.uid!r} is {self._job.state.value}: it runs nothing to join")
         program = shutil.which(args[0], path=environment.get("PATH"))
@@ -86,14 +93,18 @@ class Exec:
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        self._loop.add_reader(self._pidfd, self._has_exited)
+        if self._pidfd >= 0:
+            self._loop.add_reader(self._pidfd, self._has_exited)
+        else:
+            self._look_again()
         self.resume()
 
     def _watch(self) -> None:
         """OSError if no descriptor is left to look at it with; then it is gone again."""
         try:
             self._forest.born(self._job.uid, self._pid)
-            self._pidfd = os.pidfd_open(self._pid)
+            if has_pidfd():
+                self._pidfd = os.pidfd_open(self._pid)
         except OSError:
             os.kill(self._pid, KILL)
             os.waitpid(self._pid, 0)  # just killed: it goes at once
@@ -225,8 +236,9 @@ class Exec:
         pid, status = os.waitpid(self._pid, os.WNOHANG)
         if pid == 0:
             return
-        self._loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
         self._forest.died(self._pid)
         self._exited = os.waitstatus_to_exitcode(status)
         if self._tty and self._out >= 0 and not isinstance(self._user, _Nobody):
@@ -235,6 +247,12 @@ class Exec:
             self._loop.call_later(EXEC_TERMINAL_WAIT_S, self._finish)
             return
         self._finish()
+
+    def _look_again(self) -> None:
+        """Where no descriptor tells of the end."""
+        self._has_exited()
+        if self._exited is None:
+            self._loop.call_later(EXIT_POLL_S, self._look_again)
 
     def _finish(self) -> None:
         # What it has written is still to be read; what its children still write is not waited for.

@@ -18,7 +18,7 @@ from typing import cast
 from pagent.jobs.output import Output
 
 if sys.platform == "linux":
-    from pagent.jobs.procfs import has_pidfd
+    from pagent.jobs.procfs import has_pidfd as has_pidfd
 else:
 
     def has_pidfd() -> bool:

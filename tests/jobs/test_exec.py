@@ -68,6 +68,14 @@ async def ended(listener: Listener) -> int:
     return listener.code
 
 
+@pytest.fixture(params=["told", "looked for"])
+def end(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the end is noticed: by a descriptor, or where there is none for that."""
+    if request.param == "looked for":
+        monkeypatch.setattr("pagent.jobs.exec.has_pidfd", lambda: False)
+
+
+@pytest.mark.usefixtures("end")
 @pytest.mark.parametrize("tty", [False, True])
 async def test_no_descriptor_is_left(manager: JobManager, job: Job, tty: bool) -> None:
     before = os.listdir("/proc/self/fd")
