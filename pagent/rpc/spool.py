@@ -7,6 +7,7 @@ descriptor). All file work is done in a thread, in large pieces; the loop never 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import tempfile
 from collections.abc import Callable
@@ -57,6 +58,7 @@ class Spool:
         self._choked = False
         self._fd = -1
         self._pending = bytearray()  # not written yet
+        self._kept = 0  # bytes of records that have not been delivered
         self._written = 0
         self._read = 0
         self._partial = bytearray()  # read, but not a whole record yet
@@ -77,11 +79,11 @@ class Spool:
         else:
             self._end(f"a stream message of type {type(value).__name__} where bytes or text are meant")
             return
-        kept = self._written - self._read + len(self._pending)
-        if kept + len(data) > self._opener.limit:
+        if self._kept + len(data) > self._opener.limit:
             self._end(f"the job does not take its data, and {self._opener.limit} bytes are spooled already")
         else:
             self._pending += bytes((tag,)) + len(data).to_bytes(4, "big") + data
+            self._kept += _HEADER_BYTES + len(data)
             self._set_choke(len(self._pending) > SPOOL_PENDING_MAX)
             self._run()
 
@@ -136,7 +138,11 @@ class Spool:
             view = view[done:]
 
     def _read_piece(self) -> bytes:
-        data = os.pread(self._fd, SPOOL_READ, self._read) if self._read < self._written else b""
+        if self._read == self._written:
+            return b""
+        data = os.pread(self._fd, SPOOL_READ, self._read)
+        if not data:
+            raise OSError(errno.EIO, "the file has become shorter")
         self._read += len(data)
         return data
 
@@ -147,6 +153,7 @@ class Spool:
         self._partial += data
         values, used = _records(self._partial)
         del self._partial[:used]
+        self._kept -= used
         empty = self._read == self._written and not self._pending
         if empty:
             self._closed = True

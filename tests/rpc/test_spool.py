@@ -1,0 +1,283 @@
+"""What a spool keeps comes back in order, from a real file; where the disk does not take it, the stream hears why."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pagent.limits import SPOOL_PENDING_MAX, SPOOL_READ
+from pagent.rpc.spool import DEFAULT_SPOOL, Spool, SpoolOpener
+from tests.kit.peer import PATIENCE_S
+
+SIZES = (0, 1, 4, 5, 6, 1000, SPOOL_READ - 5, SPOOL_READ, SPOOL_READ + 1, 3 * SPOOL_READ, 0, 7)
+
+
+class Rig:
+    """A spool, and what it says."""
+
+    def __init__(self, opener: SpoolOpener) -> None:
+        self.values: list[Any] = []
+        self.empty = False
+        self.failures: list[str] = []
+        self.chokes: list[bool] = []
+        self.delivered = asyncio.Event()
+        self.spool = Spool(opener, self._deliver, self._fail, self.chokes.append)
+
+    def _deliver(self, values: list[Any], empty: bool) -> None:
+        assert not self.empty
+        assert not self.failures
+        self.values += values
+        self.empty = empty
+        self.delivered.set()
+
+    def _fail(self, reason: str) -> None:
+        self.failures.append(reason)
+        self.delivered.set()
+
+    async def take(self) -> None:
+        """One helping."""
+        self.delivered.clear()
+        self.spool.want()
+        async with asyncio.timeout(PATIENCE_S):
+            await self.delivered.wait()
+
+    async def rest(self) -> None:
+        """Until the thread has nothing to do."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.spool._tasks._tasks:
+                await asyncio.wait(self.spool._tasks._tasks)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open() -> Iterator[None]:
+    gc.collect()
+    before = sorted(spools())
+    yield
+    assert sorted(spools()) == before
+
+
+def spools() -> list[str]:
+    names = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            name = os.readlink(f"/proc/self/fd/{descriptor}")
+        except FileNotFoundError:
+            continue  # the listing's own
+        if "spool" in name or name == "/dev/full":
+            names.append(name)
+    return names
+
+
+def file_in(folder: Path, flags: int = os.O_RDWR) -> Callable[[], int]:
+    """An opener's function: a file of this folder with a name that goes at once."""
+
+    def opened() -> int:
+        path = folder / "spool"
+        path.touch()
+        descriptor = os.open(path, flags)
+        path.unlink()
+        return descriptor
+
+    return opened
+
+
+async def test_records_of_all_sizes_come_back_in_order() -> None:
+    rig = Rig(DEFAULT_SPOOL)
+    sent: list[Any] = []
+    for size in SIZES:
+        for value in (os.urandom(size), "ü" * (size // 2)):
+            sent.append(value)
+            rig.spool.append(value)
+        rig.spool.append(memoryview(bytearray(b"view")))
+        rig.spool.append("\ud800")  # no text, yet some programs' JSON has it
+        sent += [b"view", "\ud800"]
+    while not rig.empty:
+        await rig.take()
+    assert rig.values == sent
+    assert rig.failures == []
+    await rig.rest()
+
+
+async def test_nothing_is_delivered_before_it_is_wanted() -> None:
+    rig = Rig(DEFAULT_SPOOL)
+    rig.spool.append(b"one")
+    await rig.rest()
+    assert rig.values == []
+    await rig.take()
+    assert (rig.values, rig.empty) == ([b"one"], True)
+    await rig.rest()
+
+
+async def test_what_comes_while_it_is_read_stands_behind() -> None:
+    """Each helping is asked for while more comes, whatever the thread is at."""
+    rig = Rig(DEFAULT_SPOOL)
+    pieces = [bytes([number]) * 200_000 for number in range(60)]
+    left = list(pieces)
+    while not rig.empty:
+        for _ in range(min(3, len(left))):
+            rig.spool.append(left.pop(0))
+        await rig.take()
+    while left:  # a stream gets these directly
+        rig.values.append(left.pop(0))
+    assert rig.values == pieces
+    await rig.rest()
+
+
+async def test_the_limit() -> None:
+    """It is of what is kept: what has been taken counts no more."""
+    rig = Rig(SpoolOpener(DEFAULT_SPOOL.open, 100_000))
+    rig.spool.append(bytes(90_000))
+    await rig.rest()
+    rig.spool.append(bytes(1000))
+    await rig.take()
+    assert not rig.failures
+    rig = Rig(SpoolOpener(DEFAULT_SPOOL.open, 100_000))
+    rig.spool.append(bytes(90_000))
+    await asyncio.sleep(0)  # now it is under way to the disk, and counts
+    rig.spool.append(bytes(20_000))
+    assert rig.failures == ["the job does not take its data, and 100000 bytes are spooled already"]
+    rig.spool.append(b"more")
+    rig.spool.want()
+    await rig.rest()
+    assert len(rig.failures) == 1
+    assert rig.values == []
+
+
+async def test_empty_records_count_as_well() -> None:
+    rig = Rig(SpoolOpener(DEFAULT_SPOOL.open, 1000))
+    for _ in range(300):
+        rig.spool.append(b"")
+    assert len(rig.failures) == 1
+    await rig.rest()
+
+
+@pytest.mark.parametrize("value", [1, None, {}, [b""]])
+async def test_what_is_neither_bytes_nor_text_fails(value: Any) -> None:
+    rig = Rig(DEFAULT_SPOOL)
+    rig.spool.append(value)
+    assert rig.failures == [f"a stream message of type {type(value).__name__} where bytes or text are meant"]
+    await rig.rest()
+
+
+async def test_a_full_disk() -> None:
+    rig = Rig(SpoolOpener(lambda: os.open("/dev/full", os.O_RDWR), 1 << 30))
+    rig.spool.append(b"x" * 100_000)
+    await rig.rest()
+    assert rig.failures == ["spooling the stream's data failed: No space left on device"]
+
+
+async def test_a_descriptor_that_cannot_be_written(tmp_path: Path) -> None:
+    rig = Rig(SpoolOpener(file_in(tmp_path, os.O_RDONLY), 1 << 30))
+    rig.spool.append(b"x")
+    rig.spool.want()
+    await rig.rest()
+    assert rig.failures == ["spooling the stream's data failed: Bad file descriptor"]
+    assert rig.values == []
+
+
+async def test_no_file_to_be_had(tmp_path: Path) -> None:
+    rig = Rig(SpoolOpener(file_in(tmp_path / "gone"), 1 << 30))
+    rig.spool.append(b"x")
+    await rig.rest()
+    assert rig.failures == ["spooling the stream's data failed: No such file or directory"]
+
+
+async def test_a_file_that_somebody_cuts(tmp_path: Path) -> None:
+    """A job may find the file of its own sandbox."""
+    rig = Rig(SpoolOpener(file_in(tmp_path), 1 << 30))
+    rig.spool.append(b"x" * 100)
+    await rig.rest()
+    os.ftruncate(rig.spool._fd, 0)
+    await rig.take()
+    assert rig.failures == ["spooling the stream's data failed: the file has become shorter"]
+    await rig.rest()
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["opening", "opened"])
+async def test_a_close_while_the_thread_works(tmp_path: Path, late: bool) -> None:
+    """The file is closed once the thread is done with it, and nothing is said any more."""
+    opening, go_on = threading.Event(), threading.Event()
+    plain = file_in(tmp_path)
+
+    def opened() -> int:
+        if late:
+            descriptor = plain()
+        opening.set()
+        assert go_on.wait(PATIENCE_S)
+        return descriptor if late else plain()
+
+    rig = Rig(SpoolOpener(opened, 1 << 30))
+    try:
+        rig.spool.append(b"x" * 1000)
+        rig.spool.want()
+        await asyncio.to_thread(opening.wait, PATIENCE_S)
+        rig.spool.close()
+        rig.spool.append(b"nobody wants it")
+        assert len(spools()) == late
+    finally:
+        go_on.set()
+        await rig.rest()
+    assert rig.values == rig.failures == []
+
+
+async def test_a_slow_disk_chokes_the_link_until_it_has_caught_up(tmp_path: Path) -> None:
+    go_on = threading.Event()
+    plain = file_in(tmp_path)
+
+    def opened() -> int:
+        assert go_on.wait(PATIENCE_S)
+        return plain()
+
+    rig = Rig(SpoolOpener(opened, 1 << 30))
+    try:
+        rig.spool.append(b"first")
+        await asyncio.sleep(0)
+        for _ in range(SPOOL_PENDING_MAX // SPOOL_READ):
+            assert rig.chokes == []
+            rig.spool.append(bytes(SPOOL_READ))
+        assert rig.chokes == [True]
+    finally:
+        go_on.set()
+        await rig.rest()
+    assert rig.chokes == [True, False]
+    while not rig.empty:
+        await rig.take()
+    assert [len(value) for value in rig.values] == [5] + [SPOOL_READ] * (SPOOL_PENDING_MAX // SPOOL_READ)
+    await rig.rest()
+
+
+async def test_a_disk_that_hangs_fails_the_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pagent.rpc.spool.SPOOL_WRITE_TIMEOUT_S", 0.01)
+    go_on = threading.Event()
+    plain = file_in(tmp_path)
+
+    def opened() -> int:
+        descriptor = plain()
+        assert go_on.wait(PATIENCE_S)
+        return descriptor
+
+    rig = Rig(SpoolOpener(opened, 1 << 30))
+    try:
+        rig.spool.append(b"x")
+        async with asyncio.timeout(PATIENCE_S):
+            await rig.delivered.wait()
+        assert rig.failures == ["the disk is too slow for the data that came for the job"]
+        assert rig.spool._tasks._tasks  # the file is not closed under the thread
+    finally:
+        go_on.set()
+        await rig.rest()
+
+
+def test_the_temporary_file_has_no_name() -> None:
+    descriptor = DEFAULT_SPOOL.open()
+    try:
+        assert os.fstat(descriptor).st_nlink == 0
+    finally:
+        os.close(descriptor)
