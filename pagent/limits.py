@@ -82,6 +82,8 @@ BRAKE_LINK_REST_S: Final = 0.02
 #: How much of a spool is read at a time, and how much may wait in memory for a disk that is slower than the link.
 SPOOL_READ: Final = MIB
 SPOOL_PENDING_MAX: Final = 8 * MIB
+#: What goes into one file of a spool, about. A job that is always behind, and never by much, would else fill the disk.
+SPOOL_FILE: Final = 64 * MIB
 #: A write to a spool that takes longer fails its stream, since the link is held up meanwhile.
 SPOOL_WRITE_TIMEOUT_S: Final = 5.0
 #: Body bytes in one stream message.

@@ -1,7 +1,8 @@
 """Stream messages on disk: what a slow job does not take from a peer that knows no flow control.
 
-First in, first out, in a file of the job's sandbox that the opener gives (anonymous, so that it goes with its
-descriptor). All file work is done in a thread, in large pieces; the loop never waits for the disk.
+First in, first out, in files of the job's sandbox that the opener gives (anonymous, so that each goes with its
+descriptor, as soon as it has been read). All file work is done in a thread, in large pieces; the loop never waits for
+the disk.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import asyncio
 import errno
 import os
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from pagent.limits import GIB, SPOOL_PENDING_MAX, SPOOL_READ, SPOOL_WRITE_TIMEOUT_S
+from pagent.limits import GIB, SPOOL_FILE, SPOOL_PENDING_MAX, SPOOL_READ, SPOOL_WRITE_TIMEOUT_S
 from pagent.net.tasks import TaskOwner
 
 _HEADER_BYTES: Final = 5
@@ -37,8 +39,19 @@ def _open_temporary() -> int:
 DEFAULT_SPOOL: Final = SpoolOpener(_open_temporary, GIB)
 
 
+class _File:
+    """One of a spool's files, and how much of it has been written and read."""
+
+    __slots__ = ("fd", "read", "written")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.written = 0
+        self.read = 0
+
+
 class Spool:
-    """A queue of bins and strings in a file.
+    """A queue of bins and strings in files.
 
     ``deliver(values, empty)`` is called with what was read after each :meth:`want`; with ``empty`` the spool is used
     up and closed. ``fail(reason)`` is called once if the disk does not take or give the data, or the limit is reached.
@@ -56,11 +69,9 @@ class Spool:
         self._fail = fail
         self._choke = choke
         self._choked = False
-        self._fd = -1
+        self._files: deque[_File] = deque()  # the thread's, while it works
         self._pending = bytearray()  # not written yet
         self._kept = 0  # bytes of records that have not been delivered
-        self._written = 0
-        self._read = 0
         self._partial = bytearray()  # read, but not a whole record yet
         self._wanted = False
         self._tasks = TaskOwner("spool")
@@ -98,7 +109,7 @@ class Spool:
         self._pending = bytearray()
         self._set_choke(False)
         if not self._running:
-            self._close_file()
+            self._close_files()
 
     def _run(self) -> None:
         if not self._running and not self._closed:
@@ -126,24 +137,30 @@ class Spool:
         finally:
             self._running = False
             if self._closed:
-                self._close_file()
+                self._close_files()
 
     def _write(self, piece: bytearray) -> None:
-        if self._fd < 0:
-            self._fd = self._opener.open()
         view = memoryview(piece)
         while view:
-            done = os.pwrite(self._fd, view, self._written)
-            self._written += done
+            if not self._files or self._files[-1].written >= SPOOL_FILE:
+                self._files.append(_File(self._opener.open()))
+            file = self._files[-1]
+            done = os.pwrite(file.fd, view[:SPOOL_FILE], file.written)
+            file.written += done
             view = view[done:]
 
     def _read_piece(self) -> bytes:
-        if self._read == self._written:
+        if not self._files:
             return b""
-        data = os.pread(self._fd, SPOOL_READ, self._read)
+        file = self._files[0]
+        if file.read == file.written:
+            return b""
+        data = os.pread(file.fd, SPOOL_READ, file.read)
         if not data:
             raise OSError(errno.EIO, "the file has become shorter")
-        self._read += len(data)
+        file.read += len(data)
+        if file.read == file.written >= SPOOL_FILE:
+            os.close(self._files.popleft().fd)
         return data
 
     def _hand_over(self, data: bytes) -> None:
@@ -154,7 +171,7 @@ class Spool:
         values, used = _records(self._partial)
         del self._partial[:used]
         self._kept -= used
-        empty = self._read == self._written and not self._pending
+        empty = not self._kept
         if empty:
             self._closed = True
         elif not values:
@@ -172,10 +189,9 @@ class Spool:
             self.close()
             self._fail(reason)
 
-    def _close_file(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+    def _close_files(self) -> None:
+        while self._files:
+            os.close(self._files.pop().fd)
 
 
 def _records(data: bytearray) -> tuple[list[Any], int]:

@@ -240,6 +240,6 @@ async def test_who_leaves_without_reading_leaves_nothing_open() -> None:
     async with asyncio.timeout(PATIENCE_S):
         while spool._tasks._tasks:
             await asyncio.wait(spool._tasks._tasks)
-    assert spool._fd == -1
+    assert not spool._files
     assert await rig.ours.result() == "done"
     await joined.close()

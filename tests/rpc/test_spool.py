@@ -130,6 +130,27 @@ async def test_what_comes_while_it_is_read_stands_behind() -> None:
     await rig.rest()
 
 
+async def test_what_has_been_read_is_off_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a spool that is never empty."""
+    monkeypatch.setattr("pagent.rpc.spool.SPOOL_FILE", 3 * SPOOL_READ)
+    rig = Rig(DEFAULT_SPOOL)
+    pieces = [bytes([number]) * (SPOOL_READ - 5) for number in range(30)]  # each read gives one
+    most = 0
+    for number, piece in enumerate(pieces):
+        rig.spool.append(piece)
+        await rig.rest()
+        most = max(most, sum(os.fstat(file.fd).st_size for file in rig.spool._files))
+        if number >= 3:
+            await rig.take()
+            assert not rig.empty
+    assert 4 * SPOOL_READ <= most <= 10 * SPOOL_READ
+    while not rig.empty:
+        await rig.take()
+    assert rig.values == pieces
+    await rig.rest()
+    assert not rig.spool._files
+
+
 async def test_the_limit() -> None:
     """It is of what is kept: what has been taken counts no more."""
     rig = Rig(SpoolOpener(DEFAULT_SPOOL.open, 100_000))
@@ -194,7 +215,7 @@ async def test_a_file_that_somebody_cuts(tmp_path: Path) -> None:
     rig = Rig(SpoolOpener(file_in(tmp_path), 1 << 30))
     rig.spool.append(b"x" * 100)
     await rig.rest()
-    os.ftruncate(rig.spool._fd, 0)
+    os.ftruncate(rig.spool._files[0].fd, 0)
     await rig.take()
     assert rig.failures == ["spooling the stream's data failed: the file has become shorter"]
     await rig.rest()
