@@ -73,11 +73,13 @@ MESSAGE_COST_MIN: Final = 64
 
 #: What a stream holds in memory for a receiver that does not take it, before it goes to disk.
 STREAM_BUFFER: Final = MIB
-#: Of that, what makes the brake (pagent.rpc.brake) stop the reading of the link: for how long, and how long neither the
-#: stream nor the link may do so again once it was in vain. A job that takes 100 MB/s catches up in this time.
+#: Of that, what makes the brake (pagent.rpc.brake) stop the reading of the link, and for how long: a job that takes
+#: 100 MB/s catches up in this time. Once it was in vain, neither the stream nor the link may do so again for a while,
+#: the stream twice as long each time.
 BRAKE_FROM: Final = 512 * KIB
 BRAKE_MAX_S: Final = 0.005
-BRAKE_STREAM_REST_S: Final = 1.0
+BRAKE_STREAM_REST_S: Final = 0.05
+BRAKE_STREAM_REST_MAX_S: Final = 1.6
 BRAKE_LINK_REST_S: Final = 0.02
 #: How much of a spool is read at a time, and how much may wait in memory for a disk that is slower than the link.
 SPOOL_READ: Final = MIB

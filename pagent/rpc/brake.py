@@ -2,8 +2,8 @@
 
 On one machine a peer can send faster than the kernel lets the job run, and what the job has not taken would go to disk
 and back for no reason. A pause of a few milliseconds in the reading of the link spares that. It is only for jobs that
-do catch up: a stream whose pause was in vain gets no other for a while, and a link spends no more than a fifth of its
-time so. Whatever is slower than that is what the spool is for: nothing waits for it.
+do catch up: a stream whose pause was in vain gets no other for a while, longer each time, and a link spends no more
+than a fifth of its time so. Whatever is slower than that is what the spool is for: nothing waits for it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from pagent.limits import BRAKE_LINK_REST_S, BRAKE_MAX_S, BRAKE_STREAM_REST_S
+from pagent.limits import BRAKE_LINK_REST_S, BRAKE_MAX_S, BRAKE_STREAM_REST_MAX_S, BRAKE_STREAM_REST_S
 
 
 class Braking(Protocol):
-    """A stream that holds data which its receiver has not taken. ``brake_rest`` is the brake's."""
+    """A stream that holds data which its receiver has not taken. The attributes are the brake's."""
 
-    brake_rest: float
+    brake_rest: float  # until when it may not brake
+    brake_rest_s: float  # how long that was the last time; 0 if it did not have to
 
 
 class Brake:
@@ -42,12 +43,16 @@ class Brake:
     def lift(self, stream: Braking) -> None:
         """The stream has nothing left, or is gone."""
         if self._stream is stream:
+            stream.brake_rest_s = 0.0
             self._release()
 
     def _in_vain(self) -> None:
         now = self._loop.time()
         if self._stream is not None:
-            self._stream.brake_rest = now + BRAKE_STREAM_REST_S
+            rest_s = self._stream.brake_rest_s
+            rest_s = min(2 * rest_s, BRAKE_STREAM_REST_MAX_S) if rest_s else BRAKE_STREAM_REST_S
+            self._stream.brake_rest_s = rest_s
+            self._stream.brake_rest = now + rest_s
         self._rest = now + BRAKE_LINK_REST_S
         self._release()
 

@@ -92,6 +92,7 @@ class Stream:
         "_window",
         "blocked",
         "brake_rest",
+        "brake_rest_s",
         "call_id",
         "deficit",
     )
@@ -137,7 +138,7 @@ class Stream:
         self._close_delivered = False
         self._spool_opener = DEFAULT_SPOOL
         self._spool: Spool | None = None
-        self.brake_rest = 0.0
+        self.brake_rest = self.brake_rest_s = 0.0
 
     # --- for the receiver: both halves ------------------------------------------------------------
 
@@ -157,10 +158,11 @@ class Stream:
             self._deliver(self._inbox.popleft())
         if self._held:
             return
-        self._brake.lift(self)
         if self._spool is not None:
             self._spool.want()
-        elif self._closed_by_peer:
+            return
+        self._brake.lift(self)
+        if self._closed_by_peer:
             self._deliver_close()
 
     def spool_with(self, opener: SpoolOpener) -> None:
@@ -294,6 +296,7 @@ class Stream:
             self._owner.stream_overrun("stream data beyond the credit given")
         elif self._spool is not None:
             self._spool.append(value)
+            self._brake.press(self)  # what is on the disk may be used up soon, and the way over it with it
         elif self._held or self._inbox:
             self._keep(value, cost)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pagent.limits import BRAKE_LINK_REST_S, BRAKE_MAX_S, BRAKE_STREAM_REST_S
+from pagent.limits import BRAKE_LINK_REST_S, BRAKE_MAX_S, BRAKE_STREAM_REST_MAX_S, BRAKE_STREAM_REST_S
 from pagent.rpc.brake import Brake
 
 
@@ -39,6 +39,7 @@ class Clock:
 
 class Stream:
     brake_rest = 0.0
+    brake_rest_s = 0.0
 
 
 @pytest.fixture
@@ -77,16 +78,36 @@ async def test_nothing_waits_longer_than_the_bound(rig: Rig) -> None:
     assert rig.chokes == [True, False]
 
 
-async def test_a_stream_that_braked_in_vain_may_not_do_so_again_for_a_while(rig: Rig) -> None:
+async def test_a_stream_that_braked_in_vain_may_not_do_so_again_for_a_while_and_longer_each_time(rig: Rig) -> None:
     stream = Stream()
+    rests = []
+    for _ in range(8):
+        rig.brake.press(stream)
+        rig.clock.passes(BRAKE_MAX_S)
+        began = rig.clock.now
+        pressed = len(rig.chokes)
+        while len(rig.chokes) == pressed:
+            rig.clock.passes(0.001)
+            rig.brake.press(stream)
+        rests.append(rig.clock.now - began)
+        rig.brake._release()  # neither in vain nor not
+    assert rests == pytest.approx(
+        [min(BRAKE_STREAM_REST_S * 2**n, BRAKE_STREAM_REST_MAX_S) for n in range(8)], abs=0.002
+    )
+
+
+async def test_who_catches_up_is_forgiven(rig: Rig) -> None:
+    stream = Stream()
+    for _ in range(3):
+        rig.brake.press(stream)
+        rig.clock.passes(BRAKE_MAX_S)
+        rig.clock.passes(BRAKE_STREAM_REST_MAX_S)
+    assert stream.brake_rest_s == 4 * BRAKE_STREAM_REST_S
+    rig.brake.press(stream)
+    rig.brake.lift(stream)
     rig.brake.press(stream)
     rig.clock.passes(BRAKE_MAX_S)
-    rig.clock.passes(BRAKE_STREAM_REST_S - 0.01)
-    rig.brake.press(stream)
-    assert rig.chokes == [True, False]
-    rig.clock.passes(0.02)
-    rig.brake.press(stream)
-    assert rig.chokes == [True, False, True]
+    assert stream.brake_rest_s == BRAKE_STREAM_REST_S
 
 
 async def test_a_thousand_streams_that_stall_take_a_fifth_of_the_time_at_most(rig: Rig) -> None:
