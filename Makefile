@@ -60,7 +60,7 @@ test-optimised: $(INSTALLED)  ## Run the tests of the agent without Python's ass
 test-asyncio: $(INSTALLED)  ## Run the tests of the agent on asyncio's own loop
 	PAGENT_LOOP=asyncio $(BIN)/python -m pytest -n $(JOBS) $(LOOP_TESTS) $(ARGS)
 
-check: lint types architecture test  ## All of what must be green: format, lint, types, architecture, tests
+check: lint types architecture test-optimised test-asyncio test  ## All of what must be green: format, lint, types, architecture, tests
 
 format: $(INSTALLED)  ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix-only --quiet .

@@ -25,6 +25,6 @@ def test_anything(name: str, data: st.DataObject) -> None:
 
 
 def test_a_fault_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(targets, "parse", lambda pieces, **_: len(list(pieces)))
+    monkeypatch.setattr(targets, "parse", lambda pieces, **_: [("body", b""), ("pieces", len(list(pieces)))])
     with pytest.raises(AssertionError):
         targets.response(SEEDS["response"][0])
