@@ -43,7 +43,7 @@ async def serve(reader, writer):
     head = await reader.readuntil(b"\\r\\n\\r\\n")
     fields = {n.lower(): v.strip() for n, _, v in (f.partition(b":") for f in head.split(b"\\r\\n")[1:-2])}
     path = head.split(b" ")[1].partition(b"?")[0]
-    answer = lambda text: writer.write(b"HTTP/1.1 200 OK\\r\\n" + text)
+    answer = lambda text: writer.write(b"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\n" + text)
     if path == b"/echo":
         answer(b"Transfer-Encoding: chunked\\r\\n\\r\\n")
         async for data in body(reader, fields):
