@@ -2,7 +2,7 @@
 
 A message is a msgpack array: ``[kind, call id, ...]``. Two thirds of all traffic are stream messages with a
 bin, ``[4|8, id, bin]``; those are taken apart and put together by hand, so that a payload is never repacked:
-:func:`stream_header` gives the few bytes before it, :func:`decode` a view of what lies behind them.
+:func:`stream_prefix` and :func:`bin_header` give the bytes before it, :func:`decode` a view of what lies behind them.
 
 Three grades of wrong (spec agent.md, "Messages"):
 
