@@ -1,0 +1,397 @@
+"""Processes that are stopped (SIGSTOP) in the middle of things: jobs, and the router (spec agent.md, "Streams", "End").
+
+A stopped process is the worst peer that is still there: its kernel accepts connections, takes what fits into its
+buffers and answers probes, and nobody reads. Where it matters when it stops, the program stops itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pagent.agent import Agent
+from pagent.config.model import Settings
+from pagent.limits import LINK_HIGH_WATER, PORT_HIGH_WATER
+from tests.kit import peer as peers
+from tests.kit.agents import TOKEN, agent_process, running_agent
+from tests.kit.peer import BISTREAM, PATIENCE_S, UNARY, CallFailed, Peer
+from tests.kit.programs import ECHO, serving, start_program
+from tests.kit.transfers import eventually
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc, to see who is stopped")
+
+MIB = 1 << 20
+
+
+def state(pid: int) -> str:
+    """The letter that the kernel shows; empty if there is no such process."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
+
+
+async def stopped(pid: int) -> None:
+    await eventually(lambda: state(pid) == "T")
+
+
+async def stop(peer: Peer, job: str) -> int:
+    """Stop a job's process; its pid."""
+    pid: int = (await peer.call("job_info", job))["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    await stopped(pid)
+    return pid
+
+
+async def goes_on(peer: Peer, page: str) -> None:
+    """Other calls and streams of the link do."""
+    for _ in range(5):
+        status, _, body = await peer.http(page, "POST", "/", body=[b"quick"])
+        assert status == 200
+        assert b"".join(body).endswith(b"quick")
+    assert (await peer.call("job_info", page))["state"] == "RUNNING"
+
+
+# --- streams of a stopped job -----------------------------------------------------------------------------
+
+#: Stops itself in the middle of its answer.
+STOPS_WHILE_READ = serving("""
+import signal
+async def serve(reader, writer):
+    await reader.readuntil(b"\\r\\n\\r\\n")
+    writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2097152\\r\\n\\r\\n" + b"a" * 1048576)
+    await writer.drain()
+    os.kill(os.getpid(), signal.SIGSTOP)
+    writer.write(b"b" * 1048576)
+    await writer.drain()
+""")
+
+#: Stops itself behind the first bytes that it gets; says in the end what it got.
+STOPS_WHILE_WRITTEN_TO = serving("""
+import hashlib, signal
+async def serve(reader, writer):
+    digest = hashlib.sha256(await reader.readexactly(1))
+    os.kill(os.getpid(), signal.SIGSTOP)
+    while data := await reader.read(1 << 20):
+        digest.update(data)
+    writer.write(digest.hexdigest().encode())
+    writer.close()
+""")
+
+
+async def test_a_job_that_is_stopped_while_it_is_read_from(peer: Peer) -> None:
+    job, page = await start_program(peer, STOPS_WHILE_READ), await start_program(peer, ECHO)
+    call = await peer.start(BISTREAM, "http_request", job, "GET", "/", [], [])
+    await peer.data(call, b"")
+    assert (await peer.next_of(call))[2] == 200
+    pid = (await peer.call("job_info", job))["pid"]
+    await stopped(pid)
+    await goes_on(peer, page)
+    os.kill(pid, signal.SIGCONT)
+    values, _ = await peer.outcome(call)
+    assert b"".join(values[1:]) == b"a" * MIB + b"b" * MIB
+
+
+async def test_a_job_that_is_stopped_while_it_is_written_to(peer: Peer) -> None:
+    job, page = await start_program(peer, STOPS_WHILE_WRITTEN_TO), await start_program(peer, ECHO)
+    call = await peer.start(BISTREAM, "tcp_connect", job)
+    await peer.data(call, b"x")
+    pid = (await peer.call("job_info", job))["pid"]
+    await stopped(pid)
+    piece = os.urandom(MIB // 4)
+    for _ in range(64):  # more than the sockets' buffers and memory hold
+        await peer.data(call, piece)
+    await peer.data(call, b"")
+    await goes_on(peer, page)
+    os.kill(pid, signal.SIGCONT)
+    values, _ = await peer.outcome(call)
+    assert b"".join(values[1:]).decode() == hashlib.sha256(b"x" + piece * 64).hexdigest()
+
+
+async def test_a_stopped_job_that_is_connected_to(peer: Peer) -> None:
+    job, page = await start_program(peer, ECHO), await start_program(peer, ECHO)
+    pid = await stop(peer, job)
+    asked = await peer.start(BISTREAM, "http_request", job, "POST", "/", [], [])
+    await peer.data(asked, b"in time")
+    await peer.data(asked, b"")
+    socket = await peer.start(BISTREAM, "ws_connect", job, "/", [], [])
+    tunnel = await peer.start(BISTREAM, "tcp_connect", job)
+    assert (await peer.next_of(tunnel))[2] is True  # by its kernel
+    await goes_on(peer, page)
+    for call in (socket, tunnel):
+        await peer.cancel(call)
+    assert (await peer.call("job_info", job))["state"] == "RUNNING"
+    os.kill(pid, signal.SIGCONT)
+    values, _ = await peer.outcome(asked)
+    assert b"".join(values[2:]).endswith(b"in time")
+
+
+#: Its kernel accepts one connection and lets the others wait.
+NO_BACKLOG = """
+import signal, socket, sys
+server = socket.socket()
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+server.bind(("127.0.0.1", int(sys.argv[1])))
+server.listen(0)
+server.accept()
+while True:
+    signal.pause()
+"""
+
+
+async def test_a_stopped_job_whose_kernel_accepts_no_more_is_a_502(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pagent.net.port.CONNECT_TIMEOUT_S", 0.3)
+    job, page = await start_program(peer, NO_BACKLOG), await start_program(peer, ECHO)
+    await stop(peer, job)
+    waiting = await peer.start(BISTREAM, "tcp_connect", job)
+    assert (await peer.next_of(waiting))[2] is True
+    refused = [await peer.start(BISTREAM, "http_request", job, "GET", "/", [], []) for _ in range(3)]
+    await goes_on(peer, page)
+    for call in refused:
+        await peer.data(call, b"")
+        assert (await peer.outcome(call))[0] == [502, []]
+    await peer.cancel(waiting)
+
+
+# --- the port report --------------------------------------------------------------------------------------
+
+#: Reports its port once it goes on.
+STOPS_BEFORE_ITS_REPORT = """
+import os, signal, socket, urllib.request
+server = socket.create_server(("127.0.0.1", 0))
+os.kill(os.getpid(), signal.SIGSTOP)
+where = f"{os.environ['DA__PAGENT__JOB_ENDPOINT']}?job_id={os.environ['DA__PAGENT__JOB_ID']}"
+urllib.request.urlopen(f"{where}&port={server.getsockname()[1]}").read()
+while True:
+    signal.pause()
+"""
+
+#: Its port is that of a child, which has stopped by the time that it is reported.
+REPORTS_A_STOPPED_CHILD = """
+import os, signal, socket, urllib.request
+server = socket.create_server(("127.0.0.1", 0))
+port = server.getsockname()[1]
+if not (child := os.fork()):
+    while True:
+        os.kill(os.getpid(), signal.SIGSTOP)
+server.close()
+os.waitpid(child, os.WUNTRACED)
+where = f"{os.environ['DA__PAGENT__JOB_ENDPOINT']}?job_id={os.environ['DA__PAGENT__JOB_ID']}"
+urllib.request.urlopen(f"{where}&port={port}").read()
+while True:
+    signal.pause()
+"""
+
+
+@pytest.fixture
+async def strict_peer(settings: Settings) -> AsyncIterator[Peer]:
+    """Of an agent that lets no job report a port that is not its own."""
+    settings = replace(settings, jobs=replace(settings.jobs, port_ownership="enforce"))
+    async with running_agent(settings) as agent, peers.dial(agent.rpc_port, TOKEN) as peer:
+        yield peer
+
+
+async def test_a_job_that_is_stopped_before_its_report_keeps_no_other_from_its_own(strict_peer: Peer) -> None:
+    peer = strict_peer
+    late, other = [(await peer.call("job_create"))["uid"] for _ in range(2)]
+    call = await peer.start(UNARY, "job_start", late, [sys.executable, "-c", STOPS_BEFORE_ITS_REPORT], {})
+    await eventually_stopped(peer, late)
+    info = await peer.call("job_start", other, [sys.executable, "-c", REPORTS_A_STOPPED_CHILD], {})
+    assert (info["state"], len(info["ports"])) == ("RUNNING", 1)
+    waiting = await peer.call("job_info", late)
+    assert (waiting["state"], waiting["ports"]) == ("PENDING", [])
+    os.kill(waiting["pid"], signal.SIGCONT)
+    _, info = await peer.outcome(call)
+    assert (info["state"], len(info["ports"])) == ("RUNNING", 1)
+
+
+async def eventually_stopped(peer: Peer, job: str) -> None:
+    """Wait for a job that is being started to stop itself."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not (pid := (await peer.call("job_info", job))["pid"]):
+            pass  # each look is a call of its own
+    await stopped(pid)
+
+
+# --- the end of a stopped job -------------------------------------------------------------------------------
+
+#: A tree of three, all of which stop themselves behind a line each.
+STOPPED_TREE = """
+import os, signal, sys
+if sys.argv[1] == "tells":
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+else:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if not os.fork():
+    os.setsid()
+    os.fork()
+os.write(1, b"%d\\n" % os.getpid())
+while True:
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+async def stopped_tree(peer: Peer, agent: Agent, answer: str) -> tuple[str, list[int]]:
+    """A job and its three processes, all stopped."""
+    job = (await peer.call("job_create"))["uid"]
+    await peer.call("job_start", job, [sys.executable, "-c", STOPPED_TREE, answer], {}, port_expected_count=0)
+    await eventually(lambda: len(agent.jobs._forest.members(job)) == 3)
+    pids = [process.pid for process in agent.jobs._forest.members(job)]
+    for pid in pids:
+        await stopped(pid)
+    return job, pids
+
+
+async def test_a_stopped_job_hears_of_its_end(peer: Peer, agent: Agent) -> None:
+    job, pids = await stopped_tree(peer, agent, "tells")
+    info = await peer.call("job_kill", job, "TERM", grace=PATIENCE_S)
+    assert (info["exit_code"], info["signal"]) == (7, None)
+    assert not any(map(state, pids))
+
+
+async def test_a_stopped_job_that_does_not_listen_is_killed(peer: Peer, agent: Agent) -> None:
+    job, pids = await stopped_tree(peer, agent, "ignores")
+    info = await peer.call("job_kill", job, "TERM", grace=0.05)
+    assert (info["state"], info["signal"]) == ("FINISHED", "SIGKILL")
+    assert not any(map(state, pids))
+
+
+async def test_a_stopped_job_is_removed_with_the_calls_to_it(peer: Peer, agent: Agent) -> None:
+    page = await start_program(peer, ECHO)
+    job = await start_program(peer, STOPS_WHILE_READ)
+    run = await peer.start(BISTREAM, "job_exec", job, [sys.executable, "-c", STOPPED_TREE, "tells"])
+    broken = await peer.start(BISTREAM, "http_request", job, "GET", "/", [], [])
+    await peer.data(broken, b"")
+    assert (await peer.next_of(broken))[2] == 200
+    await eventually(lambda: len(agent.jobs._forest.members(job)) == 4)
+    pids = [process.pid for process in agent.jobs._forest.members(job)]
+    for pid in pids:
+        await stopped(pid)
+    sandbox = next(found.sandbox.path for found in agent.jobs.jobs() if found.uid == job)
+    await peer.call("job_remove", job)
+    assert not any(map(state, pids))
+    assert not sandbox.exists()
+    with pytest.raises(CallFailed):
+        await peer.outcome(broken)
+    with suppress(CallFailed):
+        await peer.outcome(run)
+    await goes_on(peer, page)
+
+
+async def test_the_agent_ends_with_a_stopped_job(tmp_path: Path) -> None:
+    async with agent_process(tmp_path) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
+        pid = await stop(peer, await start_program(peer, ECHO))
+        agent.signal(signal.SIGTERM)
+        assert await agent.ended() == 0
+        assert not state(pid)
+    assert os.listdir(tmp_path) == []
+
+
+# --- a stopped router ---------------------------------------------------------------------------------------
+
+#: Answers without an end, and keeps on the disk how much it has sent.
+ENDLESS = serving("""
+total = 0
+counter = os.open("sent", os.O_RDWR | os.O_CREAT)
+async def serve(reader, writer):
+    global total
+    await reader.readuntil(b"\\r\\n\\r\\n")
+    writer.write(b"HTTP/1.1 200 OK\\r\\n\\r\\n")
+    while True:
+        writer.write(b"x" * 65536)
+        await writer.drain()
+        total += 65536
+        os.pwrite(counter, b"%d" % total, 0)
+""")
+
+#: Starts that job, asks it for several answers, and stops itself once all have begun.
+ROUTER = f"""
+import asyncio, os, signal, sys
+from tests.kit import peer as peers
+from tests.kit.programs import start_program
+
+async def main():
+    async with peers.dial(int(sys.argv[1]), {TOKEN!r}, extensions=sys.argv[3:], ping_interval=None) as peer:
+        job = await start_program(peer, {ENDLESS!r})
+        calls = [await peer.start(peers.BISTREAM, "http_request", job, "GET", "/", [], []) for _ in range(16)]
+        for call in calls:
+            await peer.data(call, b"")
+        for call in calls:
+            for _ in range(3):
+                await peer.next_of(call)
+        print(job, flush=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def stopped_router(port: int, *extensions: str) -> AsyncIterator[str]:
+    """A router as a process of its own that has stopped in the middle of 16 downloads; the uid of their job."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ROUTER, str(port), "--", *extensions, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(PATIENCE_S):
+            job = (await process.stdout.readline()).decode().strip()
+        assert job
+        await stopped(process.pid)
+        yield job
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def find(root: Path, job: str) -> list[Path]:
+    """Where a job keeps its count."""
+    return list(root.glob(f"**/{job}/sent"))
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has had at once."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+@pytest.mark.parametrize("extensions", [[], ["flow"]])
+async def test_a_stopped_router_costs_no_memory_and_no_other_link(tmp_path: Path, extensions: list[str]) -> None:
+    async with agent_process(tmp_path) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
+        page = await start_program(peer, ECHO)
+        before = peak_bytes(agent.process.pid)
+        async with stopped_router(agent.ports["rpc"], *extensions) as job:
+            (counter,) = find(tmp_path, job)
+            sent, unchanged = b"", 0
+            while unchanged < 10:  # until nothing more goes into any buffer on the way
+                await goes_on(peer, page)
+                assert peak_bytes(agent.process.pid) - before < 16 * 4 * PORT_HIGH_WATER + 8 * LINK_HIGH_WATER
+                unchanged = unchanged + 1 if counter.read_bytes() == sent else 0
+                sent = counter.read_bytes()
+            pid = next(info["pid"] for info in await peer.call("job_list") if info["uid"] == job)
+        await eventually(lambda: not state(pid))
+        await goes_on(peer, page)
+
+
+async def test_a_stopped_router_is_dead_in_the_end(agent: Agent, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel goes on answering: it is the silence. The limits are shorter here, the rule is the same."""
+    monkeypatch.setattr("pagent.net.liveness.PING_INTERVAL_S", 0.05)
+    async with peers.dial(agent.rpc_port, TOKEN) as lively:
+        page = await start_program(lively, ECHO)
+        async with stopped_router(agent.rpc_port) as job:
+            (of_the_dead,) = [found for found in agent.jobs.jobs() if found.uid == job]
+            pid = of_the_dead.pid
+            assert pid is not None
+            monkeypatch.setattr("pagent.net.liveness.SILENCE_MAX_S", 1.0)
+            await eventually(lambda: not state(pid))
+            await eventually(lambda: job not in [found.uid for found in agent.jobs.jobs()])
+            await goes_on(lively, page)
