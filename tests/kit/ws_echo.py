@@ -1,7 +1,43 @@
 """An echo end point for WebSocket conformance suites, on the package's own frames and handshake.
 
-Server, for a fuzzing client: ``python -m tests.kit.ws_echo server PORT``. Client, for a fuzzing server as Autobahn's:
-``python -m tests.kit.ws_echo client HOST PORT [AGENT]`` runs all its cases and then has it write its report.
+``python -m tests.kit.ws_echo server PORT`` serves a fuzzing client (0: any free port; it is printed).
+``python -m tests.kit.ws_echo client HOST PORT [NAME]`` runs all cases of a fuzzing server and has it write its report.
+``python -m tests.kit.ws_echo spliced PORT [NAME]`` does so through an agent: the suite's port is that of a job, and a
+caller of ``ws_connect`` echoes.
+
+Autobahn's suite needs Python 2.7, which Debian 11 is the last to have: it goes into a root of its own. As root, with
+Debian's ``debootstrap``::
+
+    ROOT=/tmp/autobahn
+    debootstrap --variant=minbase --include=python2.7-dev,gcc,libffi-dev,libssl-dev,ca-certificates bullseye $ROOT
+    cp /etc/ssl/certs/ca-certificates.crt $ROOT/etc/ssl/certs/
+    pip download --no-deps -d $ROOT/wheels pip==20.3.4 setuptools==44.0.0 wheel==0.37.1
+    chroot $ROOT sh -c 'cd wheels && python2.7 pip-*.whl/pip install --no-index *.whl'
+    LC_ALL=C.UTF-8 chroot $ROOT python2.7 -m pip install autobahntestsuite==25.10.1
+
+Groups 1-7, 9 and 10 are 301 cases; 12 and 13 are about compression, which is not offered::
+
+    mkdir $ROOT/run
+    echo '{"outdir": "/run/as-server", "servers": [{"agent": "pagent", "url": "ws://127.0.0.1:9001"}],
+           "cases": ["*"], "exclude-cases": ["12.*", "13.*"], "exclude-agent-cases": {}}' > $ROOT/run/client.json
+    echo '{"outdir": "/run/as-client", "url": "ws://127.0.0.1:9002",
+           "cases": ["*"], "exclude-cases": ["12.*", "13.*"], "exclude-agent-cases": {}}' > $ROOT/run/server.json
+
+Its fuzzing server listens on all addresses, so all of it runs where there is only loopback. The reports are
+``index.html`` and ``index.json`` in ``$ROOT/run/as-server`` and ``$ROOT/run/as-client``::
+
+    unshare -n bash -ex
+    ip link set lo up
+    python -m tests.kit.ws_echo server 9001 &
+    LC_ALL=C.UTF-8 chroot $ROOT sh -c 'cd run && wstest -m fuzzingclient -s client.json'
+    LC_ALL=C.UTF-8 chroot $ROOT sh -c 'cd run && exec wstest -u 0 -m fuzzingserver -s server.json' &
+    until ss -ltn | grep :9002; do sleep 1; done
+    python -m tests.kit.ws_echo client 127.0.0.1 9002
+    python -m tests.kit.ws_echo spliced 9002
+    kill %1 %2
+
+All cases are OK or INFORMATIONAL. Spliced, up to ten are NON-STRICT: they send a message and behind it at once what
+breaks the rules, and the close is then faster than the echo of a caller farther away.
 """
 
 from __future__ import annotations
@@ -9,25 +45,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from wsproto import ConnectionType
 from wsproto.events import AcceptConnection
 from wsproto.handshake import H11Handshake
 
-from pagent.errors import ProtocolError
+from pagent.client.agent import connect_agent
+from pagent.client.job import RemoteJob
+from pagent.config.model import Jobs, Server, Settings
+from pagent.errors import CallCancelledError, MethodError, ProtocolError
 from pagent.wire import frames
 from pagent.wire.upgrade import ClientUpgrade
+from tests.kit.agents import TOKEN, running_agent
 
 _MESSAGE_MAX = 64 * 1024 * 1024
 _LINGER_S = 2.0
 
 
 class Echo:
-    """One open connection: what comes is sent back, by the rules of RFC 6455."""
+    """One open connection: what comes is sent back (text not without ``echo``), by the rules of RFC 6455."""
 
-    def __init__(self, writer: asyncio.StreamWriter, *, client: bool) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, *, client: bool, echo: bool = True) -> None:
         self._writer = writer
         self._client = client
+        self._echo = echo
         self._decoder = frames.FrameDecoder(masked=not client, max_message=_MESSAGE_MAX)
         self.messages: list[str | bytes] = []
         self.over = False
@@ -40,7 +85,10 @@ class Echo:
             if not self.over and not (data := await reader.read(65_536)):
                 return
         # Closed with bytes unread the socket would be reset, and that can overtake the close frame.
-        self._writer.write_eof()
+        try:
+            self._writer.write_eof()
+        except OSError:
+            return  # reset meanwhile
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_S):
                 while await reader.read(65_536):
@@ -63,7 +111,8 @@ class Echo:
             self.over = True
         elif isinstance(payload, str):
             self.messages.append(payload)
-            self._send(opcode, payload.encode())
+            if self._echo:
+                self._send(opcode, payload.encode())
         elif isinstance(payload, (bytes, bytearray)) and opcode != frames.PONG:
             if opcode == frames.BINARY:
                 self.messages.append(bytes(payload))
@@ -102,7 +151,7 @@ async def ask(host: str, port: int, target: str) -> list[str | bytes]:
             if not (data := await reader.read(65_536)):
                 raise ConnectionError("closed during the handshake")
             rest = upgrade.feed(data)
-        echo = Echo(writer, client=True)
+        echo = Echo(writer, client=True, echo=is_case(target))
         with contextlib.suppress(ConnectionError):  # a case may end so
             await echo.run(reader, rest)
         return echo.messages
@@ -110,11 +159,53 @@ async def ask(host: str, port: int, target: str) -> list[str | bytes]:
         writer.close()
 
 
-async def _client(host: str, port: int, agent: str) -> None:
-    count = int((await ask(host, port, "/getCaseCount"))[0])
+def is_case(target: str) -> bool:
+    """Whether it is not about the suite itself, which takes an echo there for a command."""
+    return target.startswith("/runCase?")
+
+
+#: Runs the case of a request target; returns the messages that came.
+Asking = Callable[[str], Awaitable[list[str | bytes]]]
+
+
+async def run_cases(ask_for: Asking, name: str) -> None:
+    """All cases of a fuzzing server, under a name that its report calls the tested by."""
+    count = int((await ask_for("/getCaseCount"))[0])
     for case in range(1, count + 1):
-        await ask(host, port, f"/runCase?case={case}&agent={agent}")
-    await ask(host, port, f"/updateReports?agent={agent}")
+        await ask_for(f"/runCase?case={case}&agent={name}")
+    await ask_for(f"/updateReports?agent={name}")
+
+
+async def ask_through(job: RemoteJob, target: str) -> list[str | bytes]:
+    """As :func:`ask`, through an agent."""
+    parts = urlsplit(target)
+    messages: list[str | bytes] = []
+    async with job.websocket(parts.path, parse_qsl(parts.query)) as socket:
+        async for message in socket:
+            messages.append(message)
+            try:
+                if is_case(target):
+                    await socket.send(message)
+            except (CallCancelledError, MethodError):
+                break  # the suite has closed meanwhile
+        await socket.close()
+    return messages
+
+
+async def _client(host: str, port: int, name: str) -> None:
+    await run_cases(lambda target: ask(host, port, target), name)
+
+
+async def _spliced(port: int, name: str) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        settings = Settings(server=Server(accept_tokens=(TOKEN,)), jobs=Jobs(root=Path(root)))
+        async with (
+            running_agent(settings) as agent,
+            connect_agent(f"127.0.0.1:{agent.rpc_port}", token=TOKEN) as client,
+        ):
+            job = await client.create_job("suite")
+            await job.start(["sleep", "infinity"], port=port, ready="connect")
+            await run_cases(lambda target: ask_through(job, target), name)
 
 
 async def _server(port: int) -> None:
@@ -128,9 +219,12 @@ async def _server(port: int) -> None:
 def main(role: str, *arguments: str) -> None:
     if role == "server":
         asyncio.run(_server(int(arguments[0])))
+    elif role == "client":
+        host, port, *name = arguments
+        asyncio.run(_client(host, int(port), *(name or ["pagent"])))
     else:
-        host, port, *agent = arguments
-        asyncio.run(_client(host, int(port), *(agent or ["pagent"])))
+        port, *name = arguments
+        asyncio.run(_spliced(int(port), *(name or ["pagent through an agent"])))
 
 
 if __name__ == "__main__":

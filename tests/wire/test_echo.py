@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import struct
 import sys
 from collections.abc import AsyncIterator
@@ -124,6 +125,8 @@ async def test_the_client_role_echoes_a_suites_cases() -> None:
         assert socket.request is not None
         if socket.request.path == "/getCaseCount":
             await socket.send("3")
+            await socket.close()
+            got.extend([message async for message in socket])  # this is no case
         elif socket.request.path.startswith("/runCase"):
             for message in ("text ü", b"\x00" * 70_000, ""):
                 await socket.send(message)
@@ -135,6 +138,45 @@ async def test_the_client_role_echoes_a_suites_cases() -> None:
         port = next(iter(server.sockets)).getsockname()[1]
         await in_process("client", "127.0.0.1", str(port), "ours")
     assert got == [True] * 9 + ["/updateReports?agent=ours"]
+
+
+async def test_a_connection_that_the_other_side_has_dropped_ends_a_case() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        try:
+            listening.accept()[0].close()
+            assert await reader.read() == b""
+            # The answer to this close meets a reset, and then there is nothing left to shut down.
+            await ws_echo.Echo(writer, client=True).run(reader, frame(0x88, struct.pack("!H", 1000)))
+        finally:
+            writer.close()
+
+
+async def test_the_cases_of_a_suite_go_through_an_agent() -> None:
+    got: list[object] = []
+
+    async def case(socket: ServerConnection) -> None:
+        assert socket.request is not None
+        if socket.request.path.startswith("/getCaseCount"):
+            await socket.send("2")
+            await socket.close()
+            got.extend([message async for message in socket])
+        elif socket.request.path.startswith("/runCase?case=1"):
+            for message in ("text ü", bytes(5 << 20), ""):
+                await socket.send(message)
+                got.append(await socket.recv() == message)
+            await socket.close(4000)
+        elif socket.request.path.startswith("/runCase?case=2"):
+            socket.transport.write(frame(0xF2, b"reserved bits"))  # type: ignore[attr-defined]
+            await socket.wait_closed()
+            got.append(socket.close_code)
+        else:
+            got.append(socket.request.path)
+
+    async with serve(case, "127.0.0.1", 0, compression=None, max_size=None) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        await in_process("spliced", str(port), "ours")
+    assert got == [True] * 3 + [1002, "/updateReports?agent=ours"]
 
 
 async def in_process(*arguments: str) -> None:
