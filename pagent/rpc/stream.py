@@ -11,6 +11,7 @@ The async face on top of this is :mod:`pagent.rpc.aio`.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import Any, Final, Protocol
 
@@ -23,6 +24,8 @@ from pagent.wire import messages
 from pagent.wire.window import ReceiveWindow
 
 Bytes = bytes | bytearray | memoryview
+
+_log = logging.getLogger(__name__)
 
 #: Credit towards a peer without flow control: it is never used up.
 _UNLIMITED: Final = 1 << 62
@@ -242,7 +245,10 @@ class Stream:
         if not self.blocked:
             self.blocked = True
             if self._receiver is not None:
-                self._receiver.stream_blocked()
+                try:
+                    self._receiver.stream_blocked()
+                except Exception as error:  # noqa: BLE001 - as in message_arrived
+                    self._owner.stream_failed(error)
 
     def _emit(self, header: bytes, payload: Bytes) -> None:
         if payload:
@@ -319,7 +325,10 @@ class Stream:
         self._stop_receiving()
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
-            receiver.stream_lost(reason)
+            try:
+                receiver.stream_lost(reason)
+            except Exception as error:  # noqa: BLE001 - the other calls of a lost link have to hear of it, too
+                _log.error("a receiver failed to hear that its call is gone", exc_info=error)
 
     # --- the receiving half -----------------------------------------------------------------------
 
