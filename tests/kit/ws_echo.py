@@ -26,9 +26,10 @@ Groups 1-7, 9 and 10 are 301 cases; 12 and 13 are about compression, which is no
 Its fuzzing server listens on all addresses, so all of it runs where there is only loopback. The reports are
 ``index.html`` and ``index.json`` in ``$ROOT/run/as-server`` and ``$ROOT/run/as-client``::
 
-    unshare -n bash -ex
+    unshare -n bash
     ip link set lo up
     python -m tests.kit.ws_echo server 9001 &
+    until ss -ltn | grep :9001; do sleep 1; done
     LC_ALL=C.UTF-8 chroot $ROOT sh -c 'cd run && wstest -m fuzzingclient -s client.json'
     LC_ALL=C.UTF-8 chroot $ROOT sh -c 'cd run && exec wstest -u 0 -m fuzzingserver -s server.json' &
     until ss -ltn | grep :9002; do sleep 1; done
