@@ -39,7 +39,10 @@ $(DEPENDENCIES): $(LOCK) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
 	@touch $@
 
-$(INSTALLED): pyproject.toml $(DEPENDENCIES)
+# The sources that are compiled are named in setup.py.
+COMPILED := $(shell sed -n 's/^    "\(pagent.*\.py\)",$$/\1/p' setup.py)
+
+$(INSTALLED): pyproject.toml setup.py $(COMPILED) $(DEPENDENCIES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -111,5 +114,6 @@ lock:  ## Renew the lock from pyproject.toml (needs the package index)
 		--no-emit-options --output-file $(LOCK) pyproject.toml
 
 clean:  ## Remove all that was built, .venv included
+	find . -name '*.so' -not -path './.venv/*' -delete
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

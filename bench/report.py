@@ -16,6 +16,7 @@ from typing import Any, Final
 from bench.measure import Result, Series
 from bench.rig import AGENT, BASE, SPLICE
 from bench.workload import DIALS, DIRECT, PEERS, TUNNEL
+from pagent import __version__, is_compiled
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 #: Ways that have a column of their own in the main table.
@@ -35,7 +36,8 @@ def surroundings(peers: dict[str, str]) -> dict[str, Any]:
             "system": f"{platform.system()} {platform.release()}",
             "load": os.getloadavg()[0],
         },
-        "versions": {"python": platform.python_version()}
+        "versions": {"pagent": __version__ + (", compiled" if is_compiled() else ", NOT COMPILED")}
+        | {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in _LIBRARIES}
         | peers,
     }

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+import pagent
 from pagent.agent import Agent
 from pagent.config.model import Jobs, Server, Settings
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import Peer
 
+PACKAGE = Path(pagent.__file__).parent
+
 # No test fails for being slow: machines are shared.
 hypothesis_settings.register_profile("unhurried", deadline=None)
 hypothesis_settings.load_profile("unhurried")
+
+
+def pytest_configure() -> None:
+    """Python takes a compiled module before its source, however old it is: that would test something else."""
+    for compiled in PACKAGE.rglob("*.so"):
+        source = compiled.with_name(compiled.name.partition(".")[0] + ".py")
+        if not source.exists() or source.stat().st_mtime > compiled.stat().st_mtime:
+            raise pytest.UsageError(f"{source} is newer than what was compiled of it: make install")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -31,6 +43,26 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
         else:
             return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def nothing_lost_in_the_loop() -> Iterator[None]:
+    """An error that a loop's callback, or a task that nobody awaits, ends with fails the test as any other."""
+    heard = _Heard(logging.ERROR)
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(heard)
+    yield
+    logger.removeHandler(heard)
+    assert not heard.records, "\n".join(map(logging.Formatter().format, heard.records))
+
+
+class _Heard(logging.Handler):
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import click
 
+from pagent import __version__, is_compiled
 from pagent.cli.options import write_keys
 from pagent.errors import ConfigError
 from pagent.log import escape
@@ -68,7 +69,11 @@ class Pagent(click.Group):
 
 
 @click.group(cls=Pagent, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(None, "--version", package_name="pagent-uvloop", prog_name="pagent")
+@click.version_option(
+    __version__,
+    prog_name="pagent",
+    message=f"%(prog)s, version %(version)s ({'' if is_compiled() else 'not '}compiled)",
+)
 def pagent() -> None:
     """An agent that runs interactive jobs and carries their HTTP, WebSocket and TCP traffic over one link."""
 

@@ -94,7 +94,7 @@ _KNOWN: Final = frozenset(_SPECIAL) | frozenset(_COMMON.lower().split())
 _is_token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
 #: Bytes of a field line or start line: HTAB, SP, VCHAR and obs-text (RFC 9110 5.5).
-_TEXT: Final = bytes(byte for byte in range(256) if byte == 0x09 or (byte >= 0x20 and byte != 0x7F))
+_TEXT: Final = bytes([byte for byte in range(256) if byte == 0x09 or (byte >= 0x20 and byte != 0x7F)])
 
 _CACHED_MAX: Final = 64
 _LENGTH_DIGITS_MAX: Final = len(str(BODY_LENGTH_MAX))

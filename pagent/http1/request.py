@@ -4,7 +4,8 @@ Nothing that a caller says can begin a second request (RFC 9112 11.1, 11.2): met
 encoded or checked, a field with a control character is refused, and what frames the body is written here, from exactly
 one valid length or one ``chunked``.
 
-All faults of the arguments are :class:`ValueError` or :class:`TypeError`; their texts name a field, never its value.
+Callers are peers, and an argument may be of any type. All faults of the arguments are :class:`ValueError` or
+:class:`TypeError`; their texts name a field, never its value.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import string
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from pagent.http1.fields import (
     ACCEPT_ENCODING,
@@ -131,7 +132,7 @@ def chunk_header(size: int) -> bytes:
 
 
 def encode_request(
-    method: str, path: str, query: Sequence[Pair], headers: Sequence[Pair], *, authority: str, identity: bool
+    method: Any, path: Any, query: Sequence[Pair], headers: Sequence[Pair], *, authority: str, identity: bool
 ) -> RequestHead:
     """``http_request`` as routers of the field call it: ``path`` percent-decoded, ``query`` as decoded pairs.
 
@@ -148,7 +149,7 @@ def encode_request(
 
 
 def _encode_request(
-    method: str, path: str, query: Sequence[Pair], headers: Sequence[Pair], authority: str, identity: bool
+    method: Any, path: Any, query: Sequence[Pair], headers: Sequence[Pair], authority: str, identity: bool
 ) -> RequestHead:
     return _encode(method, _target(path, query), headers, authority, identity)
 
@@ -157,7 +158,7 @@ def _encode_request(
 _encode_again = lru_cache(maxsize=128)(_encode_request)
 
 
-def encode_raw_request(method: str, target: str, headers: Sequence[Pair], *, authority: str) -> RequestHead:
+def encode_raw_request(method: Any, target: Any, headers: Sequence[Pair], *, authority: str) -> RequestHead:
     """``http_request(..., raw=True)``: nothing is rewritten but hop-by-hop fields and framing.
 
     :param target: in origin form, or ``*`` for OPTIONS (RFC 9112 3.2.1, 3.2.4). The absolute form is for proxies, and
@@ -170,19 +171,20 @@ def encode_raw_request(method: str, target: str, headers: Sequence[Pair], *, aut
     return _encode(method, target, headers, authority, False)
 
 
-def _target(path: str, query: Sequence[Pair]) -> str:
+def _target(path: Any, query: Sequence[Pair]) -> str:
     if not isinstance(path, str):
         raise TypeError("the path must be a string")
-    if len(path) > REQUEST_HEAD_MAX:
+    target: str = path
+    if len(target) > REQUEST_HEAD_MAX:
         raise ValueError("the path is too long")
-    if _is_safe_path(path) is None:
-        path = _quote(path if path.startswith("/") else "/" + path, _PATH_QUOTING, "path")
+    if _is_safe_path(target) is None:
+        target = _quote(target if target.startswith("/") else "/" + target, _PATH_QUOTING, "path")
     if not query and isinstance(query, _SEQUENCES):
-        return path
+        return target
     _check_pairs(query, "query", REQUEST_HEAD_MAX)
     if sum(len(name) + len(value) + 2 for name, value in query) > REQUEST_HEAD_MAX:
         raise ValueError("the query is too long")
-    return path + "?" + "&".join([f"{_quote_query(name)}={_quote_query(value)}" for name, value in query])
+    return target + "?" + "&".join([f"{_quote_query(name)}={_quote_query(value)}" for name, value in query])
 
 
 def _quote_query(text: str) -> str:
@@ -197,7 +199,7 @@ def _quote(text: str, quoting: list[str], what: str) -> str:
         raise ValueError(f"the {what} has a lone surrogate") from None
 
 
-def _encode(method: str, target: str, headers: Sequence[Pair], authority: str, identity: bool) -> RequestHead:
+def _encode(method: Any, target: str, headers: Sequence[Pair], authority: str, identity: bool) -> RequestHead:
     idempotent = _METHODS.get(method)
     if idempotent is None:
         idempotent = _check_method(method)
@@ -247,7 +249,7 @@ def _add_fields(lines: list[str], headers: Sequence[Pair], passed: frozenset[int
     return framed
 
 
-def _check_method(method: str) -> bool:
+def _check_method(method: Any) -> bool:
     """Whether a method that is not one of the usual ones is idempotent: nobody knows."""
     if not isinstance(method, str):
         raise TypeError("the method must be a string")

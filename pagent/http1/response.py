@@ -124,6 +124,7 @@ class ResponseParser:
     """
 
     __slots__ = ("_chunks", "_head_request", "_keep_alive", "_left", "_section", "_sink", "_state")
+    __deletable__ = ("_sink",)  # for mypyc, which else forbids it
 
     def __init__(self, sink: ResponseSink, *, head_request: bool) -> None:
         self._sink = sink

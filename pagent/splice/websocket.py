@@ -34,7 +34,7 @@ _NOT_PASSED = (
 def upgrade_for(request: RequestHead, subprotocols: Sequence[str]) -> ClientUpgrade:
     """The opening handshake towards the job with the fields of a GET that has been checked already."""
     start, *fields = request.data.decode("utf-8", "surrogateescape").split("\r\n")[:-2]
-    pairs = [(name, value) for name, _, value in (field.partition(": ") for field in fields)]
+    pairs = [(name, value) for name, _, value in [field.partition(": ") for field in fields]]
     passed = [
         pair for pair in pairs[1:] if pair[0].lower() not in _NOT_PASSED and not pair[0].lower().startswith("content-")
     ]

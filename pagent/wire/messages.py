@@ -83,12 +83,12 @@ class Start(NamedTuple):
 
 
 class Hello(NamedTuple):
-    """The body of both handshake messages; ``status`` and ``error`` are the reply's."""
+    """The body of both handshake messages, nothing of it checked; ``status`` is the reply's."""
 
-    version: int
-    connection_id: str | None
+    version: Any
+    connection_id: Any
     user_data: Any
-    status: int = SUCCESS
+    status: Any = SUCCESS
 
 
 class Outcome(NamedTuple):
@@ -219,16 +219,16 @@ def _read_credit(message: list[Any]) -> int:
 
 def _read_start(message: list[Any]) -> Start:
     _length(message, 6)
-    start = Start(*message[2:])
-    if type(start.call_type) is not int or start.call_type not in CALL_TYPES:
-        raise ValueError(f"unknown call type {start.call_type!r:.40}")
-    if type(start.method) is not str:
+    call_type, method, args, kwargs = message[2:]
+    if type(call_type) is not int or call_type not in CALL_TYPES:
+        raise ValueError(f"unknown call type {call_type!r:.40}")
+    if type(method) is not str:
         raise ValueError("a method name is a string")
-    if type(start.args) not in (list, tuple):
+    if type(args) not in (list, tuple):
         raise ValueError("positional arguments are an array")
-    if type(start.kwargs) is not dict or (start.kwargs and not all(type(name) is str for name in start.kwargs)):
+    if type(kwargs) is not dict or not all(type(name) is str for name in kwargs):
         raise ValueError("keyword arguments are a map with string keys")
-    return start
+    return Start(call_type, method, args, kwargs)
 
 
 def _read_hello(message: list[Any]) -> Hello:

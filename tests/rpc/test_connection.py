@@ -17,7 +17,7 @@ from pagent.errors import (
     MethodNotFoundError,
     ServerError,
 )
-from pagent.limits import ERROR_TEXT_MAX, STREAM_BUFFER, STREAM_WINDOW
+from pagent.limits import CALLS_PER_LINK, ERROR_TEXT_MAX, STREAM_BUFFER, STREAM_WINDOW
 from pagent.rpc import methods
 from pagent.rpc.aio import AsyncStream, StreamCall
 from pagent.rpc.calls import IncomingCall
@@ -488,12 +488,12 @@ async def test_credit_without_the_extension_ends_the_call(service: Service) -> N
     await joined.close()
 
 
-async def test_more_calls_than_a_link_may_have_are_refused(
-    joined: Joined, caller: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pagent.rpc.connection.CALLS_PER_LINK", 3)
+async def test_more_calls_than_a_link_may_have_are_refused(joined: Joined, caller: Connection) -> None:
+    (callee,) = (end for end in joined.ends if end is not caller)
+    for call_id in range(1 << 30, (1 << 30) + CALLS_PER_LINK - 3):
+        callee.incoming[call_id] = IncomingCall(callee, call_id, "never", messages.UNARY)
     running = [caller.start_call(messages.UNARY, "never", [], {}) for _ in range(3)]
-    with pytest.raises(ServerError, match="more than 3"):
+    with pytest.raises(ServerError, match=f"more than {CALLS_PER_LINK}"):
         await during(joined, caller.call("add", 1))
     running[0].cancel(CallCancelledError(""))
     assert await during(joined, caller.call("add", 1)) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 
 import pytest
 
@@ -41,7 +40,7 @@ class User:
 def loop(monkeypatch: pytest.MonkeyPatch) -> HandLoop:
     """The loop of pools that are made from now on."""
     hand = HandLoop()
-    monkeypatch.setattr("pagent.splice.pool.asyncio", SimpleNamespace(get_running_loop=lambda: hand))
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: hand)
     return hand
 
 

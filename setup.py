@@ -1,0 +1,68 @@
+"""Compiles the modules that every byte goes through, with mypyc; all else that there is to know is in pyproject.toml.
+
+They are plain Python, and run as such where there is no C compiler or no CPython, at about twice the cost per request.
+``PAGENT_COMPILE=0`` asks for that.
+"""
+
+import os
+import sys
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import BaseError, CompileError, LinkError
+
+COMPILED = [
+    "pagent/wire/frames.py",
+    "pagent/wire/messages.py",
+    "pagent/wire/window.py",
+    "pagent/http1/chunked.py",
+    "pagent/http1/fields.py",
+    "pagent/http1/request.py",
+    "pagent/http1/response.py",
+    "pagent/http1/section.py",
+    "pagent/net/link.py",
+    "pagent/net/port.py",
+    "pagent/rpc/brake.py",
+    "pagent/rpc/calls.py",
+    "pagent/rpc/connection.py",
+    "pagent/rpc/scheduler.py",
+    "pagent/rpc/stream.py",
+    "pagent/splice/decoding.py",
+    "pagent/splice/http.py",
+    "pagent/splice/pool.py",
+    "pagent/splice/request_body.py",
+    "pagent/splice/tcp.py",
+    "pagent/splice/websocket.py",
+]
+
+#: Only these commands want the C; the others ask for names and versions, and each of them reads this file.
+BUILDS = {"bdist_wheel", "build", "build_ext", "editable_wheel", "install"}
+
+
+class BuildExt(build_ext):
+    """All modules compiled, or none: half of them would not find the other."""
+
+    def build_extensions(self) -> None:
+        try:
+            super().build_extensions()
+        except (BaseError, CompileError, LinkError, OSError) as error:
+            self.warn(f"pagent runs uncompiled, and slower: {error}")
+            for extension in self.extensions:
+                path = self.get_ext_fullpath(extension.name)
+                if os.path.exists(path):
+                    os.unlink(path)
+            self.extensions = []
+
+
+def extensions() -> list:
+    wanted = os.environ.get("PAGENT_COMPILE", "1") != "0" and sys.implementation.name == "cpython"
+    if not wanted or not BUILDS.intersection(sys.argv):
+        return []
+    from mypyc.build import mypycify
+
+    # What the modules import need not be installed to build them.
+    options = ["--config-file=", "--ignore-missing-imports", "--no-warn-unused-configs"]
+    return mypycify([*options, *COMPILED], opt_level="2", debug_level="0", group_name="pagent")
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
