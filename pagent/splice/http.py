@@ -30,8 +30,9 @@ Bytes = bytes | bytearray | memoryview
 
 _log = logging.getLogger(__name__)
 
-#: They describe the body as the job encoded it, which is not as the caller gets it.
-_ENCODED_FIELDS = frozenset({"content-encoding", "content-length"})
+#: They describe the body as the job encoded it, which is not as the caller gets it; its ranges are of no use there.
+_ENCODED_FIELDS = frozenset({"content-encoding", "content-length", "accept-ranges"})
+_PARTIAL_CONTENT = 206
 
 
 class BrokenResponseError(PagentError):
@@ -211,12 +212,18 @@ class HttpSplice:
         self._stream.send_packed(packed[1])
 
     def _decoded_head(self, head: ResponseHead, content_encoding: str) -> None:
-        try:
-            # No body, nothing to decode: what HEAD or a 304 says of a coding is about another response.
-            decoder = None if head.framing is Framing.NONE else decoder_for(content_encoding)
-        except UnknownCodingError as error:
-            raise BadResponse(str(error)) from None
+        # No body, nothing to decode: what HEAD or a 304 says of a coding is about another response.
+        if head.framing is not Framing.NONE and head.length != 0:
+            try:
+                decoder = decoder_for(content_encoding)
+            except UnknownCodingError as error:
+                raise BadResponse(str(error)) from None
+        else:
+            decoder = None
         if decoder is not None:
+            if head.status == _PARTIAL_CONTENT:
+                # Its ranges count encoded bytes (RFC 9110 8.8.3, 14.1.2): part of a coding cannot be undone.
+                raise BadResponse("a part of an encoded body")
             self._decoding = Decoding(decoder, self._stream, self._call.finish)
         self._head_sent = True
         self._stream.send(head.status)

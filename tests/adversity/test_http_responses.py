@@ -45,6 +45,9 @@ async def serve(reader, writer):
     writer.close()
 """)
 
+PART = b"HTTP/1.1 206 Partial Content\r\nContent-Encoding: gzip\r\nContent-Range: bytes "
+PLAIN_PART = b"HTTP/1.1 206 x\r\nContent-Encoding: identity\r\nContent-Range: bytes 9-13/99\r\n"
+
 #: What it shows, the answer, whether the job closes behind it; then status and body, None for a body that broke off.
 MORE: list[tuple[str, bytes, bool, int, bytes | None]] = [
     ("nothing at all", b"", True, 502, b""),
@@ -70,6 +73,14 @@ MORE: list[tuple[str, bytes, bool, int, bytes | None]] = [
     ("gzip that is none", OK + b"Content-Encoding: gzip\r\n" + CL + END + b"hello", False, 200, None),
     ("gzip cut short", OK + b"Content-Encoding: gzip\r\n" + END + gzip.compress(b"hello" * 99)[:-9], True, 200, None),
     ("gzip and more", OK + b"Content-Encoding: gzip\r\n" + END + gzip.compress(b"a") + b"more", True, 200, None),
+    ("gzip of no length", OK + b"Content-Encoding: gzip\r\nContent-Length: 0\r\n" + END, False, 200, b""),
+    ("an unknown coding of nothing", OK + b"Content-Encoding: br\r\nContent-Length: 0\r\n" + END, False, 200, b""),
+    ("9110 15.4.5: 304 with a coding", b"HTTP/1.1 304 x\r\nContent-Encoding: gzip\r\n" + CL + END, False, 304, b""),
+    ("304 with an unknown coding", b"HTTP/1.1 304 x\r\nContent-Encoding: br\r\n" + END, False, 304, b""),
+    ("204 with a coding", b"HTTP/1.1 204 x\r\nContent-Encoding: gzip\r\n" + END, False, 204, b""),
+    ("9110 14.1.2: the start of gzip", PART + b"0-4/99\r\n" + END + gzip.compress(b"x" * 99)[:5], True, 502, b""),
+    ("the middle of gzip", PART + b"9-13/99\r\n" + CL + END + b"hello", False, 502, b""),
+    ("a part of what is plain", PLAIN_PART + CL + END + b"hello", False, 206, b"hello"),
     ("9112 2.2: HTTP/0.9", b"hello", True, 502, b""),
     ("another protocol", b"SSH-2.0-OpenSSH_9.2p1\r\n", False, 502, b""),
     ("TLS", b"\x15\x03\x01\x00\x02\x02\x46", True, 502, b""),

@@ -63,6 +63,11 @@ async def one(reader, writer):
     elif path == "/no-body":
         writer.write(f"HTTP/1.1 100 Continue\\r\\n\\r\\nHTTP/1.1 103 Early Hints\\r\\nLink: x\\r\\n\\r\\n"
                      f"HTTP/1.1 {number} x\\r\\nX-A: 1\\r\\n\\r\\n".encode())
+    elif path == "/not-modified":
+        fields = ["HTTP/1.1 304 x", f"Content-Encoding: {number}", "Accept-Ranges: bytes", 'ETag: "1"', "", ""]
+        writer.write("\\r\\n".join(fields).encode())
+    elif path == "/part":
+        writer.write(answer(b"hello", "Content-Encoding: gzip", "Content-Range: bytes 7-11/99", status="206 x"))
     elif method == "HEAD":
         writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 1000\\r\\nContent-Encoding: br\\r\\n\\r\\n")
     elif path == "/redirect":
@@ -70,7 +75,7 @@ async def one(reader, writer):
     elif path == "/zero":
         writer.write(answer(bytes(int(number))))
     elif path == "/gzip":
-        writer.write(answer(gzip.compress(b"hello" * 1000), "Content-Encoding: gzip"))
+        writer.write(answer(gzip.compress(b"hello" * 1000), "Content-Encoding: gzip", "Accept-Ranges: bytes"))
     elif path == "/bomb":
         writer.write(answer(gzip.compress(bytes(64 << 20)), "Content-Encoding: gzip"))
     elif path == "/deflate":

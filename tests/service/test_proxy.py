@@ -145,6 +145,24 @@ async def test_what_comes_encoded_is_decoded(peer: Peer, job: str, path: str) ->
     assert await peer.http(job, "GET", path) == (200, [], [b"hello" * 1000])
 
 
+async def test_a_304_tells_of_a_coding_and_has_no_body_to_decode(peer: Peer, job: str) -> None:
+    for coding in ("gzip", "br"):
+        etag = [["ETag", '"1"']]
+        assert await peer.http(job, "GET", f"/not-modified={coding}") == (304, etag, [])
+        kept = [["Content-Encoding", coding], ["Accept-Ranges", "bytes"], *etag]
+        assert await peer.http(job, "GET", f"/not-modified={coding}", raw=True) == (304, kept, [])
+    assert (await state(peer, job))["made"] == 2
+
+
+async def test_a_part_of_an_encoded_body_is_a_502_unless_raw(peer: Peer, job: str) -> None:
+    """Decoded it would be garbage or break off, and a router of the field takes away the field that tells."""
+    assert await peer.http(job, "GET", "/part") == (502, [], [])
+    status, headers, body = await peer.http(job, "GET", "/part", raw=True)
+    assert (status, body) == (206, [b"hello"])
+    assert ["Content-Range", "bytes 7-11/99"] in headers
+    assert await peer.http(job, "GET", "/gzip") == (200, [], [b"hello" * 1000])
+
+
 async def test_raw_passes_encodings_and_trailers(peer: Peer, job: str) -> None:
     status, headers, body = await peer.http(job, "GET", "/gzip", raw=True)
     assert status == 200
