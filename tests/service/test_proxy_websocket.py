@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
+import psutil
 import pytest
 
 from pagent.agent import Agent
@@ -14,10 +17,11 @@ from tests.kit import peer as peers
 from tests.kit.agents import TOKEN
 from tests.kit.peer import BISTREAM, PATIENCE_S, CallFailed, Peer
 from tests.kit.programs import start_program
+from tests.service.test_proxy import spooled
 
 #: A server of the ``websockets`` library; what its path names happens. /state tells of the sockets that have ended.
 SERVER = """
-import asyncio, json, sys, websockets
+import asyncio, hashlib, json, sys, websockets
 from http import HTTPStatus
 from websockets.asyncio.server import serve
 ended = []
@@ -43,6 +47,23 @@ async def one(ws):
         waiter = await ws.ping(b"are you there")
         await waiter
         await ws.send("yes")
+    elif path == "/stuck":  # reads nothing before /go, and tells at a text what has come
+        ws.transport.pause_reading()
+        await go.wait()
+        ws.transport.resume_reading()
+        digest = hashlib.sha256()
+        async for message in ws:
+            if isinstance(message, str):
+                await ws.send(digest.hexdigest())
+            else:
+                digest.update(message)
+    elif path == "/close-stuck":  # says that it closes at /go, and never reads
+        ws.transport.pause_reading()
+        await go.wait()
+        ws.transport.write(b"\\x88\\x02\\x03\\xe8")
+        await asyncio.Event().wait()
+    elif path == "/go":
+        go.set()
     elif path == "/big":
         try:
             await ws.send(bytes(int(await ws.recv())))
@@ -61,8 +82,10 @@ async def one(ws):
             await ws.send(message)
         ended.append([path, ws.close_code])
 async def main():
+    global go
+    go = asyncio.Event()
     async with serve(one, "127.0.0.1", int(sys.argv[1]), process_request=refuse, select_subprotocol=choose,
-                     max_size=None, close_timeout=1):
+                     max_size=None, close_timeout=1, ping_interval=None):
         await asyncio.Event().wait()
 asyncio.run(main())
 """
@@ -228,6 +251,63 @@ async def test_a_caller_that_takes_nothing_holds_its_job_and_nobody_else(own: Pe
     assert (await ended(own, job, 1))[0][0] == "/endless"
 
 
+async def test_a_job_that_stops_reading_takes_no_memory_and_holds_nobody_else(peer: Peer, job: str) -> None:
+    """What its caller goes on sending goes to the disk, and comes whole once the job reads again."""
+    call = await open_ws(peer, job, "/stuck")
+    piece = random.Random(1).randbytes(16 << 20)  # more than the kernel takes
+    for _ in range(5):
+        await peer.data(call, piece)
+    await peer.data(call, "done")
+    assert await rest(peer, job, "/ping") == ["yes"]
+    async with asyncio.timeout(PATIENCE_S):
+        while spooled() < 48 << 20:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await rest(peer, job, "/go")
+    assert (await peer.next_of(call))[2] == hashlib.sha256(5 * piece).hexdigest()
+    assert spooled() == 0
+    await peer.end(call)
+    await peer.outcome(call)
+
+
+async def test_a_cancel_ends_what_a_job_does_not_read(peer: Peer, job: str) -> None:
+    call = await open_ws(peer, job, "/stuck")
+    for _ in range(5):
+        await peer.data(call, bytes(16 << 20))
+    async with asyncio.timeout(PATIENCE_S):
+        while spooled() < 48 << 20:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await peer.cancel(call)
+    await unconnected(await port_of(peer, job))
+    assert spooled() == 0
+
+
+async def test_a_job_that_closes_and_does_not_read_keeps_nothing(
+    peer: Peer, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flush of what it was sent before would have no end."""
+    monkeypatch.setattr("pagent.splice.websocket.CLOSE_TIMEOUT_S", 0.05)
+    call = await open_ws(peer, job, "/close-stuck")
+    await peer.data(call, bytes(16 << 20))
+    assert await rest(peer, job, "/go") == []
+    assert await peer.outcome(call) == ([], None)
+    await unconnected(await port_of(peer, job))
+
+
+async def port_of(peer: Peer, job: str) -> int:
+    (port,) = (await peer.call("job_info", job))["ports"]
+    return int(port)
+
+
+async def unconnected(port: int) -> None:
+    """Wait until this process, which is the agent's, has no connection to a port: nothing tells of that."""
+    async with asyncio.timeout(PATIENCE_S):
+        while any(  # noqa: ASYNC110
+            connection.raddr and connection.raddr.port == port
+            for connection in psutil.Process().net_connections("tcp4")
+        ):
+            await asyncio.sleep(0.01)
+
+
 # --- the handshake --------------------------------------------------------------------------------------
 
 
@@ -239,7 +319,8 @@ async def test_a_refusal_tells_status_and_reason(peer: Peer, job: str) -> None:
     assert len(failed.message) < 1000
 
 
-async def test_a_refusal_that_does_not_end_is_told_all_the_same(peer: Peer) -> None:
+async def test_a_refusal_that_does_not_end_is_told_all_the_same(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pagent.splice.websocket.CLOSE_TIMEOUT_S", 0.2)
     job = await start_program(peer, BY_HAND, {"ANSWER": "HTTP/1.1 403 No\r\nContent-Length: 99\r\n\r\nbecause"})
     failed = await refused(peer, job)
     assert failed.cause == "WSServerHandshakeError"
