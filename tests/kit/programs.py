@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tests.kit.peer import Peer
+from tests.kit.peer import ISTREAM, Peer
 
 _PRELUDE = """
 import asyncio, os, sys
@@ -43,6 +43,26 @@ async def serve(reader, writer):
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
 """)
+
+
+#: Listens until it is ready, then no more, and says so.
+_DEAF = """
+import socket, sys, time
+listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+listening.accept()
+listening.close()
+print("deaf", flush=True)
+time.sleep(600)
+"""
+
+
+async def start_deaf_program(peer: Peer) -> str:
+    """A job that goes on without its port; its uid, once nobody listens there."""
+    job = await start_program(peer, _DEAF)
+    logs = await peer.start(ISTREAM, "job_logs", job, "stdout", follow=True)
+    assert (await peer.next_of(logs))[2] == b"deaf\n"
+    await peer.cancel(logs)
+    return job
 
 
 async def start_program(peer: Peer, script: str, env: dict[str, str] | None = None, **options: Any) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from typing import Any
 
 import pytest
 
 from pagent.agent import Agent
 from tests.kit.peer import BISTREAM, CallFailed, Peer
-from tests.kit.programs import start_program
+from tests.kit.programs import start_deaf_program, start_program
 
 #: The first byte names what happens.
 SERVER = """
@@ -33,6 +34,20 @@ def serve(connection):
         told.append(received)
     elif kind == b"t":
         connection.sendall(told.pop() if told else b"nothing")
+    elif kind == b"w":  # has heard the other side's end, and stays
+        connection.recv(1)
+        connection.sendall(b"heard")
+        threading.Event().wait()
+    elif kind == b"c":  # waits for the end of the connection, which "l" tells
+        connection.sendall(b"c")
+        try:
+            connection.recv(1)
+        except ConnectionResetError:
+            pass
+        lost.set()
+    elif kind == b"l":
+        lost.wait()
+        connection.sendall(b"lost")
     elif kind == b"b":
         for _ in range(1000):
             connection.sendall(bytes(65536))
@@ -40,6 +55,7 @@ def serve(connection):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 told = []
+lost = threading.Event()
 listening = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=64)
 while True:
     connection, _ = listening.accept()
@@ -127,17 +143,21 @@ async def test_a_reset_is_no_end(peer: Peer, job: str) -> None:
 
 
 async def test_data_behind_the_end_ends_the_call(peer: Peer, job: str) -> None:
-    call = await connect(peer, job, b"d")
+    call = await connect(peer, job, b"w")
     await peer.data(call, b"")
+    assert (await peer.next_of(call))[2] == b"heard"
     await peer.data(call, b"more")
-    try:
+    with pytest.raises(CallFailed, match="behind the end") as failed:
         await peer.outcome(call)
-    except CallFailed as failed:
-        assert failed.status == 30  # noqa: PT017 - the job may have ended before
+    assert failed.value.status == 30
+
+
+async def test_what_is_no_bytes_ends_the_call(peer: Peer, job: str) -> None:
     call = await connect(peer, job, b"e")
     await peer.data(call, "text")
-    with pytest.raises(CallFailed):
+    with pytest.raises(CallFailed, match="carries bytes, not str") as failed:
         await peer.outcome(call)
+    assert failed.value.status == 30
 
 
 async def test_a_greeting_comes_behind_the_answer(peer: Peer) -> None:
@@ -150,41 +170,34 @@ async def test_a_greeting_comes_behind_the_answer(peer: Peer) -> None:
 
 
 async def test_cancel_closes_the_connection(peer: Peer, job: str) -> None:
-    call = await connect(peer, job, b"f")
-    assert await all_of(peer, call) == b"over"
-    await peer.data(call, b"before")
+    call = await connect(peer, job, b"c")
+    assert (await peer.next_of(call))[2] == b"c"
     await peer.cancel(call)
-    assert await peer.call("job_count_current_connection") == 1
-    call = await connect(peer, job, b"e")
-    await peer.data(call, b"")
-    assert await peer.outcome(call) == ([b""], None)
+    assert await all_of(peer, await connect(peer, job, b"l")) == b"lost"
 
 
 async def test_nobody_listens(peer: Peer) -> None:
-    """The job goes on without its port."""
-    once = (
-        "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); s.accept(); s.close()\n"
-    )
-    job = await start_program(peer, once + "sys.stdin.close(); time.sleep(600)")
-    while True:
-        call = await peer.start(BISTREAM, "tcp_connect", job)
-        if (await peer.next_of(call))[2] is False:
-            break
-        await peer.cancel(call)
+    job = await start_deaf_program(peer)
+    call = await peer.start(BISTREAM, "tcp_connect", job)
+    assert (await peer.next_of(call))[2] is False
     with pytest.raises(CallFailed) as failed:
         await peer.outcome(call)
     assert failed.value.cause == "ConnectionRefusedError"
     assert await peer.http(job) == (502, [], [])
 
 
-async def test_the_agents_own_ports_are_refused(peer: Peer, agent: Agent) -> None:
-    job = (await peer.call("job_create"))["uid"]
-    with pytest.raises(CallFailed):
-        await peer.call("job_start", job, ["sleep", "600"], {}, port=agent.rpc_port, ready="connect", ready_timeout=1.0)
-    call = await peer.start(BISTREAM, "tcp_connect", job, agent.rpc_port)
-    with pytest.raises(CallFailed) as failed:
-        await peer.outcome(call)
-    assert failed.value.cause == "ValueError"
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [("tcp_connect", []), ("http_request", ["POST", "/shutdown", [], []]), ("ws_connect", ["/rpc/v1", [], []])],
+)
+async def test_only_the_jobs_own_port_is_reached(
+    peer: Peer, agent: Agent, job: str, method: str, arguments: list[Any]
+) -> None:
+    for port in (agent.rpc_port, agent.control_port, agent.report_port):
+        call = await peer.start(BISTREAM, method, job, *arguments, port=port)
+        with pytest.raises(CallFailed, match="not one of the job's") as failed:
+            await peer.outcome(call)
+        assert failed.value.cause == "ValueError"
 
 
 async def test_redis(peer: Peer) -> None:

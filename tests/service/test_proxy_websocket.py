@@ -16,7 +16,7 @@ from pagent.agent import Agent
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN
 from tests.kit.peer import BISTREAM, PATIENCE_S, CallFailed, Peer
-from tests.kit.programs import start_program
+from tests.kit.programs import start_deaf_program, start_program
 from tests.service.test_proxy import spooled
 
 #: A server of the ``websockets`` library; what its path names happens. /state tells of the sockets that have ended.
@@ -385,7 +385,11 @@ async def test_subprotocols(peer: Peer, job: str) -> None:
     assert failed.value.cause == "ValueError"
 
 
-async def test_nobody_listens(peer: Peer, job: str) -> None:
+async def test_nobody_listens(peer: Peer) -> None:
+    assert (await refused(peer, await start_deaf_program(peer))).cause == "ConnectionRefusedError"
+
+
+async def test_a_job_that_ends_ends_its_websockets(peer: Peer, job: str) -> None:
     call = await open_ws(peer, job, "/")
     await peer.call("job_kill", job, "KILL")
     assert await peer.outcome(call) == ([], None)
