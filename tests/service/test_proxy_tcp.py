@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pagent.agent import Agent
-from tests.kit.peer import BISTREAM, CallFailed, Peer
+from pagent.client.agent import connect_agent
+from tests.kit.agents import TOKEN
+from tests.kit.peer import BISTREAM, PATIENCE_S, CallFailed, Peer
 from tests.kit.programs import start_deaf_program, start_program
 
 #: The first byte names what happens.
@@ -216,3 +221,63 @@ async def test_redis(peer: Peer) -> None:
     assert await all_of(peer, call) == b"+OK\r\n"
     await peer.data(call, b"")
     assert await peer.outcome(call) == ([], None)
+
+
+#: Makes a database and serves it, all of it in the sandbox.
+POSTGRES = """
+set -e
+initdb -D db -U test -A trust -E UTF8 --no-locale --no-sync > initdb.log
+exec postgres -D db -p "$PORT" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \\
+    -c dynamic_shared_memory_type=mmap -c fsync=off
+"""
+
+
+#: Debian has them outside of PATH.
+SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+
+
+@pytest.mark.skipif(not SERVERS, reason="needs Debian's postgresql")
+async def test_postgresql(agent: Agent) -> None:
+    """Its own client through a local port: it asks for encryption first, then streams both ways."""
+    folder = SERVERS[-1].parent
+    # It refuses to run as root. Its files are in a folder that is root's, so it is root by another name.
+    as_other = ["unshare", "--user", "--map-user=1000"] if os.geteuid() == 0 else []
+    if as_other and (await output_of(*as_other, "true"))[0] != 0:
+        pytest.skip("needs user namespaces")
+    async with connect_agent(f"127.0.0.1:{agent.rpc_port}", token=TOKEN) as client:
+        job = await client.create_job()
+        environment = {"PATH": f"{folder}:{os.environ['PATH']}"}
+        await job.start([*as_other, "sh", "-c", POSTGRES], environment, port="auto", ready="connect")
+        server = await job.forward()
+        try:
+            where = f"host=127.0.0.1 port={server.sockets[0].getsockname()[1]} user=test dbname=postgres"
+            async with asyncio.timeout(PATIENCE_S):
+                while (await output_of(str(folder / "pg_isready"), "-d", where))[0] != 0:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            numbers = "".join(f"{number}\n" for number in range(50_000))
+            code, output = await output_of(
+                str(folder / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", where,
+                "-c", "create table t (n int)", "-c", "copy t from stdin",
+                "-c", "select sum(n) from t", "-c", "copy (select n from t order by n) to stdout",
+                sent=numbers.encode(),
+            )  # fmt: skip
+            assert (code, output) == (0, f"{sum(range(50_000))}\n{numbers}".encode())
+        finally:
+            server.close()
+            await job.kill("INT")
+
+
+async def output_of(*command: str, sent: bytes = b"") -> tuple[int, bytes]:
+    """Exit code and standard output of a program."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            output, _ = await process.communicate(sent)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return process.returncode, output
