@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import ssl
 from typing import Final, NamedTuple, cast
@@ -96,7 +97,7 @@ async def dial(address: Address, link: Link, *, tls: ssl.SSLContext | None = Non
         if isinstance(error, TimeoutError):
             raise DialError(f"{address.authority}: no answer within {HANDSHAKE_TIMEOUT_S:.0f} s") from None
         if isinstance(error, OSError):
-            raise DialError(f"{address.authority}: {error.strerror or error}") from None
+            raise DialError(f"{address.authority}: {_reason(error)}") from None
         raise
     if upgrade.subprotocol != SUBPROTOCOL:
         transport.abort()
@@ -106,6 +107,13 @@ async def dial(address: Address, link: Link, *, tls: ssl.SSLContext | None = Non
     if rest:
         link.data_received(rest)
     transport.resume_reading()
+
+
+def _reason(error: OSError) -> str:
+    """The system's words; asyncio's own loop has some of its own for a connection that could not be made."""
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 class Backoff:

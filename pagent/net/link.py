@@ -12,6 +12,7 @@ import asyncio
 import enum
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Protocol, cast
 
 from pagent.errors import LinkClosedError, ProtocolError
@@ -140,7 +141,8 @@ class Link(asyncio.BufferedProtocol):
         self._lost("the peer ended the connection")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost(str(exc) if exc else "the connection was lost")
+        # asyncio's own loop trips over an abort now, if a close has just flushed its buffer.
+        self._lost(str(exc) if exc else "the connection was lost", gone=True)
 
     def pause_writing(self) -> None:
         self.blocked = True
@@ -303,7 +305,7 @@ class Link(asyncio.BufferedProtocol):
             self._owner.link_lost(self._error)
         if self._transport is not None:
             self._write_out()
-            self._transport.close()
+            self._close_transport(self._transport)
 
     def _start_close(self, code: int, reason: str) -> None:
         self._control(frames.CLOSE, frames.close_payload(code, reason))
@@ -326,11 +328,17 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is None or self._transport.is_closing():
             return
         if not self._accepted:
-            self._transport.close()
+            self._close_transport(self._transport)
         elif self._transport.can_write_eof():
-            self._transport.write_eof()
+            # asyncio's own loop raises here what the connection has met, and tells it when it reads next.
+            with suppress(OSError):
+                self._transport.write_eof()
 
-    def _lost(self, reason: str) -> None:
+    def _close_transport(self, transport: asyncio.Transport) -> None:
+        """Flush and close, once what was received has been dealt with: TLS of either loop trips over a close within."""
+        self._loop.call_soon(transport.close)
+
+    def _lost(self, reason: str, *, gone: bool = False) -> None:
         if self._state is State.CLOSED:
             return
         was_open = self._state is _OPEN
@@ -339,7 +347,7 @@ class Link(asyncio.BufferedProtocol):
             self._close_timer.cancel()
         if self._liveness is not None:
             self._liveness.stop()
-        if self._transport is not None:
+        if self._transport is not None and not gone:
             self._transport.abort()
         error = self._error or LinkClosedError(1006, reason)
         if was_open:

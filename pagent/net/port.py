@@ -10,6 +10,7 @@ import asyncio
 import os
 import select
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, cast
 
 from pagent.limits import CONNECT_TIMEOUT_S, PORT_HIGH_WATER, PORT_LOW_WATER
@@ -81,6 +82,7 @@ class PortConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None and not self.closed:
             self._receive_rest()
+        self._transport = None  # asyncio's own trips over an abort that comes later
         was_closed, self.closed = self.closed, True
         if not was_closed:
             self.user.port_lost(exc)
@@ -109,7 +111,9 @@ class PortConnection(asyncio.Protocol):
 
     def write_eof(self) -> None:
         if self._transport is not None and not self.closed:
-            self._transport.write_eof()
+            # A job that has reset the connection: asyncio's own loop meets that here, and tells it when it reads next.
+            with suppress(OSError):
+                self._transport.write_eof()
 
     def pause_reading(self) -> None:
         if self._transport is not None and not self.closed:

@@ -65,7 +65,7 @@ class ClientUpgrade:
         try:
             self._handshake.receive_data(head)
             events = list(self._handshake.events())
-        except WsprotoError as error:
+        except (WsprotoError, UnicodeError) as error:  # it decodes some headers
             raise ProtocolError(f"the answer to the upgrade is not valid: {error}") from None
         for event in events:
             if isinstance(event, AcceptConnection):
@@ -96,7 +96,7 @@ def accept_upgrade(target: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes
     try:
         handshake.initiate_upgrade_connection(list(headers), target)
         request = next(handshake.events())
-    except (WsprotoError, StopIteration) as error:
+    except (WsprotoError, UnicodeError, StopIteration) as error:
         raise HandshakeRefusedError(f"not a WebSocket handshake: {error}") from None
     if not isinstance(request, Request):
         raise HandshakeRefusedError("not a WebSocket handshake")

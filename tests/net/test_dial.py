@@ -73,7 +73,7 @@ async def test_what_answers_is_no_router(answer: bytes, error: type[Exception]) 
 
 
 async def test_nothing_listens(unused_tcp_port: int) -> None:
-    with pytest.raises(DialError):
+    with pytest.raises(DialError, match=f"^127.0.0.1:{unused_tcp_port}: Connection refused$"):
         await dial(Address("127.0.0.1", unused_tcp_port), connection().link)
 
 

@@ -72,6 +72,8 @@ def test_another_status_is_told(status: int) -> None:
     [
         ((), b"AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
         ((b"Sec-WebSocket-Protocol: another",), None),
+        ((b"Sec-WebSocket-Protocol: \xff",), None),
+        ((b"Connection: \xff",), None),
         ((b"Sec-WebSocket-Extensions: permessage-deflate",), None),
     ],
 )
@@ -123,6 +125,9 @@ def test_a_request_is_accepted() -> None:
         {b"Sec-WebSocket-Version": b"8"},
         {b"Sec-WebSocket-Protocol": None},
         {b"Sec-WebSocket-Protocol": b"other"},
+        {b"Sec-WebSocket-Protocol": b"\xff"},
+        {b"Upgrade": b"\xff"},
+        {b"Host": b"\xff"},
     ],
 )
 def test_what_asks_for_something_else_is_refused(change: dict[bytes, bytes | None]) -> None:

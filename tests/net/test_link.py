@@ -1,0 +1,92 @@
+"""A link on a socket of the kernel's: how its end is met."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from pagent.errors import LinkClosedError
+from pagent.net.link import Link
+from pagent.wire import frames
+from tests.kit.peer import PATIENCE_S
+
+
+class Owner:
+    """What it is told."""
+
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+        self.lost: list[LinkClosedError] = []
+
+    def link_message(self, payload: bytes | bytearray | memoryview) -> None:
+        self.messages.append(bytes(payload))
+
+    def link_blocked(self) -> None:
+        pass
+
+    def link_writable(self) -> None:
+        pass
+
+    def link_lost(self, error: LinkClosedError) -> None:
+        self.lost.append(error)
+
+
+@pytest.fixture
+def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two ends of a TCP connection: the link's, and its peer's."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        theirs = socket.create_connection(listening.getsockname())
+        ours, _ = listening.accept()
+    with ours, theirs:
+        theirs.setblocking(False)
+        yield ours, theirs
+
+
+async def read_to_the_end(sock: socket.socket) -> int:
+    loop, size = asyncio.get_running_loop(), 0
+    while data := await loop.sock_recv(sock, 1 << 16):
+        size += len(data)
+    return size
+
+
+async def test_what_the_peer_has_not_read_when_it_closes_is_flushed(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = sockets
+    owner = Owner()
+    link = Link(owner, dialled=False)
+    loop = asyncio.get_running_loop()
+    await loop.create_connection(lambda: link, sock=ours)
+    link.accept_peer()
+    link.send(b"x" * 4_000_000)
+    await loop.sock_sendall(
+        theirs,
+        frames.masked_frame(frames.BINARY, b"last") + frames.masked_frame(frames.CLOSE, frames.close_payload(1000, "")),
+    )
+    async with asyncio.timeout(PATIENCE_S):
+        assert await read_to_the_end(theirs) == 10 + 4_000_000 + 4
+        error = await link.closed
+    assert error.code == 1000
+    assert owner.lost == [error]
+    assert owner.messages == [b"last"]
+
+
+async def test_a_peer_that_breaks_the_protocol_and_resets_the_connection(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = sockets
+    owner = Owner()
+    link = Link(owner, dialled=False)
+    await asyncio.get_running_loop().create_connection(lambda: link, sock=ours)
+    link.accept_peer()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.send(b"\x82\x04that is not masked")
+    theirs.close()
+    async with asyncio.timeout(PATIENCE_S):
+        error = await link.closed
+    assert owner.lost == [error]
+    assert owner.messages == []

@@ -1,0 +1,92 @@
+"""A connection to a port on a socket of the kernel's: how its end is met."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from pagent.net.port import connect_port
+from tests.kit.peer import PATIENCE_S
+
+
+class User:
+    """What it is told; :attr:`lost` is done when the connection is gone."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+    def port_data(self, data: bytes) -> None:
+        self.data += data
+
+    def port_eof(self) -> None:
+        pass
+
+    def port_blocked(self) -> None:
+        pass
+
+    def port_writable(self) -> None:
+        pass
+
+    def port_lost(self, error: Exception | None) -> None:
+        self.lost.set_result(error)
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+def port_of(listener: socket.socket) -> int:
+    return int(listener.getsockname()[1])
+
+
+async def test_an_abort_after_a_close_that_was_flushed(listener: socket.socket) -> None:
+    connection = await connect_port(port_of(listener), User())
+    job, _ = listener.accept()
+    with job:
+        job.setblocking(False)
+        connection.write(b"x" * 8_000_000)
+        connection.close()
+        size = 0
+        async with asyncio.timeout(PATIENCE_S):
+            while data := await asyncio.get_running_loop().sock_recv(job, 1 << 20):
+                size += len(data)
+    assert size == 8_000_000
+    await asyncio.sleep(0)
+    connection.abort()
+    connection.close()
+    assert connection.is_stale()
+
+
+async def test_an_end_for_a_job_that_has_just_reset_the_connection(listener: socket.socket) -> None:
+    user = User()
+    connection = await connect_port(port_of(listener), user)
+    job, _ = listener.accept()
+    job.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    job.close()
+    connection.write_eof()
+    async with asyncio.timeout(PATIENCE_S):
+        assert isinstance(await user.lost, OSError)
+    assert connection.closed
+    connection.write(b"nobody is there")
+    connection.write_eof()
+    connection.abort()
+
+
+async def test_what_a_job_said_before_it_reset_the_connection(listener: socket.socket) -> None:
+    user = User()
+    connection = await connect_port(port_of(listener), user)
+    connection.write(b"a request")
+    job, _ = listener.accept()
+    with job:
+        job.send(b"an answer")  # with the request unread: the close resets the connection
+    connection.write(b"more")
+    async with asyncio.timeout(PATIENCE_S):
+        assert isinstance(await user.lost, OSError)
+    assert user.data == b"an answer"
