@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 
 import pagent
 from pagent.agent import Agent
+from pagent.cli.loop import choose
 from pagent.config.model import Jobs, Server, Settings
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
@@ -35,34 +36,31 @@ def pytest_configure() -> None:
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The loop that users have: uvloop's where it exists. PAGENT_LOOP=asyncio runs all tests on asyncio's own."""
-    if os.environ.get("PAGENT_LOOP") != "asyncio":
-        try:
-            import uvloop
-        except ImportError:
-            pass
-        else:
-            return {"uvloop": uvloop.new_event_loop}
-    return {"asyncio": asyncio.new_event_loop}
+    name, factory = choose(os.environ.get("PAGENT_LOOP", ""))
+    return {name: factory}
 
 
 @pytest.fixture(autouse=True)
-def nothing_lost_in_the_loop() -> Iterator[None]:
-    """An error that a loop's callback, or a task that nobody awaits, ends with fails the test as any other."""
+def loop_errors() -> Iterator[list[str]]:
+    """What the loop reports (the error of a callback, or of a task that nobody awaits) fails the test as any other.
+
+    A test that wants such reports clears the list.
+    """
     heard = _Heard(logging.ERROR)
     logger = logging.getLogger("asyncio")
     logger.addHandler(heard)
-    yield
+    yield heard.texts
     logger.removeHandler(heard)
-    assert not heard.records, "\n".join(map(logging.Formatter().format, heard.records))
+    assert not heard.texts, "\n".join(heard.texts)
 
 
 class _Heard(logging.Handler):
     def __init__(self, level: int) -> None:
         super().__init__(level)
-        self.records: list[logging.LogRecord] = []
+        self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
+        self.texts.append(self.format(record))
 
 
 @pytest.fixture

@@ -23,6 +23,12 @@ def _cut(data: bytes) -> tuple[bytes, list[bytes]]:
     return rest, [rest[:place], rest[place:]]
 
 
+def _same(whole: object, parts: object, pieces: list[bytes]) -> None:
+    """AssertionError also where Python has no asserts."""
+    if whole != parts:
+        raise AssertionError(whole, parts, pieces)
+
+
 def message(data: bytes) -> None:
     """A pRpc message is decoded, makes no sense, or breaks the protocol."""
     try:
@@ -51,7 +57,7 @@ def frames(data: bytes) -> None:
         return
     whole, pieces = _cut(data)
     for masked in (False, True):
-        assert _decoded([whole], masked) == _decoded(pieces, masked)
+        _same(_decoded([whole], masked), _decoded(pieces, masked), pieces)
 
 
 def response(data: bytes) -> None:
@@ -65,7 +71,7 @@ def response(data: bytes) -> None:
         if ("bad", True) in parts and parts[-2][0] == "complete":
             # Bytes behind the response that come later: the connection is dropped then, as it is if they come along.
             parts = [*parts[:-2], ("complete", False)]
-        assert one == parts, pieces
+        _same(one, parts, pieces)
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {"message": message, "frames": frames, "response": response}

@@ -111,6 +111,8 @@ async def agent_process(
     finally:
         await _finish(process)
         await agent._reader
+    # What a callback of its loop, or a task that nobody awaits, ended with.
+    assert not [line for line in agent.log if " ERROR    asyncio: " in line], "\n".join(agent.log)
 
 
 async def _finish(process: asyncio.subprocess.Process) -> None:

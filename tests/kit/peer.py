@@ -14,6 +14,7 @@ import msgpack
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 SUBPROTOCOL = Subprotocol("v1.prpc.datadvance")
@@ -165,6 +166,13 @@ def user_data(uid: str = "router", name: str = "a router", token: str | None = N
     return {"auth": auth, **more}
 
 
+class _Dialled(ClientConnection):
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """It would abort a transport that has ended, which asyncio's own loop can trip over."""
+        if self.state is not State.CLOSED:
+            await super().close(code, reason)
+
+
 @asynccontextmanager
 async def dial(
     port: int,
@@ -183,6 +191,7 @@ async def dial(
         compression=None,
         max_size=None,
         ping_interval=ping_interval,
+        create_connection=_Dialled,
     ) as socket:
         peer = Peer(socket)
         await peer.send([1, peer.next_id(), [1, None, user_data(uid, token=token, **more)]])

@@ -23,6 +23,7 @@ import psutil
 from websockets.exceptions import ConnectionClosed
 
 from pagent.agent import Agent
+from pagent.cli.loop import choose
 from pagent.config.model import Jobs, Server, Settings
 from pagent.jobs.tree import become_subreaper
 from tests.kit import peer as peers
@@ -96,13 +97,13 @@ class Soak:
     async def get(self, peer: Peer, job: str) -> None:
         status, _, body = await peer.http(job, path=f"/{self.random.random()}")
         # 502: the job has just been killed.
-        assert status == 502 or b"".join(body).startswith(b"GET /0."), (status, body)
+        expect(status == 502 or b"".join(body).startswith(b"GET /0."), status, body)
 
     async def post(self, peer: Peer, job: str) -> None:
         sent = self.random.randbytes(self.random.choice([1, 5_000, 700_000]))
         pieces = [sent[at : at + 100_000] for at in range(0, len(sent), 100_000)]
         status, _, body = await peer.http(job, "POST", "/up", body=pieces)
-        assert status == 502 or b"".join(body).endswith(sent), status
+        expect(status == 502 or b"".join(body).endswith(sent), status)
 
     async def cancelled(self, peer: Peer, job: str) -> None:
         call = await peer.start(BISTREAM, "http_request", job, "POST", "/cut", [], [])
@@ -111,12 +112,13 @@ class Soak:
 
     async def tcp(self, peer: Peer, job: str) -> None:
         call = await peer.start(BISTREAM, "tcp_connect", job)
-        assert (await peer.next_of(call))[2] in (True, False)
+        connected = (await peer.next_of(call))[2]
+        expect(connected in (True, False), connected)
         await peer.data(call, b"GET /tcp HTTP/1.1\r\n\r\n")
         await peer.data(call, b"")
         values, _ = await peer.outcome(call)
         # A job that is killed or removed meanwhile has its end closed by the kernel, as if it had ended it itself.
-        assert b"GET /tcp" in b"".join(values) or job in self.ended, values
+        expect(b"GET /tcp" in b"".join(values) or job in self.ended, values)
 
     async def file(self, peer: Peer, job: str) -> None:
         data = self.random.randbytes(self.random.choice([0, 100, 900_000]))
@@ -128,15 +130,16 @@ class Soak:
             await peer.cancel(call)
             return
         await peer.end(call)
-        assert (await peer.outcome(call))[1] == len(data)
+        count = (await peer.outcome(call))[1]
+        expect(count == len(data), count, len(data))
         call = await peer.start(ISTREAM, "file_download", job, name, 65536, True)
         values, _ = await peer.outcome(call)
-        assert b"".join(values[1:]) == data
+        expect(b"".join(values[1:]) == data, name)
 
     async def archive(self, peer: Peer, job: str) -> None:
         call = await peer.start(ISTREAM, "archive_download", job, None, None, self.random.random() < 0.5)
         values, size = await peer.outcome(call)
-        assert sum(map(len, values[1:])) == size
+        expect(sum(map(len, values[1:])) == size, size)
 
     async def short_job(self, peer: Peer, job: str) -> None:
         uid = (await peer.call("job_create"))["uid"]
@@ -237,6 +240,12 @@ async def soak(minutes: float, seed: int, root: Path) -> list[str]:
         return sorted(set(run.wrong)) + excess(before, after)
 
 
+def expect(good: bool, *seen: object) -> None:
+    """AssertionError also where Python has no asserts."""
+    if not good:
+        raise AssertionError(*seen)
+
+
 def say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
@@ -251,12 +260,7 @@ def main() -> int:
     say(f"seed {seed}, process {os.getpid()}")
     become_subreaper()
     with tempfile.TemporaryDirectory(prefix="pagent-soak-") as root:
-        try:
-            import uvloop
-        except ImportError:
-            factory = asyncio.new_event_loop
-        else:
-            factory = uvloop.new_event_loop
+        _, factory = choose(os.environ.get("PAGENT_LOOP", ""))
         with asyncio.Runner(loop_factory=factory) as runner:
             wrong = runner.run(soak(options.minutes, seed, Path(root)))
     say("\n".join(["left over or wrong:", *wrong]) if wrong else "nothing is left over")
