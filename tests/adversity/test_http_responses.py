@@ -45,6 +45,10 @@ async def serve(reader, writer):
     writer.close()
 """)
 
+CHUNKS = OK + TE + END
+HI = CL + END + b"hello"
+GZIP = b"Content-Encoding: GZip\r\n"
+GZIPPED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(gzip.compress(b"hello")), gzip.compress(b"hello"))
 PART = b"HTTP/1.1 206 Partial Content\r\nContent-Encoding: gzip\r\nContent-Range: bytes "
 PLAIN_PART = b"HTTP/1.1 206 x\r\nContent-Encoding: identity\r\nContent-Range: bytes 9-13/99\r\n"
 
@@ -81,10 +85,63 @@ MORE: list[tuple[str, bytes, bool, int, bytes | None]] = [
     ("9110 14.1.2: the start of gzip", PART + b"0-4/99\r\n" + END + gzip.compress(b"x" * 99)[:5], True, 502, b""),
     ("the middle of gzip", PART + b"9-13/99\r\n" + CL + END + b"hello", False, 502, b""),
     ("a part of what is plain", PLAIN_PART + CL + END + b"hello", False, 206, b"hello"),
+    ("9112 7.1: gzip in chunks", OK + GZIP + TE + END + GZIPPED, False, 200, b"hello"),
+    ("in two fields", OK + b"content-encoding: identity\r\n" + GZIP + TE + END + GZIPPED, False, 200, b"hello"),
+    ("9112 7.1.1: extensions", CHUNKS + b'5;a="b;c";d\r\nhello\r\n0;e\r\n\r\n', False, 200, b"hello"),
+    ("LF in an extension", CHUNKS + b"5;a\nb\r\nhello\r\n0\r\n\r\n", False, 200, None),
+    ("an extension without end", CHUNKS + b"5;" + b"x" * 5000, False, 200, None),
+    ("no size", CHUNKS + b"\r\nhello\r\n0\r\n\r\n", False, 200, None),
+    ("size 0x5", CHUNKS + b"0x5\r\nhello\r\n0\r\n\r\n", False, 200, None),
+    ("size +5", CHUNKS + b"+5\r\nhello\r\n0\r\n\r\n", False, 200, None),
+    ("size -5", CHUNKS + b"-5\r\nhello\r\n0\r\n\r\n", False, 200, None),
+    ("a blank before the size", CHUNKS + b" 5\r\nhello\r\n0\r\n\r\n", False, 200, None),
+    ("a blank behind the size", CHUNKS + b"5 \r\nhello\r\n0\r\n\r\n", False, 200, None),
+    ("size of 64 bits", CHUNKS + b"ffffffffffffffff\r\nhello\r\n0\r\n\r\n", False, 200, None),
+    ("size of 68 bits", CHUNKS + b"10000000000000005\r\nhello\r\n0\r\n\r\n", False, 200, None),
+    ("size of 17 digits", CHUNKS + b"00000000000000005\r\nhello\r\n0\r\n\r\n", False, 200, None),
+    ("a chunk beyond its size", CHUNKS + b"5\r\nhello!\r\n0\r\n\r\n", False, 200, None),
+    ("a chunk below its size", CHUNKS + b"6\r\nhello\r\n0\r\n\r\n", False, 200, None),
+    ("LF behind a chunk", CHUNKS + b"5\r\nhello\n0\r\n\r\n", False, 200, None),
+    ("LF behind the last chunk", CHUNKS + b"5\r\nhello\r\n0\n\n", False, 200, None),
+    ("9112 7.1.2: a folded trailer", CHUNKS + b"0\r\nA: b\r\n c\r\n\r\n", False, 200, None),
+    ("NUL in a trailer", CHUNKS + b"0\r\nA: b\0\r\n\r\n", False, 200, None),
+    ("a trailer without a name", CHUNKS + b"0\r\n: b\r\n\r\n", False, 200, None),
+    ("trailers without end", CHUNKS + b"0\r\n" + b"A: b\r\n" * 5000, False, 200, None),
+    ("9110 6.5.1: a trailer that frames", CHUNKS + HELLO[:-2] + CL + END, False, 200, b"hello"),
+    ("9110 5.5: beyond ASCII", OK + b"A: \xc3\xbc\r\nB: \xff\xfe\r\n" + CL + END + b"hello", False, 200, b"hello"),
+    ("9110 7.6.1: the length is named", OK + b"Connection: content-length\r\n" + HI, False, 200, b"hello"),
+    ("9110 7.8: 426", b"HTTP/1.1 426 x\r\nUpgrade: h2c\r\nConnection: upgrade\r\n" + HI, False, 426, b"hello"),
+    ("9112 6.3: chunks for 204", b"HTTP/1.1 204 x\r\n" + TE + END + HELLO, False, 204, b""),
+    ("205 with a body", b"HTTP/1.1 205 x\r\n" + CL + END + b"hello", False, 205, b"hello"),
+    ("9112 6.3: a body for 103", b"HTTP/1.1 103 x\r\n" + HI + OK + HI, False, 502, b""),
+    ("chunks for 100", b"HTTP/1.1 100 x\r\n" + TE + END + HELLO + OK + CL + END + b"hello", False, 502, b""),
+    ("a hundred 103", b"HTTP/1.1 103 x\r\nLink: y\r\n\r\n" * 100 + OK + CL + END + b"hello", False, 200, b"hello"),
+    ("100 of HTTP/1.0", b"HTTP/1.0 100 x\r\n\r\n" + OK + CL + END + b"hello", False, 200, b"hello"),
+    ("a response within one", OK + END + OK + CL + END, True, 200, OK + CL + END),
     ("9112 2.2: HTTP/0.9", b"hello", True, 502, b""),
     ("another protocol", b"SSH-2.0-OpenSSH_9.2p1\r\n", False, 502, b""),
     ("TLS", b"\x15\x03\x01\x00\x02\x02\x46", True, 502, b""),
 ]  # fmt: skip
+
+
+#: Answers to HEAD (RFC 9110 9.3.2, 9112 6.3): what it shows, the answer, the status. None is closed behind.
+HEADS: list[tuple[str, bytes, int]] = [
+    ("a length", OK + CL + END, 200),
+    ("chunks that would come", OK + TE + END, 200),
+    ("both framings of what would come", OK + TE + CL + END, 200),
+    ("no length", OK + END, 200),
+    ("a coding", OK + b"Content-Encoding: br\r\n" + CL + END, 200),
+    ("404", b"HTTP/1.1 404 x\r\n" + CL + END, 404),
+    ("204", b"HTTP/1.1 204 x\r\n" + END, 204),
+    ("a part", PART + b"9-13/99\r\n" + CL + END, 206),
+    ("100 first", b"HTTP/1.1 100 x\r\n\r\n" + OK + CL + END, 200),
+    ("a body all the same", OK + CL + END + b"hello", 200),
+    ("chunks all the same", OK + TE + END + HELLO, 200),
+    ("a second response", OK + CL + END + OK + CL + END + b"evil!", 200),
+    ("lengths that differ", OK + CL + b"Content-Length: 6\r\n" + END, 502),
+    ("a length that is none", OK + b"Content-Length: x\r\n" + END, 502),
+    ("101", b"HTTP/1.1 101 x\r\nUpgrade: x\r\nConnection: upgrade\r\n" + END, 502),
+]
 
 
 def rows() -> list[tuple[str, bytes, bool, int, bytes | None]]:
@@ -97,7 +154,7 @@ ROWS = rows()
 
 
 def test_there_are_enough() -> None:
-    assert len(ROWS) >= 150
+    assert len(ROWS) >= 190
 
 
 @pytest.fixture
@@ -105,7 +162,8 @@ async def player(agent: Agent) -> AsyncIterator[tuple[Peer, str]]:
     async with peers.dial(agent.rpc_port, TOKEN) as peer:
         job = (await peer.call("job_create"))["uid"]
         upload = await peer.start(OSTREAM, "file_upload", job, "cases.json")
-        cases = json.dumps([(data.decode("latin-1"), close) for _, data, close, _, _ in ROWS]).encode()
+        answers = [(data, close) for _, data, close, _, _ in ROWS] + [(data, False) for _, data, _ in HEADS]
+        cases = json.dumps([(data.decode("latin-1"), close) for data, close in answers]).encode()
         for start in range(0, len(cases), 65536):
             await peer.data(upload, cases[start : start + 65536])
         await peer.end(upload)
@@ -114,9 +172,9 @@ async def player(agent: Agent) -> AsyncIterator[tuple[Peer, str]]:
         yield peer, job
 
 
-async def get(peer: Peer, job: str, target: str) -> tuple[list[Any], str | None]:
+async def get(peer: Peer, job: str, target: str, method: str = "GET") -> tuple[list[Any], str | None]:
     """Stream messages, and the class name of the error."""
-    call = await peer.start(BISTREAM, "http_request", job, "GET", target, [], [])
+    call = await peer.start(BISTREAM, "http_request", job, method, target, [], [])
     await peer.data(call, b"")
     values: list[Any] = []
     while (message := await peer.next_of(call))[0] == 8:
@@ -137,6 +195,17 @@ async def test_every_answer_is_passed_on_refused_or_broken_off_and_poisons_nothi
             right = (values[0], b"".join(values[2:]), error) == (status, body, None)
         good, error = await get(peer, job, "/good")
         if not right or (good[0], good[2:], error) != (200, [b"good"], None):
+            wrong.append((name, values, error, good))
+    assert wrong == []
+
+
+async def test_the_answer_to_head_has_no_body_and_poisons_nothing(player: tuple[Peer, str]) -> None:
+    peer, job = player
+    wrong = []
+    for number, (name, _, status) in enumerate(HEADS):
+        values, error = await get(peer, job, f"/{len(ROWS) + number}", "HEAD")
+        good, _ = await get(peer, job, "/good")
+        if (values[0], len(values), error, good[2:]) != (status, 2, None, [b"good"]):
             wrong.append((name, values, error, good))
     assert wrong == []
 
