@@ -43,8 +43,10 @@ $(DEPENDENCIES): $(LOCK) | $(BIN)/python
 COMPILED := $(shell sed -n 's/^    "\(pagent.*\.py\)",$$/\1/p' setup.py)
 
 $(INSTALLED): pyproject.toml setup.py $(COMPILED) $(DEPENDENCIES)
+	@# What is changed while it is compiled is older than what came of it.
+	@touch $@.begun
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
+	@mv $@.begun $@
 
 install: $(INSTALLED)  ## Make .venv with all dependencies and pagent itself
 

@@ -42,6 +42,9 @@ RETRANSMITS_MAX: Final = 6
 #: Dead too with something unanswered for this long: where the kernel waits longer (a long way, a window that has been
 #: shut for a while: its probes go on doubling up to 120 s), six take minutes.
 UNANSWERED_MAX_S: Final = 30.0
+#: The longest that our kernel waits before it asks a silent peer, or a shut window, again; its own limit is 120 s. If
+#: it cannot be told so (before Linux 6.15) a peer whose window was shut for minutes may be missed for 95 s.
+RETRANSMIT_WAIT_MAX_S: Final = 10.0
 #: How long a close waits for the peer's answer before the socket is dropped.
 CLOSE_TIMEOUT_S: Final = 5.0
 
@@ -81,6 +84,10 @@ BRAKE_MAX_S: Final = 0.005
 BRAKE_STREAM_REST_S: Final = 0.05
 BRAKE_STREAM_REST_MAX_S: Final = 1.6
 BRAKE_LINK_REST_S: Final = 0.02
+#: What a spool keeps in memory before it touches the disk: what a job is behind by while the kernel runs its
+#: neighbours for a few milliseconds. All spools together keep no more than the second.
+SPOOL_MEMORY: Final = 4 * MIB
+SPOOL_MEMORY_ALL: Final = 64 * MIB
 #: How much of a spool is read at a time, and how much may wait in memory for a disk that is slower than the link.
 SPOOL_READ: Final = MIB
 SPOOL_PENDING_MAX: Final = 8 * MIB
@@ -108,6 +115,8 @@ DEFAULT_CALL_TIMEOUT_S: Final = 60.0
 #: A response head above this is refused: nginx and Apache stop at 8 to 32 KiB.
 RESPONSE_HEAD_MAX: Final = 64 * KIB
 RESPONSE_FIELDS_MAX: Final = 256
+#: Interim responses (1xx) before a final one. One each second is hours; a flood of them is read for some 20 ms.
+INTERIM_MAX: Final = 10_000
 #: A request head that we would write above this is refused before it is sent.
 REQUEST_HEAD_MAX: Final = 64 * KIB
 #: Fields of one request: more than any server takes (Apache 100, nginx and node some hundreds to 2000).

@@ -1,8 +1,9 @@
-"""Stream messages on disk: what a slow job does not take from a peer that knows no flow control.
+"""What a slow job does not take from a peer that knows no flow control: in memory while it is little, then on disk.
 
-First in, first out, in files of the job's sandbox that the opener gives (anonymous, so that each goes with its
-descriptor, as soon as it has been read). All file work is done in a thread, in large pieces; the loop never waits for
-the disk.
+First in, first out. What has come last is in memory; once that is more than SPOOL_MEMORY it all goes to disk, behind
+what is there: a job which falls behind for a moment costs no disk work, and one which stays behind costs it in large
+pieces. The files are of the job's sandbox and given by the opener (anonymous, so that each goes with its
+descriptor, as soon as it has been read). A thread works on them; the loop never waits for the disk.
 """
 
 from __future__ import annotations
@@ -12,19 +13,35 @@ import errno
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Final, NamedTuple
 
-from pagent.limits import GIB, SPOOL_FILE, SPOOL_PENDING_MAX, SPOOL_READ, SPOOL_WRITE_TIMEOUT_S
+from pagent.limits import (
+    GIB,
+    SPOOL_FILE,
+    SPOOL_MEMORY,
+    SPOOL_MEMORY_ALL,
+    SPOOL_PENDING_MAX,
+    SPOOL_READ,
+    SPOOL_WRITE_TIMEOUT_S,
+)
 from pagent.net.tasks import TaskOwner
+
+Record = str | bytes | bytearray | memoryview
 
 _HEADER_BYTES: Final = 5
 _BIN: Final = 0
 _STR: Final = 1
+#: What a record takes in memory beside its bytes.
+_RECORD_COST: Final = 64
+#: Records from this size on are not copied, neither on their way to the disk nor back.
+_LARGE: Final = 16 * 1024
+#: Buffers of one write; POSIX promises 16, Linux and the BSDs have 1024.
+_VECTOR: Final = 512
 
 
 class SpoolOpener(NamedTuple):
-    """How to get a spool file: a blocking function that returns a descriptor, and the most that may go in, bytes."""
+    """How to get a spool file: a blocking function that returns a descriptor, and the most that may be kept, bytes."""
 
     open: Callable[[], int]
     limit: int
@@ -40,7 +57,7 @@ DEFAULT_SPOOL: Final = SpoolOpener(_open_temporary, GIB)
 
 
 class _File:
-    """One of a spool's files, and how much of it has been written and read."""
+    """One of a spool's files, and how much of it has been written and read; it holds whole records."""
 
     __slots__ = ("fd", "read", "written")
 
@@ -51,11 +68,15 @@ class _File:
 
 
 class Spool:
-    """A queue of bins and strings in files.
+    """A queue of bins and strings.
 
-    ``deliver(values, empty)`` is called with what was read after each :meth:`want`; with ``empty`` the spool is used
-    up and closed. ``fail(reason)`` is called once if the disk does not take or give the data, or the limit is reached.
+    ``deliver(values, empty)`` is called with some of them after each :meth:`want`, before it returns if they are in
+    memory; with ``empty`` the spool is used up and closed. ``fail(reason)`` is called once if the disk does not take or
+    give the data, or the limit is reached. ``memory``: bytes beyond which they go to disk.
     """
+
+    #: Of all spools together.
+    _in_memory: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -63,16 +84,19 @@ class Spool:
         deliver: Callable[[list[Any], bool], None],
         fail: Callable[[str], None],
         choke: Callable[[bool], None],
+        *,
+        memory: int = SPOOL_MEMORY,
     ) -> None:
         self._opener = opener
         self._deliver = deliver
         self._fail = fail
         self._choke = choke
+        self._memory = memory
         self._choked = False
+        self._newest: deque[Record] = deque()  # in memory
+        self._newest_bytes = 0
         self._files: deque[_File] = deque()  # the thread's, while it works
-        self._pending = bytearray()  # not written yet
-        self._kept = 0  # bytes of records that have not been delivered
-        self._partial = bytearray()  # read, but not a whole record yet
+        self._on_disk = 0  # bytes of records there, or on their way there
         self._wanted = False
         self._tasks = TaskOwner("spool")
         self._running = False
@@ -83,33 +107,54 @@ class Spool:
         """Keep one message, a bytes-like object or a string; anything else is the peer's error and fails the stream."""
         if self._closed:
             return
-        if isinstance(value, str):
-            tag, data = _STR, value.encode("utf-8", "surrogatepass")
-        elif isinstance(value, (bytes, bytearray, memoryview)):
-            tag, data = _BIN, bytes(value)
-        else:
+        if not isinstance(value, (bytes, bytearray, memoryview, str)):
             self._end(f"a stream message of type {type(value).__name__} where bytes or text are meant")
             return
-        if self._kept + len(data) > self._opener.limit:
+        cost = _cost(value)
+        if self._on_disk + self._newest_bytes + cost > self._opener.limit:
             self._end(f"the job does not take its data, and {self._opener.limit} bytes are spooled already")
-        else:
-            self._pending += bytes((tag,)) + len(data).to_bytes(4, "big") + data
-            self._kept += _HEADER_BYTES + len(data)
-            self._set_choke(len(self._pending) > SPOOL_PENDING_MAX)
+            return
+        self._newest.append(value)
+        self._count(cost)
+        self._set_choke(self._newest_bytes > SPOOL_PENDING_MAX)
+        if self._is_much():
             self._run()
 
     def want(self) -> None:
         """The consumer can take more."""
         self._wanted = True
-        self._run()
+        if self._on_disk or self._running:
+            self._run()
+        elif self._newest and not self._closed:
+            self._hand_over(self._take_newest(SPOOL_READ))
 
     def close(self) -> None:
-        """Forget everything. The file goes once the thread is done with it."""
+        """Forget everything. The files go once the thread is done with them."""
         self._closed = True
-        self._pending = bytearray()
+        self._newest.clear()
+        self._count(-self._newest_bytes)
         self._set_choke(False)
         if not self._running:
             self._close_files()
+
+    def _is_much(self) -> bool:
+        """Whether what is in memory has to go to disk."""
+        return self._newest_bytes > self._memory or (self._newest_bytes > 0 and Spool._in_memory > SPOOL_MEMORY_ALL)
+
+    def _count(self, change: int) -> None:
+        self._newest_bytes += change
+        Spool._in_memory += change
+
+    def _take_newest(self, most: int) -> list[Record]:
+        """The oldest of what is in memory, at least one record."""
+        taken = []
+        size = 0
+        while self._newest and size < most:
+            record = self._newest.popleft()
+            size += _cost(record)
+            taken.append(record)
+        self._count(-size)
+        return taken
 
     def _run(self) -> None:
         if not self._running and not self._closed:
@@ -119,16 +164,19 @@ class Spool:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while not self._closed and (self._pending or self._wanted):
-                if self._pending:
-                    piece, self._pending = self._pending, bytearray()
-                    async with asyncio.timeout(SPOOL_WRITE_TIMEOUT_S):
-                        self._writing = loop.run_in_executor(None, self._write, piece)
-                        await asyncio.shield(self._writing)
-                    self._set_choke(len(self._pending) > SPOOL_PENDING_MAX)
-                if self._wanted and not self._closed:
-                    data = await loop.run_in_executor(None, self._read_piece)
-                    self._hand_over(data)
+            while not self._closed:
+                if self._is_much():
+                    await self._write_newest(loop)
+                if self._closed or not self._wanted:
+                    if self._is_much():
+                        continue
+                    break
+                if self._on_disk:
+                    values = await loop.run_in_executor(None, self._read)
+                    self._on_disk -= sum(map(_cost, values))
+                else:
+                    values = self._take_newest(SPOOL_READ)
+                self._hand_over(values)
         except TimeoutError:
             self._end("the disk is too slow for the data that came for the job")
             await asyncio.wait((self._writing,))  # only then may the file be closed
@@ -139,44 +187,24 @@ class Spool:
             if self._closed:
                 self._close_files()
 
-    def _write(self, piece: bytearray) -> None:
-        view = memoryview(piece)
-        while view:
-            if not self._files or self._files[-1].written >= SPOOL_FILE:
-                self._files.append(_File(self._opener.open()))
-            file = self._files[-1]
-            done = os.pwrite(file.fd, view[:SPOOL_FILE], file.written)
-            file.written += done
-            view = view[done:]
+    async def _write_newest(self, loop: asyncio.AbstractEventLoop) -> None:
+        size = self._newest_bytes
+        records = self._take_newest(size)
+        self._on_disk += size
+        async with asyncio.timeout(SPOOL_WRITE_TIMEOUT_S):
+            self._writing = loop.run_in_executor(None, self._write, records)
+            await asyncio.shield(self._writing)
+        self._set_choke(self._newest_bytes > SPOOL_PENDING_MAX)
 
-    def _read_piece(self) -> bytes:
-        if not self._files:
-            return b""
-        file = self._files[0]
-        if file.read == file.written:
-            return b""
-        data = os.pread(file.fd, SPOOL_READ, file.read)
-        if not data:
-            raise OSError(errno.EIO, "the file has become shorter")
-        file.read += len(data)
-        if file.read == file.written >= SPOOL_FILE:
-            os.close(self._files.popleft().fd)
-        return data
-
-    def _hand_over(self, data: bytes) -> None:
-        if self._closed:
+    def _hand_over(self, values: list[Record]) -> None:
+        if self._closed or not values:
             return
         self._wanted = False
-        self._partial += data
-        values, used = _records(self._partial)
-        del self._partial[:used]
-        self._kept -= used
-        empty = not self._kept
+        empty = not self._on_disk and not self._newest
         if empty:
             self._closed = True
-        elif not values:
-            self._wanted = True  # a record longer than one piece
-            return
+            if not self._running:
+                self._close_files()
         self._deliver(values, empty)
 
     def _set_choke(self, on: bool) -> None:
@@ -193,18 +221,82 @@ class Spool:
         while self._files:
             os.close(self._files.pop().fd)
 
+    # --- in a thread ------------------------------------------------------------------------------
 
-def _records(data: bytearray) -> tuple[list[Any], int]:
+    def _write(self, records: list[Record]) -> None:
+        if not self._files or self._files[-1].written >= SPOOL_FILE:
+            self._files.append(_File(self._opener.open()))
+        file = self._files[-1]
+        buffers = deque(_buffers(records))
+        while buffers:
+            vector = [buffers.popleft() for _ in range(min(len(buffers), _VECTOR))]
+            done = os.pwritev(file.fd, vector, file.written)
+            file.written += done
+            for number, buffer in enumerate(vector):
+                if done < len(buffer):
+                    buffers.extendleft(reversed((buffer[done:], *vector[number + 1 :])))
+                    break
+                done -= len(buffer)
+
+    def _read(self) -> list[Record]:
+        """About SPOOL_READ bytes of records, at least one."""
+        file = self._files[0]
+        values, used = _records(memoryview(_pread(file, SPOOL_READ)))
+        if not values:
+            header = _pread(file, _HEADER_BYTES)
+            values, used = _records(memoryview(_pread(file, _HEADER_BYTES + int.from_bytes(header[1:], "big"))))
+        if not values:
+            raise OSError(errno.EIO, "the file has become shorter")
+        file.read += used
+        if file.read == file.written >= SPOOL_FILE:
+            os.close(self._files.popleft().fd)
+        return values
+
+
+def _cost(record: Record) -> int:
+    """What a record counts, in memory and on disk."""
+    if isinstance(record, str) and not record.isascii():
+        return _RECORD_COST + len(record.encode("utf-8", "surrogatepass"))
+    return _RECORD_COST + len(record)
+
+
+def _pread(file: _File, size: int) -> bytes:
+    data = os.pread(file.fd, size, file.read)
+    if not data:
+        raise OSError(errno.EIO, "the file has become shorter")
+    return data
+
+
+def _buffers(records: list[Record]) -> Iterator[memoryview]:
+    """The bytes of records in a file: large ones as they are, what is between them joined."""
+    run: list[Any] = []
+    for record in records:
+        tag = _STR if isinstance(record, str) else _BIN
+        data = record.encode("utf-8", "surrogatepass") if isinstance(record, str) else record
+        run.append(bytes((tag,)) + len(data).to_bytes(4, "big"))
+        if len(data) < _LARGE:
+            run.append(data)
+        else:
+            yield memoryview(b"".join(run))
+            yield memoryview(data)
+            run = []
+    if run:
+        yield memoryview(b"".join(run))
+
+
+def _records(data: memoryview) -> tuple[list[Record], int]:
     """Whole records at the beginning of ``data``, and how many bytes they take."""
-    values: list[Any] = []
-    view = memoryview(data)
+    values: list[Record] = []
     at = 0
     while len(data) - at >= _HEADER_BYTES:
-        end = at + _HEADER_BYTES + int.from_bytes(data[at + 1 : at + _HEADER_BYTES], "big")
+        start = at + _HEADER_BYTES
+        end = start + int.from_bytes(data[at + 1 : start], "big")
         if end > len(data):
             break
-        payload = bytes(view[at + _HEADER_BYTES : end])
-        values.append(payload if data[at] == _BIN else payload.decode("utf-8", "surrogatepass"))
+        payload = data[start:end]
+        if data[at] == _STR:
+            values.append(str(payload, "utf-8", "surrogatepass"))
+        else:
+            values.append(payload if end - start >= _LARGE else bytes(payload))
         at = end
-    view.release()
     return values, at

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pagent.limits import SPOOL_PENDING_MAX, SPOOL_READ
+from pagent.limits import SPOOL_MEMORY, SPOOL_MEMORY_ALL, SPOOL_PENDING_MAX, SPOOL_READ
 from pagent.rpc.spool import DEFAULT_SPOOL, Spool, SpoolOpener
 from tests.kit.peer import PATIENCE_S
 
@@ -20,15 +20,15 @@ SIZES = (0, 1, 4, 5, 6, 1000, SPOOL_READ - 5, SPOOL_READ, SPOOL_READ + 1, 3 * SP
 
 
 class Rig:
-    """A spool, and what it says."""
+    """A spool, and what it says. It keeps nothing in memory unless ``memory`` says so."""
 
-    def __init__(self, opener: SpoolOpener) -> None:
+    def __init__(self, opener: SpoolOpener, memory: int = 0) -> None:
         self.values: list[Any] = []
         self.empty = False
         self.failures: list[str] = []
         self.chokes: list[bool] = []
         self.delivered = asyncio.Event()
-        self.spool = Spool(opener, self._deliver, self._fail, self.chokes.append)
+        self.spool = Spool(opener, self._deliver, self._fail, self.chokes.append, memory=memory)
 
     def _deliver(self, values: list[Any], empty: bool) -> None:
         assert not self.empty
@@ -88,8 +88,9 @@ def file_in(folder: Path, flags: int = os.O_RDWR) -> Callable[[], int]:
     return opened
 
 
-async def test_records_of_all_sizes_come_back_in_order() -> None:
-    rig = Rig(DEFAULT_SPOOL)
+@pytest.mark.parametrize("memory", [0, 70, 2 * SPOOL_READ, 1 << 30])
+async def test_records_of_all_sizes_come_back_in_order(memory: int) -> None:
+    rig = Rig(DEFAULT_SPOOL, memory)
     sent: list[Any] = []
     for size in SIZES:
         for value in (os.urandom(size), "ü" * (size // 2)):
@@ -115,9 +116,10 @@ async def test_nothing_is_delivered_before_it_is_wanted() -> None:
     await rig.rest()
 
 
-async def test_what_comes_while_it_is_read_stands_behind() -> None:
+@pytest.mark.parametrize("memory", [0, 500_000, 1 << 30])
+async def test_what_comes_while_it_is_read_stands_behind(memory: int) -> None:
     """Each helping is asked for while more comes, whatever the thread is at."""
-    rig = Rig(DEFAULT_SPOOL)
+    rig = Rig(DEFAULT_SPOOL, memory)
     pieces = [bytes([number]) * 200_000 for number in range(60)]
     left = list(pieces)
     while not rig.empty:
@@ -128,6 +130,67 @@ async def test_what_comes_while_it_is_read_stands_behind() -> None:
         rig.values.append(left.pop(0))
     assert rig.values == pieces
     await rig.rest()
+
+
+async def test_a_little_is_given_back_from_memory() -> None:
+    """At once, and the disk is not touched."""
+
+    def opened() -> int:
+        raise AssertionError("a file for so little")
+
+    rig = Rig(SpoolOpener(opened, 1 << 30), 3 * SPOOL_READ)
+    pieces = [bytes([number]) * (SPOOL_READ // 2) for number in range(5)]
+    for piece in pieces:
+        rig.spool.append(piece)
+    for taken in (2, 4, 5):
+        assert not rig.empty
+        rig.spool.want()
+        assert rig.values == pieces[:taken]
+    assert rig.empty
+    assert not rig.spool._tasks._tasks
+
+
+async def test_what_is_more_goes_to_disk_behind_which_memory_is_used_again() -> None:
+    rig = Rig(DEFAULT_SPOOL, 2 * SPOOL_READ)
+    pieces = [bytes([number]) * (SPOOL_READ - 100) for number in range(6)]
+    for piece in pieces[:3]:
+        rig.spool.append(piece)
+    await rig.rest()
+    on_disk = sum(os.fstat(file.fd).st_size for file in rig.spool._files)
+    assert on_disk > 2 * SPOOL_READ
+    for piece in pieces[3:5]:
+        rig.spool.append(piece)
+    assert not rig.spool._tasks._tasks
+    assert sum(os.fstat(file.fd).st_size for file in rig.spool._files) == on_disk
+    while not rig.empty:
+        await rig.take()
+    assert rig.values == pieces[:5]
+    await rig.rest()
+
+
+async def test_all_spools_together_keep_no_more_than_they_may() -> None:
+    size = SPOOL_READ // 2
+    rigs = [Rig(DEFAULT_SPOOL, SPOOL_MEMORY) for _ in range(2 * SPOOL_MEMORY_ALL // SPOOL_MEMORY)]
+    for _ in range(SPOOL_MEMORY // size - 1):
+        for rig in rigs:
+            rig.spool.append(bytes(size))
+    for rig in rigs:
+        await rig.rest()
+    assert SPOOL_MEMORY_ALL / 2 < Spool._in_memory <= SPOOL_MEMORY_ALL + SPOOL_READ
+    for rig in rigs:
+        while not rig.empty:
+            await rig.take()
+        assert rig.values == [bytes(size)] * (SPOOL_MEMORY // size - 1)
+        await rig.rest()
+    assert Spool._in_memory == 0
+
+
+async def test_what_is_dropped_counts_no_more() -> None:
+    rig = Rig(DEFAULT_SPOOL, SPOOL_READ)
+    rig.spool.append(bytes(1000))
+    assert Spool._in_memory > 1000
+    rig.spool.close()
+    assert Spool._in_memory == 0
 
 
 async def test_what_has_been_read_is_off_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
