@@ -33,7 +33,7 @@ from pagent.http1.fields import (
     kind_of,
 )
 from pagent.http1.section import BLANK_LINE, SectionBuffer
-from pagent.limits import CHUNK_JOIN_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_MAX
+from pagent.limits import CHUNK_JOIN_MAX, INTERIM_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_MAX
 
 __all__ = ["BadResponse", "Framing", "ResponseHead", "ResponseParser", "ResponseSink", "parse_head"]
 
@@ -123,7 +123,7 @@ class ResponseParser:
     :param head_request: the request was HEAD, so no body comes whatever the head says.
     """
 
-    __slots__ = ("_chunks", "_head_request", "_keep_alive", "_left", "_section", "_sink", "_state")
+    __slots__ = ("_chunks", "_head_request", "_interim", "_keep_alive", "_left", "_section", "_sink", "_state")
     __deletable__ = ("_sink",)  # for mypyc, which else forbids it
 
     def __init__(self, sink: ResponseSink, *, head_request: bool) -> None:
@@ -131,6 +131,7 @@ class ResponseParser:
         self._head_request = head_request
         self._state = _HEAD
         self._section: SectionBuffer | None = None  # for a head that comes in pieces
+        self._interim = 0  # heads that were none of a final response
         # Of the body, once the head has come.
         self._keep_alive = False
         self._left = 0
@@ -177,6 +178,9 @@ class ResponseParser:
             head = parse_head(block, head_request=self._head_request)
             if head.status >= 200:
                 break
+            self._interim += 1
+            if self._interim > INTERIM_MAX:
+                raise BadResponse("interim responses without end")
         self._keep_alive = head.keep_alive
         framing = head.framing
         if framing is _NO_BODY or head.length == 0:

@@ -21,7 +21,7 @@ from tests.http1.test_response import BAD, CL, END, GOOD, HELLO, OK, TE, Framing
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN
 from tests.kit.peer import BISTREAM, OSTREAM, Peer
-from tests.kit.programs import serving
+from tests.kit.programs import serving, start_program
 
 #: Answers a request for /N with row N of cases.json: bytes, and whether to close behind them. /good is answered well.
 PLAYER = serving("""
@@ -208,6 +208,20 @@ async def test_the_answer_to_head_has_no_body_and_poisons_nothing(player: tuple[
         if (values[0], len(values), error, good[2:]) != (status, 2, None, [b"good"]):
             wrong.append((name, values, error, good))
     assert wrong == []
+
+
+async def test_interim_responses_without_end_are_a_502(peer: Peer) -> None:
+    flood = serving("""
+async def serve(reader, writer):
+    try:
+        while True:
+            writer.write(b"HTTP/1.1 102 Processing\\r\\n\\r\\n" * 1000)
+            await writer.drain()
+    except ConnectionError:
+        writer.close()
+""")
+    job = await start_program(peer, flood)
+    assert await peer.http(job) == (502, [], [])
 
 
 async def test_all_at_once(player: tuple[Peer, str]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagent.http1.response import BadResponse, Framing, ResponseParser, parse_head
-from pagent.limits import BODY_LENGTH_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_MAX
+from pagent.limits import BODY_LENGTH_MAX, INTERIM_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_MAX
 from tests.http1.sinks import RecordingSink, parse, split_at
 
 NONE, LENGTH, CHUNKED, CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKED, Framing.UNTIL_CLOSE
@@ -393,6 +393,12 @@ def test_interim_responses_without_end_are_not_gathered() -> None:
         parser.feed(b"HTTP/1.1 102 Processing\r\nX: " + b"x" * 1000 + b"\r\n\r\n")
     parser.feed(OK + b"Content-Length: 0\r\n\r\n")
     assert [kind for kind, _ in sink.events] == ["head", "complete"]
+
+
+def test_interim_responses_are_bounded() -> None:
+    interim = b"HTTP/1.1 102 Processing\r\n\r\n"
+    assert parse([interim * INTERIM_MAX + OK + CL + END + b"hello"])[-1] == ("complete", True)
+    assert parse([interim * INTERIM_MAX, interim]) == [("bad", False)]
 
 
 def test_body_bytes_are_not_copied() -> None:
