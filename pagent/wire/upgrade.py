@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -15,8 +16,12 @@ from pagent.errors import HandshakeRefusedError, ProtocolError
 SUBPROTOCOL: Final = "v1.prpc.datadvance"
 RPC_PATH: Final = "/rpc/v1"
 
-#: A peer's answer to our upgrade request above this is none.
+#: A peer's answer to our upgrade request above this is none, interim ones included.
 _HEAD_MAX: Final = 16 * 1024
+
+_START: Final = b"HTTP/1."
+_is_interim = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}[ \r]").match
+_bare_lf = re.compile(rb"(?<!\r)\n").search
 
 
 class UpgradeRefused(Exception):
@@ -45,6 +50,7 @@ class ClientUpgrade:
         self._request = self._handshake.send(event)
         self._subprotocols = subprotocols
         self._buffer = bytearray()
+        self._skipped = 0  # bytes of interim answers
         self.subprotocol: str | None = None
 
     def request(self) -> bytes:
@@ -56,10 +62,8 @@ class ClientUpgrade:
         :raises UpgradeRefused: another status. ProtocolError: what came is no valid answer.
         """
         self._buffer += data
-        end = self._buffer.find(b"\r\n\r\n") + 4
-        if end < 4:
-            if len(self._buffer) > _HEAD_MAX:
-                raise ProtocolError(f"the answer to the upgrade is longer than {_HEAD_MAX} bytes")
+        end = self._cut()
+        if end is None:
             return None
         head = _without_transfer_encoding(bytes(self._buffer[:end]))
         try:
@@ -71,11 +75,29 @@ class ClientUpgrade:
             if isinstance(event, AcceptConnection):
                 if event.subprotocol is not None and event.subprotocol not in self._subprotocols:
                     raise ProtocolError("the other side chose a subprotocol that was not offered")
+                if head.lower().count(b"\r\nsec-websocket-accept:") > 1:  # RFC 6455 11.3.3
+                    raise ProtocolError("the answer to the upgrade has more than one Sec-WebSocket-Accept")
                 self.subprotocol = event.subprotocol
                 return bytes(self._buffer[end:])
             if isinstance(event, RejectConnection):
                 raise UpgradeRefused(event.status_code, bytes(self._buffer))
         raise ProtocolError("the answer to the upgrade is not valid")
+
+    def _cut(self) -> int | None:
+        """Where the head at the start of the buffer ends, None until all of it has come. Interim answers are skipped.
+
+        What cannot become one is told at once: there may never come more of it.
+        """
+        buffer = self._buffer
+        while (end := buffer.find(b"\r\n\r\n") + 4) >= 4 and _is_interim(buffer):  # RFC 9110 15.2
+            del buffer[:end]
+            self._skipped += end
+        length = end if end >= 4 else len(buffer)
+        if self._skipped + length > _HEAD_MAX:
+            raise ProtocolError(f"the answer to the upgrade is longer than {_HEAD_MAX} bytes")
+        if not _START.startswith(buffer[: len(_START)]) or _bare_lf(buffer, 0, length):
+            raise ProtocolError("the answer to the upgrade is not HTTP/1.1")
+        return end if end >= 4 else None
 
 
 def _without_transfer_encoding(head: bytes) -> bytes:

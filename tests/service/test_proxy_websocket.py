@@ -90,9 +90,10 @@ async def main():
 asyncio.run(main())
 """
 
-#: Answers as ANSWER says (latin-1) and then waits for the end; /seen and /gone wait for such a connection.
+#: Answers as ANSWER says (latin-1; {accept} is what belongs there) and then waits for the end.
+#: /seen and /gone wait for such a connection.
 BY_HAND = """
-import os, socket, sys, threading
+import base64, hashlib, os, re, socket, sys, threading
 def serve(connection):
     data = b""
     while b"\\r\\n\\r\\n" not in data:
@@ -104,7 +105,9 @@ def serve(connection):
         connection.sendall(b"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\n\\r\\n")
         return connection.close()
     if "ANSWER" in os.environ:
-        connection.sendall(os.environ["ANSWER"].encode("latin-1"))
+        key = re.search(rb"sec-websocket-key: (\\S+)", data, re.I)[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(key).digest()).decode()
+        connection.sendall(os.environ["ANSWER"].replace("{accept}", accept).encode("latin-1"))
     seen.set()
     if connection.recv(1) == b"":
         lost.set()
@@ -327,12 +330,31 @@ async def test_a_refusal_that_does_not_end_is_told_all_the_same(peer: Peer, monk
     assert "because" in failed.message
 
 
+UPGRADED = "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+ACCEPTED = UPGRADED + "Sec-WebSocket-Accept: {accept}\r\n"
+
+
+@pytest.mark.parametrize("before", ["", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 x\r\nLink: y\r\n\r\n"])
+async def test_messages_right_behind_the_answer(peer: Peer, before: str) -> None:
+    job = await start_program(peer, BY_HAND, {"ANSWER": before + ACCEPTED + "\r\n\x81\x02hi\x88\x02\x03\xe8"})
+    call = await peer.start(BISTREAM, "ws_connect", job, "/", [], [])
+    assert await peer.outcome(call) == ([True, "hi"], None)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
-        "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: wrong\r\n\r\n",
+        UPGRADED + "Sec-WebSocket-Accept: wrong\r\n\r\n",
+        UPGRADED + "\r\n",
+        ACCEPTED + ACCEPTED.split("\r\n")[-2] + "\r\n\r\n",
+        ACCEPTED + "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+        ACCEPTED + "Sec-WebSocket-Protocol: nobody-asked\r\n\r\n",
+        ACCEPTED.replace("websocket", "h2c", 1) + "\r\n",
+        ACCEPTED.replace("Connection: Upgrade\r\n", "") + "\r\n",
+        (ACCEPTED + "\r\n").replace("\r\n", "\n"),
+        "HTTP/1.1 102 x\r\n\r\n" * 1000,
         "HTTP/1.1 101 x\r\n\r\n",
-        "SSH-2.0-x\r\n\r\n",
+        "SSH-2.0-x\r\n",
         "HTTP/1.1 200 OK\r\nA: " + "x" * 70000,
         "HTTP/1.1 101 x\r\nSec-WebSocket-Protocol: \xff\r\nUpgrade: websocket\r\n\r\n",
     ],

@@ -28,6 +28,15 @@ def dialling() -> ClientUpgrade:
     return ClientUpgrade("router:80", "/rpc/v1", subprotocols=[SUBPROTOCOL])
 
 
+def feed_all(upgrade: ClientUpgrade, blob: bytes, step: int) -> bytes:
+    """What lies behind the answer that ``blob`` begins with, given in pieces; EOFError if it does not end."""
+    for at in range(0, len(blob), step):
+        rest = upgrade.feed(blob[at : at + step])
+        if rest is not None:
+            return rest + blob[at + step :]
+    raise EOFError
+
+
 CHOSEN = b"Sec-WebSocket-Protocol: " + SUBPROTOCOL.encode()
 
 
@@ -36,11 +45,7 @@ def test_the_answer_may_come_in_pieces_and_frames_behind_it_are_kept(step: int) 
     upgrade = dialling()
     answer = answer_to(upgrade.request(), CHOSEN)
     blob = answer + b"\x82\x00"
-    at, rest = 0, None
-    while rest is None:
-        rest = upgrade.feed(blob[at : at + step])
-        at += step
-    assert rest + blob[at:] == b"\x82\x00"
+    assert feed_all(upgrade, blob, step) == b"\x82\x00"
     assert upgrade.subprotocol == SUBPROTOCOL
 
 
@@ -74,6 +79,8 @@ def test_another_status_is_told(status: int) -> None:
         ((b"Sec-WebSocket-Protocol: another",), None),
         ((b"Sec-WebSocket-Protocol: \xff",), None),
         ((b"Connection: \xff",), None),
+        ((b"sec-websocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=",), None),
+        ((b"A: b\nC: d",), None),
         ((b"Sec-WebSocket-Extensions: permessage-deflate",), None),
     ],
 )
@@ -83,18 +90,44 @@ def test_answers_that_are_not_ours_are_refused(extra: tuple[bytes, ...], accept:
         upgrade.feed(answer_to(upgrade.request(), *extra, accept=accept))
 
 
-@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH\r\n\r\n", b"\r\n\r\n", b"\x00\x01\r\n\r\n", b"HTTP/1.1\r\n\r\n"])
-def test_what_is_no_http_is_refused(answer: bytes) -> None:
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_interim_answers_are_skipped(step: int) -> None:
+    upgrade = dialling()
+    interim = b"HTTP/1.1 100\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    blob = interim + answer_to(upgrade.request(), CHOSEN) + b"\x82\x00"
+    assert feed_all(upgrade, blob, step) == b"\x82\x00"
+    upgrade = dialling()
+    with pytest.raises(UpgradeRefused) as caught:
+        upgrade.feed(interim + b"HTTP/1.1 404 No\r\n\r\nbecause")
+    assert (caught.value.status, caught.value.answer) == (404, b"HTTP/1.1 404 No\r\n\r\nbecause")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH\r\n",  # waits for the other side then
+        b"\r\n",
+        b"\x00",
+        b"HTTP/2 101",
+        b"HTTP/1.1\r\n\r\n",
+        b"HTTP/1.1 101 x\nUpgrade: websocket\n\n",
+        b"HTTP/1.1 1000 x\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused_as_soon_as_that_is_clear(answer: bytes) -> None:
     with pytest.raises(ProtocolError):
         dialling().feed(answer)
+    with pytest.raises(ProtocolError):
+        feed_all(dialling(), answer, 1)
 
 
-def test_an_answer_without_end_is_refused() -> None:
+@pytest.mark.parametrize("start", [b"HTTP/1.1 101 x\r\nA: ", b"HTTP/1.1 102 x\r\n\r\n"])
+def test_an_answer_without_end_is_refused(start: bytes) -> None:
     upgrade = dialling()
-    for _ in range(16):
-        assert upgrade.feed(b"x" * 1024) is None
+    with pytest.raises(EOFError):
+        feed_all(upgrade, (start * 1000)[: 16 << 10], 100)
     with pytest.raises(ProtocolError, match="longer"):
-        upgrade.feed(b"x")
+        upgrade.feed(b"HTTP")
 
 
 REQUEST = {
