@@ -18,8 +18,12 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-# What depends on the interpreter's flags and on the loop.
-LOOP_TESTS := tests/net tests/rpc tests/splice tests/service tests/test_agent.py
+# What runs no agent of ours, whatever the interpreter's flags and the loop are: the bench (it chooses its loop itself) and
+# what reads sources.
+READING := tests/test_architecture.py tests/test_docs.py
+EVERYWHERE := $(patsubst %,--ignore=%,tests/bench $(READING))
+# A copy of the sources in which nothing is compiled.
+PLAIN := build/plain
 
 .PHONY: help install run test check format lint types architecture bench bench-micro bench-compare \
 	bench-peers lock clean test-optimised test-asyncio docs soak fuzz
@@ -58,12 +62,18 @@ run: $(INSTALLED)  ## Serve a page through an agent, as a demonstration; PORT=80
 test: $(INSTALLED)  ## Run the tests; ARGS="-k name" passes options to pytest
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
-# By the environment and not by -O, so that the agents that tests start have it too. pytest's own asserts work all the same.
-test-optimised: $(INSTALLED)  ## Run the tests of the agent without Python's asserts (python -O)
-	PYTHONOPTIMIZE=1 $(BIN)/python -m pytest -n $(JOBS) -W ignore::pytest.PytestConfigWarning $(LOOP_TESTS) $(ARGS)
+# By the environment and not by -O, so that the agents that tests start have it too. The tests' own asserts work all the
+# same: pytest writes them anew. Compiled modules keep theirs, so this is also what shows that plain Python does.
+test-optimised: $(INSTALLED)  ## Run the tests without Python's asserts (python -O) and with nothing compiled
+	rm -rf $(PLAIN)
+	mkdir -p $(PLAIN)
+	tar -c --exclude='*.so' --exclude=__pycache__ --exclude=bench/results bench config docs pagent tests *.* Makefile LICENSE \
+		| tar -x -C $(PLAIN)
+	cd $(PLAIN) && PYTHONPATH=$(CURDIR)/$(PLAIN) PYTHONOPTIMIZE=1 $(CURDIR)/$(BIN)/python -m pytest -n $(JOBS) \
+		-W ignore::pytest.PytestConfigWarning $(EVERYWHERE) $(ARGS)
 
-test-asyncio: $(INSTALLED)  ## Run the tests of the agent on asyncio's own loop
-	PAGENT_LOOP=asyncio $(BIN)/python -m pytest -n $(JOBS) $(LOOP_TESTS) $(ARGS)
+test-asyncio: $(INSTALLED)  ## Run the tests on asyncio's own loop
+	PAGENT_LOOP=asyncio $(BIN)/python -m pytest -n $(JOBS) $(EVERYWHERE) $(ARGS)
 
 check: lint types architecture test-optimised test-asyncio test  ## All of what must be green: format, lint, types, architecture, tests
 

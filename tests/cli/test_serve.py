@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import pagent
 from pagent.config.schema import keys
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, agent_process
@@ -78,8 +79,15 @@ async def test_three_ports_of_the_loopback_and_no_other(tmp_path: Path, word: li
 
 async def test_the_start_line_and_the_loop_are_logged(tmp_path: Path) -> None:
     async with agent_process(tmp_path, "--set", "identity.uid='its-uid'") as agent:
-        await agent.says(r"event loop: (uvloop|asyncio)$")
+        ours = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+        await agent.says(rf"event loop: {ours}$")
         await agent.says(r"pagent \S+ started: uid=its-uid rpc=\d+ control=\d+ report=\d+$")
+
+
+def test_it_runs_from_the_same_sources_with_the_same_flags_as_the_tests(tmp_path: Path) -> None:
+    words = "import sys, pagent; print(sys.flags.optimize, pagent.is_compiled(), pagent.__file__)"
+    result = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert result.stdout == f"{sys.flags.optimize} {pagent.is_compiled()} {pagent.__file__}\n"
 
 
 async def test_the_log_has_the_level_and_format_asked_for(tmp_path: Path) -> None:
