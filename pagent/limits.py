@@ -22,10 +22,11 @@ MESSAGE_MAX: Final = 64 * MIB + KIB
 #: close the whole link above 4 MiB (spec agent.md, "Streams").
 MESSAGE_MAX_FOREIGN: Final = 4 * MIB
 
-#: What is received at a time, and the largest frame that is received into its own place: a piece of a body with its
-#: header. One such place is all that a peer can claim without filling it.
+#: What is received at a time, the largest frame that is received into its own place (a piece of a body with its
+#: header), and how much of it has to be missing. One such place is all that a peer can claim without filling it.
 RECEIVE_BUFFER: Final = 256 * KIB
 DIRECT_FRAME_MAX: Final = 256 * KIB + KIB
+DIRECT_LEAST: Final = 64 * KIB
 
 #: What a peer that has not been accepted yet can make us hold, and for how long.
 HANDSHAKE_MAX: Final = 64 * KIB

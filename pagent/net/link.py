@@ -27,6 +27,7 @@ from pagent.limits import (
     RECEIVE_BUFFER,
 )
 from pagent.net.liveness import Liveness
+from pagent.net.vectored import VectoredWriter
 from pagent.wire import frames
 
 Bytes = bytes | bytearray | memoryview
@@ -80,6 +81,7 @@ class Link(asyncio.BufferedProtocol):
         # While connected.
         self._state = State.NEW
         self._transport: asyncio.Transport | None = None
+        self._writer: VectoredWriter | None = None
         self._liveness: Liveness | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._error: LinkClosedError | None = None
@@ -101,6 +103,7 @@ class Link(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._writer = VectoredWriter(self._transport)
         self._state = _OPEN
         self._transport.set_write_buffer_limits(high=HANDSHAKE_MAX // 2, low=0)
         self._liveness = Liveness(self._transport, self.ping, self._lost)
@@ -256,8 +259,8 @@ class Link(asyncio.BufferedProtocol):
         large, self._out_large = self._out_large, False
         if not out or self._transport is None or self._transport.is_closing():
             return
-        if large and len(out) > 1:
-            self._transport.writelines(_gather(out))
+        if large and self._writer is not None:
+            self._writer.write(_gather(out))
         else:
             self._transport.write(b"".join(out) if len(out) > 1 else out[0])
         if self.blocked:

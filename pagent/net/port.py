@@ -11,12 +11,16 @@ import os
 import select
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from pagent.limits import CONNECT_TIMEOUT_S, PORT_HIGH_WATER, PORT_LOW_WATER
+from pagent.net.vectored import VectoredWriter
 
 #: What the loop reads at a time, too.
 _READ_MAX = 256 * 1024
+#: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
+_GATHER_FROM: Final = 8 * 1024
+_GATHER_MAX: Final = 256 * 1024
 
 Bytes = bytes | bytearray | memoryview
 
@@ -46,12 +50,27 @@ class PortConnection(asyncio.Protocol):
     ``made`` is called once it is connected; who awaits the connecting needs none.
     """
 
-    __slots__ = ("_eof", "_made", "_transport", "blocked", "closed", "user")
+    __slots__ = (
+        "_eof",
+        "_flush_due",
+        "_made",
+        "_out",
+        "_out_bytes",
+        "_transport",
+        "_writer",
+        "blocked",
+        "closed",
+        "user",
+    )
 
     def __init__(self, user: PortUser, made: Callable[[], None] | None = None) -> None:
         self.user = user
         self._made = made
         self._transport: asyncio.Transport | None = None
+        self._writer: VectoredWriter | None = None  # until there is much to write
+        self._out: list[Bytes] = []
+        self._out_bytes = 0
+        self._flush_due = False
         self._eof = False
         self.blocked = False
         self.closed = False
@@ -102,15 +121,47 @@ class PortConnection(asyncio.Protocol):
             pass  # nothing more, or the reset itself
 
     def write(self, data: Bytes) -> None:
-        if self._transport is not None and not self.closed:
+        if self._transport is None or self.closed:
+            return
+        if self._out_bytes == 0 and len(data) < _GATHER_FROM:
             self._transport.write(data)
+        else:
+            self._out.append(data)
+            self._gathered(len(data))
 
     def writelines(self, parts: list[Bytes]) -> None:
-        if self._transport is not None and not self.closed:
-            self._transport.writelines(parts)
+        if self._transport is None or self.closed:
+            return
+        length = sum([len(part) for part in parts])
+        if self._out_bytes == 0 and length < _GATHER_FROM:
+            self._transport.write(b"".join(parts))
+        else:
+            self._out += parts
+            self._gathered(length)
+
+    def _gathered(self, length: int) -> None:
+        self._out_bytes += length
+        if self._out_bytes >= _GATHER_MAX:
+            self._write_out()
+        elif not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if not self.closed:
+            self._write_out()
+
+    def _write_out(self) -> None:
+        if self._out and self._transport is not None:
+            if self._writer is None:
+                self._writer = VectoredWriter(self._transport)
+            out, self._out, self._out_bytes = self._out, [], 0
+            self._writer.write(out)
 
     def write_eof(self) -> None:
         if self._transport is not None and not self.closed:
+            self._write_out()
             # A job that has reset the connection: asyncio's own loop meets that here, and tells it when it reads next.
             with suppress(OSError):
                 self._transport.write_eof()
@@ -125,6 +176,8 @@ class PortConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Flush and close; the user hears nothing more."""
+        if not self.closed:
+            self._write_out()
         self.closed = True
         if self._transport is not None:
             self._transport.close()

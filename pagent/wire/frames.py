@@ -19,7 +19,7 @@ from typing import Any, Final
 from aiohttp._websocket.helpers import websocket_mask
 
 from pagent.errors import ProtocolError
-from pagent.limits import DIRECT_FRAME_MAX
+from pagent.limits import DIRECT_FRAME_MAX, DIRECT_LEAST
 
 Bytes = bytes | bytearray | memoryview
 
@@ -102,8 +102,13 @@ class FrameDecoder:
             raise self._fault
 
     def space(self) -> memoryview | None:
-        """Where the next bytes may go at once, because they belong to a large frame; tell :meth:`filled` then."""
-        return memoryview(self._direct)[self._got :] if self._direct is not None else None
+        """Where the next bytes may go at once, because they belong to a large frame; tell :meth:`filled` then.
+
+        None also for the end of such a frame: copying it costs less than a read that ends with it.
+        """
+        if self._direct is None or len(self._direct) - self._got < DIRECT_LEAST:
+            return None
+        return memoryview(self._direct)[self._got :]
 
     def filled(self, count: int) -> list[tuple[int, Any]]:
         """So many bytes were written into :meth:`space`. Returns what :meth:`feed` does."""

@@ -90,3 +90,38 @@ async def test_what_a_job_said_before_it_reset_the_connection(listener: socket.s
     async with asyncio.timeout(PATIENCE_S):
         assert isinstance(await user.lost, OSError)
     assert user.data == b"an answer"
+
+
+async def test_small_and_large_writes_go_in_their_order(listener: socket.socket) -> None:
+    connection = await connect_port(port_of(listener), User())
+    job, _ = listener.accept()
+    pieces = [bytes([number]) * size for number, size in enumerate((5, 100_000, 5, 7000, 9000, 300_000, 1, 2))]
+    with job:
+        job.setblocking(False)
+        for piece in pieces[:4]:
+            connection.write(piece)
+        connection.writelines([b"", *pieces[4:6]])
+        connection.writelines(list(pieces[6:]))
+        connection.write_eof()
+        received = bytearray()
+        async with asyncio.timeout(PATIENCE_S):
+            while data := await asyncio.get_running_loop().sock_recv(job, 1 << 20):
+                received += data
+        assert received == b"".join(pieces)
+        connection.close()
+
+
+async def test_what_was_written_before_a_close_arrives_and_before_an_abort_need_not(listener: socket.socket) -> None:
+    for end in ("close", "abort"):
+        connection = await connect_port(port_of(listener), User())
+        job, _ = listener.accept()
+        with job:
+            job.setblocking(False)
+            connection.write(bytes(20_000))
+            getattr(connection, end)()
+            connection.write(b"nobody sends this")
+            received = bytearray()
+            async with asyncio.timeout(PATIENCE_S):
+                while data := await asyncio.get_running_loop().sock_recv(job, 1 << 20):
+                    received += data
+            assert received == (bytes(20_000) if end == "close" else b"")
