@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from pagent.errors import LinkClosedError
 from pagent.limits import HANDSHAKES_WAITING
 from pagent.net.link import Link
 
@@ -20,12 +21,22 @@ class Lobby:
     def full(self) -> bool:
         return self._waiting >= self._room
 
-    def enter(self, ready: asyncio.Future[None]) -> None:
-        """One more waits until ``ready`` is done, whichever way."""
-        self._waiting += 1
-        ready.add_done_callback(self._left)
+    def enter(self, ready: asyncio.Future[None], closed: asyncio.Future[LinkClosedError]) -> None:
+        """One more waits until it is vouched for, by the result of ``ready``; else until it is ``closed``.
 
-    def _left(self, ready: asyncio.Future[None]) -> None:
+        Who is refused may let that take its time: it has not left before its socket has.
+        """
+        self._waiting += 1
+
+        def decided(ready: asyncio.Future[None]) -> None:
+            if ready.cancelled() or ready.exception() is not None:
+                closed.add_done_callback(self._left)
+            else:
+                self._left()
+
+        ready.add_done_callback(decided)
+
+    def _left(self, closed: object = None) -> None:
         self._waiting -= 1
 
 

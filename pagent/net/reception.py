@@ -1,7 +1,8 @@
-"""The first bytes of an accepted connection, before an HTTP server has to deal with it.
+"""Accepted connections of HTTP servers, from their first byte until they are closed or become something else.
 
-HTTP servers wait for the head of a request as long as it takes. A stranger may take ten seconds and 64 KiB for it, and
-only so many strangers at once (spec agent.md, "Who may").
+HTTP servers wait for the head of a request as long as it takes, and for the rest of a body that nobody wants. A
+stranger may take ten seconds and 64 KiB for a head, and only so many strangers are here at once (spec agent.md, "Who
+may"): each keeps its place until its connection is gone, or somebody else's, as a link is.
 """
 
 from __future__ import annotations
@@ -23,54 +24,96 @@ class Reception:
 
     def __init__(self, serve: Callable[[], asyncio.Protocol]) -> None:
         self.serve: Final = serve
-        self.waiting: set[asyncio.Transport] = set()
+        self._visitors: set[_Visitor] = set()
 
     def __call__(self) -> asyncio.Protocol:
-        return _FirstHead(self)
+        return _Visitor(self)
+
+    @property
+    def waiting(self) -> int:
+        """How many connections are here. Nothing tells when one is taken over, so it is looked for."""
+        self._visitors = {visitor for visitor in self._visitors if visitor.is_here}
+        return len(self._visitors)
+
+    def enter(self, visitor: _Visitor) -> bool:
+        """Whether there is room for one more."""
+        if len(self._visitors) >= HANDSHAKES_WAITING and self.waiting >= HANDSHAKES_WAITING:
+            return False
+        self._visitors.add(visitor)
+        return True
+
+    def leave(self, visitor: _Visitor) -> None:
+        self._visitors.discard(visitor)
 
     def close(self) -> None:
         """Drop those that have not said yet what they want."""
-        for transport in list(self.waiting):
-            transport.abort()
+        for visitor in list(self._visitors):
+            visitor.close()
 
 
-class _FirstHead(asyncio.Protocol):
+class _Visitor(asyncio.Protocol):
+    """One connection. What a server does with it behind its head goes through here, so that its end is seen."""
+
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._head = bytearray()
+        self._server: asyncio.Protocol | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Has nobody taken the connection over?"""
+        return self._transport is not None and self._transport.get_protocol() is self
+
+    def close(self) -> None:
+        if self._server is None and self._transport is not None:
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if len(self._reception.waiting) >= HANDSHAKES_WAITING:
-            _log.warning("a connection is dropped: %d wait for their first request already", HANDSHAKES_WAITING)
+        if not self._reception.enter(self):
+            _log.warning("a connection is dropped: %d that are not known yet are here already", HANDSHAKES_WAITING)
             self._transport.abort()
             return
-        self._reception.waiting.add(self._transport)
         self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT_S, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
+        if self._server is not None:
+            self._server.data_received(data)
+            return
         assert self._transport is not None
         seen = max(0, len(self._head) - len(_BLANK_LINE) + 1)
         self._head += data
         if self._head.find(_BLANK_LINE, seen) >= 0:
-            self._hand_over(self._transport)
+            self._serve(self._transport)
         elif len(self._head) >= HANDSHAKE_MAX:
             self._transport.abort()
 
+    def eof_received(self) -> bool | None:
+        return None if self._server is None else self._server.eof_received()
+
+    def pause_writing(self) -> None:
+        if self._server is not None:
+            self._server.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._server is not None:
+            self._server.resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        self._leave()
+        self._reception.leave(self)
+        self._stop_timer()
+        if self._server is not None:
+            self._server.connection_lost(exc)
 
-    def _hand_over(self, transport: asyncio.Transport) -> None:
-        self._leave()
-        protocol = self._reception.serve()
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        protocol.data_received(bytes(self._head))
+    def _serve(self, transport: asyncio.Transport) -> None:
+        self._stop_timer()
+        self._server = self._reception.serve()
+        self._server.connection_made(transport)
+        self._server.data_received(bytes(self._head))
+        self._head.clear()
 
-    def _leave(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._transport is not None:
-            self._reception.waiting.discard(self._transport)

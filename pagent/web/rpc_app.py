@@ -40,7 +40,7 @@ def rpc_app(connect: Callable[[], Accepted]) -> web.Application:
         if transport is None:
             return text("the connection is gone", status=400)
         connection = connect()
-        lobby.enter(connection.ready)
+        lobby.enter(connection.ready, connection.link.closed)
         take_over(transport, connection.link, answer)
         connection.start()
         # The handler lives as long as the link: when it returns, aiohttp closes what it takes for its own transport.

@@ -1,9 +1,10 @@
-"""Connections that do not say what they want: how long, how much and how many."""
+"""Connections of strangers: how long and how much until they say what they want, and how many there are."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
@@ -11,6 +12,7 @@ from pagent.limits import HANDSHAKE_MAX, HANDSHAKES_WAITING
 from pagent.net import reception
 from pagent.net.reception import Reception
 from tests.kit.peer import PATIENCE_S
+from tests.kit.transfers import eventually
 
 
 class Server(asyncio.Protocol):
@@ -18,13 +20,28 @@ class Server(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.data = b""
+        self.heard: list[str] = []
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self.data += data
-        self.transport.write(b"%d\n" % len(data))  # type: ignore[attr-defined]
+        self.transport.write(b"%d\n" % len(data))
+
+    def eof_received(self) -> None:
+        self.heard.append("eof")
+
+    def pause_writing(self) -> None:
+        self.heard.append("pause")
+
+    def resume_writing(self) -> None:
+        self.heard.append("resume")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.heard.append("lost")
+        self.lost.set_result(None)
 
 
 class Rig:
@@ -77,7 +94,9 @@ async def test_a_head_goes_on_whole_with_what_lies_behind_it(rig: Rig) -> None:
     async with asyncio.timeout(PATIENCE_S):
         assert await reader.readline() == b"4\n"
     assert rig.served[0].data == b"".join(pieces) + b"more"
-    assert not rig.reception.waiting
+    writer.write_eof()
+    async with asyncio.timeout(PATIENCE_S):
+        await rig.served[0].lost
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\n"])
@@ -89,7 +108,7 @@ async def test_who_says_too_little_is_dropped_after_its_time(
     writer.write(said)
     assert await ended(reader)
     assert not rig.served
-    assert not rig.reception.waiting
+    assert rig.reception.waiting == 0
 
 
 async def test_a_head_without_end_is_dropped(rig: Rig) -> None:
@@ -99,15 +118,48 @@ async def test_a_head_without_end_is_dropped(rig: Rig) -> None:
     assert not rig.served
 
 
-async def test_only_so_many_wait_and_a_place_is_free_again_when_one_goes(rig: Rig) -> None:
-    waiting = [await rig.connect() for _ in range(HANDSHAKES_WAITING)]
-    reader, _ = await rig.connect()
-    assert await ended(reader)
-    assert len(rig.reception.waiting) == HANDSHAKES_WAITING
-    waiting[0][1].write(b"GET / HTTP/1.1\r\n\r\n")
-    async with asyncio.timeout(PATIENCE_S):
-        await waiting[0][0].readline()
+async def served(rig: Rig) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Server]:
+    """A connection whose head has been answered."""
     reader, writer = await rig.connect()
     writer.write(b"GET / HTTP/1.1\r\n\r\n")
     async with asyncio.timeout(PATIENCE_S):
         assert await reader.readline() == b"18\n"
+    return reader, writer, rig.served[-1]
+
+
+async def test_a_server_hears_all_that_happens_to_its_connection(rig: Rig) -> None:
+    reader, writer, server = await served(rig)
+    sent = 0
+    while "pause" not in server.heard:  # nobody reads
+        server.transport.write(bytes(1_000_000))
+        sent += 1_000_000
+    async with asyncio.timeout(PATIENCE_S):
+        await reader.readexactly(sent)
+        await eventually(lambda: "resume" in server.heard)
+        writer.write_eof()
+        await server.lost
+    assert server.heard == ["pause", "resume", "eof", "lost"]
+
+
+async def test_only_so_many_are_here_and_a_place_is_free_again_when_one_goes(rig: Rig) -> None:
+    """Who has been answered, and does not go, is still here."""
+    answered = [await served(rig) for _ in range(HANDSHAKES_WAITING // 2)]
+    for _ in range(HANDSHAKES_WAITING // 2):
+        await rig.connect()
+    reader, _ = await rig.connect()
+    assert await ended(reader)
+    assert rig.reception.waiting == HANDSHAKES_WAITING
+    _, writer, server = answered[0]
+    writer.transport.abort()
+    async with asyncio.timeout(PATIENCE_S):
+        await server.lost
+    await served(rig)
+    reader, _ = await rig.connect()
+    assert await ended(reader)
+
+
+async def test_who_is_taken_over_needs_no_place(rig: Rig) -> None:
+    for _ in range(2 * HANDSHAKES_WAITING):
+        _, _, server = await served(rig)
+        server.transport.set_protocol(asyncio.Protocol())
+    assert rig.reception.waiting == 0

@@ -1,0 +1,116 @@
+"""Strangers at the RPC port that let their end take its time: they keep their place until they are gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from pagent.agent import Agent
+from pagent.errors import LinkClosedError
+from pagent.limits import HANDSHAKES_WAITING
+from pagent.net.link import Bytes, Link
+from pagent.web.rpc_app import rpc_app
+from pagent.web.server import WebServer
+from tests.kit import peer as peers
+from tests.kit.agents import TOKEN
+from tests.kit.peer import PATIENCE_S
+
+UPGRADE = (
+    b"GET /rpc/v1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: v1.prpc.datadvance\r\n\r\n"
+)
+#: The answer is a 404, behind which aiohttp waits for the rest of the body.
+UNFINISHED = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
+
+
+@asynccontextmanager
+async def stranger(port: int, said: bytes) -> AsyncIterator[bytes]:
+    """The first line of the answer to what was said; empty if there is none."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(said)
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                yield await reader.readline()
+            except ConnectionError:
+                yield b""
+    finally:
+        writer.transport.abort()
+
+
+async def gets_in(port: int, said: bytes, answer: bytes) -> None:
+    """Wait until there is a place again: the agent has to notice first that one is gone."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            async with stranger(port, said) as line:
+                if answer in line:
+                    return
+
+
+class Refused:
+    """A connection that is refused at once, and whose socket stays."""
+
+    def __init__(self) -> None:
+        self.link = Link(self, dialled=False)
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def start(self) -> None:
+        self.ready.set_exception(LinkClosedError(1002, "refused"))
+        self.ready.exception()
+
+    def link_message(self, payload: Bytes) -> None: ...
+
+    def link_blocked(self) -> None: ...
+
+    def link_writable(self) -> None: ...
+
+    def link_lost(self, error: LinkClosedError) -> None: ...
+
+
+@pytest.fixture
+async def refusing() -> AsyncIterator[int]:
+    """The port of a server that refuses all links."""
+    server = WebServer()
+    links: list[Link] = []
+
+    def refuse() -> Refused:
+        refused = Refused()
+        links.append(refused.link)
+        return refused
+
+    yield await server.listen("test", rpc_app(refuse), "127.0.0.1", 0)
+    for link in links:
+        link.abort("the test is over")
+    await server.close()
+
+
+async def test_who_was_refused_keeps_its_place_until_its_socket_is_closed(refusing: int) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(HANDSHAKES_WAITING - 1):
+            assert b" 101 " in await stack.enter_async_context(stranger(refusing, UPGRADE))
+        async with stranger(refusing, UPGRADE) as line:
+            assert b" 101 " in line
+            async with stranger(refusing, UPGRADE) as line:
+                assert b" 503 " in line
+        await gets_in(refusing, UPGRADE, b" 101 ")
+
+
+async def test_whose_request_never_ends_keeps_its_place(agent: Agent) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(HANDSHAKES_WAITING - 1):
+            assert b" 404 " in await stack.enter_async_context(stranger(agent.rpc_port, UNFINISHED))
+        async with stranger(agent.rpc_port, UNFINISHED) as line:
+            assert b" 404 " in line
+            async with stranger(agent.rpc_port, UNFINISHED) as line:
+                assert line == b""
+        await gets_in(agent.rpc_port, UNFINISHED, b" 404 ")
+
+
+async def test_links_need_no_place(agent: Agent) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(HANDSHAKES_WAITING + 2):
+            peer = await stack.enter_async_context(peers.dial(agent.rpc_port, TOKEN))
+        assert await peer.call("job_count_current_connection") == 0
