@@ -148,18 +148,18 @@ while True:
 """
 
 
-async def test_a_stopped_job_whose_kernel_accepts_no_more_is_a_502(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pagent.net.port.CONNECT_TIMEOUT_S", 0.3)
+async def test_a_stopped_job_whose_kernel_accepts_no_more(peer: Peer) -> None:
     job, page = await start_program(peer, NO_BACKLOG), await start_program(peer, ECHO)
     await stop(peer, job)
-    waiting = await peer.start(BISTREAM, "tcp_connect", job)
-    assert (await peer.next_of(waiting))[2] is True
-    refused = [await peer.start(BISTREAM, "http_request", job, "GET", "/", [], []) for _ in range(3)]
-    await goes_on(peer, page)
-    for call in refused:
+    taken = await peer.start(BISTREAM, "tcp_connect", job)
+    assert (await peer.next_of(taken))[2] is True
+    waiting = [await peer.start(BISTREAM, "http_request", job, "GET", "/", [], []) for _ in range(3)]
+    for call in waiting:
         await peer.data(call, b"")
+    await goes_on(peer, page)
+    await peer.call("job_remove", job)
+    for call in waiting:
         assert (await peer.outcome(call))[0] == [502, []]
-    await peer.cancel(waiting)
 
 
 # --- the port report --------------------------------------------------------------------------------------
