@@ -132,6 +132,10 @@ class Upload:
             raise
         return self._count
 
+    def keep_nothing(self) -> None:
+        """The disk has failed: a shortage leaves nothing half-written (spec agent.md, "Shortage")."""
+        self._keep = False
+
     async def abort(self) -> None:
         """Give up: nothing is left, but the part that is to be kept. Nothing after a commit."""
         await self._pieces.end()
@@ -190,7 +194,7 @@ class Upload:
         try:
             self._new.write(*parts)
         except OSError:
-            self._keep = False  # a shortage leaves nothing half-written (spec agent.md, "Shortage")
+            self.keep_nothing()
             raise
         if self._digest is not None:
             for part in parts:

@@ -40,11 +40,19 @@ _LARGE: Final = 16 * 1024
 _VECTOR: Final = 512
 
 
+def _nobody() -> None:
+    """Who is told that the disk has failed, if nobody else is."""
+
+
 class SpoolOpener(NamedTuple):
-    """How to get a spool file: a blocking function that returns a descriptor, and the most that may be kept, bytes."""
+    """How to get a spool file: a blocking function that returns a descriptor, and the most that may be kept, bytes.
+
+    ``failed`` is called if the disk fails the spool, before its stream ends.
+    """
 
     open: Callable[[], int]
     limit: int
+    failed: Callable[[], None] = _nobody
 
 
 def _open_temporary() -> int:
@@ -181,6 +189,7 @@ class Spool:
             self._end("the disk is too slow for the data that came for the job")
             await asyncio.wait((self._writing,))  # only then may the file be closed
         except OSError as error:
+            self._opener.failed()
             self._end(f"spooling the stream's data failed: {error.strerror or error}")
         finally:
             self._running = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
@@ -52,7 +52,13 @@ class FileService:
         partial: bool = False,
     ) -> int:
         job = self._job(call, job_uid)
-        self._spool(call, job)
+        upload: Upload | None = None
+
+        def spool_failed() -> None:
+            if upload is not None:
+                upload.keep_nothing()
+
+        self._spool(call, job, spool_failed)
         upload = await Upload.open(
             self._executor,
             job.sandbox,
@@ -127,9 +133,10 @@ class FileService:
     async def file_remove(self, call: IncomingCall, job_uid: str, path: str) -> Any:
         return await file_remove(self._executor, self._job(call, job_uid).sandbox, path)
 
-    def _spool(self, call: IncomingCall, job: Job) -> None:
+    def _spool(self, call: IncomingCall, job: Job, failed: Callable[[], None] = lambda: None) -> None:
+        """Where to keep what comes faster than it is written; ``failed`` is called if there is no room for it."""
         assert call.stream is not None
-        call.stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max))
+        call.stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, failed))
 
 
 def _at_most(chunk_size: Any) -> Any:

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from pagent.agent import Agent
 from pagent.config.model import Settings
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, AgentProcess, agent_process, running_agent
-from tests.kit.peer import BISTREAM, ISTREAM, OSTREAM, CallFailed, Peer
+from tests.kit.peer import BISTREAM, ISTREAM, OSTREAM, PATIENCE_S, CallFailed, Peer
 from tests.kit.programs import ECHO, start_program
 from tests.kit.transfers import download, eventually, send, unfinished, upload
 
@@ -71,6 +72,56 @@ async def test_an_upload_that_does_not_fit(cramped: tuple[Agent, Peer]) -> None:
     await eventually(lambda: not unfinished(sandbox))  # behind the result, if the spool was what did not fit
     assert os.listdir(sandbox) == ["file"]
     await upload(peer, job, "small", bytes(MIB))
+
+
+async def part_of_an_upload(peer: Peer, sandbox: Path) -> tuple[str, int]:
+    """A job, and an upload to it that is to keep its part, of which some has been written."""
+    job = str((await peer.call("job_create"))["uid"])
+    sandbox /= job
+    call = await peer.start(OSTREAM, "file_upload", job, "file", partial=True)
+    for _ in range(2):
+        await peer.data(call, bytes(MIB // 4))
+    await eventually(lambda: sum(unfinished(sandbox).values()) >= MIB // 4)
+    return job, call
+
+
+def fill_disk(path: Path) -> None:
+    """Leave no room."""
+    filled = subprocess.run(["dd", "if=/dev/zero", f"of={path}"], capture_output=True, text=True, check=False)
+    assert "No space left" in filled.stderr
+
+
+async def test_a_part_that_may_be_kept_is_not_if_the_write_meets_a_full_disk(
+    cramped: tuple[Agent, Peer], small_disk: Path
+) -> None:
+    agent, peer = cramped
+    root = agent.jobs._folder.path
+    job, call = await part_of_an_upload(peer, root)
+    fill_disk(small_disk / "filler")
+    for _ in range(3):
+        await peer.data(call, bytes(MIB // 4))
+    await peer.end(call)
+    with pytest.raises(CallFailed, match="No space left on device") as caught:
+        await peer.outcome(call)
+    assert caught.value.cause == "OSError"  # the write's, not the spool's
+    assert os.listdir(root / job) == []
+
+
+async def test_a_part_that_may_be_kept_is_not_if_the_spool_meets_a_full_disk(cramped: tuple[Agent, Peer]) -> None:
+    agent, peer = cramped
+    root = agent.jobs._folder.path
+    job, call = await part_of_an_upload(peer, root)
+    goes_on = threading.Event()
+    held = [agent._executor.submit(goes_on.wait, PATIENCE_S) for _ in range(agent._settings.jobs.background_threads)]
+    try:
+        await eventually(lambda: all(future.running() for future in held))
+        for _ in range(64):
+            await peer.data(call, bytes(MIB // 4))
+        with pytest.raises(CallFailed, match=r"spooling .* No space left on device"):
+            await peer.outcome(call)
+    finally:
+        goes_on.set()
+    await eventually(lambda: os.listdir(root / job) == [])
 
 
 async def test_an_archive_that_does_not_fit(cramped: tuple[Agent, Peer], tmp_path: Path) -> None:
