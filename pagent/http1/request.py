@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 from pagent.http1.fields import (
@@ -140,22 +139,7 @@ def encode_request(
     :param identity: ask the job for an uncompressed body, whatever the client accepts. A Range stays: it is then one of
         the uncompressed body.
     """
-    if type(query) is tuple and type(headers) is tuple:
-        try:
-            return _encode_again(method, path, query, headers, authority, identity)
-        except TypeError:
-            pass  # something that has no hash, and no place here: what it is is told below
-    return _encode_request(method, path, query, headers, authority, identity)
-
-
-def _encode_request(
-    method: Any, path: Any, query: Sequence[Pair], headers: Sequence[Pair], authority: str, identity: bool
-) -> RequestHead:
     return _encode(method, _target(path, query), headers, authority, identity)
-
-
-# Pages poll. 128 heads of REQUEST_HEAD_MAX at the most are 8 MiB.
-_encode_again = lru_cache(maxsize=128)(_encode_request)
 
 
 def encode_raw_request(method: Any, target: Any, headers: Sequence[Pair], *, authority: str) -> RequestHead:

@@ -26,13 +26,13 @@ class IncomingCall:
     ``stream`` is None for a unary call.
     """
 
-    __slots__ = ("_task", "call_id", "connection", "ended", "method", "stream")
+    __slots__ = ("_task", "call_id", "connection", "ended", "start", "stream")
 
-    def __init__(self, connection: Connection, call_id: int, method: str, call_type: int) -> None:
+    def __init__(self, connection: Connection, call_id: int, start: messages.Start) -> None:
         self.connection = connection
         self.call_id = call_id
-        self.method = method
-        self.stream = None if call_type == messages.UNARY else connection.new_stream(self, call_id, caller=False)
+        self.start = start
+        self.stream = None if start.call_type == messages.UNARY else connection.new_stream(self, call_id, caller=False)
         self._task: asyncio.Task[None] | None = None
         self.ended = False
 
@@ -41,7 +41,7 @@ class IncomingCall:
 
         :param returns: whether what it returns is the call's result.
         """
-        self._task = self.connection.tasks.start(self._guarded(work, returns), name=self.method)
+        self._task = self.connection.tasks.start(self._guarded(work, returns), name=self.start.method)
         self._task.add_done_callback(lambda _: self._ran(work))
 
     def _ran(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -62,7 +62,7 @@ class IncomingCall:
         try:
             message = messages.result(self.call_id, value)
         except (TypeError, OverflowError, ValueError) as error:
-            _log.error("method %s has a result that cannot be sent", self.method, exc_info=error)
+            _log.error("method %s has a result that cannot be sent", self.start.method, exc_info=error)
             self.fail_server("the method's result cannot be sent")
         else:
             self._end(message)
@@ -70,9 +70,9 @@ class IncomingCall:
     def fail(self, error: BaseException) -> None:
         """The method raised ``error``: the caller gets its class name and its text, never its traceback."""
         if not isinstance(error, _EXPECTED) and type(error).__module__ != "pagent.errors":
-            _log.error("method %s failed", self.method, exc_info=error)
+            _log.error("method %s failed", self.start.method, exc_info=error)
         text = str(error)
-        message = f"call {self.call_id} ({self.method!r}) failed: {text}"
+        message = f"call {self.call_id} ({self.start.method!r}) failed: {text}"
         self._end(messages.failure(self.call_id, messages.METHOD_ERROR, message, type(error).__name__, text))
 
     def fail_server(self, text: str) -> None:
@@ -92,7 +92,7 @@ class IncomingCall:
         self.fail_server(reason)
 
     def stream_failed(self, error: Exception) -> None:
-        self.fail_server(_fault(self.method, error))
+        self.fail_server(_fault(self.start.method, error))
 
     def stream_flushed(self) -> None:
         if not self.ended:

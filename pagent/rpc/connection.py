@@ -288,7 +288,7 @@ class Connection:
             wants, given = messages.CALL_TYPES[method.call_type], messages.CALL_TYPES[start.call_type]
             self._refuse_call(call_id, messages.SERVER_ERROR, f"method {start.method!r} is {wants}, not {given}")
             return
-        call = IncomingCall(self, call_id, start.method, start.call_type)
+        call = IncomingCall(self, call_id, start)
         self.incoming[call_id] = call
         try:
             outcome = method.function(call, *start.args, **start.kwargs)

@@ -52,12 +52,16 @@ class ProxyService:
         port: int | None = None,
     ) -> None:
         target = self._target(call, job_uid, port)
-        if raw:
-            head = encode_raw_request(method, path, headers, authority=target.authority)
-        else:
-            head = encode_request(method, path, query, headers, authority=target.authority, identity=True)
+        # Pages poll: what has been made of a request that has the same bytes is made once.
+        memo = call.start.memo
+        if memo is None or memo[0] != target.authority:
+            if raw:
+                head = encode_raw_request(method, path, headers, authority=target.authority)
+            else:
+                head = encode_request(method, path, query, headers, authority=target.authority, identity=True)
+            memo = call.start.memo = (target.authority, head)
         assert call.stream is not None
-        HttpSplice(call, call.stream, target.pool, head, raw=raw).start()
+        HttpSplice(call, call.stream, target.pool, memo[1], raw).start()
 
     @bistream
     def ws_connect(

@@ -60,7 +60,7 @@ class HttpSplice:
         "_stream",
     )
 
-    def __init__(self, call: Call, stream: StreamEnd, pool: Pool, request: RequestHead, *, raw: bool) -> None:
+    def __init__(self, call: Call, stream: StreamEnd, pool: Pool, request: RequestHead, raw: bool) -> None:
         self._call = call
         self._stream = stream
         self._pool = pool

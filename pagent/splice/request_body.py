@@ -73,7 +73,8 @@ class RequestBody:
     def remember(self, parts: list[Bytes]) -> None:
         """This much has been written; it is kept as long as it is little."""
         if self._repeatable is not None:
-            self._bytes += sum(map(len, parts))
+            for part in parts:
+                self._bytes += len(part)
             if self._bytes > _REPEAT_MAX:
                 self._repeatable = None
             else:

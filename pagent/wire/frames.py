@@ -32,6 +32,9 @@ PONG: Final = 0xA
 
 _WHOLE_BINARY: Final = 0x80 | BINARY
 _KNOWN: Final = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
+#: Bytes of a header by the 7 bits of its length, without the mask key; and the longest, with it (5.2).
+_HEADER_BYTES: Final = (*[2] * 126, 4, 10)
+_HEADER_MAX: Final = 14
 _UNPACK_16: Final = struct.Struct("!H").unpack_from
 _UNPACK_64: Final = struct.Struct("!Q").unpack_from
 
@@ -141,32 +144,28 @@ class FrameDecoder:
         view = memoryview(data)
         end = len(data)
         while end - at >= 2:
-            length = data[at + 1] & 0x7F
-            start = at + 2
-            if length == 126:
-                start += 2
-            elif length == 127:
-                start += 8
-            if self._mask_bit:
-                start += 4
-            if start > end:
-                self._check_header(data[at], data[at + 1])
+            head = bytes(view[at : at + _HEADER_MAX])
+            length = head[1] & 0x7F
+            start = _HEADER_BYTES[length] + (4 if self._mask_bit else 0)
+            if start > len(head):
+                self._check_header(head[0], head[1])
                 break
             if length == 126:
-                length = _UNPACK_16(data, at + 2)[0]
+                length = head[2] << 8 | head[3]
                 if length < 126:
                     raise ProtocolError("payload length is not encoded in the fewest bytes")
             elif length == 127:
-                length = _UNPACK_64(data, at + 2)[0]
+                length = _UNPACK_64(head, 2)[0]
                 if length < 0x1_0000 or length >> 63:
                     raise ProtocolError("payload length is not encoded in the fewest bytes")
-            self._head = data[at]
-            if self._head != _WHOLE_BINARY or self._opcode or data[at + 1] & 0x80 != self._mask_bit:
-                self._check_header(self._head, data[at + 1])
-            if len(self._message) + length > self.max_message and not self._head & CLOSE:
+            self._head = head[0]
+            if self._head != _WHOLE_BINARY or self._opcode or head[1] & 0x80 != self._mask_bit:
+                self._check_header(self._head, head[1])
+            if length + len(self._message) > self.max_message and not self._head & CLOSE:
                 raise ProtocolError(f"message of more than {self.max_message} bytes", 1009)
             if self._mask_bit:
-                self._key = bytes(view[start - 4 : start])
+                self._key = head[start - 4 : start]
+            start += at
             at = start + length
             if at > end:
                 self._begin(length, view[start:])

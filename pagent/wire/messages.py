@@ -13,6 +13,7 @@ Three grades of wrong (spec agent.md, "Messages"):
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -53,8 +54,10 @@ VERSION: Final = 1
 #: makes room by the claim; the longest honest list is a response's header fields.
 _ELEMENTS_MAX: Final = 65_536
 
-#: Bytes of a call's start that may come again.
-_REMEMBERED_MAX: Final = 1024
+#: Bytes of a message that is rather copied than looked at where it is, and of a call's start that may come again.
+_SMALL_MAX: Final = 1024
+#: Bytes before those of a bin in a stream message, at the most.
+_STREAM_HEAD_MAX: Final = 2 + 9 + 5
 
 #: What msgpack raises on bytes that are none of its own.
 _UNPACK_FAULTS: Final = (ValueError, TypeError, RecursionError, msgpack.UnpackException)
@@ -69,17 +72,19 @@ class SenselessMessageError(Exception):
         self.call_id = call_id
 
 
-class Start(NamedTuple):
+@dataclass
+class Start:
     """The body of CALL_START.
 
     The same bytes may give the same object, if the stream goes both ways: then arrays inside are tuples. Nobody changes
-    any of it.
+    any of it but ``memo``, which is for the method that is called, to keep what it made of the arguments.
     """
 
     call_type: int
     method: str
     args: list[Any] | tuple[Any, ...]
     kwargs: dict[str, Any]
+    memo: Any = field(default=None, compare=False)
 
 
 class Hello(NamedTuple):
@@ -111,42 +116,67 @@ def decode(payload: Bytes) -> tuple[int, int, Any]:
     :raises ProtocolError: code 1007, if this is no message.
     :raises SenselessMessageError: if it is one, of a nameable call, that cannot be meant.
     """
+    if len(payload) <= _SMALL_MAX:
+        return _decode_small(bytes(payload))
     try:
         if payload[0] == 0x93 and payload[1] in (REQUEST_MESSAGE, RESPONSE_MESSAGE):
-            at, call_id = _read_id(payload)
-            tag = payload[at]
-            if tag == 0xC4:
-                length, at = payload[at + 1], at + 2
-            elif tag == 0xC5:
-                length, at = int.from_bytes(payload[at + 1 : at + 3], "big"), at + 3
-            elif tag == 0xC6:
-                length, at = int.from_bytes(payload[at + 1 : at + 5], "big"), at + 5
-            else:
-                return _decode_whole(payload)
+            head = bytes(payload[:_STREAM_HEAD_MAX])
+            at, call_id = _read_id(head)
+            length, at = _read_bin(head, at)
             if len(payload) != at + length:
                 raise ProtocolError(f"a bin of {length} bytes in a message that has {len(payload) - at} left", 1007)
-            # A view costs its two objects and keeps the whole message alive: worth it only for large payloads.
-            return payload[1], call_id, memoryview(payload)[at:] if length > 1024 else bytes(payload[at:])
-        if payload[0] == 0x96 and payload[1] == CALL_START:
+            return payload[1], call_id, memoryview(payload)[at:]
+    except IndexError:
+        pass  # of unusual form, or wrong: below it is found out which
+    return _decode_whole(payload)
+
+
+def _decode_small(payload: bytes) -> tuple[int, int, Any]:
+    """The same for a message that costs little to copy; what it gives shares no memory with anything."""
+    try:
+        if payload[0] == 0x93:
+            kind = payload[1]
+            if kind == REQUEST_MESSAGE or kind == RESPONSE_MESSAGE:  # noqa: PLR1714 - mypyc makes no tuple for it
+                at, call_id = _read_id(payload)
+                length, at = _read_bin(payload, at)
+                if len(payload) != at + length:
+                    raise ProtocolError(f"a bin of {length} bytes in a message that has {len(payload) - at} left", 1007)
+                return kind, call_id, payload[at:]
+        elif payload[0] == 0x96 and payload[1] == CALL_START:
             at, call_id = _read_id(payload)
             if payload[at] == BISTREAM:
-                rest = bytes(memoryview(payload)[at:])
-                known = len(rest) <= _REMEMBERED_MAX
-                return CALL_START, call_id, _unpack_start_again(rest) if known else _unpack_start(rest)
+                return CALL_START, call_id, _unpack_start_again(payload[at:])
     except (IndexError, *_UNPACK_FAULTS):
         pass  # too short, of unusual form, or wrong: below it is found out which
     return _decode_whole(payload)
 
 
-def _read_id(payload: Bytes) -> tuple[int, int]:
-    """Call id at offset 2 of a message, and the offset behind it; IndexError for what msgpack has to read."""
-    first = payload[2]
+def _read_id(message: bytes) -> tuple[int, int]:
+    """The offset behind the call id, which is at offset 2, and the id; IndexError for what msgpack has to read."""
+    first = message[2]
     if first < 0x80:
         return 3, first
-    if 0xCC <= first <= 0xCF:
-        width = 1 << (first - 0xCC)
-        return 3 + width, int.from_bytes(payload[3 : 3 + width], "big")
+    if first == 0xCC:
+        return 4, message[3]
+    if first == 0xCD:
+        return 5, message[3] << 8 | message[4]
+    if first == 0xCE:
+        return 7, message[3] << 24 | message[4] << 16 | message[5] << 8 | message[6]
+    if first == 0xCF and len(message) >= 11:
+        return 11, int.from_bytes(message[3:11], "big")
     raise IndexError  # no integer, or in a signed form, which encoders of other languages may choose
+
+
+def _read_bin(message: bytes, at: int) -> tuple[int, int]:
+    """The length of the bin that begins at the offset, and the offset of its bytes; IndexError if there is none."""
+    tag = message[at]
+    if tag == 0xC4:
+        return message[at + 1], at + 2
+    if tag == 0xC5:
+        return message[at + 1] << 8 | message[at + 2], at + 3
+    if tag == 0xC6:
+        return message[at + 1] << 24 | message[at + 2] << 16 | message[at + 3] << 8 | message[at + 4], at + 5
+    raise IndexError
 
 
 def _refuse_ext(code: int, data: bytes) -> Any:
@@ -158,7 +188,7 @@ def _unpack_start(rest: bytes) -> Start:
     return _read_start([CALL_START, 0, *_unpack(b"\x94" + rest, use_list=False)])
 
 
-# Users' pages poll: their requests are the same to the byte but for the call id. 256 of _REMEMBERED_MAX are little.
+# Users' pages poll: their requests are the same to the byte but for the call id. 256 of _SMALL_MAX are little.
 _unpack_start_again = lru_cache(maxsize=256)(_unpack_start)
 
 
