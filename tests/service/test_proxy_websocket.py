@@ -288,7 +288,7 @@ async def test_a_job_that_closes_and_does_not_read_keeps_nothing(
     peer: Peer, job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A flush of what it was sent before would have no end."""
-    monkeypatch.setattr("pagent.splice.websocket.CLOSE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("pagent.splice.websocket.CLOSE_TIMEOUT_S", 0.05)  # compiled modules keep to their own number
     call = await open_ws(peer, job, "/close-stuck")
     await peer.data(call, bytes(16 << 20))
     assert await rest(peer, job, "/go") == []
@@ -323,7 +323,7 @@ async def test_a_refusal_tells_status_and_reason(peer: Peer, job: str) -> None:
 
 
 async def test_a_refusal_that_does_not_end_is_told_all_the_same(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pagent.splice.websocket.CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("pagent.splice.websocket.CLOSE_TIMEOUT_S", 0.2)  # compiled modules keep to their own number
     job = await start_program(peer, BY_HAND, {"ANSWER": "HTTP/1.1 403 No\r\nContent-Length: 99\r\n\r\nbecause"})
     failed = await refused(peer, job)
     assert failed.cause == "WSServerHandshakeError"

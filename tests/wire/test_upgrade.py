@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pagent.errors import HandshakeRefusedError, ProtocolError
 from pagent.wire.upgrade import SUBPROTOCOL, ClientUpgrade, UpgradeRefused, accept_upgrade
@@ -128,6 +131,24 @@ def test_an_answer_without_end_is_refused(start: bytes) -> None:
         feed_all(upgrade, (start * 1000)[: 16 << 10], 100)
     with pytest.raises(ProtocolError, match="longer"):
         upgrade.feed(b"HTTP")
+
+
+LINES = [
+    b"HTTP/1.1 101 x", b"HTTP/1.1 200", b"HTTP/1.0 103 x", b"HTTP/1.1 999 x", b"A: \xff", b" A", b":", b"\0", b"\n", b"",
+    b"Sec-WebSocket-Extensions: a;b=c", b"Sec-WebSocket-Protocol: \xff", b"Sec-WebSocket-Accept: x", CHOSEN,
+    b"Content-Length: x", b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Upgrade: h2c", b"Connection: close",
+]  # fmt: skip
+
+
+@given(
+    st.lists(st.sampled_from(LINES), max_size=3), st.lists(st.sampled_from(LINES), max_size=3), st.binary(max_size=3)
+)
+def test_whatever_answers_it_is_an_upgrade_or_refused(before: list[bytes], more: list[bytes], behind: bytes) -> None:
+    upgrade = dialling()
+    blob = b"".join(line + b"\r\n" for line in before) + answer_to(upgrade.request(), *more) + behind
+    with contextlib.suppress(ProtocolError, UpgradeRefused):
+        rest = upgrade.feed(blob)
+        assert rest is None or (rest.endswith(behind) and blob.endswith(b"\r\n\r\n" + rest))
 
 
 REQUEST = {
