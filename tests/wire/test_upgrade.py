@@ -134,8 +134,8 @@ def test_an_answer_without_end_is_refused(start: bytes) -> None:
 
 
 LINES = [
-    b"HTTP/1.1 101 x", b"HTTP/1.1 200", b"HTTP/1.0 103 x", b"HTTP/1.1 999 x", b"A: \xff", b" A", b":", b"\0", b"\n", b"",
-    b"Sec-WebSocket-Extensions: a;b=c", b"Sec-WebSocket-Protocol: \xff", b"Sec-WebSocket-Accept: x", CHOSEN,
+    b"HTTP/1.1 101 x", b"HTTP/1.1 200", b"HTTP/1.0 103 x", b"HTTP/1.1 999 x", b"A: \xff", b" A", b":", b"\0", b"\n",
+    b"", b"Sec-WebSocket-Extensions: a;b=c", b"Sec-WebSocket-Protocol: \xff", b"Sec-WebSocket-Accept: x", CHOSEN,
     b"Content-Length: x", b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Upgrade: h2c", b"Connection: close",
 ]  # fmt: skip
 
