@@ -45,6 +45,8 @@ class NewFile:
 
     def __init__(self, sandbox: Sandbox, path: str, mode: int) -> None:
         self._path = path
+        self._sandbox = sandbox
+        self._made = True  # by us, and so ours to hand over
         self._folder, self._name = sandbox.open_parent(path, create=True)
         self._temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
         self._file = -1
@@ -98,7 +100,7 @@ class NewFile:
             os.close(file)
             raise
         os.close(self._file)
-        self._file = file
+        self._file, self._made = file, False  # whose the part is it has been since it was kept
 
     def write(self, *parts: bytes | bytearray | memoryview) -> None:
         """All of them where the last write ended; OSError, for example of a full disk."""
@@ -116,6 +118,7 @@ class NewFile:
         try:
             if size is not None:
                 os.ftruncate(self._file, size)
+            self._hand_over()
             if mode is not None:
                 os.fchmod(self._file, mode & 0o777)
             if mtime is not None:
@@ -140,6 +143,7 @@ class NewFile:
             return
         try:
             self.write(*rest)
+            self._hand_over()
             kept = self._name + PARTIAL_SUFFIX
             os.rename(self._temporary, kept, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError:
@@ -154,6 +158,10 @@ class NewFile:
         with suppress(FileNotFoundError):  # the job may have deleted it
             os.unlink(self._temporary, dir_fd=self._folder)
         self._close()
+
+    def _hand_over(self) -> None:
+        if self._made:
+            self._sandbox.hand_over(self._file)
 
     def _close(self) -> None:
         for descriptor in (self._file, self._folder):

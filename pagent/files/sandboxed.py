@@ -20,6 +20,14 @@ class Sandbox(Protocol):
         """Descriptor (``dir_fd``) of the folder that ``path`` is in, and its last name."""
         ...
 
+    def make_dir(self, place: int, name: str) -> None:
+        """Make a folder in the one that ``place`` is a descriptor of."""
+        ...
+
+    def hand_over(self, descriptor: int) -> None:
+        """What was made becomes whose the sandbox is."""
+        ...
+
     def open_spool(self) -> int:
         """A file without a name, open for reading and writing."""
         ...

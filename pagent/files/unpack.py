@@ -121,7 +121,7 @@ class Unpacker:
         self._folders[path] = entry.mode & 0o777, entry.mtime
         parent, name = self._sandbox.open_parent(path, create=True)
         try:
-            os.mkdir(name, 0o755, dir_fd=parent)
+            self._sandbox.make_dir(parent, name)
         except FileExistsError:
             os.close(self._sandbox.open_dir(path))  # NotADirectoryError if it is something else
         except OSError as error:

@@ -6,10 +6,12 @@ the job's. Where nothing of it is configured there is no launcher, and a job cos
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import json
 import os
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Mapping
@@ -62,15 +64,17 @@ class Confinement:
             environment |= {"HOME": self._user.pw_dir, "USER": self._user.pw_name, "LOGNAME": self._user.pw_name}
         return environment
 
-    def command(self, args: list[str], environment: Mapping[str, str], group: Group | None) -> list[str]:
-        """The command line that confines itself and becomes ``args``; just that if nothing is asked for.
+    def command(self, args: list[str], environment: Mapping[str, str], group: Group | None, cwd: str) -> list[str]:
+        """The command line that confines itself and becomes ``args``, in ``cwd``; just that if nothing is asked for.
 
-        FileNotFoundError if there is no such program on the PATH.
+        OSError if it cannot become that: the one that whoever has no launcher gets of the start itself.
         """
         if not self._launched:
             return args
-        if "/" not in args[0] and shutil.which(args[0], path=environment.get("PATH", os.defpath)) is None:
-            raise FileNotFoundError(2, os.strerror(2), args[0])
+        try:
+            _check_program(args[0], environment.get("PATH", os.defpath), cwd)
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno or 0), args[0]) from None
         plan = {
             "cgroup": None if group is None else str(group.path),
             "user": None if self._user is None else [*self.user_id, _groups(self._user)],  # type: ignore[misc]
@@ -124,6 +128,17 @@ class Group:
                 time.sleep(limits.EXIT_POLL_S)
             else:
                 return
+
+
+def _check_program(program: str, path: str, cwd: str) -> None:
+    """Raise what execve(2) would, as far as that can be known without being the job's user."""
+    if "/" not in program:
+        if shutil.which(program, path=path) is None:
+            raise FileNotFoundError(errno.ENOENT, "")
+        return
+    found = os.stat(os.path.join(cwd, program))
+    if not stat.S_ISREG(found.st_mode) or not found.st_mode & 0o111:
+        raise PermissionError(errno.EACCES, "")
 
 
 # --- what is configured -------------------------------------------------------------------------------

@@ -207,7 +207,9 @@ class JobManager:
             environment["TERM"] = "xterm-256color"  # not that of whoever started the agent
         process = Exec(job, self._forest, user)
         run = self._runs.get(job.uid)
-        line = list(command.args) if run is None else run.confined(list(command.args), environment)
+        line = list(command.args)
+        if run is not None:
+            line = run.confined(line, environment, str(job.sandbox.path))
         process.start(line, environment, tty, rows, cols)
         return process
 

@@ -136,7 +136,7 @@ class Run:
         args = self._command.command_line(self.port)
         try:
             await self._prepare(output)
-            command = self.confined(args, environment)
+            command = self.confined(args, environment, cwd)
             await spawn(command, environment, cwd, output, self._started, self._ended)
         except OSError as error:
             # What it names is never a path of ours; the class follows from the number.
@@ -153,9 +153,9 @@ class Run:
         if self._group is not None:
             self._forest.grouped(self.job.uid, self._group.kill)
 
-    def confined(self, args: list[str], environment: Mapping[str, str]) -> list[str]:
-        """The command line of a process of this job. FileNotFoundError if there is no such program."""
-        return self._confinement.command(args, environment, self._group)
+    def confined(self, args: list[str], environment: Mapping[str, str], cwd: str) -> list[str]:
+        """The command line of a process of this job. OSError if there is no such program."""
+        return self._confinement.command(args, environment, self._group, cwd)
 
     def _started(self, pid: int) -> None:
         job = self.job

@@ -40,6 +40,7 @@ class Sandbox:
     def __init__(self, path: Path, folder: int, opener: Opener = open_beneath) -> None:
         self.path = path
         self._open = opener
+        self._user: tuple[int, int] | None = None  # whose all in it is, if not the agent's
         self._lock = threading.Lock()
         self._folder = folder
         self._users = 0
@@ -98,11 +99,33 @@ class Sandbox:
             try:
                 # From the top each time: a link on the way may lead up again and still stay beneath.
                 with suppress(FileExistsError):
-                    _mkdir(parts[depth - 1], place, path)
+                    self.make_dir(place, parts[depth - 1])
+            except OSError as error:
+                raise _named(error, path) from None
             finally:
                 os.close(place)
             place = self._resolve(parts[:depth], FOLDER, path)
         return place
+
+    def make_dir(self, place: int, name: str) -> None:
+        """Make a folder, 0755 less the umask, in that of the descriptor ``place``. OSError, also if it exists."""
+        os.mkdir(name, 0o755, dir_fd=place)
+        if self._user is None:
+            return
+        with suppress(OSError):  # the job was quicker, and does with it what it likes
+            folder = os.open(name, os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, dir_fd=place)
+            try:
+                found = os.fstat(folder)
+                # What the job has put in its place it owns, or may write to, else it could not have moved it here.
+                if found.st_uid == os.geteuid() and not found.st_mode & 0o022:
+                    self.hand_over(folder)
+            finally:
+                os.close(folder)
+
+    def hand_over(self, descriptor: int) -> None:
+        """A file or folder that the agent has made becomes the user's whose the sandbox is."""
+        if self._user is not None:
+            os.fchown(descriptor, *self._user)
 
     def _resolve(self, parts: list[str], flags: int, path: str) -> int:
         with self._using(path) as folder:
@@ -157,7 +180,11 @@ class Sandbox:
             return descriptor
 
     def give_to(self, uid: int, gid: int) -> None:
-        """Make the sandbox and all in it a user's. Blocking. Only before the job's first process, which may link."""
+        """Make the sandbox and all in it a user's, and all that comes. Blocking.
+
+        Only before the job's first process, which may link.
+        """
+        self._user = uid, gid  # first: a file that appears meanwhile is handed over where it is made
         with self._using("") as place:
             for _, folders, files, folder in os.fwalk(".", follow_symlinks=False, dir_fd=place):
                 os.fchown(folder, uid, gid)
@@ -278,13 +305,6 @@ def _regular(descriptor: int, path: str) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _mkdir(name: str, place: int, path: str) -> None:
-    try:
-        os.mkdir(name, 0o755, dir_fd=place)
-    except OSError as error:
-        raise _named(error, path) from None
 
 
 def _named(error: OSError, path: str) -> OSError:

@@ -145,6 +145,8 @@ class _NoCreation:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.open_dir = sandbox.open_dir
+        self.make_dir = sandbox.make_dir
+        self.hand_over = sandbox.hand_over
         self._sandbox = sandbox
 
     def open_parent(self, path: str, *, create: bool) -> tuple[int, str]:

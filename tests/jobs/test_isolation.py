@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import secrets
+import shutil
 import stat
 import sys
+import tarfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,8 @@ import pytest
 
 from pagent.config.model import Isolation
 from pagent.errors import ConfigError
+from pagent.files.archive import ArchiveUpload
+from pagent.files.transfer import Upload
 from pagent.jobs import isolation
 from pagent.jobs.isolation import Confinement, Group
 from pagent.jobs.manager import JobManager
@@ -85,7 +91,6 @@ Open = Callable[..., Any]
 @pytest.fixture
 def root(tmp_path_factory: pytest.TempPathFactory, subreaper: None) -> Iterator[Path]:
     """A root that other users may pass through; pytest's own folders let no one in."""
-    import shutil
     import tempfile
 
     path = Path(tempfile.mkdtemp(prefix="pagent-test-"))
@@ -97,7 +102,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, subreaper: None) -> Iterator[
 async def test_nothing_asked_for_costs_nothing(root: Path) -> None:
     confinement = Confinement(Isolation())
     args = ["anything", "at all"]
-    assert confinement.command(args, {}, confinement.make_group("uid")) is args
+    assert confinement.command(args, {}, confinement.make_group("uid"), "/") is args
     assert confinement.environment() == dict(os.environ)
     assert confinement.user_id is None
     async with confined(root) as manager:
@@ -161,7 +166,6 @@ async def test_a_job_of_another_user_is_ended_and_its_sandbox_deleted(root: Path
 
 @needs_root
 async def test_no_way_back_to_root(root: Path) -> None:
-    import shutil
 
     async with confined(root, user="nobody", no_new_privs=True) as manager:
         job = await manager.create(owner(), "job")
@@ -239,17 +243,171 @@ async def test_a_clean_environment(root: Path, monkeypatch: pytest.MonkeyPatch) 
     assert names - {"PWD", "SHLVL", "_"} == {"PATH", "GOOD_ONE", "GOOD_TWO", "GIVEN", "PAGENT_JOB_MARK"}
 
 
-async def test_an_unknown_program(root: Path) -> None:
+@pytest.mark.parametrize("no_new_privs", [False, True], ids=["plain", "launched"])
+@pytest.mark.parametrize(
+    ("program", "error"),
+    [
+        ("no-such-program", FileNotFoundError),
+        ("./no-such-program", FileNotFoundError),
+        ("no/such/program", FileNotFoundError),
+        ("/no/such/program", FileNotFoundError),
+        ("file/program", NotADirectoryError),
+        ("./file", PermissionError),
+        ("./folder", PermissionError),
+        ("/etc/passwd", PermissionError),
+    ],
+)
+async def test_what_is_no_program(root: Path, no_new_privs: bool, program: str, error: type[OSError]) -> None:
+    """With a launcher and without: the same error, which names nothing of this machine."""
+    async with confined(root, no_new_privs=no_new_privs) as manager:
+        job = await manager.create(owner(), "job")
+        (job.sandbox.path / "file").write_text("no program")
+        (job.sandbox.path / "folder").mkdir()
+        with pytest.raises(error) as caught:
+            await manager.start(job, [program], None, None, 0)
+        assert (caught.value.strerror, caught.value.filename) == (os.strerror(caught.value.errno or 0), program)
+        assert (job.state.value, job.exit_code) == ("FINISHED", None)
+        assert job.error == str(caught.value)
+
+
+@pytest.mark.parametrize("no_new_privs", [False, True], ids=["plain", "launched"])
+async def test_a_program_of_the_sandbox(root: Path, no_new_privs: bool) -> None:
+    async with confined(root, no_new_privs=no_new_privs) as manager:
+        job = await manager.create(owner(), "job")
+        (job.sandbox.path / "folder").mkdir()
+        for name in ("program", "folder/program"):
+            program = job.sandbox.path / name
+            program.write_text(f"#!/bin/sh\necho {name}\n")
+            program.chmod(0o755)
+        await manager.start(job, ["./program"], None, "folder", 0)
+        async with asyncio.timeout(PATIENCE_S):
+            await manager.wait(job)
+        assert said(job) == "folder/program\n"
+
+
+async def test_a_second_process_that_is_no_program(root: Path) -> None:
     async with confined(root, no_new_privs=True) as manager:
         job = await manager.create(owner(), "job")
-        with pytest.raises(FileNotFoundError, match="no-such-program"):
-            await manager.start(job, ["no-such-program"], None, None, 0)
-        assert job.state.value == "FINISHED"
-        job = await run(manager, "./no-such-program")
+        await manager.start(job, ["sleep", "1000"], None, None, 0)
+        told: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
+        for program in ("no-such-program", "./no-such-program"):
+            with pytest.raises(FileNotFoundError, match=f"'{program}'$"):
+                manager.execute(job, Collector(told), [program], None, tty=False, rows=24, cols=80)
+
+
+async def test_an_interpreter_that_is_missing_is_told_by_the_launcher(root: Path) -> None:
+    async with confined(root, no_new_privs=True) as manager:
+        job = await manager.create(owner(), "job")
+        program = job.sandbox.path / "program"
+        program.write_text("#!/no/such/interpreter\n")
+        program.chmod(0o755)
+        await manager.start(job, ["./program"], None, None, 0)
+        async with asyncio.timeout(PATIENCE_S):
+            await manager.wait(job)
         assert job.exit_code == 127
-        assert said(job, "stderr") == "pagent: ./no-such-program cannot be started: No such file or directory\n"
-        job = await run(manager, "/etc/passwd")
-        assert job.exit_code == 126
+        assert said(job, "stderr") == "pagent: ./program cannot be started: No such file or directory\n"
+
+
+@needs_root
+async def test_what_comes_later_is_the_users_too(root: Path) -> None:
+    """Uploads, archives and the folders that they make, as they are before the job's start."""
+    async with confined(root, user="nobody") as manager:
+        job = await manager.create(owner(), "job")
+        with ThreadPoolExecutor(1) as disk:
+
+            async def upload(path: str, **options: Any) -> None:
+                async with await Upload.open(disk, job.sandbox, path, **options) as upload:
+                    await upload.write(b"x" * 300_000)
+                    await upload.commit()
+
+            async def part(path: str) -> None:
+                async with await Upload.open(disk, job.sandbox, path, partial=True) as upload:
+                    await upload.write(b"x" * 300_000)
+
+            await upload("before/file")
+            await part("begun-before")
+            async with await Upload.open(disk, job.sandbox, "over-the-start/file") as over:
+                await over.write(b"x" * 300_000)
+                await manager.start(job, ["sleep", "1000"], None, None, 0)
+                await over.commit()
+            await upload("after/deep/file", executable=True)
+            await part("after/part")
+            await upload("begun-before", offset=100, partial=True)
+            async with ArchiveUpload(disk, job.sandbox) as archive:
+                await archive.write(an_archive())
+                await archive.finish()
+        users = {
+            path.relative_to(job.sandbox.path).as_posix(): (path.lstat().st_uid, path.lstat().st_gid)
+            for path in job.sandbox.path.rglob("*")
+        }
+        assert set(users) >= {
+            "before/file", "begun-before", "over-the-start/file", "after/deep/file", "after/part.pagent-partial",
+            "from-an-archive/folder", "from-an-archive/file",
+        }  # fmt: skip
+        assert {path: user for path, user in users.items() if user != (65534, 65534)} == {}
+
+
+def an_archive() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        folder = tarfile.TarInfo("from-an-archive/folder")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        file = tarfile.TarInfo("from-an-archive/file")
+        file.size = 5
+        tar.addfile(file, io.BytesIO(b"12345"))
+    return buffer.getvalue()
+
+
+@needs_root
+async def test_what_the_job_puts_in_the_way_is_not_given_to_it(root: Path, tmp_path: Path) -> None:
+    """Links and what is not the agent's: nothing outside changes hands."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/file").write_text("root's")
+    async with confined(root, user="nobody") as manager:
+        job = await manager.create(owner(), "job")
+        await manager.start(job, ["sleep", "1000"], None, None, 0)
+        sandbox = job.sandbox.path
+        (sandbox / "link").symlink_to(tmp_path / "outside")
+        (sandbox / "file").symlink_to(tmp_path / "outside/file")
+        place = os.open(sandbox, os.O_RDONLY)
+        try:
+            for name in ("link", "file"):
+                with pytest.raises(FileExistsError):
+                    job.sandbox.make_dir(place, name)
+        finally:
+            os.close(place)
+        with ThreadPoolExecutor(1) as disk:
+            async with await Upload.open(disk, job.sandbox, "file") as upload:
+                await upload.write(b"replaced")
+                await upload.commit()
+        assert (sandbox / "file").lstat().st_uid == 65534
+        assert (tmp_path / "outside/file").read_text() == "root's"
+        assert {path.lstat().st_uid for path in (tmp_path / "outside", tmp_path / "outside/file")} == {0}
+
+
+@needs_root
+@pytest.mark.parametrize("mode", [0o777, 0o775])
+async def test_a_folder_that_is_exchanged_is_not_given_to_the_job(
+    root: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    """Right behind its making the job moves a folder of root's into its place, which it may, as all may write to it."""
+    async with confined(root, user="nobody") as manager:
+        job = await manager.create(owner(), "job")
+        await manager.start(job, ["sleep", "1000"], None, None, 0)
+        make = os.mkdir
+
+        def exchanged(path: str, made: int, *, dir_fd: int) -> None:
+            make(path, made, dir_fd=dir_fd)
+            monkeypatch.undo()
+            os.chmod(path, mode, dir_fd=dir_fd)
+
+        monkeypatch.setattr(os, "mkdir", exchanged)
+        place, _ = job.sandbox.open_parent("folder/file", create=True)
+        try:
+            assert os.fstat(place).st_uid == 0
+        finally:
+            os.close(place)
 
 
 # --- cgroups --------------------------------------------------------------------------------------------
