@@ -235,6 +235,8 @@ LOG_OFFSET_MAX: Final = 2**62
 #: Between two looks at the size of a capped output file: it exceeds its cap by what is written meanwhile.
 OUTPUT_LOOK_MIN_S: Final = 0.02
 OUTPUT_LOOK_MAX_S: Final = 0.5
+#: Bytes of the records of a dead agent's jobs that are read: 65,536 jobs. A job of the same user may write there, too.
+RECORDS_MAX_BYTES: Final = 8 * MIB
 #: Bytes of a process's environment that are searched for its job's mark.
 ENVIRON_MAX: Final = 8 * MIB
 

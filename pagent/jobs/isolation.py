@@ -46,14 +46,18 @@ class Confinement:
             raise ConfigError("jobs.isolation.cgroup: must be set for the limits of one")
         if wanted.cgroup is not None:
             _prepare(wanted.cgroup, self._controls)
+        self._environment = self._own_environment()
 
     @property
     def user_id(self) -> tuple[int, int] | None:
         """uid and gid that jobs run as, if they are not the agent's."""
         return None if self._user is None else (self._user.pw_uid, self._user.pw_gid)
 
-    def environment(self) -> dict[str, str]:
-        """What a job gets of the agent's own environment."""
+    def environment(self) -> Mapping[str, str]:
+        """What a job gets of the agent's own environment, as it was when this was made."""
+        return self._environment
+
+    def _own_environment(self) -> dict[str, str]:
         names = self._wanted.environment
         environment = {
             name: value

@@ -14,7 +14,7 @@ from typing import Final
 from pagent import limits
 from pagent.config.model import Isolation
 from pagent.errors import JobInvalidStateError, JobNotFoundError
-from pagent.jobs.command import check_command, property_variables, seconds
+from pagent.jobs.command import check_command, property_variables, seconds, signal_number
 from pagent.jobs.ending import TreeEnd
 from pagent.jobs.exec import Exec, ExecUser
 from pagent.jobs.isolation import Confinement
@@ -86,7 +86,7 @@ class JobManager:
 
     # --- which jobs there are ---------------------------------------------------------------------
 
-    async def create(self, owner: Owner, name: str | None = None, linger: float | None = None) -> Job:
+    def create(self, owner: Owner, name: str | None = None, linger: float | None = None) -> Job:
         """A new job with an empty sandbox. ``linger``: seconds that it outlives its connection.
 
         TypeError or ValueError for a wrong argument, OSError if there can be no sandbox, JobInvalidStateError once
@@ -247,7 +247,7 @@ class JobManager:
         returns when the tree has ended. Any other goes to the main process and this returns at once.
         ValueError or TypeError for a wrong argument, JobInvalidStateError if no process runs.
         """
-        number = _signal_number(signal)
+        number = signal_number(signal)
         grace_s = seconds("grace", grace, limits.GRACE_MAX_S, zero=True)
         run = self._runs.get(job.uid)
         if run is None or job.process_ended.is_set():
@@ -275,28 +275,41 @@ class JobManager:
                 timer.cancel()
             if (run := self._runs.get(job.uid)) is not None:
                 run.refuse()
+            if self._remove_at_once(job):
+                return None
             self._removals[job.uid] = self._tasks.start(self._remove(job), name=f"removal of job {job.uid}")
         return self._removals.get(job.uid)
 
+    def _remove_at_once(self, job: Job) -> bool:
+        """Most jobs have ended and leave next to nothing: False if this one does not."""
+        run = self._runs.get(job.uid)
+        if (run is not None and not run.is_over()) or not job.sandbox.remove_if_small():
+            return False
+        self._forget(job)
+        return True
+
+    def _forget(self, job: Job) -> None:
+        if (run := self._runs.pop(job.uid, None)) is not None:
+            run.close()
+        self._forest.closed(job.uid)
+        self._folder.forget(job.uid)
+
     async def _remove(self, job: Job) -> OSError | None:
+        run = self._runs.get(job.uid)
         try:
-            if (run := self._runs.get(job.uid)) is not None:
+            if run is not None:
                 await run.end(signals.SIGTERM, limits.TERM_GRACE_S)
-                run.close()
-            self._forest.closed(job.uid)
-            self._runs.pop(job.uid, None)
-            try:
-                if run is not None:
-                    await run.remove_group()
-                if not job.sandbox.remove_if_small():
-                    await asyncio.get_running_loop().run_in_executor(None, job.sandbox.remove)
-                self._folder.forget(job.uid)
-            except OSError as error:
-                _log.warning("job %s: its sandbox cannot be deleted: %s", job.uid, error)
-                return error
-            return None
+            self._forget(job)
+            if run is not None:
+                await run.remove_group()
+            if not job.sandbox.remove_if_small():
+                await asyncio.get_running_loop().run_in_executor(None, job.sandbox.remove)
+        except OSError as error:
+            _log.warning("job %s: its sandbox cannot be deleted: %s", job.uid, error)
+            return error
         finally:
             self._removals.pop(job.uid, None)
+        return None
 
     async def _remove_all(self, jobs: Iterable[Job]) -> None:
         """All of these at once; what goes wrong with one is logged."""
@@ -377,17 +390,3 @@ class JobManager:
             self._runs[uid].end_rest()
         if adopters or self._runs:
             self._keep_house()
-
-
-def _signal_number(signal: object) -> signals.Signals:
-    if isinstance(signal, str):
-        name = signal if signal.startswith("SIG") else f"SIG{signal}"
-        if name in signals.Signals.__members__:
-            return signals.Signals[name]
-        raise ValueError(f"signal {signal!r:.40} is not known")
-    if type(signal) is not int:
-        raise TypeError(f"signal must be a name or a number, not {type(signal).__name__}")
-    try:
-        return signals.Signals(signal)
-    except ValueError:
-        raise ValueError(f"signal {signal} is not known") from None

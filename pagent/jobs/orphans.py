@@ -1,14 +1,12 @@
 """The agent's own folder in ``jobs.root``, and what agents that were killed have left there.
 
-Each agent has a folder ``pagent-<random>`` with its sandboxes, a lock file that it holds locked as long as it
-lives, and per started job a record of its process (pid, start time, run of the system). Whoever can take the lock
-knows that the agent is dead, and ends what the records and the sandboxes' names lead to.
+Each agent has a folder ``pagent-<random>`` with its sandboxes and a lock file that it holds locked as long as it
+lives. In that file stands a line for each process of a job: the job's uid, pid, start time, run of the system.
+Whoever can take the lock knows that the agent is dead, and ends what the records and the sandboxes' names lead to.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import os
 import secrets
@@ -17,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from pagent import limits
 from pagent.jobs.removal import remove_folder
@@ -28,8 +26,31 @@ _log = logging.getLogger(__name__)
 
 _PREFIX: Final = "pagent-"
 _LOCK: Final = "lock"
-_RECORD: Final = ".json"
-_RECORD_MAX: Final = 4096
+#: Bytes of a record: a uid of 32 digits, two numbers, a UUID. All alike, so that each can be written over.
+_RECORD_BYTES: Final = 128
+
+
+class _Record(NamedTuple):
+    """The main process of a job."""
+
+    uid: str
+    pid: int
+    started: float
+    boot: str
+
+    def line(self) -> bytes:
+        text = f"{self.uid} {self.pid} {self.started!r} {self.boot}"
+        assert len(text) < _RECORD_BYTES, "uid and boot are of known length"
+        return text.encode("ascii").ljust(_RECORD_BYTES - 1) + b"\n"
+
+    @classmethod
+    def parse(cls, line: bytes) -> _Record | None:
+        """None for what makes no sense: cut short by a crash, or written by a job, which may be the same user's."""
+        try:
+            uid, pid, started, *boot = line.decode("ascii").split()
+            return cls(uid, int(pid), float(started), "".join(boot))
+        except ValueError:
+            return None
 
 
 if sys.platform == "win32":
@@ -52,6 +73,9 @@ class AgentFolder:
         self.path = path
         self._lock = lock
         self._system = system
+        # Places of the records in the lock's file: by uid, and those that nobody has.
+        self._places: dict[str, int] = {}
+        self._free: list[int] = []
 
     @classmethod
     def create(cls, root: Path) -> AgentFolder:
@@ -77,18 +101,16 @@ class AgentFolder:
 
     def record(self, uid: str, process: Process) -> None:
         """Remember the main process of a job, for an agent that finds us dead. OSError of the disk."""
-        entry = {"pid": process.pid, "started": process.started, "boot": self._system.boot_id()}
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-        descriptor = os.open(f"{self.path}/{uid}{_RECORD}", flags, 0o600)
-        try:
-            os.write(descriptor, json.dumps(entry).encode("ascii"))
-        finally:
-            os.close(descriptor)
+        line = _Record(uid, process.pid, process.started, self._system.boot_id()).line()
+        place = self._free.pop() if self._free else len(self._places)
+        self._places[uid] = place
+        os.lseek(self._lock, place * _RECORD_BYTES, os.SEEK_SET)
+        os.write(self._lock, line)
 
     def forget(self, uid: str) -> None:
-        """The job is gone."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{self.path}/{uid}{_RECORD}")
+        """The job is gone: its place is another's. Until then the record names a process that there never is again."""
+        if (place := self._places.pop(uid, None)) is not None:
+            self._free.append(place)
 
     def remove(self) -> None:
         """Delete the folder with all that is in it. Blocking. OSError if something could not be deleted."""
@@ -128,7 +150,7 @@ def _sweep_one(path: Path, system: System) -> int:
             _lock(lock)
         except OSError:
             return 0  # its agent lives, or nobody can know
-        killed = _end_orphans(path, system)
+        killed = _end_orphans(path, lock, system)
         remove_folder(path)
         _log.info("cleaned up after a dead agent: %s, processes ended: %d", path.name, killed)
         return killed
@@ -136,9 +158,10 @@ def _sweep_one(path: Path, system: System) -> int:
         os.close(lock)
 
 
-def _end_orphans(path: Path, system: System) -> int:
+def _end_orphans(path: Path, lock: int, system: System) -> int:
     """Kill until nothing is left or the time is over."""
-    records, uids = _left_behind(path)
+    records = _records(lock)
+    uids = frozenset({record.uid for record in records}.union(os.listdir(path)) - {_LOCK})
     killed: set[tuple[int, float]] = set()
     give_up = time.monotonic() + limits.KILL_WAIT_S
     looked_in_vain = 0
@@ -160,30 +183,17 @@ def _end_orphans(path: Path, system: System) -> int:
     return len(killed)
 
 
-def _left_behind(path: Path) -> tuple[list[dict[str, Any]], frozenset[str]]:
-    """The readable records of a folder, and the uids of its jobs."""
-    records: list[dict[str, Any]] = []
-    uids: set[str] = set()
-    for entry in path.iterdir():
-        uids.add(entry.name.removesuffix(_RECORD))
-        if entry.name.endswith(_RECORD) and entry.is_file() and entry.stat().st_size <= _RECORD_MAX:
-            # Cut short by the crash, or written by a job, which may be the same user's.
-            with contextlib.suppress(ValueError, RecursionError):
-                record = json.loads(entry.read_text("ascii"))
-                if isinstance(record, dict) and _names_a_process(record):
-                    records.append(record)
-    return records, frozenset(uids - {_LOCK})
+def _records(lock: int) -> list[_Record]:
+    os.lseek(lock, 0, os.SEEK_SET)
+    data = os.read(lock, limits.RECORDS_MAX_BYTES)
+    found = (_Record.parse(data[at : at + _RECORD_BYTES]) for at in range(0, len(data), _RECORD_BYTES))
+    return [record for record in found if record is not None]
 
 
-def _names_a_process(record: dict[str, Any]) -> bool:
-    return isinstance(record.get("pid"), int) and isinstance(record.get("started"), int | float)
-
-
-def _orphans(records: Iterable[dict[str, Any]], uids: frozenset[str], system: System) -> list[Process]:
+def _orphans(records: Iterable[_Record], uids: frozenset[str], system: System) -> list[Process]:
     """Living processes of the dead agent's jobs: recorded, marked, or descendants of such."""
-    recorded = {
-        (record.get("pid"), record.get("started")) for record in records if record.get("boot") == system.boot_id()
-    }
+    boot = system.boot_id()
+    recorded = {(record.pid, record.started) for record in records if record.boot == boot}
     table = {process.pid: process for process in system.everyone() if process.alive}
     found: dict[int, Process] = {}
     queue = [process for process in table.values() if _is_orphan(process, recorded, uids, system)]
@@ -195,7 +205,7 @@ def _orphans(records: Iterable[dict[str, Any]], uids: frozenset[str], system: Sy
     return list(found.values())
 
 
-def _is_orphan(process: Process, recorded: set[tuple[Any, Any]], uids: frozenset[str], system: System) -> bool:
+def _is_orphan(process: Process, recorded: set[tuple[int, float]], uids: frozenset[str], system: System) -> bool:
     if mark := system.mark(process.pid):
         return not uids.isdisjoint(mark.split(":"))
     # A program that shows a title writes over its environment; then pid, start time and boot say it alone.

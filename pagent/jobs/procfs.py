@@ -46,9 +46,11 @@ def set_subreaper(wanted: bool) -> bool:
     """PR_SET_CHILD_SUBREAPER (prctl(2)): descendants that lose their parent become ours. False if refused."""
     value = ctypes.c_ulong(int(wanted))
     zero = ctypes.c_ulong(0)
+    _is_subreaper.cache_clear()
     return _prctl()(_PR_SET_CHILD_SUBREAPER, value, zero, zero, zero) == 0
 
 
+@functools.cache  # nobody else in this process sets it
 def _is_subreaper() -> bool:
     value = ctypes.c_int(0)
     return _prctl()(_PR_GET_CHILD_SUBREAPER, ctypes.byref(value), 0, 0, 0) == 0 and value.value == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -119,8 +120,9 @@ class Run:
         except ValueError as error:
             raise ValueError(f"cwd: {error}") from None
         closing.callback(os.close, descriptor)
-        path = f"/proc/self/fd/{descriptor}"
-        return path if os.path.exists(path) else str(self.job.sandbox.path / self._command.cwd)
+        if _has_descriptor_paths():
+            return f"/proc/self/fd/{descriptor}"
+        return str(self.job.sandbox.path / self._command.cwd)
 
     def _cap_output(self, output: Output) -> None:
         cap = self._output_cap
@@ -293,6 +295,16 @@ class Run:
             return True
         return bool(members) or not complete
 
+    def is_over(self) -> bool:
+        """Have the process and all of its tree ended, with nothing that has to be waited for?"""
+        return (
+            self.job.pid is not None
+            and self.job.process_ended.is_set()
+            and self._group is None
+            and not self._tree.under_way
+            and not self._left()
+        )
+
     def _out_of_time(self) -> None:
         self.job.error = f"the process was ended after its time limit of {self._command.timeout_s:g} s"
         self._tree.begin(signal.SIGTERM, limits.TERM_GRACE_S)
@@ -347,6 +359,11 @@ class Run:
         if await self._tree.wait():
             await self.job.process_ended.wait()
             self._forest.ended(self.job.uid)
+
+
+@functools.cache
+def _has_descriptor_paths() -> bool:
+    return os.path.exists("/proc/self/fd")
 
 
 def _look_at(future: asyncio.Future[None]) -> None:

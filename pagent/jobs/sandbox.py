@@ -45,17 +45,18 @@ class Sandbox:
         self._folder = folder
         self._users = 0
         self._removed = False
+        self._outputs: set[str] = set()  # what open_output made
 
     @classmethod
     def create(cls, root: Path, uid: str, *, opener: Opener = open_beneath) -> Sandbox:
         """Make ``root/uid`` with mode 0700. OSError: it exists, there is no ``root``, no descriptor is left."""
         assert _is_plain(uid), "the uid is our own"
         path = Path(root) / uid
-        path.mkdir(0o700)
+        os.mkdir(path, 0o700)
         try:
             folder = os.open(path, FOLDER | O_NOFOLLOW)
         except OSError:
-            path.rmdir()
+            os.rmdir(path)
             raise
         return cls(path, folder, opener)
 
@@ -130,6 +131,8 @@ class Sandbox:
     def _resolve(self, parts: list[str], flags: int, path: str) -> int:
         with self._using(path) as folder:
             try:
+                if not parts:
+                    return os.open(".", flags | O_CLOEXEC, dir_fd=folder)
                 return self._open(folder, "/".join(parts), flags, 0)
             except OSError as error:
                 if error.errno in (errno.EXDEV, errno.ELOOP):
@@ -147,6 +150,9 @@ class Sandbox:
         assert _is_plain(name), "the name is our own"
         flags = os.O_WRONLY | os.O_APPEND | O_NOFOLLOW | O_CLOEXEC
         with self._using(name) as folder:
+            self._outputs.add(name)
+            with suppress(FileExistsError):
+                return os.open(name, flags | _NEW_FILE, 0o644, dir_fd=folder)
             try:
                 # Non-blocking: a FIFO would wait for its reader. Truncated only once it is known what it is.
                 descriptor = os.open(name, flags | os.O_CREAT | O_NONBLOCK | O_NOCTTY, 0o644, dir_fd=folder)
@@ -213,23 +219,35 @@ class Sandbox:
     def remove_if_small(self, entries: int = 8) -> bool:
         """Delete the sandbox if that is quick: at most ``entries`` files, small ones, and no folders.
 
-        False if it is not, with nothing deleted, or if something kept it from being complete: call :meth:`remove`
-        in a thread then.
+        False if it is not, with nothing deleted but a job's small output files, or if something kept it from being
+        complete: call :meth:`remove` in a thread then.
         """
         if self._removed:
             return not os.path.lexists(self.path)
         try:
             with self._using("") as folder:
-                names = _few_files(folder, entries)
-                if names is None:
-                    return False
-                for name in names:
-                    os.unlink(name, dir_fd=folder)
-            self.path.rmdir()
+                self._delete_outputs(folder)
+                # Most jobs leave nothing else: that is found by trying, for less than by looking.
+                if not _remove_empty(self.path):
+                    names = _few_files(folder, entries)
+                    if names is None:
+                        return False
+                    for name in names:
+                        os.unlink(name, dir_fd=folder)
+                    os.rmdir(self.path)
         except OSError:
             return False
         self._close()
         return True
+
+    def _delete_outputs(self, folder: int) -> None:
+        size = 0
+        for name in sorted(self._outputs):
+            with suppress(FileNotFoundError):
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                size += found.st_size
+                if stat.S_ISREG(found.st_mode) and size <= limits.REMOVE_INLINE_BYTES:
+                    os.unlink(name, dir_fd=folder)
 
     # --- the descriptor ---------------------------------------------------------------------------
 
@@ -310,6 +328,17 @@ def _regular(descriptor: int, path: str) -> int:
 def _named(error: OSError, path: str) -> OSError:
     """The same error about the path that the peer gave."""
     return OSError(error.errno, error.strerror, path)
+
+
+def _remove_empty(path: Path) -> bool:
+    """Delete a folder; False if it is not empty."""
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
 
 
 def _few_files(folder: int, most: int) -> list[str] | None:

@@ -37,9 +37,8 @@ class JobService:
         return self._manager.get(job_uid, owner_of(call.connection))
 
     @unary
-    async def job_create(self, call: IncomingCall, name: str | None = None, linger: float | None = None) -> Any:
-        job = await self._manager.create(owner_of(call.connection), name, linger=linger)
-        return job.info()
+    def job_create(self, call: IncomingCall, name: str | None = None, linger: float | None = None) -> Any:
+        return self._manager.create(owner_of(call.connection), name, linger=linger).info()
 
     @unary
     async def job_start(

@@ -54,7 +54,7 @@ def running(manager: JobManager) -> Running:
     """A job that runs a shell script."""
 
     async def run(script: str, **arguments: object) -> Job:
-        job = await manager.create(owner(), "a job")
+        job = manager.create(owner(), "a job")
         arguments.setdefault("port_expected_count", 0)
         await manager.start(job, ["sh", "-c", script], None, **arguments)  # type: ignore[arg-type]
         return job

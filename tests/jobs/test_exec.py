@@ -154,7 +154,7 @@ async def test_one_on_a_terminal_is_killed_behind_its_end(manager: JobManager, j
 
 
 async def test_only_a_job_that_runs_has_one(manager: JobManager, running: Running) -> None:
-    new = await manager.create(owner())
+    new = manager.create(owner())
     with pytest.raises(JobInvalidStateError, match="NEW"):
         execute(manager, new, "true")
     over = await running("exit 0")

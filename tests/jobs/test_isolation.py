@@ -64,7 +64,7 @@ async def confined(root: Path, **wanted: Any) -> AsyncIterator[JobManager]:
 
 
 async def run(manager: JobManager, *args: str, env: dict[str, str] | None = None) -> Job:
-    job = await manager.create(owner(), "confined")
+    job = manager.create(owner(), "confined")
     await manager.start(job, args, env, None, 0)
     async with asyncio.timeout(PATIENCE_S):
         await manager.wait(job)
@@ -138,7 +138,7 @@ async def test_another_user(root: Path) -> None:
         script = (
             "echo x > new; mkdir d; echo y > /dev/stdout; cat given; echo more >> given; ls ..; cat /proc/1/environ"
         )
-        job = await manager.create(owner(), "job")
+        job = manager.create(owner(), "job")
         (job.sandbox.path / "given").write_text("given\n")
         await manager.start(job, ["sh", "-c", script], None, None, 0)
         async with asyncio.timeout(PATIENCE_S):
@@ -153,7 +153,7 @@ async def test_another_user(root: Path) -> None:
 @needs_root
 async def test_a_job_of_another_user_is_ended_and_its_sandbox_deleted(root: Path) -> None:
     async with confined(root, user="nobody") as manager:
-        job = await manager.create(owner(), "job")
+        job = manager.create(owner(), "job")
         script = "mkdir d; chmod 0 d; trap '' TERM; sleep 1000 & echo $! > told.tmp; mv told.tmp told; wait; sleep 1000"
         await manager.start(job, ["sh", "-c", script], None, None, 0)
         child = int(await line_of(job, "told"))
@@ -168,7 +168,7 @@ async def test_a_job_of_another_user_is_ended_and_its_sandbox_deleted(root: Path
 async def test_no_way_back_to_root(root: Path) -> None:
 
     async with confined(root, user="nobody", no_new_privs=True) as manager:
-        job = await manager.create(owner(), "job")
+        job = manager.create(owner(), "job")
         shutil.copy("/usr/bin/id", job.sandbox.path / "setuid-id")
         await manager.start(job, ["sleep", "1000"], None, None, 0)
         program = job.sandbox.path / "setuid-id"
@@ -260,7 +260,7 @@ async def test_a_clean_environment(root: Path, monkeypatch: pytest.MonkeyPatch) 
 async def test_what_is_no_program(root: Path, no_new_privs: bool, program: str, error: type[OSError]) -> None:
     """With a launcher and without: the same error, which names nothing of this machine."""
     async with confined(root, no_new_privs=no_new_privs) as manager:
-        job = await manager.create(owner(), "job")
+        job = manager.create(owner(), "job")
         (job.sandbox.path / "file").write_text("no program")
         (job.sandbox.path / "folder").mkdir()
         with pytest.raises(error) as caught:
@@ -273,7 +273,7 @@ async def test_what_is_no_program(root: Path, no_new_privs: bool, program: str, 
 @pytest.mark.parametrize("no_new_privs", [False, True], ids=["plain", "launched"])
 async def test_a_program_of_the_sandbox(root: Path, no_new_privs: bool) -> None:
     async with confined(root, no_new_privs=no_new_privs) as manager:
-        job = await manager.create(owner(), "job")
+        job = manager.create(owner(), "job")
         (job.sandbox.path / "folder").mkdir()
         for name in ("program", "folder/program"):
             program = job.sandbox.path / name
@@ -287,7 +287,7 @@ async def test_a_program_of_the_sandbox(root: Path, no_new_privs: bool) -> None:
 
 async def test_a_second_process_that_is_no_program(root: Path) -> None:
     async with confined(root, no_new_privs=True) as manager:
-        job = await manager.create(owner(), "job")
+        job = manager.create(owner(), "job")
         await manager.start(job, ["sleep", "1000"], None, None, 0)
         told: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
         for program in ("no-such-program", "./no-such-program"):
@@ -297,7 +297,7 @@ async def test_a_second_process_that_is_no_program(root: Path) -> None:
 
 async def test_an_interpreter_that_is_missing_is_told_by_the_launcher(root: Path) -> None:
     async with confined(root, no_new_privs=True) as manager:
-        job = await manager.create(owner(), "job")
+        job = manager.create(owner(), "job")
         program = job.sandbox.path / "program"
         program.write_text("#!/no/such/interpreter\n")
         program.chmod(0o755)
@@ -312,7 +312,7 @@ async def test_an_interpreter_that_is_missing_is_told_by_the_launcher(root: Path
 async def test_what_comes_later_is_the_users_too(root: Path) -> None:
     """Uploads, archives and the folders that they make, as they are before the job's start."""
     async with confined(root, user="nobody") as manager:
-        job = await manager.create(owner(), "job")
+        job = manager.create(owner(), "job")
         with ThreadPoolExecutor(1) as disk:
 
             async def upload(path: str, **options: Any) -> None:
@@ -365,7 +365,7 @@ async def test_what_the_job_puts_in_the_way_is_not_given_to_it(root: Path, tmp_p
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/file").write_text("root's")
     async with confined(root, user="nobody") as manager:
-        job = await manager.create(owner(), "job")
+        job = manager.create(owner(), "job")
         await manager.start(job, ["sleep", "1000"], None, None, 0)
         sandbox = job.sandbox.path
         (sandbox / "link").symlink_to(tmp_path / "outside")
@@ -393,7 +393,7 @@ async def test_a_folder_that_is_exchanged_is_not_given_to_the_job(
 ) -> None:
     """Right behind its making the job moves a folder of root's into its place, which it may, as all may write to it."""
     async with confined(root, user="nobody") as manager:
-        job = await manager.create(owner(), "job")
+        job = manager.create(owner(), "job")
         await manager.start(job, ["sleep", "1000"], None, None, 0)
         make = os.mkdir
 
@@ -435,7 +435,7 @@ def cgroup() -> Iterator[Path]:
 
 async def test_a_job_has_a_cgroup_of_its_own(root: Path, cgroup: Path) -> None:
     async with confined(root, cgroup=cgroup) as manager:
-        job = await manager.create(owner(), "job")
+        job = manager.create(owner(), "job")
         script = "(setsid env -i sleep 1000 & echo $!) > told.tmp; mv told.tmp told; exec sleep 1000"
         await manager.start(job, ["sh", "-c", script], None, None, 0)
         child = int(await line_of(job, "told"))
@@ -479,7 +479,7 @@ async def test_limits_of_a_cgroup(root: Path, cgroup: Path) -> None:
         pytest.skip("the pids controller is not one of version 2 here")
     wanted = {"cgroup_processes": 5, "cgroup_memory_bytes": 2**26, "cgroup_cpus": 0.5}
     async with confined(root, cgroup=cgroup, **wanted) as manager:
-        job = await manager.create(owner(), "job")
+        job = manager.create(owner(), "job")
         await manager.start(job, ["sleep", "1000"], None, None, 0)
         group = cgroup / f"pagent-{job.uid}"
         assert (group / "pids.max").read_text() == "5\n"

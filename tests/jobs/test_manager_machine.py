@@ -87,7 +87,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=jobs, connection=connections, linger=st.sampled_from([None, 0.0, 600.0]))
     def create(self, connection: str, linger: float | None) -> Expected:
-        job = self.run(self.manager.create(of(connection), "name", linger))
+        job = self.manager.create(of(connection), "name", linger)
         self.model[job.uid] = Expected(job, connection, bool(linger))
         return self.model[job.uid]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -78,21 +77,46 @@ def test_a_living_agent_is_left_alone(tmp_path: Path, sleepers: list[Sleeper]) -
 def test_a_pid_that_is_anothers_by_now(tmp_path: Path, sleepers: list[Sleeper], changed: dict[str, object]) -> None:
     process = sleeper(sleepers)
     path = dead_agent(tmp_path, "4" * 32, process)
-    record = path / f"{'4' * 32}.json"
-    record.write_text(json.dumps(json.loads(record.read_text()) | changed))
+    uid, pid, started, boot = (path / "lock").read_text("ascii").split()
+    record = {"uid": uid, "pid": pid, "started": started, "boot": boot} | changed
+    (path / "lock").write_text(" ".join(map(str, record.values())))
     assert sweep(tmp_path) == 0
     assert is_alive(process.pid)
     assert not path.exists()
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"pid": null}', "x" * 5000, '{"pid": {}, "started": [], "boot": "BOOT"}', "[" * 4000]
+    "record", [b"", b"{", b"x" * 5000, b"5 PID", b"5 PID STARTED", b"5 PID nan BOOT", b"\0\xff PID STARTED BOOT"]
 )
-def test_records_that_make_no_sense(tmp_path: Path, text: str) -> None:
+def test_records_that_make_no_sense(tmp_path: Path, sleepers: list[Sleeper], record: bytes) -> None:
+    process = sleeper(sleepers)
+    found = NATIVE.stat(process.pid)
+    assert found is not None
     path = dead_agent(tmp_path, "5" * 32)
-    (path / f"{'5' * 32}.json").write_text(text.replace("BOOT", NATIVE.boot_id()))
+    record = record.replace(b"PID", b"%d" % found.pid).replace(b"STARTED", b"%d" % found.started)
+    (path / "lock").write_bytes(record.replace(b"BOOT", NATIVE.boot_id().encode("ascii")))
     assert sweep(tmp_path) == 0
+    assert is_alive(process.pid)
     assert not path.exists()
+
+
+def test_the_place_of_a_job_that_is_gone_is_anothers(tmp_path: Path, sleepers: list[Sleeper]) -> None:
+    folder = AgentFolder.create(tmp_path)
+    processes = [sleeper(sleepers) for _ in range(4)]
+    for number, process in enumerate(processes):
+        found = NATIVE.stat(process.pid)
+        assert found is not None
+        folder.record(f"{number}" * 32, found)
+        if number == 1:
+            folder.forget("0" * 32)
+            processes[0].kill()
+            processes[0].wait()
+    size = (folder.path / "lock").stat().st_size
+    os.close(folder._lock)  # as the kernel does
+    assert sweep(tmp_path) == 3
+    assert [process.wait() for process in processes] == [-9] * 4
+    assert size % 3 == 0
+    assert sweep(tmp_path) == 0
 
 
 def test_what_is_no_agents_stays(tmp_path: Path) -> None:
