@@ -35,8 +35,13 @@ _KNOWN: Final = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 #: Bytes of a header by the 7 bits of its length, without the mask key; and the longest, with it (5.2).
 _HEADER_BYTES: Final = (*[2] * 126, 4, 10)
 _HEADER_MAX: Final = 14
+#: What was received is copied up to this size, to be taken apart faster.
+_COPIED_MAX: Final = 16 * 1024
 _UNPACK_16: Final = struct.Struct("!H").unpack_from
 _UNPACK_64: Final = struct.Struct("!Q").unpack_from
+_PACK_7: Final = struct.Struct("!BB").pack
+_PACK_16: Final = struct.Struct("!BBH").pack
+_PACK_64: Final = struct.Struct("!BBQ").pack
 
 
 class FrameDecoder:
@@ -143,8 +148,10 @@ class FrameDecoder:
             self._tail = b""
         view = memoryview(data)
         end = len(data)
+        # Slices of bytes cost a tenth of those of a view.
+        copy = bytes(data) if end <= _COPIED_MAX else None
         while end - at >= 2:
-            head = bytes(view[at : at + _HEADER_MAX])
+            head = bytes(view[at : at + _HEADER_MAX]) if copy is None else copy[at : at + _HEADER_MAX]
             length = head[1] & 0x7F
             start = _HEADER_BYTES[length] + (4 if self._mask_bit else 0)
             if start > len(head):
@@ -170,7 +177,10 @@ class FrameDecoder:
             if at > end:
                 self._begin(length, view[start:])
                 return
-            self._frame(bytearray(view[start:at]) if self._mask_bit else bytes(view[start:at]), messages)
+            if self._mask_bit:
+                self._frame(bytearray(view[start:at] if copy is None else copy[start:at]), messages)
+            else:
+                self._frame(bytes(view[start:at]) if copy is None else copy[start:at], messages)
         if at < end:
             self._tail = bytes(view[at:])
 
@@ -292,14 +302,14 @@ def close_payload(code: int, reason: str = "") -> bytes:
 def frame_header(opcode: int, length: int, *, mask: int = 0) -> bytes:
     """Header of a final frame without its mask key; ``mask`` is 0 or 0x80."""
     if length < 126:
-        return bytes((0x80 | opcode, mask | length))
+        return _PACK_7(0x80 | opcode, mask | length)
     if length < 0x1_0000:
-        return bytes((0x80 | opcode, mask | 126, length >> 8, length & 0xFF))
-    return bytes((0x80 | opcode, mask | 127)) + length.to_bytes(8, "big")
+        return _PACK_16(0x80 | opcode, mask | 126, length)
+    return _PACK_64(0x80 | opcode, mask | 127, length)
 
 
 #: Headers of unmasked binary frames with less than 126 bytes.
-SHORT_BINARY: Final = tuple(frame_header(BINARY, length) for length in range(126))
+SHORT_BINARY: Final = tuple([frame_header(BINARY, length) for length in range(126)])
 
 
 class _Keys:
