@@ -171,13 +171,16 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_filled_up(sandbox: Sand
         assert member.read() == b"b" * 1_000_000
 
 
-def test_closed_in_the_middle_of_a_file(sandbox: Sandbox) -> None:
+def test_closed_in_the_middle_of_a_file(sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
     (sandbox.path / "a").write_bytes(bytes(1_000_000))
+    before = descriptors()
     packer = noted(sandbox)
-    packer.read(512)
-    packer.read(512)
+    assert packer.read(512)[257:262] == b"ustar"
+    assert packer.read(512) == bytes(512)
+    assert descriptors() == before + 1
     packer.close()
     packer.close()
+    assert descriptors() == before
 
 
 def test_a_file_above_8_gib(sandbox: Sandbox) -> None:

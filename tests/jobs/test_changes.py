@@ -36,30 +36,44 @@ async def test_a_write_ends_the_wait(file: int, way: str) -> None:
     async with asyncio.timeout(PATIENCE_S), Changes(file) as watched:
         waiting = asyncio.create_task(watched.next())
         await asyncio.sleep(0)
+        assert not waiting.done()
         os.write(file, b"x")
         await waiting
 
 
-async def test_a_write_before_the_wait_is_not_lost(file: int, way: str) -> None:
+async def test_a_write_before_the_wait_is_not_lost_and_ends_one_wait_only(file: int, way: str) -> None:
     async with asyncio.timeout(PATIENCE_S), Changes(file) as watched:
         os.write(file, b"x")
         await watched.next()
+        again = asyncio.create_task(watched.next())
+        if way == "inotify":
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert not again.done()
+            os.write(file, b"y")
+        await again
 
 
 async def test_a_new_file_in_a_folder(tmp_path: Path, way: str) -> None:
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
         async with asyncio.timeout(PATIENCE_S), Changes(folder) as watched:
+            waiting = asyncio.create_task(watched.next())
+            await asyncio.sleep(0)
+            assert not waiting.done()
             (tmp_path / "new").touch()
-            await watched.next()
+            await waiting
     finally:
         os.close(folder)
 
 
 async def test_it_can_be_woken(file: int, way: str) -> None:
     async with asyncio.timeout(PATIENCE_S), Changes(file) as watched:
-        asyncio.get_running_loop().call_soon(watched.wake)
-        await watched.next()
+        waiting = asyncio.create_task(watched.next())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        watched.wake()
+        await waiting
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
