@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
+from pagent.files.pieces import Pieces
 from pagent.jobs.capped import CappedOutput
 from pagent.jobs.changes import Changes
 from pagent.jobs.manager import JobManager
@@ -20,7 +21,8 @@ from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import istream
 from pagent.service.jobs import owner_of
 
-T = TypeVar("T")
+#: What is at an offset, and at which it really is.
+Read = Callable[[int], Awaitable[tuple[int, bytes]]]
 
 _FILES = {"stdout": STDOUT, "stderr": STDERR}
 _ENDED = (State.FINISHED, State.CLOSED)
@@ -50,20 +52,27 @@ class LogService:
         fd = await self._open(job, name, follow)
         if fd is None:
             return offset
+        reading = Pieces(self._executor, partial(os.close, fd))  # a read goes on when the call is cancelled
         try:
             async with Changes(fd) as changes:
                 job.on_end(changes.wake)
                 try:
-                    return await self._copy(out, job, name, fd, offset, changes if follow else None)
+                    read = partial(self._read, reading, job, name, fd)
+                    return await self._copy(out, job, read, offset, changes if follow else None)
                 finally:
                     job.off_end(changes.wake)
         finally:
-            os.close(fd)
+            await reading.end()
 
-    async def _copy(self, out: AsyncStream, job: Job, name: str, fd: int, offset: int, changes: Changes | None) -> int:
+    @staticmethod
+    async def _read(reading: Pieces, job: Job, name: str, fd: int, offset: int) -> tuple[int, bytes]:
+        return await reading.run(_read, job.outputs.get(name), fd, offset)
+
+    @staticmethod
+    async def _copy(out: AsyncStream, job: Job, read: Read, offset: int, changes: Changes | None) -> int:
         while True:
             ended = job.state in _ENDED  # asked first: what is written before the end is then read behind it
-            offset, data = await self._in_thread(partial(_read, job.outputs.get(name), fd, offset))
+            offset, data = await read(offset)
             if data:
                 await out.send(data)
                 offset += len(data)
@@ -99,9 +108,6 @@ class LogService:
         except asyncio.CancelledError:
             opening.add_done_callback(_close_late)  # the thread goes on, and nobody else gets what it opens
             raise
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
 
 def _close_late(opening: Future[int]) -> None:

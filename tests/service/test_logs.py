@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pagent.agent import Agent
 from pagent.config.model import Settings
+from pagent.jobs.capped import CappedOutput
+from pagent.service import logs as service
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
-from tests.kit.peer import CallFailed, Peer
+from tests.kit.peer import PATIENCE_S, CallFailed, Peer
+from tests.kit.transfers import eventually, sandbox_of
 
 PYTHON = sys.executable
 
@@ -153,3 +161,48 @@ async def flood_and_read(agent: Agent, peer: Peer) -> None:
     assert result["offset"] == 1_000_000
     assert (await peer.call("job_kill", job))["state"] == "FINISHED"
     assert (await logs(peer, job, offset=at, follow=True))[1]["offset"] == 1_000_000
+
+
+def descriptors_of(path: Path) -> list[int]:
+    """Those of this process that lead to a file."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of the listing itself
+            if os.readlink(f"/proc/self/fd/{name}") == str(path):
+                found.append(int(name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+async def test_a_read_under_way_keeps_its_file_when_the_call_is_cancelled(
+    peer: Peer, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread goes on: what it reads from must not be closed under it, nor be another file by then."""
+    job = await shell(peer, "echo here; exec sleep 1000")
+    file = sandbox_of(agent, job) / ".pagent.stdout"
+    read = service._read
+    begun, goes_on = asyncio.Event(), threading.Event()
+    seen: list[tuple[bool, bytes]] = []
+    loop = asyncio.get_running_loop()
+
+    def held_up(capped: CappedOutput | None, fd: int, offset: int) -> tuple[int, bytes]:
+        loop.call_soon_threadsafe(begun.set)
+        goes_on.wait(PATIENCE_S)
+        at, data = read(capped, fd, offset)
+        seen.append((os.path.sameopenfile(fd, other), data))
+        return at, data
+
+    monkeypatch.setattr(service, "_read", held_up)
+    call = await peer.start(peers.ISTREAM, "job_logs", job)
+    async with asyncio.timeout(PATIENCE_S):
+        await begun.wait()
+    await peer.cancel(call)
+    (connection,) = agent._connections.values()
+    await eventually(lambda: call not in connection.incoming)
+    for _ in range(3):
+        assert await peer.call("job_count_current_connection") == 1
+    other = os.open(file.parent, os.O_RDONLY)  # takes the lowest number that is free
+    goes_on.set()
+    await eventually(lambda: seen and not descriptors_of(file))
+    os.close(other)
+    assert seen == [(False, b"here\n")]
