@@ -266,6 +266,10 @@ class JobManager:
         if removal is not None and (error := await asyncio.shield(removal)) is not None:
             raise error
 
+    def begin_removal(self, job: Job) -> bool:
+        """Begin to :meth:`remove` the job. Is it gone already?"""
+        return self._removal(job) is None
+
     def _removal(self, job: Job) -> asyncio.Task[OSError | None] | None:
         """The task that removes the job, started if need be. None if it has been removed."""
         if job.state is not State.CLOSED:

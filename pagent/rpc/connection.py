@@ -7,6 +7,7 @@ import enum
 import logging
 import uuid
 from collections.abc import Callable, Mapping
+from types import CoroutineType
 from typing import Any, Final
 
 from pagent.errors import CallTimeoutError, LinkClosedError, ProtocolError, ServerError
@@ -295,7 +296,7 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - whatever a method raises is its caller's
             call.fail(error)
             return
-        if method.is_async:
+        if isinstance(outcome, CoroutineType):
             call.run(outcome, returns=True)
         elif call.stream is None:
             call.finish(outcome)

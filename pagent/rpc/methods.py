@@ -2,8 +2,8 @@
 
 A method takes the :class:`~pagent.rpc.calls.IncomingCall` first, then the arguments of the caller. A plain function
 runs at once, inside the callback that received the call: the result of a unary one is the call's result; one of a
-stream type hands the call's stream to a splice, and the call ends when that says so. An ``async`` function runs as a
-task of its own.
+stream type hands the call's stream to a splice, and the call ends when that says so. What an ``async`` function does,
+or the coroutine that a plain one returns, runs as a task of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ _MARK = "__rpc_call_type__"
 class Method(NamedTuple):
     call_type: int
     function: Callable[..., Any]
-    is_async: bool
 
 
 def _marker(call_type: int) -> Callable[[F], F]:
@@ -50,5 +49,5 @@ def methods_of(*services: object) -> dict[str, Method]:
                 continue
             if name in table:
                 raise ValueError(f"two methods are called {name}")
-            table[name] = Method(call_type, function, inspect.iscoroutinefunction(function))
+            table[name] = Method(call_type, function)
     return table

@@ -71,8 +71,11 @@ class JobService:
         return job.info()
 
     @unary
-    async def job_wait(self, call: IncomingCall, job_uid: str) -> Any:
+    def job_wait(self, call: IncomingCall, job_uid: str) -> Any:
         job = self._job(call, job_uid)
+        return job.info() if job.process_ended.is_set() else self._wait(job)
+
+    async def _wait(self, job: Job) -> Any:
         await self._manager.wait(job)
         return job.info()
 
@@ -81,9 +84,12 @@ class JobService:
         return self._job(call, job_uid).info()
 
     @unary
-    async def job_remove(self, call: IncomingCall, job_uid: str) -> Any:
+    def job_remove(self, call: IncomingCall, job_uid: str) -> Any:
         job = self._job(call, job_uid)
         info = job.info()
+        return info if self._manager.begin_removal(job) else self._removed(job, info)
+
+    async def _removed(self, job: Job, info: Any) -> Any:
         await self._manager.remove(job)
         return info
 

@@ -45,6 +45,10 @@ class Service:
         return value
 
     @methods.unary
+    def later_if_true(self, call: IncomingCall, value: Any) -> Any:
+        return self.later(call, value) if value else value
+
+    @methods.unary
     async def never(self, call: IncomingCall) -> None:
         try:
             await asyncio.Event().wait()
@@ -159,6 +163,8 @@ async def test_the_handshake_tells_who_is_there(joined: Joined) -> None:
 async def test_unary_calls(joined: Joined, caller: Connection, most: int) -> None:
     assert await during(joined, caller.call("add", 1, other=2), most) == 3
     assert await during(joined, caller.call("later", {"a": [b"", "ü", None]}), most) == {"a": [b"", "ü", None]}
+    assert await during(joined, caller.call("later_if_true", 7), most) == 7
+    assert await during(joined, caller.call("later_if_true", 0), most) == 0
     assert joined.dialled.outgoing == joined.accepted.incoming == {}
 
 
