@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import signal
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Literal
 
 import click
@@ -25,6 +25,9 @@ _SIGNALLED: Final = 128
 _NOT_FOUND: Final = 127
 _NOT_RUNNABLE: Final = 126
 
+#: Seconds without a byte written after which who reads our output is not waited for when we are to end.
+_UNREAD_S: Final = 3.0
+
 _OUTPUTS: Final[tuple[tuple[Literal["stdout", "stderr"], int], ...]] = (("stdout", 1), ("stderr", 2))
 
 
@@ -39,7 +42,7 @@ async def run_attached(agent: str | None, token: str, port: int, ready_timeout: 
         ):
             server = await _open_port(job, port)
             try:
-                return await _start_and_wait(job, server, ready_timeout, command)
+                return await _start_and_wait(job, server, ready_timeout, command, hurry)
             finally:
                 server.close()
 
@@ -144,8 +147,7 @@ async def _new_job(remote: AgentClient, hurry: asyncio.Event) -> AsyncIterator[R
     try:
         yield job
     finally:
-        ends = [tasks.start(remove(), name="remove"), tasks.start(hurry.wait(), name="hurry")]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await _first(tasks.start(remove(), name="remove"), tasks.start(hurry.wait(), name="hurry"))
         await tasks.close()
 
 
@@ -165,18 +167,34 @@ def _reason(error: OSError) -> str:
 # --- from its start to its end ----------------------------------------------------------------------
 
 
-async def _start_and_wait(job: RemoteJob, server: asyncio.Server, ready_timeout: float, command: list[str]) -> int:
+async def _start_and_wait(
+    job: RemoteJob, server: asyncio.Server, ready_timeout: float, command: list[str], hurry: asyncio.Event
+) -> int:
     tasks = TaskOwner("output")
+    shown = _Shown(job, tasks)
     try:
-        output = [tasks.start(_show(job, name, fd), name=name) for name, fd in _OUTPUTS if terminal.has(name)]
         info = await _serve(job, server, ready_timeout, command)
-        if output:
-            await asyncio.wait(output)
+        await shown.all()
+    except asyncio.CancelledError:
+        # Told to end. What the job says about its own end is shown, too.
+        await _first(tasks.start(_end(job, shown), name="end"), tasks.start(hurry.wait(), name="hurry"))
+        raise
     finally:
         await tasks.close()
     if info["signal"] is not None:
         return _SIGNALLED + int(signal.Signals[info["signal"]])
     return int(info["exit_code"] or 0)
+
+
+async def _end(job: RemoteJob, shown: _Shown) -> None:
+    """End the job with its grace, and wait for what is left of its output."""
+    with suppress(CallError, LinkError):  # it has not been started, or the link is gone: its removal will tell
+        await job.kill()
+    await shown.rest()
+
+
+async def _first(*tasks: asyncio.Task[Any]) -> None:
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _serve(job: RemoteJob, server: asyncio.Server, ready_timeout: float, command: list[str]) -> dict[str, Any]:
@@ -208,10 +226,31 @@ def _not_started(error: MethodError, program: str) -> Exception:
     return error
 
 
-async def _show(job: RemoteJob, name: Literal["stdout", "stderr"], fd: int) -> None:
-    """Copy an output of the job to ours, as it comes."""
-    try:
-        async for chunk in job.logs(name, follow=True):
-            await terminal.write(fd, chunk)
-    except (CallError, LinkError, OSError):
-        return  # the job's own end tells what happened to the link; a reader that is gone needs nothing more
+class _Shown:
+    """The outputs of the job, copied to ours as they come."""
+
+    def __init__(self, job: RemoteJob, tasks: TaskOwner) -> None:
+        self._job = job
+        self._written = 0
+        self._copies = [tasks.start(self._copy(name, fd), name=name) for name, fd in _OUTPUTS if terminal.has(name)]
+
+    async def all(self) -> None:
+        """Until the job has ended and all that it said is written."""
+        if self._copies:
+            await asyncio.wait(self._copies)
+
+    async def rest(self) -> None:
+        """The same, but for a reader that takes nothing."""
+        pending = set(self._copies)
+        before = -1
+        while pending and self._written != before:
+            before = self._written
+            _, pending = await asyncio.wait(pending, timeout=_UNREAD_S)
+
+    async def _copy(self, name: Literal["stdout", "stderr"], fd: int) -> None:
+        try:
+            async for chunk in self._job.logs(name, follow=True):
+                await terminal.write(fd, chunk)
+                self._written += len(chunk)
+        except (CallError, LinkError, OSError):
+            return  # the job's own end tells what happened to the link; a reader that is gone needs nothing more

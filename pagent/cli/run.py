@@ -27,9 +27,9 @@ def run(agent: str | None, token: str | None, port: int, ready_timeout: float, c
     The job's port is chosen by the agent: it stands where COMMAND says {port}, and in the environment as PORT.
     The job runs in a new folder of its own, so name files by absolute paths.
 
-    Ctrl-C ends the job, and the exit code is 0; pressed again, it does so without grace. When the job ends by itself,
-    its exit code is ours, 128 plus the number of the signal if one ended it; 127 if there is no such command, 126 if it
-    cannot be run, 1 for all that goes wrong around it.
+    Ctrl-C ends the job, whose output is shown until it has ended, and the exit code is 0; pressed again, it does so
+    without grace. When the job ends by itself, its exit code is ours, 128 plus the number of the signal if one ended
+    it; 127 if there is no such command, 126 if it cannot be run, 1 for all that goes wrong around it.
 
     \b
     pagent run -- python3 -m http.server {port}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -240,11 +241,87 @@ def test_a_second_ctrl_c_does_not_wait_for_the_job(tmp_path: Path) -> None:
         assert running.process.stdout is not None
         job = psutil.Process(int(running.process.stdout.readline()))
         running.ctrl_c()
-        assert running.process.stdout.readline() == ""  # its output is shown until we are told to end
+        assert running.process.stdout.readline() == "not yet\n"
+        assert job.is_running()
         running.ctrl_c()
         code, _, stderr = running.ended()
         assert (code, stderr) == (0, ENDING)
         assert not job.is_running()
+
+
+#: Takes its time to end, and talks about it.
+TIDY = """
+import http.server, os, signal, sys
+print(os.getpid(), flush=True)
+def end(*_):
+    for n in range(300):
+        print("tidying up", n, "x" * 1000, flush=True)
+    print("a word on stderr", file=sys.stderr, flush=True)
+    print("bye", end="", flush=True)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, end)
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+def test_what_the_job_says_about_its_end_is_shown(tmp_path: Path) -> None:
+    with pagent(tmp_path, "run", "--", sys.executable, "-c", TIDY, "{port}") as running:
+        assert running.process.stdout is not None
+        job = psutil.Process(int(running.process.stdout.readline()))
+        running.ctrl_c()
+        job.wait(PATIENCE_S)  # nobody reads until then, and a pipe takes less than it says
+        code, stdout, stderr = running.ended()
+    lines = stdout.splitlines()
+    assert [line.split(" x")[0] for line in lines] == [f"tidying up {n}" for n in range(300)] + ["bye"]
+    assert (code, stderr) == (0, ENDING + "a word on stderr\n")
+
+
+async def test_what_it_says_is_shown_by_an_agent_elsewhere_too(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "here").mkdir()
+    async with agent_process(tmp_path / "jobs") as agent:
+        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", "--token", TOKEN]
+        with pagent(tmp_path / "here", "run", *there, "--", sys.executable, "-c", TIDY, "{port}") as running:
+            running.ctrl_c()
+            code, stdout, _ = await asyncio.to_thread(running.ended)
+        assert (code, stdout[-4:]) == (0, "\nbye")
+
+
+def test_on_a_terminal_too(tmp_path: Path) -> None:
+    """Ctrl-C as a key: the terminal sends the signal."""
+    leader, follower = os.openpty()
+    command = [sys.executable, "-m", "pagent", "run", "--", sys.executable, "-c", TIDY, "{port}"]
+    with open(leader, "rb", buffering=0) as terminal:
+        process = subprocess.Popen(
+            [sys.executable, "-c", TAKES_TERMINAL, *command],
+            stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
+            env=os.environ | {"TMPDIR": str(tmp_path)},
+        )  # fmt: skip
+        os.close(follower)
+        try:
+            said = b""
+            while b"leads to the job" not in said:
+                said += terminal.read(65536)
+            os.write(leader, b"\x03")
+            with suppress(OSError):  # EIO: nobody has the terminal open any more
+                while piece := terminal.read(65536):
+                    said += piece
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()
+            process.wait()
+    assert b"tidying up 299" in said
+    assert b"a word on stderr" in said
+    assert b"\nbye" in said
+    assert os.listdir(tmp_path) == []
+
+
+#: Makes its stdin the controlling terminal of its session, and becomes its arguments.
+TAKES_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def test_output_that_nobody_reads_stops_neither_the_traffic_nor_the_end(tmp_path: Path) -> None:
