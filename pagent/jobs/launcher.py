@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -56,10 +56,17 @@ def main(plan: str, *command: str) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:
         _confine(json.loads(plan))
+    except OSError as error:
+        _give_up(command[0], f"it cannot be confined: {error.strerror}", 126)
+    try:
         os.execvpe(command[0], command, environment)
     except OSError as error:
-        sys.stderr.write(f"pagent: {command[0]} cannot be started: {error.strerror}\n")
-        sys.exit(127 if isinstance(error, FileNotFoundError) else 126)
+        _give_up(command[0], str(error.strerror), 127 if isinstance(error, FileNotFoundError) else 126)
+
+
+def _give_up(program: str, reason: str, code: int) -> NoReturn:
+    sys.stderr.write(f"pagent: {program} cannot be started: {reason}\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

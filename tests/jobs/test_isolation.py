@@ -501,6 +501,98 @@ def test_leftover_groups_are_removed(cgroup: Path, monkeypatch: pytest.MonkeyPat
                 (cgroup / name).rmdir()
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is like a cgroup with all controllers, as far as files go: what is written there can be read.
+
+    A group's own files go with it, which ordinary files do not.
+    """
+    for name in ("cgroup.procs", "cgroup.subtree_control"):
+        (tmp_path / name).touch()
+    remove = Path.rmdir
+
+    def rmdir(path: Path) -> None:
+        if path.parent == tmp_path:
+            for file in path.iterdir():
+                file.unlink()
+        remove(path)
+
+    monkeypatch.setattr(Path, "rmdir", rmdir)
+    return tmp_path
+
+
+#: A key of the configuration with a value, the controller that it needs, its file, and what is to stand there.
+CONTROLS: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"cgroup_processes": 5}, "pids", "pids.max", "5"),
+    ({"cgroup_memory_bytes": 2**26}, "memory", "memory.max", "67108864"),
+    ({"cgroup_cpus": 0.5}, "cpu", "cpu.max", "50000 100000"),
+    ({"cgroup_cpus": 16.0}, "cpu", "cpu.max", "1600000 100000"),
+]
+
+
+@pytest.mark.parametrize(("wanted", "controller", "name", "text"), CONTROLS)
+def test_what_is_written_for_a_limit(
+    folder: Path, wanted: dict[str, Any], controller: str, name: str, text: str
+) -> None:
+    confinement = Confinement(Isolation(cgroup=folder, **wanted))
+    assert (folder / "cgroup.subtree_control").read_text() == f"+{controller}"
+    group = confinement.make_group("uid")
+    assert group is not None
+    assert group.path == folder / "pagent-uid"
+    assert {file.name: file.read_text() for file in group.path.iterdir()} == {name: text}
+
+
+@pytest.mark.parametrize(("wanted", "controller", "name", "text"), CONTROLS)
+def test_a_controller_that_is_not_there_is_named_at_the_start(
+    folder: Path, wanted: dict[str, Any], controller: str, name: str, text: str
+) -> None:
+    (folder / "cgroup.subtree_control").unlink()
+    (folder / "cgroup.subtree_control").mkdir()
+    with pytest.raises(ConfigError, match=f"jobs.isolation.cgroup: it cannot limit {controller}: "):
+        Confinement(Isolation(cgroup=folder, **wanted))
+
+
+async def test_a_job_joins_its_group_before_it_is_the_program(root: Path, folder: Path) -> None:
+    async with confined(root, cgroup=folder, cgroup_processes=5, cgroup_memory_bytes=2**30) as manager:
+        job = manager.create(owner(), "job")
+        group = folder / f"pagent-{job.uid}"
+        await manager.start(job, ["cat", str(group / "cgroup.procs"), str(group / "pids.max")], None, None, 0)
+        async with asyncio.timeout(PATIENCE_S):
+            await manager.wait(job)
+        assert said(job) == "05"  # 0 is who writes it
+        await manager.remove(job)
+        assert not group.exists()
+
+
+async def test_a_job_whose_group_cannot_be_made_is_not_started_without(root: Path, folder: Path) -> None:
+    async with confined(root, cgroup=folder, cgroup_processes=5) as manager:
+        job, other = (manager.create(owner(), "job") for _ in range(2))
+        (folder / f"pagent-{job.uid}").touch()
+        with pytest.raises(FileExistsError):
+            await manager.start(job, ["sleep", "1000"], None, None, 0)
+        assert (job.state.value, job.pid) == ("FINISHED", None)
+        await manager.start(other, ["true"], None, None, 0)
+
+
+async def test_a_group_that_cannot_be_joined_is_told(root: Path, folder: Path) -> None:
+    async with confined(root, cgroup=folder) as manager:
+        job = manager.create(owner(), "job")
+        make = isolation.Group.make
+
+        def without_place(group: Group, controls: Any) -> None:
+            make(group, controls)
+            (group.path / "cgroup.procs").symlink_to("/no/such/place")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(isolation.Group, "make", without_place)
+            await manager.start(job, ["sleep", "1000"], None, None, 0)
+        async with asyncio.timeout(PATIENCE_S):
+            await manager.wait(job)
+        assert job.exit_code == 126
+        words = "pagent: sleep cannot be started: it cannot be confined: No such file or directory\n"
+        assert said(job, "stderr") == words
+
+
 # --- what cannot be -------------------------------------------------------------------------------------
 
 
