@@ -32,6 +32,14 @@ if sys.platform != "win32":
 #: controlling terminal without running Python code in a forked child.
 _ENTER: Final = 'cd "$0" && exec "$@"'
 
+#: What Python ignores, and what an agent in the background of a script, or below nohup, may have to: nobody's terminal
+#: could interrupt then.
+_DEFAULT_SIGNALS: Final = [
+    number
+    for name in ("SIGPIPE", "SIGXFSZ", "SIGINT", "SIGQUIT", "SIGTSTP", "SIGHUP")
+    if (number := getattr(signal, name, None)) is not None
+]
+
 _RUNNING: Final = (State.PENDING, State.RUNNING)
 
 
@@ -141,7 +149,7 @@ class Exec:
             file_actions=actions,
             setsid=True,
             setsigmask=[],
-            setsigdef=[signal.SIGPIPE],
+            setsigdef=_DEFAULT_SIGNALS,
         )
 
     # --- for the user -----------------------------------------------------------------------------

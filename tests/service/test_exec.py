@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from typing import Any
 
@@ -138,6 +139,19 @@ async def test_a_terminal_controls(peer: Peer, job: str) -> None:
     output, code = await result(peer, call)
     assert b"interrupted" in output
     assert code == 9
+
+
+async def test_a_terminal_controls_also_below_an_agent_in_the_background(peer: Peer, job: str) -> None:
+    """A script's shell has what it starts with ``&`` ignore the terminal's signals."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        call = await execute(peer, job, "sh", "-c", "echo here; read x", tty=True)
+        await until(peer, call, b"here")
+        await peer.data(call, b"\x03")
+        _, code = await result(peer, call)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert code == -signal.SIGINT
 
 
 async def test_the_end_of_input_on_a_terminal(peer: Peer, job: str) -> None:
