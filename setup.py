@@ -22,6 +22,7 @@ COMPILED = [
     "pagent/http1/section.py",
     "pagent/net/link.py",
     "pagent/net/port.py",
+    "pagent/net/turns.py",
     "pagent/net/vectored.py",
     "pagent/rpc/brake.py",
     "pagent/rpc/calls.py",

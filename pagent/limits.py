@@ -53,6 +53,12 @@ CLOSE_TIMEOUT_S: Final = 5.0
 REDIAL_FIRST_S: Final = 0.5
 REDIAL_RESET_S: Final = 30.0
 
+#: What all bulk connections together read in one turn of the loop, which small requests wait for (a fraction of a
+#: millisecond), and what one of them reads at a time: the less the more of them there are.
+TURN_BYTES: Final = MIB
+READ_MOST: Final = 256 * KIB
+READ_LEAST: Final = 64 * KIB
+
 #: Bytes in the transport's own buffer above which the link counts as congested. Kept short: what is in
 #: there can no longer be overtaken by a small message.
 LINK_HIGH_WATER: Final = 256 * KIB
@@ -160,11 +166,14 @@ REMOVE_INLINE_BYTES: Final = MIB
 CHUNK_MAX: Final = MIB
 #: Work worth a hop to a thread, which costs about 50 us: as much as writing this to the page cache.
 DISK_PIECE: Final = 256 * KIB
-#: Pieces of an upload below this are joined. And what it may be ahead of the disk, one piece being written meanwhile:
-#: with twice of DISK_PIECE under way throughput no longer depends on how soon the thread wakes up.
+#: Pieces of an upload below this are joined. And what it may be ahead of the disk, one DISK_BLOCK of it being written:
+#: then throughput does not depend on how soon the thread wakes up.
 DISK_JOIN: Final = 16 * KIB
-DISK_BEHIND: Final = MIB
-#: What a download reads at a time behind its first block.
+DISK_BEHIND: Final = 2 * MIB
+#: So long a link without flow control may not be read, since an upload is that far ahead: the disk is busy with the
+#: upload itself, and would have to take twice what is put into a spool. Beyond it the spool is what there is.
+DISK_CHOKE_MAX_S: Final = 0.25
+#: What a download reads at a time behind its first block, and what an upload writes.
 DISK_BLOCK: Final = MIB
 #: Work of one hop at most, in bytes and in file system entries, so that transfers that share one thread take turns.
 DISK_TURN: Final = 4 * MIB

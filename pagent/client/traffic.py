@@ -114,7 +114,7 @@ class TrafficMethods(JobCalls):
         """
         args = {} if job_port is None else {"port": job_port}
 
-        def accepted() -> asyncio.Protocol:
+        def accepted() -> asyncio.BaseProtocol:
             return NearEnd(lambda: self._link.start_call(messages.BISTREAM, "tcp_connect", [self.uid], args)).port
 
         loop = asyncio.get_running_loop()

@@ -27,6 +27,7 @@ from pagent.limits import (
     RECEIVE_BUFFER,
 )
 from pagent.net.liveness import Liveness
+from pagent.net.turns import Turns, current_turns
 from pagent.net.vectored import VectoredWriter
 from pagent.wire import frames
 
@@ -82,6 +83,7 @@ class Link(asyncio.BufferedProtocol):
         self._state = State.NEW
         self._transport: asyncio.Transport | None = None
         self._writer: VectoredWriter | None = None
+        self._turns: Turns | None = None
         self._liveness: Liveness | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._error: LinkClosedError | None = None
@@ -118,6 +120,13 @@ class Link(asyncio.BufferedProtocol):
             self._received(self._decoder.filled, nbytes)
         else:
             self._received(self._decoder.feed, self._buffer[:nbytes])
+        if self._turns is None:
+            self._turns = current_turns()
+        if self._turns.spend(nbytes, self._go_on):
+            self.choke(True)
+
+    def _go_on(self) -> None:
+        self.choke(False)
 
     def data_received(self, data: bytes) -> None:
         """Bytes that somebody else has read from the socket."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Final, Protocol, cast
 
 from pagent.limits import CONNECT_TIMEOUT_S, PORT_HIGH_WATER, PORT_LOW_WATER
+from pagent.net.turns import Turns, current_turns
 from pagent.net.vectored import VectoredWriter
 
 #: What the loop reads at a time, too.
@@ -44,7 +45,7 @@ class PortUser(Protocol):
         """The connection is gone; None for a clean end."""
 
 
-class PortConnection(asyncio.Protocol):
+class PortConnection(asyncio.BufferedProtocol):
     """One connection to a job's port. ``user`` changes with each request that a kept connection serves.
 
     ``made`` is called once it is connected; who awaits the connecting needs none.
@@ -56,7 +57,11 @@ class PortConnection(asyncio.Protocol):
         "_made",
         "_out",
         "_out_bytes",
+        "_paused",
+        "_reading",
         "_transport",
+        "_turns",
+        "_waits",
         "_writer",
         "blocked",
         "closed",
@@ -71,6 +76,10 @@ class PortConnection(asyncio.Protocol):
         self._out: list[Bytes] = []
         self._out_bytes = 0
         self._flush_due = False
+        self._turns: Turns | None = None  # known once it reads
+        self._paused = False  # by the user
+        self._waits = False  # for the next turn
+        self._reading = True
         self._eof = False
         self.blocked = False
         self.closed = False
@@ -81,8 +90,36 @@ class PortConnection(asyncio.Protocol):
         if self._made is not None:
             self._made()
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if self._turns is None:
+            self._turns = current_turns()
+        return self._turns.space()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        turns = self._turns
+        assert turns is not None
+        self.user.port_data(turns.received(nbytes))
+        if not self._waits and turns.spend(nbytes, self._go_on):
+            self._waits = True
+            self._apply()
+
     def data_received(self, data: bytes) -> None:
+        """Bytes that somebody else has read from the socket."""
         self.user.port_data(data)
+
+    def _go_on(self) -> None:
+        self._waits = False
+        self._apply()
+
+    def _apply(self) -> None:
+        """Read, or do not, as the user and the turn have it."""
+        reading = not (self._paused or self._waits)
+        if reading is not self._reading and self._transport is not None and not self.closed:
+            self._reading = reading
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         if not self._eof:  # the loop meets it again each time that reading is resumed
@@ -116,7 +153,7 @@ class PortConnection(asyncio.Protocol):
         socket = self._transport.get_extra_info("socket")
         try:
             while not self.closed and (data := os.read(socket.fileno(), _READ_MAX)):
-                self.user.port_data(data)
+                self.data_received(data)
         except OSError:
             pass  # nothing more, or the reset itself
 
@@ -167,12 +204,12 @@ class PortConnection(asyncio.Protocol):
                 self._transport.write_eof()
 
     def pause_reading(self) -> None:
-        if self._transport is not None and not self.closed:
-            self._transport.pause_reading()
+        self._paused = True
+        self._apply()
 
     def resume_reading(self) -> None:
-        if self._transport is not None and not self.closed:
-            self._transport.resume_reading()
+        self._paused = False
+        self._apply()
 
     def close(self) -> None:
         """Flush and close; the user hears nothing more."""

@@ -136,7 +136,7 @@ def _decode_small(payload: bytes) -> tuple[int, int, Any]:
     try:
         if payload[0] == 0x93:
             kind = payload[1]
-            if kind == REQUEST_MESSAGE or kind == RESPONSE_MESSAGE:  # noqa: PLR1714 - mypyc makes no tuple for it
+            if kind in (REQUEST_MESSAGE, RESPONSE_MESSAGE):
                 at, call_id = _read_id(payload)
                 length, at = _read_bin(payload, at)
                 if len(payload) != at + length:

@@ -1,0 +1,173 @@
+"""What connections read in one turn of the loop: a bulk one does not keep the others waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from pagent.limits import READ_LEAST, READ_MOST, TURN_BYTES
+from pagent.net.port import PortConnection, connect_port
+from pagent.net.turns import Turns, current_turns
+from tests.kit.ends import connected
+from tests.kit.peer import PATIENCE_S
+
+
+class User:
+    """Whose connection it is; all users of a test share the list of what they got, in its order."""
+
+    def __init__(self, name: str, heard: list[tuple[str, int]], enough: asyncio.Event | None = None) -> None:
+        self.name = name
+        self.heard = heard
+        self.enough = enough
+
+    def port_data(self, data: bytes) -> None:
+        self.heard.append((self.name, len(data)))
+        if self.enough is not None:
+            self.enough.set()
+
+    def port_eof(self) -> None:
+        pass
+
+    def port_blocked(self) -> None:
+        pass
+
+    def port_writable(self) -> None:
+        pass
+
+    def port_lost(self, error: Exception | None) -> None:
+        pass
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+def nothing() -> None:
+    pass
+
+
+async def test_what_bulk_reads_in_one_turn_is_bounded() -> None:
+    turns = Turns()
+    calls: list[str] = []
+    for _ in range(TURN_BYTES // READ_MOST - 1):
+        assert not turns.spend(READ_MOST, lambda: calls.append("never"))
+    assert turns.spend(READ_MOST, lambda: calls.append("first"))
+    assert turns.spend(READ_LEAST, lambda: calls.append("second"))
+    assert not turns.spend(READ_LEAST - 1, lambda: calls.append("small"))
+    assert calls == []
+    await asyncio.sleep(0)
+    assert calls == ["first", "second"]
+    assert not turns.spend(READ_MOST, nothing)
+
+
+@pytest.mark.parametrize(
+    ("readers", "share"), [(1, READ_MOST), (4, READ_MOST), (8, TURN_BYTES // 8), (16, READ_LEAST), (500, READ_LEAST)]
+)
+async def test_the_more_there_are_the_less_each_reads_at_once(readers: int, share: int) -> None:
+    turns = Turns()
+    assert len(turns.space()) == READ_MOST
+    for _ in range(readers):
+        turns.spend(len(turns.space()), nothing)
+    await asyncio.sleep(0)
+    assert len(turns.space()) == share
+    turns.spend(len(turns.space()), nothing)
+    await asyncio.sleep(0)
+    assert len(turns.space()) == READ_MOST
+
+
+async def test_one_for_a_loop() -> None:
+    assert current_turns() is current_turns()
+
+    def other() -> Turns:
+        async def theirs() -> Turns:
+            return current_turns()
+
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(theirs())
+
+    assert await asyncio.to_thread(other) is not current_turns()
+
+
+async def test_a_small_answer_comes_before_the_end_of_what_a_bulk_one_has_ready(listener: socket.socket) -> None:
+    heard: list[tuple[str, int]] = []
+    enough = asyncio.Event()
+    pairs = []
+    for user in (User("bulk", heard), User("small", heard, enough)):
+        connection = await connect_port(listener.getsockname()[1], user)
+        connection.pause_reading()
+        job, _ = listener.accept()
+        pairs.append((connection, job))
+    (bulk, bulk_job), (small, small_job) = pairs
+    bulk_job.setblocking(False)
+    sent = 0
+    try:
+        while True:
+            sent += bulk_job.send(bytes(READ_MOST))
+    except BlockingIOError:
+        pass
+    assert sent > 2 * TURN_BYTES
+    small_job.send(b"answer")
+    bulk.resume_reading()
+    small.resume_reading()
+    async with asyncio.timeout(PATIENCE_S):
+        await enough.wait()
+    before = sum(size for name, size in heard if name == "bulk")
+    assert before <= TURN_BYTES + READ_MOST
+    assert before < sent
+    for connection, job in pairs:
+        connection.abort()
+        job.close()
+
+
+class Ready:
+    """A connection, and whether it reads, while all that it is given is bulk."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, int]] = []
+        self.connection, self.transport = connected(User("bulk", self.heard))
+
+    def read(self, connection: PortConnection) -> None:
+        while self.transport.reading:
+            connection.buffer_updated(len(connection.get_buffer(-1)))
+
+
+async def test_who_has_had_enough_reads_on_in_the_next_turn() -> None:
+    ready = Ready()
+    ready.read(ready.connection)
+    assert sum(size for _, size in ready.heard) == TURN_BYTES
+    await asyncio.sleep(0)
+    assert ready.transport.reading
+
+
+async def test_not_if_its_user_has_paused_it_meanwhile() -> None:
+    ready = Ready()
+    ready.read(ready.connection)
+    ready.connection.pause_reading()
+    await asyncio.sleep(0)
+    assert not ready.transport.reading
+    ready.connection.resume_reading()
+    assert ready.transport.reading
+
+
+async def test_a_user_that_goes_on_does_not_get_more_of_the_turn() -> None:
+    ready = Ready()
+    ready.read(ready.connection)
+    ready.connection.pause_reading()
+    ready.connection.resume_reading()
+    assert not ready.transport.reading
+    await asyncio.sleep(0)
+    assert ready.transport.reading
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+async def test_one_that_is_closed_meanwhile(end: str) -> None:
+    ready = Ready()
+    ready.read(ready.connection)
+    getattr(ready.connection, end)()
+    await asyncio.sleep(0)
+    assert not ready.transport.reading
