@@ -51,7 +51,7 @@ def _decode_frames(size: int, *, masked: bool) -> Part:
 
 
 def _decode_message(size: int) -> Part:
-    data = messages.stream_header(messages.RESPONSE_MESSAGE, 1000, size) + bytes(size)
+    data = messages.stream_prefix(messages.RESPONSE_MESSAGE, 1000) + messages.bin_header(size) + bytes(size)
     return lambda: messages.decode(data)
 
 
@@ -127,7 +127,9 @@ def parts() -> dict[str, Part]:
         "frame header out": lambda: frames.frame_header(frames.BINARY, _LARGE),
         "stream message in, 64 B": _decode_message(_SMALL),
         "stream message in, 64 KiB": _decode_message(_LARGE),
-        "stream message header out": lambda: messages.stream_header(messages.RESPONSE_MESSAGE, 1000, _LARGE),
+        "stream message header out": lambda: (
+            messages.stream_prefix(messages.RESPONSE_MESSAGE, 1000) + messages.bin_header(_LARGE)
+        ),
         "call start in, same": _start(varied=False),
         "call start in, varied": _start(varied=True),
         "result out, nil": lambda: messages.result(1000, None),

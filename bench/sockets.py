@@ -55,7 +55,7 @@ class Echo(Socket):
 
     def send(self) -> None:
         if not self._message:
-            head = messages.stream_header(messages.REQUEST_MESSAGE, self._call_id, self._size)
+            head = messages.stream_prefix(messages.REQUEST_MESSAGE, self._call_id) + messages.bin_header(self._size)
             self._message = self._driver.frame(head + bytes(self._size))
         self._received = self._size
         self._driver.send(self._message)
@@ -102,7 +102,7 @@ class TunnelEcho(Socket):
         self._received = wire.HEAD_BYTES
         self._send(messages.REQUEST_MESSAGE, _bin(wire.upgrade_request("/ws")))
         await until(upgraded, self._driver.fault, _READY_TIMEOUT_S)
-        head = messages.stream_header(messages.REQUEST_MESSAGE, self._call_id, len(self._frame))
+        head = messages.stream_prefix(messages.REQUEST_MESSAGE, self._call_id) + messages.bin_header(len(self._frame))
         self._message = self._driver.frame(head + self._frame)
 
     def send(self) -> None:

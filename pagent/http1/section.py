@@ -29,10 +29,6 @@ class SectionBuffer:
         self._prefix = prefix
         self._kept: bytearray | None = None
 
-    @property
-    def is_empty(self) -> bool:
-        return self._kept is None
-
     def cut(self, data: bytes, at: int) -> tuple[bytes, int] | None:
         """The section less its blank line, and where ``data`` goes on behind it; None if more is to come.
 

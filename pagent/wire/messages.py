@@ -359,16 +359,6 @@ def bin_header(length: int) -> bytes:
     return b"\xc6" + length.to_bytes(4, "big")
 
 
-def stream_header(kind: int, call_id: int, length: int) -> bytes:
-    """The bytes before a bin of ``length`` bytes in a stream message."""
-    return stream_prefix(kind, call_id) + bin_header(length)
-
-
-def stream_value(kind: int, call_id: int, value: Any) -> bytes:
-    """A whole stream message with any value but nil."""
-    return pack([kind, call_id, value])
-
-
 def call_start(call_id: int, call_type: int, method: str, args: Any, kwargs: Any) -> bytes:
     return pack([CALL_START, call_id, call_type, method, args, kwargs])
 

@@ -86,8 +86,8 @@ def encoded(message: list[Any]) -> bytes:
             return messages.failure(call_id, status, *error)
         case messages.REQUEST_MESSAGE | messages.RESPONSE_MESSAGE:
             if isinstance(rest[0], bytes):
-                return messages.stream_header(kind, call_id, len(rest[0])) + rest[0]
-            return messages.stream_value(kind, call_id, rest[0])
+                return messages.stream_prefix(kind, call_id) + messages.bin_header(len(rest[0])) + rest[0]
+            return messages.stream_prefix(kind, call_id) + messages.pack(rest[0])
     return messages.bare(kind, call_id)
 
 
@@ -118,7 +118,7 @@ def test_a_message_cut_short_has_the_head_that_ours_has(entry: dict[str, Any]) -
     cut = _CUT.fullmatch(shown["bin"])
     assert cut is not None
     length = int(cut[2])
-    head = messages.stream_header(kind, call_id, length)
+    head = messages.stream_prefix(kind, call_id) + messages.bin_header(length)
     assert beginning.startswith(head)
     whole = beginning + bytes(len(head) + length - len(beginning))
     decoded = messages.decode(whole)

@@ -44,7 +44,7 @@ def unpack(payload: bytes) -> Any:
 
 @given(st.sampled_from(STREAM_KINDS), ids, values.filter(lambda value: value is not None))
 def test_a_stream_value_comes_back(kind: int, call_id: int, value: Any) -> None:
-    payload = messages.stream_value(kind, call_id, value)
+    payload = messages.stream_prefix(kind, call_id) + messages.pack(value)
     assert payload == msgpack.packb([kind, call_id, value])
     assert decode(payload) == (kind, call_id, value)
 
@@ -52,14 +52,14 @@ def test_a_stream_value_comes_back(kind: int, call_id: int, value: Any) -> None:
 @given(st.sampled_from(STREAM_KINDS), ids, st.sampled_from([0, 1, 255, 256, 1024, 1025, 65535, 65536, 70000]))
 def test_a_bin_is_framed_as_msgpack_frames_it(kind: int, call_id: int, length: int) -> None:
     data = bytes(length)
-    payload = messages.stream_header(kind, call_id, length) + data
+    payload = messages.stream_prefix(kind, call_id) + messages.bin_header(length) + data
     assert payload == msgpack.packb([kind, call_id, data])
     for whole in (payload, bytearray(payload)):
         assert decode(whole) == (kind, call_id, data)
 
 
 def test_a_large_bin_is_not_copied() -> None:
-    payload = messages.stream_header(8, 1, 5000) + bytes(5000)
+    payload = messages.stream_prefix(8, 1) + messages.bin_header(5000) + bytes(5000)
     assert isinstance(body := decode(payload)[2], memoryview)
     assert body.obj is payload
 
@@ -134,7 +134,7 @@ def test_an_id_or_a_length_may_be_encoded_in_any_form_that_msgpack_has(form: str
 
 def test_a_lone_surrogate_becomes_a_readable_escape() -> None:
     assert decode(messages.result(1, ["a\udcff"]))[2].value == ["a\\udcff"]
-    assert decode(messages.stream_value(8, 1, "\ud800x")) == (8, 1, "\\ud800x")
+    assert decode(messages.stream_prefix(8, 1) + messages.pack("\ud800x")) == (8, 1, "\\ud800x")
     assert decode(messages.failure(1, 10, "\udcff"))[2].error[0] == "\\udcff"
 
 
@@ -343,8 +343,8 @@ _honest = st.sampled_from(
         messages.call_start(300, 50, "http_request", ["uid", "GET", "/", [], [["a", "b"]]], {"k": 1}),
         messages.result(1, {"state": "RUNNING"}),
         messages.failure(70000, 10, "m", "T", "t"),
-        messages.stream_header(4, 200, 300) + bytes(300),
-        messages.stream_value(8, 3, [["Content-Length", "3"]]),
+        messages.stream_prefix(4, 200) + messages.bin_header(300) + bytes(300),
+        messages.stream_prefix(8, 3) + messages.pack([["Content-Length", "3"]]),
         messages.hello(1, {"auth": {"uid": "u"}}),
     ]
 )
