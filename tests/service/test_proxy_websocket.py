@@ -21,16 +21,18 @@ from tests.service.test_proxy import spooled
 
 #: A server of the ``websockets`` library; what its path names happens. /state tells of the sockets that have ended.
 SERVER = """
-import asyncio, hashlib, json, sys, websockets
+import asyncio, hashlib, json, socket, struct, sys, websockets
 from http import HTTPStatus
 from websockets.asyncio.server import serve
 ended = []
+sent = 0
 def refuse(connection, request):
     if request.path == "/refuse":
         return connection.respond(HTTPStatus.FORBIDDEN, "not for you, " + "x" * 2000)
 def choose(connection, offered):
     return next((name for name in offered if name in ("two", "three")), None)
 async def one(ws):
+    global sent
     path = ws.request.path.partition("?")[0]
     if path == "/state":
         await ws.send(json.dumps(ended))
@@ -40,6 +42,11 @@ async def one(ws):
         await ws.close(4321, "enough")
     elif path == "/abort":
         ws.transport.abort()
+    elif path == "/reset":
+        ws.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        ws.transport.abort()
+    elif path == "/sent":
+        await ws.send(str(sent))
     elif path == "/fragments":
         await ws.send(["a", "b", "", "c"])
         await ws.send([b"a", b"b", b"", b"c"])
@@ -50,10 +57,14 @@ async def one(ws):
     elif path == "/stuck":  # reads nothing before /go, and tells at a text what has come
         ws.transport.pause_reading()
         await go.wait()
+        pong = await ws.ping(b"while nothing is read")
+        await ws.send("soon")
+        await go_on.wait()
         ws.transport.resume_reading()
         digest = hashlib.sha256()
         async for message in ws:
             if isinstance(message, str):
+                await pong
                 await ws.send(digest.hexdigest())
             else:
                 digest.update(message)
@@ -64,6 +75,8 @@ async def one(ws):
         await asyncio.Event().wait()
     elif path == "/go":
         go.set()
+    elif path == "/go-on":
+        go_on.set()
     elif path == "/big":
         try:
             await ws.send(bytes(int(await ws.recv())))
@@ -75,6 +88,7 @@ async def one(ws):
         try:
             while True:
                 await ws.send(bytes(65536))
+                sent += 65536
         except websockets.ConnectionClosed:
             return ended.append([path, ws.close_code])
     else:
@@ -82,18 +96,18 @@ async def one(ws):
             await ws.send(message)
         ended.append([path, ws.close_code])
 async def main():
-    global go
-    go = asyncio.Event()
+    global go, go_on
+    go, go_on = asyncio.Event(), asyncio.Event()
     async with serve(one, "127.0.0.1", int(sys.argv[1]), process_request=refuse, select_subprotocol=choose,
                      max_size=None, close_timeout=1, ping_interval=None):
         await asyncio.Event().wait()
 asyncio.run(main())
 """
 
-#: Answers as ANSWER says (latin-1; {accept} is what belongs there) and then waits for the end.
+#: Answers as ANSWER says (latin-1; {accept} is what belongs there, | a pause) and then waits for the end.
 #: /seen and /gone wait for such a connection.
 BY_HAND = """
-import base64, hashlib, os, re, socket, sys, threading
+import base64, hashlib, os, re, socket, sys, threading, time
 def serve(connection):
     data = b""
     while b"\\r\\n\\r\\n" not in data:
@@ -104,10 +118,11 @@ def serve(connection):
         event.wait()
         connection.sendall(b"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\n\\r\\n")
         return connection.close()
-    if "ANSWER" in os.environ:
+    for answer in os.environ.get("ANSWER", "").split("|"):
+        time.sleep(0.05)  # else both would come at once
         key = re.search(rb"sec-websocket-key: (\\S+)", data, re.I)[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
         accept = base64.b64encode(hashlib.sha1(key).digest()).decode()
-        connection.sendall(os.environ["ANSWER"].replace("{accept}", accept).encode("latin-1"))
+        connection.sendall(answer.replace("{accept}", accept).encode("latin-1"))
     seen.set()
     if connection.recv(1) == b"":
         lost.set()
@@ -230,8 +245,9 @@ async def test_the_jobs_close(peer: Peer, job: str) -> None:
     assert await rest(peer, job, "/abort") == []
     call = await open_ws(peer, job, "/close", subprotocols=[])
     assert await peer.outcome(call) == ([], {"code": 4321, "reason": "enough"})
-    call = await open_ws(peer, job, "/abort", subprotocols=[])
-    assert (await peer.outcome(call))[1]["code"] == 1006
+    for path in ("/abort", "/reset"):
+        call = await open_ws(peer, job, path, subprotocols=[])
+        assert await peer.outcome(call) == ([], {"code": 1006, "reason": ""})
 
 
 async def test_a_cancel_ends_the_jobs_socket(peer: Peer, job: str) -> None:
@@ -247,8 +263,13 @@ async def test_a_caller_that_takes_nothing_holds_its_job_and_nobody_else(own: Pe
     got = 0
     while got < 256 << 10:
         got += len((await own.next_of(call))[2])
-    assert await rest(own, job, "/ping") == ["yes"]
+    for _ in range(50):
+        assert await rest(own, job, "/ping") == ["yes"]
     assert got <= (256 << 10) + 65536
+    assert int((await rest(own, job, "/sent"))[0]) < 32 << 20  # what buffers of the kernel take, and no more
+    await own.send([10, call, 64 << 20])
+    while got < 64 << 20:
+        got += len((await own.next_of(call))[2])
     await own.end(call)
     await own.cancel(call)
     assert (await ended(own, job, 1))[0][0] == "/endless"
@@ -266,13 +287,17 @@ async def test_a_job_that_stops_reading_takes_no_memory_and_holds_nobody_else(pe
         while spooled() < 48 << 20:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await rest(peer, job, "/go")
+    assert (await peer.next_of(call))[2] == "soon"  # and its ping has come before
+    await rest(peer, job, "/go-on")
     assert (await peer.next_of(call))[2] == hashlib.sha256(5 * piece).hexdigest()
     assert spooled() == 0
     await peer.end(call)
     await peer.outcome(call)
 
 
-async def test_a_cancel_ends_what_a_job_does_not_read(peer: Peer, job: str) -> None:
+async def test_a_cancel_ends_what_a_job_does_not_read(peer: Peer, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, not once it has waited for the end of a close."""
+    monkeypatch.setattr("pagent.splice.websocket.CLOSE_TIMEOUT_S", 1000)
     call = await open_ws(peer, job, "/stuck")
     for _ in range(5):
         await peer.data(call, bytes(16 << 20))
@@ -328,6 +353,12 @@ async def test_a_refusal_that_does_not_end_is_told_all_the_same(peer: Peer, monk
     failed = await refused(peer, job)
     assert failed.cause == "WSServerHandshakeError"
     assert "because" in failed.message
+
+
+async def test_the_reason_of_a_refusal_may_come_later(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pagent.splice.websocket.CLOSE_TIMEOUT_S", 1000)
+    job = await start_program(peer, BY_HAND, {"ANSWER": "HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\n|beca|use.."})
+    assert "because.." in (await refused(peer, job)).message
 
 
 UPGRADED = "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
