@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import tempfile
 import time
 import uuid
@@ -20,6 +19,7 @@ from pagent.jobs.orphans import sweep
 from pagent.jobs.tree import become_subreaper
 from pagent.net.dial import Backoff, dial, parse_address
 from pagent.net.shortage import tell_shortages_once
+from pagent.net.signals import told_to_end
 from pagent.net.tasks import TaskOwner
 from pagent.net.tls import client_context, server_context
 from pagent.rpc.connection import Connection
@@ -245,18 +245,10 @@ async def serve(settings: Settings, *, connection_debug: bool = False) -> int:
     Returns the exit code. The first SIGTERM, SIGINT or SIGHUP ends the jobs gracefully, the second at once.
     """
     agent = Agent(settings, connection_debug=connection_debug)
-    loop = asyncio.get_running_loop()
-    tell_shortages_once(loop)
-    numbers = [signal.SIGTERM, signal.SIGINT]
-    # A terminal that is closed; under nohup it is ignored, and is to stay so.
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, agent.end, 0)
-    try:
-        await agent.start()
-        return await agent.wait()
-    finally:
-        await agent.stop()
-        for number in numbers:
-            loop.remove_signal_handler(number)
+    tell_shortages_once(asyncio.get_running_loop())
+    with told_to_end(lambda: agent.end(0)):
+        try:
+            await agent.start()
+            return await agent.wait()
+        finally:
+            await agent.stop()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import click
+
+from pagent.net.signals import told_to_end
 
 
 async def until_told(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
@@ -31,7 +31,7 @@ async def until_told(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) 
         click.echo("pagent: ending; once more ends it at once", err=True)
         task.cancel()
 
-    with _signals(tell):
+    with told_to_end(tell):
         try:
             return await work(hurry)
         except asyncio.CancelledError:
@@ -39,19 +39,3 @@ async def until_told(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) 
                 raise
             task.uncancel()
             return 0
-
-
-@contextmanager
-def _signals(tell: Callable[[], None]) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    taken = [signal.SIGINT, signal.SIGTERM]
-    # Under nohup it is ignored, and is to stay so.
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        taken.append(signal.SIGHUP)
-    for number in taken:
-        loop.add_signal_handler(number, tell)
-    try:
-        yield
-    finally:
-        for number in taken:
-            loop.remove_signal_handler(number)

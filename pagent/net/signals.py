@@ -1,0 +1,38 @@
+"""The signals that ask this process to end, on every system and loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+
+@contextmanager
+def told_to_end(tell: Callable[[], object]) -> Iterator[None]:
+    """Call ``tell`` in the running loop for each SIGTERM, SIGINT and, where there is one, SIGHUP."""
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    # A terminal that is closed; under nohup it is ignored, and is to stay so.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    with ExitStack() as stack:
+        for number in numbers:
+            stack.callback(_handle(asyncio.get_running_loop(), number, tell))
+        yield
+
+
+def _handle(loop: asyncio.AbstractEventLoop, number: int, tell: Callable[[], object]) -> Callable[[], object]:
+    """Returns what undoes it."""
+    try:
+        loop.add_signal_handler(number, tell)
+    except NotImplementedError:  # Windows: its loop only wakes up for one, so that Python's own handlers are run
+        pass
+    else:
+        return lambda: loop.remove_signal_handler(number)
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(tell)
+
+    before = signal.signal(number, handler)
+    return lambda: signal.signal(number, before)
