@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -261,6 +261,10 @@ async def takes_all_descriptors(peer: Peer, job: str) -> None:
         except CallFailed as error:
             assert "Too many open files" in str(error)  # noqa: PT017 - until it is so
             await peer.cancel(call)
+            with suppress(CallFailed):
+                await peer.outcome(call)
+            with suppress(CallFailed):  # by the thread that has closed by then what the call had open
+                await peer.call("file_stat", job, "file")
             if not await fails_still(peer):
                 continue
             return
