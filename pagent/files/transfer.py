@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from types import TracebackType
@@ -42,6 +42,8 @@ class Upload:
     async with await Upload.open(executor, sandbox, "a/b") as upload:
         await upload.write(data)
         count = await upload.commit()
+
+    Whoever cannot wait calls :meth:`give` as long as ``behind`` is small, and is told of progress by ``moved``.
     """
 
     def __init__(
@@ -57,9 +59,12 @@ class Upload:
 
         self._count = 0
         self._joined = bytearray()  # small pieces, which are dear to keep one by one
-        self._parts: deque[bytes | bytearray | memoryview] = deque()  # for the next piece of disk work
-        self._writing: asyncio.Future[None] | None = None
+        self._parts: deque[bytes | bytearray | memoryview] = deque()  # to be written
         self._given = 0  # bytes that are or were in `_parts`
+        self._writing: asyncio.Future[None] | None = None  # stays once it has failed
+        self._over = False
+        #: Called when something was written, or could not be.
+        self.moved: Callable[[], None] | None = None
 
         self._stored = 0  # of them, what has been written
         self._new: NewFile | None = None  # touched by pieces only
@@ -97,8 +102,26 @@ class Upload:
             raise
         return upload
 
+    @property
+    def behind(self) -> int:
+        """Bytes that wait for the disk."""
+        return self._given - self._stored
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the disk said that took no more."""
+        if self._writing is None or not self._writing.done() or self._writing.cancelled():
+            return None
+        return self._writing.exception()
+
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """The next bytes of the file. OSError, for example of a full disk: nothing is left of the upload then."""
+        self.give(data)
+        while self._writing is not None and (self.behind >= limits.DISK_BEHIND or self._writing.done()):
+            await self._settle()
+
+    def give(self, data: bytes | bytearray | memoryview) -> None:
+        """:meth:`write` without a wait."""
         self._count += len(data)
         if len(data) < limits.DISK_JOIN:
             self._joined += data
@@ -106,25 +129,38 @@ class Upload:
                 return
             data, self._joined = self._joined, bytearray()
         elif self._joined:
-            self._give(self._joined)
+            self._append(self._joined)
             self._joined = bytearray()
-        self._give(data)
-        # While one piece is written the next is gathered: under load they are larger, and fewer.
-        waiting = self._given - self._stored
-        if self._writing is None or self._writing.done():
-            if waiting >= limits.DISK_PIECE:
-                await self._settle()
-                self._writing = self._pieces.begin(self._write)
-        elif waiting >= limits.DISK_BEHIND:
-            await self._settle()
+        self._append(data)
+        self._keep_busy()
 
-    def _give(self, data: bytes | bytearray | memoryview) -> None:
+    def _append(self, data: bytes | bytearray | memoryview) -> None:
         self._parts.append(data)
         self._given += len(data)
 
+    def _keep_busy(self) -> None:
+        """While some of it is written the next is gathered: under load the pieces are larger, and fewer."""
+        if self._writing is None and self.behind >= limits.DISK_PIECE:
+            self._writing = self._pieces.begin(self._write)
+            self._writing.add_done_callback(self._written)
+
+    def _written(self, writing: asyncio.Future[None]) -> None:
+        if not writing.cancelled() and writing.exception() is None:
+            self._go_on(writing)
+        if self.moved is not None:
+            self.moved()
+
+    def _go_on(self, written: asyncio.Future[None]) -> None:
+        """Once for each piece that was written, by whoever sees it first."""
+        if self._writing is written:
+            self._writing = None
+            if not self._over:
+                self._keep_busy()
+
     async def commit(self) -> int:
         """Let the file appear; number of bytes that this upload wrote. ValueError: not the promised digest."""
-        await self._settle()
+        while self._writing is not None:
+            await self._settle()
         try:
             await self._pieces.run_last(self._commit)
         except BaseException:
@@ -138,6 +174,7 @@ class Upload:
 
     async def abort(self) -> None:
         """Give up: nothing is left, but the part that is to be kept. Nothing after a commit."""
+        self._over = True
         await self._pieces.end()
 
     async def __aenter__(self) -> Self:
@@ -150,13 +187,14 @@ class Upload:
 
     async def _settle(self) -> None:
         """Wait for what is being written, and raise what it raised."""
-        if self._writing is None:
-            return
+        writing = self._writing
+        assert writing is not None
         try:
-            await self._writing
+            await writing
         except BaseException:
             await self.abort()
             raise
+        self._go_on(writing)
 
     async def _hash_kept(self) -> None:
         at = 0
@@ -188,9 +226,18 @@ class Upload:
         return len(data)
 
     def _write(self) -> None:
-        """All that has been given until now; the loop may be giving more."""
+        """Of what has been given as much as one turn is; the loop may be giving more."""
+        left = limits.DISK_BLOCK
+        while left > 0 and self.behind >= limits.DISK_PIECE:
+            left -= self._write_parts(left)
+
+    def _write_parts(self, most: int) -> int:
         assert self._new is not None
-        parts = [self._parts.popleft() for _ in range(len(self._parts))]
+        parts = []
+        size = 0
+        while self._parts and size < most:
+            parts.append(self._parts.popleft())
+            size += len(parts[-1])
         try:
             self._new.write(*parts)
         except OSError:
@@ -199,12 +246,13 @@ class Upload:
         if self._digest is not None:
             for part in parts:
                 self._digest.update(part)
-        self._stored += sum(map(len, parts))
+        self._stored += size
+        return size
 
     def _commit(self) -> None:
         assert self._new is not None
-        self._give(self._joined)
-        self._write()
+        self._append(self._joined)
+        self._write_parts(self.behind)
         # Whole as it is: nothing of it is worth to be continued if it cannot appear.
         self._keep = False
         if self._digest is not None and self._sha256 is not None and self._digest.hexdigest() != self._sha256.lower():

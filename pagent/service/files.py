@@ -16,6 +16,7 @@ from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import istream, ostream, unary
 from pagent.rpc.spool import SpoolOpener
+from pagent.service.intake import Intake
 from pagent.service.jobs import owner_of
 
 
@@ -69,7 +70,7 @@ class FileService:
             partial=partial,
         )
         async with upload:
-            await _receive(call, upload)
+            await Intake(call, upload).finished()
             return await upload.commit()
 
     @istream

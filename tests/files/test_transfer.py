@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pagent import limits
 from pagent.files.transfer import Download, Upload
 from pagent.jobs.sandbox import Sandbox
 
@@ -263,6 +264,38 @@ async def test_a_full_disk_fails_with_the_systems_words_and_leaves_nothing(
         await put(executor, full_disk, "f", *[BIG] * 3, partial=partial)
     assert names(full_disk) == ["f"]
     assert (full_disk.path / "f").read_text() == "old"
+
+
+async def test_what_is_given_is_written_without_a_wait(executor: Executor, sandbox: Sandbox) -> None:
+    moved = asyncio.Event()
+    async with await Upload.open(executor, sandbox, "f") as upload:
+        upload.moved = moved.set
+        for _ in range(20):
+            upload.give(BIG)
+        assert upload.behind > 0
+        while upload.behind >= limits.DISK_PIECE:
+            await moved.wait()
+            moved.clear()
+        upload.give(b"the last")
+        assert await upload.commit() == 20 * len(BIG) + 8
+    assert (sandbox.path / "f").read_bytes() == BIG * 20 + b"the last"
+
+
+async def test_a_disk_that_takes_no_more_is_told(executor: Executor, full_disk: Sandbox) -> None:
+    moved = asyncio.Event()
+    async with await Upload.open(executor, full_disk, "f", partial=True) as upload:
+        upload.moved = moved.set
+        assert upload.error is None
+        for _ in range(10):
+            upload.give(BIG)
+        while upload.error is None:
+            await moved.wait()
+            moved.clear()
+        upload.give(BIG)
+        assert isinstance(upload.error, OSError)
+        with pytest.raises(OSError, match="No space left on device: 'f'"):
+            await upload.commit()
+    assert names(full_disk) == []
 
 
 async def test_short_writes_are_completed_and_errors_name_the_path(

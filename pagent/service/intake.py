@@ -1,0 +1,104 @@
+"""A stream into an upload, in push style: its data is on the way to the disk before any task could wake up for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from pagent import limits
+from pagent.errors import CallCancelledError
+from pagent.files.transfer import Upload
+from pagent.rpc.calls import IncomingCall
+
+
+class Intake:
+    """The receiver of the call's stream. Made when the upload can take data; then await :meth:`finished`.
+
+    When the upload is behind, a peer with flow control gets no more credit. The link of one without is not read for a
+    moment: its data would only go to the same disk by a detour.
+    """
+
+    def __init__(self, call: IncomingCall, upload: Upload) -> None:
+        assert call.stream is not None
+        self._stream = call.stream
+        self._link = call.connection.link
+        self._may_choke = not call.connection.flow
+        self._upload = upload
+        self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._held = False
+        self._choked: asyncio.TimerHandle | None = None
+        upload.moved = self._moved
+        self._stream.attach(self)
+
+    async def finished(self) -> None:
+        """Until the peer sends no more. The errors of the disk, ValueError for what is no data."""
+        try:
+            await self._finished
+        finally:
+            self._upload.moved = None
+            self._let_go()
+
+    def _end(self, error: BaseException | None) -> None:
+        self._let_go()
+        if self._finished.done():
+            return
+        if error is None:
+            self._finished.set_result(None)
+        else:
+            self._finished.set_exception(error)
+
+    # --- while the disk is behind -----------------------------------------------------------------
+
+    def _moved(self) -> None:
+        if (error := self._upload.error) is not None:
+            self._end(error)
+        elif self._upload.behind <= limits.DISK_BEHIND // 2:
+            self._let_go()
+            if self._held:
+                self._held = False
+                self._stream.release()
+
+    def _wait(self) -> None:
+        if self._may_choke:
+            self._choked = asyncio.get_running_loop().call_later(limits.DISK_CHOKE_MAX_S, self._in_vain)
+            self._link.choke(True)
+        else:
+            self._hold()
+
+    def _hold(self) -> None:
+        self._held = True
+        self._stream.hold()
+
+    def _in_vain(self) -> None:
+        self._hold()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._choked is not None:
+            self._choked.cancel()
+            self._choked = None
+            self._link.choke(False)
+
+    # --- the push face ----------------------------------------------------------------------------
+
+    def stream_message(self, value: Any) -> None:
+        if self._finished.done():
+            return
+        if not isinstance(value, (bytes, bytearray, memoryview)):
+            self._end(ValueError(f"file contents come as bytes, not as {type(value).__name__}"))
+            return
+        self._upload.give(value)
+        if self._upload.behind >= limits.DISK_BEHIND and self._choked is None and not self._held:
+            self._wait()
+
+    def stream_closed(self) -> None:
+        self._end(None)
+
+    def stream_blocked(self) -> None:
+        """Nothing is sent."""
+
+    def stream_writable(self) -> None:
+        """As above."""
+
+    def stream_lost(self, reason: str) -> None:
+        self._end(CallCancelledError(reason))
