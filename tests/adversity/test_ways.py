@@ -321,7 +321,7 @@ async def test_an_upload_goes_on_where_each_cut_has_left_it(settings: Settings) 
         assert os.listdir(sandbox) == ["file"]
     assert starts == sorted(starts)
     assert starts[0] == 0
-    # What had come was not sent again, but for what was under way at each cut: in the agent, too, to a disk that is slow.
+    # What had come was not sent again, but for what was under way at each cut, to a disk that is slow too.
     assert starts[-1] > 0
 
 
