@@ -37,7 +37,7 @@ class Reception:
 
     def enter(self, visitor: _Visitor) -> bool:
         """Whether there is room for one more."""
-        if len(self._visitors) >= HANDSHAKES_WAITING and self.waiting >= HANDSHAKES_WAITING:
+        if self.waiting >= HANDSHAKES_WAITING:  # looked up each time, so that nothing is kept of those that are gone
             return False
         self._visitors.add(visitor)
         return True
