@@ -16,8 +16,7 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +50,7 @@ class Sandbox:
     def create(cls, root: Path, uid: str, *, opener: Opener = open_beneath) -> Sandbox:
         """Make ``root/uid`` with mode 0700. OSError: it exists, there is no ``root``, no descriptor is left."""
         assert _is_plain(uid), "the uid is our own"
-        path = Path(root) / uid
+        path = root / uid
         os.mkdir(path, 0o700)
         try:
             folder = os.open(path, FOLDER | O_NOFOLLOW)
@@ -251,18 +250,21 @@ class Sandbox:
 
     # --- the descriptor ---------------------------------------------------------------------------
 
-    @contextmanager
-    def _using(self, path: str) -> Iterator[int]:
+    def _using(self, path: str) -> _Use:
+        """For a ``with`` block: the descriptor of the folder. FileNotFoundError, of ``path``, once it is removed."""
+        return _Use(self, path)
+
+    def _take(self, path: str) -> int:
         with self._lock:
             if self._removed:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             self._users += 1
-        try:
-            yield self._folder
-        finally:
-            with self._lock:
-                self._users -= 1
-                self._close_unused()
+            return self._folder
+
+    def _give_back(self) -> None:
+        with self._lock:
+            self._users -= 1
+            self._close_unused()
 
     def _close(self) -> None:
         with self._lock:
@@ -273,6 +275,22 @@ class Sandbox:
         if self._removed and self._users == 0 and self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
+
+
+class _Use:
+    """One use of a sandbox's descriptor, which is open as long as there is one."""
+
+    __slots__ = ("_path", "_sandbox")
+
+    def __init__(self, sandbox: Sandbox, path: str) -> None:
+        self._sandbox = sandbox
+        self._path = path
+
+    def __enter__(self) -> int:
+        return self._sandbox._take(self._path)
+
+    def __exit__(self, *error: object) -> None:
+        self._sandbox._give_back()
 
 
 def _is_plain(name: str) -> bool:
