@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from pagent.cli.memory import keep_buffers
+from pagent.cli.memory import keep_buffers, spare_loaded
 from pagent.errors import ConfigError
 
 T = TypeVar("T")
@@ -41,5 +41,6 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     name, factory = choose(os.environ.get("PAGENT_LOOP", ""))
     _log.info("event loop: %s", name)
     keep_buffers()
+    spare_loaded()
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main())

@@ -1,4 +1,4 @@
-"""Buffers that come and go are made of the same memory again."""
+"""Buffers that come and go are made of the same memory again, and what is loaded is not looked through."""
 
 from __future__ import annotations
 
@@ -32,3 +32,24 @@ def test_blocks_of_some_hundred_kib_take_no_new_pages() -> None:
 
     assert faults("keep") < 200
     assert faults("leave") > 20_000
+
+
+LOADED = """
+import gc, pagent.agent
+from pagent.cli.memory import spare_loaded
+before = len(gc.get_objects())
+spare_loaded()
+class Cycle: pass
+cycle = Cycle()
+cycle.itself = cycle
+del cycle
+print(before, len(gc.get_objects()), gc.collect())
+"""
+
+
+def test_the_collector_looks_only_at_what_is_made_later() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, check=True, text=True)
+    before, after, found = map(int, done.stdout.split())
+    assert before > 10_000
+    assert after < 1000
+    assert found > 0
