@@ -4,7 +4,7 @@
 SERVER = """
 import asyncio, gzip, json, socket, struct, sys, zlib
 made = lost = 0
-read = 0
+read = sent = 0
 
 def answer(body, *fields, status="200 OK"):
     return "\\r\\n".join(["HTTP/1.1 " + status, f"Content-Length: {len(body)}", *fields, "", ""]).encode() + body
@@ -23,6 +23,7 @@ async def body_of(reader, fields):
     return body
 
 async def one(reader, writer):
+    global sent
     head = (await reader.readuntil(b"\\r\\n\\r\\n")).decode()
     start, *lines = head.split("\\r\\n")[:-2]
     method, target, _ = start.split(" ")
@@ -52,12 +53,13 @@ async def one(reader, writer):
         while True:
             writer.write(bytes(65536))
             await writer.drain()
+            sent += 65536
     body = await body_of(reader, fields)
     if path == "/silent":
         await reader.read()
         return False
     if path == "/state":
-        writer.write(answer(json.dumps({"made": made, "lost": lost, "read": read}).encode()))
+        writer.write(answer(json.dumps({"made": made, "lost": lost, "read": read, "sent": sent}).encode()))
     elif path == "/head":
         writer.write(answer(head.encode()))
     elif path == "/no-body":
@@ -76,6 +78,9 @@ async def one(reader, writer):
         writer.write(answer(bytes(int(number))))
     elif path == "/gzip":
         writer.write(answer(gzip.compress(b"hello" * 1000), "Content-Encoding: gzip", "Accept-Ranges: bytes"))
+    elif path == "/corrupt":  # in its checksum, behind all of the data
+        coded = gzip.compress(bytes(int(number)))
+        writer.write(answer(coded[:-8] + bytes([coded[-8] ^ 1]) + coded[-7:], "Content-Encoding: gzip"))
     elif path == "/bomb":
         writer.write(answer(gzip.compress(bytes(64 << 20)), "Content-Encoding: gzip"))
     elif path == "/deflate":
@@ -90,6 +95,9 @@ async def one(reader, writer):
         writer.transport.abort()
     elif path == "/drop":
         return False
+    elif path == "/then-drop":  # keeps it until the next request
+        writer.ends = True
+        writer.write(answer(b"kept"))
     elif path == "/then-close":  # says that it keeps the connection, and does not
         writer.write(answer(b"kept"))
         await writer.drain()
@@ -104,6 +112,10 @@ async def serve(reader, writer):
     try:
         while await one(reader, writer):
             await writer.drain()
+            if getattr(writer, "ends", False):  # reads one more request, and closes without an answer
+                head = (await reader.readuntil(b"\\r\\n\\r\\n")).decode().lower().split("\\r\\n")
+                await body_of(reader, dict(line.split(": ") for line in head[1:-2]))
+                break
     except (asyncio.IncompleteReadError, ConnectionError, ValueError):
         pass
     lost += 1

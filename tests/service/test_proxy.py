@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pagent.agent import Agent
 from pagent.config.model import Settings
 from pagent.limits import BODY_CHUNK
 from tests.kit import peer as peers
@@ -254,13 +255,25 @@ async def test_one_connection_serves_many_requests(peer: Peer, job: str) -> None
     assert (await state(peer, job))["made"] == 2
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
 async def test_a_connection_that_the_job_has_closed_is_not_missed(peer: Peer, job: str, method: str) -> None:
     for _ in range(30):
         assert (await peer.http(job, "GET", "/then-close"))[2] == [b"kept"]
         if method == "POST":
             await until(peer, job, "lost", 1)
-        assert (await peer.http(job, method, "/", [], [], [b"x"] if method == "POST" else []))[0] == 200
+        body = [] if method == "GET" else [b"x", b"y"]
+        status, _, got = await peer.http(job, method, "/", [], [], body)
+        assert (status, b"".join(got)) == (200, b"".join(body))
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
+async def test_a_kept_connection_that_ends_without_an_answer(peer: Peer, job: str, method: str) -> None:
+    """What may be sent twice is (RFC 9110 9.2.2), with all of its body; the job has seen what else there is."""
+    assert (await peer.http(job, "GET", "/then-drop"))[2] == [b"kept"]
+    body = [] if method == "GET" else [b"x", b"y"]
+    status, _, got = await peer.http(job, method, "/", [], [], body)
+    assert (status, b"".join(got)) == ((502, b"") if method == "POST" else (200, b"xy" if body else b""))
+    assert (await state(peer, job))["read"] == {"GET": 0, "PUT": 4, "POST": 2}[method]
 
 
 async def test_requests_at_once_do_not_mix(peer: Peer, job: str) -> None:
@@ -332,13 +345,30 @@ async def test_a_caller_that_reads_slowly_slows_its_job(settings: Settings) -> N
             value = (await peer.next_of(call))[2]
             got += len(value) if isinstance(value, bytes) else 64
         assert got <= (256 << 10) + BODY_CHUNK
-        assert await get(peer, job, "/until-close") == b"hello"
+        for _ in range(50):
+            assert await get(peer, job, "/until-close") == b"hello"
+        assert (await state(peer, job))["sent"] < 32 << 20  # what buffers of the kernel take, and no more
         await peer.send([10, call, 1 << 20])
         limit = (256 << 10) + (1 << 20)
         while got < limit:
             got += len((await peer.next_of(call))[2])
         assert got <= limit + BODY_CHUNK
         await peer.cancel(call)
+
+
+async def test_a_coding_that_is_found_to_be_broken_while_the_caller_reads_slowly(agent: Agent) -> None:
+    async with peers.dial(agent.rpc_port, TOKEN, extensions=["flow"]) as peer:
+        job = await start_program(peer, SERVER)
+        call = await peer.start(BISTREAM, "http_request", job, "GET", f"/corrupt={4 << 20}", [], [])
+        await peer.data(call, b"")
+        got = 0
+        while got < 256 << 10:
+            value = (await peer.next_of(call))[2]
+            got += len(value) if isinstance(value, bytes) else 64
+        await peer.send([10, call, 8 << 20])
+        values, failed = await broken(peer, call)
+        assert values[-1] is False
+        assert failed.cause == "BrokenResponseError"
 
 
 # --- ports ----------------------------------------------------------------------------------------------
