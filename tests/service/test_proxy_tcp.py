@@ -269,12 +269,12 @@ async def test_postgresql(agent: Agent) -> None:
 
 async def output_of(*command: str, sent: bytes = b"") -> tuple[int, bytes]:
     """Exit code and standard output of a program."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
+    # A pipe only for what is sent: one that the program closes first is an error of the loop's.
+    stdin = asyncio.subprocess.PIPE if sent else asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=asyncio.subprocess.PIPE)
     try:
         async with asyncio.timeout(PATIENCE_S):
-            output, _ = await process.communicate(sent)
+            output, _ = await process.communicate(sent or None)
     finally:
         if process.returncode is None:
             process.kill()
