@@ -500,6 +500,29 @@ def test_remove_if_small_leaves_what_takes_long(sandbox: Sandbox, kind: str) -> 
     assert not sandbox.path.exists()
 
 
+@pytest.mark.parametrize("what", ["small", "large", "replaced by a folder", "more"])
+def test_remove_if_small_with_output_files(sandbox: Sandbox, what: str) -> None:
+    for name in ("out", "err"):
+        os.close(sandbox.open_output(name))
+    if what == "large":
+        os.truncate(sandbox.path / "out", 100 << 20)
+    elif what == "replaced by a folder":
+        (sandbox.path / "err").unlink()
+        (sandbox.path / "err").mkdir()
+    elif what == "more":
+        (sandbox.path / "err").unlink()
+        (sandbox.path / "f").write_text("x")
+    before = descriptors()
+    gone = sandbox.remove_if_small()
+    assert gone is (what in ("small", "more"))
+    assert sandbox.path.exists() is not gone
+    if what == "large":
+        assert (sandbox.path / "out").stat().st_size == 100 << 20
+    sandbox.remove()
+    assert not sandbox.path.exists()
+    assert descriptors() == before - 1
+
+
 # --- the seam -------------------------------------------------------------------------------------
 
 
