@@ -171,8 +171,10 @@ DISK_PIECE: Final = 256 * KIB
 DISK_JOIN: Final = 16 * KIB
 DISK_BEHIND: Final = 2 * MIB
 #: So long a link without flow control may not be read, since an upload is that far ahead: the disk is busy with the
-#: upload itself, and would have to take twice what is put into a spool. Beyond it the spool is what there is.
-DISK_CHOKE_MAX_S: Final = 0.25
+#: upload itself, and would have to take twice what is put into a spool. A disk that needs longer is not waited for
+#: again until the second has passed: then the spool is what there is.
+DISK_CHOKE_MAX_S: Final = 0.02
+DISK_CHOKE_REST_S: Final = 1.0
 #: What a download reads at a time behind its first block, and what an upload writes.
 DISK_BLOCK: Final = MIB
 #: Work of one hop at most, in bytes and in file system entries, so that transfers that share one thread take turns.

@@ -15,7 +15,8 @@ class Intake:
     """The receiver of the call's stream. Made when the upload can take data; then await :meth:`finished`.
 
     When the upload is behind, a peer with flow control gets no more credit. The link of one without is not read for a
-    moment: its data would only go to the same disk by a detour.
+    moment: its data would only go to the same disk by a detour. Everything else on the link waits for that as well, so
+    it is for disks that catch up within milliseconds, and after each time the link is read for as long.
     """
 
     def __init__(self, call: IncomingCall, upload: Upload) -> None:
@@ -26,7 +27,10 @@ class Intake:
         self._upload = upload
         self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._held = False
+        self._loop = asyncio.get_running_loop()
         self._choked: asyncio.TimerHandle | None = None
+        self._choked_at = 0.0
+        self._rest_until = 0.0
         upload.moved = self._moved
         self._stream.attach(self)
 
@@ -59,8 +63,10 @@ class Intake:
                 self._stream.release()
 
     def _wait(self) -> None:
-        if self._may_choke:
-            self._choked = asyncio.get_running_loop().call_later(limits.DISK_CHOKE_MAX_S, self._in_vain)
+        now = self._loop.time()
+        if self._may_choke and now >= self._rest_until:
+            self._choked_at = now
+            self._choked = self._loop.call_later(limits.DISK_CHOKE_MAX_S, self._in_vain)
             self._link.choke(True)
         else:
             self._hold()
@@ -72,11 +78,14 @@ class Intake:
     def _in_vain(self) -> None:
         self._hold()
         self._let_go()
+        self._rest_until = self._loop.time() + limits.DISK_CHOKE_REST_S
 
     def _let_go(self) -> None:
         if self._choked is not None:
             self._choked.cancel()
             self._choked = None
+            now = self._loop.time()
+            self._rest_until = now + (now - self._choked_at)
             self._link.choke(False)
 
     # --- the push face ----------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pagent import limits
 from pagent.agent import Agent
 from pagent.errors import CallCancelledError
 from pagent.service.intake import Intake
+from tests.kit.ends import HandLoop
 from tests.kit.peer import OSTREAM, Peer
 from tests.kit.transfers import eventually, new_job
 
@@ -88,6 +89,44 @@ async def test_in_vain_it_is_let_go_and_the_stream_held(monkeypatch: pytest.Monk
     assert (fakes.chokes, fakes.held) == (0, False)
     fakes.intake.stream_closed()
     await fakes.finished
+
+
+async def test_the_link_is_read_for_as_long_as_it_was_not() -> None:
+    fakes = Fakes(flow=False)
+    hand = fakes.intake._loop = HandLoop()  # type: ignore[assignment]
+    fill = bytes(limits.DISK_BEHIND)
+    fakes.intake.stream_message(fill)
+    hand.advance(0.005)
+    fakes.written(len(fill))
+    assert fakes.chokes == 0
+    hand.advance(0.004)
+    fakes.intake.stream_message(fill)
+    assert (fakes.chokes, fakes.held) == (0, True)
+    fakes.written(len(fill))
+    assert not fakes.held
+    hand.advance(0.002)
+    fakes.intake.stream_message(fill)
+    assert (fakes.chokes, fakes.held) == (1, False)
+    fakes.intake.stream_lost("")
+    with pytest.raises(CallCancelledError):
+        await fakes.finished
+
+
+async def test_a_slow_disk_is_not_waited_for_again_soon() -> None:
+    fakes = Fakes(flow=False)
+    hand = fakes.intake._loop = HandLoop()  # type: ignore[assignment]
+    fill = bytes(limits.DISK_BEHIND)
+    fakes.intake.stream_message(fill)
+    hand.advance(limits.DISK_CHOKE_MAX_S)
+    assert (fakes.chokes, fakes.held) == (0, True)
+    for wait_s, chokes in ((0.9 * limits.DISK_CHOKE_REST_S, 0), (0.2 * limits.DISK_CHOKE_REST_S, 1)):
+        fakes.written(len(fill))
+        hand.advance(wait_s)
+        fakes.intake.stream_message(fill)
+        assert (fakes.chokes, fakes.held) == (chokes, not chokes)
+    fakes.intake.stream_lost("")
+    with pytest.raises(CallCancelledError):
+        await fakes.finished
 
 
 async def test_a_peer_with_flow_control_gets_no_more_credit() -> None:
