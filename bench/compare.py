@@ -1,6 +1,7 @@
 """``python -m bench.compare COMMIT [options of the bench]``: the agent of a commit and that of this tree, in turn.
 
-The commit is checked out as a worktree in a temporary folder; the bench, the job and the references are this tree's.
+The commit is checked out as a worktree in a temporary folder, and compiled there if this tree is; the bench, the job and
+the references are this tree's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 
 from bench import cli
 from bench.agentproc import ROOT
+from pagent import is_compiled
 
 #: Ways that a comparison has no use for.
 _WITHOUT: Final = ("--no-peers", "--without", "dials", "--without", "tunnel", "--without", "direct")
@@ -22,11 +24,21 @@ _WITHOUT: Final = ("--no-peers", "--without", "dials", "--without", "tunnel", "-
 
 @contextmanager
 def checked_out(commit: str) -> Iterator[Path]:
-    """A worktree of a commit, for the length of the block. CalledProcessError if there is no such commit."""
+    """A worktree of a commit, for the length of the block.
+
+    CalledProcessError if there is no such commit, or it cannot be compiled.
+    """
     with tempfile.TemporaryDirectory(prefix="pagent-bench-base-") as folder:
         tree = Path(folder) / "tree"
         _git("worktree", "add", "--quiet", "--detach", str(tree), commit)
         try:
+            if is_compiled() and (tree / "setup.py").exists():
+                subprocess.run(
+                    [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"],
+                    cwd=tree,
+                    check=True,
+                    stdout=subprocess.DEVNULL,
+                )
             yield tree
         finally:
             _git("worktree", "remove", "--force", str(tree))
@@ -43,7 +55,7 @@ def main() -> None:
         with checked_out(sys.argv[1]) as tree:
             cli.main(["--base", str(tree), *_WITHOUT, *sys.argv[2:]])
     except subprocess.CalledProcessError as error:
-        raise SystemExit(f"git could not check out {sys.argv[1]}: it ended with {error.returncode}") from None
+        raise SystemExit(f"{sys.argv[1]} is not to be had: {error}") from None
 
 
 if __name__ == "__main__":
