@@ -26,7 +26,7 @@ EVERYWHERE := $(patsubst %,--ignore=%,tests/bench $(READING))
 PLAIN := build/plain
 
 .PHONY: help install run test check format lint types architecture bench bench-micro bench-compare \
-	bench-peers lock clean test-optimised test-asyncio docs soak fuzz
+	bench-peers lock clean test-optimised test-asyncio docs soak fuzz plain
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,13 +64,15 @@ test: $(INSTALLED)  ## Run the tests; ARGS="-k name" passes options to pytest
 
 # By the environment and not by -O, so that the agents that tests start have it too. The tests' own asserts work all the
 # same: pytest writes them anew. Compiled modules keep theirs, so this is also what shows that plain Python does.
-test-optimised: $(INSTALLED)  ## Run the tests without Python's asserts (python -O) and with nothing compiled
+test-optimised: $(INSTALLED) plain  ## Run the tests without Python's asserts (python -O) and with nothing compiled
+	cd $(PLAIN) && PYTHONPATH=$(CURDIR)/$(PLAIN) PYTHONOPTIMIZE=1 $(CURDIR)/$(BIN)/python -m pytest -n $(JOBS) \
+		-W ignore::pytest.PytestConfigWarning $(EVERYWHERE) $(ARGS)
+
+plain:
 	rm -rf $(PLAIN)
 	mkdir -p $(PLAIN)
 	tar -c --exclude='*.so' --exclude=__pycache__ --exclude=bench/results bench config docs pagent tests *.* Makefile LICENSE \
 		| tar -x -C $(PLAIN)
-	cd $(PLAIN) && PYTHONPATH=$(CURDIR)/$(PLAIN) PYTHONOPTIMIZE=1 $(CURDIR)/$(BIN)/python -m pytest -n $(JOBS) \
-		-W ignore::pytest.PytestConfigWarning $(EVERYWHERE) $(ARGS)
 
 test-asyncio: $(INSTALLED)  ## Run the tests on asyncio's own loop
 	PAGENT_LOOP=asyncio $(BIN)/python -m pytest -n $(JOBS) $(EVERYWHERE) $(ARGS)
@@ -99,9 +101,10 @@ soak: $(INSTALLED)  ## Load an agent with faults for MINUTES=10, then look for w
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
 
 SECONDS_EACH ?= 60
-fuzz: $(INSTALLED)  ## Fuzz the parsers with atheris, each target for SECONDS_EACH=60
+# Uncompiled, since atheris is guided by what it sees of Python's code.
+fuzz: $(INSTALLED) plain  ## Fuzz the parsers with atheris, each target for SECONDS_EACH=60
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[fuzz]'
-	$(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH) $(ARGS)
+	PYTHONSAFEPATH=1 PYTHONPATH=$(PLAIN) $(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH) $(ARGS)
 
 bench: $(INSTALLED)  ## Measure; ARGS passes options
 	$(BIN)/python -m bench $(ARGS)

@@ -1,7 +1,7 @@
 """``python -m bench.compare COMMIT [options of the bench]``: the agent of a commit and that of this tree, in turn.
 
-The commit is checked out as a worktree in a temporary folder, and compiled there if this tree is; the bench, the job and
-the references are this tree's.
+The commit is checked out as a worktree in a temporary folder, and compiled there if this tree is; the bench, the job
+and the references are this tree's.
 """
 
 from __future__ import annotations
