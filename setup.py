@@ -12,6 +12,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CompileError, LinkError
 
 COMPILED = [
+    "pagent/buffers.py",
     "pagent/wire/frames.py",
     "pagent/wire/messages.py",
     "pagent/wire/window.py",

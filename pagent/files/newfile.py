@@ -9,6 +9,7 @@ import stat
 from contextlib import suppress
 from typing import Final
 
+from pagent.buffers import Bytes, behind
 from pagent.files.sandboxed import Sandbox
 
 TEMPORARY_PREFIX: Final = ".pagent-upload-"
@@ -105,7 +106,10 @@ class NewFile:
     def write(self, *parts: bytes | bytearray | memoryview) -> None:
         """All of them where the last write ended; OSError, for example of a full disk."""
         try:
-            _write_all(self._file, [memoryview(part) for part in parts])
+            rest: list[Bytes] = list(parts)
+            # As few system calls as it takes: around each the interpreter is let go, and has to be got again.
+            while rest:
+                rest = behind(rest, _writev(self._file, rest[:_IOV_MAX]))
         except OSError as error:
             raise self._named(error) from None
 
@@ -173,17 +177,7 @@ class NewFile:
         return OSError(error.errno, error.strerror, self._path)
 
 
-def _write_all(file: int, parts: list[memoryview]) -> None:
-    """As few system calls as it takes: around each the interpreter is let go, and has to be got again."""
-    while parts:
-        done = _writev(file, parts[:_IOV_MAX])
-        while parts and done >= len(parts[0]):
-            done -= len(parts.pop(0))
-        if parts:
-            parts[0] = parts[0][done:]
-
-
-def _writev(file: int, parts: list[memoryview]) -> int:
+def _writev(file: int, parts: list[Bytes]) -> int:
     if hasattr(os, "writev"):
         return os.writev(file, parts)
     return os.write(file, parts[0])

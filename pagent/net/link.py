@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol, cast
 
+from pagent.buffers import joined
 from pagent.errors import LinkClosedError, ProtocolError
 from pagent.limits import (
     ANSWERS_MAX,
@@ -269,7 +270,7 @@ class Link(asyncio.BufferedProtocol):
         if not out or self._transport is None or self._transport.is_closing():
             return
         if large and self._writer is not None:
-            self._writer.write(_gather(out))
+            self._writer.write(joined(out))
         else:
             self._transport.write(b"".join(out) if len(out) > 1 else out[0])
         if self.blocked:
@@ -366,20 +367,3 @@ class Link(asyncio.BufferedProtocol):
             self._owner.link_lost(error)
         if not self.closed.done():
             self.closed.set_result(error)
-
-
-def _gather(buffers: list[Bytes]) -> list[Bytes]:
-    """Join runs of small buffers and leave large ones alone."""
-    gathered: list[Bytes] = []
-    run: list[Bytes] = []
-    for buffer in buffers:
-        if len(buffer) <= JOIN_MAX:
-            run.append(buffer)
-            continue
-        if run:
-            gathered.append(b"".join(run))
-            run = []
-        gathered.append(buffer)
-    if run:
-        gathered.append(b"".join(run))
-    return gathered

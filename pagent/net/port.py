@@ -13,12 +13,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol, cast
 
-from pagent.limits import CONNECT_TIMEOUT_S, PORT_HIGH_WATER, PORT_LOW_WATER
+from pagent.limits import CONNECT_TIMEOUT_S, PORT_HIGH_WATER, PORT_LOW_WATER, READ_MOST
 from pagent.net.turns import Turns, current_turns
 from pagent.net.vectored import VectoredWriter
 
-#: What the loop reads at a time, too.
-_READ_MAX = 256 * 1024
 #: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
 _GATHER_FROM: Final = 8 * 1024
 _GATHER_MAX: Final = 256 * 1024
@@ -152,7 +150,7 @@ class PortConnection(asyncio.BufferedProtocol):
         assert self._transport is not None
         socket = self._transport.get_extra_info("socket")
         try:
-            while not self.closed and (data := os.read(socket.fileno(), _READ_MAX)):
+            while not self.closed and (data := os.read(socket.fileno(), READ_MOST)):
                 self.data_received(data)
         except OSError:
             pass  # nothing more, or the reset itself

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Final
 
-Bytes = bytes | bytearray | memoryview
+from pagent.buffers import Bytes, behind
 
 #: Buffers of one call: IOV_MAX of Linux, macOS and the BSDs.
 _BUFFERS_MAX: Final = 1024
@@ -44,15 +44,6 @@ class VectoredWriter:
             except OSError:
                 done = 0
             if done:
-                buffers = _behind(buffers, done)
+                buffers = behind(buffers, done)
         if buffers:
             transport.writelines(buffers)
-
-
-def _behind(buffers: list[Bytes], done: int) -> list[Bytes]:
-    """What is left of the buffers after so many bytes."""
-    for number, buffer in enumerate(buffers):
-        if done < len(buffer):
-            return [memoryview(buffer)[done:], *buffers[number + 1 :]] if done else buffers[number:]
-        done -= len(buffer)
-    return []

@@ -16,8 +16,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Final, NamedTuple
 
+from pagent.buffers import Bytes, behind, joined
 from pagent.limits import (
     GIB,
+    JOIN_MAX,
     SPOOL_FILE,
     SPOOL_MEMORY,
     SPOOL_MEMORY_ALL,
@@ -34,8 +36,6 @@ _BIN: Final = 0
 _STR: Final = 1
 #: What a record takes in memory beside its bytes.
 _RECORD_COST: Final = 64
-#: Records from this size on are not copied, neither on their way to the disk nor back.
-_LARGE: Final = 16 * 1024
 #: Buffers of one write; POSIX promises 16, Linux and the BSDs have 1024.
 _VECTOR: Final = 512
 
@@ -236,16 +236,11 @@ class Spool:
         if not self._files or self._files[-1].written >= SPOOL_FILE:
             self._files.append(_File(self._opener.open()))
         file = self._files[-1]
-        buffers = deque(_buffers(records))
+        buffers = joined(_buffers(records))
         while buffers:
-            vector = [buffers.popleft() for _ in range(min(len(buffers), _VECTOR))]
-            done = os.pwritev(file.fd, vector, file.written)
+            done = os.pwritev(file.fd, buffers[:_VECTOR], file.written)
             file.written += done
-            for number, buffer in enumerate(vector):
-                if done < len(buffer):
-                    buffers.extendleft(reversed((buffer[done:], *vector[number + 1 :])))
-                    break
-                done -= len(buffer)
+            buffers = behind(buffers, done)
 
     def _read(self) -> list[Record]:
         """About SPOOL_READ bytes of records, at least one."""
@@ -276,21 +271,13 @@ def _pread(file: _File, size: int) -> bytes:
     return data
 
 
-def _buffers(records: list[Record]) -> Iterator[memoryview]:
-    """The bytes of records in a file: large ones as they are, what is between them joined."""
-    run: list[Any] = []
+def _buffers(records: list[Record]) -> Iterator[Bytes]:
+    """The bytes of records in a file."""
     for record in records:
         tag = _STR if isinstance(record, str) else _BIN
         data = record.encode("utf-8", "surrogatepass") if isinstance(record, str) else record
-        run.append(bytes((tag,)) + len(data).to_bytes(4, "big"))
-        if len(data) < _LARGE:
-            run.append(data)
-        else:
-            yield memoryview(b"".join(run))
-            yield memoryview(data)
-            run = []
-    if run:
-        yield memoryview(b"".join(run))
+        yield bytes((tag,)) + len(data).to_bytes(4, "big")
+        yield data
 
 
 def _records(data: memoryview) -> tuple[list[Record], int]:
@@ -306,6 +293,6 @@ def _records(data: memoryview) -> tuple[list[Record], int]:
         if data[at] == _STR:
             values.append(str(payload, "utf-8", "surrogatepass"))
         else:
-            values.append(payload if end - start >= _LARGE else bytes(payload))
+            values.append(payload if end - start > JOIN_MAX else bytes(payload))
         at = end
     return values, at

@@ -55,6 +55,25 @@ class MemoryStream:
             self.receiver.stream_writable()
 
 
+class QuietUser:
+    """A user of a port connection to whom nothing matters: what does, a test's own class says."""
+
+    def port_data(self, data: bytes) -> None:
+        pass
+
+    def port_eof(self) -> None:
+        pass
+
+    def port_blocked(self) -> None:
+        pass
+
+    def port_writable(self) -> None:
+        pass
+
+    def port_lost(self, error: Exception | None) -> None:
+        pass
+
+
 class MemoryPort(asyncio.Transport):
     """The transport of ``connection``, whose other end the test is."""
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Iterator
-
-import pytest
 
 from pagent.net.port import connect_port
+from tests.kit.ends import QuietUser
 from tests.kit.peer import PATIENCE_S
 
 
-class User:
+class User(QuietUser):
     """What it is told; :attr:`lost` is done when the connection is gone."""
 
     def __init__(self) -> None:
@@ -23,23 +21,8 @@ class User:
     def port_data(self, data: bytes) -> None:
         self.data += data
 
-    def port_eof(self) -> None:
-        pass
-
-    def port_blocked(self) -> None:
-        pass
-
-    def port_writable(self) -> None:
-        pass
-
     def port_lost(self, error: Exception | None) -> None:
         self.lost.set_result(error)
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield listening
 
 
 def port_of(listener: socket.socket) -> int:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
 
 import pytest
 
 from pagent.limits import READ_LEAST, READ_MOST, TURN_BYTES
 from pagent.net.port import PortConnection, connect_port
 from pagent.net.turns import Turns, current_turns
-from tests.kit.ends import connected
+from tests.kit.ends import QuietUser, connected
 from tests.kit.peer import PATIENCE_S
 
 
-class User:
+class User(QuietUser):
     """Whose connection it is; all users of a test share the list of what they got, in its order."""
 
     def __init__(self, name: str, heard: list[tuple[str, int]], enough: asyncio.Event | None = None) -> None:
@@ -27,24 +26,6 @@ class User:
         self.heard.append((self.name, len(data)))
         if self.enough is not None:
             self.enough.set()
-
-    def port_eof(self) -> None:
-        pass
-
-    def port_blocked(self) -> None:
-        pass
-
-    def port_writable(self) -> None:
-        pass
-
-    def port_lost(self, error: Exception | None) -> None:
-        pass
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield listening
 
 
 def nothing() -> None:
