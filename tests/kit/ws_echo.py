@@ -8,7 +8,7 @@ caller of ``ws_connect`` echoes.
 Autobahn's suite needs Python 2.7, which Debian 11 is the last to have: it goes into a root of its own. As root, with
 Debian's ``debootstrap``::
 
-    ROOT=/tmp/autobahn
+    ROOT=$PWD/build/autobahn
     debootstrap --variant=minbase --include=python2.7-dev,gcc,libffi-dev,libssl-dev,ca-certificates bullseye $ROOT
     cp /etc/ssl/certs/ca-certificates.crt $ROOT/etc/ssl/certs/
     pip download --no-deps -d $ROOT/wheels pip==20.3.4 setuptools==44.0.0 wheel==0.37.1
