@@ -22,9 +22,11 @@ MESSAGE_MAX: Final = 64 * MIB + KIB
 #: close the whole link above 4 MiB (spec agent.md, "Streams").
 MESSAGE_MAX_FOREIGN: Final = 4 * MIB
 
-#: What is received at a time, the largest frame that is received into its own place (a piece of a body with its
-#: header), and how much of it has to be missing. One such place is all that a peer can claim without filling it.
-RECEIVE_BUFFER: Final = 256 * KIB
+#: What is received at a time, and written at once to a job: each system call wakes somebody up, often on another core,
+#: and that costs as much as copying 100 KiB.
+RECEIVE_BUFFER: Final = MIB
+#: The largest frame that is received into its own place (a piece of a body with its header), and how much of it has to
+#: be missing. One such place is all that a peer can claim without filling it.
 DIRECT_FRAME_MAX: Final = 256 * KIB + KIB
 DIRECT_LEAST: Final = 64 * KIB
 
@@ -177,6 +179,10 @@ DISK_CHOKE_MAX_S: Final = 0.02
 DISK_CHOKE_REST_S: Final = 1.0
 #: What a download reads at a time behind its first block, and what an upload writes.
 DISK_BLOCK: Final = MIB
+#: Blocks that a growing file reserves ahead, and from which size on: written one by one they cost twice as much time,
+#: and lie less close together.
+DISK_RESERVE: Final = 4 * MIB
+DISK_RESERVE_FROM: Final = MIB
 #: Work of one hop at most, in bytes and in file system entries, so that transfers that share one thread take turns.
 DISK_TURN: Final = 4 * MIB
 DISK_TURN_ENTRIES: Final = 256

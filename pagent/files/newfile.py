@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import secrets
 import stat
+import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from typing import Final
 
 from pagent.buffers import Bytes, behind
 from pagent.files.sandboxed import Sandbox
+from pagent.limits import DISK_RESERVE, DISK_RESERVE_FROM
 
 TEMPORARY_PREFIX: Final = ".pagent-upload-"
 PARTIAL_SUFFIX: Final = ".pagent-partial"
@@ -22,6 +27,9 @@ _FLAGS: Final = os.O_RDWR | _O_NOFOLLOW | _O_CLOEXEC
 
 #: Buffers that one writev(2) takes.
 _IOV_MAX: Final = 1024
+
+#: Of fallocate(2): the size of the file stays what it is.
+_KEEP_SIZE: Final = 1
 
 #: The longest name on every file system in use (NAME_MAX).
 _NAME_MAX: Final = 255
@@ -48,6 +56,9 @@ class NewFile:
         self._path = path
         self._sandbox = sandbox
         self._made = True  # by us, and so ours to hand over
+        self._end = 0  # where the next write goes
+        self._reserved = 0  # up to where there are blocks for it
+        self._may_reserve = True
         self._folder, self._name = sandbox.open_parent(path, create=True)
         self._temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
         self._file = -1
@@ -102,26 +113,48 @@ class NewFile:
             raise
         os.close(self._file)
         self._file, self._made = file, False  # whose the part is it has been since it was kept
+        self._end = self._reserved = offset
 
     def write(self, *parts: bytes | bytearray | memoryview) -> None:
         """All of them where the last write ended; OSError, for example of a full disk."""
+        rest: list[Bytes] = list(parts)
+        end = self._end + sum(map(len, rest))
+        if end > self._reserved and self._end >= DISK_RESERVE_FROM and self._may_reserve:
+            self._reserve()
         try:
-            rest: list[Bytes] = list(parts)
             # As few system calls as it takes: around each the interpreter is let go, and has to be got again.
             while rest:
                 rest = behind(rest, _writev(self._file, rest[:_IOV_MAX]))
         except OSError as error:
             raise self._named(error) from None
+        self._end = end
+
+    def _reserve(self) -> None:
+        """Blocks for what will probably come. If that cannot be done, it is for the writing to say what is missing."""
+        reserve = _fallocate()
+        if reserve is not None and reserve(self._file, _KEEP_SIZE, self._end, DISK_RESERVE) == 0:
+            self._reserved = self._end + DISK_RESERVE
+        else:
+            self._may_reserve = False
+
+    def _trim(self) -> None:
+        """Give back what was reserved in vain."""
+        if self._reserved > self._end:
+            os.ftruncate(self._file, self._end)
 
     def seek(self, offset: int) -> None:
         """The next write goes to ``offset``; what is left out is a hole."""
         os.lseek(self._file, offset, os.SEEK_SET)
+        self._end = offset
+        self._may_reserve = False  # it would fill the next hole
 
     def commit(self, *, size: int | None = None, mode: int | None = None, mtime: float | None = None) -> None:
         """Set what is given of it and let the file appear. One of the same name is replaced, a kept part deleted."""
         try:
             if size is not None:
                 os.ftruncate(self._file, size)
+            else:
+                self._trim()
             self._hand_over()
             if mode is not None:
                 os.fchmod(self._file, mode & 0o777)
@@ -147,6 +180,7 @@ class NewFile:
             return
         try:
             self.write(*rest)
+            self._trim()
             self._hand_over()
             kept = self._name + PARTIAL_SUFFIX
             os.rename(self._temporary, kept, src_dir_fd=self._folder, dst_dir_fd=self._folder)
@@ -181,3 +215,14 @@ def _writev(file: int, parts: list[Bytes]) -> int:
     if hasattr(os, "writev"):
         return os.writev(file, parts)
     return os.write(file, parts[0])
+
+
+@cache
+def _fallocate() -> Callable[[int, int, int, int], int] | None:
+    """fallocate(2). Python has posix_fallocate(3) only, which writes zeros where a file system has no such call."""
+    if not sys.platform.startswith("linux") or sys.maxsize < 1 << 32:  # of 32 bits it is one with shorter numbers
+        return None
+    call = ctypes.CDLL(None).fallocate
+    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    reserve: Callable[[int, int, int, int], int] = call
+    return reserve

@@ -13,13 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol, cast
 
-from pagent.limits import CONNECT_TIMEOUT_S, PORT_HIGH_WATER, PORT_LOW_WATER, READ_MOST
+from pagent.limits import CONNECT_TIMEOUT_S, PORT_HIGH_WATER, PORT_LOW_WATER, READ_MOST, RECEIVE_BUFFER
 from pagent.net.turns import Turns, current_turns
 from pagent.net.vectored import VectoredWriter
 
 #: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
 _GATHER_FROM: Final = 8 * 1024
-_GATHER_MAX: Final = 256 * 1024
 
 Bytes = bytes | bytearray | memoryview
 
@@ -176,7 +175,7 @@ class PortConnection(asyncio.BufferedProtocol):
 
     def _gathered(self, length: int) -> None:
         self._out_bytes += length
-        if self._out_bytes >= _GATHER_MAX:
+        if self._out_bytes >= RECEIVE_BUFFER:
             self._write_out()
         elif not self._flush_due:
             self._flush_due = True

@@ -1,0 +1,132 @@
+"""What a growing file reserves on the disk, and gives back. How it appears is in test_transfer and test_unpack."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from pagent.files import newfile
+from pagent.files.newfile import PARTIAL_SUFFIX, NewFile
+from pagent.jobs.sandbox import Sandbox
+from pagent.limits import DISK_RESERVE, DISK_RESERVE_FROM, MIB
+
+PIECE = os.urandom(MIB)
+
+
+def blocks(file: int) -> int:
+    """Bytes that the file has on the disk."""
+    return os.fstat(file).st_blocks * 512
+
+
+@pytest.fixture
+def new(sandbox: Sandbox) -> NewFile:
+    return NewFile(sandbox, "f", 0o644)
+
+
+@pytest.fixture
+def reserves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The ranges that were asked for; asks the kernel for them as well."""
+    asked: list[tuple[int, int]] = []
+    call = newfile._fallocate()
+    if call is None:
+        pytest.skip("fallocate is Linux's")
+
+    def reserve(file: int, mode: int, offset: int, length: int) -> int:
+        asked.append((offset, length))
+        return call(file, mode, offset, length)
+
+    monkeypatch.setattr(newfile, "_fallocate", lambda: reserve)
+    return asked
+
+
+def test_a_small_file_reserves_nothing(new: NewFile, reserves: list[tuple[int, int]]) -> None:
+    new.write(PIECE[:-1])
+    new.write(b"x")
+    assert reserves == []
+    new.discard()
+
+
+def test_a_large_file_reserves_ahead_and_keeps_what_it_has_filled(
+    new: NewFile, reserves: list[tuple[int, int]], sandbox: Sandbox
+) -> None:
+    for _ in range(7):
+        new.write(PIECE)
+    assert reserves == [
+        (DISK_RESERVE_FROM, DISK_RESERVE),
+        (DISK_RESERVE_FROM + DISK_RESERVE, DISK_RESERVE),
+    ]
+    assert os.fstat(new.file).st_size == 7 * MIB  # a reader of the unfinished file sees no zeros behind its end
+    new.commit()
+    found = (sandbox.path / "f").stat()
+    assert found.st_size == 7 * MIB
+    assert (sandbox.path / "f").read_bytes() == 7 * PIECE
+    assert found.st_blocks * 512 < 7 * MIB + MIB // 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="fallocate is Linux's")
+def test_what_is_reserved_is_on_the_disk_before_it_is_written(new: NewFile) -> None:
+    new.write(PIECE)
+    new.write(b"x")
+    reserve = newfile._fallocate()
+    assert reserve is not None
+    if reserve(new.file, newfile._KEEP_SIZE, 0, 1) != 0:
+        pytest.skip("this file system cannot")
+    assert blocks(new.file) >= DISK_RESERVE
+    new.discard()
+
+
+def test_a_kept_part_has_no_more_than_was_written_and_goes_on(
+    new: NewFile, reserves: list[tuple[int, int]], sandbox: Sandbox
+) -> None:
+    new.write(PIECE)
+    new.write(PIECE)
+    new.keep(b"tail")
+    part = (sandbox.path / ("f" + PARTIAL_SUFFIX)).stat()
+    assert part.st_size == 2 * MIB + 4
+    assert part.st_blocks * 512 < 2 * MIB + MIB // 4
+
+    again = NewFile(sandbox, "f", 0o644)
+    again.continue_from(2 * MIB, 0o644)
+    again.write(PIECE)
+    assert reserves[-1] == (2 * MIB, DISK_RESERVE)
+    again.commit()
+    assert (sandbox.path / "f").read_bytes() == 3 * PIECE
+
+
+def test_a_file_with_holes_keeps_them(new: NewFile, reserves: list[tuple[int, int]], sandbox: Sandbox) -> None:
+    new.seek(16 * MIB)
+    new.write(PIECE)
+    new.write(PIECE)
+    new.commit(size=32 * MIB)
+    assert reserves == []
+    found = (sandbox.path / "f").stat()
+    assert (found.st_size, found.st_blocks * 512 < 3 * MIB) == (32 * MIB, True)
+
+
+def test_where_nothing_can_be_reserved_it_is_written_all_the_same(
+    new: NewFile, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
+) -> None:
+    asked = []
+
+    def refuse(*args: int) -> int:
+        asked.append(args)
+        return -1
+
+    monkeypatch.setattr(newfile, "_fallocate", lambda: refuse)
+    for _ in range(6):
+        new.write(PIECE)
+    new.commit()
+    assert len(asked) == 1  # it is not tried for each piece
+    assert (sandbox.path / "f").read_bytes() == 6 * PIECE
+
+
+def test_without_the_call_it_is_written_all_the_same(
+    new: NewFile, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
+) -> None:
+    monkeypatch.setattr(newfile, "_fallocate", lambda: None)
+    new.write(PIECE)
+    new.write(PIECE)
+    new.commit()
+    assert (sandbox.path / "f").read_bytes() == 2 * PIECE
