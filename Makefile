@@ -44,7 +44,7 @@ $(DEPENDENCIES): $(LOCK) | $(BIN)/python
 	@touch $@
 
 # The sources that are compiled are named in setup.py.
-COMPILED := $(shell sed -n 's/^    "\(pagent.*\.py\)",$$/\1/p' setup.py)
+COMPILED := $(shell sed -n 's/^    "\(pagent.*\.py\)",$$/\1/p' setup.py) $(wildcard pagent/wire/*.c)
 
 $(INSTALLED): pyproject.toml setup.py $(COMPILED) $(DEPENDENCIES)
 	@# What is changed while it is compiled is older than what came of it.

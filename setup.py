@@ -7,7 +7,7 @@ They are plain Python, and run as such where there is no C compiler or no CPytho
 import os
 import sys
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CompileError, LinkError
 
@@ -21,6 +21,7 @@ COMPILED = [
     "pagent/http1/request.py",
     "pagent/http1/response.py",
     "pagent/http1/section.py",
+    "pagent/net/lending.py",
     "pagent/net/link.py",
     "pagent/net/port.py",
     "pagent/net/turns.py",
@@ -37,6 +38,12 @@ COMPILED = [
     "pagent/splice/tcp.py",
     "pagent/splice/websocket.py",
 ]
+
+#: Written in C.
+NATIVE = {
+    "pagent.wire._frames": "pagent/wire/_frames.c",
+    "pagent.wire._messages": "pagent/wire/_messages.c",
+}
 
 #: Only these commands want the C; the others ask for names and versions, and each of them reads this file.
 BUILDS = {"bdist_wheel", "build", "build_ext", "editable_wheel", "install"}
@@ -58,6 +65,9 @@ class BuildExt(build_ext):
 
 
 def extensions() -> list:
+    native = [Extension(name, [source], extra_compile_args=["-O3"]) for name, source in NATIVE.items()]
+    if "sdist" in sys.argv:
+        return native  # for their sources
     wanted = os.environ.get("PAGENT_COMPILE", "1") != "0" and sys.implementation.name == "cpython"
     if not wanted or not BUILDS.intersection(sys.argv):
         return []
@@ -65,7 +75,7 @@ def extensions() -> list:
 
     # What the modules import need not be installed to build them.
     options = ["--config-file=", "--ignore-missing-imports", "--no-warn-unused-configs"]
-    return mypycify([*options, *COMPILED], opt_level="2", debug_level="0", group_name="pagent")
+    return mypycify([*options, *COMPILED], opt_level="2", debug_level="0", group_name="pagent") + native
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})

@@ -29,6 +29,10 @@ RECEIVE_BUFFER: Final = MIB
 #: be missing. One such place is all that a peer can claim without filling it.
 DIRECT_FRAME_MAX: Final = 256 * KIB + KIB
 DIRECT_LEAST: Final = 64 * KIB
+#: What has been received is not copied from this size on, but lent where it is; and the buffers of one link that may be
+#: lent at once. Whoever keeps a little of one keeps all of it: so beyond that everything is copied again.
+LEND_LEAST: Final = 16 * KIB
+LENT_BUFFERS: Final = 4
 
 #: What a peer that has not been accepted yet can make us hold, and for how long.
 HANDSHAKE_MAX: Final = 64 * KIB

@@ -30,6 +30,7 @@ def pytest_configure() -> None:
     """Python takes a compiled module before its source, however old it is: that would test something else."""
     for compiled in PACKAGE.rglob("*.so"):
         source = compiled.with_name(compiled.name.partition(".")[0] + ".py")
+        source = source if source.exists() else source.with_suffix(".c")
         if not source.exists() or source.stat().st_mtime > compiled.stat().st_mtime:
             raise pytest.UsageError(f"{source} is newer than what was compiled of it: make install")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pagent import is_compiled
+from pagent.wire import native
 
 ROOT = Path(__file__).parent.parent
 SOURCES = re.findall(r'^    "(pagent/\S+\.py)",$', (ROOT / "setup.py").read_text(), re.MULTILINE)
@@ -26,3 +27,8 @@ def test_all_are_compiled_or_none(source: str) -> None:
     spec = find_spec(source.removesuffix(".py").replace("/", "."))
     assert spec is not None
     assert str(spec.origin).endswith(".py") != is_compiled()
+
+
+@pytest.mark.parametrize("name", native.__annotations__)
+def test_so_are_the_routines_in_c(name: str) -> None:
+    assert (getattr(native, name) is not None) == is_compiled()

@@ -25,8 +25,8 @@ from pagent.limits import (
     LINK_HIGH_WATER,
     LINK_LOW_WATER,
     MESSAGE_MAX,
-    RECEIVE_BUFFER,
 )
+from pagent.net.lending import LendingBuffers
 from pagent.net.liveness import Liveness
 from pagent.net.turns import Turns, current_turns
 from pagent.net.vectored import VectoredWriter
@@ -79,6 +79,7 @@ class Link(asyncio.BufferedProtocol):
         self._decoder = frames.FrameDecoder(masked=not dialled, max_message=HANDSHAKE_MAX)
         self.closed: asyncio.Future[LinkClosedError] = self._loop.create_future()
         self._buffer = memoryview(bytearray(HANDSHAKE_MAX))
+        self._lending: LendingBuffers | None = None  # instead, once the peer is accepted
         self._direct = False  # whether what is being received goes to the decoder's own place
         # While connected.
         self._state = State.NEW
@@ -114,17 +115,26 @@ class Link(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         space = None if self._deaf else self._decoder.space()
         self._direct = space is not None
-        return self._buffer if space is None else space
+        if space is not None:
+            return space
+        if self._lending is not None:
+            self._buffer = self._lending.space()
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._direct:
             self._received(self._decoder.filled, nbytes)
+        elif self._lending is not None and self._lending.lends(nbytes):
+            self._received(self._lent, nbytes)
         else:
             self._received(self._decoder.feed, self._buffer[:nbytes])
         if self._turns is None:
             self._turns = current_turns()
         if self._turns.spend(nbytes, self._go_on):
             self.choke(True)
+
+    def _lent(self, nbytes: int) -> list[tuple[int, Any]]:
+        return self._decoder.feed(self._buffer[:nbytes], lend=True)
 
     def _go_on(self) -> None:
         self.choke(False)
@@ -189,7 +199,7 @@ class Link(asyncio.BufferedProtocol):
         self._accepted = True
         assert self._transport is not None
         self._transport.set_write_buffer_limits(high=LINK_HIGH_WATER, low=LINK_LOW_WATER)
-        self._buffer = memoryview(bytearray(RECEIVE_BUFFER))
+        self._lending = LendingBuffers()
 
     def send(self, message: bytes) -> None:
         """Send one small message; dropped if the link is closing."""

@@ -96,8 +96,8 @@ class Intake:
         if not isinstance(value, (bytes, bytearray, memoryview)):
             self._end(ValueError(f"file contents come as bytes, not as {type(value).__name__}"))
             return
-        self._upload.give(value)
-        if self._upload.behind >= limits.DISK_BEHIND and self._choked is None and not self._held:
+        behind = self._upload.give(value)
+        if behind >= limits.DISK_BEHIND and self._choked is None and not self._held:
             self._wait()
 
     def stream_closed(self) -> None:

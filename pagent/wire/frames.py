@@ -2,9 +2,11 @@
 
 Receive: :class:`FrameDecoder` is fed what a socket delivers and returns complete messages, joined from their
 fragments. Nothing is allocated by a length that a stranger merely claims, and nothing is kept per piece or fragment,
-which may be empty and many. From a peer that is known, a large frame is received into its own place. Send:
+which may be empty and many. From a peer that is known, a large frame is received into its own place, or what it
+carries is lent where it was received. Send:
 :func:`frame_header` for an unmasked frame, whose payload need not be touched, :func:`masked_parts` and
-:func:`masked_frame`. Masking is aiohttp's C routine; 64 KiB take it 2 us.
+:func:`masked_frame`. Masking is aiohttp's C routine; 64 KiB take it 2 us. Runs of whole binary frames have a routine of
+their own (``_frames.c``), where there is a compiler.
 
 What breaks the RFC raises :class:`~pagent.errors.ProtocolError` with the close code to send.
 """
@@ -19,7 +21,8 @@ from typing import Any, Final
 from aiohttp._websocket.helpers import websocket_mask
 
 from pagent.errors import ProtocolError
-from pagent.limits import DIRECT_FRAME_MAX, DIRECT_LEAST
+from pagent.limits import DIRECT_FRAME_MAX, DIRECT_LEAST, LEND_LEAST
+from pagent.wire.native import whole_frames as _whole_frames
 
 Bytes = bytes | bytearray | memoryview
 
@@ -87,17 +90,18 @@ class FrameDecoder:
         self._message = bytearray()
         self._utf8: codecs.IncrementalDecoder | None = None
 
-    def feed(self, data: Bytes) -> list[tuple[int, Any]]:
+    def feed(self, data: Bytes, *, lend: bool = False) -> list[tuple[int, Any]]:
         """Messages that ``data`` completes, in order: ``(opcode, payload)``.
 
         The payload is a ``str`` for TEXT, ``(code, reason)`` for CLOSE, bytes-like for BINARY, PING and PONG.
-        Code 1005 stands for a close without one (7.1.5). Nothing of ``data`` is kept.
+        Code 1005 stands for a close without one (7.1.5). Nothing of ``data`` is kept; but with ``lend``, which takes a
+        memoryview that can be written to, a payload of LEND_LEAST bytes and more may be a part of it.
 
         :raises ProtocolError: if that is all there is; behind messages it is for :meth:`check` to raise.
         """
         messages: list[tuple[int, Any]] = []
         try:
-            self._feed(data, messages)
+            self._feed(data, messages, lend)
         except ProtocolError as error:
             if not messages:
                 raise
@@ -130,7 +134,7 @@ class FrameDecoder:
         self._frame(direct, messages)
         return messages
 
-    def _feed(self, data: Bytes, messages: list[tuple[int, Any]]) -> None:
+    def _feed(self, data: Bytes, messages: list[tuple[int, Any]], lend: bool) -> None:
         at = 0
         if self._direct is not None:
             at = min(len(data), len(self._direct) - self._got)
@@ -146,11 +150,18 @@ class FrameDecoder:
         elif self._tail:
             data = b"".join((self._tail, data))
             self._tail = b""
+            lend = False
         view = memoryview(data)
         end = len(data)
-        # Slices of bytes cost a tenth of those of a view.
-        copy = bytes(data) if end <= _COPIED_MAX else None
+        copy: bytes | None = None
         while end - at >= 2:
+            if _whole_frames is not None and not self._opcode:
+                rest = view[at:] if at else data
+                at += _whole_frames(rest, self._mask_bit != 0, self.max_message, LEND_LEAST if lend else 0, messages)
+                if end - at < 2:
+                    break
+            if copy is None and end <= _COPIED_MAX:
+                copy = bytes(data)  # slices of bytes cost a tenth of those of a view
             head = bytes(view[at : at + _HEADER_MAX]) if copy is None else copy[at : at + _HEADER_MAX]
             length = head[1] & 0x7F
             start = _HEADER_BYTES[length] + (4 if self._mask_bit else 0)

@@ -19,10 +19,10 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
+from pagent.buffers import Bytes
 from pagent.errors import ProtocolError
 from pagent.limits import ERROR_TEXT_MAX, MESSAGE_COST_MIN, VALUE_WEIGHT
-
-Bytes = bytes | bytearray | memoryview
+from pagent.wire.native import stream_message as _stream_message
 
 HANDSHAKE: Final = 1
 CALL_START: Final = 2
@@ -116,6 +116,8 @@ def decode(payload: Bytes) -> tuple[int, int, Any]:
     :raises ProtocolError: code 1007, if this is no message.
     :raises SenselessMessageError: if it is one, of a nameable call, that cannot be meant.
     """
+    if _stream_message is not None and (found := _stream_message(payload, _SMALL_MAX)) is not None:
+        return found
     if len(payload) <= _SMALL_MAX:
         return _decode_small(bytes(payload))
     try:
@@ -145,7 +147,7 @@ def _decode_small(payload: bytes) -> tuple[int, int, Any]:
         elif payload[0] == 0x96 and payload[1] == CALL_START:
             at, call_id = _read_id(payload)
             if payload[at] == BISTREAM:
-                return CALL_START, call_id, _unpack_start_again(payload[at:])
+                return CALL_START, call_id, _unpack_start(payload[at:])
     except (IndexError, *_UNPACK_FAULTS):
         pass  # too short, of unusual form, or wrong: below it is found out which
     return _decode_whole(payload)
@@ -183,13 +185,11 @@ def _refuse_ext(code: int, data: bytes) -> Any:
     raise ValueError(f"extension type {code}")
 
 
+# Users' pages poll: their requests are the same to the byte but for the call id. 256 of _SMALL_MAX are little.
+@lru_cache(maxsize=256)
 def _unpack_start(rest: bytes) -> Start:
     """CALL_START from what lies behind its call id. Arrays become tuples, so that the object can be given again."""
     return _read_start([CALL_START, 0, *_unpack(b"\x94" + rest, use_list=False)])
-
-
-# Users' pages poll: their requests are the same to the byte but for the call id. 256 of _SMALL_MAX are little.
-_unpack_start_again = lru_cache(maxsize=256)(_unpack_start)
 
 
 def _unpack(data: Bytes, *, use_list: bool = True) -> Any:

@@ -17,7 +17,8 @@ from tests.kit.peer import BISTREAM, ISTREAM, OSTREAM, CallFailed, Peer
 from tests.kit.transfers import download, eventually, fetch, new_job, send, unfinished, upload
 
 MIB = 1024 * 1024
-SOME = bytes(range(256)) * 1000  # 256,000 bytes: more than one block of any kind
+SOME = bytes(range(256)) * 1000  # 256,000 bytes: more than one message of any kind
+MUCH = SOME * 5  # more than an upload gathers before it writes
 
 
 class TestUpload:
@@ -269,16 +270,16 @@ class TestParts:
     async def test_an_upload_that_goes_on(self, agent: Agent, peer: Peer) -> None:
         job, sandbox = await new_job(peer, agent)
         call = await peer.start(OSTREAM, "file_upload", job, "d/f", partial=True)
-        await peer.data(call, SOME * 2)
+        await peer.data(call, MUCH)
         await peer.data(call, SOME[:1000])
-        await eventually(lambda: list(unfinished(sandbox).values()) == [2 * len(SOME)])
+        await eventually(lambda: list(unfinished(sandbox).values()) == [len(MUCH)])
         await peer.cancel(call)
         kept = await peer.call("file_stat", job, "d/f.pagent-partial")
-        assert kept["size"] >= 2 * len(SOME)
+        assert kept["size"] >= len(MUCH)
         assert not (sandbox / "d/f").exists()
 
-        whole = hashlib.sha256(SOME * 3).hexdigest()
-        rest = (SOME * 3)[kept["size"] :]
+        whole = hashlib.sha256(MUCH + SOME).hexdigest()
+        rest = (MUCH + SOME)[kept["size"] :]
         assert await upload(peer, job, "d/f", rest, offset=kept["size"], sha256=whole) == len(rest)
         found = await peer.call("file_stat", job, "d/f", sha256=True)
         assert found["sha256"] == whole
@@ -293,8 +294,8 @@ class TestParts:
     async def test_a_part_is_in_no_archive(self, agent: Agent, peer: Peer) -> None:
         job, sandbox = await new_job(peer, agent)
         call = await peer.start(OSTREAM, "file_upload", job, "f", partial=True)
-        await peer.data(call, SOME * 2)
-        await eventually(lambda: list(unfinished(sandbox).values()) == [2 * len(SOME)])
+        await peer.data(call, MUCH)
+        await eventually(lambda: list(unfinished(sandbox).values()) == [len(MUCH)])
         await peer.cancel(call)
         await peer.call("file_stat", job, "f.pagent-partial")
         assert b"pagent-partial" not in (await fetch(peer, "archive_download", job)).data

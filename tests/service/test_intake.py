@@ -53,9 +53,10 @@ class Fakes:
         while self.kept and not self.held:
             self.intake.stream_message(self.kept.pop(0))
 
-    def give(self, data: bytes) -> None:
+    def give(self, data: bytes) -> int:
         self.given.append(data)
         self.behind += len(data)
+        return self.behind
 
     def written(self, size: int) -> None:
         self.behind -= size

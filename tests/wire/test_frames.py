@@ -14,10 +14,21 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
 from pagent.errors import ProtocolError
+from pagent.limits import LEND_LEAST
 from pagent.wire import frames
 from pagent.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, FrameDecoder
 
 KEY = b"\x37\xfa\x21\x3d"
+
+WAYS = {"python": None, **({} if frames._whole_frames is None else {"native": frames._whole_frames})}
+
+
+@pytest.fixture(params=list(WAYS), scope="module", autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """With and without the routine in C, which has nothing to say of what is wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames, "_whole_frames", WAYS[request.param])
+        yield request.param
 
 
 def frame(head: int, payload: bytes = b"", *, masked: bool = False, length: bytes | None = None) -> bytes:
@@ -188,6 +199,69 @@ def test_every_split_gives_the_same(masked: bool, direct: bool) -> None:
         assert decoded(decoder(masked=masked, direct=direct), [blob[:cut], blob[cut:]]) == MIXED_READ
     for read in range(1, 200, 7):
         assert as_socket(decoder(masked=masked, direct=direct), blob, read) == MIXED_READ
+
+
+# --- lending --------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0x82, 0x82, 0x82, 0x81, 0x89, 0x02, 0x80]),
+            st.sampled_from([0, 1, 3, 125, 126, 127, 65535, 65536]) | st.integers(LEND_LEAST - 2, LEND_LEAST + 2),
+        ),
+        max_size=6,
+    ),
+    st.booleans(),
+    st.integers(1, 200_000),
+)
+def test_what_is_lent_is_what_is_copied(shapes: list[tuple[int, int]], masked: bool, read: int) -> None:
+    """Of a stream of any frames, those that break the rules included, in a buffer that is written over at once."""
+    data = b"".join(
+        frame(head, (bytes(range(48, 74)) * (size // 26 + 1))[: min(size, 125 if head & 8 else size)], masked=masked)
+        for head, size in shapes
+    )
+    copying, lending = decoder(masked=masked), decoder(masked=masked)
+    buffer = bytearray(read)
+    for at in range(0, len(data), read):
+        piece = data[at : at + read]
+        buffer[: len(piece)] = piece
+        expected, error = attempt(copying, piece, lend=False)
+        found, same = attempt(lending, memoryview(buffer)[: len(piece)], lend=True)
+        assert (found, same) == (expected, error)
+        if error is not None:
+            return
+
+
+def attempt(decoder: FrameDecoder, data: Any, *, lend: bool) -> tuple[list[tuple[int, Any]], tuple[int, str] | None]:
+    try:
+        found = plain(decoder.feed(data, lend=lend))
+    except ProtocolError as error:
+        return [], (error.code, str(error))
+    try:
+        decoder.check()
+    except ProtocolError as error:
+        return found, (error.code, str(error))
+    return found, None
+
+
+def test_large_payloads_are_lent_where_they_are_and_small_ones_are_not(way: str) -> None:
+    data = b"".join(
+        frame(0x82, bytes([fill]) * size, masked=True) for fill, size in ((1, 100), (2, LEND_LEAST), (3, 9))
+    )
+    buffer = bytearray(data)
+    (_, small), (_, large), (_, last) = decoder(masked=True).feed(memoryview(buffer), lend=True)
+    buffer[:] = bytes(len(buffer))
+    assert (bytes(small), bytes(last)) == (b"\1" * 100, b"\3" * 9)
+    assert bytes(large) == (bytes(LEND_LEAST) if way == "native" else b"\2" * LEND_LEAST)
+
+
+@pytest.mark.parametrize("arguments", [(), (b"", True, 1, 0), (b"", True, 1, 0, ()), (b"\x82\0", False, 1, 1, [])])
+def test_the_routine_refuses_what_it_cannot_work_on(arguments: tuple[Any, ...]) -> None:
+    if frames._whole_frames is None:
+        pytest.skip("it is not there")
+    with pytest.raises((TypeError, BufferError)):
+        frames._whole_frames(*arguments)
 
 
 # --- errors ---------------------------------------------------------------------------------------

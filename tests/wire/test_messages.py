@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
@@ -37,6 +38,15 @@ values: st.SearchStrategy[Any] = st.recursive(
 
 def unpack(payload: bytes) -> Any:
     return msgpack.unpackb(payload, strict_map_key=False)
+
+
+@pytest.fixture(params=["python", "native"][: 1 + (messages._stream_message is not None)], scope="module", autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """With and without the routine in C, which has nothing to say of what is wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "python":
+            patch.setattr(messages, "_stream_message", None)
+        yield request.param
 
 
 # --- round trips ----------------------------------------------------------------------------------
@@ -356,3 +366,20 @@ def test_one_wrong_byte_or_a_cut_raises_nothing_else(payload: bytes, data: st.Da
     at = data.draw(st.integers(0, min(len(payload), 60) - 1))
     outcome_of(payload[:at] + bytes((data.draw(st.integers(0, 255)),)) + payload[at + 1 :])
     assert outcome_of(payload[:at]) == 1007
+
+
+@given(st.binary(max_size=30).map(b"\x93\x04".__add__) | _honest)
+def test_the_routine_in_c_sees_what_python_sees_or_nothing(payload: bytes) -> None:
+    if messages._stream_message is None:
+        return  # nothing is compiled, or this is the way without
+    found = messages._stream_message(payload, 1024)
+    if found is not None:
+        assert found == (payload[1], *msgpack.unpackb(payload)[1:])
+
+
+def test_the_routine_refuses_what_is_no_message() -> None:
+    if messages._stream_message is None:
+        pytest.skip("it is not there")
+    for arguments in ((), (b"",), ("text", 1), (b"", "1")):
+        with pytest.raises(TypeError):
+            messages._stream_message(*arguments)

@@ -1,0 +1,142 @@
+/* The frames that nearly all of a link consists of, taken apart in one go (RFC 6455 section 5.2).
+
+   pagent.wire.frames does the same for every frame that there is, and says what is wrong with one; this is for whole
+   binary messages of one frame, and stops in front of anything else. */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+#define WHOLE_BINARY 0x82
+#define MASKED 0x80
+#define KEY_BYTES 4
+
+static PyObject *BINARY; /* the opcode */
+
+/* Payload and key are XORed 8 bytes at a time; the compiler makes wider ones of it. */
+static void
+unmask(unsigned char *to, const unsigned char *from, Py_ssize_t count, const unsigned char *key)
+{
+    uint64_t wide, word;
+    Py_ssize_t at = 0;
+
+    memcpy(&wide, key, KEY_BYTES);
+    memcpy((unsigned char *)&wide + KEY_BYTES, key, KEY_BYTES);
+    for (; at + 8 <= count; at += 8) {
+        memcpy(&word, from + at, 8);
+        word ^= wide;
+        memcpy(to + at, &word, 8);
+    }
+    for (; at < count; at++)
+        to[at] = from[at] ^ key[at & 3];
+}
+
+/* Bytes of the header of the frame at `p`, of which there are `left` bytes, and the length of its payload; 0 if it is
+   not all there, or none of those that this is for. */
+static Py_ssize_t
+header(const unsigned char *p, Py_ssize_t left, int mask_bit, uint64_t *length)
+{
+    Py_ssize_t size = 2;
+
+    if (left < 2 || p[0] != WHOLE_BINARY || (p[1] & MASKED) != mask_bit)
+        return 0;
+    *length = p[1] & 0x7F;
+    if (*length == 126) {
+        size = 4;
+        if (left < size)
+            return 0;
+        *length = (uint64_t)p[2] << 8 | p[3];
+        if (*length < 126)
+            return 0;
+    }
+    else if (*length == 127) {
+        size = 10;
+        if (left < size)
+            return 0;
+        *length = 0;
+        for (int at = 2; at < 10; at++)
+            *length = *length << 8 | p[at];
+        if (*length < 0x10000)
+            return 0;
+    }
+    return size + (mask_bit ? KEY_BYTES : 0);
+}
+
+PyDoc_STRVAR(whole_frames_doc,
+"whole_frames(data, masked, longest, lend_from, messages) -> int\n\n"
+"Append (BINARY, payload) to messages for each frame that data begins with; returns how many bytes they take.\n"
+"Payloads are bytes, but from lend_from bytes on (0: none) memoryviews of data, a writable one, unmasked in place.\n"
+"Stops in front of a frame of another kind, an incomplete one, and one of more than longest bytes.");
+
+static PyObject *
+whole_frames(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_buffer buffer;
+    Py_ssize_t at = 0;
+
+    if (nargs != 5 || !PyList_Check(args[4])) {
+        PyErr_SetString(PyExc_TypeError, "whole_frames(data, masked, longest, lend_from, messages: list)");
+        return NULL;
+    }
+    int masked = PyObject_IsTrue(args[1]);
+    Py_ssize_t longest = PyLong_AsSsize_t(args[2]);
+    Py_ssize_t lend_from = PyLong_AsSsize_t(args[3]);
+    if (masked < 0 || PyErr_Occurred())
+        return NULL;
+    if (PyObject_GetBuffer(args[0], &buffer, lend_from ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0)
+        return NULL;
+
+    unsigned char *data = buffer.buf;
+    for (;;) {
+        uint64_t length;
+        Py_ssize_t start = header(data + at, buffer.len - at, masked ? MASKED : 0, &length);
+        if (!start || length > (uint64_t)longest || buffer.len - at < start
+            || length > (uint64_t)(buffer.len - at - start))
+            break;
+        start += at;
+        Py_ssize_t stop = start + (Py_ssize_t)length;
+
+        PyObject *payload;
+        if (lend_from && stop - start >= lend_from) {
+            if (masked)
+                unmask(data + start, data + start, stop - start, data + start - KEY_BYTES);
+            payload = PySequence_GetSlice(args[0], start, stop);
+        }
+        else {
+            payload = PyBytes_FromStringAndSize(NULL, stop - start);
+            if (payload && masked)
+                unmask((unsigned char *)PyBytes_AS_STRING(payload), data + start, stop - start,
+                       data + start - KEY_BYTES);
+            else if (payload)
+                memcpy(PyBytes_AS_STRING(payload), data + start, stop - start);
+        }
+        PyObject *message = payload ? PyTuple_Pack(2, BINARY, payload) : NULL;
+        Py_XDECREF(payload);
+        int failed = !message || PyList_Append(args[4], message) < 0;
+        Py_XDECREF(message);
+        if (failed) {
+            PyBuffer_Release(&buffer);
+            return NULL;
+        }
+        at = stop;
+    }
+    PyBuffer_Release(&buffer);
+    return PyLong_FromSsize_t(at);
+}
+
+static PyMethodDef methods[] = {
+    {"whole_frames", (PyCFunction)(void (*)(void))whole_frames, METH_FASTCALL, whole_frames_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_frames", "Whole binary WebSocket frames.", -1, methods, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC
+PyInit__frames(void)
+{
+    BINARY = PyLong_FromLong(2);
+    return BINARY ? PyModule_Create(&definition) : NULL;
+}

@@ -1,0 +1,3 @@
+def stream_message(
+    payload: bytes | bytearray | memoryview, copied: int, /
+) -> tuple[int, int, bytes | memoryview] | None: ...
