@@ -79,9 +79,9 @@ async def part_of_an_upload(peer: Peer, sandbox: Path) -> tuple[str, int]:
     job = str((await peer.call("job_create"))["uid"])
     sandbox /= job
     call = await peer.start(OSTREAM, "file_upload", job, "file", partial=True)
-    for _ in range(2):
+    for _ in range(5):
         await peer.data(call, bytes(MIB // 4))
-    await eventually(lambda: sum(unfinished(sandbox).values()) >= MIB // 4)
+    await eventually(lambda: sum(unfinished(sandbox).values()) >= MIB)
     return job, call
 
 

@@ -114,14 +114,14 @@ class TestResume:
     async def test_an_upload(self, job: RemoteJob, sandbox: Path, local: Path) -> None:
         async def part() -> AsyncIterator[bytes]:
             yield SOME[:STREAM_WINDOW]
-            yield SOME[STREAM_WINDOW : 3 * STREAM_WINDOW]
-            await eventually(lambda: sum(unfinished(sandbox).values()) >= 2 * STREAM_WINDOW)
+            yield SOME[STREAM_WINDOW : 4 * STREAM_WINDOW]
+            await eventually(lambda: sum(unfinished(sandbox).values()) >= 4 * STREAM_WINDOW)
             raise InterruptedError
 
         with pytest.raises(InterruptedError):
             await job.write("f", part(), partial=True)
         kept = (await job.stat("f.pagent-partial"))["size"]
-        assert kept >= 2 * STREAM_WINDOW
+        assert kept >= 4 * STREAM_WINDOW
         progress = Steps()
         assert await job.upload(local / "some", "f", resume=True, progress=progress) == len(SOME) - kept
         progress.check(kept, len(SOME))
