@@ -13,6 +13,7 @@ from setuptools.errors import BaseError, CompileError, LinkError
 
 COMPILED = [
     "pagent/buffers.py",
+    "pagent/wire/apart.py",
     "pagent/wire/frames.py",
     "pagent/wire/messages.py",
     "pagent/wire/window.py",

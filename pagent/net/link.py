@@ -62,6 +62,7 @@ class State(enum.Enum):
 
 # An Enum's members cost three times as much to reach, and every message asks.
 _OPEN: Final = State.OPEN
+_binary_frame: Final = frames.binary_frame
 
 
 class Link(asyncio.BufferedProtocol):
@@ -208,11 +209,7 @@ class Link(asyncio.BufferedProtocol):
         if self.dialled:
             self._write(frames.masked_frame(frames.BINARY, message))
         else:
-            length = len(message)
-            self._out.append(
-                frames.SHORT_BINARY[length] if length < 126 else frames.frame_header(frames.BINARY, length)
-            )
-            self._write(message)
+            self._write(_binary_frame(message, b""))
 
     def send_parts(self, header: bytes, payload: Bytes) -> None:
         """Send one message of two parts; the payload is not copied if it is large and need not be masked."""
@@ -222,6 +219,8 @@ class Link(asyncio.BufferedProtocol):
             header, payload = frames.masked_parts(frames.BINARY, header, payload)
             self._out.append(header)
             self._write(payload)
+        elif len(payload) <= JOIN_MAX:
+            self._write(_binary_frame(header, payload))
         else:
             self._out += (frames.frame_header(frames.BINARY, len(header) + len(payload)), header)
             self._write(payload)

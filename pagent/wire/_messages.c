@@ -1,13 +1,16 @@
 /* The messages that nearly all of a link consists of, taken apart (spec prpc.md, "Messages").
 
-   pagent.wire.messages does the same for every message that there is, and says what is wrong with one; this is for
-   stream messages with a bin, in the forms that encoders choose. */
+   The same as pagent.wire.apart: stream messages with a bin and the beginnings of calls, in the forms that encoders
+   choose. For any other message, and for what is wrong with one, there is pagent.wire.messages. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
+#include <string.h>
 
 #define ARRAY_OF_3 0x93
+#define ARRAY_OF_6 0x96
+#define CALL_START 2
 #define REQUEST_MESSAGE 4
 #define RESPONSE_MESSAGE 8
 
@@ -22,26 +25,31 @@ number(const unsigned char *p, int bytes)
     return value;
 }
 
-/* Where the bin begins that fills the message to its end, and the call id; 0 if it is another message. */
+/* Where the call id ends, which is at offset 2; 0 if it is none, or has another form. */
 static Py_ssize_t
-bin_of(const unsigned char *p, Py_ssize_t length, uint64_t *call_id)
+id_of(const unsigned char *p, Py_ssize_t length, uint64_t *call_id)
 {
-    Py_ssize_t at = 3;
     int bytes;
 
-    if (length < 5 || p[0] != ARRAY_OF_3 || (p[1] != REQUEST_MESSAGE && p[1] != RESPONSE_MESSAGE))
-        return 0;
-    if (p[2] < 0x80)
+    if (p[2] < 0x80) {
         *call_id = p[2];
-    else if (p[2] >= 0xCC && p[2] <= 0xCF) {
-        bytes = 1 << (p[2] - 0xCC);
-        if (length < at + bytes)
-            return 0;
-        *call_id = number(p + at, bytes);
-        at += bytes;
+        return 3;
     }
-    else
+    if (p[2] < 0xCC || p[2] > 0xCF)
         return 0;
+    bytes = 1 << (p[2] - 0xCC);
+    if (length < 3 + bytes)
+        return 0;
+    *call_id = number(p + 3, bytes);
+    return 3 + bytes;
+}
+
+/* Where the bin begins that fills the message to its end; 0 if there is none. */
+static Py_ssize_t
+bin_of(const unsigned char *p, Py_ssize_t length, Py_ssize_t at)
+{
+    int bytes;
+
     if (length < at + 1 || p[at] < 0xC4 || p[at] > 0xC6)
         return 0;
     bytes = 1 << (p[at++] - 0xC4);
@@ -50,19 +58,21 @@ bin_of(const unsigned char *p, Py_ssize_t length, uint64_t *call_id)
     return at + bytes;
 }
 
-PyDoc_STRVAR(stream_message_doc,
-"stream_message(payload, copied) -> (kind, call id, value) | None\n\n"
-"The value is bytes if payload has no more than copied bytes, else a memoryview of it; None for any other message.");
+PyDoc_STRVAR(take_apart_doc,
+"take_apart(payload, copied) -> (kind, call id, value) | None\n\n"
+"For a stream message with a bin, its value: bytes if payload has no more than copied bytes, else a memoryview of it.\n"
+"For the start of a call that has no more either, all that lies behind its id, as bytes. None for any other message.");
 
 static PyObject *
-stream_message(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+take_apart(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     Py_buffer buffer;
     uint64_t call_id;
+    Py_ssize_t at = 0;
     PyObject *value;
 
     if (nargs != 2) {
-        PyErr_SetString(PyExc_TypeError, "stream_message(payload, copied)");
+        PyErr_SetString(PyExc_TypeError, "take_apart(payload, copied)");
         return NULL;
     }
     Py_ssize_t copied = PyLong_AsSsize_t(args[1]);
@@ -71,7 +81,18 @@ stream_message(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     if (PyObject_GetBuffer(args[0], &buffer, PyBUF_SIMPLE) < 0)
         return NULL;
     const unsigned char *data = buffer.buf;
-    Py_ssize_t at = bin_of(data, buffer.len, &call_id);
+    if (buffer.len >= 4) {
+        if (data[0] == ARRAY_OF_3 && (data[1] == REQUEST_MESSAGE || data[1] == RESPONSE_MESSAGE)) {
+            at = id_of(data, buffer.len, &call_id);
+            if (at)
+                at = bin_of(data, buffer.len, at);
+        }
+        else if (data[0] == ARRAY_OF_6 && data[1] == CALL_START && buffer.len <= copied) {
+            at = id_of(data, buffer.len, &call_id);
+            if (at == buffer.len)
+                at = 0;
+        }
+    }
     if (!at) {
         PyBuffer_Release(&buffer);
         Py_RETURN_NONE;
@@ -88,13 +109,51 @@ stream_message(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return value ? Py_BuildValue("(lKN)", kind, (unsigned long long)call_id, value) : NULL;
 }
 
+PyDoc_STRVAR(with_id_doc,
+"with_id(before, call_id, behind) -> bytes\n\n"
+"A message of its parts; OverflowError for an id that is negative or has more than 64 bits.");
+
+static PyObject *
+with_id(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    unsigned char id[9];
+    int bytes = 1;
+
+    if (nargs != 3 || !PyBytes_Check(args[0]) || !PyLong_Check(args[1]) || !PyBytes_Check(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "with_id(before: bytes, call_id: int, behind: bytes)");
+        return NULL;
+    }
+    uint64_t value = PyLong_AsUnsignedLongLong(args[1]);
+    if (value == (uint64_t)-1 && PyErr_Occurred())
+        return NULL;
+    if (value < 0x80)
+        id[0] = (unsigned char)value;
+    else {
+        int doubled = value > 0xFFFFFFFF ? 3 : value > 0xFFFF ? 2 : value > 0xFF ? 1 : 0;
+        id[0] = (unsigned char)(0xCC + doubled);
+        bytes += 1 << doubled;
+        for (int at = bytes - 1; at > 0; at--, value >>= 8)
+            id[at] = (unsigned char)value;
+    }
+    Py_ssize_t before = PyBytes_GET_SIZE(args[0]), behind = PyBytes_GET_SIZE(args[2]);
+    PyObject *message = PyBytes_FromStringAndSize(NULL, before + bytes + behind);
+    if (message) {
+        char *to = PyBytes_AS_STRING(message);
+        memcpy(to, PyBytes_AS_STRING(args[0]), before);
+        memcpy(to + before, id, bytes);
+        memcpy(to + before + bytes, PyBytes_AS_STRING(args[2]), behind);
+    }
+    return message;
+}
+
 static PyMethodDef methods[] = {
-    {"stream_message", (PyCFunction)(void (*)(void))stream_message, METH_FASTCALL, stream_message_doc},
+    {"with_id", (PyCFunction)(void (*)(void))with_id, METH_FASTCALL, with_id_doc},
+    {"take_apart", (PyCFunction)(void (*)(void))take_apart, METH_FASTCALL, take_apart_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_messages", "Stream messages with a bin.", -1, methods, NULL, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "_messages", "Messages of the common kinds.", -1, methods, NULL, NULL, NULL, NULL,
 };
 
 PyMODINIT_FUNC

@@ -16,15 +16,18 @@ from __future__ import annotations
 import codecs
 import os
 import struct
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp._websocket.helpers import websocket_mask
 
 from pagent.errors import ProtocolError
 from pagent.limits import DIRECT_FRAME_MAX, DIRECT_LEAST, LEND_LEAST
-from pagent.wire.native import whole_frames as _whole_frames
+from pagent.wire import native
 
 Bytes = bytes | bytearray | memoryview
+
+_whole_frames = native.whole_frames
 
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
@@ -319,8 +322,12 @@ def frame_header(opcode: int, length: int, *, mask: int = 0) -> bytes:
     return _PACK_64(0x80 | opcode, mask | 127, length)
 
 
-#: Headers of unmasked binary frames with less than 126 bytes.
-SHORT_BINARY: Final = tuple([frame_header(BINARY, length) for length in range(126)])
+def _binary_frame(head: Bytes, rest: Bytes) -> bytes:
+    return b"".join((frame_header(BINARY, len(head) + len(rest)), head, rest))
+
+
+#: An unmasked frame of a binary message in two parts.
+binary_frame: Final[Callable[[Bytes, Bytes], bytes]] = native.binary_frame or _binary_frame
 
 
 class _Keys:

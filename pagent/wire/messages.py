@@ -13,6 +13,7 @@ Three grades of wrong (spec agent.md, "Messages"):
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -22,7 +23,7 @@ import msgpack
 from pagent.buffers import Bytes
 from pagent.errors import ProtocolError
 from pagent.limits import ERROR_TEXT_MAX, MESSAGE_COST_MIN, VALUE_WEIGHT
-from pagent.wire.native import stream_message as _stream_message
+from pagent.wire import apart, native
 
 HANDSHAKE: Final = 1
 CALL_START: Final = 2
@@ -56,8 +57,8 @@ _ELEMENTS_MAX: Final = 65_536
 
 #: Bytes of a message that is rather copied than looked at where it is, and of a call's start that may come again.
 _SMALL_MAX: Final = 1024
-#: Bytes before those of a bin in a stream message, at the most.
-_STREAM_HEAD_MAX: Final = 2 + 9 + 5
+_take_apart: Final[Callable[[Any, int], tuple[int, int, Any] | None]] = native.take_apart or apart.take_apart
+_with_id: Final[Callable[[bytes, int, bytes], bytes]] = native.with_id or apart.with_id
 
 #: What msgpack raises on bytes that are none of its own.
 _UNPACK_FAULTS: Final = (ValueError, TypeError, RecursionError, msgpack.UnpackException)
@@ -116,69 +117,17 @@ def decode(payload: Bytes) -> tuple[int, int, Any]:
     :raises ProtocolError: code 1007, if this is no message.
     :raises SenselessMessageError: if it is one, of a nameable call, that cannot be meant.
     """
-    if _stream_message is not None and (found := _stream_message(payload, _SMALL_MAX)) is not None:
-        return found
-    if len(payload) <= _SMALL_MAX:
-        return _decode_small(bytes(payload))
-    try:
-        if payload[0] == 0x93 and payload[1] in (REQUEST_MESSAGE, RESPONSE_MESSAGE):
-            head = bytes(payload[:_STREAM_HEAD_MAX])
-            at, call_id = _read_id(head)
-            length, at = _read_bin(head, at)
-            if len(payload) != at + length:
-                raise ProtocolError(f"a bin of {length} bytes in a message that has {len(payload) - at} left", 1007)
-            return payload[1], call_id, memoryview(payload)[at:]
-    except IndexError:
-        pass  # of unusual form, or wrong: below it is found out which
+    found = _take_apart(payload, _SMALL_MAX)
+    if found is not None:
+        kind, call_id, value = found
+        if kind != CALL_START:
+            return kind, call_id, value
+        if value[0] == BISTREAM:
+            try:
+                return CALL_START, call_id, _unpack_start(value)
+            except _UNPACK_FAULTS:
+                pass  # below it is found out which
     return _decode_whole(payload)
-
-
-def _decode_small(payload: bytes) -> tuple[int, int, Any]:
-    """The same for a message that costs little to copy; what it gives shares no memory with anything."""
-    try:
-        if payload[0] == 0x93:
-            kind = payload[1]
-            if kind in (REQUEST_MESSAGE, RESPONSE_MESSAGE):
-                at, call_id = _read_id(payload)
-                length, at = _read_bin(payload, at)
-                if len(payload) != at + length:
-                    raise ProtocolError(f"a bin of {length} bytes in a message that has {len(payload) - at} left", 1007)
-                return kind, call_id, payload[at:]
-        elif payload[0] == 0x96 and payload[1] == CALL_START:
-            at, call_id = _read_id(payload)
-            if payload[at] == BISTREAM:
-                return CALL_START, call_id, _unpack_start(payload[at:])
-    except (IndexError, *_UNPACK_FAULTS):
-        pass  # too short, of unusual form, or wrong: below it is found out which
-    return _decode_whole(payload)
-
-
-def _read_id(message: bytes) -> tuple[int, int]:
-    """The offset behind the call id, which is at offset 2, and the id; IndexError for what msgpack has to read."""
-    first = message[2]
-    if first < 0x80:
-        return 3, first
-    if first == 0xCC:
-        return 4, message[3]
-    if first == 0xCD:
-        return 5, message[3] << 8 | message[4]
-    if first == 0xCE:
-        return 7, message[3] << 24 | message[4] << 16 | message[5] << 8 | message[6]
-    if first == 0xCF and len(message) >= 11:
-        return 11, int.from_bytes(message[3:11], "big")
-    raise IndexError  # no integer, or in a signed form, which encoders of other languages may choose
-
-
-def _read_bin(message: bytes, at: int) -> tuple[int, int]:
-    """The length of the bin that begins at the offset, and the offset of its bytes; IndexError if there is none."""
-    tag = message[at]
-    if tag == 0xC4:
-        return message[at + 1], at + 2
-    if tag == 0xC5:
-        return message[at + 1] << 8 | message[at + 2], at + 3
-    if tag == 0xC6:
-        return message[at + 1] << 24 | message[at + 2] << 16 | message[at + 3] << 8 | message[at + 4], at + 5
-    raise IndexError
 
 
 def _refuse_ext(code: int, data: bytes) -> Any:
@@ -310,6 +259,7 @@ _packer = msgpack.Packer(use_bin_type=True, autoreset=True)
 
 #: An array of three that begins with the type.
 _STREAM_START: Final = {kind: bytes((0x93, kind)) for kind in (REQUEST_MESSAGE, RESPONSE_MESSAGE)}
+_BARE_START: Final = {kind: bytes((0x92, kind)) for kind in (CALL_CANCEL, REQUEST_CLOSE, RESPONSE_CLOSE)}
 _BIN_8: Final = tuple(bytes((0xC4, length)) for length in range(0x100))
 
 
@@ -347,7 +297,7 @@ def weight(value: Any) -> int:
 
 def stream_prefix(kind: int, call_id: int) -> bytes:
     """What all stream messages of a call begin with; the packed value follows."""
-    return _STREAM_START[kind] + pack(call_id)
+    return _with_id(_STREAM_START[kind], call_id, b"")
 
 
 def bin_header(length: int) -> bytes:
@@ -365,7 +315,7 @@ def call_start(call_id: int, call_type: int, method: str, args: Any, kwargs: Any
 
 def bare(kind: int, call_id: int) -> bytes:
     """A message that is nothing but its type and its call: CALL_CANCEL, REQUEST_CLOSE, RESPONSE_CLOSE."""
-    return pack([kind, call_id])
+    return _with_id(_BARE_START[kind], call_id, b"")
 
 
 def credit(kind: int, call_id: int, amount: int) -> bytes:
@@ -375,7 +325,7 @@ def credit(kind: int, call_id: int, amount: int) -> bytes:
 def result(call_id: int, value: Any) -> bytes:
     """RESULT of a call that succeeded; the value is packed twice (spec prpc.md)."""
     if value is None:
-        return b"\x95\x07" + pack(call_id) + b"\xc4\x01\xc0\x00\xc0"
+        return _with_id(b"\x95\x07", call_id, b"\xc4\x01\xc0\x00\xc0")
     return pack([RESULT, call_id, pack(value), SUCCESS, None])
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-WholeFrames = Callable[[Any, bool, int, int, list[tuple[int, Any]]], int]
-StreamMessage = Callable[[Any, int], tuple[int, int, Any] | None]
-
-whole_frames: WholeFrames | None
-stream_message: StreamMessage | None
+whole_frames: Callable[[Any, bool, int, int, list[tuple[int, Any]]], int] | None
+binary_frame: Callable[[Any, Any], bytes] | None
+take_apart: Callable[[Any, int], tuple[int, int, Any] | None] | None
+with_id: Callable[[bytes, int, bytes], bytes] | None
 
 try:
     from pagent.wire import _frames, _messages
 except ImportError:
-    whole_frames = stream_message = None
+    whole_frames = binary_frame = take_apart = with_id = None
 else:
-    whole_frames = _frames.whole_frames
-    stream_message = _messages.stream_message
+    whole_frames, binary_frame = _frames.whole_frames, _frames.binary_frame
+    take_apart, with_id = _messages.take_apart, _messages.with_id

@@ -15,7 +15,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 
 from pagent.errors import ProtocolError
 from pagent.limits import LEND_LEAST
-from pagent.wire import frames
+from pagent.wire import frames, native
 from pagent.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, FrameDecoder
 
 KEY = b"\x37\xfa\x21\x3d"
@@ -427,3 +427,15 @@ def test_a_control_frame_does_not_count_into_the_message_around_it() -> None:
 def test_keys_of_masks_do_not_repeat() -> None:
     keys = {frames.masked_frame(BINARY, b"")[2:6] for _ in range(3000)}
     assert len(keys) > 2990
+
+
+@pytest.mark.parametrize("length", [0, 125, 126, 65535, 65536, 70000])
+@pytest.mark.parametrize("routine", [frames._binary_frame, native.binary_frame], ids=["python", "native"])
+def test_a_binary_frame_of_two_parts(routine: Any, length: int) -> None:
+    if routine is None:
+        pytest.skip("it is not there")
+    head, rest = b"h" * (length // 3), memoryview(b"r" * (length - length // 3))
+    assert routine(head, rest) == frame(0x82, head + bytes(rest))
+    for wrong in ((head, "text"), (None, head)):
+        with pytest.raises(TypeError):
+            routine(*wrong)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 import msgpack
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagent.errors import ProtocolError
-from pagent.wire import messages
+from pagent.wire import apart, messages, native
 from pagent.wire.messages import SenselessMessageError, decode
 
 KINDS = range(messages.HANDSHAKE, messages.CALLEE_CREDIT + 1)
@@ -38,15 +37,6 @@ values: st.SearchStrategy[Any] = st.recursive(
 
 def unpack(payload: bytes) -> Any:
     return msgpack.unpackb(payload, strict_map_key=False)
-
-
-@pytest.fixture(params=["python", "native"][: 1 + (messages._stream_message is not None)], scope="module", autouse=True)
-def way(request: pytest.FixtureRequest) -> Iterator[str]:
-    """With and without the routine in C, which has nothing to say of what is wrong."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "python":
-            patch.setattr(messages, "_stream_message", None)
-        yield request.param
 
 
 # --- round trips ----------------------------------------------------------------------------------
@@ -368,18 +358,36 @@ def test_one_wrong_byte_or_a_cut_raises_nothing_else(payload: bytes, data: st.Da
     assert outcome_of(payload[:at]) == 1007
 
 
-@given(st.binary(max_size=30).map(b"\x93\x04".__add__) | _honest)
-def test_the_routine_in_c_sees_what_python_sees_or_nothing(payload: bytes) -> None:
-    if messages._stream_message is None:
-        return  # nothing is compiled, or this is the way without
-    found = messages._stream_message(payload, 1024)
-    if found is not None:
+@given(
+    st.binary(max_size=30)
+    | st.builds(b"".join, st.tuples(st.sampled_from([b"\x93\x04", b"\x93\x08", b"\x96\x02"]), st.binary(max_size=30)))
+    | _honest,
+    st.integers(0, 40),
+)
+def test_both_routines_see_the_same_and_what_msgpack_sees(payload: bytes, copied: int) -> None:
+    found = apart.take_apart(payload, copied)
+    if native.take_apart is not None:
+        assert native.take_apart(payload, copied) == found
+        assert native.take_apart(memoryview(bytearray(payload)), copied) == found
+    if found is not None and payload[0] == 0x93:
         assert found == (payload[1], *msgpack.unpackb(payload)[1:])
+        assert isinstance(found[2], bytes) == (len(payload) <= copied)
 
 
-def test_the_routine_refuses_what_is_no_message() -> None:
-    if messages._stream_message is None:
+def test_the_routine_in_c_refuses_what_is_no_message() -> None:
+    if native.take_apart is None:
         pytest.skip("it is not there")
     for arguments in ((), (b"",), ("text", 1), (b"", "1")):
         with pytest.raises(TypeError):
-            messages._stream_message(*arguments)
+            native.take_apart(*arguments)
+
+
+@pytest.mark.parametrize("routine", [apart.with_id, native.with_id], ids=["python", "native"])
+@pytest.mark.parametrize("call_id", [0, 127, 128, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**64 - 1])
+def test_an_id_is_put_between_as_msgpack_has_it(routine: Any, call_id: int) -> None:
+    if routine is None:
+        pytest.skip("it is not there")
+    assert routine(b"before", call_id, b"behind") == b"before" + msgpack.packb(call_id) + b"behind"
+    for wrong in (-1, 2**64):
+        with pytest.raises(OverflowError):
+            routine(b"", wrong, b"")
