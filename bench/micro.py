@@ -15,8 +15,9 @@ from typing import Any, Final
 from bench import wire
 from bench.report import number, surroundings, table
 from pagent.http1.chunked import ChunkedDecoder
+from pagent.http1.heads import ResponseHead
 from pagent.http1.request import encode_request
-from pagent.http1.response import ResponseHead, ResponseParser
+from pagent.http1.response import ResponseParser
 from pagent.wire import frames, messages
 from pagent.wire.window import ReceiveWindow
 

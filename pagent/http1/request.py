@@ -33,6 +33,7 @@ from pagent.http1.fields import (
     is_token,
     kind_of,
 )
+from pagent.http1.heads import LastHead
 from pagent.limits import REQUEST_FIELDS_MAX, REQUEST_HEAD_MAX
 
 __all__ = ["CHUNK_END", "LAST_CHUNK", "Framing", "RequestHead", "chunk_header", "encode_raw_request", "encode_request"]
@@ -96,10 +97,10 @@ class RequestHead:
     """``data`` is the head with its blank line, ready to be written unless ``framing`` is UNDECIDED.
 
     ``length``: bytes of the body if ``framing`` is LENGTH, else None; ``is_head``: the response has no body. Never
-    changed, since the same request gives the same object.
+    changed, since the same request gives the same object; ``last`` is for what its responses have in common.
     """
 
-    __slots__ = ("_bodiless", "data", "framing", "idempotent", "is_head", "length", "method")
+    __slots__ = ("_bodiless", "data", "framing", "idempotent", "is_head", "last", "length", "method")
 
     def __init__(self, data: bytes, framing: Framing, length: int | None, idempotent: bool, method: str) -> None:
         self.data = data
@@ -108,6 +109,7 @@ class RequestHead:
         self.idempotent = idempotent
         self.method = method
         self.is_head = method == "HEAD"
+        self.last = LastHead()
         self._bodiless: RequestHead | None = None
 
     def decided(self, *, body: bool) -> RequestHead:

@@ -32,6 +32,7 @@ from pagent.http1.fields import (
     decode_lines,
     kind_of,
 )
+from pagent.http1.heads import LastHead, ResponseHead
 from pagent.http1.section import BLANK_LINE, SectionBuffer
 from pagent.limits import CHUNK_JOIN_MAX, INTERIM_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_MAX
 
@@ -58,36 +59,6 @@ _NO_BODY: Final = Framing.NONE
 _BY_LENGTH: Final = Framing.LENGTH
 _CHUNKED: Final = Framing.CHUNKED
 _UNTIL_CLOSE: Final = Framing.UNTIL_CLOSE
-
-
-class ResponseHead:
-    """The head of a final response.
-
-    ``headers``: [name, value] each, as the job wrote them, less the hop-by-hop ones (Transfer-Encoding among them).
-    ``length``: bytes of the body if ``framing`` is LENGTH, else None.
-    ``keep_alive``: whether the connection may carry another request (RFC 9112 9.3), if the body ends as it should.
-    ``content_encoding``: the codings of the body, for :func:`pagent.http1.coding.decoder_for`.
-    ``packed``: for whoever hands the head on, to keep the form in which it does.
-    """
-
-    __slots__ = ("content_encoding", "framing", "headers", "keep_alive", "length", "packed", "status")
-
-    def __init__(
-        self,
-        status: int,
-        headers: list[list[str]],
-        framing: Framing,
-        length: int | None,
-        keep_alive: bool,
-        content_encoding: str | None,
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self.framing = framing
-        self.length = length
-        self.keep_alive = keep_alive
-        self.content_encoding = content_encoding
-        self.packed: tuple[bytes, bytes] | None = None
 
 
 class ResponseSink(Protocol):
@@ -121,13 +92,15 @@ class ResponseParser:
     """The response to one request. Interim ones (1xx) are skipped, 101 is refused: nobody asked for it.
 
     :param head_request: the request was HEAD, so no body comes whatever the head says.
+    :param last: of the response before, to the same request; kept up here.
     """
 
-    __slots__ = ("_chunks", "_head_request", "_interim", "_keep_alive", "_left", "_section", "_sink", "_state")
+    __slots__ = ("_chunks", "_head_request", "_interim", "_keep_alive", "_last", "_left", "_section", "_sink", "_state")
     __deletable__ = ("_sink",)  # for mypyc, which else forbids it
 
-    def __init__(self, sink: ResponseSink, *, head_request: bool) -> None:
+    def __init__(self, sink: ResponseSink, *, head_request: bool, last: LastHead | None = None) -> None:
         self._sink = sink
+        self._last = last
         self._head_request = head_request
         self._state = _HEAD
         self._section: SectionBuffer | None = None  # for a head that comes in pieces
@@ -169,18 +142,14 @@ class ResponseParser:
     # How it goes through the states.
 
     def _feed_head(self, data: bytes) -> None:
-        at = 0
-        while True:
-            cut = self._cut_head(data, at)
-            if cut is None:
+        last = self._last
+        if last is not None and last.head is not None and self._section is None and data.startswith(last.block):
+            head, at = last.head, len(last.block)
+        else:
+            found = self._read_head(data)
+            if found is None:
                 return
-            block, at = cut
-            head = parse_head(block, head_request=self._head_request)
-            if head.status >= 200:
-                break
-            self._interim += 1
-            if self._interim > INTERIM_MAX:
-                raise BadResponse("interim responses without end")
+            head, at = found
         self._keep_alive = head.keep_alive
         framing = head.framing
         if framing is _NO_BODY or head.length == 0:
@@ -198,6 +167,24 @@ class ResponseParser:
         self._sink.head(head)
         if at < len(data):
             self._feed_body(data, at)
+
+    def _read_head(self, data: bytes) -> tuple[ResponseHead, int] | None:
+        """The final head, and where it ends in ``data``."""
+        at = 0
+        while True:
+            cut = self._cut_head(data, at)
+            if cut is None:
+                return None
+            block, at = cut
+            head = parse_head(block, head_request=self._head_request)
+            if head.status >= 200:
+                break
+            self._interim += 1
+            if self._interim > INTERIM_MAX:
+                raise BadResponse("interim responses without end")
+        if self._last is not None and len(block) <= _REMEMBERED_MAX:
+            self._last.block, self._last.head = block + BLANK_LINE, head
+        return head, at
 
     def _cut_head(self, data: bytes, at: int) -> tuple[bytes, int] | None:
         if self._section is None:

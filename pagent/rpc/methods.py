@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pagent.wire import messages
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_MARK = "__rpc_call_type__"
+#: Call types of the decorated functions; one that is compiled has no attributes to keep it in.
+_CALL_TYPES: Final[dict[object, int]] = {}
 
 
 class Method(NamedTuple):
@@ -26,7 +27,7 @@ class Method(NamedTuple):
 
 def _marker(call_type: int) -> Callable[[F], F]:
     def mark(function: F) -> F:
-        setattr(function, _MARK, call_type)
+        _CALL_TYPES[function] = call_type
         return function
 
     return mark
@@ -43,11 +44,11 @@ def methods_of(*services: object) -> dict[str, Method]:
     """The table of the decorated methods of some objects; ValueError if two have a name in common."""
     table: dict[str, Method] = {}
     for service in services:
-        for name, function in inspect.getmembers(service, inspect.ismethod):
-            call_type = getattr(function, _MARK, None)
+        for name, function in inspect.getmembers(type(service), inspect.isroutine):
+            call_type = _CALL_TYPES.get(function)
             if call_type is None:
                 continue
             if name in table:
                 raise ValueError(f"two methods are called {name}")
-            table[name] = Method(call_type, function)
+            table[name] = Method(call_type, getattr(service, name))
     return table

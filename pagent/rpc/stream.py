@@ -27,8 +27,8 @@ Bytes = bytes | bytearray | memoryview
 
 _log = logging.getLogger(__name__)
 
-#: Credit towards a peer without flow control: it is never used up.
-_UNLIMITED: Final = 1 << 62
+#: Credit towards a peer without flow control: it is never used up. Compiled, an int of more bits is a slower one.
+_UNLIMITED: Final = 1 << 61
 
 
 class Receiver(Protocol):

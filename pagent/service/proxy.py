@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from pagent.http1.fields import is_token
 from pagent.http1.request import encode_raw_request, encode_request
@@ -21,18 +21,22 @@ from pagent.splice.tcp import TcpSplice
 from pagent.splice.websocket import WebSocketSplice, upgrade_for
 
 
-class _Target(NamedTuple):
+class _Target:
     """A port of a running job, and what each call to it needs."""
 
-    job: Job
-    number: int
-    authority: str
-    spool: SpoolOpener
-    pool: Pool
+    def __init__(self, job: Job, number: int, spool: SpoolOpener) -> None:
+        self.job = job
+        self.number = number
+        self.spool = spool
+        self.authority = f"127.0.0.1:{number}"
+        self.pool = Pool(number)
 
 
 class ProxyService:
-    """Joins the streams of calls to connections of jobs; holds the idle connections of each job."""
+    """Joins the streams of calls to connections of jobs; holds the idle connections of each job.
+
+    What a peer gives is Any: that it is what it should be is found out by who works on it.
+    """
 
     def __init__(self, manager: JobManager, *, spool_max: int) -> None:
         self._manager = manager
@@ -43,13 +47,13 @@ class ProxyService:
     def http_request(
         self,
         call: IncomingCall,
-        job_uid: str,
-        method: str,
-        path: str,
-        query: list[Any],
-        headers: list[Any],
-        raw: bool = False,
-        port: int | None = None,
+        job_uid: Any,
+        method: Any,
+        path: Any,
+        query: Any,
+        headers: Any,
+        raw: Any = False,
+        port: Any = None,
     ) -> None:
         target = self._target(call, job_uid, port)
         # Pages poll: what has been made of a request that has the same bytes is made once.
@@ -67,12 +71,12 @@ class ProxyService:
     def ws_connect(
         self,
         call: IncomingCall,
-        job_uid: str,
-        path: str,
-        query: list[Any],
-        headers: list[Any],
-        subprotocols: list[str] | None = None,
-        port: int | None = None,
+        job_uid: Any,
+        path: Any,
+        query: Any,
+        headers: Any,
+        subprotocols: Any = None,
+        port: Any = None,
     ) -> None:
         target = self._target(call, job_uid, port)
         head = encode_request("GET", path, query, headers, authority=target.authority, identity=False)
@@ -88,7 +92,7 @@ class ProxyService:
         call.run(splice.connect(target.number))
 
     @bistream
-    def tcp_connect(self, call: IncomingCall, job_uid: str, port: int | None = None) -> None:
+    def tcp_connect(self, call: IncomingCall, job_uid: Any, port: Any = None) -> None:
         target = self._target(call, job_uid, port)
         assert call.stream is not None
         call.run(self._tunnel(call, call.stream, target.number))
@@ -109,7 +113,7 @@ class ProxyService:
             return
         splice.start(connection)
 
-    def _target(self, call: IncomingCall, job_uid: str, port: int | None) -> _Target:
+    def _target(self, call: IncomingCall, job_uid: Any, port: Any) -> _Target:
         target = self._targets.get((job_uid, port))
         if target is None or target.job.owner.realm != call.connection.realm:
             job = self._manager.get(job_uid, owner_of(call.connection))
@@ -119,12 +123,12 @@ class ProxyService:
         stream.spool_with(target.spool)
         return target
 
-    def _add_target(self, job: Job, port: int | None) -> _Target:
+    def _add_target(self, job: Job, port: Any) -> _Target:
         number = job.single_port(port)
         key = (job.uid, number)
         if key not in self._targets:
             spool = SpoolOpener(job.sandbox.open_spool, self._spool_max)
-            self._targets[key] = _Target(job, number, f"127.0.0.1:{number}", spool, Pool(number))
+            self._targets[key] = _Target(job, number, spool)
             job.on_end(lambda: self._drop_targets(job))
         # A job that runs reports no further port: the only one stays the only one.
         target = self._targets[job.uid, port] = self._targets[key]

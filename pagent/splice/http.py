@@ -17,8 +17,9 @@ from typing import Any
 from pagent.errors import PagentError
 from pagent.http1.coding import CodingError, UnknownCodingError, decoder_for
 from pagent.http1.fields import Framing
+from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
-from pagent.http1.response import BadResponse, ResponseHead, ResponseParser
+from pagent.http1.response import BadResponse, ResponseParser
 from pagent.net.port import PortConnection
 from pagent.splice.decoding import Decoding
 from pagent.splice.ends import Call, StreamEnd
@@ -69,7 +70,7 @@ class HttpSplice:
         self._body = RequestBody(request)
         self._port: PortConnection | None = None
         self._reused = False
-        self._parser = ResponseParser(self, head_request=request.is_head)
+        self._parser = ResponseParser(self, head_request=request.is_head, last=request.last)
         self._decoding: Decoding | None = None
         self._head_sent = False
         self._ended = False

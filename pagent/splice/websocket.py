@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pagent.errors import ProtocolError, WSServerHandshakeError
+from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
-from pagent.http1.response import BadResponse, ResponseHead, ResponseParser
+from pagent.http1.response import BadResponse, ResponseParser
 from pagent.limits import CLOSE_TIMEOUT_S, JOIN_MAX, REFUSAL_TEXT_MAX
 from pagent.net.port import PortConnection, connect_port
 from pagent.splice.ends import Call, StreamEnd
