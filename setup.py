@@ -25,6 +25,7 @@ COMPILED = [
     "pagent/http1/section.py",
     "pagent/net/lending.py",
     "pagent/net/link.py",
+    "pagent/net/pace.py",
     "pagent/net/port.py",
     "pagent/net/turns.py",
     "pagent/net/vectored.py",

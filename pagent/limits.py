@@ -70,6 +70,17 @@ READ_LEAST: Final = 64 * KIB
 LINK_HIGH_WATER: Final = 256 * KIB
 LINK_LOW_WATER: Final = 64 * KIB
 
+#: Bytes of bulk under way that the peer has not read yet, on a link that several streams use, and how long what they
+#: queue up may hold others up: the bound is found between the two (pagent.net.pace). So long after two streams have
+#: sent something it counts as shared, and two that send bulk do that within so many bytes. And so long the answer to a
+#: mark may take.
+PACE_LEAST: Final = 256 * KIB
+PACE_MOST: Final = 64 * MIB
+PACE_QUEUE_S: Final = 0.0001
+PACE_SHARED_S: Final = 0.25
+PACE_CHANGE: Final = 2 * MIB
+PACE_ANSWER_S: Final = 10.0
+
 #: Unsent bytes of a link above which the peer is not read: answers that it asked for and does not take. Streams stop
 #: at the high water; the largest single message fits.
 ANSWERS_MAX: Final = MESSAGE_MAX + MIB

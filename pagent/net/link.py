@@ -28,6 +28,7 @@ from pagent.limits import (
 )
 from pagent.net.lending import LendingBuffers
 from pagent.net.liveness import Liveness
+from pagent.net.pace import Pace
 from pagent.net.turns import Turns, current_turns
 from pagent.net.vectored import VectoredWriter
 from pagent.wire import frames
@@ -96,6 +97,7 @@ class Link(asyncio.BufferedProtocol):
         self._out_large = False
         self._flush_due = False
         self.blocked = False
+        self.pace = Pace(self._go_on_with_bulk)
         # How long the way is.
         self._pinged_at: float | None = None
         self._round_trip_s = 0.0
@@ -211,19 +213,22 @@ class Link(asyncio.BufferedProtocol):
         else:
             self._write(_binary_frame(message, b""))
 
-    def send_parts(self, header: bytes, payload: Bytes) -> None:
+    def send_parts(self, stream_id: int, header: bytes, payload: Bytes) -> None:
         """Send one message of two parts; the payload is not copied if it is large and need not be masked."""
         if self._state is not _OPEN:
             return
+        size = len(payload)
         if self.dialled:
             header, payload = frames.masked_parts(frames.BINARY, header, payload)
             self._out.append(header)
             self._write(payload)
-        elif len(payload) <= JOIN_MAX:
+        elif size <= JOIN_MAX:
             self._write(_binary_frame(header, payload))
         else:
-            self._out += (frames.frame_header(frames.BINARY, len(header) + len(payload)), header)
+            self._out += (frames.frame_header(frames.BINARY, len(header) + size), header)
             self._write(payload)
+        if size > JOIN_MAX and (mark := self.pace.sent(stream_id, size)) is not None:
+            self._control(frames.PING, mark)
 
     def ping(self) -> None:
         """Send a ping; its answer tells how long the way there and back is."""
@@ -306,7 +311,10 @@ class Link(asyncio.BufferedProtocol):
             if self._state is _OPEN:
                 self._control(frames.PONG, payload)
         elif opcode == frames.PONG:
-            self._ponged()
+            if payload:
+                self.pace.answered(bytes(payload))
+            else:
+                self._ponged()
         elif opcode == frames.CLOSE:
             self._closed_by_peer(*payload)
         elif opcode == frames.TEXT and self._state is _OPEN:
@@ -319,6 +327,10 @@ class Link(asyncio.BufferedProtocol):
         self._pinged_at = None
         # Queues make it longer, never shorter; a way that has changed is learnt within a few pings.
         self._round_trip_s = min(took, 2 * self._round_trip_s) if self._round_trip_s else took
+
+    def _go_on_with_bulk(self) -> None:
+        if not self.blocked and self._state is _OPEN:
+            self._owner.link_writable()
 
     def _closed_by_peer(self, code: int, reason: str) -> None:
         if self._state is _OPEN:
@@ -367,6 +379,7 @@ class Link(asyncio.BufferedProtocol):
         self._state = State.CLOSED
         if self._close_timer is not None:
             self._close_timer.cancel()
+        self.pace.stop()
         if self._liveness is not None:
             self._liveness.stop()
         if self._transport is not None and not gone:

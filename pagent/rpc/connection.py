@@ -191,7 +191,7 @@ class Connection:
         """Streams look at the link themselves."""
 
     def link_writable(self) -> None:
-        while not self.link.blocked and self._scheduler.send_next():
+        while not self.link.blocked and self._scheduler.send_next(bulk=not self.link.pace.held):
             pass
 
     def link_lost(self, error: LinkClosedError) -> None:

@@ -48,11 +48,11 @@ class Scheduler:
         stream.deficit = 0
         (self._small if stream.queued_bytes <= SMALL_BYTES else self._bulk).append(stream)
 
-    def send_next(self) -> bool:
-        """Let the next stream send one message; False if none waits."""
-        if self._small and not (self._bulk and self._ahead >= AHEAD_BYTES):
+    def send_next(self, *, bulk: bool = True) -> bool:
+        """Let the next stream send one message; False if none waits. ``bulk``: whether those with much may."""
+        if self._small and not (self._bulk and bulk and self._ahead >= AHEAD_BYTES):
             self._serve_small(self._small.popleft())
-        elif self._bulk:
+        elif self._bulk and bulk:
             self._serve_bulk(self._bulk.popleft())
         else:
             return False

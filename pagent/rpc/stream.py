@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from pagent.limits import BRAKE_FROM, MESSAGE_COST_MIN, STREAM_BUFFER, STREAM_WINDOW
 from pagent.net.link import Link
 from pagent.rpc.brake import Brake
-from pagent.rpc.scheduler import Scheduler
+from pagent.rpc.scheduler import SMALL_BYTES, Scheduler
 from pagent.rpc.spool import DEFAULT_SPOOL, Spool, SpoolOpener
 from pagent.wire import messages
 from pagent.wire.window import ReceiveWindow
@@ -186,12 +186,15 @@ class Stream:
             self._put(self._prefix + messages.pack(value), b"", messages.cost(value))
 
     def _put(self, header: bytes, payload: Bytes, cost: int) -> None:
-        if self._queue or self._link.blocked or self._credit <= 0:
+        pace = self._link.pace
+        if self._queue or self._link.blocked or self._credit <= 0 or (cost > SMALL_BYTES and pace.held):
             self._enqueue(header, payload, cost)
             return
         self._credit -= cost
+        if pace.bulk_id != self.call_id:
+            pace.others += 1
         if payload:
-            self._link.send_parts(header, payload)
+            self._link.send_parts(self.call_id, header, payload)
         else:
             self._link.send(header)
 
@@ -252,7 +255,7 @@ class Stream:
 
     def _emit(self, header: bytes, payload: Bytes) -> None:
         if payload:
-            self._link.send_parts(header, payload)
+            self._link.send_parts(self.call_id, header, payload)
         else:
             self._link.send(header)
 

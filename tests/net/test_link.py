@@ -8,6 +8,8 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import BytesMessage, Ping
 
 from pagent.errors import LinkClosedError
 from pagent.net.link import Link
@@ -90,3 +92,48 @@ async def test_a_peer_that_breaks_the_protocol_and_resets_the_connection(
         error = await link.closed
     assert owner.lost == [error]
     assert owner.messages == []
+
+
+class Counting(Owner):
+    """Counts how often it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writable = 0
+
+    def link_writable(self) -> None:
+        self.writable += 1
+
+
+async def test_bulk_of_two_streams_waits_for_the_peer_to_have_read_it(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    """Against a peer of a library's: it answers pings as it reads."""
+    ours, theirs = sockets
+    owner = Counting()
+    link = Link(owner, dialled=False)
+    loop = asyncio.get_running_loop()
+    await loop.create_connection(lambda: link, sock=ours)
+    link.accept_peer()
+    peer = Connection(ConnectionType.CLIENT)
+    piece, sent, held, most = bytes(65536), 0, 0, 0
+    received = 0
+    async with asyncio.timeout(PATIENCE_S):
+        while sent < 200:
+            while not link.pace.held and not link.blocked and sent < 200:
+                link.send_parts(sent % 2, b"", piece)
+                sent += 1
+            held += link.pace.held
+            most = max(most, sent * len(piece) - received)
+            writable = owner.writable
+            while (link.pace.held or link.blocked) and owner.writable == writable:
+                peer.receive_data(await loop.sock_recv(theirs, 1 << 18))
+                for event in peer.events():
+                    if isinstance(event, Ping):
+                        await loop.sock_sendall(theirs, peer.send(event.response()))
+                    elif isinstance(event, BytesMessage):
+                        received += len(event.data)
+                await asyncio.sleep(0)
+    assert held
+    assert most < 200 * len(piece)
+    link.abort("the end of the test")

@@ -176,3 +176,14 @@ async def test_a_stream_that_sends_whenever_it_may_waits_once() -> None:
         most = max(most, len(scheduler))
     assert most == len(floods)
     await joined.close()
+
+
+def test_where_bulk_is_held_only_small_ones_go() -> None:
+    scheduler, waiting, log = rig(bulk=[SMALL_BYTES + 1], one=[10], other=[SMALL_BYTES] * 40)
+    while scheduler.send_next(bulk=False):
+        waiting["one"].queue.extend([10] if len(log) < 100 else [])
+    assert {name for name, _ in log} == {"one"} | ({"other"} if sent_by(log, "other") else set())
+    assert sent_by(log, "bulk") == 0
+    while scheduler.send_next():
+        pass
+    assert sent_by(log, "bulk") == SMALL_BYTES + 1
