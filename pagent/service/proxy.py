@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from pagent.http1.fields import is_token
@@ -98,15 +99,9 @@ class ProxyService:
         call.run(self._tunnel(call, call.stream, target.number))
 
     async def _tunnel(self, call: IncomingCall, stream: Stream, port: int) -> None:
-        def done(error: Exception | None) -> None:
-            if error is None:
-                call.finish()
-            else:
-                call.fail(error)
-
-        splice = TcpSplice(stream, done)
+        splice = TcpSplice(stream, partial(_conclude, call))
         try:
-            connection = await connect_port(port, splice, lambda: stream.send(True))
+            connection = await connect_port(port, splice, partial(stream.send, True))
         except OSError as error:
             stream.send(False)
             call.fail(error)
@@ -137,6 +132,13 @@ class ProxyService:
     def _drop_targets(self, job: Job) -> None:
         for key in [key for key in self._targets if key[0] == job.uid]:
             self._targets.pop(key).pool.close()
+
+
+def _conclude(call: IncomingCall, error: Exception | None) -> None:
+    if error is None:
+        call.finish()
+    else:
+        call.fail(error)
 
 
 def _subprotocols(names: Any) -> list[str]:

@@ -13,12 +13,6 @@ from pagent.agent import Agent
 from pagent.client import AgentClient, RemoteJob, connect_agent
 from pagent.errors import CallCancelledError, HandshakeRefusedError, LinkClosedError, MethodError
 from pagent.limits import STREAM_WINDOW
-from pagent.rpc.methods import methods_of
-from pagent.service.exec import ExecService
-from pagent.service.files import FileService
-from pagent.service.jobs import JobService
-from pagent.service.logs import LogService
-from pagent.service.proxy import ProxyService
 from tests.kit.agents import TOKEN
 from tests.kit.peer import PATIENCE_S
 
@@ -391,7 +385,7 @@ async def test_a_wrong_token(agent: Agent) -> None:
             pytest.fail("it was let in")
 
 
-def test_every_argument_of_every_method_can_be_given() -> None:
+async def test_every_argument_of_every_method_can_be_given(agent: Agent) -> None:
     """The client against the agent's own table: nothing of the interface is missing in Python."""
     spellings: dict[str, Any] = {
         "job_create": AgentClient.create_job, "job_start": RemoteJob.start, "job_wait": RemoteJob.wait,
@@ -404,8 +398,7 @@ def test_every_argument_of_every_method_can_be_given() -> None:
         "archive_download": RemoteJob.download_archive, "file_stat": RemoteJob.stat, "file_list": RemoteJob.list,
         "file_remove": RemoteJob.remove_file,
     }  # fmt: skip
-    services: list[Any] = [cls.__new__(cls) for cls in (JobService, ProxyService, FileService, LogService, ExecService)]
-    table = methods_of(*services)
+    table = agent._methods
     assert spellings.keys() == table.keys()
     # Known under the name of the local side, or always the largest.
     known = {"job_uid": "self", "filename": "path"}
