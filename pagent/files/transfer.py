@@ -233,7 +233,7 @@ class Upload:
 
     def _write(self) -> None:
         """Of what has been given as much as one turn is; the loop may be giving more."""
-        left = limits.DISK_BLOCK
+        left = limits.DISK_TURN
         while left > 0 and self.behind >= limits.DISK_PIECE:
             left -= self._write_parts(left)
 

@@ -296,6 +296,8 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - whatever a method raises is its caller's
             call.fail(error)
             return
+        if call.stream is not None and outcome is None:
+            return  # by far the most common: a splice has it now
         if isinstance(outcome, CoroutineType):
             call.run(outcome, returns=True)
         elif call.stream is None:

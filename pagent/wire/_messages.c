@@ -67,8 +67,9 @@ static PyObject *
 take_apart(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     Py_buffer buffer;
+    const unsigned char *data;
+    Py_ssize_t length, at = 0;
     uint64_t call_id;
-    Py_ssize_t at = 0;
     PyObject *value;
 
     if (nargs != 2) {
@@ -78,35 +79,51 @@ take_apart(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Py_ssize_t copied = PyLong_AsSsize_t(args[1]);
     if (copied == -1 && PyErr_Occurred())
         return NULL;
-    if (PyObject_GetBuffer(args[0], &buffer, PyBUF_SIMPLE) < 0)
-        return NULL;
-    const unsigned char *data = buffer.buf;
-    if (buffer.len >= 4) {
+    int held = !PyBytes_CheckExact(args[0]); /* for bytes the buffer protocol would be much of the work */
+    if (held) {
+        if (PyObject_GetBuffer(args[0], &buffer, PyBUF_SIMPLE) < 0)
+            return NULL;
+        data = buffer.buf;
+        length = buffer.len;
+    }
+    else {
+        data = (const unsigned char *)PyBytes_AS_STRING(args[0]);
+        length = PyBytes_GET_SIZE(args[0]);
+    }
+    if (length >= 4) {
         if (data[0] == ARRAY_OF_3 && (data[1] == REQUEST_MESSAGE || data[1] == RESPONSE_MESSAGE)) {
-            at = id_of(data, buffer.len, &call_id);
+            at = id_of(data, length, &call_id);
             if (at)
-                at = bin_of(data, buffer.len, at);
+                at = bin_of(data, length, at);
         }
-        else if (data[0] == ARRAY_OF_6 && data[1] == CALL_START && buffer.len <= copied) {
-            at = id_of(data, buffer.len, &call_id);
-            if (at == buffer.len)
+        else if (data[0] == ARRAY_OF_6 && data[1] == CALL_START && length <= copied) {
+            at = id_of(data, length, &call_id);
+            if (at == length)
                 at = 0;
         }
     }
     if (!at) {
-        PyBuffer_Release(&buffer);
+        if (held)
+            PyBuffer_Release(&buffer);
         Py_RETURN_NONE;
     }
     long kind = data[1];
-    if (buffer.len <= copied)
-        value = PyBytes_FromStringAndSize((const char *)data + at, buffer.len - at);
+    if (length <= copied)
+        value = PyBytes_FromStringAndSize((const char *)data + at, length - at);
     else {
         PyObject *view = PyMemoryView_FromObject(args[0]);
-        value = view ? PySequence_GetSlice(view, at, buffer.len) : NULL;
+        value = view ? PySequence_GetSlice(view, at, length) : NULL;
         Py_XDECREF(view);
     }
-    PyBuffer_Release(&buffer);
-    return value ? Py_BuildValue("(lKN)", kind, (unsigned long long)call_id, value) : NULL;
+    if (held)
+        PyBuffer_Release(&buffer);
+
+    PyObject *first = PyLong_FromLong(kind), *second = PyLong_FromUnsignedLongLong(call_id);
+    PyObject *found = value && first && second ? PyTuple_Pack(3, first, second, value) : NULL;
+    Py_XDECREF(first);
+    Py_XDECREF(second);
+    Py_XDECREF(value);
+    return found;
 }
 
 PyDoc_STRVAR(with_id_doc,
