@@ -3,8 +3,8 @@
 What has been written to a link cannot be overtaken any more, and most of it lies in no buffer of ours: the kernels of
 both ends take megabytes before a slow reader holds anybody up. So marks are sent between the bytes of bulk (WebSocket
 pings, which every peer answers in turn, RFC 6455 section 5.5.2), and what lies behind the last answered one is bounded.
-The bound grows as long as marks come back about as soon as on an empty link, and shrinks when they do not: as in TCP
-Vegas (Brakmo and Peterson 1995). One stream that has a link for itself is left alone.
+The bound is twice what the way holds, of what is measured of it: the highest rate of late, the shortest time there and
+back (as in BBR, Cardwell et al. 2016). One stream that has a link for itself is left alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pagent.limits import PACE_ANSWER_S, PACE_CHANGE, PACE_LEAST, PACE_MOST, PAC
 
 #: How long the shortest way counts as the way, twice: it may have become longer.
 _WAY_S: Final = 30.0
+#: The shortest time that a rate is taken of: marks come back in bursts.
+_SAMPLE_S: Final = 0.001
 _UNKNOWN: Final = 1e9
 #: Marks without an answer; a peer that gives none is not sent more.
 _MARKS_MAX: Final = 64
@@ -44,8 +46,11 @@ class Pace:
         self._marks: deque[tuple[int, float]] = deque()
         self._count = 0  # of those that came back
         self._answers = False  # it is known that the peer gives any
-        self._was_held = False  # since the bound was looked at
-        self._no_cut_until = 0.0
+        self._was_held = False  # since the last sample
+        # The highest rate of late, bytes a second, and where the sample began that is being taken of it.
+        self._rate = 0.0
+        self._sample_at = 0.0
+        self._sample_place = 0
         # The shortest way there and back, of this period and of the one before.
         self._shortest = self._shortest_before = _UNKNOWN
         self._period_until = 0.0
@@ -67,7 +72,7 @@ class Pace:
         if now > self._shared_until:
             return None
         mark = None
-        if self._sent - self._marked >= self._limit // 2 and len(self._marks) < _MARKS_MAX:
+        if self._sent - self._marked >= max(PACE_LEAST // 2, self._limit // 4) and len(self._marks) < _MARKS_MAX:
             self._marked = self._sent
             self._marks.append((self._sent, now))
             mark = self._sent.to_bytes(8, "big")
@@ -87,7 +92,7 @@ class Pace:
             self._answered, sent_at = self._marks.popleft()
         self._answers = True
         self._count += 1
-        self._adapt(now - sent_at, now)
+        self._adapt(now - sent_at, self._answered, now)
         if self.held and not (self._marks and self._sent - self._answered >= self._limit):
             self.held = False
             self._go_on()
@@ -111,16 +116,20 @@ class Pace:
             self.held = self._answers = False
             self._go_on()
 
-    def _adapt(self, took: float, now: float) -> None:
+    def _adapt(self, took: float, place: int, now: float) -> None:
+        """Find the bound anew: what goes the way in twice the time that it takes, and a little."""
         if now > self._period_until:
             self._period_until = now + _WAY_S
             self._shortest_before, self._shortest = self._shortest, took
         self._shortest = min(self._shortest, took)
         way = min(self._shortest, self._shortest_before)
-        if took - way > max(PACE_QUEUE_S, way / 4):
-            if now >= self._no_cut_until:
-                self._limit = max(PACE_LEAST, self._limit * 3 // 4)
-                self._no_cut_until = now + took
-        elif self._was_held:
-            self._limit = min(PACE_MOST, self._limit * 5 // 4)
-        self._was_held = False
+        span = now - self._sample_at
+        if span < max(2 * way, _SAMPLE_S):
+            return
+        rate = (place - self._sample_place) / span
+        if rate > self._rate:
+            self._rate = rate
+        elif self._was_held:  # else it was not the way that had no more
+            self._rate = max(rate, self._rate * 0.9)
+        self._limit = int(min(PACE_MOST, max(PACE_LEAST, self._rate * (2 * way + PACE_QUEUE_S))))
+        self._sample_at, self._sample_place, self._was_held = now, place, False

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+from math import inf
+from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -179,3 +183,30 @@ def test_whatever_happens_a_hold_ends_with_the_last_answer(steps: list[tuple[int
         way.pace.stop()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("rate", "there_and_back", "jitter"),
+    [(1.25e9, 0.001, 0.0005), (125e6, 0.02, 0.002), (125e6, 0.1, 0.005), (12.5e6, 0.05, 0.01), (1.25e6, 0.1, 0.02)],
+)
+async def test_a_way_is_used_and_its_queue_is_short(rate: float, there_and_back: float, jitter: float) -> None:
+    """A way that carries so many bytes a second in order, and two streams that always have some."""
+    way, random = Way(), Random(1)
+    answers: list[tuple[float, bytes]] = []
+    begin, free, turn, used, queue = way.now, way.now, 0, 0, 0.0
+    while way.now < begin + 4:
+        settled = way.now > begin + 2
+        while not way.pace.held and free < way.now + 0.1:
+            way.send(1 + turn % 2)
+            turn += 1
+            used += PIECE if settled else 0
+            free = max(free, way.now) + PIECE / rate
+            queue = max(queue, free - way.now if settled else 0.0)
+            while way.marks:
+                heapq.heappush(answers, (free + there_and_back + random.random() * jitter, way.marks.pop()[1]))
+        way.now = answers[0][0] if way.pace.held else min(answers[0][0] if answers else inf, way.now + PIECE / rate)
+        while answers and answers[0][0] <= way.now:
+            way.pace.answered(heapq.heappop(answers)[1])
+    assert used > 0.85 * 2 * rate
+    assert queue < 2 * there_and_back + jitter + 2 * PACE_LEAST / rate
+    way.pace.stop()
