@@ -376,17 +376,15 @@ def test_both_routines_see_the_same_and_what_msgpack_sees(payload: bytes, copied
 
 def test_the_routine_in_c_refuses_what_is_no_message() -> None:
     if native.take_apart is None:
-        pytest.skip("it is not there")
+        pytest.skip("nothing is compiled")
     for arguments in ((), (b"",), ("text", 1), (b"", "1")):
         with pytest.raises(TypeError):
             native.take_apart(*arguments)
 
 
-@pytest.mark.parametrize("routine", [apart.with_id, native.with_id], ids=["python", "native"])
+@pytest.mark.parametrize("routine", [apart.with_id, *([native.with_id] if native.with_id else [])])
 @pytest.mark.parametrize("call_id", [0, 127, 128, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**64 - 1])
 def test_an_id_is_put_between_as_msgpack_has_it(routine: Any, call_id: int) -> None:
-    if routine is None:
-        pytest.skip("it is not there")
     assert routine(b"before", call_id, b"behind") == b"before" + msgpack.packb(call_id) + b"behind"
     for wrong in (-1, 2**64):
         with pytest.raises(OverflowError):
