@@ -219,9 +219,7 @@ class Link(asyncio.BufferedProtocol):
             return
         size = len(payload)
         if self.dialled:
-            header, payload = frames.masked_parts(frames.BINARY, header, payload)
-            self._out.append(header)
-            self._write(payload)
+            self._write(frames.masked_frame(frames.BINARY, header, payload))
         elif size <= JOIN_MAX:
             self._write(_binary_frame(header, payload))
         else:

@@ -16,7 +16,7 @@ from pagent.errors import ProtocolError, WSServerHandshakeError
 from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
 from pagent.http1.response import BadResponse, ResponseParser
-from pagent.limits import CLOSE_TIMEOUT_S, JOIN_MAX, REFUSAL_TEXT_MAX
+from pagent.limits import CLOSE_TIMEOUT_S, REFUSAL_TEXT_MAX
 from pagent.net.port import PortConnection, connect_port
 from pagent.splice.ends import Call, StreamEnd
 from pagent.wire import frames
@@ -148,11 +148,7 @@ class WebSocketSplice:
 
     @staticmethod
     def _write(port: PortConnection, opcode: int, payload: frames.Bytes) -> None:
-        header, masked = frames.masked_parts(opcode, payload)
-        if len(masked) < JOIN_MAX:
-            port.write(header + masked)
-        else:
-            port.writelines([header, masked])
+        port.write(frames.masked_frame(opcode, payload))
 
     def stream_closed(self) -> None:
         if self._state is _State.OPEN:

@@ -157,6 +157,19 @@ release_part(Part *part)
         PyBuffer_Release(&part->buffer);
 }
 
+/* The header of a final frame; how many bytes it has. */
+static Py_ssize_t
+write_header(unsigned char *to, long opcode, int mask_bit, uint64_t length)
+{
+    Py_ssize_t size = length < 126 ? 2 : length < 0x10000 ? 4 : 10;
+
+    to[0] = (unsigned char)(0x80 | opcode);
+    to[1] = (unsigned char)(mask_bit | (size == 2 ? (int)length : size == 4 ? 126 : 127));
+    for (Py_ssize_t at = size - 1; at > 1; at--, length >>= 8)
+        to[at] = (unsigned char)length;
+    return size;
+}
+
 PyDoc_STRVAR(binary_frame_doc,
 "binary_frame(head, rest) -> bytes\n\n"
 "An unmasked frame of a binary message in two parts.");
@@ -165,8 +178,6 @@ static PyObject *
 binary_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     Part head, rest;
-    unsigned char header[10] = {WHOLE_BINARY};
-    Py_ssize_t size = 2;
 
     if (nargs != 2) {
         PyErr_SetString(PyExc_TypeError, "binary_frame(head, rest)");
@@ -178,17 +189,9 @@ binary_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         release_part(&head);
         return NULL;
     }
-    uint64_t length = (uint64_t)head.length + (uint64_t)rest.length;
-    if (length < 126)
-        header[1] = (unsigned char)length;
-    else {
-        header[1] = length < 0x10000 ? 126 : 127;
-        size = length < 0x10000 ? 4 : 10;
-        uint64_t left = length;
-        for (Py_ssize_t at = size - 1; at > 1; at--, left >>= 8)
-            header[at] = (unsigned char)left;
-    }
-    PyObject *frame = PyBytes_FromStringAndSize(NULL, size + (Py_ssize_t)length);
+    unsigned char header[10];
+    Py_ssize_t length = head.length + rest.length, size = write_header(header, 2, 0, (uint64_t)length);
+    PyObject *frame = PyBytes_FromStringAndSize(NULL, size + length);
     if (frame) {
         char *to = PyBytes_AS_STRING(frame);
         memcpy(to, header, size);
@@ -200,7 +203,50 @@ binary_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return frame;
 }
 
+PyDoc_STRVAR(masked_frame_doc,
+"masked_frame(opcode, key, head, rest) -> bytes\n\n"
+"A frame of a message in two parts, masked with the four bytes of key.");
+
+static PyObject *
+masked_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Part head, rest;
+    unsigned char key[KEY_BYTES], turned[KEY_BYTES];
+
+    if (nargs != 4 || !PyBytes_Check(args[1]) || PyBytes_GET_SIZE(args[1]) != KEY_BYTES) {
+        PyErr_SetString(PyExc_TypeError, "masked_frame(opcode, key: four bytes, head, rest)");
+        return NULL;
+    }
+    long opcode = PyLong_AsLong(args[0]);
+    if (opcode == -1 && PyErr_Occurred())
+        return NULL;
+    if (get_part(args[2], &head) < 0)
+        return NULL;
+    if (get_part(args[3], &rest) < 0) {
+        release_part(&head);
+        return NULL;
+    }
+    unsigned char header[10];
+    Py_ssize_t length = head.length + rest.length, size = write_header(header, opcode, MASKED, (uint64_t)length);
+    PyObject *frame = PyBytes_FromStringAndSize(NULL, size + KEY_BYTES + length);
+    if (frame) {
+        unsigned char *to = (unsigned char *)PyBytes_AS_STRING(frame);
+        memcpy(key, PyBytes_AS_STRING(args[1]), KEY_BYTES);
+        for (int at = 0; at < KEY_BYTES; at++)
+            turned[at] = key[(at + head.length) & 3];
+        memcpy(to, header, size);
+        memcpy(to + size, key, KEY_BYTES);
+        to += size + KEY_BYTES;
+        unmask(to, (const unsigned char *)head.data, head.length, key);
+        unmask(to + head.length, (const unsigned char *)rest.data, rest.length, turned);
+    }
+    release_part(&head);
+    release_part(&rest);
+    return frame;
+}
+
 static PyMethodDef methods[] = {
+    {"masked_frame", (PyCFunction)(void (*)(void))masked_frame, METH_FASTCALL, masked_frame_doc},
     {"binary_frame", (PyCFunction)(void (*)(void))binary_frame, METH_FASTCALL, binary_frame_doc},
     {"whole_frames", (PyCFunction)(void (*)(void))whole_frames, METH_FASTCALL, whole_frames_doc},
     {NULL, NULL, 0, NULL},

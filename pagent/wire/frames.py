@@ -4,9 +4,8 @@ Receive: :class:`FrameDecoder` is fed what a socket delivers and returns complet
 fragments. Nothing is allocated by a length that a stranger merely claims, and nothing is kept per piece or fragment,
 which may be empty and many. From a peer that is known, a large frame is received into its own place, or what it
 carries is lent where it was received. Send:
-:func:`frame_header` for an unmasked frame, whose payload need not be touched, :func:`masked_parts` and
-:func:`masked_frame`. Masking is aiohttp's C routine; 64 KiB take it 2 us. Runs of whole binary frames have a routine of
-their own (``_frames.c``), where there is a compiler.
+:func:`frame_header` for an unmasked frame, whose payload need not be touched, :func:`binary_frame` for a small one, and
+:func:`masked_frame`. Where there is a compiler the common frames have routines of their own in C (``_frames.c``).
 
 What breaks the RFC raises :class:`~pagent.errors.ProtocolError` with the close code to send.
 """
@@ -348,14 +347,15 @@ class _Keys:
 _next_key = _Keys().next
 
 
-def masked_parts(opcode: int, *parts: Bytes) -> tuple[bytes, bytearray]:
-    """A masked frame of the joined parts, as a client sends it: its header with the key, and its payload."""
-    payload = bytearray().join(parts)
-    key = _next_key()
+def _masked_frame(opcode: int, key: bytes, head: Bytes, rest: Bytes) -> bytes:
+    payload = bytearray().join((head, rest))
     websocket_mask(key, payload)
-    return frame_header(opcode, len(payload), mask=0x80) + key, payload
+    return b"".join((frame_header(opcode, len(payload), mask=0x80), key, payload))
 
 
-def masked_frame(opcode: int, *parts: Bytes) -> bytes:
-    """The same in one piece."""
-    return b"".join(masked_parts(opcode, *parts))
+_mask: Final[Callable[[int, bytes, Bytes, Bytes], bytes]] = native.masked_frame or _masked_frame
+
+
+def masked_frame(opcode: int, head: Bytes, rest: Bytes = b"") -> bytes:
+    """A masked frame of a message in one or two parts, as a client sends it."""
+    return _mask(opcode, _next_key(), head, rest)

@@ -437,3 +437,15 @@ def test_a_binary_frame_of_two_parts(routine: Any, length: int) -> None:
     for wrong in ((head, "text"), (None, head)):
         with pytest.raises(TypeError):
             routine(*wrong)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 4, 125, 126, 65535, 65536, 70001])
+@pytest.mark.parametrize("routine", [frames._masked_frame, *([native.masked_frame] if native.masked_frame else [])])
+def test_a_masked_frame_of_two_parts(routine: Any, length: int) -> None:
+    payload = bytes(range(256)) * 300
+    for cut in {0, 1, 2, 3, length // 2, length} & set(range(length + 1)):
+        made = routine(TEXT, KEY, payload[:cut], memoryview(payload)[cut:length])
+        assert made == frame(0x81, payload[:length], masked=True)
+    for wrong in ((TEXT, KEY, "text", b""), ("1", KEY, b"", b""), (TEXT, KEY, b"", None)):
+        with pytest.raises((TypeError, ValueError)):
+            routine(*wrong)
