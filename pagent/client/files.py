@@ -8,14 +8,13 @@ from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from pagent.buffers import Bytes
 from pagent.client.calls import JobCalls, given
 from pagent.client.local import LocalPart, Progress, StrPath, ignore, pieces, sha256_of
 from pagent.errors import MethodError
 from pagent.limits import BODY_CHUNK, MIB
 from pagent.rpc.aio import StreamCall
 from pagent.wire import messages
-
-Bytes = bytes | bytearray | memoryview
 
 #: How an agent names the kept part of an upload (spec agent.md, "Files").
 PARTIAL_SUFFIX = ".pagent-partial"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any, NamedTuple
 
+from pagent.buffers import Bytes
 from pagent.errors import CallError, LinkError, MethodError
 from pagent.limits import BODY_CHUNK
 from pagent.rpc.aio import StreamCall
 
-Bytes = bytes | bytearray | memoryview
 Body = Bytes | AsyncIterable[Bytes]
 
 

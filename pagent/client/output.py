@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
+from pagent.buffers import Bytes
 from pagent.rpc.aio import StreamCall
-
-Bytes = bytes | bytearray | memoryview
 
 
 class Logs:

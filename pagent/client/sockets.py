@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from pagent.buffers import Bytes
 from pagent.errors import CallCancelledError, LinkClosedError
 from pagent.rpc.aio import StreamCall
-
-Bytes = bytes | bytearray | memoryview
 
 
 class WebSocket:

@@ -122,23 +122,18 @@ class Upload:
 
     def give(self, data: bytes | bytearray | memoryview) -> int:
         """:meth:`write` without a wait; gives :attr:`behind`."""
-        length = len(data)
-        self._count += length
-        if length < limits.DISK_JOIN:
+        self._count += len(data)
+        if len(data) < limits.DISK_JOIN:
             self._joined += data
             if len(self._joined) < limits.DISK_PIECE:
                 return self.behind
             data, self._joined = self._joined, bytearray()
-            length = len(data)
         elif self._joined:
             self._append(self._joined)
             self._joined = bytearray()
-        self._parts.append(data)
-        self._given += length
-        behind = self._given - self._stored
-        if behind >= limits.DISK_BLOCK and self._writing is None:
-            self._keep_busy()
-        return behind
+        self._append(data)
+        self._keep_busy()
+        return self.behind
 
     def _append(self, data: bytes | bytearray | memoryview) -> None:
         self._parts.append(data)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol, cast
 
-from pagent.buffers import joined
+from pagent.buffers import Bytes, joined
 from pagent.errors import LinkClosedError, ProtocolError
 from pagent.limits import (
     ANSWERS_MAX,
@@ -32,8 +32,6 @@ from pagent.net.pace import Pace
 from pagent.net.turns import Turns, current_turns
 from pagent.net.vectored import VectoredWriter
 from pagent.wire import frames
-
-Bytes = bytes | bytearray | memoryview
 
 _log = logging.getLogger(__name__)
 

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol, cast
 
+from pagent.buffers import Bytes
 from pagent.limits import CONNECT_TIMEOUT_S, PORT_HIGH_WATER, PORT_LOW_WATER, READ_MOST, RECEIVE_BUFFER
 from pagent.net.turns import Turns, current_turns
 from pagent.net.vectored import VectoredWriter
 
 #: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
 _GATHER_FROM: Final = 8 * 1024
-
-Bytes = bytes | bytearray | memoryview
 
 
 class PortUser(Protocol):

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from types import CoroutineType
 from typing import Any, Final
 
+from pagent.buffers import Bytes
 from pagent.errors import CallTimeoutError, LinkClosedError, ProtocolError, ServerError
 from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S
-from pagent.net.link import Bytes, Link
+from pagent.net.link import Link
 from pagent.net.tasks import TaskOwner
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.brake import Brake
@@ -296,9 +297,7 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - whatever a method raises is its caller's
             call.fail(error)
             return
-        if call.stream is not None and outcome is None:
-            return  # by far the most common: a splice has it now
-        if isinstance(outcome, CoroutineType):
+        if outcome is not None and isinstance(outcome, CoroutineType):
             call.run(outcome, returns=True)
         elif call.stream is None:
             call.finish(outcome)

@@ -15,6 +15,7 @@ import logging
 from collections import deque
 from typing import Any, Final, Protocol
 
+from pagent.buffers import Bytes
 from pagent.limits import BRAKE_FROM, MESSAGE_COST_MIN, STREAM_BUFFER, STREAM_WINDOW
 from pagent.net.link import Link
 from pagent.rpc.brake import Brake
@@ -22,8 +23,6 @@ from pagent.rpc.scheduler import SMALL_BYTES, Scheduler
 from pagent.rpc.spool import DEFAULT_SPOOL, Spool, SpoolOpener
 from pagent.wire import messages
 from pagent.wire.window import ReceiveWindow
-
-Bytes = bytes | bytearray | memoryview
 
 _log = logging.getLogger(__name__)
 
@@ -193,10 +192,7 @@ class Stream:
         self._credit -= cost
         if pace.bulk_id != self.call_id:
             pace.others += 1
-        if payload:
-            self._link.send_parts(self.call_id, header, payload)
-        else:
-            self._link.send(header)
+        self._emit(header, payload)
 
     def send_packed(self, packed: bytes) -> None:
         """Send a value that is neither a str nor a bin, and packed already."""

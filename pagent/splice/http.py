@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from pagent.buffers import Bytes
 from pagent.errors import PagentError
 from pagent.http1.coding import CodingError, UnknownCodingError, decoder_for
 from pagent.http1.fields import Framing
@@ -26,8 +27,6 @@ from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.pool import Pool
 from pagent.splice.request_body import RequestBody
 from pagent.wire.messages import pack
-
-Bytes = bytes | bytearray | memoryview
 
 _log = logging.getLogger(__name__)
 

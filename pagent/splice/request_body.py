@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from pagent.buffers import Bytes
 from pagent.http1.request import CHUNK_END, LAST_CHUNK, Framing, RequestHead, chunk_header
-
-Bytes = bytes | bytearray | memoryview
 
 #: As much of a request is remembered, so that it can be sent again if a kept connection turns out to be closed.
 _REPEAT_MAX: Final = 64 * 1024

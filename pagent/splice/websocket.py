@@ -12,6 +12,7 @@ import enum
 from collections.abc import Sequence
 from typing import Any
 
+from pagent.buffers import Bytes
 from pagent.errors import ProtocolError, WSServerHandshakeError
 from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
@@ -147,7 +148,7 @@ class WebSocketSplice:
             raise ValueError(f"a WebSocket message is text or bytes, not {type(value).__name__}")
 
     @staticmethod
-    def _write(port: PortConnection, opcode: int, payload: frames.Bytes) -> None:
+    def _write(port: PortConnection, opcode: int, payload: Bytes) -> None:
         port.write(frames.masked_frame(opcode, payload))
 
     def stream_closed(self) -> None:

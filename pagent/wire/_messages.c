@@ -67,8 +67,7 @@ static PyObject *
 take_apart(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     Py_buffer buffer;
-    const unsigned char *data;
-    Py_ssize_t length, at = 0;
+    Py_ssize_t at = 0;
     uint64_t call_id;
     PyObject *value;
 
@@ -79,17 +78,10 @@ take_apart(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Py_ssize_t copied = PyLong_AsSsize_t(args[1]);
     if (copied == -1 && PyErr_Occurred())
         return NULL;
-    int held = !PyBytes_CheckExact(args[0]); /* for bytes the buffer protocol would be much of the work */
-    if (held) {
-        if (PyObject_GetBuffer(args[0], &buffer, PyBUF_SIMPLE) < 0)
-            return NULL;
-        data = buffer.buf;
-        length = buffer.len;
-    }
-    else {
-        data = (const unsigned char *)PyBytes_AS_STRING(args[0]);
-        length = PyBytes_GET_SIZE(args[0]);
-    }
+    if (PyObject_GetBuffer(args[0], &buffer, PyBUF_SIMPLE) < 0)
+        return NULL;
+    const unsigned char *data = buffer.buf;
+    Py_ssize_t length = buffer.len;
     if (length >= 4) {
         if (data[0] == ARRAY_OF_3 && (data[1] == REQUEST_MESSAGE || data[1] == RESPONSE_MESSAGE)) {
             at = id_of(data, length, &call_id);
@@ -103,8 +95,7 @@ take_apart(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         }
     }
     if (!at) {
-        if (held)
-            PyBuffer_Release(&buffer);
+        PyBuffer_Release(&buffer);
         Py_RETURN_NONE;
     }
     long kind = data[1];
@@ -115,8 +106,7 @@ take_apart(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         value = view ? PySequence_GetSlice(view, at, length) : NULL;
         Py_XDECREF(view);
     }
-    if (held)
-        PyBuffer_Release(&buffer);
+    PyBuffer_Release(&buffer);
 
     PyObject *first = PyLong_FromLong(kind), *second = PyLong_FromUnsignedLongLong(call_id);
     PyObject *found = value && first && second ? PyTuple_Pack(3, first, second, value) : NULL;

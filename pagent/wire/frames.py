@@ -20,11 +20,10 @@ from typing import Any, Final
 
 from aiohttp._websocket.helpers import websocket_mask
 
+from pagent.buffers import Bytes
 from pagent.errors import ProtocolError
 from pagent.limits import DIRECT_FRAME_MAX, DIRECT_LEAST, LEND_LEAST
 from pagent.wire import native
-
-Bytes = bytes | bytearray | memoryview
 
 _whole_frames = native.whole_frames
 

@@ -9,9 +9,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from pagent.agent import Agent
+from pagent.buffers import Bytes
 from pagent.errors import LinkClosedError
 from pagent.limits import HANDSHAKES_WAITING
-from pagent.net.link import Bytes, Link
+from pagent.net.link import Link
 from pagent.web.rpc_app import rpc_app
 from pagent.web.server import WebServer
 from tests.kit import peer as peers
