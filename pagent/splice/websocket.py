@@ -12,7 +12,6 @@ import enum
 from collections.abc import Sequence
 from typing import Any
 
-from pagent.buffers import Bytes
 from pagent.errors import ProtocolError, WSServerHandshakeError
 from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
@@ -141,15 +140,11 @@ class WebSocketSplice:
         if self._state is not _State.OPEN or self._port is None:
             return
         if isinstance(value, str):
-            self._write(self._port, frames.TEXT, value.encode("utf-8", "replace"))
+            self._port.write(frames.masked_frame(frames.TEXT, value.encode("utf-8", "replace")))
         elif isinstance(value, (bytes, bytearray, memoryview)):
-            self._write(self._port, frames.BINARY, value)
+            self._port.write(frames.masked_frame(frames.BINARY, value))
         else:
             raise ValueError(f"a WebSocket message is text or bytes, not {type(value).__name__}")
-
-    @staticmethod
-    def _write(port: PortConnection, opcode: int, payload: Bytes) -> None:
-        port.write(frames.masked_frame(opcode, payload))
 
     def stream_closed(self) -> None:
         if self._state is _State.OPEN:

@@ -3,9 +3,11 @@
 Receive: :class:`FrameDecoder` is fed what a socket delivers and returns complete messages, joined from their
 fragments. Nothing is allocated by a length that a stranger merely claims, and nothing is kept per piece or fragment,
 which may be empty and many. From a peer that is known, a large frame is received into its own place, or what it
-carries is lent where it was received. Send:
-:func:`frame_header` for an unmasked frame, whose payload need not be touched, :func:`binary_frame` for a small one, and
-:func:`masked_frame`. Where there is a compiler the common frames have routines of their own in C (``_frames.c``).
+carries is lent where it was received.
+
+Send: :func:`frame_header` for an unmasked frame, whose payload need not be touched, :func:`binary_frame` for a small
+one, and :func:`masked_frame`. Where there is a compiler the common frames have routines of their own in C
+(``_frames.c``).
 
 What breaks the RFC raises :class:`~pagent.errors.ProtocolError` with the close code to send.
 """
