@@ -1,9 +1,9 @@
 """A link: WebSocket messages on a transport (spec prpc.md, "Transport").
 
 Everything is a push. What the socket delivers goes through the frame decoder to the owner before the callback
-returns; what is sent within one turn of the loop is gathered and written once at its end. The owner is told when the
-transport's buffer is full (:meth:`LinkOwner.link_blocked`) and when it has room again: until then it should keep its
-data, since what lies in that buffer can no longer be overtaken.
+returns; what is sent within one turn of the loop is gathered and written once at its end, or before if there is seldom
+more. The owner is told when the transport's buffer is full (:meth:`LinkOwner.link_blocked`) and when it has room again:
+until then it should keep its data, since what lies in that buffer can no longer be overtaken.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pagent.limits import (
 from pagent.net.lending import LendingBuffers
 from pagent.net.liveness import Liveness
 from pagent.net.pace import Pace
-from pagent.net.turns import Turns, current_turns
+from pagent.net.turns import current_turns
 from pagent.net.vectored import VectoredWriter
 from pagent.wire import frames
 
@@ -61,6 +61,8 @@ class State(enum.Enum):
 
 # An Enum's members cost three times as much to reach, and every message asks.
 _OPEN: Final = State.OPEN
+#: So many turns in which only one port made the link send, and what the next one sends is not kept for others.
+_SELDOM: Final = 16
 _binary_frame: Final = frames.binary_frame
 
 
@@ -85,7 +87,7 @@ class Link(asyncio.BufferedProtocol):
         self._state = State.NEW
         self._transport: asyncio.Transport | None = None
         self._writer: VectoredWriter | None = None
-        self._turns: Turns | None = None
+        self._turns = current_turns()
         self._liveness: Liveness | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._error: LinkClosedError | None = None
@@ -94,6 +96,8 @@ class Link(asyncio.BufferedProtocol):
         self._out_bytes = 0
         self._out_large = False
         self._flush_due = False
+        self._out_first = 0  # how much of it the first port of the turn left here
+        self._alone = 0  # turns since there was another one
         self.blocked = False
         self.pace = Pace(self._go_on_with_bulk)
         # How long the way is.
@@ -129,15 +133,13 @@ class Link(asyncio.BufferedProtocol):
             self._received(self._lent, nbytes)
         else:
             self._received(self._decoder.feed, self._buffer[:nbytes])
-        if self._turns is None:
-            self._turns = current_turns()
-        if self._turns.spend(nbytes, self._go_on):
+        if self._turns.spend(nbytes, self):
             self.choke(True)
 
     def _lent(self, nbytes: int) -> list[tuple[int, Any]]:
         return self._decoder.feed(self._buffer[:nbytes], lend=True)
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         self.choke(False)
 
     def data_received(self, data: bytes) -> None:
@@ -266,11 +268,20 @@ class Link(asyncio.BufferedProtocol):
             self._out_large = True
         if not self._flush_due:
             self._flush_due = True
-            self._loop.call_soon(self._flush)
+            if not self._turns.afterwards(self._port_done):
+                self._loop.call_soon(self._flush)
         elif self._out_bytes > LINK_HIGH_WATER:
             self._write_out()
 
+    def _port_done(self) -> None:
+        """What came from a job has been sent: now, if others seldom send in the same turn; else with what they do."""
+        if self._alone >= _SELDOM and not self._out_large:
+            self._write_out()
+        self._out_first = len(self._out)
+        self._loop.call_soon(self._flush)
+
     def _flush(self) -> None:
+        self._alone = self._alone + 1 if len(self._out) == self._out_first else 0
         self._flush_due = False
         self._write_out()
 

@@ -9,12 +9,22 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol, cast
 
 from pagent.buffers import Bytes
-from pagent.limits import CONNECT_TIMEOUT_S, PORT_HIGH_WATER, PORT_LOW_WATER, READ_MOST, RECEIVE_BUFFER
+from pagent.limits import (
+    CONNECT_TIMEOUT_S,
+    PORT_HIGH_WATER,
+    PORT_LOW_WATER,
+    PORT_RECEIVE,
+    PORT_RECEIVE_CROWD,
+    READ_BULK,
+    READ_MOST,
+    RECEIVE_BUFFER,
+)
 from pagent.net.turns import Turns, current_turns
 from pagent.net.vectored import VectoredWriter
 
@@ -48,6 +58,7 @@ class PortConnection(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
+        "_crowded",
         "_eof",
         "_flush_due",
         "_made",
@@ -76,6 +87,7 @@ class PortConnection(asyncio.BufferedProtocol):
         self._paused = False  # by the user
         self._waits = False  # for the next turn
         self._reading = True
+        self._crowded = False
         self._eof = False
         self.blocked = False
         self.closed = False
@@ -83,6 +95,7 @@ class PortConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
         self._transport.set_write_buffer_limits(high=PORT_HIGH_WATER, low=PORT_LOW_WATER)
+        self._receive_at_most(PORT_RECEIVE)
         if self._made is not None:
             self._made()
 
@@ -94,16 +107,32 @@ class PortConnection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         turns = self._turns
         assert turns is not None
-        self.user.port_data(turns.received(nbytes))
-        if not self._waits and turns.spend(nbytes, self._go_on):
+        turns.begin()
+        try:
+            self.user.port_data(turns.received(nbytes))
+        finally:
+            turns.finish()
+        if nbytes >= READ_BULK:
+            self._read_bulk(turns, nbytes)
+
+    def _read_bulk(self, turns: Turns, nbytes: int) -> None:
+        if turns.crowd and not self._crowded and not self.closed:
+            self._crowded = True  # for life: what is little then is enough for one as well
+            self._receive_at_most(PORT_RECEIVE_CROWD)
+        if not self._waits and turns.spend(nbytes, self):
             self._waits = True
             self._apply()
+
+    def _receive_at_most(self, size: int) -> None:
+        assert self._transport is not None
+        if (end := self._transport.get_extra_info("socket")) is not None:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     def data_received(self, data: bytes) -> None:
         """Bytes that somebody else has read from the socket."""
         self.user.port_data(data)
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         self._waits = False
         self._apply()
 
@@ -146,9 +175,9 @@ class PortConnection(asyncio.BufferedProtocol):
         the first failed write, with the answer still in the kernel (RFC 9112 9.6 warns servers of this).
         """
         assert self._transport is not None
-        socket = self._transport.get_extra_info("socket")
+        descriptor = self._transport.get_extra_info("socket").fileno()
         try:
-            while not self.closed and (data := os.read(socket.fileno(), READ_MOST)):
+            while not self.closed and (data := os.read(descriptor, READ_MOST)):
                 self.data_received(data)
         except OSError:
             pass  # nothing more, or the reset itself

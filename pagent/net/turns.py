@@ -10,25 +10,68 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
-from pagent.limits import READ_LEAST, READ_MOST, TURN_BYTES
+from pagent.limits import CROWD, READ_BULK, READ_LEAST, READ_MOST, TURN_BYTES
+
+
+class Reader(Protocol):
+    """A connection that reads."""
+
+    def go_on(self) -> None:
+        """The next turn has come."""
 
 
 class Turns:
     """The turns of one loop; :func:`current_turns` gives it."""
 
-    __slots__ = ("_buffer", "_due", "_reads", "_space", "_spent", "_waiting")
+    __slots__ = (
+        "_afterwards",
+        "_buffer",
+        "_dealing",
+        "_due",
+        "_reader",
+        "_readers",
+        "_reads",
+        "_space",
+        "_spent",
+        "_waiting",
+        "crowd",
+    )
 
     def __init__(self) -> None:
         # Of all connections: what is in it is handed on or copied before the next one reads.
         self._buffer = memoryview(bytearray(READ_MOST))
         self._space = self._buffer
+        # Bulk that is read in this turn.
         self._spent = 0
         self._reads = 0
+        self._reader: Reader | None = None  # the last one
+        self._readers = 0
         self._due = False
-        self._waiting: list[Callable[[], None]] = []
+        self.crowd = False  # whether there were many readers in the last turn that had any
+        self._waiting: list[Reader] = []
+        self._dealing = False
+        self._afterwards: list[Callable[[], None]] = []
+
+    def begin(self) -> None:
+        """What a connection has received is being dealt with."""
+        self._dealing = True
+
+    def afterwards(self, act: Callable[[], None]) -> bool:
+        """Call ``act`` once what is being dealt with has been; False if nothing is."""
+        if self._dealing:
+            self._afterwards.append(act)
+        return self._dealing
+
+    def finish(self) -> None:
+        """It has been."""
+        self._dealing = False
+        if self._afterwards:
+            acts, self._afterwards = self._afterwards, []
+            for act in acts:
+                act()
 
     def space(self) -> memoryview:
         """Where to read to, as much as is to be read at once."""
@@ -38,30 +81,35 @@ class Turns:
         """What has been read to it."""
         return bytes(self._space[:count])
 
-    def spend(self, count: int, go_on: Callable[[], None]) -> bool:
-        """So much has been read at once; True if that is enough for this turn: ``go_on`` is called in the next.
+    def spend(self, count: int, reader: Reader) -> bool:
+        """``reader`` has read so much at once; True if that is enough for this turn: it is told to go on in the next.
 
-        What is less than READ_LEAST is no bulk and costs nothing.
+        What is less than READ_BULK is no bulk and costs nothing.
         """
-        if count < READ_LEAST:
+        if count < READ_BULK:
             return False
         self._spent += count
         self._reads += 1
+        if reader is not self._reader:
+            self._reader = reader
+            self._readers += 1
         if not self._due:
             self._due = True
             asyncio.get_running_loop().call_soon(self._next)
         if self._spent < TURN_BYTES:
             return False
-        self._waiting.append(go_on)
+        self._waiting.append(reader)
         return True
 
     def _next(self) -> None:
         self._due = False
         self._space = self._buffer[: max(READ_LEAST, min(READ_MOST, TURN_BYTES // self._reads))]
-        self._spent = self._reads = 0
+        self.crowd = self._readers >= CROWD
+        self._spent = self._reads = self._readers = 0
+        self._reader = None
         waiting, self._waiting = self._waiting, []
-        for go_on in waiting:
-            go_on()
+        for reader in waiting:
+            reader.go_on()
 
 
 _TURNS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]] = WeakKeyDictionary()

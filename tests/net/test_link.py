@@ -13,7 +13,10 @@ from wsproto.events import BytesMessage, Ping
 
 from pagent.errors import LinkClosedError
 from pagent.net.link import Link
+from pagent.net.port import PortConnection
 from pagent.wire import frames
+from tests.kit.ends import QuietUser, connected
+from tests.kit.joined import MemoryTransport
 from tests.kit.peer import PATIENCE_S
 
 
@@ -137,3 +140,51 @@ async def test_bulk_of_two_streams_waits_for_the_peer_to_have_read_it(
     assert held
     assert most < 200 * len(piece)
     link.abort("the end of the test")
+
+
+class Answering(QuietUser):
+    """A port's user: each piece of the job's is a message on the link."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    def port_data(self, data: bytes) -> None:
+        self.link.send(data)
+
+
+def job_says(connection: PortConnection, data: bytes) -> None:
+    connection.get_buffer(-1)[: len(data)] = data
+    connection.buffer_updated(len(data))
+
+
+async def test_what_seldom_has_company_is_written_before_the_turn_ends() -> None:
+    link = Link(Owner(), dialled=False)
+    transport = MemoryTransport(link)
+    link.connection_made(transport)
+    (first, _), (second, _) = connected(Answering(link)), connected(Answering(link))
+    sent = bytearray()
+
+    async def end_of_turn(*messages: bytes) -> None:
+        await asyncio.sleep(0)
+        for message in messages:
+            sent.extend(frames.binary_frame(message, b""))
+        assert transport.out == sent
+
+    job_says(first, b"one")
+    assert not transport.out  # until it is known how it goes here
+    await end_of_turn(b"one")
+    for _ in range(100):
+        job_says(first, b"alone")
+        await end_of_turn(b"alone")
+    job_says(first, b"at once")
+    assert transport.out == sent + frames.binary_frame(b"at once", b"")
+    job_says(second, b"with it")  # once more in this turn: with those that may come still
+    assert transport.out == sent + frames.binary_frame(b"at once", b"")
+    await end_of_turn(b"at once", b"with it")
+    job_says(first, b"kept")
+    job_says(second, b"together")
+    assert transport.out == sent
+    await end_of_turn(b"kept", b"together")
+    assert link.is_open
+    link.abort("the test is over")
+    await link.closed

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
+from typing import Any
 
-from pagent.net.port import connect_port
-from tests.kit.ends import QuietUser
+from pagent.limits import CROWD, PORT_RECEIVE, PORT_RECEIVE_CROWD, READ_BULK
+from pagent.net.port import PortConnection, connect_port
+from tests.kit.ends import MemoryPort, QuietUser
 from tests.kit.peer import PATIENCE_S
 
 
@@ -108,3 +111,44 @@ async def test_what_was_written_before_a_close_arrives_and_before_an_abort_need_
                 while data := await asyncio.get_running_loop().sock_recv(job, 1 << 20):
                     received += data
             assert received == (bytes(20_000) if end == "close" else b"")
+
+
+class Socketed(MemoryPort):
+    """With a socket behind it."""
+
+    def __init__(self) -> None:
+        self.end = socket.socket()
+        super().__init__(PortConnection(User()))
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.end if name == "socket" else default
+
+    @property
+    def kernel_takes(self) -> int:
+        size = self.end.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        return size // 2 if sys.platform == "linux" else size  # twice what it was told, for its own bookkeeping
+
+    def bulk_arrives(self) -> None:
+        self.connection.get_buffer(-1)
+        self.connection.buffer_updated(READ_BULK)
+
+
+async def test_the_kernel_does_not_take_megabytes_of_a_job_and_little_of_one_of_a_crowd() -> None:
+    ports = [Socketed() for _ in range(CROWD)]
+    for port in ports:
+        assert PORT_RECEIVE_CROWD < port.kernel_takes <= PORT_RECEIVE
+    for _ in range(CROWD):
+        ports[0].bulk_arrives()
+    await asyncio.sleep(0)
+    ports[0].bulk_arrives()
+    assert ports[0].kernel_takes > PORT_RECEIVE_CROWD
+    await asyncio.sleep(0)
+    for port in ports:
+        port.bulk_arrives()
+    await asyncio.sleep(0)
+    assert all(port.kernel_takes > PORT_RECEIVE_CROWD for port in ports)
+    for port in ports:
+        port.bulk_arrives()
+        assert port.kernel_takes == PORT_RECEIVE_CROWD
+        port.connection.abort()
+        port.end.close()

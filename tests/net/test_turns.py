@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from pagent.limits import READ_LEAST, READ_MOST, TURN_BYTES
+from pagent.limits import CROWD, READ_BULK, READ_LEAST, READ_MOST, TURN_BYTES
 from pagent.net.port import PortConnection, connect_port
 from pagent.net.turns import Turns, current_turns
 from tests.kit.ends import QuietUser, connected
@@ -28,22 +28,61 @@ class User(QuietUser):
             self.enough.set()
 
 
-def nothing() -> None:
-    pass
+class Named:
+    """A reader; all of a test share the list of those that went on."""
+
+    def __init__(self, name: str = "", went_on: list[str] | None = None) -> None:
+        self.name = name
+        self.went_on = went_on if went_on is not None else []
+
+    def go_on(self) -> None:
+        self.went_on.append(self.name)
 
 
 async def test_what_bulk_reads_in_one_turn_is_bounded() -> None:
     turns = Turns()
-    calls: list[str] = []
+    went_on: list[str] = []
     for _ in range(TURN_BYTES // READ_MOST - 1):
-        assert not turns.spend(READ_MOST, lambda: calls.append("never"))
-    assert turns.spend(READ_MOST, lambda: calls.append("first"))
-    assert turns.spend(READ_LEAST, lambda: calls.append("second"))
-    assert not turns.spend(READ_LEAST - 1, lambda: calls.append("small"))
-    assert calls == []
+        assert not turns.spend(READ_MOST, Named("never", went_on))
+    assert turns.spend(READ_MOST, Named("first", went_on))
+    assert turns.spend(READ_BULK, Named("second", went_on))
+    assert not turns.spend(READ_BULK - 1, Named("small", went_on))
+    assert went_on == []
     await asyncio.sleep(0)
-    assert calls == ["first", "second"]
-    assert not turns.spend(READ_MOST, nothing)
+    assert went_on == ["first", "second"]
+    assert not turns.spend(READ_MOST, Named())
+
+
+@pytest.mark.parametrize(("readers", "crowd"), [(1, False), (CROWD - 1, False), (CROWD, True), (50, True)])
+async def test_many_that_read_bulk_in_one_turn_are_a_crowd(readers: int, crowd: bool) -> None:
+    turns = Turns()
+    several = [Named() for _ in range(readers)]
+    for reader in several:
+        turns.spend(READ_BULK, reader)
+        turns.spend(READ_BULK, reader)
+        turns.spend(READ_BULK - 1, Named())
+    assert not turns.crowd
+    await asyncio.sleep(0)
+    assert turns.crowd is crowd
+    turns.spend(READ_BULK, several[0])
+    await asyncio.sleep(0)
+    assert not turns.crowd
+
+
+async def test_what_is_to_be_done_once_what_was_received_has_been_dealt_with() -> None:
+    turns = Turns()
+    done: list[str] = []
+    assert not turns.afterwards(lambda: done.append("never"))
+    turns.begin()
+    assert turns.afterwards(lambda: done.append("first"))
+    assert turns.afterwards(lambda: done.append("second"))
+    assert done == []
+    turns.finish()
+    assert done == ["first", "second"]
+    assert not turns.afterwards(lambda: done.append("never"))
+    turns.begin()
+    turns.finish()
+    assert done == ["first", "second"]
 
 
 @pytest.mark.parametrize(
@@ -53,10 +92,10 @@ async def test_the_more_there_are_the_less_each_reads_at_once(readers: int, shar
     turns = Turns()
     assert len(turns.space()) == READ_MOST
     for _ in range(readers):
-        turns.spend(len(turns.space()), nothing)
+        turns.spend(len(turns.space()), Named())
     await asyncio.sleep(0)
     assert len(turns.space()) == share
-    turns.spend(len(turns.space()), nothing)
+    turns.spend(len(turns.space()), Named())
     await asyncio.sleep(0)
     assert len(turns.space()) == READ_MOST
 
