@@ -32,7 +32,7 @@ DIRECT_LEAST: Final = 64 * KIB
 #: What has been received is not copied from this size on, but lent where it is; and the buffers of one link that may be
 #: lent at once. Whoever keeps a little of one keeps all of it: so beyond that everything is copied again.
 LEND_LEAST: Final = 16 * KIB
-LENT_BUFFERS: Final = 4
+LENT_BUFFERS: Final = 8
 
 #: What a peer that has not been accepted yet can make us hold, and for how long.
 HANDSHAKE_MAX: Final = 64 * KIB
@@ -191,17 +191,19 @@ REMOVE_INLINE_BYTES: Final = MIB
 CHUNK_MAX: Final = MIB
 #: Work worth a hop to a thread, which costs about 50 us: as much as writing this to the page cache.
 DISK_PIECE: Final = 256 * KIB
-#: Pieces of an upload below this are joined. And what it may be ahead of the disk, one DISK_BLOCK of it being written:
-#: then throughput does not depend on how soon the thread wakes up.
+#: Pieces of an upload below this are joined. And what it may be ahead of the disk, half of it being written: then
+#: throughput does not depend on how soon the thread wakes up.
 DISK_JOIN: Final = 16 * KIB
-DISK_BEHIND: Final = 2 * MIB
+DISK_BEHIND: Final = 4 * MIB
 #: So long a link without flow control may not be read, since an upload is that far ahead: the disk is busy with the
 #: upload itself, and would have to take twice what is put into a spool. A disk that needs longer is not waited for
 #: again until the second has passed: then the spool is what there is.
 DISK_CHOKE_MAX_S: Final = 0.02
 DISK_CHOKE_REST_S: Final = 1.0
-#: What a download reads at a time behind its first block, and what an upload writes.
+#: What a download reads at a time behind its first block, and what an upload gathers before it writes: a quarter of
+#: what it has written, within bounds, so that a hundred small ones do not hold as much as a hundred large ones.
 DISK_BLOCK: Final = MIB
+DISK_BLOCK_MOST: Final = DISK_BEHIND // 2
 #: Blocks that a growing file reserves ahead, and from which size on: written one by one they cost twice as much time,
 #: and lie less close together.
 DISK_RESERVE: Final = 4 * MIB

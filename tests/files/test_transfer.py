@@ -273,7 +273,7 @@ async def test_what_is_given_is_written_without_a_wait(executor: Executor, sandb
         for _ in range(20):
             upload.give(BIG)
         assert upload.behind > 0
-        while upload.behind >= limits.DISK_BLOCK:
+        while upload.behind >= limits.DISK_BLOCK_MOST:
             await moved.wait()
             moved.clear()
         upload.give(b"the last")

@@ -66,12 +66,13 @@ class Fakes:
 
 async def test_a_link_without_flow_control_is_choked_until_half_is_written() -> None:
     fakes = Fakes(flow=False)
+    half = limits.DISK_BEHIND // 2
     for _ in range(3):
-        fakes.intake.stream_message(bytes(MIB))
+        fakes.intake.stream_message(bytes(half))
     assert (fakes.chokes, fakes.held) == (1, False)  # the third had been read already
-    fakes.written(MIB)
+    fakes.written(half)
     assert fakes.chokes == 1
-    fakes.written(MIB)
+    fakes.written(half)
     assert fakes.chokes == 0
     fakes.intake.stream_closed()
     await fakes.finished
