@@ -12,7 +12,7 @@ import select
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from pagent.buffers import Bytes
 from pagent.limits import (
@@ -30,6 +30,7 @@ from pagent.net.vectored import VectoredWriter
 
 #: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
 _GATHER_FROM: Final = 8 * 1024
+_CONGESTION: Final[int | None] = getattr(socket, "TCP_CONGESTION", None)
 
 
 class PortUser(Protocol):
@@ -96,6 +97,7 @@ class PortConnection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
         self._transport.set_write_buffer_limits(high=PORT_HIGH_WATER, low=PORT_LOW_WATER)
         self._receive_at_most(PORT_RECEIVE)
+        self._without_pacing()
         if self._made is not None:
             self._made()
 
@@ -123,10 +125,20 @@ class PortConnection(asyncio.BufferedProtocol):
             self._waits = True
             self._apply()
 
-    def _receive_at_most(self, size: int) -> None:
+    def _socket(self) -> Any:
+        """None for a transport in memory."""
         assert self._transport is not None
-        if (end := self._transport.get_extra_info("socket")) is not None:
+        return self._transport.get_extra_info("socket")
+
+    def _receive_at_most(self, size: int) -> None:
+        if (end := self._socket()) is not None:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+    def _without_pacing(self) -> None:
+        """With BBR as the default of a host its timers are an eighth of an upload; nothing is congested here."""
+        if _CONGESTION is not None and (end := self._socket()) is not None:
+            with suppress(OSError):  # not among those that are allowed
+                end.setsockopt(socket.IPPROTO_TCP, _CONGESTION, b"reno")
 
     def data_received(self, data: bytes) -> None:
         """Bytes that somebody else has read from the socket."""
@@ -174,8 +186,7 @@ class PortConnection(asyncio.BufferedProtocol):
         A job that answers without reading all of a body and closes resets the connection; the loop then gives it up at
         the first failed write, with the answer still in the kernel (RFC 9112 9.6 warns servers of this).
         """
-        assert self._transport is not None
-        descriptor = self._transport.get_extra_info("socket").fileno()
+        descriptor = self._socket().fileno()
         try:
             while not self.closed and (data := os.read(descriptor, READ_MOST)):
                 self.data_received(data)
@@ -258,7 +269,7 @@ class PortConnection(asyncio.BufferedProtocol):
         if self._transport is None or self.closed or self._transport.is_closing():
             return True
         poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        poll.register(self._socket().fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
 

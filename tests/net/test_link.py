@@ -97,46 +97,58 @@ async def test_a_peer_that_breaks_the_protocol_and_resets_the_connection(
     assert owner.messages == []
 
 
-class Counting(Owner):
-    """Counts how often it may go on."""
+class Waiting(Owner):
+    """``go_on`` is set when it may go on."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.writable = 0
+        self.go_on = asyncio.Event()
 
     def link_writable(self) -> None:
-        self.writable += 1
+        self.go_on.set()
+
+
+class Answers:
+    """A peer of a library's: it answers pings as it reads."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.received = 0
+        self._sock = sock
+        self._peer = Connection(ConnectionType.CLIENT)
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while data := await loop.sock_recv(self._sock, 1 << 18):
+            self._peer.receive_data(data)
+            for event in self._peer.events():
+                if isinstance(event, Ping):
+                    await loop.sock_sendall(self._sock, self._peer.send(event.response()))
+                elif isinstance(event, BytesMessage):
+                    self.received += len(event.data)
 
 
 async def test_bulk_of_two_streams_waits_for_the_peer_to_have_read_it(
     sockets: tuple[socket.socket, socket.socket],
 ) -> None:
-    """Against a peer of a library's: it answers pings as it reads."""
     ours, theirs = sockets
-    owner = Counting()
+    owner = Waiting()
     link = Link(owner, dialled=False)
-    loop = asyncio.get_running_loop()
-    await loop.create_connection(lambda: link, sock=ours)
+    await asyncio.get_running_loop().create_connection(lambda: link, sock=ours)
     link.accept_peer()
-    peer = Connection(ConnectionType.CLIENT)
+    peer = Answers(theirs)
     piece, sent, held, most = bytes(65536), 0, 0, 0
-    received = 0
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+        reading = group.create_task(peer.run())
         while sent < 200:
+            owner.go_on.clear()
             while not link.pace.held and not link.blocked and sent < 200:
                 link.send_parts(sent % 2, b"", piece)
                 sent += 1
             held += link.pace.held
-            most = max(most, sent * len(piece) - received)
-            writable = owner.writable
-            while (link.pace.held or link.blocked) and owner.writable == writable:
-                peer.receive_data(await loop.sock_recv(theirs, 1 << 18))
-                for event in peer.events():
-                    if isinstance(event, Ping):
-                        await loop.sock_sendall(theirs, peer.send(event.response()))
-                    elif isinstance(event, BytesMessage):
-                        received += len(event.data)
-                await asyncio.sleep(0)
+            most = max(most, sent * len(piece) - peer.received)
+            if link.pace.held or link.blocked:
+                await owner.go_on.wait()
+        reading.cancel()
     assert held
     assert most < 200 * len(piece)
     link.abort("the end of the test")

@@ -8,6 +8,8 @@ import struct
 import sys
 from typing import Any
 
+import pytest
+
 from pagent.limits import CROWD, PORT_RECEIVE, PORT_RECEIVE_CROWD, READ_BULK
 from pagent.net.port import PortConnection, connect_port
 from tests.kit.ends import MemoryPort, QuietUser
@@ -152,3 +154,10 @@ async def test_the_kernel_does_not_take_megabytes_of_a_job_and_little_of_one_of_
         assert port.kernel_takes == PORT_RECEIVE_CROWD
         port.connection.abort()
         port.end.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="of Linux")
+async def test_what_is_sent_to_a_job_is_not_paced() -> None:
+    port = Socketed()
+    with port.end as end:
+        assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
