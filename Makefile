@@ -26,7 +26,7 @@ EVERYWHERE := $(patsubst %,--ignore=%,tests/bench $(READING))
 PLAIN := build/plain
 
 .PHONY: help install run test check format lint types architecture bench bench-micro bench-compare \
-	bench-peers lock clean test-optimised test-asyncio docs soak fuzz plain
+	bench-peers lock clean compiled test-optimised test-asyncio docs soak fuzz plain
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,7 +77,12 @@ plain:
 test-asyncio: $(INSTALLED)  ## Run the tests on asyncio's own loop
 	PAGENT_LOOP=asyncio $(BIN)/python -m pytest -n $(JOBS) $(EVERYWHERE) $(ARGS)
 
-check: lint types architecture test-optimised test-asyncio test  ## All of what must be green: format, lint, types, architecture, tests
+# An installation without it runs, too: so nothing else would tell.
+compiled: $(INSTALLED)
+	@test -z "$$(command -v cc)" || test "$(PAGENT_COMPILE)" = 0 || $(BIN)/python -c 'import pagent, sys; \
+		pagent.is_compiled() or sys.exit("there is a C compiler, and yet what is installed is not compiled")'
+
+check: compiled lint types architecture test-optimised test-asyncio test  ## All of what must be green: format, lint, types, architecture, tests
 
 format: $(INSTALLED)  ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix-only --quiet .

@@ -30,7 +30,7 @@ from pagent.net.vectored import VectoredWriter
 
 #: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
 _GATHER_FROM: Final = 8 * 1024
-_CONGESTION: Final[int | None] = getattr(socket, "TCP_CONGESTION", None)
+_CONGESTION: Final[int] = getattr(socket, "TCP_CONGESTION", -1)
 
 
 class PortUser(Protocol):
@@ -136,7 +136,7 @@ class PortConnection(asyncio.BufferedProtocol):
 
     def _without_pacing(self) -> None:
         """With BBR as the default of a host its timers are an eighth of an upload; nothing is congested here."""
-        if _CONGESTION is not None and (end := self._socket()) is not None:
+        if _CONGESTION >= 0 and (end := self._socket()) is not None:
             with suppress(OSError):  # not among those that are allowed
                 end.setsockopt(socket.IPPROTO_TCP, _CONGESTION, b"reno")
 
