@@ -59,12 +59,9 @@ CLOSE_TIMEOUT_S: Final = 5.0
 REDIAL_FIRST_S: Final = 0.5
 REDIAL_RESET_S: Final = 30.0
 
-#: What all bulk connections together read in one turn of the loop, which small requests wait for (a fraction of a
-#: millisecond), and what one of them reads at a time: the less the more of them there are. A read from so many bytes on
-#: is bulk.
+#: What all connections together read in one turn of the loop, which small requests wait for (a fraction of a
+#: millisecond), of what counts: reads from so many bytes on.
 TURN_BYTES: Final = MIB
-READ_MOST: Final = 256 * KIB
-READ_LEAST: Final = 64 * KIB
 READ_BULK: Final = 32 * KIB
 #: What the kernel keeps of a job's bytes that nobody has read yet, and of those of one of a crowd: so many connections
 #: read bulk in one turn. Left alone it keeps megabytes, which the job writes without a pause while others on its core

@@ -22,7 +22,6 @@ from pagent.limits import (
     PORT_RECEIVE,
     PORT_RECEIVE_CROWD,
     READ_BULK,
-    READ_MOST,
     RECEIVE_BUFFER,
 )
 from pagent.net.turns import Turns, current_turns
@@ -52,7 +51,7 @@ class PortUser(Protocol):
         """The connection is gone; None for a clean end."""
 
 
-class PortConnection(asyncio.BufferedProtocol):
+class PortConnection(asyncio.Protocol):
     """One connection to a job's port. ``user`` changes with each request that a kept connection serves.
 
     ``made`` is called once it is connected; who awaits the connecting needs none.
@@ -84,7 +83,7 @@ class PortConnection(asyncio.BufferedProtocol):
         self._out: list[Bytes] = []
         self._out_bytes = 0
         self._flush_due = False
-        self._turns: Turns | None = None  # known once it reads
+        self._turns = current_turns()
         self._paused = False  # by the user
         self._waits = False  # for the next turn
         self._reading = True
@@ -101,21 +100,15 @@ class PortConnection(asyncio.BufferedProtocol):
         if self._made is not None:
             self._made()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        if self._turns is None:
-            self._turns = current_turns()
-        return self._turns.space()
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def data_received(self, data: bytes) -> None:
         turns = self._turns
-        assert turns is not None
         turns.begin()
         try:
-            self.user.port_data(turns.received(nbytes))
+            self.user.port_data(data)
         finally:
             turns.finish()
-        if nbytes >= READ_BULK:
-            self._read_bulk(turns, nbytes)
+        if len(data) >= READ_BULK:
+            self._read_bulk(turns, len(data))
 
     def _read_bulk(self, turns: Turns, nbytes: int) -> None:
         if turns.crowd and not self._crowded and not self.closed:
@@ -139,10 +132,6 @@ class PortConnection(asyncio.BufferedProtocol):
         if _CONGESTION >= 0 and (end := self._socket()) is not None:
             with suppress(OSError):  # not among those that are allowed
                 end.setsockopt(socket.IPPROTO_TCP, _CONGESTION, b"reno")
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes that somebody else has read from the socket."""
-        self.user.port_data(data)
 
     def go_on(self) -> None:
         self._waits = False
@@ -188,8 +177,8 @@ class PortConnection(asyncio.BufferedProtocol):
         """
         descriptor = self._socket().fileno()
         try:
-            while not self.closed and (data := os.read(descriptor, READ_MOST)):
-                self.data_received(data)
+            while not self.closed and (data := os.read(descriptor, PORT_RECEIVE)):
+                self.user.port_data(data)
         except OSError:
             pass  # nothing more, or the reset itself
 

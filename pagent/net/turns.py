@@ -2,8 +2,7 @@
 
 A loop reads from a socket as long as there is something: one bulk stream could keep it busy for many milliseconds, and
 sixteen do so in turn, while a small request waits. So what is read in large pieces in one turn is bounded, for all
-connections of a loop together: who comes later reads on in the next turn, after everybody else had theirs. The more
-there are, the smaller are their pieces.
+connections of a loop together: who comes later reads on in the next turn, after everybody else had theirs.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
-from pagent.limits import CROWD, READ_BULK, READ_LEAST, READ_MOST, TURN_BYTES
+from pagent.limits import CROWD, READ_BULK, TURN_BYTES
 
 
 class Reader(Protocol):
@@ -28,25 +27,18 @@ class Turns:
 
     __slots__ = (
         "_afterwards",
-        "_buffer",
         "_dealing",
         "_due",
         "_reader",
         "_readers",
-        "_reads",
-        "_space",
         "_spent",
         "_waiting",
         "crowd",
     )
 
     def __init__(self) -> None:
-        # Of all connections: what is in it is handed on or copied before the next one reads.
-        self._buffer = memoryview(bytearray(READ_MOST))
-        self._space = self._buffer
         # Bulk that is read in this turn.
         self._spent = 0
-        self._reads = 0
         self._reader: Reader | None = None  # the last one
         self._readers = 0
         self._due = False
@@ -73,14 +65,6 @@ class Turns:
             for act in acts:
                 act()
 
-    def space(self) -> memoryview:
-        """Where to read to, as much as is to be read at once."""
-        return self._space
-
-    def received(self, count: int) -> bytes:
-        """What has been read to it."""
-        return bytes(self._space[:count])
-
     def spend(self, count: int, reader: Reader) -> bool:
         """``reader`` has read so much at once; True if that is enough for this turn: it is told to go on in the next.
 
@@ -89,7 +73,6 @@ class Turns:
         if count < READ_BULK:
             return False
         self._spent += count
-        self._reads += 1
         if reader is not self._reader:
             self._reader = reader
             self._readers += 1
@@ -103,9 +86,8 @@ class Turns:
 
     def _next(self) -> None:
         self._due = False
-        self._space = self._buffer[: max(READ_LEAST, min(READ_MOST, TURN_BYTES // self._reads))]
         self.crowd = self._readers >= CROWD
-        self._spent = self._reads = self._readers = 0
+        self._spent = self._readers = 0
         self._reader = None
         waiting, self._waiting = self._waiting, []
         for reader in waiting:

@@ -13,7 +13,6 @@ from wsproto.events import BytesMessage, Ping
 
 from pagent.errors import LinkClosedError
 from pagent.net.link import Link
-from pagent.net.port import PortConnection
 from pagent.wire import frames
 from tests.kit.ends import QuietUser, connected
 from tests.kit.joined import MemoryTransport
@@ -164,11 +163,6 @@ class Answering(QuietUser):
         self.link.send(data)
 
 
-def job_says(connection: PortConnection, data: bytes) -> None:
-    connection.get_buffer(-1)[: len(data)] = data
-    connection.buffer_updated(len(data))
-
-
 async def test_what_seldom_has_company_is_written_before_the_turn_ends() -> None:
     link = Link(Owner(), dialled=False)
     transport = MemoryTransport(link)
@@ -182,19 +176,19 @@ async def test_what_seldom_has_company_is_written_before_the_turn_ends() -> None
             sent.extend(frames.binary_frame(message, b""))
         assert transport.out == sent
 
-    job_says(first, b"one")
+    first.data_received(b"one")
     assert not transport.out  # until it is known how it goes here
     await end_of_turn(b"one")
     for _ in range(100):
-        job_says(first, b"alone")
+        first.data_received(b"alone")
         await end_of_turn(b"alone")
-    job_says(first, b"at once")
+    first.data_received(b"at once")
     assert transport.out == sent + frames.binary_frame(b"at once", b"")
-    job_says(second, b"with it")  # once more in this turn: with those that may come still
+    second.data_received(b"with it")  # once more in this turn: with those that may come still
     assert transport.out == sent + frames.binary_frame(b"at once", b"")
     await end_of_turn(b"at once", b"with it")
-    job_says(first, b"kept")
-    job_says(second, b"together")
+    first.data_received(b"kept")
+    second.data_received(b"together")
     assert transport.out == sent
     await end_of_turn(b"kept", b"together")
     assert link.is_open

@@ -131,8 +131,7 @@ class Socketed(MemoryPort):
         return size // 2 if sys.platform == "linux" else size  # twice what it was told, for its own bookkeeping
 
     def bulk_arrives(self) -> None:
-        self.connection.get_buffer(-1)
-        self.connection.buffer_updated(READ_BULK)
+        self.connection.data_received(bytes(READ_BULK))
 
 
 async def test_the_kernel_does_not_take_megabytes_of_a_job_and_little_of_one_of_a_crowd() -> None:

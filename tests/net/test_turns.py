@@ -7,11 +7,13 @@ import socket
 
 import pytest
 
-from pagent.limits import CROWD, READ_BULK, READ_LEAST, READ_MOST, TURN_BYTES
+from pagent.limits import CROWD, READ_BULK, TURN_BYTES
 from pagent.net.port import PortConnection, connect_port
 from pagent.net.turns import Turns, current_turns
 from tests.kit.ends import QuietUser, connected
 from tests.kit.peer import PATIENCE_S
+
+PIECE = TURN_BYTES // 4
 
 
 class User(QuietUser):
@@ -42,15 +44,15 @@ class Named:
 async def test_what_bulk_reads_in_one_turn_is_bounded() -> None:
     turns = Turns()
     went_on: list[str] = []
-    for _ in range(TURN_BYTES // READ_MOST - 1):
-        assert not turns.spend(READ_MOST, Named("never", went_on))
-    assert turns.spend(READ_MOST, Named("first", went_on))
+    for _ in range(TURN_BYTES // PIECE - 1):
+        assert not turns.spend(PIECE, Named("never", went_on))
+    assert turns.spend(PIECE, Named("first", went_on))
     assert turns.spend(READ_BULK, Named("second", went_on))
     assert not turns.spend(READ_BULK - 1, Named("small", went_on))
     assert went_on == []
     await asyncio.sleep(0)
     assert went_on == ["first", "second"]
-    assert not turns.spend(READ_MOST, Named())
+    assert not turns.spend(PIECE, Named())
 
 
 @pytest.mark.parametrize(("readers", "crowd"), [(1, False), (CROWD - 1, False), (CROWD, True), (50, True)])
@@ -85,21 +87,6 @@ async def test_what_is_to_be_done_once_what_was_received_has_been_dealt_with() -
     assert done == ["first", "second"]
 
 
-@pytest.mark.parametrize(
-    ("readers", "share"), [(1, READ_MOST), (4, READ_MOST), (8, TURN_BYTES // 8), (16, READ_LEAST), (500, READ_LEAST)]
-)
-async def test_the_more_there_are_the_less_each_reads_at_once(readers: int, share: int) -> None:
-    turns = Turns()
-    assert len(turns.space()) == READ_MOST
-    for _ in range(readers):
-        turns.spend(len(turns.space()), Named())
-    await asyncio.sleep(0)
-    assert len(turns.space()) == share
-    turns.spend(len(turns.space()), Named())
-    await asyncio.sleep(0)
-    assert len(turns.space()) == READ_MOST
-
-
 async def test_one_for_a_loop() -> None:
     assert current_turns() is current_turns()
 
@@ -127,7 +114,7 @@ async def test_a_small_answer_comes_before_the_end_of_what_a_bulk_one_has_ready(
     sent = 0
     try:
         while True:
-            sent += bulk_job.send(bytes(READ_MOST))
+            sent += bulk_job.send(bytes(PIECE))
     except BlockingIOError:
         pass
     assert sent > 2 * TURN_BYTES
@@ -137,7 +124,7 @@ async def test_a_small_answer_comes_before_the_end_of_what_a_bulk_one_has_ready(
     async with asyncio.timeout(PATIENCE_S):
         await enough.wait()
     before = sum(size for name, size in heard if name == "bulk")
-    assert before <= TURN_BYTES + READ_MOST
+    assert before <= TURN_BYTES + PIECE
     assert before < sent
     for connection, job in pairs:
         connection.abort()
@@ -152,9 +139,9 @@ class Ready:
         self.connection, self.transport = connected(User("bulk", self.heard))
 
     def read(self, connection: PortConnection) -> None:
-        for _ in range(2 * TURN_BYTES // READ_LEAST):
+        for _ in range(2 * TURN_BYTES // READ_BULK):
             if self.transport.reading:
-                connection.buffer_updated(len(connection.get_buffer(-1)))
+                connection.data_received(bytes(READ_BULK))
 
 
 async def test_who_has_had_enough_reads_on_in_the_next_turn() -> None:

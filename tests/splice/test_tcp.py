@@ -30,7 +30,7 @@ class Spliced:
             self.splice.start(self.connection)
 
 
-def test_bytes_go_both_ways_in_order() -> None:
+async def test_bytes_go_both_ways_in_order() -> None:
     both = Spliced()
     for piece in (b"one", b"two"):
         both.connection.data_received(piece)
@@ -53,7 +53,7 @@ ENDS: dict[str, Callable[[Spliced], Any]] = {
     "order", [("the job", "the caller"), ("the caller", "the job"), ("the job", "the caller's stream"),
               ("the caller's stream", "the job"), ("the caller", "the caller's stream", "the job")]
 )  # fmt: skip
-def test_it_is_over_once_both_directions_are(order: Iterable[str]) -> None:
+async def test_it_is_over_once_both_directions_are(order: Iterable[str]) -> None:
     both = Spliced()
     *first, last = order
     for end in first:
@@ -68,7 +68,7 @@ def test_it_is_over_once_both_directions_are(order: Iterable[str]) -> None:
     assert not both.port.aborted  # what is written last is still flushed
 
 
-def test_the_other_direction_goes_on_behind_a_half_close() -> None:
+async def test_the_other_direction_goes_on_behind_a_half_close() -> None:
     both = Spliced()
     both.connection.eof_received()
     both.stream.says(b"more")
@@ -80,7 +80,7 @@ def test_the_other_direction_goes_on_behind_a_half_close() -> None:
     assert both.results == other.results == []
 
 
-def test_a_caller_that_says_more_behind_its_end_is_wrong() -> None:
+async def test_a_caller_that_says_more_behind_its_end_is_wrong() -> None:
     both = Spliced()
     both.stream.says(b"")
     for more in (b"more", b""):
@@ -90,14 +90,14 @@ def test_a_caller_that_says_more_behind_its_end_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("value", ["text", 1, True, None, ["list"], {}])
-def test_only_bytes_are_carried(value: object) -> None:
+async def test_only_bytes_are_carried(value: object) -> None:
     both = Spliced()
     with pytest.raises(ValueError, match="carries bytes"):
         both.stream.says(value)
     assert both.port.written == b""
 
 
-def test_pause_crosses_over() -> None:
+async def test_pause_crosses_over() -> None:
     both = Spliced()
     states = []
     for step in (
@@ -111,7 +111,7 @@ def test_pause_crosses_over() -> None:
     assert states == [(False, False), (True, False), (True, True), (True, False)]
 
 
-def test_what_the_job_says_before_the_start_is_carried_and_may_block() -> None:
+async def test_what_the_job_says_before_the_start_is_carried_and_may_block() -> None:
     both = Spliced(started=False)
     both.connection.data_received(b"greeting")
     both.stream.blocked = True
@@ -122,7 +122,7 @@ def test_what_the_job_says_before_the_start_is_carried_and_may_block() -> None:
     assert both.port.reading is False
 
 
-def test_a_job_that_ends_its_direction_before_the_start() -> None:
+async def test_a_job_that_ends_its_direction_before_the_start() -> None:
     both = Spliced(started=False)
     both.connection.eof_received()
     assert both.stream.sent == [b""]
@@ -132,7 +132,7 @@ def test_a_job_that_ends_its_direction_before_the_start() -> None:
     assert both.results == [None]
 
 
-def test_a_connection_that_is_lost_before_the_start_is_an_error_once() -> None:
+async def test_a_connection_that_is_lost_before_the_start_is_an_error_once() -> None:
     both = Spliced(started=False)
     both.connection.connection_lost(None)
     both.splice.start(both.connection)
@@ -140,7 +140,7 @@ def test_a_connection_that_is_lost_before_the_start_is_an_error_once() -> None:
     assert both.stream.receiver is None
 
 
-def test_a_lost_connection_is_an_error_also_behind_its_half_close() -> None:
+async def test_a_lost_connection_is_an_error_also_behind_its_half_close() -> None:
     both = Spliced()
     both.connection.eof_received()
     error = BrokenPipeError("gone")
@@ -148,7 +148,7 @@ def test_a_lost_connection_is_an_error_also_behind_its_half_close() -> None:
     assert both.results == [error]
 
 
-def test_a_lost_stream_drops_the_connection() -> None:
+async def test_a_lost_stream_drops_the_connection() -> None:
     both = Spliced()
     both.splice.stream_lost("the link is gone")
     assert both.port.aborted
