@@ -60,12 +60,13 @@ REDIAL_FIRST_S: Final = 0.5
 REDIAL_RESET_S: Final = 30.0
 
 #: What all connections together read in one turn of the loop, which small requests wait for (a fraction of a
-#: millisecond), of what counts: reads from so many bytes on.
+#: millisecond), before those that read much at a time have to wait for the next one; and from when on a read counts.
 TURN_BYTES: Final = MIB
+READ_MUCH: Final = 128 * KIB
 READ_BULK: Final = 32 * KIB
-#: What the kernel keeps of a job's bytes that nobody has read yet, and of those of one of a crowd: so many connections
-#: read bulk in one turn. Left alone it keeps megabytes, which the job writes without a pause while others on its core
-#: wait, and which are out of the caches when they are read.
+#: What the kernel keeps of a job's bytes that nobody has read yet; and of those of one that had much in a crowd, which
+#: is when so many connections read bulk in one turn. Left alone it keeps megabytes: the job writes them without a pause,
+#: while others on its core wait, and they are out of the caches when they are read.
 PORT_RECEIVE: Final = 256 * KIB
 PORT_RECEIVE_CROWD: Final = 64 * KIB
 CROWD: Final = 3

@@ -22,6 +22,7 @@ from pagent.limits import (
     PORT_RECEIVE,
     PORT_RECEIVE_CROWD,
     READ_BULK,
+    READ_MUCH,
     RECEIVE_BUFFER,
 )
 from pagent.net.turns import Turns, current_turns
@@ -29,7 +30,6 @@ from pagent.net.vectored import VectoredWriter
 
 #: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
 _GATHER_FROM: Final = 8 * 1024
-_CONGESTION: Final[int] = getattr(socket, "TCP_CONGESTION", -1)
 
 
 class PortUser(Protocol):
@@ -96,7 +96,6 @@ class PortConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
         self._transport.set_write_buffer_limits(high=PORT_HIGH_WATER, low=PORT_LOW_WATER)
         self._receive_at_most(PORT_RECEIVE)
-        self._without_pacing()
         if self._made is not None:
             self._made()
 
@@ -111,7 +110,7 @@ class PortConnection(asyncio.Protocol):
             self._read_bulk(turns, len(data))
 
     def _read_bulk(self, turns: Turns, nbytes: int) -> None:
-        if turns.crowd and not self._crowded and not self.closed:
+        if turns.crowd and nbytes >= READ_MUCH and not self._crowded and not self.closed:
             self._crowded = True  # for life: what is little then is enough for one as well
             self._receive_at_most(PORT_RECEIVE_CROWD)
         if not self._waits and turns.spend(nbytes, self):
@@ -126,12 +125,6 @@ class PortConnection(asyncio.Protocol):
     def _receive_at_most(self, size: int) -> None:
         if (end := self._socket()) is not None:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-
-    def _without_pacing(self) -> None:
-        """With BBR as the default of a host its timers are an eighth of an upload; nothing is congested here."""
-        if _CONGESTION >= 0 and (end := self._socket()) is not None:
-            with suppress(OSError):  # not among those that are allowed
-                end.setsockopt(socket.IPPROTO_TCP, _CONGESTION, b"reno")
 
     def go_on(self) -> None:
         self._waits = False

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
-from pagent.limits import CROWD, READ_BULK, TURN_BYTES
+from pagent.limits import CROWD, READ_BULK, READ_MUCH, TURN_BYTES
 
 
 class Reader(Protocol):
@@ -68,7 +68,8 @@ class Turns:
     def spend(self, count: int, reader: Reader) -> bool:
         """``reader`` has read so much at once; True if that is enough for this turn: it is told to go on in the next.
 
-        What is less than READ_BULK is no bulk and costs nothing.
+        What is less than READ_BULK is no bulk and costs nothing; who reads less than READ_MUCH has nothing left that it
+        would read in the same turn.
         """
         if count < READ_BULK:
             return False
@@ -79,7 +80,7 @@ class Turns:
         if not self._due:
             self._due = True
             asyncio.get_running_loop().call_soon(self._next)
-        if self._spent < TURN_BYTES:
+        if self._spent < TURN_BYTES or count < READ_MUCH:
             return False
         self._waiting.append(reader)
         return True

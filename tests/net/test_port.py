@@ -8,9 +8,7 @@ import struct
 import sys
 from typing import Any
 
-import pytest
-
-from pagent.limits import CROWD, PORT_RECEIVE, PORT_RECEIVE_CROWD, READ_BULK
+from pagent.limits import CROWD, PORT_RECEIVE, PORT_RECEIVE_CROWD, READ_MUCH
 from pagent.net.port import PortConnection, connect_port
 from tests.kit.ends import MemoryPort, QuietUser
 from tests.kit.peer import PATIENCE_S
@@ -130,8 +128,8 @@ class Socketed(MemoryPort):
         size = self.end.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         return size // 2 if sys.platform == "linux" else size  # twice what it was told, for its own bookkeeping
 
-    def bulk_arrives(self) -> None:
-        self.connection.data_received(bytes(READ_BULK))
+    def arrive(self, size: int) -> None:
+        self.connection.data_received(bytes(size))
 
 
 async def test_the_kernel_does_not_take_megabytes_of_a_job_and_little_of_one_of_a_crowd() -> None:
@@ -139,24 +137,19 @@ async def test_the_kernel_does_not_take_megabytes_of_a_job_and_little_of_one_of_
     for port in ports:
         assert PORT_RECEIVE_CROWD < port.kernel_takes <= PORT_RECEIVE
     for _ in range(CROWD):
-        ports[0].bulk_arrives()
+        ports[0].arrive(READ_MUCH)
     await asyncio.sleep(0)
-    ports[0].bulk_arrives()
-    assert ports[0].kernel_takes > PORT_RECEIVE_CROWD
+    ports[0].arrive(READ_MUCH)  # was alone
     await asyncio.sleep(0)
     for port in ports:
-        port.bulk_arrives()
+        port.arrive(READ_MUCH)
     await asyncio.sleep(0)
+    for port in ports:
+        port.arrive(READ_MUCH - 1)  # could be a message, which is not to come in pieces
     assert all(port.kernel_takes > PORT_RECEIVE_CROWD for port in ports)
+    await asyncio.sleep(0)
     for port in ports:
-        port.bulk_arrives()
+        port.arrive(READ_MUCH)
         assert port.kernel_takes == PORT_RECEIVE_CROWD
         port.connection.abort()
         port.end.close()
-
-
-@pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="of Linux")
-async def test_what_is_sent_to_a_job_is_not_paced() -> None:
-    port = Socketed()
-    with port.end as end:
-        assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from pagent.limits import CROWD, READ_BULK, TURN_BYTES
+from pagent.limits import CROWD, READ_BULK, READ_MUCH, TURN_BYTES
 from pagent.net.port import PortConnection, connect_port
 from pagent.net.turns import Turns, current_turns
 from tests.kit.ends import QuietUser, connected
@@ -47,8 +47,8 @@ async def test_what_bulk_reads_in_one_turn_is_bounded() -> None:
     for _ in range(TURN_BYTES // PIECE - 1):
         assert not turns.spend(PIECE, Named("never", went_on))
     assert turns.spend(PIECE, Named("first", went_on))
-    assert turns.spend(READ_BULK, Named("second", went_on))
-    assert not turns.spend(READ_BULK - 1, Named("small", went_on))
+    assert turns.spend(READ_MUCH, Named("second", went_on))
+    assert not turns.spend(READ_MUCH - 1, Named("small", went_on))
     assert went_on == []
     await asyncio.sleep(0)
     assert went_on == ["first", "second"]
@@ -139,9 +139,9 @@ class Ready:
         self.connection, self.transport = connected(User("bulk", self.heard))
 
     def read(self, connection: PortConnection) -> None:
-        for _ in range(2 * TURN_BYTES // READ_BULK):
+        for _ in range(2 * TURN_BYTES // READ_MUCH):
             if self.transport.reading:
-                connection.data_received(bytes(READ_BULK))
+                connection.data_received(bytes(READ_MUCH))
 
 
 async def test_who_has_had_enough_reads_on_in_the_next_turn() -> None:
