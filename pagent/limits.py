@@ -65,8 +65,8 @@ TURN_BYTES: Final = MIB
 READ_MUCH: Final = 128 * KIB
 READ_BULK: Final = 32 * KIB
 #: What the kernel keeps of a job's bytes that nobody has read yet; and of those of one that had much in a crowd, which
-#: is when so many connections read bulk in one turn. Left alone it keeps megabytes: the job writes them without a pause,
-#: while others on its core wait, and they are out of the caches when they are read.
+#: is when so many connections read bulk in one turn. Left alone it keeps megabytes, which a job writes without a pause
+#: while others on its core wait, and which are out of the caches when they are read.
 PORT_RECEIVE: Final = 256 * KIB
 PORT_RECEIVE_CROWD: Final = 64 * KIB
 CROWD: Final = 3
