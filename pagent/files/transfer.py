@@ -141,8 +141,9 @@ class Upload:
 
     def _keep_busy(self) -> None:
         """While some of it is written the next is gathered: under load the pieces are larger, and fewer."""
-        enough = min(max(limits.DISK_BLOCK, self._stored // 4), limits.DISK_BLOCK_MOST)
-        if self._writing is None and self.behind >= enough:
+        if self._writing is not None:
+            return
+        if self.behind >= min(max(limits.DISK_BLOCK, self._stored // 4), limits.DISK_BLOCK_MOST):
             self._writing = self._pieces.begin(self._write)
             self._writing.add_done_callback(self._written)
 

@@ -25,7 +25,7 @@ from pagent.limits import (
     READ_MUCH,
     RECEIVE_BUFFER,
 )
-from pagent.net.turns import Turns, current_turns
+from pagent.net.turns import current_turns
 from pagent.net.vectored import VectoredWriter
 
 #: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
@@ -107,13 +107,13 @@ class PortConnection(asyncio.Protocol):
         finally:
             turns.finish()
         if len(data) >= READ_BULK:
-            self._read_bulk(turns, len(data))
+            self._read_bulk(len(data))
 
-    def _read_bulk(self, turns: Turns, nbytes: int) -> None:
-        if turns.crowd and nbytes >= READ_MUCH and not self._crowded and not self.closed:
+    def _read_bulk(self, nbytes: int) -> None:
+        if self._turns.crowd and nbytes >= READ_MUCH and not self._crowded and not self.closed:
             self._crowded = True  # for life: what is little then is enough for one as well
             self._receive_at_most(PORT_RECEIVE_CROWD)
-        if not self._waits and turns.spend(nbytes, self):
+        if not self._waits and self._turns.spend(nbytes, self):
             self._waits = True
             self._apply()
 
