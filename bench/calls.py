@@ -21,6 +21,8 @@ FILE: Final = "bench.bin"
 class Call:
     """A lane that makes a call for each exchange. Subclasses count what comes and say when it is complete."""
 
+    __slots__ = ("_call_id", "_driver", "_packed_id", "_received", "_rest", "_start", "done")
+
     def __init__(self, driver: LinkDriver, call_type: int, method: str, args: list[Any]) -> None:
         self.done: Callable[[], None] = idle
         self._driver = driver

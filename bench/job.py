@@ -42,12 +42,16 @@ def _tagged(size: int, tag: str) -> bytes:
 
 
 @cache
-def _echo(opcode: int, length: int) -> bytes:
-    return wire.frame(opcode, bytes(length), masked=False)
+def _echo(first: int, length: int) -> bytes:
+    """The answer to a frame with that first byte and so many bytes of payload."""
+    opcode = first & 0x0F
+    return wire.frame(opcode, b"" if opcode == _CLOSE else bytes(length), masked=False)
 
 
 class JobConnection(asyncio.Protocol):
     """One connection; requests one after the other."""
+
+    __slots__ = ("_buffer", "_feed", "_frame", "_incoming", "_outgoing", "_paused", "_skipped", "_transport")
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -143,6 +147,10 @@ class JobConnection(asyncio.Protocol):
         self._feed = self._frames
 
     def _frames(self, data: bytes) -> None:
+        length = len(data) - 6
+        if not self._incoming and not self._buffer and 0 < length < 126 and data[1] & 0x7F == length:
+            self._write(_echo(data[0], length))  # one whole, which is usual for a short one
+            return
         while True:
             if self._incoming:
                 taken = min(self._incoming, len(data))
@@ -169,10 +177,7 @@ class JobConnection(asyncio.Protocol):
             length = int.from_bytes(data[2 : start - 4], "big")
         if len(data) < start:
             return False
-        if data[0] & 0x0F == _CLOSE:
-            self._frame = _echo(_CLOSE, 0)
-        else:
-            self._frame = _echo(data[0] & 0x0F, length)
+        self._frame = _echo(data[0], length)
         self._incoming = length
         self._skipped = start
         if not length:

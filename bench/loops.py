@@ -76,7 +76,8 @@ class RotatingLoop:
     """Keeps ``at_once`` exchanges in flight, which go around all lanes: every stream has its turn."""
 
     def __init__(self, lanes: Sequence[Lane], at_once: int, fault: asyncio.Future[None]) -> None:
-        self._idle = deque(_Turn(lane, self._done) for lane in lanes)
+        done = self._done
+        self._idle = deque(_Turn(lane, done) for lane in lanes)
         self._at_once = min(at_once, len(lanes))
         self._fault = fault
         self._latencies = array.array("q")

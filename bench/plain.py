@@ -20,6 +20,8 @@ _READY_TIMEOUT_S: Final = 10.0
 class _Connection(asyncio.Protocol):
     """What all lanes over TCP have."""
 
+    __slots__ = ("_closing", "_transport", "_way", "done")
+
     def __init__(self, way: PlainWay) -> None:
         self.done: Callable[[], None] = idle
         self._way = way
@@ -112,6 +114,8 @@ class _Put(_Request):
 class _Echo(_Connection):
     """A WebSocket. The echo is one frame, so its bytes are counted and not looked at."""
 
+    __slots__ = ("_echo_bytes", "_head", "_left", "_message", "open")
+
     def __init__(self, way: PlainWay, size: int) -> None:
         super().__init__(way)
         self.open: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -129,7 +133,7 @@ class _Echo(_Connection):
         self._write(self._message)
 
     def data_received(self, data: bytes) -> None:
-        if not self.open.done():
+        if self._left == 0:
             self._head += data
             if self._head.endswith(b"\r\n\r\n"):
                 if not self._head.startswith(b"HTTP/1.1 101 "):

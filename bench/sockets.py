@@ -20,6 +20,8 @@ _BINARY: Final = 2
 class Socket(Call):
     """What opens with ``true`` and then carries messages: ``ws_connect``, ``tcp_connect``."""
 
+    __slots__ = ("_opened",)
+
     def __init__(self, driver: LinkDriver, method: str, args: list[Any]) -> None:
         super().__init__(driver, messages.BISTREAM, method, args)
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -31,16 +33,18 @@ class Socket(Call):
     def message(self, kind: int, piece: bytes, at: int, length: int) -> None:
         if kind != messages.RESPONSE_MESSAGE:
             self._fail(kind, piece)
-        elif not self._opened.done():
-            if piece[at:] == _TRUE:
-                self._opened.set_result(None)
-            else:
-                self._opened.set_exception(Fault("the job could not be reached"))
+        elif piece[at:] == _TRUE:
+            self._driver.calls[self._call_id] = self.data
+            self._opened.set_result(None)
         else:
-            self._data(bin_length(piece, at, length))
+            self._opened.set_exception(Fault("the job could not be reached"))
 
-    def _data(self, size: int) -> None:
-        self._received -= size
+    def data(self, kind: int, piece: bytes, at: int, length: int) -> None:
+        """A message of the open socket."""
+        if kind != messages.RESPONSE_MESSAGE:
+            self._fail(kind, piece)
+            return
+        self._received -= bin_length(piece, at, length)
         if self._received == 0:
             self.done()
         elif self._received < 0:
@@ -48,6 +52,8 @@ class Socket(Call):
 
 
 class Echo(Socket):
+    __slots__ = ("_message", "_size")
+
     def __init__(self, driver: LinkDriver, job: str, size: int) -> None:
         super().__init__(driver, "ws_connect", [job, "/ws", [], list(wire.FIELDS)])
         self._size = size
@@ -120,9 +126,9 @@ class TunnelEvents(Socket):
     def send(self) -> None:
         self._send(messages.REQUEST_MESSAGE, _bin(wire.request("GET", "/events")))
 
-    def message(self, kind: int, piece: bytes, at: int, length: int) -> None:
-        if not self._opened.done():
-            super().message(kind, piece, at, length)
+    def data(self, kind: int, piece: bytes, at: int, length: int) -> None:
+        if kind != messages.RESPONSE_MESSAGE:
+            self._fail(kind, piece)
             return
         for time in wire.event_times(piece):
             self._seen(time)

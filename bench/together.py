@@ -64,7 +64,7 @@ class Mixed(Workload):
 
     cost_unit = "x p99"
     also = ()
-    rounds = 3
+    rounds = 5  # a p99 is made of a few exchanges of many, and varies
 
     def __init__(self, name: str, title: str, scale: Scale, downloads: int) -> None:
         super().__init__(name, title, scale)
