@@ -27,6 +27,7 @@ COMPILED = [
     "pagent/net/link.py",
     "pagent/net/pace.py",
     "pagent/net/port.py",
+    "pagent/net/roundtrip.py",
     "pagent/net/turns.py",
     "pagent/net/vectored.py",
     "pagent/rpc/brake.py",

@@ -94,7 +94,7 @@ class File(Bulk):
     rounds = 5
 
     async def warm_up(self, way: Way, lanes: Sequence[Lane]) -> None:
-        for _ in range(2):  # the second is written beside the first, to memory that may not have been used before either
+        for _ in range(2):  # the second is written beside the first, to memory that nobody has used either
             await ClosedLoop(lanes, way.fault).run(0)
 
 

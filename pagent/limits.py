@@ -36,6 +36,8 @@ LENT_BUFFERS: Final = 8
 
 #: What a peer that has not been accepted yet can make us hold, and for how long.
 HANDSHAKE_MAX: Final = 64 * KIB
+#: Frames before its handshake, which are not answered, until it is cut off.
+HANDSHAKE_FRAMES: Final = 64
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 HANDSHAKES_WAITING: Final = 64
 
@@ -62,6 +64,9 @@ REDIAL_RESET_S: Final = 30.0
 #: What all connections together read in one turn of the loop, which small requests wait for (a fraction of a
 #: millisecond), before those that read much at a time have to wait for the next one; and from when on a read counts.
 TURN_BYTES: Final = MIB
+#: Frames of one connection that are dealt with in one turn; the next ones wait for the next turn. A read can have a
+#: hundred thousand empty ones.
+FRAMES_AT_ONCE: Final = 256
 READ_MUCH: Final = 128 * KIB
 READ_BULK: Final = 32 * KIB
 #: What the kernel keeps of a job's bytes that nobody has read yet; and of those of one that had much in a crowd, which
@@ -165,6 +170,10 @@ CHUNK_JOIN_MAX: Final = 4 * KIB
 CONTENT_CODINGS_MAX: Final = 2
 #: Compressed bytes given to a decoder at a time. What it could not use yet is copied for each piece of output.
 DECODE_STEP: Final = 16 * KIB
+#: Bytes decoded in one turn of the loop, and what a step that gives less counts for: a member of a gzip file may be
+#: empty.
+DECODE_TURN: Final = MIB
+DECODE_COST_MIN: Final = 4 * KIB
 #: How much of the body of a refused WebSocket upgrade goes into the error text.
 REFUSAL_TEXT_MAX: Final = 512
 #: Idle connections kept for one port of a job, and how long. Shorter than the 5 s that node closes its

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -83,3 +84,10 @@ async def peer(agent: Agent) -> AsyncIterator[Peer]:
     """A router of the field, dialled in: no extensions."""
     async with peers.dial(agent.rpc_port, TOKEN) as dialled:
         yield dialled
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A socket that a job would listen on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening

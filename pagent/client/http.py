@@ -97,6 +97,8 @@ class BodySender:
         try:
             async for piece in _pieces(self._body):
                 await self._call_.send(piece)
+                if self._call_.is_over:  # answered before it was all read
+                    return
             await self._call_.send(b"")
         except (CallError, LinkError):
             return  # whoever reads the response learns of it

@@ -45,8 +45,10 @@ class WebSocket:
         return message if isinstance(message, str) else bytes(message)
 
     async def send(self, message: str | Bytes) -> None:
-        """A text or a binary message; waits while the job does not take it."""
+        """A text or a binary message; waits while the job does not take it. CallCancelledError once it has closed."""
         await self._call_.send(message)
+        if self._call_.is_over:
+            raise CallCancelledError("the WebSocket is closed")
 
     async def receive(self) -> str | bytes:
         """The next message; CallCancelledError once the job has closed."""

@@ -1,7 +1,8 @@
 """Undoing a response's Content-Encoding (RFC 9110 8.4.1), for callers that take away the field and not the coding.
 
-A little compressed data can become a thousand times as much, so output comes from an iterator, in pieces of at most
-``BODY_CHUNK``: what is not asked for is not decoded, and no allocation is larger than a piece.
+A little compressed data can become a thousand times as much, or keep a decoder busy and give nothing. So output comes
+from an iterator, in pieces of at most ``BODY_CHUNK``: what is not asked for is not decoded, and no allocation is larger
+than a piece.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Decoder(Protocol):
     """One body's decoder."""
 
     def feed(self, data: bytes | memoryview, /) -> Iterator[bytes]:
-        """Pieces of the decoded body, none of them empty. To be exhausted before the next call.
+        """Pieces of the decoded body; an empty one for work that gave nothing. To be exhausted before the next call.
 
         :raises CodingError: while iterating.
         """
@@ -87,6 +88,7 @@ class GzipDecoder:
                 yield from _inflated(self._inflate, rest)
                 rest = b""
                 if self._inflate.eof:
+                    yield b""  # it may have been empty, with thousands like it to follow
                     # Whatever follows has to be a member too; what is none fails at its header.
                     rest = self._inflate.unused_data
                     self._inflate = None
@@ -134,6 +136,7 @@ class _Chain:
     def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         for piece in self._outer.feed(data):
             yield from self._inner.feed(piece)
+            yield b""
 
     def finish(self) -> None:
         self._outer.finish()

@@ -6,8 +6,8 @@ import asyncio
 import enum
 import logging
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -108,6 +108,7 @@ class Job:
         # the state
         self._state = State.NEW
         self._on_end: dict[Callable[[], None], None] | None = {}
+        self._on_removal: dict[Callable[[], None], None] | None = {}
 
     def __repr__(self) -> str:
         return f"<Job {self.uid} {self._state.value}>"
@@ -132,7 +133,11 @@ class Job:
             self.finished_at = time.time()
             self.process_ended.set()
         if self._state in (State.FINISHED, State.CLOSED):
-            self._tell_end()
+            callbacks, self._on_end = self._on_end, None
+            self._tell(callbacks)
+        if self._state is State.CLOSED:
+            callbacks, self._on_removal = self._on_removal, None
+            self._tell(callbacks)
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -148,8 +153,20 @@ class Job:
         if self._on_end is not None:
             self._on_end.pop(callback, None)
 
-    def _tell_end(self) -> None:
-        callbacks, self._on_end = self._on_end, None
+    @contextmanager
+    def until_removed(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call back, within the block, when the job is removed; at once if it was."""
+        if self._on_removal is None:
+            callback()
+        else:
+            self._on_removal[callback] = None
+        try:
+            yield
+        finally:
+            if self._on_removal is not None:
+                self._on_removal.pop(callback, None)
+
+    def _tell(self, callbacks: Iterable[Callable[[], None]] | None) -> None:
         for callback in callbacks or ():
             try:
                 callback()

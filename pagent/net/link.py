@@ -20,6 +20,7 @@ from pagent.errors import LinkClosedError, ProtocolError
 from pagent.limits import (
     ANSWERS_MAX,
     CLOSE_TIMEOUT_S,
+    HANDSHAKE_FRAMES,
     HANDSHAKE_MAX,
     JOIN_MAX,
     LINK_HIGH_WATER,
@@ -29,6 +30,7 @@ from pagent.limits import (
 from pagent.net.lending import LendingBuffers
 from pagent.net.liveness import Liveness
 from pagent.net.pace import Pace
+from pagent.net.roundtrip import RoundTrip
 from pagent.net.turns import current_turns
 from pagent.net.vectored import VectoredWriter
 from pagent.wire import frames
@@ -78,6 +80,7 @@ class Link(asyncio.BufferedProtocol):
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._accepted = False
+        self._unasked = 0  # frames of a stranger that are no message
         self._decoder = frames.FrameDecoder(masked=not dialled, max_message=HANDSHAKE_MAX)
         self.closed: asyncio.Future[LinkClosedError] = self._loop.create_future()
         self._buffer = memoryview(bytearray(HANDSHAKE_MAX))
@@ -100,9 +103,7 @@ class Link(asyncio.BufferedProtocol):
         self._alone = 0  # turns since there was another one
         self.blocked = False
         self.pace = Pace(self._go_on_with_bulk)
-        # How long the way is.
-        self._pinged_at: float | None = None
-        self._round_trip_s = 0.0
+        self._round_trip = RoundTrip(self._loop.time)
         # Who asked for a pause of reading.
         self._chokes = 0
         self._unread = False  # one of them is the link itself: the peer does not read what it is answered
@@ -162,6 +163,14 @@ class Link(asyncio.BufferedProtocol):
         except ProtocolError as error:
             _log.warning("%s: closed with %d: %s", self.peer_address, error.code, error)
             self._fail(error)
+            return
+        if self._decoder.more:
+            self.choke(True)
+            self._loop.call_soon(self._receive_more)
+
+    def _receive_more(self) -> None:
+        self.choke(False)
+        self._received(self._decoder.feed, b"")
 
     def eof_received(self) -> None:
         self._lost("the peer ended the connection")
@@ -231,12 +240,12 @@ class Link(asyncio.BufferedProtocol):
     def ping(self) -> None:
         """Send a ping; its answer tells how long the way there and back is."""
         if self._state is _OPEN:
-            self._pinged_at = self._loop.time()
+            self._round_trip.begin()
             self._control(frames.PING, b"")
 
     def clock(self) -> tuple[float, float]:
         """The time now, and the shortest round trip of late; 0 if none is known. Seconds."""
-        return self._loop.time(), self._round_trip_s
+        return self._loop.time(), self._round_trip.shortest_s
 
     def choke(self, on: bool) -> None:
         """Stop reading, or go on, for one of those who ask: only for a disk that catches up within milliseconds."""
@@ -298,10 +307,7 @@ class Link(asyncio.BufferedProtocol):
             self._look_at_unread()
 
     def _look_at_unread(self) -> None:
-        """Streams keep their data while the link is full, but answers (results, pongs) do not wait.
-
-        A peer that asks and does not read what it is answered is not read either, beyond what one message may be.
-        """
+        """Answers (results, pongs) do not wait as streams do: a peer that does not read them is not read either."""
         assert self._transport is not None
         if not self._unread and self._transport.get_write_buffer_size() > (ANSWERS_MAX if self._accepted else 0):
             self._unread = True
@@ -314,26 +320,22 @@ class Link(asyncio.BufferedProtocol):
             self._write(frames.frame_header(opcode, len(payload)) + payload)
 
     def _other(self, opcode: int, payload: Any) -> None:
-        if opcode == frames.PING:
+        if not self._accepted and opcode in (frames.PING, frames.PONG):
+            self._unasked += 1  # and is not answered (spec agent.md, "Who may")
+            if self._unasked > HANDSHAKE_FRAMES:
+                raise ProtocolError("too many frames before the handshake", 1008)
+        elif opcode == frames.PING:
             if self._state is _OPEN:
                 self._control(frames.PONG, payload)
         elif opcode == frames.PONG:
             if payload:
                 self.pace.answered(bytes(payload))
             else:
-                self._ponged()
+                self._round_trip.end()
         elif opcode == frames.CLOSE:
             self._closed_by_peer(*payload)
         elif opcode == frames.TEXT and self._state is _OPEN:
             raise ProtocolError("a text message on a link", 1003)
-
-    def _ponged(self) -> None:
-        if self._pinged_at is None:
-            return
-        took = self._loop.time() - self._pinged_at
-        self._pinged_at = None
-        # Queues make it longer, never shorter; a way that has changed is learnt within a few pings.
-        self._round_trip_s = min(took, 2 * self._round_trip_s) if self._round_trip_s else took
 
     def _go_on_with_bulk(self) -> None:
         if not self.blocked and self._state is _OPEN:

@@ -16,6 +16,28 @@ if TYPE_CHECKING:
 _END: Final = object()
 
 
+class _Waiters:
+    """Tasks that wait for the same thing."""
+
+    __slots__ = ("_futures",)
+
+    def __init__(self) -> None:
+        self._futures: list[asyncio.Future[None]] = []
+
+    def new(self) -> asyncio.Future[None]:
+        """To be awaited by one task."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._futures = [one for one in self._futures if not one.done()]  # of tasks that were cancelled
+        self._futures.append(future)
+        return future
+
+    def wake(self) -> None:
+        futures, self._futures = self._futures, []
+        for future in futures:
+            if not future.done():
+                future.set_result(None)
+
+
 class AsyncStream:
     """Receive with ``async for`` or :meth:`receive`, send with :meth:`send`.
 
@@ -26,8 +48,8 @@ class AsyncStream:
         self._stream = stream
         self._inbox: deque[Any] = deque()
         self._closed = False
-        self._reader: asyncio.Future[None] | None = None
-        self._writer: asyncio.Future[None] | None = None
+        self._readers = _Waiters()
+        self._writers = _Waiters()
         self._lost: str | None = None
         stream.attach(self)
 
@@ -47,8 +69,7 @@ class AsyncStream:
                 raise self._loss()
             if self._closed:
                 return None
-            self._reader = asyncio.get_running_loop().create_future()
-            await self._reader
+            await self._readers.new()
         value = self._inbox.popleft()
         if not self._inbox and self._lost is None:
             self._stream.release()
@@ -59,13 +80,8 @@ class AsyncStream:
         if self._lost is not None:
             raise self._loss()
         self._stream.send(value)
-        while self._stream.blocked and self._lost is None and not self._is_over():
-            self._writer = asyncio.get_running_loop().create_future()
-            await self._writer
-
-    def _is_over(self) -> bool:
-        """Does the peer give no more room, whatever we wait?"""
-        return False
+        while self._stream.blocked and self._lost is None:
+            await self._writers.new()
 
     def close(self) -> None:
         """Send no more: the stream close."""
@@ -80,30 +96,22 @@ class AsyncStream:
     def stream_message(self, value: Any) -> None:
         self._inbox.append(value)
         self._stream.hold()
-        self._wake_reader()
+        self._readers.wake()
 
     def stream_closed(self) -> None:
         self._closed = True
-        self._wake_reader()
+        self._readers.wake()
 
     def stream_blocked(self) -> None:
         pass
 
     def stream_writable(self) -> None:
-        self._wake_writer()
+        self._writers.wake()
 
     def stream_lost(self, reason: str) -> None:
         self._lost = reason
-        self._wake_reader()
-        self._wake_writer()
-
-    def _wake_reader(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
-
-    def _wake_writer(self) -> None:
-        if self._writer is not None and not self._writer.done():
-            self._writer.set_result(None)
+        self._readers.wake()
+        self._writers.wake()
 
 
 class StreamCall(AsyncStream):
@@ -113,7 +121,7 @@ class StreamCall(AsyncStream):
         assert call.stream is not None
         self._call = call
         super().__init__(call.stream)
-        call.result.add_done_callback(lambda _: self._wake_writer())
+        call.result.add_done_callback(lambda _: self._writers.wake())
 
     async def __aenter__(self) -> StreamCall:
         return self
@@ -129,7 +137,9 @@ class StreamCall(AsyncStream):
         if self._call.result.done():
             self._call.result.result()
 
-    def _is_over(self) -> bool:
+    @property
+    def is_over(self) -> bool:
+        """Whether the result is there: what is sent now goes nowhere."""
         return self._call.result.done()
 
     def cancel(self) -> None:
@@ -148,8 +158,8 @@ class StreamCall(AsyncStream):
                 while not self._call.result.done():
                     self._inbox.clear()
                     self._stream.release()
-                    self._reader = asyncio.get_running_loop().create_future()
-                    await asyncio.wait((self._reader, self._call.result), return_when=asyncio.FIRST_COMPLETED)
+                    message = self._readers.new()
+                    await asyncio.wait((message, self._call.result), return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             error = CallTimeoutError(f"no result of {self._call.method} within {timeout} s")
             self._call.cancel(error)

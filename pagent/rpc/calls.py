@@ -69,11 +69,20 @@ class IncomingCall:
 
     def fail(self, error: BaseException) -> None:
         """The method raised ``error``: the caller gets its class name and its text, never its traceback."""
+        self._end(self._failure(error))
+
+    def abort(self, error: BaseException) -> None:
+        """As :meth:`fail`, at once: the method is stopped, and what the stream has queued is dropped."""
+        if not self.ended:
+            self._stop(str(error))
+            self.connection.link.send(self._failure(error))
+
+    def _failure(self, error: BaseException) -> bytes:
         if not isinstance(error, _EXPECTED) and type(error).__module__ != "pagent.errors":
             _log.error("method %s failed", self.start.method, exc_info=error)
         text = str(error)
         message = f"call {self.call_id} ({self.start.method!r}) failed: {text}"
-        self._end(messages.failure(self.call_id, messages.METHOD_ERROR, message, type(error).__name__, text))
+        return messages.failure(self.call_id, messages.METHOD_ERROR, message, type(error).__name__, text)
 
     def fail_server(self, text: str) -> None:
         """The call ends with SERVER_ERROR: what the peer wants makes no sense, or cannot be kept.
@@ -146,7 +155,7 @@ class OutgoingCall:
         else:
             self._settle(None, ServerError(outcome.error[0]))
         if self.stream is not None:
-            self.stream.close_arrived()
+            self.stream.peer_ended()
 
     def cancel(self, error: CallError) -> None:
         """Give the call up: the callee is told to stop, and no result will come.

@@ -116,9 +116,8 @@ class Stream:
         self._scheduler = scheduler
         self._brake = brake
         self._owner = owner
-        self._prefix = messages.stream_prefix(
-            messages.REQUEST_MESSAGE if caller else messages.RESPONSE_MESSAGE, call_id
-        )
+        kind = messages.REQUEST_MESSAGE if caller else messages.RESPONSE_MESSAGE
+        self._prefix = messages.stream_prefix(kind, call_id)
         self._close_kind = messages.REQUEST_CLOSE if caller else messages.RESPONSE_CLOSE
         self._credit_kind = messages.CALLER_CREDIT if caller else messages.CALLEE_CREDIT
         self._receiver: Receiver | None = None
@@ -128,8 +127,7 @@ class Stream:
         self._queue: deque[tuple[bytes, Bytes, int]] | None = None  # few streams ever need one, and it takes 600 bytes
         self._queue_bytes = 0
         self._last: tuple[bytes, ...] = ()  # behind the queue: the stream close, the result
-        self._waiting = False
-        self.blocked = False
+        self._waiting = self.blocked = False
         self.deficit = 0
         # The receiving half.
         self._window = ReceiveWindow() if flow else None
@@ -315,12 +313,20 @@ class Stream:
         if not self._held and not self._inbox and self._spool is None:
             self._deliver_close()
 
-    def lost(self, reason: str) -> None:
-        """The call is gone."""
-        self._send_open = False
+    def peer_ended(self) -> None:
+        """The peer's result: it sends no more, and takes no more."""
+        self._stop_sending()
+        self.close_arrived()
+
+    def _stop_sending(self) -> None:
+        self._send_open = self.blocked = False
         self._queue = None
         self._queue_bytes = 0
         self._last = ()
+
+    def lost(self, reason: str) -> None:
+        """The call is gone."""
+        self._stop_sending()
         self._stop_receiving()
         receiver, self._receiver = self._receiver, None
         if receiver is not None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol
 
+from pagent.errors import JobNotFoundError
 from pagent.files.archive import ArchiveDownload, ArchiveUpload
 from pagent.files.listing import file_list, file_remove, file_stat
 from pagent.files.transfer import Download, Upload
@@ -69,9 +72,10 @@ class FileService:
             sha256=sha256,
             partial=partial,
         )
-        async with upload:
-            await Intake(call, upload).finished()
-            return await upload.commit()
+        with _only_while_there_is(job, call):
+            async with upload:
+                await Intake(call, upload).finished()
+                return await upload.commit()
 
     @istream
     async def file_download(
@@ -101,9 +105,10 @@ class FileService:
     async def archive_upload(self, call: IncomingCall, job_uid: str) -> int:
         job = self._job(call, job_uid)
         self._spool(call, job)
-        async with ArchiveUpload(self._executor, job.sandbox) as upload:
-            await _receive(call, upload)
-            return await upload.finish()
+        with _only_while_there_is(job, call):
+            async with ArchiveUpload(self._executor, job.sandbox) as upload:
+                await _receive(call, upload)
+                return await upload.finish()
 
     @istream
     async def archive_download(
@@ -138,6 +143,11 @@ class FileService:
         """Where to keep what comes faster than it is written; ``failed`` is called if there is no room for it."""
         assert call.stream is not None
         call.stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, failed))
+
+
+def _only_while_there_is(job: Job, call: IncomingCall) -> AbstractContextManager[None]:
+    """An upload to a job that is removed has nowhere to go, however long its caller pauses."""
+    return job.until_removed(partial(call.abort, JobNotFoundError(job.uid)))
 
 
 def _at_most(chunk_size: Any) -> Any:

@@ -1,6 +1,7 @@
 """An encoded response body on its way to a caller that wants it plain, no faster than the caller takes it.
 
-A small body can decode to a thousand times its size, so what is not sent yet stays encoded.
+A small body can decode to a thousand times its size, so what is not sent yet stays encoded; and for a caller that takes
+all of it, decoding pauses for the next turn of the loop, for others have theirs.
 """
 
 from __future__ import annotations
@@ -9,22 +10,29 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from pagent.http1.coding import Decoder
+from pagent.limits import DECODE_COST_MIN, DECODE_TURN
 from pagent.splice.ends import StreamEnd
 
 
 class Decoding:
     """Decodes what :meth:`add` gives, as long as the stream is not blocked; :meth:`run` goes on once it is not.
 
-    ``done()`` is called when all is sent and the coded data has ended. CodingError comes out of each method.
+    ``done()`` is called when all is sent and the coded data has ended; ``pause()`` when that is enough for this turn:
+    give no more, and call :meth:`go_on` in the next one. CodingError comes out of each method.
     """
 
-    def __init__(self, decoder: Decoder, stream: StreamEnd, done: Callable[[], None]) -> None:
+    def __init__(
+        self, decoder: Decoder, stream: StreamEnd, done: Callable[[], None], pause: Callable[[], None]
+    ) -> None:
         self._decoder = decoder
         self._stream = stream
         self._done = done
+        self._pause = pause
         self._encoded: deque[bytes | memoryview] = deque()
         self._pieces: Iterator[bytes] = iter(())
         self._last = False
+        #: Whether it waits for the next turn.
+        self.paused = False
 
     def add(self, data: bytes | memoryview) -> None:
         self._encoded.append(data)
@@ -35,15 +43,30 @@ class Decoding:
         self._last = True
         self.run()
 
+    def go_on(self) -> None:
+        """The next turn has come."""
+        self.paused = False
+        self.run()
+
     def run(self) -> None:
+        """The stream may be free."""
+        if self.paused:
+            return
+        left = DECODE_TURN
         while not self._stream.blocked:
+            if left <= 0:
+                self.paused = True
+                self._pause()
+                return
             piece = next(self._pieces, None)
-            if piece is not None:
-                self._stream.send(piece)
-            elif self._encoded:
+            if piece is None:
+                if not self._encoded:
+                    break
                 self._pieces = self._decoder.feed(self._encoded.popleft())
-            else:
-                break
+                continue
+            if piece:
+                self._stream.send(piece)
+            left -= max(len(piece), DECODE_COST_MIN)
         else:
             return
         if self._last:

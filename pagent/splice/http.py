@@ -11,7 +11,9 @@ connection is used within the callback that received the call, and only a new on
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from pagent.buffers import Bytes
@@ -106,15 +108,13 @@ class HttpSplice:
 
     def stream_writable(self) -> None:
         if self._decoding is not None:
-            try:
-                self._decoding.run()
-            except CodingError as error:
-                self._broken(str(error))
-        if self._port is not None and not self._stream.blocked:
-            self._port.resume_reading()
+            self._decode(self._decoding.run)
+        else:
+            self._read_on()
 
     def stream_lost(self, reason: str) -> None:
         self._ended = True
+        self._decoding = None
         self._drop_port()
 
     # --- the connection ---------------------------------------------------------------------------
@@ -224,7 +224,7 @@ class HttpSplice:
             if head.status == _PARTIAL_CONTENT:
                 # Its ranges count encoded bytes (RFC 9110 8.8.3, 14.1.2): part of a coding cannot be undone.
                 raise BadResponse("a part of an encoded body")
-            self._decoding = Decoding(decoder, self._stream, self._call.finish)
+            self._decoding = Decoding(decoder, self._stream, self._call.finish, self._pause_decoding)
         self._head_sent = True
         self._stream.send(head.status)
         self._stream.send([pair for pair in head.headers if pair[0].lower() not in _ENCODED_FIELDS])
@@ -235,6 +235,27 @@ class HttpSplice:
         else:
             self._decoding.add(data)
 
+    def _decode(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except CodingError as error:
+            self._broken(str(error))
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._port is None or self._stream.blocked or (self._decoding is not None and self._decoding.paused):
+            return
+        self._port.resume_reading()
+
+    def _pause_decoding(self) -> None:
+        if self._port is not None:
+            self._port.pause_reading()
+        asyncio.get_running_loop().call_soon(self._decode_on)
+
+    def _decode_on(self) -> None:
+        if self._decoding is not None:
+            self._decode(self._decoding.go_on)
+
     def trailers(self, fields: list[list[str]]) -> None:
         if self._raw:
             self._stream.send(fields)
@@ -244,7 +265,7 @@ class HttpSplice:
         port, self._port = self._port, None
         if port is not None:
             if reusable and self._body.ended and not port.blocked:
-                if self._stream.blocked:
+                if self._stream.blocked or self._decoding is not None:
                     port.resume_reading()
                 self._pool.give(port)
             else:
@@ -261,6 +282,7 @@ class HttpSplice:
             self._bad_gateway(reason)
             return
         self._ended = True
+        self._decoding = None
         self._drop_port()
         # A router of the field ends its client's response cleanly whatever the result says; what is no bin makes it cut
         # the client off (spec agent.md, "http_request").

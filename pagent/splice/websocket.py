@@ -63,6 +63,7 @@ class WebSocketSplice:
         "_close",
         "_decoder",
         "_detailed",
+        "_more_due",
         "_ping",
         "_port",
         "_refusal",
@@ -84,6 +85,7 @@ class WebSocketSplice:
         self._close = (1006, "")
         self._timer: asyncio.TimerHandle | None = None
         self._ping: Any = None  # to be answered once the job reads again
+        self._more_due = False  # frames that have come are kept for the next turn
         # Until the job has answered.
         self._answered: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
         self._upgrade: ClientUpgrade | None = upgrade
@@ -96,14 +98,19 @@ class WebSocketSplice:
         """
         assert self._upgrade is not None
         assert self._answered is not None
+        answered, request = self._answered, self._upgrade.request()
         try:
-            self._port = await connect_port(port, self)
+            connection = await connect_port(port, self)
         except OSError as error:
             self._refused(error)
             return
+        if self._state is _State.ENDED:  # the job has accepted, and ended it before we heard of that
+            connection.abort()
+            return
+        self._port = connection
         try:
-            self._port.write(self._upgrade.request())
-            await self._answered
+            connection.write(request)
+            await answered
         except asyncio.CancelledError:
             self._drop()
             raise
@@ -155,7 +162,7 @@ class WebSocketSplice:
             self._port.pause_reading()
 
     def stream_writable(self) -> None:
-        if self._port is not None:
+        if self._port is not None and not self._more_due:
             self._port.resume_reading()
 
     def stream_lost(self, reason: str) -> None:
@@ -188,7 +195,7 @@ class WebSocketSplice:
         self._stream.send({"subprotocol": self._upgrade.subprotocol} if self._detailed else True)
         self._upgrade = None
         self._stream.attach(self)
-        if rest and self._state is _State.OPEN:
+        if rest and self._state is not _State.ENDED:
             self._messages(rest)
 
     def _refusal_data(self, data: bytes) -> None:
@@ -209,28 +216,51 @@ class WebSocketSplice:
     # --- messages ---------------------------------------------------------------------------------
 
     def _messages(self, data: bytes) -> None:
+        self._some_messages(data)
+        if self._decoder.more and not self._more_due and self._port is not None and self._state is not _State.ENDED:
+            self._more_due = True
+            self._port.pause_reading()
+            asyncio.get_running_loop().call_soon(self._more_messages)
+
+    def _more_messages(self) -> None:
+        self._more_due = False
+        if self._port is None or self._state is _State.ENDED:
+            return
+        self._messages(b"")
+        if not self._more_due and not self._stream.blocked:
+            self._port.resume_reading()
+
+    def _some_messages(self, data: bytes) -> None:
+        ping: Any = None
+        close: Any = None
         try:
             for opcode, payload in self._decoder.feed(data):
                 if opcode in (frames.TEXT, frames.BINARY):
                     if self._state is _State.OPEN:
                         self._stream.send(payload)
                 elif opcode == frames.PING:
-                    self._pong(payload)
+                    ping = payload
                 elif opcode == frames.CLOSE:
-                    self._closed_by_job(*payload)
-                    return
-            self._decoder.check()
+                    close = payload
+                    break
+            else:
+                self._decoder.check()
         except ProtocolError as error:
             self._close = (error.code, str(error))
             if self._state is _State.OPEN:
                 self._send_close(error.code, str(error))
             self._finish()
+            return
+        if ping is not None:
+            self._pong(ping)  # of several the latest is enough (RFC 6455 5.5.3)
+        if close is not None:
+            self._closed_by_job(*close)
 
     def _pong(self, payload: Any) -> None:
         if self._port is None or self._state is not _State.OPEN:
             return
         if self._port.blocked:
-            self._ping = payload  # a job that pings and does not read: the latest is enough (RFC 6455 5.5.3)
+            self._ping = payload  # a job that pings and does not read
         else:
             self._port.write(frames.masked_frame(frames.PONG, payload))
 
@@ -257,6 +287,8 @@ class WebSocketSplice:
             assert self._refusal is not None
             self._refused(self._refusal.error())
         else:
+            while self._decoder.more and self._state is not _State.ENDED:
+                self._some_messages(b"")  # that came before the end
             self._finish()
 
     def _finish(self) -> None:

@@ -64,10 +64,11 @@ header(const unsigned char *p, Py_ssize_t left, int mask_bit, uint64_t *length)
 }
 
 PyDoc_STRVAR(whole_frames_doc,
-"whole_frames(data, masked, longest, lend_from, messages) -> int\n\n"
+"whole_frames(data, masked, longest, lend_from, most, messages) -> int\n\n"
 "Append (BINARY, payload) to messages for each frame that data begins with; returns how many bytes they take.\n"
 "Payloads are bytes, but from lend_from bytes on (0: none) memoryviews of data, a writable one, unmasked in place.\n"
-"Stops in front of a frame of another kind, an incomplete one, and one of more than longest bytes.");
+"Stops in front of a frame of another kind, an incomplete one, one of more than longest bytes, and once there are\n"
+"most messages.");
 
 static PyObject *
 whole_frames(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
@@ -75,20 +76,21 @@ whole_frames(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Py_buffer buffer;
     Py_ssize_t at = 0;
 
-    if (nargs != 5 || !PyList_Check(args[4])) {
-        PyErr_SetString(PyExc_TypeError, "whole_frames(data, masked, longest, lend_from, messages: list)");
+    if (nargs != 6 || !PyList_Check(args[5])) {
+        PyErr_SetString(PyExc_TypeError, "whole_frames(data, masked, longest, lend_from, most, messages: list)");
         return NULL;
     }
     int masked = PyObject_IsTrue(args[1]);
     Py_ssize_t longest = PyLong_AsSsize_t(args[2]);
     Py_ssize_t lend_from = PyLong_AsSsize_t(args[3]);
+    Py_ssize_t most = PyLong_AsSsize_t(args[4]);
     if (masked < 0 || PyErr_Occurred())
         return NULL;
     if (PyObject_GetBuffer(args[0], &buffer, lend_from ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0)
         return NULL;
 
     unsigned char *data = buffer.buf;
-    for (;;) {
+    while (PyList_GET_SIZE(args[5]) < most) {
         uint64_t length;
         Py_ssize_t start = header(data + at, buffer.len - at, masked ? MASKED : 0, &length);
         if (!start || length > (uint64_t)longest || buffer.len - at < start
@@ -113,7 +115,7 @@ whole_frames(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         }
         PyObject *message = payload ? PyTuple_Pack(2, BINARY, payload) : NULL;
         Py_XDECREF(payload);
-        int failed = !message || PyList_Append(args[4], message) < 0;
+        int failed = !message || PyList_Append(args[5], message) < 0;
         Py_XDECREF(message);
         if (failed) {
             PyBuffer_Release(&buffer);

@@ -1,7 +1,13 @@
 from typing import Any
 
 def whole_frames(
-    data: bytes | bytearray | memoryview, masked: bool, longest: int, lend_from: int, messages: list[tuple[int, Any]], /
+    data: bytes | bytearray | memoryview,
+    masked: bool,
+    longest: int,
+    lend_from: int,
+    most: int,
+    messages: list[tuple[int, Any]],
+    /,
 ) -> int: ...
 def masked_frame(
     opcode: int, key: bytes, head: bytes | bytearray | memoryview, rest: bytes | bytearray | memoryview, /

@@ -24,7 +24,7 @@ from aiohttp._websocket.helpers import websocket_mask
 
 from pagent.buffers import Bytes
 from pagent.errors import ProtocolError
-from pagent.limits import DIRECT_FRAME_MAX, DIRECT_LEAST, LEND_LEAST
+from pagent.limits import DIRECT_FRAME_MAX, DIRECT_LEAST, FRAMES_AT_ONCE, LEND_LEAST
 from pagent.wire import native
 
 _whole_frames = native.whole_frames
@@ -72,6 +72,7 @@ class FrameDecoder:
         "_utf8",
         "direct",
         "max_message",
+        "more",
     )
 
     def __init__(self, *, masked: bool, max_message: int) -> None:
@@ -79,9 +80,11 @@ class FrameDecoder:
         self.max_message = max_message
         #: Whether the peer is known well enough to make room for a frame of moderate size by the length that it claims.
         self.direct = False
+        #: Whether :meth:`feed` has left frames for its next call, which may be one with no bytes.
+        self.more = False
         self._fault: ProtocolError | None = None
         # The frame that is coming in.
-        self._tail: bytes = b""  # bytes of an incomplete frame header
+        self._tail: bytes = b""  # bytes of an incomplete frame header, or of what was left
         self._missing = 0  # payload bytes of the current frame still to come
         self._part = bytearray()  # those that have come, unmasked
         self._direct: bytearray | None = None  # its payload instead, still masked,
@@ -94,7 +97,7 @@ class FrameDecoder:
         self._utf8: codecs.IncrementalDecoder | None = None
 
     def feed(self, data: Bytes, *, lend: bool = False) -> list[tuple[int, Any]]:
-        """Messages that ``data`` completes, in order: ``(opcode, payload)``.
+        """Messages that ``data`` completes, in order: ``(opcode, payload)``. After FRAMES_AT_ONCE frames see ``more``.
 
         The payload is a ``str`` for TEXT, ``(code, reason)`` for CLOSE, bytes-like for BINARY, PING and PONG.
         Code 1005 stands for a close without one (7.1.5). Nothing of ``data`` is kept; but with ``lend``, which takes a
@@ -151,18 +154,28 @@ class FrameDecoder:
             part, self._part = self._part, bytearray()
             self._plain_frame(part, messages)
         elif self._tail:
-            data = b"".join((self._tail, data))
+            data = b"".join((self._tail, data)) if data else self._tail
             self._tail = b""
             lend = False
         view = memoryview(data)
         end = len(data)
         copy: bytes | None = None
+        done = 0
+        self.more = False
         while end - at >= 2:
             if _whole_frames is not None and not self._opcode:
                 rest = view[at:] if at else data
-                at += _whole_frames(rest, self._mask_bit != 0, self.max_message, LEND_LEAST if lend else 0, messages)
+                least = LEND_LEAST if lend else 0
+                before = len(messages)
+                most = before + FRAMES_AT_ONCE - done
+                at += _whole_frames(rest, self._mask_bit != 0, self.max_message, least, most, messages)
+                done += len(messages) - before
                 if end - at < 2:
                     break
+            if done >= FRAMES_AT_ONCE:
+                self.more = True
+                break
+            done += 1
             if copy is None and end <= _COPIED_MAX:
                 copy = bytes(data)  # slices of bytes cost a tenth of those of a view
             head = bytes(view[at : at + _HEADER_MAX]) if copy is None else copy[at : at + _HEADER_MAX]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-whole_frames: Callable[[Any, bool, int, int, list[tuple[int, Any]]], int] | None
+whole_frames: Callable[[Any, bool, int, int, int, list[tuple[int, Any]]], int] | None
 binary_frame: Callable[[Any, Any], bytes] | None
 masked_frame: Callable[[int, bytes, Any, Any], bytes] | None
 take_apart: Callable[[Any, int], tuple[int, int, Any] | None] | None

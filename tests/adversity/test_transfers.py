@@ -53,6 +53,17 @@ def open_beneath(folder: Path) -> list[str]:
     return [target for target in found if target.startswith(f"{folder}/")]
 
 
+def archive_of(data: bytes) -> bytes:
+    """A tar of two files of it, d/whole and d/cut."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in ("whole", "cut"):
+            entry = tarfile.TarInfo(f"d/{name}")
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
 async def settled(sandbox: Path) -> None:
     """The agent has noticed: nothing is open any more in the sandbox."""
     await eventually(lambda: not open_beneath(sandbox))
@@ -110,19 +121,28 @@ class TestCut:
 
     async def test_an_archive_on_its_way_in(self, agent: Agent, lingering: tuple[Peer, str, Path]) -> None:
         peer, job, sandbox = lingering
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as archive:
-            for name in ("whole", "cut"):
-                entry = tarfile.TarInfo(f"d/{name}")
-                entry.size = len(NOISE)
-                archive.addfile(entry, io.BytesIO(NOISE))
         call = await peer.start(OSTREAM, "archive_upload", job)
-        await peer.data(call, buffer.getvalue()[: len(NOISE) + MIB])
+        await peer.data(call, archive_of(NOISE)[: len(NOISE) + MIB])
         await eventually(lambda: unfinished(sandbox) and (sandbox / "d/whole").exists())
         await cut(peer)
         await settled(sandbox)
         assert os.listdir(sandbox / "d") == ["whole"]
         assert (sandbox / "d/whole").read_bytes() == NOISE
+
+    @pytest.mark.parametrize("method", ["file_upload", "archive_upload"])
+    async def test_the_job_is_removed_meanwhile(
+        self, lingering: tuple[Peer, str, Path], method: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        peer, job, sandbox = lingering
+        call = await peer.start(OSTREAM, method, job, *(["f"] if method == "file_upload" else []))
+        await peer.data(call, archive_of(NOISE)[:MIB])
+        await eventually(lambda: open_beneath(sandbox))
+        await peer.call("job_remove", job)
+        with pytest.raises(CallFailed, match="JobNotFoundError"):  # without another word of the caller's
+            await peer.outcome(call)
+        await settled(sandbox)
+        assert not sandbox.exists()
+        assert "Traceback" not in caplog.text
 
     @pytest.mark.parametrize("compress", [False, True])
     async def test_an_archive_on_its_way_out(

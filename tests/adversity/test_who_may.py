@@ -16,7 +16,7 @@ import pytest
 
 from pagent.agent import Agent
 from pagent.config.model import Server, Settings
-from pagent.limits import HANDSHAKE_MAX, HANDSHAKES_WAITING
+from pagent.limits import ANSWERS_MAX, HANDSHAKE_MAX, HANDSHAKES_WAITING
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import PATIENCE_S, CallFailed, Peer
@@ -109,6 +109,12 @@ async def test_who_says_nothing_is_closed_in_time(agent: Agent, monkeypatch: pyt
         assert close_code(await reader.read()) == 1002
 
 
+async def test_a_stranger_who_pings_is_not_answered_and_soon_closed(agent: Agent) -> None:
+    async with stranger(agent.rpc_port) as (reader, writer):
+        writer.write(frame(0x89, b"x" * 125, masked=True) * 500)
+        assert close_code(await reader.read()) == 1008
+
+
 async def test_pings_whose_answers_are_not_read_pile_up_nowhere(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     links: list[Any] = []
     made = agent._connection
@@ -119,16 +125,18 @@ async def test_pings_whose_answers_are_not_read_pile_up_nowhere(agent: Agent, mo
         return connection
 
     monkeypatch.setattr(agent, "_connection", remembered)
-    async with stranger(agent.rpc_port) as (_, writer):
+    async with stranger(agent.rpc_port) as (reader, writer):
+        writer.write(hello(TOKEN))
+        assert await reader.readexactly(1) == b"\x82"
         pings = frame(0x89, b"x" * 125, masked=True) * 500
         link = links[0]
         sent = 0
-        while link._chokes == 0:  # the kernel's own buffers fill first
+        while not link._unread:  # the kernel's own buffers fill first
             writer.write(pings)
             sent += len(pings)
-            assert sent < 100_000_000
+            assert sent < 200_000_000
             await asyncio.sleep(0)
-        assert link._transport.get_write_buffer_size() <= 2 * HANDSHAKE_MAX
+        assert link._transport.get_write_buffer_size() <= 2 * ANSWERS_MAX
 
 
 async def test_strangers_wait_in_a_lobby_with_room_for_so_many(agent: Agent) -> None:

@@ -161,6 +161,23 @@ class TestHttp:
         async with asyncio.timeout(PATIENCE_S):
             assert (await server.http("POST", "/wait", body=BIG * 10)).body == b"early"
 
+    async def test_a_body_is_not_taken_any_further_once_there_is_an_answer(self, server: RemoteJob) -> None:
+        taken = 0
+
+        async def body() -> AsyncIterator[bytes]:
+            nonlocal taken
+            while True:
+                taken += 1
+                yield BIG
+
+        async with server.open_http("POST", "/wait", body=body()) as response:
+            assert await response.read() == b"early"
+            await asyncio.sleep(0)
+            before = taken
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert taken <= before + 1
+
     @pytest.mark.parametrize(("path", "came"), [("/broken", b"half of it"), ("/chunked", b"half")])
     async def test_a_broken_response_is_never_a_whole_one(self, server: RemoteJob, path: str, came: bytes) -> None:
         with pytest.raises(MethodError) as failed:
@@ -262,6 +279,23 @@ class TestWebSocket:
             with pytest.raises(CallCancelledError):
                 await socket.receive()
             assert await socket.close() == (4001, "as you say")
+
+    async def test_nothing_is_sent_to_a_job_that_has_closed(self, job: RemoteJob) -> None:
+        await start(job, ECHO_WS)
+        async with job.websocket("/") as socket:
+            await socket.send("close")
+            assert [message async for message in socket] == []
+            with pytest.raises(CallCancelledError, match="closed"):
+                await socket.send("nobody hears it")
+
+    async def test_closed_while_another_task_reads(self, job: RemoteJob) -> None:
+        await start(job, ECHO_WS)
+        async with job.websocket("/") as socket:
+            reading = asyncio.ensure_future(anext(socket, "the end"))
+            await asyncio.sleep(0)
+            async with asyncio.timeout(PATIENCE_S):
+                assert await socket.close() == (1000, "")
+                assert await reading == "the end"
 
     async def test_refused(self, job: RemoteJob) -> None:
         await start(job, ECHO_WS)

@@ -5,7 +5,7 @@ The first byte chooses how the rest is cut in two: wherever the cut is, the outc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pagent.errors import ProtocolError
@@ -37,11 +37,18 @@ def message(data: bytes) -> None:
         return
 
 
+def _with_what_was_left(decoder: FrameDecoder, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        while decoder.more:
+            yield b""
+
+
 def _decoded(pieces: Iterable[bytes], masked: bool) -> list[Any]:
     decoder = FrameDecoder(masked=masked, max_message=_MESSAGE_MAX)
     found: list[Any] = []
     try:
-        for piece in pieces:
+        for piece in _with_what_was_left(decoder, pieces):
             found += [
                 (opcode, bytes(p) if isinstance(p, bytearray | memoryview) else p) for opcode, p in decoder.feed(piece)
             ]

@@ -100,6 +100,8 @@ class Echo:
             for opcode, payload in self._decoder.feed(data):
                 self._message(opcode, payload)
             self._decoder.check()
+            if self._decoder.more:
+                self.received(b"")
         except ProtocolError as error:
             self._send(frames.CLOSE, frames.close_payload(error.code, str(error)))
             self.over = True

@@ -12,6 +12,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, Ping
 
 from pagent.errors import LinkClosedError
+from pagent.limits import FRAMES_AT_ONCE, HANDSHAKE_FRAMES
 from pagent.net.link import Link
 from pagent.wire import frames
 from tests.kit.ends import QuietUser, connected
@@ -161,6 +162,80 @@ class Answering(QuietUser):
 
     def port_data(self, data: bytes) -> None:
         self.link.send(data)
+
+
+def accepted(owner: Owner, *, known: bool = True) -> tuple[Link, MemoryTransport]:
+    """A link that was accepted, its peer too if it is known."""
+    link = Link(owner, dialled=False)
+    transport = MemoryTransport(link)
+    link.connection_made(transport)
+    if known:
+        link.accept_peer()
+    return link, transport
+
+
+def receive(link: Link, data: bytes) -> None:
+    """As a loop does: into the link's own buffers."""
+    while data:
+        space = link.get_buffer(len(data))
+        taken = min(len(space), len(data))
+        space[:taken] = data[:taken]
+        link.buffer_updated(taken)
+        data = data[taken:]
+
+
+async def test_a_flood_of_small_messages_leaves_others_their_turns() -> None:
+    owner = Owner()
+    link, transport = accepted(owner)
+    count = 10 * FRAMES_AT_ONCE
+    receive(link, b"".join(frames.masked_frame(frames.BINARY, b"%d" % number) for number in range(count)))
+    turns = 1
+    while len(owner.messages) < count:
+        assert len(owner.messages) <= turns * FRAMES_AT_ONCE
+        assert not transport.reading
+        await asyncio.sleep(0)
+        turns += 1
+    assert owner.messages == [b"%d" % number for number in range(count)]
+    assert turns == 10
+    assert transport.reading
+    link.abort("the test is over")
+    await link.closed
+
+
+async def test_a_loss_in_the_middle_of_a_flood() -> None:
+    owner = Owner()
+    link, _ = accepted(owner)
+    receive(link, frames.masked_frame(frames.BINARY, b"x") * 3 * FRAMES_AT_ONCE)
+    link.connection_lost(None)
+    count = len(owner.messages)
+    await link.closed
+    await asyncio.sleep(0)
+    assert len(owner.messages) == count == FRAMES_AT_ONCE
+    assert len(owner.lost) == 1
+
+
+async def test_a_stranger_is_not_answered_and_is_cut_off_for_too_much() -> None:
+    owner = Owner()
+    link, transport = accepted(owner, known=False)
+    receive(link, frames.masked_frame(frames.PING, b"hello?") * HANDSHAKE_FRAMES)
+    await asyncio.sleep(0)
+    assert not transport.out
+    receive(link, frames.masked_frame(frames.BINARY, b"a greeting"))
+    assert owner.messages == [b"a greeting"]
+    receive(link, frames.masked_frame(frames.PING, b"hello?") * 10_000)
+    assert [error.code for error in owner.lost] == [1008]
+    assert len(transport.out) < 200  # the close frame
+    link.abort("the test is over")
+    await link.closed
+
+
+async def test_a_known_peer_is_answered() -> None:
+    link, transport = accepted(Owner())
+    receive(link, frames.masked_frame(frames.PING, b"hello?"))
+    await asyncio.sleep(0)
+    assert transport.out == frames.frame_header(frames.PONG, 6) + b"hello?"
+    link.abort("the test is over")
+    await link.closed
 
 
 async def test_what_seldom_has_company_is_written_before_the_turn_ends() -> None:

@@ -145,6 +145,49 @@ async def test_a_sender_that_waits_hears_of_the_result(rig: Rig) -> None:
     await rig.ours.send(b"nobody reads it")  # no error, and no wait
 
 
+async def test_all_senders_that_wait_hear_of_room(rig: Rig) -> None:
+    sending = [await send_until_full(rig.ours) for _ in range(3)]
+    sending[0].cancel()
+    taken = 0
+
+    async def take() -> None:
+        nonlocal taken
+        async for piece in rig.theirs:
+            taken += len(piece)
+
+    taking = asyncio.ensure_future(take())
+    await rig.during(asyncio.gather(*sending[1:]))
+    rig.ours.close()
+    await rig.during(taking)
+    assert taken > 0
+
+
+async def test_all_readers_that_wait_hear_of_the_end(rig: Rig) -> None:
+    readers = [asyncio.ensure_future(rig.ours.receive()) for _ in range(3)]
+    await rig.joined.settle()
+    readers[0].cancel()
+    result = asyncio.ensure_future(rig.ours.result())
+    await rig.joined.settle()
+    rig.incoming.finish("done")
+    assert await rig.during(result) == "done"
+    assert await rig.during(asyncio.gather(*readers[1:])) == [None, None]
+
+
+async def test_nothing_is_kept_for_a_callee_that_has_ended(rig: Rig) -> None:
+    sending = await send_until_full(rig.ours)
+    rig.incoming.finish("enough")
+    await rig.during(sending)
+    stream = rig.ours._stream
+    assert rig.ours.is_over
+    for _ in range(100):
+        await rig.ours.send(bytes(100_000))
+    assert not stream._queue
+    assert not stream.blocked
+    rig.ours.close()
+    await rig.joined.settle()
+    assert rig.joined.dialled.is_open
+
+
 async def test_a_sender_that_waits_hears_of_a_failure(rig: Rig) -> None:
     sending = await send_until_full(rig.ours)
     rig.incoming.fail(ValueError("not so"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pagent.http1.coding import CodingError, decoder_for
+from pagent.limits import BODY_CHUNK, DECODE_COST_MIN, DECODE_TURN
 from pagent.splice.decoding import Decoding
 
 
@@ -31,10 +33,19 @@ class Narrow:
     def release(self) -> None: ...
 
 
-def decoding(stream: Narrow, done: list[bool]) -> Decoding:
-    decoder = decoder_for("gzip")
+class Wide(Narrow):
+    """One that takes everything."""
+
+    def send(self, value: Any) -> None:
+        self.sent.append(bytes(value))
+
+
+def decoding(
+    stream: Narrow, done: list[bool], pause: Callable[[], None] = lambda: None, coding: str = "gzip"
+) -> Decoding:
+    decoder = decoder_for(coding)
     assert decoder is not None
-    return Decoding(decoder, stream, lambda: done.append(True))
+    return Decoding(decoder, stream, lambda: done.append(True), pause)
 
 
 def test_one_piece_for_each_time_that_the_stream_is_free() -> None:
@@ -61,3 +72,39 @@ def test_an_end_too_early_is_an_error() -> None:
     with pytest.raises(CodingError):
         work.end()
     assert done == []
+
+
+def test_who_takes_everything_is_given_so_much_in_a_turn() -> None:
+    stream = Wide()
+    done: list[bool] = []
+    pauses: list[int] = []
+    size = 10 * DECODE_TURN
+    work = decoding(stream, done, lambda: pauses.append(len(stream.sent)))
+    work.add(gzip.compress(bytes(size)))
+    work.end()
+    turns = 0
+    while not done:
+        assert work.paused
+        before = sum(map(len, stream.sent))
+        work.run()  # the stream was full and is free again: that does not make the turn longer
+        assert sum(map(len, stream.sent)) == before
+        work.go_on()
+        assert sum(map(len, stream.sent)) <= before + DECODE_TURN + BODY_CHUNK
+        turns += 1
+    assert b"".join(stream.sent) == bytes(size)
+    assert turns == len(pauses) >= 9
+
+
+@pytest.mark.parametrize("coding", ["gzip", "gzip, gzip"])
+def test_work_that_gives_nothing_takes_turns_as_well(coding: str) -> None:
+    members = gzip.compress(b"") * 4 * (DECODE_TURN // DECODE_COST_MIN)
+    stream = Wide()
+    done: list[bool] = []
+    pauses: list[bool] = []
+    work = decoding(stream, done, lambda: pauses.append(True), coding)
+    work.add(gzip.compress(members) if "," in coding else members)
+    work.end()
+    while not done:
+        work.go_on()
+    assert stream.sent == []
+    assert len(pauses) >= 3

@@ -14,7 +14,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
 from pagent.errors import ProtocolError
-from pagent.limits import LEND_LEAST
+from pagent.limits import FRAMES_AT_ONCE, LEND_LEAST
 from pagent.wire import frames, native
 from pagent.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, FrameDecoder
 
@@ -65,6 +65,9 @@ def decoded(
     for piece in pieces:
         messages += decoder.feed(piece)
         decoder.check()
+        while decoder.more:
+            messages += decoder.feed(b"")
+            decoder.check()
     return plain(messages)
 
 
@@ -256,12 +259,47 @@ def test_large_payloads_are_lent_where_they_are_and_small_ones_are_not(way: str)
     assert bytes(large) == (bytes(LEND_LEAST) if way == "native" else b"\2" * LEND_LEAST)
 
 
-@pytest.mark.parametrize("arguments", [(), (b"", True, 1, 0), (b"", True, 1, 0, ()), (b"\x82\0", False, 1, 1, [])])
+@pytest.mark.parametrize(
+    "arguments", [(), (b"", True, 1, 0), (b"", True, 1, 0, 9, ()), (b"\x82\0", False, 1, 1, 9, [])]
+)
 def test_the_routine_refuses_what_it_cannot_work_on(arguments: tuple[Any, ...]) -> None:
     if native.whole_frames is None:
         pytest.skip("nothing is compiled")
     with pytest.raises((TypeError, BufferError)):
         native.whole_frames(*arguments)
+
+
+@pytest.mark.parametrize("kind", [0x82, 0x81, 0x89, 0x8A])
+@pytest.mark.parametrize("masked", [False, True])
+def test_so_many_frames_at_once_and_the_others_by_the_next_call(kind: int, masked: bool, way: str) -> None:
+    one = frame(kind, masked=masked)
+    made = decoder(masked=masked)
+    counts = [len(made.feed(one * 3 * FRAMES_AT_ONCE + frame(0x82, b"last", masked=masked)[:3]))]
+    while made.more:
+        counts.append(len(made.feed(b"")))
+    assert sum(counts) == 3 * FRAMES_AT_ONCE
+    assert max(counts) <= FRAMES_AT_ONCE
+    assert plain(made.feed(frame(0x82, b"last", masked=masked)[3:])) == [(BINARY, b"last")]
+
+
+def test_frames_that_make_no_message_count_as_well(way: str) -> None:
+    made = decoder()
+    found = made.feed(frame(TEXT) + frame(CONTINUATION) * 2 * FRAMES_AT_ONCE + frame(0x80 | CONTINUATION, b"end"))
+    assert found == []
+    turns = 1
+    while made.more:
+        found += made.feed(b"")
+        turns += 1
+    assert found == [(TEXT, "end")]
+    assert turns == 3
+
+
+def test_what_comes_meanwhile_is_behind_what_was_left(way: str) -> None:
+    made = decoder()
+    found = made.feed(frame(0x82, b"a") * (FRAMES_AT_ONCE + 1))
+    found += made.feed(frame(0x82, b"b"))
+    assert not made.more
+    assert b"".join(bytes(payload) for _, payload in found) == b"a" * (FRAMES_AT_ONCE + 1) + b"b"
 
 
 # --- errors ---------------------------------------------------------------------------------------
@@ -380,6 +418,8 @@ def grown_by(made: FrameDecoder, piece: bytes, times: int) -> int:
     try:
         for _ in range(times):
             assert made.feed(piece) == []
+            while made.more:
+                assert made.feed(b"") == []
         return tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
