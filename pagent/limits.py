@@ -56,6 +56,8 @@ UNANSWERED_MAX_S: Final = 30.0
 RETRANSMIT_WAIT_MAX_S: Final = 10.0
 #: How long a close waits for the peer's answer before the socket is dropped.
 CLOSE_TIMEOUT_S: Final = 5.0
+#: What is left to write at the close of a connection to a job waits while the job takes some of it in such a time.
+FLUSH_STALLED_S: Final = 60.0
 
 #: Redialling: the longest first wait, and how long a link has to live for the next loss to count as the first.
 REDIAL_FIRST_S: Final = 0.5

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, cast
 from pagent.buffers import Bytes
 from pagent.limits import (
     CONNECT_TIMEOUT_S,
+    FLUSH_STALLED_S,
     PORT_HIGH_WATER,
     PORT_LOW_WATER,
     PORT_RECEIVE,
@@ -236,6 +237,17 @@ class PortConnection(asyncio.Protocol):
         self.closed = True
         if self._transport is not None:
             self._transport.close()
+            self._wait_for_flush()
+
+    def _wait_for_flush(self) -> None:
+        if self._transport is not None and (left := self._transport.get_write_buffer_size()):
+            asyncio.get_running_loop().call_later(FLUSH_STALLED_S, self._look_at_flush, left)
+
+    def _look_at_flush(self, before: int) -> None:
+        if self._transport is not None and self._transport.get_write_buffer_size() >= before:
+            self.abort()
+        else:
+            self._wait_for_flush()
 
     def abort(self) -> None:
         """Drop the connection at once; the user hears nothing more."""

@@ -90,6 +90,9 @@ class MemoryPort(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def write(self, data: Any) -> None:
         assert not self.eof, "data behind the end"
         self.written += data

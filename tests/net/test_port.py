@@ -113,6 +113,42 @@ async def test_what_was_written_before_a_close_arrives_and_before_an_abort_need_
             assert received == (bytes(20_000) if end == "close" else b"")
 
 
+async def test_what_is_left_at_a_close_waits_for_a_job_that_takes_some_of_it(listener: socket.socket) -> None:
+    connection = await connect_port(port_of(listener), User())
+    job, _ = listener.accept()
+    with job:
+        job.setblocking(False)
+        connection.write(bytes(20_000_000))
+        connection.close()
+        transport = connection._transport
+        assert transport is not None
+        before = transport.get_write_buffer_size()
+        assert before > 0
+        loop, size = asyncio.get_running_loop(), 0
+        async with asyncio.timeout(PATIENCE_S):
+            while transport.get_write_buffer_size() == before:
+                size += len(await loop.sock_recv(job, 1 << 20))
+        connection._look_at_flush(before)
+        async with asyncio.timeout(PATIENCE_S):
+            while data := await loop.sock_recv(job, 1 << 20):
+                size += len(data)
+        assert size == 20_000_000
+
+
+async def test_what_is_left_at_a_close_is_dropped_if_the_job_takes_nothing(listener: socket.socket) -> None:
+    connection = await connect_port(port_of(listener), User())
+    job, _ = listener.accept()
+    with job:
+        connection.write(bytes(20_000_000))
+        connection.close()
+        assert connection._transport is not None
+        connection._look_at_flush(connection._transport.get_write_buffer_size())
+        size = 0
+        while data := await asyncio.to_thread(job.recv, 1 << 20):
+            size += len(data)
+        assert 0 < size < 20_000_000  # what the kernel had
+
+
 class Socketed(MemoryPort):
     """With a socket behind it."""
 
