@@ -36,10 +36,10 @@ LENT_BUFFERS: Final = 8
 
 #: What a peer that has not been accepted yet can make us hold, and for how long.
 HANDSHAKE_MAX: Final = 64 * KIB
-#: Frames before its handshake, which are not answered, until it is cut off.
-HANDSHAKE_FRAMES: Final = 64
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 HANDSHAKES_WAITING: Final = 64
+#: Pings and pongs before its handshake, which are not answered, until it is cut off.
+HANDSHAKE_FRAMES: Final = 64
 
 #: Between two pings. Data under way counts as a sign of life, so a slow peer is not a dead one.
 PING_INTERVAL_S: Final = 10.0
@@ -66,11 +66,11 @@ REDIAL_RESET_S: Final = 30.0
 #: What all connections together read in one turn of the loop, which small requests wait for (a fraction of a
 #: millisecond), before those that read much at a time have to wait for the next one; and from when on a read counts.
 TURN_BYTES: Final = MIB
+READ_MUCH: Final = 128 * KIB
+READ_BULK: Final = 32 * KIB
 #: Frames of one connection that are dealt with in one turn; the next ones wait for the next turn. A read can have a
 #: hundred thousand empty ones.
 FRAMES_AT_ONCE: Final = 256
-READ_MUCH: Final = 128 * KIB
-READ_BULK: Final = 32 * KIB
 #: What the kernel keeps of a job's bytes that nobody has read yet; and of those of one that had much in a crowd, which
 #: is when so many connections read bulk in one turn. Left alone it keeps megabytes, which a job writes without a pause
 #: while others on its core wait, and which are out of the caches when they are read.

@@ -4,9 +4,7 @@ The push face is what splices use. A :class:`Receiver` gets each message in the 
 :meth:`Stream.hold` when it cannot take more and :meth:`Stream.release` when it can. What arrives meanwhile is kept,
 bounded by the credit of a peer that knows flow control, or by memory and then disk for one that does not. The sending
 half never refuses: it queues what the link or the peer's credit does not take now, and tells its receiver to stop the
-source (``stream_blocked``).
-
-The async face on top of this is :mod:`pagent.rpc.aio`.
+source (``stream_blocked``). The async face on top of this is :mod:`pagent.rpc.aio`.
 """
 
 from __future__ import annotations
@@ -315,14 +313,15 @@ class Stream:
 
     def peer_ended(self) -> None:
         """The peer's result: it sends no more, and takes no more."""
+        blocked = self.blocked
         self._stop_sending()
+        if blocked:
+            self._tell_writable()  # what is sent now goes nowhere, but its source has to be read to its end
         self.close_arrived()
 
     def _stop_sending(self) -> None:
         self._send_open = self.blocked = False
-        self._queue = None
-        self._queue_bytes = 0
-        self._last = ()
+        self._queue, self._queue_bytes, self._last = None, 0, ()
 
     def lost(self, reason: str) -> None:
         """The call is gone."""

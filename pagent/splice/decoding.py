@@ -1,7 +1,7 @@
 """An encoded response body on its way to a caller that wants it plain, no faster than the caller takes it.
 
 A small body can decode to a thousand times its size, so what is not sent yet stays encoded; and for a caller that takes
-all of it, decoding pauses for the next turn of the loop, for others have theirs.
+all of it, decoding pauses until the next turn of the loop, so that others have theirs.
 """
 
 from __future__ import annotations

@@ -131,7 +131,8 @@ class Call:
 
     def caller_broke(self) -> None:
         if not self.outgoing.result.done():
-            self.decided, self.given_up = ServerError, True
+            self.decided = ServerError
+        self.given_up = True  # also behind the result: what is kept for who breaks is dropped
 
     def callee_broke(self) -> None:
         if self.decided is None:
