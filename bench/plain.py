@@ -133,7 +133,7 @@ class _Echo(_Connection):
         self._write(self._message)
 
     def data_received(self, data: bytes) -> None:
-        if self._left == 0:
+        if not self.open.done():
             self._head += data
             if self._head.endswith(b"\r\n\r\n"):
                 if not self._head.startswith(b"HTTP/1.1 101 "):

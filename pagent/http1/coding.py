@@ -88,7 +88,6 @@ class GzipDecoder:
                 yield from _inflated(self._inflate, rest)
                 rest = b""
                 if self._inflate.eof:
-                    yield b""  # it may have been empty, with thousands like it to follow
                     # Whatever follows has to be a member too; what is none fails at its header.
                     rest = self._inflate.unused_data
                     self._inflate = None
@@ -135,8 +134,10 @@ class _Chain:
 
     def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         for piece in self._outer.feed(data):
-            yield from self._inner.feed(piece)
-            yield b""
+            if piece:
+                yield from self._inner.feed(piece)
+            else:
+                yield piece
 
     def finish(self) -> None:
         self._outer.finish()
@@ -155,14 +156,13 @@ def _steps(data: bytes | memoryview) -> Iterator[memoryview]:
 
 
 def _inflated(inflate: zlib._Decompress, data: bytes | memoryview) -> Iterator[bytes]:
-    """All that ``data`` gives, up to the end of its stream."""
+    """All that ``data`` gives, up to the end of its stream; that may be an empty piece."""
     while True:
         try:
             piece = inflate.decompress(data, BODY_CHUNK)
         except zlib.error as error:
             raise CodingError(f"corrupt compressed data: {error}") from None
-        if piece:
-            yield piece
+        yield piece
         data = inflate.unconsumed_tail
         # A full piece may have more behind it though all of the input is used up.
         if inflate.eof or (not data and len(piece) < BODY_CHUNK):

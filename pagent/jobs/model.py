@@ -6,7 +6,7 @@ import asyncio
 import enum
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -71,6 +71,32 @@ class Owner:
     realm: object
 
 
+class _Occasion:
+    """What happens to a job once, and who wants to hear of it."""
+
+    def __init__(self, uid: str) -> None:
+        self._uid = uid
+        self._callbacks: dict[Callable[[], None], None] | None = {}  # in the order in which they came; None once it has
+
+    def add(self, callback: Callable[[], None]) -> None:
+        if self._callbacks is None:
+            callback()
+        else:
+            self._callbacks[callback] = None
+
+    def discard(self, callback: Callable[[], None]) -> None:
+        if self._callbacks is not None:
+            self._callbacks.pop(callback, None)
+
+    def come(self) -> None:
+        callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - one stream's fault must not keep the others from hearing of it
+                _log.exception("job %s: a callback at its end failed", self._uid)
+
+
 class Job:
     """One job. Only ``jobs/`` changes it; the other floors read, and ask to be told of its end."""
 
@@ -107,8 +133,8 @@ class Job:
 
         # the state
         self._state = State.NEW
-        self._on_end: dict[Callable[[], None], None] | None = {}
-        self._on_removal: dict[Callable[[], None], None] | None = {}
+        self._end = _Occasion(uid)
+        self._removal = _Occasion(uid)
 
     def __repr__(self) -> str:
         return f"<Job {self.uid} {self._state.value}>"
@@ -133,45 +159,28 @@ class Job:
             self.finished_at = time.time()
             self.process_ended.set()
         if self._state in (State.FINISHED, State.CLOSED):
-            callbacks, self._on_end = self._on_end, None
-            self._tell(callbacks)
+            self._end.come()
         if self._state is State.CLOSED:
-            callbacks, self._on_removal = self._on_removal, None
-            self._tell(callbacks)
+            self._removal.come()
 
     # --- the end ----------------------------------------------------------------------------------
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Call back once when the process has ended or the job is removed, whichever is first; at once if it was."""
-        if self._on_end is None:
-            callback()
-        else:
-            self._on_end[callback] = None
+        self._end.add(callback)
 
     def off_end(self, callback: Callable[[], None]) -> None:
         """Forget a callback of :meth:`on_end`; nothing if it is not known or was called."""
-        if self._on_end is not None:
-            self._on_end.pop(callback, None)
+        self._end.discard(callback)
 
     @contextmanager
     def until_removed(self, callback: Callable[[], None]) -> Iterator[None]:
         """Call back, within the block, when the job is removed; at once if it was."""
-        if self._on_removal is None:
-            callback()
-        else:
-            self._on_removal[callback] = None
+        self._removal.add(callback)
         try:
             yield
         finally:
-            if self._on_removal is not None:
-                self._on_removal.pop(callback, None)
-
-    def _tell(self, callbacks: Iterable[Callable[[], None]] | None) -> None:
-        for callback in callbacks or ():
-            try:
-                callback()
-            except Exception:  # noqa: BLE001 - one stream's fault must not keep the others from hearing of it
-                _log.exception("job %s: a callback at its end failed", self.uid)
+            self._removal.discard(callback)
 
     # --- what is told -----------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class PortConnection(asyncio.Protocol):
         self._flush_due = False
         self._turns = current_turns()
         self._paused = False  # by the user
-        self._waits = False  # for the next turn
+        self._waits = 0  # reasons to wait for the next turn
         self._reading = True
         self._crowded = False
         self._eof = False
@@ -115,7 +115,7 @@ class PortConnection(asyncio.Protocol):
             self._crowded = True  # for life: what is little then is enough for one as well
             self._receive_at_most(PORT_RECEIVE_CROWD)
         if not self._waits and self._turns.spend(nbytes, self):
-            self._waits = True
+            self._waits += 1
             self._apply()
 
     def _socket(self) -> Any:
@@ -128,8 +128,20 @@ class PortConnection(asyncio.Protocol):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     def go_on(self) -> None:
-        self._waits = False
+        self._waits -= 1
         self._apply()
+
+    def next_turn(self, work: Callable[[], None]) -> None:
+        """Call ``work`` in the next turn of the loop, for what is left of what was read; nothing is read before."""
+        self._waits += 1
+        self._apply()
+        asyncio.get_running_loop().call_soon(self._next_turn, work)
+
+    def _next_turn(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            self.go_on()
 
     def _apply(self) -> None:
         """Read, or do not, as the user and the turn have it."""

@@ -73,9 +73,7 @@ class IncomingCall:
 
     def abort(self, error: BaseException) -> None:
         """As :meth:`fail`, at once: the method is stopped, and what the stream has queued is dropped."""
-        if not self.ended:
-            self._stop(str(error))
-            self.connection.link.send(self._failure(error))
+        self._break_off(str(error), self._failure(error))
 
     def _failure(self, error: BaseException) -> bytes:
         if not isinstance(error, _EXPECTED) and type(error).__module__ != "pagent.errors":
@@ -89,9 +87,12 @@ class IncomingCall:
 
         What its stream has queued is dropped.
         """
+        self._break_off(text, messages.failure(self.call_id, messages.SERVER_ERROR, text))
+
+    def _break_off(self, reason: str, message: bytes) -> None:
         if not self.ended:
-            self._stop(text)
-            self.connection.link.send(messages.failure(self.call_id, messages.SERVER_ERROR, text))
+            self._stop(reason)
+            self.connection.link.send(message)
 
     def cancelled(self, reason: str) -> None:
         """The peer has cancelled the call, or the link is lost: stop the method, send nothing."""

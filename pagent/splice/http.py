@@ -109,8 +109,8 @@ class HttpSplice:
     def stream_writable(self) -> None:
         if self._decoding is not None:
             self._decode(self._decoding.run)
-        else:
-            self._read_on()
+        if self._port is not None and not self._stream.blocked:
+            self._port.resume_reading()
 
     def stream_lost(self, reason: str) -> None:
         self._ended = True
@@ -240,17 +240,12 @@ class HttpSplice:
             work()
         except CodingError as error:
             self._broken(str(error))
-        self._read_on()
-
-    def _read_on(self) -> None:
-        if self._port is None or self._stream.blocked or (self._decoding is not None and self._decoding.paused):
-            return
-        self._port.resume_reading()
 
     def _pause_decoding(self) -> None:
         if self._port is not None:
-            self._port.pause_reading()
-        asyncio.get_running_loop().call_soon(self._decode_on)
+            self._port.next_turn(self._decode_on)
+        else:
+            asyncio.get_running_loop().call_soon(self._decode_on)
 
     def _decode_on(self) -> None:
         if self._decoding is not None:
@@ -265,7 +260,7 @@ class HttpSplice:
         port, self._port = self._port, None
         if port is not None:
             if reusable and self._body.ended and not port.blocked:
-                if self._stream.blocked or self._decoding is not None:
+                if self._stream.blocked:
                     port.resume_reading()
                 self._pool.give(port)
             else:

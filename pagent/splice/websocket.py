@@ -63,7 +63,6 @@ class WebSocketSplice:
         "_close",
         "_decoder",
         "_detailed",
-        "_more_due",
         "_ping",
         "_port",
         "_refusal",
@@ -85,7 +84,6 @@ class WebSocketSplice:
         self._close = (1006, "")
         self._timer: asyncio.TimerHandle | None = None
         self._ping: Any = None  # to be answered once the job reads again
-        self._more_due = False  # frames that have come are kept for the next turn
         # Until the job has answered.
         self._answered: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
         self._upgrade: ClientUpgrade | None = upgrade
@@ -162,7 +160,7 @@ class WebSocketSplice:
             self._port.pause_reading()
 
     def stream_writable(self) -> None:
-        if self._port is not None and not self._more_due:
+        if self._port is not None:
             self._port.resume_reading()
 
     def stream_lost(self, reason: str) -> None:
@@ -217,18 +215,12 @@ class WebSocketSplice:
 
     def _messages(self, data: bytes) -> None:
         self._some_messages(data)
-        if self._decoder.more and not self._more_due and self._port is not None and self._state is not _State.ENDED:
-            self._more_due = True
-            self._port.pause_reading()
-            asyncio.get_running_loop().call_soon(self._more_messages)
+        if self._decoder.more and self._port is not None and self._state is not _State.ENDED:
+            self._port.next_turn(self._more_messages)
 
     def _more_messages(self) -> None:
-        self._more_due = False
-        if self._port is None or self._state is _State.ENDED:
-            return
-        self._messages(b"")
-        if not self._more_due and not self._stream.blocked:
-            self._port.resume_reading()
+        if self._state is not _State.ENDED:
+            self._messages(b"")
 
     def _some_messages(self, data: bytes) -> None:
         ping: Any = None

@@ -55,6 +55,31 @@ class MemoryStream:
             self.receiver.stream_writable()
 
 
+class Heard:
+    """A receiver of a stream: ``heard`` are all callbacks that were made."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def hear(self, what: str) -> None:
+        self.heard.append(what)
+
+    def stream_message(self, value: Any) -> None:
+        self.hear("message")
+
+    def stream_closed(self) -> None:
+        self.hear("closed")
+
+    def stream_blocked(self) -> None:
+        self.hear("blocked")
+
+    def stream_writable(self) -> None:
+        self.hear("writable")
+
+    def stream_lost(self, reason: str) -> None:
+        self.hear("lost")
+
+
 class QuietUser:
     """A user of a port connection to whom nothing matters: what does, a test's own class says."""
 

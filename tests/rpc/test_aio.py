@@ -14,6 +14,7 @@ from pagent.rpc import methods
 from pagent.rpc.aio import AsyncStream, StreamCall
 from pagent.rpc.calls import IncomingCall
 from pagent.wire import messages
+from tests.kit.ends import Heard
 from tests.kit.joined import Joined
 from tests.kit.peer import PATIENCE_S
 
@@ -188,25 +189,6 @@ async def test_nothing_is_kept_for_a_callee_that_has_ended(rig: Rig) -> None:
     assert rig.joined.dialled.is_open
 
 
-class Heard(list[str]):
-    """A receiver in push style: what it was told."""
-
-    def stream_message(self, value: Any) -> None:
-        self.append("message")
-
-    def stream_closed(self) -> None:
-        self.append("closed")
-
-    def stream_blocked(self) -> None:
-        self.append("blocked")
-
-    def stream_writable(self) -> None:
-        self.append("writable")
-
-    def stream_lost(self, reason: str) -> None:
-        self.append("lost")
-
-
 async def test_a_source_that_was_stopped_is_read_on_once_nobody_wants_it(rig: Rig) -> None:
     call = rig.joined.dialled.start_call(messages.BISTREAM, "both", [], {})
     assert call.stream is not None
@@ -218,7 +200,7 @@ async def test_a_source_that_was_stopped_is_read_on_once_nobody_wants_it(rig: Ri
     incoming = rig.incoming
     incoming.finish()
     await rig.joined.settle()
-    assert heard == ["blocked", "writable", "closed"]
+    assert heard.heard == ["blocked", "writable", "closed"]
     assert not call.stream.blocked
 
 

@@ -15,36 +15,22 @@ from pagent.rpc.calls import IncomingCall
 from pagent.rpc.connection import Connection
 from pagent.rpc.stream import Stream
 from pagent.wire import messages
+from tests.kit.ends import Heard
 from tests.kit.joined import Joined
 
 
-class Fails:
-    """Raises in one of its callbacks; ``heard`` are all that were made."""
+class Fails(Heard):
+    """Raises in one of its callbacks."""
 
     def __init__(self, stream: Stream, where: str) -> None:
-        self.heard: list[str] = []
+        super().__init__()
         self._where = where
         stream.attach(self)
 
-    def _hear(self, what: str) -> None:
-        self.heard.append(what)
+    def hear(self, what: str) -> None:
+        super().hear(what)
         if what == self._where:
             raise ZeroDivisionError(f"a fault in {what}")
-
-    def stream_message(self, value: Any) -> None:
-        self._hear("message")
-
-    def stream_closed(self) -> None:
-        self._hear("closed")
-
-    def stream_blocked(self) -> None:
-        self._hear("blocked")
-
-    def stream_writable(self) -> None:
-        self._hear("writable")
-
-    def stream_lost(self, reason: str) -> None:
-        self._hear("lost")
 
 
 class Service:
