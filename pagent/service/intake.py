@@ -97,8 +97,12 @@ class Intake:
             self._end(ValueError(f"file contents come as bytes, not as {type(value).__name__}"))
             return
         behind = self._upload.give(value)
-        if behind >= limits.DISK_BEHIND and self._choked is None and not self._held:
+        if behind < limits.DISK_BEHIND or self._held:
+            return
+        if self._choked is None:
             self._wait()
+        elif behind >= 2 * limits.DISK_BEHIND:
+            self._hold()  # this does not come from the link any more, but out of a spool
 
     def stream_closed(self) -> None:
         self._end(None)

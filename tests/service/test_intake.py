@@ -79,6 +79,23 @@ async def test_a_link_without_flow_control_is_choked_until_half_is_written() -> 
     assert len(fakes.given) == 3
 
 
+async def test_what_comes_out_of_a_spool_while_the_link_is_choked_is_held_as_well() -> None:
+    fakes = Fakes(flow=False)
+    hand = fakes.intake._loop = HandLoop()  # type: ignore[assignment]
+    fakes.intake.stream_message(bytes(limits.DISK_BEHIND))
+    fakes.kept = [bytes(MIB)] * 10
+    fakes.release()
+    assert (fakes.chokes, fakes.held) == (1, True)
+    assert fakes.behind == 2 * limits.DISK_BEHIND
+    hand.advance(limits.DISK_CHOKE_MAX_S)
+    assert (fakes.chokes, fakes.held) == (0, True)
+    while fakes.behind:
+        fakes.written(MIB)
+    assert (fakes.kept, fakes.held) == ([], False)
+    fakes.intake.stream_closed()
+    await fakes.finished
+
+
 async def test_in_vain_it_is_let_go_and_the_stream_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "DISK_CHOKE_MAX_S", 0.0)
     fakes = Fakes(flow=False)
