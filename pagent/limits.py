@@ -125,7 +125,8 @@ BRAKE_LINK_REST_S: Final = 0.02
 #: neighbours for a few milliseconds. All spools together keep no more than the second.
 SPOOL_MEMORY: Final = 4 * MIB
 SPOOL_MEMORY_ALL: Final = 64 * MIB
-#: How much of a spool is read at a time, and how much may wait in memory for a disk that is slower than the link.
+#: How much of a spool is read at a time, and how much may wait in memory for a disk that is slower than the link,
+#: beside the write under way, which has as much again at most.
 SPOOL_READ: Final = MIB
 SPOOL_PENDING_MAX: Final = 8 * MIB
 #: What goes into one file of a spool, about. A job that is always behind, and never by much, would else fill the disk.
