@@ -14,9 +14,10 @@ GIB: Final = 1024 * MIB
 
 # --- the link -------------------------------------------------------------------------------------
 
-#: Largest message that a peer may send. Between peers of ours a job's WebSocket message of 64 MiB has
-#: to pass; a little is added for the message's own header.
-MESSAGE_MAX: Final = 64 * MIB + KIB
+#: Largest message of a job's WebSocket that passes between peers of ours, and largest message that a peer may send: a
+#: little is added for the message's own header.
+WEBSOCKET_MESSAGE_MAX: Final = 64 * MIB
+MESSAGE_MAX: Final = WEBSOCKET_MESSAGE_MAX + KIB
 
 #: Largest message that is sent to a peer without our extensions: newer WebSocket libraries there
 #: close the whole link above 4 MiB (spec agent.md, "Streams").

@@ -11,8 +11,9 @@ from typing import Any
 from pagent.buffers import Bytes
 from pagent.client.calls import JobCalls, given
 from pagent.client.local import LocalPart, Progress, StrPath, ignore, pieces, sha256_of
+from pagent.client.pieces import all_pieces
 from pagent.errors import MethodError
-from pagent.limits import BODY_CHUNK, MIB
+from pagent.limits import MIB
 from pagent.rpc.aio import StreamCall
 from pagent.wire import messages
 
@@ -45,9 +46,12 @@ class FileMethods(JobCalls):
         ``partial``: should the upload break off, the agent keeps what it has got. ``offset``: send the local file from
         there on, to such a part. ``sha256``: hex digest that the whole file must have, or it does not appear.
         ``resume``: all of these by itself: go on from what is kept, keep what comes, and check the whole.
-        ``progress`` counts bytes of the whole file. OSError: ``source`` cannot be read.
+        ``progress`` counts bytes of the whole file. OSError: ``source`` cannot be read. ValueError: one of these beside
+        ``resume``.
         """
         if resume:
+            if offset or sha256 is not None or partial:
+                raise ValueError("resume finds offset, sha256 and partial by itself")
             partial = True
             offset, sha256 = await self._kept(Path(source), path), await sha256_of(Path(source))
         options = given(offset=offset, sha256=sha256, partial=partial)
@@ -142,7 +146,7 @@ class FileMethods(JobCalls):
         """``file_upload`` of bytes, or of those that an async iterable yields; options as of :meth:`upload`."""
         options = given(offset=offset, sha256=sha256, partial=partial)
         async with self._stream(messages.OSTREAM, "file_upload", path, executable, **options) as call:
-            async for piece in _pieces_of(data):
+            async for piece in all_pieces(data):
                 await call.send(piece)
             return await _result(call)
 
@@ -211,12 +215,3 @@ async def _result(call: StreamCall) -> int:
     call.close()
     count: int = await call.result()
     return count
-
-
-async def _pieces_of(data: Bytes | AsyncIterable[Bytes]) -> AsyncIterator[Bytes]:
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        for start in range(0, len(data), BODY_CHUNK):
-            yield memoryview(data)[start : start + BODY_CHUNK]
-    else:
-        async for piece in data:
-            yield piece

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any, NamedTuple
 
 from pagent.buffers import Bytes
+from pagent.client.pieces import all_pieces
 from pagent.errors import CallError, LinkError, MethodError
 from pagent.limits import BODY_CHUNK
 from pagent.rpc.aio import StreamCall
@@ -95,27 +96,22 @@ class BodySender:
     async def send(self) -> None:
         """All of it and its end."""
         try:
-            async for piece in _pieces(self._body):
-                await self._call_.send(piece)
-                if self._call_.is_over:  # answered before it was all read
+            async for piece in all_pieces(self._body):
+                if not await self._send(piece):
                     return
-            await self._call_.send(b"")
-        except (CallError, LinkError):
-            return  # whoever reads the response learns of it
         except Exception as error:  # noqa: BLE001 - whatever the caller's iterable raises is the caller's
             self.error = error
             self._call_.cancel()
+            return
+        await self._send(b"")
 
-
-async def _pieces(body: Body) -> AsyncIterator[Bytes]:
-    """In messages that any peer takes; none is empty, which would be the end."""
-    if isinstance(body, (bytes, bytearray, memoryview)):
-        for start in range(0, len(body), BODY_CHUNK):
-            yield memoryview(body)[start : start + BODY_CHUNK]
-        return
-    async for piece in body:
-        for start in range(0, len(piece), BODY_CHUNK):
-            yield memoryview(piece)[start : start + BODY_CHUNK]
+    async def _send(self, piece: Bytes) -> bool:
+        """Whether more is wanted: not once the call has failed or was answered before the body was all read."""
+        try:
+            await self._call_.send(piece)
+        except (CallError, LinkError):
+            return False  # whoever reads the response learns of it
+        return not self._call_.is_over
 
 
 def request_arguments(method: str, path: str, query: Any, headers: Any, raw: bool, port: int | None) -> Any:

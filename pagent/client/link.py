@@ -6,12 +6,16 @@ import ssl
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
-from pagent.errors import HandshakeRefusedError, LinkClosedError
+from pagent.errors import DialError, HandshakeRefusedError, LinkClosedError
 from pagent.net.dial import dial, parse_address
 from pagent.rpc.connection import Connection
 from pagent.rpc.methods import methods_of
 from pagent.wire import identity
+
+#: The close codes of who does not want us: protocol error, policy violation (RFC 6455 section 7.4.1).
+_REFUSALS: Final = (1002, 1008)
 
 
 @asynccontextmanager
@@ -29,7 +33,8 @@ async def connect(
 
     :param address: ``host:port``, ``ws://host:port/path`` or ``wss://...``.
     :param service: an object whose decorated methods the other side may call.
-    :raises DialError: no link could be made; HandshakeRefusedError: not with this token.
+    :raises ConfigError: ``address`` is none; DialError: no link could be made; HandshakeRefusedError: not with this
+        token.
     """
     methods = methods_of(service) if service is not None else {}
     data = identity.user_data(uid or uuid.uuid4().hex, name, token=token)
@@ -40,7 +45,9 @@ async def connect(
         try:
             await connection.ready
         except LinkClosedError as error:
-            raise HandshakeRefusedError(f"{address} refused the handshake: {error.reason}") from None
+            if error.code in _REFUSALS:
+                raise HandshakeRefusedError(f"{address} refused the handshake: {error.reason}") from None
+            raise DialError(f"{address}: no handshake: {error}") from None
         yield connection
     finally:
         await connection.close()

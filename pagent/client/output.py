@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 from pagent.buffers import Bytes
+from pagent.client.pieces import pieces_of
 from pagent.rpc.aio import StreamCall
 
 
@@ -50,8 +51,8 @@ class Exec:
 
     async def write(self, data: Bytes) -> None:
         """Input for the process; waits while it does not read."""
-        if data:
-            await self._call_.send(data)
+        for piece in pieces_of(data):
+            await self._call_.send(piece)
 
     async def end_input(self) -> None:
         """No more input."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from pagent.buffers import Bytes
-from pagent.errors import CallCancelledError, LinkClosedError
+from pagent.client.pieces import pieces_of
+from pagent.errors import CallCancelledError, ServerError
+from pagent.limits import WEBSOCKET_MESSAGE_MAX
 from pagent.rpc.aio import StreamCall
 
 
@@ -25,7 +27,7 @@ class WebSocket:
         opened = await call.receive()
         if not isinstance(opened, dict):
             await call.result()
-            raise LinkClosedError(1002, "an unexpected answer to ws_connect")
+            raise ServerError("an unexpected answer to ws_connect")
         return cls(call, opened["subprotocol"])
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
@@ -45,7 +47,14 @@ class WebSocket:
         return message if isinstance(message, str) else bytes(message)
 
     async def send(self, message: str | Bytes) -> None:
-        """A text or a binary message; waits while the job does not take it. CallCancelledError once it has closed."""
+        """A text or a binary message; waits while the job does not take it.
+
+        CallCancelledError once it has closed; ValueError: more than WEBSOCKET_MESSAGE_MAX bytes.
+        """
+        if len(message) > WEBSOCKET_MESSAGE_MAX // 4:  # characters of a text have up to 4 bytes
+            size = len(message.encode()) if isinstance(message, str) else memoryview(message).nbytes
+            if size > WEBSOCKET_MESSAGE_MAX:
+                raise ValueError(f"a WebSocket message of {size} bytes; {WEBSOCKET_MESSAGE_MAX} at most")
         await self._call_.send(message)
         if self._call_.is_over:
             raise CallCancelledError("the WebSocket is closed")
@@ -76,7 +85,7 @@ class TcpStream:
         """Wait until the job has accepted."""
         if await call.receive() is not True:
             await call.result()
-            raise LinkClosedError(1002, "an unexpected answer to tcp_connect")
+            raise ServerError("an unexpected answer to tcp_connect")
         return cls(call)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -90,8 +99,8 @@ class TcpStream:
 
     async def send(self, data: Bytes) -> None:
         """Bytes to the job; waits while it does not take them. MethodError once the connection is lost."""
-        if data:
-            await self._call_.send(data)
+        for piece in pieces_of(data):
+            await self._call_.send(piece)
 
     async def end(self) -> None:
         """Send no more: the half-close. What the job sends can still be read."""

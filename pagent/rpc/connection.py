@@ -11,7 +11,7 @@ from types import CoroutineType
 from typing import Any, Final
 
 from pagent.buffers import Bytes
-from pagent.errors import CallTimeoutError, LinkClosedError, ProtocolError, ServerError
+from pagent.errors import CallCancelledError, CallTimeoutError, LinkClosedError, ProtocolError, ServerError
 from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S
 from pagent.net.link import Link
 from pagent.net.tasks import TaskOwner
@@ -110,8 +110,10 @@ class Connection:
 
     # --- making calls -----------------------------------------------------------------------------
 
-    async def call(self, method: str, *args: Any, timeout: float | None = DEFAULT_CALL_TIMEOUT_S, **kwargs: Any) -> Any:
-        """A unary call; returns its result.
+    async def call(
+        self, method: str, /, *args: Any, timeout: float | None = DEFAULT_CALL_TIMEOUT_S, **kwargs: Any
+    ) -> Any:
+        """A unary call; returns its result. An argument of the method's that is called ``timeout``: by position.
 
         :raises CallError: a subclass says how it failed; LinkClosedError: the link is gone.
             CallTimeoutError after ``timeout`` seconds (None: never); the callee is then told to stop.
@@ -125,10 +127,10 @@ class Connection:
             call.cancel(CallTimeoutError(f"no result of {method} within {timeout} s"))
             raise CallTimeoutError(f"no result of {method} within {timeout} s") from None
         except asyncio.CancelledError:
-            call.cancel(CallTimeoutError(f"{method} was given up"))
+            call.cancel(CallCancelledError(f"{method} was given up"))
             raise
 
-    def open_stream(self, call_type: int, method: str, *args: Any, **kwargs: Any) -> StreamCall:
+    def open_stream(self, call_type: int, method: str, /, *args: Any, **kwargs: Any) -> StreamCall:
         """A call with a stream, to be used as an async context manager: see :class:`~pagent.rpc.aio.StreamCall`."""
         return StreamCall(self.start_call(call_type, method, args, kwargs))
 

@@ -9,7 +9,7 @@ from pagent.http1.fields import is_token
 from pagent.http1.request import encode_raw_request, encode_request
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
-from pagent.limits import KIB, MESSAGE_MAX, MESSAGE_MAX_FOREIGN
+from pagent.limits import KIB, MESSAGE_MAX_FOREIGN, WEBSOCKET_MESSAGE_MAX
 from pagent.net.port import connect_port
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import bistream
@@ -88,7 +88,7 @@ class ProxyService:
             call.stream,
             upgrade,
             detailed=subprotocols is not None,
-            max_message=MESSAGE_MAX - KIB if call.connection.flow else MESSAGE_MAX_FOREIGN - KIB,
+            max_message=WEBSOCKET_MESSAGE_MAX if call.connection.flow else MESSAGE_MAX_FOREIGN - KIB,
         )
         call.run(splice.connect(target.number))
 

@@ -192,6 +192,11 @@ class TestResume:
         with pytest.raises(ValueError, match="either"):
             await job.download("f", local / "g", resume=True, offset=1)
 
+    async def test_resume_knows_the_rest_by_itself(self, job: RemoteJob, local: Path) -> None:
+        for option in ({"offset": 1}, {"sha256": "0" * 64}, {"partial": True}):
+            with pytest.raises(ValueError, match="by itself"):
+                await job.upload(local / "some", "f", resume=True, **option)
+
 
 class TestFolders:
     @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from pagent.agent import Agent
 from pagent.client import AgentClient, RemoteJob, connect_agent
 from pagent.errors import CallCancelledError, HandshakeRefusedError, LinkClosedError, MethodError
-from pagent.limits import STREAM_WINDOW
+from pagent.limits import MESSAGE_MAX, STREAM_WINDOW, WEBSOCKET_MESSAGE_MAX
 from tests.kit.agents import TOKEN
 from tests.kit.peer import PATIENCE_S
 
@@ -157,6 +157,13 @@ class TestHttp:
             await server.http("POST", "/echo", body=body())
         assert (await server.http("GET", "/")).status == 200
 
+    async def test_a_body_that_is_another_call_which_fails(self, server: RemoteJob) -> None:
+        """Its error is not taken for one of the request's."""
+        with pytest.raises(MethodError, match="missing"):
+            async with asyncio.timeout(PATIENCE_S):
+                await server.http("POST", "/echo", body=server.read_chunks("missing"))
+        assert (await server.http("GET", "/")).status == 200
+
     async def test_an_answer_before_the_body_is_read(self, server: RemoteJob) -> None:
         async with asyncio.timeout(PATIENCE_S):
             assert (await server.http("POST", "/wait", body=BIG * 10)).body == b"early"
@@ -230,6 +237,16 @@ class TestTcp:
             assert b"".join([data async for data in stream]) == b"bye"
             assert await stream.receive() == b""
 
+    async def test_more_than_one_message_takes(self, job: RemoteJob) -> None:
+        await start(job, ECHO_TCP)
+        large = bytes(MESSAGE_MAX + 1)
+        async with job.open_tcp() as stream:
+            sending = asyncio.ensure_future(stream.send(large))
+            left = len(large)
+            while left:
+                left -= len(await stream.receive())
+            await sending
+
     async def test_forward(self, job: RemoteJob) -> None:
         await start(job, ECHO_TCP)
         async with await job.forward() as server:
@@ -287,6 +304,16 @@ class TestWebSocket:
             assert [message async for message in socket] == []
             with pytest.raises(CallCancelledError, match="closed"):
                 await socket.send("nobody hears it")
+
+    @pytest.mark.parametrize("text", [False, True])
+    async def test_a_message_that_is_too_long_costs_only_itself(self, job: RemoteJob, text: bool) -> None:
+        message = "ü" * (WEBSOCKET_MESSAGE_MAX // 2 + 1) if text else bytes(WEBSOCKET_MESSAGE_MAX + 1)
+        await start(job, ECHO_WS)
+        async with job.websocket("/") as socket:
+            with pytest.raises(ValueError, match=f"{WEBSOCKET_MESSAGE_MAX} at most"):
+                await socket.send(message)
+            await socket.send("still here")
+            assert await socket.receive() == "still here"
 
     async def test_closed_while_another_task_reads(self, job: RemoteJob) -> None:
         await start(job, ECHO_WS)
