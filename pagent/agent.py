@@ -17,7 +17,8 @@ from pagent.errors import ConfigError, DialError, LinkClosedError, ProtocolError
 from pagent.jobs.manager import JobManager
 from pagent.jobs.orphans import sweep
 from pagent.jobs.tree import become_subreaper
-from pagent.net.dial import Backoff, dial, parse_address
+from pagent.net.accept import Lobby
+from pagent.net.dial import Address, Backoff, dial, parse_address
 from pagent.net.shortage import tell_shortages_once
 from pagent.net.signals import told_to_end
 from pagent.net.tasks import TaskOwner
@@ -57,7 +58,7 @@ class Agent:
             self._client_enabled = False
         if not (settings.server.enabled or self._client_enabled):
             raise ConfigError("neither server mode nor client mode is enabled: there is nothing to do")
-        self._address = parse_address(settings.client.address) if self._client_enabled else None
+        self._address = self._address_to_dial() if self._client_enabled else None
         self._tls = client_context(settings.client.tls) if self._address is not None and self._address.tls else None
         self.uid = settings.identity.uid or uuid.uuid4().hex
         self._user_data = identity.user_data(self.uid, settings.identity.name, properties=settings.properties)
@@ -85,13 +86,21 @@ class Agent:
         self._tasks = TaskOwner("agent")
         # While running.
         self._web = WebServer()
+        self._ending = False
         self._connections: dict[str, Connection] = {}
+        self._dropping: dict[str, asyncio.Task[None]] = {}  # the jobs of a lost link, by its uid
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._hurry = asyncio.Event()
         #: Where it listens; 0 for what it does not.
         self.rpc_port = self.control_port = self.report_port = 0
 
     # --- life -------------------------------------------------------------------------------------
+
+    def _address_to_dial(self) -> Address:
+        try:
+            return parse_address(self._settings.client.address)
+        except ConfigError as error:
+            raise ConfigError(f"client.address: {error}") from None
 
     async def start(self) -> None:
         """Listen and dial as configured. ConfigError, which names the section, if a port cannot be had."""
@@ -101,9 +110,10 @@ class Agent:
         ports: dict[str, int] = {}
         if settings.server.enabled:
             server = settings.server
-            app = rpc_app(lambda: self._connection(dialled=False))
+            lobby = Lobby()
+            app = rpc_app(lambda: None if self._ending else self._connection(dialled=False), lobby)
             ports["rpc"] = self.rpc_port = await self._web.listen(
-                "server", app, server.interface, server.port, server_context(server.tls)
+                "server", app, server.interface, server.port, tls=server_context(server.tls), lobby=lobby
             )
         if settings.control.enabled:
             control = settings.control
@@ -137,7 +147,8 @@ class Agent:
             self._exit_code.set_result(code)
 
     async def stop(self) -> None:
-        """End all jobs, close all links, listen no more (spec agent.md, "End")."""
+        """Take no more links, end all jobs, close all links, listen no more (spec agent.md, "End")."""
+        self._ending = True
         await self.jobs.shutdown(now=self._hurry)
         await self._dialling.close()
         await asyncio.gather(*(c.close(_GOING_AWAY, "the agent ends") for c in list(self._connections.values())))
@@ -161,6 +172,9 @@ class Agent:
     def _connected(self, connection: Connection, ready: asyncio.Future[None]) -> None:
         if ready.cancelled() or ready.exception() is not None or connection.peer is None:
             return
+        if self._ending:
+            connection.link.close(_GOING_AWAY, "the agent ends")
+            return
         self._connections[connection.uid] = connection
         connection.on_lost.append(lambda error: self._lost(connection, error))
         peer = connection.peer
@@ -172,7 +186,9 @@ class Agent:
         if self._connections.pop(connection.uid, None) is None:
             return
         _log.info("link %s: %s", connection.uid, error)
-        self._tasks.start(self.jobs.drop_connection(connection.uid), name="end the jobs of a lost link")
+        task = self._tasks.start(self.jobs.drop_connection(connection.uid), name="end the jobs of a lost link")
+        self._dropping[connection.uid] = task
+        task.add_done_callback(lambda _: self._dropping.pop(connection.uid))
 
     def _authorise_token(self, peer: identity.Peer) -> object:
         index = identity.token_index(peer.token, self._settings.server.accept_tokens)
@@ -194,7 +210,8 @@ class Agent:
                 began = time.monotonic()
                 error: Exception = await asyncio.shield(connection.link.closed)
                 lived = time.monotonic() - began
-                await self.jobs.drop_connection(connection.uid)
+                if (dropping := self._dropping.get(connection.uid)) is not None:
+                    await asyncio.wait((dropping,))
             except (DialError, LinkClosedError) as failure:
                 error = failure
             if client.exit_on_fail:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import ssl
 from typing import Final, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -13,6 +14,9 @@ from pagent.errors import ConfigError, DialError, HandshakeRefusedError, Protoco
 from pagent.limits import HANDSHAKE_TIMEOUT_S, REDIAL_FIRST_S, REDIAL_RESET_S
 from pagent.net.link import Link
 from pagent.wire.upgrade import RPC_PATH, SUBPROTOCOL, ClientUpgrade, UpgradeRefused
+
+#: As it can stand in a request (RFC 9112 section 3.2.1): visible ASCII.
+_PATH: Final = re.compile("[!-~]*")
 
 
 class Address(NamedTuple):
@@ -31,18 +35,24 @@ class Address(NamedTuple):
 
 def parse_address(text: str) -> Address:
     """``host:port``, or a URL ``ws://`` or ``wss://``, whose path defaults to ``/rpc/v1``. ConfigError if neither."""
-    url = urlsplit(text if "://" in text else f"ws://{text}")
+    shown = repr(text.rpartition("@")[2])  # without a password
     try:
-        port = url.port
-    except ValueError:
-        port = None
-    if url.scheme not in ("ws", "wss") or not url.hostname or url.username or url.query or url.fragment:
-        raise ConfigError(f"{text!r} is no address: host:port, or ws://host:port/path, or wss://host:port/path")
+        url = urlsplit(text if "://" in text else f"ws://{text}")
+        host, port = (url.hostname or "").encode("idna").decode(), url.port
+    except UnicodeError:
+        raise ConfigError(f"{shown} is no address: no host can have this name") from None
+    except ValueError as error:
+        raise ConfigError(f"{shown} is no address: {error}") from None
+    beside = "@" in url.netloc or url.query or url.fragment or not _PATH.fullmatch(url.path)
+    if url.scheme not in ("ws", "wss") or not host or beside:
+        raise ConfigError(f"{shown} is no address: host:port, or ws://host:port/path, or wss://host:port/path")
+    if port == 0:
+        raise ConfigError(f"{shown} is no address: a port is 1 to 65535")
     if port is None and "://" not in text:
-        raise ConfigError(f"{text!r} is no address: the port is missing")
+        raise ConfigError(f"{shown} is no address: the port is missing")
     tls = url.scheme == "wss"
     path = url.path if url.path not in ("", "/") else RPC_PATH
-    return Address(url.hostname, port or (443 if tls else 80), path, tls)
+    return Address(host, port or (443 if tls else 80), path, tls)
 
 
 class _Upgrading(asyncio.Protocol):

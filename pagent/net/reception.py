@@ -2,7 +2,8 @@
 
 HTTP servers wait for the head of a request as long as it takes, and for the rest of a body that nobody wants. A
 stranger may take ten seconds and 64 KiB for a head, and only so many strangers are here at once (spec agent.md, "Who
-may"): each keeps its place until its connection is gone, or somebody else's, as a link is.
+may"): each keeps its place until its connection is gone, or somebody else's, as a link is. Links that wait for their
+handshake are strangers still, and have their places in the lobby.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from pagent.limits import HANDSHAKE_MAX, HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING
+from pagent.net.accept import Lobby
 
 _log = logging.getLogger(__name__)
 
@@ -22,8 +24,9 @@ _BLANK_LINE: Final = b"\r\n\r\n"
 class Reception:
     """Makes protocols for ``create_server``; ``serve`` makes the one that gets the connection with its first head."""
 
-    def __init__(self, serve: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, serve: Callable[[], asyncio.Protocol], lobby: Lobby) -> None:
         self.serve: Final = serve
+        self._lobby = lobby
         self._visitors: set[_Visitor] = set()
 
     def __call__(self) -> asyncio.Protocol:
@@ -37,7 +40,8 @@ class Reception:
 
     def enter(self, visitor: _Visitor) -> bool:
         """Whether there is room for one more."""
-        if self.waiting >= HANDSHAKES_WAITING:  # looked up each time, so that nothing is kept of those that are gone
+        # Looked up each time, so that nothing is kept of those that are gone.
+        if self.waiting + self._lobby.waiting >= HANDSHAKES_WAITING:
             return False
         self._visitors.add(visitor)
         return True

@@ -25,13 +25,10 @@ class Accepted(Protocol):
         """The transport is connected."""
 
 
-def rpc_app(connect: Callable[[], Accepted]) -> web.Application:
-    """``connect`` makes the connection object for each new link."""
-    lobby = Lobby()
+def rpc_app(connect: Callable[[], Accepted | None], lobby: Lobby) -> web.Application:
+    """``connect`` makes the connection object for each new link, None: the agent ends and takes no more."""
 
     async def rpc(request: web.Request) -> web.StreamResponse:
-        if lobby.full:
-            return text("too many connections wait for their handshake", status=503)
         try:
             answer = accept_upgrade(request.path_qs, request.raw_headers)
         except HandshakeRefusedError as error:
@@ -40,6 +37,8 @@ def rpc_app(connect: Callable[[], Accepted]) -> web.Application:
         if transport is None:
             return text("the connection is gone", status=400)
         connection = connect()
+        if connection is None:
+            return text("the agent ends", status=503)
         lobby.enter(connection.ready, connection.link.closed)
         take_over(transport, connection.link, answer)
         connection.start()

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from pagent.errors import ConfigError
 from pagent.limits import HANDSHAKE_TIMEOUT_S
+from pagent.net.accept import Lobby
 from pagent.net.reception import Reception
 
 #: How long an answer that is under way may take when the agent ends.
@@ -29,18 +30,26 @@ class WebServer:
         self._listening: list[_Listening] = []
 
     async def listen(
-        self, name: str, app: web.Application, interface: str, port: int, tls: ssl.SSLContext | None = None
+        self,
+        name: str,
+        app: web.Application,
+        interface: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        lobby: Lobby | None = None,
     ) -> int:
         """Serve ``app``; returns the port, which the kernel chooses for 0.
 
-        ConfigError if it cannot be had; that begins with ``name``, the section that has interface and port.
+        ``lobby``: where the app has connections that it has taken over and does not know yet. ConfigError if the port
+        cannot be had; that begins with ``name``, the section that has interface and port.
         """
         app.on_response_prepare.append(_close_behind)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
         handlers = runner.server
         assert handlers is not None
-        reception = Reception(lambda: cast(asyncio.Protocol, handlers()))
+        reception = Reception(lambda: cast(asyncio.Protocol, handlers()), lobby or Lobby())
         handshake_s = None if tls is None else HANDSHAKE_TIMEOUT_S
         try:
             server = await asyncio.get_running_loop().create_server(

@@ -8,12 +8,15 @@ import signal
 import sys
 from pathlib import Path
 
+import msgpack
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from tests.jobs.conftest import gone, is_alive
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, agent_process
-from tests.kit.peer import ISTREAM, UNARY, CallFailed, Peer
+from tests.kit.peer import ISTREAM, SUBPROTOCOL, UNARY, CallFailed, Peer, user_data
 from tests.kit.programs import ECHO, start_program
 
 #: Says its pid and that of a child in a session of its own that has no environment; both ignore all but KILL.
@@ -92,6 +95,32 @@ async def refuses_jobs(peer: Peer) -> None:
         except CallFailed as error:
             assert error.cause == "JobInvalidStateError"  # noqa: PT017 - until there is one
             return
+
+
+async def test_an_agent_that_ends_takes_no_more_links(tmp_path: Path) -> None:
+    async with agent_process(tmp_path) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
+        await start(peer, STUBBORN)
+        agent.signal(signal.SIGTERM)
+        await refuses_jobs(peer)
+        with pytest.raises(InvalidStatus, match="503"):
+            async with peers.dial(agent.ports["rpc"], TOKEN):
+                pytest.fail("it was taken")
+        agent.signal(signal.SIGTERM)
+        assert await agent.ended() == 0
+
+
+async def test_a_link_whose_handshake_comes_while_the_agent_ends(tmp_path: Path) -> None:
+    async with agent_process(tmp_path) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
+        await start(peer, STUBBORN)
+        url = f"ws://127.0.0.1:{agent.ports['rpc']}/rpc/v1"
+        async with connect(url, subprotocols=[SUBPROTOCOL], compression=None) as late:
+            agent.signal(signal.SIGTERM)
+            await refuses_jobs(peer)
+            await late.send(msgpack.packb([1, 1, [1, None, user_data(token=TOKEN)]]))
+            await late.wait_closed()
+            assert late.close_code == 1001
+        agent.signal(signal.SIGTERM)
+        assert await agent.ended() == 0
 
 
 async def test_stubborn_jobs_are_killed_after_their_grace(tmp_path: Path) -> None:

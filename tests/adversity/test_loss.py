@@ -9,9 +9,11 @@ from dataclasses import replace
 
 import pytest
 
+from pagent import limits
 from pagent.agent import Agent
 from pagent.config.model import Client, Settings
 from pagent.net.dial import Backoff
+from tests.jobs.conftest import is_alive
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import PATIENCE_S
@@ -103,6 +105,25 @@ async def test_an_agent_dials_again_and_the_link_works(settings: Settings) -> No
             async with asyncio.timeout(PATIENCE_S):
                 assert await router.call("job_count_current_connection") == 0
             await eventually(lambda: not list(agent.jobs.jobs()))
+
+
+async def test_it_dials_again_once_the_jobs_of_the_lost_link_have_ended(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "TERM_GRACE_S", 1.5)  # longer than the first wait between two dials
+    async with peers.listen() as listener:
+        client = Client(enabled=True, address=f"127.0.0.1:{listener.port}", token=TOKEN)
+        async with running_agent(replace(settings, client=client)) as agent:
+            router = await listener.accepted()
+            job = (await router.call("job_create"))["uid"]
+            stubborn = ["sh", "-c", "trap '' TERM; echo on; while :; do sleep 600; done"]
+            info = await router.call("job_start", job, stubborn, {}, port_expected_count=0)
+            logs = await router.start(peers.ISTREAM, "job_logs", job, follow=True)
+            assert (await router.next_of(logs))[2] == b"on\n"
+            router.socket.transport.abort()
+            await listener.accepted()
+            assert not is_alive(info["pid"])
+            assert not list(agent.jobs.jobs())
 
 
 def test_waits_grow_with_jitter_and_start_over_after_a_long_life() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from pagent.agent import Agent
 from pagent.config.model import Server, Settings
-from pagent.limits import ANSWERS_MAX, HANDSHAKE_MAX, HANDSHAKES_WAITING
+from pagent.limits import ANSWERS_MAX, HANDSHAKE_MAX
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import PATIENCE_S, CallFailed, Peer
@@ -137,22 +137,6 @@ async def test_pings_whose_answers_are_not_read_pile_up_nowhere(agent: Agent, mo
             assert sent < 200_000_000
             await asyncio.sleep(0)
         assert link._transport.get_write_buffer_size() <= 2 * ANSWERS_MAX
-
-
-async def test_strangers_wait_in_a_lobby_with_room_for_so_many(agent: Agent) -> None:
-    waiting = []
-    try:
-        for _ in range(HANDSHAKES_WAITING):
-            context = stranger(agent.rpc_port)
-            await context.__aenter__()
-            waiting.append(context)
-        reader, writer = await asyncio.open_connection("127.0.0.1", agent.rpc_port)
-        writer.write(HEAD)
-        assert b" 503 " in await reader.readuntil(b"\r\n")
-        writer.close()
-    finally:
-        for context in waiting:
-            await context.__aexit__(None, None, None)
 
 
 async def test_an_empty_list_of_tokens_lets_no_one_in(settings: Settings) -> None:

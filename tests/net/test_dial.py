@@ -28,6 +28,7 @@ from tests.kit.peer import PATIENCE_S, SUBPROTOCOL
         ("wss://router", Address("router", 443, "/rpc/v1", True)),
         ("wss://router:8443/a/b", Address("router", 8443, "/a/b", True)),
         ("ws://router:1/", Address("router", 1, "/rpc/v1", False)),
+        ("b\u00fccher.example:1", Address("xn--bcher-kva.example", 1, "/rpc/v1", False)),
     ],
 )
 def test_addresses(text: str, address: Address) -> None:
@@ -35,11 +36,35 @@ def test_addresses(text: str, address: Address) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["router", "router:http", "router:99999", "http://router", "ws://u@router", "ws://r?q"]
+    ("text", "reason"),
+    [
+        ("router", "port is missing"),
+        ("router:", "port is missing"),
+        ("router:http", "'http'"),
+        ("router:99999", "out of range"),
+        ("ws://router:99999", "out of range"),
+        ("router:0", "1 to 65535"),
+        ("wss://router:0/x", "1 to 65535"),
+        ("http://router", "host:port"),
+        ("ws://", "host:port"),
+        ("ws://r?q", "host:port"),
+        ("[::1:80", "IPv6"),
+        ("router..example:80", "no host"),
+        (f"{'a' * 64}.example:80", "no host"),
+        ("ws://r/\u00fc", "host:port"),
+        ("ws://r/a b", "host:port"),
+    ],
 )
-def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(ConfigError, match="no address"):
+def test_what_is_no_address(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=f"is no address: .*{reason}"):
         parse_address(text)
+
+
+@pytest.mark.parametrize("text", ["ws://user:secret@router:1", "secret@router:1", "ws://:secret@router:0"])
+def test_a_password_is_not_told(text: str) -> None:
+    with pytest.raises(ConfigError, match="no address") as caught:
+        parse_address(text)
+    assert "secret" not in str(caught.value)
 
 
 def connection() -> Connection:

@@ -10,6 +10,7 @@ import pytest
 
 from pagent.limits import HANDSHAKE_MAX, HANDSHAKES_WAITING
 from pagent.net import reception
+from pagent.net.accept import Lobby
 from pagent.net.reception import Reception
 from tests.kit.peer import PATIENCE_S
 from tests.kit.transfers import eventually
@@ -47,7 +48,7 @@ class Server(asyncio.Protocol):
 class Rig:
     def __init__(self) -> None:
         self.served: list[Server] = []
-        self.reception = Reception(self._serve)
+        self.reception = Reception(self._serve, Lobby())
         self.port = 0
         self.writers: list[asyncio.StreamWriter] = []
 

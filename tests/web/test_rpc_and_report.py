@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-
 import pytest
 
 from pagent.agent import Agent
-from pagent.limits import HANDSHAKES_WAITING
-from tests.kit import peer as peers
-from tests.kit.agents import TOKEN
-from tests.kit.peer import PATIENCE_S, Peer
+from tests.kit.peer import Peer
 from tests.web.asking import ask
 
 UPGRADE = {
@@ -42,37 +35,6 @@ async def test_what_is_no_upgrade_is_400(agent: Agent, missing: str | None) -> N
     assert answer.status == 400
     assert answer.headers["content-type"].startswith("text/plain")
     assert answer.headers["cache-control"] == "no-store"
-
-
-@asynccontextmanager
-async def silent(port: int) -> AsyncIterator[bytes]:
-    """A connection that upgrades and then says nothing; the first line of the answer."""
-    async with asyncio.timeout(PATIENCE_S):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        fields = {"Host": "x", "Connection": "Upgrade", **UPGRADE}
-        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        writer.write(f"GET /rpc/v1 HTTP/1.1\r\n{head}\r\n".encode())
-        answer = await reader.readuntil(b"\r\n\r\n")
-    try:
-        yield answer.partition(b"\r\n")[0]
-    finally:
-        writer.transport.abort()
-
-
-async def test_too_many_that_say_nothing_are_503_and_routers_get_in_again(agent: Agent) -> None:
-    async with AsyncExitStack() as stack:
-        for _ in range(HANDSHAKES_WAITING):
-            line = await stack.enter_async_context(silent(agent.rpc_port))
-            assert line.startswith(b"HTTP/1.1 101 ")
-        async with silent(agent.rpc_port) as line:
-            assert line == b"HTTP/1.1 503 Service Unavailable"
-    async with asyncio.timeout(PATIENCE_S):
-        while True:  # the agent has to notice first that they are gone
-            async with silent(agent.rpc_port) as line:
-                if b"101" in line:
-                    break
-    async with peers.dial(agent.rpc_port, TOKEN) as peer:
-        assert await peer.call("job_count_current_connection") == 0
 
 
 # --- the port report --------------------------------------------------------------------------------
