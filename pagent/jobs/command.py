@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import shutil
 import signal as signals
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -83,13 +86,14 @@ def property_variables(properties: Mapping[str, str]) -> dict[str, str]:
 def check_command(
     args: object,
     env: object,
-    cwd: object,
-    port_expected_count: object,
-    forward_stdout: object,
-    port: object,
-    ready: object,
-    ready_timeout: object,
-    timeout: object,
+    *,
+    cwd: object = None,
+    port_expected_count: object = 0,
+    forward_stdout: object = False,
+    port: object = None,
+    ready: object = "report",
+    ready_timeout: object = limits.READY_TIMEOUT_S,
+    timeout: object = None,
 ) -> Command:
     """The arguments of a start as a peer gave them. TypeError or ValueError names the one that is wrong.
 
@@ -117,6 +121,20 @@ def check_command(
         ready_timeout_s=seconds("ready_timeout", ready_timeout, limits.READY_TIMEOUT_MAX_S),
         timeout_s=None if timeout is None else seconds("timeout", timeout, limits.RUN_TIMEOUT_MAX_S),
     )
+
+
+def check_program(program: str, path: str, cwd: str) -> None:
+    """Raise what execve(2) would, as far as that can be known without being the job's user. ``path``: the PATH."""
+    if "/" not in program:
+        if shutil.which(program, path=path) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
+        return
+    try:
+        found = os.stat(os.path.join(cwd, program))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, program) from None
+    if not stat.S_ISREG(found.st_mode) or not found.st_mode & 0o111:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), program)
 
 
 def _environment(env: object) -> dict[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import shutil
 import signal
 import struct
 import sys
@@ -19,6 +18,7 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from pagent.errors import JobInvalidStateError
+from pagent.jobs.command import check_program
 from pagent.jobs.model import Job, State
 from pagent.jobs.process import has_pidfd
 from pagent.jobs.tree import KILL, Forest
@@ -86,9 +86,7 @@ class Exec:
             raise OSError(errno.ENOTSUP, "job_exec needs a Unix system")
         if self._job.state not in _RUNNING:
             raise JobInvalidStateError(f"job {self._job.uid!r} is {self._job.state.value}: it runs nothing to join")
-        program = shutil.which(args[0], path=environment.get("PATH"))
-        if "/" not in args[0] and program is None:
-            raise FileNotFoundError(2, "No such file or directory", args[0])
+        check_program(args[0], environment.get("PATH", os.defpath), str(self._job.sandbox.path))
         self._tty = tty
         theirs = self._open_terminal(rows, cols) if tty else self._open_pipes()
         try:
@@ -187,7 +185,10 @@ class Exec:
             self._loop.add_reader(self._out, self._readable)
 
     def kill(self) -> None:
-        """End it and what it started in its session; the user hears no more."""
+        """End it with its process group; the user hears no more.
+
+        Groups that it has made itself, as a shell does for its background jobs, end with the job.
+        """
         self._user = _Nobody()
         if self._exited is None:  # not reaped: the number is its own
             with suppress(ProcessLookupError, PermissionError):

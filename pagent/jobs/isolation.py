@@ -6,12 +6,9 @@ the job's. Where nothing of it is configured there is no launcher, and a job cos
 
 from __future__ import annotations
 
-import errno
 import fnmatch
 import json
 import os
-import shutil
-import stat
 import sys
 import time
 from collections.abc import Mapping
@@ -22,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from pagent import limits
 from pagent.config.model import Isolation
 from pagent.errors import ConfigError
+from pagent.jobs.command import check_program
 
 if TYPE_CHECKING:
     import pwd
@@ -75,10 +73,7 @@ class Confinement:
         """
         if not self._launched:
             return args
-        try:
-            _check_program(args[0], environment.get("PATH", os.defpath), cwd)
-        except OSError as error:
-            raise OSError(error.errno, os.strerror(error.errno or 0), args[0]) from None
+        check_program(args[0], environment.get("PATH", os.defpath), cwd)
         plan = {
             "cgroup": None if group is None else str(group.path),
             "user": None if self._user is None else [*self.user_id, _groups(self._user)],  # type: ignore[misc]
@@ -132,17 +127,6 @@ class Group:
                 time.sleep(limits.EXIT_POLL_S)
             else:
                 return
-
-
-def _check_program(program: str, path: str, cwd: str) -> None:
-    """Raise what execve(2) would, as far as that can be known without being the job's user."""
-    if "/" not in program:
-        if shutil.which(program, path=path) is None:
-            raise FileNotFoundError(errno.ENOENT, "")
-        return
-    found = os.stat(os.path.join(cwd, program))
-    if not stat.S_ISREG(found.st_mode) or not found.st_mode & 0o111:
-        raise PermissionError(errno.EACCES, "")
 
 
 # --- what is configured -------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from pagent.jobs.isolation import Confinement
 from pagent.jobs.model import Input, Job, Owner, State
 from pagent.jobs.orphans import AgentFolder
 from pagent.jobs.ports import ReportError, free_port, parse_report
-from pagent.jobs.run import Ownership, Run
+from pagent.jobs.run import Host, Ownership, Run
 from pagent.jobs.sandbox import Sandbox
 from pagent.jobs.tree import KILL, UNCLAIMED, Forest
 from pagent.net.tasks import TaskOwner
@@ -32,8 +32,6 @@ _log = logging.getLogger(__name__)
 _ENDING_SIGNALS: Final = frozenset(("SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL"))
 
 _NOT_ISOLATED: Final = Isolation()
-
-_OWNERSHIPS: Final[Mapping[str, Ownership]] = {"off": "off", "warn": "warn", "enforce": "enforce"}
 
 
 class JobManager:
@@ -50,22 +48,21 @@ class JobManager:
         *,
         root: Path,
         properties: Mapping[str, str],
-        port_ownership: str = "warn",
+        port_ownership: Ownership = "warn",
         max_output_bytes: int | None = None,
         isolation: Isolation = _NOT_ISOLATED,
     ) -> None:
         # for ever
-        if port_ownership not in _OWNERSHIPS:
-            raise ValueError(f"port_ownership must be off, warn or enforce, not {port_ownership!r}")
-        self._ownership = _OWNERSHIPS[port_ownership]
         self._properties = property_variables(properties)
-        self._max_output_bytes = max_output_bytes
         self._confinement = Confinement(isolation)
         self._folder = AgentFolder.create(Path(root))
         if self._confinement.user_id is not None:
             self._folder.path.chmod(0o711)  # to pass through, not to look around
         self._forest = Forest()
         self._tasks = TaskOwner("jobs")
+        self._host = Host(
+            self._forest, self._tasks, port_ownership, self._folder.record, max_output_bytes, self._confinement
+        )
 
         # set once the agent listens
         #: Full URL of the port report.
@@ -144,7 +141,7 @@ class JobManager:
         *,
         port: int | str | None = None,
         ready: str = "report",
-        ready_timeout: float = 30.0,
+        ready_timeout: float = limits.READY_TIMEOUT_S,
         timeout: float | None = None,
     ) -> None:
         """Start the job's process; returns when it is ready.
@@ -158,21 +155,19 @@ class JobManager:
         """
         self._require_open()
         command = check_command(
-            args, env, cwd, port_expected_count, forward_stdout, port, ready, ready_timeout, timeout
+            args,
+            env,
+            cwd=cwd,
+            port_expected_count=port_expected_count,
+            forward_stdout=forward_stdout,
+            port=port,
+            ready=ready,
+            ready_timeout=ready_timeout,
+            timeout=timeout,
         )
         job.require(Input.START)
         given = self._choose_port(command.port)
-        run = Run(
-            job,
-            command,
-            given,
-            self._forest,
-            self._tasks,
-            self._ownership,
-            self._folder.record,
-            self._max_output_bytes,
-            self._confinement,
-        )
+        run = Run(job, command, given, self._host)
         self._runs[job.uid] = run
         self._keep_house()
         try:
@@ -200,7 +195,7 @@ class JobManager:
         no such program.
         """
         self._require_open()
-        command = check_command(args, env, None, 0, False, None, "report", 1.0, None)
+        command = check_command(args, env)
         own = self._confinement.environment()
         environment = command.environment(self._properties, self.endpoint, job.uid, None, own)
         if tty and "TERM" not in command.env:

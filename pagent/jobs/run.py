@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pagent import limits
 from pagent.errors import JobInvalidStateError, ProcessExitedError, ProcessStartTimeoutError
@@ -32,32 +32,31 @@ _log = logging.getLogger(__name__)
 Ownership = Literal["off", "warn", "enforce"]
 
 
+class Host(NamedTuple):
+    """What all runs of one agent share. ``record`` notes a main process for the next agent, should this one be killed;
+    ``output_cap``: most bytes of each output file.
+    """
+
+    forest: Forest
+    tasks: TaskOwner
+    ownership: Ownership
+    record: Callable[[str, Process], None]
+    output_cap: int | None
+    confinement: Confinement
+
+
 class Run:
     """The process of one job. Made when all arguments are known to be good, for a job that may be started."""
 
-    def __init__(
-        self,
-        job: Job,
-        command: Command,
-        port: int | None,
-        forest: Forest,
-        tasks: TaskOwner,
-        ownership: Ownership,
-        record: Callable[[str, Process], None],
-        output_cap: int | None,
-        confinement: Confinement,
-    ) -> None:
+    def __init__(self, job: Job, command: Command, port: int | None, host: Host) -> None:
         # for ever
         self.job = job
         #: The port that the agent gave to the job.
         self.port = port
         self._command = command
-        self._forest = forest
-        self._tasks = tasks
-        self._ownership = ownership
-        self._record = record
-        self._output_cap = output_cap
-        self._confinement = confinement
+        self._host = host
+        self._forest = host.forest
+        self._tasks = host.tasks
 
         # of the start
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -71,7 +70,7 @@ class Run:
         self._capping: asyncio.Task[None] | None = None
 
         # of the end
-        self._tree = TreeEnd(job.uid, forest, tasks)
+        self._tree = TreeEnd(job.uid, host.forest, host.tasks)
         self._limit_timer: asyncio.TimerHandle | None = None
         self._hurry = False
         self._abandoned = False
@@ -125,7 +124,7 @@ class Run:
         return str(self.job.sandbox.path / self._command.cwd)
 
     def _cap_output(self, output: Output) -> None:
-        cap = self._output_cap
+        cap = self._host.output_cap
         if cap is None:
             return
         for name, descriptor in zip((STDOUT, STDERR), output, strict=True):
@@ -146,18 +145,18 @@ class Run:
 
     async def _prepare(self, output: Output) -> None:
         """Make ready what confines the job, if anything does."""
-        if (user := self._confinement.user_id) is not None:
+        if (user := self._host.confinement.user_id) is not None:
             for descriptor in output:
                 if descriptor is not None:  # programs open /dev/stdout
                     os.fchown(descriptor, *user)
             await asyncio.get_running_loop().run_in_executor(None, self.job.sandbox.give_to, *user)
-        self._group = self._confinement.make_group(self.job.uid)
+        self._group = self._host.confinement.make_group(self.job.uid)
         if self._group is not None:
             self._forest.grouped(self.job.uid, self._group.kill)
 
     def confined(self, args: list[str], environment: Mapping[str, str], cwd: str) -> list[str]:
         """The command line of a process of this job. OSError if there is no such program."""
-        return self._confinement.command(args, environment, self._group, cwd)
+        return self._host.confinement.command(args, environment, self._group, cwd)
 
     def _started(self, pid: int) -> None:
         job = self.job
@@ -167,7 +166,7 @@ class Run:
             process = self._forest.born(job.uid, pid)
             self._forest.sacrifice(pid)
             if process is not None:
-                self._record(job.uid, process)
+                self._host.record(job.uid, process)
         except OSError as error:
             # No descriptor is left to look at it with. It runs, and is found by its mark.
             _log.warning("job %s: its process cannot be recorded: %s", job.uid, error)
@@ -241,9 +240,9 @@ class Run:
 
     def _may_have(self, port: int) -> bool:
         """Does the job listen on the port, as far as that is asked for and can be known?"""
-        if self._ownership == "off" or self._forest.listens(self.job.uid, port) is not False:
+        if self._host.ownership == "off" or self._forest.listens(self.job.uid, port) is not False:
             return True
-        if self._ownership == "warn":
+        if self._host.ownership == "warn":
             _log.warning("job %s: no process of it listens on its port %d", self.job.uid, port)
             return True
         return False

@@ -248,7 +248,7 @@ class Link(asyncio.BufferedProtocol):
         return self._loop.time(), self._round_trip.shortest_s
 
     def choke(self, on: bool) -> None:
-        """Stop reading, or go on, for one of those who ask: only for a disk that catches up within milliseconds."""
+        """Stop reading all calls' data, or go on once all who asked have let go; each has a bound of its own for it."""
         self._chokes += 1 if on else -1
         if self._transport is None or self._state is State.CLOSED:
             return

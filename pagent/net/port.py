@@ -161,11 +161,13 @@ class PortConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.blocked = True
-        self.user.port_blocked()
+        if not self.closed:
+            self.user.port_blocked()
 
     def resume_writing(self) -> None:
         self.blocked = False
-        self.user.port_writable()
+        if not self.closed:
+            self.user.port_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None and not self.closed:

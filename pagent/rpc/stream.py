@@ -297,7 +297,8 @@ class Stream:
             self._owner.stream_overrun("stream data beyond the credit given")
         elif self._spool is not None:
             self._spool.append(value)
-            self._brake.press(self)  # what is on the disk may be used up soon, and the way over it with it
+            if self._spool is not None:  # it may have ended the call
+                self._brake.press(self)  # what is on the disk may be used up soon, and the way over it with it
         elif self._held or self._inbox:
             self._keep(value, cost)
         else:

@@ -302,8 +302,6 @@ class WebSocketSplice:
             self._timer = None
         if self._port is not None:
             self._port.close()
-            if self._port.blocked:  # it may never read what is left
-                asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._port.abort)
 
 
 class _Refusal:

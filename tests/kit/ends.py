@@ -1,13 +1,17 @@
-"""The two ends of a splice in memory: a stream, and the transport of a connection."""
+"""The two ends of a splice in memory: a stream, and the transport of a connection; and time that a test lets pass."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+import pytest
 
 from pagent.net.port import PortConnection, PortUser
 from pagent.rpc.stream import Receiver
+from tests.kit.peer import PATIENCE_S
 
 
 class MemoryStream:
@@ -192,3 +196,40 @@ class HandTimer:
 
     def cancel(self) -> None:
         self.over = True
+
+
+class HeldTimers:
+    """Timers of ``delay_s`` that call a method of an ``owner``: once armed they wait for :meth:`fire`, however long.
+
+    Compiled modules have such a number in their code: there is no name to patch.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch, owner: type | tuple[type, ...], delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._owner = owner
+        self._delay_s = delay_s
+        self._call_later = loop.call_later
+        self._timers: list[HandTimer] = []
+        self._armed = asyncio.Event()
+        patch.setattr(loop, "call_later", self._held)
+
+    def _held(self, delay: float, callback: Callable[..., None], *args: Any, **options: Any) -> Any:
+        if delay != self._delay_s or not isinstance(getattr(callback, "__self__", None), self._owner):
+            return self._call_later(delay, callback, *args, **options)
+        timer = HandTimer(delay, partial(callback, *args))
+        self._timers.append(timer)
+        self._armed.set()
+        return timer
+
+    async def armed(self) -> None:
+        """Wait for the first one."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self._armed.wait()
+
+    def fire(self) -> int:
+        """Their time has come; how many there were that nobody had cancelled."""
+        due = [timer for timer in self._timers if not timer.over]
+        for timer in due:
+            timer.over = True
+            timer.callback()
+        return len(due)

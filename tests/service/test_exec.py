@@ -194,6 +194,8 @@ async def test_it_ends_with_its_job(peer: Peer, job: str) -> None:
     ("args", "options", "error"),
     [
         (["no-such-program"], {}, "FileNotFoundError.*no-such-program"),
+        (["./no-such-program"], {}, "FileNotFoundError.*no-such-program"),
+        (["/etc/passwd"], {}, "PermissionError.*/etc/passwd"),
         ([], {}, "ValueError.*empty"),
         (["true"], {"env": ["x"]}, "TypeError"),
         (["true"], {"tty": True, "rows": 0}, "ValueError.*size"),

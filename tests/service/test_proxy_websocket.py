@@ -13,8 +13,10 @@ import psutil
 import pytest
 
 from pagent.agent import Agent
+from pagent.limits import CLOSE_TIMEOUT_S, FLUSH_STALLED_S
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN
+from tests.kit.ends import HeldTimers
 from tests.kit.peer import BISTREAM, PATIENCE_S, CallFailed, Peer
 from tests.kit.programs import start_deaf_program, start_program
 from tests.service.test_proxy import spooled
@@ -144,6 +146,12 @@ async def own(agent: Agent) -> AsyncIterator[Peer]:
     """A peer of ours: flow control, and messages of any size that ours takes."""
     async with peers.dial(agent.rpc_port, TOKEN, extensions=["flow"]) as dialled:
         yield dialled
+
+
+@pytest.fixture
+async def closing(monkeypatch: pytest.MonkeyPatch) -> HeldTimers:
+    """What a splice would not wait longer for at its end, nor for the rest of a refusal."""
+    return HeldTimers(monkeypatch, (WebSocketSplice, PortConnection), CLOSE_TIMEOUT_S)
 
 
 async def open_ws(peer: Peer, job: str, path: str, headers: list[list[str]] | None = None, **options: Any) -> int:
@@ -295,9 +303,8 @@ async def test_a_job_that_stops_reading_takes_no_memory_and_holds_nobody_else(pe
     await peer.outcome(call)
 
 
-async def test_a_cancel_ends_what_a_job_does_not_read(peer: Peer, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancel_ends_what_a_job_does_not_read(peer: Peer, job: str, closing: HeldTimers) -> None:
     """At once, not once it has waited for the end of a close."""
-    monkeypatch.setattr("pagent.splice.websocket.CLOSE_TIMEOUT_S", 1000)
     call = await open_ws(peer, job, "/stuck")
     for _ in range(5):
         await peer.data(call, bytes(16 << 20))
@@ -309,15 +316,14 @@ async def test_a_cancel_ends_what_a_job_does_not_read(peer: Peer, job: str, monk
     assert spooled() == 0
 
 
-async def test_a_job_that_closes_and_does_not_read_keeps_nothing(
-    peer: Peer, job: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_job_that_closes_and_does_not_read_keeps_nothing(peer: Peer, job: str, closing: HeldTimers) -> None:
     """A flush of what it was sent before would have no end."""
-    monkeypatch.setattr("pagent.splice.websocket.CLOSE_TIMEOUT_S", 0.05)  # compiled modules keep to their own number
+    timers = HeldTimers(monkeypatch, FLUSH_STALLED_S)
     call = await open_ws(peer, job, "/close-stuck")
     await peer.data(call, bytes(16 << 20))
     assert await rest(peer, job, "/go") == []
     assert await peer.outcome(call) == ([], None)
+    assert closing.fire() == 1
     await unconnected(await port_of(peer, job))
 
 
@@ -347,16 +353,17 @@ async def test_a_refusal_tells_status_and_reason(peer: Peer, job: str) -> None:
     assert len(failed.message) < 1000
 
 
-async def test_a_refusal_that_does_not_end_is_told_all_the_same(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pagent.splice.websocket.CLOSE_TIMEOUT_S", 0.2)  # compiled modules keep to their own number
+async def test_a_refusal_that_does_not_end_is_told_all_the_same(peer: Peer, closing: HeldTimers) -> None:
     job = await start_program(peer, BY_HAND, {"ANSWER": "HTTP/1.1 403 No\r\nContent-Length: 99\r\n\r\nbecause"})
-    failed = await refused(peer, job)
+    telling = asyncio.create_task(refused(peer, job))
+    await closing.armed()
+    assert closing.fire() == 1
+    failed = await telling
     assert failed.cause == "WSServerHandshakeError"
     assert "because" in failed.message
 
 
-async def test_the_reason_of_a_refusal_may_come_later(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pagent.splice.websocket.CLOSE_TIMEOUT_S", 1000)
+async def test_the_reason_of_a_refusal_may_come_later(peer: Peer, closing: HeldTimers) -> None:
     job = await start_program(peer, BY_HAND, {"ANSWER": "HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\n|beca|use.."})
     assert "because.." in (await refused(peer, job)).message
 
