@@ -8,14 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import oneshot, wire
-from bench.calls import ArchiveGet, ArchivePut, FileGet, FilePut, Put, Request, VariedGet
+from bench import oneshot
+from bench.calls import ArchiveGet, ArchivePut, Events, FileGet, FilePut, Put, Request, VariedGet
 from bench.link import LinkDriver
 from bench.process import python
 from bench.sockets import Echo, Socket, TunnelEcho, TunnelEvents, TunnelGet, TunnelPut
 from bench.way import Fault, Lane, idle, until
 from pagent.errors import MethodError
-from pagent.wire import messages
 
 _TRANSFER_TIMEOUT_S: Final = 120.0
 
@@ -46,14 +45,7 @@ class AgentWay:
         return await _opened(Echo(self._driver, self._job, size))
 
     async def events(self, seen: Callable[[int], None]) -> Callable[[], None]:
-        def arrived(kind: int, piece: bytes, at: int, length: int) -> None:
-            if kind != messages.RESPONSE_MESSAGE:
-                self._driver.fail(f"the events ended: {piece[:300]!r}")
-            for written in wire.event_times(piece):
-                seen(written)
-
-        lane = Request(self._driver, self._job, "GET", "/events", 0)
-        lane.message = arrived  # type: ignore[method-assign]
+        lane = Events(self._driver, self._job, seen)
         lane.send()
         return lane.cancel
 

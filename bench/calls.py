@@ -91,6 +91,20 @@ class Request(Call):
             self._fail(kind, piece)
 
 
+class Events(Request):
+    """The job's events; ``seen`` gets the time at which the job wrote each."""
+
+    def __init__(self, driver: LinkDriver, job: str, seen: Callable[[int], None]) -> None:
+        super().__init__(driver, job, "GET", "/events", 0)
+        self._seen = seen
+
+    def message(self, kind: int, piece: bytes, at: int, length: int) -> None:
+        if kind != messages.RESPONSE_MESSAGE:
+            self._driver.fail(f"the events ended: {piece[:300]!r}")
+        for time in wire.event_times(piece):
+            self._seen(time)
+
+
 class VariedGet(Request):
     """GETs of which no two are the same."""
 

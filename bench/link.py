@@ -13,6 +13,7 @@ from bench import wire
 from bench.skim import Skimmer
 from bench.way import Fault
 from pagent.errors import MethodError
+from pagent.net.tasks import noticed
 from pagent.wire import identity, messages
 from pagent.wire.upgrade import RPC_PATH, SUBPROTOCOL, ClientUpgrade, accept_upgrade
 
@@ -48,12 +49,6 @@ def bin_length(piece: bytes, at: int, length: int) -> int:
     return -1
 
 
-def _noticed(fault: asyncio.Future[None]) -> None:
-    """A fault that comes while the rig fails for another reason is not worth a warning of the loop's."""
-    if not fault.cancelled():
-        fault.exception()
-
-
 class LinkDriver(asyncio.Protocol):
     """``dials``: whether this end dialled (and masks). ``ready`` is set once the handshake is done."""
 
@@ -62,7 +57,7 @@ class LinkDriver(asyncio.Protocol):
         self.masked = dials
         self.ready: asyncio.Future[None] = loop.create_future()
         self.fault: asyncio.Future[None] = loop.create_future()
-        self.fault.add_done_callback(_noticed)
+        self.fault.add_done_callback(noticed)  # it may come while the rig fails for another reason
         self.calls: dict[int, OnCall] = {}
         self._paused = False
         self.on_resume: list[Callable[[], None]] = []

@@ -1,4 +1,4 @@
-"""Every error that crosses a floor.
+"""The errors that whoever uses the package, or a peer, gets to see.
 
 ::
 
@@ -11,8 +11,8 @@
         ProtocolError             the peer broke the protocol; carries the WebSocket close code
       CallError                   how a call ended, as its caller sees it
         MethodError               the method raised: carries the class name and text of its cause
-        MethodNotFoundError       the peer has no such method, or not of this call type
-        ServerError               the peer failed, not its method
+        MethodNotFoundError       the peer has no such method
+        ServerError               the peer failed, not its method: of another call type, for example
         CallTimeoutError          no result in time
         CallCancelledError        we cancelled the call ourselves
       JobError                    what a job method raises; the class name goes over the wire

@@ -39,6 +39,8 @@ LENT_BUFFERS: Final = 8
 HANDSHAKE_MAX: Final = 64 * KIB
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 HANDSHAKES_WAITING: Final = 64
+#: A peer's answer to our upgrade request above this is none, interim ones included.
+UPGRADE_ANSWER_MAX: Final = 16 * KIB
 #: Pings and pongs before its handshake, which are not answered, until it is cut off.
 HANDSHAKE_FRAMES: Final = 64
 
@@ -144,6 +146,12 @@ CALLS_PER_LINK: Final = 65_536
 #: they are. In memory they take more than on the wire, at worst 60 times (empty arrays); they are counted
 #: as so many times.
 VALUE_WEIGHT: Final = 8
+#: Longest array or map inside a message. A length is only a claim until the elements have come, and msgpack
+#: makes room by the claim; the longest honest list is a response's header fields.
+ELEMENTS_MAX: Final = 65_536
+#: Maps in maps of a peer's handshake that the control API shows. Nobody's data goes deeper; it must not end in the
+#: recursion limit.
+SHOWN_DEPTH_MAX: Final = 32
 #: Characters of an error's text that go to a peer; it may hold what the peer sent, which may be a whole message.
 ERROR_TEXT_MAX: Final = 4096
 #: How long a unary call of ours waits for its result unless its caller says otherwise.
@@ -160,8 +168,11 @@ INTERIM_MAX: Final = 10_000
 REQUEST_HEAD_MAX: Final = 64 * KIB
 #: Fields of one request: more than any server takes (Apache 100, nginx and node some hundreds to 2000).
 REQUEST_FIELDS_MAX: Final = 2048
-#: The largest Content-Length: what a signed 64-bit file offset can say.
+#: The largest Content-Length: what a signed 64-bit file offset can say; and the longest such field, a list of the same.
 BODY_LENGTH_MAX: Final = 2**63 - 1
+LENGTH_LIST_MAX: Final = 256
+#: As much of a request is remembered, so that it can be sent again if a kept connection turns out to be closed.
+REPEAT_MAX: Final = 64 * KIB
 #: What the Connection fields of one message may name, all together: nobody names more than two or three fields.
 CONNECTION_FIELD_MAX: Final = 8 * KIB
 #: A chunk's size line with its extensions, which nobody uses; and the trailers behind the last chunk.

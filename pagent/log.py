@@ -6,8 +6,7 @@ jobs that forward their output. So lines go into a bounded queue that one daemon
 not fit is dropped and counted.
 
 What a peer sent may stand in any line. It is made harmless in one place, `LineFormatter`: no character that moves a
-terminal's cursor or starts a new line gets through. Tokens are never logged; where a line must speak of
-one, `redact` says what may be said.
+terminal's cursor or starts a new line gets through. Tokens are never logged.
 """
 
 from __future__ import annotations
@@ -62,11 +61,6 @@ def setup(level: str = DEFAULT_LEVEL, fmt: str = DEFAULT_FORMAT, *, fd: int | No
     handler.setFormatter(formatter)
     root.addHandler(handler)
     return handler
-
-
-def redact(token: str | bytes | None) -> str:
-    """What a log line may say of a token: whether there is one. A hash of it would allow guessing."""
-    return "<token>" if token else "<no token>"
 
 
 def escape(text: str) -> str:

@@ -239,11 +239,6 @@ def test_a_line_has_a_greatest_length(reading: Make) -> None:
     assert second == "y" * LOG_LINE_MAX
 
 
-def test_redact_tells_only_whether_there_is_a_token() -> None:
-    assert log.redact("swordfish") == log.redact(b"another") == "<token>"
-    assert log.redact("") == log.redact(None) == "<no token>"
-
-
 # --- throttle ---------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pagent.buffers import Bytes
 from pagent.client.pieces import all_pieces
@@ -112,9 +112,3 @@ class BodySender:
         except (CallError, LinkError):
             return False  # whoever reads the response learns of it
         return not self._call_.is_over
-
-
-def request_arguments(method: str, path: str, query: Any, headers: Any, raw: bool, port: int | None) -> Any:
-    """Positional and keyword arguments of ``http_request``; an agent that is not ours knows no further ones."""
-    options = ({"raw": True} if raw else {}) | ({} if port is None else {"port": port})
-    return (method, path, [list(pair) for pair in query], [list(pair) for pair in headers]), options

@@ -1,4 +1,4 @@
-"""Local files of a transfer: read, written and hashed in threads, so that the loop never waits for a disk."""
+"""Local files of a transfer: read, written and hashed in threads, so that the loop waits for no data of a disk."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+from pagent.client.pieces import pieces_of
 from pagent.jobs.beneath import FOLDER
 from pagent.jobs.sandbox import Sandbox
-from pagent.limits import BODY_CHUNK, MIB
+from pagent.limits import MIB
 
 StrPath = str | os.PathLike[str]
 
@@ -32,8 +33,8 @@ def ignore(done: int, total: int) -> None:
 async def pieces(file: IO[bytes]) -> AsyncIterator[memoryview]:
     """The rest of a file in messages of the size that agents take best."""
     while data := await asyncio.to_thread(file.read, _READ):
-        for start in range(0, len(data), BODY_CHUNK):
-            yield memoryview(data)[start : start + BODY_CHUNK]
+        for piece in pieces_of(data):
+            yield piece
 
 
 async def sha256_of(path: Path) -> str:

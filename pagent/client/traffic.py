@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
-from pagent.client.calls import JobCalls
-from pagent.client.http import Body, BodySender, Response, StreamedResponse, request_arguments
+from pagent.client.calls import JobCalls, given
+from pagent.client.http import Body, BodySender, Response, StreamedResponse
 from pagent.client.sockets import TcpStream, WebSocket
 from pagent.errors import CallCancelledError
 from pagent.splice.tunnel import NearEnd
@@ -57,8 +58,9 @@ class TrafficMethods(JobCalls):
         on the wire (query included, ``query`` is not looked at), bodies are not decoded, trailers are told.
         Leaving the block gives the request up if it has not ended.
         """
-        args, options = request_arguments(method, path, query, headers, raw, port)
-        async with self._stream(messages.BISTREAM, "http_request", *args, **options) as call:
+        arguments = (method, path, _lists(query), _lists(headers))
+        options = given(raw=raw) | _given_port(port)
+        async with self._stream(messages.BISTREAM, "http_request", *arguments, **options) as call:
             sender = BodySender(call, body)
             task = None
             if sender.is_short:
@@ -89,9 +91,10 @@ class TrafficMethods(JobCalls):
 
         Leaving the block without :meth:`WebSocket.close` gives the call up; the job sees a close with 1001.
         """
-        args, options = request_arguments("", path, query, headers, False, port)
-        options |= {"subprotocols": list(subprotocols)}
-        async with self._stream(messages.BISTREAM, "ws_connect", *args[1:], **options) as call:
+        options = {"subprotocols": list(subprotocols)} | _given_port(port)
+        async with self._stream(
+            messages.BISTREAM, "ws_connect", path, _lists(query), _lists(headers), **options
+        ) as call:
             yield await WebSocket.of(call)
 
     @asynccontextmanager
@@ -100,8 +103,7 @@ class TrafficMethods(JobCalls):
 
         Leaving the block drops the connection if it has not ended in both directions.
         """
-        options = {} if port is None else {"port": port}
-        async with self._stream(messages.BISTREAM, "tcp_connect", **options) as call:
+        async with self._stream(messages.BISTREAM, "tcp_connect", **_given_port(port)) as call:
             yield await TcpStream.of(call)
 
     async def forward(
@@ -119,3 +121,12 @@ class TrafficMethods(JobCalls):
 
         loop = asyncio.get_running_loop()
         return await loop.create_server(accepted, host, port, start_serving=start_serving)
+
+
+def _lists(pairs: Pairs) -> list[list[str]]:
+    return [list(pair) for pair in pairs]
+
+
+def _given_port(port: int | None) -> dict[str, Any]:
+    """An agent that is not ours knows only the one port of a job."""
+    return {} if port is None else {"port": port}

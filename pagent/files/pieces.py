@@ -13,6 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TypeVar, TypeVarTuple
 
+from pagent.net.tasks import noticed
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -30,7 +32,7 @@ class Pieces:
     def begin(self, work: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """As :meth:`run`, to be awaited later; an error that nobody awaits is dropped."""
         future = asyncio.get_running_loop().run_in_executor(self._executor, self._guarded, work, args)
-        future.add_done_callback(_seen)
+        future.add_done_callback(noticed)
         return future
 
     async def run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -69,8 +71,3 @@ class Pieces:
             if not self._ended:
                 self._ended = True
                 self._clean_up()
-
-
-def _seen(future: asyncio.Future[T]) -> None:
-    if not future.cancelled():
-        future.exception()

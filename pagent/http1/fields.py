@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from pagent.errors import PagentError
-from pagent.limits import BODY_LENGTH_MAX, CONNECTION_FIELD_MAX
+from pagent.limits import BODY_LENGTH_MAX, CONNECTION_FIELD_MAX, LENGTH_LIST_MAX
 
 
 class Framing(Enum):
@@ -26,15 +26,7 @@ class Framing(Enum):
 
 
 class BadResponse(PagentError):
-    """The job's response is malformed, ambiguous, oversized or cut short; its connection is of no further use.
-
-    ``head_seen`` tells a 502 (nothing was handed on) from a body that broke off.
-    """
-
-    def __init__(self, reason: str, *, head_seen: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.head_seen = head_seen
+    """The job's response is malformed, ambiguous, oversized or cut short; its connection is of no further use."""
 
 
 # Kinds of fields. Plain numbers: an Enum's members cost three times as much to reach.
@@ -98,7 +90,6 @@ _TEXT: Final = bytes([byte for byte in range(256) if byte == 0x09 or (byte >= 0x
 
 _CACHED_MAX: Final = 64
 _LENGTH_DIGITS_MAX: Final = len(str(BODY_LENGTH_MAX))
-_LENGTH_LIST_MAX: Final = 256
 
 
 def is_token(text: str) -> bool:
@@ -136,7 +127,7 @@ def content_length(value: str, known: int | None) -> int:
     # int() takes signs, blanks, underscores and digits of all scripts.
     if known is None and value.isdigit() and value.isascii() and len(value) < _LENGTH_DIGITS_MAX:
         return int(value)
-    if len(value) > _LENGTH_LIST_MAX:
+    if len(value) > LENGTH_LIST_MAX:
         raise ValueError("Content-Length is not a number")
     for part in value.split(","):
         digits = part.strip(" \t")

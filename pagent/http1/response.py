@@ -122,8 +122,8 @@ class ResponseParser:
                 self._feed_head(data)
             elif data:
                 self._feed_body(data, 0)
-        except BadResponse as error:
-            self._fail(error)
+        except BadResponse:
+            self._state = _State.FAILED
             raise
 
     def eof(self) -> None:
@@ -136,7 +136,7 @@ class ResponseParser:
             self._complete(reusable=False)
         elif state not in (_State.COMPLETE, _State.FAILED):
             error = BadResponse("connection closed before the end of the " + ("head" if state is _HEAD else "body"))
-            self._fail(error)
+            self._state = _State.FAILED
             raise error
 
     # How it goes through the states.
@@ -231,10 +231,6 @@ class ResponseParser:
         sink = self._sink
         del self._sink
         sink.complete(reusable)
-
-    def _fail(self, error: BadResponse) -> None:
-        error.head_seen = self._state is not _HEAD
-        self._state = _State.FAILED
 
 
 def _slice(data: bytes, start: int, end: int) -> bytes | memoryview:

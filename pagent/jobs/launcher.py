@@ -48,8 +48,8 @@ def _given_environment() -> dict[bytes, bytes]:
     return dict(item.split(b"=", 1) for item in items if b"=" in item)
 
 
-def main(plan: str, *command: str) -> None:
-    """Does not return."""
+def main(plan: str, *command: str) -> NoReturn:
+    """Confine this process, and become the command."""
     environment = _given_environment()
     # The interpreter ignores these; ignored signals stay so in what is executed.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -24,7 +24,7 @@ from pagent.jobs.ports import ReportError, until_accepts
 from pagent.jobs.process import spawn
 from pagent.jobs.system import Process
 from pagent.jobs.tree import KILL, Forest
-from pagent.net.tasks import TaskOwner
+from pagent.net.tasks import TaskOwner, noticed
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Run:
 
         # of the start
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ready.add_done_callback(_look_at)
+        self._ready.add_done_callback(noticed)  # whoever awaited the start may be gone
         self._ready_timer: asyncio.TimerHandle | None = None
         self._probe: asyncio.Task[None] | None = None
         self._spawned = asyncio.Event()
@@ -363,9 +363,3 @@ class Run:
 @functools.cache
 def _has_descriptor_paths() -> bool:
     return os.path.exists("/proc/self/fd")
-
-
-def _look_at(future: asyncio.Future[None]) -> None:
-    """Whoever awaited the start may be gone: then nobody else looks at how it went."""
-    if not future.cancelled():
-        future.exception()

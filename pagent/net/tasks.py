@@ -12,6 +12,12 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
+def noticed(future: asyncio.Future[Any]) -> None:
+    """Done callback: an error that nobody awaits is no news."""
+    if not future.cancelled():
+        future.exception()
+
+
 class TaskOwner:
     """Creates tasks, holds them, reports what they did not expect, and ends them all together.
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pagent.errors import CallCancelledError, CallTimeoutError
 from pagent.rpc.stream import Stream
 
 if TYPE_CHECKING:
     from pagent.rpc.calls import OutgoingCall
-
-_END: Final = object()
 
 
 class _Waiters:

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from pagent.errors import CallError, LinkClosedError, MethodError, MethodNotFoundError, ServerError
+from pagent.net.tasks import noticed
 from pagent.rpc.stream import Stream
 from pagent.wire import messages
 
@@ -140,7 +141,7 @@ class OutgoingCall:
         self.call_id = call_id
         self.method = method
         self.result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.result.add_done_callback(_retrieve)
+        self.result.add_done_callback(noticed)  # its caller may be gone
         self.stream: Stream | None = None
         if call_type != messages.UNARY:
             self.stream = connection.new_stream(self, call_id, caller=True)
@@ -196,9 +197,3 @@ def _fault(method: str, error: Exception) -> str:
     if not isinstance(error, (CallError, ValueError)):
         _log.error("the receiver of %s failed", method, exc_info=error)
     return f"{type(error).__name__}: {error}"
-
-
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    """A failed call whose caller has gone away is no news."""
-    if not future.cancelled():
-        future.exception()

@@ -14,7 +14,7 @@ from pagent.buffers import Bytes
 from pagent.errors import CallCancelledError, CallTimeoutError, LinkClosedError, ProtocolError, ServerError
 from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S
 from pagent.net.link import Link
-from pagent.net.tasks import TaskOwner
+from pagent.net.tasks import TaskOwner, noticed
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.brake import Brake
 from pagent.rpc.calls import IncomingCall, OutgoingCall
@@ -73,7 +73,7 @@ class Connection:
         # From the handshake.
         self._state = State.GREETING
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.ready.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self.ready.add_done_callback(noticed)
         self.uid = ""
         self.peer: identity.Peer | None = None
         self.realm: object = None

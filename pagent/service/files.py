@@ -23,10 +23,6 @@ from pagent.service.intake import Intake
 from pagent.service.jobs import owner_of
 
 
-class _Sink(Protocol):
-    async def write(self, data: bytes | bytearray | memoryview) -> None: ...
-
-
 class _Source(Protocol):
     size: int
 
@@ -105,9 +101,13 @@ class FileService:
     async def archive_upload(self, call: IncomingCall, job_uid: str) -> int:
         job = self._job(call, job_uid)
         self._spool(call, job)
+        assert call.stream is not None
         with _only_while_there_is(job, call):
             async with ArchiveUpload(self._executor, job.sandbox) as upload:
-                await _receive(call, upload)
+                async for data in AsyncStream(call.stream):
+                    if not isinstance(data, (bytes, bytearray, memoryview)):
+                        raise ValueError(f"file contents come as bytes, not as {type(data).__name__}")
+                    await upload.write(data)
                 return await upload.finish()
 
     @istream
@@ -153,14 +153,6 @@ def _only_while_there_is(job: Job, call: IncomingCall) -> AbstractContextManager
 def _at_most(chunk_size: Any) -> Any:
     """Chunks are of 1 MiB at most, whatever is asked for; what is no number is refused where it is used."""
     return min(chunk_size, CHUNK_MAX) if type(chunk_size) is int else chunk_size
-
-
-async def _receive(call: IncomingCall, sink: _Sink) -> None:
-    assert call.stream is not None
-    async for data in AsyncStream(call.stream):
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise ValueError(f"file contents come as bytes, not as {type(data).__name__}")
-        await sink.write(data)
 
 
 async def _send(call: IncomingCall, source: _Source) -> int:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from pagent.buffers import Bytes
 from pagent.http1.request import CHUNK_END, LAST_CHUNK, Framing, RequestHead, chunk_header
-
-#: As much of a request is remembered, so that it can be sent again if a kept connection turns out to be closed.
-_REPEAT_MAX: Final = 64 * 1024
+from pagent.limits import REPEAT_MAX
 
 
 class RequestBody:
@@ -74,7 +70,7 @@ class RequestBody:
         if self._repeatable is not None:
             for part in parts:
                 self._bytes += len(part)
-            if self._bytes > _REPEAT_MAX:
+            if self._bytes > REPEAT_MAX:
                 self._repeatable = None
             else:
                 self._repeatable += parts

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from aiohttp import web
 
+from pagent.limits import SHOWN_DEPTH_MAX
 from pagent.web.local import Handler, local_only, text
-
-#: Maps in maps that are shown. Nobody's data goes deeper; it must not end in the recursion limit.
-_DEPTH_MAX: Final = 32
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def _json(value: Any) -> web.Response:
 
 def _plain(value: Any, depth: int = 0) -> Any:
     """``value`` as JSON can say it. A peer's data is msgpack: bytes become hex, keys strings; very deep is left out."""
-    if depth > _DEPTH_MAX:
+    if depth > SHOWN_DEPTH_MAX:
         return None
     match value:
         case bytes():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from pagent.errors import ProtocolError
@@ -31,7 +31,6 @@ def user_data(
     *,
     token: str | None = None,
     properties: Mapping[str, str] | None = None,
-    extensions: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """User data to send: ``token`` from a dialling side only, ``properties`` (and the platform) from agents only."""
     auth = {"uid": uid, "name": name}
@@ -43,8 +42,6 @@ def user_data(
         fields = ("system", "node", "release", "version", "machine", "processor")
         data["platform"] = {field: str(getattr(system, field)) for field in fields}
         data["properties"] = dict(properties)
-    if extensions is not None:
-        data["extensions"] = list(extensions)
     return data
 
 

@@ -22,7 +22,7 @@ import msgpack
 
 from pagent.buffers import Bytes
 from pagent.errors import ProtocolError
-from pagent.limits import ERROR_TEXT_MAX, MESSAGE_COST_MIN, VALUE_WEIGHT
+from pagent.limits import ELEMENTS_MAX, ERROR_TEXT_MAX, MESSAGE_COST_MIN, VALUE_WEIGHT
 from pagent.wire import apart, native
 
 HANDSHAKE: Final = 1
@@ -50,10 +50,6 @@ METHOD_NOT_FOUND: Final = 20
 SERVER_ERROR: Final = 30
 
 VERSION: Final = 1
-
-#: Longest array or map inside a message. A length is only a claim until the elements have come, and msgpack
-#: makes room by the claim; the longest honest list is a response's header fields.
-_ELEMENTS_MAX: Final = 65_536
 
 #: Bytes of a message that is rather copied than looked at where it is, and of a call's start that may come again.
 _SMALL_MAX: Final = 1024
@@ -146,8 +142,8 @@ def _unpack(data: Bytes, *, use_list: bool = True) -> Any:
         data,
         use_list=use_list,
         ext_hook=_refuse_ext,
-        max_array_len=_ELEMENTS_MAX,
-        max_map_len=_ELEMENTS_MAX,
+        max_array_len=ELEMENTS_MAX,
+        max_map_len=ELEMENTS_MAX,
         max_ext_len=0,
         strict_map_key=False,  # a map with integer keys is somebody's wrong argument, not the end of a link
     )
@@ -337,7 +333,7 @@ def failure(
     cause_message: str | None = None,
     trace: str | None = None,
 ) -> bytes:
-    """RESULT of a call that failed; long texts are cut. We never send a trace: routers show it to end users."""
+    """RESULT of a call that failed; long texts are cut. No peer of ours sends a trace: routers show it to end users."""
     message, cause_message = message[:ERROR_TEXT_MAX], cause_message and cause_message[:ERROR_TEXT_MAX]
     return pack([RESULT, call_id, None, status, [message, cause_type, cause_message, trace]])
 

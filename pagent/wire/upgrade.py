@@ -12,12 +12,10 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import ProtocolError as WsprotoError
 
 from pagent.errors import HandshakeRefusedError, ProtocolError
+from pagent.limits import UPGRADE_ANSWER_MAX
 
 SUBPROTOCOL: Final = "v1.prpc.datadvance"
 RPC_PATH: Final = "/rpc/v1"
-
-#: A peer's answer to our upgrade request above this is none, interim ones included.
-_HEAD_MAX: Final = 16 * 1024
 
 _START: Final = b"HTTP/1."
 _is_interim = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}[ \r]").match
@@ -93,8 +91,8 @@ class ClientUpgrade:
             del buffer[:end]
             self._skipped += end
         length = end if end >= 4 else len(buffer)
-        if self._skipped + length > _HEAD_MAX:
-            raise ProtocolError(f"the answer to the upgrade is longer than {_HEAD_MAX} bytes")
+        if self._skipped + length > UPGRADE_ANSWER_MAX:
+            raise ProtocolError(f"the answer to the upgrade is longer than {UPGRADE_ANSWER_MAX} bytes")
         if not _START.startswith(buffer[: len(_START)]) or _bare_lf(buffer, 0, length):
             raise ProtocolError("the answer to the upgrade is not HTTP/1.1")
         return end if end >= 4 else None

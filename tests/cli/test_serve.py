@@ -128,7 +128,7 @@ def test_help_ends_with_every_key() -> None:
         (["--log-format", "%(nonsense)s"], "--log-format: "),
         (["--set", "server.enabled=False"], "neither server mode nor client mode is enabled"),
         (["--set", "server.enabled=False", "--set", "client.enabled=True"], "neither server mode nor client mode"),
-        (["--set", "client.enabled=True", "--set", "client.address='http://x:1'"], "'http://x:1' is no address"),
+        (["--set", "client.enabled=True", "--set", "client.address='http://x:1'"], "client.address: 'http://x:1' is no"),
         (["--set", "jobs.root='/nowhere'"], "jobs.root: no sandboxes can be made in /nowhere: No such file"),
         (["--set", "server.tls.certificate='/nowhere'"], "server.tls.certificate: /nowhere: No such file"),
         (["--set", "server.tls.ca='/nowhere'"], "server.tls: a key or ca is set, which needs server.tls.certificate"),

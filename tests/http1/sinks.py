@@ -51,8 +51,8 @@ def parse(
             parser.feed(piece)
         if eof:
             parser.eof()
-    except BadResponse as error:
-        sink.events.append(("bad", error.head_seen))
+    except BadResponse:
+        sink.events.append(("bad", any(kind == "head" for kind, _ in sink.events)))
     return sink.events
 
 

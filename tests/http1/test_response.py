@@ -174,7 +174,7 @@ def test_good(data: bytes, status: int, framing: Framing, reusable: bool, body: 
 def test_bad(data: bytes, head_seen: bool) -> None:
     events = parse([data])
     assert events[-1] == ("bad", head_seen)
-    assert [kind for kind, _ in events[:-1] if kind != "body"] == (["head"] if head_seen else [])
+    assert [kind for kind, _ in events[:-1]].count("head") == head_seen
     # Nor is anything else made of it byte by byte, or by eof.
     assert parse([bytes([byte]) for byte in data[:5000]] + [data[5000:]], eof=True)[-1] == ("bad", head_seen)
 
@@ -421,10 +421,8 @@ def test_the_end_may_be_asked_for_twice_and_nothing_comes_behind_it() -> None:
     parser.eof()
     parser.feed(b"")
     assert sink.events[-1] == ("complete", True)
-    with pytest.raises(BadResponse, match="behind") as raised:
+    with pytest.raises(BadResponse, match=r"^bytes behind the response$"):
         parser.feed(b"x")
-    assert raised.value.head_seen
-    assert raised.value.reason == "bytes behind the response"
     parser.eof()
     with pytest.raises(RuntimeError):
         parser.feed(b"x")
@@ -440,9 +438,8 @@ def test_the_state_is_right_while_the_sink_is_called() -> None:
     parser = ResponseParser(Refusing(), head_request=False)
     with pytest.raises(KeyError):
         parser.feed(OK + CL + END + b"he")
-    with pytest.raises(BadResponse) as raised:
+    with pytest.raises(BadResponse, match="the end of the body"):
         parser.eof()
-    assert raised.value.head_seen
 
 
 # --- the response before --------------------------------------------------------------------------

@@ -103,7 +103,7 @@ class MemoryTransport(asyncio.Transport):
 
 
 class Joined:
-    """``caller`` has dialled ``callee``; both have shaken hands after ``await joined.settle()``."""
+    """Two connections, of which one has dialled the other; both have shaken hands after ``await joined.settle()``."""
 
     def __init__(self, methods: Mapping[str, Method], *, flow: bool = True) -> None:
         data = identity.user_data("one", "one", token="t")

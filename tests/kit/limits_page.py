@@ -59,7 +59,7 @@ def page() -> str:
     """The whole page."""
     parts = [_HEAD]
     for key in keys():
-        if key.name in CONFIGURED or key.name.startswith("jobs.limits"):
+        if key.name in CONFIGURED or key.name.startswith(("jobs.isolation.max_", "jobs.isolation.cgroup_")):
             parts.append(f"\n``{key.name}`` = {key.default}\n    {key.help}\n")
     parts.append(_FIXED)
     last = ""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagent.errors import ProtocolError
-from pagent.wire.identity import EXTENSIONS, read_peer, token_index, user_data
+from pagent.wire.identity import read_peer, token_index, user_data
 
 AUTH = {"uid": "router-1", "name": "router", "token": "s3cret"}
 
@@ -25,10 +25,9 @@ def test_an_agents_data_has_the_keys_of_the_original_and_is_json() -> None:
     assert json.loads(json.dumps(data)) == data
 
 
-def test_only_who_dials_sends_a_token_and_only_who_is_asked_names_extensions() -> None:
+def test_only_who_dials_sends_a_token() -> None:
     assert user_data("uid", "name") == {"auth": {"uid": "uid", "name": "name"}}
-    data = user_data("uid", "name", token="t", extensions=EXTENSIONS)
-    assert data == {"auth": {"uid": "uid", "name": "name", "token": "t"}, "extensions": ["flow"]}
+    assert user_data("uid", "name", token="t") == {"auth": {"uid": "uid", "name": "name", "token": "t"}}
 
 
 @pytest.mark.parametrize("uid", ["router-1", b"\x00\xff"])
