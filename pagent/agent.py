@@ -31,6 +31,7 @@ from pagent.service.jobs import JobService
 from pagent.service.logs import LogService
 from pagent.service.proxy import ProxyService
 from pagent.web.control_app import Control, control_app
+from pagent.web.local import is_loopback_name
 from pagent.web.report_app import REPORT_PATH, report_app
 from pagent.web.rpc_app import rpc_app
 from pagent.web.server import WebServer
@@ -110,6 +111,8 @@ class Agent:
         ports: dict[str, int] = {}
         if settings.server.enabled:
             server = settings.server
+            if not server.accept_tokens:
+                _log.warning("server.accept_tokens is empty: no router can dial in")
             lobby = Lobby()
             app = rpc_app(lambda: None if self._ending else self._connection(dialled=False), lobby)
             ports["rpc"] = self.rpc_port = await self._web.listen(
@@ -117,6 +120,8 @@ class Agent:
             )
         if settings.control.enabled:
             control = settings.control
+            if control.token is None and not is_loopback_name(control.interface):
+                _log.warning("control.interface is not of the loopback, and there is no control.token")
             app = control_app(
                 Control(self._info, self._show_jobs, self._show_connections, lambda: self.end(0)),
                 allowed_hosts=control.allowed_hosts,
@@ -144,6 +149,7 @@ class Agent:
         if self._exit_code.done():
             self._hurry.set()
         else:
+            _log.info("the agent ends, with exit code %d", code)
             self._exit_code.set_result(code)
 
     async def stop(self) -> None:
@@ -214,12 +220,13 @@ class Agent:
                     await asyncio.wait((dropping,))
             except (DialError, LinkClosedError) as failure:
                 error = failure
+            what = str(error) if isinstance(error, DialError) else f"{self._address.authority}: {error}"
             if client.exit_on_fail:
-                _log.error("no link with %s: %s", self._address.authority, error)
+                _log.error("no link with %s", what)
                 self.end(1)
                 return
             delay = backoff.delay(lived)
-            _log.warning("no link with %s: %s; dialling again in %.1f s", self._address.authority, error, delay)
+            _log.warning("no link with %s; dialling again in %.1f s", what, delay)
             await asyncio.sleep(delay)
 
     # --- the control API --------------------------------------------------------------------------

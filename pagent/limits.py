@@ -62,8 +62,10 @@ CLOSE_TIMEOUT_S: Final = 5.0
 #: What is left to write at the close of a connection to a job waits while the job takes some of it in such a time.
 FLUSH_STALLED_S: Final = 60.0
 
-#: Redialling: the longest first wait, and how long a link has to live for the next loss to count as the first.
+#: Redialling: the longest first wait, the least that the longest of all may be, and how long a link has to live for the
+#: next loss to count as the first.
 REDIAL_FIRST_S: Final = 0.5
+REDIAL_LEAST_S: Final = 0.1
 REDIAL_RESET_S: Final = 30.0
 
 #: What all connections together read in one turn of the loop, which small requests wait for (a fraction of a
@@ -272,6 +274,8 @@ LOG_THROTTLE_KEYS: Final = 1024
 
 #: Ports that one job may be started to report. Programs of several services have a handful.
 PORTS_PER_JOB: Final = 64
+#: What ``pagent run`` keeps of each output of its job that nobody has read yet, about; the oldest half goes then.
+RUN_OUTPUT_MAX: Final = GIB
 #: The longest times that a caller may ask for: past these a number is a mistake, not a wish.
 READY_TIMEOUT_MAX_S: Final = 86_400.0
 #: How long a job may take to get ready unless its starter says otherwise (spec agent.md, part 1).

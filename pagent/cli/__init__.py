@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -78,7 +79,17 @@ def pagent() -> None:
     """An agent that runs interactive jobs and carries their HTTP, WebSocket and TCP traffic over one link."""
 
 
+def _reserve_descriptors() -> None:
+    """Put /dev/null where this process has no stdin, stdout or stderr: nothing else may get its number."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
 def main() -> NoReturn:
     """The console script; ends the process."""
+    _reserve_descriptors()
     pagent(prog_name="pagent")
     raise AssertionError("click ends the process")

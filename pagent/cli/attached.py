@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Literal
 
-import click
-
 from pagent.agent import Agent
 from pagent.cli import terminal
+from pagent.cli.terminal import say
 from pagent.cli.told import until_told
 from pagent.client import AgentClient, RemoteJob, connect_agent
-from pagent.config.model import Control, Server, Settings
+from pagent.config.model import Control, Jobs, Server, Settings
 from pagent.errors import CallError, LinkError, MethodError
+from pagent.limits import RUN_OUTPUT_MAX
 from pagent.net.tasks import TaskOwner
 
 #: What shells return for a program that a signal ended: 128 plus its number.
@@ -55,12 +55,13 @@ async def forward_attached(agent: str, token: str, job_uid: str, port: int, job_
     async def work() -> int:
         async with connect_agent(agent, token=token) as remote:
             job = await remote.job(job_uid)
+            _check_port(await job.info(), job_port)
             server = await _open_port(job, port, job_port)
             try:
                 await server.start_serving()
-                _say(f"{_url(server)} leads to the job; Ctrl-C ends the forwarding, not the job")
+                say(f"{_url(server)} leads to the job; Ctrl-C ends the forwarding, not the job")
                 await job.wait()
-                _say("the job has ended")
+                say("the job has ended")
             finally:
                 server.close()
         return 0
@@ -79,10 +80,6 @@ class _Ended(Exception):
         self.code = code
 
 
-def _say(text: str) -> None:
-    click.echo(f"pagent: {text}", err=True)
-
-
 def _text(error: Exception) -> str:
     """What a person wants to know of an error: of a method's, what the method said."""
     return (isinstance(error, MethodError) and error.cause_message) or str(error)
@@ -93,10 +90,10 @@ async def _explained(work: Coroutine[Any, Any, int]) -> int:
     try:
         return await work
     except _Ended as end:
-        _say(str(end))
+        say(str(end))
         return end.code
     except (CallError, LinkError, OSError) as error:
-        _say(_text(error))
+        say(_text(error))
         return 1
 
 
@@ -114,7 +111,11 @@ async def _agent(address: str | None, token: str, hurry: asyncio.Event) -> Async
         yield address, token
         return
     secret = secrets.token_hex(16)
-    settings = Settings(server=Server(accept_tokens=(secret,)), control=Control(enabled=False))
+    settings = Settings(
+        server=Server(accept_tokens=(secret,)),
+        control=Control(enabled=False),
+        jobs=Jobs(max_output_bytes=RUN_OUTPUT_MAX),
+    )
     embedded = Agent(settings)
     tasks = TaskOwner("embedded agent")
 
@@ -142,7 +143,7 @@ async def _new_job(remote: AgentClient, hurry: asyncio.Event) -> AsyncIterator[R
         try:
             await job.remove()
         except (CallError, LinkError) as error:
-            _say(f"the job could not be removed: {_text(error)}")
+            say(f"the job could not be removed: {_text(error)}")
 
     try:
         yield job
@@ -164,6 +165,15 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).rpartition(": ")[2]
 
 
+def _check_port(info: dict[str, Any], port: int | None) -> None:
+    """Nobody is to hear of a port that it leads to a job, and then find that it leads nowhere."""
+    if info["state"] not in ("PENDING", "RUNNING"):
+        raise _Ended(f"job {info['uid']} is {info['state']}: it has nothing to lead to")
+    if port is not None and info["ports"] and port not in info["ports"]:
+        has = ", ".join(map(str, info["ports"]))
+        raise _Ended(f"job {info['uid']} has no port {port}: it has {has}")
+
+
 # --- from its start to its end ----------------------------------------------------------------------
 
 
@@ -173,7 +183,7 @@ async def _start_and_wait(
     tasks = TaskOwner("output")
     shown = _Shown(job, tasks)
     try:
-        info = await _serve(job, server, ready_timeout, command)
+        info = await _serve(job, server, ready_timeout, command, shown)
         await shown.all()
     except asyncio.CancelledError:
         # Told to end. What the job says about its own end is shown, too.
@@ -183,7 +193,7 @@ async def _start_and_wait(
         await tasks.close()
     if info["signal"] is not None:
         return _SIGNALLED + int(signal.Signals[info["signal"]])
-    return int(info["exit_code"] or 0)
+    return int(info["exit_code"] or shown.failed)
 
 
 async def _end(job: RemoteJob, shown: _Shown) -> None:
@@ -197,16 +207,19 @@ async def _first(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _serve(job: RemoteJob, server: asyncio.Server, ready_timeout: float, command: list[str]) -> dict[str, Any]:
+async def _serve(
+    job: RemoteJob, server: asyncio.Server, ready_timeout: float, command: list[str], shown: _Shown
+) -> dict[str, Any]:
     try:
         await job.start(command, port="auto", ready="connect", ready_timeout=ready_timeout)
     except MethodError as error:
         if error.cause_type != "ProcessExitedError":
             raise _not_started(error, command[0]) from None
-        _say(_text(error))
+        await shown.all()  # it may say why
+        say(_text(error))
         return await job.info()
     await server.start_serving()
-    _say(f"{_url(server)} leads to the job; Ctrl-C ends it")
+    say(f"{_url(server)} leads to the job; Ctrl-C ends it")
     return await job.wait()
 
 
@@ -221,7 +234,8 @@ def _not_started(error: MethodError, program: str) -> Exception:
         case "PermissionError" | "OSError":
             return _Ended(f"{program}: cannot be run: {_text(error)}", _NOT_RUNNABLE)
         case "ProcessStartTimeoutError":
-            hint = "the command has to listen on the port that it gets as {port} or in PORT; --wait gives it more time"
+            hint = "the command has to listen on 127.0.0.1, on the port that it gets as {port} or in PORT"
+            hint += "; --wait gives it more time"
             return _Ended(f"{_text(error)}; {hint}")
     return error
 
@@ -232,6 +246,8 @@ class _Shown:
     def __init__(self, job: RemoteJob, tasks: TaskOwner) -> None:
         self._job = job
         self._written = 0
+        #: Whether what the job said could not be written, though somebody is there to read it.
+        self.failed = False
         self._copies = [tasks.start(self._copy(name, fd), name=name) for name, fd in _OUTPUTS if terminal.has(name)]
 
     async def all(self) -> None:
@@ -252,5 +268,8 @@ class _Shown:
             async for chunk in self._job.logs(name, follow=True):
                 await terminal.write(fd, chunk)
                 self._written += len(chunk)
-        except (CallError, LinkError, OSError):
+        except (CallError, LinkError, BrokenPipeError):
             return  # the job's own end tells what happened to the link; a reader that is gone needs nothing more
+        except OSError as error:
+            self.failed = True
+            say(f"{name} cannot be written: {error.strerror}")

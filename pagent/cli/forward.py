@@ -6,7 +6,7 @@ import click
 
 
 @click.command(short_help="Open a running job's port locally.")
-@click.option("--agent", metavar="HOST:PORT", required=True, help="The agent; it listens there.")
+@click.option("--agent", metavar="ADDRESS", required=True, help="The agent that listens there, HOST:PORT or wss://...")
 @click.option(
     "--token", metavar="T", envvar="PAGENT_TOKEN", required=True, help="The token that the job was created with."
 )

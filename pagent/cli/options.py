@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -37,6 +38,8 @@ class Options:
 
         settings = load(self.config, self.sets, self.properties)
         log.setup(self.log_level, self.log_format)
+        if self.connection_debug:
+            logging.getLogger("pagent.rpc.connection").setLevel(logging.DEBUG)
         return settings
 
 
@@ -56,7 +59,7 @@ _OPTIONS = [
         metavar="FORMAT",
         help="Format string of Python's logging.",
     ),
-    click.option("--connection-debug", is_flag=True, help="Log the messages of all links."),
+    click.option("--connection-debug", is_flag=True, help="Log each message that links receive: kind, call, size."),
     click.option(
         "--set",
         "sets",

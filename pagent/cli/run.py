@@ -6,9 +6,12 @@ import click
 
 from pagent.limits import READY_TIMEOUT_MAX_S, READY_TIMEOUT_S
 
+#: Options end at the first word of COMMAND, whose own ones follow.
+_SETTINGS = {"allow_interspersed_args": False}
 
-@click.command(short_help="Run a command and open its port locally.", context_settings={"ignore_unknown_options": True})
-@click.option("--agent", metavar="HOST:PORT", help="An agent that listens; without it one is started inside.")
+
+@click.command(short_help="Run a command and open its port locally.", context_settings=_SETTINGS)
+@click.option("--agent", metavar="ADDRESS", help="A listening agent, HOST:PORT or wss://...; else one is started here.")
 @click.option("--token", metavar="T", envvar="PAGENT_TOKEN", help="A token that this agent accepts.")
 @click.option("--open", "port", type=click.IntRange(0, 65535), default=0, help="Local port; default: any free one.")
 @click.option(
@@ -25,7 +28,7 @@ def run(agent: str | None, token: str | None, port: int, ready_timeout: float, c
     """Run COMMAND as a job and open http://127.0.0.1:PORT/ to it.
 
     The job's port is chosen by the agent: it stands where COMMAND says {port}, and in the environment as PORT.
-    The job runs in a new folder of its own, so name files by absolute paths.
+    The job runs in a new folder of its own, so name files by absolute paths, and it reads nothing from this terminal.
 
     Ctrl-C ends the job, whose output is shown until it has ended, and the exit code is 0; pressed again, it does so
     without grace. When the job ends by itself, its exit code is ours, 128 plus the number of the signal if one ended

@@ -12,7 +12,6 @@ from pagent.cli.options import ConfiguredCommand, Options, configured
 def serve(options: Options) -> None:
     """Run the agent: accept routers or dial one, and run their jobs.
 
-    \b
     Exit codes: 0 after a graceful end (SIGTERM, SIGINT, POST /shutdown), 1 when the link was lost and
     client.exit_on_fail is set, 2 for a configuration that cannot be used.
     """

@@ -10,6 +10,13 @@ from contextlib import suppress
 from typing import Literal
 
 
+def say(text: str) -> None:
+    """A line for the person at the terminal. Nobody may be there any more: that stops nothing."""
+    if has("stderr"):
+        with suppress(OSError):  # past sys.stderr, which would keep what it cannot write, and fail again at the exit
+            os.write(2, f"pagent: {text}\n".encode(errors="backslashreplace"))
+
+
 def has(name: Literal["stdout", "stderr"]) -> bool:
     """Whether it is open. If not, its descriptor's number may long be that of something else."""
     return getattr(sys, name) is not None

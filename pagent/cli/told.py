@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import click
-
+from pagent.cli.terminal import say
 from pagent.net.signals import told_to_end
 
 
@@ -28,8 +27,8 @@ async def until_told(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) 
             hurry.set()
             return
         told = True
-        click.echo("pagent: ending; once more ends it at once", err=True)
         task.cancel()
+        say("ending; once more ends it at once")
 
     with told_to_end(tell):
         try:

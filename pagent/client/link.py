@@ -46,8 +46,8 @@ async def connect(
             await connection.ready
         except LinkClosedError as error:
             if error.code in _REFUSALS:
-                raise HandshakeRefusedError(f"{address} refused the handshake: {error.reason}") from None
-            raise DialError(f"{address}: no handshake: {error}") from None
+                raise HandshakeRefusedError(f"{address}: {error.reason or error}") from None
+            raise DialError(f"{address}: {error}") from None
         yield connection
     finally:
         await connection.close()

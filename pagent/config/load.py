@@ -73,14 +73,21 @@ def _parse_set(text: str) -> dict[Any, Any]:
             value = ast.literal_eval(literal.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         shown = "the value" if target.secret else literal.strip()
-        raise ConfigError(
-            f"{dotted}: {shown} is not a Python literal; a string needs quotes: --set \"{dotted}='...'\""
-        ) from None
+        raise ConfigError(f"{dotted}: {shown} is not a Python literal; {_hint(dotted, literal.strip())}") from None
     *parents, last = target.path
     tree: dict[Any, Any] = {last: value}
     for parent in reversed(parents):
         tree = {parent: tree}
     return tree
+
+
+def _hint(dotted: str, literal: str) -> str:
+    """What may be meant by what is no literal."""
+    if (word := {"true": "True", "false": "False", "null": "None"}.get(literal.lower())) is not None:
+        return f"Python's word is {word}"
+    if literal.startswith(("[", "{")):
+        return "strings in it need quotes, as in ['a', 'b'] or {'a': 'b'}"
+    return f"a string needs quotes: --set \"{dotted}='...'\""
 
 
 # --- the file ---------------------------------------------------------------------------------------

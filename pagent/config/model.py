@@ -108,7 +108,9 @@ class Client:
     exit_on_fail: bool = setting(
         False, "Exit with code 1 when the link cannot be made or is lost, instead of dialling on."
     )
-    reconnect_delay: float = setting(10.0, "Longest pause between two attempts to dial, in seconds.", minimum=0.0)
+    reconnect_delay: float = setting(
+        10.0, "Longest pause between two attempts to dial, in seconds; less than 0.1 is 0.1.", minimum=0.0
+    )
     tls: ClientTls = section(ClientTls, "TLS towards a wss:// router.")
 
 

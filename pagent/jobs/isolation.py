@@ -149,13 +149,32 @@ def _groups(user: pwd.struct_passwd) -> list[int]:
 
 
 def _limits(wanted: Isolation) -> dict[str, int]:
+    """What there is to set, by the names of setrlimit(2). ConfigError for more than this agent may give."""
     given = {
-        "NOFILE": wanted.max_files,
-        "NPROC": wanted.max_processes,
-        "AS": wanted.max_memory_bytes,
-        "CPU": wanted.max_cpu_seconds,
+        "NOFILE": ("max_files", wanted.max_files),
+        "NPROC": ("max_processes", wanted.max_processes),
+        "AS": ("max_memory_bytes", wanted.max_memory_bytes),
+        "CPU": ("max_cpu_seconds", wanted.max_cpu_seconds),
     }
-    return {name: value for name, value in given.items() if value is not None}
+    found = {}
+    for name, (key, value) in given.items():
+        if value is None:
+            continue
+        hard = _hard_limit(name)
+        if hard is not None and value > hard:
+            raise ConfigError(f"jobs.isolation.{key}: {value} is more than this agent itself may have, {hard}")
+        found[name] = value
+    return found
+
+
+def _hard_limit(name: str) -> int | None:
+    """This process's, None if there is none."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[1]
+    return None if hard == resource.RLIM_INFINITY else hard
 
 
 def _controls(wanted: Isolation) -> dict[str, str]:

@@ -36,9 +36,7 @@ def _confine(plan: dict[str, Any]) -> None:
         os.setresuid(uid, uid, uid)
     for name, value in plan["limits"].items():
         kind = getattr(resource, f"RLIMIT_{name}")
-        hard = resource.getrlimit(kind)[1]
-        most = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (most, most))
+        resource.setrlimit(kind, (value, value))
 
 
 def _given_environment() -> dict[bytes, bytes]:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from pagent.errors import ConfigError, DialError, HandshakeRefusedError, ProtocolError
-from pagent.limits import HANDSHAKE_TIMEOUT_S, REDIAL_FIRST_S, REDIAL_RESET_S
+from pagent.limits import HANDSHAKE_TIMEOUT_S, REDIAL_FIRST_S, REDIAL_LEAST_S, REDIAL_RESET_S
 from pagent.net.link import Link
 from pagent.wire.upgrade import RPC_PATH, SUBPROTOCOL, ClientUpgrade, UpgradeRefused
 
@@ -58,8 +58,9 @@ def parse_address(text: str) -> Address:
 class _Upgrading(asyncio.Protocol):
     """The connection until the answer to the upgrade is complete."""
 
-    def __init__(self, upgrade: ClientUpgrade) -> None:
+    def __init__(self, upgrade: ClientUpgrade, authority: str) -> None:
         self._upgrade = upgrade
+        self._authority = authority
         self._transport: asyncio.Transport | None = None
         self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
@@ -71,7 +72,7 @@ class _Upgrading(asyncio.Protocol):
         try:
             rest = self._upgrade.feed(data)
         except (UpgradeRefused, ProtocolError) as error:
-            self._fail(HandshakeRefusedError(str(error)))
+            self._fail(HandshakeRefusedError(f"{self._authority} is no RPC port: {error}"))
             return
         if rest is not None and not self.done.done():
             assert self._transport is not None
@@ -79,7 +80,8 @@ class _Upgrading(asyncio.Protocol):
             self.done.set_result(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(DialError("the connection was closed during the WebSocket handshake"))
+        reason = "the connection was closed during the WebSocket handshake; is it one for TLS?"
+        self._fail(DialError(f"{self._authority}: {reason}"))
 
     def _fail(self, error: DialError) -> None:
         if not self.done.done():
@@ -94,7 +96,7 @@ async def dial(address: Address, link: Link, *, tls: ssl.SSLContext | None = Non
     """
     loop = asyncio.get_running_loop()
     upgrade = ClientUpgrade(address.authority, address.path, subprotocols=[SUBPROTOCOL])
-    protocol = _Upgrading(upgrade)
+    protocol = _Upgrading(upgrade, address.authority)
     context = (tls or ssl.create_default_context()) if address.tls else None
     transport: asyncio.Transport | None = None
     try:
@@ -135,7 +137,7 @@ class Backoff:
     _FACTOR: Final = 2.0
 
     def __init__(self, longest: float) -> None:
-        self._longest = longest
+        self._longest = max(longest, REDIAL_LEAST_S)
         self._next = REDIAL_FIRST_S
 
     def delay(self, lived: float) -> float:

@@ -11,15 +11,37 @@ from types import FrameType
 
 @contextmanager
 def told_to_end(tell: Callable[[], object]) -> Iterator[None]:
-    """Call ``tell`` in the running loop for each SIGTERM, SIGINT and, where there is one, SIGHUP."""
-    numbers = [signal.SIGTERM, signal.SIGINT]
+    """Call ``tell`` in the running loop for each SIGTERM, SIGINT and, where there is one, SIGHUP.
+
+    Behind the block they are ignored: the process is at its end, which one that comes late is not to turn into another.
+    """
+    numbers: list[int] = [signal.SIGTERM, signal.SIGINT]
     # A terminal that is closed; under nohup it is ignored, and is to stay so.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     with ExitStack() as stack:
         for number in numbers:
             stack.callback(_handle(asyncio.get_running_loop(), number, tell))
+        try:
+            yield
+        finally:
+            with _held_back(numbers):
+                stack.close()
+                for number in numbers:
+                    signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def _held_back(numbers: list[int]) -> Iterator[None]:
+    """What comes within the block is heard behind it, where the system can do that."""
+    if not hasattr(signal, "pthread_sigmask"):
         yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _handle(loop: asyncio.AbstractEventLoop, number: int, tell: Callable[[], object]) -> Callable[[], object]:

@@ -170,7 +170,8 @@ class Connection:
             self._senseless(error)
             return
         if self._debug:
-            _log.debug("%s: message %d of call %d, %d bytes", self.uid, kind, call_id, len(payload))
+            who, name = self.uid or self.link.peer_address, messages.NAMES[kind]
+            _log.debug("%s: received a %s of call %d, %d bytes", who, name, call_id, len(payload))
         if self._state is not _READY:
             self._greeted(kind, call_id, body)
         elif kind == messages.REQUEST_MESSAGE:

@@ -38,6 +38,21 @@ RESPONSE_CLOSE: Final = 9
 CALLER_CREDIT: Final = 10
 CALLEE_CREDIT: Final = 11
 
+#: What the log says for them.
+NAMES: Final = {
+    HANDSHAKE: "handshake",
+    CALL_START: "call start",
+    CALL_CANCEL: "cancel",
+    REQUEST_MESSAGE: "request message",
+    REQUEST_CLOSE: "request close",
+    HANDSHAKE_REPLY: "handshake reply",
+    RESULT: "result",
+    RESPONSE_MESSAGE: "response message",
+    RESPONSE_CLOSE: "response close",
+    CALLER_CREDIT: "credit of the caller",
+    CALLEE_CREDIT: "credit of the callee",
+}
+
 UNARY: Final = 20
 ISTREAM: Final = 30
 OSTREAM: Final = 40

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -233,7 +234,49 @@ def test_the_exit_code_of_the_job(tmp_path: Path, how: str, code: int) -> None:
 def test_a_job_that_ends_before_it_listens(tmp_path: Path, script: str, code: int, words: str) -> None:
     ended, _, stderr = run(tmp_path, "--", "sh", "-c", script)
     assert ended == code
-    assert sorted(stderr.splitlines()) == sorted(f"{words} a connection".splitlines())
+    assert stderr == f"{words} a connection\n"
+
+
+def test_options_end_at_the_command(tmp_path: Path) -> None:
+    script = "import sys; print(sys.argv[1:])"
+    code, stdout, _ = run(tmp_path, sys.executable, "-c", script, "--token", "t", "--wait", "-h", "--", "x")
+    assert (code, stdout) == (0, "['--token', 't', '--wait', '-h', '--', 'x']\n")
+
+
+def test_a_misspelt_option_is_no_command(tmp_path: Path) -> None:
+    code, _, stderr = run(tmp_path, "--opne", "8080", "--", "true")
+    assert code == 2
+    assert "No such option '--opne'" in stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_it_ends_though_nobody_reads_what_it_says(tmp_path: Path, number: signal.Signals) -> None:
+    with pagent(tmp_path, "run", "--", *SERVER) as running:
+        assert running.process.stderr is not None
+        running.process.stderr.close()
+        running.process.send_signal(number)
+        assert running.process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_without_a_standard_descriptor(tmp_path: Path, closed: tuple[int, ...]) -> None:
+    command = [sys.executable, "-m", "pagent", "run", "--", "sh", "-c", "echo said; exit 3"]
+    shell = " ".join([shlex.join(command), *(f"{number}>&-" for number in closed)])
+    done = subprocess.run(
+        ["sh", "-c", shell], capture_output=True, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}, check=False
+    )
+    assert (done.returncode, done.stdout) == (3, "" if 1 in closed else "said\n")
+    assert done.stderr in ("", "pagent: process exited with code 3 before its port accepted a connection\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_that_is_lost_is_told(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pagent", "run", "--", "echo", "said"]
+    env = os.environ | {"TMPDIR": str(tmp_path)}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=env, check=False)
+    assert done.returncode == 1
+    assert "pagent: stdout cannot be written: No space left on device\n" in done.stderr
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_job(tmp_path: Path) -> None:
@@ -394,7 +437,7 @@ async def test_a_token_that_is_not_accepted(tmp_path: Path) -> None:
         address = f"127.0.0.1:{agent.ports['rpc']}"
         code, _, stderr = run(tmp_path / "here", "--agent", address, "--token", "wrong-one", "--", "true")
         assert code == 1
-        assert stderr.startswith(f"pagent: {address} refused the handshake")
+        assert stderr == f"pagent: {address}: handshake refused: the token is not accepted\n"
         assert "wrong-one" not in stderr
 
 
@@ -424,3 +467,17 @@ async def test_forward_to_a_job_that_is_not_there(tmp_path: Path) -> None:
         there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", "--token", TOKEN]
         with pagent(tmp_path / "here", "forward", *there, "nonsense", url=False) as running:
             assert running.ended() == (1, "", "pagent: job 'nonsense' is not found\n")
+
+
+async def test_forward_to_what_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "here").mkdir()
+    async with agent_process(tmp_path / "jobs") as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
+        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", "--token", TOKEN]
+        idle = (await peer.call("job_create"))["uid"]
+        with pagent(tmp_path / "here", "forward", *there, idle, url=False) as running:
+            assert running.ended() == (1, "", f"pagent: job {idle} is NEW: it has nothing to lead to\n")
+        job = await start_program(peer, ECHO)
+        (port,) = (await peer.call("job_info", job))["ports"]
+        with pagent(tmp_path / "here", "forward", *there, "--port", "5", job, url=False) as running:
+            assert running.ended() == (1, "", f"pagent: job {job} has no port 5: it has {port}\n")

@@ -96,10 +96,11 @@ async def test_the_log_has_the_level_and_format_asked_for(tmp_path: Path) -> Non
 
 
 async def test_connection_debug_logs_messages_but_no_token(tmp_path: Path) -> None:
-    async with agent_process(tmp_path, "--connection-debug", "--log-level", "debug") as agent:
+    async with agent_process(tmp_path, "--connection-debug") as agent:
         async with peers.dial(agent.ports["rpc"], TOKEN) as peer:
             assert await peer.call("job_count_current_connection") == 0
-            await agent.says(r"DEBUG .*: message 2 of call 2, \d+ bytes$")
+            await agent.says(r"DEBUG .*127\.0\.0\.1.*: received a handshake of call 1, \d+ bytes$")
+            await agent.says(r"DEBUG .*\w{32}: received a call start of call 2, \d+ bytes$")
         agent.signal(signal.SIGTERM)
         assert await agent.ended() == 0
         assert TOKEN not in "\n".join(agent.log)
@@ -128,7 +129,12 @@ def test_help_ends_with_every_key() -> None:
         (["--log-format", "%(nonsense)s"], "--log-format: "),
         (["--set", "server.enabled=False"], "neither server mode nor client mode is enabled"),
         (["--set", "server.enabled=False", "--set", "client.enabled=True"], "neither server mode nor client mode"),
-        (["--set", "client.enabled=True", "--set", "client.address='http://x:1'"], "client.address: 'http://x:1' is no"),
+        (["--set", "client.enabled=true"], "true is not a Python literal; Python's word is True"),
+        (["--set", "control.allowed_hosts=[a]"], "[a] is not a Python literal; strings in it need quotes"),
+        (
+            ["--set", "client.enabled=True", "--set", "client.address='http://x:1'"],
+            "client.address: 'http://x:1' is no",
+        ),
         (["--set", "jobs.root='/nowhere'"], "jobs.root: no sandboxes can be made in /nowhere: No such file"),
         (["--set", "server.tls.certificate='/nowhere'"], "server.tls.certificate: /nowhere: No such file"),
         (["--set", "server.tls.ca='/nowhere'"], "server.tls: a key or ca is set, which needs server.tls.certificate"),
@@ -224,7 +230,23 @@ async def test_a_router_that_comes_up_later(tmp_path: Path) -> None:
                 dialled, _ = await loop.sock_accept(place)
             with dialled:
                 assert (await loop.sock_recv(dialled, 4096)).startswith(b"GET /rpc/v1 HTTP/1.1\r\n")
-            await agent.says("the connection was closed during the WebSocket handshake; dialling again")
+            await agent.says("closed during the WebSocket handshake.*; dialling again")
+
+
+async def test_what_an_operator_should_know_is_in_the_log(tmp_path: Path) -> None:
+    options = ("--set", "server.accept_tokens=[]", "--set", "control.interface='0.0.0.0'")
+    async with agent_process(tmp_path, *options) as agent:
+        await agent.says("WARNING .*server.accept_tokens is empty: no router can dial in")
+        await agent.says("WARNING .*control.interface is not of the loopback, and there is no control.token")
+        agent.signal(signal.SIGTERM)
+        assert await agent.ended() == 0
+        assert [line for line in agent.log if "the agent ends, with exit code 0" in line]
+
+
+async def test_a_pause_of_nothing_is_a_short_one(tmp_path: Path, unused_tcp_port: int) -> None:
+    client = {"enabled": True, "address": f"127.0.0.1:{unused_tcp_port}", "reconnect_delay": 0}
+    async with agent_process(tmp_path, "--set", f"client={client!r}") as agent:
+        await agent.says(r"dialling again in 0\.1 s")
 
 
 async def test_a_link_that_is_lost_is_dialled_again(tmp_path: Path) -> None:

@@ -603,6 +603,10 @@ async def test_a_group_that_cannot_be_joined_is_told(root: Path, folder: Path) -
         ({"user": "99999999999999999999"}, "jobs.isolation.user: there is no user"),
         ({"cgroup": Path("/nowhere")}, "jobs.isolation.cgroup: no cgroup of version 2"),
         ({"cgroup_processes": 5}, "jobs.isolation.cgroup: must be set"),
+        (
+            {"max_files": 1 << 40},
+            "jobs.isolation.max_files: .* more than this",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_at_the_start(wanted: dict[str, Any], text: str, tmp_path: Path) -> None:
