@@ -129,8 +129,8 @@ def test_help_ends_with_every_key() -> None:
         (["--log-format", "%(nonsense)s"], "--log-format: "),
         (["--set", "server.enabled=False"], "neither server mode nor client mode is enabled"),
         (["--set", "server.enabled=False", "--set", "client.enabled=True"], "neither server mode nor client mode"),
-        (["--set", "client.enabled=true"], "true is not a Python literal; Python's word is True"),
-        (["--set", "control.allowed_hosts=[a]"], "[a] is not a Python literal; strings in it need quotes"),
+        (["--set", "client.enabled=true"], "client.enabled: true is not a Python literal; Python's word is True"),
+        (["--set", "control.allowed_hosts=[a]"], "control.allowed_hosts: [a] is not a Python literal; strings in it"),
         (
             ["--set", "client.enabled=True", "--set", "client.address='http://x:1'"],
             "client.address: 'http://x:1' is no",
