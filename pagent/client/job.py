@@ -55,7 +55,7 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         return info
 
     async def wait(self) -> Info:
-        """``job_wait``: the info once the process has ended."""
+        """``job_wait``: the info once the process has ended; at once if there has been none."""
         info: Info = await self._call("job_wait")
         return info
 

@@ -39,8 +39,13 @@ def client_context(tls: ClientTls) -> ssl.SSLContext:
 
 
 def _load_certificate(context: ssl.SSLContext, section: str, certificate: Path, key: Path | None) -> None:
-    with _naming(f"{section}.certificate: {certificate}" + (f" with the key {key}" if key else "")):
-        context.load_cert_chain(certificate, key, password=_no_passphrase)
+    what = f"{section}.certificate: {certificate}" + (f" with the key {key}" if key else "")
+    with _naming(what):
+        try:
+            context.load_cert_chain(certificate, key, password=_no_passphrase)
+        except ssl.SSLError as error:
+            wanted = "a certificate and its key, as PEM without a passphrase"
+            raise ConfigError(f"{what}: must be {wanted} ({error.reason or error})") from None
 
 
 def _no_passphrase() -> str:

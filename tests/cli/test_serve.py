@@ -159,7 +159,7 @@ def test_a_port_that_is_taken(tmp_path: Path, taken: int, section: str) -> None:
     [
         ({"tls": {"key": "k"}}, "client.tls: a key is set, which needs client.tls.certificate as well"),
         ({"tls": {"ca": "/nowhere"}}, "client.tls.ca: /nowhere: No such file or directory"),
-        ({"tls": {"certificate": __file__}}, f"client.tls.certificate: {__file__}: "),
+        ({"tls": {"certificate": __file__}}, f"client.tls.certificate: {__file__}: must be a certificate"),
     ],
 )
 def test_tls_that_cannot_be_used_is_found_before_it_dials(client: dict[str, object], words: str) -> None:
