@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent / "pagent"
 #: vocabulary has two storeys, since everything, `log` and `config` too, raises errors and has limits.
 FLOORS: list[set[str]] = [
     {"errors", "limits"},
-    {"log", "config", "buffers"},
+    {"log", "config", "buffers", "names", "unix"},
     {"wire", "http1"},
     {"net"},
     {"rpc", "splice", "jobs", "files"},

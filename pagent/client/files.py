@@ -14,11 +14,9 @@ from pagent.client.local import LocalPart, Progress, StrPath, ignore, pieces, sh
 from pagent.client.pieces import all_pieces
 from pagent.errors import MethodError
 from pagent.limits import MIB
+from pagent.names import PARTIAL_SUFFIX
 from pagent.rpc.aio import StreamCall
 from pagent.wire import messages
-
-#: How an agent names the kept part of an upload (spec agent.md, "Files").
-PARTIAL_SUFFIX = ".pagent-partial"
 
 
 class FileMethods(JobCalls):

@@ -16,9 +16,9 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from pagent import limits
-from pagent.files.newfile import is_unfinished
 from pagent.files.pieces import Pieces
 from pagent.files.sandboxed import Sandbox
+from pagent.names import is_unfinished
 
 #: About what an entry comes to when packed, its path apart.
 _ENTRY_BYTES: Final = 80

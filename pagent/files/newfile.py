@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import secrets
 import stat
-import sys
-from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from typing import Final
 
 from pagent.buffers import Bytes, behind
 from pagent.files.sandboxed import Sandbox
 from pagent.limits import DISK_RESERVE, DISK_RESERVE_FROM
+from pagent.names import PARTIAL_SUFFIX, UPLOAD_PREFIX
+from pagent.unix import FALLOC_KEEP_SIZE, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, fallocate
 
-TEMPORARY_PREFIX: Final = ".pagent-upload-"
-PARTIAL_SUFFIX: Final = ".pagent-partial"
-
-_O_NOFOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
-_O_CLOEXEC: Final[int] = getattr(os, "O_CLOEXEC", 0)
-_O_NONBLOCK: Final[int] = getattr(os, "O_NONBLOCK", 0)
-_FLAGS: Final = os.O_RDWR | _O_NOFOLLOW | _O_CLOEXEC
+_FLAGS: Final = os.O_RDWR | O_NOFOLLOW | O_CLOEXEC
 
 #: Buffers that one writev(2) takes.
 _IOV_MAX: Final = 1024
 
-#: Of fallocate(2): the size of the file stays what it is.
-_KEEP_SIZE: Final = 1
-
 #: The longest name on every file system in use (NAME_MAX).
 _NAME_MAX: Final = 255
-
-
-def is_unfinished(path: str) -> bool:
-    """Does a file of the agent's own that is not yet one of the job's have this name?"""
-    name = path.rpartition("/")[2]
-    return name.startswith((TEMPORARY_PREFIX, ".pagent-spool-", ".pagent-gone-"))
-
-
-def is_partial(path: str) -> bool:
-    """Is this the name of the kept part of an upload?"""
-    return path.endswith(PARTIAL_SUFFIX)
 
 
 class NewFile:
@@ -60,7 +38,7 @@ class NewFile:
         self._reserved = 0  # up to where there are blocks for it
         self._may_reserve = True
         self._folder, self._name = sandbox.open_parent(path, create=True)
-        self._temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
+        self._temporary = UPLOAD_PREFIX + secrets.token_hex(8)
         self._file = -1
         try:
             self._file = os.open(self._temporary, _FLAGS | os.O_CREAT | os.O_EXCL, mode, dir_fd=self._folder)
@@ -92,7 +70,7 @@ class NewFile:
         """Go on with the part that :meth:`keep` kept, cut to ``offset`` bytes; ValueError if it is shorter."""
         kept = self._name + PARTIAL_SUFFIX
         try:
-            file = os.open(kept, _FLAGS | _O_NONBLOCK, dir_fd=self._folder)
+            file = os.open(kept, _FLAGS | O_NONBLOCK, dir_fd=self._folder)
         except FileNotFoundError:
             raise ValueError(f"cannot continue {self._path!r} at {offset}: 0 bytes of it are kept") from None
         except OSError as error:
@@ -131,8 +109,7 @@ class NewFile:
 
     def _reserve(self) -> None:
         """Blocks for what will probably come. If that cannot be done, it is for the writing to say what is missing."""
-        reserve = _fallocate()
-        if reserve is not None and reserve(self._file, _KEEP_SIZE, self._end, DISK_RESERVE) == 0:
+        if fallocate(self._file, FALLOC_KEEP_SIZE, self._end, DISK_RESERVE) == 0:
             self._reserved = self._end + DISK_RESERVE
         else:
             self._may_reserve = False
@@ -215,14 +192,3 @@ def _writev(file: int, parts: list[Bytes]) -> int:
     if hasattr(os, "writev"):
         return os.writev(file, parts)
     return os.write(file, parts[0])
-
-
-@cache
-def _fallocate() -> Callable[[int, int, int, int], int] | None:
-    """fallocate(2). Python has posix_fallocate(3) only, which writes zeros where a file system has no such call."""
-    if not sys.platform.startswith("linux") or sys.maxsize < 1 << 32:  # of 32 bits it is one with shorter numbers
-        return None
-    call = ctypes.CDLL(None).fallocate
-    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-    reserve: Callable[[int, int, int, int], int] = call
-    return reserve

@@ -20,8 +20,8 @@ from typing import Final
 
 from pagent import limits
 from pagent.files.listing import Found, walk
-from pagent.files.newfile import is_partial, is_unfinished
 from pagent.files.sandboxed import Sandbox
+from pagent.names import is_partial, is_unfinished
 
 #: Two blocks of zeros end an archive, which is filled up to whole records (POSIX.1-1988; tar's default of 20 blocks).
 _BLOCK: Final = tarfile.BLOCKSIZE

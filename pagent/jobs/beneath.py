@@ -24,15 +24,9 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-Opener = Callable[[int, str, int, int], int]
+from pagent.unix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH
 
-# Absent on some systems; there they are not needed or have no counterpart.
-O_PATH: Final[int] = getattr(os, "O_PATH", 0)
-O_DIRECTORY: Final[int] = getattr(os, "O_DIRECTORY", 0)
-O_NOFOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
-O_CLOEXEC: Final[int] = getattr(os, "O_CLOEXEC", 0)
-O_NONBLOCK: Final[int] = getattr(os, "O_NONBLOCK", 0)
-O_NOCTTY: Final[int] = getattr(os, "O_NOCTTY", 0)
+Opener = Callable[[int, str, int, int], int]
 
 #: Opens a folder as a place to start from: needs no right to read it.
 FOLDER: Final = O_PATH | O_DIRECTORY | O_CLOEXEC

@@ -12,26 +12,20 @@ Readers count bytes from the start of the output, dropped ones included (:class:
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
-import functools
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from pagent import limits
 from pagent.log import Throttle
+from pagent.unix import FALLOC_COLLAPSE_RANGE, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, fallocate
 
 _throttle = Throttle(logging.getLogger(__name__))
 
-_KEEP_SIZE: Final = 0x01
-_PUNCH_HOLE: Final = 0x02
-_COLLAPSE_RANGE: Final = 0x08
-
-#: Both take whole blocks only, or do more work for parts of them.
+#: Both ways of fallocate(2) take whole blocks only, or do more work for parts of them.
 _BLOCK: Final = 4096
 
 #: EINVAL: blocks of another size.
@@ -141,31 +135,17 @@ class OutputCap:
 # --- the kernel's ways ------------------------------------------------------------------------------
 
 
-@functools.cache
-def _fallocate() -> Callable[..., int] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    library = ctypes.CDLL(None, use_errno=True)
-    call: Callable[..., int] | None = getattr(library, "fallocate64", None) or getattr(library, "fallocate", None)
-    return call
-
-
 def _call(descriptor: int, mode: int, length: int) -> bool:
     """False if the file system does not do this; OSError for what went wrong."""
-    call = _fallocate()
-    if call is None:
-        return False
-    if call(descriptor, mode, ctypes.c_int64(0), ctypes.c_int64(length)) == 0:
-        return True
-    error = ctypes.get_errno()
-    if error in _UNSUPPORTED:
-        return False
+    error = fallocate(descriptor, mode, 0, length)
+    if error == 0 or error in _UNSUPPORTED:
+        return error == 0
     raise OSError(error, os.strerror(error))
 
 
 def _collapse(descriptor: int, length: int) -> bool:
-    return _call(descriptor, _COLLAPSE_RANGE, length)
+    return _call(descriptor, FALLOC_COLLAPSE_RANGE, length)
 
 
 def _punch(descriptor: int, length: int) -> bool:
-    return _call(descriptor, _PUNCH_HOLE | _KEEP_SIZE, length)
+    return _call(descriptor, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, length)

@@ -21,6 +21,7 @@ from pagent import limits
 from pagent.jobs.removal import remove_folder
 from pagent.jobs.system import Process, System
 from pagent.jobs.tree import KILL, NATIVE, STOP
+from pagent.unix import O_CLOEXEC, O_NOFOLLOW
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class AgentFolder:
         making.mkdir(0o700)
         lock = -1
         try:
-            lock = os.open(making / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+            lock = os.open(making / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | O_CLOEXEC, 0o600)
             try:
                 _lock(lock)
             except OSError as error:
@@ -142,7 +143,7 @@ def _sweep_one(path: Path, system: System) -> int:
     if not stat.S_ISDIR(found.st_mode) or (hasattr(os, "geteuid") and found.st_uid != os.geteuid()):
         return 0
     try:
-        lock = os.open(path / _LOCK, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))
+        lock = os.open(path / _LOCK, os.O_RDWR | O_NOFOLLOW | O_CLOEXEC)
     except FileNotFoundError:
         return 0  # no agent's, or one that is just being deleted
     try:

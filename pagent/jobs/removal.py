@@ -14,7 +14,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from pagent.jobs.beneath import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH
+from pagent.names import GONE_PREFIX
+from pagent.unix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH
 
 _PLACE = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
 _LIST = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
@@ -100,7 +101,7 @@ class _Emptying:
         with suppress(OSError):
             os.rmdir(name, dir_fd=place)
             return
-        new = f".pagent-gone-{secrets.token_hex(8)}"
+        new = GONE_PREFIX + secrets.token_hex(8)
         try:
             os.rename(name, new, src_dir_fd=place, dst_dir_fd=self._top)
         except PermissionError:

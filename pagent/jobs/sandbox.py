@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Final
 
 from pagent import limits
-from pagent.jobs.beneath import FOLDER, O_CLOEXEC, O_DIRECTORY, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, Opener, open_beneath
+from pagent.jobs.beneath import FOLDER, Opener, open_beneath
 from pagent.jobs.removal import empty_folder, remove_folder
+from pagent.names import SPOOL_PREFIX
+from pagent.unix import O_CLOEXEC, O_DIRECTORY, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK
 
 _NEW_FILE: Final = os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
 _O_TMPFILE: Final[int] = getattr(os, "O_TMPFILE", 0)
@@ -178,7 +180,7 @@ class Sandbox:
                 # EOPNOTSUPP: not this file system. EISDIR, ENOENT: a kernel that does not know the flag.
                 with suppress(OSError):
                     return os.open(".", _O_TMPFILE | os.O_RDWR | os.O_EXCL | O_CLOEXEC, 0o600, dir_fd=folder)
-            name = f".pagent-spool-{secrets.token_hex(8)}"
+            name = SPOOL_PREFIX + secrets.token_hex(8)
             descriptor = os.open(name, os.O_RDWR | _NEW_FILE, 0o600, dir_fd=folder)
             with suppress(FileNotFoundError):  # the job was quicker
                 os.unlink(name, dir_fd=folder)

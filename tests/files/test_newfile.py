@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 import pytest
 
+from pagent import unix
 from pagent.files import newfile
-from pagent.files.newfile import PARTIAL_SUFFIX, NewFile
+from pagent.files.newfile import NewFile
 from pagent.jobs.sandbox import Sandbox
 from pagent.limits import DISK_RESERVE, DISK_RESERVE_FROM, MIB
+from pagent.names import PARTIAL_SUFFIX
+from pagent.unix import FALLOC_KEEP_SIZE, fallocate
 
 PIECE = os.urandom(MIB)
 
@@ -28,16 +32,15 @@ def new(sandbox: Sandbox) -> NewFile:
 @pytest.fixture
 def reserves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """The ranges that were asked for; asks the kernel for them as well."""
-    asked: list[tuple[int, int]] = []
-    call = newfile._fallocate()
-    if call is None:
+    if sys.platform != "linux":
         pytest.skip("fallocate is Linux's")
+    asked: list[tuple[int, int]] = []
 
     def reserve(file: int, mode: int, offset: int, length: int) -> int:
         asked.append((offset, length))
-        return call(file, mode, offset, length)
+        return fallocate(file, mode, offset, length)
 
-    monkeypatch.setattr(newfile, "_fallocate", lambda: reserve)
+    monkeypatch.setattr(newfile, "fallocate", reserve)
     return asked
 
 
@@ -65,13 +68,10 @@ def test_a_large_file_reserves_ahead_and_keeps_what_it_has_filled(
     assert found.st_blocks * 512 < 7 * MIB + MIB // 4
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="fallocate is Linux's")
 def test_what_is_reserved_is_on_the_disk_before_it_is_written(new: NewFile) -> None:
     new.write(PIECE)
     new.write(b"x")
-    reserve = newfile._fallocate()
-    assert reserve is not None
-    if reserve(new.file, newfile._KEEP_SIZE, 0, 1) != 0:
+    if fallocate(new.file, FALLOC_KEEP_SIZE, 0, 1) != 0:
         pytest.skip("this file system cannot")
     assert blocks(new.file) >= DISK_RESERVE
     new.discard()
@@ -112,9 +112,9 @@ def test_where_nothing_can_be_reserved_it_is_written_all_the_same(
 
     def refuse(*args: int) -> int:
         asked.append(args)
-        return -1
+        return errno.EOPNOTSUPP
 
-    monkeypatch.setattr(newfile, "_fallocate", lambda: refuse)
+    monkeypatch.setattr(newfile, "fallocate", refuse)
     for _ in range(6):
         new.write(PIECE)
     new.commit()
@@ -125,7 +125,8 @@ def test_where_nothing_can_be_reserved_it_is_written_all_the_same(
 def test_without_the_call_it_is_written_all_the_same(
     new: NewFile, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
 ) -> None:
-    monkeypatch.setattr(newfile, "_fallocate", lambda: None)
+    monkeypatch.setattr(unix, "_fallocate", lambda: None)
+    assert fallocate(new.file, FALLOC_KEEP_SIZE, 0, 1) == errno.ENOSYS
     new.write(PIECE)
     new.write(PIECE)
     new.commit()
