@@ -17,8 +17,8 @@ from pagent.errors import ConfigError, DialError, LinkClosedError, ProtocolError
 from pagent.jobs.manager import JobManager
 from pagent.jobs.orphans import sweep
 from pagent.jobs.tree import become_subreaper
-from pagent.net.accept import Lobby
 from pagent.net.dial import Address, Backoff, dial, parse_address
+from pagent.net.lobby import Lobby
 from pagent.net.shortage import tell_shortages_once
 from pagent.net.signals import told_to_end
 from pagent.net.tasks import TaskOwner

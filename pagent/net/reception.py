@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from pagent.limits import HANDSHAKE_MAX, HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING
-from pagent.net.accept import Lobby
+from pagent.net.link import Link
+from pagent.net.lobby import Lobby
 
 _log = logging.getLogger(__name__)
 
@@ -34,14 +35,12 @@ class Reception:
 
     @property
     def waiting(self) -> int:
-        """How many connections are here. Nothing tells when one is taken over, so it is looked for."""
-        self._visitors = {visitor for visitor in self._visitors if visitor.is_here}
+        """How many connections are here."""
         return len(self._visitors)
 
     def enter(self, visitor: _Visitor) -> bool:
         """Whether there is room for one more."""
-        # Looked up each time, so that nothing is kept of those that are gone.
-        if self.waiting + self._lobby.waiting >= HANDSHAKES_WAITING:
+        if len(self._visitors) + len(self._lobby) >= HANDSHAKES_WAITING:
             return False
         self._visitors.add(visitor)
         return True
@@ -50,9 +49,10 @@ class Reception:
         self._visitors.discard(visitor)
 
     def close(self) -> None:
-        """Drop those that have not said yet what they want."""
+        """Drop those that have not said yet what they want, and those in the lobby."""
         for visitor in list(self._visitors):
             visitor.close()
+        self._lobby.close()
 
 
 class _Visitor(asyncio.Protocol):
@@ -64,11 +64,6 @@ class _Visitor(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._head = bytearray()
         self._server: asyncio.Protocol | None = None
-
-    @property
-    def is_here(self) -> bool:
-        """Has nobody taken the connection over?"""
-        return self._transport is not None and self._transport.get_protocol() is self
 
     def close(self) -> None:
         if self._server is None and self._transport is not None:
@@ -106,6 +101,13 @@ class _Visitor(asyncio.Protocol):
             self._server.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._leave(exc)
+
+    def taken_over(self) -> None:
+        """Somebody else has the connection now. For the server it is gone: it keeps nothing of it."""
+        self._leave(None)
+
+    def _leave(self, exc: Exception | None) -> None:
         self._reception.leave(self)
         self._stop_timer()
         if self._server is not None:
@@ -121,3 +123,14 @@ class _Visitor(asyncio.Protocol):
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+
+def take_over(transport: asyncio.Transport, link: Link, answer: bytes) -> None:
+    """Send the 101 to a visitor, and hand the socket to ``link``."""
+    visitor = transport.get_protocol()
+    assert isinstance(visitor, _Visitor)
+    transport.write(answer)
+    transport.set_protocol(link)
+    visitor.taken_over()
+    link.connection_made(transport)
+    transport.resume_reading()

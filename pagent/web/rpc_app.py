@@ -9,8 +9,9 @@ from typing import Protocol
 from aiohttp import web
 
 from pagent.errors import HandshakeRefusedError
-from pagent.net.accept import Lobby, take_over
 from pagent.net.link import Link
+from pagent.net.lobby import Lobby
+from pagent.net.reception import take_over
 from pagent.web.local import text
 from pagent.wire.upgrade import RPC_PATH, accept_upgrade
 
@@ -39,12 +40,11 @@ def rpc_app(connect: Callable[[], Accepted | None], lobby: Lobby) -> web.Applica
         connection = connect()
         if connection is None:
             return text("the agent ends", status=503)
-        lobby.enter(connection.ready, connection.link.closed)
+        lobby.enter(connection.link, connection.ready)
+        request.protocol.transport = None  # else aiohttp closes it, when it hears that it has lost it
         take_over(transport, connection.link, answer)
         connection.start()
-        # The handler lives as long as the link: when it returns, aiohttp closes what it takes for its own transport.
-        await asyncio.shield(connection.link.closed)
-        return text("")
+        return text("")  # to nobody: for aiohttp the connection is gone
 
     app = web.Application()
     app.router.add_get(RPC_PATH, rpc, allow_head=False)

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from pagent.errors import ConfigError
 from pagent.limits import HANDSHAKE_TIMEOUT_S
-from pagent.net.accept import Lobby
+from pagent.net.lobby import Lobby
 from pagent.net.reception import Reception
 
 #: How long an answer that is under way may take when the agent ends.
@@ -49,7 +49,7 @@ class WebServer:
         await runner.setup()
         handlers = runner.server
         assert handlers is not None
-        reception = Reception(lambda: cast(asyncio.Protocol, handlers()), lobby or Lobby())
+        reception = Reception(lambda: cast(asyncio.Protocol, handlers()), Lobby() if lobby is None else lobby)
         handshake_s = None if tls is None else HANDSHAKE_TIMEOUT_S
         try:
             server = await asyncio.get_running_loop().create_server(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from pagent.limits import HANDSHAKE_MAX, HANDSHAKES_WAITING
 from pagent.net import reception
-from pagent.net.accept import Lobby
+from pagent.net.lobby import Lobby
 from pagent.net.reception import Reception
 from tests.kit.peer import PATIENCE_S
 from tests.kit.transfers import eventually
@@ -162,5 +162,8 @@ async def test_only_so_many_are_here_and_a_place_is_free_again_when_one_goes(rig
 async def test_who_is_taken_over_needs_no_place(rig: Rig) -> None:
     for _ in range(2 * HANDSHAKES_WAITING):
         _, _, server = await served(rig)
+        visitor = cast(Any, server.transport.get_protocol())
         server.transport.set_protocol(asyncio.Protocol())
+        visitor.taken_over()
+        assert server.heard == ["lost"]  # it keeps nothing of it
     assert rig.reception.waiting == 0

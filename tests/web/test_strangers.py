@@ -12,8 +12,8 @@ from pagent.agent import Agent
 from pagent.buffers import Bytes
 from pagent.errors import LinkClosedError
 from pagent.limits import HANDSHAKES_WAITING
-from pagent.net.accept import Lobby
 from pagent.net.link import Link
+from pagent.net.lobby import Lobby
 from pagent.web.rpc_app import rpc_app
 from pagent.web.server import WebServer
 from tests.kit import peer as peers
