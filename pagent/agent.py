@@ -210,8 +210,7 @@ class Agent:
             lived = 0.0
             connection = self._connection(dialled=True)
             try:
-                await dial(self._address, connection.link, tls=self._tls)
-                connection.start()
+                await dial(self._address, connection, tls=self._tls)
                 await connection.ready
                 began = time.monotonic()
                 error: Exception = await asyncio.shield(connection.link.closed)

@@ -39,8 +39,7 @@ async def connect(
     methods = methods_of(service) if service is not None else {}
     data = identity.user_data(uid or uuid.uuid4().hex, name, token=token)
     connection = Connection(dialled=True, user_data=data, methods=methods, extensions=extensions)
-    await dial(parse_address(address), connection.link, tls=tls)
-    connection.start()
+    await dial(parse_address(address), connection, tls=tls)
     try:
         try:
             await connection.ready

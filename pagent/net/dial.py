@@ -7,7 +7,7 @@ import os
 import random
 import re
 import ssl
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 from pagent.errors import ConfigError, DialError, HandshakeRefusedError, ProtocolError
@@ -88,8 +88,17 @@ class _Upgrading(asyncio.Protocol):
             self.done.set_exception(error)
 
 
-async def dial(address: Address, link: Link, *, tls: ssl.SSLContext | None = None) -> None:
-    """Connect ``link`` to an accepting peer; returns once the WebSocket is open.
+class Dialling(Protocol):
+    """A new connection in the dialling role (``pagent.rpc.connection.Connection``)."""
+
+    link: Link
+
+    def start(self) -> None:
+        """The transport is connected."""
+
+
+async def dial(address: Address, connection: Dialling, *, tls: ssl.SSLContext | None = None) -> None:
+    """Connect to an accepting peer; returns once the WebSocket is open and the connection started.
 
     :raises DialError: nothing listens there, or it does not answer in time;
         HandshakeRefusedError: what listens there is no RPC route.
@@ -114,8 +123,10 @@ async def dial(address: Address, link: Link, *, tls: ssl.SSLContext | None = Non
     if upgrade.subprotocol != SUBPROTOCOL:
         transport.abort()
         raise HandshakeRefusedError(f"{address.authority} does not speak {SUBPROTOCOL}")
+    link = connection.link
     transport.set_protocol(link)
     link.connection_made(transport)
+    connection.start()
     if rest:
         link.data_received(rest)
     transport.resume_reading()

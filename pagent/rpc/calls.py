@@ -7,7 +7,7 @@ import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from pagent.errors import CallError, LinkClosedError, MethodError, MethodNotFoundError, ServerError
+from pagent.errors import CallError, LinkClosedError, MethodError, MethodNotFoundError, PagentError, ServerError
 from pagent.net.tasks import noticed
 from pagent.rpc.stream import Stream
 from pagent.wire import messages
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: Errors that methods raise to tell their caller something; any other is a fault of ours and is logged in full.
-_EXPECTED: Final = (CallError, ValueError, TypeError, LookupError, OSError, asyncio.IncompleteReadError)
+_EXPECTED: Final = (PagentError, ValueError, TypeError, LookupError, OSError, asyncio.IncompleteReadError)
 
 
 class IncomingCall:
@@ -77,7 +77,7 @@ class IncomingCall:
         self._break_off(str(error), self._failure(error))
 
     def _failure(self, error: BaseException) -> bytes:
-        if not isinstance(error, _EXPECTED) and type(error).__module__ != "pagent.errors":
+        if not isinstance(error, _EXPECTED):
             _log.error("method %s failed", self.start.method, exc_info=error)
         text = str(error)
         message = f"call {self.call_id} ({self.start.method!r}) failed: {text}"

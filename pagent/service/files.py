@@ -59,16 +59,16 @@ class FileService:
                 upload.keep_nothing()
 
         self._spool(call, job, spool_failed)
-        upload = await Upload.open(
-            self._executor,
-            job.sandbox,
-            filename,
-            executable=executable,
-            offset=offset,
-            sha256=sha256,
-            partial=partial,
-        )
         with _only_while_there_is(job, call):
+            upload = await Upload.open(
+                self._executor,
+                job.sandbox,
+                filename,
+                executable=executable,
+                offset=offset,
+                sha256=sha256,
+                partial=partial,
+            )
             async with upload:
                 await Intake(call, upload).finished()
                 return await upload.commit()

@@ -16,9 +16,12 @@ import pytest
 
 from pagent.agent import Agent
 from pagent.config.model import Server, Settings
-from pagent.limits import ANSWERS_MAX, HANDSHAKE_MAX
+from pagent.limits import ANSWERS_MAX, CLOSE_TIMEOUT_S, HANDSHAKE_MAX, HANDSHAKE_TIMEOUT_S
+from pagent.net.link import Link
+from pagent.rpc.connection import Connection
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
+from tests.kit.ends import HeldTimers
 from tests.kit.peer import PATIENCE_S, CallFailed, Peer
 from tests.wire.test_frames import frame
 
@@ -104,8 +107,11 @@ async def test_what_is_no_handshake_is_closed_with_its_code(agent: Agent, code: 
 
 
 async def test_who_says_nothing_is_closed_in_time(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pagent.rpc.connection.HANDSHAKE_TIMEOUT_S", 0.1)
+    greeting = HeldTimers(monkeypatch, Connection, HANDSHAKE_TIMEOUT_S)
+    closing = HeldTimers(monkeypatch, Link, CLOSE_TIMEOUT_S)
     async with stranger(agent.rpc_port) as (reader, _):
+        assert greeting.fire() == 1
+        assert closing.fire() == 1  # nor does it answer the close
         assert close_code(await reader.read()) == 1002
 
 

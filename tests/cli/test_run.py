@@ -165,13 +165,18 @@ def test_a_websocket(tmp_path: Path) -> None:
 
 
 def test_the_port_that_was_asked_for(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    with pagent(tmp_path, "run", "--open", str(port), "--", *SERVER) as running:
-        assert running.port == port
-        assert b"Directory listing" in get(running.url)
-        running.ctrl_c()
-        assert running.ended()[0] == 0
+    with socket.socket() as held:
+        # Linux gives a port that is bound to nobody who wants any, and shares it with who names it if nobody listens.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        if sys.platform != "linux":
+            held.close()
+        with pagent(tmp_path, "run", "--open", str(port), "--", *SERVER) as running:
+            assert running.port == port
+            assert b"Directory listing" in get(running.url)
+            running.ctrl_c()
+            assert running.ended()[0] == 0
 
 
 async def test_an_agent_that_runs_elsewhere(tmp_path: Path) -> None:

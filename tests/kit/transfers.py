@@ -73,6 +73,18 @@ async def eventually(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.005)
 
 
+def spooled() -> int:
+    """Bytes of files that this process, which is the agent's, has open and that have no name any more."""
+    total = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            if " (deleted)" in str(entry.readlink()):
+                total += entry.stat().st_size
+        except OSError:
+            continue
+    return total
+
+
 def unfinished(sandbox: Path) -> dict[str, int]:
     """Files of the agent's own beneath a folder, by name, with their sizes."""
     found = (Path(folder, name) for folder, _, names in os.walk(sandbox) for name in names if ".pagent-" in name)

@@ -94,12 +94,12 @@ async def test_what_answers_is_no_router(answer: bytes, error: type[Exception]) 
     async with await answering(answer) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(error):
-            await dial(Address("127.0.0.1", port), connection().link)
+            await dial(Address("127.0.0.1", port), connection())
 
 
 async def test_nothing_listens(unused_tcp_port: int) -> None:
     with pytest.raises(DialError, match=f"^127.0.0.1:{unused_tcp_port}: Connection refused$"):
-        await dial(Address("127.0.0.1", unused_tcp_port), connection().link)
+        await dial(Address("127.0.0.1", unused_tcp_port), connection())
 
 
 async def test_nothing_answers_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ async def test_nothing_answers_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     server = await asyncio.start_server(lambda *streams: accepted.append(streams), "127.0.0.1", 0)
     async with server:
         with pytest.raises(DialError, match="no answer"):
-            await dial(Address("127.0.0.1", server.sockets[0].getsockname()[1]), connection().link)
+            await dial(Address("127.0.0.1", server.sockets[0].getsockname()[1]), connection())
         for _, writer in accepted:
             writer.close()
 
@@ -135,10 +135,9 @@ async def test_a_link_by_tls_to_a_router_that_is_known_only(certificate: tuple[P
     ) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         with pytest.raises(DialError):
-            await dial(Address("localhost", port, tls=True), connection().link)
+            await dial(Address("localhost", port, tls=True), connection())
         ours = connection()
-        await dial(Address("localhost", port, tls=True), ours.link, tls=ssl.create_default_context(cafile=str(made)))
-        ours.start()
+        await dial(Address("localhost", port, tls=True), ours, tls=ssl.create_default_context(cafile=str(made)))
         async with asyncio.timeout(PATIENCE_S):
             await ours.ready
             await listener.accepted()

@@ -6,12 +6,14 @@ import hashlib
 
 from tests.kit.peer import BISTREAM, Peer
 from tests.kit.programs import start_program
+from tests.kit.transfers import eventually, spooled
 
-#: Accepts, waits for the milliseconds that the target says, then reads; answers with the number of
-#: connections so far and the SHA-256 of the body.
+#: Accepts and reads, a body for /held not before somebody has asked for /go; answers with the number of connections so
+#: far and the SHA-256 of the body.
 SINK = """
-import hashlib, socket, sys, threading, time
+import hashlib, socket, sys, threading
 accepted = 0
+go = threading.Event()
 def serve(connection, number):
     data = b""
     while b"\\r\\n\\r\\n" not in data:
@@ -19,8 +21,12 @@ def serve(connection, number):
             return
         data += piece
     head, _, body = data.partition(b"\\r\\n\\r\\n")
-    time.sleep(int(head.split(b" ")[1][1:]) / 1000)
-    length = next(int(f.split(b":")[1]) for f in head.lower().split(b"\\r\\n") if f.startswith(b"content-length"))
+    target = head.split(b" ")[1]
+    if target == b"/go":
+        go.set()
+    elif target == b"/held":
+        go.wait()
+    length = sum(int(f.split(b":")[1]) for f in head.lower().split(b"\\r\\n") if f.startswith(b"content-length"))
     digest, done = hashlib.sha256(body), len(body)
     while done < length and (piece := connection.recv(1 << 20)):
         digest.update(piece)
@@ -39,13 +45,18 @@ while True:
 PIECE = bytes(range(256)) * 256
 
 
-async def upload(peer: Peer, job: str, pieces: int, wait_ms: int) -> str:
-    """Send a body without waiting for anything; what the job answered."""
+async def send(peer: Peer, job: str, pieces: int, target: str) -> int:
+    """Send a body without waiting for anything; the call that it belongs to."""
     length = [["Content-Length", str(pieces * len(PIECE))]]
-    call = await peer.start(BISTREAM, "http_request", job, "POST", f"/{wait_ms}", [], length)
+    call = await peer.start(BISTREAM, "http_request", job, "POST", target, [], length)
     for _ in range(pieces):
         await peer.data(call, PIECE)
     await peer.data(call, b"")
+    return call
+
+
+async def answer(peer: Peer, call: int) -> str:
+    """What the job answered."""
     values, _ = await peer.outcome(call)
     assert values[0] == 200
     return b"".join(values[2:]).decode()
@@ -58,22 +69,22 @@ def digest(pieces: int) -> str:
 async def test_a_body_that_comes_while_its_connection_is_made_goes_to_that_one(peer: Peer) -> None:
     """The readiness check of the start was the first connection."""
     job = await start_program(peer, SINK)
-    assert await upload(peer, job, 400, 0) == f"2 {digest(400)}"
-    assert await upload(peer, job, 400, 0) == f"3 {digest(400)}"
+    for number in (2, 3):
+        assert await answer(peer, await send(peer, job, 400, "/")) == f"{number} {digest(400)}"
 
 
 async def test_a_job_that_takes_its_time_gets_all_of_it_in_order(peer: Peer) -> None:
     """More than the kernel and the memory of the stream hold: it goes over the disk."""
     job = await start_program(peer, SINK)
-    assert (await upload(peer, job, 640, 300)).split()[1] == digest(640)
+    call = await send(peer, job, 640, "/held")
+    await eventually(lambda: spooled() > 8 << 20)
+    assert (await peer.http(job, "GET", "/go"))[0] == 200
+    assert (await answer(peer, call)).split()[1] == digest(640)
 
 
 async def test_a_job_that_takes_its_time_holds_up_nobody(peer: Peer) -> None:
     job, other = await start_program(peer, SINK), await start_program(peer, SINK)
-    length = [["Content-Length", str(400 * len(PIECE))]]
-    stalled = await peer.start(BISTREAM, "http_request", job, "POST", "/600000", [], length)
-    for _ in range(400):
-        await peer.data(stalled, PIECE)
-    assert (await upload(peer, other, 100, 0)).split()[1] == digest(100)
+    stalled = await send(peer, job, 400, "/held")
+    assert (await answer(peer, await send(peer, other, 100, "/"))).split()[1] == digest(100)
     await peer.cancel(stalled)
     assert await peer.call("job_count_current_connection") == 2

@@ -150,8 +150,10 @@ async def flood_and_read(agent: Agent, peer: Peer) -> None:
         text += (await peer.next_of(call))[2]
     await peer.cancel(call)
     output = next(iter(agent.jobs.jobs())).outputs[".pagent.stdout"]
-    while (await logs(peer, job))[1]["offset"] != 1_000_000 or len((await logs(peer, job))[0]) > CAP:
-        pass  # until it was looked at for the last time: nothing tells of that
+    async with asyncio.timeout(PATIENCE_S):
+        kept, result = await logs(peer, job)
+        while result["offset"] != 1_000_000 or len(kept) > CAP:
+            kept, result = await logs(peer, job)  # until it was looked at for the last time: nothing tells of that
     assert output.size() == 1_000_000
     at = 1_000_000 - 50
     assert (await logs(peer, job, offset=at))[0] == b"".join(b"%09d\n" % n for n in range(99_995, 100_000))

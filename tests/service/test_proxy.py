@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import BISTREAM, PATIENCE_S, CallFailed, Peer
 from tests.kit.programs import start_program
+from tests.kit.transfers import spooled
 from tests.service.proxy_job import SERVER
 
 
@@ -317,18 +317,6 @@ async def test_a_job_that_stops_reading_takes_no_memory(peer: Peer, job: str, he
         while spooled() < 48 << 20:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await peer.cancel(call)
-
-
-def spooled() -> int:
-    """Bytes of files that this process has open and that have no name any more."""
-    total = 0
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            if " (deleted)" in str(entry.readlink()):
-                total += entry.stat().st_size
-        except OSError:
-            continue
-    return total
 
 
 async def test_a_caller_that_reads_slowly_slows_its_job(settings: Settings) -> None:
