@@ -41,7 +41,7 @@ HANDSHAKE_TIMEOUT_S: Final = 10.0
 HANDSHAKES_WAITING: Final = 64
 #: A peer's answer to our upgrade request above this is none, interim ones included.
 UPGRADE_ANSWER_MAX: Final = 16 * KIB
-#: Pings and pongs before its handshake, which are not answered, until it is cut off.
+#: Frames of a peer before its handshake, none of which is answered, until it is cut off.
 HANDSHAKE_FRAMES: Final = 64
 
 #: Between two pings. Data under way counts as a sign of life, so a slow peer is not a dead one.
@@ -73,9 +73,12 @@ REDIAL_RESET_S: Final = 30.0
 TURN_BYTES: Final = MIB
 READ_MUCH: Final = 128 * KIB
 READ_BULK: Final = 32 * KIB
-#: Frames of one connection that are dealt with in one turn; the next ones wait for the next turn. A read can have a
-#: hundred thousand empty ones.
+#: Frames, and chunks, of one connection that are dealt with at once: a read can have a hundred thousand empty ones. The
+#: next ones wait for a later turn, in which all that was left so has its share of the second: bytes decoded, or what
+#: takes as long (so many frames count for the third).
 FRAMES_AT_ONCE: Final = 256
+LABOUR_TURN: Final = MIB
+FRAMES_LABOUR: Final = 64 * KIB
 #: What the kernel keeps of a job's bytes that nobody has read yet; and of those of one that had much in a crowd, which
 #: is when so many connections read bulk in one turn. Left alone it keeps megabytes, which a job writes without a pause
 #: while others on its core wait, and which are out of the caches when they are read.
@@ -187,10 +190,10 @@ CHUNK_JOIN_MAX: Final = 4 * KIB
 CONTENT_CODINGS_MAX: Final = 2
 #: Compressed bytes given to a decoder at a time. What it could not use yet is copied for each piece of output.
 DECODE_STEP: Final = 16 * KIB
-#: Bytes decoded in one turn of the loop, and what a step that gives less counts for: a member of a gzip file may be
-#: empty.
-DECODE_TURN: Final = MIB
-DECODE_COST_MIN: Final = 4 * KIB
+#: Bytes of one body decoded at once (see LABOUR_TURN), and what a step that gives less counts for: a member of a gzip
+#: file may be empty.
+DECODE_AT_ONCE: Final = 256 * KIB
+DECODE_COST_MIN: Final = 16 * KIB
 #: How much of the body of a refused WebSocket upgrade goes into the error text.
 REFUSAL_TEXT_MAX: Final = 512
 #: Idle connections kept for one port of a job, and how long. Shorter than the 5 s that node closes its

@@ -12,7 +12,14 @@ from typing import Final
 
 from pagent.http1.fields import END_TO_END, BadResponse, decode_lines, kind_of
 from pagent.http1.section import SectionBuffer
-from pagent.limits import BODY_LENGTH_MAX, CHUNK_JOIN_MAX, CHUNK_LINE_MAX, RESPONSE_FIELDS_MAX, TRAILERS_MAX
+from pagent.limits import (
+    BODY_LENGTH_MAX,
+    CHUNK_JOIN_MAX,
+    CHUNK_LINE_MAX,
+    FRAMES_AT_ONCE,
+    RESPONSE_FIELDS_MAX,
+    TRAILERS_MAX,
+)
 
 # 16 digits hold any size below 2**64. An extension (7.1.1) is skipped; blanks are allowed only in front of it.
 _SIZE: Final = rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n"
@@ -31,7 +38,7 @@ class ChunkedDecoder:
     :param body: is called with each piece.
     """
 
-    __slots__ = ("_body", "_left", "_match", "_part", "_small", "_tail", "_trailers", "fields")
+    __slots__ = ("_body", "_left", "_match", "_part", "_rest", "_small", "_tail", "_trailers", "fields", "more")
 
     def __init__(self, body: Callable[[bytes | memoryview], None]) -> None:
         self._body = body
@@ -40,6 +47,9 @@ class ChunkedDecoder:
         self._left = 0  # bytes of the current chunk still to come
         self._tail = b""  # what there is of an incomplete size line
         self._small: list[bytes] = []  # pieces of one feed, to be joined
+        self._rest = b""  # what one feed has left for the next
+        #: Whether it has: FRAMES_AT_ONCE chunks are enough for one. The next may be one of nothing.
+        self.more = False
         self._trailers: SectionBuffer | None = None  # once the last chunk has come
         #: The trailers, once all is decoded: [name, value] each.
         self.fields: list[list[str]] = []
@@ -59,13 +69,16 @@ class ChunkedDecoder:
             return self._end(self._trailers, data, at)
         # Positions are those of ``data`` as it was given, plus ``shift``.
         shift = 0
-        if self._tail:
-            shift = len(self._tail) - at
-            data = self._tail + (data[at:] if at else data)
+        before = self._tail or self._rest
+        if before:
+            shift = len(before) - at
+            data = before + (data[at:] if at else data)
             at = 0
-            self._tail = b""
+            self._tail = self._rest = b""
+            self.more = False
         size = len(data)
         left = self._left
+        chunks = 0
         while True:
             if left:
                 end = at + left
@@ -78,6 +91,12 @@ class ChunkedDecoder:
                 else:
                     self._piece(data, at, end)
                 at = end
+            if chunks == FRAMES_AT_ONCE and at < size:
+                self._left = 0
+                self._rest = data[at:]
+                self.more = True
+                return None
+            chunks += 1
             match = self._match(data, at)
             if match is None:
                 self._left = 0

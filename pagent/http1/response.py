@@ -112,15 +112,20 @@ class ResponseParser:
 
     # What the connection calls.
 
+    @property
+    def more(self) -> bool:
+        """Whether :meth:`feed` has left some for its next call, which may be one with no bytes."""
+        return self._chunks is not None and self._chunks.more
+
     def feed(self, data: bytes) -> None:
-        """Take what the job sent.
+        """Take what the job sent; after very many chunks see :attr:`more`.
 
         :raises BadResponse: also on bytes behind the end of a response that was complete: drop the connection.
         """
         try:
             if self._state is _HEAD:
                 self._feed_head(data)
-            elif data:
+            elif data or self.more:
                 self._feed_body(data, 0)
         except BadResponse:
             self._state = _State.FAILED

@@ -13,13 +13,14 @@ import enum
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from pagent.buffers import Bytes, joined
 from pagent.errors import LinkClosedError, ProtocolError
 from pagent.limits import (
     ANSWERS_MAX,
     CLOSE_TIMEOUT_S,
+    FRAMES_AT_ONCE,
     HANDSHAKE_FRAMES,
     HANDSHAKE_MAX,
     JOIN_MAX,
@@ -29,6 +30,7 @@ from pagent.limits import (
 )
 from pagent.net.lending import LendingBuffers
 from pagent.net.liveness import Liveness
+from pagent.net.owner import LinkOwner
 from pagent.net.pace import Pace
 from pagent.net.roundtrip import RoundTrip
 from pagent.net.turns import current_turns
@@ -36,22 +38,6 @@ from pagent.net.vectored import VectoredWriter
 from pagent.wire import frames
 
 _log = logging.getLogger(__name__)
-
-
-class LinkOwner(Protocol):
-    """Who gets what a link receives."""
-
-    def link_message(self, payload: Bytes) -> None:
-        """One binary message. ProtocolError closes the link with its code."""
-
-    def link_blocked(self) -> None:
-        """The transport's buffer is full: keep what can wait."""
-
-    def link_writable(self) -> None:
-        """It has room again."""
-
-    def link_lost(self, error: LinkClosedError) -> None:
-        """The link is gone; called once, after the last message."""
 
 
 class State(enum.Enum):
@@ -80,8 +66,9 @@ class Link(asyncio.BufferedProtocol):
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._accepted = False
-        self._unasked = 0  # frames of a stranger that are no message
+        self._strange = 0  # frames of a peer that is not accepted
         self._decoder = frames.FrameDecoder(masked=not dialled, max_message=HANDSHAKE_MAX)
+        self._decoder.at_once = 1  # what is behind the handshake comes from a peer that is accepted
         self.closed: asyncio.Future[LinkClosedError] = self._loop.create_future()
         self._buffer = memoryview(bytearray(HANDSHAKE_MAX))
         self._lending: LendingBuffers | None = None  # instead, once the peer is accepted
@@ -153,13 +140,18 @@ class Link(asyncio.BufferedProtocol):
         if self._deaf:
             return
         try:
-            for opcode, payload in decode(what):
+            messages = decode(what)
+            for opcode, payload in messages:
                 if opcode == frames.BINARY:
                     if self._state is _OPEN:
                         self._owner.link_message(payload)
                 else:
                     self._other(opcode, payload)
             self._decoder.check()
+            if not self._accepted and (messages or self._decoder.more):
+                self._strange += 1
+                if self._strange > HANDSHAKE_FRAMES:
+                    raise ProtocolError("too many frames before the handshake", 1008)
         except ProtocolError as error:
             _log.warning("%s: closed with %d: %s", self.peer_address, error.code, error)
             self._fail(error)
@@ -207,6 +199,7 @@ class Link(asyncio.BufferedProtocol):
     def accept_peer(self) -> None:
         """The peer is who it should be: its messages may be long from now on."""
         self._decoder.max_message = MESSAGE_MAX
+        self._decoder.at_once = FRAMES_AT_ONCE
         self._decoder.direct = True
         self._accepted = True
         assert self._transport is not None
@@ -321,10 +314,8 @@ class Link(asyncio.BufferedProtocol):
 
     def _other(self, opcode: int, payload: Any) -> None:
         if not self._accepted and opcode in (frames.PING, frames.PONG):
-            self._unasked += 1  # and is not answered (spec agent.md, "Who may")
-            if self._unasked > HANDSHAKE_FRAMES:
-                raise ProtocolError("too many frames before the handshake", 1008)
-        elif opcode == frames.PING:
+            return  # not answered (spec agent.md, "Who may")
+        if opcode == frames.PING:
             if self._state is _OPEN:
                 self._control(frames.PONG, payload)
         elif opcode == frames.PONG:

@@ -10,8 +10,10 @@ import asyncio
 import os
 import select
 import socket
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from pagent.buffers import Bytes
@@ -131,13 +133,16 @@ class PortConnection(asyncio.Protocol):
         self._waits -= 1
         self._apply()
 
-    def next_turn(self, work: Callable[[], None]) -> None:
-        """Call ``work`` in the next turn of the loop, for what is left of what was read; nothing is read before."""
+    def later(self, work: Callable[[], None], done: int) -> None:
+        """Call ``work`` in a later turn, for what is left of what was read; nothing is read, and no end told, before.
+
+        ``done``: see :meth:`Turns.later`.
+        """
         self._waits += 1
         self._apply()
-        asyncio.get_running_loop().call_soon(self._next_turn, work)
+        self._turns.later(partial(self._work, work), done)
 
-    def _next_turn(self, work: Callable[[], None]) -> None:
+    def _work(self, work: Callable[[], None]) -> None:
         try:
             work()
         finally:
@@ -170,25 +175,36 @@ class PortConnection(asyncio.Protocol):
             self.user.port_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and not self.closed:
-            self._receive_rest()
+        rest: deque[bytes] = self._read_rest() if exc is not None and not self.closed else deque()
         self._transport = None  # asyncio's own trips over an abort that comes later
-        was_closed, self.closed = self.closed, True
-        if not was_closed:
-            self.user.port_lost(exc)
+        self._lose(rest, exc)
 
-    def _receive_rest(self) -> None:
+    def _read_rest(self) -> deque[bytes]:
         """What the job said before a write to it failed.
 
         A job that answers without reading all of a body and closes resets the connection; the loop then gives it up at
         the first failed write, with the answer still in the kernel (RFC 9112 9.6 warns servers of this).
         """
         descriptor = self._socket().fileno()
+        rest: deque[bytes] = deque()
         try:
-            while not self.closed and (data := os.read(descriptor, PORT_RECEIVE)):
-                self.user.port_data(data)
+            while data := os.read(descriptor, PORT_RECEIVE):
+                rest.append(data)
         except OSError:
             pass  # nothing more, or the reset itself
+        return rest
+
+    def _lose(self, rest: deque[bytes], exc: Exception | None) -> None:
+        """Tell the user of the end, once it has worked up all that came before."""
+        while not self.closed and not self._waits and rest:
+            self.user.port_data(rest.popleft())
+        if self.closed:
+            return
+        if self._waits:
+            self._turns.later(partial(self._lose, rest, exc), 0)
+            return
+        self.closed = True
+        self.user.port_lost(exc)
 
     def write(self, data: Bytes) -> None:
         if self._transport is None or self.closed:

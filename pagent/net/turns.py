@@ -3,16 +3,20 @@
 A loop reads from a socket as long as there is something: one bulk stream could keep it busy for many milliseconds, and
 sixteen do so in turn, while a small request waits. So what is read in large pieces in one turn is bounded, for all
 connections of a loop together: who comes later reads on in the next turn, after everybody else had theirs.
+
+A few bytes can be as much work: a flood of tiny frames, or what is coded over and over. Who has left some of it for
+later gets on with it in turn with all others who have, as long as their turn's time lasts.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
-from pagent.limits import CROWD, READ_BULK, READ_MUCH, TURN_BYTES
+from pagent.limits import CROWD, LABOUR_TURN, READ_BULK, READ_MUCH, TURN_BYTES
 
 
 class Reader(Protocol):
@@ -29,6 +33,8 @@ class Turns:
         "_afterwards",
         "_dealing",
         "_due",
+        "_labour",
+        "_later",
         "_reader",
         "_readers",
         "_spent",
@@ -44,6 +50,9 @@ class Turns:
         self._due = False
         self.crowd = False  # whether there were many readers in the last turn that had any
         self._waiting: list[Reader] = []
+        # Work that was left for a later turn, and what has been done in this one, bytes.
+        self._later: deque[Callable[[], None]] = deque()
+        self._labour = 0
         self._dealing = False
         self._afterwards: list[Callable[[], None]] = []
 
@@ -77,13 +86,22 @@ class Turns:
         if reader is not self._reader:
             self._reader = reader
             self._readers += 1
-        if not self._due:
-            self._due = True
-            asyncio.get_running_loop().call_soon(self._next)
+        self._be_due()
         if self._spent < TURN_BYTES or count < READ_MUCH:
             return False
         self._waiting.append(reader)
         return True
+
+    def later(self, work: Callable[[], None], done: int) -> None:
+        """Call ``work`` in a later turn. ``done``: what was done in this one, in bytes decoded that take as long."""
+        self._later.append(work)
+        self._labour += done
+        self._be_due()
+
+    def _be_due(self) -> None:
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
         self._due = False
@@ -93,6 +111,16 @@ class Turns:
         waiting, self._waiting = self._waiting, []
         for reader in waiting:
             reader.go_on()
+        self._labour = 0
+        later = self._later
+        try:
+            for _ in range(len(later)):
+                if self._labour >= LABOUR_TURN:
+                    break
+                later.popleft()()
+        finally:
+            if later:
+                self._be_due()
 
 
 _TURNS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]] = WeakKeyDictionary()

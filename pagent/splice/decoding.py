@@ -1,7 +1,7 @@
 """An encoded response body on its way to a caller that wants it plain, no faster than the caller takes it.
 
 A small body can decode to a thousand times its size, so what is not sent yet stays encoded; and for a caller that takes
-all of it, decoding pauses until the next turn of the loop, so that others have theirs.
+all of it, decoding pauses until a later turn of the loop, so that others have theirs.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from pagent.http1.coding import Decoder
-from pagent.limits import DECODE_COST_MIN, DECODE_TURN
+from pagent.limits import DECODE_AT_ONCE, DECODE_COST_MIN
 from pagent.splice.ends import StreamEnd
 
 
 class Decoding:
     """Decodes what :meth:`add` gives, as long as the stream is not blocked; :meth:`run` goes on once it is not.
 
-    ``done()`` is called when all is sent and the coded data has ended; ``pause()`` when that is enough for this turn:
-    give no more, and call :meth:`go_on` in the next one. CodingError comes out of each method.
+    ``done()`` is called when all is sent and the coded data has ended; ``pause(count)`` when that is enough for this
+    turn, after so many bytes: give no more, and call :meth:`go_on` in a later one. CodingError comes out of each
+    method.
     """
 
     def __init__(
-        self, decoder: Decoder, stream: StreamEnd, done: Callable[[], None], pause: Callable[[], None]
+        self, decoder: Decoder, stream: StreamEnd, done: Callable[[], None], pause: Callable[[int], None]
     ) -> None:
         self._decoder = decoder
         self._stream = stream
@@ -31,7 +32,7 @@ class Decoding:
         self._encoded: deque[bytes | memoryview] = deque()
         self._pieces: Iterator[bytes] = iter(())
         self._last = False
-        #: Whether it waits for the next turn.
+        #: Whether it waits for a later turn.
         self.paused = False
 
     def add(self, data: bytes | memoryview) -> None:
@@ -44,7 +45,7 @@ class Decoding:
         self.run()
 
     def go_on(self) -> None:
-        """The next turn has come."""
+        """The later turn has come."""
         self.paused = False
         self.run()
 
@@ -52,11 +53,11 @@ class Decoding:
         """The stream may be free."""
         if self.paused:
             return
-        left = DECODE_TURN
+        left = DECODE_AT_ONCE
         while not self._stream.blocked:
             if left <= 0:
                 self.paused = True
-                self._pause()
+                self._pause(DECODE_AT_ONCE - left)
                 return
             piece = next(self._pieces, None)
             if piece is None:

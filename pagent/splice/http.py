@@ -11,7 +11,6 @@ connection is used within the callback that received the call, and only a new on
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +22,9 @@ from pagent.http1.fields import Framing
 from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
 from pagent.http1.response import BadResponse, ResponseParser
+from pagent.limits import FRAMES_LABOUR
 from pagent.net.port import PortConnection
+from pagent.net.turns import current_turns
 from pagent.splice.decoding import Decoding
 from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.pool import Pool
@@ -164,6 +165,13 @@ class HttpSplice:
             self._parser.feed(data)
         except (BadResponse, CodingError) as error:
             self._broken(str(error))
+            return
+        if self._port is not None and self._parser.more:
+            self._port.later(self._feed_on, FRAMES_LABOUR)
+
+    def _feed_on(self) -> None:
+        if not self._ended:
+            self.port_data(b"")
 
     def port_eof(self) -> None:
         if self._sent_again():
@@ -241,11 +249,11 @@ class HttpSplice:
         except CodingError as error:
             self._broken(str(error))
 
-    def _pause_decoding(self) -> None:
+    def _pause_decoding(self, done: int) -> None:
         if self._port is not None:
-            self._port.next_turn(self._decode_on)
+            self._port.later(self._decode_on, done)
         else:
-            asyncio.get_running_loop().call_soon(self._decode_on)
+            current_turns().later(self._decode_on, done)
 
     def _decode_on(self) -> None:
         if self._decoding is not None:

@@ -16,7 +16,7 @@ from pagent.errors import ProtocolError, WSServerHandshakeError
 from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
 from pagent.http1.response import BadResponse, ResponseParser
-from pagent.limits import CLOSE_TIMEOUT_S, REFUSAL_TEXT_MAX
+from pagent.limits import CLOSE_TIMEOUT_S, FRAMES_LABOUR, REFUSAL_TEXT_MAX
 from pagent.net.port import PortConnection, connect_port
 from pagent.splice.ends import Call, StreamEnd
 from pagent.wire import frames
@@ -216,7 +216,7 @@ class WebSocketSplice:
     def _messages(self, data: bytes) -> None:
         self._some_messages(data)
         if self._decoder.more and self._port is not None and self._state is not _State.ENDED:
-            self._port.next_turn(self._more_messages)
+            self._port.later(self._more_messages, FRAMES_LABOUR)
 
     def _more_messages(self) -> None:
         if self._state is not _State.ENDED:
@@ -279,8 +279,6 @@ class WebSocketSplice:
             assert self._refusal is not None
             self._refused(self._refusal.error())
         else:
-            while self._decoder.more and self._state is not _State.ENDED:
-                self._some_messages(b"")  # that came before the end
             self._finish()
 
     def _finish(self) -> None:

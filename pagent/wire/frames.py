@@ -70,6 +70,7 @@ class FrameDecoder:
         "_part",
         "_tail",
         "_utf8",
+        "at_once",
         "direct",
         "max_message",
         "more",
@@ -80,6 +81,8 @@ class FrameDecoder:
         self.max_message = max_message
         #: Whether the peer is known well enough to make room for a frame of moderate size by the length that it claims.
         self.direct = False
+        #: Frames that :meth:`feed` takes at a time.
+        self.at_once = FRAMES_AT_ONCE
         #: Whether :meth:`feed` has left frames for its next call, which may be one with no bytes.
         self.more = False
         self._fault: ProtocolError | None = None
@@ -97,7 +100,7 @@ class FrameDecoder:
         self._utf8: codecs.IncrementalDecoder | None = None
 
     def feed(self, data: Bytes, *, lend: bool = False) -> list[tuple[int, Any]]:
-        """Messages that ``data`` completes, in order: ``(opcode, payload)``. After FRAMES_AT_ONCE frames see ``more``.
+        """Messages that ``data`` completes, in order: ``(opcode, payload)``. After ``at_once`` frames see ``more``.
 
         The payload is a ``str`` for TEXT, ``(code, reason)`` for CLOSE, bytes-like for BINARY, PING and PONG.
         Code 1005 stands for a close without one (7.1.5). Nothing of ``data`` is kept; but with ``lend``, which takes a
@@ -167,12 +170,12 @@ class FrameDecoder:
                 rest = view[at:] if at else data
                 least = LEND_LEAST if lend else 0
                 before = len(messages)
-                most = before + FRAMES_AT_ONCE - done
+                most = before + self.at_once - done
                 at += _whole_frames(rest, self._mask_bit != 0, self.max_message, least, most, messages)
                 done += len(messages) - before
                 if end - at < 2:
                     break
-            if done >= FRAMES_AT_ONCE:
+            if done >= self.at_once:
                 self.more = True
                 break
             done += 1

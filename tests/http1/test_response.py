@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pagent.http1.heads import LastHead
 from pagent.http1.response import BadResponse, Framing, ResponseParser, parse_head
-from pagent.limits import BODY_LENGTH_MAX, INTERIM_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_MAX
+from pagent.limits import BODY_LENGTH_MAX, FRAMES_AT_ONCE, INTERIM_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_MAX
 from tests.http1.sinks import RecordingSink, parse, split_at
 
 NONE, LENGTH, CHUNKED, CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKED, Framing.UNTIL_CLOSE
@@ -440,6 +440,33 @@ def test_the_state_is_right_while_the_sink_is_called() -> None:
         parser.feed(OK + CL + END + b"he")
     with pytest.raises(BadResponse, match="the end of the body"):
         parser.eof()
+
+
+# --- very many chunks ---------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4 * FRAMES_AT_ONCE), st.lists(st.integers(0, 40_000)))
+@settings(max_examples=50)
+def test_very_many_chunks_are_dealt_with_some_at_a_time(sizes: list[int], places: list[int]) -> None:
+    body = b"".join(bytes([48 + number % 10]) * size for number, size in enumerate(sizes))
+    coded, at = b"", 0
+    for size in sizes:
+        coded += b"%x\r\n%b\r\n" % (size, body[at : at + size])
+        at += size
+    data = OK + TE + END + coded + b"0\r\nX-Sum: 5\r\n\r\n"
+    sink = RecordingSink()
+    parser = ResponseParser(sink, head_request=False)
+    steps = 0
+    for piece in split_at(data, *(place for place in places if place < len(data))):
+        parser.feed(piece)
+        while parser.more:
+            steps += 1
+            before = len(sink.bytes)
+            parser.feed(b"")
+            assert len(sink.bytes) - before <= 9 * FRAMES_AT_ONCE
+    assert sink.bytes == body
+    assert sink.events[-2:] == [("trailers", [["X-Sum", "5"]]), ("complete", True)]
+    assert places or steps >= len(sizes) // FRAMES_AT_ONCE - 1
 
 
 # --- the response before --------------------------------------------------------------------------

@@ -12,8 +12,9 @@ import pytest
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, Ping
 
+from pagent.buffers import Bytes
 from pagent.errors import LinkClosedError
-from pagent.limits import FRAMES_AT_ONCE, HANDSHAKE_FRAMES
+from pagent.limits import FRAMES_AT_ONCE, HANDSHAKE_FRAMES, HANDSHAKE_MAX
 from pagent.net.link import Link
 from pagent.wire import frames
 from tests.kit.ends import QuietUser, connected
@@ -232,17 +233,56 @@ async def test_a_loss_in_the_middle_of_a_flood() -> None:
     assert len(owner.lost) == 1
 
 
+async def settled(link: Link) -> None:
+    """Until it has dealt with all that it received."""
+    while link._decoder.more and not link.closed.done() and not link._deaf:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
 async def test_a_stranger_is_not_answered_and_is_cut_off_for_too_much() -> None:
     owner = Owner()
     link, transport = accepted(owner, known=False)
-    receive(link, frames.masked_frame(frames.PING, b"hello?") * HANDSHAKE_FRAMES)
-    await asyncio.sleep(0)
+    receive(link, frames.masked_frame(frames.PING, b"hello?") * (HANDSHAKE_FRAMES - 1))
+    await settled(link)
     assert not transport.out
     receive(link, frames.masked_frame(frames.BINARY, b"a greeting"))
     assert owner.messages == [b"a greeting"]
     receive(link, frames.masked_frame(frames.PING, b"hello?") * 10_000)
     assert [error.code for error in owner.lost] == [1008]
     assert len(transport.out) < 200  # the close frame
+    link.abort("the test is over")
+    await link.closed
+
+
+@pytest.mark.parametrize("end", [0x00, 0x80])
+async def test_a_stranger_is_cut_off_for_too_many_fragments(end: int) -> None:
+    owner = Owner()
+    link, _ = accepted(owner, known=False)
+    fragment = frames.masked_frame(frames.CONTINUATION, b"")
+    more = bytes([end | frames.CONTINUATION]) + fragment[1:]
+    start = bytes([frames.BINARY]) + fragment[1:]
+    receive(link, start + more * (2 * HANDSHAKE_FRAMES))
+    await settled(link)
+    assert [error.code for error in owner.lost] == [1008 if end == 0x00 else 1002]
+    link.abort("the test is over")
+    await link.closed
+
+
+async def test_what_is_behind_the_greeting_comes_from_a_peer_that_is_known() -> None:
+    """It may be long, though it was received with the greeting."""
+
+    class Accepting(Owner):
+        def link_message(self, payload: Bytes) -> None:
+            super().link_message(payload)
+            if not link._accepted:
+                link.accept_peer()
+
+    owner = Accepting()
+    link, _ = accepted(owner, known=False)
+    large = bytes(2 * HANDSHAKE_MAX)
+    receive(link, frames.masked_frame(frames.BINARY, b"a greeting") + frames.masked_frame(frames.BINARY, large))
+    await settled(link)
+    assert owner.messages == [b"a greeting", large]
     link.abort("the test is over")
     await link.closed
 

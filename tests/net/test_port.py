@@ -78,6 +78,33 @@ async def test_what_a_job_said_before_it_reset_the_connection(listener: socket.s
     assert user.data == b"an answer"
 
 
+async def test_an_end_is_told_once_all_that_came_before_is_worked_up(listener: socket.socket) -> None:
+    """However long that takes: it may be much, and others have their turns meanwhile."""
+
+    class Slow(User):
+        worked = 0
+
+        def port_data(self, data: bytes) -> None:
+            super().port_data(data)
+            connection.later(self.work, 0)
+
+        def work(self) -> None:
+            assert not self.lost.done()
+            self.worked += 1
+            if self.worked < 5:
+                connection.later(self.work, 0)
+
+    user = Slow()
+    connection = await connect_port(port_of(listener), user)
+    job, _ = listener.accept()
+    with job:
+        job.sendall(b"the last")
+        connection.write(b"x" * 8_000_000)  # which it does not read: its close is a reset
+    async with asyncio.timeout(PATIENCE_S):
+        assert await user.lost is not None
+    assert (user.data, user.worked) == (b"the last", 5)
+
+
 async def test_small_and_large_writes_go_in_their_order(listener: socket.socket) -> None:
     connection = await connect_port(port_of(listener), User())
     job, _ = listener.accept()

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -25,16 +25,25 @@ class LoopOfWindows(asyncio.SelectorEventLoop):
         raise NotImplementedError
 
 
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 LOOPS = [asyncio.SelectorEventLoop, LoopOfWindows]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself a signal there")
 
 
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Put back as they were: what is ignored here is ignored by each process that a later test starts."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_each_signal_is_told_and_none_afterwards(loop: Callable[[], asyncio.AbstractEventLoop], number: int) -> None:
     heard: list[str] = []
-    before = {other: signal.getsignal(other) for other in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
 
     async def listen() -> None:
         told = asyncio.Event()
@@ -52,12 +61,8 @@ def test_each_signal_is_told_and_none_afterwards(loop: Callable[[], asyncio.Abst
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(listen())
-    try:
-        os.kill(os.getpid(), number)  # late
-        assert heard == ["told"] * 2
-    finally:
-        for handler in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(handler, before[handler])
+    os.kill(os.getpid(), number)  # late
+    assert heard == ["told"] * 2
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -66,10 +71,7 @@ def test_who_ignores_the_end_of_its_terminal_goes_on_to(loop: Callable[[], async
         with told_to_end(lambda: None):
             return signal.getsignal(signal.SIGHUP)
 
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with asyncio.Runner(loop_factory=loop) as runner:
-            assert runner.run(ignore()) is signal.SIG_IGN
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(ignore()) is signal.SIG_IGN
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

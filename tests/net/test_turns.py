@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
+from typing import Any
 
 import pytest
 
-from pagent.limits import CROWD, READ_BULK, READ_MUCH, TURN_BYTES
+from pagent.limits import CROWD, LABOUR_TURN, READ_BULK, READ_MUCH, TURN_BYTES
 from pagent.net.port import PortConnection, connect_port
 from pagent.net.turns import Turns, current_turns
 from tests.kit.ends import QuietUser, connected
@@ -179,3 +181,39 @@ async def test_one_that_is_closed_meanwhile(end: str) -> None:
     getattr(ready.connection, end)()
     await asyncio.sleep(0)
     assert not ready.transport.reading
+
+
+# --- work that was left ------------------------------------------------------------------------------
+
+
+async def test_what_was_left_has_its_turns_one_after_the_other() -> None:
+    turns = Turns()
+    done: list[str] = []
+
+    def work(name: str, times: int) -> None:
+        done.append(name)
+        if times > 1:
+            turns.later(partial(work, name, times - 1), LABOUR_TURN // 2)
+
+    for name in "abc":
+        turns.later(partial(work, name, 3), LABOUR_TURN)
+    assert done == []
+    rounds = []
+    while len(done) < 9:
+        await asyncio.sleep(0)
+        rounds.append("".join(done))
+    # Two are as much as a turn has; who comes too late for it is the first of the next.
+    assert rounds == ["ab", "abca", "abcabc", "abcabcabc"]
+
+
+async def test_work_that_fails_stops_no_other() -> None:
+    turns = Turns()
+    done: list[str] = []
+    failed: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context))
+    turns.later(partial(int, "x"), 0)
+    turns.later(partial(done.append, "other"), 0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert done == ["other"]
+    assert [type(context["exception"]) for context in failed] == [ValueError]

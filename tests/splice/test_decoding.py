@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pagent.http1.coding import CodingError, decoder_for
-from pagent.limits import BODY_CHUNK, DECODE_COST_MIN, DECODE_TURN
+from pagent.limits import BODY_CHUNK, DECODE_AT_ONCE, DECODE_COST_MIN
 from pagent.splice.decoding import Decoding
 
 
@@ -41,7 +41,7 @@ class Wide(Narrow):
 
 
 def decoding(
-    stream: Narrow, done: list[bool], pause: Callable[[], None] = lambda: None, coding: str = "gzip"
+    stream: Narrow, done: list[bool], pause: Callable[[int], None] = lambda count: None, coding: str = "gzip"
 ) -> Decoding:
     decoder = decoder_for(coding)
     assert decoder is not None
@@ -78,8 +78,8 @@ def test_who_takes_everything_is_given_so_much_in_a_turn() -> None:
     stream = Wide()
     done: list[bool] = []
     pauses: list[int] = []
-    size = 10 * DECODE_TURN
-    work = decoding(stream, done, lambda: pauses.append(len(stream.sent)))
+    size = 10 * DECODE_AT_ONCE
+    work = decoding(stream, done, pauses.append)
     work.add(gzip.compress(bytes(size)))
     work.end()
     turns = 0
@@ -89,19 +89,20 @@ def test_who_takes_everything_is_given_so_much_in_a_turn() -> None:
         work.run()  # the stream was full and is free again: that does not make the turn longer
         assert sum(map(len, stream.sent)) == before
         work.go_on()
-        assert sum(map(len, stream.sent)) <= before + DECODE_TURN + BODY_CHUNK
+        assert sum(map(len, stream.sent)) <= before + DECODE_AT_ONCE + BODY_CHUNK
         turns += 1
     assert b"".join(stream.sent) == bytes(size)
     assert turns == len(pauses) >= 9
+    assert all(DECODE_AT_ONCE <= count < DECODE_AT_ONCE + BODY_CHUNK for count in pauses)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "gzip, gzip"])
 def test_work_that_gives_nothing_takes_turns_as_well(coding: str) -> None:
-    members = gzip.compress(b"") * 4 * (DECODE_TURN // DECODE_COST_MIN)
+    members = gzip.compress(b"") * 4 * (DECODE_AT_ONCE // DECODE_COST_MIN)
     stream = Wide()
     done: list[bool] = []
-    pauses: list[bool] = []
-    work = decoding(stream, done, lambda: pauses.append(True), coding)
+    pauses: list[int] = []
+    work = decoding(stream, done, pauses.append, coding)
     work.add(gzip.compress(members) if "," in coding else members)
     work.end()
     while not done:
