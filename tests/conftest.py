@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from pagent.cli.loop import choose
 from pagent.config.model import Jobs, Server, Settings
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
-from tests.kit.peer import Peer
+from tests.kit.peer import PATIENCE_S, Peer
 
 PACKAGE = Path(pagent.__file__).parent
 
@@ -91,3 +93,15 @@ def listener() -> Iterator[socket.socket]:
     """A socket that a job would listen on."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A self-signed one for localhost, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl command")
+    made, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", made]
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)
+    return made, key

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import ssl
-import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import pytest
 from pagent.errors import ConfigError, DialError, HandshakeRefusedError
 from pagent.net.dial import Address, dial, parse_address
 from pagent.rpc.connection import Connection
-from pagent.wire import identity
+from pagent.wire import frames, identity, messages
+from pagent.wire.upgrade import accept_upgrade
 from tests.kit import peer as peers
 from tests.kit.peer import PATIENCE_S, SUBPROTOCOL
 
@@ -113,16 +113,30 @@ async def test_nothing_answers_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
             writer.close()
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A self-signed one for localhost, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl command")
-    made, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", made]
-    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)
-    return made, key
+async def test_a_peer_may_answer_before_it_is_greeted() -> None:
+    """In one piece with its 101: what it says then is dealt with once the connection has begun."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        fields = [line.split(b": ", 1) for line in head.split(b"\r\n")[1:-2]]
+        answer = accept_upgrade("/rpc/v1", fields)
+        reply = messages.hello_reply(1, "early", identity.user_data("router", "router"))
+        writer.write(answer + frames.binary_frame(reply, b""))
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        gone.set()
+
+    gone = asyncio.Event()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        ours = connection()
+        await dial(Address("127.0.0.1", server.sockets[0].getsockname()[1]), ours)
+        async with asyncio.timeout(PATIENCE_S):
+            await ours.ready
+            assert ours.uid == "early"
+            ours.link.abort("the test is over")
+            await ours.close()
+            await gone.wait()
 
 
 async def test_a_link_by_tls_to_a_router_that_is_known_only(certificate: tuple[Path, Path]) -> None:

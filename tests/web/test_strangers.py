@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from aiohttp.web_protocol import RequestHandler
 
 from pagent.agent import Agent
 from pagent.buffers import Bytes
@@ -19,6 +21,7 @@ from pagent.web.server import WebServer
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN
 from tests.kit.peer import PATIENCE_S
+from tests.kit.transfers import eventually
 
 UPGRADE = (
     b"GET /rpc/v1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -128,3 +131,18 @@ async def test_links_need_no_place(agent: Agent) -> None:
         for _ in range(HANDSHAKES_WAITING + 2):
             peer = await stack.enter_async_context(peers.dial(agent.rpc_port, TOKEN))
         assert await peer.call("job_count_current_connection") == 0
+
+
+async def test_nothing_is_kept_of_those_that_are_gone(agent: Agent) -> None:
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(thing, RequestHandler) for thing in gc.get_objects())
+
+    before = kept()
+    for _ in range(20):
+        async with stranger(agent.rpc_port, UPGRADE) as line:
+            assert b" 101 " in line
+        async with peers.dial(agent.rpc_port, TOKEN) as peer:
+            assert await peer.call("job_count_current_connection") == 0
+            assert kept() <= before + 1, "a link needs none"
+    await eventually(lambda: kept() == before)

@@ -1,0 +1,69 @@
+"""Links to an agent that has a certificate (spec agent.md part 2, "Link")."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pagent.agent import Agent
+from pagent.client import connect_agent
+from pagent.config.model import Server, ServerTls, Settings
+from pagent.errors import DialError, HandshakeRefusedError
+from tests.kit.agents import TOKEN, running_agent
+from tests.kit.peer import PATIENCE_S
+
+
+@pytest.fixture
+def trusting(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificate[0]))
+
+
+@pytest.fixture
+async def agent(settings: Settings, certificate: tuple[Path, Path]) -> AsyncIterator[Agent]:
+    server = Server(accept_tokens=(TOKEN,), tls=ServerTls(*certificate))
+    async with running_agent(replace(settings, server=server)) as running:
+        yield running
+
+
+async def count(agent: Agent, token: str, context: ssl.SSLContext) -> int:
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        connect_agent(f"wss://localhost:{agent.rpc_port}", token=token, tls=context) as client,
+    ):
+        return len(await client.jobs())
+
+
+async def test_one_link_after_the_other(agent: Agent, trusting: ssl.SSLContext) -> None:
+    for _ in range(3):
+        assert await count(agent, TOKEN, trusting) == 0
+
+
+async def test_strangers_leave_the_way_free(agent: Agent, trusting: ssl.SSLContext) -> None:
+    for _ in range(3):
+        with pytest.raises(HandshakeRefusedError):
+            await count(agent, "another", trusting)
+        _, writer = await asyncio.open_connection("localhost", agent.rpc_port, ssl=trusting)
+        writer.write(b"GET / HTTP/1.1\r\n")
+        writer.transport.abort()
+    assert await count(agent, TOKEN, trusting) == 0
+
+
+async def test_who_does_not_know_the_certificate_does_not_come(agent: Agent) -> None:
+    with pytest.raises(DialError):
+        await count(agent, TOKEN, ssl.create_default_context())
+
+
+async def test_a_router_may_have_to_show_a_certificate(
+    settings: Settings, certificate: tuple[Path, Path], trusting: ssl.SSLContext
+) -> None:
+    tls = ServerTls(*certificate, ca=certificate[0])
+    async with running_agent(replace(settings, server=Server(accept_tokens=(TOKEN,), tls=tls))) as agent:
+        with pytest.raises(DialError):
+            await count(agent, TOKEN, trusting)
+        trusting.load_cert_chain(*certificate)
+        assert await count(agent, TOKEN, trusting) == 0
