@@ -170,6 +170,9 @@ class Link(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         # asyncio's own loop trips over an abort now, if a close has just flushed its buffer.
         self._lost(str(exc) if exc else "the connection was lost", gone=True)
+        # Nothing comes any more; it may take long until the garbage collector finds a link.
+        self._buffer, self._lending = memoryview(b""), None
+        self._decoder = frames.FrameDecoder(masked=not self.dialled, max_message=0)
 
     def pause_writing(self) -> None:
         self.blocked = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,7 +14,7 @@ from aiohttp.web_protocol import RequestHandler
 from pagent.agent import Agent
 from pagent.buffers import Bytes
 from pagent.errors import LinkClosedError
-from pagent.limits import HANDSHAKES_WAITING
+from pagent.limits import HANDSHAKES_WAITING, RECEIVE_BUFFER
 from pagent.net.link import Link
 from pagent.net.lobby import Lobby
 from pagent.web.rpc_app import rpc_app
@@ -146,3 +147,17 @@ async def test_nothing_is_kept_of_those_that_are_gone(agent: Agent) -> None:
             assert await peer.call("job_count_current_connection") == 0
             assert kept() <= before + 1, "a link needs none"
     await eventually(lambda: kept() == before)
+
+
+async def test_the_buffers_of_a_link_do_not_wait_for_the_garbage_collector(agent: Agent) -> None:
+    tracemalloc.start()
+    gc.disable()
+    try:
+        for _ in range(20):
+            async with peers.dial(agent.rpc_port, TOKEN) as peer:
+                assert await peer.call("job_count_current_connection") == 0
+        await eventually(lambda: not agent._connections)
+        assert tracemalloc.get_traced_memory()[0] < 10 * RECEIVE_BUFFER
+    finally:
+        gc.enable()
+        tracemalloc.stop()
