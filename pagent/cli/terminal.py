@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import sys
 import threading
 from contextlib import suppress
-from typing import Literal
+from typing import Final, Literal
+
+#: So long a line waits for whoever is slow to read.
+_SAY_WAIT_MS: Final = 500
 
 
 def say(text: str) -> None:
-    """A line for the person at the terminal. Nobody may be there any more: that stops nothing."""
-    if has("stderr"):
+    """A line for the person at the terminal. Nobody may be there any more, or read it: that stops nothing."""
+    if has("stderr") and _takes(2):
         with suppress(OSError):  # past sys.stderr, which would keep what it cannot write, and fail again at the exit
             os.write(2, f"pagent: {text}\n".encode(errors="backslashreplace"))
+
+
+def _takes(fd: int) -> bool:
+    """Whether it has room for a line, or has it soon."""
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(_SAY_WAIT_MS))
 
 
 def has(name: Literal["stdout", "stderr"]) -> bool:

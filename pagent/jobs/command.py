@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import shutil
 import signal as signals
 import stat
 from collections.abc import Mapping
@@ -126,15 +125,23 @@ def check_command(
 def check_program(program: str, path: str, cwd: str) -> None:
     """Raise what execve(2) would, as far as that can be known without being the job's user. ``path``: the PATH."""
     if "/" not in program:
-        if shutil.which(program, path=path) is None:
+        if not any(_can_be_run(os.path.join(cwd, folder, program)) for folder in path.split(os.pathsep)):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
         return
     try:
-        found = os.stat(os.path.join(cwd, program))
+        os.stat(os.path.join(cwd, program))
     except OSError as error:
         raise OSError(error.errno, error.strerror, program) from None
-    if not stat.S_ISREG(found.st_mode) or not found.st_mode & 0o111:
+    if not _can_be_run(os.path.join(cwd, program)):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), program)
+
+
+def _can_be_run(path: str) -> bool:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) and mode & 0o111 != 0
 
 
 def _environment(env: object) -> dict[str, str]:

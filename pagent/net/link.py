@@ -154,7 +154,7 @@ class Link(asyncio.BufferedProtocol):
                     raise ProtocolError("too many frames before the handshake", 1008)
         except ProtocolError as error:
             _log.warning("%s: closed with %d: %s", self.peer_address, error.code, error)
-            self._fail(error)
+            self.fail(error)
             return
         if self._decoder.more:
             self.choke(True)
@@ -351,8 +351,8 @@ class Link(asyncio.BufferedProtocol):
         # Also where the peer has closed first: what is still to be flushed may meet a peer that reads no more.
         self._close_timer = self._loop.call_later(CLOSE_TIMEOUT_S, self._lost, "the peer did not answer the close")
 
-    def _fail(self, error: ProtocolError) -> None:
-        """Close because of what the peer did; nothing more of it is wanted.
+    def fail(self, error: ProtocolError) -> None:
+        """Close because of what the peer did, or did not do; nothing more of it is wanted.
 
         A socket that is closed while data comes in is reset, and the reset can overtake the close frame: so the end of
         what a known peer sends is waited for, for a moment.

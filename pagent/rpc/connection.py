@@ -218,7 +218,7 @@ class Connection:
     def _refuse(self, text: str) -> None:
         if self._state is State.GREETING:
             _log.warning("%s: %s", self.link.peer_address, text)
-            self.link.close(1002)
+            self.link.fail(ProtocolError(text))
 
     def _greeted(self, kind: int, call_id: int, body: Any) -> None:
         """The only message that is acceptable before the handshake is done."""

@@ -315,8 +315,14 @@ class _Refusal:
         """True once enough is known."""
         try:
             self._parser.feed(data)
+            while self._parser.more and not self._is_enough:
+                self._parser.feed(b"")
         except BadResponse:
             return True
+        return self._is_enough
+
+    @property
+    def _is_enough(self) -> bool:
         return self._complete or len(self._text) >= REFUSAL_TEXT_MAX
 
     def error(self) -> WSServerHandshakeError:

@@ -35,14 +35,14 @@ def rpc_app(connect: Callable[[], Accepted | None], lobby: Lobby) -> web.Applica
         except HandshakeRefusedError as error:
             return text(str(error), status=400)
         transport = request.transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             return text("the connection is gone", status=400)
         connection = connect()
         if connection is None:
             return text("the agent ends", status=503)
-        lobby.enter(connection.link, connection.ready)
         request.protocol.transport = None  # else aiohttp closes it, when it hears that it has lost it
         take_over(transport, connection.link, answer)
+        lobby.enter(connection.link, connection.ready)
         connection.start()
         return text("")  # to nobody: for aiohttp the connection is gone
 

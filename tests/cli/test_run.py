@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import select
 import shlex
 import signal
 import socket
@@ -272,6 +273,28 @@ def test_without_a_standard_descriptor(tmp_path: Path, closed: tuple[int, ...]) 
     )
     assert (done.returncode, done.stdout) == (3, "" if 1 in closed else "said\n")
     assert done.stderr in ("", "pagent: process exited with code 3 before its port accepted a connection\n")
+
+
+def test_it_ends_though_its_stderr_is_full(tmp_path: Path) -> None:
+    """Nobody reads the pipe that its output goes to, and the job has filled it."""
+    read, write = os.pipe()
+    flood = "import os, sys\nprint(os.getpid(), flush=True)\nwhile True: os.write(2, bytes(65536))"
+    command = [sys.executable, "-m", "pagent", "run", "--wait", "1000", "--", sys.executable, "-c", flood]
+    env = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=write, env=env, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().strip().isdigit()
+            os.close(write)
+            room = select.poll()
+            room.register(read, select.POLLIN)
+            assert room.poll(1000 * PATIENCE_S)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()
+            os.close(read)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

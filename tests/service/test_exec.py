@@ -14,6 +14,7 @@ from tests.jobs.conftest import gone
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN
 from tests.kit.peer import PATIENCE_S, CallFailed, Peer
+from tests.kit.transfers import upload
 
 PYTHON = sys.executable
 
@@ -188,6 +189,12 @@ async def test_it_ends_with_its_job(peer: Peer, job: str) -> None:
     await peer.call("job_kill", job)
     async with asyncio.timeout(PATIENCE_S):
         assert await result(peer, call) == (b"", -15)
+
+
+@pytest.mark.parametrize("path", [".", "", "/nowhere:.:/bin"])
+async def test_a_path_may_lead_to_the_sandbox(peer: Peer, job: str, path: str) -> None:
+    await upload(peer, job, "program", b"#!/bin/sh\necho found\n", executable=True)
+    assert await result(peer, await execute(peer, job, "program", env={"PATH": path})) == (b"found\n", 0)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from pagent.agent import Agent
-from pagent.limits import CLOSE_TIMEOUT_S, FLUSH_STALLED_S
+from pagent.limits import CLOSE_TIMEOUT_S, FLUSH_STALLED_S, FRAMES_AT_ONCE, REFUSAL_TEXT_MAX
 from pagent.net.port import PortConnection
 from pagent.splice.websocket import WebSocketSplice
 from tests.kit import peer as peers
@@ -366,6 +366,14 @@ async def test_a_refusal_that_does_not_end_is_told_all_the_same(peer: Peer, clos
     failed = await telling
     assert failed.cause == "WSServerHandshakeError"
     assert "because" in failed.message
+
+
+@pytest.mark.parametrize("count", [10, FRAMES_AT_ONCE, 2 * FRAMES_AT_ONCE, 1000])
+async def test_a_refusal_in_very_many_chunks_is_told_at_once(peer: Peer, closing: HeldTimers, count: int) -> None:
+    answer = "HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n" + "1\r\nx\r\n" * count + "0\r\n\r\n"
+    job = await start_program(peer, BY_HAND, {"ANSWER": answer})
+    failed = await refused(peer, job)
+    assert failed.message.count("x" * min(count, REFUSAL_TEXT_MAX)) == 1
 
 
 async def test_the_reason_of_a_refusal_may_come_later(peer: Peer, closing: HeldTimers) -> None:

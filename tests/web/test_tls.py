@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from pagent.agent import Agent
 from pagent.client import connect_agent
 from pagent.config.model import Server, ServerTls, Settings
 from pagent.errors import DialError, HandshakeRefusedError
+from pagent.limits import HANDSHAKES_WAITING
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import PATIENCE_S
+from tests.web.test_strangers import UPGRADE
 
 
 @pytest.fixture
@@ -50,6 +53,17 @@ async def test_strangers_leave_the_way_free(agent: Agent, trusting: ssl.SSLConte
         _, writer = await asyncio.open_connection("localhost", agent.rpc_port, ssl=trusting)
         writer.write(b"GET / HTTP/1.1\r\n")
         writer.transport.abort()
+    assert await count(agent, TOKEN, trusting) == 0
+
+
+async def test_who_asks_for_the_upgrade_and_goes_at_once_keeps_no_place(agent: Agent, trusting: ssl.SSLContext) -> None:
+    """Its connection may be gone when its request is looked at."""
+    for _ in range(2 * HANDSHAKES_WAITING):
+        _, writer = await asyncio.open_connection("localhost", agent.rpc_port, ssl=trusting)
+        writer.write(UPGRADE)
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
     assert await count(agent, TOKEN, trusting) == 0
 
 
