@@ -278,19 +278,20 @@ def test_without_a_standard_descriptor(tmp_path: Path, closed: tuple[int, ...]) 
 def test_it_ends_though_its_stderr_is_full(tmp_path: Path) -> None:
     """Nobody reads the pipe that its output goes to, and the job has filled it."""
     read, write = os.pipe()
-    flood = "import os, sys\nprint(os.getpid(), flush=True)\nwhile True: os.write(2, bytes(65536))"
-    command = [sys.executable, "-m", "pagent", "run", "--wait", "1000", "--", sys.executable, "-c", flood]
+    much = "import os, time\nprint(os.getpid(), flush=True)\nos.write(2, bytes(1 << 20))\ntime.sleep(1000)"
+    command = [sys.executable, "-m", "pagent", "run", "--wait", "1000", "--", sys.executable, "-c", much]
     env = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=write, env=env, start_new_session=True) as process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline().strip().isdigit()
+            job = psutil.Process(int(process.stdout.readline()))
             os.close(write)
             room = select.poll()
             room.register(read, select.POLLIN)
             assert room.poll(1000 * PATIENCE_S)
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE_S) == 0
+            assert not job.is_running()
         finally:
             process.kill()
             os.close(read)
