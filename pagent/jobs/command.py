@@ -129,18 +129,21 @@ def check_program(program: str, path: str, cwd: str) -> None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
         return
     try:
-        os.stat(os.path.join(cwd, program))
+        found = os.stat(os.path.join(cwd, program))
     except OSError as error:
         raise OSError(error.errno, error.strerror, program) from None
-    if not _can_be_run(os.path.join(cwd, program)):
+    if not _is_program(found.st_mode):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), program)
 
 
 def _can_be_run(path: str) -> bool:
     try:
-        mode = os.stat(path).st_mode
+        return _is_program(os.stat(path).st_mode)
     except OSError:
         return False
+
+
+def _is_program(mode: int) -> bool:
     return stat.S_ISREG(mode) and mode & 0o111 != 0
 
 

@@ -158,7 +158,7 @@ class Link(asyncio.BufferedProtocol):
             return
         if self._decoder.more:
             self.choke(True)
-            self._loop.call_soon(self._receive_more)
+            self._loop.call_soon(self._receive_more)  # not in turn with the jobs' floods: a link is everybody's
 
     def _receive_more(self) -> None:
         self.choke(False)

@@ -40,7 +40,7 @@ class Reception:
 
     def enter(self, visitor: _Visitor) -> bool:
         """Whether there is room for one more."""
-        if len(self._visitors) + len(self._lobby) >= HANDSHAKES_WAITING:
+        if self.waiting + len(self._lobby) >= HANDSHAKES_WAITING:
             return False
         self._visitors.add(visitor)
         return True

@@ -214,15 +214,6 @@ class WebSocketSplice:
     # --- messages ---------------------------------------------------------------------------------
 
     def _messages(self, data: bytes) -> None:
-        self._some_messages(data)
-        if self._decoder.more and self._port is not None and self._state is not _State.ENDED:
-            self._port.later(self._more_messages, FRAMES_LABOUR)
-
-    def _more_messages(self) -> None:
-        if self._state is not _State.ENDED:
-            self._messages(b"")
-
-    def _some_messages(self, data: bytes) -> None:
         ping: Any = None
         close: Any = None
         try:
@@ -247,6 +238,12 @@ class WebSocketSplice:
             self._pong(ping)  # of several the latest is enough (RFC 6455 5.5.3)
         if close is not None:
             self._closed_by_job(*close)
+        elif self._decoder.more and self._port is not None and self._state is not _State.ENDED:
+            self._port.later(self._more_messages, FRAMES_LABOUR)
+
+    def _more_messages(self) -> None:
+        if self._state is not _State.ENDED:
+            self._messages(b"")
 
     def _pong(self, payload: Any) -> None:
         if self._port is None or self._state is not _State.OPEN:
