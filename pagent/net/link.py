@@ -30,6 +30,7 @@ from pagent.limits import (
 )
 from pagent.net.lending import LendingBuffers
 from pagent.net.liveness import Liveness
+from pagent.net.loopback import choose_reno
 from pagent.net.owner import LinkOwner
 from pagent.net.pace import Pace
 from pagent.net.roundtrip import RoundTrip
@@ -208,6 +209,7 @@ class Link(asyncio.BufferedProtocol):
         assert self._transport is not None
         self._transport.set_write_buffer_limits(high=LINK_HIGH_WATER, low=LINK_LOW_WATER)
         self._lending = LendingBuffers()
+        choose_reno(self._transport)
 
     def send(self, message: bytes) -> None:
         """Send one small message; dropped if the link is closing."""

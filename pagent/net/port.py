@@ -28,6 +28,7 @@ from pagent.limits import (
     READ_MUCH,
     RECEIVE_BUFFER,
 )
+from pagent.net.loopback import choose_reno
 from pagent.net.turns import current_turns
 from pagent.net.vectored import VectoredWriter
 
@@ -99,6 +100,7 @@ class PortConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
         self._transport.set_write_buffer_limits(high=PORT_HIGH_WATER, low=PORT_LOW_WATER)
         self._receive_at_most(PORT_RECEIVE)
+        choose_reno(transport)
         if self._made is not None:
             self._made()
 
