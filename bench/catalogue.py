@@ -6,6 +6,7 @@ import fnmatch
 from collections.abc import Sequence
 
 from bench.far import Far
+from bench.process import Placing
 from bench.sandbox import Archive, FirstByte, Jobs
 from bench.together import Events, Mixed
 from bench.traffic import PACE, Bulk, Echo, File, Get, IdleSockets, Streams
@@ -19,7 +20,7 @@ def workloads(scale: Scale) -> list[Workload]:
         Jobs("job", "job: create, start, wait, remove", scale),
         FirstByte("first-byte", "job_start to first byte", scale),
         Get("get1", "GET 12 B, 1 in flight", scale, 12, 1),
-        Get("get1-one-core", "GET 12 B, 1 in flight, one core", scale, 12, 1, one_core=True),
+        Get("get1-one-core", "GET 12 B, 1 in flight, one core", scale, 12, 1, placing=Placing.ONE_CORE),
         Get("get64", "GET 12 B, 64 in flight", scale, 12, 64),
         Get("get64-varied", "GET 12 B, 64 in flight, all different", scale, 12, 64, varied=True),
         Get("get512", "GET 12 B, 512 in flight", scale, 12, 512),
@@ -33,22 +34,25 @@ def workloads(scale: Scale) -> list[Workload]:
             max(MIB, bulk // 8),
             lambda way, size: way.put(size, PACE),
         ),
-        Echo("ws16", "WebSocket 16 B, 1 socket, one core", scale, 16, 1, one_core=True),
-        Echo("ws1k", "WebSocket 1 KiB, 1 socket, one core", scale, KIB, 1, one_core=True),
-        Echo("ws64k", "WebSocket 64 KiB, 1 socket, one core", scale, 64 * KIB, 1, one_core=True),
+        Echo("ws16", "WebSocket 16 B, 1 socket, one core", scale, 16, 1, placing=Placing.ONE_CORE),
+        Echo("ws1k", "WebSocket 1 KiB, 1 socket, one core", scale, KIB, 1, placing=Placing.ONE_CORE),
+        Echo("ws64k", "WebSocket 64 KiB, 1 socket, one core", scale, 64 * KIB, 1, placing=Placing.ONE_CORE),
         Echo("ws16x64", "WebSocket 16 B, 64 sockets", scale, 16, 64),
         Echo("ws1kx64", "WebSocket 1 KiB, 64 sockets", scale, KIB, 64),
         Echo("ws64kx64", "WebSocket 64 KiB, 64 sockets", scale, 64 * KIB, 64),
         Echo("ws16x1000", f"WebSocket 16 B, {many:,} sockets", scale, 16, many),
         Echo("ws1kx1000", f"WebSocket 1 KiB, {many:,} sockets", scale, KIB, many),
         Echo("ws64kx1000", f"WebSocket 64 KiB, {many:,} sockets", scale, 64 * KIB, many),
-        Streams("streams", "WebSocket 16 B, 64 in flight", scale),
+        Streams("streams", "WebSocket 16 B, 64 in flight, one core", scale, Placing.ONE_CORE),
+        Streams("apart-streams", "WebSocket 16 B, 64 in flight, the agent apart", scale),
         IdleSockets("ws-idle", f"{scale.sockets:,} idle WebSockets, memory", scale),
         File("file-down", f"file_download, {_amount(file)}", scale, file, lambda way, size: way.file_get(size)),
         File("file-up", f"file_upload, {_amount(file)}", scale, file, lambda way, size: way.file_put(size)),
         Archive("archive-up", f"archive_upload, {scale.files:,} small files", scale, upload=True),
         Archive("archive-down", f"archive_download, {scale.files:,} small files", scale, upload=False),
-        Events("events", "event every 2 ms, latency", scale),
+        Events("events", "event every 2 ms, latency", scale, Placing.ENDS_APART),
+        Events("events-one-core", "event every 2 ms, latency, one core", scale, Placing.ONE_CORE),
+        Events("events-apart", "event every 2 ms, latency, the agent apart", scale),
         Mixed("mixed1", "GET beside 1 download, p99 to alone", scale, 1),
         Mixed("mixed4", "GET beside 4 downloads, p99 to alone", scale, 4),
         Mixed("mixed16", "GET beside 16 downloads, p99 to alone", scale, 16),

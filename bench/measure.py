@@ -83,7 +83,6 @@ class Result:
     """One row: series by the names of the ways; ``reference``: what the ratio is to."""
 
     workload: Workload
-    one_core: bool
     series: dict[str, Series]
     reference: str
 
@@ -108,7 +107,7 @@ class Result:
             "title": self.workload.title,
             "unit": self.workload.unit,
             "cost_unit": self.workload.cost_unit,
-            "one_core": self.one_core,
+            "placing": self.workload.placing.name,
             "reference": self.reference,
             "ratio": self.ratio,
             "ratios": self.ratios(AGENT),
@@ -148,7 +147,7 @@ async def measure(
 
     :raises Fault: something did not go as it should.
     """
-    places = layout(one_core=workload.one_core)
+    places = layout(workload.placing)
     also = [name for name in workload.also if name not in without]
     processes = delayed_rig(places, also) if workload.delayed else rig(places, also, base)
     async with processes as ways:
@@ -158,14 +157,12 @@ async def measure(
             ways[against.name] = against
         try:
             for step in workload.steps():
-                yield await _measure_step(step, rounds, ways, against.name, one_core=places.server == places.generator)
+                yield await _measure_step(step, rounds, ways, against.name)
         finally:
             against.close()
 
 
-async def _measure_step(
-    workload: Workload, rounds: int, ways: dict[str, Way], reference: str, *, one_core: bool
-) -> Result:
+async def _measure_step(workload: Workload, rounds: int, ways: dict[str, Way], reference: str) -> Result:
     lanes: dict[str, Sequence[Lane]] = {}
     for name, way in ways.items():
         with _named(name):
@@ -178,7 +175,7 @@ async def _measure_step(
             if turn % 2 == 0 or name in always:
                 with _named(name):
                     await _round(workload, way, lanes[name], turn, series[name])
-    return Result(workload, one_core, series, reference)
+    return Result(workload, series, reference)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import os
 import resource
 import signal
@@ -20,6 +21,21 @@ _CLOCK_SCHED: Final = 2
 _CORES: Final = os.sched_getaffinity(0)
 
 
+class Placing(enum.Enum):
+    """Who has a core of its own, where there are fewer than three.
+
+    ``APART``: the process that is measured. What it gets and what it sends wakes another core, both times; the job and
+    the generator wake none for each other.
+    ``ENDS_APART``: the generator; the job is where the measured process is, as they are on one host. The ends wake
+    another core without anything between them as well: a latency is to be compared with one of that kind.
+    ``ONE_CORE``: nobody; all the same on one. None is waited for, so that much is dealt with at a time.
+    """
+
+    APART = enum.auto()
+    ENDS_APART = enum.auto()
+    ONE_CORE = enum.auto()
+
+
 class Layout(NamedTuple):
     """Which cores who runs on: the process that is measured, the load generator, the job."""
 
@@ -28,12 +44,13 @@ class Layout(NamedTuple):
     job: int
 
 
-def layout(*, one_core: bool) -> Layout:
-    """``one_core``: all on one, so that waking another core costs nothing; else as far apart as there are cores."""
+def layout(placing: Placing) -> Layout:
     cores = sorted(_CORES)
-    if one_core or len(cores) == 1:
+    if placing is Placing.ONE_CORE or len(cores) == 1:
         return Layout(cores[0], cores[0], cores[0])
-    return Layout(cores[0], cores[1], cores[2] if len(cores) > 2 else cores[1])
+    if len(cores) > 2:
+        return Layout(cores[0], cores[1], cores[2])
+    return Layout(cores[0], cores[1], cores[0] if placing is Placing.ENDS_APART else cores[1])
 
 
 def cpu_ns(pid: int) -> int:

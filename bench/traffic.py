@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.loops import ClosedLoop, RotatingLoop
 from bench.plain import PlainWay
-from bench.process import rss_bytes
+from bench.process import Placing, rss_bytes
 from bench.way import Lane, Sample, Way
 from bench.workload import MB, MIB, Scale, Workload
 
@@ -33,11 +33,10 @@ class Get(Workload):
         size: int,
         at_once: int,
         *,
-        one_core: bool = False,
+        placing: Placing = Placing.APART,
         varied: bool = False,
     ) -> None:
-        super().__init__(name, title, scale)
-        self.one_core = one_core
+        super().__init__(name, title, scale, placing)
         self._size = size
         self._at_once = at_once
         self._varied = varied
@@ -51,9 +50,17 @@ class Echo(Workload):
 
     unit = "message"
 
-    def __init__(self, name: str, title: str, scale: Scale, size: int, sockets: int, *, one_core: bool = False) -> None:
-        super().__init__(name, title, scale)
-        self.one_core = one_core
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        scale: Scale,
+        size: int,
+        sockets: int,
+        *,
+        placing: Placing = Placing.APART,
+    ) -> None:
+        super().__init__(name, title, scale, placing)
         self._size = size
         self._sockets = sockets
 
@@ -130,14 +137,14 @@ class Streams(Workload):
         opened: dict[str, list[Lane]] = {}
         most = min(self.scale.sockets, _STEPS[-1])
         for count in sorted({min(count, most) for count in _STEPS}):
-            yield _StreamsStep(f"{self.name}-{count}", f"{self.title}, {count:,} open", self.scale, count, opened)
+            yield _StreamsStep(self, count, opened)
 
 
 class _StreamsStep(Workload):
     unit = "message"
 
-    def __init__(self, name: str, title: str, scale: Scale, count: int, opened: dict[str, list[Lane]]) -> None:
-        super().__init__(name, title, scale)
+    def __init__(self, whole: Streams, count: int, opened: dict[str, list[Lane]]) -> None:
+        super().__init__(f"{whole.name}-{count}", f"{whole.title}, {count:,} open", whole.scale, whole.placing)
         self._count = count
         self._opened = opened
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.loops import ClosedLoop
+from bench.process import Placing
 from bench.way import Lane, Sample, Way
 
 KIB: Final = 1024
@@ -46,21 +47,21 @@ class Workload:
     """One row. A round is made by :meth:`round` on what :meth:`prepare` returned for that way.
 
     ``unit``: what is counted. ``cost_unit``: of the figure that the ratio is made of: CPU microseconds per unit,
-    unless rounds return a cost of their own. ``one_core``: everything runs on one core. ``also``: ways beside the agent
-    and the splice. ``rounds``: if another number makes no sense. ``delayed``: all ways begin with a slow link.
+    unless rounds return a cost of their own. ``also``: ways beside the agent and the splice. ``rounds``: if another
+    number makes no sense. ``delayed``: all ways begin with a slow link.
     """
 
     unit = "GET"
     cost_unit = "us"
-    one_core = False
     also: Sequence[str] = EVERY
     rounds: int | None = None
     delayed = False
 
-    def __init__(self, name: str, title: str, scale: Scale) -> None:
+    def __init__(self, name: str, title: str, scale: Scale, placing: Placing = Placing.APART) -> None:
         self.name = name
         self.title = title
         self.scale = scale
+        self.placing = placing
 
     async def prepare(self, way: Way) -> Sequence[Lane]:
         raise NotImplementedError

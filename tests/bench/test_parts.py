@@ -14,6 +14,7 @@ import pytest
 from bench import micro, oneshot, plots, promises, svg
 from bench.compare import checked_out
 from bench.measure import percentiles, ratios
+from bench.process import Placing, layout
 from tests.kit.peer import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,20 @@ def test_nothing_to_draw_makes_no_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", list(micro.parts()))
 def test_a_part_takes_time(name: str) -> None:
     assert min(micro.timed_ns(micro.parts()[name], 0.001)) > 0
+
+
+@pytest.mark.parametrize(
+    ("cores", "apart", "ends_apart"),
+    [({5}, (5, 5, 5), (5, 5, 5)), ({5, 3}, (3, 5, 5), (3, 5, 3)), ({0, 1, 2, 3}, (0, 1, 2), (0, 1, 2))],
+)
+def test_who_runs_where(
+    cores: set[int], apart: tuple[int, ...], ends_apart: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the measured process, the generator, the job."""
+    monkeypatch.setattr("bench.process._CORES", cores)
+    assert layout(Placing.APART) == apart
+    assert layout(Placing.ENDS_APART) == ends_apart
+    assert layout(Placing.ONE_CORE) == (min(cores),) * 3
 
 
 def test_percentiles_are_values_that_were_there() -> None:
