@@ -104,6 +104,11 @@ class PortConnection(asyncio.Protocol):
         if self._made is not None:
             self._made()
 
+    @property
+    def objects(self) -> tuple[object, ...]:
+        """What a write goes through."""
+        return self, self._transport
+
     def data_received(self, data: bytes) -> None:
         turns = self._turns
         turns.begin()

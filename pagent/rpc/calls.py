@@ -37,6 +37,12 @@ class IncomingCall:
         self._task: asyncio.Task[None] | None = None
         self.ended = False
 
+    def goes_through(self, *objects: object) -> None:
+        """What messages of its stream go through from here on: the link asks for it before they are dealt with."""
+        footprints = self.connection.link.footprints
+        if footprints is not None:
+            footprints.keep(self.call_id, self, self.stream, *objects)
+
     def run(self, work: Coroutine[Any, Any, Any], *, returns: bool = False) -> None:
         """Do what has to wait, in a task that the caller's cancel ends; what it raises ends the call.
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pagent.buffers import Bytes
 from pagent.errors import CallCancelledError, CallTimeoutError, LinkClosedError, ProtocolError, ServerError
-from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S
+from pagent.limits import CALLS_MANY, CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S
 from pagent.net.link import Link
 from pagent.net.tasks import TaskOwner, noticed
 from pagent.rpc.aio import StreamCall
@@ -21,7 +21,7 @@ from pagent.rpc.calls import IncomingCall, OutgoingCall
 from pagent.rpc.methods import Method
 from pagent.rpc.scheduler import Scheduler
 from pagent.rpc.stream import Stream, StreamOwner
-from pagent.wire import identity, messages
+from pagent.wire import identity, messages, native
 
 _log = logging.getLogger(__name__)
 
@@ -295,6 +295,8 @@ class Connection:
             return
         call = IncomingCall(self, call_id, start)
         self.incoming[call_id] = call
+        if len(self.incoming) == CALLS_MANY and self.link.footprints is None and native.Footprints is not None:
+            self.link.footprints = native.Footprints()
         try:
             outcome = method.function(call, *start.args, **start.kwargs)
         except Exception as error:  # noqa: BLE001 - whatever a method raises is its caller's

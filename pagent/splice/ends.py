@@ -36,5 +36,8 @@ class Call(Protocol):
     def fail(self, error: BaseException) -> None:
         """End the call with an error."""
 
+    def goes_through(self, *objects: object) -> None:
+        """What messages of its stream go through from here on."""
+
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something that has to wait; what it raises ends the call."""

@@ -29,6 +29,9 @@ class Call:
     def run(self, work: Any, *, returns: bool = False) -> None:
         raise AssertionError("a WebSocket runs nothing by itself")
 
+    def goes_through(self, *objects: object) -> None:
+        assert None not in objects
+
     def finish(self, value: Any = None) -> None:
         self.outcome.set_result(value)
 
