@@ -108,9 +108,14 @@ class NewFile:
         self._end = end
 
     def _reserve(self) -> None:
-        """Blocks for what will probably come. If that cannot be done, it is for the writing to say what is missing."""
-        if fallocate(self._file, FALLOC_KEEP_SIZE, self._end, DISK_RESERVE) == 0:
-            self._reserved = self._end + DISK_RESERVE
+        """Blocks for what will probably come. If that cannot be done, it is for the writing to say what is missing.
+
+        Also for what has come without: ext4 begins to write a whole file to the disk when it takes the name of another
+        and some of it has no blocks yet.
+        """
+        reserved = self._end + DISK_RESERVE
+        if fallocate(self._file, FALLOC_KEEP_SIZE, self._reserved, reserved - self._reserved) == 0:
+            self._reserved = reserved
         else:
             self._may_reserve = False
 

@@ -57,7 +57,7 @@ def test_a_large_file_reserves_ahead_and_keeps_what_it_has_filled(
     for _ in range(7):
         new.write(PIECE)
     assert reserves == [
-        (DISK_RESERVE_FROM, DISK_RESERVE),
+        (0, DISK_RESERVE_FROM + DISK_RESERVE),  # with what has no blocks so far
         (DISK_RESERVE_FROM + DISK_RESERVE, DISK_RESERVE),
     ]
     assert os.fstat(new.file).st_size == 7 * MIB  # a reader of the unfinished file sees no zeros behind its end
