@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from bench.way import Lane, Sample, until
 
@@ -141,12 +141,14 @@ class PacedLoop:
         self._waiting: deque[int] = deque()  # when those should have begun for which there was no lane
         self._latencies = array.array("q")
         self._until = 0.0
+        self._beside: asyncio.Future[Any] | None = None
         self._finished: asyncio.Future[None] = self._loop.create_future()
 
-    async def run(self, seconds: float) -> Sample:
-        """For so long, and until all is done; a loop runs once."""
+    async def run(self, seconds: float, beside: asyncio.Future[Any] | None = None) -> Sample:
+        """For so long, until ``beside`` is done and all exchanges are; a loop runs once."""
         began = self._loop.time()
         self._until = began + seconds
+        self._beside = beside
         self._tick(began)
         await until(self._finished, self._fault, seconds + _STUCK_AFTER_S)
         return Sample(len(self._latencies), self._loop.time() - began, self._latencies)
@@ -158,7 +160,7 @@ class PacedLoop:
         else:
             self._waiting.append(now)
         due += self._interval_s
-        if due < self._until:
+        if due < self._until or (self._beside is not None and not self._beside.done()):
             self._loop.call_at(due, self._tick, due)
         else:
             self._until = 0.0

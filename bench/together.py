@@ -17,7 +17,7 @@ from bench.workload import DIALS, DIRECT, MB, MIB, PEERS, TUNNEL, Scale, Workloa
 _INTERVAL_S: Final = 0.004
 _AT_ONCE: Final = 16
 #: Of one download, again and again. While it begins the job has room for megabytes in the kernel, and writes without a
-#: pause: with shorter ones every GET beside 16 would meet that, not the bulk.
+#: pause: with 8 MiB it is that which the slowest GETs beside 16 meet, and not what goes on for long.
 _BULK_BYTES: Final = 64 * MIB
 #: The first events are not counted.
 _SETTLED_S: Final = 0.05
@@ -85,7 +85,7 @@ class Mixed(Workload):
         downloads = await ClosedLoop(bulk, way.fault).run(seconds)
         beside = asyncio.ensure_future(ClosedLoop(bulk, way.fault).run(seconds))
         try:
-            gets_beside, echoes_beside = await _interactive(way, small, seconds)
+            gets_beside, echoes_beside = await _interactive(way, small, seconds, beside)
             downloads_beside = await beside
         finally:
             beside.cancel()
@@ -110,9 +110,11 @@ class Mixed(Workload):
         return downloads.units * min(_BULK_BYTES, self.scale.bulk_bytes) / MB / downloads.seconds
 
 
-async def _interactive(way: Way, lanes: Sequence[Lane], seconds: float) -> tuple[Sample, Sample]:
+async def _interactive(
+    way: Way, lanes: Sequence[Lane], seconds: float, beside: asyncio.Future[Sample] | None = None
+) -> tuple[Sample, Sample]:
     gets, echoes = (
-        PacedLoop(part, _INTERVAL_S, way.fault).run(seconds) for part in (lanes[:_AT_ONCE], lanes[_AT_ONCE:])
+        PacedLoop(part, _INTERVAL_S, way.fault).run(seconds, beside) for part in (lanes[:_AT_ONCE], lanes[_AT_ONCE:])
     )
     got, echoed = await asyncio.gather(gets, echoes)
     return got, echoed

@@ -147,8 +147,8 @@ BODY_CHUNK: Final = 256 * KIB
 #: Calls of one link that may run at once. A router carries one call per user request, so this is far
 #: above what it needs; it bounds what a broken one can make us hold.
 CALLS_PER_LINK: Final = 65_536
-#: From so many on their objects do not stay in the processor's caches: messages ask for them beforehand, if so many
-#: came together.
+#: From so many on, what there is of them does not stay in the processor's caches: messages of those that begin then ask
+#: for it beforehand, if so many came together.
 CALLS_MANY: Final = 256
 FETCHED_TOGETHER: Final = 4
 #: Values on a stream that are neither str nor bin (a size, a list of fields) count 64 bytes of credit however large
@@ -235,7 +235,7 @@ DISK_CHOKE_REST_S: Final = 1.0
 #: what it has written, within bounds, so that a hundred small ones do not hold as much as a hundred large ones.
 DISK_BLOCK: Final = MIB
 DISK_BLOCK_MOST: Final = DISK_BEHIND // 2
-#: Blocks that a growing file reserves ahead, and from which size on: written one by one they cost twice as much time,
+#: Blocks that a growing file reserves ahead, and beyond which size: written one by one they cost twice as much time,
 #: and lie less close together.
 DISK_RESERVE: Final = 4 * MIB
 DISK_RESERVE_FROM: Final = MIB

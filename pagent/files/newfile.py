@@ -97,8 +97,8 @@ class NewFile:
         """All of them where the last write ended; OSError, for example of a full disk."""
         rest: list[Bytes] = list(parts)
         end = self._end + sum(map(len, rest))
-        if end > self._reserved and self._end >= DISK_RESERVE_FROM and self._may_reserve:
-            self._reserve()
+        if end > max(self._reserved, DISK_RESERVE_FROM) and self._may_reserve:
+            self._reserve(end + DISK_RESERVE)
         try:
             # As few system calls as it takes: around each the interpreter is let go, and has to be got again.
             while rest:
@@ -107,25 +107,26 @@ class NewFile:
             raise self._named(error) from None
         self._end = end
 
-    def _reserve(self) -> None:
-        """Blocks for what will probably come. If that cannot be done, it is for the writing to say what is missing.
+    def _reserve(self, reserved: int) -> None:
+        """Blocks up to there, for what will probably come. If they cannot be had, it is for the writing to say why.
 
-        Also for what has come without: ext4 begins to write a whole file to the disk when it takes the name of another
-        and some of it has no blocks yet.
+        None is left out, also of what has been written already: when a file takes the name of another and some of it
+        has no blocks yet, ext4 begins to write all of it to the disk, for a power failure, which no job survives.
         """
-        reserved = self._end + DISK_RESERVE
         if fallocate(self._file, FALLOC_KEEP_SIZE, self._reserved, reserved - self._reserved) == 0:
             self._reserved = reserved
         else:
             self._may_reserve = False
 
     def _trim(self) -> None:
-        """Give back what was reserved in vain."""
+        """Give back what was reserved in vain, before there is something behind it."""
         if self._reserved > self._end:
             os.ftruncate(self._file, self._end)
+            self._reserved = self._end
 
     def seek(self, offset: int) -> None:
         """The next write goes to ``offset``; what is left out is a hole."""
+        self._trim()
         os.lseek(self._file, offset, os.SEEK_SET)
         self._end = offset
         self._may_reserve = False  # it would fill the next hole
@@ -133,10 +134,9 @@ class NewFile:
     def commit(self, *, size: int | None = None, mode: int | None = None, mtime: float | None = None) -> None:
         """Set what is given of it and let the file appear. One of the same name is replaced, a kept part deleted."""
         try:
+            self._trim()
             if size is not None:
                 os.ftruncate(self._file, size)
-            else:
-                self._trim()
             self._hand_over()
             if mode is not None:
                 os.fchmod(self._file, mode & 0o777)

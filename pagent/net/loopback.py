@@ -18,10 +18,12 @@ _RENO: Final = b"reno"
 
 
 def choose_reno(transport: asyncio.BaseTransport) -> None:
-    """For a connection whose peer is on this host; any other is as the operator has it."""
-    with suppress(OSError):  # it is gone, or Reno is forbidden here
-        if _CONGESTION_CONTROL is not None and _is_local(transport.get_extra_info("peername")):
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _CONGESTION_CONTROL, _RENO)
+    """For a connection whose peer has an address of the loopback; any other is as the operator has it."""
+    # It is gone (uvloop's has a descriptor below 0 then), or Reno is forbidden here.
+    with suppress(OSError, ValueError):
+        end = transport.get_extra_info("socket")
+        if _CONGESTION_CONTROL is not None and end is not None and _is_local(transport.get_extra_info("peername")):
+            end.setsockopt(socket.IPPROTO_TCP, _CONGESTION_CONTROL, _RENO)
 
 
 def _is_local(address: object) -> bool:

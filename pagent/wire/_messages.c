@@ -167,7 +167,7 @@ with_id(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 #define LINES_OF_OBJECT 6
 /* A power of two. */
 #define PLACES 16384
-/* What is asked for at a time is to be used before it is out of the caches again. */
+/* Messages: what is asked for is to be used before it is out of the caches again. */
 #define AT_ONCE 64
 
 typedef struct {
@@ -197,7 +197,7 @@ new_footprints(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     Footprints *self = (Footprints *)type->tp_alloc(type, 0);
     if (!self)
         return NULL;
-    /* The system's zeros: what no call uses takes no memory. */
+    /* So large that malloc takes it from the system (see pagent.cli.memory): what no call uses takes no memory. */
     self->memory = PyMem_RawCalloc(1, PLACES * sizeof(Footprint) + LINE);
     if (!self->memory) {
         Py_DECREF(self);
@@ -243,12 +243,14 @@ keep(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     Py_RETURN_NONE;
 }
 
-/* Whether it is a stream message, with whatever value. */
+/* Whether it is a stream message, with whatever value. Of other types than these reading may run anything. */
 static int
 of_stream(PyObject *payload, uint64_t *call_id)
 {
     Py_buffer buffer;
 
+    if (!PyBytes_CheckExact(payload) && !PyByteArray_CheckExact(payload) && !PyMemoryView_Check(payload))
+        return 0;
     if (PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE) < 0) {
         PyErr_Clear();
         return 0;
@@ -304,7 +306,7 @@ static PyMethodDef footprints_methods[] = {
 PyDoc_STRVAR(footprints_doc,
 "Where in memory the messages of each call lead.\n\n"
 "With thousands of calls nothing of theirs is in the caches when a message comes. Each object is found by the last one, so\n"
-"they would be waited for one after the other; asked for beforehand, for all messages of a read, they come side by side.\n"
+"they would be waited for one after the other; asked for beforehand, for some dozens of messages, they come side by side.\n"
 "Calls that are 16,384 apart share a place, which is that of the last one.");
 
 static PyTypeObject footprints_type = {

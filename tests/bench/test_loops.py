@@ -92,3 +92,23 @@ async def test_a_paced_loop_counts_the_wait_for_a_lane() -> None:
     assert sample.units == lane.sent >= 2
     # All are done at about the same time, so who began later has waited less.
     assert list(sample.latencies_ns) == sorted(sample.latencies_ns, reverse=True)
+
+
+async def test_a_paced_loop_goes_on_as_long_as_what_it_runs_beside() -> None:
+    lane = EagerLane()
+    loop = asyncio.get_running_loop()
+    bulk: asyncio.Future[None] = loop.create_future()
+    task = asyncio.ensure_future(PacedLoop([lane], 0.001, fault()).run(0.002, bulk))
+    reached: asyncio.Future[None] = loop.create_future()
+
+    def look() -> None:
+        if lane.sent > 10:  # more than there would be without it
+            reached.set_result(None)
+        else:
+            loop.call_soon(look)
+
+    look()
+    await reached
+    assert not task.done()
+    bulk.set_result(None)
+    assert (await task).units == lane.sent

@@ -57,8 +57,8 @@ def test_a_large_file_reserves_ahead_and_keeps_what_it_has_filled(
     for _ in range(7):
         new.write(PIECE)
     assert reserves == [
-        (0, DISK_RESERVE_FROM + DISK_RESERVE),  # with what has no blocks so far
-        (DISK_RESERVE_FROM + DISK_RESERVE, DISK_RESERVE),
+        (0, DISK_RESERVE_FROM + MIB + DISK_RESERVE),  # with what has no blocks so far
+        (DISK_RESERVE_FROM + MIB + DISK_RESERVE, MIB + DISK_RESERVE),
     ]
     assert os.fstat(new.file).st_size == 7 * MIB  # a reader of the unfinished file sees no zeros behind its end
     new.commit()
@@ -90,7 +90,7 @@ def test_a_kept_part_has_no_more_than_was_written_and_goes_on(
     again = NewFile(sandbox, "f", 0o644)
     again.continue_from(2 * MIB, 0o644)
     again.write(PIECE)
-    assert reserves[-1] == (2 * MIB, DISK_RESERVE)
+    assert reserves[-1] == (2 * MIB, MIB + DISK_RESERVE)
     again.commit()
     assert (sandbox.path / "f").read_bytes() == 3 * PIECE
 
@@ -103,6 +103,32 @@ def test_a_file_with_holes_keeps_them(new: NewFile, reserves: list[tuple[int, in
     assert reserves == []
     found = (sandbox.path / "f").stat()
     assert (found.st_size, found.st_blocks * 512 < 3 * MIB) == (32 * MIB, True)
+
+
+@pytest.mark.parametrize("behind", [b"", PIECE])
+def test_nothing_is_left_reserved_in_a_hole(new: NewFile, sandbox: Sandbox, behind: bytes) -> None:
+    for _ in range(3):
+        new.write(PIECE)
+    new.seek(64 * MIB)
+    new.write(behind)
+    new.commit(size=100 * MIB)
+    found = (sandbox.path / "f").stat()
+    assert found.st_size == 100 * MIB
+    assert found.st_blocks * 512 <= 3 * MIB + len(behind) + MIB // 4
+
+
+def test_nothing_is_left_reserved_behind_what_a_file_is_enlarged_to(new: NewFile, sandbox: Sandbox) -> None:
+    for _ in range(3):
+        new.write(PIECE)
+    new.commit(size=100 * MIB)
+    assert (sandbox.path / "f").stat().st_blocks * 512 <= 3 * MIB + MIB // 4
+
+
+def test_one_large_write_has_its_blocks_beforehand(new: NewFile, reserves: list[tuple[int, int]]) -> None:
+    new.write(PIECE, PIECE)
+    new.write(*[PIECE] * 16)
+    assert reserves == [(0, 2 * MIB + DISK_RESERVE), (2 * MIB + DISK_RESERVE, 16 * MIB)]
+    new.discard()
 
 
 def test_where_nothing_can_be_reserved_it_is_written_all_the_same(

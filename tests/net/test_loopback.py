@@ -66,10 +66,29 @@ def test_only_for_a_peer_on_this_host(other: str, peer: Any, local: bool) -> Non
         assert chosen(end) == ("reno" if local else other)
 
 
-def test_a_connection_that_is_gone_is_met_later() -> None:
+@pytest.mark.parametrize("peer", [("127.0.0.1", 80), ("no address", 80)])
+def test_a_connection_that_is_gone_is_met_later(peer: Any) -> None:
     end = socket.socket()
     end.close()
-    choose_reno(Transport(end, ("127.0.0.1", 80)))
+    choose_reno(Transport(end, peer))
+    choose_reno(Transport(None, peer))
+
+
+class Mourner(QuietUser):
+    def __init__(self) -> None:
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def port_lost(self, error: Exception | None) -> None:
+        self.lost.set_result(None)
+
+
+async def test_so_is_one_that_the_loop_has_closed(listener: socket.socket) -> None:
+    user = Mourner()
+    transport = (await connect_port(listener.getsockname()[1], user))._transport
+    assert transport is not None
+    transport.abort()
+    await user.lost
+    choose_reno(transport)
 
 
 async def test_a_connection_to_a_port(other: str, listener: socket.socket) -> None:

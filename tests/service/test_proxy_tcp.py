@@ -182,6 +182,8 @@ async def test_messages_of_many_ask_for_what_they_go_through(agent: Agent, peer:
     calls = [await connect(peer, job, b"e") for _ in range(CALLS_MANY + 8)]
     [link] = [connection.link for connection in agent._connections.values()]
     assert (link.footprints is None) == (native.Footprints is None)
+    await peer.data(calls[-1], b"the last that was opened")
+    assert (await peer.next_of(calls[-1]))[2] == b"the last that was opened"
     if link.footprints is not None:
         fetched = link.footprints = Fetched(link.footprints)
     some = calls[-8:]

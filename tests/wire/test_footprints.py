@@ -69,6 +69,18 @@ def test_a_released_view_is_no_message() -> None:
     assert prints.fetch([(opcode, view)]) == 0
 
 
+def test_only_what_a_decoder_gives_is_read() -> None:
+    """Anything else may run code of its own when it is read."""
+
+    class Bytes(bytes):
+        pass
+
+    prints = footprints()
+    prints.keep(1, Thing())
+    opcode, payload = message(messages.REQUEST_MESSAGE, 1)
+    assert prints.fetch([(opcode, bytearray(payload)), (opcode, Bytes(payload)), (opcode, payload)]) == 2
+
+
 def test_no_more_at_a_time_than_the_caches_keep() -> None:
     prints = footprints()
     prints.keep(1, Thing())
