@@ -145,7 +145,7 @@ class PacedLoop:
         self._finished: asyncio.Future[None] = self._loop.create_future()
 
     async def run(self, seconds: float, beside: asyncio.Future[Any] | None = None) -> Sample:
-        """For so long, until ``beside`` is done and all exchanges are; a loop runs once."""
+        """For so long, at least until ``beside`` is done, and then until all exchanges are; a loop runs once."""
         began = self._loop.time()
         self._until = began + seconds
         self._beside = beside

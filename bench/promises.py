@@ -36,14 +36,20 @@ def _cost(name: str) -> Figure:
     return lambda results: results[name].series[AGENT].cost
 
 
-def _added_us(results: Mapping[str, Result]) -> float:
-    series = results["events"].series
-    return series[AGENT].percentiles_us()[0] - series[DIRECT].percentiles_us()[0]
+def _added_us(name: str) -> Figure:
+    def added(results: Mapping[str, Result]) -> float:
+        series = results[name].series
+        return series[AGENT].percentiles_us()[0] - series[DIRECT].percentiles_us()[0]
+
+    return added
 
 
-def _growth(results: Mapping[str, Result]) -> float:
-    steps = {int(name.rpartition("-")[2]): result for name, result in results.items() if name.startswith("streams-")}
-    return steps[max(steps, default=100)].series[AGENT].cost / steps[100].series[AGENT].cost
+def _growth(name: str) -> Figure:
+    def growth(results: Mapping[str, Result]) -> float:
+        steps = {int(step.removeprefix(name)): results[step] for step in results if step.startswith(name)}
+        return steps[max(steps, default=100)].series[AGENT].cost / steps[100].series[AGENT].cost
+
+    return growth
 
 
 def _kept(results: Mapping[str, Result]) -> float:
@@ -62,8 +68,10 @@ PROMISES: Final = (
     Promise("file up, ratio", 1.3, _ratio("file-up")),
     Promise("job create-start-wait-remove, us", 1000, _cost("job")),
     Promise("idle WebSocket, B", 4000, _cost("ws-idle")),
-    Promise("event-stream latency added, us p50", 60, _added_us),
-    Promise("message with 10,000 streams to one with 100", 1.3, _growth),
+    Promise("event-stream latency added, us p50", 60, _added_us("events")),
+    Promise("event-stream latency added, the agent apart, us p50", 60, _added_us("events-apart")),
+    Promise("message with 10,000 streams to one with 100, one core", 1.3, _growth("streams-")),
+    Promise("message with 10,000 streams to one with 100, the agent apart", 1.3, _growth("apart-streams-")),
     Promise("GET beside 16 downloads, p99 to alone", 5, _cost("mixed16")),
     Promise("throughput of 16 downloads beside GETs", 0.85, _kept, at_least=True),
     Promise("download over 50 ms, time to TCP's own", 2, _ratio("far-down")),

@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.loops import ClosedLoop, RotatingLoop
 from bench.plain import PlainWay
-from bench.process import Placing, rss_bytes
+from bench.process import rss_bytes
 from bench.way import Lane, Sample, Way
 from bench.workload import MB, MIB, Scale, Workload
 
@@ -25,18 +25,8 @@ _STEPS: Final = (1, 10, 100, 1000, 10_000)
 class Get(Workload):
     """GETs, ``at_once`` in flight; ``varied``: each is another one."""
 
-    def __init__(
-        self,
-        name: str,
-        title: str,
-        scale: Scale,
-        size: int,
-        at_once: int,
-        *,
-        placing: Placing = Placing.APART,
-        varied: bool = False,
-    ) -> None:
-        super().__init__(name, title, scale, placing)
+    def __init__(self, name: str, title: str, scale: Scale, size: int, at_once: int, *, varied: bool = False) -> None:
+        super().__init__(name, title, scale)
         self._size = size
         self._at_once = at_once
         self._varied = varied
@@ -50,17 +40,8 @@ class Echo(Workload):
 
     unit = "message"
 
-    def __init__(
-        self,
-        name: str,
-        title: str,
-        scale: Scale,
-        size: int,
-        sockets: int,
-        *,
-        placing: Placing = Placing.APART,
-    ) -> None:
-        super().__init__(name, title, scale, placing)
+    def __init__(self, name: str, title: str, scale: Scale, size: int, sockets: int) -> None:
+        super().__init__(name, title, scale)
         self._size = size
         self._sockets = sockets
 
@@ -144,7 +125,8 @@ class _StreamsStep(Workload):
     unit = "message"
 
     def __init__(self, whole: Streams, count: int, opened: dict[str, list[Lane]]) -> None:
-        super().__init__(f"{whole.name}-{count}", f"{whole.title}, {count:,} open", whole.scale, whole.placing)
+        super().__init__(f"{whole.name}-{count}", f"{whole.title}, {count:,} open", whole.scale)
+        self.placing = whole.placing
         self._count = count
         self._opened = opened
 

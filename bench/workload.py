@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, Self
 
 from bench.loops import ClosedLoop
 from bench.process import Placing
@@ -57,11 +57,16 @@ class Workload:
     rounds: int | None = None
     delayed = False
 
-    def __init__(self, name: str, title: str, scale: Scale, placing: Placing = Placing.APART) -> None:
+    def __init__(self, name: str, title: str, scale: Scale) -> None:
         self.name = name
         self.title = title
         self.scale = scale
+        self.placing = Placing.APART
+
+    def placed(self, placing: Placing) -> Self:
+        """The same workload, with its processes elsewhere."""
         self.placing = placing
+        return self
 
     async def prepare(self, way: Way) -> Sequence[Lane]:
         raise NotImplementedError
