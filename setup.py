@@ -25,6 +25,8 @@ COMPILED = [
     "pagent/http1/section.py",
     "pagent/net/lending.py",
     "pagent/net/link.py",
+    "pagent/net/moderation.py",
+    "pagent/net/outbox.py",
     "pagent/net/pace.py",
     "pagent/net/port.py",
     "pagent/net/roundtrip.py",

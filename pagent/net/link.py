@@ -32,12 +32,13 @@ from pagent.limits import (
 from pagent.net.lending import LendingBuffers
 from pagent.net.liveness import Liveness
 from pagent.net.loopback import choose_reno
+from pagent.net.outbox import Outbox
 from pagent.net.owner import LinkOwner
 from pagent.net.pace import Pace
 from pagent.net.roundtrip import RoundTrip
 from pagent.net.turns import current_turns
 from pagent.net.vectored import VectoredWriter
-from pagent.wire import frames
+from pagent.wire import frames, native
 
 _log = logging.getLogger(__name__)
 
@@ -51,8 +52,6 @@ class State(enum.Enum):
 
 # An Enum's members cost three times as much to reach, and every message asks.
 _OPEN: Final = State.OPEN
-#: So many turns in which only one port made the link send, and what the next one sends is not kept for others.
-_SELDOM: Final = 16
 _binary_frame: Final = frames.binary_frame
 
 
@@ -84,13 +83,7 @@ class Link(asyncio.BufferedProtocol):
         self._liveness: Liveness | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._error: LinkClosedError | None = None
-        # What this turn of the loop sends.
-        self._out: list[Bytes] = []
-        self._out_bytes = 0
-        self._out_large = False
-        self._flush_due = False
-        self._out_first = 0  # how much of it the first port of the turn left here
-        self._alone = 0  # turns since there was another one
+        self._outbox = Outbox(self._write_out)
         self.blocked = False
         self.pace = Pace(self._go_on_with_bulk)
         self._round_trip = RoundTrip(self._loop.time)
@@ -215,14 +208,21 @@ class Link(asyncio.BufferedProtocol):
         self._lending = LendingBuffers()
         choose_reno(self._transport)
 
+    def expect_many(self) -> None:
+        """There are many calls: what does not stay in the processor's caches is asked for, and turns are filled."""
+        if self._outbox.moderation is None:
+            self._outbox.moderation = self._turns.moderation
+            if native.Footprints is not None:
+                self.footprints = native.Footprints()
+
     def send(self, message: bytes) -> None:
         """Send one small message; dropped if the link is closing."""
         if self._state is not _OPEN:
             return
         if self.dialled:
-            self._write(frames.masked_frame(frames.BINARY, message))
+            self._outbox.put(frames.masked_frame(frames.BINARY, message))
         else:
-            self._write(_binary_frame(message, b""))
+            self._outbox.put(_binary_frame(message, b""))
 
     def send_parts(self, stream_id: int, header: bytes, payload: Bytes) -> None:
         """Send one message of two parts; the payload is not copied if it is large and need not be masked."""
@@ -230,12 +230,11 @@ class Link(asyncio.BufferedProtocol):
             return
         size = len(payload)
         if self.dialled:
-            self._write(frames.masked_frame(frames.BINARY, header, payload))
+            self._outbox.put(frames.masked_frame(frames.BINARY, header, payload))
         elif size <= JOIN_MAX:
-            self._write(_binary_frame(header, payload))
+            self._outbox.put(_binary_frame(header, payload))
         else:
-            self._out += (frames.frame_header(frames.BINARY, len(header) + size), header)
-            self._write(payload)
+            self._outbox.put_behind((frames.frame_header(frames.BINARY, len(header) + size), header), payload)
         if size > JOIN_MAX and (mark := self.pace.sent(stream_id, size)) is not None:
             self._control(frames.PING, mark)
 
@@ -271,35 +270,8 @@ class Link(asyncio.BufferedProtocol):
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _write(self, data: Bytes) -> None:
-        length = len(data)
-        self._out.append(data)
-        self._out_bytes += length
-        if length > JOIN_MAX:
-            self._out_large = True
-        if not self._flush_due:
-            self._flush_due = True
-            if not self._turns.afterwards(self._port_done):
-                self._loop.call_soon(self._flush)
-        elif self._out_bytes > LINK_HIGH_WATER:
-            self._write_out()
-
-    def _port_done(self) -> None:
-        """What came from a job has been sent: now, if others seldom send in the same turn; else with what they do."""
-        if self._alone >= _SELDOM and not self._out_large:
-            self._write_out()
-        self._out_first = len(self._out)
-        self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._alone = self._alone + 1 if len(self._out) == self._out_first else 0
-        self._flush_due = False
-        self._write_out()
-
-    def _write_out(self) -> None:
-        out, self._out, self._out_bytes = self._out, [], 0
-        large, self._out_large = self._out_large, False
-        if not out or self._transport is None or self._transport.is_closing():
+    def _write_out(self, out: list[Bytes], large: bool) -> None:
+        if self._transport is None or self._transport.is_closing():
             return
         if large and self._writer is not None:
             self._writer.write(joined(out))
@@ -317,9 +289,9 @@ class Link(asyncio.BufferedProtocol):
 
     def _control(self, opcode: int, payload: Bytes) -> None:
         if self.dialled:
-            self._write(frames.masked_frame(opcode, payload))
+            self._outbox.put(frames.masked_frame(opcode, payload))
         else:
-            self._write(frames.frame_header(opcode, len(payload)) + payload)
+            self._outbox.put(frames.frame_header(opcode, len(payload)) + payload)
 
     def _other(self, opcode: int, payload: Any) -> None:
         if not self._accepted and opcode in (frames.PING, frames.PONG):
@@ -347,13 +319,13 @@ class Link(asyncio.BufferedProtocol):
             self._start_close(code, "")
             self._owner.link_lost(self._error)
         if self._transport is not None:
-            self._write_out()
+            self._outbox.write_out()
             self._close_transport(self._transport)
 
     def _start_close(self, code: int, reason: str) -> None:
         self._control(frames.CLOSE, frames.close_payload(code, reason))
         self._state = State.CLOSING
-        self._write_out()
+        self._outbox.write_out()
         # Also where the peer has closed first: what is still to be flushed may meet a peer that reads no more.
         self._close_timer = self._loop.call_later(CLOSE_TIMEOUT_S, self._lost, "the peer did not answer the close")
 

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
 from pagent.limits import CROWD, LABOUR_TURN, READ_BULK, READ_MUCH, TURN_BYTES
+from pagent.net.moderation import Moderation
 
 
 class Reader(Protocol):
@@ -40,6 +41,7 @@ class Turns:
         "_spent",
         "_waiting",
         "crowd",
+        "moderation",
     )
 
     def __init__(self) -> None:
@@ -55,6 +57,7 @@ class Turns:
         self._labour = 0
         self._dealing = False
         self._afterwards: list[Callable[[], None]] = []
+        self.moderation = Moderation()
 
     def begin(self) -> None:
         """What a connection has received is being dealt with."""

@@ -21,7 +21,7 @@ from pagent.rpc.calls import IncomingCall, OutgoingCall
 from pagent.rpc.methods import Method
 from pagent.rpc.scheduler import Scheduler
 from pagent.rpc.stream import Stream, StreamOwner
-from pagent.wire import identity, messages, native
+from pagent.wire import identity, messages
 
 _log = logging.getLogger(__name__)
 
@@ -295,8 +295,8 @@ class Connection:
             return
         call = IncomingCall(self, call_id, start)
         self.incoming[call_id] = call
-        if len(self.incoming) == CALLS_MANY and self.link.footprints is None and native.Footprints is not None:
-            self.link.footprints = native.Footprints()
+        if len(self.incoming) == CALLS_MANY:
+            self.link.expect_many()
         try:
             outcome = method.function(call, *start.args, **start.kwargs)
         except Exception as error:  # noqa: BLE001 - whatever a method raises is its caller's

@@ -1,0 +1,87 @@
+"""Fewer and fuller turns where a link carries many small messages of many streams.
+
+A turn of the loop costs much the same whether it finds one message or ten: it polls, reads from the link, writes to it
+and wakes the peer, who pays for as many turns himself. Under load they fill by themselves, since messages gather while
+others are dealt with; but not where the agent is faster than both its neighbours, and has a core to be idle on. Then
+it is woken for nearly every message and wakes them as often, which slows them down in turn.
+
+So a loop that has sent little may rest for a moment, as network cards hold back their interrupts under load (interrupt
+moderation): what has been answered is out already, and what comes meanwhile is dealt with together. Whether that helps
+cannot be known, since where the next message waits for the last answer it only delays: it is tried now and then, and
+done for as long as no less goes through with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import Final
+
+#: How long a rest is, and the least time from its end to the next one: a bounded part of the time.
+_REST_S: Final = 0.0001
+_AWAKE_S: Final = 0.0005
+#: Messages sent in a turn that is full enough.
+_FULL: Final = 16
+#: Messages a second below which there is no load: nobody is woken often.
+_LOAD: Final = 32_000.0
+#: The time for which the rate is taken with rests, or without; in one of so many the other way is tried.
+_EPOCH_S: Final = 0.02
+_TRIED_EVERY: Final = 16
+#: The weight of an epoch in the mean of those of its kind.
+_WEIGHT: Final = 0.25
+
+
+class Moderation:
+    """Of one loop, for all of its links that have many calls."""
+
+    __slots__ = (
+        "_began",
+        "_clock",
+        "_count",
+        "_epochs",
+        "_may_rest_at",
+        "_plain_rate",
+        "_rest",
+        "_rested_rate",
+        "_rests",
+    )
+
+    def __init__(self, clock: Callable[[], float] = monotonic, rest: Callable[[float], None] = sleep) -> None:
+        self._clock = clock
+        self._rest = rest  # holds the whole thread up: none of its sockets is to be asked meanwhile
+        self._rests = False  # in this epoch
+        self._may_rest_at = 0.0
+        self._began = 0.0
+        self._count = 0
+        self._epochs = 0
+        # Messages a second of late, without rests and with them.
+        self._plain_rate = self._rested_rate = 0.0
+
+    def sent(self, messages: int) -> None:
+        """So many have just been written to a link, in one go: all that a turn had for it."""
+        now = self._clock()
+        if now - self._began >= _EPOCH_S:
+            self._next_epoch(now)
+        self._count += messages
+        if self._rests and messages < _FULL and now >= self._may_rest_at:
+            self._rest(_REST_S)
+            self._may_rest_at = self._clock() + _AWAKE_S
+
+    def _next_epoch(self, now: float) -> None:
+        rate = self._count / (now - self._began)
+        self._began = now
+        self._count = 0
+        if rate < _LOAD:
+            self._rests = False
+            return
+        if self._rests:
+            self._rested_rate = _mean(self._rested_rate, rate)
+        else:
+            self._plain_rate = _mean(self._plain_rate, rate)
+        self._epochs += 1
+        helps = self._rested_rate >= self._plain_rate
+        self._rests = helps if self._epochs % _TRIED_EVERY else not helps
+
+
+def _mean(mean: float, rate: float) -> float:
+    return mean + (rate - mean) * _WEIGHT if mean else rate
