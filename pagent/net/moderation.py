@@ -18,7 +18,7 @@ from time import monotonic, sleep
 from typing import Final
 
 #: How long a rest is, and the least time from its end to the next one: a bounded part of the time.
-_REST_S: Final = 0.0001
+_REST_S: Final = 0.0002
 _AWAKE_S: Final = 0.0005
 #: Messages sent in a turn that is full enough.
 _FULL: Final = 16
@@ -71,12 +71,12 @@ class Moderation:
         rate = self._count / (now - self._began)
         self._began = now
         self._count = 0
+        if self._rests:
+            self._rested_rate = _mean(self._rested_rate, rate)  # it may be the rests that there is no load with
         if rate < _LOAD:
             self._rests = False
             return
-        if self._rests:
-            self._rested_rate = _mean(self._rested_rate, rate)
-        else:
+        if not self._rests:
             self._plain_rate = _mean(self._plain_rate, rate)
         self._epochs += 1
         helps = self._rested_rate >= self._plain_rate

@@ -7,13 +7,16 @@ not read (:meth:`PortUser.port_blocked`).
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import select
 import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
+from types import MethodType
 from typing import Any, Final, Protocol, cast
 
 from pagent.buffers import Bytes
@@ -32,6 +35,8 @@ from pagent.net.loopback import choose_reno
 from pagent.net.turns import current_turns
 from pagent.net.vectored import VectoredWriter
 
+#: What a transport of uvloop has besides itself: what it calls, in which context, and a list of what it is to write.
+_PARTS: Final = (Context, MethodType, list)
 #: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
 _GATHER_FROM: Final = 8 * 1024
 
@@ -106,8 +111,9 @@ class PortConnection(asyncio.Protocol):
 
     @property
     def objects(self) -> tuple[object, ...]:
-        """What a write goes through."""
-        return self, self._transport
+        """What each write and each read goes through."""
+        parts = [part for part in gc.get_referents(self._transport) if isinstance(part, _PARTS)]
+        return self, *parts, self._transport
 
     def data_received(self, data: bytes) -> None:
         turns = self._turns

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from pagent.net.port import PortConnection
+
 
 class StreamEnd(Protocol):
     """The push face of a call's stream (``pagent.rpc.stream.Stream``)."""
@@ -36,7 +38,7 @@ class Call(Protocol):
     def fail(self, error: BaseException) -> None:
         """End the call with an error."""
 
-    def goes_through(self, *objects: object) -> None:
+    def goes_through(self, port: PortConnection, *objects: object) -> None:
         """What messages of its stream go through from here on."""
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:

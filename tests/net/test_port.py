@@ -6,7 +6,11 @@ import asyncio
 import socket
 import struct
 import sys
+from contextvars import Context
+from types import MethodType
 from typing import Any
+
+import uvloop
 
 from pagent.limits import CROWD, PORT_RECEIVE, PORT_RECEIVE_CROWD, READ_MUCH
 from pagent.net.port import PortConnection, connect_port
@@ -193,6 +197,20 @@ class Socketed(MemoryPort):
 
     def arrive(self, size: int) -> None:
         self.connection.data_received(bytes(size))
+
+
+async def test_what_it_goes_through_is_the_transport_and_what_that_has_of_its_own(listener: socket.socket) -> None:
+    first = await connect_port(port_of(listener), QuietUser())
+    second = await connect_port(port_of(listener), QuietUser())
+    assert first._transport is not None
+    assert first.objects[0] is first
+    assert first.objects[-1] is first._transport
+    if isinstance(asyncio.get_running_loop(), uvloop.Loop):
+        assert {type(part) for part in first.objects[1:-1]} == {Context, MethodType, list}
+        assert first.data_received in first.objects
+    assert not {id(part) for part in first.objects} & {id(part) for part in second.objects}
+    first.abort()
+    second.abort()
 
 
 async def test_the_kernel_does_not_take_megabytes_of_a_job_and_little_of_one_of_a_crowd() -> None:
