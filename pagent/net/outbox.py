@@ -24,6 +24,7 @@ class Outbox:
     __slots__ = (
         "_alone",
         "_bytes",
+        "_early",
         "_first",
         "_flush_due",
         "_large",
@@ -43,6 +44,7 @@ class Outbox:
         self._large = False
         self._flush_due = False
         self._first = 0  # how much of it the first port of the turn left here
+        self._early = 0  # how much of this turn has been written already
         self._alone = 0  # turns since there was another one
         self.moderation: Moderation | None = None  # where there are many calls
 
@@ -75,15 +77,17 @@ class Outbox:
     def _port_done(self) -> None:
         """What came from a job has been sent: now, if others seldom send in the same turn; else with what they do."""
         if self._alone >= _SELDOM and not self._large:
+            self._early = len(self._out)
             self.write_out()
         self._first = len(self._out)
         self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        messages = len(self._out)
-        self._alone = self._alone + 1 if messages == self._first else 0
+        left = len(self._out)
+        self._alone = self._alone + 1 if left == self._first else 0
         self._flush_due = False
         large = self._large
         self.write_out()
+        messages, self._early = self._early + left, 0
         if self.moderation is not None and messages and not large:
             self.moderation.sent(messages)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
-from types import MethodType
+from types import BuiltinMethodType, MethodType
 from typing import Any, Final, Protocol, cast
 
 from pagent.buffers import Bytes
@@ -35,8 +35,9 @@ from pagent.net.loopback import choose_reno
 from pagent.net.turns import current_turns
 from pagent.net.vectored import VectoredWriter
 
-#: What a transport of uvloop has besides itself: what it calls, in which context, and a list of what it is to write.
-_PARTS: Final = (Context, MethodType, list)
+#: What a transport of uvloop has besides itself: what it calls (compiled, that is a method of C), in which context, and
+#: a list of what it is to write.
+_PARTS: Final = (Context, MethodType, BuiltinMethodType, list)
 #: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
 _GATHER_FROM: Final = 8 * 1024
 

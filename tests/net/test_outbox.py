@@ -123,3 +123,26 @@ async def test_a_loop_may_rest_behind_turns_that_sent_little(sends: list[bytes],
             assert sends == [LARGE]  # nobody has asked what time it is
             break
     assert bool(rested) == rests
+
+
+async def test_what_has_been_written_before_the_end_of_its_turn_counts_as_well() -> None:
+    written = Written()
+    outbox = Outbox(written)
+    asked = 0
+
+    def clock() -> float:
+        nonlocal asked
+        asked += 1
+        return 0.0
+
+    outbox.moderation = Moderation(clock)
+    turns = current_turns()
+    for count in range(1, 20):
+        turns.begin()
+        outbox.put(b"a")
+        turns.finish()
+        assert len(written.writes) == (count if count > 16 else count - 1)
+        await turn()
+        assert asked == count
+    await turn()
+    assert asked == count
