@@ -6,9 +6,9 @@ others are dealt with; but not where the agent is faster than both its neighbour
 it is woken for nearly every message and wakes them as often, which slows them down in turn.
 
 So a loop that has sent little may rest for a moment, as network cards hold back their interrupts under load (interrupt
-moderation): what has been answered is out already, and what comes meanwhile is dealt with together. Whether that helps
-cannot be known, since where the next message waits for the last answer it only delays: it is tried now and then, and
-done for as long as no less goes through with it.
+moderation): what the link has been given is out already, and what comes meanwhile is dealt with together. Whether that
+helps cannot be known, since where the next message waits for the last answer it only delays: it is tried now and then,
+seldom where it never did, and done for as long as more goes through with it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,14 @@ _AWAKE_S: Final = 0.0005
 _FULL: Final = 16
 #: Messages a second below which there is no load: nobody is woken often.
 _LOAD: Final = 32_000.0
-#: The time for which the rate is taken with rests, or without; in one of so many the other way is tried.
+#: The time for which the rate is taken with rests, or without. One that took much longer had no load to its end.
 _EPOCH_S: Final = 0.02
+_BROKEN_S: Final = 0.04
+#: In one of so many epochs the other way is tried: the first number, doubled up to the second while rests do not help.
 _TRIED_EVERY: Final = 16
+_TRIED_SELDOM: Final = 128
+#: How much more has to go through.
+_GAIN: Final = 1.03
 #: The weight of an epoch in the mean of those of its kind.
 _WEIGHT: Final = 0.25
 
@@ -38,12 +43,13 @@ class Moderation:
         "_began",
         "_clock",
         "_count",
-        "_epochs",
         "_may_rest_at",
         "_plain_rate",
         "_rest",
         "_rested_rate",
         "_rests",
+        "_tried_every",
+        "_until_trial",
     )
 
     def __init__(self, clock: Callable[[], float] = monotonic, rest: Callable[[float], None] = sleep) -> None:
@@ -53,7 +59,7 @@ class Moderation:
         self._may_rest_at = 0.0
         self._began = 0.0
         self._count = 0
-        self._epochs = 0
+        self._tried_every = self._until_trial = _TRIED_EVERY  # epochs
         # Messages a second of late, without rests and with them.
         self._plain_rate = self._rested_rate = 0.0
 
@@ -68,9 +74,13 @@ class Moderation:
             self._may_rest_at = self._clock() + _AWAKE_S
 
     def _next_epoch(self, now: float) -> None:
-        rate = self._count / (now - self._began)
+        seconds = now - self._began
+        rate = self._count / seconds
         self._began = now
         self._count = 0
+        if seconds > _BROKEN_S:
+            self._rests = False
+            return
         if self._rests:
             self._rested_rate = _mean(self._rested_rate, rate)  # it may be the rests that there is no load with
         if rate < _LOAD:
@@ -78,9 +88,14 @@ class Moderation:
             return
         if not self._rests:
             self._plain_rate = _mean(self._plain_rate, rate)
-        self._epochs += 1
-        helps = self._rested_rate >= self._plain_rate
-        self._rests = helps if self._epochs % _TRIED_EVERY else not helps
+        helps = self._rested_rate >= self._plain_rate * _GAIN
+        self._until_trial -= 1
+        if self._until_trial > 0:
+            self._rests = helps
+            return
+        self._rests = not helps
+        self._tried_every = _TRIED_EVERY if helps else min(2 * self._tried_every, _TRIED_SELDOM)
+        self._until_trial = self._tried_every
 
 
 def _mean(mean: float, rate: float) -> float:

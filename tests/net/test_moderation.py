@@ -57,6 +57,42 @@ def test_seldom_rests_where_that_only_delays() -> None:
     assert 0 < world.run(2) < 0.02
 
 
+def test_seldom_rests_where_as_much_goes_through() -> None:
+    """The load is set by who sends: what comes during a rest is dealt with behind it."""
+    world = World(lambda rested: 0.00005)
+    last = world.now
+
+    def run(seconds: float) -> float:
+        nonlocal last
+        began, rested = world.now, world.rested
+        while world.now < began + seconds:
+            world.now += 0.00005
+            messages, last = round((world.now - last) * 80_000), world.now
+            world.moderation.sent(messages)
+        return (world.rested - rested) / (world.now - began)
+
+    run(2)
+    assert run(2) < 0.02
+
+
+def test_loads_in_bursts_rest_as_well() -> None:
+    """The time between them counts neither for rests nor against them."""
+    saved = 0
+
+    def cost(rested: bool) -> float:
+        nonlocal saved
+        saved = 8 if rested else max(saved - 1, 0)
+        return 0.00001 if saved else 0.00005
+
+    world = World(cost)
+    world.run(2)
+    rested = world.rested
+    for _ in range(10):
+        world.now += 60
+        world.run(0.5)
+    assert world.rested - rested > 10 * 0.5 * 0.08
+
+
 def test_finds_out_when_it_has_become_the_other_way() -> None:
     behind_a_rest = 0.00001
     world = World(lambda rested: behind_a_rest if rested else 0.0003)
