@@ -30,6 +30,8 @@ _BROKEN_S: Final = 0.04
 #: In one of so many epochs the other way is tried: the first number, doubled up to the second while rests do not help.
 _TRIED_EVERY: Final = 16
 _TRIED_SELDOM: Final = 128
+#: By how much the rate differs from the mean where it is another load, of which nothing is known yet.
+_OTHER_LOAD: Final = 0.25
 #: How much more has to go through.
 _GAIN: Final = 1.03
 #: The weight of an epoch in the mean of those of its kind.
@@ -87,6 +89,9 @@ class Moderation:
             self._rests = False
             return
         if not self._rests:
+            if abs(rate - self._plain_rate) > self._plain_rate * _OTHER_LOAD:
+                self._tried_every = _TRIED_EVERY
+                self._until_trial = min(self._until_trial, _TRIED_EVERY)
             self._plain_rate = _mean(self._plain_rate, rate)
         helps = self._rested_rate >= self._plain_rate * _GAIN
         self._until_trial -= 1
