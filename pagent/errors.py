@@ -21,6 +21,7 @@
         ProcessStartTimeoutError
         ProcessExitedError
         ProcessPortCountError
+      StuckError                  the system gave no answer in time: a dead disk, or network file system
       WSServerHandshakeError      the job refused a WebSocket upgrade; the name is that of the field
 
 ``JobError`` class names are part of the contract (spec agent.md, part 1): routers map them.
@@ -128,3 +129,7 @@ class ProcessExitedError(JobError):
 
 class ProcessPortCountError(JobError):
     """The job reported more ports than were expected, or the number expected is senseless."""
+
+
+class StuckError(PagentError, TimeoutError):
+    """Blocking work got no answer of the system within its time limit; it cannot be interrupted."""

@@ -211,6 +211,13 @@ CONNECT_TIMEOUT_S: Final = 10.0
 PORT_HIGH_WATER: Final = 256 * KIB
 PORT_LOW_WATER: Final = 64 * KIB
 
+# --- threads --------------------------------------------------------------------------------------
+
+#: Threads of one pool, and of one job's share of it, that may wait for a system that gives no answer, before further
+#: work is refused at once. Each holds its stack and what its work holds open.
+STUCK_THREADS: Final = 64
+STUCK_THREADS_SHARE: Final = 4
+
 # --- files ----------------------------------------------------------------------------------------
 
 #: Bytes of a peer's path; the kernel's own PATH_MAX, kept here because a walk by components has none.

@@ -21,6 +21,7 @@ FLOORS: list[set[str]] = [
     {"errors", "limits"},
     {"log", "config", "buffers", "names", "unix"},
     {"wire", "http1"},
+    {"runtime"},
     {"net"},
     {"rpc", "splice", "jobs", "files"},
     {"service", "web"},

@@ -1,0 +1,248 @@
+"""Run blocking work in threads, of which a stuck one is replaced.
+
+A read on a dead network file system never returns, and nothing can interrupt it. So the threads are daemons, which do
+not keep the process at its end, and work may have a time limit: past it the caller gets an error, and the thread is
+written off. It ends by itself if its work ever returns.
+
+All bookkeeping happens on the event loop's thread; a worker only runs functions. A pool belongs to one loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, TypeVarTuple
+
+from pagent import limits
+from pagent.errors import StuckError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class ThreadPool:
+    """At most ``size`` threads at a time, started when they are needed, plus those that are stuck.
+
+    ``name``: of the threads, and of the pool in errors.
+    """
+
+    def __init__(self, name: str, size: int) -> None:
+        # For life.
+        self.name: Final = name
+        self._size: Final = size
+        # While open.
+        self._waiting: deque[_Work] = deque()
+        self._idle: list[_Worker] = []
+        self._busy: set[_Worker] = set()
+        self._stuck: set[_Worker] = set()
+        # The end.
+        self._closed = False
+        self._drained: asyncio.Future[None] | None = None
+
+    def share(self, size: int) -> Share:
+        """Return a part of this pool whose work takes at most ``size`` of the threads at a time."""
+        return Share(self, size)
+
+    async def run(self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None) -> T:
+        """Return ``function(*args)``, or raise what it raises.
+
+        A caller that is cancelled stops waiting: work that has not begun is dropped, other work goes on to its end.
+        ``limit_s``: seconds from the beginning of the work; StuckError (a TimeoutError) past it. StuckError at once
+        if ``limits.STUCK_THREADS`` threads of the pool are stuck already. RuntimeError if the pool is closed.
+        """
+        return await self.submit(function, *args, limit_s=limit_s)
+
+    def submit(self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None) -> asyncio.Future[T]:
+        """As :meth:`run`, to be awaited later. The work may be dropped by cancelling the future before it begins."""
+        work = _Work(function, args, limit_s, None)
+        self._accept(work)
+        return work.future
+
+    async def close(self, grace_s: float) -> None:
+        """Take no more work, and wait at most ``grace_s`` seconds for what the pool has."""
+        self._closed = True
+        if self._busy or self._waiting:
+            self._drained = asyncio.get_running_loop().create_future()
+            await asyncio.wait((self._drained,), timeout=grace_s)
+        while self._waiting:
+            self._waiting.popleft().refuse(RuntimeError(f"the thread pool {self.name} is closed"))
+        for worker in [*self._idle, *self._busy]:
+            worker.end()
+        self._idle.clear()
+
+    # --- bookkeeping --------------------------------------------------------------------------------
+
+    def _accept(self, work: _Work) -> None:
+        if self._closed:
+            work.refuse(RuntimeError(f"the thread pool {self.name} is closed"))
+        elif len(self._stuck) >= limits.STUCK_THREADS:
+            work.refuse(StuckError(f"{len(self._stuck)} earlier operations of {self.name} are stuck"))
+        else:
+            self._waiting.append(work)
+            self._dispatch()
+
+    def _dispatch(self) -> None:
+        while self._waiting and (self._idle or len(self._busy) < self._size):
+            work = self._waiting.popleft()
+            if work.future.done():
+                work.leave()
+                continue
+            worker = self._idle.pop() if self._idle else _Worker(self)
+            self._busy.add(worker)
+            worker.begin(work)
+
+    def write_off(self, worker: _Worker, work: _Work) -> None:
+        """The time limit of a worker's work is over: go on without this thread."""
+        self._busy.discard(worker)
+        self._stuck.add(worker)
+        work.refuse(StuckError(f"the system gave no answer within {work.limit_s:g} s"))
+        self._next(work, stuck=True)
+
+    def finished(self, worker: _Worker, work: _Work, result: Any, error: BaseException | None) -> None:
+        """A worker has done its work."""
+        if worker in self._stuck:
+            self._stuck.discard(worker)
+            worker.end()
+            work.unstick()
+            return
+        self._busy.discard(worker)
+        self._idle.append(worker)
+        work.settle(result, error)
+        self._next(work)
+
+    def _next(self, work: _Work, *, stuck: bool = False) -> None:
+        work.leave(stuck=stuck)
+        self._dispatch()
+        if self._drained is not None and not self._busy and not self._waiting and not self._drained.done():
+            self._drained.set_result(None)
+
+
+class Share:
+    """A part of a pool, for the work of one job: it takes at most ``size`` threads, and at most as many stuck ones.
+
+    So one job whose file system hangs holds back no other job.
+    """
+
+    def __init__(self, pool: ThreadPool, size: int) -> None:
+        # For life.
+        self._pool = pool
+        self._size = size
+        # While in use.
+        self._waiting: deque[_Work] = deque()
+        self._running = 0
+        self._stuck = 0
+
+    async def run(self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None) -> T:
+        """As ``ThreadPool.run``; StuckError at once while ``limits.STUCK_THREADS_SHARE`` of this share are stuck."""
+        return await self.submit(function, *args, limit_s=limit_s)
+
+    def submit(self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None) -> asyncio.Future[T]:
+        """As ``ThreadPool.submit``."""
+        work = _Work(function, args, limit_s, self)
+        if self._stuck >= limits.STUCK_THREADS_SHARE:
+            work.refuse(StuckError(f"{self._stuck} earlier operations of this job are stuck"))
+        else:
+            self._waiting.append(work)
+            self._dispatch()
+        return work.future
+
+    def _dispatch(self) -> None:
+        while self._waiting and self._running < self._size:
+            work = self._waiting.popleft()
+            if not work.future.done():
+                self._running += 1
+                self._pool._accept(work)
+                if work.future.done():  # refused
+                    self._running -= 1
+
+    def left(self, *, stuck: bool) -> None:
+        """Work of this share has ended, was dropped, or is stuck."""
+        self._running -= 1
+        self._stuck += stuck
+        self._dispatch()
+
+    def unstuck(self) -> None:
+        """Stuck work has come to its end after all."""
+        self._stuck -= 1
+
+
+class _Work:
+    """One function to run, and the future of its result."""
+
+    def __init__(
+        self, function: Callable[..., Any], args: tuple[Any, ...], limit_s: float | None, share: Share | None
+    ) -> None:
+        self.function: Final = function
+        self.args: Final = args
+        self.limit_s: Final = limit_s
+        self.share: Final = share
+        self.loop: Final = asyncio.get_running_loop()
+        self.future: Final[asyncio.Future[Any]] = self.loop.create_future()
+        self.future.add_done_callback(_retrieve)
+
+    def refuse(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def settle(self, result: Any, error: BaseException | None) -> None:
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
+
+    def leave(self, *, stuck: bool = False) -> None:
+        if self.share is not None:
+            self.share.left(stuck=stuck)
+
+    def unstick(self) -> None:
+        if self.share is not None:
+            self.share.unstuck()
+
+
+class _Worker:
+    """One thread. Its methods are for the loop's thread, but for ``_run``."""
+
+    def __init__(self, pool: ThreadPool) -> None:
+        self._pool = pool
+        self._inbox: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._timer: asyncio.TimerHandle | None = None
+        threading.Thread(target=self._run, name=pool.name, daemon=True).start()
+
+    def begin(self, work: _Work) -> None:
+        if work.limit_s is not None:
+            self._timer = work.loop.call_later(work.limit_s, self._pool.write_off, self, work)
+        self._inbox.put(work)
+
+    def end(self) -> None:
+        """End the thread after the work that it has."""
+        self._inbox.put(None)
+
+    def _run(self) -> None:
+        while (work := self._inbox.get()) is not None:
+            result, error = None, None
+            try:
+                result = work.function(*work.args)
+            except BaseException as raised:  # noqa: BLE001 - whatever it is, the caller gets it
+                error = raised
+            try:
+                work.loop.call_soon_threadsafe(self._done, work, result, error)
+            except RuntimeError:  # the loop is closed: the process is at its end
+                return
+            del work, result, error  # keep nothing alive while idle
+
+    def _done(self, work: _Work, result: Any, error: BaseException | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._pool.finished(self, work, result, error)
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Mark the error of a future as seen: a caller that was cancelled awaits it no more."""
+    if not future.cancelled():
+        future.exception()
