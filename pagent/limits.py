@@ -324,10 +324,13 @@ ENVIRON_MAX: Final = 8 * MIB
 
 # --- job_exec -------------------------------------------------------------------------------------
 
-#: Input that waits for a process that does not read, above which its stream is held; and one read of its output.
+#: Input that waits for a process that does not read, above which its stream is held; one read of its output; and what
+#: is written to it in one turn of the loop.
 EXEC_INPUT_MAX: Final = 64 * KIB
 EXEC_READ: Final = 64 * KIB
-#: How long the end of a process waits for its terminal to hand on the last output while others have it open.
-EXEC_TERMINAL_WAIT_S: Final = 0.2
+EXEC_TURN: Final = MIB
+#: Silence on all outputs of a process after its exit that counts as their end: its children may keep them open. Output
+#: that a pipeline hands on after the exit comes within milliseconds, on a loaded machine within tenths of a second.
+EXEC_QUIET_S: Final = 0.5
 #: Rows or columns of a terminal: the kernel keeps 16 bits of each.
 TERMINAL_SIZE_MAX: Final = 65_535

@@ -89,11 +89,15 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         tty: bool = False,
         rows: int = 24,
         cols: int = 80,
+        split: bool = False,
     ) -> AsyncIterator[Exec]:
-        """``job_exec``: a second process in the sandbox, ended behind the block if it still runs.
+        """``job_exec``: a second process in the sandbox, ended after the block if it still runs.
 
-        ``tty``: on a pseudo-terminal of that size.
+        ``tty``: on a pseudo-terminal of that size. ``split``: the first byte of each piece of output is 1 for stdout or
+        a terminal, 2 for stderr.
         """
-        environment = None if env is None else dict(env)
-        async with self._stream(messages.BISTREAM, "job_exec", list(args), environment, tty, rows, cols) as call:
+        arguments: list[Any] = [list(args), None if env is None else dict(env), tty, rows, cols]
+        if split:  # an older agent does not know it
+            arguments.append(True)
+        async with self._stream(messages.BISTREAM, "job_exec", *arguments) as call:
             yield Exec(call)

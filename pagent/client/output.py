@@ -31,7 +31,7 @@ class Logs:
 
 
 class Exec:
-    """A process of ``job_exec``: iterate over its output, both kinds together.
+    """A process of ``job_exec``: iterate over its output, stdout and stderr together.
 
     MethodError from the iteration and from :meth:`wait` if it could not be started.
     """
@@ -59,7 +59,7 @@ class Exec:
         await self._call_.send(b"")
 
     async def resize(self, rows: int, cols: int) -> None:
-        """The terminal has a new size."""
+        """The terminal has a new size; the agent ignores one that no terminal can have."""
         await self._call_.send({"resize": [rows, cols]})
 
     async def wait(self) -> int:

@@ -1,7 +1,7 @@
 """A second process in a job's sandbox, with its input and output in our hands: pipes, or a pseudo-terminal.
 
-It is of the job's tree: it ends with the job. Its pipes are non-blocking and driven by the loop; where the reader of
-the output is slow the process waits, as it would for a slow terminal.
+It is of the job's tree: it ends with the job. Its pipes are non-blocking and driven by the loop (``feed``, ``drain``);
+where the reader of the output is slow the process waits, as it would for a slow terminal.
 """
 
 from __future__ import annotations
@@ -10,23 +10,20 @@ import asyncio
 import errno
 import os
 import signal
-import struct
 import sys
-from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from pagent.errors import JobInvalidStateError
 from pagent.jobs.command import check_program
+from pagent.jobs.drain import Drain
+from pagent.jobs.feed import Feed
 from pagent.jobs.model import Job, State
 from pagent.jobs.process import has_pidfd
+from pagent.jobs.terminal import open_terminal, set_size
 from pagent.jobs.tree import KILL, Forest
-from pagent.limits import EXEC_INPUT_MAX, EXEC_READ, EXEC_TERMINAL_WAIT_S, EXIT_POLL_S
-
-if sys.platform != "win32":
-    import fcntl
-    import termios
+from pagent.limits import EXIT_POLL_S
 
 #: Enters the sandbox and becomes the program. posix_spawn knows no working folder, and is the one way to a
 #: controlling terminal without running Python code in a forked child.
@@ -42,12 +39,16 @@ _DEFAULT_SIGNALS: Final = [
 
 _RUNNING: Final = (State.PENDING, State.RUNNING)
 
+#: First byte of each piece of output that is told apart: of stdout, or a terminal, and of stderr.
+_OUT: Final = b"\1"
+_ERR: Final = b"\2"
+
 
 class ExecUser(Protocol):
-    """Who gets what the process writes."""
+    """What gets the output of the process."""
 
     def exec_output(self, data: bytes) -> None:
-        """Bytes that it wrote; stdout and stderr are one."""
+        """Bytes that it wrote; with ``split`` the first of them is 1 (stdout, a terminal) or 2 (stderr)."""
 
     def exec_input(self, blocked: bool) -> None:
         """Whether it has stopped to read its input."""
@@ -69,18 +70,22 @@ class Exec:
         self._pid = 0
         self._exited: int | None = None
         self._pidfd = -1
-        # Its input and output; the same descriptor for a terminal.
+        # Its input and output.
         self._tty = False
-        self._in = -1
-        self._out = -1
-        self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0
-        self._end_of_input = False
-        self._blocked = False
-        self._reading = False
+        self._split = False
+        self._terminal = -1
+        self._input: Feed | None = None
+        self._output: Drain | None = None
 
     def start(
-        self, args: Sequence[str], environment: Mapping[str, str], tty: bool, rows: int = 24, cols: int = 80
+        self,
+        args: Sequence[str],
+        environment: Mapping[str, str],
+        tty: bool,
+        rows: int = 24,
+        cols: int = 80,
+        *,
+        split: bool = False,
     ) -> None:
         if sys.platform == "win32":
             raise OSError(errno.ENOTSUP, "job_exec needs a Unix system")
@@ -88,6 +93,7 @@ class Exec:
             raise JobInvalidStateError(f"job {self._job.uid!r} is {self._job.state.value}: it runs nothing to join")
         check_program(args[0], environment.get("PATH", os.defpath), str(self._job.sandbox.path))
         self._tty = tty
+        self._split = split
         theirs = self._open_terminal(rows, cols) if tty else self._open_pipes()
         try:
             with self._forest.spawning(self._job.uid):
@@ -118,18 +124,41 @@ class Exec:
             raise
 
     def _open_terminal(self, rows: int, cols: int) -> list[int]:
-        ours, theirs = os.openpty()
-        self._in = self._out = ours
-        os.set_blocking(ours, False)
-        self.resize(rows, cols)
+        """Make a terminal; the process's descriptor of it is returned, to be closed by the caller."""
+        ours, theirs = open_terminal(rows, cols)
+        try:
+            self._connect(os.dup(ours), [ours])
+        except BaseException:
+            os.close(ours)
+            os.close(theirs)
+            raise
+        self._terminal = ours
         return [theirs]
 
     def _open_pipes(self) -> list[int]:
-        read, self._in = os.pipe()
-        self._out, write = os.pipe()
-        os.set_blocking(self._in, False)
-        os.set_blocking(self._out, False)
-        return [read, write]
+        """Make two pipes, or three; the process's ends are returned, to be closed by the caller."""
+        theirs: list[int] = []
+        ours: list[int] = []
+        try:
+            read, write = os.pipe()
+            theirs.append(read)
+            ours.append(write)
+            for _ in range(2 if self._split else 1):
+                read, write = os.pipe()
+                ours.append(read)
+                theirs.append(write)
+            for descriptor in ours:
+                os.set_blocking(descriptor, False)
+        except BaseException:
+            for descriptor in ours + theirs:
+                os.close(descriptor)
+            raise
+        self._connect(ours[0], ours[1:])
+        return theirs
+
+    def _connect(self, into: int, out: Sequence[int]) -> None:
+        self._input = Feed(into, self._tty, lambda blocked: self._user.exec_input(blocked))
+        self._output = Drain(out, self._deliver, self._complete)
 
     def _spawn(self, args: Sequence[str], environment: Mapping[str, str], theirs: list[int]) -> int:
         actions: list[tuple[Any, ...]]
@@ -138,7 +167,7 @@ class Exec:
             actions = [(os.POSIX_SPAWN_OPEN, 0, terminal, os.O_RDWR, 0), (os.POSIX_SPAWN_DUP2, 0, 1)]
         else:
             actions = [(os.POSIX_SPAWN_DUP2, theirs[0], 0), (os.POSIX_SPAWN_DUP2, theirs[1], 1)]
-        actions.append((os.POSIX_SPAWN_DUP2, 1, 2))
+        actions.append((os.POSIX_SPAWN_DUP2, theirs[-1] if self._split and not self._tty else 1, 2))
         command = ["/bin/sh", "-c", _ENTER, str(self._job.sandbox.path), *args]
         return os.posix_spawn(
             command[0],
@@ -154,35 +183,28 @@ class Exec:
 
     def write(self, data: bytes) -> None:
         """Input for the process; the user is told when it is more than the process takes."""
-        if self._in < 0 or self._end_of_input:
-            return
-        self._waiting.append(data)
-        self._waiting_bytes += len(data)
-        self._feed()
+        if self._input is not None:
+            self._input.write(data)
 
     def end_input(self) -> None:
         """No more input: the end of its pipe, or what means it on a terminal."""
-        if self._tty:
-            self.write(b"\x04")
-        self._end_of_input = True
-        self._feed()
+        if self._input is not None:
+            self._input.end()
 
     def resize(self, rows: int, cols: int) -> None:
         """The size of the terminal; nothing without one."""
-        if self._tty and self._out >= 0:
-            fcntl.ioctl(self._out, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+        if self._terminal >= 0:
+            set_size(self._terminal, rows, cols)
 
     def pause(self) -> None:
         """Read no output for now."""
-        if self._reading:
-            self._reading = False
-            self._loop.remove_reader(self._out)
+        if self._output is not None:
+            self._output.pause()
 
     def resume(self) -> None:
         """Read its output (again)."""
-        if not self._reading and self._out >= 0:
-            self._reading = True
-            self._loop.add_reader(self._out, self._readable)
+        if self._output is not None:
+            self._output.resume()
 
     def kill(self) -> None:
         """End it with its process group; the user hears no more.
@@ -193,53 +215,21 @@ class Exec:
         if self._exited is None:  # not reaped: the number is its own
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._pid, KILL)
-        else:
-            self._close()
+        self._close()
 
     # --- the loop ---------------------------------------------------------------------------------
 
-    def _feed(self) -> None:
-        while self._waiting:
-            data = self._waiting[0]
-            try:
-                done = os.write(self._in, data)
-            except BlockingIOError:
-                self._loop.add_writer(self._in, self._feed)
-                self._set_blocked(self._waiting_bytes > EXEC_INPUT_MAX)
-                return
-            except OSError:  # it has closed its input
-                self._waiting.clear()
-                break
-            self._waiting_bytes -= done
-            if done == len(data):
-                self._waiting.popleft()
-            else:
-                self._waiting[0] = data[done:]
-        self._waiting_bytes = 0
-        if self._in >= 0:
-            self._loop.remove_writer(self._in)
-            if self._end_of_input and not self._tty:
-                os.close(self._in)
-                self._in = -1
-        self._set_blocked(False)
+    def _deliver(self, index: int, data: bytes) -> None:
+        if self._split:
+            data = (_ERR if index else _OUT) + data
+        self._user.exec_output(data)
 
-    def _set_blocked(self, blocked: bool) -> None:
-        if blocked is not self._blocked:
-            self._blocked = blocked
-            self._user.exec_input(blocked)
-
-    def _readable(self) -> None:
-        try:
-            data = os.read(self._out, EXEC_READ)
-        except BlockingIOError:
-            return
-        except OSError:  # EIO: nobody has the terminal open any more
-            data = b""
-        if data:
-            self._user.exec_output(data)
-            return
+    def _complete(self) -> None:
+        """It has ended, and all that it wrote has been delivered."""
+        assert self._exited is not None
+        user, self._user = self._user, _Nobody()
         self._close()
-        self._end_if_over()
+        user.exec_ended(self._exited)
 
     def _has_exited(self) -> None:
         pid, status = os.waitpid(self._pid, os.WNOHANG)
@@ -250,12 +240,8 @@ class Exec:
             os.close(self._pidfd)
         self._forest.died(self._pid)
         self._exited = os.waitstatus_to_exitcode(status)
-        if self._tty and self._out >= 0 and not isinstance(self._user, _Nobody):
-            # The kernel hands on what was written to a terminal a moment later, and EIO behind the last of it; never,
-            # if its children keep the terminal open.
-            self._loop.call_later(EXEC_TERMINAL_WAIT_S, self._finish)
-            return
-        self._finish()
+        if self._output is not None:
+            self._output.process_exited()
 
     def _look_again(self) -> None:
         """Where no descriptor tells of the end."""
@@ -263,41 +249,14 @@ class Exec:
         if self._exited is None:
             self._loop.call_later(EXIT_POLL_S, self._look_again)
 
-    def _finish(self) -> None:
-        # What it has written is still to be read; what its children still write is not waited for.
-        self._drain()
-        self._close()
-        self._end_if_over()
-
-    def _drain(self) -> None:
-        # No more than is there now: its children may be writing for ever.
-        left = _readable_bytes(self._out) if self._out >= 0 else 0
-        while left > 0:
-            try:
-                data = os.read(self._out, min(left, EXEC_READ))
-            except OSError:
-                return
-            if not data:
-                return
-            left -= len(data)
-            self._user.exec_output(data)
-
     def _close(self) -> None:
-        self.pause()
-        for descriptor in {self._in, self._out} - {-1}:
-            self._loop.remove_writer(descriptor)
-            os.close(descriptor)
-        self._in = self._out = -1
-
-    def _end_if_over(self) -> None:
-        if self._exited is not None and self._out < 0:
-            user, self._user = self._user, _Nobody()
-            user.exec_ended(self._exited)
-
-
-def _readable_bytes(descriptor: int) -> int:
-    count: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0]
-    return count
+        feed, self._input = self._input, None
+        drain, self._output = self._output, None
+        self._terminal = -1
+        if feed is not None:
+            feed.close()
+        if drain is not None:
+            drain.close()
 
 
 class _Nobody:

@@ -188,6 +188,7 @@ class JobManager:
         tty: bool,
         rows: int,
         cols: int,
+        split: bool = False,
     ) -> Exec:
         """Start a second process in the job's sandbox: ``job_exec``.
 
@@ -205,7 +206,7 @@ class JobManager:
         line = list(command.args)
         if run is not None:
             line = run.confined(line, environment, str(job.sandbox.path))
-        process.start(line, environment, tty, rows, cols)
+        process.start(line, environment, tty, rows, cols, split=split)
         return process
 
     def _choose_port(self, port: int | str | None) -> int | None:

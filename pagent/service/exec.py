@@ -31,27 +31,31 @@ class ExecService:
         tty: bool = False,
         rows: int = 24,
         cols: int = 80,
+        split: bool = False,
     ) -> None:
         job = self._manager.get(job_uid, owner_of(call.connection))
         stream = call.stream
         assert stream is not None
         stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max))
         splice = _ExecSplice(call, stream)
-        _check_size([rows, cols])
-        splice.process = self._manager.execute(job, splice, args, env, tty=bool(tty), rows=rows, cols=cols)
+        if not _is_size([rows, cols]):
+            raise ValueError(f"a terminal's size is rows and cols, each from 1 to {TERMINAL_SIZE_MAX}")
+        splice.process = self._manager.execute(
+            job, splice, args, env, tty=bool(tty), rows=rows, cols=cols, split=bool(split)
+        )
         stream.attach(splice)
 
 
-def _check_size(size: Any) -> None:
-    if type(size) is not list or len(size) != 2 or not all(type(n) is int and 0 < n <= TERMINAL_SIZE_MAX for n in size):
-        raise ValueError(f"a terminal's size is [rows, cols], each from 1 to {TERMINAL_SIZE_MAX}")
+def _is_size(size: Any) -> bool:
+    return type(size) is list and len(size) == 2 and all(type(n) is int and 0 < n <= TERMINAL_SIZE_MAX for n in size)
 
 
 class _ExecSplice:
     """Receiver of the stream and user of the process.
 
-    In: bins are input, an empty one (or the stream close) its end, ``{'resize': [rows, cols]}`` the terminal's size.
-    Out: bins of output. The result is the exit code, minus the signal's number if a signal ended it.
+    In: bins are input, an empty one (or the stream close) its end, ``{'resize': [rows, cols]}`` the terminal's size;
+    one that no terminal can have is ignored, since windows have such sizes while they are made. Out: bins of output.
+    The result is the exit code, minus the signal's number if a signal ended it.
     """
 
     def __init__(self, call: IncomingCall, stream: Stream) -> None:
@@ -62,8 +66,8 @@ class _ExecSplice:
     def stream_message(self, value: Any) -> None:
         assert self.process is not None
         if isinstance(value, dict) and value.keys() == {"resize"}:
-            _check_size(value["resize"])
-            self.process.resize(*value["resize"])
+            if _is_size(value["resize"]):
+                self.process.resize(*value["resize"])
         elif not isinstance(value, (bytes, bytearray, memoryview)):
             raise ValueError("input is bytes, or {'resize': [rows, cols]}")
         elif value:

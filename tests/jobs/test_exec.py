@@ -14,7 +14,7 @@ from pagent.errors import JobInvalidStateError
 from pagent.jobs.exec import Exec
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
-from pagent.limits import EXEC_INPUT_MAX
+from pagent.limits import EXEC_INPUT_MAX, EXEC_QUIET_S
 from tests.jobs.conftest import PATIENCE_S, Running, gone, owner
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs pidfds and /proc")
@@ -118,13 +118,67 @@ async def test_input_is_held_and_released(manager: JobManager, job: Job) -> None
     assert listener.output.strip() == b"5"
 
 
-async def test_output_is_paused(manager: JobManager, job: Job) -> None:
-    process, listener = execute(manager, job, "sh", "-c", "echo one; read x; echo two")
-    await listener.until(lambda it: it.output == b"one\n")
+@pytest.mark.parametrize("tty", [False, True])
+async def test_nothing_ends_while_its_output_is_paused(manager: JobManager, job: Job, tty: bool) -> None:
+    process, listener = execute(manager, job, "sh", "-c", "echo one; read x; echo two", tty=tty)
+    await listener.until(lambda it: it.output.endswith(b"\n"))
     process.pause()
     process.write(b"\n")
-    assert await ended(listener) == 0  # what it has written is there at its end all the same
-    assert listener.output == b"one\ntwo\n"
+    await gone(process._pid)
+    await asyncio.sleep(2 * EXEC_QUIET_S)  # nothing tells that an end does not come
+    assert listener.code is None
+    process.resume()
+    assert await ended(listener) == 0
+    assert listener.output.split() == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("tty", [False, True])
+async def test_what_a_pipeline_hands_on_after_the_exit_is_there(manager: JobManager, job: Job, tty: bool) -> None:
+    # At the exit of its leader the kernel sends HUP to the foreground of a terminal.
+    script = "trap '' HUP; exec > >(sleep 0.2; tee log); seq 20000; exit 3"
+    _, listener = execute(manager, job, "bash", "-c", script, tty=tty)
+    assert await ended(listener) == 3
+    assert listener.output.split() == [b"%d" % number for number in range(1, 20001)]
+
+
+async def test_what_comes_in_pieces_after_the_exit_is_there(manager: JobManager, job: Job) -> None:
+    script = "(for i in 1 2 3 4 5; do sleep 0.25; echo $i; done) & echo 0"
+    _, listener = execute(manager, job, "bash", "-c", script)
+    assert await ended(listener) == 0
+    assert listener.output.split() == [b"0", b"1", b"2", b"3", b"4", b"5"]
+
+
+@pytest.mark.parametrize("tty", [False, True])
+async def test_a_silent_child_in_the_background_does_not_hold_up_the_end(
+    manager: JobManager, job: Job, tty: bool
+) -> None:
+    _, listener = execute(manager, job, "sh", "-c", "{ trap '' HUP; sleep 1000 & } ; echo done", tty=tty)
+    assert await ended(listener) == 0
+    assert listener.output.strip() == b"done"
+
+
+async def test_a_terminal_may_be_closed_and_opened_again(manager: JobManager, job: Job) -> None:
+    script = "exec 3>&- <&- >&- 2>&-; sleep 0.3; echo again > /dev/tty; exit 5"
+    _, listener = execute(manager, job, "sh", "-c", script, tty=True)
+    assert await ended(listener) == 5
+    assert listener.output == b"again\r\n"
+
+
+async def test_outputs_told_apart(manager: JobManager, job: Job) -> None:
+    listener = Listener()
+    script = "echo one; sleep 0.1; echo two >&2; sleep 0.1; echo three; exec >&-; sleep 0.1; echo four >&2"
+    command = ["sh", "-c", script]
+    manager.execute(job, listener, command, None, tty=False, rows=24, cols=80, split=True)
+    assert await ended(listener) == 0
+    assert listener.output == b"\1one\n\2two\n\1three\n\2four\n"
+
+
+async def test_outputs_of_a_terminal_cannot_be_told_apart(manager: JobManager, job: Job) -> None:
+    listener = Listener()
+    command = ["sh", "-c", "echo one; sleep 0.1; echo two >&2"]
+    manager.execute(job, listener, command, None, tty=True, rows=24, cols=80, split=True)
+    assert await ended(listener) == 0
+    assert listener.output == b"\1one\r\n\1two\r\n"
 
 
 async def test_a_killed_one_is_heard_of_no_more(manager: JobManager, job: Job) -> None:

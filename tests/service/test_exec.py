@@ -107,11 +107,42 @@ async def test_input_for_one_that_does_not_read(peer: Peer, job: str) -> None:
     assert (output, code) == (b"closed\n", 5)
 
 
-async def test_children_that_write_on_do_not_keep_it(peer: Peer, job: str) -> None:
-    call = await execute(peer, job, "sh", "-c", "yes & echo $! >&2; exit 0")
-    output, code = await result(peer, call)
-    assert code == 0
-    assert output
+async def test_a_slow_reader_loses_nothing_of_a_terminal(agent: Agent, job: str) -> None:
+    async with peers.dial(agent.rpc_port, TOKEN, extensions=["flow"]) as slow:
+        call = await execute(slow, job, "seq", "60000", tty=True)
+        text = b""
+        while True:
+            message = await slow.next_of(call)
+            if message[0] != 8:
+                break
+            text += message[2]
+            await asyncio.sleep(0.005)
+            await slow.send([10, call, max(64, len(message[2]))])
+        assert text.split() == [b"%d" % number for number in range(1, 60001)]
+
+
+async def test_an_end_waits_for_a_reader_without_credit(agent: Agent, job: str) -> None:
+    size = 300_000
+    async with peers.dial(agent.rpc_port, TOKEN, extensions=["flow"]) as slow:
+        call = await execute(slow, job, PYTHON, "-c", f"import os; os.write(1, bytes({size}))")
+        received = 0
+        while received < 256 * 1024:  # its credit
+            received += len((await slow.next_of(call))[2])
+        await asyncio.sleep(1.0)  # longer than the silence that ends an output
+        await slow.send([10, call, 256 * 1024])
+        while received < size:
+            message = await slow.next_of(call)
+            assert message[0] == 8, message
+            received += len(message[2])
+        assert await result(slow, call) == (b"", 0)
+
+
+async def test_children_that_write_on_keep_it_until_it_is_cancelled(peer: Peer, job: str) -> None:
+    call = await execute(peer, job, "sh", "-c", "echo $$; yes & exit 0")
+    text = await until(peer, call, b"y\n" * 100_000)
+    await gone(int(text.split()[0]))
+    await until(peer, call, b"y\n" * 100_000)
+    await peer.cancel(call)
 
 
 async def test_a_terminal(peer: Peer, job: str) -> None:
@@ -125,9 +156,15 @@ async def test_a_terminal(peer: Peer, job: str) -> None:
     assert (output, code) == (b"typed\r\n<typed>\r\n44 99\r\n", 0)
 
 
+async def test_outputs_are_told_apart(peer: Peer, job: str) -> None:
+    values, code = await peer.outcome(await execute(peer, job, "sh", "-c", "echo out; echo err >&2", split=True))
+    assert sorted(values) == [b"\1out\n", b"\2err\n"]
+    assert code == 0
+
+
 async def test_children_that_keep_the_terminal_do_not_keep_it(peer: Peer, job: str) -> None:
     script = "trap '' HUP; setsid sleep 1000 & sleep 1000 & seq 1000"
-    for _ in range(5):
+    for _ in range(3):
         output, code = await result(peer, await execute(peer, job, "sh", "-c", script, tty=True))
         assert code == 0
         assert output.endswith(b"\r\n999\r\n1000\r\n")
@@ -216,11 +253,77 @@ async def test_wrong_calls(peer: Peer, job: str, args: list[str], options: dict[
         await result(peer, await execute(peer, job, *args, **options))
 
 
-async def test_a_wrong_resize_ends_the_call(peer: Peer, job: str) -> None:
-    call = await execute(peer, job, "cat", tty=True)
-    await peer.data(call, {"resize": [0, "x"]})
-    with pytest.raises(CallFailed, match=r"size is \[rows, cols\]"):
-        await result(peer, call)
+@pytest.mark.parametrize(
+    "size",
+    [
+        *(
+            [0, 80],
+            [24, 0],
+            [24, 70_000],
+            [-1, 80],
+            [24],
+            [24, 80, 1],
+            [0, "x"],
+            ["24", "80"],
+            [True, True],
+            [1.0, 2.0],
+        ),
+        *(None, "24x80", 5, b"x", {}, {"rows": 24}, [[24, 80]]),
+    ],
+)
+async def test_a_size_that_no_terminal_can_have_is_ignored(peer: Peer, job: str, size: Any) -> None:
+    call = await execute(peer, job, "sh", "-c", "echo here; read x; stty size", tty=True, rows=33, cols=111)
+    await until(peer, call, b"here")
+    await peer.data(call, {"resize": size})
+    await peer.data(call, b"\n")
+    output, code = await result(peer, call)
+    assert output.endswith(b"33 111\r\n")
+    assert code == 0
+
+
+async def test_a_resize_without_a_terminal_is_ignored(peer: Peer, job: str) -> None:
+    call = await execute(peer, job, "cat")
+    await peer.data(call, {"resize": [1, 2]})
+    await peer.data(call, b"here")
+    await peer.end(call)
+    assert await result(peer, call) == (b"here", 0)
+
+
+async def test_a_terminal_knows_that_text_is_utf_8(peer: Peer, job: str) -> None:
+    call = await execute(peer, job, "sh", "-c", 'echo here; read x; echo "<$x>"', tty=True)
+    await until(peer, call, b"here")
+    await peer.data(call, "aü\x7fb\n".encode())
+    output, code = await result(peer, call)
+    assert output.endswith(b"<ab>\r\n")
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "typed", "read"),
+    [
+        ("", b"abc", "abc"),
+        ("", b"abc\n", "abc\n"),
+        ("", b"abc\r", "abc\n"),
+        ("", b"abc\ndef", "abc\ndef"),
+        ("", b"", ""),
+        ("-icrnl", b"abc\r", "abc\r"),
+        ("eof ^A", b"abc", "abc"),
+        ("eof ^A", b"a\x04bc\n", "a\x04bc\n"),
+        ("eol x", b"abcx", "abcx"),
+    ],
+)
+async def test_the_end_of_typed_input(peer: Peer, job: str, setting: str, typed: bytes, read: str) -> None:
+    program = "import sys; sys.stdin.reconfigure(newline=''); data = sys.stdin.read(); print(repr(data), end='!')"
+    script = f'stty -echo {setting}; echo here; {PYTHON} -c "$0"'
+    call = await execute(peer, job, "sh", "-c", script, program, tty=True)
+    await until(peer, call, b"here\r\n")
+    if typed:
+        await peer.data(call, typed)
+    await peer.data(call, b"")
+    async with asyncio.timeout(PATIENCE_S):
+        output, code = await result(peer, call)
+    assert output.decode() == repr(read) + "!"
+    assert code == 0
 
 
 async def test_a_job_that_does_not_run(peer: Peer) -> None:
