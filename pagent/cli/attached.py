@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Literal
@@ -16,6 +15,7 @@ from pagent.cli.told import until_told
 from pagent.client import AgentClient, RemoteJob, connect_agent
 from pagent.config.model import Control, Jobs, Server, Settings
 from pagent.errors import CallError, LinkError, MethodError
+from pagent.jobs.signames import signal_number
 from pagent.limits import RUN_OUTPUT_MAX
 from pagent.net.tasks import TaskOwner
 
@@ -192,7 +192,7 @@ async def _start_and_wait(
     finally:
         await tasks.close()
     if info["signal"] is not None:
-        return _SIGNALLED + int(signal.Signals[info["signal"]])
+        return _SIGNALLED + signal_number(info["signal"])
     return int(info["exit_code"] or shown.failed)
 
 

@@ -64,8 +64,8 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         info: Info = await self._call("job_info")
         return info
 
-    async def kill(self, signal: str = "TERM", grace: float = 5.0) -> Info:
-        """``job_kill``: KILL follows after ``grace`` seconds."""
+    async def kill(self, signal: str | int = "TERM", grace: float = 5.0) -> Info:
+        """``job_kill``: KILL follows after ``grace`` seconds. ``signal``: a number, or a name such as 'RTMIN+1'."""
         info: Info = await self._call("job_kill", signal, grace)
         return info
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import signal as signals
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -193,21 +192,6 @@ def seconds(name: str, value: Any, most: float, *, zero: bool = False) -> float:
     if math.isnan(value) or not 0 <= value <= most or (value == 0 and not zero):
         raise ValueError(f"{name} must be a number of seconds up to {most:g}, not {value}")
     return float(value)
-
-
-def signal_number(signal: object) -> signals.Signals:
-    """A signal by its name, with or without SIG, or its number. TypeError or ValueError for what is none."""
-    if isinstance(signal, str):
-        name = signal if signal.startswith("SIG") else f"SIG{signal}"
-        if name in signals.Signals.__members__:
-            return signals.Signals[name]
-        raise ValueError(f"signal {signal!r:.40} is not known")
-    if type(signal) is not int:
-        raise TypeError(f"signal must be a name or a number, not {type(signal).__name__}")
-    try:
-        return signals.Signals(signal)
-    except ValueError:
-        raise ValueError(f"signal {signal} is not known") from None
 
 
 def _text(what: str, value: object) -> str:

@@ -14,7 +14,7 @@ from typing import Final
 from pagent import limits
 from pagent.config.model import Isolation
 from pagent.errors import JobInvalidStateError, JobNotFoundError
-from pagent.jobs.command import check_command, property_variables, seconds, signal_number
+from pagent.jobs.command import check_command, property_variables, seconds
 from pagent.jobs.ending import TreeEnd
 from pagent.jobs.exec import Exec, ExecUser
 from pagent.jobs.isolation import Confinement
@@ -23,6 +23,7 @@ from pagent.jobs.orphans import AgentFolder
 from pagent.jobs.ports import ReportError, free_port, parse_report
 from pagent.jobs.run import Host, Ownership, Run
 from pagent.jobs.sandbox import Sandbox
+from pagent.jobs.signames import signal_name, signal_number
 from pagent.jobs.tree import KILL, UNCLAIMED, Forest
 from pagent.net.tasks import TaskOwner
 
@@ -248,10 +249,11 @@ class JobManager:
         run = self._runs.get(job.uid)
         if run is None or job.process_ended.is_set():
             raise JobInvalidStateError(f"job {job.uid!r} is {job.state.value}: it has no process to signal")
-        if number.name not in _ENDING_SIGNALS:
+        name = signal_name(number)
+        if name not in _ENDING_SIGNALS:
             run.send_main(number)
         else:
-            await run.end(number, 0 if number.name == "SIGKILL" else grace_s)
+            await run.end(number, 0 if name == "SIGKILL" else grace_s)
 
     async def remove(self, job: Job) -> None:
         """End the job's tree (TERM, 5 s, KILL) and delete its sandbox. Goes on if the caller is cancelled.

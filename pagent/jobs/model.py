@@ -119,7 +119,7 @@ class Job:
         self.ports: list[int] = []
         self.pid: int | None = None
         self.exit_code: int | None = None
-        #: Name of the signal that ended the process, as 'SIGKILL'.
+        #: Name of the signal that ended the process, such as 'SIGKILL' or 'SIGRTMIN+1'.
         self.signal: str | None = None
         #: Why the job failed, if not by its process's own doing.
         self.error: str | None = None

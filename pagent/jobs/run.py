@@ -22,6 +22,7 @@ from pagent.jobs.model import Input, Job, State
 from pagent.jobs.output import STDERR, STDOUT, Output, open_output
 from pagent.jobs.ports import ReportError, until_accepts
 from pagent.jobs.process import spawn
+from pagent.jobs.signames import signal_name
 from pagent.jobs.system import Process
 from pagent.jobs.tree import KILL, Forest
 from pagent.net.tasks import TaskOwner, noticed
@@ -270,10 +271,7 @@ class Run:
         if returncode >= 0:
             job.exit_code = returncode
             return f"exited with code {returncode}"
-        try:
-            job.signal = signal.Signals(-returncode).name
-        except ValueError:  # one of the real-time signals
-            job.signal = f"SIG{-returncode}"
+        job.signal = signal_name(-returncode)
         return f"was ended by {job.signal}"
 
     def end_rest(self) -> None:

@@ -94,7 +94,7 @@ class JobService:
         return info
 
     @unary
-    async def job_kill(self, call: IncomingCall, job_uid: str, signal: str = "TERM", grace: float = 5.0) -> Any:
+    async def job_kill(self, call: IncomingCall, job_uid: str, signal: str | int = "TERM", grace: float = 5.0) -> Any:
         job = self._job(call, job_uid)
         await self._manager.kill(job, signal, grace)
         return job.info()

@@ -235,6 +235,7 @@ def test_the_exit_code_of_the_job(tmp_path: Path, how: str, code: int) -> None:
     [
         ("echo out; echo err >&2; exit 3", 3, "err\npagent: process exited with code 3 before its port accepted"),
         ("kill -KILL $$", 137, "pagent: process was ended by SIGKILL before its port accepted"),
+        ("kill -35 $$", 163, "pagent: process was ended by SIGRTMIN+1 before its port accepted"),
     ],
 )
 def test_a_job_that_ends_before_it_listens(tmp_path: Path, script: str, code: int, words: str) -> None:

@@ -482,6 +482,25 @@ async def test_kill_with_a_grace(peer: Peer) -> None:
     assert b"asked" in await output(peer, job)
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="needs real-time signals")
+@pytest.mark.parametrize(
+    ("given_as", "number", "name"),
+    [
+        ("RTMIN+1", 1, "SIGRTMIN+1"),
+        ("SIGRTMIN+2", 2, "SIGRTMIN+2"),
+        ("RTMAX-1", -2, f"SIGRTMIN+{signal.SIGRTMAX - signal.SIGRTMIN - 1}"),
+        ("RTMAX", -1, "SIGRTMAX"),
+    ],
+)
+@pytest.mark.parametrize("by_number", [False, True])
+async def test_real_time_signals(peer: Peer, given_as: str, number: int, name: str, by_number: bool) -> None:
+    job = await shell(peer, "exec sleep 1000")
+    numbers = range(signal.SIGRTMIN, signal.SIGRTMAX + 1)
+    await peer.call("job_kill", job, numbers[number] if by_number else given_as)
+    info = await peer.call("job_wait", job)
+    assert (info["state"], info["signal"], info["exit_code"]) == ("FINISHED", name, None)
+
+
 async def test_kill_by_a_signal_that_does_not_end(peer: Peer) -> None:
     job = await shell(peer, "trap 'echo caught; exit 4' USR1; echo here; while :; do sleep 1000 & wait $!; done")
     assert await first_line(peer, job) == "here"
