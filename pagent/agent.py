@@ -19,7 +19,6 @@ from pagent.jobs.orphans import sweep
 from pagent.jobs.tree import become_subreaper
 from pagent.net.dial import Address, Backoff, dial, parse_address
 from pagent.net.lobby import Lobby
-from pagent.net.shortage import tell_shortages_once
 from pagent.net.signals import told_to_end
 from pagent.net.tasks import TaskOwner
 from pagent.net.tls import client_context, server_context
@@ -268,7 +267,6 @@ async def serve(settings: Settings, *, connection_debug: bool = False) -> int:
     Returns the exit code. The first SIGTERM, SIGINT or SIGHUP ends the jobs gracefully, the second at once.
     """
     agent = Agent(settings, connection_debug=connection_debug)
-    tell_shortages_once(asyncio.get_running_loop())
     with told_to_end(lambda: agent.end(0)):
         try:
             await agent.start()

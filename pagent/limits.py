@@ -281,8 +281,12 @@ LOG_QUEUE_MAX: Final = MIB
 LOG_LINE_MAX: Final = 8 * KIB
 #: How long the exit waits for the last lines to be taken.
 LOG_FLUSH_TIMEOUT_S: Final = 1.0
-#: Kinds of repeated lines that one throttle remembers.
-LOG_THROTTLE_KEYS: Final = 1024
+#: Lines of one kind (logger, level, format string) that are logged at once, and then one each so many seconds: enough
+#: to see what goes on, and 10,000 hostile events are some twenty lines.
+LOG_BURST: Final = 20
+LOG_REPEAT_S: Final = 5.0
+#: Kinds that are remembered. The program has some hundred.
+LOG_KINDS: Final = 1024
 
 # --- jobs -----------------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 Whoever holds the other end of stderr may stop reading, and then a write to it blocks (spec agent.md, part 3
 "Shortage"). O_NONBLOCK is no way out: the flag belongs to the open file, which is shared with the parent and with
 jobs that forward their output. So lines go into a bounded queue that one daemon thread writes out, and what does
-not fit is dropped and counted.
+not fit is dropped and counted. Peers, clients and jobs can cause lines as often as they like, so the lines of each kind
+are bounded, too (`RepeatLimit`): of every logger, those of libraries included.
 
 What a peer sent may stand in any line. It is made harmless in one place, `LineFormatter`: no character that moves a
 terminal's cursor or starts a new line gets through. Tokens are never logged.
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pagent.errors import ConfigError
-from pagent.limits import LOG_FLUSH_TIMEOUT_S, LOG_LINE_MAX, LOG_QUEUE_MAX, LOG_THROTTLE_KEYS
+from pagent.limits import LOG_BURST, LOG_FLUSH_TIMEOUT_S, LOG_KINDS, LOG_LINE_MAX, LOG_QUEUE_MAX, LOG_REPEAT_S
 
 LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -117,6 +118,8 @@ class PipeHandler(logging.Handler):
         self._fd = fd
         # All below is shared with the thread, under this condition.
         self._changed = threading.Condition(threading.Lock())
+        self._repeats = RepeatLimit()
+        self._held_back = False
         self._lines: list[bytes] = []
         self._queued_bytes = 0
         self._dropped = 0
@@ -128,11 +131,25 @@ class PipeHandler(logging.Handler):
         atexit.register(self.close)
 
     def emit(self, record: logging.LogRecord) -> None:
+        # Debugging is asked for by name, and wants each line.
+        held = 0 if record.levelno <= logging.DEBUG else self._admit(record)
+        if held is None:
+            return
         try:
             line = self.format(record)
         except Exception as exc:  # noqa: BLE001  a bad log call must not end what it reports on
             line = f"a log line could not be made ({type(exc).__name__}) in {record.pathname}:{record.lineno}"
+        if held:
+            line += f" ({held} more like it since the last)"
         self._put(line.encode(errors="backslashreplace"))
+
+    def _admit(self, record: logging.LogRecord) -> int | None:
+        with self._changed:
+            held = self._repeats.admit(record)
+            if held is None and not self._held_back:
+                self._held_back = True
+                self._changed.notify_all()  # the thread waits no longer than until it can tell of it
+            return held
 
     def flush(self) -> None:
         """Wait until all is written, for `LOG_FLUSH_TIMEOUT_S` at most; not at all once closed."""
@@ -142,6 +159,10 @@ class PipeHandler(logging.Handler):
     def close(self) -> None:
         """Flush and end the thread; one that hangs in a write stays behind, as it does not keep the process."""
         atexit.unregister(self.close)
+        with self._changed:
+            if not self._closed:
+                self._queue_summaries(final=True)
+                self._changed.notify_all()
         self.flush()
         with self._changed:
             self._closed = True
@@ -157,17 +178,19 @@ class PipeHandler(logging.Handler):
         return self._pending or self._writing
 
     def _put(self, line: bytes) -> None:
+        with self._changed:
+            if not self._closed:
+                self._queue(line)
+                self._changed.notify_all()
+
+    def _queue(self, line: bytes) -> None:
         if len(line) > LOG_LINE_MAX:
             line = line[: LOG_LINE_MAX - len(_CUT)] + _CUT
-        with self._changed:
-            if self._closed:
-                return
-            if self._queued_bytes + len(line) > LOG_QUEUE_MAX:
-                self._dropped += 1
-                return
-            self._lines.append(line)
-            self._queued_bytes += len(line)
-            self._changed.notify_all()
+        if self._queued_bytes + len(line) > LOG_QUEUE_MAX:
+            self._dropped += 1
+            return
+        self._lines.append(line)
+        self._queued_bytes += len(line)
 
     # --- the thread -------------------------------------------------------------------------------
 
@@ -181,7 +204,7 @@ class PipeHandler(logging.Handler):
     def _take(self) -> bytes | None:
         """All that waits, as one chunk; None once the handler is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._pending or self._closed)
+            self._wait_for_lines()
             if not self._pending:
                 return None
             lines, self._lines, self._queued_bytes = self._lines, [], 0
@@ -191,6 +214,19 @@ class PipeHandler(logging.Handler):
             # What was dropped came after these lines: they had filled the queue.
             lines.append(b"%d lines dropped: nobody read the log in time" % dropped)
         return b"\n".join([*lines, b""])
+
+    def _wait_for_lines(self) -> None:
+        """Wait until lines are there, or the handler is closed; tell of lines that were left out when it is time."""
+        while not (self._pending or self._closed):
+            self._changed.wait(LOG_REPEAT_S if self._held_back else None)
+            if self._held_back:
+                self._queue_summaries()
+
+    def _queue_summaries(self, *, final: bool = False) -> None:
+        for text in self._repeats.summaries(final=final):
+            record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None)
+            self._queue(self.format(record).encode(errors="backslashreplace"))
+        self._held_back = self._repeats.holds
 
     def _write(self, chunk: bytes) -> None:
         view = memoryview(chunk)
@@ -210,34 +246,61 @@ class PipeHandler(logging.Handler):
             return 0
 
 
-class Throttle:
-    """One log line instead of a flood: a kind of line at most once per interval, with the number held back.
+class RepeatLimit:
+    """Bounds the lines of one kind: `LOG_BURST` at once, then one each `LOG_REPEAT_S`; the others are counted.
 
-    A kind is whatever ``key`` the caller gives: a constant of the program, not a peer's text, of which there are
-    endless. With an interval of ``math.inf`` a line comes once.
+    The kind of a record is its logger, level and format string: constants of the program. What a peer sent is in the
+    arguments, and makes no new kind. A text without arguments may be made at run time, so all of a logger and level
+    are one kind.
     """
 
-    def __init__(
-        self, logger: logging.Logger, interval_s: float = 60.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._logger = logger
-        self._interval_s = interval_s
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # By key, oldest first: when its line was last let through, and how many were held back since.
-        self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._kinds: OrderedDict[tuple[str, int, str], _Kind] = OrderedDict()
 
-    def log(self, level: int, key: str, message: str, *args: object) -> bool:
-        """Log ``message % args``, or count it. Says whether it was logged."""
+    def admit(self, record: logging.LogRecord) -> int | None:
+        """Return how many lines of this kind were left out since the last one; None if this one is left out, too."""
+        key = (record.name, record.levelno, record.msg if record.args and isinstance(record.msg, str) else "")
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = _Kind(self._clock())
+            if len(self._kinds) > LOG_KINDS:
+                self._kinds.popitem(last=False)
+        self._kinds.move_to_end(key)
+        if not kind.take(self._clock()):
+            kind.held += 1
+            return None
+        held, kind.held = kind.held, 0
+        return held
+
+    @property
+    def holds(self) -> bool:
+        """Whether lines were left out that no line has told of yet."""
+        return any(kind.held for kind in self._kinds.values())
+
+    def summaries(self, *, final: bool = False) -> list[str]:
+        """Return a line for each kind that may log again and left lines out; with ``final`` for each that did."""
         now = self._clock()
-        last, held = self._seen.get(key, (None, 0))
-        if last is not None and now - last < self._interval_s:
-            self._seen[key] = (last, held + 1)
+        lines = []
+        for (name, _, text), kind in self._kinds.items():
+            if kind.held and (final or kind.take(now)):
+                lines.append(f"{kind.held} more lines of {name} were left out: {text or 'as those before'}")
+                kind.held = 0
+        return lines
+
+
+class _Kind:
+    """A token bucket, and the number of lines that it has held back."""
+
+    def __init__(self, now: float) -> None:
+        self.held = 0
+        self._tokens = float(LOG_BURST)
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        self._tokens = min(LOG_BURST, self._tokens + (now - self._at) / LOG_REPEAT_S)
+        self._at = now
+        if self._tokens < 1:
             return False
-        self._seen[key] = (now, 0)
-        self._seen.move_to_end(key)
-        if len(self._seen) > LOG_THROTTLE_KEYS:
-            self._seen.popitem(last=False)
-        if held:
-            message, args = message + " (%d more like it since the last)", (*args, held)
-        self._logger.log(level, message, *args)
+        self._tokens -= 1
         return True

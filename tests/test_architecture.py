@@ -34,6 +34,7 @@ FLOORS: list[set[str]] = [
 FENCES: dict[str, set[str]] = {
     "msgpack": {"wire.messages"},
     "wsproto": {"wire.upgrade"},
+    "h11": {"wire.upgrade"},
     "psutil": {"jobs"},
     "aiohttp": {"web"},
     "aiohttp._websocket": {"wire.frames"},

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from pagent import log
 from pagent.errors import ConfigError
-from pagent.limits import LOG_LINE_MAX, LOG_QUEUE_MAX, LOG_THROTTLE_KEYS
+from pagent.limits import LOG_BURST, LOG_KINDS, LOG_LINE_MAX, LOG_QUEUE_MAX, LOG_REPEAT_S
 
 
 class Reader:
@@ -40,6 +40,10 @@ class Reader:
 
 
 Make = Callable[..., Reader]
+
+
+def made(**fields: Any) -> logging.LogRecord:
+    return logging.makeLogRecord({"levelno": logging.INFO, **fields})
 
 
 @pytest.fixture
@@ -69,7 +73,7 @@ def reading() -> Iterator[Make]:
 def test_lines_come_out_in_order(reading: Make) -> None:
     reader = reading()
     for number in range(1000):
-        reader.logger.info("line %d", number)
+        reader.logger.debug("line %d", number)
     assert reader.text() == "".join(f"line {number}\n" for number in range(1000))
 
 
@@ -113,7 +117,11 @@ def test_a_second_setup_replaces_the_first(reading: Make) -> None:
 def test_a_log_call_that_cannot_be_formatted_is_a_line_that_says_so(reading: Make) -> None:
     reader = reading()
     # Past the logger, whose other handlers under pytest raise.
-    reader.handler.handle(logging.makeLogRecord({"msg": "%d", "args": ("text",), "pathname": "a.py", "lineno": 7}))
+    reader.handler.handle(
+        logging.makeLogRecord(
+            {"levelno": logging.INFO, "msg": "%d", "args": ("text",), "pathname": "a.py", "lineno": 7}
+        )
+    )
     assert reader.text() == "a log line could not be made (TypeError) in a.py:7\n"
 
 
@@ -138,7 +146,7 @@ def test_a_pipe_that_nobody_reads_blocks_nobody_and_what_was_lost_is_counted(rea
     # More than the pipe and the queue hold together; that this loop ends is the test.
     count = 2 * LOG_QUEUE_MAX // len(line)
     for _ in range(count):
-        reader.logger.info(line)
+        reader.logger.debug(line)
     lines = reader.text().splitlines()
     notices = [text for text in lines if text != line]
     lost = [re.fullmatch(r"(\d+) lines dropped: nobody read the log in time", notice) for notice in notices]
@@ -148,8 +156,8 @@ def test_a_pipe_that_nobody_reads_blocks_nobody_and_what_was_lost_is_counted(rea
 
 def test_the_process_ends_while_nobody_reads() -> None:
     program = (
-        "import logging; from pagent import log; log.setup()\n"
-        "for _ in range(3000): logging.warning('x' * 1000)\n"
+        "import logging; from pagent import log; log.setup('debug')\n"
+        "for _ in range(3000): logging.debug('x' * 1000)\n"
         "print('done')"
     )
     read, write = os.pipe()
@@ -177,7 +185,7 @@ def test_a_pipe_that_somebody_made_non_blocking_loses_nothing(reading: Make) -> 
     reader = reading()
     os.set_blocking(reader.handler._fd, False)
     for number in range(800):
-        reader.logger.info("%s %d", "x" * 1000, number)
+        reader.logger.debug("%s %d", "x" * 1000, number)
     assert [int(line.split()[1]) for line in reader.text().splitlines()] == list(range(800))
 
 
@@ -212,7 +220,7 @@ def test_escape(text: str, shown: str) -> None:
 def test_a_message_is_one_harmless_line(reading: Make) -> None:
     reader = reading()
     # Past the logger: pytest's own capture cannot pass on what is no valid text.
-    reader.handler.handle(logging.makeLogRecord({"msg": "name %s", "args": ("x\nERROR forged\x1b[1m\udcff",)}))
+    reader.handler.handle(made(msg="name %s", args=("x\nERROR forged\x1b[1m\udcff",)))
     assert reader.text() == "name x\\nERROR forged\\x1b[1m\\udcff\n"
 
 
@@ -239,7 +247,7 @@ def test_a_line_has_a_greatest_length(reading: Make) -> None:
     assert second == "y" * LOG_LINE_MAX
 
 
-# --- throttle ---------------------------------------------------------------------------------------
+# --- repeated lines ---------------------------------------------------------------------------------
 
 
 class Clock:
@@ -250,34 +258,73 @@ class Clock:
         return self.now
 
 
-def test_a_flood_is_one_line_per_interval_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+def record(text: str = "disk full: %s", *args: object, name: str = "tests.log", level: int = logging.INFO) -> Any:
+    return logging.LogRecord(name, level, "", 0, text, args, None)
+
+
+def test_a_flood_of_a_kind_is_a_bounded_number_of_lines_and_counted() -> None:
     clock = Clock()
-    throttle = log.Throttle(logging.getLogger("tests.log"), 10.0, clock)
-    logged = []
-    for _ in range(25):
-        logged.append(throttle.log(logging.WARNING, "full", "disk full: %s", "/var"))
-        clock.now += 1.0
-    assert [number for number, was in enumerate(logged) if was] == [0, 10, 20]
-    more = " (9 more like it since the last)"
-    assert caplog.messages == ["disk full: /var", "disk full: /var" + more, "disk full: /var" + more]
+    limit = log.RepeatLimit(clock)
+    events = 10_000
+    admitted = []
+    for number in range(events):
+        clock.now += 3 * LOG_REPEAT_S / events
+        if (held := limit.admit(record("%s failed", f"peer {number}"))) is not None:
+            admitted.append(held)
+    assert len(admitted) in (LOG_BURST + 2, LOG_BURST + 3)
+    assert limit.holds
+    clock.now += LOG_REPEAT_S
+    (line,) = limit.summaries()
+    assert line == f"{events - sum(admitted) - len(admitted)} more lines of tests.log were left out: %s failed"
+    assert not limit.holds
+    assert limit.summaries() == []
 
 
-def test_kinds_are_apart_and_infinity_is_once(caplog: pytest.LogCaptureFixture) -> None:
-    clock = Clock()
-    throttle = log.Throttle(logging.getLogger("tests.log"), math.inf, clock)
-    for _ in range(3):
-        throttle.log(logging.WARNING, "a", "first")
-        throttle.log(logging.WARNING, "b", "100%")
-        clock.now += 1e9
-    assert caplog.messages == ["first", "100%"]
+def test_kinds_are_apart() -> None:
+    limit = log.RepeatLimit(Clock())
+    while limit.admit(record("%s", 1)) is not None:
+        pass
+    assert limit.admit(record("%s!", 1)) == 0
+    assert limit.admit(record("%s", 1, name="another")) == 0
+    assert limit.admit(record("%s", 1, level=logging.ERROR)) == 0
 
 
-def test_a_throttle_remembers_a_bounded_number_of_kinds() -> None:
-    clock = Clock()
-    throttle = log.Throttle(logging.getLogger("tests.log"), 10.0, clock)
-    for number in range(LOG_THROTTLE_KEYS):
-        assert throttle.log(logging.DEBUG, str(number), "x")
-    assert not throttle.log(logging.DEBUG, "0", "x")
-    assert throttle.log(logging.DEBUG, "one too many", "x")
-    assert not throttle.log(logging.DEBUG, "1", "x")
-    assert throttle.log(logging.DEBUG, "0", "x")
+def test_texts_that_are_made_at_run_time_are_one_kind() -> None:
+    limit = log.RepeatLimit(Clock())
+    admitted = [limit.admit(record(f"Exception in callback {number}")) is not None for number in range(1000)]
+    assert sum(admitted) == LOG_BURST
+
+
+def test_a_limit_remembers_a_bounded_number_of_kinds() -> None:
+    limit = log.RepeatLimit(Clock())
+    while limit.admit(record("first", 1)) is not None:
+        pass
+    for number in range(LOG_KINDS):
+        assert limit.admit(record(f"{number} %s", 1)) == 0
+    assert limit.admit(record("first", 1)) == 0
+
+
+def test_what_was_left_out_is_told_at_the_end(reading: Make) -> None:
+    reader = reading("info")
+    for number in range(1000):
+        reader.logger.warning("flood %d", number)
+    *lines, last = reader.text().splitlines()
+    assert lines == [f"flood {number}" for number in range(LOG_BURST)]
+    assert last == f"{1000 - LOG_BURST} more lines of tests.log were left out: flood %d"
+
+
+def test_what_was_left_out_is_told_without_another_line(reading: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "LOG_REPEAT_S", 0.05)
+    reader = reading("info")
+    for number in range(1000):
+        reader.logger.warning("flood %d", number)
+    shown = b""
+    while b"were left out" not in shown:
+        shown += os.read(reader.fd, 1 << 20)
+
+
+def test_debugging_is_asked_for_and_complete(reading: Make) -> None:
+    reader = reading()
+    for number in range(10 * LOG_BURST):
+        reader.logger.debug("line %d", number)
+    assert len(reader.text().splitlines()) == 10 * LOG_BURST

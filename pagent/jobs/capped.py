@@ -20,10 +20,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from pagent import limits
-from pagent.log import Throttle
 from pagent.unix import FALLOC_COLLAPSE_RANGE, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, fallocate
 
-_throttle = Throttle(logging.getLogger(__name__))
+_log = logging.getLogger(__name__)
 
 #: Both ways of fallocate(2) take whole blocks only, or do more work for parts of them.
 _BLOCK: Final = 4096
@@ -128,8 +127,7 @@ class OutputCap:
             try:
                 await loop.run_in_executor(None, output.trim)
             except OSError as error:
-                text = "job %s: its output cannot be cut to its cap: %s"
-                _throttle.log(logging.WARNING, "cap", text, self._uid, error)
+                _log.warning("job %s: its output cannot be cut to its cap: %s", self._uid, error)
 
 
 # --- the kernel's ways ------------------------------------------------------------------------------

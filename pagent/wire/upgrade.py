@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from h11 import LocalProtocolError as H11Error
 from wsproto import ConnectionType
 from wsproto.events import AcceptConnection, RejectConnection, Request
 from wsproto.handshake import H11Handshake
@@ -32,7 +33,10 @@ class UpgradeRefused(Exception):
 
 
 class ClientUpgrade:
-    """The dialling side: :meth:`request` to send, then :meth:`feed` until it returns what lies behind the answer."""
+    """The dialling side: :meth:`request` to send, then :meth:`feed` until it returns what lies behind the answer.
+
+    ValueError if the request cannot be made: its parts may be a caller's.
+    """
 
     def __init__(
         self,
@@ -43,9 +47,12 @@ class ClientUpgrade:
         headers: Iterable[tuple[str, str]] = (),
     ) -> None:
         self._handshake = H11Handshake(ConnectionType.CLIENT)
-        extra = [(name.encode("latin-1"), value.encode("utf-8", "surrogateescape")) for name, value in headers]
-        event = Request(host=host, target=target, subprotocols=list(subprotocols), extra_headers=extra)
-        self._request = self._handshake.send(event)
+        try:
+            extra = [(name.encode("latin-1"), value.encode("utf-8", "surrogateescape")) for name, value in headers]
+            event = Request(host=host, target=target, subprotocols=list(subprotocols), extra_headers=extra)
+            self._request = self._handshake.send(event)
+        except (H11Error, WsprotoError, UnicodeError) as error:
+            raise ValueError(f"no WebSocket handshake can be made of this: {error}") from None
         self._subprotocols = subprotocols
         self._buffer = bytearray()
         self._skipped = 0  # bytes of interim answers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagent.jobs import capped
 from pagent.jobs.capped import CappedOutput, Drop, OutputCap, _collapse, _punch
-from pagent.log import Throttle
 from tests.jobs.conftest import PATIENCE_S
 
 CAP = 64 * 1024
@@ -151,10 +148,7 @@ async def test_it_goes_on_while_the_file_grows(file: int) -> None:
         output.close()
 
 
-async def test_a_fault_is_logged_and_tried_again(
-    file: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(capped, "_throttle", Throttle(logging.getLogger("capped")))
+async def test_a_fault_is_logged_and_tried_again(file: int, caplog: pytest.LogCaptureFixture) -> None:
     tried = asyncio.Event()
     loop = asyncio.get_running_loop()
     faults = 0
@@ -177,4 +171,4 @@ async def test_a_fault_is_logged_and_tried_again(
         capping.cancel()
         await asyncio.gather(capping, return_exceptions=True)
         output.close()
-    assert caplog.text.count("cannot be cut to its cap") == 1
+    assert "cannot be cut to its cap" in caplog.text

@@ -65,6 +65,29 @@ def test_headers_of_the_caller_are_sent() -> None:
     assert "Cookie: a=ü\r\n".encode() in request
 
 
+@pytest.mark.parametrize(
+    ("host", "target", "headers"),
+    [
+        ("job\u00a0", "/", []),
+        ("a\ud800b", "/", []),
+        (f"{'a' * 64}\u00e4", "/", []),
+        ("job", "/a b", []),
+        ("job", "/\u00e4", []),
+        ("job", "/", [("A", "b\0c")]),
+        ("job", "/", [("A b", "c")]),
+        ("job", "/", [("\u0100", "c")]),
+        ("job", "/", [("A", "b\r\nC: d")]),
+        ("job", "/", [("Content-Length", "x")]),
+        ("job", "/", [("Host", "another")]),
+    ],
+)
+def test_what_no_request_can_be_made_of_is_a_value_error(
+    host: str, target: str, headers: list[tuple[str, str]]
+) -> None:
+    with pytest.raises(ValueError, match=r"^no WebSocket handshake can be made of this: "):
+        ClientUpgrade(host, target, headers=headers)
+
+
 @pytest.mark.parametrize("status", [200, 301, 404, 503])
 def test_another_status_is_told(status: int) -> None:
     upgrade = dialling()
