@@ -71,6 +71,7 @@ class Agent:
                 port_ownership=settings.jobs.port_ownership,
                 max_output_bytes=settings.jobs.max_output_bytes,
                 isolation=settings.jobs.isolation,
+                allow_folders=settings.jobs.allow_folders,
             )
         except OSError as error:
             raise ConfigError(f"jobs.root: no sandboxes can be made in {self._jobs_root}: {error.strerror}") from None

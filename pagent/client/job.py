@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from pagent.client.archives import ArchiveMethods
+from pagent.client.calls import given
 from pagent.client.output import Exec, Logs
 from pagent.client.traffic import TrafficMethods
 from pagent.limits import READY_TIMEOUT_S
@@ -42,17 +43,28 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         ready: Literal["report", "connect"] = "report",
         ready_timeout: float | None = None,
         timeout: float | None = None,
+        prefer_port: int | None = None,
+        more_ports: Mapping[str, int | Literal["auto"]] | None = None,
     ) -> Info:
-        """``job_start``; waits until the job is ready. With ``port='auto'`` ``{port}`` in ``args`` is its port.
+        """``job_start``; waits until the job is ready.
 
-        Times are seconds. MethodError: ProcessStartTimeoutError, ProcessExitedError, FileNotFoundError and others.
+        With ``port='auto'`` the agent picks a free port, ``prefer_port`` where that is free. It stands in ``PORT`` and
+        where ``args`` and ``env`` say ``{port}``; a further port of ``more_ports`` stands in ``PORT_NAME`` and where
+        they say ``{port:NAME}``. The info lists the ports in this order. ``cwd``: relative to the sandbox, or absolute
+        in a folder that ``jobs.allow_folders`` lists. Times are seconds. MethodError: ProcessStartTimeoutError,
+        ProcessExitedError, FileNotFoundError and others.
         """
         environment = None if env is None else dict(env)
         arguments: list[Any] = [list(args), environment, cwd, port_expected_count, forward_stdout]
         if (port, ready, ready_timeout, timeout) != (None, "report", None, None):  # an agent that is not ours has none
             arguments += [port, ready, READY_TIMEOUT_S if ready_timeout is None else ready_timeout, timeout]
-        info: Info = await self._call("job_start", *arguments)
+        further = None if more_ports is None else dict(more_ports)
+        info: Info = await self._call("job_start", *arguments, **given(prefer_port=prefer_port, more_ports=further))
         return info
+
+    async def listening(self) -> list[tuple[str, int]]:
+        """``job_listening``: the addresses and TCP ports that processes of the job listen on."""
+        return [(address, port) for address, port in await self._call("job_listening")]
 
     async def wait(self) -> Info:
         """``job_wait``: the info once the process has ended; at once if there has been none."""

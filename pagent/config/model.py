@@ -170,6 +170,11 @@ class Jobs:
     max_output_bytes: int | None = setting(
         None, "Cap on each output file of a job, the oldest half is dropped; null: no cap.", minimum=1
     )
+    allow_folders: tuple[str, ...] = setting(
+        (),
+        "Absolute paths of folders outside of the sandboxes that jobs may run in; nothing in them is deleted.",
+        nonempty=True,
+    )
     isolation: Isolation = section(Isolation, "What jobs are kept from; most of it is the kernel's (Linux).")
 
 

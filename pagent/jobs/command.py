@@ -7,18 +7,21 @@ import math
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from pagent import limits
 from pagent.errors import ProcessPortCountError
+from pagent.jobs.placeholders import MAIN, NAME, fill
 from pagent.jobs.system import MARK
 from pagent.jobs.tree import new_mark
 
 PREFIX: Final = "DA__PAGENT__"
-_HERE: Final = "{port}"
 
 Ready = Literal["report", "connect"]
+
+_NONE: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Command:
 
     args: tuple[str, ...]
     env: dict[str, str]
-    #: Relative to the sandbox; whether it exists is found when it is opened.
+    #: Relative to the sandbox, or absolute; whether it exists and is allowed is found when it is opened.
     cwd: str
     port_expected_count: int
     forward_stdout: bool
@@ -35,15 +38,20 @@ class Command:
     ready: Ready
     ready_timeout_s: float
     timeout_s: float | None
+    #: Taken for 'auto' where it is free.
+    prefer_port: int | None = None
+    #: Further ports by their names.
+    more_ports: Mapping[str, int | Literal["auto"]] = field(default_factory=dict)
 
     @property
     def reports_awaited(self) -> int:
         """Port reports that have to come before the job is ready: none if the agent looks for itself."""
         return 0 if self.ready == "connect" else self.port_expected_count
 
-    def command_line(self, port: int | None) -> list[str]:
-        """The arguments with the port filled in."""
-        return [_fill(text, port) for text in self.args]
+    def command_line(self, port: int | None, more: Mapping[str, int] = _NONE) -> list[str]:
+        """The arguments with the ports filled in."""
+        ports = _by_name(port, more)
+        return [fill(text, ports) for text in self.args]
 
     def environment(
         self,
@@ -52,6 +60,7 @@ class Command:
         uid: str,
         port: int | None,
         own: Mapping[str, str] = os.environ,
+        more: Mapping[str, int] = _NONE,
     ) -> dict[str, str]:
         """The environment of a job, later names over earlier ones (spec agent.md, "Environment of a job").
 
@@ -64,13 +73,15 @@ class Command:
             environment[f"{PREFIX}JOB_ID"] = uid
         if port is not None:
             environment["PORT"] = str(port)
-        environment.update((name, _fill(value, port)) for name, value in self.env.items())
+        environment.update((f"PORT_{name.upper().replace('-', '_')}", str(number)) for name, number in more.items())
+        ports = _by_name(port, more)
+        environment.update((name, fill(value, ports)) for name, value in self.env.items())
         environment[MARK] = new_mark(uid)
         return environment
 
 
-def _fill(text: str, port: int | None) -> str:
-    return text if port is None else text.replace(_HERE, str(port))
+def _by_name(port: int | None, more: Mapping[str, int]) -> dict[str, int]:
+    return dict(more) if port is None else {MAIN: port, **more}
 
 
 def property_variables(properties: Mapping[str, str]) -> dict[str, str]:
@@ -92,6 +103,8 @@ def check_command(
     ready: object = "report",
     ready_timeout: object = limits.READY_TIMEOUT_S,
     timeout: object = None,
+    prefer_port: object = None,
+    more_ports: object = None,
 ) -> Command:
     """The arguments of a start as a peer gave them. TypeError or ValueError names the one that is wrong.
 
@@ -118,6 +131,8 @@ def check_command(
         ready=how,
         ready_timeout_s=seconds("ready_timeout", ready_timeout, limits.READY_TIMEOUT_MAX_S),
         timeout_s=None if timeout is None else seconds("timeout", timeout, limits.RUN_TIMEOUT_MAX_S),
+        prefer_port=None if prefer_port is None else _port_number("prefer_port", prefer_port),
+        more_ports=_more_ports(more_ports, given),
     )
 
 
@@ -170,9 +185,37 @@ def _port(port: object) -> int | Literal["auto"] | None:
         return "auto"
     if type(port) is not int:
         raise TypeError(f"port must be an int, 'auto' or nil, not {port!r:.40}")
+    return _port_number("port", port)
+
+
+def _port_number(what: str, port: object) -> int:
+    if type(port) is not int:
+        raise TypeError(f"{what} must be an int, not {port!r:.40}")
     if not 1 <= port <= 65535:
-        raise ValueError(f"port must be 1 to 65535, not {port}")
+        raise ValueError(f"{what} must be 1 to 65535, not {port}")
     return port
+
+
+def _more_ports(more: object, port: object) -> dict[str, int | Literal["auto"]]:
+    if more is None:
+        return {}
+    if not isinstance(more, dict):
+        raise TypeError(f"more_ports must be a map or nil, not {type(more).__name__}")
+    if more and port is None:
+        raise ValueError("more_ports needs a port")
+    if len(more) >= limits.PORTS_PER_JOB:
+        raise ProcessPortCountError(f"a job has at most {limits.PORTS_PER_JOB} ports")
+    return {_port_name(name): _more_port(number) for name, number in more.items()}
+
+
+def _more_port(number: object) -> int | Literal["auto"]:
+    return "auto" if number == "auto" else _port_number("a port in more_ports", number)
+
+
+def _port_name(name: object) -> str:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ValueError(f"a name in more_ports must match {NAME.pattern}, not {name!r:.40}")
+    return name
 
 
 def _ready(ready: object, port: object) -> Ready:

@@ -9,7 +9,7 @@ import secrets
 import signal as signals
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pagent import limits
 from pagent.config.model import Isolation
@@ -17,10 +17,11 @@ from pagent.errors import JobInvalidStateError, JobNotFoundError
 from pagent.jobs.command import check_command, property_variables, seconds
 from pagent.jobs.ending import TreeEnd
 from pagent.jobs.exec import Exec, ExecUser
+from pagent.jobs.folders import AllowedFolders
 from pagent.jobs.isolation import Confinement
 from pagent.jobs.model import Input, Job, Owner, State
 from pagent.jobs.orphans import AgentFolder
-from pagent.jobs.ports import ReportError, free_port, parse_report
+from pagent.jobs.ports import ReportError, choose_ports, parse_report
 from pagent.jobs.run import Host, Ownership, Run
 from pagent.jobs.sandbox import Sandbox
 from pagent.jobs.signames import signal_name, signal_number
@@ -40,8 +41,9 @@ class JobManager:
 
     ``root``: the folder of the agents' folders. ``properties``: the configured ones, by their bare names; ValueError
     if an environment cannot hold them. ``port_ownership``: 'off', 'warn' or 'enforce'. ``max_output_bytes``: cap on
-    each output file of a job. ``isolation``: what jobs are kept from, ConfigError if it cannot be. OSError if there
-    can be no folder in ``root``. Made and used in the thread of a running loop.
+    each output file of a job. ``isolation``: what jobs are kept from, ConfigError if it cannot be. ``allow_folders``:
+    absolute paths, outside of the sandboxes, that jobs may run in. OSError if there can be no folder in ``root``.
+    Made and used in the thread of a running loop.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class JobManager:
         port_ownership: Ownership = "warn",
         max_output_bytes: int | None = None,
         isolation: Isolation = _NOT_ISOLATED,
+        allow_folders: Sequence[str] = (),
     ) -> None:
         # for ever
         self._properties = property_variables(properties)
@@ -62,7 +65,13 @@ class JobManager:
         self._forest = Forest()
         self._tasks = TaskOwner("jobs")
         self._host = Host(
-            self._forest, self._tasks, port_ownership, self._folder.record, max_output_bytes, self._confinement
+            self._forest,
+            self._tasks,
+            port_ownership,
+            self._folder.record,
+            max_output_bytes,
+            self._confinement,
+            AllowedFolders(allow_folders),
         )
 
         # set once the agent listens
@@ -139,17 +148,15 @@ class JobManager:
         cwd: str | None = None,
         port_expected_count: int = 1,
         forward_stdout: bool = False,
-        *,
-        port: int | str | None = None,
-        ready: str = "report",
-        ready_timeout: float = limits.READY_TIMEOUT_S,
-        timeout: float | None = None,
+        **options: Any,
     ) -> None:
         """Start the job's process; returns when it is ready.
 
-        ``port``: given to the job in ``PORT`` and for ``{port}`` in ``args`` and values of ``env``; 'auto' is a free
-        one. ``ready``: 'report' awaits ``port_expected_count`` reports (none: ready at once, with ``port`` as its
-        port if there is one), 'connect' that the port accepts. ``timeout``: seconds until the process is ended.
+        ``options``: further ones of ``check_command``. ``port`` is given to the job in ``PORT`` and for ``{port}`` in
+        ``args`` and values of ``env``; 'auto' is a free one, ``prefer_port`` where that is free. ``more_ports``:
+        further ports by name, in ``PORT_NAME`` and for ``{port:NAME}``. ``ready``: 'report' awaits
+        ``port_expected_count`` reports (none: ready at once, with the given ports), 'connect' that ``port`` accepts.
+        ``timeout``: seconds until the process is ended.
 
         Wrong arguments are as of ``check_command``, and leave the job as it is, as do a missing ``cwd`` and output
         files that cannot be made. JobInvalidStateError for a second start, otherwise the errors of ``Run.start``.
@@ -161,19 +168,19 @@ class JobManager:
             cwd=cwd,
             port_expected_count=port_expected_count,
             forward_stdout=forward_stdout,
-            port=port,
-            ready=ready,
-            ready_timeout=ready_timeout,
-            timeout=timeout,
+            **options,
         )
         job.require(Input.START)
-        given = self._choose_port(command.port)
-        run = Run(job, command, given, self._host)
+        taken = {port for run in self._runs.values() for port in run.ports}
+        given, more = choose_ports(
+            command.port, command.more_ports, prefer=command.prefer_port, taken=taken, own=self.agent_ports
+        )
+        run = Run(job, command, given, self._host, more)
         self._runs[job.uid] = run
         self._keep_house()
         try:
             own = self._confinement.environment()
-            await run.start(command.environment(self._properties, self.endpoint, job.uid, given, own))
+            await run.start(command.environment(self._properties, self.endpoint, job.uid, given, own, more))
         finally:
             if job.state is State.NEW:
                 run.close()
@@ -210,14 +217,6 @@ class JobManager:
         process.start(line, environment, tty, rows, cols, split=split)
         return process
 
-    def _choose_port(self, port: int | str | None) -> int | None:
-        if port == "auto":
-            return free_port(self.agent_ports | {run.port for run in self._runs.values() if run.port is not None})
-        if port in self.agent_ports:
-            raise ValueError(f"port {port} is the agent's own")
-        assert not isinstance(port, str), "checked with the arguments"
-        return port
-
     def report_port(self, params: Sequence[tuple[str, str]]) -> None:
         """The decoded query of a port report. ReportError, with the reason, if it is refused."""
         uid, port = parse_report(params)
@@ -230,6 +229,10 @@ class JobManager:
         if run is None:
             raise ReportError("bad port: the job is not started")
         run.report(port)
+
+    def listening(self, job: Job) -> builtins.list[tuple[str, int]]:
+        """The addresses and TCP ports that processes of the job listen on. Blocking."""
+        return self._forest.listening(job.uid)
 
     # --- ending -----------------------------------------------------------------------------------
 

@@ -113,5 +113,13 @@ def listens(port: int, pids: Iterable[int]) -> bool | None:
     return None if unknown else False
 
 
+def listening(pids: Iterable[int]) -> Iterator[tuple[str, int]]:
+    for pid in pids:
+        with suppress(psutil.Error):
+            for connection in psutil.Process(pid).net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr:
+                    yield connection.laddr.ip, connection.laddr.port
+
+
 def sacrifice(pid: int) -> None:
     """No other system lets one choose."""

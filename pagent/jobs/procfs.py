@@ -8,6 +8,8 @@ import functools
 import os
 import re
 import signal as signals
+import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -29,6 +31,9 @@ _GONE: Final = (FileNotFoundError, ProcessLookupError)
 
 #: Added to a job's oom_score_adj (proc(5)): counts as half of the memory of the machine.
 _OOM_EXTRA: Final = 500
+
+#: A row of /proc/net/tcp of a socket that listens: address, port, inode.
+_LISTENING: Final = re.compile(rb": ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F]+:0000 0A(?: +\S+){5} +(\d+)")
 
 _MARK_VARIABLE: Final = re.compile(rb"\0" + MARK.encode("ascii") + rb"=([^\0]*)")
 
@@ -230,6 +235,31 @@ def listens(port: int, pids: Iterable[int]) -> bool | None:
         except PermissionError:
             unknown = True
     return None if unknown else False
+
+
+def listening(pids: Iterable[int]) -> Iterator[tuple[str, int]]:
+    table = _listening_sockets()
+    for pid in pids:
+        with suppress(PermissionError):
+            for inode in _socket_inodes(pid):
+                if inode in table:
+                    yield table[inode]
+
+
+def _listening_sockets() -> dict[bytes, tuple[str, int]]:
+    """Address and port of each socket that listens, by its inode."""
+    found: dict[bytes, tuple[str, int]] = {}
+    for table in ("tcp", "tcp6"):
+        with suppress(FileNotFoundError), open(f"/proc/net/{table}", "rb") as file:
+            for address, port, inode in _LISTENING.findall(file.read()):
+                found[inode] = _address(address), int(port, 16)
+    return found
+
+
+def _address(text: bytes) -> str:
+    """An address as /proc/net/tcp writes it: words of 32 bits, each in the byte order of the machine."""
+    packed = b"".join(int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8))
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
 
 
 def _listening_inodes(port: int) -> set[bytes]:

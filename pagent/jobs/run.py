@@ -10,13 +10,15 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from typing import Literal, NamedTuple
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
 
 from pagent import limits
 from pagent.errors import JobInvalidStateError, ProcessExitedError, ProcessStartTimeoutError
 from pagent.jobs.capped import CappedOutput, OutputCap
 from pagent.jobs.command import Command
 from pagent.jobs.ending import TreeEnd
+from pagent.jobs.folders import AllowedFolders
 from pagent.jobs.isolation import Confinement, Group
 from pagent.jobs.model import Input, Job, State
 from pagent.jobs.output import STDERR, STDOUT, Output, open_output
@@ -28,6 +30,8 @@ from pagent.jobs.tree import KILL, Forest
 from pagent.net.tasks import TaskOwner, noticed
 
 _log = logging.getLogger(__name__)
+
+_NO_PORTS: Final[Mapping[str, int]] = MappingProxyType({})
 
 #: Does a process of the job have to listen on the job's ports? (``jobs.port_ownership``)
 Ownership = Literal["off", "warn", "enforce"]
@@ -44,16 +48,20 @@ class Host(NamedTuple):
     record: Callable[[str, Process], None]
     output_cap: int | None
     confinement: Confinement
+    folders: AllowedFolders
 
 
 class Run:
     """The process of one job. Made when all arguments are known to be good, for a job that may be started."""
 
-    def __init__(self, job: Job, command: Command, port: int | None, host: Host) -> None:
+    def __init__(
+        self, job: Job, command: Command, port: int | None, host: Host, more_ports: Mapping[str, int] = _NO_PORTS
+    ) -> None:
         # for ever
         self.job = job
         #: The port that the agent gave to the job.
         self.port = port
+        self._more_ports = more_ports
         self._command = command
         self._host = host
         self._forest = host.forest
@@ -75,6 +83,11 @@ class Run:
         self._limit_timer: asyncio.TimerHandle | None = None
         self._hurry = False
         self._abandoned = False
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports that the agent gave to the job."""
+        return [] if self.port is None else [self.port, *self._more_ports.values()]
 
     # --- the start --------------------------------------------------------------------------------
 
@@ -115,14 +128,18 @@ class Run:
 
     def _open_cwd(self, closing: ExitStack) -> str:
         """The working folder, as a path that cannot be made to lead elsewhere."""
+        cwd = self._command.cwd
         try:
-            descriptor = self.job.sandbox.open_dir(self._command.cwd)
+            if os.path.isabs(cwd):
+                descriptor, path = self._host.folders.open(cwd)
+            else:
+                descriptor, path = self.job.sandbox.open_dir(cwd), str(self.job.sandbox.path / cwd)
         except ValueError as error:
             raise ValueError(f"cwd: {error}") from None
         closing.callback(os.close, descriptor)
         if _has_descriptor_paths():
             return f"/proc/self/fd/{descriptor}"
-        return str(self.job.sandbox.path / self._command.cwd)
+        return path
 
     def _cap_output(self, output: Output) -> None:
         cap = self._host.output_cap
@@ -135,7 +152,7 @@ class Run:
         self._capping = self._tasks.start(capping.run(), name=f"capping the output of job {self.job.uid}")
 
     async def _call_spawn(self, environment: dict[str, str], cwd: str, output: Output) -> None:
-        args = self._command.command_line(self.port)
+        args = self._command.command_line(self.port, self._more_ports)
         try:
             await self._prepare(output)
             command = self.confined(args, environment, cwd)
@@ -184,8 +201,7 @@ class Run:
         if command.ready == "connect":
             self._probe = self._tasks.start(self._connect(), name=f"connecting to job {self.job.uid}")
         elif command.reports_awaited == 0:
-            if self.port is not None:
-                self.job.ports.append(self.port)
+            self.job.ports += self.ports
             self._become_ready()
             return
         self._ready_timer = loop.call_later(command.ready_timeout_s, self._not_ready_in_time)
@@ -221,13 +237,13 @@ class Run:
             await asyncio.sleep(limits.CONNECT_RETRY_MAX_S)
             await until_accepts(self.port)
         if self.job.state is State.PENDING:
-            self.job.ports.append(self.port)
+            self.job.ports += self.ports
             self._become_ready()
 
     def report(self, port: int) -> None:
         """The job says that it listens on this port. ReportError if that cannot be."""
         job = self.job
-        if self._command.ready == "connect" and job.state in (State.PENDING, State.RUNNING) and port == self.port:
+        if self._command.ready == "connect" and job.state in (State.PENDING, State.RUNNING) and port in self.ports:
             return  # told what we know or are about to find out
         if job.state is not State.PENDING or len(job.ports) >= self._command.reports_awaited:
             raise ReportError("bad port: the job is not expected to report one more")

@@ -79,5 +79,8 @@ class System(Protocol):
     def listens(self, port: int, pids: Iterable[int]) -> bool | None:
         """Does one of the processes listen on this TCP port? None if the system does not tell."""
 
+    def listening(self, pids: Iterable[int]) -> Iterable[tuple[str, int]]:
+        """The addresses and TCP ports that the processes listen on, without what the system does not tell."""
+
     def sacrifice(self, pid: int) -> None:
         """Let the kernel pick this process before us when memory runs out, where there is such a thing."""

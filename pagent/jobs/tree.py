@@ -270,6 +270,10 @@ class Forest:
         """Does a process of the job listen on the port? None if that cannot be known."""
         return self._system.listens(port, [process.pid for process in self.members(uid)])
 
+    def listening(self, uid: str) -> list[tuple[str, int]]:
+        """The addresses and TCP ports that processes of the job listen on, as far as that can be known."""
+        return sorted(set(self._system.listening([process.pid for process in self.members(uid)])))
+
     def sacrifice(self, pid: int) -> None:
         """See ``System.sacrifice``."""
         self._system.sacrifice(pid)

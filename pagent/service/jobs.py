@@ -54,6 +54,8 @@ class JobService:
         ready: str = "report",
         ready_timeout: float = READY_TIMEOUT_S,
         timeout: float | None = None,
+        prefer_port: int | None = None,
+        more_ports: dict[str, int | str] | None = None,
     ) -> Any:
         job = self._job(call, job_uid)
         await self._manager.start(
@@ -67,6 +69,8 @@ class JobService:
             ready=ready,
             ready_timeout=ready_timeout,
             timeout=timeout,
+            prefer_port=prefer_port,
+            more_ports=more_ports,
         )
         return job.info()
 
@@ -82,6 +86,10 @@ class JobService:
     @unary
     def job_info(self, call: IncomingCall, job_uid: str) -> Any:
         return self._job(call, job_uid).info()
+
+    @unary
+    def job_listening(self, call: IncomingCall, job_uid: str) -> Any:
+        return [[address, port] for address, port in self._manager.listening(self._job(call, job_uid))]
 
     @unary
     def job_remove(self, call: IncomingCall, job_uid: str) -> Any:

@@ -451,6 +451,7 @@ async def test_every_argument_of_every_method_can_be_given(agent: Agent) -> None
     spellings: dict[str, Any] = {
         "job_create": AgentClient.create_job, "job_start": RemoteJob.start, "job_wait": RemoteJob.wait,
         "job_info": RemoteJob.info, "job_remove": RemoteJob.remove, "job_kill": RemoteJob.kill,
+        "job_listening": RemoteJob.listening,
         "job_adopt": AgentClient.adopt_job, "job_list": AgentClient.jobs,
         "job_count_current_connection": AgentClient.count_jobs, "job_logs": RemoteJob.logs, "job_exec": RemoteJob.exec,
         "http_request": RemoteJob.open_http, "ws_connect": RemoteJob.websocket, "tcp_connect": RemoteJob.open_tcp,

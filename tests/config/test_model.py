@@ -37,6 +37,7 @@ BEYOND = {
     "control.allowed_hosts": "[]",
     "jobs.port_ownership": '"warn"',
     "jobs.max_output_bytes": "null",
+    "jobs.allow_folders": "[]",
     "jobs.isolation.user": "null",
     "jobs.isolation.no_new_privs": "false",
     "jobs.isolation.environment": "null",

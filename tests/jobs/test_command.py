@@ -58,6 +58,10 @@ def check(**changes: Any) -> Command:
         ("port", "80", TypeError),
         ("port", 8.0, TypeError),
         ("port", 0, ValueError),
+        ("prefer_port", "80", TypeError),
+        ("prefer_port", 0, ValueError),
+        ("more_ports", ["db"], TypeError),
+        ("more_ports", {"db": 80}, ValueError),  # without a port
         ("port", 65536, ValueError),
         ("ready", None, ValueError),
         ("ready", "now", ValueError),
@@ -132,6 +136,32 @@ def test_the_port_in_the_command_line() -> None:
     command = check(args=["serve", "--port={port}", "{host}", "{port}{port}"], port=80)
     assert command.command_line(80) == ["serve", "--port=80", "{host}", "8080"]
     assert check(args=["{port}"]).command_line(None) == ["{port}"]
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ({"": 80}, ValueError),
+        ({"a b": 80}, ValueError),
+        ({1: 80}, ValueError),
+        ({"a": "80"}, TypeError),
+        ({"a": True}, TypeError),
+        ({"a": 65536}, ValueError),
+        ({f"n{number}": "auto" for number in range(limits.PORTS_PER_JOB)}, ProcessPortCountError),
+    ],
+)
+def test_further_ports_that_are_wrong(more: object, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        check(port="auto", more_ports=more)
+
+
+def test_further_ports_by_name() -> None:
+    command = check(
+        args=["{port}", "{port:db}", "{{port}}"], env={"A": "{port:db}"}, port=80, more_ports={"db": "auto"}
+    )
+    assert command.command_line(80, {"db": 81}) == ["80", "81", "{port}"]
+    environment = command.environment({}, "", "uid", 80, more={"db": 81, "x-y": 82})
+    assert [environment[name] for name in ("PORT", "PORT_DB", "PORT_X_Y", "A")] == ["80", "81", "82", "81"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagent.jobs import ports
-from pagent.jobs.ports import ReportError, accepts, free_port, parse_report, until_accepts
+from pagent.jobs.ports import ReportError, accepts, choose_ports, free_port, is_free, parse_report, until_accepts
 from tests.jobs.conftest import PATIENCE_S
 
 JOB = ("job_id", "j")
@@ -82,6 +82,50 @@ def test_a_free_port_is_not_one_that_is_spoken_for() -> None:
 def test_no_free_port() -> None:
     with pytest.raises(OSError, match="no free port"):
         free_port(range(65536))
+
+
+@pytest.mark.parametrize(
+    ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, ""), (socket.AF_INET6, "::1")]
+)
+def test_a_port_that_something_listens_on_is_not_free(family: socket.AddressFamily, host: str) -> None:
+    try:
+        listening = socket.create_server((host, 0), family=family)
+    except OSError:
+        pytest.skip("no such address here")
+    with listening:
+        port = listening.getsockname()[1]
+        assert not is_free(port)
+    assert is_free(port)
+
+
+def choose(port: object, more: dict[str, object] | None = None, prefer: int | None = None, own: object = ()) -> object:
+    return choose_ports(port, more or {}, prefer=prefer, taken=(), own=own)  # type: ignore[arg-type]
+
+
+def test_the_ports_of_a_job() -> None:
+    assert choose(None) == (None, {})
+    assert choose(80) == (80, {})
+    main, more = choose_ports("auto", {"a": 81, "b": "auto"}, prefer=None, taken=(), own=())
+    assert more["a"] == 81
+    assert len({main, *more.values()}) == 3
+
+
+def test_the_preferred_port_where_it_is_free() -> None:
+    wanted = free_port()
+    assert choose("auto", prefer=wanted) == (wanted, {})
+    assert choose(80, prefer=wanted) == (80, {})
+    assert choose_ports("auto", {}, prefer=wanted, taken={wanted}, own=())[0] != wanted
+    assert choose_ports("auto", {"a": wanted}, prefer=wanted, taken=(), own=())[0] != wanted
+    with socket.create_server((ports.HOST, wanted)):
+        assert choose_ports("auto", {}, prefer=wanted, taken=(), own=())[0] != wanted
+
+
+def test_ports_that_a_job_cannot_have() -> None:
+    for port, more in ((80, None), ("auto", {"a": 80})):
+        with pytest.raises(ValueError, match="port 80 is the agent's own"):
+            choose(port, more, own={80})
+    with pytest.raises(ValueError, match="port 80 is given twice"):
+        choose(80, {"a": 80})
 
 
 async def test_accepts() -> None:

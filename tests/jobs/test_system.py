@@ -96,6 +96,8 @@ def test_a_process(system: System, child: subprocess.Popen[bytes]) -> None:
     assert system.listens(port, [child.pid]) is True
     assert system.listens(port, [grandchild, os.getpid()]) is False
     assert system.listens(port, []) is False
+    assert list(system.listening([child.pid])) == [("127.0.0.1", port)]
+    assert list(system.listening([grandchild])) == []
 
 
 def test_signals_reach_only_the_very_process(system: System, child: subprocess.Popen[bytes]) -> None:
@@ -127,12 +129,14 @@ def test_no_listener_of_a_port_nobody_has(system: System) -> None:
         assert system.listens(bound.getsockname()[1], [os.getpid()]) is False
         bound.listen()
         assert system.listens(bound.getsockname()[1], [os.getpid()]) is True
+        assert bound.getsockname()[:2] in set(system.listening([os.getpid()]))
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 def test_a_listener_on_all_addresses(system: System) -> None:
     with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listening:
         assert system.listens(listening.getsockname()[1], [os.getpid()]) is True
+        assert listening.getsockname()[:2] in set(system.listening([os.getpid()]))
 
 
 def test_the_present_is_not_before_the_past(system: System, child: subprocess.Popen[bytes]) -> None:

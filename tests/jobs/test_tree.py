@@ -68,6 +68,9 @@ class Table:
     def listens(self, port: int, pids: Iterable[int]) -> bool | None:
         return None
 
+    def listening(self, pids: Iterable[int]) -> Iterable[tuple[str, int]]:
+        return []
+
     def sacrifice(self, pid: int) -> None:
         raise AssertionError("not here")
 

@@ -471,6 +471,63 @@ async def test_the_agents_own_ports_are_refused(peer: Peer, agent: Agent) -> Non
     await fails(peer, "ValueError", "the agent's own", "job_start", job, ["true"], None, port=agent.rpc_port)
 
 
+#: Listens on the ports that its arguments name.
+LISTENS = """
+import signal, socket, sys
+sockets = [socket.create_server(("127.0.0.1", int(port))) for port in sys.argv[1:]]
+print("listening", flush=True)
+signal.pause()
+"""
+
+
+async def test_further_ports_are_the_jobs_from_when_it_is_ready(peer: Peer) -> None:
+    job = await new_job(peer)
+    arguments = [PYTHON, "-c", LISTENS, "{port:db}", "{port}"]
+    more = {"db": "auto"}
+    info = await peer.call("job_start", job, arguments, None, port="auto", ready="connect", more_ports=more)
+    main, further = info["ports"]
+    for port in (main, further):
+        call = await peer.start(peers.BISTREAM, "tcp_connect", job, port)
+        assert (await peer.next_of(call))[2] is True
+        await peer.cancel(call)
+    assert await peer.call("job_listening", job) == sorted([["127.0.0.1", main], ["127.0.0.1", further]])
+
+
+async def test_what_a_job_listens_on_is_told_before_it_is_ready(peer: Peer) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        elsewhere = bound.getsockname()[1]
+    job = await new_job(peer)
+    arguments = [PYTHON, "-c", LISTENS, str(elsewhere)]
+    start = asyncio.create_task(peer.call("job_start", job, arguments, None, port="auto", ready="connect"))
+    assert await first_line(peer, job) == "listening"
+    assert await peer.call("job_listening", job) == [["127.0.0.1", elsewhere]]
+    assert (await peer.call("job_info", job))["state"] == "PENDING"
+    await peer.call("job_kill", job, "KILL")
+    with pytest.raises(CallFailed, match="ProcessExitedError"):
+        await start
+
+
+async def test_a_job_runs_in_a_folder_that_is_allowed(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "work").mkdir()
+    allowing = replace(settings, jobs=replace(settings.jobs, allow_folders=(str(tmp_path / "work"),)))
+    async with running_agent(allowing) as agent, peers.dial(agent.rpc_port, TOKEN) as peer:
+        job = await shell(peer, "pwd; echo kept > file", cwd=str(tmp_path / "work"))
+        await peer.call("job_wait", job)
+        assert (await output(peer, job)).decode() == f"{tmp_path}/work\n"
+        other = await new_job(peer)
+        await fails(
+            peer, "ValueError", "cwd: .* is not in a folder that jobs.allow_folders lists",
+            "job_start", other, ["true"], None, str(tmp_path),
+        )  # fmt: skip
+        await fails(
+            peer, "FileNotFoundError", "work/missing", "job_start", other, ["true"], None, f"{tmp_path}/work/missing"
+        )
+        assert (await peer.call("job_info", other))["state"] == "NEW"
+        await peer.call("job_remove", job)
+    assert os.listdir(tmp_path / "work") == ["file"]
+
+
 # --- ending -----------------------------------------------------------------------------------------
 
 
