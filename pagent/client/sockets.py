@@ -78,7 +78,8 @@ class TcpStream:
 
     def __init__(self, call: StreamCall) -> None:
         self._call_ = call
-        self._ended = False
+        self._ended = False  # by the job
+        self._sent_end = False
 
     @classmethod
     async def of(cls, call: StreamCall) -> TcpStream:
@@ -104,7 +105,13 @@ class TcpStream:
 
     async def end(self) -> None:
         """Send no more: the half-close. What the job sends can still be read."""
+        self._sent_end = True
         await self._call_.send(b"")
+
+    async def finish(self) -> None:
+        """Wait until the job has been given all, if both directions have ended; otherwise do nothing."""
+        if self._ended and self._sent_end:
+            await self._call_.result()
 
     async def receive(self) -> bytes:
         """What comes next; b"" once the job sends no more. MethodError if the connection was lost before that."""

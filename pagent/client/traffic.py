@@ -101,10 +101,13 @@ class TrafficMethods(JobCalls):
     async def open_tcp(self, port: int | None = None) -> AsyncIterator[TcpStream]:
         """``tcp_connect``: raw bytes both ways. MethodError ConnectionRefusedError: nothing listens there.
 
-        Leaving the block drops the connection if it has not ended in both directions.
+        Leaving the block resets the connection if it has not ended in both directions: the job sees that it was broken
+        off.
         """
         async with self._stream(messages.BISTREAM, "tcp_connect", **_given_port(port)) as call:
-            yield await TcpStream.of(call)
+            tcp = await TcpStream.of(call)
+            yield tcp
+            await tcp.finish()
 
     async def forward(
         self, host: str = "127.0.0.1", port: int = 0, *, job_port: int | None = None, start_serving: bool = True

@@ -11,6 +11,7 @@ import gc
 import os
 import select
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -40,6 +41,11 @@ from pagent.net.vectored import VectoredWriter
 _PARTS: Final = (Context, MethodType, BuiltinMethodType, list)
 #: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
 _GATHER_FROM: Final = 8 * 1024
+#: Values of SO_LINGER: a close drops what is unsent and resets the connection; it is sent in the background.
+_RESET: Final = struct.pack("ii", 1, 0)
+_FLUSH: Final = struct.pack("ii", 0, 0)
+#: Where a job's port is looked for, in this order.
+_LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
 class PortUser(Protocol):
@@ -64,7 +70,11 @@ class PortUser(Protocol):
 class PortConnection(asyncio.Protocol):
     """One connection to a job's port. ``user`` changes with each request that a kept connection serves.
 
-    ``made`` is called once it is connected; who awaits the connecting needs none.
+    ``made`` is called once it is connected; a caller that awaits the connecting needs none.
+
+    :param resets: whether the other end reads a reset, not an end, wherever the connection goes without :meth:`close`:
+        for tunnels, where the end means that all has arrived. The kernel does it, also if this process is killed:
+        closing a socket that lingers for no time drops what is unsent and sends RST (socket(7), SO_LINGER).
     """
 
     __slots__ = (
@@ -76,6 +86,8 @@ class PortConnection(asyncio.Protocol):
         "_out_bytes",
         "_paused",
         "_reading",
+        "_resets",
+        "_resuming",
         "_transport",
         "_turns",
         "_waits",
@@ -85,9 +97,10 @@ class PortConnection(asyncio.Protocol):
         "user",
     )
 
-    def __init__(self, user: PortUser, made: Callable[[], None] | None = None) -> None:
+    def __init__(self, user: PortUser, made: Callable[[], None] | None = None, *, resets: bool = False) -> None:
         self.user = user
         self._made = made
+        self._resets = resets
         self._transport: asyncio.Transport | None = None
         self._writer: VectoredWriter | None = None  # until there is much to write
         self._out: list[Bytes] = []
@@ -99,6 +112,7 @@ class PortConnection(asyncio.Protocol):
         self._reading = True
         self._crowded = False
         self._eof = False
+        self._resuming = False  # within resume_writing
         self.blocked = False
         self.closed = False
 
@@ -107,6 +121,8 @@ class PortConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=PORT_HIGH_WATER, low=PORT_LOW_WATER)
         self._receive_at_most(PORT_RECEIVE)
         choose_reno(transport)
+        if self._resets:
+            self._linger(_RESET)
         if self._made is not None:
             self._made()
 
@@ -142,6 +158,12 @@ class PortConnection(asyncio.Protocol):
     def _receive_at_most(self, size: int) -> None:
         if (end := self._socket()) is not None:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+    def _linger(self, how: bytes) -> None:
+        # The connection may be gone already; uvloop's transport has a descriptor below 0 then.
+        with suppress(OSError, ValueError):
+            if self._transport is not None and (end := self._socket()) is not None:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, how)
 
     def go_on(self) -> None:
         self._waits -= 1
@@ -186,7 +208,11 @@ class PortConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.blocked = False
         if not self.closed:
-            self.user.port_writable()
+            self._resuming = True
+            try:
+                self.user.port_writable()
+            finally:
+                self._resuming = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         rest: deque[bytes] = self._read_rest() if exc is not None and not self.closed else deque()
@@ -280,7 +306,12 @@ class PortConnection(asyncio.Protocol):
             self._write_out()
         self.closed = True
         if self._transport is not None:
-            self._transport.close()
+            if self._resets:
+                self._linger(_FLUSH)
+            if self._resuming:  # asyncio's own transport would close itself twice
+                asyncio.get_running_loop().call_soon(self._transport.close)
+            else:
+                self._transport.close()
             self._wait_for_flush()
 
     def _wait_for_flush(self) -> None:
@@ -289,6 +320,8 @@ class PortConnection(asyncio.Protocol):
 
     def _look_at_flush(self, before: int) -> None:
         if self._transport is not None and self._transport.get_write_buffer_size() >= before:
+            if self._resets:
+                self._linger(_RESET)
             self.abort()
         else:
             self._wait_for_flush()
@@ -311,16 +344,29 @@ class PortConnection(asyncio.Protocol):
         return bool(poll.poll(0))
 
 
-async def connect_port(port: int, user: PortUser, made: Callable[[], None] | None = None) -> PortConnection:
-    """Connect to a port of a job on this host's loopback. ``made`` is called before the job can have said anything.
+async def connect_port(
+    port: int, user: PortUser, made: Callable[[], None] | None = None, *, resets: bool = False
+) -> PortConnection:
+    """Connect to a port of a job on this host's loopback: at 127.0.0.1, or at ::1 where that refuses.
+
+    The one way to a job's port, for all that the agent carries. ``made`` is called before the job can have said
+    anything; ``resets`` is as for :class:`PortConnection`.
 
     :raises OSError: the job does not listen there, or accepts nothing in time (TimeoutError).
     """
-    connection = PortConnection(user, made)
-    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        try:
+            return await _connect(_LOOPBACK[0], port, PortConnection(user, made, resets=resets))
+        except ConnectionRefusedError as refused:
+            try:
+                return await _connect(_LOOPBACK[1], port, PortConnection(user, made, resets=resets))
+            except OSError:  # nothing listens there either, or the host has no IPv6
+                raise refused from None
+
+
+async def _connect(host: str, port: int, connection: PortConnection) -> PortConnection:
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            await loop.create_connection(lambda: connection, "127.0.0.1", port)
+        await asyncio.get_running_loop().create_connection(lambda: connection, host, port)
     except BaseException:
         connection.abort()  # it may have been made just when the waiting was cancelled
         raise

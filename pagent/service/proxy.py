@@ -101,7 +101,7 @@ class ProxyService:
     async def _tunnel(self, call: IncomingCall, stream: Stream, port: int) -> None:
         splice = TcpSplice(stream, partial(_conclude, call))
         try:
-            connection = await connect_port(port, splice, partial(stream.send, True))
+            connection = await connect_port(port, splice, partial(stream.send, True), resets=True)
         except OSError as error:
             stream.send(False)
             call.fail(error)

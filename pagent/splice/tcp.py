@@ -1,6 +1,7 @@
 """Raw bytes between a stream and a TCP connection (``tcp_connect``, spec agent.md part 2).
 
-Pause crosses over, and so does the end: an empty bin is the half-close of its direction. The same splice serves
+Pause crosses over, and so does the end: an empty bin is the half-close of its direction. A tunnel that breaks is reset
+on the other side, never ended: a reader takes the end of a connection for the end of the data. The same splice serves
 both ends of a tunnel: the agent's connection to a job, and the local connection of ``pagent run``.
 """
 
@@ -17,11 +18,15 @@ class TcpSplice:
     """Moves bytes both ways until both directions have ended, or one end is lost.
 
     ``done(error)`` is called once; None for a clean end. The connection is closed by then.
+
+    :param close_ends: whether a stream close without an empty bin before it ends its direction. A caller's does; one of
+        the callee is that of a call that has failed.
     """
 
-    __slots__ = ("_done", "_port", "_port_ended", "_stream", "_stream_ended")
+    __slots__ = ("_close_ends", "_done", "_port", "_port_ended", "_stream", "_stream_ended")
 
-    def __init__(self, stream: StreamEnd, done: Callable[[Exception | None], None]) -> None:
+    def __init__(self, stream: StreamEnd, done: Callable[[Exception | None], None], *, close_ends: bool = True) -> None:
+        self._close_ends = close_ends
         self._stream = stream
         self._done: Callable[[Exception | None], None] | None = done
         self._port: PortConnection | None = None
@@ -29,7 +34,7 @@ class TcpSplice:
         self._stream_ended = False
 
     def start(self, port: PortConnection) -> None:
-        """Begin, with a connection whose user this splice already is."""
+        """Begin, with a connection that resets, and whose user this splice already is."""
         self._port = port
         if port.closed:
             return
@@ -54,7 +59,7 @@ class TcpSplice:
         self._stream.release()
 
     def port_lost(self, error: Exception | None) -> None:
-        self._end(error or (None if self._port_ended else ConnectionResetError("the connection was lost")))
+        self._end(error or ConnectionResetError("the connection was lost"))
 
     # --- from the stream --------------------------------------------------------------------------
 
@@ -62,7 +67,7 @@ class TcpSplice:
         if not isinstance(value, (bytes, bytearray, memoryview)):
             raise ValueError(f"a tunnel carries bytes, not {type(value).__name__}")
         if self._stream_ended:
-            raise ValueError("data behind the end of its direction")
+            raise ValueError("data after the end of its direction")
         if self._port is None:
             return
         if value:
@@ -71,8 +76,12 @@ class TcpSplice:
             self._half_close()
 
     def stream_closed(self) -> None:
-        if not self._stream_ended:
+        if self._stream_ended:
+            return
+        if self._close_ends:
             self._half_close()
+        else:
+            self.stream_lost("the far end has broken off")
 
     def stream_blocked(self) -> None:
         if self._port is not None:

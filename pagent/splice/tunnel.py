@@ -30,7 +30,7 @@ class TunnelCall(Protocol):
 class NearEnd:
     """Opens the call once :attr:`port` is connected, and splices when the far end says ``true``.
 
-    What the connection says before that is kept, one read of it at most; if the job does not accept, it is closed.
+    What the connection says before that is kept, one read of it at most; if the job does not accept, it is reset.
     """
 
     __slots__ = ("_call", "_early", "_early_end", "_open_call", "port")
@@ -40,7 +40,7 @@ class NearEnd:
         self._call: TunnelCall | None = None
         self._early: list[bytes] = []
         self._early_end = False
-        self.port = PortConnection(self, self._accepted)
+        self.port = PortConnection(self, self._accepted, resets=True)
 
     def _accepted(self) -> None:
         try:
@@ -74,7 +74,7 @@ class NearEnd:
         if value is not True:
             self._refused()
             return
-        splice = TcpSplice(self._call.stream, self._ended)
+        splice = TcpSplice(self._call.stream, self._ended, close_ends=False)
         self.port.user = splice
         splice.start(self.port)
         for data in self._early:

@@ -155,7 +155,7 @@ async def test_data_behind_the_end_ends_the_call(peer: Peer, job: str) -> None:
     await peer.data(call, b"")
     assert (await peer.next_of(call))[2] == b"heard"
     await peer.data(call, b"more")
-    with pytest.raises(CallFailed, match="behind the end") as failed:
+    with pytest.raises(CallFailed, match="after the end") as failed:
         await peer.outcome(call)
     assert failed.value.status == 30
 

@@ -84,7 +84,7 @@ async def test_a_caller_that_says_more_behind_its_end_is_wrong() -> None:
     both = Spliced()
     both.stream.says(b"")
     for more in (b"more", b""):
-        with pytest.raises(ValueError, match="behind the end"):
+        with pytest.raises(ValueError, match="after the end"):
             both.stream.says(more)
     assert both.port.written == b""
 
