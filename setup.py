@@ -25,7 +25,6 @@ COMPILED = [
     "pagent/http1/section.py",
     "pagent/net/lending.py",
     "pagent/net/link.py",
-    "pagent/net/moderation.py",
     "pagent/net/outbox.py",
     "pagent/net/pace.py",
     "pagent/net/port.py",

@@ -209,11 +209,9 @@ class Link(asyncio.BufferedProtocol):
         choose_reno(self._transport)
 
     def expect_many(self) -> None:
-        """There are many calls: what does not stay in the processor's caches is asked for, and turns are filled."""
-        if self._outbox.moderation is None:
-            self._outbox.moderation = self._turns.moderation
-            if native.Footprints is not None:
-                self.footprints = native.Footprints()
+        """There are many calls: what does not stay in the processor's caches is asked for."""
+        if self.footprints is None and native.Footprints is not None:
+            self.footprints = native.Footprints()
 
     def send(self, message: bytes) -> None:
         """Send one small message; dropped if the link is closing."""

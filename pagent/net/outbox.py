@@ -11,7 +11,6 @@ from typing import Final
 
 from pagent.buffers import Bytes
 from pagent.limits import JOIN_MAX, LINK_HIGH_WATER
-from pagent.net.moderation import Moderation
 from pagent.net.turns import current_turns
 
 #: So many turns in which only one port made the link send, and what the next one sends is not kept for others.
@@ -24,7 +23,6 @@ class Outbox:
     __slots__ = (
         "_alone",
         "_bytes",
-        "_early",
         "_first",
         "_flush_due",
         "_large",
@@ -32,7 +30,6 @@ class Outbox:
         "_out",
         "_turns",
         "_write",
-        "moderation",
     )
 
     def __init__(self, write: Callable[[list[Bytes], bool], None]) -> None:
@@ -44,9 +41,7 @@ class Outbox:
         self._large = False
         self._flush_due = False
         self._first = 0  # how much of it the first port of the turn left here
-        self._early = 0  # how much of this turn has been written already
         self._alone = 0  # turns since there was another one
-        self.moderation: Moderation | None = None  # where there are many calls
 
     def put(self, data: Bytes) -> None:
         """It is written after what was put before, in this turn."""
@@ -77,7 +72,6 @@ class Outbox:
     def _port_done(self) -> None:
         """What came from a job has been sent: now, if others seldom send in the same turn; else with what they do."""
         if self._alone >= _SELDOM and not self._large:
-            self._early = len(self._out)
             self.write_out()
         self._first = len(self._out)
         self._loop.call_soon(self._flush)
@@ -86,8 +80,4 @@ class Outbox:
         left = len(self._out)
         self._alone = self._alone + 1 if left == self._first else 0
         self._flush_due = False
-        large = self._large
         self.write_out()
-        messages, self._early = self._early + left, 0
-        if self.moderation is not None and messages and not large:
-            self.moderation.sent(messages)

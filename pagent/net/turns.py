@@ -17,7 +17,6 @@ from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
 from pagent.limits import CROWD, LABOUR_TURN, READ_BULK, READ_MUCH, TURN_BYTES
-from pagent.net.moderation import Moderation
 
 
 class Reader(Protocol):
@@ -41,7 +40,6 @@ class Turns:
         "_spent",
         "_waiting",
         "crowd",
-        "moderation",
     )
 
     def __init__(self) -> None:
@@ -57,7 +55,6 @@ class Turns:
         self._labour = 0
         self._dealing = False
         self._afterwards: list[Callable[[], None]] = []
-        self.moderation = Moderation()
 
     def begin(self) -> None:
         """What a connection has received is being dealt with."""

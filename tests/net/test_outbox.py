@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from pagent.buffers import Bytes
 from pagent.limits import JOIN_MAX, LINK_HIGH_WATER
-from pagent.net.moderation import Moderation
 from pagent.net.outbox import Outbox
 from pagent.net.turns import current_turns
 
@@ -100,50 +97,3 @@ async def test_where_one_port_alone_sends_it_is_written_when_it_is_done() -> Non
     outbox.put(b"another")
     await turn()
     assert port_sends(b"kept") == 18
-
-
-@pytest.mark.parametrize(("sends", "rests"), [([b"a"] * 4, True), ([b"a"] * 16, False), ([LARGE], False)])
-async def test_a_loop_may_rest_behind_turns_that_sent_little(sends: list[bytes], rests: bool) -> None:
-    """50,000 messages a second, or more; whether it helps is tried in 16 epochs of 20 ms."""
-    now = 0.0
-    rested: list[float] = []
-
-    def clock() -> float:
-        nonlocal now
-        now += 0.00002
-        return now
-
-    outbox = Outbox(Written())
-    outbox.moderation = Moderation(clock, rested.append)
-    while now < 0.5:
-        before = now
-        for data in sends:
-            outbox.put(data)
-        await turn()
-        if now == before:
-            assert sends == [LARGE]  # nobody has asked what time it is
-            break
-    assert bool(rested) == rests
-
-
-async def test_what_has_been_written_before_the_end_of_its_turn_counts_as_well() -> None:
-    written = Written()
-    outbox = Outbox(written)
-    asked = 0
-
-    def clock() -> float:
-        nonlocal asked
-        asked += 1
-        return 0.0
-
-    outbox.moderation = Moderation(clock)
-    turns = current_turns()
-    for count in range(1, 20):
-        turns.begin()
-        outbox.put(b"a")
-        turns.finish()
-        assert len(written.writes) == (count if count > 16 else count - 1)
-        await turn()
-        assert asked == count
-    await turn()
-    assert asked == count
