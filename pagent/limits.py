@@ -147,10 +147,6 @@ BODY_CHUNK: Final = 256 * KIB
 #: Calls of one link that may run at once. A router carries one call per user request, so this is far
 #: above what it needs; it bounds what a broken one can make us hold.
 CALLS_PER_LINK: Final = 65_536
-#: From so many on, what there is of them does not stay in the processor's caches: messages of those that begin then ask
-#: for it beforehand, if so many came together.
-CALLS_MANY: Final = 256
-FETCHED_TOGETHER: Final = 4
 #: Values on a stream that are neither str nor bin (a size, a list of fields) count 64 bytes of credit however large
 #: they are. In memory they take more than on the wire, at worst 60 times (empty arrays); they are counted
 #: as so many times.

@@ -20,7 +20,6 @@ from pagent.errors import LinkClosedError, ProtocolError
 from pagent.limits import (
     ANSWERS_MAX,
     CLOSE_TIMEOUT_S,
-    FETCHED_TOGETHER,
     FRAMES_AT_ONCE,
     HANDSHAKE_FRAMES,
     HANDSHAKE_MAX,
@@ -38,7 +37,7 @@ from pagent.net.pace import Pace
 from pagent.net.roundtrip import RoundTrip
 from pagent.net.turns import current_turns
 from pagent.net.vectored import VectoredWriter
-from pagent.wire import frames, native
+from pagent.wire import frames
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +73,6 @@ class Link(asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(HANDSHAKE_MAX))
         self._lending: LendingBuffers | None = None  # instead, once the peer is accepted
         self._direct = False  # whether what is being received goes to the decoder's own place
-        self.footprints: Any = None  # of pagent.wire.native, where there are many calls
         # While connected.
         self._state = State.NEW
         self._transport: asyncio.Transport | None = None
@@ -137,8 +135,6 @@ class Link(asyncio.BufferedProtocol):
             return
         try:
             messages = decode(what)
-            if self.footprints is not None and len(messages) >= FETCHED_TOGETHER:
-                self.footprints.fetch(messages)
             for opcode, payload in messages:
                 if opcode == frames.BINARY:
                     if self._state is _OPEN:
@@ -169,7 +165,7 @@ class Link(asyncio.BufferedProtocol):
         # asyncio's own loop trips over an abort now, if a close has just flushed its buffer.
         self._lost(str(exc) if exc else "the connection was lost", gone=True)
         # Nothing comes any more; it may take long until the garbage collector finds a link.
-        self._buffer, self._lending, self.footprints = memoryview(b""), None, None
+        self._buffer, self._lending = memoryview(b""), None
         self._decoder = frames.FrameDecoder(masked=not self.dialled, max_message=0)
 
     def pause_writing(self) -> None:
@@ -207,11 +203,6 @@ class Link(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=LINK_HIGH_WATER, low=LINK_LOW_WATER)
         self._lending = LendingBuffers()
         choose_reno(self._transport)
-
-    def expect_many(self) -> None:
-        """There are many calls: what does not stay in the processor's caches is asked for."""
-        if self.footprints is None and native.Footprints is not None:
-            self.footprints = native.Footprints()
 
     def send(self, message: bytes) -> None:
         """Send one small message; dropped if the link is closing."""

@@ -7,7 +7,6 @@ not read (:meth:`PortUser.port_blocked`).
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import select
 import socket
@@ -15,9 +14,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import Context
 from functools import partial
-from types import BuiltinMethodType, MethodType
 from typing import Any, Final, Protocol, cast
 
 from pagent.buffers import Bytes
@@ -36,9 +33,6 @@ from pagent.net.loopback import choose_reno
 from pagent.net.turns import current_turns
 from pagent.net.vectored import VectoredWriter
 
-#: What a transport of uvloop has besides itself: what it calls (compiled, that is a method of C), in which context, and
-#: a list of what it is to write.
-_PARTS: Final = (Context, MethodType, BuiltinMethodType, list)
 #: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
 _GATHER_FROM: Final = 8 * 1024
 #: Values of SO_LINGER: a close drops what is unsent and resets the connection; it is sent in the background.
@@ -125,12 +119,6 @@ class PortConnection(asyncio.Protocol):
             self._linger(_RESET)
         if self._made is not None:
             self._made()
-
-    @property
-    def objects(self) -> tuple[object, ...]:
-        """What each write and each read goes through."""
-        parts = [part for part in gc.get_referents(self._transport) if isinstance(part, _PARTS)]
-        return self, *parts, self._transport
 
     def data_received(self, data: bytes) -> None:
         turns = self._turns

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from pagent.errors import CallError, LinkClosedError, MethodError, MethodNotFoundError, PagentError, ServerError
-from pagent.net.port import PortConnection
 from pagent.net.tasks import noticed
 from pagent.rpc.stream import Stream
 from pagent.wire import messages
-from pagent.wire.window import ReceiveWindow
 
 if TYPE_CHECKING:
     from pagent.rpc.connection import Connection
@@ -22,8 +19,6 @@ _log = logging.getLogger(__name__)
 
 #: Errors that methods raise to tell their caller something; any other is a fault of ours and is logged in full.
 _EXPECTED: Final = (PagentError, ValueError, TypeError, LookupError, OSError, asyncio.IncompleteReadError)
-#: What a stream has of its own, and goes through each time.
-_PARTS: Final = (bytes, ReceiveWindow)
 
 
 class IncomingCall:
@@ -41,13 +36,6 @@ class IncomingCall:
         self.stream = None if start.call_type == messages.UNARY else connection.new_stream(self, call_id, caller=False)
         self._task: asyncio.Task[None] | None = None
         self.ended = False
-
-    def goes_through(self, port: PortConnection, *objects: object) -> None:
-        """What messages of its stream go through from here on: the link asks for it before they are dealt with."""
-        footprints = self.connection.link.footprints
-        if footprints is not None:
-            parts = [part for part in gc.get_referents(self.stream) if isinstance(part, _PARTS)]
-            footprints.keep(self.call_id, self, self.stream, *parts, *objects, *port.objects)
 
     def run(self, work: Coroutine[Any, Any, Any], *, returns: bool = False) -> None:
         """Do what has to wait, in a task that the caller's cancel ends; what it raises ends the call.

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pagent.buffers import Bytes
 from pagent.errors import CallCancelledError, CallTimeoutError, LinkClosedError, ProtocolError, ServerError
-from pagent.limits import CALLS_MANY, CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S
+from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S
 from pagent.net.link import Link
 from pagent.net.tasks import TaskOwner, noticed
 from pagent.rpc.aio import StreamCall
@@ -295,8 +295,6 @@ class Connection:
             return
         call = IncomingCall(self, call_id, start)
         self.incoming[call_id] = call
-        if len(self.incoming) == CALLS_MANY:
-            self.link.expect_many()
         try:
             outcome = method.function(call, *start.args, **start.kwargs)
         except Exception as error:  # noqa: BLE001 - whatever a method raises is its caller's

@@ -107,7 +107,6 @@ class ProxyService:
             call.fail(error)
             return
         splice.start(connection)
-        call.goes_through(connection, splice)
 
     def _target(self, call: IncomingCall, job_uid: Any, port: Any) -> _Target:
         target = self._targets.get((job_uid, port))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
-from pagent.net.port import PortConnection
-
 
 class StreamEnd(Protocol):
     """The push face of a call's stream (``pagent.rpc.stream.Stream``)."""
@@ -37,9 +35,6 @@ class Call(Protocol):
 
     def fail(self, error: BaseException) -> None:
         """End the call with an error."""
-
-    def goes_through(self, port: PortConnection, *objects: object) -> None:
-        """What messages of its stream go through from here on."""
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something that has to wait; what it raises ends the call."""

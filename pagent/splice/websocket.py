@@ -192,8 +192,6 @@ class WebSocketSplice:
         self._settle_answer()
         self._stream.send({"subprotocol": self._upgrade.subprotocol} if self._detailed else True)
         self._upgrade = None
-        assert self._port is not None
-        self._call.goes_through(self._port, self, self._decoder)
         self._stream.attach(self)
         if rest and self._state is not _State.ENDED:
             self._messages(rest)

@@ -1,5 +1,4 @@
-/* The messages that nearly all of a link consists of, taken apart (spec prpc.md, "Messages"); and what they go through,
-   asked for before they are.
+/* The messages that nearly all of a link consists of, taken apart (spec prpc.md, "Messages").
 
    The same as pagent.wire.apart: stream messages with a bin and the beginnings of calls, in the forms that encoders
    choose. For any other message, and for what is wrong with one, there is pagent.wire.messages. */
@@ -8,12 +7,6 @@
 #include <Python.h>
 #include <stdint.h>
 #include <string.h>
-
-#if defined(__GNUC__)
-#define PREFETCH(address) __builtin_prefetch(address, 1)
-#else
-#define PREFETCH(address) ((void)(address))
-#endif
 
 #define ARRAY_OF_3 0x93
 #define ARRAY_OF_6 0x96
@@ -160,166 +153,6 @@ with_id(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return message;
 }
 
-#define LINE 64
-/* A footprint is four lines of the cache itself. */
-#define LINES_OF_CALL 31
-/* Of a large object, such as a transport, the first part is what each message needs. */
-#define LINES_OF_OBJECT 6
-/* A power of two. */
-#define PLACES 16384
-/* Messages: what is asked for is to be used before it is out of the caches again. */
-#define AT_ONCE 64
-
-typedef struct {
-    uint64_t call_id;
-    const char *lines[LINES_OF_CALL]; /* NULL behind the last one */
-} Footprint;
-
-typedef struct {
-    PyObject_HEAD
-    void *memory;
-    Footprint *places; /* in memory, at the beginning of a line */
-} Footprints;
-
-static Footprint *
-place_of(Footprints *self, uint64_t call_id)
-{
-    return &self->places[call_id & (PLACES - 1)];
-}
-
-static PyObject *
-new_footprints(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    if (!PyArg_ParseTuple(args, "") || (kwargs && PyDict_GET_SIZE(kwargs))) {
-        PyErr_SetString(PyExc_TypeError, "Footprints()");
-        return NULL;
-    }
-    Footprints *self = (Footprints *)type->tp_alloc(type, 0);
-    if (!self)
-        return NULL;
-    /* So large that malloc takes it from the system (see pagent.cli.memory): what no call uses takes no memory. */
-    self->memory = PyMem_RawCalloc(1, PLACES * sizeof(Footprint) + LINE);
-    if (!self->memory) {
-        Py_DECREF(self);
-        return PyErr_NoMemory();
-    }
-    self->places = (Footprint *)(((uintptr_t)self->memory + LINE - 1) & ~(uintptr_t)(LINE - 1));
-    return (PyObject *)self;
-}
-
-static void
-free_footprints(PyObject *self)
-{
-    PyMem_RawFree(((Footprints *)self)->memory);
-    Py_TYPE(self)->tp_free(self);
-}
-
-PyDoc_STRVAR(keep_doc,
-"keep(call id, *objects)\n\n"
-"What the messages of this call go through. The objects are not kept alive: an address is asked for and never followed.\n"
-"OverflowError for an id that is negative or has more than 64 bits.");
-
-static PyObject *
-keep(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
-{
-    if (nargs < 1 || !PyLong_Check(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "keep(call_id: int, *objects)");
-        return NULL;
-    }
-    uint64_t call_id = PyLong_AsUnsignedLongLong(args[0]);
-    if (call_id == (uint64_t)-1 && PyErr_Occurred())
-        return NULL;
-    Footprint *place = place_of((Footprints *)self, call_id);
-    int count = 0;
-    place->call_id = call_id;
-    for (Py_ssize_t at = 1; at < nargs; at++) {
-        const char *line = (const char *)((uintptr_t)args[at] & ~(uintptr_t)(LINE - 1));
-        const char *end = (const char *)args[at] + Py_TYPE(args[at])->tp_basicsize;
-        for (int left = LINES_OF_OBJECT; left && line < end && count < LINES_OF_CALL; left--, line += LINE)
-            place->lines[count++] = line;
-    }
-    if (count < LINES_OF_CALL)
-        place->lines[count] = NULL;
-    Py_RETURN_NONE;
-}
-
-/* Whether it is a stream message, with whatever value. Of other types than these reading may run anything. */
-static int
-of_stream(PyObject *payload, uint64_t *call_id)
-{
-    Py_buffer buffer;
-
-    if (!PyBytes_CheckExact(payload) && !PyByteArray_CheckExact(payload) && !PyMemoryView_Check(payload))
-        return 0;
-    if (PyObject_GetBuffer(payload, &buffer, PyBUF_SIMPLE) < 0) {
-        PyErr_Clear();
-        return 0;
-    }
-    const unsigned char *data = buffer.buf;
-    int is_one = buffer.len >= 4 && data[0] == ARRAY_OF_3 && (data[1] == REQUEST_MESSAGE || data[1] == RESPONSE_MESSAGE)
-        && id_of(data, buffer.len, call_id);
-    PyBuffer_Release(&buffer);
-    return is_one;
-}
-
-PyDoc_STRVAR(fetch_doc,
-"fetch(messages) -> int\n\n"
-"Ask memory for what the stream messages among these go through, to be there when they are dealt with: pairs of an\n"
-"opcode and a payload, as the frame decoder gives them. How many have been recognised.");
-
-static PyObject *
-fetch(PyObject *self, PyObject *messages)
-{
-    Footprint *found[AT_ONCE];
-    uint64_t ids[AT_ONCE];
-    int count = 0, known = 0;
-
-    if (!PyList_Check(messages)) {
-        PyErr_SetString(PyExc_TypeError, "fetch(messages: list)");
-        return NULL;
-    }
-    for (Py_ssize_t at = 0; at < PyList_GET_SIZE(messages) && count < AT_ONCE; at++) {
-        PyObject *pair = PyList_GET_ITEM(messages, at);
-        if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2 || !of_stream(PyTuple_GET_ITEM(pair, 1), &ids[count]))
-            continue;
-        found[count] = place_of((Footprints *)self, ids[count]);
-        for (size_t line = 0; line < sizeof(Footprint); line += LINE)
-            PREFETCH((const char *)found[count] + line);
-        count++;
-    }
-    for (int at = 0; at < count; at++) {
-        if (found[at]->call_id != ids[at] || !found[at]->lines[0])
-            continue;
-        known++;
-        for (int line = 0; line < LINES_OF_CALL && found[at]->lines[line]; line++)
-            PREFETCH(found[at]->lines[line]);
-    }
-    return PyLong_FromLong(known);
-}
-
-static PyMethodDef footprints_methods[] = {
-    {"keep", (PyCFunction)(void (*)(void))keep, METH_FASTCALL, keep_doc},
-    {"fetch", fetch, METH_O, fetch_doc},
-    {NULL, NULL, 0, NULL},
-};
-
-PyDoc_STRVAR(footprints_doc,
-"Where in memory the messages of each call lead.\n\n"
-"With thousands of calls nothing of theirs is in the caches when a message comes. Each object is found by the last one, so\n"
-"they would be waited for one after the other; asked for beforehand, for some dozens of messages, they come side by side.\n"
-"Calls that are 16,384 apart share a place, which is that of the last one.");
-
-static PyTypeObject footprints_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "pagent.wire._messages.Footprints",
-    .tp_basicsize = sizeof(Footprints),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_doc = footprints_doc,
-    .tp_new = new_footprints,
-    .tp_dealloc = free_footprints,
-    .tp_methods = footprints_methods,
-};
-
 static PyMethodDef methods[] = {
     {"with_id", (PyCFunction)(void (*)(void))with_id, METH_FASTCALL, with_id_doc},
     {"take_apart", (PyCFunction)(void (*)(void))take_apart, METH_FASTCALL, take_apart_doc},
@@ -333,8 +166,5 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC
 PyInit__messages(void)
 {
-    PyObject *module = PyModule_Create(&definition);
-    if (module && PyModule_AddType(module, &footprints_type) < 0)
-        Py_CLEAR(module);
-    return module;
+    return PyModule_Create(&definition);
 }

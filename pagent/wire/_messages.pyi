@@ -1,9 +1,3 @@
-from typing import Any
-
-class Footprints:
-    def keep(self, call_id: int, /, *objects: object) -> None: ...
-    def fetch(self, messages: list[tuple[int, Any]], /) -> int: ...
-
 def take_apart(
     payload: bytes | bytearray | memoryview, copied: int, /
 ) -> tuple[int, int, bytes | memoryview] | None: ...

@@ -10,12 +10,11 @@ binary_frame: Callable[[Any, Any], bytes] | None
 masked_frame: Callable[[int, bytes, Any, Any], bytes] | None
 take_apart: Callable[[Any, int], tuple[int, int, Any] | None] | None
 with_id: Callable[[bytes, int, bytes], bytes] | None
-Footprints: Callable[[], Any] | None
 
 try:
     from pagent.wire import _frames, _messages
 except ImportError:
-    whole_frames = binary_frame = masked_frame = take_apart = with_id = Footprints = None
+    whole_frames = binary_frame = masked_frame = take_apart = with_id = None
 else:
     whole_frames, binary_frame, masked_frame = _frames.whole_frames, _frames.binary_frame, _frames.masked_frame
-    take_apart, with_id, Footprints = _messages.take_apart, _messages.with_id, _messages.Footprints
+    take_apart, with_id = _messages.take_apart, _messages.with_id

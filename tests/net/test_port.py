@@ -6,10 +6,7 @@ import asyncio
 import socket
 import struct
 import sys
-from contextvars import Context
 from typing import Any
-
-import uvloop
 
 from pagent.limits import CROWD, PORT_RECEIVE, PORT_RECEIVE_CROWD, READ_MUCH
 from pagent.net.port import PortConnection, connect_port
@@ -196,23 +193,6 @@ class Socketed(MemoryPort):
 
     def arrive(self, size: int) -> None:
         self.connection.data_received(bytes(size))
-
-
-async def test_what_it_goes_through_is_the_transport_and_what_that_has_of_its_own(listener: socket.socket) -> None:
-    first = await connect_port(port_of(listener), QuietUser())
-    second = await connect_port(port_of(listener), QuietUser())
-    try:
-        of_first, of_second = first.objects, second.objects
-        assert of_first[0] is first
-        assert of_first[-1] is first._transport
-        if isinstance(asyncio.get_running_loop(), uvloop.Loop):
-            assert len(of_first) == 5
-            assert {Context, list} < {type(part) for part in of_first}
-            assert first.data_received in of_first
-        assert not {id(part) for part in of_first} & {id(part) for part in of_second}
-    finally:
-        first.abort()
-        second.abort()
 
 
 async def test_the_kernel_does_not_take_megabytes_of_a_job_and_little_of_one_of_a_crowd() -> None:

@@ -13,8 +13,6 @@ import pytest
 
 from pagent.agent import Agent
 from pagent.client.agent import connect_agent
-from pagent.limits import CALLS_MANY
-from pagent.wire import native
 from tests.kit.agents import TOKEN
 from tests.kit.peer import BISTREAM, PATIENCE_S, CallFailed, Peer
 from tests.kit.programs import start_deaf_program, start_program
@@ -165,34 +163,6 @@ async def test_what_is_no_bytes_ends_the_call(peer: Peer, job: str) -> None:
     with pytest.raises(CallFailed, match="carries bytes, not str") as failed:
         await peer.outcome(call)
     assert failed.value.status == 30
-
-
-class Fetched:
-    """In the place of a link's footprints: how many messages were recognised at a time."""
-
-    def __init__(self, footprints: Any) -> None:
-        self._footprints = footprints
-        self.counts: list[int] = []
-
-    def fetch(self, messages: list[Any]) -> None:
-        self.counts.append(self._footprints.fetch(messages))
-
-
-async def test_messages_of_many_are_dealt_with_together(agent: Agent, peer: Peer, job: str) -> None:
-    calls = [await connect(peer, job, b"e") for _ in range(CALLS_MANY - 1)]
-    [link] = [connection.link for connection in agent._connections.values()]
-    assert link.footprints is None
-    calls += [await connect(peer, job, b"e") for _ in range(9)]
-    assert (link.footprints is None) == (native.Footprints is None)
-    await peer.data(calls[-1], b"the last that was opened")
-    assert (await peer.next_of(calls[-1]))[2] == b"the last that was opened"
-    if link.footprints is not None:
-        fetched = link.footprints = Fetched(link.footprints)
-    some = calls[-8:]
-    await asyncio.gather(*(peer.data(call, b"of %d" % call) for call in some))
-    assert [(await peer.next_of(call))[2] for call in some] == [b"of %d" % call for call in some]
-    if link.footprints is not None:
-        assert fetched.counts == [8]
 
 
 async def test_a_greeting_comes_behind_the_answer(peer: Peer) -> None:

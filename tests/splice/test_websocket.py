@@ -13,7 +13,6 @@ from wsproto.events import AcceptConnection
 from wsproto.handshake import H11Handshake
 
 from pagent.limits import FRAMES_AT_ONCE
-from pagent.net.port import PortConnection
 from pagent.splice.websocket import WebSocketSplice
 from pagent.wire import frames
 from pagent.wire.upgrade import ClientUpgrade
@@ -29,9 +28,6 @@ class Call:
 
     def run(self, work: Any, *, returns: bool = False) -> None:
         raise AssertionError("a WebSocket runs nothing by itself")
-
-    def goes_through(self, port: PortConnection, *objects: object) -> None:
-        assert None not in (port, *objects)
 
     def finish(self, value: Any = None) -> None:
         self.outcome.set_result(value)
