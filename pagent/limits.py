@@ -79,12 +79,9 @@ READ_BULK: Final = 32 * KIB
 FRAMES_AT_ONCE: Final = 256
 LABOUR_TURN: Final = MIB
 FRAMES_LABOUR: Final = 64 * KIB
-#: What the kernel keeps of a job's bytes that nobody has read yet; and of those of one that had much in a crowd, which
-#: is when so many connections read bulk in one turn. Left alone it keeps megabytes, which a job writes without a pause
-#: while others on its core wait, and which are out of the caches when they are read.
+#: What the kernel keeps of a job's bytes that have not been read yet. By default it keeps megabytes, which a job writes
+#: without a pause while others on its core wait, and which are out of the caches when they are read.
 PORT_RECEIVE: Final = 256 * KIB
-PORT_RECEIVE_CROWD: Final = 64 * KIB
-CROWD: Final = 3
 
 #: Bytes in the transport's own buffer above which the link counts as congested. Kept short: what is in
 #: there can no longer be overtaken by a small message.

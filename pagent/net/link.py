@@ -28,15 +28,13 @@ from pagent.limits import (
     LINK_LOW_WATER,
     MESSAGE_MAX,
 )
+from pagent.net.batch import WriteBatch
+from pagent.net.budget import current_budget
 from pagent.net.lending import LendingBuffers
 from pagent.net.liveness import Liveness
-from pagent.net.loopback import choose_reno
-from pagent.net.outbox import Outbox
 from pagent.net.owner import LinkOwner
 from pagent.net.pace import Pace
 from pagent.net.roundtrip import RoundTrip
-from pagent.net.turns import current_turns
-from pagent.net.vectored import VectoredWriter
 from pagent.wire import frames
 
 _log = logging.getLogger(__name__)
@@ -76,12 +74,11 @@ class Link(asyncio.BufferedProtocol):
         # While connected.
         self._state = State.NEW
         self._transport: asyncio.Transport | None = None
-        self._writer: VectoredWriter | None = None
-        self._turns = current_turns()
+        self._budget = current_budget()
         self._liveness: Liveness | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._error: LinkClosedError | None = None
-        self._outbox = Outbox(self._write_out)
+        self._batch = WriteBatch(self._write_out)
         self.blocked = False
         self.pace = Pace(self._go_on_with_bulk)
         self._round_trip = RoundTrip(self._loop.time)
@@ -94,7 +91,6 @@ class Link(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._writer = VectoredWriter(self._transport)
         self._state = _OPEN
         self._transport.set_write_buffer_limits(high=HANDSHAKE_MAX // 2, low=0)
         self._liveness = Liveness(self._transport, self.ping, self._lost)
@@ -115,7 +111,7 @@ class Link(asyncio.BufferedProtocol):
             self._received(self._lent, nbytes)
         else:
             self._received(self._decoder.feed, self._buffer[:nbytes])
-        if self._turns.spend(nbytes, self):
+        if self._budget.spend(nbytes, self):
             self.choke(True)
 
     def _lent(self, nbytes: int) -> list[tuple[int, Any]]:
@@ -202,16 +198,15 @@ class Link(asyncio.BufferedProtocol):
         assert self._transport is not None
         self._transport.set_write_buffer_limits(high=LINK_HIGH_WATER, low=LINK_LOW_WATER)
         self._lending = LendingBuffers()
-        choose_reno(self._transport)
 
     def send(self, message: bytes) -> None:
         """Send one small message; dropped if the link is closing."""
         if self._state is not _OPEN:
             return
         if self.dialled:
-            self._outbox.put(frames.masked_frame(frames.BINARY, message))
+            self._batch.put(frames.masked_frame(frames.BINARY, message))
         else:
-            self._outbox.put(_binary_frame(message, b""))
+            self._batch.put(_binary_frame(message, b""))
 
     def send_parts(self, stream_id: int, header: bytes, payload: Bytes) -> None:
         """Send one message of two parts; the payload is not copied if it is large and need not be masked."""
@@ -219,11 +214,11 @@ class Link(asyncio.BufferedProtocol):
             return
         size = len(payload)
         if self.dialled:
-            self._outbox.put(frames.masked_frame(frames.BINARY, header, payload))
+            self._batch.put(frames.masked_frame(frames.BINARY, header, payload))
         elif size <= JOIN_MAX:
-            self._outbox.put(_binary_frame(header, payload))
+            self._batch.put(_binary_frame(header, payload))
         else:
-            self._outbox.put_behind((frames.frame_header(frames.BINARY, len(header) + size), header), payload)
+            self._batch.put_with_heads((frames.frame_header(frames.BINARY, len(header) + size), header), payload)
         if size > JOIN_MAX and (mark := self.pace.sent(stream_id, size)) is not None:
             self._control(frames.PING, mark)
 
@@ -262,8 +257,8 @@ class Link(asyncio.BufferedProtocol):
     def _write_out(self, out: list[Bytes], large: bool) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if large and self._writer is not None:
-            self._writer.write(joined(out))
+        if large:
+            self._transport.writelines(joined(out))
         else:
             self._transport.write(b"".join(out) if len(out) > 1 else out[0])
         if self.blocked:
@@ -278,9 +273,9 @@ class Link(asyncio.BufferedProtocol):
 
     def _control(self, opcode: int, payload: Bytes) -> None:
         if self.dialled:
-            self._outbox.put(frames.masked_frame(opcode, payload))
+            self._batch.put(frames.masked_frame(opcode, payload))
         else:
-            self._outbox.put(frames.frame_header(opcode, len(payload)) + payload)
+            self._batch.put(frames.frame_header(opcode, len(payload)) + payload)
 
     def _other(self, opcode: int, payload: Any) -> None:
         if not self._accepted and opcode in (frames.PING, frames.PONG):
@@ -308,13 +303,13 @@ class Link(asyncio.BufferedProtocol):
             self._start_close(code, "")
             self._owner.link_lost(self._error)
         if self._transport is not None:
-            self._outbox.write_out()
+            self._batch.flush()
             self._close_transport(self._transport)
 
     def _start_close(self, code: int, reason: str) -> None:
         self._control(frames.CLOSE, frames.close_payload(code, reason))
         self._state = State.CLOSING
-        self._outbox.write_out()
+        self._batch.flush()
         # Also where the peer has closed first: what is still to be flushed may meet a peer that reads no more.
         self._close_timer = self._loop.call_later(CLOSE_TIMEOUT_S, self._lost, "the peer did not answer the close")
 

@@ -24,14 +24,11 @@ from pagent.limits import (
     PORT_HIGH_WATER,
     PORT_LOW_WATER,
     PORT_RECEIVE,
-    PORT_RECEIVE_CROWD,
     READ_BULK,
-    READ_MUCH,
     RECEIVE_BUFFER,
 )
-from pagent.net.loopback import choose_reno
-from pagent.net.turns import current_turns
-from pagent.net.vectored import VectoredWriter
+from pagent.net.budget import current_budget
+from pagent.net.deferred import current_deferred
 
 #: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
 _GATHER_FROM: Final = 8 * 1024
@@ -72,7 +69,8 @@ class PortConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_crowded",
+        "_budget",
+        "_deferred",
         "_eof",
         "_flush_due",
         "_made",
@@ -83,9 +81,7 @@ class PortConnection(asyncio.Protocol):
         "_resets",
         "_resuming",
         "_transport",
-        "_turns",
         "_waits",
-        "_writer",
         "blocked",
         "closed",
         "user",
@@ -96,15 +92,14 @@ class PortConnection(asyncio.Protocol):
         self._made = made
         self._resets = resets
         self._transport: asyncio.Transport | None = None
-        self._writer: VectoredWriter | None = None  # until there is much to write
         self._out: list[Bytes] = []
         self._out_bytes = 0
         self._flush_due = False
-        self._turns = current_turns()
+        self._budget = current_budget()
+        self._deferred = current_deferred()
         self._paused = False  # by the user
         self._waits = 0  # reasons to wait for the next turn
         self._reading = True
-        self._crowded = False
         self._eof = False
         self._resuming = False  # within resume_writing
         self.blocked = False
@@ -114,27 +109,14 @@ class PortConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
         self._transport.set_write_buffer_limits(high=PORT_HIGH_WATER, low=PORT_LOW_WATER)
         self._receive_at_most(PORT_RECEIVE)
-        choose_reno(transport)
         if self._resets:
             self._linger(_RESET)
         if self._made is not None:
             self._made()
 
     def data_received(self, data: bytes) -> None:
-        turns = self._turns
-        turns.begin()
-        try:
-            self.user.port_data(data)
-        finally:
-            turns.finish()
-        if len(data) >= READ_BULK:
-            self._read_bulk(len(data))
-
-    def _read_bulk(self, nbytes: int) -> None:
-        if self._turns.crowd and nbytes >= READ_MUCH and not self._crowded and not self.closed:
-            self._crowded = True  # for life: what is little then is enough for one as well
-            self._receive_at_most(PORT_RECEIVE_CROWD)
-        if not self._waits and self._turns.spend(nbytes, self):
+        self.user.port_data(data)
+        if len(data) >= READ_BULK and not self._waits and self._budget.spend(len(data), self):
             self._waits += 1
             self._apply()
 
@@ -160,11 +142,11 @@ class PortConnection(asyncio.Protocol):
     def later(self, work: Callable[[], None], done: int) -> None:
         """Call ``work`` in a later turn, for what is left of what was read; nothing is read, and no end told, before.
 
-        ``done``: see :meth:`Turns.later`.
+        ``done``: see :meth:`DeferredWork.later`.
         """
         self._waits += 1
         self._apply()
-        self._turns.later(partial(self._work, work), done)
+        self._deferred.later(partial(self._work, work), done)
 
     def _work(self, work: Callable[[], None]) -> None:
         try:
@@ -229,7 +211,7 @@ class PortConnection(asyncio.Protocol):
         if self.closed:
             return
         if self._waits:
-            self._turns.later(partial(self._lose, rest, exc), 0)
+            self._deferred.later(partial(self._lose, rest, exc), 0)
             return
         self.closed = True
         self.user.port_lost(exc)
@@ -268,10 +250,8 @@ class PortConnection(asyncio.Protocol):
 
     def _write_out(self) -> None:
         if self._out and self._transport is not None:
-            if self._writer is None:
-                self._writer = VectoredWriter(self._transport)
             out, self._out, self._out_bytes = self._out, [], 0
-            self._writer.write(out)
+            self._transport.writelines(out)
 
     def write_eof(self) -> None:
         if self._transport is not None and not self.closed:

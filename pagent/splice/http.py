@@ -23,8 +23,8 @@ from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
 from pagent.http1.response import BadResponse, ResponseParser
 from pagent.limits import FRAMES_LABOUR
+from pagent.net.deferred import current_deferred
 from pagent.net.port import PortConnection
-from pagent.net.turns import current_turns
 from pagent.splice.decoding import Decoding
 from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.pool import Pool
@@ -253,7 +253,7 @@ class HttpSplice:
         if self._port is not None:
             self._port.later(self._decode_on, done)
         else:
-            current_turns().later(self._decode_on, done)
+            current_deferred().later(self._decode_on, done)
 
     def _decode_on(self) -> None:
         if self._decoding is not None:

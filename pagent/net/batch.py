@@ -1,0 +1,60 @@
+"""Gather what one iteration of the event loop sends on a link, and write it once at the iteration's end.
+
+One system call for many small messages costs the sender less, and wakes the peer once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from pagent.buffers import Bytes
+from pagent.limits import JOIN_MAX, LINK_HIGH_WATER
+
+
+class WriteBatch:
+    """The unwritten data of one link.
+
+    ``write`` is called with the buffers to write, in order, and with whether one of them is larger than ``JOIN_MAX``.
+    """
+
+    __slots__ = ("_buffers", "_bytes", "_flush_due", "_large", "_loop", "_write")
+
+    def __init__(self, write: Callable[[list[Bytes], bool], None]) -> None:
+        # For life.
+        self._write = write
+        self._loop = asyncio.get_running_loop()
+        # The batch.
+        self._buffers: list[Bytes] = []
+        self._bytes = 0
+        self._large = False
+        self._flush_due = False
+
+    def put(self, data: Bytes) -> None:
+        """Write ``data`` at the end of this loop iteration; at once if the batch exceeds ``LINK_HIGH_WATER``."""
+        length = len(data)
+        self._buffers.append(data)
+        self._bytes += length
+        if length > JOIN_MAX:
+            self._large = True
+        if self._bytes > LINK_HIGH_WATER:
+            self.flush()
+        elif not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._iteration_ends)
+
+    def put_with_heads(self, heads: tuple[Bytes, ...], data: Bytes) -> None:
+        """As :meth:`put`, for ``data`` with small buffers before it; the batch is not written between them."""
+        self._buffers += heads
+        self.put(data)
+
+    def flush(self) -> None:
+        """Write what there is now."""
+        buffers, self._buffers, self._bytes = self._buffers, [], 0
+        large, self._large = self._large, False
+        if buffers:
+            self._write(buffers, large)
+
+    def _iteration_ends(self) -> None:
+        self._flush_due = False
+        self.flush()

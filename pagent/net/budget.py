@@ -1,0 +1,69 @@
+"""Bound what all connections of an event loop read in bulk in one iteration.
+
+A transport reads from a socket as long as there is data. One bulk stream would keep the loop for many milliseconds, and
+sixteen would do so in turn, while a small request waits. So bulk reads share a budget for each iteration of the loop: a
+connection that reads beyond it is paused until the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+from weakref import WeakKeyDictionary
+
+from pagent.limits import READ_BULK, READ_MUCH, TURN_BYTES
+
+
+class Reader(Protocol):
+    """A connection that reads."""
+
+    def go_on(self) -> None:
+        """The next iteration has begun: read again."""
+
+
+class ReadBudget:
+    """The budget of one event loop; :func:`current_budget` returns it."""
+
+    __slots__ = ("_due", "_spent", "_waiting")
+
+    def __init__(self) -> None:
+        self._spent = 0
+        self._due = False
+        self._waiting: list[Reader] = []
+
+    def spend(self, count: int, reader: Reader) -> bool:
+        """Count ``count`` bytes that ``reader`` has read at once.
+
+        Return whether the budget of this iteration is used up. ``reader`` must then pause, and its ``go_on`` is called
+        in the next iteration. Reads below ``READ_BULK`` are free. A reader of less than ``READ_MUCH`` is never paused,
+        because its socket has nothing left.
+        """
+        if count < READ_BULK:
+            return False
+        self._spent += count
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._next)
+        if self._spent < TURN_BYTES or count < READ_MUCH:
+            return False
+        self._waiting.append(reader)
+        return True
+
+    def _next(self) -> None:
+        self._due = False
+        self._spent = 0
+        waiting, self._waiting = self._waiting, []
+        for reader in waiting:
+            reader.go_on()
+
+
+_BUDGETS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, ReadBudget]] = WeakKeyDictionary()
+
+
+def current_budget() -> ReadBudget:
+    """Return the budget of the running loop."""
+    loop = asyncio.get_running_loop()
+    budget = _BUDGETS.get(loop)
+    if budget is None:
+        budget = _BUDGETS[loop] = ReadBudget()
+    return budget

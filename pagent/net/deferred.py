@@ -1,0 +1,65 @@
+"""Defer the rest of expensive work on little input to later iterations of the event loop.
+
+A few received bytes can be much work: a flood of empty frames, or a body that is compressed twice. A connection that
+has done its share leaves the rest here. All connections with such a rest take turns, within a bound for each iteration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from pagent.limits import LABOUR_TURN
+
+
+class DeferredWork:
+    """The deferred work of one event loop; :func:`current_deferred` returns it."""
+
+    __slots__ = ("_done", "_due", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._done = 0
+        self._due = False
+
+    def later(self, work: Callable[[], None], done: int) -> None:
+        """Call ``work`` in a later iteration.
+
+        ``done``: what the caller has done in this iteration, as the number of bytes whose decoding takes as long.
+        """
+        self._waiting.append(work)
+        self._done += done
+        self._be_due()
+
+    def _be_due(self) -> None:
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        self._due = False
+        self._done = 0
+        waiting = self._waiting
+        try:
+            for _ in range(len(waiting)):
+                if self._done >= LABOUR_TURN:
+                    break
+                waiting.popleft()()
+        finally:  # also if one of them raises: the others go on in the next iteration
+            if waiting:
+                self._be_due()
+
+
+_DEFERRED: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, DeferredWork]] = WeakKeyDictionary()
+
+
+def current_deferred() -> DeferredWork:
+    """Return the deferred work of the running loop."""
+    loop = asyncio.get_running_loop()
+    deferred = _DEFERRED.get(loop)
+    if deferred is None:
+        deferred = _DEFERRED[loop] = DeferredWork()
+    return deferred
