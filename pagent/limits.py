@@ -30,10 +30,10 @@ RECEIVE_BUFFER: Final = MIB
 #: be missing. One such place is all that a peer can claim without filling it.
 DIRECT_FRAME_MAX: Final = 256 * KIB + KIB
 DIRECT_LEAST: Final = 64 * KIB
-#: What has been received is not copied from this size on, but lent where it is; and the buffers of one link that may be
-#: lent at once. Whoever keeps a little of one keeps all of it: so beyond that everything is copied again.
+#: A payload of this size and more is used where it was received, without a copy; and the receive buffers of an event
+#: loop that may be in use in this way. A small part in use keeps a whole buffer, so beyond that everything is copied.
 LEND_LEAST: Final = 16 * KIB
-LENT_BUFFERS: Final = 8
+LENT_BUFFERS: Final = 16
 
 #: What a peer that has not been accepted yet can make us hold, and for how long.
 HANDSHAKE_MAX: Final = 64 * KIB

@@ -30,10 +30,10 @@ from pagent.limits import (
 )
 from pagent.net.batch import WriteBatch
 from pagent.net.budget import current_budget
-from pagent.net.lending import LendingBuffers
 from pagent.net.liveness import Liveness
 from pagent.net.owner import LinkOwner
 from pagent.net.pace import Pace
+from pagent.net.receive_buffers import current_receive_buffers
 from pagent.net.roundtrip import RoundTrip
 from pagent.wire import frames
 
@@ -68,8 +68,8 @@ class Link(asyncio.BufferedProtocol):
         self._decoder = frames.FrameDecoder(masked=not dialled, max_message=HANDSHAKE_MAX)
         self._decoder.at_once = 1  # what is behind the handshake comes from a peer that is accepted
         self.closed: asyncio.Future[LinkClosedError] = self._loop.create_future()
-        self._buffer = memoryview(bytearray(HANDSHAKE_MAX))
-        self._lending: LendingBuffers | None = None  # instead, once the peer is accepted
+        self._buffers = current_receive_buffers()
+        self._space = memoryview(bytearray(HANDSHAKE_MAX))  # where to receive: its own until the peer is accepted
         self._direct = False  # whether what is being received goes to the decoder's own place
         # While connected.
         self._state = State.NEW
@@ -100,22 +100,22 @@ class Link(asyncio.BufferedProtocol):
         self._direct = space is not None
         if space is not None:
             return space
-        if self._lending is not None:
-            self._buffer = self._lending.space()
-        return self._buffer
+        if self._accepted:
+            self._space = self._buffers.space()
+        return self._space
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._direct:
             self._received(self._decoder.filled, nbytes)
-        elif self._lending is not None and self._lending.lends(nbytes):
+        elif self._accepted and self._buffers.lends(nbytes):
             self._received(self._lent, nbytes)
         else:
-            self._received(self._decoder.feed, self._buffer[:nbytes])
+            self._received(self._decoder.feed, self._space[:nbytes])
         if self._budget.spend(nbytes, self):
             self.choke(True)
 
     def _lent(self, nbytes: int) -> list[tuple[int, Any]]:
-        return self._decoder.feed(self._buffer[:nbytes], lend=True)
+        return self._decoder.feed(self._space[:nbytes], lend=True)
 
     def go_on(self) -> None:
         self.choke(False)
@@ -161,7 +161,7 @@ class Link(asyncio.BufferedProtocol):
         # asyncio's own loop trips over an abort now, if a close has just flushed its buffer.
         self._lost(str(exc) if exc else "the connection was lost", gone=True)
         # Nothing comes any more; it may take long until the garbage collector finds a link.
-        self._buffer, self._lending = memoryview(b""), None
+        self._space = memoryview(b"")
         self._decoder = frames.FrameDecoder(masked=not self.dialled, max_message=0)
 
     def pause_writing(self) -> None:
@@ -197,7 +197,6 @@ class Link(asyncio.BufferedProtocol):
         self._accepted = True
         assert self._transport is not None
         self._transport.set_write_buffer_limits(high=LINK_HIGH_WATER, low=LINK_LOW_WATER)
-        self._lending = LendingBuffers()
 
     def send(self, message: bytes) -> None:
         """Send one small message; dropped if the link is closing."""

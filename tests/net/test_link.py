@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -310,3 +311,30 @@ async def test_what_one_iteration_sends_is_one_write() -> None:
         transport.out.clear()
     link.abort("the test is over")
     await link.closed
+
+
+async def test_an_idle_link_has_no_receive_buffer() -> None:
+    tracemalloc.start()
+    try:
+        links = [accepted_and_read() for _ in range(20)]
+        before = tracemalloc.get_traced_memory()[0]
+        links += [accepted_and_read() for _ in range(20)]
+        await asyncio.sleep(0)
+        assert (tracemalloc.get_traced_memory()[0] - before) / 20 < 32_000
+    finally:
+        tracemalloc.stop()
+    for link in links:
+        link.abort("the test is over")
+
+
+def accepted_and_read() -> Link:
+    """A link whose peer is accepted, and that has received a message."""
+    owner = Owner()
+    link = Link(owner, dialled=True)
+    link.connection_made(MemoryTransport(link))
+    link.accept_peer()
+    frame = frames.binary_frame(b"a message", b"")
+    link.get_buffer(-1)[: len(frame)] = frame
+    link.buffer_updated(len(frame))
+    assert owner.messages == [b"a message"]
+    return link

@@ -1,4 +1,4 @@
-"""Buffers that are lent: nobody's part is written over, and what can be held of them is bounded."""
+"""Receive buffers: no part in use is written over, and what can be kept of them is bounded."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagent.limits import LEND_LEAST, LENT_BUFFERS, RECEIVE_BUFFER
-from pagent.net.lending import LendingBuffers
+from pagent.net.receive_buffers import ReceiveBuffers, current_receive_buffers
 
 
-def receive(buffers: LendingBuffers, fill: int, count: int = LEND_LEAST + 1) -> memoryview | None:
+def receive(buffers: ReceiveBuffers, fill: int, count: int = LEND_LEAST + 1) -> memoryview | None:
     """Bytes come in; a part of them, if it may be kept."""
     space = buffers.space()
     assert len(space) == RECEIVE_BUFFER
@@ -18,8 +18,12 @@ def receive(buffers: LendingBuffers, fill: int, count: int = LEND_LEAST + 1) -> 
     return space[1:10] if buffers.lends(count) else None
 
 
-def test_a_buffer_of_which_nobody_has_anything_is_used_again() -> None:
-    buffers = LendingBuffers()
+async def test_one_set_for_a_loop() -> None:
+    assert current_receive_buffers() is current_receive_buffers()
+
+
+def test_a_buffer_without_a_part_in_use_is_used_again() -> None:
+    buffers = ReceiveBuffers()
     places = {id(buffers.space().obj)}
     for fill in range(10):
         receive(buffers, fill)
@@ -28,12 +32,12 @@ def test_a_buffer_of_which_nobody_has_anything_is_used_again() -> None:
 
 
 def test_what_is_little_is_not_lent() -> None:
-    buffers = LendingBuffers()
+    buffers = ReceiveBuffers()
     assert receive(buffers, 1, LEND_LEAST) is None
 
 
 def test_a_part_that_is_kept_stays_as_it_is_and_so_many_can_be() -> None:
-    buffers = LendingBuffers()
+    buffers = ReceiveBuffers()
     kept = [receive(buffers, fill) for fill in range(LENT_BUFFERS + 3)]
     parts = [part for part in kept if part is not None]
     assert [part[0] for part in parts] == list(range(LENT_BUFFERS))
@@ -47,7 +51,7 @@ def test_a_part_that_is_kept_stays_as_it_is_and_so_many_can_be() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 255), st.booleans(), st.integers(0, 5)), max_size=30))
 def test_no_part_is_ever_written_over(steps: list[tuple[int, bool, int]]) -> None:
-    buffers = LendingBuffers()
+    buffers = ReceiveBuffers()
     kept: list[tuple[int, memoryview]] = []
     for fill, keep, drop in steps:
         part = receive(buffers, fill)
@@ -60,7 +64,7 @@ def test_no_part_is_ever_written_over(steps: list[tuple[int, bool, int]]) -> Non
 
 
 def test_a_view_that_goes_away_by_itself_gives_back_too() -> None:
-    buffers = LendingBuffers()
+    buffers = ReceiveBuffers()
     first = receive(buffers, 1)
     assert first is not None
     place = id(first.obj)
@@ -70,7 +74,7 @@ def test_a_view_that_goes_away_by_itself_gives_back_too() -> None:
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_space_that_was_not_used_is_given_again(times: int) -> None:
-    buffers = LendingBuffers()
+    buffers = ReceiveBuffers()
     space = buffers.space()
     for _ in range(times):
         assert buffers.space() is space
