@@ -210,6 +210,8 @@ PORT_LOW_WATER: Final = 64 * KIB
 #: work is refused at once. Each holds its stack and what its work holds open.
 STUCK_THREADS: Final = 64
 STUCK_THREADS_SHARE: Final = 4
+#: Work that takes longer has its thread replaced for the work of others: pieces of work take a tenth of that.
+THREAD_PATIENCE_S: Final = 1.0
 
 # --- files ----------------------------------------------------------------------------------------
 
@@ -218,8 +220,19 @@ PATH_MAX: Final = 4095
 #: Bytes of a sandbox that may be deleted on the loop: unlinking a large file takes the time of freeing it.
 REMOVE_INLINE_BYTES: Final = MIB
 
+#: Threads for the disk work of all jobs at least, so that a job whose file system hangs does not hold up the others.
+#: Few, because threads that compute take the interpreter from the loop, each for 5 ms at a time.
+DISK_THREADS: Final = 4
+#: A file system that has not answered for so long is given up, and the call fails; slow ones answer within seconds. The
+#: end of an upload waits longer: a network file system writes only then what it has kept in memory.
+DISK_ANSWER_S: Final = 30.0
+DISK_COMMIT_S: Final = 120.0
+#: The end of a transfer waits so long for its clean-up, which goes on by itself.
+DISK_END_S: Final = 2.0
 #: What a download or archive hands out in one stream message (contract, spec agent.md part 1).
 CHUNK_MAX: Final = MIB
+#: Chunks that all downloads together hand to the link in one loop iteration: of the smallest, one takes some 10 us.
+CHUNKS_AT_ONCE: Final = 128
 #: Work worth a hop to a thread, which costs about 50 us: as much as writing this to the page cache.
 DISK_PIECE: Final = 256 * KIB
 #: Pieces of an upload below this are joined. And what it may be ahead of the disk, half of it being written: then
@@ -254,6 +267,8 @@ ARCHIVE_BYTES: Final = 64 * GIB
 #: How often its size a compressed archive may unpack to, looked at above so many bytes (zeros by gzip: 1030).
 ARCHIVE_RATIO: Final = 1000
 ARCHIVE_RATIO_FROM: Final = 256 * MIB
+#: What the beginning of a compressed member counts for in a turn, because one may be empty: as many bytes take as long.
+ARCHIVE_MEMBER_COST: Final = 16 * KIB
 #: Folders in folders.
 ARCHIVE_DEPTH: Final = 256
 #: One extended header (long names, sparse maps), which is gathered in memory.

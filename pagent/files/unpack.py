@@ -64,10 +64,11 @@ class Unpacker:
             if event is not None:
                 self._take(event)
                 continue
-            block = self._input.pull(limits.DISK_PIECE)
-            if not block:
+            if self._input.is_used_up:
                 return self._ended and self._finish()
-            left -= len(block)
+            members = self._input.members
+            block = self._input.pull(limits.DISK_PIECE)
+            left -= len(block) + (self._input.members - members) * limits.ARCHIVE_MEMBER_COST
             self._check_ratio(len(block))
             self._events = self._reader.feed(block)
         return True

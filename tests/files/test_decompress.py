@@ -4,6 +4,8 @@ import bz2
 import gzip
 import lzma
 import os
+import time
+import tracemalloc
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
@@ -29,9 +31,9 @@ def run(parts: Iterable[bytes], size: int = 1 << 18) -> bytes:
     found: list[bytes] = []
 
     def drain() -> None:
-        while block := source.pull(size):
-            assert len(block) <= size
-            found.append(block)
+        while not source.is_used_up:
+            found.append(source.pull(size))
+            assert len(found[-1]) <= size
 
     for part in parts:
         source.push(part)
@@ -134,3 +136,63 @@ def test_an_xz_dictionary_above_the_limit_is_refused(monkeypatch: pytest.MonkeyP
 
 def test_the_best_preset_of_xz_is_within_the_limit() -> None:
     assert run([lzma.compress(TEXT, preset=9 | lzma.PRESET_EXTREME)]) == TEXT
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_empty_members_are_told_one_by_one(kind: str) -> None:
+    source = Decompressor()
+    source.push(KINDS[kind](b"") * 1000)
+    source.end()
+    pulls = 0
+    while not source.is_used_up:
+        before = source.members
+        assert source.pull(100) == b""
+        assert source.members <= before + 1
+        pulls += 1
+    assert source.members == 1000
+    assert pulls <= 1001
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+@pytest.mark.parametrize("zeros", [0, 4])
+def test_a_message_of_empty_members_costs_as_much_as_its_length(kind: str, zeros: int) -> None:
+    """A quadratic one copies 4 MiB for each of 100,000 members."""
+    member = KINDS[kind](b"") + bytes(zeros)
+    source = Decompressor()
+    source.push(KINDS[kind](b"x") + member * ((4 << 20) // len(member)))
+    source.end()
+    began = time.thread_time()
+    while not source.is_used_up and time.thread_time() < began + 60:
+        source.pull(1 << 18)
+    assert source.is_used_up
+
+
+def test_a_large_message_is_not_copied_for_each_piece_of_it() -> None:
+    packed = gzip.compress(os.urandom(1 << 20) * 32, 1)
+    source = Decompressor()
+    source.push(packed)
+    source.end()
+    tracemalloc.start()
+    try:
+        while not source.is_used_up:
+            source.pull(1 << 18)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@given(cuts=st.lists(st.integers(0, 1 << 16), max_size=20), kind=st.sampled_from(COMPRESSED))
+@settings(max_examples=60)
+def test_input_may_come_before_the_output_of_the_last_is_pulled(kind: str, cuts: list[int]) -> None:
+    pack = KINDS[kind]
+    data = pack(TEXT) + pack(bytes(100_000)) + pack(b"") + pack(TEXT[:5000])
+    source = Decompressor()
+    found = []
+    for part in split(data, cuts):
+        source.push(part)
+        found.append(source.pull(1000))
+    source.end()
+    while not source.is_used_up:
+        found.append(source.pull(1000))
+    source.check_complete()
+    assert b"".join(found) == TEXT + bytes(100_000) + TEXT[:5000]
