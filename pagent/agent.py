@@ -7,7 +7,6 @@ import logging
 import tempfile
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pagent.errors import ConfigError, DialError, LinkClosedError, ProtocolError
 from pagent.jobs.manager import JobManager
 from pagent.jobs.orphans import sweep
 from pagent.jobs.tree import become_subreaper
+from pagent.limits import DISK_END_S
 from pagent.net.dial import Address, Backoff, dial, parse_address
 from pagent.net.lobby import Lobby
 from pagent.net.signals import told_to_end
@@ -24,6 +24,7 @@ from pagent.net.tasks import TaskOwner
 from pagent.net.tls import client_context, server_context
 from pagent.rpc.connection import Connection
 from pagent.rpc.methods import methods_of
+from pagent.service.disk import DiskThreads
 from pagent.service.exec import ExecService
 from pagent.service.files import FileService
 from pagent.service.jobs import JobService
@@ -62,7 +63,7 @@ class Agent:
         self._tls = client_context(settings.client.tls) if self._address is not None and self._address.tls else None
         self.uid = settings.identity.uid or uuid.uuid4().hex
         self._user_data = identity.user_data(self.uid, settings.identity.name, properties=settings.properties)
-        self._executor = ThreadPoolExecutor(settings.jobs.background_threads, thread_name_prefix="disk")
+        self.disk = DiskThreads(settings.jobs.background_threads)
         self._jobs_root = settings.jobs.root or Path(tempfile.gettempdir())
         try:
             self.jobs = JobManager(
@@ -80,8 +81,8 @@ class Agent:
             JobService(self.jobs),
             ProxyService(self.jobs, spool_max=spool_max),
             ExecService(self.jobs, spool_max=spool_max),
-            LogService(self.jobs, self._executor),
-            FileService(self.jobs, self._executor, spool_max=spool_max),
+            LogService(self.jobs, self.disk),
+            FileService(self.jobs, self.disk, spool_max=spool_max),
         )
         self._dialling = TaskOwner("dialling")
         self._tasks = TaskOwner("agent")
@@ -160,7 +161,7 @@ class Agent:
         await asyncio.gather(*(c.close(_GOING_AWAY, "the agent ends") for c in list(self._connections.values())))
         await self._tasks.close()
         await self._web.close()
-        self._executor.shutdown()
+        await self.disk.close(0 if self._hurry.is_set() else DISK_END_S)
 
     # --- links ------------------------------------------------------------------------------------
 

@@ -56,8 +56,8 @@ class ArchiveMethods(FileMethods):
         ``compress``: by gzip, which is spooled to that folder's disk first. OSError: something cannot be read.
         """
         step = progress or ignore
-        with local_folder(source) as (executor, folder):
-            packing = await ArchiveDownload.open(executor, folder, include_mask, exclude_mask, compress, BODY_CHUNK)
+        async with local_folder(source) as (threads, folder):
+            packing = await ArchiveDownload.open(threads, folder, include_mask, exclude_mask, compress, BODY_CHUNK)
             async with packing, self._stream(messages.OSTREAM, "archive_upload") as call:
                 done = 0
                 async for chunk in packing:
@@ -84,16 +84,16 @@ class ArchiveMethods(FileMethods):
         """
         step = progress or ignore
         arguments = (include_mask, exclude_mask, compress, MIB)
-        with local_folder(target, create=True) as (executor, folder):
-            async with (
-                self._stream(messages.ISTREAM, "archive_download", *arguments) as call,
-                ArchiveUpload(executor, folder) as unpacking,
-            ):
-                total = await size_of(call)
-                done = 0
-                async for data in call:
-                    await unpacking.write(data)
-                    done += len(data)
-                    step(done, total)
-                await call.result()
-                return await unpacking.finish()
+        async with (
+            local_folder(target, create=True) as (threads, folder),
+            self._stream(messages.ISTREAM, "archive_download", *arguments) as call,
+            ArchiveUpload(threads, folder) as unpacking,
+        ):
+            total = await size_of(call)
+            done = 0
+            async for data in call:
+                await unpacking.write(data)
+                done += len(data)
+                step(done, total)
+            await call.result()
+            return await unpacking.finish()

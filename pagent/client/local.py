@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
@@ -15,7 +14,8 @@ from typing import IO, Final, Self
 from pagent.client.pieces import pieces_of
 from pagent.jobs.beneath import FOLDER
 from pagent.jobs.sandbox import Sandbox
-from pagent.limits import MIB
+from pagent.limits import DISK_END_S, MIB
+from pagent.runtime.threads import ThreadPool
 
 StrPath = str | os.PathLike[str]
 
@@ -115,16 +115,19 @@ class LocalPart:
             self.path.unlink(missing_ok=True)
 
 
-@contextmanager
-def local_folder(path: StrPath, *, create: bool = False) -> Iterator[tuple[Executor, Sandbox]]:
+@asynccontextmanager
+async def local_folder(path: StrPath, *, create: bool = False) -> AsyncIterator[tuple[ThreadPool, Sandbox]]:
     """A folder of this machine as archives take one, and the thread to work on it; nothing leads out of it."""
-    if create:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, FOLDER)
-    executor = ThreadPoolExecutor(1, "pagent-archive")
+    threads = ThreadPool("pagent-archive", 1)
+    descriptor = await threads.run(_open_folder, path, create)
     try:
-        yield executor, Sandbox(Path(path), descriptor)
+        yield threads, Sandbox(Path(path), descriptor)
     finally:
-        # In the one thread, so behind the work that may still be under way.
-        executor.submit(os.close, descriptor)
-        executor.shutdown(wait=False)
+        threads.submit(os.close, descriptor)  # in the one thread, so after the work that may still be under way
+        await threads.close(DISK_END_S)
+
+
+def _open_folder(path: StrPath, create: bool) -> int:
+    if create:
+        os.makedirs(path, exist_ok=True)
+    return os.open(path, FOLDER)

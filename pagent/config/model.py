@@ -163,7 +163,9 @@ class Isolation:
 @dataclass(frozen=True)
 class Jobs:
     root: Path | None = setting(None, "Folder of the sandboxes; null: the system's temporary folder.")
-    background_threads: int = setting(1, "Threads for the disk work of jobs.", minimum=1)
+    background_threads: int = setting(
+        1, "Threads for the disk work of one job at a time; all jobs together have at least four.", minimum=1
+    )
     port_ownership: Literal["off", "warn", "enforce"] = setting(
         "warn", "Whether a process of the job must listen on the port that the job reports."
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import Executor
 from types import TracebackType
 from typing import Self
 
@@ -18,19 +17,20 @@ from pagent.files.pack import Compressor, Packer
 from pagent.files.pieces import Pieces
 from pagent.files.sandboxed import Sandbox
 from pagent.files.unpack import Unpacker
+from pagent.runtime.threads import Threads
 
 
 class ArchiveUpload:
     """An archive on its way in: plain, gzip, bzip2 or xz. ``async with`` aborts what is not finished::
 
-    async with ArchiveUpload(executor, sandbox) as upload:
+    async with ArchiveUpload(threads, sandbox) as upload:
         await upload.write(data)
         size = await upload.finish()
     """
 
-    def __init__(self, executor: Executor, sandbox: Sandbox) -> None:
+    def __init__(self, threads: Threads, sandbox: Sandbox) -> None:
         self._unpacker = Unpacker(sandbox)
-        self._pieces = Pieces(executor, self._unpacker.close)
+        self._pieces = Pieces(threads, self._unpacker.close)
         self._gathered = bytearray()
         self._count = 0
 
@@ -84,8 +84,8 @@ class ArchiveUpload:
 class ArchiveDownload(Chunks):
     """A sandbox on its way out: ``.size`` is what will come, then iterate over the chunks (`chunks`)."""
 
-    def __init__(self, executor: Executor, sandbox: Sandbox, packer: Packer, chunk_size: int) -> None:
-        super().__init__(executor, "archive", chunk_size)
+    def __init__(self, threads: Threads, sandbox: Sandbox, packer: Packer, chunk_size: int) -> None:
+        super().__init__(threads, "archive", chunk_size)
         self._sandbox = sandbox
         self._packer = packer
         self._spool = -1
@@ -94,7 +94,7 @@ class ArchiveDownload(Chunks):
     @classmethod
     async def open(
         cls,
-        executor: Executor,
+        threads: Threads,
         sandbox: Sandbox,
         include_mask: str | None = None,
         exclude_mask: str | None = None,
@@ -106,7 +106,7 @@ class ArchiveDownload(Chunks):
         Masks are fnmatch patterns on the name relative to the sandbox, ``*`` crosses ``/``; exclude wins; a folder is
         in it only if it matches itself. TypeError, ValueError, OSError.
         """
-        download = cls(executor, sandbox, Packer(sandbox, include_mask, exclude_mask), chunk_size)
+        download = cls(threads, sandbox, Packer(sandbox, include_mask, exclude_mask), chunk_size)
         await download._prepare(bool(compress))
         return download
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import Executor
 from types import TracebackType
 from typing import Self
 
 from pagent import limits
 from pagent.files.pieces import Pieces
+from pagent.runtime.threads import Threads
 
 
 def checked_chunk_size(value: object) -> int:
@@ -32,13 +32,13 @@ class Chunks(ABC):
     ``async with`` closes it too. Iterate once.
     """
 
-    def __init__(self, executor: Executor, name: str, chunk_size: int) -> None:
+    def __init__(self, threads: Threads, name: str, chunk_size: int) -> None:
         self.size = 0
         self._name = name
         self._chunk_size = checked_chunk_size(chunk_size)
         self._block_size = chunk_size * -(-limits.DISK_PIECE // chunk_size)
         self._next_size = max(self._block_size, limits.DISK_BLOCK // chunk_size * chunk_size)
-        self._pieces = Pieces(executor, self._clean_up)
+        self._pieces = Pieces(threads, self._clean_up)
 
         self._block = memoryview(b"")
         self._used = 0  # of the block

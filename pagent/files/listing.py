@@ -10,7 +10,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -19,6 +18,7 @@ from pagent import limits
 from pagent.files.pieces import Pieces
 from pagent.files.sandboxed import Sandbox
 from pagent.names import is_unfinished
+from pagent.runtime.threads import Threads
 
 #: About what an entry comes to when packed, its path apart.
 _ENTRY_BYTES: Final = 80
@@ -107,23 +107,23 @@ def _opened(sandbox: Sandbox, path: str) -> Iterator[int]:
 # --- for a peer -----------------------------------------------------------------------------------
 
 
-async def file_stat(executor: Executor, sandbox: Sandbox, path: str, *, sha256: bool = False) -> dict[str, Any]:
+async def file_stat(threads: Threads, sandbox: Sandbox, path: str, *, sha256: bool = False) -> dict[str, Any]:
     """One entry; ``''`` is the sandbox. With ``sha256`` the digest of a regular file stands in it, in hex.
 
     OSError: there is none; with ``sha256`` also IsADirectoryError, or ValueError for what is no regular file.
     """
-    pieces = Pieces(executor, lambda: None)
+    pieces = Pieces(threads, lambda: None)
     answer = (await pieces.run(_stat, sandbox, path)).as_dict()
     if sha256:
-        answer["sha256"] = await _digest(executor, sandbox, path)
+        answer["sha256"] = await _digest(threads, sandbox, path)
     return answer
 
 
 async def file_list(
-    executor: Executor, sandbox: Sandbox, path: str = "", *, recursive: bool = False
+    threads: Threads, sandbox: Sandbox, path: str = "", *, recursive: bool = False
 ) -> list[dict[str, Any]]:
     """The entries of a folder, sorted, with ``recursive`` all beneath it; ValueError if they are too many."""
-    pieces = Pieces(executor, lambda: None)
+    pieces = Pieces(threads, lambda: None)
     found: list[dict[str, Any]] = []
     left = limits.LISTING_BYTES
     entries = walk(sandbox, path, recursive=recursive, most=limits.LISTING_BYTES // _ENTRY_BYTES)
@@ -138,9 +138,9 @@ async def file_list(
     return found
 
 
-async def file_remove(executor: Executor, sandbox: Sandbox, path: str) -> dict[str, Any]:
+async def file_remove(threads: Threads, sandbox: Sandbox, path: str) -> dict[str, Any]:
     """Delete a file, a link (not what it leads to) or an empty folder; what it was. OSError: ENOTEMPTY and others."""
-    return (await Pieces(executor, lambda: None).run(_remove, sandbox, path)).as_dict()
+    return (await Pieces(threads, lambda: None).run(_remove, sandbox, path)).as_dict()
 
 
 def _stat(sandbox: Sandbox, path: str) -> Found:
@@ -170,7 +170,7 @@ def _parent(sandbox: Sandbox, path: str) -> Iterator[tuple[int, str]]:
         os.close(folder)
 
 
-async def _digest(executor: Executor, sandbox: Sandbox, path: str) -> str:
+async def _digest(threads: Threads, sandbox: Sandbox, path: str) -> str:
     """SHA-256 of a file's bytes up to its end, in turns."""
     opened: list[int] = []
     digest = hashlib.sha256()
@@ -186,7 +186,7 @@ async def _digest(executor: Executor, sandbox: Sandbox, path: str) -> str:
         for descriptor in opened:
             os.close(descriptor)
 
-    pieces = Pieces(executor, clean_up)
+    pieces = Pieces(threads, clean_up)
     try:
         while await pieces.run(turn):
             pass

@@ -2,7 +2,8 @@
 
 A piece never waits for the network, so a single thread serves any number of transfers in turn. What a transfer
 holds (descriptors, a temporary file) belongs to its pieces: cancelling the task that awaits one does not stop
-the thread, so the clean-up is a piece too, and comes after the one that is under way.
+the thread, so the clean-up is a piece too, and comes after the one that is under way. After one that hangs in the
+system, the thread that hangs does the clean-up, if it ever comes back: nobody else may close what it uses.
 """
 
 from __future__ import annotations
@@ -10,56 +11,98 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor
 from typing import TypeVar, TypeVarTuple
 
-from pagent.net.tasks import noticed
+from pagent import limits
+from pagent.errors import StuckError
+from pagent.runtime.threads import Threads
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
 class Pieces:
-    """Runs the pieces of one transfer, one at a time, and its ``clean_up`` once after the last."""
+    """Runs the pieces of one transfer, one at a time, and its ``clean_up`` once after the last.
 
-    def __init__(self, executor: Executor, clean_up: Callable[[], None]) -> None:
-        self._executor = executor
+    A piece to which the system gives no answer raises StuckError.
+    """
+
+    def __init__(self, threads: Threads, clean_up: Callable[[], None]) -> None:
+        # For life.
+        self._threads = threads
         self._clean_up = clean_up
+        # Of the piece under way; the lock is held while it runs.
         self._lock = threading.Lock()
+        self._running = False
+        self._stuck = False
+        # The end.
         self._ended = False
+        self._cleaned = False
         self._ending: asyncio.Future[None] | None = None
 
     def begin(self, work: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """As :meth:`run`, to be awaited later; an error that nobody awaits is dropped."""
-        future = asyncio.get_running_loop().run_in_executor(self._executor, self._guarded, work, args)
-        future.add_done_callback(noticed)
-        return future
+        return self._submit(self._guarded, work, args, limits.DISK_ANSWER_S)
 
     async def run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         """``work(*args)`` in a thread. Cancelled before its turn it does not run; later it ends by itself."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._guarded, work, args)
+        return await self.begin(work, *args)
 
     async def run_last(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
-        """:meth:`run` and the clean-up behind it in one go, if ``work`` does not raise."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._finished, work, args)
+        """:meth:`run` and the clean-up after it in one go, if ``work`` does not raise."""
+        return await self._submit(self._finished, work, args, limits.DISK_COMMIT_S)
 
     async def end(self) -> None:
-        """Clean up, also if this is cancelled meanwhile. Nothing the second time."""
+        """Clean up, also if this is cancelled meanwhile. Waits at most DISK_END_S for it. Nothing the second time."""
         if self._ending is None:
-            if self._ended:
+            if self._cleaned:
                 return
-            try:
-                self._ending = asyncio.get_running_loop().run_in_executor(self._executor, self._finish)
-            except RuntimeError:  # the executor is shut down: the agent ends, and the loop may wait
-                self._finish()
-                return
-        await asyncio.shield(self._ending)
+            if self._stuck:
+                self._ended = True  # first: the piece looks at it after it has stopped running
+                if self._running:
+                    return
+            self._ending = self._threads.submit(self._finish, limit_s=limits.DISK_ANSWER_S, always=True)
+        await asyncio.wait((self._ending,), timeout=limits.DISK_END_S)
+        error = self._ending.exception() if self._ending.done() else None
+        if isinstance(error, RuntimeError) and not self._running:  # the pool is closed: the process is at its end
+            self._finish()
+        elif isinstance(error, OSError) and not isinstance(error, StuckError):
+            raise error
+
+    def _submit(
+        self,
+        how: Callable[[Callable[[*Ts], T], tuple[*Ts]], T],
+        work: Callable[[*Ts], T],
+        args: tuple[*Ts],
+        limit_s: float,
+    ) -> asyncio.Future[T]:
+        future = self._threads.submit(how, work, args, limit_s=limit_s)
+        future.add_done_callback(self._look)
+        return future
+
+    def _look(self, piece: asyncio.Future[T]) -> None:
+        if not piece.cancelled() and isinstance(piece.exception(), StuckError):
+            self._stuck = True
+
+    # --- in a thread ------------------------------------------------------------------------------
 
     def _guarded(self, work: Callable[[*Ts], T], args: tuple[*Ts]) -> T:
-        with self._lock:
-            if self._ended:
-                raise RuntimeError("the transfer has ended")
-            return work(*args)
+        self._check()
+        try:
+            with self._lock:
+                self._check()
+                self._running = True
+                try:
+                    return work(*args)
+                finally:
+                    self._running = False
+        finally:
+            if self._ended:  # while this piece hung
+                self._finish()
+
+    def _check(self) -> None:
+        if self._ended:
+            raise RuntimeError("the transfer has ended")
 
     def _finished(self, work: Callable[[*Ts], T], args: tuple[*Ts]) -> T:
         result = self._guarded(work, args)
@@ -67,7 +110,12 @@ class Pieces:
         return result
 
     def _finish(self) -> None:
-        with self._lock:
-            if not self._ended:
-                self._ended = True
-                self._clean_up()
+        self._ended = True
+        # A piece that was cancelled and hangs keeps the lock, and cleans up itself.
+        if self._lock.acquire(timeout=limits.DISK_END_S):
+            try:
+                if not self._cleaned:
+                    self._cleaned = True
+                    self._clean_up()
+            finally:
+                self._lock.release()

@@ -13,7 +13,6 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
@@ -23,6 +22,7 @@ from pagent.files.chunks import Chunks
 from pagent.files.newfile import NewFile
 from pagent.files.pieces import Pieces
 from pagent.files.sandboxed import Sandbox
+from pagent.runtime.threads import Threads
 
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}\Z")
 
@@ -39,7 +39,7 @@ def checked_count(name: str, value: object) -> int:
 class Upload:
     """A file on its way in. ``async with`` aborts what is not committed::
 
-    async with await Upload.open(executor, sandbox, "a/b") as upload:
+    async with await Upload.open(threads, sandbox, "a/b") as upload:
         await upload.write(data)
         count = await upload.commit()
 
@@ -47,9 +47,9 @@ class Upload:
     """
 
     def __init__(
-        self, executor: Executor, sandbox: Sandbox, path: str, *, offset: int, sha256: str | None, partial: bool
+        self, threads: Threads, sandbox: Sandbox, path: str, *, offset: int, sha256: str | None, partial: bool
     ) -> None:
-        self._pieces = Pieces(executor, self._clean_up)
+        self._pieces = Pieces(threads, self._clean_up)
         self._sandbox = sandbox
         self._path = path
         self._offset = offset
@@ -72,7 +72,7 @@ class Upload:
     @classmethod
     async def open(
         cls,
-        executor: Executor,
+        threads: Threads,
         sandbox: Sandbox,
         path: str,
         *,
@@ -92,7 +92,7 @@ class Upload:
             raise TypeError(f"sha256 must be a str, not {type(sha256).__name__}")
         if sha256 is not None and not _SHA256.match(sha256):
             raise ValueError("sha256 must be 64 hexadecimal digits")
-        upload = cls(executor, sandbox, path, offset=offset, sha256=sha256, partial=bool(partial))
+        upload = cls(threads, sandbox, path, offset=offset, sha256=sha256, partial=bool(partial))
         try:
             await upload._pieces.run(upload._open, 0o755 if executable else 0o644)
             if upload._digest is not None:
@@ -274,8 +274,8 @@ class Upload:
 class Download(Chunks):
     """A file on its way out: ``.size`` is what will come, then iterate over the chunks (`chunks`)."""
 
-    def __init__(self, executor: Executor, sandbox: Sandbox, path: str, chunk_size: int) -> None:
-        super().__init__(executor, path, chunk_size)
+    def __init__(self, threads: Threads, sandbox: Sandbox, path: str, chunk_size: int) -> None:
+        super().__init__(threads, path, chunk_size)
         self._sandbox = sandbox
         self._path = path
 
@@ -286,7 +286,7 @@ class Download(Chunks):
     @classmethod
     async def open(
         cls,
-        executor: Executor,
+        threads: Threads,
         sandbox: Sandbox,
         path: str,
         *,
@@ -303,7 +303,7 @@ class Download(Chunks):
         checked_count("offset", offset)
         if length is not None:
             checked_count("length", length)
-        download = cls(executor, sandbox, path, chunk_size)
+        download = cls(threads, sandbox, path, chunk_size)
         await download._start(lambda: download._open(offset, length, bool(remove)))
         return download
 

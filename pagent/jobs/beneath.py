@@ -2,11 +2,13 @@
 
 Two ways of the same shape, ``(folder, path, flags, mode) -> descriptor``:
 
-* :func:`open_by_kernel`: openat2(2) with RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS. The kernel checks
-  every step while it takes it, so nothing that another process renames meanwhile can lead outside.
-  Links that stay beneath are followed.
+* :func:`open_by_kernel`: openat2(2) with RESOLVE_BENEATH, RESOLVE_NO_XDEV and RESOLVE_NO_MAGICLINKS. The
+  kernel checks every step while it takes it, so nothing that another process renames meanwhile can lead
+  outside. Links that stay beneath are followed.
 * :func:`open_by_walk`: where there is no openat2 (Linux before 5.6, a seccomp filter, other systems), a
   walk component by component, each opened without following links. Every link is refused.
+
+Neither enters what is mounted beneath the folder (EXDEV): it is not the sandbox's disk, and may hang.
 
 :func:`open_beneath` is the better one that this system has. Paths are made of plain components: no empty
 one, no ``.``, no ``..``; an empty path is the folder itself.
@@ -35,6 +37,7 @@ FOLDER: Final = O_PATH | O_DIRECTORY | O_CLOEXEC
 _OPENAT2: Final = 437
 _OPENAT2_OFFSET: Final = {"alpha": 110, "mips": 4000, "mips64": 5000}
 
+_RESOLVE_NO_XDEV: Final = 0x01
 _RESOLVE_NO_MAGICLINKS: Final = 0x02
 _RESOLVE_BENEATH: Final = 0x08
 
@@ -57,7 +60,7 @@ def _syscall() -> Callable[..., int]:
 
 def open_by_kernel(folder: int, path: str, flags: int, mode: int = 0) -> int:
     """openat2(2) beneath ``folder``. OSError as the kernel gives it: EXDEV or ELOOP for a path that leaves."""
-    how = _OpenHow(flags | O_CLOEXEC, mode, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+    how = _OpenHow(flags | O_CLOEXEC, mode, _RESOLVE_BENEATH | _RESOLVE_NO_XDEV | _RESOLVE_NO_MAGICLINKS)
     number = _OPENAT2 + _OPENAT2_OFFSET.get(platform.machine(), 0)
     name = os.fsencode(path or ".")
     error = 0
@@ -81,13 +84,17 @@ def open_by_walk(folder: int, path: str, flags: int, mode: int = 0) -> int:
     """Component by component from ``folder``, no link followed (ELOOP for any), OSError otherwise."""
     parts = path.split("/") if path else ["."]
     place = folder
+    device = os.fstat(folder).st_dev
     try:
         for part in parts[:-1]:
             below = _step(place, part, FOLDER, 0, path)
+            _stay(below, device, path)
             if place != folder:
                 os.close(place)
             place = below
-        return _step(place, parts[-1], flags, mode, path)
+        found = _step(place, parts[-1], flags, mode, path)
+        _stay(found, device, path)
+        return found
     finally:
         if place != folder:
             os.close(place)
@@ -102,6 +109,13 @@ def _step(place: int, part: str, flags: int, mode: int, path: str) -> int:
         if number in (errno.ENOTDIR, errno.EMLINK) and _is_link(place, part):
             number = errno.ELOOP
         raise OSError(number, os.strerror(number), path) from None
+
+
+def _stay(descriptor: int, device: int, path: str) -> None:
+    """EXDEV, and the descriptor closed, if it is of another file system."""
+    if os.fstat(descriptor).st_dev != device:
+        os.close(descriptor)
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
 
 
 def _is_link(place: int, part: str) -> bool:

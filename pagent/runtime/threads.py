@@ -14,7 +14,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, TypeVarTuple
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 from pagent import limits
 from pagent.errors import StuckError
@@ -23,10 +23,25 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class ThreadPool:
-    """At most ``size`` threads at a time, started when they are needed, plus those that are stuck.
+class Threads(Protocol):
+    """What blocking work needs: a pool, or a share of one."""
 
-    ``name``: of the threads, and of the pool in errors.
+    async def run(self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None) -> T:
+        """Return ``function(*args)``, run in a thread, or raise what it raises."""
+        ...
+
+    def submit(
+        self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None, always: bool = False
+    ) -> asyncio.Future[T]:
+        """As :meth:`run`, to be awaited later."""
+        ...
+
+
+class ThreadPool:
+    """At most ``size`` threads at a time, started when they are needed, plus those that are slow or stuck.
+
+    A thread whose work takes longer than ``limits.THREAD_PATIENCE_S`` no longer counts against the size: the work of
+    others does not wait for its time limit. ``name``: of the threads, and of the pool in errors.
     """
 
     def __init__(self, name: str, size: int) -> None:
@@ -37,6 +52,7 @@ class ThreadPool:
         self._waiting: deque[_Work] = deque()
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
+        self._slow: set[_Worker] = set()
         self._stuck: set[_Worker] = set()
         # The end.
         self._closed = False
@@ -55,21 +71,26 @@ class ThreadPool:
         """
         return await self.submit(function, *args, limit_s=limit_s)
 
-    def submit(self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None) -> asyncio.Future[T]:
-        """As :meth:`run`, to be awaited later. The work may be dropped by cancelling the future before it begins."""
-        work = _Work(function, args, limit_s, None)
+    def submit(
+        self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None, always: bool = False
+    ) -> asyncio.Future[T]:
+        """As :meth:`run`, to be awaited later. The work may be dropped by cancelling the future before it begins.
+
+        ``always``: it runs however many threads are stuck, because it gives back what earlier work holds.
+        """
+        work = _Work(function, args, limit_s, always, None)
         self._accept(work)
         return work.future
 
     async def close(self, grace_s: float) -> None:
         """Take no more work, and wait at most ``grace_s`` seconds for what the pool has."""
         self._closed = True
-        if self._busy or self._waiting:
+        if self._busy or self._slow or self._waiting:
             self._drained = asyncio.get_running_loop().create_future()
             await asyncio.wait((self._drained,), timeout=grace_s)
         while self._waiting:
             self._waiting.popleft().refuse(RuntimeError(f"the thread pool {self.name} is closed"))
-        for worker in [*self._idle, *self._busy]:
+        for worker in [*self._idle, *self._busy, *self._slow]:
             worker.end()
         self._idle.clear()
 
@@ -78,7 +99,7 @@ class ThreadPool:
     def _accept(self, work: _Work) -> None:
         if self._closed:
             work.refuse(RuntimeError(f"the thread pool {self.name} is closed"))
-        elif len(self._stuck) >= limits.STUCK_THREADS:
+        elif len(self._stuck) >= limits.STUCK_THREADS and not work.always:
             work.refuse(StuckError(f"{len(self._stuck)} earlier operations of {self.name} are stuck"))
         else:
             self._waiting.append(work)
@@ -94,9 +115,19 @@ class ThreadPool:
             self._busy.add(worker)
             worker.begin(work)
 
+    def overtake(self, worker: _Worker) -> bool:
+        """A worker's work takes long: let another thread do the rest. False if there are too many of them."""
+        if len(self._slow) + len(self._stuck) >= limits.STUCK_THREADS:
+            return False
+        self._busy.discard(worker)
+        self._slow.add(worker)
+        self._dispatch()
+        return True
+
     def write_off(self, worker: _Worker, work: _Work) -> None:
         """The time limit of a worker's work is over: go on without this thread."""
         self._busy.discard(worker)
+        self._slow.discard(worker)
         self._stuck.add(worker)
         work.refuse(StuckError(f"the system gave no answer within {work.limit_s:g} s"))
         self._next(work, stuck=True)
@@ -109,14 +140,19 @@ class ThreadPool:
             work.unstick()
             return
         self._busy.discard(worker)
-        self._idle.append(worker)
+        self._slow.discard(worker)
+        if len(self._busy) + len(self._idle) < self._size:
+            self._idle.append(worker)
+        else:
+            worker.end()
         work.settle(result, error)
         self._next(work)
 
     def _next(self, work: _Work, *, stuck: bool = False) -> None:
         work.leave(stuck=stuck)
         self._dispatch()
-        if self._drained is not None and not self._busy and not self._waiting and not self._drained.done():
+        over = not self._busy and not self._slow and not self._waiting
+        if over and self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
 
@@ -139,10 +175,12 @@ class Share:
         """As ``ThreadPool.run``; StuckError at once while ``limits.STUCK_THREADS_SHARE`` of this share are stuck."""
         return await self.submit(function, *args, limit_s=limit_s)
 
-    def submit(self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None) -> asyncio.Future[T]:
+    def submit(
+        self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None, always: bool = False
+    ) -> asyncio.Future[T]:
         """As ``ThreadPool.submit``."""
-        work = _Work(function, args, limit_s, self)
-        if self._stuck >= limits.STUCK_THREADS_SHARE:
+        work = _Work(function, args, limit_s, always, self)
+        if self._stuck >= limits.STUCK_THREADS_SHARE and not always:
             work.refuse(StuckError(f"{self._stuck} earlier operations of this job are stuck"))
         else:
             self._waiting.append(work)
@@ -173,11 +211,17 @@ class _Work:
     """One function to run, and the future of its result."""
 
     def __init__(
-        self, function: Callable[..., Any], args: tuple[Any, ...], limit_s: float | None, share: Share | None
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        limit_s: float | None,
+        always: bool,
+        share: Share | None,
     ) -> None:
         self.function: Final = function
         self.args: Final = args
         self.limit_s: Final = limit_s
+        self.always: Final = always
         self.share: Final = share
         self.loop: Final = asyncio.get_running_loop()
         self.future: Final[asyncio.Future[Any]] = self.loop.create_future()
@@ -214,9 +258,18 @@ class _Worker:
         threading.Thread(target=self._run, name=pool.name, daemon=True).start()
 
     def begin(self, work: _Work) -> None:
-        if work.limit_s is not None:
+        patience_s = limits.THREAD_PATIENCE_S
+        if work.limit_s is None or work.limit_s > patience_s:
+            self._timer = work.loop.call_later(patience_s, self._be_slow, work, patience_s)
+        else:
             self._timer = work.loop.call_later(work.limit_s, self._pool.write_off, self, work)
         self._inbox.put(work)
+
+    def _be_slow(self, work: _Work, waited_s: float) -> None:
+        if not self._pool.overtake(self) and work.limit_s is None:
+            self._timer = None
+        elif work.limit_s is not None:
+            self._timer = work.loop.call_later(work.limit_s - waited_s, self._pool.write_off, self, work)
 
     def end(self) -> None:
         """End the thread after the work that it has."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Protocol
@@ -14,11 +13,13 @@ from pagent.files.listing import file_list, file_remove, file_stat
 from pagent.files.transfer import Download, Upload
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
-from pagent.limits import CHUNK_MAX
+from pagent.limits import CHUNK_MAX, CHUNKS_AT_ONCE
 from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import istream, ostream, unary
 from pagent.rpc.spool import SpoolOpener
+from pagent.runtime.rounds import Rounds
+from pagent.service.disk import DiskThreads
 from pagent.service.intake import Intake
 from pagent.service.jobs import owner_of
 
@@ -30,12 +31,13 @@ class _Source(Protocol):
 
 
 class FileService:
-    """Transfers between a peer and a sandbox; all disk work is done by ``executor``."""
+    """Transfers between a peer and a sandbox; the disk work of each job is done by its own share of ``threads``."""
 
-    def __init__(self, manager: JobManager, executor: Executor, *, spool_max: int) -> None:
+    def __init__(self, manager: JobManager, threads: DiskThreads, *, spool_max: int) -> None:
         self._manager = manager
-        self._executor = executor
+        self._threads = threads
         self._spool_max = spool_max
+        self._rounds = Rounds()
 
     def _job(self, call: IncomingCall, job_uid: object) -> Job:
         return self._manager.get(job_uid, owner_of(call.connection))
@@ -61,7 +63,7 @@ class FileService:
         self._spool(call, job, spool_failed)
         with _only_while_there_is(job, call):
             upload = await Upload.open(
-                self._executor,
+                self._threads.of(job),
                 job.sandbox,
                 filename,
                 executable=executable,
@@ -86,7 +88,7 @@ class FileService:
     ) -> int:
         job = self._job(call, job_uid)
         download = await Download.open(
-            self._executor,
+            self._threads.of(job),
             job.sandbox,
             filename,
             chunk_size=_at_most(chunk_size),
@@ -95,7 +97,7 @@ class FileService:
             remove=remove,
         )
         async with download:
-            return await _send(call, download)
+            return await _send(call, download, self._rounds)
 
     @ostream
     async def archive_upload(self, call: IncomingCall, job_uid: str) -> int:
@@ -103,7 +105,7 @@ class FileService:
         self._spool(call, job)
         assert call.stream is not None
         with _only_while_there_is(job, call):
-            async with ArchiveUpload(self._executor, job.sandbox) as upload:
+            async with ArchiveUpload(self._threads.of(job), job.sandbox) as upload:
                 async for data in AsyncStream(call.stream):
                     if not isinstance(data, (bytes, bytearray, memoryview)):
                         raise ValueError(f"file contents come as bytes, not as {type(data).__name__}")
@@ -122,22 +124,25 @@ class FileService:
     ) -> int:
         job = self._job(call, job_uid)
         download = await ArchiveDownload.open(
-            self._executor, job.sandbox, include_mask, exclude_mask, compress, _at_most(chunk_size)
+            self._threads.of(job), job.sandbox, include_mask, exclude_mask, compress, _at_most(chunk_size)
         )
         async with download:
-            return await _send(call, download)
+            return await _send(call, download, self._rounds)
 
     @unary
     async def file_stat(self, call: IncomingCall, job_uid: str, path: str, sha256: bool = False) -> Any:
-        return await file_stat(self._executor, self._job(call, job_uid).sandbox, path, sha256=sha256)
+        job = self._job(call, job_uid)
+        return await file_stat(self._threads.of(job), job.sandbox, path, sha256=sha256)
 
     @unary
     async def file_list(self, call: IncomingCall, job_uid: str, path: str = "", recursive: bool = False) -> Any:
-        return await file_list(self._executor, self._job(call, job_uid).sandbox, path, recursive=recursive)
+        job = self._job(call, job_uid)
+        return await file_list(self._threads.of(job), job.sandbox, path, recursive=recursive)
 
     @unary
     async def file_remove(self, call: IncomingCall, job_uid: str, path: str) -> Any:
-        return await file_remove(self._executor, self._job(call, job_uid).sandbox, path)
+        job = self._job(call, job_uid)
+        return await file_remove(self._threads.of(job), job.sandbox, path)
 
     def _spool(self, call: IncomingCall, job: Job, failed: Callable[[], None] = lambda: None) -> None:
         """Where to keep what comes faster than it is written; ``failed`` is called if there is no room for it."""
@@ -155,12 +160,16 @@ def _at_most(chunk_size: Any) -> Any:
     return min(chunk_size, CHUNK_MAX) if type(chunk_size) is int else chunk_size
 
 
-async def _send(call: IncomingCall, source: _Source) -> int:
+async def _send(call: IncomingCall, source: _Source, rounds: Rounds) -> int:
     assert call.stream is not None
     stream = AsyncStream(call.stream)
     await stream.send({"size": source.size})
-    sent = 0
+    sent = batch = 0
     async for chunk in source:
+        if batch == 0:
+            await rounds.next()  # chunks may be of one byte, and a peer may ask for many files at once
+            batch = CHUNKS_AT_ONCE
+        batch -= 1
         await stream.send(chunk)
         sent += len(chunk)
     return sent

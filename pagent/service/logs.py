@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any
 
@@ -19,6 +17,7 @@ from pagent.limits import BODY_CHUNK, LOG_OFFSET_MAX
 from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import istream
+from pagent.service.disk import DiskThreads
 from pagent.service.jobs import owner_of
 
 #: What is at an offset, and at which it really is.
@@ -31,9 +30,9 @@ _ENDED = (State.FINISHED, State.CLOSED)
 class LogService:
     """Sends what jobs write; woken by changes of the files."""
 
-    def __init__(self, manager: JobManager, executor: Executor) -> None:
+    def __init__(self, manager: JobManager, threads: DiskThreads) -> None:
         self._manager = manager
-        self._executor = executor
+        self._threads = threads
 
     @istream
     async def job_logs(
@@ -52,7 +51,7 @@ class LogService:
         fd = await self._open(job, name, follow)
         if fd is None:
             return offset
-        reading = Pieces(self._executor, partial(os.close, fd))  # a read goes on when the call is cancelled
+        reading = Pieces(self._threads.of(job), partial(os.close, fd))  # a read goes on when the call is cancelled
         try:
             async with Changes(fd) as changes:
                 job.on_end(changes.wake)
@@ -102,17 +101,18 @@ class LogService:
             os.close(folder)
 
     async def _open_in_thread(self, job: Job, name: str) -> int:
-        opening = self._executor.submit(job.sandbox.open_read, name)
+        opened: list[int] = []
+        opening = Pieces(self._threads.of(job), partial(_close_all, opened))
         try:
-            return await asyncio.wrap_future(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(_close_late)  # the thread goes on, and nobody else gets what it opens
-            raise
+            await opening.run(lambda: opened.append(job.sandbox.open_read(name)))
+            return opened.pop()
+        finally:
+            await opening.end()
 
 
-def _close_late(opening: Future[int]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        os.close(opening.result())
+def _close_all(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _read(capped: CappedOutput | None, fd: int, offset: int) -> tuple[int, bytes]:

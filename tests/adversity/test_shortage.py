@@ -112,9 +112,10 @@ async def test_a_part_that_may_be_kept_is_not_if_the_spool_meets_a_full_disk(cra
     root = agent.jobs._folder.path
     job, call = await part_of_an_upload(peer, root)
     goes_on = threading.Event()
-    held = [agent._executor.submit(goes_on.wait, PATIENCE_S) for _ in range(agent._settings.jobs.background_threads)]
+    begun = threading.Event()
+    agent.disk.of(agent.jobs.jobs()[0]).submit(lambda: begun.set() or goes_on.wait(PATIENCE_S))
     try:
-        await eventually(lambda: all(future.running() for future in held))
+        await eventually(begun.is_set)
         for _ in range(64):
             await peer.data(call, bytes(MIB // 4))
         with pytest.raises(CallFailed, match=r"spooling .* No space left on device"):

@@ -3,13 +3,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pagent.jobs.sandbox import Sandbox
+from pagent.runtime.threads import ThreadPool, Threads
 
 
 @pytest.fixture
@@ -20,37 +20,43 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def executor() -> Iterator[Executor]:
-    """One thread, the default of `jobs.background_threads`: whatever occupies it stops everybody."""
-    with ThreadPoolExecutor(1) as made:
-        yield made
+async def threads() -> AsyncIterator[ThreadPool]:
+    """One thread, the default of `jobs.background_threads`: whatever occupies it holds up all of a job's work."""
+    made = ThreadPool("disk", 1)
+    yield made
+    await made.close(10)
 
 
-class CancelAt(Executor):
-    """Hands pieces on to a real executor, and has the task that handed in the n-th one cancelled right behind it."""
+class CancelAt:
+    """Hands pieces on to a pool, and has the task that handed in the n-th one cancelled right after it."""
 
-    def __init__(self, executor: Executor, count: int) -> None:
-        self._executor = executor
+    def __init__(self, threads: ThreadPool, count: int) -> None:
+        self._threads = threads
         self._left = count
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+    async def run(self, function: Callable[..., Any], *args: Any, limit_s: float | None = None) -> Any:
+        return await self.submit(function, *args, limit_s=limit_s)
+
+    def submit(
+        self, function: Callable[..., Any], *args: Any, limit_s: float | None = None, always: bool = False
+    ) -> asyncio.Future[Any]:
         self._left -= 1
         if self._left == 0:
             task = asyncio.current_task()
             assert task is not None
             task.get_loop().call_soon(task.cancel)
-        return self._executor.submit(fn, *args, **kwargs)
+        return self._threads.submit(function, *args, limit_s=limit_s, always=always)
 
 
 @pytest.fixture
-def cancelled_everywhere(executor: Executor) -> Callable[..., AsyncIterator[asyncio.Task[Any]]]:
-    """Runs ``work(executor)`` again and again, cancelled at its first piece, its second, ... until it is done."""
+def cancelled_everywhere(threads: ThreadPool) -> Callable[..., AsyncIterator[asyncio.Task[Any]]]:
+    """Runs ``work(threads)`` again and again, cancelled at its first piece, its second, ... until it is done."""
 
-    async def run(work: Callable[[Executor], Coroutine[Any, Any, Any]]) -> AsyncIterator[asyncio.Task[Any]]:
+    async def run(work: Callable[[Threads], Coroutine[Any, Any, Any]]) -> AsyncIterator[asyncio.Task[Any]]:
         for count in range(1, 1000):
-            task = asyncio.ensure_future(work(CancelAt(executor, count)))
+            task = asyncio.ensure_future(work(CancelAt(threads, count)))
             await asyncio.wait([task])
-            await asyncio.get_running_loop().run_in_executor(executor, int)  # what was begun before has ended
+            await threads.run(int)  # what was begun before has ended
             yield task
             if not task.cancelled():
                 assert count > 2

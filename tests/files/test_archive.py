@@ -8,7 +8,6 @@ import stat
 import tarfile
 import tracemalloc
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 
 from pagent.files.archive import ArchiveDownload, ArchiveUpload
 from pagent.jobs.sandbox import Sandbox
+from pagent.runtime.threads import Threads
 from tests.files.test_tarstream import archive, info
 
 BIG = os.urandom(700_000)
@@ -31,15 +31,15 @@ def other(tmp_path: Path) -> Iterator[Sandbox]:
     made.remove()
 
 
-async def put(executor: Executor, sandbox: Sandbox, *parts: bytes) -> int:
-    async with ArchiveUpload(executor, sandbox) as upload:
+async def put(threads: Threads, sandbox: Sandbox, *parts: bytes) -> int:
+    async with ArchiveUpload(threads, sandbox) as upload:
         for part in parts:
             await upload.write(part)
         return await upload.finish()
 
 
-async def get(executor: Executor, sandbox: Sandbox, **options: Any) -> bytes:
-    async with await ArchiveDownload.open(executor, sandbox, **options) as download:
+async def get(threads: Threads, sandbox: Sandbox, **options: Any) -> bytes:
+    async with await ArchiveDownload.open(threads, sandbox, **options) as download:
         data = b"".join([chunk async for chunk in download])
         assert len(data) == download.size
         return data
@@ -67,31 +67,29 @@ def fill(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("chunk_size", [1000, 65536, 1 << 20])
-async def test_round_trip(
-    executor: Executor, sandbox: Sandbox, other: Sandbox, compress: bool, chunk_size: int
-) -> None:
+async def test_round_trip(threads: Threads, sandbox: Sandbox, other: Sandbox, compress: bool, chunk_size: int) -> None:
     fill(sandbox)
-    async with await ArchiveDownload.open(executor, sandbox, compress=compress, chunk_size=chunk_size) as download:
+    async with await ArchiveDownload.open(threads, sandbox, compress=compress, chunk_size=chunk_size) as download:
         chunks = [chunk async for chunk in download]
     assert {len(chunk) for chunk in chunks[:-1]} <= {chunk_size}
     assert sum(map(len, chunks)) == download.size
-    assert await put(executor, other, *chunks) == download.size
+    assert await put(threads, other, *chunks) == download.size
     assert tree(other) == tree(sandbox)
     assert len(tree(sandbox)) == 5
 
 
-async def test_a_compressed_archive_is_gzip_and_leaves_no_spool(executor: Executor, sandbox: Sandbox) -> None:
+async def test_a_compressed_archive_is_gzip_and_leaves_no_spool(threads: Threads, sandbox: Sandbox) -> None:
     fill(sandbox)
     before = tree(sandbox)
-    data = await get(executor, sandbox, compress=True)
-    assert gzip.decompress(data) == await get(executor, sandbox)
-    assert data == await get(executor, sandbox, compress=True)
+    data = await get(threads, sandbox, compress=True)
+    assert gzip.decompress(data) == await get(threads, sandbox)
+    assert data == await get(threads, sandbox, compress=True)
     assert tree(sandbox) == before
 
 
-async def test_masks_reach_the_packer(executor: Executor, sandbox: Sandbox) -> None:
+async def test_masks_reach_the_packer(threads: Threads, sandbox: Sandbox) -> None:
     fill(sandbox)
-    data = await get(executor, sandbox, include_mask="d/*", exclude_mask="*big")
+    data = await get(threads, sandbox, include_mask="d/*", exclude_mask="*big")
     with tarfile.open(fileobj=io.BytesIO(data)) as reader:
         assert reader.getnames() == ["d/empty", "d/run"]
 
@@ -106,22 +104,20 @@ async def test_masks_reach_the_packer(executor: Executor, sandbox: Sandbox) -> N
         ({"exclude_mask": b"*"}, TypeError),
     ],
 )
-async def test_bad_options(
-    executor: Executor, sandbox: Sandbox, options: dict[str, Any], error: type[Exception]
-) -> None:
+async def test_bad_options(threads: Threads, sandbox: Sandbox, options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error, match=next(iter(options))):
-        await ArchiveDownload.open(executor, sandbox, **options)
+        await ArchiveDownload.open(threads, sandbox, **options)
 
 
 @given(cuts=st.lists(st.integers(0, 1_000_000), max_size=8), compress=st.booleans())
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_split_unpacks_the_same(executor: Executor, sandbox: Sandbox, cuts: list[int], compress: bool) -> None:
+def test_any_split_unpacks_the_same(threads: Threads, sandbox: Sandbox, cuts: list[int], compress: bool) -> None:
     data = archive((info("d/big"), BIG), (info("few"), b"few"), (info("d", tarfile.DIRTYPE), b""))
     if compress:
         data = gzip.compress(data, 1)
     edges = [0, *sorted(cut % len(data) for cut in cuts), len(data)]
     parts = [data[start:end] for start, end in pairwise(edges)]
-    assert asyncio.run(put(executor, sandbox, *parts)) == len(data)
+    assert asyncio.run(put(threads, sandbox, *parts)) == len(data)
     assert {name: content for name, (_, _, content) in tree(sandbox).items()} == {
         "d": None,
         "d/big": BIG,
@@ -130,9 +126,9 @@ def test_any_split_unpacks_the_same(executor: Executor, sandbox: Sandbox, cuts: 
 
 
 async def test_an_error_ends_the_upload_and_leaves_what_was_complete(
-    executor: Executor, sandbox: Sandbox, descriptors: Callable[[], int]
+    threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int]
 ) -> None:
-    await put(executor, sandbox, archive())
+    await put(threads, sandbox, archive())
     before = descriptors()
     data = archive((info("a"), b"x"), (info("b"), BIG))
     for parts, text in [
@@ -143,17 +139,17 @@ async def test_an_error_ends_the_upload_and_leaves_what_was_complete(
         ((gzip.compress(data)[:300_000],), "truncated"),
     ]:
         with pytest.raises(ValueError, match=text):
-            await put(executor, sandbox, *parts)
+            await put(threads, sandbox, *parts)
         assert set(tree(sandbox)) <= {"a"}
         assert descriptors() == before
 
 
 async def test_cancelled_anywhere_nothing_stays_half_written(
-    executor: Executor, sandbox: Sandbox, descriptors: Callable[[], int], cancelled_everywhere: Callable[..., Any]
+    threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int], cancelled_everywhere: Callable[..., Any]
 ) -> None:
     data = archive(*[(info(f"f{number}"), BIG) for number in range(3)])
     parts = [data[at : at + 100_000] for at in range(0, len(data), 100_000)]
-    await put(executor, sandbox, archive())
+    await put(threads, sandbox, archive())
     before = descriptors()
     left = set()
     async for task in cancelled_everywhere(lambda cancelling: put(cancelling, sandbox, *parts)):
@@ -168,14 +164,14 @@ async def test_cancelled_anywhere_nothing_stays_half_written(
 
 @pytest.mark.parametrize("compress", [False, True])
 async def test_a_cancelled_download_leaves_no_descriptor(
-    executor: Executor,
+    threads: Threads,
     sandbox: Sandbox,
     descriptors: Callable[[], int],
     cancelled_everywhere: Callable[..., Any],
     compress: bool,
 ) -> None:
     fill(sandbox)
-    await get(executor, sandbox)
+    await get(threads, sandbox)
     files = tree(sandbox)
     before = descriptors()
     async for _ in cancelled_everywhere(lambda cancelling: get(cancelling, sandbox, compress=compress)):
@@ -183,12 +179,12 @@ async def test_a_cancelled_download_leaves_no_descriptor(
         assert tree(sandbox) == files
 
 
-async def test_uploads_and_downloads_share_one_thread(executor: Executor, sandbox: Sandbox, other: Sandbox) -> None:
+async def test_uploads_and_downloads_share_one_thread(threads: Threads, sandbox: Sandbox, other: Sandbox) -> None:
     """Each in turn a little, so none could be complete if another kept the thread while it waits for its peer."""
     fill(sandbox)
-    data = await get(executor, sandbox)
-    uploads = [ArchiveUpload(executor, other) for _ in range(3)]
-    downloads = [await ArchiveDownload.open(executor, sandbox) for _ in range(3)]
+    data = await get(threads, sandbox)
+    uploads = [ArchiveUpload(threads, other) for _ in range(3)]
+    downloads = [await ArchiveDownload.open(threads, sandbox) for _ in range(3)]
     received: list[bytearray] = [bytearray() for _ in downloads]
     for start in range(0, len(data), 65536):
         for upload in uploads:
@@ -203,19 +199,19 @@ async def test_uploads_and_downloads_share_one_thread(executor: Executor, sandbo
     assert tree(other) == tree(sandbox)
 
 
-async def test_a_full_disk(executor: Executor, full_disk: Sandbox) -> None:
+async def test_a_full_disk(threads: Threads, full_disk: Sandbox) -> None:
     with pytest.raises(OSError, match="No space left on device"):
-        await put(executor, full_disk, archive((info("a"), b"x"), (info("b"), BIG * 2)))
+        await put(threads, full_disk, archive((info("a"), b"x"), (info("b"), BIG * 2)))
     assert os.listdir(full_disk.path) == ["a"]
     (full_disk.path / "b").write_bytes(BIG)
     with pytest.raises(OSError, match="No space left on device"):
-        await get(executor, full_disk, compress=True)
+        await get(threads, full_disk, compress=True)
     (full_disk.path / "c").write_bytes(BIG[:300_000])
-    assert len(await get(executor, full_disk)) > 1_000_000
+    assert len(await get(threads, full_disk)) > 1_000_000
     assert sorted(os.listdir(full_disk.path)) == ["a", "b", "c"]
 
 
-async def test_memory_stays_small(executor: Executor, sandbox: Sandbox, other: Sandbox) -> None:
+async def test_memory_stays_small(threads: Threads, sandbox: Sandbox, other: Sandbox) -> None:
     """A file of 64 MiB and 1500 small ones, there and back."""
     with (sandbox.path / "hole").open("wb") as file:
         file.truncate(64 << 20)
@@ -225,8 +221,8 @@ async def test_memory_stays_small(executor: Executor, sandbox: Sandbox, other: S
     tracemalloc.start()
     try:
         async with (
-            ArchiveUpload(executor, other) as upload,
-            await ArchiveDownload.open(executor, sandbox) as download,
+            ArchiveUpload(threads, other) as upload,
+            await ArchiveDownload.open(threads, sandbox) as download,
         ):
             async for chunk in download:
                 await upload.write(chunk)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from pagent import limits
 from pagent.files.listing import file_list, file_remove, file_stat, walk
 from pagent.jobs.sandbox import Sandbox
+from pagent.runtime.threads import Threads
 
 
 def fill(sandbox: Sandbox) -> Path:
@@ -28,9 +28,9 @@ def brief(entries: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(entry["path"], entry["type"]) for entry in entries]
 
 
-async def test_list(executor: Executor, sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
+async def test_list(threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
     fill(sandbox)
-    assert brief(await file_list(executor, sandbox)) == [("a", "link"), ("b", "dir"), ("b.txt", "file")]
+    assert brief(await file_list(threads, sandbox)) == [("a", "link"), ("b", "dir"), ("b.txt", "file")]
     before = descriptors()
     everything = [
         ("a", "link"),
@@ -40,49 +40,49 @@ async def test_list(executor: Executor, sandbox: Sandbox, descriptors: Callable[
         ("b/fifo", "other"),
         ("b.txt", "file"),
     ]
-    assert brief(await file_list(executor, sandbox, ".", recursive=True)) == everything
-    assert brief(await file_list(executor, sandbox, "./b/", recursive=True)) == everything[2:5]
+    assert brief(await file_list(threads, sandbox, ".", recursive=True)) == everything
+    assert brief(await file_list(threads, sandbox, "./b/", recursive=True)) == everything[2:5]
     assert descriptors() == before
 
 
-async def test_list_of_what_is_no_folder(executor: Executor, sandbox: Sandbox) -> None:
+async def test_list_of_what_is_no_folder(threads: Threads, sandbox: Sandbox) -> None:
     fill(sandbox)
     for path, error in [("b.txt", NotADirectoryError), ("none", FileNotFoundError), ("..", ValueError)]:
         with pytest.raises(error):
-            await file_list(executor, sandbox, path)
+            await file_list(threads, sandbox, path)
 
 
-async def test_links_are_not_walked_into(executor: Executor, sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_links_are_not_walked_into(threads: Threads, sandbox: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "secret").touch()
     (sandbox.path / "up").symlink_to("..")
     (sandbox.path / "self").symlink_to(".")
-    assert brief(await file_list(executor, sandbox, recursive=True)) == [("self", "link"), ("up", "link")]
+    assert brief(await file_list(threads, sandbox, recursive=True)) == [("self", "link"), ("up", "link")]
 
 
-async def test_own_temporaries_are_hidden_and_kept_parts_are_told(executor: Executor, sandbox: Sandbox) -> None:
+async def test_own_temporaries_are_hidden_and_kept_parts_are_told(threads: Threads, sandbox: Sandbox) -> None:
     for name in (".pagent-upload-0123", "f.pagent-partial", ".pagent.stdout"):
         (sandbox.path / name).touch()
-    assert brief(await file_list(executor, sandbox)) == [(".pagent.stdout", "file"), ("f.pagent-partial", "file")]
+    assert brief(await file_list(threads, sandbox)) == [(".pagent.stdout", "file"), ("f.pagent-partial", "file")]
 
 
 async def test_a_list_that_no_message_holds_is_refused(
-    executor: Executor, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    threads: Threads, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(20):
         (sandbox.path / f"{number:02}{'x' * 90}").touch()
     monkeypatch.setattr(limits, "LISTING_BYTES", 20 * 172)
-    assert len(await file_list(executor, sandbox)) == 20
+    assert len(await file_list(threads, sandbox)) == 20
     monkeypatch.setattr(limits, "LISTING_BYTES", 20 * 172 - 1)
     with pytest.raises(ValueError, match="more than one answer"):
-        await file_list(executor, sandbox)
+        await file_list(threads, sandbox)
     monkeypatch.setattr(limits, "LISTING_BYTES", 1000)
     with pytest.raises(ValueError, match="more than 12 entries"):
-        await file_list(executor, sandbox)
+        await file_list(threads, sandbox)
 
 
-async def test_names_that_are_not_utf8(executor: Executor, sandbox: Sandbox) -> None:
+async def test_names_that_are_not_utf8(threads: Threads, sandbox: Sandbox) -> None:
     os.close(os.open(os.fsencode(sandbox.path) + b"/\xff\xc3\xa4", os.O_CREAT))
-    assert brief(await file_list(executor, sandbox)) == [("\\xff\xe4", "file")]
+    assert brief(await file_list(threads, sandbox)) == [("\\xff\xe4", "file")]
 
 
 def test_walk_of_many_entries_in_batches(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,11 +111,11 @@ def test_a_folder_that_vanishes_while_walked_is_left_out(sandbox: Sandbox, becom
     assert [found.path for found in entries] == ["b"]
 
 
-async def test_stat(executor: Executor, sandbox: Sandbox) -> None:
+async def test_stat(threads: Threads, sandbox: Sandbox) -> None:
     root = fill(sandbox)
     (root / "b.txt").chmod(0o640)
     os.utime(root / "b.txt", (0, 1234567890.5))
-    assert await file_stat(executor, sandbox, "./b.txt") == {
+    assert await file_stat(threads, sandbox, "./b.txt") == {
         "path": "b.txt",
         "type": "file",
         "size": 1,
@@ -123,15 +123,15 @@ async def test_stat(executor: Executor, sandbox: Sandbox) -> None:
         "mtime": 1234567890.5,
     }
     digest = hashlib.sha256(b"123").hexdigest()
-    assert (await file_stat(executor, sandbox, "b/c/f", sha256=True))["sha256"] == digest
-    assert (await file_stat(executor, sandbox, "a"))["type"] == "link"
-    assert (await file_stat(executor, sandbox, "b"))["type"] == "dir"
-    assert (await file_stat(executor, sandbox, ""))["type"] == "dir"
+    assert (await file_stat(threads, sandbox, "b/c/f", sha256=True))["sha256"] == digest
+    assert (await file_stat(threads, sandbox, "a"))["type"] == "link"
+    assert (await file_stat(threads, sandbox, "b"))["type"] == "dir"
+    assert (await file_stat(threads, sandbox, ""))["type"] == "dir"
 
 
-async def test_stat_errors(executor: Executor, sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
+async def test_stat_errors(threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
     fill(sandbox)
-    await file_list(executor, sandbox)
+    await file_list(threads, sandbox)
     before = descriptors()
     for path, sha256, error in [
         ("b/none", False, FileNotFoundError),
@@ -140,22 +140,22 @@ async def test_stat_errors(executor: Executor, sandbox: Sandbox, descriptors: Ca
         ("b/fifo", True, ValueError),
     ]:
         with pytest.raises(error, match=path.replace(".", r"\.")):
-            await file_stat(executor, sandbox, path, sha256=sha256)
+            await file_stat(threads, sandbox, path, sha256=sha256)
     assert descriptors() == before
 
 
-async def test_remove(executor: Executor, sandbox: Sandbox) -> None:
+async def test_remove(threads: Threads, sandbox: Sandbox) -> None:
     root = fill(sandbox)
-    assert (await file_remove(executor, sandbox, "a"))["type"] == "link"
+    assert (await file_remove(threads, sandbox, "a"))["type"] == "link"
     assert (root / "b.txt").exists()
-    assert (await file_remove(executor, sandbox, "b/fifo"))["type"] == "other"
+    assert (await file_remove(threads, sandbox, "b/fifo"))["type"] == "other"
     with pytest.raises(OSError, match=r"not empty: 'b'"):
-        await file_remove(executor, sandbox, "b")
-    assert (await file_remove(executor, sandbox, "b/c/f"))["size"] == 3
-    assert (await file_remove(executor, sandbox, "b/c/"))["type"] == "dir"
+        await file_remove(threads, sandbox, "b")
+    assert (await file_remove(threads, sandbox, "b/c/f"))["size"] == 3
+    assert (await file_remove(threads, sandbox, "b/c/"))["type"] == "dir"
     with pytest.raises(FileNotFoundError, match=r"'b/c'"):
-        await file_remove(executor, sandbox, "b/c")
+        await file_remove(threads, sandbox, "b/c")
     for path in ("", ".", "..", "/x"):
         with pytest.raises(ValueError, match="path"):
-            await file_remove(executor, sandbox, path)
+            await file_remove(threads, sandbox, path)
     assert sorted(os.listdir(root)) == ["b", "b.txt"]

@@ -7,7 +7,6 @@ import os
 import stat
 import tracemalloc
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from pagent import limits
 from pagent.files.transfer import Download, Upload
 from pagent.jobs.sandbox import Sandbox
+from pagent.runtime.threads import Threads
 
 BIG = os.urandom(700_000)
 
@@ -28,15 +28,15 @@ def umask() -> Iterator[None]:
     os.umask(before)
 
 
-async def put(executor: Executor, sandbox: Sandbox, path: str, *parts: bytes, **options: Any) -> int:
-    async with await Upload.open(executor, sandbox, path, **options) as upload:
+async def put(threads: Threads, sandbox: Sandbox, path: str, *parts: bytes, **options: Any) -> int:
+    async with await Upload.open(threads, sandbox, path, **options) as upload:
         for part in parts:
             await upload.write(part)
         return await upload.commit()
 
 
-async def get(executor: Executor, sandbox: Sandbox, path: str, **options: Any) -> bytes:
-    async with await Download.open(executor, sandbox, path, **options) as download:
+async def get(threads: Threads, sandbox: Sandbox, path: str, **options: Any) -> bytes:
+    async with await Download.open(threads, sandbox, path, **options) as download:
         data = b"".join([chunk async for chunk in download])
         assert len(data) == download.size
         return data
@@ -49,8 +49,8 @@ def names(sandbox: Sandbox) -> list[str]:
 # --- upload ---------------------------------------------------------------------------------------
 
 
-async def test_an_upload_appears_when_it_is_whole(executor: Executor, sandbox: Sandbox) -> None:
-    upload = await Upload.open(executor, sandbox, "d/e/run.sh", executable=True)
+async def test_an_upload_appears_when_it_is_whole(threads: Threads, sandbox: Sandbox) -> None:
+    upload = await Upload.open(threads, sandbox, "d/e/run.sh", executable=True)
     await upload.write(b"#!/bin/sh\n")
     await upload.write(memoryview(b"echo\n"))
     assert [name[:15] for name in os.listdir(sandbox.path / "d/e")] == [".pagent-upload-"]
@@ -64,50 +64,50 @@ async def test_an_upload_appears_when_it_is_whole(executor: Executor, sandbox: S
 
 @given(parts=st.lists(st.one_of(st.binary(max_size=20), st.integers(0, 600_000).map(lambda n: BIG[:n])), max_size=6))
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_split_gives_the_same_file(executor: Executor, sandbox: Sandbox, parts: list[bytes]) -> None:
+def test_any_split_gives_the_same_file(threads: Threads, sandbox: Sandbox, parts: list[bytes]) -> None:
     whole = b"".join(parts)
     digest = hashlib.sha256(whole).hexdigest().upper()
-    assert asyncio.run(put(executor, sandbox, "f", *parts, sha256=digest)) == len(whole)
+    assert asyncio.run(put(threads, sandbox, "f", *parts, sha256=digest)) == len(whole)
     assert (sandbox.path / "f").read_bytes() == whole
     assert names(sandbox) == ["f"]
 
 
-async def test_an_upload_replaces_a_file_and_not_what_a_link_leads_to(executor: Executor, sandbox: Sandbox) -> None:
+async def test_an_upload_replaces_a_file_and_not_what_a_link_leads_to(threads: Threads, sandbox: Sandbox) -> None:
     (sandbox.path / "f").write_text("old")
     (sandbox.path / "f").chmod(0o4777)
     (sandbox.path / "link").symlink_to("f")
-    await put(executor, sandbox, "link", b"by link")
+    await put(threads, sandbox, "link", b"by link")
     assert (sandbox.path / "f").read_text() == "old"
     assert not (sandbox.path / "link").is_symlink()
-    await put(executor, sandbox, "f", b"new")
+    await put(threads, sandbox, "f", b"new")
     assert (sandbox.path / "f").read_text() == "new"
     assert stat.S_IMODE((sandbox.path / "f").stat().st_mode) == 0o644
 
 
-async def test_what_cannot_be_replaced_is_refused_at_once(executor: Executor, sandbox: Sandbox) -> None:
+async def test_what_cannot_be_replaced_is_refused_at_once(threads: Threads, sandbox: Sandbox) -> None:
     (sandbox.path / "d").mkdir()
     os.mkfifo(sandbox.path / "fifo")
     with pytest.raises(IsADirectoryError, match=r"directory: 'd'$"):
-        await Upload.open(executor, sandbox, "d")
+        await Upload.open(threads, sandbox, "d")
     with pytest.raises(ValueError, match="not a regular file: 'fifo'"):
-        await Upload.open(executor, sandbox, "fifo")
+        await Upload.open(threads, sandbox, "fifo")
     with pytest.raises(ValueError, match=r"^file path must be relative$"):
-        await Upload.open(executor, sandbox, "/etc/absolute")
+        await Upload.open(threads, sandbox, "/etc/absolute")
     with pytest.raises(ValueError, match="leaves the sandbox"):
-        await Upload.open(executor, sandbox, "../x")
+        await Upload.open(threads, sandbox, "../x")
     with pytest.raises(ValueError, match="names a folder"):
-        await Upload.open(executor, sandbox, "new/")
+        await Upload.open(threads, sandbox, "new/")
     assert names(sandbox) == ["d", "fifo"]
 
 
 async def test_an_aborted_upload_leaves_nothing(
-    executor: Executor, sandbox: Sandbox, descriptors: Callable[[], int]
+    threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int]
 ) -> None:
     (sandbox.path / "f").write_text("old")
-    await put(executor, sandbox, "warm", b"")
+    await put(threads, sandbox, "warm", b"")
     before = descriptors()
     for size in (0, 10, 300_000):
-        upload = await Upload.open(executor, sandbox, "f")
+        upload = await Upload.open(threads, sandbox, "f")
         await upload.write(BIG[:size])
         await upload.abort()
         await upload.abort()
@@ -118,13 +118,13 @@ async def test_an_aborted_upload_leaves_nothing(
 
 @pytest.mark.parametrize("partial", [False, True])
 async def test_cancelled_anywhere_an_upload_leaves_nothing_half_written(
-    executor: Executor,
+    threads: Threads,
     sandbox: Sandbox,
     descriptors: Callable[[], int],
     cancelled_everywhere: Callable[..., Any],
     partial: bool,
 ) -> None:
-    await put(executor, sandbox, "f", b"")
+    await put(threads, sandbox, "f", b"")
     before = descriptors()
     parts = [BIG[:300_000], BIG[300_000:300_010], BIG[300_010:]]
     async for task in cancelled_everywhere(lambda cancelling: put(cancelling, sandbox, "f", *parts, partial=partial)):
@@ -142,10 +142,10 @@ async def test_cancelled_anywhere_an_upload_leaves_nothing_half_written(
         (sandbox.path / "f").write_bytes(b"")
 
 
-async def test_a_wrong_digest_leaves_nothing(executor: Executor, sandbox: Sandbox) -> None:
+async def test_a_wrong_digest_leaves_nothing(threads: Threads, sandbox: Sandbox) -> None:
     wrong = "0" * 64
     with pytest.raises(ValueError, match=f"sha256 of 'f' is {hashlib.sha256(b'x').hexdigest()}, not {wrong}"):
-        await put(executor, sandbox, "f", b"x", sha256=wrong, partial=True)
+        await put(threads, sandbox, "f", b"x", sha256=wrong, partial=True)
     assert names(sandbox) == []
 
 
@@ -161,11 +161,9 @@ async def test_a_wrong_digest_leaves_nothing(executor: Executor, sandbox: Sandbo
         ({"offset": "1"}, TypeError),
     ],
 )
-async def test_bad_options(
-    executor: Executor, sandbox: Sandbox, options: dict[str, Any], error: type[Exception]
-) -> None:
+async def test_bad_options(threads: Threads, sandbox: Sandbox, options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error, match=next(iter(options))):
-        await Upload.open(executor, sandbox, "f", **options)
+        await Upload.open(threads, sandbox, "f", **options)
     assert names(sandbox) == []
 
 
@@ -173,41 +171,41 @@ async def test_bad_options(
 
 
 @pytest.mark.parametrize("offset", [1, 299_999, 300_000])
-async def test_an_upload_goes_on_from_a_kept_part(executor: Executor, sandbox: Sandbox, offset: int) -> None:
-    upload = await Upload.open(executor, sandbox, "d/f", partial=True)
+async def test_an_upload_goes_on_from_a_kept_part(threads: Threads, sandbox: Sandbox, offset: int) -> None:
+    upload = await Upload.open(threads, sandbox, "d/f", partial=True)
     await upload.write(BIG[:300_000])
     await upload.abort()
     assert os.listdir(sandbox.path / "d") == ["f.pagent-partial"]
     assert (sandbox.path / "d/f.pagent-partial").stat().st_size == 300_000
 
     digest = hashlib.sha256(BIG).hexdigest()
-    sent = await put(executor, sandbox, "d/f", BIG[offset:], offset=offset, sha256=digest, executable=True)
+    sent = await put(threads, sandbox, "d/f", BIG[offset:], offset=offset, sha256=digest, executable=True)
     assert sent == len(BIG) - offset
     assert (sandbox.path / "d/f").read_bytes() == BIG
     assert stat.S_IMODE((sandbox.path / "d/f").stat().st_mode) == 0o755
     assert os.listdir(sandbox.path / "d") == ["f"]
 
 
-async def test_a_part_can_be_kept_again_and_again(executor: Executor, sandbox: Sandbox) -> None:
+async def test_a_part_can_be_kept_again_and_again(threads: Threads, sandbox: Sandbox) -> None:
     for count in range(4):
-        upload = await Upload.open(executor, sandbox, "f", offset=count, partial=True)
+        upload = await Upload.open(threads, sandbox, "f", offset=count, partial=True)
         await upload.write(str(count).encode())
         await upload.commit() if count == 3 else await upload.abort()
     assert (sandbox.path / "f").read_text() == "0123"
     assert names(sandbox) == ["f"]
 
 
-async def test_gathered_bytes_of_an_aborted_upload_are_kept_too(executor: Executor, sandbox: Sandbox) -> None:
-    upload = await Upload.open(executor, sandbox, "f", partial=True)
+async def test_gathered_bytes_of_an_aborted_upload_are_kept_too(threads: Threads, sandbox: Sandbox) -> None:
+    upload = await Upload.open(threads, sandbox, "f", partial=True)
     await upload.write(b"few")
     await upload.abort()
     assert (sandbox.path / "f.pagent-partial").read_bytes() == b"few"
 
 
-async def test_an_upload_without_a_byte_does_not_displace_a_kept_part(executor: Executor, sandbox: Sandbox) -> None:
+async def test_an_upload_without_a_byte_does_not_displace_a_kept_part(threads: Threads, sandbox: Sandbox) -> None:
     (sandbox.path / "f.pagent-partial").write_bytes(b"kept")
     for offset in (0, 3):
-        upload = await Upload.open(executor, sandbox, "f", partial=True, offset=offset)
+        upload = await Upload.open(threads, sandbox, "f", partial=True, offset=offset)
         await upload.abort()
     assert (sandbox.path / "f.pagent-partial").read_bytes() == b"kep"
     assert names(sandbox) == ["f.pagent-partial"]
@@ -215,19 +213,19 @@ async def test_an_upload_without_a_byte_does_not_displace_a_kept_part(executor: 
 
 @pytest.mark.parametrize(("kept", "text"), [(None, "0 bytes"), (b"1234", "4 bytes")])
 async def test_an_offset_beyond_what_is_kept_names_the_size(
-    executor: Executor, sandbox: Sandbox, kept: bytes | None, text: str
+    threads: Threads, sandbox: Sandbox, kept: bytes | None, text: str
 ) -> None:
     if kept is not None:
         (sandbox.path / "f.pagent-partial").write_bytes(kept)
     with pytest.raises(ValueError, match=f"cannot continue 'f' at 5: {text} of it are kept"):
-        await Upload.open(executor, sandbox, "f", offset=5)
+        await Upload.open(threads, sandbox, "f", offset=5)
     assert names(sandbox) == ([] if kept is None else ["f.pagent-partial"])
     if kept is not None:
         assert (sandbox.path / "f.pagent-partial").read_bytes() == kept
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "hard link", "folder"])
-async def test_only_an_own_regular_file_is_continued(executor: Executor, sandbox: Sandbox, kind: str) -> None:
+async def test_only_an_own_regular_file_is_continued(threads: Threads, sandbox: Sandbox, kind: str) -> None:
     (sandbox.path / "other").write_text("other")
     planted = sandbox.path / "f.pagent-partial"
     if kind == "link":
@@ -239,17 +237,15 @@ async def test_only_an_own_regular_file_is_continued(executor: Executor, sandbox
     else:
         planted.mkdir()
     with pytest.raises((ValueError, OSError)):
-        await Upload.open(executor, sandbox, "f", offset=1)
+        await Upload.open(threads, sandbox, "f", offset=1)
     assert (sandbox.path / "other").read_text() == "other"
     assert names(sandbox) == ["f.pagent-partial", "other"]
 
 
-async def test_a_name_too_long_for_its_part_is_told_before_anything_is_sent(
-    executor: Executor, sandbox: Sandbox
-) -> None:
+async def test_a_name_too_long_for_its_part_is_told_before_anything_is_sent(threads: Threads, sandbox: Sandbox) -> None:
     with pytest.raises(OSError, match="too long"):
-        await Upload.open(executor, sandbox, "x" * 250, partial=True)
-    assert await put(executor, sandbox, "x" * 250, b"x") == 1
+        await Upload.open(threads, sandbox, "x" * 250, partial=True)
+    assert await put(threads, sandbox, "x" * 250, b"x") == 1
 
 
 # --- shortage -------------------------------------------------------------------------------------
@@ -257,18 +253,18 @@ async def test_a_name_too_long_for_its_part_is_told_before_anything_is_sent(
 
 @pytest.mark.parametrize("partial", [False, True])
 async def test_a_full_disk_fails_with_the_systems_words_and_leaves_nothing(
-    executor: Executor, full_disk: Sandbox, partial: bool
+    threads: Threads, full_disk: Sandbox, partial: bool
 ) -> None:
     (full_disk.path / "f").write_text("old")
     with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device: 'f'$"):
-        await put(executor, full_disk, "f", *[BIG] * 3, partial=partial)
+        await put(threads, full_disk, "f", *[BIG] * 3, partial=partial)
     assert names(full_disk) == ["f"]
     assert (full_disk.path / "f").read_text() == "old"
 
 
-async def test_what_is_given_is_written_without_a_wait(executor: Executor, sandbox: Sandbox) -> None:
+async def test_what_is_given_is_written_without_a_wait(threads: Threads, sandbox: Sandbox) -> None:
     moved = asyncio.Event()
-    async with await Upload.open(executor, sandbox, "f") as upload:
+    async with await Upload.open(threads, sandbox, "f") as upload:
         upload.moved = moved.set
         for _ in range(20):
             upload.give(BIG)
@@ -281,9 +277,9 @@ async def test_what_is_given_is_written_without_a_wait(executor: Executor, sandb
     assert (sandbox.path / "f").read_bytes() == BIG * 20 + b"the last"
 
 
-async def test_a_disk_that_takes_no_more_is_told(executor: Executor, full_disk: Sandbox) -> None:
+async def test_a_disk_that_takes_no_more_is_told(threads: Threads, full_disk: Sandbox) -> None:
     moved = asyncio.Event()
-    async with await Upload.open(executor, full_disk, "f", partial=True) as upload:
+    async with await Upload.open(threads, full_disk, "f", partial=True) as upload:
         upload.moved = moved.set
         assert upload.error is None
         for _ in range(10):
@@ -299,10 +295,10 @@ async def test_a_disk_that_takes_no_more_is_told(executor: Executor, full_disk: 
 
 
 async def test_short_writes_are_completed_and_errors_name_the_path(
-    executor: Executor, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    threads: Threads, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pagent.files.newfile.os.writev", lambda file, parts: os.write(file, parts[0][:100_000]))
-    await put(executor, sandbox, "f", BIG)
+    await put(threads, sandbox, "f", BIG)
     assert (sandbox.path / "f").read_bytes() == BIG
 
     def full(file: int, parts: object) -> int:
@@ -310,7 +306,7 @@ async def test_short_writes_are_completed_and_errors_name_the_path(
 
     monkeypatch.setattr("pagent.files.newfile.os.writev", full)
     with pytest.raises(OSError, match="quota exceeded: 'g'"):
-        await put(executor, sandbox, "g", b"few", partial=True)
+        await put(threads, sandbox, "g", b"few", partial=True)
     monkeypatch.undo()
     assert names(sandbox) == ["f"]
 
@@ -319,10 +315,10 @@ async def test_short_writes_are_completed_and_errors_name_the_path(
 
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 65536, 300_000, 1 << 20])
-async def test_chunks_have_their_size_but_the_last(executor: Executor, sandbox: Sandbox, chunk_size: int) -> None:
+async def test_chunks_have_their_size_but_the_last(threads: Threads, sandbox: Sandbox, chunk_size: int) -> None:
     data = BIG[: 1000 if chunk_size == 1 else len(BIG)]
     (sandbox.path / "f").write_bytes(data)
-    download = await Download.open(executor, sandbox, "f", chunk_size=chunk_size)
+    download = await Download.open(threads, sandbox, "f", chunk_size=chunk_size)
     assert download.size == len(data)
     chunks = [chunk async for chunk in download]
     assert b"".join(chunks) == data
@@ -336,9 +332,9 @@ async def test_chunks_have_their_size_but_the_last(executor: Executor, sandbox: 
     ("offset", "length", "expected"),
     [(0, None, "0123456789"), (3, None, "3456789"), (3, 4, "3456"), (10, None, ""), (0, 0, ""), (8, 100, "89")],
 )
-async def test_ranges(executor: Executor, sandbox: Sandbox, offset: int, length: int | None, expected: str) -> None:
+async def test_ranges(threads: Threads, sandbox: Sandbox, offset: int, length: int | None, expected: str) -> None:
     (sandbox.path / "f").write_text("0123456789")
-    assert await get(executor, sandbox, "f", offset=offset, length=length) == expected.encode()
+    assert await get(threads, sandbox, "f", offset=offset, length=length) == expected.encode()
 
 
 @pytest.mark.parametrize(
@@ -358,18 +354,18 @@ async def test_ranges(executor: Executor, sandbox: Sandbox, offset: int, length:
     ],
 )
 async def test_bad_download_options(
-    executor: Executor, sandbox: Sandbox, options: dict[str, Any], error: type[Exception]
+    threads: Threads, sandbox: Sandbox, options: dict[str, Any], error: type[Exception]
 ) -> None:
     (sandbox.path / "f").write_text("0123456789")
     with pytest.raises(error, match=next(iter(options))):
-        await Download.open(executor, sandbox, "f", **options)
+        await Download.open(threads, sandbox, "f", **options)
 
 
-async def test_what_cannot_be_sent(executor: Executor, sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
+async def test_what_cannot_be_sent(threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
     os.mkfifo(sandbox.path / "fifo")
     (sandbox.path / "d").mkdir()
     (sandbox.path / "out").symlink_to("/etc/passwd")
-    await put(executor, sandbox, "warm", b"")
+    await put(threads, sandbox, "warm", b"")
     before = descriptors()
     for path, error in [
         ("missing", FileNotFoundError),
@@ -380,15 +376,15 @@ async def test_what_cannot_be_sent(executor: Executor, sandbox: Sandbox, descrip
         ("/etc/passwd", ValueError),
     ]:
         with pytest.raises(error):
-            await Download.open(executor, sandbox, path)
+            await Download.open(threads, sandbox, path)
     assert descriptors() == before
 
 
-async def test_a_file_that_grows_is_cut_at_its_size(executor: Executor, sandbox: Sandbox) -> None:
+async def test_a_file_that_grows_is_cut_at_its_size(threads: Threads, sandbox: Sandbox) -> None:
     output = sandbox.open_output(".pagent.stdout")
     try:
         os.write(output, BIG)
-        download = await Download.open(executor, sandbox, ".pagent.stdout")
+        download = await Download.open(threads, sandbox, ".pagent.stdout")
         os.write(output, b"more")
         assert b"".join([chunk async for chunk in download]) == BIG
     finally:
@@ -396,11 +392,11 @@ async def test_a_file_that_grows_is_cut_at_its_size(executor: Executor, sandbox:
 
 
 async def test_a_file_that_becomes_shorter_is_an_error(
-    executor: Executor, sandbox: Sandbox, descriptors: Callable[[], int]
+    threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int]
 ) -> None:
-    await put(executor, sandbox, "f", BIG)
+    await put(threads, sandbox, "f", BIG)
     before = descriptors()
-    download = await Download.open(executor, sandbox, "f", remove=True)
+    download = await Download.open(threads, sandbox, "f", remove=True)
     os.truncate(sandbox.path / "f", 100)
     with pytest.raises(OSError, match="shorter while it was sent: 'f'"):
         [chunk async for chunk in download]
@@ -408,9 +404,9 @@ async def test_a_file_that_becomes_shorter_is_an_error(
     assert descriptors() == before
 
 
-async def test_remove_deletes_after_the_last_chunk_is_taken(executor: Executor, sandbox: Sandbox) -> None:
+async def test_remove_deletes_after_the_last_chunk_is_taken(threads: Threads, sandbox: Sandbox) -> None:
     (sandbox.path / "f").write_bytes(BIG[:100])
-    download = await Download.open(executor, sandbox, "f", chunk_size=60, remove=True)
+    download = await Download.open(threads, sandbox, "f", chunk_size=60, remove=True)
     await anext(download)
     await anext(download)
     assert names(sandbox) == ["f"]
@@ -420,44 +416,44 @@ async def test_remove_deletes_after_the_last_chunk_is_taken(executor: Executor, 
 
 
 async def test_remove_spares_another_file_a_broken_off_transfer_and_a_cut_one(
-    executor: Executor, sandbox: Sandbox
+    threads: Threads, sandbox: Sandbox
 ) -> None:
     (sandbox.path / "f").write_text("0123456789")
-    download = await Download.open(executor, sandbox, "f", remove=True)
+    download = await Download.open(threads, sandbox, "f", remove=True)
     (sandbox.path / "new").write_text("another")
     (sandbox.path / "new").rename(sandbox.path / "f")
     assert [chunk async for chunk in download] == [b"0123456789"]
     assert (sandbox.path / "f").read_text() == "another"
 
-    download = await Download.open(executor, sandbox, "f", chunk_size=2, remove=True)
+    download = await Download.open(threads, sandbox, "f", chunk_size=2, remove=True)
     await anext(download)
     await download.close()
     assert names(sandbox) == ["f"]
 
-    assert await get(executor, sandbox, "f", length=3, remove=True) == b"ano"
+    assert await get(threads, sandbox, "f", length=3, remove=True) == b"ano"
     assert names(sandbox) == ["f"]
-    assert await get(executor, sandbox, "f", offset=3, remove=True) == b"ther"
+    assert await get(threads, sandbox, "f", offset=3, remove=True) == b"ther"
     assert names(sandbox) == []
 
 
-async def test_remove_takes_what_has_the_name(executor: Executor, sandbox: Sandbox) -> None:
+async def test_remove_takes_what_has_the_name(threads: Threads, sandbox: Sandbox) -> None:
     (sandbox.path / "f").write_text("kept")
     (sandbox.path / "link").symlink_to("f")
-    assert await get(executor, sandbox, "link", remove=True) == b"kept"
+    assert await get(threads, sandbox, "link", remove=True) == b"kept"
     assert names(sandbox) == ["f"]
 
 
-async def test_remove_of_a_file_that_is_gone_by_then(executor: Executor, sandbox: Sandbox) -> None:
+async def test_remove_of_a_file_that_is_gone_by_then(threads: Threads, sandbox: Sandbox) -> None:
     (sandbox.path / "f").write_text("x")
-    download = await Download.open(executor, sandbox, "f", remove=True)
+    download = await Download.open(threads, sandbox, "f", remove=True)
     (sandbox.path / "f").unlink()
     assert [chunk async for chunk in download] == [b"x"]
 
 
 async def test_cancelled_anywhere_a_download_leaves_no_descriptor(
-    executor: Executor, sandbox: Sandbox, descriptors: Callable[[], int], cancelled_everywhere: Callable[..., Any]
+    threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int], cancelled_everywhere: Callable[..., Any]
 ) -> None:
-    await put(executor, sandbox, "f", BIG)
+    await put(threads, sandbox, "f", BIG)
     before = descriptors()
     async for task in cancelled_everywhere(lambda cancelling: get(cancelling, sandbox, "f")):
         assert descriptors() == before
@@ -467,11 +463,11 @@ async def test_cancelled_anywhere_a_download_leaves_no_descriptor(
 # --- both -----------------------------------------------------------------------------------------
 
 
-async def test_transfers_share_one_thread(executor: Executor, sandbox: Sandbox) -> None:
+async def test_transfers_share_one_thread(threads: Threads, sandbox: Sandbox) -> None:
     """Ten of each at once, none of which could go on if another kept the thread while it waits."""
     (sandbox.path / "f").write_bytes(BIG)
-    uploads = [await Upload.open(executor, sandbox, f"up{n}") for n in range(10)]
-    downloads = [await Download.open(executor, sandbox, "f") for _ in range(10)]
+    uploads = [await Upload.open(threads, sandbox, f"up{n}") for n in range(10)]
+    downloads = [await Download.open(threads, sandbox, "f") for _ in range(10)]
     for start in range(0, len(BIG), 300_000):
         for upload in uploads:
             await upload.write(BIG[start : start + 300_000])
@@ -482,7 +478,7 @@ async def test_transfers_share_one_thread(executor: Executor, sandbox: Sandbox) 
         assert (sandbox.path / f"up{number}").read_bytes() == BIG
 
 
-async def test_memory_stays_small(executor: Executor, sandbox: Sandbox) -> None:
+async def test_memory_stays_small(threads: Threads, sandbox: Sandbox) -> None:
     size = 64 << 20
     with (sandbox.path / "hole").open("wb") as file:
         file.truncate(size)
@@ -490,8 +486,8 @@ async def test_memory_stays_small(executor: Executor, sandbox: Sandbox) -> None:
     try:
         count = 0
         async with (
-            await Download.open(executor, sandbox, "hole") as download,
-            await Upload.open(executor, sandbox, "copy") as upload,
+            await Download.open(threads, sandbox, "hole") as download,
+            await Upload.open(threads, sandbox, "copy") as upload,
         ):
             async for chunk in download:
                 count += len(chunk)

@@ -12,7 +12,6 @@ import stat
 import sys
 import tarfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from pagent.jobs import isolation
 from pagent.jobs.isolation import Confinement, Group
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
+from pagent.runtime.threads import ThreadPool
 from tests.jobs.conftest import PATIENCE_S, PYTHON, gone, is_alive, line_of, owner
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
@@ -47,6 +47,13 @@ print(json.dumps({
     "environment": open("/proc/self/environ", "rb").read().decode("utf-8", "surrogateescape").split(chr(0)),
 }))
 """
+
+
+@asynccontextmanager
+async def disk_threads() -> AsyncIterator[ThreadPool]:
+    threads = ThreadPool("disk", 1)
+    yield threads
+    await threads.close(10)
 
 
 @asynccontextmanager
@@ -313,7 +320,7 @@ async def test_what_comes_later_is_the_users_too(root: Path) -> None:
     """Uploads, archives and the folders that they make, as they are before the job's start."""
     async with confined(root, user="nobody") as manager:
         job = manager.create(owner(), "job")
-        with ThreadPoolExecutor(1) as disk:
+        async with disk_threads() as disk:
 
             async def upload(path: str, **options: Any) -> None:
                 async with await Upload.open(disk, job.sandbox, path, **options) as upload:
@@ -377,10 +384,9 @@ async def test_what_the_job_puts_in_the_way_is_not_given_to_it(root: Path, tmp_p
                     job.sandbox.make_dir(place, name)
         finally:
             os.close(place)
-        with ThreadPoolExecutor(1) as disk:
-            async with await Upload.open(disk, job.sandbox, "file") as upload:
-                await upload.write(b"replaced")
-                await upload.commit()
+        async with disk_threads() as disk, await Upload.open(disk, job.sandbox, "file") as upload:
+            await upload.write(b"replaced")
+            await upload.commit()
         assert (sandbox / "file").lstat().st_uid == 65534
         assert (tmp_path / "outside/file").read_text() == "root's"
         assert {path.lstat().st_uid for path in (tmp_path / "outside", tmp_path / "outside/file")} == {0}

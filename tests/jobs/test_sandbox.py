@@ -557,3 +557,36 @@ def test_without_openat2_the_walk_is_taken(tmp_path: Path, monkeypatch: pytest.M
         sandbox.remove()
     finally:
         beneath.has_openat2.cache_clear()
+
+
+# --- what is mounted beneath ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mounted(sandbox: Sandbox) -> Iterator[Path]:
+    """A folder of the sandbox that another file system is mounted on."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a file system")
+    place = sandbox.path / "mounted"
+    place.mkdir()
+    if os.system(f"mount -t tmpfs tmpfs {place} 2>/dev/null") != 0:
+        pytest.skip("nothing can be mounted here")
+    try:
+        (place / "folder").mkdir()
+        (place / "folder/file").write_text("of another file system")
+        yield place
+    finally:
+        os.system(f"umount {place}")
+
+
+def test_another_file_system_is_not_entered(sandbox: Sandbox, mounted: Path) -> None:
+    before = descriptors()
+    with pytest.raises(ValueError, match="leaves the sandbox"):
+        sandbox.open_dir("mounted")
+    for path in ("mounted/folder/file", "mounted/new"):
+        with pytest.raises(ValueError, match="leaves the sandbox"):
+            sandbox.open_read(path)
+        with pytest.raises(ValueError, match="leaves the sandbox"):
+            sandbox.open_parent(path, create=True)
+    assert descriptors() == before
+    assert os.listdir(mounted) == ["folder"]

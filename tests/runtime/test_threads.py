@@ -206,3 +206,35 @@ asyncio.run(main())
 """
     ended = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=PATIENCE_S)
     assert (ended.stdout, ended.returncode) == ("ended\n", 0)
+
+
+async def test_slow_work_does_not_hold_up_the_work_of_others(
+    pool: ThreadPool, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "THREAD_PATIENCE_S", 0.05)
+    slow = [pool.submit(gate.pass_through, limit_s=PATIENCE_S) for _ in range(4)]  # of a pool of two
+    slow += [pool.submit(gate.pass_through) for _ in range(2)]
+    assert await within(pool.run(int)) == 0
+    gate.open()
+    assert await within(asyncio.gather(*slow)) == ["through"] * 6
+    gate_of_later = Gate()
+    later = [pool.submit(gate_of_later.pass_through) for _ in range(2)]
+    gate_of_later.open()
+    await within(asyncio.gather(*later))
+    assert gate_of_later.most <= 2
+
+
+async def test_slow_work_still_has_its_limit(pool: ThreadPool, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "THREAD_PATIENCE_S", 0.01)
+    with pytest.raises(StuckError):
+        await within(pool.run(gate.pass_through, limit_s=0.1))
+
+
+async def test_work_that_gives_back_runs_whatever_is_stuck(pool: ThreadPool, gate: Gate) -> None:
+    share = pool.share(1)
+    for _ in range(limits.STUCK_THREADS_SHARE):
+        with pytest.raises(StuckError):
+            await within(share.run(gate.pass_through, limit_s=0.01))
+    with pytest.raises(StuckError):
+        await within(share.run(int))
+    assert await within(share.submit(int, always=True)) == 0

@@ -203,7 +203,7 @@ async def test_a_disk_that_takes_nothing_stalls_no_other_call(agent: Agent, peer
     call = await peer.start(OSTREAM, "file_upload", job, "large")
     await eventually(lambda: list(sandbox.iterdir()))  # opened; now the disk gets stuck
     free = threading.Event()
-    agent._executor.submit(free.wait)
+    agent.disk.of(agent.jobs.jobs()[0]).submit(free.wait)
     try:
         for _ in range(24):
             await peer.data(call, bytes(MIB))

@@ -1,0 +1,29 @@
+"""Threads for the disk work of jobs: a share of one pool for each job, so that one that hangs holds up no other."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+from pagent.jobs.model import Job
+from pagent.limits import DISK_THREADS
+from pagent.runtime.threads import Share, ThreadPool
+
+
+class DiskThreads:
+    """``per_job``: threads that the work of one job takes at a time (``jobs.background_threads``)."""
+
+    def __init__(self, per_job: int) -> None:
+        self._per_job = per_job
+        self._pool = ThreadPool("disk", max(DISK_THREADS, per_job))
+        self._shares: WeakKeyDictionary[Job, Share] = WeakKeyDictionary()
+
+    def of(self, job: Job) -> Share:
+        """Return the threads for the work of ``job``."""
+        share = self._shares.get(job)
+        if share is None:
+            share = self._shares[job] = self._pool.share(self._per_job)
+        return share
+
+    async def close(self, grace_s: float) -> None:
+        """Wait at most ``grace_s`` seconds for the work that there is; take no more."""
+        await self._pool.close(grace_s)
