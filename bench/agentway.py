@@ -29,9 +29,17 @@ class AgentWay:
         self.fault = driver.fault
         self._driver = driver
         self._job = job
+        self._links: list[LinkDriver] = []
 
     def close(self) -> None:
-        self._driver.close()
+        for driver in (self._driver, *self._links):
+            driver.close()
+
+    async def open_link(self) -> None:
+        """Open one more link, which carries one call and is then idle."""
+        driver = await self._driver.another()
+        self._links.append(driver)
+        await driver.call("job_count_current_connection")
 
     async def get(self, size: int, *, varied: bool = False) -> Lane:
         if varied:

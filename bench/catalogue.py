@@ -9,7 +9,7 @@ from bench.far import Far
 from bench.process import Placing
 from bench.sandbox import Archive, FirstByte, Jobs
 from bench.together import Events, Mixed
-from bench.traffic import PACE, Bulk, Echo, File, Get, IdleSockets, Streams
+from bench.traffic import PACE, Bulk, Echo, File, Get, IdleLinks, IdleSockets, Streams
 from bench.workload import KIB, MB, MIB, Scale, Workload
 
 
@@ -20,6 +20,7 @@ def workloads(scale: Scale) -> list[Workload]:
         Jobs("job", "job: create, start, wait, remove", scale),
         FirstByte("first-byte", "job_start to first byte", scale),
         Get("get1", "GET 12 B, 1 in flight", scale, 12, 1),
+        Get("get1-varied", "GET 12 B, 1 in flight, all different", scale, 12, 1, varied=True),
         Get("get1-one-core", "GET 12 B, 1 in flight, one core", scale, 12, 1).placed(Placing.ONE_CORE),
         Get("get64", "GET 12 B, 64 in flight", scale, 12, 64),
         Get("get64-varied", "GET 12 B, 64 in flight, all different", scale, 12, 64, varied=True),
@@ -46,6 +47,8 @@ def workloads(scale: Scale) -> list[Workload]:
         Streams("streams", "WebSocket 16 B, 64 in flight, one core", scale).placed(Placing.ONE_CORE),
         Streams("apart-streams", "WebSocket 16 B, 64 in flight, the agent apart", scale),
         IdleSockets("ws-idle", f"{scale.sockets:,} idle WebSockets, memory", scale),
+        IdleSockets("ws-idle-1000", f"{many:,} idle WebSockets, memory", scale, many),
+        IdleLinks("links-idle", f"{many:,} idle links, memory", scale),
         File("file-down", f"file_download, {_amount(file)}", scale, file, lambda way, size: way.file_get(size)),
         File("file-up", f"file_upload, {_amount(file)}", scale, file, lambda way, size: way.file_put(size)),
         Archive("archive-up", f"archive_upload, {scale.files:,} small files", scale, upload=True),

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from bench import wire
 from bench.skim import Skimmer
-from bench.way import Fault
+from bench.way import Fault, until
 from pagent.errors import MethodError
 from pagent.net.tasks import noticed
 from pagent.wire import identity, messages
@@ -21,6 +21,8 @@ _BINARY: Final = 2
 _CLOSE: Final = 8
 _PING: Final = 9
 _PONG: Final = 10
+
+_HANDSHAKE_S: Final = 30.0
 
 #: Kind, the message's bytes (see `Skimmer`), offset behind its call id, length of the message.
 OnCall = Callable[[int, bytes, int, int], None]
@@ -55,6 +57,8 @@ class LinkDriver(asyncio.Protocol):
     def __init__(self, *, dials: bool, token: str, port: int = 0) -> None:
         loop = asyncio.get_running_loop()
         self.masked = dials
+        self._port = port
+        self._token = token
         self.ready: asyncio.Future[None] = loop.create_future()
         self.fault: asyncio.Future[None] = loop.create_future()
         self.fault.add_done_callback(noticed)  # it may come while the rig fails for another reason
@@ -103,6 +107,13 @@ class LinkDriver(asyncio.Protocol):
     def close(self) -> None:
         """What happens from now on is no fault. The connection goes with the agent."""
         self.fault.cancel()
+
+    async def another(self) -> LinkDriver:
+        """One more link to the same agent, for a driver that dials."""
+        driver = LinkDriver(dials=True, token=self._token, port=self._port)
+        await self._loop.create_connection(lambda: driver, "127.0.0.1", self._port)
+        await until(driver.ready, driver.fault, _HANDSHAKE_S)
+        return driver
 
     def next_id(self, handler: OnCall) -> int:
         """A new call's id; ``handler`` gets its messages until it is taken out of ``calls``."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bench.measure import Result
 from bench.report import number, table
-from bench.rig import AGENT
+from bench.rig import AGENT, SPLICE
 from bench.workload import DIRECT
 
 #: A figure made of results by their workloads' names; KeyError if one that it needs was not measured.
@@ -45,11 +45,24 @@ def _added_us(name: str) -> Figure:
 
 
 def _growth(name: str) -> Figure:
+    """The growth of a message's cost from 100 streams to the most of them, to the bare splice's growth in this run."""
+
     def growth(results: Mapping[str, Result]) -> float:
         steps = {int(step.removeprefix(name)): results[step] for step in results if step.startswith(name)}
-        return steps[max(steps, default=100)].series[AGENT].cost / steps[100].series[AGENT].cost
+        few, many = steps[100].series, steps[max(steps, default=100)].series
+        return many[AGENT].cost / few[AGENT].cost / (many[SPLICE].cost / few[SPLICE].cost)
 
     return growth
+
+
+def _added_to_splice_us(name: str) -> Figure:
+    """The median latency that the agent adds, less what the bare splice adds in this run."""
+
+    def added(results: Mapping[str, Result]) -> float:
+        series = results[name].series
+        return series[AGENT].percentiles_us()[0] - series[SPLICE].percentiles_us()[0]
+
+    return added
 
 
 def _kept(results: Mapping[str, Result]) -> float:
@@ -58,8 +71,8 @@ def _kept(results: Mapping[str, Result]) -> float:
 
 
 PROMISES: Final = (
-    Promise("GET 12 B, 64 in flight, ratio", 1.6, _ratio("get64")),
-    Promise("GET 12 B, 1 in flight, two cores, ratio", 1.4, _ratio("get1")),
+    Promise("GET 12 B, 64 in flight, all different, ratio", 1.6, _ratio("get64-varied")),
+    Promise("GET 12 B, 1 in flight, all different, two cores, ratio", 1.6, _ratio("get1-varied")),
     Promise("WebSocket echo 16 B, 64 sockets, ratio", 1.2, _ratio("ws16x64")),
     Promise("WebSocket echo 64 KiB, 1 in flight, ratio", 1.8, _ratio("ws64k")),
     Promise("1 GiB down, ratio", 1.3, _ratio("down")),
@@ -68,10 +81,14 @@ PROMISES: Final = (
     Promise("file up, ratio", 1.3, _ratio("file-up")),
     Promise("job create-start-wait-remove, us", 1000, _cost("job")),
     Promise("idle WebSocket, B", 4000, _cost("ws-idle")),
+    Promise("idle WebSocket among 1,000, B", 3000, _cost("ws-idle-1000")),
+    Promise("idle link, B", 32_000, _cost("links-idle")),
     Promise("event-stream latency added, us p50", 60, _added_us("events")),
-    Promise("event-stream latency added, the agent apart, us p50", 60, _added_us("events-apart")),
-    Promise("message with 10,000 streams to one with 100, one core", 1.3, _growth("streams-")),
-    Promise("message with 10,000 streams to one with 100, the agent apart", 1.3, _growth("apart-streams-")),
+    Promise(
+        "event-stream latency beyond the splice's, the agent apart, us p50", 60, _added_to_splice_us("events-apart")
+    ),
+    Promise("growth from 100 to 10,000 streams, to the splice's, one core", 1.1, _growth("streams-")),
+    Promise("growth from 100 to 10,000 streams, to the splice's, the agent apart", 1.1, _growth("apart-streams-")),
     Promise("GET beside 16 downloads, p99 to alone", 5, _cost("mixed16")),
     Promise("throughput of 16 downloads beside GETs", 0.85, _kept, at_least=True),
     Promise("download over 50 ms, time to TCP's own", 2, _ratio("far-down")),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, cast
 
+from bench.agentway import AgentWay
 from bench.loops import ClosedLoop, RotatingLoop
 from bench.plain import PlainWay
 from bench.process import rss_bytes
@@ -94,11 +96,15 @@ class IdleSockets(Workload):
     also = ()
     rounds = 1
 
+    def __init__(self, name: str, title: str, scale: Scale, sockets: int | None = None) -> None:
+        super().__init__(name, title, scale)
+        self._sockets = sockets  # None: as many as descriptors allow
+
     async def prepare(self, way: Way) -> Sequence[Lane]:
         return await open_sockets(way, 16, 16)
 
     async def round(self, way: Way, lanes: Sequence[Lane]) -> Sample:
-        count = _most(self.scale, way) - len(lanes)
+        count = (self._sockets or _most(self.scale, way)) - len(lanes)
         before = rss_bytes(way.pid)
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -107,6 +113,37 @@ class IdleSockets(Workload):
         # Each carries something once: what a socket needs only then is part of its price.
         await ClosedLoop(opened, way.fault).run(0)
         return Sample(count, seconds, cost=(rss_bytes(way.pid) - before) / count)
+
+
+class IdleLinks(Workload):
+    """Memory of links that are open and idle, beside connections through the splice."""
+
+    unit = "link"
+    cost_unit = "B"
+    also = ()
+    rounds = 1
+
+    async def prepare(self, way: Way) -> Sequence[Lane]:
+        await _open_links(way, 16)
+        return ()
+
+    async def round(self, way: Way, lanes: Sequence[Lane]) -> Sample:
+        before = rss_bytes(way.pid)
+        began = time.perf_counter()
+        await _open_links(way, self.scale.many)
+        seconds = time.perf_counter() - began
+        return Sample(self.scale.many, seconds, cost=(rss_bytes(way.pid) - before) / self.scale.many)
+
+    async def warm_up(self, way: Way, lanes: Sequence[Lane]) -> None:
+        """The first links are what warms up."""
+
+
+async def _open_links(way: Way, count: int) -> None:
+    if isinstance(way, PlainWay):
+        await open_sockets(way, 16, count)
+    else:
+        for _ in range(count):
+            await cast(AgentWay, way).open_link()
 
 
 class Streams(Workload):
