@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": "pagent.cli.serve",
     "run": "pagent.cli.run",
     "forward": "pagent.cli.forward",
+    "report": "pagent.cli.report",
 }
 DEFAULT = "serve"
 

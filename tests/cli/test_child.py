@@ -1,0 +1,148 @@
+"""A child process that another process stands for: its group, its signals, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from pagent.jobs.system import MARK
+from tests.kit.peer import PATIENCE_S
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="waits for signals with their senders")
+
+#: Stands for the command in its arguments; then says how it ended.
+STANDS_FOR = """
+import sys
+from pagent.cli.child import Child
+with Child(sys.argv[1:]) as child:
+    child.wait()
+print("exit code", child.exit_code, flush=True)
+"""
+
+#: Says which signals it gets, from when it says its pid on; ends when its input does.
+TELLS = """
+import os, signal, sys
+for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGRTMIN + 1):
+    signal.signal(number, lambda number, frame: os.write(1, b"signal %d\\n" % number))
+print(os.getpid(), flush=True)
+sys.stdin.read()
+print("no more input", flush=True)
+"""
+
+
+class Standing:
+    """The process that stands for the command, and the command itself."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.command = psutil.Process(int(self.line()))
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip("\n")
+
+
+@contextmanager
+def standing_for(*command: str, env: dict[str, str] | None = None, group: bool = True) -> Iterator[Standing]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STANDS_FOR, *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=group,
+        env=os.environ | (env or {}),
+    )
+    with process:
+        standing = Standing(process)
+        try:
+            yield standing
+        finally:
+            process.kill()
+            standing.command.wait(PATIENCE_S)
+
+
+TELLING = [sys.executable, "-c", TELLS]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGRTMIN + 1])
+def test_a_signal_to_the_process_reaches_the_command_once(number: int) -> None:
+    with standing_for(*TELLING, group=False) as standing:
+        standing.process.send_signal(number)
+        assert standing.line() == f"signal {int(number)}"
+        standing.process.communicate("", PATIENCE_S)
+        assert standing.process.returncode == 0
+
+
+def test_a_signal_to_the_process_group_reaches_the_command_once() -> None:
+    with standing_for(*TELLING) as standing:
+        os.killpg(standing.process.pid, signal.SIGTERM)
+        assert standing.line() == f"signal {int(signal.SIGTERM)}"
+        rest, _ = standing.process.communicate("", PATIENCE_S)
+        assert rest == "no more input\nexit code 0\n"
+
+
+def test_a_signal_of_an_agent_that_signals_all_processes_is_not_doubled() -> None:
+    with standing_for(*TELLING, env={MARK: "a job"}) as standing:
+        for process in (standing.process, standing.command):
+            process.send_signal(signal.SIGTERM)
+        assert standing.line() == f"signal {int(signal.SIGTERM)}"
+        rest, _ = standing.process.communicate("", PATIENCE_S)
+        assert rest == "no more input\nexit code 0\n"
+
+
+@pytest.mark.parametrize("how", ["process", "group"])
+def test_the_command_is_killed_with_the_process(how: str) -> None:
+    script = f"{sys.executable} -c 'import time; time.sleep(1000)' & echo $$ $!; wait"
+    process = subprocess.Popen(
+        [sys.executable, "-c", STANDS_FOR, "sh", "-c", script],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdout is not None
+        family = [psutil.Process(int(pid)) for pid in process.stdout.readline().split()]
+        if how == "group":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        for member in family:
+            member.wait(PATIENCE_S)
+        assert process.stdout.read() == ""  # the guard has ended, too
+
+
+def test_a_background_process_of_the_command_outlives_it() -> None:
+    script = f"{sys.executable} -c 'import time; time.sleep(1000)' >/dev/null & echo $!"
+    with subprocess.Popen([sys.executable, "-c", STANDS_FOR, "sh", "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        left = psutil.Process(int(process.stdout.readline()))
+        assert process.stdout.read() == b"exit code 0\n"
+        assert left.is_running()
+        left.kill()
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143)])
+def test_the_exit_code(script: str, code: int) -> None:
+    command = [sys.executable, "-c", STANDS_FOR, "sh", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.stdout == f"exit code {code}\n"
+
+
+def test_the_command_has_signals_and_environment_as_without_the_process() -> None:
+    """No signal is blocked, SIGPIPE is not ignored, and the interpreter's locale is left out (PEP 538)."""
+    shell = "grep -E 'Sig(Blk|Ign)' /proc/self/status; env | grep ^LC_"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("LC_") and name != "LANG"}
+    command = ["env", "--default-signal", sys.executable, "-c", STANDS_FOR, "sh", "-c", shell]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S, env=env, check=False)
+    blocked, ignored, code = done.stdout.splitlines()
+    assert int(blocked.split()[1], 16) == 0
+    # glibc's posix_spawn(3) ignores the two signals of the library's own, 32 and 33.
+    assert int(ignored.split()[1], 16) & ~(0b11 << 31) == 0
+    assert code == "exit code 1"
