@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import statistics
@@ -104,15 +105,26 @@ def costs(results: Sequence[Result]) -> str:
 
 
 def comparison(results: Sequence[Result]) -> str:
-    """Of this tree to the base: below 1 is better."""
-    rows = [["this/base", "rounds", "workload", "base", "this"]]
+    """Return the ratios of this tree to the base, below 1 is better, with the 90 % interval of their median."""
+    rows = [["this/base", "90 %", "rounds", "workload", "base", "this"]]
     for result in results:
         if BASE in result.series:
-            found = sorted(result.ratios_to(AGENT, BASE))
-            middle = f"{statistics.median(found):.2f}"
+            found = result.ratios_to(AGENT, BASE)
+            low, high = median_interval(found)
             costs = [number(result.series[name].cost) for name in (BASE, AGENT)]
-            rows.append([middle, f"{found[0]:.2f}-{found[-1]:.2f}", result.workload.title, *costs])
-    return table(rows, left={2})
+            middle = f"{statistics.median(found):.3f}"
+            rows.append([middle, f"{low:.3f}-{high:.3f}", str(len(found)), result.workload.title, *costs])
+    return table(rows, left={3})
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 90 % confidence interval of the median, by order statistics (the sign test).
+
+    Of fewer than six values it is their whole range.
+    """
+    ordered = sorted(values)
+    cut = max(0, math.floor((len(ordered) - 1.645 * math.sqrt(len(ordered))) / 2))
+    return ordered[cut], ordered[len(ordered) - 1 - cut]
 
 
 def together(results: Sequence[Result]) -> str:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import micro, oneshot, plots, promises, svg
+from bench import micro, oneshot, plots, promises, report, svg
 from bench.compare import checked_out
 from bench.measure import percentiles, ratios
 from bench.process import Placing, layout
@@ -82,6 +82,12 @@ def test_percentiles_are_values_that_were_there() -> None:
 def test_ratios_are_of_the_same_turn() -> None:
     assert ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
     assert ratios([2.0], [0.0]) == [float("inf")]
+
+
+def test_the_interval_of_a_median_is_made_of_ranks() -> None:
+    assert report.median_interval([float(value) for value in range(21)]) == (6.0, 14.0)
+    assert report.median_interval([3.0, 1.0, 2.0]) == (1.0, 3.0)
+    assert report.median_interval([5.0]) == (5.0, 5.0)
 
 
 def test_a_promise_has_a_side_to_be_kept_on() -> None:
