@@ -18,7 +18,6 @@ from pagent.jobs.orphans import sweep
 from pagent.jobs.tree import become_subreaper
 from pagent.limits import DISK_END_S
 from pagent.net.dial import Address, Backoff, dial, parse_address
-from pagent.net.lobby import Lobby
 from pagent.net.signals import told_to_end
 from pagent.net.tasks import TaskOwner
 from pagent.net.tls import client_context, server_context
@@ -114,14 +113,13 @@ class Agent:
             server = settings.server
             if not server.accept_tokens:
                 _log.warning("server.accept_tokens is empty: no router can dial in")
-            lobby = Lobby()
-            app = rpc_app(lambda: None if self._ending else self._connection(dialled=False), lobby)
+            app = rpc_app(lambda: None if self._ending else self._connection(dialled=False))
             ports["rpc"] = self.rpc_port = await self._web.listen(
-                "server", app, server.interface, server.port, tls=server_context(server.tls), lobby=lobby
+                "server", app, server.interface, server.port, tls=server_context(server.tls)
             )
         if settings.control.enabled:
             control = settings.control
-            if control.token is None and not is_loopback_name(control.interface):
+            if control.token is None and not (control.interface and is_loopback_name(control.interface)):
                 _log.warning("control.interface is not of the loopback, and there is no control.token")
             app = control_app(
                 Control(self._info, self._show_jobs, self._show_connections, lambda: self.end(0)),

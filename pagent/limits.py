@@ -39,6 +39,22 @@ LENT_BUFFERS: Final = 16
 HANDSHAKE_MAX: Final = 64 * KIB
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 HANDSHAKES_WAITING: Final = 64
+#: When all places are taken: silent for so long, a connection has to make room if not a byte has come of it; if one
+#: has, only when no peer has got through for the second, since a client that makes a thousand connections at once is
+#: slow with each. And how often it is looked at.
+PLACE_SILENT_S: Final = 1.0
+PLACE_STUCK_S: Final = 1.5
+PLACE_CHECK_S: Final = 0.1
+#: Connections that the kernel holds until they are accepted (its own limit may be lower): more than come at once, for
+#: example when the routers of a cluster all dial again.
+LISTEN_BACKLOG: Final = 4096
+#: What a client sends after it was refused is thrown away for so long: a close with bytes unread would reset the
+#: connection, and the answer with it.
+LINGER_S: Final = 1.0
+#: Without descriptors, accepting pauses for so long.
+ACCEPT_RETRY_S: Final = 0.5
+#: How long the close of a TLS connection waits for the peer's.
+TLS_CLOSE_TIMEOUT_S: Final = 1.0
 #: A peer's answer to our upgrade request above this is none, interim ones included.
 UPGRADE_ANSWER_MAX: Final = 16 * KIB
 #: Frames of a peer before its handshake, none of which is answered, until it is cut off.

@@ -57,6 +57,11 @@ def port_setting(help: str) -> Any:
     return setting(0, help, minimum=0, maximum=PORT_MAX)
 
 
+def interface_setting(help: str) -> Any:
+    """An address to listen on."""
+    return setting("127.0.0.1", help)
+
+
 def section(cls: type, help: str) -> Any:
     """A field that is a section of its own."""
     return dataclasses.field(default_factory=cls, metadata={RULE: Rule(help)})
@@ -82,7 +87,7 @@ class ServerTls:
 @dataclass(frozen=True)
 class Server:
     enabled: bool = setting(True, "Listen for routers (server mode).")
-    interface: str = setting("127.0.0.1", "Address of the RPC server.")
+    interface: str | None = interface_setting("Address of the RPC server; null: all addresses of both families.")
     port: int = port_setting("Port of the RPC server; 0: any free one.")
     accept_tokens: tuple[str, ...] = setting(
         (), "Tokens that routers may present; an empty list lets no one in.", nonempty=True, secret=True
@@ -117,7 +122,7 @@ class Client:
 @dataclass(frozen=True)
 class Control:
     enabled: bool = setting(True, "Serve the control API.")
-    interface: str = setting("127.0.0.1", "Address of the control API.")
+    interface: str | None = interface_setting("Address of the control API; null: all addresses of both families.")
     port: int = port_setting("Port of the control API; 0: any free one.")
     token: str | None = setting(
         None, "Token that callers of the control API must present; null: none is asked for.", nonempty=True, secret=True

@@ -13,10 +13,13 @@ from urllib.parse import urlsplit
 from pagent.errors import ConfigError, DialError, HandshakeRefusedError, ProtocolError
 from pagent.limits import HANDSHAKE_TIMEOUT_S, REDIAL_FIRST_S, REDIAL_LEAST_S, REDIAL_RESET_S
 from pagent.net.link import Link
+from pagent.net.tls import dialling_fault
 from pagent.wire.upgrade import RPC_PATH, SUBPROTOCOL, ClientUpgrade, UpgradeRefused
 
 #: As it can stand in a request (RFC 9112 section 3.2.1): visible ASCII.
 _PATH: Final = re.compile("[!-~]*")
+#: How a TLS record begins that is an alert.
+_TLS_ALERT: Final = b"\x15\x03"
 
 
 class Address(NamedTuple):
@@ -62,6 +65,7 @@ class _Upgrading(asyncio.Protocol):
         self._upgrade = upgrade
         self._authority = authority
         self._transport: asyncio.Transport | None = None
+        self._answered = False
         self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -69,6 +73,10 @@ class _Upgrading(asyncio.Protocol):
         self._transport.write(self._upgrade.request())
 
     def data_received(self, data: bytes) -> None:
+        if not self._answered and data.startswith(_TLS_ALERT):
+            self._fail(DialError(f"{self._authority}: the peer answers in TLS; does the peer expect TLS? (wss://)"))
+            return
+        self._answered = True
         try:
             rest = self._upgrade.feed(data)
         except (UpgradeRefused, ProtocolError) as error:
@@ -80,8 +88,16 @@ class _Upgrading(asyncio.Protocol):
             self.done.set_result(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        reason = "the connection was closed during the WebSocket handshake; is it one for TLS?"
-        self._fail(DialError(f"{self._authority}: {reason}"))
+        if isinstance(exc, ssl.SSLError):  # after our side of the handshake: the peer's verdict on our certificate
+            self._fail(DialError(f"{self._authority}: {dialling_fault(exc)}"))
+            return
+        if self._transport is not None and self._transport.get_extra_info("sslcontext") is not None:
+            # In TLS 1.3 our side has finished before the peer has seen that there is no certificate.
+            hint = "does the peer ask for a certificate? (client.tls.certificate)"
+        else:
+            hint = "does the peer expect TLS? (wss://)"
+        reason = "the connection was closed during the WebSocket handshake"
+        self._fail(DialError(f"{self._authority}: {reason}; {hint}"))
 
     def _fail(self, error: DialError) -> None:
         if not self.done.done():
@@ -118,7 +134,7 @@ async def dial(address: Address, connection: Dialling, *, tls: ssl.SSLContext | 
         if isinstance(error, TimeoutError):
             raise DialError(f"{address.authority}: no answer within {HANDSHAKE_TIMEOUT_S:.0f} s") from None
         if isinstance(error, OSError):
-            raise DialError(f"{address.authority}: {_reason(error)}") from None
+            raise DialError(f"{address.authority}: {_reason(error, tls=address.tls)}") from None
         raise
     if upgrade.subprotocol != SUBPROTOCOL:
         transport.abort()
@@ -132,8 +148,10 @@ async def dial(address: Address, connection: Dialling, *, tls: ssl.SSLContext | 
     transport.resume_reading()
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, *, tls: bool) -> str:
     """The system's words; asyncio's own loop has some of its own for a connection that could not be made."""
+    if tls and isinstance(error, (ssl.SSLError, ConnectionResetError, ConnectionAbortedError)):
+        return dialling_fault(error)
     if isinstance(error, ConnectionError) and error.errno:
         return os.strerror(error.errno)
     return error.strerror or str(error)

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from pagent.config.model import ClientTls, ServerTls
 from pagent.errors import ConfigError
@@ -59,3 +60,55 @@ def _naming(what: str) -> Iterator[None]:
         yield
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"{what}: {error.strerror or error}") from None
+
+
+# --- the texts of failed handshakes -----------------------------------------------------------------
+
+#: By OpenSSL's name of the fault, or a part of it: as seen by the side that accepts.
+_ACCEPTING: Final = {
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the peer showed no certificate, which server.tls.ca asks for",
+    "CERTIFICATE_VERIFY_FAILED": "the peer's certificate is not of an authority of server.tls.ca",
+    "HTTP_REQUEST": "the peer does not speak TLS, which this port expects (wss://, https://)",
+    "WRONG_VERSION_NUMBER": "the peer does not speak TLS, which this port expects (wss://, https://)",
+    "ALERT_UNKNOWN_CA": "the peer does not trust the certificate of server.tls.certificate",
+    "ALERT_CERTIFICATE_UNKNOWN": "the peer does not trust the certificate of server.tls.certificate",
+    "ALERT_BAD_CERTIFICATE": "the peer does not trust the certificate of server.tls.certificate",
+}
+#: The same, as seen by the side that dials.
+_DIALLING: Final = {
+    "CERTIFICATE_REQUIRED": "the peer asks for a certificate: set client.tls.certificate",
+    "ALERT_HANDSHAKE_FAILURE": "the peer refused the TLS handshake; does it ask for a certificate"
+    " (client.tls.certificate)?",
+    "ALERT_UNKNOWN_CA": "the peer does not trust the certificate of client.tls.certificate",
+    "ALERT_BAD_CERTIFICATE": "the peer does not accept the certificate of client.tls.certificate",
+    "ALERT_CERTIFICATE": "the peer does not accept the certificate of client.tls.certificate",
+    "WRONG_VERSION_NUMBER": "the peer did not answer in TLS; does the peer expect TLS? (ws:// is without)",
+    "RECORD_LAYER_FAILURE": "the peer did not answer in TLS; does the peer expect TLS? (ws:// is without)",
+    "UNEXPECTED_EOF": "the peer closed the connection; does the peer expect TLS? (ws:// is without) Or a certificate?"
+    " (client.tls.certificate)",
+}
+
+
+def accepting_fault(error: OSError) -> str:
+    """Why a connection that was accepted did not come to be."""
+    return _fault(error, _ACCEPTING)
+
+
+def dialling_fault(error: OSError) -> str:
+    """Why TLS with a peer that was dialled failed."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS handshake failed: the peer's certificate is not trusted: {error.verify_message}"
+    if isinstance(error, (ConnectionResetError, ConnectionAbortedError)):
+        return f"TLS handshake failed: {_DIALLING['UNEXPECTED_EOF']}"
+    return _fault(error, _DIALLING)
+
+
+def _fault(error: OSError, known: dict[str, str]) -> str:
+    if isinstance(error, ssl.SSLError):
+        reason = error.reason or str(error)
+        for name, text in known.items():
+            if name in reason:
+                return f"TLS handshake failed: {text}"
+        return f"TLS handshake failed: {reason}"
+    words = error.strerror or str(error)
+    return "the connection was lost in the handshake" + (f": {words}" if words else "")

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from pagent.limits import SHOWN_DEPTH_MAX
-from pagent.web.local import Handler, local_only, text
+from pagent.web.local import Handler, local_only, plain_errors, text
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,16 @@ def control_app(control: Control, *, allowed_hosts: Collection[str] = (), token:
             return text("a control token is required", status=401)
         return await handler(request)
 
-    app = web.Application(middlewares=[local_only(allowed_hosts), authorise])
-    app.router.add_get("/info", info, allow_head=False)
-    app.router.add_get("/jobs", jobs, allow_head=False)
-    app.router.add_get("/connections", connections, allow_head=False)
+    app = web.Application(middlewares=[plain_errors, local_only(allowed_hosts), authorise])
+    app.router.add_get("/info", info)
+    app.router.add_get("/jobs", jobs)
+    app.router.add_get("/connections", connections)
     app.router.add_post("/shutdown", shutdown)
     return app
 
 
 def _json(value: Any) -> web.Response:
-    body = orjson.dumps(_plain(value))
-    return web.Response(
-        body=body,
-        content_type="application/json",
-        headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
-    )
+    return web.Response(body=orjson.dumps(_plain(value)), content_type="application/json")
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

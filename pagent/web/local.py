@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Final
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Middleware
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+#: Of each answer: it is neither kept nor taken for something that it is not.
+HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
-def text(body: str, *, status: int = 200) -> web.Response:
-    """Plain text that no browser takes for anything else, and nobody keeps."""
-    return web.Response(
-        text=body, status=status, headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    )
+
+def text(body: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """An answer of plain text."""
+    return web.Response(text=body, status=status, headers=headers)
+
+
+@web.middleware
+async def plain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Middleware that makes the errors of routing plain texts, which repeat nothing of the request."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        allow = error.headers.get("Allow")  # RFC 9110 15.5.6
+        return text(error.reason, status=error.status, headers=None if allow is None else {"Allow": allow})
 
 
 def is_loopback_name(host: str) -> bool:
@@ -57,8 +69,12 @@ def local_only(allowed_hosts: Collection[str]) -> Middleware:
 
     def refusal(request: web.Request) -> str | None:
         headers = request.headers
-        hosts = [_authority(text) for text in headers.getall("Host", [""])]
-        if len(hosts) != 1 or not is_ours(hosts[0][0]):
+        hosts = [_authority(text) for text in headers.getall("Host", [])]
+        if not hosts:
+            # Only an HTTP/1.0 client may leave it out, and no browser does.
+            foreign = "Origin" in headers or "Sec-Fetch-Site" in headers
+            return "requests of foreign pages are refused" if foreign else None
+        if not is_ours(hosts[0][0]):
             return "this host name is not served here"
         # Another port is another page's, of a job for example.
         port = hosts[0][1]
@@ -70,11 +86,11 @@ def local_only(allowed_hosts: Collection[str]) -> Middleware:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        named = len(request.headers.getall("Host", []))
+        if named > 1 or (named == 0 and request.version >= HttpVersion11):  # RFC 9112 3.2
+            return text("a request has one Host", status=400)
         if (reason := refusal(request)) is not None:
             return text(reason, status=403)
-        try:
-            return await handler(request)
-        except web.HTTPException as error:
-            return text(error.reason, status=error.status)
+        return await handler(request)
 
     return check

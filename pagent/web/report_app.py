@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
-from pagent.web.local import local_only, text
+from pagent.web.local import local_only, plain_errors, text
 
 REPORT_PATH = "/job_started"
 
@@ -21,6 +21,6 @@ def report_app(report: Callable[[Sequence[tuple[str, str]]], None]) -> web.Appli
             return text(str(error), status=400)
         return text("OK")
 
-    app = web.Application(middlewares=[local_only(())])
+    app = web.Application(middlewares=[plain_errors, local_only(())])
     app.router.add_get(REPORT_PATH, job_started, allow_head=False)
     return app

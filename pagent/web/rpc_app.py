@@ -8,11 +8,11 @@ from typing import Protocol
 
 from aiohttp import web
 
-from pagent.errors import HandshakeRefusedError
+from pagent.errors import HandshakeRefusedError, ProtocolError
+from pagent.net.gate import Place
 from pagent.net.link import Link
-from pagent.net.lobby import Lobby
-from pagent.net.reception import take_over
-from pagent.web.local import text
+from pagent.web.http import HttpConnection
+from pagent.web.local import plain_errors, text
 from pagent.wire.upgrade import RPC_PATH, accept_upgrade
 
 
@@ -26,7 +26,7 @@ class Accepted(Protocol):
         """The transport is connected."""
 
 
-def rpc_app(connect: Callable[[], Accepted | None], lobby: Lobby) -> web.Application:
+def rpc_app(connect: Callable[[], Accepted | None]) -> web.Application:
     """``connect`` makes the connection object for each new link, None: the agent ends and takes no more."""
 
     async def rpc(request: web.Request) -> web.StreamResponse:
@@ -40,12 +40,28 @@ def rpc_app(connect: Callable[[], Accepted | None], lobby: Lobby) -> web.Applica
         connection = connect()
         if connection is None:
             return text("the agent ends", status=503)
-        request.protocol.transport = None  # else aiohttp closes it, when it hears that it has lost it
-        take_over(transport, connection.link, answer)
-        lobby.enter(connection.link, connection.ready)
+        http = transport.get_protocol()
+        assert isinstance(http, HttpConnection)
+        early = http.hand_over(connection.link, answer)
+        _count(connection, http.place)
         connection.start()
+        if early:
+            connection.link.data_received(early)
         return text("")  # to nobody: for aiohttp the connection is gone
 
-    app = web.Application()
+    app = web.Application(middlewares=[plain_errors])
     app.router.add_get(RPC_PATH, rpc, allow_head=False)
     return app
+
+
+def _count(connection: Accepted, place: Place) -> None:
+    """The link keeps its place until it has made its handshake; if it is refused, until its socket is closed."""
+    link = connection.link
+    place.expires_with(lambda: link.fail(ProtocolError("no handshake in time")))
+
+    def decided(ready: asyncio.Future[None]) -> None:
+        if not ready.cancelled() and ready.exception() is None:
+            place.leave(known=True)
+
+    connection.ready.add_done_callback(decided)
+    link.closed.add_done_callback(lambda _: place.leave())

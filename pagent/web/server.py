@@ -2,73 +2,57 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from aiohttp import web
 
 from pagent.errors import ConfigError
-from pagent.limits import HANDSHAKE_TIMEOUT_S
-from pagent.net.lobby import Lobby
-from pagent.net.reception import Reception
+from pagent.net.gate import ConnectionGate
+from pagent.net.listening import listen
+from pagent.web.http import HttpConnection
 
 #: How long an answer that is under way may take when the agent ends.
 _SHUTDOWN_S: Final = 1.0
 
 
 class _Listening(NamedTuple):
-    server: asyncio.Server
-    reception: Reception
+    gate: ConnectionGate
     runner: web.AppRunner
 
 
 class WebServer:
-    """Serves applications until :meth:`close`. Each connection carries one request, so that none can idle."""
+    """Serves applications until :meth:`close`; each port has a gate of its own."""
 
     def __init__(self) -> None:
-        self._listening: list[_Listening] = []
+        self._listening: dict[str, _Listening] = {}
 
     async def listen(
-        self,
-        name: str,
-        app: web.Application,
-        interface: str,
-        port: int,
-        *,
-        tls: ssl.SSLContext | None = None,
-        lobby: Lobby | None = None,
+        self, name: str, app: web.Application, interface: str | None, port: int, *, tls: ssl.SSLContext | None = None
     ) -> int:
-        """Serve ``app``; returns the port, which the kernel chooses for 0.
+        """Serve ``app``; return the port, which the kernel chooses for 0.
 
-        ``lobby``: where the app has connections that it has taken over and does not know yet. ConfigError if the port
-        cannot be had; that begins with ``name``, the section that has interface and port.
+        ConfigError if the port cannot be had; that begins with ``name``, the section that has interface and port.
         """
-        app.on_response_prepare.append(_close_behind)
+        try:
+            sockets = listen(interface, port)
+        except OSError as error:
+            where = "all addresses" if interface is None else interface
+            raise ConfigError(f"{name}: cannot listen on port {port} of {where}: {error.strerror or error}") from None
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
-        handlers = runner.server
-        assert handlers is not None
-        reception = Reception(lambda: cast(asyncio.Protocol, handlers()), Lobby() if lobby is None else lobby)
-        handshake_s = None if tls is None else HANDSHAKE_TIMEOUT_S
-        try:
-            server = await asyncio.get_running_loop().create_server(
-                reception, interface, port, ssl=tls, ssl_handshake_timeout=handshake_s
-            )
-        except OSError as error:
-            await runner.cleanup()
-            # The loops put the address before the system's words, each in a form of its own.
-            reason = (error.strerror or str(error)).rpartition(": ")[2]
-            raise ConfigError(f"{name}: cannot listen on port {port} of {interface}: {reason}") from None
-        self._listening.append(_Listening(server, reception, runner))
-        return int(server.sockets[0].getsockname()[1])
+        server = runner.server
+        assert server is not None
+        gate = ConnectionGate(sockets, lambda place: HttpConnection(place, server), tls=tls)
+        self._listening[name] = _Listening(gate, runner)
+        return int(sockets[0].getsockname()[1])
+
+    def use_tls(self, name: str, tls: ssl.SSLContext | None) -> None:
+        """Use another context for the next connections of what listens as ``name``."""
+        self._listening[name].gate.tls = tls
 
     async def close(self) -> None:
-        for listening in self._listening:
-            listening.server.close()
-            listening.reception.close()
+        for listening in self._listening.values():
+            listening.gate.stop()
             await listening.runner.cleanup()
-
-
-async def _close_behind(request: web.Request, response: web.StreamResponse) -> None:
-    response.force_close()
+            await listening.gate.close()

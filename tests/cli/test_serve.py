@@ -77,6 +77,23 @@ async def test_three_ports_of_the_loopback_and_no_other(tmp_path: Path, word: li
             await process.wait()
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
+@pytest.mark.parametrize("interface", ["None", "'::'"])
+async def test_all_addresses_are_those_of_both_families(tmp_path: Path, interface: str) -> None:
+    options = ("--set", f"server.interface={interface}", "--set", f"control.interface={interface}")
+    async with agent_process(tmp_path, *options) as agent:
+        await agent.says("WARNING .*control.interface is not of the loopback, and there is no control.token")
+        for host in ("127.0.0.1", "[::1]"):
+            url = f"http://{host}:{agent.ports['control']}/jobs"
+            with await asyncio.to_thread(urllib.request.urlopen, url, timeout=PATIENCE_S) as answer:
+                assert answer.read() == b'{"jobs":[]}'
+            async with asyncio.timeout(PATIENCE_S):
+                reader, writer = await asyncio.open_connection(host.strip("[]"), agent.ports["rpc"])
+                writer.write(b"GET / HTTP/1.0\r\n\r\n")
+                assert b" 404 " in await reader.readline()
+                writer.close()
+
+
 async def test_the_start_line_and_the_loop_are_logged(tmp_path: Path) -> None:
     async with agent_process(tmp_path, "--set", "identity.uid='its-uid'") as agent:
         ours = type(asyncio.get_running_loop()).__module__.partition(".")[0]
@@ -150,7 +167,7 @@ def test_what_cannot_be_used_is_one_line_that_names_it(tmp_path: Path, arguments
 @pytest.mark.parametrize("section", ["server", "control"])
 def test_a_port_that_is_taken(tmp_path: Path, taken: int, section: str) -> None:
     (line,) = refused("--set", f"jobs.root={str(tmp_path)!r}", "--set", f"{section}.port={taken}")
-    assert line == f"pagent: {section}: cannot listen on port {taken} of 127.0.0.1: address already in use"
+    assert line == f"pagent: {section}: cannot listen on port {taken} of 127.0.0.1: Address already in use"
     assert os.listdir(tmp_path) == []
 
 

@@ -30,6 +30,34 @@ def test_an_empty_map_is_all_defaults() -> None:
     assert build(Settings, {}) == Settings()
 
 
+#: Each key that existing configurations have, with a value of each type that it may have there.
+EXISTING: dict[str, list[Any]] = {
+    "identity.name": ["an agent", ""],
+    "identity.uid": [None, "a-uid"],
+    "server.enabled": [True, False],
+    "server.interface": [None, "0.0.0.0", "::", "localhost", ""],
+    "server.port": [0, 8150],
+    "server.accept_tokens": [[], ["a"], ["a", "b"]],
+    "client.enabled": [True, False],
+    "client.address": ["", "host:1", "ws://host:1"],
+    "client.token": ["default", ""],
+    "client.exit_on_fail": [True, False],
+    "client.reconnect_delay": [10, 10.0, 0, 0.5],
+    "control.enabled": [True, False],
+    "control.interface": [None, "127.0.0.1"],
+    "control.port": [0, 8151],
+    "jobs.root": [None, "/var/tmp"],
+    "jobs.background_threads": [1, 8],
+    "properties": [{}, {"name": "value"}],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in EXISTING.items() for value in values])
+def test_what_an_existing_configuration_may_say(key: str, value: object) -> None:
+    loaded = read(build(Settings, nested(key, value)), key)
+    assert (str(loaded) if isinstance(loaded, Path) else list(loaded) if isinstance(loaded, tuple) else loaded) == value
+
+
 @pytest.mark.parametrize(
     ("key", "value", "result"),
     [

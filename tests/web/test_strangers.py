@@ -1,4 +1,4 @@
-"""Strangers at the RPC port that let their end take its time: they keep their place until they are gone."""
+"""Peers at the RPC port that are not known yet: each has a place until it is accepted, or gone."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import asyncio
 import gc
 import tracemalloc
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+import msgpack
 import pytest
 from aiohttp.web_protocol import RequestHandler
 
 from pagent.agent import Agent
 from pagent.buffers import Bytes
 from pagent.errors import LinkClosedError
-from pagent.limits import HANDSHAKES_WAITING, RECEIVE_BUFFER
+from pagent.limits import HANDSHAKES_WAITING, PLACE_SILENT_S, RECEIVE_BUFFER
 from pagent.net.link import Link
-from pagent.net.lobby import Lobby
 from pagent.web.rpc_app import rpc_app
 from pagent.web.server import WebServer
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN
 from tests.kit.peer import PATIENCE_S
 from tests.kit.transfers import eventually
+from tests.wire.test_frames import frame
 
 UPGRADE = (
     b"GET /rpc/v1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -87,11 +88,21 @@ async def refusing() -> AsyncIterator[int]:
         links.append(refused.link)
         return refused
 
-    lobby = Lobby()
-    yield await server.listen("test", rpc_app(refuse, lobby), "127.0.0.1", 0, lobby=lobby)
+    yield await server.listen("test", rpc_app(refuse), "127.0.0.1", 0)
     for link in links:
         link.abort("the test is over")
     await server.close()
+
+
+async def waits(port: int, said: bytes) -> None:
+    """Who comes now is neither answered nor dropped, until there is a place."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(said)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), PLACE_SILENT_S / 4)
+    finally:
+        writer.transport.abort()
 
 
 async def test_who_was_refused_keeps_its_place_until_its_socket_is_closed(refusing: int) -> None:
@@ -100,31 +111,53 @@ async def test_who_was_refused_keeps_its_place_until_its_socket_is_closed(refusi
             assert b" 101 " in await stack.enter_async_context(stranger(refusing, UPGRADE))
         async with stranger(refusing, UPGRADE) as line:
             assert b" 101 " in line
-            async with stranger(refusing, UPGRADE) as line:
-                assert line == b""
+            await waits(refusing, UPGRADE)
         await gets_in(refusing, UPGRADE, b" 101 ")
 
 
-async def test_whose_request_never_ends_keeps_its_place(agent: Agent) -> None:
-    async with AsyncExitStack() as stack:
-        for _ in range(HANDSHAKES_WAITING - 1):
-            assert b" 404 " in await stack.enter_async_context(stranger(agent.rpc_port, UNFINISHED))
-        async with stranger(agent.rpc_port, UNFINISHED) as line:
-            assert b" 404 " in line
-            async with stranger(agent.rpc_port, UNFINISHED) as line:
-                assert line == b""
-        await gets_in(agent.rpc_port, UNFINISHED, b" 404 ")
-
-
-async def test_links_that_wait_for_their_handshake_and_heads_have_the_same_places(agent: Agent) -> None:
+async def test_links_that_wait_for_their_handshake_and_requests_have_the_same_places(agent: Agent) -> None:
     async with AsyncExitStack() as stack:
         for _ in range(HANDSHAKES_WAITING // 2):
             assert b" 101 " in await stack.enter_async_context(stranger(agent.rpc_port, UPGRADE))
         for _ in range(HANDSHAKES_WAITING // 2):
             assert b" 404 " in await stack.enter_async_context(stranger(agent.rpc_port, UNFINISHED))
         for said in (UPGRADE, UNFINISHED):
-            async with stranger(agent.rpc_port, said) as line:
-                assert line == b""
+            await waits(agent.rpc_port, said)
+
+
+async def attack(port: int, said: bytes) -> None:
+    """Dial, say this and no more, and dial again as soon as that is dropped."""
+    while True:
+        with suppress(OSError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(said)
+                while await reader.read(4096):
+                    pass
+            finally:
+                writer.transport.abort()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /rpc", UNFINISHED, UPGRADE, UPGRADE + b"\x82"])
+async def test_peers_that_stop_half_way_keep_no_router_out(agent: Agent, said: bytes) -> None:
+    attackers = [asyncio.create_task(attack(agent.rpc_port, said)) for _ in range(HANDSHAKES_WAITING + 10)]
+    try:
+        await asyncio.sleep(0.2)  # until they are in
+        for _ in range(2):
+            async with asyncio.timeout(PATIENCE_S), peers.dial(agent.rpc_port, TOKEN) as peer:
+                assert await peer.call("job_count_current_connection") == 0
+    finally:
+        for task in attackers:
+            task.cancel()
+        await asyncio.gather(*attackers, return_exceptions=True)
+
+
+async def test_a_router_that_does_not_wait_for_the_answer(agent: Agent) -> None:
+    """Its handshake comes in the same packet as its request."""
+    hello = msgpack.packb([1, 1, [1, None, {"auth": {"uid": "u", "name": "n", "token": TOKEN}}]])
+    async with stranger(agent.rpc_port, UPGRADE + frame(0x82, hello, masked=True)) as line:
+        assert b" 101 " in line
+        await eventually(lambda: bool(agent._connections))
 
 
 async def test_links_need_no_place(agent: Agent) -> None:

@@ -15,7 +15,8 @@ from pagent.agent import Agent
 from pagent.client import connect_agent
 from pagent.config.model import Server, ServerTls, Settings
 from pagent.errors import DialError, HandshakeRefusedError
-from pagent.limits import HANDSHAKES_WAITING
+from pagent.limits import HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING
+from pagent.net.tls import dialling_fault
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import PATIENCE_S
 from tests.web.test_strangers import UPGRADE
@@ -70,6 +71,48 @@ async def test_who_asks_for_the_upgrade_and_goes_at_once_keeps_no_place(agent: A
 async def test_who_does_not_know_the_certificate_does_not_come(agent: Agent) -> None:
     with pytest.raises(DialError):
         await count(agent, TOKEN, ssl.create_default_context())
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(
+    ("listens", "dials", "words"),
+    [
+        ("plain", "tls", "does the peer expect TLS?"),
+        ("tls", "plain", "does the peer expect TLS?"),
+        ("mutual", "plain", "does the peer expect TLS?"),
+        ("mutual", "tls", r"certificate\? \(client.tls.certificate\)"),
+    ],
+)
+async def test_what_does_not_fit_is_told_at_once_with_a_hint(
+    settings: Settings,
+    certificate: tuple[Path, Path],
+    trusting: ssl.SSLContext,
+    listens: str,
+    dials: str,
+    words: str,
+    version: ssl.TLSVersion,
+) -> None:
+    kinds = {"plain": ServerTls(), "tls": ServerTls(*certificate), "mutual": ServerTls(*certificate, certificate[0])}
+    trusting.maximum_version = version
+    async with running_agent(replace(settings, server=Server(accept_tokens=(TOKEN,), tls=kinds[listens]))) as agent:
+        address = f"{'ws' if dials == 'plain' else 'wss'}://localhost:{agent.rpc_port}"
+        with pytest.raises(DialError, match=words):
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S / 2), connect_agent(address, token=TOKEN, tls=trusting):
+                pass
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "the peer asks for a certificate: set client.tls.certificate"),
+        ("WRONG_VERSION_NUMBER", "does the peer expect TLS?"),
+        ("SOMETHING_NEW", "TLS handshake failed: SOMETHING_NEW"),
+    ],
+)
+def test_the_fault_of_a_handshake_in_words(reason: str, words: str) -> None:
+    error = ssl.SSLError(1, "what OpenSSL says")
+    error.reason = reason
+    assert words in dialling_fault(error)
 
 
 async def test_a_router_may_have_to_show_a_certificate(

@@ -1,0 +1,258 @@
+"""Connections of the agent's own HTTP endpoints: one request at a time goes to aiohttp, and each answer is bounded.
+
+aiohttp parses a request when all of its head is here, and makes the answer, also of what is no request. What it does
+not bound is done here: how long a head is, how many requests lie in memory, how many answers wait for a client that
+does not read. A connection is kept for the next request as long as its place at the gate is not needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import re
+from typing import Final, cast
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+
+from pagent.limits import HANDSHAKE_MAX, LINGER_S
+from pagent.net.gate import Place
+from pagent.net.link import Link
+from pagent.web.local import HEADERS, text
+
+_log = logging.getLogger(__name__)
+
+_head_end: Final = re.compile(rb"\n\r?\n").search
+#: A body that is more than announced as empty.
+_announces_body: Final = re.compile(
+    rb"\n(?:transfer-encoding[ \t]*:|content-length[ \t]*:(?![ \t]*0+[ \t]*\r?\n))", re.I
+).search
+#: What a method begins with (RFC 9110 5.6.2), and what a request begins with.
+_is_token: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]").match
+_is_request: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\x00-\x20\x7f]+ HTTP/1\.[01]\r?\n").match
+_TLS_RECORD: Final = b"\x16"
+
+_NO_REQUEST: Final = "not a valid HTTP request"
+
+
+class State(enum.Enum):
+    WAITING = enum.auto()  # for the end of a head
+    ANSWERING = enum.auto()
+    ENDING = enum.auto()  # the last answer is out
+    GONE = enum.auto()  # it is lost, or a link's
+
+
+class HttpConnection(asyncio.Protocol):
+    """One connection. ``server`` makes aiohttp's part of it, when there is a request."""
+
+    def __init__(self, place: Place, server: web.Server) -> None:
+        # For life.
+        self._place = place
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        # While connected.
+        self._state = State.WAITING
+        self._transport: asyncio.Transport | None = None
+        self._handler: _Handler | None = None
+        self._received = bytearray()
+        self._searched = 0  # bytes of it that have no end of a head
+        self._ended = False  # the client sends no more
+        self._paused = False
+        # Of the request that is answered.
+        self._has_body = False
+
+    # --- the transport's side ---------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._place.opened(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._place.heard()
+        if self._state is State.ENDING and not self._has_body:
+            return
+        if self._has_body and self._handler is not None:
+            self._handler.data_received(data)
+            return
+        self._received += data
+        if self._state is State.WAITING:
+            self._next_request()
+        else:
+            self._pause(len(self._received) >= HANDSHAKE_MAX)
+
+    def eof_received(self) -> bool | None:
+        self._ended = True
+        assert self._transport is not None
+        # An answer is still to be sent; with TLS there is no half of a connection.
+        return self._state is State.ANSWERING and self._transport.can_write_eof()
+
+    def pause_writing(self) -> None:
+        if self._handler is not None:
+            self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._handler is not None:
+            self._handler.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._place.leave()
+        self._state = State.GONE
+        self._received.clear()
+        if self._handler is not None:
+            self._handler.connection_lost(exc)
+            self._handler = None
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def _next_request(self) -> None:
+        """Give the next head to aiohttp, if all of it is here."""
+        if self._state is not State.WAITING or self._transport is None:
+            return
+        received = self._received
+        while received.startswith((b"\r", b"\n")):  # RFC 9112 2.2
+            del received[:1]
+        found = _head_end(received, max(0, self._searched - 2))
+        if received and not _is_token(received):
+            self._refuse_nonsense()
+        elif found is not None and found.end() <= HANDSHAKE_MAX and _is_request(received):
+            self._begin(found.end())
+        elif found is not None or len(received) >= HANDSHAKE_MAX:
+            self._refuse()
+        elif self._ended:
+            self._transport.close()
+        else:
+            self._searched = len(received)
+        self._pause(len(received) >= HANDSHAKE_MAX)
+
+    def _begin(self, end: int) -> None:
+        head = bytes(self._received[:end])
+        self._has_body = _announces_body(head) is not None
+        if self._has_body:
+            head = bytes(self._received)
+            end = len(head)
+        del self._received[:end]
+        self._searched = 0
+        self._state = State.ANSWERING
+        if self._handler is None:
+            self._handler = _Handler(self._server, self)
+            self._handler.connection_made(cast(asyncio.Transport, self._transport))
+        self._handler.data_received(head)
+
+    def _refuse_nonsense(self) -> None:
+        assert self._transport is not None
+        if self._received.startswith(_TLS_RECORD):
+            _log.warning("%s: the peer speaks TLS, which this port does not", self._peer)
+            self._transport.abort()
+        else:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Answer what is not given to aiohttp, and close; bytes under way must not reset the answer away."""
+        assert self._transport is not None
+        fields = {
+            "Content-Type": "text/plain; charset=utf-8",
+            "Content-Length": len(_NO_REQUEST),
+            "Connection": "close",
+        }
+        lines = [f"{name}: {value}" for name, value in {**fields, **HEADERS}.items()]
+        self._transport.write("\r\n".join(["HTTP/1.1 400 Bad Request", *lines, "", _NO_REQUEST]).encode())
+        self._state = State.ENDING
+        self._received.clear()
+        if self._ended or not self._transport.can_write_eof():
+            self._transport.close()
+        else:
+            self._transport.write_eof()
+            self._loop.call_later(LINGER_S, self._transport.abort)
+
+    # --- for answers ------------------------------------------------------------------------------
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the answer under way is the last one of the connection."""
+        return self._has_body or self._place.crowded or (self._ended and not self._received)
+
+    def answered(self, *, kept: bool) -> None:
+        """The answer has been sent; if the connection is ``kept``, the next request is due."""
+        if self._state is not State.ANSWERING or self._transport is None:
+            return
+        if not kept:
+            self._state = State.ENDING
+            if self._ended:
+                self._transport.close()
+            return
+        self._state = State.WAITING
+        self._place.restart()
+        if self._received or self._ended:
+            self._loop.call_soon(self._next_request)
+
+    def hand_over(self, link: Link, answer: bytes) -> bytes:
+        """Send ``answer`` (a 101) and make ``link`` the connection's protocol; return what came after the head."""
+        transport, handler = self._transport, self._handler
+        assert transport is not None
+        assert handler is not None
+        received = bytes(self._received)
+        self._received.clear()
+        self._pause(False)
+        self._state = State.GONE
+        transport.write(answer)
+        transport.set_protocol(link)
+        handler.transport = None  # it would close it
+        handler.connection_lost(None)
+        link.connection_made(transport)
+        return received
+
+    @property
+    def place(self) -> Place:
+        return self._place
+
+    def _pause(self, on: bool) -> None:
+        """Read no more, or go on."""
+        if on is not self._paused and self._transport is not None:
+            self._paused = on
+            self._place.paused(on)
+            if on:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    @property
+    def _peer(self) -> str:
+        name = self._transport.get_extra_info("peername") if self._transport else None
+        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unknown"
+
+
+class _Handler(RequestHandler):
+    """aiohttp's part. All answers come through here: of routes, of middleware, and of aiohttp itself."""
+
+    def __init__(self, server: web.Server, connection: HttpConnection) -> None:
+        # None is how aiohttp is told to log no requests.
+        super().__init__(server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
+        self._connection = connection
+
+    async def finish_response(
+        self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        for name, value in HEADERS.items():
+            resp.headers.setdefault(name, value)
+        if self._connection.is_last or resp.keep_alive is False or not request.keep_alive:
+            resp.force_close()
+            resp.headers["Connection"] = "close"  # aiohttp does not say so to a client of HTTP/1.0
+        finished = await super().finish_response(request, resp, start_time)
+        if not finished[1]:
+            await request.writer.drain()  # the next answer waits until the client reads this one
+            self._connection.answered(kept=bool(resp.keep_alive))
+        return finished
+
+    def handle_error(
+        self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """The answer to what is no request, or to what went wrong with one."""
+        if status >= 500:
+            _log.error("%s %s failed", request.method, request.rel_url.raw_path, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of the answer is sent already")
+        answer = text(_NO_REQUEST if status < 500 else "the request failed", status=status)
+        answer.force_close()
+        return answer
