@@ -336,6 +336,8 @@ FREEZE_ROUNDS: Final = 32
 #: Between two looks at a port that does not accept yet. Nothing tells when a port begins to listen.
 CONNECT_RETRY_FIRST_S: Final = 0.005
 CONNECT_RETRY_MAX_S: Final = 0.25
+#: What the look at the sockets of jobs' processes may take; after it a port is taken for the job's.
+PORT_CHECK_S: Final = 5.0
 #: Between two looks at a process whose end no descriptor tells.
 EXIT_POLL_S: Final = 0.05
 #: Between two looks at processes that jobs have made daemons of: their zombies are ours to reap.

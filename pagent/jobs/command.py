@@ -19,6 +19,12 @@ from pagent.jobs.tree import new_mark
 
 PREFIX: Final = "DA__PAGENT__"
 
+_ENDPOINT: Final = f"{PREFIX}JOB_ENDPOINT"
+_ID: Final = f"{PREFIX}JOB_ID"
+_UID: Final = f"{PREFIX}JOB_UID"
+#: An agent that is itself a job does not hand these on: the id is its own secret.
+_OF_A_JOB: Final = frozenset((_ENDPOINT, _ID, _UID))
+
 Ready = Literal["report", "connect"]
 
 _NONE: Final[Mapping[str, int]] = MappingProxyType({})
@@ -58,19 +64,21 @@ class Command:
         properties: Mapping[str, str],
         endpoint: str,
         uid: str,
+        job_id: str,
         port: int | None,
         own: Mapping[str, str] = os.environ,
         more: Mapping[str, int] = _NONE,
     ) -> dict[str, str]:
         """The environment of a job, later names over earlier ones (spec agent.md, "Environment of a job").
 
-        ``own``: what it gets of the agent's.
+        ``own``: what it gets of the agent's; ``job_id``: what its port reports name it by.
         """
-        environment = dict(own)
+        environment = {name: value for name, value in own.items() if name not in _OF_A_JOB}
         environment.update(properties)
+        environment[_UID] = uid
         if self.port_expected_count:
-            environment[f"{PREFIX}JOB_ENDPOINT"] = endpoint
-            environment[f"{PREFIX}JOB_ID"] = uid
+            environment[_ENDPOINT] = endpoint
+            environment[_ID] = job_id
         if port is not None:
             environment["PORT"] = str(port)
         environment.update((f"PORT_{name.upper().replace('-', '_')}", str(number)) for name, number in more.items())

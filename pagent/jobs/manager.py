@@ -18,15 +18,18 @@ from pagent.jobs.command import check_command, property_variables, seconds
 from pagent.jobs.ending import TreeEnd
 from pagent.jobs.exec import Exec, ExecUser
 from pagent.jobs.folders import AllowedFolders
+from pagent.jobs.given_ports import GivenPorts
 from pagent.jobs.isolation import Confinement
 from pagent.jobs.model import Input, Job, Owner, State
 from pagent.jobs.orphans import AgentFolder
-from pagent.jobs.ports import ReportError, choose_ports, parse_report
-from pagent.jobs.run import Host, Ownership, Run
+from pagent.jobs.ownership import Ownership, PortOwnership
+from pagent.jobs.reports import take_report
+from pagent.jobs.run import Host, Run
 from pagent.jobs.sandbox import Sandbox
 from pagent.jobs.signames import signal_name, signal_number
 from pagent.jobs.tree import KILL, UNCLAIMED, Forest
 from pagent.net.tasks import TaskOwner
+from pagent.runtime.threads import ThreadPool
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +60,7 @@ class JobManager:
         allow_folders: Sequence[str] = (),
     ) -> None:
         # for ever
+        self._runs: dict[str, Run] = {}
         self._properties = property_variables(properties)
         self._confinement = Confinement(isolation)
         self._folder = AgentFolder.create(Path(root))
@@ -64,10 +68,13 @@ class JobManager:
             self._folder.path.chmod(0o711)  # to pass through, not to look around
         self._forest = Forest()
         self._tasks = TaskOwner("jobs")
+        self._threads = ThreadPool("ports of jobs", 2)
+        self._given = GivenPorts()
         self._host = Host(
             self._forest,
             self._tasks,
-            port_ownership,
+            PortOwnership(port_ownership, self._confinement.user_id, self._pids, self._runs, self._threads),
+            self._threads,
             self._folder.record,
             max_output_bytes,
             self._confinement,
@@ -82,7 +89,6 @@ class JobManager:
 
         # per job
         self._jobs: dict[str, Job] = {}
-        self._runs: dict[str, Run] = {}
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._removals: dict[str, asyncio.Task[OSError | None]] = {}
 
@@ -171,20 +177,21 @@ class JobManager:
             **options,
         )
         job.require(Input.START)
-        taken = {port for run in self._runs.values() for port in run.ports}
-        given, more = choose_ports(
-            command.port, command.more_ports, prefer=command.prefer_port, taken=taken, own=self.agent_ports
+        given, more = self._given.choose(
+            command.port, command.more_ports, prefer=command.prefer_port, own=self.agent_ports
         )
-        run = Run(job, command, given, self._host, more)
-        self._runs[job.uid] = run
+        run = self._runs[job.uid] = Run(job, command, given, self._host, more)
         self._keep_house()
         try:
             own = self._confinement.environment()
-            await run.start(command.environment(self._properties, self.endpoint, job.uid, given, own, more))
+            await run.start(run.environment(self._properties, self.endpoint, own))
         finally:
             if job.state is State.NEW:
                 run.close()
                 del self._runs[job.uid]
+                self._given.release(run.ports)
+            else:
+                job.on_end(lambda: self._given.release(run.ports))
 
     def execute(
         self,
@@ -206,33 +213,28 @@ class JobManager:
         self._require_open()
         command = check_command(args, env)
         own = self._confinement.environment()
-        environment = command.environment(self._properties, self.endpoint, job.uid, None, own)
+        run = self._runs.get(job.uid)
+        job_id = "" if run is None else run.secret
+        environment = command.environment(self._properties, self.endpoint, job.uid, job_id, None, own)
         if tty and "TERM" not in command.env:
             environment["TERM"] = "xterm-256color"  # not that of whoever started the agent
         process = Exec(job, self._forest, user)
-        run = self._runs.get(job.uid)
         line = list(command.args)
         if run is not None:
             line = run.confined(line, environment, str(job.sandbox.path))
         process.start(line, environment, tty, rows, cols, split=split)
         return process
 
-    def report_port(self, params: Sequence[tuple[str, str]]) -> None:
-        """The decoded query of a port report. ReportError, with the reason, if it is refused."""
-        uid, port = parse_report(params)
-        job = self._jobs.get(uid)
-        if job is None:
-            raise ReportError("unknown job")
-        if port in self.agent_ports:
-            raise ReportError("bad port: it is the agent's own")
-        run = self._runs.get(uid)
-        if run is None:
-            raise ReportError("bad port: the job is not started")
-        run.report(port)
+    async def report_port(self, params: Sequence[tuple[str, str]]) -> None:
+        """Take the decoded query of a port report. ReportError, with the reason, if it is refused."""
+        await take_report(params, self._runs.values(), self.agent_ports)
 
     def listening(self, job: Job) -> builtins.list[tuple[str, int]]:
         """The addresses and TCP ports that processes of the job listen on. Blocking."""
         return self._forest.listening(job.uid)
+
+    def _pids(self, uid: str) -> builtins.list[int]:
+        return [process.pid for process in self._forest.members(uid)]
 
     # --- ending -----------------------------------------------------------------------------------
 
@@ -356,6 +358,7 @@ class JobManager:
         rest.begin(signals.SIGTERM, 0 if now is not None and now.is_set() else limits.TERM_GRACE_S)
         await rest.wait()
         await self._tasks.close()
+        await self._threads.close(limits.PORT_CHECK_S)
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._folder.remove)
         except OSError as error:

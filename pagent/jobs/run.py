@@ -6,12 +6,13 @@ import asyncio
 import functools
 import logging
 import os
+import secrets
 import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from pagent import limits
 from pagent.errors import JobInvalidStateError, ProcessExitedError, ProcessStartTimeoutError
@@ -22,19 +23,18 @@ from pagent.jobs.folders import AllowedFolders
 from pagent.jobs.isolation import Confinement, Group
 from pagent.jobs.model import Input, Job, State
 from pagent.jobs.output import STDERR, STDOUT, Output, open_output
-from pagent.jobs.ports import ReportError, until_accepts
+from pagent.jobs.ownership import PortOwnership
+from pagent.jobs.ports import ReportError, until_listening
 from pagent.jobs.process import spawn
 from pagent.jobs.signames import signal_name
 from pagent.jobs.system import Process
 from pagent.jobs.tree import KILL, Forest
 from pagent.net.tasks import TaskOwner, noticed
+from pagent.runtime.threads import ThreadPool
 
 _log = logging.getLogger(__name__)
 
 _NO_PORTS: Final[Mapping[str, int]] = MappingProxyType({})
-
-#: Does a process of the job have to listen on the job's ports? (``jobs.port_ownership``)
-Ownership = Literal["off", "warn", "enforce"]
 
 
 class Host(NamedTuple):
@@ -44,7 +44,8 @@ class Host(NamedTuple):
 
     forest: Forest
     tasks: TaskOwner
-    ownership: Ownership
+    ownership: PortOwnership
+    threads: ThreadPool
     record: Callable[[str, Process], None]
     output_cap: int | None
     confinement: Confinement
@@ -59,6 +60,8 @@ class Run:
     ) -> None:
         # for ever
         self.job = job
+        #: What the job's port reports name it by: nothing outside of the job can know it.
+        self.secret: Final = secrets.token_hex(16)
         #: The port that the agent gave to the job.
         self.port = port
         self._more_ports = more_ports
@@ -72,6 +75,7 @@ class Run:
         self._ready.add_done_callback(noticed)  # whoever awaited the start may be gone
         self._ready_timer: asyncio.TimerHandle | None = None
         self._probe: asyncio.Task[None] | None = None
+        self._refused: str | None = None  # why what listens on the port is not the job's
         self._spawned = asyncio.Event()
         self._group: Group | None = None
 
@@ -88,6 +92,12 @@ class Run:
     def ports(self) -> list[int]:
         """The ports that the agent gave to the job."""
         return [] if self.port is None else [self.port, *self._more_ports.values()]
+
+    def environment(self, properties: Mapping[str, str], endpoint: str, own: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of the job's processes; as of ``Command.environment``."""
+        return self._command.environment(
+            properties, endpoint, self.job.uid, self.secret, self.port, own, self._more_ports
+        )
 
     # --- the start --------------------------------------------------------------------------------
 
@@ -213,6 +223,8 @@ class Run:
     def _not_ready_in_time(self) -> None:
         awaited = "its port did not accept a connection" if self._probe else "its ports were not reported"
         text = f"the process did not start in time: {awaited} within {self._command.ready_timeout_s:g} s"
+        if self._refused is not None:
+            text += f" ({self._refused})"
         self.job.error = text
         self._settle(ProcessStartTimeoutError(text))
 
@@ -232,37 +244,40 @@ class Run:
 
     async def _connect(self) -> None:
         assert self.port is not None, "checked with the arguments"
-        await until_accepts(self.port)
-        while not self._may_have(self.port):
+        await until_listening(self.port, self._host.threads)
+        while not await self._may_have(self.port):
             await asyncio.sleep(limits.CONNECT_RETRY_MAX_S)
-            await until_accepts(self.port)
+            await until_listening(self.port, self._host.threads)
         if self.job.state is State.PENDING:
             self.job.ports += self.ports
             self._become_ready()
 
-    def report(self, port: int) -> None:
+    async def _may_have(self, port: int) -> bool:
+        try:
+            await self._host.ownership.check(self.job.uid, port)
+        except ReportError as error:
+            self._refused = str(error)
+            return False
+        return True
+
+    async def report(self, port: int) -> None:
         """The job says that it listens on this port. ReportError if that cannot be."""
-        job = self.job
-        if self._command.ready == "connect" and job.state in (State.PENDING, State.RUNNING) and port in self.ports:
+        awaited = self._command.ready == "connect" and self.job.state in (State.PENDING, State.RUNNING)
+        if awaited and port in self.ports:
             return  # told what we know or are about to find out
+        self._require_new(port)
+        await self._host.ownership.check(self.job.uid, port)
+        self._require_new(port)  # it may have been reported meanwhile
+        self.job.ports.append(port)
+        if len(self.job.ports) == self._command.reports_awaited:
+            self._become_ready()
+
+    def _require_new(self, port: int) -> None:
+        job = self.job
         if job.state is not State.PENDING or len(job.ports) >= self._command.reports_awaited:
             raise ReportError("bad port: the job is not expected to report one more")
         if port in job.ports:
             raise ReportError("bad port: it was reported before")
-        if not self._may_have(port):
-            raise ReportError("bad port: no process of the job listens on it")
-        job.ports.append(port)
-        if len(job.ports) == self._command.reports_awaited:
-            self._become_ready()
-
-    def _may_have(self, port: int) -> bool:
-        """Does the job listen on the port, as far as that is asked for and can be known?"""
-        if self._host.ownership == "off" or self._forest.listens(self.job.uid, port) is not False:
-            return True
-        if self._host.ownership == "warn":
-            _log.warning("job %s: no process of it listens on its port %d", self.job.uid, port)
-            return True
-        return False
 
     # --- the end ----------------------------------------------------------------------------------
 

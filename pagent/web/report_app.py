@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
@@ -11,12 +11,12 @@ from pagent.web.local import local_only, plain_errors, text
 REPORT_PATH = "/job_started"
 
 
-def report_app(report: Callable[[Sequence[tuple[str, str]]], None]) -> web.Application:
+def report_app(report: Callable[[Sequence[tuple[str, str]]], Awaitable[None]]) -> web.Application:
     """``report`` takes the query's pairs, and raises ValueError with the reason if it does not accept them."""
 
     async def job_started(request: web.Request) -> web.Response:
         try:
-            report(list(request.query.items()))
+            await report(list(request.query.items()))
         except ValueError as error:
             return text(str(error), status=400)
         return text("OK")

@@ -142,7 +142,6 @@ server = socket.socket()
 server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 server.bind(("127.0.0.1", int(sys.argv[1])))
 server.listen(0)
-server.accept()
 while True:
     signal.pause()
 """

@@ -214,7 +214,6 @@ async def test_an_agent_that_is_lost(tmp_path: Path) -> None:
 ENDS = """
 import os, signal, socket, sys
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-server.accept()[0].close()  # the agent's look whether it is ready
 server.accept()
 print("the last words", end="", flush=True)
 {how}

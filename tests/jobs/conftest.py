@@ -91,7 +91,3 @@ async def gone(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-
-
-def report(job: Job, port: int | str) -> list[tuple[str, str]]:
-    return [("job_id", job.uid), ("port", str(port))]

@@ -105,11 +105,12 @@ def test_the_order_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(MARK, raising=False)
     properties = property_variables({"prop": "property", "größe": "日本 ü", "JOB_ID": "property", "ENV": "property"})
     command = check(env={"ENV": "env {port}", "DA__PAGENT__prop": "env", MARK: "env", "PORT": "env {port}"}, port=4711)
-    environment = command.environment(properties, "http://127.0.0.1:5/job_started", "uid", 4711)
+    environment = command.environment(properties, "http://127.0.0.1:5/job_started", "uid", "secret", 4711)
     assert environment["OWN"] == "agent"
     assert environment["DA__PAGENT__größe"] == "日本 ü"
     assert environment["DA__PAGENT__ENV"] == "property"
-    assert environment["DA__PAGENT__JOB_ID"] == "uid"
+    assert environment["DA__PAGENT__JOB_ID"] == "secret"
+    assert environment["DA__PAGENT__JOB_UID"] == "uid"
     assert environment["DA__PAGENT__JOB_ENDPOINT"] == "http://127.0.0.1:5/job_started"
     assert environment["DA__PAGENT__prop"] == "env"
     assert environment["ENV"] == "env 4711"
@@ -118,18 +119,20 @@ def test_the_order_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_ports_there_is_no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("JOB_ENDPOINT", "JOB_ID"):
-        monkeypatch.delenv(f"DA__PAGENT__{name}", raising=False)
+    monkeypatch.setenv("DA__PAGENT__prop", "agent")
+    for name in ("JOB_ENDPOINT", "JOB_ID", "JOB_UID"):  # of an agent that is itself a job: not for its jobs to know
+        monkeypatch.setenv(f"DA__PAGENT__{name}", "outer")
     monkeypatch.delenv("PORT", raising=False)
-    environment = check(port_expected_count=0, env={"A": "{port}"}).environment({}, "http://x", "uid", None)
-    assert not [name for name in environment if name.startswith("DA__PAGENT__")]
+    environment = check(port_expected_count=0, env={"A": "{port}"}).environment({}, "http://x", "uid", "secret", None)
+    expected = {"DA__PAGENT__prop": "agent", "DA__PAGENT__JOB_UID": "uid"}
+    assert {name: value for name, value in environment.items() if name.startswith("DA__PAGENT__")} == expected
     assert "PORT" not in environment
     assert environment["A"] == "{port}"
 
 
 def test_the_mark_of_an_agent_inside_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MARK, "outer")
-    assert check().environment({}, "", "uid", None)[MARK] == "outer:uid"
+    assert check().environment({}, "", "uid", "secret", None)[MARK] == "outer:uid"
 
 
 def test_the_port_in_the_command_line() -> None:
@@ -160,7 +163,7 @@ def test_further_ports_by_name() -> None:
         args=["{port}", "{port:db}", "{{port}}"], env={"A": "{port:db}"}, port=80, more_ports={"db": "auto"}
     )
     assert command.command_line(80, {"db": 81}) == ["80", "81", "{port}"]
-    environment = command.environment({}, "", "uid", 80, more={"db": 81, "x-y": 82})
+    environment = command.environment({}, "", "uid", "secret", 80, more={"db": 81, "x-y": 82})
     assert [environment[name] for name in ("PORT", "PORT_DB", "PORT_X_Y", "A")] == ["80", "81", "82", "81"]
 
 

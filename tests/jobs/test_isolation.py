@@ -128,7 +128,8 @@ async def test_the_launcher_changes_nothing_else(root: Path, monkeypatch: pytest
         launched = await shown(manager, {"GRÖSSE": "a=b\nc"})
     assert (plain["no_new_privs"], launched["no_new_privs"]) == ("0", "1")
     for told in (plain, launched):
-        told["environment"] = sorted(item for item in told["environment"] if not item.startswith("PAGENT_JOB_MARK"))
+        of_the_job = ("PAGENT_JOB_MARK", "DA__PAGENT__JOB_UID")
+        told["environment"] = sorted(item for item in told["environment"] if not item.startswith(of_the_job))
         told.pop("cwd")
         told.pop("no_new_privs")
     assert launched == plain
@@ -247,7 +248,14 @@ async def test_a_clean_environment(root: Path, monkeypatch: pytest.MonkeyPatch) 
     async with confined(root, environment=("PATH", "GOOD_*")) as manager:
         told = await shown(manager, {"GIVEN": "3"})
     names = {item.partition("=")[0] for item in told["environment"] if item}
-    assert names - {"PWD", "SHLVL", "_"} == {"PATH", "GOOD_ONE", "GOOD_TWO", "GIVEN", "PAGENT_JOB_MARK"}
+    assert names - {"PWD", "SHLVL", "_"} == {
+        "PATH",
+        "GOOD_ONE",
+        "GOOD_TWO",
+        "GIVEN",
+        "PAGENT_JOB_MARK",
+        "DA__PAGENT__JOB_UID",
+    }
 
 
 @pytest.mark.parametrize("no_new_privs", [False, True], ids=["plain", "launched"])

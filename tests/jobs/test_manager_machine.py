@@ -22,7 +22,7 @@ from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
 from pagent.jobs.ports import ReportError
 from pagent.jobs.tree import become_subreaper
-from tests.jobs.conftest import PATIENCE_S, is_alive, owner, report
+from tests.jobs.conftest import PATIENCE_S, is_alive, owner
 
 T = TypeVar("T")
 
@@ -122,12 +122,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule(known=jobs)
     def report(self, known: Expected) -> None:
-        params = report(known.job, self.port.getsockname()[1])
+        run = self.manager._runs.get(known.job.uid)
+        params = [("job_id", "" if run is None else run.secret), ("port", str(self.port.getsockname()[1]))]
         if known.state != "PENDING":
             with pytest.raises(ReportError):
-                self.manager.report_port(params)
+                self.run(self.manager.report_port(params))
             return
-        self.manager.report_port(params)
+        self.run(self.manager.report_port(params))
         assert known.starting is not None
         self.run(self.ended(known.starting))
         assert known.starting.exception() is None

@@ -2,17 +2,35 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import closing
+import sys
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pagent.jobs import ports
-from pagent.jobs.ports import ReportError, accepts, choose_ports, free_port, is_free, parse_report, until_accepts
+from pagent.jobs.given_ports import free_port
+from pagent.jobs.ports import ReportError, accepts, parse_report, until_listening
+from pagent.runtime.threads import ThreadPool
 from tests.jobs.conftest import PATIENCE_S
 
 JOB = ("job_id", "j")
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+async def threads() -> AsyncIterator[ThreadPool]:
+    pool = ThreadPool("test", 1)
+    yield pool
+    await pool.close(PATIENCE_S)
+
+
+def listening_at(family: socket.AddressFamily, host: str) -> socket.socket:
+    try:
+        return socket.create_server((host, 0), family=family)
+    except OSError:
+        pytest.skip("no such address here")
 
 
 @pytest.mark.parametrize(
@@ -63,74 +81,9 @@ def test_a_number_is_a_port_in_its_range(uid: str, number: int) -> None:
             parse_report(params)
 
 
-def test_a_free_port_is_not_one_that_is_spoken_for() -> None:
-    class FirstTwo:
-        def __init__(self) -> None:
-            self.asked: list[object] = []
-
-        def __contains__(self, port: object) -> bool:
-            self.asked.append(port)
-            return len(self.asked) <= 2
-
-    taken = FirstTwo()
-    port = free_port(taken)
-    assert taken.asked[2:] == [port]
-    with closing(socket.create_server((ports.HOST, port))):
-        pass
-
-
-def test_no_free_port() -> None:
-    with pytest.raises(OSError, match="no free port"):
-        free_port(range(65536))
-
-
-@pytest.mark.parametrize(
-    ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, ""), (socket.AF_INET6, "::1")]
-)
-def test_a_port_that_something_listens_on_is_not_free(family: socket.AddressFamily, host: str) -> None:
-    try:
-        listening = socket.create_server((host, 0), family=family)
-    except OSError:
-        pytest.skip("no such address here")
-    with listening:
-        port = listening.getsockname()[1]
-        assert not is_free(port)
-    assert is_free(port)
-
-
-def choose(port: object, more: dict[str, object] | None = None, prefer: int | None = None, own: object = ()) -> object:
-    return choose_ports(port, more or {}, prefer=prefer, taken=(), own=own)  # type: ignore[arg-type]
-
-
-def test_the_ports_of_a_job() -> None:
-    assert choose(None) == (None, {})
-    assert choose(80) == (80, {})
-    main, more = choose_ports("auto", {"a": 81, "b": "auto"}, prefer=None, taken=(), own=())
-    assert more["a"] == 81
-    assert len({main, *more.values()}) == 3
-
-
-def test_the_preferred_port_where_it_is_free() -> None:
-    wanted = free_port()
-    assert choose("auto", prefer=wanted) == (wanted, {})
-    assert choose(80, prefer=wanted) == (80, {})
-    assert choose_ports("auto", {}, prefer=wanted, taken={wanted}, own=())[0] != wanted
-    assert choose_ports("auto", {"a": wanted}, prefer=wanted, taken=(), own=())[0] != wanted
-    with socket.create_server((ports.HOST, wanted)):
-        assert choose_ports("auto", {}, prefer=wanted, taken=(), own=())[0] != wanted
-
-
-def test_ports_that_a_job_cannot_have() -> None:
-    for port, more in ((80, None), ("auto", {"a": 80})):
-        with pytest.raises(ValueError, match="port 80 is the agent's own"):
-            choose(port, more, own={80})
-    with pytest.raises(ValueError, match="port 80 is given twice"):
-        choose(80, {"a": 80})
-
-
 async def test_accepts() -> None:
     with socket.socket() as listening:
-        listening.bind((ports.HOST, 0))
+        listening.bind((HOST, 0))
         port = listening.getsockname()[1]
         assert not await accepts(port)
         listening.listen()
@@ -138,24 +91,64 @@ async def test_accepts() -> None:
 
 
 async def test_a_socket_that_meets_itself_is_nobody_listening(monkeypatch: pytest.MonkeyPatch) -> None:
-    port = free_port(())
+    port = free_port()
 
     class Bound(socket.socket):
-        def __init__(self) -> None:
-            super().__init__()
-            self.bind((ports.HOST, port))
+        def __init__(self, family: socket.AddressFamily) -> None:
+            super().__init__(family)
+            self.bind(("::1" if family == socket.AF_INET6 else HOST, port))
 
     with monkeypatch.context() as patched:  # the loop itself needs the real one when it ends
         patched.setattr(ports.socket, "socket", Bound)
         assert not await accepts(port)
 
 
-async def test_until_accepts() -> None:
+@pytest.mark.parametrize(
+    ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, ""), (socket.AF_INET6, "::1")]
+)
+async def test_accepts_on_either_loopback_address(family: socket.AddressFamily, host: str) -> None:
+    with listening_at(family, host) as listening:
+        assert await accepts(listening.getsockname()[1])
+
+
+LISTENERS = [
+    (socket.AF_INET, "127.0.0.1", False),
+    (socket.AF_INET, "", False),
+    (socket.AF_INET6, "::1", False),
+    (socket.AF_INET6, "::", False),
+    (socket.AF_INET6, "::", True),
+    (socket.AF_INET6, "::ffff:127.0.0.1", True),
+]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a table of sockets")
+@pytest.mark.parametrize(("family", "host", "dual"), LISTENERS)
+async def test_a_listener_is_seen_without_a_connection(
+    threads: ThreadPool, family: socket.AddressFamily, host: str, dual: bool
+) -> None:
+    with socket.socket(family) as listening:
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
+        listening.bind((host, 0))
+        waiting = asyncio.ensure_future(until_listening(listening.getsockname()[1], threads))
+        done, _ = await asyncio.wait([waiting], timeout=0.05)
+        assert not done
+        listening.listen(1)
+        listening.setblocking(False)
+        async with asyncio.timeout(PATIENCE_S):
+            await waiting
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+async def test_without_a_table_it_connects(threads: ThreadPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports.sockets, "listeners", lambda port: None)
     with socket.socket() as listening:
-        listening.bind((ports.HOST, 0))
-        waiting = asyncio.ensure_future(until_accepts(listening.getsockname()[1]))
+        listening.bind((HOST, 0))
+        waiting = asyncio.ensure_future(until_listening(listening.getsockname()[1], threads))
         done, _ = await asyncio.wait([waiting], timeout=0.05)
         assert not done
         listening.listen()
         async with asyncio.timeout(PATIENCE_S):
             await waiting
+        listening.accept()[0].close()

@@ -45,11 +45,12 @@ async def serve(reader, writer):
 """)
 
 
-#: Listens until it is ready, then no more, and says so.
+#: Listens until it gets a signal, then no more, and says so.
 _DEAF = """
-import socket, sys, time
+import signal, socket, sys, time
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-listening.accept()
+signal.sigwait([signal.SIGUSR1])
 listening.close()
 print("deaf", flush=True)
 time.sleep(600)
@@ -59,6 +60,7 @@ time.sleep(600)
 async def start_deaf_program(peer: Peer) -> str:
     """A job that goes on without its port; its uid, once nobody listens there."""
     job = await start_program(peer, _DEAF)
+    await peer.call("job_kill", job, "USR1")
     logs = await peer.start(ISTREAM, "job_logs", job, "stdout", follow=True)
     assert (await peer.next_of(logs))[2] == b"deaf\n"
     await peer.cancel(logs)

@@ -37,6 +37,10 @@ signal.pause()
 """
 
 
+#: Says what its port reports name it by, then waits.
+TELLS_ITS_ID = ["sh", "-c", 'echo "$DA__PAGENT__JOB_ID"; exec sleep 1000']
+
+
 async def new_job(peer: Peer, name: str | None = None, **options: Any) -> str:
     return str((await peer.call("job_create", name, **options))["uid"])
 
@@ -345,31 +349,31 @@ async def test_the_report_endpoint(peer: Peer, agent: Agent) -> None:
     assert url.startswith("http://127.0.0.1:")
     assert url.endswith("/job_started")
     job = await new_job(peer)
-    assert await get(f"{url}?job_id={job}&port=80") == (400, "bad port: the job is not started")
-    start = await peer.start(peers.UNARY, "job_start", job, ["sleep", "1000"], None, None, 2)
-    await pid_of_pending(peer, job)
+    assert await get(f"{url}?job_id={job}&port=80") == (400, "unknown job")
+    start = await peer.start(peers.UNARY, "job_start", job, TELLS_ITS_ID, None, None, 2)
+    secret = await first_line(peer, job)
     rpc = agent.rpc_port
     for query, reason in {
-        f"?job_id={job}": "missing parameter: port",
+        f"?job_id={secret}": "missing parameter: port",
         "?port=80": "missing parameter: job_id",
         "": "missing parameter: job_id",
-        f"?job_id={job}&port=80&x=1": "further parameter: only job_id and port are known",
-        f"?job_id={job}&port=80&port=80": "repeated parameter: port",
-        f"?job_id={job}&port=0": "bad port: it must be a number from 1 to 65535",
-        f"?job_id={job}&port=65536": "bad port: it must be a number from 1 to 65535",
-        f"?job_id={job}&port=%2B80": "bad port: it must be a number from 1 to 65535",
-        f"?job_id={job}&port=x": "bad port: it must be a number from 1 to 65535",
-        f"?job_id={job}&port={rpc}": "bad port: it is the agent's own",
+        f"?job_id={secret}&port=80&x=1": "further parameter: only job_id and port are known",
+        f"?job_id={secret}&port=80&port=80": "repeated parameter: port",
+        f"?job_id={secret}&port=0": "bad port: it must be a number from 1 to 65535",
+        f"?job_id={secret}&port=65536": "bad port: it must be a number from 1 to 65535",
+        f"?job_id={secret}&port=%2B80": "bad port: it must be a number from 1 to 65535",
+        f"?job_id={secret}&port=x": "bad port: it must be a number from 1 to 65535",
+        f"?job_id={secret}&port={rpc}": "bad port: it is the agent's own",
         "?job_id=<script>&port=80": "unknown job",
     }.items():
         assert await get(url + query) == (400, reason), query
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
         ports = [one.getsockname()[1], two.getsockname()[1]]
-        assert await get(f"{url}?job_id={job}&port={ports[0]}") == (200, "OK")
-        assert await get(f"{url}?job_id={job}&port={ports[0]}") == (400, "bad port: it was reported before")
-        assert await get(f"{url}?job_id={job}&port={ports[1]}") == (200, "OK")
+        assert await get(f"{url}?job_id={secret}&port={ports[0]}") == (200, "OK")
+        assert await get(f"{url}?job_id={secret}&port={ports[0]}") == (400, "bad port: it was reported before")
+        assert await get(f"{url}?job_id={secret}&port={ports[1]}") == (200, "OK")
         assert (await peer.outcome(start))[1]["ports"] == ports
-        assert await get(f"{url}?job_id={job}&port=80") == (
+        assert await get(f"{url}?job_id={secret}&port=80") == (
             400,
             "bad port: the job is not expected to report one more",
         )
@@ -410,9 +414,8 @@ async def test_whose_port_it_is(settings: Settings, ownership: Any, caplog: pyte
         port = foreign.getsockname()[1]
         async with running_agent(settings) as agent, peers.dial(agent.rpc_port, TOKEN) as peer:
             job = await new_job(peer)
-            start = await peer.start(peers.UNARY, "job_start", job, ["sleep", "1000"], None)
-            await pid_of_pending(peer, job)
-            answer = await get(f"{agent.jobs.endpoint}?job_id={job}&port={port}")
+            start = await peer.start(peers.UNARY, "job_start", job, TELLS_ITS_ID, None)
+            answer = await get(f"{agent.jobs.endpoint}?job_id={await first_line(peer, job)}&port={port}")
             if ownership == "enforce":
                 assert answer == (400, "bad port: no process of the job listens on it")
                 assert (await peer.call("job_info", job))["state"] == "PENDING"

@@ -65,7 +65,7 @@ async def test_anything_but_a_report(agent: Agent, method: str, path: str, statu
         ("?job_id=JOB&port=%D9%A3", b"port"),
         ("?job_id=nobody&port=80", b"unknown job"),
         ("?job_id=%3Cscript%3E&port=%3Cscript%3E", b""),
-        ("?job_id=JOB&port=80", b"not started"),
+        ("?job_id=JOB&port=80", b"unknown job"),
     ],
 )
 async def test_a_bad_report_is_400_with_the_reason(agent: Agent, peer: Peer, query: str, reason: bytes) -> None:

@@ -1,0 +1,109 @@
+"""Which sockets of this host listen on a TCP port, as the system's own table says.
+
+On Linux that is /proc/net/tcp and tcp6 (proc(5)), elsewhere psutil, which may not be allowed to look. Only sockets that
+a connection to 127.0.0.1 or ::1 can reach count. The functions block, and may be called in any thread.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+import psutil
+
+_TABLES: Final = ("/proc/net/tcp", "/proc/net/tcp6")
+
+#: Addresses whose sockets get connections to 127.0.0.1, and to ::1. One of `::` may get both.
+_FOUR: Final = frozenset(("127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "::ffff:0.0.0.0"))
+_SIX: Final = frozenset(("::1", "::"))
+
+
+class Listener(NamedTuple):
+    """A listening socket. ``holder``: the inode of the socket (Linux) or the pid of its process.
+
+    ``user``: the user who made it, None where the system does not tell.
+    """
+
+    holder: int
+    user: int | None
+    address: str
+
+
+def listeners(port: int) -> list[Listener] | None:
+    """Return the sockets that a connection to the port of the loopback may reach; None if the system does not tell."""
+    return _tabled(port) if sys.platform == "linux" else _asked(port)
+
+
+def reached(found: Collection[Listener]) -> list[Listener]:
+    """Return those of ``found`` that the agent's connections reach: it tries ::1 only where 127.0.0.1 refuses."""
+    return [listener for listener in found if listener.address in _FOUR] or list(found)
+
+
+def holds(pid: int, found: Collection[Listener]) -> bool | None:
+    """Has the process one of these sockets? None if that may not be asked."""
+    if sys.platform != "linux":
+        return any(listener.holder == pid for listener in found)
+    try:
+        return not {listener.holder for listener in found}.isdisjoint(_inodes(pid))
+    except PermissionError:
+        return None
+
+
+# --- Linux --------------------------------------------------------------------------------------------
+
+
+def _tabled(port: int) -> list[Listener] | None:
+    # Local address, remote address, state (0A is LISTEN), queues, timer, retransmits, user, timeout, inode.
+    row = re.compile(rb": ([0-9A-F]+):%04X [0-9A-F]+:0000 0A \S+ \S+ \S+ +(\d+) +\d+ (\d+) " % port)
+    found: list[Listener] = []
+    known = False
+    for table in _TABLES:
+        with suppress(OSError), open(table, "rb") as file:  # tcp6: there is no IPv6
+            text = file.read()
+            known = True
+            found += [
+                Listener(int(inode), int(user), _address(local))
+                for local, user, inode in row.findall(text)
+                if _address(local) in _FOUR | _SIX
+            ]
+    return found if known else None
+
+
+def _address(text: bytes) -> str:
+    """Return an address that stands in the table as words of 32 bits, each in the byte order of the machine."""
+    packed = b"".join(int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8))
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+
+
+def _inodes(pid: int) -> Iterator[int]:
+    folder = f"/proc/{pid}/fd"
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for name in os.listdir(folder):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                target = os.readlink(f"{folder}/{name}")
+                if target.startswith("socket:["):
+                    yield int(target[8:-1])
+
+
+# --- elsewhere ----------------------------------------------------------------------------------------
+
+
+def _asked(port: int) -> list[Listener] | None:
+    try:
+        connections = psutil.net_connections("tcp")
+    except (psutil.Error, OSError):
+        return None
+    return [
+        Listener(connection.pid, None, connection.laddr.ip)
+        for connection in connections
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr
+        and connection.laddr.port == port
+        and connection.laddr.ip in _FOUR | _SIX
+        and connection.pid is not None
+    ]
