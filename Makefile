@@ -26,7 +26,7 @@ EVERYWHERE := $(patsubst %,--ignore=%,tests/bench $(READING))
 PLAIN := build/plain
 
 .PHONY: help install run test check format lint types architecture bench bench-micro bench-compare \
-	bench-peers lock clean compiled test-optimised test-asyncio docs soak fuzz plain
+	bench-peers lock clean compiled test-optimised test-asyncio docs pages soak fuzz plain
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,7 +82,7 @@ compiled: $(INSTALLED)
 	@test -z "$$(command -v cc)" || test "$(PAGENT_COMPILE)" = 0 || $(BIN)/python -c 'import pagent, sys; \
 		pagent.is_compiled() or sys.exit("there is a C compiler, and yet what is installed is not compiled")'
 
-check: compiled lint types architecture test-optimised test-asyncio test  ## All of what must be green: format, lint, types, architecture, tests
+check: compiled lint types architecture docs test-optimised test-asyncio test  ## All that must be green: format, lint, types, architecture, docs, tests
 
 format: $(INSTALLED)  ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix-only --quiet .
@@ -98,8 +98,12 @@ types: $(INSTALLED)  ## Check the types of the package
 architecture: $(INSTALLED)  ## Check which module imports what
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-docs: $(INSTALLED)  ## Renew the pages that are made from the sources
+docs: $(INSTALLED)  ## Build the documentation into build/docs, warnings as errors
+	$(BIN)/python -m sphinx --quiet -W --keep-going -b html docs build/docs
+
+pages: $(INSTALLED)  ## Renew the pages that are made from the sources
 	$(BIN)/python -m tests.kit.limits_page > docs/limits.rst
+	$(BIN)/python -m tests.kit.floors_page > docs/floors.rst
 
 MINUTES ?= 10
 soak: $(INSTALLED)  ## Load an agent with faults for MINUTES=10, then look for what it has not given back

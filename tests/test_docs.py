@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pagent.config.schema import keys
+from tests.kit import floors_page
 from tests.kit.limits_page import CONFIGURED, SOURCE, entries, page
 
 ROOT = Path(__file__).parent.parent
@@ -16,6 +17,19 @@ DOCS = ROOT / "docs"
 
 def test_the_limits_are_those_of_the_source() -> None:
     assert (DOCS / "limits.rst").read_text() == page(), "python -m tests.kit.limits_page > docs/limits.rst"
+
+
+def test_the_floors_are_those_of_the_architecture_test() -> None:
+    assert (DOCS / "floors.rst").read_text() == floors_page.page(), "make pages"
+
+
+def test_every_file_that_a_page_names_is_there() -> None:
+    named = set()
+    for path in [*DOCS.rglob("*.rst"), *ROOT.glob("*.rst")]:
+        named |= set(re.findall(r"``((?:[a-z][a-z0-9_]*/)+(?:[a-z0-9_]+\.[a-z]+)?)``", path.read_text()))
+    assert len(named) > 30
+    missing = [name for name in named if not (ROOT / name).exists() and not (ROOT / "pagent" / name).exists()]
+    assert missing == []
 
 
 def test_every_limit_has_a_reason() -> None:
