@@ -1,149 +1,96 @@
-"""A job that is attached to this terminal: its output shown, its port open here, ended with us."""
+"""A job that is attached to this terminal: its output shown, its ports open here, ended with us."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, Literal
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
-from pagent.agent import Agent
-from pagent.cli import terminal
+from pagent.cli.embedded import embedded_agent, remote_agent, shares_ports
+from pagent.cli.ended import Ended, explained, not_started, text_of
+from pagent.cli.opening import Opened, close_all, open_port, serve_all
+from pagent.cli.publish import Plan, usual_ports
+from pagent.cli.sandboxed import SandboxFiles
+from pagent.cli.shown import Shown
 from pagent.cli.terminal import say
 from pagent.cli.told import until_told
-from pagent.client import AgentClient, RemoteJob, connect_agent
-from pagent.config.model import Control, Jobs, Server, Settings
+from pagent.cli.waiting import Waiting, hint
+from pagent.client import AgentClient, RemoteJob
 from pagent.errors import CallError, LinkError, MethodError
+from pagent.jobs.placeholders import MAIN
+from pagent.jobs.ports import is_free
 from pagent.jobs.signames import signal_number
-from pagent.limits import RUN_OUTPUT_MAX
 from pagent.net.tasks import TaskOwner
 
 #: What shells return for a program that a signal ended: 128 plus its number.
 _SIGNALLED: Final = 128
-#: And for a command that is not there, or that cannot be run.
-_NOT_FOUND: Final = 127
-_NOT_RUNNABLE: Final = 126
 
-#: Seconds without a byte written after which who reads our output is not waited for when we are to end.
-_UNREAD_S: Final = 3.0
-
-_OUTPUTS: Final[tuple[tuple[Literal["stdout", "stderr"], int], ...]] = (("stdout", 1), ("stderr", 2))
+#: Python programs write at once what they print: into a pipe they would keep it, and lose it when they are ended.
+_ENVIRONMENT: Final = {"PYTHONUNBUFFERED": "1"}
 
 
-async def run_attached(agent: str | None, token: str, port: int, ready_timeout: float, command: list[str]) -> int:
-    """Run ``command`` on an agent, or an embedded one, with a local port open to it; returns the exit code."""
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What ``pagent run`` is asked for. ``agent`` None: one in this process."""
+
+    agent: str | None
+    token: str
+    plan: Plan
+    ready_timeout: float
+    command: list[str]
+    #: Where the command runs; None: in a new folder, the sandbox of the job.
+    folder: str | None
+    upload: Path | None
+    keep: Path | None
+
+    @property
+    def here(self) -> str | None:
+        """The folder, if it is one of this machine."""
+        return self.folder if self.agent is None else None
+
+    @property
+    def is_sandboxed(self) -> bool:
+        """Whether the folder is deleted with the job."""
+        return self.folder is None or not os.path.isabs(self.folder)
+
+    @property
+    def where(self) -> str:
+        return self.agent or "this machine"
+
+
+async def run_attached(request: Request) -> int:
+    """Run the command on an agent, or an embedded one, with local ports open to it; returns the exit code."""
 
     async def work(hurry: asyncio.Event) -> int:
-        async with (
-            _agent(agent, token, hurry) as (address, secret),
-            connect_agent(address, token=secret) as remote,
-            _new_job(remote, hurry) as job,
-        ):
-            server = await _open_port(job, port)
-            try:
-                return await _start_and_wait(job, server, ready_timeout, command, hurry)
-            finally:
-                server.close()
+        async with _agent(request, hurry) as agent, _new_job(agent, hurry) as job:
+            return await _Attached(request, agent, job, hurry).run()
 
-    return await until_told(lambda hurry: _explained(work(hurry)))
+    return await until_told(lambda hurry: explained(work(hurry)))
 
 
-async def forward_attached(agent: str, token: str, job_uid: str, port: int, job_port: int | None) -> int:
-    """Open a local port to a job that an agent runs, until it ends or we are told to; returns the exit code."""
-
-    async def work() -> int:
-        async with connect_agent(agent, token=token) as remote:
-            job = await remote.job(job_uid)
-            _check_port(await job.info(), job_port)
-            server = await _open_port(job, port, job_port)
-            try:
-                await server.start_serving()
-                say(f"{_url(server)} leads to the job; Ctrl-C ends the forwarding, not the job")
-                await job.wait()
-                say("the job has ended")
-            finally:
-                server.close()
-        return 0
-
-    return await until_told(lambda _: _explained(work()))
-
-
-# --- what a person is told --------------------------------------------------------------------------
-
-
-class _Ended(Exception):
-    """There is nothing more to do, and this is why. ``code``: the exit code."""
-
-    def __init__(self, text: str, code: int = 1) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-def _text(error: Exception) -> str:
-    """What a person wants to know of an error: of a method's, what the method said."""
-    return (isinstance(error, MethodError) and error.cause_message) or str(error)
-
-
-async def _explained(work: Coroutine[Any, Any, int]) -> int:
-    """The exit code of the work, or that of the error that ended it, which is told."""
-    try:
-        return await work
-    except _Ended as end:
-        say(str(end))
-        return end.code
-    except (CallError, LinkError, OSError) as error:
-        say(_text(error))
-        return 1
-
-
-def _url(server: asyncio.Server) -> str:
-    return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-
-
-# --- agent, job, port -------------------------------------------------------------------------------
+def _agent(request: Request, hurry: asyncio.Event) -> AbstractAsyncContextManager[AgentClient]:
+    if request.agent is None:
+        return embedded_agent(request.folder, hurry)
+    return remote_agent(request.agent, request.token)
 
 
 @asynccontextmanager
-async def _agent(address: str | None, token: str, hurry: asyncio.Event) -> AsyncIterator[tuple[str, str]]:
-    """Address and token of the agent to use; starts one in this process if none is named."""
-    if address is not None:
-        yield address, token
-        return
-    secret = secrets.token_hex(16)
-    settings = Settings(
-        server=Server(accept_tokens=(secret,)),
-        control=Control(enabled=False),
-        jobs=Jobs(max_output_bytes=RUN_OUTPUT_MAX),
-    )
-    embedded = Agent(settings)
-    tasks = TaskOwner("embedded agent")
-
-    async def hasten() -> None:
-        await hurry.wait()
-        embedded.end(0)
-
-    try:
-        await embedded.start()
-        yield f"127.0.0.1:{embedded.rpc_port}", secret
-    finally:
-        embedded.end(0)
-        tasks.start(hasten(), name="waiting for the second signal")
-        await embedded.stop()
-        await tasks.close()
-
-
-@asynccontextmanager
-async def _new_job(remote: AgentClient, hurry: asyncio.Event) -> AsyncIterator[RemoteJob]:
-    """A job that is removed behind the block. In a hurry that is left to the agent, which ends it with the link."""
-    job = await remote.create_job("run")
+async def _new_job(agent: AgentClient, hurry: asyncio.Event) -> AsyncIterator[RemoteJob]:
+    """A job that is removed after the block. In a hurry that is left to the agent, which ends it with the link."""
+    job = await agent.create_job("run")
     tasks = TaskOwner("the end of the job")
 
     async def remove() -> None:
         try:
             await job.remove()
-        except (CallError, LinkError) as error:
-            say(f"the job could not be removed: {_text(error)}")
+        except LinkError:
+            pass  # its loss is told already, and it ends the job
+        except CallError as error:
+            say(f"the job could not be removed: {text_of(error)}")
 
     try:
         yield job
@@ -152,124 +99,181 @@ async def _new_job(remote: AgentClient, hurry: asyncio.Event) -> AsyncIterator[R
         await tasks.close()
 
 
-async def _open_port(job: RemoteJob, port: int, job_port: int | None = None) -> asyncio.Server:
-    """Take the local port, before anything is started that could be in vain."""
-    try:
-        return await job.forward("127.0.0.1", port, job_port=job_port, start_serving=False)
-    except OSError as error:
-        raise _Ended(f"port {port} of 127.0.0.1 cannot be opened: {_reason(error)}") from None
-
-
-def _reason(error: OSError) -> str:
-    # The loops put the address into the text, which stands before it here already.
-    return (error.strerror or str(error)).rpartition(": ")[2]
-
-
-def _check_port(info: dict[str, Any], port: int | None) -> None:
-    """Nobody is to hear of a port that it leads to a job, and then find that it leads nowhere."""
-    if info["state"] not in ("PENDING", "RUNNING"):
-        raise _Ended(f"job {info['uid']} is {info['state']}: it has nothing to lead to")
-    if port is not None and info["ports"] and port not in info["ports"]:
-        has = ", ".join(map(str, info["ports"]))
-        raise _Ended(f"job {info['uid']} has no port {port}: it has {has}")
-
-
-# --- from its start to its end ----------------------------------------------------------------------
-
-
-async def _start_and_wait(
-    job: RemoteJob, server: asyncio.Server, ready_timeout: float, command: list[str], hurry: asyncio.Event
-) -> int:
-    tasks = TaskOwner("output")
-    shown = _Shown(job, tasks)
-    try:
-        info = await _serve(job, server, ready_timeout, command, shown)
-        await shown.all()
-    except asyncio.CancelledError:
-        # Told to end. What the job says about its own end is shown, too.
-        await _first(tasks.start(_end(job, shown), name="end"), tasks.start(hurry.wait(), name="hurry"))
-        raise
-    finally:
-        await tasks.close()
-    if info["signal"] is not None:
-        return _SIGNALLED + signal_number(info["signal"])
-    return int(info["exit_code"] or shown.failed)
-
-
-async def _end(job: RemoteJob, shown: _Shown) -> None:
-    """End the job with its grace, and wait for what is left of its output."""
-    with suppress(CallError, LinkError):  # it has not been started, or the link is gone: its removal will tell
-        await job.kill()
-    await shown.rest()
-
-
 async def _first(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _serve(
-    job: RemoteJob, server: asyncio.Server, ready_timeout: float, command: list[str], shown: _Shown
-) -> dict[str, Any]:
-    try:
-        await job.start(command, port="auto", ready="connect", ready_timeout=ready_timeout)
-    except MethodError as error:
-        if error.cause_type != "ProcessExitedError":
-            raise _not_started(error, command[0]) from None
-        await shown.all()  # it may say why
-        say(_text(error))
-        return await job.info()
-    await server.start_serving()
-    say(f"{_url(server)} leads to the job; Ctrl-C ends it")
-    return await job.wait()
+class _Attached:
+    """One job from its start to its end. ``hurry``: set, nothing is waited for any more."""
 
-
-def _not_started(error: MethodError, program: str) -> Exception:
-    """The error of a start as one that says what to do about it."""
-    match error.cause_type:
-        case "FileNotFoundError" | "NotADirectoryError" if "/" in program and not program.startswith("/"):
-            text = f"{program}: not found: a job runs in a new folder of its own, so name files by absolute paths"
-            return _Ended(text, _NOT_FOUND)
-        case "FileNotFoundError" | "NotADirectoryError":
-            return _Ended(f"{program}: command not found", _NOT_FOUND)
-        case "PermissionError" | "OSError":
-            return _Ended(f"{program}: cannot be run: {_text(error)}", _NOT_RUNNABLE)
-        case "ProcessStartTimeoutError":
-            hint = "the command has to listen on 127.0.0.1, on the port that it gets as {port} or in PORT"
-            hint += "; --wait gives it more time"
-            return _Ended(f"{_text(error)}; {hint}")
-    return error
-
-
-class _Shown:
-    """The outputs of the job, copied to ours as they come."""
-
-    def __init__(self, job: RemoteJob, tasks: TaskOwner) -> None:
+    def __init__(self, request: Request, agent: AgentClient, job: RemoteJob, hurry: asyncio.Event) -> None:
+        # For life.
+        self._request = request
+        self._agent = agent
         self._job = job
-        self._written = 0
-        #: Whether what the job said could not be written, though somebody is there to read it.
-        self.failed = False
-        self._copies = [tasks.start(self._copy(name, fd), name=name) for name, fd in _OUTPUTS if terminal.has(name)]
+        self._hurry = hurry
+        self._tasks = TaskOwner("output")
+        self._files = None
+        if request.is_sandboxed:
+            self._files = SandboxFiles(job, request.where, request.upload, request.keep)
+        # From the start on.
+        self._opened: list[Opened] = []
+        self._ports: dict[str, int] = {}
 
-    async def all(self) -> None:
-        """Until the job has ended and all that it said is written."""
-        if self._copies:
-            await asyncio.wait(self._copies)
-
-    async def rest(self) -> None:
-        """The same, but for a reader that takes nothing."""
-        pending = set(self._copies)
-        before = -1
-        while pending and self._written != before:
-            before = self._written
-            _, pending = await asyncio.wait(pending, timeout=_UNREAD_S)
-
-    async def _copy(self, name: Literal["stdout", "stderr"], fd: int) -> None:
+    async def run(self) -> int:
         try:
-            async for chunk in self._job.logs(name, follow=True):
-                await terminal.write(fd, chunk)
-                self._written += len(chunk)
-        except (CallError, LinkError, BrokenPipeError):
-            return  # the job's own end tells what happened to the link; a reader that is gone needs nothing more
-        except OSError as error:
-            self.failed = True
-            say(f"{name} cannot be written: {error.strerror}")
+            await self._open_ports()
+            self._introduce()
+            if self._files is not None:
+                await self._files.bring()
+            code = await self._start_and_wait()
+        except asyncio.CancelledError:
+            if lost := await self._finish():
+                raise Ended(lost) from None
+            raise
+        except (Ended, CallError, LinkError, OSError):
+            if lost := await self._finish():
+                say(lost)
+            raise
+        if lost := await self._finish():
+            raise Ended(lost, code or 1)
+        return code
+
+    async def _finish(self) -> str:
+        """Listen no more, and fetch the job's files; returns what went wrong with that, empty if nothing did."""
+        close_all(self._opened)
+        files = self._files
+        if files is None or not files.has_begun:
+            return ""
+        if not self._hurry.is_set():
+            lost, done = await self._unless_hurried(files.fetch())
+            if done:
+                return lost
+        return files.given_up()
+
+    def _introduce(self) -> None:
+        request = self._request
+        if self._files is None:
+            say(f"job {self._job.uid} runs in {request.folder}")
+        elif request.keep is None:
+            say(f"job {self._job.uid} runs on {request.where} in a new folder, which is deleted at the end")
+        else:
+            say(f"job {self._job.uid} runs on {request.where} in a new folder, downloaded to {request.keep} at the end")
+        if text := hint(request.command, request.plan, request.here):
+            say(text)
+
+    # --- ports ------------------------------------------------------------------------------------
+
+    async def _open_ports(self) -> None:
+        plan, here = self._request.plan, self._request.agent is None
+        if here:
+            for number in plan.fixed():
+                if not is_free(number):
+                    raise Ended(f"port {number} is in use by another program: end it, or have the command use another")
+        for local, name in plan.opened:
+            what = "the job" if name == MAIN else f"the job's port {name}"
+            if here and local and local == plan.number(name):
+                self._opened.append(Opened(local, None, f"{what} itself"))
+            else:
+                usual = (port for port in self._usual(name) if not (here and port in plan.fixed()))
+                self._opened.append(await open_port(self._job, local, usual, self._job_port(name), what))
+        self._opened.sort(key=lambda opened: opened.what != "the job" and opened.what != "the job itself")
+
+    def _usual(self, name: str) -> Iterator[int]:
+        return usual_ports(self._request.here or os.getcwd(), self._request.command, name)
+
+    def _job_port(self, name: str) -> Callable[[], int] | None:
+        """None for the only port of a job, which agents that are not ours cannot be asked for by number."""
+        return (lambda: self._ports[name]) if self._request.plan.more else None
+
+    def _preferred_port(self) -> int | None:
+        """The same port there as here: then the addresses that the program tells its users are right here, too."""
+        address = self._request.agent
+        if address is None or self._request.plan.main is not None or shares_ports(self._agent, address):
+            return None
+        return self._opened[0].local
+
+    # --- from its start to its end ----------------------------------------------------------------
+
+    async def _start_and_wait(self) -> int:
+        shown = Shown(self._job, self._tasks)
+        try:
+            code = await self._serve(shown)
+            await shown.all()
+        except asyncio.CancelledError:
+            # Told to end. What the job says about its own end is shown, too.
+            await self._unless_hurried(self._end(shown))
+            raise
+        finally:
+            await self._tasks.close()
+        return code or int(shown.failed)
+
+    async def _serve(self, shown: Shown) -> int:
+        request, plan = self._request, self._request.plan
+        waiting = Waiting(self._job)
+        watch = self._tasks.start(waiting.watch(), name="watch")
+        try:
+            info = await self._job.start(
+                request.command,
+                {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ},
+                request.folder,
+                port=plan.main or "auto",
+                ready="connect",
+                ready_timeout=request.ready_timeout,
+                prefer_port=self._preferred_port(),
+                more_ports=plan.more or None,
+            )
+        except MethodError as error:
+            if error.cause_type == "ProcessExitedError":
+                return await self._too_early(shown)
+            if error.cause_type == "ProcessStartTimeoutError":
+                raise Ended(f"{text_of(error)}; {waiting.found or _LISTEN}") from None
+            raise not_started(error, request.command[0], request.here) from None
+        finally:
+            watch.cancel()
+        self._ports = dict(zip((MAIN, *plan.more), info["ports"], strict=False))
+        await shown.quiet()
+        await serve_all(self._opened)
+        return _exit_code(await self._job.wait())
+
+    async def _too_early(self, shown: Shown) -> int:
+        """The command has ended before it listened, which is never what was asked for."""
+        await shown.all()  # it may say why
+        info = await self._job.info()
+        say(f"{_how(info)} before it listened on port {info.get('port')}{'' if _exit_code(info) else _BACKGROUND}")
+        return _exit_code(info) or 1
+
+    async def _end(self, shown: Shown) -> str:
+        """End the job with its grace, and wait for what is left of its output."""
+        with suppress(CallError, LinkError):  # it has not been started, or the link is gone: its removal will tell
+            await self._job.kill()
+        await shown.rest()
+        return ""
+
+    async def _unless_hurried(self, work: Coroutine[Any, Any, str]) -> tuple[str, bool]:
+        """Return what the work returns, and whether it came to its end before it was given up for lack of time."""
+        tasks = TaskOwner("the end")
+        task = tasks.start(work, name="work")
+        try:
+            await _first(task, tasks.start(self._hurry.wait(), name="hurry"))
+            return (task.result(), True) if task.done() else ("", False)
+        finally:
+            await tasks.close()
+
+
+_LISTEN: Final = (
+    "the command has to listen on 127.0.0.1, on the port that it gets as {port} or in PORT; --wait gives it more time"
+)
+_BACKGROUND: Final = "; a server has to stay in the foreground"
+
+
+def _how(info: dict[str, Any]) -> str:
+    if info["signal"] is not None:
+        return f"the command was ended by {info['signal']}"
+    return f"the command ended with exit code {info['exit_code']}"
+
+
+def _exit_code(info: dict[str, Any]) -> int:
+    if info["signal"] is not None:
+        return _SIGNALLED + signal_number(info["signal"])
+    return int(info["exit_code"] or 0)

@@ -10,19 +10,36 @@ import threading
 from contextlib import suppress
 from typing import Final, Literal
 
-#: So long a line waits for whoever is slow to read.
+#: How long a line waits for a reader that is slow.
 _SAY_WAIT_MS: Final = 500
 
+_STRONG: Final = "\033[1;32m"
+_PLAIN: Final = "\033[0m"
 
-def say(text: str) -> None:
-    """A line for the person at the terminal. Nobody may be there any more, or read it: that stops nothing."""
-    if has("stderr") and _takes(2):
-        with suppress(OSError):  # past sys.stderr, which would keep what it cannot write, and fail again at the exit
-            os.write(2, f"pagent: {text}\n".encode(errors="backslashreplace"))
+
+class _Screen:
+    """Where the cursor of the terminal is, as far as this process has moved it."""
+
+    in_line = False
+
+
+def say(text: str, *, strong: bool = False) -> None:
+    """Write a line to stderr. ``strong``: it stands out on a terminal. If nobody reads it, that stops nothing."""
+    if not (has("stderr") and _takes(2)):
+        return
+    terminal = os.isatty(2)
+    line = f"pagent: {text}"
+    if strong and terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+        line = f"{_STRONG}{line}{_PLAIN}"
+    if terminal and _Screen.in_line:
+        line = f"\n{line}"
+    _Screen.in_line = False
+    with suppress(OSError):  # past sys.stderr, which would keep what it cannot write, and fail again at the exit
+        os.write(2, f"{line}\n".encode(errors="backslashreplace"))
 
 
 def _takes(fd: int) -> bool:
-    """Whether it has room for a line, or has it soon."""
+    """Return whether it has room for a line, now or soon."""
     if not hasattr(select, "poll"):
         return True
     poll = select.poll()
@@ -39,6 +56,8 @@ async def write(fd: int, data: bytes) -> None:
     """Write all of ``data``. Others go on meanwhile, as whoever reads it may be slow. OSError if it cannot be done."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
+    if data and os.isatty(fd):
+        _Screen.in_line = not data.endswith(b"\n")
 
     def settle(error: OSError | None) -> None:
         if done.done():

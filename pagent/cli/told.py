@@ -28,7 +28,7 @@ async def until_told(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) 
             return
         told = True
         task.cancel()
-        say("ending; once more ends it at once")
+        say("shutting down; press Ctrl-C again to force")
 
     with told_to_end(tell):
         try:

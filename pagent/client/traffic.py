@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -110,16 +110,22 @@ class TrafficMethods(JobCalls):
             await tcp.finish()
 
     async def forward(
-        self, host: str = "127.0.0.1", port: int = 0, *, job_port: int | None = None, start_serving: bool = True
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        job_port: int | Callable[[], int] | None = None,
+        start_serving: bool = True,
     ) -> asyncio.Server:
         """Listen locally, and carry each connection's bytes to the job's port (``tcp_connect``).
 
+        ``job_port``: only needed where a job has several; a function is asked at each connection.
         Close the returned server to stop listening. OSError if the local port cannot be had. Without ``start_serving``
         the port is taken, and connections are accepted from the server's own ``start_serving()`` on.
         """
-        args = {} if job_port is None else {"port": job_port}
 
         def accepted() -> asyncio.BaseProtocol:
+            args = _given_port(job_port() if callable(job_port) else job_port)
             return NearEnd(lambda: self._link.start_call(messages.BISTREAM, "tcp_connect", [self.uid], args)).port
 
         loop = asyncio.get_running_loop()

@@ -116,6 +116,8 @@ class Job:
         self.linger_s: float | None = None
 
         # the process
+        #: The port that the agent gave to it; one of ``ports`` once the job is ready.
+        self.port: int | None = None
         self.ports: list[int] = []
         self.pid: int | None = None
         self.exit_code: int | None = None
@@ -212,6 +214,7 @@ class Job:
             "state": self._state.value,
             "sender": {"direction": self.owner.direction, "uid": self.owner.uid, "name": self.owner.name},
             "pid": self.pid,
+            "port": self.port,
             "ports": list(self.ports),
             "exit_code": self.exit_code,
             "signal": self.signal,

@@ -127,6 +127,7 @@ class Run:
             output = open_output(job.sandbox, self._command.forward_stdout, closing)
             self._cap_output(output)
             job.apply(Input.START)
+            job.port = self.port
             try:
                 with self._forest.spawning(job.uid):
                     await self._call_spawn(environment, cwd, output)

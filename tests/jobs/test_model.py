@@ -61,7 +61,7 @@ def test_every_state_with_every_input(job: Job, state: State, happening: Input) 
 def test_info_of_a_new_job(job: Job) -> None:
     info = job.info()
     assert list(info) == [
-        "uid", "name", "state", "sender", "pid", "ports", "exit_code", "signal", "error",
+        "uid", "name", "state", "sender", "pid", "port", "ports", "exit_code", "signal", "error",
         "created_at", "started_at", "finished_at", "cpu_seconds", "rss_bytes",
     ]  # fmt: skip
     assert info["name"] == UNNAMED == "<unnamed job>"
