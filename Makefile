@@ -43,8 +43,8 @@ $(DEPENDENCIES): $(LOCK) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
 	@touch $@
 
-# The sources that are compiled are named in setup.py; the numbers of the limits are taken into them.
-COMPILED := $(shell sed -n 's/^    "\(pagent.*\.py\)",$$/\1/p' setup.py) $(wildcard pagent/wire/*.c) pagent/limits.py
+# The numbers of the limits are taken into the compiled modules.
+COMPILED := $(shell cat pagent/compiled.txt) pagent/compiled.txt $(wildcard pagent/wire/*.c) pagent/limits.py
 
 $(INSTALLED): pyproject.toml setup.py $(COMPILED) $(DEPENDENCIES)
 	@# What is changed while it is compiled is older than what came of it.

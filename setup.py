@@ -6,44 +6,14 @@ They are plain Python, and run as such where there is no C compiler or no CPytho
 
 import os
 import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CompileError, LinkError
 
-COMPILED = [
-    "pagent/buffers.py",
-    "pagent/wire/apart.py",
-    "pagent/wire/frames.py",
-    "pagent/wire/messages.py",
-    "pagent/wire/window.py",
-    "pagent/http1/chunked.py",
-    "pagent/http1/fields.py",
-    "pagent/http1/heads.py",
-    "pagent/http1/request.py",
-    "pagent/http1/response.py",
-    "pagent/http1/section.py",
-    "pagent/net/batch.py",
-    "pagent/net/budget.py",
-    "pagent/net/deferred.py",
-    "pagent/net/link.py",
-    "pagent/net/pace.py",
-    "pagent/net/port.py",
-    "pagent/net/receive_buffers.py",
-    "pagent/net/roundtrip.py",
-    "pagent/rpc/brake.py",
-    "pagent/rpc/calls.py",
-    "pagent/rpc/connection.py",
-    "pagent/rpc/scheduler.py",
-    "pagent/rpc/stream.py",
-    "pagent/service/proxy.py",
-    "pagent/splice/decoding.py",
-    "pagent/splice/http.py",
-    "pagent/splice/pool.py",
-    "pagent/splice/request_body.py",
-    "pagent/splice/tcp.py",
-    "pagent/splice/websocket.py",
-]
+#: One module a line, relative to the top folder.
+COMPILED = (Path(__file__).parent / "pagent" / "compiled.txt").read_text("ascii").split()
 
 #: Written in C.
 NATIVE = {

@@ -247,7 +247,28 @@ masked_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return frame;
 }
 
+PyDoc_STRVAR(mask_doc,
+"mask(key, data)\n\n"
+"Mask or unmask the writable buffer data in place with the four bytes of key.");
+
+static PyObject *
+mask(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_buffer data;
+
+    if (nargs != 2 || !PyBytes_Check(args[0]) || PyBytes_GET_SIZE(args[0]) != KEY_BYTES) {
+        PyErr_SetString(PyExc_TypeError, "mask(key: four bytes, data)");
+        return NULL;
+    }
+    if (PyObject_GetBuffer(args[1], &data, PyBUF_WRITABLE) < 0)
+        return NULL;
+    unmask(data.buf, data.buf, data.len, (const unsigned char *)PyBytes_AS_STRING(args[0]));
+    PyBuffer_Release(&data);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
+    {"mask", (PyCFunction)(void (*)(void))mask, METH_FASTCALL, mask_doc},
     {"masked_frame", (PyCFunction)(void (*)(void))masked_frame, METH_FASTCALL, masked_frame_doc},
     {"binary_frame", (PyCFunction)(void (*)(void))binary_frame, METH_FASTCALL, binary_frame_doc},
     {"whole_frames", (PyCFunction)(void (*)(void))whole_frames, METH_FASTCALL, whole_frames_doc},

@@ -20,8 +20,6 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from aiohttp._websocket.helpers import websocket_mask
-
 from pagent.buffers import Bytes
 from pagent.errors import ProtocolError
 from pagent.limits import DIRECT_FRAME_MAX, DIRECT_LEAST, FRAMES_AT_ONCE, LEND_LEAST
@@ -229,7 +227,7 @@ class FrameDecoder:
         piece = bytearray(data)
         if self._mask_bit:
             turn = len(self._part) & 3
-            websocket_mask(self._key[turn:] + self._key[:turn], piece)
+            mask(self._key[turn:] + self._key[:turn], piece)
         if self._is_text():
             self._check_text(piece, False)
         self._part += piece
@@ -270,7 +268,7 @@ class FrameDecoder:
     def _frame(self, payload: Any, messages: list[tuple[int, Any]]) -> None:
         """One frame that has come whole, still masked if frames are."""
         if self._mask_bit:
-            websocket_mask(self._key, payload)
+            mask(self._key, payload)
         if self._head == _WHOLE_BINARY:
             messages.append((BINARY, payload))
         elif self._head == 0x80 | TEXT:
@@ -364,15 +362,26 @@ class _Keys:
 _next_key = _Keys().next
 
 
+def _mask_in_place(key: bytes, data: bytearray | memoryview) -> None:
+    size = len(data)
+    repeated = (key * (size // 4 + 1))[:size]
+    masked = int.from_bytes(repeated, "little") ^ int.from_bytes(data, "little")
+    data[:] = masked.to_bytes(size, "little")
+
+
+#: Mask or unmask a payload in place (RFC 6455 section 5.3).
+mask: Final[Callable[[bytes, Any], None]] = native.mask or _mask_in_place
+
+
 def _masked_frame(opcode: int, key: bytes, head: Bytes, rest: Bytes) -> bytes:
     payload = bytearray().join((head, rest))
-    websocket_mask(key, payload)
+    mask(key, payload)
     return b"".join((frame_header(opcode, len(payload), mask=0x80), key, payload))
 
 
-_mask: Final[Callable[[int, bytes, Bytes, Bytes], bytes]] = native.masked_frame or _masked_frame
+_make_masked: Final[Callable[[int, bytes, Bytes, Bytes], bytes]] = native.masked_frame or _masked_frame
 
 
 def masked_frame(opcode: int, head: Bytes, rest: Bytes = b"") -> bytes:
     """A masked frame of a message in one or two parts, as a client sends it."""
-    return _mask(opcode, _next_key(), head, rest)
+    return _make_masked(opcode, _next_key(), head, rest)
