@@ -21,8 +21,8 @@ from pagent.cli.told import until_told
 from pagent.cli.waiting import Waiting, hint
 from pagent.client import AgentClient, RemoteJob
 from pagent.errors import CallError, LinkError, MethodError
+from pagent.jobs.given_ports import is_free
 from pagent.jobs.placeholders import MAIN
-from pagent.jobs.ports import is_free
 from pagent.jobs.signames import signal_number
 from pagent.net.tasks import TaskOwner
 

@@ -1,0 +1,49 @@
+"""Reading an output file while its job writes it, and while somebody cuts it short."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from pagent.jobs.capped import CappedOutput
+from pagent.limits import BODY_CHUNK
+
+#: Bytes before the place of a reader that have to be what they were. A file that was emptied and has grown beyond that
+#: place before the next look is known by them.
+_MEMORY: Final = 64
+
+
+class LogReader:
+    """One reader of one output file. :meth:`read` blocks, and may be called in any thread, one call at a time.
+
+    ``offset`` counts from the start of the output, dropped bytes of a capped one included. With ``follow`` a file that
+    has become shorter is read again from its start, as ``tail -f`` does.
+    """
+
+    def __init__(self, descriptor: int, capped: CappedOutput | None, offset: int, *, follow: bool) -> None:
+        # For life.
+        self._descriptor: Final = descriptor
+        self._capped: Final = capped
+        self._follow: Final = follow
+        # The place.
+        self.offset = offset
+        self._before = b""
+
+    def read(self) -> bytes:
+        """Return what is at ``offset``, which is moved behind it; empty at the end of the file. OSError of the disk."""
+        if self._capped is not None:
+            at, data = self._capped.read(self._descriptor, self.offset, BODY_CHUNK)
+            self.offset = at + len(data)
+            return data
+        data = self._read_on()
+        self.offset += len(data)
+        return data
+
+    def _read_on(self) -> bytes:
+        known = self._before if self._follow else b""
+        found = os.pread(self._descriptor, len(known) + BODY_CHUNK, self.offset - len(known))
+        if found[: len(known)] != known:
+            self.offset, self._before = 0, b""
+            return self._read_on()
+        self._before = found[-_MEMORY:]
+        return found[len(known) :]
