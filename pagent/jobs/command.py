@@ -75,8 +75,9 @@ class Command:
         """
         environment = {name: value for name, value in own.items() if name not in _OF_A_JOB}
         environment.update(properties)
-        environment[_UID] = uid
+        # Without ports an older router's job has no names with PREFIX but those of the properties.
         if self.port_expected_count:
+            environment[_UID] = uid
             environment[_ENDPOINT] = endpoint
             environment[_ID] = job_id
         if port is not None:

@@ -118,13 +118,13 @@ def test_the_order_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment[MARK] == "uid"
 
 
-def test_without_ports_there_is_no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ports_there_is_no_endpoint_and_no_uid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DA__PAGENT__prop", "agent")
     for name in ("JOB_ENDPOINT", "JOB_ID", "JOB_UID"):  # of an agent that is itself a job: not for its jobs to know
         monkeypatch.setenv(f"DA__PAGENT__{name}", "outer")
     monkeypatch.delenv("PORT", raising=False)
     environment = check(port_expected_count=0, env={"A": "{port}"}).environment({}, "http://x", "uid", "secret", None)
-    expected = {"DA__PAGENT__prop": "agent", "DA__PAGENT__JOB_UID": "uid"}
+    expected = {"DA__PAGENT__prop": "agent"}
     assert {name: value for name, value in environment.items() if name.startswith("DA__PAGENT__")} == expected
     assert "PORT" not in environment
     assert environment["A"] == "{port}"
