@@ -1,0 +1,73 @@
+"""What the README says to paste."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.kit.agents import agent_process
+from tests.kit.commands import environment, pagent
+from tests.kit.peer import PATIENCE_S
+
+README = Path(__file__).parent.parent / "README.rst"
+
+
+def blocks(begins: str) -> list[str]:
+    """The literal blocks of the README that begin so, without their indentation."""
+    found = re.findall(r"::\n\n((?:    .*\n|\n)+)", README.read_text())
+    return [text for text in map(textwrap.dedent, found) if text.startswith(begins)]
+
+
+async def test_the_python_example_runs_as_pasted(tmp_path: Path) -> None:
+    (example,) = blocks("import asyncio")
+    # Only the port differs: tests run at the same time.
+    address, token = re.findall(r'connect_agent\("(127\.0\.0\.1:7000)", token="([^"]+)"\)', example)[0]
+    (tmp_path / "jobs").mkdir()
+    async with agent_process(tmp_path / "jobs", "--set", f"server.accept_tokens=[{token!r}]") as agent:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE, env=environment(tmp_path), cwd=tmp_path,
+        )  # fmt: skip
+        here = example.replace(address, f"127.0.0.1:{agent.ports['rpc']}")
+        async with asyncio.timeout(PATIENCE_S):
+            stdout, stderr = await process.communicate(here.encode())
+    assert (process.returncode, stderr.decode()) == (0, "")
+    assert stdout.startswith(b"200 ")
+    assert b"Directory listing" in stdout
+
+
+def test_the_python_example_can_be_typed_into_an_interpreter() -> None:
+    (example,) = blocks("import asyncio")
+    assert re.search(r"\n\n +\S", example) is None  # an empty line ends what is being defined
+
+
+def test_the_first_command_prints_what_the_readme_shows(tmp_path: Path) -> None:
+    (shown,) = blocks("$ pagent run")
+    command, *lines = shown.strip().splitlines()
+    arguments = command.removeprefix("$ pagent ").split()
+    with pagent(tmp_path, *arguments, url=False) as running:
+        for line in (line for line in lines if line.startswith("pagent: ")):
+            words = re.escape(re.sub(r"[0-9a-f]{32}|:\d+|/home/\S+", "@", line))
+            running.said(words.replace("@", r"\S+"))
+        running.ctrl_c()
+        assert running.ended()[0] == 0
+
+
+@pytest.mark.parametrize("name", ["run", "forward", "serve", "report"])
+async def test_every_option_that_the_readme_names_is_one(name: str, tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pagent", name, "--help", stdout=asyncio.subprocess.PIPE,
+        env=environment(tmp_path) | {"COLUMNS": "120"},
+    )  # fmt: skip
+    help_text, _ = await process.communicate()
+    used = set()
+    for line in re.findall(rf"pagent {name} (.*?)(?: -- |``|$)", README.read_text(), re.MULTILINE):
+        used |= set(re.findall(r"(?<!\S)--?[a-z]+", line)) - {"--", "--help"}
+    assert os.linesep not in used
+    assert {option for option in used if option.encode() not in help_text} == set()
