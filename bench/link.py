@@ -159,7 +159,7 @@ class LinkDriver(asyncio.Protocol):
         outcome: messages.Outcome = answered.result()
         if outcome.error is not None:
             raise MethodError(f"{method}: {outcome.error}", outcome.error[1], outcome.error[2])
-        return outcome.value
+        return messages.unpack_result(outcome.packed)
 
     # --- handshakes -------------------------------------------------------------------------------
 

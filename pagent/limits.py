@@ -95,6 +95,9 @@ READ_BULK: Final = 32 * KIB
 FRAMES_AT_ONCE: Final = 256
 LABOUR_TURN: Final = MIB
 FRAMES_LABOUR: Final = 64 * KIB
+#: How long the messages of all links, and the calls that they begin, take in one iteration of the loop; at least one of
+#: each link. What a caller does in one message is bounded by itself.
+CALLS_TURN_S: Final = 0.005
 #: What the kernel keeps of a job's bytes that have not been read yet. By default it keeps megabytes, which a job writes
 #: without a pause while others on its core wait, and which are out of the caches when they are read.
 PORT_RECEIVE: Final = 256 * KIB
@@ -167,6 +170,15 @@ VALUE_WEIGHT: Final = 8
 #: Longest array or map inside a message. A length is only a claim until the elements have come, and msgpack
 #: makes room by the claim; the longest honest list is a response's header fields.
 ELEMENTS_MAX: Final = 65_536
+#: Elements of all arrays and maps of one message together, each of which may take 64 bytes in memory for one on the
+#: wire, and 0.2 us. A result has more room: whoever made the call wants it, and listings of files come so.
+MESSAGE_ELEMENTS_MAX: Final = 65_536
+RESULT_ELEMENTS_MAX: Final = 1_048_576
+#: Bytes of a job's name, which stands in each of its infos.
+JOB_NAME_MAX: Final = KIB
+#: Infos in one answer of job_list, and what they may come to by their packed size: one message that any peer takes.
+JOBS_LISTED: Final = 1000
+JOBS_LISTED_BYTES: Final = 3 * MIB
 #: Maps in maps of a peer's handshake that the control API shows. Nobody's data goes deeper; it must not end in the
 #: recursion limit.
 SHOWN_DEPTH_MAX: Final = 32
@@ -207,6 +219,8 @@ DECODE_STEP: Final = 16 * KIB
 #: file may be empty.
 DECODE_AT_ONCE: Final = 256 * KIB
 DECODE_COST_MIN: Final = 16 * KIB
+#: Pings of a job that does not read which are answered once it reads again; of more, the latest.
+PINGS_KEPT: Final = 64
 #: How much of the body of a refused WebSocket upgrade goes into the error text.
 REFUSAL_TEXT_MAX: Final = 512
 #: Idle connections kept for one port of a job, and how long. Shorter than the 5 s that node closes its

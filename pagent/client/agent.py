@@ -8,6 +8,7 @@ from typing import Any
 
 from pagent.client.job import RemoteJob
 from pagent.client.link import connect
+from pagent.errors import MethodError
 from pagent.rpc.connection import Connection
 
 
@@ -37,8 +38,22 @@ class AgentClient:
         return RemoteJob(self.link, await self.link.call("job_info", uid))
 
     async def jobs(self) -> list[RemoteJob]:
-        """``job_list``: the jobs that this link has or may adopt."""
-        return [RemoteJob(self.link, info) for info in await self.link.call("job_list")]
+        """``job_list``: the jobs that this link has or may adopt, in the order of their creation."""
+        found: list[RemoteJob] = []
+        page = await self.link.call("job_list")
+        while page:
+            found += [RemoteJob(self.link, info) for info in page]
+            page = await self._jobs_after(found[-1].uid)
+        return found
+
+    async def _jobs_after(self, uid: str) -> list[dict[str, Any]]:
+        try:
+            page: list[dict[str, Any]] = await self.link.call("job_list", uid)
+        except MethodError as error:
+            if error.cause_type != "TypeError":
+                raise
+            return []  # an agent of an earlier release, whose list has no pages
+        return page
 
     async def count_jobs(self) -> int:
         """``job_count_current_connection``."""

@@ -20,7 +20,7 @@ from pagent.jobs.exec import Exec, ExecUser
 from pagent.jobs.folders import AllowedFolders
 from pagent.jobs.given_ports import GivenPorts
 from pagent.jobs.isolation import Confinement
-from pagent.jobs.model import Input, Job, Owner, State
+from pagent.jobs.model import Input, Job, Owner, State, check_name
 from pagent.jobs.orphans import AgentFolder
 from pagent.jobs.ownership import Ownership, PortOwnership
 from pagent.jobs.reports import take_report
@@ -105,8 +105,7 @@ class JobManager:
         TypeError or ValueError for a wrong argument, OSError if there can be no sandbox, JobInvalidStateError once
         the agent is ending.
         """
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"name must be a str or nil, not {type(name).__name__}")
+        check_name(name)
         linger_s = None if linger is None else seconds("linger", linger, limits.LINGER_MAX_S, zero=True)
         self._require_open()
         uid = secrets.token_hex(16)
@@ -130,8 +129,8 @@ class JobManager:
         return [*self._jobs.values()]
 
     def list(self, owner: Owner) -> builtins.list[Job]:
-        """The jobs that the owner has or may adopt: those of its realm."""
-        return [job for job in self._jobs.values() if job.owner.realm == owner.realm]
+        """The jobs that the owner has or may adopt, those of its realm, by age."""
+        return sorted([job for job in self._jobs.values() if job.owner.realm == owner.realm], key=lambda job: job.age)
 
     def count(self, connection: str) -> int:
         """Jobs of one connection."""

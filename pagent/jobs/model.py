@@ -15,10 +15,21 @@ from typing import Any, Final
 from pagent.errors import JobInvalidStateError
 from pagent.jobs.capped import CappedOutput
 from pagent.jobs.sandbox import Sandbox
+from pagent.limits import JOB_NAME_MAX
 
 _log = logging.getLogger(__name__)
 
 UNNAMED: Final = "<unnamed job>"
+
+
+def check_name(name: object) -> None:
+    """Check what is to be a job's name: TypeError for no str or None, ValueError for a long one."""
+    if name is None:
+        return
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str or nil, not {type(name).__name__}")
+    if len(name.encode("utf-8", "surrogatepass")) > JOB_NAME_MAX:
+        raise ValueError(f"name must have at most {JOB_NAME_MAX} bytes")
 
 
 class State(enum.Enum):
@@ -197,6 +208,11 @@ class Job:
         if port not in self.ports:
             raise ValueError(f"port {port} is not one of the job's")
         return port
+
+    @property
+    def age(self) -> tuple[float, str]:
+        """What jobs are ordered by: when it was created, and its uid."""
+        return self.created_at, self.uid
 
     def info(self) -> dict[str, Any]:
         """The map that job methods answer with (spec agent.md; keys in its order). Epoch seconds, bytes.

@@ -35,6 +35,7 @@ from pagent.net.owner import LinkOwner
 from pagent.net.pace import Pace
 from pagent.net.receive_buffers import current_receive_buffers
 from pagent.net.roundtrip import RoundTrip
+from pagent.net.timeslice import current_slice
 from pagent.wire import frames
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,11 @@ _OPEN: Final = State.OPEN
 _binary_frame: Final = frames.binary_frame
 
 
+def _nothing(_: Any) -> list[tuple[int, Any]]:
+    """Decode nothing: messages are left from before."""
+    return []
+
+
 class Link(asyncio.BufferedProtocol):
     """One end of a link. ``dialled`` says which: the dialling end masks its frames (RFC 6455 section 5.1).
 
@@ -63,6 +69,7 @@ class Link(asyncio.BufferedProtocol):
         self.dialled = dialled
         self._owner = owner
         self._loop = asyncio.get_running_loop()
+        self._slice = current_slice()
         self._accepted = False
         self._strange = 0  # frames of a peer that is not accepted
         self._decoder = frames.FrameDecoder(masked=not dialled, max_message=HANDSHAKE_MAX)
@@ -70,6 +77,7 @@ class Link(asyncio.BufferedProtocol):
         self.closed: asyncio.Future[LinkClosedError] = self._loop.create_future()
         self._buffers = current_receive_buffers()
         self._space = memoryview(bytearray(HANDSHAKE_MAX))  # where to receive: its own until the peer is accepted
+        self._rest: list[tuple[int, Any]] = []  # decoded, and left for the next iteration
         self._direct = False  # whether what is being received goes to the decoder's own place
         # While connected.
         self._state = State.NEW
@@ -131,13 +139,11 @@ class Link(asyncio.BufferedProtocol):
             return
         try:
             messages = decode(what)
-            for opcode, payload in messages:
-                if opcode == frames.BINARY:
-                    if self._state is _OPEN:
-                        self._owner.link_message(payload)
-                else:
-                    self._other(opcode, payload)
-            self._decoder.check()
+            if self._rest:
+                messages, self._rest = self._rest + messages, []
+            self._deal_with(messages)
+            if not self._rest:
+                self._decoder.check()
             if not self._accepted and (messages or self._decoder.more):
                 self._strange += 1
                 if self._strange > HANDSHAKE_FRAMES:
@@ -146,13 +152,26 @@ class Link(asyncio.BufferedProtocol):
             _log.warning("%s: closed with %d: %s", self.peer_address, error.code, error)
             self.fail(error)
             return
-        if self._decoder.more:
+        if self._decoder.more or self._rest:
             self.choke(True)
             self._loop.call_soon(self._receive_more)  # not in turn with the jobs' floods: a link is everybody's
 
+    def _deal_with(self, messages: list[tuple[int, Any]]) -> None:
+        """Hand messages to the owner as long as the time slice lasts, at least one; keep the rest."""
+        last = len(messages) - 1
+        for index, (opcode, payload) in enumerate(messages):
+            if opcode == frames.BINARY:
+                if self._state is _OPEN:
+                    self._owner.link_message(payload)
+            else:
+                self._other(opcode, payload)
+            if index < last and self._slice.is_over():
+                self._rest = messages[index + 1 :]
+                return
+
     def _receive_more(self) -> None:
         self.choke(False)
-        self._received(self._decoder.feed, b"")
+        self._received(_nothing if self._rest else self._decoder.feed, b"")
 
     def eof_received(self) -> None:
         self._lost("the peer ended the connection")

@@ -46,6 +46,7 @@ class AsyncStream:
         self._stream = stream
         self._inbox: deque[Any] = deque()
         self._closed = False
+        self._dropping = False  # what is still to come is not wanted
         self._readers = _Waiters()
         self._writers = _Waiters()
         self._lost: str | None = None
@@ -92,6 +93,8 @@ class AsyncStream:
     # The push face.
 
     def stream_message(self, value: Any) -> None:
+        if self._dropping:
+            return
         self._inbox.append(value)
         self._stream.hold()
         self._readers.wake()
@@ -150,14 +153,12 @@ class StreamCall(AsyncStream):
 
     async def result(self, timeout: float | None = None) -> Any:
         """The call's result; messages not read yet are dropped. CallError if it failed, CallTimeoutError if late."""
+        self._dropping = True
+        self._inbox.clear()
         self._stream.release()
         try:
             async with asyncio.timeout(timeout):
-                while not self._call.result.done():
-                    self._inbox.clear()
-                    self._stream.release()
-                    message = self._readers.new()
-                    await asyncio.wait((message, self._call.result), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((self._call.result,))
         except TimeoutError:
             error = CallTimeoutError(f"no result of {self._call.method} within {timeout} s")
             self._call.cancel(error)

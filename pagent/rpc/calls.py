@@ -65,6 +65,9 @@ class IncomingCall:
         except (TypeError, OverflowError, ValueError) as error:
             _log.error("method %s has a result that cannot be sent", self.start.method, exc_info=error)
             self.fail_server("the method's result cannot be sent")
+            return
+        if len(message) > self.connection.message_max:
+            self.fail_server(f"the method's result has {len(message)} bytes: too much for one message to this peer")
         else:
             self._end(message)
 
@@ -146,10 +149,10 @@ class OutgoingCall:
         if call_type != messages.UNARY:
             self.stream = connection.new_stream(self, call_id, caller=True)
 
-    def outcome_arrived(self, outcome: messages.Outcome) -> None:
-        """The result. It ends the stream as well (spec prpc.md, "Calls and streams")."""
+    def outcome_arrived(self, outcome: messages.Outcome, value: Any) -> None:
+        """The result, unpacked. It ends the stream as well (spec prpc.md, "Calls and streams")."""
         if outcome.error is None:
-            self._settle(outcome.value, None)
+            self._settle(value, None)
         elif outcome.status == messages.METHOD_NOT_FOUND:
             self._settle(None, MethodNotFoundError(outcome.error[0]))
         elif outcome.status == messages.METHOD_ERROR:

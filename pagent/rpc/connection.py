@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pagent.buffers import Bytes
 from pagent.errors import CallCancelledError, CallTimeoutError, LinkClosedError, ProtocolError, ServerError
-from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S
+from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S, MESSAGE_MAX, MESSAGE_MAX_FOREIGN
 from pagent.net.link import Link
 from pagent.net.tasks import TaskOwner, noticed
 from pagent.rpc.aio import StreamCall
@@ -26,6 +26,7 @@ from pagent.wire import identity, messages
 _log = logging.getLogger(__name__)
 
 _FROM_CALLER = frozenset((messages.REQUEST_MESSAGE, messages.REQUEST_CLOSE, messages.CALLER_CREDIT))
+_HANDSHAKES = frozenset((messages.HANDSHAKE, messages.HANDSHAKE_REPLY))
 
 
 class State(enum.Enum):
@@ -101,6 +102,11 @@ class Connection:
     @property
     def is_open(self) -> bool:
         return self._state is _READY and self.link.is_open
+
+    @property
+    def message_max(self) -> int:
+        """Bytes of the largest message that the peer takes."""
+        return MESSAGE_MAX if self.flow else MESSAGE_MAX_FOREIGN
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """End the link: calls end, the closing handshake is made, and all that ran for it has ended."""
@@ -182,12 +188,12 @@ class Connection:
             self._call_started(call_id, body)
         elif kind == messages.RESULT:
             if (own := self.outgoing.get(call_id)) is not None:
-                own.outcome_arrived(body)
+                self._result(own, body)
         elif kind == messages.CALL_CANCEL:
             if (theirs := self.incoming.get(call_id)) is not None:
                 theirs.cancelled("the caller cancelled the call")
-        elif kind in (messages.HANDSHAKE, messages.HANDSHAKE_REPLY):
-            raise ProtocolError("a second handshake")
+        elif kind in _HANDSHAKES:
+            _log.info("%s: dropped a %s on a link that is up", self.uid, messages.NAMES[kind])
         else:
             self._stream_control(kind, call_id, body)
 
@@ -253,6 +259,12 @@ class Connection:
 
     # --- what the peer sent -----------------------------------------------------------------------
 
+    def _result(self, call: OutgoingCall, outcome: messages.Outcome) -> None:
+        try:
+            call.outcome_arrived(outcome, messages.unpack_result(outcome.packed))
+        except ValueError as error:
+            self._senseless(messages.SenselessMessageError(messages.RESULT, call.call_id, str(error)))
+
     def _stream_message(self, call: IncomingCall | OutgoingCall | None, value: Any) -> None:
         if call is None:
             return  # of a call that has ended: dropped silently, spec prpc.md
@@ -313,6 +325,8 @@ class Connection:
         if self._state is not _READY:
             raise ProtocolError(f"handshake refused: {error}") from None
         _log.info("%s: call %d: %s", self.uid, error.call_id, error)
+        if error.kind in _HANDSHAKES:
+            return  # it belongs to no call
         theirs = error.kind in _FROM_CALLER or error.kind in (messages.CALL_START, messages.CALL_CANCEL)
         if not theirs:
             if (own := self.outgoing.get(error.call_id)) is not None:

@@ -6,10 +6,12 @@ from typing import Any
 
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job, Owner
-from pagent.limits import READY_TIMEOUT_S
+from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES, READY_TIMEOUT_S
+from pagent.net.timeslice import current_slice
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.connection import Connection
 from pagent.rpc.methods import unary
+from pagent.wire import messages
 
 
 def owner_of(connection: Connection) -> Owner:
@@ -32,6 +34,7 @@ class JobService:
 
     def __init__(self, manager: JobManager) -> None:
         self._manager = manager
+        self._slice = current_slice()
 
     def _job(self, call: IncomingCall, job_uid: object) -> Job:
         return self._manager.get(job_uid, owner_of(call.connection))
@@ -114,8 +117,22 @@ class JobService:
         return job.info()
 
     @unary
-    def job_list(self, call: IncomingCall) -> Any:
-        return [job.info() for job in self._manager.list(owner_of(call.connection))]
+    async def job_list(self, call: IncomingCall, after: str | None = None, limit: int = JOBS_LISTED) -> Any:
+        if type(limit) is not int or limit < 1:
+            raise ValueError("limit must be a number of jobs, at least 1")
+        infos: list[dict[str, Any]] = []
+        size = 0
+        jobs = self._manager.list(owner_of(call.connection))
+        if after is not None:
+            age = self._job(call, after).age
+            jobs = [job for job in jobs if job.age > age]
+        for job in jobs[: min(limit, JOBS_LISTED)]:
+            await self._slice.wait()
+            infos.append(job.info())
+            size += len(messages.pack(infos[-1]))
+            if size > JOBS_LISTED_BYTES:
+                break
+        return infos
 
     @unary
     def job_count_current_connection(self, call: IncomingCall) -> int:

@@ -16,7 +16,7 @@ from pagent.errors import ProtocolError, WSServerHandshakeError
 from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
 from pagent.http1.response import BadResponse, ResponseParser
-from pagent.limits import CLOSE_TIMEOUT_S, FRAMES_LABOUR, REFUSAL_TEXT_MAX
+from pagent.limits import CLOSE_TIMEOUT_S, FRAMES_LABOUR, PINGS_KEPT, REFUSAL_TEXT_MAX
 from pagent.net.port import PortConnection, connect_port
 from pagent.splice.ends import Call, StreamEnd
 from pagent.wire import frames
@@ -63,7 +63,7 @@ class WebSocketSplice:
         "_close",
         "_decoder",
         "_detailed",
-        "_ping",
+        "_pings",
         "_port",
         "_refusal",
         "_state",
@@ -83,7 +83,7 @@ class WebSocketSplice:
         self._state = _State.UPGRADING
         self._close = (1006, "")
         self._timer: asyncio.TimerHandle | None = None
-        self._ping: Any = None  # to be answered once the job reads again
+        self._pings: list[Any] = []  # to be answered once the job reads again
         # Until the job has answered.
         self._answered: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
         self._upgrade: ClientUpgrade | None = upgrade
@@ -130,9 +130,9 @@ class WebSocketSplice:
         self._stream.hold()
 
     def port_writable(self) -> None:
-        ping, self._ping = self._ping, None
-        if ping is not None:
-            self._pong(ping)
+        pings, self._pings = self._pings, []
+        if pings:
+            self._pong(pings)
         if self._state is not _State.UPGRADING:
             self._stream.release()
 
@@ -214,7 +214,7 @@ class WebSocketSplice:
     # --- messages ---------------------------------------------------------------------------------
 
     def _messages(self, data: bytes) -> None:
-        ping: Any = None
+        pings: list[Any] = []
         close: Any = None
         try:
             for opcode, payload in self._decoder.feed(data):
@@ -222,7 +222,7 @@ class WebSocketSplice:
                     if self._state is _State.OPEN:
                         self._stream.send(payload)
                 elif opcode == frames.PING:
-                    ping = payload
+                    pings.append(payload)
                 elif opcode == frames.CLOSE:
                     close = payload
                     break
@@ -234,8 +234,8 @@ class WebSocketSplice:
                 self._send_close(error.code, str(error))
             self._finish()
             return
-        if ping is not None:
-            self._pong(ping)  # of several the latest is enough (RFC 6455 5.5.3)
+        if pings:
+            self._pong(pings)
         if close is not None:
             self._closed_by_job(*close)
         elif self._decoder.more and self._port is not None and self._state is not _State.ENDED:
@@ -245,13 +245,13 @@ class WebSocketSplice:
         if self._state is not _State.ENDED:
             self._messages(b"")
 
-    def _pong(self, payload: Any) -> None:
+    def _pong(self, pings: list[Any]) -> None:
         if self._port is None or self._state is not _State.OPEN:
             return
-        if self._port.blocked:
-            self._ping = payload  # a job that pings and does not read
+        if self._port.blocked:  # a job that pings and does not read; the latest are enough (RFC 6455 section 5.5.3)
+            self._pings = (self._pings + pings)[-PINGS_KEPT:]
         else:
-            self._port.write(frames.masked_frame(frames.PONG, payload))
+            self._port.write(b"".join([frames.masked_frame(frames.PONG, payload) for payload in pings]))
 
     def _closed_by_job(self, code: int, reason: str) -> None:
         self._close = (code, reason)

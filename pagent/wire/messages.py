@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-import msgpack
-
 from pagent.buffers import Bytes
 from pagent.errors import ProtocolError
-from pagent.limits import ELEMENTS_MAX, ERROR_TEXT_MAX, MESSAGE_COST_MIN, VALUE_WEIGHT
+from pagent.limits import ERROR_TEXT_MAX, MESSAGE_COST_MIN, RESULT_ELEMENTS_MAX, VALUE_WEIGHT
 from pagent.wire import apart, native
+from pagent.wire.values import UNPACK_FAULTS, TooManyElementsError, first_two, unpack
+from pagent.wire.values import pack as pack
 
 HANDSHAKE: Final = 1
 CALL_START: Final = 2
@@ -68,11 +68,10 @@ VERSION: Final = 1
 
 #: Bytes of a message that is rather copied than looked at where it is, and of a call's start that may come again.
 _SMALL_MAX: Final = 1024
+#: Bytes of a message up to its call id, at most: an array header of 5, a type and an id of 9 each.
+_HEAD_MAX: Final = 5 + 9 + 9
 _take_apart: Final[Callable[[Any, int], tuple[int, int, Any] | None]] = native.take_apart or apart.take_apart
 _with_id: Final[Callable[[bytes, int, bytes], bytes]] = native.with_id or apart.with_id
-
-#: What msgpack raises on bytes that are none of its own.
-_UNPACK_FAULTS: Final = (ValueError, TypeError, RecursionError, msgpack.UnpackException)
 
 
 class SenselessMessageError(Exception):
@@ -109,9 +108,12 @@ class Hello(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The body of RESULT: ``value`` is unpacked; ``error`` is ``(message, cause type, cause text)`` or None."""
+    """The body of RESULT: :func:`unpack_result` reads ``packed``; ``error`` is ``(message, cause type, text)`` or None.
 
-    value: Any
+    The value is only unpacked for a call that there is: it may have many more elements than any other message.
+    """
+
+    packed: bytes | None
     status: int
     error: tuple[str, str | None, str | None] | None
 
@@ -136,46 +138,48 @@ def decode(payload: Bytes) -> tuple[int, int, Any]:
         if value[0] == BISTREAM:
             try:
                 return CALL_START, call_id, _unpack_start(value)
-            except _UNPACK_FAULTS:
+            except UNPACK_FAULTS:
                 pass  # below it is found out which
     return _decode_whole(payload)
-
-
-def _refuse_ext(code: int, data: bytes) -> Any:
-    raise ValueError(f"extension type {code}")
 
 
 # Users' pages poll: their requests are the same to the byte but for the call id. 256 of _SMALL_MAX are little.
 @lru_cache(maxsize=256)
 def _unpack_start(rest: bytes) -> Start:
     """CALL_START from what lies behind its call id. Arrays become tuples, so that the object can be given again."""
-    return _read_start([CALL_START, 0, *_unpack(b"\x94" + rest, use_list=False)])
+    return _read_start([CALL_START, 0, *unpack(b"\x94" + rest, use_list=False)])
 
 
-def _unpack(data: Bytes, *, use_list: bool = True) -> Any:
-    return msgpack.unpackb(
-        data,
-        use_list=use_list,
-        ext_hook=_refuse_ext,
-        max_array_len=ELEMENTS_MAX,
-        max_map_len=ELEMENTS_MAX,
-        max_ext_len=0,
-        strict_map_key=False,  # a map with integer keys is somebody's wrong argument, not the end of a link
-    )
-
-
-def _decode_whole(payload: Bytes) -> tuple[int, int, Any]:
+def _senseless(payload: Bytes, text: str) -> Exception:
+    """Return the error of a message whose elements were not read: its type and its call id stand before them."""
     try:
-        message = _unpack(payload)
-    except _UNPACK_FAULTS as error:
-        raise ProtocolError(f"not a msgpack message: {type(error).__name__}: {error}", 1007) from None
-    if type(message) is not list or len(message) < 2:
-        raise ProtocolError("a message is an array of at least two elements", 1007)
-    kind, call_id = message[0], message[1]
+        kind, call_id = first_two(bytes(payload[:_HEAD_MAX]))
+        _check_head(kind, call_id)
+    except UNPACK_FAULTS as error:
+        return ProtocolError(f"not a msgpack message: {error}", 1007)
+    except ProtocolError as error:
+        return error
+    return SenselessMessageError(kind, call_id, text)
+
+
+def _check_head(kind: Any, call_id: Any) -> None:
     if type(kind) is not int or not HANDSHAKE <= kind <= CALLEE_CREDIT:
         raise ProtocolError(f"unknown message type {kind!r:.40}", 1007)
     if type(call_id) is not int or call_id < 0:
         raise ProtocolError(f"call id {call_id!r:.40} is not an unsigned integer", 1007)
+
+
+def _decode_whole(payload: Bytes) -> tuple[int, int, Any]:
+    try:
+        message = unpack(payload)
+    except TooManyElementsError as error:
+        raise _senseless(payload, str(error)) from None
+    except UNPACK_FAULTS as error:
+        raise ProtocolError(f"not a msgpack message: {type(error).__name__}: {error}", 1007) from None
+    if type(message) is not list or len(message) < 2:
+        raise ProtocolError("a message is an array of at least two elements", 1007)
+    kind, call_id = message[0], message[1]
+    _check_head(kind, call_id)
     try:
         return kind, call_id, _BODY[kind](message)
     except SenselessMessageError:
@@ -242,11 +246,21 @@ def _read_outcome(message: list[Any]) -> Outcome:
     if status == SUCCESS:
         if type(packed) is not bytes:
             raise ValueError("a result is a bin")
-        try:
-            return Outcome(_unpack(packed), status, None)
-        except _UNPACK_FAULTS as fault:
-            raise ValueError(f"the result's inner value is no msgpack: {fault}") from None
+        return Outcome(packed, status, None)
     return Outcome(None, status, ("no message", None, None))
+
+
+def unpack_result(packed: bytes | None) -> Any:
+    """Return the value of a result, None for that of an error.
+
+    ValueError if it cannot be read, or has more than RESULT_ELEMENTS_MAX elements.
+    """
+    if packed is None:
+        return None
+    try:
+        return unpack(packed, RESULT_ELEMENTS_MAX)
+    except UNPACK_FAULTS as fault:
+        raise ValueError(f"the result's inner value cannot be read: {fault}") from None
 
 
 _BODY: Final = {
@@ -266,28 +280,10 @@ _BODY: Final = {
 
 # --- encoding -------------------------------------------------------------------------------------
 
-_packer = msgpack.Packer(use_bin_type=True, autoreset=True)
-
 #: An array of three that begins with the type.
 _STREAM_START: Final = {kind: bytes((0x93, kind)) for kind in (REQUEST_MESSAGE, RESPONSE_MESSAGE)}
 _BARE_START: Final = {kind: bytes((0x92, kind)) for kind in (CALL_CANCEL, REQUEST_CLOSE, RESPONSE_CLOSE)}
 _BIN_8: Final = tuple(bytes((0xC4, length)) for length in range(0x100))
-
-
-def pack(value: Any) -> bytes:
-    """msgpack of a value; a lone surrogate (of a file name, say) becomes a readable escape.
-
-    :raises TypeError: for a value that msgpack has no form for; OverflowError: an integer above 64 bits.
-    """
-    try:
-        packed: bytes = _packer.pack(value)
-    except UnicodeEncodeError:
-        _packer.reset()
-        packed = msgpack.packb(value, use_bin_type=True, unicode_errors="backslashreplace")
-    except BaseException:
-        _packer.reset()  # what it has packed so far would stand before the next message
-        raise
-    return packed
 
 
 def cost(value: Any) -> int:

@@ -30,7 +30,6 @@ BROKEN: dict[str, tuple[int, bytes | str]] = {
     "arrays in arrays": (1007, b"\x93\x04\x05" + b"\x91" * 100_000),
     "an extension type": (1007, msgpack.packb([4, 5, msgpack.ExtType(4, b"x")])),
     "text that is none": (1007, b"\x93\x04\x05\xa1\xff"),
-    "a second handshake": (1002, msgpack.packb([1, 5, [1, None, {"auth": {}}]])),
 }
 
 
@@ -43,6 +42,49 @@ async def test_what_cannot_be_read_closes_its_link_and_no_other(agent: Agent, pe
             await bad.socket.wait_closed()
         assert bad.socket.close_code == code
     assert await peer.call("job_count_current_connection") == 0
+
+
+@pytest.mark.parametrize("kind", [1, 6])
+@pytest.mark.parametrize("body", [[[1, None, {"auth": {}}]], [[1, "id", {}], 0, None], [], ["none"], [[1]]])
+async def test_a_handshake_on_a_link_that_is_open_is_dropped(peer: Peer, kind: int, body: list[Any]) -> None:
+    job = (await peer.call("job_create"))["uid"]
+    upload = await peer.start(peers.OSTREAM, "file_upload", job, "file")
+    for call_id in (upload, 1, 77):
+        await peer.send([kind, call_id, *body])
+    await peer.data(upload, b"as ever")
+    await peer.end(upload)
+    assert await peer.outcome(upload) == ([], 7)
+    assert (await peer.call("job_info", job))["uid"] == job
+
+
+NESTED: dict[str, bytes] = {
+    "arrays": b"\xdd\x00\x00\xff\xff" + (b"\x9f" + b"\x90" * 15) * 0xFFFF,
+    "maps": b"\xdd\x00\x00\xff\xff" + b"\x80" * 0xFFFF,
+    "numbers": b"\x94" + (b"\xdc\xff\xff" + b"\x01" * 0xFFFF) * 4,
+    "texts": b"\x92" + (b"\xdc\xff\xff" + b"\xa2ab" * 0xFFFF) * 2,
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+async def test_more_elements_than_a_method_can_want_end_their_own_call(peer: Peer, name: str) -> None:
+    job = (await peer.call("job_create"))["uid"]
+    other = await peer.start(peers.OSTREAM, "file_upload", job, "other")
+    call_id = await peer.start(peers.OSTREAM, "file_upload", job, "file")
+    await peer.socket.send(b"\x93\x04" + msgpack.packb(call_id) + NESTED[name])
+    with pytest.raises(CallFailed, match="too many elements") as caught:
+        await peer.outcome(call_id)
+    assert caught.value.status == 30
+    starting = peer.next_id()
+    peer._inboxes[starting] = asyncio.Queue()
+    head = b"\x96\x02" + msgpack.packb(starting) + b"\x14" + msgpack.packb("job_info")
+    await peer.socket.send(head + b"\x91" + NESTED[name] + b"\x80")
+    with pytest.raises(CallFailed, match="too many elements") as caught:
+        await peer.outcome(starting)
+    assert caught.value.status == 30
+    await peer.socket.send(b"\x95\x07\x05" + msgpack.packb(NESTED[name]) + b"\x00\xc0")  # of a call that is none
+    await peer.data(other, b"as ever")
+    await peer.end(other)
+    assert await peer.outcome(other) == ([], 7)
 
 
 SENSELESS: dict[str, list[Any]] = {

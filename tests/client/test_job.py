@@ -464,7 +464,12 @@ async def test_every_argument_of_every_method_can_be_given(agent: Agent) -> None
     assert spellings.keys() == table.keys()
     # Known under the name of the local side, or always the largest.
     known = {"job_uid": "self", "filename": "path"}
-    implied = {("archive_download", "chunk_size"), ("job_adopt", "job_uid")}
+    implied = {
+        ("archive_download", "chunk_size"),
+        ("job_adopt", "job_uid"),
+        ("job_list", "after"),
+        ("job_list", "limit"),
+    }
     for name, method in table.items():
         wanted = [argument for argument in inspect.signature(method.function).parameters if argument != "call"]
         offered = inspect.signature(spellings[name]).parameters

@@ -298,3 +298,19 @@ async def test_who_leaves_without_reading_leaves_nothing_open() -> None:
     assert not spool._files
     assert await rig.ours.result() == "done"
     await joined.close()
+
+
+@pytest.mark.parametrize("waiting", [False, True], ids=["not before", "before"])
+async def test_an_early_result_drops_more_than_the_credit(rig: Rig, waiting: bool) -> None:
+    """Several messages are unread, and more than the window is still to come when the result is asked for."""
+
+    async def send_much() -> None:
+        for _ in range(8):
+            await rig.theirs.send(bytes(STREAM_WINDOW))
+        rig.incoming.finish("the end")
+
+    sending = asyncio.ensure_future(send_much())
+    if waiting:
+        await rig.joined.settle()
+    assert await rig.during(rig.ours.result()) == "the end"
+    await sending

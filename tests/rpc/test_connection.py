@@ -17,7 +17,7 @@ from pagent.errors import (
     MethodNotFoundError,
     ServerError,
 )
-from pagent.limits import CALLS_PER_LINK, ERROR_TEXT_MAX, STREAM_BUFFER, STREAM_WINDOW
+from pagent.limits import CALLS_PER_LINK, ERROR_TEXT_MAX, MESSAGE_MAX, MESSAGE_MAX_FOREIGN, STREAM_BUFFER, STREAM_WINDOW
 from pagent.rpc import methods
 from pagent.rpc.aio import AsyncStream, StreamCall
 from pagent.rpc.calls import IncomingCall
@@ -34,6 +34,10 @@ class Service:
         self.stopped: list[str] = []
         self.started: list[Any] = []
         self.go_on = asyncio.Event()
+
+    @methods.unary
+    def large(self, call: IncomingCall, size: int) -> bytes:
+        return bytes(size)
 
     @methods.unary
     def add(self, call: IncomingCall, one: int, other: int = 0) -> int:
@@ -474,13 +478,32 @@ async def test_what_is_for_no_call_is_dropped(joined: Joined, message: list[Any]
     assert await during(joined, joined.dialled.call("add", 1)) == 1
 
 
-@pytest.mark.parametrize(
-    "message", [[1, 1, [1, None, {}]], [6, 1, [1, "x", {}], 0, None], [12, 1], [0, 1], ["x", 1], []]
-)
+@pytest.mark.parametrize("message", [[12, 1], [0, 1], ["x", 1], []])
 async def test_what_is_no_message_of_a_link_closes_it(joined: Joined, message: list[Any]) -> None:
     await send_raw(joined, *message)
-    code = 1002 if message and message[0] in (1, 6) else 1007
-    assert (await during(joined, joined.accepted.link.closed)).code == code
+    assert (await during(joined, joined.accepted.link.closed)).code == 1007
+
+
+@pytest.mark.parametrize("message", [[1, 1, [1, None, {}]], [6, 1, [1, "x", {}], 0, None], [1, 1], [6, 1, 5]])
+async def test_a_handshake_on_a_link_that_is_up_is_dropped(joined: Joined, message: list[Any]) -> None:
+    call = joined.dialled.start_call(messages.BISTREAM, "sleepy", [], {})
+    await joined.settle()
+    message[1] = call.call_id
+    await send_raw(joined, *message)
+    assert await during(joined, joined.dialled.call("add", 1)) == 1
+    assert not call.result.done()
+    call.cancel(CallCancelledError("the test is over"))
+
+
+@pytest.mark.parametrize(("flow", "most"), [(True, MESSAGE_MAX), (False, MESSAGE_MAX_FOREIGN)])
+async def test_a_result_above_what_the_peer_takes_ends_its_call(service: Service, flow: bool, most: int) -> None:
+    joined = Joined(methods.methods_of(service), flow=flow)
+    await joined.settle()
+    assert len(await during(joined, joined.dialled.call("large", most - 100))) == most - 100
+    with pytest.raises(ServerError, match="too much for one message"):
+        await during(joined, joined.dialled.call("large", most))
+    assert await during(joined, joined.dialled.call("add", 1)) == 1
+    await joined.close()
 
 
 async def test_credit_without_the_extension_ends_the_call(service: Service) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pagent.agent import Agent
+from pagent.client.agent import connect_agent
 from pagent.config.model import Client, Isolation, Settings
 from pagent.errors import ConfigError
 from tests.jobs.conftest import gone, is_alive
@@ -750,3 +751,39 @@ async def test_isolation_that_cannot_be_is_told_at_the_start(settings: Settings)
         Agent(settings)
     assert settings.jobs.root is not None
     assert list(settings.jobs.root.iterdir()) == []
+
+
+async def test_names_are_bounded_before_anything_is_made(peer: Peer, agent: Agent) -> None:
+    assert (await peer.call("job_create", "ü" * 512))["name"] == "ü" * 512
+    for name in ("x" * 1025, "ü" * 513, "x" * 5_000_000):
+        with pytest.raises(CallFailed) as failed:
+            await peer.call("job_create", name)
+        assert failed.value.cause == "ValueError"
+    assert len(agent.jobs.jobs()) == 1
+
+
+async def test_a_list_of_jobs_comes_in_pages(peer: Peer) -> None:
+    jobs = [(await peer.call("job_create"))["uid"] for _ in range(7)]
+    assert [info["uid"] for info in await peer.call("job_list")] == jobs
+    assert [info["uid"] for info in await peer.call("job_list", None, 3)] == jobs[:3]
+    assert [info["uid"] for info in await peer.call("job_list", jobs[2], limit=3)] == jobs[3:6]
+    assert [info["uid"] for info in await peer.call("job_list", after=jobs[5])] == jobs[6:]
+    assert await peer.call("job_list", jobs[6]) == []
+    for wrong in ((None, 0), (None, -1), (None, True), (None, "3"), (None, 1.5)):
+        with pytest.raises(CallFailed) as failed:
+            await peer.call("job_list", *wrong)
+        assert failed.value.cause == "ValueError"
+    with pytest.raises(CallFailed) as failed:
+        await peer.call("job_list", "0" * 32)
+    assert failed.value.cause == "JobNotFoundError"
+
+
+async def test_a_list_of_jobs_is_one_message_that_any_peer_takes(agent: Agent) -> None:
+    """A peer's own name stands in each info, and may be long."""
+    name = "x" * 60_000
+    async with connect_agent(f"127.0.0.1:{agent.rpc_port}", token=TOKEN, name=name) as client:
+        made = [(await client.create_job()).uid for _ in range(120)]
+        async with peers.dial(agent.rpc_port, TOKEN) as peer:
+            page = await peer.call("job_list")
+            assert 3 << 20 < sum(len(info["sender"]["name"]) for info in page) < 4 << 20
+        assert [job.uid for job in await client.jobs()] == made

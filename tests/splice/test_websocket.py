@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +13,7 @@ from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection
 from wsproto.handshake import H11Handshake
 
-from pagent.limits import FRAMES_AT_ONCE
+from pagent.limits import FRAMES_AT_ONCE, PINGS_KEPT
 from pagent.splice.websocket import WebSocketSplice
 from pagent.wire import frames
 from pagent.wire.upgrade import ClientUpgrade
@@ -130,24 +131,43 @@ async def test_a_flood_of_messages_leaves_others_their_turns(rig: Rig) -> None:
     assert await rig.outcome() == {"code": 1006, "reason": ""}
 
 
-async def test_a_flood_of_pings_is_not_answered_one_by_one(rig: Rig) -> None:
+def pings(numbers: Iterable[int], filler: bytes = b"") -> bytes:
+    header = frames.frame_header(frames.PING, 6 + len(filler))
+    return b"".join(header + b"%06d" % number + filler for number in numbers)
+
+
+async def pongs_until(job: socket.socket, last: int) -> list[int]:
+    """The numbers of all pings that are answered, up to the last one."""
+    decoder = frames.FrameDecoder(masked=True, max_message=1000)
+    loop = asyncio.get_running_loop()
+    found: list[int] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while last not in found:
+            messages = decoder.feed(await loop.sock_recv(job, 65_536))
+            while decoder.more:
+                messages += decoder.feed(b"")
+            found += [int(bytes(payload)[:6]) for _, payload in messages]
+    return found
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+async def test_each_of_several_pings_in_one_read_is_answered(rig: Rig, piece: int) -> None:
     with await rig.answered() as job:
-        count = 20_000
-        flood = frames.frame_header(frames.PING, 0) * count + frames.frame_header(frames.PING, 4) + b"last"
         loop = asyncio.get_running_loop()
-        await loop.sock_sendall(job, flood + frames.frame_header(frames.CLOSE, 0))
-        answers = bytearray()
-        async with asyncio.timeout(PATIENCE_S):
-            while data := await loop.sock_recv(job, 65_536):
-                answers += data
-        decoder = frames.FrameDecoder(masked=True, max_message=1000)
-        found = decoder.feed(answers)
-        while decoder.more:
-            found += decoder.feed(b"")
-    pongs = [bytes(payload) for opcode, payload in found if opcode == frames.PONG]
-    assert 0 < len(pongs) <= count / 10
-    assert found[-1][0] == frames.CLOSE
-    assert await rig.outcome() == {"code": 1005, "reason": ""}
+        data = pings(range(10))
+        for at in range(0, len(data), piece):
+            await loop.sock_sendall(job, data[at : at + piece])
+        assert await pongs_until(job, 9) == list(range(10))
+
+
+async def test_pings_of_a_job_that_does_not_read_are_answered_with_the_latest(rig: Rig) -> None:
+    count = 80_000
+    with await rig.answered() as job:
+        await asyncio.get_running_loop().sock_sendall(job, pings(range(count), bytes(119)))
+        found = await pongs_until(job, count - 1)
+    assert found == sorted(found)
+    assert PINGS_KEPT <= len(found) < count
+    assert found[-PINGS_KEPT:] == list(range(count - PINGS_KEPT, count))
 
 
 async def test_the_last_ping_is_answered(rig: Rig) -> None:

@@ -57,8 +57,7 @@ def body_of(message: list[Any]) -> Any:
             return messages.Start(*(_tuples(rest) if rest[0] == messages.BISTREAM else rest))
         case messages.RESULT:
             packed, status, error = rest
-            value = None if packed is None else msgpack.unpackb(packed)
-            return messages.Outcome(value, status, tuple(error[:3]) if error else None)
+            return messages.Outcome(packed, status, tuple(error[:3]) if error else None)
         case messages.REQUEST_MESSAGE | messages.RESPONSE_MESSAGE:
             return rest[0]
     assert rest == []

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagent.errors import ProtocolError
+from pagent.limits import MESSAGE_ELEMENTS_MAX
 from pagent.wire import apart, messages, native
 from pagent.wire.messages import SenselessMessageError, decode
 
@@ -96,7 +97,8 @@ def test_the_same_start_is_the_same_object_whatever_its_call_and_cannot_be_chang
 def test_a_result_is_packed_twice_and_comes_back(call_id: int, value: Any) -> None:
     payload = messages.result(call_id, value)
     assert payload == msgpack.packb([7, call_id, msgpack.packb(value), 0, None])
-    assert decode(payload) == (7, call_id, (value, 0, None))
+    assert decode(payload) == (7, call_id, (msgpack.packb(value), 0, None))
+    assert messages.unpack_result(decode(payload)[2].packed) == value
 
 
 @given(ids, st.sampled_from([10, 20, 30]), st.text(min_size=1), st.text() | st.none(), st.text() | st.none())
@@ -133,7 +135,7 @@ def test_an_id_or_a_length_may_be_encoded_in_any_form_that_msgpack_has(form: str
 
 
 def test_a_lone_surrogate_becomes_a_readable_escape() -> None:
-    assert decode(messages.result(1, ["a\udcff"]))[2].value == ["a\\udcff"]
+    assert messages.unpack_result(decode(messages.result(1, ["a\udcff"]))[2].packed) == ["a\\udcff"]
     assert decode(messages.stream_prefix(8, 1) + messages.pack("\ud800x")) == (8, 1, "\\ud800x")
     assert decode(messages.failure(1, 10, "\udcff"))[2].error[0] == "\\udcff"
 
@@ -267,11 +269,6 @@ START = (20, "m", [], {})
         (7, 5, None, 0, None),
         (7, 5, 17, 0, None),
         (7, 5, "\xc0", 0, None),
-        (7, 5, b"", 0, None),
-        (7, 5, b"\xc1", 0, None),
-        (7, 5, b"\x01\x02", 0, None),
-        (7, 5, b"\x91" * 2000, 0, None),
-        (7, 5, b"\xd4\x01x", 0, None),
         (7, 5, None, "10", ["m", None, None, None]),
         (7, 5, None, True, ["m", None, None, None]),
         (7, 5, None, 10, "error"),
@@ -306,6 +303,28 @@ def test_what_makes_no_sense_names_its_call(message: tuple[Any, ...]) -> None:
 )
 def test_errors_in_forms_that_peers_may_have(message: tuple[Any, ...], outcome: tuple[Any, ...]) -> None:
     assert decode(packed(*message)) == (7, 5, outcome)
+
+
+@pytest.mark.parametrize("inner", [b"", b"\xc1", b"\x01\x02", b"\x91" * 2000, b"\xd4\x01x"])
+def test_a_result_whose_inner_value_cannot_be_read(inner: bytes) -> None:
+    outcome = decode(packed(7, 5, inner, 0, None))[2]
+    with pytest.raises(ValueError, match="cannot be read"):
+        messages.unpack_result(outcome.packed)
+
+
+@pytest.mark.parametrize("shape", ["flat", "nested", "maps"])
+def test_elements_are_counted_over_the_whole_message(shape: str) -> None:
+    def value(count: int) -> Any:
+        if shape == "flat":
+            return [[0] * (count // 4 - 1)] * 4
+        return [[{} if shape == "maps" else []] * (count // 4 - 1)] * 4
+
+    assert decode(packed(8, 5, value(MESSAGE_ELEMENTS_MAX - 100)))[:2] == (8, 5)
+    with pytest.raises(SenselessMessageError, match="too many elements") as caught:
+        decode(packed(8, 5, value(MESSAGE_ELEMENTS_MAX + 2000)))
+    assert (caught.value.kind, caught.value.call_id) == (8, 5)
+    result = messages.result(5, [[]] * 65_000)
+    assert messages.unpack_result(decode(result)[2].packed) == [[]] * 65_000
 
 
 def outcome_of(payload: bytes) -> Any:

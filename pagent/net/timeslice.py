@@ -1,0 +1,55 @@
+"""Bound the time that peers' calls take in one iteration of an event loop.
+
+One read of a link can hold hundreds of calls, each of which takes microseconds or milliseconds. All links of a loop
+share a slice of time in each iteration: when it is over, what is left waits for the next one, in which whatever else is
+ready has its turn first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from pagent.limits import CALLS_TURN_S
+
+
+class TimeSlice:
+    """The slice of one event loop; :func:`current_slice` returns it."""
+
+    __slots__ = ("_begun", "_ends")
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._ends = 0.0
+
+    def is_over(self) -> bool:
+        """Return whether the slice of this iteration is used up. The first call in an iteration begins it."""
+        now = time.monotonic()
+        if self._begun:
+            return now >= self._ends
+        self._begun = True
+        self._ends = now + CALLS_TURN_S
+        asyncio.get_running_loop().call_soon(self._next)
+        return False
+
+    async def wait(self) -> None:
+        """Wait for an iteration with time left, if this one has none."""
+        while self.is_over():  # noqa: ASYNC110 - what is awaited is the next iteration
+            await asyncio.sleep(0)
+
+    def _next(self) -> None:
+        self._begun = False
+
+
+_SLICES: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, TimeSlice]] = WeakKeyDictionary()
+
+
+def current_slice() -> TimeSlice:
+    """Return the slice of the running loop."""
+    loop = asyncio.get_running_loop()
+    found = _SLICES.get(loop)
+    if found is None:
+        found = _SLICES[loop] = TimeSlice()
+    return found
