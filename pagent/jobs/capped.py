@@ -49,27 +49,26 @@ class CappedOutput:
         #: Of the first byte of the file, and of the first one that is not in a hole.
         self._base = 0
         self._start = 0
-
-    def same_file(self, descriptor: int) -> bool:
-        """Is this the file? The job may have put another one in its place."""
-        with self._lock:
-            return self._file >= 0 and os.path.samestat(os.fstat(self._file), os.fstat(descriptor))
+        #: Of the file, at the last look.
+        self._size = 0
 
     def read(self, descriptor: int, offset: int, most: int) -> tuple[int, bytes]:
         """Up to ``most`` bytes from ``offset``, or from where what is still there begins; with their offset."""
         with self._lock:
+            self._look()
             offset = max(offset, self._start)
             return offset, os.pread(descriptor, most, offset - self._base)
 
     def size(self) -> int:
         """What the output has come to, dropped bytes included."""
         with self._lock:
-            return self._base + os.fstat(self._file).st_size
+            size = self._look()
+            return self._base + size
 
     def trim(self) -> None:
         """Drop the oldest half if it is too large. Blocking. OSError of the disk."""
         with self._lock:
-            size = os.fstat(self._file).st_size
+            size = self._look()
             kept = self._base + size - self._start
             if kept <= self._cap:
                 return
@@ -81,16 +80,27 @@ class CappedOutput:
                 return
             self._drop(front, size)
 
+    def _look(self) -> int:
+        """Return the size of the file. What somebody else has cut off counts as dropped."""
+        size = os.fstat(self._file).st_size if self._file >= 0 else self._size
+        if size < self._size:
+            self._base += self._size
+            self._start = self._base
+        self._size = size
+        return size
+
     def _drop(self, front: int, size: int) -> None:
         if self._collapse(self._file, front):
             self._base += front
             self._start = self._base
+            self._size -= front
         elif self._punch(self._file, front):
             self._start = self._base + front
         else:
             os.ftruncate(self._file, 0)
             self._base += size
             self._start = self._base
+            self._size = 0
 
     def close(self) -> None:
         """Forget the file."""

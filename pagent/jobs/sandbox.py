@@ -22,6 +22,7 @@ from typing import Final
 
 from pagent import limits
 from pagent.jobs.beneath import FOLDER, Opener, open_beneath
+from pagent.jobs.kept_logs import KeptLogs
 from pagent.jobs.removal import empty_folder, remove_folder
 from pagent.names import SPOOL_PREFIX
 from pagent.unix import O_CLOEXEC, O_DIRECTORY, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK
@@ -46,7 +47,7 @@ class Sandbox:
         self._folder = folder
         self._users = 0
         self._removed = False
-        self._outputs: set[str] = set()  # what open_output made
+        self._logs = KeptLogs()  # of what open_output made
 
     @classmethod
     def create(cls, root: Path, uid: str, *, opener: Opener = open_beneath) -> Sandbox:
@@ -143,35 +144,18 @@ class Sandbox:
     # --- the agent's own files --------------------------------------------------------------------
 
     def open_output(self, name: str) -> int:
-        """An empty file for a job's output, open for appending.
+        """An empty file for a job's output, open for appending; :meth:`open_log` reads it.
 
         ValueError or OSError if what has that name is a link, a folder or no regular file. A file that has other
         names too is left to them and replaced by a new one.
         """
         assert _is_plain(name), "the name is our own"
-        flags = os.O_WRONLY | os.O_APPEND | O_NOFOLLOW | O_CLOEXEC
         with self._using(name) as folder:
-            self._outputs.add(name)
-            with suppress(FileExistsError):
-                return os.open(name, flags | _NEW_FILE, 0o644, dir_fd=folder)
-            try:
-                # Non-blocking: a FIFO would wait for its reader. Truncated only once it is known what it is.
-                descriptor = os.open(name, flags | os.O_CREAT | O_NONBLOCK | O_NOCTTY, 0o644, dir_fd=folder)
-            except OSError as error:
-                if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.ENODEV):
-                    raise ValueError(f"not a regular file: {name!r}") from None
-                raise
-            if os.fstat(_regular(descriptor, name)).st_nlink > 1:
-                os.close(descriptor)
-                os.unlink(name, dir_fd=folder)
-                return os.open(name, flags | _NEW_FILE, 0o644, dir_fd=folder)
-            try:
-                os.ftruncate(descriptor, 0)
-                os.set_blocking(descriptor, True)
-            except BaseException:
-                os.close(descriptor)
-                raise
-            return descriptor
+            return self._logs.make(name, folder)
+
+    def open_log(self, name: str) -> int:
+        """Descriptor of the file that :meth:`open_output` made, whatever has its name by now. FileNotFoundError."""
+        return self._logs.open(name)
 
     def open_spool(self) -> int:
         """A file without a name on the sandbox's disk, open for reading and writing: gone once it is closed."""
@@ -189,15 +173,17 @@ class Sandbox:
     def give_to(self, uid: int, gid: int) -> None:
         """Make the sandbox and all in it a user's, and all that comes. Blocking.
 
-        Only before the job's first process, which may link.
+        From the bottom up, and the sandbox itself last: as long as it is the agent's, no other user can get in and
+        change what is given away. A file that has names outside of the sandbox would be given away there, too:
+        ValueError for one with several names that is not the user's already.
         """
         self._user = uid, gid  # first: a file that appears meanwhile is handed over where it is made
         with self._using("") as place:
-            for _, folders, files, folder in os.fwalk(".", follow_symlinks=False, dir_fd=place):
-                os.fchown(folder, uid, gid)
+            for path, folders, files, folder in os.fwalk(".", topdown=False, follow_symlinks=False, dir_fd=place):
                 for name in folders + files:
                     with suppress(FileNotFoundError):
-                        os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
+                        _give(folder, name, os.path.normpath(os.path.join(path, name)), uid, gid)
+            os.chown(".", uid, gid, dir_fd=place, follow_symlinks=False)
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -243,7 +229,7 @@ class Sandbox:
 
     def _delete_outputs(self, folder: int) -> None:
         size = 0
-        for name in sorted(self._outputs):
+        for name in self._logs.names():
             with suppress(FileNotFoundError):
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 size += found.st_size
@@ -277,6 +263,7 @@ class Sandbox:
         if self._removed and self._users == 0 and self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
+            self._logs.close()
 
 
 class _Use:
@@ -359,6 +346,14 @@ def _remove_empty(path: Path) -> bool:
             return False
         raise
     return True
+
+
+def _give(folder: int, name: str, path: str, uid: int, gid: int) -> None:
+    """Change the owner of one name in a folder, of nothing that it leads to. ValueError as of ``give_to``."""
+    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1 and found.st_uid != uid:
+        raise ValueError(f"{path!r} cannot become the job's: the file has several names")
+    os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
 
 
 def _few_files(folder: int, most: int) -> list[str] | None:

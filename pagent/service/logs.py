@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from pagent.files.pieces import Pieces
-from pagent.jobs.capped import CappedOutput
 from pagent.jobs.changes import Changes
+from pagent.jobs.log_reader import LogReader
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job, State
 from pagent.jobs.output import STDERR, STDOUT
-from pagent.limits import BODY_CHUNK, LOG_OFFSET_MAX
+from pagent.limits import LOG_OFFSET_MAX
 from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import istream
 from pagent.service.disk import DiskThreads
 from pagent.service.jobs import owner_of
-
-#: What is at an offset, and at which it really is.
-Read = Callable[[int], Awaitable[tuple[int, bytes]]]
 
 _FILES = {"stdout": STDOUT, "stderr": STDERR}
 _ENDED = (State.FINISHED, State.CLOSED)
@@ -56,27 +52,22 @@ class LogService:
             async with Changes(fd) as changes:
                 job.on_end(changes.wake)
                 try:
-                    read = partial(self._read, reading, job, name, fd)
-                    return await self._copy(out, job, read, offset, changes if follow else None)
+                    reader = LogReader(fd, job.outputs.get(name), offset, follow=follow)
+                    return await self._copy(out, job, reading, reader, changes if follow else None)
                 finally:
                     job.off_end(changes.wake)
         finally:
             await reading.end()
 
     @staticmethod
-    async def _read(reading: Pieces, job: Job, name: str, fd: int, offset: int) -> tuple[int, bytes]:
-        return await reading.run(_read, job.outputs.get(name), fd, offset)
-
-    @staticmethod
-    async def _copy(out: AsyncStream, job: Job, read: Read, offset: int, changes: Changes | None) -> int:
+    async def _copy(out: AsyncStream, job: Job, reading: Pieces, reader: LogReader, changes: Changes | None) -> int:
         while True:
-            ended = job.state in _ENDED  # asked first: what is written before the end is then read behind it
-            offset, data = await read(offset)
+            ended = job.state in _ENDED  # asked first: what is written before the end is then read after it
+            data = await reading.run(reader.read)
             if data:
                 await out.send(data)
-                offset += len(data)
             elif changes is None or ended:
-                return offset
+                return reader.offset
             else:
                 await changes.next()
 
@@ -90,7 +81,7 @@ class LogService:
                     while True:
                         ended = job.state in _ENDED
                         try:
-                            return await self._open_in_thread(job, name)
+                            return job.sandbox.open_log(name)
                         except FileNotFoundError:
                             if not follow or ended:
                                 return None
@@ -99,24 +90,3 @@ class LogService:
                     job.off_end(changes.wake)
         finally:
             os.close(folder)
-
-    async def _open_in_thread(self, job: Job, name: str) -> int:
-        opened: list[int] = []
-        opening = Pieces(self._threads.of(job), partial(_close_all, opened))
-        try:
-            await opening.run(lambda: opened.append(job.sandbox.open_read(name)))
-            return opened.pop()
-        finally:
-            await opening.end()
-
-
-def _close_all(descriptors: list[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
-
-
-def _read(capped: CappedOutput | None, fd: int, offset: int) -> tuple[int, bytes]:
-    """What is at ``offset``, or behind what was dropped from there to keep the file below its cap."""
-    if capped is not None and capped.same_file(fd):
-        return capped.read(fd, offset, BODY_CHUNK)
-    return offset, os.pread(fd, BODY_CHUNK, offset)

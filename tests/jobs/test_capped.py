@@ -120,15 +120,24 @@ def test_a_fault_of_the_disk_drops_nothing(file: int) -> None:
     output.close()
 
 
-def test_another_file_of_the_same_name_is_not_it(file: int, tmp_path: Path) -> None:
+def test_what_somebody_else_cuts_off_counts_as_dropped(file: int) -> None:
     output = CappedOutput(file, CAP)
-    assert output.same_file(file)
-    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
-    assert not output.same_file(other)
-    os.close(other)
+    os.write(file, b"x" * 100)
+    assert output.read(file, 0, 1000) == (0, b"x" * 100)
+    os.ftruncate(file, 0)
+    assert output.size() == 100
+    os.write(file, b"y" * 50)
+    assert output.read(file, 0, 1000) == (100, b"y" * 50)
+    assert output.read(file, 100, 1000) == (100, b"y" * 50)
+    assert output.size() == 150
+    os.write(file, b"z" * 2 * CAP)
+    output.trim()
+    at, data = output.read(file, 0, 4 * CAP)
+    assert at + len(data) == 150 + 2 * CAP
+    assert output.size() == 150 + 2 * CAP
     output.close()
     output.close()
-    assert not output.same_file(file)
+    assert output.size() == 150 + 2 * CAP
 
 
 async def test_it_goes_on_while_the_file_grows(file: int) -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -520,7 +521,7 @@ def test_remove_if_small_with_output_files(sandbox: Sandbox, what: str) -> None:
         assert (sandbox.path / "out").stat().st_size == 100 << 20
     sandbox.remove()
     assert not sandbox.path.exists()
-    assert descriptors() == before - 1
+    assert descriptors() == before - 3  # of the folder, and of the two that were kept
 
 
 # --- the seam -------------------------------------------------------------------------------------
@@ -590,3 +591,54 @@ def test_another_file_system_is_not_entered(sandbox: Sandbox, mounted: Path) -> 
             sandbox.open_parent(path, create=True)
     assert descriptors() == before
     assert os.listdir(mounted) == ["folder"]
+
+
+# --- given to a user ------------------------------------------------------------------------------
+
+as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to run as root")
+NOBODY = 65534
+
+
+@as_root
+def test_all_of_it_becomes_the_users_the_sandbox_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox = Sandbox.create(tmp_path, "uid")
+    outside = tmp_path / "outside"
+    outside.write_text("not the job's")
+    (sandbox.path / "a" / "b").mkdir(parents=True)
+    (sandbox.path / "a" / "b" / "file").touch()
+    (sandbox.path / "link").symlink_to(outside)
+    given: list[str] = []
+    chown = os.chown
+
+    def noted(name: str, *arguments: Any, **keywords: Any) -> None:
+        assert keywords["follow_symlinks"] is False
+        given.append(name)
+        assert sandbox.path.stat().st_uid == 0, "nobody else can get in yet"
+        chown(name, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "chown", noted)
+    sandbox.give_to(NOBODY, NOBODY)
+    assert given[-1] == "."
+    assert given.index("file") < given.index("b") < given.index("a")
+    found = [sandbox.path, *sandbox.path.rglob("*")]
+    assert {path.lstat().st_uid for path in found} == {NOBODY}
+    assert len(found) == 5
+    assert outside.stat().st_uid == 0
+    sandbox.remove()
+
+
+@as_root
+def test_a_file_with_a_name_elsewhere_is_not_given_away(tmp_path: Path) -> None:
+    sandbox = Sandbox.create(tmp_path, "uid")
+    outside = tmp_path / "outside"
+    outside.write_text("not the job's")
+    (sandbox.path / "a").mkdir()
+    os.link(outside, sandbox.path / "a" / "linked")
+    with pytest.raises(ValueError, match="'a/linked' cannot become the job's: the file has several names"):
+        sandbox.give_to(NOBODY, NOBODY)
+    assert outside.stat().st_uid == 0
+    assert sandbox.path.stat().st_uid == 0
+    os.chown(outside, NOBODY, NOBODY)
+    sandbox.give_to(NOBODY, NOBODY)
+    assert sandbox.path.stat().st_uid == NOBODY
+    sandbox.remove()

@@ -15,8 +15,7 @@ import pytest
 
 from pagent.agent import Agent
 from pagent.config.model import Settings
-from pagent.jobs.capped import CappedOutput
-from pagent.service import logs as service
+from pagent.jobs.log_reader import LogReader
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import PATIENCE_S, CallFailed, Peer
@@ -97,11 +96,54 @@ async def test_much(peer: Peer) -> None:
     assert result["offset"] == size
 
 
-async def test_a_log_that_the_job_replaced_by_a_link(peer: Peer) -> None:
-    job = await shell(peer, "rm .pagent.stdout; ln -s /etc/passwd .pagent.stdout")
-    await peer.call("job_wait", job)
-    with pytest.raises(CallFailed, match=r"ValueError.*leaves the sandbox"):
-        await logs(peer, job)
+WAITS = "trap 'echo second; exit 4' USR1; echo first; while :; do sleep 1000 & wait $!; done"
+
+
+@pytest.mark.parametrize(
+    "replaced", ["rm {log}; ln -s /etc/passwd {log}", "rm {log}", "echo other > x; mv x {log}", "rm {log}; mkdir {log}"]
+)
+@pytest.mark.parametrize("follow", [False, True])
+async def test_what_is_put_in_the_place_of_a_log_cuts_nothing_off(
+    peer: Peer, agent: Agent, replaced: str, follow: bool
+) -> None:
+    job = await shell(peer, WAITS)
+    call = await peer.start(peers.ISTREAM, "job_logs", job, follow=True)
+    assert (await peer.next_of(call))[2] == b"first\n"
+    done = await asyncio.create_subprocess_shell(replaced.format(log=".pagent.stdout"), cwd=sandbox_of(agent, job))
+    await done.wait()
+    await peer.call("job_kill", job, "USR1")
+    assert (await peer.outcome(call))[0] == [b"second\n"]
+    assert (await logs(peer, job, follow=follow))[0] == b"first\nsecond\n"
+
+
+@pytest.mark.parametrize("how", ["emptied", "emptied and written", "emptied twice"])
+async def test_follow_when_somebody_empties_the_file(peer: Peer, agent: Agent, how: str) -> None:
+    job = await shell(peer, WAITS)
+    call = await peer.start(peers.ISTREAM, "job_logs", job, follow=True)
+    assert (await peer.next_of(call))[2] == b"first\n"
+    file = sandbox_of(agent, job) / ".pagent.stdout"
+    expected = b"second\n"
+    for _ in range(2 if how == "emptied twice" else 1):
+        os.truncate(file, 0)
+        if how != "emptied":
+            with file.open("ab") as writing:  # as the job does
+                writing.write(b"FIRST\n" if how == "emptied twice" else b"a longer line than the first\n")
+    if how == "emptied twice":
+        expected = b"FIRST\n" + expected
+    elif how == "emptied and written":
+        expected = b"a longer line than the first\n" + expected
+    await peer.call("job_kill", job, "USR1")
+    values, result = await peer.outcome(call)
+    assert b"".join(values) == expected
+    assert result == {"offset": len(expected), "state": "FINISHED", "exit_code": 4}
+
+
+async def test_a_job_that_empties_its_own_log_again_and_again(peer: Peer) -> None:
+    script = "for i in 1 2 3 4 5; do echo line $i; sleep 0.1; : > .pagent.stdout; done; echo end"
+    job = await shell(peer, script)
+    values, result = await peer.outcome(await peer.start(peers.ISTREAM, "job_logs", job, follow=True))
+    assert b"".join(values) == b"line 1\nline 2\nline 3\nline 4\nline 5\nend\n"
+    assert result["offset"] == 4
 
 
 @pytest.mark.parametrize(
@@ -182,19 +224,19 @@ async def test_a_read_under_way_keeps_its_file_when_the_call_is_cancelled(
     """The thread goes on: what it reads from must not be closed under it, nor be another file by then."""
     job = await shell(peer, "echo here; exec sleep 1000")
     file = sandbox_of(agent, job) / ".pagent.stdout"
-    read = service._read
+    read = LogReader.read
     begun, goes_on = asyncio.Event(), threading.Event()
     seen: list[tuple[bool, bytes]] = []
     loop = asyncio.get_running_loop()
 
-    def held_up(capped: CappedOutput | None, fd: int, offset: int) -> tuple[int, bytes]:
+    def held_up(reader: LogReader) -> bytes:
         loop.call_soon_threadsafe(begun.set)
         goes_on.wait(PATIENCE_S)
-        at, data = read(capped, fd, offset)
-        seen.append((os.path.sameopenfile(fd, other), data))
-        return at, data
+        data = read(reader)
+        seen.append((os.path.sameopenfile(reader._descriptor, other), data))
+        return data
 
-    monkeypatch.setattr(service, "_read", held_up)
+    monkeypatch.setattr(LogReader, "read", held_up)
     call = await peer.start(peers.ISTREAM, "job_logs", job)
     async with asyncio.timeout(PATIENCE_S):
         await begun.wait()
@@ -205,6 +247,6 @@ async def test_a_read_under_way_keeps_its_file_when_the_call_is_cancelled(
         assert await peer.call("job_count_current_connection") == 1
     other = os.open(file.parent, os.O_RDONLY)  # takes the lowest number that is free
     goes_on.set()
-    await eventually(lambda: seen and not descriptors_of(file))
+    await eventually(lambda: seen and len(descriptors_of(file)) == 1)  # the one that is kept
     os.close(other)
     assert seen == [(False, b"here\n")]
