@@ -215,6 +215,10 @@ CHUNK_JOIN_MAX: Final = 4 * KIB
 CONTENT_CODINGS_MAX: Final = 2
 #: Compressed bytes given to a decoder at a time. What it could not use yet is copied for each piece of output.
 DECODE_STEP: Final = 16 * KIB
+#: The same for zstandard, which gives all that it can at once: blocks of 4 bytes that stand for 128 KiB each, so 2 MiB.
+#: And the window that a frame may ask for (RFC 9659).
+ZSTD_STEP: Final = 64
+ZSTD_WINDOW_MAX: Final = 8 * MIB
 #: Bytes of one body decoded at once (see LABOUR_TURN), and what a step that gives less counts for: a member of a gzip
 #: file may be empty.
 DECODE_AT_ONCE: Final = 256 * KIB

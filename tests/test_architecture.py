@@ -41,6 +41,8 @@ FENCES: dict[str, set[str]] = {
     "click": {"cli"},
     "orjson": {"web", "log"},
     "uvloop": {"cli"},
+    "brotli": {"http1.coding"},
+    "zstandard": {"http1.coding"},
 }
 
 #: The sans-I/O units, and what would bring a clock, a socket or a loop into them.

@@ -1,7 +1,8 @@
 """The chunked coding of a response's body (RFC 9112 section 7.1), decoded as it comes.
 
-A strict decoder: what a lenient one would accept in two ways (other line ends, signs, blanks behind the size, a missing
-CRLF behind the data) is an error, since a second reader of the same bytes may see another end of the body there.
+A strict decoder: what a lenient one would accept in two ways (other line ends, signs, a missing CRLF after the data) is
+an error, since a second reader of the same bytes may see another end of the body there. Blanks after a size are none of
+these: some servers pad the size with them (7.1.1 allows them before an extension), and every reader skips them.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from pagent.limits import (
     TRAILERS_MAX,
 )
 
-# 16 digits hold any size below 2**64. An extension (7.1.1) is skipped; blanks are allowed only in front of it.
-_SIZE: Final = rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n"
-_SIZE_PART: Final = rb"(?:[0-9A-Fa-f]{1,16}(?:[ \t]+|[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?\r?)?"
+# 16 digits hold any size below 2**64. Blanks and an extension (7.1.1) are skipped.
+_SIZE: Final = rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n"
+_SIZE_PART: Final = rb"(?:[0-9A-Fa-f]{1,16}[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r?)?"
 
 # The first size, and the ones behind the data of a chunk; each also as far as it may have come.
 _first_size = re.compile(_SIZE).match

@@ -71,7 +71,19 @@ def test_data_that_is_nothing_but_body_is_handed_on_itself() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"5", b"05", b"0000000000000005", b"5;a", b"5;a=b;c", b'5;a="b c"', b"5 ;a", b"5\t ;a=\xff", b"5;" + b"x" * 1000],
+    [
+        b"5",
+        b"05",
+        b"0000000000000005",
+        b"5;a",
+        b"5;a=b;c",
+        b'5;a="b c"',
+        b"5 ;a",
+        b"5 ",
+        b"5\t \t",
+        b"5\t ;a=\xff",
+        b"5;" + b"x" * 1000,
+    ],
 )
 def test_size_lines(line: bytes) -> None:
     data = line + b"\r\nhello\r\n" + line + b"\r\nworld\r\n0" + line[1:].lstrip(b"05") + b"\r\n\r\n"
@@ -90,7 +102,9 @@ def test_sizes_are_hexadecimal(line: bytes) -> None:
         b"\r\n",  # no size
         b"5\nhello\r\n0\r\n\r\n",  # LF alone
         b"5\rhello\r\n0\r\n\r\n",
-        b"5 \r\nhello\r\n0\r\n\r\n",  # a blank behind the size
+        b"5 5\r\nhello\r\n0\r\n\r\n",
+        b"5 \nhello\r\n0\r\n\r\n",
+        b"5" + b" " * CHUNK_LINE_MAX + b"\r\nhello\r\n0\r\n\r\n",
         b" 5\r\nhello\r\n0\r\n\r\n",
         b"+5\r\nhello\r\n0\r\n\r\n",
         b"-5\r\nhello\r\n0\r\n\r\n",
