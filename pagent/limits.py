@@ -231,6 +231,19 @@ REFUSAL_TEXT_MAX: Final = 512
 #: side after, so that a request seldom meets a connection that is just being closed.
 IDLE_PER_PORT: Final = 1024
 IDLE_TIMEOUT_S: Final = 4.0
+#: All of them together have this part of the descriptors at most, or this many where those have no limit. So many of
+#: the oldest are closed at a time when there are too many, or no descriptor is left.
+IDLE_DESCRIPTORS_PART: Final = 8
+IDLE_MAX: Final = 8192
+IDLE_CLOSED_TOGETHER: Final = 64
+#: A request that may not be repeated is sent on a kept connection only once the port has served so many requests and
+#: closed no connection unannounced: a job that closes after a hundred requests each, or at random, is known by then.
+KEPT_PROVEN: Final = 1000
+#: A new connection that is not answered for so long makes an idle one of its port close, which may keep a server of one
+#: thread, or of a few, from it; any other server has lost nothing but a connection. The next one goes so long after
+#: that, which is enough for such a server to answer.
+UNANSWERED_S: Final = 0.05
+ROOM_PAUSE_S: Final = 0.005
 #: Waiting for a job's port to accept a connection. Loopback accepts or refuses at once; a full backlog
 #: retries after 1, 3 and 7 s.
 CONNECT_TIMEOUT_S: Final = 10.0

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
-from typing import NamedTuple
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 from pagent.buffers import Bytes
 from pagent.client.pieces import all_pieces
+from pagent.client.sockets import TcpStream
 from pagent.errors import CallError, LinkError, MethodError
 from pagent.limits import BODY_CHUNK
 from pagent.rpc.aio import StreamCall
 
 Body = Bytes | AsyncIterable[Bytes]
+
+#: How long a body waits for the job's 100 (``Expect: 100-continue``): some servers never send one (RFC 9110 10.1.1).
+_CONTINUE_WAIT_S: Final = 1.0
+_SWITCHING_PROTOCOLS: Final = 101
 
 
 class Response(NamedTuple):
@@ -25,26 +32,44 @@ class Response(NamedTuple):
 class StreamedResponse:
     """A response whose head has come. Iterate over its body, once; the iteration raises if the body is not whole.
 
-    ``trailers`` are those that came behind the body, of a raw request.
+    Of a raw request, ``interim`` are the responses before this one, status and headers each; ``trailers`` are those
+    that came after the body; ``tunnel`` is the connection once the job has switched to another protocol (status 101).
     """
 
-    def __init__(self, call: StreamCall, status: int, headers: list[list[str]], *, bodiless: bool) -> None:
+    def __init__(
+        self,
+        call: StreamCall,
+        status: int,
+        headers: list[list[str]],
+        *,
+        bodiless: bool,
+        interim: Sequence[tuple[int, list[list[str]]]] = (),
+    ) -> None:
         self.status = status
         self.headers = headers
+        self.interim = list(interim)
         self.trailers: list[list[str]] = []
+        self.tunnel = TcpStream(call) if status == _SWITCHING_PROTOCOLS else None
         self._call_ = call
         self._length = None if bodiless else _content_length(status, headers)
         self._received = 0
 
     @classmethod
-    async def of(cls, call: StreamCall, method: str) -> StreamedResponse:
+    async def of(cls, call: StreamCall, method: str, sender: BodySender) -> StreamedResponse:
         """Wait for the head."""
-        status = await call.receive()
-        headers = None if status is None else await call.receive()
-        if headers is None:
-            await call.result()  # raises: an error before the head comes as the result alone
-            raise _broken("the call ended without a response")
-        return cls(call, status, headers, bodiless=method.upper() == "HEAD")
+        interim = []
+        while True:
+            status = await call.receive()
+            headers = None if status is None else await call.receive()
+            if headers is None:
+                await call.result()  # raises: an error before the head comes as the result alone
+                raise _broken("the call ended without a response")
+            if status >= 200 or status == _SWITCHING_PROTOCOLS:
+                break
+            interim.append((status, headers))
+            sender.proceed()
+        sender.answered()
+        return cls(call, status, headers, bodiless=method.upper() == "HEAD", interim=interim)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -80,21 +105,61 @@ def _broken(text: str) -> MethodError:
     return MethodError(text, "BrokenResponseError", text)
 
 
-class BodySender:
-    """Sends a request's body; ``error`` is what its iterable raised, by which the call was given up."""
+def framed(headers: Sequence[Sequence[str]], body: Body, *, raw: bool) -> list[list[str]]:
+    """The headers with what says that a body comes, unless they say it already.
 
-    def __init__(self, call: StreamCall, body: Body) -> None:
+    One of unknown length is announced at once: the job may answer before its first byte is there. So is any of a raw
+    request, whose head alone says whether there is one.
+    """
+    fields = [list(pair) for pair in headers]
+    if any(name.lower() in ("content-length", "transfer-encoding") for name, _ in fields):
+        return fields
+    if isinstance(body, AsyncIterable):
+        fields.append(["Transfer-Encoding", "chunked"])
+    elif raw and len(body):
+        fields.append(["Content-Length", str(memoryview(body).nbytes)])
+    return fields
+
+
+class BodySender:
+    """Sends a request's body; ``error`` is what its iterable raised, by which the call was given up.
+
+    :param waits: whether the job is asked first whether it wants the body (``Expect: 100-continue``).
+    """
+
+    def __init__(self, call: StreamCall, body: Body, *, waits: bool = False) -> None:
         self._call_ = call
         self._body = body
+        self._proceed = asyncio.Event() if waits else None
+        self._unwanted = False
         self.error: Exception | None = None
 
     @property
     def is_short(self) -> bool:
-        """Is it sent without waiting for anybody to read it?"""
-        return isinstance(self._body, (bytes, bytearray, memoryview)) and len(self._body) < BODY_CHUNK
+        """Whether it is sent without waiting for anything."""
+        short = isinstance(self._body, (bytes, bytearray, memoryview)) and len(self._body) < BODY_CHUNK
+        return short and self._proceed is None
+
+    def proceed(self) -> None:
+        """The job has asked for the body."""
+        if self._proceed is not None:
+            self._proceed.set()
+
+    def answered(self) -> None:
+        """The final response has come: a body that still waits is not wanted."""
+        if self._proceed is not None and not self._proceed.is_set():
+            self._unwanted = True
+            self._proceed.set()
 
     async def send(self) -> None:
         """All of it and its end."""
+        if self._proceed is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CONTINUE_WAIT_S):
+                    await self._proceed.wait()
+            if self._unwanted:
+                return
+            self._proceed.set()
         try:
             async for piece in all_pieces(self._body):
                 if not await self._send(piece):

@@ -28,6 +28,7 @@ _GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 #: Browsers show such a body as it is.
 _IDENTITY: Final = frozenset(
     [
+        "",
         "identity",
         "none",
         "null",
@@ -73,6 +74,11 @@ class Decoder(Protocol):
 
         :raises CodingError: the coded data has not.
         """
+
+
+def is_encoded(content_encoding: str) -> bool:
+    """Whether a Content-Encoding value names a coding at all."""
+    return any(part.strip(" \t").lower() not in _IDENTITY for part in content_encoding.split(","))
 
 
 def decoder_for(content_encoding: str | None) -> Decoder | None:

@@ -38,6 +38,13 @@ CONTENT_LENGTH: Final = 4
 CONTENT_ENCODING: Final = 5
 HOST: Final = 6
 ACCEPT_ENCODING: Final = 7
+#: Of one hop, but a caller that takes the wire as it is (``raw=True``) may ask for them and be told of them.
+TE: Final = 8
+TRAILER: Final = 9
+EXPECT: Final = 10
+UPGRADE: Final = 11
+#: May hold an address that only means something on this host.
+REFERENCE: Final = 12
 
 _SPECIAL: Final = {
     "connection": CONNECTION,
@@ -51,19 +58,21 @@ _SPECIAL: Final = {
     "proxy-connection": HOP_BY_HOP,
     "proxy-authenticate": HOP_BY_HOP,
     "proxy-authorization": HOP_BY_HOP,
-    "te": HOP_BY_HOP,
-    "trailer": HOP_BY_HOP,
-    "upgrade": HOP_BY_HOP,
-    # A "100 Continue" cannot cross the link, so the body is sent at once and nothing may wait for it (RFC 9110 10.1.1).
-    "expect": HOP_BY_HOP,
+    "te": TE,
+    "trailer": TRAILER,
+    "upgrade": UPGRADE,
+    "expect": EXPECT,
+    "location": REFERENCE,
+    "content-location": REFERENCE,
+    "refresh": REFERENCE,
 }
 
 _COMMON: Final = """
     Accept Accept-CH Accept-Charset Accept-Language Accept-Patch Accept-Ranges Age Allow Alt-Svc Authorization
-    Cache-Control Content-Disposition Content-Language Content-Location Content-Range Content-Security-Policy
+    Cache-Control Content-Disposition Content-Language Content-Range Content-Security-Policy
     Content-Type Cookie Date DNT ETag Expires Forwarded From If-Match If-Modified-Since If-None-Match If-Range
-    If-Unmodified-Since Last-Modified Link Location Max-Forwards Origin Permissions-Policy Pragma Priority Range
-    Referer Referrer-Policy Refresh Retry-After Sec-CH-UA Sec-CH-UA-Mobile Sec-CH-UA-Platform Sec-Fetch-Dest
+    If-Unmodified-Since Last-Modified Link Max-Forwards Origin Permissions-Policy Pragma Priority Range
+    Referer Referrer-Policy Retry-After Sec-CH-UA Sec-CH-UA-Mobile Sec-CH-UA-Platform Sec-Fetch-Dest
     Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Sec-GPC Server Server-Timing Set-Cookie Strict-Transport-Security
     Timing-Allow-Origin Traceparent Tracestate Upgrade-Insecure-Requests User-Agent Vary Via Warning WWW-Authenticate
     Access-Control-Allow-Credentials Access-Control-Allow-Headers Access-Control-Allow-Methods
@@ -73,15 +82,18 @@ _COMMON: Final = """
     X-Frame-Options X-Powered-By X-Real-IP X-Request-ID X-Requested-With X-XSRFToken X-XSS-Protection
 """
 
+#: Names of well-known fields in their usual spelling.
+COMMON_NAMES: Final = _COMMON.split()
+
 #: The usual spellings of fields that need no thought, with what their line begins with.
-ORDINARY: Final[dict[str, str]] = {name: f"{name}: " for common in _COMMON.split() for name in (common, common.lower())}
+ORDINARY: Final[dict[str, str]] = {name: f"{name}: " for common in COMMON_NAMES for name in (common, common.lower())}
 
 #: The same for the fields that do need some: their kind, without asking :func:`kind_of`.
 SPECIAL: Final[dict[str, int]] = {spelt: kind for name, kind in _SPECIAL.items() for spelt in (name, name.title())}
 
 #: Fields that a Connection field cannot take away. RFC 9110 7.6.1 forbids it to name what is meant for the recipient;
 #: believing it all the same would let a client strip the Host, the length, or X-Forwarded-For that a proxy added.
-_KNOWN: Final = frozenset(_SPECIAL) | frozenset(_COMMON.lower().split())
+_KNOWN: Final = frozenset(_SPECIAL) | frozenset(name.lower() for name in COMMON_NAMES)
 
 _is_token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 

@@ -12,10 +12,21 @@ class ResponseHead:
     ``length``: bytes of the body if ``framing`` is LENGTH, else None.
     ``keep_alive``: whether the connection may carry another request (RFC 9112 9.3), if the body ends as it should.
     ``content_encoding``: the codings of the body, for :func:`pagent.http1.coding.decoder_for`.
-    ``packed``: for whoever hands the head on, to keep the form in which it does.
+    ``local``: whether fields are there that depend on who asked: references to an address, and Trailer.
+    ``packed``, ``packed_usual``: for whoever hands the head on, to keep the forms in which it does.
     """
 
-    __slots__ = ("content_encoding", "framing", "headers", "keep_alive", "length", "packed", "status")
+    __slots__ = (
+        "content_encoding",
+        "framing",
+        "headers",
+        "keep_alive",
+        "length",
+        "local",
+        "packed",
+        "packed_usual",
+        "status",
+    )
 
     def __init__(
         self,
@@ -25,6 +36,7 @@ class ResponseHead:
         length: int | None,
         keep_alive: bool,
         content_encoding: str | None,
+        local: bool,
     ) -> None:
         self.status = status
         self.headers = headers
@@ -32,7 +44,9 @@ class ResponseHead:
         self.length = length
         self.keep_alive = keep_alive
         self.content_encoding = content_encoding
+        self.local = local
         self.packed: tuple[bytes, bytes] | None = None
+        self.packed_usual: tuple[bytes, bytes] | None = None
 
 
 class LastHead:

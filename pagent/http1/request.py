@@ -21,11 +21,15 @@ from pagent.http1.fields import (
     CONTENT_ENCODING,
     CONTENT_LENGTH,
     END_TO_END,
-    HOP_BY_HOP,
+    EXPECT,
     HOST,
     ORDINARY,
+    REFERENCE,
     SPECIAL,
+    TE,
+    TRAILER,
     TRANSFER_ENCODING,
+    UPGRADE,
     Framing,
     connection,
     content_length,
@@ -53,8 +57,14 @@ _CHUNKED: Final = Framing.CHUNKED
 _NO_BODY: Final = Framing.NONE
 
 #: Kinds of fields that go on as they are.
-_PASSED_WITH_IDENTITY: Final = frozenset({END_TO_END, CONTENT_ENCODING})
+_PASSED_WITH_IDENTITY: Final = frozenset({END_TO_END, CONTENT_ENCODING, REFERENCE})
 _PASSED: Final = _PASSED_WITH_IDENTITY | {ACCEPT_ENCODING}
+#: As ``raw`` has them. A "100 Continue" cannot cross to other callers: their bodies are sent at once, and nothing may
+#: wait for it (RFC 9110 10.1.1).
+_PASSED_RAW: Final = _PASSED | {EXPECT, TRAILER}
+_PASSED_UPGRADE: Final = _PASSED_RAW | {UPGRADE}
+#: Fields that go on changed, or decide what is written here.
+_NOTED: Final = frozenset({CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE})
 
 #: Behind the data of each chunk, and behind all chunks (RFC 9112 7.1).
 CHUNK_END: Final = b"\r\n"
@@ -80,6 +90,8 @@ _QUERY_SAFE: Final = "-._~!$'()*,:@/?"
 _is_safe_path = re.compile(rf"/[0-9A-Za-z{re.escape(_PATH_SAFE)}]*").fullmatch
 _is_safe_query = re.compile(rf"[0-9A-Za-z{re.escape(_QUERY_SAFE)}]*").fullmatch
 # VCHAR less "#", and what is beyond ASCII, which clients do send. No blank: it would end the target.
+#: A host and a port (RFC 3986 3.2.2, 3.2.3): what has anything else in it is sent by no client, and refused by servers.
+_is_host = re.compile(r"[0-9A-Za-z\-._~!$&'()*+,;=%:\[\]]*").fullmatch
 _is_raw_target = re.compile(r"/[^\x00-\x20#\x7f]*").fullmatch
 
 
@@ -96,18 +108,41 @@ _QUERY_QUOTING: Final = _quoting(_QUERY_SAFE)
 class RequestHead:
     """``data`` is the head with its blank line, ready to be written unless ``framing`` is UNDECIDED.
 
-    ``length``: bytes of the body if ``framing`` is LENGTH, else None; ``is_head``: the response has no body. Never
+    ``length``: bytes of the body if ``framing`` is LENGTH, otherwise None; ``is_head``: the response has no body.
+    ``host``: the value of Host; ``protocols``: those that the request offers to switch to, in lower case. Never
     changed, since the same request gives the same object; ``last`` is for what its responses have in common.
     """
 
-    __slots__ = ("_bodiless", "data", "framing", "idempotent", "is_head", "last", "length", "method")
+    __slots__ = (
+        "_bodiless",
+        "data",
+        "framing",
+        "host",
+        "idempotent",
+        "is_head",
+        "last",
+        "length",
+        "method",
+        "protocols",
+    )
 
-    def __init__(self, data: bytes, framing: Framing, length: int | None, idempotent: bool, method: str) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        framing: Framing,
+        length: int | None,
+        idempotent: bool,
+        method: str,
+        host: str,
+        protocols: frozenset[str] = frozenset(),
+    ) -> None:
         self.data = data
         self.framing = framing
         self.length = length
         self.idempotent = idempotent
         self.method = method
+        self.host = host
+        self.protocols = protocols
         self.is_head = method == "HEAD"
         self.last = LastHead()
         self._bodiless: RequestHead | None = None
@@ -122,7 +157,8 @@ class RequestHead:
         return self._bodiless
 
     def _with(self, line: bytes, framing: Framing) -> RequestHead:
-        return RequestHead(self.data[:-2] + line + b"\r\n", framing, None, self.idempotent, self.method)
+        data = self.data[:-2] + line + b"\r\n"
+        return RequestHead(data, framing, None, self.idempotent, self.method, self.host, self.protocols)
 
 
 def chunk_header(size: int) -> bytes:
@@ -141,11 +177,17 @@ def encode_request(
     :param identity: ask the job for an uncompressed body, whatever the client accepts. A Range stays: it is then one of
         the uncompressed body.
     """
-    return _encode(method, _target(path, query), headers, authority, identity)
+    passed = _PASSED_WITH_IDENTITY if identity else _PASSED
+    return _encode(method, _target(path, query), headers, authority, passed)
 
 
-def encode_raw_request(method: Any, target: Any, headers: Sequence[Pair], *, authority: str) -> RequestHead:
+def encode_raw_request(
+    method: Any, target: Any, headers: Sequence[Pair], *, authority: str, upgrade: bool = False
+) -> RequestHead:
     """``http_request(..., raw=True)``: nothing is rewritten but hop-by-hop fields and framing.
+
+    The head says whether a body comes. With ``upgrade`` the offer of another protocol goes along; ValueError if there
+    is none, or it is one that cannot be carried.
 
     :param target: in origin form, or ``*`` for OPTIONS (RFC 9112 3.2.1, 3.2.4). The absolute form is for proxies, and
         could say another host than the Host field.
@@ -154,7 +196,7 @@ def encode_raw_request(method: Any, target: Any, headers: Sequence[Pair], *, aut
         raise TypeError("the target must be a string")
     if _is_raw_target(target) is None and (method, target) != ("OPTIONS", "*"):
         raise ValueError("the target is not in origin form")
-    return _encode(method, target, headers, authority, False)
+    return _encode(method, target, headers, authority, _PASSED_UPGRADE if upgrade else _PASSED_RAW)
 
 
 def _target(path: Any, query: Sequence[Pair]) -> str:
@@ -185,18 +227,25 @@ def _quote(text: str, quoting: list[str], what: str) -> str:
         raise ValueError(f"the {what} has a lone surrogate") from None
 
 
-def _encode(method: Any, target: str, headers: Sequence[Pair], authority: str, identity: bool) -> RequestHead:
+def _encode(method: Any, target: str, headers: Sequence[Pair], authority: str, passed: frozenset[int]) -> RequestHead:
     idempotent = _METHODS.get(method)
     if idempotent is None:
         idempotent = _check_method(method)
     lines = [f"{method} {target} HTTP/1.1", ""]
-    framed = _add_fields(lines, headers, _PASSED_WITH_IDENTITY if identity else _PASSED)
+    framed = _add_fields(lines, headers, passed)
+    host = _host(framed[HOST]) if HOST in framed else authority
     # The first field, where RFC 9110 7.2 wants it.
-    lines[1] = f"Host: {_host(framed[HOST]) if HOST in framed else authority}"
+    lines[1] = f"Host: {host}"
     if CONNECTION in framed:
         _drop_named(lines, framed[CONNECTION])
-    if identity:
+    if passed is _PASSED_WITH_IDENTITY:
         lines.append("Accept-Encoding: identity")
+    protocols: frozenset[str] = frozenset()
+    if TE in framed and TRAILER in passed and _takes_trailers(framed[TE]):
+        lines.append("TE: trailers")
+    if passed is _PASSED_UPGRADE:
+        protocols = _protocols(framed)
+        lines.append("Connection: Upgrade")
     framing = _UNDECIDED
     length = None
     if TRANSFER_ENCODING in framed:
@@ -207,7 +256,9 @@ def _encode(method: Any, target: str, headers: Sequence[Pair], authority: str, i
         for value in framed[CONTENT_LENGTH]:
             length = content_length(value, length)
         lines.append(f"Content-Length: {length}")
-    return RequestHead(_joined(lines), framing, length, idempotent, method)
+    head = RequestHead(_joined(lines), framing, length, idempotent, method, host, protocols)
+    # Who takes the wire as it is says it in the head, or there is no body.
+    return head.decided(body=False) if framing is _UNDECIDED and EXPECT in passed else head
 
 
 def _add_fields(lines: list[str], headers: Sequence[Pair], passed: frozenset[int]) -> dict[int, list[str]]:
@@ -227,7 +278,7 @@ def _add_fields(lines: list[str], headers: Sequence[Pair], passed: frozenset[int
                 _check_pairs(headers, "headers", REQUEST_FIELDS_MAX)  # a "pair" may be a string of two characters
             if kind in passed:
                 add(f"{name}: {value.strip(_BLANKS)}")
-            elif kind != HOP_BY_HOP:
+            if kind in _NOTED:
                 framed.setdefault(kind, []).append(value.strip(_BLANKS))
     except (TypeError, ValueError, AttributeError):
         _check_pairs(headers, "headers", REQUEST_FIELDS_MAX)
@@ -265,7 +316,26 @@ def _host(values: list[str]) -> str:
     if len(values) > 1:
         # A fault even if they agree (RFC 9112 3.2).
         raise ValueError("more than one Host")
+    if _is_host(values[0]) is None:
+        raise ValueError("header field 'Host' is not a host and a port")
     return values[0]
+
+
+def _takes_trailers(values: list[str]) -> bool:
+    """RFC 9110 10.1.4. The other codings of a TE field are of transfer codings, which are undone here."""
+    return any(part.strip(_BLANKS).lower() == "trailers" for value in values for part in value.split(","))
+
+
+def _protocols(framed: dict[int, list[str]]) -> frozenset[str]:
+    """What the Upgrade fields offer (RFC 9110 7.8)."""
+    parts = [part.strip(_BLANKS).lower() for value in framed.get(UPGRADE, ()) for part in value.split(",")]
+    offered = frozenset(part for part in parts if part)
+    if not offered:
+        raise ValueError("an upgrade without the header field 'Upgrade'")
+    if "h2c" in offered:
+        # HTTP/2 would have the caller's requests in it, unchecked; RFC 9113 has made it obsolete.
+        raise ValueError("an upgrade to 'h2c' is refused")
+    return offered
 
 
 def _drop_named(lines: list[str], values: list[str]) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import select
 import socket
+import ssl
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -37,6 +38,8 @@ _RESET: Final = struct.pack("ii", 1, 0)
 _FLUSH: Final = struct.pack("ii", 0, 0)
 #: Where a job's port is looked for, in this order.
 _LOOPBACK: Final = ("127.0.0.1", "::1")
+#: Whom a TLS server is asked for: an address is no server name (RFC 6066 section 3).
+_SERVER_NAME: Final = "localhost"
 
 
 class PortUser(Protocol):
@@ -80,6 +83,7 @@ class PortConnection(asyncio.Protocol):
         "_reading",
         "_resets",
         "_resuming",
+        "_tls",
         "_transport",
         "_waits",
         "blocked",
@@ -102,11 +106,13 @@ class PortConnection(asyncio.Protocol):
         self._reading = True
         self._eof = False
         self._resuming = False  # within resume_writing
+        self._tls = False
         self.blocked = False
         self.closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+        self._tls = transport.get_extra_info("sslcontext") is not None
         self._transport.set_write_buffer_limits(high=PORT_HIGH_WATER, low=PORT_LOW_WATER)
         self._receive_at_most(PORT_RECEIVE)
         if self._resets:
@@ -168,7 +174,7 @@ class PortConnection(asyncio.Protocol):
         if not self._eof:  # the loop meets it again each time that reading is resumed
             self._eof = True
             self.user.port_eof()
-        return True  # keep our direction: half-close is the user's to decide
+        return not self._tls  # keep our direction: half-close is the user's to decide, except in TLS, which has none
 
     def pause_writing(self) -> None:
         self.blocked = True
@@ -185,7 +191,8 @@ class PortConnection(asyncio.Protocol):
                 self._resuming = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        rest: deque[bytes] = self._read_rest() if exc is not None and not self.closed else deque()
+        readable = exc is not None and not self.closed and not self._tls
+        rest: deque[bytes] = self._read_rest() if readable else deque()
         self._transport = None  # asyncio's own trips over an abort that comes later
         self._lose(rest, exc)
 
@@ -258,7 +265,8 @@ class PortConnection(asyncio.Protocol):
             self._write_out()
             # A job that has reset the connection: asyncio's own loop meets that here, and tells it when it reads next.
             with suppress(OSError):
-                self._transport.write_eof()
+                if not self._tls:  # which has no half-close: the job's end will end both directions
+                    self._transport.write_eof()
 
     def pause_reading(self) -> None:
         self._paused = True
@@ -313,28 +321,37 @@ class PortConnection(asyncio.Protocol):
 
 
 async def connect_port(
-    port: int, user: PortUser, made: Callable[[], None] | None = None, *, resets: bool = False
+    port: int,
+    user: PortUser,
+    made: Callable[[], None] | None = None,
+    *,
+    resets: bool = False,
+    tls: ssl.SSLContext | None = None,
 ) -> PortConnection:
     """Connect to a port of a job on this host's loopback: at 127.0.0.1, or at ::1 where that refuses.
 
     The one way to a job's port, for all that the agent carries. ``made`` is called before the job can have said
-    anything; ``resets`` is as for :class:`PortConnection`.
+    anything; ``resets`` is as for :class:`PortConnection`; ``tls``: if the job speaks TLS.
 
     :raises OSError: the job does not listen there, or accepts nothing in time (TimeoutError).
     """
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
         try:
-            return await _connect(_LOOPBACK[0], port, PortConnection(user, made, resets=resets))
+            return await _connect(_LOOPBACK[0], port, PortConnection(user, made, resets=resets), tls)
         except ConnectionRefusedError as refused:
             try:
-                return await _connect(_LOOPBACK[1], port, PortConnection(user, made, resets=resets))
+                return await _connect(_LOOPBACK[1], port, PortConnection(user, made, resets=resets), tls)
             except OSError:  # nothing listens there either, or the host has no IPv6
                 raise refused from None
 
 
-async def _connect(host: str, port: int, connection: PortConnection) -> PortConnection:
+async def _connect(host: str, port: int, connection: PortConnection, tls: ssl.SSLContext | None) -> PortConnection:
+    loop = asyncio.get_running_loop()
     try:
-        await asyncio.get_running_loop().create_connection(lambda: connection, host, port)
+        if tls is None:
+            await loop.create_connection(lambda: connection, host, port)
+        else:
+            await loop.create_connection(lambda: connection, host, port, ssl=tls, server_hostname=_SERVER_NAME)
     except BaseException:
         connection.abort()  # it may have been made just when the waiting was cancelled
         raise

@@ -1,4 +1,7 @@
-"""TLS of links: the configured files as contexts. What cannot be used is a ConfigError that names the key."""
+"""TLS of links: the configured files as contexts. What cannot be used is a ConfigError that names the key.
+
+And TLS towards jobs, which configures nothing.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,14 @@ def client_context(tls: ClientTls) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(tls.ca) if tls.ca else None)
     if tls.certificate is not None:
         _load_certificate(context, "client.tls", tls.certificate, tls.key)
+    return context
+
+
+def job_context() -> ssl.SSLContext:
+    """For a job's port: it is on the loopback, and its certificate may be any (spec agent.md, part 2)."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
     return context
 
 

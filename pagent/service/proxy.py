@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from functools import partial
 from typing import Any
 
@@ -9,28 +10,31 @@ from pagent.http1.fields import is_token
 from pagent.http1.request import encode_raw_request, encode_request
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
-from pagent.limits import KIB, MESSAGE_MAX_FOREIGN, WEBSOCKET_MESSAGE_MAX
-from pagent.net.port import connect_port
+from pagent.limits import IDLE_DESCRIPTORS_PART, IDLE_MAX, KIB, MESSAGE_MAX_FOREIGN, WEBSOCKET_MESSAGE_MAX
+from pagent.net.tls import job_context
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import bistream
 from pagent.rpc.spool import SpoolOpener
 from pagent.rpc.stream import Stream
 from pagent.service.jobs import owner_of
+from pagent.splice.answer import Caller
 from pagent.splice.http import HttpSplice
+from pagent.splice.jobport import IdleConnections, JobPort
 from pagent.splice.pool import Pool
 from pagent.splice.tcp import TcpSplice
 from pagent.splice.websocket import WebSocketSplice, upgrade_for
+from pagent.unix import descriptors_max
 
 
 class _Target:
     """A port of a running job, and what each call to it needs."""
 
-    def __init__(self, job: Job, number: int, spool: SpoolOpener) -> None:
+    def __init__(self, job: Job, port: JobPort, spool: SpoolOpener) -> None:
         self.job = job
-        self.number = number
+        self.port = port
         self.spool = spool
-        self.authority = f"127.0.0.1:{number}"
-        self.pool = Pool(number)
+        self.authority = f"127.0.0.1:{port.number}"
+        self.pool = Pool(port)
 
 
 class ProxyService:
@@ -42,7 +46,9 @@ class ProxyService:
     def __init__(self, manager: JobManager, *, spool_max: int) -> None:
         self._manager = manager
         self._spool_max = spool_max
-        self._targets: dict[tuple[str, int | None], _Target] = {}
+        self._targets: dict[tuple[str, int | None, str], _Target] = {}
+        self._idle = IdleConnections(0)
+        self._tls: ssl.SSLContext | None = None
 
     @bistream
     def http_request(
@@ -55,18 +61,23 @@ class ProxyService:
         headers: Any,
         raw: Any = False,
         port: Any = None,
+        upgrade: Any = False,
+        scheme: Any = "http",
     ) -> None:
-        target = self._target(call, job_uid, port)
+        target = self._target(call, job_uid, port, scheme)
         # Pages poll: what has been made of a request that has the same bytes is made once.
         memo = call.start.memo
         if memo is None or memo[0] != target.authority:
             if raw:
-                head = encode_raw_request(method, path, headers, authority=target.authority)
+                head = encode_raw_request(method, path, headers, authority=target.authority, upgrade=bool(upgrade))
+            elif upgrade:
+                raise ValueError("an upgrade needs raw=True")
             else:
                 head = encode_request(method, path, query, headers, authority=target.authority, identity=True)
             memo = call.start.memo = (target.authority, head)
         assert call.stream is not None
-        HttpSplice(call, call.stream, target.pool, memo[1], raw).start()
+        caller = Caller.RAW if raw else Caller.OURS if call.connection.flow else Caller.FIELD
+        HttpSplice(call, call.stream, target.pool, memo[1], caller).start()
 
     @bistream
     def ws_connect(
@@ -78,8 +89,9 @@ class ProxyService:
         headers: Any,
         subprotocols: Any = None,
         port: Any = None,
+        scheme: Any = "http",
     ) -> None:
-        target = self._target(call, job_uid, port)
+        target = self._target(call, job_uid, port, scheme)
         head = encode_request("GET", path, query, headers, authority=target.authority, identity=False)
         upgrade = upgrade_for(head, _subprotocols(subprotocols))
         assert call.stream is not None
@@ -90,44 +102,54 @@ class ProxyService:
             detailed=subprotocols is not None,
             max_message=WEBSOCKET_MESSAGE_MAX if call.connection.flow else MESSAGE_MAX_FOREIGN - KIB,
         )
-        call.run(splice.connect(target.number))
+        call.run(splice.connect(target.port))
 
     @bistream
-    def tcp_connect(self, call: IncomingCall, job_uid: Any, port: Any = None) -> None:
-        target = self._target(call, job_uid, port)
+    def tcp_connect(self, call: IncomingCall, job_uid: Any, port: Any = None, scheme: Any = "http") -> None:
+        target = self._target(call, job_uid, port, scheme)
         assert call.stream is not None
-        call.run(self._tunnel(call, call.stream, target.number))
+        call.run(self._tunnel(call, call.stream, target.port))
 
-    async def _tunnel(self, call: IncomingCall, stream: Stream, port: int) -> None:
+    async def _tunnel(self, call: IncomingCall, stream: Stream, port: JobPort) -> None:
         splice = TcpSplice(stream, partial(_conclude, call))
         try:
-            connection = await connect_port(port, splice, partial(stream.send, True), resets=True)
+            connection = await port.connect(splice, partial(stream.send, True), resets=True)
         except OSError as error:
             stream.send(False)
             call.fail(error)
             return
         splice.start(connection)
 
-    def _target(self, call: IncomingCall, job_uid: Any, port: Any) -> _Target:
-        target = self._targets.get((job_uid, port))
+    def _target(self, call: IncomingCall, job_uid: Any, port: Any, scheme: Any) -> _Target:
+        target = self._targets.get((job_uid, port, scheme))
         if target is None or target.job.owner.realm != call.connection.realm:
             job = self._manager.get(job_uid, owner_of(call.connection))
-            target = self._add_target(job, port)
+            target = self._add_target(job, port, scheme)
         stream = call.stream
         assert stream is not None
         stream.spool_with(target.spool)
         return target
 
-    def _add_target(self, job: Job, port: Any) -> _Target:
+    def _add_target(self, job: Job, port: Any, scheme: Any) -> _Target:
         number = job.single_port(port)
-        key = (job.uid, number)
+        if scheme not in ("http", "https"):
+            raise ValueError("scheme must be 'http' or 'https'")
+        key = (job.uid, number, scheme)
         if key not in self._targets:
             spool = SpoolOpener(job.sandbox.open_spool, self._spool_max)
-            self._targets[key] = _Target(job, number, spool)
+            self._targets[key] = _Target(job, self._port(number, scheme), spool)
             job.on_end(lambda: self._drop_targets(job))
         # A job that runs reports no further port: the only one stays the only one.
-        target = self._targets[job.uid, port] = self._targets[key]
+        target = self._targets[job.uid, port, scheme] = self._targets[key]
         return target
+
+    def _port(self, number: int, scheme: str) -> JobPort:
+        self._idle.most = descriptors_max(IDLE_MAX * IDLE_DESCRIPTORS_PART) // IDLE_DESCRIPTORS_PART
+        if scheme == "http":
+            return JobPort(number, self._idle)
+        if self._tls is None:
+            self._tls = job_context()
+        return JobPort(number, self._idle, self._tls)
 
     def _drop_targets(self, job: Job) -> None:
         for key in [key for key in self._targets if key[0] == job.uid]:

@@ -5,6 +5,8 @@
     stream (body messages) -> RequestBody -> job's port
     job's port -> ResponseParser -> this splice -> stream: status, headers, body messages, the result
 
+Once the job has switched to another protocol, :class:`~pagent.splice.tcp.TcpSplice` takes over the stream and the port.
+
 Both directions run at the same time: a job may answer before it has read the whole body. Nothing here waits: a kept
 connection is used within the callback that received the call, and only a new one takes a task, for its connecting.
 """
@@ -13,11 +15,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from pagent.buffers import Bytes
 from pagent.errors import PagentError
-from pagent.http1.coding import CodingError, UnknownCodingError, decoder_for
+from pagent.http1.coding import CodingError, UnknownCodingError, decoder_for, is_encoded
 from pagent.http1.fields import Framing
 from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
@@ -25,54 +27,72 @@ from pagent.http1.response import BadResponse, ResponseParser
 from pagent.limits import FRAMES_LABOUR
 from pagent.net.deferred import current_deferred
 from pagent.net.port import PortConnection
+from pagent.splice.answer import Caller, bad_gateway, local_fields, usual_fields, without_coding
 from pagent.splice.decoding import Decoding
 from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.pool import Pool
 from pagent.splice.request_body import RequestBody
+from pagent.splice.tcp import TcpSplice
 from pagent.wire.messages import pack
 
 _log = logging.getLogger(__name__)
 
-#: They describe the body as the job encoded it, which is not as the caller gets it; its ranges are of no use there.
-_ENCODED_FIELDS = frozenset({"content-encoding", "content-length", "accept-ranges"})
-_PARTIAL_CONTENT = 206
+_SWITCHING_PROTOCOLS: Final = 101
+_PARTIAL_CONTENT: Final = 206
+_BAD_GATEWAY: Final = 502
+
+# As in pagent.http1: every request asks.
+_FIELD: Final = Caller.FIELD
+_RAW: Final = Caller.RAW
 
 
 class BrokenResponseError(PagentError):
     """The job broke its response off, or garbled it, after its head."""
 
 
+class UndecodableError(BadResponse):
+    """The job's response is good, and encoded in a way that cannot be undone for this caller."""
+
+
 class HttpSplice:
     """Receiver of the call's stream, user of the job's connection, sink of the response: all three are one exchange.
 
-    ``raw``: nothing is decoded, and trailers follow the body as a list of pairs.
+    For a RAW caller nothing is decoded, interim responses are told, and trailers follow the body as a list of pairs.
     """
 
     __slots__ = (
         "_body",
         "_call",
+        "_caller",
         "_decoding",
         "_ended",
         "_head_sent",
+        "_new",
         "_parser",
         "_pool",
         "_port",
-        "_raw",
         "_request",
         "_reused",
         "_stream",
     )
 
-    def __init__(self, call: Call, stream: StreamEnd, pool: Pool, request: RequestHead, raw: bool) -> None:
+    def __init__(self, call: Call, stream: StreamEnd, pool: Pool, request: RequestHead, caller: Caller) -> None:
         self._call = call
         self._stream = stream
         self._pool = pool
         self._request = request
-        self._raw = raw
+        self._caller = caller
         self._body = RequestBody(request)
         self._port: PortConnection | None = None
-        self._reused = False
-        self._parser = ResponseParser(self, head_request=request.is_head, last=request.last)
+        self._reused = False  # the connection was a kept one, and has not answered yet
+        self._new = False  # it is a new one, and has not answered yet
+        self._parser = ResponseParser(
+            self,
+            head_request=request.is_head,
+            last=request.last,
+            wire=self if caller is _RAW else None,
+            protocols=request.protocols,
+        )
         self._decoding: Decoding | None = None
         self._head_sent = False
         self._ended = False
@@ -80,6 +100,7 @@ class HttpSplice:
     def start(self) -> None:
         """Begin. A request that does not say whether it has a body is sent once its first body message tells."""
         self._stream.attach(self)  # first: connecting holds it
+        self._hold_early()
         if self._body.decided and self._port is None:
             self._connect()
 
@@ -91,6 +112,7 @@ class HttpSplice:
         if self._ended:
             return
         parts = self._body.add(value) if value else self._body.end()
+        self._hold_early()
         if self._port is None:
             if self._body.decided:
                 self._body.keep(parts)
@@ -118,13 +140,21 @@ class HttpSplice:
         self._decoding = None
         self._drop_port()
 
+    def _hold_early(self) -> None:
+        """What comes after the request is of the other protocol: it waits until the job has switched."""
+        if self._request.protocols and self._body.ended:
+            self._stream.hold()
+
+    def _release(self) -> None:
+        if not (self._request.protocols and self._body.ended):
+            self._stream.release()
+
     # --- the connection ---------------------------------------------------------------------------
 
     def _connect(self) -> None:
         if self._ended:
             return
-        # What may not be sent twice is not sent on a connection that has just been closed.
-        port = self._pool.take(self, ask_kernel=not self._request.idempotent)
+        port = None if self._request.protocols else self._pool.take(self, repeatable=self._request.idempotent)
         if port is not None:
             self._reused = True
             self._begin(port)
@@ -138,13 +168,14 @@ class HttpSplice:
         except OSError as error:
             self._bad_gateway(f"the job does not accept a connection: {error}")
             return
+        self._new = True
         if self._ended:
+            self._pool.answered(self)
             port.abort()
             return
-        self._reused = False
         self._begin(port)
         if not port.blocked:  # it may be by what was kept while connecting; port_writable() releases then
-            self._stream.release()
+            self._release()
 
     def _begin(self, port: PortConnection) -> None:
         self._port = port
@@ -161,13 +192,24 @@ class HttpSplice:
 
     def port_data(self, data: bytes) -> None:
         self._body.forget()
+        self._reused = False
+        if self._new:
+            self._heard()
         try:
             self._parser.feed(data)
+        except UndecodableError as error:
+            self._bad_gateway(str(error), always=True)
+            return
         except (BadResponse, CodingError) as error:
             self._broken(str(error))
             return
         if self._port is not None and self._parser.more:
             self._port.later(self._feed_on, FRAMES_LABOUR)
+
+    def _heard(self) -> None:
+        """The new connection has been answered, or waits for no answer any more."""
+        self._new = False
+        self._pool.answered(self)
 
     def _feed_on(self) -> None:
         if not self._ended:
@@ -185,7 +227,7 @@ class HttpSplice:
         self._stream.hold()
 
     def port_writable(self) -> None:
-        self._stream.release()
+        self._release()
 
     def port_lost(self, error: Exception | None) -> None:
         if self._sent_again():
@@ -197,10 +239,13 @@ class HttpSplice:
 
     def _sent_again(self) -> bool:
         """A kept connection that ends before it answered was closed by the job while idle: take a new one, once."""
-        if not (self._reused and self._request.idempotent and self._body.can_repeat) or self._ended:
+        if not self._reused or self._ended:
+            return False
+        self._reused = False
+        self._pool.closed_unannounced()
+        if not (self._request.idempotent and self._body.can_repeat):
             return False
         self._drop_port()
-        self._reused = False
         self._body.repeat()
         self._stream.hold()
         self._call.run(self._connect_anew())
@@ -209,33 +254,44 @@ class HttpSplice:
     # --- from the parser: the response ---------------------------------------------------------------
 
     def head(self, head: ResponseHead) -> None:
-        if head.content_encoding is not None and not self._raw:
-            self._decoded_head(head, head.content_encoding)
-            return
-        packed = head.packed
+        packed = head.packed_usual if self._caller is _FIELD else head.packed
         if packed is None:
-            packed = head.packed = (pack(head.status), pack(head.headers))
+            packed = self._pack(head)
         self._head_sent = True
         self._stream.send_packed(packed[0])
         self._stream.send_packed(packed[1])
 
-    def _decoded_head(self, head: ResponseHead, content_encoding: str) -> None:
-        # No body, nothing to decode: what HEAD or a 304 says of a coding is about another response.
-        if head.framing is not Framing.NONE and head.length != 0:
-            try:
-                decoder = decoder_for(content_encoding)
-            except UnknownCodingError as error:
-                raise BadResponse(str(error)) from None
-        else:
-            decoder = None
-        if decoder is not None:
-            if head.status == _PARTIAL_CONTENT:
-                # Its ranges count encoded bytes (RFC 9110 8.8.3, 14.1.2): part of a coding cannot be undone.
-                raise BadResponse("a part of an encoded body")
-            self._decoding = Decoding(decoder, self._stream, self._call.finish, self._pause_decoding)
-        self._head_sent = True
-        self._stream.send(head.status)
-        self._stream.send([pair for pair in head.headers if pair[0].lower() not in _ENCODED_FIELDS])
+    def _pack(self, head: ResponseHead) -> tuple[bytes, bytes]:
+        """Status and fields as this caller gets them; kept with the head where all of its kind get them so."""
+        fields = head.headers
+        if head.content_encoding is not None and self._caller is not _RAW:
+            encoded = is_encoded(head.content_encoding)
+            bodiless = head.framing is Framing.NONE
+            if encoded and not bodiless and head.length != 0:
+                self._begin_decoding(head)
+            fields = without_coding(fields, encoded=encoded, bodiless=bodiless)
+        if head.local:
+            fields = local_fields(fields, self._caller, self._pool.port, self._request)
+        if self._caller is _FIELD:
+            fields = usual_fields(fields, head)
+        packed = (pack(head.status), pack(fields))
+        if head.content_encoding is None and not head.local:
+            if self._caller is _FIELD:
+                head.packed_usual = packed
+            else:
+                head.packed = packed
+        return packed
+
+    def _begin_decoding(self, head: ResponseHead) -> None:
+        try:
+            decoder = decoder_for(head.content_encoding)
+        except UnknownCodingError as error:
+            raise UndecodableError(f"the job's response is encoded though it was asked for none: {error}") from None
+        if head.status == _PARTIAL_CONTENT:
+            # Its ranges count encoded bytes (RFC 9110 8.8.3, 14.1.2): part of a coding cannot be undone.
+            raise BadResponse("the job's response is a part of an encoded body")
+        assert decoder is not None
+        self._decoding = Decoding(decoder, self._stream, self._call.finish, self._pause_decoding)
 
     def body(self, data: bytes | memoryview) -> None:
         if self._decoding is None:
@@ -260,14 +316,36 @@ class HttpSplice:
             self._decode(self._decoding.go_on)
 
     def trailers(self, fields: list[list[str]]) -> None:
-        if self._raw:
+        if self._caller is _RAW:
             self._stream.send(fields)
+
+    def interim(self, head: ResponseHead) -> None:
+        self._stream.send(head.status)
+        self._stream.send(head.headers)
+
+    def switched(self, fields: list[list[str]], rest: bytes) -> None:
+        port, self._port = self._port, None
+        assert port is not None
+        self._ended = self._head_sent = True
+        self._stream.send(_SWITCHING_PROTOCOLS)
+        self._stream.send(fields)
+        tunnel = TcpSplice(self._stream, self._tunnel_ended)
+        port.user = tunnel
+        tunnel.start(port)
+        if rest and not port.closed:
+            tunnel.port_data(rest)
+
+    def _tunnel_ended(self, error: Exception | None) -> None:
+        if error is None:
+            self._call.finish()
+        else:
+            self._call.fail(error)
 
     def complete(self, reusable: bool) -> None:
         self._ended = True
         port, self._port = self._port, None
         if port is not None:
-            if reusable and self._body.ended and not port.blocked:
+            if reusable and self._body.ended and not port.blocked and not self._request.protocols:
                 if self._stream.blocked:
                     port.resume_reading()
                 self._pool.give(port)
@@ -292,17 +370,24 @@ class HttpSplice:
         self._stream.send(False)
         self._call.fail(BrokenResponseError(reason))
 
-    def _bad_gateway(self, reason: str) -> None:
+    def _bad_gateway(self, reason: str, *, always: bool = False) -> None:
+        """End with a 502; ``always``: say why also to a router of the field."""
         if self._ended:
             return
         self._ended = True
         self._drop_port()
         _log.info("502 for %s: %s", self._request.method, reason)
-        self._stream.send(502)
-        self._stream.send([])
+        fields, body = bad_gateway(reason)
+        self._stream.send(_BAD_GATEWAY)
+        # The contract with routers of the field: an empty list, and no body where the job did not answer (part 1).
+        self._stream.send([] if self._caller is _FIELD else fields)
+        if (always or self._caller is not _FIELD) and not self._request.is_head:
+            self._stream.send(body)
         self._call.finish()
 
     def _drop_port(self) -> None:
         port, self._port = self._port, None
+        if self._new:
+            self._heard()
         if port is not None:
             port.abort()

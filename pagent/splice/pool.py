@@ -1,89 +1,206 @@
-"""Idle connections to one port of a job, kept for its next requests."""
+"""Idle connections to the ports of jobs, kept for their next requests.
+
+A job that closes a kept one without a word may do so just when a
+request is on its way: what may not be sent twice then takes a new connection each time. A server that serves one
+connection at a time is kept from all others by an idle one: so an idle one is closed for a new one that gets no answer.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
-from pagent.limits import IDLE_PER_PORT, IDLE_TIMEOUT_S
-from pagent.net.port import PortConnection, PortUser, connect_port
+from pagent.limits import (
+    IDLE_PER_PORT,
+    IDLE_TIMEOUT_S,
+    KEPT_PROVEN,
+    ROOM_PAUSE_S,
+    UNANSWERED_S,
+)
+from pagent.net.port import PortConnection, PortUser
+from pagent.splice.jobport import JobPort
 
 
 class Pool:
     """The newest idle connection is used first, so that the others can grow old and go."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: JobPort) -> None:
+        # For life.
         self.port = port
-        self._idle: deque[tuple[float, PortConnection]] = deque()
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
-        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        # Idle connections, oldest first, and since when.
+        self._idle: dict[PortConnection, float] = {}
+        self._all = port.idle
+        self._all.join(self)  # until the job has ended
+        self._timer: asyncio.TimerHandle | None = None
+        # Whether the job keeps connections as it says.
+        self._given = 0
+        self._unannounced = False
+        # Users of new connections that have no answer, oldest first, and when the connections were made.
+        self._unanswered: dict[PortUser, float] = {}
+        self._room_timer: asyncio.TimerHandle | None = None
+        self._room_wanted = False
+        self._room_made = 0.0
 
     def __len__(self) -> int:
         return len(self._idle)
 
-    def take(self, user: PortUser, *, ask_kernel: bool) -> PortConnection | None:
+    def take(self, user: PortUser, *, repeatable: bool) -> PortConnection | None:
         """An idle connection for ``user``, or None.
 
-        ``ask_kernel`` for a request that may not be sent twice: costs a system call, and finds a connection that the
-        job has just closed.
+        What is not ``repeatable`` gets one only where the job has proven that it closes none unannounced. Otherwise its
+        new connection takes the place of an idle one, which is closed.
         """
+        if self._idle and not (repeatable or self._is_proven):
+            self.close_oldest()
+            return None
         while self._idle:
-            _, connection = self._idle.pop()
-            if connection.closed:
-                continue
-            if ask_kernel and connection.is_stale():
+            connection, _ = self._idle.popitem()
+            self._all.count -= 1
+            if not repeatable and connection.is_stale():
+                self.closed_unannounced()
                 connection.abort()
                 continue
             connection.user = user
             return connection
         return None
 
+    @property
+    def _is_proven(self) -> bool:
+        return self._given >= KEPT_PROVEN and not self._unannounced
+
+    def closed_unannounced(self) -> None:
+        """The job has closed a kept connection, and had not said that it would."""
+        self._unannounced = True
+
     async def connect(self, user: PortUser) -> PortConnection:
-        """A new connection; OSError if the job does not accept one."""
-        return await connect_port(self.port, user)
+        """A new connection, on which ``user`` sends a request at once; OSError if the job does not accept one.
+
+        ``user`` says :meth:`answered` with the first byte that comes, or once it waits for none any more.
+        """
+        connection = await self.port.connect(user)
+        if not self._closed:
+            self._unanswered[user] = self._now()
+            self._watch(0.0)
+        return connection
+
+    def answered(self, user: PortUser) -> None:
+        """The new connection of ``user`` has been answered, or given up."""
+        self._unanswered.pop(user, None)
 
     def give(self, connection: PortConnection) -> None:
         """Take a connection back that has nothing under way."""
-        if self._closed or len(self._idle) >= IDLE_PER_PORT:
+        self._given += 1
+        if self._closed or len(self._idle) >= IDLE_PER_PORT or (self._room_wanted and self._gives_room()):
             connection.close()
             return
-        connection.user = _Idle(connection)
-        self._idle.append((self._now(), connection))
+        connection.user = _Idle(self, connection)
+        self._idle[connection] = self._now()
+        self._all.added()
         if self._timer is None:
             self._timer = self._loop.call_later(IDLE_TIMEOUT_S, self._sweep)
+
+    def lost(self, connection: PortConnection) -> None:
+        """The job has ended an idle connection, or said something on it."""
+        if self._idle.pop(connection, None) is not None:
+            self._all.count -= 1
+        self.closed_unannounced()
+
+    @property
+    def oldest(self) -> float | None:
+        """Since when the oldest connection has been idle; None without any."""
+        return next(iter(self._idle.values()), None)
+
+    def close_oldest(self) -> None:
+        """Close the connection that has been idle for longest."""
+        connection = next(iter(self._idle))
+        del self._idle[connection]
+        self._all.count -= 1
+        connection.close()
 
     def close(self) -> None:
         """The job has ended: drop all, keep none."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._all.leave(self)
+        for timer in (self._timer, self._room_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._room_timer = None
+        self._unanswered.clear()
+        self._all.count -= len(self._idle)
         while self._idle:
-            self._idle.pop()[1].abort()
+            self._idle.popitem()[0].abort()
 
     def _sweep(self) -> None:
         self._timer = None
-        oldest = self._loop.time() - IDLE_TIMEOUT_S
-        while self._idle and (self._idle[0][0] <= oldest or self._idle[0][1].closed):
-            self._idle.popleft()[1].close()
-        if self._idle:
-            self._timer = self._loop.call_at(self._idle[0][0] + IDLE_TIMEOUT_S, self._sweep)
+        since = self.oldest
+        while since is not None and since <= self._now() - IDLE_TIMEOUT_S:
+            self.close_oldest()
+            since = self.oldest
+        if since is not None:
+            self._timer = self._loop.call_at(since + IDLE_TIMEOUT_S, self._sweep)
+
+    # --- room for new connections that get no answer ------------------------------------------------
+    #
+    # Each of them makes one idle connection close at most, and they do so one after the other. So a job that is slow
+    # for all keeps its pool: what goes idle there is used again before it can be closed, but for one each UNANSWERED_S.
+
+    def _watch(self, pause: float) -> None:
+        due = self._due()
+        if due is not None and self._room_timer is None:
+            self._room_timer = self._loop.call_at(max(due, self._now() + pause), self._make_room)
+
+    def _due(self) -> float | None:
+        """When the one that waits for longest has waited long enough."""
+        made = next(iter(self._unanswered.values()), None)
+        return None if made is None else made + UNANSWERED_S
+
+    def _make_room(self) -> None:
+        """Close an idle connection for the one that waits for longest, or have it done by the next that comes back."""
+        self._room_timer = None
+        due = self._due()
+        if due is None:
+            return
+        if due > self._now():  # the one that was watched has been answered
+            self._watch(0.0)
+        elif self._idle:
+            self.close_oldest()
+            self._room_made_for_one()
+        else:
+            self._room_wanted = True
+
+    def _room_made_for_one(self) -> None:
+        del self._unanswered[next(iter(self._unanswered))]
+        self._watch(ROOM_PAUSE_S)
+
+    def _gives_room(self) -> bool:
+        """Whether a connection that comes back is to be closed; otherwise :meth:`_make_room` looks again."""
+        self._room_wanted = False
+        due, now = self._due(), self._now()
+        if due is None or now < max(due, self._room_made + UNANSWERED_S):
+            self._watch(ROOM_PAUSE_S)
+            return False
+        self._room_made = now
+        self._room_made_for_one()
+        return True
 
 
 class _Idle:
     """The user of an idle connection: whatever the job says there is unasked for, and ends it."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_pool")
 
-    def __init__(self, connection: PortConnection) -> None:
+    def __init__(self, pool: Pool, connection: PortConnection) -> None:
+        self._pool = pool
         self._connection = connection
 
     def port_data(self, data: bytes) -> None:
+        self._pool.lost(self._connection)
         self._connection.abort()
 
     def port_eof(self) -> None:
+        self._pool.lost(self._connection)
         self._connection.close()
 
     def port_blocked(self) -> None:
@@ -93,4 +210,4 @@ class _Idle:
         pass
 
     def port_lost(self, error: Exception | None) -> None:
-        pass
+        self._pool.lost(self._connection)

@@ -10,6 +10,8 @@ from pagent.limits import REPEAT_MAX
 class RequestBody:
     """Frames the body and checks it against what the head promised.
 
+    A head that says that no body comes, or one of no bytes, is complete by itself.
+
     ValueError for a body that is longer or shorter than its Content-Length: sent on, the rest would be taken for the
     next request (request smuggling), or the job would wait for ever.
     """
@@ -19,7 +21,7 @@ class RequestBody:
     def __init__(self, head: RequestHead) -> None:
         self._head = head
         self.decided = head.framing is not Framing.UNDECIDED
-        self.ended = False
+        self.ended = head.framing is Framing.NONE or head.length == 0
         self._left = head.length or 0
         self._queue: list[Bytes] = []  # before there is a connection
         self._repeatable: list[Bytes] | None = []
@@ -28,7 +30,7 @@ class RequestBody:
     def add(self, data: Bytes) -> list[Bytes]:
         """A piece of the body, never empty; what to write."""
         if self.ended:
-            raise ValueError("body data behind the end of the body")
+            raise ValueError("body data after the end of the body")
         if not self.decided:
             self._head = self._head.decided(body=True)
             self.decided = True

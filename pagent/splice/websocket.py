@@ -17,8 +17,9 @@ from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
 from pagent.http1.response import BadResponse, ResponseParser
 from pagent.limits import CLOSE_TIMEOUT_S, FRAMES_LABOUR, PINGS_KEPT, REFUSAL_TEXT_MAX
-from pagent.net.port import PortConnection, connect_port
+from pagent.net.port import PortConnection
 from pagent.splice.ends import Call, StreamEnd
+from pagent.splice.jobport import JobPort
 from pagent.wire import frames
 from pagent.wire.upgrade import ClientUpgrade, UpgradeRefused
 
@@ -89,7 +90,7 @@ class WebSocketSplice:
         self._upgrade: ClientUpgrade | None = upgrade
         self._refusal: _Refusal | None = None
 
-    async def connect(self, port: int) -> None:
+    async def connect(self, port: JobPort) -> None:
         """Connect, send the upgrade and wait for the answer; the rest happens as messages come.
 
         Nobody listens to the stream until then, so it is this that the caller's cancel ends.
@@ -98,7 +99,7 @@ class WebSocketSplice:
         assert self._answered is not None
         answered, request = self._answered, self._upgrade.request()
         try:
-            connection = await connect_port(port, self)
+            connection = await port.connect(self)
         except OSError as error:
             self._refused(error)
             return

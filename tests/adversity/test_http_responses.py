@@ -188,7 +188,7 @@ async def test_every_answer_is_passed_on_refused_or_broken_off_and_poisons_nothi
     for number, (name, _, _, status, body) in enumerate(ROWS):
         values, error = await get(peer, job, f"/{number}")
         if status == 502:
-            right = (values, error) == ([502, []], None)
+            right = (values[:2], error) == ([502, []], None) and (len(values) == 2 or b"is encoded" in values[2])
         elif body is None:
             right = values[0] == status and values[-1] is False and error == "BrokenResponseError"
         else:

@@ -8,6 +8,7 @@ import pytest
 
 from pagent.limits import IDLE_PER_PORT, IDLE_TIMEOUT_S
 from pagent.net.port import PortConnection
+from pagent.splice.jobport import IdleConnections, JobPort
 from pagent.splice.pool import Pool
 from tests.kit.ends import HandLoop, MemoryPort, connected
 from tests.kit.peer import PATIENCE_S
@@ -44,6 +45,10 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> HandLoop:
     return hand
 
 
+def new_pool(port: int = 1, most: int = 1 << 20) -> Pool:
+    return Pool(JobPort(port, IdleConnections(most)))
+
+
 def given(pool: Pool, count: int = 1) -> list[tuple[PortConnection, MemoryPort]]:
     """Connections that the pool has, oldest first."""
     pairs = [connected(User()) for _ in range(count)]
@@ -53,17 +58,17 @@ def given(pool: Pool, count: int = 1) -> list[tuple[PortConnection, MemoryPort]]
 
 
 def test_the_newest_is_taken_first(loop: HandLoop) -> None:
-    pool = Pool(1)
+    pool = new_pool()
     pairs = given(pool, 3)
     user = User()
-    taken = [pool.take(user, ask_kernel=False) for _ in range(4)]
+    taken = [pool.take(user, repeatable=True) for _ in range(4)]
     assert taken == [connection for connection, _ in reversed(pairs)] + [None]
     assert all(connection.user is user for connection, _ in pairs)
     assert len(pool) == 0
 
 
 def test_each_goes_at_its_own_age(loop: HandLoop) -> None:
-    pool = Pool(1)
+    pool = new_pool()
     [(_, old)] = given(pool)
     loop.advance(IDLE_TIMEOUT_S / 2)
     [(_, new)] = given(pool)
@@ -75,10 +80,10 @@ def test_each_goes_at_its_own_age(loop: HandLoop) -> None:
 
 
 def test_one_that_is_used_again_and_again_does_not_grow_old(loop: HandLoop) -> None:
-    pool = Pool(1)
+    pool = new_pool()
     [(connection, transport), (_, unused)] = reversed(given(pool, 2))
     for _ in range(4):
-        assert pool.take(User(), ask_kernel=False) is connection
+        assert pool.take(User(), repeatable=True) is connection
         loop.advance(IDLE_TIMEOUT_S / 2)
         pool.give(connection)
     assert unused.closing
@@ -86,9 +91,9 @@ def test_one_that_is_used_again_and_again_does_not_grow_old(loop: HandLoop) -> N
 
 
 def test_an_empty_pool_sweeps_again_once_it_has_something(loop: HandLoop) -> None:
-    pool = Pool(1)
+    pool = new_pool()
     given(pool)
-    assert pool.take(User(), ask_kernel=False)
+    assert pool.take(User(), repeatable=True)
     loop.advance(2 * IDLE_TIMEOUT_S)
     assert not loop.pending
     [(_, transport)] = given(pool)
@@ -97,7 +102,7 @@ def test_an_empty_pool_sweeps_again_once_it_has_something(loop: HandLoop) -> Non
 
 
 def test_no_more_are_kept_than_the_limit(loop: HandLoop) -> None:
-    pool = Pool(1)
+    pool = new_pool()
     pairs = given(pool, IDLE_PER_PORT + 1)
     assert len(pool) == IDLE_PER_PORT
     assert [transport.closing for _, transport in pairs] == [False] * IDLE_PER_PORT + [True]
@@ -105,24 +110,24 @@ def test_no_more_are_kept_than_the_limit(loop: HandLoop) -> None:
 
 def test_bytes_that_nobody_asked_for_end_an_idle_connection(loop: HandLoop) -> None:
     """They would be taken for the answer to the next request."""
-    pool = Pool(1)
+    pool = new_pool()
     [(connection, transport)] = given(pool)
     connection.data_received(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
     assert transport.aborted
-    assert pool.take(User(), ask_kernel=False) is None
+    assert pool.take(User(), repeatable=True) is None
 
 
 def test_an_idle_connection_that_the_job_ends_is_not_taken(loop: HandLoop) -> None:
-    pool = Pool(1)
+    pool = new_pool()
     [(ended, transport), (reset, _)] = given(pool, 2)
     ended.eof_received()
     reset.connection_lost(None)
     assert transport.closing
-    assert pool.take(User(), ask_kernel=False) is None
+    assert pool.take(User(), repeatable=True) is None
 
 
 def test_closing_drops_all_and_keeps_no_more(loop: HandLoop) -> None:
-    pool = Pool(1)
+    pool = new_pool()
     pairs = given(pool, 3)
     pool.close()
     pairs += given(pool)
@@ -145,7 +150,7 @@ class Job:
 async def test_the_kernel_knows_of_an_end_that_the_loop_has_not_seen(says: bytes) -> None:
     job = Job()
     server = await asyncio.start_server(job.serve, "127.0.0.1", 0)
-    pool = Pool(server.sockets[0].getsockname()[1])
+    pool = new_pool(server.sockets[0].getsockname()[1])
     try:
         async with asyncio.timeout(PATIENCE_S):
             connection = await pool.connect(User())
@@ -158,7 +163,7 @@ async def test_the_kernel_knows_of_an_end_that_the_loop_has_not_seen(says: bytes
         else:
             writer.write_eof()
         await eventually(connection.is_stale)
-        assert pool.take(User(), ask_kernel=True) is None
+        assert pool.take(User(), repeatable=False) is None
         assert connection.closed
         assert len(pool) == 0
         writer.close()
@@ -173,4 +178,4 @@ async def test_nobody_listens() -> None:
     server.close()
     await server.wait_closed()
     with pytest.raises(ConnectionRefusedError):
-        await Pool(port).connect(User())
+        await new_pool(port).connect(User())

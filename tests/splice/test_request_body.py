@@ -28,7 +28,7 @@ def test_chunks() -> None:
     assert b"".join(chunked.add(b"x" * 16)) == b"10\r\n" + b"x" * 16 + b"\r\n"
     assert b"".join(chunked.end()) == b"0\r\n\r\n"
     assert chunked.end() == []
-    with pytest.raises(ValueError, match="behind the end"):
+    with pytest.raises(ValueError, match="after the end"):
         chunked.add(b"y")
 
 

@@ -1,0 +1,58 @@
+"""References to the job's own address in a response: absolute ones lead nowhere outside this host.
+
+A job redirects to ``http://localhost:43017/login`` because that is where it listens; its user's browser is elsewhere.
+Only the agent knows the port, so it is here that such a reference becomes ``/login`` (spec agent.md, part 2).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+#: ``scheme://authority`` or ``//authority``, then path, query and fragment.
+_split = re.compile(r"(?:(https?):)?//([^/?#\\]*)([^\t]*)", re.IGNORECASE | re.DOTALL).fullmatch
+_authority = re.compile(r"(\[[0-9a-f:.]+\]|[^:@\[\]]*)(?::([0-9]{0,5}))?", re.IGNORECASE).fullmatch
+#: How a Refresh field begins: seconds, then where to (HTML, "shared declarative refresh steps").
+_refresh = re.compile(r"[0-9.]+[ \t]*[;,][ \t]*(?:url[ \t]*=[ \t]*)?([\"']?)", re.IGNORECASE).match
+#: ``0.0.0.0`` and ``::`` are no names of the loopback, but of all of the host: what a program says that listens there.
+_is_loopback = re.compile(
+    r"(?:[^.]+\.)*localhost\.?|127(?:\.[0-9]{1,3}){3}|0\.0\.0\.0|\[::1?\]", re.IGNORECASE
+).fullmatch
+
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+
+
+def local_reference(field: str, value: str, *, port: int, scheme: str, host: str) -> str:
+    """The value of a Location, Content-Location or Refresh field, path-absolute if it names the job itself.
+
+    :param port: the job's. ``scheme``: what it speaks. ``host``: the request's Host.
+    """
+    if field.lower() != "refresh":
+        return _local(value, port, scheme, host)
+    start = _refresh(value)
+    if start is None:
+        return value
+    end = value.find(start[1], start.end()) if start[1] else len(value)
+    end = end if end >= 0 else len(value)
+    return value[: start.end()] + _local(value[start.end() : end], port, scheme, host) + value[end:]
+
+
+def _local(url: str, port: int, scheme: str, host: str) -> str:
+    parts = _split(url)
+    if parts is None or not _names_job(parts[1], parts[2], port, scheme, host):
+        return url
+    rest: str = parts[3]
+    if not rest.startswith("/"):
+        rest = "/" + rest
+    # Two slashes (a browser reads a backslash as one) would begin the name of another host (RFC 3986 4.2).
+    return "/." + rest if rest[1:2] in ("/", "\\") else rest
+
+
+def _names_job(said_scheme: str | None, authority: str, port: int, scheme: str, host: str) -> bool:
+    said_scheme = said_scheme.lower() if said_scheme is not None else scheme
+    found = _authority(authority)
+    if found is None or (found[2] or _DEFAULT_PORTS[said_scheme]) != str(port):
+        return False
+    asked = _authority(host)
+    name = found[1].lower()
+    return _is_loopback(name) is not None or (asked is not None and name != "" and name == asked[1].lower())

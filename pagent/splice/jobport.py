@@ -1,0 +1,93 @@
+"""A port of a job, and what all idle connections to such ports share: the descriptors of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import heapq
+import ssl
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from pagent.limits import IDLE_CLOSED_TOGETHER
+from pagent.net.port import PortConnection, PortUser, connect_port
+
+_NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
+
+
+class IdlePool(Protocol):
+    """The idle connections of one port."""
+
+    @property
+    def oldest(self) -> float | None:
+        """Since when the oldest connection has been idle; None without any."""
+
+    def close_oldest(self) -> None:
+        """Close it, and count it no more."""
+
+
+class IdleConnections:
+    """The idle connections of all pools together: ``most`` at once, the oldest are closed first."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.count = 0
+        self._pools: set[IdlePool] = set()
+
+    def join(self, pool: IdlePool) -> None:
+        """Have ``pool`` count its connections in ``count``, and close them where they are too many."""
+        self._pools.add(pool)
+
+    def leave(self, pool: IdlePool) -> None:
+        """Forget ``pool``."""
+        self._pools.discard(pool)
+
+    def added(self) -> None:
+        """Count one more, and close the oldest if there are too many."""
+        self.count += 1
+        if self.count > self.most:
+            self.close_oldest(min(IDLE_CLOSED_TOGETHER, 1 + self.most // 8))
+
+    def close_oldest(self, count: int) -> int:
+        """Close so many, or all that there are; return how many were closed."""
+        ages = [(since, number, pool) for number, pool in enumerate(self._pools) if (since := pool.oldest) is not None]
+        heapq.heapify(ages)
+        closed = 0
+        while ages and closed < count:
+            _, number, pool = ages[0]
+            pool.close_oldest()
+            closed += 1
+            since = pool.oldest
+            if since is None:
+                heapq.heappop(ages)
+            else:
+                heapq.heapreplace(ages, (since, number, pool))
+        return closed
+
+
+class JobPort:
+    """A port of a job, as all that is carried there connects to it.
+
+    :param tls: if the job speaks TLS.
+    """
+
+    def __init__(self, number: int, idle: IdleConnections, tls: ssl.SSLContext | None = None) -> None:
+        self.number = number
+        self.scheme = "http" if tls is None else "https"
+        self.idle = idle
+        self._tls = tls
+
+    async def connect(
+        self, user: PortUser, made: Callable[[], None] | None = None, *, resets: bool = False
+    ) -> PortConnection:
+        """A new connection. Where descriptors are short, idle connections make room for it.
+
+        :raises OSError: the job does not accept one.
+        """
+        while True:
+            try:
+                return await connect_port(self.number, user, made, resets=resets, tls=self._tls)
+            except OSError as error:
+                if error.errno not in _NO_DESCRIPTORS or not self.idle.close_oldest(IDLE_CLOSED_TOGETHER):
+                    raise
+            await asyncio.sleep(0)  # the loop closes them in its next iteration
