@@ -29,6 +29,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PagentError(Exception):
     """Base of all errors that are pAgent's own."""
@@ -133,3 +135,29 @@ class ProcessPortCountError(JobError):
 
 class StuckError(PagentError, TimeoutError):
     """Blocking work got no answer of the system within its time limit; it cannot be interrupted."""
+
+
+def text_for_peer(error: BaseException, *given: Any) -> str:
+    """Return the text of an error as a peer may see it: it shows no path of this machine.
+
+    Where files are opened, errors are made to name the path as the peer gave it. An absolute path that is not in
+    ``given``, what the peer gave, comes from elsewhere and is left out.
+    """
+    names = (error.filename, error.filename2) if isinstance(error, OSError) else ()
+    if any(_is_absolute(name) and not _holds(given, name) for name in names):
+        assert isinstance(error, OSError)
+        return f"[Errno {error.errno}] {error.strerror}"
+    return str(error)
+
+
+def _is_absolute(name: object) -> bool:
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+    return text.startswith(("/", "\\")) or text[1:3] in (":\\", ":/")
+
+
+def _holds(value: object, name: object) -> bool:
+    if isinstance(value, dict):
+        return any(_holds(item, name) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_holds(item, name) for item in value)
+    return value == name

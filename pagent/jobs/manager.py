@@ -109,7 +109,7 @@ class JobManager:
         linger_s = None if linger is None else seconds("linger", linger, limits.LINGER_MAX_S, zero=True)
         self._require_open()
         uid = secrets.token_hex(16)
-        sandbox = Sandbox.create(self._folder.path, uid)
+        sandbox = Sandbox.create(self._folder.there(), uid)
         job = Job(uid, name, owner, sandbox, lambda: self._forest.usage(uid))
         job.linger_s = linger_s
         self._jobs[uid] = job

@@ -14,6 +14,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,7 +22,7 @@ from pagent import limits
 from pagent.jobs.removal import remove_folder
 from pagent.jobs.system import Process, System
 from pagent.jobs.tree import KILL, NATIVE, STOP
-from pagent.unix import O_CLOEXEC, O_NOFOLLOW
+from pagent.unix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class AgentFolder:
     def __init__(self, path: Path, lock: int, system: System = NATIVE) -> None:
         self.path = path
         self._lock = lock
+        self._guard = _guard(path)
         self._system = system
         # Places of the records in the lock's file: by uid, and those that nobody has.
         self._places: dict[str, int] = {}
@@ -113,14 +115,46 @@ class AgentFolder:
         if (place := self._places.pop(uid, None)) is not None:
             self._free.append(place)
 
+    def there(self) -> Path:
+        """Return the path of the folder, which is made anew if it is gone. OSError if that cannot be.
+
+        Cleaners of temporary files delete it, though systemd's leaves alone what is locked (tmpfiles.d(5)). Another
+        folder that has the path by now may be anybody's: the new one has a name of its own.
+        """
+        try:
+            if os.path.samestat(os.lstat(self.path), os.fstat(self._guard)):
+                return self.path
+        except FileNotFoundError:
+            pass
+        _log.warning("the folder of the sandboxes is gone: %s", self.path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = AgentFolder.create(self.path.parent)
+        os.fchmod(new._guard, stat.S_IMODE(os.fstat(self._guard).st_mode))
+        os.pwrite(new._lock, os.pread(self._lock, limits.RECORDS_MAX_BYTES, 0), 0)
+        self._close()
+        self.path, self._lock, self._guard = new.path, new._lock, new._guard
+        return self.path
+
+    def _close(self) -> None:
+        for descriptor in (self._lock, self._guard):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._lock = self._guard = -1
+
     def remove(self) -> None:
         """Delete the folder with all that is in it. Blocking. OSError if something could not be deleted."""
         try:
             remove_folder(self.path)
         finally:
-            if self._lock >= 0:
-                os.close(self._lock)
-                self._lock = -1
+            self._close()
+
+
+def _guard(folder: Path) -> int:
+    """Return a descriptor of the folder, which is locked as long as that is open. OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+    with suppress(OSError):  # its file system knows no locks
+        _lock(descriptor)
+    return descriptor
 
 
 def sweep(root: Path, system: System = NATIVE) -> int:

@@ -54,12 +54,10 @@ class Sandbox:
         """Make ``root/uid`` with mode 0700. OSError: it exists, there is no ``root``, no descriptor is left."""
         assert _is_plain(uid), "the uid is our own"
         path = root / uid
-        os.mkdir(path, 0o700)
         try:
-            folder = os.open(path, FOLDER | O_NOFOLLOW)
-        except OSError:
-            os.rmdir(path)
-            raise
+            folder = _make_folder(path)
+        except OSError as error:
+            raise _named(error, uid) from None
         return cls(path, folder, opener)
 
     # --- a peer's paths ---------------------------------------------------------------------------
@@ -280,6 +278,15 @@ class _Use:
 
     def __exit__(self, *error: object) -> None:
         self._sandbox._give_back()
+
+
+def _make_folder(path: Path) -> int:
+    os.mkdir(path, 0o700)
+    try:
+        return os.open(path, FOLDER | O_NOFOLLOW)
+    except OSError:
+        os.rmdir(path)
+        raise
 
 
 def _is_plain(name: str) -> bool:

@@ -7,7 +7,15 @@ import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from pagent.errors import CallError, LinkClosedError, MethodError, MethodNotFoundError, PagentError, ServerError
+from pagent.errors import (
+    CallError,
+    LinkClosedError,
+    MethodError,
+    MethodNotFoundError,
+    PagentError,
+    ServerError,
+    text_for_peer,
+)
 from pagent.net.tasks import noticed
 from pagent.rpc.stream import Stream
 from pagent.wire import messages
@@ -77,14 +85,17 @@ class IncomingCall:
 
     def abort(self, error: BaseException) -> None:
         """As :meth:`fail`, at once: the method is stopped, and what the stream has queued is dropped."""
-        self._break_off(str(error), self._failure(error))
+        self._break_off(self._text(error), self._failure(error))
 
     def _failure(self, error: BaseException) -> bytes:
         if not isinstance(error, _EXPECTED):
             _log.error("method %s failed", self.start.method, exc_info=error)
-        text = str(error)
+        text = self._text(error)
         message = f"call {self.call_id} ({self.start.method!r}) failed: {text}"
         return messages.failure(self.call_id, messages.METHOD_ERROR, message, type(error).__name__, text)
+
+    def _text(self, error: BaseException) -> str:
+        return text_for_peer(error, self.start.args, self.start.kwargs)
 
     def fail_server(self, text: str) -> None:
         """The call ends with SERVER_ERROR: what the peer wants makes no sense, or cannot be kept.
@@ -199,4 +210,4 @@ def _fault(method: str, error: Exception) -> str:
     """What a receiver raised, for the peer; logged unless it says what the peer did wrong."""
     if not isinstance(error, (CallError, ValueError)):
         _log.error("the receiver of %s failed", method, exc_info=error)
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {text_for_peer(error)}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,3 +155,38 @@ def test_a_folder_is_unlocked_and_gone_behind_its_end(tmp_path: Path) -> None:
 def test_no_folder_can_be_made(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         AgentFolder.create(tmp_path / "nowhere")
+
+
+# --- cleaners of temporary files --------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs flock")
+def test_the_folder_is_locked_as_long_as_its_agent_lives(tmp_path: Path) -> None:
+    import fcntl
+
+    folder = AgentFolder.create(tmp_path)
+    descriptor = os.open(folder.path, os.O_RDONLY)
+    for kind in (fcntl.LOCK_SH, fcntl.LOCK_EX):  # cleaners try one of these
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    folder.remove()
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(descriptor)
+
+
+def test_a_folder_that_is_made_anew_has_the_records_and_the_mode(tmp_path: Path) -> None:
+    folder = AgentFolder.create(tmp_path)
+    folder.path.chmod(0o711)
+    records = (folder.path / "lock").read_bytes()
+    assert folder.there() == folder.path
+    before = len(os.listdir("/dev/fd"))
+    shutil.rmtree(folder.path)
+    new = folder.there()
+    assert new.stat().st_mode & 0o777 == 0o711
+    assert (new / "lock").read_bytes() == records
+    assert folder.there() == new
+    assert len(os.listdir("/dev/fd")) == before
+    assert sweep(tmp_path) == 0
+    assert new.is_dir()
+    folder.remove()
+    assert list(tmp_path.iterdir()) == []
