@@ -23,7 +23,7 @@ INSTALLED := $(VENV)/.installed
 READING := tests/test_architecture.py tests/test_docs.py
 EVERYWHERE := $(patsubst %,--ignore=%,tests/bench $(READING))
 # A copy of the sources in which nothing is compiled.
-PLAIN := build/plain
+PLAIN := $(VENV)/plain
 
 .PHONY: help install run test check format lint types architecture bench bench-micro bench-compare \
 	bench-peers lock clean compiled test-optimised test-asyncio docs pages soak fuzz plain
@@ -130,10 +130,10 @@ bench-peers:  ## Install nginx and haproxy, for make bench to compare with (Debi
 	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends nginx-light haproxy
 
 lock:  ## Renew the lock from pyproject.toml (needs the package index)
-	rm -rf build/lock
-	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.5'
-	CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet --upgrade --extra dev --generate-hashes \
+	rm -rf $(VENV)/lock
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.5'
+	CUSTOM_COMPILE_COMMAND='make lock' $(VENV)/lock/bin/pip-compile --quiet --upgrade --extra dev --generate-hashes \
 		--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--no-emit-options --output-file $(LOCK) pyproject.toml
 

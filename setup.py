@@ -4,8 +4,11 @@ They are plain Python, and run as such where there is no C compiler or no CPytho
 ``PAGENT_COMPILE=0`` asks for that.
 """
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -22,7 +25,14 @@ NATIVE = {
 }
 
 #: Only these commands want the C; the others ask for names and versions, and each of them reads this file.
-BUILDS = {"bdist_wheel", "build", "build_ext", "editable_wheel", "install"}
+BUILDS = {"bdist_wheel", "build_ext", "editable_wheel", "install"}
+
+
+def scratch() -> str:
+    """Make a folder for what a build leaves: generated C, objects, caches. It is deleted at the end of the process."""
+    folder = tempfile.mkdtemp(prefix="pagent-build-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class BuildExt(build_ext):
@@ -40,18 +50,24 @@ class BuildExt(build_ext):
             self.extensions = []
 
 
-def extensions() -> list:
+def extensions(scratch: str | None) -> list:
     native = [Extension(name, [source], extra_compile_args=["-O3"]) for name, source in NATIVE.items()]
     if "sdist" in sys.argv:
         return native  # for their sources
     wanted = os.environ.get("PAGENT_COMPILE", "1") != "0" and sys.implementation.name == "cpython"
-    if not wanted or not BUILDS.intersection(sys.argv):
+    if not wanted or scratch is None:
         return []
     from mypyc.build import mypycify
 
     # What the modules import need not be installed to build them.
-    options = ["--config-file=", "--ignore-missing-imports", "--no-warn-unused-configs"]
-    return mypycify([*options, *COMPILED], opt_level="2", debug_level="0", group_name="pagent") + native
+    options = ["--config-file=", "--ignore-missing-imports", "--no-warn-unused-configs", f"--cache-dir={scratch}/mypy"]
+    compiled = mypycify([*options, *COMPILED], opt_level="2", debug_level="0", group_name="pagent", target_dir=scratch)
+    return compiled + native
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
+folder = scratch() if BUILDS.intersection(sys.argv) else None
+setup(
+    ext_modules=extensions(folder),
+    cmdclass={"build_ext": BuildExt},
+    options={"build": {"build_base": folder}, "egg_info": {"egg_base": folder}} if folder else {},
+)
