@@ -288,7 +288,8 @@ class PortConnection(asyncio.Protocol):
                 asyncio.get_running_loop().call_soon(self._transport.close)
             else:
                 self._transport.close()
-            self._wait_for_flush()
+            if not self._tls:  # whose transport has a limit of its own
+                self._wait_for_flush()
 
     def _wait_for_flush(self) -> None:
         if self._transport is not None and (left := self._transport.get_write_buffer_size()):

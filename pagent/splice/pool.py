@@ -75,18 +75,19 @@ class Pool:
         self._unannounced = True
 
     async def connect(self, user: PortUser) -> PortConnection:
-        """A new connection, on which ``user`` sends a request at once; OSError if the job does not accept one.
-
-        ``user`` says :meth:`answered` with the first byte that comes, or once it waits for none any more.
-        """
+        """A new connection, on which ``user`` sends a request at once; OSError if the job does not accept one."""
         connection = await self.port.connect(user)
+        self.asked(user)
+        return connection
+
+    def asked(self, user: PortUser) -> None:
+        """``user`` has a new connection, and waits for an answer there: see :meth:`answered`."""
         if not self._closed:
             self._unanswered[user] = self._now()
             self._watch(0.0)
-        return connection
 
     def answered(self, user: PortUser) -> None:
-        """The new connection of ``user`` has been answered, or given up."""
+        """The first byte of the answer has come, or ``user`` waits for none any more."""
         self._unanswered.pop(user, None)
 
     def give(self, connection: PortConnection) -> None:

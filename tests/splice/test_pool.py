@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from pagent.limits import IDLE_PER_PORT, IDLE_TIMEOUT_S
+from pagent.limits import IDLE_PER_PORT, IDLE_TIMEOUT_S, KEPT_PROVEN, ROOM_PAUSE_S, UNANSWERED_S
 from pagent.net.port import PortConnection
 from pagent.splice.jobport import IdleConnections, JobPort
 from pagent.splice.pool import Pool
@@ -179,3 +179,111 @@ async def test_nobody_listens() -> None:
     await server.wait_closed()
     with pytest.raises(ConnectionRefusedError):
         await new_pool(port).connect(User())
+
+
+# --- which requests, and for whom connections are closed ---------------------------------------------------
+
+
+def test_what_may_not_be_repeated_takes_the_place_of_an_idle_one(loop: HandLoop) -> None:
+    pool = new_pool()
+    [(_, old), (_, new)] = given(pool, 2)
+    assert pool.take(User(), repeatable=False) is None
+    assert [old.closing, new.closing, len(pool)] == [True, False, 1]
+
+
+def test_a_port_that_has_closed_one_unannounced_is_not_proven_again(loop: HandLoop) -> None:
+    pool = new_pool()
+    [(connection, _)] = given(pool)
+    for _ in range(KEPT_PROVEN):
+        assert pool.take(User(), repeatable=True) is connection
+        pool.give(connection)
+    pool.closed_unannounced()
+    assert pool.take(User(), repeatable=False) is None
+
+
+def test_an_idle_connection_is_closed_for_a_new_one_that_is_not_answered(loop: HandLoop) -> None:
+    pool = new_pool()
+    pairs = given(pool, 3)
+    pool.asked(User())
+    loop.advance(UNANSWERED_S * 0.9)
+    assert len(pool) == 3
+    loop.advance(UNANSWERED_S * 0.2)
+    assert [transport.closing for _, transport in pairs] == [True, False, False]
+    loop.advance(1.0)
+    assert len(pool) == 2  # one for each, however long it waits
+
+
+def test_none_is_closed_for_a_new_one_that_is_answered_in_time(loop: HandLoop) -> None:
+    pool = new_pool()
+    given(pool, 3)
+    users = [User() for _ in range(3)]
+    for user in users:
+        pool.asked(user)
+    loop.advance(UNANSWERED_S / 2)
+    for user in users:
+        pool.answered(user)
+    loop.advance(1.0)
+    assert len(pool) == 3
+    assert not [1 for each in users if each.heard]
+
+
+def test_several_that_wait_are_given_room_one_after_the_other(loop: HandLoop) -> None:
+    pool = new_pool()
+    given(pool, 5)
+    for _ in range(3):
+        pool.asked(User())
+    loop.advance(UNANSWERED_S)
+    assert len(pool) == 4
+    loop.advance(2 * ROOM_PAUSE_S)
+    assert len(pool) == 2
+    loop.advance(1.0)
+    assert len(pool) == 2
+
+
+def test_a_connection_that_comes_back_makes_room_at_most_once_in_a_while(loop: HandLoop) -> None:
+    """So that connections of a port that is slow for all of them are kept."""
+    pool = new_pool()
+    for _ in range(40):
+        pool.asked(User())
+    loop.advance(UNANSWERED_S)
+    busy = [connected(User()) for _ in range(40)]
+    for connection, _ in busy:
+        pool.give(connection)
+        assert pool.take(User(), repeatable=True) in (connection, None)
+    assert sum(transport.closing for _, transport in busy) == 1
+
+
+def test_a_closed_pool_watches_nothing(loop: HandLoop) -> None:
+    pool = new_pool()
+    pool.asked(User())
+    pool.close()
+    pool.asked(User())
+    assert not loop.pending
+
+
+# --- all pools together ------------------------------------------------------------------------------------
+
+
+def test_the_oldest_of_all_pools_are_closed_where_there_are_too_many(loop: HandLoop) -> None:
+    idle = IdleConnections(16)
+    one, two = Pool(JobPort(1, idle)), Pool(JobPort(2, idle))
+    order = []
+    for number in range(17):
+        order += given(one if number % 3 else two)
+        loop.advance(0.01)
+    assert [transport.closing for _, transport in order] == [True] * 3 + [False] * 14
+    assert idle.count == len(one) + len(two) == 14
+
+
+def test_what_leaves_a_pool_is_not_counted(loop: HandLoop) -> None:
+    idle = IdleConnections(100)
+    pool = Pool(JobPort(1, idle))
+    pairs = given(pool, 6)
+    pairs[0][0].eof_received()
+    pairs[1][0].data_received(b"x")
+    assert pool.take(User(), repeatable=True) is not None
+    assert idle.count == len(pool) == 3
+    assert idle.close_oldest(2) == 2
+    assert idle.count == len(pool) == 1
+    pool.close()
+    assert (idle.count, idle.close_oldest(1)) == (0, 0)
