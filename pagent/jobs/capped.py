@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from pagent import limits
+from pagent.runtime.threads import ThreadPool
 from pagent.unix import FALLOC_COLLAPSE_RANGE, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, fallocate
 
 _log = logging.getLogger(__name__)
@@ -113,29 +114,29 @@ class CappedOutput:
 class OutputCap:
     """Keeps the files of one job trimmed from :meth:`run`'s start to its cancellation."""
 
-    def __init__(self, uid: str, outputs: Sequence[CappedOutput], cap: int) -> None:
+    def __init__(self, uid: str, outputs: Sequence[CappedOutput], cap: int, threads: ThreadPool) -> None:
+        self._threads = threads
         self._uid = uid
         self._outputs = outputs
         self._cap = cap
 
     async def run(self) -> None:
         """Look often while the output grows fast: it exceeds its cap by what is written between two looks."""
-        loop = asyncio.get_running_loop()
         pause_s = limits.OUTPUT_LOOK_MAX_S
         before = 0
         while True:
             size = sum(output.size() for output in self._outputs)
             if size != before:
-                await self._trim(loop)
+                await self._trim()
             grown = (size - before) * 4 > self._cap
             pause_s = limits.OUTPUT_LOOK_MIN_S if grown else min(pause_s * 2, limits.OUTPUT_LOOK_MAX_S)
             before = size
             await asyncio.sleep(pause_s)
 
-    async def _trim(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _trim(self) -> None:
         for output in self._outputs:
             try:
-                await loop.run_in_executor(None, output.trim)
+                await self._threads.run(output.trim)
             except OSError as error:
                 _log.warning("job %s: its output cannot be cut to its cap: %s", self._uid, error)
 

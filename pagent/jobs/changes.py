@@ -1,4 +1,4 @@
-"""Waiting for a file or folder to change: inotify where there is one, else a look every quarter of a second."""
+"""Waiting for a file to change: by inotify where there is one, otherwise a look every quarter of a second."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Final
 
 _IN_MODIFY: Final = 0x002
-_IN_CREATE: Final = 0x100
 _LOOK_S: Final = 0.25
 _EVENTS_BYTES: Final = 4096
 
@@ -60,14 +59,14 @@ class Changes:
 
 
 def _inotify(watched: int) -> int:
-    """A descriptor that gets readable when the file, or a file in the folder, changes; -1 where there is none."""
+    """A descriptor that gets readable when the file changes; -1 where there is none."""
     if not sys.platform.startswith("linux"):
         return -1
     libc = ctypes.CDLL(None, use_errno=True)
     inotify = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
     if inotify < 0:  # a user has 128 of them by default: the others look by the clock
         return -1
-    if libc.inotify_add_watch(inotify, f"/proc/self/fd/{watched}".encode(), _IN_MODIFY | _IN_CREATE) < 0:
+    if libc.inotify_add_watch(inotify, f"/proc/self/fd/{watched}".encode(), _IN_MODIFY) < 0:
         os.close(inotify)
         return -1
     return inotify

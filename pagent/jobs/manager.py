@@ -70,10 +70,11 @@ class JobManager:
         self._tasks = TaskOwner("jobs")
         self._threads = ThreadPool("ports of jobs", 2)
         self._given = GivenPorts()
+        self.ownership = PortOwnership(port_ownership, self._confinement.user_id, self._pids, self._runs, self._threads)
         self._host = Host(
             self._forest,
             self._tasks,
-            PortOwnership(port_ownership, self._confinement.user_id, self._pids, self._runs, self._threads),
+            self.ownership,
             self._threads,
             self._folder.record,
             max_output_bytes,
@@ -228,9 +229,9 @@ class JobManager:
         """Take the decoded query of a port report. ReportError, with the reason, if it is refused."""
         await take_report(params, self._runs.values(), self.agent_ports)
 
-    def listening(self, job: Job) -> builtins.list[tuple[str, int]]:
-        """The addresses and TCP ports that processes of the job listen on. Blocking."""
-        return self._forest.listening(job.uid)
+    async def listening(self, job: Job) -> builtins.list[tuple[str, int]]:
+        """The addresses and TCP ports that processes of the job listen on."""
+        return await self._threads.run(self._forest.listening, job.uid)
 
     def _pids(self, uid: str) -> builtins.list[int]:
         return [process.pid for process in self._forest.members(uid)]

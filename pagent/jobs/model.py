@@ -146,6 +146,7 @@ class Job:
 
         # the state
         self._state = State.NEW
+        self._start = _Occasion(uid)
         self._end = _Occasion(uid)
         self._removal = _Occasion(uid)
 
@@ -168,6 +169,7 @@ class Job:
         self._state = TRANSITIONS[self._state][happening]
         if happening is Input.START:
             self.process_ended.clear()
+            self._start.come()
         elif happening in (Input.EXIT, Input.FAIL):
             self.finished_at = time.time()
             self.process_ended.set()
@@ -176,7 +178,18 @@ class Job:
         if self._state is State.CLOSED:
             self._removal.come()
 
-    # --- the end ----------------------------------------------------------------------------------
+    # --- start and end ----------------------------------------------------------------------------
+
+    @contextmanager
+    def watching(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call back, within the block, when the job is started and when it has ended; at once for what has been."""
+        self._start.add(callback)
+        self._end.add(callback)
+        try:
+            yield
+        finally:
+            self._start.discard(callback)
+            self._end.discard(callback)
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Call back once when the process has ended or the job is removed, whichever is first; at once if it was."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -60,6 +61,13 @@ class PortOwnership:
         if self._policy == "enforce":
             raise ReportError("bad port: no process of the job listens on it")
         _log.warning("job %s: no process of it listens on its port %d", uid, port)
+
+    async def require(self, uid: str, port: int) -> None:
+        """Raise ConnectionRefusedError if the job must not have the port, or has it no more."""
+        try:
+            await self.check(uid, port)
+        except ReportError as error:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, str(error)) from None
 
     def _judge(self, uid: str, others: Iterable[str], port: int) -> tuple[bool | None, str | None]:
         """Return whether a process of the job listens (None: unknown), and why the job must not have the port."""

@@ -159,7 +159,7 @@ class Run:
         for name, descriptor in zip((STDOUT, STDERR), output, strict=True):
             if descriptor is not None:  # not the agent's own
                 self.job.outputs[name] = CappedOutput(descriptor, cap)
-        capping = OutputCap(self.job.uid, list(self.job.outputs.values()), cap)
+        capping = OutputCap(self.job.uid, list(self.job.outputs.values()), cap, self._host.threads)
         self._capping = self._tasks.start(capping.run(), name=f"capping the output of job {self.job.uid}")
 
     async def _call_spawn(self, environment: dict[str, str], cwd: str, output: Output) -> None:

@@ -91,8 +91,8 @@ class JobService:
         return self._job(call, job_uid).info()
 
     @unary
-    def job_listening(self, call: IncomingCall, job_uid: str) -> Any:
-        return [[address, port] for address, port in self._manager.listening(self._job(call, job_uid))]
+    async def job_listening(self, call: IncomingCall, job_uid: str) -> Any:
+        return [[address, port] for address, port in await self._manager.listening(self._job(call, job_uid))]
 
     @unary
     def job_remove(self, call: IncomingCall, job_uid: str) -> Any:

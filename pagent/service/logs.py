@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from functools import partial
 from typing import Any
@@ -71,22 +72,17 @@ class LogService:
             else:
                 await changes.next()
 
-    async def _open(self, job: Job, name: str, follow: bool) -> int | None:
+    @staticmethod
+    async def _open(job: Job, name: str, follow: bool) -> int | None:
         """The output file; with ``follow`` once the job has been started. None if it never was, or writes none."""
-        folder = job.sandbox.open_dir("")
-        try:
-            async with Changes(folder) as changes:
-                job.on_end(changes.wake)
+        news = asyncio.Event()
+        with job.watching(news.set):
+            while True:
+                ended = job.state in _ENDED
                 try:
-                    while True:
-                        ended = job.state in _ENDED
-                        try:
-                            return job.sandbox.open_log(name)
-                        except FileNotFoundError:
-                            if not follow or ended:
-                                return None
-                        await changes.next()
-                finally:
-                    job.off_end(changes.wake)
-        finally:
-            os.close(folder)
+                    return job.sandbox.open_log(name)
+                except FileNotFoundError:
+                    if not follow or ended:
+                        return None
+                await news.wait()
+                news.clear()

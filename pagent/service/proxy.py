@@ -137,19 +137,20 @@ class ProxyService:
         key = (job.uid, number, scheme)
         if key not in self._targets:
             spool = SpoolOpener(job.sandbox.open_spool, self._spool_max)
-            self._targets[key] = _Target(job, self._port(number, scheme), spool)
+            self._targets[key] = _Target(job, self._port(job, number, scheme), spool)
             job.on_end(lambda: self._drop_targets(job))
         # A job that runs reports no further port: the only one stays the only one.
         target = self._targets[job.uid, port, scheme] = self._targets[key]
         return target
 
-    def _port(self, number: int, scheme: str) -> JobPort:
+    def _port(self, job: Job, number: int, scheme: str) -> JobPort:
         self._idle.most = descriptors_max(IDLE_MAX * IDLE_DESCRIPTORS_PART) // IDLE_DESCRIPTORS_PART
+        check = partial(self._manager.ownership.require, job.uid, number)
         if scheme == "http":
-            return JobPort(number, self._idle)
+            return JobPort(number, self._idle, check=check)
         if self._tls is None:
             self._tls = job_context()
-        return JobPort(number, self._idle, self._tls)
+        return JobPort(number, self._idle, self._tls, check)
 
     def _drop_targets(self, job: Job) -> None:
         for key in [key for key in self._targets if key[0] == job.uid]:

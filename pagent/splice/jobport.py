@@ -6,7 +6,7 @@ import asyncio
 import errno
 import heapq
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from pagent.limits import IDLE_CLOSED_TOGETHER
@@ -69,13 +69,23 @@ class JobPort:
     """A port of a job, as all that is carried there connects to it.
 
     :param tls: if the job speaks TLS.
+    :param check: raises OSError if the port is another's. It is asked after a refused connection: the job may have lost
+        its listener, and any process of the host may have taken the port since.
     """
 
-    def __init__(self, number: int, idle: IdleConnections, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        number: int,
+        idle: IdleConnections,
+        tls: ssl.SSLContext | None = None,
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.number = number
         self.scheme = "http" if tls is None else "https"
         self.idle = idle
         self._tls = tls
+        self._check = check
+        self._refused = False
 
     async def connect(
         self, user: PortUser, made: Callable[[], None] | None = None, *, resets: bool = False
@@ -84,9 +94,16 @@ class JobPort:
 
         :raises OSError: the job does not accept one.
         """
+        if self._refused and self._check is not None:
+            await self._check()
         while True:
             try:
-                return await connect_port(self.number, user, made, resets=resets, tls=self._tls)
+                connection = await connect_port(self.number, user, made, resets=resets, tls=self._tls)
+                self._refused = False
+                return connection
+            except ConnectionRefusedError:
+                self._refused = True
+                raise
             except OSError as error:
                 if error.errno not in _NO_DESCRIPTORS or not self.idle.close_oldest(IDLE_CLOSED_TOGETHER):
                     raise

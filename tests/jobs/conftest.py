@@ -14,6 +14,7 @@ import pytest_asyncio
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job, Owner
 from pagent.jobs.tree import NATIVE, become_subreaper
+from pagent.runtime.threads import ThreadPool
 
 #: Longer than any of these tests takes; nothing waits for it to pass.
 PATIENCE_S = 30.0
@@ -23,6 +24,13 @@ PYTHON = sys.executable
 
 def owner(connection: str = "c1", realm: object = "realm") -> Owner:
     return Owner(connection=connection, direction="SERVER", uid=b"router", name="a router", realm=realm)
+
+
+@pytest_asyncio.fixture
+async def threads() -> AsyncIterator[ThreadPool]:
+    pool = ThreadPool("test", 1)
+    yield pool
+    await pool.close(PATIENCE_S)
 
 
 @pytest.fixture

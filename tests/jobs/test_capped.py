@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagent.jobs.capped import CappedOutput, Drop, OutputCap, _collapse, _punch
+from pagent.runtime.threads import ThreadPool
 from tests.jobs.conftest import PATIENCE_S
 
 CAP = 64 * 1024
@@ -140,9 +141,9 @@ def test_what_somebody_else_cuts_off_counts_as_dropped(file: int) -> None:
     assert output.size() == 150 + 2 * CAP
 
 
-async def test_it_goes_on_while_the_file_grows(file: int) -> None:
+async def test_it_goes_on_while_the_file_grows(file: int, threads: ThreadPool) -> None:
     output = CappedOutput(file, CAP)
-    capping = asyncio.create_task(OutputCap("job", [output], CAP).run())
+    capping = asyncio.create_task(OutputCap("job", [output], CAP, threads).run())
     try:
         async with asyncio.timeout(PATIENCE_S):
             for _ in range(3):
@@ -157,7 +158,9 @@ async def test_it_goes_on_while_the_file_grows(file: int) -> None:
         output.close()
 
 
-async def test_a_fault_is_logged_and_tried_again(file: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_fault_is_logged_and_tried_again(
+    file: int, threads: ThreadPool, caplog: pytest.LogCaptureFixture
+) -> None:
     tried = asyncio.Event()
     loop = asyncio.get_running_loop()
     faults = 0
@@ -172,7 +175,7 @@ async def test_a_fault_is_logged_and_tried_again(file: int, caplog: pytest.LogCa
 
     output = CappedOutput(file, CAP, broken, broken)
     os.write(file, bytes(2 * CAP))
-    capping = asyncio.create_task(OutputCap("job", [output], CAP).run())
+    capping = asyncio.create_task(OutputCap("job", [output], CAP, threads).run())
     try:
         async with asyncio.timeout(PATIENCE_S):
             await tried.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -14,18 +14,10 @@ from pagent.jobs.ownership import Ownership, PortOwnership
 from pagent.jobs.ports import ReportError
 from pagent.jobs.sockets import Listener
 from pagent.runtime.threads import ThreadPool
-from tests.jobs.conftest import PATIENCE_S
 
 USER, OTHER = 1000, 1001
 #: Processes: of the job, of another job, of neither.
 OWN, FOREIGN, STRANGE = 10, 20, 30
-
-
-@pytest.fixture
-async def threads() -> AsyncIterator[ThreadPool]:
-    pool = ThreadPool("test", 1)
-    yield pool
-    await pool.close(PATIENCE_S)
 
 
 class Table:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -17,13 +16,6 @@ from tests.jobs.conftest import PATIENCE_S
 
 JOB = ("job_id", "j")
 HOST = "127.0.0.1"
-
-
-@pytest.fixture
-async def threads() -> AsyncIterator[ThreadPool]:
-    pool = ThreadPool("test", 1)
-    yield pool
-    await pool.close(PATIENCE_S)
 
 
 def listening_at(family: socket.AddressFamily, host: str) -> socket.socket:

@@ -56,13 +56,18 @@ async def new_job(peer: Peer) -> str:
 
 async def first_line(peer: Peer, job: str) -> str:
     call = await peer.start(peers.ISTREAM, "job_logs", job, follow=True)
+    text = await line(peer, call)
+    await peer.cancel(call)
+    return text.split(b"\n")[0].decode()
+
+
+async def line(peer: Peer, call: int) -> bytes:
     text = b""
-    while b"\n" not in text:
+    while not text.endswith(b"\n"):
         message = await peer.next_of(call)
         assert message[0] == 8, message
         text += message[2]
-    await peer.cancel(call)
-    return text.split(b"\n")[0].decode()
+    return text
 
 
 async def answer_to(peer: Peer, port: int) -> str:
@@ -195,7 +200,7 @@ async def test_ready_by_a_foreign_listener_is_not_ready(peer: Peer) -> None:
     _, port = await listening_job(peer)
     job = await new_job(peer)
     with pytest.raises(CallFailed, match=r"ProcessStartTimeoutError.*another job listens on it"):
-        await peer.call("job_start", job, ["sleep", "1000"], None, port=port, ready="connect", ready_timeout=0.3)
+        await peer.call("job_start", job, ["sleep", "1000"], None, port=port, ready="connect", ready_timeout=3.0)
 
 
 @linux
@@ -225,6 +230,73 @@ async def test_ready_on_each_address(peer: Peer, host: str) -> None:
     command = [PYTHON, "-c", script + "; signal.pause()", "{port}"]
     info = await peer.call("job_start", job, command, None, port="auto", ready="connect")
     assert info["state"] == "RUNNING"
+
+
+# --- a port whose listener is gone ------------------------------------------------------------------
+
+#: Listens and answers each connection with its name, until USR1; listens again after USR2.
+ON_AND_OFF = """
+import signal, socket, sys, threading
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGUSR2])
+def serve(listening):
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            return
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 3\\r\\nConnection: close\\r\\n\\r\\nown")
+        connection.close()
+while True:
+    listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+    threading.Thread(target=serve, args=(listening,), daemon=True).start()
+    print("on", flush=True)
+    signal.sigwait([signal.SIGUSR1])
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    print("off", flush=True)
+    signal.sigwait([signal.SIGUSR2])
+"""
+
+TAKES = """
+import socket, sys
+listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("on", flush=True)
+while True:
+    connection, _ = listening.accept()
+    print("reached", flush=True)
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\nConnection: close\\r\\n\\r\\ntaken")
+    connection.close()
+"""
+
+
+@linux
+async def test_a_port_that_another_job_has_taken_is_not_used(peer: Peer) -> None:
+    job = await new_job(peer)
+    info = await peer.call("job_start", job, [PYTHON, "-c", ON_AND_OFF, "{port}"], None, port="auto", ready="connect")
+    said = await peer.start(peers.ISTREAM, "job_logs", job, follow=True)
+    assert await line(peer, said) == b"on\n"
+    assert (await peer.http(job))[2] == [b"own"]
+    await peer.call("job_kill", job, "USR1")
+    assert await line(peer, said) == b"off\n"
+    assert (await peer.http(job))[0] == 502
+    thief = await new_job(peer)
+    await peer.call("job_start", thief, [PYTHON, "-c", TAKES, str(info["ports"][0])], None, None, 0)
+    heard = await peer.start(peers.ISTREAM, "job_logs", thief, follow=True)
+    assert await line(peer, heard) == b"on\n"
+    for _ in range(2):
+        assert (await peer.http(job))[0] == 502
+        tunnel = await peer.start(peers.BISTREAM, "tcp_connect", job)
+        with pytest.raises(CallFailed, match=r"ConnectionRefusedError.*another job listens on it"):
+            await peer.outcome(tunnel)
+    await peer.call("job_kill", thief, "KILL")
+    values, _ = await peer.outcome(heard)
+    assert values == []
+    await peer.call("job_kill", job, "USR2")
+    assert await line(peer, said) == b"on\n"
+    assert (await peer.http(job))[2] == [b"own"]
+    await peer.cancel(said)
 
 
 # --- ports that the agent gives ---------------------------------------------------------------------
