@@ -197,8 +197,8 @@ class HttpSplice:
             self._heard()
         try:
             self._parser.feed(data)
-        except UndecodableError as error:
-            self._bad_gateway(str(error), always=True)
+        except UndecodableError as undecodable:
+            self._bad_gateway(str(undecodable), always=True)
             return
         except (BadResponse, CodingError) as error:
             self._broken(str(error))
