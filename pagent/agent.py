@@ -18,6 +18,7 @@ from pagent.jobs.orphans import sweep
 from pagent.jobs.tree import become_subreaper
 from pagent.limits import DISK_END_S
 from pagent.net.dial import Address, Backoff, dial, parse_address
+from pagent.net.memory import current_memory
 from pagent.net.signals import told_to_end
 from pagent.net.tasks import TaskOwner
 from pagent.net.tls import client_context, server_context
@@ -76,6 +77,7 @@ class Agent:
         except OSError as error:
             raise ConfigError(f"jobs.root: no sandboxes can be made in {self._jobs_root}: {error.strerror}") from None
         spool_max = settings.proxy.spool_max
+        current_memory().set_limit(settings.proxy.memory_max)
         self._methods = methods_of(
             JobService(self.jobs),
             ProxyService(self.jobs, spool_max=spool_max),

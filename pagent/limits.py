@@ -135,6 +135,18 @@ STREAM_WINDOW_MAX: Final = 8 * MIB
 #: The least that a str or bin counts against credit, and what any other value counts.
 MESSAGE_COST_MIN: Final = 64
 
+#: What all buffers of an agent may hold together for receivers that do not take it, unless ``proxy.memory_max`` says
+#: otherwise: such a share of the machine's memory, and at least the second.
+BUFFERS_SHARE: Final = 8
+BUFFERS_LEAST: Final = 256 * MIB
+#: What of it is left to what is not counted (receive buffers, messages under way, fragmentation).
+BUFFERS_RESERVE: Final = 16 * MIB
+#: What one of them may still take when that is used up, before its data goes to disk or is refused: a message of a few
+#: fields, a piece of a larger one, an unfinished one of a WebSocket or of a link (the largest of a peer of the field).
+BUFFER_FREE: Final = 4 * KIB
+BUFFER_PIECE: Final = 16 * KIB
+WEBSOCKET_FREE: Final = 64 * KIB
+LINK_FREE: Final = MESSAGE_MAX_FOREIGN
 #: What a stream holds in memory for a receiver that does not take it, before it goes to disk.
 STREAM_BUFFER: Final = MIB
 #: Of that, what makes the brake (pagent.rpc.brake) stop the reading of the link, and for how long: a job that takes
@@ -152,6 +164,7 @@ SPOOL_MEMORY_ALL: Final = 64 * MIB
 #: How much of a spool is read at a time, and how much may wait in memory for a disk that is slower than the link,
 #: beside the write under way, which has as much again at most.
 SPOOL_READ: Final = MIB
+SPOOL_READ_SHORT: Final = 64 * KIB  # while memory is short
 SPOOL_PENDING_MAX: Final = 8 * MIB
 #: What goes into one file of a spool, about. A job that is always behind, and never by much, would else fill the disk.
 SPOOL_FILE: Final = 64 * MIB
@@ -248,8 +261,8 @@ ROOM_PAUSE_S: Final = 0.005
 #: retries after 1, 3 and 7 s.
 CONNECT_TIMEOUT_S: Final = 10.0
 #: Bytes towards a job's port in the transport's buffer above which its stream stops taking more.
-PORT_HIGH_WATER: Final = 256 * KIB
-PORT_LOW_WATER: Final = 64 * KIB
+PORT_HIGH_WATER: Final = 64 * KIB
+PORT_LOW_WATER: Final = 16 * KIB
 
 # --- threads --------------------------------------------------------------------------------------
 

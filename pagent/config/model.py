@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pagent.limits import GIB
+from pagent.limits import GIB, MIB
 
 PORT_MAX = 65_535
 
@@ -189,6 +189,12 @@ class Jobs:
 class Proxy:
     spool_max: int = setting(
         GIB, "Bytes that one stream may keep on disk for a peer that is slower than the job.", minimum=0
+    )
+    memory_max: int | None = setting(
+        None,
+        "Bytes that all streams together may keep in memory for jobs and peers that do not take them, before more goes "
+        "to disk or is refused; null: an eighth of the machine's memory, at least 256 MiB.",
+        minimum=MIB,
     )
 
 

@@ -24,6 +24,7 @@ from pagent.limits import (
     HANDSHAKE_FRAMES,
     HANDSHAKE_MAX,
     JOIN_MAX,
+    LINK_FREE,
     LINK_HIGH_WATER,
     LINK_LOW_WATER,
     MESSAGE_MAX,
@@ -31,6 +32,7 @@ from pagent.limits import (
 from pagent.net.batch import WriteBatch
 from pagent.net.budget import current_budget
 from pagent.net.liveness import Liveness
+from pagent.net.memory import Held, current_memory
 from pagent.net.owner import LinkOwner
 from pagent.net.pace import Pace
 from pagent.net.receive_buffers import current_receive_buffers
@@ -70,6 +72,8 @@ class Link(asyncio.BufferedProtocol):
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._slice = current_slice()
+        self._memory = current_memory()
+        self._unfinished = Held(self._memory)
         self._accepted = False
         self._strange = 0  # frames of a peer that is not accepted
         self._decoder = frames.FrameDecoder(masked=not dialled, max_message=HANDSHAKE_MAX)
@@ -144,6 +148,9 @@ class Link(asyncio.BufferedProtocol):
             self._deal_with(messages)
             if not self._rest:
                 self._decoder.check()
+            self._unfinished.set(self._decoder.held)
+            if self._unfinished.bytes > LINK_FREE and self._memory.is_full:
+                raise ProtocolError("no memory is left for a message of this size (proxy.memory_max)", 1009)
             if not self._accepted and (messages or self._decoder.more):
                 self._strange += 1
                 if self._strange > HANDSHAKE_FRAMES:
@@ -182,6 +189,7 @@ class Link(asyncio.BufferedProtocol):
         # Nothing comes any more; it may take long until the garbage collector finds a link.
         self._space = memoryview(b"")
         self._decoder = frames.FrameDecoder(masked=not self.dialled, max_message=0)
+        self._unfinished.set(0)
 
     def pause_writing(self) -> None:
         self.blocked = True

@@ -30,6 +30,7 @@ from pagent.limits import (
 )
 from pagent.net.budget import current_budget
 from pagent.net.deferred import current_deferred
+from pagent.net.memory import Held, current_memory
 
 #: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
 _GATHER_FROM: Final = 8 * 1024
@@ -76,15 +77,19 @@ class PortConnection(asyncio.Protocol):
         "_deferred",
         "_eof",
         "_flush_due",
+        "_last_write",
         "_made",
+        "_memory",
         "_out",
         "_out_bytes",
         "_paused",
         "_reading",
         "_resets",
         "_resuming",
+        "_tight",
         "_tls",
         "_transport",
+        "_unsent",
         "_waits",
         "blocked",
         "closed",
@@ -106,6 +111,10 @@ class PortConnection(asyncio.Protocol):
         self._reading = True
         self._eof = False
         self._resuming = False  # within resume_writing
+        self._memory = current_memory()
+        self._unsent = Held(self._memory)
+        self._last_write = 0
+        self._tight = False
         self._tls = False
         self.blocked = False
         self.closed = False
@@ -178,11 +187,15 @@ class PortConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.blocked = True
+        if self._transport is not None:
+            # A transport keeps all buffers of a write until the kernel has taken the last of them.
+            self._unsent.set(max(self._transport.get_write_buffer_size(), self._last_write))
         if not self.closed:
             self.user.port_blocked()
 
     def resume_writing(self) -> None:
         self.blocked = False
+        self._unsent.set(0)
         if not self.closed:
             self._resuming = True
             try:
@@ -194,6 +207,7 @@ class PortConnection(asyncio.Protocol):
         readable = exc is not None and not self.closed and not self._tls
         rest: deque[bytes] = self._read_rest() if readable else deque()
         self._transport = None  # asyncio's own trips over an abort that comes later
+        self._unsent.set(0)
         self._lose(rest, exc)
 
     def _read_rest(self) -> deque[bytes]:
@@ -226,6 +240,8 @@ class PortConnection(asyncio.Protocol):
     def write(self, data: Bytes) -> None:
         if self._transport is None or self.closed:
             return
+        if self._memory.is_full:
+            self._tighten(self._transport)
         if self._out_bytes == 0 and len(data) < _GATHER_FROM:
             self._transport.write(data)
         else:
@@ -235,6 +251,8 @@ class PortConnection(asyncio.Protocol):
     def writelines(self, parts: list[Bytes]) -> None:
         if self._transport is None or self.closed:
             return
+        if self._memory.is_full:
+            self._tighten(self._transport)
         length = sum([len(part) for part in parts])
         if self._out_bytes == 0 and length < _GATHER_FROM:
             self._transport.write(b"".join(parts))
@@ -242,9 +260,15 @@ class PortConnection(asyncio.Protocol):
             self._out += parts
             self._gathered(length)
 
+    def _tighten(self, transport: asyncio.Transport) -> None:
+        """Memory is short: count whatever the kernel does not take, and take no more until it has."""
+        if not self._tight:
+            self._tight = True
+            transport.set_write_buffer_limits(high=0, low=0)
+
     def _gathered(self, length: int) -> None:
         self._out_bytes += length
-        if self._out_bytes >= RECEIVE_BUFFER:
+        if self._out_bytes >= RECEIVE_BUFFER or self._memory.is_full:
             self._write_out()
         elif not self._flush_due:
             self._flush_due = True
@@ -257,6 +281,7 @@ class PortConnection(asyncio.Protocol):
 
     def _write_out(self) -> None:
         if self._out and self._transport is not None:
+            self._last_write = self._out_bytes
             out, self._out, self._out_bytes = self._out, [], 0
             self._transport.writelines(out)
 

@@ -19,8 +19,9 @@ from pagent.rpc.aio import StreamCall
 from pagent.rpc.brake import Brake
 from pagent.rpc.calls import IncomingCall, OutgoingCall
 from pagent.rpc.methods import Method
+from pagent.rpc.receiver import StreamOwner
 from pagent.rpc.scheduler import Scheduler
-from pagent.rpc.stream import Stream, StreamOwner
+from pagent.rpc.stream import Stream
 from pagent.wire import identity, messages
 
 _log = logging.getLogger(__name__)

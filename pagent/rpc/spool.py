@@ -25,8 +25,10 @@ from pagent.limits import (
     SPOOL_MEMORY_ALL,
     SPOOL_PENDING_MAX,
     SPOOL_READ,
+    SPOOL_READ_SHORT,
     SPOOL_WRITE_TIMEOUT_S,
 )
+from pagent.net.memory import current_memory
 from pagent.net.tasks import TaskOwner
 
 Record = str | bytes | bytearray | memoryview
@@ -109,6 +111,7 @@ class Spool:
         self._tasks = TaskOwner("spool")
         self._running = False
         self._writing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._buffers = current_memory()
         self._closed = False
 
     def append(self, value: Any) -> None:
@@ -124,7 +127,7 @@ class Spool:
             return
         self._newest.append(value)
         self._count(cost)
-        self._set_choke(self._newest_bytes > SPOOL_PENDING_MAX)
+        self._set_choke(self._is_ahead)
         if self._is_much():
             self._run()
 
@@ -134,7 +137,7 @@ class Spool:
         if self._on_disk or self._running:
             self._run()
         elif self._newest and not self._closed:
-            self._hand_over(self._take_newest(SPOOL_READ))
+            self._hand_over(self._take_newest(self._helping))
 
     def close(self) -> None:
         """Forget everything. The files go once the thread is done with them."""
@@ -145,13 +148,26 @@ class Spool:
         if not self._running:
             self._close_files()
 
+    @property
+    def _helping(self) -> int:
+        """Bytes to give back at a time."""
+        return SPOOL_READ_SHORT if self._buffers.is_full else SPOOL_READ
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether the link has to wait for the disk: it has brought too much while the disk was busy."""
+        most = SPOOL_READ if self._buffers.is_full else SPOOL_PENDING_MAX
+        return self._newest_bytes > most
+
     def _is_much(self) -> bool:
         """Whether what is in memory has to go to disk."""
-        return self._newest_bytes > self._memory or (self._newest_bytes > 0 and Spool._in_memory > SPOOL_MEMORY_ALL)
+        short = self._buffers.is_full or Spool._in_memory > SPOOL_MEMORY_ALL
+        return self._newest_bytes > self._memory or (self._newest_bytes > 0 and short)
 
     def _count(self, change: int) -> None:
         self._newest_bytes += change
         Spool._in_memory += change
+        self._buffers.change(change)
 
     def _take_newest(self, most: int) -> list[Record]:
         """The oldest of what is in memory, at least one record."""
@@ -180,10 +196,10 @@ class Spool:
                         continue
                     break
                 if self._on_disk:
-                    values = await loop.run_in_executor(None, self._read)
+                    values = await loop.run_in_executor(None, self._read, self._helping)
                     self._on_disk -= sum(map(_cost, values))
                 else:
-                    values = self._take_newest(SPOOL_READ)
+                    values = self._take_newest(self._helping)
                 self._hand_over(values)
         except TimeoutError:
             self._end("the disk is too slow for the data that came for the job")
@@ -200,10 +216,12 @@ class Spool:
         size = self._newest_bytes
         records = self._take_newest(size)
         self._on_disk += size
+        self._buffers.change(size)
+        self._writing = loop.run_in_executor(None, self._write, records)
+        self._writing.add_done_callback(lambda _: self._buffers.change(-size))
         async with asyncio.timeout(SPOOL_WRITE_TIMEOUT_S):
-            self._writing = loop.run_in_executor(None, self._write, records)
             await asyncio.shield(self._writing)
-        self._set_choke(self._newest_bytes > SPOOL_PENDING_MAX)
+        self._set_choke(self._is_ahead)
 
     def _hand_over(self, values: list[Record]) -> None:
         if self._closed or not values:
@@ -242,10 +260,10 @@ class Spool:
             file.written += done
             buffers = behind(buffers, done)
 
-    def _read(self) -> list[Record]:
-        """About SPOOL_READ bytes of records, at least one."""
+    def _read(self, size: int) -> list[Record]:
+        """About ``size`` bytes of records, at least one."""
         file = self._files[0]
-        values, used = _records(memoryview(_pread(file, SPOOL_READ)))
+        values, used = _records(memoryview(_pread(file, size)))
         if not values:
             header = _pread(file, _HEADER_BYTES)
             values, used = _records(memoryview(_pread(file, _HEADER_BYTES + int.from_bytes(header[1:], "big"))))

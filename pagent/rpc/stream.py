@@ -11,12 +11,22 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from pagent.buffers import Bytes
-from pagent.limits import BRAKE_FROM, MESSAGE_COST_MIN, STREAM_BUFFER, STREAM_WINDOW
+from pagent.limits import (
+    BRAKE_FROM,
+    BUFFER_FREE,
+    BUFFER_PIECE,
+    MESSAGE_COST_MIN,
+    STREAM_BUFFER,
+    STREAM_WINDOW,
+    STREAM_WINDOW_MAX,
+)
 from pagent.net.link import Link
+from pagent.net.memory import current_memory
 from pagent.rpc.brake import Brake
+from pagent.rpc.receiver import Receiver, StreamOwner
 from pagent.rpc.scheduler import SMALL_BYTES, Scheduler
 from pagent.rpc.spool import DEFAULT_SPOOL, Spool, SpoolOpener
 from pagent.wire import messages
@@ -26,38 +36,6 @@ _log = logging.getLogger(__name__)
 
 #: Credit towards a peer without flow control: it is never used up. Compiled, an int of more bits is a slower one.
 _UNLIMITED: Final = 1 << 61
-
-
-class Receiver(Protocol):
-    """Who works on one end of a stream, in push style."""
-
-    def stream_message(self, value: Any) -> None:
-        """A message of the peer: a bytes-like object for a bin, else what msgpack gave; never None."""
-
-    def stream_closed(self) -> None:
-        """The peer sends no more (its stream close, or the result). Called once, after the last message."""
-
-    def stream_blocked(self) -> None:
-        """Stop sending: what is sent now is only queued."""
-
-    def stream_writable(self) -> None:
-        """The queue is empty again."""
-
-    def stream_lost(self, reason: str) -> None:
-        """The call is gone: cancelled by the peer, failed, or its link lost. Nothing follows."""
-
-
-class StreamOwner(Protocol):
-    """What a stream needs from its call."""
-
-    def stream_overrun(self, reason: str) -> None:
-        """The peer sent more than can be kept: end the call with an error."""
-
-    def stream_failed(self, error: Exception) -> None:
-        """The receiver raised on what the peer sent: end the call with an error, and nothing but the call."""
-
-    def stream_flushed(self) -> None:
-        """The stream close is out, or what :meth:`Stream.end` was given."""
 
 
 class Stream:
@@ -79,6 +57,7 @@ class Stream:
         "_inbox_bytes",
         "_last",
         "_link",
+        "_memory",
         "_owner",
         "_prefix",
         "_queue",
@@ -86,6 +65,7 @@ class Stream:
         "_receiver",
         "_scheduler",
         "_send_open",
+        "_splits",
         "_spool",
         "_spool_opener",
         "_waiting",
@@ -130,8 +110,10 @@ class Stream:
         # The receiving half.
         self._window = ReceiveWindow() if flow else None
         self._held = True  # until there is a receiver
+        self._splits = False
         self._inbox: deque[Any] | None = None
         self._inbox_bytes = 0
+        self._memory = current_memory()
         self._closed_by_peer = False
         self._close_delivered = False
         self._spool_opener = DEFAULT_SPOOL
@@ -140,9 +122,13 @@ class Stream:
 
     # --- for the receiver: both halves ------------------------------------------------------------
 
-    def attach(self, receiver: Receiver) -> None:
-        """Hand the stream to who works on it; what has arrived so far is delivered now, before this returns."""
+    def attach(self, receiver: Receiver, *, splits: bool = False) -> None:
+        """Hand the stream to its receiver; what has arrived so far is delivered now, before this returns.
+
+        ``splits``: a bin is no unit to the receiver, so it may come in pieces where memory is short.
+        """
         self._receiver = receiver
+        self._splits = splits
         self.release()
 
     def hold(self) -> None:
@@ -153,7 +139,9 @@ class Stream:
         """Deliver what has been kept, and what comes, until the next :meth:`hold`."""
         self._held = False
         while self._inbox and not self._held:
-            self._deliver(self._inbox.popleft())
+            value = self._inbox.popleft()
+            self._kept(-messages.weight(value))
+            self._deliver(value)
         if self._held:
             return
         if self._spool is not None:
@@ -286,21 +274,33 @@ class Stream:
     def message_arrived(self, value: Any) -> None:
         if self._closed_by_peer:
             return  # dropped silently, spec prpc.md
-        if self._window is None and not self._held and self._spool is None and self._receiver is not None:
+        full = self._memory.is_full
+        if self._window is None and not (self._held or full) and self._spool is None and self._receiver is not None:
             try:
                 self._receiver.stream_message(value)
             except Exception as error:  # noqa: BLE001 - a fault in one splice must not cost the link
                 self._owner.stream_failed(error)
             return
-        cost = messages.cost(value)
-        if self._window is not None and not self._window.arrived(cost):
+        if self._window is not None and not self._window.arrived(messages.cost(value)):
             self._owner.stream_overrun("stream data beyond the credit given")
-        elif self._spool is not None:
+        elif full and self._splits and isinstance(value, (bytes, bytearray, memoryview)):
+            self._arrive_in_pieces(memoryview(value))
+        else:
+            self._arrive(value)
+
+    def _arrive_in_pieces(self, value: memoryview) -> None:
+        """Let the receiver stop between copies of pieces, so that it keeps only one of them."""
+        for at in range(0, len(value) or 1, BUFFER_PIECE):
+            if not self._closed_by_peer:  # a piece may have ended the call
+                self._arrive(bytes(value[at : at + BUFFER_PIECE]))
+
+    def _arrive(self, value: Any) -> None:
+        if self._spool is not None:
             self._spool.append(value)
-            if self._spool is not None:  # it may have ended the call
+            if self._spool is not None and self._window is None:  # it may have ended the call
                 self._brake.press(self)  # what is on the disk may be used up soon, and the way over it with it
         elif self._held or self._inbox:
-            self._keep(value, cost)
+            self._keep(value)
         else:
             self._deliver(value)
 
@@ -339,8 +339,6 @@ class Stream:
 
     def _deliver(self, value: Any) -> None:
         cost = messages.cost(value)
-        if self._inbox_bytes:
-            self._inbox_bytes = max(0, self._inbox_bytes - self._weight(value, cost))
         if self._receiver is not None:
             try:
                 self._receiver.stream_message(value)
@@ -354,6 +352,7 @@ class Stream:
     def _stop_receiving(self) -> None:
         self._closed_by_peer = self._close_delivered = True
         self._inbox = None
+        self._kept(-self._inbox_bytes)
         self._brake.lift(self)
         if self._spool is not None:
             self._spool.close()
@@ -367,27 +366,27 @@ class Stream:
             except Exception as error:  # noqa: BLE001 - as above
                 self._owner.stream_failed(error)
 
-    def _keep(self, value: Any, cost: int) -> None:
-        weight = self._weight(value, cost)
-        if self._inbox_bytes + weight > STREAM_BUFFER:
-            if self._window is not None:
-                self._owner.stream_overrun("more values than can be kept for a receiver that does not take them")
-                return
+    def _keep(self, value: Any) -> None:
+        weight = messages.weight(value)
+        most = BUFFER_FREE if self._memory.is_full else STREAM_BUFFER + (STREAM_WINDOW_MAX if self._window else 0)
+        if self._inbox_bytes + weight > most and weight != messages.cost(value):
+            self._owner.stream_overrun("more values than can be kept for a receiver that does not take them")
+            return
+        if self._inbox_bytes + weight > most:
             self._spool = Spool(self._spool_opener, self._unspooled, self._owner.stream_overrun, self._link.choke)
             self._spool.append(value)
             return
         if self._inbox is None:
             self._inbox = deque()
         self._inbox.append(value)
-        self._inbox_bytes += weight
+        self._kept(weight)
         if self._window is None and self._inbox_bytes > BRAKE_FROM:
             self._brake.press(self)
 
-    def _weight(self, value: Any, cost: int) -> int:
-        """What a kept value counts against STREAM_BUFFER; 0 for what is bounded by credit already."""
-        if not isinstance(value, (bytes, bytearray, memoryview, str)):
-            return messages.weight(value)
-        return cost if self._window is None else 0
+    def _kept(self, change: int) -> None:
+        """Count what the inbox has gained or lost."""
+        self._inbox_bytes += change
+        self._memory.change(change)
 
     def _unspooled(self, values: list[Any], empty: bool) -> None:
         """The spool gives back what it kept; ``empty`` says that it is done, and later messages come directly."""
@@ -396,5 +395,6 @@ class Stream:
         if self._inbox is None:
             self._inbox = deque()
         self._inbox.extend(values)
+        self._kept(sum(map(messages.weight, values)))
         if not self._held:
             self.release()

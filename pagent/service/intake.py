@@ -32,7 +32,7 @@ class Intake:
         self._choked_at = 0.0
         self._rest_until = 0.0
         upload.moved = self._moved
-        self._stream.attach(self)
+        self._stream.attach(self, splits=True)
 
     async def finished(self) -> None:
         """Until the peer sends no more. The errors of the disk, ValueError for what is no data."""

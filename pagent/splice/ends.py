@@ -11,8 +11,8 @@ class StreamEnd(Protocol):
 
     blocked: bool
 
-    def attach(self, receiver: Any) -> None:
-        """Deliver what has come, and what comes, to ``receiver``."""
+    def attach(self, receiver: Any, *, splits: bool = False) -> None:
+        """Deliver what has come, and what comes, to ``receiver``; ``splits``: bins in pieces where memory is short."""
 
     def send(self, value: Any) -> None:
         """Send a message."""

@@ -99,7 +99,7 @@ class HttpSplice:
 
     def start(self) -> None:
         """Begin. A request that does not say whether it has a body is sent once its first body message tells."""
-        self._stream.attach(self)  # first: connecting holds it
+        self._stream.attach(self, splits=True)  # first: connecting holds it
         self._hold_early()
         if self._body.decided and self._port is None:
             self._connect()

@@ -40,7 +40,7 @@ class TcpSplice:
             return
         if self._stream.blocked:  # by what the job has said meanwhile
             port.pause_reading()
-        self._stream.attach(self)
+        self._stream.attach(self, splits=True)
 
     # --- from the connection ----------------------------------------------------------------------
 

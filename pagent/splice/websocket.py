@@ -16,7 +16,8 @@ from pagent.errors import ProtocolError, WSServerHandshakeError
 from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
 from pagent.http1.response import BadResponse, ResponseParser
-from pagent.limits import CLOSE_TIMEOUT_S, FRAMES_LABOUR, PINGS_KEPT, REFUSAL_TEXT_MAX
+from pagent.limits import CLOSE_TIMEOUT_S, FRAMES_LABOUR, PINGS_KEPT, REFUSAL_TEXT_MAX, WEBSOCKET_FREE
+from pagent.net.memory import Held, current_memory
 from pagent.net.port import PortConnection
 from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.jobport import JobPort
@@ -64,12 +65,14 @@ class WebSocketSplice:
         "_close",
         "_decoder",
         "_detailed",
+        "_memory",
         "_pings",
         "_port",
         "_refusal",
         "_state",
         "_stream",
         "_timer",
+        "_unfinished",
         "_upgrade",
     )
 
@@ -84,6 +87,8 @@ class WebSocketSplice:
         self._state = _State.UPGRADING
         self._close = (1006, "")
         self._timer: asyncio.TimerHandle | None = None
+        self._memory = current_memory()
+        self._unfinished = Held(self._memory)
         self._pings: list[Any] = []  # to be answered once the job reads again
         # Until the job has answered.
         self._answered: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
@@ -229,6 +234,7 @@ class WebSocketSplice:
                     break
             else:
                 self._decoder.check()
+            self._check_memory()
         except ProtocolError as error:
             self._close = (error.code, str(error))
             if self._state is _State.OPEN:
@@ -241,6 +247,12 @@ class WebSocketSplice:
             self._closed_by_job(*close)
         elif self._decoder.more and self._port is not None and self._state is not _State.ENDED:
             self._port.later(self._more_messages, FRAMES_LABOUR)
+
+    def _check_memory(self) -> None:
+        """Count the message that is not complete; ProtocolError if there is no memory for it."""
+        self._unfinished.set(self._decoder.held)
+        if self._unfinished.bytes > WEBSOCKET_FREE and self._memory.is_full:
+            raise ProtocolError("no memory is left for a message of this size (proxy.memory_max)", 1009)
 
     def _more_messages(self) -> None:
         if self._state is not _State.ENDED:
@@ -292,6 +304,7 @@ class WebSocketSplice:
 
     def _drop(self) -> None:
         self._state = _State.ENDED
+        self._unfinished.set(0)
         self._settle_answer()
         if self._timer is not None:
             self._timer.cancel()

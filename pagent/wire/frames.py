@@ -115,6 +115,11 @@ class FrameDecoder:
             self._fault = error
         return messages
 
+    @property
+    def held(self) -> int:
+        """Bytes of the message that is not complete yet."""
+        return len(self._message) + len(self._part) + (self._got if self._direct is not None else 0)
+
     def check(self) -> None:
         """To be called once what :meth:`feed` returned is worked up: raises the ProtocolError that came behind it."""
         if self._fault is not None:

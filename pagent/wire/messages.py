@@ -298,7 +298,9 @@ def cost(value: Any) -> int:
 
 
 def weight(value: Any) -> int:
-    """About what a value that is neither a str nor a bin takes in memory, bytes."""
+    """Return about what a value takes in memory, bytes."""
+    if isinstance(value, (bytes, bytearray, memoryview, str)):
+        return cost(value)
     return max(MESSAGE_COST_MIN, VALUE_WEIGHT * len(pack(value)))
 
 

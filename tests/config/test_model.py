@@ -50,6 +50,7 @@ BEYOND = {
     "jobs.isolation.cgroup_processes": "null",
     "jobs.isolation.cgroup_cpus": "null",
     "proxy.spool_max": "1073741824",
+    "proxy.memory_max": "null",
 }
 
 

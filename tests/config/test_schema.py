@@ -79,6 +79,8 @@ def test_what_an_existing_configuration_may_say(key: str, value: object) -> None
         ("jobs.max_output_bytes", None, None),
         ("jobs.max_output_bytes", 1, 1),
         ("proxy.spool_max", 0, 0),
+        ("proxy.memory_max", None, None),
+        ("proxy.memory_max", 1 << 30, 1 << 30),
         ("properties", {"a.b c": "", "ключ": "значение"}, {"a.b c": "", "ключ": "значение"}),
     ],
 )
@@ -122,6 +124,7 @@ def test_taken(key: str, value: object, result: object) -> None:
         ("jobs.port_ownership", True, "jobs.port_ownership: must be one of off, warn, enforce"),
         ("jobs.max_output_bytes", 0, "jobs.max_output_bytes: must be at least 1"),
         ("jobs.max_output_bytes", "1k", "jobs.max_output_bytes: expected an integer, got a string"),
+        ("proxy.memory_max", 0, "proxy.memory_max: must be at least 1048576"),
         ("proxy.spool_max", None, "proxy.spool_max: expected an integer, got null"),
         ("properties", ["a"], "properties: expected a map of strings, got a list"),
         ("properties.gpu", 2, "properties.gpu: expected a string, got an integer; quote it"),

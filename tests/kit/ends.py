@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pagent.net.port import PortConnection, PortUser
-from pagent.rpc.stream import Receiver
+from pagent.rpc.receiver import Receiver
 from tests.kit.peer import PATIENCE_S
 
 
@@ -24,7 +24,7 @@ class MemoryStream:
         self.receiver: Receiver | None = None
         self._arrived: list[Any] = []
 
-    def attach(self, receiver: Any) -> None:
+    def attach(self, receiver: Any, *, splits: bool = False) -> None:
         self.receiver = receiver
         arrived, self._arrived = self._arrived, []
         for value in arrived:

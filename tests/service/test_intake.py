@@ -42,7 +42,7 @@ class Fakes:
     def choke(self, on: bool) -> None:
         self.chokes += 1 if on else -1
 
-    def attach(self, receiver: Any) -> None:
+    def attach(self, receiver: Any, *, splits: bool = False) -> None:
         assert self.held is False
 
     def hold(self) -> None:

@@ -1,0 +1,79 @@
+"""Count what an event loop keeps in buffers for those that do not take it, and say when that is enough.
+
+A stream, a connection to a job or an unfinished message has a bound of its own, but there may be thousands. Each counts
+what it keeps here. Once all together have more than the limit, whatever comes next goes to disk where it can, waits in
+its sender, or is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from pagent.limits import BUFFERS_LEAST, BUFFERS_RESERVE, BUFFERS_SHARE
+
+
+class BufferMemory:
+    """The buffers of one event loop; :func:`current_memory` returns it. ``used`` is in bytes."""
+
+    __slots__ = ("_most", "used")
+
+    def __init__(self) -> None:
+        self._most = 0
+        self.used = 0
+        self.set_limit(None)
+
+    def set_limit(self, limit: int | None) -> None:
+        """Set how much memory the buffers may take; None: :func:`default_limit`.
+
+        A part of it is left to what is not counted: receive buffers, small messages, the allocator's own.
+        """
+        limit = default_limit() if limit is None else limit
+        self._most = limit - min(BUFFERS_RESERVE, limit // 4)
+
+    @property
+    def is_full(self) -> bool:
+        return self.used > self._most
+
+    def change(self, amount: int) -> None:
+        """Count bytes that a buffer has gained, or lost if ``amount`` is negative."""
+        self.used += amount
+
+
+class Held:
+    """What one buffer has counted."""
+
+    __slots__ = ("_memory", "bytes")
+
+    def __init__(self, memory: BufferMemory) -> None:
+        self._memory = memory
+        self.bytes = 0
+
+    def set(self, size: int) -> None:
+        """The buffer has so many bytes now."""
+        if size != self.bytes:
+            self._memory.change(size - self.bytes)
+            self.bytes = size
+
+
+def default_limit() -> int:
+    """Return a share of the machine's memory, at least ``BUFFERS_LEAST``."""
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # not a Unix system
+        total = 0
+    return max(BUFFERS_LEAST, total // BUFFERS_SHARE)
+
+
+_MEMORY: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, BufferMemory]] = WeakKeyDictionary()
+
+
+def current_memory() -> BufferMemory:
+    """Return the count of the running loop."""
+    loop = asyncio.get_running_loop()
+    memory = _MEMORY.get(loop)
+    if memory is None:
+        memory = _MEMORY[loop] = BufferMemory()
+    return memory
