@@ -133,7 +133,8 @@ class Run:
                     await self._call_spawn(environment, cwd, output)
             except BaseException as error:
                 if not job.process_ended.is_set() and job.pid is None:
-                    job.error = str(error) or type(error).__name__
+                    # It may hold what the peer sent, and every info of the job has it.
+                    job.error = (str(error) or type(error).__name__)[: limits.ERROR_TEXT_MAX]
                     job.apply(Input.FAIL)
                 raise
 

@@ -233,6 +233,16 @@ async def test_an_unknown_program(peer: Peer) -> None:
     assert "no-such-program" in info["error"]
 
 
+async def test_a_program_with_an_endless_name_leaves_a_short_error(peer: Peer) -> None:
+    """Each info of the job has the error, and an info has to fit into a message."""
+    job = await new_job(peer)
+    with pytest.raises(CallFailed):
+        await peer.call("job_start", job, ["x" * 5_000_000], None)
+    info = await peer.call("job_info", job)
+    assert info["state"] == "FINISHED"
+    assert 0 < len(info["error"]) <= 4096
+
+
 async def test_missing_arguments(peer: Peer) -> None:
     job = await new_job(peer)
     await fails(peer, "TypeError", "args", "job_start", job)
