@@ -164,7 +164,7 @@ class HttpSplice:
 
     async def _connect_anew(self) -> None:
         try:
-            port = await self._pool.connect(self)
+            port = await self._pool.connect(self, resets=bool(self._request.protocols))
         except OSError as error:
             self._bad_gateway(f"the job does not accept a connection: {error}")
             return
@@ -345,12 +345,14 @@ class HttpSplice:
         self._ended = True
         port, self._port = self._port, None
         if port is not None:
-            if reusable and self._body.ended and not port.blocked and not self._request.protocols:
+            if not (reusable and self._body.ended) or port.blocked:
+                port.abort()
+            elif self._request.protocols:
+                port.close()
+            else:
                 if self._stream.blocked:
                     port.resume_reading()
                 self._pool.give(port)
-            else:
-                port.abort()
         if self._decoding is None:
             self._call.finish()
         else:

@@ -74,9 +74,12 @@ class Pool:
         """The job has closed a kept connection, and had not said that it would."""
         self._unannounced = True
 
-    async def connect(self, user: PortUser) -> PortConnection:
-        """A new connection, on which ``user`` sends a request at once; OSError if the job does not accept one."""
-        connection = await self.port.connect(user)
+    async def connect(self, user: PortUser, *, resets: bool = False) -> PortConnection:
+        """A new connection, on which ``user`` sends a request at once; OSError if the job does not accept one.
+
+        ``resets``: as for a tunnel, which the connection may become.
+        """
+        connection = await self.port.connect(user, resets=resets)
         self.asked(user)
         return connection
 

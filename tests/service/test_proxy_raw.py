@@ -18,23 +18,24 @@ from tests.kit.programs import ECHO, serving, start_program
 #: What its path names happens.
 SERVER = serving("""
 import json, socket, struct
-made = 0
+made = resets = 0
 
 async def serve(reader, writer):
-    global made
+    global made, resets
     made += 1
     try:
         while True:
             await one(reader, writer)
             await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
+    except (asyncio.IncompleteReadError, ConnectionError) as error:
+        resets += type(error) is ConnectionResetError
         writer.close()
 
 async def one(reader, writer):
     head = await reader.readuntil(b"\\r\\n\\r\\n")
     path = head.split(b" ")[1].decode()
-    if path == "/made":
-        body = str(made).encode()
+    if path in ("/made", "/resets"):
+        body = str(made if path == "/made" else resets).encode()
         writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
     elif path == "/interim":
         writer.write(b"HTTP/1.1 102 x\\r\\n\\r\\nHTTP/1.1 103 x\\r\\nlink: y\\r\\n\\r\\n"
@@ -262,9 +263,15 @@ async def test_offers_that_cannot_be_made(
 
 
 async def test_a_cancel_before_and_after_the_switch_ends_the_connection(ours: Peer, job: str) -> None:
+    assert (await ours.http(job, "GET", "/made"))[2] == [b"1"]
     before = await begin(ours, job, "/echo", UPGRADE, upgrade=True)
+    async with asyncio.timeout(PATIENCE_S):
+        while (await ours.http(job, "GET", "/made"))[2] != [b"2"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     await ours.cancel(before)
     after = await begin(ours, job, "/echo", UPGRADE, upgrade=True)
     await values(ours, after, 3)
     await ours.cancel(after)
-    assert (await ours.http(job, "GET", "/made"))[0] == 200
+    async with asyncio.timeout(PATIENCE_S):  # none of them looks like an end
+        while (await ours.http(job, "GET", "/resets"))[2] != [b"2"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
