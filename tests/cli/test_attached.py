@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pagent.jobs.ports import free_port
+from pagent.jobs.given_ports import free_port
 from tests.kit.agents import TOKEN, agent_process
 from tests.kit.commands import ENDING, environment, get, here_of, pagent, run
 from tests.kit.peer import PATIENCE_S

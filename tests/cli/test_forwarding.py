@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from pagent.client import AgentClient, RemoteJob, connect_agent
-from pagent.jobs.ports import free_port
+from pagent.jobs.given_ports import free_port
 from tests.cli.test_attached import SEVERAL
 from tests.kit.agents import TOKEN, agent_process
 from tests.kit.commands import pagent
