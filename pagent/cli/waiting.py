@@ -39,7 +39,7 @@ def hint(command: Sequence[str], plan: Plan, folder: str | None) -> str | None:
     for text in command:
         for number in re.findall(r"\d+", text):
             if number in local:
-                return f"port {number} is opened by pagent itself; if the command listens on it, say -p LOCAL:{number}"
+                return f"the command has no {{port}}; if it listens on {number} itself, say -p {number}:{number}"
     if any(_reads_port(text, folder) for text in command):
         return None
     return (

@@ -58,7 +58,7 @@ def test_scripts_are_looked_into(tmp_path: Path) -> None:
 
 def test_a_port_that_we_take_away_from_the_command() -> None:
     text = hint_for("python3", "-m", "http.server", "8080", publishes=("8080",))
-    assert text == "port 8080 is opened by pagent itself; if the command listens on it, say -p LOCAL:8080"
+    assert text == "the command has no {port}; if it listens on 8080 itself, say -p 8080:8080"
     assert hint_for("python3", "-m", "http.server", "8000", publishes=("8080:8000",)) is None
 
 
