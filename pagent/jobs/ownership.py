@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Literal
+from weakref import WeakValueDictionary
 
 from pagent import limits
 from pagent.errors import StuckError
@@ -41,6 +43,8 @@ class PortOwnership:
         self._pids: Final = pids
         self._jobs: Final = jobs
         self._threads: Final = threads
+        # By job: one that asks again and again takes one thread at a time.
+        self._checking: Final[WeakValueDictionary[str, asyncio.Lock]] = WeakValueDictionary()
 
     async def check(self, uid: str, port: int) -> None:
         """Raise ReportError if the job must not have the port.
@@ -49,8 +53,10 @@ class PortOwnership:
         'enforce' also if it provably belongs to no process of the job's own tree.
         """
         others = [other for other in self._jobs if other != uid]
+        lock = self._checking.setdefault(uid, asyncio.Lock())
         try:
-            own, reason = await self._threads.run(self._judge, uid, others, port, limit_s=limits.PORT_CHECK_S)
+            async with lock:
+                own, reason = await self._threads.run(self._judge, uid, others, port, limit_s=limits.PORT_CHECK_S)
         except (OSError, StuckError) as error:
             _log.warning("job %s: the listener of its port %d cannot be looked up: %s", uid, port, error)
             return

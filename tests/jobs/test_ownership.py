@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -14,6 +16,7 @@ from pagent.jobs.ownership import Ownership, PortOwnership
 from pagent.jobs.ports import ReportError
 from pagent.jobs.sockets import Listener
 from pagent.runtime.threads import ThreadPool
+from tests.jobs.conftest import PATIENCE_S
 
 USER, OTHER = 1000, 1001
 #: Processes: of the job, of another job, of neither.
@@ -127,3 +130,24 @@ async def test_a_warning_names_job_and_port(
     assert caplog.text == ""
     await ownership(threads, "warn").check("job", 4711)
     assert "job job: no process of it listens on its port 4711" in caplog.text
+
+
+async def test_a_job_that_asks_again_and_again_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on = threading.Event()
+
+    def slow(port: int) -> list[Listener]:
+        if port == 1:
+            goes_on.wait(PATIENCE_S)
+        return []
+
+    monkeypatch.setattr(sockets, "listeners", slow)
+    pool = ThreadPool("test", 2)
+    checks = ownership(pool, "off")
+    asking = [asyncio.create_task(checks.check("other", 1)) for _ in range(50)]
+    await asyncio.sleep(0)  # all of them have begun
+    async with asyncio.timeout(PATIENCE_S / 3):
+        await checks.check("job", 2)
+        assert not any(task.done() for task in asking)
+        goes_on.set()
+        await asyncio.gather(*asking)
+    await pool.close(PATIENCE_S)
