@@ -9,6 +9,7 @@ from pagent.client.pieces import pieces_of
 from pagent.errors import CallCancelledError, ServerError
 from pagent.limits import WEBSOCKET_MESSAGE_MAX
 from pagent.rpc.aio import StreamCall
+from pagent.wire.closing import check_close
 
 
 class WebSocket:
@@ -66,8 +67,14 @@ class WebSocket:
             raise CallCancelledError("the WebSocket is closed")
         return message
 
-    async def close(self) -> tuple[int, str]:
-        """Close with 1000, or learn how the job has closed: code and reason. Messages not read are dropped."""
+    async def close(self, code: int = 1000, reason: str = "") -> tuple[int, str]:
+        """Close with a code and a reason; return those of the job's close. Messages not read are dropped.
+
+        ValueError: a code that may not be sent, or a reason of more than 123 bytes.
+        """
+        check_close(code, reason)
+        if (code, reason) != (1000, ""):
+            await self._call_.send({"close": [code, reason]})
         self._call_.close()
         outcome = await self._call_.result()
         return outcome["code"], outcome["reason"]

@@ -102,14 +102,16 @@ class TrafficMethods(JobCalls):
         headers: Pairs = (),
         *,
         subprotocols: Sequence[str] = (),
+        raw: bool = False,
         port: int | None = None,
         scheme: Scheme = "http",
     ) -> AsyncIterator[WebSocket]:
         """``ws_connect``. MethodError WSServerHandshakeError: the job refuses, its status stands in the text.
 
+        ``raw``: ``path`` is the request target as it stands on the wire (query included, ``query`` is not looked at).
         Leaving the block without :meth:`WebSocket.close` gives the call up; the job sees a close with 1001.
         """
-        options = {"subprotocols": list(subprotocols)} | _given_target(port, scheme)
+        options = {"subprotocols": list(subprotocols)} | given(raw=raw) | _given_target(port, scheme)
         async with self._stream(
             messages.BISTREAM, "ws_connect", path, _lists(query), _lists(headers), **options
         ) as call:

@@ -88,11 +88,15 @@ class ProxyService:
         query: Any,
         headers: Any,
         subprotocols: Any = None,
+        raw: Any = False,
         port: Any = None,
         scheme: Any = "http",
     ) -> None:
         target = self._target(call, job_uid, port, scheme)
-        head = encode_request("GET", path, query, headers, authority=target.authority, identity=False)
+        if raw:
+            head = encode_raw_request("GET", path, headers, authority=target.authority)
+        else:
+            head = encode_request("GET", path, query, headers, authority=target.authority, identity=False)
         upgrade = upgrade_for(head, _subprotocols(subprotocols))
         assert call.stream is not None
         splice = WebSocketSplice(

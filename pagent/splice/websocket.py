@@ -22,6 +22,7 @@ from pagent.net.port import PortConnection
 from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.jobport import JobPort
 from pagent.wire import frames
+from pagent.wire.closing import check_close
 from pagent.wire.upgrade import ClientUpgrade, UpgradeRefused
 
 #: Fields of the caller's own handshake, and the framing of a body that an upgrade does not have.
@@ -154,6 +155,8 @@ class WebSocketSplice:
             self._port.write(frames.masked_frame(frames.TEXT, value.encode("utf-8", "replace")))
         elif isinstance(value, (bytes, bytearray, memoryview)):
             self._port.write(frames.masked_frame(frames.BINARY, value))
+        elif isinstance(value, dict) and value.keys() == {"close"}:
+            self._start_close(*_close_of(value["close"]))
         else:
             raise ValueError(f"a WebSocket message is text or bytes, not {type(value).__name__}")
 
@@ -272,8 +275,8 @@ class WebSocketSplice:
             self._send_close(code)
         self._finish()
 
-    def _start_close(self, code: int) -> None:
-        self._send_close(code)
+    def _start_close(self, code: int, reason: str = "") -> None:
+        self._send_close(code, reason)
         self._state = _State.CLOSING
         self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._finish)
 
@@ -311,6 +314,14 @@ class WebSocketSplice:
             self._timer = None
         if self._port is not None:
             self._port.close()
+
+
+def _close_of(value: Any) -> tuple[int, str]:
+    """What the caller wants to close with; ValueError if that cannot stand in a close frame."""
+    if type(value) not in (list, tuple) or len(value) != 2 or type(value[0]) is not int or type(value[1]) is not str:
+        raise ValueError("a close is [code, reason]")
+    check_close(value[0], value[1])
+    return value[0], value[1]
 
 
 class _Refusal:

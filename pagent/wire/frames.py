@@ -24,6 +24,8 @@ from pagent.buffers import Bytes
 from pagent.errors import ProtocolError
 from pagent.limits import DIRECT_FRAME_MAX, DIRECT_LEAST, FRAMES_AT_ONCE, LEND_LEAST
 from pagent.wire import native
+from pagent.wire.closing import close_payload as close_payload
+from pagent.wire.closing import valid_close_code as valid_close_code
 
 _whole_frames = native.whole_frames
 
@@ -309,11 +311,6 @@ def _text(payload: Bytes) -> str:
         raise ProtocolError("text is not valid UTF-8", 1007) from None
 
 
-def valid_close_code(code: int) -> bool:
-    """Whether a code may stand in a close frame (7.4.1 and 7.4.2)."""
-    return (1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code <= 4999
-
-
 def _close_reason(payload: Bytes) -> tuple[int, str]:
     if not payload:
         return 1005, ""
@@ -323,13 +320,6 @@ def _close_reason(payload: Bytes) -> tuple[int, str]:
     if not valid_close_code(code):
         raise ProtocolError(f"close code {code} may not be sent")
     return code, _text(memoryview(payload)[2:])
-
-
-def close_payload(code: int, reason: str = "") -> bytes:
-    """Payload of a close frame; the reason is cut to what a control frame holds. 1005 and 1006 make an empty one."""
-    if code in (1005, 1006):
-        return b""
-    return struct.pack("!H", code) + reason.encode("utf-8", "replace")[:123].decode("utf-8", "ignore").encode()
 
 
 def frame_header(opcode: int, length: int, *, mask: int = 0) -> bytes:

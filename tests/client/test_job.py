@@ -286,6 +286,15 @@ class TestWebSocket:
                 assert await socket.receive() == message
             assert await socket.close() == (1000, "")
 
+    async def test_closed_with_a_code_and_a_reason(self, job: RemoteJob) -> None:
+        await start(job, ECHO_WS)
+        async with job.websocket("/?raw", subprotocols=["v1"], raw=True) as socket:
+            assert socket.subprotocol == "v1"
+            for code, reason, why in ((1005, "", "may not be sent"), (1000, "x" * 124, "at most 123")):
+                with pytest.raises(ValueError, match=why):
+                    await socket.close(code, reason)
+            assert await socket.close(4001, "enough") == (4001, "enough")
+
     async def test_closed_by_the_job(self, job: RemoteJob) -> None:
         await start(job, ECHO_WS)
         async with job.websocket("/") as socket:

@@ -138,6 +138,27 @@ while True:
 """
 
 
+#: Chooses the first subprotocol, says the request line as a message, and closes.
+RAW = """
+import base64, hashlib, re, socket, sys
+listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    connection, _ = listening.accept()
+    data = b""
+    while b"\\r\\n\\r\\n" not in data and (piece := connection.recv(65536)):
+        data += piece
+    if data:
+        key = re.search(rb"sec-websocket-key: (\\S+)", data, re.I)[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(key).digest())
+        protocol = re.search(rb"sec-websocket-protocol: (\\S+)", data, re.I)[1]
+        line = data.split(b"\\r\\n")[0]
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\\r\\nSec-WebSocket-Protocol: " + protocol + b"\\r\\n\\r\\n"
+            + bytes((0x81, len(line))) + line + b"\\x88\\x00")
+    connection.close()
+"""
+
+
 @pytest.fixture
 async def job(peer: Peer) -> str:
     return await start_program(peer, SERVER)
@@ -466,3 +487,42 @@ async def test_a_job_that_ends_ends_its_websockets(peer: Peer, job: str) -> None
     call = await open_ws(peer, job, "/")
     await peer.call("job_kill", job, "KILL")
     assert await peer.outcome(call) == ([], None)
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1000, "done"), (3000, ""), (4999, "ü" * 61), (1001, "away")])
+async def test_the_caller_closes_with_a_code_and_a_reason(own: Peer, job: str, code: int, reason: str) -> None:
+    call = await open_ws(own, job, "/echo", subprotocols=[])
+    await own.data(call, {"close": [code, reason]})
+    assert await own.outcome(call) == ([], {"code": code, "reason": reason})  # a job answers with the same
+
+
+@pytest.mark.parametrize(
+    "close", [[1005, ""], [999, ""], [1000, "x" * 124], [1000], ["1000", ""], [1000, b""], [True, ""], None]
+)
+async def test_what_cannot_stand_in_a_close_ends_the_call(own: Peer, job: str, close: Any) -> None:
+    call = await open_ws(own, job, "/echo", subprotocols=[])
+    await own.data(call, {"close": close})
+    with pytest.raises(CallFailed) as failed:
+        await own.outcome(call)
+    assert failed.value.status == 30
+
+
+async def test_a_raw_target_arrives_as_it_is(peer: Peer) -> None:
+    job = await start_program(peer, RAW)
+    call = await peer.start(
+        BISTREAM,
+        "ws_connect",
+        job,
+        "/a%2Fb//c;d?q=%C3%BC&x=a+b",
+        [],
+        [["Host", "named"]],
+        subprotocols=["v2"],
+        raw=True,
+    )
+    values, _ = await peer.outcome(call)
+    assert values == [{"subprotocol": "v2"}, "GET /a%2Fb//c;d?q=%C3%BC&x=a+b HTTP/1.1"]
+    for wrong in ("a", "http://other/", "/a b", "*", "/\r\nX: y"):
+        call = await peer.start(BISTREAM, "ws_connect", job, wrong, [], [], raw=True)
+        with pytest.raises(CallFailed) as failed:
+            await peer.outcome(call)
+        assert failed.value.cause == "ValueError"
