@@ -30,6 +30,7 @@ from pagent.limits import (
     HANDSHAKE_TIMEOUT_S,
     HANDSHAKES_WAITING,
     PLACE_CHECK_S,
+    PLACE_QUEUED_S,
     PLACE_SILENT_S,
     PLACE_STUCK_S,
     TLS_CLOSE_TIMEOUT_S,
@@ -47,7 +48,12 @@ class Stage(enum.Enum):
     SILENT = enum.auto()  # a bare socket: nothing has come of it
     OPENING = enum.auto()  # the transport is made, with TLS or without
     OPEN = enum.auto()  # a protocol has it
+    ENDING = enum.auto()  # its peer has its answer, and only the end is waited for
     GONE = enum.auto()  # it has no place any more
+
+
+#: Of connections in these stages nothing is to come.
+_USELESS: Final = (Stage.SILENT, Stage.ENDING)
 
 
 class Place:
@@ -86,7 +92,14 @@ class Place:
 
     def heard(self) -> None:
         """Bytes have come, or the peer was told something: from now on it is waited for."""
-        self._waits_since = self._loop.time()
+        if self.stage is not Stage.ENDING:
+            self._waits_since = self._loop.time()
+
+    def ending(self) -> None:
+        """The peer has its answer: what it still sends is no reason to wait longer."""
+        if self.stage is Stage.OPEN:
+            self.heard()
+            self.stage = Stage.ENDING
 
     def paused(self, on: bool) -> None:
         """Whether the peer is not read: what lies in its socket is no sign of life then."""
@@ -95,7 +108,6 @@ class Place:
     def restart(self) -> None:
         """A request is answered: the connection has its time again, for the next one."""
         self.heard()
-        self._gate.progressed()
         self._timer.cancel()
         self._timer = self._loop.call_later(HANDSHAKE_TIMEOUT_S, self._expired)
 
@@ -133,14 +145,18 @@ class Place:
     def silent_for(self, now: float) -> float:
         """Seconds since the peer has said anything that was asked of it."""
         waited = now - self._waits_since
-        if self._socket.fileno() < 0:
+        if self.stage is Stage.ENDING or self._socket.fileno() < 0:
             return waited
         if not self._paused and _has_data(self._socket):
             return 0.0  # the loop is late, not the peer
         told = silent_s(self._socket)
+        if told is None:
+            return waited
         if self.stage is Stage.SILENT:
-            return waited if told is None else told  # with its time in the kernel's queue
-        return waited if told is None else min(waited, told)
+            return max(
+                waited, told - PLACE_QUEUED_S
+            )  # time in the kernel's queue counts, but for a slow client's start
+        return min(waited, told)
 
     def await_first_byte(self) -> None:
         self._loop.add_reader(self._socket, self._first_byte)
@@ -187,7 +203,7 @@ class ConnectionGate:
         self._taken: dict[Place, None] = {}
         self._state = State.FULL
         self._retry: asyncio.TimerHandle | None = None
-        self._progress_at = self._loop.time()
+        self._known_at = self._loop.time()  # when a peer was the last to become known
         self._accept_again()
 
     @property
@@ -211,14 +227,10 @@ class ConnectionGate:
 
     # --- for places -------------------------------------------------------------------------------
 
-    def progressed(self) -> None:
-        """A peer has got what it came for: the places are of use."""
-        self._progress_at = self._loop.time()
-
     def left(self, place: Place, *, known: bool) -> None:
         self._taken.pop(place, None)
         if known:
-            self.progressed()
+            self._known_at = self._loop.time()
         if self._state is State.FULL:
             self._accept_again()
 
@@ -299,11 +311,11 @@ class ConnectionGate:
     def _useless(self) -> Place | None:
         """The connection that has to make room first, if one may."""
         now = self._loop.time()
-        stuck = now - self._progress_at >= PLACE_STUCK_S
+        stuck = now - self._known_at >= PLACE_STUCK_S
         found = [
-            (place.stage is Stage.SILENT, silence, place)
+            (place.stage in _USELESS, silence, place)
             for place in self._taken
-            if (stuck or place.stage is Stage.SILENT) and (silence := place.silent_for(now)) >= PLACE_SILENT_S
+            if (stuck or place.stage in _USELESS) and (silence := place.silent_for(now)) >= PLACE_SILENT_S
         ]
         return max(found, key=lambda each: each[:2])[2] if found else None
 

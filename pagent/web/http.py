@@ -159,6 +159,7 @@ class HttpConnection(asyncio.Protocol):
         lines = [f"{name}: {value}" for name, value in {**fields, **HEADERS}.items()]
         self._transport.write("\r\n".join(["HTTP/1.1 400 Bad Request", *lines, "", _NO_REQUEST]).encode())
         self._state = State.ENDING
+        self._place.ending()
         self._received.clear()
         if self._ended or not self._transport.can_write_eof():
             self._transport.close()
@@ -179,6 +180,7 @@ class HttpConnection(asyncio.Protocol):
             return
         if not kept:
             self._state = State.ENDING
+            self._place.ending()
             if self._ended:
                 self._transport.close()
             return
