@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import tempfile
 import time
 import uuid
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
-from pagent import __version__
-from pagent.config.model import Settings
-from pagent.errors import ConfigError, DialError, LinkClosedError, ProtocolError
+from pagent import __version__, log
+from pagent.config.model import Isolation, Settings
+from pagent.errors import ConfigError, DialError, LinkClosedError, ProtocolError, StuckError
+from pagent.jobs.command import property_variables
 from pagent.jobs.manager import JobManager
 from pagent.jobs.orphans import sweep
 from pagent.jobs.tree import become_subreaper
-from pagent.limits import DISK_END_S
+from pagent.limits import DISK_END_S, RELOAD_TIMEOUT_S
+from pagent.net.credentials import Credentials, load_credentials
 from pagent.net.dial import Address, Backoff, dial, parse_address
 from pagent.net.memory import current_memory
 from pagent.net.signals import told_to_end
 from pagent.net.tasks import TaskOwner
-from pagent.net.tls import client_context, server_context
 from pagent.rpc.connection import Connection
 from pagent.rpc.methods import methods_of
+from pagent.runtime.threads import ThreadPool
 from pagent.service.disk import DiskThreads
 from pagent.service.exec import ExecService
 from pagent.service.files import FileService
@@ -39,17 +45,24 @@ from pagent.wire import identity
 
 _log = logging.getLogger(__name__)
 
-#: Close code of a server that goes away (RFC 6455 section 7.4.1).
+#: Close codes of RFC 6455 section 7.4.1: of a server that goes away, and of a peer that is not accepted any more.
 _GOING_AWAY = 1001
+_POLICY_VIOLATION = 1008
+_TOKEN_GONE = "the token is no longer accepted"
+
+_EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Agent:
     """One agent in this process. ``await start()``, then ``await wait()``, then always ``await stop()``.
 
+    :param environ: its ``PAGENT_TOKEN`` is accepted, too.
     :raises ConfigError: from the constructor, if the settings leave nothing to do or name what cannot be used.
     """
 
-    def __init__(self, settings: Settings, *, connection_debug: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, *, connection_debug: bool = False, environ: Mapping[str, str] = _EMPTY
+    ) -> None:
         # For life.
         self._settings = settings
         self._debug = connection_debug
@@ -60,9 +73,10 @@ class Agent:
         if not (settings.server.enabled or self._client_enabled):
             raise ConfigError("neither server mode nor client mode is enabled: there is nothing to do")
         self._address = self._address_to_dial() if self._client_enabled else None
-        self._tls = client_context(settings.client.tls) if self._address is not None and self._address.tls else None
+        self._environ = environ
+        self._credentials = self._load_credentials(settings)
         self.uid = settings.identity.uid or uuid.uuid4().hex
-        self._user_data = identity.user_data(self.uid, settings.identity.name, properties=settings.properties)
+        self._user_data = self._describe(settings)
         self.disk = DiskThreads(settings.jobs.background_threads)
         self._jobs_root = settings.jobs.root or Path(tempfile.gettempdir())
         try:
@@ -94,6 +108,7 @@ class Agent:
         self._dropping: dict[str, asyncio.Task[None]] = {}  # the jobs of a lost link, by its uid
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._hurry = asyncio.Event()
+        self._configuration = ThreadPool("configuration", 1)
         #: Where it listens; 0 for what it does not.
         self.rpc_port = self.control_port = self.report_port = 0
 
@@ -113,20 +128,19 @@ class Agent:
         ports: dict[str, int] = {}
         if settings.server.enabled:
             server = settings.server
-            if not server.accept_tokens:
+            if not self._credentials.tokens.accepted:
                 _log.warning("server.accept_tokens is empty: no router can dial in")
             app = rpc_app(lambda: None if self._ending else self._connection(dialled=False))
             ports["rpc"] = self.rpc_port = await self._web.listen(
-                "server", app, server.interface, server.port, tls=server_context(server.tls)
+                "server", app, server.interface, server.port, tls=self._credentials.server_tls
             )
         if settings.control.enabled:
             control = settings.control
-            if control.token is None and not (control.interface and is_loopback_name(control.interface)):
-                _log.warning("control.interface is not of the loopback, and there is no control.token")
+            self._warn_of_open_control(settings)
             app = control_app(
                 Control(self._info, self._show_jobs, self._show_connections, lambda: self.end(0)),
                 allowed_hosts=control.allowed_hosts,
-                token=control.token,
+                tokens=lambda: self._credentials.tokens.control,
             )
             ports["control"] = self.control_port = await self._web.listen(
                 "control", app, control.interface, control.port
@@ -140,6 +154,59 @@ class Agent:
         _log.info("pagent %s started: uid=%s %s", __version__, self.uid, where)
         if self._client_enabled:
             self._dialling.start(self._keep_dialling(), name="dial")
+
+    def _warn_of_open_control(self, settings: Settings) -> None:
+        control = settings.control
+        if self._credentials.tokens.control is not None:
+            return
+        if not (control.interface and is_loopback_name(control.interface)):
+            _log.warning("control.interface is not of the loopback, and there is no control.token")
+        if settings.jobs.isolation != Isolation():
+            _log.warning(
+                "jobs.isolation is set, but jobs can use the control API, which shows all jobs and ends the agent:"
+                " set control.token or control.token_file, or turn it off with control.enabled"
+            )
+
+    def reload(self, read: Callable[[], Settings]) -> None:
+        """Take over what may change while the agent runs: tokens, keys, certificates, log level and properties.
+
+        A file that cannot be read, or is not valid, changes nothing and is one line in the log.
+        """
+        if not self._ending:
+            self._tasks.start(self._reload(read), name="read the configuration again")
+
+    async def _reload(self, read: Callable[[], Settings]) -> None:
+        try:
+            settings, credentials = await self._configuration.run(self._read, read, limit_s=RELOAD_TIMEOUT_S)
+        except (ConfigError, StuckError) as error:
+            _log.error("the configuration is not read again, and nothing changes: %s", error)
+            return
+        self._credentials = credentials
+        self._web.use_tls("server", credentials.server_tls)
+        self._user_data = self._describe(settings)
+        self.jobs.properties = property_variables(settings.properties)
+        if settings.log_level is not None:
+            log.set_level(settings.log_level)
+        for connection in list(self._connections.values()):
+            if not self._is_accepted(connection):
+                connection.link.close(_POLICY_VIOLATION, _TOKEN_GONE)
+        _log.info("the configuration is read again; accepted tokens: %d", len(credentials.tokens.accepted))
+
+    def _read(self, read: Callable[[], Settings]) -> tuple[Settings, Credentials]:
+        """Read all that :meth:`reload` takes over; in a thread."""
+        settings = read()
+        credentials = self._load_credentials(settings)
+        if (credentials.server_tls is None) is not (self._credentials.server_tls is None):
+            raise ConfigError("server.tls.certificate: TLS is turned on or off by a restart only")
+        return settings, credentials
+
+    def _load_credentials(self, settings: Settings) -> Credentials:
+        dials_tls = self._address is not None and self._address.tls
+        return load_credentials(settings, self._environ, dials_tls=dials_tls)
+
+    def _describe(self, settings: Settings) -> dict[str, Any]:
+        """What peers are told of this agent."""
+        return identity.user_data(self.uid, self._settings.identity.name, properties=settings.properties)
 
     async def wait(self) -> int:
         """Run until :meth:`end`; returns the exit code."""
@@ -161,6 +228,7 @@ class Agent:
         await asyncio.gather(*(c.close(_GOING_AWAY, "the agent ends") for c in list(self._connections.values())))
         await self._tasks.close()
         await self._web.close()
+        await self._configuration.close(0)
         await self.disk.close(0 if self._hurry.is_set() else DISK_END_S)
 
     # --- links ------------------------------------------------------------------------------------
@@ -168,7 +236,7 @@ class Agent:
     def _connection(self, *, dialled: bool) -> Connection:
         data = self._user_data
         if dialled:
-            data = {**data, "auth": {**data["auth"], "token": self._settings.client.token}}
+            data = {**data, "auth": {**data["auth"], "token": self._credentials.tokens.client}}
         authorise = _authorise_router if dialled else self._authorise_token
         connection = Connection(
             dialled=dialled, user_data=data, methods=self._methods, authorise=authorise, debug=self._debug
@@ -181,6 +249,9 @@ class Agent:
             return
         if self._ending:
             connection.link.close(_GOING_AWAY, "the agent ends")
+            return
+        if not self._is_accepted(connection):
+            connection.link.close(_POLICY_VIOLATION, _TOKEN_GONE)
             return
         self._connections[connection.uid] = connection
         connection.on_lost.append(lambda error: self._lost(connection, error))
@@ -198,10 +269,16 @@ class Agent:
         task.add_done_callback(lambda _: self._dropping.pop(connection.uid))
 
     def _authorise_token(self, peer: identity.Peer) -> object:
-        index = identity.token_index(peer.token, self._settings.server.accept_tokens)
+        accepted = self._credentials.tokens.accepted
+        index = identity.token_index(peer.token, accepted)
         if index is None:
             raise ProtocolError("handshake refused: the token is not accepted")
-        return ("token", self._settings.server.accept_tokens[index])
+        return ("token", accepted[index])
+
+    def _is_accepted(self, connection: Connection) -> bool:
+        """Whether its token is still one of ours; that of a router that was dialled is not asked for."""
+        realms = [("token", token) for token in self._credentials.tokens.accepted]
+        return connection.link.dialled or connection.realm in realms
 
     async def _keep_dialling(self) -> None:
         assert self._address is not None
@@ -211,7 +288,7 @@ class Agent:
             lived = 0.0
             connection = self._connection(dialled=True)
             try:
-                await dial(self._address, connection, tls=self._tls)
+                await dial(self._address, connection, tls=self._credentials.client_tls)
                 await connection.ready
                 began = time.monotonic()
                 error: Exception = await asyncio.shield(connection.link.closed)
@@ -263,13 +340,16 @@ def _authorise_router(peer: identity.Peer) -> object:
     return ("router", peer.uid)
 
 
-async def serve(settings: Settings, *, connection_debug: bool = False) -> int:
+async def serve(
+    settings: Settings, *, connection_debug: bool = False, reread: Callable[[], Settings] | None = None
+) -> int:
     """Run an agent until a signal, ``POST /shutdown``, or the loss of a link that was not to be lost.
 
-    Returns the exit code. The first SIGTERM, SIGINT or SIGHUP ends the jobs gracefully, the second at once.
+    Returns the exit code. The first SIGTERM or SIGINT ends the jobs gracefully, the second at once. SIGHUP makes the
+    agent take over what ``reread`` returns; without ``reread`` it ends it.
     """
-    agent = Agent(settings, connection_debug=connection_debug)
-    with told_to_end(lambda: agent.end(0)):
+    agent = Agent(settings, connection_debug=connection_debug, environ=os.environ)
+    with told_to_end(lambda: agent.end(0), reload=None if reread is None else partial(agent.reload, reread)):
         try:
             await agent.start()
             return await agent.wait()

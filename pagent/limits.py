@@ -45,9 +45,16 @@ HANDSHAKES_WAITING: Final = 64
 PLACE_SILENT_S: Final = 1.0
 PLACE_STUCK_S: Final = 1.5
 PLACE_CHECK_S: Final = 0.1
+#: So much of the time that a connection has been silent in the kernel's queue does not count: a client that makes a
+#: thousand connections begins to speak when all of them are made.
+PLACE_QUEUED_S: Final = 2.0
 #: Connections that the kernel holds until they are accepted (its own limit may be lower): more than come at once, for
 #: example when the routers of a cluster all dial again.
 LISTEN_BACKLOG: Final = 4096
+#: A file of tokens: thousands of them.
+TOKEN_FILE_MAX: Final = MIB
+#: Reading the configuration and its files again may take so long: they may be on a file system that hangs.
+RELOAD_TIMEOUT_S: Final = 10.0
 #: What a client sends after it was refused is thrown away for so long: a close with bytes unread would reset the
 #: connection, and the answer with it.
 LINGER_S: Final = 1.0

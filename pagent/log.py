@@ -52,7 +52,7 @@ def setup(level: str = DEFAULT_LEVEL, fmt: str = DEFAULT_FORMAT, *, fd: int | No
     for old in [handler for handler in root.handlers if isinstance(handler, PipeHandler)]:
         root.removeHandler(old)
         old.close()
-    root.setLevel(LEVELS[level])
+    set_level(level)
     # Without stderr, descriptor 2 may long be a socket's: never take the bare number for it.
     fd = _stderr_fd() if fd is None else fd
     if fd is None:
@@ -62,6 +62,11 @@ def setup(level: str = DEFAULT_LEVEL, fmt: str = DEFAULT_FORMAT, *, fd: int | No
     handler.setFormatter(formatter)
     root.addHandler(handler)
     return handler
+
+
+def set_level(level: str) -> None:
+    """Log from this level on, a key of `LEVELS`."""
+    logging.getLogger().setLevel(LEVELS[level])
 
 
 def escape(text: str) -> str:

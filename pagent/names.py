@@ -1,8 +1,14 @@
-"""The names of the agent's own files in a sandbox. No list and no archive shows what is unfinished."""
+"""Names that are the agent's own: of files in a sandbox, of which no list and no archive shows what is unfinished, and
+of variables in its environment.
+"""
 
 from __future__ import annotations
 
 from typing import Final
+
+#: The variable that holds a token: one that ``serve`` accepts, or that the other commands present.
+TOKEN_VARIABLE: Final = "PAGENT_TOKEN"
+
 
 UPLOAD_PREFIX: Final = ".pagent-upload-"
 SPOOL_PREFIX: Final = ".pagent-spool-"

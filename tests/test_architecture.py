@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent / "pagent"
 #: From the ground up. A unit (a module or package right below pagent) imports only from floors below its own. The
 #: vocabulary has two storeys, since everything, `log` and `config` too, raises errors and has limits.
 FLOORS: list[set[str]] = [
-    {"errors", "limits"},
-    {"log", "config", "buffers", "names", "unix"},
+    {"errors", "limits", "names"},
+    {"log", "config", "buffers", "unix"},
     {"wire", "http1"},
     {"runtime"},
     {"net"},

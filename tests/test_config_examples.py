@@ -29,7 +29,7 @@ def test_it_loads_and_makes_sense(name: str) -> None:
         address = parse_address(settings.client.address)
         assert not address.tls or client_context(settings.client.tls)
     if settings.server.enabled:
-        assert settings.server.accept_tokens
+        assert settings.server.accept_tokens_file
         assert settings.server.interface == "127.0.0.1"
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import click
 
 from pagent.cli.publish import Publish, publishes_of
+from pagent.cli.token import token_option
 
 
 @click.command(short_help="Open a running job's port on this machine.")
 @click.option(
     "--agent", metavar="ADDRESS", required=True, help="The agent that runs the job: HOST:PORT or wss://HOST/PATH."
 )
-@click.option(
-    "--token", metavar="T", envvar="PAGENT_TOKEN", required=True, help="The token that the job was created with."
-)
+@token_option
 @click.option(
     "-p",
     "--open",
@@ -26,7 +25,7 @@ from pagent.cli.publish import Publish, publishes_of
 )
 @click.option("--port", "job_port", type=click.IntRange(1, 65535), metavar="JOB", help="The same as -p :JOB.")
 @click.argument("job")
-def forward(agent: str, token: str, publishes: tuple[Publish, ...], job_port: int | None, job: str) -> None:
+def forward(agent: str, token: str | None, publishes: tuple[Publish, ...], job_port: int | None, job: str) -> None:
     """Open local ports to JOB, by its uid, until it ends or Ctrl-C. Any TCP protocol passes untouched.
 
     JOB goes on after Ctrl-C. If it is still starting, its ports are waited for.
@@ -43,6 +42,8 @@ def forward(agent: str, token: str, publishes: tuple[Publish, ...], job_port: in
       pagent forward --agent host:7000 5f0c0d5a0c6b4d8f9e1b7a3c2d4e6f80
       pagent forward --agent host:7000 -p 8080:8000 -p 5432:5432 5f0c0d5a0c6b4d8f9e1b7a3c2d4e6f80
     """
+    if token is None:
+        raise click.UsageError("a token is needed: --token-file, or PAGENT_TOKEN in the environment")
     from pagent import log
     from pagent.cli import loop
     from pagent.cli.forwarding import forward_attached

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from pagent import log
 
 if TYPE_CHECKING:
-    from pagent.config.model import Settings
+    from pagent.config.model import LogLevel, Settings
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +32,34 @@ class Options:
     connection_debug: bool
     sets: tuple[str, ...]
     properties: tuple[str, ...]
+    token_file: Path | None
 
     def start(self) -> Settings:
         """Set the log up and read the configuration. Raises `ConfigError`."""
         # Here and not above: YAML is not needed to print a help text.
-        from pagent.config.load import load
+        from pagent.config.load import secrets_of_sets
+        from pagent.config.tokens import readable_by_others, token_files
 
-        settings = load(self.config, self.sets, self.properties)
-        log.setup(self.log_level, self.log_format)
+        settings = self._load()
+        log.setup(settings.log_level or self.log_level, self.log_format)
         if self.connection_debug:
             logging.getLogger("pagent.rpc.connection").setLevel(logging.DEBUG)
+        for name in secrets_of_sets(self.sets):
+            _log.warning("--set %s: every user of this machine can read a command line; use %s_file", name, name)
+        for path in token_files(settings):
+            if readable_by_others(path):
+                _log.warning("%s holds tokens, and every user of this machine can read it: chmod 600", path)
         return settings
+
+    def reload(self) -> Settings:
+        """Read the configuration again, with the level of the log that is to be in force. Raises `ConfigError`."""
+        settings = self._load()
+        return replace(settings, log_level=settings.log_level or cast("LogLevel", self.log_level))
+
+    def _load(self) -> Settings:
+        from pagent.config.load import load
+
+        return load(self.config, self.sets, self.properties, token_file=self.token_file)
 
 
 _OPTIONS = [
@@ -73,6 +92,13 @@ _OPTIONS = [
         multiple=True,
         metavar="NAME=VALUE",
         help="Add a property, always a string. May be given many times.",
+    ),
+    click.option(
+        "--token-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="File with tokens that routers may present, one a line (server.accept_tokens_file). PAGENT_TOKEN in the"
+        " environment is one more.",
     ),
 ]
 

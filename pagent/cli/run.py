@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pagent.cli.publish import Publish, plan, publishes_of
+from pagent.cli.token import token_option
 from pagent.limits import READY_TIMEOUT_MAX_S, READY_TIMEOUT_S
 
 #: Options end at the first word of COMMAND, whose own ones follow.
@@ -37,7 +38,7 @@ _EXISTING = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--dir", "folder", metavar="PATH", help="Run COMMAND in this folder; default: the current one.")
 @click.option("--sandbox", is_flag=True, help="Run COMMAND in a new folder, which is deleted at the end.")
 @click.option("--agent", metavar="ADDRESS", help="Use an agent that runs elsewhere: HOST:PORT or wss://HOST/PATH.")
-@click.option("--token", metavar="T", envvar="PAGENT_TOKEN", help="A token that this agent accepts.")
+@token_option
 @click.option("--upload", type=_EXISTING, metavar="DIR", help="With --agent or --sandbox: copy DIR to the job first.")
 @click.option(
     "--keep", type=_FOLDER, metavar="DIR", help="With --agent or --sandbox: copy the job's files to DIR at the end."
@@ -119,7 +120,7 @@ def _check(
     agent: str | None, token: str | None, folder: str | None, sandbox: bool, upload: Path | None, keep: Path | None
 ) -> None:
     if agent is not None and token is None:
-        raise click.UsageError("--agent needs --token")
+        raise click.UsageError("--agent needs --token-file, or PAGENT_TOKEN in the environment")
     if sandbox and folder is not None:
         raise click.UsageError("--sandbox is a new folder: it does not go together with --dir")
     absolute = folder is not None and os.path.isabs(folder)

@@ -16,12 +16,21 @@ from typing import Any
 import yaml
 
 from pagent.config.model import Settings
-from pagent.config.schema import build, resolve
+from pagent.config.schema import build, resolve, secrets_in
 from pagent.errors import ConfigError
 
 
-def load(path: Path | None = None, sets: Sequence[str] = (), properties: Sequence[str] = ()) -> Settings:
-    """Settings from all sources. Raises `ConfigError`, which names the key, and the line for broken YAML."""
+def load(
+    path: Path | None = None,
+    sets: Sequence[str] = (),
+    properties: Sequence[str] = (),
+    *,
+    token_file: Path | None = None,
+) -> Settings:
+    """Settings from all sources; ``token_file`` is ``server.accept_tokens_file``.
+
+    Raises `ConfigError`, which names the key, and the line for broken YAML.
+    """
     tree: dict[Any, Any] = {}
     if path is not None:
         tree = _read(path)
@@ -29,6 +38,9 @@ def load(path: Path | None = None, sets: Sequence[str] = (), properties: Sequenc
     for text in sets:
         tree = _merge(tree, _parse_set(text))
         _check(tree, "--set")
+    if token_file is not None:
+        tree = _merge(tree, {"server": {"accept_tokens_file": str(token_file)}})
+        _check(tree, "--token-file")
     for text in properties:
         name, equals, value = text.partition("=")
         if not equals:
@@ -36,6 +48,11 @@ def load(path: Path | None = None, sets: Sequence[str] = (), properties: Sequenc
         tree = _merge(tree, {"properties": {name: value}})
         _check(tree, "--property")
     return build(Settings, tree)
+
+
+def secrets_of_sets(sets: Sequence[str]) -> list[str]:
+    """Return the keys of those options ``--set`` that carry a secret, which other users can read there."""
+    return [name for text in sets for name in secrets_in(Settings, _parse_set(text))]
 
 
 def _check(tree: dict[Any, Any], source: str) -> None:

@@ -17,6 +17,8 @@ from pagent.limits import GIB, MIB
 
 PORT_MAX = 65_535
 
+LogLevel = Literal["debug", "info", "warning", "error", "fatal"]
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -92,6 +94,9 @@ class Server:
     accept_tokens: tuple[str, ...] = setting(
         (), "Tokens that routers may present; an empty list lets no one in.", nonempty=True, secret=True
     )
+    accept_tokens_file: Path | None = setting(
+        None, "File with further such tokens, one a line, # comments; read again on SIGHUP; null: none."
+    )
     tls: ServerTls = section(ServerTls, "TLS of the RPC server.")
 
 
@@ -110,6 +115,9 @@ class Client:
     enabled: bool = setting(False, "Dial a router (client mode).")
     address: str = setting("", "The router to dial, ws://host:port or wss://host:port/path.")
     token: str = setting("default", "Token to present to the router.", secret=True)
+    token_file: Path | None = setting(
+        None, "File whose first line is that token, instead of client.token; read again on SIGHUP; null: none."
+    )
     exit_on_fail: bool = setting(
         False, "Exit with code 1 when the link cannot be made or is lost, instead of dialling on."
     )
@@ -126,6 +134,9 @@ class Control:
     port: int = port_setting("Port of the control API; 0: any free one.")
     token: str | None = setting(
         None, "Token that callers of the control API must present; null: none is asked for.", nonempty=True, secret=True
+    )
+    token_file: Path | None = setting(
+        None, "File with further such tokens, one a line, # comments; read again on SIGHUP; null: none."
     )
     allowed_hosts: tuple[str, ...] = setting(
         (), "Host names, beside those of the loopback, that callers may use for it.", nonempty=True
@@ -208,6 +219,9 @@ class Settings:
     control: Control = section(Control, "The control API: HTTP and JSON on this machine.")
     jobs: Jobs = section(Jobs, "Jobs and their sandboxes.")
     proxy: Proxy = section(Proxy, "Traffic to and from the jobs.")
+    log_level: LogLevel | None = setting(
+        None, "Least level that is logged; read again on SIGHUP; null: that of --log-level."
+    )
     properties: Mapping[str, str] = setting(
         dict, "Names and values that routers see and that jobs get as DA__PAGENT__<name> in their environment."
     )

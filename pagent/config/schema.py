@@ -85,6 +85,18 @@ def resolve(dotted: str) -> Resolved:
     raise AssertionError("str.split gives at least one part")
 
 
+def secrets_in(cls: Any, raw: Mapping[Any, Any], where: str = "") -> Iterator[str]:
+    """The dotted keys of a raw map that hold a secret, which is not empty."""
+    fields = _fields(cls)
+    for name, value in raw.items():
+        if name in fields and value:
+            kind, rule = fields[name]
+            if rule.secret:
+                yield _join(where, name)
+            elif dataclasses.is_dataclass(kind) and isinstance(value, dict):
+                yield from secrets_in(kind, value, _join(where, name))
+
+
 def keys(cls: Any = Settings, where: str = "") -> Iterator[Key]:
     """Every key with its default and its meaning, in the order of the model."""
     for field in dataclasses.fields(cls):

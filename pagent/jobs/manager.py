@@ -61,7 +61,7 @@ class JobManager:
     ) -> None:
         # for ever
         self._runs: dict[str, Run] = {}
-        self._properties = property_variables(properties)
+        self.properties = property_variables(properties)
         self._confinement = Confinement(isolation)
         self._folder = AgentFolder.create(Path(root))
         if self._confinement.user_id is not None:
@@ -184,7 +184,7 @@ class JobManager:
         self._keep_house()
         try:
             own = self._confinement.environment()
-            await run.start(run.environment(self._properties, self.endpoint, own))
+            await run.start(run.environment(self.properties, self.endpoint, own))
         finally:
             if job.state is State.NEW:
                 run.close()
@@ -215,7 +215,7 @@ class JobManager:
         own = self._confinement.environment()
         run = self._runs.get(job.uid)
         job_id = "" if run is None else run.secret
-        environment = command.environment(self._properties, self.endpoint, job.uid, job_id, None, own)
+        environment = command.environment(self.properties, self.endpoint, job.uid, job_id, None, own)
         if tty and "TERM" not in command.env:
             environment["TERM"] = "xterm-256color"  # not that of whoever started the agent
         process = Exec(job, self._forest, user)

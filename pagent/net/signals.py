@@ -1,4 +1,4 @@
-"""The signals that ask this process to end, on every system and loop."""
+"""The signals that ask this process to end, or to read its configuration again, on every system and loop."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from types import FrameType
 
 
 @contextmanager
-def told_to_end(tell: Callable[[], object]) -> Iterator[None]:
+def told_to_end(tell: Callable[[], object], *, reload: Callable[[], object] | None = None) -> Iterator[None]:
     """Call ``tell`` in the running loop for each SIGTERM, SIGINT and, where there is one, SIGHUP.
 
-    Behind the block they are ignored: the process is at its end, which one that comes late is not to turn into another.
+    With ``reload`` that is called for each SIGHUP instead. After the block they are ignored: the process is at its end,
+    which one that comes late is not to turn into another.
     """
-    numbers: list[int] = [signal.SIGTERM, signal.SIGINT]
+    actions: dict[int, Callable[[], object]] = {signal.SIGTERM: tell, signal.SIGINT: tell}
     # A terminal that is closed; under nohup it is ignored, and is to stay so.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
+        actions[signal.SIGHUP] = reload or tell
     with ExitStack() as stack:
-        for number in numbers:
-            stack.callback(_handle(asyncio.get_running_loop(), number, tell))
+        for number, action in actions.items():
+            stack.callback(_handle(asyncio.get_running_loop(), number, action))
         try:
             yield
         finally:
-            with _held_back(numbers):
+            with _held_back(list(actions)):
                 stack.close()
-                for number in numbers:
+                for number in actions:
                     signal.signal(number, signal.SIG_IGN)
 
 

@@ -48,8 +48,9 @@ class WebServer:
         return int(sockets[0].getsockname()[1])
 
     def use_tls(self, name: str, tls: ssl.SSLContext | None) -> None:
-        """Use another context for the next connections of what listens as ``name``."""
-        self._listening[name].gate.tls = tls
+        """Use another context for the next connections of what listens as ``name``, if anything does."""
+        if (listening := self._listening.get(name)) is not None:
+            listening.gate.tls = tls
 
     async def close(self) -> None:
         for listening in self._listening.values():

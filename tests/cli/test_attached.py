@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pagent.jobs.given_ports import free_port
-from tests.kit.agents import TOKEN, agent_process
+from tests.kit.agents import agent_process, with_token
 from tests.kit.commands import ENDING, environment, get, here_of, pagent, run
 from tests.kit.peer import PATIENCE_S
 
@@ -281,7 +281,7 @@ async def elsewhere(tmp_path: Path) -> AsyncIterator[list[str]]:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent:
-        yield ["--agent", f"127.0.0.1:{agent.ports['rpc']}", "--token", TOKEN]
+        yield ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
 
 
 #: Changes one of the files that it finds and makes another, then serves, or ends with the code that it is told.

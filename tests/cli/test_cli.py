@@ -26,7 +26,9 @@ class FakeAgent:
         self.started: list[tuple[Settings, bool]] = []
         self.outcome: int | Exception = 0
 
-    async def serve(self, settings: Settings, *, connection_debug: bool = False) -> int:
+    async def serve(
+        self, settings: Settings, *, connection_debug: bool = False, reread: Callable[[], Settings] | None = None
+    ) -> int:
         self.started.append((settings, connection_debug))
         if isinstance(self.outcome, Exception):
             raise self.outcome

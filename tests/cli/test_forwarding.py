@@ -13,7 +13,7 @@ from pathlib import Path
 from pagent.client import AgentClient, RemoteJob, connect_agent
 from pagent.jobs.given_ports import free_port
 from tests.cli.test_attached import SEVERAL
-from tests.kit.agents import TOKEN, agent_process
+from tests.kit.agents import TOKEN, agent_process, with_token
 from tests.kit.commands import pagent
 from tests.kit.peer import PATIENCE_S
 
@@ -26,7 +26,7 @@ async def an_agent(tmp_path: Path) -> AsyncIterator[tuple[AgentClient, list[str]
     async with agent_process(tmp_path / "jobs") as agent:
         address = f"127.0.0.1:{agent.ports['rpc']}"
         async with connect_agent(address, token=TOKEN) as client:
-            yield client, ["--agent", address, "--token", TOKEN]
+            yield client, ["--agent", address, *with_token(tmp_path)]
 
 
 async def with_two_ports(client: AgentClient) -> tuple[RemoteJob, list[int]]:

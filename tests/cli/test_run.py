@@ -20,7 +20,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.kit import peer as peers
-from tests.kit.agents import TOKEN, agent_process
+from tests.kit.agents import TOKEN, agent_process, with_token
 from tests.kit.commands import ENDING, INTRODUCTION, environment, get, pagent, run
 from tests.kit.peer import PATIENCE_S
 from tests.kit.programs import ECHO, start_program
@@ -119,7 +119,7 @@ async def test_an_agent_that_runs_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent:
-        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", "--token", TOKEN]
+        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
         with pagent(tmp_path / "here", "run", *there, "--", *SERVER) as running:
             assert b"Directory listing" in get(running.url)
             running.ctrl_c()
@@ -133,7 +133,7 @@ async def test_an_agent_that_is_lost(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent:
-        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", "--token", TOKEN]
+        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
         with pagent(tmp_path / "here", "run", *there, "--", *SERVER) as running:
             agent.signal(signal.SIGTERM)
             assert await agent.ended() == 0
@@ -290,7 +290,7 @@ async def test_what_it_says_is_shown_by_an_agent_elsewhere_too(tmp_path: Path) -
     (tmp_path / "jobs").mkdir()
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent:
-        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", "--token", TOKEN]
+        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
         with pagent(tmp_path / "here", "run", *there, "--", sys.executable, "-c", TIDY, "{port}") as running:
             running.ctrl_c()
             code, stdout, _ = await asyncio.to_thread(running.ended)
@@ -365,8 +365,12 @@ def test_output_whose_reader_is_gone(tmp_path: Path) -> None:
         (["./here/app"], 127, "./here/app: no such file in /"),
         (["/etc/passwd"], 126, "/etc/passwd: cannot be run: "),
         (["--wait", "0.2", "--", "sleep", "60"], 1, "the process did not start in time: its port did not accept"),
-        (["--agent", "127.0.0.1:1", "--token", "x", "--", "true"], 1, "127.0.0.1:1: Connection refused"),
-        (["--agent", "nonsense", "--token", "x", "--", "true"], 2, "'nonsense' is no address: the port is missing"),
+        (["--agent", "127.0.0.1:1", "--token-file", __file__, "--", "true"], 1, "127.0.0.1:1: Connection refused"),
+        (
+            ["--agent", "nonsense", "--token-file", __file__, "--", "x"],
+            2,
+            "'nonsense' is no address: the port is missing",
+        ),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, command: Sequence[str], code: int, words: str) -> None:
@@ -386,7 +390,7 @@ def test_a_local_port_that_is_taken_is_found_before_the_job_starts(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("command", "words"),
-    [([], "Missing argument 'COMMAND...'"), (["--agent", "127.0.0.1:1", "--", "true"], "--agent needs --token")],
+    [([], "Missing argument 'COMMAND...'"), (["--agent", "127.0.0.1:1", "--", "true"], "--agent needs --token-file")],
 )
 def test_a_wrong_command_line(tmp_path: Path, command: Sequence[str], words: str) -> None:
     code, _, stderr = run(tmp_path, *command)
@@ -399,7 +403,7 @@ async def test_a_token_that_is_not_accepted(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent:
         address = f"127.0.0.1:{agent.ports['rpc']}"
-        code, _, stderr = run(tmp_path / "here", "--agent", address, "--token", "wrong-one", "--", "true")
+        code, _, stderr = run(tmp_path / "here", "--agent", address, *with_token(tmp_path, "wrong-one"), "--", "true")
         assert code == 1
         assert INTRODUCTION.sub("", stderr) == f"pagent: {address}: handshake refused: the token is not accepted\n"
         assert "wrong-one" not in stderr
@@ -413,7 +417,7 @@ async def test_forward_leads_to_a_job_and_ends_with_it(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
         job = await start_program(peer, ECHO)
-        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", "--token", TOKEN]
+        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
         with pagent(tmp_path / "here", "forward", *there, job) as running:
             assert get(f"{running.url}a").startswith(b"GET /a HTTP/1.1\r\n")
             running.ctrl_c()
@@ -428,7 +432,7 @@ async def test_forward_to_a_job_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent:
-        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", "--token", TOKEN]
+        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
         with pagent(tmp_path / "here", "forward", *there, "nonsense", url=False) as running:
             assert running.ended() == (1, "", "pagent: job 'nonsense' is not found\n")
 
@@ -437,7 +441,7 @@ async def test_forward_to_what_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
-        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", "--token", TOKEN]
+        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
         idle = (await peer.call("job_create"))["uid"]
         with pagent(tmp_path / "here", "forward", *there, idle, url=False) as running:
             assert running.ended() == (1, "", f"pagent: job {idle} is NEW: it has no ports to forward to\n")

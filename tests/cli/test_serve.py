@@ -22,7 +22,7 @@ from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, agent_process
 from tests.kit.peer import PATIENCE_S
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
 def refused(*arguments: str, env: dict[str, str] | None = None) -> list[str]:

@@ -27,6 +27,10 @@ CONTRACT = {
     "properties": "{}",
 }
 BEYOND = {
+    "server.accept_tokens_file": "null",
+    "client.token_file": "null",
+    "control.token_file": "null",
+    "log_level": "null",
     "server.tls.certificate": "null",
     "server.tls.key": "null",
     "server.tls.ca": "null",

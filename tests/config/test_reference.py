@@ -24,7 +24,7 @@ def test_the_shipped_file_gives_the_defaults() -> None:
 def test_the_example_that_listens() -> None:
     settings = load(EXAMPLES / "listening.yaml")
     assert settings.server.enabled
-    assert settings.server.accept_tokens
+    assert settings.server.accept_tokens_file
     assert not settings.client.enabled
 
 

@@ -19,6 +19,13 @@ from tests.kit.peer import PATIENCE_S
 TOKEN = "a-token-of-the-tests"
 
 
+def with_token(folder: Path, token: str = TOKEN) -> list[str]:
+    """The options of a command that presents a token."""
+    file = folder / f"token-{token}"
+    file.write_text(f"# a comment\n\n{token}\n")
+    return ["--token-file", str(file)]
+
+
 @asynccontextmanager
 async def running_agent(settings: Settings) -> AsyncIterator[Agent]:
     """An agent in this loop; all that it ran has ended behind the block."""
@@ -84,9 +91,10 @@ async def agent_process(
     env: Mapping[str, str] | None = None,
     started: bool = True,
     within: Sequence[str] = (),
+    accepts: bool = True,
     **options: Any,
 ) -> AsyncIterator[AgentProcess]:
-    """An agent with its sandboxes under ``root`` that accepts TOKEN; ended behind the block if it still runs.
+    """An agent with its sandboxes under ``root`` that accepts TOKEN; ended after the block if it still runs.
 
     ``within``: a command before its own, which becomes the agent (``ip netns exec``).
     """
@@ -94,12 +102,11 @@ async def agent_process(
         *within,
         sys.executable, "-m", "pagent",
         "--set", f"jobs.root={str(root)!r}",
-        "--set", f"server.accept_tokens=[{TOKEN!r}]",
+        *(["--set", f"server.accept_tokens=[{TOKEN!r}]"] if accepts else []),
         *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | dict(env or {}),
-        **options,
+        **{"stdin": asyncio.subprocess.DEVNULL} | options,
     )  # fmt: skip
     agent = AgentProcess(process)
     try:

@@ -66,6 +66,23 @@ def test_each_signal_is_told_and_none_afterwards(loop: Callable[[], asyncio.Abst
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+def test_a_hangup_may_mean_to_read_the_configuration_again(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    heard: list[str] = []
+
+    async def listen() -> None:
+        told = asyncio.Event()
+        with told_to_end(told.set, reload=lambda: heard.append("reload")):
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+            async with asyncio.timeout(PATIENCE_S):
+                await told.wait()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(listen())
+    assert heard == ["reload"]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_who_ignores_the_end_of_its_terminal_goes_on_to(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def ignore() -> Any:
         with told_to_end(lambda: None):

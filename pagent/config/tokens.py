@@ -1,0 +1,102 @@
+"""The tokens that are in force: those of the configuration, of the files that it names, and of the environment.
+
+A token on a command line can be read by every user of the machine, so there is a file for each. Files are read again
+when the agent is told to (SIGHUP); what a file holds appears in no error.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pagent.config.model import Settings
+from pagent.errors import ConfigError
+from pagent.limits import TOKEN_FILE_MAX
+from pagent.names import TOKEN_VARIABLE
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """``accepted``: of routers that dial in. ``client``: presented in dialling. ``control``: None if none is needed."""
+
+    accepted: tuple[str, ...] = field(default=(), repr=False)
+    client: str = field(default="", repr=False)
+    control: tuple[str, ...] | None = field(default=None, repr=False)
+
+
+def load_tokens(settings: Settings, environ: Mapping[str, str]) -> Tokens:
+    """Return the tokens in force. Reads files; ConfigError, which names the key, if one cannot be used."""
+    server, client, control = settings.server, settings.client, settings.control
+    accepted = list(server.accept_tokens)
+    if server.accept_tokens_file is not None:
+        accepted += _tokens_of("server.accept_tokens_file", server.accept_tokens_file)
+    if own := environ.get(TOKEN_VARIABLE):
+        accepted.append(own)
+    presented = client.token
+    if client.token_file is not None:
+        presented = _first_of("client.token_file", client.token_file)
+    asked = None if control.token is None else (control.token,)
+    if control.token_file is not None:
+        _first_of("control.token_file", control.token_file)
+        asked = (*(asked or ()), *_tokens_of("control.token_file", control.token_file))
+    return Tokens(tuple(dict.fromkeys(accepted)), presented, asked)
+
+
+def read_tokens(path: Path) -> list[str]:
+    """Return the tokens of a file: one a line; blank lines and lines that begin with # do not count.
+
+    ConfigError, which names the file and no token.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(TOKEN_FILE_MAX + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from None
+    if len(data) > TOKEN_FILE_MAX:
+        raise ConfigError(f"{path}: longer than {TOKEN_FILE_MAX} bytes; a file of tokens has one a line")
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file in UTF-8") from None
+    tokens = [line.strip() for line in lines]
+    if "\0" in "".join(tokens):
+        raise ConfigError(f"{path}: not a text file")
+    return [token for token in tokens if token and not token.startswith("#")]
+
+
+def read_token(path: Path) -> str:
+    """Return the first token of a file. ConfigError if there is none."""
+    tokens = read_tokens(path)
+    if not tokens:
+        raise ConfigError(f"{path}: holds no token; a file of tokens has one a line")
+    return tokens[0]
+
+
+def readable_by_others(path: Path) -> bool:
+    """Whether other users of the machine may read the file."""
+    try:
+        return bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False
+
+
+def token_files(settings: Settings) -> list[Path]:
+    """The files of tokens that the configuration names."""
+    named = (settings.server.accept_tokens_file, settings.client.token_file, settings.control.token_file)
+    return [path for path in named if path is not None]
+
+
+def _tokens_of(key: str, path: Path) -> list[str]:
+    try:
+        return read_tokens(path)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
+
+
+def _first_of(key: str, path: Path) -> str:
+    try:
+        return read_token(path)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
