@@ -39,29 +39,24 @@ LENT_BUFFERS: Final = 16
 HANDSHAKE_MAX: Final = 64 * KIB
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 HANDSHAKES_WAITING: Final = 64
-#: When all places are taken: silent for so long, a connection has to make room if not a byte has come of it; if one
-#: has, only when no peer has got through for the second, since a client that makes a thousand connections at once is
-#: slow with each. And how often it is looked at.
+#: When all places are taken: silent for so long, a connection has to make room if not a byte has come of it (so much in
+#: the queue does not count: a client that makes a thousand connections speaks when all are made). If one has, only when
+#: the gate was full at so many looks in a row, so far apart, and no peer has got through meanwhile.
 PLACE_SILENT_S: Final = 1.0
-PLACE_STUCK_S: Final = 1.5
-PLACE_CHECK_S: Final = 0.1
-#: So much of the time that a connection has been silent in the kernel's queue does not count: a client that makes a
-#: thousand connections begins to speak when all of them are made.
 PLACE_QUEUED_S: Final = 2.0
-#: Connections that the kernel holds until they are accepted (its own limit may be lower): more than come at once, for
-#: example when the routers of a cluster all dial again.
+PLACE_STUCK_CHECKS: Final = 15
+PLACE_CHECK_S: Final = 0.1
+#: Connections that the kernel holds until they are accepted (its own limit may be lower): more than come at once.
 LISTEN_BACKLOG: Final = 4096
-#: A file of tokens: thousands of them.
-TOKEN_FILE_MAX: Final = MIB
-#: Reading the configuration and its files again may take so long: they may be on a file system that hangs.
-RELOAD_TIMEOUT_S: Final = 10.0
-#: What a client sends after it was refused is thrown away for so long: a close with bytes unread would reset the
-#: connection, and the answer with it.
+#: How long the close of a TLS connection waits for the peer's; and how long what a client sends after it was refused is
+#: thrown away: a close with bytes unread would reset the connection, and the answer with it.
+TLS_CLOSE_TIMEOUT_S: Final = 1.0
 LINGER_S: Final = 1.0
 #: Without descriptors, accepting pauses for so long.
 ACCEPT_RETRY_S: Final = 0.5
-#: How long the close of a TLS connection waits for the peer's.
-TLS_CLOSE_TIMEOUT_S: Final = 1.0
+#: A file of tokens: thousands of them. Reading the configuration again: it may be on a file system that hangs.
+TOKEN_FILE_MAX: Final = MIB
+RELOAD_TIMEOUT_S: Final = 10.0
 #: A peer's answer to our upgrade request above this is none, interim ones included.
 UPGRADE_ANSWER_MAX: Final = 16 * KIB
 #: Frames of a peer before its handshake, none of which is answered, until it is cut off.

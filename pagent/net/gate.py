@@ -32,7 +32,7 @@ from pagent.limits import (
     PLACE_CHECK_S,
     PLACE_QUEUED_S,
     PLACE_SILENT_S,
-    PLACE_STUCK_S,
+    PLACE_STUCK_CHECKS,
     TLS_CLOSE_TIMEOUT_S,
 )
 from pagent.net.silence import silent_s
@@ -203,7 +203,10 @@ class ConnectionGate:
         self._taken: dict[Place, None] = {}
         self._state = State.FULL
         self._retry: asyncio.TimerHandle | None = None
-        self._known_at = self._loop.time()  # when a peer was the last to become known
+        # Looks at a gate that was full, each a moment after the other, since a peer became known. They are counted and
+        # not the time, because a loop that is late makes all peers late.
+        self._full_checks = 0
+        self._checked_at = 0.0
         self._accept_again()
 
     @property
@@ -230,7 +233,7 @@ class ConnectionGate:
     def left(self, place: Place, *, known: bool) -> None:
         self._taken.pop(place, None)
         if known:
-            self._known_at = self._loop.time()
+            self._full_checks = 0
         if self._state is State.FULL:
             self._accept_again()
 
@@ -278,12 +281,19 @@ class ConnectionGate:
     def _accept(self, listening: socket.socket) -> None:
         """A connection is waiting, perhaps more."""
         if self.taken >= self.places:
+            self._count_check()
             if (place := self._useless()) is None:
                 self._pause(State.FULL, PLACE_CHECK_S)
                 return
             place.make_room()
         while self.taken < self.places and self._accept_one(listening):
             pass
+
+    def _count_check(self) -> None:
+        now = self._loop.time()
+        if now - self._checked_at >= PLACE_CHECK_S:
+            self._checked_at = now
+            self._full_checks += 1
 
     def _accept_one(self, listening: socket.socket) -> bool:
         """Whether there was one."""
@@ -311,7 +321,7 @@ class ConnectionGate:
     def _useless(self) -> Place | None:
         """The connection that has to make room first, if one may."""
         now = self._loop.time()
-        stuck = now - self._known_at >= PLACE_STUCK_S
+        stuck = self._full_checks >= PLACE_STUCK_CHECKS
         found = [
             (place.stage in _USELESS, silence, place)
             for place in self._taken

@@ -15,7 +15,7 @@ from aiohttp.web_protocol import RequestHandler
 from pagent.agent import Agent
 from pagent.buffers import Bytes
 from pagent.errors import LinkClosedError
-from pagent.limits import HANDSHAKES_WAITING, PLACE_SILENT_S, RECEIVE_BUFFER
+from pagent.limits import HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING, PLACE_SILENT_S, RECEIVE_BUFFER
 from pagent.net.link import Link
 from pagent.web.rpc_app import rpc_app
 from pagent.web.server import WebServer
@@ -146,6 +146,41 @@ async def test_peers_that_stop_half_way_keep_no_router_out(agent: Agent, said: b
         for _ in range(2):
             async with asyncio.timeout(PATIENCE_S), peers.dial(agent.rpc_port, TOKEN) as peer:
                 assert await peer.call("job_count_current_connection") == 0
+    finally:
+        for task in attackers:
+            task.cancel()
+        await asyncio.gather(*attackers, return_exceptions=True)
+
+
+async def flood(port: int, said: bytes, more: bytes) -> None:
+    """Send without end, read nothing, and dial again when that is dropped."""
+    while True:
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(said)
+                while True:
+                    writer.write(more)
+                    await writer.drain()
+            finally:
+                writer.transport.abort()
+
+
+@pytest.mark.parametrize(
+    ("said", "more"),
+    [
+        (b"POST /nowhere HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + bytes(4096) + b"\r\n"),
+        (b"", b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" * 100),
+        (UPGRADE, frame(0x89, b"x" * 125, masked=True) * 100),
+    ],
+    ids=["body", "pipelined", "pings"],
+)
+async def test_peers_that_flood_keep_no_router_out(agent: Agent, said: bytes, more: bytes) -> None:
+    attackers = [asyncio.create_task(flood(agent.rpc_port, said, more)) for _ in range(HANDSHAKES_WAITING)]
+    try:
+        await asyncio.sleep(0.2)  # until they are in
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT_S), peers.dial(agent.rpc_port, TOKEN) as peer:
+            assert await peer.call("job_count_current_connection") == 0
     finally:
         for task in attackers:
             task.cancel()
