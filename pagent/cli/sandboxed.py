@@ -60,12 +60,10 @@ class SandboxFiles:
             async with slow("looking at the job's files"):
                 now = await self._files()
             changed = sorted(path for path, found in now.items() if found != self._before.get(path))
-            if not changed:
-                return ""
-            if self._keep is None:
+            if self._keep is None and changed:
                 say(f"{_some(changed)} deleted with the job's folder on {self._where}; --keep DIR keeps such files")
-            else:
-                await self._download(self._keep, set(changed))
+            elif self._keep is not None and changed:
+                await self._download(self._keep, now.keys() - set(changed))
         except (CallError, LinkError, OSError) as error:
             if self._keep is None:
                 say(f"the files of the job, if it made any, are lost: {text_of(error)}")
@@ -89,39 +87,41 @@ class SandboxFiles:
             if entry["type"] in ("file", "link") and not entry["path"].startswith(_OWN)
         }
 
-    async def _download(self, keep: Path, changed: set[str]) -> None:
+    async def _download(self, keep: Path, unchanged: set[str]) -> None:
         part = Path(tempfile.mkdtemp(prefix=".pagent-", dir=keep))
         try:
             with _Steps(f"downloading to {keep}") as steps:
                 await self._job.download_folder(part, exclude_mask=f"{_OWN}*", progress=steps.take)
-            beside = await asyncio.to_thread(lambda: list(_put_in_place(part, keep, changed, self._began)))
+            placed = await asyncio.to_thread(lambda: list(_put_in_place(part, keep, unchanged, self._began)))
         finally:
             await asyncio.to_thread(shutil.rmtree, part, ignore_errors=True)
-        say(f"{_count(len(changed))} downloaded to {keep}")
-        for name in beside:
-            say(f"{name} was changed here meanwhile; the job's version is {name}{_BESIDE}")
+        say(f"{_count(len(placed))} downloaded to {keep}")
+        for name, is_beside in placed:
+            if is_beside:
+                say(f"{name} was changed here meanwhile; the job's version is {name}{_BESIDE}")
 
 
 #: What the name of a file gets whose own place is taken by something newer.
 _BESIDE: Final = ".job"
 
 
-def _put_in_place(part: Path, keep: Path, changed: set[str], began: float) -> Iterator[str]:
-    """Move the changed files to their places; yield the names of those that are put beside what was there."""
+def _put_in_place(part: Path, keep: Path, unchanged: set[str], began: float) -> Iterator[tuple[str, bool]]:
+    """Move the other files to their places; yield the name of each, and whether it is put beside what was there."""
     for folder, folders, files in os.walk(part):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         for name in (*files, *links):
             source = Path(folder, name)
             path = source.relative_to(part)
-            if path.as_posix() not in changed:
+            if path.as_posix() in unchanged:
                 continue
             target = keep / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if _is_newer(target, source, began):
                 source.replace(target.with_name(target.name + _BESIDE))
-                yield str(path)
+                yield str(path), True
             else:
                 source.replace(target)
+                yield str(path), False
 
 
 def _is_newer(target: Path, source: Path, began: float) -> bool:

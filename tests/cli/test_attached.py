@@ -344,6 +344,17 @@ async def test_what_was_changed_here_meanwhile_is_not_overwritten(tmp_path: Path
     assert sorted(os.listdir(up)) == names
 
 
+async def test_names_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
+    script = "import os; open(b'na\\xefve.txt', 'w').write('x')"
+    keep = tmp_path / "keep"
+    async with elsewhere(tmp_path) as there:
+        command = ["--keep", str(keep), "--", PYTHON, "-c", script]
+        code, _, stderr = await asyncio.to_thread(run, tmp_path / "here", *there, *command)
+    assert code == 1
+    assert stderr.endswith(f"pagent: 1 file downloaded to {keep}\n")
+    assert os.listdir(os.fsencode(keep)) == [b"na\xefve.txt"]
+
+
 async def test_what_is_lost_is_told(tmp_path: Path) -> None:
     up = folder_with_work(tmp_path / "up")
     async with elsewhere(tmp_path) as there:
