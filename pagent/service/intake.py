@@ -8,6 +8,7 @@ from typing import Any
 from pagent import limits
 from pagent.errors import CallCancelledError
 from pagent.files.transfer import Upload
+from pagent.net.memory import Held, current_memory
 from pagent.rpc.calls import IncomingCall
 
 
@@ -31,6 +32,7 @@ class Intake:
         self._choked: asyncio.TimerHandle | None = None
         self._choked_at = 0.0
         self._rest_until = 0.0
+        self._behind = Held(current_memory())
         upload.moved = self._moved
         self._stream.attach(self, splits=True)
 
@@ -40,6 +42,7 @@ class Intake:
             await self._finished
         finally:
             self._upload.moved = None
+            self._behind.set(0)
             self._let_go()
 
     def _end(self, error: BaseException | None) -> None:
@@ -54,6 +57,7 @@ class Intake:
     # --- while the disk is behind -----------------------------------------------------------------
 
     def _moved(self) -> None:
+        self._behind.set(self._upload.behind)
         if (error := self._upload.error) is not None:
             self._end(error)
         elif self._upload.behind <= limits.DISK_BEHIND // 2:
@@ -97,6 +101,7 @@ class Intake:
             self._end(ValueError(f"file contents come as bytes, not as {type(value).__name__}"))
             return
         behind = self._upload.give(value)
+        self._behind.set(behind)
         if behind < limits.DISK_BEHIND or self._held:
             return
         if self._choked is None:
