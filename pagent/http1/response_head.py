@@ -103,6 +103,9 @@ def _parse_head(section: bytes, head_request: bool) -> ResponseHead:
     else:
         body_length = None
         keep_alive = keep_alive and framing is not _UNTIL_CLOSE
+    if head_request:
+        # Many programs answer HEAD as GET, and write a body all the same, often a moment later.
+        keep_alive = False
     encoding = ", ".join(special[CONTENT_ENCODING]) if CONTENT_ENCODING in special else None
     local = REFERENCE in special or TRAILER in special
     return ResponseHead(status, headers, framing, body_length, keep_alive, encoding, local)

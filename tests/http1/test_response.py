@@ -308,7 +308,7 @@ def test_a_head_request_has_no_body_whatever_the_head_says() -> None:
     for fields in (CL, TE, TE + CL, b""):
         events = parse([OK + fields + END], head_request=True)
         assert events[0][1][2] is NONE
-        assert events[1:] == [("complete", True)]
+        assert events[1:] == [("complete", False)]
     # The length that a GET would get is worth knowing; beside Transfer-Encoding it is not that.
     assert parse([OK + CL + END], head_request=True)[0][1][1] == [["Content-Length", "5"]]
     assert parse([OK + TE + CL + END], head_request=True)[0][1][1] == []

@@ -133,7 +133,7 @@ async def test_head_has_no_body_whatever_its_answer_says(peer: Peer, job: str) -
     assert await peer.http(job, "HEAD", "/", raw=True) == (
         200, [["Content-Length", "1000"], ["Content-Encoding", "br"]], []
     )  # fmt: skip
-    assert (await state(peer, job))["made"] == 1
+    assert (await state(peer, job))["made"] == 3
 
 
 async def test_redirects_are_the_clients_and_repeated_fields_are_kept(peer: Peer, job: str) -> None:

@@ -104,6 +104,30 @@ async def test_posts_share_connections_once_the_port_has_proven_that_it_keeps_th
     assert await made(peer, job) == after + 1
 
 
+#: Answers HEAD as GET: its body comes after the head, in pieces.
+BODY_FOR_HEAD = serving("""
+async def serve(reader, writer):
+    try:
+        while True:
+            await reader.readuntil(b"\\r\\n\\r\\n")
+            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 9\\r\\n\\r\\n")
+            for _ in range(3):
+                await writer.drain()
+                await asyncio.sleep(0.002)
+                writer.write(b"abc")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+""")
+
+
+async def test_a_body_in_answer_to_head_is_not_taken_for_the_next_response(peer: Peer) -> None:
+    job = await start_program(peer, BODY_FOR_HEAD)
+    for _ in range(10):
+        assert (await peer.http(job, "HEAD"))[0] == 200
+        status, _, body = await peer.http(job)
+        assert (status, b"".join(body)) == (200, b"abcabcabc")
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_server_of_one_thread_answers_parallel_requests(peer: Peer, method: str) -> None:
     """It serves one connection to its end, and the others wait until the pool gives that up."""
