@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from pagent.http1.fields import COMMON_NAMES
+from pagent.http1.fields import COMMON_NAMES, SPECIAL
 
 #: Names whose words are not just capitalised, besides those that :mod:`pagent.http1.fields` knows.
 _IRREGULAR: Final = """
@@ -24,11 +24,14 @@ _IRREGULAR: Final = """
     X-SourceMap X-UA-Compatible X-UIDH X-WebKit-CSP X-XSRF-Token
 """
 
-_SPELLINGS: Final = {name.lower(): name for name in (*_IRREGULAR.split(), *COMMON_NAMES)}
+_SPELLINGS: Final = {name.lower(): name for name in (*map(str.title, SPECIAL), *_IRREGULAR.split(), *COMMON_NAMES)}
 
 
 @lru_cache(maxsize=1024)
 def usual_name(name: str) -> str:
-    """``Content-Type`` for any spelling of it; a name of no special spelling with each of its words capitalised."""
+    """Return ``Content-Type`` for any spelling of it, and a name that is not known with each of its words capitalised.
+
+    Other letters of such a name stay as they are: its users may look for the very ``TestHeader`` that the job has sent.
+    """
     usual = _SPELLINGS.get(name.lower())
-    return usual if usual is not None else "-".join([word.capitalize() for word in name.split("-")])
+    return usual if usual is not None else "-".join([word[:1].upper() + word[1:] for word in name.split("-")])

@@ -1,7 +1,7 @@
 """Responses as an older router sends them on, read by a strict client that keeps its connection.
 
-Such a router looks for a field by one spelling of its name, adds what it does not find, and sends a body in chunks where
-it finds no length (docs/with-an-old-router.rst).
+Such a router looks for a field by one spelling of its name, and adds what it does not find. It sends a body in chunks
+where it finds no length (docs/with-an-old-router.rst).
 """
 
 from __future__ import annotations
