@@ -55,9 +55,8 @@ $(INSTALLED): pyproject.toml setup.py $(COMPILED) $(DEPENDENCIES)
 install: $(INSTALLED)  ## Make .venv with all dependencies and pagent itself
 
 run: $(INSTALLED)  ## Serve a page through an agent, as a demonstration; PORT=8080 for a port of your own
-	@# Absolute, since the job runs in a folder of its own.
 	$(BIN)/pagent run --open $(PORT) -- \
-		"$(CURDIR)/$(BIN)/python" -m http.server {port} --bind 127.0.0.1 --directory "$(CURDIR)/config/www"
+		$(BIN)/python -m http.server {port} --bind 127.0.0.1 --directory config/www
 
 test: $(INSTALLED)  ## Run the tests; ARGS="-k name" passes options to pytest
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
