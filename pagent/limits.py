@@ -186,8 +186,8 @@ VALUE_WEIGHT: Final = 8
 #: makes room by the claim; the longest honest list is a response's header fields.
 ELEMENTS_MAX: Final = 65_536
 #: Elements of all arrays and maps of one message together, each of which may take 64 bytes in memory for one on the
-#: wire, and 0.2 us. A result has more room: whoever made the call wants it, and listings of files come so.
-MESSAGE_ELEMENTS_MAX: Final = 65_536
+#: wire, and up to a microsecond. A result has more room: whoever made the call wants it, and listings of files come so.
+MESSAGE_ELEMENTS_MAX: Final = 32_768
 RESULT_ELEMENTS_MAX: Final = 1_048_576
 #: Bytes of a job's name, which stands in each of its infos.
 JOB_NAME_MAX: Final = KIB
