@@ -319,6 +319,22 @@ DISK_TURN: Final = 4 * MIB
 DISK_TURN_ENTRIES: Final = 256
 #: What a listing may come to, by its packed size: one message that any peer takes (MESSAGE_MAX_FOREIGN).
 LISTING_BYTES: Final = 3 * MIB
+#: Entries of a listing that are answered at once if its caller names no number, and the most that it may name.
+LISTING_ENTRIES: Final = 100_000
+#: Names that a walk holds of folders that it is in; beyond it folders are read again later.
+WALK_NAMES: Final = 65_536
+#: Holes from this size on are sent as such, and kept, where both ends are ours: shorter ones cost less as zeros.
+HOLE_LEAST: Final = 64 * KIB
+#: What a hole counts of the work that an upload may be ahead of the disk: a peer may send nothing else.
+HOLE_COST: Final = 4 * KIB
+#: The longest file that any file system has: a signed 64-bit offset.
+FILE_SIZE_MAX: Final = 2**63 - 1
+#: Bytes of one file's holes that one call reads, sends or hashes as zeros, and that an archive has, all files together,
+#: for a peer that is not ours: beyond it the archive has sparse files as GNU tar writes them.
+HOLES_READ_MAX: Final = 64 * GIB
+ARCHIVE_HOLES: Final = 256 * MIB
+#: Entries that were skipped, or could not be read, whose names are told; the others are counted.
+SKIPPED_NAMES: Final = 100
 #: Length of an archive's mask; matching takes time quadratic in it.
 MASK_MAX: Final = 1024
 

@@ -1,9 +1,16 @@
-"""Names that are the agent's own: of files in a sandbox, of which no list and no archive shows what is unfinished, and
-of variables in its environment.
+"""Names of files: how they go over the wire, and which are the agent's own; and of variables.
+
+A name is any bytes but ``/`` and NUL; a str of the wire is valid UTF-8. So each byte that is not part of valid UTF-8 is
+written as one private character, U+10FE80 for 0x80 to U+10FEFF for 0xFF, and a name that really has such a character
+has its four bytes written in this way. Every name has exactly one such form, and every method gives and takes it.
+
+No listing and no archive shows what is unfinished.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Final
 
 #: The variable that holds a token: one that ``serve`` accepts, or that the other commands present.
@@ -16,6 +23,47 @@ SPOOL_PREFIX: Final = ".pagent-spool-"
 GONE_PREFIX: Final = ".pagent-gone-"
 #: Of the kept part of an upload, which a peer may go on with (spec agent.md, "Files").
 PARTIAL_SUFFIX: Final = ".pagent-partial"
+#: What no peer may replace or remove; the first are the files of a job's output.
+_OWN: Final = (".pagent.", UPLOAD_PREFIX, SPOOL_PREFIX, GONE_PREFIX)
+
+#: The longest name on every file system in use (NAME_MAX).
+NAME_MAX: Final = 255
+_DIGEST: Final = 16
+
+_BASE: Final = 0x10FE00
+_ODD: Final = re.compile("[\udc80-\udcff\U0010fe80-\U0010feff]")
+_WRITTEN: Final = re.compile("[\U0010fe80-\U0010feff]+")
+
+
+def to_wire(name: str) -> str:
+    """A name, or a path, of the system (surrogateescape) as peers see it."""
+    if name.isascii() or not _ODD.search(name):
+        return name
+    return _ODD.sub(lambda odd: "".join(chr(_BASE + byte) for byte in _bytes(odd[0])), name)
+
+
+def from_wire(path: str) -> str:
+    """The reverse of :func:`to_wire`. ValueError for a lone surrogate, which no UTF-8 has."""
+    if path.isascii():
+        return path
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"not valid Unicode: {path!r}") from None
+    return _WRITTEN.sub(lambda written: _text(bytes(ord(char) - _BASE for char in written[0])), path)
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def is_own(path: str) -> bool:
+    """Does a name in this path belong to the agent, so that no peer may write or remove what has it?"""
+    return any(part.startswith(_OWN) for part in path.split("/"))
 
 
 def is_unfinished(path: str) -> bool:
@@ -26,3 +74,13 @@ def is_unfinished(path: str) -> bool:
 def is_partial(path: str) -> bool:
     """Is this the name of the kept part of an upload?"""
     return path.endswith(PARTIAL_SUFFIX)
+
+
+def partial_of(path: str) -> str:
+    """Where the kept part of an upload to ``path`` is: beside it, with the beginning of a name that is too long."""
+    folder, slash, name = path.rpartition("/")
+    encoded = _bytes(from_wire(name))
+    if len(encoded) + len(PARTIAL_SUFFIX) > NAME_MAX:
+        head = encoded[: NAME_MAX - len(PARTIAL_SUFFIX) - _DIGEST - 1].decode("utf-8", "ignore")
+        name = f"{head}-{hashlib.sha256(encoded).hexdigest()[:_DIGEST]}"
+    return f"{folder}{slash}{name}{PARTIAL_SUFFIX}"

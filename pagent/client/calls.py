@@ -16,10 +16,23 @@ class JobCalls:
         self.uid = uid
 
     async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        _check_text(args)
         return await self._link.call(method, self.uid, *args, timeout=None, **kwargs)
 
     def _stream(self, call_type: int, method: str, *args: Any, **kwargs: Any) -> StreamCall:
+        _check_text(args)
         return self._link.open_stream(call_type, method, self.uid, *args, **kwargs)
+
+
+def _check_text(args: tuple[Any, ...]) -> None:
+    """ValueError for a lone surrogate, which no peer could be sent."""
+    for value in args:
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                text = "a name that is not UTF-8 is given as a listing has it"
+                raise ValueError(f"not valid Unicode: {value!r}; {text}") from None
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterable, AsyncIterator
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pagent.buffers import Bytes
 from pagent.client.calls import JobCalls, given
-from pagent.client.local import LocalPart, Progress, StrPath, ignore, pieces, sha256_of
-from pagent.client.pieces import all_pieces
+from pagent.client.local import Progress, StrPath, ignore, reading
+from pagent.client.part import LocalPart
+from pagent.client.pieces import all_pieces, pieces_of
 from pagent.errors import MethodError
 from pagent.limits import MIB
-from pagent.names import PARTIAL_SUFFIX
+from pagent.names import partial_of
 from pagent.rpc.aio import StreamCall
 from pagent.wire import messages
 
+#: Entries that one call of a listing asks for; an agent answers with fewer if they are too long.
+_PAGE: Final = 10_000
+
 
 class FileMethods(JobCalls):
-    """Paths in the sandbox are relative to it, made of ``/``.
+    """Paths in the sandbox are relative to it, made of ``/``; a name that is not UTF-8 is one as a listing gives it.
 
     MethodErrors are FileNotFoundError, other OSErrors, and ValueError: a path that leaves the sandbox, a bad argument.
     """
@@ -51,20 +52,23 @@ class FileMethods(JobCalls):
             if offset or sha256 is not None or partial:
                 raise ValueError("resume finds offset, sha256 and partial by itself")
             partial = True
-            offset, sha256 = await self._kept(Path(source), path), await sha256_of(Path(source))
+            async with reading(source) as (threads, file):
+                sha256 = await threads.run(file.digest)
+                offset = await self._kept(file.size, path)
         options = given(offset=offset, sha256=sha256, partial=partial)
         async with self._stream(messages.OSTREAM, "file_upload", path, executable, **options) as call:
-            return await send_file(call, Path(source), progress, offset=offset)
+            count: int = await send_file(call, source, progress, offset=offset, holes=self._link.holes)
+            return count
 
-    async def _kept(self, source: Path, path: str) -> int:
-        """Bytes of an earlier upload of ``source`` that the agent has."""
+    async def _kept(self, size: int, path: str) -> int:
+        """Bytes of an earlier upload of a file of that size that the agent has."""
         try:
-            kept: int = (await self.stat(path + PARTIAL_SUFFIX))["size"]
+            kept: int = (await self.stat(partial_of(path)))["size"]
         except MethodError as error:
             if error.cause_type != "FileNotFoundError":
                 raise
             return 0
-        return kept if kept <= (await asyncio.to_thread(source.stat)).st_size else 0
+        return kept if kept <= size else 0
 
     async def download(
         self,
@@ -79,9 +83,11 @@ class FileMethods(JobCalls):
     ) -> int:
         """``file_download`` to the local file ``target``, which appears whole or not at all; the number of bytes read.
 
+        A link is followed, a file that is replaced keeps its mode, and a device or a FIFO is written into.
         ``remove``: the agent deletes the file once it has sent all. ``offset`` and ``length``: only that part of it.
-        ``resume``: should it break off, ``target.part`` is kept, and the next such download goes on from there and
-        compares the digest of the whole: a MethodError ValueError if the file has changed, and the part is gone.
+        ``resume``: should it break off, the part is kept (``.pagent-part-*`` beside the target), and the next such
+        download goes on from there and compares the digest of the whole: a MethodError ValueError if the file has
+        changed, and the part is gone.
         """
         if resume and (offset or length is not None):
             raise ValueError("either resume a whole file, or offset and length of a part")
@@ -89,13 +95,13 @@ class FileMethods(JobCalls):
             if part.have:
                 found = await self.stat(path)
                 if part.have > found["size"]:
-                    part.begin_anew()
+                    await part.begin_anew()
             resumed = part.have > 0
             options = given(offset=offset or part.have) | ({} if length is None else {"length": length})
             # What is removed can no longer be compared.
             early = remove and not resumed
             async with self._stream(messages.ISTREAM, "file_download", path, MIB, early, **options) as call:
-                count = await receive_file(call, part, progress)
+                count: int = await receive_file(call, part, progress)
             if resumed:
                 await self._compare(path, part)
                 if remove:
@@ -104,9 +110,8 @@ class FileMethods(JobCalls):
         return count
 
     async def _compare(self, path: str, part: LocalPart) -> None:
-        await part.flush()
         theirs = (await self.stat(path, sha256=True))["sha256"]
-        if theirs != await sha256_of(part.path):
+        if theirs != await part.sha256():
             part.discard()
             text = f"{path!r} has changed since its download broke off"
             raise MethodError(text, "ValueError", text)
@@ -128,7 +133,11 @@ class FileMethods(JobCalls):
         async with self._stream(messages.ISTREAM, "file_download", path, chunk_size, remove, **options) as call:
             await size_of(call)
             async for chunk in call:
-                yield bytes(chunk)
+                if isinstance(chunk, int):
+                    for start in range(0, chunk, chunk_size):
+                        yield bytes(min(chunk_size, chunk - start))
+                else:
+                    yield bytes(chunk)
             await call.result()
 
     async def write(
@@ -146,7 +155,8 @@ class FileMethods(JobCalls):
         async with self._stream(messages.OSTREAM, "file_upload", path, executable, **options) as call:
             async for piece in all_pieces(data):
                 await call.send(piece)
-            return await _result(call)
+            count: int = await _result(call)
+            return count
 
     # --- entries ----------------------------------------------------------------------------------
 
@@ -159,9 +169,22 @@ class FileMethods(JobCalls):
         found: dict[str, Any] = await self._call("file_stat", path, sha256)
         return found
 
-    async def list(self, path: str = "", *, recursive: bool = False) -> list[dict[str, Any]]:
-        """``file_list``: the entries of a folder as :meth:`stat` tells them, sorted; ``recursive``: all beneath it."""
-        found: list[dict[str, Any]] = await self._call("file_list", path, recursive)
+    async def list(
+        self, path: str = "", *, recursive: bool = False, after: str | None = None, limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        """``file_list``: the entries of a folder as :meth:`stat` tells them, sorted; ``recursive``: all beneath it.
+
+        What cannot be read has an ``error``. ``limit``: one page of at most so many, which begins after the entry with
+        the path ``after``; an empty one is the end. Without it all entries come, in as many calls as it takes.
+        """
+        if limit is not None or not self._link.holes:
+            options = {} if after is None and limit is None else {"after": after, "limit": limit}
+            page: list[dict[str, Any]] = await self._call("file_list", path, recursive, **options)
+            return page
+        found: list[dict[str, Any]] = []
+        while page := await self._call("file_list", path, recursive, after=after, limit=_PAGE):
+            found += page
+            after = page[-1]["path"]
         return found
 
     async def remove_file(self, path: str) -> dict[str, Any]:
@@ -182,34 +205,37 @@ async def size_of(call: StreamCall) -> int:
     return size
 
 
-async def send_file(call: StreamCall, source: Path, progress: Progress | None, *, offset: int = 0) -> int:
-    """A local file, from ``offset`` on, to a call of an upload; its result."""
+async def send_file(
+    call: StreamCall, source: StrPath, progress: Progress | None, *, offset: int = 0, holes: bool = False
+) -> Any:
+    """A local file, from ``offset`` on, to a call of an upload; its result. ``holes``: the agent takes them as such."""
     step = progress or ignore
-    with await asyncio.to_thread(source.open, "rb") as file:
-        total = os.fstat(file.fileno()).st_size
-        file.seek(offset)
+    async with reading(source, offset, holes=holes) as (threads, file):
         done = offset
-        async for data in pieces(file):
-            await call.send(data)
-            done += len(data)
-            step(done, total)
+        while data := await threads.run(file.read):
+            for piece in [data] if isinstance(data, int) else pieces_of(data):
+                await call.send(piece)
+                done += piece if isinstance(piece, int) else len(piece)
+                step(done, file.size)
     return await _result(call)
 
 
-async def receive_file(call: StreamCall, part: LocalPart, progress: Progress | None) -> int:
+async def receive_file(call: StreamCall, part: LocalPart, progress: Progress | None) -> Any:
     """What a call of a download sends, to a local file; its result."""
     step = progress or ignore
     done = part.have
     total = done + await size_of(call)
     async for data in call:
-        await part.write(data)
-        done += len(data)
+        if isinstance(data, int):
+            await part.skip(data)
+            done += data
+        else:
+            await part.write(data)
+            done += len(data)
         step(done, total)
-    count: int = await call.result()
-    return count
+    return await call.result()
 
 
-async def _result(call: StreamCall) -> int:
+async def _result(call: StreamCall) -> Any:
     call.close()
-    count: int = await call.result()
-    return count
+    return await call.result()

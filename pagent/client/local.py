@@ -1,20 +1,19 @@
-"""Local files of a transfer: read, written and hashed in threads, so that the loop waits for no data of a disk."""
+"""Local files of a transfer: read and hashed in threads, so that the loop waits for no data of a disk."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
+import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Final, Self
+from typing import Final
 
-from pagent.client.pieces import pieces_of
+from pagent.files.holes import data_at, hole_at, missing
 from pagent.jobs.beneath import FOLDER
 from pagent.jobs.sandbox import Sandbox
-from pagent.limits import DISK_END_S, MIB
+from pagent.limits import DISK_END_S, HOLE_LEAST, MIB
 from pagent.runtime.threads import ThreadPool
 
 StrPath = str | os.PathLike[str]
@@ -27,92 +26,73 @@ _READ: Final = MIB
 
 
 def ignore(done: int, total: int) -> None:
-    """The progress that nobody asked for."""
+    """Progress that is not asked for."""
 
 
-async def pieces(file: IO[bytes]) -> AsyncIterator[memoryview]:
-    """The rest of a file in messages of the size that agents take best."""
-    while data := await asyncio.to_thread(file.read, _READ):
-        for piece in pieces_of(data):
-            yield piece
+class LocalFile:
+    """A local file on its way out, from ``offset`` on; :func:`reading` opens one. ``size``: of the whole file."""
+
+    def __init__(self, path: StrPath, offset: int, *, holes: bool) -> None:
+        self._path = path
+        self._at = offset
+        self._tells_holes = holes
+        self._file = -1
+        self._is_regular = False
+        self.size = 0
+
+    def open(self) -> None:
+        """OSError. A FIFO waits for its writer."""
+        self._file = os.open(self._path, os.O_RDONLY)
+        found = os.fstat(self._file)
+        self._is_regular = stat.S_ISREG(found.st_mode)
+        self.size = found.st_size
+        self._tells_holes = self._tells_holes and self._is_regular and missing(found) >= HOLE_LEAST
+        if self._is_regular:
+            os.lseek(self._file, self._at, os.SEEK_SET)
+
+    def read(self) -> bytes | int:
+        """The next bytes, or the length of the hole that is next; b"" at the end."""
+        wanted = _READ
+        if self._tells_holes and self._at < self.size:
+            if hole := hole_at(self._file, self._at, self.size):
+                self._at += hole
+                return hole
+            wanted = data_at(self._file, self._at, min(self.size, self._at + _READ))
+        data = os.pread(self._file, wanted, self._at) if self._is_regular else os.read(self._file, wanted)
+        self._at += len(data)
+        return data
+
+    def digest(self) -> str:
+        """SHA-256 of the whole file, in hex. ValueError for what can be read only once."""
+        if not self._is_regular:
+            raise ValueError(f"{os.fspath(self._path)} is no regular file: an upload of it cannot be resumed")
+        digest = hashlib.sha256()
+        at = 0
+        while data := os.pread(self._file, _READ, at):
+            digest.update(data)
+            at += len(data)
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Nothing if it is not open."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
-async def sha256_of(path: Path) -> str:
-    """Digest of a file, in hex."""
-
-    def digest() -> str:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    return await asyncio.to_thread(digest)
-
-
-class LocalPart:
-    """A local file on its way in: written as ``NAME.part`` beside the target, which it replaces once it is whole.
-
-    ``have`` bytes are there already. Left by an error, the part is deleted, or kept with ``resume``.
-    """
-
-    def __init__(self, target: StrPath, *, resume: bool) -> None:
-        self.path = Path(target).with_name(Path(target).name + ".part")
-        self.have = 0
-        self._target = Path(target)
-        self._resume = resume
-        self._file: IO[bytes] | None = None
-
-    def begin_anew(self) -> None:
-        """What there is already is of no use."""
-        self.have = 0
-
-    def measure(self) -> None:
-        """Set ``have``."""
-        if self._resume and self.path.is_file():
-            self.have = self.path.stat().st_size
-
-    async def write(self, data: bytes | memoryview) -> None:
-        """The next bytes; OSError."""
-        await asyncio.to_thread(self._write, data)
-
-    def _write(self, data: bytes | memoryview) -> None:
-        self._opened().write(data)
-
-    def _opened(self) -> IO[bytes]:
-        if self._file is None:
-            self._file = self.path.open("ab" if self.have else "wb")
-        return self._file
-
-    async def flush(self) -> None:
-        """Put all that was written where other descriptors see it. OSError."""
-        await asyncio.to_thread(lambda: self._opened().flush())
-
-    async def commit(self) -> None:
-        """It is whole: let the target appear. OSError."""
-        await asyncio.to_thread(self._commit)
-
-    def _commit(self) -> None:
-        self._opened().close()
-        self.path.replace(self._target)
-
-    def discard(self) -> None:
-        """Delete what there is, whatever ``resume`` says."""
-        self._close()
-        self.path.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self.measure)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
-        if error is not None and not self._resume:
-            self.path.unlink(missing_ok=True)
+@asynccontextmanager
+async def reading(
+    path: StrPath, offset: int = 0, *, holes: bool = False
+) -> AsyncIterator[tuple[ThreadPool, LocalFile]]:
+    """A local file that is open, and the thread to read it in, which does not keep the process if the file hangs."""
+    threads = ThreadPool("pagent-file", 1)
+    file = LocalFile(path, offset, holes=holes)
+    try:
+        await threads.run(file.open)
+        yield threads, file
+    finally:
+        threads.submit(file.close)
+        await threads.close(DISK_END_S)
 
 
 @asynccontextmanager

@@ -33,6 +33,8 @@ class ArchiveUpload:
         self._pieces = Pieces(threads, self._unpacker.close)
         self._gathered = bytearray()
         self._count = 0
+        #: Entries that were not unpacked.
+        self.skipped = self._unpacker.skipped
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """The next bytes of the archive. ValueError: it is broken, leads outside, breaks a limit. OSError."""
@@ -88,6 +90,8 @@ class ArchiveDownload(Chunks):
         super().__init__(threads, "archive", chunk_size)
         self._sandbox = sandbox
         self._packer = packer
+        #: Entries that could not be read; complete once all chunks have been handed out.
+        self.skipped = packer.skipped
         self._spool = -1
         self._compressor: Compressor | None = None
 
@@ -100,13 +104,17 @@ class ArchiveDownload(Chunks):
         exclude_mask: str | None = None,
         compress: bool = False,
         chunk_size: int = 65536,
+        *,
+        sparse: bool = False,
     ) -> Self:
-        """Start to send the regular files and the folders whose names match, as a tar, by gzip with ``compress``.
+        """Start to send the files, folders and symbolic links whose names match, as a tar, by gzip with ``compress``.
+
+        ``sparse``: all sparse files go as such, which not every program that reads a tar knows.
 
         Masks are fnmatch patterns on the name relative to the sandbox, ``*`` crosses ``/``; exclude wins; a folder is
         in it only if it matches itself. TypeError, ValueError, OSError.
         """
-        download = cls(threads, sandbox, Packer(sandbox, include_mask, exclude_mask), chunk_size)
+        download = cls(threads, sandbox, Packer(sandbox, include_mask, exclude_mask, sparse=sparse), chunk_size)
         await download._prepare(bool(compress))
         return download
 
@@ -137,7 +145,7 @@ class ArchiveDownload(Chunks):
         return self._packer.read(size) if self._compressor is None else os.read(self._spool, size)
 
     def _handed_out(self) -> None:
-        """Nothing is removed behind an archive."""
+        """Nothing is removed after an archive."""
 
     def _clean_up(self) -> None:
         self._packer.close()

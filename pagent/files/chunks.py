@@ -42,15 +42,20 @@ class Chunks(ABC):
 
         self._block = memoryview(b"")
         self._used = 0  # of the block
+        self._hole = 0  # zeros that come before the next block
         self._left = 0  # bytes of `size` that are not yet in a block
         self._complete = False
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> memoryview:
-        if self._used == len(self._block):
+    async def __anext__(self) -> memoryview | int:
+        """Bytes, or the length of a hole, of one that says where it has some."""
+        if self._used == len(self._block) and not self._hole:
             await self._next_block()
+        if self._hole:
+            hole, self._hole = self._hole, 0
+            return hole
         start = self._used
         self._used = min(start + self._chunk_size, len(self._block))
         return self._block[start : self._used]
@@ -81,7 +86,7 @@ class Chunks(ABC):
             raise StopAsyncIteration
         try:
             if self._left:
-                await self._pieces.run(self._read_block)
+                await self._pieces.run(self._read_on)
                 self._block_size = self._next_size
                 return
             await self._pieces.run_last(self._handed_out)
@@ -95,12 +100,26 @@ class Chunks(ABC):
 
     def _open_and_read(self, opening: Callable[[], int]) -> None:
         self.size = self._left = opening()
-        if self._left:
+        if self._left and not self._skip():
             self._read_block()
 
+    def _read_on(self) -> None:
+        if not self._skip():
+            self._read_block()
+
+    def _skip(self) -> bool:
+        """Is there a hole at this place?"""
+        self._hole = self._skip_hole(self._left)
+        self._left -= self._hole
+        return self._hole > 0
+
+    def _skip_hole(self, most: int) -> int:
+        """Length of the hole that comes next, which is skipped; 0 for none."""
+        return 0
+
     def _read_block(self) -> None:
-        """Exactly a block, or what is left: every chunk but the last has its full size."""
-        wanted = min(self._left, self._block_size)
+        """Exactly a block, or what is left: every chunk but the last, and the last before a hole, has its full size."""
+        wanted = self._data(min(self._left, self._block_size))
         parts: list[bytes] = []
         left = wanted
         while left:
@@ -111,6 +130,10 @@ class Chunks(ABC):
             left -= len(part)
         self._left -= wanted
         self._block, self._used = memoryview(b"".join(parts)), 0
+
+    def _data(self, most: int) -> int:
+        """Bytes before the next hole, ``most`` at most."""
+        return most
 
     @abstractmethod
     def _read(self, size: int) -> bytes:

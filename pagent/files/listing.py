@@ -1,116 +1,36 @@
-"""What is in a sandbox: one entry, a folder's entries, and the walk that archives take too.
+"""What is in a sandbox, told to a peer: one entry, and the entries of a folder in pages.
 
 An entry is told as ``{'path', 'type': 'file'|'dir'|'link'|'other', 'size', 'mode', 'mtime'}``: path relative to the
-sandbox, size in bytes, mode the permission bits, mtime in seconds since the epoch. Links are told, never followed.
+sandbox, size in bytes, mode the permission bits, mtime in seconds since the epoch. Links are told, never followed. An
+entry, or a folder, that cannot be read has ``'error'`` as well.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pagent import limits
+from pagent.files.holes import check_holes
 from pagent.files.pieces import Pieces
 from pagent.files.sandboxed import Sandbox
-from pagent.names import is_unfinished
+from pagent.files.walk import Found, walk
+from pagent.names import from_wire, is_unfinished, to_wire
 from pagent.runtime.threads import Threads
 
-#: About what an entry comes to when packed, its path apart.
+#: About what an entry comes to when packed, its path and its error apart.
 _ENTRY_BYTES: Final = 80
-
-
-class Found(NamedTuple):
-    """One entry of a sandbox. ``kind`` is ``file``, ``dir``, ``link`` or ``other``."""
-
-    path: str
-    kind: str
-    size: int
-    mode: int
-    mtime: float
-
-    @classmethod
-    def of(cls, path: str, status: os.stat_result) -> Found:
-        mode = status.st_mode
-        kind = (
-            "file" if stat.S_ISREG(mode) else "dir" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "other"
-        )
-        return cls(path, kind, status.st_size, stat.S_IMODE(mode), status.st_mtime)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For a message, where a name that is not UTF-8 shows its odd bytes as ``\\xNN``."""
-        path = os.fsencode(self.path).decode("utf-8", "backslashreplace")
-        return {"path": path, "type": self.kind, "size": self.size, "mode": self.mode, "mtime": self.mtime}
-
-
-def walk(sandbox: Sandbox, path: str = "", *, recursive: bool = True, most: int) -> Iterator[Found]:
-    """All entries beneath the folder ``path``, sorted by name, each folder before what is in it.
-
-    Blocking; holds no descriptor between two entries. What vanishes meanwhile is left out. ValueError if there are more
-    than ``most`` entries, OSError for a folder that cannot be read.
-    """
-    left = most
-    pending = [_statuses(sandbox, path, _names(sandbox, path, most))]
-    while pending:
-        found = next(pending[-1], None)
-        if found is None:
-            pending.pop()
-            continue
-        left -= 1
-        if left < 0:
-            raise ValueError(f"more than {most} entries")
-        yield found
-        if recursive and found.kind == "dir":
-            with suppress(*_VANISHED):
-                pending.append(_statuses(sandbox, found.path, _names(sandbox, found.path, left)))
-
-
-#: How a folder that the job has just deleted, or put a file or a link in the place of, shows itself.
-_VANISHED: Final = (FileNotFoundError, NotADirectoryError, ValueError)
-
-
-def _names(sandbox: Sandbox, path: str, most: int) -> list[str]:
-    """Sorted; one more than ``most`` if there are more."""
-    with _opened(sandbox, path) as folder, os.scandir(folder) as names:
-        return sorted(entry.name for entry in islice(names, most + 1))
-
-
-def _statuses(sandbox: Sandbox, path: str, names: list[str]) -> Iterator[Found]:
-    """Looked at in batches, while they are asked for."""
-    prefix = f"{os.path.normpath(path)}/" if path not in ("", ".") else ""
-    for start in range(0, len(names), limits.DISK_TURN_ENTRIES):
-        batch: list[Found] = []
-        try:
-            with _opened(sandbox, path) as folder:
-                for name in names[start : start + limits.DISK_TURN_ENTRIES]:
-                    with suppress(FileNotFoundError):
-                        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                        batch.append(Found.of(prefix + name, status))
-        except _VANISHED:
-            return
-        yield from batch
-
-
-@contextmanager
-def _opened(sandbox: Sandbox, path: str) -> Iterator[int]:
-    folder = sandbox.open_dir(path)
-    try:
-        yield folder
-    finally:
-        os.close(folder)
-
-
-# --- for a peer -----------------------------------------------------------------------------------
 
 
 async def file_stat(threads: Threads, sandbox: Sandbox, path: str, *, sha256: bool = False) -> dict[str, Any]:
     """One entry; ``''`` is the sandbox. With ``sha256`` the digest of a regular file stands in it, in hex.
 
-    OSError: there is none; with ``sha256`` also IsADirectoryError, or ValueError for what is no regular file.
+    OSError: there is none; with ``sha256`` also IsADirectoryError, or ValueError for what is no regular file, or has
+    more holes than are read.
     """
     pieces = Pieces(threads, lambda: None)
     answer = (await pieces.run(_stat, sandbox, path)).as_dict()
@@ -120,42 +40,88 @@ async def file_stat(threads: Threads, sandbox: Sandbox, path: str, *, sha256: bo
 
 
 async def file_list(
-    threads: Threads, sandbox: Sandbox, path: str = "", *, recursive: bool = False
+    threads: Threads,
+    sandbox: Sandbox,
+    path: str = "",
+    *,
+    recursive: bool = False,
+    after: str | None = None,
+    limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """The entries of a folder, sorted, with ``recursive`` all beneath it; ValueError if they are too many."""
+    """The entries of a folder, sorted, with ``recursive`` all beneath it.
+
+    ``limit`` asks for a page of at most so many, which may be fewer than there are: the next page begins ``after`` the
+    path of the last one, and an empty one is the end. Without it, ValueError if they are too many for one answer.
+    TypeError, ValueError, OSError.
+    """
+    most = _checked_page(after, limit)
     pieces = Pieces(threads, lambda: None)
-    found: list[dict[str, Any]] = []
+    page: list[dict[str, Any]] = []
     left = limits.LISTING_BYTES
-    entries = walk(sandbox, path, recursive=recursive, most=limits.LISTING_BYTES // _ENTRY_BYTES)
-    while turn := await pieces.run(lambda: list(islice(entries, limits.DISK_TURN_ENTRIES))):
+    entries = (found for found in walk(sandbox, path, recursive=recursive, after=after) if not _is_hidden(found))
+    while turn := await pieces.run(_turn, entries, min(limits.DISK_TURN_ENTRIES, most + 1 - len(page))):
         for entry in turn:
-            if is_unfinished(entry.path):
-                continue
-            found.append(entry.as_dict())
-            left -= len(found[-1]["path"].encode()) + _ENTRY_BYTES
-            if left < 0:
-                raise ValueError(f"{path!r} holds more than one answer can tell")
-    return found
+            told = entry.as_dict()
+            left -= len(told["path"].encode()) + len(told.get("error", "")) + _ENTRY_BYTES
+            if len(page) < most and left >= 0:
+                page.append(told)
+            elif limit is not None:
+                return page
+            else:
+                raise ValueError(f"{path!r} holds more than one answer can tell: ask for pages with limit and after")
+    return page
+
+
+def _checked_page(after: object, limit: object) -> int:
+    if after is not None and not isinstance(after, str):
+        raise TypeError(f"after must be a str, not {type(after).__name__}")
+    if limit is None:
+        return limits.LISTING_ENTRIES
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise TypeError(f"limit must be an int, not {type(limit).__name__}")
+    if limit < 1:
+        raise ValueError(f"limit must be 1 or more: {limit}")
+    return min(limit, limits.LISTING_ENTRIES)
+
+
+def _turn(entries: Iterator[Found], most: int) -> list[Found]:
+    return list(islice(entries, most))
+
+
+def _is_hidden(found: Found) -> bool:
+    return is_unfinished(found.path)
 
 
 async def file_remove(threads: Threads, sandbox: Sandbox, path: str) -> dict[str, Any]:
-    """Delete a file, a link (not what it leads to) or an empty folder; what it was. OSError: ENOTEMPTY and others."""
+    """Delete a file, a link (not what it leads to) or an empty folder; what it was.
+
+    OSError: ENOTEMPTY and others. ValueError: it is the agent's own.
+    """
     return (await Pieces(threads, lambda: None).run(_remove, sandbox, path)).as_dict()
 
 
 def _stat(sandbox: Sandbox, path: str) -> Found:
     if path in ("", "."):
-        with _opened(sandbox, path) as folder:
+        folder = sandbox.open_dir(path)
+        try:
             return Found.of("", os.fstat(folder))
+        finally:
+            os.close(folder)
     with _parent(sandbox, path) as (folder, name):
-        return Found.of(os.path.normpath(path), os.stat(name, dir_fd=folder, follow_symlinks=False))
+        return Found.of(_normal(path), sandbox.stat_at(folder, name))
 
 
 def _remove(sandbox: Sandbox, path: str) -> Found:
+    sandbox.check_target(path)
     with _parent(sandbox, path) as (folder, name):
-        found = Found.of(os.path.normpath(path), os.stat(name, dir_fd=folder, follow_symlinks=False))
+        found = Found.of(_normal(path), sandbox.stat_at(folder, name))
         (os.rmdir if found.kind == "dir" else os.unlink)(name, dir_fd=folder)
         return found
+
+
+def _normal(path: str) -> str:
+    """As a listing has it."""
+    return to_wire(from_wire(os.path.normpath(path)))
 
 
 @contextmanager
@@ -178,6 +144,8 @@ async def _digest(threads: Threads, sandbox: Sandbox, path: str) -> str:
     def turn() -> bool:
         if not opened:
             opened.append(sandbox.open_read(path))
+            status = os.fstat(opened[0])
+            check_holes(status, status.st_size, path)
         data = os.read(opened[0], limits.DISK_TURN)
         digest.update(data)
         return bool(data)

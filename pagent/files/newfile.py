@@ -12,16 +12,13 @@ from typing import Final
 from pagent.buffers import Bytes, behind
 from pagent.files.sandboxed import Sandbox
 from pagent.limits import DISK_RESERVE, DISK_RESERVE_FROM
-from pagent.names import PARTIAL_SUFFIX, UPLOAD_PREFIX
+from pagent.names import UPLOAD_PREFIX, from_wire, partial_of, to_wire
 from pagent.unix import FALLOC_KEEP_SIZE, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, fallocate
 
 _FLAGS: Final = os.O_RDWR | O_NOFOLLOW | O_CLOEXEC
 
 #: Buffers that one writev(2) takes.
 _IOV_MAX: Final = 1024
-
-#: The longest name on every file system in use (NAME_MAX).
-_NAME_MAX: Final = 255
 
 
 class NewFile:
@@ -37,6 +34,8 @@ class NewFile:
         self._end = 0  # where the next write goes
         self._reserved = 0  # up to where there are blocks for it
         self._may_reserve = True
+        self._skipped = False
+        sandbox.check_target(path)
         self._folder, self._name = sandbox.open_parent(path, create=True)
         self._temporary = UPLOAD_PREFIX + secrets.token_hex(8)
         self._file = -1
@@ -45,16 +44,18 @@ class NewFile:
         except OSError as error:
             os.close(self._folder)
             raise self._named(error) from None
+        self._mode = stat.S_IMODE(os.fstat(self._file).st_mode)
 
     @property
     def file(self) -> int:
         """The descriptor, for reading back what was written."""
         return self._file
 
-    def check_target(self, *, partial: bool) -> None:
-        """Can the name be given? A folder or a special file is not replaced; OSError, ValueError."""
-        if partial and len(os.fsencode(self._name + PARTIAL_SUFFIX)) > _NAME_MAX:
-            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), self._path)
+    def check_target(self) -> None:
+        """Can the name be given? A folder or a special file is not replaced; OSError, ValueError.
+
+        Meanwhile nobody can read the new file who could not read the one that it replaces.
+        """
         try:
             mode = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False).st_mode
         except FileNotFoundError:
@@ -65,10 +66,24 @@ class NewFile:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self._path)
         if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
             raise ValueError(f"not a regular file: {self._path!r}")
+        os.fchmod(self._file, self._lasting_mode() & ~0o111)
+
+    def _lasting_mode(self) -> int:
+        """Mode of the file that is replaced, with the right to execute if it is asked for; else that of a new one."""
+        try:
+            mode = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return self._mode
+        return mode & 0o777 | self._mode & 0o111 if stat.S_ISREG(mode) else self._mode
+
+    @property
+    def _kept(self) -> str:
+        """Name of the kept part, beside the file."""
+        return from_wire(partial_of(to_wire(self._name)))
 
     def continue_from(self, offset: int, mode: int) -> None:
         """Go on with the part that :meth:`keep` kept, cut to ``offset`` bytes; ValueError if it is shorter."""
-        kept = self._name + PARTIAL_SUFFIX
+        kept = self._kept
         try:
             file = os.open(kept, _FLAGS | O_NONBLOCK, dir_fd=self._folder)
         except FileNotFoundError:
@@ -78,7 +93,7 @@ class NewFile:
         try:
             found = os.fstat(file)
             if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-                raise ValueError(f"not a regular file: {self._path + PARTIAL_SUFFIX!r}")
+                raise ValueError(f"not a regular file: {partial_of(self._path)!r}")
             if found.st_size < offset:
                 raise ValueError(f"cannot continue {self._path!r} at {offset}: {found.st_size} bytes of it are kept")
             # The kept part takes the temporary's name and with it leaves the sight of other uploads.
@@ -124,24 +139,29 @@ class NewFile:
             os.ftruncate(self._file, self._end)
             self._reserved = self._end
 
+    def skip(self, size: int) -> None:
+        """A hole of so many bytes is next."""
+        self.seek(self._end + size)
+
     def seek(self, offset: int) -> None:
-        """The next write goes to ``offset``; what is left out is a hole."""
+        """The next write goes to ``offset``; what is left out is a hole, also at the end."""
         self._trim()
+        self._skipped = True
         os.lseek(self._file, offset, os.SEEK_SET)
         self._end = offset
         self._may_reserve = False  # it would fill the next hole
 
-    def commit(self, *, size: int | None = None, mode: int | None = None, mtime: float | None = None) -> None:
-        """Set what is given of it and let the file appear. One of the same name is replaced, a kept part deleted."""
+    def commit(self, *, mode: int | None = None, mtime_ns: int | None = None) -> None:
+        """Set what is given of it and let the file appear. One of the same name is replaced, a kept part deleted.
+
+        Without ``mode`` it has that of the file that it replaces.
+        """
         try:
-            self._trim()
-            if size is not None:
-                os.ftruncate(self._file, size)
+            self._settle()
             self._hand_over()
-            if mode is not None:
-                os.fchmod(self._file, mode & 0o777)
-            if mtime is not None:
-                os.utime(self._file, (mtime, mtime))
+            os.fchmod(self._file, self._lasting_mode() if mode is None else mode & 0o777)
+            if mtime_ns is not None:
+                os.utime(self._file, ns=(mtime_ns, mtime_ns))
             # Closed first: a network file system tells only then that it had no room.
             file, self._file = self._file, -1
             os.close(file)
@@ -150,8 +170,14 @@ class NewFile:
             self.discard()
             raise self._named(error) from None
         with suppress(OSError):  # there seldom is one, and it harms nobody
-            os.unlink(self._name + PARTIAL_SUFFIX, dir_fd=self._folder)
+            os.unlink(self._kept, dir_fd=self._folder)
         self._close()
+
+    def _settle(self) -> None:
+        """Make the file as long as it is."""
+        self._trim()
+        if self._skipped:
+            os.ftruncate(self._file, self._end)
 
     def keep(self, *rest: bytes | bytearray | memoryview) -> None:
         """Keep what was written, and ``rest``, for :meth:`continue_from`, in place of an earlier part.
@@ -162,10 +188,9 @@ class NewFile:
             return
         try:
             self.write(*rest)
-            self._trim()
+            self._settle()
             self._hand_over()
-            kept = self._name + PARTIAL_SUFFIX
-            os.rename(self._temporary, kept, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            os.rename(self._temporary, self._kept, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError:
             self.discard()
         else:

@@ -1,9 +1,11 @@
-"""The files and folders of a sandbox as a tar archive, packed while it leaves. Blocking, in turns of bounded work.
+"""The files, folders and symbolic links of a sandbox as a tar archive, packed while it leaves. Blocking, in turns.
 
 The size has to be told first, so a walk notes what there is, and what its headers and data come to. The job may be
 at work meanwhile; the archive stays a valid one of exactly that size: a file that grew is cut, one that becomes
-shorter while it is read is filled up with zeros, as GNU tar does; what became shorter or vanished before its turn is
-made up for behind the archive's end, where zeros mean nothing.
+shorter or fails while it is read is filled up with zeros, as GNU tar does; what became shorter or vanished before its
+turn is made up for after the archive's end, where zeros mean nothing.
+
+One entry that cannot be read does not fail the rest: it is named in ``skipped``.
 """
 
 from __future__ import annotations
@@ -19,16 +21,22 @@ from itertools import islice
 from typing import Final
 
 from pagent import limits
-from pagent.files.listing import Found, walk
+from pagent.files.headers import header, sparse_header
+from pagent.files.holes import extents_of, missing
 from pagent.files.sandboxed import Sandbox
-from pagent.names import is_partial, is_unfinished
+from pagent.files.skipped import Skipped
+from pagent.files.sparse import Extents
+from pagent.files.walk import Found, is_shortage, reason_of, walk
+from pagent.names import from_wire, is_partial, is_unfinished, to_wire
 
 #: Two blocks of zeros end an archive, which is filled up to whole records (POSIX.1-1988; tar's default of 20 blocks).
 _BLOCK: Final = tarfile.BLOCKSIZE
 _RECORD: Final = tarfile.RECORDSIZE
 
-#: A noted entry: length of its path, is it a folder, mode, size, mtime.
-_NOTE: Final = struct.Struct("<H?HQq")
+#: A noted entry: length of its path, of its target or its map, what it is, mode, size, mtime.
+_NOTE: Final = struct.Struct("<HIBHqq")
+_EXTENT: Final = struct.Struct("<qq")
+_KINDS: Final = ("file", "dir", "link", "sparse")
 
 _GONE: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError)
 
@@ -45,22 +53,32 @@ def checked_mask(name: str, value: object) -> str | None:
 
 
 class Packer:
-    """First :meth:`note` until it says False, then :meth:`read` ``size`` bytes."""
+    """First :meth:`note` until it says False, then :meth:`read` ``size`` bytes.
 
-    def __init__(self, sandbox: Sandbox, include_mask: str | None, exclude_mask: str | None) -> None:
+    ``sparse``: all sparse files go as such. Otherwise they do once the holes before them come to ``ARCHIVE_HOLES``, so
+    that neither the archive nor its spool has much more than the blocks that the sandbox has.
+    """
+
+    def __init__(
+        self, sandbox: Sandbox, include_mask: str | None, exclude_mask: str | None, *, sparse: bool = False
+    ) -> None:
+        # For life.
         self._sandbox = sandbox
         self._include = checked_mask("include_mask", include_mask)
         self._exclude = checked_mask("exclude_mask", exclude_mask)
+        self._holes_left = 0 if sparse else limits.ARCHIVE_HOLES
         self.size = 0
-
+        self.skipped = Skipped()
+        # The walk.
         self._found: Iterator[Found] | None = None
         self._notes = io.BytesIO()
+        # The archive.
         self._parts = self._pack()
         self._part = b""
         self._wanted = 0  # of a file's data at a time, so that it need not be cut
 
     def note(self) -> bool:
-        """Walk on for a while; True if there is more. ValueError: too many entries. OSError: an unreadable folder."""
+        """Walk on for a while; True if there is more. ValueError: too many entries. OSError: the sandbox itself."""
         if self._found is None:
             self._found = walk(self._sandbox, most=limits.ARCHIVE_ENTRIES)
         turn = list(islice(self._found, limits.DISK_TURN_ENTRIES))
@@ -93,24 +111,76 @@ class Packer:
     # --- the walk ---------------------------------------------------------------------------------
 
     def _matches(self, found: Found) -> bool:
-        if found.kind == "file":
-            if is_unfinished(found.path) or is_partial(found.path):
-                return False
-        elif found.kind != "dir":
+        if found.kind == "file" and (is_unfinished(found.path) or is_partial(found.path)):
             return False
         if self._exclude is not None and fnmatchcase(found.path, self._exclude):
             return False
         return self._include is None or fnmatchcase(found.path, self._include)
 
     def _add(self, found: Found) -> None:
-        path = os.fsencode(found.path)
-        is_folder = found.kind == "dir"
-        size = 0 if is_folder else found.size
-        mode, mtime = found.mode & 0o777, int(found.mtime // 1)
-        self._notes.write(_NOTE.pack(len(path), is_folder, mode, size, mtime) + path)
+        if found.error is not None:
+            self.skipped.add(found.path, found.error)
+        if found.kind == "other":
+            if found.error is None:
+                self.skipped.add(found.path, "neither a file nor a folder nor a link")
+            return
+        path = from_wire(found.path)
+        try:
+            self._note(path, found)
+        except _GONE:
+            return  # the job was quicker
+        except OSError as error:
+            if is_shortage(error):
+                raise
+            self.skipped.add(found.path, reason_of(error))
         if self._notes.tell() > limits.ARCHIVE_MEMORY:
             raise ValueError("the sandbox has too many entries for an archive")
-        self.size += len(_header(found.path, is_folder, mode, size, mtime)) + size + -size % _BLOCK
+
+    def _note(self, path: str, found: Found) -> None:
+        mode, mtime_ns = found.mode & 0o777, found.mtime_ns
+        if found.kind == "dir":
+            self._write_note("dir", path, mode, 0, mtime_ns)
+            self.size += len(header(path, "dir", mode, 0, mtime_ns))
+        elif found.kind == "link":
+            target = self._read_link(found.path)
+            self._write_note("link", path, mode, 0, mtime_ns, os.fsencode(target))
+            self.size += len(header(path, "link", mode, 0, mtime_ns, target))
+        elif (extents := self._extents(found)) is None:
+            self._write_note("file", path, mode, found.size, mtime_ns)
+            self.size += len(header(path, "file", mode, found.size, mtime_ns)) + found.size + -found.size % _BLOCK
+        else:
+            table = b"".join(_EXTENT.pack(*extent) for extent in extents)
+            self._write_note("sparse", path, mode, found.size, mtime_ns, table)
+            stored = sum(length for _, length in extents)
+            self.size += len(sparse_header(path, mode, found.size, mtime_ns, extents)) + stored + -stored % _BLOCK
+
+    def _write_note(self, kind: str, path: str, mode: int, size: int, mtime_ns: int, more: bytes = b"") -> None:
+        encoded = os.fsencode(path)
+        note = _NOTE.pack(len(encoded), len(more), _KINDS.index(kind), mode, size, mtime_ns)
+        self._notes.write(note + encoded + more)
+
+    def _read_link(self, path: str) -> str:
+        folder, name = self._sandbox.open_parent(path, create=False)
+        try:
+            return os.readlink(name, dir_fd=folder)
+        finally:
+            os.close(folder)
+
+    def _extents(self, found: Found) -> Extents | None:
+        """Where a sparse file has its data; None for one that goes with its holes as zeros."""
+        if found.holes < limits.HOLE_LEAST or found.holes <= self._holes_left:
+            self._holes_left -= found.holes
+            return None
+        file = self._sandbox.open_read(found.path)
+        try:
+            extents = extents_of(file, found.size)
+            if found.size - sum(length for _, length in extents) < limits.HOLE_LEAST:
+                if missing(os.fstat(file)) > limits.HOLES_READ_MAX:
+                    raise OSError(0, f"{found.holes} bytes of it have no blocks, and the system does not tell which")
+                return None  # compressed by its file system, for example
+            return extents
+        finally:
+            os.close(file)
 
     # --- the archive ------------------------------------------------------------------------------
 
@@ -126,30 +196,56 @@ class Packer:
 
     def _members(self) -> Iterator[bytes]:
         while note := self._notes.read(_NOTE.size):
-            length, is_folder, mode, size, mtime = _NOTE.unpack(note)
+            length, more, kind, mode, size, mtime_ns = _NOTE.unpack(note)
             path = os.fsdecode(self._notes.read(length))
-            if is_folder:
-                yield _header(path, True, mode, 0, mtime)
+            rest = self._notes.read(more)
+            if _KINDS[kind] == "file":
+                yield from self._packed_file(path, mode, size, mtime_ns, None)
+            elif _KINDS[kind] == "sparse":
+                yield from self._packed_file(path, mode, size, mtime_ns, list(_EXTENT.iter_unpack(rest)))
             else:
-                yield from self._packed_file(path, mode, size, mtime)
+                yield header(path, _KINDS[kind], mode, 0, mtime_ns, os.fsdecode(rest))
 
-    def _packed_file(self, path: str, mode: int, size: int, mtime: int) -> Iterator[bytes]:
+    def _packed_file(self, path: str, mode: int, size: int, mtime_ns: int, extents: Extents | None) -> Iterator[bytes]:
         try:
-            file = self._sandbox.open_read(path)
+            file = self._sandbox.open_read(to_wire(path))
         except _GONE:
             return
+        except OSError as error:
+            if is_shortage(error):
+                raise
+            self.skipped.add(to_wire(path), reason_of(error))
+            return
         try:
-            size = left = min(size, os.fstat(file).st_size)
-            yield _header(path, False, mode, size, mtime)
-            while left:
-                step = min(left, self._wanted)
-                data = os.read(file, step) or bytes(step)
-                left -= len(data)
-                yield data
+            if extents is None:
+                size = min(size, os.fstat(file).st_size)
+                yield header(path, "file", mode, size, mtime_ns)
+                extents = [(0, size)]
+            else:
+                yield sparse_header(path, mode, size, mtime_ns, extents)
+            stored = 0
+            for offset, length in extents:
+                yield from self._data(file, path, offset, length)
+                stored += length
         finally:
             os.close(file)
-        if size % _BLOCK:
-            yield bytes(-size % _BLOCK)
+        if stored % _BLOCK:
+            yield bytes(-stored % _BLOCK)
+
+    def _data(self, file: int, path: str, offset: int, length: int) -> Iterator[bytes]:
+        end = offset + length
+        failed = False
+        while offset < end:
+            step = min(end - offset, self._wanted)
+            data = b""
+            try:
+                data = os.pread(file, step, offset) if not failed else b""
+            except OSError as error:
+                failed = True
+                self.skipped.add(to_wire(path), f"{reason_of(error)}; zeros stand for what could not be read")
+            data = data or bytes(step)
+            offset += len(data)
+            yield data
 
 
 class Compressor:
@@ -178,10 +274,3 @@ class Compressor:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(self._spool, rest) :]
-
-
-def _header(path: str, is_folder: bool, mode: int, size: int, mtime: int) -> bytes:
-    entry = tarfile.TarInfo(path)
-    entry.type = tarfile.DIRTYPE if is_folder else tarfile.REGTYPE
-    entry.mode, entry.size, entry.mtime = mode, size, mtime
-    return entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")

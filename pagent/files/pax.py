@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from typing import Final
 
 from pagent.files.sparse import Extents, parse_map
@@ -12,6 +12,10 @@ Records = list[tuple[str, str]]
 
 #: A length of more digits than this is longer than a header may be.
 _LENGTH_DIGITS: Final = 8
+
+_MTIME_MIN_NS: Final = -(2**31) * 10**9
+_SECONDS_MAX: Final = 2**34
+_MTIME_MAX_NS: Final = _SECONDS_MAX * 10**9
 
 
 def records(data: bytes) -> Records:
@@ -51,10 +55,11 @@ class Overrides:
     ``sparse_size`` is the size of a sparse file with its holes; its ``extents`` are None if they stand before its data.
     """
 
-    def __init__(self, found: Iterable[tuple[str, str]], long_name: str | None) -> None:
+    def __init__(self, found: Iterable[tuple[str, str]], long_name: str | None, long_link: str | None = None) -> None:
         self.name = long_name
+        self.target = long_link
         self.size: int | None = None
-        self.mtime: float | None = None
+        self.mtime_ns: int | None = None
         self.sparse_size: int | None = None
         self.extents: Extents | None = None
 
@@ -69,10 +74,11 @@ class Overrides:
 
     def _take(self, last: dict[str, str], runs: list[int]) -> None:
         self.name = last.get("GNU.sparse.name") or last.get("path") or self.name
+        self.target = last.get("linkpath") or self.target
         if "size" in last:
             self.size = number(last["size"])
         if "mtime" in last:
-            self.mtime = _seconds(last["mtime"])
+            self.mtime_ns = _nanoseconds(last["mtime"])
         version = (last.get("GNU.sparse.major", "0"), last.get("GNU.sparse.minor", "0"))
         if version == ("1", "0"):
             self.sparse_size = number(last.get("GNU.sparse.realsize", ""))
@@ -85,9 +91,18 @@ class Overrides:
             self.extents = parse_map(runs)
 
 
-def _seconds(value: str) -> float:
+def clamped_ns(mtime_ns: int) -> int:
+    """The nearest time that every file system takes; pax allows any decimal number."""
+    return min(max(mtime_ns, _MTIME_MIN_NS), _MTIME_MAX_NS)
+
+
+def _nanoseconds(value: str) -> int:
     try:
-        seconds = float(value)
-    except ValueError:
+        seconds = Decimal(value)
+    except InvalidOperation:
         raise ValueError(f"the archive is corrupt: {value[:40]!r} is not a time") from None
-    return seconds if math.isfinite(seconds) else 0.0
+    if not seconds.is_finite():
+        return 0
+    if seconds.copy_abs() > _SECONDS_MAX:
+        return _MTIME_MAX_NS if seconds > 0 else _MTIME_MIN_NS
+    return int((seconds * 10**9).to_integral_value(ROUND_FLOOR))

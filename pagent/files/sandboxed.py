@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Protocol
 
 
@@ -18,6 +19,22 @@ class Sandbox(Protocol):
 
     def open_parent(self, path: str, *, create: bool) -> tuple[int, str]:
         """Descriptor (``dir_fd``) of the folder that ``path`` is in, and its last name."""
+        ...
+
+    def stat_at(self, place: int, name: str) -> os.stat_result:
+        """Status of what ``name`` is in the folder that ``place`` is a descriptor of. Links are not followed."""
+        ...
+
+    def is_direct(self, place: int, path: str) -> bool:
+        """Is ``place`` the folder that ``path`` is in, reached through no link?"""
+        ...
+
+    def is_reserved(self, path: str) -> bool:
+        """Is ``path`` the agent's own, which a peer may not write or remove?"""
+        ...
+
+    def check_target(self, path: str) -> None:
+        """ValueError if it is."""
         ...
 
     def make_dir(self, place: int, name: str) -> None:

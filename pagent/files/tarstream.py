@@ -16,14 +16,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from pagent import limits
-from pagent.files.pax import Overrides, Records, number, records, text
+from pagent.files.pax import Overrides, Records, clamped_ns, number, records, text
 from pagent.files.sparse import Extents, check_extents, old_gnu_extension, old_gnu_header, parse_map
 
 _BLOCK: Final = 512
-
-#: Times that every file system takes; pax allows any decimal number.
-_MTIME_MIN: Final = -(2.0**31)
-_MTIME_MAX: Final = 2.0**34
 
 _FILE_TYPES: Final = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE)
 #: These have no data, whatever their size field says.
@@ -36,6 +32,8 @@ _BARE_TYPES: Final = (
     tarfile.FIFOTYPE,
 )
 
+_LINK_TYPES: Final = {tarfile.SYMTYPE: "link", tarfile.LNKTYPE: "hardlink"}
+
 #: Keywords that are minded for all entries that follow.
 _GLOBAL: Final = frozenset({"path", "size", "mtime"})
 #: Records that one entry may have; several headers in a row add up.
@@ -46,14 +44,16 @@ _RECORDS_MAX: Final = 2 * limits.ARCHIVE_EXTENTS + 64
 class Entry:
     """A file, whose :class:`Data` and :class:`EntryEnd` follow, or a folder or something else, with nothing to follow.
 
-    ``size`` is the file's, holes included; ``mode`` as the archive has it.
+    ``size`` is the file's, holes included; ``mode`` as the archive has it. ``target``: what a symbolic link leads
+    to, or the name that a hard link is another of.
     """
 
     name: str
-    kind: str  # 'file', 'dir' or 'other'
+    kind: str  # 'file', 'dir', 'link', 'hardlink' or 'other'
     size: int
     mode: int
-    mtime: float
+    mtime_ns: int
+    target: str = ""
 
 
 @dataclass(slots=True)
@@ -107,6 +107,7 @@ class TarReader:
     def _parse(self) -> _Parser:
         extended: Records = []
         long_name: str | None = None
+        long_link: str | None = None
         while True:
             block = yield from self._exactly(_BLOCK)
             header = self._header(block)
@@ -121,10 +122,11 @@ class TarReader:
             elif header.type == tarfile.GNUTYPE_LONGNAME:
                 long_name = text((yield from self._extension(header)).split(b"\0", 1)[0])
             elif header.type == tarfile.GNUTYPE_LONGLINK:
-                yield from self._extension(header)
+                long_link = text((yield from self._extension(header)).split(b"\0", 1)[0])
             else:
-                yield from self._member(header, block, Overrides([*self._globals.items(), *extended], long_name))
-                extended, long_name = [], None
+                over = Overrides([*self._globals.items(), *extended], long_name, long_link)
+                yield from self._member(header, block, over)
+                extended, long_name, long_link = [], None, None
             if len(extended) > _RECORDS_MAX:
                 raise ValueError("the archive has too many extended headers in a row")
         self._complete = True
@@ -153,11 +155,11 @@ class TarReader:
 
     def _member(self, header: tarfile.TarInfo, block: bytes, over: Overrides) -> _Parser:
         name = over.name or header.name
-        mtime = header.mtime if over.mtime is None else over.mtime
+        mtime_ns = clamped_ns(int(header.mtime) * 10**9 if over.mtime_ns is None else over.mtime_ns)
         kind = _kind(header.type, name)
         stored = header.size if over.size is None else over.size
         if kind != "file":
-            yield Entry(name, kind, 0, header.mode, _clamped(mtime))
+            yield Entry(name, kind, 0, header.mode, mtime_ns, over.target or header.linkname)
             if header.type not in _BARE_TYPES:
                 yield from self._pass(stored + -stored % _BLOCK)
             return
@@ -174,7 +176,7 @@ class TarReader:
                 extents = over.extents
             stored -= map_bytes
         extents = check_extents(extents, size, stored)
-        yield Entry(name, kind, size, header.mode, _clamped(mtime))
+        yield Entry(name, kind, size, header.mode, mtime_ns)
         yield from self._data(stored, extents)
         yield from self._pass(padding)
         yield EntryEnd()
@@ -249,8 +251,4 @@ def _kind(kind: bytes, name: str) -> str:
     # v7 has no type of its own for folders: a slash ends their names.
     if kind == tarfile.DIRTYPE or (kind == tarfile.AREGTYPE and name.endswith("/")):
         return "dir"
-    return "file" if kind in _FILE_TYPES else "other"
-
-
-def _clamped(mtime: float) -> float:
-    return min(max(float(mtime), _MTIME_MIN), _MTIME_MAX)
+    return "file" if kind in _FILE_TYPES else _LINK_TYPES.get(kind, "other")

@@ -1,7 +1,7 @@
-"""One file into a sandbox, one file out of it.
+"""One file into a sandbox.
 
-Uploads appear whole or not at all. A part may be kept, and an upload go on from it. Both sides do their disk work
-in pieces of 256 KiB and more (`pieces`); neither ever waits on the loop.
+Uploads appear whole or not at all. A part may be kept, and an upload go on from it. The disk work is done in pieces
+of 256 KiB and more (`pieces`); nothing waits for it on the loop.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ import hashlib
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
 from pagent import limits
-from pagent.files.chunks import Chunks
 from pagent.files.newfile import NewFile
 from pagent.files.pieces import Pieces
 from pagent.files.sandboxed import Sandbox
@@ -59,14 +57,17 @@ class Upload:
 
         self._count = 0
         self._joined = bytearray()  # small pieces, which are dear to keep one by one
-        self._parts: deque[bytes | bytearray | memoryview] = deque()  # to be written
+        self._parts: deque[bytes | bytearray | memoryview | int] = deque()  # to be written; a number is of zeros
+        self._holes = 0  # bytes of them
         self._given = 0  # bytes that are or were in `_parts`
         self._writing: asyncio.Future[None] | None = None  # stays once it has failed
         self._over = False
         #: Called when something was written, or could not be.
         self.moved: Callable[[], None] | None = None
 
+        self._given_holes = 0  # what the holes among them count
         self._stored = 0  # of them, what has been written
+        self._stored_holes = 0
         self._new: NewFile | None = None  # touched by pieces only
 
     @classmethod
@@ -108,6 +109,11 @@ class Upload:
         return self._given - self._stored
 
     @property
+    def buffered(self) -> int:
+        """Bytes in memory that wait for the disk: holes count as work only."""
+        return self.behind - (self._given_holes - self._stored_holes)
+
+    @property
     def error(self) -> BaseException | None:
         """What the disk said that took no more."""
         if self._writing is None or not self._writing.done() or self._writing.cancelled():
@@ -134,6 +140,28 @@ class Upload:
         self._append(data)
         self._keep_busy()
         return self.behind
+
+    def give_hole(self, size: int) -> int:
+        """So many zeros are next, which take no blocks; gives :attr:`behind`. ValueError: that is no file's size."""
+        if size <= 0 or self._offset + self._count + size > limits.FILE_SIZE_MAX:
+            raise ValueError(f"a hole of {size} bytes cannot be at {self._offset + self._count} of a file")
+        self._holes += size
+        if self._digest is not None and self._holes > limits.HOLES_READ_MAX:
+            raise ValueError(f"no digest is made of more than {limits.HOLES_READ_MAX} bytes of holes")
+        self._count += size
+        if self._joined:
+            self._append(self._joined)
+            self._joined = bytearray()
+        self._parts.append(size)
+        cost = self._cost_of_hole(size)
+        self._given += cost
+        self._given_holes += cost
+        self._keep_busy()
+        return self.behind
+
+    def _cost_of_hole(self, size: int) -> int:
+        """What a hole counts as work: its zeros have to go into the digest, if there is one."""
+        return limits.HOLE_COST if self._digest is None else size
 
     def _append(self, data: bytes | bytearray | memoryview) -> None:
         self._parts.append(data)
@@ -211,7 +239,7 @@ class Upload:
             raise ValueError(f"file path names a folder: {path!r}")
         self._new = new = NewFile(self._sandbox, self._path, mode)
         try:
-            new.check_target(partial=self._keep)
+            new.check_target()
             if self._offset:
                 new.continue_from(self._offset, mode)
         except BaseException:
@@ -236,11 +264,17 @@ class Upload:
 
     def _write_parts(self, most: int) -> int:
         assert self._new is not None
-        parts = []
+        parts: list[bytes | bytearray | memoryview] = []
         size = 0
         while self._parts and size < most:
-            parts.append(self._parts.popleft())
-            size += len(parts[-1])
+            part = self._parts[0]
+            if isinstance(part, int):
+                if not parts:
+                    size = self._skip(part, most)
+                break
+            self._parts.popleft()
+            parts.append(part)
+            size += len(part)
         try:
             self._new.write(*parts)
         except OSError:
@@ -252,105 +286,48 @@ class Upload:
         self._stored += size
         return size
 
+    def _skip(self, hole: int, most: int) -> int:
+        """Leave a hole, which comes next; what it counts. With a digest not all of it at once."""
+        assert self._new is not None
+        step = hole if self._digest is None else min(hole, most, limits.DISK_PIECE)
+        self._new.skip(step)
+        if self._digest is not None:
+            self._digest.update(bytes(step))
+        if step == hole:
+            self._parts.popleft()
+        else:
+            self._parts[0] = hole - step
+        cost = self._cost_of_hole(step)
+        self._stored_holes += cost
+        return cost
+
     def _commit(self) -> None:
         assert self._new is not None
         self._append(self._joined)
-        self._write_parts(self.behind)
+        self._write_rest()
         # Whole as it is: nothing of it is worth to be continued if it cannot appear.
         self._keep = False
         if self._digest is not None and self._sha256 is not None and self._digest.hexdigest() != self._sha256.lower():
             raise ValueError(f"sha256 of {self._path!r} is {self._digest.hexdigest()}, not {self._sha256.lower()}")
         self._new.commit()
 
+    def _write_rest(self) -> None:
+        while self._parts:
+            self._write_parts(max(1, self.behind))
+
     def _clean_up(self) -> None:
         if self._new is None:
             return
         if self._keep and (self._count or self._offset):  # an empty part would only displace a better one
-            self._new.keep(*self._parts, self._joined)
+            self._keep_rest(self._new)
         else:
             self._new.discard()
 
-
-class Download(Chunks):
-    """A file on its way out: ``.size`` is what will come, then iterate over the chunks (`chunks`)."""
-
-    def __init__(self, threads: Threads, sandbox: Sandbox, path: str, chunk_size: int) -> None:
-        super().__init__(threads, path, chunk_size)
-        self._sandbox = sandbox
-        self._path = path
-
-        self._file = -1  # touched by pieces only, as all below
-        self._at = 0
-        self._remove_as: tuple[int, int] | None = None
-
-    @classmethod
-    async def open(
-        cls,
-        threads: Threads,
-        sandbox: Sandbox,
-        path: str,
-        *,
-        chunk_size: int = 65536,
-        offset: int = 0,
-        length: int | None = None,
-        remove: bool = False,
-    ) -> Self:
-        """Start to send ``path`` from ``offset`` on, ``length`` bytes at most.
-
-        What is appended meanwhile is not sent; OSError if the file becomes shorter. ``remove`` deletes it once all is
-        handed out, up to its end, if it is still the same file. TypeError, ValueError, OSError.
-        """
-        checked_count("offset", offset)
-        if length is not None:
-            checked_count("length", length)
-        download = cls(threads, sandbox, path, chunk_size)
-        await download._start(lambda: download._open(offset, length, bool(remove)))
-        return download
-
-    # --- in a thread ------------------------------------------------------------------------------
-
-    def _open(self, offset: int, length: int | None, remove: bool) -> int:
-        self._file = self._sandbox.open_read(self._path)
-        found = os.fstat(self._file)
-        if offset > found.st_size:
-            raise ValueError(f"offset {offset} is beyond the end of {self._path!r}, which has {found.st_size} bytes")
-        rest = found.st_size - offset
-        size = rest if length is None else min(length, rest)
-        self._at = offset
-        if remove and size == rest:
-            with self._parent() as (folder, name):
-                self._remove_as = _inode(folder, name)
-        return size
-
-    @contextmanager
-    def _parent(self) -> Iterator[tuple[int, str]]:
-        folder, name = self._sandbox.open_parent(self._path, create=False)
+    def _keep_rest(self, new: NewFile) -> None:
         try:
-            yield folder, name
-        finally:
-            os.close(folder)
-
-    def _read(self, size: int) -> bytes:
-        data = os.pread(self._file, size, self._at)
-        self._at += len(data)
-        return data
-
-    def _handed_out(self) -> None:
-        if self._remove_as is None:
-            return
-        try:
-            with self._parent() as (folder, name):
-                if _inode(folder, name) == self._remove_as:
-                    os.unlink(name, dir_fd=folder)
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return  # the job was quicker
-
-    def _clean_up(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-
-def _inode(folder: int, name: str) -> tuple[int, int]:
-    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    return found.st_dev, found.st_ino
+            self._append(self._joined)
+            self._write_rest()
+        except OSError:
+            new.discard()
+        else:
+            new.keep()

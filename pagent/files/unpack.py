@@ -1,7 +1,10 @@
-"""An archive's bytes to files and folders of a sandbox, as they come. Blocking, in turns of bounded work.
+"""An archive's bytes to files, folders and links of a sandbox, as they come. Blocking, in turns of bounded work.
 
 Every name goes through the sandbox, so links of the job lead nowhere; every file appears whole. Folders get their
 modes and times at the end, since each file made in one changes its time, and its mode may forbid to make any.
+
+A hard link becomes a copy of the file that it names. A symbolic link is made where it cannot lead outside (`links`).
+What is neither, and what would replace the agent's own files, is left out and named in ``skipped``.
 """
 
 from __future__ import annotations
@@ -12,9 +15,13 @@ from contextlib import suppress
 
 from pagent import limits
 from pagent.files.decompress import Decompressor
+from pagent.files.holes import data_at, hole_at
+from pagent.files.links import make_link, stays_beneath
 from pagent.files.newfile import NewFile
 from pagent.files.sandboxed import Sandbox
+from pagent.files.skipped import Skipped
 from pagent.files.tarstream import Data, Entry, Event, TarReader
+from pagent.names import to_wire
 
 #: What Python takes to remember a folder, its name apart.
 _FOLDER_BYTES = 200
@@ -34,15 +41,18 @@ class Unpacker:
         self._events: Iterator[Event] = iter(())
         self._ended = False
 
+        self.skipped = Skipped()
         self._new: NewFile | None = None
-        self._entry = Entry("", "other", 0, 0, 0.0)
+        self._entry = Entry("", "other", 0, 0, 0)
         self._position = 0
+        self._source = -1  # the file that is being copied for a hard link
 
         self._received = 0
         self._produced = 0
         self._entries = 0
         self._bytes = 0
-        self._folders: dict[str, tuple[int, float]] = {}
+        self._copied = 0  # for hard links
+        self._folders: dict[str, tuple[int, int]] = {}
         self._memory = 0
 
     def push(self, data: bytes) -> None:
@@ -60,6 +70,9 @@ class Unpacker:
         left = limits.DISK_TURN
         entries = self._entries + limits.DISK_TURN_ENTRIES
         while left > 0 and self._entries < entries:
+            if self._source >= 0:
+                left -= self._copy(left)
+                continue
             event = next(self._events, None)
             if event is not None:
                 self._take(event)
@@ -75,6 +88,7 @@ class Unpacker:
 
     def close(self) -> None:
         """Delete what is unfinished."""
+        self._end_copy()
         if self._new is not None:
             self._new.discard()
             self._new = None
@@ -102,15 +116,76 @@ class Unpacker:
         self._entries += 1
         if self._entries > limits.ARCHIVE_ENTRIES:
             raise ValueError(f"the archive has more than {limits.ARCHIVE_ENTRIES} entries")
-        self._bytes += entry.size
-        if self._bytes > limits.ARCHIVE_BYTES:
-            raise ValueError(f"the archive unpacks to more than {limits.ARCHIVE_BYTES} bytes")
+        self._count(entry.size)
         path = _checked_path(entry.name)
-        if entry.kind == "dir":
+        self._entry, self._position = entry, 0
+        if self._sandbox.is_reserved(path):
+            self.skipped.add(path, "it belongs to the agent")
+        elif entry.kind == "dir":
             self._make_folder(path, entry)
         elif entry.kind == "file":
             self._new = NewFile(self._sandbox, path, 0o600)
-            self._entry, self._position = entry, 0
+        elif entry.kind == "hardlink":
+            self._begin_copy(path, entry.target)
+        elif entry.kind == "link":
+            self._make_link(path, entry.target)
+        else:
+            self.skipped.add(path, "neither a file nor a folder nor a link")
+
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        if self._bytes > limits.ARCHIVE_BYTES:
+            raise ValueError(f"the archive unpacks to more than {limits.ARCHIVE_BYTES} bytes")
+
+    def _make_link(self, path: str, target: str) -> None:
+        if not stays_beneath(path, target):
+            self.skipped.add(path, f"a symbolic link that may lead outside: {to_wire(target)}")
+        elif not make_link(self._sandbox, path, target):
+            self.skipped.add(path, "a symbolic link in a folder that is reached by one")
+
+    # --- hard links -------------------------------------------------------------------------------
+
+    def _begin_copy(self, path: str, target: str) -> None:
+        try:
+            source = _checked_path(target)
+            if source == path:
+                return
+            self._source = self._sandbox.open_read(source)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+            self.skipped.add(path, f"a hard link to what is no file here: {to_wire(target)}")
+            return
+        size = os.fstat(self._source).st_size
+        self._count(size)
+        self._copied += size
+        if self._copied > max(limits.ARCHIVE_RATIO_FROM, limits.ARCHIVE_RATIO * self._received):
+            raise ValueError(f"the archive's hard links are copies of more than {limits.ARCHIVE_RATIO} times its size")
+        self._new = NewFile(self._sandbox, path, 0o600)
+        self._entry.size = size
+
+    def _copy(self, most: int) -> int:
+        """Copy some of the file that a hard link names, with its holes; what it counts."""
+        assert self._new is not None
+        end = self._entry.size
+        if hole := hole_at(self._source, self._position, end):
+            self._new.skip(hole)
+            self._position += hole
+            return limits.HOLE_COST
+        wanted = data_at(self._source, self._position, min(end, self._position + min(most, limits.DISK_PIECE)))
+        data = os.pread(self._source, wanted, self._position)
+        if not data:  # its end, or what the job has left of it
+            self._end_copy()
+            self._commit()
+            return limits.HOLE_COST
+        self._new.write(data)
+        self._position += len(data)
+        return len(data)
+
+    def _end_copy(self) -> None:
+        if self._source >= 0:
+            os.close(self._source)
+            self._source = -1
+
+    # --- folders and files ------------------------------------------------------------------------
 
     def _make_folder(self, path: str, entry: Entry) -> None:
         if not path:
@@ -119,7 +194,7 @@ class Unpacker:
             self._memory += _FOLDER_BYTES + len(path)
             if self._memory > limits.ARCHIVE_MEMORY:
                 raise ValueError("the archive has too many folders")
-        self._folders[path] = entry.mode & 0o777, entry.mtime
+        self._folders[path] = entry.mode & 0o777, entry.mtime_ns
         parent, name = self._sandbox.open_parent(path, create=True)
         try:
             self._sandbox.make_dir(parent, name)
@@ -131,17 +206,20 @@ class Unpacker:
             os.close(parent)
 
     def _write(self, event: Data) -> None:
-        assert self._new is not None
+        if self._new is None:
+            return  # of an entry that is skipped
         if event.offset != self._position:
             self._new.seek(event.offset)
         self._new.write(event.data)
         self._position = event.offset + len(event.data)
 
     def _commit(self) -> None:
-        assert self._new is not None
+        if self._new is None:
+            return
         entry = self._entry
-        hole = entry.size if entry.size != self._position else None
-        self._new.commit(size=hole, mode=entry.mode, mtime=entry.mtime)
+        if entry.size > self._position:
+            self._new.seek(entry.size)
+        self._new.commit(mode=entry.mode, mtime_ns=entry.mtime_ns)
         self._new = None
 
     # --- the end ----------------------------------------------------------------------------------
@@ -153,19 +231,20 @@ class Unpacker:
             if not self._folders:
                 return False
             # The last first: what is inside comes after its folder, which may be closed to us afterwards.
-            path, (mode, mtime) = self._folders.popitem()
+            path, (mode, mtime_ns) = self._folders.popitem()
             with suppress(FileNotFoundError, NotADirectoryError, ValueError):  # the job was quicker
                 folder = self._sandbox.open_dir(path)
                 try:
                     os.fchmod(folder, mode)
-                    os.utime(folder, (mtime, mtime))
+                    os.utime(folder, ns=(mtime_ns, mtime_ns))
                 finally:
                     os.close(folder)
         return bool(self._folders)
 
 
 def _checked_path(name: str) -> str:
-    """Plain components joined, ``''`` for the sandbox; ValueError for a name that no archive should have."""
+    """Plain components joined, as the wire has names; ``''``: the sandbox. ValueError for what archives do not have."""
+    name = to_wire(name)
     if name.startswith("/"):
         raise ValueError(f"file path must be relative: archive entry {name!r}")
     parts = [part for part in name.split("/") if part not in ("", ".")]

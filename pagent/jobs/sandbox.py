@@ -4,7 +4,8 @@ No other code joins a peer's path to a real one. What comes out of here are desc
 with the descriptor of their folder (``dir_fd``), so that nothing that the job renames or links meanwhile
 changes what was resolved (spec agent.md, "Sandbox").
 
-Paths are relative to the sandbox and made of ``/``; ``..`` is taken back lexically. Errors: TypeError for what
+Paths are relative to the sandbox and made of ``/``; ``..`` is taken back lexically. Names are as `names` writes
+them for the wire, so that one that is not UTF-8 can be given. Errors: TypeError for what
 is no str, ValueError for a path that cannot be meant or that leaves the sandbox, the system's OSError otherwise.
 They name the path as the peer gave it, never a path of this machine.
 """
@@ -21,11 +22,12 @@ from pathlib import Path
 from typing import Final
 
 from pagent import limits
-from pagent.jobs.beneath import FOLDER, Opener, open_beneath
+from pagent.jobs.beneath import FOLDER, Opener, open_beneath, open_by_walk
 from pagent.jobs.kept_logs import KeptLogs
+from pagent.jobs.paths import components, file_components, is_plain
 from pagent.jobs.removal import empty_folder, remove_folder
-from pagent.names import SPOOL_PREFIX
-from pagent.unix import O_CLOEXEC, O_DIRECTORY, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK
+from pagent.names import SPOOL_PREFIX, is_own
+from pagent.unix import O_CLOEXEC, O_DIRECTORY, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_PATH
 
 _NEW_FILE: Final = os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
 _O_TMPFILE: Final[int] = getattr(os, "O_TMPFILE", 0)
@@ -39,8 +41,9 @@ class Sandbox:
     must not be reused under a look-up.
     """
 
-    def __init__(self, path: Path, folder: int, opener: Opener = open_beneath) -> None:
+    def __init__(self, path: Path, folder: int, opener: Opener = open_beneath, *, of_job: bool = False) -> None:
         self.path = path
+        self._of_job = of_job
         self._open = opener
         self._user: tuple[int, int] | None = None  # whose all in it is, if not the agent's
         self._lock = threading.Lock()
@@ -52,26 +55,35 @@ class Sandbox:
     @classmethod
     def create(cls, root: Path, uid: str, *, opener: Opener = open_beneath) -> Sandbox:
         """Make ``root/uid`` with mode 0700. OSError: it exists, there is no ``root``, no descriptor is left."""
-        assert _is_plain(uid), "the uid is our own"
+        assert is_plain(uid), "the uid is our own"
         path = root / uid
         try:
             folder = _make_folder(path)
         except OSError as error:
             raise _named(error, uid) from None
-        return cls(path, folder, opener)
+        return cls(path, folder, opener, of_job=True)
+
+    def is_reserved(self, path: str) -> bool:
+        """Is ``path`` the agent's own, which no peer may replace or remove? Only a job's folder has such."""
+        return self._of_job and is_own("/".join(components(path)))
+
+    def check_target(self, path: str) -> None:
+        """ValueError if a peer may not write or remove what has that path."""
+        if self.is_reserved(path):
+            raise ValueError(f"{path!r} belongs to the agent: it can be neither written nor removed")
 
     # --- a peer's paths ---------------------------------------------------------------------------
 
     def open_dir(self, path: str) -> int:
         """Descriptor of a folder, to list it; ``''`` and ``'.'`` are the sandbox itself."""
-        return self._resolve(_components(path), os.O_RDONLY | O_DIRECTORY, path)
+        return self._resolve(components(path), os.O_RDONLY | O_DIRECTORY, path)
 
     def open_read(self, path: str) -> int:
         """Descriptor of a regular file; links that stay in the sandbox are followed.
 
         IsADirectoryError for a folder, ValueError for a FIFO, a socket or a device. Never waits for one.
         """
-        parts = _file_components(path)
+        parts = file_components(path)
         try:
             descriptor = self._resolve(parts, os.O_RDONLY | O_NONBLOCK | O_NOCTTY, path)
         except OSError as error:
@@ -86,7 +98,7 @@ class Sandbox:
         With ``create`` missing folders are made, 0755 less the umask. The descriptor is a place for ``dir_fd``, it may
         not be readable. The name is one component; use it only in ways that do not follow links.
         """
-        parts = _file_components(path)
+        parts = file_components(path)
         return self._open_folders(parts[:-1], path, create), parts[-1]
 
     def _open_folders(self, parts: list[str], path: str, create: bool) -> int:
@@ -107,6 +119,32 @@ class Sandbox:
                 os.close(place)
             place = self._resolve(parts[:depth], FOLDER, path)
         return place
+
+    def stat_at(self, place: int, name: str) -> os.stat_result:
+        """Status of what ``name`` is in the folder that ``place`` is a descriptor of; a link is not followed.
+
+        OSError EXDEV, without a question to it, for another file system's root, where there is openat2.
+        """
+        if not O_PATH:
+            return os.stat(name, dir_fd=place, follow_symlinks=False)
+        descriptor = self._open(place, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0)
+        try:
+            return os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def is_direct(self, place: int, path: str) -> bool:
+        """Is ``place`` the folder that ``path`` is in, reached through no link?"""
+        found = os.fstat(place)
+        with self._using(path) as folder:
+            try:
+                direct = open_by_walk(folder, "/".join(file_components(path)[:-1]), FOLDER)
+            except OSError:
+                return False
+        try:
+            return os.path.samestat(found, os.fstat(direct))
+        finally:
+            os.close(direct)
 
     def make_dir(self, place: int, name: str) -> None:
         """Make a folder, 0755 less the umask, in that of the descriptor ``place``. OSError, also if it exists."""
@@ -147,7 +185,7 @@ class Sandbox:
         ValueError or OSError if what has that name is a link, a folder or no regular file. A file that has other
         names too is left to them and replaced by a new one.
         """
-        assert _is_plain(name), "the name is our own"
+        assert is_plain(name), "the name is our own"
         with self._using(name) as folder:
             return self._logs.make(name, folder)
 
@@ -287,42 +325,6 @@ def _make_folder(path: Path) -> int:
     except OSError:
         os.rmdir(path)
         raise
-
-
-def _is_plain(name: str) -> bool:
-    return name not in ("", ".", "..") and "/" not in name
-
-
-def _components(path: str) -> list[str]:
-    """The plain components of a relative path, ``..`` taken back; ValueError or TypeError as in the module's text."""
-    if not isinstance(path, str):
-        raise TypeError(f"file path must be a str, not {type(path).__name__}")
-    if path.startswith("/"):
-        raise ValueError("file path must be relative")
-    if "\0" in path:
-        raise ValueError(f"file path contains a NUL: {path!r}")
-    try:
-        encoded = os.fsencode(path)
-    except UnicodeEncodeError:
-        raise ValueError(f"file path is not valid Unicode: {path!r}") from None
-    if len(encoded) > limits.PATH_MAX:
-        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path[:80] + "...")
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            if not parts:
-                raise ValueError(f"path leaves the sandbox: {path!r}")
-            parts.pop()
-        elif part not in ("", "."):
-            parts.append(part)
-    return parts
-
-
-def _file_components(path: str) -> list[str]:
-    parts = _components(path)
-    if not parts:
-        raise ValueError(f"file path names no file: {path!r}")
-    return parts
 
 
 def _regular(descriptor: int, path: str) -> int:

@@ -81,6 +81,7 @@ class Connection:
         self.realm: object = None
         self.principal: Any = None  # what the services make of the peer, kept here for its next call
         self.flow = False
+        self.holes = False
         self._greeting_timer: asyncio.TimerHandle | None = None
         # Calls.
         self.incoming: dict[int, IncomingCall] = {}
@@ -242,6 +243,7 @@ class Connection:
         self.peer = peer._replace(token="")
         shared = peer.extensions.intersection(self._known_extensions)
         self.flow = identity.FLOW in shared
+        self.holes = identity.HOLES in shared
         if self.link.dialled:
             if type(hello.connection_id) is not str or not hello.connection_id:
                 raise ProtocolError("the peer's handshake has no connection id")

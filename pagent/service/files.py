@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -9,8 +10,10 @@ from typing import Any, Protocol
 
 from pagent.errors import JobNotFoundError
 from pagent.files.archive import ArchiveDownload, ArchiveUpload
+from pagent.files.download import Download
 from pagent.files.listing import file_list, file_remove, file_stat
-from pagent.files.transfer import Download, Upload
+from pagent.files.skipped import Skipped
+from pagent.files.transfer import Upload
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
 from pagent.limits import CHUNK_MAX, CHUNKS_AT_ONCE
@@ -23,11 +26,13 @@ from pagent.service.disk import DiskThreads
 from pagent.service.intake import Intake
 from pagent.service.jobs import owner_of
 
+_log = logging.getLogger(__name__)
+
 
 class _Source(Protocol):
     size: int
 
-    def __aiter__(self) -> AsyncIterator[bytes | memoryview]: ...
+    def __aiter__(self) -> AsyncIterator[memoryview | int]: ...
 
 
 class FileService:
@@ -95,12 +100,13 @@ class FileService:
             offset=offset,
             length=length,
             remove=remove,
+            holes=call.connection.holes,
         )
         async with download:
             return await _send(call, download, self._rounds)
 
     @ostream
-    async def archive_upload(self, call: IncomingCall, job_uid: str) -> int:
+    async def archive_upload(self, call: IncomingCall, job_uid: str, report: bool = False) -> Any:
         job = self._job(call, job_uid)
         self._spool(call, job)
         assert call.stream is not None
@@ -110,7 +116,8 @@ class FileService:
                     if not isinstance(data, (bytes, bytearray, memoryview)):
                         raise ValueError(f"file contents come as bytes, not as {type(data).__name__}")
                     await upload.write(data)
-                return await upload.finish()
+                size = await upload.finish()
+                return self._ended(job, size, upload.skipped, report)
 
     @istream
     async def archive_download(
@@ -121,13 +128,21 @@ class FileService:
         exclude_mask: str | None = None,
         compress: bool = False,
         chunk_size: int = 65536,
-    ) -> int:
+        report: bool = False,
+    ) -> Any:
         job = self._job(call, job_uid)
         download = await ArchiveDownload.open(
-            self._threads.of(job), job.sandbox, include_mask, exclude_mask, compress, _at_most(chunk_size)
+            self._threads.of(job),
+            job.sandbox,
+            include_mask,
+            exclude_mask,
+            compress,
+            _at_most(chunk_size),
+            sparse=call.connection.holes,
         )
         async with download:
-            return await _send(call, download, self._rounds)
+            sent = await _send(call, download, self._rounds)
+            return self._ended(job, sent, download.skipped, report)
 
     @unary
     async def file_stat(self, call: IncomingCall, job_uid: str, path: str, sha256: bool = False) -> Any:
@@ -135,14 +150,31 @@ class FileService:
         return await file_stat(self._threads.of(job), job.sandbox, path, sha256=sha256)
 
     @unary
-    async def file_list(self, call: IncomingCall, job_uid: str, path: str = "", recursive: bool = False) -> Any:
+    async def file_list(
+        self,
+        call: IncomingCall,
+        job_uid: str,
+        path: str = "",
+        recursive: bool = False,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Any:
         job = self._job(call, job_uid)
-        return await file_list(self._threads.of(job), job.sandbox, path, recursive=recursive)
+        return await file_list(self._threads.of(job), job.sandbox, path, recursive=recursive, after=after, limit=limit)
 
     @unary
     async def file_remove(self, call: IncomingCall, job_uid: str, path: str) -> Any:
         job = self._job(call, job_uid)
         return await file_remove(self._threads.of(job), job.sandbox, path)
+
+    @staticmethod
+    def _ended(job: Job, size: int, skipped: Skipped, report: bool) -> Any:
+        """The result of an archive: its size, and with ``report`` what it lacks, which stands in the log otherwise."""
+        if report:
+            return {"size": size, **skipped.as_dict()}
+        if skipped.count:
+            _log.warning("archive of job %s: %s", job.uid, skipped)
+        return size
 
     def _spool(self, call: IncomingCall, job: Job, failed: Callable[[], None] = lambda: None) -> None:
         """Where to keep what comes faster than it is written; ``failed`` is called if there is no room for it."""
@@ -171,5 +203,5 @@ async def _send(call: IncomingCall, source: _Source, rounds: Rounds) -> int:
             batch = CHUNKS_AT_ONCE
         batch -= 1
         await stream.send(chunk)
-        sent += len(chunk)
+        sent += chunk if isinstance(chunk, int) else len(chunk)
     return sent

@@ -24,6 +24,7 @@ class Intake:
         assert call.stream is not None
         self._stream = call.stream
         self._link = call.connection.link
+        self._takes_holes = call.connection.holes
         self._may_choke = not call.connection.flow
         self._upload = upload
         self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -57,7 +58,7 @@ class Intake:
     # --- while the disk is behind -----------------------------------------------------------------
 
     def _moved(self) -> None:
-        self._behind.set(self._upload.behind)
+        self._behind.set(self._upload.buffered)
         if (error := self._upload.error) is not None:
             self._end(error)
         elif self._upload.behind <= limits.DISK_BEHIND // 2:
@@ -97,11 +98,18 @@ class Intake:
     def stream_message(self, value: Any) -> None:
         if self._finished.done():
             return
-        if not isinstance(value, (bytes, bytearray, memoryview)):
+        if type(value) is int and self._takes_holes:
+            try:
+                behind = self._upload.give_hole(value)
+            except ValueError as error:
+                self._end(error)
+                return
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            behind = self._upload.give(value)
+        else:
             self._end(ValueError(f"file contents come as bytes, not as {type(value).__name__}"))
             return
-        behind = self._upload.give(value)
-        self._behind.set(behind)
+        self._behind.set(self._upload.buffered)
         if behind < limits.DISK_BEHIND or self._held:
             return
         if self._choked is None:

@@ -27,6 +27,18 @@ def local(tmp_path: Path) -> Path:
     return folder
 
 
+async def broken_off(job: RemoteJob, target: Path, content: bytes) -> None:
+    """Leave a part with ``content`` of a download to ``target``."""
+    await job.write("earlier", content)
+
+    def stop(done: int, total: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        await job.download("earlier", target, resume=True, progress=stop)
+    await job.remove_file("earlier")
+
+
 class Steps:
     """A progress callback that keeps what it was told."""
 
@@ -156,7 +168,8 @@ class TestResume:
 
         with pytest.raises(InterruptedError):
             await job.download("f", local / "g", resume=True, progress=stop)
-        have = (local / "g.part").stat().st_size
+        [kept] = [name for name in os.listdir(local) if name.startswith(".pagent-part-") and name.endswith("-g")]
+        have = (local / kept).stat().st_size
         assert 0 < have < len(SOME)
         progress = Steps()
         assert await job.download("f", local / "g", resume=True, remove=True, progress=progress) == len(SOME) - have
@@ -167,14 +180,14 @@ class TestResume:
 
     async def test_a_download_of_what_has_changed(self, job: RemoteJob, local: Path) -> None:
         await job.write("f", SOME)
-        (local / "g.part").write_bytes(b"something else")
+        await broken_off(job, local / "g", b"something else")
         with pytest.raises(MethodError, match="'f' has changed"):
             await job.download("f", local / "g", resume=True)
         assert sorted(os.listdir(local)) == ["some"]
 
     async def test_a_download_of_what_has_become_shorter(self, job: RemoteJob, local: Path) -> None:
         await job.write("f", b"short")
-        (local / "g.part").write_bytes(b"something longer")
+        await broken_off(job, local / "g", b"something longer")
         assert await job.download("f", local / "g", resume=True) == 5
         assert (local / "g").read_bytes() == b"short"
 
@@ -212,7 +225,7 @@ class TestFolders:
         up, down = Steps(), Steps()
         size = await job.upload_folder(folder, compress=compress, progress=up)
         up.check(0, size)
-        assert [found["path"] for found in await job.list(recursive=True)] == ["d", "d/empty", "d/f", "some"]
+        assert [found["path"] for found in await job.list(recursive=True)] == ["d", "d/empty", "d/f", "link", "some"]
         size = await job.download_folder(tmp_path / "new/folder", compress=compress, progress=down)
         down.check(0, size)
         back = tmp_path / "new/folder"
@@ -232,10 +245,10 @@ class TestFolders:
         await job.upload_folder(folder)
         size = await job.download_archive(tmp_path / "all.tar", exclude_mask="some", compress=compress)
         assert (tmp_path / "all.tar").stat().st_size == size
-        for path in ("d/f", "d/empty", "d", "some"):
+        for path in ("d/f", "d/empty", "d", "link", "some"):
             await job.remove_file(path)
         assert await job.upload_archive(tmp_path / "all.tar") == size
-        assert [found["path"] for found in await job.list(recursive=True)] == ["d", "d/empty", "d/f"]
+        assert [found["path"] for found in await job.list(recursive=True)] == ["d", "d/empty", "d/f", "link"]
 
     async def test_a_folder_that_is_none(self, job: RemoteJob, folder: Path) -> None:
         with pytest.raises(NotADirectoryError):

@@ -475,6 +475,8 @@ async def test_every_argument_of_every_method_can_be_given(agent: Agent) -> None
     known = {"job_uid": "self", "filename": "path"}
     implied = {
         ("archive_download", "chunk_size"),
+        ("archive_download", "report"),
+        ("archive_upload", "report"),
         ("job_adopt", "job_uid"),
         ("job_list", "after"),
         ("job_list", "limit"),

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pagent import limits
-from pagent.files.listing import file_list, file_remove, file_stat, walk
+from pagent.files.listing import file_list, file_remove, file_stat
+from pagent.files.walk import walk
 from pagent.jobs.sandbox import Sandbox
 from pagent.runtime.threads import Threads
 
@@ -75,14 +76,20 @@ async def test_a_list_that_no_message_holds_is_refused(
     monkeypatch.setattr(limits, "LISTING_BYTES", 20 * 172 - 1)
     with pytest.raises(ValueError, match="more than one answer"):
         await file_list(threads, sandbox)
-    monkeypatch.setattr(limits, "LISTING_BYTES", 1000)
-    with pytest.raises(ValueError, match="more than 12 entries"):
-        await file_list(threads, sandbox)
+    pages = []
+    after = None
+    while page := await file_list(threads, sandbox, after=after, limit=1000):
+        pages.append(len(page))
+        after = page[-1]["path"]
+    assert pages == [19, 1]
 
 
 async def test_names_that_are_not_utf8(threads: Threads, sandbox: Sandbox) -> None:
     os.close(os.open(os.fsencode(sandbox.path) + b"/\xff\xc3\xa4", os.O_CREAT))
-    assert brief(await file_list(threads, sandbox)) == [("\\xff\xe4", "file")]
+    assert brief(await file_list(threads, sandbox)) == [("\U0010feff\xe4", "file")]
+    assert (await file_stat(threads, sandbox, "\U0010feff\xe4"))["path"] == "\U0010feff\xe4"
+    await file_remove(threads, sandbox, "\U0010feff\xe4")
+    assert os.listdir(sandbox.path) == []
 
 
 def test_walk_of_many_entries_in_batches(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,3 +166,42 @@ async def test_remove(threads: Threads, sandbox: Sandbox) -> None:
         with pytest.raises(ValueError, match="path"):
             await file_remove(threads, sandbox, path)
     assert sorted(os.listdir(root)) == ["b", "b.txt"]
+
+
+@pytest.mark.parametrize("path", [".pagent.stdout", "d/.pagent.stdout"])
+async def test_the_agents_own_files_are_not_removed(threads: Threads, sandbox: Sandbox, path: str) -> None:
+    (sandbox.path / ".pagent.stdout").touch()
+    (sandbox.path / "d").symlink_to(".")
+    with pytest.raises(ValueError, match="belongs to the agent"):
+        await file_remove(threads, sandbox, path)
+    assert (sandbox.path / ".pagent.stdout").exists()
+
+
+async def test_no_digest_of_what_is_nearly_all_hole(threads: Threads, sandbox: Sandbox) -> None:
+    with (sandbox.path / "f").open("wb") as file:
+        file.truncate(1 << 43)
+    with pytest.raises(ValueError, match="holes"):
+        await file_stat(threads, sandbox, "f", sha256=True)
+
+
+@pytest.mark.parametrize(
+    ("after", "limit", "error"),
+    [
+        (b"a", 1, TypeError),
+        (None, "1", TypeError),
+        (None, True, TypeError),
+        (None, 0, ValueError),
+        (None, -1, ValueError),
+    ],
+)
+async def test_pages_that_cannot_be(
+    threads: Threads, sandbox: Sandbox, after: Any, limit: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await file_list(threads, sandbox, after=after, limit=limit)
+
+
+async def test_a_page_of_another_folder(threads: Threads, sandbox: Sandbox) -> None:
+    (sandbox.path / "d").mkdir()
+    with pytest.raises(ValueError, match="after"):
+        await file_list(threads, sandbox, "d", after="e/f")

@@ -99,7 +99,8 @@ def test_a_file_with_holes_keeps_them(new: NewFile, reserves: list[tuple[int, in
     new.seek(16 * MIB)
     new.write(PIECE)
     new.write(PIECE)
-    new.commit(size=32 * MIB)
+    new.seek(32 * MIB)
+    new.commit()
     assert reserves == []
     found = (sandbox.path / "f").stat()
     assert (found.st_size, found.st_blocks * 512 < 3 * MIB) == (32 * MIB, True)
@@ -111,7 +112,8 @@ def test_nothing_is_left_reserved_in_a_hole(new: NewFile, sandbox: Sandbox, behi
         new.write(PIECE)
     new.seek(64 * MIB)
     new.write(behind)
-    new.commit(size=100 * MIB)
+    new.seek(100 * MIB)
+    new.commit()
     found = (sandbox.path / "f").stat()
     assert found.st_size == 100 * MIB
     assert found.st_blocks * 512 <= 3 * MIB + len(behind) + MIB // 4
@@ -120,7 +122,8 @@ def test_nothing_is_left_reserved_in_a_hole(new: NewFile, sandbox: Sandbox, behi
 def test_nothing_is_left_reserved_behind_what_a_file_is_enlarged_to(new: NewFile, sandbox: Sandbox) -> None:
     for _ in range(3):
         new.write(PIECE)
-    new.commit(size=100 * MIB)
+    new.seek(100 * MIB)
+    new.commit()
     assert (sandbox.path / "f").stat().st_blocks * 512 <= 3 * MIB + MIB // 4
 
 

@@ -61,11 +61,11 @@ def test_the_capture(sandbox: Sandbox) -> None:
     packer = noted(sandbox, "*.py")
     assert packer.size == 10240
     data = packed(packer)
-    assert data.startswith(b"a.py\0")
+    assert b"a.py\0" in data
     assert names(data) == ["a.py"]
 
 
-EVERYTHING = ["a.py", "empty", "src", "src/b.py", "src/deep", "src/deep/c.py", "src/deep/d.txt"]
+EVERYTHING = ["a.py", "empty", "link.py", "src", "src/b.py", "src/deep", "src/deep/c.py", "src/deep/d.txt"]
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ EVERYTHING = ["a.py", "empty", "src", "src/b.py", "src/deep", "src/deep/c.py", "
     [
         (None, None, EVERYTHING),
         ("", "", EVERYTHING),
-        ("*.py", None, ["a.py", "src/b.py", "src/deep/c.py"]),
+        ("*.py", None, ["a.py", "link.py", "src/b.py", "src/deep/c.py"]),
         ("*.PY", None, []),
-        ("src*", None, EVERYTHING[2:]),
+        ("src*", None, EVERYTHING[3:]),
         ("src/?.py", None, ["src/b.py"]),
         ("[ae]*", "*.py", ["empty"]),
-        (None, "src*", ["a.py", "empty"]),
-        ("*.py", "*/c.py", ["a.py", "src/b.py"]),
+        (None, "src*", ["a.py", "empty", "link.py"]),
+        ("*.py", "*/c.py", ["a.py", "link.py", "src/b.py"]),
         (None, "*", []),
     ],
 )
@@ -104,8 +104,8 @@ def test_modes_times_and_no_owner(sandbox: Sandbox) -> None:
     os.utime(sandbox.path / "src/b.py", (0, -10.5))
     with tarfile.open(fileobj=io.BytesIO(packed(noted(sandbox)))) as reader:
         entry = reader.getmember("a.py")
-        assert (entry.mode, entry.mtime, entry.uid, entry.gid, entry.uname) == (0o751, 1234567890, 0, 0, "")
-        assert reader.getmember("src/b.py").mtime == -11
+        assert (entry.mode, entry.mtime, entry.uid, entry.gid, entry.uname) == (0o751, 1234567890.9, 0, 0, "")
+        assert reader.getmember("src/b.py").mtime == -10.5
 
 
 def test_the_same_content_gives_the_same_bytes(sandbox: Sandbox) -> None:
@@ -176,7 +176,8 @@ def test_closed_in_the_middle_of_a_file(sandbox: Sandbox, descriptors: Callable[
     before = descriptors()
     packer = noted(sandbox)
     assert packer.read(512)[257:262] == b"ustar"
-    assert packer.read(512) == bytes(512)
+    assert packer.read(1 << 16)
+    assert packer.read(1 << 16) == bytes(1 << 16)
     assert descriptors() == before + 1
     packer.close()
     packer.close()
@@ -188,12 +189,10 @@ def test_a_file_above_8_gib(sandbox: Sandbox) -> None:
     with (sandbox.path / "huge").open("wb") as file:
         file.truncate(size)
     packer = noted(sandbox)
-    assert packer.size > size
-    head = packer.read(1 << 18)
-    packer.close()
-    entry = tarfile.TarInfo.frombuf(head[1024:1536], "utf-8", "strict")
-    assert entry.name == "huge"
-    assert f"size={size}\n".encode() in head[512:1024]
+    assert packer.size == 10240  # its holes are left out, whoever reads it
+    with tarfile.open(fileobj=io.BytesIO(packed(packer))) as reader:
+        entry = reader.getmember("huge")
+        assert (entry.size, entry.issparse(), entry.sparse) == (size, True, [])
 
 
 # --- bounds ---------------------------------------------------------------------------------------

@@ -69,14 +69,25 @@ def test_no_numbers(value: str) -> None:
 
 def test_overrides() -> None:
     over = Overrides([("path", "global"), ("path", "name"), ("size", "12"), ("mtime", "1.5"), ("uid", "7")], "long")
-    assert (over.name, over.size, over.mtime, over.sparse_size) == ("name", 12, 1.5, None)
+    assert (over.name, over.size, over.mtime_ns, over.sparse_size) == ("name", 12, 1_500_000_000, None)
     over = Overrides([("path", "global"), ("path", ""), ("size", "")], "long")
-    assert (over.name, over.size, over.mtime) == ("long", None, None)
+    assert (over.name, over.size, over.mtime_ns) == ("long", None, None)
 
 
-@pytest.mark.parametrize(("value", "mtime"), [("nan", 0.0), ("inf", 0.0), ("-1e999", 0.0), ("-3.25", -3.25)])
-def test_times(value: str, mtime: float) -> None:
-    assert Overrides([("mtime", value)], None).mtime == mtime
+@pytest.mark.parametrize(
+    ("value", "mtime"),
+    [
+        ("nan", 0),
+        ("inf", 0),
+        ("-1e999", -(2**31) * 10**9),
+        ("1e999999999", 2**34 * 10**9),
+        ("-3.25", -3_250_000_000),
+        ("1700000000.123456789", 1_700_000_000_123_456_789),
+        ("0.9999999999", 999_999_999),
+    ],
+)
+def test_times(value: str, mtime: int) -> None:
+    assert Overrides([("mtime", value)], None).mtime_ns == mtime
     with pytest.raises(ValueError, match="is not a time"):
         Overrides([("mtime", value + "x")], None)
 

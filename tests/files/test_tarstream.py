@@ -18,6 +18,8 @@ from pagent.files.tarstream import Data, Entry, EntryEnd, TarReader
 
 needs_tar = pytest.mark.skipif(shutil.which("tar") is None, reason="no tar here")
 
+SECOND = 10**9
+
 
 def read(parts: Iterable[bytes]) -> list[tuple[Entry, bytes]]:
     """Entries with their content, holes filled with zeros."""
@@ -92,9 +94,9 @@ def test_formats(kind: int) -> None:
         (long, "file", b"content"),
         ("d", "dir", b""),
         ("ä\udcff", "file", b""),
-        ("hard", "other", b""),
+        ("hard", "hardlink", b""),
     ]
-    assert (found[0][0].mtime, found[2][0].mode) == (7.0, 0o640)
+    assert (found[0][0].mtime_ns, found[2][0].mode) == (7 * SECOND, 0o640)
 
 
 def test_v7_tells_a_folder_by_its_slash() -> None:
@@ -105,9 +107,9 @@ def test_v7_tells_a_folder_by_its_slash() -> None:
 def test_byte_by_byte() -> None:
     whole = read([RICH])
     assert read(RICH[at : at + 1] for at in range(len(RICH))) == whole
-    assert [entry.kind for entry, _ in whole] == ["dir", "file", "other", "other", "file", "file", "file"]
-    assert whole[1][0].mtime == 1234567890.25
-    assert whole[4][0].mtime == -5
+    assert [entry.kind for entry, _ in whole] == ["dir", "file", "link", "other", "file", "file", "file"]
+    assert whole[1][0].mtime_ns == 1_234_567_890_250_000_000
+    assert whole[4][0].mtime_ns == -5 * SECOND
     assert whole[6] == (Entry("\udcff\udcfe", "file", 512, 0o644, 0.0), b"z" * 512)
 
 
@@ -136,7 +138,7 @@ def test_what_the_standard_library_writes_is_read(
     files = [(f"n{name.strip('/')}", *rest) for name, *rest in files]  # type: ignore[misc]
     data = archive(*[(info(name, mode=mode, mtime=mtime), content) for name, content, mode, mtime in files], kind=kind)
     found = read(data[at : at + step] for at in range(0, len(data), step))
-    assert [(entry.name, content, entry.mode, int(entry.mtime)) for entry, content in found] == files
+    assert [(entry.name, content, entry.mode, entry.mtime_ns // SECOND) for entry, content in found] == files
 
 
 # --- the end --------------------------------------------------------------------------------------
@@ -229,7 +231,7 @@ def test_extended_headers_are_bounded(kind: bytes) -> None:
 def test_times_out_of_any_range_are_clamped() -> None:
     for field in (b"\x80" + b"\xff" * 11, b"\xff" + b"\0" * 11):
         [entry] = [entry for entry, _ in read([header(raw={"mtime": field}) + bytes(1024)])]
-        assert -(2**31) <= entry.mtime <= 2**34
+        assert -(2**31) * SECOND <= entry.mtime_ns <= 2**34 * SECOND
 
 
 def test_types_without_data_have_none_whatever_they_say() -> None:
@@ -248,7 +250,7 @@ def test_global_headers_hold_for_all_that_follow_and_only_what_is_known_of_them(
     ) as writer:
         writer.addfile(info("a"))
         writer.addfile(info("b", mtime=7.5))
-    assert [entry.mtime for entry, _ in read([file.getvalue()])] == [5.0, 7.5]
+    assert [entry.mtime_ns for entry, _ in read([file.getvalue()])] == [5 * SECOND, 15 * SECOND // 2]
 
 
 # --- sparse files, with GNU tar as the judge ------------------------------------------------------

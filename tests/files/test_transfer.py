@@ -4,9 +4,11 @@ import asyncio
 import errno
 import hashlib
 import os
+import secrets
 import stat
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pagent import limits
-from pagent.files.transfer import Download, Upload
+from pagent.files.download import Download
+from pagent.files.transfer import Upload
 from pagent.jobs.sandbox import Sandbox
-from pagent.runtime.threads import Threads
+from pagent.names import from_wire, partial_of
+from pagent.runtime.threads import ThreadPool, Threads
 
+MIB = 1 << 20
 BIG = os.urandom(700_000)
 
 
@@ -81,7 +86,57 @@ async def test_an_upload_replaces_a_file_and_not_what_a_link_leads_to(threads: T
     assert not (sandbox.path / "link").is_symlink()
     await put(threads, sandbox, "f", b"new")
     assert (sandbox.path / "f").read_text() == "new"
-    assert stat.S_IMODE((sandbox.path / "f").stat().st_mode) == 0o644
+    assert stat.S_IMODE((sandbox.path / "f").stat().st_mode) == 0o777
+
+
+@pytest.mark.parametrize(
+    ("mode", "executable", "expected"),
+    [
+        (0o600, False, 0o600),
+        (0o755, False, 0o755),
+        (0o640, True, 0o751),
+        (0o400, False, 0o400),
+        (0o4750, False, 0o750),
+    ],
+)
+async def test_an_upload_over_a_file_keeps_its_mode(
+    threads: Threads, sandbox: Sandbox, mode: int, executable: bool, expected: int
+) -> None:
+    target = sandbox.path / "f"
+    target.write_text("old")
+    target.chmod(mode)
+    async with await Upload.open(threads, sandbox, "f", executable=executable) as upload:
+        await upload.write(b"new")
+        [unfinished] = sandbox.path.glob(".pagent-upload-*")
+        assert stat.S_IMODE(unfinished.stat().st_mode) & ~mode == 0  # nobody else can read it meanwhile
+        await upload.commit()
+    assert stat.S_IMODE(target.stat().st_mode) == expected
+    assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".pagent.stdout",
+        "d/.pagent.stderr",
+        ".pagent.x/f",
+        "d/../.pagent.stdout",
+        ".pagent-upload-1",
+        ".pagent-spool-1",
+        ".pagent-gone-1",
+    ],
+)
+async def test_the_agents_own_files_are_no_targets(threads: Threads, sandbox: Sandbox, path: str) -> None:
+    (sandbox.path / ".pagent.stdout").write_text("log")
+    (sandbox.path / "d").symlink_to(".")
+    before = sorted(os.listdir(sandbox.path))
+    with pytest.raises(ValueError, match="belongs to the agent"):
+        await Upload.open(threads, sandbox, path)
+    with pytest.raises(ValueError, match="belongs to the agent"):
+        await Download.open(threads, sandbox, path, remove=True)
+    assert sorted(os.listdir(sandbox.path)) == before
+    async with await Download.open(threads, sandbox, ".pagent.stdout") as download:
+        assert [bytes(chunk) async for chunk in download if not isinstance(chunk, int)] == [b"log"]
 
 
 async def test_what_cannot_be_replaced_is_refused_at_once(threads: Threads, sandbox: Sandbox) -> None:
@@ -242,10 +297,93 @@ async def test_only_an_own_regular_file_is_continued(threads: Threads, sandbox: 
     assert names(sandbox) == ["f.pagent-partial", "other"]
 
 
-async def test_a_name_too_long_for_its_part_is_told_before_anything_is_sent(threads: Threads, sandbox: Sandbox) -> None:
-    with pytest.raises(OSError, match="too long"):
-        await Upload.open(threads, sandbox, "x" * 250, partial=True)
-    assert await put(threads, sandbox, "x" * 250, b"x") == 1
+@pytest.mark.parametrize("name", ["x" * 240, "x" * 241, "x" * 255, "ä" * 127, "\U0010fe80" * 255])
+async def test_a_part_of_a_long_name_is_kept(threads: Threads, sandbox: Sandbox, name: str) -> None:
+    upload = await Upload.open(threads, sandbox, name, partial=True)
+    await upload.write(b"part")
+    await upload.abort()
+    [kept] = os.listdir(sandbox.path)
+    assert kept == from_wire(partial_of(name))
+    async with await Upload.open(threads, sandbox, name, offset=4) as upload:
+        await upload.write(b" and rest")
+        await upload.commit()
+    assert os.listdir(sandbox.path) == [from_wire(name)]
+    assert (sandbox.path / from_wire(name)).read_text() == "part and rest"
+
+
+# --- sparse files ---------------------------------------------------------------------------------
+
+
+def allocated(path: Path) -> int:
+    return path.stat().st_blocks * 512
+
+
+@pytest.mark.parametrize("sha256", [False, True])
+async def test_holes_of_an_upload_take_no_blocks(threads: Threads, sandbox: Sandbox, sha256: bool) -> None:
+    content = bytes(8 * MIB) + b"middle" + bytes(32 * MIB)
+    digest = hashlib.sha256(content).hexdigest() if sha256 else None
+    async with await Upload.open(threads, sandbox, "f", sha256=digest) as upload:
+        upload.give_hole(8 * MIB)
+        await upload.write(b"middle")
+        upload.give_hole(32 * MIB)
+        assert await upload.commit() == len(content)
+    assert (sandbox.path / "f").read_bytes() == content
+    assert allocated(sandbox.path / "f") < MIB
+
+
+async def test_a_hole_is_part_of_what_is_kept(threads: Threads, sandbox: Sandbox) -> None:
+    upload = await Upload.open(threads, sandbox, "f", partial=True)
+    await upload.write(b"begin")
+    upload.give_hole(MIB)
+    await upload.abort()
+    assert (sandbox.path / "f.pagent-partial").read_bytes() == b"begin" + bytes(MIB)
+
+
+@pytest.mark.parametrize("size", [0, -1, 1 << 63])
+async def test_senseless_holes(threads: Threads, sandbox: Sandbox, size: int) -> None:
+    async with await Upload.open(threads, sandbox, "f") as upload:
+        with pytest.raises(ValueError, match="hole"):
+            upload.give_hole(size)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 300_000)), min_size=1, max_size=6), st.integers(0, 200_000))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_sparse_file_there_and_back(tmp_path: Path, runs: list[tuple[bool, int]], offset: int) -> None:
+    async def there_and_back() -> None:
+        threads = ThreadPool("disk", 1)
+        sandbox = Sandbox.create(tmp_path, secrets.token_hex(8))
+        content = b""
+        with (sandbox.path / "f").open("wb") as file:
+            for is_hole, size in runs:
+                file.seek(size, os.SEEK_CUR) if is_hole else file.write(b"x" * size)
+                content += (b"\0" if is_hole else b"x") * size
+            file.truncate(len(content))
+        at = min(offset, len(content))
+        async with await Download.open(threads, sandbox, "f", holes=True, offset=at) as download:
+            upload = await Upload.open(threads, sandbox, "copy")
+            async for chunk in download:
+                if isinstance(chunk, int):
+                    upload.give_hole(chunk)
+                else:
+                    await upload.write(bytes(chunk))
+            await upload.commit()
+        assert (sandbox.path / "copy").read_bytes() == content[at:]
+        assert allocated(sandbox.path / "copy") <= allocated(sandbox.path / "f") + 2 * MIB // 16
+        sandbox.remove()
+        await threads.close(10)
+
+    asyncio.run(there_and_back())
+
+
+async def test_what_is_nearly_all_hole_is_not_read_as_zeros(threads: Threads, sandbox: Sandbox) -> None:
+    size = (1 << 43) if sandbox.path.stat().st_dev else 0
+    os.truncate(os.open(sandbox.path / "f", os.O_CREAT | os.O_WRONLY), size)
+    with pytest.raises(ValueError, match="holes"):
+        await Download.open(threads, sandbox, "f")
+    async with await Download.open(threads, sandbox, "f", offset=1 << 42, length=5) as download:
+        assert [bytes(chunk) async for chunk in download if not isinstance(chunk, int)] == [bytes(5)]
+    async with await Download.open(threads, sandbox, "f", holes=True) as download:
+        assert [chunk async for chunk in download] == [size]
 
 
 # --- shortage -------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from pagent.jobs import beneath
 from pagent.jobs.beneath import Opener, has_openat2, open_by_kernel, open_by_walk
-from pagent.jobs.sandbox import Sandbox, _components
+from pagent.jobs.paths import components
+from pagent.jobs.sandbox import Sandbox
 
 KERNEL = pytest.param(
     open_by_kernel, id="kernel", marks=pytest.mark.skipif(not has_openat2(), reason="this kernel has no openat2")
@@ -161,9 +162,9 @@ def test_components_are_plain_or_refused(parts: list[str]) -> None:
         lowest = min(lowest, depth)
     if path.startswith("/") or lowest < 0:
         with pytest.raises(ValueError, match=r"must be relative|leaves the sandbox"):
-            _components(path)
+            components(path)
     else:
-        found = _components(path)
+        found = components(path)
         assert len(found) == depth
         assert not set(found) & {"", ".", ".."}
         assert os.path.normpath(path or ".") == ("/".join(found) or ".")

@@ -94,7 +94,10 @@ async def test_what_is_packed_tar_unpacks(
 ) -> None:
     job, sandbox = await new_job(peer, agent)
     shutil.copytree(source, sandbox, dirs_exist_ok=True)
-    (sandbox / "link").symlink_to("plain")
+    (source / "link").symlink_to("plain")
+    shutil.copyfile(source / "link", sandbox / "link", follow_symlinks=False)
+    os.utime(sandbox / "link", (5, 5), follow_symlinks=False)
+    os.utime(source / "link", (5, 5), follow_symlinks=False)
     os.mkfifo(sandbox / "fifo")
     sent = await fetch(peer, "archive_download", job, None, None, compress, 65536)
     assert (sent.data[:2] == b"\x1f\x8b") is compress
@@ -142,12 +145,11 @@ async def test_the_head_of_a_file_over_8_gb(agent: Agent, peer: Peer, tmp_path: 
         file.truncate(9 << 30)
     call = await peer.start(ISTREAM, "archive_download", job)
     size = (await peer.next_of(call))[2]["size"]
-    assert size > 9 << 30
+    assert size == 10240  # its hole is left out, for any reader of archives: the disk has no more of it
     first = (await peer.next_of(call))[2]
-    await peer.cancel(call)
     head = tmp_path / "head.tar"
     head.write_bytes(first)
-    listed = await tar("-tvf", head, folder=tmp_path, code=2)  # it is cut short
+    listed = await tar("-tvf", head, folder=tmp_path)
     assert f" {9 << 30} ".encode() in listed
 
 

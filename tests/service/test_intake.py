@@ -35,7 +35,7 @@ class Fakes:
         self.moved: Callable[[], None] | None = None
         self.given: list[bytes] = []
         link = SimpleNamespace(choke=self.choke)
-        self.call: Any = SimpleNamespace(stream=self, connection=SimpleNamespace(link=link, flow=flow))
+        self.call: Any = SimpleNamespace(stream=self, connection=SimpleNamespace(link=link, flow=flow, holes=flow))
         self.intake = Intake(self.call, self)  # type: ignore[arg-type]
         self.finished = asyncio.ensure_future(self.intake.finished())
 
@@ -56,6 +56,10 @@ class Fakes:
     def give(self, data: bytes) -> int:
         self.given.append(data)
         self.behind += len(data)
+        return self.behind
+
+    @property
+    def buffered(self) -> int:
         return self.behind
 
     def written(self, size: int) -> None:

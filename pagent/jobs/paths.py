@@ -1,0 +1,45 @@
+"""A peer's path, checked and taken apart."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pagent import limits
+from pagent.names import from_wire
+
+
+def is_plain(name: str) -> bool:
+    return name not in ("", ".", "..") and "/" not in name
+
+
+def components(path: str) -> list[str]:
+    """The plain components of a relative path, ``..`` taken back; ValueError or TypeError as `sandbox` says."""
+    if not isinstance(path, str):
+        raise TypeError(f"file path must be a str, not {type(path).__name__}")
+    if path.startswith("/"):
+        raise ValueError("file path must be relative")
+    if "\0" in path:
+        raise ValueError(f"file path contains a NUL: {path!r}")
+    try:
+        meant = from_wire(path)
+    except ValueError as error:
+        raise ValueError(f"file path is {error}") from None
+    if len(os.fsencode(meant)) > limits.PATH_MAX:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path[:80] + "...")
+    parts: list[str] = []
+    for part in meant.split("/"):
+        if part == "..":
+            if not parts:
+                raise ValueError(f"path leaves the sandbox: {path!r}")
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return parts
+
+
+def file_components(path: str) -> list[str]:
+    parts = components(path)
+    if not parts:
+        raise ValueError(f"file path names no file: {path!r}")
+    return parts
