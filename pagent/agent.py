@@ -19,7 +19,6 @@ from pagent.config.model import Isolation, Settings
 from pagent.errors import ConfigError, DialError, LinkClosedError, ProtocolError, StuckError
 from pagent.jobs.command import property_variables
 from pagent.jobs.manager import JobManager
-from pagent.jobs.orphans import sweep
 from pagent.jobs.tree import become_subreaper
 from pagent.limits import DISK_END_S, RELOAD_TIMEOUT_S
 from pagent.net.credentials import Credentials, load_credentials
@@ -29,6 +28,7 @@ from pagent.net.signals import told_to_end
 from pagent.net.tasks import TaskOwner
 from pagent.rpc.connection import Connection
 from pagent.rpc.methods import methods_of
+from pagent.runtime.descriptors import raise_limit
 from pagent.runtime.threads import ThreadPool
 from pagent.service.disk import DiskThreads
 from pagent.service.exec import ExecService
@@ -123,8 +123,9 @@ class Agent:
     async def start(self) -> None:
         """Listen and dial as configured. ConfigError, which names the section, if a port cannot be had."""
         settings = self._settings
-        await asyncio.get_running_loop().run_in_executor(None, sweep, self._jobs_root)
+        await self.jobs.clean_up(self._jobs_root)
         become_subreaper()
+        raise_limit()
         ports: dict[str, int] = {}
         if settings.server.enabled:
             server = settings.server

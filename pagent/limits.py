@@ -391,8 +391,6 @@ LINGER_MAX_S: Final = 30 * 86_400.0
 TERM_GRACE_S: Final = 5.0
 #: How long processes may take to go after SIGKILL. Only one that hangs in the kernel is still there then.
 KILL_WAIT_S: Final = 10.0
-#: Processes of a tree whose end is awaited at once, one descriptor each; the next ones after these.
-EXITS_WATCHED: Final = 64
 #: Rounds of stopping what a tree has forked meanwhile, before what is stopped is killed.
 FREEZE_ROUNDS: Final = 32
 #: Between two looks at a port that does not accept yet. Nothing tells when a port begins to listen.
@@ -400,9 +398,9 @@ CONNECT_RETRY_FIRST_S: Final = 0.005
 CONNECT_RETRY_MAX_S: Final = 0.25
 #: What the look at the sockets of jobs' processes may take; after it a port is taken for the job's.
 PORT_CHECK_S: Final = 5.0
-#: Between two looks at a process whose end no descriptor tells.
+#: Between two looks at processes whose supervisor was killed.
 EXIT_POLL_S: Final = 0.05
-#: Between two looks at processes that jobs have made daemons of: their zombies are ours to reap.
+#: Between two looks at children that the agent did not start itself: their zombies are its own to reap.
 ADOPTED_CHECK_S: Final = 5.0
 #: Offset in a job's output: more than a file holds, and a read of any size behind it is still a valid one.
 LOG_OFFSET_MAX: Final = 2**62
@@ -411,8 +409,6 @@ OUTPUT_LOOK_MIN_S: Final = 0.02
 OUTPUT_LOOK_MAX_S: Final = 0.5
 #: Bytes of the records of a dead agent's jobs that are read: 65,536 jobs. A job of the same user may write there, too.
 RECORDS_MAX_BYTES: Final = 8 * MIB
-#: Bytes of a process's environment that are searched for its job's mark.
-ENVIRON_MAX: Final = 8 * MIB
 
 # --- job_exec -------------------------------------------------------------------------------------
 

@@ -77,7 +77,7 @@ sys.platform = platform
 import pagent
 failed = {}
 for found in pkgutil.walk_packages(pagent.__path__, "pagent."):
-    if found.name in ("pagent.__main__", "pagent.jobs.launcher", "pagent.jobs.procfs"):
+    if found.name in ("pagent.__main__", "pagent.jobs.keeper", "pagent.jobs.procfs"):
         continue
     try:
         importlib.import_module(found.name)
@@ -99,5 +99,6 @@ def test_every_module_is_imported_without_what_that_system_lacks(platform: str) 
     assert failed == {}
     assert len(loaded) > 100
     assert "pagent.agent" in loaded
-    # Those are of Linux, and nobody asks for them elsewhere.
-    assert not {"pagent.jobs.procfs", "pagent.jobs.launcher"}.intersection(loaded)
+    # Of Linux, and of Unix: nothing asks for them elsewhere.
+    assert "pagent.jobs.procfs" not in loaded
+    assert ("pagent.jobs.keeper" in loaded) is (platform != "win32")

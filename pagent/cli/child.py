@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from pagent.jobs.system import MARK
+#: Set by an agent of this package only, among those that await a port.
+_OF_OURS: Final = "DA__PAGENT__JOB_UID"
 
 #: Raised by a fault of the process itself, or not to be caught, or meant for us.
 _NOT_PASSED_ON: Final = ("KILL", "STOP", "CHLD", "SEGV", "BUS", "FPE", "ILL", "TRAP", "SYS", "ABRT")
@@ -100,10 +101,10 @@ def _environment() -> dict[str, str]:
 def _reached_whole_job(sender: int) -> bool:
     """Return whether the sender of a signal has sent it to our child as well.
 
-    An agent of this package, which marks its jobs, signals every process of a job. A program may take a second signal
+    An agent of this package signals every process of a job. A program may take a second signal
     as a wish to end at once. The agent is in another session than its jobs.
     """
-    if MARK not in os.environ or not sender:
+    if _OF_OURS not in os.environ or not sender:
         return False
     try:
         return os.getsid(sender) != os.getsid(0)

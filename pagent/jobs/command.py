@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,10 +12,9 @@ from typing import Any, Final, Literal
 from pagent import limits
 from pagent.errors import ProcessPortCountError
 from pagent.jobs.placeholders import MAIN, NAME, fill
-from pagent.jobs.system import MARK
-from pagent.jobs.tree import new_mark
 
 PREFIX: Final = "DA__PAGENT__"
+_LOOPBACK: Final = ("127.0.0.1", "localhost")
 
 _ENDPOINT: Final = f"{PREFIX}JOB_ENDPOINT"
 _ID: Final = f"{PREFIX}JOB_ID"
@@ -85,8 +82,18 @@ class Command:
         environment.update((f"PORT_{name.upper().replace('-', '_')}", str(number)) for name, number in more.items())
         ports = _by_name(port, more)
         environment.update((name, fill(value, ports)) for name, value in self.env.items())
-        environment[MARK] = new_mark(uid)
+        if self.port_expected_count:
+            _reach_directly(environment)
         return environment
+
+
+def _reach_directly(environment: dict[str, str]) -> None:
+    """A port report goes to the loopback, and not to a proxy that the job may be told to use."""
+    for name, other in (("no_proxy", "NO_PROXY"), ("NO_PROXY", "no_proxy")):
+        given = environment.get(name, environment.get(other, ""))
+        entries = [entry.strip() for entry in given.split(",") if entry.strip()]
+        missing = [host for host in _LOOPBACK if host not in entries and "*" not in entries]
+        environment[name] = ",".join(entries + missing)
 
 
 def _by_name(port: int | None, more: Mapping[str, int]) -> dict[str, int]:
@@ -143,31 +150,6 @@ def check_command(
         prefer_port=None if prefer_port is None else _port_number("prefer_port", prefer_port),
         more_ports=_more_ports(more_ports, given),
     )
-
-
-def check_program(program: str, path: str, cwd: str) -> None:
-    """Raise what execve(2) would, as far as that can be known without being the job's user. ``path``: the PATH."""
-    if "/" not in program:
-        if not any(_can_be_run(os.path.join(cwd, folder, program)) for folder in path.split(os.pathsep)):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
-        return
-    try:
-        found = os.stat(os.path.join(cwd, program))
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, program) from None
-    if not _is_program(found.st_mode):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), program)
-
-
-def _can_be_run(path: str) -> bool:
-    try:
-        return _is_program(os.stat(path).st_mode)
-    except OSError:
-        return False
-
-
-def _is_program(mode: int) -> bool:
-    return stat.S_ISREG(mode) and mode & 0o111 != 0
 
 
 def _environment(env: object) -> dict[str, str]:

@@ -9,33 +9,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from pagent.errors import JobInvalidStateError
-from pagent.jobs.command import check_program
 from pagent.jobs.drain import Drain
 from pagent.jobs.feed import Feed
+from pagent.jobs.launch import Launch
 from pagent.jobs.model import Job, State
-from pagent.jobs.process import has_pidfd
+from pagent.jobs.supervisor import Child
 from pagent.jobs.terminal import open_terminal, set_size
-from pagent.jobs.tree import KILL, Forest
-from pagent.limits import EXIT_POLL_S
-
-#: Enters the sandbox and becomes the program. posix_spawn knows no working folder, and is the one way to a
-#: controlling terminal without running Python code in a forked child.
-_ENTER: Final = 'cd "$0" && exec "$@"'
-
-#: What Python ignores, and what an agent in the background of a script, or below nohup, may have to: nobody's terminal
-#: could interrupt then.
-_DEFAULT_SIGNALS: Final = [
-    number
-    for name in ("SIGPIPE", "SIGXFSZ", "SIGINT", "SIGQUIT", "SIGTSTP", "SIGHUP")
-    if (number := getattr(signal, name, None)) is not None
-]
 
 _RUNNING: Final = (State.PENDING, State.RUNNING)
 
@@ -60,16 +44,14 @@ class ExecUser(Protocol):
 class Exec:
     """One process. OSError from :meth:`start` if there is no such program; JobInvalidStateError for an idle job."""
 
-    def __init__(self, job: Job, forest: Forest, user: ExecUser) -> None:
+    def __init__(self, job: Job, launch: Launch | None, user: ExecUser) -> None:
         # For life.
         self._job = job
-        self._forest = forest
+        self._launch = launch
         self._user = user
-        self._loop = asyncio.get_running_loop()
         # The process.
-        self._pid = 0
+        self._child: Child | None = None
         self._exited: int | None = None
-        self._pidfd = -1
         # Its input and output.
         self._tty = False
         self._split = False
@@ -77,10 +59,10 @@ class Exec:
         self._input: Feed | None = None
         self._output: Drain | None = None
 
-    def start(
+    async def start(
         self,
         args: Sequence[str],
-        environment: Mapping[str, str],
+        env: Mapping[str, str],
         tty: bool,
         rows: int = 24,
         cols: int = 80,
@@ -89,39 +71,24 @@ class Exec:
     ) -> None:
         if sys.platform == "win32":
             raise OSError(errno.ENOTSUP, "job_exec needs a Unix system")
-        if self._job.state not in _RUNNING:
+        if self._job.state not in _RUNNING or self._launch is None or not self._launch.begun:
             raise JobInvalidStateError(f"job {self._job.uid!r} is {self._job.state.value}: it runs nothing to join")
-        check_program(args[0], environment.get("PATH", os.defpath), str(self._job.sandbox.path))
         self._tty = tty
         self._split = split
         theirs = self._open_terminal(rows, cols) if tty else self._open_pipes()
         try:
-            with self._forest.spawning(self._job.uid):
-                self._pid = self._spawn(args, environment, theirs)
-                self._watch()
+            # A terminal is all three; otherwise the output is one, or two.
+            stdio = theirs[0], theirs[1 if len(theirs) > 1 else 0], theirs[-1]
+            self._child = await self._launch.execute([*args], env, stdio, self._has_exited, terminal=tty)
         except BaseException:
             self._close()
             raise
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        if self._pidfd >= 0:
-            self._loop.add_reader(self._pidfd, self._has_exited)
-        else:
-            self._look_again()
         self.resume()
-
-    def _watch(self) -> None:
-        """OSError if no descriptor is left to look at it with; then it is gone again."""
-        try:
-            self._forest.born(self._job.uid, self._pid)
-            if has_pidfd():
-                self._pidfd = os.pidfd_open(self._pid)
-        except OSError:
-            os.kill(self._pid, KILL)
-            os.waitpid(self._pid, 0)  # just killed: it goes at once
-            self._forest.died(self._pid)
-            raise
+        if self._exited is not None:  # already; it is told once the user is ready
+            asyncio.get_running_loop().call_soon(self._tell_drain)
 
     def _open_terminal(self, rows: int, cols: int) -> list[int]:
         """Make a terminal; the process's descriptor of it is returned, to be closed by the caller."""
@@ -160,25 +127,6 @@ class Exec:
         self._input = Feed(into, self._tty, lambda blocked: self._user.exec_input(blocked))
         self._output = Drain(out, self._deliver, self._complete)
 
-    def _spawn(self, args: Sequence[str], environment: Mapping[str, str], theirs: list[int]) -> int:
-        actions: list[tuple[Any, ...]]
-        if self._tty:  # opened by the leader of a new session, it becomes its controlling terminal
-            terminal = os.ttyname(theirs[0])
-            actions = [(os.POSIX_SPAWN_OPEN, 0, terminal, os.O_RDWR, 0), (os.POSIX_SPAWN_DUP2, 0, 1)]
-        else:
-            actions = [(os.POSIX_SPAWN_DUP2, theirs[0], 0), (os.POSIX_SPAWN_DUP2, theirs[1], 1)]
-        actions.append((os.POSIX_SPAWN_DUP2, theirs[-1] if self._split and not self._tty else 1, 2))
-        command = ["/bin/sh", "-c", _ENTER, str(self._job.sandbox.path), *args]
-        return os.posix_spawn(
-            command[0],
-            command,
-            dict(environment),
-            file_actions=actions,
-            setsid=True,
-            setsigmask=[],
-            setsigdef=_DEFAULT_SIGNALS,
-        )
-
     # --- for the user -----------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
@@ -212,9 +160,8 @@ class Exec:
         Groups that it has made itself, as a shell does for its background jobs, end with the job.
         """
         self._user = _Nobody()
-        if self._exited is None:  # not reaped: the number is its own
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._pid, KILL)
+        if self._exited is None and self._child is not None and self._launch is not None:
+            self._launch.kill(self._child)
         self._close()
 
     # --- the loop ---------------------------------------------------------------------------------
@@ -231,23 +178,14 @@ class Exec:
         self._close()
         user.exec_ended(self._exited)
 
-    def _has_exited(self) -> None:
-        pid, status = os.waitpid(self._pid, os.WNOHANG)
-        if pid == 0:
-            return
-        if self._pidfd >= 0:
-            self._loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
-        self._forest.died(self._pid)
-        self._exited = os.waitstatus_to_exitcode(status)
+    def _has_exited(self, returncode: int) -> None:
+        self._exited = returncode
+        if self._child is not None:
+            self._tell_drain()
+
+    def _tell_drain(self) -> None:
         if self._output is not None:
             self._output.process_exited()
-
-    def _look_again(self) -> None:
-        """Where no descriptor tells of the end."""
-        self._has_exited()
-        if self._exited is None:
-            self._loop.call_later(EXIT_POLL_S, self._look_again)
 
     def _close(self) -> None:
         feed, self._input = self._input, None

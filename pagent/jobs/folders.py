@@ -23,8 +23,8 @@ class AllowedFolders:
             if not os.path.isabs(folder):
                 raise ConfigError(f"jobs.allow_folders: {folder!r} is not an absolute path")
 
-    def open(self, path: str) -> tuple[int, str]:
-        """Return a descriptor of the folder at an absolute path, and its path without symbolic links.
+    def open(self, path: str) -> int:
+        """Return a descriptor of the folder at an absolute path.
 
         Links are resolved first; where they lead has to be allowed. ValueError: it is not, whether it exists or not;
         the system's OSError: there is no such folder.
@@ -33,7 +33,7 @@ class AllowedFolders:
         for folder in self._folders:
             top = os.path.realpath(folder)
             if os.path.commonpath((top, resolved)) == top:
-                return _open_below(top, os.path.relpath(resolved, top), path), resolved
+                return _open_below(top, os.path.relpath(resolved, top), path)
         raise ValueError(f"{path!r} is not in a folder that jobs.allow_folders lists")
 
 

@@ -1,30 +1,33 @@
 """What jobs are kept from, by configuration (``jobs.isolation``): another user, limits, a cgroup, a clean environment.
 
-What has to be done in the process itself is done by ``launcher``, a small program that confines itself and then becomes
-the job's. Where nothing of it is configured there is no launcher, and a job costs nothing more.
+What has to be done in the process itself is said by a plan, which ``jobs/keeper.py`` carries out.
 """
 
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
+import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pagent import limits
 from pagent.config.model import Isolation
 from pagent.errors import ConfigError
-from pagent.jobs.command import check_program
+from pagent.runtime.descriptors import original_limit
 
 if TYPE_CHECKING:
     import pwd
 
-_LAUNCHER: Final = str(Path(__file__).with_name("launcher.py"))
+#: Added to a job's oom_score_adj (proc(5)): counts as half of the memory of the machine.
+_OOM_EXTRA: Final = 500
+#: Variables of the agent's that hold its secrets, as PAGENT_TOKEN does.
+_SECRET: Final = re.compile(r"^PAGENT_.*(TOKEN|SECRET|PASSWORD|KEY)")
+_IS_UTF8: Final = sys.getfilesystemencoding() == "utf-8"
 _CPU_PERIOD_US: Final = 100_000
 _GROUP_PREFIX: Final = "pagent-"
 
@@ -37,8 +40,8 @@ class Confinement:
         self._user = None if wanted.user is None else _user(wanted.user)
         self._limits = _limits(wanted)
         self._controls = _controls(wanted)
-        self._launched = bool(self._user or self._limits or wanted.no_new_privs or wanted.cgroup)
-        if self._launched and not sys.platform.startswith("linux"):
+        confined = self._user or self._limits or wanted.no_new_privs or wanted.cgroup
+        if confined and not sys.platform.startswith("linux"):
             raise ConfigError("jobs.isolation: only environment can be used on this system")
         if self._controls and wanted.cgroup is None:
             raise ConfigError("jobs.isolation.cgroup: must be set for the limits of one")
@@ -62,25 +65,33 @@ class Confinement:
             for name, value in os.environ.items()
             if names is None or any(fnmatch.fnmatchcase(name, pattern) for pattern in names)
         }
+        for name in _not_for_jobs(environment):
+            del environment[name]
         if self._user is not None:
             environment |= {"HOME": self._user.pw_dir, "USER": self._user.pw_name, "LOGNAME": self._user.pw_name}
         return environment
 
-    def command(self, args: list[str], environment: Mapping[str, str], group: Group | None, cwd: str) -> list[str]:
-        """The command line that confines itself and becomes ``args``, in ``cwd``; just that if nothing is asked for.
-
-        OSError if it cannot become that: the one that whoever has no launcher gets of the start itself.
-        """
-        if not self._launched:
-            return args
-        check_program(args[0], environment.get("PATH", os.defpath), cwd)
-        plan = {
+    def plan(
+        self, args: Sequence[str], environment: Mapping[str, str], group: Group | None, *, terminal: bool = False
+    ) -> dict[str, Any]:
+        """What the keeper is to make of a process (``jobs/keeper.py``)."""
+        return {
+            "program": _text(args[0]),
+            "args": [_text(arg) for arg in args],
+            "environment": {_text(name): _text(value) for name, value in environment.items()},
+            "terminal": terminal,
+            "oom_extra": _OOM_EXTRA,
             "cgroup": None if group is None else str(group.path),
             "user": None if self._user is None else [*self.user_id, _groups(self._user)],  # type: ignore[misc]
             "no_new_privs": self._wanted.no_new_privs,
-            "limits": self._limits,
+            "limits": self._limits_of_jobs(),
         }
-        return [sys.executable, "-I", "-S", _LAUNCHER, json.dumps(plan), *args]
+
+    def _limits_of_jobs(self) -> dict[str, tuple[int, int]]:
+        """Soft and hard ones."""
+        own = original_limit()
+        given = {} if own is None else {"NOFILE": own}
+        return given | {name: (value, value) for name, value in self._limits.items()}
 
     def make_group(self, uid: str) -> Group | None:
         """A cgroup for a job, if these are asked for. OSError."""
@@ -127,6 +138,32 @@ class Group:
                 time.sleep(limits.EXIT_POLL_S)
             else:
                 return
+
+
+# --- the environment ----------------------------------------------------------------------------------
+
+
+def _not_for_jobs(environment: Iterable[str]) -> list[str]:
+    """Variables of the agent's own that mean nothing to a job, or give it the agent's secrets."""
+    names = [name for name in environment if _SECRET.search(name)]
+    names += [name for name in ("PWD", "OLDPWD") if name in environment]
+    if "LC_CTYPE" in environment and not _was_given("LC_CTYPE"):
+        names.append("LC_CTYPE")
+    return names
+
+
+def _was_given(name: str) -> bool:
+    """Was this process started with the variable? The interpreter adds a locale of its own (PEP 538)."""
+    try:
+        given = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        return True
+    return f"\0{name}=".encode() in b"\0" + given
+
+
+def _text(value: str) -> str:
+    """The same bytes for the keeper, whose names and values are of UTF-8."""
+    return value if _IS_UTF8 else os.fsencode(value).decode("utf-8", "surrogateescape")
 
 
 # --- what is configured -------------------------------------------------------------------------------

@@ -14,22 +14,23 @@ from typing import Any, Final
 from pagent import limits
 from pagent.config.model import Isolation
 from pagent.errors import JobInvalidStateError, JobNotFoundError
+from pagent.jobs.adopted import Adopted
 from pagent.jobs.command import check_command, property_variables, seconds
-from pagent.jobs.ending import TreeEnd
 from pagent.jobs.exec import Exec, ExecUser
 from pagent.jobs.folders import AllowedFolders
 from pagent.jobs.given_ports import GivenPorts
 from pagent.jobs.isolation import Confinement
+from pagent.jobs.launch import Host, Threads
 from pagent.jobs.model import Input, Job, Owner, State, check_name
-from pagent.jobs.orphans import AgentFolder
+from pagent.jobs.orphans import AgentFolder, sweep
 from pagent.jobs.ownership import Ownership, PortOwnership
 from pagent.jobs.reports import take_report
-from pagent.jobs.run import Host, Run
+from pagent.jobs.run import Run
 from pagent.jobs.sandbox import Sandbox
 from pagent.jobs.signames import signal_name, signal_number
-from pagent.jobs.tree import KILL, UNCLAIMED, Forest
+from pagent.jobs.supervisor import Keeper
+from pagent.jobs.tree import Trees
 from pagent.net.tasks import TaskOwner
-from pagent.runtime.threads import ThreadPool
 
 _log = logging.getLogger(__name__)
 
@@ -66,21 +67,26 @@ class JobManager:
         self._folder = AgentFolder.create(Path(root))
         if self._confinement.user_id is not None:
             self._folder.path.chmod(0o711)  # to pass through, not to look around
-        self._forest = Forest()
+        self._trees = Trees()
         self._tasks = TaskOwner("jobs")
-        self._threads = ThreadPool("ports of jobs", 2)
+        self._keeper = Keeper(self._trees)
+        self._threads = Threads.create()
         self._given = GivenPorts()
-        self.ownership = PortOwnership(port_ownership, self._confinement.user_id, self._pids, self._runs, self._threads)
+        self.ownership = PortOwnership(
+            port_ownership, self._confinement.user_id, self._pids, self._runs, self._threads.ports
+        )
         self._host = Host(
-            self._forest,
+            self._trees,
+            self._keeper,
             self._tasks,
-            self.ownership,
             self._threads,
+            self.ownership,
             self._folder.record,
             max_output_bytes,
             self._confinement,
             AllowedFolders(allow_folders),
         )
+        self._adopted = Adopted(self._trees, self._threads.processes, self._tasks)
 
         # set once the agent listens
         #: Full URL of the port report.
@@ -96,7 +102,10 @@ class JobManager:
         # the end
         self._closing = False
         self._closed = asyncio.Event()
-        self._housekeeping: asyncio.TimerHandle | None = None
+
+    async def clean_up(self, root: Path) -> None:
+        """End what dead agents have left in ``root``, and delete it."""
+        await self._threads.removals.run(sweep, root)
 
     # --- which jobs there are ---------------------------------------------------------------------
 
@@ -111,7 +120,7 @@ class JobManager:
         self._require_open()
         uid = secrets.token_hex(16)
         sandbox = Sandbox.create(self._folder.there(), uid)
-        job = Job(uid, name, owner, sandbox, lambda: self._forest.usage(uid))
+        job = Job(uid, name, owner, sandbox, lambda: self._runs[uid].usage())
         job.linger_s = linger_s
         self._jobs[uid] = job
         return job
@@ -181,19 +190,18 @@ class JobManager:
             command.port, command.more_ports, prefer=command.prefer_port, own=self.agent_ports
         )
         run = self._runs[job.uid] = Run(job, command, given, self._host, more)
-        self._keep_house()
         try:
             own = self._confinement.environment()
             await run.start(run.environment(self.properties, self.endpoint, own))
         finally:
             if job.state is State.NEW:
-                run.close()
+                run.launch.close()
                 del self._runs[job.uid]
                 self._given.release(run.ports)
             else:
                 job.on_end(lambda: self._given.release(run.ports))
 
-    def execute(
+    async def execute(
         self,
         job: Job,
         user: ExecUser,
@@ -212,17 +220,12 @@ class JobManager:
         """
         self._require_open()
         command = check_command(args, env)
-        own = self._confinement.environment()
+        env = command.env
+        if tty and "TERM" not in env:
+            env = {"TERM": "xterm-256color"} | env  # not that of whoever started the agent
         run = self._runs.get(job.uid)
-        job_id = "" if run is None else run.secret
-        environment = command.environment(self.properties, self.endpoint, job.uid, job_id, None, own)
-        if tty and "TERM" not in command.env:
-            environment["TERM"] = "xterm-256color"  # not that of whoever started the agent
-        process = Exec(job, self._forest, user)
-        line = list(command.args)
-        if run is not None:
-            line = run.confined(line, environment, str(job.sandbox.path))
-        process.start(line, environment, tty, rows, cols, split=split)
+        process = Exec(job, None if run is None else run.launch, user)
+        await process.start(command.args, env, tty, rows, cols, split=split)
         return process
 
     async def report_port(self, params: Sequence[tuple[str, str]]) -> None:
@@ -231,10 +234,10 @@ class JobManager:
 
     async def listening(self, job: Job) -> builtins.list[tuple[str, int]]:
         """The addresses and TCP ports that processes of the job listen on."""
-        return await self._threads.run(self._forest.listening, job.uid)
+        return await self._threads.ports.run(self._trees.of(job.uid).listening)
 
     def _pids(self, uid: str) -> builtins.list[int]:
-        return [process.pid for process in self._forest.members(uid)]
+        return [process.pid for process in self._trees.of(uid).look()]
 
     # --- ending -----------------------------------------------------------------------------------
 
@@ -297,8 +300,8 @@ class JobManager:
 
     def _forget(self, job: Job) -> None:
         if (run := self._runs.pop(job.uid, None)) is not None:
-            run.close()
-        self._forest.closed(job.uid)
+            run.launch.close()
+        self._trees.closed(job.uid)
         self._folder.forget(job.uid)
 
     async def _remove(self, job: Job) -> OSError | None:
@@ -308,9 +311,9 @@ class JobManager:
                 await run.end(signals.SIGTERM, limits.TERM_GRACE_S)
             self._forget(job)
             if run is not None:
-                await run.remove_group()
+                await run.launch.remove_group()
             if not job.sandbox.remove_if_small():
-                await asyncio.get_running_loop().run_in_executor(None, job.sandbox.remove)
+                await self._threads.removals.run(job.sandbox.remove)
         except OSError as error:
             _log.warning("job %s: its sandbox cannot be deleted: %s", job.uid, error)
             return error
@@ -346,55 +349,30 @@ class JobManager:
             await self._closed.wait()
             return
         self._closing = True
-        if self._housekeeping is not None:
-            self._housekeeping.cancel()
-        rest = TreeEnd(UNCLAIMED, self._forest, self._tasks)
         if now is not None:
-            self._tasks.start(self._hasten(now, rest), name="waiting for the second signal")
+            self._tasks.start(self._hasten(now), name="waiting for the second signal")
         removals = [*self._removals.values()]
         await self._remove_all(self.jobs())
         if removals:
             await asyncio.wait(removals)
-        rest.begin(signals.SIGTERM, 0 if now is not None and now.is_set() else limits.TERM_GRACE_S)
-        await rest.wait()
+        await self._adopted.end()
         await self._tasks.close()
-        await self._threads.close(limits.PORT_CHECK_S)
+        self._keeper.close()
         try:
-            await asyncio.get_running_loop().run_in_executor(None, self._folder.remove)
+            await self._threads.removals.run(self._folder.remove)
         except OSError as error:
             _log.warning("the folder of the sandboxes cannot be deleted: %s", error)
+        for pool in self._threads:
+            await pool.close(0)
         self._closed.set()
 
-    async def _hasten(self, now: asyncio.Event, rest: TreeEnd) -> None:
+    async def _hasten(self, now: asyncio.Event) -> None:
         await now.wait()
         for run in self._runs.values():
             run.hasten()
-        if rest.under_way:
-            rest.begin(KILL, 0)
 
     # --- the rest ---------------------------------------------------------------------------------
 
     def _require_open(self) -> None:
         if self._closing:
             raise JobInvalidStateError("the agent is shutting down")
-
-    def _keep_house(self) -> None:
-        """While jobs have processes: now and then reap adopted zombies, and end what no job can own any more."""
-        if self._housekeeping is None:
-            loop = asyncio.get_running_loop()
-            self._housekeeping = loop.call_later(limits.ADOPTED_CHECK_S, self._check_adopted)
-
-    def _check_adopted(self) -> None:
-        self._housekeeping = None
-        try:
-            adopters = self._forest.adopters()
-        except OSError as error:
-            _log.debug("adopted processes cannot be listed now: %s", error)
-            adopters = set()
-        if UNCLAIMED in adopters:
-            _log.warning("ending processes of jobs that are gone")
-            TreeEnd(UNCLAIMED, self._forest, self._tasks).begin(KILL, 0)
-        for uid in adopters & self._runs.keys():
-            self._runs[uid].end_rest()
-        if adopters or self._runs:
-            self._keep_house()

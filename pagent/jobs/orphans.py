@@ -1,8 +1,10 @@
 """The agent's own folder in ``jobs.root``, and what agents that were killed have left there.
 
 Each agent has a folder ``pagent-<random>`` with its sandboxes and a lock file that it holds locked as long as it
-lives. In that file stands a line for each process of a job: the job's uid, pid, start time, run of the system.
-Whoever can take the lock knows that the agent is dead, and ends what the records and the sandboxes' names lead to.
+lives. The first line of that file names the machine and the run of the system; then comes a line for each job: its uid,
+the pid and start time of its supervisor and of its main process, which leads a session, and where these numbers count.
+An agent that can take the lock knows that the other is dead, and ends what the records lead to. A lock says nothing
+about an agent on another machine, since some file systems keep locks for themselves: such folders stay.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import secrets
 import stat
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,38 +23,43 @@ from typing import Final, NamedTuple
 from pagent import limits
 from pagent.jobs.removal import remove_folder
 from pagent.jobs.system import Process, System
-from pagent.jobs.tree import KILL, NATIVE, STOP
+from pagent.jobs.tree import KILL, NATIVE, STOP, Key
 from pagent.unix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW
 
 _log = logging.getLogger(__name__)
 
 _PREFIX: Final = "pagent-"
 _LOCK: Final = "lock"
-#: Bytes of a record: a uid of 32 digits, two numbers, a UUID. All alike, so that each can be written over.
-_RECORD_BYTES: Final = 128
+#: Bytes of a record: a uid of 32 digits, four numbers, a boot id. All alike, so that each can be written over.
+_RECORD_BYTES: Final = 192
+_HOST: Final = "host"
 
 
 class _Record(NamedTuple):
-    """The main process of a job."""
+    """The processes of a job."""
 
     uid: str
-    pid: int
-    started: float
+    supervisor: Key
+    main: Key
     boot: str
 
     def line(self) -> bytes:
-        text = f"{self.uid} {self.pid} {self.started!r} {self.boot}"
-        assert len(text) < _RECORD_BYTES, "uid and boot are of known length"
-        return text.encode("ascii").ljust(_RECORD_BYTES - 1) + b"\n"
+        (pid, started), (main, main_started) = self.supervisor, self.main
+        return _padded(f"{self.uid} {pid} {started!r} {main} {main_started!r} {self.boot}")
 
     @classmethod
     def parse(cls, line: bytes) -> _Record | None:
         """None for what makes no sense: cut short by a crash, or written by a job, which may be the same user's."""
         try:
-            uid, pid, started, *boot = line.decode("ascii").split()
-            return cls(uid, int(pid), float(started), "".join(boot))
+            uid, pid, started, main, main_started, *boot = line.decode("ascii").split()
+            return cls(uid, (int(pid), float(started)), (int(main), float(main_started)), "".join(boot))
         except ValueError:
             return None
+
+
+def _padded(text: str) -> bytes:
+    assert len(text) < _RECORD_BYTES, "its parts are of known length"
+    return text.encode("ascii", "replace").ljust(_RECORD_BYTES - 1) + b"\n"
 
 
 if sys.platform == "win32":
@@ -76,12 +83,12 @@ class AgentFolder:
         self._lock = lock
         self._guard = _guard(path)
         self._system = system
-        # Places of the records in the lock's file: by uid, and those that nobody has.
+        # Places of the records in the lock's file, from 1: by uid, and those that nobody has.
         self._places: dict[str, int] = {}
         self._free: list[int] = []
 
     @classmethod
-    def create(cls, root: Path) -> AgentFolder:
+    def create(cls, root: Path, system: System = NATIVE) -> AgentFolder:
         """Make the folder in ``root`` and lock it. Blocking, short. OSError if that cannot be."""
         name = _PREFIX + secrets.token_hex(8)
         # Under a name that no sweep looks at until it is locked.
@@ -94,19 +101,22 @@ class AgentFolder:
                 _lock(lock)
             except OSError as error:
                 _log.warning("%s cannot be locked, so nothing there is cleaned up after a crash: %s", root, error)
+            os.write(lock, _padded(f"{_HOST} {system.machine_id():.64} {system.boot_id()}"))
+            os.fsync(lock)  # a folder without this line is never cleaned up
             making.rename(root / name)
         except BaseException:
             if lock >= 0:
                 os.close(lock)
             remove_folder(making)
             raise
-        return cls(root / name, lock)
+        return cls(root / name, lock, system)
 
-    def record(self, uid: str, process: Process) -> None:
-        """Remember the main process of a job, for an agent that finds us dead. OSError of the disk."""
-        line = _Record(uid, process.pid, process.started, self._system.boot_id()).line()
-        place = self._free.pop() if self._free else len(self._places)
-        self._places[uid] = place
+    def record(self, uid: str, supervisor: Key, main: Key | None = None) -> None:
+        """Remember the processes of a job, for an agent that finds this one dead. OSError of the disk."""
+        line = _Record(uid, supervisor, main or (0, 0), self._system.boot_id()).line()
+        if uid not in self._places:
+            self._places[uid] = self._free.pop() if self._free else len(self._places) + 1
+        place = self._places[uid]
         os.lseek(self._lock, place * _RECORD_BYTES, os.SEEK_SET)
         os.write(self._lock, line)
 
@@ -128,7 +138,7 @@ class AgentFolder:
             pass
         _log.warning("the folder of the sandboxes is gone: %s", self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = AgentFolder.create(self.path.parent)
+        new = AgentFolder.create(self.path.parent, self._system)
         os.fchmod(new._guard, stat.S_IMODE(os.fstat(self._guard).st_mode))
         os.pwrite(new._lock, os.pread(self._lock, limits.RECORDS_MAX_BYTES, 0), 0)
         self._close()
@@ -185,6 +195,9 @@ def _sweep_one(path: Path, system: System) -> int:
             _lock(lock)
         except OSError:
             return 0  # its agent lives, or nobody can know
+        if not _is_of_this_machine(lock, system):
+            _log.info("left alone, as it is of an agent on another machine: %s", path.name)
+            return 0
         killed = _end_orphans(path, lock, system)
         remove_folder(path)
         _log.info("cleaned up after a dead agent: %s, processes ended: %d", path.name, killed)
@@ -193,55 +206,74 @@ def _sweep_one(path: Path, system: System) -> int:
         os.close(lock)
 
 
+def _is_of_this_machine(lock: int, system: System) -> bool:
+    """Does a lock that can be taken prove that the agent is dead? One system's locks are known to all in it."""
+    parts = os.pread(lock, _RECORD_BYTES, 0).decode("ascii", "replace").split()
+    if len(parts) < 2 or parts[0] != _HOST:
+        return False
+    boot = parts[2].partition("/")[0] if len(parts) > 2 else ""
+    return parts[1] == system.machine_id()[:64] or boot == system.boot_id().partition("/")[0] != ""
+
+
 def _end_orphans(path: Path, lock: int, system: System) -> int:
-    """Kill until nothing is left or the time is over."""
-    records = _records(lock)
-    uids = frozenset({record.uid for record in records}.union(os.listdir(path)) - {_LOCK})
-    killed: set[tuple[int, float]] = set()
+    """Kill until nothing is left or the time is over. How many of the jobs' processes there were."""
+    records = read_records(lock)
+    folder = os.path.realpath(path)
+    killed: set[Key] = set()
     give_up = time.monotonic() + limits.KILL_WAIT_S
-    looked_in_vain = 0
-    while looked_in_vain < 2:  # what executes a program at the first look has no mark then
-        orphans = _orphans(records, uids, system)
-        fresh = [process for process in orphans if process.key not in killed]
-        for process in fresh:
-            system.send(process, STOP)
-            killed.add(process.key)
+    while orphans := find_orphans(records, folder, system):
+        fresh = {process.key for process in orphans} - killed
+        for key in fresh:
+            system.send(key, STOP)
+        killed |= fresh
         if fresh:
             continue  # stopped first: it may have forked meanwhile
         for process in orphans:
-            system.send(process, KILL)
-        looked_in_vain = 0 if orphans else looked_in_vain + 1
+            system.send(process.key, KILL)
         if time.monotonic() > give_up:
             _log.error("orphans are left that do not end on SIGKILL: %s", [process.pid for process in orphans])
             break
         time.sleep(limits.EXIT_POLL_S)
-    return len(killed)
+    return len(killed - {record.supervisor for record in records})
 
 
-def _records(lock: int) -> list[_Record]:
-    os.lseek(lock, 0, os.SEEK_SET)
-    data = os.read(lock, limits.RECORDS_MAX_BYTES)
+def read_records(lock: int) -> list[_Record]:
+    """The records in a lock file."""
+    data = os.pread(lock, limits.RECORDS_MAX_BYTES, _RECORD_BYTES)
     found = (_Record.parse(data[at : at + _RECORD_BYTES]) for at in range(0, len(data), _RECORD_BYTES))
     return [record for record in found if record is not None]
 
 
-def _orphans(records: Iterable[_Record], uids: frozenset[str], system: System) -> list[Process]:
-    """Living processes of the dead agent's jobs: recorded, marked, or descendants of such."""
-    boot = system.boot_id()
-    recorded = {(record.pid, record.started) for record in records if record.boot == boot}
+def find_orphans(records: Iterable[_Record], folder: str, system: System) -> list[Process]:
+    """Living processes of the dead agent's jobs: what descends from a recorded one, is in its session, or works in
+    one of the sandboxes, and all descendants of such.
+    """
+    here = [record for record in records if record.boot == system.boot_id()]
+    recorded = {key for record in here for key in (record.supervisor, record.main)}
+    # 0, of a job whose main process was not known yet, is what processes are in that the kernel has started.
+    sessions = {record.main[0]: record.main[1] for record in here if record.main[0] > 1}
     table = {process.pid: process for process in system.everyone() if process.alive}
+    children: dict[int, list[Process]] = {}
+    for process in table.values():
+        children.setdefault(process.parent, []).append(process)
     found: dict[int, Process] = {}
-    queue = [process for process in table.values() if _is_orphan(process, recorded, uids, system)]
+    queue = [process for process in table.values() if _is_orphan(process, recorded, sessions, folder, system)]
     while queue:
         process = queue.pop()
-        if process.pid not in found and process.pid != os.getpid():
+        if process.pid not in found and process.pid not in (1, os.getpid()):
             found[process.pid] = process
-            queue += [child for child in table.values() if child.parent == process.pid]
+            queue += children.get(process.pid, ())
     return list(found.values())
 
 
-def _is_orphan(process: Process, recorded: set[tuple[int, float]], uids: frozenset[str], system: System) -> bool:
-    if mark := system.mark(process.pid):
-        return not uids.isdisjoint(mark.split(":"))
-    # A program that shows a title writes over its environment; then pid, start time and boot say it alone.
-    return process.key in recorded
+def _is_orphan(
+    process: Process, recorded: set[Key], sessions: Mapping[int, float], folder: str, system: System
+) -> bool:
+    if process.key in recorded:
+        return True
+    started = sessions.get(process.session)
+    # A session keeps its number while it has members; a younger leader is another session's.
+    if started is not None and started <= process.started and process.pid != process.session:
+        return True
+    where = system.folder(process.pid)
+    return where is not None and where.startswith(f"{folder}/")

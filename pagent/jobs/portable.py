@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import os
-import time
+import platform
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import psutil
 
-from pagent.jobs.system import MARK, Process
+from pagent.jobs.system import Process
 
 _STATES = {psutil.STATUS_ZOMBIE: "Z", psutil.STATUS_DEAD: "X", psutil.STATUS_STOPPED: "T"}
+
+
+def has_subreapers() -> bool:
+    return False
 
 
 def adopts() -> bool:
     return False
 
 
-def now() -> float:
-    return time.time()
-
-
 def boot_id() -> str:
     # Start times are absolute here and need no run of the system that they belong to.
     return ""
+
+
+def machine_id() -> str:
+    return platform.node()
 
 
 def stat(pid: int) -> Process | None:
@@ -77,40 +81,22 @@ def everyone() -> Iterator[Process]:
             yield _row(process)
 
 
-def mark(pid: int) -> str | None:
+def folder(pid: int) -> str | None:
     try:
-        return psutil.Process(pid).environ().get(MARK, "")
+        return psutil.Process(pid).cwd()
     except (psutil.Error, OSError):
-        return ""
+        return None
 
 
-def send(process: Process, signal: int) -> bool:
+def send(key: tuple[int, float], signal: int) -> bool:
     try:
-        found = psutil.Process(process.pid)
-        if found.create_time() != process.started:
+        found = psutil.Process(key[0])
+        if found.create_time() != key[1]:
             return False
         found.send_signal(signal)
     except psutil.Error:
         return False
     return True
-
-
-def exit_descriptor(process: Process) -> int | None:
-    return None
-
-
-def listens(port: int, pids: Iterable[int]) -> bool | None:
-    unknown = False
-    for pid in pids:
-        try:
-            for connection in psutil.Process(pid).net_connections("tcp"):
-                if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
-                    return True
-        except psutil.NoSuchProcess:
-            continue
-        except psutil.Error:
-            unknown = True
-    return None if unknown else False
 
 
 def listening(pids: Iterable[int]) -> Iterator[tuple[str, int]]:
@@ -119,7 +105,3 @@ def listening(pids: Iterable[int]) -> Iterator[tuple[str, int]]:
             for connection in psutil.Process(pid).net_connections("tcp"):
                 if connection.status == psutil.CONN_LISTEN and connection.laddr:
                     yield connection.laddr.ip, connection.laddr.port
-
-
-def sacrifice(pid: int) -> None:
-    """No other system lets one choose."""

@@ -10,33 +10,24 @@ import re
 import signal as signals
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pagent import limits
-from pagent.jobs.system import MARK, Process
+from pagent.jobs.system import Process
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_GET_CHILD_SUBREAPER: Final = 37
-_CLOCK_BOOTTIME: Final = 7
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
-#: What a file of /proc says of a process that ends while it is read.
-_GONE: Final = (FileNotFoundError, ProcessLookupError)
-
-#: Added to a job's oom_score_adj (proc(5)): counts as half of the memory of the machine.
-_OOM_EXTRA: Final = 500
-
 #: A row of /proc/net/tcp of a socket that listens: address, port, inode.
 _LISTENING: Final = re.compile(rb": ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F]+:0000 0A(?: +\S+){5} +(\d+)")
 
-_MARK_VARIABLE: Final = re.compile(rb"\0" + MARK.encode("ascii") + rb"=([^\0]*)")
-
+#: What a file of /proc says of a process that ends while it is read.
+_GONE: Final = (FileNotFoundError, ProcessLookupError)
 
 # --- orphans ----------------------------------------------------------------------------------------
 
@@ -66,32 +57,42 @@ def _lists_children() -> bool:
     return os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # CONFIG_PROC_CHILDREN
 
 
+def has_subreapers() -> bool:
+    return True
+
+
 def adopts() -> bool:
-    return _is_subreaper() and _lists_children()
+    return _is_subreaper()
 
 
 # --- the table --------------------------------------------------------------------------------------
 
 
-def now() -> float:
-    return time.clock_gettime(_CLOCK_BOOTTIME) * _TICKS_PER_S
+@functools.cache
+def boot_id() -> str:
+    # Containers that share a kernel count pids for themselves.
+    table = os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text('ascii').strip()}/{table}"
 
 
 @functools.cache
-def boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+def machine_id() -> str:
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        with suppress(OSError):
+            if found := Path(path).read_text("ascii", "replace").strip():
+                return found
+    return os.uname().nodename
 
 
-def _read(path: str, most: int = limits.ENVIRON_MAX) -> bytes:
+def _read(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         data = os.read(descriptor, 4096)
         if len(data) < 2048:  # such a file gives all it has, or at least half a page
             return data
         parts = [data]
-        while data and most > 0:
+        while data:
             data = os.read(descriptor, 65536)
-            most -= len(data)
             parts.append(data)
         return b"".join(parts)
     finally:
@@ -133,6 +134,8 @@ def children(pid: int) -> list[int]:
 def own_children() -> list[int]:
     # Orphans go to the first thread of a subreaper that is alive (find_new_reaper in kernel/exit.c).
     pid = os.getpid()
+    if not _lists_children():
+        return children(pid)
     return [int(child) for child in _read(f"/proc/{pid}/task/{pid}/children").split()]
 
 
@@ -142,18 +145,14 @@ def everyone() -> Iterator[Process]:
             yield process
 
 
-def mark(pid: int) -> str | None:
+def folder(pid: int) -> str | None:
     try:
-        environment = _read(f"/proc/{pid}/environ")
+        return os.readlink(f"/proc/{pid}/cwd").removesuffix(" (deleted)")
     except (*_GONE, PermissionError):
-        return ""
-    if not environment:
         return None
-    found = _MARK_VARIABLE.search(b"\0" + environment)
-    return found[1].decode("ascii", "replace") if found else ""
 
 
-# --- signals and ends -------------------------------------------------------------------------------
+# --- signals ----------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -166,75 +165,42 @@ def has_pidfd() -> bool:
     return True
 
 
-def exit_descriptor(process: Process) -> int | None:
-    if not has_pidfd():
-        return None
+def send(key: tuple[int, float], signal: int) -> bool:
     try:
-        descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return -1
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # the pid is that of a thread by now
-            return -1
-        raise
-    try:
-        # Opened first and compared then: what the descriptor names is not younger than the process that is found.
-        found = stat(process.pid)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    if found is None or found.started != process.started:
-        os.close(descriptor)
-        return -1
-    return descriptor
-
-
-def send(process: Process, signal: int) -> bool:
-    descriptor = exit_descriptor(process)
-    try:
-        if descriptor is None:
-            found = stat(process.pid)
-            if found is None or found.started != process.started:
-                return False
-            os.kill(process.pid, signal)
-        elif descriptor < 0:
-            return False
-        else:
-            signals.pidfd_send_signal(descriptor, signal)
+        return _send_by_descriptor(key, signal) if has_pidfd() else _send_by_number(key, signal)
     except (ProcessLookupError, PermissionError):
         return False
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # the pid is that of a thread by now
+            return False
+        raise
+
+
+def _send_by_descriptor(key: tuple[int, float], signal: int) -> bool:
+    descriptor = os.pidfd_open(key[0])
+    try:
+        # Opened first and compared then: what the descriptor names is not younger than the process that is found.
+        if not _is(key):
+            return False
+        signals.pidfd_send_signal(descriptor, signal)
     finally:
-        if descriptor is not None and descriptor >= 0:
-            os.close(descriptor)
+        os.close(descriptor)
     return True
 
 
-def sacrifice(pid: int) -> None:
-    own = int(_read("/proc/self/oom_score_adj"))
-    # It may have ended already (ENOENT, ESRCH), have become another user's (EACCES), or we are confined (EPERM).
-    with suppress(*_GONE, PermissionError):
-        descriptor = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(descriptor, b"%d" % min(1000, own + _OOM_EXTRA))
-        finally:
-            os.close(descriptor)
+def _send_by_number(key: tuple[int, float], signal: int) -> bool:
+    if not _is(key):
+        return False
+    os.kill(key[0], signal)
+    return True
+
+
+def _is(key: tuple[int, float]) -> bool:
+    found = stat(key[0])
+    return found is not None and found.key == key
 
 
 # --- ports ------------------------------------------------------------------------------------------
-
-
-def listens(port: int, pids: Iterable[int]) -> bool | None:
-    inodes = _listening_inodes(port)
-    if not inodes:
-        return False
-    unknown = False
-    for pid in pids:
-        try:
-            if inodes & set(_socket_inodes(pid)):
-                return True
-        except PermissionError:
-            unknown = True
-    return None if unknown else False
 
 
 def listening(pids: Iterable[int]) -> Iterator[tuple[str, int]]:
@@ -260,16 +226,6 @@ def _address(text: bytes) -> str:
     """An address as /proc/net/tcp writes it: words of 32 bits, each in the byte order of the machine."""
     packed = b"".join(int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8))
     return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
-
-
-def _listening_inodes(port: int) -> set[bytes]:
-    """Of /proc/net/tcp and tcp6: local address, remote address, state (0A is LISTEN), six fields, inode."""
-    row = re.compile(rb": [0-9A-F]+:%04X [0-9A-F]+:0000 0A(?: +\S+){5} +(\d+)" % port)
-    found: set[bytes] = set()
-    for table in ("tcp", "tcp6"):
-        with suppress(FileNotFoundError), open(f"/proc/net/{table}", "rb") as file:
-            found.update(row.findall(file.read()))
-    return found
 
 
 def _socket_inodes(pid: int) -> Iterator[bytes]:

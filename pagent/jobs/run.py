@@ -3,53 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
 from pagent import limits
 from pagent.errors import JobInvalidStateError, ProcessExitedError, ProcessStartTimeoutError
-from pagent.jobs.capped import CappedOutput, OutputCap
 from pagent.jobs.command import Command
 from pagent.jobs.ending import TreeEnd
-from pagent.jobs.folders import AllowedFolders
-from pagent.jobs.isolation import Confinement, Group
+from pagent.jobs.launch import Host, Launch
 from pagent.jobs.model import Input, Job, State
-from pagent.jobs.output import STDERR, STDOUT, Output, open_output
-from pagent.jobs.ownership import PortOwnership
 from pagent.jobs.ports import ReportError, until_listening
-from pagent.jobs.process import spawn
 from pagent.jobs.signames import signal_name
-from pagent.jobs.system import Process
-from pagent.jobs.tree import KILL, Forest
-from pagent.net.tasks import TaskOwner, noticed
-from pagent.runtime.threads import ThreadPool
+from pagent.jobs.supervisor import Child
+from pagent.jobs.tree import KILL, Key
+from pagent.net.tasks import noticed
 
 _log = logging.getLogger(__name__)
 
+#: Processes of a tree that are looked at on the event loop, 40 us each; and how old such a look may be.
+_LOOKED_AT_ON_LOOP: Final = 16
+_USAGE_AGE_S: Final = 0.02
+
+#: What the system may always take to execute a program; and how long the end of a job waits for its start.
+_EXECUTED_IN_S: Final = 2.0
+_START_PATIENCE_S: Final = 1.0
+
 _NO_PORTS: Final[Mapping[str, int]] = MappingProxyType({})
-
-
-class Host(NamedTuple):
-    """What all runs of one agent share. ``record`` notes a main process for the next agent, should this one be killed;
-    ``output_cap``: most bytes of each output file.
-    """
-
-    forest: Forest
-    tasks: TaskOwner
-    ownership: PortOwnership
-    threads: ThreadPool
-    record: Callable[[str, Process], None]
-    output_cap: int | None
-    confinement: Confinement
-    folders: AllowedFolders
 
 
 class Run:
@@ -67,8 +52,10 @@ class Run:
         self._more_ports = more_ports
         self._command = command
         self._host = host
-        self._forest = host.forest
         self._tasks = host.tasks
+        self._tree = host.trees.new(job.uid, job.sandbox.path)
+        #: Starts its processes.
+        self.launch: Final = Launch(job, self._tree, host)
 
         # of the start
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -76,14 +63,16 @@ class Run:
         self._ready_timer: asyncio.TimerHandle | None = None
         self._probe: asyncio.Task[None] | None = None
         self._refused: str | None = None  # why what listens on the port is not the job's
-        self._spawned = asyncio.Event()
-        self._group: Group | None = None
+        self._spawning: asyncio.Task[None] | None = None
+        self._main: Key | None = None
 
-        # of its output
-        self._capping: asyncio.Task[None] | None = None
+        # while it runs
+        self._usage: tuple[float, int] = (0.0, 0)
+        self._usage_at = -_USAGE_AGE_S
+        self._usage_task: asyncio.Task[None] | None = None
 
         # of the end
-        self._tree = TreeEnd(job.uid, host.forest, host.tasks)
+        self._end = TreeEnd(self._tree, host.tasks, host.threads.processes)
         self._limit_timer: asyncio.TimerHandle | None = None
         self._hurry = False
         self._abandoned = False
@@ -108,126 +97,86 @@ class Run:
         ProcessExitedError; JobInvalidStateError if the job is removed meanwhile. The tree has ended, or is being
         ended, after each of them and after cancellation.
         """
+        self.launch.environment = environment
+        self._limit_start(max(self._command.ready_timeout_s, _EXECUTED_IN_S))
+        self._spawning = self._tasks.start(self._spawn(), name=f"start of job {self.job.uid}")
         try:
-            await self._spawn(environment)
             await self._ready
         except asyncio.CancelledError:
             self.abandon("the start was cancelled")
             raise
         except ProcessStartTimeoutError:
+            self._spawning.cancel()
             await self.end(KILL, 0)
             raise
 
-    async def _spawn(self, environment: dict[str, str]) -> None:
-        job = self.job
-        with ExitStack() as closing:
-            closing.callback(self._spawned.set)
-            # Opened before the state changes: a job that could not get its folder or files may be started again.
-            cwd = self._open_cwd(closing)
-            output = open_output(job.sandbox, self._command.forward_stdout, closing)
-            self._cap_output(output)
-            job.apply(Input.START)
-            job.port = self.port
-            try:
-                with self._forest.spawning(job.uid):
-                    await self._call_spawn(environment, cwd, output)
-            except BaseException as error:
-                if not job.process_ended.is_set() and job.pid is None:
-                    # It may hold what the peer sent, and every info of the job has it.
-                    job.error = (str(error) or type(error).__name__)[: limits.ERROR_TEXT_MAX]
-                    job.apply(Input.FAIL)
-                raise
-
-    def _open_cwd(self, closing: ExitStack) -> str:
-        """The working folder, as a path that cannot be made to lead elsewhere."""
-        cwd = self._command.cwd
-        try:
-            if os.path.isabs(cwd):
-                descriptor, path = self._host.folders.open(cwd)
-            else:
-                descriptor, path = self.job.sandbox.open_dir(cwd), str(self.job.sandbox.path / cwd)
-        except ValueError as error:
-            raise ValueError(f"cwd: {error}") from None
-        closing.callback(os.close, descriptor)
-        if _has_descriptor_paths():
-            return f"/proc/self/fd/{descriptor}"
-        return path
-
-    def _cap_output(self, output: Output) -> None:
-        cap = self._host.output_cap
-        if cap is None:
-            return
-        for name, descriptor in zip((STDOUT, STDERR), output, strict=True):
-            if descriptor is not None:  # not the agent's own
-                self.job.outputs[name] = CappedOutput(descriptor, cap)
-        capping = OutputCap(self.job.uid, list(self.job.outputs.values()), cap, self._host.threads)
-        self._capping = self._tasks.start(capping.run(), name=f"capping the output of job {self.job.uid}")
-
-    async def _call_spawn(self, environment: dict[str, str], cwd: str, output: Output) -> None:
+    async def _spawn(self) -> None:
+        """Start the process; what goes wrong is told to :meth:`start`."""
         args = self._command.command_line(self.port, self._more_ports)
         try:
-            await self._prepare(output)
-            command = self.confined(args, environment, cwd)
-            await spawn(command, environment, cwd, output, self._started, self._ended)
-        except OSError as error:
-            # What it names is never a path of ours; the class follows from the number.
-            raise OSError(error.errno, error.strerror, args[0]) from None
+            await self.launch.start(self._command, args, self.port, Child(self._started, self._ended))
+        except asyncio.CancelledError:
+            self._start_failed("the start was ended")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller of the start gets it
+            self._start_failed(str(error) or type(error).__name__)
+            self._settle(error)
 
-    async def _prepare(self, output: Output) -> None:
-        """Make ready what confines the job, if anything does."""
-        if (user := self._host.confinement.user_id) is not None:
-            for descriptor in output:
-                if descriptor is not None:  # programs open /dev/stdout
-                    os.fchown(descriptor, *user)
-            await asyncio.get_running_loop().run_in_executor(None, self.job.sandbox.give_to, *user)
-        self._group = self._host.confinement.make_group(self.job.uid)
-        if self._group is not None:
-            self._forest.grouped(self.job.uid, self._group.kill)
-
-    def confined(self, args: list[str], environment: Mapping[str, str], cwd: str) -> list[str]:
-        """The command line of a process of this job. OSError if there is no such program."""
-        return self._host.confinement.command(args, environment, self._group, cwd)
-
-    def _started(self, pid: int) -> None:
+    def _start_failed(self, why: str) -> None:
+        """No program runs; what there may be of a process is ended."""
         job = self.job
-        job.pid = pid
+        if not self.launch.begun:
+            self.launch.cancel()
+        if job.state is State.NEW:
+            return
+        if not job.process_ended.is_set() and job.pid is None:
+            # It may hold what the peer sent, and every info of the job has it.
+            job.error = job.error or why[: limits.ERROR_TEXT_MAX]
+            job.apply(Input.FAIL)
+        self.end_rest(KILL)
+
+    def _started(self, child: Child) -> None:
+        job = self.job
+        self._main = child.key
+        self.launch.record(child.key)
+        if job.process_ended.is_set():
+            return  # the start was ended before; the tree is being ended
+        job.pid = child.pid
         job.started_at = time.time()
-        try:
-            process = self._forest.born(job.uid, pid)
-            self._forest.sacrifice(pid)
-            if process is not None:
-                self._host.record(job.uid, process)
-        except OSError as error:
-            # No descriptor is left to look at it with. It runs, and is found by its mark.
-            _log.warning("job %s: its process cannot be recorded: %s", job.uid, error)
         if job.state is not State.PENDING or self._abandoned:
-            self._tree.begin(KILL, 0)
+            self._end.begin(KILL, 0)
             return
         self._await_ready()
 
+    def _limit_start(self, most_s: float) -> None:
+        if self._ready_timer is not None:
+            self._ready_timer.cancel()
+        self._ready_timer = asyncio.get_running_loop().call_later(most_s, self._not_ready_in_time, most_s)
+
     def _await_ready(self) -> None:
-        loop = asyncio.get_running_loop()
         command = self._command
+        self._limit_start(command.ready_timeout_s)
         if command.timeout_s is not None:
-            self._limit_timer = loop.call_later(command.timeout_s, self._out_of_time)
+            self._limit_timer = asyncio.get_running_loop().call_later(command.timeout_s, self._out_of_time)
         if command.ready == "connect":
             self._probe = self._tasks.start(self._connect(), name=f"connecting to job {self.job.uid}")
         elif command.reports_awaited == 0:
             self.job.ports += self.ports
             self._become_ready()
-            return
-        self._ready_timer = loop.call_later(command.ready_timeout_s, self._not_ready_in_time)
 
     def _become_ready(self) -> None:
         self.job.apply(Input.READY)
         self._settle(None)
 
-    def _not_ready_in_time(self) -> None:
-        awaited = "its port did not accept a connection" if self._probe else "its ports were not reported"
-        text = f"the process did not start in time: {awaited} within {self._command.ready_timeout_s:g} s"
+    def _not_ready_in_time(self, most_s: float) -> None:
+        if self.job.pid is None:
+            awaited = "the system has not executed its program"
+        else:
+            awaited = "its port did not accept a connection" if self._probe else "its ports were not reported"
+        text = f"the process did not start in time: {awaited} within {most_s:g} s"
         if self._refused is not None:
             text += f" ({self._refused})"
-        self.job.error = text
+        if self.job.state is not State.NEW:
+            self.job.error = text
         self._settle(ProcessStartTimeoutError(text))
 
     def _settle(self, error: Exception | None) -> None:
@@ -246,10 +195,10 @@ class Run:
 
     async def _connect(self) -> None:
         assert self.port is not None, "checked with the arguments"
-        await until_listening(self.port, self._host.threads)
+        await until_listening(self.port, self._host.threads.ports)
         while not await self._may_have(self.port):
             await asyncio.sleep(limits.CONNECT_RETRY_MAX_S)
-            await until_listening(self.port, self._host.threads)
+            await until_listening(self.port, self._host.threads.ports)
         if self.job.state is State.PENDING:
             self.job.ports += self.ports
             self._become_ready()
@@ -285,8 +234,7 @@ class Run:
 
     def _ended(self, returncode: int) -> None:
         job = self.job
-        assert job.pid is not None, "ended after started"
-        self._forest.died(job.pid)
+        self._tree.news.set()
         how = self._note_exit(returncode)
         if self._limit_timer is not None:
             self._limit_timer.cancel()
@@ -307,37 +255,44 @@ class Run:
         job.signal = signal_name(-returncode)
         return f"was ended by {job.signal}"
 
-    def end_rest(self) -> None:
+    def end_rest(self, number: int = signal.SIGTERM) -> None:
         """What the main process leaves behind goes after it. Nothing while it runs."""
-        if self._tree.under_way or not self.job.process_ended.is_set():
-            return
-        if not self._left():
-            self._forest.ended(self.job.uid)
+        if self._end.under_way or self._tree.over or not self.job.process_ended.is_set():
             return
         with suppress(RuntimeError):  # the agent is past its end; it has seen to the tree
-            self._tree.begin(signal.SIGTERM, 0 if self._hurry else limits.TERM_GRACE_S)
-
-    def _left(self) -> bool:
-        """Is something of the tree there? Yes, if that cannot be known now."""
-        try:
-            members, complete = self._forest.look(self.job.uid)
-        except OSError:
-            return True
-        return bool(members) or not complete
+            self._end.begin(number, 0 if self._hurry or number == KILL else limits.TERM_GRACE_S)
 
     def is_over(self) -> bool:
         """Have the process and all of its tree ended, with nothing that has to be waited for?"""
         return (
             self.job.pid is not None
             and self.job.process_ended.is_set()
-            and self._group is None
-            and not self._tree.under_way
-            and not self._left()
+            and self.launch.group is None
+            and not self._end.under_way
+            and self._tree.over
         )
+
+    def usage(self) -> tuple[float, int]:
+        """CPU seconds and resident bytes of the tree, at most a moment old. OSError without a descriptor to look."""
+        now = time.monotonic()
+        if now - self._usage_at > _USAGE_AGE_S and (self._usage_task is None or self._usage_task.done()):
+            self._usage_at = now
+            found = self._tree.usage(_LOOKED_AT_ON_LOOP)
+            if found is not None:
+                self._usage = found
+            else:
+                self._usage_task = self._tasks.start(self._look(), name=f"looking at the tree of job {self.job.uid}")
+        return self._usage
+
+    async def _look(self) -> None:
+        with suppress(OSError):
+            found = await self._host.threads.processes.run(self._tree.usage)
+            assert found is not None, "no number was too many"
+            self._usage = found
 
     def _out_of_time(self) -> None:
         self.job.error = f"the process was ended after its time limit of {self._command.timeout_s:g} s"
-        self._tree.begin(signal.SIGTERM, limits.TERM_GRACE_S)
+        self._end.begin(signal.SIGTERM, limits.TERM_GRACE_S)
 
     def abandon(self, why: str) -> None:
         """Nobody waits for the start any more: end what of it there is."""
@@ -345,52 +300,42 @@ class Run:
             self.job.error = why
         self._abandoned = True
         self._settle(JobInvalidStateError(why))
+        self._stop_starting()
         if not self.job.process_ended.is_set() and self.job.pid is not None:
-            self._tree.begin(KILL, 0)
+            self._end.begin(KILL, 0)
+
+    def _stop_starting(self) -> None:
+        if self._spawning is not None:
+            self._spawning.cancel()
 
     def refuse(self) -> None:
         """The job is being removed: a start that is waiting hears of it."""
         self._abandoned = True
         self._settle(JobInvalidStateError("the job was removed before it was ready"))
+        self._stop_starting()
         if self._limit_timer is not None:
             self._limit_timer.cancel()
 
-    def close(self) -> None:
-        """The run is over or never began: nothing of it is needed any more."""
-        if self._capping is not None:
-            self._capping.cancel()
-        for output in self.job.outputs.values():
-            output.close()
-        self.job.outputs.clear()
-
-    async def remove_group(self) -> None:
-        """Once the tree has ended. OSError if something is left in its cgroup."""
-        if self._group is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._group.remove)
-
     def send_main(self, number: int) -> None:
         """Signal the main process only; nothing if it has just ended."""
-        for process in self._forest.members(self.job.uid):
-            if process.pid == self.job.pid:
-                self._forest.send(process, number)
+        if self._main is not None:
+            self._tree.send(self._main, number)
 
     def hasten(self) -> None:
         """No grace any more."""
         self._hurry = True
-        if self._tree.under_way:
-            self._tree.begin(KILL, 0)
+        if self._end.under_way:
+            self._end.begin(KILL, 0)
 
     async def end(self, number: int, grace_s: float) -> None:
         """Signal the whole tree, KILL it after the grace, return when it and the main process have ended."""
-        await self._spawned.wait()
-        if self.job.process_ended.is_set() and not self._tree.under_way and not self._left():
+        if self._spawning is not None and not self._spawning.done():
+            # Most starts take some milliseconds; one that hangs is given up.
+            await asyncio.wait((self._spawning,), timeout=_START_PATIENCE_S)
+            self._spawning.cancel()
+            await asyncio.wait((self._spawning,))
+        if self.job.process_ended.is_set() and not self._end.under_way and self._tree.over:
             return
-        self._tree.begin(number, 0 if self._hurry else grace_s)
-        if await self._tree.wait():
+        self._end.begin(number, 0 if self._hurry else grace_s)
+        if await self._end.wait():
             await self.job.process_ended.wait()
-            self._forest.ended(self.job.uid)
-
-
-@functools.cache
-def _has_descriptor_paths() -> bool:
-    return os.path.exists("/proc/self/fd")

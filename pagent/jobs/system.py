@@ -1,4 +1,4 @@
-"""What the jobs need to know and do about processes: one seam, a module of functions per system behind it.
+"""What the jobs need to know and do about processes: one seam, with a module of functions for each system.
 
 ``procfs`` is Linux, by /proc and pidfds; ``portable`` any system, by psutil. Nothing else in the package looks
 at a process table.
@@ -8,10 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
-
-#: Environment variable that every process of a job inherits: the job's uid. An agent that is itself a job puts
-#: its own mark before those of its jobs, with a colon between.
-MARK = "PAGENT_JOB_MARK"
 
 
 class Process(NamedTuple):
@@ -40,14 +36,17 @@ class Process(NamedTuple):
 class System(Protocol):
     """The functions of such a module."""
 
-    def adopts(self) -> bool:
-        """Do orphans of our descendants become our children, and does the system list children?"""
+    def has_subreapers(self) -> bool:
+        """Do orphans of a supervisor's descendants become the supervisor's children?"""
 
-    def now(self) -> float:
-        """The present in the unit of ``Process.started``."""
+    def adopts(self) -> bool:
+        """Do orphans of our own descendants become our children?"""
 
     def boot_id(self) -> str:
-        """Names the present run of the system: pids and start times of another one mean nothing."""
+        """Name what pids and start times are unique in: the present run of the system, and its table of processes."""
+
+    def machine_id(self) -> str:
+        """Name the machine, over its restarts."""
 
     def stat(self, pid: int) -> Process | None:
         """The process, None if there is none."""
@@ -61,26 +60,11 @@ class System(Protocol):
     def everyone(self) -> Iterable[Process]:
         """All processes. Slow."""
 
-    def mark(self, pid: int) -> str | None:
-        """Its MARK variable, empty if it has none or may not be asked; None if it has no environment at all.
+    def folder(self, pid: int) -> str | None:
+        """Its working folder, None if there is no such process or the system does not tell."""
 
-        Nothing has one for a moment while it executes a program: look again then.
-        """
-
-    def send(self, process: Process, signal: int) -> bool:
+    def send(self, key: tuple[int, float], signal: int) -> bool:
         """Signal this very process, never another of the same pid. False if it is gone or may not be signalled."""
-
-    def exit_descriptor(self, process: Process) -> int | None:
-        """A descriptor that becomes readable when the process ends, -1 if it is gone, None if there is no such thing.
-
-        The caller closes it.
-        """
-
-    def listens(self, port: int, pids: Iterable[int]) -> bool | None:
-        """Does one of the processes listen on this TCP port? None if the system does not tell."""
 
     def listening(self, pids: Iterable[int]) -> Iterable[tuple[str, int]]:
         """The addresses and TCP ports that the processes listen on, without what the system does not tell."""
-
-    def sacrifice(self, pid: int) -> None:
-        """Let the kernel pick this process before us when memory runs out, where there is such a thing."""

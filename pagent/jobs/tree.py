@@ -1,28 +1,33 @@
 """Which processes belong to which job.
 
-A job's tree is what descends from its main process. What loses its parent becomes the agent's own child if the
-agent is a *subreaper* (:func:`become_subreaper`), daemons included, so two short lists hold all trees: the
-main processes, and the agent's children that it did not start, called adopted. An adopted process belongs to the
-job whose mark stands in its environment, or once stood there; one without a mark to the job that alone can have
-started it.
+A job's tree is what descends from its supervisor (``jobs/keeper.py``). The supervisor is a subreaper, so this holds for
+daemons as well, whatever they do. A process that does not descend from it is none of the job's.
 
-Elsewhere (no subreaper, not Linux) all processes are searched for the mark and for the job's session.
+Only where a supervisor was killed its processes have to be recognised. They become children of the agent, which is a
+subreaper too. What was seen of the tree before, its sessions and a working folder in the sandbox tell whose they are;
+and unless the agent is the first process of its system, where the orphans of all others come to as well, they
+can only be of a job whose supervisor was killed.
 
-Methods may be called in any thread.
+Where there are no subreapers (macOS) daemons are found by the sessions of the job's processes alone.
+
+Methods that look at processes may be called in any thread. They never read what a process can hold back: its
+environment, command line and memory map are guarded by a lock that it can keep for ever.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from pagent import limits
 from pagent.jobs import portable
-from pagent.jobs.system import MARK, Process, System
+from pagent.jobs.system import Process, System
 
 if sys.platform == "linux":
     from pagent.jobs import procfs
@@ -31,11 +36,7 @@ if sys.platform == "linux":
     NATIVE: System = procfs
 
     def become_subreaper(wanted: bool = True) -> bool:
-        """Once per agent process, before the first job: see above. False where that does not exist.
-
-        From then on every child in another session than the agent's that the agent did not have before is
-        taken for one of a job. It is not for programs that start such children for themselves.
-        """
+        """Once per agent process, before the first job: see above. False where that does not exist."""
         return procfs.set_subreaper(wanted)
 else:
     NATIVE = portable
@@ -45,235 +46,263 @@ else:
         return False
 
 
-#: The owner of adopted processes that can be nobody's any more.
-UNCLAIMED: Final = ""
-#: The owner of those that may be one of several jobs', and of those that have to be looked at again.
-_AMBIGUOUS: Final = "?"
-_UNSURE: Final = "..."
-
 STOP: Final[int] = getattr(signal, "SIGSTOP", signal.SIGTERM)
 KILL: Final[int] = getattr(signal, "SIGKILL", signal.SIGTERM)
+_CONTINUE: Final[int | None] = getattr(signal, "SIGCONT", None)
+
+#: Passes over the children of a supervisor: what loses its parent during the first one comes there.
+_PASSES: Final = 3
+
+Key = tuple[int, float]
 
 
-def new_mark(uid: str) -> str:
-    """The value of MARK for a job of ours; the marks that we inherited stay in front."""
-    inherited = os.environ.get(MARK)
-    return f"{inherited}:{uid}" if inherited else uid
+class JobTree:
+    """The processes of one job. Made before its supervisor, and closed when the job is gone."""
 
+    def __init__(self, uid: str, folder: Path, trees: Trees) -> None:
+        # For life.
+        self.uid: Final = uid
+        self._folder = str(folder)
+        self._trees = trees
+        self._system = trees.system
+        #: Set when something has happened that its end depends on.
+        self.news: Final = asyncio.Event()
+        # Once it has begun.
+        self.supervisor: Key | None = None
+        #: No process of it is left.
+        self.over = False
+        #: The supervisor was killed.
+        self.lost = False
+        #: At the last look there was a supervisor, which tells of the end.
+        self.supervised = True
+        self._sessions: dict[int, float] = {}
+        self._seen: frozenset[Key] = frozenset()
+        self._kill_group: Callable[[], None] | None = None
 
-class Forest:
-    """The trees of all jobs of one agent."""
+    # --- what is told of it -------------------------------------------------------------------------
 
-    def __init__(self, system: System = NATIVE) -> None:
-        self._system = system
-        # Main processes that we have not reaped: their pids cannot be another's.
-        self._roots: dict[int, tuple[str, Process]] = {}
-        # Sessions of main processes, the ended ones included.
-        self._sessions: dict[str, dict[int, float]] = {}
-        self._known: set[str] = set()
-        # Jobs that may have a living process, and since when.
-        self._since: dict[str, float] = {}
-        self._spawning = 0
-        # What was found to be a job's stays its: while a process executes a program no mark can be read.
-        self._claimed: dict[str, set[tuple[int, float]]] = {}
-        # Kills all of a job at once, where there is such a thing.
-        self._groups: dict[str, Callable[[], None]] = {}
-        # Adopted processes that had no environment at the last look.
-        self._bare: set[tuple[int, float]] = set()
-        self._before = self._children_before()
+    def grouped(self, kill: Callable[[], None]) -> None:
+        """Note that the processes are in a group that ``kill`` kills at once."""
+        self._kill_group = kill
 
-    def _children_before(self) -> frozenset[tuple[int, float]]:
-        """What is already there was the doing of whoever became this agent by exec."""
-        if not self._system.adopts():
-            return frozenset()
-        found = (self._system.stat(pid) for pid in self._system.own_children())
-        return frozenset(process.key for process in found if process is not None)
+    def leads(self, pid: int, started: float) -> None:
+        """Note a process of the job that leads a session."""
+        self._sessions[pid] = started
 
-    # --- what the agent starts --------------------------------------------------------------------
+    def supervisor_ended(self, *, empty: bool) -> None:
+        """``empty``: it has said that no process is left; otherwise it was killed."""
+        if empty and self._system.has_subreapers():
+            self.over = True
+        else:
+            self.lost = not empty
+            self._trees.supervisor_lost = self._trees.supervisor_lost or self.lost
+        self.news.set()
 
-    @contextmanager
-    def spawning(self, uid: str) -> Iterator[None]:
-        """While a process of the job is being started and its pid is not known yet."""
-        # One unit earlier: the clocks of the two may be rounded differently.
-        self._since.setdefault(uid, self._system.now() - 1)
-        self._known.add(uid)
-        self._spawning += 1
-        try:
-            yield
-        finally:
-            self._spawning -= 1
+    # --- what there is ------------------------------------------------------------------------------
 
-    def grouped(self, uid: str, kill: Callable[[], None]) -> None:
-        """The job's processes are kept in a group that can be killed as one."""
-        self._groups[uid] = kill
+    def look(self, most: int | None = None) -> list[Process]:
+        """Return the living processes, without the supervisor; some of them as soon as these are more than ``most``.
 
-    def born(self, uid: str, pid: int) -> Process | None:
-        """A main process was started. None if it has ended and been reaped already."""
-        process = self._system.stat(pid)
-        if process is not None:
-            self._roots[pid] = (uid, process)
-            self._sessions.setdefault(uid, {})[pid] = process.started
-        return process
-
-    def died(self, pid: int) -> None:
-        """A main process was reaped: its pid may be another's from now on."""
-        self._roots.pop(pid, None)
-
-    def ended(self, uid: str) -> None:
-        """The job's tree has ended: it starts nothing any more."""
-        self._since.pop(uid, None)
-
-    def closed(self, uid: str) -> None:
-        """The job is gone: what still has its mark is UNCLAIMED."""
-        self.ended(uid)
-        self._known.discard(uid)
-        self._sessions.pop(uid, None)
-        self._claimed.pop(uid, None)
-        self._groups.pop(uid, None)
-
-    # --- what there is ----------------------------------------------------------------------------
-
-    def members(self, uid: str) -> list[Process]:
-        """The living processes of a job, or of UNCLAIMED. OSError if the system has no descriptor left to look."""
-        return self.look(uid)[0]
-
-    def look(self, uid: str) -> tuple[list[Process], bool]:
-        """The members, and whether these are all: False if that can only be known a moment later."""
-        found: dict[int, Process] = {}
-        for pid, (owner, root) in list(self._roots.items()):
-            if owner == uid and (process := self._system.stat(pid)) is not None and process.started == root.started:
-                self._descend(process, found)
-        # Last, since what loses its parent meanwhile comes here.
-        complete = True
-        if self._system.adopts():
-            owners = self._adopted_by()
-            complete = _UNSURE not in owners
-            for process in owners.get(uid, ()):
-                self._descend(process, found)
-        elif uid != UNCLAIMED:
-            for process in self._search(uid):
-                self._descend(process, found)
-        if uid in self._known:
-            self._claimed[uid] = {process.key for process in found.values()}
-        return [process for process in found.values() if process.alive], complete
-
-    def adopters(self) -> set[str]:
-        """The jobs that have adopted processes, UNCLAIMED among them. Reaps the dead ones."""
-        return set(self._adopted_by()) - {_UNSURE, _AMBIGUOUS} if self._system.adopts() else set()
-
-    def _descend(self, process: Process, found: dict[int, Process]) -> None:
-        queue = [process]
-        while queue:
-            process = queue.pop()
-            if process.pid in found:
-                continue
-            found[process.pid] = process
-            for pid in self._system.children(process.pid) if process.alive else ():
-                child = self._system.stat(pid)
-                if child is not None:
-                    queue.append(child)
-
-    def _adopted(self) -> Iterator[Process]:
-        """Living children that are not ours by birth; dead ones are reaped, each by its own pid."""
-        session = os.getsid(0)
-        for pid in self._system.own_children():
-            if pid in self._roots:
-                continue
-            process = self._system.stat(pid)
-            if process is None or process.session == session or process.key in self._before:
-                continue
-            if process.alive:
-                yield process
-            elif self._spawning == 0:
-                with suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-
-    def _adopted_by(self) -> dict[str, list[Process]]:
-        """Adopted processes by the job that they belong to, or by one of the other owners."""
-        owners: dict[str, list[Process]] = {}
-        bare: set[tuple[int, float]] = set()
-        for process in self._adopted():
-            owners.setdefault(self._owner(process, bare), []).append(process)
-        self._bare = bare
-        return owners
-
-    def _owner(self, process: Process, bare: set[tuple[int, float]]) -> str:
-        for uid, claimed in list(self._claimed.items()):
-            if process.key in claimed:
-                return uid
-        mark = self._system.mark(process.pid)
-        if mark:
-            return next((uid for uid in mark.split(":") if uid in self._known), UNCLAIMED)
-        if mark is None:
-            bare.add(process.key)
-            if process.key not in self._bare:
-                return _UNSURE
-        candidates = [uid for uid, started in dict(self._since).items() if started <= process.started]
-        if not candidates:
-            return UNCLAIMED
-        return candidates[0] if len(candidates) == 1 else _AMBIGUOUS
-
-    def _search(self, uid: str) -> Iterator[Process]:
-        sessions = dict(self._sessions.get(uid, {}))
-        claimed = self._claimed.get(uid, set())
-        roots = {pid for pid, (owner, _) in list(self._roots.items()) if owner != uid}
-        for process in self._system.everyone():
-            if process.pid in roots or process.pid == os.getpid():
-                continue
-            started = sessions.get(process.session)
-            if (
-                process.key in claimed
-                # A session keeps its number while it has members; a younger leader is another session's.
-                or (started is not None and (process.pid != process.session or process.started == started))
-                or uid in (self._system.mark(process.pid) or "").split(":")
-            ):
-                yield process
-
-    # --- what is done to it -----------------------------------------------------------------------
-
-    def send(self, process: Process, number: int) -> bool:
-        """Signal exactly this process; False if it is gone or not ours to signal."""
-        return self._system.send(process, number)
-
-    def kill(self, uid: str) -> list[Process] | None:
-        """Kill a tree, also one that forks faster than it can be listed: stop all of it first.
-
-        Returns what was killed, empty if nothing was left, None if that can only be known a moment later. Blocking,
-        long for a very large tree.
+        OSError if the system has no descriptor left to look.
         """
-        if (kill_group := self._groups.get(uid)) is not None:
-            kill_group()
-        complete = True
-        frozen: dict[tuple[int, float], Process] = {}
-        for _ in range(limits.FREEZE_ROUNDS):
-            members, complete = self.look(uid)
-            fresh = [process for process in members if process.key not in frozen]
+        found: dict[int, Process] = {}
+        root = self._root()
+        self.supervised = root is not None
+        if root is not None:
+            for _ in range(_PASSES):
+                if not self._descend(self._system.children(root.pid), found, most):
+                    break
+        if root is None or self.lost or not self._system.has_subreapers():
+            strays = [process.pid for process in self._strays()]
+            self._descend(strays, found, most)
+        self._seen = frozenset(process.key for process in found.values())
+        return [process for process in found.values() if process.alive]
+
+    def _root(self) -> Process | None:
+        if self.supervisor is None:
+            return None
+        found = self._system.stat(self.supervisor[0])
+        return found if found is not None and found.key == self.supervisor and found.alive else None
+
+    def _descend(self, pids: Iterable[int], found: dict[int, Process], most: int | None) -> bool:
+        """Add processes and their descendants. Were there any new ones?"""
+        before = len(found)
+        queue = [*pids]
+        while queue and (most is None or len(found) <= most):
+            pid = queue.pop()
+            if pid not in found and (process := self._system.stat(pid)) is not None:
+                found[pid] = process
+                queue += self._system.children(pid) if process.alive else ()
+        return len(found) > before
+
+    def _strays(self) -> list[Process]:
+        if self.supervisor is None:
+            return []
+        if self._system.adopts():
+            return [process for process in self._trees.adopted() if self._trees.owner(process) is self]
+        return [process for process in self._system.everyone() if self.recognises(process)]
+
+    def recognises(self, process: Process) -> bool:
+        """Is the process, which does not descend from the supervisor, one of the job's?"""
+        if process.key in self._seen or self._has(process):
+            return True
+        where = self._system.folder(process.pid)
+        return where is not None and (where == self._folder or where.startswith(f"{self._folder}/"))
+
+    def _has(self, process: Process) -> bool:
+        """Is it in a session of the job? A session keeps its number while it has members."""
+        started = self._sessions.get(process.session)
+        return started is not None and (process.pid != process.session or process.started == started)
+
+    def usage(self, most: int | None = None) -> tuple[float, int] | None:
+        """Return CPU seconds and resident bytes of the processes, summed; None if there are more than ``most``.
+
+        The seconds hold those of children that have ended and were reaped.
+        """
+        members = self.look(most)
+        if most is not None and len(self._seen) > most:
+            return None
+        root = self._root()
+        cpu_s = sum(process.cpu_s for process in members) + (root.cpu_s if root is not None else 0.0)
+        return cpu_s, sum(process.rss_bytes for process in members)
+
+    def listening(self) -> list[tuple[str, int]]:
+        """The addresses and TCP ports that processes of the job listen on, as far as that can be known. Blocking."""
+        return sorted(set(self._system.listening([process.pid for process in self.look()])))
+
+    def has(self, key: Key) -> bool:
+        """Is there still this process?"""
+        found = self._system.stat(key[0])
+        return found is not None and found.key == key
+
+    # --- what is done to it -------------------------------------------------------------------------
+
+    def send(self, key: Key, number: int) -> bool:
+        """Signal exactly this process; False if it is gone or not ours to signal."""
+        return self._system.send(key, number)
+
+    def signal(self, number: int, told: set[Key]) -> int:
+        """Signal the processes that are not among ``told``, and add them. Return how many there are. Blocking."""
+        for _ in range(_PASSES):
+            members = self.look()
+            fresh = [process for process in members if process.key not in told]
+            for process in fresh:
+                told.add(process.key)
+                self.send(process.key, number)
+                if process.state == "T" and _CONTINUE is not None:
+                    self.send(process.key, _CONTINUE)  # a stopped process could not act on the signal
             if not fresh:
                 break
-            for process in fresh:
-                self._system.send(process, STOP)
-                frozen[process.key] = process
-        for process in frozen.values():
-            self._system.send(process, KILL)
-        return list(frozen.values()) if frozen or complete else None
+        return len(members)
 
-    def exit_descriptor(self, process: Process) -> int | None:
-        """See ``System.exit_descriptor``."""
-        return self._system.exit_descriptor(process)
+    def kill(self) -> int:
+        """Kill the tree, also one that forks faster than it can be listed: stop all of it first. Blocking.
 
-    def usage(self, uid: str) -> tuple[float, int]:
-        """CPU seconds and resident bytes of a job's living processes, summed."""
-        members = self.members(uid)
-        return sum(process.cpu_s for process in members), sum(process.rss_bytes for process in members)
+        Return how many processes were killed.
+        """
+        if self._kill_group is not None:
+            self._kill_group()
+        frozen: set[Key] = set()
+        for _ in range(limits.FREEZE_ROUNDS):
+            fresh = {process.key for process in self.look()} - frozen
+            if not fresh:
+                break
+            for key in fresh:
+                self.send(key, STOP)
+            frozen |= fresh
+        for key in frozen:
+            self.send(key, KILL)
+        return len(frozen)
 
-    def listens(self, uid: str, port: int) -> bool | None:
-        """Does a process of the job listen on the port? None if that cannot be known."""
-        return self._system.listens(port, [process.pid for process in self.members(uid)])
+    def kill_supervisor(self) -> None:
+        """End a supervisor that does not answer. Its processes have been killed before."""
+        if self.supervisor is not None:
+            self.send(self.supervisor, KILL)
 
-    def listening(self, uid: str) -> list[tuple[str, int]]:
-        """The addresses and TCP ports that processes of the job listen on, as far as that can be known."""
-        return sorted(set(self._system.listening([process.pid for process in self.members(uid)])))
 
-    def sacrifice(self, pid: int) -> None:
-        """See ``System.sacrifice``."""
-        self._system.sacrifice(pid)
+class Trees:
+    """The trees of all jobs of one agent, and the children that come to the agent itself."""
+
+    def __init__(self, system: System = NATIVE, *, is_init: bool | None = None) -> None:
+        # For life.
+        self.system: Final = system
+        self._is_init = os.getpid() == 1 if is_init is None else is_init
+        self._session = os.getsid(0) if hasattr(os, "getsid") else 0
+        self._before = self._children_before()
+        # While the agent runs.
+        self._trees: dict[str, JobTree] = {}
+        #: Sessions of keepers, which supervisors are in as well.
+        self.keepers: Final[set[int]] = set()
+        #: Children that somebody waits for.
+        self.awaited: Final[set[int]] = set()
+        #: Was a supervisor ever killed? Only then jobs' processes come to the agent.
+        self.supervisor_lost = False
+
+    def _children_before(self) -> frozenset[Key]:
+        """Children that the program had which became this agent by exec."""
+        if not self.system.adopts():
+            return frozenset()
+        found = (self.system.stat(pid) for pid in self.system.own_children())
+        return frozenset(process.key for process in found if process is not None)
+
+    def new(self, uid: str, folder: Path) -> JobTree:
+        """The tree of a job that is about to be started."""
+        tree = self._trees[uid] = JobTree(uid, folder, self)
+        return tree
+
+    def of(self, uid: str) -> JobTree:
+        """The tree of a job; an empty one if it was not started."""
+        return self._trees.get(uid) or JobTree(uid, Path(), self)
+
+    def closed(self, uid: str) -> None:
+        """The job is gone."""
+        self._trees.pop(uid, None)
+
+    @property
+    def adopts(self) -> bool:
+        """Can a process that has lost its parent have become the agent's child?"""
+        return self.system.adopts() and (self._is_init or self.supervisor_lost or len(self.keepers) > 1)
+
+    def adopted(self) -> list[Process]:
+        """Living children that the agent did not start. Those that are dead are reaped."""
+        found = []
+        for pid in self.system.own_children():
+            process = self.system.stat(pid)
+            if process is None or process.key in self._before or pid in self.keepers:
+                continue
+            if process.session == self._session and not self._is_init:  # of the program that the agent is a part of
+                continue
+            if not process.alive:
+                self._reap(pid)
+            elif process.session not in self.keepers:  # no supervisor, whose keeper was killed
+                found.append(process)
+        return found
+
+    def _reap(self, pid: int) -> None:
+        if pid not in self.awaited:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+    def owner(self, process: Process) -> JobTree | None:
+        """The job that an adopted process belongs to."""
+        lost = [tree for tree in list(self._trees.values()) if tree.lost and not tree.over]
+        for tree in lost:
+            if tree.recognises(process):
+                return tree
+        return lost[0] if len(lost) == 1 and not self._is_init else None
+
+    def unclaimed(self) -> list[Process]:
+        """Adopted processes that are of jobs, but of none that there still is. Blocking."""
+        if not self.adopts:
+            return []
+        adopted = self.adopted()
+        if self._is_init or not self.supervisor_lost or any(tree.lost for tree in list(self._trees.values())):
+            return []
+        return adopted
+
+    def note(self) -> None:
+        """Remember the processes of all trees, in case that a supervisor is killed. Blocking."""
+        if self._is_init:
+            for tree in list(self._trees.values()):
+                with suppress(OSError):
+                    tree.look()

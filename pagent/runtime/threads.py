@@ -10,6 +10,7 @@ All bookkeeping happens on the event loop's thread; a worker only runs functions
 from __future__ import annotations
 
 import asyncio
+import errno
 import queue
 import threading
 from collections import deque
@@ -111,7 +112,15 @@ class ThreadPool:
             if work.future.done():
                 work.leave()
                 continue
-            worker = self._idle.pop() if self._idle else _Worker(self)
+            try:
+                worker = self._idle.pop() if self._idle else _Worker(self)
+            except RuntimeError:  # the system has no thread left
+                if self._busy:
+                    self._waiting.appendleft(work)
+                    return
+                work.refuse(OSError(errno.EAGAIN, "no thread can be started"))
+                work.leave()
+                continue
             self._busy.add(worker)
             worker.begin(work)
 

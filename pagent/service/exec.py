@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any
 
 from pagent.jobs.exec import Exec
@@ -40,9 +41,13 @@ class ExecService:
         splice = _ExecSplice(call, stream)
         if not _is_size([rows, cols]):
             raise ValueError(f"a terminal's size is rows and cols, each from 1 to {TERMINAL_SIZE_MAX}")
-        splice.process = self._manager.execute(
+        execution = self._manager.execute(
             job, splice, args, env, tty=bool(tty), rows=rows, cols=cols, split=bool(split)
         )
+        call.run(self._start(stream, splice, execution))
+
+    async def _start(self, stream: Stream, splice: _ExecSplice, execution: Coroutine[Any, Any, Exec]) -> None:
+        splice.process = await execution
         stream.attach(splice)
 
 

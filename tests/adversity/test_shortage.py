@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pagent.agent import Agent
@@ -303,7 +304,8 @@ async def test_too_many_processes(tmp_path: Path, processes: Path) -> None:
         page = await start_program(peer, ECHO)
         idle = str((await peer.call("job_create"))["uid"])
         await upload(peer, idle, "file", b"makes the thread that it needs")
-        (processes / "cgroup.procs").write_text(str(agent.process.pid))
+        for process in [psutil.Process(agent.process.pid), *psutil.Process(agent.process.pid).children(recursive=True)]:
+            (processes / "cgroup.procs").write_text(str(process.pid))
         (processes / "pids.max").write_text("1")
         with pytest.raises(CallFailed, match="Resource temporarily unavailable") as caught:
             await peer.call("job_start", idle, ["true"], None, None, 0)
@@ -361,13 +363,15 @@ signal.pause()
 """
 
 
-async def test_a_job_with_many_processes_ends_whole(peer: Peer, agent: Agent) -> None:
+async def test_a_job_with_many_processes_ends_whole(peer: Peer) -> None:
     job = str((await peer.call("job_create"))["uid"])
     await peer.call("job_start", job, [sys.executable, "-c", FORKS], None, None, 0)
     logs = await peer.start(ISTREAM, "job_logs", job, follow=True)
     assert (await peer.next_of(logs))[2] == b"forked\n"
+    processes = psutil.Process((await peer.call("job_info", job))["pid"]).children(recursive=True)
+    assert len(processes) == 200
     await peer.call("job_kill", job, "KILL")
-    assert agent.jobs._forest.members(job) == []
+    assert not any(process.is_running() for process in processes)
 
 
 @pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="no OOM killer to ask")

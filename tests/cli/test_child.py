@@ -12,7 +12,6 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from pagent.jobs.system import MARK
 from tests.kit.peer import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="waits for signals with their senders")
@@ -89,7 +88,7 @@ def test_a_signal_to_the_process_group_reaches_the_command_once() -> None:
 
 
 def test_a_signal_of_an_agent_that_signals_all_processes_is_not_doubled() -> None:
-    with standing_for(*TELLING, env={MARK: "a job"}) as standing:
+    with standing_for(*TELLING, env={"DA__PAGENT__JOB_UID": "a job"}) as standing:
         for process in (standing.process, standing.command):
             process.send_signal(signal.SIGTERM)
         assert standing.line() == f"signal {int(signal.SIGTERM)}"

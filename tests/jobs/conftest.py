@@ -86,16 +86,6 @@ def is_alive(pid: int) -> bool:
 
 async def gone(pid: int) -> None:
     """Until the process has ended."""
-    process = NATIVE.stat(pid)
-    if process is None or (descriptor := NATIVE.exit_descriptor(process)) == -1:
-        return
-    assert descriptor is not None
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(descriptor, ended.set)
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            await ended.wait()
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
+    async with asyncio.timeout(PATIENCE_S):
+        while is_alive(pid):  # noqa: ASYNC110 - a process of others, whose end is told to them
+            await asyncio.sleep(0.005)

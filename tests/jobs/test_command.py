@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pagent import limits
 from pagent.errors import ProcessPortCountError
 from pagent.jobs.command import Command, check_command, property_variables, seconds
-from pagent.jobs.system import MARK
 
 GOOD: dict[str, Any] = {
     "args": ["prog"], "env": None, "cwd": None, "port_expected_count": 1, "forward_stdout": False,
@@ -102,9 +101,8 @@ def test_the_order_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DA__PAGENT__prop", "agent")
     monkeypatch.setenv("DA__PAGENT__JOB_ID", "agent")
     monkeypatch.setenv("ENV", "agent")
-    monkeypatch.delenv(MARK, raising=False)
     properties = property_variables({"prop": "property", "größe": "日本 ü", "JOB_ID": "property", "ENV": "property"})
-    command = check(env={"ENV": "env {port}", "DA__PAGENT__prop": "env", MARK: "env", "PORT": "env {port}"}, port=4711)
+    command = check(env={"ENV": "env {port}", "DA__PAGENT__prop": "env", "PORT": "env {port}"}, port=4711)
     environment = command.environment(properties, "http://127.0.0.1:5/job_started", "uid", "secret", 4711)
     assert environment["OWN"] == "agent"
     assert environment["DA__PAGENT__größe"] == "日本 ü"
@@ -115,7 +113,6 @@ def test_the_order_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment["DA__PAGENT__prop"] == "env"
     assert environment["ENV"] == "env 4711"
     assert environment["PORT"] == "env 4711"
-    assert environment[MARK] == "uid"
 
 
 def test_without_ports_there_is_no_endpoint_and_no_uid(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,9 +127,23 @@ def test_without_ports_there_is_no_endpoint_and_no_uid(monkeypatch: pytest.Monke
     assert environment["A"] == "{port}"
 
 
-def test_the_mark_of_an_agent_inside_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(MARK, "outer")
-    assert check().environment({}, "", "uid", "secret", None)[MARK] == "outer:uid"
+@pytest.mark.parametrize(
+    ("given", "no_proxy", "upper"),
+    [
+        ({}, "127.0.0.1,localhost", "127.0.0.1,localhost"),
+        ({"no_proxy": "a.b"}, "a.b,127.0.0.1,localhost", "a.b,127.0.0.1,localhost"),
+        ({"NO_PROXY": "a.b, localhost"}, "a.b,localhost,127.0.0.1", "a.b,localhost,127.0.0.1"),
+        ({"no_proxy": "a", "NO_PROXY": "b"}, "a,127.0.0.1,localhost", "b,127.0.0.1,localhost"),
+        ({"no_proxy": "*"}, "*", "*"),
+    ],
+)
+def test_a_report_goes_to_no_proxy(given: dict[str, str], no_proxy: str, upper: str) -> None:
+    for env, own in ((given, {}), ({}, given)):
+        environment = check(env=env, port_expected_count=1).environment(
+            {}, "http://127.0.0.1:1/", "uid", "secret", None, own
+        )
+        assert (environment["no_proxy"], environment["NO_PROXY"]) == (no_proxy, upper)
+    assert "no_proxy" not in check(port_expected_count=0).environment({}, "", "uid", "secret", None, {})
 
 
 def test_the_port_in_the_command_line() -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import signal
+from collections.abc import AsyncIterator, Callable
+from typing import cast
 
 import pytest
 
 from pagent import limits
 from pagent.jobs.ending import TreeEnd
 from pagent.jobs.manager import JobManager
-from pagent.jobs.system import Process
-from pagent.jobs.tree import KILL, NATIVE
-from tests.jobs.conftest import PATIENCE_S, Running, is_alive, line_of
+from pagent.jobs.tree import KILL, NATIVE, JobTree
+from pagent.net.tasks import TaskOwner
+from pagent.runtime.threads import ThreadPool
+from tests.jobs.conftest import PATIENCE_S, Running, line_of
 
 STUBBORN = "trap '' TERM INT; echo up > up.tmp; mv up.tmp up; while :; do sleep 1000; done"
 
@@ -25,7 +27,6 @@ async def test_what_ignores_the_signal_is_killed_after_the_grace(manager: JobMan
     async with asyncio.timeout(PATIENCE_S):
         await manager.kill(job, "TERM", 0.05)
     assert job.signal == "SIGKILL"
-    assert manager._forest.members(job.uid) == []
 
 
 async def test_a_second_end_comes_sooner_never_later(manager: JobManager, running: Running) -> None:
@@ -65,41 +66,88 @@ async def test_a_cancelled_kill_goes_on(manager: JobManager, running: Running) -
     assert job.signal == "SIGKILL"
 
 
-async def test_without_descriptors_it_waits_by_the_clock(
-    manager: JobManager, running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def none_left(process: Process) -> int:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+class Tree:
+    """A tree as TreeEnd sees it, of which what happens is said beforehand."""
 
-    job = await running("sleep 1000 & sleep 1000")
-    with monkeypatch.context() as patch:
-        patch.setattr(manager._forest, "exit_descriptor", none_left)
-        async with asyncio.timeout(PATIENCE_S):
-            await manager.kill(job, "TERM")
-    assert job.pid is not None
-    assert not is_alive(job.pid)
+    uid = "uid"
+
+    def __init__(self, counts: list[int | OSError]) -> None:
+        self.news = asyncio.Event()
+        self.over = False
+        self.supervised = True
+        self.supervisor_killed = False
+        self._counts = iter(counts)
+
+    def signal(self, number: int, told: set[object]) -> int:
+        return self.kill()
+
+    def kill(self) -> int:
+        count = next(self._counts)
+        if isinstance(count, OSError):
+            raise count
+        return count
+
+    def kill_supervisor(self) -> None:
+        self.supervisor_killed = True
+        self.supervised = False
+
+
+@pytest.fixture
+async def end_of(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[Tree], TreeEnd]]:
+    tasks, threads = TaskOwner("test"), ThreadPool("test", 1)
+    monkeypatch.setattr(limits, "KILL_WAIT_S", 1.0)
+    monkeypatch.setattr(limits, "EXIT_POLL_S", 0.01)
+    yield lambda tree: TreeEnd(cast(JobTree, tree), tasks, threads)
+    await tasks.close()
+    await threads.close(0)
+
+
+async def killed(end: TreeEnd) -> bool:
+    end.begin(KILL, 0)
+    async with asyncio.timeout(PATIENCE_S):
+        return await end.wait()
+
+
+async def test_without_descriptors_it_looks_again(end_of: Callable[[Tree], TreeEnd]) -> None:
+    tree = Tree([OSError(errno.EMFILE, "none"), OSError(errno.EMFILE, "none"), 3, 0, 0, 0])
+    assert await killed(end_of(tree))
+    assert tree.over
+
+
+async def test_a_supervisor_that_does_not_answer_is_killed(end_of: Callable[[Tree], TreeEnd]) -> None:
+    tree = Tree([3, 0, 0, 0])
+    assert await killed(end_of(tree))
+    assert tree.supervisor_killed
+
+
+async def test_after_news_it_signals_again(end_of: Callable[[Tree], TreeEnd]) -> None:
+    """What a process starts as it ends, after the signal has come to it."""
+    tree = Tree([1, 2, 0])
+    end = end_of(tree)
+    end.begin(signal.SIGTERM, 3600)
+    await asyncio.sleep(0.05)
+    tree.news.set()
+    await asyncio.sleep(0.05)
+    tree.supervised = False
+    tree.news.set()
+    async with asyncio.timeout(PATIENCE_S):
+        assert await end.wait()
 
 
 async def test_it_gives_up_on_what_does_not_end(
-    manager: JobManager, running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    end_of: Callable[[Tree], TreeEnd], caplog: pytest.LogCaptureFixture
 ) -> None:
     """As a process that hangs in the kernel: it is still there after SIGKILL."""
-    job = await running("exec sleep 1000")
-    end = TreeEnd(job.uid, manager._forest, manager._tasks)
-    with monkeypatch.context() as patch:
-        patch.setattr(limits, "KILL_WAIT_S", 0.1)
-        patch.setattr(manager._forest, "kill", lambda uid: manager._forest.members(uid))
-        end.begin(KILL, 0)
-        async with asyncio.timeout(PATIENCE_S):
-            assert await end.wait() is False
+    end = end_of(Tree([1] * 100))
+    assert await killed(end) is False
     assert "do not end on SIGKILL" in caplog.text
     assert not end.under_way
 
 
-async def test_nothing_to_end(manager: JobManager, running: Running) -> None:
-    job = await running("exit 0")
-    await manager.wait(job)
-    end = TreeEnd(job.uid, manager._forest, manager._tasks)
+async def test_nothing_to_end(end_of: Callable[[Tree], TreeEnd]) -> None:
+    tree = Tree([])
+    tree.over = True
+    end = end_of(tree)
     assert await end.wait() is True  # never begun
     end.begin(signal.SIGTERM, 3600)
     async with asyncio.timeout(PATIENCE_S):

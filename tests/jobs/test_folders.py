@@ -9,10 +9,11 @@ from pagent.errors import ConfigError
 from pagent.jobs.folders import AllowedFolders
 
 
-def opened(folders: AllowedFolders, path: object) -> str:
-    """The path that the folders give for ``path``, after the descriptor has been compared with it."""
-    descriptor, resolved = folders.open(str(path))
+def opened(folders: AllowedFolders, path: str | Path) -> str:
+    """The path without links of what the folders open for ``path``."""
+    descriptor = folders.open(str(path))
     try:
+        resolved = os.path.realpath(path)
         assert os.path.samestat(os.fstat(descriptor), os.stat(resolved))
     finally:
         os.close(descriptor)

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import stat
 import sys
 import tarfile
@@ -106,32 +107,38 @@ def root(tmp_path_factory: pytest.TempPathFactory, subreaper: None) -> Iterator[
     shutil.rmtree(path)
 
 
-async def test_nothing_asked_for_costs_nothing(root: Path) -> None:
+async def test_nothing_asked_for_changes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRÖSSE", "a=b\nc")
+    monkeypatch.setenv("EMPTY", "")
     confinement = Confinement(Isolation())
-    args = ["anything", "at all"]
-    assert confinement.command(args, {}, confinement.make_group("uid"), "/") is args
-    assert confinement.environment() == dict(os.environ)
+    assert confinement.environment() == {
+        name: value for name, value in os.environ.items() if name not in ("PWD", "OLDPWD")
+    }
     assert confinement.user_id is None
     async with confined(root) as manager:
         own = await shown(manager)
-        assert own["user"] == [os.getuid()] * 3
-        assert own["no_new_privs"] == "0"
+        job = manager.create(owner(), "job")
+    assert own["user"] == [os.getuid()] * 3
+    assert own["no_new_privs"] == "0"
+    # What the interpreter ignores that tells this.
+    assert int(own["ignored"], 16) == sum(1 << (number - 1) for number in (signal.SIGPIPE, signal.SIGXFSZ))
+    assert own["session"]
+    given = dict(item.split("=", 1) for item in own["environment"] if item)
+    assert (given["GRÖSSE"], given["EMPTY"]) == ("a=b\nc", "")
+    assert given["PWD"] == own["cwd"] != str(job.sandbox.path)
 
 
-async def test_the_launcher_changes_nothing_else(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LANG", "LC_ALL", "LC_CTYPE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("EMPTY", "")
+async def test_confinement_changes_nothing_else(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with confined(root) as manager:
         plain = await shown(manager, {"GRÖSSE": "a=b\nc"})
     async with confined(root, no_new_privs=True) as manager:
-        launched = await shown(manager, {"GRÖSSE": "a=b\nc"})
-    assert (plain["no_new_privs"], launched["no_new_privs"]) == ("0", "1")
-    for told in (plain, launched):
-        told["environment"] = sorted(item for item in told["environment"] if not item.startswith("PAGENT_JOB_MARK"))
+        confined_one = await shown(manager, {"GRÖSSE": "a=b\nc"})
+    assert (plain["no_new_privs"], confined_one["no_new_privs"]) == ("0", "1")
+    for told in (plain, confined_one):
+        told["environment"] = sorted(item for item in told["environment"] if not item.startswith("PWD="))
         told.pop("cwd")
         told.pop("no_new_privs")
-    assert launched == plain
+    assert confined_one == plain
 
 
 @needs_root
@@ -182,7 +189,7 @@ async def test_no_way_back_to_root(root: Path) -> None:
         os.chown(program, 0, 0)
         program.chmod(0o4755)
         told: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
-        manager.execute(job, Collector(told), ["./setuid-id", "-u"], None, tty=False, rows=24, cols=80)
+        await manager.execute(job, Collector(told), ["./setuid-id", "-u"], None, tty=False, rows=24, cols=80)
         async with asyncio.timeout(PATIENCE_S):
             assert await told == (b"65534\n", 0)
 
@@ -247,13 +254,7 @@ async def test_a_clean_environment(root: Path, monkeypatch: pytest.MonkeyPatch) 
     async with confined(root, environment=("PATH", "GOOD_*")) as manager:
         told = await shown(manager, {"GIVEN": "3"})
     names = {item.partition("=")[0] for item in told["environment"] if item}
-    assert names - {"PWD", "SHLVL", "_"} == {
-        "PATH",
-        "GOOD_ONE",
-        "GOOD_TWO",
-        "GIVEN",
-        "PAGENT_JOB_MARK",
-    }
+    assert names - {"PWD", "SHLVL", "_"} == {"PATH", "GOOD_ONE", "GOOD_TWO", "GIVEN"}
 
 
 @pytest.mark.parametrize("no_new_privs", [False, True], ids=["plain", "launched"])
@@ -305,20 +306,17 @@ async def test_a_second_process_that_is_no_program(root: Path) -> None:
         told: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
         for program in ("no-such-program", "./no-such-program"):
             with pytest.raises(FileNotFoundError, match=f"'{program}'$"):
-                manager.execute(job, Collector(told), [program], None, tty=False, rows=24, cols=80)
+                await manager.execute(job, Collector(told), [program], None, tty=False, rows=24, cols=80)
 
 
-async def test_an_interpreter_that_is_missing_is_told_by_the_launcher(root: Path) -> None:
+async def test_an_interpreter_that_is_missing(root: Path) -> None:
     async with confined(root, no_new_privs=True) as manager:
         job = manager.create(owner(), "job")
         program = job.sandbox.path / "program"
         program.write_text("#!/no/such/interpreter\n")
         program.chmod(0o755)
-        await manager.start(job, ["./program"], None, None, 0)
-        async with asyncio.timeout(PATIENCE_S):
-            await manager.wait(job)
-        assert job.exit_code == 127
-        assert said(job, "stderr") == "pagent: ./program cannot be started: No such file or directory\n"
+        with pytest.raises(FileNotFoundError, match=r"'\./program'$"):
+            await manager.start(job, ["./program"], None, None, 0)
 
 
 @needs_root
@@ -597,12 +595,9 @@ async def test_a_group_that_cannot_be_joined_is_told(root: Path, folder: Path) -
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(isolation.Group, "make", without_place)
-            await manager.start(job, ["sleep", "1000"], None, None, 0)
-        async with asyncio.timeout(PATIENCE_S):
-            await manager.wait(job)
-        assert job.exit_code == 126
-        words = "pagent: sleep cannot be started: it cannot be confined: No such file or directory\n"
-        assert said(job, "stderr") == words
+            with pytest.raises(PermissionError, match="it cannot be confined: No such file or directory: 'sleep'"):
+                await manager.start(job, ["sleep", "1000"], None, None, 0)
+        assert (job.state.value, job.pid) == ("FINISHED", None)
 
 
 # --- what cannot be -------------------------------------------------------------------------------------
@@ -630,3 +625,159 @@ def test_another_user_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(ConfigError, match="runs as root"):
         Confinement(Isolation(user="nobody"))
+
+
+# --- a hostile environment ------------------------------------------------------------------------------
+
+
+CONSTRUCTOR = """
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+static void note(void) {
+    int file = open("/proc/self/status", O_RDONLY), out = open(NOTES, O_WRONLY | O_APPEND | O_CREAT, 0666);
+    dprintf(out, "%d\\n", geteuid());
+    close(file);
+    close(out);
+}
+__attribute__((constructor)) static void begin(void) { note(); }
+unsigned int la_version(unsigned int version) { note(); return version; }
+int gconv_init(void *step) { note(); return 0; }
+int gconv(void) { return 0; }
+"""
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a library whose constructor writes down its user."""
+    import subprocess
+    import tempfile
+
+    if shutil.which("gcc") is None:
+        pytest.skip("no C compiler here")
+    folder = Path(tempfile.mkdtemp(prefix="pagent-test-"))
+    folder.chmod(0o777)
+    (folder / "note.c").write_text(CONSTRUCTOR)
+    (folder / "gconv-modules").write_text("module HOSTILE// INTERNAL note 1\nmodule INTERNAL HOSTILE// note 1\n")
+    define = f'-DNOTES="{folder}/notes"'
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", define, "-o", str(folder / "note.so"), str(folder / "note.c")], check=True
+    )
+    (folder / "note.so").chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+#: Each option by itself, and what a program must show if it is confined by it.
+OPTIONS: list[dict[str, Any]] = [
+    {"user": "nobody"},
+    {"user": "nobody", "no_new_privs": True},
+    {"user": "nobody", "max_files": 100},
+    {"user": "nobody", "environment": ("PATH",)},
+    {"user": "nobody", "max_processes": 1000},
+    {"user": "nobody", "max_memory_bytes": 2**33},
+    {"user": "nobody", "max_cpu_seconds": 100},
+]
+
+
+@needs_root
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "+".join(options))
+async def test_nothing_of_a_peer_runs_before_the_confinement(
+    root: Path, hostile: Path, options: dict[str, Any]
+) -> None:
+    notes = hostile / "notes"
+    notes.unlink(missing_ok=True)
+    notes.touch()
+    notes.chmod(0o666)
+    env = {
+        "LD_PRELOAD": str(hostile / "note.so"),
+        "LD_AUDIT": str(hostile / "note.so"),
+        "LD_LIBRARY_PATH": str(hostile),
+        "GCONV_PATH": str(hostile),
+        "LC_ALL": "xx_XX.HOSTILE",
+        "LANG": "xx_XX.HOSTILE",
+        "PYTHONPATH": str(hostile),
+        "PYTHONSTARTUP": str(hostile / "note.c"),
+        "BASH_FUNC_cd%%": f"() {{ id -u >> {notes}; }}",
+        "BASH_FUNC_exec%%": f"() {{ id -u >> {notes}; }}",
+        "BASH_ENV": str(hostile / "note.c"),
+        "ENV": str(hostile / "note.c"),
+    }
+    async with confined(root, **options) as manager:
+        job = manager.create(owner(), "job")
+        await manager.start(job, ["sleep", "1000"], env, None, 0)
+        told: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
+        await manager.execute(job, Collector(told), ["cat", "/dev/null"], env, tty=False, rows=24, cols=80)
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await told)[1] == 0
+    users = notes.read_text().split()
+    assert len(users) >= 4  # the constructor and the audit of both
+    assert set(users) == {"65534"}
+
+
+@pytest.mark.parametrize(
+    ("options", "line", "value"),
+    [
+        ({"no_new_privs": True}, "NoNewPrivs:", "1"),
+        ({"max_files": 77}, "Max open files", "77"),
+        ({"max_processes": 7777}, "Max processes", "7777"),
+        ({"max_memory_bytes": 2**33}, "Max address space", str(2**33)),
+        ({"max_cpu_seconds": 77}, "Max cpu time", "77"),
+    ],
+)
+async def test_a_constructor_is_confined_already(
+    root: Path, hostile: Path, options: dict[str, Any], line: str, value: str
+) -> None:
+    """What the library of a peer finds when it is loaded first of all."""
+    (hostile / "show.c").write_text(
+        "#include <stdlib.h>\n#include <unistd.h>\n"
+        '__attribute__((constructor)) static void begin(void) { if (getenv("LD_PRELOAD")) { unsetenv("LD_PRELOAD");'
+        ' system("cat /proc/$PPID/status /proc/$PPID/limits"); } }'
+    )
+    process = await asyncio.create_subprocess_exec(
+        "gcc", "-w", "-shared", "-fPIC", "-o", str(hostile / "show.so"), str(hostile / "show.c")
+    )
+    assert await process.wait() == 0
+    async with confined(root, **options) as manager:
+        job = await run(manager, "true", env={"LD_PRELOAD": str(hostile / "show.so")})
+        assert [row for row in said(job).splitlines() if row.startswith(line) and f"{value}" in row.split()]
+
+
+@pytest.mark.parametrize("name", ["PAGENT_TOKEN", "PAGENT_CLIENT_TOKEN", "PAGENT_CONTROL_PASSWORD"])
+async def test_secrets_of_the_agent_are_none_of_the_jobs(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("PAGENT_LOOP", "asyncio")
+    for options in ({}, {"environment": ("*",)}, {"environment": (name, "PAGENT_LOOP")}):
+        environment = Confinement(Isolation(**options)).environment()
+        assert name not in environment
+        assert environment["PAGENT_LOOP"] == "asyncio"
+
+
+async def test_a_locale_of_the_interpreter_is_none_of_the_jobs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter sets LC_CTYPE for itself in the C locale (PEP 538); one that it was given is passed on."""
+    script = (
+        "import os; from pagent.jobs.isolation import Confinement, Isolation as I; "
+        "print(Confinement(I()).environment().get('LC_CTYPE'), os.environ['LC_CTYPE'])"
+    )
+    for given, expected in (({}, b"None C.UTF-8\n"), ({"LC_CTYPE": "C.UTF-8"}, b"C.UTF-8 C.UTF-8\n")):
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "LC_CTYPE": "C"} | given
+        if not given:
+            del env["LC_CTYPE"]
+        process = await asyncio.create_subprocess_exec(PYTHON, "-c", script, env=env, stdout=asyncio.subprocess.PIPE)
+        assert (await process.communicate())[0] == expected
+
+
+async def test_the_limit_of_descriptors_is_that_of_before(root: Path) -> None:
+    """In a process of its own: the agent raises its limit, its jobs have the one that it was started with."""
+    script = (
+        "import resource as r; hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (64, hard));"
+        "from pagent.runtime.descriptors import raise_limit; raise_limit();"
+        "from pagent.jobs.isolation import Confinement; from pagent.config.model import Isolation;"
+        "plan = Confinement(Isolation()).plan(['true'], {}, None);"
+        "print(r.getrlimit(r.RLIMIT_NOFILE) == (hard, hard), plan['limits']['NOFILE'] == (64, hard))"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = await asyncio.create_subprocess_exec(PYTHON, "-c", script, env=env, stdout=asyncio.subprocess.PIPE)
+    assert (await process.communicate())[0] == b"True True\n"

@@ -6,17 +6,30 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from pagent.jobs import orphans
 from pagent.jobs.orphans import AgentFolder, sweep
-from pagent.jobs.system import MARK
+from pagent.jobs.system import Process, System
 from pagent.jobs.tree import NATIVE
-from tests.jobs.conftest import is_alive
+from tests.jobs.conftest import PATIENCE_S, is_alive
 
 Sleeper = subprocess.Popen[bytes]
+
+
+def written(path: Path) -> str:
+    """What a process writes into a file that it makes by a rename."""
+    give_up = time.monotonic() + PATIENCE_S
+    while not path.exists():
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
+    return path.read_text()
 
 
 @pytest.fixture
@@ -28,75 +41,142 @@ def sleepers() -> Iterator[list[Sleeper]]:
         process.wait()
 
 
-def sleeper(sleepers: list[Sleeper], mark: str | None = None) -> Sleeper:
-    environment = {**os.environ, **({} if mark is None else {MARK: mark})}
-    process = subprocess.Popen(["sleep", "1000"], env=environment, start_new_session=True)
+def sleeper(sleepers: list[Sleeper], cwd: Path | None = None, script: str = "exec sleep 1000") -> Sleeper:
+    process = subprocess.Popen(["sh", "-c", script], cwd=cwd, start_new_session=True)
     sleepers.append(process)
-    # Popen returns once the program is being executed: it has its environment.
     return process
 
 
-def dead_agent(root: Path, uid: str, process: Sleeper | None = None) -> Path:
+def key(process: Sleeper) -> tuple[int, float]:
+    found = NATIVE.stat(process.pid)
+    assert found is not None
+    return found.key
+
+
+def dead_agent(root: Path, uid: str, supervisor: Sleeper | None = None, main: Sleeper | None = None) -> Path:
     """A folder as an agent leaves it that was killed."""
     folder = AgentFolder.create(root)
     (folder.path / uid).mkdir()
     (folder.path / uid / "file").write_text("left")
-    if process is not None:
-        found = NATIVE.stat(process.pid)
-        assert found is not None
-        folder.record(uid, found)
+    if supervisor is not None:
+        folder.record(uid, key(supervisor))
+        if main is not None:
+            folder.record(uid, key(supervisor), key(main))
     os.close(folder._lock)  # as the kernel does
     return folder.path
 
 
-def test_a_recorded_process_and_its_folder_go(tmp_path: Path, sleepers: list[Sleeper]) -> None:
-    process = sleeper(sleepers)
+def test_a_recorded_supervisor_its_descendants_and_the_folder_go(tmp_path: Path, sleepers: list[Sleeper]) -> None:
+    process = sleeper(
+        sleepers, script="setsid env -i sleep 1000 & echo $! > child.tmp; mv child.tmp child; wait", cwd=tmp_path
+    )
+    child = int(written(tmp_path / "child"))
     path = dead_agent(tmp_path, "1" * 32, process)
-    assert sweep(tmp_path) == 1
+    assert sweep(tmp_path) == 1  # the supervisor is none of the job's
     assert process.wait() == -9
+    assert not is_alive(child)
     assert not path.exists()
     assert sweep(tmp_path) == 0
 
 
-def test_a_marked_process_without_a_record_goes(tmp_path: Path, sleepers: list[Sleeper]) -> None:
-    process = sleeper(sleepers, mark="outer:" + "2" * 32)
-    dead_agent(tmp_path, "2" * 32)
+def test_without_their_supervisor_sessions_and_folders_tell(tmp_path: Path, sleepers: list[Sleeper]) -> None:
+    supervisor, main, stranger = (sleeper(sleepers) for _ in range(3))
+    path = dead_agent(tmp_path, "2" * 32, supervisor, main)
+    supervisor.kill()
+    supervisor.wait()
+    in_sandbox = sleeper(sleepers, cwd=path / ("2" * 32))
+    assert sweep(tmp_path) == 2
+    assert main.wait() == -9
+    assert in_sandbox.wait() == -9
+    assert is_alive(stranger.pid)
+
+
+def test_a_job_without_a_main_process_yet_has_no_session(tmp_path: Path, sleepers: list[Sleeper]) -> None:
+    """Session 0 is that of processes that the kernel or another namespace has started: nobody's that is a job."""
+    path = dead_agent(tmp_path, "7" * 32, sleeper(sleepers))
+    lock = os.open(path / "lock", os.O_RDONLY)
+    records = orphans.read_records(lock)
+    os.close(lock)
+    assert [record.main for record in records] == [(0, 0)]
+    stranger = Process(99, 1, 0, "S", 10.0**9, 0.0, 0)
+    table = SimpleNamespace(boot_id=NATIVE.boot_id, everyone=lambda: [stranger], folder=lambda pid: "/")
+    assert orphans.find_orphans(records, str(path), cast(System, table)) == []
+
+
+def test_members_of_a_session_whose_leader_has_ended(tmp_path: Path, sleepers: list[Sleeper]) -> None:
+    supervisor = sleeper(sleepers)
+    script = "sleep 1000 & echo $! > child.tmp; mv child.tmp child; exec sleep 1000"
+    main = sleeper(sleepers, script=script, cwd=tmp_path)
+    child = int(written(tmp_path / "child"))
+    path = dead_agent(tmp_path, "3" * 32, supervisor, main)
+    for process in (supervisor, main):
+        process.kill()
+        process.wait()
+    assert is_alive(child)
     assert sweep(tmp_path) == 1
-    assert process.wait() == -9
+    assert not is_alive(child)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("machine", "boot", "kept"),
+    [
+        ("another", "another", True),
+        ("another", "this", False),
+        ("this", "another", False),
+        (None, None, True),
+    ],
+)
+def test_an_agent_of_another_machine_is_left_alone(
+    tmp_path: Path, machine: str | None, boot: str | None, kept: bool, sleepers: list[Sleeper]
+) -> None:
+    """A lock on a shared file system may be known to its own machine only."""
+    path = dead_agent(tmp_path, "4" * 32)
+    process = sleeper(sleepers, cwd=path / ("4" * 32))
+    names = {"this": (NATIVE.machine_id(), NATIVE.boot_id()), "another": ("f" * 32, "an/other")}
+    if machine is None or boot is None:
+        (path / "lock").write_text("")
+    else:
+        (path / "lock").write_text(f"host {names[machine][0]} {names[boot][1]}".ljust(191) + "\n")
+    assert sweep(tmp_path) == (0 if kept else 1)
+    assert path.exists() is kept
+    assert is_alive(process.pid) is kept
 
 
 def test_a_living_agent_is_left_alone(tmp_path: Path, sleepers: list[Sleeper]) -> None:
-    process = sleeper(sleepers, mark="3" * 32)
     folder = AgentFolder.create(tmp_path)
     (folder.path / ("3" * 32)).mkdir()
+    process = sleeper(sleepers, cwd=folder.path / ("3" * 32))
     assert sweep(tmp_path) == 0
     assert is_alive(process.pid)
     assert folder.path.is_dir()
     folder.remove()
 
 
-@pytest.mark.parametrize("changed", [{"started": 1}, {"boot": "another run of the system"}, {"pid": -1}])
+@pytest.mark.parametrize("changed", [{"started": 1}, {"boot": "another/run"}, {"pid": -1}])
 def test_a_pid_that_is_anothers_by_now(tmp_path: Path, sleepers: list[Sleeper], changed: dict[str, object]) -> None:
     process = sleeper(sleepers)
     path = dead_agent(tmp_path, "4" * 32, process)
-    uid, pid, started, boot = (path / "lock").read_text("ascii").split()
-    record = {"uid": uid, "pid": pid, "started": started, "boot": boot} | changed
-    (path / "lock").write_text(" ".join(map(str, record.values())))
+    host, line = (path / "lock").read_text("ascii").splitlines()
+    uid, pid, started, main, main_started, boot = line.split()
+    record = {"uid": uid, "pid": pid, "started": started, "main": main, "main_started": main_started, "boot": boot}
+    (path / "lock").write_text(f"{host}\n{' '.join(map(str, (record | changed).values()))}")
     assert sweep(tmp_path) == 0
     assert is_alive(process.pid)
     assert not path.exists()
 
 
 @pytest.mark.parametrize(
-    "record", [b"", b"{", b"x" * 5000, b"5 PID", b"5 PID STARTED", b"5 PID nan BOOT", b"\0\xff PID STARTED BOOT"]
+    "record",
+    [b"", b"{", b"x" * 5000, b"5 PID", b"5 PID STARTED", b"5 PID nan 0 0 BOOT", b"\0\xff PID STARTED 0 0 BOOT"],
 )
 def test_records_that_make_no_sense(tmp_path: Path, sleepers: list[Sleeper], record: bytes) -> None:
     process = sleeper(sleepers)
-    found = NATIVE.stat(process.pid)
-    assert found is not None
+    pid, started = key(process)
     path = dead_agent(tmp_path, "5" * 32)
-    record = record.replace(b"PID", b"%d" % found.pid).replace(b"STARTED", b"%d" % found.started)
-    (path / "lock").write_bytes(record.replace(b"BOOT", NATIVE.boot_id().encode("ascii")))
+    record = record.replace(b"PID", b"%d" % pid).replace(b"STARTED", b"%d" % started)
+    with (path / "lock").open("ab") as file:
+        file.write(record.replace(b"BOOT", NATIVE.boot_id().encode("ascii")))
     assert sweep(tmp_path) == 0
     assert is_alive(process.pid)
     assert not path.exists()
@@ -106,18 +186,16 @@ def test_the_place_of_a_job_that_is_gone_is_anothers(tmp_path: Path, sleepers: l
     folder = AgentFolder.create(tmp_path)
     processes = [sleeper(sleepers) for _ in range(4)]
     for number, process in enumerate(processes):
-        found = NATIVE.stat(process.pid)
-        assert found is not None
-        folder.record(f"{number}" * 32, found)
+        folder.record(f"{number}" * 32, key(process))
         if number == 1:
             folder.forget("0" * 32)
             processes[0].kill()
             processes[0].wait()
     size = (folder.path / "lock").stat().st_size
     os.close(folder._lock)  # as the kernel does
-    assert sweep(tmp_path) == 3
+    assert sweep(tmp_path) == 0  # they were recorded as supervisors
     assert [process.wait() for process in processes] == [-9] * 4
-    assert size % 3 == 0
+    assert size % 4 == 0
     assert sweep(tmp_path) == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 from typing import Any
@@ -64,12 +65,44 @@ async def test_the_end_of_input(peer: Peer, job: str, how: str) -> None:
     assert await result(peer, call) == (b"one two", 0)
 
 
-async def test_it_runs_in_the_sandbox_with_the_environment(peer: Peer, job: str, agent: Agent) -> None:
-    call = await execute(peer, job, "sh", "-c", 'pwd; echo "$GIVEN $PAGENT_JOB_MARK"', env={"GIVEN": "ü"})
-    sandbox = next(iter(agent.jobs.jobs())).sandbox.path
+SHOW = """
+import json, os
+print(json.dumps([os.getcwd(), dict(os.environ), sorted(os.listdir("/proc/self/fd")),
+                  open("/proc/self/oom_score_adj").read()]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+async def test_it_has_what_the_job_has(peer: Peer, agent: Agent) -> None:
+    """The environment of the job, its ports, and then the call's; names that are none of a shell's included."""
+    job = (await peer.call("job_create"))["uid"]
+    env = {"OF_THE_JOB": "{port}", "a.b-c": "1", "OVER": "job", "BASH_FUNC_f%%": "() { true; }"}
+    command = [PYTHON, "-c", SHOW + "\nimport signal, sys; sys.stdout.flush(); signal.pause()"]
+    await peer.call("job_start", job, command, env, None, 0, port="auto")
+    call = await execute(peer, job, PYTHON, "-c", SHOW, env={"GIVEN": "ü", "OVER": "call"})
     output, code = await result(peer, call)
     assert code == 0
-    assert output.decode().splitlines() == [str(sandbox), f"ü {job}"]
+    folder, environment, descriptors, score = json.loads(output)
+    logs = await peer.start(peers.ISTREAM, "job_logs", job, follow=True)
+    own = b""
+    while not own.endswith(b"\n"):
+        own += (await peer.next_of(logs))[2]
+    await peer.cancel(logs)
+    own_folder, own_environment, own_descriptors, own_score = json.loads(own)
+    assert folder == own_folder == str(next(iter(agent.jobs.jobs())).sandbox.path)
+    assert environment == own_environment | {"GIVEN": "ü", "OVER": "call"}
+    assert environment["PWD"] == folder
+    assert environment["PORT"] == environment["OF_THE_JOB"] == str((await peer.call("job_info", job))["ports"][0])
+    assert descriptors == own_descriptors == ["0", "1", "2", "3"]
+    assert score == own_score
+
+
+@pytest.mark.parametrize("program", ["no-such-program", "./no/such/program"])
+async def test_an_error_names_the_program_as_given(peer: Peer, job: str, program: str) -> None:
+    with pytest.raises(CallFailed) as caught:
+        await result(peer, await execute(peer, job, program))
+    assert caught.value.cause == "FileNotFoundError"
+    assert str(caught.value).endswith(f"[Errno 2] No such file or directory: '{program}'")
 
 
 async def test_big_output_waits_for_a_slow_reader(agent: Agent, peer: Peer, job: str) -> None:

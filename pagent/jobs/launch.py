@@ -1,0 +1,277 @@
+"""Starting the processes of one job, through its supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import NamedTuple
+
+from pagent import limits
+from pagent.errors import ProcessStartTimeoutError
+from pagent.jobs.capped import CappedOutput, OutputCap
+from pagent.jobs.command import Command
+from pagent.jobs.folders import AllowedFolders
+from pagent.jobs.isolation import Confinement, Group
+from pagent.jobs.model import Input, Job
+from pagent.jobs.output import STDERR, STDOUT, Output, open_output
+from pagent.jobs.ownership import PortOwnership
+from pagent.jobs.supervisor import Child, Keeper, StartError, Supervisor
+from pagent.jobs.tree import KILL, JobTree, Key, Trees
+from pagent.net.tasks import TaskOwner
+from pagent.runtime.threads import ThreadPool
+from pagent.unix import O_CLOEXEC
+
+_log = logging.getLogger(__name__)
+
+
+class Threads(NamedTuple):
+    """The pools of one agent's jobs: a large removal or a working folder that hangs holds back nobody's kill."""
+
+    processes: ThreadPool
+    starts: ThreadPool
+    removals: ThreadPool
+    ports: ThreadPool
+
+    @classmethod
+    def create(cls) -> Threads:
+        """Make them, with the threads that the end of jobs takes: there may be no room for one by then."""
+        threads = cls(
+            ThreadPool("processes of jobs", 1),
+            ThreadPool("starts of jobs", 4),
+            ThreadPool("removals of jobs", 2),
+            ThreadPool("ports of jobs", 2),
+        )
+        for pool in (threads.processes, threads.removals):
+            pool.submit(int)
+        return threads
+
+
+class Host(NamedTuple):
+    """What all runs of one agent share.
+
+    ``record`` notes a job's supervisor and the leader of its session for the next agent, should this one be killed;
+    ``output_cap``: most bytes of each output file.
+    """
+
+    trees: Trees
+    keeper: Keeper
+    tasks: TaskOwner
+    threads: Threads
+    ownership: PortOwnership
+    record: Callable[[str, Key, Key | None], None]
+    output_cap: int | None
+    confinement: Confinement
+    folders: AllowedFolders
+
+
+class Launch:
+    """The supervisor of one job, and what the processes have in common that it starts."""
+
+    def __init__(self, job: Job, tree: JobTree, host: Host) -> None:
+        # For life.
+        self._job = job
+        self._tree = tree
+        self._host = host
+        #: Of all its processes; set once, before the first.
+        self.environment: dict[str, str] = {}
+        # Once they are made.
+        self._supervisor: Supervisor | None = None
+        #: The cgroup of the job.
+        self.group: Group | None = None
+        self._capping: asyncio.Task[None] | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Was a process asked for?"""
+        return self._supervisor is not None and self._supervisor.used
+
+    # --- the main process ---------------------------------------------------------------------------
+
+    async def start(self, command: Command, args: list[str], port: int | None, child: Child) -> None:
+        """Start the main process.
+
+        The job is as it was if its folder or its output files cannot be had; it has the input START otherwise. OSError
+        if there is no such program, or nothing to start it with.
+        """
+        with ExitStack() as closing:
+            folder = await self._open_folder(command.cwd, closing)
+            async with self._host.keeper.turns:
+                output = open_output(self._job.sandbox, command.forward_stdout, closing)
+                self._cap_output(output)
+                self._job.apply(Input.START)
+                self._job.port = port
+                await self._supervise(args[0])
+                await self._prepare(output)
+                stdout, stderr = (own if given is None else given for own, given in zip((1, 2), output, strict=True))
+                nothing = os.open(os.devnull, os.O_RDONLY | O_CLOEXEC)
+                closing.callback(os.close, nothing)
+                self._ask_for(args, self.environment, (nothing, stdout, stderr, folder), child)
+        await _until_running(child, args[0])
+
+    async def _supervise(self, program: str) -> None:
+        try:
+            self._supervisor = await self._host.keeper.supervise(self._tree)
+        except StartError as error:
+            raise _of_program(error, program) from None
+        # Before it starts anything: the next agent finds all that it starts.
+        self.record(None)
+
+    async def _open_folder(self, path: str, closing: ExitStack) -> int:
+        """The working folder: a descriptor cannot be made to lead elsewhere."""
+        opening = _Opening(self._host.folders.open if os.path.isabs(path) else self._job.sandbox.open_dir, path)
+        closing.callback(opening.close)
+        try:
+            # The sandbox itself is at hand; the file system of another folder may hang.
+            return await self._host.threads.starts.run(opening.run) if path else opening.run()
+        except ValueError as error:
+            raise ValueError(f"cwd: {error}") from None
+
+    def _cap_output(self, output: Output) -> None:
+        cap = self._host.output_cap
+        if cap is None:
+            return
+        for name, descriptor in zip((STDOUT, STDERR), output, strict=True):
+            if descriptor is not None:  # not the agent's own
+                self._job.outputs[name] = CappedOutput(descriptor, cap)
+        capping = OutputCap(self._job.uid, list(self._job.outputs.values()), cap, self._host.threads.removals)
+        self._capping = self._host.tasks.start(capping.run(), name=f"capping the output of job {self._job.uid}")
+
+    async def _prepare(self, output: Output) -> None:
+        """Make ready what confines the job, if anything does."""
+        if (user := self._host.confinement.user_id) is not None:
+            for descriptor in output:
+                if descriptor is not None:  # programs open /dev/stdout
+                    os.fchown(descriptor, *user)
+            await self._host.threads.starts.run(self._job.sandbox.give_to, *user)
+        self.group = self._host.confinement.make_group(self._job.uid)
+        if self.group is not None:
+            self._tree.grouped(self.group.kill)
+
+    def record(self, main: Key | None) -> None:
+        """Note the job's processes for the next agent."""
+        assert self._tree.supervisor is not None, "it has told"
+        try:
+            self._host.record(self._job.uid, self._tree.supervisor, main)
+        except OSError as error:
+            _log.warning("job %s: its processes cannot be recorded: %s", self._job.uid, error)
+
+    # --- other processes ----------------------------------------------------------------------------
+
+    async def execute(
+        self,
+        args: list[str],
+        env: Mapping[str, str],
+        stdio: tuple[int, int, int],
+        ended: Callable[[int], None],
+        *,
+        terminal: bool,
+    ) -> Child:
+        """Start another process in the sandbox, with the job's environment and ``env``.
+
+        OSError as for :meth:`start`; ProcessStartTimeoutError if the system does not execute the program.
+        """
+        child = Child(lambda _: None, ended)
+        folder = self._job.sandbox.open_dir("")
+        try:
+            self._ask_for(args, self.environment | dict(env), (*stdio, folder), child, terminal=terminal)
+        finally:
+            os.close(folder)
+        try:
+            async with asyncio.timeout(limits.READY_TIMEOUT_S):
+                await _until_running(child, args[0])
+        except TimeoutError:
+            self._tree.send(child.key, KILL)
+            text = f"the system has not executed {args[0]!r} within {limits.READY_TIMEOUT_S:g} s"
+            raise ProcessStartTimeoutError(text) from None
+        except asyncio.CancelledError:
+            self._tree.send(child.key, KILL)
+            raise
+        return child
+
+    def _ask_for(
+        self,
+        args: list[str],
+        environment: dict[str, str],
+        descriptors: Sequence[int],
+        child: Child,
+        *,
+        terminal: bool = False,
+    ) -> None:
+        assert self._supervisor is not None, "there is one by now"
+        plan = self._host.confinement.plan(args, environment, self.group, terminal=terminal)
+        self._supervisor.start(plan, descriptors, child)
+
+    def kill(self, child: Child) -> None:
+        """Kill the process group of a child, if it is still there."""
+        if self._tree.has(child.key):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, KILL)
+
+    # --- the end ------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Nothing was asked for: a supervisor that there may be has nothing to do."""
+        if self._supervisor is not None:
+            self._supervisor.close()
+        self._tree.over = True
+
+    def close(self) -> None:
+        """The job is over."""
+        if self._supervisor is not None:
+            self._supervisor.close()
+        if self._capping is not None:
+            self._capping.cancel()
+        for output in self._job.outputs.values():
+            output.close()
+        self._job.outputs.clear()
+
+    async def remove_group(self) -> None:
+        """Once the tree has ended. OSError if something is left in its cgroup."""
+        if self.group is not None:
+            await self._host.threads.removals.run(self.group.remove)
+
+
+class _Opening:
+    """A folder that is opened in a thread; closed at once if that comes too late."""
+
+    def __init__(self, function: Callable[[str], int], path: str) -> None:
+        self._function = function
+        self._path = path
+        self._lock = threading.Lock()
+        self._closed = False
+        self._descriptor = -1
+
+    def run(self) -> int:
+        """Return the descriptor."""
+        descriptor = self._function(self._path)
+        with self._lock:
+            self._descriptor = descriptor
+            if self._closed:
+                os.close(descriptor)
+        return descriptor
+
+    def close(self) -> None:
+        """The descriptor is needed no more, or was not waited for."""
+        with self._lock:
+            if not self._closed and self._descriptor >= 0:
+                os.close(self._descriptor)
+            self._closed = True
+
+
+async def _until_running(child: Child, program: str) -> None:
+    try:
+        await child.running
+    except StartError as error:
+        raise _of_program(error, program) from None
+
+
+def _of_program(error: StartError, program: str) -> OSError:
+    """What a peer is told: the class follows from the number, and no path is of this machine."""
+    if error.confining:
+        return PermissionError(errno.EACCES, f"it cannot be confined: {error.strerror}", program)
+    return OSError(error.errno, error.strerror, program)

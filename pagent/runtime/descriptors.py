@@ -1,0 +1,29 @@
+"""The limit on descriptors: all that the system allows for the agent, what it was for the agent's jobs."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from contextlib import suppress
+
+
+@functools.cache
+def original_limit() -> tuple[int, int] | None:
+    """Return the soft and the hard limit that this process was started with; None where there is no such limit."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def raise_limit() -> None:
+    """Raise the soft limit to the hard one."""
+    original = original_limit()
+    if original is None:
+        return
+    import resource
+
+    hard = original[1]
+    with suppress(OSError, ValueError):  # macOS: the hard one may be more than the kernel has
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
