@@ -319,8 +319,8 @@ DISK_TURN: Final = 4 * MIB
 DISK_TURN_ENTRIES: Final = 256
 #: What a listing may come to, by its packed size: one message that any peer takes (MESSAGE_MAX_FOREIGN).
 LISTING_BYTES: Final = 3 * MIB
-#: Entries of a listing that are answered at once if its caller names no number, and the most that it may name.
-LISTING_ENTRIES: Final = 100_000
+#: Entries of one listing at most: an array of a message has a bound, too (ELEMENTS_MAX).
+LISTING_ENTRIES: Final = 32_768
 #: Names that a walk holds of folders that it is in; beyond it folders are read again later.
 WALK_NAMES: Final = 65_536
 #: Holes from this size on are sent as such, and kept, where both ends are ours: shorter ones cost less as zeros.
