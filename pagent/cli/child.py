@@ -124,11 +124,11 @@ def _start_guard() -> int:
     killing the one process that it has started.
     """
     reading, writing = os.pipe()
-    if os.fork():
+    if guard := os.fork():
+        os.setpgid(guard, guard)  # from here on it outlives a KILL of our group
         os.close(reading)
         return writing
     try:
-        os.setpgid(0, 0)  # it outlives a KILL of our group
         os.close(writing)
         _guard(reading)
     finally:
