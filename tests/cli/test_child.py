@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -64,7 +65,22 @@ def standing_for(*command: str, env: dict[str, str] | None = None, group: bool =
             yield standing
         finally:
             process.kill()
-            standing.command.wait(PATIENCE_S)
+            until_ended(standing.command)
+
+
+def gone(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def until_ended(process: psutil.Process) -> None:
+    """Wait for its end. Its zombie may stay: an orphan's is for the system to reap, in its own time."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not gone(process):
+        assert time.monotonic() < deadline, f"{process} goes on"
+        time.sleep(0.01)
 
 
 TELLING = [sys.executable, "-c", TELLS]
@@ -113,7 +129,7 @@ def test_the_command_is_killed_with_the_process(how: str) -> None:
         else:
             process.kill()
         for member in family:
-            member.wait(PATIENCE_S)
+            until_ended(member)
         assert process.stdout.read() == ""  # the guard has ended, too
 
 

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 import psutil
 import pytest
 
+from tests.cli.test_child import until_ended
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, AgentProcess, agent_process
 from tests.kit.peer import PATIENCE_S, CallFailed, Peer
@@ -149,7 +150,7 @@ async def test_nothing_of_a_removed_job_is_left(peer: Peer) -> None:
     family = [psutil.Process(int(pid)) for pid in pids.split()]
     await peer.call("job_remove", job)
     for member in family:
-        member.wait(PATIENCE_S)
+        until_ended(member)
 
 
 # --- on its own ---------------------------------------------------------------------------------------
