@@ -402,6 +402,11 @@ PORT_CHECK_S: Final = 5.0
 EXIT_POLL_S: Final = 0.05
 #: Between two looks at children that the agent did not start itself: their zombies are its own to reap.
 ADOPTED_CHECK_S: Final = 5.0
+#: Silence of a job's output after the exit of its main process, after which the rest of its tree gets TERM; and the
+#: most that the rest is given if it goes on writing, which is at most the grace. Output that a pipeline hands on after
+#: the exit comes within milliseconds, on a loaded machine within tenths of a second.
+OUTPUT_QUIET_S: Final = 0.5
+OUTPUT_TAIL_MAX_S: Final = 5.0
 #: Offset in a job's output: more than a file holds, and a read of any size behind it is still a valid one.
 LOG_OFFSET_MAX: Final = 2**62
 #: Between two looks at the size of a capped output file: it exceeds its cap by what is written meanwhile.

@@ -75,6 +75,7 @@ class TreeEnd:
             pause_s *= 2
         if not self._tree.over:
             _log.error("job %s: processes are left that do not end on SIGKILL", self._tree.uid)
+            self._tree.given_up()
         return self._tree.over
 
     async def _do(self, work: Callable[[], int]) -> int | None:
@@ -85,7 +86,7 @@ class TreeEnd:
             _log.debug("job %s: its processes cannot be listed now: %s", self._tree.uid, error)
             return None
         if left == 0 and not self._tree.supervised:
-            self._tree.over = True  # nothing else tells
+            self._tree.ended()  # nothing else tells
         return left
 
     async def _pause(self, most_s: float) -> None:

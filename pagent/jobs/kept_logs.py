@@ -55,6 +55,11 @@ class KeptLogs:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
             return os.dup(kept)
 
+    def size(self) -> int:
+        """Return the bytes that are in the files."""
+        with self._lock:
+            return sum(os.fstat(descriptor).st_size for descriptor in self._kept.values())
+
     def names(self) -> Sequence[str]:
         """The names, sorted."""
         with self._lock:

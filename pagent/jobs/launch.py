@@ -218,7 +218,7 @@ class Launch:
         """Nothing was asked for: a supervisor that there may be has nothing to do."""
         if self._supervisor is not None:
             self._supervisor.close()
-        self._tree.over = True
+        self._tree.ended()
 
     def close(self) -> None:
         """The job is over."""

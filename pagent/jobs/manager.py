@@ -299,6 +299,7 @@ class JobManager:
         return True
 
     def _forget(self, job: Job) -> None:
+        job.end_output()
         if (run := self._runs.pop(job.uid, None)) is not None:
             run.launch.close()
         self._trees.closed(job.uid)

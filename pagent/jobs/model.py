@@ -149,6 +149,9 @@ class Job:
         self._start = _Occasion(uid)
         self._end = _Occasion(uid)
         self._removal = _Occasion(uid)
+        self._output_end = _Occasion(uid)
+        #: No process of the job writes any more, as far as the agent can tell.
+        self.output_ended = False
 
     def __repr__(self) -> str:
         return f"<Job {self.uid} {self._state.value}>"
@@ -178,6 +181,11 @@ class Job:
         if self._state is State.CLOSED:
             self._removal.come()
 
+    def end_output(self) -> None:
+        """Note that the whole tree has ended, or is given up."""
+        self.output_ended = True
+        self._output_end.come()
+
     # --- start and end ----------------------------------------------------------------------------
 
     @contextmanager
@@ -195,9 +203,14 @@ class Job:
         """Call back once when the process has ended or the job is removed, whichever is first; at once if it was."""
         self._end.add(callback)
 
-    def off_end(self, callback: Callable[[], None]) -> None:
-        """Forget a callback of :meth:`on_end`; nothing if it is not known or was called."""
-        self._end.discard(callback)
+    @contextmanager
+    def until_output_ends(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call back, within the block, when no process of the job writes any more; at once if that is so."""
+        self._output_end.add(callback)
+        try:
+            yield
+        finally:
+            self._output_end.discard(callback)
 
     @contextmanager
     def until_removed(self, callback: Callable[[], None]) -> Iterator[None]:

@@ -21,6 +21,7 @@ from pagent.jobs.model import Input, Job, State
 from pagent.jobs.ports import ReportError, until_listening
 from pagent.jobs.signames import signal_name
 from pagent.jobs.supervisor import Child
+from pagent.jobs.tail import Tail
 from pagent.jobs.tree import KILL, Key
 from pagent.net.tasks import noticed
 
@@ -72,6 +73,8 @@ class Run:
         self._usage_task: asyncio.Task[None] | None = None
 
         # of the end
+        self._tree.when_ended(self._tree_ended)
+        self._tail = Tail(job.sandbox.output_size, self.end_rest)
         self._end = TreeEnd(self._tree, host.tasks, host.threads.processes)
         self._limit_timer: asyncio.TimerHandle | None = None
         self._hurry = False
@@ -244,7 +247,7 @@ class Run:
         self._settle(ProcessExitedError(f"process {how} before {awaited}"))
         if not job.process_ended.is_set():
             job.apply(Input.EXIT)
-        self.end_rest()
+        self._leave_rest()
 
     def _note_exit(self, returncode: int) -> str:
         """Note how the process ended, and say it."""
@@ -255,9 +258,26 @@ class Run:
         job.signal = signal_name(-returncode)
         return f"was ended by {job.signal}"
 
+    def _leave_rest(self) -> None:
+        """Let the processes that the main process leaves behind write their output, and then end them."""
+        if self._hurry or self._tree.over:
+            self.end_rest()
+        elif not self._end.under_way:
+            self._tail.begin()
+
+    def _tree_ended(self) -> None:
+        self._tail.cancel()
+        if self.job.process_ended.is_set():
+            self.job.end_output()
+
     def end_rest(self, number: int = signal.SIGTERM) -> None:
-        """What the main process leaves behind goes after it. Nothing while it runs."""
-        if self._end.under_way or self._tree.over or not self.job.process_ended.is_set():
+        """End the processes that the main process leaves behind. Nothing while that runs."""
+        if not self.job.process_ended.is_set():
+            return
+        if self._tree.over:
+            self.job.end_output()
+            return
+        if self._end.under_way:
             return
         with suppress(RuntimeError):  # the agent is past its end; it has seen to the tree
             self._end.begin(number, 0 if self._hurry or number == KILL else limits.TERM_GRACE_S)
@@ -324,6 +344,9 @@ class Run:
     def hasten(self) -> None:
         """No grace any more."""
         self._hurry = True
+        if self._tail.waits:
+            self._tail.cancel()
+            self.end_rest()
         if self._end.under_way:
             self._end.begin(KILL, 0)
 
@@ -336,6 +359,7 @@ class Run:
             await asyncio.wait((self._spawning,))
         if self.job.process_ended.is_set() and not self._end.under_way and self._tree.over:
             return
+        self._tail.cancel()
         self._end.begin(number, 0 if self._hurry else grace_s)
         if await self._end.wait():
             await self.job.process_ended.wait()

@@ -193,6 +193,10 @@ class Sandbox:
         """Descriptor of the file that :meth:`open_output` made, whatever has its name by now. FileNotFoundError."""
         return self._logs.open(name)
 
+    def output_size(self) -> int:
+        """Return the bytes that are in the files of :meth:`open_output`; 0 if there are none."""
+        return self._logs.size()
+
     def open_spool(self) -> int:
         """A file without a name on the sandbox's disk, open for reading and writing: gone once it is closed."""
         with self._using("spool") as folder:

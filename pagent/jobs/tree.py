@@ -78,12 +78,28 @@ class JobTree:
         self._sessions: dict[int, float] = {}
         self._seen: frozenset[Key] = frozenset()
         self._kill_group: Callable[[], None] | None = None
+        self._on_end: Callable[[], None] | None = None
 
     # --- what is told of it -------------------------------------------------------------------------
 
     def grouped(self, kill: Callable[[], None]) -> None:
         """Note that the processes are in a group that ``kill`` kills at once."""
         self._kill_group = kill
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call back when no process is left, and when those that are left cannot be ended."""
+        self._on_end = callback
+
+    def ended(self) -> None:
+        """Note that no process is left."""
+        self.over = True
+        self.news.set()
+        self.given_up()
+
+    def given_up(self) -> None:
+        """Note that no more is done to end it."""
+        if self._on_end is not None:
+            self._on_end()
 
     def leads(self, pid: int, started: float) -> None:
         """Note a process of the job that leads a session."""
@@ -92,11 +108,11 @@ class JobTree:
     def supervisor_ended(self, *, empty: bool) -> None:
         """``empty``: it has said that no process is left; otherwise it was killed."""
         if empty and self._system.has_subreapers():
-            self.over = True
+            self.ended()
         else:
             self.lost = not empty
             self._trees.supervisor_lost = self._trees.supervisor_lost or self.lost
-        self.news.set()
+            self.news.set()
 
     # --- what there is ------------------------------------------------------------------------------
 

@@ -51,19 +51,16 @@ class LogService:
         reading = Pieces(self._threads.of(job), partial(os.close, fd))  # a read goes on when the call is cancelled
         try:
             async with Changes(fd) as changes:
-                job.on_end(changes.wake)
-                try:
+                with job.until_output_ends(changes.wake):
                     reader = LogReader(fd, job.outputs.get(name), offset, follow=follow)
                     return await self._copy(out, job, reading, reader, changes if follow else None)
-                finally:
-                    job.off_end(changes.wake)
         finally:
             await reading.end()
 
     @staticmethod
     async def _copy(out: AsyncStream, job: Job, reading: Pieces, reader: LogReader, changes: Changes | None) -> int:
         while True:
-            ended = job.state in _ENDED  # asked first: what is written before the end is then read after it
+            ended = job.output_ended  # asked first: what is written before the end is then read after it
             data = await reading.run(reader.read)
             if data:
                 await out.send(data)

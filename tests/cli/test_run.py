@@ -203,6 +203,11 @@ def test_it_ends_though_nobody_reads_what_it_says(tmp_path: Path, number: signal
         assert running.process.wait(PATIENCE_S) == 0
 
 
+def test_output_that_comes_after_the_exit_of_the_command_is_shown(tmp_path: Path) -> None:
+    code, stdout, _ = run(tmp_path, "--", "sh", "-c", "(sleep 0.2; seq 20000) & exit 3; $PORT")
+    assert (code, stdout) == (3, "".join(f"{number}\n" for number in range(1, 20001)))
+
+
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
 def test_without_a_standard_descriptor(tmp_path: Path, closed: tuple[int, ...]) -> None:
     command = [sys.executable, "-m", "pagent", "run", "--", "sh", "-c", "echo said; exit 3; $PORT"]

@@ -76,6 +76,7 @@ class Tree:
         self.over = False
         self.supervised = True
         self.supervisor_killed = False
+        self.is_given_up = False
         self._counts = iter(counts)
 
     def signal(self, number: int, told: set[object]) -> int:
@@ -86,6 +87,12 @@ class Tree:
         if isinstance(count, OSError):
             raise count
         return count
+
+    def ended(self) -> None:
+        self.over = True
+
+    def given_up(self) -> None:
+        self.is_given_up = True
 
     def kill_supervisor(self) -> None:
         self.supervisor_killed = True
@@ -138,8 +145,10 @@ async def test_it_gives_up_on_what_does_not_end(
     end_of: Callable[[Tree], TreeEnd], caplog: pytest.LogCaptureFixture
 ) -> None:
     """As a process that hangs in the kernel: it is still there after SIGKILL."""
-    end = end_of(Tree([1] * 100))
+    tree = Tree([1] * 100)
+    end = end_of(tree)
     assert await killed(end) is False
+    assert tree.is_given_up
     assert "do not end on SIGKILL" in caplog.text
     assert not end.under_way
 

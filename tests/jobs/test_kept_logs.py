@@ -51,7 +51,9 @@ def test_made_twice_the_new_one_counts(folder: int, tmp_path: Path) -> None:
     os.write(writing, b"new")
     os.close(writing)
     assert content(logs.open("log")) == b"new"
+    assert logs.size() == 3
     logs.close()
+    assert logs.size() == 0
 
 
 def test_one_that_is_there_is_emptied(folder: int, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import threading
 from contextlib import suppress
@@ -250,3 +251,60 @@ async def test_a_read_under_way_keeps_its_file_when_the_call_is_cancelled(
     await eventually(lambda: seen and len(descriptors_of(file)) == 1)  # the one that is kept
     os.close(other)
     assert seen == [(False, b"here\n")]
+
+
+# --- output after the exit of the main process ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "numbers"),
+    [
+        ("exec > >(sleep 0.2; cat); seq 20000", 20000),
+        ("exec > >(sleep 0.2; tee copy); seq 100000", 100000),
+        ("exec 2> >(sleep 0.2; cat >&1); seq 20000 >&2", 20000),
+        ("exec > >(while read -r line; do echo $line; done); seq 20000", 20000),
+        ("(sleep 0.2; seq 20000; sleep 0.2; echo end) &", 20000),
+        ("setsid sh -c 'sleep 0.2; seq 20000' &", 20000),
+    ],
+)
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs process substitution")
+async def test_what_is_written_after_the_exit_is_not_lost(peer: Peer, script: str, numbers: int) -> None:
+    job = str((await peer.call("job_create"))["uid"])
+    await peer.call("job_start", job, ["bash", "-c", script], None, port_expected_count=0)
+    output, result = await logs(peer, job, follow=True)
+    text = "".join(f"{number}\n" for number in range(1, numbers + 1))
+    assert output.decode() == text + ("end\n" if "end" in script else "")
+    assert (result["state"], result["exit_code"]) == ("FINISHED", 0)
+
+
+async def test_a_wait_does_not_wait_for_the_rest_of_the_tree(peer: Peer) -> None:
+    job = await shell(peer, "sleep 0.3 && echo late & exit 3")
+    assert (await peer.call("job_wait", job))["exit_code"] == 3
+    assert (await logs(peer, job))[0] == b""
+    assert (await logs(peer, job, follow=True))[0] == b"late\n"
+
+
+async def test_a_silent_process_in_the_background_is_ended_after_the_quiet_time(peer: Peer) -> None:
+    job = await shell(peer, "(trap 'echo ended; exit' TERM; while :; do sleep 0.01; done) & exit 0")
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await logs(peer, job, follow=True))[0] == b"ended\n"
+
+
+async def test_output_without_end_is_ended(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pagent.jobs.tail.OUTPUT_TAIL_MAX_S", 1.0)
+    job = await shell(peer, "(trap 'echo ended; exit' TERM; while :; do echo more; sleep 0.05; done) & exit 0")
+    async with asyncio.timeout(PATIENCE_S):
+        output, _ = await logs(peer, job, follow=True)
+    assert output.count(b"more\n") > 1
+    assert output.endswith(b"ended\n")
+
+
+async def test_a_removal_does_not_wait_for_the_output(peer: Peer) -> None:
+    job = await shell(peer, "while :; do echo more; sleep 0.01; done & exit 0", forward_stdout=False)
+    await peer.call("job_wait", job)
+    call = await peer.start(peers.ISTREAM, "job_logs", job, follow=True)
+    await peer.next_of(call)
+    began = asyncio.get_running_loop().time()
+    await peer.call("job_remove", job)
+    assert (await peer.outcome(call))[1]["state"] == "CLOSED"
+    assert asyncio.get_running_loop().time() - began < 4  # TERM ends it at once; its output never ends
