@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,6 +26,19 @@ def test_all_are_compiled_or_none(source: str) -> None:
     spec = find_spec(source.removesuffix(".py").replace("/", "."))
     assert spec is not None
     assert str(spec.origin).endswith(".py") != is_compiled()
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_no_two_except_clauses_of_a_function_share_a_name(source: str) -> None:
+    """mypyc gives the variable the type of the first clause, and raises TypeError in the second."""
+    for function in ast.walk(ast.parse((ROOT / source).read_text())):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            clauses = {
+                (node.name, ast.unparse(node.type))
+                for node in ast.walk(function)
+                if isinstance(node, ast.ExceptHandler) and node.name is not None and node.type is not None
+            }
+            assert len({name for name, _ in clauses}) == len(clauses), function.name
 
 
 @pytest.mark.parametrize("name", native.__annotations__)

@@ -155,8 +155,8 @@ def _senseless(payload: Bytes, text: str) -> Exception:
     try:
         kind, call_id = first_two(bytes(payload[:_HEAD_MAX]))
         _check_head(kind, call_id)
-    except UNPACK_FAULTS as error:
-        return ProtocolError(f"not a msgpack message: {error}", 1007)
+    except UNPACK_FAULTS as fault:
+        return ProtocolError(f"not a msgpack message: {fault}", 1007)
     except ProtocolError as error:
         return error
     return SenselessMessageError(kind, call_id, text)
@@ -174,8 +174,8 @@ def _decode_whole(payload: Bytes) -> tuple[int, int, Any]:
         message = unpack(payload)
     except TooManyElementsError as error:
         raise _senseless(payload, str(error)) from None
-    except UNPACK_FAULTS as error:
-        raise ProtocolError(f"not a msgpack message: {type(error).__name__}: {error}", 1007) from None
+    except UNPACK_FAULTS as fault:
+        raise ProtocolError(f"not a msgpack message: {type(fault).__name__}: {fault}", 1007) from None
     if type(message) is not list or len(message) < 2:
         raise ProtocolError("a message is an array of at least two elements", 1007)
     kind, call_id = message[0], message[1]
@@ -184,8 +184,8 @@ def _decode_whole(payload: Bytes) -> tuple[int, int, Any]:
         return kind, call_id, _BODY[kind](message)
     except SenselessMessageError:
         raise
-    except ValueError as error:
-        raise SenselessMessageError(kind, call_id, str(error)) from None
+    except ValueError as senseless:
+        raise SenselessMessageError(kind, call_id, str(senseless)) from None
 
 
 def _length(message: list[Any], length: int) -> None:
