@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -312,9 +312,9 @@ class Agent:
     def _info(self) -> dict[str, Any]:
         return self._user_data
 
-    def _show_jobs(self) -> list[dict[str, Any]]:
-        return [
-            {
+    def _show_jobs(self) -> Iterator[dict[str, Any]]:
+        for job in self.jobs.jobs():
+            yield {
                 "uid": job.uid,
                 "name": job.name,
                 "sandbox": str(job.sandbox.path),
@@ -322,8 +322,6 @@ class Agent:
                 "port": job.ports[0] if len(job.ports) == 1 else None,
                 "state": job.state.name,
             }
-            for job in self.jobs.jobs()
-        ]
 
     def _show_connections(self) -> list[dict[str, Any]]:
         return [

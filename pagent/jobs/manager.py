@@ -31,6 +31,7 @@ from pagent.jobs.signames import signal_name, signal_number
 from pagent.jobs.supervisor import Keeper
 from pagent.jobs.tree import Trees
 from pagent.net.tasks import TaskOwner
+from pagent.runtime.rounds import Rounds
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class JobManager:
     ) -> None:
         # for ever
         self._runs: dict[str, Run] = {}
+        self._loop: Final = asyncio.get_running_loop()
         self.properties = property_variables(properties)
         self._confinement = Confinement(isolation)
         self._folder = AgentFolder.create(Path(root))
@@ -98,6 +100,8 @@ class JobManager:
         self._jobs: dict[str, Job] = {}
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._removals: dict[str, asyncio.Task[OSError | None]] = {}
+        #: A removal takes the loop some tenths of a millisecond: those of many jobs take turns.
+        self._rounds: Final = Rounds()
 
         # the end
         self._closing = False
@@ -313,6 +317,7 @@ class JobManager:
             self._forget(job)
             if run is not None:
                 await run.launch.remove_group()
+            await self._rounds.next()
             if not job.sandbox.remove_if_small():
                 await self._threads.removals.run(job.sandbox.remove)
         except OSError as error:
@@ -323,8 +328,12 @@ class JobManager:
         return None
 
     async def _remove_all(self, jobs: Iterable[Job]) -> None:
-        """All of these at once; what goes wrong with one is logged."""
-        removals = [removal for job in jobs if (removal := self._removal(job)) is not None]
+        """All of these side by side; what goes wrong with one is logged."""
+        removals = []
+        for job in jobs:
+            await self._rounds.next()
+            if (removal := self._removal(job)) is not None:
+                removals.append(removal)
         if removals:
             await asyncio.wait(removals)
 
@@ -335,11 +344,21 @@ class JobManager:
             if job.owner.connection != connection or job.uid in self._lingering:
                 continue
             if job.linger_s and not self._closing:
-                loop = asyncio.get_running_loop()
-                self._lingering[job.uid] = loop.call_later(job.linger_s, self._removal, job)
+                self._lingering[job.uid] = self._loop.call_later(job.linger_s, self._linger_is_over, job)
             else:
                 gone.append(job)
-        await self._remove_all(gone)
+        # Another link may adopt one while it waits for its turn.
+        await self._remove_all(job for job in gone if job.owner.connection == connection)
+
+    def _linger_is_over(self, job: Job) -> None:
+        self._tasks.start(self._remove_lingering(job), name=f"end of job {job.uid} after its linger time")
+
+    async def _remove_lingering(self, job: Job) -> None:
+        """Remove the job, unless it is adopted before its turn comes."""
+        await self._rounds.next()
+        timer = self._lingering.get(job.uid)
+        if timer is not None and timer.when() <= self._loop.time():
+            self._removal(job)
 
     async def shutdown(self, *, now: asyncio.Event | None = None) -> None:
         """No new jobs; end all trees (TERM, 5 s, KILL; without the grace once ``now`` is set), delete everything.
@@ -369,7 +388,8 @@ class JobManager:
 
     async def _hasten(self, now: asyncio.Event) -> None:
         await now.wait()
-        for run in self._runs.values():
+        for run in [*self._runs.values()]:
+            await self._rounds.next()
             run.hasten()
 
     # --- the rest ---------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from pagent.limits import SHOWN_DEPTH_MAX
+from pagent.net.timeslice import current_slice
 from pagent.web.local import Handler, local_only, plain_errors, text
 
 
@@ -19,7 +20,7 @@ class Control:
     """What the API shows and does; each is asked at the time of the request."""
 
     info: Callable[[], dict[str, Any]]
-    jobs: Callable[[], list[dict[str, Any]]]
+    jobs: Callable[[], Iterable[dict[str, Any]]]
     connections: Callable[[], list[dict[str, Any]]]
     shutdown: Callable[[], None]
 
@@ -36,7 +37,11 @@ def control_app(
         return _json(control.info())
 
     async def jobs(request: web.Request) -> web.Response:
-        return _json({"jobs": control.jobs()})
+        shown = []
+        for job in control.jobs():
+            await current_slice().wait()
+            shown.append(_packed(job))
+        return web.Response(body=b'{"jobs":[%b]}' % b",".join(shown), content_type="application/json")
 
     async def connections(request: web.Request) -> web.Response:
         return _json({"connections": control.connections()})
@@ -64,7 +69,11 @@ def control_app(
 
 
 def _json(value: Any) -> web.Response:
-    return web.Response(body=orjson.dumps(_plain(value)), content_type="application/json")
+    return web.Response(body=_packed(value), content_type="application/json")
+
+
+def _packed(value: Any) -> bytes:
+    return orjson.dumps(_plain(value))
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

@@ -68,6 +68,31 @@ async def test_many_listings_of_many_jobs(tmp_path: Path) -> None:
         assert await probe.longest_s() < STALL_S
 
 
+MANY_JOBS = 3000
+
+
+async def make_jobs(peer: peers.Peer, **options: float) -> None:
+    calls = [await peer.start(UNARY, "job_create", **options) for _ in range(MANY_JOBS)]
+    for call in calls:
+        await peer.outcome(call)
+
+
+@pytest.mark.parametrize("options", [{}, {"linger": 0.5}], ids=["at once", "after their linger time"])
+async def test_the_removal_of_many_jobs_of_a_lost_link(tmp_path: Path, options: dict[str, float]) -> None:
+    async with (
+        agent_process(tmp_path) as agent,
+        probing(agent) as probe,
+        peers.dial(agent.ports["rpc"], TOKEN, uid="another") as watcher,
+    ):
+        async with peers.dial(agent.ports["rpc"], TOKEN) as peer:
+            await make_jobs(peer, **options)
+            await probe.longest_s()
+        async with asyncio.timeout(peers.PATIENCE_S):
+            while await watcher.call("job_list", limit=1):  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.05)
+        assert await probe.longest_s() < STALL_S
+
+
 async def test_much_input_of_a_process_in_one_message(tmp_path: Path) -> None:
     size = 32 << 20
     async with (
