@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from pagent import limits
 from pagent.jobs.tree import KILL, Trees
@@ -26,7 +27,10 @@ class Adopted:
 
     async def _keep_house(self) -> None:
         while True:
-            await asyncio.sleep(limits.ADOPTED_CHECK_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limits.ADOPTED_CHECK_S):
+                    await self._trees.news.wait()
+            self._trees.news.clear()
             if self._trees.adopts:
                 await self._look()
 

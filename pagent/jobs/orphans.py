@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from pagent import limits
 from pagent.jobs.removal import remove_folder
 from pagent.jobs.system import Process, System
-from pagent.jobs.tree import KILL, NATIVE, STOP, Key
+from pagent.jobs.tree import KILL, NATIVE, STOP, Key, is_of_session
 from pagent.unix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW
 
 _log = logging.getLogger(__name__)
@@ -256,14 +256,24 @@ def find_orphans(records: Iterable[_Record], folder: str, system: System) -> lis
     children: dict[int, list[Process]] = {}
     for process in table.values():
         children.setdefault(process.parent, []).append(process)
+    spared = {1, *_with_ancestors(os.getpid(), table)}
     found: dict[int, Process] = {}
     queue = [process for process in table.values() if _is_orphan(process, recorded, sessions, folder, system)]
     while queue:
         process = queue.pop()
-        if process.pid not in found and process.pid not in (1, os.getpid()):
+        if process.pid not in found and process.pid not in spared:
             found[process.pid] = process
             queue += children.get(process.pid, ())
     return list(found.values())
+
+
+def _with_ancestors(pid: int, table: Mapping[int, Process]) -> set[int]:
+    """The process and what has started it: it lives, so these are no remains, wherever they work."""
+    found: set[int] = set()
+    while pid in table and pid not in found:
+        found.add(pid)
+        pid = table[pid].parent
+    return found
 
 
 def _is_orphan(
@@ -272,8 +282,7 @@ def _is_orphan(
     if process.key in recorded:
         return True
     started = sessions.get(process.session)
-    # A session keeps its number while it has members; a younger leader is another session's.
-    if started is not None and started <= process.started and process.pid != process.session:
+    if started is not None and is_of_session(process, started, system):
         return True
     where = system.folder(process.pid)
     return where is not None and where.startswith(f"{folder}/")

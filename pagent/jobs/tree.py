@@ -5,8 +5,8 @@ daemons as well, whatever they do. A process that does not descend from it is no
 
 Only where a supervisor was killed its processes have to be recognised. They become children of the agent, which is a
 subreaper too. What was seen of the tree before, its sessions and a working folder in the sandbox tell whose they are;
-and unless the agent is the first process of its system, where the orphans of all others come to as well, they
-can only be of a job whose supervisor was killed.
+and unless the agent is the first process of its system, where the orphans of all others come to as well, or the
+program that became the agent had children, whose orphans do, they can only be of a job whose supervisor was killed.
 
 Where there are no subreapers (macOS) daemons are found by the sessions of the job's processes alone.
 
@@ -54,6 +54,15 @@ _CONTINUE: Final[int | None] = getattr(signal, "SIGCONT", None)
 _PASSES: Final = 3
 
 Key = tuple[int, float]
+
+
+def is_of_session(process: Process, started: float, system: System) -> bool:
+    """Is the session of this number that the process is in the one whose leader started then?
+
+    A session keeps its number while it has members. Once the last has ended another may have it, with a younger leader.
+    """
+    leader = system.stat(process.session)
+    return started == leader.started if leader is not None else started <= process.started
 
 
 class JobTree:
@@ -111,7 +120,8 @@ class JobTree:
             self.ended()
         else:
             self.lost = not empty
-            self._trees.supervisor_lost = self._trees.supervisor_lost or self.lost
+            if self.lost:
+                self._trees.supervisor_was_killed()
             self.news.set()
 
     # --- what there is ------------------------------------------------------------------------------
@@ -166,9 +176,9 @@ class JobTree:
         return where is not None and (where == self._folder or where.startswith(f"{self._folder}/"))
 
     def _has(self, process: Process) -> bool:
-        """Is it in a session of the job? A session keeps its number while it has members."""
+        """Is it in a session of the job?"""
         started = self._sessions.get(process.session)
-        return started is not None and (process.pid != process.session or process.started == started)
+        return started is not None and is_of_session(process, started, self._system)
 
     def usage(self, most: int | None = None) -> tuple[float, int] | None:
         """Return CPU seconds and resident bytes of the processes, summed; None if there are more than ``most``.
@@ -245,6 +255,8 @@ class Trees:
         self._is_init = os.getpid() == 1 if is_init is None else is_init
         self._session = os.getsid(0) if hasattr(os, "getsid") else 0
         self._before = self._children_before()
+        #: May children come to the agent that are no job's? Then each has to be recognised.
+        self._strangers = self._is_init or bool(self._before)
         # While the agent runs.
         self._trees: dict[str, JobTree] = {}
         #: Sessions of keepers, which supervisors are in as well.
@@ -253,6 +265,8 @@ class Trees:
         self.awaited: Final[set[int]] = set()
         #: Was a supervisor ever killed? Only then jobs' processes come to the agent.
         self.supervisor_lost = False
+        #: Set when one was, for whoever calls :meth:`note`.
+        self.news: Final = asyncio.Event()
 
     def _children_before(self) -> frozenset[Key]:
         """Children that the program had which became this agent by exec."""
@@ -270,6 +284,11 @@ class Trees:
         """The tree of a job; an empty one if it was not started."""
         return self._trees.get(uid) or JobTree(uid, Path(), self)
 
+    def supervisor_was_killed(self) -> None:
+        """The processes of its job come to the agent; whose they are is seen best before the next is killed."""
+        self.supervisor_lost = True
+        self.news.set()
+
     def closed(self, uid: str) -> None:
         """The job is gone."""
         self._trees.pop(uid, None)
@@ -277,7 +296,7 @@ class Trees:
     @property
     def adopts(self) -> bool:
         """Can a process that has lost its parent have become the agent's child?"""
-        return self.system.adopts() and (self._is_init or self.supervisor_lost or len(self.keepers) > 1)
+        return self.system.adopts() and (self._strangers or self.supervisor_lost or len(self.keepers) > 1)
 
     def adopted(self) -> list[Process]:
         """Living children that the agent did not start. Those that are dead are reaped."""
@@ -305,20 +324,19 @@ class Trees:
         for tree in lost:
             if tree.recognises(process):
                 return tree
-        return lost[0] if len(lost) == 1 and not self._is_init else None
+        return lost[0] if len(lost) == 1 and not self._strangers else None
 
     def unclaimed(self) -> list[Process]:
         """Adopted processes that are of jobs, but of none that there still is. Blocking."""
         if not self.adopts:
             return []
         adopted = self.adopted()
-        if self._is_init or not self.supervisor_lost or any(tree.lost for tree in list(self._trees.values())):
+        if self._strangers or not self.supervisor_lost or any(tree.lost for tree in list(self._trees.values())):
             return []
         return adopted
 
     def note(self) -> None:
         """Remember the processes of all trees, in case that a supervisor is killed. Blocking."""
-        if self._is_init:
-            for tree in list(self._trees.values()):
-                with suppress(OSError):
-                    tree.look()
+        for tree in list(self._trees.values()):
+            with suppress(OSError):
+                tree.look()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -101,6 +102,39 @@ def test_a_job_without_a_main_process_yet_has_no_session(tmp_path: Path, sleeper
     stranger = Process(99, 1, 0, "S", 10.0**9, 0.0, 0)
     table = SimpleNamespace(boot_id=NATIVE.boot_id, everyone=lambda: [stranger], folder=lambda pid: "/")
     assert orphans.find_orphans(records, str(path), cast(System, table)) == []
+
+
+def test_what_has_started_the_sweep_is_spared(tmp_path: Path, sleepers: list[Sleeper]) -> None:
+    """An operator looks around in a dead agent's folder and starts the next agent there."""
+    path = dead_agent(tmp_path, "8" * 32)
+    sandbox = path / ("8" * 32)
+    left = sleeper(sleepers, cwd=sandbox)
+    sweeping = f"from pathlib import Path; from pagent.jobs.orphans import sweep; print(sweep(Path({str(tmp_path)!r})))"
+    shell = subprocess.run(
+        ["sh", "-c", f'{shlex.quote(sys.executable)} -c "$0" && echo "the shell lives"', sweeping],
+        cwd=sandbox,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert shell.stdout.split(b"\n") == [b"1", b"the shell lives", b""], shell.stderr
+    assert left.wait() == -9
+
+
+def test_a_session_whose_number_is_used_again(tmp_path: Path, sleepers: list[Sleeper]) -> None:
+    supervisor = sleeper(sleepers)
+    script = "sleep 1000 & echo $! > child.tmp; mv child.tmp child; exec sleep 1000"
+    leader = sleeper(sleepers, script=script, cwd=tmp_path)
+    child = int(written(tmp_path / "child"))
+    path = dead_agent(tmp_path, "9" * 32, supervisor)
+    earlier = (leader.pid, key(leader)[1] - 1.0)
+    lock = os.open(path / "lock", os.O_RDWR)
+    records = [record._replace(main=earlier) for record in orphans.read_records(lock)]
+    os.close(lock)
+    assert [found.pid for found in orphans.find_orphans(records, str(path), NATIVE)] == [supervisor.pid]
+    assert is_alive(child)
 
 
 def test_members_of_a_session_whose_leader_has_ended(tmp_path: Path, sleepers: list[Sleeper]) -> None:

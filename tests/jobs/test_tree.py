@@ -206,6 +206,44 @@ def test_children_that_the_agent_had_before_are_no_jobs(table: Table) -> None:
     assert pids(a.look()) == [11]
 
 
+def test_orphans_of_children_that_the_agent_had_before_are_no_jobs(table: Table) -> None:
+    table.add(5, AGENT)
+    trees = new_trees(table)
+    a = start(trees, table, "a", 10)
+    table.add(12, 10)
+    trees.note()
+    kill_supervisor(a, table)
+    table.add(6, AGENT)  # a daemon that 5 has started
+    assert pids(a.look()) == [11, 12]
+    trees.closed("a")
+    assert trees.unclaimed() == []
+
+
+def test_a_session_whose_number_is_used_again_is_not_the_jobs(trees: Trees, table: Table) -> None:
+    a, b = start(trees, table, "a", 10), start(trees, table, "b", 20)
+    for tree in (a, b):
+        kill_supervisor(tree, table)
+    del table.processes[11]
+    table.clock += 10
+    table.add(11, AGENT, session=11)
+    table.add(12, AGENT, session=11)
+    assert pids(a.look()) == []
+
+
+def test_a_killed_supervisor_is_news(trees: Trees, table: Table) -> None:
+    a = start(trees, table, "a", 10)
+    a.supervisor_ended(empty=True)
+    assert not trees.news.is_set()
+    b = start(trees, table, "b", 20)
+    table.add(22, 20)
+    kill_supervisor(b, table)
+    assert trees.news.is_set()
+    trees.note()  # while it can only be the job's
+    c = start(trees, table, "c", 30)
+    kill_supervisor(c, table)
+    assert pids(b.look()) == [21, 22]
+
+
 def test_a_supervisor_whose_keeper_was_killed_is_no_jobs(trees: Trees, table: Table) -> None:
     a, b = start(trees, table, "a", 10), start(trees, table, "b", 20)
     table.orphan(20, AGENT)
