@@ -166,7 +166,7 @@ class FilePut(Call):
         self._driver.send(self._driver.frame(bytes((0x92, messages.REQUEST_CLOSE)) + self._packed_id))
 
     def message(self, kind: int, piece: bytes, at: int, length: int) -> None:
-        if kind == messages.RESULT and messages.decode(piece)[2].value == self._size:
+        if kind == messages.RESULT and messages.unpack_result(messages.decode(piece)[2].packed) == self._size:
             self._finish()
         else:
             self._fail(kind, piece)
@@ -212,7 +212,7 @@ class ArchivePut(Call):
         self._driver.send(self._driver.frame(bytes((0x92, messages.REQUEST_CLOSE)) + self._packed_id))
 
     def message(self, kind: int, piece: bytes, at: int, length: int) -> None:
-        if kind == messages.RESULT and messages.decode(piece)[2].value == len(self._tar):
+        if kind == messages.RESULT and messages.unpack_result(messages.decode(piece)[2].packed) == len(self._tar):
             self._finish()
         else:
             self._fail(kind, piece)

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pagent.agent import Agent
@@ -239,26 +240,33 @@ while True:
 """
 
 
-async def stopped_tree(peer: Peer, agent: Agent, answer: str) -> tuple[str, list[int]]:
+async def tree_of(peer: Peer, job: str, count: int) -> list[int]:
+    """Return the pids of a job's processes, all beneath the parent of the main one, once there are ``count``."""
+    supervisor = psutil.Process((await peer.call("job_info", job))["pid"]).parent()
+    assert supervisor is not None
+    await eventually(lambda: len(supervisor.children(recursive=True)) == count)
+    return [process.pid for process in supervisor.children(recursive=True)]
+
+
+async def stopped_tree(peer: Peer, answer: str) -> tuple[str, list[int]]:
     """A job and its three processes, all stopped."""
     job = (await peer.call("job_create"))["uid"]
     await peer.call("job_start", job, [sys.executable, "-c", STOPPED_TREE, answer], {}, port_expected_count=0)
-    await eventually(lambda: len(agent.jobs._forest.members(job)) == 3)
-    pids = [process.pid for process in agent.jobs._forest.members(job)]
+    pids = await tree_of(peer, job, 3)
     for pid in pids:
         await stopped(pid)
     return job, pids
 
 
-async def test_a_stopped_job_hears_of_its_end(peer: Peer, agent: Agent) -> None:
-    job, pids = await stopped_tree(peer, agent, "tells")
+async def test_a_stopped_job_hears_of_its_end(peer: Peer) -> None:
+    job, pids = await stopped_tree(peer, "tells")
     info = await peer.call("job_kill", job, "TERM", grace=PATIENCE_S)
     assert (info["exit_code"], info["signal"]) == (7, None)
     assert not any(map(state, pids))
 
 
-async def test_a_stopped_job_that_does_not_listen_is_killed(peer: Peer, agent: Agent) -> None:
-    job, pids = await stopped_tree(peer, agent, "ignores")
+async def test_a_stopped_job_that_does_not_listen_is_killed(peer: Peer) -> None:
+    job, pids = await stopped_tree(peer, "ignores")
     info = await peer.call("job_kill", job, "TERM", grace=0.05)
     assert (info["state"], info["signal"]) == ("FINISHED", "SIGKILL")
     assert not any(map(state, pids))
@@ -271,8 +279,7 @@ async def test_a_stopped_job_is_removed_with_the_calls_to_it(peer: Peer, agent: 
     broken = await peer.start(BISTREAM, "http_request", job, "GET", "/", [], [])
     await peer.data(broken, b"")
     assert (await peer.next_of(broken))[2] == 200
-    await eventually(lambda: len(agent.jobs._forest.members(job)) == 4)
-    pids = [process.pid for process in agent.jobs._forest.members(job)]
+    pids = await tree_of(peer, job, 4)
     for pid in pids:
         await stopped(pid)
     sandbox = next(found.sandbox.path for found in agent.jobs.jobs() if found.uid == job)
