@@ -8,6 +8,7 @@ from typing import Any
 
 from pagent.http1.fields import is_token
 from pagent.http1.request import encode_raw_request, encode_request
+from pagent.jobs.listener import listener_of
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
 from pagent.limits import IDLE_DESCRIPTORS_PART, IDLE_MAX, KIB, MESSAGE_MAX_FOREIGN, WEBSOCKET_MESSAGE_MAX
@@ -151,10 +152,10 @@ class ProxyService:
         self._idle.most = descriptors_max(IDLE_MAX * IDLE_DESCRIPTORS_PART) // IDLE_DESCRIPTORS_PART
         check = partial(self._manager.ownership.require, job.uid, number)
         if scheme == "http":
-            return JobPort(number, self._idle, check=check)
+            return JobPort(number, self._idle, check=check, listener=listener_of)
         if self._tls is None:
             self._tls = job_context()
-        return JobPort(number, self._idle, self._tls, check)
+        return JobPort(number, self._idle, self._tls, check, listener_of)
 
     def _drop_targets(self, job: Job) -> None:
         for key in [key for key in self._targets if key[0] == job.uid]:

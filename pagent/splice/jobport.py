@@ -69,8 +69,10 @@ class JobPort:
     """A port of a job, as all that is carried there connects to it.
 
     :param tls: if the job speaks TLS.
-    :param check: raises OSError if the port is another's. It is asked after a refused connection: the job may have lost
-        its listener, and any process of the host may have taken the port since.
+    :param check: raises OSError if the port is another's: the job may have lost its listener, and any process of the
+        host may have taken the port since. It is asked where ``listener`` tells of another socket than the last time,
+        and after a refused connection.
+    :param listener: names the socket that listens on a port; None if the system does not tell.
     """
 
     def __init__(
@@ -79,12 +81,16 @@ class JobPort:
         idle: IdleConnections,
         tls: ssl.SSLContext | None = None,
         check: Callable[[], Awaitable[None]] | None = None,
+        listener: Callable[[int], int | None] = lambda _: None,
     ) -> None:
         self.number = number
         self.scheme = "http" if tls is None else "https"
         self.idle = idle
         self._tls = tls
         self._check = check
+        self._listener = listener
+        # As of the last connection.
+        self._checked: int | None = None
         self._refused = False
 
     async def connect(
@@ -94,8 +100,11 @@ class JobPort:
 
         :raises OSError: the job does not accept one.
         """
-        if self._refused and self._check is not None:
-            await self._check()
+        if self._check is not None:
+            listener = self._listener(self.number)
+            if self._refused or listener not in (None, self._checked):
+                await self._check()
+                self._checked = listener
         while True:
             try:
                 connection = await connect_port(self.number, user, made, resets=resets, tls=self._tls)

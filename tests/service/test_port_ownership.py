@@ -299,6 +299,43 @@ async def test_a_port_that_another_job_has_taken_is_not_used(peer: Peer) -> None
     await peer.cancel(said)
 
 
+@linux
+@as_root
+async def test_a_port_that_another_user_has_taken_unnoticed_is_not_used(peer: Peer) -> None:
+    """No connection was refused in between: nobody asked the job for anything."""
+    job = await new_job(peer)
+    info = await peer.call("job_start", job, [PYTHON, "-c", ON_AND_OFF, "{port}"], None, port="auto", ready="connect")
+    said = await peer.start(peers.ISTREAM, "job_logs", job, follow=True)
+    assert await line(peer, said) == b"on\n"
+    assert (await peer.http(job))[2] == [b"own"]
+    await peer.call("job_kill", job, "USR1")
+    assert await line(peer, said) == b"off\n"
+    async with taken(info["ports"][0]):
+        assert (await peer.http(job))[0] == 502
+        tunnel = await peer.start(peers.BISTREAM, "tcp_connect", job)
+        with pytest.raises(CallFailed, match=r"ConnectionRefusedError.*another user listens on it"):
+            await peer.outcome(tunnel)
+    await peer.call("job_kill", job, "USR2")
+    assert await line(peer, said) == b"on\n"
+    assert (await peer.http(job))[2] == [b"own"]
+    await peer.cancel(said)
+
+
+@asynccontextmanager
+async def taken(port: int) -> AsyncIterator[None]:
+    """Another user's process answers on the port."""
+    script = f"import os, socket, sys; os.setuid({NOBODY}); {TAKES.strip()}"
+    process = await asyncio.create_subprocess_exec(PYTHON, "-c", script, str(port), stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        assert await process.stdout.readline() == b"on\n"
+        yield
+    finally:
+        process.kill()
+        rest, _ = await process.communicate()
+    assert rest == b""
+
+
 # --- ports that the agent gives ---------------------------------------------------------------------
 
 
