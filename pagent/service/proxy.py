@@ -107,18 +107,23 @@ class ProxyService:
             detailed=subprotocols is not None,
             max_message=WEBSOCKET_MESSAGE_MAX if call.connection.flow else MESSAGE_MAX_FOREIGN - KIB,
         )
-        call.run(splice.connect(target.port))
+        call.run(splice.connect(target.pool))
 
     @bistream
     def tcp_connect(self, call: IncomingCall, job_uid: Any, port: Any = None, scheme: Any = "http") -> None:
         target = self._target(call, job_uid, port, scheme)
         assert call.stream is not None
-        call.run(self._tunnel(call, call.stream, target.port))
+        call.run(self._tunnel(call, call.stream, target))
 
-    async def _tunnel(self, call: IncomingCall, stream: Stream, port: JobPort) -> None:
-        splice = TcpSplice(stream, partial(_conclude, call))
+    async def _tunnel(self, call: IncomingCall, stream: Stream, target: _Target) -> None:
+        splice = TcpSplice(stream, partial(_conclude, call), answered=target.pool.answered)
+
+        def made() -> None:
+            stream.send(True)
+            target.pool.asked(splice)
+
         try:
-            connection = await port.connect(splice, partial(stream.send, True), resets=True)
+            connection = await target.port.connect(splice, made, resets=True)
         except OSError as error:
             stream.send(False)
             call.fail(error)

@@ -21,11 +21,20 @@ class TcpSplice:
 
     :param close_ends: whether a stream close without an empty bin before it ends its direction. A caller's does; one of
         the callee is that of a call that has failed.
+    :param answered: called with the splice at the first byte of the connection, or at its end without one.
     """
 
-    __slots__ = ("_close_ends", "_done", "_port", "_port_ended", "_stream", "_stream_ended")
+    __slots__ = ("_answered", "_close_ends", "_done", "_port", "_port_ended", "_stream", "_stream_ended")
 
-    def __init__(self, stream: StreamEnd, done: Callable[[Exception | None], None], *, close_ends: bool = True) -> None:
+    def __init__(
+        self,
+        stream: StreamEnd,
+        done: Callable[[Exception | None], None],
+        *,
+        close_ends: bool = True,
+        answered: Callable[[TcpSplice], None] | None = None,
+    ) -> None:
+        self._answered = answered
         self._close_ends = close_ends
         self._stream = stream
         self._done: Callable[[Exception | None], None] | None = done
@@ -45,6 +54,8 @@ class TcpSplice:
     # --- from the connection ----------------------------------------------------------------------
 
     def port_data(self, data: bytes) -> None:
+        if self._answered is not None:
+            self._settle_answer()
         self._stream.send(data)
 
     def port_eof(self) -> None:
@@ -98,6 +109,11 @@ class TcpSplice:
 
     # --- inside -----------------------------------------------------------------------------------
 
+    def _settle_answer(self) -> None:
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            answered(self)
+
     def _half_close(self) -> None:
         self._stream_ended = True
         if self._port is not None:
@@ -111,6 +127,7 @@ class TcpSplice:
             self._end(None)
 
     def _end(self, error: Exception | None) -> None:
+        self._settle_answer()
         done, self._done = self._done, None
         if done is not None:
             done(error)

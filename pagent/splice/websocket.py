@@ -20,7 +20,7 @@ from pagent.limits import CLOSE_TIMEOUT_S, FRAMES_LABOUR, PINGS_KEPT, REFUSAL_TE
 from pagent.net.memory import Held, current_memory
 from pagent.net.port import PortConnection
 from pagent.splice.ends import Call, StreamEnd
-from pagent.splice.jobport import JobPort
+from pagent.splice.pool import Pool
 from pagent.wire import frames
 from pagent.wire.closing import check_close
 from pagent.wire.upgrade import ClientUpgrade, UpgradeRefused
@@ -96,7 +96,7 @@ class WebSocketSplice:
         self._upgrade: ClientUpgrade | None = upgrade
         self._refusal: _Refusal | None = None
 
-    async def connect(self, port: JobPort) -> None:
+    async def connect(self, pool: Pool) -> None:
         """Connect, send the upgrade and wait for the answer; the rest happens as messages come.
 
         Nobody listens to the stream until then, so it is this that the caller's cancel ends.
@@ -105,11 +105,12 @@ class WebSocketSplice:
         assert self._answered is not None
         answered, request = self._answered, self._upgrade.request()
         try:
-            connection = await port.connect(self)
+            connection = await pool.connect(self)
         except OSError as error:
             self._refused(error)
             return
         if self._state is _State.ENDED:  # the job has accepted, and ended it before we heard of that
+            pool.answered(self)
             connection.abort()
             return
         self._port = connection
@@ -119,6 +120,8 @@ class WebSocketSplice:
         except asyncio.CancelledError:
             self._drop()
             raise
+        finally:
+            pool.answered(self)
 
     # --- from the connection ----------------------------------------------------------------------
 

@@ -10,7 +10,10 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from pagent.agent import Agent
+from pagent.client.agent import connect_agent
 from pagent.limits import IDLE_TIMEOUT_S, KEPT_PROVEN
+from tests.kit.agents import TOKEN
 from tests.kit.peer import PATIENCE_S, Peer
 from tests.kit.programs import serving, start_program
 
@@ -139,6 +142,42 @@ async def test_a_server_of_one_thread_answers_parallel_requests(peer: Peer, meth
     answers = await asyncio.gather(*(peer.http(job, method, "/", [], headers, body) for _ in range(10)))
     assert [answer[0] for answer in answers] == [200] * 10
     assert loop.time() - before < IDLE_TIMEOUT_S
+
+
+#: One connection at a time, to its end; accepts an upgrade.
+SINGLE_UPGRADING = SINGLE.replace(
+    "    def do_GET(self):",
+    """    def do_GET(self):
+        if self.headers["Upgrade"]:
+            import base64, hashlib
+            key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+            self.send_response(101)
+            self.send_header("Upgrade", "websocket")
+            self.send_header("Connection", "Upgrade")
+            self.send_header("Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key.encode()).digest()).decode())
+            self.end_headers()
+            self.close_connection = True
+            return""",
+)
+
+
+async def test_an_idle_connection_gives_way_to_tunnels_and_websockets(agent: Agent) -> None:
+    """As to requests: the server has accepted them only in the kernel's queue."""
+    async with connect_agent(f"127.0.0.1:{agent.rpc_port}", token=TOKEN) as client:
+        job = await client.create_job()
+        await job.start(["python3", "-c", SINGLE_UPGRADING, "{port}"], port="auto", ready="connect")
+        loop = asyncio.get_running_loop()
+        await job.http("GET", "/")
+        before = loop.time()
+        async with job.open_tcp() as tunnel:
+            await tunnel.send(b"GET / HTTP/1.0\r\n\r\n")
+            assert b"".join([data async for data in tunnel]).endswith(b"hi")
+            await tunnel.end()
+        assert loop.time() - before < IDLE_TIMEOUT_S / 2
+        await job.http("GET", "/")
+        before = loop.time()
+        async with job.websocket("/"):
+            assert loop.time() - before < IDLE_TIMEOUT_S / 2
 
 
 async def test_a_pool_under_load_stays_one(peer: Peer) -> None:

@@ -15,6 +15,7 @@ from wsproto.handshake import H11Handshake
 
 from pagent.limits import FRAMES_AT_ONCE, PINGS_KEPT
 from pagent.splice.jobport import IdleConnections, JobPort
+from pagent.splice.pool import Pool
 from pagent.splice.websocket import WebSocketSplice
 from pagent.wire import frames
 from pagent.wire.upgrade import ClientUpgrade
@@ -22,8 +23,8 @@ from tests.kit.ends import MemoryStream
 from tests.kit.peer import PATIENCE_S
 
 
-def job_port(listener: socket.socket) -> JobPort:
-    return JobPort(listener.getsockname()[1], IdleConnections(0))
+def job_pool(listener: socket.socket) -> Pool:
+    return Pool(JobPort(listener.getsockname()[1], IdleConnections(0)))
 
 
 class Call:
@@ -74,7 +75,7 @@ class Rig:
 
     async def answered(self, behind: bytes = b"", *, closed_before: bool = False) -> socket.socket:
         """The job's socket, with its 101 sent and what is ``behind`` it."""
-        connecting = asyncio.ensure_future(self.splice.connect(job_port(self._listener)))
+        connecting = asyncio.ensure_future(self.splice.connect(job_pool(self._listener)))
         job, _ = await self._loop.run_in_executor(None, self._listener.accept)
         job.setblocking(False)
         head = b""
@@ -227,7 +228,7 @@ async def test_half_a_frame_behind_the_answer_to_a_caller_that_has_closed_before
 
 
 async def test_a_job_that_ends_the_connection_before_it_is_used(rig: Rig, listener: socket.socket) -> None:
-    connecting = asyncio.ensure_future(rig.splice.connect(job_port(listener)))
+    connecting = asyncio.ensure_future(rig.splice.connect(job_pool(listener)))
     await asyncio.sleep(0)
     rig.splice.port_eof()  # on a busy loop it is told before the task that waits for the connection goes on
     async with asyncio.timeout(PATIENCE_S):
