@@ -105,18 +105,18 @@ def _broken(text: str) -> MethodError:
     return MethodError(text, "BrokenResponseError", text)
 
 
-def framed(headers: Sequence[Sequence[str]], body: Body, *, raw: bool) -> list[list[str]]:
+def framed(headers: Sequence[Sequence[str]], body: Body) -> list[list[str]]:
     """The headers with what says that a body comes, unless they say it already.
 
-    One of unknown length is announced at once: the job may answer before its first byte is there. So is any of a raw
-    request, whose head alone says whether there is one.
+    Of a raw request only the head says whether there is one. One of unknown length is announced at once: the job may
+    answer before its first byte is there. One of known length says it, since some servers read no other.
     """
     fields = [list(pair) for pair in headers]
     if any(name.lower() in ("content-length", "transfer-encoding") for name, _ in fields):
         return fields
     if isinstance(body, AsyncIterable):
         fields.append(["Transfer-Encoding", "chunked"])
-    elif raw and len(body):
+    elif len(body):
         fields.append(["Content-Length", str(memoryview(body).nbytes)])
     return fields
 

@@ -68,7 +68,7 @@ class TrafficMethods(JobCalls):
         offers the protocols of its ``Upgrade`` header; the response has a ``tunnel`` if the job has switched.
         Leaving the block gives the request up if it has not ended.
         """
-        fields = framed(headers, body, raw=raw)
+        fields = framed(headers, body)
         options = given(raw=raw, upgrade=upgrade) | _given_target(port, scheme)
         async with self._stream(
             messages.BISTREAM, "http_request", method, path, _lists(query), fields, **options

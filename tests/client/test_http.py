@@ -61,11 +61,11 @@ async def empty() -> AsyncIterator[bytes]:
 
 def test_what_says_that_a_body_comes() -> None:
     chunked, length = ["Transfer-Encoding", "chunked"], ["content-length", "5"]
-    assert framed([], empty(), raw=False) == framed([], empty(), raw=True) == [chunked]
-    assert framed([length], empty(), raw=True) == [length]
-    assert framed([chunked], b"x", raw=True) == [chunked]
-    assert framed([], b"xyz", raw=True) == [["Content-Length", "3"]]
-    assert framed([], b"xyz", raw=False) == framed([], b"", raw=True) == []
+    assert framed([], empty()) == [chunked]
+    assert framed([length], empty()) == [length]
+    assert framed([chunked], b"x") == [chunked]
+    assert framed([], b"xyz") == [["Content-Length", "3"]]
+    assert framed([], b"") == []
 
 
 async def test_interim_responses_and_trailers(server: RemoteJob) -> None:
