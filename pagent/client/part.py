@@ -100,6 +100,8 @@ class LocalPart:
             found = None
         if found is not None and stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self._target)
+        if found is None and not os.path.basename(self._target):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self._target)
         if found is not None and not stat.S_ISREG(found.st_mode):
             self._open_special()
             return

@@ -96,6 +96,8 @@ async def test_a_folder_is_refused(job: RemoteJob, local: Path) -> None:
     await job.write("f", SOME)
     with pytest.raises(IsADirectoryError):
         await job.download("f", local)
+    with pytest.raises(NotADirectoryError):  # it names a folder, and there is none
+        await job.download("f", f"{local}/new/")
     assert os.listdir(local) == []
 
 
