@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from pagent.client.calls import check_text
 from pagent.client.job import RemoteJob
 from pagent.client.link import connect
 from pagent.errors import MethodError
@@ -26,6 +27,7 @@ class AgentClient:
 
     async def create_job(self, name: str | None = None, *, linger: float | None = None) -> RemoteJob:
         """``job_create``. The job ends with this link, or ``linger`` seconds after it."""
+        check_text(name)
         options = {} if linger is None else {"linger": linger}
         return RemoteJob(self.link, await self.link.call("job_create", name, **options))
 

@@ -16,23 +16,34 @@ class JobCalls:
         self.uid = uid
 
     async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        _check_text(args)
+        check_text((args, kwargs))
         return await self._link.call(method, self.uid, *args, timeout=None, **kwargs)
 
     def _stream(self, call_type: int, method: str, *args: Any, **kwargs: Any) -> StreamCall:
-        _check_text(args)
+        check_text((args, kwargs))
         return self._link.open_stream(call_type, method, self.uid, *args, **kwargs)
 
 
-def _check_text(args: tuple[Any, ...]) -> None:
-    """ValueError for a lone surrogate, which no peer could be sent."""
-    for value in args:
-        if isinstance(value, str) and not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                text = "a name that is not UTF-8 is given as a listing has it"
-                raise ValueError(f"not valid Unicode: {value!r}; {text}") from None
+def check_text(value: Any) -> None:
+    """ValueError for a lone surrogate anywhere in an argument: no peer could be sent it."""
+    if isinstance(value, str):
+        if not value.isascii():
+            _check_str(value)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            check_text(one)
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            check_text(name)
+            check_text(one)
+
+
+def _check_str(value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        text = "a name that is not UTF-8 is given as a listing has it"
+        raise ValueError(f"not valid Unicode: {value!r}; {text}") from None
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -84,10 +84,10 @@ class FileMethods(JobCalls):
         """``file_download`` to the local file ``target``, which appears whole or not at all; the number of bytes read.
 
         A link is followed, a file that is replaced keeps its mode, and a device or a FIFO is written into.
-        ``remove``: the agent deletes the file once it has sent all. ``offset`` and ``length``: only that part of it.
-        ``resume``: should it break off, the part is kept (``.pagent-part-*`` beside the target), and the next such
-        download goes on from there and compares the digest of the whole: a MethodError ValueError if the file has
-        changed, and the part is gone.
+        ``remove``: the file is removed from the job once the target is there; an agent that is not ours deletes it when
+        it has sent all. ``offset`` and ``length``: only that part of it. ``resume``: should it break off, the part is
+        kept (``.pagent-part-*`` beside the target), and the next such download goes on from there and compares the
+        digest of the whole: a MethodError ValueError if the file has changed, and the part is gone.
         """
         if resume and (offset or length is not None):
             raise ValueError("either resume a whole file, or offset and length of a part")
@@ -98,15 +98,15 @@ class FileMethods(JobCalls):
                     await part.begin_anew()
             resumed = part.have > 0
             options = given(offset=offset or part.have) | ({} if length is None else {"length": length})
-            # What is removed can no longer be compared.
-            early = remove and not resumed
+            # What is removed can be neither compared nor sent again, and a full disk here may be noticed last.
+            early = remove and not self._link.holes
             async with self._stream(messages.ISTREAM, "file_download", path, MIB, early, **options) as call:
                 count: int = await receive_file(call, part, progress)
-            if resumed:
+            if resumed and not early:
                 await self._compare(path, part)
-                if remove:
-                    await self.remove_file(path)
             await part.commit()
+            if remove and not early:
+                await self.remove_file(path)
         return count
 
     async def _compare(self, path: str, part: LocalPart) -> None:

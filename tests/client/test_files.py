@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -65,6 +66,29 @@ async def test_there_and_back(job: RemoteJob, sandbox: Path, local: Path) -> Non
     assert sorted(os.listdir(local)) == ["back", "some"]
     up.check(0, len(SOME))
     down.check(0, len(SOME))
+
+
+async def test_a_file_is_not_removed_before_its_target_is_there(job: RemoteJob, sandbox: Path, local: Path) -> None:
+    await job.write("f", b"the only copy")
+
+    def lose(done: int, total: int) -> None:
+        shutil.rmtree(local)
+
+    with pytest.raises(FileNotFoundError):
+        await job.download("f", local / "g", remove=True, progress=lose)
+    with pytest.raises(OSError, match="No space left"):
+        await job.download("f", "/dev/full", remove=True)
+    assert (sandbox / "f").read_bytes() == b"the only copy"
+
+
+async def test_lone_surrogates_are_refused_wherever_they_are(job: RemoteJob) -> None:
+    odd = "a\udcff"
+    for call in (
+        job.read(odd), job.list(after=odd, limit=1), job.start([odd]), job.start(["true"], {odd: ""}),
+        job.http("GET", "/", headers=[("x", odd)]), job.exec([odd]).__aenter__(),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="not valid Unicode"):
+            await call
 
 
 async def test_memory(job: RemoteJob) -> None:
