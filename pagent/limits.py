@@ -378,6 +378,10 @@ LOG_KINDS: Final = 1024
 
 #: Ports that one job may be started to report. Programs of several services have a handful.
 PORTS_PER_JOB: Final = 64
+#: Characters of the arguments and variables of one start, and places for ports in them. Linux takes as many bytes with
+#: the usual limit of the stack (execve(2)).
+COMMAND_MAX: Final = 2 * MIB
+COMMAND_PLACES_MAX: Final = 1000
 #: What ``pagent run`` keeps of each output of its job that nobody has read yet, about; the oldest half goes then.
 RUN_OUTPUT_MAX: Final = GIB
 #: The longest times that a caller may ask for: past these a number is a mistake, not a wish.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any, Final, Literal
 
 from pagent import limits
 from pagent.errors import ProcessPortCountError
-from pagent.jobs.placeholders import MAIN, NAME, fill
+from pagent.jobs.placeholders import MAIN, NAME, OPENING, fill
 
 PREFIX: Final = "DA__PAGENT__"
 _LOOPBACK: Final = ("127.0.0.1", "localhost")
@@ -124,8 +125,8 @@ def check_command(
 ) -> Command:
     """The arguments of a start as a peer gave them. TypeError or ValueError names the one that is wrong.
 
-    ProcessPortCountError: a number of ports that is negative, above ``limits.PORTS_PER_JOB``, or more than the one
-    that ``ready='connect'`` knows of.
+    OSError as of execve(2) if it is all longer than the system takes. ProcessPortCountError: a number of ports that is
+    negative, above ``limits.PORTS_PER_JOB``, or more than the one that ``ready='connect'`` knows of.
     """
     if not isinstance(args, list | tuple):
         raise TypeError(f"args must be a list, not {type(args).__name__}")
@@ -135,11 +136,14 @@ def check_command(
         raise TypeError(f"cwd must be a str, not {type(cwd).__name__}")
     if not isinstance(forward_stdout, bool):
         raise TypeError(f"forward_stdout must be a bool, not {type(forward_stdout).__name__}")
+    texts = tuple(_text(f"args[{index}]", arg) for index, arg in enumerate(args))
+    variables = _environment(env)
+    _check_length([*texts, *variables, *variables.values()])
     given = _port(port)
     how = _ready(ready, given)
     return Command(
-        args=tuple(_text(f"args[{index}]", arg) for index, arg in enumerate(args)),
-        env=_environment(env),
+        args=texts,
+        env=variables,
         cwd=cwd or "",
         port_expected_count=_port_count(port_expected_count, how),
         forward_stdout=forward_stdout,
@@ -226,6 +230,13 @@ def seconds(name: str, value: Any, most: float, *, zero: bool = False) -> float:
     if math.isnan(value) or not 0 <= value <= most or (value == 0 and not zero):
         raise ValueError(f"{name} must be a number of seconds up to {most:g}, not {value}")
     return float(value)
+
+
+def _check_length(texts: list[str]) -> None:
+    if sum(map(len, texts)) > limits.COMMAND_MAX:
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG), "args and env")
+    if sum(text.count(OPENING) for text in texts) > limits.COMMAND_PLACES_MAX:
+        raise ValueError(f"args and env must say {OPENING}}} at most {limits.COMMAND_PLACES_MAX} times")
 
 
 def _text(what: str, value: object) -> str:

@@ -13,6 +13,9 @@ from typing import Final
 #: The name of the main port.
 MAIN: Final = ""
 
+#: How each place begins.
+OPENING: Final = "{port"
+
 #: What a further port may be called.
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 

@@ -213,3 +213,20 @@ def test_zero_seconds_where_allowed() -> None:
         seconds("linger", 0, 10.0)
     with pytest.raises(ValueError, match="linger"):
         seconds("linger", 10.5, 10.0)
+
+
+def test_what_no_system_takes() -> None:
+    """It is refused before anything of it is copied."""
+    most = limits.COMMAND_MAX
+    check_command(["x", "y" * (most - 3)], {"A": "z"})
+    for args, env in ((["x", "y" * most], {}), (["x"], {"A": "z" * most}), (["x"], {"A" * most: ""})):
+        with pytest.raises(OSError, match="Argument list too long"):
+            check_command(args, env)
+
+
+def test_too_many_places_for_ports() -> None:
+    most = limits.COMMAND_PLACES_MAX
+    check_command(["x", "{port}" * most], None, port=80)
+    for args, env in ((["x", "{port}" * most, "{{port"], None), (["x", "{port}"], {"A": "{port:b}" * most})):
+        with pytest.raises(ValueError, match="at most 1000 times"):
+            check_command(args, env, port=80)

@@ -237,7 +237,7 @@ async def test_a_program_with_an_endless_name_leaves_a_short_error(peer: Peer) -
     """Each info of the job has the error, and an info has to fit into a message."""
     job = await new_job(peer)
     with pytest.raises(CallFailed):
-        await peer.call("job_start", job, ["x" * 5_000_000], None)
+        await peer.call("job_start", job, ["x" * 1_000_000], None)
     info = await peer.call("job_info", job)
     assert info["state"] == "FINISHED"
     assert 0 < len(info["error"]) <= 4096
