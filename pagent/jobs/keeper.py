@@ -11,19 +11,25 @@ environment and descriptors are nobody's but its own. Three kinds of process run
 * a *child*, which confines itself and becomes a program of the job. Only the child reads what a peer has sent.
 
 On a control socket the agent sends REQUESTs, each with DESCRIPTORS; the supervisor and its children send REPORTs. All
-are of fixed size. The plan of a request is JSON in its first descriptor::
+are of fixed size. The plan of a request is in its first descriptor, as marshal writes it::
 
     {"program": str, "args": [str, ...], "environment": {str: str}, "terminal": bool,
      "oom_extra": int, "cgroup": path or null, "user": [uid, gid, [groups]] or null,
      "no_new_privs": bool, "limits": {"NOFILE": [soft, hard], ...}}
+
+What a start costs are above all the pages that the new processes copy: each object that is touched after a fork is a
+part of one. So what is done then is done by functions in C, and not by those of the library that are written in Python.
 """
 
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
 import array
 import ctypes
 import errno
 import fcntl
 import gc
-import json
+import marshal
 import os
 import resource
 import select
@@ -32,9 +38,13 @@ import socket
 import struct
 import sys
 import termios
-from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any, NoReturn
+import time
+
+#: Without the modules themselves, which would be a sixth of the memory that is forked.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NoReturn
 
 #: The number of a run, chosen by the agent; comes with descriptors of the plan, stdin, stdout, stderr, working folder.
 REQUEST = struct.Struct("=I")
@@ -57,12 +67,17 @@ _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 _LINUX = sys.platform == "linux"
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if _LINUX else None
 
+_ZERO, _ONE = ctypes.c_ulong(0), ctypes.c_ulong(1)
+_KEEPER_NAME, _SUPERVISOR_NAME = ctypes.c_char_p(b"pagent-keeper"), ctypes.c_char_p(b"pagent-job")
+
 _Failure = struct.Struct("=ii")
 
+#: A program is executed within milliseconds. Only one that takes longer is reported before it is.
+_EXECUTED_S = 0.02
 
-def _control_process(option: int, value: "ctypes.c_ulong | ctypes.c_char_p") -> None:
-    zero = ctypes.c_ulong(0)
-    if _prctl is not None and _prctl(option, value, zero, zero, zero) != 0:
+
+def _control_process(option: int, value: ctypes.c_ulong | ctypes.c_char_p) -> None:
+    if _prctl is not None and _prctl(option, value, _ZERO, _ZERO, _ZERO) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
@@ -74,14 +89,17 @@ def _receive(source: socket.socket, size: int, most: int) -> tuple[bytes, list[i
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             found.frombytes(content[: len(content) - len(content) % found.itemsize])
-    for descriptor in found:
-        os.set_inheritable(descriptor, False)
+    if not _CLOEXEC:
+        for descriptor in found:
+            os.set_inheritable(descriptor, False)
     return data, found.tolist()
 
 
 def _send(control: socket.socket, reports: bytes) -> None:
-    with suppress(OSError):  # the agent has gone
+    try:  # noqa: SIM105 - contextlib's is in Python
         control.send(reports, _NO_SIGNAL)
+    except OSError:  # the agent has gone
+        pass
 
 
 # --- the keeper -------------------------------------------------------------------------------------
@@ -98,19 +116,19 @@ def keep(agent: socket.socket) -> None:
 
 
 def _fork_supervisor(agent: socket.socket, descriptor: int) -> None:
-    control = socket.socket(fileno=descriptor)
     try:
         pid = os.fork()
     except OSError as error:
-        _send(control, REPORT.pack(FAILED, 0, error.errno or errno.EIO, FORK))
-        pid = -1
+        with socket.socket(fileno=descriptor) as control:
+            _send(control, REPORT.pack(FAILED, 0, error.errno or errno.EIO, FORK))
+        return
     if pid == 0:
         try:
-            agent.close()
-            Supervisor(control).run()
+            os.close(agent.detach())
+            Supervisor(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptor)).run()
         finally:
             os._exit(0)
-    control.close()
+    os.close(descriptor)
 
 
 # --- a supervisor -----------------------------------------------------------------------------------
@@ -125,6 +143,7 @@ class Supervisor:
         self._starting: dict[int, int] = {}  # pids, by the descriptor that says how their start went
         self._began = False
         self._reports: list[bytes] = []
+        self._held_until = 0.0  # while a program is about to be executed
         self._poll = select.poll()
 
     def run(self) -> None:
@@ -132,22 +151,24 @@ class Supervisor:
         wake, waker = os.pipe()
         os.set_blocking(wake, False)
         os.set_blocking(waker, False)
-        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
-        _control_process(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1))
-        _control_process(_PR_SET_NAME, ctypes.c_char_p(b"pagent-job"))
-        _send(self._control, REPORT.pack(SUPERVISOR, 0, os.getpid(), _start_time()))
+        _signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        _signal.signal(_signal.SIGCHLD, lambda *_: None)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGCHLD,))
+        _control_process(_PR_SET_CHILD_SUBREAPER, _ONE)
+        _control_process(_PR_SET_NAME, _SUPERVISOR_NAME)
+        _send(self._control, REPORT.pack(SUPERVISOR, 0, os.getpid(), _start_time("self")))
         self._poll.register(wake, select.POLLIN)
         self._poll.register(self._control, select.POLLIN)
         while self._turn(wake):
-            self._flush()
+            if self._held_s() <= 0:
+                self._flush()
         self._report(EMPTY, 0, 0)
         self._flush()
 
     def _turn(self, wake: int) -> bool:
         """React to what has happened. False once the job is over."""
-        for descriptor, _ in self._poll.poll():
+        held_ms = max(0, int(1000 * self._held_s()) + 1) if self._reports else None
+        for descriptor, _ in self._poll.poll(held_ms):
             if descriptor == wake:
                 os.read(wake, 4096)
             elif descriptor in self._starting:
@@ -155,6 +176,10 @@ class Supervisor:
             else:
                 self._asked()
         return self._reap() or not self._began
+
+    def _held_s(self) -> float:
+        """Return how long reports may still wait for that of a program that is executed."""
+        return self._held_until - time.monotonic() if self._starting else 0.0
 
     def _report(self, kind: int, run: int, number: int, step: int = 0) -> None:
         self._reports.append(REPORT.pack(kind, run, number, step))
@@ -188,7 +213,7 @@ class Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                _become(self._control, run, settling, *descriptors)
+                _become(settling, *descriptors)
         except OSError as error:
             os.close(settled)
             self._report(FAILED, run, error.errno or errno.EIO, FORK)
@@ -196,6 +221,8 @@ class Supervisor:
             self._began = True
             self._runs[pid] = run
             self._starting[settled] = pid
+            self._held_until = time.monotonic() + _EXECUTED_S
+            self._report(FORKED, run, pid, _start_time(pid))  # it is not reaped yet
             self._poll.register(settled, select.POLLIN)
         finally:
             os.close(settling)
@@ -229,14 +256,11 @@ class Supervisor:
 # --- a child ----------------------------------------------------------------------------------------
 
 
-def _become(
-    control: socket.socket, run: int, settling: int, plan: int, stdin: int, stdout: int, stderr: int, folder: int
-) -> NoReturn:
+def _become(settling: int, plan: int, stdin: int, stdout: int, stderr: int, folder: int) -> NoReturn:
     """Become the program of a plan; otherwise say why not, and end."""
     step = CONFINE
     try:
         os.setsid()
-        _send(control, REPORT.pack(FORKED, run, os.getpid(), _start_time()))
         wanted = _read_plan(plan)
         for number, descriptor in enumerate((stdin, stdout, stderr)):
             os.dup2(descriptor, number)
@@ -245,7 +269,8 @@ def _become(
         _confine(wanted)
         step = ENTER
         os.fchdir(folder)
-        environment = _environment(wanted["environment"])
+        environment: dict[str, str] = wanted["environment"]
+        environment.setdefault("PWD", os.getcwd())
         step = EXECUTE
         _execute(wanted["program"], wanted["args"], environment)
     except OSError as error:
@@ -257,18 +282,18 @@ def _become(
 
 
 def _read_plan(descriptor: int) -> dict[str, Any]:
-    with open(descriptor, "rb", closefd=False) as file:
-        file.seek(0)
-        wanted: dict[str, Any] = json.loads(file.read())
+    wanted: dict[str, Any] = marshal.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
     return wanted
 
 
-def _start_time() -> int:
-    """Of this process: field 22 of proc(5)."""
-    if not _LINUX:
+def _start_time(pid: int | str) -> int:
+    """Of a process of ours that is not reaped: field 22 of proc(5). 0 if it cannot be read: the agent looks itself."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    except OSError:  # no descriptor is left, or this is another system
         return 0
-    with open("/proc/self/stat", "rb") as file:
-        data = file.read()
+    data = os.read(descriptor, 4096)
+    os.close(descriptor)
     return int(data[data.rindex(b")") + 2 :].split()[19])
 
 
@@ -289,46 +314,42 @@ def _confine(wanted: dict[str, Any]) -> None:
     for name, pair in wanted["limits"].items():
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), tuple(pair))
     # All dispositions are the default ones since the keeper's start; a handler goes with execve(2).
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
 def _offer_to_the_oom_killer(extra: int) -> None:
     try:
-        with open("/proc/self/oom_score_adj", "r+") as file:
-            score = int(file.read())
-            file.seek(0)
-            file.write(str(min(1000, score + extra)))
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_RDWR)
+        score = int(os.read(descriptor, 16))
+        os.write(descriptor, b"%d" % min(1000, score + extra))
+        os.close(descriptor)
     except PermissionError:  # confined by the agent's own surroundings
         pass
 
 
-def _environment(given: dict[str, str]) -> dict[bytes, bytes]:
-    environment = {os.fsencode(name): os.fsencode(value) for name, value in given.items()}
-    environment.setdefault(b"PWD", os.getcwdb())
-    return environment
-
-
-def _execute(program: str, args: list[str], environment: dict[bytes, bytes]) -> None:
+def _execute(program: str, args: list[str], environment: dict[str, str]) -> None:
     """Raise what execve(2) does, as execvp(3) does: the error of a file that is there, or else that there is none."""
     refused: OSError | None = None
     missing: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    for path in _candidates(os.fsencode(program), environment):
+    for path in _candidates(program, environment):
         try:
             os.execve(path, args, environment)
         except (FileNotFoundError, NotADirectoryError) as error:
             missing = error
         except OSError as error:
-            if b"/" in os.fsencode(program) or os.path.isfile(path):
+            if "/" in program or os.path.isfile(path):
                 refused = refused or error
     raise refused or missing
 
 
-def _candidates(program: bytes, environment: dict[bytes, bytes]) -> Iterator[bytes]:
-    if b"/" in program:
+def _candidates(program: str, environment: dict[str, str]) -> Iterator[str]:
+    if "/" in program:
         yield program
         return
-    for folder in environment.get(b"PATH", os.fsencode(os.defpath)).split(b":"):
-        yield os.path.join(folder, program)
+    for folder in environment.get("PATH", os.defpath).split(":"):
+        path = f"{folder}/{program}" if folder else program
+        if os.access(path, os.F_OK):  # for less than execve(2) takes, which is given the environment
+            yield path
 
 
 # --- the start --------------------------------------------------------------------------------------
@@ -343,7 +364,7 @@ def main(descriptor: int) -> None:
     agent = socket.socket(fileno=descriptor)
     agent.set_inheritable(False)
     os.chdir("/")
-    _control_process(_PR_SET_NAME, ctypes.c_char_p(b"pagent-keeper"))
+    _control_process(_PR_SET_NAME, _KEEPER_NAME)
     gc.disable()
     gc.freeze()
     keep(agent)

@@ -117,8 +117,7 @@ class AgentFolder:
         if uid not in self._places:
             self._places[uid] = self._free.pop() if self._free else len(self._places) + 1
         place = self._places[uid]
-        os.lseek(self._lock, place * _RECORD_BYTES, os.SEEK_SET)
-        os.write(self._lock, line)
+        os.pwrite(self._lock, line, place * _RECORD_BYTES)
 
     def forget(self, uid: str) -> None:
         """The job is gone: its place is another's. Until then the record names a process that there never is again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
+import marshal
 import os
 import socket
 import subprocess
@@ -289,7 +289,7 @@ class Supervisor:
 
 def _in_a_file(plan: dict[str, Any]) -> int:
     """A descriptor of a file without a name that holds the plan."""
-    data = json.dumps(plan).encode("ascii")
+    data = marshal.dumps(plan)
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("plan")
     else:

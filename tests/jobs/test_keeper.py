@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import marshal
 import os
 import signal
 import socket
@@ -48,7 +49,7 @@ class Control:
 
     def ask(self, run: int, plan: dict[str, Any], folder: Path, out: int | None = None) -> None:
         content = os.memfd_create("plan")
-        os.write(content, json.dumps(plan).encode())
+        os.write(content, marshal.dumps(plan))
         nothing = os.open(os.devnull, os.O_RDWR)
         place = os.open(folder, os.O_RDONLY)
         stdout = nothing if out is None else out
@@ -299,7 +300,7 @@ def test_a_terminal(kept: Keeper, tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     control = kept.supervisor()
     content = os.memfd_create("plan")
-    os.write(content, json.dumps(plan("sh", "-c", "tty; echo here > /dev/tty", terminal=True)).encode())
+    os.write(content, marshal.dumps(plan("sh", "-c", "tty; echo here > /dev/tty", terminal=True)))
     place = os.open(tmp_path, os.O_RDONLY)
     name = os.ttyname(theirs)
     socket.send_fds(control.socket, [keeper.REQUEST.pack(1)], [content, theirs, theirs, theirs, place])
@@ -308,3 +309,12 @@ def test_a_terminal(kept: Keeper, tmp_path: Path) -> None:
     control.reports(4)
     assert os.read(ours, 4096).split() == [name.encode(), b"here"]
     os.close(ours)
+
+
+def test_a_start_that_takes_long_is_reported_before_it_is_over(kept: Keeper, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cgroup.procs")  # its opening waits for a reader
+    control = kept.supervisor()
+    control.ask(1, plan("true", cgroup=str(tmp_path)), tmp_path)
+    assert [report[0] for report in control.reports(1)] == ["FORKED"]
+    assert (tmp_path / "cgroup.procs").read_text() == "0"
+    assert [report[0] for report in control.reports(3)] == ["STARTED", "EXITED", "EMPTY"]
