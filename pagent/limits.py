@@ -151,17 +151,28 @@ WEBSOCKET_FREE: Final = 64 * KIB
 LINK_FREE: Final = MESSAGE_MAX_FOREIGN
 #: What a stream holds in memory for a receiver that does not take it, before it goes to disk.
 STREAM_BUFFER: Final = MIB
-#: Of that, what makes the brake (pagent.rpc.brake) stop the reading of the link, and for how long: a job that takes
-#: 100 MB/s catches up in this time. Once it was in vain, neither the stream nor the link may do so again for a while,
-#: the stream twice as long each time.
-BRAKE_FROM: Final = 512 * KIB
-BRAKE_MAX_S: Final = 0.005
-BRAKE_STREAM_REST_S: Final = 0.05
-BRAKE_STREAM_REST_MAX_S: Final = 1.6
-BRAKE_LINK_REST_S: Final = 0.02
+#: Of that, what makes a stream ask for a pause in the reading of its link (pagent.rpc.throttle).
+STREAM_PAUSE_FROM: Final = 512 * KIB
+#: Limit of one such pause for a job, which catches up in it if it takes 100 MB/s; and for a disk, which writes about 4
+#: MiB at a time: one of 60 MB/s has written that, so that an upload is not written twice.
+THROTTLE_JOB_S: Final = 0.005
+THROTTLE_DISK_S: Final = 0.1
+#: After a pause the link is read for at least its length divided by this. A peer that sends 1 GB/s to a disk of
+#: 100 MB/s has to be paused for nine tenths of the time.
+THROTTLE_READ_SHARE: Final = 19
+#: Pauses in vain: seconds of them at most at once, and the part of the time at most in the long run.
+THROTTLE_BUDGET_S: Final = 0.2
+THROTTLE_REFILL: Final = 0.2
+#: After two pauses in vain their stream does not ask again for so many times the length of one, then twice as long each
+#: time, up to the second.
+THROTTLE_REST: Final = 10
+THROTTLE_REST_MAX_S: Final = 1.6
+#: Bytes that a spool whose disk is behind is given between two pauses at least: a link moves on by 5 MB/s.
+THROTTLE_STEP: Final = 512 * KIB
 #: What a spool keeps in memory before it touches the disk: what a job is behind by while the kernel runs its
-#: neighbours for a few milliseconds. All spools together keep no more than the second.
-SPOOL_MEMORY: Final = 4 * MIB
+#: neighbours for a few milliseconds, and the largest message of a foreign peer. All spools together keep no more than
+#: the second.
+SPOOL_MEMORY: Final = 6 * MIB
 SPOOL_MEMORY_ALL: Final = 64 * MIB
 #: How much of a spool is read at a time, and how much may wait in memory for a disk that is slower than the link,
 #: beside the write under way, which has as much again at most.
@@ -170,7 +181,7 @@ SPOOL_READ_SHORT: Final = 64 * KIB  # while memory is short
 SPOOL_PENDING_MAX: Final = 8 * MIB
 #: What goes into one file of a spool, about. A job that is always behind, and never by much, would else fill the disk.
 SPOOL_FILE: Final = 64 * MIB
-#: A write to a spool that takes longer fails its stream, since the link is held up meanwhile.
+#: A write to a spool that takes longer fails its stream, because the link is slowed down meanwhile.
 SPOOL_WRITE_TIMEOUT_S: Final = 5.0
 #: Body bytes in one stream message.
 BODY_CHUNK: Final = 256 * KIB
@@ -301,11 +312,6 @@ DISK_PIECE: Final = 256 * KIB
 #: throughput does not depend on how soon the thread wakes up.
 DISK_JOIN: Final = 16 * KIB
 DISK_BEHIND: Final = 4 * MIB
-#: So long a link without flow control may not be read, since an upload is that far ahead: the disk is busy with the
-#: upload itself, and would have to take twice what is put into a spool. A disk that needs longer is not waited for
-#: again until the second has passed: then the spool is what there is.
-DISK_CHOKE_MAX_S: Final = 0.02
-DISK_CHOKE_REST_S: Final = 1.0
 #: What a download reads at a time behind its first block, and what an upload gathers before it writes: a quarter of
 #: what it has written, within bounds, so that a hundred small ones do not hold as much as a hundred large ones.
 DISK_BLOCK: Final = MIB

@@ -53,6 +53,10 @@ class State(enum.Enum):
 # An Enum's members cost three times as much to reach, and every message asks.
 _OPEN: Final = State.OPEN
 _binary_frame: Final = frames.binary_frame
+# Owners of a pause of reading.
+_BUDGET: Final = "read budget"
+_REST: Final = "messages left to handle"
+_UNREAD: Final = "unread answers"
 
 
 def _nothing(_: Any) -> list[tuple[int, Any]]:
@@ -94,9 +98,8 @@ class Link(asyncio.BufferedProtocol):
         self.blocked = False
         self.pace = Pace(self._go_on_with_bulk)
         self._round_trip = RoundTrip(self._loop.time)
-        # Who asked for a pause of reading.
-        self._chokes = 0
-        self._unread = False  # one of them is the link itself: the peer does not read what it is answered
+        # Owners that have paused the reading.
+        self._pauses: set[str] = set()
         self._deaf = False  # what the peer still sends is thrown away
 
     # --- the transport's side ---------------------------------------------------------------------
@@ -124,13 +127,13 @@ class Link(asyncio.BufferedProtocol):
         else:
             self._received(self._decoder.feed, self._space[:nbytes])
         if self._budget.spend(nbytes, self):
-            self.choke(True)
+            self.pause_reading(_BUDGET)
 
     def _lent(self, nbytes: int) -> list[tuple[int, Any]]:
         return self._decoder.feed(self._space[:nbytes], lend=True)
 
     def go_on(self) -> None:
-        self.choke(False)
+        self.resume_reading(_BUDGET)
 
     def data_received(self, data: bytes) -> None:
         """Bytes that somebody else has read from the socket."""
@@ -160,7 +163,7 @@ class Link(asyncio.BufferedProtocol):
             self.fail(error)
             return
         if self._decoder.more or self._rest:
-            self.choke(True)
+            self.pause_reading(_REST)
             self._loop.call_soon(self._receive_more)  # not in turn with the jobs' floods: a link is everybody's
 
     def _deal_with(self, messages: list[tuple[int, Any]]) -> None:
@@ -177,7 +180,7 @@ class Link(asyncio.BufferedProtocol):
                 return
 
     def _receive_more(self) -> None:
-        self.choke(False)
+        self.resume_reading(_REST)
         self._received(_nothing if self._rest else self._decoder.feed, b"")
 
     def eof_received(self) -> None:
@@ -198,9 +201,7 @@ class Link(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self.blocked = False
-        if self._unread:
-            self._unread = False
-            self.choke(False)
+        self.resume_reading(_UNREAD)
         if self._state is _OPEN:
             self._owner.link_writable()
 
@@ -258,15 +259,27 @@ class Link(asyncio.BufferedProtocol):
         """The time now, and the shortest round trip of late; 0 if none is known. Seconds."""
         return self._loop.time(), self._round_trip.shortest_s
 
-    def choke(self, on: bool) -> None:
-        """Stop reading all calls' data, or go on once all who asked have let go; each has a bound of its own for it."""
-        self._chokes += 1 if on else -1
-        if self._transport is None or self._state is State.CLOSED:
+    def pause_reading(self, owner: str) -> None:
+        """Read nothing until each ``owner`` that paused has resumed; each bounds the time by itself."""
+        if owner in self._pauses:
             return
-        if on and self._chokes == 1:
+        self._pauses.add(owner)
+        if len(self._pauses) == 1 and self._transport is not None and self._state is not State.CLOSED:
+            self._log_pause("paused", owner)
             self._transport.pause_reading()
-        elif not on and self._chokes == 0:
+
+    def resume_reading(self, owner: str) -> None:
+        """End the pause of ``owner``, if it has one."""
+        if owner not in self._pauses:
+            return
+        self._pauses.remove(owner)
+        if not self._pauses and self._transport is not None and self._state is not State.CLOSED:
+            self._log_pause("resumed", owner)
             self._transport.resume_reading()
+
+    def _log_pause(self, what: str, owner: str) -> None:
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s: reading is %s by %s", self.peer_address, what, owner)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Start the closing handshake (RFC 6455 section 7.1.2); the link is lost to its owner at once."""
@@ -293,9 +306,8 @@ class Link(asyncio.BufferedProtocol):
     def _look_at_unread(self) -> None:
         """Answers (results, pongs) do not wait as streams do: a peer that does not read them is not read either."""
         assert self._transport is not None
-        if not self._unread and self._transport.get_write_buffer_size() > (ANSWERS_MAX if self._accepted else 0):
-            self._unread = True
-            self.choke(True)
+        if self._transport.get_write_buffer_size() > (ANSWERS_MAX if self._accepted else 0):
+            self.pause_reading(_UNREAD)
 
     def _control(self, opcode: int, payload: Bytes) -> None:
         if self.dialled:

@@ -16,12 +16,12 @@ from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIME
 from pagent.net.link import Link
 from pagent.net.tasks import TaskOwner, noticed
 from pagent.rpc.aio import StreamCall
-from pagent.rpc.brake import Brake
 from pagent.rpc.calls import IncomingCall, OutgoingCall
 from pagent.rpc.methods import Method
 from pagent.rpc.receiver import StreamOwner
 from pagent.rpc.scheduler import Scheduler
 from pagent.rpc.stream import Stream
+from pagent.rpc.throttle import ReadThrottle
 from pagent.wire import identity, messages
 
 _log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Connection:
         self.outgoing: dict[int, OutgoingCall] = {}
         self._last_id = 0
         self._scheduler = Scheduler()
-        self._brake = Brake(self.link.choke)
+        self.throttle = ReadThrottle(self.link)
         self.on_lost: list[Callable[[LinkClosedError], None]] = []
 
     # --- life -------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class Connection:
     # --- for calls --------------------------------------------------------------------------------
 
     def new_stream(self, owner: StreamOwner, call_id: int, *, caller: bool) -> Stream:
-        return Stream(self.link, self._scheduler, self._brake, owner, call_id, caller=caller, flow=self.flow)
+        return Stream(self.link, self._scheduler, self.throttle, owner, call_id, caller=caller, flow=self.flow)
 
     def send_cancel(self, call: OutgoingCall) -> None:
         self.link.send(messages.bare(messages.CALL_CANCEL, call.call_id))

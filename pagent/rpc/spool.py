@@ -27,19 +27,34 @@ from pagent.limits import (
     SPOOL_READ,
     SPOOL_READ_SHORT,
     SPOOL_WRITE_TIMEOUT_S,
+    THROTTLE_JOB_S,
 )
 from pagent.net.memory import current_memory
 from pagent.net.tasks import TaskOwner
-
-Record = str | bytes | bytearray | memoryview
+from pagent.rpc.throttle import ReadThrottle
+from pagent.wire import messages
+from pagent.wire.values import unpack
 
 _HEADER_BYTES: Final = 5
 _BIN: Final = 0
 _STR: Final = 1
+_PACKED: Final = 2
 #: What a record takes in memory beside its bytes.
 _RECORD_COST: Final = 64
 #: Buffers of one write; POSIX promises 16, Linux and the BSDs have 1024.
 _VECTOR: Final = 512
+
+
+class _Packed:
+    """A value that is neither text nor bytes."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+Record = str | bytes | bytearray | memoryview | _Packed
 
 
 def _nobody() -> None:
@@ -49,12 +64,14 @@ def _nobody() -> None:
 class SpoolOpener(NamedTuple):
     """How to get a spool file: a blocking function that returns a descriptor, and the most that may be kept, bytes.
 
-    ``failed`` is called if the disk fails the spool, before its stream ends.
+    ``failed`` is called if the disk fails the spool, before its stream ends. ``pause_s``: how long the reading of the
+    link may pause before its data goes to the spool; longer where the receiver's own work is to write to the same disk.
     """
 
     open: Callable[[], int]
     limit: int
     failed: Callable[[], None] = _nobody
+    pause_s: float = THROTTLE_JOB_S
 
 
 def _open_temporary() -> int:
@@ -78,7 +95,7 @@ class _File:
 
 
 class Spool:
-    """A queue of bins and strings.
+    """A queue of the values of stream messages.
 
     ``deliver(values, empty)`` is called with some of them after each :meth:`want`, before it returns if they are in
     memory; with ``empty`` the spool is used up and closed. ``fail(reason)`` is called once if the disk does not take or
@@ -93,16 +110,16 @@ class Spool:
         opener: SpoolOpener,
         deliver: Callable[[list[Any], bool], None],
         fail: Callable[[str], None],
-        choke: Callable[[bool], None],
+        throttle: ReadThrottle,
         *,
         memory: int = SPOOL_MEMORY,
     ) -> None:
         self._opener = opener
         self._deliver = deliver
         self._fail = fail
-        self._choke = choke
+        self._throttle = throttle
         self._memory = memory
-        self._choked = False
+        self.pause_after = self.pause_rest_s = 0.0
         self._newest: deque[Record] = deque()  # in memory
         self._newest_bytes = 0
         self._files: deque[_File] = deque()  # the thread's, while it works
@@ -115,19 +132,19 @@ class Spool:
         self._closed = False
 
     def append(self, value: Any) -> None:
-        """Keep one message, a bytes-like object or a string; anything else is the peer's error and fails the stream."""
+        """Keep the value of one message."""
         if self._closed:
             return
-        if not isinstance(value, (bytes, bytearray, memoryview, str)):
-            self._end(f"a stream message of type {type(value).__name__} where bytes or text are meant")
-            return
-        cost = _cost(value)
+        is_plain = isinstance(value, (bytes, bytearray, memoryview, str))
+        record: Record = value if is_plain else _Packed(messages.pack(value))
+        cost = _cost(record)
         if self._on_disk + self._newest_bytes + cost > self._opener.limit:
             self._end(f"the job does not take its data, and {self._opener.limit} bytes are spooled already")
             return
-        self._newest.append(value)
+        self._newest.append(record)
         self._count(cost)
-        self._set_choke(self._is_ahead)
+        if self._is_ahead:
+            self._throttle.pause_for_spool(self, cost)
         if self._is_much():
             self._run()
 
@@ -144,7 +161,7 @@ class Spool:
         self._closed = True
         self._newest.clear()
         self._count(-self._newest_bytes)
-        self._set_choke(False)
+        self._throttle.caught_up(self)
         if not self._running:
             self._close_files()
 
@@ -219,12 +236,12 @@ class Spool:
         self._buffers.change(size)
         self._writing = loop.run_in_executor(None, self._write, records)
         self._writing.add_done_callback(lambda _: self._buffers.change(-size))
+        self._throttle.caught_up(self)  # as much again may wait in memory
         async with asyncio.timeout(SPOOL_WRITE_TIMEOUT_S):
             await asyncio.shield(self._writing)
-        self._set_choke(self._is_ahead)
 
-    def _hand_over(self, values: list[Record]) -> None:
-        if self._closed or not values:
+    def _hand_over(self, records: list[Record]) -> None:
+        if self._closed or not records:
             return
         self._wanted = False
         empty = not self._on_disk and not self._newest
@@ -232,12 +249,7 @@ class Spool:
             self._closed = True
             if not self._running:
                 self._close_files()
-        self._deliver(values, empty)
-
-    def _set_choke(self, on: bool) -> None:
-        if on is not self._choked:
-            self._choked = on
-            self._choke(on)
+        self._deliver([unpack(each.data) if isinstance(each, _Packed) else each for each in records], empty)
 
     def _end(self, reason: str) -> None:
         if not self._closed:
@@ -279,7 +291,7 @@ def _cost(record: Record) -> int:
     """What a record counts, in memory and on disk."""
     if isinstance(record, str) and not record.isascii():
         return _RECORD_COST + len(record.encode("utf-8", "surrogatepass"))
-    return _RECORD_COST + len(record)
+    return _RECORD_COST + len(record.data if isinstance(record, _Packed) else record)
 
 
 def _pread(file: _File, size: int) -> bytes:
@@ -292,10 +304,17 @@ def _pread(file: _File, size: int) -> bytes:
 def _buffers(records: list[Record]) -> Iterator[Bytes]:
     """The bytes of records in a file."""
     for record in records:
-        tag = _STR if isinstance(record, str) else _BIN
-        data = record.encode("utf-8", "surrogatepass") if isinstance(record, str) else record
+        tag, data = _tagged(record)
         yield bytes((tag,)) + len(data).to_bytes(4, "big")
         yield data
+
+
+def _tagged(record: Record) -> tuple[int, Bytes]:
+    if isinstance(record, str):
+        return _STR, record.encode("utf-8", "surrogatepass")
+    if isinstance(record, _Packed):
+        return _PACKED, record.data
+    return _BIN, record
 
 
 def _records(data: memoryview) -> tuple[list[Record], int]:
@@ -310,6 +329,8 @@ def _records(data: memoryview) -> tuple[list[Record], int]:
         payload = data[start:end]
         if data[at] == _STR:
             values.append(str(payload, "utf-8", "surrogatepass"))
+        elif data[at] == _PACKED:
+            values.append(_Packed(bytes(payload)))
         else:
             values.append(payload if end - start > JOIN_MAX else bytes(payload))
         at = end

@@ -15,20 +15,20 @@ from typing import Any, Final
 
 from pagent.buffers import Bytes
 from pagent.limits import (
-    BRAKE_FROM,
     BUFFER_FREE,
     BUFFER_PIECE,
     MESSAGE_COST_MIN,
     STREAM_BUFFER,
+    STREAM_PAUSE_FROM,
     STREAM_WINDOW,
     STREAM_WINDOW_MAX,
 )
 from pagent.net.link import Link
 from pagent.net.memory import current_memory
-from pagent.rpc.brake import Brake
 from pagent.rpc.receiver import Receiver, StreamOwner
 from pagent.rpc.scheduler import SMALL_BYTES, Scheduler
 from pagent.rpc.spool import DEFAULT_SPOOL, Spool, SpoolOpener
+from pagent.rpc.throttle import ReadThrottle
 from pagent.wire import messages
 from pagent.wire.window import ReceiveWindow
 
@@ -46,7 +46,6 @@ class Stream:
     """
 
     __slots__ = (
-        "_brake",
         "_close_delivered",
         "_close_kind",
         "_closed_by_peer",
@@ -68,20 +67,21 @@ class Stream:
         "_splits",
         "_spool",
         "_spool_opener",
+        "_throttle",
         "_waiting",
         "_window",
         "blocked",
-        "brake_rest",
-        "brake_rest_s",
         "call_id",
         "deficit",
+        "pause_after",
+        "pause_rest_s",
     )
 
     def __init__(
         self,
         link: Link,
         scheduler: Scheduler,
-        brake: Brake,
+        throttle: ReadThrottle,
         owner: StreamOwner,
         call_id: int,
         *,
@@ -92,7 +92,7 @@ class Stream:
         self.call_id = call_id
         self._link = link
         self._scheduler = scheduler
-        self._brake = brake
+        self._throttle = throttle
         self._owner = owner
         kind = messages.REQUEST_MESSAGE if caller else messages.RESPONSE_MESSAGE
         self._prefix = messages.stream_prefix(kind, call_id)
@@ -118,7 +118,7 @@ class Stream:
         self._close_delivered = False
         self._spool_opener = DEFAULT_SPOOL
         self._spool: Spool | None = None
-        self.brake_rest = self.brake_rest_s = 0.0
+        self.pause_after = self.pause_rest_s = 0.0
 
     # --- for the receiver: both halves ------------------------------------------------------------
 
@@ -142,13 +142,13 @@ class Stream:
             value = self._inbox.popleft()
             self._kept(-messages.weight(value))
             self._deliver(value)
+        if self._spool is None and not self._inbox:
+            self._throttle.caught_up(self)
         if self._held:
             return
         if self._spool is not None:
             self._spool.want()
-            return
-        self._brake.lift(self)
-        if self._closed_by_peer:
+        elif self._closed_by_peer:
             self._deliver_close()
 
     def spool_with(self, opener: SpoolOpener) -> None:
@@ -205,7 +205,7 @@ class Stream:
         header, payload, cost = self._queue.popleft()
         self._credit -= cost
         size = len(header) + len(payload)
-        self._queue_bytes -= size
+        self._queued(-size)
         self._emit(header, payload)
         if self._queue:
             self._waiting = self._credit > 0
@@ -213,8 +213,7 @@ class Stream:
         if self._last:
             self._flush_last()
         elif self.blocked:
-            self.blocked = False
-            self._tell_writable()
+            self._set_blocked(False)
         # Not before: what is sent meanwhile may wait again, and the scheduler, which is calling, sees that itself.
         self._waiting = self.queued_bytes > 0
         return size
@@ -223,15 +222,10 @@ class Stream:
         if self._queue is None:
             self._queue = deque()
         self._queue.append((header, payload, cost))
-        self._queue_bytes += len(header) + len(payload)
+        self._queued(len(header) + len(payload))
         self._wait()
         if not self.blocked:
-            self.blocked = True
-            if self._receiver is not None:
-                try:
-                    self._receiver.stream_blocked()
-                except Exception as error:  # noqa: BLE001 - as in message_arrived
-                    self._owner.stream_failed(error)
+            self._set_blocked(True)
 
     def _emit(self, header: bytes, payload: Bytes) -> None:
         if payload:
@@ -239,10 +233,11 @@ class Stream:
         else:
             self._link.send(header)
 
-    def _tell_writable(self) -> None:
+    def _set_blocked(self, blocked: bool) -> None:
+        self.blocked = blocked
         if self._receiver is not None:
             try:
-                self._receiver.stream_writable()
+                self._receiver.stream_blocked() if blocked else self._receiver.stream_writable()
             except Exception as error:  # noqa: BLE001 - as in message_arrived
                 self._owner.stream_failed(error)
 
@@ -297,12 +292,13 @@ class Stream:
     def _arrive(self, value: Any) -> None:
         if self._spool is not None:
             self._spool.append(value)
-            if self._spool is not None and self._window is None:  # it may have ended the call
-                self._brake.press(self)  # what is on the disk may be used up soon, and the way over it with it
         elif self._held or self._inbox:
             self._keep(value)
         else:
             self._deliver(value)
+            return
+        if self._window is None and (self._spool is not None or self._inbox_bytes > STREAM_PAUSE_FROM):
+            self._throttle.pause(self, self._spool_opener.pause_s)
 
     def close_arrived(self) -> None:
         """The peer's stream close."""
@@ -317,12 +313,18 @@ class Stream:
         blocked = self.blocked
         self._stop_sending()
         if blocked:
-            self._tell_writable()  # what is sent now goes nowhere, but its source has to be read to its end
+            self._set_blocked(False)  # what is sent now goes nowhere, but its source has to be read to its end
         self.close_arrived()
 
     def _stop_sending(self) -> None:
         self._send_open = self.blocked = False
-        self._queue, self._queue_bytes, self._last = None, 0, ()
+        self._queue, self._last = None, ()
+        self._queued(-self._queue_bytes)
+
+    def _queued(self, change: int) -> None:
+        """Count what the queue has gained or lost."""
+        self._queue_bytes += change
+        self._memory.change(change)
 
     def lost(self, reason: str) -> None:
         """The call is gone."""
@@ -353,7 +355,7 @@ class Stream:
         self._closed_by_peer = self._close_delivered = True
         self._inbox = None
         self._kept(-self._inbox_bytes)
-        self._brake.lift(self)
+        self._throttle.caught_up(self)
         if self._spool is not None:
             self._spool.close()
             self._spool = None
@@ -369,19 +371,14 @@ class Stream:
     def _keep(self, value: Any) -> None:
         weight = messages.weight(value)
         most = BUFFER_FREE if self._memory.is_full else STREAM_BUFFER + (STREAM_WINDOW_MAX if self._window else 0)
-        if self._inbox_bytes + weight > most and weight != messages.cost(value):
-            self._owner.stream_overrun("more values than can be kept for a receiver that does not take them")
-            return
         if self._inbox_bytes + weight > most:
-            self._spool = Spool(self._spool_opener, self._unspooled, self._owner.stream_overrun, self._link.choke)
+            self._spool = Spool(self._spool_opener, self._unspooled, self._owner.stream_overrun, self._throttle)
             self._spool.append(value)
             return
         if self._inbox is None:
             self._inbox = deque()
         self._inbox.append(value)
         self._kept(weight)
-        if self._window is None and self._inbox_bytes > BRAKE_FROM:
-            self._brake.press(self)
 
     def _kept(self, change: int) -> None:
         """Count what the inbox has gained or lost."""

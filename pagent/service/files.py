@@ -16,7 +16,7 @@ from pagent.files.skipped import Skipped
 from pagent.files.transfer import Upload
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
-from pagent.limits import CHUNK_MAX, CHUNKS_AT_ONCE
+from pagent.limits import CHUNK_MAX, CHUNKS_AT_ONCE, THROTTLE_DISK_S
 from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import istream, ostream, unary
@@ -179,7 +179,7 @@ class FileService:
     def _spool(self, call: IncomingCall, job: Job, failed: Callable[[], None] = lambda: None) -> None:
         """Where to keep what comes faster than it is written; ``failed`` is called if there is no room for it."""
         assert call.stream is not None
-        call.stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, failed))
+        call.stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, failed, THROTTLE_DISK_S))
 
 
 def _only_while_there_is(job: Job, call: IncomingCall) -> AbstractContextManager[None]:

@@ -175,7 +175,7 @@ async def test_a_spool_that_does_not_fit(cramped: tuple[Agent, Peer]) -> None:
     _, peer = cramped
     job = await sleeping(peer)
     stuck = await peer.start(BISTREAM, "job_exec", job, ["sleep", "1000"])
-    for _ in range(24):
+    for _ in range(40):
         await peer.data(stuck, bytes(256 * 1024))
     with pytest.raises(CallFailed) as caught:
         await peer.outcome(stuck)

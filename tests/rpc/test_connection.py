@@ -18,6 +18,7 @@ from pagent.errors import (
     ServerError,
 )
 from pagent.limits import CALLS_PER_LINK, ERROR_TEXT_MAX, MESSAGE_MAX, MESSAGE_MAX_FOREIGN, STREAM_BUFFER, STREAM_WINDOW
+from pagent.net.memory import current_memory
 from pagent.rpc import methods
 from pagent.rpc.aio import AsyncStream, StreamCall
 from pagent.rpc.calls import IncomingCall
@@ -407,7 +408,7 @@ async def test_without_credit_memory_then_disk_then_an_error(service: Service) -
         for _ in range(100):
             call.stream.send(piece)
             await joined.settle()
-        while stream._spool is None:  # the brake holds the link for some milliseconds
+        while stream._spool is None:  # the throttle pauses the link for some milliseconds
             await joined.settle()
         assert sum(len(kept) for kept in stream._inbox) <= STREAM_BUFFER
         service.go_on.set()
@@ -417,6 +418,71 @@ async def test_without_credit_memory_then_disk_then_an_error(service: Service) -
 
     assert await during(joined, send()) == 100 * len(piece)
     await joined.close()
+
+
+async def test_values_among_spooled_data_keep_their_place(service: Service) -> None:
+    joined = Joined(methods.methods_of(service), flow=False)
+    await joined.settle()
+    call = joined.dialled.start_call(messages.BISTREAM, "sleepy", [], {})
+    await joined.settle()
+    (stream,) = service.started
+    heard = Heard()
+    sent: list[Any] = []
+    for number in range(40):
+        sent += [bytes(100_000), {"resize": [number, 24]}, "text"]
+    sent.append({"close": 1000})
+    for value in sent:
+        assert call.stream is not None
+        call.stream.send(value)
+        await joined.settle()
+
+    async def all_have_arrived() -> None:
+        while stream._spool is None:
+            await joined.settle()
+        stream.attach(heard)
+        while len(heard.values) < len(sent):
+            await joined.settle()
+
+    await during(joined, all_have_arrived())
+    assert heard.values == sent
+    assert not call.result.done()
+    await joined.close()
+
+
+async def test_data_that_waits_for_a_slow_peer_counts_as_memory(service: Service) -> None:
+    joined = Joined(methods.methods_of(service))
+    await joined.settle()
+    before = current_memory().used
+    call = joined.dialled.start_call(messages.BISTREAM, "sleepy", [], {})
+    assert call.stream is not None
+    for _ in range(100):
+        call.stream.send(b"x" * 10_000)
+    await joined.settle()
+    held = sum(len(piece) for piece in service.started[0]._inbox)
+    queued = current_memory().used - before - held
+    assert 1_000_000 - held <= queued <= 1_001_000 - held
+    call.cancel(CallCancelledError("enough"))
+    await joined.settle()
+    assert current_memory().used == before
+    await joined.close()
+
+
+class Heard:
+    """A receiver that keeps the values that it is given."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+    def stream_message(self, value: Any) -> None:
+        self.values.append(value if isinstance(value, (str, dict)) else bytes(value))
+
+    def stream_closed(self) -> None: ...
+
+    def stream_blocked(self) -> None: ...
+
+    def stream_writable(self) -> None: ...
+
+    def stream_lost(self, reason: str) -> None: ...
 
 
 async def test_a_result_does_not_overtake_what_was_sent_before_it(joined: Joined, caller: Connection) -> None:

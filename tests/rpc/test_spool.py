@@ -14,6 +14,7 @@ import pytest
 
 from pagent.limits import SPOOL_MEMORY, SPOOL_MEMORY_ALL, SPOOL_PENDING_MAX, SPOOL_READ
 from pagent.rpc.spool import DEFAULT_SPOOL, Spool, SpoolOpener
+from pagent.rpc.throttle import ReadThrottle
 from tests.kit.peer import PATIENCE_S
 
 SIZES = (0, 1, 4, 5, 6, 1000, SPOOL_READ - 5, SPOOL_READ, SPOOL_READ + 1, 3 * SPOOL_READ, 0, 7)
@@ -26,9 +27,15 @@ class Rig:
         self.values: list[Any] = []
         self.empty = False
         self.failures: list[str] = []
-        self.chokes: list[bool] = []
+        self.pauses: list[bool] = []
         self.delivered = asyncio.Event()
-        self.spool = Spool(opener, self._deliver, self._fail, self.chokes.append, memory=memory)
+        self.spool = Spool(opener, self._deliver, self._fail, ReadThrottle(self), memory=memory)
+
+    def pause_reading(self, owner: str) -> None:
+        self.pauses.append(True)
+
+    def resume_reading(self, owner: str) -> None:
+        self.pauses.append(False)
 
     def _deliver(self, values: list[Any], empty: bool) -> None:
         assert not self.empty
@@ -242,11 +249,15 @@ async def test_empty_records_count_as_well() -> None:
     await rig.rest()
 
 
-@pytest.mark.parametrize("value", [1, None, {}, [b""]])
-async def test_what_is_neither_bytes_nor_text_fails(value: Any) -> None:
-    rig = Rig(DEFAULT_SPOOL)
-    rig.spool.append(value)
-    assert rig.failures == [f"a stream message of type {type(value).__name__} where bytes or text are meant"]
+@pytest.mark.parametrize("memory", [0, 1 << 30], ids=["on disk", "in memory"])
+async def test_values_of_all_types_keep_their_place(memory: int) -> None:
+    rig = Rig(DEFAULT_SPOOL, memory)
+    sent: list[Any] = [b"one", {"resize": [80, 24]}, "two", 1, [b"", {"a": [True, 0.5]}], {}, b"three", -(1 << 40)]
+    for value in sent:
+        rig.spool.append(value)
+    while not rig.empty:
+        await rig.take()
+    assert rig.values == sent
     await rig.rest()
 
 
@@ -311,7 +322,7 @@ async def test_a_close_while_the_thread_works(tmp_path: Path, late: bool) -> Non
     assert rig.values == rig.failures == []
 
 
-async def test_a_slow_disk_chokes_the_link_until_it_has_caught_up(tmp_path: Path) -> None:
+async def test_a_slow_disk_pauses_the_link_until_it_has_caught_up(tmp_path: Path) -> None:
     go_on = threading.Event()
     plain = file_in(tmp_path)
 
@@ -324,13 +335,13 @@ async def test_a_slow_disk_chokes_the_link_until_it_has_caught_up(tmp_path: Path
         rig.spool.append(b"first")
         await asyncio.sleep(0)
         for _ in range(SPOOL_PENDING_MAX // SPOOL_READ):
-            assert rig.chokes == []
+            assert rig.pauses == []
             rig.spool.append(bytes(SPOOL_READ))
-        assert rig.chokes == [True]
+        assert rig.pauses == [True]
     finally:
         go_on.set()
         await rig.rest()
-    assert rig.chokes == [True, False]
+    assert rig.pauses == [True, False]
     while not rig.empty:
         await rig.take()
     assert [len(value) for value in rig.values] == [5] + [SPOOL_READ] * (SPOOL_PENDING_MAX // SPOOL_READ)

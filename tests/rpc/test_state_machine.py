@@ -211,7 +211,7 @@ class Machine(RuleBasedStateMachine):
         self.run(once())
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Move bytes until something is so. Spools and brakes take their time."""
+        """Move bytes until something is so. Spools and pauses take their time."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 await self.joined.settle()

@@ -1,9 +1,13 @@
-"""The push of a stream into an upload: who waits while the disk is behind, and for how long."""
+"""The push of a stream into an upload: what waits while the disk is behind, and where."""
 
 from __future__ import annotations
 
 import asyncio
+import io
+import math
+import tarfile
 import threading
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -13,20 +17,20 @@ import pytest
 from pagent import limits
 from pagent.agent import Agent
 from pagent.errors import CallCancelledError
+from pagent.files import newfile
+from pagent.jobs.sandbox import Sandbox
 from pagent.service.intake import Intake
-from tests.kit.ends import HandLoop
 from tests.kit.peer import OSTREAM, Peer
-from tests.kit.transfers import eventually, new_job
+from tests.kit.transfers import eventually, new_job, send, upload
 
 MIB = 1024 * 1024
 
 
 class Fakes:
-    """A call with its stream and its link, and an upload; they only note what is done to them."""
+    """A call with its stream, and an upload; they only note what is done to them."""
 
-    def __init__(self, *, flow: bool) -> None:
-        # the link and the stream
-        self.chokes = 0
+    def __init__(self, *, flow: bool = False) -> None:
+        # the stream
         self.held = False
         self.kept: list[Any] = []
         # the upload
@@ -34,13 +38,9 @@ class Fakes:
         self.error: BaseException | None = None
         self.moved: Callable[[], None] | None = None
         self.given: list[bytes] = []
-        link = SimpleNamespace(choke=self.choke)
-        self.call: Any = SimpleNamespace(stream=self, connection=SimpleNamespace(link=link, flow=flow, holes=flow))
+        self.call: Any = SimpleNamespace(stream=self, connection=SimpleNamespace(flow=flow, holes=flow))
         self.intake = Intake(self.call, self)  # type: ignore[arg-type]
         self.finished = asyncio.ensure_future(self.intake.finished())
-
-    def choke(self, on: bool) -> None:
-        self.chokes += 1 if on else -1
 
     def attach(self, receiver: Any, *, splits: bool = False) -> None:
         assert self.held is False
@@ -68,115 +68,36 @@ class Fakes:
         self.moved()
 
 
-async def test_a_link_without_flow_control_is_choked_until_half_is_written() -> None:
-    fakes = Fakes(flow=False)
+@pytest.mark.parametrize("flow", [False, True])
+async def test_a_stream_is_held_until_half_is_written(flow: bool) -> None:
+    fakes = Fakes(flow=flow)
     half = limits.DISK_BEHIND // 2
-    for _ in range(3):
-        fakes.intake.stream_message(bytes(half))
-    assert (fakes.chokes, fakes.held) == (1, False)  # the third had been read already
-    fakes.written(half)
-    assert fakes.chokes == 1
-    fakes.written(half)
-    assert fakes.chokes == 0
-    fakes.intake.stream_closed()
-    await fakes.finished
-    assert len(fakes.given) == 3
-
-
-async def test_what_comes_out_of_a_spool_while_the_link_is_choked_is_held_as_well() -> None:
-    fakes = Fakes(flow=False)
-    hand = fakes.intake._loop = HandLoop()  # type: ignore[assignment]
-    fakes.intake.stream_message(bytes(limits.DISK_BEHIND))
-    fakes.kept = [bytes(MIB)] * 10
-    fakes.release()
-    assert (fakes.chokes, fakes.held) == (1, True)
-    assert fakes.behind == 2 * limits.DISK_BEHIND
-    hand.advance(limits.DISK_CHOKE_MAX_S)
-    assert (fakes.chokes, fakes.held) == (0, True)
-    while fakes.behind:
-        fakes.written(MIB)
-    assert (fakes.kept, fakes.held) == ([], False)
-    fakes.intake.stream_closed()
-    await fakes.finished
-
-
-async def test_in_vain_it_is_let_go_and_the_stream_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "DISK_CHOKE_MAX_S", 0.0)
-    fakes = Fakes(flow=False)
-    fakes.intake.stream_message(bytes(limits.DISK_BEHIND))
-    await eventually(lambda: fakes.chokes == 0)
-    assert fakes.held
-    fakes.kept = [b"one", b"two"]
-    fakes.written(limits.DISK_BEHIND)
-    assert fakes.given[1:] == [b"one", b"two"]
-    assert (fakes.chokes, fakes.held) == (0, False)
-    fakes.intake.stream_closed()
-    await fakes.finished
-
-
-async def test_the_link_is_read_for_as_long_as_it_was_not() -> None:
-    fakes = Fakes(flow=False)
-    hand = fakes.intake._loop = HandLoop()  # type: ignore[assignment]
-    fill = bytes(limits.DISK_BEHIND)
-    fakes.intake.stream_message(fill)
-    hand.advance(0.005)
-    fakes.written(len(fill))
-    assert fakes.chokes == 0
-    hand.advance(0.004)
-    fakes.intake.stream_message(fill)
-    assert (fakes.chokes, fakes.held) == (0, True)
-    fakes.written(len(fill))
+    fakes.intake.stream_message(bytes(half))
     assert not fakes.held
-    hand.advance(0.002)
-    fakes.intake.stream_message(fill)
-    assert (fakes.chokes, fakes.held) == (1, False)
-    fakes.intake.stream_lost("")
-    with pytest.raises(CallCancelledError):
-        await fakes.finished
-
-
-async def test_a_slow_disk_is_not_waited_for_again_soon() -> None:
-    fakes = Fakes(flow=False)
-    hand = fakes.intake._loop = HandLoop()  # type: ignore[assignment]
-    fill = bytes(limits.DISK_BEHIND)
-    fakes.intake.stream_message(fill)
-    hand.advance(limits.DISK_CHOKE_MAX_S)
-    assert (fakes.chokes, fakes.held) == (0, True)
-    for wait_s, chokes in ((0.9 * limits.DISK_CHOKE_REST_S, 0), (0.2 * limits.DISK_CHOKE_REST_S, 1)):
-        fakes.written(len(fill))
-        hand.advance(wait_s)
-        fakes.intake.stream_message(fill)
-        assert (fakes.chokes, fakes.held) == (chokes, not chokes)
-    fakes.intake.stream_lost("")
-    with pytest.raises(CallCancelledError):
-        await fakes.finished
-
-
-async def test_a_peer_with_flow_control_gets_no_more_credit() -> None:
-    fakes = Fakes(flow=True)
-    fakes.intake.stream_message(bytes(limits.DISK_BEHIND))
-    assert (fakes.chokes, fakes.held) == (0, True)
+    fakes.intake.stream_message(bytes(half))
+    assert fakes.held
     fakes.kept = [bytes(limits.DISK_BEHIND), b"last"]
-    fakes.written(limits.DISK_BEHIND)
+    fakes.written(half - 1)
+    assert fakes.held
+    fakes.written(1)
     assert fakes.held, "held again by the first of what was kept"
     assert fakes.kept == [b"last"]
     fakes.written(limits.DISK_BEHIND)
     assert not fakes.held
     fakes.intake.stream_closed()
     await fakes.finished
+    assert len(fakes.given) == 4
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), None])
-async def test_an_end_lets_the_link_go(error: OSError | None) -> None:
-    fakes = Fakes(flow=False)
+async def test_an_end_by_the_disk_or_the_link(error: OSError | None) -> None:
+    fakes = Fakes()
     fakes.intake.stream_message(bytes(limits.DISK_BEHIND))
-    assert fakes.chokes == 1
     if error is None:
         fakes.intake.stream_lost("the link is gone")
     else:
         fakes.error = error
         fakes.written(0)
-    assert fakes.chokes == 0
     fakes.intake.stream_message(b"more")
     assert len(fakes.given) == 1
     with pytest.raises(CallCancelledError if error is None else OSError):
@@ -184,25 +105,28 @@ async def test_an_end_lets_the_link_go(error: OSError | None) -> None:
     assert fakes.moved is None
 
 
-async def test_cancelled_it_lets_the_link_go() -> None:
-    fakes = Fakes(flow=False)
+async def test_cancelled_it_hears_no_more_of_the_disk() -> None:
+    fakes = Fakes()
     await asyncio.sleep(0)
     fakes.intake.stream_message(bytes(limits.DISK_BEHIND))
     fakes.finished.cancel()
     with pytest.raises(asyncio.CancelledError):
         await fakes.finished
-    assert (fakes.chokes, fakes.moved) == (0, None)
+    assert fakes.moved is None
 
 
 async def test_what_is_no_data() -> None:
-    fakes = Fakes(flow=False)
+    fakes = Fakes()
     fakes.intake.stream_message("text")
     with pytest.raises(ValueError, match="not as str"):
         await fakes.finished
     assert fakes.given == []
 
 
-async def test_a_disk_that_takes_nothing_stalls_no_other_call(agent: Agent, peer: Peer) -> None:
+async def test_a_disk_that_takes_nothing_stalls_no_other_call(
+    agent: Agent, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(monkeypatch, math.inf)
     job, sandbox = await new_job(peer, agent)
     call = await peer.start(OSTREAM, "file_upload", job, "large")
     await eventually(lambda: list(sandbox.iterdir()))  # opened; now the disk gets stuck
@@ -212,8 +136,58 @@ async def test_a_disk_that_takes_nothing_stalls_no_other_call(agent: Agent, peer
         for _ in range(24):
             await peer.data(call, bytes(MIB))
         assert (await peer.call("job_info", job))["uid"] == job
+        assert disk.spools > 0
     finally:
         free.set()
     await peer.end(call)
     assert await peer.outcome(call) == ([], 24 * MIB)
     assert (sandbox / "large").stat().st_size == 24 * MIB
+
+
+class SlowDisk:
+    """Writes of uploads at so many bytes a second, and the spool files that were opened meanwhile."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, rate: float) -> None:
+        self.spools = 0
+        self._rate = rate
+        self._writev = newfile._writev
+        self._open_spool = Sandbox.open_spool
+        patch.setattr(newfile, "_writev", self._write)
+        disk = self
+
+        def open_spool(sandbox: Sandbox) -> int:
+            disk.spools += 1
+            return disk._open_spool(sandbox)
+
+        patch.setattr(Sandbox, "open_spool", open_spool)
+
+    def _write(self, file: int, parts: list[Any]) -> int:
+        done = self._writev(file, parts)
+        time.sleep(done / self._rate)
+        return done
+
+
+@pytest.mark.parametrize("method", ["file_upload", "archive_upload"])
+@pytest.mark.parametrize("piece", [64 << 10, 1 << 20, 4 << 20], ids=["64 KiB", "1 MiB", "4 MiB"])
+async def test_an_upload_is_written_once_by_a_disk_of_150_mb_a_second(
+    agent: Agent, peer: Peer, monkeypatch: pytest.MonkeyPatch, method: str, piece: int
+) -> None:
+    job, sandbox = await new_job(peer, agent)
+    disk = SlowDisk(monkeypatch, 150e6)
+    size = 64 << 20
+    if method == "file_upload":
+        assert await upload(peer, job, "large", *[bytes(piece)] * (size // piece)) == size
+    else:
+        data = tar_of("large", size)
+        await send(peer, method, [data[at : at + piece] for at in range(0, len(data), piece)], job)
+    assert (sandbox / "large").stat().st_size == size
+    assert disk.spools == 0
+
+
+def tar_of(name: str, size: int) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.size = size
+        archive.addfile(entry, io.BytesIO(bytes(size)))
+    return file.getvalue()
