@@ -172,7 +172,7 @@ THROTTLE_STEP: Final = 512 * KIB
 #: What a spool keeps in memory before it touches the disk: what a job is behind by while the kernel runs its
 #: neighbours for a few milliseconds, and the largest message of a foreign peer. All spools together keep no more than
 #: the second.
-SPOOL_MEMORY: Final = 6 * MIB
+SPOOL_MEMORY: Final = 4 * MIB + 64 * KIB
 SPOOL_MEMORY_ALL: Final = 64 * MIB
 #: How much of a spool is read at a time, and how much may wait in memory for a disk that is slower than the link,
 #: beside the write under way, which has as much again at most.

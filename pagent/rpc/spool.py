@@ -123,6 +123,7 @@ class Spool:
         self._newest: deque[Record] = deque()  # in memory
         self._newest_bytes = 0
         self._files: deque[_File] = deque()  # the thread's, while it works
+        self._under_way = 0  # bytes that are being written
         self._on_disk = 0  # bytes of records there, or on their way there
         self._wanted = False
         self._tasks = TaskOwner("spool")
@@ -173,8 +174,9 @@ class Spool:
     @property
     def _is_ahead(self) -> bool:
         """Whether the link has to wait for the disk: it has brought too much while the disk was busy."""
-        most = SPOOL_READ if self._buffers.is_full else SPOOL_PENDING_MAX
-        return self._newest_bytes > most
+        if self._buffers.is_full:
+            return self._newest_bytes + self._under_way > SPOOL_READ_SHORT
+        return self._newest_bytes > SPOOL_PENDING_MAX
 
     def _is_much(self) -> bool:
         """Whether what is in memory has to go to disk."""
@@ -236,9 +238,16 @@ class Spool:
         self._buffers.change(size)
         self._writing = loop.run_in_executor(None, self._write, records)
         self._writing.add_done_callback(lambda _: self._buffers.change(-size))
-        self._throttle.caught_up(self)  # as much again may wait in memory
+        self._under_way = size
+        self._resume_link()  # as much again may wait in memory
         async with asyncio.timeout(SPOOL_WRITE_TIMEOUT_S):
             await asyncio.shield(self._writing)
+        self._under_way = 0
+        self._resume_link()
+
+    def _resume_link(self) -> None:
+        if not self._is_ahead:
+            self._throttle.caught_up(self)
 
     def _hand_over(self, records: list[Record]) -> None:
         if self._closed or not records:
