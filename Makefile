@@ -25,7 +25,7 @@ EVERYWHERE := $(patsubst %,--ignore=%,tests/bench $(READING))
 # A copy of the sources in which nothing is compiled.
 PLAIN := $(VENV)/plain
 
-.PHONY: help install run test check format lint types architecture bench bench-micro bench-compare \
+.PHONY: help install run test test-slow check format lint types architecture bench bench-micro bench-compare \
 	bench-peers lock clean compiled test-optimised test-asyncio docs pages soak fuzz plain
 
 help:  ## Print this list
@@ -60,6 +60,9 @@ run: $(INSTALLED)  ## Serve a page through an agent, as a demonstration; PORT=80
 
 test: $(INSTALLED)  ## Run the tests; ARGS="-k name" passes options to pytest
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+test-slow: $(INSTALLED)  ## Run the tests that take many seconds each
+	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
 
 # By the environment and not by -O, so that the agents that tests start have it too. The tests' own asserts work all the
 # same: pytest writes them anew. Compiled modules keep theirs, so this is also what shows that plain Python does.

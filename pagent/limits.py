@@ -142,7 +142,7 @@ MESSAGE_COST_MIN: Final = 64
 BUFFERS_SHARE: Final = 8
 BUFFERS_LEAST: Final = 256 * MIB
 #: What of it is left to what is not counted (receive buffers, messages under way, fragmentation).
-BUFFERS_RESERVE: Final = 16 * MIB
+BUFFERS_RESERVE: Final = 24 * MIB
 #: What one of them may still take when that is used up, before its data goes to disk or is refused: a message of a few
 #: fields, a piece of a larger one, an unfinished one of a WebSocket or of a link (the largest of a peer of the field).
 BUFFER_FREE: Final = 4 * KIB

@@ -33,7 +33,7 @@ async def read_a_page(peer: Peer) -> None:
     assert info["state"] == "RUNNING"
     status, headers, body = await peer.http(job)
     assert status == 200
-    assert ["Content-type", "text/html; charset=utf-8"] in headers
+    assert ["Content-Type", "text/html; charset=utf-8"] in headers
     assert b"Directory listing" in b"".join(body)
     assert await peer.call("job_count_current_connection") == 1
     assert (await peer.call("job_remove", job))["state"] == "RUNNING"

@@ -31,7 +31,7 @@ class BufferMemory:
         A part of it is left to what is not counted: receive buffers, small messages, the allocator's own.
         """
         limit = default_limit() if limit is None else limit
-        self._most = limit - min(BUFFERS_RESERVE, limit // 4)
+        self._most = limit - min(BUFFERS_RESERVE, limit // 3)
 
     @property
     def is_full(self) -> bool:

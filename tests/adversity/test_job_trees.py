@@ -135,6 +135,7 @@ async def test_daemons_end_with_their_job_only(tmp_path: Path, how: str) -> None
         await all_gone(others_pids)
 
 
+@pytest.mark.slow
 async def test_daemons_end_after_the_main_process(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (_, peer):
         job, pids = await daemons(peer, "f" * 32, "exits")
@@ -143,6 +144,7 @@ async def test_daemons_end_after_the_main_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["stays", "killed"])
+@pytest.mark.slow
 async def test_daemons_end_at_the_next_start_after_a_kill(tmp_path: Path, how: str) -> None:
     async with an_agent(tmp_path) as (living, other), agent_process(tmp_path) as killed:
         kept, kept_pids = await daemons(other, "f" * 32)
@@ -166,6 +168,7 @@ async def test_daemons_end_at_the_next_start_after_a_kill(tmp_path: Path, how: s
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 async def test_an_exec_may_start_daemons_too(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (_, peer):
         job = (await peer.call("job_create"))["uid"]
@@ -180,6 +183,7 @@ async def test_an_exec_may_start_daemons_too(tmp_path: Path) -> None:
         await all_gone(pids)
 
 
+@pytest.mark.slow
 async def test_a_killed_supervisor_is_no_end_of_the_job(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (_, peer):
         job = (await peer.call("job_create"))["uid"]
@@ -199,6 +203,7 @@ async def fails_to_execute(peer: Peer, job: str) -> None:
         await peer.outcome(await peer.start(BISTREAM, "job_exec", job, ["true"]))
 
 
+@pytest.mark.slow
 async def test_a_stopped_supervisor_keeps_nothing(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (_, peer):
         job = (await peer.call("job_create"))["uid"]
@@ -210,6 +215,7 @@ async def test_a_stopped_supervisor_keeps_nothing(tmp_path: Path) -> None:
         await all_gone(pids)
 
 
+@pytest.mark.slow
 async def test_a_killed_keeper_is_replaced(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (agent, peer):
         job, pids = await daemons(peer, "f" * 32)
@@ -282,6 +288,7 @@ signal.pause()
 """
 
 
+@pytest.mark.slow
 async def test_a_removal_of_3000_processes_holds_nothing_up(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (agent, peer), probing(agent) as probe:
         job = (await peer.call("job_create"))["uid"]
@@ -294,6 +301,7 @@ async def test_a_removal_of_3000_processes_holds_nothing_up(tmp_path: Path) -> N
         await gone(pid)
 
 
+@pytest.mark.slow
 async def test_200_starts_hold_nothing_up(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (agent, peer), probing(agent) as probe:
         jobs = [(await peer.call("job_create"))["uid"] for _ in range(200)]
@@ -340,6 +348,7 @@ def hung(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("what", ["program", "path", "cwd"])
+@pytest.mark.slow
 async def test_a_file_system_that_hangs_holds_up_its_own_start_only(tmp_path: Path, hung: Path, what: str) -> None:
     root = tmp_path / "root"
     root.mkdir()

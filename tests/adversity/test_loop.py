@@ -51,6 +51,7 @@ async def test_nested_empty_arrays(tmp_path: Path, head: bytes) -> None:
         assert resident_bytes(agent) - before < 3 * len(message)
 
 
+@pytest.mark.slow
 async def test_many_listings_of_many_jobs(tmp_path: Path) -> None:
     async with (
         agent_process(tmp_path) as agent,
@@ -78,6 +79,7 @@ async def make_jobs(peer: peers.Peer, **options: float) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"linger": 0.5}], ids=["at once", "after their linger time"])
+@pytest.mark.slow
 async def test_the_removal_of_many_jobs_of_a_lost_link(tmp_path: Path, options: dict[str, float]) -> None:
     async with (
         agent_process(tmp_path) as agent,
@@ -93,6 +95,7 @@ async def test_the_removal_of_many_jobs_of_a_lost_link(tmp_path: Path, options: 
         assert await probe.longest_s() < STALL_S
 
 
+@pytest.mark.slow
 async def test_much_input_of_a_process_in_one_message(tmp_path: Path) -> None:
     size = 32 << 20
     async with (

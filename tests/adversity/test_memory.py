@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, AgentProcess, agent_process
 from tests.kit.peer import BISTREAM, PATIENCE_S, Peer
@@ -66,6 +68,7 @@ async def stalled_upload(peer: Peer, job: str, pieces: int) -> int:
     return call
 
 
+@pytest.mark.slow
 async def test_stalled_uploads(tmp_path: Path) -> None:
     async with (
         agent_process(tmp_path, "--set", f"proxy.memory_max={LIMIT}") as agent,
@@ -87,6 +90,7 @@ async def test_stalled_uploads(tmp_path: Path) -> None:
         assert sum(map(len, body)) > 8 * len(PIECE)
 
 
+@pytest.mark.slow
 async def test_unfinished_messages_of_websockets(tmp_path: Path) -> None:
     async with (
         agent_process(tmp_path, "--set", f"proxy.memory_max={LIMIT}") as agent,

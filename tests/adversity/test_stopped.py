@@ -371,6 +371,7 @@ def peak_bytes(pid: int) -> int:
 
 
 @pytest.mark.parametrize("extensions", [[], ["flow"]])
+@pytest.mark.slow
 async def test_a_stopped_router_costs_no_memory_and_no_other_link(tmp_path: Path, extensions: list[str]) -> None:
     async with agent_process(tmp_path) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
         page = await start_program(peer, ECHO)

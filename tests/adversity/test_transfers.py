@@ -264,6 +264,7 @@ def memory(pid: int, which: str) -> int:
 class TestMemory:
     """A smaller version of what is promised for 20,000 files and for a file of 4 GB: 32 MB, whatever is transferred."""
 
+    @pytest.mark.slow
     async def test_with_flow_control(self, tmp_path: Path) -> None:
         (tmp_path / "jobs").mkdir()
         source = tmp_path / "source"

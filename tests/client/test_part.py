@@ -213,6 +213,7 @@ async def test_names_that_are_not_utf8(job: RemoteJob, sandbox: Path, local: Pat
     assert os.listdir(sandbox) == [odd]
 
 
+@pytest.mark.slow
 async def test_a_listing_of_60000_files(job: RemoteJob, sandbox: Path) -> None:
     (sandbox / "d").mkdir()
     for number in range(60_000):

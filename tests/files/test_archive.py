@@ -211,6 +211,7 @@ async def test_a_full_disk(threads: Threads, full_disk: Sandbox) -> None:
     assert sorted(os.listdir(full_disk.path)) == ["a", "b", "c"]
 
 
+@pytest.mark.slow
 async def test_memory_stays_small(threads: Threads, sandbox: Sandbox, other: Sandbox) -> None:
     """A file of 64 MiB and 1500 small ones, there and back."""
     with (sandbox.path / "hole").open("wb") as file:

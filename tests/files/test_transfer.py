@@ -377,7 +377,8 @@ def test_a_sparse_file_there_and_back(tmp_path: Path, runs: list[tuple[bool, int
 
 async def test_what_is_nearly_all_hole_is_not_read_as_zeros(threads: Threads, sandbox: Sandbox) -> None:
     size = (1 << 43) if sandbox.path.stat().st_dev else 0
-    os.truncate(os.open(sandbox.path / "f", os.O_CREAT | os.O_WRONLY), size)
+    with (sandbox.path / "f").open("wb") as file:
+        file.truncate(size)
     with pytest.raises(ValueError, match="holes"):
         await Download.open(threads, sandbox, "f")
     async with await Download.open(threads, sandbox, "f", offset=1 << 42, length=5) as download:

@@ -166,7 +166,9 @@ def test_every_signal_has_its_default(kept: Keeper, tmp_path: Path) -> None:
     os.close(out)
     control.reports(4)
     table = dict(line.split() for line in (tmp_path / "out").read_text().splitlines())
-    assert (int(table["SigBlk:"], 16), int(table["SigIgn:"], 16)) == (0, 0)
+    # The C library keeps two signals for itself, and lets no program change them.
+    changeable = sum(1 << (number - 1) for number in signal.valid_signals())
+    assert (int(table["SigBlk:"], 16), int(table["SigIgn:"], 16) & changeable) == (0, 0)
 
 
 @pytest.mark.parametrize(

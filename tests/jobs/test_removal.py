@@ -71,6 +71,7 @@ print(sandbox.path.exists())
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
+@pytest.mark.slow
 def test_remove_of_a_tree_deeper_than_any_path(sandbox: Sandbox) -> None:
     place = os.open(sandbox.path, os.O_RDONLY)
     for _ in range(3000):

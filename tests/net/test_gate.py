@@ -129,6 +129,7 @@ async def test_the_places_are_given_back(rig: Rig) -> None:
     await eventually(lambda: rig.gate.taken == 0)
 
 
+@pytest.mark.slow
 async def test_a_thousand_dials_at_once_all_get_in(rig: Rig) -> None:
     async with asyncio.timeout(2 * PATIENCE_S):
         answers = await asyncio.gather(*(rig.greet() for _ in range(1000)))

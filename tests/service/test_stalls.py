@@ -20,6 +20,7 @@ from tests.kit.transfers import download, send, upload
 
 
 @pytest.mark.parametrize("extensions", [None, ["flow"]])
+@pytest.mark.slow
 async def test_downloads_in_chunks_of_one_byte(tmp_path: Path, extensions: list[str] | None) -> None:
     async with agent_process(tmp_path) as agent, dial(agent.ports["rpc"], TOKEN, extensions=extensions) as peer:
         job = (await peer.call("job_create"))["uid"]
@@ -32,6 +33,7 @@ async def test_downloads_in_chunks_of_one_byte(tmp_path: Path, extensions: list[
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.slow
 async def test_an_archive_of_empty_members(tmp_path: Path, pack: object) -> None:
     assert callable(pack)
     buffer = io.BytesIO()

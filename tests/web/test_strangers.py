@@ -175,6 +175,7 @@ async def flood(port: int, said: bytes, more: bytes) -> None:
     ],
     ids=["body", "pipelined", "pings"],
 )
+@pytest.mark.slow
 async def test_peers_that_flood_keep_no_router_out(agent: Agent, said: bytes, more: bytes) -> None:
     attackers = [asyncio.create_task(flood(agent.rpc_port, said, more)) for _ in range(HANDSHAKES_WAITING)]
     try:
@@ -202,6 +203,7 @@ async def test_links_need_no_place(agent: Agent) -> None:
         assert await peer.call("job_count_current_connection") == 0
 
 
+@pytest.mark.slow
 async def test_nothing_is_kept_of_those_that_are_gone(agent: Agent) -> None:
     def kept() -> int:
         gc.collect()
