@@ -154,9 +154,10 @@ STREAM_BUFFER: Final = MIB
 #: Of that, what makes a stream ask for a pause in the reading of its link (pagent.rpc.throttle).
 STREAM_PAUSE_FROM: Final = 512 * KIB
 #: Limit of one such pause for a job, which catches up in it if it takes 100 MB/s; and for a disk, which writes about 4
-#: MiB at a time: one of 60 MB/s has written that, so that an upload is not written twice.
+#: MiB at a time: one of 100 MB/s has written that, so that an upload is not written twice. The other streams of the
+#: link wait as long.
 THROTTLE_JOB_S: Final = 0.005
-THROTTLE_DISK_S: Final = 0.1
+THROTTLE_DISK_S: Final = 0.05
 #: After a pause the link is read for at least its length divided by this. A peer that sends 1 GB/s to a disk of
 #: 100 MB/s has to be paused for nine tenths of the time.
 THROTTLE_READ_SHARE: Final = 19
