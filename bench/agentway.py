@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +40,23 @@ class AgentWay:
         driver = await self._driver.another()
         self._links.append(driver)
         await driver.call("job_count_current_connection")
+
+    async def listings(self, jobs: int, calls: int) -> Callable[[], Awaitable[None]]:
+        """Return a load of another link: ``calls`` listings of ``jobs`` jobs, all asked for at once."""
+        driver = await self._driver.another()
+        self._links.append(driver)
+        for _ in range(jobs):
+            await driver.call("job_create", "listed")
+
+        async def load() -> None:
+            listed: list[asyncio.Future[None]] = [driver.send_call("job_list") for _ in range(calls)]
+            await until(asyncio.ensure_future(_all(listed)), driver.fault, _TRANSFER_TIMEOUT_S)
+
+        return load
+
+    async def trivial_call(self) -> None:
+        """One call that costs the agent next to nothing."""
+        await self._driver.call("job_count_current_connection")
 
     async def get(self, size: int, *, varied: bool = False) -> Lane:
         if varied:
@@ -111,6 +128,10 @@ class TunnelWay(AgentWay):
         await lane.open()
         lane.send()
         return lane.cancel
+
+
+async def _all(futures: list[asyncio.Future[None]]) -> None:
+    await asyncio.gather(*futures)
 
 
 async def _opened(lane: Socket) -> Lane:

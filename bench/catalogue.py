@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from bench.far import Far
 from bench.process import Placing
 from bench.sandbox import Archive, FirstByte, Jobs
+from bench.stalls import Listings
 from bench.together import Events, Mixed
 from bench.traffic import PACE, Bulk, Echo, File, Get, IdleLinks, IdleSockets, Streams
 from bench.workload import KIB, MB, MIB, Scale, Workload
@@ -53,6 +54,7 @@ def workloads(scale: Scale) -> list[Workload]:
         File("file-up", f"file_upload, {_amount(file)}", scale, file, lambda way, size: way.file_put(size)),
         Archive("archive-up", f"archive_upload, {scale.files:,} small files", scale, upload=True),
         Archive("archive-down", f"archive_download, {scale.files:,} small files", scale, upload=False),
+        Listings("stall-listings", "longest wait beside 200 listings of 100 jobs", scale),
         Events("events", "event every 2 ms, latency", scale).placed(Placing.ENDS_APART),
         Events("events-one-core", "event every 2 ms, latency, one core", scale).placed(Placing.ONE_CORE),
         Events("events-apart", "event every 2 ms, latency, the agent apart", scale),

@@ -161,6 +161,19 @@ class LinkDriver(asyncio.Protocol):
             raise MethodError(f"{method}: {outcome.error}", outcome.error[1], outcome.error[2])
         return messages.unpack_result(outcome.packed)
 
+    def send_call(self, method: str, *args: Any) -> asyncio.Future[None]:
+        """Make a unary call whose result is not read; return when it has come."""
+        answered: asyncio.Future[None] = self._loop.create_future()
+
+        def arrived(kind: int, piece: bytes, at: int, length: int) -> None:
+            if kind == messages.RESULT:
+                del self.calls[call_id]
+                answered.set_result(None)
+
+        call_id = self.next_id(arrived)
+        self.send(self.frame(messages.call_start(call_id, messages.UNARY, method, args, {})))
+        return answered
+
     # --- handshakes -------------------------------------------------------------------------------
 
     def _upgrading(self, data: bytes) -> None:
