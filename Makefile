@@ -18,10 +18,12 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-# What runs no agent of ours, whatever the interpreter's flags and the loop are: the bench (it chooses its loop itself) and
-# what reads sources.
+# What need not run without asserts: the bench and what reads sources, which run no agent of ours, and the command line,
+# whose many processes take long.
 READING := tests/test_architecture.py tests/test_docs.py
-EVERYWHERE := $(patsubst %,--ignore=%,tests/bench $(READING))
+WITHOUT_ASSERTS := $(patsubst %,--ignore=%,tests/bench tests/cli $(READING))
+# What uses the transports of the event loop itself.
+ON_THE_LOOP := $(addprefix tests/,net rpc splice service web client test_agent.py)
 # A copy of the sources in which nothing is compiled.
 PLAIN := $(VENV)/plain
 
@@ -68,7 +70,7 @@ test-slow: $(INSTALLED)  ## Run the tests that take many seconds each
 # same: pytest writes them anew. Compiled modules keep theirs, so this is also what shows that plain Python does.
 test-optimised: $(INSTALLED) plain  ## Run the tests without Python's asserts (python -O) and with nothing compiled
 	cd $(PLAIN) && PYTHONPATH=$(CURDIR)/$(PLAIN) PYTHONOPTIMIZE=1 $(CURDIR)/$(BIN)/python -m pytest -n $(JOBS) \
-		-W ignore::pytest.PytestConfigWarning $(EVERYWHERE) $(ARGS)
+		-W ignore::pytest.PytestConfigWarning $(WITHOUT_ASSERTS) $(ARGS)
 
 plain:
 	rm -rf $(PLAIN)
@@ -76,8 +78,8 @@ plain:
 	tar -c --exclude='*.so' --exclude=__pycache__ --exclude=bench/results bench config docs pagent tests *.* Makefile LICENSE \
 		| tar -x -C $(PLAIN)
 
-test-asyncio: $(INSTALLED)  ## Run the tests on asyncio's own loop
-	PAGENT_LOOP=asyncio $(BIN)/python -m pytest -n $(JOBS) $(EVERYWHERE) $(ARGS)
+test-asyncio: $(INSTALLED)  ## Run the tests that use the event loop's transports on asyncio's own loop
+	PAGENT_LOOP=asyncio $(BIN)/python -m pytest -n $(JOBS) $(ON_THE_LOOP) $(ARGS)
 
 # An installation without it runs, too: so nothing else would tell.
 compiled: $(INSTALLED)
