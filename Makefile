@@ -51,6 +51,8 @@ COMPILED := $(shell cat pagent/compiled.txt) pagent/compiled.txt $(wildcard page
 $(INSTALLED): pyproject.toml setup.py $(COMPILED) $(DEPENDENCIES)
 	@# What is changed while it is compiled is older than what came of it.
 	@touch $@.begun
+	@# Python prefers a compiled module to its source, and would load that of a source which is gone.
+	@find pagent -name '*.so' -delete
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@mv $@.begun $@
 

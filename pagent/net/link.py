@@ -259,6 +259,11 @@ class Link(asyncio.BufferedProtocol):
         """The time now, and the shortest round trip of late; 0 if none is known. Seconds."""
         return self._loop.time(), self._round_trip.shortest_s
 
+    @property
+    def paused_by(self) -> frozenset[str]:
+        """The owners of the pauses of reading that are under way."""
+        return frozenset(self._pauses)
+
     def pause_reading(self, owner: str) -> None:
         """Read nothing until each ``owner`` that paused has resumed; each bounds the time by itself."""
         if owner in self._pauses:
