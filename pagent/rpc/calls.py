@@ -35,7 +35,7 @@ class IncomingCall:
     ``stream`` is None for a unary call.
     """
 
-    __slots__ = ("_task", "call_id", "connection", "ended", "start", "stream")
+    __slots__ = ("_began", "_task", "call_id", "connection", "ended", "start", "stream")
 
     def __init__(self, connection: Connection, call_id: int, start: messages.Start) -> None:
         self.connection = connection
@@ -43,6 +43,7 @@ class IncomingCall:
         self.start = start
         self.stream = None if start.call_type == messages.UNARY else connection.new_stream(self, call_id, caller=False)
         self._task: asyncio.Task[None] | None = None
+        self._began = False
         self.ended = False
 
     def run(self, work: Coroutine[Any, Any, Any], *, returns: bool = False) -> None:
@@ -54,11 +55,13 @@ class IncomingCall:
         self._task.add_done_callback(lambda _: self._ran(work))
 
     def _ran(self, work: Coroutine[Any, Any, Any]) -> None:
-        work.close()  # cancelled at once it was never begun
+        if not self._began:  # it was cancelled at once; a compiled coroutine that has ended cannot be closed
+            work.close()
         if self._task is not None and self._task.cancelled() and not self.ended:
             self.fail(asyncio.CancelledError("what the method waited for was cancelled"))  # not by the caller
 
     async def _guarded(self, work: Coroutine[Any, Any, Any], returns: bool) -> None:
+        self._began = True
         try:
             value = await work
             if returns:
