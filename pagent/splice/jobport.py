@@ -13,6 +13,8 @@ from pagent.limits import IDLE_CLOSED_TOGETHER
 from pagent.net.port import PortConnection, PortUser, connect_port
 
 _NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
+#: Iterations of a loop in which it has closed what it was told to close.
+_CLOSED_WITHIN: Final = 4
 
 
 class IdlePool(Protocol):
@@ -100,13 +102,10 @@ class JobPort:
 
         :raises OSError: the job does not accept one.
         """
-        if self._check is not None:
-            listener = self._listener(self.number)
-            if self._refused or listener not in (None, self._checked):
-                await self._check()
-                self._checked = listener
+        waits = 0
         while True:
             try:
+                await self._look_again()
                 connection = await connect_port(self.number, user, made, resets=resets, tls=self._tls)
                 self._refused = False
                 return connection
@@ -114,6 +113,20 @@ class JobPort:
                 self._refused = True
                 raise
             except OSError as error:
-                if error.errno not in _NO_DESCRIPTORS or not self.idle.close_oldest(IDLE_CLOSED_TOGETHER):
+                if error.errno not in _NO_DESCRIPTORS:
                     raise
-            await asyncio.sleep(0)  # the loop closes them in its next iteration
+                if self.idle.close_oldest(IDLE_CLOSED_TOGETHER):
+                    waits = _CLOSED_WITHIN
+                elif not waits:
+                    raise
+            waits -= 1
+            await asyncio.sleep(0)
+
+    async def _look_again(self) -> None:
+        """Check who listens, if that may have changed."""
+        if self._check is None:
+            return
+        listener = self._listener(self.number)
+        if self._refused or listener not in (None, self._checked):
+            await self._check()
+            self._checked = listener
