@@ -102,7 +102,7 @@ class JobPort:
 
         :raises OSError: the job does not accept one.
         """
-        waits = 0
+        waits = _CLOSED_WITHIN  # others may just have closed some
         while True:
             try:
                 await self._look_again()
