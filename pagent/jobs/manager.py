@@ -351,13 +351,13 @@ class JobManager:
         await self._remove_all(job for job in gone if job.owner.connection == connection)
 
     def _linger_is_over(self, job: Job) -> None:
-        self._tasks.start(self._remove_lingering(job), name=f"end of job {job.uid} after its linger time")
-
-    async def _remove_lingering(self, job: Job) -> None:
-        """Remove the job, unless it is adopted before its turn comes."""
-        await self._rounds.next()
         timer = self._lingering.get(job.uid)
-        if timer is not None and timer.when() <= self._loop.time():
+        self._tasks.start(self._remove_lingering(job, timer), name=f"end of job {job.uid} after its linger time")
+
+    async def _remove_lingering(self, job: Job, timer: asyncio.TimerHandle | None) -> None:
+        """Remove the job, unless it is adopted before its turn comes: ``timer`` is not its own then."""
+        await self._rounds.next()
+        if timer is not None and self._lingering.get(job.uid) is timer:
             self._removal(job)
 
     async def shutdown(self, *, now: asyncio.Event | None = None) -> None:
