@@ -32,14 +32,14 @@ class Child:
         self.exit_code: int | None = None
         self._ended = False
         own_mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._awaited)
-        self._guard = _start_guard()
+        self._guard, self._group = _start_guard()
         try:
             self._pid = os.posix_spawnp(
                 args[0],
                 list(args),
                 _environment(),
                 # Signals to our group reach the command once, by us.
-                setpgroup=0,
+                setpgroup=self._group,
                 setsigmask=own_mask,
                 # The interpreter ignores these, and a program inherits what is ignored.
                 setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
@@ -47,7 +47,6 @@ class Child:
         except OSError:
             os.close(self._guard)
             raise
-        os.write(self._guard, b"%d\n" % self._pid)
 
     def __enter__(self) -> Child:
         return self
@@ -76,7 +75,7 @@ class Child:
         """End the command's process group: TERM, and KILL after the grace or the end of the command."""
         self._ended = True
         if not self._reaped():
-            os.killpg(self._pid, signal.SIGTERM)
+            os.killpg(self._group, signal.SIGTERM)
             self.wait(grace_s)
 
     def _reaped(self) -> bool:
@@ -117,17 +116,18 @@ def _reached_whole_job(sender: int) -> bool:
 _LET_GO: Final = b"."
 
 
-def _start_guard() -> int:
-    """Start the guard; return the descriptor that tells it the child's group, and later `_LET_GO`.
+def _start_guard() -> tuple[int, int]:
+    """Start the guard; return the descriptor that it gets `_LET_GO` from, and its process group, for the command.
 
-    The guard is a process that kills the child's group when this process is killed: an older agent ends a job by
-    killing the one process that it has started.
+    The guard is a process that kills its group when this process is killed: an older agent ends a job by killing the
+    one process that it has started. The command is in that group from its first moment on. The guard has the signals
+    blocked that this process has, so only KILL ends it with the command.
     """
     reading, writing = os.pipe()
     if guard := os.fork():
         os.setpgid(guard, guard)  # from here on it outlives a KILL of our group
         os.close(reading)
-        return writing
+        return writing, guard
     try:
         os.close(writing)
         _guard(reading)
@@ -139,5 +139,5 @@ def _guard(reading: int) -> None:
     told = b""
     while piece := os.read(reading, 64):  # until the writing end is closed: this process has ended
         told += piece
-    if told and not told.endswith(_LET_GO):
-        os.killpg(int(told), signal.SIGKILL)
+    if told != _LET_GO:
+        os.killpg(0, signal.SIGKILL)
