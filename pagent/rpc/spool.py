@@ -30,7 +30,7 @@ from pagent.limits import (
     THROTTLE_JOB_S,
 )
 from pagent.net.memory import current_memory
-from pagent.net.tasks import TaskOwner
+from pagent.net.tasks import TaskOwner, noticed
 from pagent.rpc.throttle import ReadThrottle
 from pagent.wire import messages
 from pagent.wire.values import unpack
@@ -226,10 +226,19 @@ class Spool:
         except OSError as error:
             self._opener.failed()
             self._end(f"spooling the stream's data failed: {error.strerror or error}")
+        except asyncio.CancelledError:  # the loop is at its end
+            self.close()
+            raise
         finally:
             self._running = False
             if self._closed:
-                self._close_files()
+                self._close_files_after_write()
+
+    def _close_files_after_write(self) -> None:
+        if self._under_way and not self._writing.done():
+            self._writing.add_done_callback(lambda _: self._close_files())
+        else:
+            self._close_files()
 
     async def _write_newest(self, loop: asyncio.AbstractEventLoop) -> None:
         size = self._newest_bytes
@@ -237,6 +246,7 @@ class Spool:
         self._on_disk += size
         self._buffers.change(size)
         self._writing = loop.run_in_executor(None, self._write, records)
+        self._writing.add_done_callback(noticed)  # its task may have been cancelled
         self._writing.add_done_callback(lambda _: self._buffers.change(-size))
         self._under_way = size
         self._resume_link()  # as much again may wait in memory
