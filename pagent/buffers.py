@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-from pagent.limits import JOIN_MAX
+from pagent.limits import KIB
+
+#: Buffers of at most this size are joined with their neighbours before they are written: copying a small one costs less
+#: than a system call, or an entry of writev(2), for it.
+JOIN_MAX: Final = 16 * KIB
+#: Body bytes in one stream message.
+BODY_CHUNK: Final = 256 * KIB
+
 
 Bytes = bytes | bytearray | memoryview
 

@@ -23,17 +23,9 @@ MESSAGE_MAX: Final = WEBSOCKET_MESSAGE_MAX + KIB
 #: close the whole link above 4 MiB (spec agent.md, "Streams").
 MESSAGE_MAX_FOREIGN: Final = 4 * MIB
 
-#: What is received at a time, and written at once to a job: each system call wakes somebody up, often on another core,
-#: and that costs as much as copying 100 KiB.
-RECEIVE_BUFFER: Final = MIB
 #: The largest frame that is received into its own place (a piece of a body with its header), and how much of it has to
 #: be missing. One such place is all that a peer can claim without filling it.
 DIRECT_FRAME_MAX: Final = 256 * KIB + KIB
-DIRECT_LEAST: Final = 64 * KIB
-#: A payload of this size and more is used where it was received, without a copy; and the receive buffers of an event
-#: loop that may be in use in this way. A small part in use keeps a whole buffer, so beyond that everything is copied.
-LEND_LEAST: Final = 16 * KIB
-LENT_BUFFERS: Final = 16
 
 #: What a peer that has not been accepted yet can make us hold, and for how long.
 HANDSHAKE_MAX: Final = 64 * KIB
@@ -44,16 +36,12 @@ HANDSHAKES_WAITING: Final = 64
 #: the gate was full at so many looks in a row, so far apart, and no peer has got through meanwhile.
 PLACE_SILENT_S: Final = 1.0
 PLACE_QUEUED_S: Final = 2.0
-PLACE_STUCK_CHECKS: Final = 15
-PLACE_CHECK_S: Final = 0.1
 #: Connections that the kernel holds until they are accepted (its own limit may be lower): more than come at once.
 LISTEN_BACKLOG: Final = 4096
 #: How long the close of a TLS connection waits for the peer's; and how long what a client sends after it was refused is
 #: thrown away: a close with bytes unread would reset the connection, and the answer with it.
 TLS_CLOSE_TIMEOUT_S: Final = 1.0
 LINGER_S: Final = 1.0
-#: Without descriptors, accepting pauses for so long.
-ACCEPT_RETRY_S: Final = 0.5
 #: A file of tokens: thousands of them. Reading the configuration again: it may be on a file system that hangs.
 TOKEN_FILE_MAX: Final = MIB
 RELOAD_TIMEOUT_S: Final = 10.0
@@ -80,53 +68,19 @@ CLOSE_TIMEOUT_S: Final = 5.0
 #: What is left to write at the close of a connection to a job waits while the job takes some of it in such a time.
 FLUSH_STALLED_S: Final = 60.0
 
-#: Redialling: the longest first wait, the least that the longest of all may be, and how long a link has to live for the
-#: next loss to count as the first.
-REDIAL_FIRST_S: Final = 0.5
-REDIAL_LEAST_S: Final = 0.1
-REDIAL_RESET_S: Final = 30.0
-
-#: What all connections together read in one turn of the loop, which small requests wait for (a fraction of a
-#: millisecond), before those that read much at a time have to wait for the next one; and from when on a read counts.
-TURN_BYTES: Final = MIB
-READ_MUCH: Final = 128 * KIB
-READ_BULK: Final = 32 * KIB
 #: Frames, and chunks, of one connection that are dealt with at once: a read can have a hundred thousand empty ones. The
 #: next ones wait for a later turn, in which all that was left so has its share of the second: bytes decoded, or what
 #: takes as long (so many frames count for the third).
 FRAMES_AT_ONCE: Final = 256
-LABOUR_TURN: Final = MIB
-FRAMES_LABOUR: Final = 64 * KIB
-#: How long the messages of all links, and the calls that they begin, take in one iteration of the loop; at least one of
-#: each link. What a caller does in one message is bounded by itself.
-CALLS_TURN_S: Final = 0.005
-#: What the kernel keeps of a job's bytes that have not been read yet. By default it keeps megabytes, which a job writes
-#: without a pause while others on its core wait, and which are out of the caches when they are read.
-PORT_RECEIVE: Final = 256 * KIB
 
 #: Bytes in the transport's own buffer above which the link counts as congested. Kept short: what is in
 #: there can no longer be overtaken by a small message.
 LINK_HIGH_WATER: Final = 256 * KIB
 LINK_LOW_WATER: Final = 64 * KIB
 
-#: Bytes of bulk under way that the peer has not read yet, on a link that several streams use, and how long what they
-#: queue up may hold others up: the bound is found between the two (pagent.net.pace). So long after two streams have
-#: sent something it counts as shared, and two that send bulk do that within so many bytes. And so long the answer to a
-#: mark may take.
-PACE_LEAST: Final = 256 * KIB
-PACE_MOST: Final = 64 * MIB
-PACE_QUEUE_S: Final = 0.0001
-PACE_SHARED_S: Final = 0.25
-PACE_CHANGE: Final = 2 * MIB
-PACE_ANSWER_S: Final = 10.0
-
 #: Unsent bytes of a link above which the peer is not read: answers that it asked for and does not take. Streams stop
 #: at the high water; the largest single message fits.
 ANSWERS_MAX: Final = MESSAGE_MAX + MIB
-
-#: Buffers up to this size are joined with their neighbours before they are written; copying a small one costs less
-#: than a system call or an entry of writev for it.
-JOIN_MAX: Final = 16 * KIB
 
 # --- calls and streams ----------------------------------------------------------------------------
 
@@ -141,8 +95,6 @@ MESSAGE_COST_MIN: Final = 64
 #: otherwise: such a share of the machine's memory, and at least the second.
 BUFFERS_SHARE: Final = 8
 BUFFERS_LEAST: Final = 256 * MIB
-#: What of it is left to what is not counted (receive buffers, messages under way, fragmentation).
-BUFFERS_RESERVE: Final = 24 * MIB
 #: What one of them may still take when that is used up, before its data goes to disk or is refused: a message of a few
 #: fields, a piece of a larger one, an unfinished one of a WebSocket or of a link (the largest of a peer of the field).
 BUFFER_FREE: Final = 4 * KIB
@@ -151,25 +103,6 @@ WEBSOCKET_FREE: Final = 64 * KIB
 LINK_FREE: Final = MESSAGE_MAX_FOREIGN
 #: What a stream holds in memory for a receiver that does not take it, before it goes to disk.
 STREAM_BUFFER: Final = MIB
-#: Of that, what makes a stream ask for a pause in the reading of its link (pagent.rpc.throttle).
-STREAM_PAUSE_FROM: Final = 512 * KIB
-#: Limit of one such pause for a job, which catches up in it if it takes 100 MB/s; and for a disk, which writes about 4
-#: MiB at a time: one of 100 MB/s has written that, so that an upload is not written twice. The other streams of the
-#: link wait as long.
-THROTTLE_JOB_S: Final = 0.005
-THROTTLE_DISK_S: Final = 0.05
-#: After a pause the link is read for at least its length divided by this. A peer that sends 1 GB/s to a disk of
-#: 100 MB/s has to be paused for nine tenths of the time.
-THROTTLE_READ_SHARE: Final = 19
-#: Pauses in vain: seconds of them at most at once, and the part of the time at most in the long run.
-THROTTLE_BUDGET_S: Final = 0.2
-THROTTLE_REFILL: Final = 0.2
-#: After two pauses in vain their stream does not ask again for so many times the length of one, then twice as long each
-#: time, up to the second.
-THROTTLE_REST: Final = 10
-THROTTLE_REST_MAX_S: Final = 1.6
-#: Bytes that a spool whose disk is behind is given between two pauses at least: a link moves on by 5 MB/s.
-THROTTLE_STEP: Final = 512 * KIB
 #: What a spool keeps in memory before it touches the disk: what a job is behind by while the kernel runs its
 #: neighbours for a few milliseconds, and the largest message of a foreign peer. All spools together keep no more than
 #: the second.
@@ -177,15 +110,9 @@ SPOOL_MEMORY: Final = 4 * MIB + 64 * KIB
 SPOOL_MEMORY_ALL: Final = 64 * MIB
 #: How much of a spool is read at a time, and how much may wait in memory for a disk that is slower than the link,
 #: beside the write under way, which has as much again at most.
-SPOOL_READ: Final = MIB
-SPOOL_READ_SHORT: Final = 64 * KIB  # while memory is short
 SPOOL_PENDING_MAX: Final = 8 * MIB
-#: What goes into one file of a spool, about. A job that is always behind, and never by much, would else fill the disk.
-SPOOL_FILE: Final = 64 * MIB
 #: A write to a spool that takes longer fails its stream, because the link is slowed down meanwhile.
 SPOOL_WRITE_TIMEOUT_S: Final = 5.0
-#: Body bytes in one stream message.
-BODY_CHUNK: Final = 256 * KIB
 
 #: Calls of one link that may run at once. A router carries one call per user request, so this is far
 #: above what it needs; it bounds what a broken one can make us hold.
@@ -235,21 +162,11 @@ CONNECTION_FIELD_MAX: Final = 8 * KIB
 #: A chunk's size line with its extensions, which nobody uses; and the trailers behind the last chunk.
 CHUNK_LINE_MAX: Final = 1 * KIB
 TRAILERS_MAX: Final = 16 * KIB
-#: Chunks below this are joined with their neighbours before they are handed on, larger ones go as slices:
-#: a call per piece costs as much as copying some KiB.
-CHUNK_JOIN_MAX: Final = 4 * KIB
 #: Content codings one over the other. Nobody has a use for two; each multiplies the ratio of a bomb.
 CONTENT_CODINGS_MAX: Final = 2
-#: Compressed bytes given to a decoder at a time. What it could not use yet is copied for each piece of output.
-DECODE_STEP: Final = 16 * KIB
 #: The same for zstandard, which gives all that it can at once: blocks of 4 bytes that stand for 128 KiB each, so 2 MiB.
 #: And the window that a frame may ask for (RFC 9659).
-ZSTD_STEP: Final = 64
 ZSTD_WINDOW_MAX: Final = 8 * MIB
-#: Bytes of one body decoded at once (see LABOUR_TURN), and what a step that gives less counts for: a member of a gzip
-#: file may be empty.
-DECODE_AT_ONCE: Final = 256 * KIB
-DECODE_COST_MIN: Final = 16 * KIB
 #: Pings of a job that does not read which are answered once it reads again; of more, the latest.
 PINGS_KEPT: Final = 64
 #: How much of the body of a refused WebSocket upgrade goes into the error text.
@@ -258,19 +175,6 @@ REFUSAL_TEXT_MAX: Final = 512
 #: side after, so that a request seldom meets a connection that is just being closed.
 IDLE_PER_PORT: Final = 1024
 IDLE_TIMEOUT_S: Final = 4.0
-#: All of them together have this part of the descriptors at most, or this many where those have no limit. So many of
-#: the oldest are closed at a time when there are too many, or no descriptor is left.
-IDLE_DESCRIPTORS_PART: Final = 8
-IDLE_MAX: Final = 8192
-IDLE_CLOSED_TOGETHER: Final = 64
-#: A request that may not be repeated is sent on a kept connection only once the port has served so many requests and
-#: closed no connection unannounced: a job that closes after a hundred requests each, or at random, is known by then.
-KEPT_PROVEN: Final = 1000
-#: A new connection that is not answered for so long makes an idle one of its port close, which may keep a server of one
-#: thread, or of a few, from it; any other server has lost nothing but a connection. The next one goes so long after
-#: that, which is enough for such a server to answer.
-UNANSWERED_S: Final = 0.05
-ROOM_PAUSE_S: Final = 0.005
 #: Waiting for a job's port to accept a connection. Loopback accepts or refuses at once; a full backlog
 #: retries after 1, 3 and 7 s.
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -284,19 +188,12 @@ PORT_LOW_WATER: Final = 16 * KIB
 #: work is refused at once. Each holds its stack and what its work holds open.
 STUCK_THREADS: Final = 64
 STUCK_THREADS_SHARE: Final = 4
-#: Work that takes longer has its thread replaced for the work of others: pieces of work take a tenth of that.
-THREAD_PATIENCE_S: Final = 1.0
 
 # --- files ----------------------------------------------------------------------------------------
 
 #: Bytes of a peer's path; the kernel's own PATH_MAX, kept here because a walk by components has none.
 PATH_MAX: Final = 4095
-#: Bytes of a sandbox that may be deleted on the loop: unlinking a large file takes the time of freeing it.
-REMOVE_INLINE_BYTES: Final = MIB
 
-#: Threads for the disk work of all jobs at least, so that a job whose file system hangs does not hold up the others.
-#: Few, because threads that compute take the interpreter from the loop, each for 5 ms at a time.
-DISK_THREADS: Final = 4
 #: A file system that has not answered for so long is given up, and the call fails; slow ones answer within seconds. The
 #: end of an upload waits longer: a network file system writes only then what it has kept in memory.
 DISK_ANSWER_S: Final = 30.0
@@ -305,35 +202,15 @@ DISK_COMMIT_S: Final = 120.0
 DISK_END_S: Final = 2.0
 #: What a download or archive hands out in one stream message (contract, spec agent.md part 1).
 CHUNK_MAX: Final = MIB
-#: Chunks that all downloads together hand to the link in one loop iteration: of the smallest, one takes some 10 us.
-CHUNKS_AT_ONCE: Final = 128
-#: Work worth a hop to a thread, which costs about 50 us: as much as writing this to the page cache.
-DISK_PIECE: Final = 256 * KIB
 #: Pieces of an upload below this are joined. And what it may be ahead of the disk, half of it being written: then
 #: throughput does not depend on how soon the thread wakes up.
-DISK_JOIN: Final = 16 * KIB
 DISK_BEHIND: Final = 4 * MIB
-#: What a download reads at a time behind its first block, and what an upload gathers before it writes: a quarter of
-#: what it has written, within bounds, so that a hundred small ones do not hold as much as a hundred large ones.
-DISK_BLOCK: Final = MIB
-DISK_BLOCK_MOST: Final = DISK_BEHIND // 2
-#: Blocks that a growing file reserves ahead, and beyond which size: written one by one they cost twice as much time,
-#: and lie less close together.
-DISK_RESERVE: Final = 4 * MIB
-DISK_RESERVE_FROM: Final = MIB
-#: Work of one hop at most, in bytes and in file system entries, so that transfers that share one thread take turns.
-DISK_TURN: Final = 4 * MIB
-DISK_TURN_ENTRIES: Final = 256
 #: What a listing may come to, by its packed size: one message that any peer takes (MESSAGE_MAX_FOREIGN).
 LISTING_BYTES: Final = 3 * MIB
 #: Entries of one listing at most: an array of a message has a bound, too (ELEMENTS_MAX).
 LISTING_ENTRIES: Final = 32_768
 #: Names that a walk holds of folders that it is in; beyond it folders are read again later.
 WALK_NAMES: Final = 65_536
-#: Holes from this size on are sent as such, and kept, where both ends are ours: shorter ones cost less as zeros.
-HOLE_LEAST: Final = 64 * KIB
-#: What a hole counts of the work that an upload may be ahead of the disk: a peer may send nothing else.
-HOLE_COST: Final = 4 * KIB
 #: The longest file that any file system has: a signed 64-bit offset.
 FILE_SIZE_MAX: Final = 2**63 - 1
 #: Bytes of one file's holes that one call reads, sends or hashes as zeros, and that an archive has, all files together,
@@ -352,8 +229,6 @@ ARCHIVE_BYTES: Final = 64 * GIB
 #: How often its size a compressed archive may unpack to, looked at above so many bytes (zeros by gzip: 1030).
 ARCHIVE_RATIO: Final = 1000
 ARCHIVE_RATIO_FROM: Final = 256 * MIB
-#: What the beginning of a compressed member counts for in a turn, because one may be empty: as many bytes take as long.
-ARCHIVE_MEMBER_COST: Final = 16 * KIB
 #: Folders in folders.
 ARCHIVE_DEPTH: Final = 256
 #: One extended header (long names, sparse maps), which is gathered in memory.
@@ -372,8 +247,6 @@ ARCHIVE_XZ_MEMORY: Final = 80 * MIB
 LOG_QUEUE_MAX: Final = MIB
 #: One line; a peer's text can be as long as a message.
 LOG_LINE_MAX: Final = 8 * KIB
-#: How long the exit waits for the last lines to be taken.
-LOG_FLUSH_TIMEOUT_S: Final = 1.0
 #: Lines of one kind (logger, level, format string) that are logged at once, and then one each so many seconds: enough
 #: to see what goes on, and 10,000 hostile events are some twenty lines.
 LOG_BURST: Final = 20
@@ -404,15 +277,10 @@ TERM_GRACE_S: Final = 5.0
 KILL_WAIT_S: Final = 10.0
 #: Rounds of stopping what a tree has forked meanwhile, before what is stopped is killed.
 FREEZE_ROUNDS: Final = 32
-#: Between two looks at a port that does not accept yet. Nothing tells when a port begins to listen.
-CONNECT_RETRY_FIRST_S: Final = 0.005
-CONNECT_RETRY_MAX_S: Final = 0.25
 #: What the look at the sockets of jobs' processes may take; after it a port is taken for the job's.
 PORT_CHECK_S: Final = 5.0
 #: Between two looks at processes whose supervisor was killed.
 EXIT_POLL_S: Final = 0.05
-#: Between two looks at children that the agent did not start itself: their zombies are its own to reap.
-ADOPTED_CHECK_S: Final = 5.0
 #: Silence of a job's output after the exit of its main process, after which the rest of its tree gets TERM; and the
 #: most that the rest is given if it goes on writing, which is at most the grace. Output that a pipeline hands on after
 #: the exit comes within milliseconds, on a loaded machine within tenths of a second.
@@ -420,9 +288,6 @@ OUTPUT_QUIET_S: Final = 0.5
 OUTPUT_TAIL_MAX_S: Final = 5.0
 #: Offset in a job's output: more than a file holds, and a read of any size behind it is still a valid one.
 LOG_OFFSET_MAX: Final = 2**62
-#: Between two looks at the size of a capped output file: it exceeds its cap by what is written meanwhile.
-OUTPUT_LOOK_MIN_S: Final = 0.02
-OUTPUT_LOOK_MAX_S: Final = 0.5
 #: Bytes of the records of a dead agent's jobs that are read: 65,536 jobs. A job of the same user may write there, too.
 RECORDS_MAX_BYTES: Final = 8 * MIB
 
@@ -431,10 +296,5 @@ RECORDS_MAX_BYTES: Final = 8 * MIB
 #: Input that waits for a process that does not read, above which its stream is held; one read of its output; and what
 #: is written to it in one turn of the loop.
 EXEC_INPUT_MAX: Final = 64 * KIB
-EXEC_READ: Final = 64 * KIB
-EXEC_TURN: Final = MIB
-#: Silence on all outputs of a process after its exit that counts as their end: its children may keep them open. Output
-#: that a pipeline hands on after the exit comes within milliseconds, on a loaded machine within tenths of a second.
-EXEC_QUIET_S: Final = 0.5
 #: Rows or columns of a terminal: the kernel keeps 16 bits of each.
 TERMINAL_SIZE_MAX: Final = 65_535

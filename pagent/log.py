@@ -24,7 +24,11 @@ from collections.abc import Callable
 from typing import Final
 
 from pagent.errors import ConfigError
-from pagent.limits import LOG_BURST, LOG_FLUSH_TIMEOUT_S, LOG_KINDS, LOG_LINE_MAX, LOG_QUEUE_MAX, LOG_REPEAT_S
+from pagent.limits import LOG_BURST, LOG_KINDS, LOG_LINE_MAX, LOG_QUEUE_MAX, LOG_REPEAT_S
+
+#: Seconds that the exit waits until the last lines are taken.
+LOG_FLUSH_TIMEOUT_S: Final = 1.0
+
 
 LEVELS: Final = {
     "debug": logging.DEBUG,

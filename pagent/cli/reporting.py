@@ -22,6 +22,7 @@ import click
 from pagent import limits
 from pagent.cli.child import Child
 from pagent.jobs.placeholders import MAIN, fill, names
+from pagent.jobs.ports import CONNECT_RETRY_FIRST_S, CONNECT_RETRY_MAX_S
 from pagent.log import escape
 
 _HOST: Final = "127.0.0.1"
@@ -89,12 +90,12 @@ def _wait_until_listening(child: Child, port: int) -> bool:
     """Return True once the port accepts connections, False if the child ends before."""
     began = time.monotonic()
     hint_s = _HINT_S
-    delay_s = limits.CONNECT_RETRY_FIRST_S
+    delay_s = CONNECT_RETRY_FIRST_S
     while not _accepts(port):
         if child.wait(delay_s):
             _say(f"the command ended before port {port} accepted a connection")
             return False
-        delay_s = min(delay_s * 1.5, limits.CONNECT_RETRY_MAX_S)
+        delay_s = min(delay_s * 1.5, CONNECT_RETRY_MAX_S)
         if time.monotonic() - began > hint_s:
             _say(f"waiting for the command to listen on {_HOST}:{port}, which is {{port}} and the variable PORT")
             hint_s = float("inf")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from pagent.buffers import BODY_CHUNK
 from pagent.client.files import FileMethods, receive_file, send_file, size_of
 from pagent.client.local import Progress, StrPath, ignore, local_folder
 from pagent.client.part import LocalPart
 from pagent.files.archive import ArchiveDownload, ArchiveUpload
 from pagent.files.skipped import Skipped
-from pagent.limits import BODY_CHUNK, MIB
+from pagent.limits import MIB
 from pagent.wire import messages
 
 _log = logging.getLogger(__name__)

@@ -7,11 +7,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from pagent.buffers import Bytes
+from pagent.buffers import BODY_CHUNK, Bytes
 from pagent.client.pieces import all_pieces
 from pagent.client.sockets import TcpStream
 from pagent.errors import CallError, LinkError, MethodError
-from pagent.limits import BODY_CHUNK
 from pagent.rpc.aio import StreamCall
 
 Body = Bytes | AsyncIterable[Bytes]

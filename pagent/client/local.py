@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from pagent.files.holes import data_at, hole_at, missing
+from pagent.files.holes import HOLE_LEAST, data_at, hole_at, missing
 from pagent.jobs.beneath import FOLDER
 from pagent.jobs.sandbox import Sandbox
-from pagent.limits import DISK_END_S, HOLE_LEAST, MIB
+from pagent.limits import DISK_END_S, MIB
 from pagent.runtime.threads import ThreadPool
 
 StrPath = str | os.PathLike[str]

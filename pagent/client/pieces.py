@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 
-from pagent.buffers import Bytes
-from pagent.limits import BODY_CHUNK
+from pagent.buffers import BODY_CHUNK, Bytes
 
 
 def pieces_of(data: Bytes) -> Iterator[memoryview]:

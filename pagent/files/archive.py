@@ -11,10 +11,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from pagent import limits
 from pagent.files.chunks import Chunks
 from pagent.files.pack import Compressor, Packer
-from pagent.files.pieces import Pieces
+from pagent.files.pieces import DISK_PIECE, Pieces
 from pagent.files.sandboxed import Sandbox
 from pagent.files.unpack import Unpacker
 from pagent.runtime.threads import Threads
@@ -40,7 +39,7 @@ class ArchiveUpload:
         """The next bytes of the archive. ValueError: it is broken, leads outside, breaks a limit. OSError."""
         self._count += len(data)
         self._gathered += data
-        if len(self._gathered) >= limits.DISK_PIECE:
+        if len(self._gathered) >= DISK_PIECE:
             await self._unpack(self._unpacker.push)
 
     async def finish(self) -> int:

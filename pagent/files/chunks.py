@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from pagent import limits
-from pagent.files.pieces import Pieces
+from pagent.files.pieces import DISK_BLOCK, DISK_PIECE, Pieces
 from pagent.runtime.threads import Threads
 
 
@@ -36,8 +36,8 @@ class Chunks(ABC):
         self.size = 0
         self._name = name
         self._chunk_size = checked_chunk_size(chunk_size)
-        self._block_size = chunk_size * -(-limits.DISK_PIECE // chunk_size)
-        self._next_size = max(self._block_size, limits.DISK_BLOCK // chunk_size * chunk_size)
+        self._block_size = chunk_size * -(-DISK_PIECE // chunk_size)
+        self._next_size = max(self._block_size, DISK_BLOCK // chunk_size * chunk_size)
         self._pieces = Pieces(threads, self._clean_up)
 
         self._block = memoryview(b"")

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
 
-from pagent import limits
 from pagent.files.chunks import Chunks
-from pagent.files.holes import check_holes, data_at, hole_at, missing
+from pagent.files.holes import HOLE_LEAST, check_holes, data_at, hole_at, missing
 from pagent.files.sandboxed import Sandbox
 from pagent.files.transfer import checked_count
 from pagent.runtime.threads import Threads
@@ -68,7 +67,7 @@ class Download(Chunks):
         size = rest if length is None else min(length, rest)
         self._at = offset
         self._end = offset + size
-        self._tells_holes = self._tells_holes and missing(found) >= limits.HOLE_LEAST
+        self._tells_holes = self._tells_holes and missing(found) >= HOLE_LEAST
         if not self._tells_holes:
             check_holes(found, size, self._path)
         if remove and size == rest:

@@ -8,6 +8,13 @@ from typing import Final
 
 from pagent import limits
 from pagent.files.sparse import Extents
+from pagent.limits import KIB
+
+#: Holes of at least this size are sent and kept as holes, where both ends are ours. Shorter ones cost less as zeros.
+HOLE_LEAST: Final = 64 * KIB
+#: Bytes of work that a hole counts for: a peer may send nothing but holes.
+HOLE_COST: Final = 4 * KIB
+
 
 _BLOCK: Final = 512  # the unit of st_blocks, on every file system
 
@@ -37,7 +44,7 @@ def hole_at(file: int, offset: int, end: int) -> int:
     except AttributeError:  # this system has no SEEK_DATA
         return 0
     hole = min(data, end) - offset
-    return hole if hole >= limits.HOLE_LEAST or (hole > 0 and offset + hole == end) else 0
+    return hole if hole >= HOLE_LEAST or (hole > 0 and offset + hole == end) else 0
 
 
 def data_at(file: int, offset: int, end: int) -> int:

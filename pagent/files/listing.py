@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pagent import limits
 from pagent.files.holes import check_holes
-from pagent.files.pieces import Pieces
+from pagent.files.pieces import DISK_TURN, DISK_TURN_ENTRIES, Pieces
 from pagent.files.sandboxed import Sandbox
 from pagent.files.walk import Found, walk
 from pagent.names import from_wire, is_unfinished, to_wire
@@ -59,7 +59,7 @@ async def file_list(
     page: list[dict[str, Any]] = []
     left = limits.LISTING_BYTES
     entries = (found for found in walk(sandbox, path, recursive=recursive, after=after) if not _is_hidden(found))
-    while turn := await pieces.run(_turn, entries, min(limits.DISK_TURN_ENTRIES, most + 1 - len(page))):
+    while turn := await pieces.run(_turn, entries, min(DISK_TURN_ENTRIES, most + 1 - len(page))):
         for entry in turn:
             told = entry.as_dict()
             left -= len(told["path"].encode()) + len(told.get("error", "")) + _ENTRY_BYTES
@@ -146,7 +146,7 @@ async def _digest(threads: Threads, sandbox: Sandbox, path: str) -> str:
             opened.append(sandbox.open_read(path))
             status = os.fstat(opened[0])
             check_holes(status, status.st_size, path)
-        data = os.read(opened[0], limits.DISK_TURN)
+        data = os.read(opened[0], DISK_TURN)
         digest.update(data)
         return bool(data)
 

@@ -11,9 +11,15 @@ from typing import Final
 
 from pagent.buffers import Bytes, behind
 from pagent.files.sandboxed import Sandbox
-from pagent.limits import DISK_RESERVE, DISK_RESERVE_FROM
+from pagent.limits import MIB
 from pagent.names import UPLOAD_PREFIX, from_wire, partial_of, to_wire
 from pagent.unix import FALLOC_KEEP_SIZE, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, fallocate
+
+#: Bytes of blocks that a growing file reserves ahead, and the size from which it does. Blocks that are allocated one by
+#: one cost twice as much time and lie less close together.
+DISK_RESERVE: Final = 4 * MIB
+DISK_RESERVE_FROM: Final = MIB
+
 
 _FLAGS: Final = os.O_RDWR | O_NOFOLLOW | O_CLOEXEC
 

@@ -22,7 +22,8 @@ from typing import Final
 
 from pagent import limits
 from pagent.files.headers import header, sparse_header
-from pagent.files.holes import extents_of, missing
+from pagent.files.holes import HOLE_LEAST, extents_of, missing
+from pagent.files.pieces import DISK_PIECE, DISK_TURN, DISK_TURN_ENTRIES
 from pagent.files.sandboxed import Sandbox
 from pagent.files.skipped import Skipped
 from pagent.files.sparse import Extents
@@ -81,7 +82,7 @@ class Packer:
         """Walk on for a while; True if there is more. ValueError: too many entries. OSError: the sandbox itself."""
         if self._found is None:
             self._found = walk(self._sandbox, most=limits.ARCHIVE_ENTRIES)
-        turn = list(islice(self._found, limits.DISK_TURN_ENTRIES))
+        turn = list(islice(self._found, DISK_TURN_ENTRIES))
         for found in turn:
             if self._matches(found):
                 self._add(found)
@@ -168,13 +169,13 @@ class Packer:
 
     def _extents(self, found: Found) -> Extents | None:
         """Where a sparse file has its data; None for one that goes with its holes as zeros."""
-        if found.holes < limits.HOLE_LEAST or found.holes <= self._holes_left:
+        if found.holes < HOLE_LEAST or found.holes <= self._holes_left:
             self._holes_left -= found.holes
             return None
         file = self._sandbox.open_read(found.path)
         try:
             extents = extents_of(file, found.size)
-            if found.size - sum(length for _, length in extents) < limits.HOLE_LEAST:
+            if found.size - sum(length for _, length in extents) < HOLE_LEAST:
                 if missing(os.fstat(file)) > limits.HOLES_READ_MAX:
                     raise OSError(0, f"{found.holes} bytes of it have no blocks, and the system does not tell which")
                 return None  # compressed by its file system, for example
@@ -190,7 +191,7 @@ class Packer:
             left -= len(part)
             yield part
         while left:
-            zeros = bytes(min(left, limits.DISK_PIECE))
+            zeros = bytes(min(left, DISK_PIECE))
             left -= len(zeros)
             yield zeros
 
@@ -259,9 +260,9 @@ class Compressor:
 
     def turn(self) -> bool:
         """Compress for a while; True if there is more. OSError: no room."""
-        left = limits.DISK_TURN
+        left = DISK_TURN
         while left > 0:
-            data = self._packer.read(limits.DISK_PIECE)
+            data = self._packer.read(DISK_PIECE)
             if not data:
                 self._write(self._gzip.flush())
                 return False

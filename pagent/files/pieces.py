@@ -11,11 +11,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import TypeVar, TypeVarTuple
+from typing import Final, TypeVar, TypeVarTuple
 
 from pagent import limits
 from pagent.errors import StuckError
+from pagent.limits import KIB, MIB
 from pagent.runtime.threads import Threads
+
+#: Bytes of work that are worth the hop to a thread: the hop takes about 50 us, as writing this to the page cache does.
+DISK_PIECE: Final = 256 * KIB
+#: Bytes that a download reads at a time after its first block, and an upload gathers at least before it writes.
+DISK_BLOCK: Final = MIB
+#: Work of one hop at most, in bytes and in file system entries, so that transfers that share a thread take turns.
+DISK_TURN: Final = 4 * MIB
+DISK_TURN_ENTRIES: Final = 256
+
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

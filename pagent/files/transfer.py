@@ -17,10 +17,19 @@ from types import TracebackType
 from typing import Final, Self
 
 from pagent import limits
+from pagent.files.holes import HOLE_COST
 from pagent.files.newfile import NewFile
-from pagent.files.pieces import Pieces
+from pagent.files.pieces import DISK_BLOCK, DISK_PIECE, DISK_TURN, Pieces
 from pagent.files.sandboxed import Sandbox
+from pagent.limits import KIB
 from pagent.runtime.threads import Threads
+
+#: Pieces of an upload below this size are joined.
+DISK_JOIN: Final = 16 * KIB
+#: Bytes that an upload gathers at most before it writes. It gathers a quarter of what it has written, so that a hundred
+#: small uploads hold less than a hundred large ones.
+DISK_BLOCK_MOST: Final = limits.DISK_BEHIND // 2
+
 
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}\Z")
 
@@ -129,9 +138,9 @@ class Upload:
     def give(self, data: bytes | bytearray | memoryview) -> int:
         """:meth:`write` without a wait; gives :attr:`behind`."""
         self._count += len(data)
-        if len(data) < limits.DISK_JOIN:
+        if len(data) < DISK_JOIN:
             self._joined += data
-            if len(self._joined) < limits.DISK_PIECE:
+            if len(self._joined) < DISK_PIECE:
                 return self.behind
             data, self._joined = self._joined, bytearray()
         elif self._joined:
@@ -161,7 +170,7 @@ class Upload:
 
     def _cost_of_hole(self, size: int) -> int:
         """What a hole counts as work: its zeros have to go into the digest, if there is one."""
-        return limits.HOLE_COST if self._digest is None else size
+        return HOLE_COST if self._digest is None else size
 
     def _append(self, data: bytes | bytearray | memoryview) -> None:
         self._parts.append(data)
@@ -171,7 +180,7 @@ class Upload:
         """While some of it is written the next is gathered: under load the pieces are larger, and fewer."""
         if self._writing is not None:
             return
-        if self.behind >= min(max(limits.DISK_BLOCK, self._stored // 4), limits.DISK_BLOCK_MOST):
+        if self.behind >= min(max(DISK_BLOCK, self._stored // 4), DISK_BLOCK_MOST):
             self._writing = self._pieces.begin(self._write)
             self._writing.add_done_callback(self._written)
 
@@ -230,7 +239,7 @@ class Upload:
     async def _hash_kept(self) -> None:
         at = 0
         while at < self._offset:
-            at += await self._pieces.run(self._hash, at, min(limits.DISK_TURN, self._offset - at))
+            at += await self._pieces.run(self._hash, at, min(DISK_TURN, self._offset - at))
 
     # --- in a thread ------------------------------------------------------------------------------
 
@@ -258,8 +267,8 @@ class Upload:
 
     def _write(self) -> None:
         """Of what has been given as much as one turn is; the loop may be giving more."""
-        left = limits.DISK_TURN
-        while left > 0 and self.behind >= limits.DISK_PIECE:
+        left = DISK_TURN
+        while left > 0 and self.behind >= DISK_PIECE:
             left -= self._write_parts(left)
 
     def _write_parts(self, most: int) -> int:
@@ -289,7 +298,7 @@ class Upload:
     def _skip(self, hole: int, most: int) -> int:
         """Leave a hole, which comes next; what it counts. With a digest not all of it at once."""
         assert self._new is not None
-        step = hole if self._digest is None else min(hole, most, limits.DISK_PIECE)
+        step = hole if self._digest is None else min(hole, most, DISK_PIECE)
         self._new.skip(step)
         if self._digest is not None:
             self._digest.update(bytes(step))

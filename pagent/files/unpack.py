@@ -12,16 +12,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Final
 
 from pagent import limits
 from pagent.files.decompress import Decompressor
-from pagent.files.holes import data_at, hole_at
+from pagent.files.holes import HOLE_COST, data_at, hole_at
 from pagent.files.links import make_link, stays_beneath
 from pagent.files.newfile import NewFile
+from pagent.files.pieces import DISK_PIECE, DISK_TURN, DISK_TURN_ENTRIES
 from pagent.files.sandboxed import Sandbox
 from pagent.files.skipped import Skipped
 from pagent.files.tarstream import Data, Entry, Event, TarReader
+from pagent.limits import KIB
 from pagent.names import to_wire
+
+#: Bytes that the beginning of a compressed member counts for in a turn: it takes as long, and a member may be empty.
+ARCHIVE_MEMBER_COST: Final = 16 * KIB
+
 
 #: What Python takes to remember a folder, its name apart.
 _FOLDER_BYTES = 200
@@ -67,8 +74,8 @@ class Unpacker:
 
     def turn(self) -> bool:
         """Work for a while; True if there is more to do with what has come."""
-        left = limits.DISK_TURN
-        entries = self._entries + limits.DISK_TURN_ENTRIES
+        left = DISK_TURN
+        entries = self._entries + DISK_TURN_ENTRIES
         while left > 0 and self._entries < entries:
             if self._source >= 0:
                 left -= self._copy(left)
@@ -80,8 +87,8 @@ class Unpacker:
             if self._input.is_used_up:
                 return self._ended and self._finish()
             members = self._input.members
-            block = self._input.pull(limits.DISK_PIECE)
-            left -= len(block) + (self._input.members - members) * limits.ARCHIVE_MEMBER_COST
+            block = self._input.pull(DISK_PIECE)
+            left -= len(block) + (self._input.members - members) * ARCHIVE_MEMBER_COST
             self._check_ratio(len(block))
             self._events = self._reader.feed(block)
         return True
@@ -169,13 +176,13 @@ class Unpacker:
         if hole := hole_at(self._source, self._position, end):
             self._new.skip(hole)
             self._position += hole
-            return limits.HOLE_COST
-        wanted = data_at(self._source, self._position, min(end, self._position + min(most, limits.DISK_PIECE)))
+            return HOLE_COST
+        wanted = data_at(self._source, self._position, min(end, self._position + min(most, DISK_PIECE)))
         data = os.pread(self._source, wanted, self._position)
         if not data:  # its end, or what the job has left of it
             self._end_copy()
             self._commit()
-            return limits.HOLE_COST
+            return HOLE_COST
         self._new.write(data)
         self._position += len(data)
         return len(data)
@@ -227,7 +234,7 @@ class Unpacker:
     def _finish(self) -> bool:
         self._input.check_complete()
         self._reader.finish()
-        for _ in range(limits.DISK_TURN_ENTRIES):
+        for _ in range(DISK_TURN_ENTRIES):
             if not self._folders:
                 return False
             # The last first: what is inside comes after its folder, which may be closed to us afterwards.

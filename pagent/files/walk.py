@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from pagent import limits
 from pagent.files.holes import missing
+from pagent.files.pieces import DISK_TURN_ENTRIES
 from pagent.files.sandboxed import Sandbox
 from pagent.names import from_wire, to_wire
 
@@ -191,7 +192,7 @@ class _Folder:
         self._names = names[::-1]
 
     def _look(self) -> None:
-        batch = self._names[-limits.DISK_TURN_ENTRIES :]
+        batch = self._names[-DISK_TURN_ENTRIES:]
         with _opened(self._sandbox, self._path) as folder:
             for name, is_folder in reversed(batch):
                 with suppress(FileNotFoundError):

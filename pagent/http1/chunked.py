@@ -13,14 +13,12 @@ from typing import Final
 
 from pagent.http1.fields import END_TO_END, BadResponse, decode_lines, kind_of
 from pagent.http1.section import SectionBuffer
-from pagent.limits import (
-    BODY_LENGTH_MAX,
-    CHUNK_JOIN_MAX,
-    CHUNK_LINE_MAX,
-    FRAMES_AT_ONCE,
-    RESPONSE_FIELDS_MAX,
-    TRAILERS_MAX,
-)
+from pagent.limits import BODY_LENGTH_MAX, CHUNK_LINE_MAX, FRAMES_AT_ONCE, KIB, RESPONSE_FIELDS_MAX, TRAILERS_MAX
+
+#: Chunks below this size are joined with their neighbours before they are passed on; larger ones are passed as slices.
+#: A call for each piece costs as much as copying some KiB.
+CHUNK_JOIN_MAX: Final = 4 * KIB
+
 
 # 16 digits hold any size below 2**64. Blanks and an extension (7.1.1) are skipped.
 _SIZE: Final = rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n"

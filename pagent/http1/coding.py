@@ -13,8 +13,15 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
+from pagent.buffers import BODY_CHUNK
 from pagent.errors import PagentError
-from pagent.limits import BODY_CHUNK, CONTENT_CODINGS_MAX, DECODE_STEP, ZSTD_STEP, ZSTD_WINDOW_MAX
+from pagent.limits import CONTENT_CODINGS_MAX, KIB, ZSTD_WINDOW_MAX
+
+#: Compressed bytes given to a decoder at a time. A decoder copies what it cannot use yet for each piece of output.
+DECODE_STEP: Final = 16 * KIB
+#: The same for zstandard, which returns all output at once: blocks of 4 bytes may stand for 128 KiB each, so 2 MiB.
+ZSTD_STEP: Final = 64
+
 
 # Window bits of zlib: with a gzip header, a zlib header, none.
 _GZIP: Final = 16 + zlib.MAX_WBITS

@@ -11,12 +11,12 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, Protocol
 
-from pagent.http1.chunked import ChunkedDecoder
+from pagent.http1.chunked import CHUNK_JOIN_MAX, ChunkedDecoder
 from pagent.http1.fields import BadResponse, Framing
 from pagent.http1.heads import LastHead, ResponseHead
 from pagent.http1.response_head import REMEMBERED_MAX, parse_head, switch_fields
 from pagent.http1.section import BLANK_LINE, SectionBuffer
-from pagent.limits import CHUNK_JOIN_MAX, INTERIM_MAX, RESPONSE_HEAD_MAX
+from pagent.limits import INTERIM_MAX, RESPONSE_HEAD_MAX
 
 __all__ = ["BadResponse", "Framing", "ResponseHead", "ResponseParser", "ResponseSink", "WireSink"]
 

@@ -8,11 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from typing import Final
 
 from pagent import limits
 from pagent.jobs.tree import KILL, Trees
 from pagent.net.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
+
+#: Seconds between two searches for children that the agent did not start itself, whose zombies it reaps.
+ADOPTED_CHECK_S: Final = 5.0
+
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +33,7 @@ class Adopted:
     async def _keep_house(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(limits.ADOPTED_CHECK_S):
+                async with asyncio.timeout(ADOPTED_CHECK_S):
                     await self._trees.news.wait()
             self._trees.news.clear()
             if self._trees.adopts:

@@ -19,9 +19,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pagent import limits
 from pagent.runtime.threads import ThreadPool
 from pagent.unix import FALLOC_COLLAPSE_RANGE, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, fallocate
+
+#: Seconds between two checks of the size of a capped output file. It exceeds its cap by what is written meanwhile.
+OUTPUT_LOOK_MIN_S: Final = 0.02
+OUTPUT_LOOK_MAX_S: Final = 0.5
+
 
 _log = logging.getLogger(__name__)
 
@@ -122,14 +126,14 @@ class OutputCap:
 
     async def run(self) -> None:
         """Look often while the output grows fast: it exceeds its cap by what is written between two looks."""
-        pause_s = limits.OUTPUT_LOOK_MAX_S
+        pause_s = OUTPUT_LOOK_MAX_S
         before = 0
         while True:
             size = sum(output.size() for output in self._outputs)
             if size != before:
                 await self._trim()
             grown = (size - before) * 4 > self._cap
-            pause_s = limits.OUTPUT_LOOK_MIN_S if grown else min(pause_s * 2, limits.OUTPUT_LOOK_MAX_S)
+            pause_s = OUTPUT_LOOK_MIN_S if grown else min(pause_s * 2, OUTPUT_LOOK_MAX_S)
             before = size
             await asyncio.sleep(pause_s)
 

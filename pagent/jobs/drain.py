@@ -5,8 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from typing import Final
 
-from pagent.limits import EXEC_QUIET_S, EXEC_READ, EXIT_POLL_S
+from pagent.limits import EXIT_POLL_S, KIB
+
+#: Bytes of output that are read at a time.
+EXEC_READ: Final = 64 * KIB
+#: Seconds of silence on all outputs of a process, after its exit, that count as their end: its children may keep them
+#: open. Output that a pipeline passes on after the exit comes within milliseconds, or tenths of a second under load.
+EXEC_QUIET_S: Final = 0.5
 
 
 class Drain:

@@ -7,9 +7,13 @@ import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 from pagent.jobs.terminal import end_of_input
-from pagent.limits import EXEC_INPUT_MAX, EXEC_TURN
+from pagent.limits import EXEC_INPUT_MAX, MIB
+
+#: Bytes of input that are written to a process in one loop iteration.
+EXEC_TURN: Final = MIB
 
 
 class Feed:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from pagent.buffers import BODY_CHUNK
 from pagent.jobs.capped import CappedOutput
-from pagent.limits import BODY_CHUNK
 
 #: Bytes before the place of a reader that have to be what they were. A file that was emptied and has grown beyond that
 #: place before the next look is known by them.

@@ -11,6 +11,11 @@ from pagent import limits
 from pagent.jobs import sockets
 from pagent.runtime.threads import ThreadPool
 
+#: Seconds between two attempts to connect to a port: the system does not report when a port begins to listen.
+CONNECT_RETRY_FIRST_S: Final = 0.005
+CONNECT_RETRY_MAX_S: Final = 0.25
+
+
 #: Where a job's port is looked for, in this order.
 LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
@@ -50,10 +55,10 @@ async def until_listening(port: int, threads: ThreadPool) -> None:
     The port is not connected to where the system has a table of listening sockets: a program that serves one connection
     would have served it, and others would note a client that says nothing.
     """
-    delay_s = limits.CONNECT_RETRY_FIRST_S
+    delay_s = CONNECT_RETRY_FIRST_S
     while not await _listening(port, threads):
         await asyncio.sleep(delay_s)
-        delay_s = min(delay_s * 1.5, limits.CONNECT_RETRY_MAX_S)
+        delay_s = min(delay_s * 1.5, CONNECT_RETRY_MAX_S)
 
 
 async def _listening(port: int, threads: ThreadPool) -> bool:

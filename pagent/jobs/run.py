@@ -18,7 +18,7 @@ from pagent.jobs.command import Command
 from pagent.jobs.ending import TreeEnd
 from pagent.jobs.launch import Host, Launch
 from pagent.jobs.model import Input, Job, State
-from pagent.jobs.ports import ReportError, until_listening
+from pagent.jobs.ports import CONNECT_RETRY_MAX_S, ReportError, until_listening
 from pagent.jobs.signames import signal_name
 from pagent.jobs.supervisor import Child
 from pagent.jobs.tail import Tail
@@ -200,7 +200,7 @@ class Run:
         assert self.port is not None, "checked with the arguments"
         await until_listening(self.port, self._host.threads.ports)
         while not await self._may_have(self.port):
-            await asyncio.sleep(limits.CONNECT_RETRY_MAX_S)
+            await asyncio.sleep(CONNECT_RETRY_MAX_S)
             await until_listening(self.port, self._host.threads.ports)
         if self.job.state is State.PENDING:
             self.job.ports += self.ports

@@ -21,13 +21,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pagent import limits
 from pagent.jobs.beneath import FOLDER, Opener, open_beneath, open_by_walk
 from pagent.jobs.kept_logs import KeptLogs
 from pagent.jobs.paths import components, file_components, is_plain
 from pagent.jobs.removal import empty_folder, remove_folder
+from pagent.limits import MIB
 from pagent.names import SPOOL_PREFIX, is_own
 from pagent.unix import O_CLOEXEC, O_DIRECTORY, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_PATH
+
+#: Bytes of a sandbox that may be deleted in the event loop: unlinking a large file takes the time of freeing it.
+REMOVE_INLINE_BYTES: Final = MIB
+
 
 _NEW_FILE: Final = os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
 _O_TMPFILE: Final[int] = getattr(os, "O_TMPFILE", 0)
@@ -273,7 +277,7 @@ class Sandbox:
             with suppress(FileNotFoundError):
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 size += found.st_size
-                if stat.S_ISREG(found.st_mode) and size <= limits.REMOVE_INLINE_BYTES:
+                if stat.S_ISREG(found.st_mode) and size <= REMOVE_INLINE_BYTES:
                     os.unlink(name, dir_fd=folder)
 
     # --- the descriptor ---------------------------------------------------------------------------
@@ -379,7 +383,7 @@ def _few_files(folder: int, most: int) -> list[str] | None:
             for entry in found:
                 size += entry.stat(follow_symlinks=False).st_size
                 names.append(entry.name)
-                if entry.is_dir(follow_symlinks=False) or len(names) > most or size > limits.REMOVE_INLINE_BYTES:
+                if entry.is_dir(follow_symlinks=False) or len(names) > most or size > REMOVE_INLINE_BYTES:
                     return None
     finally:
         os.close(descriptor)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from pagent.buffers import Bytes
-from pagent.limits import JOIN_MAX, LINK_HIGH_WATER
+from pagent.buffers import JOIN_MAX, Bytes
+from pagent.limits import LINK_HIGH_WATER
 
 
 class WriteBatch:

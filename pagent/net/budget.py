@@ -11,7 +11,14 @@ import asyncio
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
-from pagent.limits import READ_BULK, READ_MUCH, TURN_BYTES
+from pagent.limits import KIB, MIB
+
+#: Bytes that all connections together read in one loop iteration before those that read in bulk wait for the next one.
+#: Small requests wait for these bytes, a fraction of a millisecond.
+TURN_BYTES: Final = MIB
+#: A connection reads in bulk if one read has at least this many bytes; smaller reads than READ_BULK are not counted.
+READ_MUCH: Final = 128 * KIB
+READ_BULK: Final = 32 * KIB
 
 
 class Reader(Protocol):

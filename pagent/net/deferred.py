@@ -12,7 +12,13 @@ from collections.abc import Callable
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from pagent.limits import LABOUR_TURN
+from pagent.limits import KIB, MIB
+
+#: Bytes of deferred work that are done in one loop iteration; work that is not decoding of bytes counts as the bytes
+#: that take as long.
+LABOUR_TURN: Final = MIB
+#: What FRAMES_AT_ONCE frames count for.
+FRAMES_LABOUR: Final = 64 * KIB
 
 
 class DeferredWork:

@@ -11,10 +11,17 @@ from typing import Final, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 from pagent.errors import ConfigError, DialError, HandshakeRefusedError, ProtocolError
-from pagent.limits import HANDSHAKE_TIMEOUT_S, REDIAL_FIRST_S, REDIAL_LEAST_S, REDIAL_RESET_S
+from pagent.limits import HANDSHAKE_TIMEOUT_S
 from pagent.net.link import Link
 from pagent.net.tls import dialling_fault
 from pagent.wire.upgrade import RPC_PATH, SUBPROTOCOL, ClientUpgrade, UpgradeRefused
+
+#: The longest wait before the first attempt to dial again, and the least that the configured maximum may be.
+REDIAL_FIRST_S: Final = 0.5
+REDIAL_LEAST_S: Final = 0.1
+#: After a link that lived for so long, the next attempt counts as the first again.
+REDIAL_RESET_S: Final = 30.0
+
 
 #: As it can stand in a request (RFC 9112 section 3.2.1): visible ASCII.
 _PATH: Final = re.compile("[!-~]*")

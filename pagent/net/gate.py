@@ -25,19 +25,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from pagent.limits import (
-    ACCEPT_RETRY_S,
-    HANDSHAKE_TIMEOUT_S,
-    HANDSHAKES_WAITING,
-    PLACE_CHECK_S,
-    PLACE_QUEUED_S,
-    PLACE_SILENT_S,
-    PLACE_STUCK_CHECKS,
-    TLS_CLOSE_TIMEOUT_S,
-)
+from pagent.limits import HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING, PLACE_QUEUED_S, PLACE_SILENT_S, TLS_CLOSE_TIMEOUT_S
 from pagent.net.silence import silent_s
 from pagent.net.tasks import TaskOwner
 from pagent.net.tls import accepting_fault
+
+#: Seconds between two checks of a gate that is full, and the checks in a row after which it counts as stuck: only then
+#: does a connection that has sent something have to make room.
+PLACE_CHECK_S: Final = 0.1
+PLACE_STUCK_CHECKS: Final = 15
+#: Accepting pauses for so many seconds when the process has no descriptor left.
+ACCEPT_RETRY_S: Final = 0.5
+
 
 _log = logging.getLogger(__name__)
 

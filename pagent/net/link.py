@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, cast
 
-from pagent.buffers import Bytes, joined
+from pagent.buffers import JOIN_MAX, Bytes, joined
 from pagent.errors import LinkClosedError, ProtocolError
 from pagent.limits import (
     ANSWERS_MAX,
@@ -23,7 +23,6 @@ from pagent.limits import (
     FRAMES_AT_ONCE,
     HANDSHAKE_FRAMES,
     HANDSHAKE_MAX,
-    JOIN_MAX,
     LINK_FREE,
     LINK_HIGH_WATER,
     LINK_LOW_WATER,

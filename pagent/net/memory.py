@@ -12,7 +12,10 @@ import os
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from pagent.limits import BUFFERS_LEAST, BUFFERS_RESERVE, BUFFERS_SHARE
+from pagent.limits import BUFFERS_LEAST, BUFFERS_SHARE, MIB
+
+#: The part of the memory that is left to what is not counted: receive buffers, messages under way, fragmentation.
+BUFFERS_RESERVE: Final = 24 * MIB
 
 
 class BufferMemory:

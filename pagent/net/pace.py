@@ -15,7 +15,20 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from pagent.limits import PACE_ANSWER_S, PACE_CHANGE, PACE_LEAST, PACE_MOST, PACE_QUEUE_S, PACE_SHARED_S
+from pagent.limits import KIB, MIB
+
+#: Bounds of the bulk bytes that are under way on a link that several streams use.
+PACE_LEAST: Final = 256 * KIB
+PACE_MOST: Final = 64 * MIB
+#: Seconds that the queue of bulk data may delay other data.
+PACE_QUEUE_S: Final = 0.0001
+#: Seconds for which a link is shared after two streams have sent something on it; two streams of bulk share it if both
+#: send within so many bytes.
+PACE_SHARED_S: Final = 0.25
+PACE_CHANGE: Final = 2 * MIB
+#: Seconds that the answer to a mark may take.
+PACE_ANSWER_S: Final = 10.0
+
 
 #: How long the shortest way counts as the way, twice: it may have become longer.
 _WAY_S: Final = 30.0

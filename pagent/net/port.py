@@ -19,18 +19,16 @@ from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from pagent.buffers import Bytes
-from pagent.limits import (
-    CONNECT_TIMEOUT_S,
-    FLUSH_STALLED_S,
-    PORT_HIGH_WATER,
-    PORT_LOW_WATER,
-    PORT_RECEIVE,
-    READ_BULK,
-    RECEIVE_BUFFER,
-)
-from pagent.net.budget import current_budget
+from pagent.limits import CONNECT_TIMEOUT_S, FLUSH_STALLED_S, KIB, PORT_HIGH_WATER, PORT_LOW_WATER
+from pagent.net.budget import READ_BULK, current_budget
 from pagent.net.deferred import current_deferred
 from pagent.net.memory import Held, current_memory
+from pagent.net.receive_buffers import RECEIVE_BUFFER
+
+#: Bytes of a job that the kernel keeps until they are read. By default it keeps megabytes: a job writes them without a
+#: pause while others on its core wait, and they have left the caches when they are read.
+PORT_RECEIVE: Final = 256 * KIB
+
 
 #: Writes from this size on wait for the others of their turn of the loop, to be one system call with them.
 _GATHER_FROM: Final = 8 * 1024

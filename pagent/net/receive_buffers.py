@@ -14,7 +14,14 @@ import asyncio
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from pagent.limits import LEND_LEAST, LENT_BUFFERS, RECEIVE_BUFFER
+from pagent.limits import MIB
+from pagent.wire.frames import LEND_LEAST
+
+#: Bytes received at a time. Each system call may wake a thread on another core, which costs as much as copying 100 KiB.
+RECEIVE_BUFFER: Final = MIB
+#: Receive buffers of one event loop whose contents may be in use without a copy. A small part that is in use keeps its
+#: whole buffer, so beyond this number everything is copied.
+LENT_BUFFERS: Final = 16
 
 
 class ReceiveBuffers:

@@ -12,7 +12,9 @@ import time
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from pagent.limits import CALLS_TURN_S
+#: Seconds that the messages of all links, and the calls that they begin, may take in one loop iteration. At least one
+#: message of each link is handled. The work of a caller on one message is bounded by the caller.
+CALLS_TURN_S: Final = 0.005
 
 
 class TimeSlice:

@@ -16,24 +16,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Final, NamedTuple
 
-from pagent.buffers import Bytes, behind, joined
-from pagent.limits import (
-    GIB,
-    JOIN_MAX,
-    SPOOL_FILE,
-    SPOOL_MEMORY,
-    SPOOL_MEMORY_ALL,
-    SPOOL_PENDING_MAX,
-    SPOOL_READ,
-    SPOOL_READ_SHORT,
-    SPOOL_WRITE_TIMEOUT_S,
-    THROTTLE_JOB_S,
-)
+from pagent.buffers import JOIN_MAX, Bytes, behind, joined
+from pagent.limits import GIB, KIB, MIB, SPOOL_MEMORY, SPOOL_MEMORY_ALL, SPOOL_PENDING_MAX, SPOOL_WRITE_TIMEOUT_S
 from pagent.net.memory import current_memory
 from pagent.net.tasks import TaskOwner, noticed
-from pagent.rpc.throttle import ReadThrottle
+from pagent.rpc.throttle import THROTTLE_JOB_S, ReadThrottle
 from pagent.wire import messages
 from pagent.wire.values import unpack
+
+#: Bytes of a spool that are read at a time, and while memory is short.
+SPOOL_READ: Final = MIB
+SPOOL_READ_SHORT: Final = 64 * KIB
+#: Bytes that go into one file of a spool, about. A job that is always a little slow would otherwise fill the disk.
+SPOOL_FILE: Final = 64 * MIB
+
 
 _HEADER_BYTES: Final = 5
 _BIN: Final = 0

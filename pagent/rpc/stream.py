@@ -14,21 +14,13 @@ from collections import deque
 from typing import Any, Final
 
 from pagent.buffers import Bytes
-from pagent.limits import (
-    BUFFER_FREE,
-    BUFFER_PIECE,
-    MESSAGE_COST_MIN,
-    STREAM_BUFFER,
-    STREAM_PAUSE_FROM,
-    STREAM_WINDOW,
-    STREAM_WINDOW_MAX,
-)
+from pagent.limits import BUFFER_FREE, BUFFER_PIECE, MESSAGE_COST_MIN, STREAM_BUFFER, STREAM_WINDOW, STREAM_WINDOW_MAX
 from pagent.net.link import Link
 from pagent.net.memory import current_memory
 from pagent.rpc.receiver import Receiver, StreamOwner
 from pagent.rpc.scheduler import SMALL_BYTES, Scheduler
 from pagent.rpc.spool import DEFAULT_SPOOL, Spool, SpoolOpener
-from pagent.rpc.throttle import ReadThrottle
+from pagent.rpc.throttle import STREAM_PAUSE_FROM, ReadThrottle
 from pagent.wire import messages
 from pagent.wire.window import ReceiveWindow
 

@@ -18,15 +18,28 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
-from pagent.limits import (
-    THROTTLE_BUDGET_S,
-    THROTTLE_DISK_S,
-    THROTTLE_READ_SHARE,
-    THROTTLE_REFILL,
-    THROTTLE_REST,
-    THROTTLE_REST_MAX_S,
-    THROTTLE_STEP,
-)
+from pagent.limits import KIB
+
+#: A stream asks for a pause in the reading of its link when it holds this many bytes.
+STREAM_PAUSE_FROM: Final = 512 * KIB
+#: Limit of one pause for a job, which catches up in it if it takes 100 MB/s.
+THROTTLE_JOB_S: Final = 0.005
+#: Limit of one pause for a disk, which writes about 4 MiB at a time. A disk of 100 MB/s has written that by then, so an
+#: upload is not written twice. The other streams of the link wait as long.
+THROTTLE_DISK_S: Final = 0.05
+#: After a pause the link is read for at least its length divided by this. A peer that sends 1 GB/s to a disk of
+#: 100 MB/s has to be paused for nine tenths of the time.
+THROTTLE_READ_SHARE: Final = 19
+#: Pauses in vain: seconds of them at most at once, and the part of the time at most in the long run.
+THROTTLE_BUDGET_S: Final = 0.2
+THROTTLE_REFILL: Final = 0.2
+#: After two pauses in vain their stream does not ask again for so many times the length of one, then twice as long each
+#: time, up to the second.
+THROTTLE_REST: Final = 10
+THROTTLE_REST_MAX_S: Final = 1.6
+#: A spool whose disk is slow takes at least this many bytes between two pauses: a link moves on at 5 MB/s.
+THROTTLE_STEP: Final = 512 * KIB
+
 
 OWNER: Final = "read throttle"
 

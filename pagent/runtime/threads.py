@@ -20,6 +20,10 @@ from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 from pagent import limits
 from pagent.errors import StuckError
 
+#: A thread whose work takes longer is replaced for the work of others: pieces of work take a tenth of that.
+THREAD_PATIENCE_S: Final = 1.0
+
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -41,7 +45,7 @@ class Threads(Protocol):
 class ThreadPool:
     """At most ``size`` threads at a time, started when they are needed, plus those that are slow or stuck.
 
-    A thread whose work takes longer than ``limits.THREAD_PATIENCE_S`` no longer counts against the size: the work of
+    A thread whose work takes longer than ``THREAD_PATIENCE_S`` no longer counts against the size: the work of
     others does not wait for its time limit. ``name``: of the threads, and of the pool in errors.
     """
 
@@ -267,7 +271,7 @@ class _Worker:
         threading.Thread(target=self._run, name=pool.name, daemon=True).start()
 
     def begin(self, work: _Work) -> None:
-        patience_s = limits.THREAD_PATIENCE_S
+        patience_s = THREAD_PATIENCE_S
         if work.limit_s is None or work.limit_s > patience_s:
             self._timer = work.loop.call_later(patience_s, self._be_slow, work, patience_s)
         else:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from pagent.jobs.model import Job
-from pagent.limits import DISK_THREADS
 from pagent.runtime.threads import Share, ThreadPool
+
+#: Threads for the disk work of all jobs, at least, so that a job whose file system hangs does not hold up the others.
+#: Few, because threads that compute take the interpreter from the event loop, each for 5 ms at a time.
+DISK_THREADS: Final = 4
 
 
 class DiskThreads:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pagent.errors import JobNotFoundError
 from pagent.files.archive import ArchiveDownload, ArchiveUpload
@@ -16,15 +16,20 @@ from pagent.files.skipped import Skipped
 from pagent.files.transfer import Upload
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
-from pagent.limits import CHUNK_MAX, CHUNKS_AT_ONCE, THROTTLE_DISK_S
+from pagent.limits import CHUNK_MAX
 from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import istream, ostream, unary
 from pagent.rpc.spool import SpoolOpener
+from pagent.rpc.throttle import THROTTLE_DISK_S
 from pagent.runtime.rounds import Rounds
 from pagent.service.disk import DiskThreads
 from pagent.service.intake import Intake
 from pagent.service.jobs import owner_of
+
+#: Chunks that all downloads together pass to their links in one loop iteration. One of the smallest takes some 10 us.
+CHUNKS_AT_ONCE: Final = 128
+
 
 _log = logging.getLogger(__name__)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ssl
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from pagent.http1.fields import is_token
 from pagent.http1.request import encode_raw_request, encode_request
 from pagent.jobs.listener import listener_of
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
-from pagent.limits import IDLE_DESCRIPTORS_PART, IDLE_MAX, KIB, MESSAGE_MAX_FOREIGN, WEBSOCKET_MESSAGE_MAX
+from pagent.limits import KIB, MESSAGE_MAX_FOREIGN, WEBSOCKET_MESSAGE_MAX
 from pagent.net.tls import job_context
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import bistream
@@ -25,6 +25,10 @@ from pagent.splice.pool import Pool
 from pagent.splice.tcp import TcpSplice
 from pagent.splice.websocket import WebSocketSplice, upgrade_for
 from pagent.unix import descriptors_max
+
+#: All idle connections together use at most this part of the descriptors, or IDLE_MAX where those have no limit.
+IDLE_DESCRIPTORS_PART: Final = 8
+IDLE_MAX: Final = 8192
 
 
 class _Target:

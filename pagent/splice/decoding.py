@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from pagent.http1.coding import Decoder
-from pagent.limits import DECODE_AT_ONCE, DECODE_COST_MIN
+from pagent.limits import KIB
 from pagent.splice.ends import StreamEnd
+
+#: Bytes of one body decoded at once (see LABOUR_TURN).
+DECODE_AT_ONCE: Final = 256 * KIB
+#: What a step counts for that gives less: a member of a gzip file may be empty.
+DECODE_COST_MIN: Final = 16 * KIB
 
 
 class Decoding:

@@ -9,8 +9,11 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from pagent.limits import IDLE_CLOSED_TOGETHER
 from pagent.net.port import PortConnection, PortUser, connect_port
+
+#: Idle connections closed together, the oldest first, when there are too many or no descriptor is left.
+IDLE_CLOSED_TOGETHER: Final = 64
+
 
 _NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
 #: Iterations of a loop in which it has closed what it was told to close.

@@ -8,16 +8,20 @@ connection at a time is kept from all others by an idle one: so an idle one is c
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
-from pagent.limits import (
-    IDLE_PER_PORT,
-    IDLE_TIMEOUT_S,
-    KEPT_PROVEN,
-    ROOM_PAUSE_S,
-    UNANSWERED_S,
-)
+from pagent.limits import IDLE_PER_PORT, IDLE_TIMEOUT_S
 from pagent.net.port import PortConnection, PortUser
 from pagent.splice.jobport import JobPort
+
+#: A request that may not be repeated is sent on a kept connection only after the port has served so many requests and
+#: closed no connection unannounced. A job that closes after a hundred requests each, or at random, is known by then.
+KEPT_PROVEN: Final = 1000
+#: When a new connection has no answer for so many seconds, an idle one of the same port is closed: it may keep a server
+#: of one or a few threads from answering. Any other server has lost nothing but a connection.
+UNANSWERED_S: Final = 0.05
+#: Seconds until the next one is closed, in which such a server can answer.
+ROOM_PAUSE_S: Final = 0.005
 
 
 class Pool:

@@ -22,10 +22,16 @@ from typing import Any, Final
 
 from pagent.buffers import Bytes
 from pagent.errors import ProtocolError
-from pagent.limits import DIRECT_FRAME_MAX, DIRECT_LEAST, FRAMES_AT_ONCE, LEND_LEAST
+from pagent.limits import DIRECT_FRAME_MAX, FRAMES_AT_ONCE, KIB
 from pagent.wire import native
 from pagent.wire.closing import close_payload as close_payload
 from pagent.wire.closing import valid_close_code as valid_close_code
+
+#: A frame is received into a place of its own if at least this many of its bytes are missing.
+DIRECT_LEAST: Final = 64 * KIB
+#: A payload of at least this size is used where it was received, without a copy.
+LEND_LEAST: Final = 16 * KIB
+
 
 _whole_frames = native.whole_frames
 

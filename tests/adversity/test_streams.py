@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pagent.agent import Agent
-from pagent.limits import BODY_CHUNK
+from pagent.buffers import BODY_CHUNK
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN
 from tests.kit.peer import BISTREAM, ISTREAM, Peer

@@ -93,7 +93,7 @@ async def test_names_that_are_not_utf8(threads: Threads, sandbox: Sandbox) -> No
 
 
 def test_walk_of_many_entries_in_batches(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "DISK_TURN_ENTRIES", 3)
+    monkeypatch.setattr("pagent.files.walk.DISK_TURN_ENTRIES", 3)
     for folder in ("a", "b"):
         (sandbox.path / folder).mkdir()
         for number in range(10):

@@ -10,9 +10,9 @@ import pytest
 
 from pagent import unix
 from pagent.files import newfile
-from pagent.files.newfile import NewFile
+from pagent.files.newfile import DISK_RESERVE, DISK_RESERVE_FROM, NewFile
 from pagent.jobs.sandbox import Sandbox
-from pagent.limits import DISK_RESERVE, DISK_RESERVE_FROM, MIB
+from pagent.limits import MIB
 from pagent.names import PARTIAL_SUFFIX
 from pagent.unix import FALLOC_KEEP_SIZE, fallocate
 

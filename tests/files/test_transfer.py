@@ -15,9 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pagent import limits
 from pagent.files.download import Download
-from pagent.files.transfer import Upload
+from pagent.files.transfer import DISK_BLOCK_MOST, Upload
 from pagent.jobs.sandbox import Sandbox
 from pagent.names import from_wire, partial_of
 from pagent.runtime.threads import ThreadPool, Threads
@@ -408,7 +407,7 @@ async def test_what_is_given_is_written_without_a_wait(threads: Threads, sandbox
         for _ in range(20):
             upload.give(BIG)
         assert upload.behind > 0
-        while upload.behind >= limits.DISK_BLOCK_MOST:
+        while upload.behind >= DISK_BLOCK_MOST:
             await moved.wait()
             moved.clear()
         upload.give(b"the last")

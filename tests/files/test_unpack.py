@@ -247,7 +247,7 @@ def test_a_bomb_is_stopped(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_turn_is_bounded(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "DISK_TURN_ENTRIES", 10)
+    monkeypatch.setattr("pagent.files.unpack.DISK_TURN_ENTRIES", 10)
     unpacker = Unpacker(sandbox)
     unpacker.push(archive(*[(info(f"d{number}", tarfile.DIRTYPE), b"") for number in range(25)]))
     counts = []

@@ -48,7 +48,7 @@ def test_a_walk_goes_on_after_any_entry(
 ) -> None:
     whole = paths(walk(filled, top, recursive=recursive))
     monkeypatch.setattr(limits, "WALK_NAMES", held)
-    monkeypatch.setattr(limits, "DISK_TURN_ENTRIES", held)
+    monkeypatch.setattr("pagent.files.walk.DISK_TURN_ENTRIES", held)
     assert paths(walk(filled, top, recursive=recursive)) == whole
     for count, path in enumerate(whole, 1):
         assert paths(walk(filled, top, recursive=recursive, after=path)) == whole[count:]

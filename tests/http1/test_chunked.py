@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagent.http1.chunked import ChunkedDecoder
+from pagent.http1.chunked import CHUNK_JOIN_MAX, ChunkedDecoder
 from pagent.http1.fields import BadResponse
-from pagent.limits import CHUNK_JOIN_MAX, CHUNK_LINE_MAX, RESPONSE_FIELDS_MAX, TRAILERS_MAX
+from pagent.limits import CHUNK_LINE_MAX, RESPONSE_FIELDS_MAX, TRAILERS_MAX
 from tests.http1.sinks import split_at
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pagent.buffers import BODY_CHUNK
 from pagent.http1.coding import CodingError, Decoder, UnknownCodingError, decoder_for
-from pagent.limits import BODY_CHUNK
 from tests.http1.sinks import split_at
 
 TEXT = b"hello, world! " * 500

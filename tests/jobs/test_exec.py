@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from pagent.errors import JobInvalidStateError
+from pagent.jobs.drain import EXEC_QUIET_S
 from pagent.jobs.exec import Exec
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
-from pagent.limits import EXEC_INPUT_MAX, EXEC_QUIET_S
+from pagent.limits import EXEC_INPUT_MAX
 from tests.jobs.conftest import PATIENCE_S, Running, gone, is_alive, owner
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")

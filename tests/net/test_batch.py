@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from pagent.buffers import Bytes
-from pagent.limits import JOIN_MAX, LINK_HIGH_WATER
+from pagent.buffers import JOIN_MAX, Bytes
+from pagent.limits import LINK_HIGH_WATER
 from pagent.net.batch import WriteBatch
 from pagent.net.deferred import current_deferred
 

@@ -7,8 +7,7 @@ import socket
 
 import pytest
 
-from pagent.limits import READ_MUCH, TURN_BYTES
-from pagent.net.budget import ReadBudget, current_budget
+from pagent.net.budget import READ_MUCH, TURN_BYTES, ReadBudget, current_budget
 from pagent.net.port import PortConnection, connect_port
 from tests.kit.ends import QuietUser, connected
 from tests.kit.peer import PATIENCE_S

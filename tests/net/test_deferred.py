@@ -6,8 +6,7 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from pagent.limits import LABOUR_TURN
-from pagent.net.deferred import DeferredWork, current_deferred
+from pagent.net.deferred import LABOUR_TURN, DeferredWork, current_deferred
 
 
 async def test_one_for_a_loop() -> None:

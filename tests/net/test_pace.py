@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagent.limits import KIB, MIB, PACE_CHANGE, PACE_LEAST, PACE_MOST, PACE_SHARED_S
-from pagent.net.pace import Pace
+from pagent.limits import KIB, MIB
+from pagent.net.pace import PACE_CHANGE, PACE_LEAST, PACE_MOST, PACE_SHARED_S, Pace
 
 PIECE = 64 * KIB
 

@@ -8,8 +8,7 @@ import struct
 import sys
 from typing import Any
 
-from pagent.limits import PORT_RECEIVE
-from pagent.net.port import PortConnection, connect_port
+from pagent.net.port import PORT_RECEIVE, PortConnection, connect_port
 from tests.kit.ends import MemoryPort, QuietUser
 from tests.kit.peer import PATIENCE_S
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagent.limits import LEND_LEAST, LENT_BUFFERS, RECEIVE_BUFFER
-from pagent.net.receive_buffers import ReceiveBuffers, current_receive_buffers
+from pagent.net.receive_buffers import LENT_BUFFERS, RECEIVE_BUFFER, ReceiveBuffers, current_receive_buffers
+from pagent.wire.frames import LEND_LEAST
 
 
 def receive(buffers: ReceiveBuffers, fill: int, count: int = LEND_LEAST + 1) -> memoryview | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from pagent.limits import CALLS_TURN_S
-from pagent.net.timeslice import current_slice
+from pagent.net.timeslice import CALLS_TURN_S, current_slice
 from pagent.rpc import methods
 from pagent.rpc.calls import IncomingCall
 from pagent.wire import identity

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pagent.limits import SPOOL_MEMORY, SPOOL_MEMORY_ALL, SPOOL_PENDING_MAX, SPOOL_READ
-from pagent.rpc.spool import DEFAULT_SPOOL, Spool, SpoolOpener
+from pagent.limits import SPOOL_MEMORY, SPOOL_MEMORY_ALL, SPOOL_PENDING_MAX
+from pagent.rpc.spool import DEFAULT_SPOOL, SPOOL_READ, Spool, SpoolOpener
 from pagent.rpc.throttle import ReadThrottle
 from tests.kit.peer import PATIENCE_S
 

@@ -6,13 +6,22 @@ from typing import Any
 
 import pytest
 
-from pagent import limits
-from pagent.rpc.throttle import ReadThrottle
+from pagent.rpc.throttle import (
+    THROTTLE_BUDGET_S,
+    THROTTLE_DISK_S,
+    THROTTLE_JOB_S,
+    THROTTLE_READ_SHARE,
+    THROTTLE_REFILL,
+    THROTTLE_REST,
+    THROTTLE_REST_MAX_S,
+    THROTTLE_STEP,
+    ReadThrottle,
+)
 from tests.kit.ends import HandLoop
 
-JOB_S = limits.THROTTLE_JOB_S
-DISK_S = limits.THROTTLE_DISK_S
-READ_S = JOB_S / limits.THROTTLE_READ_SHARE
+JOB_S = THROTTLE_JOB_S
+DISK_S = THROTTLE_DISK_S
+READ_S = JOB_S / THROTTLE_READ_SHARE
 
 
 class Queue:
@@ -86,8 +95,8 @@ async def test_after_two_pauses_in_vain_a_stream_rests_longer_each_time(rig: Rig
         rests.append(rig.clock.time() - began)
         rig.throttle._end()  # neither in vain nor not
         rig.clock.advance(READ_S)
-    doubled = [limits.THROTTLE_REST * JOB_S * 2**n for n in range(7)]
-    assert rests == pytest.approx([0.0, *(min(each, limits.THROTTLE_REST_MAX_S) for each in doubled)], abs=0.002)
+    doubled = [THROTTLE_REST * JOB_S * 2**n for n in range(7)]
+    assert rests == pytest.approx([0.0, *(min(each, THROTTLE_REST_MAX_S) for each in doubled)], abs=0.002)
 
 
 async def test_a_stream_that_catches_up_need_not_rest_the_next_time(rig: Rig) -> None:
@@ -95,8 +104,8 @@ async def test_a_stream_that_catches_up_need_not_rest_the_next_time(rig: Rig) ->
     for _ in range(3):
         rig.throttle.pause(queue, JOB_S)
         rig.clock.advance(JOB_S)
-        rig.clock.advance(limits.THROTTLE_REST_MAX_S)
-    assert queue.pause_rest_s == 4 * limits.THROTTLE_REST * JOB_S
+        rig.clock.advance(THROTTLE_REST_MAX_S)
+    assert queue.pause_rest_s == 4 * THROTTLE_REST * JOB_S
     rig.throttle.pause(queue, JOB_S)
     rig.throttle.caught_up(queue)
     assert queue.pause_rest_s == 0
@@ -110,7 +119,7 @@ async def test_a_thousand_streams_that_stall_take_a_fifth_of_the_time_at_most(ri
             rig.throttle.pause(queue, JOB_S)
         paused_s += 0.0001 * rig.paused
         rig.clock.advance(0.0001)
-    assert 0.5 < paused_s <= 5 * limits.THROTTLE_REFILL + limits.THROTTLE_BUDGET_S + DISK_S
+    assert 0.5 < paused_s <= 5 * THROTTLE_REFILL + THROTTLE_BUDGET_S + DISK_S
 
 
 async def test_no_use_of_the_throttle_reads_the_link_for_less_than_its_share(rig: Rig) -> None:
@@ -124,7 +133,7 @@ async def test_no_use_of_the_throttle_reads_the_link_for_less_than_its_share(rig
                 rig.throttle.caught_up(queue)
         paused_s += 0.0001 * rig.paused
         rig.clock.advance(0.0001)
-    assert 1 < paused_s < 2 * limits.THROTTLE_READ_SHARE / (limits.THROTTLE_READ_SHARE + 1)
+    assert 1 < paused_s < 2 * THROTTLE_READ_SHARE / (THROTTLE_READ_SHARE + 1)
 
 
 async def test_only_the_stream_that_paused_resumes(rig: Rig) -> None:
@@ -146,11 +155,11 @@ async def test_a_spool_whose_disk_is_behind_pauses_beyond_the_budget_step_by_ste
     rig.clock.advance(0.001)
     began = len(rig.pauses)
     for _ in range(5):
-        rig.throttle.pause_for_spool(spool, limits.THROTTLE_STEP // 2)
-        rig.throttle.pause_for_spool(spool, limits.THROTTLE_STEP // 2)
+        rig.throttle.pause_for_spool(spool, THROTTLE_STEP // 2)
+        rig.throttle.pause_for_spool(spool, THROTTLE_STEP // 2)
         assert rig.paused
         rig.clock.advance(DISK_S)
         assert not rig.paused
-        rig.throttle.pause_for_spool(spool, limits.THROTTLE_STEP // 2 - 1)
+        rig.throttle.pause_for_spool(spool, THROTTLE_STEP // 2 - 1)
         assert not rig.paused
     assert rig.pauses[began:] == [True, False] * 5

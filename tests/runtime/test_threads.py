@@ -211,7 +211,7 @@ asyncio.run(main())
 async def test_slow_work_does_not_hold_up_the_work_of_others(
     pool: ThreadPool, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "THREAD_PATIENCE_S", 0.05)
+    monkeypatch.setattr("pagent.runtime.threads.THREAD_PATIENCE_S", 0.05)
     slow = [pool.submit(gate.pass_through, limit_s=PATIENCE_S) for _ in range(4)]  # of a pool of two
     slow += [pool.submit(gate.pass_through) for _ in range(2)]
     assert await within(pool.run(int)) == 0
@@ -225,7 +225,7 @@ async def test_slow_work_does_not_hold_up_the_work_of_others(
 
 
 async def test_slow_work_still_has_its_limit(pool: ThreadPool, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "THREAD_PATIENCE_S", 0.01)
+    monkeypatch.setattr("pagent.runtime.threads.THREAD_PATIENCE_S", 0.01)
     with pytest.raises(StuckError):
         await within(pool.run(gate.pass_through, limit_s=0.1))
 

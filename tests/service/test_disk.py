@@ -48,7 +48,7 @@ def mount(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
 async def test_a_download_that_hangs_blocks_no_other_job(
     agent: Agent, peer: Peer, mount: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "THREAD_PATIENCE_S", 0.05)
+    monkeypatch.setattr("pagent.runtime.threads.THREAD_PATIENCE_S", 0.05)
     jobs = [await new_job(peer, agent) for _ in range(8)]
     for _, sandbox in jobs:
         (sandbox / "dead").write_bytes(b"never")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pagent.agent import Agent
+from pagent.buffers import BODY_CHUNK
 from pagent.config.model import Settings
-from pagent.limits import BODY_CHUNK
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import BISTREAM, PATIENCE_S, CallFailed, Peer

@@ -12,7 +12,8 @@ import pytest
 
 from pagent.agent import Agent
 from pagent.client.agent import connect_agent
-from pagent.limits import IDLE_TIMEOUT_S, KEPT_PROVEN
+from pagent.limits import IDLE_TIMEOUT_S
+from pagent.splice.pool import KEPT_PROVEN
 from tests.kit.agents import TOKEN
 from tests.kit.peer import PATIENCE_S, Peer
 from tests.kit.programs import serving, start_program

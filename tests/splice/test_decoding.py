@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from pagent.buffers import BODY_CHUNK
 from pagent.http1.coding import CodingError, decoder_for
-from pagent.limits import BODY_CHUNK, DECODE_AT_ONCE, DECODE_COST_MIN
-from pagent.splice.decoding import Decoding
+from pagent.splice.decoding import DECODE_AT_ONCE, DECODE_COST_MIN, Decoding
 
 
 class Narrow:

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from pagent.limits import IDLE_PER_PORT, IDLE_TIMEOUT_S, KEPT_PROVEN, ROOM_PAUSE_S, UNANSWERED_S
+from pagent.limits import IDLE_PER_PORT, IDLE_TIMEOUT_S
 from pagent.net.port import PortConnection
 from pagent.splice.jobport import IdleConnections, JobPort
-from pagent.splice.pool import Pool
+from pagent.splice.pool import KEPT_PROVEN, ROOM_PAUSE_S, UNANSWERED_S, Pool
 from tests.kit.ends import HandLoop, MemoryPort, connected
 from tests.kit.peer import PATIENCE_S
 from tests.kit.transfers import eventually

@@ -15,8 +15,9 @@ from aiohttp.web_protocol import RequestHandler
 from pagent.agent import Agent
 from pagent.buffers import Bytes
 from pagent.errors import LinkClosedError
-from pagent.limits import HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING, PLACE_SILENT_S, RECEIVE_BUFFER
+from pagent.limits import HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING, PLACE_SILENT_S
 from pagent.net.link import Link
+from pagent.net.receive_buffers import RECEIVE_BUFFER
 from pagent.web.rpc_app import rpc_app
 from pagent.web.server import WebServer
 from tests.kit import peer as peers

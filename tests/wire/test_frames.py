@@ -14,9 +14,9 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
 from pagent.errors import ProtocolError
-from pagent.limits import FRAMES_AT_ONCE, LEND_LEAST
+from pagent.limits import FRAMES_AT_ONCE
 from pagent.wire import frames, native
-from pagent.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, FrameDecoder
+from pagent.wire.frames import BINARY, CLOSE, CONTINUATION, LEND_LEAST, PING, PONG, TEXT, FrameDecoder
 
 KEY = b"\x37\xfa\x21\x3d"
 
