@@ -110,6 +110,8 @@ docs: $(INSTALLED)  ## Build the documentation into build/docs, warnings as erro
 pages: $(INSTALLED)  ## Renew the pages that are made from the sources
 	$(BIN)/python -m tests.kit.limits_page > docs/limits.rst
 	$(BIN)/python -m tests.kit.floors_page > docs/floors.rst
+	$(BIN)/python -m pagent.config.reference agent > pagent/config/default.yaml
+	$(BIN)/python -m pagent.config.reference router > pagent/config/router.yaml
 
 MINUTES ?= 10
 soak: $(INSTALLED)  ## Load an agent with faults for MINUTES=10, then look for what it has not given back

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from pagent.config.load import load
+from pagent.config.load import load, load_model
 from pagent.config.model import Settings
+from pagent.config.router import RouterSettings
 from pagent.net.dial import parse_address
 from pagent.net.tls import client_context, server_context
 
 FOLDER = Path(__file__).parent.parent / "config"
-FILES = sorted(path.name for path in FOLDER.glob("*.yaml"))
+ROUTER = "router.yaml"
+FILES = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name != ROUTER)
 
 
 def test_there_are_examples_of_each_mode() -> None:
@@ -33,9 +35,16 @@ def test_it_loads_and_makes_sense(name: str) -> None:
         assert settings.server.interface == "127.0.0.1"
 
 
-@pytest.mark.parametrize("name", FILES)
+def test_the_example_of_a_router_makes_sense() -> None:
+    settings = load_model(RouterSettings, FOLDER / ROUTER)
+    assert settings.server.interface == settings.control.interface == "127.0.0.1"
+    assert all(parse_address(agent.address) for agent in settings.dial.agents)
+
+
+@pytest.mark.parametrize("name", [*FILES, ROUTER])
 def test_it_says_how_it_is_started(name: str) -> None:
-    assert f"#     pagent --config config/{name}\n" in (FOLDER / name).read_text()
+    command = "pagent route" if name == ROUTER else "pagent"
+    assert f"#     {command} --config config/{name}\n" in (FOLDER / name).read_text()
 
 
 def test_the_page_of_make_run_is_there() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pagent.config.model import Settings
 from pagent.config.schema import keys
 from tests.kit import floors_page
 from tests.kit.limits_page import CONFIGURED, SOURCE, entries, page
@@ -37,7 +38,7 @@ def test_every_limit_has_a_reason() -> None:
 
 
 def test_every_configured_limit_is_a_key() -> None:
-    assert set(CONFIGURED) <= {key.name for key in keys()}
+    assert set(CONFIGURED) <= {key.name for key in keys(Settings)}
 
 
 def test_every_test_that_the_security_page_names_is_there() -> None:

@@ -67,7 +67,7 @@ class Pagent(click.Group):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)
-        write_keys(formatter)
+        write_keys(formatter, "agent")
 
 
 @click.group(cls=Pagent, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,16 +1,17 @@
-"""The options that start an agent, and their help, which ends with every configuration key.
+"""The options that start an agent or a router, and their help, which ends with every configuration key.
 
-`configured` gives them to a command; they are the contract of spec agent.md, "Configuration".
+`agent_options` and `router_options` give them to a command. They are a contract: docs/contract.rst, "Configuration".
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 import click
 
@@ -18,12 +19,15 @@ from pagent import log
 
 if TYPE_CHECKING:
     from pagent.config.model import LogLevel, Settings
+    from pagent.config.router import RouterSettings
 
 _log = logging.getLogger(__name__)
 
+S = TypeVar("S", "Settings", "RouterSettings")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Generic[S]):
     """What the command line said."""
 
     config: Path | None
@@ -31,10 +35,8 @@ class Options:
     log_format: str
     connection_debug: bool
     sets: tuple[str, ...]
-    properties: tuple[str, ...]
-    token_file: Path | None
 
-    def start(self) -> Settings:
+    def start(self) -> S:
         """Set the log up and read the configuration. Raises `ConfigError`."""
         # Here and not above: YAML is not needed to print a help text.
         from pagent.config.load import secrets_of_sets
@@ -44,22 +46,52 @@ class Options:
         log.setup(settings.log_level or self.log_level, self.log_format)
         if self.connection_debug:
             logging.getLogger("pagent.rpc.connection").setLevel(logging.DEBUG)
-        for name in secrets_of_sets(self.sets):
+        for name in secrets_of_sets(type(settings), self.sets):
             _log.warning("--set %s: every user of this machine can read a command line; use %s_file", name, name)
         for path in token_files(settings):
             if readable_by_others(path):
                 _log.warning("%s holds tokens, and every user of this machine can read it: chmod 600", path)
         return settings
 
-    def reload(self) -> Settings:
+    def reload(self) -> S:
         """Read the configuration again, with the level of the log that is to be in force. Raises `ConfigError`."""
         settings = self._load()
         return replace(settings, log_level=settings.log_level or cast("LogLevel", self.log_level))
+
+    @property
+    def reread(self) -> Callable[[], S] | None:
+        """What SIGHUP calls; None where standard input is a terminal: the signal then says that it is gone."""
+        try:
+            return None if os.isatty(0) else self.reload
+        except OSError:
+            return self.reload
+
+    def _load(self) -> S:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentOptions(Options["Settings"]):
+    """What the command line of ``serve`` said."""
+
+    properties: tuple[str, ...]
+    token_file: Path | None
 
     def _load(self) -> Settings:
         from pagent.config.load import load
 
         return load(self.config, self.sets, self.properties, token_file=self.token_file)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterOptions(Options["RouterSettings"]):
+    """What the command line of ``route`` said."""
+
+    def _load(self) -> RouterSettings:
+        from pagent.config.load import load_model
+        from pagent.config.router import RouterSettings
+
+        return load_model(RouterSettings, self.config, self.sets)
 
 
 _OPTIONS = [
@@ -86,6 +118,9 @@ _OPTIONS = [
         metavar="KEY=LITERAL",
         help="Set a configuration key to a Python literal, on top of the file. May be given many times.",
     ),
+]
+_AGENT_OPTIONS = [
+    *_OPTIONS,
     click.option(
         "--property",
         "properties",
@@ -103,32 +138,51 @@ _OPTIONS = [
 ]
 
 
-def configured(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: the function is called with ``options: Options``, and with what other options it declares."""
-    names = Options.__dataclass_fields__
+def agent_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the function is called with ``options: AgentOptions``, and with its further options."""
+    return _with_options(AgentOptions, _AGENT_OPTIONS, function)
+
+
+def router_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the function is called with ``options: RouterOptions``, and with its further options."""
+    return _with_options(RouterOptions, _OPTIONS, function)
+
+
+def _with_options(cls: Any, declared: list[Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    names = cls.__dataclass_fields__
 
     @wraps(function)
     def wrapper(**values: Any) -> Any:
-        options = Options(**{name: values.pop(name) for name in names})
+        options = cls(**{name: values.pop(name) for name in names})
         return function(options=options, **values)
 
-    for option in reversed(_OPTIONS):
+    for option in reversed(declared):
         wrapper = option(wrapper)
     return wrapper
 
 
-class ConfiguredCommand(click.Command):
-    """A command whose help ends with the configuration keys."""
+class AgentCommand(click.Command):
+    """A command whose help ends with the configuration keys of an agent."""
+
+    model: ClassVar = "agent"
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)
-        write_keys(formatter)
+        write_keys(formatter, self.model)
 
 
-def write_keys(formatter: click.HelpFormatter) -> None:
-    """Every configuration key with its type, default and meaning."""
+class RouterCommand(AgentCommand):
+    """A command whose help ends with the configuration keys of a router."""
+
+    model = "router"
+
+
+def write_keys(formatter: click.HelpFormatter, model: str) -> None:
+    """Write every configuration key with its type, default and meaning."""
+    from pagent.config.reference import MODELS
     from pagent.config.schema import keys
 
-    rows = [(key.name, f"{key.help}  [{key.kind}; default: {key.default}]") for key in keys()]
+    cls, _ = MODELS[model]
+    rows = [(key.name, f"{key.help}  [{key.kind}; default: {key.default}]") for key in keys(cls)]
     with formatter.section("Configuration keys (in the file, or with --set)"):
         formatter.write_dl(rows)

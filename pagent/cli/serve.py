@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
-from pagent.cli.options import ConfiguredCommand, Options, configured
+from pagent.cli.options import AgentCommand, AgentOptions, agent_options
 
 
-@click.command(cls=ConfiguredCommand, short_help="Run the agent. Also what pagent does without a command.")
-@configured
-def serve(options: Options) -> None:
+@click.command(cls=AgentCommand, short_help="Run the agent. Also what pagent does without a command.")
+@agent_options
+def serve(options: AgentOptions) -> None:
     """Run the agent: accept routers or dial one, and run their jobs.
 
     SIGHUP makes it read tokens, keys, certificates, log level and properties again; if standard input is a terminal, it
@@ -25,13 +23,5 @@ def serve(options: Options) -> None:
     from pagent.agent import serve as serve_agent
     from pagent.cli import loop
 
-    reread = None if _has_terminal() else options.reload
-    raise SystemExit(loop.run(lambda: serve_agent(settings, connection_debug=options.connection_debug, reread=reread)))
-
-
-def _has_terminal() -> bool:
-    """Whether standard input is a terminal: SIGHUP says then that it is gone."""
-    try:
-        return os.isatty(0)
-    except OSError:
-        return False
+    debug = options.connection_debug
+    raise SystemExit(loop.run(lambda: serve_agent(settings, connection_debug=debug, reread=options.reread)))

@@ -11,13 +11,15 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from pagent.config.model import Settings
 from pagent.config.schema import build, resolve, secrets_in
 from pagent.errors import ConfigError
+
+S = TypeVar("S")
 
 
 def load(
@@ -27,39 +29,51 @@ def load(
     *,
     token_file: Path | None = None,
 ) -> Settings:
-    """Settings from all sources; ``token_file`` is ``server.accept_tokens_file``.
+    """Return the settings of an agent: :func:`load_model`."""
+    return load_model(Settings, path, sets, properties, token_file=token_file)
+
+
+def load_model(
+    model: type[S],
+    path: Path | None = None,
+    sets: Sequence[str] = (),
+    properties: Sequence[str] = (),
+    *,
+    token_file: Path | None = None,
+) -> S:
+    """Return the settings of a ``model`` from all sources; ``token_file`` is ``server.accept_tokens_file``.
 
     Raises `ConfigError`, which names the key, and the line for broken YAML.
     """
     tree: dict[Any, Any] = {}
+
+    def check(source: str) -> None:
+        try:
+            build(model, tree)
+        except ConfigError as exc:
+            raise ConfigError(f"{exc} (in {source})") from None
+
     if path is not None:
         tree = _read(path)
-        _check(tree, str(path))
+        check(str(path))
     for text in sets:
-        tree = _merge(tree, _parse_set(text))
-        _check(tree, "--set")
+        tree = _merge(tree, _parse_set(model, text))
+        check("--set")
     if token_file is not None:
         tree = _merge(tree, {"server": {"accept_tokens_file": str(token_file)}})
-        _check(tree, "--token-file")
+        check("--token-file")
     for text in properties:
         name, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--property {text}: expected name=value")
         tree = _merge(tree, {"properties": {name: value}})
-        _check(tree, "--property")
-    return build(Settings, tree)
+        check("--property")
+    return build(model, tree)
 
 
-def secrets_of_sets(sets: Sequence[str]) -> list[str]:
+def secrets_of_sets(model: type, sets: Sequence[str]) -> list[str]:
     """Return the keys of those options ``--set`` that carry a secret, which other users can read there."""
-    return [name for text in sets for name in secrets_in(Settings, _parse_set(text))]
-
-
-def _check(tree: dict[Any, Any], source: str) -> None:
-    try:
-        build(Settings, tree)
-    except ConfigError as exc:
-        raise ConfigError(f"{exc} (in {source})") from None
+    return [name for text in sets for name in secrets_in(model, _parse_set(model, text))]
 
 
 def _merge(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:
@@ -74,7 +88,7 @@ def _merge(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:
 # --- --set ------------------------------------------------------------------------------------------
 
 
-def _parse_set(text: str) -> dict[Any, Any]:
+def _parse_set(model: type, text: str) -> dict[Any, Any]:
     """``a.b=literal`` as nested maps."""
     dotted, equals, literal = text.partition("=")
     dotted = dotted.strip()
@@ -82,7 +96,7 @@ def _parse_set(text: str) -> dict[Any, Any]:
         # What follows the key may be a token behind a wrong separator, so it is not shown.
         (name,) = re.findall(r"^[\w.]*", dotted)
         raise ConfigError(f"--set {name}: expected key.path=value, with a Python literal")
-    target = resolve(dotted)
+    target = resolve(model, dotted)
     try:
         with warnings.catch_warnings():
             # A doubtful escape ('C:\d') is a warning that would print the text.

@@ -25,7 +25,8 @@ class Rule:
     """What is known of a key beside its type. Lives in the metadata of its field.
 
     ``minimum`` and ``maximum`` are inclusive and hold for numbers. ``nonempty`` holds for a string and for each string
-    of a list; a path is never empty. A ``secret`` value appears in no error text and in no repr.
+    of a list; a path is never empty. A ``secret`` value appears in no error text and in no repr. ``short`` is for a
+    list of maps: an item that is a string stands for a map with this one key.
     """
 
     help: str
@@ -33,9 +34,13 @@ class Rule:
     maximum: float | None = None
     nonempty: bool = False
     secret: bool = False
+    short: str | None = None
 
 
 RULE = "rule"
+
+#: As the default of a field: a map must have this key.
+REQUIRED = dataclasses.MISSING
 
 
 def setting(
@@ -46,9 +51,10 @@ def setting(
     maximum: float | None = None,
     nonempty: bool = False,
     secret: bool = False,
+    short: str | None = None,
 ) -> Any:
     """A field with its rule; a class as the default is called for each new instance (``dict``)."""
-    rule = Rule(help, minimum, maximum, nonempty, secret)
+    rule = Rule(help, minimum, maximum, nonempty, secret, short)
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata={RULE: rule}, repr=not secret)
     return dataclasses.field(default=default, metadata={RULE: rule}, repr=not secret)
@@ -79,10 +85,11 @@ class Identity:
 
 @dataclass(frozen=True)
 class ServerTls:
-    certificate: Path | None = setting(None, "PEM file with the certificate chain of the RPC server; null: no TLS.")
+    certificate: Path | None = setting(None, "PEM file with the certificate chain of this listener; null: no TLS.")
     key: Path | None = setting(None, "PEM file with the private key of that certificate.")
     ca: Path | None = setting(
-        None, "PEM file with the authorities that a router's certificate must come from (mutual TLS)."
+        None,
+        "PEM file with the authorities that a peer's certificate must come from (mutual TLS); null: none is asked.",
     )
 
 

@@ -1,6 +1,7 @@
-"""The annotated file of all keys and defaults, generated from the model.
+"""The annotated file of all keys and defaults, generated from the model of an agent or a router.
 
-``python -m pagent.config.reference > pagent/config/default.yaml`` renews the copy that is shipped.
+``python -m pagent.config.reference agent > pagent/config/default.yaml`` renews the copy that is shipped, and with
+``router`` that in ``pagent/config/router.yaml``.
 """
 
 from __future__ import annotations
@@ -10,19 +11,27 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from pagent.config.model import RULE, Settings
+from pagent.config.router import RouterSettings
 
 _WIDTH = 100
 
+#: By the name on the command line: the model, and its module.
+MODELS: Final[dict[str, tuple[type, str]]] = {
+    "agent": (Settings, "pagent/config/model.py"),
+    "router": (RouterSettings, "pagent/config/router.py"),
+}
 
-def reference() -> str:
-    """YAML that `load.load` reads as the defaults, with the meaning of each key above it."""
-    head = "Every key with its default. Generated from pagent/config/model.py; a file of your own needs\n"
+
+def reference(name: str) -> str:
+    """Return YAML that `load.load_model` reads as the defaults, with the meaning of each key above it."""
+    model, source = MODELS[name]
+    head = f"Every key with its default. Generated from {source}; a file of your own needs\n"
     head += "only the keys that it changes."
     lines = [f"# {line}" for line in head.splitlines()]
-    return "\n".join([*lines, *_section(Settings(), 0)]) + "\n"
+    return "\n".join([*lines, *_section(model(), 0)]) + "\n"
 
 
 def _section(settings: Any, depth: int) -> Iterator[str]:
@@ -41,4 +50,4 @@ def _section(settings: Any, depth: int) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(reference())
+    sys.stdout.write(reference(sys.argv[1]))

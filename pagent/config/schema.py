@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pagent.config.model import RULE, Rule, Settings
+from pagent.config.model import RULE, Rule
 from pagent.errors import ConfigError
 
 S = TypeVar("S")
@@ -52,7 +52,10 @@ class Resolved:
 
 
 def build(cls: type[S], raw: object, where: str = "") -> S:
-    """An instance of the dataclass ``cls`` from a raw map; what the map leaves out keeps its default."""
+    """Return an instance of the dataclass ``cls`` from a raw map; what the map leaves out keeps its default.
+
+    A field without a default must be in the map.
+    """
     if not isinstance(raw, dict):
         raise ConfigError(f"{where or 'the top level'}: expected a map, got {_found(raw)}")
     fields = _fields(cls)
@@ -62,12 +65,14 @@ def build(cls: type[S], raw: object, where: str = "") -> S:
             raise ConfigError(_unknown(cls, where, name))
         kind, rule = fields[name]
         values[name] = _value(kind, rule, value, _join(where, name))
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{_join(where, field.name)}: is missing")
     return cls(**values)
 
 
-def resolve(dotted: str) -> Resolved:
+def resolve(cls: Any, dotted: str) -> Resolved:
     """Follow a dotted key of ``--set``; what follows a map of strings is one name, dots and all."""
-    cls: Any = Settings
     parts = dotted.split(".")
     for index, part in enumerate(parts):
         fields = _fields(cls)
@@ -97,7 +102,7 @@ def secrets_in(cls: Any, raw: Mapping[Any, Any], where: str = "") -> Iterator[st
                 yield from secrets_in(kind, value, _join(where, name))
 
 
-def keys(cls: Any = Settings, where: str = "") -> Iterator[Key]:
+def keys(cls: Any, where: str = "") -> Iterator[Key]:
     """Every key with its default and its meaning, in the order of the model."""
     for field in dataclasses.fields(cls):
         kind, rule = _fields(cls)[field.name]
@@ -166,10 +171,19 @@ def _path(kind: Any, rule: Rule, value: object, where: str) -> Path:
     return Path(text)
 
 
-def _strings(kind: Any, rule: Rule, value: object, where: str) -> tuple[str, ...]:
+def _list(kind: Any, rule: Rule, value: object, where: str) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
         raise _mismatch(kind, value, where)
-    return tuple(_str(str, rule, item, f"{where}[{index}]") for index, item in enumerate(value))
+    inner = get_args(kind)[0]
+    return tuple(_item(inner, rule, item, f"{where}[{index}]") for index, item in enumerate(value))
+
+
+def _item(kind: Any, rule: Rule, value: object, where: str) -> Any:
+    if kind is str:
+        return _str(str, rule, value, where)
+    if rule.short is not None and isinstance(value, str):
+        value = {rule.short: _str(str, rule, value, where)}
+    return build(kind, value, where)
 
 
 def _properties(kind: Any, rule: Rule, value: object, where: str) -> dict[str, str]:
@@ -203,7 +217,7 @@ _CHECKS: dict[Any, Callable[[Any, Rule, object, str], Any]] = {
     float: _float,
     str: _str,
     Path: _path,
-    tuple: _strings,
+    tuple: _list,
     Mapping: _properties,
     Literal: _choice,
 }
@@ -265,6 +279,8 @@ def _words(kind: Any) -> str:
     }
     origin = get_origin(inner) or inner
     words = "|".join(get_args(inner)) if origin is Literal else names[origin]
+    if origin is tuple and get_args(inner)[0] is not str:
+        words = "list of maps"
     return f"{words} or null" if optional else words
 
 

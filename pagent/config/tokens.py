@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pagent.config.model import Settings
+from pagent.config.router import AcceptedToken, RouterSettings
 from pagent.errors import ConfigError
 from pagent.limits import TOKEN_FILE_MAX
 from pagent.names import TOKEN_VARIABLE
@@ -42,6 +43,15 @@ def load_tokens(settings: Settings, environ: Mapping[str, str]) -> Tokens:
         _first_of("control.token_file", control.token_file)
         asked = (*(asked or ()), *_tokens_of("control.token_file", control.token_file))
     return Tokens(tuple(dict.fromkeys(accepted)), presented, asked)
+
+
+def load_accepted(settings: RouterSettings) -> tuple[AcceptedToken, ...]:
+    """Return the tokens that agents may present to a router. Reads a file; ConfigError if it cannot be used."""
+    server = settings.server
+    accepted = list(server.accept_tokens)
+    if server.accept_tokens_file is not None:
+        accepted += map(AcceptedToken, _tokens_of("server.accept_tokens_file", server.accept_tokens_file))
+    return tuple(dict.fromkeys(accepted))
 
 
 def read_tokens(path: Path) -> list[str]:
@@ -82,9 +92,13 @@ def readable_by_others(path: Path) -> bool:
         return False
 
 
-def token_files(settings: Settings) -> list[Path]:
-    """The files of tokens that the configuration names."""
-    named = (settings.server.accept_tokens_file, settings.client.token_file, settings.control.token_file)
+def token_files(settings: Settings | RouterSettings) -> list[Path]:
+    """Return the files of tokens that the configuration names."""
+    named: tuple[Path | None, ...]
+    if isinstance(settings, RouterSettings):
+        named = (settings.server.accept_tokens_file, *(agent.token_file for agent in settings.dial.agents))
+    else:
+        named = (settings.server.accept_tokens_file, settings.client.token_file, settings.control.token_file)
     return [path for path in named if path is not None]
 
 

@@ -131,7 +131,7 @@ def test_help_ends_with_every_key_its_default_and_its_meaning(invoke: Invoke, ar
     result = invoke(*args)
     assert result.exit_code == 0
     _, _, listed = flat(result.stdout).partition("Configuration keys (in the file, or with --set): ")
-    entries = [f"{key.name} {key.help} [{key.kind}; default: {key.default}]" for key in keys()]
+    entries = [f"{key.name} {key.help} [{key.kind}; default: {key.default}]" for key in keys(Settings)]
     assert listed == " ".join(entries)
 
 

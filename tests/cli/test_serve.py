@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 import pagent
+from pagent.config.model import Settings
 from pagent.config.schema import keys
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, agent_process
@@ -127,7 +128,7 @@ def test_help_ends_with_every_key() -> None:
     result = subprocess.run([sys.executable, "-m", "pagent", "--help"], capture_output=True, text=True, check=True)
     listed = result.stdout.partition("Configuration keys")[2]
     names = [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and not line.startswith("   ")]
-    assert names == [key.name for key in keys()]
+    assert names == [key.name for key in keys(Settings)]
 
 
 # --- what cannot be used ----------------------------------------------------------------------------

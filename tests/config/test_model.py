@@ -59,11 +59,11 @@ BEYOND = {
 
 
 def test_keys_and_defaults_are_those_of_the_contract() -> None:
-    assert {key.name: key.default for key in keys()} == CONTRACT | BEYOND
+    assert {key.name: key.default for key in keys(Settings)} == CONTRACT | BEYOND
 
 
 def test_every_key_has_a_meaning_of_its_own() -> None:
-    assert all(key.help.endswith(".") for key in keys())
+    assert all(key.help.endswith(".") for key in keys(Settings))
 
 
 def test_settings_cannot_be_changed() -> None:

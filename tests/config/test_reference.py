@@ -5,20 +5,26 @@ from pathlib import Path
 import pytest
 
 from pagent import config
-from pagent.config.load import load
-from pagent.config.model import Settings
-from pagent.config.reference import reference
+from pagent.config.load import load, load_model
+from pagent.config.reference import MODELS, reference
+from pagent.config.router import RouterSettings
 
-SHIPPED = Path(config.__path__[0]) / "default.yaml"
+#: By the name of the model.
+SHIPPED = {
+    name: Path(config.__path__[0]) / file for name, file in (("agent", "default.yaml"), ("router", "router.yaml"))
+}
 EXAMPLES = Path(__file__).resolve().parents[2] / "config"
 
 
-def test_the_shipped_file_is_the_generated_one() -> None:
-    assert SHIPPED.read_text(encoding="utf-8") == reference(), "renew it: see pagent/config/reference.py"
+@pytest.mark.parametrize("name", MODELS)
+def test_the_shipped_file_is_the_generated_one(name: str) -> None:
+    assert SHIPPED[name].read_text(encoding="utf-8") == reference(name), "renew it: see pagent/config/reference.py"
 
 
-def test_the_shipped_file_gives_the_defaults() -> None:
-    assert load(SHIPPED) == Settings()
+@pytest.mark.parametrize("name", MODELS)
+def test_the_shipped_file_gives_the_defaults(name: str) -> None:
+    model, _ = MODELS[name]
+    assert load_model(model, SHIPPED[name]) == model()
 
 
 def test_the_example_that_listens() -> None:
@@ -43,13 +49,21 @@ def test_the_example_that_does_both() -> None:
     assert settings.jobs.port_ownership == "enforce"
 
 
+def test_the_example_of_a_router() -> None:
+    settings = load_model(RouterSettings, EXAMPLES / "router.yaml")
+    assert settings.identity.uid
+    assert settings.server.accept_tokens_file
+    assert [agent.address for agent in settings.dial.agents] == ["127.0.0.1:8150"]
+
+
 def test_no_example_is_untested() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.yaml")} == {"listening.yaml", "dialling.yaml", "both.yaml"}
+    names = {"listening.yaml", "dialling.yaml", "both.yaml", "router.yaml"}
+    assert {path.name for path in EXAMPLES.glob("*.yaml")} == names
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_examples_listen_on_this_machine_only(path: Path) -> None:
-    settings = load(path)
+    settings = load_model(RouterSettings, path) if path.stem == "router" else load(path)
     assert {settings.server.interface, settings.control.interface} == {"127.0.0.1"}
 
 

@@ -163,7 +163,7 @@ def test_secrets_stand_in_no_repr_and_no_error(key: str) -> None:
         assert secret not in str(caught.value)
 
 
-KEYS = list(keys())
+KEYS = list(keys(Settings))
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5) | st.dates(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
@@ -190,15 +190,17 @@ def test_any_tree_is_taken_or_refused(tree: object) -> None:
 
 
 def test_resolve_follows_sections_and_takes_the_rest_as_the_name_of_a_property() -> None:
-    assert resolve("server.tls.key").path == ("server", "tls", "key")
-    assert resolve("properties.a.b").path == ("properties", "a.b")
-    assert resolve("properties").path == ("properties",)
+    assert resolve(Settings, "server.tls.key").path == ("server", "tls", "key")
+    assert resolve(Settings, "properties.a.b").path == ("properties", "a.b")
+    assert resolve(Settings, "properties").path == ("properties",)
 
 
 def test_resolve_knows_where_secrets_are() -> None:
-    secret = {key.name for key in KEYS if resolve(key.name).secret}
+    secret = {key.name for key in KEYS if resolve(Settings, key.name).secret}
     assert secret == {"server.accept_tokens", "client.token", "control.token"}
-    assert {name for name in ("server", "client", "control", "jobs", "server.tls") if resolve(name).secret} == {
+    assert {
+        name for name in ("server", "client", "control", "jobs", "server.tls") if resolve(Settings, name).secret
+    } == {
         "server",
         "client",
         "control",
@@ -216,5 +218,5 @@ def test_resolve_knows_where_secrets_are() -> None:
 )
 def test_resolve_names_what_it_does_not_know(dotted: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        resolve(dotted)
+        resolve(Settings, dotted)
     assert str(caught.value) == words

@@ -116,4 +116,4 @@ def test_the_option_names_the_file(file: Path) -> None:
     ],
 )
 def test_which_options_carry_a_secret(text: str, names: list[str]) -> None:
-    assert secrets_of_sets([text]) == names
+    assert secrets_of_sets(Settings, [text]) == names

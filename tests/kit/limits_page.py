@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pagent import limits
+from pagent.config.model import Settings
 from pagent.config.schema import keys
 
 SOURCE = Path(limits.__file__)
@@ -58,7 +59,7 @@ def entries(source: str) -> Iterator[tuple[str, str, list[str]]]:
 def page() -> str:
     """The whole page."""
     parts = [_HEAD]
-    for key in keys():
+    for key in keys(Settings):
         if key.name in CONFIGURED or key.name.startswith(("jobs.isolation.max_", "jobs.isolation.cgroup_")):
             parts.append(f"\n``{key.name}`` = {key.default}\n    {key.help}\n")
     parts.append(_FIXED)

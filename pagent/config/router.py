@@ -1,0 +1,149 @@
+"""What can be configured of a router; see :mod:`pagent.config.model` for how a key is declared.
+
+Keys and defaults are the contract of docs/router.rst, "Configuration".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pagent.config.model import REQUIRED, LogLevel, ServerTls, interface_setting, port_setting, section, setting
+from pagent.limits import GIB
+
+
+@dataclass(frozen=True)
+class RouterIdentity:
+    name: str = setting("router", "Name of this router as agents see it.")
+    uid: str | None = setting(
+        None,
+        "What agents tell routers apart by; null: a new one at each start, so that jobs of the last run are not found"
+        " again.",
+        nonempty=True,
+    )
+
+
+@dataclass(frozen=True)
+class AcceptedToken:
+    token: str = setting(REQUIRED, "The token.", nonempty=True, secret=True)
+    uid: str = setting("*", "Pattern of the uids that agents with this token may have.", nonempty=True)
+
+
+@dataclass(frozen=True)
+class RouterServer:
+    enabled: bool = setting(True, "Listen for agents, which dial in at /rpc/v1.")
+    interface: str | None = interface_setting("Address that agents dial; null: all addresses of both families.")
+    port: int = port_setting("Port that agents dial; 0: any free one.")
+    accept_tokens: tuple[AcceptedToken, ...] = setting(
+        (),
+        "Tokens that agents may present, each a string, or a map of token and uid, a pattern of the agents' uids that"
+        " it is good for; an empty list lets no agent in.",
+        nonempty=True,
+        secret=True,
+        short="token",
+    )
+    accept_tokens_file: Path | None = setting(
+        None, "File with further such tokens, one a line, # comments; read again on SIGHUP; null: none."
+    )
+    tls: ServerTls = section(ServerTls, "TLS of this listener.")
+    pending_max: int = setting(
+        1024,
+        "Agents that may be in their handshake at once; at most an eighth of the descriptors of this process.",
+        minimum=1,
+    )
+
+
+@dataclass(frozen=True)
+class RouterControl:
+    interface: str | None = interface_setting("Address of the HTTP API and of the jobs' traffic; null: all addresses.")
+    port: int = port_setting("Port of the HTTP API and of the jobs' traffic; 0: any free one.")
+    tls: ServerTls = section(ServerTls, "TLS of this listener.")
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "Addresses, or networks such as 10.0.0.0/8, of proxies whose X-Forwarded-* fields are believed.",
+        nonempty=True,
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        (),
+        "Host names, beside those of the loopback, that callers may use for a listener on the loopback.",
+        nonempty=True,
+    )
+    proxy_protocol: bool = setting(
+        False, "Expect a PROXY protocol header, version 2, from the addresses of control.trusted_proxies."
+    )
+    head_s: float = setting(10.0, "Seconds that the head of a request may take once it has begun.", minimum=0.1)
+    idle_s: float = setting(75.0, "Seconds that a connection may stay open without a request.", minimum=0.1)
+    body_s: float = setting(60.0, "Seconds that the body of a request may make no progress.", minimum=0.1)
+    access_log: bool = setting(False, "Log one line of JSON for each request.")
+
+
+@dataclass(frozen=True)
+class RouterClient:
+    polling_delay: float = setting(
+        5.0,
+        "Seconds between two questions to an agent that was dialled for a job, whether it has jobs left.",
+        minimum=0.1,
+    )
+
+
+@dataclass(frozen=True)
+class Access:
+    open: bool = setting(
+        False, "Whether what goes beyond the original router's API answers on other addresses than the loopback, too."
+    )
+
+
+@dataclass(frozen=True)
+class DialledAgent:
+    address: str = setting(REQUIRED, "The agent to keep a link to, host:port or wss://host:port.", nonempty=True)
+    token_file: Path | None = setting(None, "File whose first line is the token to present; read again on SIGHUP.")
+
+
+@dataclass(frozen=True)
+class DialSettings:
+    allow: tuple[str, ...] | None = setting(
+        None,
+        "Hosts, host:port pairs and networks that may be dialled by a caller's wish; null: any.",
+        nonempty=True,
+    )
+    agents: tuple[DialledAgent, ...] = setting(
+        (), "Agents that the router keeps a link to, each a map of address and token_file.", short="address"
+    )
+
+
+@dataclass(frozen=True)
+class RouterJobs:
+    linger: float = setting(
+        3600.0, "Seconds that a job outlives the last link of this router to its agent.", minimum=0.0
+    )
+
+
+@dataclass(frozen=True)
+class SpoolSettings:
+    root: Path | None = setting(
+        None, "Folder of what agents without flow control send faster than a client reads; null: the temporary folder."
+    )
+    max: int = setting(GIB, "Bytes that one stream may keep there.", minimum=0)
+    max_all: int = setting(10 * GIB, "Bytes that all streams together may keep there.", minimum=0)
+
+
+@dataclass(frozen=True)
+class RouterSettings:
+    """The whole configuration of a router; `load.load_model` makes one."""
+
+    identity: RouterIdentity = section(RouterIdentity, "Who the router is.")
+    server: RouterServer = section(RouterServer, "Agents dial the router.")
+    control: RouterControl = section(RouterControl, "The HTTP API and the jobs' traffic.")
+    client: RouterClient = section(RouterClient, "The router dials agents that jobs/create names by address.")
+    access: Access = section(Access, "Who may use the router.")
+    dial: DialSettings = section(DialSettings, "What the router dials.")
+    jobs: RouterJobs = section(RouterJobs, "Jobs that are created through the router.")
+    spool: SpoolSettings = section(SpoolSettings, "Data on disk for slow clients of agents without flow control.")
+    ready_wait: float = setting(
+        15.0,
+        "Seconds after the start within which agents are expected back: a job not found then is 503 and not 404.",
+        minimum=0.0,
+    )
+    log_level: LogLevel | None = setting(
+        None, "Least level that is logged; read again on SIGHUP; null: that of --log-level."
+    )
