@@ -1,7 +1,7 @@
-"""Every number that a peer, a job or a client can push against, and why it is what it is.
+"""The numbers that a peer, a job or a client can push against, each with its reason.
 
-Sizes are bytes, times are seconds. Values that an operator may change are in the configuration
-instead; their defaults are documented there.
+Sizes are bytes, times are seconds. What an operator may change is in the configuration instead (`pagent.config.model`).
+A constant that only tunes the code stands beside that code.
 """
 
 from __future__ import annotations
@@ -14,287 +14,296 @@ GIB: Final = 1024 * MIB
 
 # --- the link -------------------------------------------------------------------------------------
 
-#: Largest message of a job's WebSocket that passes between peers of ours, and largest message that a peer may send: a
-#: little is added for the message's own header.
+#: Largest message of a job's WebSocket that is carried between two agents of this project, or an agent and its client.
 WEBSOCKET_MESSAGE_MAX: Final = 64 * MIB
+#: Largest message that a peer may send: the former, and room for the header of the message.
 MESSAGE_MAX: Final = WEBSOCKET_MESSAGE_MAX + KIB
-
-#: Largest message that is sent to a peer without our extensions: newer WebSocket libraries there
-#: close the whole link above 4 MiB (spec agent.md, "Streams").
+#: Largest message sent to a peer without extensions. Its WebSocket library may close the whole link above 4 MiB
+#: (docs/contract.rst, "Streams").
 MESSAGE_MAX_FOREIGN: Final = 4 * MIB
-
-#: The largest frame that is received into its own place (a piece of a body with its header), and how much of it has to
-#: be missing. One such place is all that a peer can claim without filling it.
+#: Largest frame that gets a buffer of its own as soon as its header is there. A peer can claim one without filling it.
 DIRECT_FRAME_MAX: Final = 256 * KIB + KIB
-
-#: What a peer that has not been accepted yet can make us hold, and for how long.
-HANDSHAKE_MAX: Final = 64 * KIB
-HANDSHAKE_TIMEOUT_S: Final = 10.0
-HANDSHAKES_WAITING: Final = 64
-#: When all places are taken: silent for so long, a connection has to make room if not a byte has come of it (so much in
-#: the queue does not count: a client that makes a thousand connections speaks when all are made). If one has, only when
-#: the gate was full at so many looks in a row, so far apart, and no peer has got through meanwhile.
-PLACE_SILENT_S: Final = 1.0
-PLACE_QUEUED_S: Final = 2.0
-#: Connections that the kernel holds until they are accepted (its own limit may be lower): more than come at once.
-LISTEN_BACKLOG: Final = 4096
-#: How long the close of a TLS connection waits for the peer's; and how long what a client sends after it was refused is
-#: thrown away: a close with bytes unread would reset the connection, and the answer with it.
-TLS_CLOSE_TIMEOUT_S: Final = 1.0
-LINGER_S: Final = 1.0
-#: A file of tokens: thousands of them. Reading the configuration again: it may be on a file system that hangs.
-TOKEN_FILE_MAX: Final = MIB
-RELOAD_TIMEOUT_S: Final = 10.0
-#: A peer's answer to our upgrade request above this is none, interim ones included.
-UPGRADE_ANSWER_MAX: Final = 16 * KIB
-#: Frames of a peer before its handshake, none of which is answered, until it is cut off.
-HANDSHAKE_FRAMES: Final = 64
-
-#: Between two pings. Data under way counts as a sign of life, so a slow peer is not a dead one.
-PING_INTERVAL_S: Final = 10.0
-#: Not a byte from the peer for this long: dead.
-SILENCE_MAX_S: Final = 90.0
-#: Unanswered retransmissions or window probes (TCP_INFO) after which the peer is dead: at the
-#: kernel's doubling from 200 ms this is about 25 s.
-RETRANSMITS_MAX: Final = 6
-#: Dead too with something unanswered for this long: where the kernel waits longer (a long way, a window that has been
-#: shut for a while: its probes go on doubling up to 120 s), six take minutes.
-UNANSWERED_MAX_S: Final = 30.0
-#: The longest that our kernel waits before it asks a silent peer, or a shut window, again; its own limit is 120 s. If
-#: it cannot be told so (before Linux 6.15) a peer whose window was shut for minutes may be missed for 95 s.
-RETRANSMIT_WAIT_MAX_S: Final = 10.0
-#: How long a close waits for the peer's answer before the socket is dropped.
-CLOSE_TIMEOUT_S: Final = 5.0
-#: What is left to write at the close of a connection to a job waits while the job takes some of it in such a time.
-FLUSH_STALLED_S: Final = 60.0
-
-#: Frames, and chunks, of one connection that are dealt with at once: a read can have a hundred thousand empty ones. The
-#: next ones wait for a later turn, in which all that was left so has its share of the second: bytes decoded, or what
-#: takes as long (so many frames count for the third).
+#: Frames of one connection, or chunks of one body, that are decoded at once; the next ones wait for a later loop
+#: iteration. One read can have a hundred thousand empty ones.
 FRAMES_AT_ONCE: Final = 256
-
-#: Bytes in the transport's own buffer above which the link counts as congested. Kept short: what is in
-#: there can no longer be overtaken by a small message.
+#: Bytes in the transport above which a link counts as congested. Small messages cannot overtake what is in there.
 LINK_HIGH_WATER: Final = 256 * KIB
+#: Bytes in the transport below which the streams of a link resume.
 LINK_LOW_WATER: Final = 64 * KIB
-
-#: Unsent bytes of a link above which the peer is not read: answers that it asked for and does not take. Streams stop
-#: at the high water; the largest single message fits.
+#: Unsent bytes above which a link is not read: answers that the peer asked for and does not take. Streams stop at the
+#: high-water mark, and the largest single message fits.
 ANSWERS_MAX: Final = MESSAGE_MAX + MIB
+
+# --- connections that are not authenticated -------------------------------------------------------
+
+#: Bytes that an unauthenticated peer can make the agent hold.
+HANDSHAKE_MAX: Final = 64 * KIB
+#: Time that a handshake may take, so that an unauthenticated peer does not keep its place.
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+#: Unauthenticated connections of one port that are open at a time.
+HANDSHAKES_WAITING: Final = 64
+#: Frames of an unauthenticated peer, none of which is answered, until its connection is closed.
+HANDSHAKE_FRAMES: Final = 64
+#: When all places are taken: a connection that has sent nothing for this time has to make room.
+PLACE_SILENT_S: Final = 1.0
+#: Of the silence of a connection, the time in the kernel's queue that does not count: a client that opens a thousand
+#: connections sends only when all are open.
+PLACE_QUEUED_S: Final = 2.0
+#: Connections that the kernel holds until they are accepted, unless its own limit is lower. More do not come at once.
+LISTEN_BACKLOG: Final = 4096
+#: Time that the close of a TLS connection waits for the peer's.
+TLS_CLOSE_TIMEOUT_S: Final = 1.0
+#: Time for which the input of a refused client is discarded. A close with unread bytes would reset the connection, and
+#: the client would lose the answer.
+LINGER_S: Final = 1.0
+#: Size of a file of tokens: thousands of them.
+TOKEN_FILE_MAX: Final = MIB
+#: Time to read the configuration again: it may be on a file system that hangs.
+RELOAD_TIMEOUT_S: Final = 10.0
+#: Bytes of a peer's answer to an upgrade request, interim responses included.
+UPGRADE_ANSWER_MAX: Final = 16 * KIB
+
+# --- liveness -------------------------------------------------------------------------------------
+
+#: Time between two pings. Data under way counts as a sign of life, so a slow peer is not taken for a dead one.
+PING_INTERVAL_S: Final = 10.0
+#: A peer that sends nothing for this time is dead.
+SILENCE_MAX_S: Final = 90.0
+#: Unanswered retransmissions or window probes (TCP_INFO) after which a peer is dead. The kernel doubles its wait from
+#: 200 ms, so these take about 25 s.
+RETRANSMITS_MAX: Final = 6
+#: A peer that leaves something unanswered for this time is dead, too. Where the kernel waits longer (a long round trip,
+#: a window that was shut for a while), six retransmissions take minutes.
+UNANSWERED_MAX_S: Final = 30.0
+#: Longest wait of our kernel between two retransmissions or probes; its own limit is 120 s. Before Linux 6.15 it cannot
+#: be set, and the death of a peer whose window was shut for minutes may be noticed 95 s late.
+RETRANSMIT_WAIT_MAX_S: Final = 10.0
+#: Time that a close waits for the peer's answer before the socket is dropped.
+CLOSE_TIMEOUT_S: Final = 5.0
+#: Time in which a job has to take some of what is left to write when its connection is closed.
+FLUSH_STALLED_S: Final = 60.0
 
 # --- calls and streams ----------------------------------------------------------------------------
 
-#: Credit that each direction of each stream starts with (extension ``flow``, spec prpc.md).
+#: Calls of one link at a time. A router carries one for each user's request, so an honest one stays far below.
+CALLS_PER_LINK: Final = 65_536
+#: Time that a unary call waits for its result unless its caller sets another.
+DEFAULT_CALL_TIMEOUT_S: Final = 60.0
+#: Credit that each direction of each stream begins with (docs/protocol.rst, "``flow``: credit for each stream").
 STREAM_WINDOW: Final = 256 * KIB
-#: What the window of a stream may grow to where the way is long: 8 MiB in 50 ms are 168 MB/s.
+#: Largest window of a stream, which grows where the round trip is long: 8 MiB in 50 ms are 168 MB/s.
 STREAM_WINDOW_MAX: Final = 8 * MIB
-#: The least that a str or bin counts against credit, and what any other value counts.
+#: Least credit that a str or bin takes, and the credit that any other value takes.
 MESSAGE_COST_MIN: Final = 64
+#: Factor between the size of a value that is neither str nor bin and the memory that is counted for it. Empty arrays
+#: take 60 times their size; such a value takes 64 bytes of credit however large it is.
+VALUE_WEIGHT: Final = 8
+#: Elements of one array or map of a message. msgpack makes room by the length that the peer claims; the longest honest
+#: list is the header fields of a response.
+ELEMENTS_MAX: Final = 65_536
+#: Elements of all arrays and maps of one message together. One takes up to 64 bytes of memory for a byte on the wire,
+#: and up to a microsecond.
+MESSAGE_ELEMENTS_MAX: Final = 32_768
+#: The same for the result of a call: the caller asked for it, and listings of files are that long.
+RESULT_ELEMENTS_MAX: Final = 1_048_576
+#: Characters of an error's text that are sent to a peer. The text may quote what the peer sent, a whole message.
+ERROR_TEXT_MAX: Final = 4096
+#: Bytes of a job's name, which is part of each info about the job.
+JOB_NAME_MAX: Final = KIB
+#: Infos in one answer of job_list.
+JOBS_LISTED: Final = 1000
+#: Packed size of one answer of job_list: one message that any peer takes.
+JOBS_LISTED_BYTES: Final = 3 * MIB
+#: Depth of maps in a peer's handshake that the control API prints. It must not end in the recursion limit.
+INFO_DEPTH_MAX: Final = 32
 
-#: What all buffers of an agent may hold together for receivers that do not take it, unless ``proxy.memory_max`` says
-#: otherwise: such a share of the machine's memory, and at least the second.
+# --- memory of streams ----------------------------------------------------------------------------
+
+#: All buffers of an agent together hold at most the machine's memory divided by this for receivers that do not take
+#: it, unless ``proxy.memory_max`` is set.
 BUFFERS_SHARE: Final = 8
+#: The least of that limit, for a machine of little memory.
 BUFFERS_LEAST: Final = 256 * MIB
-#: What one of them may still take when that is used up, before its data goes to disk or is refused: a message of a few
-#: fields, a piece of a larger one, an unfinished one of a WebSocket or of a link (the largest of a peer of the field).
+#: What each stream may still take when all buffers are full: a message of a few fields.
 BUFFER_FREE: Final = 4 * KIB
+#: Pieces that such a stream takes a larger message in: its receiver can pause after each.
 BUFFER_PIECE: Final = 16 * KIB
+#: What the unfinished message of a job's WebSocket may still take then.
 WEBSOCKET_FREE: Final = 64 * KIB
+#: What the unfinished message of a link may still take then: the largest message of a peer without extensions.
 LINK_FREE: Final = MESSAGE_MAX_FOREIGN
 #: What a stream holds in memory for a receiver that does not take it, before it goes to disk.
 STREAM_BUFFER: Final = MIB
-#: What a spool keeps in memory before it touches the disk: what a job is behind by while the kernel runs its
-#: neighbours for a few milliseconds, and the largest message of a foreign peer. All spools together keep no more than
-#: the second.
+#: What a spool keeps in memory before it uses the disk: what a job has not read while the kernel runs its neighbours
+#: for a few milliseconds, and the largest message of a peer without extensions.
 SPOOL_MEMORY: Final = 4 * MIB + 64 * KIB
+#: What all spools together keep in memory.
 SPOOL_MEMORY_ALL: Final = 64 * MIB
-#: How much of a spool is read at a time, and how much may wait in memory for a disk that is slower than the link,
-#: beside the write under way, which has as much again at most.
+#: What a spool keeps in memory for a disk that is slower than the link. The write under way has as much again.
 SPOOL_PENDING_MAX: Final = 8 * MIB
-#: A write to a spool that takes longer fails its stream, because the link is slowed down meanwhile.
+#: Time of a write to a spool after which its stream fails: the link is slowed down meanwhile.
 SPOOL_WRITE_TIMEOUT_S: Final = 5.0
-
-#: Calls of one link that may run at once. A router carries one call per user request, so this is far
-#: above what it needs; it bounds what a broken one can make us hold.
-CALLS_PER_LINK: Final = 65_536
-#: Values on a stream that are neither str nor bin (a size, a list of fields) count 64 bytes of credit however large
-#: they are. In memory they take more than on the wire, at worst 60 times (empty arrays); they are counted
-#: as so many times.
-VALUE_WEIGHT: Final = 8
-#: Longest array or map inside a message. A length is only a claim until the elements have come, and msgpack
-#: makes room by the claim; the longest honest list is a response's header fields.
-ELEMENTS_MAX: Final = 65_536
-#: Elements of all arrays and maps of one message together, each of which may take 64 bytes in memory for one on the
-#: wire, and up to a microsecond. A result has more room: whoever made the call wants it, and listings of files come so.
-MESSAGE_ELEMENTS_MAX: Final = 32_768
-RESULT_ELEMENTS_MAX: Final = 1_048_576
-#: Bytes of a job's name, which stands in each of its infos.
-JOB_NAME_MAX: Final = KIB
-#: Infos in one answer of job_list, and what they may come to by their packed size: one message that any peer takes.
-JOBS_LISTED: Final = 1000
-JOBS_LISTED_BYTES: Final = 3 * MIB
-#: Maps in maps of a peer's handshake that the control API shows. Nobody's data goes deeper; it must not end in the
-#: recursion limit.
-SHOWN_DEPTH_MAX: Final = 32
-#: Characters of an error's text that go to a peer; it may hold what the peer sent, which may be a whole message.
-ERROR_TEXT_MAX: Final = 4096
-#: How long a unary call of ours waits for its result unless its caller says otherwise.
-DEFAULT_CALL_TIMEOUT_S: Final = 60.0
 
 # --- HTTP towards jobs ----------------------------------------------------------------------------
 
-#: A response head above this is refused: nginx and Apache stop at 8 to 32 KiB.
+#: Size of a response head. nginx and Apache refuse more than 8 to 32 KiB.
 RESPONSE_HEAD_MAX: Final = 64 * KIB
+#: Fields of a response head, or of trailers.
 RESPONSE_FIELDS_MAX: Final = 256
-#: Interim responses (1xx) before a final one. One each second is hours; a flood of them is read for some 20 ms.
+#: Interim responses (1xx) before a final one. With one each second these are hours; as a flood they take some 20 ms.
 INTERIM_MAX: Final = 10_000
-#: A request head that we would write above this is refused before it is sent.
+#: Size of a request head: a larger one is refused before it is sent.
 REQUEST_HEAD_MAX: Final = 64 * KIB
 #: Fields of one request: more than any server takes (Apache 100, nginx and node some hundreds to 2000).
 REQUEST_FIELDS_MAX: Final = 2048
-#: The largest Content-Length: what a signed 64-bit file offset can say; and the longest such field, a list of the same.
+#: Largest Content-Length: the largest file offset, a signed 64-bit number.
 BODY_LENGTH_MAX: Final = 2**63 - 1
+#: Bytes of a Content-Length field, which may be a list of equal numbers.
 LENGTH_LIST_MAX: Final = 256
-#: As much of a request is remembered, so that it can be sent again if a kept connection turns out to be closed.
+#: Bytes of a request that are remembered, to send it again if a kept connection turns out to be closed.
 REPEAT_MAX: Final = 64 * KIB
-#: What the Connection fields of one message may name, all together: nobody names more than two or three fields.
+#: Bytes of all Connection fields of one message. Honest ones name two or three fields.
 CONNECTION_FIELD_MAX: Final = 8 * KIB
-#: A chunk's size line with its extensions, which nobody uses; and the trailers behind the last chunk.
+#: Bytes of a chunk's size line with its extensions, which honest servers do not use.
 CHUNK_LINE_MAX: Final = 1 * KIB
+#: Bytes of the trailers after the last chunk.
 TRAILERS_MAX: Final = 16 * KIB
-#: Content codings one over the other. Nobody has a use for two; each multiplies the ratio of a bomb.
+#: Content codings applied in a row. More than one is not in use, and each multiplies the ratio of a bomb.
 CONTENT_CODINGS_MAX: Final = 2
-#: The same for zstandard, which gives all that it can at once: blocks of 4 bytes that stand for 128 KiB each, so 2 MiB.
-#: And the window that a frame may ask for (RFC 9659).
+#: Window that a zstandard frame may ask for (RFC 9659).
 ZSTD_WINDOW_MAX: Final = 8 * MIB
-#: Pings of a job that does not read which are answered once it reads again; of more, the latest.
+#: Pings of a job that does not read which are answered when it reads again: the latest ones.
 PINGS_KEPT: Final = 64
-#: How much of the body of a refused WebSocket upgrade goes into the error text.
+#: Bytes of the body of a refused WebSocket upgrade that become part of the error text.
 REFUSAL_TEXT_MAX: Final = 512
-#: Idle connections kept for one port of a job, and how long. Shorter than the 5 s that node closes its
-#: side after, so that a request seldom meets a connection that is just being closed.
+#: Idle connections kept for one port of a job.
 IDLE_PER_PORT: Final = 1024
+#: Time that an idle connection is kept. node closes its side after 5 s, so a request seldom meets a connection that is
+#: being closed.
 IDLE_TIMEOUT_S: Final = 4.0
-#: Waiting for a job's port to accept a connection. Loopback accepts or refuses at once; a full backlog
-#: retries after 1, 3 and 7 s.
+#: Time that a job's port may take to accept a connection. Loopback accepts or refuses at once; with a full backlog the
+#: kernel tries again after 1, 3 and 7 s.
 CONNECT_TIMEOUT_S: Final = 10.0
-#: Bytes towards a job's port in the transport's buffer above which its stream stops taking more.
+#: Bytes in the transport towards a job's port above which its stream pauses.
 PORT_HIGH_WATER: Final = 64 * KIB
+#: Bytes in the transport towards a job's port below which its stream resumes.
 PORT_LOW_WATER: Final = 16 * KIB
 
 # --- threads --------------------------------------------------------------------------------------
 
-#: Threads of one pool, and of one job's share of it, that may wait for a system that gives no answer, before further
-#: work is refused at once. Each holds its stack and what its work holds open.
+#: Threads of one pool that may wait for a system that gives no answer, before further work is refused at once. Each
+#: holds its stack and what its work holds open.
 STUCK_THREADS: Final = 64
+#: The same for the work of one job, so that the others have threads left.
 STUCK_THREADS_SHARE: Final = 4
 
 # --- files ----------------------------------------------------------------------------------------
 
-#: Bytes of a peer's path; the kernel's own PATH_MAX, kept here because a walk by components has none.
+#: Bytes of a peer's path: the kernel's PATH_MAX, which does not apply to a path that is opened by components.
 PATH_MAX: Final = 4095
-
-#: A file system that has not answered for so long is given up, and the call fails; slow ones answer within seconds. The
-#: end of an upload waits longer: a network file system writes only then what it has kept in memory.
+#: Time after which a file system that does not answer is given up and the call fails. Slow ones answer within seconds.
 DISK_ANSWER_S: Final = 30.0
+#: The same for the end of an upload: a network file system writes only then what it has kept in memory.
 DISK_COMMIT_S: Final = 120.0
-#: The end of a transfer waits so long for its clean-up, which goes on by itself.
+#: Time that the end of a transfer waits for its clean-up, which continues by itself.
 DISK_END_S: Final = 2.0
-#: What a download or archive hands out in one stream message (contract, spec agent.md part 1).
+#: Size of a chunk of a download or archive (docs/contract.rst, "Files").
 CHUNK_MAX: Final = MIB
-#: Pieces of an upload below this are joined. And what it may be ahead of the disk, half of it being written: then
-#: throughput does not depend on how soon the thread wakes up.
-DISK_BEHIND: Final = 4 * MIB
-#: What a listing may come to, by its packed size: one message that any peer takes (MESSAGE_MAX_FOREIGN).
+#: Bytes of an upload that wait for the disk; half of them are being written, so the throughput does not depend on how
+#: soon the thread wakes up.
+UPLOAD_PENDING_MAX: Final = 4 * MIB
+#: Packed size of a listing: one message that any peer takes.
 LISTING_BYTES: Final = 3 * MIB
-#: Entries of one listing at most: an array of a message has a bound, too (ELEMENTS_MAX).
+#: Entries of one listing: fewer than an array may have (ELEMENTS_MAX).
 LISTING_ENTRIES: Final = 32_768
-#: Names that a walk holds of folders that it is in; beyond it folders are read again later.
+#: Names that a walk holds of the folders that it is in. Of larger folders it reads the rest later.
 WALK_NAMES: Final = 65_536
-#: The longest file that any file system has: a signed 64-bit offset.
+#: Length of the longest file: a signed 64-bit offset.
 FILE_SIZE_MAX: Final = 2**63 - 1
-#: Bytes of one file's holes that one call reads, sends or hashes as zeros, and that an archive has, all files together,
-#: for a peer that is not ours: beyond it the archive has sparse files as GNU tar writes them.
+#: Bytes of one file's holes that one call reads, sends or hashes as zeros.
 HOLES_READ_MAX: Final = 64 * GIB
+#: Bytes of holes that an archive has as zeros, all files together, for a peer without the extension ``holes``. Later
+#: sparse files are packed as GNU tar does.
 ARCHIVE_HOLES: Final = 256 * MIB
-#: Entries that were skipped, or could not be read, whose names are told; the others are counted.
+#: Skipped entries whose names are reported; the others are counted.
 SKIPPED_NAMES: Final = 100
-#: Length of an archive's mask; matching takes time quadratic in it.
+#: Characters of an archive's mask. Matching takes time quadratic in it.
 MASK_MAX: Final = 1024
-
-#: Entries of an archive, both ways; a large source tree with its dependencies has 200,000.
+#: Entries of an archive, both ways. A large source tree with its dependencies has 200,000.
 ARCHIVE_ENTRIES: Final = 1_000_000
-#: What an archive may unpack to, holes of sparse files included.
+#: Bytes that an archive may unpack to, holes of sparse files included.
 ARCHIVE_BYTES: Final = 64 * GIB
-#: How often its size a compressed archive may unpack to, looked at above so many bytes (zeros by gzip: 1030).
+#: Ratio between what an archive unpacks to and its compressed size. gzip has 1030 for zeros.
 ARCHIVE_RATIO: Final = 1000
+#: Unpacked bytes from which the ratio is checked.
 ARCHIVE_RATIO_FROM: Final = 256 * MIB
-#: Folders in folders.
+#: Folders in folders of an archive.
 ARCHIVE_DEPTH: Final = 256
-#: One extended header (long names, sparse maps), which is gathered in memory.
+#: Bytes of one extended header (long names, sparse maps), which is gathered in memory.
 ARCHIVE_HEADER_MAX: Final = MIB
-#: Data runs of one sparse file.
+#: Data extents of one sparse file.
 ARCHIVE_EXTENTS: Final = 65_536
-#: What is remembered of entries: folders whose mode and time are set last, and what a download found.
+#: Memory for what is remembered of the entries of one archive: folders whose mode and time are set at its end, or what
+#: the walk of a download has noted.
 ARCHIVE_MEMORY: Final = 64 * MIB
-#: The dictionary that an xz archive may ask for; `xz -9` needs 65 MiB.
+#: Memory that the decoder of an xz archive may use; ``xz -9`` needs 65 MiB.
 ARCHIVE_XZ_MEMORY: Final = 80 * MIB
 
 # --- the log --------------------------------------------------------------------------------------
 
-#: Lines waiting for whoever reads the log; beyond it they are dropped and counted. Some thousand lines
-#: ride out a pause of a reader, and no more memory goes to one that has stopped.
+#: Bytes of lines that wait until the log is read; further lines are dropped and counted. Some thousand lines bridge a
+#: pause of the reader.
 LOG_QUEUE_MAX: Final = MIB
-#: One line; a peer's text can be as long as a message.
+#: Bytes of one line. A peer's text can be as long as a message.
 LOG_LINE_MAX: Final = 8 * KIB
-#: Lines of one kind (logger, level, format string) that are logged at once, and then one each so many seconds: enough
-#: to see what goes on, and 10,000 hostile events are some twenty lines.
+#: Lines of one kind (logger, level, format string) that are logged at once.
 LOG_BURST: Final = 20
+#: After these, time between two lines of one kind: 10,000 hostile events become some twenty lines.
 LOG_REPEAT_S: Final = 5.0
-#: Kinds that are remembered. The program has some hundred.
+#: Kinds of lines that are remembered. The program has some hundred.
 LOG_KINDS: Final = 1024
 
 # --- jobs -----------------------------------------------------------------------------------------
 
 #: Ports that one job may be started to report. Programs of several services have a handful.
 PORTS_PER_JOB: Final = 64
-#: Characters of the arguments and variables of one start, and places for ports in them. Linux takes as many bytes with
-#: the usual limit of the stack (execve(2)).
+#: Characters of the arguments and variables of one start. Linux takes as many bytes with the usual limit of the stack
+#: (execve(2)).
 COMMAND_MAX: Final = 2 * MIB
+#: Placeholders for ports in the arguments and variables of one start.
 COMMAND_PLACES_MAX: Final = 1000
-#: What ``pagent run`` keeps of each output of its job that nobody has read yet, about; the oldest half goes then.
+#: Bytes that ``pagent run`` keeps of each output of its job until they are read, about. It drops the oldest half.
 RUN_OUTPUT_MAX: Final = GIB
-#: The longest times that a caller may ask for: past these a number is a mistake, not a wish.
+#: Longest time to get ready that a caller may set; a larger number is a mistake.
 READY_TIMEOUT_MAX_S: Final = 86_400.0
-#: How long a job may take to get ready unless its starter says otherwise (spec agent.md, part 1).
+#: Time to get ready unless the caller sets another (docs/contract.rst, "Jobs").
 READY_TIMEOUT_S: Final = 30.0
+#: Longest grace period that a caller may set.
 GRACE_MAX_S: Final = 3_600.0
+#: Longest run time that a caller may set.
 RUN_TIMEOUT_MAX_S: Final = 366 * 86_400.0
+#: Longest time without a link after which a caller may have a job ended.
 LINGER_MAX_S: Final = 30 * 86_400.0
-#: From TERM to KILL, unless the caller says otherwise (spec agent.md, "End").
+#: Grace period from TERM to KILL unless the caller sets another (docs/contract.rst, "End").
 TERM_GRACE_S: Final = 5.0
-#: How long processes may take to go after SIGKILL. Only one that hangs in the kernel is still there then.
+#: Time that processes may take to end after KILL. Only one that hangs in the kernel is alive then.
 KILL_WAIT_S: Final = 10.0
-#: Rounds of stopping what a tree has forked meanwhile, before what is stopped is killed.
+#: Times that the new processes of a job tree are stopped, before the stopped ones are killed.
 FREEZE_ROUNDS: Final = 32
-#: What the look at the sockets of jobs' processes may take; after it a port is taken for the job's.
+#: Time to find out which process of which job listens on a port; after it the port is taken for the job's.
 PORT_CHECK_S: Final = 5.0
-#: Between two looks at processes whose supervisor was killed.
+#: Time between two checks of processes whose supervisor was killed.
 EXIT_POLL_S: Final = 0.05
-#: Silence of a job's output after the exit of its main process, after which the rest of its tree gets TERM; and the
-#: most that the rest is given if it goes on writing, which is at most the grace. Output that a pipeline hands on after
-#: the exit comes within milliseconds, on a loaded machine within tenths of a second.
+#: Silence of a job's output after the exit of its main process, until the rest of its tree gets TERM. Output that a
+#: pipeline passes on after the exit comes within milliseconds, or tenths of a second under load.
 OUTPUT_QUIET_S: Final = 0.5
+#: Longest time that the rest of the tree is given while it goes on writing, and at most the grace period.
 OUTPUT_TAIL_MAX_S: Final = 5.0
-#: Offset in a job's output: more than a file holds, and a read of any size behind it is still a valid one.
+#: Offset in a job's output: more than a file holds, and the end of a read of any size is still a valid offset.
 LOG_OFFSET_MAX: Final = 2**62
 #: Bytes of the records of a dead agent's jobs that are read: 65,536 jobs. A job of the same user may write there, too.
 RECORDS_MAX_BYTES: Final = 8 * MIB
-
-# --- job_exec -------------------------------------------------------------------------------------
-
-#: Input that waits for a process that does not read, above which its stream is held; one read of its output; and what
-#: is written to it in one turn of the loop.
+#: Bytes of input that wait for a process of job_exec that does not read; then its stream pauses.
 EXEC_INPUT_MAX: Final = 64 * KIB
 #: Rows or columns of a terminal: the kernel keeps 16 bits of each.
 TERMINAL_SIZE_MAX: Final = 65_535

@@ -61,8 +61,6 @@ IMPURE = {
 }
 
 LINES_MAX = 400
-#: Lists of constants, each with its reason: there is nothing in them to be read as a whole.
-LISTS = {"limits"}
 
 
 def violations(root: Path) -> list[str]:
@@ -76,7 +74,7 @@ def violations(root: Path) -> list[str]:
         package = ".".join([root.name, *parts[:-1]])
         name = path.relative_to(root.parent).as_posix()
         lines = text.count("\n")
-        if lines > LINES_MAX and ".".join(parts) not in LISTS:
+        if lines > LINES_MAX:
             found.append(f"{name}:{lines}: longer than {LINES_MAX} lines")
         for line, imported, level in imports(ast.parse(text), root, package):
             found += [f"{name}:{line}: {fault}" for fault in faults(module, imported, level, root.name)]

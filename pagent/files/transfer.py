@@ -28,7 +28,7 @@ from pagent.runtime.threads import Threads
 DISK_JOIN: Final = 16 * KIB
 #: Bytes that an upload gathers at most before it writes. It gathers a quarter of what it has written, so that a hundred
 #: small uploads hold less than a hundred large ones.
-DISK_BLOCK_MOST: Final = limits.DISK_BEHIND // 2
+DISK_BLOCK_MOST: Final = limits.UPLOAD_PENDING_MAX // 2
 
 
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}\Z")
@@ -132,7 +132,7 @@ class Upload:
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """The next bytes of the file. OSError, for example of a full disk: nothing is left of the upload then."""
         self.give(data)
-        while self._writing is not None and (self.behind >= limits.DISK_BEHIND or self._writing.done()):
+        while self._writing is not None and (self.behind >= limits.UPLOAD_PENDING_MAX or self._writing.done()):
             await self._settle()
 
     def give(self, data: bytes | bytearray | memoryview) -> int:

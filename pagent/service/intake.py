@@ -52,7 +52,7 @@ class Intake:
         self._behind.set(self._upload.buffered)
         if (error := self._upload.error) is not None:
             self._end(error)
-        elif self._held and self._upload.behind <= limits.DISK_BEHIND // 2:
+        elif self._held and self._upload.behind <= limits.UPLOAD_PENDING_MAX // 2:
             self._held = False
             self._stream.release()
 
@@ -73,7 +73,7 @@ class Intake:
             self._end(ValueError(f"file contents come as bytes, not as {type(value).__name__}"))
             return
         self._behind.set(self._upload.buffered)
-        if behind >= limits.DISK_BEHIND and not self._held:
+        if behind >= limits.UPLOAD_PENDING_MAX and not self._held:
             self._held = True
             self._stream.hold()
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from pagent.limits import SHOWN_DEPTH_MAX
+from pagent.limits import INFO_DEPTH_MAX
 from pagent.net.timeslice import current_slice
 from pagent.web.local import Handler, local_only, plain_errors, text
 
@@ -78,7 +78,7 @@ def _packed(value: Any) -> bytes:
 
 def _plain(value: Any, depth: int = 0) -> Any:
     """``value`` as JSON can say it. A peer's data is msgpack: bytes become hex, keys strings; very deep is left out."""
-    if depth > SHOWN_DEPTH_MAX:
+    if depth > INFO_DEPTH_MAX:
         return None
     match value:
         case bytes():

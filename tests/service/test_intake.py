@@ -72,18 +72,18 @@ class Fakes:
 @pytest.mark.parametrize("flow", [False, True])
 async def test_a_stream_is_held_until_half_is_written(flow: bool) -> None:
     fakes = Fakes(flow=flow)
-    half = limits.DISK_BEHIND // 2
+    half = limits.UPLOAD_PENDING_MAX // 2
     fakes.intake.stream_message(bytes(half))
     assert not fakes.held
     fakes.intake.stream_message(bytes(half))
     assert fakes.held
-    fakes.kept = [bytes(limits.DISK_BEHIND), b"last"]
+    fakes.kept = [bytes(limits.UPLOAD_PENDING_MAX), b"last"]
     fakes.written(half - 1)
     assert fakes.held
     fakes.written(1)
     assert fakes.held, "held again by the first of what was kept"
     assert fakes.kept == [b"last"]
-    fakes.written(limits.DISK_BEHIND)
+    fakes.written(limits.UPLOAD_PENDING_MAX)
     assert not fakes.held
     fakes.intake.stream_closed()
     await fakes.finished
@@ -93,7 +93,7 @@ async def test_a_stream_is_held_until_half_is_written(flow: bool) -> None:
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), None])
 async def test_an_end_by_the_disk_or_the_link(error: OSError | None) -> None:
     fakes = Fakes()
-    fakes.intake.stream_message(bytes(limits.DISK_BEHIND))
+    fakes.intake.stream_message(bytes(limits.UPLOAD_PENDING_MAX))
     if error is None:
         fakes.intake.stream_lost("the link is gone")
     else:
@@ -109,7 +109,7 @@ async def test_an_end_by_the_disk_or_the_link(error: OSError | None) -> None:
 async def test_cancelled_it_hears_no_more_of_the_disk() -> None:
     fakes = Fakes()
     await asyncio.sleep(0)
-    fakes.intake.stream_message(bytes(limits.DISK_BEHIND))
+    fakes.intake.stream_message(bytes(limits.UPLOAD_PENDING_MAX))
     fakes.finished.cancel()
     with pytest.raises(asyncio.CancelledError):
         await fakes.finished
