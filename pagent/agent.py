@@ -222,7 +222,7 @@ class Agent:
             self._exit_code.set_result(code)
 
     async def stop(self) -> None:
-        """Take no more links, end all jobs, close all links, listen no more (spec agent.md, "End")."""
+        """Take no more links, end all jobs, close all links, listen no more (docs/contract.rst, "End")."""
         self._ending = True
         await self.jobs.shutdown(now=self._hurry)
         await self._dialling.close()

@@ -24,7 +24,7 @@
       StuckError                  the system gave no answer in time: a dead disk, or network file system
       WSServerHandshakeError      the job refused a WebSocket upgrade; the name is that of the field
 
-``JobError`` class names are part of the contract (spec agent.md, part 1): routers map them.
+``JobError`` class names are part of the contract (docs/contract.rst, "Methods"): routers map them.
 """
 
 from __future__ import annotations

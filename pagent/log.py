@@ -1,6 +1,6 @@
 """The log: lines to stderr that can never stop the agent.
 
-Whoever holds the other end of stderr may stop reading, and then a write to it blocks (spec agent.md, part 3
+Whoever holds the other end of stderr may stop reading, and then a write to it blocks (docs/contract.rst,
 "Shortage"). O_NONBLOCK is no way out: the flag belongs to the open file, which is shared with the parent and with
 jobs that forward their output. So lines go into a bounded queue that one daemon thread writes out, and what does
 not fit is dropped and counted. Peers, clients and jobs can cause lines as often as they like, so the lines of each kind

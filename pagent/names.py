@@ -21,7 +21,7 @@ UPLOAD_PREFIX: Final = ".pagent-upload-"
 SPOOL_PREFIX: Final = ".pagent-spool-"
 #: What is being deleted.
 GONE_PREFIX: Final = ".pagent-gone-"
-#: Of the kept part of an upload, which a peer may go on with (spec agent.md, "Files").
+#: Of the kept part of an upload, which a peer may go on with (docs/contract.rst, "Transfers").
 PARTIAL_SUFFIX: Final = ".pagent-partial"
 #: What no peer may replace or remove; the first are the files of a job's output.
 _OWN: Final = (".pagent.", UPLOAD_PREFIX, SPOOL_PREFIX, GONE_PREFIX)

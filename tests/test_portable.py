@@ -1,4 +1,4 @@
-"""Every module can be imported on the systems that the specification names (spec agent.md, "Platforms").
+"""Every module can be imported on each system of docs/contract.rst, "Platforms".
 
 Those systems are not here, but what a module needs while it is imported can be taken away: the modules that exist on
 Unix only, the names that Windows' ``os`` and ``signal`` do not have, and uvloop.

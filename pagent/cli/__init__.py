@@ -30,7 +30,7 @@ EXIT_CONFIG = 2
 class Pagent(click.Group):
     """Commands by name; what starts with an option of ``serve``, or is empty, is ``serve``.
 
-    Existing installations start the agent so: ``pagent --set ...`` (spec agent.md, "Configuration").
+    Existing installations start the agent so: ``pagent --set ...`` (docs/contract.rst, "Configuration").
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:

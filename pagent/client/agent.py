@@ -14,7 +14,7 @@ from pagent.rpc.connection import Connection
 
 
 class AgentClient:
-    """The methods of an agent that are not of one job (spec agent.md)."""
+    """The methods of an agent that are not of one job (docs/contract.rst, "Methods")."""
 
     def __init__(self, link: Connection) -> None:
         self.link = link

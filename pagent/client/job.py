@@ -14,12 +14,12 @@ from pagent.limits import READY_TIMEOUT_S
 from pagent.rpc.connection import Connection
 from pagent.wire import messages
 
-#: ``{'uid', 'name', 'state', 'sender'}`` and, from an agent of ours, the further keys of spec agent.md, part 2.
+#: ``{'uid', 'name', 'state', 'sender'}`` and, from an agent of ours, the further keys of docs/contract.rst, "Jobs".
 Info = dict[str, Any]
 
 
 class RemoteJob(ArchiveMethods, TrafficMethods):
-    """A job. Each method names the RPC method that it calls (spec agent.md).
+    """A job. Each method names the RPC method that it calls (docs/contract.rst, "Methods").
 
     Errors of the agent come as MethodError with ``cause_type``, the class name that the agent gave; LinkClosedError
     if the link is lost meanwhile, MethodNotFoundError from an agent that does not have the method.

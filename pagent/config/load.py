@@ -1,4 +1,4 @@
-"""Where settings come from: a YAML file, then ``--set``, then ``--property`` (spec agent.md, "Configuration").
+"""Where settings come from: a YAML file, then ``--set``, then ``--property`` (docs/contract.rst, "Configuration").
 
 Each source is checked on its own, on top of the ones before it, so that an error names the source it is in. No error
 quotes a value of the file, or of a key that holds a secret.

@@ -1,6 +1,6 @@
 """What can be configured: one frozen dataclass per section, each key documented where it stands.
 
-Keys and defaults are the contract of spec agent.md, "Configuration". The help text of a key is written
+Keys and defaults are the contract of docs/contract.rst, "Configuration". The help text of a key is written
 once, here; ``pagent serve --help`` and ``default.yaml`` are generated from it (`schema.keys`), and values are
 checked against the types and limits that the fields declare (`schema.build`).
 """

@@ -209,7 +209,7 @@ class Upload:
         return self._count
 
     def keep_nothing(self) -> None:
-        """The disk has failed: a shortage leaves nothing half-written (spec agent.md, "Shortage")."""
+        """The disk has failed: a shortage leaves nothing half-written (docs/contract.rst, "Shortage")."""
         self._keep = False
 
     async def abort(self) -> None:

@@ -1,7 +1,7 @@
 """References to the job's own address in a response: absolute ones lead nowhere outside this host.
 
 A job redirects to ``http://localhost:43017/login`` because that is where it listens; its user's browser is elsewhere.
-Only the agent knows the port, so it is here that such a reference becomes ``/login`` (spec agent.md, part 2).
+Only the agent knows the port, so it is here that such a reference becomes ``/login`` (docs/contract.rst, "Proxy").
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Command:
         own: Mapping[str, str] = os.environ,
         more: Mapping[str, int] = _NONE,
     ) -> dict[str, str]:
-        """The environment of a job, later names over earlier ones (spec agent.md, "Environment of a job").
+        """The environment of a job, later names over earlier ones (docs/contract.rst, "Environment of a job").
 
         ``own``: what it gets of the agent's; ``job_id``: what its port reports name it by.
         """

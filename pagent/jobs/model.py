@@ -33,7 +33,7 @@ def check_name(name: object) -> None:
 
 
 class State(enum.Enum):
-    """States of spec agent.md, part 1; the values are what goes over the wire."""
+    """States of a job (docs/contract.rst, "Methods"); the values are what goes over the wire."""
 
     NEW = "NEW"
     PENDING = "PENDING"
@@ -241,7 +241,7 @@ class Job:
         return self.created_at, self.uid
 
     def info(self) -> dict[str, Any]:
-        """The map that job methods answer with (spec agent.md; keys in its order). Epoch seconds, bytes.
+        """The map that job methods answer with (docs/contract.rst, "Methods"; keys in its order). Epoch seconds, bytes.
 
         ``cpu_seconds`` and ``rss_bytes`` are of the whole tree, None unless the process runs and can be looked at.
         """

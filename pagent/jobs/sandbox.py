@@ -2,7 +2,7 @@
 
 No other code joins a peer's path to a real one. What comes out of here are descriptors, and names to be used
 with the descriptor of their folder (``dir_fd``), so that nothing that the job renames or links meanwhile
-changes what was resolved (spec agent.md, "Sandbox").
+changes what was resolved (docs/contract.rst, "Sandbox").
 
 Paths are relative to the sandbox and made of ``/``; ``..`` is taken back lexically. Names are as `names` writes
 them for the wire, so that one that is not UTF-8 can be given. Errors: TypeError for what

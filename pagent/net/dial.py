@@ -167,7 +167,7 @@ def _reason(error: OSError, *, tls: bool) -> str:
 class Backoff:
     """How long to wait before dialling again: short at first, doubling up to ``longest`` seconds, with jitter.
 
-    Starts over after a link that lived for half a minute; spec agent.md, "Loss".
+    Starts over after a link that lived for half a minute; docs/contract.rst, "Loss".
     """
 
     _FACTOR: Final = 2.0

@@ -1,8 +1,8 @@
 """The one gate of a listening port: it counts the connections of peers that are not known yet, and bounds them.
 
 A connection has a place here from ``accept`` until it is closed or its peer is known: while nothing has come of it,
-during the TLS handshake, the request's head, the answer, and the handshake of a link (spec agent.md, "Access"). There
-are so many places, and each has a time limit.
+during the TLS handshake, the request's head, the answer, and the handshake of a link (docs/contract.rst, "Access").
+There are so many places, and each has a time limit.
 
 When all places are taken, those make room that keep a place without using it: first connections of which not a byte
 has come for a second, the longest-waiting first; and connections that have begun and then said nothing for a second,

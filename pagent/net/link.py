@@ -1,4 +1,4 @@
-"""A link: WebSocket messages on a transport (spec prpc.md, "Transport").
+"""A link: WebSocket messages on a transport (docs/protocol.rst, "Transport").
 
 Everything is a push. What the socket delivers goes through the frame decoder to the owner before the callback
 returns; what is sent within one turn of the loop is gathered and written once at its end, or before if there is seldom
@@ -321,7 +321,7 @@ class Link(asyncio.BufferedProtocol):
 
     def _other(self, opcode: int, payload: Any) -> None:
         if not self._accepted and opcode in (frames.PING, frames.PONG):
-            return  # not answered (spec agent.md, "Who may")
+            return  # not answered (docs/contract.rst, "Access")
         if opcode == frames.PING:
             if self._state is _OPEN:
                 self._control(frames.PONG, payload)

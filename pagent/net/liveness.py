@@ -1,4 +1,4 @@
-"""Noticing that the peer of a link is dead, and that a slow one is not (spec agent.md, "Loss").
+"""Noticing that the peer of a link is dead, and that a slow one is not (docs/contract.rst, "Loss").
 
 A ping every ten seconds keeps data under way in both directions. The kernel then tells the difference: data that is not
 even acknowledged, or a window probe without an answer, means that nobody is there; data that is acknowledged late means

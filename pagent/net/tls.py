@@ -43,7 +43,7 @@ def client_context(tls: ClientTls) -> ssl.SSLContext:
 
 
 def job_context() -> ssl.SSLContext:
-    """For a job's port: it is on the loopback, and its certificate may be any (spec agent.md, part 2)."""
+    """For a job's port: it is on the loopback, and its certificate may be any (docs/contract.rst, "Proxy")."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -164,7 +164,7 @@ class OutgoingCall:
             self.stream = connection.new_stream(self, call_id, caller=True)
 
     def outcome_arrived(self, outcome: messages.Outcome, value: Any) -> None:
-        """The result, unpacked. It ends the stream as well (spec prpc.md, "Calls and streams")."""
+        """The result, unpacked. It ends the stream as well (docs/protocol.rst, "Calls and streams")."""
         if outcome.error is None:
             self._settle(value, None)
         elif outcome.status == messages.METHOD_NOT_FOUND:

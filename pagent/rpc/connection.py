@@ -1,4 +1,4 @@
-"""The calls of one link, both directions (spec prpc.md, "Handshake" and "Calls and streams")."""
+"""The calls of one link, both directions (docs/protocol.rst, "Handshake" and "Calls and streams")."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ class Connection:
 
     def _stream_message(self, call: IncomingCall | OutgoingCall | None, value: Any) -> None:
         if call is None:
-            return  # of a call that has ended: dropped silently, spec prpc.md
+            return  # of a call that has ended: dropped (docs/protocol.rst, "Messages that make no sense")
         if call.stream is None:
             self._end_own(call, "stream data for a unary call")
             return

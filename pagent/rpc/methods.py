@@ -33,7 +33,7 @@ def _marker(call_type: int) -> Callable[[F], F]:
     return mark
 
 
-#: Decorators, one for each call type (spec prpc.md, "Messages"): who may send on the call's stream.
+#: Decorators, one for each call type (docs/protocol.rst, "Messages"): who may send on the call's stream.
 unary = _marker(messages.UNARY)
 istream = _marker(messages.ISTREAM)
 ostream = _marker(messages.OSTREAM)

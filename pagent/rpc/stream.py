@@ -1,4 +1,4 @@
-"""The stream of a call: two halves, each with its own state (spec prpc.md, "Calls and streams").
+"""The stream of a call: two halves, each with its own state (docs/protocol.rst, "Calls and streams").
 
 The push face is what splices use. A :class:`Receiver` gets each message in the callback that received it; it says
 :meth:`Stream.hold` when it cannot take more and :meth:`Stream.release` when it can. What arrives meanwhile is kept,
@@ -260,7 +260,7 @@ class Stream:
 
     def message_arrived(self, value: Any) -> None:
         if self._closed_by_peer:
-            return  # dropped silently, spec prpc.md
+            return  # dropped (docs/protocol.rst, "Messages that make no sense")
         full = self._memory.is_full
         if self._window is None and not (self._held or full) and self._spool is None and self._receiver is not None:
             try:

@@ -1,4 +1,4 @@
-"""``job_exec``: a second process in the sandbox, spliced to a stream (spec agent.md part 2)."""
+"""``job_exec``: a second process in the sandbox, spliced to a stream (docs/contract.rst, "Jobs")."""
 
 from __future__ import annotations
 

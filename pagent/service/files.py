@@ -1,4 +1,4 @@
-"""RPC methods on the files of a sandbox (spec agent.md, parts 1 and 2)."""
+"""RPC methods on the files of a sandbox (docs/contract.rst, "Files", "Transfers")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RPC methods on jobs (spec agent.md, parts 1 and 2)."""
+"""RPC methods on jobs (docs/contract.rst, "Methods", "Jobs")."""
 
 from __future__ import annotations
 

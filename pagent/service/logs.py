@@ -1,4 +1,4 @@
-"""``job_logs``: a job's output while it is written (spec agent.md part 2)."""
+"""``job_logs``: a job's output while it is written (docs/contract.rst, "Jobs")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RPC methods that carry users' traffic to jobs' ports (spec agent.md, parts 1 and 2)."""
+"""RPC methods that carry users' traffic to jobs' ports (docs/contract.rst, "Proxy")."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def local_fields(fields: Fields, caller: Caller, port: JobPort, request: Request
 
 
 def usual_fields(fields: Fields, head: ResponseHead) -> Fields:
-    """The fields as routers of the field need them (spec agent.md, parts 1 and 2).
+    """The fields as routers of the field need them (docs/contract.rst, "http_request", "Proxy").
 
     They look for names case-sensitively, and make chunks of what has no length, also where there is no body: the end of
     the chunks is then taken for the next response.

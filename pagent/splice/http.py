@@ -1,4 +1,4 @@
-"""One HTTP request of a caller, spliced to a connection of the job (``http_request``, spec agent.md).
+"""One HTTP request of a caller, spliced to a connection of the job (docs/contract.rst, "http_request").
 
 ::
 
@@ -367,7 +367,7 @@ class HttpSplice:
         self._decoding = None
         self._drop_port()
         # A router of the field ends its client's response cleanly whatever the result says; what is no bin makes it cut
-        # the client off (spec agent.md, "http_request").
+        # the client off (docs/contract.rst, "http_request").
         self._stream.send(False)
         self._call.fail(BrokenResponseError(reason))
 

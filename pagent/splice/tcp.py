@@ -1,4 +1,4 @@
-"""Raw bytes between a stream and a TCP connection (``tcp_connect``, spec agent.md part 2).
+"""Raw bytes between a stream and a TCP connection (``tcp_connect``, docs/contract.rst, "Proxy").
 
 Pause crosses over, and so does the end: an empty bin is the half-close of its direction. A tunnel that breaks is reset
 on the other side, never ended: a reader takes the end of a connection for the end of the data. The same splice serves

@@ -1,4 +1,4 @@
-"""A caller's WebSocket, spliced to one of the job (``ws_connect``, spec agent.md).
+"""A caller's WebSocket, spliced to one of the job (docs/contract.rst, "ws_connect").
 
 The stream carries a str per text message and a bin per binary one. Towards the job this is a WebSocket client of its
 own: pings are answered, fragments joined, and each side's close becomes the other's. No extension is offered:

@@ -1,4 +1,4 @@
-"""The control API: what the agent is doing, as JSON (spec agent.md, "Control API")."""
+"""The control API: what the agent is doing, as JSON (docs/contract.rst, "Control API")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What local endpoints have in common: who may use them, what answers look like (spec agent.md, "Local endpoints")."""
+"""Local endpoints: which requests they accept, and the form of their answers (docs/contract.rst, "Local endpoints")."""
 
 from __future__ import annotations
 

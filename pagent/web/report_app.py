@@ -1,4 +1,4 @@
-"""The port report: where jobs say on which port they listen (spec agent.md, "Port report")."""
+"""The port report: where jobs say on which port they listen (docs/contract.rst, "Port report")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-/* The messages that nearly all of a link consists of, taken apart (spec prpc.md, "Messages").
+/* The messages that nearly all of a link consists of, taken apart (docs/protocol.rst, "Messages").
 
    The same as pagent.wire.apart: stream messages with a bin and the beginnings of calls, in the forms that encoders
    choose. For any other message, and for what is wrong with one, there is pagent.wire.messages. */

@@ -1,4 +1,4 @@
-"""Who is at the two ends of a link: handshake user data, tokens, extensions (spec prpc.md, "Handshake")."""
+"""Who is at the two ends of a link: handshake user data, tokens, extensions (docs/protocol.rst, "Handshake")."""
 
 from __future__ import annotations
 

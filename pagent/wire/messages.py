@@ -1,10 +1,10 @@
-"""pRpc messages and their bytes (spec prpc.md, "Messages" and "Extensions of ours").
+"""pRpc messages and their bytes (docs/protocol.rst, "Messages", "Extensions").
 
 A message is a msgpack array: ``[kind, call id, ...]``. Two thirds of all traffic are stream messages with a
 bin, ``[4|8, id, bin]``; those are taken apart and put together by hand, so that a payload is never repacked:
 :func:`stream_prefix` and :func:`bin_header` give the bytes before it, :func:`decode` a view of what lies behind them.
 
-Three grades of wrong (spec agent.md, "Messages"):
+Three grades of wrong (docs/protocol.rst, "Messages that make no sense"):
 
 * bytes that are no message at all: :class:`~pagent.errors.ProtocolError` with close code 1007;
 * a message whose call can be named but that makes no sense: :class:`SenselessMessageError`, fatal for that call;
@@ -287,7 +287,7 @@ _BIN_8: Final = tuple(bytes((0xC4, length)) for length in range(0x100))
 
 
 def cost(value: Any) -> int:
-    """What a stream message counts against its stream's credit (spec prpc.md, "flow")."""
+    """What a stream message counts against its stream's credit (docs/protocol.rst, "flow: credit for each stream")."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         length = len(value)
     elif isinstance(value, str):
@@ -332,7 +332,7 @@ def credit(kind: int, call_id: int, amount: int) -> bytes:
 
 
 def result(call_id: int, value: Any) -> bytes:
-    """RESULT of a call that succeeded; the value is packed twice (spec prpc.md)."""
+    """RESULT of a call that succeeded; the value is packed twice (docs/protocol.rst, "Messages")."""
     if value is None:
         return _with_id(b"\x95\x07", call_id, b"\xc4\x01\xc0\x00\xc0")
     return pack([RESULT, call_id, pack(value), SUCCESS, None])

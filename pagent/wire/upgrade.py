@@ -106,7 +106,7 @@ class ClientUpgrade:
 
 
 def _without_transfer_encoding(head: bytes) -> bytes:
-    """Drop the stray ``Transfer-Encoding`` that original routers put into their 101 (spec prpc.md, "Transport")."""
+    """Drop the stray ``Transfer-Encoding`` that older routers put into a 101 (docs/protocol.rst, "Transport")."""
     first, *fields = head.split(b"\r\n")
     if b" 101" not in first:
         return head

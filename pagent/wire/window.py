@@ -1,4 +1,4 @@
-"""Credit of a stream (extension ``flow``, spec prpc.md).
+"""Credit of a stream (docs/protocol.rst, "flow: credit for each stream").
 
 Each direction of a stream starts with a window of credit. Who receives takes it down by what arrives and gives it
 back once the bytes were *used*; who sends takes it down by what it sends and stops at zero. A message that finds any

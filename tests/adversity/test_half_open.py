@@ -1,4 +1,4 @@
-"""Peers that vanish without a word, on a real way: packets are dropped between two kernels (spec agent.md, "Loss").
+"""Peers that vanish without a word, on a real way: packets are dropped between two kernels (docs/contract.rst, "Loss").
 
 ::
 
@@ -30,7 +30,7 @@ from tests.kit.transfers import eventually, upload
 
 _log = logging.getLogger(__name__)
 
-#: Spec agent.md, "Loss".
+#: docs/contract.rst, "Loss".
 NOTICED_S: Final = 60.0
 #: More than all socket buffers on the way hold.
 MUCH: Final = 48 * 1024 * 1024

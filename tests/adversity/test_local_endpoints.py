@@ -1,4 +1,4 @@
-"""Promise "Local endpoints" (spec agent.md, part 3): foreign web pages reach nothing here, the agent is no job.
+"""docs/contract.rst, "Local endpoints": foreign web pages reach nothing here, the agent is no job.
 
 The attacker is a page in a browser on this machine: it can send requests to any port of the loopback, but the browser
 says so in ``Origin`` and ``Sec-Fetch-Site``; by DNS rebinding it can make them same-origin, and then ``Host`` is its

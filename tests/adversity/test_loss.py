@@ -1,4 +1,4 @@
-"""Links that are lost, in the ways in which links are lost (spec agent.md, "Loss")."""
+"""Links that are lost, in the ways in which links are lost (docs/contract.rst, "Loss")."""
 
 from __future__ import annotations
 

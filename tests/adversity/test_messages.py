@@ -1,4 +1,4 @@
-"""Messages that make no sense: each costs its call, or its link, and never another (spec agent.md, "Messages")."""
+"""Messages that make no sense end their call or their link (docs/protocol.rst, "Messages that make no sense")."""
 
 from __future__ import annotations
 

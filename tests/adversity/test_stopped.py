@@ -1,4 +1,4 @@
-"""Processes that are stopped (SIGSTOP) in the middle of things: jobs, and the router (spec agent.md, "Streams", "End").
+"""Jobs and routers whose process is stopped (SIGSTOP) in the middle of work (docs/contract.rst, "Streams", "End").
 
 A stopped process is the worst peer that is still there: its kernel accepts connections, takes what fits into its
 buffers and answers probes, and nobody reads. Where it matters when it stops, the program stops itself.

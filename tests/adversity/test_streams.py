@@ -1,4 +1,4 @@
-"""Streams that stall, and those that must not suffer for it (spec agent.md, "Streams")."""
+"""Streams that stall, and those that must not suffer for it (docs/contract.rst, "Streams")."""
 
 from __future__ import annotations
 

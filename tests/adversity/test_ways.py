@@ -1,4 +1,4 @@
-"""Links over ways that are long, slow, jumpy, or that end in the middle (spec agent.md, "Streams" and "Loss")."""
+"""Links over ways that are long, slow, jumpy, or that end in the middle (docs/contract.rst, "Streams", "Loss")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strangers: what they can make an agent hold, and what they learn (spec agent.md, "Who may")."""
+"""Strangers: what they can make an agent hold, and what they learn (docs/contract.rst, "Access")."""
 
 from __future__ import annotations
 

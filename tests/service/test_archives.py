@@ -1,4 +1,4 @@
-"""Archives over the wire, made and unpacked by GNU tar where one is installed (spec agent.md, part 1)."""
+"""Archives over the wire, made and unpacked by GNU tar where one is installed (docs/contract.rst, "Files")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of a sandbox over the wire, as a router of the field calls the methods and as ours may (spec agent.md)."""
+"""Files of a sandbox over the wire, for older peers and for ours (docs/contract.rst, "Files", "Transfers")."""
 
 from __future__ import annotations
 

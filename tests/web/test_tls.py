@@ -1,4 +1,4 @@
-"""Links to an agent that has a certificate (spec agent.md part 2, "Link")."""
+"""Links to an agent that has a certificate (docs/contract.rst, "Dialling")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorded messages of the field: what they decode to, and that ours have the very same bytes (spec prpc.md)."""
+"""Decode recorded messages of older peers, and encode them to the same bytes (docs/protocol.rst, "Messages")."""
 
 from __future__ import annotations
 
