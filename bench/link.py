@@ -13,7 +13,7 @@ from bench import wire
 from bench.skim import Skimmer
 from bench.way import Fault, until
 from pagent.errors import MethodError
-from pagent.net.tasks import noticed
+from pagent.runtime.tasks import retrieve_error
 from pagent.wire import identity, messages
 from pagent.wire.upgrade import RPC_PATH, SUBPROTOCOL, ClientUpgrade, accept_upgrade
 
@@ -61,7 +61,7 @@ class LinkDriver(asyncio.Protocol):
         self._token = token
         self.ready: asyncio.Future[None] = loop.create_future()
         self.fault: asyncio.Future[None] = loop.create_future()
-        self.fault.add_done_callback(noticed)  # it may come while the rig fails for another reason
+        self.fault.add_done_callback(retrieve_error)  # it may come while the rig fails for another reason
         self.calls: dict[int, OnCall] = {}
         self._paused = False
         self.on_resume: list[Callable[[], None]] = []

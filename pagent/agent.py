@@ -23,12 +23,12 @@ from pagent.jobs.tree import become_subreaper
 from pagent.limits import DISK_END_S, RELOAD_TIMEOUT_S
 from pagent.net.credentials import Credentials, load_credentials
 from pagent.net.dial import Address, Backoff, dial, parse_address
-from pagent.net.memory import current_memory
-from pagent.net.signals import told_to_end
-from pagent.net.tasks import TaskOwner
 from pagent.rpc.connection import Connection
 from pagent.rpc.methods import methods_of
 from pagent.runtime.descriptors import raise_limit
+from pagent.runtime.memory import current_memory
+from pagent.runtime.signals import end_signals
+from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
 from pagent.service.disk import DiskThreads
 from pagent.service.exec import ExecService
@@ -348,7 +348,7 @@ async def serve(
     agent take over what ``reread`` returns; without ``reread`` it ends it.
     """
     agent = Agent(settings, connection_debug=connection_debug, environ=os.environ)
-    with told_to_end(lambda: agent.end(0), reload=None if reread is None else partial(agent.reload, reread)):
+    with end_signals(lambda: agent.end(0), reload=None if reread is None else partial(agent.reload, reread)):
         try:
             await agent.start()
             return await agent.wait()

@@ -44,13 +44,3 @@ def _fallocate() -> Callable[[int, int, int, int], int] | None:
     call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
     found: Callable[[int, int, int, int], int] = call
     return found
-
-
-def descriptors_max(unlimited: int) -> int:
-    """How many descriptors this process may have open; ``unlimited`` where there is no such limit."""
-    if sys.platform == "win32":
-        return unlimited
-    import resource
-
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return unlimited if soft == resource.RLIM_INFINITY else soft

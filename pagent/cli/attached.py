@@ -24,7 +24,7 @@ from pagent.errors import CallError, LinkError, MethodError
 from pagent.jobs.given_ports import is_free
 from pagent.jobs.placeholders import MAIN
 from pagent.jobs.signames import signal_number
-from pagent.net.tasks import TaskOwner
+from pagent.runtime.tasks import TaskOwner
 
 #: What shells return for a program that a signal ended: 128 plus its number.
 _SIGNALLED: Final = 128

@@ -14,7 +14,7 @@ from pagent.client import AgentClient, connect_agent
 from pagent.config.model import Control, Jobs, Server, Settings
 from pagent.limits import RUN_OUTPUT_MAX
 from pagent.net.dial import parse_address
-from pagent.net.tasks import TaskOwner
+from pagent.runtime.tasks import TaskOwner
 from pagent.web.local import is_loopback_name
 
 

@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from pagent.cli.memory import keep_buffers, spare_loaded
 from pagent.errors import ConfigError
+from pagent.runtime.heap import freeze_loaded, keep_freed_memory
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run ``main()`` on the chosen loop to its end, and close the loop."""
     name, factory = choose(os.environ.get("PAGENT_LOOP", ""))
     _log.info("event loop: %s", name)
-    keep_buffers()
-    spare_loaded()
+    keep_freed_memory()
+    freeze_loaded()
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main())

@@ -9,7 +9,7 @@ from pagent.cli import terminal
 from pagent.cli.terminal import say
 from pagent.client import RemoteJob
 from pagent.errors import CallError, LinkError
-from pagent.net.tasks import TaskOwner
+from pagent.runtime.tasks import TaskOwner
 
 #: Seconds without a byte written after which a reader of our output is not waited for at the end.
 _UNREAD_S: Final = 3.0

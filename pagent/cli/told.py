@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from pagent.cli.terminal import say
-from pagent.net.signals import told_to_end
+from pagent.runtime.signals import end_signals
 
 
 async def until_told(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
@@ -30,7 +30,7 @@ async def until_told(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) 
         task.cancel()
         say("shutting down; press Ctrl-C again to force")
 
-    with told_to_end(tell):
+    with end_signals(tell):
         try:
             return await work(hurry)
         except asyncio.CancelledError:

@@ -12,7 +12,7 @@ from typing import Final
 
 from pagent import limits
 from pagent.jobs.tree import KILL, Trees
-from pagent.net.tasks import TaskOwner
+from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
 
 #: Seconds between two searches for children that the agent did not start itself, whose zombies it reaps.

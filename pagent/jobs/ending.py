@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from pagent import limits
 from pagent.jobs.tree import JobTree, Key
-from pagent.net.tasks import TaskOwner
+from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
 
 _log = logging.getLogger(__name__)

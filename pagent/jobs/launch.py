@@ -22,7 +22,7 @@ from pagent.jobs.output import STDERR, STDOUT, Output, open_output
 from pagent.jobs.ownership import PortOwnership
 from pagent.jobs.supervisor import Child, Keeper, StartError, Supervisor
 from pagent.jobs.tree import KILL, JobTree, Key, Trees
-from pagent.net.tasks import TaskOwner
+from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
 from pagent.unix import O_CLOEXEC
 

@@ -30,8 +30,8 @@ from pagent.jobs.sandbox import Sandbox
 from pagent.jobs.signames import signal_name, signal_number
 from pagent.jobs.supervisor import Keeper
 from pagent.jobs.tree import Trees
-from pagent.net.tasks import TaskOwner
 from pagent.runtime.rounds import Rounds
+from pagent.runtime.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
 

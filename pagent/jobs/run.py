@@ -23,7 +23,7 @@ from pagent.jobs.signames import signal_name
 from pagent.jobs.supervisor import Child
 from pagent.jobs.tail import Tail
 from pagent.jobs.tree import KILL, Key
-from pagent.net.tasks import noticed
+from pagent.runtime.tasks import retrieve_error
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Run:
 
         # of the start
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ready.add_done_callback(noticed)  # whoever awaited the start may be gone
+        self._ready.add_done_callback(retrieve_error)  # whoever awaited the start may be gone
         self._ready_timer: asyncio.TimerHandle | None = None
         self._probe: asyncio.Task[None] | None = None
         self._refused: str | None = None  # why what listens on the port is not the job's

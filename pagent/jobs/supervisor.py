@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pagent import limits
 from pagent.jobs.tree import JobTree, Key, Trees
-from pagent.net.tasks import noticed
+from pagent.runtime.tasks import retrieve_error
 
 if sys.platform != "win32":
     from pagent.jobs import keeper
@@ -55,7 +55,7 @@ class Child:
         self.ended = ended
         #: Done once it is its program; StartError if it is not.
         self.running: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
-        self.running.add_done_callback(noticed)
+        self.running.add_done_callback(retrieve_error)
         # Once it was forked.
         self.key: Key = (0, 0.0)
 

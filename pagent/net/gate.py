@@ -27,8 +27,8 @@ from typing import Any, Final
 
 from pagent.limits import HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING, PLACE_QUEUED_S, PLACE_SILENT_S, TLS_CLOSE_TIMEOUT_S
 from pagent.net.silence import silent_s
-from pagent.net.tasks import TaskOwner
 from pagent.net.tls import accepting_fault
+from pagent.runtime.tasks import TaskOwner
 
 #: Seconds between two checks of a gate that is full, and the checks in a row after which it counts as stuck: only then
 #: does a connection that has sent something have to make room.

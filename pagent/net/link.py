@@ -31,12 +31,12 @@ from pagent.limits import (
 from pagent.net.batch import WriteBatch
 from pagent.net.budget import current_budget
 from pagent.net.liveness import Liveness
-from pagent.net.memory import Held, current_memory
 from pagent.net.owner import LinkOwner
 from pagent.net.pace import Pace
 from pagent.net.receive_buffers import current_receive_buffers
 from pagent.net.roundtrip import RoundTrip
-from pagent.net.timeslice import current_slice
+from pagent.runtime.memory import Held, current_memory
+from pagent.runtime.timeslice import current_slice
 from pagent.wire import frames
 
 _log = logging.getLogger(__name__)

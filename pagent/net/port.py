@@ -21,9 +21,9 @@ from typing import Any, Final, Protocol, cast
 from pagent.buffers import Bytes
 from pagent.limits import CONNECT_TIMEOUT_S, FLUSH_STALLED_S, KIB, PORT_HIGH_WATER, PORT_LOW_WATER
 from pagent.net.budget import READ_BULK, current_budget
-from pagent.net.deferred import current_deferred
-from pagent.net.memory import Held, current_memory
 from pagent.net.receive_buffers import RECEIVE_BUFFER
+from pagent.runtime.deferred import current_deferred
+from pagent.runtime.memory import Held, current_memory
 
 #: Bytes of a job that the kernel keeps until they are read. By default it keeps megabytes: a job writes them without a
 #: pause while others on its core wait, and they have left the caches when they are read.

@@ -16,8 +16,8 @@ from pagent.errors import (
     ServerError,
     text_for_peer,
 )
-from pagent.net.tasks import noticed
 from pagent.rpc.stream import Stream
+from pagent.runtime.tasks import retrieve_error
 from pagent.wire import messages
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class OutgoingCall:
         self.call_id = call_id
         self.method = method
         self.result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.result.add_done_callback(noticed)  # its caller may be gone
+        self.result.add_done_callback(retrieve_error)  # its caller may be gone
         self.stream: Stream | None = None
         if call_type != messages.UNARY:
             self.stream = connection.new_stream(self, call_id, caller=True)

@@ -14,7 +14,6 @@ from pagent.buffers import Bytes
 from pagent.errors import CallCancelledError, CallTimeoutError, LinkClosedError, ProtocolError, ServerError
 from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S, MESSAGE_MAX, MESSAGE_MAX_FOREIGN
 from pagent.net.link import Link
-from pagent.net.tasks import TaskOwner, noticed
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.calls import IncomingCall, OutgoingCall
 from pagent.rpc.methods import Method
@@ -22,6 +21,7 @@ from pagent.rpc.receiver import StreamOwner
 from pagent.rpc.scheduler import Scheduler
 from pagent.rpc.stream import Stream
 from pagent.rpc.throttle import ReadThrottle
+from pagent.runtime.tasks import TaskOwner, retrieve_error
 from pagent.wire import identity, messages
 
 _log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Connection:
         # From the handshake.
         self._state = State.GREETING
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.ready.add_done_callback(noticed)
+        self.ready.add_done_callback(retrieve_error)
         self.uid = ""
         self.peer: identity.Peer | None = None
         self.realm: object = None

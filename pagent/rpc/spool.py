@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from pagent.buffers import JOIN_MAX, Bytes, behind, joined
 from pagent.limits import GIB, KIB, MIB, SPOOL_MEMORY, SPOOL_MEMORY_ALL, SPOOL_PENDING_MAX, SPOOL_WRITE_TIMEOUT_S
-from pagent.net.memory import current_memory
-from pagent.net.tasks import TaskOwner, noticed
 from pagent.rpc.throttle import THROTTLE_JOB_S, ReadThrottle
+from pagent.runtime.memory import current_memory
+from pagent.runtime.tasks import TaskOwner, retrieve_error
 from pagent.wire import messages
 from pagent.wire.values import unpack
 
@@ -242,7 +242,7 @@ class Spool:
         self._on_disk += size
         self._buffers.change(size)
         self._writing = loop.run_in_executor(None, self._write, records)
-        self._writing.add_done_callback(noticed)  # its task may have been cancelled
+        self._writing.add_done_callback(retrieve_error)  # its task may have been cancelled
         self._writing.add_done_callback(lambda _: self._buffers.change(-size))
         self._under_way = size
         self._resume_link()  # as much again may wait in memory

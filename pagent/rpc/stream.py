@@ -16,11 +16,11 @@ from typing import Any, Final
 from pagent.buffers import Bytes
 from pagent.limits import BUFFER_FREE, BUFFER_PIECE, MESSAGE_COST_MIN, STREAM_BUFFER, STREAM_WINDOW, STREAM_WINDOW_MAX
 from pagent.net.link import Link
-from pagent.net.memory import current_memory
 from pagent.rpc.receiver import Receiver, StreamOwner
 from pagent.rpc.scheduler import SMALL_BYTES, Scheduler
 from pagent.rpc.spool import DEFAULT_SPOOL, Spool, SpoolOpener
 from pagent.rpc.throttle import STREAM_PAUSE_FROM, ReadThrottle
+from pagent.runtime.memory import current_memory
 from pagent.wire import messages
 from pagent.wire.window import ReceiveWindow
 

@@ -27,3 +27,13 @@ def raise_limit() -> None:
     hard = original[1]
     with suppress(OSError, ValueError):  # macOS: the hard one may be more than the kernel has
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def open_limit(unlimited: int) -> int:
+    """Return how many descriptors this process may have open; ``unlimited`` where there is no such limit."""
+    if sys.platform == "win32":
+        return unlimited
+    import resource
+
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return unlimited if soft == resource.RLIM_INFINITY else soft

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 from pagent import limits
 from pagent.errors import StuckError
+from pagent.runtime.tasks import retrieve_error
 
 #: A thread whose work takes longer is replaced for the work of others: pieces of work take a tenth of that.
 THREAD_PATIENCE_S: Final = 1.0
@@ -238,7 +239,7 @@ class _Work:
         self.share: Final = share
         self.loop: Final = asyncio.get_running_loop()
         self.future: Final[asyncio.Future[Any]] = self.loop.create_future()
-        self.future.add_done_callback(_retrieve)
+        self.future.add_done_callback(retrieve_error)  # a caller that was cancelled awaits it no more
 
     def refuse(self, error: Exception) -> None:
         if not self.future.done():
@@ -306,9 +307,3 @@ class _Worker:
             self._timer.cancel()
             self._timer = None
         self._pool.finished(self, work, result, error)
-
-
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Mark the error of a future as seen: a caller that was cancelled awaits it no more."""
-    if not future.cancelled():
-        future.exception()

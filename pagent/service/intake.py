@@ -8,8 +8,8 @@ from typing import Any
 from pagent import limits
 from pagent.errors import CallCancelledError
 from pagent.files.transfer import Upload
-from pagent.net.memory import Held, current_memory
 from pagent.rpc.calls import IncomingCall
+from pagent.runtime.memory import Held, current_memory
 
 
 class Intake:

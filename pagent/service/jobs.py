@@ -7,10 +7,10 @@ from typing import Any
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job, Owner
 from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES, READY_TIMEOUT_S
-from pagent.net.timeslice import current_slice
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.connection import Connection
 from pagent.rpc.methods import unary
+from pagent.runtime.timeslice import current_slice
 from pagent.wire import messages
 
 

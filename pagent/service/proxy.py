@@ -17,6 +17,7 @@ from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import bistream
 from pagent.rpc.spool import SpoolOpener
 from pagent.rpc.stream import Stream
+from pagent.runtime.descriptors import open_limit
 from pagent.service.jobs import owner_of
 from pagent.splice.answer import Caller
 from pagent.splice.http import HttpSplice
@@ -24,7 +25,6 @@ from pagent.splice.jobport import IdleConnections, JobPort
 from pagent.splice.pool import Pool
 from pagent.splice.tcp import TcpSplice
 from pagent.splice.websocket import WebSocketSplice, upgrade_for
-from pagent.unix import descriptors_max
 
 #: All idle connections together use at most this part of the descriptors, or IDLE_MAX where those have no limit.
 IDLE_DESCRIPTORS_PART: Final = 8
@@ -158,7 +158,7 @@ class ProxyService:
         return target
 
     def _port(self, job: Job, number: int, scheme: str) -> JobPort:
-        self._idle.most = descriptors_max(IDLE_MAX * IDLE_DESCRIPTORS_PART) // IDLE_DESCRIPTORS_PART
+        self._idle.most = open_limit(IDLE_MAX * IDLE_DESCRIPTORS_PART) // IDLE_DESCRIPTORS_PART
         check = partial(self._manager.ownership.require, job.uid, number)
         if scheme == "http":
             return JobPort(number, self._idle, check=check, listener=listener_of)

@@ -24,8 +24,8 @@ from pagent.http1.fields import Framing
 from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
 from pagent.http1.response import BadResponse, ResponseParser
-from pagent.net.deferred import FRAMES_LABOUR, current_deferred
 from pagent.net.port import PortConnection
+from pagent.runtime.deferred import FRAMES_LABOUR, current_deferred
 from pagent.splice.answer import Caller, bad_gateway, local_fields, usual_fields, without_coding
 from pagent.splice.decoding import Decoding
 from pagent.splice.ends import Call, StreamEnd

@@ -17,9 +17,9 @@ from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
 from pagent.http1.response import BadResponse, ResponseParser
 from pagent.limits import CLOSE_TIMEOUT_S, PINGS_KEPT, REFUSAL_TEXT_MAX, WEBSOCKET_FREE
-from pagent.net.deferred import FRAMES_LABOUR
-from pagent.net.memory import Held, current_memory
 from pagent.net.port import PortConnection
+from pagent.runtime.deferred import FRAMES_LABOUR
+from pagent.runtime.memory import Held, current_memory
 from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.pool import Pool
 from pagent.wire import frames

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from pagent.limits import INFO_DEPTH_MAX
-from pagent.net.timeslice import current_slice
+from pagent.runtime.timeslice import current_slice
 from pagent.web.local import Handler, local_only, plain_errors, text
 
 

@@ -14,7 +14,7 @@ from pagent import limits
 from pagent.jobs.ending import TreeEnd
 from pagent.jobs.manager import JobManager
 from pagent.jobs.tree import KILL, NATIVE, JobTree
-from pagent.net.tasks import TaskOwner
+from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
 from tests.jobs.conftest import PATIENCE_S, Running, line_of
 

@@ -8,7 +8,7 @@ from typing import Any
 from pagent.buffers import JOIN_MAX, Bytes
 from pagent.limits import LINK_HIGH_WATER
 from pagent.net.batch import WriteBatch
-from pagent.net.deferred import current_deferred
+from pagent.runtime.deferred import current_deferred
 
 LARGE = bytes(JOIN_MAX + 1)
 

@@ -18,11 +18,11 @@ from pagent.errors import (
     ServerError,
 )
 from pagent.limits import CALLS_PER_LINK, ERROR_TEXT_MAX, MESSAGE_MAX, MESSAGE_MAX_FOREIGN, STREAM_BUFFER, STREAM_WINDOW
-from pagent.net.memory import current_memory
 from pagent.rpc import methods
 from pagent.rpc.aio import AsyncStream, StreamCall
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.connection import Connection
+from pagent.runtime.memory import current_memory
 from pagent.wire import messages
 from tests.kit.joined import Joined
 from tests.kit.peer import PATIENCE_S

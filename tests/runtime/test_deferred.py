@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from pagent.net.deferred import LABOUR_TURN, DeferredWork, current_deferred
+from pagent.runtime.deferred import LABOUR_TURN, DeferredWork, current_deferred
 
 
 async def test_one_for_a_loop() -> None:

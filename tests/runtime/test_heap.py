@@ -1,4 +1,4 @@
-"""Buffers that come and go are made of the same memory again, and what is loaded is not looked through."""
+"""Freed memory is used again, and loaded objects are excluded from garbage collection."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 SCRIPT = """
 import resource, sys
 if sys.argv[1] == "keep":
-    from pagent.cli.memory import keep_buffers
-    keep_buffers()
+    from pagent.runtime.heap import keep_freed_memory
+    keep_freed_memory()
 def use():
     blocks = [bytearray(100_000) for _ in range(10)]
     blocks.clear()
@@ -36,9 +36,9 @@ def test_blocks_of_some_hundred_kib_take_no_new_pages() -> None:
 
 LOADED = """
 import gc, pagent.agent
-from pagent.cli.memory import spare_loaded
+from pagent.runtime.heap import freeze_loaded
 before = len(gc.get_objects())
-spare_loaded()
+freeze_loaded()
 class Cycle: pass
 cycle = Cycle()
 cycle.itself = cycle

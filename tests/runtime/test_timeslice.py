@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from pagent.net.timeslice import CALLS_TURN_S, current_slice
 from pagent.rpc import methods
 from pagent.rpc.calls import IncomingCall
+from pagent.runtime.timeslice import CALLS_TURN_S, current_slice
 from pagent.wire import identity
 from tests.kit.joined import Joined
 

@@ -1,8 +1,8 @@
 """Bound the time that peers' calls take in one iteration of an event loop.
 
 One read of a link can hold hundreds of calls, each of which takes microseconds or milliseconds. All links of a loop
-share a slice of time in each iteration: when it is over, what is left waits for the next one, in which whatever else is
-ready has its turn first.
+share a slice of time in each iteration. When it is over, the remaining messages wait for the next iteration, in which
+other ready connections have their turn first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TimeSlice:
             return now >= self._ends
         self._begun = True
         self._ends = now + CALLS_TURN_S
-        asyncio.get_running_loop().call_soon(self._next)
+        asyncio.get_running_loop().call_soon(self._iteration_ends)
         return False
 
     async def wait(self) -> None:
@@ -41,7 +41,7 @@ class TimeSlice:
         while self.is_over():  # noqa: ASYNC110 - what is awaited is the next iteration
             await asyncio.sleep(0)
 
-    def _next(self) -> None:
+    def _iteration_ends(self) -> None:
         self._begun = False
 
 

@@ -1,4 +1,4 @@
-"""The one place that creates tasks: every task has an owner that ends it and sees how it ended."""
+"""The one place that creates tasks: every task has an owner, which ends it and logs its failure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-def noticed(future: asyncio.Future[Any]) -> None:
-    """Done callback: an error that nobody awaits is no news."""
+def retrieve_error(future: asyncio.Future[Any]) -> None:
+    """Mark the error of a future as retrieved, so that asyncio does not log it; for ``add_done_callback``."""
     if not future.cancelled():
         future.exception()
 
 
 class TaskOwner:
-    """Creates tasks, holds them, reports what they did not expect, and ends them all together.
+    """Creates tasks, holds them, logs their failures, and ends them all together.
 
-    A task that ends with an exception nobody awaited is logged once, with its name; cancellation is
-    no error. After :meth:`close` no task can be started.
+    The exception of a task is logged once, with the task's name; cancellation is no failure. After :meth:`close` no
+    task can be started.
     """
 
     def __init__(self, name: str) -> None:

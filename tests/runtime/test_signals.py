@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pagent.net.signals import told_to_end
+from pagent.runtime.signals import end_signals
 from tests.kit.peer import PATIENCE_S
 
 
@@ -52,7 +52,7 @@ def test_each_signal_is_told_and_none_afterwards(loop: Callable[[], asyncio.Abst
             heard.append("told")
             told.set()
 
-        with told_to_end(tell):
+        with end_signals(tell):
             for _ in range(2):
                 told.clear()
                 os.kill(os.getpid(), number)
@@ -71,7 +71,7 @@ def test_a_hangup_may_mean_to_read_the_configuration_again(loop: Callable[[], as
 
     async def listen() -> None:
         told = asyncio.Event()
-        with told_to_end(told.set, reload=lambda: heard.append("reload")):
+        with end_signals(told.set, reload=lambda: heard.append("reload")):
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
             async with asyncio.timeout(PATIENCE_S):
@@ -85,7 +85,7 @@ def test_a_hangup_may_mean_to_read_the_configuration_again(loop: Callable[[], as
 @pytest.mark.parametrize("loop", LOOPS)
 def test_who_ignores_the_end_of_its_terminal_goes_on_to(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def ignore() -> Any:
-        with told_to_end(lambda: None):
+        with end_signals(lambda: None):
             return signal.getsignal(signal.SIGHUP)
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -10,31 +10,31 @@ from types import FrameType
 
 
 @contextmanager
-def told_to_end(tell: Callable[[], object], *, reload: Callable[[], object] | None = None) -> Iterator[None]:
-    """Call ``tell`` in the running loop for each SIGTERM, SIGINT and, where there is one, SIGHUP.
+def end_signals(end: Callable[[], object], *, reload: Callable[[], object] | None = None) -> Iterator[None]:
+    """Call ``end`` in the running loop for each SIGTERM, SIGINT and, where there is one, SIGHUP.
 
-    With ``reload`` that is called for each SIGHUP instead. After the block they are ignored: the process is at its end,
-    which one that comes late is not to turn into another.
+    With ``reload``, that is called for each SIGHUP instead. After the block the signals are ignored: the process is
+    ending with an exit code, which a late signal must not change.
     """
-    actions: dict[int, Callable[[], object]] = {signal.SIGTERM: tell, signal.SIGINT: tell}
-    # A terminal that is closed; under nohup it is ignored, and is to stay so.
+    actions: dict[int, Callable[[], object]] = {signal.SIGTERM: end, signal.SIGINT: end}
+    # A closing terminal sends SIGHUP. nohup ignores it for its command, which therefore must not handle it.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        actions[signal.SIGHUP] = reload or tell
+        actions[signal.SIGHUP] = reload or end
     with ExitStack() as stack:
         for number, action in actions.items():
             stack.callback(_handle(asyncio.get_running_loop(), number, action))
         try:
             yield
         finally:
-            with _held_back(list(actions)):
+            with _blocked(list(actions)):
                 stack.close()
                 for number in actions:
                     signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
-def _held_back(numbers: list[int]) -> Iterator[None]:
-    """What comes within the block is heard behind it, where the system can do that."""
+def _blocked(numbers: list[int]) -> Iterator[None]:
+    """Deliver signals that arrive within the block after it, where the system can do that."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -45,17 +45,17 @@ def _held_back(numbers: list[int]) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _handle(loop: asyncio.AbstractEventLoop, number: int, tell: Callable[[], object]) -> Callable[[], object]:
-    """Returns what undoes it."""
+def _handle(loop: asyncio.AbstractEventLoop, number: int, action: Callable[[], object]) -> Callable[[], object]:
+    """Install ``action`` for a signal, and return the function that removes it."""
     try:
-        loop.add_signal_handler(number, tell)
-    except NotImplementedError:  # Windows: its loop only wakes up for one, so that Python's own handlers are run
+        loop.add_signal_handler(number, action)
+    except NotImplementedError:  # Windows: its loop wakes up for a signal, and then runs Python's own handlers
         pass
     else:
         return lambda: loop.remove_signal_handler(number)
 
     def handler(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(tell)
+        loop.call_soon_threadsafe(action)
 
     before = signal.signal(number, handler)
     return lambda: signal.signal(number, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pagent.limits import BUFFERS_LEAST, MIB
-from pagent.net.memory import BUFFERS_RESERVE, BufferMemory, Held, current_memory, default_limit
+from pagent.runtime.memory import BUFFERS_RESERVE, BufferMemory, Held, current_memory, default_limit
 
 
 @pytest.mark.parametrize("limit", [MIB, 64 * MIB, 1024 * MIB])
