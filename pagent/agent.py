@@ -94,8 +94,8 @@ class Agent:
         current_memory().set_limit(settings.proxy.memory_max)
         self._methods = methods_of(
             JobService(self.jobs),
-            ProxyService(self.jobs, spool_max=spool_max),
-            ExecService(self.jobs, spool_max=spool_max),
+            ProxyService(self.jobs, self.disk, spool_max=spool_max),
+            ExecService(self.jobs, self.disk, spool_max=spool_max),
             LogService(self.jobs, self.disk),
             FileService(self.jobs, self.disk, spool_max=spool_max),
         )

@@ -1,17 +1,15 @@
-"""The async face of a stream, on top of the push face: for methods and callers that are coroutines."""
+"""The async face of a stream, on top of the push face, for methods and callers that are coroutines."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 from pagent.errors import CallCancelledError, CallTimeoutError
+from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.stream import Stream
-
-if TYPE_CHECKING:
-    from pagent.rpc.calls import OutgoingCall
 
 
 class _Waiters:
@@ -23,13 +21,14 @@ class _Waiters:
         self._futures: list[asyncio.Future[None]] = []
 
     def new(self) -> asyncio.Future[None]:
-        """To be awaited by one task."""
+        """Return a future for one task to await."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._futures = [one for one in self._futures if not one.done()]  # of tasks that were cancelled
         self._futures.append(future)
         return future
 
     def wake(self) -> None:
+        """Let all of them go on."""
         futures, self._futures = self._futures, []
         for future in futures:
             if not future.done():
@@ -43,13 +42,13 @@ class AsyncStream:
     """
 
     def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._inbox: deque[Any] = deque()
+        self.stream: Final = stream
+        self._unread: deque[Any] = deque()
         self._closed = False
-        self._dropping = False  # what is still to come is not wanted
+        self._discards = False  # only the result is wanted
         self._readers = _Waiters()
         self._writers = _Waiters()
-        self._lost: str | None = None
+        self._loss: str | None = None  # why the call is gone
         stream.attach(self)
 
     def __aiter__(self) -> AsyncStream:
@@ -62,41 +61,44 @@ class AsyncStream:
         return value
 
     async def receive(self) -> Any:
-        """The next message; None once the peer sends no more. CallError or LinkClosedError if the call broke off."""
-        while not self._inbox:
-            if self._lost is not None:
-                raise self._loss()
+        """Return the next message; None once the peer sends no more.
+
+        CallError or LinkClosedError if the call broke off.
+        """
+        while not self._unread:
+            if self._loss is not None:
+                raise self._loss_error()
             if self._closed:
                 return None
             await self._readers.new()
-        value = self._inbox.popleft()
-        if not self._inbox and self._lost is None:
-            self._stream.release()
+        value = self._unread.popleft()
+        if not self._unread and self._loss is None:
+            self.stream.release()
         return value
 
     async def send(self, value: Any) -> None:
         """Send a message and wait until the link and the peer have room for more."""
-        if self._lost is not None:
-            raise self._loss()
-        self._stream.send(value)
-        while self._stream.blocked and self._lost is None:
+        if self._loss is not None:
+            raise self._loss_error()
+        self.stream.send(value)
+        while self.stream.blocked and self._loss is None:
             await self._writers.new()
 
     def close(self) -> None:
-        """Send no more: the stream close."""
-        self._stream.close()
+        """Send the stream close, and nothing more."""
+        self.stream.close()
 
-    def _loss(self) -> Exception:
-        """Why nothing can be received or sent any more."""
-        return CallCancelledError(self._lost)
+    def _loss_error(self) -> Exception:
+        """Return why nothing can be received or sent any more."""
+        return CallCancelledError(self._loss)
 
     # The push face.
 
     def stream_message(self, value: Any) -> None:
-        if self._dropping:
+        if self._discards:
             return
-        self._inbox.append(value)
-        self._stream.hold()
+        self._unread.append(value)
+        self.stream.hold()
         self._readers.wake()
 
     def stream_closed(self) -> None:
@@ -110,13 +112,13 @@ class AsyncStream:
         self._writers.wake()
 
     def stream_lost(self, reason: str) -> None:
-        self._lost = reason
+        self._loss = reason
         self._readers.wake()
         self._writers.wake()
 
 
 class StreamCall(AsyncStream):
-    """A stream call of ours: ``async with`` gives it up if it has not ended by the end of the block."""
+    """A stream call of ours. Leaving its ``async with`` block cancels the call if it has not ended."""
 
     def __init__(self, call: OutgoingCall) -> None:
         assert call.stream is not None
@@ -133,29 +135,29 @@ class StreamCall(AsyncStream):
         self.cancel()
 
     async def send(self, value: Any) -> None:
-        """As :meth:`AsyncStream.send`; the error of a call that has failed meanwhile. Nothing if it ended well."""
+        """As :meth:`AsyncStream.send`. Raise the error of a call that has failed; do nothing after a success."""
         await super().send(value)
         if self._call.result.done():
             self._call.result.result()
 
     @property
     def is_over(self) -> bool:
-        """Whether the result is there: what is sent now goes nowhere."""
+        """Whether the result is there: what is sent now is dropped."""
         return self._call.result.done()
 
     def cancel(self) -> None:
-        """Tell the callee to stop; nothing if the call has ended."""
+        """Stop the callee; nothing if the call has ended."""
         self._call.cancel(CallCancelledError(f"{self._call.method} was given up"))
 
-    def _loss(self) -> Exception:
+    def _loss_error(self) -> Exception:
         error = self._call.result.exception() if self._call.result.done() else None
-        return error if isinstance(error, Exception) else super()._loss()
+        return error if isinstance(error, Exception) else super()._loss_error()
 
     async def result(self, timeout: float | None = None) -> Any:
-        """The call's result; messages not read yet are dropped. CallError if it failed, CallTimeoutError if late."""
-        self._dropping = True
-        self._inbox.clear()
-        self._stream.release()
+        """Return the call's result, and drop what was not read. CallError if it failed, CallTimeoutError if late."""
+        self._discards = True
+        self._unread.clear()
+        self.stream.release()
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.wait((self._call.result,))

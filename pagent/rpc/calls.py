@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pagent.errors import (
     CallError,
@@ -16,16 +16,14 @@ from pagent.errors import (
     ServerError,
     text_for_peer,
 )
+from pagent.rpc.host import CallHost
 from pagent.rpc.stream import Stream
 from pagent.runtime.tasks import retrieve_error
 from pagent.wire import messages
 
-if TYPE_CHECKING:
-    from pagent.rpc.connection import Connection
-
 _log = logging.getLogger(__name__)
 
-#: Errors that methods raise to tell their caller something; any other is a fault of ours and is logged in full.
+#: Errors that methods raise for their caller; any other is a fault of ours and is logged in full.
 _EXPECTED: Final = (PagentError, ValueError, TypeError, LookupError, OSError, asyncio.IncompleteReadError)
 
 
@@ -37,19 +35,19 @@ class IncomingCall:
 
     __slots__ = ("_began", "_task", "call_id", "connection", "ended", "start", "stream")
 
-    def __init__(self, connection: Connection, call_id: int, start: messages.Start) -> None:
+    def __init__(self, connection: CallHost, call_id: int, start: messages.Start) -> None:
         self.connection = connection
         self.call_id = call_id
         self.start = start
-        self.stream = None if start.call_type == messages.UNARY else connection.new_stream(self, call_id, caller=False)
+        self.stream = None if start.call_type == messages.UNARY else connection.new_stream(self, call_id, False)
         self._task: asyncio.Task[None] | None = None
         self._began = False
         self.ended = False
 
     def run(self, work: Coroutine[Any, Any, Any], *, returns: bool = False) -> None:
-        """Do what has to wait, in a task that the caller's cancel ends; what it raises ends the call.
+        """Run ``work`` in a task that the caller's cancel ends; an error that it raises ends the call.
 
-        :param returns: whether what it returns is the call's result.
+        :param returns: whether its value is the call's result.
         """
         self._task = self.connection.tasks.start(self._guarded(work, returns), name=self.start.method)
         self._task.add_done_callback(lambda _: self._ran(work))
@@ -70,7 +68,7 @@ class IncomingCall:
             self.fail(error)
 
     def finish(self, value: Any = None) -> None:
-        """The call's result; what its stream has queued goes first."""
+        """Send the call's result, after what its stream has queued."""
         try:
             message = messages.result(self.call_id, value)
         except (TypeError, OverflowError, ValueError) as error:
@@ -83,11 +81,11 @@ class IncomingCall:
             self._end(message)
 
     def fail(self, error: BaseException) -> None:
-        """The method raised ``error``: the caller gets its class name and its text, never its traceback."""
+        """End the call with ``error``: the caller gets its class name and its text, never its traceback."""
         self._end(self._failure(error))
 
     def abort(self, error: BaseException) -> None:
-        """As :meth:`fail`, at once: the method is stopped, and what the stream has queued is dropped."""
+        """As :meth:`fail`, at once: stop the method, and drop what the stream has queued."""
         self._break_off(self._text(error), self._failure(error))
 
     def _failure(self, error: BaseException) -> bytes:
@@ -101,9 +99,9 @@ class IncomingCall:
         return text_for_peer(error, self.start.args, self.start.kwargs)
 
     def fail_server(self, text: str) -> None:
-        """The call ends with SERVER_ERROR: what the peer wants makes no sense, or cannot be kept.
+        """End the call with SERVER_ERROR, and drop what its stream has queued.
 
-        What its stream has queued is dropped.
+        For a message of the peer that makes no sense, or data that cannot be kept.
         """
         self._break_off(text, messages.failure(self.call_id, messages.SERVER_ERROR, text))
 
@@ -113,7 +111,7 @@ class IncomingCall:
             self.connection.link.send(message)
 
     def cancelled(self, reason: str) -> None:
-        """The peer has cancelled the call, or the link is lost: stop the method, send nothing."""
+        """Stop the method and send nothing: the peer has cancelled the call, or the link is lost."""
         self._stop(reason)
 
     def stream_overrun(self, reason: str) -> None:
@@ -125,8 +123,8 @@ class IncomingCall:
     def stream_flushed(self) -> None:
         if not self.ended:
             return  # our stream close; the call goes on, and its caller may cancel it
-        self.connection.call_ended(self)
-        self.stream = None  # it knows the call: a cycle, which the garbage collector would have to find
+        self.connection.call_ended(self.call_id, self)
+        self.stream = None  # it refers to the call: a cycle, which the garbage collector would have to find
 
     def _end(self, message: bytes) -> None:
         if self.ended:
@@ -136,11 +134,11 @@ class IncomingCall:
             self.stream.end(message)
         else:
             self.connection.link.send(message)
-            self.connection.call_ended(self)
+            self.connection.call_ended(self.call_id, self)
 
     def _stop(self, reason: str) -> None:
         self.ended = True
-        self.connection.call_ended(self)
+        self.connection.call_ended(self.call_id, self)
         if self._task is not None:
             self._task.cancel()
         stream, self.stream = self.stream, None
@@ -153,7 +151,7 @@ class OutgoingCall:
 
     __slots__ = ("call_id", "connection", "method", "result", "stream")
 
-    def __init__(self, connection: Connection, call_id: int, method: str, call_type: int) -> None:
+    def __init__(self, connection: CallHost, call_id: int, method: str, call_type: int) -> None:
         self.connection = connection
         self.call_id = call_id
         self.method = method
@@ -161,10 +159,10 @@ class OutgoingCall:
         self.result.add_done_callback(retrieve_error)  # its caller may be gone
         self.stream: Stream | None = None
         if call_type != messages.UNARY:
-            self.stream = connection.new_stream(self, call_id, caller=True)
+            self.stream = connection.new_stream(self, call_id, True)
 
     def outcome_arrived(self, outcome: messages.Outcome, value: Any) -> None:
-        """The result, unpacked. It ends the stream as well (docs/protocol.rst, "Calls and streams")."""
+        """Take the result, unpacked. It ends the stream as well (docs/protocol.rst, "Calls and streams")."""
         if outcome.error is None:
             self._settle(value, None)
         elif outcome.status == messages.METHOD_NOT_FOUND:
@@ -177,16 +175,16 @@ class OutgoingCall:
             self.stream.peer_ended()
 
     def cancel(self, error: CallError) -> None:
-        """Give the call up: the callee is told to stop, and no result will come.
+        """Give the call up: the callee has to stop, and no result will come.
 
         If it has ended already, what its stream still keeps is dropped.
         """
         if not self.result.done():
-            self.connection.send_cancel(self)
+            self.connection.send_cancel(self.call_id)
         self.ended(error)
 
     def ended(self, error: CallError | LinkClosedError) -> None:
-        """The call cannot go on."""
+        """End the call with ``error``: it cannot go on."""
         self._settle(None, error)
         if self.stream is not None:
             self.stream.lost(str(error))
@@ -198,7 +196,7 @@ class OutgoingCall:
         self.cancel(ServerError(_fault(self.method, error)))
 
     def stream_flushed(self) -> None:
-        """Our stream close is out; the result is still to come."""
+        """Our stream close is sent; the result is still to come."""
 
     def _settle(self, value: Any, error: Exception | None) -> None:
         if self.result.done():
@@ -210,7 +208,7 @@ class OutgoingCall:
 
 
 def _fault(method: str, error: Exception) -> str:
-    """What a receiver raised, for the peer; logged unless it says what the peer did wrong."""
+    """Return the text of a receiver's error for the peer, and log the error unless it is the peer's fault."""
     if not isinstance(error, (CallError, ValueError)):
         _log.error("the receiver of %s failed", method, exc_info=error)
     return f"{type(error).__name__}: {text_for_peer(error)}"

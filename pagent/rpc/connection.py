@@ -1,4 +1,4 @@
-"""The calls of one link, both directions (docs/protocol.rst, "Handshake" and "Calls and streams")."""
+"""The handshake and the calls of one link, in both directions (docs/protocol.rst, "Handshake", "Calls and streams")."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from pagent.buffers import Bytes
 from pagent.errors import CallCancelledError, CallTimeoutError, LinkClosedError, ProtocolError, ServerError
-from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S, MESSAGE_MAX, MESSAGE_MAX_FOREIGN
+from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S
 from pagent.net.link import Link
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.calls import IncomingCall, OutgoingCall
+from pagent.rpc.host import CallHost
 from pagent.rpc.methods import Method
 from pagent.rpc.receiver import StreamOwner
 from pagent.rpc.scheduler import Scheduler
@@ -30,20 +31,20 @@ _FROM_CALLER = frozenset((messages.REQUEST_MESSAGE, messages.REQUEST_CLOSE, mess
 _HANDSHAKES = frozenset((messages.HANDSHAKE, messages.HANDSHAKE_REPLY))
 
 
-class State(enum.Enum):
+class ConnectionState(enum.Enum):
     GREETING = enum.auto()
     READY = enum.auto()
     CLOSED = enum.auto()
 
 
-#: Characters of a method's name that are repeated to who called one that does not exist.
-_NAME_SHOWN: Final = 200
+#: Characters of an unknown method's name that are repeated to its caller.
+_NAME_REPEATED: Final = 200
 
-# As in pagent.net.link: every message asks.
-_READY: Final = State.READY
+# A member of an Enum costs three times as much to reach, and every message asks.
+_READY: Final = ConnectionState.READY
 
 
-class Connection:
+class Connection(CallHost):
     """One link and its calls.
 
     :param dialled: the role: the dialling side greets first and names a token, the accepting side checks.
@@ -65,29 +66,22 @@ class Connection:
         debug: bool = False,
     ) -> None:
         # For life.
-        self.link = Link(self, dialled=dialled)
+        super().__init__(Link(self, dialled=dialled), TaskOwner("connection"))
         self._user_data = dict(user_data)
         self._methods = methods
         self._authorise = authorise
         self._known_extensions = extensions
         self._debug = debug
-        self.tasks = TaskOwner("connection")
         # From the handshake.
-        self._state = State.GREETING
+        self._state = ConnectionState.GREETING
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(retrieve_error)
-        self.uid = ""
-        self.peer: identity.Peer | None = None
-        self.realm: object = None
-        self.principal: Any = None  # what the services make of the peer, kept here for its next call
-        self.flow = False
-        self.holes = False
         self._greeting_timer: asyncio.TimerHandle | None = None
         # Calls.
         self.incoming: dict[int, IncomingCall] = {}
         self.outgoing: dict[int, OutgoingCall] = {}
         self._last_id = 0
-        self._scheduler = Scheduler()
+        self.scheduler = Scheduler()
         self.throttle = ReadThrottle(self.link)
         self.on_lost: list[Callable[[LinkClosedError], None]] = []
 
@@ -104,11 +98,6 @@ class Connection:
     @property
     def is_open(self) -> bool:
         return self._state is _READY and self.link.is_open
-
-    @property
-    def message_max(self) -> int:
-        """Bytes of the largest message that the peer takes."""
-        return MESSAGE_MAX if self.flow else MESSAGE_MAX_FOREIGN
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """End the link: calls end, the closing handshake is made, and all that ran for it has ended."""
@@ -159,15 +148,15 @@ class Connection:
 
     # --- for calls --------------------------------------------------------------------------------
 
-    def new_stream(self, owner: StreamOwner, call_id: int, *, caller: bool) -> Stream:
-        return Stream(self.link, self._scheduler, self.throttle, owner, call_id, caller=caller, flow=self.flow)
+    def new_stream(self, owner: StreamOwner, call_id: int, caller: bool) -> Stream:
+        return Stream(self.link, self.scheduler, self.throttle, owner, call_id, caller=caller, flow=self.flow)
 
-    def send_cancel(self, call: OutgoingCall) -> None:
-        self.link.send(messages.bare(messages.CALL_CANCEL, call.call_id))
+    def send_cancel(self, call_id: int) -> None:
+        self.link.send(messages.bare(messages.CALL_CANCEL, call_id))
 
-    def call_ended(self, call: IncomingCall) -> None:
-        if self.incoming.get(call.call_id) is call:
-            del self.incoming[call.call_id]
+    def call_ended(self, call_id: int, call: object) -> None:
+        if self.incoming.get(call_id) is call:
+            del self.incoming[call_id]
 
     # --- for the link -----------------------------------------------------------------------------
 
@@ -203,13 +192,13 @@ class Connection:
         """Streams look at the link themselves."""
 
     def link_writable(self) -> None:
-        while not self.link.blocked and self._scheduler.send_next(bulk=not self.link.pace.held):
+        while not self.link.blocked and self.scheduler.send_next(bulk=not self.link.pace.held):
             pass
 
     def link_lost(self, error: LinkClosedError) -> None:
-        if self._state is State.CLOSED:
+        if self._state is ConnectionState.CLOSED:
             return
-        self._state = State.CLOSED
+        self._state = ConnectionState.CLOSED
         if self._greeting_timer is not None:
             self._greeting_timer.cancel()
         if not self.ready.done():
@@ -224,7 +213,7 @@ class Connection:
     # --- handshake --------------------------------------------------------------------------------
 
     def _refuse(self, text: str) -> None:
-        if self._state is State.GREETING:
+        if self._state is ConnectionState.GREETING:
             _log.warning("%s: %s", self.link.peer_address, text)
             self.link.fail(ProtocolError(text))
 
@@ -274,7 +263,7 @@ class Connection:
         if call.stream is None:
             self._end_own(call, "stream data for a unary call")
             return
-        call.stream.message_arrived(value)
+        call.stream.receiving.message_arrived(value)
 
     def _stream_control(self, kind: int, call_id: int, body: Any) -> None:
         table: Mapping[int, IncomingCall | OutgoingCall] = self.incoming if kind in _FROM_CALLER else self.outgoing
@@ -284,11 +273,11 @@ class Connection:
         if call.stream is None:
             self._end_own(call, "a stream message for a unary call")
         elif kind in (messages.REQUEST_CLOSE, messages.RESPONSE_CLOSE):
-            call.stream.close_arrived()
+            call.stream.receiving.close_arrived()
         elif not self.flow:
             self._end_own(call, "credit without the extension")
         else:
-            call.stream.credit_arrived(body)
+            call.stream.sending.credit_arrived(body)
             self.link_writable()
 
     def _call_started(self, call_id: int, start: messages.Start) -> None:
@@ -301,7 +290,7 @@ class Connection:
             return
         method = self._methods.get(start.method)
         if method is None:
-            name = repr(start.method[:_NAME_SHOWN])
+            name = repr(start.method[:_NAME_REPEATED])
             self._refuse_call(call_id, messages.METHOD_NOT_FOUND, f"method {name} is not found", "KeyError", name)
             return
         if method.call_type != start.call_type:

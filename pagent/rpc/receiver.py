@@ -1,4 +1,4 @@
-"""What a stream works for: the receiver of its messages, and the call that owns it."""
+"""The two parties of a stream: the receiver of its messages, and the call that owns it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Receiver(Protocol):
     """Works on one end of a stream, in push style."""
 
     def stream_message(self, value: Any) -> None:
-        """A message of the peer: a bytes-like object for a bin, else what msgpack gave; never None."""
+        """Take a message of the peer: a bytes-like object for a bin, otherwise what msgpack gave; never None."""
 
     def stream_closed(self) -> None:
         """The peer sends no more (its stream close, or the result). Called once, after the last message."""
@@ -28,10 +28,10 @@ class StreamOwner(Protocol):
     """What a stream needs from its call."""
 
     def stream_overrun(self, reason: str) -> None:
-        """The peer sent more than can be kept: end the call with an error."""
+        """End the call with an error: the peer sent more than can be kept."""
 
     def stream_failed(self, error: Exception) -> None:
-        """The receiver raised on what the peer sent: end the call with an error, and nothing but the call."""
+        """End the call, and nothing but the call, with an error: the receiver raised on what the peer sent."""
 
     def stream_flushed(self) -> None:
-        """The stream close is out, or what :meth:`Stream.end` was given."""
+        """The stream close, or the call's result, has been sent."""

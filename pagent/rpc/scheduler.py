@@ -1,4 +1,4 @@
-"""Whose bytes go next while a link is congested.
+"""Choose the stream that sends next while a link is congested.
 
 A stream that may send and finds the link full waits here. When the link has room again, streams with little queued (a
 GET's answer, a WebSocket message, a result) go first in the order in which they came; the others take turns, each with
@@ -19,7 +19,7 @@ QUANTUM_BYTES: Final = 64 * 1024
 AHEAD_BYTES: Final = 4 * QUANTUM_BYTES
 
 
-class Waiting(Protocol):
+class QueuedSender(Protocol):
     """A stream that waits for the link. ``deficit`` is the scheduler's."""
 
     deficit: int
@@ -36,14 +36,19 @@ class Scheduler:
     """The streams of one link that wait for it."""
 
     def __init__(self) -> None:
-        self._small: deque[Waiting] = deque()
-        self._bulk: deque[Waiting] = deque()
+        self._small: deque[QueuedSender] = deque()
+        self._bulk: deque[QueuedSender] = deque()
         self._ahead = 0  # what small ones have sent since, less what they have paid back
 
     def __len__(self) -> int:
         return len(self._small) + len(self._bulk)
 
-    def add(self, stream: Waiting) -> None:
+    @property
+    def waiting(self) -> list[QueuedSender]:
+        """The streams that wait, interactive ones first."""
+        return [*self._small, *self._bulk]
+
+    def add(self, stream: QueuedSender) -> None:
         """A stream begins to wait. Each waits once, whatever it queues meanwhile."""
         stream.deficit = 0
         (self._small if stream.queued_bytes <= SMALL_BYTES else self._bulk).append(stream)
@@ -58,7 +63,7 @@ class Scheduler:
             return False
         return True
 
-    def _serve_small(self, stream: Waiting) -> None:
+    def _serve_small(self, stream: QueuedSender) -> None:
         if stream.queued_bytes > SMALL_BYTES:  # has grown meanwhile
             self._bulk.append(stream)
         elif stream.queued_bytes:
@@ -67,7 +72,7 @@ class Scheduler:
             if stream.queued_bytes:
                 self._small.appendleft(stream)
 
-    def _serve_bulk(self, stream: Waiting) -> None:
+    def _serve_bulk(self, stream: QueuedSender) -> None:
         if not stream.queued_bytes:
             return
         if stream.deficit <= 0:

@@ -1,93 +1,79 @@
-"""What a slow job does not take from a peer that knows no flow control: in memory while it is little, then on disk.
+"""Keep what a receiver does not take from a peer without credit: in memory at first, then on disk.
 
-First in, first out. What has come last is in memory; once that is more than SPOOL_MEMORY it all goes to disk, behind
-what is there: a job which falls behind for a moment costs no disk work, and one which stays behind costs it in large
-pieces. The files are of the job's sandbox and given by the opener (anonymous, so that each goes with its
-descriptor, as soon as it has been read). A thread works on them; the loop never waits for the disk.
+First in, first out. The last records are in memory. Once they are more than SPOOL_MEMORY, all of them go to disk, after
+what is there: a job that is slow for a moment costs no disk work, and one that stays slow costs it in large pieces. The
+files are in the job's sandbox and come from the opener. They have no name, so each goes with its descriptor as soon as
+it has been read. The job's own threads work on them; the loop never waits for the disk.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
-from pagent.buffers import JOIN_MAX, Bytes, behind, joined
-from pagent.limits import GIB, KIB, MIB, SPOOL_MEMORY, SPOOL_MEMORY_ALL, SPOOL_PENDING_MAX, SPOOL_WRITE_TIMEOUT_S
+from pagent.limits import (
+    DISK_ANSWER_S,
+    GIB,
+    KIB,
+    MIB,
+    SPOOL_MEMORY,
+    SPOOL_MEMORY_ALL,
+    SPOOL_PENDING_MAX,
+    SPOOL_WRITE_TIMEOUT_S,
+)
+from pagent.rpc.spool_files import SpoolFiles
+from pagent.rpc.spool_records import Record, cost, record_of, value_of
 from pagent.rpc.throttle import THROTTLE_JOB_S, ReadThrottle
 from pagent.runtime.memory import current_memory
-from pagent.runtime.tasks import TaskOwner, retrieve_error
-from pagent.wire import messages
-from pagent.wire.values import unpack
+from pagent.runtime.tasks import TaskOwner
+from pagent.runtime.threads import ThreadPool, Threads
 
 #: Bytes of a spool that are read at a time, and while memory is short.
 SPOOL_READ: Final = MIB
 SPOOL_READ_SHORT: Final = 64 * KIB
-#: Bytes that go into one file of a spool, about. A job that is always a little slow would otherwise fill the disk.
-SPOOL_FILE: Final = 64 * MIB
+#: Threads for the spools of streams that belong to no job: they write to one disk.
+_TEMPORARY_THREADS: Final = 2
 
 
-_HEADER_BYTES: Final = 5
-_BIN: Final = 0
-_STR: Final = 1
-_PACKED: Final = 2
-#: What a record takes in memory beside its bytes.
-_RECORD_COST: Final = 64
-#: Buffers of one write; POSIX promises 16, Linux and the BSDs have 1024.
-_VECTOR: Final = 512
-
-
-class _Packed:
-    """A value that is neither text nor bytes."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-
-Record = str | bytes | bytearray | memoryview | _Packed
-
-
-def _nobody() -> None:
-    """Who is told that the disk has failed, if nobody else is."""
+def _ignore() -> None:
+    """Do nothing when the disk fails."""
 
 
 class SpoolOpener(NamedTuple):
-    """How to get a spool file: a blocking function that returns a descriptor, and the most that may be kept, bytes.
+    """Where a spool has its files, and who is notified.
 
-    ``failed`` is called if the disk fails the spool, before its stream ends. ``pause_s``: how long the reading of the
-    link may pause before its data goes to the spool; longer where the receiver's own work is to write to the same disk.
+    ``open`` is a blocking function that returns the descriptor of a new file. ``limit``: bytes that may be kept.
+    ``threads`` do the disk work. ``failed`` is called if the disk fails the spool, before its stream ends. ``pause_s``:
+    how long the reading of the link may pause before data goes to the spool.
     """
 
     open: Callable[[], int]
     limit: int
-    failed: Callable[[], None] = _nobody
+    threads: Threads
+    failed: Callable[[], None] = _ignore
     pause_s: float = THROTTLE_JOB_S
+
+
+_TEMPORARY: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, SpoolOpener]] = WeakKeyDictionary()
+
+
+def temporary_spool() -> SpoolOpener:
+    """Return the opener for streams that belong to no job: files in the system's folder for temporary files."""
+    loop = asyncio.get_running_loop()
+    opener = _TEMPORARY.get(loop)
+    if opener is None:
+        opener = _TEMPORARY[loop] = SpoolOpener(_open_temporary, GIB, ThreadPool("spool", _TEMPORARY_THREADS))
+    return opener
 
 
 def _open_temporary() -> int:
     with tempfile.TemporaryFile(prefix="pagent-spool-") as file:
         return os.dup(file.fileno())
-
-
-#: For streams of which nobody said where: the system's temporary folder.
-DEFAULT_SPOOL: Final = SpoolOpener(_open_temporary, GIB)
-
-
-class _File:
-    """One of a spool's files, and how much of it has been written and read; it holds whole records."""
-
-    __slots__ = ("fd", "read", "written")
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.written = 0
-        self.read = 0
 
 
 class Spool:
@@ -98,8 +84,8 @@ class Spool:
     give the data, or the limit is reached. ``memory``: bytes beyond which they go to disk.
     """
 
-    #: Of all spools together.
-    _in_memory: ClassVar[int] = 0
+    #: Bytes that all spools together have in memory, without those that are being written.
+    in_memory_total: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -110,115 +96,125 @@ class Spool:
         *,
         memory: int = SPOOL_MEMORY,
     ) -> None:
+        # For life.
         self._opener = opener
         self._deliver = deliver
         self._fail = fail
         self._throttle = throttle
         self._memory = memory
+        self._buffers = current_memory()
+        self._files = SpoolFiles(opener.open)
+        self._tasks = TaskOwner("spool")
+        # The throttle's.
         self.pause_after = self.pause_rest_s = 0.0
+        # What is kept.
         self._newest: deque[Record] = deque()  # in memory
         self._newest_bytes = 0
-        self._files: deque[_File] = deque()  # the thread's, while it works
-        self._under_way = 0  # bytes that are being written
-        self._on_disk = 0  # bytes of records there, or on their way there
+        self._writing_bytes = 0  # of the write under way
+        self._on_disk = 0  # bytes of records in the files, or on their way there
+        # What happens.
         self._wanted = False
-        self._tasks = TaskOwner("spool")
-        self._running = False
-        self._writing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._buffers = current_memory()
+        self._working = False
         self._closed = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no disk work is under way."""
+        return not self._tasks
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a file."""
+        return self._files.is_open
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes of records in the files, or on their way there."""
+        return self._on_disk
 
     def append(self, value: Any) -> None:
         """Keep the value of one message."""
         if self._closed:
             return
-        is_plain = isinstance(value, (bytes, bytearray, memoryview, str))
-        record: Record = value if is_plain else _Packed(messages.pack(value))
-        cost = _cost(record)
-        if self._on_disk + self._newest_bytes + cost > self._opener.limit:
+        record = record_of(value)
+        size = cost(record)
+        if self._on_disk + self._newest_bytes + size > self._opener.limit:
             self._end(f"the job does not take its data, and {self._opener.limit} bytes are spooled already")
             return
         self._newest.append(record)
-        self._count(cost)
-        if self._is_ahead:
-            self._throttle.pause_for_spool(self, cost)
-        if self._is_much():
-            self._run()
+        self._count(size)
+        if self._is_ahead_of_disk:
+            self._throttle.pause_for_spool(self, size)
+        if self._must_write:
+            self._work_on_disk()
 
     def want(self) -> None:
-        """The consumer can take more."""
+        """Deliver the next values, now or when they have been read."""
         self._wanted = True
-        if self._on_disk or self._running:
-            self._run()
+        if self._on_disk or self._working:
+            self._work_on_disk()
         elif self._newest and not self._closed:
-            self._hand_over(self._take_newest(self._helping))
+            self._hand_over(self._take_newest(self._batch_bytes))
 
     def close(self) -> None:
-        """Forget everything. The files go once the thread is done with them."""
+        """Drop everything. The files are closed by the threads."""
         self._closed = True
         self._newest.clear()
         self._count(-self._newest_bytes)
         self._throttle.caught_up(self)
-        if not self._running:
-            self._close_files()
+        self._close_files()
 
     @property
-    def _helping(self) -> int:
-        """Bytes to give back at a time."""
+    def _batch_bytes(self) -> int:
+        """Bytes to deliver at a time."""
         return SPOOL_READ_SHORT if self._buffers.is_full else SPOOL_READ
 
     @property
-    def _is_ahead(self) -> bool:
-        """Whether the link has to wait for the disk: it has brought too much while the disk was busy."""
+    def _is_ahead_of_disk(self) -> bool:
+        """Whether the link has brought so much while the disk was busy that it has to wait."""
         if self._buffers.is_full:
-            return self._newest_bytes + self._under_way > SPOOL_READ_SHORT
+            return self._newest_bytes + self._writing_bytes > SPOOL_READ_SHORT
         return self._newest_bytes > SPOOL_PENDING_MAX
 
-    def _is_much(self) -> bool:
+    @property
+    def _must_write(self) -> bool:
         """Whether what is in memory has to go to disk."""
-        short = self._buffers.is_full or Spool._in_memory > SPOOL_MEMORY_ALL
+        short = self._buffers.is_full or Spool.in_memory_total > SPOOL_MEMORY_ALL
         return self._newest_bytes > self._memory or (self._newest_bytes > 0 and short)
 
     def _count(self, change: int) -> None:
         self._newest_bytes += change
-        Spool._in_memory += change
+        Spool.in_memory_total += change
         self._buffers.change(change)
 
     def _take_newest(self, most: int) -> list[Record]:
-        """The oldest of what is in memory, at least one record."""
+        """Return the oldest of what is in memory, at least one record."""
         taken = []
         size = 0
         while self._newest and size < most:
             record = self._newest.popleft()
-            size += _cost(record)
+            size += cost(record)
             taken.append(record)
         self._count(-size)
         return taken
 
-    def _run(self) -> None:
-        if not self._running and not self._closed:
-            self._running = True
+    def _work_on_disk(self) -> None:
+        if not self._working and not self._closed:
+            self._working = True
             self._tasks.start(self._work(), name="spool")
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
+        """Write while there is too much in memory, read while values are wanted."""
         try:
             while not self._closed:
-                if self._is_much():
-                    await self._write_newest(loop)
-                if self._closed or not self._wanted:
-                    if self._is_much():
-                        continue
+                if self._must_write:
+                    await self._write_newest()
+                if self._wanted:
+                    self._hand_over(await self._next_batch())
+                elif not self._must_write:
                     break
-                if self._on_disk:
-                    values = await loop.run_in_executor(None, self._read, self._helping)
-                    self._on_disk -= sum(map(_cost, values))
-                else:
-                    values = self._take_newest(self._helping)
-                self._hand_over(values)
         except TimeoutError:
             self._end("the disk is too slow for the data that came for the job")
-            await asyncio.wait((self._writing,))  # only then may the file be closed
         except OSError as error:
             self._opener.failed()
             self._end(f"spooling the stream's data failed: {error.strerror or error}")
@@ -226,33 +222,31 @@ class Spool:
             self.close()
             raise
         finally:
-            self._running = False
-            if self._closed:
-                self._close_files_after_write()
+            self._working = False
 
-    def _close_files_after_write(self) -> None:
-        if self._under_way and not self._writing.done():
-            self._writing.add_done_callback(lambda _: self._close_files())
-        else:
-            self._close_files()
+    async def _next_batch(self) -> list[Record]:
+        if not self._on_disk:
+            return self._take_newest(self._batch_bytes)
+        records = await self._opener.threads.run(self._files.read, self._batch_bytes, limit_s=DISK_ANSWER_S)
+        self._on_disk -= sum(map(cost, records))
+        return records
 
-    async def _write_newest(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _write_newest(self) -> None:
         size = self._newest_bytes
         records = self._take_newest(size)
         self._on_disk += size
         self._buffers.change(size)
-        self._writing = loop.run_in_executor(None, self._write, records)
-        self._writing.add_done_callback(retrieve_error)  # its task may have been cancelled
-        self._writing.add_done_callback(lambda _: self._buffers.change(-size))
-        self._under_way = size
+        writing = self._opener.threads.submit(self._files.write, records, limit_s=DISK_ANSWER_S)
+        writing.add_done_callback(lambda _: self._buffers.change(-size))
+        self._writing_bytes = size
         self._resume_link()  # as much again may wait in memory
         async with asyncio.timeout(SPOOL_WRITE_TIMEOUT_S):
-            await asyncio.shield(self._writing)
-        self._under_way = 0
+            await asyncio.shield(writing)
+        self._writing_bytes = 0
         self._resume_link()
 
     def _resume_link(self) -> None:
-        if not self._is_ahead:
+        if not self._is_ahead_of_disk:
             self._throttle.caught_up(self)
 
     def _hand_over(self, records: list[Record]) -> None:
@@ -262,9 +256,8 @@ class Spool:
         empty = not self._on_disk and not self._newest
         if empty:
             self._closed = True
-            if not self._running:
-                self._close_files()
-        self._deliver([unpack(each.data) if isinstance(each, _Packed) else each for each in records], empty)
+            self._close_files()
+        self._deliver([value_of(record) for record in records], empty)
 
     def _end(self, reason: str) -> None:
         if not self._closed:
@@ -272,81 +265,9 @@ class Spool:
             self._fail(reason)
 
     def _close_files(self) -> None:
-        while self._files:
-            os.close(self._files.pop().fd)
-
-    # --- in a thread ------------------------------------------------------------------------------
-
-    def _write(self, records: list[Record]) -> None:
-        if not self._files or self._files[-1].written >= SPOOL_FILE:
-            self._files.append(_File(self._opener.open()))
-        file = self._files[-1]
-        buffers = joined(_buffers(records))
-        while buffers:
-            done = os.pwritev(file.fd, buffers[:_VECTOR], file.written)
-            file.written += done
-            buffers = behind(buffers, done)
-
-    def _read(self, size: int) -> list[Record]:
-        """About ``size`` bytes of records, at least one."""
-        file = self._files[0]
-        values, used = _records(memoryview(_pread(file, size)))
-        if not values:
-            header = _pread(file, _HEADER_BYTES)
-            values, used = _records(memoryview(_pread(file, _HEADER_BYTES + int.from_bytes(header[1:], "big"))))
-        if not values:
-            raise OSError(errno.EIO, "the file has become shorter")
-        file.read += used
-        if file.read == file.written >= SPOOL_FILE:
-            os.close(self._files.popleft().fd)
-        return values
-
-
-def _cost(record: Record) -> int:
-    """What a record counts, in memory and on disk."""
-    if isinstance(record, str) and not record.isascii():
-        return _RECORD_COST + len(record.encode("utf-8", "surrogatepass"))
-    return _RECORD_COST + len(record.data if isinstance(record, _Packed) else record)
-
-
-def _pread(file: _File, size: int) -> bytes:
-    data = os.pread(file.fd, size, file.read)
-    if not data:
-        raise OSError(errno.EIO, "the file has become shorter")
-    return data
-
-
-def _buffers(records: list[Record]) -> Iterator[Bytes]:
-    """The bytes of records in a file."""
-    for record in records:
-        tag, data = _tagged(record)
-        yield bytes((tag,)) + len(data).to_bytes(4, "big")
-        yield data
-
-
-def _tagged(record: Record) -> tuple[int, Bytes]:
-    if isinstance(record, str):
-        return _STR, record.encode("utf-8", "surrogatepass")
-    if isinstance(record, _Packed):
-        return _PACKED, record.data
-    return _BIN, record
-
-
-def _records(data: memoryview) -> tuple[list[Record], int]:
-    """Whole records at the beginning of ``data``, and how many bytes they take."""
-    values: list[Record] = []
-    at = 0
-    while len(data) - at >= _HEADER_BYTES:
-        start = at + _HEADER_BYTES
-        end = start + int.from_bytes(data[at + 1 : start], "big")
-        if end > len(data):
-            break
-        payload = data[start:end]
-        if data[at] == _STR:
-            values.append(str(payload, "utf-8", "surrogatepass"))
-        elif data[at] == _PACKED:
-            values.append(_Packed(bytes(payload)))
-        else:
-            values.append(payload if end - start > JOIN_MAX else bytes(payload))
-        at = end
-    return values, at
+        """Close the files in a thread, because a large one takes as long as freeing its blocks."""
+        if not (self._on_disk or self._files.is_open):
+            return
+        closing = self._opener.threads.submit(self._files.close, limit_s=DISK_ANSWER_S, always=True)
+        if closing.done():  # refused, because the threads have ended
+            self._files.close()

@@ -1,22 +1,24 @@
 """Pause the reading of a link whose peer has no credit, while a receiver or a disk catches up.
 
-Such a peer may send faster than a job or a disk takes its data, and what is left would be written to a spool and read
-back. A short pause spares that, but every stream of the link waits for it. So pauses have a time budget:
+Such a peer may send faster than a job or a disk takes its data, and the rest would be written to a spool and read back.
+A short pause avoids that, but every stream of the link waits for it. So pauses have a time budget:
 
 * A pause has a limit: ``THROTTLE_JOB_S`` or ``THROTTLE_DISK_S``. After it the link is read for at least a
   ``THROTTLE_READ_SHARE``-th of its length.
-* A pause in vain, at whose limit the stream has not caught up, is charged to the budget of the link, which refills by
-  ``THROTTLE_REFILL`` of the time. From the second in a row on, the stream may not ask again for a while, twice as
-  long each time.
+* A pause that reaches its limit before the queue has caught up has failed. Its length is charged to the budget of the
+  link, which refills by ``THROTTLE_REFILL`` of the time. From the second failure in a row on, the queue may not ask
+  again for a while, twice as long each time.
 
-What is slower than that goes to the spool. A spool is the last resort: its data has no other place than memory. So one
-whose disk is behind may pause the link also without budget, once for each ``THROTTLE_STEP`` bytes that it was given.
+Data that comes faster than that goes to the spool. A spool is the last resort: memory is the only other place for its
+data. So a spool whose disk is too slow may pause the link also without budget, once for each ``THROTTLE_STEP`` bytes
+that it was given.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 from pagent.limits import KIB
 
@@ -30,10 +32,10 @@ THROTTLE_DISK_S: Final = 0.05
 #: After a pause the link is read for at least its length divided by this. A peer that sends 1 GB/s to a disk of
 #: 100 MB/s has to be paused for nine tenths of the time.
 THROTTLE_READ_SHARE: Final = 19
-#: Pauses in vain: seconds of them at most at once, and the part of the time at most in the long run.
+#: Failed pauses: seconds of them at most at once, and the part of the time at most in the long run.
 THROTTLE_BUDGET_S: Final = 0.2
 THROTTLE_REFILL: Final = 0.2
-#: After two pauses in vain their stream does not ask again for so many times the length of one, then twice as long each
+#: After two failed pauses their stream does not ask again for so many times the length of one, then twice as long each
 #: time, up to the second.
 THROTTLE_REST: Final = 10
 THROTTLE_REST_MAX_S: Final = 1.6
@@ -52,70 +54,85 @@ class Pausable(Protocol):
     def resume_reading(self, owner: str) -> None: ...
 
 
-class Behind(Protocol):
-    """A queue that is behind. The attributes belong to the throttle; both begin as 0."""
+class Timers(Protocol):
+    """The clock and the timers of an event loop."""
+
+    def time(self) -> float: ...
+
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> Any: ...
+
+
+class ThrottledQueue(Protocol):
+    """A queue whose consumer is slow. The attributes belong to the throttle; both begin as 0."""
 
     pause_after: float  # when it may ask for a pause again
-    pause_rest_s: float  # how long it has to wait if its next pause is in vain; 0 if its last one was not
+    pause_rest_s: float  # how long it has to wait if its next pause fails; 0 if its last one did not
 
 
 class ReadThrottle:
-    """The one throttle of a link. One queue at a time owns the pause."""
+    """The only part that pauses the reading of its link for a stream. One queue at a time owns the pause.
 
-    def __init__(self, link: Pausable) -> None:
+    ``timers``: those of the running loop, unless a test has its own.
+    """
+
+    def __init__(self, link: Pausable, timers: Timers | None = None) -> None:
         # For life.
         self._link = link
-        self._loop = asyncio.get_running_loop()
-        # The budget: seconds of pauses in vain that are left, as of `_counted_at`.
-        self._left = THROTTLE_BUDGET_S
-        self._counted_at = self._loop.time()
+        self._timers: Timers = asyncio.get_running_loop() if timers is None else timers
+        # The budget: seconds of failed pauses that are left, as of `_counted_at`.
+        self._left_s = THROTTLE_BUDGET_S
+        self._counted_at = self._timers.time()
         self._read_until = 0.0
-        self._step = THROTTLE_STEP  # bytes that spools were given since the last pause
+        self._step_bytes = THROTTLE_STEP  # what spools were given since the last pause
         # The pause under way.
-        self._owner: Behind | None = None
+        self._owner: ThrottledQueue | None = None
         self._began = 0.0
         self._limit_s = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Any = None
 
-    def pause(self, queue: Behind, limit_s: float) -> None:
+    @property
+    def budget_s(self) -> float:
+        """Seconds of failed pauses that the link has left; below 0 once they are used up."""
+        now = self._timers.time()
+        self._left_s = min(THROTTLE_BUDGET_S, self._left_s + (now - self._counted_at) * THROTTLE_REFILL)
+        self._counted_at = now
+        return self._left_s
+
+    def pause(self, queue: ThrottledQueue, limit_s: float) -> None:
         """Pause reading for at most ``limit_s`` seconds, if the budget allows it."""
         if self._owner is None:
-            now = self._loop.time()
-            if now >= queue.pause_after and now >= self._read_until and self._budget(now) > 0:
+            now = self._timers.time()
+            if now >= queue.pause_after and now >= self._read_until and self.budget_s > 0:
                 self._begin(queue, limit_s, now)
 
-    def pause_for_spool(self, spool: Behind, size: int) -> None:
-        """Pause reading because the disk of a spool is behind, which was given ``size`` bytes more."""
-        self._step += size
-        if self._owner is None and self._step >= THROTTLE_STEP:
-            self._begin(spool, THROTTLE_DISK_S, self._loop.time())
+    def pause_for_spool(self, spool: ThrottledQueue, size: int) -> None:
+        """Pause reading because the disk of a spool is too slow; the spool was given ``size`` bytes more."""
+        self._step_bytes += size
+        if self._owner is None and self._step_bytes >= THROTTLE_STEP:
+            self._begin(spool, THROTTLE_DISK_S, self._timers.time())
 
-    def caught_up(self, queue: Behind) -> None:
+    def caught_up(self, queue: ThrottledQueue) -> None:
         """Resume reading: the queue is short again, or gone."""
         if self._owner is queue:
             queue.pause_rest_s = 0.0
             self._end()
 
-    def _budget(self, now: float) -> float:
-        self._left = min(THROTTLE_BUDGET_S, self._left + (now - self._counted_at) * THROTTLE_REFILL)
-        self._counted_at = now
-        return self._left
-
-    def _begin(self, queue: Behind, limit_s: float, now: float) -> None:
+    def _begin(self, queue: ThrottledQueue, limit_s: float, now: float) -> None:
         self._owner = queue
         self._began = now
         self._limit_s = limit_s
-        self._step = 0
-        self._timer = self._loop.call_later(limit_s, self._in_vain)
+        self._step_bytes = 0
+        self._timer = self._timers.call_later(limit_s, self._fail)
         self._link.pause_reading(OWNER)
 
-    def _in_vain(self) -> None:
+    def _fail(self) -> None:
+        """End a pause at its limit, and charge it."""
         queue = self._owner
         assert queue is not None
-        now = self._loop.time()
+        now = self._timers.time()
         queue.pause_after = now + queue.pause_rest_s
         queue.pause_rest_s = min(2 * queue.pause_rest_s, THROTTLE_REST_MAX_S) or THROTTLE_REST * self._limit_s
-        self._left = max(self._budget(now) - (now - self._began), -THROTTLE_BUDGET_S)
+        self._left_s = max(self.budget_s - (now - self._began), -THROTTLE_BUDGET_S)
         self._end()
 
     def _end(self) -> None:
@@ -123,6 +140,6 @@ class ReadThrottle:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        now = self._loop.time()
+        now = self._timers.time()
         self._read_until = now + (now - self._began) / THROTTLE_READ_SHARE
         self._link.resume_reading(OWNER)

@@ -12,14 +12,16 @@ from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import bistream
 from pagent.rpc.spool import SpoolOpener
 from pagent.rpc.stream import Stream
+from pagent.service.disk import DiskThreads
 from pagent.service.jobs import owner_of
 
 
 class ExecService:
     """Joins streams to processes."""
 
-    def __init__(self, manager: JobManager, *, spool_max: int) -> None:
+    def __init__(self, manager: JobManager, threads: DiskThreads, *, spool_max: int) -> None:
         self._manager = manager
+        self._threads = threads
         self._spool_max = spool_max
 
     @bistream
@@ -37,7 +39,7 @@ class ExecService:
         job = self._manager.get(job_uid, owner_of(call.connection))
         stream = call.stream
         assert stream is not None
-        stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max))
+        stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, self._threads.of(job)))
         splice = _ExecSplice(call, stream)
         if not _is_size([rows, cols]):
             raise ValueError(f"a terminal's size is rows and cols, each from 1 to {TERMINAL_SIZE_MAX}")

@@ -184,7 +184,8 @@ class FileService:
     def _spool(self, call: IncomingCall, job: Job, failed: Callable[[], None] = lambda: None) -> None:
         """Where to keep what comes faster than it is written; ``failed`` is called if there is no room for it."""
         assert call.stream is not None
-        call.stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, failed, THROTTLE_DISK_S))
+        threads = self._threads.of(job)
+        call.stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, threads, failed, THROTTLE_DISK_S))
 
 
 def _only_while_there_is(job: Job, call: IncomingCall) -> AbstractContextManager[None]:

@@ -8,13 +8,13 @@ from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job, Owner
 from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES, READY_TIMEOUT_S
 from pagent.rpc.calls import IncomingCall
-from pagent.rpc.connection import Connection
+from pagent.rpc.host import CallHost
 from pagent.rpc.methods import unary
 from pagent.runtime.timeslice import current_slice
 from pagent.wire import messages
 
 
-def owner_of(connection: Connection) -> Owner:
+def owner_of(connection: CallHost) -> Owner:
     """Whose the jobs are that a connection creates."""
     if connection.principal is None:
         connection.principal = _owner(connection)
@@ -22,7 +22,7 @@ def owner_of(connection: Connection) -> Owner:
     return owner
 
 
-def _owner(connection: Connection) -> Owner:
+def _owner(connection: CallHost) -> Owner:
     peer = connection.peer
     assert peer is not None
     direction = "CLIENT" if connection.link.dialled else "SERVER"

@@ -18,6 +18,7 @@ from pagent.rpc.methods import bistream
 from pagent.rpc.spool import SpoolOpener
 from pagent.rpc.stream import Stream
 from pagent.runtime.descriptors import open_limit
+from pagent.service.disk import DiskThreads
 from pagent.service.jobs import owner_of
 from pagent.splice.answer import Caller
 from pagent.splice.http import HttpSplice
@@ -48,8 +49,9 @@ class ProxyService:
     What a peer gives is Any: that it is what it should be is found out by who works on it.
     """
 
-    def __init__(self, manager: JobManager, *, spool_max: int) -> None:
+    def __init__(self, manager: JobManager, threads: DiskThreads, *, spool_max: int) -> None:
         self._manager = manager
+        self._threads = threads
         self._spool_max = spool_max
         self._targets: dict[tuple[str, int | None, str], _Target] = {}
         self._idle = IdleConnections(0)
@@ -150,7 +152,7 @@ class ProxyService:
             raise ValueError("scheme must be 'http' or 'https'")
         key = (job.uid, number, scheme)
         if key not in self._targets:
-            spool = SpoolOpener(job.sandbox.open_spool, self._spool_max)
+            spool = SpoolOpener(job.sandbox.open_spool, self._spool_max, self._threads.of(job))
             self._targets[key] = _Target(job, self._port(job, number, scheme), spool)
             job.on_end(lambda: self._drop_targets(job))
         # A job that runs reports no further port: the only one stays the only one.

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 class StreamEnd(Protocol):
     """The push face of a call's stream (``pagent.rpc.stream.Stream``)."""
 
-    blocked: bool
+    @property
+    def blocked(self) -> bool:
+        """Whether what is sent now is only queued."""
 
     def attach(self, receiver: Any, *, splits: bool = False) -> None:
         """Deliver what has come, and what comes, to ``receiver``; ``splits``: bins in pieces where memory is short."""

@@ -36,6 +36,11 @@ class ReceiveWindow:
         """Bytes."""
         return self._size
 
+    @property
+    def available(self) -> int:
+        """Bytes that the sender may send now; below 0 if its last message exceeded its credit."""
+        return self._size - self._unreturned
+
     def arrived(self, cost: int) -> bool:
         """Account for a message; False if the sender had no credit left for even a part of it."""
         allowed = self._unreturned < self._size

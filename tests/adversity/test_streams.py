@@ -50,7 +50,7 @@ async def test_tiny_messages_for_a_job_that_reads_nothing_are_bounded(agent: Age
     (connection,) = agent._connections.values()
     stream = connection.incoming[call_id].stream
     assert stream is not None
-    assert len(stream._inbox or ()) <= MIB // 64
+    assert stream.receiving.kept_messages <= MIB // 64
     await peer.cancel(call_id)
 
 

@@ -1,4 +1,4 @@
-"""The async face of streams: one message ahead, back pressure both ways, and how each kind of end is told."""
+"""The async face of streams: one message ahead, back pressure in both directions, and each kind of end."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pagent.wire import messages
 from tests.kit.ends import Heard
 from tests.kit.joined import Joined
 from tests.kit.peer import PATIENCE_S
+from tests.kit.transfers import eventually
 
 
 class Service:
@@ -75,7 +76,7 @@ async def test_messages_in_order_then_the_end(rig: Rig) -> None:
         await rig.ours.send(number)
     rig.ours.close()
     await rig.joined.settle()
-    assert len(rig.theirs._inbox) == 1  # the others wait below
+    assert rig.theirs.stream.receiving.kept_messages == 4  # one is taken from the push face
     assert [value async for value in rig.theirs] == list(range(5))
     assert await rig.theirs.receive() is None
     assert await rig.theirs.receive() is None
@@ -104,7 +105,7 @@ async def test_a_reader_that_was_cancelled_loses_nothing(rig: Rig) -> None:
     assert [await rig.theirs.receive(), await rig.during(rig.theirs.receive())] == [1, 2]
 
 
-async def test_a_reader_that_is_cancelled_as_its_message_comes(rig: Rig) -> None:
+async def test_a_reader_that_is_cancelled_as_its_message_arrives(rig: Rig) -> None:
     reading = asyncio.ensure_future(rig.theirs.receive())
     await rig.joined.settle()
     rig.theirs.stream_message("came")
@@ -141,25 +142,25 @@ async def test_a_sender_waits_for_room(rig: Rig) -> None:
     assert await rig.during(taking) == sent
 
 
-async def test_a_sender_that_waits_hears_of_the_result(rig: Rig) -> None:
+async def test_a_waiting_sender_returns_at_the_result(rig: Rig) -> None:
     sending = await send_until_full(rig.ours)
     rig.incoming.finish("enough")
     await rig.during(sending)
     assert await rig.during(rig.ours.result()) == "enough"
-    await rig.ours.send(b"nobody reads it")  # no error, and no wait
+    await rig.ours.send(b"dropped")  # no error, and no wait
 
 
-async def test_all_senders_that_wait_hear_of_room(rig: Rig) -> None:
+async def test_all_waiting_senders_return_when_there_is_room(rig: Rig) -> None:
     sent: list[bytes] = []
     sending = [await send_until_full(rig.ours, sent) for _ in range(3)]
     sending[0].cancel()
     taking = asyncio.ensure_future(take_all(rig.theirs))
     await rig.during(asyncio.gather(*sending[1:]))
     rig.ours.close()
-    assert await rig.during(taking) == sent  # also what its sender did not wait for: nobody takes it back
+    assert await rig.during(taking) == sent  # also what its sender did not wait for: it was queued
 
 
-async def test_all_readers_that_wait_hear_of_the_end(rig: Rig) -> None:
+async def test_all_waiting_readers_return_at_the_end(rig: Rig) -> None:
     readers = [asyncio.ensure_future(rig.ours.receive()) for _ in range(3)]
     await rig.joined.settle()
     readers[0].cancel()
@@ -174,18 +175,18 @@ async def test_nothing_is_kept_for_a_callee_that_has_ended(rig: Rig) -> None:
     sending = await send_until_full(rig.ours)
     rig.incoming.finish("enough")
     await rig.during(sending)
-    stream = rig.ours._stream
+    stream = rig.ours.stream
     assert rig.ours.is_over
     for _ in range(100):
         await rig.ours.send(bytes(100_000))
-    assert not stream._queue
+    assert stream.sending.pending_bytes == 0
     assert not stream.blocked
     rig.ours.close()
     await rig.joined.settle()
     assert rig.joined.dialled.is_open
 
 
-async def test_a_source_that_was_stopped_is_read_on_once_nobody_wants_it(rig: Rig) -> None:
+async def test_a_stopped_source_resumes_after_the_peers_result(rig: Rig) -> None:
     call = rig.joined.dialled.start_call(messages.BISTREAM, "both", [], {})
     assert call.stream is not None
     heard = Heard()
@@ -200,7 +201,7 @@ async def test_a_source_that_was_stopped_is_read_on_once_nobody_wants_it(rig: Ri
     assert not call.stream.blocked
 
 
-async def test_a_sender_that_waits_hears_of_a_failure(rig: Rig) -> None:
+async def test_a_waiting_sender_raises_the_failure(rig: Rig) -> None:
     sending = await send_until_full(rig.ours)
     rig.incoming.fail(ValueError("not so"))
     with pytest.raises(MethodError, match="not so"):
@@ -211,7 +212,7 @@ async def test_a_sender_that_waits_hears_of_a_failure(rig: Rig) -> None:
         await rig.during(rig.ours.result())
 
 
-async def test_a_failure_stands_behind_what_was_sent(rig: Rig) -> None:
+async def test_a_failure_comes_after_what_was_sent(rig: Rig) -> None:
     await rig.theirs.send(1)
     await rig.theirs.send(2)
     rig.incoming.fail(ValueError("not so"))
@@ -221,7 +222,7 @@ async def test_a_failure_stands_behind_what_was_sent(rig: Rig) -> None:
         await rig.during(rig.ours.result())
 
 
-async def test_a_cancel_is_told_to_both_faces(rig: Rig) -> None:
+async def test_both_faces_raise_after_a_cancel(rig: Rig) -> None:
     reading = [asyncio.ensure_future(face.receive()) for face in (rig.ours, rig.theirs)]
     sending = await send_until_full(rig.theirs)
     async with rig.ours:
@@ -229,14 +230,14 @@ async def test_a_cancel_is_told_to_both_faces(rig: Rig) -> None:
     for waiting in reading:
         with pytest.raises(CallCancelledError):
             await rig.during(waiting)
-    await rig.during(sending)  # it is queued, which nobody takes back
+    await rig.during(sending)  # it is queued
     with pytest.raises(CallCancelledError, match="cancelled the call"):
         await rig.theirs.send(b"")
     with pytest.raises(CallCancelledError, match="given up"):
         await rig.ours.result()
 
 
-async def test_a_lost_link_is_told_to_both_faces(rig: Rig) -> None:
+async def test_both_faces_raise_after_a_lost_link(rig: Rig) -> None:
     reading = [asyncio.ensure_future(face.receive()) for face in (rig.ours, rig.theirs)]
     await rig.joined.settle()
     rig.joined.dialled.link.abort("cut")
@@ -257,7 +258,7 @@ async def test_what_came_before_a_loss_can_be_read(rig: Rig) -> None:
         await rig.ours.receive()
 
 
-async def test_no_result_in_time(rig: Rig) -> None:
+async def test_no_result_before_the_timeout(rig: Rig) -> None:
     with pytest.raises(CallTimeoutError, match="no result of both within"):
         await rig.during(rig.ours.result(timeout=0.01))
     await rig.joined.settle()
@@ -265,7 +266,7 @@ async def test_no_result_in_time(rig: Rig) -> None:
     assert rig.joined.accepted.incoming == rig.joined.dialled.outgoing == {}
 
 
-async def test_a_result_that_is_all_one_wants(rig: Rig) -> None:
+async def test_the_result_drops_what_was_not_read(rig: Rig) -> None:
     """What was not read is dropped, and does not hold the callee up."""
     waiting = asyncio.ensure_future(rig.ours.result())
     for _ in range(20):
@@ -274,28 +275,25 @@ async def test_a_result_that_is_all_one_wants(rig: Rig) -> None:
     assert await rig.during(waiting) == 20
 
 
-async def test_who_leaves_without_reading_leaves_nothing_open() -> None:
+async def test_leaving_the_block_unread_closes_the_spool() -> None:
     """A call has ended and its messages lie in a file: leaving the block closes it."""
     service = Service()
     joined = Joined(methods.methods_of(service), flow=False)
     await joined.settle()
     rig = Rig(joined, service)
     await rig.begin()
-    stream = rig.ours._stream
+    stream = rig.ours.stream
     async with rig.ours:
-        rig.theirs._stream.send(b"first")
+        rig.theirs.stream.send(b"first")
         for _ in range(2 * STREAM_BUFFER // STREAM_WINDOW + 1):
-            rig.theirs._stream.send(bytes(STREAM_WINDOW))
+            rig.theirs.stream.send(bytes(STREAM_WINDOW))
         rig.incoming.finish("done")
-        while not rig.ours._call.result.done():
+        while not rig.ours.is_over:
             await joined.settle()
-        spool = stream._spool
+        spool = stream.receiving.spool
         assert spool is not None
-    assert stream._spool is None
-    async with asyncio.timeout(PATIENCE_S):
-        while spool._tasks._tasks:
-            await asyncio.wait(spool._tasks._tasks)
-    assert not spool._files
+    assert stream.receiving.spool is None
+    await eventually(lambda: spool.is_idle and not spool.is_open)
     assert await rig.ours.result() == "done"
     await joined.close()
 

@@ -354,7 +354,7 @@ async def test_a_sender_waits_for_a_receiver_that_takes_nothing(service: Service
     await joined.settle()
     assert call.stream.blocked
     (stream,) = service.started
-    held = sum(len(piece) for piece in stream._inbox)
+    held = stream.receiving.kept_bytes
     assert STREAM_WINDOW <= held <= STREAM_WINDOW + 10_000
     assert await during(joined, joined.dialled.call("add", 1)) == 1  # nobody else waits
     service.go_on.set()
@@ -389,7 +389,7 @@ async def test_who_ignores_credit_loses_its_call_and_nothing_else(service: Servi
             break
     with pytest.raises(ServerError, match=r"credit|kept"):
         await during(joined, call.result)
-    assert stream._inbox is None
+    assert stream.receiving.kept_messages == 0
     assert service.stopped == ["sleepy"]
     assert await during(joined, joined.dialled.call("add", 1)) == 1
     await joined.close()
@@ -408,9 +408,9 @@ async def test_without_credit_memory_then_disk_then_an_error(service: Service) -
         for _ in range(100):
             call.stream.send(piece)
             await joined.settle()
-        while stream._spool is None:  # the throttle pauses the link for some milliseconds
+        while stream.receiving.spool is None:  # the throttle pauses the link for some milliseconds
             await joined.settle()
-        assert sum(len(kept) for kept in stream._inbox) <= STREAM_BUFFER
+        assert stream.receiving.kept_bytes <= STREAM_BUFFER
         service.go_on.set()
         call.stream.close()
         total: int = await call.result
@@ -437,7 +437,7 @@ async def test_values_among_spooled_data_keep_their_place(service: Service) -> N
         await joined.settle()
 
     async def all_have_arrived() -> None:
-        while stream._spool is None:
+        while stream.receiving.spool is None:
             await joined.settle()
         stream.attach(heard)
         while len(heard.values) < len(sent):
@@ -458,7 +458,7 @@ async def test_data_that_waits_for_a_slow_peer_counts_as_memory(service: Service
     for _ in range(100):
         call.stream.send(b"x" * 10_000)
     await joined.settle()
-    held = sum(len(piece) for piece in service.started[0]._inbox)
+    held = service.started[0].receiving.kept_bytes
     queued = current_memory().used - before - held
     assert 1_000_000 - held <= queued <= 1_001_000 - held
     call.cancel(CallCancelledError("enough"))

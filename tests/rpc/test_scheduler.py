@@ -1,4 +1,4 @@
-"""Whose bytes go next: small before bulk, bulk in turns by bytes, and nobody for ever behind others."""
+"""The order of streams on a congested link: small before bulk, bulk in turns by bytes, a turn for every stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pagent.wire import messages
 from tests.kit.joined import Joined
 
 
-class Waits:
+class WaitingStream:
     """A stream with messages of given sizes; ``log`` is what all have sent, in order."""
 
     def __init__(self, name: str, log: list[tuple[str, int]], *sizes: int) -> None:
@@ -36,11 +36,11 @@ class Waits:
         return size
 
 
-def rig(**streams: list[int]) -> tuple[Scheduler, dict[str, Waits], list[tuple[str, int]]]:
+def rig(**streams: list[int]) -> tuple[Scheduler, dict[str, WaitingStream], list[tuple[str, int]]]:
     """A scheduler in which some streams wait, in this order, and the log of what they send."""
     log: list[tuple[str, int]] = []
     scheduler = Scheduler()
-    waiting = {name: Waits(name, log, *sizes) for name, sizes in streams.items()}
+    waiting = {name: WaitingStream(name, log, *sizes) for name, sizes in streams.items()}
     for stream in waiting.values():
         scheduler.add(stream)
     return scheduler, waiting, log
@@ -106,7 +106,7 @@ def test_what_goes_ahead_while_nobody_waits_is_not_counted() -> None:
     streams["one"].refill = lambda: streams["one"].queue.append(SMALL_BYTES)
     while sent_by(log, "one") < 4 * AHEAD_BYTES:
         scheduler.send_next()
-    scheduler.add(Waits("bulk", log, QUANTUM_BYTES))
+    scheduler.add(WaitingStream("bulk", log, QUANTUM_BYTES))
     scheduler.send_next()
     assert log[-1][0] == "one"
 
@@ -170,7 +170,7 @@ async def test_a_stream_that_sends_whenever_it_may_waits_once() -> None:
     floods = [Floods(call.stream, 60) for call in calls if call.stream is not None]
     for flood in floods:
         flood.stream_writable()
-    scheduler = joined.dialled._scheduler
+    scheduler = joined.dialled.scheduler
     most = 0
     while any(flood.left for flood in floods):
         joined.transports[0].move(50_000)

@@ -1,4 +1,4 @@
-"""What a spool keeps comes back in order, from a real file; where the disk does not take it, the stream hears why."""
+"""A spool on real files: order, memory, limits, and disks that are full, slow or stuck."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import asyncio
 import gc
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pagent.limits import SPOOL_MEMORY, SPOOL_MEMORY_ALL, SPOOL_PENDING_MAX
-from pagent.rpc.spool import DEFAULT_SPOOL, SPOOL_READ, Spool, SpoolOpener
+from pagent.rpc.spool import SPOOL_READ, Spool, SpoolOpener, temporary_spool
 from pagent.rpc.throttle import ReadThrottle
+from pagent.runtime.threads import ThreadPool
 from tests.kit.peer import PATIENCE_S
+from tests.kit.transfers import eventually
 
 SIZES = (0, 1, 4, 5, 6, 1000, SPOOL_READ - 5, SPOOL_READ, SPOOL_READ + 1, 3 * SPOOL_READ, 0, 7)
 
 
 class Rig:
-    """A spool, and what it says. It keeps nothing in memory unless ``memory`` says so."""
+    """A spool, and what it delivers. It keeps nothing in memory unless ``memory`` says so."""
 
-    def __init__(self, opener: SpoolOpener, memory: int = 0) -> None:
+    def __init__(self, opener: SpoolOpener | None = None, memory: int = 0) -> None:
+        opener = temporary_spool() if opener is None else opener
         self.values: list[Any] = []
         self.empty = False
         self.failures: list[str] = []
@@ -49,25 +52,34 @@ class Rig:
         self.delivered.set()
 
     async def take(self) -> None:
-        """One helping."""
+        """Wait for one delivery."""
         self.delivered.clear()
         self.spool.want()
         async with asyncio.timeout(PATIENCE_S):
             await self.delivered.wait()
 
     async def rest(self) -> None:
-        """Until the thread has nothing to do."""
-        async with asyncio.timeout(PATIENCE_S):
-            while self.spool._tasks._tasks:
-                await asyncio.wait(self.spool._tasks._tasks)
+        """Wait until no disk work is under way."""
+        await eventually(lambda: self.spool.is_idle)
+
+    async def closed(self) -> None:
+        """Wait until the spool has no file."""
+        await eventually(lambda: self.spool.is_idle and not self.spool.is_open)
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays_open() -> Iterator[None]:
+async def nothing_stays_open() -> AsyncIterator[None]:
     gc.collect()
     before = sorted(spools())
     yield
-    assert sorted(spools()) == before
+    await eventually(lambda: sorted(spools()) == before)
+
+
+@pytest.fixture
+async def threads() -> AsyncIterator[ThreadPool]:
+    pool = ThreadPool("disk of the test", 1)
+    yield pool
+    await pool.close(PATIENCE_S)
 
 
 def spools() -> list[str]:
@@ -97,7 +109,7 @@ def file_in(folder: Path, flags: int = os.O_RDWR) -> Callable[[], int]:
 
 @pytest.mark.parametrize("memory", [0, 70, 2 * SPOOL_READ, 1 << 30])
 async def test_records_of_all_sizes_come_back_in_order(memory: int) -> None:
-    rig = Rig(DEFAULT_SPOOL, memory)
+    rig = Rig(memory=memory)
     sent: list[Any] = []
     for size in SIZES:
         for value in (os.urandom(size), "ü" * (size // 2)):
@@ -114,7 +126,7 @@ async def test_records_of_all_sizes_come_back_in_order(memory: int) -> None:
 
 
 async def test_nothing_is_delivered_before_it_is_wanted() -> None:
-    rig = Rig(DEFAULT_SPOOL)
+    rig = Rig()
     rig.spool.append(b"one")
     await rig.rest()
     assert rig.values == []
@@ -124,9 +136,9 @@ async def test_nothing_is_delivered_before_it_is_wanted() -> None:
 
 
 @pytest.mark.parametrize("memory", [0, 500_000, 1 << 30])
-async def test_what_comes_while_it_is_read_stands_behind(memory: int) -> None:
-    """Each helping is asked for while more comes, whatever the thread is at."""
-    rig = Rig(DEFAULT_SPOOL, memory)
+async def test_values_that_arrive_during_a_read_come_after_it(memory: int) -> None:
+    """Each delivery is asked for while more arrives, whatever the thread does."""
+    rig = Rig(memory=memory)
     pieces = [bytes([number]) * 200_000 for number in range(60)]
     left = list(pieces)
     while not rig.empty:
@@ -139,13 +151,13 @@ async def test_what_comes_while_it_is_read_stands_behind(memory: int) -> None:
     await rig.rest()
 
 
-async def test_a_little_is_given_back_from_memory() -> None:
-    """At once, and the disk is not touched."""
+async def test_a_small_spool_stays_in_memory(threads: ThreadPool) -> None:
+    """It delivers at once, and opens no file."""
 
     def opened() -> int:
         raise AssertionError("a file for so little")
 
-    rig = Rig(SpoolOpener(opened, 1 << 30), 3 * SPOOL_READ)
+    rig = Rig(SpoolOpener(opened, 1 << 30, threads), 3 * SPOOL_READ)
     pieces = [bytes([number]) * (SPOOL_READ // 2) for number in range(5)]
     for piece in pieces:
         rig.spool.append(piece)
@@ -154,82 +166,71 @@ async def test_a_little_is_given_back_from_memory() -> None:
         rig.spool.want()
         assert rig.values == pieces[:taken]
     assert rig.empty
-    assert not rig.spool._tasks._tasks
+    assert rig.spool.is_idle
 
 
-async def test_what_is_more_goes_to_disk_behind_which_memory_is_used_again() -> None:
-    rig = Rig(DEFAULT_SPOOL, 2 * SPOOL_READ)
+async def test_values_after_those_on_disk_stay_in_memory() -> None:
+    rig = Rig(memory=2 * SPOOL_READ)
     pieces = [bytes([number]) * (SPOOL_READ - 100) for number in range(6)]
     for piece in pieces[:3]:
         rig.spool.append(piece)
     await rig.rest()
-    on_disk = sum(os.fstat(file.fd).st_size for file in rig.spool._files)
+    on_disk = rig.spool.disk_bytes
     assert on_disk > 2 * SPOOL_READ
     for piece in pieces[3:5]:
         rig.spool.append(piece)
-    assert not rig.spool._tasks._tasks
-    assert sum(os.fstat(file.fd).st_size for file in rig.spool._files) == on_disk
+    assert rig.spool.is_idle
+    assert rig.spool.disk_bytes == on_disk
     while not rig.empty:
         await rig.take()
     assert rig.values == pieces[:5]
     await rig.rest()
 
 
-async def test_all_spools_together_keep_no_more_than_they_may() -> None:
+async def test_the_memory_of_all_spools_is_bounded() -> None:
     size = SPOOL_READ // 2
-    rigs = [Rig(DEFAULT_SPOOL, SPOOL_MEMORY) for _ in range(2 * SPOOL_MEMORY_ALL // SPOOL_MEMORY)]
+    rigs = [Rig(memory=SPOOL_MEMORY) for _ in range(2 * SPOOL_MEMORY_ALL // SPOOL_MEMORY)]
     for _ in range(SPOOL_MEMORY // size - 1):
         for rig in rigs:
             rig.spool.append(bytes(size))
     for rig in rigs:
         await rig.rest()
-    assert SPOOL_MEMORY_ALL / 2 < Spool._in_memory <= SPOOL_MEMORY_ALL + SPOOL_READ
+    assert SPOOL_MEMORY_ALL / 2 < Spool.in_memory_total <= SPOOL_MEMORY_ALL + SPOOL_READ
     for rig in rigs:
         while not rig.empty:
             await rig.take()
         assert rig.values == [bytes(size)] * (SPOOL_MEMORY // size - 1)
         await rig.rest()
-    assert Spool._in_memory == 0
+    assert Spool.in_memory_total == 0
 
 
-async def test_what_is_dropped_counts_no_more() -> None:
-    rig = Rig(DEFAULT_SPOOL, SPOOL_READ)
+async def test_a_closed_spool_counts_no_memory() -> None:
+    rig = Rig(memory=SPOOL_READ)
     rig.spool.append(bytes(1000))
-    assert Spool._in_memory > 1000
+    assert Spool.in_memory_total > 1000
     rig.spool.close()
-    assert Spool._in_memory == 0
+    assert Spool.in_memory_total == 0
 
 
-async def test_what_has_been_read_is_off_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of a spool that is never empty."""
-    monkeypatch.setattr("pagent.rpc.spool.SPOOL_FILE", 3 * SPOOL_READ)
-    rig = Rig(DEFAULT_SPOOL)
-    pieces = [bytes([number]) * (SPOOL_READ - 5) for number in range(30)]  # each read gives one
-    most = 0
-    for number, piece in enumerate(pieces):
-        rig.spool.append(piece)
-        await rig.rest()
-        most = max(most, sum(os.fstat(file.fd).st_size for file in rig.spool._files))
-        if number >= 3:
-            await rig.take()
-            assert not rig.empty
-    assert 4 * SPOOL_READ <= most <= 10 * SPOOL_READ
-    while not rig.empty:
-        await rig.take()
-    assert rig.values == pieces
+async def test_a_spool_that_has_been_read_has_no_file() -> None:
+    rig = Rig()
+    rig.spool.append(b"one")
     await rig.rest()
-    assert not rig.spool._files
+    assert rig.spool.is_open
+    await rig.take()
+    assert rig.empty
+    await rig.closed()
 
 
 async def test_the_limit() -> None:
-    """It is of what is kept: what has been taken counts no more."""
-    rig = Rig(SpoolOpener(DEFAULT_SPOOL.open, 100_000))
+    """Values that were delivered no longer count."""
+    rig = Rig(temporary_spool()._replace(limit=100_000))
     rig.spool.append(bytes(90_000))
     await rig.rest()
     rig.spool.append(bytes(1000))
     await rig.take()
     assert not rig.failures
-    rig = Rig(SpoolOpener(DEFAULT_SPOOL.open, 100_000))
+    rig = Rig(temporary_spool()._replace(limit=100_000))
     rig.spool.append(bytes(90_000))
     await asyncio.sleep(0)  # now it is under way to the disk, and counts
     rig.spool.append(bytes(20_000))
@@ -242,7 +243,7 @@ async def test_the_limit() -> None:
 
 
 async def test_empty_records_count_as_well() -> None:
-    rig = Rig(SpoolOpener(DEFAULT_SPOOL.open, 1000))
+    rig = Rig(temporary_spool()._replace(limit=1000))
     for _ in range(300):
         rig.spool.append(b"")
     assert len(rig.failures) == 1
@@ -251,7 +252,7 @@ async def test_empty_records_count_as_well() -> None:
 
 @pytest.mark.parametrize("memory", [0, 1 << 30], ids=["on disk", "in memory"])
 async def test_values_of_all_types_keep_their_place(memory: int) -> None:
-    rig = Rig(DEFAULT_SPOOL, memory)
+    rig = Rig(memory=memory)
     sent: list[Any] = [b"one", {"resize": [80, 24]}, "two", 1, [b"", {"a": [True, 0.5]}], {}, b"three", -(1 << 40)]
     for value in sent:
         rig.spool.append(value)
@@ -261,15 +262,15 @@ async def test_values_of_all_types_keep_their_place(memory: int) -> None:
     await rig.rest()
 
 
-async def test_a_full_disk() -> None:
-    rig = Rig(SpoolOpener(lambda: os.open("/dev/full", os.O_RDWR), 1 << 30))
+async def test_a_full_disk(threads: ThreadPool) -> None:
+    rig = Rig(SpoolOpener(lambda: os.open("/dev/full", os.O_RDWR), 1 << 30, threads))
     rig.spool.append(b"x" * 100_000)
     await rig.rest()
     assert rig.failures == ["spooling the stream's data failed: No space left on device"]
 
 
-async def test_a_descriptor_that_cannot_be_written(tmp_path: Path) -> None:
-    rig = Rig(SpoolOpener(file_in(tmp_path, os.O_RDONLY), 1 << 30))
+async def test_a_descriptor_that_cannot_be_written(tmp_path: Path, threads: ThreadPool) -> None:
+    rig = Rig(SpoolOpener(file_in(tmp_path, os.O_RDONLY), 1 << 30, threads))
     rig.spool.append(b"x")
     rig.spool.want()
     await rig.rest()
@@ -277,60 +278,66 @@ async def test_a_descriptor_that_cannot_be_written(tmp_path: Path) -> None:
     assert rig.values == []
 
 
-async def test_no_file_to_be_had(tmp_path: Path) -> None:
-    rig = Rig(SpoolOpener(file_in(tmp_path / "gone"), 1 << 30))
+async def test_a_file_that_cannot_be_opened(tmp_path: Path, threads: ThreadPool) -> None:
+    rig = Rig(SpoolOpener(file_in(tmp_path / "gone"), 1 << 30, threads))
     rig.spool.append(b"x")
     await rig.rest()
     assert rig.failures == ["spooling the stream's data failed: No such file or directory"]
 
 
-async def test_a_file_that_somebody_cuts(tmp_path: Path) -> None:
-    """A job may find the file of its own sandbox."""
-    rig = Rig(SpoolOpener(file_in(tmp_path), 1 << 30))
+async def test_a_truncated_file_fails_the_stream(tmp_path: Path, threads: ThreadPool) -> None:
+    """A job could open the file through /proc."""
+    opened: list[int] = []
+
+    def open_file() -> int:
+        opened.append(file_in(tmp_path)())
+        return opened[0]
+
+    rig = Rig(SpoolOpener(open_file, 1 << 30, threads))
     rig.spool.append(b"x" * 100)
     await rig.rest()
-    os.ftruncate(rig.spool._files[0].fd, 0)
+    os.ftruncate(opened[0], 0)
     await rig.take()
     assert rig.failures == ["spooling the stream's data failed: the file has become shorter"]
     await rig.rest()
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["opening", "opened"])
-async def test_a_close_while_the_thread_works(tmp_path: Path, late: bool) -> None:
-    """The file is closed once the thread is done with it, and nothing is said any more."""
-    opening, go_on = threading.Event(), threading.Event()
+async def test_a_close_while_the_thread_works(tmp_path: Path, late: bool, threads: ThreadPool) -> None:
+    """The file is closed when the thread is done with it, and nothing is delivered."""
+    opening, resume = threading.Event(), threading.Event()
     plain = file_in(tmp_path)
 
     def opened() -> int:
         if late:
             descriptor = plain()
         opening.set()
-        assert go_on.wait(PATIENCE_S)
+        assert resume.wait(PATIENCE_S)
         return descriptor if late else plain()
 
-    rig = Rig(SpoolOpener(opened, 1 << 30))
+    rig = Rig(SpoolOpener(opened, 1 << 30, threads))
     try:
         rig.spool.append(b"x" * 1000)
         rig.spool.want()
         await asyncio.to_thread(opening.wait, PATIENCE_S)
         rig.spool.close()
-        rig.spool.append(b"nobody wants it")
+        rig.spool.append(b"dropped")
         assert len(spools()) == late
     finally:
-        go_on.set()
+        resume.set()
         await rig.rest()
     assert rig.values == rig.failures == []
 
 
-async def test_a_slow_disk_pauses_the_link_until_it_has_caught_up(tmp_path: Path) -> None:
-    go_on = threading.Event()
+async def test_a_slow_disk_pauses_the_link_until_it_has_caught_up(tmp_path: Path, threads: ThreadPool) -> None:
+    resume = threading.Event()
     plain = file_in(tmp_path)
 
     def opened() -> int:
-        assert go_on.wait(PATIENCE_S)
+        assert resume.wait(PATIENCE_S)
         return plain()
 
-    rig = Rig(SpoolOpener(opened, 1 << 30))
+    rig = Rig(SpoolOpener(opened, 1 << 30, threads))
     try:
         rig.spool.append(b"first")
         await asyncio.sleep(0)
@@ -339,7 +346,7 @@ async def test_a_slow_disk_pauses_the_link_until_it_has_caught_up(tmp_path: Path
             rig.spool.append(bytes(SPOOL_READ))
         assert rig.pauses == [True]
     finally:
-        go_on.set()
+        resume.set()
         await rig.rest()
     assert rig.pauses == [True, False]
     while not rig.empty:
@@ -348,30 +355,32 @@ async def test_a_slow_disk_pauses_the_link_until_it_has_caught_up(tmp_path: Path
     await rig.rest()
 
 
-async def test_a_disk_that_hangs_fails_the_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_disk_that_hangs_fails_the_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: ThreadPool
+) -> None:
     monkeypatch.setattr("pagent.rpc.spool.SPOOL_WRITE_TIMEOUT_S", 0.01)
-    go_on = threading.Event()
+    resume = threading.Event()
     plain = file_in(tmp_path)
 
     def opened() -> int:
         descriptor = plain()
-        assert go_on.wait(PATIENCE_S)
+        assert resume.wait(PATIENCE_S)
         return descriptor
 
-    rig = Rig(SpoolOpener(opened, 1 << 30))
+    rig = Rig(SpoolOpener(opened, 1 << 30, threads))
     try:
         rig.spool.append(b"x")
         async with asyncio.timeout(PATIENCE_S):
             await rig.delivered.wait()
         assert rig.failures == ["the disk is too slow for the data that came for the job"]
-        assert rig.spool._tasks._tasks  # the file is not closed under the thread
+        assert len(spools()) == 1  # the file is not closed while the thread uses it
     finally:
-        go_on.set()
+        resume.set()
         await rig.rest()
 
 
-def test_the_temporary_file_has_no_name() -> None:
-    descriptor = DEFAULT_SPOOL.open()
+async def test_the_temporary_file_has_no_name() -> None:
+    descriptor = temporary_spool().open()
     try:
         assert os.fstat(descriptor).st_nlink == 0
     finally:

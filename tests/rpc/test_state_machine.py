@@ -369,7 +369,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def streams_wait_once(self) -> None:
         for end in self.joined.ends:
-            waiting = [*end._scheduler._small, *end._scheduler._bulk]
+            waiting = end.scheduler.waiting
             assert len(set(waiting)) == len(waiting)
 
     @invariant()
@@ -377,19 +377,20 @@ class Machine(RuleBasedStateMachine):
         for call in self.service.calls.values():
             for side in (call.caller, call.callee):
                 if side.stream is not None and self.flow:
-                    assert side.stream._credit > -LARGEST - 100
-                    kept = [len(kept) for kept in side.stream._inbox or () if isinstance(kept, (bytes, memoryview))]
-                    assert sum(kept) <= side.stream._window.size + LARGEST + 100  # type: ignore[union-attr]
+                    assert side.stream.sending.credit > -LARGEST - 100
+                    window = side.stream.receiving.window
+                    assert window is not None
+                    assert window.available > -LARGEST - 100
 
     def credit_is_right(self, call: Call) -> None:
         """With nothing under way, who sends may send what who receives expects."""
         for sender, receiver in ((call.caller, call.callee), (call.callee, call.caller)):
             if self.flow and sender.sends and sender.stream is not None and receiver.stream is not None:
-                window = receiver.stream._window
+                window = receiver.stream.receiving.window
                 assert window is not None
-                assert sender.stream._credit == window.size - window._unreturned
-                assert sender.stream._credit > STREAM_WINDOW // 2 - LARGEST
-                assert not sender.stream._queue
+                assert sender.stream.sending.credit == window.available
+                assert sender.stream.sending.credit > STREAM_WINDOW // 2 - LARGEST
+                assert sender.stream.sending.pending_bytes == 0
                 assert not sender.blocked
 
     async def nothing_is_left(self) -> None:
@@ -397,7 +398,7 @@ class Machine(RuleBasedStateMachine):
             await self.until(lambda end=end: len(end.tasks) == 0, "the end of all tasks")  # type: ignore[misc]
             assert end.incoming == end.outgoing == {}
             if end.link.is_open:
-                assert len(end._scheduler) == 0
+                assert len(end.scheduler) == 0
 
     async def take_all(self) -> None:
         """Everybody takes all that comes: what was sent has come, unless its call was given up."""

@@ -1,8 +1,6 @@
-"""The read throttle on a clock of its own: when it pauses the reading of a link, and when it does not."""
+"""When the read throttle pauses the reading of a link, on a clock that the test moves."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 
@@ -30,15 +28,13 @@ class Queue:
 
 
 class Rig:
-    """A throttle whose time passes when a test says so; ``pauses`` says True for each pause, False for its end."""
+    """A throttle with a clock of its own. ``pauses`` has True for each pause and False for its end."""
 
     def __init__(self) -> None:
         self.clock = HandLoop()
         self.pauses: list[bool] = []
         self.owners: set[str] = set()
-        self.throttle: Any = ReadThrottle(self)
-        self.throttle._loop = self.clock
-        self.throttle._counted_at = self.clock.time()
+        self.throttle = ReadThrottle(self, self.clock)
 
     def pause_reading(self, owner: str) -> None:
         self.owners.add(owner)
@@ -54,11 +50,11 @@ class Rig:
 
 
 @pytest.fixture
-async def rig() -> Rig:
+def rig() -> Rig:
     return Rig()
 
 
-async def test_a_stream_that_catches_up_may_pause_again_after_a_share_of_reading(rig: Rig) -> None:
+def test_a_queue_that_catches_up_may_pause_again_after_a_share_of_reading(rig: Rig) -> None:
     queue = Queue()
     for _ in range(100):
         rig.throttle.pause(queue, JOB_S)
@@ -73,7 +69,7 @@ async def test_a_stream_that_catches_up_may_pause_again_after_a_share_of_reading
 
 
 @pytest.mark.parametrize("limit_s", [JOB_S, DISK_S])
-async def test_no_pause_is_longer_than_its_limit(rig: Rig, limit_s: float) -> None:
+def test_no_pause_is_longer_than_its_limit(rig: Rig, limit_s: float) -> None:
     rig.throttle.pause(Queue(), limit_s)
     rig.clock.advance(0.99 * limit_s)
     assert rig.paused
@@ -81,7 +77,7 @@ async def test_no_pause_is_longer_than_its_limit(rig: Rig, limit_s: float) -> No
     assert rig.pauses == [True, False]
 
 
-async def test_after_two_pauses_in_vain_a_stream_rests_longer_each_time(rig: Rig) -> None:
+def test_after_two_failed_pauses_a_queue_rests_longer_each_time(rig: Rig) -> None:
     queue = Queue()
     rests = []
     for _ in range(8):
@@ -93,13 +89,15 @@ async def test_after_two_pauses_in_vain_a_stream_rests_longer_each_time(rig: Rig
             rig.clock.advance(0.001)
             rig.throttle.pause(queue, JOB_S)
         rests.append(rig.clock.time() - began)
-        rig.throttle._end()  # neither in vain nor not
+        rest_s = queue.pause_rest_s
+        rig.throttle.caught_up(queue)
+        queue.pause_rest_s = rest_s  # as if the pause had not happened
         rig.clock.advance(READ_S)
     doubled = [THROTTLE_REST * JOB_S * 2**n for n in range(7)]
     assert rests == pytest.approx([0.0, *(min(each, THROTTLE_REST_MAX_S) for each in doubled)], abs=0.002)
 
 
-async def test_a_stream_that_catches_up_need_not_rest_the_next_time(rig: Rig) -> None:
+def test_a_queue_that_catches_up_does_not_rest_the_next_time(rig: Rig) -> None:
     queue = Queue()
     for _ in range(3):
         rig.throttle.pause(queue, JOB_S)
@@ -111,7 +109,7 @@ async def test_a_stream_that_catches_up_need_not_rest_the_next_time(rig: Rig) ->
     assert queue.pause_rest_s == 0
 
 
-async def test_a_thousand_streams_that_stall_take_a_fifth_of_the_time_at_most(rig: Rig) -> None:
+def test_failed_pauses_of_a_thousand_queues_take_at_most_a_fifth_of_the_time(rig: Rig) -> None:
     queues = [Queue() for _ in range(1000)]
     paused_s = 0.0
     for step in range(50_000):
@@ -122,7 +120,7 @@ async def test_a_thousand_streams_that_stall_take_a_fifth_of_the_time_at_most(ri
     assert 0.5 < paused_s <= 5 * THROTTLE_REFILL + THROTTLE_BUDGET_S + DISK_S
 
 
-async def test_no_use_of_the_throttle_reads_the_link_for_less_than_its_share(rig: Rig) -> None:
+def test_the_link_is_read_for_its_share_of_the_time(rig: Rig) -> None:
     queues = [Queue() for _ in range(50)]
     paused_s = 0.0
     for step in range(20_000):
@@ -136,7 +134,7 @@ async def test_no_use_of_the_throttle_reads_the_link_for_less_than_its_share(rig
     assert 1 < paused_s < 2 * THROTTLE_READ_SHARE / (THROTTLE_READ_SHARE + 1)
 
 
-async def test_only_the_stream_that_paused_resumes(rig: Rig) -> None:
+def test_only_the_queue_that_paused_resumes(rig: Rig) -> None:
     first, second = Queue(), Queue()
     rig.throttle.pause(first, JOB_S)
     rig.throttle.pause(second, JOB_S)
@@ -146,9 +144,9 @@ async def test_only_the_stream_that_paused_resumes(rig: Rig) -> None:
     assert rig.pauses == [True, False]
 
 
-async def test_a_spool_whose_disk_is_behind_pauses_beyond_the_budget_step_by_step(rig: Rig) -> None:
+def test_a_spool_with_a_slow_disk_pauses_beyond_the_budget_step_by_step(rig: Rig) -> None:
     queue, spool = Queue(), Queue()
-    while rig.throttle._budget(rig.clock.time()) > 0:  # used up
+    while rig.throttle.budget_s > 0:
         rig.throttle.pause(queue, DISK_S)
         rig.clock.advance(0.01)
         queue.pause_after = 0.0

@@ -1,0 +1,283 @@
+"""The receiving half of a stream: each message goes to the receiver in the callback that received it.
+
+A receiver that cannot take more holds the stream. What arrives meanwhile is kept: within the window of a peer with
+credit, in memory and then in a spool for a peer without. Credit is returned when the receiver has used the bytes.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from pagent.limits import BUFFER_FREE, BUFFER_PIECE, STREAM_BUFFER, STREAM_WINDOW_MAX
+from pagent.net.link import Link
+from pagent.rpc.receiver import Receiver, StreamOwner
+from pagent.rpc.spool import Spool, SpoolOpener, temporary_spool
+from pagent.rpc.throttle import STREAM_PAUSE_FROM, THROTTLE_JOB_S, ReadThrottle
+from pagent.runtime.memory import current_memory
+from pagent.wire import messages
+from pagent.wire.window import ReceiveWindow
+
+_log = logging.getLogger(__name__)
+
+
+class ReceivingState(enum.Enum):
+    OPEN = enum.auto()
+    CLOSING = enum.auto()  # the peer sends no more; the receiver has not been notified yet
+    CLOSED = enum.auto()  # it has
+    STOPPED = enum.auto()  # the call is over: what was kept is dropped
+
+
+class ReceivingInput(enum.Enum):
+    CLOSE = enum.auto()  # the peer's stream close, or its result
+    DELIVERED = enum.auto()  # the receiver gets the close, after the last message
+    STOP = enum.auto()  # the call is over
+
+
+_OPEN: Final = ReceivingState.OPEN
+
+#: Any other input is a fault of this package, and a KeyError. A second close of the peer changes nothing.
+RECEIVING_TRANSITIONS: Final[Mapping[ReceivingState, Mapping[ReceivingInput, ReceivingState]]] = MappingProxyType(
+    {
+        ReceivingState.OPEN: {
+            ReceivingInput.CLOSE: ReceivingState.CLOSING,
+            ReceivingInput.STOP: ReceivingState.STOPPED,
+        },
+        ReceivingState.CLOSING: {
+            ReceivingInput.CLOSE: ReceivingState.CLOSING,
+            ReceivingInput.DELIVERED: ReceivingState.CLOSED,
+            ReceivingInput.STOP: ReceivingState.STOPPED,
+        },
+        ReceivingState.CLOSED: {
+            ReceivingInput.CLOSE: ReceivingState.CLOSED,
+            ReceivingInput.STOP: ReceivingState.STOPPED,
+        },
+        ReceivingState.STOPPED: {
+            ReceivingInput.CLOSE: ReceivingState.STOPPED,
+            ReceivingInput.STOP: ReceivingState.STOPPED,
+        },
+    }
+)
+
+
+class ReceivingHalf:
+    """The messages that one end of a stream receives.
+
+    :param credit_kind: the message type that gives credit to the peer.
+    :param flow: whether the extension ``flow`` is in force.
+
+    ``pause_after`` and ``pause_rest_s`` belong to the read throttle of the link.
+    """
+
+    __slots__ = (
+        "_call_id",
+        "_credit_kind",
+        "_held",
+        "_kept",
+        "_kept_bytes",
+        "_link",
+        "_memory",
+        "_opener",
+        "_owner",
+        "_splits",
+        "_spool",
+        "_state",
+        "_throttle",
+        "_window",
+        "pause_after",
+        "pause_rest_s",
+        "receiver",
+    )
+
+    def __init__(
+        self, link: Link, throttle: ReadThrottle, owner: StreamOwner, call_id: int, *, credit_kind: int, flow: bool
+    ) -> None:
+        # For life.
+        self._link = link
+        self._throttle = throttle
+        self._owner = owner
+        self._call_id = call_id
+        self._credit_kind = credit_kind
+        self._window = ReceiveWindow() if flow else None
+        self._memory = current_memory()
+        # From the receiver.
+        self.receiver: Receiver | None = None
+        self._splits = False
+        self._opener: SpoolOpener | None = None
+        # While the call lives.
+        self._state = _OPEN
+        self._held = True  # until there is a receiver
+        # What is kept for the receiver.
+        self._kept: deque[Any] | None = None
+        self._kept_bytes = 0
+        self._spool: Spool | None = None
+        self.pause_after = self.pause_rest_s = 0.0
+
+    @property
+    def state(self) -> ReceivingState:
+        return self._state
+
+    @property
+    def window(self) -> ReceiveWindow | None:
+        """The credit of the peer; None without flow control."""
+        return self._window
+
+    @property
+    def spool(self) -> Spool | None:
+        """What is kept on disk; None while memory is enough."""
+        return self._spool
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of messages in memory that the receiver has not taken."""
+        return self._kept_bytes
+
+    @property
+    def kept_messages(self) -> int:
+        """Messages in memory that the receiver has not taken."""
+        return len(self._kept) if self._kept is not None else 0
+
+    def _apply(self, happening: ReceivingInput) -> None:
+        """Set the state; nothing else does."""
+        self._state = RECEIVING_TRANSITIONS[self._state][happening]
+
+    # --- for the receiver and its call ------------------------------------------------------------
+
+    def attach(self, receiver: Receiver, splits: bool) -> None:
+        """Deliver what has arrived so far, and what comes, to this receiver."""
+        self.receiver = receiver
+        self._splits = splits
+        self.release()
+
+    def spool_with(self, opener: SpoolOpener) -> None:
+        """Keep in these files what the receiver does not take, beyond what memory may hold."""
+        self._opener = opener
+
+    def hold(self) -> None:
+        """Deliver nothing for now."""
+        self._held = True
+
+    def release(self) -> None:
+        """Deliver what has been kept, and what comes, until the next :meth:`hold`."""
+        self._held = False
+        while self._kept and not self._held:
+            value = self._kept.popleft()
+            self._count(-messages.weight(value))
+            self._deliver(value)
+        if self._spool is None and not self._kept:
+            self._throttle.caught_up(self)
+        if self._held:
+            return
+        if self._spool is not None:
+            self._spool.want()
+        elif self._state is ReceivingState.CLOSING:
+            self._deliver_close()
+
+    def stop(self) -> None:
+        """Drop what is kept, and take nothing any more."""
+        self._apply(ReceivingInput.STOP)
+        self._kept = None
+        self._count(-self._kept_bytes)
+        self._throttle.caught_up(self)
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+
+    # --- for the connection -----------------------------------------------------------------------
+
+    def message_arrived(self, value: Any) -> None:
+        """Take a message of the peer; it is dropped if the peer has closed the stream."""
+        if self._state is not _OPEN:
+            return
+        full = self._memory.is_full
+        if self._window is None and not (self._held or full) and self._spool is None and self.receiver is not None:
+            try:
+                self.receiver.stream_message(value)
+            except Exception as error:  # noqa: BLE001 - a fault in one splice must not cost the link
+                self._owner.stream_failed(error)
+            return
+        if self._window is not None and not self._window.arrived(messages.cost(value)):
+            self._owner.stream_overrun("stream data beyond the credit given")
+        elif full and self._splits and isinstance(value, (bytes, bytearray, memoryview)):
+            self._take_in_pieces(memoryview(value))
+        else:
+            self._take(value)
+
+    def close_arrived(self) -> None:
+        """Take the peer's stream close, or its result."""
+        self._apply(ReceivingInput.CLOSE)
+        if self._state is ReceivingState.CLOSING and not self._held and not self._kept and self._spool is None:
+            self._deliver_close()
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _take_in_pieces(self, value: memoryview) -> None:
+        """Let the receiver stop between copies of pieces, so that it keeps only one of them."""
+        for at in range(0, len(value) or 1, BUFFER_PIECE):
+            if self._state is _OPEN:  # a piece may have ended the call
+                self._take(bytes(value[at : at + BUFFER_PIECE]))
+
+    def _take(self, value: Any) -> None:
+        if self._spool is not None:
+            self._spool.append(value)
+        elif self._held or self._kept:
+            self._keep(value)
+        else:
+            self._deliver(value)
+            return
+        if self._window is None and (self._spool is not None or self._kept_bytes > STREAM_PAUSE_FROM):
+            self._throttle.pause(self, THROTTLE_JOB_S if self._opener is None else self._opener.pause_s)
+
+    def _deliver(self, value: Any) -> None:
+        cost = messages.cost(value)
+        if self.receiver is not None:
+            try:
+                self.receiver.stream_message(value)
+            except Exception as error:  # noqa: BLE001 - as in message_arrived
+                self._owner.stream_failed(error)
+                return
+        if self._window is not None and (credit := self._window.used(cost)) and self._state is _OPEN:
+            credit += self._window.grown(credit, *self._link.clock())
+            self._link.send(messages.credit(self._credit_kind, self._call_id, credit))
+
+    def _deliver_close(self) -> None:
+        if self.receiver is None:
+            return
+        self._apply(ReceivingInput.DELIVERED)
+        try:
+            self.receiver.stream_closed()
+        except Exception as error:  # noqa: BLE001 - as in message_arrived
+            self._owner.stream_failed(error)
+
+    def _keep(self, value: Any) -> None:
+        weight = messages.weight(value)
+        most = BUFFER_FREE if self._memory.is_full else STREAM_BUFFER + (STREAM_WINDOW_MAX if self._window else 0)
+        if self._kept_bytes + weight > most:
+            opener = temporary_spool() if self._opener is None else self._opener
+            self._spool = Spool(opener, self._unspooled, self._owner.stream_overrun, self._throttle)
+            self._spool.append(value)
+            return
+        if self._kept is None:
+            self._kept = deque()
+        self._kept.append(value)
+        self._count(weight)
+
+    def _unspooled(self, values: list[Any], empty: bool) -> None:
+        """Take what the spool gives back; ``empty``: it is used up, and later messages come directly."""
+        if empty:
+            self._spool = None
+        if self._kept is None:
+            self._kept = deque()
+        self._kept.extend(values)
+        self._count(sum(map(messages.weight, values)))
+        if not self._held:
+            self.release()
+
+    def _count(self, change: int) -> None:
+        """Count what memory has gained or lost."""
+        self._kept_bytes += change
+        self._memory.change(change)

@@ -1,0 +1,267 @@
+"""The sending half of a stream: what we send, in order, within the peer's credit and the link's room.
+
+It never refuses. What the link or the peer's credit does not take now is queued, and the receiver is asked to stop its
+source (``stream_blocked``) until the queue is empty (``stream_writable``). The last messages, the stream close and the
+result of an incoming call, wait for the queue but need no credit.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from pagent.buffers import Bytes
+from pagent.limits import MESSAGE_COST_MIN, STREAM_WINDOW
+from pagent.net.link import Link
+from pagent.rpc.receiver import Receiver, StreamOwner
+from pagent.rpc.scheduler import SMALL_BYTES, Scheduler
+from pagent.runtime.memory import current_memory
+from pagent.wire import messages
+
+#: Credit towards a peer without flow control: it is never used up. Compiled, an int of more bits is a slower one.
+_UNLIMITED: Final = 1 << 61
+
+
+class SendingState(enum.Enum):
+    OPEN = enum.auto()
+    CLOSING = enum.auto()  # the stream close waits for the queue
+    CLOSED = enum.auto()  # it is sent; only a result may follow
+    ENDING = enum.auto()  # the result waits for the queue
+    ENDED = enum.auto()  # nothing is sent any more
+
+
+class SendingInput(enum.Enum):
+    CLOSE = enum.auto()  # we send no more
+    RESULT = enum.auto()  # the call ends
+    FLUSHED = enum.auto()  # the queue is empty, and the last messages are sent
+    STOP = enum.auto()  # the peer takes no more, or the call is gone
+
+
+_OPEN: Final = SendingState.OPEN
+
+#: Any other input is a fault of this package, and a KeyError.
+SENDING_TRANSITIONS: Final[Mapping[SendingState, Mapping[SendingInput, SendingState]]] = MappingProxyType(
+    {
+        SendingState.OPEN: {
+            SendingInput.CLOSE: SendingState.CLOSING,
+            SendingInput.RESULT: SendingState.ENDING,
+            SendingInput.STOP: SendingState.ENDED,
+        },
+        SendingState.CLOSING: {
+            SendingInput.RESULT: SendingState.ENDING,
+            SendingInput.FLUSHED: SendingState.CLOSED,
+            SendingInput.STOP: SendingState.ENDED,
+        },
+        SendingState.CLOSED: {SendingInput.RESULT: SendingState.ENDING, SendingInput.STOP: SendingState.ENDED},
+        SendingState.ENDING: {SendingInput.FLUSHED: SendingState.ENDED, SendingInput.STOP: SendingState.ENDED},
+        SendingState.ENDED: {SendingInput.STOP: SendingState.ENDED},
+    }
+)
+
+
+class SendingHalf:
+    """The messages that one end of a stream sends.
+
+    :param caller: whether this end made the call; decides the message types.
+    :param flow: whether the extension ``flow`` is in force.
+
+    ``blocked`` is True while anything is queued. ``deficit`` belongs to the scheduler.
+    """
+
+    __slots__ = (
+        "_call_id",
+        "_close_kind",
+        "_credit",
+        "_last",
+        "_link",
+        "_memory",
+        "_owner",
+        "_prefix",
+        "_queue",
+        "_queue_bytes",
+        "_scheduler",
+        "_state",
+        "_waiting",
+        "blocked",
+        "deficit",
+        "receiver",
+    )
+
+    def __init__(
+        self, link: Link, scheduler: Scheduler, owner: StreamOwner, call_id: int, *, caller: bool, flow: bool
+    ) -> None:
+        # For life.
+        self._link = link
+        self._scheduler = scheduler
+        self._owner = owner
+        self._call_id = call_id
+        self._prefix = messages.stream_prefix(
+            messages.REQUEST_MESSAGE if caller else messages.RESPONSE_MESSAGE, call_id
+        )
+        self._close_kind = messages.REQUEST_CLOSE if caller else messages.RESPONSE_CLOSE
+        self._memory = current_memory()
+        # While the call lives.
+        self.receiver: Receiver | None = None
+        self._state = _OPEN
+        self._credit = STREAM_WINDOW if flow else _UNLIMITED
+        # What waits for the link or for credit.
+        self._queue: deque[tuple[bytes, Bytes, int]] | None = None  # few streams ever need one, and it takes 600 bytes
+        self._queue_bytes = 0
+        self._last: tuple[bytes, ...] = ()  # after the queue: the stream close, the result
+        self._waiting = False  # in the scheduler
+        self.blocked = False
+        self.deficit = 0
+
+    @property
+    def state(self) -> SendingState:
+        return self._state
+
+    @property
+    def credit(self) -> int:
+        """Payload bytes that the peer takes now; below 0 if the last message exceeded its credit."""
+        return self._credit
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that wait for the link or for the peer's credit."""
+        return self._queue_bytes
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait for the link; 0 while they wait for the peer's credit."""
+        return self._queue_bytes if self._credit > 0 else 0
+
+    def _apply(self, happening: SendingInput) -> None:
+        """Set the state; nothing else does."""
+        self._state = SENDING_TRANSITIONS[self._state][happening]
+
+    # --- for the receiver and its call ------------------------------------------------------------
+
+    def send(self, value: Any) -> None:
+        """Send any value but None, or queue it; nothing once the stream is closed."""
+        if self._state is not _OPEN:
+            return
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            length = len(value)
+            cost = length if length > MESSAGE_COST_MIN else MESSAGE_COST_MIN
+            self._put(self._prefix + messages.bin_header(length), value, cost)
+        else:
+            self._put(self._prefix + messages.pack(value), b"", messages.cost(value))
+
+    def send_packed(self, packed: bytes) -> None:
+        """Send a value that is neither a str nor a bin, and packed already."""
+        if self._state is _OPEN:
+            self._put(self._prefix + packed, b"", MESSAGE_COST_MIN)
+
+    def close(self) -> None:
+        """Send the stream close after what is queued; nothing once the stream is closed."""
+        if self._state is _OPEN:
+            self._apply(SendingInput.CLOSE)
+            self._send_last(messages.bare(self._close_kind, self._call_id))
+
+    def end(self, result: bytes) -> None:
+        """Send the call's result after what is queued."""
+        self._apply(SendingInput.RESULT)
+        self._send_last(result)
+
+    def stop(self) -> None:
+        """Drop what is queued, and send nothing any more."""
+        self._apply(SendingInput.STOP)
+        self.blocked = False
+        self._queue, self._last = None, ()
+        self._count(-self._queue_bytes)
+
+    def stop_after_result(self) -> None:
+        """As :meth:`stop`, because the peer's result is here: a source that was stopped is read to its end."""
+        blocked = self.blocked
+        self.stop()
+        if blocked:
+            self._notify(blocked=False)
+
+    # --- for the connection and the scheduler -----------------------------------------------------
+
+    def credit_arrived(self, amount: int) -> None:
+        """The peer takes so many bytes more."""
+        self._credit += amount
+        if self._queue:
+            self._wait()
+
+    def send_one(self) -> int:
+        """Send the first queued message; return its bytes. For the scheduler."""
+        assert self._queue is not None
+        header, payload, cost = self._queue.popleft()
+        self._credit -= cost
+        size = len(header) + len(payload)
+        self._count(-size)
+        self._emit(header, payload)
+        if self._queue:
+            self._waiting = self._credit > 0
+            return size
+        if self._last:
+            self._flush_last()
+        elif self.blocked:
+            self._notify(blocked=False)
+        # Not before: what is sent meanwhile may wait again, and the scheduler, which is calling, sees that itself.
+        self._waiting = self.queued_bytes > 0
+        return size
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _put(self, header: bytes, payload: Bytes, cost: int) -> None:
+        pace = self._link.pace
+        if self._queue or self._link.blocked or self._credit <= 0 or (cost > SMALL_BYTES and pace.held):
+            self._enqueue(header, payload, cost)
+            return
+        self._credit -= cost
+        if pace.bulk_id != self._call_id:
+            pace.others += 1
+        self._emit(header, payload)
+
+    def _enqueue(self, header: bytes, payload: Bytes, cost: int) -> None:
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append((header, payload, cost))
+        self._count(len(header) + len(payload))
+        self._wait()
+        if not self.blocked:
+            self._notify(blocked=True)
+
+    def _emit(self, header: bytes, payload: Bytes) -> None:
+        if payload:
+            self._link.send_parts(self._call_id, header, payload)
+        else:
+            self._link.send(header)
+
+    def _wait(self) -> None:
+        if not self._waiting and self._queue and self._credit > 0:
+            self._waiting = True
+            self._scheduler.add(self)
+
+    def _notify(self, *, blocked: bool) -> None:
+        self.blocked = blocked
+        if self.receiver is None:
+            return
+        try:
+            self.receiver.stream_blocked() if blocked else self.receiver.stream_writable()
+        except Exception as error:  # noqa: BLE001 - a fault in one splice must not cost the link
+            self._owner.stream_failed(error)
+
+    def _send_last(self, message: bytes) -> None:
+        self._last += (message,)
+        if not self._queue:
+            self._flush_last()
+
+    def _flush_last(self) -> None:
+        last, self._last = self._last, ()
+        for message in last:
+            self._link.send(message)
+        self._apply(SendingInput.FLUSHED)
+        self._owner.stream_flushed()
+
+    def _count(self, change: int) -> None:
+        """Count what the queue has gained or lost."""
+        self._queue_bytes += change
+        self._memory.change(change)
