@@ -21,6 +21,8 @@
         ProcessStartTimeoutError
         ProcessExitedError
         ProcessPortCountError
+      RequestRefusedError         a router answers a request with an error: carries status and text
+        NotYetError               what the request is for may be there within seconds
       StuckError                  the system gave no answer in time: a dead disk, or network file system
       WSServerHandshakeError      the job refused a WebSocket upgrade; the name is that of the field
 
@@ -131,6 +133,22 @@ class ProcessExitedError(JobError):
 
 class ProcessPortCountError(JobError):
     """The job reported more ports than were expected, or the number expected is senseless."""
+
+
+class RequestRefusedError(PagentError):
+    """A request to a router is answered with an error.
+
+    ``status`` is that of HTTP, the text is for the client; ``retry_after_s`` becomes the field Retry-After.
+    """
+
+    def __init__(self, status: int, text: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class NotYetError(RequestRefusedError):
+    """The link or the job that a request is for may be there within seconds: waiting for it can help."""
 
 
 class StuckError(PagentError, TimeoutError):

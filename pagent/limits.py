@@ -144,6 +144,29 @@ SPOOL_PENDING_MAX: Final = 8 * MIB
 #: Time of a write to a spool after which its stream fails: the link is slowed down meanwhile.
 SPOOL_WRITE_TIMEOUT_S: Final = 5.0
 
+# --- HTTP of users, at a router ---------------------------------------------------------------------
+
+#: The head of a user's request: nginx takes four buffers of 8 KiB, Apache 8 KiB for each field.
+INCOMING_HEAD_MAX: Final = 64 * KIB
+#: Its fields: Apache takes 100, browsers send at most 30.
+INCOMING_FIELDS_MAX: Final = 128
+#: Its target, and each of its fields: a browser's cookies come to 4 KiB each.
+INCOMING_FIELD_MAX: Final = 16 * KIB
+#: Bytes that a client may send beyond the request that is answered: pipelined requests, or those after an upgrade
+#: request. They are kept until the answer, and the connection is not read meanwhile.
+INCOMING_AHEAD_MAX: Final = 64 * KIB
+#: Bytes that are read of the rest of a body once its answer is complete: bytes that are left unread would reset the
+#: connection, and with it the answer.
+REST_MAX: Final = 64 * KIB
+#: Time for that rest.
+REST_S: Final = 1.0
+#: Time without progress of an answer after which a client that has ended its direction counts as gone.
+HALF_CLOSED_S: Final = 1.0
+#: Time that traffic waits for the next link to an agent that is away.
+ROUTE_LINK_WAIT_S: Final = 2.0
+#: Time that traffic waits for a job in PENDING; a job has as long to report its port.
+ROUTE_PENDING_WAIT_S: Final = 30.0
+
 # --- HTTP towards jobs ----------------------------------------------------------------------------
 
 #: Size of a response head. nginx and Apache refuse more than 8 to 32 KiB.

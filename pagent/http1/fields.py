@@ -82,6 +82,9 @@ _COMMON: Final = """
     X-Frame-Options X-Powered-By X-Real-IP X-Request-ID X-Requested-With X-XSRFToken X-XSS-Protection
 """
 
+#: Fields of one hop that nothing is read from: a proxy drops them.
+UNPASSED: Final = frozenset(name for name, kind in _SPECIAL.items() if kind == HOP_BY_HOP)
+
 #: Names of well-known fields in their usual spelling.
 COMMON_NAMES: Final = _COMMON.split()
 
@@ -161,12 +164,13 @@ class Connection:
     ``named``: fields, in lower case, that are hop-by-hop only because they are named here.
     """
 
-    __slots__ = ("close", "keep_alive", "named")
+    __slots__ = ("close", "keep_alive", "named", "upgrade")
 
     def __init__(self, values: str) -> None:
         options = {option.strip(" \t").lower() for option in values.split(",")}
         self.close = "close" in options
         self.keep_alive = "keep-alive" in options
+        self.upgrade = "upgrade" in options
         self.named = frozenset(options - _KNOWN - {"", "close"})
 
 

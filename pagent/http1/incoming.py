@@ -1,0 +1,420 @@
+"""The head of a request that a client sends to the router (RFC 9112), from its bytes. No socket, no clock.
+
+A head that two readers could understand in two ways is a :class:`BadRequest`, whatever a lenient reader would make of
+it: a request that the router and the job read differently is request smuggling (RFC 9112 11.2). Fields keep their
+order and spelling. They are sorted here, in the one pass that reads them, into those that go on to the job, those that
+say where a request came from, and those that are the router's own.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from pagent.errors import RequestRefusedError
+from pagent.http1.fields import (
+    ORDINARY,
+    UNPASSED,
+    BadResponse,
+    Framing,
+    connection,
+    decode_lines,
+    is_token,
+)
+from pagent.limits import (
+    BODY_LENGTH_MAX,
+    INCOMING_FIELD_MAX,
+    INCOMING_FIELDS_MAX,
+    INCOMING_HEAD_MAX,
+)
+
+_BAD_REQUEST: Final = 400
+_METHOD_NOT_ALLOWED: Final = 405
+_TARGET_TOO_LONG: Final = 414
+_FIELDS_TOO_LARGE: Final = 431
+
+BLANK_LINE: Final = b"\r\n\r\n"
+
+
+class BadRequest(RequestRefusedError):
+    """The client's request is malformed, ambiguous or too large: it is answered, and its connection closed."""
+
+    def __init__(self, text: str, status: int = _BAD_REQUEST) -> None:
+        super().__init__(status, text)
+
+
+# What is made of a field. Plain numbers, as in pagent.http1.fields.
+_PASSED: Final = 0
+_HOST: Final = 1
+_CONTENT_LENGTH: Final = 2
+_TRANSFER_ENCODING: Final = 3
+_CONNECTION: Final = 4
+_UPGRADE: Final = 5
+_EXPECT: Final = 6
+_FORWARDED: Final = 7
+_OWN: Final = 8
+_REQUEST_ID: Final = 9
+_DROPPED: Final = 10
+
+_SPECIAL: Final = {
+    "host": _HOST,
+    "content-length": _CONTENT_LENGTH,
+    "transfer-encoding": _TRANSFER_ENCODING,
+    "connection": _CONNECTION,
+    "upgrade": _UPGRADE,
+    "expect": _EXPECT,
+    "x-request-id": _REQUEST_ID,
+}
+#: In every spelling: programs that make variables of fields (CGI, WSGI) do not tell "_" from "-".
+_FORWARDING: Final = frozenset(
+    (
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-prefix",
+        "x-forwarded-proto",
+        "x-real-ip",
+    )
+)
+_OWN_PREFIX: Final = "x-pagent-"
+_CACHED_MAX: Final = 64
+
+
+def _kind_of(name: str) -> int:
+    """What is made of a field; ValueError if its name is not a token."""
+    return _kind_of_name(name) if len(name) <= _CACHED_MAX else _kind_of_name.__wrapped__(name)
+
+
+@lru_cache(maxsize=1024)
+def _kind_of_name(name: str) -> int:
+    if not is_token(name):
+        raise ValueError("a field's name is not a token")
+    lower = name.lower()
+    if lower in _SPECIAL:
+        return _SPECIAL[lower]
+    dashed = lower.replace("_", "-")
+    if dashed in _FORWARDING:
+        return _FORWARDED
+    if dashed.startswith(_OWN_PREFIX):
+        return _OWN
+    return _DROPPED if lower in UNPASSED else _PASSED
+
+
+#: The usual spellings of well-known fields, without asking :func:`_kind_of`.
+_KINDS: Final = {
+    name: _kind_of(name) for usual in (*ORDINARY, *map(str.title, _SPECIAL)) for name in (usual, usual.lower())
+}
+
+_is_origin = re.compile(r"/[^\x00-\x20#\x7f]*").fullmatch
+_absolute = re.compile(r"https?://([^/?#\x00-\x20\x7f]*)([^#\x00-\x20\x7f]*)", re.IGNORECASE).fullmatch
+_is_host = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]*)?").fullmatch
+_VERSIONS: Final = {"HTTP/1.1": 1, "HTTP/1.0": 0}
+_LENGTH_DIGITS_MAX: Final = len(str(BODY_LENGTH_MAX))
+
+_NO_BODY: Final = Framing.NONE
+_BY_LENGTH: Final = Framing.LENGTH
+_CHUNKED: Final = Framing.CHUNKED
+
+
+class IncomingHead:
+    """The head of a request.
+
+    ``target``: in origin form, or ``*``; ``minor``: of the version, 0 or 1; ``host``: the value of Host, or empty.
+    ``fields``: [name, value] of those that go on, less Connection and what it names; Upgrade only if it is offered.
+    ``forwarded``, ``own``: [name, value] of the fields that name a request's origin, and of ``X-Pagent-*``.
+    ``request_id``: the value of X-Request-Id, or empty. ``length``: bytes of the body if ``framing`` is LENGTH.
+    ``upgrade``: the protocols that it offers to switch to, in lower case; h2c is not among them.
+    ``expects_continue``: the client may wait for 100 before it sends the body. ``keep_alive``: it takes more answers.
+    """
+
+    __slots__ = (
+        "expects_continue",
+        "fields",
+        "forwarded",
+        "framing",
+        "host",
+        "keep_alive",
+        "length",
+        "method",
+        "minor",
+        "own",
+        "request_id",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(self, method: str, target: str, minor: int) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.fields: list[list[str]] = []
+        self.forwarded: list[list[str]] = []
+        self.own: list[list[str]] = []
+        self.host = ""
+        self.request_id = ""
+        self.framing = _NO_BODY
+        self.length = 0
+        self.keep_alive = minor == 1
+        self.expects_continue = False
+        self.upgrade = ""
+
+    def value(self, name: str) -> str:
+        """Return the values of a field that goes on, joined with commas; ``name`` in lower case. Not for hot paths."""
+        return ", ".join([value for given, value in self.fields if given.lower() == name])
+
+
+class HeadBuffer:
+    """Cuts the head of the next request out of what a connection receives, in any number of pieces."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: bytearray | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether a part of a head is here."""
+        return self._kept is not None
+
+    def cut(self, data: bytes, at: int) -> tuple[bytes, int] | None:
+        """Return a head less its blank line, and where ``data`` goes on after it; None if more is to come.
+
+        BadRequest if it is above the limit, or can no longer become good.
+        """
+        if (
+            self._kept is not None and self._kept == b"\r" and data.startswith(b"\n", at)
+        ):  # the blank lines before a head, cut in two
+            self._kept = None
+            at += 1
+        if self._kept is not None:
+            return self._cut_kept(self._kept, data, at)
+        at = _skip_blank_lines(data, at)
+        end = data.find(BLANK_LINE, at)
+        if 0 <= end <= at + INCOMING_HEAD_MAX - len(BLANK_LINE):
+            return data[at:end], end + len(BLANK_LINE)
+        if at < len(data):
+            self._kept = bytearray(memoryview(data)[at:])
+            _check_size(self._kept, end >= 0)
+            _check_start(self._kept, 0)
+        return None
+
+    def _cut_kept(self, kept: bytearray, data: bytes, at: int) -> tuple[bytes, int] | None:
+        before = len(kept)
+        kept += memoryview(data)[at:]
+        end = kept.find(BLANK_LINE, max(0, before - 3))
+        if 0 <= end <= INCOMING_HEAD_MAX - len(BLANK_LINE):
+            self._kept = None
+            return bytes(kept[:end]), at + end + len(BLANK_LINE) - before
+        _check_size(kept, end >= 0)
+        _check_start(kept, max(0, before - 1))
+        return None
+
+    def rest(self) -> bytes:
+        """Return what there is of an incomplete head, and forget it."""
+        kept, self._kept = self._kept, None
+        return bytes(kept) if kept is not None else b""
+
+
+#: What makes a head bad whatever follows: a lone LF or CR (RFC 9112 2.2), NUL, and a line that continues the one
+#: before (obs-fold, 5.2).
+_FAULT: Final = re.compile(rb"(?<!\r)\n|\r[^\n]|\0|\n[ \t]")
+_begins_method = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]").match
+#: A request line of the longest target, with room for its method and version.
+_LINE_MAX: Final = INCOMING_FIELD_MAX + 128
+
+
+def _check_size(kept: bytearray, is_complete: bool) -> None:
+    """Refuse a head that is above the limit, or will be."""
+    if len(kept) > _LINE_MAX and kept.find(b"\r\n", 0, _LINE_MAX) < 0:
+        raise BadRequest("the request's target is too long", _TARGET_TOO_LONG)
+    if is_complete or len(kept) >= INCOMING_HEAD_MAX:
+        raise BadRequest("the request's head is too large", _FIELDS_TOO_LARGE)
+
+
+def _check_start(kept: bytearray, start: int) -> None:
+    """Refuse what can no longer become a good head, which might otherwise be waited for in vain."""
+    if kept != b"\r" and (_begins_method(kept) is None or _FAULT.search(kept, start) is not None):
+        raise BadRequest("not a valid HTTP request")
+
+
+def _skip_blank_lines(data: bytes, at: int) -> int:
+    """RFC 9112 2.2: some clients send a CRLF after a body."""
+    while data.startswith(b"\r\n", at):
+        at += 2
+    return at
+
+
+def read_head(block: bytes) -> IncomingHead:
+    """Read a head less its blank line; BadRequest as the module says."""
+    try:
+        lines = decode_lines(block)
+    except BadResponse:
+        raise BadRequest("a control character, bare CR or bare LF in the request's head") from None
+    head = _request_line(lines[0], block)
+    if len(lines) > INCOMING_FIELDS_MAX + 1:
+        raise BadRequest("the request has too many fields", _FIELDS_TOO_LARGE)
+    if len(block) > INCOMING_FIELD_MAX and max(map(len, block.split(b"\r\n")[1:]), default=0) > INCOMING_FIELD_MAX:
+        raise BadRequest("a field of the request is too large", _FIELDS_TOO_LARGE)
+    _read_fields(head, lines)
+    return head
+
+
+def _request_line(line: str, block: bytes) -> IncomingHead:
+    parts = line.split(" ")
+    if len(parts) != 3 or (minor := _VERSIONS.get(parts[2])) is None:
+        raise BadRequest("not the request line of HTTP/1.1 or HTTP/1.0")
+    method, target, _ = parts
+    if not is_token(method):
+        raise BadRequest("the request's method is not a token")
+    if method.upper() == "CONNECT":
+        raise BadRequest("the method CONNECT is not allowed", _METHOD_NOT_ALLOWED)
+    if len(target) > INCOMING_FIELD_MAX:
+        raise BadRequest("the request's target is too long", _TARGET_TOO_LONG)
+    if not target.isascii():
+        _check_utf8(block)
+    return IncomingHead(method, target, minor)
+
+
+def _check_utf8(block: bytes) -> None:
+    """A target that is not UTF-8 would reach the job as other bytes."""
+    try:
+        block.partition(b"\r\n")[0].decode()
+    except UnicodeDecodeError:
+        raise BadRequest("the request's target is not valid") from None
+
+
+def _read_fields(head: IncomingHead, lines: list[str]) -> None:
+    add = head.fields.append
+    special: list[tuple[int, list[str]]] = []
+    kinds = _KINDS
+    del lines[0]
+    try:
+        for line in lines:
+            pair = line.split(":", 1)
+            name, value = pair
+            pair[1] = value.strip(" \t")
+            # A blank before the colon, and a line that continues the one before, are names that are not tokens.
+            kind = kinds.get(name)
+            if kind is None:
+                kind = _kind_of(name)
+            if kind == _PASSED:
+                add(pair)
+            else:
+                special.append((kind, pair))
+                if kind <= _TRANSFER_ENCODING:
+                    add(pair)
+    except ValueError:
+        raise BadRequest("a field of the request is not valid") from None
+    _read_special(head, special)
+    if _is_origin(head.target) is None:
+        head.target = _origin_form(head)
+
+
+def _read_special(head: IncomingHead, special: list[tuple[int, list[str]]]) -> None:
+    """What the fields that concern this hop say."""
+    hosts = lengths = codings = 0
+    options: list[str] = []
+    offers: list[str] = []
+    for kind, pair in special:
+        value = pair[1]
+        if kind == _HOST:
+            hosts += 1
+            head.host = value
+        elif kind == _CONTENT_LENGTH:
+            lengths += 1
+            head.length = _content_length(value)
+            head.framing = _BY_LENGTH
+        elif kind == _TRANSFER_ENCODING:
+            codings += 1
+            _check_coding(value, head.minor)
+            head.framing = _CHUNKED
+        elif kind == _CONNECTION:
+            options.append(value)
+        elif kind == _UPGRADE:
+            offers.append(value)
+        elif kind == _EXPECT:
+            _expect(head, pair)
+        elif kind == _FORWARDED:
+            head.forwarded.append(pair)
+        elif kind == _OWN:
+            head.own.append(pair)
+        elif kind == _REQUEST_ID:
+            head.request_id = value
+    _check_host(head, hosts)
+    if lengths + codings > 1:
+        raise BadRequest("the request says the length of its body more than once")
+    if options:
+        _connection(head, options, offers)
+
+
+def _content_length(value: str) -> int:
+    """RFC 9110 8.6; a list of equal numbers is refused, too."""
+    if not (value.isascii() and value.isdigit()) or len(value) > _LENGTH_DIGITS_MAX or int(value) > BODY_LENGTH_MAX:
+        raise BadRequest("the request's Content-Length is not a valid number")
+    return int(value)
+
+
+def _check_coding(value: str, minor: int) -> None:
+    """RFC 9112 6.1: what is ambiguous, or would have to be undone here, is refused."""
+    if minor == 0:
+        raise BadRequest("Transfer-Encoding in a request of HTTP/1.0")
+    if value.lower() != "chunked":
+        raise BadRequest("the request's Transfer-Encoding is not chunked")
+
+
+def _expect(head: IncomingHead, pair: list[str]) -> None:
+    """RFC 9110 10.1.1: a client of HTTP/1.0 cannot mean it."""
+    if head.minor == 1:
+        head.fields.append(pair)
+        head.expects_continue = pair[1].lower() == "100-continue"
+
+
+def _check_host(head: IncomingHead, hosts: int) -> None:
+    """RFC 9112 3.2."""
+    if hosts > 1 or (hosts == 0 and head.minor == 1):
+        raise BadRequest("a request needs one field Host")
+    if _is_host(head.host) is None:
+        raise BadRequest("the request's Host is not a host and a port")
+
+
+def _connection(head: IncomingHead, options: list[str], offers: list[str]) -> None:
+    try:
+        found = connection(options)
+    except ValueError:
+        raise BadRequest("the request's Connection is not valid") from None
+    if found.close:
+        head.keep_alive = False
+    elif found.keep_alive:
+        head.keep_alive = True
+    if found.named:
+        head.fields = [pair for pair in head.fields if pair[0].lower() not in found.named]
+    if found.upgrade and offers and head.minor == 1:
+        protocols = [each.strip(" \t") for each in ",".join(offers).split(",")]
+        # HTTP/2 would have requests in it that are not read here; RFC 9113 3.1 has made its upgrade obsolete.
+        kept = [each for each in protocols if each and each.lower() != "h2c"]
+        head.upgrade = ", ".join(kept).lower()
+        if kept:
+            head.fields.append(["Upgrade", ", ".join(kept)])
+
+
+def _origin_form(head: IncomingHead) -> str:
+    """The target in origin form, of one that is ``*`` or in absolute form (RFC 9112 3.2)."""
+    if head.target == "*" and head.method == "OPTIONS":
+        return "*"
+    found = _absolute(head.target)
+    if found is None:
+        raise BadRequest("the request's target is not valid")
+    if not found[1] or _plain_authority(head.target, found[1]) != _plain_authority(head.target, head.host):
+        raise BadRequest("the request's target names another host than its Host")
+    rest: str = found[2]
+    if not rest and head.method == "OPTIONS":
+        return "*"
+    return rest if rest.startswith("/") else "/" + rest
+
+
+def _plain_authority(target: str, authority: str) -> str:
+    """The authority in lower case, without the port that its scheme has anyway."""
+    default = ":443" if target[:5].lower() == "https" else ":80"
+    return authority.lower().removesuffix(default).removesuffix(":")

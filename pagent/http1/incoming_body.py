@@ -1,0 +1,52 @@
+"""The body of a request that a client sends to the router (RFC 9112 section 6), as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pagent.http1.chunked import CHUNK_JOIN_MAX, ChunkedDecoder
+from pagent.http1.fields import BadResponse, Framing
+from pagent.http1.incoming import BadRequest, IncomingHead
+
+
+class IncomingBody:
+    """Cuts one body out of what a connection receives.
+
+    :param piece: is called with each piece of it, none of which is empty.
+    """
+
+    __slots__ = ("_chunks", "_left", "_piece")
+
+    def __init__(self, head: IncomingHead, piece: Callable[[bytes | memoryview], None]) -> None:
+        self._piece = piece
+        self._left = head.length
+        self._chunks = ChunkedDecoder(piece) if head.framing is Framing.CHUNKED else None
+
+    @property
+    def more(self) -> bool:
+        """Whether :meth:`feed` has left some for its next call, which may be one with no bytes."""
+        return self._chunks is not None and self._chunks.more
+
+    @property
+    def trailers(self) -> list[list[str]]:
+        """The trailers, once the body has ended: [name, value] each."""
+        return self._chunks.fields if self._chunks is not None else []
+
+    def feed(self, data: bytes, at: int) -> int | None:
+        """Take ``data`` from ``at``; return where it goes on after the body, None if more is to come.
+
+        BadRequest if it is not well chunked: what came before the fault has been handed on.
+        """
+        if self._chunks is not None:
+            try:
+                return self._chunks.feed(data, at)
+            except BadResponse:
+                raise BadRequest("the request's body is not chunked as it should be") from None
+        end = min(at + self._left, len(data))
+        size = end - at
+        self._left -= size
+        if size == len(data):
+            self._piece(data)
+        elif size:
+            self._piece(data[at:end] if size < CHUNK_JOIN_MAX else memoryview(data)[at:end])
+        return end if not self._left else None

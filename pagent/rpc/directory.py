@@ -1,0 +1,85 @@
+"""What the users' side of a router needs from its other parts: where a job lives, and whether a request may pass.
+
+The router's composition root makes the objects; :mod:`pagent.front` and :mod:`pagent.web` get them as these protocols.
+``tests/kit/directory.py`` has the doubles.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from pagent.http1.incoming import IncomingHead
+from pagent.rpc.connection import Connection
+
+
+class Client(NamedTuple):
+    """The client of one connection: who the socket, or a trusted PROXY protocol header, says it is.
+
+    ``address`` is its IP address, ``port`` its port. ``trusted``: the peer of the socket is in
+    ``control.trusted_proxies``, so its forwarded fields are believed. ``secure``: the connection came over TLS.
+    ``local_port``: the port that it came to.
+    """
+
+    address: str
+    port: int
+    trusted: bool
+    secure: bool
+    local_port: int
+
+
+class JobAddress(NamedTuple):
+    """A job as a request names it. ``connection_id``: 32 hex digits, or ``-`` for any agent that has the job."""
+
+    connection_id: str
+    job_uid: str
+
+
+class Subject(NamedTuple):
+    """On whose behalf a request is made; ``name`` is None in an open router."""
+
+    name: str | None
+
+
+class AgentLink(Protocol):
+    """One link to an agent."""
+
+    @property
+    def uid(self) -> str:
+        """The agent's uid."""
+
+    @property
+    def connection(self) -> Connection:
+        """Where calls to the agent are started."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the agent understands ``http_request(raw=True, upgrade=True)``."""
+
+
+class Directory(Protocol):
+    """The table of agents and their jobs."""
+
+    def find(self, job: JobAddress) -> AgentLink:
+        """Return the link to send the job's traffic to, at once.
+
+        RequestRefusedError says that there is none, and how to answer; NotYetError (a subclass): there may be one
+        within seconds, so wait with :meth:`wait_for`. LinkClosedError of a call on the link just returned means the
+        same.
+        """
+
+    async def wait_for(self, job: JobAddress) -> AgentLink:
+        """Return the link as soon as there is one and the job is ready.
+
+        It waits at most ROUTE_LINK_WAIT_S for the link of an agent that is away, ROUTE_PENDING_WAIT_S for a job in
+        PENDING. RequestRefusedError after that: 503 with ``retry_after_s``.
+        """
+
+
+class Gate(Protocol):
+    """The one judge of every request: called when the head is read, before anything is done with it."""
+
+    def judge(self, operation: str, job: JobAddress | None, head: IncomingHead, client: Client) -> Subject:
+        """Return on whose behalf the request is made; RequestRefusedError (401, 403, 404) if it may not pass.
+
+        ``operation`` is the scope that it needs: ``proxy`` for job traffic.
+        """
