@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagent.http1.fields import Framing
-from pagent.http1.incoming import BadRequest, HeadBuffer, IncomingHead, read_head
+from pagent.http1.incoming import BadRequest, IncomingHead, read_head
 from pagent.http1.incoming_body import IncomingBody
+from pagent.http1.incoming_buffer import HeadBuffer
 from pagent.limits import BODY_LENGTH_MAX, INCOMING_FIELD_MAX, INCOMING_FIELDS_MAX, INCOMING_HEAD_MAX
 from tests.http1.sinks import split_at
 
