@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pagent.errors import ConfigError, DialError, HandshakeRefusedError, ProtocolError
 from pagent.limits import HANDSHAKE_TIMEOUT_S
-from pagent.net.link import Link
+from pagent.net.link.link import Link
 from pagent.net.tls import dialling_fault
 from pagent.wire.upgrade import RPC_PATH, SUBPROTOCOL, ClientUpgrade, UpgradeRefused
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pagent.buffers import Bytes
 from pagent.errors import CallCancelledError, CallTimeoutError, LinkClosedError, ProtocolError, ServerError
 from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIMEOUT_S
-from pagent.net.link import Link
+from pagent.net.link.link import Link
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.calls import IncomingCall, OutgoingCall
 from pagent.rpc.host import CallHost
@@ -192,7 +192,7 @@ class Connection(CallHost):
         """Streams look at the link themselves."""
 
     def link_writable(self) -> None:
-        while not self.link.blocked and self.scheduler.send_next(bulk=not self.link.pace.held):
+        while not self.link.blocked and self.scheduler.send_next(bulk=not self.link.pacer.held):
             pass
 
     def link_lost(self, error: LinkClosedError) -> None:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from pagent.limits import MESSAGE_MAX, MESSAGE_MAX_FOREIGN
-from pagent.net.link import Link
+from pagent.net.link.link import Link
 from pagent.rpc.receiver import StreamOwner
 from pagent.rpc.stream import Stream
 from pagent.runtime.tasks import TaskOwner

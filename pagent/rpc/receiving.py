@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from pagent.limits import BUFFER_FREE, BUFFER_PIECE, STREAM_BUFFER, STREAM_WINDOW_MAX
-from pagent.net.link import Link
+from pagent.net.link.link import Link
 from pagent.rpc.receiver import Receiver, StreamOwner
 from pagent.rpc.spool import Spool, SpoolOpener, temporary_spool
 from pagent.rpc.throttle import STREAM_PAUSE_FROM, THROTTLE_JOB_S, ReadThrottle

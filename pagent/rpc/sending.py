@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pagent.buffers import Bytes
 from pagent.limits import MESSAGE_COST_MIN, STREAM_WINDOW
-from pagent.net.link import Link
+from pagent.net.link.link import Link
 from pagent.rpc.receiver import Receiver, StreamOwner
 from pagent.rpc.scheduler import SMALL_BYTES, Scheduler
 from pagent.runtime.memory import current_memory
@@ -211,13 +211,13 @@ class SendingHalf:
     # --- inside -----------------------------------------------------------------------------------
 
     def _put(self, header: bytes, payload: Bytes, cost: int) -> None:
-        pace = self._link.pace
-        if self._queue or self._link.blocked or self._credit <= 0 or (cost > SMALL_BYTES and pace.held):
+        pacer = self._link.pacer
+        if self._queue or self._link.blocked or self._credit <= 0 or (cost > SMALL_BYTES and pacer.held):
             self._enqueue(header, payload, cost)
             return
         self._credit -= cost
-        if pace.bulk_id != self._call_id:
-            pace.others += 1
+        if pacer.bulk_id != self._call_id:
+            pacer.others_sent += 1
         self._emit(header, payload)
 
     def _enqueue(self, header: bytes, payload: Bytes, cost: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from pagent.net.link import Link
+from pagent.net.link.link import Link
 from pagent.rpc.receiver import Receiver, StreamOwner
 from pagent.rpc.receiving import ReceivingHalf
 from pagent.rpc.scheduler import Scheduler

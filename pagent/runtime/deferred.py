@@ -31,7 +31,7 @@ class DeferredWork:
         self._done = 0
         self._due = False
 
-    def later(self, work: Callable[[], None], done: int) -> None:
+    def defer(self, work: Callable[[], None], done: int) -> None:
         """Call ``work`` in a later iteration.
 
         ``done``: what the caller has done in this iteration, as the number of bytes whose decoding takes as long.

@@ -24,7 +24,7 @@ from pagent.http1.fields import Framing
 from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
 from pagent.http1.response import BadResponse, ResponseParser
-from pagent.net.port import PortConnection
+from pagent.net.port.connection import PortConnection
 from pagent.runtime.deferred import FRAMES_LABOUR, current_deferred
 from pagent.splice.answer import Caller, bad_gateway, local_fields, usual_fields, without_coding
 from pagent.splice.decoding import Decoding
@@ -203,7 +203,7 @@ class HttpSplice:
             self._broken(str(error))
             return
         if self._port is not None and self._parser.more:
-            self._port.later(self._feed_on, FRAMES_LABOUR)
+            self._port.defer(self._feed_on, FRAMES_LABOUR)
 
     def _heard(self) -> None:
         """The new connection has been answered, or waits for no answer any more."""
@@ -306,9 +306,9 @@ class HttpSplice:
 
     def _pause_decoding(self, done: int) -> None:
         if self._port is not None:
-            self._port.later(self._decode_on, done)
+            self._port.defer(self._decode_on, done)
         else:
-            current_deferred().later(self._decode_on, done)
+            current_deferred().defer(self._decode_on, done)
 
     def _decode_on(self) -> None:
         if self._decoding is not None:

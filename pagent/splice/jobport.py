@@ -9,7 +9,9 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from pagent.net.port import PortConnection, PortUser, connect_port
+from pagent.net.port.connect import connect_port
+from pagent.net.port.connection import PortConnection
+from pagent.net.port.user import PortUser
 
 #: Idle connections closed together, the oldest first, when there are too many or no descriptor is left.
 IDLE_CLOSED_TOGETHER: Final = 64

@@ -11,7 +11,8 @@ import asyncio
 from typing import Final
 
 from pagent.limits import IDLE_PER_PORT, IDLE_TIMEOUT_S
-from pagent.net.port import PortConnection, PortUser
+from pagent.net.port.connection import PortConnection
+from pagent.net.port.user import PortUser
 from pagent.splice.jobport import JobPort
 
 #: A request that may not be repeated is sent on a kept connection only after the port has served so many requests and

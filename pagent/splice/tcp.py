@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pagent.net.port import PortConnection
+from pagent.net.port.connection import PortConnection
 from pagent.splice.ends import StreamEnd
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from pagent.errors import CallCancelledError, CallError, LinkError
-from pagent.net.port import PortConnection
+from pagent.net.port.connection import PortConnection
 from pagent.splice.ends import StreamEnd
 from pagent.splice.tcp import TcpSplice
 

@@ -17,7 +17,7 @@ from pagent.http1.heads import ResponseHead
 from pagent.http1.request import RequestHead
 from pagent.http1.response import BadResponse, ResponseParser
 from pagent.limits import CLOSE_TIMEOUT_S, PINGS_KEPT, REFUSAL_TEXT_MAX, WEBSOCKET_FREE
-from pagent.net.port import PortConnection
+from pagent.net.port.connection import PortConnection
 from pagent.runtime.deferred import FRAMES_LABOUR
 from pagent.runtime.memory import Held, current_memory
 from pagent.splice.ends import Call, StreamEnd
@@ -253,7 +253,7 @@ class WebSocketSplice:
         if close is not None:
             self._closed_by_job(*close)
         elif self._decoder.more and self._port is not None and self._state is not _State.ENDED:
-            self._port.later(self._more_messages, FRAMES_LABOUR)
+            self._port.defer(self._more_messages, FRAMES_LABOUR)
 
     def _check_memory(self) -> None:
         """Count the message that is not complete; ProtocolError if there is no memory for it."""

@@ -18,8 +18,8 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from pagent.limits import HANDSHAKE_MAX, LINGER_S
-from pagent.net.gate import Place
-from pagent.net.link import Link
+from pagent.net.accept.gate import Place
+from pagent.net.link.link import Link
 from pagent.web.local import HEADERS, text
 
 _log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import Protocol
 from aiohttp import web
 
 from pagent.errors import HandshakeRefusedError, ProtocolError
-from pagent.net.gate import Place
-from pagent.net.link import Link
+from pagent.net.accept.gate import Place
+from pagent.net.link.link import Link
 from pagent.web.http import HttpConnection
 from pagent.web.local import plain_errors, text
 from pagent.wire.upgrade import RPC_PATH, accept_upgrade

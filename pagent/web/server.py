@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from pagent.errors import ConfigError
-from pagent.net.gate import ConnectionGate
-from pagent.net.listening import listen
+from pagent.net.accept.gate import ConnectionGate
+from pagent.net.accept.listening import listen
 from pagent.web.http import HttpConnection
 
 #: How long an answer that is under way may take when the agent ends.

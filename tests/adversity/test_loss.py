@@ -47,8 +47,8 @@ async def test_a_connection_that_ends_without_a_close_frame_ends_its_jobs(agent:
 
 async def test_a_peer_that_answers_nothing_any_more_is_dead(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its kernel still acknowledges; the limits are shorter here, the rule is the same."""
-    monkeypatch.setattr("pagent.net.liveness.PING_INTERVAL_S", 0.05)
-    monkeypatch.setattr("pagent.net.liveness.SILENCE_MAX_S", 0.4)
+    monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.05)
+    monkeypatch.setattr("pagent.net.link.liveness.SILENCE_MAX_S", 0.4)
     async with peers.dial(agent.rpc_port, TOKEN) as lively, peers.dial(agent.rpc_port, TOKEN) as silent:
         await with_a_job(agent, silent)
         silent.socket.transport.pause_reading()
@@ -58,9 +58,9 @@ async def test_a_peer_that_answers_nothing_any_more_is_dead(agent: Agent, monkey
 
 
 async def test_retransmissions_in_vain_are_death(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pagent.net.liveness.PING_INTERVAL_S", 0.05)
+    monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.05)
     counts = [5]
-    monkeypatch.setattr("pagent.net.liveness.unanswered_segments", lambda transport: counts[0])
+    monkeypatch.setattr("pagent.net.link.liveness.unanswered_segments", lambda transport: counts[0])
     async with peers.dial(agent.rpc_port, TOKEN) as peer:
         await with_a_job(agent, peer)
         counts[0] = 6
@@ -71,8 +71,8 @@ async def test_a_few_retransmissions_in_vain_are_death_if_they_last(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kernel that waits long between two of them gets to six too late."""
-    monkeypatch.setattr("pagent.net.liveness.PING_INTERVAL_S", 0.02)
-    monkeypatch.setattr("pagent.net.liveness.UNANSWERED_MAX_S", 0.2)
+    monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.02)
+    monkeypatch.setattr("pagent.net.link.liveness.UNANSWERED_MAX_S", 0.2)
     counts = {"dead": 1, "slow": 0}
     looks = 0
 
@@ -86,7 +86,7 @@ async def test_a_few_retransmissions_in_vain_are_death_if_they_last(
 
     async with peers.dial(agent.rpc_port, TOKEN) as dead, peers.dial(agent.rpc_port, TOKEN) as slow:
         await with_a_job(agent, dead)
-        monkeypatch.setattr("pagent.net.liveness.unanswered_segments", unanswered)
+        monkeypatch.setattr("pagent.net.link.liveness.unanswered_segments", unanswered)
         await eventually(lambda: not list(agent.jobs.jobs()))
         seen = looks
         await eventually(lambda: looks > seen + 40)

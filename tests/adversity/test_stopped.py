@@ -391,14 +391,14 @@ async def test_a_stopped_router_costs_no_memory_and_no_other_link(tmp_path: Path
 
 async def test_a_stopped_router_is_dead_in_the_end(agent: Agent, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its kernel goes on answering: it is the silence. The limits are shorter here, the rule is the same."""
-    monkeypatch.setattr("pagent.net.liveness.PING_INTERVAL_S", 0.05)
+    monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.05)
     async with peers.dial(agent.rpc_port, TOKEN) as lively:
         page = await start_program(lively, ECHO)
         async with stopped_router(agent.rpc_port) as job:
             (of_the_dead,) = [found for found in agent.jobs.jobs() if found.uid == job]
             pid = of_the_dead.pid
             assert pid is not None
-            monkeypatch.setattr("pagent.net.liveness.SILENCE_MAX_S", 1.0)
+            monkeypatch.setattr("pagent.net.link.liveness.SILENCE_MAX_S", 1.0)
             await eventually(lambda: not state(pid))
             await eventually(lambda: job not in [found.uid for found in agent.jobs.jobs()])
             await goes_on(lively, page)

@@ -180,8 +180,8 @@ async def test_a_slow_way_is_not_taken_for_a_dead_peer(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its answers come several pings later, and never evenly. The limits are shorter here, by the same factor."""
-    monkeypatch.setattr("pagent.net.liveness.PING_INTERVAL_S", 0.25)
-    monkeypatch.setattr("pagent.net.liveness.SILENCE_MAX_S", 2.25)
+    monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.25)
+    monkeypatch.setattr("pagent.net.link.liveness.SILENCE_MAX_S", 2.25)
 
     async def lives(role: str) -> None:
         async with way(settings, role, both(Shape(delay_s=(0.2, 0.5)))) as (agent, peer, between):
@@ -199,11 +199,11 @@ async def test_a_slow_way_is_not_taken_for_a_dead_peer(
 async def test_a_way_that_swallows_all_is_noticed(
     settings: Settings, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pagent.net.liveness.PING_INTERVAL_S", 0.05)
+    monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.05)
     async with way(settings, role) as (agent, peer, between):
         job, pid = await sleeping(peer)
         await upload(peer, job, "file", bytes(1_000_000))
-        monkeypatch.setattr("pagent.net.liveness.SILENCE_MAX_S", 0.5)
+        monkeypatch.setattr("pagent.net.link.liveness.SILENCE_MAX_S", 0.5)
         between.swallow()
         await peer.start(ISTREAM, "file_download", job, "file")
         await eventually(lambda: not exists(pid))

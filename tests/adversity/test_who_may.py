@@ -17,7 +17,7 @@ import pytest
 from pagent.agent import Agent
 from pagent.config.model import Server, Settings
 from pagent.limits import ANSWERS_MAX, CLOSE_TIMEOUT_S, HANDSHAKE_MAX, HANDSHAKE_TIMEOUT_S
-from pagent.net.link import Link
+from pagent.net.link.link import Link
 from pagent.rpc.connection import Connection
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent

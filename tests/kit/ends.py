@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pagent.net.port import PortConnection, PortUser
+from pagent.net.port.connection import PortConnection
+from pagent.net.port.user import PortUser
 from pagent.rpc.receiver import Receiver
 from tests.kit.peer import PATIENCE_S
 

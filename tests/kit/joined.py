@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from pagent.net.link import Link
+from pagent.net.link.link import Link
 from pagent.rpc.connection import Connection
 from pagent.rpc.methods import Method
 from pagent.wire import identity

@@ -20,10 +20,10 @@ async def test_what_was_left_has_its_turns_one_after_the_other() -> None:
     def work(name: str, times: int) -> None:
         done.append(name)
         if times > 1:
-            deferred.later(partial(work, name, times - 1), LABOUR_TURN // 2)
+            deferred.defer(partial(work, name, times - 1), LABOUR_TURN // 2)
 
     for name in "abc":
-        deferred.later(partial(work, name, 3), LABOUR_TURN)
+        deferred.defer(partial(work, name, 3), LABOUR_TURN)
     assert done == []
     rounds = []
     while len(done) < 9:
@@ -38,8 +38,8 @@ async def test_work_that_fails_stops_no_other() -> None:
     done: list[str] = []
     failed: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context))
-    deferred.later(partial(int, "x"), 0)
-    deferred.later(partial(done.append, "other"), 0)
+    deferred.defer(partial(int, "x"), 0)
+    deferred.defer(partial(done.append, "other"), 0)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert done == ["other"]

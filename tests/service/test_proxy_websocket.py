@@ -14,7 +14,7 @@ import pytest
 
 from pagent.agent import Agent
 from pagent.limits import CLOSE_TIMEOUT_S, FLUSH_STALLED_S, FRAMES_AT_ONCE, REFUSAL_TEXT_MAX
-from pagent.net.port import PortConnection
+from pagent.net.port.connection import PortConnection
 from pagent.splice.websocket import WebSocketSplice
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN

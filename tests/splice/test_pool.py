@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from pagent.limits import IDLE_PER_PORT, IDLE_TIMEOUT_S
-from pagent.net.port import PortConnection
+from pagent.net.port.connection import PortConnection
 from pagent.splice.jobport import IdleConnections, JobPort
 from pagent.splice.pool import KEPT_PROVEN, ROOM_PAUSE_S, UNANSWERED_S, Pool
 from tests.kit.ends import HandLoop, MemoryPort, connected

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pagent.net.port import PortConnection, connect_port
+from pagent.net.port.connect import connect_port
+from pagent.net.port.connection import PortConnection
 from pagent.splice.tcp import TcpSplice
 from tests.kit.ends import MemoryPort, MemoryStream, connected
 from tests.kit.peer import PATIENCE_S

@@ -16,7 +16,7 @@ from wsproto.events import BytesMessage, Ping
 from pagent.buffers import Bytes
 from pagent.errors import LinkClosedError
 from pagent.limits import FRAMES_AT_ONCE, HANDSHAKE_FRAMES, HANDSHAKE_MAX
-from pagent.net.link import Link
+from pagent.net.link.link import Link
 from pagent.wire import frames
 from tests.kit.ends import QuietUser, connected
 from tests.kit.joined import MemoryTransport
@@ -101,20 +101,20 @@ async def test_a_peer_that_breaks_the_protocol_and_resets_the_connection(
 
 
 class Waiting(Owner):
-    """``go_on`` is set when it may go on; ``allowed`` is the highest bound of its link's pace that was seen."""
+    """``resumed`` is set when it may go on; ``allowed`` is the highest bound of its link's pace that was seen."""
 
     def __init__(self) -> None:
         super().__init__()
         self.link = Link(self, dialled=False)
-        self.go_on = asyncio.Event()
+        self.resumed = asyncio.Event()
         self.allowed = 0
 
     def look(self) -> None:
-        self.allowed = max(self.allowed, self.link.pace._limit)
+        self.allowed = max(self.allowed, self.link.pacer._limit)
 
     def link_writable(self) -> None:
         self.look()
-        self.go_on.set()
+        self.resumed.set()
 
 
 class Answers:
@@ -159,16 +159,16 @@ async def test_bulk_of_two_streams_waits_for_the_peer_to_have_read_it(
     async with aborted(link), asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
         reading = group.create_task(peer.run())
         while sent < 200:
-            owner.go_on.clear()
-            while not link.pace.held and not link.blocked and sent < 200:
+            owner.resumed.clear()
+            while not link.pacer.held and not link.blocked and sent < 200:
                 link.send_parts(sent % 2, b"", piece)
                 sent += 1
             owner.look()
             if held:  # until a mark has come back, it is not known that the peer answers any
                 beyond = max(beyond, sent * len(piece) - peer.received - owner.allowed)
-            held += link.pace.held
-            if link.pace.held or link.blocked:
-                await owner.go_on.wait()
+            held += link.pacer.held
+            if link.pacer.held or link.blocked:
+                await owner.resumed.wait()
         reading.cancel()
     assert held
     assert beyond <= len(piece)

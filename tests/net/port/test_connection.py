@@ -8,7 +8,8 @@ import struct
 import sys
 from typing import Any
 
-from pagent.net.port import PORT_RECEIVE, PortConnection, connect_port
+from pagent.net.port.connect import connect_port
+from pagent.net.port.connection import PORT_RECEIVE, PortConnection
 from tests.kit.ends import MemoryPort, QuietUser
 from tests.kit.peer import PATIENCE_S
 
@@ -85,13 +86,13 @@ async def test_an_end_is_told_once_all_that_came_before_is_worked_up(listener: s
 
         def port_data(self, data: bytes) -> None:
             super().port_data(data)
-            connection.later(self.work, 0)
+            connection.defer(self.work, 0)
 
         def work(self) -> None:
             assert not self.lost.done()
             self.worked += 1
             if self.worked < 5:
-                connection.later(self.work, 0)
+                connection.defer(self.work, 0)
 
     user = Slow()
     connection = await connect_port(port_of(listener), user)

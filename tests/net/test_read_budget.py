@@ -7,8 +7,9 @@ import socket
 
 import pytest
 
-from pagent.net.budget import READ_MUCH, TURN_BYTES, ReadBudget, current_budget
-from pagent.net.port import PortConnection, connect_port
+from pagent.net.port.connect import connect_port
+from pagent.net.port.connection import PortConnection
+from pagent.net.read_budget import READ_MUCH, TURN_BYTES, ReadBudget, current_budget
 from tests.kit.ends import QuietUser, connected
 from tests.kit.peer import PATIENCE_S
 
@@ -36,7 +37,7 @@ class Named:
         self.name = name
         self.went_on = went_on if went_on is not None else []
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self.went_on.append(self.name)
 
 

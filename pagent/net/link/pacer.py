@@ -39,16 +39,16 @@ _UNKNOWN: Final = 1e9
 _MARKS_MAX: Final = 64
 
 
-class Pace:
-    """Of one link. While ``held`` bulk has to wait, until ``go_on`` is called."""
+class Pacer:
+    """Of one link. While ``held`` bulk has to wait, until ``resume`` is called."""
 
-    def __init__(self, go_on: Callable[[], None], clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, resume: Callable[[], None], clock: Callable[[], float] = monotonic) -> None:
         self.held = False
-        self._go_on = go_on
+        self._resume = resume
         self._clock = clock  # a loop's counts in milliseconds
         self._timer: asyncio.TimerHandle | None = None
         self.bulk_id = -1  # the stream that sent bulk last
-        self.others = 0  # count of what other streams sent
+        self.others_sent = 0  # count of what other streams sent
         self._others_seen = 0
         self._changed = -PACE_CHANGE  # where ``bulk_id`` became what it is
         self._shared_until = 0.0
@@ -78,9 +78,9 @@ class Pace:
                 self._shared_until = now + PACE_SHARED_S
             self.bulk_id = stream_id
             self._changed = self._sent
-            self._others_seen = self.others
-        elif self.others != self._others_seen:
-            self._others_seen = self.others
+            self._others_seen = self.others_sent
+        elif self.others_sent != self._others_seen:
+            self._others_seen = self.others_sent
             self._shared_until = now + PACE_SHARED_S
         if now > self._shared_until:
             return None
@@ -108,7 +108,7 @@ class Pace:
         self._adapt(now - sent_at, self._answered, now)
         if self.held and not (self._marks and self._sent - self._answered >= self._limit):
             self.held = False
-            self._go_on()
+            self._resume()
 
     def stop(self) -> None:
         """The link is gone."""
@@ -127,7 +127,7 @@ class Pace:
             self._wait(self._count)
         else:
             self.held = self._answers = False
-            self._go_on()
+            self._resume()
 
     def _adapt(self, took: float, place: int, now: float) -> None:
         """Find the bound anew: what goes the way in twice the time that it takes, and a little."""

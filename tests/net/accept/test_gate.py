@@ -13,9 +13,9 @@ from typing import Any, cast
 import pytest
 
 from pagent.limits import HANDSHAKES_WAITING, PLACE_SILENT_S
-from pagent.net import gate as gates
-from pagent.net.gate import ConnectionGate, Place
-from pagent.net.listening import listen
+from pagent.net.accept import gate as gates
+from pagent.net.accept.gate import ConnectionGate, Place
+from pagent.net.accept.listening import listen
 from tests.kit.peer import PATIENCE_S
 from tests.kit.transfers import eventually
 

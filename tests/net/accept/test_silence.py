@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pagent.net.silence import silent_s
+from pagent.net.accept.silence import silent_s
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's tcp_info")
 

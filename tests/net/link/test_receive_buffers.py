@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagent.net.receive_buffers import LENT_BUFFERS, RECEIVE_BUFFER, ReceiveBuffers, current_receive_buffers
+from pagent.net.link.receive_buffers import LENT_BUFFERS, RECEIVE_BUFFER, ReceiveBuffers, current_receive_buffers
 from pagent.wire.frames import LEND_LEAST
 
 

@@ -28,13 +28,13 @@ from pagent.limits import (
     LINK_LOW_WATER,
     MESSAGE_MAX,
 )
-from pagent.net.batch import WriteBatch
-from pagent.net.budget import current_budget
-from pagent.net.liveness import Liveness
-from pagent.net.owner import LinkOwner
-from pagent.net.pace import Pace
-from pagent.net.receive_buffers import current_receive_buffers
-from pagent.net.roundtrip import RoundTrip
+from pagent.net.link.batch import WriteBatch
+from pagent.net.link.liveness import Liveness
+from pagent.net.link.owner import LinkOwner
+from pagent.net.link.pacer import Pacer
+from pagent.net.link.receive_buffers import current_receive_buffers
+from pagent.net.link.round_trip import RoundTrip
+from pagent.net.read_budget import current_budget
 from pagent.runtime.memory import Held, current_memory
 from pagent.runtime.timeslice import current_slice
 from pagent.wire import frames
@@ -95,7 +95,7 @@ class Link(asyncio.BufferedProtocol):
         self._error: LinkClosedError | None = None
         self._batch = WriteBatch(self._write_out)
         self.blocked = False
-        self.pace = Pace(self._go_on_with_bulk)
+        self.pacer = Pacer(self._resume_bulk)
         self._round_trip = RoundTrip(self._loop.time)
         # Owners that have paused the reading.
         self._pauses: set[str] = set()
@@ -131,7 +131,7 @@ class Link(asyncio.BufferedProtocol):
     def _lent(self, nbytes: int) -> list[tuple[int, Any]]:
         return self._decoder.feed(self._space[:nbytes], lend=True)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self.resume_reading(_BUDGET)
 
     def data_received(self, data: bytes) -> None:
@@ -245,7 +245,7 @@ class Link(asyncio.BufferedProtocol):
             self._batch.put(_binary_frame(header, payload))
         else:
             self._batch.put_with_heads((frames.frame_header(frames.BINARY, len(header) + size), header), payload)
-        if size > JOIN_MAX and (mark := self.pace.sent(stream_id, size)) is not None:
+        if size > JOIN_MAX and (mark := self.pacer.sent(stream_id, size)) is not None:
             self._control(frames.PING, mark)
 
     def ping(self) -> None:
@@ -327,7 +327,7 @@ class Link(asyncio.BufferedProtocol):
                 self._control(frames.PONG, payload)
         elif opcode == frames.PONG:
             if payload:
-                self.pace.answered(bytes(payload))
+                self.pacer.answered(bytes(payload))
             else:
                 self._round_trip.end()
         elif opcode == frames.CLOSE:
@@ -335,7 +335,7 @@ class Link(asyncio.BufferedProtocol):
         elif opcode == frames.TEXT and self._state is _OPEN:
             raise ProtocolError("a text message on a link", 1003)
 
-    def _go_on_with_bulk(self) -> None:
+    def _resume_bulk(self) -> None:
         if not self.blocked and self._state is _OPEN:
             self._owner.link_writable()
 
@@ -386,7 +386,7 @@ class Link(asyncio.BufferedProtocol):
         self._state = State.CLOSED
         if self._close_timer is not None:
             self._close_timer.cancel()
-        self.pace.stop()
+        self.pacer.stop()
         if self._liveness is not None:
             self._liveness.stop()
         if self._transport is not None and not gone:

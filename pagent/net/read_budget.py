@@ -24,7 +24,7 @@ READ_BULK: Final = 32 * KIB
 class Reader(Protocol):
     """A connection that reads."""
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """The next iteration has begun: read again."""
 
 
@@ -41,7 +41,7 @@ class ReadBudget:
     def spend(self, count: int, reader: Reader) -> bool:
         """Count ``count`` bytes that ``reader`` has read at once.
 
-        Return whether the budget of this iteration is used up. ``reader`` must then pause, and its ``go_on`` is called
+        Return whether the budget of this iteration is used up. ``reader`` must then pause, and its ``resume`` is called
         in the next iteration. Reads below ``READ_BULK`` are free. A reader of less than ``READ_MUCH`` is never paused,
         because its socket has nothing left.
         """
@@ -61,7 +61,7 @@ class ReadBudget:
         self._spent = 0
         waiting, self._waiting = self._waiting, []
         for reader in waiting:
-            reader.go_on()
+            reader.resume()
 
 
 _BUDGETS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, ReadBudget]] = WeakKeyDictionary()

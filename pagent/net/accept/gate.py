@@ -26,7 +26,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from pagent.limits import HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING, PLACE_QUEUED_S, PLACE_SILENT_S, TLS_CLOSE_TIMEOUT_S
-from pagent.net.silence import silent_s
+from pagent.net.accept.silence import silent_s
 from pagent.net.tls import accepting_fault
 from pagent.runtime.tasks import TaskOwner
 

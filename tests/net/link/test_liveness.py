@@ -12,8 +12,8 @@ import pytest
 from pagent.agent import Agent
 from pagent.config.model import Client, Settings
 from pagent.limits import RETRANSMIT_WAIT_MAX_S
-from pagent.net import liveness
-from pagent.net.link import Link
+from pagent.net.link import liveness
+from pagent.net.link.link import Link
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.joined import MemoryTransport

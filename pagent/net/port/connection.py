@@ -10,18 +10,18 @@ import asyncio
 import os
 import select
 import socket
-import ssl
 import struct
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from pagent.buffers import Bytes
-from pagent.limits import CONNECT_TIMEOUT_S, FLUSH_STALLED_S, KIB, PORT_HIGH_WATER, PORT_LOW_WATER
-from pagent.net.budget import READ_BULK, current_budget
-from pagent.net.receive_buffers import RECEIVE_BUFFER
+from pagent.limits import FLUSH_STALLED_S, KIB, PORT_HIGH_WATER, PORT_LOW_WATER
+from pagent.net.link.receive_buffers import RECEIVE_BUFFER
+from pagent.net.port.user import PortUser
+from pagent.net.read_budget import READ_BULK, current_budget
 from pagent.runtime.deferred import current_deferred
 from pagent.runtime.memory import Held, current_memory
 
@@ -35,29 +35,6 @@ _GATHER_FROM: Final = 8 * 1024
 #: Values of SO_LINGER: a close drops what is unsent and resets the connection; it is sent in the background.
 _RESET: Final = struct.pack("ii", 1, 0)
 _FLUSH: Final = struct.pack("ii", 0, 0)
-#: Where a job's port is looked for, in this order.
-_LOOPBACK: Final = ("127.0.0.1", "::1")
-#: Whom a TLS server is asked for: an address is no server name (RFC 6066 section 3).
-_SERVER_NAME: Final = "localhost"
-
-
-class PortUser(Protocol):
-    """Who a port connection works for."""
-
-    def port_data(self, data: bytes) -> None:
-        """Bytes from the job."""
-
-    def port_eof(self) -> None:
-        """The job has ended its direction; the connection stays open for ours."""
-
-    def port_blocked(self) -> None:
-        """The job does not read: send no more."""
-
-    def port_writable(self) -> None:
-        """It reads again."""
-
-    def port_lost(self, error: Exception | None) -> None:
-        """The connection is gone; None for a clean end."""
 
 
 class PortConnection(asyncio.Protocol):
@@ -148,24 +125,24 @@ class PortConnection(asyncio.Protocol):
             if self._transport is not None and (end := self._socket()) is not None:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, how)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self._waits -= 1
         self._apply()
 
-    def later(self, work: Callable[[], None], done: int) -> None:
+    def defer(self, work: Callable[[], None], done: int) -> None:
         """Call ``work`` in a later turn, for what is left of what was read; nothing is read, and no end told, before.
 
-        ``done``: see :meth:`DeferredWork.later`.
+        ``done``: see :meth:`DeferredWork.defer`.
         """
         self._waits += 1
         self._apply()
-        self._deferred.later(partial(self._work, work), done)
+        self._deferred.defer(partial(self._work, work), done)
 
     def _work(self, work: Callable[[], None]) -> None:
         try:
             work()
         finally:
-            self.go_on()
+            self.resume()
 
     def _apply(self) -> None:
         """Read, or do not, as the user and the turn have it."""
@@ -230,7 +207,7 @@ class PortConnection(asyncio.Protocol):
         if self.closed:
             return
         if self._waits:
-            self._deferred.later(partial(self._lose, rest, exc), 0)
+            self._deferred.defer(partial(self._lose, rest, exc), 0)
             return
         self.closed = True
         self.user.port_lost(exc)
@@ -342,41 +319,3 @@ class PortConnection(asyncio.Protocol):
         poll = select.poll()
         poll.register(self._socket().fileno(), select.POLLIN)
         return bool(poll.poll(0))
-
-
-async def connect_port(
-    port: int,
-    user: PortUser,
-    made: Callable[[], None] | None = None,
-    *,
-    resets: bool = False,
-    tls: ssl.SSLContext | None = None,
-) -> PortConnection:
-    """Connect to a port of a job on this host's loopback: at 127.0.0.1, or at ::1 where that refuses.
-
-    The one way to a job's port, for all that the agent carries. ``made`` is called before the job can have said
-    anything; ``resets`` is as for :class:`PortConnection`; ``tls``: if the job speaks TLS.
-
-    :raises OSError: the job does not listen there, or accepts nothing in time (TimeoutError).
-    """
-    async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        try:
-            return await _connect(_LOOPBACK[0], port, PortConnection(user, made, resets=resets), tls)
-        except ConnectionRefusedError as refused:
-            try:
-                return await _connect(_LOOPBACK[1], port, PortConnection(user, made, resets=resets), tls)
-            except OSError:  # nothing listens there either, or the host has no IPv6
-                raise refused from None
-
-
-async def _connect(host: str, port: int, connection: PortConnection, tls: ssl.SSLContext | None) -> PortConnection:
-    loop = asyncio.get_running_loop()
-    try:
-        if tls is None:
-            await loop.create_connection(lambda: connection, host, port)
-        else:
-            await loop.create_connection(lambda: connection, host, port, ssl=tls, server_hostname=_SERVER_NAME)
-    except BaseException:
-        connection.abort()  # it may have been made just when the waiting was cancelled
-        raise
-    return connection

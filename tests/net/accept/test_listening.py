@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from pagent.net.listening import listen
+from pagent.net.accept.listening import listen
 
 
 def reached(interface: str | None) -> set[str]:

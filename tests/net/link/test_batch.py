@@ -7,7 +7,7 @@ from typing import Any
 
 from pagent.buffers import JOIN_MAX, Bytes
 from pagent.limits import LINK_HIGH_WATER
-from pagent.net.batch import WriteBatch
+from pagent.net.link.batch import WriteBatch
 from pagent.runtime.deferred import current_deferred
 
 LARGE = bytes(JOIN_MAX + 1)
@@ -112,7 +112,7 @@ async def test_a_deferred_action_that_raises_leaves_the_batch_to_be_written() ->
         raise RuntimeError("no")
 
     loop.call_soon(act)
-    current_deferred().later(act, 0)
+    current_deferred().defer(act, 0)
     await turn()
     await turn()
     assert b"".join(b"".join(write) for write in written.writes) == b"aa"
