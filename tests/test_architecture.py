@@ -1,13 +1,14 @@
-"""Which module may import what: the floors and the fences of the architecture, held against the source.
+"""Check the architecture: floors, fences, import circles, class names and the length of modules.
 
-The check reads imports, also those inside functions and for type checkers only; it runs nothing. That it can fail is
-shown on small trees made up here.
+The checks read the sources and run nothing. Imports inside functions and under ``if TYPE_CHECKING`` count as well.
+Small trees made here show that each check can fail.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "pagent"
 
-#: From the ground up. A unit (a module or package right below pagent) imports only from floors below its own. The
-#: vocabulary has two storeys, since everything, `log` and `config` too, raises errors and has limits.
+#: From the ground up. A unit (a module or package directly below pagent) imports only from floors below its own. The
+#: vocabulary has two floors, because `log` and `config` raise errors and have limits too.
 FLOORS: list[set[str]] = [
     {"errors", "limits", "names"},
     {"log", "config", "buffers", "unix"},
@@ -31,7 +32,7 @@ FLOORS: list[set[str]] = [
     {"__main__"},
 ]
 
-#: Who may import a library, by the longest name that fits. Another library has no place yet.
+#: The modules that may import a library, by the longest name that fits. No module may import any other library.
 FENCES: dict[str, set[str]] = {
     "msgpack": {"wire.values"},
     "wsproto": {"wire.upgrade"},
@@ -46,7 +47,7 @@ FENCES: dict[str, set[str]] = {
     "zstandard": {"http1.coding"},
 }
 
-#: The sans-I/O units, and what would bring a clock, a socket or a loop into them.
+#: The sans-I/O units, and the modules with a clock, a socket or a loop, which they do not import.
 PURE = {"wire", "http1"}
 IMPURE = {
     "asyncio",
@@ -63,27 +64,78 @@ IMPURE = {
 
 LINES_MAX = 400
 
+#: Class names that are still defined more than once. The list only shrinks.
+DEFINED_TWICE = {
+    "Child",
+    "Client",
+    "Connection",
+    "Control",
+    "Exec",
+    "ReportError",
+    "Sandbox",
+    "State",
+    "Supervisor",
+    "Threads",
+    "_State",
+}
+
 
 def violations(root: Path) -> list[str]:
-    """All that is wrong with the package at ``root``, one text each: ``file:line: what``."""
+    """Return all violations of floors, fences and lengths in the package at ``root``, each as ``file:line: fault``."""
     found = []
-    for path in sorted(root.rglob("*.py")):
+    for path, module in modules(root):
         text = path.read_text(encoding="utf-8")
-        parts = path.relative_to(root).with_suffix("").parts
-        module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        # What relative imports start from: the package that the module is in, or is.
-        package = ".".join([root.name, *parts[:-1]])
         name = path.relative_to(root.parent).as_posix()
         lines = text.count("\n")
         if lines > LINES_MAX:
             found.append(f"{name}:{lines}: longer than {LINES_MAX} lines")
-        for line, imported, level in imports(ast.parse(text), root, package):
+        for line, imported, level in imports(ast.parse(text), root, package_of(path, root)):
             found += [f"{name}:{line}: {fault}" for fault in faults(module, imported, level, root.name)]
     return found
 
 
+def modules(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each file of the package, and the name of its module relative to the package."""
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        yield path, ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def package_of(path: Path, root: Path) -> str:
+    """Return the package that relative imports of the module start from."""
+    return ".".join([root.name, *path.relative_to(root).parts[:-1]])
+
+
+def circular(root: Path) -> set[str]:
+    """Return the modules that are part of an import circle: each of them imports itself through others."""
+    graph: dict[str, set[str]] = {}
+    for path, module in modules(root):
+        found = imports(ast.parse(path.read_text(encoding="utf-8")), root, package_of(path, root))
+        names = {imported.removeprefix(f"{root.name}.") for _, imported, _ in found}
+        graph[module] = names - {module}
+    return {module for module in graph if module in reachable(graph, module)}
+
+
+def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    """Return the modules that ``start`` imports, directly or through others."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        for name in graph.get(waiting.pop(), set()) - found:
+            found.add(name)
+            waiting.append(name)
+    return found
+
+
+def defined_twice(root: Path) -> set[str]:
+    """Return the class names that the package defines more than once."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path, _ in modules(root)]
+    names = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    return {name for name, count in names.items() if count > 1}
+
+
 def imports(tree: ast.AST, root: Path, package: str) -> Iterator[tuple[int, str, int]]:
-    """Line, absolute dotted name and relative level of everything that a module imports."""
+    """Yield the line, the absolute dotted name and the relative level of each import of a module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -93,7 +145,7 @@ def imports(tree: ast.AST, root: Path, package: str) -> Iterator[tuple[int, str,
             base = parents[: len(parents) - node.level + 1] if node.level else []
             origin = ".".join([*base, *([node.module] if node.module else [])])
             for alias in node.names:
-                # `from package import x`: x is a module of it, or else a name in it.
+                # `from package import x`: x is a module of the package, or a name in its `__init__`.
                 full = f"{origin}.{alias.name}"
                 yield node.lineno, full if is_module(root, full) else origin, node.level
 
@@ -104,7 +156,7 @@ def is_module(root: Path, dotted: str) -> bool:
 
 
 def faults(module: str, imported: str, level: int, own: str) -> Iterator[str]:
-    """What is wrong with this one import. ``own`` is the name of the package."""
+    """Yield the faults of one import. ``own`` is the name of the package."""
     unit = module.partition(".")[0]
     top, _, inside = imported.partition(".")
     if level > 1:
@@ -149,6 +201,14 @@ def test_the_package_keeps_to_its_architecture() -> None:
 def test_every_unit_is_on_a_floor() -> None:
     units = {path.stem for path in ROOT.glob("*.py")} | {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert units - set().union(*FLOORS) == {"__init__"}
+
+
+def test_no_module_is_part_of_an_import_circle() -> None:
+    assert circular(ROOT) == set()
+
+
+def test_no_class_name_is_defined_twice() -> None:
+    assert defined_twice(ROOT) - DEFINED_TWICE == set()
 
 
 def tree(tmp_path: Path, files: dict[str, str]) -> Path:
@@ -209,6 +269,31 @@ def test_a_relative_import_upward_is_also_held_against_the_floors(tmp_path: Path
         "pagent/wire/frames.py:1: a relative import that leaves its package",
         "pagent/wire/frames.py:1: wire imports net from a floor above",
     ]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"net/a.py": "import pagent.net.b", "net/b.py": "from . import a"},
+        {"net/a.py": "from pagent.net.b import x", "net/b.py": "def f():\n    from pagent.net import a"},
+        {"net/a.py": "if TYPE_CHECKING:\n    from pagent.net.b import x", "net/b.py": "import pagent.net.a"},
+        {"net/a.py": "import pagent.net", "net/__init__.py": "from pagent.net.a import x"},
+        {"net/a.py": "from .c import x", "net/c.py": "from .b import x", "net/b.py": "from .a import x"},
+    ],
+)
+def test_a_circle_is_found(tmp_path: Path, files: dict[str, str]) -> None:
+    expected = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in files}
+    assert circular(tree(tmp_path, {**files, "net/other.py": "import pagent.net.a"})) == expected
+
+
+def test_imports_without_a_circle_are_accepted(tmp_path: Path) -> None:
+    files = {"net/a.py": "import pagent.net.b, pagent.net.c", "net/b.py": "from . import c", "net/c.py": ""}
+    assert circular(tree(tmp_path, files)) == set()
+
+
+def test_a_class_name_that_is_defined_twice_is_found(tmp_path: Path) -> None:
+    files = {"net/a.py": "class A: pass\nclass B: pass", "rpc/b.py": "def f():\n    class A: pass"}
+    assert defined_twice(tree(tmp_path, files)) == {"A"}
 
 
 def test_every_fence_is_of_a_dependency() -> None:
