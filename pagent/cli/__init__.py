@@ -13,8 +13,8 @@ from pagent.cli.options import write_keys
 from pagent.errors import ConfigError
 from pagent.log import escape
 
-#: Name on the command line: module, which has the command under the same name. Imported when it is asked for; a module
-#: imports heavy libraries inside its function, so that a help text costs nothing.
+#: Name of a command: its module, where the command has the same name. A module is imported when its command is used. It
+#: imports heavy libraries inside its function, so that help texts are printed at once.
 COMMANDS = {
     "serve": "pagent.cli.serve",
     "run": "pagent.cli.run",
@@ -23,14 +23,14 @@ COMMANDS = {
 }
 DEFAULT = "serve"
 
-#: Exit code for a configuration that cannot be used; click's own for a wrong command line.
+#: Exit code for an invalid configuration. click uses it for an invalid command line.
 EXIT_CONFIG = 2
 
 
 class Pagent(click.Group):
-    """Commands by name; what starts with an option of ``serve``, or is empty, is ``serve``.
+    """Commands by name. Without a name, the command is ``serve``.
 
-    Existing installations start the agent so: ``pagent --set ...`` (docs/contract.rst, "Configuration").
+    Existing installations start the agent that way: ``pagent --set ...`` (docs/contract.rst, "Configuration").
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -45,7 +45,7 @@ class Pagent(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {name for param in self.get_params(ctx) for name in param.opts}
-        # A bare word that is no command is a mistake, which click explains; it is not an argument of serve.
+        # An unknown word is not an argument of serve: click reports it.
         if not args or (args[0].startswith("-") and args[0].partition("=")[0] not in own):
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
@@ -62,7 +62,7 @@ class Pagent(click.Group):
         serve = self.get_command(ctx, DEFAULT)
         assert serve is not None
         records = [param.get_help_record(ctx) for param in serve.params]
-        with formatter.section("Options of serve, which also work without the word"):
+        with formatter.section("Options of serve, also valid without a command"):
             formatter.write_dl([record for record in records if record is not None])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -77,11 +77,11 @@ class Pagent(click.Group):
     message=f"%(prog)s, version %(version)s ({'' if is_compiled() else 'not '}compiled)",
 )
 def pagent() -> None:
-    """An agent that runs interactive jobs and carries their HTTP, WebSocket and TCP traffic over one link."""
+    """Run interactive programs as jobs, and carry their HTTP, WebSocket and TCP traffic over one link."""
 
 
 def _reserve_descriptors() -> None:
-    """Put /dev/null where this process has no stdin, stdout or stderr: nothing else may get its number."""
+    """Open /dev/null as stdin, stdout and stderr where these are closed: no other file may get their numbers."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -90,7 +90,7 @@ def _reserve_descriptors() -> None:
 
 
 def main() -> NoReturn:
-    """The console script; ends the process."""
+    """Run the command line (the console script), and end the process."""
     _reserve_descriptors()
     pagent(prog_name="pagent")
     raise AssertionError("click ends the process")

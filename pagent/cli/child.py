@@ -1,4 +1,4 @@
-"""A child process that this process stands for: its signals and its exit code are passed on."""
+"""Run a child process in the foreground: forward signals to it, and return its exit code."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-#: Set by an agent of this package only, among those that await a port.
-_OF_OURS: Final = "DA__PAGENT__JOB_UID"
+#: Set by agents of this package, not by older ones.
+_PAGENT_VARIABLE: Final = "DA__PAGENT__JOB_UID"
 
-#: Raised by a fault of the process itself, or not to be caught, or meant for us.
-_NOT_PASSED_ON: Final = ("KILL", "STOP", "CHLD", "SEGV", "BUS", "FPE", "ILL", "TRAP", "SYS", "ABRT")
+#: Signals that are not forwarded: faults of this process, those that cannot be caught, and SIGCHLD.
+_NOT_FORWARDED: Final = ("KILL", "STOP", "CHLD", "SEGV", "BUS", "FPE", "ILL", "TRAP", "SYS", "ABRT")
 
 
 class Child:
     """A running command in a process group of its own.
 
-    A context: after the block, background processes that the command has left go on. After `end` or an exception, what
-    is left of the group is killed.
+    A context manager. After the block, background processes of the command continue to run. After `end` or an
+    exception, the rest of the process group is killed.
 
-    From its construction on, the signals of this process are blocked and only `wait` takes them.
+    The constructor blocks the signals of this process. Only `wait` receives them.
     """
 
     def __init__(self, args: Sequence[str]) -> None:
-        """Start the command. OSError as the system gives it if that cannot be done."""
-        not_passed_on = {signal.Signals[f"SIG{name}"] for name in _NOT_PASSED_ON}
-        self._awaited = signal.valid_signals() - not_passed_on | {signal.SIGCHLD}
-        #: Once it has ended: 128 plus the number of the signal if one ended it.
+        """Start the command. OSError if the system cannot start it."""
+        not_forwarded = {signal.Signals[f"SIG{name}"] for name in _NOT_FORWARDED}
+        self._awaited = signal.valid_signals() - not_forwarded | {signal.SIGCHLD}
+        #: None while it runs; 128 plus the number of the signal if a signal ended it.
         self.exit_code: int | None = None
         self._ended = False
         own_mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._awaited)
@@ -38,10 +38,10 @@ class Child:
                 args[0],
                 list(args),
                 _environment(),
-                # Signals to our group reach the command once, by us.
+                # A signal to the group of this process reaches the command once, through `wait`.
                 setpgroup=self._group,
                 setsigmask=own_mask,
-                # The interpreter ignores these, and a program inherits what is ignored.
+                # The interpreter ignores these, and a program inherits ignored signals.
                 setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
             )
         except OSError:
@@ -53,11 +53,11 @@ class Child:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is None and not self._ended:
-            os.write(self._guard, _LET_GO)
+            os.write(self._guard, _RELEASE)
         os.close(self._guard)
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Pass signals on until the command ends, or the time has passed. Return whether it has ended."""
+        """Forward signals until the command ends or the time has passed. Return whether the command has ended."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._reaped():
             if deadline is None:
@@ -72,7 +72,7 @@ class Child:
         return True
 
     def end(self, grace_s: float) -> None:
-        """End the command's process group: TERM, and KILL after the grace or the end of the command."""
+        """End the process group of the command: TERM, then KILL after the grace period or the end of the command."""
         self._ended = True
         if not self._reaped():
             os.killpg(self._group, signal.SIGTERM)
@@ -88,7 +88,7 @@ class Child:
 
 
 def _environment() -> dict[str, str]:
-    """Return our environment without the locale that the interpreter has added to it (PEP 538)."""
+    """Return the environment of this process without the locale that the interpreter adds to it (PEP 538)."""
     environment = dict(os.environ)
     if environment.get("LC_CTYPE") and os.path.exists("/proc/self/environ"):
         with open("/proc/self/environ", "rb") as file:
@@ -98,34 +98,34 @@ def _environment() -> dict[str, str]:
 
 
 def _reached_whole_job(sender: int) -> bool:
-    """Return whether the sender of a signal has sent it to our child as well.
+    """Return whether the sender of a signal has sent it to the child as well.
 
-    An agent of this package signals every process of a job. A program may take a second signal
-    as a wish to end at once. The agent is in another session than its jobs.
+    An agent of this package signals every process of a job. A second signal makes some programs end at once. The agent
+    is in another session than its jobs.
     """
-    if _OF_OURS not in os.environ or not sender:
+    if _PAGENT_VARIABLE not in os.environ or not sender:
         return False
     try:
         return os.getsid(sender) != os.getsid(0)
-    except OSError:  # it has ended
+    except OSError:  # the sender has ended
         return False
 
 
 # --- the guard --------------------------------------------------------------------------------------
 
-_LET_GO: Final = b"."
+_RELEASE: Final = b"."
 
 
 def _start_guard() -> tuple[int, int]:
-    """Start the guard; return the descriptor that it gets `_LET_GO` from, and its process group, for the command.
+    """Start the guard. Return the descriptor to write `_RELEASE` to, and the guard's process group, for the command.
 
-    The guard is a process that kills its group when this process is killed: an older agent ends a job by killing the
-    one process that it has started. The command is in that group from its first moment on. The guard has the signals
-    blocked that this process has, so only KILL ends it with the command.
+    The guard is a process that kills its group when this process is killed, because an older agent ends a job by
+    killing the one process that it has started. The command is in that group from its start on. The guard blocks the
+    same signals as this process, so only KILL can end it before the command.
     """
     reading, writing = os.pipe()
     if guard := os.fork():
-        os.setpgid(guard, guard)  # from here on it outlives a KILL of our group
+        os.setpgid(guard, guard)  # it survives a KILL of the group of this process
         os.close(reading)
         return writing, guard
     try:
@@ -136,8 +136,8 @@ def _start_guard() -> tuple[int, int]:
 
 
 def _guard(reading: int) -> None:
-    told = b""
-    while piece := os.read(reading, 64):  # until the writing end is closed: this process has ended
-        told += piece
-    if told != _LET_GO:
+    received = b""
+    while piece := os.read(reading, 64):  # until the other process ends, which closes the pipe
+        received += piece
+    if received != _RELEASE:
         os.killpg(0, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The agent that a command uses: one that runs elsewhere, or one in this process."""
+"""The agent that a command uses: a remote one, or one in this process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from pagent.agent import Agent
-from pagent.cli.ended import slow
+from pagent.cli.failure import announce_if_slow
 from pagent.client import AgentClient, connect_agent
 from pagent.config.model import Control, Jobs, Server, Settings
 from pagent.limits import RUN_OUTPUT_MAX
@@ -20,9 +20,9 @@ from pagent.web.local import is_loopback_name
 
 @asynccontextmanager
 async def remote_agent(address: str, token: str) -> AsyncIterator[AgentClient]:
-    """Yield a link to an agent that runs elsewhere. DialError, or ConfigError for what is no address."""
+    """Connect to a remote agent. DialError, or ConfigError for an invalid address."""
     link = connect_agent(address, token=token)
-    async with slow(f"connecting to {address}"):
+    async with announce_if_slow(f"connecting to {address}"):
         client = await link.__aenter__()
     try:
         yield client
@@ -31,19 +31,20 @@ async def remote_agent(address: str, token: str) -> AsyncIterator[AgentClient]:
 
 
 def shares_ports(agent: AgentClient, address: str) -> bool:
-    """Return whether the agent's jobs and this process compete for the ports of one loopback.
+    """Return whether the agent's jobs listen on the loopback of this machine.
 
-    An address of the loopback may also be the near end of a tunnel to another host.
+    A loopback address alone does not show that: it may be the local end of a tunnel to another host.
     """
     node = agent.identity.get("platform", {}).get("node")
     return node == platform.node() and is_loopback_name(parse_address(address).host)
 
 
 @asynccontextmanager
-async def embedded_agent(folder: str | None, hurry: asyncio.Event) -> AsyncIterator[AgentClient]:
-    """Yield a link to an agent in this process, whose jobs may run in ``folder``; it ends with the block.
+async def embedded_agent(folder: str | None, force: asyncio.Event) -> AsyncIterator[AgentClient]:
+    """Start an agent in this process, and connect to it. It ends with the block.
 
-    ``hurry``: set, it ends its jobs without grace.
+    :param folder: a folder of this machine that jobs may run in, besides their sandboxes.
+    :param force: when it is set, the agent ends its jobs without a grace period.
     """
     secret = secrets.token_hex(16)
     settings = Settings(
@@ -54,8 +55,8 @@ async def embedded_agent(folder: str | None, hurry: asyncio.Event) -> AsyncItera
     agent = Agent(settings)
     tasks = TaskOwner("embedded agent")
 
-    async def hasten() -> None:
-        await hurry.wait()
+    async def end_at_once() -> None:
+        await force.wait()
         agent.end(0)
 
     try:
@@ -64,6 +65,6 @@ async def embedded_agent(folder: str | None, hurry: asyncio.Event) -> AsyncItera
             yield client
     finally:
         agent.end(0)
-        tasks.start(hasten(), name="waiting for the second signal")
+        tasks.start(end_at_once(), name="force")
         await agent.stop()
         await tasks.close()

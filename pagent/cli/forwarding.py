@@ -1,78 +1,74 @@
-"""Local ports that lead to a job of an agent that runs elsewhere."""
+"""The work of ``pagent forward``: local ports that forward to a job of a remote agent."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from pagent.cli.embedded import remote_agent
-from pagent.cli.ended import Ended, explained
-from pagent.cli.opening import Opened, close_all, open_port, serve_all
+from pagent.cli.failure import CommandFailed, exit_code_of
+from pagent.cli.interrupt import run_until_signalled
+from pagent.cli.local_ports import LocalPort, accept_on_all, close_all, reserve_port
+from pagent.cli.outcome import describe_end
 from pagent.cli.publish import Publish
 from pagent.cli.terminal import say
-from pagent.cli.told import until_told
 from pagent.client import RemoteJob
 
-#: Between two looks at a job that is not ready yet.
-_LOOK_S: Final = 0.5
+#: Between two requests for the state of a job that is starting.
+_POLL_S: Final = 0.5
 
 
 async def forward_attached(agent: str, token: str, job_uid: str, publishes: Sequence[Publish]) -> int:
-    """Open local ports to a job until it ends or we are told to; returns the exit code."""
+    """Forward local ports to a job until it ends or a signal arrives; return the exit code."""
 
     async def work() -> int:
         async with remote_agent(agent, token) as client:
             job = await client.job(job_uid)
-            opened: list[Opened] = []
+            ports: list[LocalPort] = []
             try:
-                for local, number in _leads(publishes, await _ready(job)):
-                    what = "the job" if not opened else f"the job's port {number}"
-                    # As kubectl does it: the same port here where that is free.
-                    opened.append(await open_port(job, local, (number, 0), number, what))
-                await serve_all(opened)
+                for local, number in _targets(publishes, await _ready(job)):
+                    target = "the job" if not ports else f"the job's port {number}"
+                    # The same number as the job's where that is free, as kubectl port-forward does.
+                    ports.append(await reserve_port(job, local, (number, 0), number, target))
+                await accept_on_all(ports)
                 info = await job.wait()
             finally:
-                close_all(opened)
-            say(f"the job has ended{_how(info)}")
+                close_all(ports)
+            say(f"the job has ended {describe_end(info)}".rstrip())
         return 0
 
-    return await until_told(lambda _: explained(work()))
+    return await run_until_signalled(lambda _: exit_code_of(work()))
 
 
 async def _ready(job: RemoteJob) -> list[int]:
-    """Return the ports of the job once it has them."""
-    told = False
+    """Wait until the job has started, and return its ports."""
+    announced = False
     while (info := await job.info())["state"] == "PENDING":
-        if not told:
-            told = True
-            say(f"job {job.uid} is starting: waiting for its port")
-        await asyncio.sleep(_LOOK_S)
+        if not announced:
+            announced = True
+            say(f"waiting for job {job.uid} to start")
+        await asyncio.sleep(_POLL_S)
     if info["state"] != "RUNNING":
-        raise Ended(f"job {job.uid} is {info['state']}: it has no ports to forward to{_how(info)}")
+        end = describe_end(info)
+        raise CommandFailed(f"job {job.uid} does not run: {info['state']}{f', ended {end}' if end else ''}")
     if not info["ports"]:
-        raise Ended(f"job {job.uid} has no ports to forward to")
+        raise CommandFailed(f"job {job.uid} has no ports")
     ports: list[int] = info["ports"]
     return ports
 
 
-def _leads(publishes: Sequence[Publish], ports: list[int]) -> list[tuple[int, int]]:
-    """Return each local port, 0 for any, with the port of the job that it leads to."""
+def _targets(publishes: Sequence[Publish], ports: list[int]) -> list[tuple[int, int]]:
+    """Return pairs of a local port, 0 for any, and the port of the job that it forwards to."""
     if not publishes:
         return [(0, port) for port in ports]
     return [(publish.local, _job_port(publish.job, ports)) for publish in publishes]
 
 
 def _job_port(wanted: int | str | None, ports: list[int]) -> int:
-    has = ", ".join(map(str, ports))
+    listed = ", ".join(map(str, ports))
     if wanted is None and len(ports) > 1:
-        raise Ended(f"the job has the ports {has}: say which one with -p LOCAL:JOB")
+        raise CommandFailed(f"the job has the ports {listed}: choose one with -p LOCAL:JOB")
     if wanted is not None and wanted not in ports:
-        raise Ended(f"the job has no port {wanted}: it has {has}")
+        raise CommandFailed(f"the job has no port {wanted}, only {listed}")
     return ports[0] if wanted is None else int(wanted)
-
-
-def _how(info: dict[str, Any]) -> str:
-    if info["signal"] is not None:
-        return f" by {info['signal']}"
-    return "" if info["exit_code"] is None else f" with exit code {info['exit_code']}"

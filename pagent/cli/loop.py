@@ -1,4 +1,4 @@
-"""Which event loop runs: uvloop where it exists, else asyncio's own. ``PAGENT_LOOP`` overrides the choice."""
+"""Choose the event loop: uvloop where it is installed, otherwise asyncio's. ``PAGENT_LOOP`` overrides the choice."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 def choose(wanted: str) -> tuple[str, LoopFactory]:
-    """Name and maker of the loop. ``wanted`` is ``asyncio``, ``uvloop``, or empty for the best there is.
+    """Return the name of the loop and its factory.
 
-    Raises `ConfigError` for another word, or if the loop that was asked for by name is not installed.
+    :param wanted: ``asyncio``, ``uvloop``, or empty for uvloop where it is installed.
+    :raises ConfigError: ``wanted`` is another word, or is not installed.
     """
     if wanted not in ("", "asyncio", "uvloop"):
         raise ConfigError("PAGENT_LOOP: must be asyncio or uvloop")
@@ -37,7 +38,7 @@ def choose(wanted: str) -> tuple[str, LoopFactory]:
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run ``main()`` on the chosen loop to its end, and close the loop."""
+    """Run ``main()`` on the chosen loop, and close the loop."""
     name, factory = choose(os.environ.get("PAGENT_LOOP", ""))
     _log.info("event loop: %s", name)
     keep_freed_memory()

@@ -1,6 +1,6 @@
-"""The options that start an agent or a router, and their help, which ends with every configuration key.
+"""Options of the commands that start an agent or a router. Their help ends with all configuration keys.
 
-`agent_options` and `router_options` give them to a command. They are a contract: docs/contract.rst, "Configuration".
+`agent_options` and `router_options` add them to a command. They are a contract: docs/contract.rst, "Configuration".
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ S = TypeVar("S", "Settings", "RouterSettings")
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Generic[S]):
-    """What the command line said."""
+    """Values of the options that an agent and a router have in common."""
 
     config: Path | None
     log_level: str
@@ -37,8 +37,8 @@ class Options(Generic[S]):
     sets: tuple[str, ...]
 
     def start(self) -> S:
-        """Set the log up and read the configuration. Raises `ConfigError`."""
-        # Here and not above: YAML is not needed to print a help text.
+        """Read the configuration and set up the log. ConfigError."""
+        # Imported here because YAML is not needed to print a help text.
         from pagent.config.load import secrets_of_sets
         from pagent.config.tokens import readable_by_others, token_files
 
@@ -47,20 +47,22 @@ class Options(Generic[S]):
         if self.connection_debug:
             logging.getLogger("pagent.rpc.connection").setLevel(logging.DEBUG)
         for name in secrets_of_sets(type(settings), self.sets):
-            _log.warning("--set %s: every user of this machine can read a command line; use %s_file", name, name)
+            _log.warning(
+                "--set %s: every user of this machine can read a token on a command line; use %s_file", name, name
+            )
         for path in token_files(settings):
             if readable_by_others(path):
-                _log.warning("%s holds tokens, and every user of this machine can read it: chmod 600", path)
+                _log.warning("%s: every user of this machine can read this file of tokens; run chmod 600", path)
         return settings
 
     def reload(self) -> S:
-        """Read the configuration again, with the level of the log that is to be in force. Raises `ConfigError`."""
+        """Read the configuration again, with its log level or that of the command line. ConfigError."""
         settings = self._load()
         return replace(settings, log_level=settings.log_level or cast("LogLevel", self.log_level))
 
     @property
     def reread(self) -> Callable[[], S] | None:
-        """What SIGHUP calls; None where standard input is a terminal: the signal then says that it is gone."""
+        """Return the function for SIGHUP. None if standard input is a terminal: SIGHUP then means that it is closed."""
         try:
             return None if os.isatty(0) else self.reload
         except OSError:
@@ -72,7 +74,7 @@ class Options(Generic[S]):
 
 @dataclass(frozen=True, kw_only=True)
 class AgentOptions(Options["Settings"]):
-    """What the command line of ``serve`` said."""
+    """Values of the options of ``serve``."""
 
     properties: tuple[str, ...]
     token_file: Path | None
@@ -85,7 +87,7 @@ class AgentOptions(Options["Settings"]):
 
 @dataclass(frozen=True, kw_only=True)
 class RouterOptions(Options["RouterSettings"]):
-    """What the command line of ``route`` said."""
+    """Values of the options of ``route``."""
 
     def _load(self) -> RouterSettings:
         from pagent.config.load import load_model
@@ -95,28 +97,28 @@ class RouterOptions(Options["RouterSettings"]):
 
 
 _OPTIONS = [
-    click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML file with the configuration."),
+    click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Configuration file (YAML)."),
     click.option(
         "--log-level",
         type=click.Choice(list(log.LEVELS), case_sensitive=False),
         default=log.DEFAULT_LEVEL,
         show_default=True,
-        help="Least level that is logged.",
+        help="Lowest level to log.",
     ),
     click.option(
         "--log-format",
         default=log.DEFAULT_FORMAT,
         show_default=True,
         metavar="FORMAT",
-        help="Format string of Python's logging.",
+        help="Format of log lines, as for Python's logging.",
     ),
-    click.option("--connection-debug", is_flag=True, help="Log each message that links receive: kind, call, size."),
+    click.option("--connection-debug", is_flag=True, help="Log each message that links receive: type, call and size."),
     click.option(
         "--set",
         "sets",
         multiple=True,
         metavar="KEY=LITERAL",
-        help="Set a configuration key to a Python literal, on top of the file. May be given many times.",
+        help="Set a configuration key to a Python literal; overrides the file. Can be repeated.",
     ),
 ]
 _AGENT_OPTIONS = [
@@ -126,25 +128,25 @@ _AGENT_OPTIONS = [
         "properties",
         multiple=True,
         metavar="NAME=VALUE",
-        help="Add a property, always a string. May be given many times.",
+        help="Add a property, a string. Can be repeated.",
     ),
     click.option(
         "--token-file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="File with tokens that routers may present, one a line (server.accept_tokens_file). PAGENT_TOKEN in the"
-        " environment is one more.",
+        help="File of accepted tokens, one per line (server.accept_tokens_file). PAGENT_TOKEN in the environment is an"
+        " accepted token, too.",
     ),
 ]
 
 
 def agent_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: the function is called with ``options: AgentOptions``, and with its further options."""
+    """Decorator: the function is called with ``options: AgentOptions`` and with its other options."""
     return _with_options(AgentOptions, _AGENT_OPTIONS, function)
 
 
 def router_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: the function is called with ``options: RouterOptions``, and with its further options."""
+    """Decorator: the function is called with ``options: RouterOptions`` and with its other options."""
     return _with_options(RouterOptions, _OPTIONS, function)
 
 
@@ -162,7 +164,7 @@ def _with_options(cls: Any, declared: list[Any], function: Callable[..., Any]) -
 
 
 class AgentCommand(click.Command):
-    """A command whose help ends with the configuration keys of an agent."""
+    """A command whose help lists the configuration keys of an agent."""
 
     model: ClassVar = "agent"
 
@@ -172,7 +174,7 @@ class AgentCommand(click.Command):
 
 
 class RouterCommand(AgentCommand):
-    """A command whose help ends with the configuration keys of a router."""
+    """A command whose help lists the configuration keys of a router."""
 
     model = "router"
 
@@ -184,5 +186,5 @@ def write_keys(formatter: click.HelpFormatter, model: str) -> None:
 
     cls, _ = MODELS[model]
     rows = [(key.name, f"{key.help}  [{key.kind}; default: {key.default}]") for key in keys(cls)]
-    with formatter.section("Configuration keys (in the file, or with --set)"):
+    with formatter.section("Configuration keys (in the file or with --set)"):
         formatter.write_dl(rows)

@@ -1,4 +1,4 @@
-"""Which ports a command opens on this machine, and what they lead to: ``-p LOCAL`` and ``-p LOCAL:JOB``."""
+"""Parse ``-p LOCAL`` and ``-p LOCAL:JOB``: local ports, and the ports of a job that they forward to."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import click
 
 from pagent.jobs.placeholders import MAIN, NAME, names
 
-#: Where local ports are looked for, below those that systems pick for themselves.
+#: Range of the stable local ports. It is below the range that systems choose ephemeral ports from.
 _FIRST: Final = 20_000
 _COUNT: Final = 10_000
-#: How many of them are tried before any free port is taken.
+#: Ports that are tried before any free port is taken.
 _TRIES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """One ``-p``. ``local``: 0 is any free port. ``job``: a number, a name, or None for the job's main port."""
+    """One ``-p``. ``local``: 0 for any free port. ``job``: a number, a name, or None for the job's main port."""
 
     local: int
     job: int | str | None = None
 
 
 def publishes_of(ctx: click.Context, param: click.Parameter, values: Iterable[str]) -> tuple[Publish, ...]:
-    """Callback of the options ``-p``. click.BadParameter for what is none."""
+    """Parse all values of the option ``-p`` (a callback of click). click.BadParameter."""
     return tuple(map(parse_publish, values))
 
 
 def parse_publish(text: str) -> Publish:
-    """Read ``LOCAL``, ``LOCAL:JOB`` or ``:JOB``; no LOCAL, or 0, is any port. click.BadParameter for anything else."""
+    """Parse ``LOCAL``, ``LOCAL:JOB`` or ``:JOB``. No LOCAL, or 0, is any free port. click.BadParameter."""
     local, colon, job = text.partition(":")
     if (local or not colon) and not _is_port(local, least=0):
         raise _wrong(text)
@@ -52,32 +52,35 @@ def _is_port(text: str, least: int) -> bool:
 
 
 def _wrong(text: str) -> click.BadParameter:
-    return click.BadParameter(f"{text!r} is not LOCAL or LOCAL:JOB, with ports from 1 to 65535")
+    return click.BadParameter(
+        f"{text!r} is not a valid port mapping: write LOCAL or LOCAL:JOB, with ports from 1 to 65535"
+    )
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The ports of a job of ``pagent run``. ``opened``: local ports, each with the name of what it leads to."""
+class PortPlan:
+    """The ports of a job of ``pagent run``. ``published``: pairs of a local port and the name of the job's port."""
 
     #: The port that the command listens on; None: the agent chooses one.
     main: int | None
     more: dict[str, int | Literal["auto"]]
-    opened: tuple[tuple[int, str], ...]
+    published: tuple[tuple[int, str], ...]
 
     def fixed(self) -> set[int]:
-        """The ports of the job that are known before it starts."""
+        """Return the ports of the job that are known before it starts."""
         return {number for number in (self.main, *self.more.values()) if isinstance(number, int)}
 
     def number(self, name: str) -> int | None:
-        """The port of the job, if it is known before the start."""
+        """Return the port of the job if it is known before the start."""
         number = self.main if name == MAIN else self.more[name]
         return number if isinstance(number, int) else None
 
 
-def plan(publishes: Sequence[Publish], port: int | None, command: Sequence[str]) -> Plan:
-    """Return what to open for a command. ``port``: what it listens on, as the user says it.
+def plan_ports(publishes: Sequence[Publish], port: int | None, command: Sequence[str]) -> PortPlan:
+    """Return the ports of a command.
 
-    Without one, and without a ``-p`` for the main port, the first number of a JOB is the main port.
+    :param port: the port that the command listens on, from the option ``--port``. Without it, and without a ``-p`` for
+        the main port, the first number of a JOB is the main port.
     """
     numbers = [publish.job for publish in publishes if isinstance(publish.job, int)]
     if port is None and numbers and all(publish.job is not None for publish in publishes):
@@ -86,20 +89,20 @@ def plan(publishes: Sequence[Publish], port: int | None, command: Sequence[str])
     asked = [name for text in command for name in names(text)]
     asked += [publish.job for publish in publishes if isinstance(publish.job, str)]
     more.update((name, "auto") for name in asked if name != MAIN and name not in more)
-    opened = [(publish.local, _key(publish.job, port)) for publish in publishes]
-    led_to = {name for _, name in opened}
-    opened += [(0, name) for name in (*more, MAIN) if name not in led_to]
-    return Plan(port, more, tuple(opened))
+    published = [(publish.local, _name_of(publish.job, port)) for publish in publishes]
+    named = {name for _, name in published}
+    published += [(0, name) for name in (*more, MAIN) if name not in named]
+    return PortPlan(port, more, tuple(published))
 
 
-def _key(job: int | str | None, main: int | None) -> str:
+def _name_of(job: int | str | None, main: int | None) -> str:
     return MAIN if job is None or job == main else str(job)
 
 
-def usual_ports(folder: str, command: Iterable[str], name: str) -> Iterator[int]:
-    """Yield the local ports to try for a command in a folder, the same ones each time; 0, any port, is the last.
+def stable_ports(folder: str, command: Iterable[str], name: str) -> Iterator[int]:
+    """Yield local ports to try for a command in a folder: the same ones at each start, then 0 for any free port.
 
-    Cookies and the redirects of logins are bound to the port that the browser saw last time.
+    Browsers keep cookies and logins by port, so a stable port keeps the user logged in.
     """
     seed = json.dumps([folder, *command, name]).encode()
     number = int.from_bytes(hashlib.sha256(seed).digest()[:8])

@@ -4,37 +4,45 @@ from __future__ import annotations
 
 import click
 
-#: Options end at the first word of COMMAND, whose own ones follow.
+#: Options after the first word of COMMAND belong to COMMAND.
 _SETTINGS = {"allow_interspersed_args": False}
 
 
-@click.command(short_help="In a job: run a command and report its port to the agent.", context_settings=_SETTINGS)
+@click.command(short_help="Run a command within a job, and report its port to the agent.", context_settings=_SETTINGS)
 @click.option(
     "--ready",
     type=click.Choice(["connect"]),
     default="connect",
     show_default=True,
-    help="Report the port once it accepts connections.",
+    help="When to report the port: once it accepts connections.",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def report(ready: str, command: tuple[str, ...]) -> None:
-    """Run COMMAND in a job, and report its port to the agent.
+    """Run COMMAND within a job, and report its port to the agent.
 
-    This is for jobs of routers that cannot ask the agent to choose a port. It works with every agent: the job must be
-    started with one expected port, so that it has DA__PAGENT__JOB_ENDPOINT and DA__PAGENT__JOB_ID in its environment.
+    Use this in jobs of routers that cannot ask the agent to choose a port. It works with every agent. The job must be
+    started with one expected port: then DA__PAGENT__JOB_ENDPOINT and DA__PAGENT__JOB_ID are in its environment.
 
-    COMMAND gets a free port of 127.0.0.1: it stands where COMMAND says {port}, and in the environment as PORT. {{port}}
-    is a literal {port}, and {port:NAME} is a further free port, which is not reported. The port is reported as soon as
-    COMMAND listens on it.
+    COMMAND gets a free port of 127.0.0.1. It replaces {port} in COMMAND, and is in the variable PORT. {port:NAME} is
+    another free port, which is not reported. {{port}} is the text {port}. The port is reported as soon as COMMAND
+    listens on it.
 
-    Signals are passed on to COMMAND. Its exit code is ours, 128 plus the number of the signal if one ended it; 127 if
-    there is no such command, 126 if it cannot be run. If the agent refuses the report, COMMAND is ended and the exit
-    code is 1.
+    Signals are forwarded to COMMAND.
 
     \b
-    pagent report -- python3 -m http.server {port} --bind 127.0.0.1
+    Exit codes:
+      N      COMMAND exited with N
+      128+N  COMMAND was ended by signal N
+      1      the agent refused the report; COMMAND has been ended
+      2      invalid options
+      126    COMMAND cannot be executed
+      127    COMMAND is not found
+
+    \b
+    Example:
+      pagent report -- python3 -m http.server {port} --bind 127.0.0.1
     """
-    # Here and not above: the help of all commands loads this module.
+    # Imported here because the help of all commands imports this module.
     from pagent.cli import reporting
 
     raise SystemExit(reporting.run(command))

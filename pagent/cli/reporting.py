@@ -1,7 +1,7 @@
 """The work of ``pagent report``: a child process, its port, and the report to the agent.
 
-There is no event loop: a job waits for this process to start, and the process stays as long as the job. One thread
-waits for signals (sigtimedwait(2)), of which the end of the child is one.
+There is no event loop, because the start of a job waits for the start of this process, and the process lives as long as
+the job. One thread waits for signals (sigtimedwait(2)); the end of the child is one of them.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ EXIT_FAILED: Final = 1
 EXIT_CANNOT_RUN: Final = 126
 EXIT_NOT_FOUND: Final = 127
 
-#: The addresses of a listening socket that connections to this machine's loopback interface reach.
-_REACHED: Final = ("0.0.0.0", _HOST, "::", "::1", f"::ffff:{_HOST}")
+#: Addresses on which a listening socket accepts connections to the loopback.
+_LOOPBACK_ADDRESSES: Final = ("0.0.0.0", _HOST, "::", "::1", f"::ffff:{_HOST}")
 
-#: After this time without a listening socket, a line tells what is waited for.
+#: After this time without a listening socket, a message says what the command waits for.
 _HINT_S: Final = 5.0
-#: An agent answers a report in milliseconds.
-_ANSWER_S: Final = 10.0
-#: The reason in a refusal is a line of text; this much of it is shown.
+#: Time for the agent's response to a report, which takes milliseconds.
+_RESPONSE_S: Final = 10.0
+#: Bytes of the reason of a refused report that are printed.
 _REASON_BYTES: Final = 1000
 
 
-class ReportError(Exception):
-    """The port cannot be reported; the text is the reason."""
+class PortReportError(Exception):
+    """The port cannot be reported. The text is the reason."""
 
 
 def run(command: Sequence[str]) -> int:
-    """Run ``command`` to its end and return our exit code."""
+    """Run ``command`` to its end, and return its exit code."""
     try:
         endpoint, job_id = os.environ[_ENDPOINT], os.environ[_JOB_ID]
     except KeyError as missing:
-        _say(f"{missing.args[0]} is not set: this command is for jobs that are started with one expected port")
+        _say(f"{missing.args[0]} is not set: run this command in a job that is started with one expected port")
         return EXIT_FAILED
     ports = {name: _free_port() for name in {MAIN, *(name for text in command for name in names(text))}}
     port = ports[MAIN]
@@ -61,18 +61,18 @@ def run(command: Sequence[str]) -> int:
     try:
         child = Child([fill(text, ports) for text in command])
     except OSError as error:
-        _say(f"{command[0]} cannot be started: {error.strerror}")
+        _say(f"cannot start {command[0]}: {error.strerror}")
         return EXIT_NOT_FOUND if error.errno == errno.ENOENT else EXIT_CANNOT_RUN
     with child:
         try:
             if _wait_until_listening(child, port):
                 _report(endpoint, job_id, port)
-        except ReportError as error:
-            _say(f"port {port} cannot be reported: {error}")
+        except PortReportError as error:
+            _say(f"cannot report port {port}: {error}")
             child.end(limits.TERM_GRACE_S)
             return EXIT_FAILED
         child.wait()
-    assert child.exit_code is not None, "it has ended"
+    assert child.exit_code is not None, "the child has ended"
     return child.exit_code
 
 
@@ -87,7 +87,7 @@ def _free_port() -> int:
 
 
 def _wait_until_listening(child: Child, port: int) -> bool:
-    """Return True once the port accepts connections, False if the child ends before."""
+    """Wait until the port accepts connections. Return False if the child ends before."""
     began = time.monotonic()
     hint_s = _HINT_S
     delay_s = CONNECT_RETRY_FIRST_S
@@ -97,15 +97,15 @@ def _wait_until_listening(child: Child, port: int) -> bool:
             return False
         delay_s = min(delay_s * 1.5, CONNECT_RETRY_MAX_S)
         if time.monotonic() - began > hint_s:
-            _say(f"waiting for the command to listen on {_HOST}:{port}, which is {{port}} and the variable PORT")
+            _say(f"waiting for the command to listen on {_HOST}:{port}, which it gets as {{port}} and in PORT")
             hint_s = float("inf")
     return True
 
 
 def _accepts(port: int) -> bool:
-    """Return whether a socket listens on the port: by the system's table, or by connecting where there is none.
+    """Return whether a socket listens on the port, from the table of the system, or by connecting where there is none.
 
-    A connection would use up a program that serves one, and some servers log it as a failed login.
+    Connecting is the second choice: some programs serve one connection only, and some log it as a failed login.
     """
     try:
         return _listens(port)
@@ -114,7 +114,7 @@ def _accepts(port: int) -> bool:
 
 
 def _listens(port: int) -> bool:
-    row = re.compile(rf": (?:{_reached_addresses()}):{port:04X} [0-9A-F]+:0000 0A ".encode("ascii"))
+    row = re.compile(rf": (?:{_hex_addresses()}):{port:04X} [0-9A-F]+:0000 0A ".encode("ascii"))
     found = False
     for table in ("tcp", "tcp6"):
         try:
@@ -126,10 +126,10 @@ def _listens(port: int) -> bool:
     return found
 
 
-def _reached_addresses() -> str:
-    """Return the addresses as /proc/net/tcp writes them: words of 32 bits, each in the byte order of the machine."""
+def _hex_addresses() -> str:
+    """Return the addresses in the format of /proc/net/tcp: words of 32 bits, each in the machine's byte order."""
     texts = []
-    for address in _REACHED:
+    for address in _LOOPBACK_ADDRESSES:
         packed = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
         words = (int.from_bytes(packed[at : at + 4], sys.byteorder) for at in range(0, len(packed), 4))
         texts.append("".join(f"{word:08X}" for word in words))
@@ -139,24 +139,24 @@ def _reached_addresses() -> str:
 def _connects(port: int) -> bool:
     try:
         with socket.create_connection((_HOST, port)) as probe:
-            # A socket may be given the very port that it connects to and meet itself (RFC 9293, simultaneous open).
+            # A socket can get the port that it connects to, and connect to itself (RFC 9293 section 3.5).
             return bool(probe.getsockname() != probe.getpeername())
     except OSError:
         return False
 
 
 def _report(endpoint: str, job_id: str, port: int) -> None:
-    """Report the port (docs/contract.rst, "Port report"). ReportError with the reason if it is not taken."""
+    """Report the port (docs/contract.rst, "Port report"). PortReportError with the reason if the agent refuses it."""
     url = urlsplit(endpoint)
     query = urlencode({"job_id": job_id, "port": port})
     try:
-        # No proxy of the environment: the agent is on this machine.
-        connection = http.client.HTTPConnection(url.hostname or _HOST, url.port, timeout=_ANSWER_S)
+        # http.client uses no proxy of the environment: the agent is on this machine.
+        connection = http.client.HTTPConnection(url.hostname or _HOST, url.port, timeout=_RESPONSE_S)
         connection.request("GET", f"{url.path or '/'}?{query}")
-        answer = connection.getresponse()
-        reason = answer.read(_REASON_BYTES).decode("utf-8", "replace").strip()
+        response = connection.getresponse()
+        reason = response.read(_REASON_BYTES).decode("utf-8", "replace").strip()
         connection.close()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise ReportError(f"the agent does not answer at {endpoint}: {error}") from None
-    if answer.status != http.HTTPStatus.OK:
-        raise ReportError(f"the agent refuses it with status {answer.status}: {reason}")
+        raise PortReportError(f"the agent does not respond at {endpoint}: {error}") from None
+    if response.status != http.HTTPStatus.OK:
+        raise PortReportError(f"the agent refused it with status {response.status}: {reason}")

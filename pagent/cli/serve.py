@@ -1,4 +1,4 @@
-"""``pagent serve``: the agent itself, until it is told to end."""
+"""``pagent serve``: run an agent until a signal ends it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,29 @@ import click
 from pagent.cli.options import AgentCommand, AgentOptions, agent_options
 
 
-@click.command(cls=AgentCommand, short_help="Run the agent. Also what pagent does without a command.")
+@click.command(cls=AgentCommand, short_help="Run an agent (the default command).")
 @agent_options
 def serve(options: AgentOptions) -> None:
-    """Run the agent: accept routers or dial one, and run their jobs.
+    """Run an agent. It accepts links of routers, or dials one, and runs their jobs.
 
-    SIGHUP makes it read tokens, keys, certificates, log level and properties again; if standard input is a terminal, it
-    ends on SIGHUP as on SIGTERM.
+    SIGTERM and SIGINT end the agent and its jobs. SIGHUP reads tokens, keys, certificates, log level and properties
+    again; if standard input is a terminal, SIGHUP ends the agent.
 
-    Exit codes: 0 after a graceful end (SIGTERM, SIGINT, POST /shutdown), 1 when the link was lost and
-    client.exit_on_fail is set, 2 for a configuration that cannot be used.
+    \b
+    Exit codes:
+      0    ended by SIGTERM, SIGINT or POST /shutdown
+      1    the link was lost, and client.exit_on_fail is set
+      2    invalid options or configuration
+
+    \b
+    Examples:
+      # Accept links on port 7000 of all addresses
+      pagent serve --token-file token --set server.interface=None --set server.port=7000
+      # Use a configuration file
+      pagent serve --config config/listening.yaml
     """
     settings = options.start()
-    # Here and not above: the agent brings all of its libraries along.
+    # Imported here because an agent imports many libraries.
     from pagent.agent import serve as serve_agent
     from pagent.cli import loop
 

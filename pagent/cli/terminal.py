@@ -1,4 +1,4 @@
-"""This process's own stdout and stderr, as the place where a job's output is shown."""
+"""Standard output and standard error of this process: messages of the command, and output of its job."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ import threading
 from contextlib import suppress
 from typing import Final, Literal
 
-#: How long a line waits for a reader that is slow.
-_SAY_WAIT_MS: Final = 500
+#: How long a message waits for a slow reader of stderr.
+_WRITABLE_WAIT_MS: Final = 500
 
-_STRONG: Final = "\033[1;32m"
-_PLAIN: Final = "\033[0m"
+_BOLD_GREEN: Final = "\033[1;32m"
+_RESET: Final = "\033[0m"
 
 
-class _Screen:
-    """Where the cursor of the terminal is, as far as this process has moved it."""
+class _Cursor:
+    """Whether the job's output has left the cursor of the terminal within a line."""
 
     in_line = False
 
 
 def say(text: str, *, strong: bool = False) -> None:
-    """Write a line to stderr. ``strong``: it stands out on a terminal. If nobody reads it, that stops nothing."""
-    if not (has("stderr") and _takes(2)):
+    """Print a message to stderr, without blocking on a reader that has stopped. ``strong``: in bold on a terminal."""
+    if not (is_open("stderr") and _is_writable(2)):
         return
     terminal = os.isatty(2)
     line = f"pagent: {text}"
     if strong and terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
-        line = f"{_STRONG}{line}{_PLAIN}"
-    if terminal and _Screen.in_line:
+        line = f"{_BOLD_GREEN}{line}{_RESET}"
+    if terminal and _Cursor.in_line:
         line = f"\n{line}"
-    _Screen.in_line = False
-    with suppress(OSError):  # past sys.stderr, which would keep what it cannot write, and fail again at the exit
+    _Cursor.in_line = False
+    with suppress(OSError):  # not sys.stderr: it buffers text that cannot be written, and fails again at exit
         os.write(2, f"{line}\n".encode(errors="backslashreplace"))
 
 
-def _takes(fd: int) -> bool:
-    """Return whether it has room for a line, now or soon."""
+def _is_writable(fd: int) -> bool:
+    """Return whether a line can be written within `_WRITABLE_WAIT_MS`."""
     if not hasattr(select, "poll"):
         return True
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(_SAY_WAIT_MS))
+    return bool(poll.poll(_WRITABLE_WAIT_MS))
 
 
-def has(name: Literal["stdout", "stderr"]) -> bool:
-    """Whether it is open. If not, its descriptor's number may long be that of something else."""
+def is_open(name: Literal["stdout", "stderr"]) -> bool:
+    """Return whether the stream was open at the start. If not, its number may belong to another file since."""
     return getattr(sys, name) is not None
 
 
 async def write(fd: int, data: bytes) -> None:
-    """Write all of ``data``. Others go on meanwhile, as whoever reads it may be slow. OSError if it cannot be done."""
+    """Write all of ``data`` in a thread, because a slow reader blocks the write. OSError."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
     if data and os.isatty(fd):
-        _Screen.in_line = not data.endswith(b"\n")
+        _Cursor.in_line = not data.endswith(b"\n")
 
     def settle(error: OSError | None) -> None:
         if done.done():
@@ -75,9 +75,9 @@ async def write(fd: int, data: bytes) -> None:
                 view = view[os.write(fd, view) :]
         except OSError as failure:
             error = failure
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
+        with suppress(RuntimeError):  # the loop is closed: the command has ended
             loop.call_soon_threadsafe(settle, error)
 
-    # Not of a pool: one that is stuck in its write must not keep the process from ending.
+    # A daemon thread: the process can exit while the thread is blocked in its write.
     threading.Thread(target=run, name="output", daemon=True).start()
     await done

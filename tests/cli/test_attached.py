@@ -1,4 +1,4 @@
-"""``pagent run`` with the programs of newcomers: where they run, where they listen, what they leave."""
+"""``pagent run``: the folder of a job, its ports, its files and its output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.kit.peer import PATIENCE_S
 
 PYTHON = sys.executable
 
-#: Listens where its first argument says, having written a file and told of itself without flushing.
+#: Writes a file, prints a line without flushing, then listens on the port in its first argument.
 APP = """
 import http.server, sys
 with open("made.txt", "w") as file:
@@ -34,7 +34,7 @@ server.serve_forever()
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    """The current folder of the command, with the user's own files in it."""
+    """Return the current folder of the command, which has the user's files."""
     folder = here_of(tmp_path)
     folder.mkdir()
     (folder / "app.py").write_text(APP)
@@ -71,14 +71,14 @@ def test_another_folder(tmp_path: Path, here: Path) -> None:
     assert sorted(os.listdir(here / "other")) == ["app.py", "made.txt"]
 
 
-def test_a_folder_of_its_own_and_what_is_lost_with_it(tmp_path: Path, here: Path) -> None:
+def test_files_in_a_sandbox_are_deleted_and_named(tmp_path: Path, here: Path) -> None:
     with pagent(tmp_path, "run", "--sandbox", "--", PYTHON, "-c", APP, "{port}") as running:
         assert b"app.py" not in get(running.url)
         running.ctrl_c()
         code, _, stderr = running.ended()
-    lost = "1 file (made.txt) is deleted with the job's folder on this machine; --keep DIR keeps such files"
+    deleted = "1 file (made.txt) is deleted with the job's folder on this machine; --keep DIR downloads such files"
     assert code == 0
-    assert stderr.endswith(f"pagent: {lost}\n")
+    assert stderr.endswith(f"pagent: {deleted}\n")
     assert os.listdir(here) == ["app.py"]
 
 
@@ -87,10 +87,10 @@ def test_a_program_of_this_folder(tmp_path: Path, here: Path) -> None:
     script.write_text(f'#!/bin/sh\nexec {PYTHON} -m http.server "$PORT" --bind 127.0.0.1\n')
     code, _, stderr = run(tmp_path, "--", "serve")
     assert code == 127
-    assert stderr.startswith(f"pagent: serve: command not found; for the file in {here} say ./serve")
+    assert stderr.startswith(f"pagent: serve: command not found; to run the file in {here}, write ./serve")
     code, _, stderr = run(tmp_path, "--", "./serve")
     assert code == 126
-    assert stderr.startswith("pagent: ./serve: cannot be run: it is not executable; chmod +x ./serve, or put its inter")
+    assert stderr.startswith("pagent: ./serve: cannot be executed: permission denied; run chmod +x ./serve, or put it")
     script.chmod(0o755)
     with pagent(tmp_path, "run", "--", "./serve") as running:
         assert b"app.py" in get(running.url)
@@ -98,7 +98,7 @@ def test_a_program_of_this_folder(tmp_path: Path, here: Path) -> None:
         assert running.ended()[0] == 0
 
 
-def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
+def test_a_current_folder_that_was_deleted(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     script = f'rmdir "{gone}"; exec "$0" -m pagent run -- true'
@@ -106,17 +106,17 @@ def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
         ["sh", "-c", script, PYTHON], cwd=gone, env=environment(tmp_path), capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "the current folder does not exist any more" in done.stderr
+    assert "the current folder does not exist" in done.stderr
 
 
 # --- ports ------------------------------------------------------------------------------------------
 
 
-def test_a_program_that_listens_elsewhere(tmp_path: Path, here: Path) -> None:
+def test_a_program_that_listens_on_another_port(tmp_path: Path, here: Path) -> None:
     port = free_port()
     with pagent(tmp_path, "run", "--", PYTHON, "app.py", str(port), url=False) as running:
         running.said(r"^pagent: the command has no \{port\}, .*--port N$")
-        running.said(rf"^pagent: it listens on {port}: use --port {port}$")
+        running.said(rf"^pagent: it listens on port {port}; use --port {port}$")
         running.said(r"^pagent: waiting for port \d+$")
         running.ctrl_c()
         assert running.ended()[0] == 0
@@ -127,14 +127,14 @@ def test_a_program_that_listens_elsewhere(tmp_path: Path, here: Path) -> None:
         assert running.ended()[0] == 0
 
 
-def test_the_time_is_over_while_it_listens_elsewhere(tmp_path: Path, here: Path) -> None:
+def test_a_timeout_names_the_port_that_it_listens_on(tmp_path: Path, here: Path) -> None:
     port = free_port()
     code, _, stderr = run(tmp_path, "--wait", "3", "--", PYTHON, "app.py", str(port))
     assert code == 1
-    assert stderr.splitlines()[-1].endswith(f"within 3 s; it listens on {port}: use --port {port}")
+    assert stderr.splitlines()[-1].endswith(f"within 3 s; it listens on port {port}; use --port {port}")
 
 
-#: Listens on each port that is named, and says on each which one it is.
+#: Listens on each port in its arguments, and sends its number on each connection.
 SEVERAL = """
 import socket, sys
 print(*sys.argv[1:], flush=True)
@@ -148,7 +148,7 @@ while True:
 """
 
 
-def told_at(port: int) -> int:
+def number_at(port: int) -> int:
     with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as connection:
         return int(connection.makefile("rb").read())
 
@@ -158,7 +158,7 @@ def test_several_ports(tmp_path: Path) -> None:
     publish = ["-p", f"{local}:{first}", "-p", f"{other}:{second}"]
     with pagent(tmp_path, "run", *publish, "--", PYTHON, "-c", SEVERAL, "{{port}}", str(first), str(second)) as running:
         assert running.port == local
-        assert (told_at(local), told_at(other)) == (first, second)
+        assert (number_at(local), number_at(other)) == (first, second)
         assert running.process.stdout is not None
         assert running.process.stdout.readline() == f"{{port}} {first} {second}\n"
         running.ctrl_c()
@@ -174,30 +174,30 @@ def test_ports_by_name(tmp_path: Path) -> None:
         main = int(running.said(r"^pagent: http://127\.0\.0\.1:(\d+)/ forwards to the job; press Ctrl-C to stop$")[1])
         assert running.process.stdout is not None
         ports = [int(port) for port in running.process.stdout.readline().split()[1:]]
-        assert [told_at(main), told_at(local), told_at(web)] == ports
+        assert [number_at(main), number_at(local), number_at(web)] == ports
         running.ctrl_c()
         assert running.ended()[0] == 0
 
 
-def test_the_same_port_here_and_there_is_the_jobs_own(tmp_path: Path) -> None:
+def test_the_same_local_port_and_job_port_is_not_forwarded(tmp_path: Path) -> None:
     port = free_port()
     command = [PYTHON, "-c", SEVERAL, "x", str(port)]
     with pagent(tmp_path, "run", "-p", f"{port}:{port}", "--", *command, url=False) as running:
         running.said(rf"^pagent: http://127\.0\.0\.1:{port}/ is the job itself; press Ctrl-C to stop$")
-        assert told_at(port) == port
+        assert number_at(port) == port
         running.ctrl_c()
         assert running.ended()[0] == 0
 
 
-def test_a_port_of_the_command_that_something_else_has(tmp_path: Path) -> None:
+def test_a_port_of_the_command_that_is_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         outcome = run(tmp_path, "--port", str(port), "--", "sleep", "1000")
-    words = "is in use by another program: end it, or have the command use another"
+    words = "is in use: stop the program that uses it, or choose another port"
     assert outcome == (1, "", f"pagent: port {port} {words}\n")
 
 
-def test_the_same_local_port_each_time_where_it_is_free(tmp_path: Path, here: Path) -> None:
+def test_the_local_port_is_stable_while_it_is_free(tmp_path: Path, here: Path) -> None:
     seen = []
     for _ in range(2):
         with pagent(tmp_path, "run", "--", PYTHON, "app.py", "{port}") as running:
@@ -224,7 +224,7 @@ def test_what_python_prints_appears_while_it_runs(tmp_path: Path, here: Path) ->
         assert running.ended()[0] == 0
 
 
-def test_success_before_it_listens_is_none(tmp_path: Path) -> None:
+def test_exit_code_0_before_it_listens_is_a_failure(tmp_path: Path) -> None:
     code, _, stderr = run(tmp_path, "--", "sh", "-c", "exit 0")
     assert code == 1
     assert re.fullmatch(
@@ -234,7 +234,7 @@ def test_success_before_it_listens_is_none(tmp_path: Path) -> None:
     )
 
 
-#: Makes its stdin the controlling terminal of its session, and becomes its arguments.
+#: Makes stdin the controlling terminal of its session, and executes its arguments.
 TAKES_TERMINAL = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -243,7 +243,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_our_url_comes_last_and_stands_out_on_a_terminal(tmp_path: Path, here: Path, plain: bool) -> None:
+def test_the_url_is_printed_last_and_in_bold_on_a_terminal(tmp_path: Path, here: Path, plain: bool) -> None:
     leader, follower = os.openpty()
     env = environment(tmp_path) | {"TERM": "xterm"}
     env.pop("NO_COLOR", None)
@@ -255,9 +255,9 @@ def test_our_url_comes_last_and_stands_out_on_a_terminal(tmp_path: Path, here: P
         )  # fmt: skip
         os.close(follower)
         try:
-            said = b""
-            while b"press Ctrl-C to stop" not in said or not said.endswith(b"\n"):
-                said += terminal.read(65536)
+            screen = b""
+            while b"press Ctrl-C to stop" not in screen or not screen.endswith(b"\n"):
+                screen += terminal.read(65536)
         finally:
             terminal.close()  # the window is closed: SIGHUP
             try:
@@ -265,26 +265,26 @@ def test_our_url_comes_last_and_stands_out_on_a_terminal(tmp_path: Path, here: P
             finally:
                 process.kill()
                 process.wait()
-    before, url = said.rstrip().rsplit(b"\r\n", 1)
+    before, url = screen.rstrip().rsplit(b"\r\n", 1)
     assert b"open http://localhost:" in before
     assert url.startswith(b"pagent: http://") if plain else url.startswith(b"\033[1;32mpagent: http://")
     assert url.endswith(b"stop") if plain else url.endswith(b"stop\033[0m")
     assert os.listdir(tmp_path) == []
 
 
-# --- an agent elsewhere -----------------------------------------------------------------------------
+# --- a remote agent ---------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def elsewhere(tmp_path: Path) -> AsyncIterator[list[str]]:
-    """The options for an agent that runs as another process; the command's own sandboxes are under tmp_path/here."""
+async def remote_agent(tmp_path: Path) -> AsyncIterator[list[str]]:
+    """Start an agent as a process, and yield the options for it. The command uses tmp_path/here."""
     (tmp_path / "jobs").mkdir()
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent:
         yield ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
 
 
-#: Changes one of the files that it finds and makes another, then serves, or ends with the code that it is told.
+#: Changes one file and makes another, then serves, or exits with the code in its second argument.
 WORKS = """
 import http.server, os, sys
 os.makedirs("results/deep", exist_ok=True)
@@ -301,16 +301,16 @@ def folder_with_work(path: Path) -> Path:
     (path / "works.py").write_text(WORKS)
     (path / "input.txt").write_text("input")
     (path / "data.txt").write_text("data")
-    # The agent tells times in seconds.
+    # The agent reports times in seconds.
     for name in ("works.py", "input.txt", "data.txt"):
         os.utime(path / name, (1_700_000_000, 1_700_000_000))
     return path
 
 
 @pytest.mark.parametrize(("how", "code"), [("Ctrl-C", 0), ("3", 3), ("0", 1)])
-async def test_files_are_brought_and_fetched(tmp_path: Path, how: str, code: int) -> None:
+async def test_files_are_uploaded_and_downloaded(tmp_path: Path, how: str, code: int) -> None:
     up, keep = folder_with_work(tmp_path / "up"), tmp_path / "keep" / "new"
-    async with elsewhere(tmp_path) as there:
+    async with remote_agent(tmp_path) as there:
         options = [*there, "--upload", str(up), "--keep", str(keep)]
         command = [PYTHON, "works.py", "{port}", *([] if how == "Ctrl-C" else [how])]
         with pagent(tmp_path / "here", "run", *options, "--", *command, url=how == "Ctrl-C") as running:
@@ -326,9 +326,9 @@ async def test_files_are_brought_and_fetched(tmp_path: Path, how: str, code: int
     assert (up / "input.txt").read_text() == "input"
 
 
-async def test_what_was_changed_here_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+async def test_a_file_that_changed_locally_is_not_overwritten(tmp_path: Path) -> None:
     up = folder_with_work(tmp_path / "up")
-    async with elsewhere(tmp_path) as there:
+    async with remote_agent(tmp_path) as there:
         options = [*there, "--upload", str(up), "--keep", str(up)]
         with pagent(tmp_path / "here", "run", *options, "--", PYTHON, "works.py", "{port}") as running:
             (up / "input.txt").write_text("edited here")
@@ -336,7 +336,7 @@ async def test_what_was_changed_here_meanwhile_is_not_overwritten(tmp_path: Path
             running.ctrl_c()
             code, _, stderr = await asyncio.to_thread(running.ended)
     assert code == 0
-    assert "pagent: input.txt was changed here meanwhile; the job's version is input.txt.job\n" in stderr
+    assert "pagent: input.txt was changed on this machine as well; the job's version is input.txt.job\n" in stderr
     assert [(up / name).read_text() for name in ("input.txt", "data.txt")] == ["edited here", "edited here"]
     assert (up / "input.txt.job").read_text() == "input changed"
     assert (up / "results" / "deep" / "out.txt").read_text() == "made"
@@ -344,10 +344,10 @@ async def test_what_was_changed_here_meanwhile_is_not_overwritten(tmp_path: Path
     assert sorted(os.listdir(up)) == names
 
 
-async def test_names_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
+async def test_names_that_are_not_unicode_are_kept(tmp_path: Path) -> None:
     script = "import os; open(b'na\\xefve.txt', 'w').write('x')"
     keep = tmp_path / "keep"
-    async with elsewhere(tmp_path) as there:
+    async with remote_agent(tmp_path) as there:
         command = ["--keep", str(keep), "--", PYTHON, "-c", script]
         code, _, stderr = await asyncio.to_thread(run, tmp_path / "here", *there, *command)
     assert code == 1
@@ -355,42 +355,42 @@ async def test_names_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
     assert os.listdir(os.fsencode(keep)) == [b"na\xefve.txt"]
 
 
-async def test_what_is_lost_is_told(tmp_path: Path) -> None:
+async def test_deleted_files_are_named(tmp_path: Path) -> None:
     up = folder_with_work(tmp_path / "up")
-    async with elsewhere(tmp_path) as there:
+    async with remote_agent(tmp_path) as there:
         command = ["--upload", str(up), "--", PYTHON, "works.py", "{port}", "3"]
         with pagent(tmp_path / "here", "run", *there, *command, url=False) as running:
             running.said(rf"runs on {there[1]} in a new folder, which is deleted at the end")
             code, _, stderr = await asyncio.to_thread(running.ended)
     assert code == 3
-    lost = f"2 files (input.txt, results/deep/out.txt) are deleted with the job's folder on {there[1]}"
-    assert stderr.endswith(f"pagent: {lost}; --keep DIR keeps such files\n")
+    deleted = f"2 files (input.txt, results/deep/out.txt) are deleted with the job's folder on {there[1]}"
+    assert stderr.endswith(f"pagent: {deleted}; --keep DIR downloads such files\n")
 
 
-async def test_nothing_is_said_where_nothing_is_lost(tmp_path: Path) -> None:
-    async with elsewhere(tmp_path) as there:
+async def test_no_message_if_no_files_are_deleted(tmp_path: Path) -> None:
+    async with remote_agent(tmp_path) as there:
         outcome = await asyncio.to_thread(run, tmp_path / "here", *there, "--", "sh", "-c", "exit 3")
     assert (outcome[0], outcome[2].count("\n")) == (3, 1)
 
 
-async def test_a_folder_that_nothing_can_be_kept_in_is_found_first(tmp_path: Path) -> None:
+async def test_a_keep_folder_that_is_not_writable_fails_before_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    async with elsewhere(tmp_path) as there:
+    async with remote_agent(tmp_path) as there:
         command = ["--keep", str(tmp_path / "file" / "keep"), "--", "sh", "-c", "echo started"]
         outcome = await asyncio.to_thread(run, tmp_path / "here", *there, *command)
-    assert outcome == (1, "", f"pagent: --keep: nothing can be written to {tmp_path}/file/keep: Not a directory\n")
+    assert outcome == (1, "", f"pagent: --keep: cannot write to {tmp_path}/file/keep: Not a directory\n")
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--keep", "x"], "--keep is for --agent and --sandbox: the command runs in the current folder"),
-        (["--sandbox", "--dir", "/"], "--sandbox is a new folder: it does not go together with --dir"),
-        (["--dir", "missing"], "--dir: there is no folder"),
-        (["-p", "x"], "'x' is not LOCAL or LOCAL:JOB, with ports from 1 to 65535"),
+        (["--keep", "x"], "--keep requires --agent or --sandbox: otherwise the command runs in the current folder"),
+        (["--sandbox", "--dir", "/"], "--sandbox and --dir cannot be used together"),
+        (["--dir", "missing"], "--dir: no such folder"),
+        (["-p", "x"], "'x' is not a valid port mapping: write LOCAL or LOCAL:JOB"),
     ],
 )
-def test_options_that_do_not_fit(tmp_path: Path, options: list[str], words: str) -> None:
+def test_invalid_options(tmp_path: Path, options: list[str], words: str) -> None:
     code, _, stderr = run(tmp_path, *options, "--", "true")
     assert code == 2
     assert words in " ".join(stderr.split())

@@ -1,4 +1,4 @@
-"""A child process that another process stands for: its group, its signals, its end."""
+"""A child process in the foreground: process group, signals and exit code."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.kit.peer import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="waits for signals with their senders")
 
-#: Stands for the command in its arguments; then says how it ended.
-STANDS_FOR = """
+#: Runs the command in its arguments as a child, then prints its exit code.
+PARENT = """
 import sys
 from pagent.cli.child import Child
 with Child(sys.argv[1:]) as child:
@@ -26,8 +26,8 @@ with Child(sys.argv[1:]) as child:
 print("exit code", child.exit_code, flush=True)
 """
 
-#: Says which signals it gets, from when it says its pid on; ends when its input does.
-TELLS = """
+#: Prints its pid, then each signal that it receives. Ends at the end of its input.
+PRINTS_SIGNALS = """
 import os, signal, sys
 for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGRTMIN + 1):
     signal.signal(number, lambda number, frame: os.write(1, b"signal %d\\n" % number))
@@ -37,8 +37,8 @@ print("no more input", flush=True)
 """
 
 
-class Standing:
-    """The process that stands for the command, and the command itself."""
+class Family:
+    """A parent process, and the command that is its child."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -50,9 +50,9 @@ class Standing:
 
 
 @contextmanager
-def standing_for(*command: str, env: dict[str, str] | None = None, group: bool = True) -> Iterator[Standing]:
+def parent_of(*command: str, env: dict[str, str] | None = None, group: bool = True) -> Iterator[Family]:
     process = subprocess.Popen(
-        [sys.executable, "-c", STANDS_FOR, *command],
+        [sys.executable, "-c", PARENT, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -60,7 +60,7 @@ def standing_for(*command: str, env: dict[str, str] | None = None, group: bool =
         env=os.environ | (env or {}),
     )
     with process:
-        standing = Standing(process)
+        standing = Family(process)
         try:
             yield standing
         finally:
@@ -76,19 +76,19 @@ def gone(process: psutil.Process) -> bool:
 
 
 def until_ended(process: psutil.Process) -> None:
-    """Wait for its end. Its zombie may stay: an orphan's is for the system to reap, in its own time."""
+    """Wait until the process ends. Its zombie may remain, because the system reaps orphans."""
     deadline = time.monotonic() + PATIENCE_S
     while not gone(process):
-        assert time.monotonic() < deadline, f"{process} goes on"
+        assert time.monotonic() < deadline, f"{process} still runs"
         time.sleep(0.01)
 
 
-TELLING = [sys.executable, "-c", TELLS]
+SIGNAL_PRINTER = [sys.executable, "-c", PRINTS_SIGNALS]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGRTMIN + 1])
 def test_a_signal_to_the_process_reaches_the_command_once(number: int) -> None:
-    with standing_for(*TELLING, group=False) as standing:
+    with parent_of(*SIGNAL_PRINTER, group=False) as standing:
         standing.process.send_signal(number)
         assert standing.line() == f"signal {int(number)}"
         standing.process.communicate("", PATIENCE_S)
@@ -96,7 +96,7 @@ def test_a_signal_to_the_process_reaches_the_command_once(number: int) -> None:
 
 
 def test_a_signal_to_the_process_group_reaches_the_command_once() -> None:
-    with standing_for(*TELLING) as standing:
+    with parent_of(*SIGNAL_PRINTER) as standing:
         os.killpg(standing.process.pid, signal.SIGTERM)
         assert standing.line() == f"signal {int(signal.SIGTERM)}"
         rest, _ = standing.process.communicate("", PATIENCE_S)
@@ -104,7 +104,7 @@ def test_a_signal_to_the_process_group_reaches_the_command_once() -> None:
 
 
 def test_a_signal_of_an_agent_that_signals_all_processes_is_not_doubled() -> None:
-    with standing_for(*TELLING, env={"DA__PAGENT__JOB_UID": "a job"}) as standing:
+    with parent_of(*SIGNAL_PRINTER, env={"DA__PAGENT__JOB_UID": "a job"}) as standing:
         for process in (standing.process, standing.command):
             process.send_signal(signal.SIGTERM)
         assert standing.line() == f"signal {int(signal.SIGTERM)}"
@@ -116,7 +116,7 @@ def test_a_signal_of_an_agent_that_signals_all_processes_is_not_doubled() -> Non
 def test_the_command_is_killed_with_the_process(how: str) -> None:
     script = f"{sys.executable} -c 'import time; time.sleep(1000)' & echo $$ $!; wait"
     process = subprocess.Popen(
-        [sys.executable, "-c", STANDS_FOR, "sh", "-c", script],
+        [sys.executable, "-c", PARENT, "sh", "-c", script],
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -135,7 +135,7 @@ def test_the_command_is_killed_with_the_process(how: str) -> None:
 
 def test_a_background_process_of_the_command_outlives_it() -> None:
     script = f"{sys.executable} -c 'import time; time.sleep(1000)' >/dev/null & echo $!"
-    with subprocess.Popen([sys.executable, "-c", STANDS_FOR, "sh", "-c", script], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([sys.executable, "-c", PARENT, "sh", "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         left = psutil.Process(int(process.stdout.readline()))
         assert process.stdout.read() == b"exit code 0\n"
@@ -145,7 +145,7 @@ def test_a_background_process_of_the_command_outlives_it() -> None:
 
 @pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143)])
 def test_the_exit_code(script: str, code: int) -> None:
-    command = [sys.executable, "-c", STANDS_FOR, "sh", "-c", script]
+    command = [sys.executable, "-c", PARENT, "sh", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.stdout == f"exit code {code}\n"
 
@@ -154,7 +154,7 @@ def test_the_command_has_signals_and_environment_as_without_the_process() -> Non
     """No signal is blocked, SIGPIPE is not ignored, and the interpreter's locale is left out (PEP 538)."""
     shell = "grep -E 'Sig(Blk|Ign)' /proc/self/status; env | grep ^LC_"
     env = {name: value for name, value in os.environ.items() if not name.startswith("LC_") and name != "LANG"}
-    command = ["env", "--default-signal", sys.executable, "-c", STANDS_FOR, "sh", "-c", shell]
+    command = ["env", "--default-signal", sys.executable, "-c", PARENT, "sh", "-c", shell]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S, env=env, check=False)
     blocked, ignored, code = done.stdout.splitlines()
     assert int(blocked.split()[1], 16) == 0

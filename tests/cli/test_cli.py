@@ -20,7 +20,7 @@ Invoke = Callable[..., Result]
 
 
 class FakeAgent:
-    """Stands in for the module `pagent.agent`; remembers with what it was started."""
+    """Replaces the module `pagent.agent`, and records the settings that it is started with."""
 
     def __init__(self) -> None:
         self.started: list[tuple[Settings, bool]] = []
@@ -41,7 +41,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> FakeAgent:
     module = types.ModuleType("pagent.agent")
     module.serve = fake.serve  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pagent.agent", module)
-    # The log belongs to the tests here; `tests/test_log.py` has its own.
+    # The handler of the log would stay after the test.
     monkeypatch.setattr("pagent.log.setup", lambda level, fmt: fake.__dict__.update(log=(level, fmt)))
     return fake
 
@@ -51,10 +51,10 @@ def invoke() -> Invoke:
     return lambda *args: CliRunner().invoke(cli.pagent, args, prog_name="pagent")
 
 
-# --- serve, with and without the word ---------------------------------------------------------------
+# --- serve, with and without its name ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", [[], ["serve"]], ids=["bare", "serve"])
+@pytest.mark.parametrize("word", [[], ["serve"]], ids=["no command", "serve"])
 class TestServe:
     def test_no_options(self, agent: FakeAgent, invoke: Invoke, word: list[str]) -> None:
         assert invoke(*word).exit_code == 0
@@ -106,7 +106,7 @@ class TestServe:
         assert agent.started == []
 
 
-def test_a_word_that_is_no_command_is_not_taken_for_serve(agent: FakeAgent, invoke: Invoke) -> None:
+def test_an_unknown_command_is_an_error(agent: FakeAgent, invoke: Invoke) -> None:
     result = invoke("sevre")
     assert result.exit_code == 2
     assert "No such command" in result.stderr
@@ -114,7 +114,7 @@ def test_a_word_that_is_no_command_is_not_taken_for_serve(agent: FakeAgent, invo
 
 
 def test_any_other_error_is_not_swallowed(agent: FakeAgent, invoke: Invoke) -> None:
-    agent.outcome = RuntimeError("a fault of ours")
+    agent.outcome = RuntimeError("a bug")
     assert invoke().exception is agent.outcome
 
 
@@ -122,7 +122,7 @@ def test_any_other_error_is_not_swallowed(agent: FakeAgent, invoke: Invoke) -> N
 
 
 def flat(text: str) -> str:
-    """Help text without its line breaks and columns."""
+    """Return a help text without its line breaks and columns."""
     return " ".join(text.split())
 
 
@@ -130,7 +130,7 @@ def flat(text: str) -> str:
 def test_help_ends_with_every_key_its_default_and_its_meaning(invoke: Invoke, args: list[str]) -> None:
     result = invoke(*args)
     assert result.exit_code == 0
-    _, _, listed = flat(result.stdout).partition("Configuration keys (in the file, or with --set): ")
+    _, _, listed = flat(result.stdout).partition("Configuration keys (in the file or with --set): ")
     entries = [f"{key.name} {key.help} [{key.kind}; default: {key.default}]" for key in keys(Settings)]
     assert listed == " ".join(entries)
 
@@ -148,7 +148,7 @@ def test_help_of_the_group_lists_the_commands(invoke: Invoke) -> None:
     assert "--version" in text
 
 
-def test_every_command_can_be_loaded_and_says_what_it_is() -> None:
+def test_every_command_can_be_imported_and_has_a_short_help() -> None:
     context = click.Context(cli.pagent)
     for name in cli.COMMANDS:
         command = cli.pagent.get_command(context, name)

@@ -10,7 +10,7 @@ from tests.kit.agents import TOKEN
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
-async def test_an_agent_of_this_machine_shares_our_ports(agent: Agent, name: str) -> None:
+async def test_an_agent_of_this_machine_shares_ports(agent: Agent, name: str) -> None:
     address = f"{name}:{agent.rpc_port}"
     async with remote_agent(address, TOKEN) as client:
         assert shares_ports(client, address)
@@ -19,6 +19,6 @@ async def test_an_agent_of_this_machine_shares_our_ports(agent: Agent, name: str
 
 async def test_an_agent_of_another_host_does_not(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     async with remote_agent(f"127.0.0.1:{agent.rpc_port}", TOKEN) as client:
-        assert not shares_ports(client, "192.0.2.1:7000")  # another network of this host, such as a container's
+        assert not shares_ports(client, "192.0.2.1:7000")  # another network, for example a container's
         monkeypatch.setattr(platform, "node", lambda: "another")
-        assert not shares_ports(client, "127.0.0.1:7000")  # the near end of a tunnel
+        assert not shares_ports(client, "127.0.0.1:7000")  # the local end of a tunnel

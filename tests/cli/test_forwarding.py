@@ -20,7 +20,7 @@ from tests.kit.peer import PATIENCE_S
 
 @asynccontextmanager
 async def an_agent(tmp_path: Path) -> AsyncIterator[tuple[AgentClient, list[str]]]:
-    """A client of an agent, and the options of a command for the same."""
+    """Start an agent, and yield a client of it and the options of a command for it."""
     (tmp_path / "jobs").mkdir()
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent:
@@ -36,12 +36,12 @@ async def with_two_ports(client: AgentClient) -> tuple[RemoteJob, list[int]]:
     return job, info["ports"]
 
 
-async def told_at(port: int) -> int:
+async def number_at(port: int) -> int:
     async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        told = int(await reader.read())
+        number = int(await reader.read())
         writer.close()
-        return told
+        return number
 
 
 async def test_all_ports_of_a_job(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ async def test_all_ports_of_a_job(tmp_path: Path) -> None:
             said = rf"^pagent: 127\.0\.0\.1:(\d+) forwards to the job's port {ports[1]}$"
             second = int((await asyncio.to_thread(running.said, said))[1])
             main = int((await asyncio.to_thread(running.said, r"http://127\.0\.0\.1:(\d+)/ forwards to the job;"))[1])
-            assert [await told_at(main), await told_at(second)] == ports
+            assert [await number_at(main), await number_at(second)] == ports
             running.ctrl_c()
             assert (await asyncio.to_thread(running.ended))[0] == 0
         assert (await job.info())["state"] == "RUNNING"
@@ -64,42 +64,42 @@ async def test_chosen_ports_of_a_job(tmp_path: Path) -> None:
         publish = ["-p", f"{local}:{ports[1]}", "-p", f"{other}:{ports[0]}"]
         with pagent(tmp_path / "here", "forward", *there, *publish, job.uid) as running:
             assert running.port == local
-            assert [await told_at(local), await told_at(other)] == ports[::-1]
+            assert [await number_at(local), await number_at(other)] == ports[::-1]
             running.ctrl_c()
             assert (await asyncio.to_thread(running.ended))[0] == 0
 
 
-async def test_a_port_that_could_be_any(tmp_path: Path) -> None:
+async def test_a_mapping_without_a_job_port_is_ambiguous(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (client, there):
         job, ports = await with_two_ports(client)
         with pagent(tmp_path / "here", "forward", *there, "-p", "0", job.uid, url=False) as running:
             outcome = await asyncio.to_thread(running.ended)
-    words = f"the job has the ports {ports[0]}, {ports[1]}: say which one with -p LOCAL:JOB"
+    words = f"the job has the ports {ports[0]}, {ports[1]}: choose one with -p LOCAL:JOB"
     assert outcome == (1, "", f"pagent: {words}\n")
 
 
-async def test_a_job_that_is_starting_is_waited_for(tmp_path: Path) -> None:
+async def test_waits_for_a_job_that_is_starting(tmp_path: Path) -> None:
     go = tmp_path / "go"
     script = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.02)\n{SEVERAL}"
     async with an_agent(tmp_path) as (client, there):
         job = await client.create_job()
         command = [sys.executable, "-c", script, "x", "{port}"]
         start = asyncio.create_task(job.start(command, port="auto", ready="connect"))
-        while (await job.info())["state"] != "PENDING":  # noqa: ASYNC110 - the agent's doing, which has no event
+        while (await job.info())["state"] != "PENDING":  # noqa: ASYNC110 - the agent reports no event
             await asyncio.sleep(0.01)
         with pagent(tmp_path / "here", "forward", *there, job.uid, url=False) as running:
-            words = f"^pagent: job {job.uid} is starting: waiting for its port$"
+            words = f"^pagent: waiting for job {job.uid} to start$"
             await asyncio.to_thread(running.said, words)
             go.touch()
             (port,) = (await start)["ports"]
             said = r"http://127\.0\.0\.1:(\d+)/ forwards to the job; press Ctrl-C to stop"
             url = await asyncio.to_thread(running.said, said)
-            assert await told_at(int(url[1])) == port
+            assert await number_at(int(url[1])) == port
             await job.kill()
             assert await asyncio.to_thread(running.ended) == (0, "", "pagent: the job has ended by SIGTERM\n")
 
 
-async def test_a_local_port_that_is_taken(tmp_path: Path) -> None:
+async def test_a_local_port_that_is_in_use(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (client, there):
         job, _ = await with_two_ports(client)
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -108,4 +108,4 @@ async def test_a_local_port_that_is_taken(tmp_path: Path) -> None:
             with pagent(tmp_path / "here", "forward", *there, *publish, job.uid, url=False) as running:
                 code, _, stderr = await asyncio.to_thread(running.ended)
     assert code == 1
-    assert re.fullmatch(rf"pagent: port {local} of 127\.0\.0\.1 cannot be opened: .*; choose another with -p\n", stderr)
+    assert re.fullmatch(rf"pagent: cannot listen on 127\.0\.0\.1:{local}: .*; choose another with -p\n", stderr)

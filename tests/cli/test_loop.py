@@ -18,7 +18,7 @@ def without_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
 
 
-def test_uvloop_where_it_exists(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_uvloop_where_it_is_installed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("uvloop")
     monkeypatch.delenv("PAGENT_LOOP", raising=False)
     with caplog.at_level(logging.INFO):
@@ -26,7 +26,9 @@ def test_uvloop_where_it_exists(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
     assert "event loop: uvloop" in caplog.messages
 
 
-def test_asyncio_where_it_does_not(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_asyncio_where_uvloop_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     without_uvloop(monkeypatch)
     monkeypatch.delenv("PAGENT_LOOP", raising=False)
     with caplog.at_level(logging.INFO):
@@ -41,7 +43,7 @@ def test_the_environment_overrides(monkeypatch: pytest.MonkeyPatch, name: str) -
     assert loop.run(running) == name
 
 
-def test_a_loop_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAGENT_LOOP", "tokio")
     with pytest.raises(ConfigError, match="PAGENT_LOOP: must be asyncio or uvloop"):
         loop.run(running)

@@ -1,4 +1,4 @@
-"""SIGHUP: what the agent reads again, what that does to links, and what does not change."""
+"""SIGHUP: the agent reads its configuration again, and keeps its jobs and links."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from tests.web.asking import ask
 
 
 async def reloaded(agent: AgentProcess, words: str = "the configuration is read again") -> None:
-    """Send SIGHUP, and wait until it is said what came of it."""
+    """Send SIGHUP, and wait until its result is logged."""
     agent.log.clear()
     agent.signal(signal.SIGHUP)
     await agent.says(words)
 
 
 async def close_code(peer: Peer) -> int | None:
-    """Of a link that is closed by the agent."""
+    """Wait until the agent closes the link, and return the close code."""
     async with asyncio.timeout(PATIENCE_S):
         await peer.socket.wait_closed()
     return peer.socket.close_code
 
 
-async def test_links_of_a_token_that_is_gone_are_closed_and_no_others(tmp_path: Path) -> None:
+async def test_only_links_of_a_removed_token_are_closed(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text("first\nsecond\n")
     options = ("--token-file", str(file))
@@ -47,7 +47,7 @@ async def test_links_of_a_token_that_is_gone_are_closed_and_no_others(tmp_path: 
         peers.dial(agent.ports["rpc"], "second") as second,
         peers.dial(agent.ports["rpc"], "own") as own,
     ):
-        file.write_text("# first is gone\nsecond\nthird\n")
+        file.write_text("# first is removed\nsecond\nthird\n")
         await reloaded(agent)
         assert await close_code(first) == 1008
         for peer in (second, own):
@@ -120,10 +120,12 @@ async def test_the_level_of_the_log(tmp_path: Path) -> None:
             pass
         assert not [line for line in agent.log if "INFO" in line]
         configuration.write_text("")
-        await reloaded(agent)  # that of the option again
+        await reloaded(agent)  # the level of the option
 
 
-async def test_a_new_certificate_is_for_the_next_connection(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+async def test_a_new_certificate_is_used_for_the_next_connection(
+    tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
     made, key = certificate
 
     def serial() -> str:
@@ -155,7 +157,7 @@ async def test_control_tokens(tmp_path: Path) -> None:
         assert (await status("first"), await status("second")) == (401, 200)
 
 
-async def test_the_token_to_present_is_that_of_the_next_dial(tmp_path: Path) -> None:
+async def test_a_new_client_token_is_used_for_the_next_dial(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first\n")
     (tmp_path / "jobs").mkdir()
@@ -172,14 +174,16 @@ async def test_the_token_to_present_is_that_of_the_next_dial(tmp_path: Path) -> 
             assert (await listener.accepted()).hello[2][2]["auth"]["token"] == "second"
 
 
-async def test_tokens_on_the_command_line_are_warned_of(tmp_path: Path) -> None:
+async def test_exposed_tokens_are_warned_of(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text("a-secret\n")
     file.chmod(0o644)
     (tmp_path / "jobs").mkdir()
     async with agent_process(tmp_path / "jobs", "--token-file", str(file)) as agent:
-        await agent.says(r"WARNING .*--set server\.accept_tokens: every user of this machine can read a command line")
-        await agent.says(rf"WARNING .*{file} holds tokens, and every user of this machine can read it: chmod 600")
+        await agent.says(
+            r"WARNING .*--set server\.accept_tokens: every user of this machine can read a token on a command line"
+        )
+        await agent.says(rf"WARNING .*{file}: every user of this machine can read this file of tokens; run chmod 600")
 
 
 async def test_isolation_with_an_open_control_api_is_warned_of(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``pagent report`` in jobs of a router that knows nothing but reports, and on its own."""
+"""``pagent report`` in jobs of an older router, and without an agent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def peer(agent: AgentProcess) -> AsyncIterator[Peer]:
 
 
 async def start(peer: Peer, *command: str) -> str:
-    """Start a job as such a router does: it waits for one report."""
+    """Start a job as an older router does: it waits for one report."""
     job = str((await peer.call("job_create", "reports"))["uid"])
     await peer.call("job_start", job, [*REPORT, *command], {})
     return job
@@ -87,7 +87,7 @@ async def test_a_websocket_server_that_reads_PORT(peer: Peer) -> None:
     await peer.outcome(call_id)
 
 
-#: Serves one connection and ends: to look whether it accepts would be the end of it.
+#: Serves one connection and ends, so a probe by a connection would end it.
 ONE_SHOT = """
 import socket, sys
 with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
@@ -122,7 +122,7 @@ async def test_the_exit_code_is_that_of_the_command(peer: Peer) -> None:
     assert "sorry\npagent: the command ended before port " in await stderr_of(peer, job)
 
 
-#: Says how often it is told to end, once it is.
+#: Exits with the number of TERM signals that it receives within 0.3 s.
 COUNTS = """
 import asyncio, os, signal, sys
 async def main():
@@ -153,11 +153,11 @@ async def test_nothing_of_a_removed_job_is_left(peer: Peer) -> None:
         until_ended(member)
 
 
-# --- on its own ---------------------------------------------------------------------------------------
+# --- without an agent ---------------------------------------------------------------------------------
 
 
 class Endpoint:
-    """Takes reports in place of an agent; refuses those of a job that is called ``unknown``."""
+    """Accepts port reports as an agent does, and refuses those of the job id ``unknown``."""
 
     def __init__(self, port: int) -> None:
         self.env = {ENDPOINT: f"http://127.0.0.1:{port}/job_started", JOB_ID: "a job & its id"}
@@ -172,14 +172,14 @@ def endpoint() -> Iterator[Endpoint]:
             target = urlsplit(self.path)
             query = dict(parse_qsl(target.query, strict_parsing=True))
             known = query["job_id"] != "unknown"
-            answer = b"OK" if known else b"job 'unknown' is not found\x1b[2J"
+            response = b"OK" if known else b"job 'unknown' is not found\x1b[2J"
             if known:
                 found.reports.append((target.path, query))
                 found.reported.set()
             self.send_response(200 if known else 400)
-            self.send_header("Content-Length", str(len(answer)))
+            self.send_header("Content-Length", str(len(response)))
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(response)
 
         def log_message(self, *args: object) -> None:
             pass
@@ -196,7 +196,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 def report(endpoint: Endpoint, *command: str, **more: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of ``pagent report``."""
+    """Run ``pagent report``; return exit code, stdout and stderr."""
     done = subprocess.run(
         [*REPORT, *command],
         env=os.environ | endpoint.env | more,
@@ -208,7 +208,7 @@ def report(endpoint: Endpoint, *command: str, **more: str) -> tuple[int, str, st
     return done.returncode, done.stdout, done.stderr
 
 
-#: Listens as it is told until its port has been reported, and says its arguments.
+#: Listens on the address in its first argument, prints the others, and waits for a connection.
 UNTIL_REPORTED = """
 import os, socket, sys, time
 address = sys.argv[1]
@@ -227,7 +227,7 @@ except TimeoutError:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::", "::1"])
-def test_it_reports_once_what_the_command_listens_on(endpoint: Endpoint, address: str) -> None:
+def test_it_reports_the_port_once_and_does_not_connect(endpoint: Endpoint, address: str) -> None:
     code, stdout, stderr = report(endpoint, sys.executable, "-c", UNTIL_REPORTED, address, "{port}", "{{port}}")
     assert (code, stderr) == (0, "")
     ((path, query),) = endpoint.reports
@@ -236,7 +236,7 @@ def test_it_reports_once_what_the_command_listens_on(endpoint: Endpoint, address
     assert stdout == f"['{port}', '{{port}}'] {port}\n"
 
 
-def test_a_further_port_is_free_and_not_reported(endpoint: Endpoint) -> None:
+def test_another_port_is_free_and_not_reported(endpoint: Endpoint) -> None:
     command = [
         sys.executable,
         "-c",
@@ -261,7 +261,7 @@ LISTENS_ON = """
 import os, signal, socket, sys
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 def end(*_):
-    print("told to end", flush=True)
+    print("received TERM", flush=True)
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 signal.pause()
@@ -270,21 +270,21 @@ signal.pause()
 
 def test_a_refused_report_ends_the_command_with_the_reason(endpoint: Endpoint) -> None:
     code, stdout, stderr = report(endpoint, sys.executable, "-c", LISTENS_ON, "{port}", **{JOB_ID: "unknown"})
-    assert (code, stdout) == (1, "told to end\n")
-    assert "cannot be reported: the agent refuses it with status 400: job 'unknown' is not found\\x1b[2J" in stderr
+    assert (code, stdout) == (1, "received TERM\n")
+    assert "the agent refused it with status 400: job 'unknown' is not found\\x1b[2J" in stderr
 
 
-def test_an_agent_that_is_not_there_ends_the_command(endpoint: Endpoint) -> None:
+def test_an_unreachable_agent_ends_the_command(endpoint: Endpoint) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{held.getsockname()[1]}/job_started"
         code, stdout, stderr = report(endpoint, sys.executable, "-c", LISTENS_ON, "{port}", **{ENDPOINT: nowhere})
-    assert (code, stdout) == (1, "told to end\n")
-    assert f"the agent does not answer at {nowhere}: " in stderr
+    assert (code, stdout) == (1, "received TERM\n")
+    assert f"the agent does not respond at {nowhere}: " in stderr
     assert "Traceback" not in stderr
 
 
-def test_a_proxy_of_the_environment_is_not_asked(endpoint: Endpoint) -> None:
+def test_proxies_of_the_environment_are_ignored(endpoint: Endpoint) -> None:
     nowhere = "http://127.0.0.1:9/"
     command = [sys.executable, "-c", UNTIL_REPORTED, "127.0.0.1"]
     assert report(endpoint, *command, http_proxy=nowhere, HTTP_PROXY=nowhere, all_proxy=nowhere)[0] == 0
@@ -326,7 +326,7 @@ def reporting(endpoint: Endpoint, *command: str) -> Iterator[subprocess.Popen[st
             process.kill()
 
 
-DEAF = """
+NEVER_LISTENS = """
 import signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
 print("up", flush=True)
@@ -334,8 +334,8 @@ signal.pause()
 """
 
 
-def test_it_says_what_it_waits_for_and_passes_signals_on_meanwhile(endpoint: Endpoint) -> None:
-    with reporting(endpoint, sys.executable, "-c", DEAF) as process:
+def test_it_prints_what_it_waits_for_and_forwards_signals(endpoint: Endpoint) -> None:
+    with reporting(endpoint, sys.executable, "-c", NEVER_LISTENS) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == "up\n"

@@ -1,4 +1,4 @@
-"""``pagent run`` and ``pagent forward`` as a person uses them."""
+"""``pagent run`` and ``pagent forward`` as processes: traffic, output, exit codes and signals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.kit.programs import ECHO, start_program
 
 SERVER = [sys.executable, "-u", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
 
-#: Says hello without the end of a line, then answers with what it gets.
+#: Prints a line without its end, then echoes what it receives.
 TCP_ECHO = """
 import os, socket, sys
 server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
@@ -49,7 +49,7 @@ with serve(echo, "127.0.0.1", int(sys.argv[1])) as server:
     server.serve_forever()
 """
 
-#: Ignores TERM, and tells when it gets it.
+#: Ignores TERM, and prints a line for it.
 STUBBORN = """
 import http.server, os, signal, sys
 signal.signal(signal.SIGTERM, lambda *_: print("not yet", flush=True))
@@ -58,7 +58,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRe
 """
 
 
-# --- what goes through ------------------------------------------------------------------------------
+# --- traffic ----------------------------------------------------------------------------------------
 
 
 def test_a_page_and_ctrl_c(tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ def test_a_websocket(tmp_path: Path) -> None:
         assert running.ended()[0] == 0
 
 
-def test_the_port_that_was_asked_for(tmp_path: Path) -> None:
+def test_the_chosen_local_port(tmp_path: Path) -> None:
     with socket.socket() as held:
-        # Linux gives a port that is bound to nobody who wants any, and shares it with who names it if nobody listens.
+        # Linux does not choose a bound port for others, and lets a second socket bind it while none listens.
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
@@ -115,7 +115,7 @@ def test_the_port_that_was_asked_for(tmp_path: Path) -> None:
             assert running.ended()[0] == 0
 
 
-async def test_an_agent_that_runs_elsewhere(tmp_path: Path) -> None:
+async def test_a_remote_agent(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent:
@@ -129,7 +129,7 @@ async def test_an_agent_that_runs_elsewhere(tmp_path: Path) -> None:
         assert await agent.ended() == 0
 
 
-async def test_an_agent_that_is_lost(tmp_path: Path) -> None:
+async def test_a_lost_link_ends_the_command(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent:
@@ -143,9 +143,9 @@ async def test_an_agent_that_is_lost(tmp_path: Path) -> None:
         assert "Traceback" not in stderr
 
 
-# --- how it ends ------------------------------------------------------------------------------------
+# --- its end ----------------------------------------------------------------------------------------
 
-#: Listens until it is asked something, then ends as it was told.
+#: Accepts one connection, then ends as {how} says.
 ENDS = """
 import os, signal, socket, sys
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
@@ -182,20 +182,20 @@ def test_a_job_that_ends_before_it_listens(tmp_path: Path, script: str, code: in
     assert re.fullmatch(words, stderr)
 
 
-def test_options_end_at_the_command(tmp_path: Path) -> None:
+def test_options_after_the_command_belong_to_it(tmp_path: Path) -> None:
     script = "import sys; print(sys.argv[1:])"
     code, stdout, _ = run(tmp_path, sys.executable, "-c", script, "--token", "t", "--wait", "-h", "--", "x")
     assert (code, stdout) == (1, "['--token', 't', '--wait', '-h', '--', 'x']\n")
 
 
-def test_a_misspelt_option_is_no_command(tmp_path: Path) -> None:
+def test_a_misspelt_option_is_an_error(tmp_path: Path) -> None:
     code, _, stderr = run(tmp_path, "--opne", "8080", "--", "true")
     assert code == 2
     assert "No such option '--opne'" in stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_it_ends_though_nobody_reads_what_it_says(tmp_path: Path, number: signal.Signals) -> None:
+def test_it_ends_although_stderr_is_closed(tmp_path: Path, number: signal.Signals) -> None:
     with pagent(tmp_path, "run", "--", *SERVER) as running:
         assert running.process.stderr is not None
         running.process.stderr.close()
@@ -203,13 +203,13 @@ def test_it_ends_though_nobody_reads_what_it_says(tmp_path: Path, number: signal
         assert running.process.wait(PATIENCE_S) == 0
 
 
-def test_output_that_comes_after_the_exit_of_the_command_is_shown(tmp_path: Path) -> None:
+def test_output_after_the_exit_of_the_command_is_printed(tmp_path: Path) -> None:
     code, stdout, _ = run(tmp_path, "--", "sh", "-c", "(sleep 0.2; seq 20000) & exit 3; $PORT")
     assert (code, stdout) == (3, "".join(f"{number}\n" for number in range(1, 20001)))
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
-def test_without_a_standard_descriptor(tmp_path: Path, closed: tuple[int, ...]) -> None:
+def test_closed_standard_descriptors(tmp_path: Path, closed: tuple[int, ...]) -> None:
     command = [sys.executable, "-m", "pagent", "run", "--", "sh", "-c", "echo said; exit 3; $PORT"]
     shell = " ".join([shlex.join(command), *(f"{number}>&-" for number in closed)])
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, env=environment(tmp_path), check=False)
@@ -218,11 +218,11 @@ def test_without_a_standard_descriptor(tmp_path: Path, closed: tuple[int, ...]) 
     assert said == "" or said.startswith("pagent: the command ended with exit code 3 before it listened on port ")
 
 
-def test_it_ends_though_its_stderr_is_full(tmp_path: Path) -> None:
-    """Nobody reads the pipe that its output goes to, and the job has filled it."""
+def test_it_ends_although_stderr_is_full(tmp_path: Path) -> None:
+    """The job fills a pipe that has no reader."""
     read, write = os.pipe()
-    much = "import os, time\nprint(os.getpid(), flush=True)\nos.write(2, bytes(1 << 20))\ntime.sleep(1000)"
-    command = [sys.executable, "-m", "pagent", "run", "--wait", "1000", "--", sys.executable, "-c", much]
+    script = "import os, time\nprint(os.getpid(), flush=True)\nos.write(2, bytes(1 << 20))\ntime.sleep(1000)"
+    command = [sys.executable, "-m", "pagent", "run", "--wait", "1000", "--", sys.executable, "-c", script]
     env = environment(tmp_path)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=write, env=env, start_new_session=True) as process:
         try:
@@ -242,7 +242,7 @@ def test_it_ends_though_its_stderr_is_full(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_output_that_is_lost_is_told(tmp_path: Path) -> None:
+def test_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pagent", "run", "--", "echo", "said"]
     env = environment(tmp_path)
     with open("/dev/full", "w") as full:
@@ -251,7 +251,7 @@ def test_output_that_is_lost_is_told(tmp_path: Path) -> None:
     assert "pagent: stdout cannot be written: No space left on device\n" in done.stderr
 
 
-def test_a_second_ctrl_c_does_not_wait_for_the_job(tmp_path: Path) -> None:
+def test_a_second_ctrl_c_kills_the_job(tmp_path: Path) -> None:
     with pagent(tmp_path, "run", "--", sys.executable, "-c", STUBBORN, "{port}") as running:
         assert running.process.stdout is not None
         job = psutil.Process(int(running.process.stdout.readline()))
@@ -264,7 +264,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_job(tmp_path: Path) -> None:
         assert not job.is_running()
 
 
-#: Takes its time to end, and talks about it.
+#: Prints much while it shuts down.
 TIDY = """
 import http.server, os, signal, sys
 print(os.getpid(), flush=True)
@@ -279,19 +279,19 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRe
 """
 
 
-def test_what_the_job_says_about_its_end_is_shown(tmp_path: Path) -> None:
+def test_output_of_the_shutdown_is_printed(tmp_path: Path) -> None:
     with pagent(tmp_path, "run", "--", sys.executable, "-c", TIDY, "{port}") as running:
         assert running.process.stdout is not None
         job = psutil.Process(int(running.process.stdout.readline()))
         running.ctrl_c()
-        job.wait(PATIENCE_S)  # nobody reads until then, and a pipe takes less than it says
+        job.wait(PATIENCE_S)  # the output is read only now, and is larger than a pipe
         code, stdout, stderr = running.ended()
     lines = stdout.splitlines()
     assert [line.split(" x")[0] for line in lines] == [f"tidying up {n}" for n in range(300)] + ["bye"]
     assert (code, stderr) == (0, ENDING + "a word on stderr\n")
 
 
-async def test_what_it_says_is_shown_by_an_agent_elsewhere_too(tmp_path: Path) -> None:
+async def test_output_of_the_shutdown_comes_from_a_remote_agent_too(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent:
@@ -314,24 +314,24 @@ def test_on_a_terminal_too(tmp_path: Path) -> None:
         )  # fmt: skip
         os.close(follower)
         try:
-            said = b""
-            while b"press Ctrl-C to stop" not in said:
-                said += terminal.read(65536)
+            screen = b""
+            while b"press Ctrl-C to stop" not in screen:
+                screen += terminal.read(65536)
             os.write(leader, b"\x03")
-            with suppress(OSError):  # EIO: nobody has the terminal open any more
+            with suppress(OSError):  # EIO: all processes have closed the terminal
                 while piece := terminal.read(65536):
-                    said += piece
+                    screen += piece
             assert process.wait(PATIENCE_S) == 0
         finally:
             process.kill()
             process.wait()
-    assert b"tidying up 299" in said
-    assert b"a word on stderr" in said
-    assert b"\nbye" in said
+    assert b"tidying up 299" in screen
+    assert b"a word on stderr" in screen
+    assert b"\nbye" in screen
     assert os.listdir(tmp_path) == []
 
 
-#: Makes its stdin the controlling terminal of its session, and becomes its arguments.
+#: Makes stdin the controlling terminal of its session, and executes its arguments.
 TAKES_TERMINAL = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -339,7 +339,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def test_output_that_nobody_reads_stops_neither_the_traffic_nor_the_end(tmp_path: Path) -> None:
+def test_unread_output_stops_neither_the_traffic_nor_the_end(tmp_path: Path) -> None:
     flood = "import sys\nsys.stdout.write('x' * 3_000_000); sys.stdout.flush()\n" + TCP_ECHO
     with pagent(tmp_path, "run", "--", sys.executable, "-c", flood) as running:
         with socket.create_connection(("127.0.0.1", running.port), PATIENCE_S) as connection:
@@ -349,7 +349,7 @@ def test_output_that_nobody_reads_stops_neither_the_traffic_nor_the_end(tmp_path
         assert running.process.wait(PATIENCE_S) == 0
 
 
-def test_output_whose_reader_is_gone(tmp_path: Path) -> None:
+def test_a_closed_output_pipe_is_ignored(tmp_path: Path) -> None:
     with pagent(tmp_path, "run", "--", *SERVER) as running:
         assert running.process.stdout is not None
         running.process.stdout.close()
@@ -360,7 +360,7 @@ def test_output_whose_reader_is_gone(tmp_path: Path) -> None:
         assert running.process.wait(PATIENCE_S) == 0
 
 
-# --- mistakes ---------------------------------------------------------------------------------------
+# --- failures ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ def test_output_whose_reader_is_gone(tmp_path: Path) -> None:
     [
         (["no-such-program"], 127, "no-such-program: command not found"),
         (["./here/app"], 127, "./here/app: no such file in /"),
-        (["/etc/passwd"], 126, "/etc/passwd: cannot be run: "),
+        (["/etc/passwd"], 126, "/etc/passwd: cannot be executed: "),
         (["--wait", "0.2", "--", "sleep", "60"], 1, "the process did not start in time: its port did not accept"),
         (["--agent", "127.0.0.1:1", "--token-file", __file__, "--", "true"], 1, "127.0.0.1:1: Connection refused"),
         (
@@ -378,26 +378,26 @@ def test_output_whose_reader_is_gone(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_mistakes_are_one_line(tmp_path: Path, command: Sequence[str], code: int, words: str) -> None:
+def test_a_failure_is_one_line(tmp_path: Path, command: Sequence[str], code: int, words: str) -> None:
     ended, stdout, stderr = run(tmp_path, *command)
     assert (ended, stdout) == (code, "")
     assert stderr.startswith(f"pagent: {words}")
     assert stderr.count("\n") == 1
 
 
-def test_a_local_port_that_is_taken_is_found_before_the_job_starts(tmp_path: Path) -> None:
+def test_a_local_port_in_use_fails_before_the_job_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         outcome = run(tmp_path, "--open", str(port), "--", "sh", "-c", "echo started")
-    words = f"port {port} of 127.0.0.1 cannot be opened: address already in use; choose another with -p"
+    words = f"cannot listen on 127.0.0.1:{port}: address already in use; choose another with -p"
     assert outcome == (1, "", f"pagent: {words}\n")
 
 
 @pytest.mark.parametrize(
     ("command", "words"),
-    [([], "Missing argument 'COMMAND...'"), (["--agent", "127.0.0.1:1", "--", "true"], "--agent needs --token-file")],
+    [([], "Missing argument 'COMMAND...'"), (["--agent", "127.0.0.1:1", "--", "true"], "--agent requires a token")],
 )
-def test_a_wrong_command_line(tmp_path: Path, command: Sequence[str], words: str) -> None:
+def test_an_invalid_command_line(tmp_path: Path, command: Sequence[str], words: str) -> None:
     code, _, stderr = run(tmp_path, *command)
     assert code == 2
     assert words in stderr
@@ -417,7 +417,7 @@ async def test_a_token_that_is_not_accepted(tmp_path: Path) -> None:
 # --- forward ----------------------------------------------------------------------------------------
 
 
-async def test_forward_leads_to_a_job_and_ends_with_it(tmp_path: Path) -> None:
+async def test_forward_ends_with_its_job(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
@@ -433,7 +433,7 @@ async def test_forward_leads_to_a_job_and_ends_with_it(tmp_path: Path) -> None:
             assert running.ended() == (0, "", "pagent: the job has ended by SIGTERM\n")
 
 
-async def test_forward_to_a_job_that_is_not_there(tmp_path: Path) -> None:
+async def test_forward_to_an_unknown_job(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent:
@@ -442,15 +442,15 @@ async def test_forward_to_a_job_that_is_not_there(tmp_path: Path) -> None:
             assert running.ended() == (1, "", "pagent: job 'nonsense' is not found\n")
 
 
-async def test_forward_to_what_leads_nowhere(tmp_path: Path) -> None:
+async def test_forward_to_a_job_without_the_port(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "here").mkdir()
     async with agent_process(tmp_path / "jobs") as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
         there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
         idle = (await peer.call("job_create"))["uid"]
         with pagent(tmp_path / "here", "forward", *there, idle, url=False) as running:
-            assert running.ended() == (1, "", f"pagent: job {idle} is NEW: it has no ports to forward to\n")
+            assert running.ended() == (1, "", f"pagent: job {idle} does not run: NEW\n")
         job = await start_program(peer, ECHO)
         (port,) = (await peer.call("job_info", job))["ports"]
         with pagent(tmp_path / "here", "forward", *there, "--port", "5", job, url=False) as running:
-            assert running.ended() == (1, "", f"pagent: the job has no port 5: it has {port}\n")
+            assert running.ended() == (1, "", f"pagent: the job has no port 5, only {port}\n")

@@ -1,4 +1,4 @@
-"""``pagent serve`` as a process: how it starts, what it says of what it cannot use, how it ends."""
+"""``pagent serve`` as a process: start, invalid configuration, end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
 def refused(*arguments: str, env: dict[str, str] | None = None) -> list[str]:
-    """What an agent that ends with code 2 says on stderr, less its log."""
+    """Run an agent that ends with code 2, and return the lines of stderr without its log."""
     result = subprocess.run(
         [sys.executable, "-m", "pagent", "--log-level", "fatal", *arguments],
         capture_output=True,
@@ -42,8 +42,8 @@ def refused(*arguments: str, env: dict[str, str] | None = None) -> list[str]:
 
 
 @pytest.fixture
-def taken() -> Iterator[int]:
-    """A port that somebody else listens on."""
+def used_port() -> Iterator[int]:
+    """Return a port that another socket listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -51,7 +51,7 @@ def taken() -> Iterator[int]:
 # --- start ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", [[], ["serve"]], ids=["bare", "serve"])
+@pytest.mark.parametrize("word", [[], ["serve"]], ids=["no command", "serve"])
 async def test_three_ports_of_the_loopback_and_no_other(tmp_path: Path, word: list[str]) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pagent", *word, "--set", f"jobs.root={str(tmp_path)!r}",
@@ -131,7 +131,7 @@ def test_help_ends_with_every_key() -> None:
     assert names == [key.name for key in keys(Settings)]
 
 
-# --- what cannot be used ----------------------------------------------------------------------------
+# --- invalid configuration --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -159,16 +159,18 @@ def test_help_ends_with_every_key() -> None:
         (["--set", "server.interface='192.0.2.1'"], "server: cannot listen on port 0 of 192.0.2.1: "),
     ],
 )
-def test_what_cannot_be_used_is_one_line_that_names_it(tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_an_invalid_configuration_is_one_line_that_names_the_key(
+    tmp_path: Path, arguments: list[str], words: str
+) -> None:
     (line,) = refused("--set", f"jobs.root={str(tmp_path)!r}", *arguments)
     assert line.startswith(f"pagent: {words}")
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("section", ["server", "control"])
-def test_a_port_that_is_taken(tmp_path: Path, taken: int, section: str) -> None:
-    (line,) = refused("--set", f"jobs.root={str(tmp_path)!r}", "--set", f"{section}.port={taken}")
-    assert line == f"pagent: {section}: cannot listen on port {taken} of 127.0.0.1: Address already in use"
+def test_a_port_in_use(tmp_path: Path, used_port: int, section: str) -> None:
+    (line,) = refused("--set", f"jobs.root={str(tmp_path)!r}", "--set", f"{section}.port={used_port}")
+    assert line == f"pagent: {section}: cannot listen on port {used_port} of 127.0.0.1: Address already in use"
     assert os.listdir(tmp_path) == []
 
 
@@ -180,13 +182,13 @@ def test_a_port_that_is_taken(tmp_path: Path, taken: int, section: str) -> None:
         ({"tls": {"certificate": __file__}}, f"client.tls.certificate: {__file__}: must be a certificate"),
     ],
 )
-def test_tls_that_cannot_be_used_is_found_before_it_dials(client: dict[str, object], words: str) -> None:
+def test_invalid_client_tls_is_found_before_the_dial(client: dict[str, object], words: str) -> None:
     client |= {"enabled": True, "address": "wss://127.0.0.1:1"}
     (line,) = refused("--set", f"client={client!r}")
     assert line.startswith(f"pagent: {words}")
 
 
-def test_a_loop_that_nobody_has() -> None:
+def test_an_unknown_loop() -> None:
     assert refused(env={"PAGENT_LOOP": "tokio"}) == ["pagent: PAGENT_LOOP: must be asyncio or uvloop"]
 
 
@@ -194,7 +196,7 @@ def test_a_loop_that_nobody_has() -> None:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-async def test_a_signal_is_a_good_end(tmp_path: Path, number: signal.Signals) -> None:
+async def test_a_signal_ends_it_with_exit_code_0(tmp_path: Path, number: signal.Signals) -> None:
     async with agent_process(tmp_path) as agent:
         agent.signal(number)
         assert await agent.ended() == 0
@@ -202,7 +204,7 @@ async def test_a_signal_is_a_good_end(tmp_path: Path, number: signal.Signals) ->
 
 
 def test_under_nohup_it_outlives_its_terminal(tmp_path: Path) -> None:
-    # Through a shell: the loops reset what a child of theirs ignores.
+    # Started by a shell, because event loops reset ignored signals in their children.
     words = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", sys.executable, "-m", "pagent"]
     words += ["--set", f"jobs.root={str(tmp_path)!r}"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
@@ -234,7 +236,7 @@ async def test_both_modes_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_router_that_comes_up_later(tmp_path: Path) -> None:
-    # Bound and not listening: what dials it is refused, and nobody else gets it.
+    # Bound and not listening: a dial is refused, and no other socket gets the port.
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         port = place.getsockname()[1]
@@ -251,7 +253,7 @@ async def test_a_router_that_comes_up_later(tmp_path: Path) -> None:
             await agent.says("closed during the WebSocket handshake.*; dialling again")
 
 
-async def test_what_an_operator_should_know_is_in_the_log(tmp_path: Path) -> None:
+async def test_warnings_at_the_start(tmp_path: Path) -> None:
     options = ("--set", "server.accept_tokens=[]", "--set", "control.interface='0.0.0.0'")
     async with agent_process(tmp_path, *options) as agent:
         await agent.says("WARNING .*server.accept_tokens is empty: no router can dial in")
@@ -261,13 +263,13 @@ async def test_what_an_operator_should_know_is_in_the_log(tmp_path: Path) -> Non
         assert [line for line in agent.log if "the agent ends, with exit code 0" in line]
 
 
-async def test_a_pause_of_nothing_is_a_short_one(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_the_shortest_reconnect_delay(tmp_path: Path, unused_tcp_port: int) -> None:
     client = {"enabled": True, "address": f"127.0.0.1:{unused_tcp_port}", "reconnect_delay": 0}
     async with agent_process(tmp_path, "--set", f"client={client!r}") as agent:
         await agent.says(r"dialling again in 0\.1 s")
 
 
-async def test_a_link_that_is_lost_is_dialled_again(tmp_path: Path) -> None:
+async def test_a_lost_link_is_dialled_again(tmp_path: Path) -> None:
     async with peers.listen() as listener:
         client = {"enabled": True, "address": f"127.0.0.1:{listener.port}", "reconnect_delay": 0.2}
         async with agent_process(tmp_path, "--set", f"client={client!r}"):
@@ -278,7 +280,7 @@ async def test_a_link_that_is_lost_is_dialled_again(tmp_path: Path) -> None:
             assert first.hello[2][2]["auth"]["uid"] == second.hello[2][2]["auth"]["uid"]
 
 
-async def test_exit_on_fail_when_nobody_listens(tmp_path: Path) -> None:
+async def test_exit_on_fail_when_the_dial_is_refused(tmp_path: Path) -> None:
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         client = {"enabled": True, "address": f"127.0.0.1:{place.getsockname()[1]}", "exit_on_fail": True}

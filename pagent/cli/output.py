@@ -1,4 +1,4 @@
-"""A job's output, copied to this process's own as it comes."""
+"""Copy the output of a job to the output of this process."""
 
 from __future__ import annotations
 
@@ -11,43 +11,44 @@ from pagent.client import RemoteJob
 from pagent.errors import CallError, LinkError
 from pagent.runtime.tasks import TaskOwner
 
-#: Seconds without a byte written after which a reader of our output is not waited for at the end.
+#: At the end, output that makes no progress for this time is given up: its reader has stopped.
 _UNREAD_S: Final = 3.0
-#: Seconds without a byte after which a program has said what it says at its start, and the most that it gets for that.
+#: After its start, a program counts as quiet when it has written nothing for this time.
 _QUIET_S: Final = 0.3
-_QUIET_MOST_S: Final = 1.5
+#: How long a program that goes on writing is waited for.
+_QUIET_MAX_S: Final = 1.5
 
 _OUTPUTS: Final[tuple[tuple[Literal["stdout", "stderr"], int], ...]] = (("stdout", 1), ("stderr", 2))
 
 
-class Shown:
-    """The outputs of the job. Begins to copy at once, in ``tasks``."""
+class OutputCopy:
+    """Copies standard output and standard error of a job, in tasks of ``tasks``. It starts at once."""
 
     def __init__(self, job: RemoteJob, tasks: TaskOwner) -> None:
         # For life.
         self._job = job
-        self._copies = [tasks.start(self._copy(name, fd), name=name) for name, fd in _OUTPUTS if terminal.has(name)]
+        self._copies = [tasks.start(self._copy(name, fd), name=name) for name, fd in _OUTPUTS if terminal.is_open(name)]
         # While it copies.
         self._written = 0
-        #: Whether output could not be written although somebody is there to read it.
+        #: Whether output is missing because it could not be written, for example to a full disk.
         self.failed = False
 
-    async def all(self) -> None:
-        """Wait until the job has ended and all its output is written."""
+    async def wait(self) -> None:
+        """Wait until the job has ended and all of its output is written."""
         if self._copies:
             await asyncio.wait(self._copies)
 
-    async def rest(self) -> None:
-        """Wait for the same, but not for a reader that takes nothing."""
+    async def wait_while_read(self) -> None:
+        """Wait until all output is written, or its reader has stopped reading."""
         pending = set(self._copies)
         before = -1
         while pending and self._written != before:
             before = self._written
             _, pending = await asyncio.wait(pending, timeout=_UNREAD_S)
 
-    async def quiet(self) -> None:
-        """Wait until the program pauses, so that what comes next is not lost among its first lines."""
-        left = _QUIET_MOST_S
+    async def wait_until_quiet(self) -> None:
+        """Wait until the program pauses, so that the next message is not lost among the program's first lines."""
+        left = _QUIET_MAX_S
         before = -1
         while self._written != before and left > 0:
             before = self._written
@@ -60,7 +61,7 @@ class Shown:
                 await terminal.write(fd, chunk)
                 self._written += len(chunk)
         except (CallError, LinkError, BrokenPipeError):
-            return  # the job's own end tells what happened to the link; a reader that is gone needs nothing more
+            return  # the end of the job reports a lost link; a closed pipe means that its reader wants no more
         except OSError as error:
             self.failed = True
             say(f"{name} cannot be written: {error.strerror}")

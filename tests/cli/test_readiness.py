@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from pagent.cli.publish import parse_publish, plan
-from pagent.cli.waiting import elsewhere, hint
+from pagent.cli.publish import parse_publish, plan_ports
+from pagent.cli.readiness import misplaced_listener, port_hint
 
 
 def hint_for(*command: str, folder: Path | None = None, publishes: tuple[str, ...] = ()) -> str | None:
-    wanted = plan([parse_publish(text) for text in publishes], None, command)
-    return hint(command, wanted, None if folder is None else str(folder))
+    wanted = plan_ports([parse_publish(text) for text in publishes], None, command)
+    return port_hint(command, wanted, None if folder is None else str(folder))
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_a_command_that_gets_its_port(command: list[str]) -> None:
         ["serve", "--import", "REPORT"],
     ],
 )
-def test_a_command_that_can_hardly_know_its_port(command: list[str]) -> None:
+def test_a_command_that_does_not_get_its_port(command: list[str]) -> None:
     assert "the command has no {port}" in str(hint_for(*command))
 
 
-def test_scripts_are_looked_into(tmp_path: Path) -> None:
+def test_scripts_are_searched(tmp_path: Path) -> None:
     (tmp_path / "reads.py").write_text('import os\nport = int(os.environ.get("PORT", 8000))\n')
     (tmp_path / "app.js").write_text("const port = process.env.PORT || 3000;\n")
     (tmp_path / "fixed.py").write_text("import os\nhome = os.environ['HOME']\nPORT = 8000\n")
@@ -53,17 +53,19 @@ def test_scripts_are_looked_into(tmp_path: Path) -> None:
     assert hint_for("node", "app.js", folder=tmp_path) is None
     for name in ("fixed.py", "missing.py", ".", "a\0b"):
         assert "--port N" in str(hint_for("python3", name, folder=tmp_path))
-    assert hint_for("python3", str(tmp_path / "reads.py"), folder=None) is not None  # the agent's files are not here
+    assert (
+        hint_for("python3", str(tmp_path / "reads.py"), folder=None) is not None
+    )  # a remote agent's files cannot be searched
 
 
-def test_a_port_that_we_take_away_from_the_command() -> None:
+def test_a_local_port_that_the_command_uses_itself() -> None:
     text = hint_for("python3", "-m", "http.server", "8080", publishes=("8080",))
-    assert text == "the command has no {port}; if it listens on 8080 itself, say -p 8080:8080"
+    assert text == "the command has no {port}; if it listens on port 8080, use -p 8080:8080"
     assert hint_for("python3", "-m", "http.server", "8000", publishes=("8080:8000",)) is None
 
 
 @pytest.mark.parametrize(
-    ("addresses", "said"),
+    ("addresses", "expected"),
     [
         ([], ""),
         ([("127.0.0.1", 80)], ""),
@@ -72,15 +74,15 @@ def test_a_port_that_we_take_away_from_the_command() -> None:
         ([("::1", 80)], ""),
         ([("::ffff:127.0.0.1", 80)], ""),
         ([("::ffff:0.0.0.0", 80)], ""),
-        ([("127.0.0.2", 80)], "it listens on 127.0.0.2 port 80, which is not 127.0.0.1"),
+        ([("127.0.0.2", 80)], "it listens on 127.0.0.2 port 80; it has to listen on 127.0.0.1"),
         ([("10.1.2.3", 80)], "it listens on 10.1.2.3 port 80"),
         ([("10.1.2.3", 80), ("127.0.0.1", 80)], ""),
-        ([("127.0.0.1", 8000)], "it listens on 8000: use --port 8000"),
-        ([("127.0.0.1", 9000), ("0.0.0.0", 8000)], "it listens on 8000: use --port 8000"),
+        ([("127.0.0.1", 8000)], "it listens on port 8000; use --port 8000"),
+        ([("127.0.0.1", 9000), ("0.0.0.0", 8000)], "it listens on port 8000; use --port 8000"),
         ([("127.0.0.1", 8000), ("127.0.0.1", 80)], ""),
     ],
 )
-def test_where_a_job_listens_instead(addresses: list[tuple[str, int]], said: str) -> None:
-    found = elsewhere(80, addresses)
-    assert found.startswith(said)
-    assert bool(found) is bool(said)
+def test_a_job_that_listens_elsewhere_gets_advice(addresses: list[tuple[str, int]], expected: str) -> None:
+    found = misplaced_listener(80, addresses)
+    assert found.startswith(expected)
+    assert bool(found) is bool(expected)

@@ -1,0 +1,103 @@
+"""Failures of a command: one line for the user, and an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from pagent.cli.terminal import say
+from pagent.errors import CallError, LinkError, MethodError
+
+#: Exit codes of shells for a command that does not exist, and for one that cannot be executed.
+_NOT_FOUND: Final = 127
+_NOT_EXECUTABLE: Final = 126
+
+#: An operation that takes longer than this is announced.
+ANNOUNCE_AFTER_S: Final = 2.0
+
+
+class CommandFailed(Exception):
+    """The command ends. The text is the reason, ``code`` the exit code."""
+
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def message_of(error: Exception) -> str:
+    """Return the part of an error that a user can act on: for an error of a method, the text of the method."""
+    return (isinstance(error, MethodError) and error.cause_message) or str(error)
+
+
+async def exit_code_of(work: Coroutine[Any, Any, int]) -> int:
+    """Return the exit code of the work. If it fails, print the reason and return the exit code of the failure."""
+    try:
+        return await work
+    except CommandFailed as failure:
+        say(str(failure))
+        return failure.code
+    except (CallError, LinkError, OSError) as error:
+        say(message_of(error))
+        return 1
+
+
+@asynccontextmanager
+async def announce_if_slow(text: str) -> AsyncIterator[None]:
+    """Print ``text`` if the block takes longer than `ANNOUNCE_AFTER_S`."""
+    timer = asyncio.get_running_loop().call_later(ANNOUNCE_AFTER_S, say, text)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def system_reason(error: OSError) -> str:
+    """Return the system's message without the address that event loops put before it."""
+    return (error.strerror or str(error)).rpartition(": ")[2]
+
+
+def start_failure(error: MethodError, program: str, folder: str | None) -> Exception:
+    """Return the error of a failed start, with advice.
+
+    :param folder: where the command was to run, if that is a folder of this machine.
+    """
+    match error.cause_type:
+        case "FileNotFoundError" | "NotADirectoryError":
+            return CommandFailed(f"{program}: {_not_found(program, folder)}", _NOT_FOUND)
+        case "PermissionError" | "OSError":
+            text = _not_executable(message_of(error), program, folder)
+            return CommandFailed(f"{program}: cannot be executed: {text}", _NOT_EXECUTABLE)
+    return error
+
+
+def _not_found(program: str, folder: str | None) -> str:
+    if "/" not in program:
+        if folder is not None and os.path.isfile(os.path.join(folder, program)):
+            return (
+                f"command not found; to run the file in {folder}, write ./{program}, or put its interpreter before it"
+            )
+        return "command not found; is it installed, and in PATH?"
+    if folder is None:
+        return (
+            "no such file in the folder of the job; upload it with --upload DIR, or use an absolute path of the agent's"
+            " host"
+        )
+    if os.path.exists(os.path.join(folder, program)):
+        return "the interpreter that its first line names does not exist"
+    return f"no such file in {folder}"
+
+
+def _not_executable(text: str, program: str, folder: str | None) -> str:
+    if folder is None:
+        return text
+    path = os.path.join(folder, program)
+    if os.path.isdir(path):
+        return "it is a folder"
+    if os.path.isfile(path) and not os.access(path, os.X_OK):
+        return f"permission denied; run chmod +x {program}, or put its interpreter before it"
+    if "Exec format" in text:
+        return f"it is not a program of this system and has no #! line; put its interpreter before it ({text})"
+    return text
