@@ -309,6 +309,22 @@ class PortConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def info(self, name: str) -> Any:
+        """Return what the transport knows of the connection (``asyncio.BaseTransport.get_extra_info``)."""
+        return None if self._transport is None else self._transport.get_extra_info(name)
+
+    def hand_over(self, protocol: asyncio.Protocol, received: bytes) -> None:
+        """Give the connection to another protocol, with bytes that were received; the user hears nothing more."""
+        transport, self._transport = self._transport, None
+        self.closed = True
+        if transport is None:
+            return
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if not self._reading:
+            transport.resume_reading()
+        protocol.data_received(received)
+
     def is_stale(self) -> bool:
         """Whether the job has already ended (or said something on) a connection that should be idle.
 

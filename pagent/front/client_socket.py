@@ -1,0 +1,124 @@
+"""The client's end of a connection: what the client sends ahead, and the ways in which a connection ends.
+
+A connection that is closed while bytes of the client are unread is reset by the kernel, and the last answer with it. So
+after an answer that ends a connection early, what still comes is discarded for a moment (RFC 9112 9.6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Final
+
+from pagent.front.deadlines import NEVER
+from pagent.front.exchange import Exchange, ExchangeUser
+from pagent.limits import INCOMING_AHEAD_MAX, REST_MAX, REST_S
+from pagent.rpc.directory import Client
+
+if TYPE_CHECKING:
+    from pagent.front.server import FrontServer
+
+_UNKNOWN: Final = Client("", 0, False, False, 0)
+
+
+class State(enum.Enum):
+    """What a connection does; its inputs are those of :class:`~pagent.front.user.UserConnection`."""
+
+    HEAD = enum.auto()  # a request is awaited, or a part of its head is here
+    WAITING = enum.auto()  # a job or a link is waited for; what comes is held
+    BODY = enum.auto()  # the request's body is on its way to the agent
+    ANSWERING = enum.auto()  # the request is complete, its answer is not; what comes is held
+    DRAINING = enum.auto()  # the answer is complete, the request's body is not
+    ENDING = enum.auto()  # the last answer is out; what comes is discarded
+    GONE = enum.auto()  # closed, or handed over
+
+
+class ClientSocket(ExchangeUser):
+    """What :class:`~pagent.front.user.UserConnection` does with its client's end."""
+
+    __slots__ = (
+        "_ahead",
+        "_client",
+        "_eof",
+        "_exchange",
+        "_loop",
+        "_rest",
+        "_server",
+        "_state",
+        "_waiting",
+        "deadline",
+        "held",
+    )
+
+    def __init__(self, server: FrontServer) -> None:
+        # For life.
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self.held = server.held
+        self._client = _UNKNOWN
+        # While connected.
+        self._state = State.HEAD
+        self.deadline = NEVER
+        self._ahead = b""
+        self._eof = False
+        # Of the request that is answered.
+        self._exchange: Exchange | None = None
+        self._waiting: asyncio.Task[None] | None = None
+        self._rest = 0
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Close the connection at once, with all that is under way."""
+
+    @abstractmethod
+    def expired(self) -> None:
+        """The deadline has passed."""
+
+    def _accepted(self) -> None:
+        self._client = self._server.client_of(self.port)
+        self._server.deadlines.add(self)
+        self.deadline = self._loop.time() + self._server.idle_s
+
+    def _lose(self, reason: str) -> None:
+        self._leave()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.abandon(reason)
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _leave(self) -> None:
+        self._state = State.GONE
+        self._ahead = b""
+        self._server.deadlines.discard(self)
+
+    def _close(self) -> None:
+        """Close the connection; what has been written is still sent."""
+        self._leave()
+        self.port.close()
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what the client sends ahead."""
+        self._ahead += data
+        if len(self._ahead) >= INCOMING_AHEAD_MAX:
+            self.port.pause_reading()
+
+    def _end(self, *, unread: bool) -> None:
+        """End the connection after its last answer; ``unread``: more of this request comes, or may."""
+        self._waiting = None
+        if self._eof or not (self._ahead or unread):
+            self._close()
+            return
+        self._state = State.ENDING
+        self._ahead = b""
+        self._rest = 0
+        self.deadline = self._loop.time() + REST_S
+        self.port.write_eof()
+        self.port.resume_reading()
+
+    def _discard(self, size: int) -> None:
+        self._rest += size
+        if self._rest > REST_MAX:
+            self._close()

@@ -1,0 +1,328 @@
+"""One request of a user and its answer, over one call of ``http_request`` to the agent that has the job.
+
+::
+
+    client's socket -> UserConnection -> Exchange -> stream -> agent
+    agent -> stream -> Exchange: status, fields, body -> client's socket
+
+An exchange is the receiver of the call's stream and writes to the client's connection itself. Back pressure crosses
+over: a client that does not read holds the stream, and a stream without credit pauses the reading of the client.
+:mod:`pagent.front.raw` has the exchange with agents of ours, :mod:`pagent.front.field` the one with those of the field.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from abc import ABC, abstractmethod
+from typing import Any, Final
+
+from pagent.buffers import Bytes
+from pagent.errors import CallCancelledError, CallError, LinkClosedError, MethodError, RequestRefusedError
+from pagent.front.answers import LAST_CHUNK, Fields, encode_head
+from pagent.front.held import HeldHeads, Holder
+from pagent.http1.incoming import IncomingHead
+from pagent.net.port import PortConnection
+from pagent.rpc.calls import OutgoingCall
+from pagent.rpc.directory import AgentLink, JobAddress
+from pagent.rpc.stream import Stream
+from pagent.splice.tcp import TcpSplice
+
+_BAD_GATEWAY: Final = 502
+#: Answers without a body whatever their fields say (RFC 9112 6.3).
+_BODILESS: Final = frozenset({204, 304})
+_CONTENT_LENGTH: Final = "content-length"
+#: Bodies of answers that are joined with their head, and chunks with their size line, before they are written.
+_JOIN_MAX: Final = 4 * 1024
+_CHUNK_END: Final = b"\r\n"
+
+#: As the length of a body whose end the connection's own end is.
+_UNTIL_CLOSE: Final = -1
+#: As the length of a body in chunks.
+_IN_CHUNKS: Final = -2
+
+
+class Stage(enum.Enum):
+    """How far the answer has come."""
+
+    STATUS = enum.auto()
+    FIELDS = enum.auto()
+    BODY = enum.auto()
+    ENDED = enum.auto()
+
+
+# As in pagent.http1: every message asks.
+STATUS: Final = Stage.STATUS
+FIELDS: Final = Stage.FIELDS
+BODY: Final = Stage.BODY
+ENDED: Final = Stage.ENDED
+
+
+class ExchangeUser(ABC):
+    """The connection that an exchange belongs to, as the exchange sees it."""
+
+    port: PortConnection
+    held: HeldHeads
+
+    @abstractmethod
+    def answered(self, keep: bool) -> None:
+        """The answer is complete; ``keep``: its head has not announced the connection's end."""
+
+    @abstractmethod
+    def failed(self, error: RequestRefusedError) -> None:
+        """There is no answer, and nothing of one has been sent."""
+
+    @abstractmethod
+    def cut(self) -> None:
+        """The answer has broken off."""
+
+    @abstractmethod
+    def switched(self, tunnel: TcpSplice) -> None:
+        """The job speaks another protocol from here on: ``tunnel`` carries it."""
+
+    @abstractmethod
+    def tunnel_ended(self) -> None:
+        """The tunnel is over, and the connection closed."""
+
+    @abstractmethod
+    def body_blocked(self) -> None:
+        """The agent takes no more of the request's body for now."""
+
+    @abstractmethod
+    def body_writable(self) -> None:
+        """It does again."""
+
+
+class Exchange(Holder):
+    """What both kinds have in common: the life of the call, and the writing of the answer.
+
+    ``head_sent``: the client has got a part of the final answer, or will. ``progress`` grows with each piece of it.
+    """
+
+    __slots__ = ("_call", "_held", "_keep", "_left", "_stage", "_status", "_stream", "_user", "head", "progress")
+
+    def __init__(self, user: ExchangeUser, head: IncomingHead) -> None:
+        # For life.
+        self._user = user
+        self.head = head
+        self._call: OutgoingCall | None = None
+        self._stream: Stream | None = None
+        # The answer.
+        self._stage = STATUS
+        self._status = 0
+        self._keep = head.keep_alive
+        self._left = 0
+        self._held = b""
+        self.progress = 0
+
+    @property
+    def status(self) -> int:
+        """The status of the answer, 0 until there is one."""
+        return self._status
+
+    @property
+    def head_sent(self) -> bool:
+        return self._stage is BODY
+
+    def start(self, link: AgentLink, job: JobAddress, target: str) -> None:
+        """Make the call; LinkClosedError if the link is gone: nothing has been sent then."""
+        call = self._call = self._make_call(link, job.job_uid, target)
+        stream = self._stream = call.stream
+        assert stream is not None
+        stream.attach(self, splits=True)
+        if self._user.port.blocked:  # by the answer before
+            stream.hold()
+
+    @abstractmethod
+    def _make_call(self, link: AgentLink, job_uid: str, target: str) -> OutgoingCall:
+        """Start the call, with the request's head as its arguments."""
+
+    # --- from the client --------------------------------------------------------------------------
+
+    def send_body(self, piece: Bytes) -> None:
+        """Send a piece of the request's body."""
+        if self._stream is not None:
+            self._stream.send(piece)
+
+    def end_body(self) -> None:
+        """The request's body has ended."""
+        if self._stream is not None:
+            self._stream.send(b"")
+
+    def abandon(self, reason: str) -> None:
+        """The client is gone, or has broken its request off: cancel the call at once."""
+        self._stage = ENDED
+        self._cancel(reason)
+
+    def port_blocked(self) -> None:
+        """The client does not read."""
+        if self._stream is not None:
+            self._stream.hold()
+
+    def port_writable(self) -> None:
+        """The client reads again."""
+        if self._stream is not None:
+            self._stream.release()
+
+    # --- from the stream --------------------------------------------------------------------------
+
+    @abstractmethod
+    def stream_message(self, value: Any) -> None:
+        """A part of the answer."""
+
+    def stream_closed(self) -> None:
+        assert self._call is not None
+        if self._call.result.done():
+            self._settle(self._call.result)
+        else:
+            self._call.result.add_done_callback(self._settle)
+
+    def stream_blocked(self) -> None:
+        self._user.body_blocked()
+
+    def stream_writable(self) -> None:
+        self._user.body_writable()
+
+    def stream_lost(self, reason: str) -> None:
+        assert self._call is not None
+        if self._call.result.done():
+            self._settle(self._call.result)
+        else:
+            self._fail(CallCancelledError(reason))
+
+    # --- the end of the call ----------------------------------------------------------------------
+
+    def _settle(self, result: asyncio.Future[Any]) -> None:
+        if self._stage is ENDED:
+            return
+        error = result.exception()
+        if error is None:
+            self._end([])
+        else:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """The call has failed: that is the answer, or its end."""
+        stage, self._stage = self._stage, ENDED
+        self._release()
+        if stage is BODY:
+            self._held = b""
+            self._user.cut()
+        elif stage is not ENDED:
+            self._user.failed(refusal_of(error))
+
+    def _break_off(self, reason: str) -> None:
+        """The agent's answer cannot be sent on."""
+        self._cancel(reason)
+        self._fail(CallCancelledError(reason))
+
+    def _cancel(self, reason: str) -> None:
+        call = self._call
+        self._release()
+        if call is not None and not call.result.done():
+            call.cancel(CallCancelledError(reason))
+
+    def _release(self) -> None:
+        """Forget the call: it knows this exchange, a cycle that the garbage collector would have to find."""
+        self._call = None
+        self._stream = None
+
+    # --- the answer -------------------------------------------------------------------------------
+
+    def _begin(self, status: int, fields: Fields) -> None:
+        """Take the head of the final answer. It is sent with the first of the body, or at the end of the iteration."""
+        lines = [""]
+        length = _IN_CHUNKS
+        for name, value in fields:
+            if len(name) == 14 and name.lower() == _CONTENT_LENGTH:
+                length = _length(value)
+            lines.append(f"{name}: {value}")
+        request = self.head
+        if request.method == "HEAD" or status in _BODILESS:
+            length = 0
+        elif length == _IN_CHUNKS:
+            if request.minor == 1:
+                lines.append("Transfer-Encoding: chunked")
+            else:
+                length = _UNTIL_CLOSE
+                self._keep = False
+        if not self._keep:
+            lines.append("Connection: close")
+        elif request.minor == 0:
+            lines.append("Connection: keep-alive")
+        self._held = encode_head(status, lines)
+        self._left = length
+        self._stage = BODY
+        self.progress += 1
+        self._user.held.add(self)
+
+    def _piece(self, data: Bytes) -> None:
+        """Write a piece of the body, with the head if that has not been sent."""
+        size = len(data)
+        self.progress += 1
+        parts: list[Bytes] = []
+        if self._held:
+            parts.append(self._held)
+            self._held = b""
+        if self._left >= 0:
+            if size > self._left:
+                self._break_off("the agent sent more than the answer's Content-Length")
+                return
+            self._left -= size
+            parts.append(data)
+        elif self._left == _IN_CHUNKS:
+            parts += (b"%x\r\n" % size, data, _CHUNK_END)
+        else:
+            parts.append(data)
+        if len(parts) == 1:
+            self._user.port.write(data)
+        elif size <= _JOIN_MAX:
+            self._user.port.write(b"".join(parts))
+        else:
+            self._user.port.writelines(parts)
+
+    def _end(self, trailers: Fields) -> None:
+        """The answer is complete."""
+        if self._stage is not BODY:
+            self._fail(CallCancelledError("the agent ended the call without an answer"))
+            return
+        if self._left > 0:
+            self._fail(CallCancelledError("the answer is shorter than its Content-Length"))
+            return
+        if self._left == _IN_CHUNKS:
+            self._held += last_chunk(trailers)
+        self._stage = ENDED
+        self.flush()
+        self._release()
+        self._user.answered(self._keep and self._left != _UNTIL_CLOSE)
+
+    def flush(self) -> None:
+        """Write what is held of the answer."""
+        held, self._held = self._held, b""
+        if held:
+            self._user.port.write(held)
+
+
+def _length(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError("the answer's Content-Length is not a number")
+    return int(value)
+
+
+def last_chunk(trailers: Fields) -> bytes:
+    """Return the end of a body in chunks; BadAnswer if a trailer cannot be sent on."""
+    if not trailers:
+        return LAST_CHUNK
+    data = "".join([f"{name}: {value}\r\n" for name, value in trailers]).encode("utf-8", "surrogateescape")
+    return b"0\r\n" + data + b"\r\n"
+
+
+def refusal_of(error: BaseException) -> RequestRefusedError:
+    """Return the answer to a request whose call has failed."""
+    if isinstance(error, RequestRefusedError):
+        return error
+    if isinstance(error, MethodError):
+        return RequestRefusedError(_BAD_GATEWAY, error.cause_message or str(error))
+    if isinstance(error, LinkClosedError):
+        return RequestRefusedError(_BAD_GATEWAY, "the link to the agent was lost")
+    return RequestRefusedError(_BAD_GATEWAY, str(error) if isinstance(error, CallError) else "the call failed")

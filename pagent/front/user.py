@@ -1,0 +1,383 @@
+"""One connection of a user: requests in, and for each an exchange with an agent, or the way to the HTTP API.
+
+Requests are answered one after the other. What a client sends ahead is held, up to a limit, and then it is not read.
+Traffic to jobs never leaves this package; any other request takes the whole connection along to another protocol.
+Nothing here waits, but for a job or a link that may be there within seconds, in one task.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pagent.errors import LinkClosedError, NotYetError, RequestRefusedError
+from pagent.front.answers import CONTINUE, error_answer
+from pagent.front.client_socket import ClientSocket, State
+from pagent.front.deadlines import NEVER
+from pagent.front.forwarded import add_forwarded_fields, request_id
+from pagent.front.routes import JobTarget, job_target
+from pagent.http1.fields import Framing
+from pagent.http1.incoming import BadRequest, IncomingHead, read_head
+from pagent.http1.incoming_body import IncomingBody
+from pagent.http1.incoming_buffer import HeadBuffer
+from pagent.http1.section import BLANK_LINE
+from pagent.limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
+from pagent.net.port import PortConnection
+from pagent.rpc.directory import AgentLink
+from pagent.runtime.deferred import FRAMES_LABOUR
+from pagent.splice.tcp import TcpSplice
+
+if TYPE_CHECKING:
+    from pagent.front.server import FrontServer
+
+_TIMEOUT: Final = 408
+_PROXY: Final = "proxy"
+_NO_BODY: Final = Framing.NONE
+
+
+# As in pagent.http1: every read asks.
+_HEAD: Final = State.HEAD
+_BODY: Final = State.BODY
+_ANSWERING: Final = State.ANSWERING
+_DRAINING: Final = State.DRAINING
+
+
+class UserConnection(ClientSocket):
+    """The user of one :class:`~pagent.net.port.PortConnection` that was accepted."""
+
+    __slots__ = ("_body", "_buffer", "_head", "_job", "_keep", "_progress", "_request_id", "port")
+
+    def __init__(self, server: FrontServer) -> None:
+        super().__init__(server)
+        self.port = PortConnection(self, self._accepted)
+        self._buffer = HeadBuffer()
+        # Of the request that is answered.
+        self._head: IncomingHead | None = None
+        self._job: JobTarget | None = None
+        self._request_id = ""
+        self._body: IncomingBody | None = None
+        self._keep = False
+        self._progress = -1
+
+    # --- from the client --------------------------------------------------------------------------
+
+    def port_data(self, data: bytes) -> None:
+        state = self._state
+        if state is _HEAD and not self._ahead:
+            self._read_head(data, 0)
+        elif state is _BODY or state is _DRAINING:
+            self._read_body(data, 0)
+        elif state is State.ENDING:
+            self._discard(len(data))
+        elif state is not State.GONE:
+            self._hold(data)
+
+    def port_eof(self) -> None:
+        self._eof = True
+        state = self._state
+        if state is _ANSWERING or state is State.WAITING:
+            # The client may have ended its direction only. If it is gone, a write tells.
+            self.deadline = self._loop.time() + HALF_CLOSED_S
+        elif state is _BODY:
+            self._lose("the client ended the connection within the request's body")
+            self.port.close()
+        elif not self._ahead:
+            self._close()
+
+    def port_blocked(self) -> None:
+        if self._exchange is not None:
+            self._exchange.port_blocked()
+
+    def port_writable(self) -> None:
+        if self._exchange is not None:
+            self._exchange.port_writable()
+        else:
+            self._next()
+
+    def port_lost(self, error: Exception | None) -> None:
+        self._lose("the client is gone")
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def _read_head(self, data: bytes, at: int) -> None:
+        began = self._buffer.started
+        try:
+            cut = self._buffer.cut(data, at)
+            if cut is None:
+                if self._buffer.started and not began:
+                    self.deadline = self._loop.time() + self._server.head_s
+                return
+            block, at = cut
+            head = read_head(block)
+        except BadRequest as error:
+            self._head = None
+            self._refuse(error, keep=False, unread=True)
+            return
+        self._head = head
+        self._job = job = job_target(head.target)
+        if job is None:
+            self._hand_over(head, block + BLANK_LINE + data[at:])
+            return
+        self._request_id = request_id(head)
+        if head.framing is not _NO_BODY and (head.length or head.framing is Framing.CHUNKED):
+            self._body = IncomingBody(head, self._body_piece)
+        try:
+            self._server.gate.judge(_PROXY, job.job, head, self._client)
+            if head.forwarded and not self._client.trusted:
+                self._server.warn_of_forwarded(self._client)
+            add_forwarded_fields(head, self._client, job.prefix)
+            head.fields.append(["X-Request-Id", self._request_id])
+            link = self._server.directory.find(job.job)
+            self._begin(link, data, at)
+        except (NotYetError, LinkClosedError):
+            self._wait(data, at)
+        except RequestRefusedError as error:
+            self._refuse(error, keep=head.keep_alive)
+            self._go_on(data, at)
+
+    def _hand_over(self, head: IncomingHead, received: bytes) -> None:
+        """Give the connection to the protocol of all that is no traffic to a job, with what has been read."""
+        self._leave()
+        protocol = self._server.fallback(head, self._client)
+        self.port.hand_over(protocol, received)
+        if self._eof:
+            protocol.eof_received()
+
+    def _begin(self, link: AgentLink, data: bytes, at: int) -> None:
+        """Start the exchange, and give it what there is of the body."""
+        head, job = self._head, self._job
+        assert head is not None
+        assert job is not None
+        exchange = self._server.exchange(self, head, link)
+        exchange.start(link, job.job, job.target)
+        self._exchange = exchange
+        self._state = _ANSWERING if self._body is None else _BODY
+        self.deadline = NEVER if self._body is None else self._loop.time() + self._server.body_s
+        self._go_on(data, at)
+
+    def _go_on(self, data: bytes, at: int) -> None:
+        """Use what came after the head."""
+        state = self._state
+        if state is _BODY or state is _DRAINING:
+            if at < len(data):
+                self._read_body(data, at)
+        elif at < len(data) and state is not State.GONE:
+            self._ahead = data[at:] + self._ahead
+            if state is _HEAD:
+                self._loop.call_soon(self._next)
+            elif len(self._ahead) >= INCOMING_AHEAD_MAX:
+                self.port.pause_reading()
+
+    # --- waiting for a link or a job --------------------------------------------------------------
+
+    def _wait(self, data: bytes, at: int) -> None:
+        self._state = State.WAITING
+        self.deadline = NEVER
+        self._go_on(data, at)
+        self._waiting = self._server.tasks.start(self._wait_for_link(), name="wait for a job")
+
+    async def _wait_for_link(self) -> None:
+        job = self._job
+        assert job is not None
+        try:
+            link = await self._server.directory.wait_for(job.job)
+            self._waiting = None
+            ahead, self._ahead = self._ahead, b""
+            self.port.resume_reading()
+            self._begin(link, ahead, 0)
+        except RequestRefusedError as error:
+            self._waiting = None
+            self._refuse_held(error)
+        except LinkClosedError:
+            self._refuse_held(RequestRefusedError(503, "the link to the agent was lost", retry_after_s=2))
+
+    def _refuse_held(self, error: RequestRefusedError) -> None:
+        ahead, self._ahead = self._ahead, b""
+        self.port.resume_reading()
+        self._refuse(error, keep=self._head is not None and self._head.keep_alive)
+        self._go_on(ahead, 0)
+
+    # --- the body of a request --------------------------------------------------------------------
+
+    def _read_body(self, data: bytes, at: int) -> None:
+        body = self._body
+        assert body is not None
+        try:
+            end = body.feed(data, at)
+        except BadRequest as error:
+            self._bad_body(error)
+            return
+        if self._state is State.GONE or self._state is State.ENDING:
+            return
+        if end is None:
+            if body.more:
+                self.port.later(self._read_more, FRAMES_LABOUR)
+            if self._state is _BODY and self.deadline != NEVER:
+                self.deadline = self._loop.time() + self._server.body_s
+            elif self._rest > REST_MAX:
+                self._end(unread=True)
+            return
+        self._body = None
+        if self._exchange is not None:
+            self._exchange.end_body()
+        if self._state is _BODY:
+            self._state = _ANSWERING
+            self.deadline = NEVER
+        else:
+            self._answer_done()
+        self._go_on(data, end)
+
+    def _read_more(self) -> None:
+        if self._body is not None and (self._state is _BODY or self._state is _DRAINING):
+            self._read_body(b"", 0)
+
+    def _body_piece(self, piece: bytes | memoryview) -> None:
+        if self._exchange is not None:
+            self._exchange.send_body(piece)
+        else:
+            self._rest += len(piece)
+
+    def _bad_body(self, error: RequestRefusedError) -> None:
+        """The request's body is not what its head has promised, or does not come: give the request up."""
+        exchange, self._exchange = self._exchange, None
+        self._body = None
+        is_answered = exchange is None or exchange.head_sent
+        if exchange is not None:
+            exchange.abandon(str(error))
+        if is_answered:
+            self._leave()
+            self.port.abort()
+        else:
+            self._refuse(error, keep=False, unread=True)
+
+    def body_blocked(self) -> None:
+        if self._state is _BODY:
+            self.deadline = NEVER
+            self.port.pause_reading()
+
+    def body_writable(self) -> None:
+        if self._state is _BODY:
+            self.deadline = self._loop.time() + self._server.body_s
+            self.port.resume_reading()
+
+    # --- answers ----------------------------------------------------------------------------------
+
+    def answered(self, keep: bool) -> None:
+        self._exchange = None
+        self._keep = keep
+        if self._state is _BODY:
+            self._drain()
+        elif self._state is not State.GONE:
+            self._answer_done()
+
+    def failed(self, error: RequestRefusedError) -> None:
+        self._exchange = None
+        self._refuse(error, keep=self._head is not None and self._head.keep_alive)
+
+    def cut(self) -> None:
+        self._exchange = None
+        self._leave()
+        self.port.abort()
+
+    def _refuse(self, error: RequestRefusedError, *, keep: bool, unread: bool = False) -> None:
+        """Answer the request with an error.
+
+        ``keep``: the connection may be used for another request. ``unread``: the rest of this one cannot be told apart.
+        """
+        if self._state is State.GONE:
+            return
+        keep = keep and self._body is None
+        self.port.write(error_answer(error, self._head, self._request_id, keep=keep))
+        self._keep = keep
+        if self._body is not None:
+            self._drain()
+        elif unread:
+            self._end(unread=True)
+        else:
+            self._answer_done()
+
+    def _drain(self) -> None:
+        """Read the rest of the request's body, up to a limit: closing with it unread would reset the answer away."""
+        self._state = _DRAINING
+        self._rest = 0
+        self.deadline = self._loop.time() + REST_S
+        self.port.resume_reading()
+
+    def _answer_done(self) -> None:
+        """The answer is out, and its request has been read: the next one is due."""
+        if not self._keep:
+            self._end(unread=False)
+            return
+        self._state = _HEAD
+        self._head = self._job = None
+        self._progress = -1
+        self.deadline = self._loop.time() + self._server.idle_s
+        if self._ahead or self._eof:
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        """Read the next request of those that the client has sent ahead."""
+        if self._state is not _HEAD or self.port.blocked:
+            return
+        ahead, self._ahead = self._ahead, b""
+        self.port.resume_reading()
+        if ahead:
+            self._read_head(ahead, 0)
+        if self._eof and self._state is _HEAD and not self._ahead:
+            self._close()
+
+    # --- upgrades ---------------------------------------------------------------------------------
+
+    def switched(self, tunnel: TcpSplice) -> None:
+        self._exchange = None
+        self._state = State.GONE
+        self.deadline = NEVER
+        ahead, self._ahead = self._ahead, b""
+        self.port.user = tunnel
+        self.port.resume_reading()
+        tunnel.start(self.port)
+        if ahead:
+            tunnel.port_data(ahead)
+        if self._eof:
+            tunnel.port_eof()
+
+    def tunnel_ended(self) -> None:
+        self._leave()
+
+    def drop(self) -> None:
+        """Close the connection at once, with all that is under way."""
+        if (tunnel := self.port.user) is not self:
+            tunnel.port_lost(ConnectionAbortedError("the router ends"))
+        self.port.abort()
+        self._lose("the router ends")
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def expired(self) -> None:
+        """The deadline has passed."""
+        state = self._state
+        if state is _HEAD and not self._buffer.started:
+            self._close()
+        elif state is _HEAD:
+            error = RequestRefusedError(_TIMEOUT, "the request's head did not come in time")
+            self._refuse(error, keep=False, unread=True)
+        elif state is _BODY:
+            self._bad_body(RequestRefusedError(_TIMEOUT, "the request's body made no progress"))
+        elif state is _ANSWERING or state is State.WAITING:
+            self._look_at_half_closed()
+        else:
+            self._close()
+
+    def _look_at_half_closed(self) -> None:
+        """A client that has ended its direction: it still reads as long as the answer makes progress, or it is gone."""
+        progress = self._exchange.progress if self._exchange is not None else 0
+        self.deadline = self._loop.time() + HALF_CLOSED_S
+        if progress != self._progress:
+            self._progress = progress
+            if progress == 0:
+                self.deadline = NEVER
+                if self._head is not None and self._head.minor == 1:
+                    # An interim answer, which clients skip (RFC 9110 15.2); the host of one that is gone resets.
+                    self.port.write(CONTINUE)
+        elif not self.port.blocked:
+            self._lose("the client is gone")
+            self.port.abort()
