@@ -22,7 +22,7 @@ from pagent.errors import CallCancelledError, CallError, LinkClosedError, Method
 from pagent.front.answers import LAST_CHUNK, Fields, encode_head
 from pagent.front.held import HeldHeads, Holder
 from pagent.http1.incoming import IncomingHead
-from pagent.net.port import PortConnection
+from pagent.net.port.connection import PortConnection
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink, JobAddress
 from pagent.rpc.stream import Stream
@@ -32,8 +32,6 @@ _BAD_GATEWAY: Final = 502
 #: Answers without a body whatever their fields say (RFC 9112 6.3).
 _BODILESS: Final = frozenset({204, 304})
 _CONTENT_LENGTH: Final = "content-length"
-#: Bodies of answers that are joined with their head, and chunks with their size line, before they are written.
-_JOIN_MAX: Final = 4 * 1024
 _CHUNK_END: Final = b"\r\n"
 
 #: As the length of a body whose end the connection's own end is.
@@ -276,8 +274,6 @@ class Exchange(Holder):
             parts.append(data)
         if len(parts) == 1:
             self._user.port.write(data)
-        elif size <= _JOIN_MAX:
-            self._user.port.write(b"".join(parts))
         else:
             self._user.port.writelines(parts)
 

@@ -16,7 +16,7 @@ from pagent.front.held import HeldHeads
 from pagent.front.raw import RawExchange
 from pagent.front.user import UserConnection
 from pagent.http1.incoming import IncomingHead
-from pagent.net.port import PortConnection
+from pagent.net.port.connection import PortConnection
 from pagent.rpc.directory import AgentLink, Client, Directory, Gate
 from pagent.runtime.tasks import TaskOwner
 

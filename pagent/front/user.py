@@ -21,7 +21,7 @@ from pagent.http1.incoming_body import IncomingBody
 from pagent.http1.incoming_buffer import HeadBuffer
 from pagent.http1.section import BLANK_LINE
 from pagent.limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
-from pagent.net.port import PortConnection
+from pagent.net.port.connection import PortConnection
 from pagent.rpc.directory import AgentLink
 from pagent.runtime.deferred import FRAMES_LABOUR
 from pagent.splice.tcp import TcpSplice
@@ -210,7 +210,7 @@ class UserConnection(ClientSocket):
             return
         if end is None:
             if body.more:
-                self.port.later(self._read_more, FRAMES_LABOUR)
+                self.port.defer(self._read_more, FRAMES_LABOUR)
             if self._state is _BODY and self.deadline != NEVER:
                 self.deadline = self._loop.time() + self._server.body_s
             elif self._rest > REST_MAX:
