@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import enum
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
 from pagent.front.exchange import Exchange, ExchangeUser
 from pagent.limits import INCOMING_AHEAD_MAX, REST_MAX, REST_S
 from pagent.rpc.directory import Client
-
-if TYPE_CHECKING:
-    from pagent.front.server import FrontServer
 
 _UNKNOWN: Final = Client("", 0, False, False, 0)
 
@@ -40,22 +38,22 @@ class ClientSocket(ExchangeUser):
     __slots__ = (
         "_ahead",
         "_client",
+        "_context",
         "_eof",
         "_exchange",
         "_loop",
         "_rest",
-        "_server",
         "_state",
         "_waiting",
         "deadline",
         "held",
     )
 
-    def __init__(self, server: FrontServer) -> None:
+    def __init__(self, context: FrontContext) -> None:
         # For life.
-        self._server = server
+        self._context = context
         self._loop = asyncio.get_running_loop()
-        self.held = server.held
+        self.held = context.held
         self._client = _UNKNOWN
         # While connected.
         self._state = State.HEAD
@@ -76,9 +74,9 @@ class ClientSocket(ExchangeUser):
         """The deadline has passed."""
 
     def _accepted(self) -> None:
-        self._client = self._server.client_of(self.port)
-        self._server.deadlines.add(self)
-        self.deadline = self._loop.time() + self._server.idle_s
+        self._client = self._context.client_of(self.port)
+        self._context.deadlines.add(self)
+        self.deadline = self._loop.time() + self._context.idle_s
 
     def _lose(self, reason: str) -> None:
         self._leave()
@@ -92,7 +90,7 @@ class ClientSocket(ExchangeUser):
     def _leave(self) -> None:
         self._state = State.GONE
         self._ahead = b""
-        self._server.deadlines.discard(self)
+        self._context.deadlines.discard(self)
 
     def _close(self) -> None:
         """Close the connection; what has been written is still sent."""

@@ -40,7 +40,7 @@ _UNTIL_CLOSE: Final = -1
 _IN_CHUNKS: Final = -2
 
 
-class Stage(enum.Enum):
+class AnswerStage(enum.Enum):
     """How far the answer has come."""
 
     STATUS = enum.auto()
@@ -50,10 +50,10 @@ class Stage(enum.Enum):
 
 
 # As in pagent.http1: every message asks.
-STATUS: Final = Stage.STATUS
-FIELDS: Final = Stage.FIELDS
-BODY: Final = Stage.BODY
-ENDED: Final = Stage.ENDED
+STATUS: Final = AnswerStage.STATUS
+FIELDS: Final = AnswerStage.FIELDS
+BODY: Final = AnswerStage.BODY
+ENDED: Final = AnswerStage.ENDED
 
 
 class ExchangeUser(ABC):

@@ -7,11 +7,12 @@ Nothing here waits, but for a job or a link that may be there within seconds, in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pagent.errors import LinkClosedError, NotYetError, RequestRefusedError
 from pagent.front.answers import CONTINUE, error_answer
 from pagent.front.client_socket import ClientSocket, State
+from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
 from pagent.front.forwarded import add_forwarded_fields, request_id
 from pagent.front.routes import JobTarget, job_target
@@ -25,9 +26,6 @@ from pagent.net.port.connection import PortConnection
 from pagent.rpc.directory import AgentLink
 from pagent.runtime.deferred import FRAMES_LABOUR
 from pagent.splice.tcp import TcpSplice
-
-if TYPE_CHECKING:
-    from pagent.front.server import FrontServer
 
 _TIMEOUT: Final = 408
 _PROXY: Final = "proxy"
@@ -46,8 +44,8 @@ class UserConnection(ClientSocket):
 
     __slots__ = ("_body", "_buffer", "_head", "_job", "_keep", "_progress", "_request_id", "port")
 
-    def __init__(self, server: FrontServer) -> None:
-        super().__init__(server)
+    def __init__(self, context: FrontContext) -> None:
+        super().__init__(context)
         self.port = PortConnection(self, self._accepted)
         self._buffer = HeadBuffer()
         # Of the request that is answered.
@@ -104,7 +102,7 @@ class UserConnection(ClientSocket):
             cut = self._buffer.cut(data, at)
             if cut is None:
                 if self._buffer.started and not began:
-                    self.deadline = self._loop.time() + self._server.head_s
+                    self.deadline = self._loop.time() + self._context.head_s
                 return
             block, at = cut
             head = read_head(block)
@@ -121,12 +119,12 @@ class UserConnection(ClientSocket):
         if head.framing is not _NO_BODY and (head.length or head.framing is Framing.CHUNKED):
             self._body = IncomingBody(head, self._body_piece)
         try:
-            self._server.gate.judge(_PROXY, job.job, head, self._client)
+            self._context.gate.judge(_PROXY, job.job, head, self._client)
             if head.forwarded and not self._client.trusted:
-                self._server.warn_of_forwarded(self._client)
+                self._context.warn_of_forwarded(self._client)
             add_forwarded_fields(head, self._client, job.prefix)
             head.fields.append(["X-Request-Id", self._request_id])
-            link = self._server.directory.find(job.job)
+            link = self._context.directory.find(job.job)
             self._begin(link, data, at)
         except (NotYetError, LinkClosedError):
             self._wait(data, at)
@@ -137,7 +135,7 @@ class UserConnection(ClientSocket):
     def _hand_over(self, head: IncomingHead, received: bytes) -> None:
         """Give the connection to the protocol of all that is no traffic to a job, with what has been read."""
         self._leave()
-        protocol = self._server.fallback(head, self._client)
+        protocol = self._context.fallback(head, self._client)
         self.port.hand_over(protocol, received)
         if self._eof:
             protocol.eof_received()
@@ -147,11 +145,11 @@ class UserConnection(ClientSocket):
         head, job = self._head, self._job
         assert head is not None
         assert job is not None
-        exchange = self._server.exchange(self, head, link)
+        exchange = self._context.exchange(self, head, link)
         exchange.start(link, job.job, job.target)
         self._exchange = exchange
         self._state = _ANSWERING if self._body is None else _BODY
-        self.deadline = NEVER if self._body is None else self._loop.time() + self._server.body_s
+        self.deadline = NEVER if self._body is None else self._loop.time() + self._context.body_s
         self._go_on(data, at)
 
     def _go_on(self, data: bytes, at: int) -> None:
@@ -173,13 +171,13 @@ class UserConnection(ClientSocket):
         self._state = State.WAITING
         self.deadline = NEVER
         self._go_on(data, at)
-        self._waiting = self._server.tasks.start(self._wait_for_link(), name="wait for a job")
+        self._waiting = self._context.tasks.start(self._wait_for_link(), name="wait for a job")
 
     async def _wait_for_link(self) -> None:
         job = self._job
         assert job is not None
         try:
-            link = await self._server.directory.wait_for(job.job)
+            link = await self._context.directory.wait_for(job.job)
             self._waiting = None
             ahead, self._ahead = self._ahead, b""
             self.port.resume_reading()
@@ -212,7 +210,7 @@ class UserConnection(ClientSocket):
             if body.more:
                 self.port.defer(self._read_more, FRAMES_LABOUR)
             if self._state is _BODY and self.deadline != NEVER:
-                self.deadline = self._loop.time() + self._server.body_s
+                self.deadline = self._loop.time() + self._context.body_s
             elif self._rest > REST_MAX:
                 self._end(unread=True)
             return
@@ -256,7 +254,7 @@ class UserConnection(ClientSocket):
 
     def body_writable(self) -> None:
         if self._state is _BODY:
-            self.deadline = self._loop.time() + self._server.body_s
+            self.deadline = self._loop.time() + self._context.body_s
             self.port.resume_reading()
 
     # --- answers ----------------------------------------------------------------------------------
@@ -310,7 +308,7 @@ class UserConnection(ClientSocket):
         self._state = _HEAD
         self._head = self._job = None
         self._progress = -1
-        self.deadline = self._loop.time() + self._server.idle_s
+        self.deadline = self._loop.time() + self._context.idle_s
         if self._ahead or self._eof:
             self._loop.call_soon(self._next)
 

@@ -8,12 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pagent.net.accept.listening import listen
-
 from pagent.config.router import RouterControl
 from pagent.errors import RequestRefusedError
 from pagent.front.server import FrontServer
 from pagent.http1.incoming import IncomingHead
+from pagent.net.accept.listening import listen
 from pagent.rpc.connection import Connection
 from pagent.rpc.directory import AgentLink, Client, JobAddress, Subject
 

@@ -1,0 +1,73 @@
+"""What the connections of a users' side have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from pagent.config.router import RouterControl
+from pagent.front.deadlines import Deadlines
+from pagent.front.exchange import Exchange, ExchangeUser
+from pagent.front.forwarded import TrustedProxies, plain_address
+from pagent.front.held import HeldHeads
+from pagent.front.raw import RawExchange
+from pagent.http1.incoming import IncomingHead
+from pagent.net.port.connection import PortConnection
+from pagent.rpc.directory import AgentLink, Client, Directory, Gate
+from pagent.runtime.tasks import TaskOwner
+
+_log = logging.getLogger(__name__)
+
+#: Makes the protocol that takes over a connection, for a request that is no traffic to a job. It gets the bytes of the
+#: head and all that was read after it; the request is the last one of its connection.
+Fallback = Callable[[IncomingHead, Client], asyncio.Protocol]
+
+
+class FrontContext:
+    """The router's parts, the limits, and what is shared: deadlines, held heads, tasks.
+
+    ValueError if a trusted proxy is neither an address nor a network.
+    """
+
+    def __init__(self, directory: Directory, gate: Gate, fallback: Fallback, settings: RouterControl) -> None:
+        # For life.
+        self.directory = directory
+        self.gate = gate
+        self.fallback = fallback
+        self.head_s = settings.head_s
+        self.idle_s = settings.idle_s
+        self.body_s = settings.body_s
+        self._trusted = TrustedProxies(settings.trusted_proxies)
+        # While open.
+        self.held = HeldHeads()
+        self.deadlines = Deadlines(min(self.head_s, self.idle_s, self.body_s))
+        self.tasks = TaskOwner("front")
+        self._warned = False
+
+    async def close(self) -> None:
+        """Drop all connections."""
+        self.deadlines.drop_all()
+        await self.tasks.close()
+
+    def client_of(self, port: PortConnection) -> Client:
+        """Return the client of a new connection."""
+        peer, own = port.info("peername"), port.info("sockname")
+        address = plain_address(peer[0]) if isinstance(peer, tuple) else ""
+        return Client(
+            address,
+            peer[1] if isinstance(peer, tuple) else 0,
+            self._trusted.holds(address),
+            port.info("sslcontext") is not None,
+            own[1] if isinstance(own, tuple) else 0,
+        )
+
+    def warn_of_forwarded(self, client: Client) -> None:
+        """Log once that fields of a proxy are dropped: the proxy in front is likely not configured."""
+        if not self._warned:
+            self._warned = True
+            _log.warning("forwarded fields of %s are dropped: control.trusted_proxies does not list it", client.address)
+
+    def exchange(self, user: ExchangeUser, head: IncomingHead, link: AgentLink) -> Exchange:
+        """Return the exchange for a request to an agent."""
+        return RawExchange(user, head)
