@@ -1,4 +1,4 @@
-"""Lists of buffers that are written one behind the other."""
+"""Lists of buffers that are written one after the other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Bytes = bytes | bytearray | memoryview
 
 
 def joined(buffers: Iterable[Bytes]) -> list[Bytes]:
-    """The same bytes: runs of buffers up to JOIN_MAX as one each, and larger ones as they are."""
+    """Return the same bytes, with buffers of at most JOIN_MAX joined to their neighbours, larger ones as they are."""
     gathered: list[Bytes] = []
     run: list[Bytes] = []
     for buffer in buffers:
@@ -34,8 +34,8 @@ def joined(buffers: Iterable[Bytes]) -> list[Bytes]:
     return gathered
 
 
-def behind(buffers: list[Bytes], done: int) -> list[Bytes]:
-    """What is left once the first ``done`` bytes have been written."""
+def remaining(buffers: list[Bytes], done: int) -> list[Bytes]:
+    """Return the buffers without the first ``done`` bytes, which were written."""
     for number, buffer in enumerate(buffers):
         if done < len(buffer):
             return [memoryview(buffer)[done:], *buffers[number + 1 :]] if done else buffers[number:]

@@ -10,7 +10,7 @@ from pagent.client.files import FileMethods, receive_file, send_file, size_of
 from pagent.client.local import Progress, StrPath, ignore, local_folder
 from pagent.client.part import LocalPart
 from pagent.files.archive import ArchiveDownload, ArchiveUpload
-from pagent.files.skipped import Skipped
+from pagent.files.entries import Skipped
 from pagent.limits import MIB
 from pagent.wire import messages
 

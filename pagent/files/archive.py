@@ -1,7 +1,7 @@
-"""Whole sandboxes: a tar archive unpacked while it arrives, and packed while it leaves.
+"""Whole sandboxes as tar archives, unpacked while they arrive and packed while they are sent.
 
-What has come is unpacked at once (`unpack`), what leaves is read just then (`pack`); only a compressed download is
-spooled to the sandbox's disk, without a name, since its size has to be told first.
+What has arrived is unpacked at once (`unpack`), and what is sent is read just then (`pack`). Only a compressed download
+is spooled to the sandbox's disk, in a file without a name, because its size has to be sent first.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Self
 
 from pagent.files.chunks import Chunks
+from pagent.files.disk_work import DISK_PIECE, DiskWork
 from pagent.files.pack import Compressor, Packer
-from pagent.files.pieces import DISK_PIECE, Pieces
-from pagent.files.sandboxed import Sandbox
+from pagent.files.sandbox_access import SandboxAccess
 from pagent.files.unpack import Unpacker
 from pagent.runtime.threads import Threads
 
@@ -27,30 +27,30 @@ class ArchiveUpload:
         size = await upload.finish()
     """
 
-    def __init__(self, threads: Threads, sandbox: Sandbox) -> None:
+    def __init__(self, threads: Threads, sandbox: SandboxAccess) -> None:
         self._unpacker = Unpacker(sandbox)
-        self._pieces = Pieces(threads, self._unpacker.close)
+        self._work = DiskWork(threads, self._unpacker.close)
         self._gathered = bytearray()
         self._count = 0
         #: Entries that were not unpacked.
         self.skipped = self._unpacker.skipped
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """The next bytes of the archive. ValueError: it is broken, leads outside, breaks a limit. OSError."""
+        """Take the next bytes. ValueError if the archive is broken, leads outside or breaks a limit; OSError."""
         self._count += len(data)
         self._gathered += data
         if len(self._gathered) >= DISK_PIECE:
             await self._unpack(self._unpacker.push)
 
     async def finish(self) -> int:
-        """Unpack the rest; number of bytes that the archive had. ValueError: it broke off."""
-        await self._unpack(self._last)
+        """Unpack the rest; return the size of the archive. ValueError if it is truncated."""
+        await self._unpack(self._push_last)
         await self.abort()
         return self._count
 
     async def abort(self) -> None:
-        """Give up: nothing half-written is left, what was unpacked before stays. Nothing after the end."""
-        await self._pieces.end()
+        """Delete what is half-written; what was unpacked before stays. Does nothing after the end."""
+        await self._work.end()
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,10 +64,10 @@ class ArchiveUpload:
         data = bytes(self._gathered)
         self._gathered.clear()
         try:
-            more = await self._pieces.run(self._push, push, data)
+            more = await self._work.run(self._push, push, data)
             while more:
-                more = await self._pieces.run(self._unpacker.turn)
-        except BaseException:  # cancelled too: nothing may come behind a gap
+                more = await self._work.run(self._unpacker.turn)
+        except BaseException:  # when cancelled, too: no data may follow a gap
             await self.abort()
             raise
 
@@ -77,19 +77,19 @@ class ArchiveUpload:
         push(data)
         return self._unpacker.turn()
 
-    def _last(self, data: bytes) -> None:
+    def _push_last(self, data: bytes) -> None:
         self._unpacker.push(data)
         self._unpacker.end()
 
 
 class ArchiveDownload(Chunks):
-    """A sandbox on its way out: ``.size`` is what will come, then iterate over the chunks (`chunks`)."""
+    """A sandbox on its way out: ``size`` bytes in chunks (`chunks`)."""
 
-    def __init__(self, threads: Threads, sandbox: Sandbox, packer: Packer, chunk_size: int) -> None:
+    def __init__(self, threads: Threads, sandbox: SandboxAccess, packer: Packer, chunk_size: int) -> None:
         super().__init__(threads, "archive", chunk_size)
         self._sandbox = sandbox
         self._packer = packer
-        #: Entries that could not be read; complete once all chunks have been handed out.
+        #: Entries that could not be read; complete after the last chunk.
         self.skipped = packer.skipped
         self._spool = -1
         self._compressor: Compressor | None = None
@@ -98,7 +98,7 @@ class ArchiveDownload(Chunks):
     async def open(
         cls,
         threads: Threads,
-        sandbox: Sandbox,
+        sandbox: SandboxAccess,
         include_mask: str | None = None,
         exclude_mask: str | None = None,
         compress: bool = False,
@@ -108,10 +108,10 @@ class ArchiveDownload(Chunks):
     ) -> Self:
         """Start to send the files, folders and symbolic links whose names match, as a tar, by gzip with ``compress``.
 
-        ``sparse``: all sparse files go as such, which not every program that reads a tar knows.
+        ``sparse``: all sparse files are packed as such, which not every program that reads a tar knows.
 
-        Masks are fnmatch patterns on the name relative to the sandbox, ``*`` crosses ``/``; exclude wins; a folder is
-        in it only if it matches itself. TypeError, ValueError, OSError.
+        Masks are fnmatch patterns on the name relative to the sandbox. ``*`` also matches ``/``. An exclude mask wins.
+        A folder is packed only if it matches itself. TypeError, ValueError, OSError.
         """
         download = cls(threads, sandbox, Packer(sandbox, include_mask, exclude_mask, sparse=sparse), chunk_size)
         await download._prepare(bool(compress))
@@ -119,10 +119,10 @@ class ArchiveDownload(Chunks):
 
     async def _prepare(self, compress: bool) -> None:
         try:
-            while await self._pieces.run(self._packer.note):
+            while await self._work.run(self._packer.note):
                 pass
             if compress:
-                while await self._pieces.run(self._compress):
+                while await self._work.run(self._compress):
                     pass
         except BaseException:
             await self.close()
@@ -143,8 +143,8 @@ class ArchiveDownload(Chunks):
     def _read(self, size: int) -> bytes:
         return self._packer.read(size) if self._compressor is None else os.read(self._spool, size)
 
-    def _handed_out(self) -> None:
-        """Nothing is removed after an archive."""
+    def _after_last_chunk(self) -> None:
+        """Nothing: an archive removes no files."""
 
     def _clean_up(self) -> None:
         self._packer.close()

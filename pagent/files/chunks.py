@@ -1,7 +1,7 @@
 """Bytes from the disk as an async iterator of chunks.
 
-A thread reads blocks of 256 KiB and more; the loop slices them, without copying. The first block is read in the hop
-that opens, so a small file costs one hop for opening and reading and one for closing.
+A thread reads blocks of 256 KiB and more; the event loop slices them without copying. The first block is read in the
+hop that opens, so a small file takes one hop to open and read, and one to close.
 """
 
 from __future__ import annotations
@@ -12,45 +12,38 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from pagent import limits
-from pagent.files.pieces import DISK_BLOCK, DISK_PIECE, Pieces
+from pagent.files.arguments import checked_chunk_size
+from pagent.files.disk_work import DISK_BLOCK, DISK_PIECE, DiskWork
 from pagent.runtime.threads import Threads
 
 
-def checked_chunk_size(value: object) -> int:
-    """An int from 1 to 1 MiB; TypeError (a bool and a float too), ValueError."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"chunk_size must be an int, not {type(value).__name__}")
-    if not 1 <= value <= limits.CHUNK_MAX:
-        raise ValueError(f"chunk_size must be from 1 to {limits.CHUNK_MAX}: {value}")
-    return value
-
-
 class Chunks(ABC):
-    """``size`` bytes in chunks of ``chunk_size``, the last one shorter; closed by its end, an error, :meth:`close`.
+    """Iterates once over ``size`` bytes in chunks of ``chunk_size``; the last one may be shorter.
 
-    ``async with`` closes it too. Iterate once.
+    It is closed by its end, by an error, by :meth:`close` and by ``async with``.
     """
 
     def __init__(self, threads: Threads, name: str, chunk_size: int) -> None:
+        # For life.
         self.size = 0
         self._name = name
         self._chunk_size = checked_chunk_size(chunk_size)
+        self._work = DiskWork(threads, self._clean_up)
+        # The next block to read.
         self._block_size = chunk_size * -(-DISK_PIECE // chunk_size)
         self._next_size = max(self._block_size, DISK_BLOCK // chunk_size * chunk_size)
-        self._pieces = Pieces(threads, self._clean_up)
-
+        self._left = 0  # bytes of `size` that are not in a block yet
+        # The block that chunks are taken from.
         self._block = memoryview(b"")
-        self._used = 0  # of the block
+        self._used = 0
         self._hole = 0  # zeros that come before the next block
-        self._left = 0  # bytes of `size` that are not yet in a block
         self._complete = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> memoryview | int:
-        """Bytes, or the length of a hole, of one that says where it has some."""
+        """Return bytes, or the length of a hole if the source reports holes."""
         if self._used == len(self._block) and not self._hole:
             await self._next_block()
         if self._hole:
@@ -61,8 +54,8 @@ class Chunks(ABC):
         return self._block[start : self._used]
 
     async def close(self) -> None:
-        """Give up, at any moment. Nothing the second time."""
-        await self._pieces.end()
+        """End at any moment. A second call does nothing."""
+        await self._work.end()
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,9 +66,9 @@ class Chunks(ABC):
         await self.close()
 
     async def _start(self, opening: Callable[[], int]) -> None:
-        """Open in a thread; ``opening`` gives the size. Whatever happens, nothing stays open after an error."""
+        """Open in a thread; ``opening`` returns the size. After an error nothing stays open."""
         try:
-            await self._pieces.run(self._open_and_read, opening)
+            await self._work.run(self._open_and_read, opening)
         except BaseException:
             await self.close()
             raise
@@ -86,10 +79,10 @@ class Chunks(ABC):
             raise StopAsyncIteration
         try:
             if self._left:
-                await self._pieces.run(self._read_on)
+                await self._work.run(self._read_on)
                 self._block_size = self._next_size
                 return
-            await self._pieces.run_last(self._handed_out)
+            await self._work.run_last(self._after_last_chunk)
         except BaseException:
             await self.close()
             raise
@@ -100,25 +93,21 @@ class Chunks(ABC):
 
     def _open_and_read(self, opening: Callable[[], int]) -> None:
         self.size = self._left = opening()
-        if self._left and not self._skip():
-            self._read_block()
+        if self._left:
+            self._read_on()
 
     def _read_on(self) -> None:
-        if not self._skip():
-            self._read_block()
-
-    def _skip(self) -> bool:
-        """Is there a hole at this place?"""
         self._hole = self._skip_hole(self._left)
         self._left -= self._hole
-        return self._hole > 0
+        if not self._hole:
+            self._read_block()
 
     def _skip_hole(self, most: int) -> int:
-        """Length of the hole that comes next, which is skipped; 0 for none."""
+        """Skip the hole that comes next; return its length, 0 for none."""
         return 0
 
     def _read_block(self) -> None:
-        """Exactly a block, or what is left: every chunk but the last, and the last before a hole, has its full size."""
+        """Read a whole block, or what is left: only the last chunk, and the last before a hole, may be shorter."""
         wanted = self._data(min(self._left, self._block_size))
         parts: list[bytes] = []
         left = wanted
@@ -132,17 +121,17 @@ class Chunks(ABC):
         self._block, self._used = memoryview(b"".join(parts)), 0
 
     def _data(self, most: int) -> int:
-        """Bytes before the next hole, ``most`` at most."""
+        """Return the bytes before the next hole, at most ``most``."""
         return most
 
     @abstractmethod
     def _read(self, size: int) -> bytes:
-        """The next bytes, at most ``size``; b"" if there are none."""
+        """Return the next bytes, at most ``size``; b"" at the end."""
 
     @abstractmethod
     def _clean_up(self) -> None:
-        """Close what is open; called once, also if opening failed."""
+        """Close what is open. Called once, also if opening failed."""
 
     @abstractmethod
-    def _handed_out(self) -> None:
-        """All of it has been handed out; in a thread, before the clean-up."""
+    def _after_last_chunk(self) -> None:
+        """Do what follows the last chunk, before the clean-up."""

@@ -1,16 +1,16 @@
-"""Incremental decompression with bounded output: plain, gzip (RFC 1952), bzip2, xz, told apart by their first bytes.
+"""Decompress incrementally with bounded output: plain, gzip (RFC 1952), bzip2 or xz, detected by their first bytes.
 
 ::
 
     input = Decompressor()
     input.push(data)                        # as it arrives, in any split
-    while not input.is_used_up:
-        block = input.pull(size)            # b"" is nothing: a member may be empty
-    input.end()                             # no more comes: pull what is left, then
-    input.check_complete()                  # ValueError if it broke off
+    while not input.is_exhausted:
+        block = input.pull(size)            # may be b"": a member may be empty
+    input.end()                             # the input is complete: pull the rest, then
+    input.check_complete()                  # ValueError if it is truncated
 
-Several compressed members in a row are one archive, as their programs have it; zeros or rubbish after them are
-not looked at.
+Several compressed members in a row are one archive, as for the programs that write them. Zeros or other bytes after
+them are ignored.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from typing import Final, Protocol
 
 from pagent import limits
 
-#: A decompressor hands back what it did not use of its input as a copy. So it is given little at a time: after the
-#: beginning of a member, which may be its whole, twice as much each time.
+#: Input given to a decompressor at a time. It returns unused input as a copy, and a member may be short: so it gets
+#: little at the beginning of a member, and twice as much each time.
 _INPUT_FIRST: Final = 512
 _INPUT_MOST: Final = 64 * limits.KIB
 
-#: Longest magic below: as many bytes decide.
+#: Length of the longest magic below, which is needed to decide.
 _MAGIC_BYTES: Final = 6
 
 
 class _Member(Protocol):
-    """What bz2 and lzma have in common; zlib is made to fit."""
+    """The common interface of bz2 and lzma, which `_Gzip` has as well."""
 
     @property
     def eof(self) -> bool: ...
@@ -45,11 +45,11 @@ class _Member(Protocol):
 
 
 class _Gzip:
-    """zlib's decompressor with the input that it did not use kept inside, as bz2's and lzma's have it."""
+    """zlib's decompressor, which keeps its unused input inside, as those of bz2 and lzma do."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(wbits=31)
-        self._full = False  # the last output was cut short: there is more without input
+        self._full = False  # the last output was cut: there is more without input
 
     @property
     def eof(self) -> bool:
@@ -81,14 +81,14 @@ _KINDS: Final[tuple[tuple[bytes, Callable[[], _Member]], ...]] = (
 
 
 class Decompressor:
-    """See the module's text. ValueError from any method for corrupt input; not to be used after one.
+    """See the module's text. Any method raises ValueError for corrupt input, and is not usable after that.
 
-    The input is used by offset: it is copied in pieces of at most 64 KiB, each byte a bounded number of times.
+    The input is read by offset and copied in pieces of at most 64 KiB, each byte a bounded number of times.
     """
 
     def __init__(self) -> None:
         self._input = b""
-        self._at = 0  # used of the input
+        self._at = 0  # offset of the input that is not used yet
         self._ended = False
 
         self._decided = False
@@ -96,29 +96,29 @@ class Decompressor:
         self._member: _Member | None = None
         self._step = _INPUT_FIRST
         self._member_output = 0
-        self._rubbish = False  # all that comes follows the last member
-        #: Members begun so far. Each costs time, however short it is.
+        self._ignores = False  # all further input follows the last member
+        #: Members begun so far. Each takes time, however short it is.
         self.members = 0
 
     @property
     def is_compressed(self) -> bool:
-        """Is it anything but plain? True only once that is known."""
+        """Whether the input is not plain; True only once that is known."""
         return self._make is not None
 
     def push(self, data: bytes) -> None:
-        """More input; best once all output of the last is pulled."""
+        """Add input, best after all output of the last one was pulled."""
         kept = self._at
         if self._member is not None and not self._member.needs_input:
-            kept = max(0, kept - _INPUT_MOST)  # the member may end, and hand some of it back
+            kept = max(0, kept - _INPUT_MOST)  # the member may end, and return some of it
         self._input = self._input[kept:] + data
         self._at -= kept
 
     def end(self) -> None:
-        """No more input comes."""
+        """End the input."""
         self._ended = True
 
     def pull(self, size: int) -> bytes:
-        """The next output, ``size`` bytes at most; b"" if more input is needed for it, or at a member's end."""
+        """Return the next output, at most ``size`` bytes; b"" if it needs more input, or at a member's end."""
         if not self._decided:
             if len(self._input) < _MAGIC_BYTES and not self._ended:
                 return b""
@@ -130,18 +130,18 @@ class Decompressor:
         return self._pull_member(size)
 
     @property
-    def is_used_up(self) -> bool:
-        """Has all input been used? Only then does b"" of :meth:`pull` mean that more is needed."""
+    def is_exhausted(self) -> bool:
+        """Whether all input was used. Only then does b"" of :meth:`pull` mean that more is needed."""
         if not self._decided:
             return len(self._input) < _MAGIC_BYTES and not self._ended
-        if self._rubbish or self._make is None:
-            return self._at == len(self._input) or self._rubbish
+        if self._ignores or self._make is None:
+            return self._at == len(self._input) or self._ignores
         return self._at == len(self._input) and (self._member is None or self._member.needs_input)
 
     def check_complete(self) -> None:
-        """ValueError if the input ended in the middle of a member."""
+        """Raise ValueError if the input ended in the middle of a member."""
         if self._member is not None and not self._is_after_last():
-            raise ValueError("the archive is truncated: its compressed data breaks off")
+            raise ValueError("the archive is truncated: its compressed data ends in the middle")
 
     def _decide(self) -> None:
         self._decided = True
@@ -150,8 +150,8 @@ class Decompressor:
                 self._make = make
 
     def _pull_member(self, size: int) -> bytes:
-        """Output of one member: b"" also where it ends, so that the caller can count members."""
-        while not self._rubbish:
+        """Return output of one member; b"" also where it ends, so that the caller can count members."""
+        while not self._ignores:
             if self._member is None and not self._next_member():
                 return b""
             assert self._member is not None
@@ -164,7 +164,7 @@ class Decompressor:
                 self._step = min(2 * self._step, _INPUT_MOST)
             block = self._decompress(self._member, data, size)
             self._member_output += len(block)
-            if not self._rubbish and self._member.eof:
+            if not self._ignores and self._member.eof:
                 self._at -= len(self._member.unused_data)
                 self._member = None
                 return block
@@ -197,12 +197,15 @@ class Decompressor:
     def _decompress(self, member: _Member, data: bytes, size: int) -> bytes:
         try:
             return member.decompress(data, size)
-        except (zlib.error, lzma.LZMAError, OSError, EOFError) as error:  # bz2 has no class of its own
+        except (zlib.error, lzma.LZMAError, OSError, EOFError) as error:  # bz2 has no error class of its own
             if not self._is_after_last():
                 raise ValueError(f"the archive is corrupt: {error}") from None
-            self._rubbish = True
+            self._ignores = True
             return b""
 
     def _is_after_last(self) -> bool:
-        """Nothing but rubbish so far after a member that was whole: the archive itself tells if it lacks something."""
+        """Return whether only invalid input followed a whole member.
+
+        The archive itself shows if something is missing.
+        """
         return self.members > 1 and self._member_output == 0

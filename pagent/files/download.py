@@ -7,23 +7,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
 
+from pagent.files.arguments import checked_count
 from pagent.files.chunks import Chunks
 from pagent.files.holes import HOLE_LEAST, check_holes, data_at, hole_at, missing
-from pagent.files.sandboxed import Sandbox
-from pagent.files.transfer import checked_count
+from pagent.files.sandbox_access import SandboxAccess
 from pagent.runtime.threads import Threads
 
 
 class Download(Chunks):
-    """A file on its way out: ``.size`` is what will come, then iterate over the chunks (`chunks`)."""
+    """A file on its way out: ``size`` bytes in chunks (`chunks`)."""
 
-    def __init__(self, threads: Threads, sandbox: Sandbox, path: str, chunk_size: int, *, holes: bool = False) -> None:
+    def __init__(
+        self, threads: Threads, sandbox: SandboxAccess, path: str, chunk_size: int, *, holes: bool = False
+    ) -> None:
         super().__init__(threads, path, chunk_size)
         self._sandbox = sandbox
         self._path = path
-        self._tells_holes = holes
+        self._reports_holes = holes
 
-        self._file = -1  # touched by pieces only, as all below
+        self._file = -1  # used in threads only, as all below
         self._at = self._end = 0
         self._remove_as: tuple[int, int] | None = None
 
@@ -31,7 +33,7 @@ class Download(Chunks):
     async def open(
         cls,
         threads: Threads,
-        sandbox: Sandbox,
+        sandbox: SandboxAccess,
         path: str,
         *,
         chunk_size: int = 65536,
@@ -40,12 +42,12 @@ class Download(Chunks):
         remove: bool = False,
         holes: bool = False,
     ) -> Self:
-        """Start to send ``path`` from ``offset`` on, ``length`` bytes at most.
+        """Start to send at most ``length`` bytes of ``path``, from ``offset`` on.
 
-        ``holes``: those of a sparse file come as their lengths. Otherwise they come as zeros, if they are not too long.
+        ``holes``: holes of a sparse file are sent as their lengths. Otherwise they are sent as zeros, up to a limit.
 
-        What is appended meanwhile is not sent; OSError if the file becomes shorter. ``remove`` deletes it once all is
-        handed out, up to its end, if it is still the same file. TypeError, ValueError, OSError.
+        What is appended meanwhile is not sent; OSError if the file becomes shorter. ``remove`` deletes the file after
+        its last byte was sent, if it is still the same file. TypeError, ValueError, OSError.
         """
         checked_count("offset", offset)
         if length is not None:
@@ -67,8 +69,8 @@ class Download(Chunks):
         size = rest if length is None else min(length, rest)
         self._at = offset
         self._end = offset + size
-        self._tells_holes = self._tells_holes and missing(found) >= HOLE_LEAST
-        if not self._tells_holes:
+        self._reports_holes = self._reports_holes and missing(found) >= HOLE_LEAST
+        if not self._reports_holes:
             check_holes(found, size, self._path)
         if remove and size == rest:
             with self._parent() as (folder, name):
@@ -84,19 +86,19 @@ class Download(Chunks):
             os.close(folder)
 
     def _skip_hole(self, most: int) -> int:
-        hole = hole_at(self._file, self._at, self._end) if self._tells_holes else 0
+        hole = hole_at(self._file, self._at, self._end) if self._reports_holes else 0
         self._at += hole
         return hole
 
     def _data(self, most: int) -> int:
-        return data_at(self._file, self._at, self._at + most) if self._tells_holes else most
+        return data_at(self._file, self._at, self._at + most) if self._reports_holes else most
 
     def _read(self, size: int) -> bytes:
         data = os.pread(self._file, size, self._at)
         self._at += len(data)
         return data
 
-    def _handed_out(self) -> None:
+    def _after_last_chunk(self) -> None:
         if self._remove_as is None:
             return
         try:
@@ -104,7 +106,7 @@ class Download(Chunks):
                 if _inode(folder, name) == self._remove_as:
                     os.unlink(name, dir_fd=folder)
         except (FileNotFoundError, NotADirectoryError, ValueError):
-            return  # the job was quicker
+            return  # the job has removed or replaced it
 
     def _clean_up(self) -> None:
         if self._file >= 0:

@@ -1,4 +1,4 @@
-"""Headers of a tar archive that leaves: ustar with pax records where these are needed (POSIX.1-2001)."""
+"""Write headers of tar archives: ustar, with pax records where these are needed (POSIX.1-2001)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _SECOND_NS: Final = 10**9
 
 
 def header(path: str, kind: str, mode: int, size: int, mtime_ns: int, target: str = "") -> bytes:
-    """Header of a ``file``, a ``dir`` or a symbolic ``link``. Names as the system has them (surrogateescape)."""
+    """Return the header of a ``file``, ``dir`` or symbolic ``link``.
+
+    Names are those of the system (surrogateescape).
+    """
     entry = _entry(path, mode, mtime_ns)
     entry.type = {"dir": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}.get(kind, tarfile.REGTYPE)
     entry.size, entry.linkname = size, target
@@ -21,12 +24,12 @@ def header(path: str, kind: str, mode: int, size: int, mtime_ns: int, target: st
 
 
 def sparse_header(path: str, mode: int, size: int, mtime_ns: int, extents: Extents) -> bytes:
-    """Header of a sparse file and the map that its data follows: GNU tar's format 1.0 for pax archives."""
+    """Return the header of a sparse file and the map before its data: GNU tar's format 1.0 for pax archives."""
     numbers = [len(extents), *(number for extent in extents for number in extent)]
     table = "".join(f"{number}\n" for number in numbers).encode()
     table += bytes(-len(table) % _BLOCK)
     folder, name = posixpath.split(path)
-    # Programs that know no sparse files find their data under a name that tells.
+    # Programs that do not know sparse files unpack the data under this name, which says what it is.
     fields = {"major": "1", "minor": "0", "name": path, "realsize": str(size)}
     records = {f"GNU.sparse.{field}": value for field, value in fields.items()}
     entry = _entry(posixpath.join(folder, "GNUSparseFile.0", name), mode, mtime_ns, records)

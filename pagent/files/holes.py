@@ -1,4 +1,4 @@
-"""Where a file has data: the holes of a sparse one take no blocks, and need not be read or sent."""
+"""Where a file has data. The holes of a sparse file take no blocks, and need not be read or sent."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _BLOCK: Final = 512  # the unit of st_blocks, on every file system
 
 
 def missing(status: os.stat_result) -> int:
-    """Bytes of a file that have no blocks, by its status: its holes, about."""
+    """Return about how many bytes of a file are holes: bytes without blocks, by its status."""
     return max(0, status.st_size - getattr(status, "st_blocks", status.st_size) * _BLOCK)
 
 
 def check_holes(status: os.stat_result, wanted: int, path: str) -> None:
-    """ValueError if ``wanted`` bytes of a file would be more zeros than anybody reads, out of holes."""
+    """Raise ValueError if ``wanted`` bytes of a file may be more zeros, out of holes, than HOLES_READ_MAX."""
     holes = min(missing(status), wanted)
     if holes > limits.HOLES_READ_MAX:
         raise ValueError(
@@ -34,7 +34,7 @@ def check_holes(status: os.stat_result, wanted: int, path: str) -> None:
 
 
 def hole_at(file: int, offset: int, end: int) -> int:
-    """Length of the hole at ``offset``, ``end`` at most; 0 for data, a short hole, or where the system tells none."""
+    """Return the length of the hole at ``offset``, up to ``end``. 0 for data, a short hole, or an unknown place."""
     try:
         data = os.lseek(file, offset, os.SEEK_DATA)
     except OSError as error:
@@ -48,7 +48,7 @@ def hole_at(file: int, offset: int, end: int) -> int:
 
 
 def data_at(file: int, offset: int, end: int) -> int:
-    """Length of the data at ``offset``, ``end`` at most, with the short holes in it."""
+    """Return the length of the data at ``offset``, up to ``end``, with the short holes in it."""
     at = offset
     while at < end:
         try:
@@ -71,7 +71,7 @@ def _after_short_hole(file: int, at: int, end: int) -> int:
 
 
 def extents_of(file: int, size: int) -> Extents:
-    """Offset and length of all data of a file; the rest of a file of too many pieces is one of them."""
+    """Return the extents of a file's data. The last one is the rest of a file that has too many."""
     found: Extents = []
     at = 0
     while at < size:

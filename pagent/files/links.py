@@ -1,9 +1,9 @@
 """Symbolic links of an archive: which are made, and how.
 
-A link is made if its target is relative and what it leads to is beneath the top, whatever other links of the archive
-it passes. For this, ``..`` may only stand at its beginning, and the folder that the link is in has to be reached
-without a link: then the way leads up from a folder that is really so deep, and from there on only down, by names or
-by links that were made by the same rule.
+A link is made if its target is relative and stays below the sandbox, whatever other links of the archive it passes. So
+``..`` is allowed only at the beginning of a target, and the folder of the link has to be reached without a link. Then
+the target leads up from a folder whose depth is known, and after that only down, by names or by links that were made
+by the same rule.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import secrets
 from contextlib import suppress
 
 from pagent import limits
-from pagent.files.sandboxed import Sandbox
+from pagent.files.sandbox_access import SandboxAccess
 from pagent.names import UPLOAD_PREFIX
 
 
-def stays_beneath(path: str, target: str) -> bool:
-    """Is this the target of a link at ``path`` that can be made?"""
+def stays_below(path: str, target: str) -> bool:
+    """Return whether a link at ``path`` may have this target."""
     if not target or target.startswith("/") or "\0" in target or len(os.fsencode(target)) > limits.PATH_MAX:
         return False
     parts = [part for part in target.split("/") if part not in ("", ".")]
@@ -28,10 +28,12 @@ def stays_beneath(path: str, target: str) -> bool:
     return ups <= path.count("/") and ".." not in parts[ups:]
 
 
-def make_link(sandbox: Sandbox, path: str, target: str) -> bool:
-    """Make the link, in place of a file or a link of that name; False if a link leads to its folder. OSError.
+def make_link(sandbox: SandboxAccess, path: str, target: str) -> bool:
+    """Make the link in place of a file or a link of that name.
 
-    It is not handed over to the user whose the sandbox is: who owns a link matters to nobody.
+    Return False if its folder is reached by a link. OSError.
+
+    It is not given to the user that owns the sandbox: the owner of a symbolic link has no effect there.
     """
     folder, name = sandbox.open_parent(path, create=True)
     temporary = UPLOAD_PREFIX + secrets.token_hex(8)

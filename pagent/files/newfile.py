@@ -1,4 +1,4 @@
-"""A file that gets its name when it is whole: written under a temporary one beside it, then renamed."""
+"""A file that appears when it is whole: it is written under a temporary name in the same folder, then renamed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import stat
 from contextlib import suppress
 from typing import Final
 
-from pagent.buffers import Bytes, behind
-from pagent.files.sandboxed import Sandbox
+from pagent.buffers import Bytes, remaining
+from pagent.files.sandbox_access import SandboxAccess
 from pagent.limits import MIB
 from pagent.names import UPLOAD_PREFIX, from_wire, partial_of, to_wire
 from pagent.unix import FALLOC_KEEP_SIZE, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, fallocate
@@ -23,20 +23,20 @@ DISK_RESERVE_FROM: Final = MIB
 
 _FLAGS: Final = os.O_RDWR | O_NOFOLLOW | O_CLOEXEC
 
-#: Buffers that one writev(2) takes.
+#: Most buffers of one writev(2).
 _IOV_MAX: Final = 1024
 
 
 class NewFile:
     """An unfinished file of a sandbox; blocking. Ended by :meth:`commit`, :meth:`keep` or :meth:`discard`.
 
-    ``mode`` is lessened by the umask, as of any new file. Errors name ``path``, the peer's.
+    The umask applies to ``mode``, as for any new file. Errors name ``path`` as the peer gave it.
     """
 
-    def __init__(self, sandbox: Sandbox, path: str, mode: int) -> None:
+    def __init__(self, sandbox: SandboxAccess, path: str, mode: int) -> None:
         self._path = path
         self._sandbox = sandbox
-        self._made = True  # by us, and so ours to hand over
+        self._made = True  # by this object, so the user of the sandbox does not own it yet
         self._end = 0  # where the next write goes
         self._reserved = 0  # up to where there are blocks for it
         self._may_reserve = True
@@ -54,13 +54,13 @@ class NewFile:
 
     @property
     def file(self) -> int:
-        """The descriptor, for reading back what was written."""
+        """The descriptor, to read what was written."""
         return self._file
 
     def check_target(self) -> None:
-        """Can the name be given? A folder or a special file is not replaced; OSError, ValueError.
+        """Raise OSError or ValueError if there is a folder or special file of that name, which is not replaced.
 
-        Meanwhile nobody can read the new file who could not read the one that it replaces.
+        Until the file appears it can be read only by users that can read the file that it replaces.
         """
         try:
             mode = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False).st_mode
@@ -75,7 +75,10 @@ class NewFile:
         os.fchmod(self._file, self._lasting_mode() & ~0o111)
 
     def _lasting_mode(self) -> int:
-        """Mode of the file that is replaced, with the right to execute if it is asked for; else that of a new one."""
+        """Return the mode of the file that is replaced, with execution if it was asked for.
+
+        Otherwise that of a new file.
+        """
         try:
             mode = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False).st_mode
         except FileNotFoundError:
@@ -84,11 +87,11 @@ class NewFile:
 
     @property
     def _kept(self) -> str:
-        """Name of the kept part, beside the file."""
+        """Name of the kept part, in the folder of the file."""
         return from_wire(partial_of(to_wire(self._name)))
 
     def continue_from(self, offset: int, mode: int) -> None:
-        """Go on with the part that :meth:`keep` kept, cut to ``offset`` bytes; ValueError if it is shorter."""
+        """Continue the part that :meth:`keep` kept, cut to ``offset`` bytes. ValueError if it is shorter."""
         kept = self._kept
         try:
             file = os.open(kept, _FLAGS | O_NONBLOCK, dir_fd=self._folder)
@@ -102,7 +105,7 @@ class NewFile:
                 raise ValueError(f"not a regular file: {partial_of(self._path)!r}")
             if found.st_size < offset:
                 raise ValueError(f"cannot continue {self._path!r} at {offset}: {found.st_size} bytes of it are kept")
-            # The kept part takes the temporary's name and with it leaves the sight of other uploads.
+            # Renamed to the temporary name the kept part is not found by other uploads.
             os.fchmod(file, os.fstat(self._file).st_mode & mode)
             os.rename(kept, self._temporary, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             os.ftruncate(file, offset)
@@ -111,28 +114,28 @@ class NewFile:
             os.close(file)
             raise
         os.close(self._file)
-        self._file, self._made = file, False  # whose the part is it has been since it was kept
+        self._file, self._made = file, False  # it was given to its owner when it was kept
         self._end = self._reserved = offset
 
     def write(self, *parts: bytes | bytearray | memoryview) -> None:
-        """All of them where the last write ended; OSError, for example of a full disk."""
+        """Write all of them where the last write ended. OSError, for example of a full disk."""
         rest: list[Bytes] = list(parts)
         end = self._end + sum(map(len, rest))
         if end > max(self._reserved, DISK_RESERVE_FROM) and self._may_reserve:
             self._reserve(end + DISK_RESERVE)
         try:
-            # As few system calls as it takes: around each the interpreter is let go, and has to be got again.
+            # As few system calls as possible: each releases the interpreter lock and has to take it again.
             while rest:
-                rest = behind(rest, _writev(self._file, rest[:_IOV_MAX]))
+                rest = remaining(rest, _writev(self._file, rest[:_IOV_MAX]))
         except OSError as error:
             raise self._named(error) from None
         self._end = end
 
     def _reserve(self, reserved: int) -> None:
-        """Blocks up to there, for what will probably come. If they cannot be had, it is for the writing to say why.
+        """Reserve blocks up to ``reserved`` for what will probably follow. If that fails, the write reports the reason.
 
-        None is left out, also of what has been written already: when a file takes the name of another and some of it
-        has no blocks yet, ext4 begins to write all of it to the disk, for a power failure, which no job survives.
+        The reservation also covers what was written already. When a file takes the name of another while some of it has
+        no blocks, ext4 writes all of it to the disk at once, as a precaution against a power failure.
         """
         if fallocate(self._file, FALLOC_KEEP_SIZE, self._reserved, reserved - self._reserved) == 0:
             self._reserved = reserved
@@ -140,47 +143,47 @@ class NewFile:
             self._may_reserve = False
 
     def _trim(self) -> None:
-        """Give back what was reserved in vain, before there is something behind it."""
+        """Release blocks that were reserved in vain, before something follows them."""
         if self._reserved > self._end:
             os.ftruncate(self._file, self._end)
             self._reserved = self._end
 
     def skip(self, size: int) -> None:
-        """A hole of so many bytes is next."""
+        """Leave a hole of ``size`` bytes."""
         self.seek(self._end + size)
 
     def seek(self, offset: int) -> None:
-        """The next write goes to ``offset``; what is left out is a hole, also at the end."""
+        """Let the next write begin at ``offset``. What is left out is a hole, also at the end of the file."""
         self._trim()
         self._skipped = True
         os.lseek(self._file, offset, os.SEEK_SET)
         self._end = offset
-        self._may_reserve = False  # it would fill the next hole
+        self._may_reserve = False  # a reservation would fill the next hole
 
     def commit(self, *, mode: int | None = None, mtime_ns: int | None = None) -> None:
-        """Set what is given of it and let the file appear. One of the same name is replaced, a kept part deleted.
+        """Let the file appear with the mode and time given. It replaces one of the same name; a kept part is deleted.
 
-        Without ``mode`` it has that of the file that it replaces.
+        Without ``mode`` it gets that of the file that it replaces.
         """
         try:
-            self._settle()
+            self._set_length()
             self._hand_over()
             os.fchmod(self._file, self._lasting_mode() if mode is None else mode & 0o777)
             if mtime_ns is not None:
                 os.utime(self._file, ns=(mtime_ns, mtime_ns))
-            # Closed first: a network file system tells only then that it had no room.
+            # Closed first: a network file system may report a full disk only then.
             file, self._file = self._file, -1
             os.close(file)
             os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError as error:
             self.discard()
             raise self._named(error) from None
-        with suppress(OSError):  # there seldom is one, and it harms nobody
+        with suppress(OSError):  # there seldom is one, and it does no harm
             os.unlink(self._kept, dir_fd=self._folder)
         self._close()
 
-    def _settle(self) -> None:
-        """Make the file as long as it is."""
+    def _set_length(self) -> None:
+        """Give the file its length, which a hole at its end has not."""
         self._trim()
         if self._skipped:
             os.ftruncate(self._file, self._end)
@@ -188,13 +191,13 @@ class NewFile:
     def keep(self, *rest: bytes | bytearray | memoryview) -> None:
         """Keep what was written, and ``rest``, for :meth:`continue_from`, in place of an earlier part.
 
-        If that cannot be done nothing is left. Nothing once it is ended.
+        After an error nothing is left. Does nothing once the file has ended.
         """
         if self._folder < 0:
             return
         try:
             self.write(*rest)
-            self._settle()
+            self._set_length()
             self._hand_over()
             os.rename(self._temporary, self._kept, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError:
@@ -203,7 +206,7 @@ class NewFile:
             self._close()
 
     def discard(self) -> None:
-        """Delete it. Nothing once it is ended."""
+        """Delete the file. Does nothing once it has ended."""
         if self._folder < 0:
             return
         with suppress(FileNotFoundError):  # the job may have deleted it

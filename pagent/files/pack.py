@@ -1,11 +1,11 @@
-"""The files, folders and symbolic links of a sandbox as a tar archive, packed while it leaves. Blocking, in turns.
+"""Pack the files, folders and symbolic links of a sandbox into a tar archive while it is sent. Blocking, in turns.
 
-The size has to be told first, so a walk notes what there is, and what its headers and data come to. The job may be
-at work meanwhile; the archive stays a valid one of exactly that size: a file that grew is cut, one that becomes
-shorter or fails while it is read is filled up with zeros, as GNU tar does; what became shorter or vanished before its
-turn is made up for after the archive's end, where zeros mean nothing.
+The size has to be sent first, so a walk notes the entries, and the size of their headers and data. The job may change
+them meanwhile, but the archive stays valid and keeps that size. A file that grew is cut. A file that becomes shorter,
+or fails, while it is read is filled up with zeros, as GNU tar does. What became shorter or vanished before its turn is
+replaced by zeros after the end of the archive, where they have no meaning.
 
-One entry that cannot be read does not fail the rest: it is named in ``skipped``.
+An entry that cannot be read does not fail the rest: it is named in ``skipped``.
 """
 
 from __future__ import annotations
@@ -21,47 +21,37 @@ from itertools import islice
 from typing import Final
 
 from pagent import limits
+from pagent.files.arguments import checked_mask
+from pagent.files.disk_work import DISK_PIECE, DISK_TURN, DISK_TURN_ENTRIES
+from pagent.files.entries import SandboxEntry, Skipped, is_shortage, reason_of
 from pagent.files.headers import header, sparse_header
 from pagent.files.holes import HOLE_LEAST, extents_of, missing
-from pagent.files.pieces import DISK_PIECE, DISK_TURN, DISK_TURN_ENTRIES
-from pagent.files.sandboxed import Sandbox
-from pagent.files.skipped import Skipped
+from pagent.files.sandbox_access import SandboxAccess
 from pagent.files.sparse import Extents
-from pagent.files.walk import Found, is_shortage, reason_of, walk
+from pagent.files.walk import walk
 from pagent.names import from_wire, is_partial, is_unfinished, to_wire
 
 #: Two blocks of zeros end an archive, which is filled up to whole records (POSIX.1-1988; tar's default of 20 blocks).
 _BLOCK: Final = tarfile.BLOCKSIZE
 _RECORD: Final = tarfile.RECORDSIZE
 
-#: A noted entry: length of its path, of its target or its map, what it is, mode, size, mtime.
+#: A noted entry: length of its path, length of its target or map, kind, mode, size, mtime.
 _NOTE: Final = struct.Struct("<HIBHqq")
 _EXTENT: Final = struct.Struct("<qq")
 _KINDS: Final = ("file", "dir", "link", "sparse")
 
-_GONE: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError)
-
-
-def checked_mask(name: str, value: object) -> str | None:
-    """A mask, None for none or an empty one; TypeError, ValueError."""
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if len(value) > limits.MASK_MAX:
-        raise ValueError(f"{name} is longer than {limits.MASK_MAX} characters")
-    return value or None
+_VANISHED: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError)
 
 
 class Packer:
-    """First :meth:`note` until it says False, then :meth:`read` ``size`` bytes.
+    """Call :meth:`note` until it returns False, then :meth:`read` ``size`` bytes.
 
-    ``sparse``: all sparse files go as such. Otherwise they do once the holes before them come to ``ARCHIVE_HOLES``, so
-    that neither the archive nor its spool has much more than the blocks that the sandbox has.
+    ``sparse``: all sparse files are packed as such. Otherwise those are that follow ``ARCHIVE_HOLES`` bytes of holes,
+    so that the archive and its spool are not much larger than the blocks of the sandbox.
     """
 
     def __init__(
-        self, sandbox: Sandbox, include_mask: str | None, exclude_mask: str | None, *, sparse: bool = False
+        self, sandbox: SandboxAccess, include_mask: str | None, exclude_mask: str | None, *, sparse: bool = False
     ) -> None:
         # For life.
         self._sandbox = sandbox
@@ -71,15 +61,18 @@ class Packer:
         self.size = 0
         self.skipped = Skipped()
         # The walk.
-        self._found: Iterator[Found] | None = None
+        self._found: Iterator[SandboxEntry] | None = None
         self._notes = io.BytesIO()
         # The archive.
         self._parts = self._pack()
         self._part = b""
-        self._wanted = 0  # of a file's data at a time, so that it need not be cut
+        self._wanted = 0  # of a file's data at a time, so that no part has to be cut
 
     def note(self) -> bool:
-        """Walk on for a while; True if there is more. ValueError: too many entries. OSError: the sandbox itself."""
+        """Walk on for one turn; return whether there is more.
+
+        ValueError: too many entries. OSError: of the sandbox itself.
+        """
         if self._found is None:
             self._found = walk(self._sandbox, most=limits.ARCHIVE_ENTRIES)
         turn = list(islice(self._found, DISK_TURN_ENTRIES))
@@ -94,7 +87,7 @@ class Packer:
         return False
 
     def read(self, size: int) -> bytes:
-        """The next bytes, at most ``size``; b"" at the end."""
+        """Return the next bytes, at most ``size``; b"" at the end."""
         if not self._part:
             self._wanted = size
             self._part = next(self._parts, b"")
@@ -111,14 +104,14 @@ class Packer:
 
     # --- the walk ---------------------------------------------------------------------------------
 
-    def _matches(self, found: Found) -> bool:
+    def _matches(self, found: SandboxEntry) -> bool:
         if found.kind == "file" and (is_unfinished(found.path) or is_partial(found.path)):
             return False
         if self._exclude is not None and fnmatchcase(found.path, self._exclude):
             return False
         return self._include is None or fnmatchcase(found.path, self._include)
 
-    def _add(self, found: Found) -> None:
+    def _add(self, found: SandboxEntry) -> None:
         if found.error is not None:
             self.skipped.add(found.path, found.error)
         if found.kind == "other":
@@ -128,8 +121,8 @@ class Packer:
         path = from_wire(found.path)
         try:
             self._note(path, found)
-        except _GONE:
-            return  # the job was quicker
+        except _VANISHED:
+            return  # the job has removed or replaced it
         except OSError as error:
             if is_shortage(error):
                 raise
@@ -137,7 +130,7 @@ class Packer:
         if self._notes.tell() > limits.ARCHIVE_MEMORY:
             raise ValueError("the sandbox has too many entries for an archive")
 
-    def _note(self, path: str, found: Found) -> None:
+    def _note(self, path: str, found: SandboxEntry) -> None:
         mode, mtime_ns = found.mode & 0o777, found.mtime_ns
         if found.kind == "dir":
             self._write_note("dir", path, mode, 0, mtime_ns)
@@ -167,8 +160,8 @@ class Packer:
         finally:
             os.close(folder)
 
-    def _extents(self, found: Found) -> Extents | None:
-        """Where a sparse file has its data; None for one that goes with its holes as zeros."""
+    def _extents(self, found: SandboxEntry) -> Extents | None:
+        """Return the extents of a sparse file; None for one that is packed with its holes as zeros."""
         if found.holes < HOLE_LEAST or found.holes <= self._holes_left:
             self._holes_left -= found.holes
             return None
@@ -177,8 +170,8 @@ class Packer:
             extents = extents_of(file, found.size)
             if found.size - sum(length for _, length in extents) < HOLE_LEAST:
                 if missing(os.fstat(file)) > limits.HOLES_READ_MAX:
-                    raise OSError(0, f"{found.holes} bytes of it have no blocks, and the system does not tell which")
-                return None  # compressed by its file system, for example
+                    raise OSError(0, f"{found.holes} bytes of it have no blocks, and the system does not say which")
+                return None  # for example, its file system has compressed it
             return extents
         finally:
             os.close(file)
@@ -210,7 +203,7 @@ class Packer:
     def _packed_file(self, path: str, mode: int, size: int, mtime_ns: int, extents: Extents | None) -> Iterator[bytes]:
         try:
             file = self._sandbox.open_read(to_wire(path))
-        except _GONE:
+        except _VANISHED:
             return
         except OSError as error:
             if is_shortage(error):
@@ -250,7 +243,10 @@ class Packer:
 
 
 class Compressor:
-    """A packer's archive by gzip into ``spool``, since the size has to be known first: :meth:`turn` until False."""
+    """Compresses a packer's archive by gzip into ``spool``, since the size has to be known first.
+
+    Call :meth:`turn` until False.
+    """
 
     def __init__(self, packer: Packer, spool: int) -> None:
         self.size = 0
@@ -259,7 +255,7 @@ class Compressor:
         self._gzip = zlib.compressobj(wbits=31)  # without a time in its header: the same for the same content
 
     def turn(self) -> bool:
-        """Compress for a while; True if there is more. OSError: no room."""
+        """Compress for one turn; return whether there is more. OSError, for example of a full disk."""
         left = DISK_TURN
         while left > 0:
             data = self._packer.read(DISK_PIECE)

@@ -1,4 +1,4 @@
-"""Extended headers of tar archives: the records of a pax header (POSIX.1-2001, pax, "pax Header Block")."""
+"""Parse extended headers of tar archives: the records of a pax header (POSIX.1-2001, pax, "pax Header Block")."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _MTIME_MAX_NS: Final = _SECONDS_MAX * 10**9
 
 
 def records(data: bytes) -> Records:
-    """Keyword and value of each record, ``length keyword=value newline``, in order; ValueError for a broken one."""
+    """Return keyword and value of each record, ``length keyword=value newline``, in order.
+
+    ValueError for a broken one.
+    """
     found: Records = []
     at = 0
     end = len(data.rstrip(b"\0"))  # some writers pad
@@ -38,21 +41,21 @@ def records(data: bytes) -> Records:
 
 
 def text(data: bytes) -> str:
-    """A name as the system's calls take it: bytes that are not UTF-8 come through as they are."""
+    """Return a name as system calls take it: bytes that are not UTF-8 are kept (surrogateescape)."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def number(value: str) -> int:
-    """A decimal number as pax has it; ValueError."""
+    """Return a decimal number as pax writes it; ValueError."""
     if not (value.isascii() and value.isdigit() and len(value) < 20):
         raise ValueError(f"the archive is corrupt: {value[:40]!r} is not a number")
     return int(value)
 
 
 class Overrides:
-    """What the extended headers of an entry say in place of its own header; None where they say nothing.
+    """What the extended headers of an entry override in its own header; None for what they do not.
 
-    ``sparse_size`` is the size of a sparse file with its holes; its ``extents`` are None if they stand before its data.
+    ``sparse_size`` is the size of a sparse file with its holes. Its ``extents`` are None if they precede its data.
     """
 
     def __init__(self, found: Iterable[tuple[str, str]], long_name: str | None, long_link: str | None = None) -> None:
@@ -92,7 +95,7 @@ class Overrides:
 
 
 def clamped_ns(mtime_ns: int) -> int:
-    """The nearest time that every file system takes; pax allows any decimal number."""
+    """Return the nearest time that every file system takes; pax allows any decimal number."""
     return min(max(mtime_ns, _MTIME_MIN_NS), _MTIME_MAX_NS)
 
 

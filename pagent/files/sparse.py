@@ -1,4 +1,4 @@
-"""Maps of sparse files in tar archives (GNU tar manual, "Storing Sparse Files"): where their data goes."""
+"""Parse maps of sparse files in tar archives (GNU tar manual, "Storing Sparse Files"): where their data belongs."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from typing import Final
 
 from pagent import limits
 
-#: (offset in the file, number of bytes), as they follow each other in the archive.
+#: (offset in the file, number of bytes), in the order of the archive.
 Extents = list[tuple[int, int]]
 
 _FIELD: Final = 12
 
 
 def parse_map(numbers: list[int]) -> Extents:
-    """Offset, size, offset, size, ...; ValueError for an odd or too large count."""
+    """Return the extents of a list of offset, size, offset, size, ... ValueError for an odd or too large count."""
     if len(numbers) % 2 or len(numbers) > 2 * limits.ARCHIVE_EXTENTS:
         raise ValueError(f"the archive has a sparse file with a map of {len(numbers)} numbers")
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def check_extents(extents: Extents, size: int, stored: int) -> Extents:
-    """In order, apart, inside a file of ``size`` bytes and covered by ``stored`` ones, or ValueError. Empty ones go."""
+    """Return the extents without empty ones. ValueError unless they are in order, disjoint, and within the two sizes.
+
+    ``size``: bytes of the file. ``stored``: bytes of its data in the archive.
+    """
     end = total = 0
     for offset, count in extents:
         if offset < end:
@@ -33,12 +36,12 @@ def check_extents(extents: Extents, size: int, stored: int) -> Extents:
 
 
 def old_gnu_header(block: bytes) -> tuple[int, Extents, bool]:
-    """Real size, first four extents, and whether a block of extents follows, of a header of type ``S``."""
+    """Return real size, first four extents, and whether a block of extents follows, of a header of type ``S``."""
     return _number(block[483:495]), _pairs(block[386:482]), block[482] != 0
 
 
 def old_gnu_extension(block: bytes) -> tuple[Extents, bool]:
-    """The 21 extents of such a block, and whether another follows."""
+    """Return the 21 extents of such a block, and whether another follows."""
     return _pairs(block[:504]), block[504] != 0
 
 
@@ -48,11 +51,11 @@ def _pairs(fields: bytes) -> Extents:
 
 
 def _number(field: bytes) -> int:
-    """Octal digits, or base 256 if the first bit is set."""
+    """Return a number of octal digits, or of base 256 if the first bit is set."""
     if field[0] & 0x80:
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b" \0")
     try:
         return int(digits, 8) if digits else 0
     except ValueError:
-        raise ValueError("the archive is corrupt: a sparse file's map is no number") from None
+        raise ValueError("the archive is corrupt: a number in a sparse file's map is not octal") from None

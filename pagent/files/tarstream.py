@@ -1,11 +1,11 @@
-"""A tar archive as it arrives: bytes in any split to entries and their data.
+"""Parse a tar archive as it arrives: bytes in any split become entries and their data.
 
-Reads what is in use: v7, ustar (POSIX.1-1988), pax (POSIX.1-2001), GNU long names and base-256 numbers, sparse files
-in all four ways that GNU tar has written them. No file system here: names are as the archive has them, checked by
-whoever makes files of them.
+It reads the formats in use: v7, ustar (POSIX.1-1988), pax (POSIX.1-2001), GNU long names and base-256 numbers, and
+sparse files in all four forms that GNU tar has written. Names are returned as the archive has them; `unpack` checks
+them.
 
-Sans-I/O: the parser is a generator that is resumed with each block of input, so it reads like a program that reads
-a file, yields what it finds and None where more input is needed.
+Sans-I/O: the parser is a generator that is resumed with each block of input. It is written as a program that reads a
+file, yields what it finds, and yields None where it needs more input.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pagent.files.sparse import Extents, check_extents, old_gnu_extension, old_g
 _BLOCK: Final = 512
 
 _FILE_TYPES: Final = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE)
-#: These have no data, whatever their size field says.
-_BARE_TYPES: Final = (
+#: Types of entries without data, whatever their size field says.
+_TYPES_WITHOUT_DATA: Final = (
     tarfile.DIRTYPE,
     tarfile.LNKTYPE,
     tarfile.SYMTYPE,
@@ -34,18 +34,18 @@ _BARE_TYPES: Final = (
 
 _LINK_TYPES: Final = {tarfile.SYMTYPE: "link", tarfile.LNKTYPE: "hardlink"}
 
-#: Keywords that are minded for all entries that follow.
+#: Keywords of a global header that apply to all entries after it.
 _GLOBAL: Final = frozenset({"path", "size", "mtime"})
-#: Records that one entry may have; several headers in a row add up.
+#: Records that one entry may have. Those of several headers in a row are added up.
 _RECORDS_MAX: Final = 2 * limits.ARCHIVE_EXTENTS + 64
 
 
 @dataclass(slots=True)
 class Entry:
-    """A file, whose :class:`Data` and :class:`EntryEnd` follow, or a folder or something else, with nothing to follow.
+    """An entry of the archive. After a file follow its :class:`Data` and :class:`EntryEnd`.
 
-    ``size`` is the file's, holes included; ``mode`` as the archive has it. ``target``: what a symbolic link leads
-    to, or the name that a hard link is another of.
+    ``size`` is the file's, holes included; ``mode`` as the archive has it. ``target`` is the target of a symbolic link,
+    or the first name of the file that a hard link names again.
     """
 
     name: str
@@ -75,19 +75,25 @@ _Parser = Generator[Event | None, None, None]
 
 
 class TarReader:
-    """Feed it blocks, :meth:`finish` it. ValueError for what is no tar or a broken one; not to be used after one."""
+    """Takes blocks by :meth:`feed`, then :meth:`finish`.
+
+    ValueError if it is not a tar, or broken; not usable after that.
+    """
 
     def __init__(self) -> None:
         self._input = b""
         self._at = 0
         self._parser = self._parse()
         self._entries = 0
-        self._complete = False  # the marker of the end has come
+        self._complete = False  # the end marker was read
         self._globals: dict[str, str] = {}
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """What is in ``data``; to be used up before the next call. What follows the archive's end is dropped."""
-        assert self._at == len(self._input), "the last input is not used up"
+        """Yield the events in ``data``, to be exhausted before the next call.
+
+        What follows the archive's end is dropped.
+        """
+        assert self._at == len(self._input), "the events of the last input are not exhausted"
         self._input, self._at = data, 0
         if self._complete:
             self._at = len(data)
@@ -98,7 +104,7 @@ class TarReader:
             yield event
 
     def finish(self) -> None:
-        """No more comes; ValueError unless the archive was complete."""
+        """End the input. ValueError unless the archive is complete."""
         if not self._complete:
             raise ValueError("the archive is truncated" if self._entries else "not a tar archive: it is empty")
 
@@ -133,7 +139,7 @@ class TarReader:
         self._at = len(self._input)
 
     def _header(self, block: bytes) -> tarfile.TarInfo | None:
-        """None for the block of zeros that ends an archive."""
+        """Return the header in a block; None for the block of zeros that ends an archive."""
         if not block.strip(b"\0"):
             return None
         try:
@@ -150,7 +156,7 @@ class TarReader:
         if header.size > limits.ARCHIVE_HEADER_MAX:
             raise ValueError(f"the archive has an extended header of {header.size} bytes")
         data = yield from self._exactly(header.size)
-        yield from self._pass(-header.size % _BLOCK)
+        yield from self._skip(-header.size % _BLOCK)
         return data
 
     def _member(self, header: tarfile.TarInfo, block: bytes, over: Overrides) -> _Parser:
@@ -160,8 +166,8 @@ class TarReader:
         stored = header.size if over.size is None else over.size
         if kind != "file":
             yield Entry(name, kind, 0, header.mode, mtime_ns, over.target or header.linkname)
-            if header.type not in _BARE_TYPES:
-                yield from self._pass(stored + -stored % _BLOCK)
+            if header.type not in _TYPES_WITHOUT_DATA:
+                yield from self._skip(stored + -stored % _BLOCK)
             return
         padding = -stored % _BLOCK
         size, extents = stored, [(0, stored)]
@@ -178,7 +184,7 @@ class TarReader:
         extents = check_extents(extents, size, stored)
         yield Entry(name, kind, size, header.mode, mtime_ns)
         yield from self._data(stored, extents)
-        yield from self._pass(padding)
+        yield from self._skip(padding)
         yield EntryEnd()
 
     def _old_sparse(self, block: bytes) -> Generator[None, None, tuple[int, Extents]]:
@@ -187,11 +193,11 @@ class TarReader:
             further, more = old_gnu_extension((yield from self._exactly(_BLOCK)))
             extents += further
             if len(extents) > limits.ARCHIVE_EXTENTS:
-                raise ValueError("the archive has a sparse file with too many pieces")
+                raise ValueError("the archive has a sparse file with too many extents")
         return size, extents
 
     def _sparse_map(self, stored: int) -> Generator[None, None, tuple[int, Extents]]:
-        """Version 1.0: decimal numbers, one a line, their count first, in whole blocks before the data."""
+        """Read a map of version 1.0: decimal numbers, one a line, their count first, in whole blocks before data."""
         gathered = bytearray()
         lines = 0
         wanted = 1
@@ -219,7 +225,7 @@ class TarReader:
                     left -= len(part)
                 else:
                     yield None
-        yield from self._pass(stored)
+        yield from self._skip(stored)
 
     # --- the input --------------------------------------------------------------------------------
 
@@ -238,7 +244,7 @@ class TarReader:
             gathered += self._available(size - len(gathered))
         return bytes(gathered)
 
-    def _pass(self, size: int) -> Generator[None, None, None]:
+    def _skip(self, size: int) -> Generator[None, None, None]:
         while size:
             step = min(size, len(self._input) - self._at)
             self._at += step
@@ -248,7 +254,7 @@ class TarReader:
 
 
 def _kind(kind: bytes, name: str) -> str:
-    # v7 has no type of its own for folders: a slash ends their names.
+    # v7 has no type for folders: a slash ends their names.
     if kind == tarfile.DIRTYPE or (kind == tarfile.AREGTYPE and name.endswith("/")):
         return "dir"
     return "file" if kind in _FILE_TYPES else _LINK_TYPES.get(kind, "other")

@@ -1,10 +1,11 @@
-"""An archive's bytes to files, folders and links of a sandbox, as they come. Blocking, in turns of bounded work.
+"""Unpack an archive into files, folders and links of a sandbox as it arrives. Blocking, in turns of bounded work.
 
-Every name goes through the sandbox, so links of the job lead nowhere; every file appears whole. Folders get their
-modes and times at the end, since each file made in one changes its time, and its mode may forbid to make any.
+Every name is opened through the sandbox, so links of the job cannot lead outside, and every file appears whole. Folders
+get their modes and times at the end: each file made in a folder changes its time, and its mode may forbid to make
+files.
 
-A hard link becomes a copy of the file that it names. A symbolic link is made where it cannot lead outside (`links`).
-What is neither, and what would replace the agent's own files, is left out and named in ``skipped``.
+A hard link becomes a copy of the file that it names. A symbolic link is made if it cannot lead outside (`links`). Other
+kinds, and entries that would replace the agent's own files, are left out and named in ``skipped``.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import Final
 
 from pagent import limits
 from pagent.files.decompress import Decompressor
+from pagent.files.disk_work import DISK_PIECE, DISK_TURN, DISK_TURN_ENTRIES
+from pagent.files.entries import Skipped
 from pagent.files.holes import HOLE_COST, data_at, hole_at
-from pagent.files.links import make_link, stays_beneath
+from pagent.files.links import make_link, stays_below
 from pagent.files.newfile import NewFile
-from pagent.files.pieces import DISK_PIECE, DISK_TURN, DISK_TURN_ENTRIES
-from pagent.files.sandboxed import Sandbox
-from pagent.files.skipped import Skipped
+from pagent.files.sandbox_access import SandboxAccess
 from pagent.files.tarstream import Data, Entry, Event, TarReader
 from pagent.limits import KIB
 from pagent.names import to_wire
@@ -30,18 +31,18 @@ from pagent.names import to_wire
 ARCHIVE_MEMBER_COST: Final = 16 * KIB
 
 
-#: What Python takes to remember a folder, its name apart.
+#: Memory that Python needs to remember a folder, without its name.
 _FOLDER_BYTES = 200
 
 
 class Unpacker:
-    """Push a piece of the archive, then :meth:`turn` until it says False; at last :meth:`end` and the same again.
+    """Takes pieces of the archive: :meth:`push` one, then :meth:`turn` until it returns False. :meth:`end` likewise.
 
-    ValueError for an archive that is broken, leads outside or breaks a limit, OSError of the system. What was unpacked
-    before stays; :meth:`close` always.
+    ValueError for an archive that is broken, leads outside or breaks a limit; OSError from the system. What was
+    unpacked before stays. Always :meth:`close` it.
     """
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: SandboxAccess) -> None:
         self._sandbox = sandbox
         self._input = Decompressor()
         self._reader = TarReader()
@@ -63,17 +64,17 @@ class Unpacker:
         self._memory = 0
 
     def push(self, data: bytes) -> None:
-        """More of the archive; only once :meth:`turn` has said False."""
+        """Add a piece of the archive, only after :meth:`turn` has returned False."""
         self._received += len(data)
         self._input.push(data)
 
     def end(self) -> None:
-        """All of it has come."""
+        """End the input."""
         self._ended = True
         self._input.end()
 
     def turn(self) -> bool:
-        """Work for a while; True if there is more to do with what has come."""
+        """Work for one turn; return whether there is more to do with the input so far."""
         left = DISK_TURN
         entries = self._entries + DISK_TURN_ENTRIES
         while left > 0 and self._entries < entries:
@@ -82,9 +83,9 @@ class Unpacker:
                 continue
             event = next(self._events, None)
             if event is not None:
-                self._take(event)
+                self._apply(event)
                 continue
-            if self._input.is_used_up:
+            if self._input.is_exhausted:
                 return self._ended and self._finish()
             members = self._input.members
             block = self._input.pull(DISK_PIECE)
@@ -111,7 +112,7 @@ class Unpacker:
 
     # --- entries ----------------------------------------------------------------------------------
 
-    def _take(self, event: Event) -> None:
+    def _apply(self, event: Event) -> None:
         if isinstance(event, Entry):
             self._begin(event)
         elif isinstance(event, Data):
@@ -145,7 +146,7 @@ class Unpacker:
             raise ValueError(f"the archive unpacks to more than {limits.ARCHIVE_BYTES} bytes")
 
     def _make_link(self, path: str, target: str) -> None:
-        if not stays_beneath(path, target):
+        if not stays_below(path, target):
             self.skipped.add(path, f"a symbolic link that may lead outside: {to_wire(target)}")
         elif not make_link(self._sandbox, path, target):
             self.skipped.add(path, "a symbolic link in a folder that is reached by one")
@@ -159,7 +160,7 @@ class Unpacker:
                 return
             self._source = self._sandbox.open_read(source)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
-            self.skipped.add(path, f"a hard link to what is no file here: {to_wire(target)}")
+            self.skipped.add(path, f"a hard link to an entry that is not a file of the sandbox: {to_wire(target)}")
             return
         size = os.fstat(self._source).st_size
         self._count(size)
@@ -170,7 +171,7 @@ class Unpacker:
         self._entry.size = size
 
     def _copy(self, most: int) -> int:
-        """Copy some of the file that a hard link names, with its holes; what it counts."""
+        """Copy some of the file that a hard link names, with its holes; return the cost of the work."""
         assert self._new is not None
         end = self._entry.size
         if hole := hole_at(self._source, self._position, end):
@@ -179,7 +180,7 @@ class Unpacker:
             return HOLE_COST
         wanted = data_at(self._source, self._position, min(end, self._position + min(most, DISK_PIECE)))
         data = os.pread(self._source, wanted, self._position)
-        if not data:  # its end, or what the job has left of it
+        if not data:  # its end, also if the job has shortened it
             self._end_copy()
             self._commit()
             return HOLE_COST
@@ -206,7 +207,7 @@ class Unpacker:
         try:
             self._sandbox.make_dir(parent, name)
         except FileExistsError:
-            os.close(self._sandbox.open_dir(path))  # NotADirectoryError if it is something else
+            os.close(self._sandbox.open_dir(path))  # NotADirectoryError if it is not a folder
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from None
         finally:
@@ -214,7 +215,7 @@ class Unpacker:
 
     def _write(self, event: Data) -> None:
         if self._new is None:
-            return  # of an entry that is skipped
+            return  # the entry is skipped
         if event.offset != self._position:
             self._new.seek(event.offset)
         self._new.write(event.data)
@@ -237,9 +238,9 @@ class Unpacker:
         for _ in range(DISK_TURN_ENTRIES):
             if not self._folders:
                 return False
-            # The last first: what is inside comes after its folder, which may be closed to us afterwards.
+            # The last first: a folder comes before its content, and its mode may lock the agent out.
             path, (mode, mtime_ns) = self._folders.popitem()
-            with suppress(FileNotFoundError, NotADirectoryError, ValueError):  # the job was quicker
+            with suppress(FileNotFoundError, NotADirectoryError, ValueError):  # the job has removed or replaced it
                 folder = self._sandbox.open_dir(path)
                 try:
                     os.fchmod(folder, mode)
@@ -250,7 +251,7 @@ class Unpacker:
 
 
 def _checked_path(name: str) -> str:
-    """Plain components joined, as the wire has names; ``''``: the sandbox. ValueError for what archives do not have."""
+    """Return the name normalised, as on the wire; ``''`` is the sandbox. ValueError for one that no archive has."""
     name = to_wire(name)
     if name.startswith("/"):
         raise ValueError(f"file path must be relative: archive entry {name!r}")

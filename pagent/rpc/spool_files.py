@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from pagent.buffers import behind, joined
+from pagent.buffers import joined, remaining
 from pagent.limits import MIB
 from pagent.rpc.spool_records import HEADER_BYTES, Record, decode, encode, record_bytes
 
@@ -94,7 +94,7 @@ class SpoolFiles:
         while buffers:
             done = os.pwritev(file.fd, buffers[:_VECTOR], file.written)
             file.written += done
-            buffers = behind(buffers, done)
+            buffers = remaining(buffers, done)
 
     def _take(self, size: int) -> list[Record]:
         file = self._files[0]

@@ -1,4 +1,7 @@
-"""Threads for the disk work of jobs: a share of one pool for each job, so that one that hangs holds up no other."""
+"""Threads for the disk work of jobs, which `service.files` and `service.logs` share.
+
+Each job has its share of one pool, so that a job whose file system hangs does not hold up the others.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ DISK_THREADS: Final = 4
 
 
 class DiskThreads:
-    """``per_job``: threads that the work of one job takes at a time (``jobs.background_threads``)."""
+    """``per_job``: threads that the work of one job uses at a time (``jobs.background_threads``)."""
 
     def __init__(self, per_job: int) -> None:
         self._per_job = per_job
@@ -29,5 +32,5 @@ class DiskThreads:
         return share
 
     async def close(self, grace_s: float) -> None:
-        """Wait at most ``grace_s`` seconds for the work that there is; take no more."""
+        """Take no more work, and wait at most ``grace_s`` seconds for the rest."""
         await self._pool.close(grace_s)

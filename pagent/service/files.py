@@ -11,9 +11,9 @@ from typing import Any, Final, Protocol
 from pagent.errors import JobNotFoundError
 from pagent.files.archive import ArchiveDownload, ArchiveUpload
 from pagent.files.download import Download
+from pagent.files.entries import Skipped
 from pagent.files.listing import file_list, file_remove, file_stat
-from pagent.files.skipped import Skipped
-from pagent.files.transfer import Upload
+from pagent.files.upload import Upload
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
 from pagent.limits import CHUNK_MAX
@@ -41,7 +41,7 @@ class _Source(Protocol):
 
 
 class FileService:
-    """Transfers between a peer and a sandbox; the disk work of each job is done by its own share of ``threads``."""
+    """Transfers between a peer and a sandbox. The disk work of each job is done by its own share of ``threads``."""
 
     def __init__(self, manager: JobManager, threads: DiskThreads, *, spool_max: int) -> None:
         self._manager = manager
@@ -68,10 +68,10 @@ class FileService:
 
         def spool_failed() -> None:
             if upload is not None:
-                upload.keep_nothing()
+                upload.discard_partial()
 
         self._spool(call, job, spool_failed)
-        with _only_while_there_is(job, call):
+        with _until_removed(job, call):
             upload = await Upload.open(
                 self._threads.of(job),
                 job.sandbox,
@@ -101,7 +101,7 @@ class FileService:
             self._threads.of(job),
             job.sandbox,
             filename,
-            chunk_size=_at_most(chunk_size),
+            chunk_size=_bounded(chunk_size),
             offset=offset,
             length=length,
             remove=remove,
@@ -115,14 +115,14 @@ class FileService:
         job = self._job(call, job_uid)
         self._spool(call, job)
         assert call.stream is not None
-        with _only_while_there_is(job, call):
+        with _until_removed(job, call):
             async with ArchiveUpload(self._threads.of(job), job.sandbox) as upload:
                 async for data in AsyncStream(call.stream):
                     if not isinstance(data, (bytes, bytearray, memoryview)):
                         raise ValueError(f"file contents come as bytes, not as {type(data).__name__}")
                     await upload.write(data)
                 size = await upload.finish()
-                return self._ended(job, size, upload.skipped, report)
+                return self._result(job, size, upload.skipped, report)
 
     @istream
     async def archive_download(
@@ -142,12 +142,12 @@ class FileService:
             include_mask,
             exclude_mask,
             compress,
-            _at_most(chunk_size),
+            _bounded(chunk_size),
             sparse=call.connection.holes,
         )
         async with download:
             sent = await _send(call, download, self._rounds)
-            return self._ended(job, sent, download.skipped, report)
+            return self._result(job, sent, download.skipped, report)
 
     @unary
     async def file_stat(self, call: IncomingCall, job_uid: str, path: str, sha256: bool = False) -> Any:
@@ -173,8 +173,8 @@ class FileService:
         return await file_remove(self._threads.of(job), job.sandbox, path)
 
     @staticmethod
-    def _ended(job: Job, size: int, skipped: Skipped, report: bool) -> Any:
-        """The result of an archive: its size, and with ``report`` what it lacks, which stands in the log otherwise."""
+    def _result(job: Job, size: int, skipped: Skipped, report: bool) -> Any:
+        """Return the size of an archive; with ``report`` also what it lacks, which is logged otherwise."""
         if report:
             return {"size": size, **skipped.as_dict()}
         if skipped.count:
@@ -182,19 +182,19 @@ class FileService:
         return size
 
     def _spool(self, call: IncomingCall, job: Job, failed: Callable[[], None] = lambda: None) -> None:
-        """Where to keep what comes faster than it is written; ``failed`` is called if there is no room for it."""
+        """Let the stream spool what arrives faster than it is written. ``failed`` is called if the disk has no room."""
         assert call.stream is not None
         threads = self._threads.of(job)
         call.stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, threads, failed, THROTTLE_DISK_S))
 
 
-def _only_while_there_is(job: Job, call: IncomingCall) -> AbstractContextManager[None]:
-    """An upload to a job that is removed has nowhere to go, however long its caller pauses."""
+def _until_removed(job: Job, call: IncomingCall) -> AbstractContextManager[None]:
+    """Abort the call of an upload when its job is removed, however long its caller pauses."""
     return job.until_removed(partial(call.abort, JobNotFoundError(job.uid)))
 
 
-def _at_most(chunk_size: Any) -> Any:
-    """Chunks are of 1 MiB at most, whatever is asked for; what is no number is refused where it is used."""
+def _bounded(chunk_size: Any) -> Any:
+    """Return the size bounded by CHUNK_MAX. A value of another type is refused where it is used."""
     return min(chunk_size, CHUNK_MAX) if type(chunk_size) is int else chunk_size
 
 

@@ -1,4 +1,4 @@
-"""A stream into an upload, in push style: its data is on the way to the disk before any task could wake up for it."""
+"""Pass a stream to an upload by callbacks: its data is on the way to the disk before any task could wake up for it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from pagent import limits
 from pagent.errors import CallCancelledError
-from pagent.files.transfer import Upload
+from pagent.files.upload import Upload
 from pagent.rpc.calls import IncomingCall
 from pagent.runtime.memory import Held, current_memory
 
 
 class Intake:
-    """The receiver of the call's stream. Made when the upload can take data; then await :meth:`finished`.
+    """The receiver of the call's stream. It is made when the upload can take data; then await :meth:`finished`.
 
-    While much of the upload waits for the disk the stream is held: its peer gets no more credit, or what it sends waits
-    in the stream.
+    While much of the upload waits for the disk, the stream is held: its peer gets no more credit. What a peer without
+    credit sends waits in the stream.
     """
 
     def __init__(self, call: IncomingCall, upload: Upload) -> None:
@@ -26,17 +26,20 @@ class Intake:
         self._upload = upload
         self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._held = False
-        self._behind = Held(current_memory())
-        upload.moved = self._moved
+        self._pending = Held(current_memory())
+        upload.on_progress = self._on_progress
         self._stream.attach(self, splits=True)
 
     async def finished(self) -> None:
-        """Until the peer sends no more. The errors of the disk, ValueError for what is no data."""
+        """Wait until the peer has closed its stream.
+
+        OSError from the disk, ValueError for a message that is not data.
+        """
         try:
             await self._finished
         finally:
-            self._upload.moved = None
-            self._behind.set(0)
+            self._upload.on_progress = None
+            self._pending.set(0)
 
     def _end(self, error: BaseException | None) -> None:
         if self._finished.done():
@@ -46,34 +49,34 @@ class Intake:
         else:
             self._finished.set_exception(error)
 
-    # --- while the disk is behind -----------------------------------------------------------------
+    # --- the disk ---------------------------------------------------------------------------------
 
-    def _moved(self) -> None:
-        self._behind.set(self._upload.buffered)
+    def _on_progress(self) -> None:
+        self._pending.set(self._upload.buffered)
         if (error := self._upload.error) is not None:
             self._end(error)
-        elif self._held and self._upload.behind <= limits.UPLOAD_PENDING_MAX // 2:
+        elif self._held and self._upload.pending <= limits.UPLOAD_PENDING_MAX // 2:
             self._held = False
             self._stream.release()
 
-    # --- the push face ----------------------------------------------------------------------------
+    # --- the stream -------------------------------------------------------------------------------
 
     def stream_message(self, value: Any) -> None:
         if self._finished.done():
             return
         if type(value) is int and self._takes_holes:
             try:
-                behind = self._upload.give_hole(value)
+                pending = self._upload.put_hole(value)
             except ValueError as error:
                 self._end(error)
                 return
         elif isinstance(value, (bytes, bytearray, memoryview)):
-            behind = self._upload.give(value)
+            pending = self._upload.put(value)
         else:
             self._end(ValueError(f"file contents come as bytes, not as {type(value).__name__}"))
             return
-        self._behind.set(self._upload.buffered)
-        if behind >= limits.UPLOAD_PENDING_MAX and not self._held:
+        self._pending.set(self._upload.buffered)
+        if pending >= limits.UPLOAD_PENDING_MAX and not self._held:
             self._held = True
             self._stream.hold()
 
@@ -81,10 +84,10 @@ class Intake:
         self._end(None)
 
     def stream_blocked(self) -> None:
-        """Nothing is sent."""
+        """Nothing: this side sends no data."""
 
     def stream_writable(self) -> None:
-        """As above."""
+        """Nothing: this side sends no data."""
 
     def stream_lost(self, reason: str) -> None:
         self._end(CallCancelledError(reason))

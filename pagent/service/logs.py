@@ -7,7 +7,7 @@ import os
 from functools import partial
 from typing import Any
 
-from pagent.files.pieces import Pieces
+from pagent.files.disk_work import DiskWork
 from pagent.jobs.changes import Changes
 from pagent.jobs.log_reader import LogReader
 from pagent.jobs.manager import JobManager
@@ -48,7 +48,7 @@ class LogService:
         fd = await self._open(job, name, follow)
         if fd is None:
             return offset
-        reading = Pieces(self._threads.of(job), partial(os.close, fd))  # a read goes on when the call is cancelled
+        reading = DiskWork(self._threads.of(job), partial(os.close, fd))  # a read goes on when the call is cancelled
         try:
             async with Changes(fd) as changes:
                 with job.until_output_ends(changes.wake):
@@ -58,7 +58,7 @@ class LogService:
             await reading.end()
 
     @staticmethod
-    async def _copy(out: AsyncStream, job: Job, reading: Pieces, reader: LogReader, changes: Changes | None) -> int:
+    async def _copy(out: AsyncStream, job: Job, reading: DiskWork, reader: LogReader, changes: Changes | None) -> int:
         while True:
             ended = job.output_ended  # asked first: what is written before the end is then read after it
             data = await reading.run(reader.read)

@@ -21,14 +21,14 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 
 @pytest.fixture
 async def threads() -> AsyncIterator[ThreadPool]:
-    """One thread, the default of `jobs.background_threads`: whatever occupies it holds up all of a job's work."""
+    """One thread, the default of `jobs.background_threads`: work that occupies it delays all work of the job."""
     made = ThreadPool("disk", 1)
     yield made
     await made.close(10)
 
 
 class CancelAt:
-    """Hands pieces on to a pool, and has the task that handed in the n-th one cancelled right after it."""
+    """Submits work to a pool, and cancels the task that submitted the n-th piece of it right after that."""
 
     def __init__(self, threads: ThreadPool, count: int) -> None:
         self._threads = threads
@@ -50,13 +50,13 @@ class CancelAt:
 
 @pytest.fixture
 def cancelled_everywhere(threads: ThreadPool) -> Callable[..., AsyncIterator[asyncio.Task[Any]]]:
-    """Runs ``work(threads)`` again and again, cancelled at its first piece, its second, ... until it is done."""
+    """Run ``work(threads)`` again and again, cancelled at its first piece of work, its second, ... until it is done."""
 
     async def run(work: Callable[[Threads], Coroutine[Any, Any, Any]]) -> AsyncIterator[asyncio.Task[Any]]:
         for count in range(1, 1000):
             task = asyncio.ensure_future(work(CancelAt(threads, count)))
             await asyncio.wait([task])
-            await threads.run(int)  # what was begun before has ended
+            await threads.run(int)  # earlier work has ended
             yield task
             if not task.cancelled():
                 assert count > 2
@@ -78,7 +78,7 @@ def full_disk(tmp_path: Path) -> Iterator[Sandbox]:
     root = tmp_path / "small"
     root.mkdir()
     if os.system(f"mount -t tmpfs -o size=1m,mode=0700 tmpfs {root} 2>/dev/null") != 0:
-        pytest.skip("this place lets nobody mount")
+        pytest.skip("mounting is not permitted here")
     try:
         made = Sandbox.create(root, "job")
         yield made

@@ -180,7 +180,7 @@ async def test_a_cancelled_download_leaves_no_descriptor(
 
 
 async def test_uploads_and_downloads_share_one_thread(threads: Threads, sandbox: Sandbox, other: Sandbox) -> None:
-    """Each in turn a little, so none could be complete if another kept the thread while it waits for its peer."""
+    """They advance in turns. None would finish if another kept the thread while it waits for its peer."""
     fill(sandbox)
     data = await get(threads, sandbox)
     uploads = [ArchiveUpload(threads, other) for _ in range(3)]
@@ -213,7 +213,7 @@ async def test_a_full_disk(threads: Threads, full_disk: Sandbox) -> None:
 
 @pytest.mark.slow
 async def test_memory_stays_small(threads: Threads, sandbox: Sandbox, other: Sandbox) -> None:
-    """A file of 64 MiB and 1500 small ones, there and back."""
+    """A round trip of a file of 64 MiB and 1500 small ones."""
     with (sandbox.path / "hole").open("wb") as file:
         file.truncate(64 << 20)
     (sandbox.path / "many").mkdir()

@@ -1,4 +1,4 @@
-"""Links of archives: what is made of hard and of symbolic ones, and that none leads outside."""
+"""Links of archives: how hard and symbolic links are unpacked, and that none leads outside."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pagent import limits
-from pagent.files.links import stays_beneath
+from pagent.files.links import stays_below
 from pagent.files.pack import Packer
 from pagent.files.unpack import Unpacker
 from pagent.jobs.sandbox import Sandbox
@@ -49,11 +49,11 @@ def hardlink(name: str, target: str, **values: object) -> tuple[tarfile.TarInfo,
         ("l", "x" * 5000, False),
     ],
 )  # fmt: skip
-def test_targets(path: str, target: str, stays: bool) -> None:
-    assert stays_beneath(path, target) is stays
+def test_targets_of_links_that_stay_below(path: str, target: str, stays: bool) -> None:
+    assert stays_below(path, target) is stays
 
 
-def test_symbolic_links_are_kept_there_and_back(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_symbolic_links_survive_a_round_trip(sandbox: Sandbox, tmp_path: Path) -> None:
     (sandbox.path / "d").mkdir()
     (sandbox.path / "d/f").write_text("content")
     for path, target in [("a", "d/f"), ("d/up", "../d/f"), ("dangling", "gone"), ("folder", "d"), ("\udcff", "\udcfe")]:
@@ -80,7 +80,7 @@ def test_symbolic_links_are_kept_there_and_back(sandbox: Sandbox, tmp_path: Path
     other.remove()
 
 
-def test_a_link_replaces_a_file_or_a_link_and_no_folder(sandbox: Sandbox) -> None:
+def test_a_link_replaces_a_file_or_a_link_but_not_a_folder(sandbox: Sandbox) -> None:
     unpack(sandbox, archive((info("l"), b"x"), symlink("l", "a"), symlink("l", "b")))
     assert os.readlink(sandbox.path / "l") == "b"
     assert os.listdir(sandbox.path) == ["l"]
@@ -91,7 +91,7 @@ def test_a_link_replaces_a_file_or_a_link_and_no_folder(sandbox: Sandbox) -> Non
 
 
 def test_a_chain_of_links_does_not_lead_outside(sandbox: Sandbox) -> None:
-    """Each stays beneath as it is written; the last passes the first."""
+    """Each target stays below by its text; the last one passes through the first link."""
     (sandbox.path.parent / "secret").write_text("secret")
     unpacker = unpack(
         sandbox,
@@ -99,7 +99,7 @@ def test_a_chain_of_links_does_not_lead_outside(sandbox: Sandbox) -> None:
             (info("s", tarfile.DIRTYPE, mode=0o755), b""),
             symlink("s/up", ".."),
             symlink("here", "."),
-            symlink("here/out", ".."),  # of one folder, by its name; of none, in fact
+            symlink("here/out", ".."),  # by its path inside one folder, in fact in none
             symlink("s/up/out", "../.."),
             symlink("out", "s/up/../secret"),
         ),
@@ -166,7 +166,7 @@ def test_a_hard_link_becomes_a_copy_of_the_file(sandbox: Sandbox) -> None:
     assert (sandbox.path / "d/f").read_bytes() == content
 
 
-def test_hard_links_to_what_is_no_file_are_skipped(sandbox: Sandbox) -> None:
+def test_hard_links_to_other_entries_than_files_are_skipped(sandbox: Sandbox) -> None:
     (sandbox.path.parent / "secret").write_text("secret")
     (sandbox.path / "out").symlink_to("../secret")
     os.mkfifo(sandbox.path / "fifo")

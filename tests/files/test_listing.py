@@ -29,7 +29,7 @@ def brief(entries: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(entry["path"], entry["type"]) for entry in entries]
 
 
-async def test_list(threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
+async def test_list_a_folder(threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
     fill(sandbox)
     assert brief(await file_list(threads, sandbox)) == [("a", "link"), ("b", "dir"), ("b.txt", "file")]
     before = descriptors()
@@ -46,7 +46,7 @@ async def test_list(threads: Threads, sandbox: Sandbox, descriptors: Callable[[]
     assert descriptors() == before
 
 
-async def test_list_of_what_is_no_folder(threads: Threads, sandbox: Sandbox) -> None:
+async def test_list_of_other_entries_than_folders(threads: Threads, sandbox: Sandbox) -> None:
     fill(sandbox)
     for path, error in [("b.txt", NotADirectoryError), ("none", FileNotFoundError), ("..", ValueError)]:
         with pytest.raises(error):
@@ -60,13 +60,13 @@ async def test_links_are_not_walked_into(threads: Threads, sandbox: Sandbox, tmp
     assert brief(await file_list(threads, sandbox, recursive=True)) == [("self", "link"), ("up", "link")]
 
 
-async def test_own_temporaries_are_hidden_and_kept_parts_are_told(threads: Threads, sandbox: Sandbox) -> None:
+async def test_temporary_files_are_hidden_and_kept_parts_are_listed(threads: Threads, sandbox: Sandbox) -> None:
     for name in (".pagent-upload-0123", "f.pagent-partial", ".pagent.stdout"):
         (sandbox.path / name).touch()
     assert brief(await file_list(threads, sandbox)) == [(".pagent.stdout", "file"), ("f.pagent-partial", "file")]
 
 
-async def test_a_list_that_no_message_holds_is_refused(
+async def test_a_list_too_large_for_a_message_is_refused(
     threads: Threads, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(20):
@@ -74,7 +74,7 @@ async def test_a_list_that_no_message_holds_is_refused(
     monkeypatch.setattr(limits, "LISTING_BYTES", 20 * 172)
     assert len(await file_list(threads, sandbox)) == 20
     monkeypatch.setattr(limits, "LISTING_BYTES", 20 * 172 - 1)
-    with pytest.raises(ValueError, match="more than one answer"):
+    with pytest.raises(ValueError, match="more entries than one answer"):
         await file_list(threads, sandbox)
     pages = []
     after = None
@@ -177,7 +177,7 @@ async def test_the_agents_own_files_are_not_removed(threads: Threads, sandbox: S
     assert (sandbox.path / ".pagent.stdout").exists()
 
 
-async def test_no_digest_of_what_is_nearly_all_hole(threads: Threads, sandbox: Sandbox) -> None:
+async def test_no_digest_of_a_file_of_huge_holes(threads: Threads, sandbox: Sandbox) -> None:
     with (sandbox.path / "f").open("wb") as file:
         file.truncate(1 << 43)
     with pytest.raises(ValueError, match="holes"):
@@ -194,7 +194,7 @@ async def test_no_digest_of_what_is_nearly_all_hole(threads: Threads, sandbox: S
         (None, -1, ValueError),
     ],
 )
-async def test_pages_that_cannot_be(
+async def test_invalid_pages(
     threads: Threads, sandbox: Sandbox, after: Any, limit: Any, error: type[Exception]
 ) -> None:
     with pytest.raises(error):

@@ -1,4 +1,4 @@
-"""What a growing file reserves on the disk, and gives back. How it appears is in test_transfer and test_unpack."""
+"""The blocks that a growing file reserves and releases. test_upload and test_unpack test how it appears."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PIECE = os.urandom(MIB)
 
 
 def blocks(file: int) -> int:
-    """Bytes that the file has on the disk."""
+    """Return the bytes that the file has on the disk."""
     return os.fstat(file).st_blocks * 512
 
 
@@ -31,7 +31,7 @@ def new(sandbox: Sandbox) -> NewFile:
 
 @pytest.fixture
 def reserves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The ranges that were asked for; asks the kernel for them as well."""
+    """Record the ranges that are reserved, and reserve them."""
     if sys.platform != "linux":
         pytest.skip("fallocate is Linux's")
     asked: list[tuple[int, int]] = []
@@ -57,10 +57,10 @@ def test_a_large_file_reserves_ahead_and_keeps_what_it_has_filled(
     for _ in range(7):
         new.write(PIECE)
     assert reserves == [
-        (0, DISK_RESERVE_FROM + MIB + DISK_RESERVE),  # with what has no blocks so far
+        (0, DISK_RESERVE_FROM + MIB + DISK_RESERVE),  # with the bytes that have no blocks yet
         (DISK_RESERVE_FROM + MIB + DISK_RESERVE, MIB + DISK_RESERVE),
     ]
-    assert os.fstat(new.file).st_size == 7 * MIB  # a reader of the unfinished file sees no zeros behind its end
+    assert os.fstat(new.file).st_size == 7 * MIB  # a reader of the unfinished file sees no zeros after its end
     new.commit()
     found = (sandbox.path / "f").stat()
     assert found.st_size == 7 * MIB
@@ -68,16 +68,16 @@ def test_a_large_file_reserves_ahead_and_keeps_what_it_has_filled(
     assert found.st_blocks * 512 < 7 * MIB + MIB // 4
 
 
-def test_what_is_reserved_is_on_the_disk_before_it_is_written(new: NewFile) -> None:
+def test_the_reserved_blocks_are_allocated_before_the_write(new: NewFile) -> None:
     new.write(PIECE)
     new.write(b"x")
     if fallocate(new.file, FALLOC_KEEP_SIZE, 0, 1) != 0:
-        pytest.skip("this file system cannot")
+        pytest.skip("this file system cannot reserve blocks")
     assert blocks(new.file) >= DISK_RESERVE
     new.discard()
 
 
-def test_a_kept_part_has_no_more_than_was_written_and_goes_on(
+def test_a_kept_part_has_only_what_was_written_and_is_continued(
     new: NewFile, reserves: list[tuple[int, int]], sandbox: Sandbox
 ) -> None:
     new.write(PIECE)
@@ -106,20 +106,20 @@ def test_a_file_with_holes_keeps_them(new: NewFile, reserves: list[tuple[int, in
     assert (found.st_size, found.st_blocks * 512 < 3 * MIB) == (32 * MIB, True)
 
 
-@pytest.mark.parametrize("behind", [b"", PIECE])
-def test_nothing_is_left_reserved_in_a_hole(new: NewFile, sandbox: Sandbox, behind: bytes) -> None:
+@pytest.mark.parametrize("rest", [b"", PIECE])
+def test_nothing_is_left_reserved_in_a_hole(new: NewFile, sandbox: Sandbox, rest: bytes) -> None:
     for _ in range(3):
         new.write(PIECE)
     new.seek(64 * MIB)
-    new.write(behind)
+    new.write(rest)
     new.seek(100 * MIB)
     new.commit()
     found = (sandbox.path / "f").stat()
     assert found.st_size == 100 * MIB
-    assert found.st_blocks * 512 <= 3 * MIB + len(behind) + MIB // 4
+    assert found.st_blocks * 512 <= 3 * MIB + len(rest) + MIB // 4
 
 
-def test_nothing_is_left_reserved_behind_what_a_file_is_enlarged_to(new: NewFile, sandbox: Sandbox) -> None:
+def test_nothing_is_left_reserved_after_an_enlarged_file(new: NewFile, sandbox: Sandbox) -> None:
     for _ in range(3):
         new.write(PIECE)
     new.seek(100 * MIB)
@@ -134,7 +134,7 @@ def test_one_large_write_has_its_blocks_beforehand(new: NewFile, reserves: list[
     new.discard()
 
 
-def test_where_nothing_can_be_reserved_it_is_written_all_the_same(
+def test_writes_succeed_where_nothing_can_be_reserved(
     new: NewFile, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
 ) -> None:
     asked = []
@@ -147,13 +147,11 @@ def test_where_nothing_can_be_reserved_it_is_written_all_the_same(
     for _ in range(6):
         new.write(PIECE)
     new.commit()
-    assert len(asked) == 1  # it is not tried for each piece
+    assert len(asked) == 1  # one failure is enough: it does not try again
     assert (sandbox.path / "f").read_bytes() == 6 * PIECE
 
 
-def test_without_the_call_it_is_written_all_the_same(
-    new: NewFile, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
-) -> None:
+def test_writes_succeed_without_fallocate(new: NewFile, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
     monkeypatch.setattr(unix, "_fallocate", lambda: None)
     assert fallocate(new.file, FALLOC_KEEP_SIZE, 0, 1) == errno.ENOSYS
     new.write(PIECE)

@@ -56,7 +56,7 @@ def fill(sandbox: Sandbox) -> None:
         (root / name).touch()
 
 
-def test_the_capture(sandbox: Sandbox) -> None:
+def test_a_captured_archive_is_packed_again(sandbox: Sandbox) -> None:
     (sandbox.path / "a.py").write_text("print(1)\n")
     packer = noted(sandbox, "*.py")
     assert packer.size == 10240
@@ -125,11 +125,11 @@ def test_an_empty_sandbox_is_an_empty_archive(sandbox: Sandbox) -> None:
     assert packed(noted(sandbox)) == bytes(10240)
 
 
-# --- the job is at work meanwhile -----------------------------------------------------------------
+# --- changes by the job meanwhile -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("change", ["grow", "shrink", "vanish", "link", "fifo", "folder"])
-def test_what_changes_before_its_turn_leaves_a_valid_archive(sandbox: Sandbox, change: str) -> None:
+def test_entries_that_change_before_their_turn_leave_a_valid_archive(sandbox: Sandbox, change: str) -> None:
     for name in "abc":
         (sandbox.path / name).write_text(name * 5000)
     packer = noted(sandbox)
@@ -171,7 +171,7 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_filled_up(sandbox: Sand
         assert member.read() == b"b" * 1_000_000
 
 
-def test_closed_in_the_middle_of_a_file(sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
+def test_close_in_the_middle_of_a_file(sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
     (sandbox.path / "a").write_bytes(bytes(1_000_000))
     before = descriptors()
     packer = noted(sandbox)
@@ -189,7 +189,7 @@ def test_a_file_above_8_gib(sandbox: Sandbox) -> None:
     with (sandbox.path / "huge").open("wb") as file:
         file.truncate(size)
     packer = noted(sandbox)
-    assert packer.size == 10240  # its holes are left out, whoever reads it
+    assert packer.size == 10240  # its holes are left out for every reader
     with tarfile.open(fileobj=io.BytesIO(packed(packer))) as reader:
         entry = reader.getmember("huge")
         assert (entry.size, entry.issparse(), entry.sparse) == (size, True, [])

@@ -25,7 +25,7 @@ def test_records_round_trip(pairs: list[tuple[str, str]]) -> None:
     assert records(data + bytes(7)) == pairs
 
 
-def test_values_may_hold_anything() -> None:
+def test_values_may_hold_any_bytes() -> None:
     assert records(record(b"path", b"a=b\nc \xff")) == [("path", "a=b\nc \udcff")]
 
 
@@ -56,13 +56,13 @@ def test_any_bytes_are_records_or_corrupt(data: bytes) -> None:
         found = records(data)
     except ValueError:
         return
-    if b"0" not in data:  # else a length with leading zeros
+    if b"0" not in data:  # otherwise the length has leading zeros
         again = [record(k.encode(errors="surrogateescape"), v.encode(errors="surrogateescape")) for k, v in found]
         assert b"".join(again) == data.rstrip(b"\0")
 
 
 @pytest.mark.parametrize("value", ["", "-1", "1.5", "1_0", " 1", "٣", "9" * 20])
-def test_no_numbers(value: str) -> None:
+def test_invalid_numbers(value: str) -> None:
     with pytest.raises(ValueError, match="is not a number"):
         number(value)
 
@@ -111,6 +111,6 @@ def test_sparse_files_of_each_version() -> None:
         [("GNU.sparse.size", "-9")],
     ],
 )
-def test_sparse_files_that_make_no_sense(pairs: list[tuple[str, str]]) -> None:
+def test_invalid_sparse_files(pairs: list[tuple[str, str]]) -> None:
     with pytest.raises(ValueError, match="the archive"):
         Overrides(pairs, None)

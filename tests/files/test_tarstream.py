@@ -99,7 +99,7 @@ def test_formats(kind: int) -> None:
     assert (found[0][0].mtime_ns, found[2][0].mode) == (7 * SECOND, 0o640)
 
 
-def test_v7_tells_a_folder_by_its_slash() -> None:
+def test_v7_marks_a_folder_by_its_slash() -> None:
     data = archive((info("x" * 120 + "/", tarfile.AREGTYPE), b""), kind=tarfile.GNU_FORMAT)
     assert [entry.kind for entry, _ in read([data])] == ["dir"]
 
@@ -132,7 +132,7 @@ def test_every_split_gives_the_same(cuts: list[int]) -> None:
     st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
     st.integers(1, 3000),
 )
-def test_what_the_standard_library_writes_is_read(
+def test_archives_of_the_standard_library_are_read(
     files: list[tuple[str, bytes, int, int]], kind: int, step: int
 ) -> None:
     files = [(f"n{name.strip('/')}", *rest) for name, *rest in files]  # type: ignore[misc]
@@ -144,9 +144,9 @@ def test_what_the_standard_library_writes_is_read(
 # --- the end --------------------------------------------------------------------------------------
 
 
-def test_what_follows_the_end_is_dropped() -> None:
-    assert read([RICH, b"rubbish", RICH]) == read([RICH])
-    assert read([RICH + b"rubbish"]) == read([RICH])
+def test_input_after_the_end_is_dropped() -> None:
+    assert read([RICH, b"other bytes", RICH]) == read([RICH])
+    assert read([RICH + b"other bytes"]) == read([RICH])
     assert read([bytes(512)]) == read([bytes(10240)]) == []
 
 
@@ -168,7 +168,7 @@ def test_a_missing_end_marker_is_truncation() -> None:
         read([data[:1024]])
 
 
-def test_no_tar_at_all() -> None:
+def test_input_that_is_not_a_tar() -> None:
     with pytest.raises(ValueError, match=r"^not a tar archive$"):
         read([os.urandom(2000)])
 
@@ -181,7 +181,7 @@ def test_a_corrupt_header() -> None:
 
 
 @given(st.integers(0, len(RICH) - 1), st.binary(min_size=1, max_size=9))
-def test_damage_never_does_more_than_a_value_error(at: int, damage: bytes) -> None:
+def test_damage_raises_nothing_but_value_error(at: int, damage: bytes) -> None:
     data = RICH[:at] + damage + RICH[at + len(damage) :]
     try:
         found = read([data])
@@ -191,11 +191,11 @@ def test_damage_never_does_more_than_a_value_error(at: int, damage: bytes) -> No
         assert len(found) <= 7
 
 
-# --- limits and lies ------------------------------------------------------------------------------
+# --- limits, and headers that contradict their data -----------------------------------------------
 
 
 def header(name: str = "f", kind: bytes = tarfile.REGTYPE, size: int = 0, raw: dict[str, bytes] | None = None) -> bytes:
-    """A header block with raw fields put over it and a right checksum."""
+    """Return a header block with raw fields put over it and a valid checksum."""
     block = bytearray(info(name, kind, size=size).tobuf(tarfile.GNU_FORMAT))
     for field, value in (raw or {}).items():
         at = {"size": 124, "mtime": 136}[field]
@@ -239,11 +239,11 @@ def test_types_without_data_have_none_whatever_they_say() -> None:
         assert names(header("a", kind, size=5000) + header("b") + bytes(1024)) == ["a", "b"]
 
 
-def test_unknown_types_are_passed_with_their_data() -> None:
+def test_unknown_types_are_skipped_with_their_data() -> None:
     assert names(header("a", b"?", size=513) + b"j" * 1024 + header("b") + bytes(1024)) == ["a", "b"]
 
 
-def test_global_headers_hold_for_all_that_follow_and_only_what_is_known_of_them() -> None:
+def test_known_keywords_of_global_headers_apply_to_all_later_entries() -> None:
     file = io.BytesIO()
     with tarfile.open(
         fileobj=file, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"mtime": "5", "x": "y"}
@@ -253,7 +253,7 @@ def test_global_headers_hold_for_all_that_follow_and_only_what_is_known_of_them(
     assert [entry.mtime_ns for entry, _ in read([file.getvalue()])] == [5 * SECOND, 15 * SECOND // 2]
 
 
-# --- sparse files, with GNU tar as the judge ------------------------------------------------------
+# --- sparse files, compared with GNU tar ----------------------------------------------------------
 
 
 @needs_tar
@@ -286,7 +286,7 @@ def sparse(content: bytes, **headers: str) -> bytes:
     return entry.tobuf(tarfile.PAX_FORMAT) + content + bytes(-len(content) % 512) + bytes(1024)
 
 
-def test_a_sparse_file_larger_than_any_disk_costs_nothing_to_read() -> None:
+def test_a_sparse_file_larger_than_any_disk_is_read_at_once() -> None:
     content = b"1\n0\n5\n".ljust(512, b"\0") + b"hello"
     reader = TarReader()
     events = list(reader.feed(sparse(content, major="1", minor="0", realsize=str(9 << 40))))
@@ -306,6 +306,6 @@ def test_a_sparse_file_larger_than_any_disk_costs_nothing_to_read() -> None:
         b"2\n5\n1\n0\n1\n",
     ],
 )
-def test_lying_maps(content: bytes) -> None:
+def test_maps_that_contradict_the_file(content: bytes) -> None:
     with pytest.raises(ValueError, match="corrupt"):
         read([sparse(content.ljust(1024, b"\0") if content else b"", major="1", minor="0", realsize="100")])

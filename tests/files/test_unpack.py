@@ -51,12 +51,12 @@ def test_files_and_folders_with_modes_and_times(sandbox: Sandbox, pack: Callable
     root = sandbox.path
     assert tree(sandbox) == sorted(["d", "d/f", "d/" + "long" * 60, "link", "ä€😀", "\udcff\udcfe"])
     assert (root / "d/f").read_bytes() == b"x" * 700
-    assert stat.S_IMODE((root / "d/f").stat().st_mode) == 0o755  # it came with 04755
+    assert stat.S_IMODE((root / "d/f").stat().st_mode) == 0o755  # the archive has 04755
     assert (root / "d/f").stat().st_mtime == 1234567890.25
     assert (root / "d").stat().st_mtime == 0.0
 
 
-def test_a_closed_folder_is_filled_before_it_is_closed(sandbox: Sandbox) -> None:
+def test_a_folder_without_permissions_is_filled_before_they_are_removed(sandbox: Sandbox) -> None:
     unpack(
         sandbox,
         archive(
@@ -97,7 +97,7 @@ def test_links_in_the_archive_are_skipped_and_cannot_be_written_through(sandbox:
     assert os.listdir(tmp_path) == ["job"]
 
 
-def test_links_of_the_job_lead_nowhere(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_links_of_the_job_are_not_followed_outside(sandbox: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     (sandbox.path / "d").symlink_to(tmp_path)
     (sandbox.path / "f").symlink_to(tmp_path / "secret")
@@ -128,7 +128,8 @@ def test_a_folder_flipped_with_a_link_while_unpacking(sandbox: Sandbox, tmp_path
     flipper = threading.Thread(target=flip)
     flipper.start()
     try:
-        # Folders that the unpacker makes while ours is away would stop the flipping: they are there already.
+        # A folder that the unpacker makes while the link is not there would end the flipping, so all folders exist
+        # already.
         for _ in range(60):
             try:
                 unpack(_NoCreation(sandbox), data)  # type: ignore[arg-type]
@@ -141,7 +142,7 @@ def test_a_folder_flipped_with_a_link_while_unpacking(sandbox: Sandbox, tmp_path
 
 
 class _NoCreation:
-    """The sandbox, but missing folders are not made."""
+    """A sandbox in which missing folders are not made."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.open_dir = sandbox.open_dir
@@ -156,7 +157,7 @@ class _NoCreation:
         return self._sandbox.open_parent(path, create=False)
 
 
-def test_what_is_in_the_way_is_not_removed(sandbox: Sandbox) -> None:
+def test_an_entry_of_another_kind_is_not_removed(sandbox: Sandbox) -> None:
     (sandbox.path / "d").mkdir()
     (sandbox.path / "f").write_text("old")
     with pytest.raises(IsADirectoryError, match=r"'d'$"):
@@ -168,7 +169,7 @@ def test_what_is_in_the_way_is_not_removed(sandbox: Sandbox) -> None:
     assert tree(sandbox) == ["d", "f"]
 
 
-def test_files_appear_whole_and_a_broken_off_archive_leaves_no_part(sandbox: Sandbox) -> None:
+def test_files_appear_whole_and_a_truncated_archive_leaves_no_part(sandbox: Sandbox) -> None:
     data = archive((info("a"), b"first"), (info("b"), b"x" * 2000))
     with pytest.raises(ValueError, match="the archive is truncated"):
         unpack(sandbox, data[:2500])
@@ -177,7 +178,7 @@ def test_files_appear_whole_and_a_broken_off_archive_leaves_no_part(sandbox: San
         unpack(sandbox, gzip.compress(data)[:-4])
 
 
-def test_a_file_twice_is_the_last_of_both(sandbox: Sandbox) -> None:
+def test_the_last_of_two_entries_of_one_name_wins(sandbox: Sandbox) -> None:
     unpack(sandbox, archive((info("f"), b"one"), (info("f"), b"two")))
     assert (sandbox.path / "f").read_bytes() == b"two"
 
@@ -241,7 +242,7 @@ def test_a_bomb_is_stopped(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ValueError, match="more than 1000 times its size"):
         unpack(sandbox, bomb)
     assert tree(sandbox) == ["f"]
-    # Behind the end of the archive as well.
+    # After the end of the archive as well.
     with pytest.raises(ValueError, match="more than 1000 times its size"):
         unpack(sandbox, bz2.compress(bytes(8 << 20)))
 

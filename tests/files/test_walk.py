@@ -1,4 +1,4 @@
-"""The walk through a sandbox: order, pages, and what cannot be read."""
+"""The walk through a sandbox: order, pages, and entries that cannot be read."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pagent import limits
+from pagent.files.entries import SandboxEntry
 from pagent.files.pack import Packer
-from pagent.files.walk import Found, walk
+from pagent.files.walk import walk
 from pagent.jobs.sandbox import Sandbox
 
 TREE = ["a", "a/b", "a/b/c", "a/b/c/f", "a/b/d", "a/x", "a.b", "a0", "b", "b/1", "b/2", "c", "ä", "\U0010fe80"]
@@ -30,11 +31,11 @@ def filled(sandbox: Sandbox) -> Sandbox:
     return sandbox
 
 
-def paths(found: Iterator[Found]) -> list[str]:
+def paths(found: Iterator[SandboxEntry]) -> list[str]:
     return [one.path for one in found]
 
 
-def test_the_order(filled: Sandbox) -> None:
+def test_the_order_of_a_walk(filled: Sandbox) -> None:
     assert paths(walk(filled)) == [
         "a", "a/b", "a/b/c", "a/b/c/f", "a/b/d", "a/x", "a.b", "a0", "b", "b/1", "b/2", "c", "ä", "\U0010fe80",
     ]  # fmt: skip
@@ -43,7 +44,7 @@ def test_the_order(filled: Sandbox) -> None:
 @pytest.mark.parametrize("recursive", [True, False])
 @pytest.mark.parametrize("held", [1, 3, 1000])
 @pytest.mark.parametrize("top", ["", "a", "a/b"])
-def test_a_walk_goes_on_after_any_entry(
+def test_a_walk_continues_after_any_entry(
     filled: Sandbox, recursive: bool, held: int, top: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = paths(walk(filled, top, recursive=recursive))
@@ -56,7 +57,7 @@ def test_a_walk_goes_on_after_any_entry(
 
 @given(st.sets(st.text("ab0/", min_size=1, max_size=7), max_size=12), st.text("ab0/", min_size=1, max_size=7))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_walk_goes_on_after_what_is_gone(tmp_path: Path, made: set[str], after: str) -> None:
+def test_a_walk_continues_after_an_entry_that_was_deleted(tmp_path: Path, made: set[str], after: str) -> None:
     after = "/".join(part for part in after.split("/") if part) or "a"
     root = tmp_path / "root"
     root.mkdir()
@@ -72,7 +73,7 @@ def test_a_walk_goes_on_after_what_is_gone(tmp_path: Path, made: set[str], after
         root.rmdir()
 
 
-def test_a_path_that_is_too_long_fails_nothing_else(sandbox: Sandbox) -> None:
+def test_a_path_that_is_too_long_fails_alone(sandbox: Sandbox) -> None:
     (sandbox.path / "z").touch()
     folder = os.open(sandbox.path, os.O_RDONLY)
     for _ in range(20):
@@ -88,7 +89,7 @@ def test_a_path_that_is_too_long_fails_nothing_else(sandbox: Sandbox) -> None:
     packer = Packer(sandbox, None, "x*")
     while packer.note():
         pass
-    assert packer.skipped.count == 0  # all that cannot be read is excluded
+    assert packer.skipped.count == 0  # all unreadable entries are excluded
     packer.close()
 
 
@@ -125,7 +126,7 @@ sandbox.remove()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
-def test_what_another_user_cannot_read_fails_nothing_else() -> None:
+def test_an_unreadable_folder_fails_alone() -> None:
     with tempfile.TemporaryDirectory() as root:
         os.chmod(root, 0o777)
         done = subprocess.run(
@@ -140,7 +141,7 @@ def test_what_another_user_cannot_read_fails_nothing_else() -> None:
     assert excluded == "[]"
 
 
-def test_what_is_mounted_is_named_and_not_entered(sandbox: Sandbox) -> None:
+def test_a_mounted_file_system_is_listed_and_not_entered(sandbox: Sandbox) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root mounts a file system")
     (sandbox.path / "mounted").mkdir()

@@ -22,7 +22,7 @@ import pytest
 from pagent.config.model import Isolation
 from pagent.errors import ConfigError
 from pagent.files.archive import ArchiveUpload
-from pagent.files.transfer import Upload
+from pagent.files.upload import Upload
 from pagent.jobs import isolation
 from pagent.jobs.isolation import Confinement, Group
 from pagent.jobs.manager import JobManager

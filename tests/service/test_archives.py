@@ -56,7 +56,7 @@ def make_tree(folder: Path) -> None:
 
 
 def tree(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """All beneath a folder: type and permissions, time in whole seconds, contents."""
+    """Return all entries below a folder: type and permissions, time in whole seconds, content."""
     found: dict[str, tuple[Any, ...]] = {}
     for path in sorted(folder.rglob("*")):
         status = path.lstat()

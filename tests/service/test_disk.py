@@ -17,7 +17,7 @@ from tests.kit.transfers import download, new_job
 
 
 class Hanging:
-    """Opens beneath sandboxes, and hangs for those beneath ``dead``, as a mount whose server is gone does."""
+    """Opens paths below sandboxes. Below ``dead`` it hangs, as a mount whose server does not answer does."""
 
     def __init__(self) -> None:
         self.dead = ""

@@ -18,7 +18,7 @@ from tests.kit.transfers import download, eventually, fetch, new_job, send, unfi
 
 MIB = 1024 * 1024
 SOME = bytes(range(256)) * 1000  # 256,000 bytes: more than one message of any kind
-MUCH = SOME * 5  # more than an upload gathers before it writes
+LARGE = SOME * 5  # more than an upload gathers before it writes
 
 
 class TestUpload:
@@ -121,15 +121,15 @@ class TestUpload:
         call = await peer.start(OSTREAM, "file_upload", job, "deep/f")
         await peer.data(call, SOME)
         await peer.cancel(call)
-        await upload(peer, job, "behind", b"")  # one thread: the clean-up was before
-        assert sorted(os.listdir(sandbox)) == ["behind", "deep"]
+        await upload(peer, job, "after", b"")  # one thread: the clean-up was before
+        assert sorted(os.listdir(sandbox)) == ["after", "deep"]
         assert os.listdir(sandbox / "deep") == []
         assert peer._inboxes[call].empty()
 
     async def test_unknown_jobs_and_arguments(self, agent: Agent, peer: Peer) -> None:
         job, _ = await new_job(peer, agent)
         with pytest.raises(CallFailed, match="JobNotFoundError"):
-            await upload(peer, "nobody", "f", b"")
+            await upload(peer, "unknown", "f", b"")
         with pytest.raises(CallFailed, match="TypeError"):
             await send(peer, "file_upload", [], job)
         with pytest.raises(CallFailed, match="TypeError"):
@@ -270,16 +270,16 @@ class TestParts:
     async def test_an_upload_that_goes_on(self, agent: Agent, peer: Peer) -> None:
         job, sandbox = await new_job(peer, agent)
         call = await peer.start(OSTREAM, "file_upload", job, "d/f", partial=True)
-        await peer.data(call, MUCH)
+        await peer.data(call, LARGE)
         await peer.data(call, SOME[:1000])
-        await eventually(lambda: list(unfinished(sandbox).values()) == [len(MUCH)])
+        await eventually(lambda: list(unfinished(sandbox).values()) == [len(LARGE)])
         await peer.cancel(call)
         kept = await peer.call("file_stat", job, "d/f.pagent-partial")
-        assert kept["size"] >= len(MUCH)
+        assert kept["size"] >= len(LARGE)
         assert not (sandbox / "d/f").exists()
 
-        whole = hashlib.sha256(MUCH + SOME).hexdigest()
-        rest = (MUCH + SOME)[kept["size"] :]
+        whole = hashlib.sha256(LARGE + SOME).hexdigest()
+        rest = (LARGE + SOME)[kept["size"] :]
         assert await upload(peer, job, "d/f", rest, offset=kept["size"], sha256=whole) == len(rest)
         found = await peer.call("file_stat", job, "d/f", sha256=True)
         assert found["sha256"] == whole
@@ -294,8 +294,8 @@ class TestParts:
     async def test_a_part_is_in_no_archive(self, agent: Agent, peer: Peer) -> None:
         job, sandbox = await new_job(peer, agent)
         call = await peer.start(OSTREAM, "file_upload", job, "f", partial=True)
-        await peer.data(call, MUCH)
-        await eventually(lambda: list(unfinished(sandbox).values()) == [len(MUCH)])
+        await peer.data(call, LARGE)
+        await eventually(lambda: list(unfinished(sandbox).values()) == [len(LARGE)])
         await peer.cancel(call)
         await peer.call("file_stat", job, "f.pagent-partial")
         assert b"pagent-partial" not in (await fetch(peer, "archive_download", job)).data
@@ -338,11 +338,11 @@ class TestEntries:
             return [(found["path"], found["type"]) for found in await peer.call("file_list", job, *args, **kwargs)]
 
         top = [("a", "file"), ("b", "dir"), ("fifo", "other"), ("out", "link"), ("ü", "file")]
-        beneath = [("b/a", "file"), ("b/x", "dir"), ("b/x/y.txt", "file")]
+        below = [("b/a", "file"), ("b/x", "dir"), ("b/x/y.txt", "file")]
         assert await names() == top
-        assert await names(recursive=True) == top[:2] + beneath + top[2:]
-        assert await names("b/", True) == beneath
-        assert await names("b") == beneath[:2]
+        assert await names(recursive=True) == top[:2] + below + top[2:]
+        assert await names("b/", True) == below
+        assert await names("b") == below[:2]
         for path, error in (("out", "ValueError"), ("a", "NotADirectoryError"), ("missing", "FileNotFoundError")):
             with pytest.raises(CallFailed, match=error):
                 await names(path)

@@ -1,4 +1,4 @@
-"""The push of a stream into an upload: what waits while the disk is behind, and where."""
+"""The way of a stream into an upload: what waits for a slow disk, and where."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ MIB = 1024 * 1024
 
 
 class Fakes:
-    """A call with its stream, and an upload; they only note what is done to them."""
+    """A call with its stream, and an upload; they only record what is done to them."""
 
     def __init__(self, *, flow: bool = False) -> None:
         # the stream
         self.held = False
         self.kept: list[Any] = []
         # the upload
-        self.behind = 0
+        self.pending = 0
         self.error: BaseException | None = None
-        self.moved: Callable[[], None] | None = None
-        self.given: list[bytes] = []
+        self.on_progress: Callable[[], None] | None = None
+        self.taken: list[bytes] = []
         self.call: Any = SimpleNamespace(stream=self, connection=SimpleNamespace(flow=flow, holes=flow))
         self.intake = Intake(self.call, self)  # type: ignore[arg-type]
         self.finished = asyncio.ensure_future(self.intake.finished())
@@ -54,23 +54,23 @@ class Fakes:
         while self.kept and not self.held:
             self.intake.stream_message(self.kept.pop(0))
 
-    def give(self, data: bytes) -> int:
-        self.given.append(data)
-        self.behind += len(data)
-        return self.behind
+    def put(self, data: bytes) -> int:
+        self.taken.append(data)
+        self.pending += len(data)
+        return self.pending
 
     @property
     def buffered(self) -> int:
-        return self.behind
+        return self.pending
 
     def written(self, size: int) -> None:
-        self.behind -= size
-        assert self.moved is not None
-        self.moved()
+        self.pending -= size
+        assert self.on_progress is not None
+        self.on_progress()
 
 
 @pytest.mark.parametrize("flow", [False, True])
-async def test_a_stream_is_held_until_half_is_written(flow: bool) -> None:
+async def test_a_stream_is_held_until_half_of_it_is_written(flow: bool) -> None:
     fakes = Fakes(flow=flow)
     half = limits.UPLOAD_PENDING_MAX // 2
     fakes.intake.stream_message(bytes(half))
@@ -81,17 +81,17 @@ async def test_a_stream_is_held_until_half_is_written(flow: bool) -> None:
     fakes.written(half - 1)
     assert fakes.held
     fakes.written(1)
-    assert fakes.held, "held again by the first of what was kept"
+    assert fakes.held, "held again by the first of the kept messages"
     assert fakes.kept == [b"last"]
     fakes.written(limits.UPLOAD_PENDING_MAX)
     assert not fakes.held
     fakes.intake.stream_closed()
     await fakes.finished
-    assert len(fakes.given) == 4
+    assert len(fakes.taken) == 4
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), None])
-async def test_an_end_by_the_disk_or_the_link(error: OSError | None) -> None:
+async def test_an_error_of_the_disk_or_the_loss_of_the_link_ends_it(error: OSError | None) -> None:
     fakes = Fakes()
     fakes.intake.stream_message(bytes(limits.UPLOAD_PENDING_MAX))
     if error is None:
@@ -100,31 +100,31 @@ async def test_an_end_by_the_disk_or_the_link(error: OSError | None) -> None:
         fakes.error = error
         fakes.written(0)
     fakes.intake.stream_message(b"more")
-    assert len(fakes.given) == 1
+    assert len(fakes.taken) == 1
     with pytest.raises(CallCancelledError if error is None else OSError):
         await fakes.finished
-    assert fakes.moved is None
+    assert fakes.on_progress is None
 
 
-async def test_cancelled_it_hears_no_more_of_the_disk() -> None:
+async def test_after_cancellation_it_gets_no_more_progress() -> None:
     fakes = Fakes()
     await asyncio.sleep(0)
     fakes.intake.stream_message(bytes(limits.UPLOAD_PENDING_MAX))
     fakes.finished.cancel()
     with pytest.raises(asyncio.CancelledError):
         await fakes.finished
-    assert fakes.moved is None
+    assert fakes.on_progress is None
 
 
-async def test_what_is_no_data() -> None:
+async def test_a_message_that_is_not_data_ends_it() -> None:
     fakes = Fakes()
     fakes.intake.stream_message("text")
     with pytest.raises(ValueError, match="not as str"):
         await fakes.finished
-    assert fakes.given == []
+    assert fakes.taken == []
 
 
-async def test_a_disk_that_takes_nothing_stalls_no_other_call(
+async def test_a_stalled_disk_does_not_delay_other_calls(
     agent: Agent, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = SlowDisk(monkeypatch, math.inf)
@@ -147,10 +147,10 @@ async def test_a_disk_that_takes_nothing_stalls_no_other_call(
 
 
 class SlowDisk:
-    """Writes of uploads at so many bytes a second, and the spool files that were opened meanwhile."""
+    """A disk that writes uploads at ``rate`` bytes a second. It records the spool files that are opened meanwhile."""
 
     def spooled(self) -> int:
-        """Bytes that went to spool files."""
+        """Return the bytes that went to spool files."""
         return sum(os.fstat(file).st_size for file in self._files)
 
     def close(self) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import secrets
 import stat
-import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pagent.files.download import Download
-from pagent.files.transfer import DISK_BLOCK_MOST, Upload
+from pagent.files.upload import DISK_BLOCK_MOST, Upload
 from pagent.jobs.sandbox import Sandbox
 from pagent.names import from_wire, partial_of
 from pagent.runtime.threads import ThreadPool, Threads
-
-MIB = 1 << 20
-BIG = os.urandom(700_000)
+from tests.files.transfers import BIG, MIB, names, put
 
 
 @pytest.fixture(autouse=True)
@@ -30,27 +27,6 @@ def umask() -> Iterator[None]:
     before = os.umask(0o022)
     yield
     os.umask(before)
-
-
-async def put(threads: Threads, sandbox: Sandbox, path: str, *parts: bytes, **options: Any) -> int:
-    async with await Upload.open(threads, sandbox, path, **options) as upload:
-        for part in parts:
-            await upload.write(part)
-        return await upload.commit()
-
-
-async def get(threads: Threads, sandbox: Sandbox, path: str, **options: Any) -> bytes:
-    async with await Download.open(threads, sandbox, path, **options) as download:
-        data = b"".join([chunk async for chunk in download])
-        assert len(data) == download.size
-        return data
-
-
-def names(sandbox: Sandbox) -> list[str]:
-    return sorted(os.listdir(sandbox.path))
-
-
-# --- upload ---------------------------------------------------------------------------------------
 
 
 async def test_an_upload_appears_when_it_is_whole(threads: Threads, sandbox: Sandbox) -> None:
@@ -107,7 +83,7 @@ async def test_an_upload_over_a_file_keeps_its_mode(
     async with await Upload.open(threads, sandbox, "f", executable=executable) as upload:
         await upload.write(b"new")
         [unfinished] = sandbox.path.glob(".pagent-upload-*")
-        assert stat.S_IMODE(unfinished.stat().st_mode) & ~mode == 0  # nobody else can read it meanwhile
+        assert stat.S_IMODE(unfinished.stat().st_mode) & ~mode == 0  # other users cannot read it meanwhile
         await upload.commit()
     assert stat.S_IMODE(target.stat().st_mode) == expected
     assert target.read_text() == "new"
@@ -125,7 +101,7 @@ async def test_an_upload_over_a_file_keeps_its_mode(
         ".pagent-gone-1",
     ],
 )
-async def test_the_agents_own_files_are_no_targets(threads: Threads, sandbox: Sandbox, path: str) -> None:
+async def test_the_agents_own_files_are_not_overwritten(threads: Threads, sandbox: Sandbox, path: str) -> None:
     (sandbox.path / ".pagent.stdout").write_text("log")
     (sandbox.path / "d").symlink_to(".")
     before = sorted(os.listdir(sandbox.path))
@@ -138,7 +114,7 @@ async def test_the_agents_own_files_are_no_targets(threads: Threads, sandbox: Sa
         assert [bytes(chunk) async for chunk in download if not isinstance(chunk, int)] == [b"log"]
 
 
-async def test_what_cannot_be_replaced_is_refused_at_once(threads: Threads, sandbox: Sandbox) -> None:
+async def test_folders_and_special_files_are_refused_at_once(threads: Threads, sandbox: Sandbox) -> None:
     (sandbox.path / "d").mkdir()
     os.mkfifo(sandbox.path / "fifo")
     with pytest.raises(IsADirectoryError, match=r"directory: 'd'$"):
@@ -225,7 +201,7 @@ async def test_bad_options(threads: Threads, sandbox: Sandbox, options: dict[str
 
 
 @pytest.mark.parametrize("offset", [1, 299_999, 300_000])
-async def test_an_upload_goes_on_from_a_kept_part(threads: Threads, sandbox: Sandbox, offset: int) -> None:
+async def test_an_upload_continues_a_kept_part(threads: Threads, sandbox: Sandbox, offset: int) -> None:
     upload = await Upload.open(threads, sandbox, "d/f", partial=True)
     await upload.write(BIG[:300_000])
     await upload.abort()
@@ -322,9 +298,9 @@ async def test_holes_of_an_upload_take_no_blocks(threads: Threads, sandbox: Sand
     content = bytes(8 * MIB) + b"middle" + bytes(32 * MIB)
     digest = hashlib.sha256(content).hexdigest() if sha256 else None
     async with await Upload.open(threads, sandbox, "f", sha256=digest) as upload:
-        upload.give_hole(8 * MIB)
+        upload.put_hole(8 * MIB)
         await upload.write(b"middle")
-        upload.give_hole(32 * MIB)
+        upload.put_hole(32 * MIB)
         assert await upload.commit() == len(content)
     assert (sandbox.path / "f").read_bytes() == content
     assert allocated(sandbox.path / "f") < MIB
@@ -333,21 +309,21 @@ async def test_holes_of_an_upload_take_no_blocks(threads: Threads, sandbox: Sand
 async def test_a_hole_is_part_of_what_is_kept(threads: Threads, sandbox: Sandbox) -> None:
     upload = await Upload.open(threads, sandbox, "f", partial=True)
     await upload.write(b"begin")
-    upload.give_hole(MIB)
+    upload.put_hole(MIB)
     await upload.abort()
     assert (sandbox.path / "f.pagent-partial").read_bytes() == b"begin" + bytes(MIB)
 
 
 @pytest.mark.parametrize("size", [0, -1, 1 << 63])
-async def test_senseless_holes(threads: Threads, sandbox: Sandbox, size: int) -> None:
+async def test_invalid_holes(threads: Threads, sandbox: Sandbox, size: int) -> None:
     async with await Upload.open(threads, sandbox, "f") as upload:
         with pytest.raises(ValueError, match="hole"):
-            upload.give_hole(size)
+            upload.put_hole(size)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 300_000)), min_size=1, max_size=6), st.integers(0, 200_000))
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_sparse_file_there_and_back(tmp_path: Path, runs: list[tuple[bool, int]], offset: int) -> None:
+def test_a_sparse_file_survives_a_round_trip(tmp_path: Path, runs: list[tuple[bool, int]], offset: int) -> None:
     async def there_and_back() -> None:
         threads = ThreadPool("disk", 1)
         sandbox = Sandbox.create(tmp_path, secrets.token_hex(8))
@@ -362,7 +338,7 @@ def test_a_sparse_file_there_and_back(tmp_path: Path, runs: list[tuple[bool, int
             upload = await Upload.open(threads, sandbox, "copy")
             async for chunk in download:
                 if isinstance(chunk, int):
-                    upload.give_hole(chunk)
+                    upload.put_hole(chunk)
                 else:
                     await upload.write(bytes(chunk))
             await upload.commit()
@@ -374,7 +350,7 @@ def test_a_sparse_file_there_and_back(tmp_path: Path, runs: list[tuple[bool, int
     asyncio.run(there_and_back())
 
 
-async def test_what_is_nearly_all_hole_is_not_read_as_zeros(threads: Threads, sandbox: Sandbox) -> None:
+async def test_a_file_of_huge_holes_is_not_read_as_zeros(threads: Threads, sandbox: Sandbox) -> None:
     size = (1 << 43) if sandbox.path.stat().st_dev else 0
     with (sandbox.path / "f").open("wb") as file:
         file.truncate(size)
@@ -390,7 +366,7 @@ async def test_what_is_nearly_all_hole_is_not_read_as_zeros(threads: Threads, sa
 
 
 @pytest.mark.parametrize("partial", [False, True])
-async def test_a_full_disk_fails_with_the_systems_words_and_leaves_nothing(
+async def test_a_full_disk_raises_the_systems_error_and_leaves_nothing(
     threads: Threads, full_disk: Sandbox, partial: bool
 ) -> None:
     (full_disk.path / "f").write_text("old")
@@ -400,32 +376,32 @@ async def test_a_full_disk_fails_with_the_systems_words_and_leaves_nothing(
     assert (full_disk.path / "f").read_text() == "old"
 
 
-async def test_what_is_given_is_written_without_a_wait(threads: Threads, sandbox: Sandbox) -> None:
-    moved = asyncio.Event()
+async def test_put_starts_writing_without_a_wait(threads: Threads, sandbox: Sandbox) -> None:
+    progress = asyncio.Event()
     async with await Upload.open(threads, sandbox, "f") as upload:
-        upload.moved = moved.set
+        upload.on_progress = progress.set
         for _ in range(20):
-            upload.give(BIG)
-        assert upload.behind > 0
-        while upload.behind >= DISK_BLOCK_MOST:
-            await moved.wait()
-            moved.clear()
-        upload.give(b"the last")
+            upload.put(BIG)
+        assert upload.pending > 0
+        while upload.pending >= DISK_BLOCK_MOST:
+            await progress.wait()
+            progress.clear()
+        upload.put(b"the last")
         assert await upload.commit() == 20 * len(BIG) + 8
     assert (sandbox.path / "f").read_bytes() == BIG * 20 + b"the last"
 
 
-async def test_a_disk_that_takes_no_more_is_told(threads: Threads, full_disk: Sandbox) -> None:
-    moved = asyncio.Event()
+async def test_the_error_of_a_full_disk_is_reported(threads: Threads, full_disk: Sandbox) -> None:
+    progress = asyncio.Event()
     async with await Upload.open(threads, full_disk, "f", partial=True) as upload:
-        upload.moved = moved.set
+        upload.on_progress = progress.set
         assert upload.error is None
         for _ in range(10):
-            upload.give(BIG)
+            upload.put(BIG)
         while upload.error is None:
-            await moved.wait()
-            moved.clear()
-        upload.give(BIG)
+            await progress.wait()
+            progress.clear()
+        upload.put(BIG)
         assert isinstance(upload.error, OSError)
         with pytest.raises(OSError, match="No space left on device: 'f'"):
             await upload.commit()
@@ -447,191 +423,3 @@ async def test_short_writes_are_completed_and_errors_name_the_path(
         await put(threads, sandbox, "g", b"few", partial=True)
     monkeypatch.undo()
     assert names(sandbox) == ["f"]
-
-
-# --- download -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("chunk_size", [1, 7, 65536, 300_000, 1 << 20])
-async def test_chunks_have_their_size_but_the_last(threads: Threads, sandbox: Sandbox, chunk_size: int) -> None:
-    data = BIG[: 1000 if chunk_size == 1 else len(BIG)]
-    (sandbox.path / "f").write_bytes(data)
-    download = await Download.open(threads, sandbox, "f", chunk_size=chunk_size)
-    assert download.size == len(data)
-    chunks = [chunk async for chunk in download]
-    assert b"".join(chunks) == data
-    assert {len(chunk) for chunk in chunks[:-1]} <= {chunk_size}
-    assert 0 < len(chunks[-1]) <= chunk_size
-    with pytest.raises(StopAsyncIteration):
-        await anext(download)
-
-
-@pytest.mark.parametrize(
-    ("offset", "length", "expected"),
-    [(0, None, "0123456789"), (3, None, "3456789"), (3, 4, "3456"), (10, None, ""), (0, 0, ""), (8, 100, "89")],
-)
-async def test_ranges(threads: Threads, sandbox: Sandbox, offset: int, length: int | None, expected: str) -> None:
-    (sandbox.path / "f").write_text("0123456789")
-    assert await get(threads, sandbox, "f", offset=offset, length=length) == expected.encode()
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"chunk_size": 0}, ValueError),
-        ({"chunk_size": (1 << 20) + 1}, ValueError),
-        ({"chunk_size": True}, TypeError),
-        ({"chunk_size": 1024.0}, TypeError),
-        ({"chunk_size": None}, TypeError),
-        ({"offset": 11}, ValueError),
-        ({"offset": -1}, ValueError),
-        ({"offset": None}, TypeError),
-        ({"length": -1}, ValueError),
-        ({"length": 1.5}, TypeError),
-        ({"length": False}, TypeError),
-    ],
-)
-async def test_bad_download_options(
-    threads: Threads, sandbox: Sandbox, options: dict[str, Any], error: type[Exception]
-) -> None:
-    (sandbox.path / "f").write_text("0123456789")
-    with pytest.raises(error, match=next(iter(options))):
-        await Download.open(threads, sandbox, "f", **options)
-
-
-async def test_what_cannot_be_sent(threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
-    os.mkfifo(sandbox.path / "fifo")
-    (sandbox.path / "d").mkdir()
-    (sandbox.path / "out").symlink_to("/etc/passwd")
-    await put(threads, sandbox, "warm", b"")
-    before = descriptors()
-    for path, error in [
-        ("missing", FileNotFoundError),
-        ("d", IsADirectoryError),
-        ("fifo", ValueError),
-        ("out", ValueError),
-        ("../x", ValueError),
-        ("/etc/passwd", ValueError),
-    ]:
-        with pytest.raises(error):
-            await Download.open(threads, sandbox, path)
-    assert descriptors() == before
-
-
-async def test_a_file_that_grows_is_cut_at_its_size(threads: Threads, sandbox: Sandbox) -> None:
-    output = sandbox.open_output(".pagent.stdout")
-    try:
-        os.write(output, BIG)
-        download = await Download.open(threads, sandbox, ".pagent.stdout")
-        os.write(output, b"more")
-        assert b"".join([chunk async for chunk in download]) == BIG
-    finally:
-        os.close(output)
-
-
-async def test_a_file_that_becomes_shorter_is_an_error(
-    threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int]
-) -> None:
-    await put(threads, sandbox, "f", BIG)
-    before = descriptors()
-    download = await Download.open(threads, sandbox, "f", remove=True)
-    os.truncate(sandbox.path / "f", 100)
-    with pytest.raises(OSError, match="shorter while it was sent: 'f'"):
-        [chunk async for chunk in download]
-    assert names(sandbox) == ["f"]
-    assert descriptors() == before
-
-
-async def test_remove_deletes_after_the_last_chunk_is_taken(threads: Threads, sandbox: Sandbox) -> None:
-    (sandbox.path / "f").write_bytes(BIG[:100])
-    download = await Download.open(threads, sandbox, "f", chunk_size=60, remove=True)
-    await anext(download)
-    await anext(download)
-    assert names(sandbox) == ["f"]
-    with pytest.raises(StopAsyncIteration):
-        await anext(download)
-    assert names(sandbox) == []
-
-
-async def test_remove_spares_another_file_a_broken_off_transfer_and_a_cut_one(
-    threads: Threads, sandbox: Sandbox
-) -> None:
-    (sandbox.path / "f").write_text("0123456789")
-    download = await Download.open(threads, sandbox, "f", remove=True)
-    (sandbox.path / "new").write_text("another")
-    (sandbox.path / "new").rename(sandbox.path / "f")
-    assert [chunk async for chunk in download] == [b"0123456789"]
-    assert (sandbox.path / "f").read_text() == "another"
-
-    download = await Download.open(threads, sandbox, "f", chunk_size=2, remove=True)
-    await anext(download)
-    await download.close()
-    assert names(sandbox) == ["f"]
-
-    assert await get(threads, sandbox, "f", length=3, remove=True) == b"ano"
-    assert names(sandbox) == ["f"]
-    assert await get(threads, sandbox, "f", offset=3, remove=True) == b"ther"
-    assert names(sandbox) == []
-
-
-async def test_remove_takes_what_has_the_name(threads: Threads, sandbox: Sandbox) -> None:
-    (sandbox.path / "f").write_text("kept")
-    (sandbox.path / "link").symlink_to("f")
-    assert await get(threads, sandbox, "link", remove=True) == b"kept"
-    assert names(sandbox) == ["f"]
-
-
-async def test_remove_of_a_file_that_is_gone_by_then(threads: Threads, sandbox: Sandbox) -> None:
-    (sandbox.path / "f").write_text("x")
-    download = await Download.open(threads, sandbox, "f", remove=True)
-    (sandbox.path / "f").unlink()
-    assert [chunk async for chunk in download] == [b"x"]
-
-
-async def test_cancelled_anywhere_a_download_leaves_no_descriptor(
-    threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int], cancelled_everywhere: Callable[..., Any]
-) -> None:
-    await put(threads, sandbox, "f", BIG)
-    before = descriptors()
-    async for task in cancelled_everywhere(lambda cancelling: get(cancelling, sandbox, "f")):
-        assert descriptors() == before
-        assert task.cancelled() or task.result() == BIG
-
-
-# --- both -----------------------------------------------------------------------------------------
-
-
-async def test_transfers_share_one_thread(threads: Threads, sandbox: Sandbox) -> None:
-    """Ten of each at once, none of which could go on if another kept the thread while it waits."""
-    (sandbox.path / "f").write_bytes(BIG)
-    uploads = [await Upload.open(threads, sandbox, f"up{n}") for n in range(10)]
-    downloads = [await Download.open(threads, sandbox, "f") for _ in range(10)]
-    for start in range(0, len(BIG), 300_000):
-        for upload in uploads:
-            await upload.write(BIG[start : start + 300_000])
-    for download in downloads:
-        assert b"".join([chunk async for chunk in download]) == BIG
-    for number, upload in enumerate(uploads):
-        await upload.commit()
-        assert (sandbox.path / f"up{number}").read_bytes() == BIG
-
-
-async def test_memory_stays_small(threads: Threads, sandbox: Sandbox) -> None:
-    size = 64 << 20
-    with (sandbox.path / "hole").open("wb") as file:
-        file.truncate(size)
-    tracemalloc.start()
-    try:
-        count = 0
-        async with (
-            await Download.open(threads, sandbox, "hole") as download,
-            await Upload.open(threads, sandbox, "copy") as upload,
-        ):
-            async for chunk in download:
-                count += len(chunk)
-                if count < 16 << 20:
-                    await upload.write(chunk)
-        assert count == size
-        assert tracemalloc.get_traced_memory()[1] < 6 << 20
-    finally:
-        tracemalloc.stop()

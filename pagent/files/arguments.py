@@ -1,0 +1,64 @@
+"""Checks of what a peer may pass to a transfer. Each raises TypeError (a bool is not an int) or ValueError."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from pagent import limits
+
+_SHA256: Final = re.compile(r"[0-9a-fA-F]{64}\Z")
+
+
+def checked_chunk_size(value: object) -> int:
+    """Return an int from 1 to CHUNK_MAX."""
+    size = _checked_int("chunk_size", value)
+    if not 1 <= size <= limits.CHUNK_MAX:
+        raise ValueError(f"chunk_size must be from 1 to {limits.CHUNK_MAX}: {size}")
+    return size
+
+
+def checked_count(name: str, value: object) -> int:
+    """Return an int of 0 or more."""
+    count = _checked_int(name, value)
+    if count < 0:
+        raise ValueError(f"{name} must not be negative: {count}")
+    return count
+
+
+def checked_limit(value: object) -> int:
+    """Return the most entries of a listing: an int of 1 or more, or what one answer may have for None."""
+    if value is None:
+        return limits.LISTING_ENTRIES
+    limit = _checked_int("limit", value)
+    if limit < 1:
+        raise ValueError(f"limit must be 1 or more: {limit}")
+    return min(limit, limits.LISTING_ENTRIES)
+
+
+def checked_mask(name: str, value: object) -> str | None:
+    """Return a mask of an archive; None for none and for an empty one."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if len(value) > limits.MASK_MAX:
+        raise ValueError(f"{name} is longer than {limits.MASK_MAX} characters")
+    return value or None
+
+
+def checked_sha256(value: object) -> str | None:
+    """Return a digest in lower-case hex digits; None for none."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"sha256 must be a str, not {type(value).__name__}")
+    if not _SHA256.match(value):
+        raise ValueError("sha256 must be 64 hexadecimal digits")
+    return value.lower()
+
+
+def _checked_int(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    return value
