@@ -1,0 +1,76 @@
+"""One half of a stream on a real link in memory: what it sends, and what it asks of its call."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from pagent.rpc.receiving import ReceivingHalf
+from pagent.rpc.sending import SendingHalf
+from pagent.wire import frames, messages
+from tests.kit.ends import Heard
+from tests.kit.joined import Joined
+
+CALL_ID = 7
+
+
+class Owner:
+    """The call that owns the stream: ``asked`` is what the half has asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def stream_overrun(self, reason: str) -> None:
+        self.asked.append("overrun")
+
+    def stream_failed(self, error: Exception) -> None:
+        self.asked.append("failed")
+
+    def stream_flushed(self) -> None:
+        self.asked.append("flushed")
+
+
+class HalfRig:
+    """The accepting end of a link, with both halves of a stream of the peer's call. Nothing moves by itself."""
+
+    def __init__(self, joined: Joined, *, flow: bool) -> None:
+        self._joined = joined
+        self._end = joined.accepted
+        self._decoder = frames.FrameDecoder(masked=False, max_message=1 << 24)
+        self.flow = flow
+        self.owner = Owner()
+        self.receiver = Heard()
+        self.sending = SendingHalf(self._end.link, self._end.scheduler, self.owner, CALL_ID, caller=False, flow=flow)
+        self.receiving = ReceivingHalf(
+            self._end.link, self._end.throttle, self.owner, CALL_ID, credit_kind=messages.CALLEE_CREDIT, flow=flow
+        )
+
+    def block_link(self) -> None:
+        """The transport is above its high-water mark."""
+        self._end.link.pause_writing()
+
+    def unblock_link(self) -> None:
+        """The transport has room again: the scheduler lets what waits go."""
+        self._end.link.resume_writing()
+
+    async def sent(self) -> list[tuple[int, Any]]:
+        """What was sent since this was asked last: kinds and values."""
+        await asyncio.sleep(0)  # a link writes once for each iteration of the loop
+        out = self._joined.transports[1].out
+        data = bytes(out)
+        out.clear()
+        found = []
+        for opcode, payload in self._decoder.feed(data):
+            if opcode == frames.BINARY:
+                kind, call_id, value = messages.decode(payload)
+                assert call_id == CALL_ID
+                found.append((kind, bytes(value) if isinstance(value, memoryview) else value))
+        return found
+
+
+async def half_rig(*, flow: bool) -> tuple[HalfRig, Joined]:
+    """A rig on a link whose handshake is done; close the second when done."""
+    joined = Joined({}, flow=flow)
+    await joined.settle()
+    joined.transports[1].out.clear()
+    return HalfRig(joined, flow=flow), joined
