@@ -1,4 +1,4 @@
-"""The agent: what puts the parts together, starts them and ends them."""
+"""The agent: makes its parts, starts them and ends them."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from pagent.service.disk import DiskThreads
 from pagent.service.exec import ExecService
 from pagent.service.files import FileService
 from pagent.service.jobs import JobService
+from pagent.service.links import GOING_AWAY, POLICY_VIOLATION, AgentLinks
 from pagent.service.logs import LogService
 from pagent.service.proxy import ProxyService
 from pagent.web.control_app import Control, control_app
@@ -45,10 +46,8 @@ from pagent.wire import identity
 
 _log = logging.getLogger(__name__)
 
-#: Close codes of RFC 6455 section 7.4.1: of a server that goes away, and of a peer that is not accepted any more.
-_GOING_AWAY = 1001
-_POLICY_VIOLATION = 1008
-_TOKEN_GONE = "the token is no longer accepted"
+_ENDS: Final = "the agent ends"
+_TOKEN_GONE: Final = "the token is no longer accepted"
 
 _EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -76,6 +75,7 @@ class Agent:
         self._environ = environ
         self._credentials = self._load_credentials(settings)
         self.uid = settings.identity.uid or uuid.uuid4().hex
+        self._instance = uuid.uuid4().hex
         self._user_data = self._describe(settings)
         self.disk = DiskThreads(settings.jobs.background_threads)
         self._jobs_root = settings.jobs.root or Path(tempfile.gettempdir())
@@ -92,22 +92,21 @@ class Agent:
             raise ConfigError(f"jobs.root: no sandboxes can be made in {self._jobs_root}: {error.strerror}") from None
         spool_max = settings.proxy.spool_max
         current_memory().set_limit(settings.proxy.memory_max)
-        self._methods = methods_of(
+        self.methods = methods_of(
             JobService(self.jobs),
             ProxyService(self.jobs, self.disk, spool_max=spool_max),
             ExecService(self.jobs, self.disk, spool_max=spool_max),
             LogService(self.jobs, self.disk),
             FileService(self.jobs, self.disk, spool_max=spool_max),
         )
+        self.links = AgentLinks(self.jobs)
         self._dialling = TaskOwner("dialling")
         self._tasks = TaskOwner("agent")
         # While running.
         self._web = WebServer()
         self._ending = False
-        self._connections: dict[str, Connection] = {}
-        self._dropping: dict[str, asyncio.Task[None]] = {}  # the jobs of a lost link, by its uid
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._hurry = asyncio.Event()
+        self._forced = asyncio.Event()  # end at once
         self._configuration = ThreadPool("configuration", 1)
         #: Where it listens; 0 for what it does not.
         self.rpc_port = self.control_port = self.report_port = 0
@@ -139,7 +138,7 @@ class Agent:
             control = settings.control
             self._warn_of_open_control(settings)
             app = control_app(
-                Control(self._info, self._show_jobs, self._show_connections, lambda: self.end(0)),
+                Control(self._info, self.list_jobs, self.links.show, lambda: self.end(0)),
                 allowed_hosts=control.allowed_hosts,
                 tokens=lambda: self._credentials.tokens.control,
             )
@@ -188,9 +187,7 @@ class Agent:
         self.jobs.properties = property_variables(settings.properties)
         if settings.log_level is not None:
             log.set_level(settings.log_level)
-        for connection in list(self._connections.values()):
-            if not self._is_accepted(connection):
-                connection.link.close(_POLICY_VIOLATION, _TOKEN_GONE)
+        self.links.close_unless(self._is_accepted, _TOKEN_GONE)
         _log.info("the configuration is read again; accepted tokens: %d", len(credentials.tokens.accepted))
 
     def _read(self, read: Callable[[], Settings]) -> tuple[Settings, Credentials]:
@@ -206,68 +203,65 @@ class Agent:
         return load_credentials(settings, self._environ, dials_tls=dials_tls)
 
     def _describe(self, settings: Settings) -> dict[str, Any]:
-        """What peers are told of this agent."""
+        """Return the user data of this agent, without what is private."""
         return identity.user_data(self.uid, self._settings.identity.name, properties=settings.properties)
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether :meth:`end` was called."""
+        return self._exit_code.done()
+
     async def wait(self) -> int:
-        """Run until :meth:`end`; returns the exit code."""
+        """Run until :meth:`end`; return the exit code."""
         return await self._exit_code
 
     def end(self, code: int) -> None:
-        """Make :meth:`wait` return. Asked again, the jobs' time for a graceful end is over."""
+        """Make :meth:`wait` return. The second call ends the grace period of the jobs."""
         if self._exit_code.done():
-            self._hurry.set()
+            self._forced.set()
         else:
             _log.info("the agent ends, with exit code %d", code)
             self._exit_code.set_result(code)
 
     async def stop(self) -> None:
-        """Take no more links, end all jobs, close all links, listen no more (docs/contract.rst, "End")."""
+        """Refuse new links, end all jobs, close all links, and stop listening (docs/contract.rst, "End")."""
         self._ending = True
-        await self.jobs.shutdown(now=self._hurry)
+        await self.jobs.shutdown(now=self._forced)
         await self._dialling.close()
-        await asyncio.gather(*(c.close(_GOING_AWAY, "the agent ends") for c in list(self._connections.values())))
+        await self.links.close(_ENDS)
         await self._tasks.close()
         await self._web.close()
         await self._configuration.close(0)
-        await self.disk.close(0 if self._hurry.is_set() else DISK_END_S)
+        await self.disk.close(0 if self._forced.is_set() else DISK_END_S)
 
     # --- links ------------------------------------------------------------------------------------
 
-    def _connection(self, *, dialled: bool) -> Connection:
+    def _connection(self, *, dialled: bool, replaces: str | None = None) -> Connection:
         data = self._user_data
         if dialled:
             data = {**data, "auth": {**data["auth"], "token": self._credentials.tokens.client}}
         authorise = _authorise_router if dialled else self._authorise_token
         connection = Connection(
-            dialled=dialled, user_data=data, methods=self._methods, authorise=authorise, debug=self._debug
+            dialled=dialled,
+            user_data=data,
+            methods=self.methods,
+            authorise=authorise,
+            instance=self._instance,
+            replaces=replaces,
+            debug=self._debug,
         )
         connection.ready.add_done_callback(lambda ready: self._connected(connection, ready))
         return connection
 
     def _connected(self, connection: Connection, ready: asyncio.Future[None]) -> None:
-        if ready.cancelled() or ready.exception() is not None or connection.peer is None:
+        if ready.cancelled() or ready.exception() is not None:
             return
         if self._ending:
-            connection.link.close(_GOING_AWAY, "the agent ends")
-            return
-        if not self._is_accepted(connection):
-            connection.link.close(_POLICY_VIOLATION, _TOKEN_GONE)
-            return
-        self._connections[connection.uid] = connection
-        connection.on_lost.append(lambda error: self._lost(connection, error))
-        peer = connection.peer
-        _log.info("link %s with %r (%r) at %s", connection.uid, peer.name, peer.uid, connection.link.peer_address)
-        if not connection.is_open:
-            self._lost(connection, LinkClosedError())
-
-    def _lost(self, connection: Connection, error: LinkClosedError) -> None:
-        if self._connections.pop(connection.uid, None) is None:
-            return
-        _log.info("link %s: %s", connection.uid, error)
-        task = self._tasks.start(self.jobs.drop_connection(connection.uid), name="end the jobs of a lost link")
-        self._dropping[connection.uid] = task
-        task.add_done_callback(lambda _: self._dropping.pop(connection.uid))
+            connection.link.close(GOING_AWAY, _ENDS)
+        elif not self._is_accepted(connection):
+            connection.link.close(POLICY_VIOLATION, _TOKEN_GONE)
+        else:
+            self.links.add(connection)
 
     def _authorise_token(self, peer: identity.Peer) -> object:
         accepted = self._credentials.tokens.accepted
@@ -277,7 +271,7 @@ class Agent:
         return ("token", accepted[index])
 
     def _is_accepted(self, connection: Connection) -> bool:
-        """Whether its token is still one of ours; that of a router that was dialled is not asked for."""
+        """Return whether the token of an accepted link is still listed; a dialled router presents none."""
         realms = [("token", token) for token in self._credentials.tokens.accepted]
         return connection.link.dialled or connection.realm in realms
 
@@ -285,17 +279,18 @@ class Agent:
         assert self._address is not None
         client = self._settings.client
         backoff = Backoff(client.reconnect_delay)
+        lost: str | None = None
         while True:
             lived = 0.0
-            connection = self._connection(dialled=True)
+            connection = self._connection(dialled=True, replaces=lost)
             try:
                 await dial(self._address, connection, tls=self._credentials.client_tls)
                 await connection.ready
                 began = time.monotonic()
                 error: Exception = await asyncio.shield(connection.link.closed)
                 lived = time.monotonic() - began
-                if (dropping := self._dropping.get(connection.uid)) is not None:
-                    await asyncio.wait((dropping,))
+                lost = connection.uid
+                await self.links.jobs_dropped(lost)
             except (DialError, LinkClosedError) as failure:
                 error = failure
             what = str(error) if isinstance(error, DialError) else f"{self._address.authority}: {error}"
@@ -312,7 +307,8 @@ class Agent:
     def _info(self) -> dict[str, Any]:
         return self._user_data
 
-    def _show_jobs(self) -> Iterator[dict[str, Any]]:
+    def list_jobs(self) -> Iterator[dict[str, Any]]:
+        """Yield what the control API lists of each job."""
         for job in self.jobs.jobs():
             yield {
                 "uid": job.uid,
@@ -323,19 +319,9 @@ class Agent:
                 "state": job.state.name,
             }
 
-    def _show_connections(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "uid": connection.uid,
-                "mode": "CLIENT" if connection.link.dialled else "SERVER",
-                "peer": connection.peer.data if connection.peer else None,
-            }
-            for connection in self._connections.values()
-        ]
-
 
 def _authorise_router(peer: identity.Peer) -> object:
-    """We dialled it, so it is trusted; jobs are its, also when it comes back after a lost link."""
+    """Accept a router that we dialled. Its realm is its uid, also when it is dialled again."""
     return ("router", peer.uid)
 
 

@@ -38,7 +38,9 @@ async def connect(
     """
     methods = methods_of(service) if service is not None else {}
     data = identity.user_data(uid or uuid.uuid4().hex, name, token=token)
-    connection = Connection(dialled=True, user_data=data, methods=methods, extensions=extensions)
+    connection = Connection(
+        dialled=True, user_data=data, methods=methods, extensions=extensions, instance=uuid.uuid4().hex
+    )
     await dial(parse_address(address), connection, tls=tls)
     try:
         try:

@@ -21,8 +21,10 @@ from pagent.jobs.folders import AllowedFolders
 from pagent.jobs.given_ports import GivenPorts
 from pagent.jobs.isolation import Confinement
 from pagent.jobs.launch import Host, Threads
+from pagent.jobs.lingering import Lingering
 from pagent.jobs.model import Input, Job, Owner, State, check_name
 from pagent.jobs.orphans import AgentFolder, sweep
+from pagent.jobs.owner_links import OwnerLinks
 from pagent.jobs.ownership import Ownership, PortOwnership
 from pagent.jobs.reports import take_report
 from pagent.jobs.run import Run
@@ -63,7 +65,6 @@ class JobManager:
     ) -> None:
         # for ever
         self._runs: dict[str, Run] = {}
-        self._loop: Final = asyncio.get_running_loop()
         self.properties = property_variables(properties)
         self._confinement = Confinement(isolation)
         self._folder = AgentFolder.create(Path(root))
@@ -98,10 +99,11 @@ class JobManager:
 
         # per job
         self._jobs: dict[str, Job] = {}
-        self._lingering: dict[str, asyncio.TimerHandle] = {}
+        self.links: Final = OwnerLinks()
         self._removals: dict[str, asyncio.Task[OSError | None]] = {}
         #: A removal takes the loop some tenths of a millisecond: those of many jobs take turns.
         self._rounds: Final = Rounds()
+        self._lingering = Lingering(self._tasks, self._rounds, self._removal)
 
         # the end
         self._closing = False
@@ -114,7 +116,7 @@ class JobManager:
     # --- which jobs there are ---------------------------------------------------------------------
 
     def create(self, owner: Owner, name: str | None = None, linger: float | None = None) -> Job:
-        """A new job with an empty sandbox. ``linger``: seconds that it outlives its connection.
+        """A new job with an empty sandbox. ``linger``: seconds that it outlives its owner's last link.
 
         TypeError or ValueError for a wrong argument, OSError if there can be no sandbox, JobInvalidStateError once
         the agent is ending.
@@ -146,16 +148,39 @@ class JobManager:
         """The jobs that the owner has or may adopt, those of its realm, by age."""
         return sorted([job for job in self._jobs.values() if job.owner.realm == owner.realm], key=lambda job: job.age)
 
-    def count(self, connection: str) -> int:
-        """Jobs of one connection."""
-        return sum(job.owner.connection == connection for job in self._jobs.values())
+    def count(self, owner: Owner) -> int:
+        """Return the number of the owner's jobs."""
+        return len(self._jobs_of(owner))
+
+    def _jobs_of(self, owner: Owner) -> builtins.list[Job]:
+        return [job for job in self._jobs.values() if job.owner.key == owner.key]
 
     def adopt(self, job: Job, owner: Owner) -> None:
         """Make the job the owner's. JobNotFoundError if it is of another realm or gone."""
         self.get(job.uid, owner)
         job.owner = owner
-        if (timer := self._lingering.pop(job.uid, None)) is not None:
-            timer.cancel()
+        self._lingering.stop(job)
+
+    # --- the links of owners ----------------------------------------------------------------------
+
+    def link_made(self, owner: Owner) -> None:
+        """Count a link of the owner; its jobs that linger go on."""
+        self.links.made(owner)
+        for job in self._jobs_of(owner):
+            self._lingering.stop(job)
+
+    async def drop_owner(self, owner: Owner) -> None:
+        """Remove the jobs of an owner without a link, or let them linger as long as they were created to."""
+        gone: builtins.list[Job] = []
+        for job in self._jobs_of(owner):
+            if job in self._lingering:
+                continue
+            if job.linger_s and not self._closing:
+                self._lingering.begin(job, job.linger_s)
+            else:
+                gone.append(job)
+        # While one waits for its turn it may be adopted, or its owner may come back.
+        await self._remove_all(job for job in gone if job.owner.key == owner.key and not self.links.has_link(owner))
 
     # --- starting ---------------------------------------------------------------------------------
 
@@ -285,8 +310,7 @@ class JobManager:
         if job.state is not State.CLOSED:
             job.apply(Input.CLOSE)
             del self._jobs[job.uid]
-            if (timer := self._lingering.pop(job.uid, None)) is not None:
-                timer.cancel()
+            self._lingering.stop(job)
             if (run := self._runs.get(job.uid)) is not None:
                 run.refuse()
             if self._remove_at_once(job):
@@ -336,29 +360,6 @@ class JobManager:
                 removals.append(removal)
         if removals:
             await asyncio.wait(removals)
-
-    async def drop_connection(self, connection: str) -> None:
-        """The connection is gone: remove its jobs, or let them linger as long as they were created to."""
-        gone: builtins.list[Job] = []
-        for job in self.jobs():
-            if job.owner.connection != connection or job.uid in self._lingering:
-                continue
-            if job.linger_s and not self._closing:
-                self._lingering[job.uid] = self._loop.call_later(job.linger_s, self._linger_is_over, job)
-            else:
-                gone.append(job)
-        # Another link may adopt one while it waits for its turn.
-        await self._remove_all(job for job in gone if job.owner.connection == connection)
-
-    def _linger_is_over(self, job: Job) -> None:
-        timer = self._lingering.get(job.uid)
-        self._tasks.start(self._remove_lingering(job, timer), name=f"end of job {job.uid} after its linger time")
-
-    async def _remove_lingering(self, job: Job, timer: asyncio.TimerHandle | None) -> None:
-        """Remove the job, unless it is adopted before its turn comes: ``timer`` is not its own then."""
-        await self._rounds.next()
-        if timer is not None and self._lingering.get(job.uid) is timer:
-            self._removal(job)
 
     async def shutdown(self, *, now: asyncio.Event | None = None) -> None:
         """No new jobs; end all trees (TERM, 5 s, KILL; without the grace once ``now`` is set), delete everything.

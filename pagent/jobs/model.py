@@ -71,8 +71,9 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, State]]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose a job is: a connection, and the peer at its other end."""
+    """The peer that a job belongs to, as one link of it presents it (docs/contract.rst, "Owner")."""
 
+    #: The id of that link.
     connection: str
     #: The agent's own role on that connection: 'SERVER' or 'CLIENT'.
     direction: str
@@ -80,6 +81,13 @@ class Owner:
     name: str
     #: Only owners of an equal realm see a job.
     realm: object
+    #: Whether the peer names an instance: then all links of its uid share its jobs.
+    by_uid: bool = False
+
+    @property
+    def key(self) -> object:
+        """What all links of one owner have in common: realm and uid, or the link of a peer without an instance."""
+        return (self.realm, self.uid) if self.by_uid else self.connection
 
 
 class _Occasion:
@@ -123,7 +131,7 @@ class Job:
 
         # may change hands
         self.owner = owner
-        #: Seconds that it outlives its connection, None if it does not.
+        #: Seconds that it outlives its owner's last link, None if it does not.
         self.linger_s: float | None = None
 
         # the process

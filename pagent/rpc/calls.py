@@ -64,7 +64,7 @@ class IncomingCall:
             value = await work
             if returns:
                 self.finish(value)
-        except Exception as error:  # noqa: BLE001 - whatever a method raises is its caller's
+        except Exception as error:  # noqa: BLE001 - the caller gets every error of a method
             self.fail(error)
 
     def finish(self, value: Any = None) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import uuid
 from collections.abc import Callable, Mapping
-from types import CoroutineType
+from types import CoroutineType, MappingProxyType
 from typing import Any, Final
 
 from pagent.buffers import Bytes
@@ -16,6 +15,7 @@ from pagent.limits import CALLS_PER_LINK, DEFAULT_CALL_TIMEOUT_S, HANDSHAKE_TIME
 from pagent.net.link.link import Link
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.calls import IncomingCall, OutgoingCall
+from pagent.rpc.handshake import Handshake
 from pagent.rpc.host import CallHost
 from pagent.rpc.methods import Method
 from pagent.rpc.receiver import StreamOwner
@@ -32,10 +32,19 @@ _HANDSHAKES = frozenset((messages.HANDSHAKE, messages.HANDSHAKE_REPLY))
 
 
 class ConnectionState(enum.Enum):
-    GREETING = enum.auto()
+    GREETING = enum.auto()  # until the handshake is done
     READY = enum.auto()
     CLOSED = enum.auto()
 
+
+#: Any other input is a fault of this package, and a KeyError.
+_TRANSITIONS: Final[Mapping[ConnectionState, Mapping[str, ConnectionState]]] = MappingProxyType(
+    {
+        ConnectionState.GREETING: {"greeted": ConnectionState.READY, "lost": ConnectionState.CLOSED},
+        ConnectionState.READY: {"lost": ConnectionState.CLOSED},
+        ConnectionState.CLOSED: {"lost": ConnectionState.CLOSED},
+    }
+)
 
 #: Characters of an unknown method's name that are repeated to its caller.
 _NAME_REPEATED: Final = 200
@@ -47,12 +56,11 @@ _READY: Final = ConnectionState.READY
 class Connection(CallHost):
     """One link and its calls.
 
-    :param dialled: the role: the dialling side greets first and names a token, the accepting side checks.
-    :param user_data: our handshake data (:func:`pagent.wire.identity.user_data`), without ``extensions``.
+    :param dialled: whether this side has dialled. The dialling side speaks first.
     :param methods: what the peer may call (:func:`pagent.rpc.methods.methods_of`).
-    :param authorise: checks a peer before it is accepted; returns its *realm*, what decides which jobs it sees.
-        ProtocolError refuses it.
-    :param extensions: those that we know; a peer that names none never sees a byte of them.
+
+    The other parameters are those of :class:`~pagent.rpc.handshake.Handshake`. ``ready`` is done when the handshake is;
+    the functions in ``on_lost`` are called when the link is lost.
     """
 
     def __init__(
@@ -63,14 +71,21 @@ class Connection(CallHost):
         methods: Mapping[str, Method],
         authorise: Callable[[identity.Peer], object] = lambda peer: None,
         extensions: tuple[str, ...] = identity.EXTENSIONS,
+        instance: str | None = None,
+        replaces: str | None = None,
         debug: bool = False,
     ) -> None:
         # For life.
         super().__init__(Link(self, dialled=dialled), TaskOwner("connection"))
-        self._user_data = dict(user_data)
+        self._handshake = Handshake(
+            dialled=dialled,
+            user_data=user_data,
+            extensions=extensions,
+            instance=instance,
+            replaces=replaces,
+            authorise=authorise,
+        )
         self._methods = methods
-        self._authorise = authorise
-        self._known_extensions = extensions
         self._debug = debug
         # From the handshake.
         self._state = ConnectionState.GREETING
@@ -87,20 +102,24 @@ class Connection(CallHost):
 
     # --- life -------------------------------------------------------------------------------------
 
+    def _apply(self, happening: str) -> None:
+        """Set the state; nothing else does."""
+        self._state = _TRANSITIONS[self._state][happening]
+
     def start(self) -> None:
-        """The transport is connected: greet, or wait for the greeting; not for long."""
+        """Begin the handshake on a connected transport."""
         loop = asyncio.get_running_loop()
         self._greeting_timer = loop.call_later(HANDSHAKE_TIMEOUT_S, self._refuse, "no handshake in time")
         if self.link.dialled:
-            data = {**self._user_data, "extensions": list(self._known_extensions)}
-            self.link.send(messages.hello(self._next_id(), data))
+            self.link.send(messages.hello(self._next_id(), self._handshake.hello()))
 
     @property
     def is_open(self) -> bool:
+        """Whether calls can be made."""
         return self._state is _READY and self.link.is_open
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """End the link: calls end, the closing handshake is made, and all that ran for it has ended."""
+        """End all calls, close the link with the closing handshake, and wait for the tasks of the calls."""
         self.link.close(code, reason)
         await asyncio.shield(self.link.closed)
         await self.tasks.close()
@@ -110,10 +129,10 @@ class Connection(CallHost):
     async def call(
         self, method: str, /, *args: Any, timeout: float | None = DEFAULT_CALL_TIMEOUT_S, **kwargs: Any
     ) -> Any:
-        """A unary call; returns its result. An argument of the method's that is called ``timeout``: by position.
+        """Make a unary call and return its result. Pass an argument with the name ``timeout`` by position.
 
         :raises CallError: a subclass says how it failed; LinkClosedError: the link is gone.
-            CallTimeoutError after ``timeout`` seconds (None: never); the callee is then told to stop.
+            CallTimeoutError after ``timeout`` seconds (None: never); the call is then cancelled.
         """
         call = self.start_call(messages.UNARY, method, args, kwargs)
         try:
@@ -128,11 +147,11 @@ class Connection(CallHost):
             raise
 
     def open_stream(self, call_type: int, method: str, /, *args: Any, **kwargs: Any) -> StreamCall:
-        """A call with a stream, to be used as an async context manager: see :class:`~pagent.rpc.aio.StreamCall`."""
+        """Begin a call with a stream, and return its async face, which is an async context manager."""
         return StreamCall(self.start_call(call_type, method, args, kwargs))
 
     def start_call(self, call_type: int, method: str, args: Any, kwargs: Any) -> OutgoingCall:
-        """Begin a call of any type; the push face for whoever attaches to its stream itself."""
+        """Begin a call of any type, and return its push face. LinkClosedError if the link is not open."""
         if not self.is_open:
             raise LinkClosedError(1006, "the link is not open")
         call = OutgoingCall(self, self._next_id(), method, call_type)
@@ -167,8 +186,8 @@ class Connection(CallHost):
             self._senseless(error)
             return
         if self._debug:
-            who, name = self.uid or self.link.peer_address, messages.NAMES[kind]
-            _log.debug("%s: received a %s of call %d, %d bytes", who, name, call_id, len(payload))
+            peer, name = self.uid or self.link.peer_address, messages.NAMES[kind]
+            _log.debug("%s: received a %s of call %d, %d bytes", peer, name, call_id, len(payload))
         if self._state is not _READY:
             self._greeted(kind, call_id, body)
         elif kind == messages.REQUEST_MESSAGE:
@@ -184,12 +203,12 @@ class Connection(CallHost):
             if (theirs := self.incoming.get(call_id)) is not None:
                 theirs.cancelled("the caller cancelled the call")
         elif kind in _HANDSHAKES:
-            _log.info("%s: dropped a %s on a link that is up", self.uid, messages.NAMES[kind])
+            _log.info("%s: dropped a %s on an open link", self.uid, messages.NAMES[kind])
         else:
             self._stream_control(kind, call_id, body)
 
     def link_blocked(self) -> None:
-        """Streams look at the link themselves."""
+        """Do nothing: streams ask the link before they send."""
 
     def link_writable(self) -> None:
         while not self.link.blocked and self.scheduler.send_next(bulk=not self.link.pacer.held):
@@ -198,7 +217,7 @@ class Connection(CallHost):
     def link_lost(self, error: LinkClosedError) -> None:
         if self._state is ConnectionState.CLOSED:
             return
-        self._state = ConnectionState.CLOSED
+        self._apply("lost")
         if self._greeting_timer is not None:
             self._greeting_timer.cancel()
         if not self.ready.done():
@@ -218,35 +237,19 @@ class Connection(CallHost):
             self.link.fail(ProtocolError(text))
 
     def _greeted(self, kind: int, call_id: int, body: Any) -> None:
-        """The only message that is acceptable before the handshake is done."""
-        expected = messages.HANDSHAKE_REPLY if self.link.dialled else messages.HANDSHAKE
-        if kind != expected:
-            raise ProtocolError("a message before the handshake")
-        hello: messages.Hello = body
-        if hello.version != messages.VERSION:
-            raise ProtocolError(f"handshake refused: protocol version {hello.version!r:.20}")
-        if hello.status != messages.SUCCESS:
-            raise ProtocolError("the peer answered the handshake with an error")
-        peer = identity.read_peer(hello.user_data)
-        self.realm = self._authorise(peer)
-        self.peer = peer._replace(token="")
-        shared = peer.extensions.intersection(self._known_extensions)
-        self.flow = identity.FLOW in shared
-        self.holes = identity.HOLES in shared
-        if self.link.dialled:
-            if type(hello.connection_id) is not str or not hello.connection_id:
-                raise ProtocolError("the peer's handshake has no connection id")
-            self.uid = hello.connection_id
-        else:
-            self.uid = uuid.uuid4().hex
-            data = {**self._user_data, "extensions": sorted(shared)} if "extensions" in peer.data else self._user_data
-            self.link.send(messages.hello_reply(call_id, self.uid, data))
+        """Take the first message, the only one that is valid before the handshake is done."""
+        greeted = self._handshake.check(kind, body)
+        self.uid, self.peer, self.realm = greeted.uid, greeted.peer, greeted.realm
+        self.flow = identity.FLOW in greeted.extensions
+        self.holes = identity.HOLES in greeted.extensions
+        if greeted.reply is not None:
+            self.link.send(messages.hello_reply(call_id, self.uid, greeted.reply))
         assert self._greeting_timer is not None
         self._greeting_timer.cancel()
         self.link.accept_peer()
         if self.flow:
             self.link.ping()  # its round trip is what windows grow by; other peers' first ping comes in its time
-        self._state = _READY
+        self._apply("greeted")
         self.ready.set_result(None)
 
     # --- what the peer sent -----------------------------------------------------------------------
@@ -281,33 +284,39 @@ class Connection(CallHost):
             self.link_writable()
 
     def _call_started(self, call_id: int, start: messages.Start) -> None:
-        running = self.incoming.get(call_id)
-        if running is not None:
-            running.fail_server(f"call id {call_id} is in use already")
-            return
-        if len(self.incoming) >= CALLS_PER_LINK:
-            self._refuse_call(call_id, messages.SERVER_ERROR, f"more than {CALLS_PER_LINK} calls at once")
-            return
-        method = self._methods.get(start.method)
+        method = self._method_for(call_id, start)
         if method is None:
-            name = repr(start.method[:_NAME_REPEATED])
-            self._refuse_call(call_id, messages.METHOD_NOT_FOUND, f"method {name} is not found", "KeyError", name)
-            return
-        if method.call_type != start.call_type:
-            wants, given = messages.CALL_TYPES[method.call_type], messages.CALL_TYPES[start.call_type]
-            self._refuse_call(call_id, messages.SERVER_ERROR, f"method {start.method!r} is {wants}, not {given}")
             return
         call = IncomingCall(self, call_id, start)
         self.incoming[call_id] = call
         try:
             outcome = method.function(call, *start.args, **start.kwargs)
-        except Exception as error:  # noqa: BLE001 - whatever a method raises is its caller's
+        except Exception as error:  # noqa: BLE001 - the caller gets every error of a method
             call.fail(error)
             return
         if outcome is not None and isinstance(outcome, CoroutineType):
             call.run(outcome, returns=True)
         elif call.stream is None:
             call.finish(outcome)
+
+    def _method_for(self, call_id: int, start: messages.Start) -> Method | None:
+        """Return the method of a call; refuse the call and return None if it cannot be made."""
+        running = self.incoming.get(call_id)
+        if running is not None:
+            running.fail_server(f"call id {call_id} is in use already")
+            return None
+        if len(self.incoming) >= CALLS_PER_LINK:
+            self._refuse_call(call_id, messages.SERVER_ERROR, f"more than {CALLS_PER_LINK} calls at once")
+            return None
+        method = self._methods.get(start.method)
+        if method is None:
+            name = repr(start.method[:_NAME_REPEATED])
+            self._refuse_call(call_id, messages.METHOD_NOT_FOUND, f"method {name} is not found", "KeyError", name)
+        elif method.call_type != start.call_type:
+            expected, given = messages.CALL_TYPES[method.call_type], messages.CALL_TYPES[start.call_type]
+            self._refuse_call(call_id, messages.SERVER_ERROR, f"method {start.method!r} is {expected}, not {given}")
+            return None
+        return method
 
     def _refuse_call(self, call_id: int, status: int, text: str, *cause: str) -> None:
         self.link.send(messages.failure(call_id, status, text, *cause))

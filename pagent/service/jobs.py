@@ -15,7 +15,7 @@ from pagent.wire import messages
 
 
 def owner_of(connection: CallHost) -> Owner:
-    """Whose the jobs are that a connection creates."""
+    """Return the owner of the jobs that a connection creates."""
     if connection.principal is None:
         connection.principal = _owner(connection)
     owner: Owner = connection.principal
@@ -26,7 +26,8 @@ def _owner(connection: CallHost) -> Owner:
     peer = connection.peer
     assert peer is not None
     direction = "CLIENT" if connection.link.dialled else "SERVER"
-    return Owner(connection.uid, direction, peer.uid, peer.name, connection.realm)
+    by_uid = peer.instance is not None
+    return Owner(connection.uid, direction, peer.uid, peer.name, connection.realm, by_uid)
 
 
 class JobService:
@@ -136,4 +137,4 @@ class JobService:
 
     @unary
     def job_count_current_connection(self, call: IncomingCall) -> int:
-        return self._manager.count(call.connection.uid)
+        return self._manager.count(owner_of(call.connection))

@@ -1,4 +1,4 @@
-"""Who is at the two ends of a link: handshake user data, tokens, extensions (docs/protocol.rst, "Handshake")."""
+"""The identity of both ends of a link: user data, tokens, extensions (docs/protocol.rst, "Handshake")."""
 
 from __future__ import annotations
 
@@ -16,14 +16,25 @@ HOLES: Final = "holes"
 #: The extensions that this implementation knows.
 EXTENSIONS: Final = (FLOW, HOLES)
 
+#: Keys of user data that, like the token, are in no output and no log.
+INSTANCE: Final = "instance"
+REPLACES: Final = "replaces"
+_PRIVATE: Final = frozenset((INSTANCE, REPLACES))
+
 
 class Peer(NamedTuple):
-    """The other end of a link, as its handshake names it. ``data`` is its user data without the token."""
+    """The other end of a link, as its handshake names it. ``data`` is its user data without what is private.
+
+    ``instance`` tells a process that has come back from another one with the same uid. ``replaces`` is the id of the
+    link that it has lost. None where the peer names none.
+    """
 
     uid: str | bytes
     name: str
     token: str
     extensions: frozenset[str]
+    instance: str | None
+    replaces: str | None
     data: dict[str, Any]
 
 
@@ -34,7 +45,7 @@ def user_data(
     token: str | None = None,
     properties: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """User data to send: ``token`` from a dialling side only, ``properties`` (and the platform) from agents only."""
+    """Return user data: ``token`` from a dialling side only, ``properties`` (and the platform) from agents only."""
     auth = {"uid": uid, "name": name}
     if token is not None:
         auth["token"] = token
@@ -48,7 +59,7 @@ def user_data(
 
 
 def read_peer(data: Any) -> Peer:
-    """Check what a peer says of itself.
+    """Return the peer that sent this user data.
 
     :raises ProtocolError: code 1002; the text names what is wrong and never holds the token.
     """
@@ -63,12 +74,18 @@ def read_peer(data: Any) -> Peer:
         raise ProtocolError("handshake refused: the token is not a string")
     named = data.get("extensions")
     extensions = frozenset(e for e in named if type(e) is str) if type(named) is list else frozenset()
-    public = {**data, "auth": {"uid": uid, "name": name}}
-    return Peer(uid, name, token, extensions, public)
+    public = {key: value for key, value in data.items() if key not in _PRIVATE} | {"auth": {"uid": uid, "name": name}}
+    return Peer(uid, name, token, extensions, _text(data, INSTANCE), _text(data, REPLACES), public)
+
+
+def _text(data: dict[str, Any], key: str) -> str | None:
+    """Return the value of an optional key; None for what no known peer sends."""
+    value = data.get(key)
+    return value if type(value) is str and value else None
 
 
 def token_index(token: str, accepted: Iterable[str]) -> int | None:
-    """Which of the accepted tokens this is; None for an unknown or empty one.
+    """Return the index of the token among the accepted ones; None for an unknown or empty one.
 
     Compared in constant time, and with every token of the list, so that the time says nothing.
     """

@@ -41,7 +41,7 @@ async def test_a_foreign_host_gets_403(agent: Agent, host: str) -> None:
         assert answer.status in (400, 403), (path, answer)
         assert b"evil" not in answer.body
         assert answer.headers["content-type"].startswith("text/plain")
-    assert not agent._exit_code.done()
+    assert not agent.is_ending
 
 
 @pytest.mark.parametrize("host", OUR_HOSTS)
@@ -67,7 +67,7 @@ async def test_a_foreign_origin_gets_403(agent: Agent, origin: str) -> None:
         assert answer.status == 403, (path, answer)
         assert b"evil" not in answer.body
         assert "access-control-allow-origin" not in answer.headers
-    assert not agent._exit_code.done()
+    assert not agent.is_ending
 
 
 async def test_two_origins_get_403(agent: Agent) -> None:
@@ -75,7 +75,7 @@ async def test_two_origins_get_403(agent: Agent) -> None:
     assert (await ask(agent.control_port, "POST", "/shutdown", fields)).status in (400, 403)
     fields = {"Sec-Fetch-Site": "none\r\nSec-Fetch-Site: cross-site"}
     assert (await ask(agent.control_port, "POST", "/shutdown", fields)).status in (400, 403)
-    assert not agent._exit_code.done()
+    assert not agent.is_ending
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST"])
@@ -94,7 +94,7 @@ async def test_two_hosts_are_not_served(agent: Agent) -> None:
 async def test_a_request_of_another_site_gets_403(agent: Agent, site: str) -> None:
     for port, method, path in targets(agent):
         assert (await ask(port, method, path, {"Sec-Fetch-Site": site})).status == 403
-    assert not agent._exit_code.done()
+    assert not agent.is_ending
 
 
 @pytest.mark.parametrize("fields", [{}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-origin"}])

@@ -35,7 +35,7 @@ async def test_a_reset_ends_the_links_jobs(agent: Agent) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         peer.socket.transport.abort()
         await eventually(lambda: not list(agent.jobs.jobs()))
-    assert not agent._connections
+    assert len(agent.links) == 0
 
 
 async def test_a_connection_that_ends_without_a_close_frame_ends_its_jobs(agent: Agent) -> None:

@@ -75,7 +75,7 @@ async def test_more_elements_than_a_method_can_want_end_their_own_call(peer: Pee
         await peer.outcome(call_id)
     assert caught.value.status == 30
     starting = peer.next_id()
-    peer._inboxes[starting] = asyncio.Queue()
+    peer.expect(starting)
     head = b"\x96\x02" + msgpack.packb(starting) + b"\x14" + msgpack.packb("job_info")
     await peer.socket.send(head + b"\x91" + NESTED[name] + b"\x80")
     with pytest.raises(CallFailed, match="too many elements") as caught:
@@ -125,7 +125,7 @@ async def test_stream_data_for_a_unary_call_ends_it(peer: Peer, value: Any) -> N
 async def test_a_fragmented_message_is_one_message(peer: Peer) -> None:
     call_id = peer.next_id()
     data = msgpack.packb([2, call_id, 20, "job_count_current_connection", [], {}])
-    peer._inboxes[call_id] = asyncio.Queue()
+    peer.expect(call_id)
     await peer.socket.send(data[at : at + 1] for at in range(len(data)))
     assert await peer.outcome(call_id) == ([], 0)
 

@@ -330,7 +330,7 @@ async def test_a_log_that_nobody_reads(tmp_path: Path) -> None:
         peers.dial(agent.ports["rpc"], TOKEN) as peer,
     ):
         job = await sleeping(peer)
-        async with agent._said:  # its reader is held up: the pipe fills
+        async with agent.log_unread():  # the pipe fills
             for _ in range(100):
                 calls = [await peer.start(peers.UNARY, "job_info", job, "x" * 1000) for _ in range(40)]
                 for call in calls:

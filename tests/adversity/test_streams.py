@@ -47,7 +47,7 @@ async def test_tiny_messages_for_a_job_that_reads_nothing_are_bounded(agent: Age
     for _ in range(18_000):
         await peer.data(call_id, value)
     assert await peer.call("job_count_current_connection") == 1
-    (connection,) = agent._connections.values()
+    (connection,) = agent.links.open
     stream = connection.incoming[call_id].stream
     assert stream is not None
     assert stream.receiving.kept_messages <= MIB // 64
@@ -81,7 +81,7 @@ async def test_a_peer_that_reads_nothing_costs_no_other_link(agent: Agent, peer:
             await stalled.start(ISTREAM, "file_download", job, "big")
         for _ in range(20):
             assert await peer.call("job_count_current_connection") == 0
-        link = next(c.link for c in agent._connections.values() if len(c.incoming) == 4)
+        link = next(c.link for c in agent.links.open if len(c.incoming) == 4)
         await eventually(lambda: link.blocked)
         assert link._transport is not None
         assert link._transport.get_write_buffer_size() < 3 * MIB

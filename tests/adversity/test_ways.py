@@ -189,7 +189,7 @@ async def test_a_slow_way_is_not_taken_for_a_dead_peer(
             quiet_until = clock() + 3.0  # longer than the silence that would be death: pings are all that there is
             await eventually(lambda: clock() > quiet_until)
             assert await peer.call("job_count_current_connection") == 0
-            assert (between.made, len(agent._connections)) == (1, 1)
+            assert (between.made, len(agent.links)) == (1, 1)
 
     await asyncio.gather(*map(lives, ROLES))
     assert "the peer is gone" not in caplog.text
@@ -209,7 +209,7 @@ async def test_a_way_that_swallows_all_is_noticed(
         await eventually(lambda: not exists(pid))
         await eventually(lambda: job not in [found.uid for found in agent.jobs.jobs()])
         if role == "dialled":
-            await eventually(lambda: between.made == 2 and len(agent._connections) == 1)
+            await eventually(lambda: between.made == 2 and len(agent.links) == 1)
 
 
 # --- ways that end ------------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ async def test_an_agent_whose_opening_is_cut_anywhere_dials_again(settings: Sett
         while not await lives(await listener.accepted()):
             pass  # its reply was cut, or the call behind it
         assert between.made == count + 2
-        assert len(agent._connections) == between.open == 1
+        assert len(agent.links) == between.open == 1
 
 
 async def lives(peer: Peer) -> bool:
@@ -260,7 +260,7 @@ async def test_strangers_whose_opening_is_cut_anywhere_leave_room_for_others(set
         async with peers.dial(between.port, TOKEN) as late:
             assert await late.call("job_count_current_connection") == 0
         assert await peer.call("job_count_current_connection") == 0
-        await eventually(lambda: len(agent._connections) == 1)
+        await eventually(lambda: len(agent.links) == 1)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -317,7 +317,7 @@ async def test_an_upload_goes_on_where_each_cut_has_left_it(settings: Settings) 
                 async with peers.dial(between.port, TOKEN) as peer:
                     await go_on(peer, job, noise, starts)
             # The agent may hear of the cut, and of what came before it, only later.
-            await eventually(lambda: between.open == 0 and len(agent._connections) == 1 and not open_uploads(sandbox))
+            await eventually(lambda: between.open == 0 and len(agent.links) == 1 and not open_uploads(sandbox))
         assert (sandbox / "file").read_bytes() == noise
         assert os.listdir(sandbox) == ["file"]
     assert starts == sorted(starts)

@@ -23,6 +23,7 @@ from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.ends import HeldTimers
 from tests.kit.peer import PATIENCE_S, CallFailed, Peer
+from tests.kit.transfers import eventually
 from tests.wire.test_frames import frame
 
 HEAD = (
@@ -121,21 +122,13 @@ async def test_a_stranger_who_pings_is_not_answered_and_soon_closed(agent: Agent
         assert close_code(await reader.read()) == 1008
 
 
-async def test_pings_whose_answers_are_not_read_pile_up_nowhere(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    links: list[Any] = []
-    made = agent._connection
-
-    def remembered(**options: Any) -> Any:
-        connection = made(**options)
-        links.append(connection.link)
-        return connection
-
-    monkeypatch.setattr(agent, "_connection", remembered)
+async def test_answers_to_pings_that_are_not_read_are_bounded(agent: Agent) -> None:
     async with stranger(agent.rpc_port) as (reader, writer):
         writer.write(hello(TOKEN))
         assert await reader.readexactly(1) == b"\x82"
         pings = frame(0x89, b"x" * 125, masked=True) * 500
-        link = links[0]
+        await eventually(lambda: len(agent.links) == 1)
+        link = agent.links.open[0].link
         sent = 0
         while "unread answers" not in link.paused_by:  # the kernel's own buffers fill first
             writer.write(pings)

@@ -469,7 +469,7 @@ async def test_every_argument_of_every_method_can_be_given(agent: Agent) -> None
         "archive_download": RemoteJob.download_archive, "file_stat": RemoteJob.stat, "file_list": RemoteJob.list,
         "file_remove": RemoteJob.remove_file,
     }  # fmt: skip
-    table = agent._methods
+    table = agent.methods
     assert spellings.keys() == table.keys()
     # Known under the name of the local side, or always the largest.
     known = {"job_uid": "self", "filename": "path"}

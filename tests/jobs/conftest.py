@@ -22,8 +22,8 @@ PATIENCE_S = 30.0
 PYTHON = sys.executable
 
 
-def owner(connection: str = "c1", realm: object = "realm") -> Owner:
-    return Owner(connection=connection, direction="SERVER", uid=b"router", name="a router", realm=realm)
+def owner(connection: str = "c1", realm: object = "realm", by_uid: bool = False) -> Owner:
+    return Owner(connection, "SERVER", b"router", "a router", realm, by_uid)
 
 
 @pytest_asyncio.fixture

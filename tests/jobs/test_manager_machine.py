@@ -176,7 +176,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(connection=connections)
     def lose(self, connection: str) -> None:
-        self.run(self.manager.drop_connection(connection))
+        self.run(self.manager.drop_owner(of(connection)))
         for known in list(self.model.values()):
             if known.connection == connection and not known.orphan:
                 known.orphan = True
@@ -200,7 +200,7 @@ class Machine(RuleBasedStateMachine):
             mine = [uid for uid, known in self.model.items() if REALMS[known.connection] == realm]
             assert [job.uid for job in self.manager.list(of(connection))] == mine
             count = sum(known.connection == connection for known in self.model.values())
-            assert self.manager.count(connection) == count
+            assert self.manager.count(of(connection)) == count
 
     def teardown(self) -> None:
         now = asyncio.Event()

@@ -73,6 +73,12 @@ class AgentProcess:
                 assert not self._reader.done(), "\n".join(self.log)
                 await self._said.wait()
 
+    @asynccontextmanager
+    async def log_unread(self) -> AsyncIterator[None]:
+        """Read none of its log within the block."""
+        async with self._said:
+            yield
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

@@ -41,8 +41,9 @@ class Peer:
     def __init__(self, socket: ClientConnection | ServerConnection) -> None:
         self.socket = socket
         self.hello: list[Any] = []
+        self.link_id = ""
         self._last_id = 0
-        self._inboxes: dict[int, asyncio.Queue[list[Any] | None]] = {}
+        self._messages: dict[int, asyncio.Queue[list[Any] | None]] = {}
         self._reader: asyncio.Task[None] | None = None
 
     # --- messages -----------------------------------------------------------------------------------
@@ -67,11 +68,11 @@ class Peer:
             async for data in self.socket:
                 assert isinstance(data, bytes)
                 message = msgpack.unpackb(data, strict_map_key=False)
-                self._inboxes.setdefault(message[1], asyncio.Queue()).put_nowait(message)
+                self._messages.setdefault(message[1], asyncio.Queue()).put_nowait(message)
         except websockets.ConnectionClosed:
             pass
-        for inbox in self._inboxes.values():
-            inbox.put_nowait(None)
+        for messages in self._messages.values():
+            messages.put_nowait(None)
 
     async def close(self) -> None:
         await self.socket.close()
@@ -87,7 +88,7 @@ class Peer:
     async def start(self, call_type: int, method: str, *args: Any, **kwargs: Any) -> int:
         """CALL_START; returns the call's id."""
         call_id = self.next_id()
-        self._inboxes[call_id] = asyncio.Queue()
+        self._messages[call_id] = asyncio.Queue()
         await self.send([2, call_id, call_type, method, list(args), kwargs])
         return call_id
 
@@ -103,10 +104,18 @@ class Peer:
         """REQUEST_CALL_CANCEL."""
         await self.send([3, call_id])
 
+    def expect(self, call_id: int) -> None:
+        """Keep the messages of a call that was not made by :meth:`start`."""
+        self._messages[call_id] = asyncio.Queue()
+
+    def has_message(self, call_id: int) -> bool:
+        """Whether a message of the call has arrived and was not taken."""
+        return not self._messages[call_id].empty()
+
     async def next_of(self, call_id: int) -> list[Any]:
         """The next message of a call. ConnectionError if the link is closed."""
         async with asyncio.timeout(PATIENCE_S):
-            message = await self._inboxes[call_id].get()
+            message = await self._messages[call_id].get()
         if message is None:
             raise ConnectionError(f"the link is closed: {self.socket.close_code} {self.socket.close_reason}")
         return message
@@ -181,10 +190,13 @@ async def dial(
     host: str = "127.0.0.1",
     extensions: list[str] | None = None,
     uid: str = "router",
+    instance: str | None = None,
+    replaces: str | None = None,
     ping_interval: float | None = 20.0,
 ) -> AsyncIterator[Peer]:
     """A peer that has dialled an agent and shaken hands with it, reading."""
-    more: dict[str, Any] = {} if extensions is None else {"extensions": extensions}
+    named = {"extensions": extensions, "instance": instance, "replaces": replaces}
+    more: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
     async with connect(
         f"ws://{host}:{port}/rpc/v1",
         subprotocols=[SUBPROTOCOL],
@@ -197,6 +209,7 @@ async def dial(
         await peer.send([1, peer.next_id(), [1, None, user_data(uid, token=token, **more)]])
         peer.hello = await peer.receive()
         assert peer.hello[0] == 6, peer.hello
+        peer.link_id = peer.hello[2][1]
         peer.read()
         yield peer
         await peer.close()
@@ -219,7 +232,8 @@ class Listener:
         peer = Peer(socket)
         peer.hello = await peer.receive()
         assert peer.hello[0] == 1, peer.hello
-        await peer.send([6, peer.hello[1], [1, f"connection-{id(peer)}", user_data(self._uid)], 0, None])
+        peer.link_id = f"connection-{id(peer)}"
+        await peer.send([6, peer.hello[1], [1, peer.link_id, user_data(self._uid)], 0, None])
         peer.read()
         self._accepted.put_nowait(peer)
         await socket.wait_closed()

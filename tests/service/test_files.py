@@ -124,7 +124,7 @@ class TestUpload:
         await upload(peer, job, "after", b"")  # one thread: the clean-up was before
         assert sorted(os.listdir(sandbox)) == ["after", "deep"]
         assert os.listdir(sandbox / "deep") == []
-        assert peer._inboxes[call].empty()
+        assert not peer.has_message(call)
 
     async def test_unknown_jobs_and_arguments(self, agent: Agent, peer: Peer) -> None:
         job, _ = await new_job(peer, agent)

@@ -242,7 +242,7 @@ async def test_a_read_under_way_keeps_its_file_when_the_call_is_cancelled(
     async with asyncio.timeout(PATIENCE_S):
         await begun.wait()
     await peer.cancel(call)
-    (connection,) = agent._connections.values()
+    (connection,) = agent.links.open
     await eventually(lambda: call not in connection.incoming)
     for _ in range(3):
         assert await peer.call("job_count_current_connection") == 1

@@ -117,7 +117,7 @@ async def test_the_id_is_a_secret_of_each_start(peer: Peer, agent: Agent, caplog
         assert uid == job
         assert len(secret) >= 32
         assert secret not in repr(await peer.call("job_info", job))
-        assert secret not in repr(agent._show_jobs())
+        assert secret not in repr(list(agent.list_jobs()))
         assert secret not in caplog.text
         await peer.call("job_remove", job)
         with pytest.raises(CallFailed) as failed:

@@ -152,7 +152,7 @@ async def test_a_reset_by_a_client_that_has_got_the_end(agent: Agent) -> None:
 #: What breaks the link.
 BREAKS: dict[str, Callable[[Agent, Tunnel], None]] = {
     "the client's": lambda agent, both: both.client.link.link.abort("the test"),
-    "the agent's": lambda agent, both: next(iter(agent._connections.values())).link.abort("the test"),
+    "the agent's": lambda agent, both: next(iter(agent.links.open)).link.abort("the test"),
     "a close": lambda agent, both: both.client.link.link.close(),
 }
 

@@ -124,7 +124,7 @@ async def test_without_the_token_nothing_is_told_or_done(guarded: Settings, give
             answer = await ask(agent.control_port, method, path, fields)
             assert (answer.status, answer.body) == (401, b"a control token is required")
             assert is_plain(answer)
-        assert not agent._exit_code.done()
+        assert not agent.is_ending
 
 
 async def test_with_the_token(guarded: Settings) -> None:

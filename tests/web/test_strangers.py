@@ -194,7 +194,7 @@ async def test_a_router_that_does_not_wait_for_the_answer(agent: Agent) -> None:
     hello = msgpack.packb([1, 1, [1, None, {"auth": {"uid": "u", "name": "n", "token": TOKEN}}]])
     async with stranger(agent.rpc_port, UPGRADE + frame(0x82, hello, masked=True)) as line:
         assert b" 101 " in line
-        await eventually(lambda: bool(agent._connections))
+        await eventually(lambda: len(agent.links) > 0)
 
 
 async def test_links_need_no_place(agent: Agent) -> None:
@@ -227,7 +227,7 @@ async def test_the_buffers_of_a_link_do_not_wait_for_the_garbage_collector(agent
         for _ in range(20):
             async with peers.dial(agent.rpc_port, TOKEN) as peer:
                 assert await peer.call("job_count_current_connection") == 0
-        await eventually(lambda: not agent._connections)
+        await eventually(lambda: len(agent.links) == 0)
         assert tracemalloc.get_traced_memory()[0] < 10 * RECEIVE_BUFFER
     finally:
         gc.enable()

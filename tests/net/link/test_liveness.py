@@ -54,8 +54,8 @@ async def test_the_kernel_asks_a_silent_peer_often_in_both_roles(settings: Setti
         client = Client(enabled=True, address=f"127.0.0.1:{listener.port}")
         async with running_agent(replace(settings, client=client)) as agent, peers.dial(agent.rpc_port, TOKEN):
             router = await listener.accepted()
-            await eventually(lambda: len(agent._connections) == 2)
-            links = [connection.link for connection in agent._connections.values()]
+            await eventually(lambda: len(agent.links) == 2)
+            links = [connection.link for connection in agent.links.open]
             assert sorted(link.dialled for link in links) == [False, True]
             for link in links:
                 assert link._transport is not None
@@ -79,7 +79,7 @@ async def test_a_kernel_that_cannot_be_told_is_left_alone(monkeypatch: pytest.Mo
 
 
 async def test_a_link_that_has_no_socket_is_one(agent: Agent, peer: Peer) -> None:
-    (connection,) = agent._connections.values()
+    (connection,) = agent.links.open
     transport = MemoryTransport(Link(connection, dialled=False))
     liveness.ask_often(transport)
     assert liveness.unanswered_segments(transport) == 0
