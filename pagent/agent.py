@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from pagent import __version__, log
-from pagent.config.model import Isolation, Settings
+from pagent.config.model import IsolationSettings, Settings
 from pagent.errors import ConfigError, DialError, LinkClosedError, ProtocolError, StuckError
 from pagent.jobs.command import property_variables
 from pagent.jobs.manager import JobManager
@@ -161,7 +161,7 @@ class Agent:
             return
         if not (control.interface and is_loopback_name(control.interface)):
             _log.warning("control.interface is not of the loopback, and there is no control.token")
-        if settings.jobs.isolation != Isolation():
+        if settings.jobs.isolation != IsolationSettings():
             _log.warning(
                 "jobs.isolation is set, but jobs can use the control API, which shows all jobs and ends the agent:"
                 " set control.token or control.token_file, or turn it off with control.enabled"

@@ -1,13 +1,13 @@
-"""The errors that whoever uses the package, or a peer, gets to see.
+"""The errors that users of the package, or peers, get.
 
 ::
 
     PagentError
       ConfigError                 a configuration that cannot be used; names the key
-      LinkError                   what went wrong with a whole link
+      LinkError                   a failure of a whole link
         LinkClosedError           the link is gone; calls on it end with this
         DialError                 no link could be made
-          HandshakeRefusedError   the peer does not want us: asking again will not help
+          HandshakeRefusedError   the peer refuses us: dialling again will not help
         ProtocolError             the peer broke the protocol; carries the WebSocket close code
       CallError                   how a call ended, as its caller sees it
         MethodError               the method raised: carries the class name and text of its cause
@@ -23,7 +23,7 @@
         ProcessPortCountError
       RequestRefusedError         a router answers a request with an error: carries status and text
         NotYetError               what the request is for may be there within seconds
-      StuckError                  the system gave no answer in time: a dead disk, or network file system
+      StuckError                  the system gave no answer in time: a dead disk or network file system
       WSServerHandshakeError      the job refused a WebSocket upgrade; the name is that of the field
 
 ``JobError`` class names are part of the contract (docs/contract.rst, "Methods"): routers map them.
@@ -35,7 +35,7 @@ from typing import Any
 
 
 class PagentError(Exception):
-    """Base of all errors that are pAgent's own."""
+    """Base of all errors of pAgent."""
 
 
 class ConfigError(PagentError):
@@ -43,7 +43,7 @@ class ConfigError(PagentError):
 
 
 class LinkError(PagentError):
-    """Base of what can happen to a link."""
+    """Base of the failures of a link."""
 
 
 class LinkClosedError(LinkError):
@@ -56,7 +56,7 @@ class LinkClosedError(LinkError):
 
 
 class DialError(LinkError):
-    """No link could be made: nothing listens, no WebSocket there, or no answer in time."""
+    """No link could be made: nothing listens, the listener is no WebSocket server, or there was no answer in time."""
 
 
 class HandshakeRefusedError(DialError):
@@ -76,7 +76,7 @@ class CallError(PagentError):
 
 
 class MethodError(CallError):
-    """The method raised. ``cause_type`` is a bare class name, ``cause_message`` its text."""
+    """The method raised. ``cause_type`` is the class name without a module, ``cause_message`` the text."""
 
     def __init__(self, message: str, cause_type: str | None, cause_message: str | None) -> None:
         super().__init__(message)
@@ -101,7 +101,7 @@ class CallCancelledError(CallError):
 
 
 class WSServerHandshakeError(PagentError):
-    """The job answered the upgrade with another status than 101. Text and name are what routers know."""
+    """The job answered the upgrade with another status than 101. Routers know the name and the text."""
 
     def __init__(self, status: int, body: str = "") -> None:
         super().__init__(f"{status}, message='Invalid response status'" + (f": {body}" if body else ""))
@@ -113,7 +113,7 @@ class JobError(PagentError):
 
 
 class JobNotFoundError(JobError):
-    """No such job, or not one of the caller's."""
+    """There is no such job, or it belongs to another peer."""
 
     def __init__(self, uid: object) -> None:
         super().__init__(f"job {uid!r} is not found")
@@ -132,7 +132,7 @@ class ProcessExitedError(JobError):
 
 
 class ProcessPortCountError(JobError):
-    """The job reported more ports than were expected, or the number expected is senseless."""
+    """The job reported more ports than were expected, or the expected number is invalid."""
 
 
 class RequestRefusedError(PagentError):
@@ -152,14 +152,14 @@ class NotYetError(RequestRefusedError):
 
 
 class StuckError(PagentError, TimeoutError):
-    """Blocking work got no answer of the system within its time limit; it cannot be interrupted."""
+    """Blocking work got no answer from the system within its time limit. It cannot be interrupted."""
 
 
 def text_for_peer(error: BaseException, *given: Any) -> str:
-    """Return the text of an error as a peer may see it: it shows no path of this machine.
+    """Return the text of an error for a peer: without a path of this machine.
 
-    Where files are opened, errors are made to name the path as the peer gave it. An absolute path that is not in
-    ``given``, what the peer gave, comes from elsewhere and is left out.
+    The code that opens files makes errors name the path as the peer gave it. An absolute path that is not in ``given``,
+    the arguments of the peer, is left out.
     """
     names = (error.filename, error.filename2) if isinstance(error, OSError) else ()
     if any(_is_absolute(name) and not _holds(given, name) for name in names):

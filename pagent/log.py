@@ -1,13 +1,13 @@
-"""The log: lines to stderr that can never stop the agent.
+"""Write log lines to stderr without ever blocking the agent.
 
-Whoever holds the other end of stderr may stop reading, and then a write to it blocks (docs/contract.rst,
-"Shortage"). O_NONBLOCK is no way out: the flag belongs to the open file, which is shared with the parent and with
-jobs that forward their output. So lines go into a bounded queue that one daemon thread writes out, and what does
-not fit is dropped and counted. Peers, clients and jobs can cause lines as often as they like, so the lines of each kind
-are bounded, too (`RepeatLimit`): of every logger, those of libraries included.
+The reader of stderr may stop reading, and then a write to it blocks (docs/contract.rst, "Shortage"). O_NONBLOCK is no
+help: the flag belongs to the open file, which is shared with the parent and with jobs that forward their output. So a
+daemon thread writes lines from a bounded queue, and lines that do not fit are dropped and counted. Peers, clients and
+jobs can cause any number of lines, so the lines of each kind are bounded, too (`RepeatLimit`): those of every logger,
+libraries included.
 
-What a peer sent may stand in any line. It is made harmless in one place, `LineFormatter`: no character that moves a
-terminal's cursor or starts a new line gets through. Tokens are never logged.
+Any line may quote a peer. `LineFormatter` escapes all characters that move a terminal's cursor or begin a new line.
+Tokens are never logged.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _CUT: Final = b" ... (line cut)"
 
 
 def setup(level: str = DEFAULT_LEVEL, fmt: str = DEFAULT_FORMAT, *, fd: int | None = None) -> PipeHandler | None:
-    """Send all logging to ``fd`` (stderr) and return the handler; None where there is no stderr to write to.
+    """Send all logging to ``fd`` (stderr) and return the handler; None if there is no stderr.
 
     ``level`` is a key of `LEVELS`, ``fmt`` a logging format string. Raises `ConfigError` if either is unusable.
     A second call replaces what the first one set up.
@@ -57,7 +57,7 @@ def setup(level: str = DEFAULT_LEVEL, fmt: str = DEFAULT_FORMAT, *, fd: int | No
         root.removeHandler(old)
         old.close()
     set_level(level)
-    # Without stderr, descriptor 2 may long be a socket's: never take the bare number for it.
+    # Without stderr, descriptor 2 may be a socket, so the number alone is not used.
     fd = _stderr_fd() if fd is None else fd
     if fd is None:
         root.addHandler(logging.NullHandler())
@@ -69,18 +69,18 @@ def setup(level: str = DEFAULT_LEVEL, fmt: str = DEFAULT_FORMAT, *, fd: int | No
 
 
 def set_level(level: str) -> None:
-    """Log from this level on, a key of `LEVELS`."""
+    """Log lines of this level, a key of `LEVELS`, and above."""
     logging.getLogger().setLevel(LEVELS[level])
 
 
 def escape(text: str) -> str:
-    """``text`` on one line: control, line-breaking and text-direction characters as Python escapes."""
+    """Return ``text`` on one line, with control, line-breaking and text-direction characters as Python escapes."""
     return text.translate(_ESCAPES)
 
 
 def _escapes() -> dict[int, str]:
     controls = [*range(0x20), *range(0x7F, 0xA0)]
-    # Line and paragraph separator; the marks that make a terminal show text in another order than it stands.
+    # Line and paragraph separators, and the marks that make a terminal reorder text.
     layout = [0x2028, 0x2029, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF]
     return {code: ascii(chr(code))[1:-1] for code in [*controls, *layout]}
 
@@ -96,14 +96,14 @@ class LineFormatter(logging.Formatter):
         return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        # Another handler may have left its own form of the traceback behind.
+        # Another handler may have left its own form of the traceback.
         record.exc_text = None
         head, *rest = super().format(record).split("\n")
         return "\n".join([head, *(f"  | {escape(line)}" for line in rest)])
 
 
 def _formatter(fmt: str) -> LineFormatter:
-    """A formatter that was tried: a format string may name a field that no record has."""
+    """Return a formatter that was tried, because a format string may name a field that no record has."""
     try:
         formatter = LineFormatter(fmt)
         formatter.format(logging.makeLogRecord({"msg": ""}))
@@ -120,7 +120,7 @@ def _stderr_fd() -> int | None:
 
 
 class PipeHandler(logging.Handler):
-    """Hands formatted lines to a thread that writes them to ``fd``; never waits for it."""
+    """Passes formatted lines to a thread that writes them to ``fd``, and never waits for it."""
 
     def __init__(self, fd: int) -> None:
         super().__init__()
@@ -140,14 +140,14 @@ class PipeHandler(logging.Handler):
         atexit.register(self.close)
 
     def emit(self, record: logging.LogRecord) -> None:
-        # Debugging is asked for by name, and wants each line.
+        # Debug lines are requested by the operator, who needs each of them.
         held = 0 if record.levelno <= logging.DEBUG else self._admit(record)
         if held is None:
             return
         try:
             line = self.format(record)
         except Exception as exc:  # noqa: BLE001  a bad log call must not end what it reports on
-            line = f"a log line could not be made ({type(exc).__name__}) in {record.pathname}:{record.lineno}"
+            line = f"log: a line could not be formatted ({type(exc).__name__}) in {record.pathname}:{record.lineno}"
         if held:
             line += f" ({held} more like it since the last)"
         self._put(line.encode(errors="backslashreplace"))
@@ -157,16 +157,16 @@ class PipeHandler(logging.Handler):
             held = self._repeats.admit(record)
             if held is None and not self._held_back:
                 self._held_back = True
-                self._changed.notify_all()  # the thread waits no longer than until it can tell of it
+                self._changed.notify_all()  # the thread wakes up to report these lines later
             return held
 
     def flush(self) -> None:
-        """Wait until all is written, for `LOG_FLUSH_TIMEOUT_S` at most; not at all once closed."""
+        """Wait until all lines are written, at most `LOG_FLUSH_TIMEOUT_S`; not at all once closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or not self._busy, LOG_FLUSH_TIMEOUT_S)
 
     def close(self) -> None:
-        """Flush and end the thread; one that hangs in a write stays behind, as it does not keep the process."""
+        """Flush and end the thread. One that hangs in a write is left: a daemon thread does not keep the process."""
         atexit.unregister(self.close)
         with self._changed:
             if not self._closed:
@@ -211,7 +211,7 @@ class PipeHandler(logging.Handler):
                 self._changed.notify_all()
 
     def _take(self) -> bytes | None:
-        """All that waits, as one chunk; None once the handler is closed."""
+        """Return all queued lines as one chunk; None once the handler is closed."""
         with self._changed:
             self._wait_for_lines()
             if not self._pending:
@@ -221,11 +221,14 @@ class PipeHandler(logging.Handler):
             self._writing = True
         if dropped:
             # What was dropped came after these lines: they had filled the queue.
-            lines.append(b"%d lines dropped: nobody read the log in time" % dropped)
+            lines.append(b"log: %d lines dropped because stderr was not read in time" % dropped)
         return b"\n".join([*lines, b""])
 
     def _wait_for_lines(self) -> None:
-        """Wait until lines are there, or the handler is closed; tell of lines that were left out when it is time."""
+        """Wait until lines are queued or the handler is closed.
+
+        Meanwhile queue summaries of lines that were left out.
+        """
         while not (self._pending or self._closed):
             self._changed.wait(LOG_REPEAT_S if self._held_back else None)
             if self._held_back:
@@ -243,14 +246,14 @@ class PipeHandler(logging.Handler):
             while view:
                 view = view[self._write_some(view) :]
         except OSError:
-            # The reader is gone or the disk is full. The log is where one would say so.
+            # The reader is gone or the disk is full. There is no place to log this.
             return
 
     def _write_some(self, view: memoryview) -> int:
         try:
             return os.write(self._fd, view)
         except BlockingIOError:
-            # Somebody else who has the same open file made it non-blocking.
+            # Another process that has the same open file made it non-blocking.
             select.select([], [self._fd], [])
             return 0
 
@@ -258,9 +261,9 @@ class PipeHandler(logging.Handler):
 class RepeatLimit:
     """Bounds the lines of one kind: `LOG_BURST` at once, then one each `LOG_REPEAT_S`; the others are counted.
 
-    The kind of a record is its logger, level and format string: constants of the program. What a peer sent is in the
-    arguments, and makes no new kind. A text without arguments may be made at run time, so all of a logger and level
-    are one kind.
+    The kind of a record is its logger, level and format string, which are constants of the program. What a peer sent is
+    in the arguments, and makes no new kind. A text without arguments may be made at run time, so all such records of a
+    logger and level are one kind.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -268,7 +271,7 @@ class RepeatLimit:
         self._kinds: OrderedDict[tuple[str, int, str], _Kind] = OrderedDict()
 
     def admit(self, record: logging.LogRecord) -> int | None:
-        """Return how many lines of this kind were left out since the last one; None if this one is left out, too."""
+        """Return how many lines of this kind were left out since the last; None if this one is left out, too."""
         key = (record.name, record.levelno, record.msg if record.args and isinstance(record.msg, str) else "")
         kind = self._kinds.get(key)
         if kind is None:
@@ -284,7 +287,7 @@ class RepeatLimit:
 
     @property
     def holds(self) -> bool:
-        """Whether lines were left out that no line has told of yet."""
+        """Whether lines were left out that no summary has reported yet."""
         return any(kind.held for kind in self._kinds.values())
 
     def summaries(self, *, final: bool = False) -> list[str]:
@@ -293,13 +296,13 @@ class RepeatLimit:
         lines = []
         for (name, _, text), kind in self._kinds.items():
             if kind.held and (final or kind.take(now)):
-                lines.append(f"{kind.held} more lines of {name} were left out: {text or 'as those before'}")
+                lines.append(f"log: {kind.held} more lines of {name} were left out: {text or 'like those before'}")
                 kind.held = 0
         return lines
 
 
 class _Kind:
-    """A token bucket, and the number of lines that it has held back."""
+    """A token bucket, and the number of lines that were left out."""
 
     def __init__(self, now: float) -> None:
         self.held = 0

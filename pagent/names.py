@@ -1,10 +1,10 @@
-"""Names of files: how they go over the wire, and which are the agent's own; and of variables.
+"""Names of files, as they are on the wire and which are the agent's own, and of environment variables.
 
-A name is any bytes but ``/`` and NUL; a str of the wire is valid UTF-8. So each byte that is not part of valid UTF-8 is
-written as one private character, U+10FE80 for 0x80 to U+10FEFF for 0xFF, and a name that really has such a character
-has its four bytes written in this way. Every name has exactly one such form, and every method gives and takes it.
+A file name is any bytes but ``/`` and NUL, and a str on the wire is valid UTF-8. So each byte that is not part of valid
+UTF-8 is written as one private character, U+10FE80 for 0x80 to U+10FEFF for 0xFF. The four bytes of such a character
+in a name are written in the same way. Every name has exactly one such form, and every method returns and takes it.
 
-No listing and no archive shows what is unfinished.
+Listings and archives leave out unfinished files.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ TOKEN_VARIABLE: Final = "PAGENT_TOKEN"
 
 UPLOAD_PREFIX: Final = ".pagent-upload-"
 SPOOL_PREFIX: Final = ".pagent-spool-"
-#: What is being deleted.
+#: Prefix of a name that is being deleted.
 GONE_PREFIX: Final = ".pagent-gone-"
-#: Of the kept part of an upload, which a peer may go on with (docs/contract.rst, "Transfers").
+#: Suffix of the kept part of an upload, which a peer may continue (docs/contract.rst, "Transfers").
 PARTIAL_SUFFIX: Final = ".pagent-partial"
-#: What no peer may replace or remove; the first are the files of a job's output.
+#: Prefixes of names that no peer may replace or remove; the first is of the files of a job's output.
 _OWN: Final = (".pagent.", UPLOAD_PREFIX, SPOOL_PREFIX, GONE_PREFIX)
 
 #: The longest name on every file system in use (NAME_MAX).
@@ -36,14 +36,14 @@ _WRITTEN: Final = re.compile("[\U0010fe80-\U0010feff]+")
 
 
 def to_wire(name: str) -> str:
-    """A name, or a path, of the system (surrogateescape) as peers see it."""
+    """Return a name, or a path, of the system (surrogateescape) as it is on the wire."""
     if name.isascii() or not _ODD.search(name):
         return name
     return _ODD.sub(lambda odd: "".join(chr(_BASE + byte) for byte in _bytes(odd[0])), name)
 
 
 def from_wire(path: str) -> str:
-    """The reverse of :func:`to_wire`. ValueError for a lone surrogate, which no UTF-8 has."""
+    """Return the reverse of :func:`to_wire`. ValueError for a lone surrogate, which no UTF-8 has."""
     if path.isascii():
         return path
     try:
@@ -62,22 +62,22 @@ def _text(name: bytes) -> str:
 
 
 def is_own(path: str) -> bool:
-    """Does a name in this path belong to the agent, so that no peer may write or remove what has it?"""
+    """Return whether a name in this path is the agent's own, which no peer may write or remove."""
     return any(part.startswith(_OWN) for part in path.split("/"))
 
 
 def is_unfinished(path: str) -> bool:
-    """Does a file of the agent's own that is not yet, or no longer, one of the job's have this name?"""
+    """Return whether this is the name of an unfinished upload, a spool, or a file that is being deleted."""
     return path.rpartition("/")[2].startswith((UPLOAD_PREFIX, SPOOL_PREFIX, GONE_PREFIX))
 
 
 def is_partial(path: str) -> bool:
-    """Is this the name of the kept part of an upload?"""
+    """Return whether this is the name of the kept part of an upload."""
     return path.endswith(PARTIAL_SUFFIX)
 
 
 def partial_of(path: str) -> str:
-    """Where the kept part of an upload to ``path`` is: beside it, with the beginning of a name that is too long."""
+    """Return the path of the kept part of an upload to ``path``: in the same folder, with a long name cut."""
     folder, slash, name = path.rpartition("/")
     encoded = _bytes(from_wire(name))
     if len(encoded) + len(PARTIAL_SUFFIX) > NAME_MAX:

@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 import pagent
 from pagent.agent import Agent
 from pagent.cli.loop import choose
-from pagent.config.model import Jobs, Server, Settings
+from pagent.config.model import JobSettings, ServerSettings, Settings
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import PATIENCE_S, Peer
@@ -72,7 +72,7 @@ def settings(tmp_path: Path) -> Settings:
     """Settings of the agent of :func:`agent`; a test module may override it."""
     root = tmp_path / "jobs"
     root.mkdir()
-    return Settings(server=Server(accept_tokens=(TOKEN,)), jobs=Jobs(root=root))
+    return Settings(server=ServerSettings(accept_tokens=(TOKEN,)), jobs=JobSettings(root=root))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pagent.agent import Agent
-from pagent.config.model import Client, Settings
+from pagent.config.model import ClientSettings, Settings
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, agent_process, running_agent
 from tests.kit.peer import CallFailed, Peer
@@ -48,7 +48,7 @@ async def test_a_router_that_dials_in(peer: Peer) -> None:
 
 async def test_a_router_that_is_dialled(settings: Settings) -> None:
     async with peers.listen() as listener:
-        client = Client(enabled=True, address=f"127.0.0.1:{listener.port}", token="its-own")
+        client = ClientSettings(enabled=True, address=f"127.0.0.1:{listener.port}", token="its-own")
         async with running_agent(replace(settings, client=client)):
             router = await listener.accepted()
             assert router.hello[2][2]["auth"]["token"] == "its-own"

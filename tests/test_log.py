@@ -122,7 +122,7 @@ def test_a_log_call_that_cannot_be_formatted_is_a_line_that_says_so(reading: Mak
             {"levelno": logging.INFO, "msg": "%d", "args": ("text",), "pathname": "a.py", "lineno": 7}
         )
     )
-    assert reader.text() == "a log line could not be made (TypeError) in a.py:7\n"
+    assert reader.text() == "log: a line could not be formatted (TypeError) in a.py:7\n"
 
 
 def test_without_stderr_nothing_is_written_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ def test_a_pipe_that_nobody_reads_blocks_nobody_and_what_was_lost_is_counted(rea
         reader.logger.debug(line)
     lines = reader.text().splitlines()
     notices = [text for text in lines if text != line]
-    lost = [re.fullmatch(r"(\d+) lines dropped: nobody read the log in time", notice) for notice in notices]
+    lost = [re.fullmatch(r"log: (\d+) lines dropped because stderr was not read in time", notice) for notice in notices]
     assert sum(int(match[1]) for match in lost if match) == count - (len(lines) - len(notices)) > 0
     assert all(lost)
 
@@ -275,7 +275,7 @@ def test_a_flood_of_a_kind_is_a_bounded_number_of_lines_and_counted() -> None:
     assert limit.holds
     clock.now += LOG_REPEAT_S
     (line,) = limit.summaries()
-    assert line == f"{events - sum(admitted) - len(admitted)} more lines of tests.log were left out: %s failed"
+    assert line == f"log: {events - sum(admitted) - len(admitted)} more lines of tests.log were left out: %s failed"
     assert not limit.holds
     assert limit.summaries() == []
 
@@ -310,7 +310,7 @@ def test_what_was_left_out_is_told_at_the_end(reading: Make) -> None:
         reader.logger.warning("flood %d", number)
     *lines, last = reader.text().splitlines()
     assert lines == [f"flood {number}" for number in range(LOG_BURST)]
-    assert last == f"{1000 - LOG_BURST} more lines of tests.log were left out: flood %d"
+    assert last == f"log: {1000 - LOG_BURST} more lines of tests.log were left out: flood %d"
 
 
 def test_what_was_left_out_is_told_without_another_line(reading: Make, monkeypatch: pytest.MonkeyPatch) -> None:

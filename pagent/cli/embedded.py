@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pagent.agent import Agent
 from pagent.cli.failure import announce_if_slow
 from pagent.client import AgentClient, connect_agent
-from pagent.config.model import Control, Jobs, Server, Settings
+from pagent.config.model import ControlSettings, JobSettings, ServerSettings, Settings
 from pagent.limits import RUN_OUTPUT_MAX
 from pagent.net.dial import parse_address
 from pagent.runtime.tasks import TaskOwner
@@ -48,9 +48,9 @@ async def embedded_agent(folder: str | None, force: asyncio.Event) -> AsyncItera
     """
     secret = secrets.token_hex(16)
     settings = Settings(
-        server=Server(accept_tokens=(secret,)),
-        control=Control(enabled=False),
-        jobs=Jobs(max_output_bytes=RUN_OUTPUT_MAX, allow_folders=() if folder is None else (folder,)),
+        server=ServerSettings(accept_tokens=(secret,)),
+        control=ControlSettings(enabled=False),
+        jobs=JobSettings(max_output_bytes=RUN_OUTPUT_MAX, allow_folders=() if folder is None else (folder,)),
     )
     agent = Agent(settings)
     tasks = TaskOwner("embedded agent")

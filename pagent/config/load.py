@@ -1,7 +1,7 @@
-"""Where settings come from: a YAML file, then ``--set``, then ``--property`` (docs/contract.rst, "Configuration").
+"""Load settings from a YAML file, then ``--set``, then ``--property`` (docs/contract.rst, "Configuration").
 
-Each source is checked on its own, on top of the ones before it, so that an error names the source it is in. No error
-quotes a value of the file, or of a key that holds a secret.
+Each source is checked together with those before it, so that an error names the source that it is in. No error quotes a
+value of the file, or of a key that holds a secret.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def secrets_of_sets(model: type, sets: Sequence[str]) -> list[str]:
 
 
 def _merge(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:
-    """``base`` with ``over`` laid on it: maps are merged key by key, anything else is replaced."""
+    """Return ``base`` updated with ``over``: maps are merged key by key, other values are replaced."""
     result = dict(base)
     for name, value in over.items():
         old = result.get(name)
@@ -89,11 +89,11 @@ def _merge(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _parse_set(model: type, text: str) -> dict[Any, Any]:
-    """``a.b=literal`` as nested maps."""
+    """Return ``a.b=literal`` as nested maps."""
     dotted, equals, literal = text.partition("=")
     dotted = dotted.strip()
     if not equals:
-        # What follows the key may be a token behind a wrong separator, so it is not shown.
+        # After a wrong separator there may be a token, so only the key is quoted.
         (name,) = re.findall(r"^[\w.]*", dotted)
         raise ConfigError(f"--set {name}: expected key.path=value, with a Python literal")
     target = resolve(model, dotted)
@@ -103,8 +103,8 @@ def _parse_set(model: type, text: str) -> dict[Any, Any]:
             warnings.simplefilter("ignore")
             value = ast.literal_eval(literal.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        shown = "the value" if target.secret else literal.strip()
-        raise ConfigError(f"{dotted}: {shown} is not a Python literal; {_hint(dotted, literal.strip())}") from None
+        quoted = "the value" if target.secret else literal.strip()
+        raise ConfigError(f"{dotted}: {quoted} is not a Python literal; {_hint(dotted, literal.strip())}") from None
     *parents, last = target.path
     tree: dict[Any, Any] = {last: value}
     for parent in reversed(parents):
@@ -113,9 +113,9 @@ def _parse_set(model: type, text: str) -> dict[Any, Any]:
 
 
 def _hint(dotted: str, literal: str) -> str:
-    """What may be meant by what is no literal."""
+    """Return a hint for a text that is not a literal."""
     if (word := {"true": "True", "false": "False", "null": "None"}.get(literal.lower())) is not None:
-        return f"Python's word is {word}"
+        return f"write {word}, as in Python"
     if literal.startswith(("[", "{")):
         return "strings in it need quotes, as in ['a', 'b'] or {'a': 'b'}"
     return f"a string needs quotes: --set \"{dotted}='...'\""
@@ -125,10 +125,10 @@ def _hint(dotted: str, literal: str) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses what `SafeLoader` lets pass: a key that stands twice in one map."""
+    """`SafeLoader` that also refuses a map with the same key twice."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # Before construction: that lays merged maps (`<<`) into the node, whose keys may well be there already.
+        # Before construction, which adds merged maps (`<<`) to the node: their keys may be there already.
         node = super().compose_mapping_node(anchor)
         seen: set[tuple[str, str]] = set()
         for name, _ in node.value:
@@ -136,7 +136,7 @@ class _Loader(yaml.SafeLoader):
                 continue
             identity = (name.tag, name.value)
             if identity in seen:
-                raise ConfigError(f"line {name.start_mark.line + 1}: the key {name.value!r} stands twice in one map")
+                raise ConfigError(f"line {name.start_mark.line + 1}: the key {name.value!r} is twice in one map")
             seen.add(identity)
         return node
 
@@ -146,7 +146,7 @@ class _Loader(yaml.SafeLoader):
         except ValueError:
             # A date such as 2024-13-45, an integer too long to convert. The text of the error quotes the value.
             raise ConfigError(
-                f"line {node.start_mark.line + 1}: the value looks like a date or number and is none; quote it"
+                f"line {node.start_mark.line + 1}: the value looks like a date or a number, but is not valid; quote it"
             ) from None
 
 

@@ -1,8 +1,8 @@
-"""What can be configured: one frozen dataclass per section, each key documented where it stands.
+"""The configuration of an agent: one frozen dataclass per section, and a help text for each key.
 
-Keys and defaults are the contract of docs/contract.rst, "Configuration". The help text of a key is written
-once, here; ``pagent serve --help`` and ``default.yaml`` are generated from it (`schema.keys`), and values are
-checked against the types and limits that the fields declare (`schema.build`).
+Keys and defaults are part of the contract (docs/contract.rst, "Configuration"). ``pagent serve --help`` and
+``default.yaml`` are generated from the help texts here (`schema.keys`). Values are checked against the types and limits
+that the fields declare (`schema.build`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ LogLevel = Literal["debug", "info", "warning", "error", "fatal"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What is known of a key beside its type. Lives in the metadata of its field.
+    """The help text and the limits of a key, in the metadata of its field.
 
-    ``minimum`` and ``maximum`` are inclusive and hold for numbers. ``nonempty`` holds for a string and for each string
+    ``minimum`` and ``maximum`` are inclusive and apply to numbers. ``nonempty`` applies to a string and to each string
     of a list; a path is never empty. A ``secret`` value appears in no error text and in no repr. ``short`` is for a
     list of maps: an item that is a string stands for a map with this one key.
     """
@@ -53,7 +53,7 @@ def setting(
     secret: bool = False,
     short: str | None = None,
 ) -> Any:
-    """A field with its rule; a class as the default is called for each new instance (``dict``)."""
+    """Return a field with its rule. A class as the default (``dict``) is called for each new instance."""
     rule = Rule(help, minimum, maximum, nonempty, secret, short)
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata={RULE: rule}, repr=not secret)
@@ -61,25 +61,25 @@ def setting(
 
 
 def port_setting(help: str) -> Any:
-    """A TCP port to listen on."""
+    """Return a field for a TCP port to listen on."""
     return setting(0, help, minimum=0, maximum=PORT_MAX)
 
 
 def interface_setting(help: str) -> Any:
-    """An address to listen on."""
+    """Return a field for an address to listen on."""
     return setting("127.0.0.1", help)
 
 
 def section(cls: type, help: str) -> Any:
-    """A field that is a section of its own."""
+    """Return a field that is a section of its own."""
     return dataclasses.field(default_factory=cls, metadata={RULE: Rule(help)})
 
 
 @dataclass(frozen=True)
-class Identity:
-    name: str = setting("agent", "Name of this agent as routers show it.")
+class IdentitySettings:
+    name: str = setting("agent", "Name of this agent that routers display.")
     uid: str | None = setting(
-        None, "What routers tell agents apart by; null: a new one at each start, made at random.", nonempty=True
+        None, "Id by which routers recognise this agent; null: a random one at each start.", nonempty=True
     )
 
 
@@ -89,17 +89,17 @@ class ServerTls:
     key: Path | None = setting(None, "PEM file with the private key of that certificate.")
     ca: Path | None = setting(
         None,
-        "PEM file with the authorities that a peer's certificate must come from (mutual TLS); null: none is asked.",
+        "PEM file with the authorities that a peer's certificate must come from (mutual TLS); null: none is required.",
     )
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerSettings:
     enabled: bool = setting(True, "Listen for routers (server mode).")
     interface: str | None = interface_setting("Address of the RPC server; null: all addresses of both families.")
     port: int = port_setting("Port of the RPC server; 0: any free one.")
     accept_tokens: tuple[str, ...] = setting(
-        (), "Tokens that routers may present; an empty list lets no one in.", nonempty=True, secret=True
+        (), "Tokens that routers may present; with an empty list every router is refused.", nonempty=True, secret=True
     )
     accept_tokens_file: Path | None = setting(
         None, "File with further such tokens, one a line, # comments; read again on SIGHUP; null: none."
@@ -113,12 +113,12 @@ class ClientTls:
         None,
         "PEM file with the authorities that a wss:// router's certificate must come from; null: the system's.",
     )
-    certificate: Path | None = setting(None, "PEM file with the certificate that is shown to the router (mutual TLS).")
+    certificate: Path | None = setting(None, "PEM file with the certificate to present to the router (mutual TLS).")
     key: Path | None = setting(None, "PEM file with the private key of that certificate.")
 
 
 @dataclass(frozen=True)
-class Client:
+class ClientSettings:
     enabled: bool = setting(False, "Dial a router (client mode).")
     address: str = setting("", "The router to dial, ws://host:port or wss://host:port/path.")
     token: str = setting("default", "Token to present to the router.", secret=True)
@@ -126,7 +126,7 @@ class Client:
         None, "File whose first line is that token, instead of client.token; read again on SIGHUP; null: none."
     )
     exit_on_fail: bool = setting(
-        False, "Exit with code 1 when the link cannot be made or is lost, instead of dialling on."
+        False, "Exit with code 1 when the link cannot be made or is lost, instead of dialling again."
     )
     reconnect_delay: float = setting(
         10.0, "Longest pause between two attempts to dial, in seconds; less than 0.1 is 0.1.", minimum=0.0
@@ -135,29 +135,31 @@ class Client:
 
 
 @dataclass(frozen=True)
-class Control:
+class ControlSettings:
     enabled: bool = setting(True, "Serve the control API.")
     interface: str | None = interface_setting("Address of the control API; null: all addresses of both families.")
     port: int = port_setting("Port of the control API; 0: any free one.")
     token: str | None = setting(
-        None, "Token that callers of the control API must present; null: none is asked for.", nonempty=True, secret=True
+        None, "Token that callers of the control API must present; null: none is required.", nonempty=True, secret=True
     )
     token_file: Path | None = setting(
         None, "File with further such tokens, one a line, # comments; read again on SIGHUP; null: none."
     )
     allowed_hosts: tuple[str, ...] = setting(
-        (), "Host names, beside those of the loopback, that callers may use for it.", nonempty=True
+        (), "Host names that callers may use for the control API, in addition to those of the loopback.", nonempty=True
     )
 
 
 @dataclass(frozen=True)
-class Isolation:
+class IsolationSettings:
     user: str | None = setting(
         None,
-        "User that jobs run as, by name or number, which takes an agent of root; null: the agent's.",
+        "User that jobs run as, by name or number, for an agent that runs as root; null: the agent's.",
         nonempty=True,
     )
-    no_new_privs: bool = setting(False, "Whether setuid programs and the like give jobs no rights (Linux).")
+    no_new_privs: bool = setting(
+        False, "Whether setuid programs and file capabilities give jobs no additional rights (Linux)."
+    )
     environment: tuple[str, ...] | None = setting(
         None,
         "Names of the agent's own environment variables that jobs get, with * for any characters; null: all.",
@@ -180,11 +182,13 @@ class Isolation:
         None, "Memory of a job's cgroup, all its processes together; null: no limit.", minimum=1024 * 1024
     )
     cgroup_processes: int | None = setting(None, "Processes and threads of a job's cgroup; null: no limit.", minimum=1)
-    cgroup_cpus: float | None = setting(None, "CPUs' worth of time of a job's cgroup; null: no limit.", minimum=0.01)
+    cgroup_cpus: float | None = setting(
+        None, "CPUs that a job's cgroup may use, 0.5 for half of one; null: no limit.", minimum=0.01
+    )
 
 
 @dataclass(frozen=True)
-class Jobs:
+class JobSettings:
     root: Path | None = setting(None, "Folder of the sandboxes; null: the system's temporary folder.")
     background_threads: int = setting(
         1, "Threads for the disk work of one job at a time; all jobs together have at least four.", minimum=1
@@ -193,18 +197,22 @@ class Jobs:
         "warn", "Whether a process of the job must listen on the port that the job reports."
     )
     max_output_bytes: int | None = setting(
-        None, "Cap on each output file of a job, the oldest half is dropped; null: no cap.", minimum=1
+        None,
+        "Largest size of each output file of a job, beyond which the oldest half is dropped; null: no limit.",
+        minimum=1,
     )
     allow_folders: tuple[str, ...] = setting(
         (),
-        "Absolute paths of folders outside of the sandboxes that jobs may run in; nothing in them is deleted.",
+        "Absolute paths of folders outside the sandboxes that jobs may run in; nothing in them is deleted.",
         nonempty=True,
     )
-    isolation: Isolation = section(Isolation, "What jobs are kept from; most of it is the kernel's (Linux).")
+    isolation: IsolationSettings = section(
+        IsolationSettings, "Restrictions of jobs, most of which the kernel enforces (Linux)."
+    )
 
 
 @dataclass(frozen=True)
-class Proxy:
+class ProxySettings:
     spool_max: int = setting(
         GIB, "Bytes that one stream may keep on disk for a peer that is slower than the job.", minimum=0
     )
@@ -218,17 +226,17 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Settings:
-    """The whole configuration; `load.load` makes one."""
+    """The whole configuration of an agent, made by `load.load`."""
 
-    identity: Identity = section(Identity, "Who the agent is.")
-    server: Server = section(Server, "Server mode: routers dial the agent.")
-    client: Client = section(Client, "Client mode: the agent dials a router.")
-    control: Control = section(Control, "The control API: HTTP and JSON on this machine.")
-    jobs: Jobs = section(Jobs, "Jobs and their sandboxes.")
-    proxy: Proxy = section(Proxy, "Traffic to and from the jobs.")
+    identity: IdentitySettings = section(IdentitySettings, "Name and id of the agent.")
+    server: ServerSettings = section(ServerSettings, "Server mode: routers dial the agent.")
+    client: ClientSettings = section(ClientSettings, "Client mode: the agent dials a router.")
+    control: ControlSettings = section(ControlSettings, "The control API: HTTP and JSON on this machine.")
+    jobs: JobSettings = section(JobSettings, "Jobs and their sandboxes.")
+    proxy: ProxySettings = section(ProxySettings, "Traffic to and from the jobs.")
     log_level: LogLevel | None = setting(
-        None, "Least level that is logged; read again on SIGHUP; null: that of --log-level."
+        None, "Lowest level that is logged; read again on SIGHUP; null: that of --log-level."
     )
     properties: Mapping[str, str] = setting(
-        dict, "Names and values that routers see and that jobs get as DA__PAGENT__<name> in their environment."
+        dict, "Names and values for routers, which jobs get as DA__PAGENT__<name> in their environment."
     )

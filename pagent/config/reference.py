@@ -1,7 +1,7 @@
-"""The annotated file of all keys and defaults, generated from the model of an agent or a router.
+"""Generate the annotated file of all keys and defaults from the model of an agent or a router.
 
-``python -m pagent.config.reference agent > pagent/config/default.yaml`` renews the copy that is shipped, and with
-``router`` that in ``pagent/config/router.yaml``.
+``python -m pagent.config.reference agent > pagent/config/default.yaml`` renews the copy in the package; with ``router``
+that in ``pagent/config/router.yaml``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MODELS: Final[dict[str, tuple[type, str]]] = {
 
 
 def reference(name: str) -> str:
-    """Return YAML that `load.load_model` reads as the defaults, with the meaning of each key above it."""
+    """Return YAML that `load.load_model` reads as the defaults, with the help text of each key above it."""
     model, source = MODELS[name]
     head = f"Every key with its default. Generated from {source}; a file of your own needs\n"
     head += "only the keys that it changes."

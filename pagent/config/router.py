@@ -1,4 +1,4 @@
-"""What can be configured of a router; see :mod:`pagent.config.model` for how a key is declared.
+"""The configuration of a router; :mod:`pagent.config.model` has how a key is declared.
 
 Keys and defaults are the contract of docs/router.rst, "Configuration".
 """
@@ -14,11 +14,11 @@ from pagent.limits import GIB
 
 @dataclass(frozen=True)
 class RouterIdentity:
-    name: str = setting("router", "Name of this router as agents see it.")
+    name: str = setting("router", "Name of this router that agents display.")
     uid: str | None = setting(
         None,
-        "What agents tell routers apart by; null: a new one at each start, so that jobs of the last run are not found"
-        " again.",
+        "Id by which agents recognise this router; null: a random one at each start, so that jobs of the last run are"
+        " not found again.",
         nonempty=True,
     )
 
@@ -36,8 +36,8 @@ class RouterServer:
     port: int = port_setting("Port that agents dial; 0: any free one.")
     accept_tokens: tuple[AcceptedToken, ...] = setting(
         (),
-        "Tokens that agents may present, each a string, or a map of token and uid, a pattern of the agents' uids that"
-        " it is good for; an empty list lets no agent in.",
+        "Tokens that agents may present, each a string, or a map of token and uid, a pattern of the uids that agents"
+        " with this token may have; with an empty list every agent is refused.",
         nonempty=True,
         secret=True,
         short="token",
@@ -65,7 +65,7 @@ class RouterControl:
     )
     allowed_hosts: tuple[str, ...] = setting(
         (),
-        "Host names, beside those of the loopback, that callers may use for a listener on the loopback.",
+        "Host names that callers may use for a listener on the loopback, in addition to those of the loopback.",
         nonempty=True,
     )
     proxy_protocol: bool = setting(
@@ -81,7 +81,7 @@ class RouterControl:
 class RouterClient:
     polling_delay: float = setting(
         5.0,
-        "Seconds between two questions to an agent that was dialled for a job, whether it has jobs left.",
+        "Seconds between two requests to an agent that was dialled for a job, which ask whether it has jobs left.",
         minimum=0.1,
     )
 
@@ -89,7 +89,7 @@ class RouterClient:
 @dataclass(frozen=True)
 class Access:
     open: bool = setting(
-        False, "Whether what goes beyond the original router's API answers on other addresses than the loopback, too."
+        False, "Whether what goes beyond the original router's API is served on other addresses than the loopback, too."
     )
 
 
@@ -103,7 +103,7 @@ class DialledAgent:
 class DialSettings:
     allow: tuple[str, ...] | None = setting(
         None,
-        "Hosts, host:port pairs and networks that may be dialled by a caller's wish; null: any.",
+        "Hosts, host:port pairs and networks that callers may have dialled; null: any.",
         nonempty=True,
     )
     agents: tuple[DialledAgent, ...] = setting(
@@ -121,7 +121,8 @@ class RouterJobs:
 @dataclass(frozen=True)
 class SpoolSettings:
     root: Path | None = setting(
-        None, "Folder of what agents without flow control send faster than a client reads; null: the temporary folder."
+        None,
+        "Folder for data that agents without flow control send faster than a client reads; null: the temporary folder.",
     )
     max: int = setting(GIB, "Bytes that one stream may keep there.", minimum=0)
     max_all: int = setting(10 * GIB, "Bytes that all streams together may keep there.", minimum=0)
@@ -129,9 +130,9 @@ class SpoolSettings:
 
 @dataclass(frozen=True)
 class RouterSettings:
-    """The whole configuration of a router; `load.load_model` makes one."""
+    """The whole configuration of a router, made by `load.load_model`."""
 
-    identity: RouterIdentity = section(RouterIdentity, "Who the router is.")
+    identity: RouterIdentity = section(RouterIdentity, "Name and id of the router.")
     server: RouterServer = section(RouterServer, "Agents dial the router.")
     control: RouterControl = section(RouterControl, "The HTTP API and the jobs' traffic.")
     client: RouterClient = section(RouterClient, "The router dials agents that jobs/create names by address.")

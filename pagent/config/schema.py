@@ -1,6 +1,6 @@
-"""The one walker over the dataclasses of `model`: raw maps to checked settings, and the list of all keys.
+"""Convert raw maps to checked settings by the dataclasses of `model`, and list all keys.
 
-Types decide what is checked, so a new key is a new field of the model and nothing here. Every error is a
+The types of the fields decide what is checked, so a new key needs only a new field of the model. Every error is a
 `ConfigError` whose text begins with the dotted key. No error quotes a value: some values are secrets.
 """
 
@@ -35,7 +35,7 @@ _FOUND = {
 
 @dataclass(frozen=True)
 class Key:
-    """A key for people: ``default`` is written as JSON, which is YAML too."""
+    """A key as documented: ``default`` is written as JSON, which is YAML too."""
 
     name: str
     kind: str
@@ -45,14 +45,14 @@ class Key:
 
 @dataclass(frozen=True)
 class Resolved:
-    """Where a dotted key leads: the keys of the nested maps on the way, and whether a secret is there or below."""
+    """A dotted key: the keys of the nested maps, and whether it or a key below it is a secret."""
 
     path: tuple[str, ...]
     secret: bool
 
 
 def build(cls: type[S], raw: object, where: str = "") -> S:
-    """Return an instance of the dataclass ``cls`` from a raw map; what the map leaves out keeps its default.
+    """Return an instance of the dataclass ``cls`` from a raw map. A key that the map has not keeps its default.
 
     A field without a default must be in the map.
     """
@@ -72,7 +72,7 @@ def build(cls: type[S], raw: object, where: str = "") -> S:
 
 
 def resolve(cls: Any, dotted: str) -> Resolved:
-    """Follow a dotted key of ``--set``; what follows a map of strings is one name, dots and all."""
+    """Resolve a dotted key of ``--set``. After a map of strings the rest is one name, which may have dots."""
     parts = dotted.split(".")
     for index, part in enumerate(parts):
         fields = _fields(cls)
@@ -85,13 +85,13 @@ def resolve(cls: Any, dotted: str) -> Resolved:
         if get_origin(kind) is Mapping:
             return Resolved((*parts[: index + 1], ".".join(parts[index + 1 :])), rule.secret)
         if not dataclasses.is_dataclass(kind):
-            raise ConfigError(f"{_show(dotted)}: unknown key; {'.'.join(parts[: index + 1])} has no keys of its own")
+            raise ConfigError(f"{_quoted(dotted)}: unknown key; {'.'.join(parts[: index + 1])} has no keys of its own")
         cls = kind
     raise AssertionError("str.split gives at least one part")
 
 
 def secrets_in(cls: Any, raw: Mapping[Any, Any], where: str = "") -> Iterator[str]:
-    """The dotted keys of a raw map that hold a secret, which is not empty."""
+    """Yield the dotted keys of a raw map that hold a secret which is not empty."""
     fields = _fields(cls)
     for name, value in raw.items():
         if name in fields and value:
@@ -103,7 +103,7 @@ def secrets_in(cls: Any, raw: Mapping[Any, Any], where: str = "") -> Iterator[st
 
 
 def keys(cls: Any, where: str = "") -> Iterator[Key]:
-    """Every key with its default and its meaning, in the order of the model."""
+    """Yield every key with its default and its help text, in the order of the model."""
     for field in dataclasses.fields(cls):
         kind, rule = _fields(cls)[field.name]
         name = _join(where, field.name)
@@ -158,7 +158,7 @@ def _str(kind: Any, rule: Rule, value: object, where: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        # Such a string could be put into no handshake: msgpack and JSON carry UTF-8.
+        # No handshake could carry such a string: msgpack and JSON are UTF-8.
         raise ConfigError(f"{where}: must be valid Unicode text") from None
     return text
 
@@ -166,7 +166,7 @@ def _str(kind: Any, rule: Rule, value: object, where: str) -> str:
 def _path(kind: Any, rule: Rule, value: object, where: str) -> Path:
     text = _text(rule, value, where)
     if not text:
-        # Path("") is the current folder, which nobody means by it.
+        # Path("") would be the current folder.
         raise ConfigError(f"{where}: must not be empty; null stands for none")
     return Path(text)
 
@@ -187,7 +187,7 @@ def _item(kind: Any, rule: Rule, value: object, where: str) -> Any:
 
 
 def _properties(kind: Any, rule: Rule, value: object, where: str) -> dict[str, str]:
-    """A map of strings whose names and values can stand in the environment of a process."""
+    """Check a map of strings that become variables in the environment of a process."""
     if not isinstance(value, dict):
         raise _mismatch(kind, value, where)
     result = {}
@@ -290,7 +290,7 @@ def _words(kind: Any) -> str:
 def _mismatch(kind: Any, value: object, where: str) -> ConfigError:
     words = _words(kind)
     article = "an" if words.startswith("i") else "a"
-    # YAML reads `2`, `1.0`, `yes` and dates as something else than strings.
+    # YAML does not read `2`, `1.0`, `yes` and dates as strings.
     hint = "; quote it" if kind is str and value is not None and not isinstance(value, (dict, list, tuple)) else ""
     return ConfigError(f"{where}: expected {article} {words}, got {_found(value)}{hint}")
 
@@ -306,11 +306,11 @@ def _found(value: object) -> str:
 
 
 def _join(where: str, name: object) -> str:
-    shown = _show(name)
-    return f"{where}.{shown}" if where else shown
+    quoted = _quoted(name)
+    return f"{where}.{quoted}" if where else quoted
 
 
-def _show(name: object) -> str:
-    """A key as it can stand in a message: what is not plain is quoted and escaped."""
+def _quoted(name: object) -> str:
+    """Return a key for a message: quoted and escaped unless it is printable."""
     text = str(name)
     return text if text and text.isprintable() and not text.isspace() else repr(text)

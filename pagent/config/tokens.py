@@ -1,7 +1,7 @@
-"""The tokens that are in force: those of the configuration, of the files that it names, and of the environment.
+"""The tokens in force: those of the configuration, of the files that it names, and of the environment.
 
-A token on a command line can be read by every user of the machine, so there is a file for each. Files are read again
-when the agent is told to (SIGHUP); what a file holds appears in no error.
+A token on a command line can be read by every user of the machine, so each token may be in a file. Files are read again
+on SIGHUP. No error quotes the content of a file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from pagent.names import TOKEN_VARIABLE
 
 @dataclass(frozen=True)
 class Tokens:
-    """``accepted``: of routers that dial in. ``client``: presented in dialling. ``control``: None if none is needed."""
+    """``accepted``: for routers that dial the agent.
+
+    ``client``: to present when dialling. ``control``: None for no token.
+    """
 
     accepted: tuple[str, ...] = field(default=(), repr=False)
     client: str = field(default="", repr=False)
@@ -28,7 +31,7 @@ class Tokens:
 
 
 def load_tokens(settings: Settings, environ: Mapping[str, str]) -> Tokens:
-    """Return the tokens in force. Reads files; ConfigError, which names the key, if one cannot be used."""
+    """Return the tokens in force. It reads files; ConfigError, which names the key, if one cannot be used."""
     server, client, control = settings.server, settings.client, settings.control
     accepted = list(server.accept_tokens)
     if server.accept_tokens_file is not None:
@@ -38,11 +41,11 @@ def load_tokens(settings: Settings, environ: Mapping[str, str]) -> Tokens:
     presented = client.token
     if client.token_file is not None:
         presented = _first_of("client.token_file", client.token_file)
-    asked = None if control.token is None else (control.token,)
+    required = None if control.token is None else (control.token,)
     if control.token_file is not None:
         _first_of("control.token_file", control.token_file)
-        asked = (*(asked or ()), *_tokens_of("control.token_file", control.token_file))
-    return Tokens(tuple(dict.fromkeys(accepted)), presented, asked)
+        required = (*(required or ()), *_tokens_of("control.token_file", control.token_file))
+    return Tokens(tuple(dict.fromkeys(accepted)), presented, required)
 
 
 def load_accepted(settings: RouterSettings) -> tuple[AcceptedToken, ...]:
@@ -55,9 +58,9 @@ def load_accepted(settings: RouterSettings) -> tuple[AcceptedToken, ...]:
 
 
 def read_tokens(path: Path) -> list[str]:
-    """Return the tokens of a file: one a line; blank lines and lines that begin with # do not count.
+    """Return the tokens of a file: one a line, without blank lines and lines that begin with #.
 
-    ConfigError, which names the file and no token.
+    ConfigError, which names the file and quotes no token.
     """
     try:
         with path.open("rb") as file:
@@ -85,7 +88,7 @@ def read_token(path: Path) -> str:
 
 
 def readable_by_others(path: Path) -> bool:
-    """Whether other users of the machine may read the file."""
+    """Return whether other users of the machine may read the file."""
     try:
         return bool(path.stat().st_mode & stat.S_IROTH)
     except OSError:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pagent import limits
-from pagent.config.model import Isolation
+from pagent.config.model import IsolationSettings
 from pagent.errors import ConfigError
 from pagent.runtime.descriptors import original_limit
 
@@ -35,7 +35,7 @@ _GROUP_PREFIX: Final = "pagent-"
 class Confinement:
     """How the jobs of one agent are confined. ConfigError, with the key, for what this agent cannot do."""
 
-    def __init__(self, wanted: Isolation) -> None:
+    def __init__(self, wanted: IsolationSettings) -> None:
         self._wanted = wanted
         self._user = None if wanted.user is None else _user(wanted.user)
         self._limits = _limits(wanted)
@@ -185,7 +185,7 @@ def _groups(user: pwd.struct_passwd) -> list[int]:
     return os.getgrouplist(user.pw_name, user.pw_gid)
 
 
-def _limits(wanted: Isolation) -> dict[str, int]:
+def _limits(wanted: IsolationSettings) -> dict[str, int]:
     """What there is to set, by the names of setrlimit(2). ConfigError for more than this agent may give."""
     given = {
         "NOFILE": ("max_files", wanted.max_files),
@@ -214,7 +214,7 @@ def _hard_limit(name: str) -> int | None:
     return None if hard == resource.RLIM_INFINITY else hard
 
 
-def _controls(wanted: Isolation) -> dict[str, str]:
+def _controls(wanted: IsolationSettings) -> dict[str, str]:
     """Files of a group and what to write there."""
     controls: dict[str, str] = {}
     if wanted.cgroup_memory_bytes is not None:

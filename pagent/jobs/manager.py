@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pagent import limits
-from pagent.config.model import Isolation
+from pagent.config.model import IsolationSettings
 from pagent.errors import JobInvalidStateError, JobNotFoundError
 from pagent.jobs.adopted import Adopted
 from pagent.jobs.command import check_command, property_variables, seconds
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 #: After these a process is meant to be gone: the whole tree gets them, and KILL after the grace.
 _ENDING_SIGNALS: Final = frozenset(("SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL"))
 
-_NOT_ISOLATED: Final = Isolation()
+_NOT_ISOLATED: Final = IsolationSettings()
 
 
 class JobManager:
@@ -60,7 +60,7 @@ class JobManager:
         properties: Mapping[str, str],
         port_ownership: Ownership = "warn",
         max_output_bytes: int | None = None,
-        isolation: Isolation = _NOT_ISOLATED,
+        isolation: IsolationSettings = _NOT_ISOLATED,
         allow_folders: Sequence[str] = (),
     ) -> None:
         # for ever

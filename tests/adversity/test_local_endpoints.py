@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from pagent.agent import Agent
-from pagent.config.model import Control, Settings
+from pagent.config.model import ControlSettings, Settings
 from tests.kit.agents import running_agent
 from tests.kit.peer import CallFailed, Peer
 from tests.web.asking import ask
@@ -50,7 +50,7 @@ async def test_a_loopback_host_is_served(agent: Agent, host: str) -> None:
 
 
 async def test_a_configured_host_is_served(settings: Settings) -> None:
-    control = Control(allowed_hosts=("Work.example",))
+    control = ControlSettings(allowed_hosts=("Work.example",))
     async with running_agent(replace(settings, control=control)) as agent:
         for host, port in (("work.example", ""), ("WORK.example:80", ":80")):
             origin = {"Origin": f"https://work.example{port}"}

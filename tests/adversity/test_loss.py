@@ -11,7 +11,7 @@ import pytest
 
 from pagent import limits
 from pagent.agent import Agent
-from pagent.config.model import Client, Settings
+from pagent.config.model import ClientSettings, Settings
 from pagent.net.dial import Backoff
 from tests.jobs.conftest import is_alive
 from tests.kit import peer as peers
@@ -95,7 +95,7 @@ async def test_a_few_retransmissions_in_vain_are_death_if_they_last(
 
 async def test_an_agent_dials_again_and_the_link_works(settings: Settings) -> None:
     async with peers.listen() as listener:
-        client = Client(enabled=True, address=f"127.0.0.1:{listener.port}", reconnect_delay=0.1)
+        client = ClientSettings(enabled=True, address=f"127.0.0.1:{listener.port}", reconnect_delay=0.1)
         async with running_agent(replace(settings, client=client)) as agent:
             for _ in range(3):
                 router = await listener.accepted()
@@ -112,7 +112,7 @@ async def test_it_dials_again_once_the_jobs_of_the_lost_link_have_ended(
 ) -> None:
     monkeypatch.setattr(limits, "TERM_GRACE_S", 1.5)  # longer than the first wait between two dials
     async with peers.listen() as listener:
-        client = Client(enabled=True, address=f"127.0.0.1:{listener.port}", token=TOKEN)
+        client = ClientSettings(enabled=True, address=f"127.0.0.1:{listener.port}", token=TOKEN)
         async with running_agent(replace(settings, client=client)) as agent:
             router = await listener.accepted()
             job = (await router.call("job_create"))["uid"]

@@ -18,7 +18,7 @@ import websockets
 
 from pagent.agent import Agent
 from pagent.client import connect_agent
-from pagent.config.model import Client, Settings
+from pagent.config.model import ClientSettings, Settings
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import BISTREAM, ISTREAM, OSTREAM, CallFailed, Peer
@@ -91,7 +91,7 @@ async def way(settings: Settings, role: str, shapes: Shapes | None = None) -> As
 
 
 def dials(settings: Settings, between: Relay) -> Settings:
-    client = Client(enabled=True, address=f"127.0.0.1:{between.port}", reconnect_delay=0.02)
+    client = ClientSettings(enabled=True, address=f"127.0.0.1:{between.port}", reconnect_delay=0.02)
     return replace(settings, client=client)
 
 

@@ -15,7 +15,7 @@ import msgpack
 import pytest
 
 from pagent.agent import Agent
-from pagent.config.model import Server, Settings
+from pagent.config.model import ServerSettings, Settings
 from pagent.limits import ANSWERS_MAX, CLOSE_TIMEOUT_S, HANDSHAKE_MAX, HANDSHAKE_TIMEOUT_S
 from pagent.net.link.link import Link
 from pagent.rpc.connection import Connection
@@ -139,7 +139,7 @@ async def test_answers_to_pings_that_are_not_read_are_bounded(agent: Agent) -> N
 
 
 async def test_an_empty_list_of_tokens_lets_no_one_in(settings: Settings) -> None:
-    async with running_agent(replace(settings, server=Server(accept_tokens=()))) as agent:
+    async with running_agent(replace(settings, server=ServerSettings(accept_tokens=()))) as agent:
         for token in ("", "default", TOKEN):
             async with stranger(agent.rpc_port) as (reader, writer):
                 writer.write(hello(token))
@@ -147,7 +147,7 @@ async def test_an_empty_list_of_tokens_lets_no_one_in(settings: Settings) -> Non
 
 
 async def test_jobs_are_seen_by_their_token_only(settings: Settings) -> None:
-    both = replace(settings, server=Server(accept_tokens=(TOKEN, "another-token")))
+    both = replace(settings, server=ServerSettings(accept_tokens=(TOKEN, "another-token")))
     async with running_agent(both) as agent, peers.dial(agent.rpc_port, TOKEN) as mine:
         job = (await mine.call("job_create", linger=60))["uid"]
         async with peers.dial(agent.rpc_port, "another-token") as other:

@@ -147,7 +147,7 @@ def test_help_ends_with_every_key() -> None:
         (["--log-format", "%(nonsense)s"], "--log-format: "),
         (["--set", "server.enabled=False"], "neither server mode nor client mode is enabled"),
         (["--set", "server.enabled=False", "--set", "client.enabled=True"], "neither server mode nor client mode"),
-        (["--set", "client.enabled=true"], "client.enabled: true is not a Python literal; Python's word is True"),
+        (["--set", "client.enabled=true"], "client.enabled: true is not a Python literal; write True, as in Python"),
         (["--set", "control.allowed_hosts=[a]"], "control.allowed_hosts: [a] is not a Python literal; strings in it"),
         (
             ["--set", "client.enabled=True", "--set", "client.address='http://x:1'"],

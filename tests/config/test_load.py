@@ -54,8 +54,8 @@ def test_a_file_is_checked_even_where_set_would_mend_it(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("server:\n  port: 1\n  port: 2\n", "line 3: the key 'port' stands twice in one map"),
-        ("server: {}\n'server': {}\n", "line 2: the key 'server' stands twice in one map"),
+        ("server:\n  port: 1\n  port: 2\n", "line 3: the key 'port' is twice in one map"),
+        ("server: {}\n'server': {}\n", "line 2: the key 'server' is twice in one map"),
         ("server: {port: 1\n", "line 2: expected ',' or '}', but got '<stream end>'"),
         ("server:\n\tport: 1\n", "line 2: found character '\\t' that cannot start any token"),
         ("a: 1\n---\nb: 2\n", "line 2: a second document begins; a configuration is one"),
@@ -63,8 +63,11 @@ def test_a_file_is_checked_even_where_set_would_mend_it(file: Path) -> None:
         ("client:\n  token: !swordfish x\n", "line 2: not plain data; quote"),
         ("identity: {name: !!python/object/apply:os.getpid []}\n", "line 1: not plain data; quote"),
         ("? [a]\n: 1\n", "line 1: not plain data; quote"),
-        ("identity:\n  name: 2024-13-45\n", "line 2: the value looks like a date or number and is none; quote it"),
-        ("server: {port: 1" + "1" * 5000 + "}\n", "line 1: the value looks like a date or number"),
+        (
+            "identity:\n  name: 2024-13-45\n",
+            "line 2: the value looks like a date or a number, but is not valid",
+        ),
+        ("server: {port: 1" + "1" * 5000 + "}\n", "line 1: the value looks like a date or a number"),
         ("- a\n", "expected a map of sections at the top level"),
         ("text\n", "expected a map of sections at the top level"),
         ("a: \x07\n", "not a text file"),

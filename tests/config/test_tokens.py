@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pagent.config.load import load, secrets_of_sets
-from pagent.config.model import Client, Control, Server, Settings
+from pagent.config.model import ClientSettings, ControlSettings, ServerSettings, Settings
 from pagent.config.tokens import load_tokens, read_token, read_tokens, readable_by_others
 from pagent.errors import ConfigError
 from pagent.limits import TOKEN_FILE_MAX
@@ -32,7 +32,7 @@ def test_a_byte_order_mark_is_no_part_of_a_token(file: Path) -> None:
 
 
 def test_all_sources_of_accepted_tokens_together(file: Path) -> None:
-    settings = Settings(server=Server(accept_tokens=("listed", "first"), accept_tokens_file=file))
+    settings = Settings(server=ServerSettings(accept_tokens=("listed", "first"), accept_tokens_file=file))
     tokens = load_tokens(settings, {"PAGENT_TOKEN": "of the environment"})
     assert tokens.accepted == ("listed", "first", "second with blanks", "ключ", "of the environment")
     assert (tokens.client, tokens.control) == ("default", None)
@@ -40,11 +40,11 @@ def test_all_sources_of_accepted_tokens_together(file: Path) -> None:
 
 
 def test_the_token_to_present_is_the_first_of_its_file(file: Path) -> None:
-    assert load_tokens(Settings(client=Client(token="listed", token_file=file)), {}).client == "first"
+    assert load_tokens(Settings(client=ClientSettings(token="listed", token_file=file)), {}).client == "first"
 
 
 def test_control_tokens_of_a_file_and_of_the_configuration(file: Path) -> None:
-    settings = Settings(control=Control(token="listed", token_file=file))
+    settings = Settings(control=ControlSettings(token="listed", token_file=file))
     assert load_tokens(settings, {}).control == ("listed", "first", "second with blanks", "ключ", "first")
 
 
@@ -53,7 +53,9 @@ def test_a_file_without_a_token_turns_nothing_off(tmp_path: Path, section: str) 
     file = tmp_path / "empty"
     file.write_text("# nothing\n")
     settings = (
-        Settings(client=Client(token_file=file)) if section == "client" else Settings(control=Control(token_file=file))
+        Settings(client=ClientSettings(token_file=file))
+        if section == "client"
+        else Settings(control=ControlSettings(token_file=file))
     )
     with pytest.raises(ConfigError, match=rf"^{section}\.token_file: .*empty: holds no token"):
         load_tokens(settings, {})
@@ -62,7 +64,7 @@ def test_a_file_without_a_token_turns_nothing_off(tmp_path: Path, section: str) 
 def test_an_empty_file_of_accepted_tokens_lets_no_one_in(tmp_path: Path) -> None:
     file = tmp_path / "empty"
     file.touch()
-    assert load_tokens(Settings(server=Server(accept_tokens_file=file)), {}).accepted == ()
+    assert load_tokens(Settings(server=ServerSettings(accept_tokens_file=file)), {}).accepted == ()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_what_cannot_be_used_is_named_and_not_shown(tmp_path: Path, content: byt
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ConfigError, match=rf"^server\.accept_tokens_file: {file}: {words}") as caught:
-        load_tokens(Settings(server=Server(accept_tokens_file=file)), {})
+        load_tokens(Settings(server=ServerSettings(accept_tokens_file=file)), {})
     assert "secret" not in str(caught.value)
 
 
@@ -93,7 +95,7 @@ def test_a_file_that_others_can_read(file: Path) -> None:
 
 
 def test_tokens_are_not_in_a_repr(file: Path) -> None:
-    settings = Settings(server=Server(accept_tokens_file=file), client=Client(token="listed"))
+    settings = Settings(server=ServerSettings(accept_tokens_file=file), client=ClientSettings(token="listed"))
     assert "first" not in repr(load_tokens(settings, {}))
     assert "listed" not in repr(load_tokens(settings, {}))
 

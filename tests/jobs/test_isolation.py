@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from pagent.config.model import Isolation
+from pagent.config.model import IsolationSettings
 from pagent.errors import ConfigError
 from pagent.files.archive import ArchiveUpload
 from pagent.files.upload import Upload
@@ -59,7 +59,7 @@ async def disk_threads() -> AsyncIterator[ThreadPool]:
 
 @asynccontextmanager
 async def confined(root: Path, **wanted: Any) -> AsyncIterator[JobManager]:
-    manager = JobManager(root=root, properties={}, isolation=Isolation(**wanted))
+    manager = JobManager(root=root, properties={}, isolation=IsolationSettings(**wanted))
     manager.endpoint = "http://127.0.0.1:1/job_started"
     try:
         yield manager
@@ -110,7 +110,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, subreaper: None) -> Iterator[
 async def test_nothing_asked_for_changes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRÖSSE", "a=b\nc")
     monkeypatch.setenv("EMPTY", "")
-    confinement = Confinement(Isolation())
+    confinement = Confinement(IsolationSettings())
     assert confinement.environment() == {
         name: value for name, value in os.environ.items() if name not in ("PWD", "OLDPWD")
     }
@@ -487,7 +487,7 @@ async def test_a_limit_that_cannot_be_written_leaves_no_group(cgroup: Path) -> N
 async def test_limits_of_a_cgroup(root: Path, cgroup: Path) -> None:
     if "pids" not in (cgroup / "cgroup.controllers").read_text().split():
         with pytest.raises(ConfigError, match="cannot limit pids"):
-            Confinement(Isolation(cgroup=cgroup, cgroup_processes=5))
+            Confinement(IsolationSettings(cgroup=cgroup, cgroup_processes=5))
         pytest.skip("the pids controller is not one of version 2 here")
     wanted = {"cgroup_processes": 5, "cgroup_memory_bytes": 2**26, "cgroup_cpus": 0.5}
     async with confined(root, cgroup=cgroup, **wanted) as manager:
@@ -504,7 +504,7 @@ def test_leftover_groups_are_removed(cgroup: Path, monkeypatch: pytest.MonkeyPat
     (cgroup / "pagent-left").mkdir()
     (cgroup / "other").mkdir()
     try:
-        Confinement(Isolation(cgroup=cgroup))
+        Confinement(IsolationSettings(cgroup=cgroup))
         assert not (cgroup / "pagent-left").exists()
         assert (cgroup / "other").exists()
     finally:
@@ -546,7 +546,7 @@ CONTROLS: list[tuple[dict[str, Any], str, str, str]] = [
 def test_what_is_written_for_a_limit(
     folder: Path, wanted: dict[str, Any], controller: str, name: str, text: str
 ) -> None:
-    confinement = Confinement(Isolation(cgroup=folder, **wanted))
+    confinement = Confinement(IsolationSettings(cgroup=folder, **wanted))
     assert (folder / "cgroup.subtree_control").read_text() == f"+{controller}"
     group = confinement.make_group("uid")
     assert group is not None
@@ -561,7 +561,7 @@ def test_a_controller_that_is_not_there_is_named_at_the_start(
     (folder / "cgroup.subtree_control").unlink()
     (folder / "cgroup.subtree_control").mkdir()
     with pytest.raises(ConfigError, match=f"jobs.isolation.cgroup: it cannot limit {controller}: "):
-        Confinement(Isolation(cgroup=folder, **wanted))
+        Confinement(IsolationSettings(cgroup=folder, **wanted))
 
 
 async def test_a_job_joins_its_group_before_it_is_the_program(root: Path, folder: Path) -> None:
@@ -620,13 +620,13 @@ async def test_a_group_that_cannot_be_joined_is_told(root: Path, folder: Path) -
 )
 def test_what_cannot_be_is_refused_at_the_start(wanted: dict[str, Any], text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=text):
-        Confinement(Isolation(**wanted))
+        Confinement(IsolationSettings(**wanted))
 
 
 def test_another_user_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(ConfigError, match="runs as root"):
-        Confinement(Isolation(user="nobody"))
+        Confinement(IsolationSettings(user="nobody"))
 
 
 # --- a hostile environment ------------------------------------------------------------------------------
@@ -752,7 +752,7 @@ async def test_secrets_of_the_agent_are_none_of_the_jobs(
     monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("PAGENT_LOOP", "asyncio")
     for options in ({}, {"environment": ("*",)}, {"environment": (name, "PAGENT_LOOP")}):
-        environment = Confinement(Isolation(**options)).environment()
+        environment = Confinement(IsolationSettings(**options)).environment()
         assert name not in environment
         assert environment["PAGENT_LOOP"] == "asyncio"
 
@@ -760,7 +760,7 @@ async def test_secrets_of_the_agent_are_none_of_the_jobs(
 async def test_a_locale_of_the_interpreter_is_none_of_the_jobs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter sets LC_CTYPE for itself in the C locale (PEP 538); one that it was given is passed on."""
     script = (
-        "import os; from pagent.jobs.isolation import Confinement, Isolation as I; "
+        "import os; from pagent.jobs.isolation import Confinement, IsolationSettings as I; "
         "print(Confinement(I()).environment().get('LC_CTYPE'), os.environ['LC_CTYPE'])"
     )
     for given, expected in (({}, b"None C.UTF-8\n"), ({"LC_CTYPE": "C.UTF-8"}, b"C.UTF-8 C.UTF-8\n")):
@@ -776,8 +776,8 @@ async def test_the_limit_of_descriptors_is_that_of_before(root: Path) -> None:
     script = (
         "import resource as r; hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (64, hard));"
         "from pagent.runtime.descriptors import raise_limit; raise_limit();"
-        "from pagent.jobs.isolation import Confinement; from pagent.config.model import Isolation;"
-        "plan = Confinement(Isolation()).plan(['true'], {}, None);"
+        "from pagent.jobs.isolation import Confinement; from pagent.config.model import IsolationSettings;"
+        "plan = Confinement(IsolationSettings()).plan(['true'], {}, None);"
         "print(r.getrlimit(r.RLIMIT_NOFILE) == (hard, hard), plan['limits']['NOFILE'] == (64, hard))"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -57,7 +57,7 @@ from wsproto.handshake import H11Handshake
 
 from pagent.client.agent import connect_agent
 from pagent.client.job import RemoteJob
-from pagent.config.model import Jobs, Server, Settings
+from pagent.config.model import JobSettings, ServerSettings, Settings
 from pagent.errors import CallCancelledError, MethodError, ProtocolError
 from pagent.wire import frames
 from pagent.wire.upgrade import ClientUpgrade
@@ -201,7 +201,7 @@ async def _client(host: str, port: int, name: str) -> None:
 
 async def _spliced(port: int, name: str) -> None:
     with tempfile.TemporaryDirectory() as root:
-        settings = Settings(server=Server(accept_tokens=(TOKEN,)), jobs=Jobs(root=Path(root)))
+        settings = Settings(server=ServerSettings(accept_tokens=(TOKEN,)), jobs=JobSettings(root=Path(root)))
         async with (
             running_agent(settings) as agent,
             connect_agent(f"127.0.0.1:{agent.rpc_port}", token=TOKEN) as client,

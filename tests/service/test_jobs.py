@@ -16,7 +16,7 @@ import pytest
 
 from pagent.agent import Agent
 from pagent.client.agent import connect_agent
-from pagent.config.model import Client, Isolation, Settings
+from pagent.config.model import ClientSettings, IsolationSettings, Settings
 from pagent.errors import ConfigError
 from tests.jobs.conftest import gone, is_alive
 from tests.kit import peer as peers
@@ -700,7 +700,7 @@ async def test_a_lingering_job_ends_in_the_end(agent: Agent) -> None:
 
 async def test_jobs_are_of_the_router_that_was_dialled(settings: Settings) -> None:
     async with peers.listen("a router's uid") as listener:
-        client = Client(enabled=True, address=f"127.0.0.1:{listener.port}", token="t", reconnect_delay=0.01)
+        client = ClientSettings(enabled=True, address=f"127.0.0.1:{listener.port}", token="t", reconnect_delay=0.01)
         async with running_agent(replace(settings, client=client)) as agent:
             router = await listener.accepted()
             info = await router.call("job_create", linger=600.0)
@@ -737,7 +737,7 @@ async def test_a_job_by_a_signal_from_elsewhere(peer: Peer) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 async def test_isolation_by_configuration(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_OF_THE_AGENT", "x")
-    isolation = Isolation(no_new_privs=True, environment=("PATH",), max_files=60)
+    isolation = IsolationSettings(no_new_privs=True, environment=("PATH",), max_files=60)
     settings = replace(settings, jobs=replace(settings.jobs, isolation=isolation))
     script = 'grep NoNewPrivs /proc/self/status; ulimit -n; echo "<$SECRET_OF_THE_AGENT>"'
     async with running_agent(settings) as agent, peers.dial(agent.rpc_port, TOKEN) as peer:
@@ -756,7 +756,7 @@ async def test_isolation_by_configuration(settings: Settings, monkeypatch: pytes
 
 
 async def test_isolation_that_cannot_be_is_told_at_the_start(settings: Settings) -> None:
-    settings = replace(settings, jobs=replace(settings.jobs, isolation=Isolation(user="no such user")))
+    settings = replace(settings, jobs=replace(settings.jobs, isolation=IsolationSettings(user="no such user")))
     with pytest.raises(ConfigError, match=r"jobs\.isolation\.user: there is no user"):
         Agent(settings)
     assert settings.jobs.root is not None

@@ -17,7 +17,7 @@ import pytest
 from pagent.agent import Agent
 from pagent.client.agent import AgentClient, connect_agent
 from pagent.client.job import RemoteJob
-from pagent.config.model import Server, ServerTls, Settings
+from pagent.config.model import ServerSettings, ServerTls, Settings
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, agent_process, running_agent
 from tests.kit.peer import BISTREAM, PATIENCE_S, Peer
@@ -168,7 +168,7 @@ async def test_a_link_that_is_lost_resets_both_ends(agent: Agent, what: str) -> 
 @pytest.mark.parametrize("what", BREAKS)
 async def test_over_tls_as_well(settings: Settings, certificate: tuple[Path, Path], what: str) -> None:
     made, key = certificate
-    tls = Server(accept_tokens=(TOKEN,), tls=ServerTls(certificate=made, key=key))
+    tls = ServerSettings(accept_tokens=(TOKEN,), tls=ServerTls(certificate=made, key=key))
     async with running_agent(replace(settings, server=tls)) as agent:
         trust = ssl.create_default_context(cafile=str(made))
         async with tunnel(f"wss://localhost:{agent.rpc_port}", tls=trust) as both:

@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed
 
 from pagent.agent import Agent
 from pagent.cli.loop import choose
-from pagent.config.model import Jobs, Server, Settings
+from pagent.config.model import JobSettings, ServerSettings, Settings
 from pagent.jobs.tree import become_subreaper
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
@@ -224,7 +224,7 @@ def excess(before: Held, after: Held) -> list[str]:
 
 async def soak(minutes: float, seed: int, root: Path) -> list[str]:
     """Run it; what is wrong afterwards."""
-    settings = Settings(server=Server(accept_tokens=(TOKEN,)), jobs=Jobs(root=root))
+    settings = Settings(server=ServerSettings(accept_tokens=(TOKEN,)), jobs=JobSettings(root=root))
     async with running_agent(settings) as agent:
         # Once without being looked at, so that what is made once is there.
         for length_s in (min(10.0, minutes * 15), minutes * 60):

@@ -12,7 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from pagent.agent import Agent
-from pagent.config.model import Control, Settings
+from pagent.config.model import ControlSettings, Settings
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import Peer
@@ -113,7 +113,7 @@ async def test_anything_else(agent: Agent, method: str, path: str, status: int) 
 
 @pytest.fixture
 def guarded(settings: Settings) -> Settings:
-    return replace(settings, control=Control(token="the control tokén"))
+    return replace(settings, control=ControlSettings(token="the control tokén"))
 
 
 @pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", "the control tokén", "Basic the control tokén"])
@@ -134,7 +134,7 @@ async def test_with_the_token(guarded: Settings) -> None:
 
 
 async def test_it_can_be_turned_off(settings: Settings) -> None:
-    async with running_agent(replace(settings, control=Control(enabled=False))) as agent:
+    async with running_agent(replace(settings, control=ControlSettings(enabled=False))) as agent:
         assert agent.control_port == 0
 
 

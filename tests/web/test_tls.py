@@ -13,7 +13,7 @@ import pytest
 
 from pagent.agent import Agent
 from pagent.client import connect_agent
-from pagent.config.model import Server, ServerTls, Settings
+from pagent.config.model import ServerSettings, ServerTls, Settings
 from pagent.errors import DialError, HandshakeRefusedError
 from pagent.limits import HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING
 from pagent.net.tls import dialling_fault
@@ -29,7 +29,7 @@ def trusting(certificate: tuple[Path, Path]) -> ssl.SSLContext:
 
 @pytest.fixture
 async def agent(settings: Settings, certificate: tuple[Path, Path]) -> AsyncIterator[Agent]:
-    server = Server(accept_tokens=(TOKEN,), tls=ServerTls(*certificate))
+    server = ServerSettings(accept_tokens=(TOKEN,), tls=ServerTls(*certificate))
     async with running_agent(replace(settings, server=server)) as running:
         yield running
 
@@ -94,7 +94,9 @@ async def test_what_does_not_fit_is_told_at_once_with_a_hint(
 ) -> None:
     kinds = {"plain": ServerTls(), "tls": ServerTls(*certificate), "mutual": ServerTls(*certificate, certificate[0])}
     trusting.maximum_version = version
-    async with running_agent(replace(settings, server=Server(accept_tokens=(TOKEN,), tls=kinds[listens]))) as agent:
+    async with running_agent(
+        replace(settings, server=ServerSettings(accept_tokens=(TOKEN,), tls=kinds[listens]))
+    ) as agent:
         address = f"{'ws' if dials == 'plain' else 'wss'}://localhost:{agent.rpc_port}"
         with pytest.raises(DialError, match=words):
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S / 2), connect_agent(address, token=TOKEN, tls=trusting):
@@ -119,7 +121,7 @@ async def test_a_router_may_have_to_show_a_certificate(
     settings: Settings, certificate: tuple[Path, Path], trusting: ssl.SSLContext
 ) -> None:
     tls = ServerTls(*certificate, ca=certificate[0])
-    async with running_agent(replace(settings, server=Server(accept_tokens=(TOKEN,), tls=tls))) as agent:
+    async with running_agent(replace(settings, server=ServerSettings(accept_tokens=(TOKEN,), tls=tls))) as agent:
         with pytest.raises(DialError):
             await count(agent, TOKEN, trusting)
         trusting.load_cert_chain(*certificate)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from pagent.agent import Agent
-from pagent.config.model import Client, Settings
+from pagent.config.model import ClientSettings, Settings
 from pagent.limits import RETRANSMIT_WAIT_MAX_S
 from pagent.net.link import liveness
 from pagent.net.link.link import Link
@@ -51,7 +51,7 @@ _missing = missing()
 @pytest.mark.skipif(bool(_missing), reason=_missing)
 async def test_the_kernel_asks_a_silent_peer_often_in_both_roles(settings: Settings) -> None:
     async with peers.listen() as listener:
-        client = Client(enabled=True, address=f"127.0.0.1:{listener.port}")
+        client = ClientSettings(enabled=True, address=f"127.0.0.1:{listener.port}")
         async with running_agent(replace(settings, client=client)) as agent, peers.dial(agent.rpc_port, TOKEN):
             router = await listener.accepted()
             await eventually(lambda: len(agent.links) == 2)
