@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pagent.agent import Agent
-from pagent.config.model import Client, Server, Settings
+from pagent.config.model import ClientSettings, ServerSettings, Settings
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import CallFailed, Peer
@@ -52,7 +52,7 @@ async def test_a_peer_without_an_instance_owns_by_link(agent: Agent) -> None:
 
 @pytest.mark.parametrize("options", [{"uid": "another"}, {"token": OTHER_TOKEN}], ids=["uid", "realm"])
 async def test_links_of_another_owner_keep_no_job(settings: Settings, options: dict[str, Any]) -> None:
-    server = Server(accept_tokens=(TOKEN, OTHER_TOKEN))
+    server = ServerSettings(accept_tokens=(TOKEN, OTHER_TOKEN))
     async with running_agent(replace(settings, server=server)) as agent, dial(agent, **options) as other:
         async with dial(agent) as peer:
             await new_job(peer)
@@ -131,7 +131,7 @@ async def test_a_peer_without_extensions_gets_no_instance(agent: Agent, peer: Pe
 
 async def test_an_agent_that_dials_again_names_what_it_has_lost(settings: Settings) -> None:
     async with peers.listen() as listener:
-        client = Client(enabled=True, address=f"127.0.0.1:{listener.port}", reconnect_delay=0.1)
+        client = ClientSettings(enabled=True, address=f"127.0.0.1:{listener.port}", reconnect_delay=0.1)
         async with running_agent(replace(settings, client=client)):
             first = await listener.accepted()
             data = first.hello[2][2]
