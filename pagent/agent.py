@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from pagent import __version__, log
+from pagent.access.hosts import is_loopback_name
 from pagent.config.model import IsolationSettings, Settings
 from pagent.errors import ConfigError, DialError, LinkClosedError, ProtocolError, StuckError
 from pagent.jobs.command import property_variables
@@ -38,7 +39,6 @@ from pagent.service.links import GOING_AWAY, POLICY_VIOLATION, AgentLinks
 from pagent.service.logs import LogService
 from pagent.service.proxy import ProxyService
 from pagent.web.control_app import Control, control_app
-from pagent.web.local import is_loopback_name
 from pagent.web.report_app import REPORT_PATH, report_app
 from pagent.web.rpc_app import rpc_app
 from pagent.web.server import WebServer

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from pagent.access.hosts import is_loopback_name
 from pagent.agent import Agent
 from pagent.cli.failure import announce_if_slow
 from pagent.client import AgentClient, connect_agent
@@ -15,7 +16,6 @@ from pagent.config.model import ControlSettings, JobSettings, ServerSettings, Se
 from pagent.limits import RUN_OUTPUT_MAX
 from pagent.net.dial import parse_address
 from pagent.runtime.tasks import TaskOwner
-from pagent.web.local import is_loopback_name
 
 
 @asynccontextmanager

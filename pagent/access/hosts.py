@@ -1,0 +1,59 @@
+"""Which requests come from a web page of somebody else.
+
+A page can make a browser send requests to a listener of this machine, and by DNS rebinding even read the answers: then
+``Host`` is the page's. Otherwise ``Origin`` or ``Sec-Fetch-Site`` tell. Programs send neither of the two.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+FOREIGN_PAGE: Final = "requests of foreign pages are refused"
+UNKNOWN_HOST: Final = "this host name is not served here"
+
+
+def is_loopback_name(host: str) -> bool:
+    """Return whether a host name or address, without its port, can only mean this machine."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def authority(text: str) -> tuple[str, int | None]:
+    """Return host and port of an authority; an empty host if it is none."""
+    try:
+        parts = urlsplit(f"//{text}")
+        return parts.hostname or "", parts.port
+    except ValueError:
+        return "", None
+
+
+def origin(text: str) -> tuple[str, int | None]:
+    """Return host and port of an Origin; ``null``, and what is not of the web, has an empty host."""
+    scheme, separator, rest = text.partition("://")
+    return authority(rest) if separator and scheme in ("http", "https") else ("", None)
+
+
+def foreign(
+    hosts: Sequence[str], origins: Sequence[str], sites: Sequence[str], is_served: Callable[[str], bool]
+) -> str | None:
+    """Return why a request is refused, by the values of its fields Host, Origin and Sec-Fetch-Site; None if it is not.
+
+    ``is_served``: whether a host name, in lower case and without a port, is one of this listener.
+    """
+    if not hosts:
+        # Only an HTTP/1.0 client may leave it out, and no browser does.
+        return FOREIGN_PAGE if origins or sites else None
+    host, port = authority(hosts[0])
+    if not is_served(host):
+        return UNKNOWN_HOST
+    # Another port is another page's, of a job for example.
+    if any(not is_served(name) or other != port for name, other in map(origin, origins)):
+        return FOREIGN_PAGE
+    return FOREIGN_PAGE if set(sites) - {"none", "same-origin"} else None
