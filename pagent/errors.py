@@ -7,6 +7,7 @@
       LinkError                   a failure of a whole link
         LinkClosedError           the link is gone; calls on it end with this
         DialError                 no link could be made
+          DialTimeoutError        the peer did not answer in time
           HandshakeRefusedError   the peer refuses us: dialling again will not help
         ProtocolError             the peer broke the protocol; carries the WebSocket close code
       CallError                   how a call ended, as its caller sees it
@@ -21,6 +22,7 @@
         ProcessStartTimeoutError
         ProcessExitedError
         ProcessPortCountError
+      RouteError                  a relayed call found no way to the job now; asking again may help
       RequestRefusedError         a router answers a request with an error: carries status and text
         NotYetError               what the request is for may be there within seconds
       StuckError                  the system gave no answer in time: a dead disk or network file system
@@ -57,6 +59,10 @@ class LinkClosedError(LinkError):
 
 class DialError(LinkError):
     """No link could be made: nothing listens, the listener is no WebSocket server, or there was no answer in time."""
+
+
+class DialTimeoutError(DialError):
+    """The peer did not answer in time."""
 
 
 class HandshakeRefusedError(DialError):
@@ -133,6 +139,10 @@ class ProcessExitedError(JobError):
 
 class ProcessPortCountError(JobError):
     """The job reported more ports than were expected, or the expected number is invalid."""
+
+
+class RouteError(PagentError):
+    """A relayed call found no way to the job now; asking again may help."""
 
 
 class RequestRefusedError(PagentError):

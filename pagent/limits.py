@@ -330,3 +330,10 @@ RECORDS_MAX_BYTES: Final = 8 * MIB
 EXEC_INPUT_MAX: Final = 64 * KIB
 #: Rows or columns of a terminal: the kernel keeps 16 bits of each.
 TERMINAL_SIZE_MAX: Final = 65_535
+
+# --- the router -----------------------------------------------------------------------------------
+
+#: Searches for a job over all agents that run at once; each asks every agent of ours. Others wait.
+LOOKUPS_AT_ONCE: Final = 8
+#: Pages of job_list that are read of one agent when it comes back; a page has up to JOBS_LISTED jobs.
+JOB_PAGES_MAX: Final = 1_000

@@ -10,7 +10,7 @@ import ssl
 from typing import Final, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
-from pagent.errors import ConfigError, DialError, HandshakeRefusedError, ProtocolError
+from pagent.errors import ConfigError, DialError, DialTimeoutError, HandshakeRefusedError, ProtocolError
 from pagent.limits import HANDSHAKE_TIMEOUT_S
 from pagent.net.link.link import Link
 from pagent.net.tls import dialling_fault
@@ -120,8 +120,12 @@ class Dialling(Protocol):
         """The transport is connected."""
 
 
-async def dial(address: Address, connection: Dialling, *, tls: ssl.SSLContext | None = None) -> None:
+async def dial(
+    address: Address, connection: Dialling, *, tls: ssl.SSLContext | None = None, host: str | None = None
+) -> None:
     """Connect to an accepting peer; returns once the WebSocket is open and the connection started.
+
+    ``host`` is an IP address to connect to, if the name in ``address`` has been resolved already.
 
     :raises DialError: nothing listens there, or it does not answer in time;
         HandshakeRefusedError: what listens there is no RPC route.
@@ -133,13 +137,19 @@ async def dial(address: Address, connection: Dialling, *, tls: ssl.SSLContext | 
     transport: asyncio.Transport | None = None
     try:
         async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
-            transport, _ = await loop.create_connection(lambda: protocol, address.host, address.port, ssl=context)
+            transport, _ = await loop.create_connection(
+                lambda: protocol,
+                host or address.host,
+                address.port,
+                ssl=context,
+                server_hostname=address.host if context is not None else None,
+            )
             rest = await protocol.done
     except BaseException as error:
         if transport is not None:
             transport.abort()
         if isinstance(error, TimeoutError):
-            raise DialError(f"{address.authority}: no answer within {HANDSHAKE_TIMEOUT_S:.0f} s") from None
+            raise DialTimeoutError(f"{address.authority}: no answer within {HANDSHAKE_TIMEOUT_S:.0f} s") from None
         if isinstance(error, OSError):
             raise DialError(f"{address.authority}: {_reason(error, tls=address.tls)}") from None
         raise

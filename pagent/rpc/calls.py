@@ -84,6 +84,20 @@ class IncomingCall:
         """End the call with ``error``: the caller gets its class name and its text, never its traceback."""
         self._end(self._failure(error))
 
+    def relay_failure(self, error: Exception) -> None:
+        """End the call as another call has ended that was made for it: with the same status, cause and text."""
+        if isinstance(error, MethodError):
+            message = messages.failure(
+                self.call_id, messages.METHOD_ERROR, str(error), error.cause_type, error.cause_message
+            )
+        elif isinstance(error, MethodNotFoundError):
+            message = messages.failure(self.call_id, messages.METHOD_NOT_FOUND, str(error))
+        elif isinstance(error, ServerError):
+            message = messages.failure(self.call_id, messages.SERVER_ERROR, str(error))
+        else:
+            message = self._failure(error)
+        self._end(message)
+
     def abort(self, error: BaseException) -> None:
         """As :meth:`fail`, at once: stop the method, and drop what the stream has queued."""
         self._break_off(self._text(error), self._failure(error))

@@ -1,0 +1,100 @@
+"""One link to an agent, as the router sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Container, Hashable
+from typing import Any, Final, NamedTuple
+
+from pagent.rpc.aio import StreamCall
+from pagent.rpc.calls import OutgoingCall
+from pagent.rpc.connection import Connection
+
+#: A connection id as it stands in the paths of the HTTP API.
+is_connection_id: Final = re.compile(r"[0-9a-f]{32}").fullmatch
+
+#: A key of the handshake that is of the link, not of the agent.
+_OF_THE_LINK: Final = "extensions"
+
+
+class AgentKey(NamedTuple):
+    """An agent, and the direction of its links: jobs of one key can be used on each link with this key.
+
+    ``dialled`` is None for links that agents make. An agent that the router has dialled keeps the jobs of each token
+    apart from the others.
+    """
+
+    uid: str
+    dialled: Hashable | None
+
+
+class ConnectedAgent:
+    """An agent's link that is open. It makes calls of all types.
+
+    ``connection_id`` stands in paths. ``uid`` is the agent's own, which its other links share.
+
+    :param dialled: where and with which token the router has dialled; None for a link that the agent has made.
+    :param taken: the connection ids that are in use. An agent that was dialled chooses its own.
+    """
+
+    def __init__(self, connection: Connection, dialled: Hashable | None, taken: Container[str]) -> None:
+        peer = connection.peer
+        assert peer is not None
+        # For life.
+        self.connection = connection
+        usable = is_connection_id(connection.uid) and connection.uid not in taken
+        self.connection_id = connection.uid if usable else uuid.uuid4().hex
+        self.uid = peer.uid if isinstance(peer.uid, str) else peer.uid.hex()
+        self.key = AgentKey(self.uid, dialled)
+        self.name = peer.name
+        self.instance = peer.instance
+        self.replaces = peer.replaces
+        self.dialled = dialled is not None
+        #: Whether it has the methods and arguments beyond the contract of the field, flow control among them.
+        self.is_ours = connection.flow
+        self.data = {key: value for key, value in peer.data.items() if key != _OF_THE_LINK}
+        # While it is open.
+        self.retiring = False  # a newer link of the same process has taken over
+        self.creating = 0  # job_create calls under way
+        self.created = 0  # job_create calls that were made
+        self.counted = 0  # jobs of this link by the agent's own count, when it was last asked
+        self.load = 0.0  # per CPU, when it was last asked
+
+    @property
+    def mode(self) -> str:
+        """The role of the router on this link."""
+        return "CLIENT" if self.dialled else "SERVER"
+
+    @property
+    def is_open(self) -> bool:
+        return self.connection.is_open
+
+    @property
+    def has_calls(self) -> bool:
+        return bool(self.connection.outgoing)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what answers about a job say of its agent."""
+        return {key: self.data.get(key) or {} for key in ("platform", "properties")}
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    async def call(self, method: str, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """Make a unary call, without a time limit unless one is given: :meth:`Connection.call`."""
+        return await self.connection.call(method, *args, timeout=timeout, **kwargs)
+
+    def start_call(self, call_type: int, method: str, args: Any, kwargs: Any) -> OutgoingCall:
+        """Begin a call of any type: :meth:`Connection.start_call`."""
+        return self.connection.start_call(call_type, method, args, kwargs)
+
+    def open_stream(self, call_type: int, method: str, /, *args: Any, **kwargs: Any) -> StreamCall:
+        """Begin a call with a stream: :meth:`Connection.open_stream`."""
+        return self.connection.open_stream(call_type, method, *args, **kwargs)
+
+    async def calls_ended(self) -> None:
+        """Wait until no call is under way."""
+        while pending := [call.result for call in self.connection.outgoing.values()]:
+            await asyncio.wait(pending)
+            await asyncio.sleep(0)  # the calls leave the table in callbacks of their results

@@ -1,0 +1,287 @@
+"""The agent of a job, and the jobs of agents: what the HTTP interface and the relayed calls look up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from pagent.errors import CallError, LinkClosedError, MethodNotFoundError, NotYetError, RequestRefusedError
+from pagent.limits import JOB_PAGES_MAX, LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
+from pagent.relay.agent import AgentKey, ConnectedAgent, is_connection_id
+from pagent.relay.jobs import JobIndex
+from pagent.relay.table import AgentTable
+from pagent.rpc.directory import JobAddress
+from pagent.runtime.tasks import TaskOwner
+
+_log = logging.getLogger(__name__)
+
+#: In the place of a connection id: the job is found by its uid.
+ANY_CONNECTION: Final = "-"
+
+#: How long an agent may take to create a job.
+_CREATE_S: Final = 60.0
+#: How long an agent may take to say whether it has a job, or which jobs it has.
+_ANSWER_S: Final = 5.0
+#: How often an agent is asked whether a job is ready that was started by another router.
+_READY_POLL_S: Final = 0.25
+
+
+class AgentDirectory:
+    """The connected agents and the jobs that they have.
+
+    :param linger: seconds that jobs on agents of ours outlive the last link.
+    :param ready_wait: seconds from now within which agents of an earlier run of this router are expected back.
+    """
+
+    def __init__(self, *, linger: float, ready_wait: float) -> None:
+        # For life.
+        self._loop = asyncio.get_running_loop()
+        self._linger = linger
+        self._ready_at = self._loop.time() + ready_wait
+        self.tasks = TaskOwner("agents")
+        self.table = AgentTable(self.tasks, self._joined, self._left)
+        self.jobs = JobIndex()
+        self._asking = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+        # While running.
+        self._starting: dict[str, asyncio.Future[None]] = {}  # by job
+        self._forgetting: dict[AgentKey, asyncio.TimerHandle] = {}
+        self._lookups: dict[str, asyncio.Task[ConnectedAgent | None]] = {}
+        self._tokens: dict[str, str] = {}  # by the uid of the agent that presented it
+
+    # --- finding ----------------------------------------------------------------------------------
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether agents have had their time to come back after a restart of the router."""
+        return self._loop.time() >= self._ready_at
+
+    def find(self, job: JobAddress) -> ConnectedAgent:
+        """Return the agent of a job, at once.
+
+        RequestRefusedError: no agent can have it. NotYetError: its agent has no link now, an agent has to be asked, or
+        the job is being started.
+        """
+        agent = self.table.get(job.connection_id)
+        if agent is None:
+            agent = self._known(job)
+        if job.job_uid in self._starting:
+            raise NotYetError(503, "the job is being started", retry_after_s=2)
+        return agent
+
+    async def locate(self, job: JobAddress) -> ConnectedAgent:
+        """Return the agent of a job, whatever the job's state; agents are asked, and waited for.
+
+        RequestRefusedError, as :meth:`find`.
+        """
+        agent = self.table.get(job.connection_id)
+        if agent is not None:
+            return agent
+        try:
+            return self._known(job)
+        except NotYetError as error:
+            key = self.jobs.agent_of(job.job_uid)
+            if key is None:
+                return await self._search(job)
+            try:
+                return await self.table.next_link(key, ROUTE_LINK_WAIT_S)
+            except TimeoutError:
+                raise error from None
+
+    async def wait_for(self, job: JobAddress) -> ConnectedAgent:
+        """Return the agent of a job as soon as it has a link and the job is not PENDING any more."""
+        agent = await self.locate(job)
+        try:
+            async with asyncio.timeout(ROUTE_PENDING_WAIT_S):
+                await self._ready(agent, job.job_uid)
+        except TimeoutError:
+            raise RequestRefusedError(503, "the job is not ready yet", retry_after_s=2) from None
+        return agent
+
+    async def _ready(self, agent: ConnectedAgent, job_uid: str) -> None:
+        if (starting := self._starting.get(job_uid)) is not None:
+            await asyncio.shield(starting)
+            return
+        # Another router has started it: no event of this process tells when it is ready.
+        while await _state(agent, job_uid) == "PENDING":  # noqa: ASYNC110
+            await asyncio.sleep(_READY_POLL_S)
+
+    def _known(self, job: JobAddress) -> ConnectedAgent:
+        if job.connection_id != ANY_CONNECTION and not is_connection_id(job.connection_id):
+            raise RequestRefusedError(404, f"connection {job.connection_id!r} is not found")
+        key = self.jobs.agent_of(job.job_uid)
+        if key is None:
+            raise NotYetError(503, "the agent of this job is not known yet", retry_after_s=2)
+        agent = self.table.newest(key)
+        if agent is None:
+            raise NotYetError(503, "the agent of this job is not connected now", retry_after_s=2)
+        return agent
+
+    async def _search(self, job: JobAddress) -> ConnectedAgent:
+        """Ask all agents of ours. Requests for one job at one time share the answer."""
+        lookup = self._lookups.get(job.job_uid)
+        if lookup is None:
+            lookup = self.tasks.start(self._ask_all(job.job_uid), name="look for a job")
+            self._lookups[job.job_uid] = lookup
+            lookup.add_done_callback(lambda _: self._lookups.pop(job.job_uid, None))
+        agent: ConnectedAgent | None = await asyncio.shield(lookup)
+        if agent is not None:
+            return agent
+        if not self.is_settled:
+            raise RequestRefusedError(503, "the agents are not back yet", retry_after_s=2)
+        if job.connection_id == ANY_CONNECTION:
+            raise RequestRefusedError(404, f"job {job.job_uid!r} is not found")
+        raise RequestRefusedError(404, f"connection {job.connection_id!r} is not found")
+
+    async def _ask_all(self, job_uid: str) -> ConnectedAgent | None:
+        async with self._asking:
+            agents = [agent for agent in self.table if agent.is_ours and not agent.retiring]
+            states = await asyncio.gather(*(_state(agent, job_uid) for agent in agents))
+            found = [agent for agent, state in zip(agents, states, strict=True) if state and agent.is_open]
+            if not found:
+                return None
+            self.jobs.add(job_uid, found[0].key)
+            return found[0]
+
+    # --- jobs come and go -------------------------------------------------------------------------
+
+    async def create(self, agent: ConnectedAgent, name: str | None) -> dict[str, Any]:
+        """Create a job at an agent; return its info. CallError, LinkClosedError."""
+        options = {"linger": self._linger} if agent.is_ours and self._linger else {}
+        agent.creating += 1
+        agent.created += 1
+        try:
+            info: dict[str, Any] = await agent.call("job_create", name, timeout=_CREATE_S, **options)
+        finally:
+            agent.creating -= 1
+        self._note(info.get("uid"), agent)
+        return info
+
+    @contextmanager
+    def starting(self, job_uid: str) -> Iterator[None]:
+        """While the block runs, traffic to the job waits until it ends."""
+        if job_uid in self._starting:
+            yield
+            return
+        future = self._starting[job_uid] = self._loop.create_future()
+        try:
+            yield
+        finally:
+            del self._starting[job_uid]
+            future.set_result(None)
+
+    def removed(self, job_uid: str) -> None:
+        """A job is gone."""
+        self.jobs.discard(job_uid)
+
+    def remove_after(self, job_uid: str, delay: float) -> None:
+        """Remove a job, whose client is gone, after so many seconds."""
+        self.tasks.start(self._remove_after(job_uid, delay), name="remove the job of a client that is gone")
+
+    async def _remove_after(self, job_uid: str, delay: float) -> None:
+        await asyncio.sleep(delay)
+        try:
+            agent = await self.locate(JobAddress(ANY_CONNECTION, job_uid))
+            await agent.call("job_remove", job_uid)
+        except (RequestRefusedError, CallError, LinkClosedError) as error:
+            _log.info("job %s of a client that is gone is not removed: %s", job_uid, error)
+        self.removed(job_uid)
+
+    async def list_jobs(self) -> list[dict[str, Any]]:
+        """Return the infos of the jobs of all agents of ours."""
+        agents = [agent for agent in self.table if agent.is_ours and not agent.retiring]
+        return [info for infos in await asyncio.gather(*map(_jobs_of, agents)) for info in infos]
+
+    def busy(self, agent: ConnectedAgent) -> int:
+        """Return how many jobs an agent has as far as is known, with those that are being created."""
+        return max(agent.counted, self.jobs.count(agent.key)) + agent.creating
+
+    def _note(self, job_uid: Any, agent: ConnectedAgent) -> None:
+        """Note a job that an agent names as its own, unless another agent has it that is connected."""
+        if not isinstance(job_uid, str):
+            return
+        before = self.jobs.agent_of(job_uid)
+        if before is not None and before.uid != agent.uid and self.table.has(before.uid):
+            _log.warning("agent %r names the job %r as its own, which %r has", agent.uid, job_uid, before.uid)
+            return
+        self.jobs.add(job_uid, agent.key)
+
+    # --- agents come and go -----------------------------------------------------------------------
+
+    def may_be(self, uid: str, token: str) -> bool:
+        """Return whether an agent with this uid may come with this token.
+
+        A uid belongs to the token that it came with as long as the agent has a link or a job that may be adopted.
+        """
+        return self._tokens.get(uid, token) == token
+
+    def keep_tokens(self, accepted: Collection[str]) -> None:
+        """Forget to which tokens uids belong that are not accepted any more."""
+        self._tokens = {uid: token for uid, token in self._tokens.items() if token in accepted}
+
+    def _joined(self, agent: ConnectedAgent) -> None:
+        if (timer := self._forgetting.pop(agent.key, None)) is not None:
+            timer.cancel()
+        if not agent.dialled and isinstance(agent.connection.realm, str):
+            self._tokens[agent.uid] = agent.connection.realm
+        if agent.is_ours:
+            self.tasks.start(self._list_jobs(agent), name="list the jobs of an agent")
+
+    def _left(self, agent: ConnectedAgent) -> None:
+        key = agent.key
+        if self.table.newest(key) is not None:
+            return
+        if agent.is_ours and self._linger and self.jobs.count(key):
+            self._forgetting[key] = self._loop.call_later(self._linger, self._forget, key)
+        else:
+            self._forget(key)
+
+    def _forget(self, key: AgentKey) -> None:
+        """The jobs of an agent are gone."""
+        self._forgetting.pop(key, None)
+        self.jobs.discard_agent(key)
+        if key.dialled is None:
+            self._tokens.pop(key.uid, None)
+
+    async def _list_jobs(self, agent: ConnectedAgent) -> None:
+        for info in await _jobs_of(agent):
+            self._note(info["uid"], agent)
+
+    async def close(self) -> None:
+        """End what runs for the agents."""
+        for timer in self._forgetting.values():
+            timer.cancel()
+        await self.tasks.close()
+
+
+async def _jobs_of(agent: ConnectedAgent) -> list[dict[str, Any]]:
+    """Return the infos of the jobs of an agent, as many as it gives; none of an agent that has no list."""
+    found: list[dict[str, Any]] = []
+    try:
+        for _ in range(JOB_PAGES_MAX):
+            page = await agent.call("job_list", found[-1]["uid"] if found else None, timeout=_ANSWER_S)
+            infos = [info for info in page if _is_info(info)] if isinstance(page, list) else []
+            if not infos or (found and infos[-1]["uid"] == found[-1]["uid"]):
+                break
+            found += infos
+    except MethodNotFoundError:
+        pass
+    except (CallError, LinkClosedError) as error:
+        _log.warning("agent %r: its jobs are not known: %s", agent.uid, error)
+    return found
+
+
+def _is_info(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("uid"), str)
+
+
+async def _state(agent: ConnectedAgent, job_uid: str) -> str | None:
+    """Return the state of a job; None if the agent does not have it, or does not answer."""
+    try:
+        info: Any = await agent.call("job_info", job_uid, timeout=_ANSWER_S)
+    except (CallError, LinkClosedError):
+        return None
+    state = info.get("state") if isinstance(info, dict) else None
+    return state if isinstance(state, str) else None

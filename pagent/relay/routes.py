@@ -1,0 +1,91 @@
+"""The router as its HTTP API sees it: :class:`pagent.web.routes.Routes`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from pagent.net.dial import parse_address
+from pagent.relay.agent import ConnectedAgent
+from pagent.relay.dialling import AgentDialler
+from pagent.relay.directory import AgentDirectory
+from pagent.relay.placement import not_connected, select
+from pagent.rpc.directory import JobAddress
+
+
+class RelayRoutes:
+    """Joins the directory, the dialler, and what concerns the router itself.
+
+    :param resolve: returns the addresses of a host that callers may have dialled.
+    """
+
+    def __init__(
+        self,
+        directory: AgentDirectory,
+        dialler: AgentDialler,
+        *,
+        resolve: Callable[[str, int], Awaitable[list[str]]],
+        info: Callable[[], Mapping[str, Any]],
+        end: Callable[[], None],
+    ) -> None:
+        self._directory = directory
+        self._dialler = dialler
+        self._resolve = resolve
+        self._info = info
+        self._end = end
+
+    def agents(self) -> Iterable[ConnectedAgent]:
+        """Return all links."""
+        return iter(self._directory.table)
+
+    async def create(self, choice: Mapping[str, Any], name: str) -> tuple[ConnectedAgent, dict[str, Any]]:
+        """Create a job; return its agent and its info. ``choice`` is the ``agent`` of jobs/create, checked already.
+
+        RequestRefusedError: the agent is not connected; ConfigError: no address; DialError: it cannot be reached.
+        """
+        agent = await self._place(choice)
+        return agent, await self._directory.create(agent, name)
+
+    async def _place(self, choice: Mapping[str, Any]) -> ConnectedAgent:
+        match choice["type"]:
+            case "uid":
+                uid: str = choice["uid"]
+                agent = self._directory.table.agent(uid)
+                if agent is None:
+                    raise not_connected([uid])
+                return agent
+            case "select":
+                return await select(self._directory, choice["uids"])
+        address = parse_address(choice["address"])
+        allowed = await self._resolve(address.host, address.port)
+        return await self._dialler.for_job(address, choice["token"], allowed)
+
+    async def locate(self, job: JobAddress) -> ConnectedAgent:
+        """Return the agent of a job."""
+        return await self._directory.locate(job)
+
+    def starting(self, job_uid: str) -> AbstractContextManager[None]:
+        """While the block runs, traffic to the job waits."""
+        return self._directory.starting(job_uid)
+
+    def removed(self, job_uid: str) -> None:
+        """The job is gone."""
+        self._directory.removed(job_uid)
+
+    async def may_dial(self, host: str, port: int) -> list[str]:
+        """Resolve what a caller wants to have dialled; return its addresses."""
+        return await self._resolve(host, port)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether agents have had their time to come back after a restart."""
+        return self._directory.is_settled
+
+    def info(self) -> Mapping[str, Any]:
+        """Return the router's handshake data, without secrets."""
+        return self._info()
+
+    def end(self) -> None:
+        """Begin a graceful end."""
+        self._end()

@@ -1,0 +1,203 @@
+"""The agents that are connected, by connection id and by uid; what happens when a uid has a second link.
+
+A uid belongs to the token that it came with as long as one of its links is open, and after that as long as a job of it
+may be adopted. What follows is about links that agents have made. An agent that the router has dialled may be connected
+in the other direction as well: its jobs of the two directions have different owners.
+
+* A second link of the same process (``instance``) takes the new calls. The first one is closed when its calls have
+  ended, or at once if the handshake of the second says that it replaces the first.
+* A second link of another process, or of one that names none, is admitted only if the first does not answer within
+  ``SIGN_OF_LIFE_S``. Otherwise it is refused: two agents have one uid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable, Iterator
+from typing import Final, TypeVar
+
+from pagent.errors import CallError, CallTimeoutError, LinkClosedError
+from pagent.relay.agent import AgentKey, ConnectedAgent
+from pagent.rpc.connection import Connection
+from pagent.runtime.tasks import TaskOwner
+
+K = TypeVar("K")
+
+_log = logging.getLogger(__name__)
+
+#: How long the first link of a uid has to answer when another agent comes with that uid.
+SIGN_OF_LIFE_S: Final = 2.0
+
+#: Close codes of RFC 6455 section 7.4.1.
+_NORMAL: Final = 1000
+_POLICY_VIOLATION: Final = 1008
+_REPLACED: Final = "replaced by a newer link"
+
+
+class AgentTable:
+    """All links to agents.
+
+    :param tasks: owns what runs for a link.
+    :param joined: called with each agent that is admitted.
+    :param left: called with each agent whose link is lost.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskOwner,
+        joined: Callable[[ConnectedAgent], None],
+        left: Callable[[ConnectedAgent], None],
+    ) -> None:
+        # For life.
+        self._tasks = tasks
+        self._joined = joined
+        self._left = left
+        # While running.
+        self._by_connection: dict[str, ConnectedAgent] = {}
+        self._by_key: dict[AgentKey, list[ConnectedAgent]] = {}  # in the order of their coming
+        self._by_uid: dict[str, list[ConnectedAgent]] = {}
+        self._conflicts: dict[AgentKey, asyncio.Task[None]] = {}
+        self._waiting: dict[AgentKey, list[asyncio.Future[ConnectedAgent]]] = {}
+
+    # --- looking up -------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[ConnectedAgent]:
+        return iter(list(self._by_connection.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_connection)
+
+    def get(self, connection_id: str) -> ConnectedAgent | None:
+        """Return the agent with this connection id, or a newer link of the same process."""
+        agent = self._by_connection.get(connection_id)
+        if agent is not None and agent.retiring:
+            return self.newest(agent.key)
+        return agent
+
+    def newest(self, key: AgentKey) -> ConnectedAgent | None:
+        """Return the link that takes new calls."""
+        links = self._by_key.get(key)
+        return links[-1] if links else None
+
+    def agent(self, uid: str) -> ConnectedAgent | None:
+        """Return the link for new jobs of an agent, the one that it made if there is one."""
+        links = [link for link in self._by_uid.get(uid, ()) if not link.retiring]
+        return min(links, key=lambda link: link.dialled) if links else None
+
+    def has(self, uid: str) -> bool:
+        """Return whether an agent has a link."""
+        return uid in self._by_uid
+
+    async def next_link(self, key: AgentKey, timeout: float) -> ConnectedAgent:
+        """Wait until an agent has a link again. TimeoutError."""
+        if (link := self.newest(key)) is not None:
+            return link
+        future: asyncio.Future[ConnectedAgent] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(future)
+        try:
+            async with asyncio.timeout(timeout):
+                return await future
+        finally:
+            if (waiting := self._waiting.get(key)) is not None:
+                waiting.remove(future)
+                if not waiting:
+                    del self._waiting[key]
+
+    # --- links come and go ------------------------------------------------------------------------
+
+    def admit_dialled(self, connection: Connection, dialled: Hashable) -> ConnectedAgent:
+        """Take a link to an agent that was dialled; ``dialled`` says where, and with which token."""
+        agent = ConnectedAgent(connection, dialled, self._by_connection)
+        self._join(agent)
+        return agent
+
+    def admit(self, connection: Connection) -> None:
+        """Take a link that an agent has made, now or when an older one with its uid has been asked."""
+        agent = ConnectedAgent(connection, None, self._by_connection)
+        first = self.newest(agent.key)
+        if first is None:
+            self._join(agent)
+        elif first.instance is not None and first.instance == agent.instance:
+            self._join(agent)
+            self._retire(first, now=agent.replaces == first.connection.uid)
+        else:
+            self._settle(first, agent)
+
+    def _join(self, agent: ConnectedAgent) -> None:
+        self._by_connection[agent.connection_id] = agent
+        self._by_key.setdefault(agent.key, []).append(agent)
+        self._by_uid.setdefault(agent.uid, []).append(agent)
+        peer = agent.connection.link.peer_address
+        _log.info("agent %r (%r) is connected from %s: link %s", agent.uid, agent.name, peer, agent.connection_id)
+        self._joined(agent)
+        for future in self._waiting.get(agent.key, ()):
+            if not future.done():
+                future.set_result(agent)
+        agent.connection.on_lost.append(lambda error: self._lost(agent, error))
+        if not agent.is_open:
+            self._lost(agent, LinkClosedError())
+
+    def _lost(self, agent: ConnectedAgent, error: LinkClosedError) -> None:
+        if self._by_connection.pop(agent.connection_id, None) is None:
+            return
+        _remove(self._by_key, agent.key, agent)
+        _remove(self._by_uid, agent.uid, agent)
+        _log.info("agent %r: link %s: %s", agent.uid, agent.connection_id, error)
+        self._left(agent)
+
+    def _retire(self, first: ConnectedAgent, *, now: bool) -> None:
+        """Give new calls to the newer link of the same process; close this one, ``now`` or when it has no calls."""
+        first.retiring = True
+        if now:
+            first.connection.link.close(_NORMAL, _REPLACED)
+        else:
+            self._tasks.start(self._close_when_idle(first), name="close a link that was replaced")
+
+    @staticmethod
+    async def _close_when_idle(agent: ConnectedAgent) -> None:
+        await agent.calls_ended()
+        await agent.connection.close(_NORMAL, _REPLACED)
+
+    # --- two agents with one uid ------------------------------------------------------------------
+
+    def _settle(self, first: ConnectedAgent, second: ConnectedAgent) -> None:
+        if second.key in self._conflicts:
+            self._refuse(second)
+            return
+        task = self._tasks.start(self._settled(first, second), name="ask an agent for a sign of life")
+        self._conflicts[second.key] = task
+        task.add_done_callback(lambda _: self._conflicts.pop(second.key, None))
+
+    async def _settled(self, first: ConnectedAgent, second: ConnectedAgent) -> None:
+        if await _lives(first):
+            self._refuse(second)
+            return
+        if first.is_open:
+            first.connection.link.abort("another agent with its uid has come, and it does not answer")
+        if second.is_open:
+            self._join(second)
+
+    @staticmethod
+    def _refuse(second: ConnectedAgent) -> None:
+        peer = second.connection.link.peer_address
+        _log.warning("agent.conflict: another agent with the uid %r is connected: %s refused", second.uid, peer)
+        second.connection.link.close(_POLICY_VIOLATION, "another agent with this uid is connected")
+
+
+def _remove(table: dict[K, list[ConnectedAgent]], key: K, agent: ConnectedAgent) -> None:
+    links = table[key]
+    links.remove(agent)
+    if not links:
+        del table[key]
+
+
+async def _lives(agent: ConnectedAgent) -> bool:
+    """Whether an agent answers within ``SIGN_OF_LIFE_S``, be it with an error."""
+    try:
+        await agent.call("job_count_current_connection", timeout=SIGN_OF_LIFE_S)
+    except (CallTimeoutError, LinkClosedError):
+        return False
+    except CallError:
+        return True
+    return True
