@@ -7,11 +7,10 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from aiohttp import web
 
-from pagent.limits import INFO_DEPTH_MAX
 from pagent.runtime.timeslice import current_slice
+from pagent.web.answers import json_answer, packed
 from pagent.web.local import Handler, local_only, plain_errors, text
 
 
@@ -34,21 +33,21 @@ def control_app(
     """The application; unless ``tokens`` returns None, requests must carry one as ``Authorization: Bearer``."""
 
     async def info(request: web.Request) -> web.Response:
-        return _json(control.info())
+        return json_answer(control.info())
 
     async def jobs(request: web.Request) -> web.Response:
         shown = []
         for job in control.jobs():
             await current_slice().wait()
-            shown.append(_packed(job))
+            shown.append(packed(job))
         return web.Response(body=b'{"jobs":[%b]}' % b",".join(shown), content_type="application/json")
 
     async def connections(request: web.Request) -> web.Response:
-        return _json({"connections": control.connections()})
+        return json_answer({"connections": control.connections()})
 
     async def shutdown(request: web.Request) -> web.Response:
         control.shutdown()
-        return _json({})
+        return json_answer({})
 
     @web.middleware
     async def authorise(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -66,27 +65,3 @@ def control_app(
     app.router.add_get("/connections", connections)
     app.router.add_post("/shutdown", shutdown)
     return app
-
-
-def _json(value: Any) -> web.Response:
-    return web.Response(body=_packed(value), content_type="application/json")
-
-
-def _packed(value: Any) -> bytes:
-    return orjson.dumps(_plain(value))
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """``value`` as JSON can say it. A peer's data is msgpack: bytes become hex, keys strings; very deep is left out."""
-    if depth > INFO_DEPTH_MAX:
-        return None
-    match value:
-        case bytes():
-            return value.hex()
-        case dict():
-            return {str(_plain(key, depth + 1)): _plain(item, depth + 1) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item, depth + 1) for item in value]
-        case str() | int() | float() | None:
-            return value
-    return str(value)

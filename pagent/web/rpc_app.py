@@ -39,7 +39,7 @@ def rpc_app(connect: Callable[[], Accepted | None]) -> web.Application:
             return text("the connection is gone", status=400)
         connection = connect()
         if connection is None:
-            return text("the agent ends", status=503)
+            return text("shutting down", status=503)
         http = transport.get_protocol()
         assert isinstance(http, HttpConnection)
         early = http.hand_over(connection.link, answer)

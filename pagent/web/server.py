@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from pagent.errors import ConfigError
+from pagent.limits import HANDSHAKES_WAITING
 from pagent.net.accept.gate import ConnectionGate
 from pagent.net.accept.listening import listen
 from pagent.web.http import HttpConnection
@@ -28,11 +29,19 @@ class WebServer:
         self._listening: dict[str, _Listening] = {}
 
     async def listen(
-        self, name: str, app: web.Application, interface: str | None, port: int, *, tls: ssl.SSLContext | None = None
+        self,
+        name: str,
+        app: web.Application,
+        interface: str | None,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        places: int = HANDSHAKES_WAITING,
     ) -> int:
         """Serve ``app``; return the port, which the kernel chooses for 0.
 
-        ConfigError if the port cannot be had; that begins with ``name``, the section that has interface and port.
+        ``places``: connections whose peer is not authenticated yet that may be open at once. ConfigError if the port
+        cannot be had; that begins with ``name``, the section that has interface and port.
         """
         try:
             sockets = listen(interface, port)
@@ -43,7 +52,7 @@ class WebServer:
         await runner.setup()
         server = runner.server
         assert server is not None
-        gate = ConnectionGate(sockets, lambda place: HttpConnection(place, server), tls=tls)
+        gate = ConnectionGate(sockets, lambda place: HttpConnection(place, server), tls=tls, places=places)
         self._listening[name] = _Listening(gate, runner)
         return int(sockets[0].getsockname()[1])
 

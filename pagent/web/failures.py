@@ -1,0 +1,81 @@
+"""The status of a request that failed, and the text of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+
+from pagent.errors import (
+    CallError,
+    CallTimeoutError,
+    ConfigError,
+    DialError,
+    DialTimeoutError,
+    LinkClosedError,
+    MethodError,
+    MethodNotFoundError,
+    RequestRefusedError,
+    ServerError,
+)
+from pagent.web.local import text
+from pagent.web.payloads import PayloadError
+
+#: What an operation on a job can fail with, beside what is in `_status_of`.
+EXPECTED: Final = (CallError, ConfigError, DialError, LinkClosedError, PayloadError, RequestRefusedError)
+
+#: By the name of the cause at the agent.
+_CAUSES: Final[Mapping[str, int]] = {
+    "JobNotFoundError": 404,
+    "FileNotFoundError": 404,
+    "JobInvalidStateError": 409,
+    "ValueError": 400,
+    "TypeError": 400,
+    "NotADirectoryError": 400,
+    "IsADirectoryError": 400,
+    "FileExistsError": 400,
+    "PermissionError": 400,
+    "UnicodeError": 400,
+    "UnicodeEncodeError": 400,
+    "ReadError": 400,  # of tarfile
+    "ProcessExitedError": 502,
+    "ProcessPortCountError": 502,
+    "ProcessStartTimeoutError": 504,
+}
+#: Where these differ: a start names the program and the folder, so what is missing is an argument.
+_CAUSES_OF_START: Final[Mapping[str, int]] = {"FileNotFoundError": 400}
+
+
+def answer_to(error: Exception, *, job_uid: str | None = None, starts: bool = False) -> web.Response:
+    """Return the answer for an error of ``EXPECTED``. ``starts``: it is of a job's start."""
+    if isinstance(error, RequestRefusedError):
+        retry = None if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+        return text(str(error), status=error.status, headers=retry)
+    if isinstance(error, MethodError):
+        if error.cause_type == "JobNotFoundError" and job_uid is not None:
+            return text(f"job {job_uid!r} is not found", status=404)
+        return text(_words(error), status=_of_method(error, starts=starts))
+    return text(str(error), status=_status(error))
+
+
+def _of_method(error: MethodError, *, starts: bool) -> int:
+    cause = error.cause_type or ""
+    if starts and cause in _CAUSES_OF_START:
+        return _CAUSES_OF_START[cause]
+    return _CAUSES.get(cause, 500)
+
+
+def _status(error: Exception) -> int:
+    match error:
+        case PayloadError() | ConfigError():
+            return 400
+        case CallTimeoutError() | DialTimeoutError():
+            return 504
+        case DialError() | LinkClosedError() | MethodNotFoundError() | ServerError():
+            return 502
+    return 500
+
+
+def _words(error: MethodError) -> str:
+    return error.cause_message or str(error)

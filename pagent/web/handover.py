@@ -1,0 +1,82 @@
+"""Requests that the router's front hands over to aiohttp: each is the last one of its connection.
+
+Their heads have been read strictly by the front. A request is judged by that head, not by what aiohttp makes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+
+from pagent.http1.incoming import IncomingHead
+from pagent.rpc.directory import Client
+from pagent.web.local import text
+
+_log = logging.getLogger(__name__)
+
+#: Of each answer of the API itself. The original router sends these two words in this order.
+NEVER_CACHED: Final = {"Cache-Control": "no-store, must-revalidate", "Expires": "0"}
+_NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
+
+#: How long an answer that is under way may take when the router ends.
+_SHUTDOWN_S: Final = 1.0
+
+
+class HandedOver(RequestHandler):
+    """aiohttp's protocol for one request. It answers with ``Connection: close``, and reads no second request."""
+
+    def __init__(self, server: web.Server, head: IncomingHead, client: Client) -> None:
+        # None is how aiohttp is told to log no requests.
+        super().__init__(server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
+        self.head = head
+        self.client = client
+
+    async def finish_response(
+        self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        close_after(resp)
+        return await super().finish_response(request, resp, start_time)
+
+    def handle_error(
+        self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answer what aiohttp does not take for a request, or an error that no handler expected."""
+        if status >= 500:
+            _log.error("%s %s failed", request.method, request.rel_url.raw_path, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of the answer is sent already")
+        return text("not a valid HTTP request" if status < 500 else "the request failed", status=status)
+
+
+def close_after(response: web.StreamResponse) -> None:
+    """Make an answer the last of its connection, and one that is never cached; before it is prepared."""
+    response.force_close()
+    response.headers["Connection"] = "close"
+    for name, value in (NEVER_CACHED | _NOSNIFF).items():
+        response.headers.setdefault(name, value)
+
+
+class RouterWeb:
+    """Runs the aiohttp application of a router, without a listener of its own."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
+
+    async def start(self) -> None:
+        """Make it ready for :meth:`protocol`."""
+        await self._runner.setup()
+
+    def protocol(self, head: IncomingHead, client: Client) -> asyncio.Protocol:
+        """Return the protocol of a connection whose next request is for the application."""
+        server = self._runner.server
+        assert server is not None
+        return HandedOver(server, head, client)
+
+    async def close(self) -> None:
+        """End the answers that are under way."""
+        await self._runner.cleanup()

@@ -1,0 +1,136 @@
+"""The JSON bodies of the router's API, checked. A wrong one is a `PayloadError`, whose text says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+Check = Callable[[Any], None]
+
+
+class PayloadError(Exception):
+    """The body of a request is not what the operation takes."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Invalid request payload:\n{reason}")
+
+
+async def read_payload(request: web.Request, check: Check) -> dict[str, Any]:
+    """Return the body of a request as a checked map. PayloadError."""
+    try:
+        payload = orjson.loads(await request.read())
+    except orjson.JSONDecodeError as error:
+        raise PayloadError(f"not valid JSON: {error.msg} at character {error.pos}") from None
+    check(payload)
+    result: dict[str, Any] = payload
+    return result
+
+
+# --- the words of checks ----------------------------------------------------------------------------
+
+
+def _typed(kind: type | tuple[type, ...], name: str) -> Check:
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+
+    def check(value: Any) -> None:
+        # bool is a subclass of int.
+        if type(value) not in kinds:
+            raise PayloadError(f"{_shown(value)} is not of type {name}")
+
+    return check
+
+
+_string: Final = _typed(str, "'string'")
+_boolean: Final = _typed(bool, "'boolean'")
+_integer: Final = _typed(int, "'integer'")
+_string_or_null: Final = _typed((str, type(None)), "'string', 'null'")
+
+
+def _list_of(item: Check, *, least: int = 0) -> Check:
+    def check(value: Any) -> None:
+        if type(value) is not list:
+            raise PayloadError(f"{_shown(value)} is not of type 'array'")
+        if len(value) < least:
+            raise PayloadError(f"{_shown(value)} is too short")
+        for each in value:
+            item(each)
+
+    return check
+
+
+def _map_of(item: Check) -> Check:
+    def check(value: Any) -> None:
+        if type(value) is not dict:
+            raise PayloadError(f"{_shown(value)} is not of type 'object'")
+        for each in value.values():
+            item(each)
+
+    return check
+
+
+def _object(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
+    known = {**required, **(optional or {})}
+
+    def check(value: Any) -> None:
+        if type(value) is not dict:
+            raise PayloadError(f"{_shown(value)} is not of type 'object'")
+        for name in required:
+            if name not in value:
+                raise PayloadError(f"{name!r} is a required property")
+        for name, each in value.items():
+            if name not in known:
+                raise PayloadError(f"Additional properties are not allowed ({_shown(name)} was unexpected)")
+            known[name](each)
+
+    return check
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
+
+
+#: Characters of a value that an error repeats.
+_SHOWN_MAX: Final = 200
+
+
+# --- the payloads -----------------------------------------------------------------------------------
+
+
+def _one_of(name: str) -> Check:
+    def check(value: Any) -> None:
+        if value != name:
+            raise PayloadError(f"{_shown(value)} is not one of [{name!r}]")
+
+    return check
+
+
+_CHOICES: Final[Mapping[str, Check]] = {
+    "uid": _object({"type": _one_of("uid"), "uid": _string}),
+    "select": _object({"type": _one_of("select"), "uids": _list_of(_string, least=1)}),
+    "address": _object({"type": _one_of("address"), "address": _string, "token": _string}),
+}
+
+
+def _choice(value: Any) -> None:
+    kind = value.get("type") if type(value) is dict else None
+    check = _CHOICES.get(kind) if isinstance(kind, str) else None
+    if check is None:
+        raise PayloadError(f"{_shown(value)} is not valid under any of the given schemas")
+    check(value)
+
+
+#: ``POST /jobs/create``
+CREATE: Final = _object({"name": _string, "agent": _choice})
+
+#: ``POST <job>/start``
+START: Final = _object(
+    {"args": _list_of(_string), "env": _map_of(_string)},
+    {"cwd": _string_or_null, "port_expected_count": _integer, "forward_stdout": _boolean},
+)
+
+#: ``POST <job>/wsconnect/...``
+WSCONNECT: Final = _object({"url": _string})

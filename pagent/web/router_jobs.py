@@ -1,0 +1,71 @@
+"""The routes of a router that create, start, watch and end jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from pagent.errors import MethodError
+from pagent.rpc.directory import JobAddress
+from pagent.web.answers import json_answer
+from pagent.web.payloads import CREATE, START, read_payload
+from pagent.web.routes import RoutedAgent, Routes
+
+
+class JobRoutes:
+    """Each answers with the job's info, the path of the job, and its agent."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+
+    async def create(self, request: web.Request) -> web.Response:
+        payload = await read_payload(request, CREATE)
+        # Shielded: a call that is given up because the client is gone may have made a job, which would stay.
+        agent, info = await asyncio.shield(self._routes.create(payload["agent"], payload["name"]))
+        return _answer(agent, info)
+
+    async def start(self, request: web.Request) -> web.Response:
+        payload = await read_payload(request, START)
+        job, agent = await self._located(request)
+        with self._routes.starting(job.job_uid):
+            info = await agent.call(
+                "job_start",
+                job.job_uid,
+                payload["args"],
+                payload["env"],
+                payload.get("cwd"),
+                payload.get("port_expected_count", 1),
+                payload.get("forward_stdout", False),
+            )
+        return _answer(agent, info)
+
+    async def wait(self, request: web.Request) -> web.Response:
+        job, agent = await self._located(request)
+        return _answer(agent, await agent.call("job_wait", job.job_uid))
+
+    async def info(self, request: web.Request) -> web.Response:
+        job, agent = await self._located(request)
+        return _answer(agent, await agent.call("job_info", job.job_uid))
+
+    async def remove(self, request: web.Request) -> web.Response:
+        job, agent = await self._located(request)
+        try:
+            info = await agent.call("job_remove", job.job_uid)
+        except MethodError as error:
+            if error.cause_type == "JobNotFoundError":
+                self._routes.removed(job.job_uid)
+            raise
+        self._routes.removed(job.job_uid)
+        return _answer(agent, info)
+
+    async def _located(self, request: web.Request) -> tuple[JobAddress, RoutedAgent]:
+        job = JobAddress(request.match_info["connection"], request.match_info["job"])
+        return job, await self._routes.locate(job)
+
+
+def _answer(agent: RoutedAgent, info: Mapping[str, Any]) -> web.Response:
+    path = f"/jobs/{agent.connection_id}/{info['uid']}"
+    return json_answer({**info, "path": path, "agent": agent.describe()})

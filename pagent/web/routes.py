@@ -1,0 +1,71 @@
+"""What the HTTP API of a router needs of the router: its agents and their jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from pagent.rpc.aio import StreamCall
+from pagent.rpc.directory import JobAddress
+
+
+class RoutedAgent(Protocol):
+    """One link to an agent."""
+
+    @property
+    def connection_id(self) -> str:
+        """The id of the link, as it stands in paths."""
+
+    @property
+    def mode(self) -> str:
+        """The router's role on the link: SERVER or CLIENT."""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The agent's handshake data, without secrets."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it has the arguments beyond the contract of the field."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what answers about a job say of its agent."""
+
+    async def call(self, method: str, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """Make a unary call."""
+
+    def open_stream(self, call_type: int, method: str, /, *args: Any, **kwargs: Any) -> StreamCall:
+        """Begin a call with a stream."""
+
+
+class Routes(Protocol):
+    """The agents of a router, and their jobs. Errors: RequestRefusedError, or those of calls and links."""
+
+    def agents(self) -> Iterable[RoutedAgent]:
+        """Return all links."""
+
+    async def create(self, choice: Mapping[str, Any], name: str) -> tuple[RoutedAgent, dict[str, Any]]:
+        """Create a job; return its agent and its info. ``choice`` is the ``agent`` of jobs/create, checked already."""
+
+    async def locate(self, job: JobAddress) -> RoutedAgent:
+        """Return the agent of a job."""
+
+    def starting(self, job_uid: str) -> AbstractContextManager[None]:
+        """While the block runs, traffic to the job waits."""
+
+    def removed(self, job_uid: str) -> None:
+        """The job is gone."""
+
+    async def may_dial(self, host: str, port: int) -> list[str]:
+        """Resolve what a caller wants to have dialled; return its addresses. RequestRefusedError: not allowed."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether agents have had their time to come back after a restart."""
+
+    def info(self) -> Mapping[str, Any]:
+        """Return the router's handshake data, without secrets."""
+
+    def end(self) -> None:
+        """Begin a graceful end."""
