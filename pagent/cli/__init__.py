@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -20,6 +21,7 @@ COMMANDS = {
     "run": "pagent.cli.run",
     "forward": "pagent.cli.forward",
     "report": "pagent.cli.report",
+    "route": "pagent.cli.route",
 }
 DEFAULT = "serve"
 
@@ -87,6 +89,13 @@ def _reserve_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def router() -> NoReturn:
+    """The console script ``prouter``, which is ``pagent route``; ends the process."""
+    _reserve_descriptors()
+    pagent(["route", *sys.argv[1:]], prog_name="pagent")
+    raise AssertionError("click ends the process")
 
 
 def main() -> NoReturn:

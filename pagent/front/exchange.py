@@ -169,8 +169,7 @@ class Exchange(Holder):
         """A part of the answer."""
 
     def stream_closed(self) -> None:
-        if self._call is None:
-            return
+        assert self._call is not None
         if self._call.result.done():
             self._settle(self._call.result)
         else:
@@ -183,8 +182,7 @@ class Exchange(Holder):
         self._user.body_writable()
 
     def stream_lost(self, reason: str) -> None:
-        if self._call is None:
-            return  # by our own cancel
+        assert self._call is not None
         if self._call.result.done():
             self._settle(self._call.result)
         else:

@@ -15,17 +15,20 @@ from pagent.config.model import ClientTls, ServerTls
 from pagent.errors import ConfigError
 
 
-def server_context(tls: ServerTls) -> ssl.SSLContext | None:
-    """For the RPC server; None without a certificate. With ``ca``, routers have to show a certificate of it."""
+def server_context(tls: ServerTls, section: str = "server.tls") -> ssl.SSLContext | None:
+    """Return the context of a listener, configured in ``section``; None without a certificate.
+
+    With ``ca``, peers have to present a certificate of one of its authorities.
+    """
     if tls.certificate is None:
         if tls.key is not None or tls.ca is not None:
             # Without TLS after all, nobody's certificate would be asked for.
-            raise ConfigError("server.tls: a key or ca is set, which needs server.tls.certificate as well")
+            raise ConfigError(f"{section}: a key or ca is set, which needs {section}.certificate as well")
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    _load_certificate(context, "server.tls", tls.certificate, tls.key)
+    _load_certificate(context, section, tls.certificate, tls.key)
     if tls.ca is not None:
-        with _naming(f"server.tls.ca: {tls.ca}"):
+        with _naming(f"{section}.ca: {tls.ca}"):
             context.load_verify_locations(tls.ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context

@@ -51,11 +51,16 @@ def user_data(
         auth["token"] = token
     data: dict[str, Any] = {"auth": auth}
     if properties is not None:
-        system = platform.uname()
-        fields = ("system", "node", "release", "version", "machine", "processor")
-        data["platform"] = {field: str(getattr(system, field)) for field in fields}
+        data["platform"] = platform_data()
         data["properties"] = dict(properties)
     return data
+
+
+def platform_data() -> dict[str, str]:
+    """Return what is said of the machine: the fields of ``platform.uname``."""
+    system = platform.uname()
+    fields = ("system", "node", "release", "version", "machine", "processor")
+    return {field: str(getattr(system, field)) for field in fields}
 
 
 def read_peer(data: Any) -> Peer:

@@ -1,0 +1,77 @@
+"""A router in this process, alone or with an agent, until a signal ends it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from pagent.agent import Agent
+from pagent.cli.terminal import say
+from pagent.config.model import ControlSettings, IdentitySettings, JobSettings, ServerSettings, Settings
+from pagent.config.router import RouterSettings
+from pagent.limits import HANDSHAKE_TIMEOUT_S
+from pagent.net.dial import Address
+from pagent.router import Router
+from pagent.runtime.signals import end_signals
+
+
+async def run_router(
+    settings: RouterSettings,
+    *,
+    connection_debug: bool = False,
+    reread: Callable[[], RouterSettings] | None = None,
+    with_agent: bool = False,
+    command: Sequence[str] = (),
+) -> int:
+    """Run a router until a signal or ``POST /shutdown``; return the exit code.
+
+    The first SIGTERM or SIGINT is a graceful end; the second ends the jobs of an agent in this process at once. SIGHUP
+    makes the router take over what ``reread`` returns; without ``reread`` it ends it. With an agent, ``command`` is its
+    first job.
+    """
+    router = Router(settings, connection_debug=connection_debug)
+    reload = None if reread is None else partial(router.reload, reread)
+    with end_signals(partial(router.end, 0), reload=reload):
+        async with AsyncExitStack() as stack:
+            if with_agent:
+                agent = await stack.enter_async_context(_embedded_agent(router, settings.identity.name))
+            stack.push_async_callback(router.stop)  # before the agent, whose link it would dial again
+            await router.start()
+            if with_agent:
+                await _join(router, *agent, command)
+            return await router.wait()
+
+
+@asynccontextmanager
+async def _embedded_agent(router: Router, name: str) -> AsyncIterator[tuple[Agent, str]]:
+    """Yield an agent in this process, and the token that it accepts; it ends with the block."""
+    secret = secrets.token_hex(16)
+    agent = Agent(
+        Settings(
+            identity=IdentitySettings(name=name),
+            server=ServerSettings(accept_tokens=(secret,)),
+            control=ControlSettings(enabled=False),
+            jobs=JobSettings(allow_folders=(os.getcwd(),)),
+        )
+    )
+    router.when_forced(partial(agent.end, 0))
+    try:
+        await agent.start()
+        yield agent, secret
+    finally:
+        agent.end(0)
+        await agent.stop()
+
+
+async def _join(router: Router, agent: Agent, secret: str, command: Sequence[str]) -> None:
+    """Link the router with an agent; start a command in the current folder as a job, and print its address."""
+    address = Address("127.0.0.1", agent.rpc_port)
+    router.keep_link(address, lambda: secret)
+    link = await router.link_to(agent.uid, address, secret, HANDSHAKE_TIMEOUT_S)
+    if command:
+        uid = await router.run_job(link, list(command), os.getcwd())
+        path = f"/jobs/{link.connection_id}/{uid}/http/"
+        say(f"http://127.0.0.1:{router.control_port}{path} leads to the job; press Ctrl-C to stop")

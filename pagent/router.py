@@ -1,0 +1,321 @@
+"""The router: puts its parts together, starts them and ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import logging
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from pagent import __version__, log
+from pagent.access.dialling import DialRules
+from pagent.access.gate import AccessGate
+from pagent.access.hosts import is_loopback_name
+from pagent.config.router import AcceptedToken, RouterSettings
+from pagent.config.tokens import load_accepted, read_token
+from pagent.errors import ConfigError, ProtocolError, StuckError
+from pagent.front.server import FrontServer
+from pagent.limits import RELOAD_TIMEOUT_S
+from pagent.net.accept.listening import listen
+from pagent.net.dial import Address, parse_address
+from pagent.net.tls import server_context
+from pagent.relay.agent import AgentKey, ConnectedAgent
+from pagent.relay.dialling import AgentDialler
+from pagent.relay.directory import AgentDirectory
+from pagent.relay.routes import RelayRoutes
+from pagent.rpc.connection import Connection
+from pagent.runtime.descriptors import open_limit, raise_limit
+from pagent.runtime.tasks import TaskOwner
+from pagent.runtime.threads import ThreadPool
+from pagent.web.handover import RouterWeb
+from pagent.web.router_app import router_app
+from pagent.web.rpc_app import rpc_app
+from pagent.web.server import WebServer
+from pagent.web.wsconnect import WebSocketJoins
+from pagent.wire import identity
+
+_log = logging.getLogger(__name__)
+
+#: Close codes of RFC 6455 section 7.4.1: of a server that goes away, and of a peer that is not accepted any more.
+_GOING_AWAY: Final = 1001
+_POLICY_VIOLATION: Final = 1008
+_TOKEN_GONE: Final = "the token is no longer accepted"
+
+#: How often an open router that can be reached from elsewhere says so.
+_REMINDER_S: Final = 3600.0
+#: Connections in their handshake take at most this part of the descriptors.
+_PENDING_PART: Final = 8
+
+#: Extensions towards agents. Holes are not among them: the bytes of files go on to clients that know none.
+_EXTENSIONS: Final = (identity.FLOW,)
+
+
+class _Credentials(NamedTuple):
+    """What links and listeners are made with, and SIGHUP renews."""
+
+    accepted: tuple[AcceptedToken, ...]
+    dialled: dict[Address, str]  # tokens of dial.agents
+    server_tls: Any
+    control_tls: Any
+
+
+class Router:
+    """One router in this process. ``await start()``, then ``await wait()``, then always ``await stop()``.
+
+    :raises ConfigError: from the constructor, if the settings name what cannot be used.
+    """
+
+    def __init__(self, settings: RouterSettings, *, connection_debug: bool = False) -> None:
+        # For life.
+        self._settings = settings
+        self._debug = connection_debug
+        self._credentials = _load_credentials(settings)
+        self.uid = settings.identity.uid or uuid.uuid4().hex
+        self._instance = uuid.uuid4().hex
+        self._user_data = _user_data(self.uid, settings.identity.name)
+        self._loopback = _is_loopback(settings.control.interface)
+        self.directory = AgentDirectory(linger=settings.jobs.linger, ready_wait=settings.ready_wait)
+        self._dialler = AgentDialler(
+            self.directory.table, self.directory.tasks, self._connection, settings.client.polling_delay
+        )
+        rules = DialRules(settings.dial.allow)
+        routes = RelayRoutes(
+            self.directory, self._dialler, resolve=rules.resolve, info=lambda: self._user_data, end=partial(self.end, 0)
+        )
+        gate = AccessGate(
+            loopback=self._loopback, allowed_hosts=settings.control.allowed_hosts, beyond=settings.access.open
+        )
+        self._joins = WebSocketJoins(routes)
+        self._web = RouterWeb(router_app(routes, gate, self._joins))
+        self._front = FrontServer(self.directory, gate, self._web.protocol, settings.control)
+        self._agents = WebServer()
+        self._tasks = TaskOwner("router")
+        self._configuration = ThreadPool("configuration", 1)
+        # While running.
+        self._ending = False
+        self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._forced: list[Callable[[], object]] = []
+        #: Where it listens; 0 for what it does not.
+        self.server_port = self.control_port = 0
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen and dial as configured. ConfigError, which names the section, if a port cannot be had."""
+        settings = self._settings
+        raise_limit()
+        ports: dict[str, int] = {}
+        if settings.server.enabled:
+            ports["server"] = self.server_port = await self._listen_for_agents()
+        ports["control"] = self.control_port = await self._listen_for_clients()
+        where = " ".join(f"{name}={port}" for name, port in ports.items())
+        _log.info("pagent %s route started: uid=%s %s", __version__, self.uid, where)
+        self._warn()
+        for address in self._credentials.dialled:
+            self.keep_link(address, partial(self._token_for, address))
+
+    async def _listen_for_agents(self) -> int:
+        server = self._settings.server
+        places = max(1, min(server.pending_max, open_limit(server.pending_max * _PENDING_PART) // _PENDING_PART))
+        app = rpc_app(lambda: None if self._ending else self._accepted())
+        tls = self._credentials.server_tls
+        return await self._agents.listen("server", app, server.interface, server.port, tls=tls, places=places)
+
+    async def _listen_for_clients(self) -> int:
+        control = self._settings.control
+        await self._web.start()
+        try:
+            sockets = listen(control.interface, control.port)
+        except OSError as error:
+            where = "all addresses" if control.interface is None else control.interface
+            reason = error.strerror or error
+            raise ConfigError(f"control: cannot listen on port {control.port} of {where}: {reason}") from None
+        await self._front.listen(sockets, tls=self._credentials.control_tls)
+        return int(sockets[0].getsockname()[1])
+
+    def keep_link(self, address: Address, token: Callable[[], str]) -> None:
+        """Dial an agent, and dial it again whenever the link is lost."""
+        self.directory.tasks.start(self._dialler.keep(address, token), name="keep a link to an agent")
+
+    async def link_to(self, uid: str, address: Address, token: str, timeout: float) -> ConnectedAgent:
+        """Wait for a link that :meth:`keep_link` makes. TimeoutError."""
+        return await self.directory.table.next_link(AgentKey(uid, (address, token)), timeout)
+
+    async def run_job(self, agent: ConnectedAgent, command: list[str], folder: str) -> str:
+        """Start a command as a job in a folder of its agent, once it listens; return the job's uid.
+
+        CallError, LinkClosedError.
+        """
+        uid: str = (await self.directory.create(agent, command[0]))["uid"]
+        with self.directory.starting(uid):
+            await agent.call("job_start", uid, command, {}, folder, port="auto", ready="connect")
+        return uid
+
+    def _warn(self) -> None:
+        settings = self._settings
+        if settings.identity.uid is None:
+            _log.warning("identity.uid is null: jobs are not found again after a restart of this router; set it")
+        if settings.server.enabled and not self._credentials.accepted:
+            _log.warning("server.accept_tokens is empty: no agent can dial in")
+        if not self._loopback:
+            self._tasks.start(self._remind(), name="say that the router is open")
+
+    async def _remind(self) -> None:
+        while True:
+            _log.warning(
+                "the router is open on %s: every client that reaches port %d may run programs on its agents; set"
+                " control.interface to 127.0.0.1, and put a proxy that asks for a login in front of it",
+                self._settings.control.interface or "all addresses",
+                self.control_port,
+            )
+            await asyncio.sleep(_REMINDER_S)
+
+    async def wait(self) -> int:
+        """Run until :meth:`end`; return the exit code."""
+        return await self._exit_code
+
+    def end(self, code: int) -> None:
+        """Make :meth:`wait` return. Called again, what ends gracefully is forced."""
+        if self._exit_code.done():
+            for action in self._forced:
+                action()
+        else:
+            _log.info("the router ends, with exit code %d", code)
+            self._exit_code.set_result(code)
+
+    def when_forced(self, action: Callable[[], object]) -> None:
+        """Call ``action`` when the end is asked for again."""
+        self._forced.append(action)
+
+    async def stop(self) -> None:
+        """Take no more requests and links, and close those that there are. Jobs of agents go on."""
+        self._ending = True
+        await self._front.close()
+        await self._web.close()
+        await self._joins.close()
+        await self.directory.close()
+        agents = list(self.directory.table)
+        await asyncio.gather(*(agent.connection.close(_GOING_AWAY, "the router ends") for agent in agents))
+        await self._tasks.close()
+        await self._agents.close()
+        await self._configuration.close(0)
+
+    # --- links ------------------------------------------------------------------------------------
+
+    def _accepted(self) -> Connection:
+        """Return the connection of an agent that dials in."""
+        connection = Connection(
+            dialled=False,
+            user_data=self._user_data,
+            methods={},
+            authorise=self._authorise,
+            extensions=_EXTENSIONS,
+            instance=self._instance,
+            debug=self._debug,
+        )
+        connection.ready.add_done_callback(lambda ready: self._ready(connection, ready))
+        return connection
+
+    def _connection(self, token: str) -> Connection:
+        """Return the connection of an agent that is dialled."""
+        data = {**self._user_data, "auth": {**self._user_data["auth"], "token": token}}
+        return Connection(
+            dialled=True,
+            user_data=data,
+            methods={},
+            extensions=_EXTENSIONS,
+            debug=self._debug,
+            instance=self._instance,
+        )
+
+    def _authorise(self, peer: identity.Peer) -> object:
+        """Return the token that an agent presented. ProtocolError if it is not accepted for the agent's uid."""
+        accepted = self._credentials.accepted
+        if (index := identity.token_index(peer.token, (each.token for each in accepted))) is None:
+            raise ProtocolError("handshake refused: the token is not accepted", _POLICY_VIOLATION)
+        token = accepted[index].token
+        uid = peer.uid if isinstance(peer.uid, str) else peer.uid.hex()
+        if not any(each.token == token and fnmatch.fnmatchcase(uid, each.uid) for each in accepted):
+            raise ProtocolError("handshake refused: the token is not for an agent with this uid", _POLICY_VIOLATION)
+        if not self.directory.may_be(uid, token):
+            raise ProtocolError("handshake refused: the uid came with another token before", _POLICY_VIOLATION)
+        return token
+
+    def _ready(self, connection: Connection, ready: asyncio.Future[None]) -> None:
+        if ready.cancelled() or ready.exception() is not None:
+            return
+        if self._ending:
+            connection.link.close(_GOING_AWAY, "the router ends")
+        elif not self._is_accepted(connection):
+            connection.link.close(_POLICY_VIOLATION, _TOKEN_GONE)
+        else:
+            self.directory.table.admit(connection)
+
+    def _is_accepted(self, connection: Connection) -> bool:
+        return connection.link.dialled or connection.realm in {each.token for each in self._credentials.accepted}
+
+    def _token_for(self, address: Address) -> str:
+        return self._credentials.dialled.get(address, "")
+
+    # --- SIGHUP -----------------------------------------------------------------------------------
+
+    def reload(self, read: Callable[[], RouterSettings]) -> None:
+        """Take over what may change while the router runs: tokens, keys, certificates and the log level.
+
+        A file that cannot be read, or is not valid, changes nothing and is one line in the log.
+        """
+        if not self._ending:
+            self._tasks.start(self._reload(read), name="read the configuration again")
+
+    async def _reload(self, read: Callable[[], RouterSettings]) -> None:
+        try:
+            settings, credentials = await self._configuration.run(self._read, read, limit_s=RELOAD_TIMEOUT_S)
+        except (ConfigError, StuckError) as error:
+            _log.error("the configuration is not read again, and nothing changes: %s", error)
+            return
+        self._credentials = credentials
+        self._agents.use_tls("server", credentials.server_tls)
+        if settings.log_level is not None:
+            log.set_level(settings.log_level)
+        self.directory.keep_tokens({each.token for each in credentials.accepted})
+        for agent in self.directory.table:
+            if not self._is_accepted(agent.connection):
+                agent.connection.link.close(_POLICY_VIOLATION, _TOKEN_GONE)
+        _log.info("the configuration is read again; accepted tokens: %d", len(credentials.accepted))
+
+    def _read(self, read: Callable[[], RouterSettings]) -> tuple[RouterSettings, _Credentials]:
+        """Read all that :meth:`reload` takes over; in a thread."""
+        settings = read()
+        credentials, now = _load_credentials(settings), self._credentials
+        for name in ("server_tls", "control_tls"):
+            if (getattr(credentials, name) is None) is not (getattr(now, name) is None):
+                raise ConfigError(f"{name.replace('_', '.')}.certificate: TLS is turned on or off by a restart only")
+        return settings, credentials
+
+
+def _load_credentials(settings: RouterSettings) -> _Credentials:
+    dialled = {}
+    for index, agent in enumerate(settings.dial.agents):
+        key = f"dial.agents[{index}]"
+        try:
+            address = parse_address(agent.address)
+            dialled[address] = "" if agent.token_file is None else read_token(agent.token_file)
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {error}") from None
+    return _Credentials(
+        load_accepted(settings),
+        dialled,
+        server_context(settings.server.tls, "server.tls"),
+        server_context(settings.control.tls, "control.tls"),
+    )
+
+
+def _user_data(uid: str, name: str) -> dict[str, Any]:
+    return {**identity.user_data(uid, name), "platform": identity.platform_data()}
+
+
+def _is_loopback(interface: str | None) -> bool:
+    return bool(interface) and is_loopback_name(interface or "")
