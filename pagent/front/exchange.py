@@ -169,7 +169,8 @@ class Exchange(Holder):
         """A part of the answer."""
 
     def stream_closed(self) -> None:
-        assert self._call is not None
+        if self._call is None:
+            return
         if self._call.result.done():
             self._settle(self._call.result)
         else:
@@ -182,7 +183,8 @@ class Exchange(Holder):
         self._user.body_writable()
 
     def stream_lost(self, reason: str) -> None:
-        assert self._call is not None
+        if self._call is None:
+            return  # by our own cancel
         if self._call.result.done():
             self._settle(self._call.result)
         else:

@@ -220,6 +220,7 @@ class UserConnection(ClientSocket):
         if self._state is _BODY:
             self._state = _ANSWERING
             self.deadline = NEVER
+            self.port.resume_reading()  # the end of the body may have blocked it
         else:
             self._answer_done()
         self._go_on(data, end)
@@ -371,11 +372,11 @@ class UserConnection(ClientSocket):
         self.deadline = self._loop.time() + HALF_CLOSED_S
         if progress != self._progress:
             self._progress = progress
-            if progress == 0:
-                self.deadline = NEVER
-                if self._head is not None and self._head.minor == 1:
-                    # An interim answer, which clients skip (RFC 9110 15.2); the host of one that is gone resets.
-                    self.port.write(CONTINUE)
+            if progress == 0 and self._head is not None and self._head.minor == 1:
+                # An interim answer, which clients skip (RFC 9110 15.2); the host of one that is gone resets.
+                self.port.write(CONTINUE)
+        elif progress == 0 and not self.port.has_failed():
+            self.deadline = NEVER
         elif not self.port.blocked:
             self._lose("the client is gone")
             self.port.abort()

@@ -6,6 +6,7 @@ import pytest
 
 from pagent.agent import Agent
 from pagent.client.link import connect
+from tests.front.job import start_job
 from tests.kit.agents import TOKEN
 from tests.kit.directory import Front, KnownAgent, KnownJobs, running_front
 
@@ -18,3 +19,10 @@ async def front(agent: Agent) -> AsyncIterator[Front]:
         running_front(KnownJobs(KnownAgent(connection))) as running,
     ):
         yield running
+
+
+@pytest.fixture
+async def job(front: Front) -> str:
+    """The start of the targets of a job, ``/jobs/.../http``."""
+    assert front.jobs.link is not None
+    return await start_job(front.jobs.link.connection)

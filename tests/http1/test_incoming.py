@@ -68,8 +68,8 @@ def head_of(data: bytes) -> IncomingHead:
     return read_head(cut[0])
 
 
-#: What it shows, and the bytes of a request that is answered with 400.
-BAD: list[tuple[str, bytes]] = [
+#: What it shows, and the bytes of a request whose head is answered with 400.
+BAD_HEADS: list[tuple[str, bytes]] = [
     ("HTTP/0.9", b"GET /\r\n\r\n"),
     ("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     ("9112 2.3: version", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
@@ -141,12 +141,19 @@ BAD: list[tuple[str, bytes]] = [
     ("xchunked", POST + b"Transfer-Encoding: xchunked\r\n\r\n" + HELLO),
     ("an empty coding", POST + b"Transfer-Encoding:\r\n\r\n"),
     ("chunked with a vertical tab", POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n"),
+]  # fmt: skip
+
+#: The same of bodies.
+BAD_BODIES: list[tuple[str, bytes]] = [
     ("a bad chunk size", POST + TE + END + b"x\r\nhello\r\n0\r\n\r\n"),
     ("a signed chunk size", POST + TE + END + b"+5\r\nhello\r\n0\r\n\r\n"),
     ("a chunk without its end", POST + TE + END + b"5\r\nhello0\r\n\r\n"),
     ("a chunk that ends with LF", POST + TE + END + b"5\nhello\r\n0\r\n\r\n"),
     ("trailers with a blank", POST + TE + END + b"0\r\nA : b\r\n\r\n"),
 ]  # fmt: skip
+
+
+BAD = BAD_HEADS + BAD_BODIES
 
 
 @pytest.mark.parametrize("data", [case[1] for case in BAD], ids=[case[0] for case in BAD])

@@ -325,6 +325,11 @@ class PortConnection(asyncio.Protocol):
             transport.resume_reading()
         protocol.data_received(received)
 
+    def has_failed(self) -> bool:
+        """Return whether the kernel knows that the connection has broken; the loop meets that at its next write."""
+        sock = None if self._transport is None or self.closed else self._socket()
+        return sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
     def is_stale(self) -> bool:
         """Whether the job has already ended (or said something on) a connection that should be idle.
 
