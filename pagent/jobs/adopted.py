@@ -1,7 +1,4 @@
-"""Children that come to the agent without its having started them: a subreaper's duty, or that of a first process.
-
-The dead ones are reaped. Living ones are left alone, unless they can only be of jobs that are gone (``jobs/tree.py``).
-"""
+"""Care for processes whose supervisor was killed, and for children that the agent did not start (``jobs/trees.py``)."""
 
 from __future__ import annotations
 
@@ -11,53 +8,63 @@ from contextlib import suppress
 from typing import Final
 
 from pagent import limits
-from pagent.jobs.tree import KILL, Trees
+from pagent.jobs.tree import KILL, Key
+from pagent.jobs.trees import Trees
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
 
 #: Seconds between two searches for children that the agent did not start itself, whose zombies it reaps.
 ADOPTED_CHECK_S: Final = 5.0
 
-
 _log = logging.getLogger(__name__)
 
 
-class Adopted:
-    """Looks after such children from now on, and until the tasks of ``tasks`` end."""
+class AdoptedProcesses:
+    """Cares for such processes from now on, until the tasks of ``tasks`` end."""
 
     def __init__(self, trees: Trees, threads: ThreadPool, tasks: TaskOwner) -> None:
+        # For life.
         self._trees = trees
         self._threads = threads
-        tasks.start(self._keep_house(), name="looking after adopted processes")
+        # Between two looks.
+        self._unclaimed: set[Key] = set()
+        tasks.start(self._run(), name="care for adopted processes")
 
-    async def _keep_house(self) -> None:
+    async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(ADOPTED_CHECK_S):
                     await self._trees.news.wait()
             self._trees.news.clear()
-            if self._trees.adopts:
+            if self._trees.needs_care:
                 await self._look()
 
     async def _look(self) -> int:
         try:
-            return await self._threads.run(self._end_unclaimed)
+            return await self._threads.run(self._end_processes)
         except OSError as error:
             _log.debug("adopted processes cannot be listed now: %s", error)
             return 0
 
-    def _end_unclaimed(self) -> int:
+    def _end_processes(self) -> int:
+        """End the processes that nothing else ends. Return how many of removed jobs are left."""
         self._trees.note()
+        for tree in self._trees.unkept():
+            _log.warning("job %s: ended, since its supervisor and the keeper were killed", tree.uid)
+            tree.kill()
         found = self._trees.unclaimed()
-        if found:
-            _log.warning("ending processes of jobs that are gone: %s", [process.pid for process in found])
-        for process in found:
-            self._trees.system.send(process.key, KILL)
+        # Seen twice: one whose supervisor was killed a moment ago may be of a job that is not known to have lost it.
+        ended = [process.key for process in found if process.key in self._unclaimed]
+        self._unclaimed = {process.key for process in found}
+        if ended:
+            _log.warning("ending processes of removed jobs: %s", [pid for pid, _ in ended])
+        for key in ended:
+            self._trees.system.send(key, KILL)
         return len(found)
 
     async def end(self) -> None:
-        """End what is left of jobs that are gone: their children come to the agent when they end, and so on."""
+        """End the processes of removed jobs. When they end, their children are adopted, and so on."""
         for _ in range(limits.FREEZE_ROUNDS):
-            if not self._trees.adopts or await self._look() == 0:
+            if not self._trees.needs_care or await self._look() == 0:
                 return
             await asyncio.sleep(limits.EXIT_POLL_S)

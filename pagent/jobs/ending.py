@@ -80,12 +80,13 @@ class TreeEnd:
 
     async def _do(self, work: Callable[[], int]) -> int | None:
         """Do it in a thread: a bomb's tree has as many processes as the kernel allows. How many there are."""
+        supervised = self._tree.supervised  # asked first: a supervisor may be killed while its processes are listed
         try:
             left = await self._threads.run(work)
         except OSError as error:  # no descriptor is left
             _log.debug("job %s: its processes cannot be listed now: %s", self._tree.uid, error)
             return None
-        if left == 0 and not self._tree.supervised:
+        if left == 0 and not supervised:
             self._tree.ended()  # nothing else tells
         return left
 

@@ -17,11 +17,13 @@ from pagent.jobs.capped import CappedOutput, OutputCap
 from pagent.jobs.command import Command
 from pagent.jobs.folders import AllowedFolders
 from pagent.jobs.isolation import Confinement, Group
+from pagent.jobs.keeper_client import KeeperClient
 from pagent.jobs.model import Input, Job
 from pagent.jobs.output import STDERR, STDOUT, Output, open_output
 from pagent.jobs.ownership import PortOwnership
-from pagent.jobs.supervisor import Child, Keeper, StartError, Supervisor
-from pagent.jobs.tree import KILL, JobTree, Key, Trees
+from pagent.jobs.supervisor import Child, StartError, StartRequest, SupervisorClient
+from pagent.jobs.tree import KILL, JobTree, Key
+from pagent.jobs.trees import Trees
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
 from pagent.unix import O_CLOEXEC
@@ -59,11 +61,11 @@ class Host(NamedTuple):
     """
 
     trees: Trees
-    keeper: Keeper
+    keeper: KeeperClient
     tasks: TaskOwner
     threads: Threads
     ownership: PortOwnership
-    record: Callable[[str, Key, Key | None], None]
+    record: Callable[[str, Key, Key], None]
     output_cap: int | None
     confinement: Confinement
     folders: AllowedFolders
@@ -80,7 +82,7 @@ class Launch:
         #: Of all its processes; set once, before the first.
         self.environment: dict[str, str] = {}
         # Once they are made.
-        self._supervisor: Supervisor | None = None
+        self._supervisor: SupervisorClient | None = None
         #: The cgroup of the job.
         self.group: Group | None = None
         self._capping: asyncio.Task[None] | None = None
@@ -88,7 +90,7 @@ class Launch:
     @property
     def begun(self) -> bool:
         """Was a process asked for?"""
-        return self._supervisor is not None and self._supervisor.used
+        return self._supervisor is not None
 
     # --- the main process ---------------------------------------------------------------------------
 
@@ -105,21 +107,26 @@ class Launch:
                 self._cap_output(output)
                 self._job.apply(Input.START)
                 self._job.port = port
-                await self._supervise(args[0])
                 await self._prepare(output)
                 stdout, stderr = (own if given is None else given for own, given in zip((1, 2), output, strict=True))
                 nothing = os.open(os.devnull, os.O_RDONLY | O_CLOEXEC)
                 closing.callback(os.close, nothing)
-                self._ask_for(args, self.environment, (nothing, stdout, stderr, folder), child)
+                await self._supervise(self._request(args, self.environment, (nothing, stdout, stderr, folder), child))
         await _until_running(child, args[0])
 
-    async def _supervise(self, program: str) -> None:
-        try:
-            self._supervisor = await self._host.keeper.supervise(self._tree)
-        except StartError as error:
-            raise _of_program(error, program) from None
-        # Before it starts anything: the next agent finds all that it starts.
-        self.record(None)
+    async def _supervise(self, request: StartRequest) -> None:
+        keeper = self._host.keeper
+        for _ in range(2):
+            self._supervisor = keeper.supervise(self._tree, request)
+            try:
+                if await keeper.answers(self._supervisor):
+                    return
+            except StartError as error:
+                self._supervisor.abandon()
+                self._supervisor = None
+                raise _of_program(error, request.plan["args"][0]) from None
+        self._supervisor = None
+        raise OSError(errno.EIO, "no process can be started: the keeper ends at once")
 
     async def _open_folder(self, path: str, closing: ExitStack) -> int:
         """The working folder: a descriptor cannot be made to lead elsewhere."""
@@ -152,9 +159,9 @@ class Launch:
         if self.group is not None:
             self._tree.grouped(self.group.kill)
 
-    def record(self, main: Key | None) -> None:
+    def record(self, main: Key) -> None:
         """Note the job's processes for the next agent."""
-        assert self._tree.supervisor is not None, "it has told"
+        assert self._tree.supervisor is not None, "it has reported"
         try:
             self._host.record(self._job.uid, self._tree.supervisor, main)
         except OSError as error:
@@ -175,10 +182,12 @@ class Launch:
 
         OSError as for :meth:`start`; ProcessStartTimeoutError if the system does not execute the program.
         """
-        child = Child(lambda _: None, ended)
+        assert self._supervisor is not None, "the job runs"
+        child = Child(ended)
         folder = self._job.sandbox.open_dir("")
         try:
-            self._ask_for(args, self.environment | dict(env), (*stdio, folder), child, terminal=terminal)
+            environment = self.environment | dict(env)
+            self._supervisor.start(self._request(args, environment, (*stdio, folder), child, terminal=terminal))
         finally:
             os.close(folder)
         try:
@@ -193,7 +202,7 @@ class Launch:
             raise
         return child
 
-    def _ask_for(
+    def _request(
         self,
         args: list[str],
         environment: dict[str, str],
@@ -201,10 +210,9 @@ class Launch:
         child: Child,
         *,
         terminal: bool = False,
-    ) -> None:
-        assert self._supervisor is not None, "there is one by now"
+    ) -> StartRequest:
         plan = self._host.confinement.plan(args, environment, self.group, terminal=terminal)
-        self._supervisor.start(plan, descriptors, child)
+        return StartRequest(plan, descriptors, child)
 
     def kill(self, child: Child) -> None:
         """Kill the process group of a child, if it is still there."""
@@ -217,13 +225,13 @@ class Launch:
     def cancel(self) -> None:
         """Nothing was asked for: a supervisor that there may be has nothing to do."""
         if self._supervisor is not None:
-            self._supervisor.close()
+            self._supervisor.abandon()
         self._tree.ended()
 
     def close(self) -> None:
         """The job is over."""
         if self._supervisor is not None:
-            self._supervisor.close()
+            self._supervisor.abandon()
         if self._capping is not None:
             self._capping.cancel()
         for output in self._job.outputs.values():

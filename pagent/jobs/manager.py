@@ -14,12 +14,13 @@ from typing import Any, Final
 from pagent import limits
 from pagent.config.model import IsolationSettings
 from pagent.errors import JobInvalidStateError, JobNotFoundError
-from pagent.jobs.adopted import Adopted
+from pagent.jobs.adopted import AdoptedProcesses
 from pagent.jobs.command import check_command, property_variables, seconds
 from pagent.jobs.exec import Exec, ExecUser
 from pagent.jobs.folders import AllowedFolders
 from pagent.jobs.given_ports import GivenPorts
 from pagent.jobs.isolation import Confinement
+from pagent.jobs.keeper_client import KeeperClient
 from pagent.jobs.launch import Host, Threads
 from pagent.jobs.lingering import Lingering
 from pagent.jobs.model import Input, Job, Owner, State, check_name
@@ -30,8 +31,7 @@ from pagent.jobs.reports import take_report
 from pagent.jobs.run import Run
 from pagent.jobs.sandbox import Sandbox
 from pagent.jobs.signames import signal_name, signal_number
-from pagent.jobs.supervisor import Keeper
-from pagent.jobs.tree import Trees
+from pagent.jobs.trees import Trees
 from pagent.runtime.rounds import Rounds
 from pagent.runtime.tasks import TaskOwner
 
@@ -72,7 +72,7 @@ class JobManager:
             self._folder.path.chmod(0o711)  # to pass through, not to look around
         self._trees = Trees()
         self._tasks = TaskOwner("jobs")
-        self._keeper = Keeper(self._trees)
+        self._keeper = KeeperClient(self._trees, self._folder.record_keeper)
         self._threads = Threads.create()
         self._given = GivenPorts()
         self.ownership = PortOwnership(
@@ -89,7 +89,7 @@ class JobManager:
             self._confinement,
             AllowedFolders(allow_folders),
         )
-        self._adopted = Adopted(self._trees, self._threads.processes, self._tasks)
+        self._adopted = AdoptedProcesses(self._trees, self._threads.processes, self._tasks)
 
         # set once the agent listens
         #: Full URL of the port report.

@@ -111,6 +111,13 @@ class AgentFolder:
             raise
         return cls(root / name, lock, system)
 
+    def record_keeper(self, keeper: Key) -> None:
+        """Remember a keeper, whose descendants are all of jobs. What goes wrong is logged."""
+        try:
+            self.record(f"keeper-{keeper[0]}", keeper)
+        except OSError as error:
+            _log.warning("the keeper cannot be recorded for the next agent: %s", error)
+
     def record(self, uid: str, supervisor: Key, main: Key | None = None) -> None:
         """Remember the processes of a job, for an agent that finds this one dead. OSError of the disk."""
         line = _Record(uid, supervisor, main or (0, 0), self._system.boot_id()).line()

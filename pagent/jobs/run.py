@@ -116,8 +116,9 @@ class Run:
     async def _spawn(self) -> None:
         """Start the process; what goes wrong is told to :meth:`start`."""
         args = self._command.command_line(self.port, self._more_ports)
+        child = Child(self._ended, forked=self._forked, started=self._started)
         try:
-            await self.launch.start(self._command, args, self.port, Child(self._started, self._ended))
+            await self.launch.start(self._command, args, self.port, child)
         except asyncio.CancelledError:
             self._start_failed("the start was ended")
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller of the start gets it
@@ -137,10 +138,12 @@ class Run:
             job.apply(Input.FAIL)
         self.end_rest(KILL)
 
-    def _started(self, child: Child) -> None:
-        job = self.job
+    def _forked(self, child: Child) -> None:
         self._main = child.key
         self.launch.record(child.key)
+
+    def _started(self, child: Child) -> None:
+        job = self.job
         if job.process_ended.is_set():
             return  # the start was ended before; the tree is being ended
         job.pid = child.pid

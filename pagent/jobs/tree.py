@@ -1,12 +1,10 @@
-"""Which processes belong to which job.
+"""The processes of one job.
 
-A job's tree is what descends from its supervisor (``jobs/keeper.py``). The supervisor is a subreaper, so this holds for
-daemons as well, whatever they do. A process that does not descend from it is none of the job's.
+A job's tree is what descends from its supervisor (``jobs/keeper``). The supervisor is a subreaper, so this holds for
+daemons as well, whatever they do. A process that does not descend from it does not belong to the job.
 
-Only where a supervisor was killed its processes have to be recognised. They become children of the agent, which is a
-subreaper too. What was seen of the tree before, its sessions and a working folder in the sandbox tell whose they are;
-and unless the agent is the first process of its system, where the orphans of all others come to as well, or the
-program that became the agent had children, whose orphans do, they can only be of a job whose supervisor was killed.
+If the supervisor was killed, its processes have become children of the keeper (``jobs/trees.py``). Processes seen in
+the tree before, its sessions, and a working folder in the sandbox then show which job a process belongs to.
 
 Where there are no subreapers (macOS) daemons are found by the sessions of the job's processes alone.
 
@@ -17,13 +15,11 @@ environment, command line and memory map are guarded by a lock that it can keep 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from pagent import limits
 from pagent.jobs import portable
@@ -65,25 +61,44 @@ def is_of_session(process: Process, started: float, system: System) -> bool:
     return started == leader.started if leader is not None else started <= process.started
 
 
-class JobTree:
-    """The processes of one job. Made before its supervisor, and closed when the job is gone."""
+class Adopter(Protocol):
+    """What a tree needs to know about the processes of killed supervisors."""
 
-    def __init__(self, uid: str, folder: Path, trees: Trees) -> None:
+    @property
+    def system(self) -> System:
+        """The process table."""
+        ...
+
+    def supervisor_was_killed(self) -> None:
+        """Take note of it."""
+
+    def adopted_of(self, tree: JobTree) -> list[Process]:
+        """Return the processes of the tree that have no parent in the job any more."""
+        ...
+
+
+class JobTree:
+    """The processes of one job. Made before its supervisor, and closed when the job is removed."""
+
+    def __init__(self, uid: str, folder: Path, adopter: Adopter) -> None:
         # For life.
         self.uid: Final = uid
         self._folder = str(folder)
-        self._trees = trees
-        self._system = trees.system
+        self._adopter = adopter
+        self._system = adopter.system
         #: Set when something has happened that its end depends on.
         self.news: Final = asyncio.Event()
         # Once it has begun.
         self.supervisor: Key | None = None
+        #: A supervisor was asked for, and has not answered.
+        self.expected = False
         #: No process of it is left.
         self.over = False
         #: The supervisor was killed.
         self.lost = False
-        #: At the last look there was a supervisor, which tells of the end.
-        self.supervised = True
+        #: The keeper that has forked the supervisor lives.
+        self.kept = True
+        self._supervisor_ended = False
         self._sessions: dict[int, float] = {}
         self._seen: frozenset[Key] = frozenset()
         self._kill_group: Callable[[], None] | None = None
@@ -115,14 +130,20 @@ class JobTree:
         self._sessions[pid] = started
 
     def supervisor_ended(self, *, empty: bool) -> None:
-        """``empty``: it has said that no process is left; otherwise it was killed."""
+        """``empty``: it has reported that no process is left; otherwise it was killed."""
+        self._supervisor_ended = True
         if empty and self._system.has_subreapers():
             self.ended()
         else:
             self.lost = not empty
             if self.lost:
-                self._trees.supervisor_was_killed()
+                self._adopter.supervisor_was_killed()
             self.news.set()
+
+    @property
+    def supervised(self) -> bool:
+        """Will a supervisor report the end of the tree, or the loss of its socket that it was killed?"""
+        return self.expected or (self.supervisor is not None and not self._supervisor_ended)
 
     # --- what there is ------------------------------------------------------------------------------
 
@@ -133,7 +154,6 @@ class JobTree:
         """
         found: dict[int, Process] = {}
         root = self._root()
-        self.supervised = root is not None
         if root is not None:
             for _ in range(_PASSES):
                 if not self._descend(self._system.children(root.pid), found, most):
@@ -164,8 +184,8 @@ class JobTree:
     def _strays(self) -> list[Process]:
         if self.supervisor is None:
             return []
-        if self._system.adopts():
-            return [process for process in self._trees.adopted() if self._trees.owner(process) is self]
+        if self._system.has_subreapers():
+            return self._adopter.adopted_of(self)
         return [process for process in self._system.everyone() if self.recognises(process)]
 
     def recognises(self, process: Process) -> bool:
@@ -244,99 +264,3 @@ class JobTree:
         """End a supervisor that does not answer. Its processes have been killed before."""
         if self.supervisor is not None:
             self.send(self.supervisor, KILL)
-
-
-class Trees:
-    """The trees of all jobs of one agent, and the children that come to the agent itself."""
-
-    def __init__(self, system: System = NATIVE, *, is_init: bool | None = None) -> None:
-        # For life.
-        self.system: Final = system
-        self._is_init = os.getpid() == 1 if is_init is None else is_init
-        self._session = os.getsid(0) if hasattr(os, "getsid") else 0
-        self._before = self._children_before()
-        #: May children come to the agent that are no job's? Then each has to be recognised.
-        self._strangers = self._is_init or bool(self._before)
-        # While the agent runs.
-        self._trees: dict[str, JobTree] = {}
-        #: Sessions of keepers, which supervisors are in as well.
-        self.keepers: Final[set[int]] = set()
-        #: Children that somebody waits for.
-        self.awaited: Final[set[int]] = set()
-        #: Was a supervisor ever killed? Only then jobs' processes come to the agent.
-        self.supervisor_lost = False
-        #: Set when one was, for whoever calls :meth:`note`.
-        self.news: Final = asyncio.Event()
-
-    def _children_before(self) -> frozenset[Key]:
-        """Children that the program had which became this agent by exec."""
-        if not self.system.adopts():
-            return frozenset()
-        found = (self.system.stat(pid) for pid in self.system.own_children())
-        return frozenset(process.key for process in found if process is not None)
-
-    def new(self, uid: str, folder: Path) -> JobTree:
-        """The tree of a job that is about to be started."""
-        tree = self._trees[uid] = JobTree(uid, folder, self)
-        return tree
-
-    def of(self, uid: str) -> JobTree:
-        """The tree of a job; an empty one if it was not started."""
-        return self._trees.get(uid) or JobTree(uid, Path(), self)
-
-    def supervisor_was_killed(self) -> None:
-        """The processes of its job come to the agent; whose they are is seen best before the next is killed."""
-        self.supervisor_lost = True
-        self.news.set()
-
-    def closed(self, uid: str) -> None:
-        """The job is gone."""
-        self._trees.pop(uid, None)
-
-    @property
-    def adopts(self) -> bool:
-        """Can a process that has lost its parent have become the agent's child?"""
-        return self.system.adopts() and (self._strangers or self.supervisor_lost or len(self.keepers) > 1)
-
-    def adopted(self) -> list[Process]:
-        """Living children that the agent did not start. Those that are dead are reaped."""
-        found = []
-        for pid in self.system.own_children():
-            process = self.system.stat(pid)
-            if process is None or process.key in self._before or pid in self.keepers:
-                continue
-            if process.session == self._session and not self._is_init:  # of the program that the agent is a part of
-                continue
-            if not process.alive:
-                self._reap(pid)
-            elif process.session not in self.keepers:  # no supervisor, whose keeper was killed
-                found.append(process)
-        return found
-
-    def _reap(self, pid: int) -> None:
-        if pid not in self.awaited:
-            with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-
-    def owner(self, process: Process) -> JobTree | None:
-        """The job that an adopted process belongs to."""
-        lost = [tree for tree in list(self._trees.values()) if tree.lost and not tree.over]
-        for tree in lost:
-            if tree.recognises(process):
-                return tree
-        return lost[0] if len(lost) == 1 and not self._strangers else None
-
-    def unclaimed(self) -> list[Process]:
-        """Adopted processes that are of jobs, but of none that there still is. Blocking."""
-        if not self.adopts:
-            return []
-        adopted = self.adopted()
-        if self._strangers or not self.supervisor_lost or any(tree.lost for tree in list(self._trees.values())):
-            return []
-        return adopted
-
-    def note(self) -> None:
-        """Remember the processes of all trees, in case that a supervisor is killed. Blocking."""
-        for tree in list(self._trees.values()):
-            with suppress(OSError):
-                tree.look()

@@ -163,20 +163,25 @@ async def test_calls_under_way_hear_of_the_end(tmp_path: Path) -> None:
 # --- after a kill -------------------------------------------------------------------------------------
 
 
-async def test_the_next_start_ends_what_a_killed_agent_left(tmp_path: Path) -> None:
-    pids = []
+async def test_jobs_of_a_killed_agent_end_and_the_next_start_deletes_the_rest(tmp_path: Path) -> None:
     async with agent_process(tmp_path) as living, peers.dial(living.ports["rpc"], TOKEN) as other:
         lives = await start_program(other, ECHO)
         async with agent_process(tmp_path) as killed:
             async with peers.dial(killed.ports["rpc"], TOKEN) as peer:
-                pids = await start(peer, STUBBORN) + await start(peer, STUBBORN)
+                witness = tmp_path / "witness"
+                pids = await start(peer, TOLD.replace("sys.argv[1]", repr(str(witness))))
+                stubborn = await start(peer, STUBBORN)
                 killed.signal(signal.SIGKILL)
                 assert await killed.ended() == -9
-            assert all(map(is_alive, pids))
+            for pid in pids:
+                await gone(pid)
+            assert witness.read_text() == "told"  # it had its grace
+            witness.unlink()
+            assert all(map(is_alive, stubborn))
             assert len(os.listdir(tmp_path)) == 2
             async with agent_process(tmp_path) as following:
-                assert await following.says(r"cleaned up after a dead agent: \S+, processes ended: 4")
-                for pid in pids:
+                assert await following.says(r"cleaned up after a dead agent: \S+, processes ended: 2")
+                for pid in stubborn:
                     await gone(pid)
                 assert len(os.listdir(tmp_path)) == 2
                 # Another agent's jobs go on.

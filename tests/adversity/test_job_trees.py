@@ -81,10 +81,16 @@ pids = [
     daemon(os.setpgrp, again, again, os.setsid, again, root, close),
     daemon(os.setsid, again, os.setsid, again, clean, root, ignore, other_user),
 ]
-if sys.argv[2] == "killed":
-    parent = os.getppid()
+def ancestor(pid):
+    return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+
+if sys.argv[2] in ("killed", "both killed"):
+    targets = [os.getppid()]
+    if sys.argv[2] == "both killed":
+        targets.append(ancestor(targets[0]))
     if os.fork() == 0:
-        os.kill(parent, signal.SIGKILL)
+        for target in targets:
+            os.kill(target, signal.SIGKILL)
         os._exit(0)
     os.wait()
 print(os.getpid(), *pids, flush=True)
@@ -143,28 +149,72 @@ async def test_daemons_end_after_the_main_process(tmp_path: Path) -> None:
         assert (await peer.call("job_wait", job))["exit_code"] == 0
 
 
+@pytest.mark.slow
+async def test_a_job_that_kills_supervisor_and_keeper_is_ended(tmp_path: Path) -> None:
+    """Nothing could prove to the next agent that its daemons are of a job."""
+    async with an_agent(tmp_path) as (agent, peer):
+        other, others_pids = await daemons(peer, "f" * 32)
+        job, pids = await daemons(peer, other, "both killed")
+        await all_gone(pids)
+        info = await peer.call("job_wait", job)
+        assert (info["state"], info["signal"]) == ("FINISHED", "SIGKILL")
+        assert await agent.says("ended, since its supervisor and the keeper were killed")
+        assert all(map(is_alive, others_pids))
+        later, later_pids = await daemons(peer, other, "killed")
+        await peer.call("job_remove", other)
+        await all_gone(others_pids)
+        assert all(map(is_alive, later_pids))
+        await peer.call("job_remove", later)
+        await all_gone(later_pids)
+
+
 @pytest.mark.parametrize("how", ["stays", "killed"])
 @pytest.mark.slow
-async def test_daemons_end_at_the_next_start_after_a_kill(tmp_path: Path, how: str) -> None:
+async def test_daemons_end_after_a_kill_of_the_agent(tmp_path: Path, how: str) -> None:
+    """Those of killed supervisors as well: the keeper is what proves that they are of jobs."""
     async with an_agent(tmp_path) as (living, other), agent_process(tmp_path) as killed:
         kept, kept_pids = await daemons(other, "f" * 32)
         async with peers.dial(killed.ports["rpc"], TOKEN) as peer:
             _, pids = await daemons(peer, kept)
-            if how == "killed":  # its processes are still known by their sessions, which the main process leads
-                _, more = await daemons(peer, kept, "killed")
-                pids += more[:1]
-                await peer.call("job_list")
+            if how == "killed":
+                pids += (await daemons(peer, kept, "killed"))[1]
+            assert all(map(is_alive, pids))
             killed.signal(signal.SIGKILL)
             assert await killed.ended() == -9
-        assert all(map(is_alive, pids))
+        await all_gone(pids)
+        assert len(os.listdir(tmp_path)) == 2
         async with agent_process(tmp_path) as following:
-            await all_gone(pids)
+            assert await following.says(r"cleaned up after a dead agent: \S+, processes ended: 0")
             assert all(map(is_alive, kept_pids))
             following.signal(signal.SIGTERM)
             assert await following.ended() == 0
         living.signal(signal.SIGTERM)
         assert await living.ended() == 0
     await all_gone(kept_pids)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("which", ["the keeper alone", "supervisors as well"])
+@pytest.mark.slow
+async def test_the_next_start_ends_what_the_keeper_does_not(tmp_path: Path, which: str) -> None:
+    """The keeper is stopped, and ends nothing; or it is killed with the agent, and supervisors prove the rest."""
+    async with agent_process(tmp_path) as killed:
+        async with peers.dial(killed.ports["rpc"], TOKEN) as peer:
+            _, pids = await daemons(peer, "f" * 32)
+            if which == "the keeper alone":
+                pids += (await daemons(peer, "f" * 32, "killed"))[1]
+            (keeper,) = children(killed.process.pid)
+            os.kill(keeper, signal.SIGSTOP)
+            killed.signal(signal.SIGKILL)
+            assert await killed.ended() == -9
+            if which == "supervisors as well":
+                os.kill(keeper, signal.SIGKILL)
+        assert all(map(is_alive, pids))
+        async with agent_process(tmp_path) as following:
+            assert await following.says(rf"cleaned up after a dead agent: \S+, processes ended: {len(pids)}")
+            await all_gone([*pids, keeper])
+            following.signal(signal.SIGTERM)
+            assert await following.ended() == 0
     assert os.listdir(tmp_path) == []
 
 
@@ -181,6 +231,17 @@ async def test_an_exec_may_start_daemons_too(tmp_path: Path) -> None:
         assert all(map(is_alive, pids[1:]))
         await peer.call("job_remove", job)
         await all_gone(pids)
+
+
+async def test_killed_supervisors_are_no_end_of_their_jobs(tmp_path: Path) -> None:
+    """Also in the first moment of a program, before its start is reported."""
+    async with an_agent(tmp_path) as (_, peer):
+        for _ in range(20):
+            job = (await peer.call("job_create"))["uid"]
+            await peer.call("job_start", job, ["sh", "-c", "kill -9 $PPID; exec sleep 1000"], None, None, 0)
+            info = await peer.call("job_kill", job, "TERM")
+            assert (info["state"], info["signal"]) == ("FINISHED", "SIGTERM")
+            await peer.call("job_remove", job)
 
 
 @pytest.mark.slow

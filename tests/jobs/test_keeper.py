@@ -17,14 +17,15 @@ from typing import Any
 
 import pytest
 
-from pagent.jobs import keeper
+from pagent.jobs.keeper import protocol
+from pagent.jobs.keeper.ending import descendants
+from pagent.jobs.keeper_client import keeper_command
 from pagent.jobs.tree import NATIVE
 from tests.jobs.conftest import PATIENCE_S, PYTHON, is_alive
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 
-PROGRAM = keeper.__file__
-KINDS = ("SUPERVISOR", "FORKED", "STARTED", "FAILED", "EXITED", "EMPTY")
+KINDS = ("SUPERVISOR", "FORKED", "FAILED", "EXITED", "EMPTY")
 
 
 class Control:
@@ -34,6 +35,7 @@ class Control:
         self.socket = end
         end.settimeout(PATIENCE_S)
         self.pid = 0
+        self._settled: dict[int, int] = {}
 
     def reports(self, count: int) -> list[tuple[str, int, int]]:
         """So many reports, without start times: kind, run, number."""
@@ -42,8 +44,8 @@ class Control:
     def whole_reports(self, count: int) -> list[tuple[str, int, int, int]]:
         found = []
         for _ in range(count):
-            data = self.socket.recv(keeper.REPORT.size, socket.MSG_WAITALL)
-            kind, *rest = keeper.REPORT.unpack(data)
+            data = self.socket.recv(protocol.REPORT.size, socket.MSG_WAITALL)
+            kind, *rest = protocol.REPORT.unpack(data)
             found.append((KINDS[kind], *rest))
         return found
 
@@ -53,9 +55,23 @@ class Control:
         nothing = os.open(os.devnull, os.O_RDWR)
         place = os.open(folder, os.O_RDONLY)
         stdout = nothing if out is None else out
-        socket.send_fds(self.socket, [keeper.REQUEST.pack(run)], [content, nothing, stdout, stdout, place])
-        for descriptor in (content, nothing, place):
+        self._settled[run], settling = os.pipe()
+        descriptors = [content, nothing, stdout, stdout, place, settling]
+        socket.send_fds(self.socket, [protocol.REQUEST.pack(run)], descriptors)
+        for descriptor in (content, nothing, place, settling):
             os.close(descriptor)
+
+    def failure(self, run: int) -> tuple[int, int] | None:
+        """Wait until the child is its program, or return the error and the step that it has failed with."""
+        with open(self._settled.pop(run), "rb") as pipe:
+            data = pipe.read()
+        return protocol.FAILURE.unpack(data) if data else None
+
+    def close(self) -> None:
+        self.socket.close()
+        for settled in self._settled.values():
+            os.close(settled)
+        self._settled.clear()
 
     def ended(self) -> bool:
         """Has the supervisor closed its end?"""
@@ -85,7 +101,7 @@ class Keeper:
         self.socket, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [PYTHON, "-I", "-S", "-X", "utf8", PROGRAM, str(theirs.fileno())],
+                keeper_command(theirs.fileno()),
                 env={},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
@@ -108,7 +124,7 @@ class Keeper:
     def close(self) -> int:
         self.socket.close()
         for control in self.controls:
-            control.socket.close()
+            control.close()
         return self.process.wait(PATIENCE_S)
 
 
@@ -129,9 +145,9 @@ def until(condition: Callable[[], bool]) -> None:
 def test_a_process_from_its_start_to_the_end(kept: Keeper, tmp_path: Path) -> None:
     control = kept.supervisor()
     control.ask(7, plan("sh", "-c", "exit 3"), tmp_path)
-    forked, started, exited, empty = control.reports(4)
+    forked, exited, empty = control.reports(3)
     assert forked[:2] == ("FORKED", 7)
-    assert started == ("STARTED", 7, 0)
+    assert control.failure(7) is None
     assert exited[:2] == ("EXITED", 7)
     assert os.waitstatus_to_exitcode(exited[2]) == 3
     assert empty == ("EMPTY", 0, 0)
@@ -150,7 +166,7 @@ print(json.dumps([os.getcwd(), os.environb[b"\\xff"].hex(), dict(os.environ)["PW
     environment = {"\udcff": "\udcfe", "PYTHONUTF8": "1"}
     control.ask(1, plan(PYTHON, "-c", script, env=environment), tmp_path, out)
     os.close(out)
-    *_, exited, _ = control.reports(4)
+    _, exited, _ = control.reports(3)
     assert exited == ("EXITED", 1, 0)
     folder, value, pwd, leads, descriptors, signals = json.loads((tmp_path / "out").read_text())
     assert (folder, pwd, value, leads) == (str(tmp_path), str(tmp_path), "fe", True)
@@ -164,7 +180,7 @@ def test_every_signal_has_its_default(kept: Keeper, tmp_path: Path) -> None:
     control = kept.supervisor()
     control.ask(1, plan("grep", "Sig", "/proc/self/status"), tmp_path, out)
     os.close(out)
-    control.reports(4)
+    control.reports(3)
     table = dict(line.split() for line in (tmp_path / "out").read_text().splitlines())
     # The C library keeps two signals for itself, and lets no program change them.
     changeable = sum(1 << (number - 1) for number in signal.valid_signals())
@@ -174,11 +190,11 @@ def test_every_signal_has_its_default(kept: Keeper, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("program", "number", "step"),
     [
-        ("no-such-program", errno.ENOENT, keeper.EXECUTE),
-        ("./file", errno.EACCES, keeper.EXECUTE),
-        ("./no/file", errno.ENOENT, keeper.EXECUTE),
-        ("file/x", errno.ENOTDIR, keeper.EXECUTE),
-        ("inaccessible", errno.EACCES, keeper.EXECUTE),
+        ("no-such-program", errno.ENOENT, protocol.EXECUTE),
+        ("./file", errno.EACCES, protocol.EXECUTE),
+        ("./no/file", errno.ENOENT, protocol.EXECUTE),
+        ("file/x", errno.ENOTDIR, protocol.EXECUTE),
+        ("inaccessible", errno.EACCES, protocol.EXECUTE),
     ],
 )
 def test_a_program_that_cannot_be_executed(kept: Keeper, tmp_path: Path, program: str, number: int, step: int) -> None:
@@ -186,42 +202,43 @@ def test_a_program_that_cannot_be_executed(kept: Keeper, tmp_path: Path, program
     (tmp_path / "inaccessible").write_text("not executable")
     control = kept.supervisor()
     control.ask(1, plan(program, env={"PATH": "/nowhere:/etc/passwd:."}), tmp_path)
-    reports = control.whole_reports(3)
-    assert [report[0] for report in reports] == ["FORKED", "FAILED", "EMPTY"]
-    assert reports[1][1:] == (1, number, step)
+    assert [report[0] for report in control.reports(3)] == ["FORKED", "EXITED", "EMPTY"]
+    assert control.failure(1) == (number, step)
     assert control.ended()
 
 
 @pytest.mark.parametrize(
     ("options", "step"),
     [
-        ({"cgroup": "/no/such/group"}, keeper.CONFINE),
-        ({"limits": {"NOFILE": [2**62, 1]}}, keeper.CONFINE),
-        ({"limits": {"NO_SUCH": [1, 1]}}, keeper.CONFINE),
-        ({"environment": {"A=B\0": "C"}}, keeper.EXECUTE),
-        ({"args": []}, keeper.EXECUTE),
-        ({"program": "a\0b"}, keeper.EXECUTE),
+        ({"cgroup": "/no/such/group"}, protocol.CONFINE),
+        ({"limits": {"NOFILE": [2**62, 1]}}, protocol.CONFINE),
+        ({"limits": {"NO_SUCH": [1, 1]}}, protocol.CONFINE),
+        ({"environment": {"A=B\0": "C"}}, protocol.EXECUTE),
+        ({"args": []}, protocol.EXECUTE),
+        ({"program": "a\0b"}, protocol.EXECUTE),
     ],
 )
 def test_a_plan_that_cannot_be_carried_out(kept: Keeper, tmp_path: Path, options: dict[str, Any], step: int) -> None:
     control = kept.supervisor()
     control.ask(1, plan("true", **options), tmp_path)
-    reports = control.whole_reports(3)
-    assert [report[0] for report in reports] == ["FORKED", "FAILED", "EMPTY"]
-    assert reports[1][3] == step
+    assert [report[0] for report in control.reports(3)] == ["FORKED", "EXITED", "EMPTY"]
+    failure = control.failure(1)
+    assert failure is not None
+    assert failure[1] == step
 
 
 def test_a_plan_that_is_none(kept: Keeper, tmp_path: Path) -> None:
     control = kept.supervisor()
     control.ask(1, {}, tmp_path)
-    assert [report[0] for report in control.reports(3)] == ["FORKED", "FAILED", "EMPTY"]
+    assert [report[0] for report in control.reports(3)] == ["FORKED", "EXITED", "EMPTY"]
+    assert control.failure(1) == (errno.EINVAL, protocol.CONFINE)
 
 
 def test_a_tree_is_empty_when_the_last_daemon_has_ended(kept: Keeper, tmp_path: Path) -> None:
     script = "(setsid env -i sh -c 'cd /; exec sleep 1000' & echo $! > pid.tmp; mv pid.tmp pid); exit 0"
     control = kept.supervisor()
     control.ask(1, plan("sh", "-c", script), tmp_path)
-    assert [report[0] for report in control.reports(3)] == ["FORKED", "STARTED", "EXITED"]
+    assert [report[0] for report in control.reports(2)] == ["FORKED", "EXITED"]
     pid = int((tmp_path / "pid").read_text())
     until(lambda: NATIVE.children(control.pid) == [pid])
     os.kill(pid, signal.SIGKILL)
@@ -232,12 +249,12 @@ def test_a_tree_is_empty_when_the_last_daemon_has_ended(kept: Keeper, tmp_path: 
 def test_several_processes_of_one_job(kept: Keeper, tmp_path: Path) -> None:
     control = kept.supervisor()
     control.ask(1, plan("sleep", "1000"), tmp_path)
-    (_, _, main), _ = control.reports(2)
+    ((_, _, main),) = control.reports(1)
     control.ask(2, plan("sh", "-c", "exit 5"), tmp_path)
-    forked, started, exited = control.reports(3)
-    assert (forked[:2], started, exited[:2]) == (("FORKED", 2), ("STARTED", 2, 0), ("EXITED", 2))
+    assert [report[:2] for report in control.reports(2)] == [("FORKED", 2), ("EXITED", 2)]
     control.ask(3, plan("no-such-program"), tmp_path)
-    assert [report[:2] for report in control.reports(2)] == [("FORKED", 3), ("FAILED", 3)]
+    assert [report[:2] for report in control.reports(2)] == [("FORKED", 3), ("EXITED", 3)]
+    assert control.failure(3) == (errno.ENOENT, protocol.EXECUTE)
     os.kill(main, signal.SIGTERM)
     assert [report[:2] for report in control.reports(2)] == [("EXITED", 1), ("EMPTY", 0)]
 
@@ -248,27 +265,135 @@ def test_a_supervisor_that_is_asked_for_nothing_ends_with_its_socket(kept: Keepe
     until(lambda: not is_alive(control.pid))
 
 
-def test_a_supervisor_outlives_the_agent_as_long_as_its_job(tmp_path: Path) -> None:
+def test_a_supervisor_outlives_a_killed_keeper(tmp_path: Path) -> None:
     kept = Keeper()
     control = kept.supervisor()
     control.ask(1, plan("sleep", "1000"), tmp_path)
-    (_, _, main), _ = control.reports(2)
-    control.socket.close()
-    assert kept.close() == 0
+    ((_, _, main),) = control.reports(1)
+    kept.process.kill()
+    assert kept.close() == -9
     assert is_alive(control.pid)
     assert NATIVE.children(control.pid) == [main]
     os.kill(main, signal.SIGKILL)
     until(lambda: not is_alive(control.pid))
 
 
+# --- the end of the agent -----------------------------------------------------------------------------
+
+#: Writes its pid and that of a daemon: a session of its own, no environment, the folder /, and maybe no TERM.
+DAEMON = """
+import os, signal, sys
+if sys.argv[1] == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+read, write = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.chdir("/")
+        os.write(write, b"%d" % os.getpid())
+        os.execve("/bin/sleep", ["sleep", "1000"], {})
+    os._exit(0)
+os.wait()
+with open("pids.tmp", "w") as file:
+    file.write(f"{os.getpid()} {int(os.read(read, 100))}")
+os.rename("pids.tmp", "pids")
+if sys.argv[2] == "kills":
+    os.kill(os.getppid(), signal.SIGKILL)
+signal.pause()
+"""
+
+
+def daemon(control: Control, folder: Path, *arguments: str) -> list[int]:
+    control.ask(1, plan(PYTHON, "-I", "-S", "-c", DAEMON, *arguments), folder)
+    until((folder / "pids").exists)
+    return [int(pid) for pid in (folder / "pids").read_text().split()]
+
+
+@pytest.mark.parametrize("how", ["stays", "kills"])
+def test_all_jobs_end_after_the_agent(tmp_path: Path, how: str) -> None:
+    kept = Keeper()
+    first, second = kept.supervisor(), kept.supervisor()
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    pids = daemon(first, tmp_path / "first", "gentle", how) + daemon(second, tmp_path / "second", "gentle", "stays")
+    if how == "kills":
+        until(lambda: not is_alive(first.pid))
+    assert all(map(is_alive, pids))
+    assert kept.close() == 0
+    assert not any(map(is_alive, [*pids, first.pid, second.pid]))
+
+
+@pytest.mark.slow
+def test_jobs_that_ignore_term_are_killed_after_their_grace(tmp_path: Path) -> None:
+    kept = Keeper()
+    control = kept.supervisor()
+    pids = daemon(control, tmp_path, "stubborn", "stays")
+    os.kill(control.pid, signal.SIGSTOP)  # a supervisor that cannot reap delays nothing
+    began = time.monotonic()
+    assert kept.close() == 0
+    assert time.monotonic() - began > 4.5
+    assert not any(map(is_alive, [*pids, control.pid]))
+
+
+def test_processes_of_others_are_no_descendants(kept: Keeper, tmp_path: Path) -> None:
+    control = kept.supervisor()
+    pids = daemon(control, tmp_path, "gentle", "stays")
+    found = {pid for (pid, _), _ in descendants(kept.process.pid)}
+    assert found == {control.pid, *pids}
+
+
+def test_what_a_killed_supervisor_leaves_is_reported_by_the_keeper(kept: Keeper, tmp_path: Path) -> None:
+    control = kept.supervisor()
+    control.ask(1, plan("sh", "-c", "kill -9 $PPID; read line < go; exit 7"), tmp_path)
+    os.mkfifo(tmp_path / "go")
+    (forked, *_) = control.reports(1)
+    until(lambda: not is_alive(control.pid))
+    assert NATIVE.children(kept.process.pid) == [forked[2]]
+    (tmp_path / "go").write_text("\n")
+    kind, pid, status, _ = protocol.REPORT.unpack(kept.socket.recv(protocol.REPORT.size))
+    assert (KINDS[kind], pid, os.waitstatus_to_exitcode(status)) == ("EXITED", forked[2], 7)
+
+
+def test_a_process_is_reported_before_it_can_kill_its_supervisor(kept: Keeper, tmp_path: Path) -> None:
+    for _ in range(20):
+        control = kept.supervisor()
+        control.ask(1, plan("sh", "-c", "kill -9 $PPID"), tmp_path)
+        assert control.reports(1)[0][:2] == ("FORKED", 1)
+
+
+def test_nothing_is_started_for_an_agent_that_asks_no_more(kept: Keeper, tmp_path: Path) -> None:
+    """The request is still in the socket when its sender has closed it."""
+    ours, theirs = socket.socketpair()
+    control = Control(ours)
+    control.ask(1, plan("sh", "-c", "echo > began"), tmp_path)
+    control.close()
+    with theirs:
+        socket.send_fds(kept.socket, [b"s"], [theirs.fileno()])
+    other = kept.supervisor()  # the keeper forks in turn
+    until(lambda: NATIVE.children(kept.process.pid) == [other.pid])
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_first_request_and_its_supervisor_are_one_report(kept: Keeper, tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    control = Control(ours)
+    kept.controls.append(control)
+    control.ask(1, plan("true"), tmp_path)
+    with theirs:
+        socket.send_fds(kept.socket, [b"s"], [theirs.fileno()])
+    data = ours.recv(4096)
+    kinds = [KINDS[kind] for kind, *_ in protocol.REPORT.iter_unpack(data)]
+    assert kinds[:2] == ["SUPERVISOR", "FORKED"]
+
+
 def test_too_few_descriptors_are_an_error_of_the_run(kept: Keeper, tmp_path: Path) -> None:
     control = kept.supervisor()
-    socket.send_fds(control.socket, [keeper.REQUEST.pack(9)], [0, 1])
+    socket.send_fds(control.socket, [protocol.REQUEST.pack(9)], [0, 1])
     assert control.reports(1) == [("FAILED", 9, errno.EMFILE)]
-    control.socket.sendall(keeper.REQUEST.pack(10))
+    control.socket.sendall(protocol.REQUEST.pack(10))
     assert control.reports(1) == [("FAILED", 10, errno.EMFILE)]
     control.ask(11, plan("true"), tmp_path)
-    assert [report[:2] for report in control.reports(2)] == [("FORKED", 11), ("STARTED", 11)]
+    assert [report[:2] for report in control.reports(2)] == [("FORKED", 11), ("EXITED", 11)]
 
 
 def test_without_a_descriptor_the_keeper_goes_on(kept: Keeper) -> None:
@@ -292,7 +417,7 @@ def test_signals_that_are_meant_for_all_do_not_end_them(kept: Keeper, tmp_path: 
     os.kill(kept.process.pid, number)
     os.kill(control.pid, number)
     control.ask(1, plan("sh", "-c", f"kill -{int(number)} $PPID; exit 0"), tmp_path)
-    *_, exited, empty = control.reports(4)
+    _, exited, empty = control.reports(3)
     assert exited == ("EXITED", 1, 0)
     assert empty[0] == "EMPTY"
     assert kept.supervisor().pid > 0
@@ -305,10 +430,10 @@ def test_a_terminal(kept: Keeper, tmp_path: Path) -> None:
     os.write(content, marshal.dumps(plan("sh", "-c", "tty; echo here > /dev/tty", terminal=True)))
     place = os.open(tmp_path, os.O_RDONLY)
     name = os.ttyname(theirs)
-    socket.send_fds(control.socket, [keeper.REQUEST.pack(1)], [content, theirs, theirs, theirs, place])
+    socket.send_fds(control.socket, [protocol.REQUEST.pack(1)], [content, theirs, theirs, theirs, place, place])
     for descriptor in (content, place, theirs):
         os.close(descriptor)
-    control.reports(4)
+    control.reports(3)
     assert os.read(ours, 4096).split() == [name.encode(), b"here"]
     os.close(ours)
 
@@ -319,4 +444,5 @@ def test_a_start_that_takes_long_is_reported_before_it_is_over(kept: Keeper, tmp
     control.ask(1, plan("true", cgroup=str(tmp_path)), tmp_path)
     assert [report[0] for report in control.reports(1)] == ["FORKED"]
     assert (tmp_path / "cgroup.procs").read_text() == "0"
-    assert [report[0] for report in control.reports(3)] == ["STARTED", "EXITED", "EMPTY"]
+    assert control.failure(1) is None
+    assert [report[0] for report in control.reports(2)] == ["EXITED", "EMPTY"]
