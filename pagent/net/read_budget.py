@@ -15,10 +15,10 @@ from pagent.limits import KIB, MIB
 
 #: Bytes that all connections together read in one loop iteration before those that read in bulk wait for the next one.
 #: Small requests wait for these bytes, a fraction of a millisecond.
-TURN_BYTES: Final = MIB
-#: A connection reads in bulk if one read has at least this many bytes; smaller reads than READ_BULK are not counted.
-READ_MUCH: Final = 128 * KIB
+ITERATION_BYTES: Final = MIB
+#: Reads below the first are not counted. A read of the second and more leaves data in the socket, so it can be paused.
 READ_BULK: Final = 32 * KIB
+READ_PAUSABLE: Final = 128 * KIB
 
 
 class Reader(Protocol):
@@ -42,21 +42,21 @@ class ReadBudget:
         """Count ``count`` bytes that ``reader`` has read at once.
 
         Return whether the budget of this iteration is used up. ``reader`` must then pause, and its ``resume`` is called
-        in the next iteration. Reads below ``READ_BULK`` are free. A reader of less than ``READ_MUCH`` is never paused,
-        because its socket has nothing left.
+        in the next iteration. Reads below ``READ_BULK`` are free. A reader of less than ``READ_PAUSABLE`` is never
+        paused, because its socket has nothing left.
         """
         if count < READ_BULK:
             return False
         self._spent += count
         if not self._due:
             self._due = True
-            asyncio.get_running_loop().call_soon(self._next)
-        if self._spent < TURN_BYTES or count < READ_MUCH:
+            asyncio.get_running_loop().call_soon(self._iteration_ends)
+        if self._spent < ITERATION_BYTES or count < READ_PAUSABLE:
             return False
         self._waiting.append(reader)
         return True
 
-    def _next(self) -> None:
+    def _iteration_ends(self) -> None:
         self._due = False
         self._spent = 0
         waiting, self._waiting = self._waiting, []

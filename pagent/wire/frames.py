@@ -30,7 +30,7 @@ from pagent.wire.closing import valid_close_code as valid_close_code
 #: A frame is received into a place of its own if at least this many of its bytes are missing.
 DIRECT_LEAST: Final = 64 * KIB
 #: A payload of at least this size is used where it was received, without a copy.
-LEND_LEAST: Final = 16 * KIB
+VIEW_LEAST: Final = 16 * KIB
 
 
 _whole_frames = native.whole_frames
@@ -105,18 +105,18 @@ class FrameDecoder:
         self._message = bytearray()
         self._utf8: codecs.IncrementalDecoder | None = None
 
-    def feed(self, data: Bytes, *, lend: bool = False) -> list[tuple[int, Any]]:
+    def feed(self, data: Bytes, *, views: bool = False) -> list[tuple[int, Any]]:
         """Messages that ``data`` completes, in order: ``(opcode, payload)``. After ``at_once`` frames see ``more``.
 
         The payload is a ``str`` for TEXT, ``(code, reason)`` for CLOSE, bytes-like for BINARY, PING and PONG.
-        Code 1005 stands for a close without one (7.1.5). Nothing of ``data`` is kept; but with ``lend``, which takes a
-        memoryview that can be written to, a payload of LEND_LEAST bytes and more may be a part of it.
+        Code 1005 stands for a close without one (7.1.5). Nothing of ``data`` is kept; but with ``views``, which takes a
+        memoryview that can be written to, a payload of VIEW_LEAST bytes and more may be a part of it.
 
         :raises ProtocolError: if that is all there is; behind messages it is for :meth:`check` to raise.
         """
         messages: list[tuple[int, Any]] = []
         try:
-            self._feed(data, messages, lend)
+            self._feed(data, messages, views)
         except ProtocolError as error:
             if not messages:
                 raise
@@ -154,7 +154,7 @@ class FrameDecoder:
         self._frame(direct, messages)
         return messages
 
-    def _feed(self, data: Bytes, messages: list[tuple[int, Any]], lend: bool) -> None:
+    def _feed(self, data: Bytes, messages: list[tuple[int, Any]], views: bool) -> None:
         at = 0
         if self._direct is not None:
             at = min(len(data), len(self._direct) - self._got)
@@ -170,7 +170,7 @@ class FrameDecoder:
         elif self._tail:
             data = b"".join((self._tail, data)) if data else self._tail
             self._tail = b""
-            lend = False
+            views = False
         view = memoryview(data)
         end = len(data)
         copy: bytes | None = None
@@ -179,7 +179,7 @@ class FrameDecoder:
         while end - at >= 2:
             if _whole_frames is not None and not self._opcode:
                 rest = view[at:] if at else data
-                least = LEND_LEAST if lend else 0
+                least = VIEW_LEAST if views else 0
                 before = len(messages)
                 most = before + self.at_once - done
                 at += _whole_frames(rest, self._mask_bit != 0, self.max_message, least, most, messages)

@@ -1,4 +1,4 @@
-"""The budget of bulk reads: a bulk stream does not keep the others waiting."""
+"""The budget of bulk reads: a bulk stream does not hold up the others."""
 
 from __future__ import annotations
 
@@ -9,70 +9,70 @@ import pytest
 
 from pagent.net.port.connect import connect_port
 from pagent.net.port.connection import PortConnection
-from pagent.net.read_budget import READ_MUCH, TURN_BYTES, ReadBudget, current_budget
+from pagent.net.read_budget import ITERATION_BYTES, READ_PAUSABLE, ReadBudget, current_budget
 from tests.kit.ends import QuietUser, connected
 from tests.kit.peer import PATIENCE_S
 
-PIECE = TURN_BYTES // 4
+PIECE = ITERATION_BYTES // 4
 
 
 class User(QuietUser):
-    """Whose connection it is; all users of a test share the list of what they got, in its order."""
+    """A user of a port. All users of a test share one list of the data that they got, in order."""
 
-    def __init__(self, name: str, heard: list[tuple[str, int]], enough: asyncio.Event | None = None) -> None:
+    def __init__(self, name: str, got: list[tuple[str, int]], enough: asyncio.Event | None = None) -> None:
         self.name = name
-        self.heard = heard
+        self.got = got
         self.enough = enough
 
     def port_data(self, data: bytes) -> None:
-        self.heard.append((self.name, len(data)))
+        self.got.append((self.name, len(data)))
         if self.enough is not None:
             self.enough.set()
 
 
 class Named:
-    """A reader; all of a test share the list of those that went on."""
+    """A reader. All readers of a test share one list of those that were resumed."""
 
-    def __init__(self, name: str = "", went_on: list[str] | None = None) -> None:
+    def __init__(self, name: str = "", resumed: list[str] | None = None) -> None:
         self.name = name
-        self.went_on = went_on if went_on is not None else []
+        self.resumed = resumed if resumed is not None else []
 
     def resume(self) -> None:
-        self.went_on.append(self.name)
+        self.resumed.append(self.name)
 
 
-async def test_what_bulk_reads_in_one_turn_is_bounded() -> None:
+async def test_bulk_reads_of_one_iteration_are_bounded() -> None:
     budget = ReadBudget()
-    went_on: list[str] = []
-    for _ in range(TURN_BYTES // PIECE - 1):
-        assert not budget.spend(PIECE, Named("never", went_on))
-    assert budget.spend(PIECE, Named("first", went_on))
-    assert budget.spend(READ_MUCH, Named("second", went_on))
-    assert not budget.spend(READ_MUCH - 1, Named("small", went_on))
-    assert went_on == []
+    resumed: list[str] = []
+    for _ in range(ITERATION_BYTES // PIECE - 1):
+        assert not budget.spend(PIECE, Named("never", resumed))
+    assert budget.spend(PIECE, Named("first", resumed))
+    assert budget.spend(READ_PAUSABLE, Named("second", resumed))
+    assert not budget.spend(READ_PAUSABLE - 1, Named("small", resumed))
+    assert resumed == []
     await asyncio.sleep(0)
-    assert went_on == ["first", "second"]
+    assert resumed == ["first", "second"]
     assert not budget.spend(PIECE, Named())
 
 
-async def test_one_for_a_loop() -> None:
+async def test_a_loop_has_one_budget() -> None:
     assert current_budget() is current_budget()
 
     def other() -> ReadBudget:
-        async def theirs() -> ReadBudget:
+        async def current() -> ReadBudget:
             return current_budget()
 
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            return runner.run(theirs())
+            return runner.run(current())
 
     assert await asyncio.to_thread(other) is not current_budget()
 
 
-async def test_a_small_answer_comes_before_the_end_of_what_a_bulk_one_has_ready(listener: socket.socket) -> None:
-    heard: list[tuple[str, int]] = []
+async def test_a_small_answer_comes_before_the_end_of_a_bulk_one(listener: socket.socket) -> None:
+    got: list[tuple[str, int]] = []
     enough = asyncio.Event()
     pairs = []
-    for user in (User("bulk", heard), User("small", heard, enough)):
+    for user in (User("bulk", got), User("small", got, enough)):
         connection = await connect_port(listener.getsockname()[1], user)
         connection.pause_reading()
         job, _ = listener.accept()
@@ -85,14 +85,14 @@ async def test_a_small_answer_comes_before_the_end_of_what_a_bulk_one_has_ready(
             sent += bulk_job.send(bytes(PIECE))
     except BlockingIOError:
         pass
-    assert sent > 2 * TURN_BYTES
+    assert sent > 2 * ITERATION_BYTES
     small_job.send(b"answer")
     bulk.resume_reading()
     small.resume_reading()
     async with asyncio.timeout(PATIENCE_S):
         await enough.wait()
-    before = sum(size for name, size in heard if name == "bulk")
-    assert before <= TURN_BYTES + PIECE
+    before = sum(size for name, size in got if name == "bulk")
+    assert before <= ITERATION_BYTES + PIECE
     assert before < sent
     for connection, job in pairs:
         connection.abort()
@@ -100,27 +100,27 @@ async def test_a_small_answer_comes_before_the_end_of_what_a_bulk_one_has_ready(
 
 
 class Ready:
-    """A connection, and whether it reads, while all that it is given is bulk."""
+    """A connection in memory that has bulk to read."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, int]] = []
-        self.connection, self.transport = connected(User("bulk", self.heard))
+        self.got: list[tuple[str, int]] = []
+        self.connection, self.transport = connected(User("bulk", self.got))
 
     def read(self, connection: PortConnection) -> None:
-        for _ in range(2 * TURN_BYTES // READ_MUCH):
+        for _ in range(2 * ITERATION_BYTES // READ_PAUSABLE):
             if self.transport.reading:
-                connection.data_received(bytes(READ_MUCH))
+                connection.data_received(bytes(READ_PAUSABLE))
 
 
-async def test_who_has_had_enough_reads_on_in_the_next_turn() -> None:
+async def test_a_paused_reader_is_resumed_in_the_next_iteration() -> None:
     ready = Ready()
     ready.read(ready.connection)
-    assert sum(size for _, size in ready.heard) == TURN_BYTES
+    assert sum(size for _, size in ready.got) == ITERATION_BYTES
     await asyncio.sleep(0)
     assert ready.transport.reading
 
 
-async def test_not_if_its_user_has_paused_it_meanwhile() -> None:
+async def test_a_reader_stays_paused_if_its_user_has_paused_it() -> None:
     ready = Ready()
     ready.read(ready.connection)
     ready.connection.pause_reading()
@@ -130,7 +130,7 @@ async def test_not_if_its_user_has_paused_it_meanwhile() -> None:
     assert ready.transport.reading
 
 
-async def test_a_user_that_goes_on_does_not_get_more_of_the_turn() -> None:
+async def test_a_user_that_resumes_does_not_get_more_of_the_budget() -> None:
     ready = Ready()
     ready.read(ready.connection)
     ready.connection.pause_reading()
@@ -141,7 +141,7 @@ async def test_a_user_that_goes_on_does_not_get_more_of_the_turn() -> None:
 
 
 @pytest.mark.parametrize("end", ["close", "abort"])
-async def test_one_that_is_closed_meanwhile(end: str) -> None:
+async def test_a_reader_that_is_closed_is_not_resumed(end: str) -> None:
     ready = Ready()
     ready.read(ready.connection)
     getattr(ready.connection, end)()

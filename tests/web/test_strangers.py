@@ -16,8 +16,8 @@ from pagent.agent import Agent
 from pagent.buffers import Bytes
 from pagent.errors import LinkClosedError
 from pagent.limits import HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING, PLACE_SILENT_S
+from pagent.net.link.buffer_pool import RECEIVE_BUFFER
 from pagent.net.link.link import Link
-from pagent.net.link.receive_buffers import RECEIVE_BUFFER
 from pagent.web.rpc_app import rpc_app
 from pagent.web.server import WebServer
 from tests.kit import peer as peers

@@ -16,7 +16,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 from pagent.errors import ProtocolError
 from pagent.limits import FRAMES_AT_ONCE
 from pagent.wire import frames, native
-from pagent.wire.frames import BINARY, CLOSE, CONTINUATION, LEND_LEAST, PING, PONG, TEXT, FrameDecoder
+from pagent.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, VIEW_LEAST, FrameDecoder
 
 KEY = b"\x37\xfa\x21\x3d"
 
@@ -211,7 +211,7 @@ def test_every_split_gives_the_same(masked: bool, direct: bool) -> None:
     st.lists(
         st.tuples(
             st.sampled_from([0x82, 0x82, 0x82, 0x81, 0x89, 0x02, 0x80]),
-            st.sampled_from([0, 1, 3, 125, 126, 127, 65535, 65536]) | st.integers(LEND_LEAST - 2, LEND_LEAST + 2),
+            st.sampled_from([0, 1, 3, 125, 126, 127, 65535, 65536]) | st.integers(VIEW_LEAST - 2, VIEW_LEAST + 2),
         ),
         max_size=6,
     ),
@@ -229,16 +229,16 @@ def test_what_is_lent_is_what_is_copied(shapes: list[tuple[int, int]], masked: b
     for at in range(0, len(data), read):
         piece = data[at : at + read]
         buffer[: len(piece)] = piece
-        expected, error = attempt(copying, piece, lend=False)
-        found, same = attempt(lending, memoryview(buffer)[: len(piece)], lend=True)
+        expected, error = attempt(copying, piece, views=False)
+        found, same = attempt(lending, memoryview(buffer)[: len(piece)], views=True)
         assert (found, same) == (expected, error)
         if error is not None:
             return
 
 
-def attempt(decoder: FrameDecoder, data: Any, *, lend: bool) -> tuple[list[tuple[int, Any]], tuple[int, str] | None]:
+def attempt(decoder: FrameDecoder, data: Any, *, views: bool) -> tuple[list[tuple[int, Any]], tuple[int, str] | None]:
     try:
-        found = plain(decoder.feed(data, lend=lend))
+        found = plain(decoder.feed(data, views=views))
     except ProtocolError as error:
         return [], (error.code, str(error))
     try:
@@ -250,13 +250,13 @@ def attempt(decoder: FrameDecoder, data: Any, *, lend: bool) -> tuple[list[tuple
 
 def test_large_payloads_are_lent_where_they_are_and_small_ones_are_not(way: str) -> None:
     data = b"".join(
-        frame(0x82, bytes([fill]) * size, masked=True) for fill, size in ((1, 100), (2, LEND_LEAST), (3, 9))
+        frame(0x82, bytes([fill]) * size, masked=True) for fill, size in ((1, 100), (2, VIEW_LEAST), (3, 9))
     )
     buffer = bytearray(data)
-    (_, small), (_, large), (_, last) = decoder(masked=True).feed(memoryview(buffer), lend=True)
+    (_, small), (_, large), (_, last) = decoder(masked=True).feed(memoryview(buffer), views=True)
     buffer[:] = bytes(len(buffer))
     assert (bytes(small), bytes(last)) == (b"\1" * 100, b"\3" * 9)
-    assert bytes(large) == (bytes(LEND_LEAST) if way == "native" else b"\2" * LEND_LEAST)
+    assert bytes(large) == (bytes(VIEW_LEAST) if way == "native" else b"\2" * VIEW_LEAST)
 
 
 @pytest.mark.parametrize(

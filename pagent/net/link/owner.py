@@ -1,4 +1,4 @@
-"""Who has a link."""
+"""The interface of the owner of a link."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pagent.errors import LinkClosedError
 
 
 class LinkOwner(Protocol):
-    """Who gets what a link receives."""
+    """Gets what a link receives."""
 
     def link_message(self, payload: Bytes) -> None:
-        """One binary message. ProtocolError closes the link with its code."""
+        """Handle one binary message. ProtocolError closes the link with its code."""
 
     def link_blocked(self) -> None:
-        """The transport's buffer is full: keep what can wait."""
+        """The transport's buffer is full: keep data that can wait."""
 
     def link_writable(self) -> None:
-        """It has room again."""
+        """The transport's buffer has room again."""
 
     def link_lost(self, error: LinkClosedError) -> None:
-        """The link is gone; called once, after the last message."""
+        """The link is lost; called once, after the last message."""

@@ -1,4 +1,4 @@
-"""How long the way to a peer and back is, by pings."""
+"""Measure the round trip to a peer by pings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class RoundTrip:
-    """Of one link. ``shortest_s``: the shortest of late, 0 until one is known; seconds."""
+    """The round trip of one link. ``shortest_s``: the shortest recent one in seconds; 0 until one is known."""
 
     __slots__ = ("_began", "_clock", "shortest_s")
 
@@ -20,10 +20,10 @@ class RoundTrip:
         self._began = self._clock()
 
     def end(self) -> None:
-        """It is answered."""
+        """The ping is answered."""
         if self._began is None:
             return
         took = self._clock() - self._began
         self._began = None
-        # Queues make it longer, never shorter; a way that has changed is learnt within a few pings.
+        # Queues make a round trip longer, never shorter. A path that has become longer is learnt within a few pings.
         self.shortest_s = min(took, 2 * self.shortest_s) if self.shortest_s else took

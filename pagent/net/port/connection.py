@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 
 from pagent.buffers import Bytes
 from pagent.limits import FLUSH_STALLED_S, KIB, PORT_HIGH_WATER, PORT_LOW_WATER
-from pagent.net.link.receive_buffers import RECEIVE_BUFFER
+from pagent.net.link.buffer_pool import RECEIVE_BUFFER
 from pagent.net.port.user import PortUser
 from pagent.net.read_budget import READ_BULK, current_budget
 from pagent.runtime.deferred import current_deferred

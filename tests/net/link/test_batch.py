@@ -1,4 +1,4 @@
-"""What is sent in one iteration of the loop is written at once, in order."""
+"""The data of one loop iteration is written at once, in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LARGE = bytes(JOIN_MAX + 1)
 
 
 class Written:
-    """What a batch has written, by writes."""
+    """The writes of a batch."""
 
     def __init__(self) -> None:
         self.writes: list[list[bytes]] = []
@@ -25,37 +25,37 @@ class Written:
         self.large.append(large)
 
 
-async def turn() -> None:
+async def iteration() -> None:
     await asyncio.sleep(0)
 
 
-async def test_a_turn_is_one_write() -> None:
+async def test_a_loop_iteration_is_one_write() -> None:
     written = Written()
     batch = WriteBatch(written)
     for data in (b"a", b"b", b"c"):
         batch.put(data)
     assert written.writes == []
-    await turn()
+    await iteration()
     batch.put(b"d")
-    await turn()
-    await turn()
+    await iteration()
+    await iteration()
     assert written.writes == [[b"a", b"b", b"c"], [b"d"]]
     assert written.large == [False, False]
 
 
-async def test_what_is_large_is_said_to_be() -> None:
+async def test_large_data_is_announced() -> None:
     written = Written()
     batch = WriteBatch(written)
     batch.put(b"a")
     batch.put_with_heads((b"b", b"c"), LARGE)
-    await turn()
+    await iteration()
     batch.put(b"d")
-    await turn()
+    await iteration()
     assert written.writes == [[b"a", b"b", b"c", LARGE], [b"d"]]
     assert written.large == [True, False]
 
 
-async def test_much_is_not_kept_until_the_end_of_the_turn() -> None:
+async def test_a_batch_above_the_high_water_mark_is_written_at_once() -> None:
     written = Written()
     batch = WriteBatch(written)
     half = bytes(LINK_HIGH_WATER // 2 + 1)
@@ -65,22 +65,22 @@ async def test_much_is_not_kept_until_the_end_of_the_turn() -> None:
     assert written.writes == [[half, half]]
     batch.put(b"a")
     assert written.writes == [[half, half]]
-    await turn()
+    await iteration()
     assert written.writes == [[half, half], [b"a"]]
 
 
-async def test_it_can_be_written_before() -> None:
+async def test_flush_writes_at_once() -> None:
     written = Written()
     batch = WriteBatch(written)
     batch.put(b"a")
     batch.flush()
     batch.flush()
     assert written.writes == [[b"a"]]
-    await turn()
+    await iteration()
     assert written.writes == [[b"a"]]
 
 
-async def test_a_batch_whose_write_fails_is_no_obstacle_to_the_next() -> None:
+async def test_a_failed_write_does_not_stop_the_next_batch() -> None:
     failed: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context))
     written = Written()
@@ -93,14 +93,14 @@ async def test_a_batch_whose_write_fails_is_no_obstacle_to_the_next() -> None:
 
     batch = WriteBatch(write)
     batch.put(b"lost")
-    await turn()
+    await iteration()
     batch.put(b"a")
-    await turn()
+    await iteration()
     assert written.writes == [[b"a"]]
     assert len(failed) == 1
 
 
-async def test_a_deferred_action_that_raises_leaves_the_batch_to_be_written() -> None:
+async def test_a_batch_is_written_although_a_deferred_action_raises() -> None:
     failed: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda loop, context: failed.append(context))
@@ -113,7 +113,7 @@ async def test_a_deferred_action_that_raises_leaves_the_batch_to_be_written() ->
 
     loop.call_soon(act)
     current_deferred().defer(act, 0)
-    await turn()
-    await turn()
+    await iteration()
+    await iteration()
     assert b"".join(b"".join(write) for write in written.writes) == b"aa"
     assert len(failed) == 2

@@ -1,4 +1,4 @@
-"""A link on a socket of the kernel's: how its end is met."""
+"""A link: its closing handshake on real sockets, and its parts together."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pagent.buffers import Bytes
 from pagent.errors import LinkClosedError
 from pagent.limits import FRAMES_AT_ONCE, HANDSHAKE_FRAMES, HANDSHAKE_MAX
 from pagent.net.link.link import Link
+from pagent.net.link.states import LinkState
 from pagent.wire import frames
 from tests.kit.ends import QuietUser, connected
 from tests.kit.joined import MemoryTransport
@@ -24,7 +25,7 @@ from tests.kit.peer import PATIENCE_S
 
 
 class Owner:
-    """What it is told."""
+    """An owner that records what it gets."""
 
     def __init__(self) -> None:
         self.messages: list[bytes] = []
@@ -61,7 +62,7 @@ async def read_to_the_end(sock: socket.socket) -> int:
     return size
 
 
-async def test_what_the_peer_has_not_read_when_it_closes_is_flushed(
+async def test_unread_data_is_flushed_when_the_peer_closes(
     sockets: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = sockets
@@ -101,24 +102,24 @@ async def test_a_peer_that_breaks_the_protocol_and_resets_the_connection(
 
 
 class Waiting(Owner):
-    """``resumed`` is set when it may go on; ``allowed`` is the highest bound of its link's pace that was seen."""
+    """An owner that waits: ``writable`` is set when it may send; ``allowed`` is the highest limit of the pacer seen."""
 
     def __init__(self) -> None:
         super().__init__()
         self.link = Link(self, dialled=False)
-        self.resumed = asyncio.Event()
+        self.writable = asyncio.Event()
         self.allowed = 0
 
-    def look(self) -> None:
-        self.allowed = max(self.allowed, self.link.pacer._limit)
+    def note_limit(self) -> None:
+        self.allowed = max(self.allowed, self.link.pacer.limit)
 
     def link_writable(self) -> None:
-        self.look()
-        self.resumed.set()
+        self.note_limit()
+        self.writable.set()
 
 
 class Answers:
-    """A peer of a library's: it answers pings as it reads."""
+    """A peer made of wsproto: it answers pings as it reads."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.received = 0
@@ -138,14 +139,14 @@ class Answers:
 
 @asynccontextmanager
 async def aborted(link: Link) -> AsyncIterator[None]:
-    """Its connection is gone behind the block."""
+    """Abort the link after the block."""
     try:
         yield
     finally:
         link.abort("the end of the test")
 
 
-async def test_bulk_of_two_streams_waits_for_the_peer_to_have_read_it(
+async def test_bulk_of_two_streams_waits_until_the_peer_has_read_it(
     sockets: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = sockets
@@ -155,27 +156,27 @@ async def test_bulk_of_two_streams_waits_for_the_peer_to_have_read_it(
     link.accept_peer()
     peer = Answers(theirs)
     piece, sent, held, beyond = bytes(65536), 0, 0, 0
-    # Also if it fails: uvloop's own close waits for a transport that is still open.
+    # Also if the test fails: the close of uvloop waits for an open transport.
     async with aborted(link), asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
         reading = group.create_task(peer.run())
         while sent < 200:
-            owner.resumed.clear()
+            owner.writable.clear()
             while not link.pacer.held and not link.blocked and sent < 200:
                 link.send_parts(sent % 2, b"", piece)
                 sent += 1
-            owner.look()
-            if held:  # until a mark has come back, it is not known that the peer answers any
+            owner.note_limit()
+            if held:  # until a mark is answered, the peer is not known to answer
                 beyond = max(beyond, sent * len(piece) - peer.received - owner.allowed)
             held += link.pacer.held
             if link.pacer.held or link.blocked:
-                await owner.resumed.wait()
+                await owner.writable.wait()
         reading.cancel()
     assert held
     assert beyond <= len(piece)
 
 
 class Answering(QuietUser):
-    """A port's user: each piece of the job's is a message on the link."""
+    """A user of a port that sends each piece of the job as a message on the link."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -184,18 +185,18 @@ class Answering(QuietUser):
         self.link.send(data)
 
 
-def accepted(owner: Owner, *, known: bool = True) -> tuple[Link, MemoryTransport]:
-    """A link that was accepted, its peer too if it is known."""
+def connected_link(owner: Owner, *, accept: bool = True) -> tuple[Link, MemoryTransport]:
+    """Return a link on a transport in memory; its peer is accepted unless ``accept`` is false."""
     link = Link(owner, dialled=False)
     transport = MemoryTransport(link)
     link.connection_made(transport)
-    if known:
+    if accept:
         link.accept_peer()
     return link, transport
 
 
 def receive(link: Link, data: bytes) -> None:
-    """As a loop does: into the link's own buffers."""
+    """Receive as a loop does: into the buffers of the link."""
     while data:
         space = link.get_buffer(len(data))
         taken = min(len(space), len(data))
@@ -204,9 +205,9 @@ def receive(link: Link, data: bytes) -> None:
         data = data[taken:]
 
 
-async def test_a_flood_of_small_messages_leaves_others_their_turns() -> None:
+async def test_a_flood_of_small_messages_takes_several_loop_iterations() -> None:
     owner = Owner()
-    link, transport = accepted(owner)
+    link, transport = connected_link(owner)
     count = 10 * FRAMES_AT_ONCE
     receive(link, b"".join(frames.masked_frame(frames.BINARY, b"%d" % number) for number in range(count)))
     turns = 1
@@ -224,7 +225,7 @@ async def test_a_flood_of_small_messages_leaves_others_their_turns() -> None:
 
 async def test_a_loss_in_the_middle_of_a_flood() -> None:
     owner = Owner()
-    link, _ = accepted(owner)
+    link, _ = connected_link(owner)
     receive(link, frames.masked_frame(frames.BINARY, b"x") * 3 * FRAMES_AT_ONCE)
     link.connection_lost(None)
     count = len(owner.messages)
@@ -235,19 +236,19 @@ async def test_a_loss_in_the_middle_of_a_flood() -> None:
 
 
 async def settled(link: Link) -> None:
-    """Until it has dealt with all that it received."""
-    while link._decoder.more and not link.closed.done() and not link._deaf:  # noqa: ASYNC110
+    """Wait until the link has handled all that it received."""
+    while link.has_unhandled_input:  # noqa: ASYNC110 - what is awaited is the next iteration
         await asyncio.sleep(0)
 
 
-async def test_a_stranger_is_not_answered_and_is_cut_off_for_too_much() -> None:
+async def test_an_unauthenticated_peer_is_not_answered_and_is_closed_after_too_many_frames() -> None:
     owner = Owner()
-    link, transport = accepted(owner, known=False)
+    link, transport = connected_link(owner, accept=False)
     receive(link, frames.masked_frame(frames.PING, b"hello?") * (HANDSHAKE_FRAMES - 1))
     await settled(link)
     assert not transport.out
-    receive(link, frames.masked_frame(frames.BINARY, b"a greeting"))
-    assert owner.messages == [b"a greeting"]
+    receive(link, frames.masked_frame(frames.BINARY, b"a handshake"))
+    assert owner.messages == [b"a handshake"]
     receive(link, frames.masked_frame(frames.PING, b"hello?") * 10_000)
     assert [error.code for error in owner.lost] == [1008]
     assert len(transport.out) < 200  # the close frame
@@ -256,9 +257,9 @@ async def test_a_stranger_is_not_answered_and_is_cut_off_for_too_much() -> None:
 
 
 @pytest.mark.parametrize("end", [0x00, 0x80])
-async def test_a_stranger_is_cut_off_for_too_many_fragments(end: int) -> None:
+async def test_an_unauthenticated_peer_is_closed_after_too_many_fragments(end: int) -> None:
     owner = Owner()
-    link, _ = accepted(owner, known=False)
+    link, _ = connected_link(owner, accept=False)
     fragment = frames.masked_frame(frames.CONTINUATION, b"")
     more = bytes([end | frames.CONTINUATION]) + fragment[1:]
     start = bytes([frames.BINARY]) + fragment[1:]
@@ -269,27 +270,27 @@ async def test_a_stranger_is_cut_off_for_too_many_fragments(end: int) -> None:
     await link.closed
 
 
-async def test_what_is_behind_the_greeting_comes_from_a_peer_that_is_known() -> None:
-    """It may be long, though it was received with the greeting."""
+async def test_the_message_after_the_handshake_comes_from_an_accepted_peer() -> None:
+    """It may be long, although it was received together with the handshake."""
 
     class Accepting(Owner):
         def link_message(self, payload: Bytes) -> None:
             super().link_message(payload)
-            if not link._accepted:
+            if link.state is LinkState.UNAUTHENTICATED:
                 link.accept_peer()
 
     owner = Accepting()
-    link, _ = accepted(owner, known=False)
+    link, _ = connected_link(owner, accept=False)
     large = bytes(2 * HANDSHAKE_MAX)
-    receive(link, frames.masked_frame(frames.BINARY, b"a greeting") + frames.masked_frame(frames.BINARY, large))
+    receive(link, frames.masked_frame(frames.BINARY, b"a handshake") + frames.masked_frame(frames.BINARY, large))
     await settled(link)
-    assert owner.messages == [b"a greeting", large]
+    assert owner.messages == [b"a handshake", large]
     link.abort("the test is over")
     await link.closed
 
 
-async def test_a_known_peer_is_answered() -> None:
-    link, transport = accepted(Owner())
+async def test_an_accepted_peer_is_answered() -> None:
+    link, transport = connected_link(Owner())
     receive(link, frames.masked_frame(frames.PING, b"hello?"))
     await asyncio.sleep(0)
     assert transport.out == frames.frame_header(frames.PONG, 6) + b"hello?"
@@ -328,7 +329,7 @@ async def test_an_idle_link_has_no_receive_buffer() -> None:
 
 
 def accepted_and_read() -> Link:
-    """A link whose peer is accepted, and that has received a message."""
+    """Return a link with an accepted peer that has received a message."""
     owner = Owner()
     link = Link(owner, dialled=True)
     link.connection_made(MemoryTransport(link))

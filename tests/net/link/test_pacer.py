@@ -1,4 +1,4 @@
-"""How much bulk may be under way: by hand, with a clock of the test's own."""
+"""The pacer on a simulated path, with the clock of the test."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagent.limits import KIB, MIB
-from pagent.net.link.pacer import PACE_CHANGE, PACE_LEAST, PACE_MOST, PACE_SHARED_S, Pacer
+from pagent.net.link.pacer import PACE_ANSWER_S, PACE_CHANGE, PACE_LEAST, PACE_MOST, PACE_SHARED_S, Pacer
+from tests.kit.ends import HeldTimers
 
 PIECE = 64 * KIB
 
 
-class Way:
-    """A link with a peer that answers when the test says so."""
+class Path:
+    """A link whose peer answers when the test calls :meth:`answer`."""
 
     def __init__(self) -> None:
         self.now = 100.0
         self.resumed = 0
         self.pacer = Pacer(self._resume, lambda: self.now)
-        self.marks: list[tuple[int, bytes]] = []  # bytes sent before it, and what comes back
+        self.marks: list[tuple[int, bytes]] = []  # bytes sent before the mark, and the mark
         self.sent = 0
 
     def _resume(self) -> None:
@@ -43,7 +44,7 @@ class Way:
         return place
 
     def share(self, after: float = 0.0) -> None:
-        """Two streams send until there is a mark, and it is answered: from now on bulk may be held."""
+        """Two streams send until there is a mark, which is answered: from now on bulk may be held."""
         while not self.marks:
             self.send(1)
             self.send(2)
@@ -51,7 +52,7 @@ class Way:
             self.answer(after)
 
     def fill(self) -> int:
-        """Send until bulk is held; the bytes it took."""
+        """Send until bulk is held; return the bytes sent."""
         before, turn = self.sent, 0
         while not self.pacer.held:
             self.send(1 + turn % 2)
@@ -60,127 +61,130 @@ class Way:
         return self.sent - before
 
 
-async def test_a_stream_that_is_alone_is_left_alone() -> None:
-    way = Way()
+async def test_a_single_stream_is_not_bounded() -> None:
+    path = Path()
     for _ in range(100 * MIB // PIECE):
-        way.send(1)
-    assert way.marks == []
-    assert not way.pacer.held
+        path.send(1)
+    assert path.marks == []
+    assert not path.pacer.held
 
 
-async def test_so_are_those_that_come_one_behind_the_other() -> None:
-    way = Way()
+async def test_streams_one_after_the_other_are_not_bounded() -> None:
+    path = Path()
     for stream in range(20):
         for _ in range(PACE_CHANGE // PIECE):
-            way.pacer.others_sent += stream != way.pacer.bulk_id  # its own head
-            way.send(stream)
-    assert way.marks == []
+            path.pacer.others_sent += stream != path.pacer.bulk_id  # its own head
+            path.send(stream)
+    assert path.marks == []
 
 
-async def test_two_beside_each_other_are_held_once_the_peer_is_known_to_answer() -> None:
-    way = Way()
+async def test_two_streams_at_once_are_held_once_the_peer_is_known_to_answer() -> None:
+    path = Path()
     for _ in range(40 * MIB // PIECE):
-        way.send(1)
-        way.send(2)
-    assert not way.pacer.held
-    assert 0 < len(way.marks) <= 64  # that it is asked for in vain
-    while way.marks:
-        way.answer()
-    taken = way.fill()
+        path.send(1)
+        path.send(2)
+    assert not path.pacer.held
+    assert 0 < len(path.marks) <= 64  # no more while none is answered
+    while path.marks:
+        path.answer()
+    taken = path.fill()
     assert taken <= PACE_LEAST + PIECE
-    assert way.resumed == 0
-    while way.marks:
-        way.answer()
-    assert not way.pacer.held
-    assert way.resumed == 1
+    assert path.resumed == 0
+    while path.marks:
+        path.answer()
+    assert not path.pacer.held
+    assert path.resumed == 1
 
 
-async def test_what_others_send_between_its_pieces_counts_too() -> None:
-    way = Way()
+async def test_messages_of_others_between_the_pieces_count() -> None:
+    path = Path()
     for _ in range(MIB // PIECE):
-        way.send(1)
-        way.pacer.others_sent += 1
-    assert way.marks
+        path.send(1)
+        path.pacer.others_sent += 1
+    assert path.marks
 
 
-async def test_it_ends_when_they_are_gone() -> None:
-    way = Way()
-    way.share()
-    way.now += PACE_SHARED_S + 0.01
+async def test_the_bound_ends_with_the_other_streams() -> None:
+    path = Path()
+    path.share()
+    path.now += PACE_SHARED_S + 0.01
     for _ in range(10 * MIB // PIECE):
-        way.send(2)
-    assert way.marks == []
-    assert not way.pacer.held
+        path.send(2)
+    assert path.marks == []
+    assert not path.pacer.held
 
 
-async def test_what_is_no_mark_changes_nothing() -> None:
-    way = Way()
-    way.share()
-    way.fill()
+async def test_a_pong_that_answers_no_mark_is_ignored() -> None:
+    path = Path()
+    path.share()
+    path.fill()
     for garbage in (b"", bytes(8), b"\xff" * 8, b"\xff" * 125, b"hello"):
-        way.pacer.answered(garbage)
-    assert way.pacer.held
-    _, mark = way.marks[-1]
-    way.pacer.answered(mark)  # a peer may answer the last of several only (RFC 6455 5.5.3)
-    assert not way.pacer.held
-    way.pacer.answered(mark)
-    assert way.resumed == 1
+        path.pacer.answered(garbage)
+    assert path.pacer.held
+    _, mark = path.marks[-1]
+    path.pacer.answered(mark)  # a peer may answer the last of several only (RFC 6455 5.5.3)
+    assert not path.pacer.held
+    path.pacer.answered(mark)
+    assert path.resumed == 1
 
 
-async def test_an_empty_way_carries_more_and_more_and_a_queue_shortens_it() -> None:
-    way = Way()
-    way.share(0.02)
+async def test_the_limit_grows_on_an_empty_path_and_shrinks_with_a_queue() -> None:
+    path = Path()
+    path.share(0.02)
     bounds = []
     for _ in range(60):
-        bounds.append(way.fill())
-        way.now += 0.02
-        while way.marks:
-            way.answer()
+        bounds.append(path.fill())
+        path.now += 0.02
+        while path.marks:
+            path.answer()
     assert bounds[0] <= PACE_LEAST + PIECE
     assert bounds[-1] > 8 * MIB
     for _ in range(60):
-        way.fill()
-        way.now += 0.2
-        while way.marks:
-            way.answer()
-    assert way.fill() <= PACE_LEAST + PIECE
+        path.fill()
+        path.now += 0.2
+        while path.marks:
+            path.answer()
+    assert path.fill() <= PACE_LEAST + PIECE
 
 
-async def test_a_peer_that_answers_no_more_holds_nothing_up() -> None:
-    way = Way()
-    way.share()
-    way.fill()
-    count = way.pacer._count
-    way.pacer._look(count - 1)  # one came back meanwhile
-    assert way.pacer.held
-    way.pacer._look(count)
-    assert not way.pacer.held
-    assert way.resumed == 1
+async def test_a_peer_that_stops_answering_does_not_hold_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
+    timers = HeldTimers(monkeypatch, Pacer, PACE_ANSWER_S)
+    path = Path()
+    path.share()
+    path.fill()
+    path.answer()  # one answer arrives before the timer fires
+    path.fill()
+    assert timers.fire() == 1
+    assert path.pacer.held
+    resumed = path.resumed
+    assert timers.fire() == 1
+    assert not path.pacer.held
+    assert path.resumed == resumed + 1
     for _ in range(10 * MIB // PIECE):
-        way.send(1)
-        way.send(2)
-    assert not way.pacer.held
-    way.answer()  # it does again
-    way.fill()
-    way.pacer.stop()
+        path.send(1)
+        path.send(2)
+    assert not path.pacer.held
+    path.answer()  # it answers again
+    path.fill()
+    path.pacer.stop()
 
 
 @given(
     st.lists(st.tuples(st.integers(1, 3), st.integers(1, 300_000), st.integers(0, 2), st.floats(0, 0.1)), max_size=200)
 )
-def test_whatever_happens_a_hold_ends_with_the_last_answer(steps: list[tuple[int, int, int, float]]) -> None:
+def test_a_hold_always_ends_with_the_last_answer(steps: list[tuple[int, int, int, float]]) -> None:
     async def run() -> None:
-        way = Way()
+        path = Path()
         for stream, size, answers, after in steps:
-            if not way.pacer.held:
-                way.send(stream, size)
-            assert way.marks or not way.pacer.held
-            for _ in range(min(answers, len(way.marks))):
-                way.answer(after)
-        while way.marks:
-            way.answer()
-        assert not way.pacer.held
-        way.pacer.stop()
+            if not path.pacer.held:
+                path.send(stream, size)
+            assert path.marks or not path.pacer.held
+            for _ in range(min(answers, len(path.marks))):
+                path.answer(after)
+        while path.marks:
+            path.answer()
+        assert not path.pacer.held
+        path.pacer.stop()
 
     asyncio.run(run())
 
@@ -189,24 +193,24 @@ def test_whatever_happens_a_hold_ends_with_the_last_answer(steps: list[tuple[int
     ("rate", "there_and_back", "jitter"),
     [(1.25e9, 0.001, 0.0005), (125e6, 0.02, 0.002), (125e6, 0.1, 0.005), (12.5e6, 0.05, 0.01), (1.25e6, 0.1, 0.02)],
 )
-async def test_a_way_is_used_and_its_queue_is_short(rate: float, there_and_back: float, jitter: float) -> None:
-    """A way that carries so many bytes a second in order, and two streams that always have some."""
-    way, random = Way(), Random(1)
+async def test_the_path_is_used_and_its_queue_is_short(rate: float, there_and_back: float, jitter: float) -> None:
+    """A path with a fixed rate, and two streams that always have data."""
+    path, random = Path(), Random(1)
     answers: list[tuple[float, bytes]] = []
-    begin, free, turn, used, queue = way.now, way.now, 0, 0, 0.0
-    while way.now < begin + 4:
-        settled = way.now > begin + 2
-        while not way.pacer.held and free < way.now + 0.1:
-            way.send(1 + turn % 2)
+    begin, free, turn, used, queue = path.now, path.now, 0, 0, 0.0
+    while path.now < begin + 4:
+        settled = path.now > begin + 2
+        while not path.pacer.held and free < path.now + 0.1:
+            path.send(1 + turn % 2)
             turn += 1
             used += PIECE if settled else 0
-            free = max(free, way.now) + PIECE / rate
-            queue = max(queue, free - way.now if settled else 0.0)
-            while way.marks:
-                heapq.heappush(answers, (free + there_and_back + random.random() * jitter, way.marks.pop()[1]))
-        way.now = answers[0][0] if way.pacer.held else min(answers[0][0] if answers else inf, way.now + PIECE / rate)
-        while answers and answers[0][0] <= way.now:
-            way.pacer.answered(heapq.heappop(answers)[1])
+            free = max(free, path.now) + PIECE / rate
+            queue = max(queue, free - path.now if settled else 0.0)
+            while path.marks:
+                heapq.heappush(answers, (free + there_and_back + random.random() * jitter, path.marks.pop()[1]))
+        path.now = answers[0][0] if path.pacer.held else min(answers[0][0] if answers else inf, path.now + PIECE / rate)
+        while answers and answers[0][0] <= path.now:
+            path.pacer.answered(heapq.heappop(answers)[1])
     assert used > 0.85 * 2 * rate
     assert queue < 2 * there_and_back + jitter + 2 * PACE_LEAST / rate
-    way.pacer.stop()
+    path.pacer.stop()
