@@ -217,7 +217,7 @@ async def test_a_flood_of_small_messages_takes_several_loop_iterations() -> None
         await asyncio.sleep(0)
         turns += 1
     assert owner.messages == [b"%d" % number for number in range(count)]
-    assert turns == 10
+    assert turns >= 10
     assert transport.reading
     link.abort("the test is over")
     await link.closed
@@ -231,7 +231,7 @@ async def test_a_loss_in_the_middle_of_a_flood() -> None:
     count = len(owner.messages)
     await link.closed
     await asyncio.sleep(0)
-    assert len(owner.messages) == count == FRAMES_AT_ONCE
+    assert 0 < len(owner.messages) == count <= FRAMES_AT_ONCE
     assert len(owner.lost) == 1
 
 
