@@ -1,1 +1,1 @@
-"""Measure what the agent's process costs, as a ratio to a bare uvloop L4 splice in the same run (bench/README.rst)."""
+"""Measure what the agent's process costs, as a ratio to an L4 splice on uvloop in the same run (bench/README.rst)."""

@@ -1,4 +1,4 @@
-"""Agents as processes: started, their link made, their job started."""
+"""Start agents as processes, make their links and start their jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.way import until
 
 Role = Literal["accepts", "dials"]
 
-#: The tree that the bench itself is of.
+#: The tree that this bench belongs to.
 ROOT: Final = Path(__file__).absolute().parent.parent
 JOB_ENVIRONMENT: Final = {"PYTHONPATH": str(ROOT)}
 JOB_COMMAND: Final = (sys.executable, "-m", "bench.job")
@@ -48,7 +48,7 @@ async def start_agent(stack: AsyncExitStack, folder: Path, role: Role, core: int
     else:
         settings |= {"server.accept_tokens": [token]}
     options = [part for key, value in settings.items() for part in ("--set", f"{key}={value!r}")]
-    # In the tree's folder and with it in front, else an installed pagent of another version could be what is measured.
+    # In the tree's folder and with it in front, otherwise an installed pagent of another version could be measured.
     process = await stack.enter_async_context(
         running(
             [sys.executable, "-m", "pagent", "serve", *options],
@@ -69,7 +69,7 @@ async def start_agent(stack: AsyncExitStack, folder: Path, role: Role, core: int
 
 
 async def dial(stack: AsyncExitStack, token: str, port: int) -> LinkDriver:
-    """A link to an agent that accepts, at ``port``, its own or a relay's."""
+    """Return a link to an agent that accepts on ``port``, its own or that of a relay."""
     driver = LinkDriver(dials=True, token=token, port=port)
     stack.callback(driver.close)
     await asyncio.get_running_loop().create_connection(lambda: driver, "127.0.0.1", port)
@@ -78,7 +78,7 @@ async def dial(stack: AsyncExitStack, token: str, port: int) -> LinkDriver:
 
 
 async def start_job(driver: LinkDriver, layout: Layout) -> dict[str, Any]:
-    """The info of a job that serves."""
+    """Return the info of a job that serves."""
     job = await driver.call("job_create", "bench")
     await driver.call("job_start", job["uid"], list(JOB_COMMAND), JOB_ENVIRONMENT)
     info: dict[str, Any] = await driver.call("job_info", job["uid"])
@@ -87,14 +87,17 @@ async def start_job(driver: LinkDriver, layout: Layout) -> dict[str, Any]:
 
 
 class _Log:
-    """Reads the agent's log: first for its port, then to keep the pipe empty. What is no INFO is shown."""
+    """Reads the agent's log: first for its port, then to keep the pipe empty. It prints lines other than INFO."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._task: asyncio.Task[None] | None = None
 
     async def rpc_port(self) -> int:
-        """Until the agent has started; 0 if it does not listen. RuntimeError with its log if it ends instead."""
+        """Wait until the agent has started; return its port, 0 if it does not listen.
+
+        RuntimeError with its log if it ends.
+        """
         assert self._process.stdout is not None
         lines = []
         while b" started: " not in (line := await self._process.stdout.readline()):

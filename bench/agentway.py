@@ -1,4 +1,4 @@
-"""Through the agent: as a router of the field does, and by tunnels."""
+"""Ways through the agent: as a deployed router calls it, and by tunnels."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class AgentWay:
         await driver.call("job_count_current_connection")
 
     async def listings(self, jobs: int, calls: int) -> Callable[[], Awaitable[None]]:
-        """Return a load of another link: ``calls`` listings of ``jobs`` jobs, all asked for at once."""
+        """Return a load of another link: ``calls`` listings of ``jobs`` jobs, all called at once."""
         driver = await self._driver.another()
         self._links.append(driver)
         for _ in range(jobs):
@@ -55,7 +55,7 @@ class AgentWay:
         return load
 
     async def trivial_call(self) -> None:
-        """One call that costs the agent next to nothing."""
+        """Make a call that takes the agent very little time."""
         await self._driver.call("job_count_current_connection")
 
     async def get(self, size: int, *, varied: bool = False) -> Lane:
@@ -85,7 +85,7 @@ class AgentWay:
         return ArchivePut(self._driver, self._job, tar)
 
     async def archive_get(self, tar: bytes, mask: str, least: int) -> Lane:
-        """Download of what matches ``mask`` after the upload of ``tar``: at least so many bytes."""
+        """Return a lane that uploads ``tar``, then downloads what matches ``mask``: at least ``least`` bytes."""
         await self._once(ArchivePut(self._driver, self._job, tar))
         return ArchiveGet(self._driver, self._job, mask, least)
 
@@ -100,7 +100,7 @@ class AgentWay:
         return _JobCycle(self._driver)
 
     async def first_byte_ns(self) -> int:
-        """From the call of ``job_start`` to the first byte of the first answer of a small server."""
+        """Return the time from ``job_start`` to the first byte of the first answer of a small server."""
         call = self._driver.call
         job = (await call("job_create", "first"))["uid"]
         began = time.perf_counter_ns()
@@ -140,7 +140,7 @@ async def _opened(lane: Socket) -> Lane:
 
 
 class _JobCycle:
-    """job_create, job_start, job_wait, job_remove of a program that does nothing."""
+    """Create, start, await and remove a job whose program does nothing."""
 
     def __init__(self, driver: LinkDriver) -> None:
         self.done: Callable[[], None] = idle

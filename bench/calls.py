@@ -1,4 +1,4 @@
-"""Lanes that make a call for each exchange, as a router of the field makes them: requests, files, archives."""
+"""Lanes that make a call for each exchange, as a deployed router makes them: requests, files, archives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE: Final = "bench.bin"
 
 
 class Call:
-    """A lane that makes a call for each exchange. Subclasses count what comes and say when it is complete."""
+    """A lane that makes a call for each exchange. Subclasses count the messages and decide when it is complete."""
 
     __slots__ = ("_call_id", "_driver", "_packed_id", "_received", "_rest", "_start", "done")
 
@@ -33,8 +33,8 @@ class Call:
         self._received = 0
 
     def _packed_start(self) -> bytes:
-        """Of the call's start what follows its id."""
-        return messages.pack(self._rest)[1:]  # less the head of the array, in which two elements are missing
+        """Return the bytes of the call start after its id."""
+        return messages.pack(self._rest)[1:]  # without the head of the array, in which two elements are missing
 
     def send(self) -> None:
         driver = self._driver
@@ -45,13 +45,13 @@ class Call:
         self.begin()
 
     def begin(self) -> None:
-        """What follows the start of the call at once."""
+        """Return the frames that follow the call start at once."""
 
     def message(self, kind: int, piece: bytes, at: int, length: int) -> None:
         raise NotImplementedError
 
     def cancel(self) -> None:
-        """Give the call up; nothing of it is taken note of any more."""
+        """Abandon the call; its further messages are ignored."""
         del self._driver.calls[self._call_id]
         self._driver.send(self._driver.frame(bytes((0x92, messages.CALL_CANCEL)) + self._packed_id))
 
@@ -92,7 +92,7 @@ class Request(Call):
 
 
 class Events(Request):
-    """The job's events; ``seen`` gets the time at which the job wrote each."""
+    """The job's events. ``seen`` is called with the time at which the job wrote each."""
 
     def __init__(self, driver: LinkDriver, job: str, seen: Callable[[int], None]) -> None:
         super().__init__(driver, job, "GET", "/events", 0)
@@ -119,7 +119,7 @@ class VariedGet(Request):
 
 
 class Body:
-    """A body in messages of 64 KiB, as fast as the link takes them or at a rate; then ``end``."""
+    """A body in messages of 64 KiB, as fast as the link takes them or at a rate, then ``end``."""
 
     def __init__(self, driver: LinkDriver, size: int, rate: float | None, end: Callable[[], None]) -> None:
         self._driver = driver
@@ -219,7 +219,7 @@ class ArchivePut(Call):
 
 
 class ArchiveGet(Call):
-    """``archive_download`` of the files of that tar, in chunks of 1 MiB at most."""
+    """``archive_download`` of the files of that tar, in chunks of at most 1 MiB."""
 
     def __init__(self, driver: LinkDriver, job: str, mask: str, least: int) -> None:
         super().__init__(driver, messages.ISTREAM, "archive_download", [job, mask, None, False, 1 << 20])

@@ -10,14 +10,14 @@ from bench.process import Placing
 from bench.sandbox import Archive, FirstByte, Jobs
 from bench.stalls import Listings
 from bench.together import Events, Mixed
-from bench.traffic import PACE, Bulk, Echo, File, Get, IdleLinks, IdleSockets, Streams
+from bench.traffic import PACED_RATE, Bulk, Echo, File, Get, IdleLinks, IdleSockets, Streams
 from bench.workload import KIB, MB, MIB, Scale, Workload
 
 
 def workloads(scale: Scale) -> list[Workload]:
     bulk, file, many = scale.bulk_bytes, scale.file_bytes, scale.many
     return [
-        # First, while the generator is small: it starts the processes that these are compared with itself.
+        # First, while the generator is small: it starts the processes of the references itself.
         Jobs("job", "job: create, start, wait, remove", scale),
         FirstByte("first-byte", "job_start to first byte", scale),
         Get("get1", "GET 12 B, 1 in flight", scale, 12, 1),
@@ -31,10 +31,10 @@ def workloads(scale: Scale) -> list[Workload]:
         Bulk("up", f"{_amount(bulk)} up", scale, bulk, lambda way, size: way.put(size)),
         Bulk(
             "up-paced",
-            f"upload at {PACE // MB} MB/s",
+            f"upload at {PACED_RATE // MB} MB/s",
             scale,
             max(MIB, bulk // 8),
-            lambda way, size: way.put(size, PACE),
+            lambda way, size: way.put(size, PACED_RATE),
         ),
         Echo("ws16", "WebSocket 16 B, 1 socket, one core", scale, 16, 1).placed(Placing.ONE_CORE),
         Echo("ws1k", "WebSocket 1 KiB, 1 socket, one core", scale, KIB, 1).placed(Placing.ONE_CORE),
@@ -46,7 +46,7 @@ def workloads(scale: Scale) -> list[Workload]:
         Echo("ws1kx1000", f"WebSocket 1 KiB, {many:,} sockets", scale, KIB, many),
         Echo("ws64kx1000", f"WebSocket 64 KiB, {many:,} sockets", scale, 64 * KIB, many),
         Streams("streams", "WebSocket 16 B, 64 in flight, one core", scale).placed(Placing.ONE_CORE),
-        Streams("apart-streams", "WebSocket 16 B, 64 in flight, the agent apart", scale),
+        Streams("own-core-streams", "WebSocket 16 B, 64 in flight, the agent on its own core", scale),
         IdleSockets("ws-idle", f"{scale.sockets:,} idle WebSockets, memory", scale),
         IdleSockets("ws-idle-1000", f"{many:,} idle WebSockets, memory", scale, many),
         IdleLinks("links-idle", f"{many:,} idle links, memory", scale),
@@ -55,9 +55,9 @@ def workloads(scale: Scale) -> list[Workload]:
         Archive("archive-up", f"archive_upload, {scale.files:,} small files", scale, upload=True),
         Archive("archive-down", f"archive_download, {scale.files:,} small files", scale, upload=False),
         Listings("stall-listings", "longest wait beside 200 listings of 100 jobs", scale),
-        Events("events", "event every 2 ms, latency", scale).placed(Placing.ENDS_APART),
+        Events("events", "event every 2 ms, latency", scale).placed(Placing.ENDS_ON_TWO_CORES),
         Events("events-one-core", "event every 2 ms, latency, one core", scale).placed(Placing.ONE_CORE),
-        Events("events-apart", "event every 2 ms, latency, the agent apart", scale),
+        Events("events-own-core", "event every 2 ms, latency, the agent on its own core", scale),
         Mixed("mixed1", "GET beside 1 download, p99 to alone", scale, 1),
         Mixed("mixed4", "GET beside 4 downloads, p99 to alone", scale, 4),
         Mixed("mixed16", "GET beside 16 downloads, p99 to alone", scale, 16),
@@ -74,7 +74,7 @@ def _amount(size: int) -> str:
 
 
 def select(everything: Sequence[Workload], patterns: Sequence[str]) -> list[Workload]:
-    """Those whose names match any pattern; ValueError for a pattern that matches none."""
+    """Return the workloads whose names match any pattern. ValueError for a pattern that matches none."""
     chosen: set[str] = set()
     for pattern in patterns:
         names = fnmatch.filter([workload.name for workload in everything], pattern)

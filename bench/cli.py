@@ -25,12 +25,12 @@ from pagent.errors import PagentError
 
 _ROUNDS: Final = 5
 _ROUNDS_QUICK: Final = 3
-#: What shells return for a program that Ctrl-C ended.
+#: Exit code that shells report for a program that Ctrl-C ended.
 _INTERRUPTED: Final = 130
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m bench", description="CPU cost of the agent, beside a bare splice.")
+    made = argparse.ArgumentParser(prog="python -m bench", description="CPU time of the agent, as a ratio to a splice.")
     made.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="a workload, or a pattern; repeatable"
     )
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """``python -m bench``; ends the process."""
+    """Run ``python -m bench`` and exit."""
     options = parser().parse_args(args)
     scale = Scale(quick=options.quick, tiny=options.tiny, descriptors=allow_many_files())
     everything = workloads(scale)
@@ -70,12 +70,12 @@ def main(args: Sequence[str] | None = None) -> None:
     if options.rounds < 1 or not chosen:
         parser().error("there is nothing to measure")
     if not clock_works():
-        raise SystemExit("this system does not tell the CPU time of a process: the bench needs Linux")
+        raise SystemExit("bench: this system does not report the CPU time of a process exactly; run it on Linux")
     raise SystemExit(uvloop.run(_interruptible(options, chosen)))
 
 
 async def _interruptible(options: argparse.Namespace, chosen: Sequence[Workload]) -> int:
-    """Run; the first SIGINT or SIGTERM cancels, which ends all processes."""
+    """Run. The first SIGINT or SIGTERM cancels the run, which ends all processes."""
     loop = asyncio.get_running_loop()
     work = loop.create_task(_run(options, chosen))
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -95,10 +95,10 @@ async def _run(options: argparse.Namespace, chosen: Sequence[Workload]) -> int:
     without = {*options.without, *(name for name in PEERS if name not in found)}
     results: list[Result] = []
     began = time.monotonic()
-    gc.disable()  # a collection of the generator's would be a latency of the agent's
+    gc.disable()  # a collection in the generator would count as latency of the agent
     try:
         failed = [w.name for w in chosen if not await _measured(w, options, without, results, began)]
-    finally:  # interrupted, what has been measured is still worth something
+    finally:  # the results so far are useful also after an interruption
         if results:
             _show(options, around, results)
         sys.stdout.write(f"\n{time.monotonic() - began:.0f} s\n")
@@ -108,7 +108,7 @@ async def _run(options: argparse.Namespace, chosen: Sequence[Workload]) -> int:
 async def _measured(
     workload: Workload, options: argparse.Namespace, without: Collection[str], results: list[Result], began: float
 ) -> bool:
-    """Add a workload's rows to the results; False if it failed."""
+    """Add a workload's rows to the results; return False if it failed."""
     sys.stderr.write(f"{time.monotonic() - began:4.0f} s  {workload.name} ...\n")
     try:
         async for result in measure(workload, options.rounds, without, options.base):

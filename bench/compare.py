@@ -1,4 +1,4 @@
-"""``python -m bench.compare COMMIT [options of the bench]``: the agent of a commit and that of this tree, in turn.
+"""``python -m bench.compare COMMIT [options of the bench]``: the agents of a commit and of this tree, in turn.
 
 The commit is checked out as a worktree in a temporary folder, and compiled there if this tree is; the bench, the job
 and the references are this tree's.
@@ -18,13 +18,13 @@ from bench import cli
 from bench.agentproc import ROOT
 from pagent import is_compiled
 
-#: Ways that a comparison has no use for.
+#: Ways that a comparison leaves out.
 _WITHOUT: Final = ("--no-peers", "--without", "dials", "--without", "tunnel", "--without", "direct")
 
 
 @contextmanager
 def checked_out(commit: str) -> Iterator[Path]:
-    """A worktree of a commit, for the length of the block.
+    """Yield a worktree of a commit for the length of the block.
 
     CalledProcessError if there is no such commit, or it cannot be compiled.
     """

@@ -1,4 +1,4 @@
-"""One body over a link with a long way: do the windows of a stream grow with it?"""
+"""One body over a link with a long round trip: do the windows of a stream grow with it?"""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from bench.loops import ClosedLoop
 from bench.way import Lane, Sample, Way
 from bench.workload import MB, Scale, Workload
 
-#: Delay either way, and bytes per second: 1 Gbit/s, so 12.5 MB are under way on a link that is full.
+#: Delay in each direction, and bytes per second: 1 Gbit/s, so 12.5 MB are under way on a full link.
 DELAY_S: Final = 0.05
 RATE: Final = 125 * MB
 
 
 class Far(Workload):
-    """The ratio is of the time that a megabyte takes, to the time through the same link with TCP's own windows.
+    """The ratio is the time that a megabyte takes, to the time through the same link with TCP's own windows.
 
     ``agent`` is a link with flow control, by the client of the package; ``router``, a peer of the field, has none.
     """
@@ -41,4 +41,4 @@ class Far(Workload):
         return sample
 
     async def warm_up(self, way: Way, lanes: Sequence[Lane]) -> None:
-        """None: a window that grows does so in the first round as in any."""
+        """Do nothing: a window that grows does so in the first round as in any."""

@@ -1,4 +1,4 @@
-"""Through a link with the extension ``flow``: by the package's own client, whose windows are the ones that matter."""
+"""A way through a link with the extension ``flow``: by the package's own client, whose windows are measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pagent.wire import messages
 
 
 class FlowWay:
-    """Bodies only. ``job``: the uid of a job of this link's."""
+    """Carries bodies only. ``job``: the uid of a job of this link."""
 
     def __init__(self, name: str, agent: AgentClient, pid: int, job: str, job_pid: int) -> None:
         self.name = name
@@ -43,7 +43,7 @@ class FlowWay:
 
 
 class _Body:
-    """A body of ``size`` bytes, one way or the other."""
+    """A body of ``size`` bytes, in either direction."""
 
     def __init__(self, way: FlowWay, size: int, *, upload: bool) -> None:
         self.done: Callable[[], None] = idle
@@ -83,7 +83,7 @@ class _Body:
 
 
 async def _length(call: StreamCall) -> int:
-    """Bytes of the body of an answer."""
+    """Count the bytes of the body of an answer."""
     length = 0
     async for value in call:
         if isinstance(value, (bytes, bytearray, memoryview)):

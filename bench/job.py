@@ -1,4 +1,4 @@
-"""The job: ``python -m bench.job``, an HTTP and WebSocket server that costs next to nothing.
+"""The job: ``python -m bench.job``, an HTTP and WebSocket server that takes very little CPU time.
 
 It listens on a free port and reports it as any job does; without an agent it prints the port.
 
@@ -43,13 +43,13 @@ def _tagged(size: int, tag: str) -> bytes:
 
 @cache
 def _echo(first: int, length: int) -> bytes:
-    """The answer to a frame with that first byte and so many bytes of payload."""
+    """Return the answer to a frame with this first byte and ``length`` bytes of payload."""
     opcode = first & 0x0F
     return wire.frame(opcode, b"" if opcode == _CLOSE else bytes(length), masked=False)
 
 
 class JobConnection(asyncio.Protocol):
-    """One connection; requests one after the other."""
+    """One connection, with one request after the other."""
 
     __slots__ = ("_buffer", "_feed", "_frame", "_incoming", "_outgoing", "_paused", "_skipped", "_transport")
 
@@ -118,7 +118,7 @@ class JobConnection(asyncio.Protocol):
             self._pump()
 
     def _pump(self) -> None:
-        """One block per turn of the loop: a reader that keeps up must not keep other connections waiting."""
+        """Write one block in each loop iteration: a fast reader must not delay other connections."""
         if self._outgoing and not self._paused and self._transport is not None:
             block = _BLOCK if self._outgoing >= len(_BLOCK) else _BLOCK[: self._outgoing]
             self._outgoing -= len(block)
@@ -138,7 +138,7 @@ class JobConnection(asyncio.Protocol):
                 self._write(b"1c\r\n" + wire.event(time.monotonic_ns()) + b"\r\n")
             asyncio.get_running_loop().call_later(_EVENT_INTERVAL_S, self._event)
 
-    # --- WebSocket: every message comes in one masked frame ----------------------------------------
+    # --- WebSocket: every message is one masked frame ----------------------------------------------
 
     def _upgrade(self, head: bytes) -> None:
         accept = wire.accept_key(_field(head, b"sec-websocket-key"))
@@ -149,7 +149,7 @@ class JobConnection(asyncio.Protocol):
     def _frames(self, data: bytes) -> None:
         length = len(data) - 6
         if not self._incoming and not self._buffer and 0 < length < 126 and data[1] & 0x7F == length:
-            self._write(_echo(data[0], length))  # one whole, which is usual for a short one
+            self._write(_echo(data[0], length))  # a whole one, as short ones usually are
             return
         while True:
             if self._incoming:

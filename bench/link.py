@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from bench import wire
-from bench.skim import Skimmer
+from bench.scanner import FrameScanner
 from bench.way import Fault, until
 from pagent.errors import MethodError
 from pagent.runtime.tasks import retrieve_error
@@ -24,12 +24,12 @@ _PONG: Final = 10
 
 _HANDSHAKE_S: Final = 30.0
 
-#: Kind, the message's bytes (see `Skimmer`), offset behind its call id, length of the message.
+#: Kind, the message's bytes (see `FrameScanner`), offset after its call id, length of the message.
 OnCall = Callable[[int, bytes, int, int], None]
 
 
 def pack_id(call_id: int) -> bytes:
-    """msgpack of a call id."""
+    """Return the msgpack of a call id."""
     if call_id < 0x80:
         return bytes((call_id,))
     if call_id < 0x100:
@@ -40,7 +40,7 @@ def pack_id(call_id: int) -> bytes:
 
 
 def bin_length(piece: bytes, at: int, length: int) -> int:
-    """Bytes of the bin at the end of a message of ``length`` bytes; -1 if there is something else."""
+    """Return the bytes of the bin at the end of a message of ``length`` bytes; -1 for another value."""
     tag = piece[at]
     if tag == 0xC4:
         return length - at - 2
@@ -61,7 +61,7 @@ class LinkDriver(asyncio.Protocol):
         self._token = token
         self.ready: asyncio.Future[None] = loop.create_future()
         self.fault: asyncio.Future[None] = loop.create_future()
-        self.fault.add_done_callback(retrieve_error)  # it may come while the rig fails for another reason
+        self.fault.add_done_callback(retrieve_error)  # it may be set while the rig fails for another reason
         self.calls: dict[int, OnCall] = {}
         self._paused = False
         self.on_resume: list[Callable[[], None]] = []
@@ -70,12 +70,12 @@ class LinkDriver(asyncio.Protocol):
         self._user_data = identity.user_data("bench", "bench", token=token if dials else None)
         self._upgrade = ClientUpgrade(f"127.0.0.1:{port}", RPC_PATH, subprotocols=[SUBPROTOCOL]) if dials else None
         self._head = b""
-        self._skimmer = Skimmer(self._message, self._other)
+        self._scanner = FrameScanner(self._message, self._other)
         self._feed = self._upgrading if dials else self._accepting
         self._out: list[bytes] = []
         self._last_id = 0
 
-    # --- the transport's side ---------------------------------------------------------------------
+    # --- the transport ----------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -105,18 +105,18 @@ class LinkDriver(asyncio.Protocol):
             self.fault.set_exception(Fault(text))
 
     def close(self) -> None:
-        """What happens from now on is no fault. The connection goes with the agent."""
+        """Ignore faults from now on. The connection ends with the agent."""
         self.fault.cancel()
 
     async def another(self) -> LinkDriver:
-        """One more link to the same agent, for a driver that dials."""
+        """Return one more link to the same agent, for a driver that dials."""
         driver = LinkDriver(dials=True, token=self._token, port=self._port)
         await self._loop.create_connection(lambda: driver, "127.0.0.1", self._port)
         await until(driver.ready, driver.fault, _HANDSHAKE_S)
         return driver
 
     def next_id(self, handler: OnCall) -> int:
-        """A new call's id; ``handler`` gets its messages until it is taken out of ``calls``."""
+        """Return the id of a new call. ``handler`` gets its messages until it is removed from ``calls``."""
         self._last_id += 1
         self.calls[self._last_id] = handler
         return self._last_id
@@ -125,13 +125,13 @@ class LinkDriver(asyncio.Protocol):
         return wire.frame(_BINARY, message, masked=self.masked)
 
     def send(self, data: bytes) -> None:
-        """Write whole frames at the end of this turn, together with others'."""
+        """Write whole frames at the end of this loop iteration, together with others."""
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(data)
 
     def write_now(self, data: bytes) -> bool:
-        """Write a large frame; False if no more should follow until ``on_resume`` is called."""
+        """Write a large frame; return False if no more should follow until ``on_resume`` is called."""
         self._flush()
         if self._transport is not None:
             self._transport.write(data)
@@ -143,7 +143,7 @@ class LinkDriver(asyncio.Protocol):
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """A unary call. MethodError if the method raised."""
+        """Return the result of a unary call. MethodError if the method raised."""
         answered: asyncio.Future[Any] = self._loop.create_future()
 
         def arrived(kind: int, piece: bytes, at: int, length: int) -> None:
@@ -180,7 +180,7 @@ class LinkDriver(asyncio.Protocol):
         assert self._upgrade is not None
         rest = self._upgrade.feed(data)
         if rest is not None:
-            self._feed = self._skimmer.feed
+            self._feed = self._scanner.feed
             self.calls[0] = self._greeted
             self.send(self.frame(messages.hello(0, self._user_data)))
             self._feed(rest)
@@ -194,7 +194,7 @@ class LinkDriver(asyncio.Protocol):
         fields = [(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
         assert self._transport is not None
         self._transport.write(accept_upgrade(first.split(b" ")[1].decode(), fields))
-        self._feed = self._skimmer.feed
+        self._feed = self._scanner.feed
         self._feed(self._head[end + 4 :])
 
     def _greeted(self, kind: int, piece: bytes, at: int, length: int) -> None:
@@ -229,6 +229,6 @@ class LinkDriver(asyncio.Protocol):
             self.fail(f"the agent closed the link: {payload!r}")
             self._flush()
             if self._transport is not None:
-                # Unanswered, the agent would wait for it.
+                # The agent would wait for the answer.
                 self._transport.write(wire.frame(_CLOSE, payload, masked=self.masked))
                 self._transport.close()

@@ -1,4 +1,4 @@
-"""Loops that keep exchanges in flight on lanes and take their latencies."""
+"""Loops that keep exchanges in flight on lanes and measure their latencies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from bench.way import Lane, Sample, until
 
-#: A loop that has not come to its end so long after it should have is stuck.
+#: A loop that has not ended so many seconds after it should have is stuck.
 _STUCK_AFTER_S: Final = 60.0
 
 
@@ -23,7 +23,7 @@ class ClosedLoop:
         self._fault = fault
 
     async def run(self, seconds: float) -> Sample:
-        """For so long, and until all that has begun is done; at least one exchange a lane.
+        """Run for ``seconds``, and until all exchanges that have begun are done; at least one on each lane.
 
         :raises Fault: the way's; or no end in sight.
         """
@@ -73,7 +73,7 @@ class _Keeper:
 
 
 class RotatingLoop:
-    """Keeps ``at_once`` exchanges in flight, which go around all lanes: every stream has its turn."""
+    """Keeps ``at_once`` exchanges in flight, which rotate over all lanes: every stream has its turn."""
 
     def __init__(self, lanes: Sequence[Lane], at_once: int, fault: asyncio.Future[None]) -> None:
         done = self._done
@@ -86,7 +86,7 @@ class RotatingLoop:
         self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, seconds: float) -> Sample:
-        """As :meth:`ClosedLoop.run`; a loop runs once."""
+        """Run as :meth:`ClosedLoop.run`. A loop runs once."""
         began = time.perf_counter_ns()
         self._deadline = began + int(seconds * 1e9)
         self._left = self._at_once
@@ -127,7 +127,7 @@ class _Turn:
 
 
 class PacedLoop:
-    """An exchange every ``interval_s``, as clicks come: whether or not the last is done, on a lane that is free.
+    """Begins an exchange every ``interval_s`` on a free lane, whether or not the last is done, as users click.
 
     One for which no lane is free has its wait counted, so a stall is not one slow exchange but many.
     """
@@ -138,14 +138,14 @@ class PacedLoop:
         self._interval_s = interval_s
         self._fault = fault
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[int] = deque()  # when those should have begun for which there was no lane
+        self._waiting: deque[int] = deque()  # times at which exchanges that wait for a lane should have begun
         self._latencies = array.array("q")
         self._until = 0.0
         self._beside: asyncio.Future[Any] | None = None
         self._finished: asyncio.Future[None] = self._loop.create_future()
 
     async def run(self, seconds: float, beside: asyncio.Future[Any] | None = None) -> Sample:
-        """For so long, at least until ``beside`` is done, and then until all exchanges are; a loop runs once."""
+        """Run for ``seconds`` and at least until ``beside`` is done, then until all exchanges are. A loop runs once."""
         began = self._loop.time()
         self._until = began + seconds
         self._beside = beside

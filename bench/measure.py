@@ -1,4 +1,4 @@
-"""Rounds in turn, and what they come to."""
+"""Measure rounds in turn, and compute their results."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Series:
         return statistics.median(r.units / r.seconds for r in self.rounds)
 
     def busy(self, who: str) -> float:
-        """Share of the wall time that ``cpu``, ``generator`` or ``job`` was running."""
+        """Return the share of the wall time that ``cpu``, ``generator`` or ``job`` was running."""
         return float(statistics.median(getattr(r, f"{who}_ns") / 1e9 / r.seconds for r in self.rounds))
 
     def limit(self, who: str) -> float:
@@ -64,16 +64,19 @@ class Series:
         return sum(r.units for r in self.rounds) * 1e9 / spent if spent else float("inf")
 
     def percentiles_us(self) -> list[float]:
-        """p50, p99 and p99.9 of all rounds together; empty if there are no latencies."""
+        """Return p50, p99 and p99.9 of all rounds together; empty without latencies."""
         return [value / 1000 for value in percentiles(self.latencies_ns, _PERCENTILES)]
 
     def distribution_us(self) -> list[list[float]]:
-        """Pairs of a percent and the latency that so many are below, up to the longest; empty as there."""
+        """Return pairs of a percentage and the latency that so many are below, up to the longest.
+
+        Empty without latencies.
+        """
         found = percentiles(self.latencies_ns, _DISTRIBUTION)
         return [[percent, value / 1000] for percent, value in zip(_DISTRIBUTION, found, strict=False)]
 
     def extra(self) -> dict[str, float]:
-        """Medians of the rounds' further figures."""
+        """Return the medians of the rounds' further figures."""
         names = self.rounds[0].extra if self.rounds else {}
         return {name: statistics.median(r.extra[name] for r in self.rounds) for name in names}
 
@@ -87,18 +90,18 @@ class Result:
     reference: str
 
     def ratios(self, name: str) -> list[float]:
-        """Of each round of a way to the reference's round of the same turn."""
+        """Return the ratio of each round of a way to the reference's round of the same turn."""
         return self.ratios_to(name, self.reference)
 
     def ratios_to(self, name: str, other: str) -> list[float]:
-        """As :meth:`ratios`, to any way."""
+        """Return the ratios to any way."""
         of_turn = {r.turn: r.cost for r in self.series[other].rounds}
         mine = [r for r in self.series[name].rounds if r.turn in of_turn]
         return ratios([r.cost for r in mine], [of_turn[r.turn] for r in mine])
 
     @property
     def ratio(self) -> float:
-        """The agent's: the median of its rounds'."""
+        """Return the agent's ratio: the median of its rounds."""
         return statistics.median(self.ratios(AGENT))
 
     def as_json(self) -> dict[str, Any]:
@@ -126,12 +129,12 @@ class Result:
 
 
 def ratios(costs: Sequence[float], references: Sequence[float]) -> list[float]:
-    """Round by round; infinite where the reference took nothing."""
+    """Return the ratios round by round; infinite where the reference took nothing."""
     return [cost / to if to else float("inf") for cost, to in zip(costs, references, strict=True)]
 
 
 def percentiles(values: Iterable[int], wanted: Sequence[float]) -> list[float]:
-    """Nearest rank; empty for no values."""
+    """Return percentiles by nearest rank; empty for no values."""
     ordered = sorted(values)
     last = len(ordered) - 1
     return [float(ordered[min(last, int(len(ordered) * p / 100))]) for p in wanted] if ordered else []
@@ -180,7 +183,7 @@ async def _measure_step(workload: Workload, rounds: int, ways: dict[str, Way], r
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """A fault of a way says whose it is."""
+    """Add the name of the way to its faults."""
     try:
         yield
     except Fault as fault:
@@ -198,7 +201,7 @@ async def _round(workload: Workload, way: Way, lanes: Sequence[Lane], turn: int,
 
 
 def clock_works() -> bool:
-    """Whether the system tells the CPU time of a process to the nanosecond."""
+    """Return whether the system reports the CPU time of a process to the nanosecond."""
     before = cpu_ns(os.getpid())
     until = time.monotonic() + 0.01
     while time.monotonic() < until:

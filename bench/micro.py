@@ -57,7 +57,7 @@ def _decode_message(size: int) -> Part:
 
 
 def _start(*, varied: bool) -> Part:
-    """A call of ``http_request`` with a browser's fields, taken apart."""
+    """Decode a call of ``http_request`` with a browser's fields."""
 
     def packed(target: str) -> bytes:
         args = ["5f0c2d", "GET", target, [], list(wire.FIELDS)]
@@ -116,7 +116,7 @@ def _window() -> Part:
 
 
 def parts() -> dict[str, Part]:
-    """Names and what is timed. ``varied``: no two inputs are the same, and making them is part of the time."""
+    """Return the names and functions to time. ``varied``: no two inputs are the same, and making them is timed, too."""
     payload = bytes(_LARGE)
     return {
         "frame in, 64 B, masked": _decode_frames(_SMALL, masked=True),
@@ -145,7 +145,7 @@ def parts() -> dict[str, Part]:
 
 
 def timed_ns(part: Part, round_s: float = _ROUND_S) -> list[float]:
-    """CPU nanoseconds of a call, of each of some rounds."""
+    """Return the CPU nanoseconds of a call in each round."""
     part()
     calls = 1
     while _spent_ns(part, calls) < round_s * 1e9 / 4:
@@ -161,7 +161,7 @@ def _spent_ns(part: Part, calls: int) -> int:
 
 
 def measured(round_s: float = _ROUND_S) -> dict[str, list[float]]:
-    """The rounds of all parts, after one another."""
+    """Return the rounds of all parts, measured one after the other."""
     gc.disable()
     try:
         return {name: timed_ns(part, round_s) for name, part in parts().items()}
@@ -170,7 +170,7 @@ def measured(round_s: float = _ROUND_S) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Print the table; with a file's name as the argument write the rounds there too."""
+    """Print the table. With a file name as the argument, also write the rounds there."""
     around: dict[str, Any] = surroundings({})
     found = measured()
     rows = [["part", "median ns", "least"]]

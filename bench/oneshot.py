@@ -1,4 +1,4 @@
-"""The smallest server that a job can be: run by path with ``python -I -S``, it imports next to nothing.
+"""The smallest server that a job can be: run by path with ``python -I -S``, it imports very little.
 
 It listens, says so (to the agent, or on stdout without one), answers one request and ends.
 """

@@ -1,4 +1,4 @@
-"""Further references, where they are installed: nginx and haproxy as reverse proxies with one worker each."""
+"""Further references if they are installed: nginx and haproxy as reverse proxies with one worker each."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ _KINDS: Final[dict[str, tuple[str, Callable[[str, Path], list[str]], list[str]]]
 
 
 def installed() -> dict[str, str]:
-    """Name and version of each peer that there is."""
+    """Return name and version of each peer that is installed."""
     found = {}
     for name, (_, _, version) in _KINDS.items():
         if (program := shutil.which(name, path=_PATH)) is not None:
@@ -107,7 +107,7 @@ async def peer(name: str, job: int, folder: Path, core: int) -> AsyncIterator[tu
     template, command, _ = _KINDS[name]
     program = shutil.which(name, path=_PATH)
     assert program is not None
-    # They cannot listen on port 0 and say what they got, so they are given one that was free a moment ago.
+    # They cannot listen on port 0 and report the port, so they get one that was free just before.
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     config = folder / f"{name}.conf"
@@ -118,7 +118,7 @@ async def peer(name: str, job: int, folder: Path, core: int) -> AsyncIterator[tu
 
 
 async def _accepts(port: int, process: asyncio.subprocess.Process) -> None:
-    """Until the port accepts. RuntimeError if the process ends instead."""
+    """Wait until the port accepts. RuntimeError if the process ends instead."""
     async with asyncio.timeout(_START_TIMEOUT_S):
         while True:
             try:

@@ -18,7 +18,7 @@ _READY_TIMEOUT_S: Final = 10.0
 
 
 class _Connection(asyncio.Protocol):
-    """What all lanes over TCP have."""
+    """The common part of all lanes over TCP."""
 
     __slots__ = ("_closing", "_transport", "_way", "done")
 
@@ -56,7 +56,7 @@ class _Request(_Connection):
         super().__init__(way)
         self._request = request
         self._size = size
-        self._left = -1  # bytes of the body to come; -1: the head comes first
+        self._left = -1  # bytes of the body that are missing; -1: the head is missing, too
         self._head = b""
 
     def send(self) -> None:
@@ -112,7 +112,7 @@ class _Put(_Request):
 
 
 class _Echo(_Connection):
-    """A WebSocket. The echo is one frame, so its bytes are counted and not looked at."""
+    """A WebSocket. The echo is one frame, so its bytes are counted only."""
 
     __slots__ = ("_echo_bytes", "_head", "_left", "_message", "open")
 
@@ -162,7 +162,7 @@ class _Events(_Connection):
 
 
 class PlainWay:
-    """Through a TCP port. ``pid``: the process behind it."""
+    """A way through a TCP port. ``pid``: the process that listens on it."""
 
     def __init__(self, name: str, port: int, pid: int, job_pid: int) -> None:
         self.name = name
@@ -201,6 +201,6 @@ class PlainWay:
     async def events(self, seen: Callable[[int], None]) -> Callable[[], None]:
         return (await self._open(_Events(self, seen))).close
 
-    # It has no files; the ratio is to the same bytes of a body.
+    # A splice has no files; the ratio is to the same bytes of a body.
     file_get = get
     file_put = put

@@ -19,14 +19,14 @@ _LATENCIES: Final = ("get1", "get64", "ws16x64", "events", "mixed16")
 _STREAMS: Final = "streams-"
 _ORDER: Final = ("agent", "splice", "direct", "dials", "tunnel", "nginx", "haproxy")
 _PERCENTS: Final = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
-#: Where the longest of all stands, which no percentile is.
+#: Position of the longest latency, which is not a percentile.
 _LAST: Final = 99.995
 
 Row = Mapping[str, Any]
 
 
 def draw(whole: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw what a result has data for; the files written."""
+    """Draw the plots for which a result has data; return the files written."""
     rows = {row["name"]: row for row in whole["workloads"]}
     made = {f"latency-{name}.svg": _latency(rows[name]) for name in _LATENCIES if name in rows}
     steps = [row for name, row in rows.items() if name.startswith(_STREAMS)]
@@ -44,7 +44,7 @@ def _ways(row: Row) -> list[str]:
 
 
 def _tail(percent: float) -> float:
-    """Each nine takes the same room: how it is with tails."""
+    """Return the position of a percentile on an axis where each nine takes the same room."""
     return -math.log10(1 - min(percent, _LAST) / 100)
 
 

@@ -1,4 +1,4 @@
-"""Processes: start, pin, end; what CPU time and memory they have taken. Linux only."""
+"""Start, pin and end processes, and measure their CPU time and memory. Linux only."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from typing import Final, NamedTuple
 _END_TIMEOUT_S: Final = 15.0
 #: The process-wide clock of run time as the scheduler counts it, in Linux's encoding of clock ids.
 _CLOCK_SCHED: Final = 2
-#: What we may use, as it was before we pinned ourselves.
+#: Cores of this process before it was pinned.
 _CORES: Final = os.sched_getaffinity(0)
 
 
 class Placing(enum.Enum):
-    """Who has a core of its own, where there are fewer than three.
+    """Which process has a core of its own if there are fewer than three cores.
 
-    ``APART``: the process that is measured. What it gets and what it sends wakes another core, both times; the job and
-    the generator wake none for each other.
-    ``ENDS_APART``: the generator; the job is where the measured process is, as they are on one host. The ends wake
-    another core without anything between them as well: a latency is to be compared with one of that kind.
-    ``ONE_CORE``: nobody; all the same on one. None is waited for, so that much is dealt with at a time.
+    ``OWN_CORE``: the measured process. Each message to it and from it wakes another core; the job and the generator
+    share a core, and wake none for each other. ``ENDS_ON_TWO_CORES``: the generator. The job is on the core of the
+    measured process, as both are on one host. The generator and the job wake each other's core also without a proxy, so
+    latencies can be compared. ``ONE_CORE``: none, all processes are on one core. None waits for another core, so each
+    handles many messages at once.
     """
 
-    APART = enum.auto()
-    ENDS_APART = enum.auto()
+    OWN_CORE = enum.auto()
+    ENDS_ON_TWO_CORES = enum.auto()
     ONE_CORE = enum.auto()
 
 
 class Layout(NamedTuple):
-    """Which cores who runs on: the process that is measured, the load generator, the job."""
+    """The cores of the measured process, the load generator and the job."""
 
     server: int
     generator: int
@@ -50,11 +50,11 @@ def layout(placing: Placing) -> Layout:
         return Layout(cores[0], cores[0], cores[0])
     if len(cores) > 2:
         return Layout(cores[0], cores[1], cores[2])
-    return Layout(cores[0], cores[1], cores[0] if placing is Placing.ENDS_APART else cores[1])
+    return Layout(cores[0], cores[1], cores[0] if placing is Placing.ENDS_ON_TWO_CORES else cores[1])
 
 
 def cpu_ns(pid: int) -> int:
-    """CPU time, user and system, of all threads of a process that there are or were; children do not count."""
+    """Return the CPU time, user and system, of all present and past threads of a process, without its children."""
     return time.clock_gettime_ns((~pid << 3) | _CLOCK_SCHED)
 
 
@@ -70,14 +70,14 @@ def pin(pid: int, core: int) -> None:
 
 
 def allow_many_files() -> int:
-    """Raise the soft limit on descriptors, for us and for what we start; returns it."""
+    """Raise the soft limit on descriptors, also for processes started later, and return it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 
 def python() -> list[str]:
-    """A Python that imports nothing by itself: what starts fastest."""
+    """Return a command for Python without imports of its own, which starts fastest."""
     return [sys.executable, "-I", "-S"]
 
 
@@ -90,7 +90,7 @@ async def running(
     cwd: Path | None = None,
     merge_stderr: bool = False,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process for the length of the block, in a session of its own so that a Ctrl-C is ours to handle.
+    """Run a process for the length of the block, in a session of its own so that Ctrl-C reaches the bench only.
 
     Its stdout is a pipe, with ``merge_stderr`` stderr goes there too.
     """
@@ -122,7 +122,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def first_line(process: asyncio.subprocess.Process) -> str:
-    """What a process says once it is ready. RuntimeError if it ends instead."""
+    """Return the line that a process prints once it is ready. RuntimeError if it ends instead."""
     assert process.stdout is not None
     line = await process.stdout.readline()
     if not line:

@@ -1,4 +1,4 @@
-"""What was promised of the agent's speed, and whether a run kept it."""
+"""The promises about the agent's speed, and whether a run kept them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bench.report import number, table
 from bench.rig import AGENT, SPLICE
 from bench.workload import DIRECT
 
-#: A figure made of results by their workloads' names; KeyError if one that it needs was not measured.
+#: Computes a figure from results by their workloads' names; KeyError if one that it needs was not measured.
 Figure = Callable[[Mapping[str, Result]], float]
 
 
 @dataclass(frozen=True)
 class Promise:
-    """``figure`` shall be at most ``limit``, or at least if ``at_least``."""
+    """``figure`` has to be at most ``limit``, or at least ``limit`` if ``at_least``."""
 
     text: str
     limit: float
@@ -45,7 +45,7 @@ def _added_us(name: str) -> Figure:
 
 
 def _growth(name: str) -> Figure:
-    """The growth of a message's cost from 100 streams to the most of them, to the bare splice's growth in this run."""
+    """Return the growth of a message's cost from 100 streams to the most of them, to that of the splice in this run."""
 
     def growth(results: Mapping[str, Result]) -> float:
         steps = {int(step.removeprefix(name)): results[step] for step in results if step.startswith(name)}
@@ -56,7 +56,7 @@ def _growth(name: str) -> Figure:
 
 
 def _added_to_splice_us(name: str) -> Figure:
-    """The median latency that the agent adds, less what the bare splice adds in this run."""
+    """Return the median latency that the agent adds, less that of the splice in this run."""
 
     def added(results: Mapping[str, Result]) -> float:
         series = results[name].series
@@ -85,10 +85,16 @@ PROMISES: Final = (
     Promise("idle link, B", 32_000, _cost("links-idle")),
     Promise("event-stream latency added, us p50", 60, _added_us("events")),
     Promise(
-        "event-stream latency beyond the splice's, the agent apart, us p50", 60, _added_to_splice_us("events-apart")
+        "event-stream latency beyond the splice's, agent on its own core, us p50",
+        60,
+        _added_to_splice_us("events-own-core"),
     ),
     Promise("growth from 100 to 10,000 streams, to the splice's, one core", 1.1, _growth("streams-")),
-    Promise("growth from 100 to 10,000 streams, to the splice's, the agent apart", 1.1, _growth("apart-streams-")),
+    Promise(
+        "growth from 100 to 10,000 streams, to the splice's, agent on its own core",
+        1.1,
+        _growth("own-core-streams-"),
+    ),
     Promise("GET beside 16 downloads, p99 to alone", 5, _cost("mixed16")),
     Promise("throughput of 16 downloads beside GETs", 0.85, _kept, at_least=True),
     Promise("download over 50 ms, time to TCP's own", 2, _ratio("far-down")),
@@ -97,7 +103,7 @@ PROMISES: Final = (
 
 
 def judged(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Of each promise that was measured: text, limit, value, and whether it is kept."""
+    """Return text, limit, value and whether it is kept, for each promise that was measured."""
     by_name = {result.workload.name: result for result in results}
     found = []
     for promise in PROMISES:
@@ -113,7 +119,7 @@ def judged(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def promises(judgements: Sequence[Mapping[str, Any]]) -> str:
-    """The table of them; empty if there are none."""
+    """Return the table of promises; empty if none was measured."""
     rows = [["", "promised", "measured", ""]]
     for one in judgements:
         limit = f"{'at least' if one.get('at_least') else 'at most'} {one['limit']:g}"

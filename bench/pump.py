@@ -1,4 +1,4 @@
-"""Bodies on their way out, in blocks, as fast as they are taken or at a rate."""
+"""Send bodies in blocks, as fast as they are taken or at a rate."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Pump:
         self.run()
 
     def run(self) -> None:
-        """Send on; nothing if all is sent, or it is not time yet."""
+        """Send the next blocks, if any are left and it is time."""
         if self._timer is not None or not self._left:
             return
         burst = 0

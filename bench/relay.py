@@ -1,4 +1,4 @@
-"""A slow link: ``python -m bench.relay PORT DELAY_S RATE``, where the kernel has no means to make one.
+"""A slow link: ``python -m bench.relay PORT DELAY_S RATE``, for kernels that cannot simulate one.
 
 Prints the free port that it listens on. What comes is sent on to PORT ``DELAY_S`` later, either way, at RATE bytes a
 second; what is above the rate waits in a short queue, and above that is not read.
@@ -13,7 +13,7 @@ from typing import Final, cast
 
 import uvloop
 
-#: Of the queue before the link, as time; a router's is about so long.
+#: Seconds of data that the queue before the link holds, about as many as that of a network router.
 _QUEUE_S: Final = 0.02
 
 
@@ -26,7 +26,7 @@ class _Direction:
         self._delay_s = delay_s
         self._rate = rate
         self._loop = asyncio.get_running_loop()
-        self._free_at = 0.0  # when the link has taken all that waits for it
+        self._free_at = 0.0  # time at which the link has taken all queued bytes
         self._under_way: deque[tuple[float, bytes]] = deque()
         self._paused = False
         self._timer: asyncio.TimerHandle | None = None
@@ -84,7 +84,7 @@ async def _serve(port: int, delay_s: float, rate: float) -> None:
 
     def accept() -> _End:
         there, back = _Direction(delay_s, rate), _Direction(delay_s, rate)
-        # What comes before the far side is connected is under way for longer than that takes.
+        # The delay is longer than the far side takes to connect.
         task = loop.create_task(loop.create_connection(lambda: _End(back, there), "127.0.0.1", port))
         joining.add(task)
         task.add_done_callback(joining.discard)

@@ -1,4 +1,4 @@
-"""What is shown and kept: the tables, the JSON, and what it was measured on."""
+"""Write the tables and the JSON of a run, and describe the machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LIBRARIES: Final = ("uvloop", "aiohttp", "msgpack", "wsproto")
 
 
 def surroundings(peers: dict[str, str]) -> dict[str, Any]:
-    """Machine, versions, commit."""
+    """Return the machine, the versions and the commit."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": _git("rev-parse", "--short=12", "HEAD") or "none",
@@ -78,7 +78,7 @@ def heading(around: dict[str, Any]) -> str:
 
 
 def costs(results: Sequence[Result]) -> str:
-    """The main table: ratio first. Other ways are shown as ratios too."""
+    """Return the main table, with the agent's ratio first. Other ways have ratios, too."""
     others = [name for name in _OTHERS if any(name in result.series for result in results)]
     heads = ["ratio", "rounds", "workload", "agent", "to", *others, "agent/s", "to/s", "p50 us", "p99", "p99.9"]
     rows = [[*heads, "to: p50", "p99", "p99.9"]]
@@ -128,7 +128,7 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def together(results: Sequence[Result]) -> str:
-    """What interactive traffic and bulk do to each other."""
+    """Return the table of how interactive traffic and bulk affect each other."""
     rows = [
         ["workload", "way", "GET p99 us", "beside", "", "WebSocket p99", "beside", "", "bulk MB/s", "beside", "kept"]
     ]
@@ -145,14 +145,14 @@ def together(results: Sequence[Result]) -> str:
 
 
 def limits(results: Sequence[Result]) -> str:
-    """What was busy while the agent was measured, and what the generator and the job could do."""
+    """Return the table of how busy the processes were, and what the generator and the job could do."""
     rows = [
         ["workload", "agent busy", "generator", "job", "agent/s", "generator's limit/s", "job's limit/s", "direct/s"]
     ]
     for result in results:
         agent = result.series[AGENT]
         if agent.extra():
-            continue  # rounds of several parts, which are not told apart here
+            continue  # rounds of several parts, which this table does not divide
         direct = result.series.get(DIRECT)
         rows.append(
             [
@@ -178,14 +178,14 @@ def _latencies(series: Series) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Three digits that matter, and no exponent."""
+    """Return a number with three significant digits and without an exponent."""
     if value == float("inf"):
         return "-"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def table(rows: Sequence[Sequence[str]], left: set[int]) -> str:
-    """Columns as wide as they have to be; those in ``left`` are set to the left."""
+    """Return lines with aligned columns; those in ``left`` are left-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(

@@ -1,4 +1,7 @@
-"""All processes of one workload: agents, job, splice, peers; started fresh for each, so that none inherits a heap."""
+"""Start all processes of one workload: agents, job, splice, peers.
+
+They are new for each, so that none inherits a heap.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ BASE: Final = "base"
 
 @asynccontextmanager
 async def rig(layout: Layout, also: Collection[str], base: Path | None = None) -> AsyncIterator[dict[str, Way]]:
-    """Start all, pinned; the ways by name, the agent's and the splice's first. All ends behind the block.
+    """Start all processes, pinned, and yield the ways by name, the agent's and the splice's first.
+
+    They end with the block.
 
     ``also``: names of further ways. ``base``: the tree of another agent to measure.
     """
@@ -62,7 +67,7 @@ async def rig(layout: Layout, also: Collection[str], base: Path | None = None) -
 
 @asynccontextmanager
 async def delayed_rig(layout: Layout, also: Collection[str]) -> AsyncIterator[dict[str, Way]]:
-    """As :func:`rig`, with a relay that delays before the agent and before the splice.
+    """Start as :func:`rig` does, with a relay that delays before the agent and before the splice.
 
     The agent's way is a link with flow control; ``router`` in ``also`` is one without.
     """
@@ -87,7 +92,7 @@ async def delayed_rig(layout: Layout, also: Collection[str]) -> AsyncIterator[di
 
 
 def _begin(stack: AsyncExitStack, layout: Layout) -> Path:
-    """Pin ourselves; the folder of this rig."""
+    """Pin this process, and yield the folder of this rig."""
     pin(os.getpid(), layout.generator)
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pagent-bench-")))
 
@@ -98,7 +103,7 @@ def _closed(stack: AsyncExitStack, way: PlainWay) -> PlainWay:
 
 
 async def _with_job(name: str, driver: LinkDriver, agent: AgentProcess, layout: Layout) -> AgentWay:
-    """A way with a job of its own."""
+    """Return a way with a job of its own."""
     job = await start_job(driver, layout)
     return AgentWay(name, driver, agent.pid, job["uid"], job["pid"])
 
@@ -109,7 +114,7 @@ async def _splice(stack: AsyncExitStack, layout: Layout, port: int, job_pid: int
 
 
 async def _splice_process(stack: AsyncExitStack, layout: Layout, port: int) -> tuple[int, int]:
-    """Its port and its pid."""
+    """Return its port and its pid."""
     process = await stack.enter_async_context(
         running([sys.executable, "-m", "bench.splice", str(port)], core=layout.server, env=JOB_ENVIRONMENT)
     )
@@ -117,7 +122,7 @@ async def _splice_process(stack: AsyncExitStack, layout: Layout, port: int) -> t
 
 
 async def _relay(stack: AsyncExitStack, layout: Layout, port: int) -> int:
-    """Its port."""
+    """Return its port."""
     args = [sys.executable, "-m", "bench.relay", str(port), str(DELAY_S), str(RATE)]
     process = await stack.enter_async_context(running(args, core=layout.generator, env=JOB_ENVIRONMENT))
     return int(await first_line(process))

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from bench.agentway import AgentWay
-from bench.bare import BareWay, TarWay
 from bench.loops import ClosedLoop
+from bench.references import ProcessWay, TarWay
 from bench.way import Lane, Sample, Way
 from bench.workload import KIB, Scale, Workload
 
@@ -21,16 +21,16 @@ _FOLDER: Final = "many"
 
 
 class Jobs(Workload):
-    """Jobs of a program that does nothing, one after the other; the ratio is to bare starts of it by the generator."""
+    """Jobs of a program that does nothing, one after the other; the ratio is to starts of it by the generator."""
 
     unit = "job"
     also = ()
 
     def against(self, splice: Way) -> Way:
-        return BareWay()
+        return ProcessWay()
 
     async def prepare(self, way: Way) -> Sequence[Lane]:
-        return [await cast("AgentWay | BareWay", way).job_cycle()]
+        return [await cast("AgentWay | ProcessWay", way).job_cycle()]
 
 
 class FirstByte(Workload):
@@ -41,20 +41,20 @@ class FirstByte(Workload):
     also = ()
 
     def against(self, splice: Way) -> Way:
-        return BareWay()
+        return ProcessWay()
 
     async def prepare(self, way: Way) -> Sequence[Lane]:
         return ()
 
     async def round(self, way: Way, lanes: Sequence[Lane]) -> Sample:
-        starter = cast("AgentWay | BareWay", way)
+        starter = cast("AgentWay | ProcessWay", way)
         began = time.perf_counter()
         taken = array.array("q", [await starter.first_byte_ns() for _ in range(self.scale.starts)])
         seconds = time.perf_counter() - began
         return Sample(len(taken), seconds, taken, sorted(taken)[len(taken) // 2] / 1000)
 
     async def warm_up(self, way: Way, lanes: Sequence[Lane]) -> None:
-        await cast("AgentWay | BareWay", way).first_byte_ns()
+        await cast("AgentWay | ProcessWay", way).first_byte_ns()
 
 
 class Archive(Workload):
@@ -93,13 +93,13 @@ class Archive(Workload):
         return sample
 
     async def warm_up(self, way: Way, lanes: Sequence[Lane]) -> None:
-        """Something to pack. An upload is as cold as users' are."""
+        """Upload the files to pack. No upload is warmed up, because those of users are not."""
         if isinstance(way, TarWay) and not self._upload:
             await way.unpack(self._tar)
 
 
 def small_files(count: int) -> bytes:
-    """A tar of so many files of 1 KiB, a hundred in each folder."""
+    """Return a tar of ``files`` files of 1 KiB, a hundred in each folder."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for number in range(count):

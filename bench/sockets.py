@@ -18,7 +18,7 @@ _BINARY: Final = 2
 
 
 class Socket(Call):
-    """What opens with ``true`` and then carries messages: ``ws_connect``, ``tcp_connect``."""
+    """A stream that opens with ``true`` and then carries messages: ``ws_connect`` or ``tcp_connect``."""
 
     __slots__ = ("_opened",)
 
@@ -93,7 +93,7 @@ class TunnelPut(Socket):
 
 
 class TunnelEcho(Socket):
-    """A WebSocket inside a tunnel. The echo is one frame, so its bytes are counted and not looked at."""
+    """A WebSocket inside a tunnel. The echo is one frame, so its bytes are counted only."""
 
     def __init__(self, driver: LinkDriver, job: str, size: int) -> None:
         super().__init__(driver, "tcp_connect", [job])

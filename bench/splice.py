@@ -1,6 +1,6 @@
-"""The reference: ``python -m bench.splice PORT``, a bare L4 splice on uvloop. Prints the free port that it listens on.
+"""The reference: ``python -m bench.splice PORT``, an L4 splice on uvloop. It prints the port that it listens on.
 
-Two Protocols, pause crosses over, end crosses over, nothing else: the least that one hop costs in Python.
+Two Protocols, of which each passes bytes, pause and end to the other: the least cost of one hop in Python.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _End(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        # Nagle's algorithm is off: uvloop does that for what it accepts and connects itself.
+        # Nagle's algorithm is off: uvloop disables it for connections that it accepts or makes.
         if self._other is not None:
             self.far, self._other.far = self._other.transport, self.transport
 
@@ -42,7 +42,7 @@ class _End(asyncio.Protocol):
 
 
 async def _join(near: socket.socket, port: int) -> None:
-    """Connect the far side first: on uvloop a server's connection reads whatever connection_made says."""
+    """Connect the far side first: on uvloop a server's connection is read before ``connection_made`` can pause it."""
     loop = asyncio.get_running_loop()
     try:
         _, far = await loop.create_connection(_End, "127.0.0.1", port)

@@ -1,4 +1,4 @@
-"""How long an agent's event loop is held: what a call each millisecond waits for while another link loads the agent."""
+"""Measure how long an agent's event loop is blocked, by a call each millisecond while another link loads the agent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from bench.agentway import AgentWay
-from bench.bare import BareWay
+from bench.references import ProcessWay
 from bench.way import Lane, Sample, Way
 from bench.workload import Scale, Workload
 
@@ -29,7 +29,7 @@ class Listings(Workload):
         self._loads: dict[str, Callable[[], Awaitable[None]]] = {}
 
     def against(self, splice: Way) -> Way:
-        return BareWay()
+        return ProcessWay()
 
     async def prepare(self, way: Way) -> Sequence[Lane]:
         if isinstance(way, AgentWay):
@@ -54,4 +54,4 @@ class Listings(Workload):
 
 
 async def _nothing() -> None:
-    """What is asked of the generator itself."""
+    """The reference: a timer of the generator itself."""

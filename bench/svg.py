@@ -1,4 +1,4 @@
-"""Line charts as SVG, written by hand: axes, lines, a legend, and nothing that needs a library."""
+"""Draw line charts as SVG without a library: axes, lines and a legend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LEFT: Final = 70
 _RIGHT: Final = 130
 _TOP: Final = 44
 _BOTTOM: Final = 52
-#: Colours that most people can tell apart (Okabe and Ito).
+#: Colours that most people can distinguish (Okabe and Ito).
 _COLOURS: Final = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 
 
@@ -29,7 +29,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """From ``low`` to ``high``; ``ticks``: where there are grid lines, and their labels."""
+    """An axis from ``low`` to ``high``. ``ticks``: the places of grid lines, and their labels."""
 
     title: str
     low: float
@@ -38,7 +38,7 @@ class Axis:
     log: bool = False
 
     def place(self, value: float) -> float:
-        """0 at the low end, 1 at the high one."""
+        """Return the position of a value: 0 at the low end, 1 at the high end."""
         low, high, at = self.low, self.high, value
         if self.log:
             low, high, at = math.log10(low), math.log10(high), math.log10(max(value, 1e-12))
@@ -46,7 +46,7 @@ class Axis:
 
 
 def log_axis(title: str, values: Sequence[float]) -> Axis:
-    """From the 1, 2 or 5 below the least of positive values to the one above the greatest."""
+    """Return an axis from the 1, 2 or 5 below the least of positive values to the one above the greatest."""
     steps = [mantissa * 10.0**exponent for exponent in range(-3, 10) for mantissa in (1, 2, 5)]
     low = max(step for step in steps if step <= min(values))
     high = min(step for step in steps if step >= max(values) and step > low)
@@ -54,7 +54,7 @@ def log_axis(title: str, values: Sequence[float]) -> Axis:
 
 
 def linear_axis(title: str, values: Sequence[float]) -> Axis:
-    """From zero to a round number above the greatest."""
+    """Return an axis from zero to a round number above the greatest value."""
     greatest = max(values)
     size = 10.0 ** math.floor(math.log10(greatest)) / 2
     while greatest / size > 8:
@@ -64,7 +64,7 @@ def linear_axis(title: str, values: Sequence[float]) -> Axis:
 
 
 def chart(title: str, across: Axis, up: Axis, lines: Sequence[Line]) -> str:
-    """A whole SVG document."""
+    """Return a whole SVG document."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}"'
         ' font-family="sans-serif" font-size="12">',

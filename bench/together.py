@@ -1,4 +1,4 @@
-"""Interactive traffic beside bulk on one link, and a stream of events."""
+"""Measure interactive traffic beside bulk on one link, and a stream of events."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bench.loops import ClosedLoop, PacedLoop
 from bench.way import Fault, Lane, Sample, Way
 from bench.workload import DIALS, DIRECT, MB, MIB, PEERS, TUNNEL, Scale, Workload
 
-#: Between two GETs, and between two WebSocket messages, beside bulk; and how many may be under way.
+#: Seconds between two GETs, and between two WebSocket messages, beside bulk; and how many may be under way.
 _INTERVAL_S: Final = 0.004
 _AT_ONCE: Final = 16
-#: Of one download, again and again. While it begins the job has room for megabytes in the kernel, and writes without a
-#: pause: with 8 MiB it is that which the slowest GETs beside 16 meet, and not what goes on for long.
+#: Size of one download, which is repeated. At its beginning the job has room for megabytes in the kernel, and writes
+#: without a pause. With 8 MiB the slowest GETs beside 16 downloads would measure these beginnings only.
 _BULK_BYTES: Final = 64 * MIB
 #: The first events are not counted.
 _SETTLED_S: Final = 0.05
@@ -65,7 +65,7 @@ class Mixed(Workload):
 
     cost_unit = "x p99"
     also = ()
-    rounds = 5  # a p99 is made of a few exchanges of many, and varies
+    rounds = 5  # a p99 depends on few exchanges, and varies
 
     def __init__(self, name: str, title: str, scale: Scale, downloads: int) -> None:
         super().__init__(name, title, scale)

@@ -14,8 +14,8 @@ from bench.process import rss_bytes
 from bench.way import Lane, Sample, Way
 from bench.workload import MB, MIB, Scale, Workload
 
-#: Of the paced upload: 1.6 Gbit/s.
-PACE: Final = 200 * MB
+#: Bytes per second of the paced upload: 1.6 Gbit/s.
+PACED_RATE: Final = 200 * MB
 
 #: WebSockets that are being opened at once.
 _OPENING: Final = 32
@@ -52,7 +52,7 @@ class Echo(Workload):
 
 
 class Bulk(Workload):
-    """One large body at a time. ``open_lane``: which of a way's lanes."""
+    """One large body at a time. ``open_lane`` opens the lane of a way."""
 
     unit = "MB"
     rounds = 3
@@ -78,18 +78,18 @@ class Bulk(Workload):
 
 
 class File(Bulk):
-    """Of the sandbox; only the agent has one."""
+    """Files of the sandbox, which only the agent has."""
 
     also = ()
     rounds = 5
 
     async def warm_up(self, way: Way, lanes: Sequence[Lane]) -> None:
-        for _ in range(2):  # the second is written beside the first, to memory that nobody has used either
+        for _ in range(2):  # the second is written to unused memory as well, while the first exists
             await ClosedLoop(lanes, way.fault).run(0)
 
 
 class IdleSockets(Workload):
-    """Memory of WebSockets that are open and idle, less that of the first few."""
+    """Memory of idle open WebSockets, less that of the first few."""
 
     unit = "socket"
     cost_unit = "B"
@@ -110,13 +110,13 @@ class IdleSockets(Workload):
         began = loop.time()
         opened = await open_sockets(way, 16, count)
         seconds = loop.time() - began
-        # Each carries something once: what a socket needs only then is part of its price.
+        # Each carries one message: memory that a socket needs only then is counted, too.
         await ClosedLoop(opened, way.fault).run(0)
         return Sample(count, seconds, cost=(rss_bytes(way.pid) - before) / count)
 
 
 class IdleLinks(Workload):
-    """Memory of links that are open and idle, beside connections through the splice."""
+    """Memory of idle open links, compared with connections through the splice."""
 
     unit = "link"
     cost_unit = "B"
@@ -135,7 +135,7 @@ class IdleLinks(Workload):
         return Sample(self.scale.many, seconds, cost=(rss_bytes(way.pid) - before) / self.scale.many)
 
     async def warm_up(self, way: Way, lanes: Sequence[Lane]) -> None:
-        """The first links are what warms up."""
+        """Open the first links, which are not counted."""
 
 
 async def _open_links(way: Way, count: int) -> None:
@@ -184,7 +184,7 @@ def _most(scale: Scale, way: Way) -> int:
 
 
 async def open_sockets(way: Way, size: int, count: int) -> list[Lane]:
-    """So many WebSockets for messages of ``size`` bytes, some being opened at once."""
+    """Open ``count`` WebSockets for messages of ``size`` bytes, some of them at once."""
     opened: list[Lane] = []
     while len(opened) < count:
         wave = min(_OPENING, count - len(opened))

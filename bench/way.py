@@ -1,4 +1,4 @@
-"""Ways to the job: what the loops of the load generator drive, and what workloads are written to."""
+"""The interfaces between workloads and loops: lanes, and ways to the job."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Protocol
 
 
 class Fault(Exception):
-    """An exchange that did not go as it should: a measurement with one in it is worth nothing."""
+    """An exchange failed, which makes its measurement invalid."""
 
 
 class Lane(Protocol):
-    """One exchange at a time, again and again: a request and its answer, a message and its echo."""
+    """Makes one exchange after the other: a request and its answer, or a message and its echo."""
 
     done: Callable[[], None]
 
     def send(self) -> None:
-        """Begin one; ``done`` is called from a later callback, when it is complete."""
+        """Begin an exchange. ``done`` is called from a later callback, when it is complete."""
 
 
 class Way(Protocol):
@@ -34,25 +34,28 @@ class Way(Protocol):
     fault: asyncio.Future[None]
 
     async def get(self, size: int, *, varied: bool = False) -> Lane:
-        """GET of a body of ``size`` bytes; ``varied``: no two requests are the same, nor two answers."""
+        """Return a lane of GETs of a body of ``size`` bytes. ``varied``: no two requests or answers are the same."""
 
     async def put(self, size: int, rate: float | None = None) -> Lane:
-        """POST of one, at ``rate`` bytes a second at most."""
+        """Return a lane of POSTs, at most at ``rate`` bytes a second."""
 
     async def echo(self, size: int) -> Lane:
-        """An open WebSocket; messages of ``size`` bytes and their echoes."""
+        """Return a lane on an open WebSocket, for messages of ``size`` bytes and their echoes."""
 
     async def events(self, seen: Callable[[int], None]) -> Callable[[], None]:
-        """The job's events until what is returned is called: ``seen`` gets the time at which the job wrote each."""
+        """Receive the job's events until the returned function is called.
+
+        ``seen`` gets the time at which each was written.
+        """
 
     async def file_get(self, size: int) -> Lane:
-        """Download of a file of the sandbox; what has no sandbox takes ``get`` for a comparison."""
+        """Return a lane of downloads of a file of the sandbox. A way without a sandbox uses ``get`` instead."""
 
     async def file_put(self, size: int) -> Lane:
-        """Upload of one."""
+        """Return a lane of uploads of a file."""
 
     def close(self) -> None:
-        """Drop all connections; what happens from now on is no fault."""
+        """Drop all connections, and ignore faults from now on."""
 
 
 @dataclass
@@ -70,7 +73,7 @@ class Sample:
 
 
 async def until(wanted: asyncio.Future[None], fault: asyncio.Future[None], timeout: float) -> None:
-    """Wait for what is wanted. Fault if that comes first, or neither comes in time."""
+    """Wait for a result. Raise the fault if it comes first, or Fault if neither comes in time."""
     await asyncio.wait((wanted, fault), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     if fault.done():
         fault.result()
@@ -80,4 +83,4 @@ async def until(wanted: asyncio.Future[None], fault: asyncio.Future[None], timeo
 
 
 def idle() -> None:
-    """``done`` of a lane that is in no loop."""
+    """Serve as ``done`` of a lane that is in no loop."""

@@ -1,4 +1,4 @@
-"""The bytes that both the job and the load generators know of: requests, answers, frames, events.
+"""The bytes that the job and the load generators share: requests, answers, frames, events.
 
 Every answer head of the job is HEAD_BYTES long, so that who reads it through a splice or a tunnel can count bytes
 instead of parsing.
@@ -12,10 +12,10 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final
 
-#: Length of the head of every answer of the job, 101 included; a usual one has about so many.
+#: Length of the head of every answer of the job, 101 included: about the usual length.
 HEAD_BYTES: Final = 320
 
-#: What a browser sends through a router; hop-by-hop fields too, since routers of the field pass them on.
+#: Fields of a browser through a router, with hop-by-hop fields, because deployed routers pass them on.
 FIELDS: Final = (
     ("Host", "router.example"),
     ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
@@ -39,7 +39,7 @@ _EVENT_STAMP: Final = slice(6, 26)
 
 
 def request(method: str, target: str, *extra: tuple[str, str]) -> bytes:
-    """A request head of an HTTP client with the usual fields."""
+    """Return the request head of an HTTP client with the usual fields."""
     fields = "".join(f"{name}: {value}\r\n" for name, value in (*FIELDS, *extra))
     return f"{method} {target} HTTP/1.1\r\n{fields}\r\n".encode()
 
@@ -48,12 +48,12 @@ _numbers = count()
 
 
 def varied_target(size: int) -> str:
-    """The target of a body of ``size`` bytes, another one each time: what a cache cannot know."""
+    """Return a target for a body of ``size`` bytes, a new one each time, which no cache has."""
     return f"/bytes/{size}/{next(_numbers):010}"
 
 
 def gets(size: int, *, varied: bool) -> Callable[[], bytes]:
-    """What gives the next GET of a body of ``size`` bytes: the same head always, or ``varied`` ones."""
+    """Return a function for the next GET of a body of ``size`` bytes: always the same head, or ``varied`` ones."""
     if not varied:
         same = request("GET", f"/bytes/{size}")
         return lambda: same
@@ -62,14 +62,14 @@ def gets(size: int, *, varied: bool) -> Callable[[], bytes]:
 
 
 def upgrade_request(target: str) -> bytes:
-    """The opening handshake of a WebSocket client."""
+    """Return the opening handshake of a WebSocket client."""
     fields = ["Host: router.example", "Upgrade: websocket", "Connection: Upgrade"]
     fields += ["Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {WS_KEY}"]
     return "\r\n".join([f"GET {target} HTTP/1.1", *fields, "", ""]).encode()
 
 
 def answer(status: str, *fields: str) -> bytes:
-    """A response head of exactly HEAD_BYTES."""
+    """Return a response head of exactly HEAD_BYTES."""
     usual = ("Server: bench", "Date: Mon, 01 Jan 2024 00:00:00 GMT", "Content-Type: application/octet-stream")
     lines = [f"HTTP/1.1 {status}", *(() if status.startswith("101") else usual), *fields, "X-Filler: "]
     head = "\r\n".join(lines)
@@ -77,12 +77,12 @@ def answer(status: str, *fields: str) -> bytes:
 
 
 def accept_key(key: bytes) -> str:
-    """Sec-WebSocket-Accept for a key (RFC 6455 section 4.2.2)."""
+    """Return the Sec-WebSocket-Accept for a key (RFC 6455 section 4.2.2)."""
     return base64.b64encode(hashlib.sha1(key + _WS_GUID.encode()).digest()).decode()
 
 
 def frame(opcode: int, payload: bytes, *, masked: bool) -> bytes:
-    """A final WebSocket frame. The mask key is zero: the receiver has its full work with it, the sender none."""
+    """Return a final WebSocket frame. The mask key is zero: the receiver has to unmask, the sender need not mask."""
     return frame_head(opcode, len(payload), masked=masked) + payload
 
 
@@ -97,12 +97,12 @@ def frame_head(opcode: int, length: int, *, masked: bool) -> bytes:
 
 
 def event(now_ns: int) -> bytes:
-    """A server-sent event that carries when it was written (CLOCK_MONOTONIC)."""
+    """Return a server-sent event that carries the time at which it was written (CLOCK_MONOTONIC)."""
     return b"data: %020d\n\n" % now_ns
 
 
 def event_times(data: bytes) -> list[int]:
-    """When the events in some bytes of a body, or of a chunked body, were written. Events are never split."""
+    """Return the times of the events in some bytes of a body, chunked or not. Events are never split."""
     times = []
     at = data.find(b"data: ")
     while at >= 0:

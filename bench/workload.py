@@ -1,4 +1,4 @@
-"""What a workload is: how long and how much, and what a round of it does."""
+"""The base of workloads: their scale, and what a round does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 MB: Final = 1_000_000
 
-#: Ways besides the agent and the reference, by name: the job with nothing between; an agent that dials; the agent by
-#: tcp_connect; proxies of others.
+#: Further ways by name: directly to the job; through an agent that dials; by tcp_connect; through other proxies.
 DIRECT: Final = "direct"
 DIALS: Final = "dials"
 TUNNEL: Final = "tunnel"
@@ -23,7 +22,7 @@ EVERY: Final = (DIALS, TUNNEL, *PEERS, DIRECT)
 
 
 class Scale:
-    """How long and how much.
+    """The duration and the size of rounds.
 
     ``quick`` is for trying the bench out, ``tiny`` for testing that it works: neither gives figures worth keeping.
     ``descriptors``: how many a process may have open.
@@ -44,7 +43,7 @@ class Scale:
 
 
 class Workload:
-    """One row. A round is made by :meth:`round` on what :meth:`prepare` returned for that way.
+    """One row. :meth:`round` makes a round with what :meth:`prepare` returned for that way.
 
     ``unit``: what is counted. ``cost_unit``: of the figure that the ratio is made of: CPU microseconds per unit,
     unless rounds return a cost of their own. ``also``: ways beside the agent and the splice. ``rounds``: if another
@@ -61,10 +60,10 @@ class Workload:
         self.name = name
         self.title = title
         self.scale = scale
-        self.placing = Placing.APART
+        self.placing = Placing.OWN_CORE
 
     def placed(self, placing: Placing) -> Self:
-        """The same workload, with its processes elsewhere."""
+        """Return the same workload, with its processes on other cores."""
         self.placing = placing
         return self
 
@@ -78,9 +77,9 @@ class Workload:
         await ClosedLoop(lanes, way.fault).run(min(0.2, self.scale.round_s))
 
     def against(self, splice: Way) -> Way:
-        """What the ratio is to."""
+        """The name of the way that the ratio refers to."""
         return splice
 
     def steps(self) -> Iterable[Workload]:
-        """The rows that are measured one after the other on the same processes; usually the workload itself."""
+        """Return the rows that are measured one after the other on the same processes; usually the workload itself."""
         return (self,)

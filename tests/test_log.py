@@ -17,7 +17,7 @@ from pagent.limits import LOG_BURST, LOG_KINDS, LOG_LINE_MAX, LOG_QUEUE_MAX, LOG
 
 
 class Reader:
-    """The far end of the log's pipe, and the logger that writes into it."""
+    """The reading end of the log's pipe, and the logger that writes to it."""
 
     def __init__(self, fd: int, handler: log.PipeHandler) -> None:
         self.fd = fd
@@ -25,7 +25,7 @@ class Reader:
         self.logger = logging.getLogger("tests.log")
 
     def text(self) -> str:
-        """All that was written; the handler is closed by it."""
+        """Close the handler and return all that was written."""
         taken: list[bytes] = []
         thread = threading.Thread(target=self._drain, args=[taken])
         thread.start()
@@ -48,7 +48,7 @@ def made(**fields: Any) -> logging.LogRecord:
 
 @pytest.fixture
 def reading() -> Iterator[Make]:
-    """Makes a pipe with the log at its near end; root logger and descriptors are as before afterwards."""
+    """Make pipes that the log writes to. Afterwards the root logger and the descriptors are as before."""
     root = logging.getLogger()
     level = root.level
     made: list[Reader] = []
@@ -88,7 +88,7 @@ def test_levels(reading: Make, level: str, expected: str) -> None:
     assert reader.text().split() == list(expected)
 
 
-def test_the_format_is_the_operators(reading: Make) -> None:
+def test_the_operator_sets_the_format(reading: Make) -> None:
     reader = reading(fmt="<%(levelname)s %(name)s>\t%(message)s")
     reader.logger.warning("hello %s", "there")
     assert reader.text() == "<WARNING tests.log>\thello there\n"
@@ -114,7 +114,7 @@ def test_a_second_setup_replaces_the_first(reading: Make) -> None:
     assert first.text() == ""
 
 
-def test_a_log_call_that_cannot_be_formatted_is_a_line_that_says_so(reading: Make) -> None:
+def test_a_log_call_that_cannot_be_formatted_is_reported_as_a_line(reading: Make) -> None:
     reader = reading()
     # Past the logger, whose other handlers under pytest raise.
     reader.handler.handle(
@@ -125,7 +125,7 @@ def test_a_log_call_that_cannot_be_formatted_is_a_line_that_says_so(reading: Mak
     assert reader.text() == "log: a line could not be formatted (TypeError) in a.py:7\n"
 
 
-def test_without_stderr_nothing_is_written_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_stderr_log_calls_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     monkeypatch.setattr(sys, "stderr", None)
@@ -137,10 +137,10 @@ def test_without_stderr_nothing_is_written_and_nothing_fails(monkeypatch: pytest
         root.setLevel(level)
 
 
-# --- nobody reads -----------------------------------------------------------------------------------
+# --- a pipe that is not read ------------------------------------------------------------------------
 
 
-def test_a_pipe_that_nobody_reads_blocks_nobody_and_what_was_lost_is_counted(reading: Make) -> None:
+def test_an_unread_pipe_blocks_no_caller_and_dropped_lines_are_counted(reading: Make) -> None:
     reader = reading()
     line = "x" * 1000
     # More than the pipe and the queue hold together; that this loop ends is the test.
@@ -154,7 +154,7 @@ def test_a_pipe_that_nobody_reads_blocks_nobody_and_what_was_lost_is_counted(rea
     assert all(lost)
 
 
-def test_the_process_ends_while_nobody_reads() -> None:
+def test_the_process_ends_while_the_pipe_is_not_read() -> None:
     program = (
         "import logging; from pagent import log; log.setup('debug')\n"
         "for _ in range(3000): logging.debug('x' * 1000)\n"
@@ -166,13 +166,13 @@ def test_the_process_ends_while_nobody_reads() -> None:
     assert result.stdout == b"done\n"
 
 
-def test_the_last_lines_are_out_before_the_process_is() -> None:
+def test_the_last_lines_are_written_before_the_process_ends() -> None:
     program = "import logging; from pagent import log; log.setup(fmt='%(message)s'); logging.warning('the end')"
     result = subprocess.run([sys.executable, "-c", program], stderr=-1, check=True, timeout=60)
     assert result.stderr.splitlines() == [b"the end"]
 
 
-def test_a_reader_that_is_gone_is_no_error() -> None:
+def test_a_closed_reader_is_not_an_error() -> None:
     program = "import logging; from pagent import log; log.setup(); logging.warning('x'); print('done')"
     read, write = os.pipe()
     os.close(read)
@@ -181,7 +181,7 @@ def test_a_reader_that_is_gone_is_no_error() -> None:
     assert result.stdout == b"done\n"
 
 
-def test_a_pipe_that_somebody_made_non_blocking_loses_nothing(reading: Make) -> None:
+def test_a_pipe_that_was_made_non_blocking_loses_no_lines(reading: Make) -> None:
     reader = reading()
     os.set_blocking(reader.handler._fd, False)
     for number in range(800):
@@ -205,7 +205,7 @@ def test_a_closed_handler_takes_lines_and_drops_them(reading: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("plain ключ 'x' \\n", "plain ключ 'x' \\n"),
         ("a\r\nb\tc\0", r"a\r\nb\tc\x00"),
@@ -213,11 +213,11 @@ def test_a_closed_handler_takes_lines_and_drops_them(reading: Make) -> None:
         ("\u2028\u2029\u202e\u2066\ufeff", r"\u2028\u2029\u202e\u2066\ufeff"),
     ],
 )
-def test_escape(text: str, shown: str) -> None:
-    assert log.escape(text) == shown
+def test_escape(text: str, expected: str) -> None:
+    assert log.escape(text) == expected
 
 
-def test_a_message_is_one_harmless_line(reading: Make) -> None:
+def test_a_message_is_one_escaped_line(reading: Make) -> None:
     reader = reading()
     # Past the logger: pytest's own capture cannot pass on what is no valid text.
     reader.handler.handle(made(msg="name %s", args=("x\nERROR forged\x1b[1m\udcff",)))
@@ -237,7 +237,7 @@ def test_a_traceback_cannot_forge_an_entry(reading: Make) -> None:
     assert all(line.startswith("  | ") for line in rest)
 
 
-def test_a_line_has_a_greatest_length(reading: Make) -> None:
+def test_the_length_of_a_line_is_bounded(reading: Make) -> None:
     reader = reading()
     reader.logger.info("x" * (LOG_LINE_MAX + 1))
     reader.logger.info("y" * LOG_LINE_MAX)
@@ -262,7 +262,7 @@ def record(text: str = "disk full: %s", *args: object, name: str = "tests.log", 
     return logging.LogRecord(name, level, "", 0, text, args, None)
 
 
-def test_a_flood_of_a_kind_is_a_bounded_number_of_lines_and_counted() -> None:
+def test_a_flood_of_one_kind_is_bounded_and_counted() -> None:
     clock = Clock()
     limit = log.RepeatLimit(clock)
     events = 10_000
@@ -280,7 +280,7 @@ def test_a_flood_of_a_kind_is_a_bounded_number_of_lines_and_counted() -> None:
     assert limit.summaries() == []
 
 
-def test_kinds_are_apart() -> None:
+def test_kinds_are_counted_separately() -> None:
     limit = log.RepeatLimit(Clock())
     while limit.admit(record("%s", 1)) is not None:
         pass
@@ -304,7 +304,7 @@ def test_a_limit_remembers_a_bounded_number_of_kinds() -> None:
     assert limit.admit(record("first", 1)) == 0
 
 
-def test_what_was_left_out_is_told_at_the_end(reading: Make) -> None:
+def test_left_out_lines_are_reported_at_the_end(reading: Make) -> None:
     reader = reading("info")
     for number in range(1000):
         reader.logger.warning("flood %d", number)
@@ -313,17 +313,17 @@ def test_what_was_left_out_is_told_at_the_end(reading: Make) -> None:
     assert last == f"log: {1000 - LOG_BURST} more lines of tests.log were left out: flood %d"
 
 
-def test_what_was_left_out_is_told_without_another_line(reading: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_left_out_lines_are_reported_without_another_line(reading: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "LOG_REPEAT_S", 0.05)
     reader = reading("info")
     for number in range(1000):
         reader.logger.warning("flood %d", number)
-    shown = b""
-    while b"were left out" not in shown:
-        shown += os.read(reader.fd, 1 << 20)
+    output = b""
+    while b"were left out" not in output:
+        output += os.read(reader.fd, 1 << 20)
 
 
-def test_debugging_is_asked_for_and_complete(reading: Make) -> None:
+def test_debug_lines_are_not_bounded(reading: Make) -> None:
     reader = reading()
     for number in range(10 * LOG_BURST):
         reader.logger.debug("line %d", number)

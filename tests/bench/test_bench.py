@@ -18,7 +18,7 @@ from bench.catalogue import select, workloads
 from bench.workload import EVERY, PEERS, Scale
 from tests.kit.peer import PATIENCE_S
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bench reads CPU times as Linux tells them")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bench reads CPU times as Linux reports them")
 
 NAMES = [workload.name for workload in workloads(Scale(tiny=True))]
 ALONE = ("--no-peers", "--without", "dials", "--without", "tunnel", "--without", "direct")
@@ -46,7 +46,7 @@ async def run_bench(folder: Path, *args: str) -> dict[str, Any]:
             await process.wait()
 
 
-def left_behind(folder: Path) -> list[str]:
+def left_files(folder: Path) -> list[str]:
     """Temporary folders of the bench and of its agents."""
     return sorted(path.name for path in folder.glob("pagent-*"))
 
@@ -62,7 +62,7 @@ async def test_a_workload_comes_to_a_figure(name: str, tmp_path: Path) -> None:
         for way in row["ways"].values():
             assert math.isfinite(way["cost"])
             assert way["rate"] > 0
-    assert left_behind(tmp_path) == []
+    assert left_files(tmp_path) == []
 
 
 async def test_every_way_is_measured_in_one_run_and_drawn(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The loops of the load generator, on lanes that answer when they are told to."""
+"""The loops of the load generator, on lanes that answer when the test says so."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class EagerLane:
 
 
 class SlowLane(EagerLane):
-    """Is done when it is told to."""
+    """A lane whose exchange ends when the test says so."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ async def test_a_rotating_loop_never_has_more_in_flight() -> None:
 
 
 async def test_a_paced_loop_counts_the_wait_for_a_lane() -> None:
-    """An exchange that stalls delays those behind it: their latencies are from when they should have begun."""
+    """An exchange that stalls delays the following ones: their latencies begin when they should have begun."""
     lane = SlowLane()
     task = asyncio.ensure_future(PacedLoop([lane], 0.005, fault()).run(0.02))
     loop = asyncio.get_running_loop()

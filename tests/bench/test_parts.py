@@ -60,16 +60,16 @@ def test_a_part_takes_time(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cores", "apart", "ends_apart"),
+    ("cores", "own_core", "ends_on_two_cores"),
     [({5}, (5, 5, 5), (5, 5, 5)), ({5, 3}, (3, 5, 5), (3, 5, 3)), ({0, 1, 2, 3}, (0, 1, 2), (0, 1, 2))],
 )
 def test_who_runs_where(
-    cores: set[int], apart: tuple[int, ...], ends_apart: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    cores: set[int], own_core: tuple[int, ...], ends_on_two_cores: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the measured process, the generator, the job."""
     monkeypatch.setattr("bench.process._CORES", cores)
-    assert layout(Placing.APART) == apart
-    assert layout(Placing.ENDS_APART) == ends_apart
+    assert layout(Placing.OWN_CORE) == own_core
+    assert layout(Placing.ENDS_ON_TWO_CORES) == ends_on_two_cores
     assert layout(Placing.ONE_CORE) == (min(cores),) * 3
 
 

@@ -1,34 +1,34 @@
-"""Frames of a link without their payloads: what makes the load generator cheaper than what it measures."""
+"""Scan the frames of a link without their payloads, so that the load generator takes less time than the agent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
 
-from aiohttp._websocket.helpers import websocket_mask
+from pagent.wire.frames import mask
 
-#: Messages up to this size are handed on whole; of a longer one only its first bytes.
+#: Messages up to this size are passed on whole; of longer ones only the first HEAD bytes.
 WHOLE_MAX: Final = 4096
 HEAD: Final = 64
 
 _BINARY_FINAL: Final = 0x82
 
-#: First bytes (all of it up to WHOLE_MAX), and length of the message.
+#: Called with the first bytes (all up to WHOLE_MAX) and the length of a message.
 OnMessage = Callable[[bytes, int], None]
-#: Opcode and payload of a frame that is no whole binary message.
+#: Called with opcode and payload of a frame that is not a whole binary message.
 OnOther = Callable[[int, bytes], None]
 
 
-class Skimmer:
-    """Incremental; frames are trusted to be those of an agent."""
+class FrameScanner:
+    """Scans incrementally. It trusts that the frames are those of an agent."""
 
     __slots__ = ("_head", "_length", "_message", "_other", "_skip", "_tail")
 
     def __init__(self, message: OnMessage, other: OnOther) -> None:
         self._message = message
         self._other = other
-        self._tail = b""  # an incomplete frame of which more has to be seen
-        self._skip = 0  # payload bytes of a long message still to come
+        self._tail = b""  # an incomplete frame, of which more bytes are needed
+        self._skip = 0  # payload bytes of a long message that are missing
         self._head = b""  # its first bytes
         self._length = 0
 
@@ -63,7 +63,7 @@ class Skimmer:
             piece = data[start : start + wanted]
             if second & 0x80:
                 unmasked = bytearray(piece)
-                websocket_mask(data[start - 4 : start], unmasked)
+                mask(data[start - 4 : start], unmasked)
                 piece = bytes(unmasked)
             head = data[at]
             at = start + length

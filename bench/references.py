@@ -1,4 +1,4 @@
-"""References for what no proxy does: bare processes instead of jobs, tar(1) instead of archives."""
+"""References for what no proxy does: processes instead of jobs, tar(1) instead of archives."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from bench.way import Fault, Lane, Sample, idle
 _PIECE: Final = 1024 * 1024
 
 
-class BareWay(PlainWay):
-    """Processes that the load generator starts itself. ``pid`` is its own, since the starts are what they cost."""
+class ProcessWay(PlainWay):
+    """Processes that the load generator starts itself. ``pid`` is the generator's, because it pays for the starts."""
 
     def __init__(self) -> None:
-        super().__init__("bare", 0, os.getpid(), os.getpid())
+        super().__init__("process", 0, os.getpid(), os.getpid())
 
     async def job_cycle(self) -> Lane:
         return _Spawn()
 
     async def first_byte_ns(self) -> int:
-        """From the start of the server to its first byte, with the port read from its stdout."""
+        """Return the time from the start of the server to its first byte, with the port read from its stdout."""
         began = time.perf_counter_ns()
         process = await asyncio.create_subprocess_exec(
             *python(), str(Path(oneshot.__file__)), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
@@ -52,7 +52,7 @@ class BareWay(PlainWay):
 
 
 class _Spawn:
-    """A start of a process that does nothing, awaited: what a job costs at the least."""
+    """A process that does nothing, started and awaited: the least cost of a job."""
 
     def __init__(self) -> None:
         self.done: Callable[[], None] = idle
@@ -68,7 +68,7 @@ class _Spawn:
 
 
 class TarWay(PlainWay):
-    """tar(1), into and out of a folder of its own; the CPU time is that of its process."""
+    """tar(1), which unpacks and packs a folder of its own; the CPU time is that of its process."""
 
     def __init__(self) -> None:
         super().__init__("tar", 0, os.getpid(), os.getpid())
