@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 # Port of `make run`; 0: any free one.
-PORT ?= 0
+PORT ?= 8161
 # Processes that run the tests.
 JOBS ?= 2
 
@@ -58,8 +58,9 @@ $(INSTALLED): pyproject.toml setup.py $(COMPILED) $(DEPENDENCIES)
 
 install: $(INSTALLED)  ## Make .venv with all dependencies and pagent itself
 
-run: $(INSTALLED)  ## Serve a page through an agent, as a demonstration; PORT=8080 for a port of your own
-	$(BIN)/pagent run --open $(PORT) -- \
+run: $(INSTALLED)  ## Start a router with an agent and a job, as a demonstration; PORT=8080 for a port of your own
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pagent route --with-agent --log-level warning --set "identity.uid='demo'" \
+		--set server.enabled=False --set control.port=$(PORT) -- \
 		$(BIN)/python -m http.server {port} --bind 127.0.0.1 --directory config/www
 
 test: $(INSTALLED)  ## Run the tests; ARGS="-k name" passes options to pytest

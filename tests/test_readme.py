@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.agents import agent_process
+from tests.kit.agents import agent_process, router_process
 from tests.kit.commands import environment, pagent
 from tests.kit.peer import PATIENCE_S
 
@@ -59,7 +59,25 @@ def test_the_first_command_prints_what_the_readme_shows(tmp_path: Path) -> None:
         assert running.ended()[0] == 0
 
 
-@pytest.mark.parametrize("name", ["run", "forward", "serve", "report"])
+async def test_the_requests_to_the_router_can_be_pasted(tmp_path: Path) -> None:
+    (pasted,) = blocks("curl ")
+    options = ["--set", "identity.uid='demo'", "--set", "server.enabled=False"]
+    command = tmp_path / "pagent"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m pagent "$@"\n')
+    command.chmod(0o755)
+    env = environment(tmp_path) | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    async with router_process("--with-agent", *options, env=env) as router:
+        here = pasted.replace("8161", str(router.ports["control"])).replace("curl ", "curl -sS --fail ")
+        process = await asyncio.create_subprocess_exec(
+            "sh", "-e", "-c", here, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=tmp_path
+        )
+        async with asyncio.timeout(PATIENCE_S):
+            stdout, stderr = await process.communicate()
+    assert (process.returncode, stderr.decode()) == (0, "")
+    assert b"Directory listing" in stdout
+
+
+@pytest.mark.parametrize("name", ["run", "forward", "serve", "report", "route"])
 async def test_every_option_that_the_readme_names_is_one(name: str, tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pagent", name, "--help", stdout=asyncio.subprocess.PIPE,

@@ -37,7 +37,7 @@ async def run_router(
     with end_signals(partial(router.end, 0), reload=reload):
         async with AsyncExitStack() as stack:
             if with_agent:
-                agent = await stack.enter_async_context(_embedded_agent(router, settings.identity.name))
+                agent = await stack.enter_async_context(_embedded_agent(router))
             stack.push_async_callback(router.stop)  # before the agent, whose link it would dial again
             await router.start()
             if with_agent:
@@ -46,12 +46,15 @@ async def run_router(
 
 
 @asynccontextmanager
-async def _embedded_agent(router: Router, name: str) -> AsyncIterator[tuple[Agent, str]]:
-    """Yield an agent in this process, and the token that it accepts; it ends with the block."""
+async def _embedded_agent(router: Router) -> AsyncIterator[tuple[Agent, str]]:
+    """Yield an agent in this process, and the token that it accepts; it ends with the block.
+
+    Its uid is that of the router, followed by ``-agent``.
+    """
     secret = secrets.token_hex(16)
     agent = Agent(
         Settings(
-            identity=IdentitySettings(name=name),
+            identity=IdentitySettings(uid=f"{router.uid}-agent"),
             server=ServerSettings(accept_tokens=(secret,)),
             control=ControlSettings(enabled=False),
             jobs=JobSettings(allow_folders=(os.getcwd(),)),

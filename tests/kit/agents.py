@@ -104,20 +104,39 @@ async def agent_process(
 
     ``within``: a command before its own, which becomes the agent (``ip netns exec``).
     """
+    command = ["--set", f"jobs.root={str(root)!r}"]
+    if accepts:
+        command += ["--set", f"server.accept_tokens=[{TOKEN!r}]"]
+    command = [*within, sys.executable, "-m", "pagent", *command, *arguments]
+    async with _process(command, env, started, options) as agent:
+        yield agent
+
+
+@asynccontextmanager
+async def router_process(
+    *arguments: str, env: Mapping[str, str] | None = None, started: bool = True, **options: Any
+) -> AsyncIterator[AgentProcess]:
+    """A router that agents with TOKEN dial; ended after the block if it still runs."""
+    command = [sys.executable, "-m", "pagent", "route", "--set", f"server.accept_tokens=[{TOKEN!r}]", *arguments]
+    async with _process(command, env, started, options) as router:
+        yield router
+
+
+@asynccontextmanager
+async def _process(
+    command: Sequence[str], env: Mapping[str, str] | None, started: bool, options: dict[str, Any]
+) -> AsyncIterator[AgentProcess]:
     process = await asyncio.create_subprocess_exec(
-        *within,
-        sys.executable, "-m", "pagent",
-        "--set", f"jobs.root={str(root)!r}",
-        *(["--set", f"server.accept_tokens=[{TOKEN!r}]"] if accepts else []),
-        *arguments,
+        *command,
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | dict(env or {}),
         **{"stdin": asyncio.subprocess.DEVNULL} | options,
-    )  # fmt: skip
+    )
     agent = AgentProcess(process)
     try:
         if started:
-            line = await agent.says(r"started: uid=(\S+) (.*)$")
+            what = "route started" if "route" in command else "started"
+            line = await agent.says(rf"pagent \S+ {what}: uid=(\S+) (.*)$")
             agent.uid = line[1]
             agent.ports = {name: int(port) for name, port in re.findall(r"(\w+)=(\d+)", line[2])}
         yield agent
