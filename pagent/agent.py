@@ -38,7 +38,7 @@ from pagent.service.jobs import JobService
 from pagent.service.links import GOING_AWAY, POLICY_VIOLATION, AgentLinks
 from pagent.service.logs import LogService
 from pagent.service.proxy import ProxyService
-from pagent.web.control_app import Control, control_app
+from pagent.web.control_app import ControlFunctions, control_app
 from pagent.web.report_app import REPORT_PATH, report_app
 from pagent.web.rpc_app import rpc_app
 from pagent.web.server import WebServer
@@ -138,7 +138,7 @@ class Agent:
             control = settings.control
             self._warn_of_open_control(settings)
             app = control_app(
-                Control(self._info, self.list_jobs, self.links.show, lambda: self.end(0)),
+                ControlFunctions(self._info, self.list_jobs, self.links.show, lambda: self.end(0)),
                 allowed_hosts=control.allowed_hosts,
                 tokens=lambda: self._credentials.tokens.control,
             )

@@ -69,8 +69,6 @@ DEFINED_TWICE = {
     "Child",
     "Client",
     "Connection",
-    "Control",
-    "Exec",
     "ReportError",
     "Sandbox",
     "State",

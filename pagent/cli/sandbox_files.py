@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import filecmp
 import os
 import shutil
@@ -15,6 +16,7 @@ from typing import Any, Final
 from pagent.cli.failure import ANNOUNCE_AFTER_S, CommandFailed, announce_if_slow, message_of
 from pagent.cli.terminal import say
 from pagent.client import RemoteJob
+from pagent.client.partial_file import overwrite
 from pagent.errors import CallError, LinkError
 from pagent.limits import MIB
 
@@ -120,8 +122,19 @@ def _move_files(part: Path, keep: Path, unchanged: set[str], since: float) -> It
                 source.replace(target.with_name(target.name + _RENAMED))
                 yield str(path), True
             else:
-                source.replace(target)
+                _replace(source, target)
                 yield str(path), False
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Move a file over another. One that is mounted cannot be replaced, so it is written in place. OSError."""
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EBUSY or source.is_symlink():
+            raise
+        with source.open("rb") as read, target.open("r+b") as written:
+            overwrite(read.fileno(), written.fileno())
 
 
 def _is_newer(target: Path, source: Path, since: float) -> bool:

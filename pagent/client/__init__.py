@@ -1,4 +1,4 @@
-"""The Python client of an agent: a link to it, and a typed method for each of its RPC methods.
+"""The Python client of an agent: a link, and a typed method for each RPC method of an agent.
 
 ::
 
@@ -16,13 +16,13 @@ from pagent.client.agent import AgentClient, connect_agent
 from pagent.client.http import Response, StreamedResponse
 from pagent.client.job import RemoteJob
 from pagent.client.link import connect
-from pagent.client.output import Exec, Logs
+from pagent.client.output import Logs, RemoteExec
 from pagent.client.sockets import TcpStream, WebSocket
 
 __all__ = [
     "AgentClient",
-    "Exec",
     "Logs",
+    "RemoteExec",
     "RemoteJob",
     "Response",
     "StreamedResponse",

@@ -1,4 +1,4 @@
-"""An agent at the other end of a link."""
+"""An agent at the other end of a link: its jobs."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from pagent.rpc.connection import Connection
 
 
 class AgentClient:
-    """The methods of an agent that are not of one job (docs/contract.rst, "Methods")."""
+    """Methods of an agent that do not concern one job (docs/contract.rst, "Methods")."""
 
     def __init__(self, link: Connection) -> None:
         self.link = link
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The agent's handshake data: ``auth`` (uid, name), ``platform``, ``properties``."""
+        """Return the agent's handshake data: ``auth`` (uid, name), ``platform``, ``properties``."""
         assert self.link.peer is not None
         return self.link.peer.data
 
     async def create_job(self, name: str | None = None, *, linger: float | None = None) -> RemoteJob:
-        """``job_create``. The job ends with this link, or ``linger`` seconds after it."""
+        """Create a job (``job_create``). It ends with this link, or ``linger`` seconds after it."""
         check_text(name)
         options = {} if linger is None else {"linger": linger}
         return RemoteJob(self.link, await self.link.call("job_create", name, **options))
 
     async def adopt_job(self, uid: str) -> RemoteJob:
-        """``job_adopt``: make a job of the same token this link's. MethodError: JobNotFoundError."""
+        """Take over a job of the same token (``job_adopt``). MethodError: JobNotFoundError."""
         return RemoteJob(self.link, await self.link.call("job_adopt", uid))
 
     async def job(self, uid: str) -> RemoteJob:
-        """A job that this link may see. MethodError: JobNotFoundError."""
+        """Return a job that this link may use (``job_info``). MethodError: JobNotFoundError."""
         return RemoteJob(self.link, await self.link.call("job_info", uid))
 
     async def jobs(self) -> list[RemoteJob]:
-        """``job_list``: the jobs that this link has or may adopt, in the order of their creation."""
+        """Return the jobs that this link has or may adopt, in the order of their creation (``job_list``)."""
         found: list[RemoteJob] = []
         page = await self.link.call("job_list")
         while page:
@@ -58,13 +58,13 @@ class AgentClient:
         return page
 
     async def count_jobs(self) -> int:
-        """``job_count_current_connection``."""
+        """Return the number of jobs of this link (``job_count_current_connection``)."""
         count: int = await self.link.call("job_count_current_connection")
         return count
 
 
 @asynccontextmanager
 async def connect_agent(address: str, *, token: str, **options: Any) -> AsyncIterator[AgentClient]:
-    """As :func:`~pagent.client.link.connect`, for the typed methods of an agent."""
+    """Connect as :func:`~pagent.client.link.connect` does, and yield a client with typed methods."""
     async with connect(address, token=token, **options) as link:
         yield AgentClient(link)

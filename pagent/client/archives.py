@@ -1,4 +1,4 @@
-"""A job's whole sandbox: from and to a local tar, from and to a local folder."""
+"""Transfer the sandbox of a job from and to a local tar file or folder."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from pagent.buffers import BODY_CHUNK
 from pagent.client.files import FileMethods, receive_file, send_file, size_of
-from pagent.client.local import Progress, StrPath, ignore, local_folder
-from pagent.client.part import LocalPart
+from pagent.client.local_files import Progress, StrPath, local_folder, no_progress
+from pagent.client.partial_file import PartialFile
 from pagent.files.archive import ArchiveDownload, ArchiveUpload
 from pagent.files.entries import Skipped
 from pagent.limits import MIB
@@ -18,40 +18,41 @@ _log = logging.getLogger(__name__)
 
 
 class ArchiveSize(int):
-    """Bytes of an archive. ``skipped`` entries were left out or not unpacked; ``names``: the first, with reasons."""
+    """Bytes of an archive. ``skipped`` entries were left out; ``names`` has the first of them, with reasons."""
 
     skipped: int
     names: list[str]
 
     @classmethod
     def of(cls, result: Any, *others: Skipped) -> ArchiveSize:
-        """The size that an agent told, with what it and this side have left out; a log line if that is anything."""
-        told = result if isinstance(result, dict) else {"size": result, "skipped": 0, "names": []}
-        size = cls(told["size"])
-        size.skipped = told["skipped"] + sum(other.count for other in others)
-        size.names = [*told["names"], *(name for other in others for name in other.names)]
+        """Return the size, with the entries that the agent and this side have skipped. Log skipped entries."""
+        report = result if isinstance(result, dict) else {"size": result, "skipped": 0, "names": []}
+        size = cls(report["size"])
+        size.skipped = report["skipped"] + sum(other.count for other in others)
+        size.names = [*report["names"], *(name for other in others for name in other.names)]
         if size.skipped:
             _log.warning("%d entries of the archive were skipped: %s", size.skipped, "; ".join(size.names[:5]))
         return size
 
 
 class ArchiveMethods(FileMethods):
-    """Archives carry files, folders and symbolic links with their modes and times; others are skipped.
+    """Archives have files, folders and symbolic links with their modes and times. Other entries are skipped.
 
-    Hard links become files of their own. A symbolic link is unpacked if it stays in the folder. What cannot be read or
-    unpacked does not fail the rest: the result says how many there were (:class:`ArchiveSize`).
+    Hard links become separate files. A symbolic link is unpacked if its target is in the folder. An entry that cannot
+    be read or unpacked is skipped; the result has the number of skipped entries (:class:`ArchiveSize`).
 
-    Masks are fnmatch patterns on the name relative to the sandbox, ``*`` crosses ``/``; exclude wins. Progress counts
-    bytes of the archive. MethodError ValueError: an archive that is broken, leads outside or breaks a limit.
+    Masks are fnmatch patterns on the name relative to the sandbox. ``*`` matches ``/``, too; the exclude mask takes
+    precedence. Progress counts bytes of the archive. MethodError ValueError: the archive is malformed, has a path
+    outside of the folder, or exceeds a limit.
     """
 
     async def upload_archive(self, source: StrPath, *, progress: Progress | None = None) -> ArchiveSize:
-        """``archive_upload`` of a local tar (plain, gzip, bz2, xz), unpacked into the sandbox; its size."""
+        """Unpack a local tar file (plain, gzip, bz2 or xz) into the sandbox (``archive_upload``); return its size."""
         async with self._stream(messages.OSTREAM, "archive_upload", **self._report()) as call:
             return ArchiveSize.of(await send_file(call, source, progress))
 
     def _report(self) -> dict[str, bool]:
-        """Options for a result that names what was skipped, where the agent knows them."""
+        """Return the option for a result that lists skipped entries, if the agent has it."""
         return {"report": True} if self._link.holes else {}
 
     async def download_archive(
@@ -63,10 +64,13 @@ class ArchiveMethods(FileMethods):
         compress: bool = False,
         progress: Progress | None = None,
     ) -> ArchiveSize:
-        """``archive_download`` of the sandbox to a local tar, which appears whole or not at all; its size."""
+        """Download the sandbox as a local tar file (``archive_download``), and return its size.
+
+        The target keeps its content until the download is complete.
+        """
         arguments = (include_mask, exclude_mask, compress, MIB)
         async with (
-            LocalPart(target, resume=False) as part,
+            PartialFile(target, resume=False) as part,
             self._stream(messages.ISTREAM, "archive_download", *arguments, **self._report()) as call,
         ):
             result = await receive_file(call, part, progress)
@@ -82,11 +86,12 @@ class ArchiveMethods(FileMethods):
         compress: bool = False,
         progress: Progress | None = None,
     ) -> ArchiveSize:
-        """``archive_upload`` of what is in a local folder, packed while it is sent; the archive's size.
+        """Pack a local folder and unpack it into the sandbox (``archive_upload``); return the archive's size.
 
-        ``compress``: by gzip, which is spooled to that folder's disk first. OSError: the folder cannot be read.
+        ``compress``: with gzip; the archive is first written to the disk of the folder. OSError: the folder cannot be
+        read.
         """
-        step = progress or ignore
+        step = progress or no_progress
         async with local_folder(source) as (threads, folder):
             packing = await ArchiveDownload.open(
                 threads, folder, include_mask, exclude_mask, compress, BODY_CHUNK, sparse=self._link.holes
@@ -94,7 +99,7 @@ class ArchiveMethods(FileMethods):
             async with packing, self._stream(messages.OSTREAM, "archive_upload", **self._report()) as call:
                 done = 0
                 async for chunk in packing:
-                    assert not isinstance(chunk, int), "an archive has no holes of its own"
+                    assert not isinstance(chunk, int), "an archive has no holes"
                     await call.send(chunk)
                     done += len(chunk)
                     step(done, packing.size)
@@ -110,12 +115,12 @@ class ArchiveMethods(FileMethods):
         compress: bool = False,
         progress: Progress | None = None,
     ) -> ArchiveSize:
-        """``archive_download`` into a local folder, made if it is missing, unpacked while it comes; the archive's size.
+        """Download the sandbox into a local folder (``archive_download``), and return the archive's size.
 
-        Each file appears whole or not at all; what was unpacked before an error stays. Nothing in the archive leads
-        out of the folder, whatever the agent sends: ValueError. OSError.
+        The folder is created if it is missing. Entries are unpacked while they arrive; those before an error stay. Each
+        file appears when it is complete. ValueError: an entry has a path outside of the folder. OSError.
         """
-        step = progress or ignore
+        step = progress or no_progress
         arguments = (include_mask, exclude_mask, compress, MIB)
         async with (
             local_folder(target, create=True) as (threads, folder),

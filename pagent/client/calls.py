@@ -1,4 +1,4 @@
-"""What all methods of a job are made of: calls whose first argument is its uid."""
+"""Calls of methods whose first argument is the uid of a job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pagent.rpc.connection import Connection
 
 
 class JobCalls:
-    """Calls about one job. None has a time limit: it takes as long as the job takes; cancel it to give it up."""
+    """Calls that concern one job. They have no time limit; cancel the task to cancel a call."""
 
     def __init__(self, link: Connection, uid: str) -> None:
         self._link = link
@@ -25,7 +25,7 @@ class JobCalls:
 
 
 def check_text(value: Any) -> None:
-    """ValueError for a lone surrogate anywhere in an argument: no peer could be sent it."""
+    """Raise ValueError for a lone surrogate in an argument: it cannot be sent as UTF-8."""
     if isinstance(value, str):
         if not value.isascii():
             _check_str(value)
@@ -42,10 +42,10 @@ def _check_str(value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        text = "a name that is not UTF-8 is given as a listing has it"
+        text = "write a name that is not UTF-8 as a listing has it"
         raise ValueError(f"not valid Unicode: {value!r}; {text}") from None
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that differ from None, 0 and False: an agent that is not ours knows none of them."""
+    """Return the options that differ from None, 0 and False, because an older agent has none of them."""
     return {name: value for name, value in options.items() if value}

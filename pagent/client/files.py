@@ -1,4 +1,4 @@
-"""The files of a job's sandbox: from and to memory and local paths."""
+"""Transfer files of a job's sandbox from and to memory and local paths."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from typing import Any, Final
 
 from pagent.buffers import Bytes
 from pagent.client.calls import JobCalls, given
-from pagent.client.local import Progress, StrPath, ignore, reading
-from pagent.client.part import LocalPart
-from pagent.client.pieces import all_pieces, pieces_of
+from pagent.client.local_files import Progress, StrPath, no_progress, reading
+from pagent.client.partial_file import PartialFile
+from pagent.client.payloads import all_payloads, payloads_of
 from pagent.errors import MethodError
 from pagent.limits import MIB
 from pagent.names import partial_of
 from pagent.rpc.aio import StreamCall
 from pagent.wire import messages
 
-#: Entries that one call of a listing asks for; an agent answers with fewer if they are too long.
+#: Entries that one call of a listing asks for. An agent returns fewer if their names are too long.
 _PAGE: Final = 10_000
 
 
 class FileMethods(JobCalls):
-    """Paths in the sandbox are relative to it, made of ``/``; a name that is not UTF-8 is one as a listing gives it.
+    """Paths are relative to the sandbox, with ``/``. A name that is not UTF-8 is written as a listing returns it.
 
-    MethodErrors are FileNotFoundError, other OSErrors, and ValueError: a path that leaves the sandbox, a bad argument.
+    MethodErrors are FileNotFoundError, other OSErrors, and ValueError for a path outside of the sandbox or an invalid
+    argument.
     """
 
     # --- local files ------------------------------------------------------------------------------
@@ -40,17 +41,21 @@ class FileMethods(JobCalls):
         resume: bool = False,
         progress: Progress | None = None,
     ) -> int:
-        """``file_upload`` of the local file ``source``; the number of bytes sent. ``path`` appears whole or not at all.
+        """Upload the local file ``source`` (``file_upload``), and return the number of bytes sent.
 
-        ``partial``: should the upload break off, the agent keeps what it has got. ``offset``: send the local file from
-        there on, to such a part. ``sha256``: hex digest that the whole file must have, or it does not appear.
-        ``resume``: all of these by itself: go on from what is kept, keep what comes, and check the whole.
-        ``progress`` counts bytes of the whole file. OSError: ``source`` cannot be read. ValueError: one of these beside
-        ``resume``.
+        ``path`` appears when the upload is complete.
+
+        :param partial: keep the received bytes if the upload is interrupted.
+        :param offset: continue such an upload from here.
+        :param sha256: hex digest of the whole file. If it differs, the upload fails.
+        :param resume: continue an interrupted upload, and choose the three parameters above.
+        :param progress: counts bytes of the whole file.
+        :raises OSError: ``source`` cannot be read.
+        :raises ValueError: ``resume`` together with ``offset``, ``sha256`` or ``partial``.
         """
         if resume:
             if offset or sha256 is not None or partial:
-                raise ValueError("resume finds offset, sha256 and partial by itself")
+                raise ValueError("resume cannot be combined with offset, sha256 and partial")
             partial = True
             async with reading(source) as (threads, file):
                 sha256 = await threads.run(file.digest)
@@ -61,7 +66,7 @@ class FileMethods(JobCalls):
             return count
 
     async def _kept(self, size: int, path: str) -> int:
-        """Bytes of an earlier upload of a file of that size that the agent has."""
+        """Return the number of bytes that the agent has of an interrupted upload, 0 if they exceed ``size``."""
         try:
             kept: int = (await self.stat(partial_of(path)))["size"]
         except MethodError as error:
@@ -81,53 +86,58 @@ class FileMethods(JobCalls):
         resume: bool = False,
         progress: Progress | None = None,
     ) -> int:
-        """``file_download`` to the local file ``target``, which appears whole or not at all; the number of bytes read.
+        """Download to the local file ``target`` (``file_download``), and return the number of bytes received.
 
-        A link is followed, a file that is replaced keeps its mode, and a device or a FIFO is written into.
-        ``remove``: the file is removed from the job once the target is there; an agent that is not ours deletes it when
-        it has sent all. ``offset`` and ``length``: only that part of it. ``resume``: should it break off, the part is
-        kept (``.pagent-part-*`` beside the target), and the next such download goes on from there and compares the
-        digest of the whole: a MethodError ValueError if the file has changed, and the part is gone.
+        The target keeps its content until the download is complete, and then its mode. A symbolic link is followed.
+        Data for a device or a FIFO is written into it. A file that cannot be replaced, such as a mounted one, is
+        written in place once all data is there.
+
+        :param remove: remove the file from the job when the target is complete. An older agent removes it when it has
+            sent all data.
+        :param offset: with ``length``, download this part of the file.
+        :param resume: if the download is interrupted, keep its data (``.pagent-part-*`` beside the target), and
+            continue with the next such download. It compares the digest of the whole file: MethodError ValueError if
+            the file has changed; the data is then dropped.
         """
         if resume and (offset or length is not None):
-            raise ValueError("either resume a whole file, or offset and length of a part")
-        async with LocalPart(target, resume=resume) as part:
+            raise ValueError("resume cannot be combined with offset and length")
+        async with PartialFile(target, resume=resume) as part:
             if part.have:
                 found = await self.stat(path)
                 if part.have > found["size"]:
-                    await part.begin_anew()
+                    await part.start_over()
             resumed = part.have > 0
             options = given(offset=offset or part.have) | ({} if length is None else {"length": length})
-            # What is removed can be neither compared nor sent again, and a full disk here may be noticed last.
-            early = remove and not self._link.holes
-            async with self._stream(messages.ISTREAM, "file_download", path, MIB, early, **options) as call:
+            # A removed file can neither be compared nor be sent again, and a full local disk may be noticed last.
+            removes_itself = remove and not self._link.holes
+            async with self._stream(messages.ISTREAM, "file_download", path, MIB, removes_itself, **options) as call:
                 count: int = await receive_file(call, part, progress)
-            if resumed and not early:
+            if resumed and not removes_itself:
                 await self._compare(path, part)
             await part.commit()
-            if remove and not early:
+            if remove and not removes_itself:
                 await self.remove_file(path)
         return count
 
-    async def _compare(self, path: str, part: LocalPart) -> None:
+    async def _compare(self, path: str, part: PartialFile) -> None:
         theirs = (await self.stat(path, sha256=True))["sha256"]
         if theirs != await part.sha256():
             part.discard()
-            text = f"{path!r} has changed since its download broke off"
+            text = f"{path!r} has changed since its download was interrupted"
             raise MethodError(text, "ValueError", text)
 
     # --- memory -----------------------------------------------------------------------------------
 
     async def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        """``file_download`` into memory."""
+        """Return the content of a file (``file_download``)."""
         return b"".join([chunk async for chunk in self.read_chunks(path, offset=offset, length=length)])
 
     async def read_chunks(
         self, path: str, *, chunk_size: int = MIB, remove: bool = False, offset: int = 0, length: int | None = None
     ) -> AsyncIterator[bytes]:
-        """``file_download`` piece by piece, each of ``chunk_size`` bytes (1 MiB at most) but the last.
+        """Yield the content of a file in chunks of ``chunk_size`` bytes, at most 1 MiB (``file_download``).
 
-        Iterate to the end, or ``aclose()`` the iterator: only then is the agent told to stop.
+        Iterate to the end, or call ``aclose()`` on the iterator to cancel the transfer.
         """
         options = given(offset=offset) | ({} if length is None else {"length": length})
         async with self._stream(messages.ISTREAM, "file_download", path, chunk_size, remove, **options) as call:
@@ -150,10 +160,10 @@ class FileMethods(JobCalls):
         sha256: str | None = None,
         partial: bool = False,
     ) -> int:
-        """``file_upload`` of bytes, or of those that an async iterable yields; options as of :meth:`upload`."""
+        """Upload bytes, or the bytes of an async iterable (``file_upload``), with the options of :meth:`upload`."""
         options = given(offset=offset, sha256=sha256, partial=partial)
         async with self._stream(messages.OSTREAM, "file_upload", path, executable, **options) as call:
-            async for piece in all_pieces(data):
+            async for piece in all_payloads(data):
                 await call.send(piece)
             count: int = await _result(call)
             return count
@@ -161,10 +171,10 @@ class FileMethods(JobCalls):
     # --- entries ----------------------------------------------------------------------------------
 
     async def stat(self, path: str, *, sha256: bool = False) -> dict[str, Any]:
-        """``file_stat``: ``{'path', 'type': 'file'|'dir'|'link'|'other', 'size', 'mode', 'mtime'}``.
+        """Return ``{'path', 'type': 'file'|'dir'|'link'|'other', 'size', 'mode', 'mtime'}`` (``file_stat``).
 
-        Size in bytes, mode the permission bits, mtime seconds since the epoch; with ``sha256`` the digest of the file
-        in hex. A link is told, not followed.
+        ``size`` is in bytes, ``mode`` has the permission bits, ``mtime`` is in seconds since the epoch. With
+        ``sha256``, the digest of the file is returned as well, in hex. A symbolic link is not followed.
         """
         found: dict[str, Any] = await self._call("file_stat", path, sha256)
         return found
@@ -172,10 +182,13 @@ class FileMethods(JobCalls):
     async def list(
         self, path: str = "", *, recursive: bool = False, after: str | None = None, limit: int | None = None
     ) -> list[dict[str, Any]]:
-        """``file_list``: the entries of a folder as :meth:`stat` tells them, sorted; ``recursive``: all beneath it.
+        """Return the entries of a folder, sorted, in the form of :meth:`stat` (``file_list``).
 
-        What cannot be read has an ``error``. ``limit``: one page of at most so many, which begins after the entry with
-        the path ``after``; an empty one is the end. Without it all entries come, in as many calls as it takes.
+        An entry that cannot be read has an ``error``.
+
+        :param recursive: return the entries of all folders below as well.
+        :param limit: return one page of at most so many entries, from after the path ``after`` on. An empty page is the
+            end. Without it, all entries are returned, with as many calls as necessary.
         """
         if limit is not None or not self._link.holes:
             options = {} if after is None and limit is None else {"after": after, "limit": limit}
@@ -188,7 +201,7 @@ class FileMethods(JobCalls):
         return found
 
     async def remove_file(self, path: str) -> dict[str, Any]:
-        """``file_remove`` of a file, a link or an empty folder; what it was."""
+        """Remove a file, a link or an empty folder, and return what :meth:`stat` returned for it (``file_remove``)."""
         found: dict[str, Any] = await self._call("file_remove", path)
         return found
 
@@ -197,10 +210,10 @@ class FileMethods(JobCalls):
 
 
 async def size_of(call: StreamCall) -> int:
-    """The first message of a download."""
+    """Return the size from the first message of a download."""
     head = await call.receive()
     if head is None:
-        await call.result()  # raises: an error before the first message comes as the result alone
+        await call.result()  # raises: an error before the first message arrives as the result
     size: int = head["size"]
     return size
 
@@ -208,21 +221,21 @@ async def size_of(call: StreamCall) -> int:
 async def send_file(
     call: StreamCall, source: StrPath, progress: Progress | None, *, offset: int = 0, holes: bool = False
 ) -> Any:
-    """A local file, from ``offset`` on, to a call of an upload; its result. ``holes``: the agent takes them as such."""
-    step = progress or ignore
+    """Send a local file from ``offset`` on, and return the result. ``holes``: the agent accepts holes as such."""
+    step = progress or no_progress
     async with reading(source, offset, holes=holes) as (threads, file):
         done = offset
         while data := await threads.run(file.read):
-            for piece in [data] if isinstance(data, int) else pieces_of(data):
+            for piece in [data] if isinstance(data, int) else payloads_of(data):
                 await call.send(piece)
                 done += piece if isinstance(piece, int) else len(piece)
                 step(done, file.size)
     return await _result(call)
 
 
-async def receive_file(call: StreamCall, part: LocalPart, progress: Progress | None) -> Any:
-    """What a call of a download sends, to a local file; its result."""
-    step = progress or ignore
+async def receive_file(call: StreamCall, part: PartialFile, progress: Progress | None) -> Any:
+    """Write the data of a download to a local file, and return the result."""
+    step = progress or no_progress
     done = part.have
     total = done + await size_of(call)
     async for data in call:

@@ -1,4 +1,4 @@
-"""HTTP to a job: the body on its way there, the response on its way back."""
+"""HTTP requests to a job: the request body and the response."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from pagent.buffers import BODY_CHUNK, Bytes
-from pagent.client.pieces import all_pieces
+from pagent.client.payloads import all_payloads
 from pagent.client.sockets import TcpStream
 from pagent.errors import CallError, LinkError, MethodError
 from pagent.rpc.aio import StreamCall
 
 Body = Bytes | AsyncIterable[Bytes]
 
-#: How long a body waits for the job's 100 (``Expect: 100-continue``): some servers never send one (RFC 9110 10.1.1).
+#: Time that a body waits for the job's 100 (``Expect: 100-continue``). Some servers send none (RFC 9110 10.1.1).
 _CONTINUE_WAIT_S: Final = 1.0
 _SWITCHING_PROTOCOLS: Final = 101
 
 
 class Response(NamedTuple):
-    """A whole HTTP response; ``headers`` are pairs, repeated names and their order kept."""
+    """A complete HTTP response. ``headers`` are pairs, in order and with repeated names."""
 
     status: int
     headers: list[list[str]]
@@ -29,10 +29,10 @@ class Response(NamedTuple):
 
 
 class StreamedResponse:
-    """A response whose head has come. Iterate over its body, once; the iteration raises if the body is not whole.
+    """A response whose head has arrived. Iterate over its body once. The iteration raises if the body is incomplete.
 
-    Of a raw request, ``interim`` are the responses before this one, status and headers each; ``trailers`` are those
-    that came after the body; ``tunnel`` is the connection once the job has switched to another protocol (status 101).
+    For a raw request, ``interim`` has the interim responses (status and headers), ``trailers`` has the trailers after
+    the body, and ``tunnel`` is the connection if the job has switched protocols (status 101).
     """
 
     def __init__(
@@ -49,19 +49,19 @@ class StreamedResponse:
         self.interim = list(interim)
         self.trailers: list[list[str]] = []
         self.tunnel = TcpStream(call) if status == _SWITCHING_PROTOCOLS else None
-        self._call_ = call
+        self._stream_call = call
         self._length = None if bodiless else _content_length(status, headers)
         self._received = 0
 
     @classmethod
     async def of(cls, call: StreamCall, method: str, sender: BodySender) -> StreamedResponse:
-        """Wait for the head."""
+        """Wait for the head of the response."""
         interim = []
         while True:
             status = await call.receive()
             headers = None if status is None else await call.receive()
             if headers is None:
-                await call.result()  # raises: an error before the head comes as the result alone
+                await call.result()  # raises: an error before the head arrives as the result
                 raise _broken("the call ended without a response")
             if status >= 200 or status == _SWITCHING_PROTOCOLS:
                 break
@@ -74,25 +74,25 @@ class StreamedResponse:
         return self
 
     async def __anext__(self) -> bytes:
-        value = await self._call_.receive()
+        value = await self._stream_call.receive()
         while isinstance(value, list):
             self.trailers = value
-            value = await self._call_.receive()
+            value = await self._stream_call.receive()
         if isinstance(value, (bytes, bytearray, memoryview)):
             self._received += len(value)
             return bytes(value)
-        await self._call_.result()  # raises if the job broke off, which the message false announces
+        await self._stream_call.result()  # raises if the response was cut off, which the message false announces
         if value is not None or (self._length is not None and self._received < self._length):
-            raise _broken(f"the response broke off after {self._received} bytes")
+            raise _broken(f"the response was cut off after {self._received} bytes")
         raise StopAsyncIteration
 
     async def read(self) -> bytes:
-        """The rest of the body. MethodError: it is not whole."""
+        """Return the rest of the body. MethodError: it is incomplete."""
         return b"".join([chunk async for chunk in self])
 
 
 def _content_length(status: int, headers: list[list[str]]) -> int | None:
-    """What the body has to come to, where it says so: agents of the field end a broken response like a whole one."""
+    """Return the length of the body, if it is announced: older agents end a response that was cut off normally."""
     names = {name.lower(): value for name, value in headers}
     length = names.get("content-length", "")
     if status in (204, 304) or "transfer-encoding" in names or not (length.isascii() and length.isdigit()):
@@ -105,10 +105,11 @@ def _broken(text: str) -> MethodError:
 
 
 def framed(headers: Sequence[Sequence[str]], body: Body) -> list[list[str]]:
-    """The headers with what says that a body comes, unless they say it already.
+    """Return the headers with the field that announces the body, unless they have one.
 
-    Of a raw request only the head says whether there is one. One of unknown length is announced at once: the job may
-    answer before its first byte is there. One of known length says it, since some servers read no other.
+    The head of a raw request has to announce its body. A body of unknown length is announced at once, because the job
+    may respond before its first byte. A body of known length has a Content-Length, because some servers accept no
+    other.
     """
     fields = [list(pair) for pair in headers]
     if any(name.lower() in ("content-length", "transfer-encoding") for name, _ in fields):
@@ -121,13 +122,13 @@ def framed(headers: Sequence[Sequence[str]], body: Body) -> list[list[str]]:
 
 
 class BodySender:
-    """Sends a request's body; ``error`` is what its iterable raised, by which the call was given up.
+    """Sends the body of a request. ``error`` is the exception of the caller's iterable, which cancels the call.
 
-    :param waits: whether the job is asked first whether it wants the body (``Expect: 100-continue``).
+    :param waits: whether the body waits for the job's 100 (``Expect: 100-continue``).
     """
 
     def __init__(self, call: StreamCall, body: Body, *, waits: bool = False) -> None:
-        self._call_ = call
+        self._stream_call = call
         self._body = body
         self._proceed = asyncio.Event() if waits else None
         self._unwanted = False
@@ -135,23 +136,23 @@ class BodySender:
 
     @property
     def is_short(self) -> bool:
-        """Whether it is sent without waiting for anything."""
+        """Return whether the body can be sent without waiting."""
         short = isinstance(self._body, (bytes, bytearray, memoryview)) and len(self._body) < BODY_CHUNK
         return short and self._proceed is None
 
     def proceed(self) -> None:
-        """The job has asked for the body."""
+        """Send the body: the job has asked for it."""
         if self._proceed is not None:
             self._proceed.set()
 
     def answered(self) -> None:
-        """The final response has come: a body that still waits is not wanted."""
+        """Drop a body that still waits: the final response has arrived."""
         if self._proceed is not None and not self._proceed.is_set():
             self._unwanted = True
             self._proceed.set()
 
     async def send(self) -> None:
-        """All of it and its end."""
+        """Send the body and its end."""
         if self._proceed is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CONTINUE_WAIT_S):
@@ -160,19 +161,19 @@ class BodySender:
                 return
             self._proceed.set()
         try:
-            async for piece in all_pieces(self._body):
+            async for piece in all_payloads(self._body):
                 if not await self._send(piece):
                     return
-        except Exception as error:  # noqa: BLE001 - whatever the caller's iterable raises is the caller's
+        except Exception as error:  # noqa: BLE001 - the exception of the caller's iterable is raised again for the caller
             self.error = error
-            self._call_.cancel()
+            self._stream_call.cancel()
             return
         await self._send(b"")
 
     async def _send(self, piece: Bytes) -> bool:
-        """Whether more is wanted: not once the call has failed or was answered before the body was all read."""
+        """Send one piece. Return False if the call has failed, or was answered before the end of the body."""
         try:
-            await self._call_.send(piece)
+            await self._stream_call.send(piece)
         except (CallError, LinkError):
-            return False  # whoever reads the response learns of it
-        return not self._call_.is_over
+            return False  # reading the response raises the error
+        return not self._stream_call.is_over

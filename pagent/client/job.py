@@ -1,4 +1,4 @@
-"""A job of an agent: its life. What else can be done with it comes from its bases."""
+"""A job of an agent: start, end and output. Its base classes have files, archives and traffic."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Any, Literal
 
 from pagent.client.archives import ArchiveMethods
 from pagent.client.calls import given
-from pagent.client.output import Exec, Logs
+from pagent.client.output import Logs, RemoteExec
 from pagent.client.traffic import TrafficMethods
 from pagent.limits import READY_TIMEOUT_S
 from pagent.rpc.connection import Connection
 from pagent.wire import messages
 
-#: ``{'uid', 'name', 'state', 'sender'}`` and, from an agent of ours, the further keys of docs/contract.rst, "Jobs".
+#: ``{'uid', 'name', 'state', 'sender'}``; from agents of this package also the keys of docs/contract.rst, "Jobs".
 Info = dict[str, Any]
 
 
 class RemoteJob(ArchiveMethods, TrafficMethods):
     """A job. Each method names the RPC method that it calls (docs/contract.rst, "Methods").
 
-    Errors of the agent come as MethodError with ``cause_type``, the class name that the agent gave; LinkClosedError
-    if the link is lost meanwhile, MethodNotFoundError from an agent that does not have the method.
+    :raises MethodError: an error of the agent; ``cause_type`` is its class name.
+    :raises LinkClosedError: the link is lost.
+    :raises MethodNotFoundError: the agent does not have the method.
     """
 
     def __init__(self, link: Connection, info: Info) -> None:
@@ -46,50 +47,51 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         prefer_port: int | None = None,
         more_ports: Mapping[str, int | Literal["auto"]] | None = None,
     ) -> Info:
-        """``job_start``; waits until the job is ready.
+        """Start the job (``job_start``), and wait until it is ready. Times are in seconds.
 
-        With ``port='auto'`` the agent picks a free port, ``prefer_port`` where that is free. It stands in ``PORT`` and
-        where ``args`` and ``env`` say ``{port}``; a further port of ``more_ports`` stands in ``PORT_NAME`` and where
-        they say ``{port:NAME}``. The info lists the ports in this order. ``cwd``: relative to the sandbox, or absolute
-        in a folder that ``jobs.allow_folders`` lists. Times are seconds. MethodError: ProcessStartTimeoutError,
-        ProcessExitedError, FileNotFoundError and others.
+        With ``port='auto'`` the agent chooses a free port: ``prefer_port`` if that is free. It replaces ``{port}`` in
+        ``args`` and ``env``, and is in the variable ``PORT``. A port of ``more_ports`` replaces ``{port:NAME}``, and is
+        in ``PORT_NAME``. The info lists the ports in this order.
+
+        :param cwd: relative to the sandbox, or absolute below a folder that ``jobs.allow_folders`` lists.
+        :raises MethodError: ProcessStartTimeoutError, ProcessExitedError, FileNotFoundError and others.
         """
         environment = None if env is None else dict(env)
         arguments: list[Any] = [list(args), environment, cwd, port_expected_count, forward_stdout]
-        if (port, ready, ready_timeout, timeout) != (None, "report", None, None):  # an agent that is not ours has none
+        if (port, ready, ready_timeout, timeout) != (None, "report", None, None):  # older agents do not have them
             arguments += [port, ready, READY_TIMEOUT_S if ready_timeout is None else ready_timeout, timeout]
         further = None if more_ports is None else dict(more_ports)
         info: Info = await self._call("job_start", *arguments, **given(prefer_port=prefer_port, more_ports=further))
         return info
 
     async def listening(self) -> list[tuple[str, int]]:
-        """``job_listening``: the addresses and TCP ports that processes of the job listen on."""
+        """Return the addresses and TCP ports that processes of the job listen on (``job_listening``)."""
         return [(address, port) for address, port in await self._call("job_listening")]
 
     async def wait(self) -> Info:
-        """``job_wait``: the info once the process has ended; at once if there has been none."""
+        """Wait until the process has ended, and return the info (``job_wait``). Returns at once before the start."""
         info: Info = await self._call("job_wait")
         return info
 
     async def info(self) -> Info:
-        """``job_info``."""
+        """Return the info of the job (``job_info``)."""
         info: Info = await self._call("job_info")
         return info
 
     async def kill(self, signal: str | int = "TERM", grace: float = 5.0) -> Info:
-        """``job_kill``: KILL follows after ``grace`` seconds. ``signal``: a number, or a name such as 'RTMIN+1'."""
+        """Signal the job, and send KILL after ``grace`` seconds (``job_kill``). ``signal``: a number, or a name."""
         info: Info = await self._call("job_kill", signal, grace)
         return info
 
     async def remove(self) -> Info:
-        """``job_remove``: the info from before; its processes and its sandbox are gone."""
+        """End the job's processes and delete its sandbox; return the info from before (``job_remove``)."""
         info: Info = await self._call("job_remove")
         return info
 
     # --- output -----------------------------------------------------------------------------------
 
     def logs(self, stream: Literal["stdout", "stderr"] = "stdout", *, offset: int = 0, follow: bool = False) -> Logs:
-        """``job_logs``: what the job has written from ``offset`` on; ``follow``: until it has ended."""
+        """Return an output of the job from ``offset`` on (``job_logs``). ``follow``: until the job has ended."""
         return Logs(lambda: self._stream(messages.ISTREAM, "job_logs", stream, offset, follow))
 
     @asynccontextmanager
@@ -102,14 +104,14 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         rows: int = 24,
         cols: int = 80,
         split: bool = False,
-    ) -> AsyncIterator[Exec]:
-        """``job_exec``: a second process in the sandbox, ended after the block if it still runs.
+    ) -> AsyncIterator[RemoteExec]:
+        """Run another process in the sandbox (``job_exec``). It is ended after the block if it still runs.
 
-        ``tty``: on a pseudo-terminal of that size. ``split``: the first byte of each piece of output is 1 for stdout or
-        a terminal, 2 for stderr.
+        :param tty: run it on a pseudo-terminal with that size.
+        :param split: each piece of output begins with the byte 1 (stdout or terminal) or 2 (stderr).
         """
         arguments: list[Any] = [list(args), None if env is None else dict(env), tty, rows, cols]
-        if split:  # an older agent does not know it
+        if split:  # older agents do not have it
             arguments.append(True)
         async with self._stream(messages.BISTREAM, "job_exec", *arguments) as call:
-            yield Exec(call)
+            yield RemoteExec(call)

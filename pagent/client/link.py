@@ -1,4 +1,4 @@
-"""Dialling a peer, and the link as a context."""
+"""Connect to a peer: the link is an async context manager."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pagent.rpc.connection import Connection
 from pagent.rpc.methods import methods_of
 from pagent.wire import identity
 
-#: The close codes of who does not want us: protocol error, policy violation (RFC 6455 section 7.4.1).
+#: Close codes of a refused handshake: protocol error, policy violation (RFC 6455 section 7.4.1).
 _REFUSALS: Final = (1002, 1008)
 
 
@@ -29,12 +29,13 @@ async def connect(
     tls: ssl.SSLContext | None = None,
     extensions: tuple[str, ...] = identity.EXTENSIONS,
 ) -> AsyncIterator[Connection]:
-    """A link to an agent that listens, or to any accepting peer; closed cleanly (1000) behind the block.
+    """Connect to an agent that listens, or to any other accepting peer. The link is closed with 1000 after the block.
 
     :param address: ``host:port``, ``ws://host:port/path`` or ``wss://...``.
-    :param service: an object whose decorated methods the other side may call.
-    :raises ConfigError: ``address`` is none; DialError: no link could be made; HandshakeRefusedError: not with this
-        token.
+    :param service: an object whose decorated methods the peer may call.
+    :raises ConfigError: ``address`` is invalid.
+    :raises DialError: the peer cannot be reached.
+    :raises HandshakeRefusedError: the peer does not accept the token.
     """
     methods = methods_of(service) if service is not None else {}
     data = identity.user_data(uid or uuid.uuid4().hex, name, token=token)

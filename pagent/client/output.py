@@ -1,19 +1,19 @@
-"""What processes of a job write, and what is written to them."""
+"""Output of a job, and processes of ``job_exec``."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
 from pagent.buffers import Bytes
-from pagent.client.pieces import pieces_of
+from pagent.client.payloads import payloads_of
 from pagent.rpc.aio import StreamCall
 
 
 class Logs:
-    """An output of a job: iterate over it. Once the iteration has ended, how it ended stands here.
+    """An output of a job. Iterate over it; the attributes are set at the end of the iteration.
 
-    ``offset`` is where the next one may go on, ``state`` the job's then (FINISHED: this was all of it) and
-    ``exit_code`` None while it runs or if a signal ended it.
+    ``offset``: where to continue. ``state``: that of the job; FINISHED if the output is complete. ``exit_code``: None
+    while the job runs, or if a signal ended it.
     """
 
     def __init__(self, open_call: Callable[[], StreamCall]) -> None:
@@ -30,39 +30,39 @@ class Logs:
         self.offset, self.state, self.exit_code = end["offset"], end["state"], end["exit_code"]
 
 
-class Exec:
-    """A process of ``job_exec``: iterate over its output, stdout and stderr together.
+class RemoteExec:
+    """A process of ``job_exec``. Iterate over its output, which is standard output and standard error together.
 
-    MethodError from the iteration and from :meth:`wait` if it could not be started.
+    The iteration and :meth:`wait` raise MethodError if the process cannot be started.
     """
 
     def __init__(self, call: StreamCall) -> None:
-        self._call_ = call
+        self._stream_call = call
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        data = await self._call_.receive()
+        data = await self._stream_call.receive()
         if data is None:
-            await self._call_.result()
+            await self._stream_call.result()
             raise StopAsyncIteration
         return bytes(data)
 
     async def write(self, data: Bytes) -> None:
-        """Input for the process; waits while it does not read."""
-        for piece in pieces_of(data):
-            await self._call_.send(piece)
+        """Write to the process's standard input. Waits while the process does not read."""
+        for piece in payloads_of(data):
+            await self._stream_call.send(piece)
 
     async def end_input(self) -> None:
-        """No more input."""
-        await self._call_.send(b"")
+        """Close the process's standard input."""
+        await self._stream_call.send(b"")
 
     async def resize(self, rows: int, cols: int) -> None:
-        """The terminal has a new size; the agent ignores one that no terminal can have."""
-        await self._call_.send({"resize": [rows, cols]})
+        """Set the size of the terminal. The agent ignores an impossible size."""
+        await self._stream_call.send({"resize": [rows, cols]})
 
     async def wait(self) -> int:
-        """Its exit code, minus the number of the signal if one ended it; output that was not read is dropped."""
-        code: int = await self._call_.result()
+        """Return the exit code, or minus the number of the signal that ended the process. Unread output is dropped."""
+        code: int = await self._stream_call.result()
         return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from pagent.buffers import Bytes
-from pagent.client.pieces import pieces_of
+from pagent.client.payloads import payloads_of
 from pagent.errors import CallCancelledError, ServerError
 from pagent.limits import WEBSOCKET_MESSAGE_MAX
 from pagent.rpc.aio import StreamCall
@@ -13,22 +13,22 @@ from pagent.wire.closing import check_close
 
 
 class WebSocket:
-    """A WebSocket to a job: iterate over its messages, a str per text and a bytes per binary one, until it closes.
+    """A WebSocket to a job. Iterate over its messages until it closes: a str for text, bytes for binary.
 
-    ``subprotocol`` is the one that the job chose, None for none.
+    ``subprotocol`` is the one that the job has chosen, or None.
     """
 
     def __init__(self, call: StreamCall, subprotocol: str | None) -> None:
-        self._call_ = call
+        self._stream_call = call
         self.subprotocol = subprotocol
 
     @classmethod
     async def of(cls, call: StreamCall) -> WebSocket:
-        """Wait for the job's answer to the upgrade."""
+        """Wait for the job's response to the upgrade."""
         opened = await call.receive()
         if not isinstance(opened, dict):
             await call.result()
-            raise ServerError("an unexpected answer to ws_connect")
+            raise ServerError("unexpected response to ws_connect")
         return cls(call, opened["subprotocol"])
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
@@ -41,59 +41,60 @@ class WebSocket:
         return message
 
     async def _next(self) -> str | bytes | None:
-        message = await self._call_.receive()
+        message = await self._stream_call.receive()
         if message is None:
-            await self._call_.result()  # raises if it is an error
+            await self._stream_call.result()  # raises if the call has failed
             return None
         return message if isinstance(message, str) else bytes(message)
 
     async def send(self, message: str | Bytes) -> None:
-        """A text or a binary message; waits while the job does not take it.
+        """Send a text or binary message. Waits while the job does not read.
 
-        CallCancelledError once it has closed; ValueError: more than WEBSOCKET_MESSAGE_MAX bytes.
+        :raises CallCancelledError: the WebSocket is closed.
+        :raises ValueError: the message has more than WEBSOCKET_MESSAGE_MAX bytes.
         """
         if len(message) > WEBSOCKET_MESSAGE_MAX // 4:  # characters of a text have up to 4 bytes
             size = len(message.encode()) if isinstance(message, str) else memoryview(message).nbytes
             if size > WEBSOCKET_MESSAGE_MAX:
-                raise ValueError(f"a WebSocket message of {size} bytes; {WEBSOCKET_MESSAGE_MAX} at most")
-        await self._call_.send(message)
-        if self._call_.is_over:
+                raise ValueError(f"a WebSocket message has at most {WEBSOCKET_MESSAGE_MAX} bytes, not {size}")
+        await self._stream_call.send(message)
+        if self._stream_call.is_over:
             raise CallCancelledError("the WebSocket is closed")
 
     async def receive(self) -> str | bytes:
-        """The next message; CallCancelledError once the job has closed."""
+        """Return the next message. CallCancelledError: the job has closed the WebSocket."""
         message = await self._next()
         if message is None:
             raise CallCancelledError("the WebSocket is closed")
         return message
 
     async def close(self, code: int = 1000, reason: str = "") -> tuple[int, str]:
-        """Close with a code and a reason; return those of the job's close. Messages not read are dropped.
+        """Close with a code and a reason; return those of the job's close. Unread messages are dropped.
 
-        ValueError: a code that may not be sent, or a reason of more than 123 bytes.
+        ValueError: the code cannot be sent, or the reason has more than 123 bytes.
         """
         check_close(code, reason)
         if (code, reason) != (1000, ""):
-            await self._call_.send({"close": [code, reason]})
-        self._call_.close()
-        outcome = await self._call_.result()
+            await self._stream_call.send({"close": [code, reason]})
+        self._stream_call.close()
+        outcome = await self._stream_call.result()
         return outcome["code"], outcome["reason"]
 
 
 class TcpStream:
-    """A TCP connection to a port of a job: iterate over what it sends, until it sends no more."""
+    """A TCP connection to a port of a job. Iterate over the received bytes until the job closes its direction."""
 
     def __init__(self, call: StreamCall) -> None:
-        self._call_ = call
+        self._stream_call = call
         self._ended = False  # by the job
         self._sent_end = False
 
     @classmethod
     async def of(cls, call: StreamCall) -> TcpStream:
-        """Wait until the job has accepted."""
+        """Wait until the connection is made."""
         if await call.receive() is not True:
             await call.result()
-            raise ServerError("an unexpected answer to tcp_connect")
+            raise ServerError("unexpected response to tcp_connect")
         return cls(call)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -106,26 +107,26 @@ class TcpStream:
         return data
 
     async def send(self, data: Bytes) -> None:
-        """Bytes to the job; waits while it does not take them. MethodError once the connection is lost."""
-        for piece in pieces_of(data):
-            await self._call_.send(piece)
+        """Send bytes. Waits while the job does not read. MethodError: the connection is lost."""
+        for piece in payloads_of(data):
+            await self._stream_call.send(piece)
 
     async def end(self) -> None:
-        """Send no more: the half-close. What the job sends can still be read."""
+        """Close this direction (half-close). The other one stays open."""
         self._sent_end = True
-        await self._call_.send(b"")
+        await self._stream_call.send(b"")
 
     async def finish(self) -> None:
-        """Wait until the job has been given all, if both directions have ended; otherwise do nothing."""
+        """Wait until the job has received all bytes, if both directions have ended; otherwise do nothing."""
         if self._ended and self._sent_end:
-            await self._call_.result()
+            await self._stream_call.result()
 
     async def receive(self) -> bytes:
-        """What comes next; b"" once the job sends no more. MethodError if the connection was lost before that."""
+        """Return the next bytes, b"" when the job has closed its direction. MethodError: the connection is lost."""
         if self._ended:
             return b""
-        data = await self._call_.receive()
+        data = await self._stream_call.receive()
         if data is None:
-            await self._call_.result()
+            await self._stream_call.result()
         self._ended = not data
         return bytes(data or b"")

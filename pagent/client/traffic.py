@@ -1,4 +1,4 @@
-"""What goes to and from the ports of a job."""
+"""HTTP, WebSocket and TCP traffic to the ports of a job."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Scheme = Literal["http", "https"]
 
 
 class TrafficMethods(JobCalls):
-    """``port`` is only needed where a job has several. MethodError ValueError: the job has no such port.
+    """``port`` is required for a job with several ports. MethodError ValueError: the job has no such port.
 
-    ``scheme="https"``: for a job that speaks TLS; its certificate is not verified.
+    ``scheme="https"`` is for a job that expects TLS. Its certificate is not verified.
     """
 
     async def http(
@@ -36,10 +36,11 @@ class TrafficMethods(JobCalls):
         port: int | None = None,
         scheme: Scheme = "http",
     ) -> Response:
-        """``http_request``, the response as a whole; MethodError BrokenResponseError if the job broke it off.
+        """Send a request and return the complete response (``http_request``).
 
-        The options are those of :meth:`open_http`. Redirects are not followed. Status 502 may be the agent's own: the
-        job could not be reached, or gave no valid answer; its body then says why.
+        The options are those of :meth:`open_http`. Redirects are not followed. Status 502 may be the agent's: the job
+        cannot be reached or its response is invalid, and the body has the reason. MethodError BrokenResponseError: the
+        response was cut off.
         """
         options: dict[str, Any] = {"raw": raw, "port": port, "scheme": scheme}
         async with self.open_http(method, path, query, headers, body, **options) as response:
@@ -59,14 +60,18 @@ class TrafficMethods(JobCalls):
         port: int | None = None,
         scheme: Scheme = "http",
     ) -> AsyncIterator[StreamedResponse]:
-        """``http_request`` with both bodies as streams; yields once the head of the response is there.
+        """Send a request with both bodies as streams (``http_request``). Yield when the response head has arrived.
 
-        ``path`` and ``query`` are decoded, the agent encodes them. ``body`` is bytes or an async iterable of them, sent
-        while the response is read; what it raises is raised here. ``raw``: ``path`` is the request target as it stands
-        on the wire (query included, ``query`` is not looked at), bodies are not decoded, interim responses and trailers
-        are told, and with ``Expect: 100-continue`` the body waits for the job's 100. ``upgrade``, of a raw request: it
-        offers the protocols of its ``Upgrade`` header; the response has a ``tunnel`` if the job has switched.
-        Leaving the block gives the request up if it has not ended.
+        Leaving the block cancels a request that has not ended.
+
+        :param path: decoded, like ``query``; the agent encodes them.
+        :param body: bytes, or an async iterable of bytes that is sent while the response is read. Its exceptions are
+            raised here.
+        :param raw: ``path`` is the request target as on the wire, with the query; ``query`` is ignored. Bodies are not
+            decoded. The response has interim responses and trailers. With ``Expect: 100-continue`` the body waits for
+            the job's 100.
+        :param upgrade: with ``raw``, offer the protocols of the ``Upgrade`` header. The response has a ``tunnel`` if
+            the job has switched.
         """
         fields = framed(headers, body)
         options = given(raw=raw, upgrade=upgrade) | _given_target(port, scheme)
@@ -76,7 +81,7 @@ class TrafficMethods(JobCalls):
             sender = BodySender(call, body, waits=raw and _expects(fields))
             task = None
             if upgrade and isinstance(body, (bytes, bytearray, memoryview)) and not len(body):
-                pass  # an end now would be that of what is sent in the other protocol
+                pass  # an end would close the direction of the new protocol
             elif sender.is_short:
                 await sender.send()
             else:
@@ -106,10 +111,12 @@ class TrafficMethods(JobCalls):
         port: int | None = None,
         scheme: Scheme = "http",
     ) -> AsyncIterator[WebSocket]:
-        """``ws_connect``. MethodError WSServerHandshakeError: the job refuses, its status stands in the text.
+        """Open a WebSocket (``ws_connect``).
 
-        ``raw``: ``path`` is the request target as it stands on the wire (query included, ``query`` is not looked at).
-        Leaving the block without :meth:`WebSocket.close` gives the call up; the job sees a close with 1001.
+        Leaving the block without :meth:`WebSocket.close` cancels the call; the job receives a close with 1001.
+
+        :param raw: ``path`` is the request target as on the wire, with the query; ``query`` is ignored.
+        :raises MethodError: WSServerHandshakeError if the job refuses; the text has the status.
         """
         options = {"subprotocols": list(subprotocols)} | given(raw=raw) | _given_target(port, scheme)
         async with self._stream(
@@ -119,10 +126,9 @@ class TrafficMethods(JobCalls):
 
     @asynccontextmanager
     async def open_tcp(self, port: int | None = None, *, scheme: Scheme = "http") -> AsyncIterator[TcpStream]:
-        """``tcp_connect``: raw bytes both ways. MethodError ConnectionRefusedError: nothing listens there.
+        """Open a TCP connection (``tcp_connect``). MethodError ConnectionRefusedError: the job does not listen.
 
-        Leaving the block resets the connection if it has not ended in both directions: the job sees that it was broken
-        off.
+        Leaving the block resets a connection that has not ended in both directions.
         """
         async with self._stream(messages.BISTREAM, "tcp_connect", **_given_target(port, scheme)) as call:
             tcp = await TcpStream.of(call)
@@ -137,11 +143,13 @@ class TrafficMethods(JobCalls):
         job_port: int | Callable[[], int] | None = None,
         start_serving: bool = True,
     ) -> asyncio.Server:
-        """Listen locally, and carry each connection's bytes to the job's port (``tcp_connect``).
+        """Listen on a local port, and forward each connection to the job's port (``tcp_connect``).
 
-        ``job_port``: only needed where a job has several; a function is asked at each connection.
-        Close the returned server to stop listening. OSError if the local port cannot be had. Without ``start_serving``
-        the port is taken, and connections are accepted from the server's own ``start_serving()`` on.
+        Close the returned server to stop listening.
+
+        :param job_port: required for a job with several ports; a function is called for each connection.
+        :param start_serving: if False, the port is bound, and ``start_serving()`` of the server accepts connections.
+        :raises OSError: the local port cannot be bound.
         """
 
         def accepted() -> asyncio.BaseProtocol:
@@ -161,6 +169,6 @@ def _expects(fields: list[list[str]]) -> bool:
 
 
 def _given_target(port: int | None, scheme: Scheme) -> dict[str, Any]:
-    """An agent that is not ours knows only the one port of a job, and only HTTP."""
+    """Return the options that differ from their defaults: an older agent has neither of them."""
     options: dict[str, Any] = {} if port is None else {"port": port}
     return options if scheme == "http" else options | {"scheme": scheme}

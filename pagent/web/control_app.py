@@ -1,4 +1,4 @@
-"""The control API: what the agent is doing, as JSON (docs/contract.rst, "Control API")."""
+"""The control API: identity, jobs and links of the agent as JSON (docs/contract.rst, "Control API")."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pagent.web.local import Handler, local_only, plain_errors, text
 
 
 @dataclass(frozen=True)
-class Control:
-    """What the API shows and does; each is asked at the time of the request."""
+class ControlFunctions:
+    """The functions behind the API. Each is called at the time of a request."""
 
     info: Callable[[], dict[str, Any]]
     jobs: Callable[[], Iterable[dict[str, Any]]]
@@ -25,22 +25,22 @@ class Control:
 
 
 def control_app(
-    control: Control,
+    control: ControlFunctions,
     *,
     allowed_hosts: Collection[str] = (),
     tokens: Callable[[], Collection[str] | None] = lambda: None,
 ) -> web.Application:
-    """The application; unless ``tokens`` returns None, requests must carry one as ``Authorization: Bearer``."""
+    """Return the application. ``tokens`` returns the tokens that ``Authorization: Bearer`` may have, None for any."""
 
     async def info(request: web.Request) -> web.Response:
         return json_answer(control.info())
 
     async def jobs(request: web.Request) -> web.Response:
-        shown = []
+        entries = []
         for job in control.jobs():
             await current_slice().wait()
-            shown.append(packed(job))
-        return web.Response(body=b'{"jobs":[%b]}' % b",".join(shown), content_type="application/json")
+            entries.append(packed(job))
+        return web.Response(body=b'{"jobs":[%b]}' % b",".join(entries), content_type="application/json")
 
     async def connections(request: web.Request) -> web.Response:
         return json_answer({"connections": control.connections()})
@@ -53,7 +53,7 @@ def control_app(
     async def authorise(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
         accepted = tokens()
-        # All are compared, so that the time says nothing.
+        # All are compared, so that the time does not depend on the tokens.
         fits = [hmac.compare_digest(given, f"Bearer {token}".encode()) for token in accepted or ()]
         if accepted is not None and not any(fits):
             return text("a control token is required", status=401)

@@ -1,8 +1,9 @@
-"""Connections of the agent's own HTTP endpoints: one request at a time goes to aiohttp, and each answer is bounded.
+"""Connections of the agent's own HTTP endpoints. aiohttp gets one request at a time.
 
-aiohttp parses a request when all of its head is here, and makes the answer, also of what is no request. What it does
-not bound is done here: how long a head is, how many requests lie in memory, how many answers wait for a client that
-does not read. A connection is kept for the next request as long as its place at the gate is not needed.
+aiohttp parses a request when its head is complete, and makes the response, also to an invalid request. This module
+bounds what aiohttp does not bound: the length of a head, the requests in memory, and the responses that wait for a
+client that does not read. A connection is kept open for the next request while its place at the connection gate is not
+needed.
 """
 
 from __future__ import annotations
@@ -25,27 +26,27 @@ from pagent.web.local import HEADERS, text
 _log = logging.getLogger(__name__)
 
 _head_end: Final = re.compile(rb"\n\r?\n").search
-#: A body that is more than announced as empty.
+#: Matches a head that announces a body that is not empty.
 _announces_body: Final = re.compile(
     rb"\n(?:transfer-encoding[ \t]*:|content-length[ \t]*:(?![ \t]*0+[ \t]*\r?\n))", re.I
 ).search
-#: What a method begins with (RFC 9110 5.6.2), and what a request begins with.
+#: Match the first byte of a method (RFC 9110 section 5.6.2), and a request line.
 _is_token: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]").match
 _is_request: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\x00-\x20\x7f]+ HTTP/1\.[01]\r?\n").match
 _TLS_RECORD: Final = b"\x16"
 
-_NO_REQUEST: Final = "not a valid HTTP request"
+_INVALID_REQUEST: Final = "not a valid HTTP request"
 
 
-class State(enum.Enum):
-    WAITING = enum.auto()  # for the end of a head
-    ANSWERING = enum.auto()
-    ENDING = enum.auto()  # the last answer is out
-    GONE = enum.auto()  # it is lost, or a link's
+class HttpState(enum.Enum):
+    WAITING = enum.auto()  # for the end of a request head
+    RESPONDING = enum.auto()
+    ENDING = enum.auto()  # the last response is sent
+    CLOSED = enum.auto()  # lost, or handed over to a link
 
 
 class HttpConnection(asyncio.Protocol):
-    """One connection. ``server`` makes aiohttp's part of it, when there is a request."""
+    """One connection. ``server`` makes aiohttp's handler at the first request."""
 
     def __init__(self, place: Place, server: web.Server) -> None:
         # For life.
@@ -53,14 +54,14 @@ class HttpConnection(asyncio.Protocol):
         self._server = server
         self._loop = asyncio.get_running_loop()
         # While connected.
-        self._state = State.WAITING
+        self._state = HttpState.WAITING
         self._transport: asyncio.Transport | None = None
         self._handler: _Handler | None = None
         self._received = bytearray()
-        self._searched = 0  # bytes of it that have no end of a head
-        self._ended = False  # the client sends no more
+        self._searched = 0  # bytes of it without the end of a head
+        self._ended = False  # the client has closed its direction
         self._paused = False
-        # Of the request that is answered.
+        # For the current request.
         self._has_body = False
 
     # --- the transport's side ---------------------------------------------------------------------
@@ -71,22 +72,22 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._place.heard()
-        if self._state is State.ENDING and not self._has_body:
+        if self._state is HttpState.ENDING and not self._has_body:
             return
         if self._has_body and self._handler is not None:
             self._handler.data_received(data)
             return
         self._received += data
-        if self._state is State.WAITING:
+        if self._state is HttpState.WAITING:
             self._next_request()
         else:
-            self._pause(len(self._received) >= HANDSHAKE_MAX)
+            self._set_paused(len(self._received) >= HANDSHAKE_MAX)
 
     def eof_received(self) -> bool | None:
         self._ended = True
         assert self._transport is not None
-        # An answer is still to be sent; with TLS there is no half of a connection.
-        return self._state is State.ANSWERING and self._transport.can_write_eof()
+        # A response is still to be sent. TLS has no half-close.
+        return self._state is HttpState.RESPONDING and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         if self._handler is not None:
@@ -98,7 +99,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._place.leave()
-        self._state = State.GONE
+        self._state = HttpState.CLOSED
         self._received.clear()
         if self._handler is not None:
             self._handler.connection_lost(exc)
@@ -107,15 +108,15 @@ class HttpConnection(asyncio.Protocol):
     # --- requests ---------------------------------------------------------------------------------
 
     def _next_request(self) -> None:
-        """Give the next head to aiohttp, if all of it is here."""
-        if self._state is not State.WAITING or self._transport is None:
+        """Give the next head to aiohttp, if it is complete."""
+        if self._state is not HttpState.WAITING or self._transport is None:
             return
         received = self._received
         while received.startswith((b"\r", b"\n")):  # RFC 9112 2.2
             del received[:1]
         found = _head_end(received, max(0, self._searched - 2))
         if received and not _is_token(received):
-            self._refuse_nonsense()
+            self._refuse_protocol()
         elif found is not None and found.end() <= HANDSHAKE_MAX and _is_request(received):
             self._begin(found.end())
         elif found is not None or len(received) >= HANDSHAKE_MAX:
@@ -124,7 +125,7 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
         else:
             self._searched = len(received)
-        self._pause(len(received) >= HANDSHAKE_MAX)
+        self._set_paused(len(received) >= HANDSHAKE_MAX)
 
     def _begin(self, end: int) -> None:
         head = bytes(self._received[:end])
@@ -134,31 +135,31 @@ class HttpConnection(asyncio.Protocol):
             end = len(head)
         del self._received[:end]
         self._searched = 0
-        self._state = State.ANSWERING
+        self._state = HttpState.RESPONDING
         if self._handler is None:
             self._handler = _Handler(self._server, self)
             self._handler.connection_made(cast(asyncio.Transport, self._transport))
         self._handler.data_received(head)
 
-    def _refuse_nonsense(self) -> None:
+    def _refuse_protocol(self) -> None:
         assert self._transport is not None
         if self._received.startswith(_TLS_RECORD):
-            _log.warning("%s: the peer speaks TLS, which this port does not", self._peer)
+            _log.warning("%s: closed a TLS connection: this port does not use TLS", self._peer)
             self._transport.abort()
         else:
             self._refuse()
 
     def _refuse(self) -> None:
-        """Answer what is not given to aiohttp, and close; bytes under way must not reset the answer away."""
+        """Refuse a request without aiohttp, and close. Input is discarded, so that it does not reset the connection."""
         assert self._transport is not None
         fields = {
             "Content-Type": "text/plain; charset=utf-8",
-            "Content-Length": len(_NO_REQUEST),
+            "Content-Length": len(_INVALID_REQUEST),
             "Connection": "close",
         }
         lines = [f"{name}: {value}" for name, value in {**fields, **HEADERS}.items()]
-        self._transport.write("\r\n".join(["HTTP/1.1 400 Bad Request", *lines, "", _NO_REQUEST]).encode())
-        self._state = State.ENDING
+        self._transport.write("\r\n".join(["HTTP/1.1 400 Bad Request", *lines, "", _INVALID_REQUEST]).encode())
+        self._state = HttpState.ENDING
         self._place.ending()
         self._received.clear()
         if self._ended or not self._transport.can_write_eof():
@@ -167,40 +168,40 @@ class HttpConnection(asyncio.Protocol):
             self._transport.write_eof()
             self._loop.call_later(LINGER_S, self._transport.abort)
 
-    # --- for answers ------------------------------------------------------------------------------
+    # --- for responses ----------------------------------------------------------------------------
 
     @property
     def is_last(self) -> bool:
-        """Whether the answer under way is the last one of the connection."""
+        """Whether the current response is the last one of the connection."""
         return self._has_body or self._place.crowded or (self._ended and not self._received)
 
-    def answered(self, *, kept: bool) -> None:
-        """The answer has been sent; if the connection is ``kept``, the next request is due."""
-        if self._state is not State.ANSWERING or self._transport is None:
+    def response_sent(self, *, kept: bool) -> None:
+        """Continue with the next request if the connection is ``kept``, otherwise end the connection."""
+        if self._state is not HttpState.RESPONDING or self._transport is None:
             return
         if not kept:
-            self._state = State.ENDING
+            self._state = HttpState.ENDING
             self._place.ending()
             if self._ended:
                 self._transport.close()
             return
-        self._state = State.WAITING
+        self._state = HttpState.WAITING
         self._place.restart()
         if self._received or self._ended:
             self._loop.call_soon(self._next_request)
 
-    def hand_over(self, link: Link, answer: bytes) -> bytes:
-        """Send ``answer`` (a 101) and make ``link`` the connection's protocol; return what came after the head."""
+    def hand_over(self, link: Link, response: bytes) -> bytes:
+        """Send ``response`` (a 101), and make ``link`` the transport's protocol. Return bytes after the head."""
         transport, handler = self._transport, self._handler
         assert transport is not None
         assert handler is not None
         received = bytes(self._received)
         self._received.clear()
-        self._pause(False)
-        self._state = State.GONE
-        transport.write(answer)
+        self._set_paused(False)
+        self._state = HttpState.CLOSED
+        transport.write(response)
         transport.set_protocol(link)
-        handler.transport = None  # it would close it
+        handler.transport = None  # otherwise the handler closes it
         handler.connection_lost(None)
         link.connection_made(transport)
         return received
@@ -209,8 +210,8 @@ class HttpConnection(asyncio.Protocol):
     def place(self) -> Place:
         return self._place
 
-    def _pause(self, on: bool) -> None:
-        """Read no more, or go on."""
+    def _set_paused(self, on: bool) -> None:
+        """Pause or resume reading."""
         if on is not self._paused and self._transport is not None:
             self._paused = on
             self._place.paused(on)
@@ -226,10 +227,10 @@ class HttpConnection(asyncio.Protocol):
 
 
 class _Handler(RequestHandler):
-    """aiohttp's part. All answers come through here: of routes, of middleware, and of aiohttp itself."""
+    """aiohttp's part of a connection. All responses pass it: those of routes, of middleware and of aiohttp."""
 
     def __init__(self, server: web.Server, connection: HttpConnection) -> None:
-        # None is how aiohttp is told to log no requests.
+        # With None, aiohttp logs no requests.
         super().__init__(server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
         self._connection = connection
 
@@ -240,21 +241,21 @@ class _Handler(RequestHandler):
             resp.headers.setdefault(name, value)
         if self._connection.is_last or resp.keep_alive is False or not request.keep_alive:
             resp.force_close()
-            resp.headers["Connection"] = "close"  # aiohttp does not say so to a client of HTTP/1.0
+            resp.headers["Connection"] = "close"  # aiohttp omits it for HTTP/1.0
         finished = await super().finish_response(request, resp, start_time)
         if not finished[1]:
-            await request.writer.drain()  # the next answer waits until the client reads this one
-            self._connection.answered(kept=bool(resp.keep_alive))
+            await request.writer.drain()  # the next request waits until the client reads this response
+            self._connection.response_sent(kept=bool(resp.keep_alive))
         return finished
 
     def handle_error(
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """The answer to what is no request, or to what went wrong with one."""
+        """Return the response to an invalid request, or to one whose handler has failed."""
         if status >= 500:
             _log.error("%s %s failed", request.method, request.rel_url.raw_path, exc_info=exc)
         if request.writer.output_size > 0:
-            raise ConnectionError("a part of the answer is sent already")
-        answer = text(_NO_REQUEST if status < 500 else "the request failed", status=status)
-        answer.force_close()
-        return answer
+            raise ConnectionError("a part of the response is sent already")
+        response = text(_INVALID_REQUEST if status < 500 else "the request failed", status=status)
+        response.force_close()
+        return response

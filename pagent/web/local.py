@@ -12,18 +12,18 @@ from pagent.access.hosts import foreign, is_loopback_name
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-#: Of each answer: it is neither kept nor taken for something that it is not.
+#: Fields of each response: it is not cached, and its type is not guessed.
 HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def text(body: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """An answer of plain text."""
+    """Return a response of plain text."""
     return web.Response(text=body, status=status, headers=headers)
 
 
 @web.middleware
 async def plain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Middleware that makes the errors of routing plain texts, which repeat nothing of the request."""
+    """Middleware: respond to routing errors in plain text that contains nothing of the request."""
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -32,7 +32,7 @@ async def plain_errors(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 def local_only(allowed_hosts: Collection[str]) -> Middleware:
-    """Middleware that refuses what comes from a foreign web page.
+    """Middleware: refuse requests of foreign web pages.
 
     :mod:`pagent.access.hosts` says how that is known.
     """
@@ -45,7 +45,7 @@ def local_only(allowed_hosts: Collection[str]) -> Middleware:
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         named = len(request.headers.getall("Host", []))
         if named > 1 or (named == 0 and request.version >= HttpVersion11):  # RFC 9112 3.2
-            return text("a request has one Host", status=400)
+            return text("a request must have one Host field", status=400)
         headers = request.headers
         hosts, origins, sites = (headers.getall(name, []) for name in ("Host", "Origin", "Sec-Fetch-Site"))
         if (reason := foreign(hosts, origins, sites, is_ours)) is not None:

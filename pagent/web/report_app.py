@@ -1,4 +1,4 @@
-"""The port report: where jobs say on which port they listen (docs/contract.rst, "Port report")."""
+"""The port report: jobs report the port that they listen on (docs/contract.rst, "Port report")."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REPORT_PATH = "/job_started"
 
 
 def report_app(report: Callable[[Sequence[tuple[str, str]]], Awaitable[None]]) -> web.Application:
-    """``report`` takes the query's pairs, and raises ValueError with the reason if it does not accept them."""
+    """Return the application. ``report`` gets the pairs of the query, and raises ValueError if it refuses them."""
 
     async def job_started(request: web.Request) -> web.Response:
         try:

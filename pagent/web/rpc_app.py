@@ -1,4 +1,4 @@
-"""The RPC route: aiohttp answers what is no link, and hands over the sockets of those that are."""
+"""The RPC route: accept the WebSocket handshake of a link, and hand its socket over. Refuse other requests."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Accepted(Protocol):
     ready: asyncio.Future[None]
 
     def start(self) -> None:
-        """The transport is connected."""
+        """Start the handshake: the transport is connected."""
 
 
 def rpc_app(connect: Callable[[], Accepted | None]) -> web.Application:
-    """``connect`` makes the connection object for each new link, None: the agent ends and takes no more."""
+    """Return the application. ``connect`` returns an object for a new link, or None if the agent is shutting down."""
 
     async def rpc(request: web.Request) -> web.StreamResponse:
         try:
@@ -36,26 +36,26 @@ def rpc_app(connect: Callable[[], Accepted | None]) -> web.Application:
             return text(str(error), status=400)
         transport = request.transport
         if transport is None or transport.is_closing():
-            return text("the connection is gone", status=400)
+            return text("the connection is closed", status=400)
         connection = connect()
         if connection is None:
             return text("shutting down", status=503)
         http = transport.get_protocol()
         assert isinstance(http, HttpConnection)
-        early = http.hand_over(connection.link, answer)
-        _count(connection, http.place)
+        received = http.hand_over(connection.link, answer)
+        _keep_place(connection, http.place)
         connection.start()
-        if early:
-            connection.link.data_received(early)
-        return text("")  # to nobody: for aiohttp the connection is gone
+        if received:
+            connection.link.data_received(received)
+        return text("")  # not sent: aiohttp has no connection any more
 
     app = web.Application(middlewares=[plain_errors])
     app.router.add_get(RPC_PATH, rpc, allow_head=False)
     return app
 
 
-def _count(connection: Accepted, place: Place) -> None:
-    """The link keeps its place until it has made its handshake; if it is refused, until its socket is closed."""
+def _keep_place(connection: Accepted, place: Place) -> None:
+    """Keep the link's place at the gate until its handshake is accepted, or until its socket is closed."""
     link = connection.link
     place.expires_with(lambda: link.fail(ProtocolError("no handshake in time")))
 

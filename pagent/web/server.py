@@ -13,7 +13,7 @@ from pagent.net.accept.gate import ConnectionGate
 from pagent.net.accept.listening import listen
 from pagent.web.http import HttpConnection
 
-#: How long an answer that is under way may take when the agent ends.
+#: Time for a response to be completed when the agent ends.
 _SHUTDOWN_S: Final = 1.0
 
 
@@ -23,7 +23,7 @@ class _Listening(NamedTuple):
 
 
 class WebServer:
-    """Serves applications until :meth:`close`; each port has a gate of its own."""
+    """Serves applications until :meth:`close`. Each port has its own connection gate."""
 
     def __init__(self) -> None:
         self._listening: dict[str, _Listening] = {}
@@ -38,7 +38,7 @@ class WebServer:
         tls: ssl.SSLContext | None = None,
         places: int = HANDSHAKES_WAITING,
     ) -> int:
-        """Serve ``app``; return the port, which the kernel chooses for 0.
+        """Serve ``app``, and return the port, which the kernel chooses for 0.
 
         ``places``: connections whose peer is not authenticated yet that may be open at once. ConfigError if the port
         cannot be had; that begins with ``name``, the section that has interface and port.
@@ -57,11 +57,12 @@ class WebServer:
         return int(sockets[0].getsockname()[1])
 
     def use_tls(self, name: str, tls: ssl.SSLContext | None) -> None:
-        """Use another context for the next connections of what listens as ``name``, if anything does."""
+        """Use another context for the next connections of the port ``name``, if there is one."""
         if (listening := self._listening.get(name)) is not None:
             listening.gate.tls = tls
 
     async def close(self) -> None:
+        """Stop listening, and close all connections."""
         for listening in self._listening.values():
             listening.gate.stop()
             await listening.runner.cleanup()

@@ -15,7 +15,7 @@ from pagent.agent import Agent
 from pagent.config.model import ControlSettings, Settings
 from tests.kit.agents import running_agent
 from tests.kit.peer import CallFailed, Peer
-from tests.web.asking import ask
+from tests.web.requests import ask
 
 FOREIGN_HOSTS = [
     "evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1", "0.0.0.0",

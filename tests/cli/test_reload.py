@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.kit import peer as peers
 from tests.kit.agents import AgentProcess, agent_process
 from tests.kit.peer import PATIENCE_S, Peer
-from tests.web.asking import ask
+from tests.web.requests import ask
 
 
 async def reloaded(agent: AgentProcess, words: str = "the configuration is read again") -> None:

@@ -15,7 +15,7 @@ from pagent.limits import STREAM_WINDOW
 from tests.kit.peer import PATIENCE_S
 from tests.kit.transfers import eventually, unfinished
 
-#: Several stream windows, and no multiple of any piece.
+#: Several stream windows, and not a multiple of a chunk.
 SOME = os.urandom(5 * STREAM_WINDOW + 12_345)
 DIGEST = hashlib.sha256(SOME).hexdigest()
 
@@ -28,8 +28,8 @@ def local(tmp_path: Path) -> Path:
     return folder
 
 
-async def broken_off(job: RemoteJob, target: Path, content: bytes) -> None:
-    """Leave a part with ``content`` of a download to ``target``."""
+async def interrupted(job: RemoteJob, target: Path, content: bytes) -> None:
+    """Leave a temporary file with ``content``, as an interrupted download to ``target`` does."""
     await job.write("earlier", content)
 
     def stop(done: int, total: int) -> None:
@@ -41,7 +41,7 @@ async def broken_off(job: RemoteJob, target: Path, content: bytes) -> None:
 
 
 class Steps:
-    """A progress callback that keeps what it was told."""
+    """A progress callback that records its arguments."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, int]] = []
@@ -56,7 +56,7 @@ class Steps:
         assert {count for _, count in self.steps} == {total}
 
 
-async def test_there_and_back(job: RemoteJob, sandbox: Path, local: Path) -> None:
+async def test_upload_and_download(job: RemoteJob, sandbox: Path, local: Path) -> None:
     up, down = Steps(), Steps()
     assert await job.upload(local / "some", "a/b", executable=True, progress=up) == len(SOME)
     assert os.access(sandbox / "a/b", os.X_OK)
@@ -68,7 +68,7 @@ async def test_there_and_back(job: RemoteJob, sandbox: Path, local: Path) -> Non
     down.check(0, len(SOME))
 
 
-async def test_a_file_is_not_removed_before_its_target_is_there(job: RemoteJob, sandbox: Path, local: Path) -> None:
+async def test_a_file_is_removed_after_its_target_is_complete(job: RemoteJob, sandbox: Path, local: Path) -> None:
     await job.write("f", b"the only copy")
 
     def lose(done: int, total: int) -> None:
@@ -121,7 +121,7 @@ async def test_entries(job: RemoteJob) -> None:
     assert await job.list("d") == []
 
 
-async def test_an_upload_that_is_refused_ends_though_nobody_reads_it(job: RemoteJob, local: Path) -> None:
+async def test_a_refused_upload_ends(job: RemoteJob, local: Path) -> None:
     async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(MethodError, match="must be relative"):
             await job.upload(local / "some", "/absolute")
@@ -168,12 +168,12 @@ class TestResume:
         assert await job.upload(local / "some", "f", resume=True) == len(SOME)
         assert await job.read("f") == SOME
 
-    async def test_by_hand(self, job: RemoteJob, sandbox: Path, local: Path) -> None:
+    async def test_with_explicit_options(self, job: RemoteJob, sandbox: Path, local: Path) -> None:
         (sandbox / "f.pagent-partial").write_bytes(SOME[:1000])
         assert await job.upload(local / "some", "f", offset=900, sha256=DIGEST) == len(SOME) - 900
         assert await job.read("f") == SOME
 
-    async def test_a_part_of_another_file_is_noticed(self, job: RemoteJob, sandbox: Path, local: Path) -> None:
+    async def test_a_part_of_another_file_is_detected(self, job: RemoteJob, sandbox: Path, local: Path) -> None:
         (sandbox / "f.pagent-partial").write_bytes(b"something else")
         with pytest.raises(MethodError) as failed:
             await job.upload(local / "some", "f", resume=True)
@@ -202,20 +202,20 @@ class TestResume:
         assert sorted(os.listdir(local)) == ["g", "some"]
         assert os.listdir(sandbox) == []
 
-    async def test_a_download_of_what_has_changed(self, job: RemoteJob, local: Path) -> None:
+    async def test_a_download_of_a_changed_file(self, job: RemoteJob, local: Path) -> None:
         await job.write("f", SOME)
-        await broken_off(job, local / "g", b"something else")
+        await interrupted(job, local / "g", b"something else")
         with pytest.raises(MethodError, match="'f' has changed"):
             await job.download("f", local / "g", resume=True)
         assert sorted(os.listdir(local)) == ["some"]
 
-    async def test_a_download_of_what_has_become_shorter(self, job: RemoteJob, local: Path) -> None:
+    async def test_a_download_of_a_file_that_is_shorter_now(self, job: RemoteJob, local: Path) -> None:
         await job.write("f", b"short")
-        await broken_off(job, local / "g", b"something longer")
+        await interrupted(job, local / "g", b"something longer")
         assert await job.download("f", local / "g", resume=True) == 5
         assert (local / "g").read_bytes() == b"short"
 
-    async def test_without_it_nothing_is_kept(self, job: RemoteJob, local: Path) -> None:
+    async def test_without_resume_nothing_is_kept(self, job: RemoteJob, local: Path) -> None:
         await job.write("f", SOME)
 
         def stop(done: int, total: int) -> None:
@@ -226,12 +226,12 @@ class TestResume:
         assert sorted(os.listdir(local)) == ["some"]
 
     async def test_a_part_cannot_be_resumed(self, job: RemoteJob, local: Path) -> None:
-        with pytest.raises(ValueError, match="either"):
+        with pytest.raises(ValueError, match="resume cannot be combined with offset and length"):
             await job.download("f", local / "g", resume=True, offset=1)
 
-    async def test_resume_knows_the_rest_by_itself(self, job: RemoteJob, local: Path) -> None:
+    async def test_resume_excludes_the_other_options(self, job: RemoteJob, local: Path) -> None:
         for option in ({"offset": 1}, {"sha256": "0" * 64}, {"partial": True}):
-            with pytest.raises(ValueError, match="by itself"):
+            with pytest.raises(ValueError, match="resume cannot be combined with offset, sha256 and partial"):
                 await job.upload(local / "some", "f", resume=True, **option)
 
 
@@ -245,7 +245,7 @@ class TestFolders:
         return local
 
     @pytest.mark.parametrize("compress", [False, True])
-    async def test_there_and_back(self, job: RemoteJob, folder: Path, tmp_path: Path, compress: bool) -> None:
+    async def test_upload_and_download(self, job: RemoteJob, folder: Path, tmp_path: Path, compress: bool) -> None:
         up, down = Steps(), Steps()
         size = await job.upload_folder(folder, compress=compress, progress=up)
         up.check(0, size)
@@ -274,7 +274,7 @@ class TestFolders:
         assert await job.upload_archive(tmp_path / "all.tar") == size
         assert [found["path"] for found in await job.list(recursive=True)] == ["d", "d/empty", "d/f", "link"]
 
-    async def test_a_folder_that_is_none(self, job: RemoteJob, folder: Path) -> None:
+    async def test_a_folder_that_does_not_exist(self, job: RemoteJob, folder: Path) -> None:
         with pytest.raises(NotADirectoryError):
             await job.upload_folder(folder / "some")
         with pytest.raises(FileExistsError):
@@ -282,7 +282,7 @@ class TestFolders:
         with pytest.raises(MethodError, match="not a tar"):
             await job.upload_archive(folder / "d/f")
 
-    async def test_given_up_in_the_middle(self, job: RemoteJob, folder: Path, tmp_path: Path) -> None:
+    async def test_cancelled_in_the_middle(self, job: RemoteJob, folder: Path, tmp_path: Path) -> None:
         await job.upload_folder(folder)
 
         def stop(done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""The client's requests: when a body is sent, and raw requests with all that comes of them."""
+"""HTTP requests of the client: when a body is sent, and raw requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.service.test_proxy_raw import SERVER
 
 HEAD = """
 import asyncio, sys
-async def serve(reader, writer):  # answers the head alone, whatever is to come
+async def serve(reader, writer):  # responds to the head without reading the body
     head = await reader.readuntil(b"\\r\\n\\r\\n")
     writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(head) + head)
     await writer.drain()
@@ -40,7 +40,7 @@ async def server(job: RemoteJob) -> RemoteJob:
 
 @pytest.mark.parametrize("raw", [False, True])
 async def test_a_body_of_unknown_length_is_announced_before_its_first_byte(job: RemoteJob, raw: bool) -> None:
-    """The job may answer before: both sides would wait for ever."""
+    """Otherwise a job that responds first and the client wait for each other."""
     await started(job, HEAD)
     answered = asyncio.Event()
 
@@ -59,7 +59,7 @@ async def empty() -> AsyncIterator[bytes]:
     yield b""
 
 
-def test_what_says_that_a_body_comes() -> None:
+def test_the_field_that_announces_a_body() -> None:
     chunked, length = ["Transfer-Encoding", "chunked"], ["content-length", "5"]
     assert framed([], empty()) == [chunked]
     assert framed([length], empty()) == [length]
@@ -76,12 +76,12 @@ async def test_interim_responses_and_trailers(server: RemoteJob) -> None:
 
 
 @pytest.mark.parametrize("path", ["/expect", "/silent-expect"])
-async def test_a_body_waits_for_the_100_but_not_for_ever(server: RemoteJob, path: str) -> None:
+async def test_a_body_waits_for_the_100_for_a_limited_time(server: RemoteJob, path: str) -> None:
     async with server.open_http("POST", path, headers=[("Expect", "100-continue")], body=b"abc", raw=True) as response:
         assert (response.status, await response.read()) == (200, b"ABC")
 
 
-async def test_a_body_that_is_not_wanted_is_not_sent(server: RemoteJob) -> None:
+async def test_an_unwanted_body_is_not_sent(server: RemoteJob) -> None:
     asked = False
 
     async def body() -> AsyncIterator[bytes]:
@@ -107,7 +107,7 @@ async def test_an_upgrade(server: RemoteJob) -> None:
         assert (response.status, response.tunnel, await response.read()) == (426, None, b"no")
 
 
-async def test_a_502_says_why(server: RemoteJob) -> None:
+async def test_a_502_has_the_reason(server: RemoteJob) -> None:
     status, _, body = await server.http("GET", "/", scheme="https")
     assert status == 502
     assert body.startswith(b"502 Bad Gateway: the job does not accept a connection")

@@ -18,8 +18,8 @@ from tests.kit.peer import PATIENCE_S
 
 BIG = os.urandom(1000) * (5 * STREAM_WINDOW // 1000)
 
-#: By path: /echo returns the body as it comes; /broken and /chunked end early; /trailers; /wait answers before it reads
-#: anything; else the head of the request is the answer.
+#: By path: /echo returns the body as it arrives; /broken and /chunked end early; /trailers; /wait responds before it
+#: reads; any other path returns the head of the request.
 SERVER = """
 import asyncio, sys
 async def body(reader, fields):
@@ -65,7 +65,7 @@ async def main():
 asyncio.run(main())
 """
 
-#: Sends back what it reads until it reads no more, then says bye.
+#: Echoes its input, and sends "bye" at the end of the input.
 ECHO_TCP = """
 import socket, sys
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
@@ -131,7 +131,7 @@ class TestHttp:
         assert (await server.http("POST", "/echo", body=BIG)).body == BIG
 
     async def test_streamed_bodies(self, server: RemoteJob) -> None:
-        """Each piece is sent only once the one before has come back."""
+        """Each piece is sent when the one before has been echoed."""
         came = asyncio.Event()
 
         async def body() -> AsyncIterator[bytes]:
@@ -158,17 +158,17 @@ class TestHttp:
         assert (await server.http("GET", "/")).status == 200
 
     async def test_a_body_that_is_another_call_which_fails(self, server: RemoteJob) -> None:
-        """Its error is not taken for one of the request's."""
+        """Its error is not that of the request."""
         with pytest.raises(MethodError, match="missing"):
             async with asyncio.timeout(PATIENCE_S):
                 await server.http("POST", "/echo", body=server.read_chunks("missing"))
         assert (await server.http("GET", "/")).status == 200
 
-    async def test_an_answer_before_the_body_is_read(self, server: RemoteJob) -> None:
+    async def test_a_response_before_the_body_is_read(self, server: RemoteJob) -> None:
         async with asyncio.timeout(PATIENCE_S):
             assert (await server.http("POST", "/wait", body=BIG * 10)).body == b"early"
 
-    async def test_a_body_is_not_taken_any_further_once_there_is_an_answer(self, server: RemoteJob) -> None:
+    async def test_a_body_is_not_read_further_after_the_response(self, server: RemoteJob) -> None:
         taken = 0
 
         async def body() -> AsyncIterator[bytes]:
@@ -186,7 +186,7 @@ class TestHttp:
             assert taken <= before + 1
 
     @pytest.mark.parametrize(("path", "came"), [("/broken", b"half of it"), ("/chunked", b"half")])
-    async def test_a_broken_response_is_never_a_whole_one(self, server: RemoteJob, path: str, came: bytes) -> None:
+    async def test_a_response_that_was_cut_off_is_an_error(self, server: RemoteJob, path: str, came: bytes) -> None:
         with pytest.raises(MethodError) as failed:
             await server.http("GET", path)
         assert failed.value.cause_type == "BrokenResponseError"
@@ -195,14 +195,14 @@ class TestHttp:
             with pytest.raises(MethodError):
                 await anext(response)
 
-    async def test_no_answer(self, client: AgentClient) -> None:
+    async def test_no_response(self, client: AgentClient) -> None:
         dead = await start(await client.create_job(), SERVER)
         await dead.kill("KILL")
         await dead.wait()
         with pytest.raises(MethodError, match="does not contain a running server"):
             await dead.http("GET", "/")
 
-    async def test_given_up(self, server: RemoteJob) -> None:
+    async def test_cancelled(self, server: RemoteJob) -> None:
         async def body() -> AsyncIterator[bytes]:
             yield b"first"
             await asyncio.Event().wait()
@@ -237,7 +237,7 @@ class TestTcp:
             assert b"".join([data async for data in stream]) == b"bye"
             assert await stream.receive() == b""
 
-    async def test_more_than_one_message_takes(self, job: RemoteJob) -> None:
+    async def test_more_data_than_a_message_can_have(self, job: RemoteJob) -> None:
         await start(job, ECHO_TCP)
         large = bytes(MESSAGE_MAX + 1)
         async with job.open_tcp() as stream:
@@ -265,7 +265,7 @@ class TestTcp:
                 pytest.fail("it was opened")
         assert failed.value.cause_type == "ValueError"
 
-    async def test_the_job_goes(self, job: RemoteJob) -> None:
+    async def test_the_job_ends(self, job: RemoteJob) -> None:
         await start(job, ECHO_TCP)
         async with job.open_tcp() as stream:
             await stream.send(b"hello")
@@ -315,11 +315,11 @@ class TestWebSocket:
                 await socket.send("nobody hears it")
 
     @pytest.mark.parametrize("text", [False, True])
-    async def test_a_message_that_is_too_long_costs_only_itself(self, job: RemoteJob, text: bool) -> None:
+    async def test_an_oversized_message_is_refused_and_the_websocket_lives(self, job: RemoteJob, text: bool) -> None:
         message = "ü" * (WEBSOCKET_MESSAGE_MAX // 2 + 1) if text else bytes(WEBSOCKET_MESSAGE_MAX + 1)
         await start(job, ECHO_WS)
         async with job.websocket("/") as socket:
-            with pytest.raises(ValueError, match=f"{WEBSOCKET_MESSAGE_MAX} at most"):
+            with pytest.raises(ValueError, match=f"at most {WEBSOCKET_MESSAGE_MAX} bytes"):
                 await socket.send(message)
             await socket.send("still here")
             assert await socket.receive() == "still here"
@@ -455,8 +455,8 @@ async def test_a_wrong_token(agent: Agent) -> None:
             pytest.fail("it was let in")
 
 
-async def test_every_argument_of_every_method_can_be_given(agent: Agent) -> None:
-    """The client against the agent's own table: nothing of the interface is missing in Python."""
+async def test_the_client_has_every_argument_of_every_method(agent: Agent) -> None:
+    """Compare the client with the agent's table of methods."""
     spellings: dict[str, Any] = {
         "job_create": AgentClient.create_job, "job_start": RemoteJob.start, "job_wait": RemoteJob.wait,
         "job_info": RemoteJob.info, "job_remove": RemoteJob.remove, "job_kill": RemoteJob.kill,
@@ -471,7 +471,7 @@ async def test_every_argument_of_every_method_can_be_given(agent: Agent) -> None
     }  # fmt: skip
     table = agent.methods
     assert spellings.keys() == table.keys()
-    # Known under the name of the local side, or always the largest.
+    # Arguments with another name in the client, and arguments that the client chooses.
     known = {"job_uid": "self", "filename": "path"}
     implied = {
         ("archive_download", "chunk_size"),

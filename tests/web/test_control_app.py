@@ -16,11 +16,11 @@ from pagent.config.model import ControlSettings, Settings
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import Peer
-from tests.web.asking import Answer, ask
+from tests.web.requests import Answer, ask
 
 
 def is_plain(answer: Answer) -> bool:
-    """Neither kept nor taken for markup."""
+    """Return whether the response is not cached and has no markup."""
     kind = answer.headers["content-type"].partition(";")[0]
     return answer.headers["cache-control"] == "no-store" and kind in ("application/json", "text/plain")
 
@@ -63,7 +63,7 @@ async def test_connections(agent: Agent) -> None:
         assert TOKEN.encode() not in answer.body
 
 
-async def test_a_peer_with_strange_data_does_not_break_the_answer(agent: Agent) -> None:
+async def test_unusual_handshake_data_does_not_break_the_response(agent: Agent) -> None:
     async with connect(
         f"ws://127.0.0.1:{agent.rpc_port}/rpc/v1", subprotocols=[peers.SUBPROTOCOL], compression=None
     ) as socket:
@@ -101,7 +101,7 @@ async def test_shutdown_is_a_graceful_end(agent: Agent) -> None:
         ("DELETE", "/jobs", 405),
     ],
 )
-async def test_anything_else(agent: Agent, method: str, path: str, status: int) -> None:
+async def test_other_requests(agent: Agent, method: str, path: str, status: int) -> None:
     answer = await ask(agent.control_port, method, path)
     assert answer.status == status
     assert is_plain(answer)
@@ -117,7 +117,7 @@ def guarded(settings: Settings) -> Settings:
 
 
 @pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", "the control tokén", "Basic the control tokén"])
-async def test_without_the_token_nothing_is_told_or_done(guarded: Settings, given: str | None) -> None:
+async def test_requests_without_the_token_are_refused(guarded: Settings, given: str | None) -> None:
     fields = {} if given is None else {"Authorization": given.encode()}
     async with running_agent(guarded) as agent:
         for method, path in (("GET", "/info"), ("GET", "/jobs"), ("GET", "/connections"), ("POST", "/shutdown")):
@@ -138,16 +138,16 @@ async def test_it_can_be_turned_off(settings: Settings) -> None:
         assert agent.control_port == 0
 
 
-# --- beside it --------------------------------------------------------------------------------------
+# --- other requests on its port ---------------------------------------------------------------------
 
 
-async def test_nonsense_on_the_control_port(agent: Agent) -> None:
+async def test_an_oversized_request(agent: Agent) -> None:
     answer = await ask(agent.control_port, "GET", "/info", {"X": b"y" * 100_000})
     assert answer.status == 400
     assert (await ask(agent.control_port, "GET", "/info")).status == 200
 
 
-async def test_it_is_no_rpc_route(agent: Agent) -> None:
+async def test_the_control_port_has_no_rpc_route(agent: Agent) -> None:
     with pytest.raises(InvalidStatus) as refusal:
         async with connect(f"ws://127.0.0.1:{agent.control_port}/rpc/v1"):
             pass

@@ -1,4 +1,4 @@
-"""Clients of the agent's own ports that keep their connections, that read slowly or not at all, that send nonsense."""
+"""Clients of the agent's own ports: kept connections, slow readers, invalid requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.kit.peer import PATIENCE_S
 
 PORTS = ("rpc_port", "control_port", "report_port")
 
-#: Requests by what is wrong or right with them; HOST stands for the port's own.
+#: Requests by name. HOST is replaced by the host and port of the agent.
 REQUESTS = {
     "info": b"GET /info HTTP/1.1\r\nHost: HOST\r\n\r\n",
     "head": b"HEAD /info HTTP/1.1\r\nHost: HOST\r\n\r\n",
@@ -47,12 +47,12 @@ REQUESTS = {
     "endless head": b"GET / HTTP/1.1\r\nHost: HOST\r\n" + b"A: b\r\n" * (HANDSHAKE_MAX // 6),
     "binary": bytes(range(128, 256)),
     "http2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "bare lf": b"GET /info HTTP/1.1\nHost: HOST\n\n",
+    "lf only": b"GET /info HTTP/1.1\nHost: HOST\n\n",
 }
 
 
-class Client:
-    """Reads answers as RFC 9112 says, so that one that says the wrong thing about its end hangs or fails."""
+class HttpClient:
+    """Reads responses as RFC 9112 defines them, so one that announces a wrong end hangs or fails."""
 
     def __init__(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.port = port
@@ -71,28 +71,28 @@ class Client:
         return int(first.split()[1]), fields, body
 
     async def end(self) -> bytes:
-        """What comes until the connection is closed."""
+        """Return the bytes until the connection is closed."""
         async with asyncio.timeout(PATIENCE_S):
             return await self.reader.read()
 
 
 @asynccontextmanager
-async def client(port: int) -> AsyncIterator[Client]:
+async def client(port: int) -> AsyncIterator[HttpClient]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        yield Client(port, reader, writer)
+        yield HttpClient(port, reader, writer)
     finally:
         writer.transport.abort()
 
 
 def is_kept(request: bytes, fields: dict[str, str]) -> bool:
-    said = fields.get("connection", "").lower()
-    return said == "keep-alive" if b"HTTP/1.0" in request else said != "close"
+    option = fields.get("connection", "").lower()
+    return option == "keep-alive" if b"HTTP/1.0" in request else option != "close"
 
 
 @pytest.mark.parametrize("name", REQUESTS)
 @pytest.mark.parametrize("port", PORTS)
-async def test_each_answer_says_what_becomes_of_its_connection(agent: Agent, port: str, name: str) -> None:
+async def test_each_response_says_whether_its_connection_is_kept(agent: Agent, port: str, name: str) -> None:
     request = REQUESTS[name]
     async with client(getattr(agent, port)) as asking:
         asking.ask(request)
@@ -104,7 +104,7 @@ async def test_each_answer_says_what_becomes_of_its_connection(agent: Agent, por
         if is_kept(request, fields):
             asking.ask(REQUESTS["missing"])
             assert (await asking.answer())[0] == 404
-        elif name != "half a body":  # whose end is waited for
+        elif name != "half a body":  # the agent waits for its end
             assert await asking.end() == b""
         if status == http.HTTPStatus.METHOD_NOT_ALLOWED:
             assert fields["allow"]
@@ -112,7 +112,7 @@ async def test_each_answer_says_what_becomes_of_its_connection(agent: Agent, por
 
 @pytest.mark.parametrize("port", PORTS)
 async def test_pooled_clients_never_fail(agent: Agent, port: str) -> None:
-    """Whatever they ask, and also when they are more than there are places to keep."""
+    """Clients with kept connections send any request, with more connections than places."""
 
     async def pooled() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", getattr(agent, port), timeout=PATIENCE_S)
@@ -153,7 +153,7 @@ async def test_pipelined_requests_are_answered_in_order(agent: Agent, step: int)
 
 
 @pytest.mark.parametrize("requests", [1, 3])
-async def test_a_client_that_closes_its_half_gets_its_answers(agent: Agent, requests: int) -> None:
+async def test_a_half_closed_client_gets_its_responses(agent: Agent, requests: int) -> None:
     async with client(agent.control_port) as asking:
         asking.ask(REQUESTS["info"] * requests)
         asking.writer.write_eof()
@@ -162,30 +162,30 @@ async def test_a_client_that_closes_its_half_gets_its_answers(agent: Agent, requ
         assert await asking.end() == b""
 
 
-async def test_a_client_that_closes_its_half_within_a_request_is_closed(agent: Agent) -> None:
-    for said in (b"", REQUESTS["info"][:20]):
+async def test_a_half_close_within_a_request_closes_the_connection(agent: Agent) -> None:
+    for sent in (b"", REQUESTS["info"][:20]):
         async with client(agent.control_port) as asking:
-            asking.ask(said)
+            asking.ask(sent)
             asking.writer.write_eof()
             assert await asking.end() == b""
 
 
-async def test_answers_that_are_not_read_pile_up_nowhere(agent: Agent) -> None:
-    """Pipelined requests are answered as their answers are read, and read as they are answered."""
+async def test_unread_responses_pause_the_requests(agent: Agent) -> None:
+    """A pipelined request is read when the client has read the response before it."""
     async with client(agent.control_port) as asking:
         asking.writer.transport.set_write_buffer_limits(high=0)
         block = REQUESTS["info"].replace(b"HOST", b"127.0.0.1") * 500
 
-        async def ask_on() -> None:
+        async def ask_without_end() -> None:
             for _ in range(200_000_000 // len(block)):
                 asking.writer.write(block)
                 await asyncio.wait_for(asking.writer.drain(), 1.0)
 
         with pytest.raises(TimeoutError):
-            await ask_on()
+            await ask_without_end()
 
 
-async def test_a_body_that_comes_slowly_delays_no_answer(agent: Agent) -> None:
+async def test_a_slow_body_delays_no_response(agent: Agent) -> None:
     async with client(agent.control_port) as asking:
         asking.ask(b"POST /shutdown HTTP/1.1\r\nHost: HOST\r\nContent-Length: 10\r\n\r\n")
         status, fields, _ = await asking.answer()
@@ -193,7 +193,7 @@ async def test_a_body_that_comes_slowly_delays_no_answer(agent: Agent) -> None:
         assert await agent.wait() == 0
 
 
-async def test_a_large_body_that_nobody_wants_does_not_reset_the_answer(agent: Agent) -> None:
+async def test_a_large_unread_body_does_not_reset_the_response(agent: Agent) -> None:
     body = bytes(5_000_000)
     async with client(agent.control_port) as asking:
         asking.ask(b"POST /info HTTP/1.1\r\nHost: HOST\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
@@ -202,11 +202,11 @@ async def test_a_large_body_that_nobody_wants_does_not_reset_the_answer(agent: A
         assert (await asking.answer())[0] == 405
 
 
-async def test_what_fails_inside_is_a_500_that_tells_nothing(
+async def test_a_failed_handler_is_a_500_without_details(
     agent: Agent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(self: Agent) -> None:
-        raise RuntimeError("the inside of it")
+        raise RuntimeError("a detail")
 
     monkeypatch.setattr(type(agent.jobs), "jobs", broken)
     async with client(agent.control_port) as asking:
@@ -221,10 +221,10 @@ async def test_what_fails_inside_is_a_500_that_tells_nothing(
     assert "GET /jobs failed" in caplog.text
 
 
-async def test_tls_at_a_plain_port_is_closed_at_once(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
+async def test_tls_on_a_port_without_tls_is_closed_at_once(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
     for port in PORTS:
         async with client(getattr(agent, port)) as asking:
             asking.ask(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
             with suppress(ConnectionError):
                 assert await asking.end() == b""
-    assert caplog.text.count("the peer speaks TLS, which this port does not") == len(PORTS)
+    assert caplog.text.count("closed a TLS connection: this port does not use TLS") == len(PORTS)

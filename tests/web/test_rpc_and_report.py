@@ -1,4 +1,4 @@
-"""What the RPC server and the port report answer to whoever is no router and no job."""
+"""Responses of the RPC port and the report port to other requests than links and reports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from pagent.agent import Agent
 from tests.kit.peer import Peer
-from tests.web.asking import ask
+from tests.web.requests import ask
 
 UPGRADE = {
     "Upgrade": "websocket",
@@ -17,7 +17,7 @@ UPGRADE = {
 
 
 @pytest.mark.parametrize("path", ["/", "/rpc", "/rpc/v1/", "/rpc/v2", "/info", "/job_started", "/%72pc/v1x"])
-async def test_elsewhere_is_404(agent: Agent, path: str) -> None:
+async def test_other_paths_are_404(agent: Agent, path: str) -> None:
     assert (await ask(agent.rpc_port, "GET", path)).status == 404
 
 
@@ -27,7 +27,7 @@ async def test_other_methods(agent: Agent, method: str) -> None:
 
 
 @pytest.mark.parametrize("missing", [None, *UPGRADE])
-async def test_what_is_no_upgrade_is_400(agent: Agent, missing: str | None) -> None:
+async def test_an_incomplete_upgrade_is_400(agent: Agent, missing: str | None) -> None:
     fields = {} if missing is None else {name: value for name, value in UPGRADE.items() if name != missing}
     if missing == "Sec-WebSocket-Protocol":
         fields["Sec-WebSocket-Protocol"] = "chat"
@@ -44,7 +44,7 @@ async def test_what_is_no_upgrade_is_400(agent: Agent, missing: str | None) -> N
     ("method", "path", "status"),
     [("GET", "/", 404), ("GET", "/info", 404), ("GET", "/job_started/", 404), ("POST", "/job_started", 405)],
 )
-async def test_anything_but_a_report(agent: Agent, method: str, path: str, status: int) -> None:
+async def test_requests_that_are_not_reports(agent: Agent, method: str, path: str, status: int) -> None:
     answer = await ask(agent.report_port, method, path)
     assert answer.status == status
     assert answer.headers["content-type"].startswith("text/plain")

@@ -19,7 +19,7 @@ from pagent.limits import HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING
 from pagent.net.tls import dialling_fault
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import PATIENCE_S
-from tests.web.test_strangers import UPGRADE
+from tests.web.test_unauthenticated import UPGRADE
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ async def test_one_link_after_the_other(agent: Agent, trusting: ssl.SSLContext) 
         assert await count(agent, TOKEN, trusting) == 0
 
 
-async def test_strangers_leave_the_way_free(agent: Agent, trusting: ssl.SSLContext) -> None:
+async def test_unauthenticated_peers_keep_no_router_out(agent: Agent, trusting: ssl.SSLContext) -> None:
     for _ in range(3):
         with pytest.raises(HandshakeRefusedError):
             await count(agent, "another", trusting)
@@ -57,8 +57,10 @@ async def test_strangers_leave_the_way_free(agent: Agent, trusting: ssl.SSLConte
     assert await count(agent, TOKEN, trusting) == 0
 
 
-async def test_who_asks_for_the_upgrade_and_goes_at_once_keeps_no_place(agent: Agent, trusting: ssl.SSLContext) -> None:
-    """Its connection may be gone when its request is looked at."""
+async def test_a_peer_that_leaves_after_its_upgrade_request_keeps_no_place(
+    agent: Agent, trusting: ssl.SSLContext
+) -> None:
+    """The connection may be closed when the request is handled."""
     for _ in range(2 * HANDSHAKES_WAITING):
         _, writer = await asyncio.open_connection("localhost", agent.rpc_port, ssl=trusting)
         writer.write(UPGRADE)
@@ -68,7 +70,7 @@ async def test_who_asks_for_the_upgrade_and_goes_at_once_keeps_no_place(agent: A
     assert await count(agent, TOKEN, trusting) == 0
 
 
-async def test_who_does_not_know_the_certificate_does_not_come(agent: Agent) -> None:
+async def test_an_unknown_certificate_is_refused_by_the_peer(agent: Agent) -> None:
     with pytest.raises(DialError):
         await count(agent, TOKEN, ssl.create_default_context())
 
@@ -83,7 +85,7 @@ async def test_who_does_not_know_the_certificate_does_not_come(agent: Agent) -> 
         ("mutual", "tls", r"certificate\? \(client.tls.certificate\)"),
     ],
 )
-async def test_what_does_not_fit_is_told_at_once_with_a_hint(
+async def test_mismatched_tls_fails_at_once_with_a_hint(
     settings: Settings,
     certificate: tuple[Path, Path],
     trusting: ssl.SSLContext,
@@ -111,13 +113,13 @@ async def test_what_does_not_fit_is_told_at_once_with_a_hint(
         ("SOMETHING_NEW", "TLS handshake failed: SOMETHING_NEW"),
     ],
 )
-def test_the_fault_of_a_handshake_in_words(reason: str, words: str) -> None:
+def test_messages_for_tls_errors(reason: str, words: str) -> None:
     error = ssl.SSLError(1, "what OpenSSL says")
     error.reason = reason
     assert words in dialling_fault(error)
 
 
-async def test_a_router_may_have_to_show_a_certificate(
+async def test_a_router_may_need_a_certificate(
     settings: Settings, certificate: tuple[Path, Path], trusting: ssl.SSLContext
 ) -> None:
     tls = ServerTls(*certificate, ca=certificate[0])

@@ -1,4 +1,4 @@
-"""Peers at the RPC port that are not known yet: each has a place until it is accepted, or gone."""
+"""Unauthenticated peers at the RPC port: each has a place at the gate until it is accepted or closed."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ UPGRADE = (
     b"GET /rpc/v1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: v1.prpc.datadvance\r\n\r\n"
 )
-#: The answer is a 404, behind which aiohttp waits for the rest of the body.
+#: The response is a 404. Then aiohttp waits for the rest of the body.
 UNFINISHED = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
 
 
 @asynccontextmanager
-async def stranger(port: int, said: bytes) -> AsyncIterator[bytes]:
-    """The first line of the answer to what was said; empty if there is none."""
+async def unauthenticated(port: int, sent: bytes) -> AsyncIterator[bytes]:
+    """Connect and send bytes; yield the first line of the response, empty if there is none."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(said)
+        writer.write(sent)
         async with asyncio.timeout(PATIENCE_S):
             try:
                 yield await reader.readline()
@@ -49,17 +49,17 @@ async def stranger(port: int, said: bytes) -> AsyncIterator[bytes]:
         writer.transport.abort()
 
 
-async def gets_in(port: int, said: bytes, answer: bytes) -> None:
-    """Wait until there is a place again: the agent has to notice first that one is gone."""
+async def wait_for_place(port: int, sent: bytes, answer: bytes) -> None:
+    """Wait until there is a free place: the agent has to notice a closed connection first."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
-            async with stranger(port, said) as line:
+            async with unauthenticated(port, sent) as line:
                 if answer in line:
                     return
 
 
-class Refused:
-    """A connection that is refused at once, and whose socket stays."""
+class RefusedConnection:
+    """A connection whose handshake is refused at once, and whose socket stays open."""
 
     def __init__(self) -> None:
         self.link = Link(self, dialled=False)
@@ -80,12 +80,12 @@ class Refused:
 
 @pytest.fixture
 async def refusing() -> AsyncIterator[int]:
-    """The port of a server that refuses all links."""
+    """Return the port of a server that refuses all links."""
     server = WebServer()
     links: list[Link] = []
 
-    def refuse() -> Refused:
-        refused = Refused()
+    def refuse() -> RefusedConnection:
+        refused = RefusedConnection()
         links.append(refused.link)
         return refused
 
@@ -95,55 +95,55 @@ async def refusing() -> AsyncIterator[int]:
     await server.close()
 
 
-async def waits(port: int, said: bytes) -> None:
-    """Who comes now is neither answered nor dropped, until there is a place."""
+async def no_response(port: int, sent: bytes) -> None:
+    """Check that a new connection is neither answered nor closed."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(said)
+        writer.write(sent)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(reader.read(1), PLACE_SILENT_S / 4)
     finally:
         writer.transport.abort()
 
 
-async def test_who_was_refused_keeps_its_place_until_its_socket_is_closed(refusing: int) -> None:
+async def test_a_refused_link_keeps_its_place_until_its_socket_is_closed(refusing: int) -> None:
     async with AsyncExitStack() as stack:
         for _ in range(HANDSHAKES_WAITING - 1):
-            assert b" 101 " in await stack.enter_async_context(stranger(refusing, UPGRADE))
-        async with stranger(refusing, UPGRADE) as line:
+            assert b" 101 " in await stack.enter_async_context(unauthenticated(refusing, UPGRADE))
+        async with unauthenticated(refusing, UPGRADE) as line:
             assert b" 101 " in line
-            await waits(refusing, UPGRADE)
-        await gets_in(refusing, UPGRADE, b" 101 ")
+            await no_response(refusing, UPGRADE)
+        await wait_for_place(refusing, UPGRADE, b" 101 ")
 
 
-async def test_links_that_wait_for_their_handshake_and_requests_have_the_same_places(agent: Agent) -> None:
+async def test_handshakes_and_requests_share_the_places(agent: Agent) -> None:
     async with AsyncExitStack() as stack:
         for _ in range(HANDSHAKES_WAITING // 2):
-            assert b" 101 " in await stack.enter_async_context(stranger(agent.rpc_port, UPGRADE))
+            assert b" 101 " in await stack.enter_async_context(unauthenticated(agent.rpc_port, UPGRADE))
         for _ in range(HANDSHAKES_WAITING // 2):
-            assert b" 404 " in await stack.enter_async_context(stranger(agent.rpc_port, UNFINISHED))
-        for said in (UPGRADE, UNFINISHED):
-            await waits(agent.rpc_port, said)
+            assert b" 404 " in await stack.enter_async_context(unauthenticated(agent.rpc_port, UNFINISHED))
+        for sent in (UPGRADE, UNFINISHED):
+            await no_response(agent.rpc_port, sent)
 
 
-async def attack(port: int, said: bytes) -> None:
-    """Dial, say this and no more, and dial again as soon as that is dropped."""
+async def attack(port: int, sent: bytes) -> None:
+    """Connect and send some bytes; connect again when the connection is closed."""
     while True:
         with suppress(OSError):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                writer.write(said)
+                writer.write(sent)
                 while await reader.read(4096):
                     pass
             finally:
                 writer.transport.abort()
 
 
-@pytest.mark.parametrize("said", [b"", b"GET /rpc", UNFINISHED, UPGRADE, UPGRADE + b"\x82"])
-async def test_peers_that_stop_half_way_keep_no_router_out(agent: Agent, said: bytes) -> None:
-    attackers = [asyncio.create_task(attack(agent.rpc_port, said)) for _ in range(HANDSHAKES_WAITING + 10)]
+@pytest.mark.parametrize("sent", [b"", b"GET /rpc", UNFINISHED, UPGRADE, UPGRADE + b"\x82"])
+async def test_incomplete_handshakes_keep_no_router_out(agent: Agent, sent: bytes) -> None:
+    attackers = [asyncio.create_task(attack(agent.rpc_port, sent)) for _ in range(HANDSHAKES_WAITING + 10)]
     try:
-        await asyncio.sleep(0.2)  # until they are in
+        await asyncio.sleep(0.2)  # until they have places
         for _ in range(2):
             async with asyncio.timeout(PATIENCE_S), peers.dial(agent.rpc_port, TOKEN) as peer:
                 assert await peer.call("job_count_current_connection") == 0
@@ -153,13 +153,13 @@ async def test_peers_that_stop_half_way_keep_no_router_out(agent: Agent, said: b
         await asyncio.gather(*attackers, return_exceptions=True)
 
 
-async def flood(port: int, said: bytes, more: bytes) -> None:
-    """Send without end, read nothing, and dial again when that is dropped."""
+async def flood(port: int, sent: bytes, more: bytes) -> None:
+    """Send without end and read nothing; connect again when the connection is closed."""
     while True:
         with suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                writer.write(said)
+                writer.write(sent)
                 while True:
                     writer.write(more)
                     await writer.drain()
@@ -168,7 +168,7 @@ async def flood(port: int, said: bytes, more: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "more"),
+    ("sent", "more"),
     [
         (b"POST /nowhere HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + bytes(4096) + b"\r\n"),
         (b"", b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" * 100),
@@ -177,10 +177,10 @@ async def flood(port: int, said: bytes, more: bytes) -> None:
     ids=["body", "pipelined", "pings"],
 )
 @pytest.mark.slow
-async def test_peers_that_flood_keep_no_router_out(agent: Agent, said: bytes, more: bytes) -> None:
-    attackers = [asyncio.create_task(flood(agent.rpc_port, said, more)) for _ in range(HANDSHAKES_WAITING)]
+async def test_floods_keep_no_router_out(agent: Agent, sent: bytes, more: bytes) -> None:
+    attackers = [asyncio.create_task(flood(agent.rpc_port, sent, more)) for _ in range(HANDSHAKES_WAITING)]
     try:
-        await asyncio.sleep(0.2)  # until they are in
+        await asyncio.sleep(0.2)  # until they have places
         async with asyncio.timeout(HANDSHAKE_TIMEOUT_S), peers.dial(agent.rpc_port, TOKEN) as peer:
             assert await peer.call("job_count_current_connection") == 0
     finally:
@@ -189,10 +189,9 @@ async def test_peers_that_flood_keep_no_router_out(agent: Agent, said: bytes, mo
         await asyncio.gather(*attackers, return_exceptions=True)
 
 
-async def test_a_router_that_does_not_wait_for_the_answer(agent: Agent) -> None:
-    """Its handshake comes in the same packet as its request."""
+async def test_a_handshake_in_the_packet_of_the_upgrade_request(agent: Agent) -> None:
     hello = msgpack.packb([1, 1, [1, None, {"auth": {"uid": "u", "name": "n", "token": TOKEN}}]])
-    async with stranger(agent.rpc_port, UPGRADE + frame(0x82, hello, masked=True)) as line:
+    async with unauthenticated(agent.rpc_port, UPGRADE + frame(0x82, hello, masked=True)) as line:
         assert b" 101 " in line
         await eventually(lambda: len(agent.links) > 0)
 
@@ -205,18 +204,18 @@ async def test_links_need_no_place(agent: Agent) -> None:
 
 
 @pytest.mark.slow
-async def test_nothing_is_kept_of_those_that_are_gone(agent: Agent) -> None:
+async def test_closed_connections_leave_no_handlers(agent: Agent) -> None:
     def kept() -> int:
         gc.collect()
         return sum(isinstance(thing, RequestHandler) for thing in gc.get_objects())
 
     before = kept()
     for _ in range(20):
-        async with stranger(agent.rpc_port, UPGRADE) as line:
+        async with unauthenticated(agent.rpc_port, UPGRADE) as line:
             assert b" 101 " in line
         async with peers.dial(agent.rpc_port, TOKEN) as peer:
             assert await peer.call("job_count_current_connection") == 0
-            assert kept() <= before + 1, "a link needs none"
+            assert kept() <= before + 1, "a link has no handler"
     await eventually(lambda: kept() == before)
 
 

@@ -1,8 +1,14 @@
-"""A local file on its way in: it appears whole or not at all, and nothing of the user's own is touched before.
+"""A local file that is being downloaded. The target keeps its content until the download is complete.
 
-Links are followed. A device or a FIFO is written into. A file is written under a temporary name beside the target, made
-for this download alone, and takes the mode of the file that it replaces. With ``resume`` the temporary name is made of
-the target's, so that a later download finds it; it is locked, and a second download meanwhile uses one of its own.
+The data goes to a temporary file, which then replaces the target and takes its mode. Symbolic links are followed. Data
+for a device or a FIFO is written into it directly.
+
+Some files can be written but not replaced, for example one that is mounted into a container. Then the complete data is
+copied into the target. The temporary file is beside the target, or in the system's folder for temporary files if the
+folder of the target is not writable.
+
+With ``resume`` the temporary file has a name that is made from the target's, so that a later download finds it. It is
+locked; a second download at the same time uses a temporary file of its own.
 """
 
 from __future__ import annotations
@@ -12,26 +18,34 @@ import hashlib
 import os
 import secrets
 import stat
+import tempfile
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from pagent.client.local import StrPath
+from pagent.client.local_files import StrPath
 from pagent.limits import DISK_END_S, MIB
 from pagent.runtime.threads import ThreadPool
 from pagent.unix import O_CLOEXEC, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK
 
 _PREFIX: Final = ".pagent-part-"
 _NEW: Final = os.O_RDWR | os.O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-#: Bytes of the target's name in that of its part: both have to fit into 255.
+#: Bytes of the target's name in the name of a resumable temporary file, whose name can have 255 bytes.
 _NAME_BYTES: Final = 200
 
+#: The folder does not let this user create or replace files.
+_FOLDER_ERRORS: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+#: The target cannot be replaced: it is a mount point, or the folder does not allow it.
+_REPLACE_ERRORS: Final = (errno.EBUSY, *_FOLDER_ERRORS)
 
-class LocalPart:
-    """``async with``: ``have`` bytes are there already; write the others, then :meth:`commit`.
 
-    Left by an error, the part is deleted, or kept with ``resume``. OSError: IsADirectoryError, a socket, a FIFO that
-    nobody reads, and others. ValueError: ``resume`` of what is no regular file.
+class PartialFile:
+    """An async context manager. Write the data after the first ``have`` bytes, then call :meth:`commit`.
+
+    After an error the temporary file is deleted, or kept with ``resume``.
+
+    :raises OSError: also for a folder, a socket, and a FIFO without a reader.
+    :raises ValueError: ``resume`` for a target that is not a regular file.
     """
 
     def __init__(self, target: StrPath, *, resume: bool) -> None:
@@ -41,38 +55,39 @@ class LocalPart:
         self._threads = ThreadPool("pagent-file", 1)
         # While it is open.
         self._file = -1
-        self._final = ""
-        self._temporary = ""  # empty: written into
+        self._final = ""  # the target, with symbolic links resolved
+        self._temporary = ""  # empty for a device or a FIFO
+        self._is_elsewhere = False  # whether the temporary file is in another folder than the target
         self._replaced: os.stat_result | None = None
-        self._keeps = False
+        self._is_kept = False
         self._end = 0
-        #: Bytes of an earlier download.
+        #: Bytes that an earlier download has left.
         self.have = 0
 
-    async def begin_anew(self) -> None:
-        """What there is already is of no use."""
-        await self._threads.run(self._cut)
+    async def start_over(self) -> None:
+        """Drop the bytes of an earlier download."""
+        await self._threads.run(self._truncate)
         self.have = 0
 
     async def write(self, data: bytes | memoryview) -> None:
-        """The next bytes; OSError."""
+        """Write the next bytes. OSError."""
         await self._threads.run(self._write, data)
 
     async def skip(self, size: int) -> None:
-        """So many zeros are next: a hole, where the file can have one."""
+        """Write ``size`` zeros, as a hole where the file can have one. OSError."""
         await self._threads.run(self._skip, size)
 
     async def sha256(self) -> str:
-        """Digest of all that was written, in hex."""
+        """Return the SHA-256 digest of the data, in hex."""
         return await self._threads.run(self._digest)
 
     async def commit(self) -> None:
-        """It is whole: let the target appear. OSError."""
+        """Replace the target: the data is complete. OSError."""
         await self._threads.run(self._commit)
 
     def discard(self) -> None:
-        """Keep nothing, whatever ``resume`` says."""
-        self._keeps = False
+        """Delete the temporary file at the end, also with ``resume``."""
+        self._is_kept = False
 
     async def __aenter__(self) -> Self:
         try:
@@ -88,7 +103,7 @@ class LocalPart:
         await self._leave()
 
     async def _leave(self) -> None:
-        self._threads.submit(self._close)  # in the one thread, so after what it is doing
+        self._threads.submit(self._close)  # in the one thread, so after its current work
         await self._threads.close(DISK_END_S)
 
     # --- in the thread ----------------------------------------------------------------------------
@@ -107,23 +122,34 @@ class LocalPart:
             return
         self._final, self._replaced = os.path.realpath(self._target), found
         if not (self._resume and self._open_resumable()):
-            self._temporary = self._beside(_PREFIX + secrets.token_hex(8))
-            self._file = os.open(self._temporary, _NEW | os.O_EXCL, 0o666)
+            self._open_temporary()
         if found is not None:
-            os.fchmod(self._file, stat.S_IMODE(found.st_mode) & 0o777)  # first: its content may be a secret
+            os.fchmod(self._file, stat.S_IMODE(found.st_mode) & 0o777)  # before the data, which may be secret
 
     def _open_special(self) -> None:
         if self._resume:
-            raise ValueError(f"{self._target} is no regular file: a download into it cannot be resumed")
-        # Non-blocking for the opening: a FIFO that nobody reads is an error.
+            raise ValueError(f"{self._target} is not a regular file: a download into it cannot be resumed")
+        # Opening a FIFO without a reader is an error, not a wait.
         self._file = os.open(self._target, os.O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
         os.set_blocking(self._file, True)
 
+    def _open_temporary(self) -> None:
+        path = self._sibling(_PREFIX + secrets.token_hex(8))
+        try:
+            self._file = os.open(path, _NEW | os.O_EXCL, 0o666)
+            self._temporary = path
+        except OSError as error:
+            if self._replaced is None or error.errno not in _FOLDER_ERRORS:
+                raise
+            os.close(self._open_target())  # report a target that cannot be written before the download
+            self._file, self._temporary = tempfile.mkstemp(prefix=_PREFIX)
+            self._is_elsewhere = True
+
     def _open_resumable(self) -> bool:
-        """False if another download has the part, or somebody else has put something in its place."""
+        """Open the resumable temporary file. Return False if another download or another user has it."""
         name = os.fsencode(os.path.basename(self._final))
         digest = hashlib.sha256(name).hexdigest()[:16]
-        path = self._beside(f"{_PREFIX}{digest}-{name[:_NAME_BYTES].decode('utf-8', 'ignore')}")
+        path = self._sibling(f"{_PREFIX}{digest}-{name[:_NAME_BYTES].decode('utf-8', 'ignore')}")
         try:
             file = os.open(path, _NEW, 0o666)
         except OSError:
@@ -131,14 +157,17 @@ class LocalPart:
         if not (_is_ours(file) and _locked(file) and _still_has(path, file)):
             os.close(file)
             return False
-        self._file, self._temporary, self._keeps = file, path, True
+        self._file, self._temporary, self._is_kept = file, path, True
         self._end = self.have = os.lseek(file, 0, os.SEEK_END)
         return True
 
-    def _beside(self, name: str) -> str:
+    def _sibling(self, name: str) -> str:
         return os.path.join(os.path.dirname(self._final), name)
 
-    def _cut(self) -> None:
+    def _open_target(self) -> int:
+        return os.open(self._final, os.O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+
+    def _truncate(self) -> None:
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
         self._end = 0
@@ -173,17 +202,35 @@ class LocalPart:
         if not self._temporary:
             return
         os.ftruncate(self._file, self._end)
+        if self._is_elsewhere:
+            self._copy_to_target()
+            return
         if self._replaced is not None:
-            with suppress(OSError):  # as cp: the owner stays where that is possible
+            with suppress(OSError):  # as cp does: keep the owner where the system allows it
                 os.fchown(self._file, self._replaced.st_uid, self._replaced.st_gid)
             os.fchmod(self._file, stat.S_IMODE(self._replaced.st_mode) & 0o777)
-        os.replace(self._temporary, self._final)
-        self._temporary = ""
+        try:
+            os.replace(self._temporary, self._final)
+        except OSError as error:
+            if self._replaced is None or error.errno not in _REPLACE_ERRORS:
+                raise
+            self._copy_to_target()
+        else:
+            self._temporary = ""
+
+    def _copy_to_target(self) -> None:
+        """Copy the data into the target, which cannot be replaced. Then the temporary file is not needed."""
+        target = self._open_target()
+        try:
+            overwrite(self._file, target)
+        finally:
+            os.close(target)
+        self._is_kept = False
 
     def _close(self) -> None:
         if self._file < 0:
             return
-        if self._temporary and not (self._keeps and self._end):
+        if self._temporary and not (self._is_kept and self._end):
             with suppress(FileNotFoundError):
                 os.unlink(self._temporary)
         elif self._temporary:
@@ -192,8 +239,19 @@ class LocalPart:
         self._file = -1
 
 
+def overwrite(source: int, target: int) -> None:
+    """Replace the content of an open file by that of another. OSError."""
+    at = 0
+    while data := os.pread(source, MIB, at):
+        at += len(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(target, rest) :]
+    os.ftruncate(target, at)
+
+
 def _is_ours(file: int) -> bool:
-    """Could only this user have made it?"""
+    """Return whether only this user can have created the file."""
     found = os.fstat(file)
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()
 
@@ -201,7 +259,7 @@ def _is_ours(file: int) -> bool:
 def _locked(file: int) -> bool:
     try:
         import fcntl
-    except ImportError:  # Windows: nothing else writes to an open file there
+    except ImportError:  # Windows, where an open file cannot be opened for writing a second time
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -211,7 +269,7 @@ def _locked(file: int) -> bool:
 
 
 def _still_has(path: str, file: int) -> bool:
-    """Another download may have given the part its name just before it was locked."""
+    """Return whether the path still names the file: another download may have moved it before it was locked."""
     try:
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(file))
     except OSError:

@@ -1,16 +1,20 @@
-"""Downloads to local files: what they replace, what they write into, and what they leave alone."""
+"""Downloads to local files: replaced files, special files, resumed downloads, and files that cannot be replaced."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pagent.client import RemoteJob
-from pagent.client.part import LocalPart
+from pagent.client.partial_file import PartialFile
 
 SOME = os.urandom(700_000)
 
@@ -36,9 +40,9 @@ async def test_a_file_that_is_replaced_keeps_its_mode(job: RemoteJob, local: Pat
     assert mode_of(local / "f") == 0o600
 
 
-async def test_nobody_reads_meanwhile_what_is_secret(local: Path) -> None:
+async def test_a_temporary_file_has_the_mode_of_the_target_from_the_start(local: Path) -> None:
     (local / "f").touch(0o600)
-    async with LocalPart(local / "f", resume=False) as part:
+    async with PartialFile(local / "f", resume=False) as part:
         await part.write(b"secret")
         [unfinished] = [name for name in os.listdir(local) if name.startswith(".pagent-part-")]
         assert mode_of(local / unfinished) == 0o600
@@ -75,7 +79,7 @@ async def test_a_device_is_written_into(job: RemoteJob, local: Path) -> None:
 async def test_a_fifo_is_written_into(job: RemoteJob, local: Path) -> None:
     await job.write("f", SOME)
     os.mkfifo(local / "fifo")
-    with pytest.raises(OSError, match="No such device or address"):  # nobody reads it
+    with pytest.raises(OSError, match="No such device or address"):  # it has no reader
         await job.download("f", local / "fifo")
     cat = await asyncio.create_subprocess_exec("cat", local / "fifo", stdout=asyncio.subprocess.PIPE)
     reading = asyncio.ensure_future(cat.communicate())
@@ -96,7 +100,7 @@ async def test_a_folder_is_refused(job: RemoteJob, local: Path) -> None:
     await job.write("f", SOME)
     with pytest.raises(IsADirectoryError):
         await job.download("f", local)
-    with pytest.raises(NotADirectoryError):  # it names a folder, and there is none
+    with pytest.raises(NotADirectoryError):  # it names a folder that does not exist
         await job.download("f", f"{local}/new/")
     assert os.listdir(local) == []
 
@@ -113,7 +117,9 @@ async def test_long_names(job: RemoteJob, local: Path, name: str, resume: bool) 
 
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_part_of_the_users_own_is_left_alone(job: RemoteJob, local: Path, resume: bool, fails: bool) -> None:
+async def test_a_file_of_the_user_beside_the_target_is_left_alone(
+    job: RemoteJob, local: Path, resume: bool, fails: bool
+) -> None:
     await job.write("f", SOME)
     (local / "g.part").write_text("the user's own")
 
@@ -138,18 +144,94 @@ async def test_two_downloads_to_one_name_do_not_clash(job: RemoteJob, local: Pat
     assert os.listdir(local) == ["f"]
 
 
-async def test_what_somebody_else_has_put_in_the_place_of_a_part_is_left_alone(local: Path) -> None:
-    async with LocalPart(local / "f", resume=True) as part:
+async def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(local: Path) -> None:
+    async with PartialFile(local / "f", resume=True) as part:
         [name] = os.listdir(local)
-        await part.begin_anew()
+        await part.start_over()
     (local / "victim").write_text("as it was")
     (local / name).symlink_to("victim")
-    async with LocalPart(local / "f", resume=True) as part:
+    async with PartialFile(local / "f", resume=True) as part:
         assert part.have == 0
         await part.write(b"new")
         await part.commit()
     assert (local / "victim").read_text() == "as it was"
     assert (local / "f").read_text() == "new"
+
+
+#: In a mount namespace of its own: makes files that can be written and not replaced, and downloads to them.
+MOUNTED = """
+import asyncio, os, subprocess, sys
+from pagent.client.partial_file import PartialFile
+
+def mount(*words):
+    subprocess.run(["mount", *words], check=True)
+
+async def download(path, resume, commit=True):
+    async with PartialFile(path, resume=resume) as part:
+        if part.have:
+            await part.start_over()
+        await part.write(b"new")
+        await part.skip(3)
+        if commit:
+            await part.commit()
+
+async def main():
+    os.chdir(sys.argv[1])
+    mount("--bind", "source", "folder/mounted")
+    if sys.argv[2] == "read-only folder":
+        mount("--bind", "folder", "folder")
+        mount("--bind", "source", "folder/mounted")
+        mount("-o", "remount,bind,ro", "folder")
+    for resume in (False, True):
+        await download("folder/mounted", resume, commit=False)
+        assert open("folder/mounted").read() == "old content"
+    for resume in (False, True):
+        await download("folder/mounted", resume)
+    assert oct(os.stat("folder/mounted").st_mode & 0o777) == "0o640"
+
+asyncio.run(main())
+"""
+
+
+def has_mount_namespaces() -> bool:
+    command = ["unshare", "--mount", "true"]
+    return bool(shutil.which("unshare")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not has_mount_namespaces(), reason="needs to mount a file in a namespace of its own")
+@pytest.mark.parametrize("kind", ["folder", "read-only folder"])
+def test_a_mounted_file_is_written_in_place(local: Path, kind: str) -> None:
+    (local / "folder").mkdir()
+    (local / "folder/mounted").touch()
+    (local / "temporary").mkdir()
+    (local / "source").write_text("old content")
+    (local / "source").chmod(0o640)
+    subprocess.run(
+        ["unshare", "--mount", sys.executable, "-c", MOUNTED, local, kind],
+        check=True,
+        timeout=60,
+        env=os.environ | {"TMPDIR": str(local / "temporary")},
+    )
+    assert (local / "source").read_bytes() == b"new" + bytes(3)
+    assert os.listdir(local / "temporary") == []
+    assert os.listdir(local / "folder") == ["mounted"]
+
+
+async def test_a_failed_copy_into_the_target_is_an_error(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(os, "replace", busy)
+    (local / "f").write_text("old")
+    async with PartialFile(local / "f", resume=False) as part:
+        await part.write(b"new")
+        (local / "f").unlink()
+        with pytest.raises(FileNotFoundError):
+            await part.commit()
+    with pytest.raises(OSError, match="busy"):
+        async with PartialFile(local / "missing", resume=False) as part:
+            await part.commit()
+    assert os.listdir(local) == []
 
 
 async def test_sparse_files_stay_sparse(job: RemoteJob, sandbox: Path, local: Path) -> None:
@@ -173,7 +255,7 @@ async def test_sparse_files_stay_sparse(job: RemoteJob, sandbox: Path, local: Pa
     assert await job.read("f", offset=(200 << 20) - 70_000, length=70_004) == bytes(70_000) + b"data"
 
 
-async def test_a_link_of_a_job_and_what_is_skipped(job: RemoteJob, sandbox: Path, local: Path) -> None:
+async def test_links_and_skipped_entries(job: RemoteJob, sandbox: Path, local: Path) -> None:
     (sandbox / ".pagent.stdout").write_text("log")
     (sandbox / "d").mkdir()
     (sandbox / "link").symlink_to("d")

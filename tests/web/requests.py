@@ -1,4 +1,4 @@
-"""One HTTP request, with exactly the head that a test wants."""
+"""Send one HTTP request with a given head."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Answer(NamedTuple):
 async def ask(
     port: int, method: str, target: str, fields: Mapping[str, bytes | str] | None = None, *, host: str | None = None
 ) -> Answer:
-    """Ask 127.0.0.1, on a connection of its own. ``host``: the Host field, if not the right one; empty for none."""
+    """Send a request on a new connection. ``host``: another Host field than the right one; empty for none."""
     given = {"Host": f"127.0.0.1:{port}" if host is None else host, **(fields or {}), "Connection": "close"}
     lines = [f"{method} {target} HTTP/1.1".encode()]
     for name, value in given.items():
