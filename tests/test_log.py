@@ -19,8 +19,9 @@ from pagent.limits import LOG_BURST, LOG_KINDS, LOG_LINE_MAX, LOG_QUEUE_MAX, LOG
 class Reader:
     """The reading end of the log's pipe, and the logger that writes to it."""
 
-    def __init__(self, fd: int, handler: log.PipeHandler) -> None:
+    def __init__(self, fd: int, written: int, handler: log.PipeHandler) -> None:
         self.fd = fd
+        self.written = written  # the end that the log writes to
         self.handler = handler
         self.logger = logging.getLogger("tests.log")
 
@@ -30,7 +31,7 @@ class Reader:
         thread = threading.Thread(target=self._drain, args=[taken])
         thread.start()
         self.handler.close()
-        os.close(self.handler._fd)
+        os.close(self.written)
         thread.join()
         return b"".join(taken).decode()
 
@@ -57,7 +58,7 @@ def reading() -> Iterator[Make]:
         read, write = os.pipe()
         handler = log.setup(level, fmt, fd=write)
         assert handler is not None
-        made.append(Reader(read, handler))
+        made.append(Reader(read, write, handler))
         return made[-1]
 
     yield make
@@ -183,7 +184,7 @@ def test_a_closed_reader_is_not_an_error() -> None:
 
 def test_a_pipe_that_was_made_non_blocking_loses_no_lines(reading: Make) -> None:
     reader = reading()
-    os.set_blocking(reader.handler._fd, False)
+    os.set_blocking(reader.written, False)
     for number in range(800):
         reader.logger.debug("%s %d", "x" * 1000, number)
     assert [int(line.split()[1]) for line in reader.text().splitlines()] == list(range(800))
@@ -191,7 +192,7 @@ def test_a_pipe_that_was_made_non_blocking_loses_no_lines(reading: Make) -> None
 
 def test_the_descriptor_stays_blocking(reading: Make) -> None:
     reader = reading()
-    assert os.get_blocking(reader.handler._fd)
+    assert os.get_blocking(reader.written)
 
 
 def test_a_closed_handler_takes_lines_and_drops_them(reading: Make) -> None:

@@ -126,7 +126,7 @@ class NewFile:
         try:
             # As few system calls as possible: each releases the interpreter lock and has to take it again.
             while rest:
-                rest = remaining(rest, _writev(self._file, rest[:_IOV_MAX]))
+                rest = remaining(rest, writev(self._file, rest[:_IOV_MAX]))
         except OSError as error:
             raise self._named(error) from None
         self._end = end
@@ -227,7 +227,8 @@ class NewFile:
         return OSError(error.errno, error.strerror, self._path)
 
 
-def _writev(file: int, parts: list[Bytes]) -> int:
+def writev(file: int, parts: list[Bytes]) -> int:
+    """Write buffers with one system call; return how many bytes were written, of the first buffer at least."""
     if hasattr(os, "writev"):
         return os.writev(file, parts)
     return os.write(file, parts[0])

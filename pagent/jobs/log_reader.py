@@ -22,7 +22,7 @@ class LogReader:
 
     def __init__(self, descriptor: int, capped: CappedOutput | None, offset: int, *, follow: bool) -> None:
         # For life.
-        self._descriptor: Final = descriptor
+        self.descriptor: Final = descriptor
         self._capped: Final = capped
         self._follow: Final = follow
         # The place.
@@ -32,7 +32,7 @@ class LogReader:
     def read(self) -> bytes:
         """Return what is at ``offset``, which is moved behind it; empty at the end of the file. OSError of the disk."""
         if self._capped is not None:
-            at, data = self._capped.read(self._descriptor, self.offset, BODY_CHUNK)
+            at, data = self._capped.read(self.descriptor, self.offset, BODY_CHUNK)
             self.offset = at + len(data)
             return data
         data = self._read_on()
@@ -41,7 +41,7 @@ class LogReader:
 
     def _read_on(self) -> bytes:
         known = self._before if self._follow else b""
-        found = os.pread(self._descriptor, len(known) + BODY_CHUNK, self.offset - len(known))
+        found = os.pread(self.descriptor, len(known) + BODY_CHUNK, self.offset - len(known))
         if found[: len(known)] != known:
             self.offset, self._before = 0, b""
             return self._read_on()

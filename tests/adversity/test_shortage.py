@@ -20,7 +20,9 @@ import psutil
 import pytest
 
 from pagent.agent import Agent
+from pagent.buffers import Bytes
 from pagent.config.model import Settings
+from pagent.files import newfile
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, AgentProcess, agent_process, running_agent
 from tests.kit.peer import BISTREAM, ISTREAM, OSTREAM, PATIENCE_S, CallFailed, Peer
@@ -56,7 +58,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 async def cramped(small_disk: Path, settings: Settings) -> AsyncIterator[tuple[Agent, Peer]]:
-    settings = replace(settings, jobs=replace(settings.jobs, root=small_disk))
+    settings = replace(settings, jobs=replace(settings.jobs, root=small_disk, background_threads=2))
     async with running_agent(settings) as agent, peers.dial(agent.rpc_port, TOKEN) as peer:
         yield agent, peer
 
@@ -75,15 +77,15 @@ async def test_an_upload_that_does_not_fit(cramped: tuple[Agent, Peer]) -> None:
     await upload(peer, job, "small", bytes(MIB))
 
 
-async def part_of_an_upload(peer: Peer, sandbox: Path) -> tuple[str, int]:
-    """A job, and an upload to it that is to keep its part, of which some has been written."""
+async def part_of_an_upload(agent: Agent, peer: Peer) -> tuple[Path, int]:
+    """Start an upload that is to keep its part, wait until some of it is written, and return sandbox and call."""
     job = str((await peer.call("job_create"))["uid"])
-    sandbox /= job
+    sandbox = Path(agent.jobs.jobs()[0].sandbox.path)
     call = await peer.start(OSTREAM, "file_upload", job, "file", partial=True)
     for _ in range(5):
         await peer.data(call, bytes(MIB // 4))
     await eventually(lambda: sum(unfinished(sandbox).values()) >= MIB)
-    return job, call
+    return sandbox, call
 
 
 def fill_disk(path: Path) -> None:
@@ -96,8 +98,7 @@ async def test_a_part_that_may_be_kept_is_not_if_the_write_meets_a_full_disk(
     cramped: tuple[Agent, Peer], small_disk: Path
 ) -> None:
     agent, peer = cramped
-    root = agent.jobs._folder.path
-    job, call = await part_of_an_upload(peer, root)
+    sandbox, call = await part_of_an_upload(agent, peer)
     fill_disk(small_disk / "filler")
     for _ in range(3):
         await peer.data(call, bytes(MIB // 4))
@@ -105,25 +106,30 @@ async def test_a_part_that_may_be_kept_is_not_if_the_write_meets_a_full_disk(
     with pytest.raises(CallFailed, match="No space left on device") as caught:
         await peer.outcome(call)
     assert caught.value.cause == "OSError"  # the write's, not the spool's
-    assert os.listdir(root / job) == []
+    assert os.listdir(sandbox) == []
 
 
-async def test_a_part_that_may_be_kept_is_not_if_the_spool_meets_a_full_disk(cramped: tuple[Agent, Peer]) -> None:
+async def test_a_part_that_may_be_kept_is_not_if_the_spool_meets_a_full_disk(
+    cramped: tuple[Agent, Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     agent, peer = cramped
-    root = agent.jobs._folder.path
-    job, call = await part_of_an_upload(peer, root)
-    goes_on = threading.Event()
-    begun = threading.Event()
-    agent.disk.of(agent.jobs.jobs()[0]).submit(lambda: begun.set() or goes_on.wait(PATIENCE_S))
+    sandbox, call = await part_of_an_upload(agent, peer)
+    released = threading.Event()
+    write = newfile.writev
+
+    def wait_and_write(file: int, parts: list[Bytes]) -> int:
+        released.wait(PATIENCE_S)
+        return write(file, parts)
+
+    monkeypatch.setattr(newfile, "writev", wait_and_write)
     try:
-        await eventually(begun.is_set)
         for _ in range(64):
             await peer.data(call, bytes(MIB // 4))
         with pytest.raises(CallFailed, match=r"spooling .* No space left on device"):
             await peer.outcome(call)
     finally:
-        goes_on.set()
-    await eventually(lambda: os.listdir(root / job) == [])
+        released.set()
+    await eventually(lambda: os.listdir(sandbox) == [])
 
 
 async def test_an_archive_that_does_not_fit(cramped: tuple[Agent, Peer], tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ async def test_answers_to_pings_that_are_not_read_are_bounded(agent: Agent) -> N
             sent += len(pings)
             assert sent < 200_000_000
             await asyncio.sleep(0)
-        assert link._transport.get_write_buffer_size() <= 2 * ANSWERS_MAX
+        assert link.unsent_bytes <= 2 * ANSWERS_MAX
 
 
 async def test_an_empty_list_of_tokens_lets_no_one_in(settings: Settings) -> None:

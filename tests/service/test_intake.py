@@ -147,23 +147,23 @@ class SlowDisk:
 
     def spooled(self) -> int:
         """Return the bytes that went to spool files."""
-        return sum(os.fstat(file).st_size for file in self._files)
+        return sum(os.fstat(file).st_size for file in self.files)
 
     def close(self) -> None:
-        while self._files:
-            os.close(self._files.pop())
+        while self.files:
+            os.close(self.files.pop())
 
     def __init__(self, patch: pytest.MonkeyPatch, rate: float) -> None:
-        self._files: list[int] = []
+        self.files: list[int] = []
         self._rate = rate
-        self._writev = newfile._writev
-        self._open_spool = Sandbox.open_spool
-        patch.setattr(newfile, "_writev", self._write)
+        self._writev = newfile.writev
+        self.open_spool = Sandbox.open_spool
+        patch.setattr(newfile, "writev", self._write)
         disk = self
 
         def open_spool(sandbox: Sandbox) -> int:
-            file: int = disk._open_spool(sandbox)
-            disk._files.append(os.dup(file))
+            file: int = disk.open_spool(sandbox)
+            disk.files.append(os.dup(file))
             return file
 
         patch.setattr(Sandbox, "open_spool", open_spool)

@@ -234,7 +234,7 @@ async def test_a_read_under_way_keeps_its_file_when_the_call_is_cancelled(
         loop.call_soon_threadsafe(begun.set)
         goes_on.wait(PATIENCE_S)
         data = read(reader)
-        seen.append((os.path.sameopenfile(reader._descriptor, other), data))
+        seen.append((os.path.sameopenfile(reader.descriptor, other), data))
         return data
 
     monkeypatch.setattr(LogReader, "read", held_up)

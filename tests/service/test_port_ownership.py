@@ -20,6 +20,7 @@ from pagent.config.model import Settings
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, agent_process, running_agent
 from tests.kit.peer import PATIENCE_S, CallFailed, Peer
+from tests.kit.transfers import eventually
 
 PYTHON = sys.executable
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc/net/tcp")
@@ -176,12 +177,11 @@ async def test_a_port_of_root_is_accepted(settings: Settings) -> None:
     settings.jobs.root.chmod(0o755) if settings.jobs.root else None
     async with running_agent(changed) as agent, peers.dial(agent.rpc_port, TOKEN) as peer, listening("-") as port:
         job = await new_job(peer)
-        start = await peer.start(peers.UNARY, "job_start", job, ["sleep", "1000"], None)
-        await peer.call("job_count_current_connection")
-        (run,) = agent.jobs._runs.values()
-        while run.job.pid is None:  # noqa: ASYNC110 - made in a thread, which has no event here
-            await asyncio.sleep(0.01)
-        await agent.jobs.report_port([("job_id", run.secret), ("port", str(port))])
+        command = ["sh", "-c", "echo $DA__PAGENT__JOB_ID > new; mv new id; exec sleep 1000"]
+        start = await peer.start(peers.UNARY, "job_start", job, command, None)
+        written = Path(agent.jobs.jobs()[0].sandbox.path) / "id"
+        await eventually(written.exists)
+        await agent.jobs.report_port([("job_id", written.read_text().strip()), ("port", str(port))])
         assert (await peer.outcome(start))[1]["ports"] == [port]
 
 
