@@ -16,7 +16,7 @@ from bench import wire
 from bench.report import number, surroundings, table
 from pagent.http1.chunked import ChunkedDecoder
 from pagent.http1.heads import ResponseHead
-from pagent.http1.request import encode_request
+from pagent.http1.request_cache import RequestHeadCache
 from pagent.http1.response import ResponseParser
 from pagent.wire import frames, messages
 from pagent.wire.window import ReceiveWindow
@@ -56,44 +56,28 @@ def _decode_message(size: int) -> Part:
     return lambda: messages.decode(data)
 
 
-def _start(*, varied: bool) -> Part:
+def _start() -> Part:
     """Decode a call of ``http_request`` with a browser's fields."""
-
-    def packed(target: str) -> bytes:
-        args = ["5f0c2d", "GET", target, [], list(wire.FIELDS)]
-        return messages.call_start(1000, messages.BISTREAM, "http_request", args, {})
-
-    before, after = packed("/" + "x" * 10).split(b"x" * 10)
-    numbers = count()
-    if varied:
-        return lambda: messages.decode(b"%b%010d%b" % (before, next(numbers), after))
-    same = packed("/0123456789")
-    return lambda: messages.decode(same)
+    args = ["5f0c2d", "GET", "/0123456789", [], list(wire.FIELDS)]
+    payload = messages.call_start(1000, messages.BISTREAM, "http_request", args, {})
+    return lambda: messages.decode(payload)
 
 
 def _request(*, varied: bool) -> Part:
     fields = tuple(wire.FIELDS)
     numbers = count()
+    heads = RequestHeadCache()
 
     def encode(path: str) -> object:
-        return encode_request("GET", path, (), fields, authority="127.0.0.1", identity=True)
+        return heads.encode("GET", path, (), fields, authority="127.0.0.1", raw=False, upgrade=False)
 
     return (lambda: encode(f"/{next(numbers):010}")) if varied else (lambda: encode("/0123456789"))
 
 
-def _response(head: Callable[[], bytes], body: bytes) -> Part:
+def _response(head: bytes, body: bytes) -> Part:
     sink = _Nowhere()
-    return lambda: ResponseParser(sink, head_request=False).feed(head() + body)
-
-
-def _heads(*, varied: bool) -> Callable[[], bytes]:
-    def head(tag: str) -> bytes:
-        return wire.answer("200 OK", "Content-Length: 12", f'ETag: "{tag}"')
-
-    before, after = head("x" * 10).split(b"x" * 10, 1)
-    numbers = count()
-    same = head("0123456789")
-    return (lambda: b"%b%010d%b" % (before, next(numbers), after)) if varied else (lambda: same)
+    data = head + body
+    return lambda: ResponseParser(sink, head_request=False).feed(data)
 
 
 def _chunks(size: int, number: int) -> Part:
@@ -131,14 +115,12 @@ def parts() -> dict[str, Part]:
         "stream message header out": lambda: (
             messages.stream_prefix(messages.RESPONSE_MESSAGE, 1000) + messages.bin_header(_LARGE)
         ),
-        "call start in, same": _start(varied=False),
-        "call start in, varied": _start(varied=True),
+        "call start in": _start(),
         "result out, nil": lambda: messages.result(1000, None),
         "credit of a message": _window(),
         "request head out, same": _request(varied=False),
         "request head out, varied": _request(varied=True),
-        "response in, 12 B, same": _response(_heads(varied=False), bytes(12)),
-        "response in, 12 B, varied": _response(_heads(varied=True), bytes(12)),
+        "response in, 12 B": _response(wire.answer("200 OK", "Content-Length: 12", 'ETag: "0123456789"'), bytes(12)),
         "chunked in, 16 x 64 B": _chunks(_SMALL, 16),
         "chunked in, 64 KiB": _chunks(_LARGE, 1),
     }

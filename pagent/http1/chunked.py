@@ -1,8 +1,9 @@
-"""The chunked coding of a response's body (RFC 9112 section 7.1), decoded as it comes.
+"""The chunked coding (RFC 9112 section 7.1): of a request's body on its way out, and of a response's as it arrives.
 
-A strict decoder: what a lenient one would accept in two ways (other line ends, signs, a missing CRLF after the data) is
-an error, since a second reader of the same bytes may see another end of the body there. Blanks after a size are none of
-these: some servers pad the size with them (7.1.1 allows them before an extension), and every reader skips them.
+The decoder is strict. A form that two decoders could understand differently (other line ends, signs, a missing CRLF
+after the data) is an error, because another decoder of the same bytes may see another end of the body there. Blanks
+after a size are accepted: some servers pad the size with them (7.1.1 allows them before an extension), and every
+decoder skips them.
 """
 
 from __future__ import annotations
@@ -19,22 +20,32 @@ from pagent.limits import BODY_LENGTH_MAX, CHUNK_LINE_MAX, FRAMES_AT_ONCE, KIB, 
 #: A call for each piece costs as much as copying some KiB.
 CHUNK_JOIN_MAX: Final = 4 * KIB
 
+#: After the data of each chunk, and after all chunks.
+CHUNK_END: Final = b"\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
 
 # 16 digits hold any size below 2**64. Blanks and an extension (7.1.1) are skipped.
 _SIZE: Final = rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n"
 _SIZE_PART: Final = rb"(?:[0-9A-Fa-f]{1,16}[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r?)?"
 
-# The first size, and the ones behind the data of a chunk; each also as far as it may have come.
+# The first size line, and those after the data of a chunk. The ``part`` patterns match an incomplete line.
 _first_size = re.compile(_SIZE).match
 _first_part = re.compile(_SIZE_PART).fullmatch
 _next_size = re.compile(rb"\r\n" + _SIZE).match
 _next_part = re.compile(rb"(?:\r?|\r\n" + _SIZE_PART + rb")").fullmatch
 
 
-class ChunkedDecoder:
-    """Hands the data on as it comes, in pieces that have nothing to do with the chunks.
+def chunk_header(size: int) -> bytes:
+    """Return the bytes before ``size`` bytes of data, which :data:`CHUNK_END` follows."""
+    if size <= 0:
+        raise ValueError("a chunk of no bytes would end the body")
+    return b"%x\r\n" % size
 
-    :param body: is called with each piece.
+
+class ChunkedDecoder:
+    """Passes data on as it arrives, in pieces that do not correspond to the chunks.
+
+    :param body: called with each piece.
     """
 
     __slots__ = ("_body", "_left", "_match", "_part", "_rest", "_small", "_tail", "_trailers", "fields", "more")
@@ -43,20 +54,20 @@ class ChunkedDecoder:
         self._body = body
         self._match = _first_size
         self._part = _first_part
-        self._left = 0  # bytes of the current chunk still to come
-        self._tail = b""  # what there is of an incomplete size line
+        self._left = 0  # bytes of the current chunk that have not arrived
+        self._tail = b""  # an incomplete size line
         self._small: list[bytes] = []  # pieces of one feed, to be joined
-        self._rest = b""  # what one feed has left for the next
-        #: Whether it has: FRAMES_AT_ONCE chunks are enough for one. The next may be one of nothing.
+        self._rest = b""  # input that one feed has left for the next
+        #: Whether there is such input: one feed decodes FRAMES_AT_ONCE chunks. The next may be given no bytes.
         self.more = False
         self._trailers: SectionBuffer | None = None  # once the last chunk has come
         #: The trailers, once all is decoded: [name, value] each.
         self.fields: list[list[str]] = []
 
     def feed(self, data: bytes, at: int) -> int | None:
-        """Decode ``data`` from ``at``; where it goes on behind the body, or None if more is to come.
+        """Decode ``data`` from ``at``; return the offset after the body, or None if the body is not complete.
 
-        :raises BadResponse: what came before the fault has been handed on.
+        :raises BadResponse: the data before the fault has been passed on.
         """
         try:
             return self._feed(data, at)
@@ -111,14 +122,14 @@ class ChunkedDecoder:
             self._match = _next_size
             self._part = _next_part
             if not left:
-                # The line's own CRLF makes the start of a section of no trailers look like that of any other.
+                # With the size line's own CRLF, an empty section begins like any other.
                 self._trailers = SectionBuffer(TRAILERS_MAX, b"\r\n")
                 rest = self._end(self._trailers, data, at - 2)
                 return None if rest is None else rest - shift
 
     def _keep(self, tail: bytes) -> None:
         if len(tail) > CHUNK_LINE_MAX or self._part(tail) is None:
-            raise BadResponse("bad chunk size, or no CRLF behind a chunk")
+            raise BadResponse("bad chunk size, or no CRLF after a chunk")
         self._tail = tail
 
     def _piece(self, data: bytes, start: int, end: int) -> None:
@@ -145,9 +156,9 @@ class ChunkedDecoder:
 
 
 def trailer_fields(section: bytes) -> list[list[str]]:
-    """Pairs from a trailer section, which begins with CRLF.
+    """Return the pairs of a trailer section, which begins with CRLF.
 
-    Fields that frame or route a message have no place there (RFC 9110 6.5.1) and are left out, like hop-by-hop ones.
+    Fields that frame or route a message must not be there (RFC 9110 6.5.1). They are left out, like hop-by-hop ones.
     """
     lines = decode_lines(section)
     if len(lines) - 1 > RESPONSE_FIELDS_MAX:

@@ -1,14 +1,13 @@
-"""What request and response heads have in common: the kinds of fields, and the blocks of lines that hold them.
+"""Common to request and response heads: the kinds of fields, and the blocks of lines that hold them.
 
-The hot paths look a name up in :data:`ORDINARY`; only names that are not there pay for :func:`kind_of`. That a block
-holds no stray CR, LF or other control is one C call over all of it (:func:`is_clean`), not a test per field.
+The hot paths look a name up in :data:`ORDINARY`; only other names need :func:`kind_of`. One C call checks a whole block
+for stray CR, LF and other controls (:func:`is_clean`), instead of a test for each field.
 """
 
 from __future__ import annotations
 
 import re
 from enum import Enum
-from functools import lru_cache
 from typing import Final
 
 from pagent.errors import PagentError
@@ -16,17 +15,17 @@ from pagent.limits import BODY_LENGTH_MAX, CONNECTION_FIELD_MAX, LENGTH_LIST_MAX
 
 
 class Framing(Enum):
-    """How the end of a body is told (RFC 9112 section 6)."""
+    """How the end of a body is determined (RFC 9112 section 6)."""
 
     NONE = "none"
     LENGTH = "length"
     CHUNKED = "chunked"
     UNTIL_CLOSE = "until close"  # responses only
-    UNDECIDED = "undecided"  # requests only: nobody has said yet whether a body comes
+    UNDECIDED = "undecided"  # requests only: the caller's first body message will show whether there is a body
 
 
 class BadResponse(PagentError):
-    """The job's response is malformed, ambiguous, oversized or cut short; its connection is of no further use."""
+    """The job's response is malformed, ambiguous, oversized or cut short. Its connection has to be dropped."""
 
 
 # Kinds of fields. Plain numbers: an Enum's members cost three times as much to reach.
@@ -38,7 +37,7 @@ CONTENT_LENGTH: Final = 4
 CONTENT_ENCODING: Final = 5
 HOST: Final = 6
 ACCEPT_ENCODING: Final = 7
-#: Of one hop, but a caller that takes the wire as it is (``raw=True``) may ask for them and be told of them.
+#: Hop-by-hop, but a ``raw`` caller may send and receive them.
 TE: Final = 8
 TRAILER: Final = 9
 EXPECT: Final = 10
@@ -53,7 +52,7 @@ _SPECIAL: Final = {
     "content-encoding": CONTENT_ENCODING,
     "host": HOST,
     "accept-encoding": ACCEPT_ENCODING,
-    # RFC 9110 7.6.1, and the credentials and challenges of a proxy on the way (11.7): the job is not one.
+    # RFC 9110 7.6.1, and the credentials and challenges of a proxy (11.7), which the job is not.
     "keep-alive": HOP_BY_HOP,
     "proxy-connection": HOP_BY_HOP,
     "proxy-authenticate": HOP_BY_HOP,
@@ -88,14 +87,14 @@ UNPASSED: Final = frozenset(name for name, kind in _SPECIAL.items() if kind == H
 #: Names of well-known fields in their usual spelling.
 COMMON_NAMES: Final = _COMMON.split()
 
-#: The usual spellings of fields that need no thought, with what their line begins with.
+#: The usual spellings of end-to-end fields, with the beginning of their line.
 ORDINARY: Final[dict[str, str]] = {name: f"{name}: " for common in COMMON_NAMES for name in (common, common.lower())}
 
-#: The same for the fields that do need some: their kind, without asking :func:`kind_of`.
+#: The usual spellings of all other known fields, with their kind.
 SPECIAL: Final[dict[str, int]] = {spelt: kind for name, kind in _SPECIAL.items() for spelt in (name, name.title())}
 
-#: Fields that a Connection field cannot take away. RFC 9110 7.6.1 forbids it to name what is meant for the recipient;
-#: believing it all the same would let a client strip the Host, the length, or X-Forwarded-For that a proxy added.
+#: Fields that a Connection field cannot remove. RFC 9110 7.6.1 forbids it to name a field that is meant for all
+#: recipients. Otherwise a client could strip the Host, the length, or the X-Forwarded-For that a proxy added.
 _KNOWN: Final = frozenset(_SPECIAL) | frozenset(name.lower() for name in COMMON_NAMES)
 
 _is_token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
@@ -103,41 +102,33 @@ _is_token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 #: Bytes of a field line or start line: HTAB, SP, VCHAR and obs-text (RFC 9110 5.5).
 _TEXT: Final = bytes([byte for byte in range(256) if byte == 0x09 or (byte >= 0x20 and byte != 0x7F)])
 
-_CACHED_MAX: Final = 64
 _LENGTH_DIGITS_MAX: Final = len(str(BODY_LENGTH_MAX))
 
 
 def is_token(text: str) -> bool:
-    """RFC 9110 5.6.2."""
+    """Whether ``text`` is a token (RFC 9110 5.6.2)."""
     return _is_token(text) is not None
 
 
 def is_clean(block: bytes, line_ends: int) -> bool:
     """Whether ``block`` has no control but HTAB and its ``line_ends`` CRLFs.
 
-    What is left without text is the CRs, LFs and other controls: any beyond the pairs that it was split at or joined
-    with, and it is longer than those.
+    Without its text the block consists of CRs, LFs and other controls. With others it is longer than its line ends.
     """
     return len(block.translate(None, _TEXT)) == 2 * line_ends
 
 
 def kind_of(name: str) -> int:
-    """The kind of a field; :class:`ValueError` if its name is not a token."""
-    # Long ones are not kept: a thousand of them would be megabytes.
-    return _kind_of(name) if len(name) <= _CACHED_MAX else _kind_of.__wrapped__(name)
-
-
-@lru_cache(maxsize=1024)
-def _kind_of(name: str) -> int:
+    """Return the kind of a field; ValueError if its name is not a token."""
     if _is_token(name) is None:
         raise ValueError("field name is not a token")
     return _SPECIAL.get(name.lower(), END_TO_END)
 
 
 def content_length(value: str, known: int | None) -> int:
-    """The number in a Content-Length field, which must agree with the one ``known`` from before.
+    """Return the number in a Content-Length field, which must agree with the one ``known`` from an earlier field.
 
-    A list of the same number counts as one (RFC 9110 8.6); anything else that is not digits is a :class:`ValueError`.
+    A list of the same number counts as one (RFC 9110 8.6); ValueError for any other form.
     """
     # int() takes signs, blanks, underscores and digits of all scripts.
     if known is None and value.isdigit() and value.isascii() and len(value) < _LENGTH_DIGITS_MAX:
@@ -175,20 +166,24 @@ class Connection:
 
 
 def connection(values: list[str]) -> Connection:
-    """:class:`ValueError` if they are absurdly long."""
+    """Return the options of these Connection fields; ValueError if they are too long."""
     text = values[0] if len(values) == 1 else ",".join(values)
-    if len(text) <= _CACHED_MAX:
-        return _connection(text)
+    usual = _USUAL_CONNECTIONS.get(text)
+    if usual is not None:
+        return usual
     if len(text) > CONNECTION_FIELD_MAX:
         raise ValueError("Connection is too long")
     return Connection(text)
 
 
-_connection = lru_cache(maxsize=256)(Connection)
+#: Almost every message has one of these.
+_USUAL_CONNECTIONS: Final = {
+    text: Connection(text) for text in ("keep-alive", "Keep-Alive", "close", "Close", "Upgrade", "upgrade")
+}
 
 
 def decode_lines(block: bytes) -> list[str]:
-    """The lines of a block that ends without CRLF: UTF-8 where a line is that, else Latin-1.
+    """Return the lines of a block that ends without CRLF: UTF-8 where a line is valid UTF-8, otherwise Latin-1.
 
     :raises BadResponse: on a stray CR or LF or another control.
     """

@@ -1,32 +1,66 @@
-"""What the head of a response says."""
+"""The heads of messages, as values that do not change."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from pagent.http1.fields import Framing
+
+#: Methods whose requests mean something by a body, so that its absence is stated (RFC 9110 8.6).
+_EXPECT_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class RequestHead:
+    """The head of a request towards a job.
+
+    ``data``: the head with its blank line. It can be written as it is unless ``framing`` is UNDECIDED.
+    ``length``: bytes of the body if ``framing`` is LENGTH, otherwise None.
+    ``is_head``: the method is HEAD, so the response has no body.
+    ``host``: the value of Host.
+    ``protocols``: those that the request offers to switch to, in lower case.
+    """
+
+    __slots__ = ("data", "framing", "host", "idempotent", "is_head", "length", "method", "protocols")
+
+    def __init__(
+        self,
+        data: bytes,
+        framing: Framing,
+        length: int | None,
+        idempotent: bool,
+        method: str,
+        host: str,
+        protocols: frozenset[str] = frozenset(),
+    ) -> None:
+        self.data = data
+        self.framing = framing
+        self.length = length
+        self.idempotent = idempotent
+        self.method = method
+        self.host = host
+        self.protocols = protocols
+        self.is_head = method == "HEAD"
+
+    def chunked_data(self) -> bytes:
+        """Return the head of an UNDECIDED request that turns out to have a body."""
+        return self.data[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
+
+    def bodiless_data(self) -> bytes:
+        """Return the head of an UNDECIDED request that turns out to have no body."""
+        return self.data[:-2] + b"Content-Length: 0\r\n\r\n" if self.method in _EXPECT_BODY else self.data
 
 
 class ResponseHead:
-    """The head of a final response.
+    """The head of a job's response.
 
-    ``headers``: [name, value] each, as the job wrote them, less the hop-by-hop ones (Transfer-Encoding among them).
-    ``length``: bytes of the body if ``framing`` is LENGTH, else None.
-    ``keep_alive``: whether the connection may carry another request (RFC 9112 9.3), if the body ends as it should.
+    ``headers``: [name, value] each, as the job wrote them, without the hop-by-hop ones (Transfer-Encoding is one).
+    ``length``: bytes of the body if ``framing`` is LENGTH, otherwise None.
+    ``keep_alive``: whether the connection may carry another request (RFC 9112 9.3) if the body is complete.
     ``content_encoding``: the codings of the body, for :func:`pagent.http1.coding.decoder_for`.
-    ``local``: whether fields are there that depend on who asked: references to an address, and Trailer.
-    ``packed``, ``packed_usual``: for whoever hands the head on, to keep the forms in which it does.
+    ``local``: whether there are fields that depend on the request: references to an address, and Trailer.
     """
 
-    __slots__ = (
-        "content_encoding",
-        "framing",
-        "headers",
-        "keep_alive",
-        "length",
-        "local",
-        "packed",
-        "packed_usual",
-        "status",
-    )
+    __slots__ = ("content_encoding", "framing", "headers", "keep_alive", "length", "local", "status")
 
     def __init__(
         self,
@@ -45,15 +79,3 @@ class ResponseHead:
         self.keep_alive = keep_alive
         self.content_encoding = content_encoding
         self.local = local
-        self.packed: tuple[bytes, bytes] | None = None
-        self.packed_usual: tuple[bytes, bytes] | None = None
-
-
-class LastHead:
-    """The head of the last response to a request: the next one to the same request often begins with the same bytes."""
-
-    __slots__ = ("block", "head")
-
-    def __init__(self) -> None:
-        self.block = b""  # with its blank line
-        self.head: ResponseHead | None = None

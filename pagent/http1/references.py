@@ -1,7 +1,7 @@
-"""References to the job's own address in a response: absolute ones lead nowhere outside this host.
+"""References to the job's own address in a response, which are of no use outside this host.
 
-A job redirects to ``http://localhost:43017/login`` because that is where it listens; its user's browser is elsewhere.
-Only the agent knows the port, so it is here that such a reference becomes ``/login`` (docs/contract.rst, "Proxy").
+A job redirects to ``http://localhost:43017/login`` because it listens there, but its user's browser is on another host.
+Only the agent knows the port, so the agent makes ``/login`` of such a reference (docs/contract.rst, "Proxy").
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Final
 #: ``scheme://authority`` or ``//authority``, then path, query and fragment.
 _split = re.compile(r"(?:(https?):)?//([^/?#\\]*)([^\t]*)", re.IGNORECASE | re.DOTALL).fullmatch
 _authority = re.compile(r"(\[[0-9a-f:.]+\]|[^:@\[\]]*)(?::([0-9]{0,5}))?", re.IGNORECASE).fullmatch
-#: How a Refresh field begins: seconds, then where to (HTML, "shared declarative refresh steps").
+#: The beginning of a Refresh field: seconds, then the reference (HTML, "shared declarative refresh steps").
 _refresh = re.compile(r"[0-9.]+[ \t]*[;,][ \t]*(?:url[ \t]*=[ \t]*)?([\"']?)", re.IGNORECASE).match
-#: ``0.0.0.0`` and ``::`` are no names of the loopback, but of all of the host: what a program says that listens there.
+#: ``0.0.0.0`` and ``::`` stand for all addresses of the host; programs that listen there print and send them.
 _is_loopback = re.compile(
     r"(?:[^.]+\.)*localhost\.?|127(?:\.[0-9]{1,3}){3}|0\.0\.0\.0|\[::1?\]", re.IGNORECASE
 ).fullmatch
@@ -23,9 +23,11 @@ _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 
 
 def local_reference(field: str, value: str, *, port: int, scheme: str, host: str) -> str:
-    """The value of a Location, Content-Location or Refresh field, path-absolute if it names the job itself.
+    """Return the value of a Location, Content-Location or Refresh field, path-absolute if it names the job itself.
 
-    :param port: the job's. ``scheme``: what it speaks. ``host``: the request's Host.
+    :param port: the job's port.
+    :param scheme: the scheme of that port.
+    :param host: the request's Host.
     """
     if field.lower() != "refresh":
         return _local(value, port, scheme, host)
@@ -44,14 +46,14 @@ def _local(url: str, port: int, scheme: str, host: str) -> str:
     rest: str = parts[3]
     if not rest.startswith("/"):
         rest = "/" + rest
-    # Two slashes (a browser reads a backslash as one) would begin the name of another host (RFC 3986 4.2).
+    # Two slashes would begin the name of another host (RFC 3986 4.2). Browsers take a backslash for a slash.
     return "/." + rest if rest[1:2] in ("/", "\\") else rest
 
 
-def _names_job(said_scheme: str | None, authority: str, port: int, scheme: str, host: str) -> bool:
-    said_scheme = said_scheme.lower() if said_scheme is not None else scheme
+def _names_job(given_scheme: str | None, authority: str, port: int, scheme: str, host: str) -> bool:
+    given_scheme = given_scheme.lower() if given_scheme is not None else scheme
     found = _authority(authority)
-    if found is None or (found[2] or _DEFAULT_PORTS[said_scheme]) != str(port):
+    if found is None or (found[2] or _DEFAULT_PORTS[given_scheme]) != str(port):
         return False
     asked = _authority(host)
     name = found[1].lower()

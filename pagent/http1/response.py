@@ -1,9 +1,9 @@
 """A job's HTTP/1.1 response: bytes in, head and body out. No socket, no clock.
 
-Strict throughout: what two readers could understand in two ways (RFC 9112 sections 6.1 and 6.3, 11.2) is a
-:class:`BadResponse`, whatever a lenient reader would make of it.
+The parser is strict. A form that two parsers could understand differently (RFC 9112 sections 6.1 and 6.3, 11.2) is a
+:class:`BadResponse`, also where lenient parsers agree on one meaning.
 
-Body bytes are handed on as slices of what came in, and what came in if it is nothing but body.
+Body bytes are passed on as slices of the input, or as the input itself where all of it is body.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from typing import Final, Protocol
 
 from pagent.http1.chunked import CHUNK_JOIN_MAX, ChunkedDecoder
 from pagent.http1.fields import BadResponse, Framing
-from pagent.http1.heads import LastHead, ResponseHead
-from pagent.http1.response_head import REMEMBERED_MAX, parse_head, switch_fields
+from pagent.http1.heads import ResponseHead
+from pagent.http1.response_head import parse_head, switch_fields
 from pagent.http1.section import BLANK_LINE, SectionBuffer
 from pagent.limits import INTERIM_MAX, RESPONSE_HEAD_MAX
 
-__all__ = ["BadResponse", "Framing", "ResponseHead", "ResponseParser", "ResponseSink", "WireSink"]
-
-#: Of the interim responses (RFC 9110 15.2, RFC 8297), those that have a meaning for a client.
-_TOLD: Final = frozenset({100, 102, 103})
+#: The interim responses (RFC 9110 15.2, RFC 8297) that have a meaning for a client.
+_PASSED: Final = frozenset({100, 102, 103})
 
 _NO_BODY: Final = Framing.NONE
 _BY_LENGTH: Final = Framing.LENGTH
@@ -29,26 +27,29 @@ _CHUNKED: Final = Framing.CHUNKED
 
 
 class ResponseSink(Protocol):
-    """Where a response goes: head once, body any number of times (never empty), trailers if there are any, complete."""
+    """Receives a response."""
 
-    def head(self, head: ResponseHead, /) -> None: ...
+    def head(self, head: ResponseHead, /) -> None:
+        """Called once, first."""
 
-    def body(self, data: bytes | memoryview, /) -> None: ...
+    def body(self, data: bytes | memoryview, /) -> None:
+        """Called any number of times, never with no bytes."""
 
-    def trailers(self, fields: list[list[str]], /) -> None: ...
+    def trailers(self, fields: list[list[str]], /) -> None:
+        """Called after the body if there are any."""
 
     def complete(self, reusable: bool, /) -> None:
-        """The body came whole. ``reusable``: the connection may carry another request."""
+        """Called last. ``reusable``: the connection may carry another request."""
 
 
 class WireSink(Protocol):
-    """What a caller that takes the wire as it is hears besides."""
+    """Receives what a ``raw`` caller gets in addition."""
 
     def interim(self, head: ResponseHead, /) -> None:
-        """An interim response."""
+        """Called with each interim response, before the head."""
 
     def switched(self, fields: list[list[str]], rest: bytes, /) -> None:
-        """The job speaks the other protocol from here on: ``rest`` is the first of it. Nothing follows."""
+        """Called with a 101 instead of a head; nothing follows. ``rest``: the first bytes of the other protocol."""
 
 
 class _State(Enum):
@@ -63,15 +64,15 @@ class _State(Enum):
 _HEAD: Final = _State.HEAD
 _LENGTH: Final = _State.LENGTH
 _COMPLETE: Final = _State.COMPLETE
+_FAILED: Final = _State.FAILED
 
 
 class ResponseParser:
-    """The response to one request.
+    """Parses the response to one request.
 
     :param head_request: the request was HEAD, so no body comes whatever the head says.
-    :param last: of the response before, to the same request; kept up here.
-    :param wire: hears of interim responses (1xx), which are skipped otherwise.
-    :param protocols: those that the request offered to switch to, in lower case; 101 is refused without.
+    :param wire: receives interim responses (1xx), which are skipped otherwise.
+    :param protocols: those that the request offered to switch to, in lower case; without any, a 101 is a fault.
     """
 
     __slots__ = (
@@ -79,7 +80,6 @@ class ResponseParser:
         "_head_request",
         "_interim",
         "_keep_alive",
-        "_last",
         "_left",
         "_protocols",
         "_section",
@@ -94,34 +94,30 @@ class ResponseParser:
         sink: ResponseSink,
         *,
         head_request: bool,
-        last: LastHead | None = None,
         wire: WireSink | None = None,
         protocols: frozenset[str] = frozenset(),
     ) -> None:
         self._sink = sink
         self._wire = wire
         self._protocols = protocols
-        self._last = last
         self._head_request = head_request
         self._state = _HEAD
         self._section: SectionBuffer | None = None  # for a head that comes in pieces
-        self._interim = 0  # heads that were none of a final response
+        self._interim = 0  # interim responses so far
         # Of the body, once the head has come.
         self._keep_alive = False
         self._left = 0
         self._chunks: ChunkedDecoder | None = None
 
-    # What the connection calls.
-
     @property
     def more(self) -> bool:
-        """Whether :meth:`feed` has left some for its next call, which may be one with no bytes."""
+        """Whether :meth:`feed` has left input for its next call, which may be given no bytes."""
         return self._chunks is not None and self._chunks.more
 
     def feed(self, data: bytes) -> None:
-        """Take what the job sent; after very many chunks see :attr:`more`.
+        """Parse bytes of the job; after very many chunks see :attr:`more`.
 
-        :raises BadResponse: also on bytes behind the end of a response that was complete: drop the connection.
+        :raises BadResponse: also on bytes after a complete response. Drop the connection then.
         """
         try:
             if self._state is _HEAD:
@@ -129,33 +125,26 @@ class ResponseParser:
             elif data or self.more:
                 self._feed_body(data, 0)
         except BadResponse:
-            self._state = _State.FAILED
+            self._state = _FAILED
             raise
 
     def eof(self) -> None:
-        """The job closed the connection: that ends a body without a length, and breaks off any other.
+        """Note that the job has closed the connection. That ends a body without a length, and cuts any other short.
 
         :raises BadResponse: the response is not complete.
         """
         state = self._state
         if state is _State.UNTIL_CLOSE:
             self._complete(reusable=False)
-        elif state not in (_State.COMPLETE, _State.FAILED):
-            error = BadResponse("connection closed before the end of the " + ("head" if state is _HEAD else "body"))
-            self._state = _State.FAILED
-            raise error
-
-    # How it goes through the states.
+        elif state is not _COMPLETE and state is not _FAILED:
+            self._state = _FAILED
+            raise BadResponse("connection closed before the end of the " + ("head" if state is _HEAD else "body"))
 
     def _feed_head(self, data: bytes) -> None:
-        last = self._last
-        if last is not None and last.head is not None and self._section is None and data.startswith(last.block):
-            head, at = last.head, len(last.block)
-        else:
-            found = self._read_head(data)
-            if found is None:
-                return
-            head, at = found
+        found = self._read_head(data)
+        if found is None:
+            return
+        head, at = found
         self._keep_alive = head.keep_alive
         framing = head.framing
         if framing is _NO_BODY or head.length == 0:
@@ -175,7 +164,7 @@ class ResponseParser:
             self._feed_body(data, at)
 
     def _read_head(self, data: bytes) -> tuple[ResponseHead, int] | None:
-        """The final head, and where it ends in ``data``."""
+        """Return the final head and where it ends in ``data``, or None if it is not complete or the job switches."""
         at = 0
         while True:
             cut = self._cut_head(data, at)
@@ -183,23 +172,22 @@ class ResponseParser:
                 return None
             block, at = cut
             if self._wire is not None and block[9:12] == b"101":
-                fields = switch_fields(block, self._protocols)
-                wire, self._wire = self._wire, None
-                self._state = _COMPLETE
-                del self._sink
-                wire.switched(fields, data[at:])
+                self._switch(self._wire, switch_fields(block, self._protocols), data[at:])
                 return None
             head = parse_head(block, head_request=self._head_request)
             if head.status >= 200:
-                break
+                return head, at
             self._interim += 1
             if self._interim > INTERIM_MAX:
-                raise BadResponse("interim responses without end")
-            if self._wire is not None and head.status in _TOLD:
+                raise BadResponse("too many interim responses")
+            if self._wire is not None and head.status in _PASSED:
                 self._wire.interim(head)
-        if self._last is not None and len(block) <= REMEMBERED_MAX:
-            self._last.block, self._last.head = block + BLANK_LINE, head
-        return head, at
+
+    def _switch(self, wire: WireSink, fields: list[list[str]], rest: bytes) -> None:
+        self._state = _COMPLETE
+        self._wire = None
+        del self._sink
+        wire.switched(fields, rest)
 
     def _cut_head(self, data: bytes, at: int) -> tuple[bytes, int] | None:
         if self._section is None:
@@ -223,8 +211,8 @@ class ResponseParser:
                 if chunks.fields:
                     self._sink.trailers(chunks.fields)
                 self._complete(reusable=self._keep_alive and end == len(data))
-        elif state is _State.COMPLETE:
-            raise BadResponse("bytes behind the response")
+        elif state is _COMPLETE:
+            raise BadResponse("bytes after the response")
         else:
             raise RuntimeError("the response has failed before")
 
@@ -236,14 +224,14 @@ class ResponseParser:
             self._sink.body(_slice(data, at, size))
         else:
             self._sink.body(_slice(data, at, end))
-            # Surplus bytes: there is no telling what they are, so nothing on this connection is the next response.
+            # Surplus bytes have no known meaning, so the next bytes on this connection are no next response either.
             self._complete(reusable=self._keep_alive and end == size)
 
     def _complete(self, *, reusable: bool) -> None:
         self._state = _COMPLETE
         self._chunks = None
         self._wire = None
-        # The sink knows its parser: a cycle, which the garbage collector would have to find.
+        # The sink refers to its parser: a cycle, which the garbage collector would have to find.
         sink = self._sink
         del self._sink
         sink.complete(reusable)

@@ -1,12 +1,12 @@
 """The head of a job's response, from its bytes.
 
-Heads are read here, not by a C parser: for ten fields that takes as long as a C parser with its callbacks, and what is
-accepted does not depend on its version. What two readers could understand in two ways is a :class:`BadResponse`.
+Heads are parsed here, not by a C parser: for ten fields that takes as long as a C parser with its callbacks, and the
+accepted forms do not depend on its version. A form that two parsers could understand differently is a
+:class:`BadResponse`.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
 from pagent.http1.fields import (
@@ -15,6 +15,7 @@ from pagent.http1.fields import (
     CONTENT_ENCODING,
     CONTENT_LENGTH,
     END_TO_END,
+    HOP_BY_HOP,
     HOST,
     ORDINARY,
     REFERENCE,
@@ -33,12 +34,10 @@ from pagent.http1.fields import (
 from pagent.http1.heads import ResponseHead
 from pagent.limits import RESPONSE_FIELDS_MAX
 
-#: The beginnings of a status line, and what may follow.
+#: The beginnings of a status line, and the character that may follow.
 _STATUS: Final = {f"HTTP/1.{minor} {status}": status for minor in (0, 1) for status in range(100, 600)}
-_BEHIND_STATUS: Final = frozenset({"", " "})
+_AFTER_STATUS: Final = frozenset({"", " "})
 _LINES_MAX: Final = RESPONSE_FIELDS_MAX + 1
-#: Bytes of a head that is worth remembering, and that 256 of may be.
-REMEMBERED_MAX: Final = 1024
 
 _SWITCHING_PROTOCOLS: Final = 101
 _NO_CONTENT: Final = 204
@@ -46,9 +45,14 @@ _NOT_MODIFIED: Final = 304
 #: No body whatever the fields say (RFC 9112 6.3).
 _BODILESS: Final = frozenset({*range(100, 200), _NO_CONTENT, _NOT_MODIFIED})
 
-#: Kinds of fields that go on as they are, and that mean something here.
+#: Kinds of fields that are passed on as they are, and kinds whose values are used here.
 _PASSED: Final = frozenset({END_TO_END, CONTENT_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING, HOST, REFERENCE, TRAILER})
 _NOTED: Final = frozenset({CONNECTION, TRANSFER_ENCODING, CONTENT_LENGTH, CONTENT_ENCODING, REFERENCE, TRAILER})
+
+#: Fields that a 101 is passed on without: it has no body (RFC 9110 8.6, RFC 9112 6.1), though some servers frame one,
+#: and the connection is no longer one of HTTP.
+_NOT_SWITCHED: Final = frozenset({CONTENT_LENGTH, TRANSFER_ENCODING, HOP_BY_HOP})
+_NO_OPTIONS: Final = Connection("")
 
 _NO_BODY: Final = Framing.NONE
 _BY_LENGTH: Final = Framing.LENGTH
@@ -57,70 +61,60 @@ _UNTIL_CLOSE: Final = Framing.UNTIL_CLOSE
 
 
 def parse_head(section: bytes, *, head_request: bool) -> ResponseHead:
-    """A head less its blank line. The same head gives the same object: it is not to be changed.
+    """Parse a head without its blank line.
 
-    :raises BadResponse: as the module says.
+    :raises BadResponse: the head is malformed or ambiguous.
     """
-    if len(section) > REMEMBERED_MAX:
-        return _parse_head(section, head_request)
-    return _parse_again(section, head_request)
-
-
-def _parse_head(section: bytes, head_request: bool) -> ResponseHead:
     lines = decode_lines(section)
-    # RFC 9112 section 4. A missing blank behind the status is common where there is no reason phrase.
-    start = lines[0]
-    status = _STATUS.get(start[:12])
-    if status is None or start[12:13] not in _BEHIND_STATUS:
-        raise BadResponse("not the status line of an HTTP/1.1 or HTTP/1.0 response")
+    status, is_http_1_1 = _status_line(lines)
     if status == _SWITCHING_PROTOCOLS:
         raise BadResponse("101 without an Upgrade")
-    if len(lines) > _LINES_MAX:
-        raise BadResponse("too many fields")
     headers, special = _fields(lines)
 
     length = _length(headers, special[CONTENT_LENGTH]) if CONTENT_LENGTH in special else None
     transfer = special.get(TRANSFER_ENCODING)
-    keep_alive = is_http_1_1 = start[7] == "1"
+    options = _connection(special[CONNECTION]) if CONNECTION in special else _NO_OPTIONS
     if head_request or status in _BODILESS:
         framing = _NO_BODY
         if length is not None and (transfer is not None or status == _NO_CONTENT):
-            # Not to be sent with 204 at all (RFC 9110 8.6), nor sent on from beside Transfer-Encoding (RFC 9112 6.3).
+            # A 204 must not have it (RFC 9110 8.6), and beside Transfer-Encoding it is not forwarded (RFC 9112 6.3).
             headers = [pair for pair in headers if kind_of(pair[0]) != CONTENT_LENGTH]
     elif transfer is None:
         framing = _UNTIL_CLOSE if length is None else _BY_LENGTH
     else:
         framing = _transfer_framing(transfer, length, is_http_1_1)
+    if options.named:
+        headers = [pair for pair in headers if pair[0].lower() not in options.named]
 
-    if CONNECTION in special:
-        options = _connection(special[CONNECTION])
-        # HTTP/1.0 with Transfer-Encoding: its framing is faulty (RFC 9112 6.1).
-        keep_alive = not options.close and (is_http_1_1 or (options.keep_alive and transfer is None))
-        if options.named:
-            headers = [pair for pair in headers if pair[0].lower() not in options.named]
-    if framing is _BY_LENGTH:
-        body_length = length
-    else:
-        body_length = None
-        keep_alive = keep_alive and framing is not _UNTIL_CLOSE
-    if head_request:
-        # Many programs answer HEAD as GET, and write a body all the same, often a moment later.
-        keep_alive = False
+    # HTTP/1.0 with Transfer-Encoding: its framing is faulty (RFC 9112 6.1). And many programs answer HEAD as GET and
+    # write a body nevertheless, often a moment later.
+    kept = is_http_1_1 or (options.keep_alive and transfer is None)
+    keep_alive = kept and not (options.close or head_request or framing is _UNTIL_CLOSE)
     encoding = ", ".join(special[CONTENT_ENCODING]) if CONTENT_ENCODING in special else None
     local = REFERENCE in special or TRAILER in special
+    body_length = length if framing is _BY_LENGTH else None
     return ResponseHead(status, headers, framing, body_length, keep_alive, encoding, local)
 
 
-def switch_fields(section: bytes, protocols: frozenset[str]) -> list[list[str]]:
-    """All fields of a 101, which is the answer to an offer of these protocols (RFC 9110 7.8).
-
-    :raises BadResponse: it is malformed, or switches to something that was not offered.
-    """
-    lines = decode_lines(section)
-    if lines[0][:12] not in _STATUS or lines[0][12:13] not in _BEHIND_STATUS:
+def _status_line(lines: list[str]) -> tuple[int, bool]:
+    """Return the status of a head, and whether it is of HTTP/1.1 (RFC 9112 section 4)."""
+    start = lines[0]
+    status = _STATUS.get(start[:12])
+    # Servers without reason phrases often leave out the blank after the status.
+    if status is None or start[12:13] not in _AFTER_STATUS:
         raise BadResponse("not the status line of an HTTP/1.1 or HTTP/1.0 response")
     if len(lines) > _LINES_MAX:
         raise BadResponse("too many fields")
+    return status, start[7] == "1"
+
+
+def switch_fields(section: bytes, protocols: frozenset[str]) -> list[list[str]]:
+    """Return the fields of a 101 response to an offer of these protocols (RFC 9110 7.8).
+
+    :raises BadResponse: it is malformed, or switches to a protocol that was not offered.
+    """
+    lines = decode_lines(section)
+    _status_line(lines)
     fields: list[list[str]] = []
     chosen: list[str] = []
     for line in lines[1:]:
@@ -134,19 +128,15 @@ def switch_fields(section: bytes, protocols: frozenset[str]) -> list[list[str]]:
             raise BadResponse("field without a colon")
         if kind == UPGRADE:
             chosen += [part.strip(" \t").lower() for part in value.split(",")]
-        fields.append([name, value])
+        if kind not in _NOT_SWITCHED:
+            fields.append([name, value])
     if not chosen or not protocols.issuperset(chosen):
-        raise BadResponse("101, and to no protocol that was offered")
+        raise BadResponse("101 to a protocol that was not offered")
     return fields
 
 
-# What a program answers again and again (to a poll, an event, a missing file) within one second of its Date is the same
-# to the byte: looking it up takes a tenth of reading it, and a look-up in vain 2 % more.
-_parse_again = lru_cache(maxsize=256)(_parse_head)
-
-
 def _fields(lines: list[str]) -> tuple[list[list[str]], dict[int, list[str]]]:
-    """The fields that go on, and the values of those that mean something here, by kind. The first line is no field."""
+    """Return the fields that are passed on, and the values of the noted ones by kind. The first line is no field."""
     headers: list[list[str]] = []
     special: dict[int, list[str]] = {}
     add = headers.append
@@ -177,7 +167,7 @@ def _fields(lines: list[str]) -> tuple[list[list[str]], dict[int, list[str]]]:
 
 
 def _length(headers: list[list[str]], values: list[str]) -> int:
-    """The one number that all Content-Length fields must say; ``headers`` has it once, and plainly, after this."""
+    """Return the number on which all Content-Length fields must agree, and put it into ``headers`` in plain form."""
     first = values[0]
     length: int | None = None
     try:
@@ -201,12 +191,12 @@ def _connection(values: list[str]) -> Connection:
 
 
 def _transfer_framing(transfer: list[str], length: int | None, is_http_1_1: bool) -> Framing:
-    """RFC 9112 6.1 and 6.3; where they leave a choice between a guess and an error, the error."""
+    """Apply RFC 9112 6.1 and 6.3; where they leave a choice between a guess and an error, raise the error."""
     if not is_http_1_1:
         raise BadResponse("Transfer-Encoding in HTTP/1.0")
     if length is not None:
         raise BadResponse("Transfer-Encoding and Content-Length")
-    # No TE was sent, so nothing else may come (7.4); "chunked" twice, or with another last, is an error in any case.
+    # No coding was offered in TE, so only "chunked" is valid (7.4). "chunked" twice or not last is always an error.
     if len(transfer) != 1 or transfer[0].lower() != "chunked":
         raise BadResponse("Transfer-Encoding is not chunked")
     return _CHUNKED

@@ -1,4 +1,4 @@
-"""Gathers a head or a trailer section, which may come in any number of pieces, up to its blank line."""
+"""A buffer for a head or a trailer section that arrives in any number of pieces, up to its blank line."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pagent.http1.fields import BadResponse
 
 BLANK_LINE: Final = b"\r\n\r\n"
 
-#: What makes a section bad whatever follows: a lone LF or CR (RFC 9112 2.2), NUL, and a line that continues the one
-#: before (obs-fold, 5.2). Looked for while a section is incomplete: a job that ends its lines with LF alone would
-#: otherwise be waited for until it gives up.
+#: Faults of a section whatever follows: a lone LF or CR (RFC 9112 2.2), NUL, and a line that continues the one before
+#: (obs-fold, 5.2). The buffer looks for them while a section is incomplete. A job that ends its lines with LF alone
+#: would otherwise keep its client waiting until the job closes the connection.
 _FAULT: Final = re.compile(rb"(?<!\r)\n|\r[^\n]|\0|\n[ \t]")
 
 
 class SectionBuffer:
-    """One section at a time; ready for the next one when it has returned one.
+    """Cuts one section at a time from the input.
 
     :param limit: bytes of a section with its blank line.
-    :param prefix: what it must begin with.
+    :param prefix: the bytes that a section must begin with.
     """
 
     __slots__ = ("_kept", "_limit", "_prefix")
@@ -30,9 +30,9 @@ class SectionBuffer:
         self._kept: bytearray | None = None
 
     def cut(self, data: bytes, at: int) -> tuple[bytes, int] | None:
-        """The section less its blank line, and where ``data`` goes on behind it; None if more is to come.
+        """Return the section without its blank line and the offset in ``data`` after it; None if it is incomplete.
 
-        :raises BadResponse: when the section is above the limit (blank line included), or can no longer become good.
+        :raises BadResponse: the section is above the limit (blank line included), or has a fault already.
         """
         if self._kept is not None:
             return self._cut_kept(self._kept, data, at)
@@ -60,8 +60,8 @@ class SectionBuffer:
     def _check(self, kept: bytearray, start: int) -> None:
         if not kept.startswith(self._prefix[: len(kept)]):
             raise BadResponse(f"does not begin with {self._prefix!r}")
-        # As long as the limit and without its blank line, it will be longer.
+        # A section of the limit's length that has no blank line yet will exceed the limit.
         if len(kept) >= self._limit:
             raise BadResponse("head or trailers too large")
         if _FAULT.search(kept, start) is not None:
-            raise BadResponse("bare CR or LF, NUL or folded line")
+            raise BadResponse("lone CR or LF, NUL or folded line")

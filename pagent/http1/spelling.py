@@ -1,17 +1,16 @@
-"""Names of fields as they are usually spelt, for peers that look for them case-sensitively.
+"""The usual spelling of field names, for peers that compare them case-sensitively.
 
-Names are case-insensitive (RFC 9110 5.1), and most programs of today write them in lower case. A router of the field
-looks for ``Content-Type`` to the letter, and adds one of its own beside a ``content-type``.
+Names are case-insensitive (RFC 9110 5.1), and many programs write them in lower case. An old router looks for
+``Content-Type`` in this spelling only, and adds a field of its own beside a ``content-type``.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
 from pagent.http1.fields import COMMON_NAMES, SPECIAL
 
-#: Names whose words are not just capitalised, besides those that :mod:`pagent.http1.fields` knows.
+#: Names with another spelling than capitalised words, in addition to those of :mod:`pagent.http1.fields`.
 _IRREGULAR: Final = """
     A-IM Accept-CH-Lifetime ALPN CDN-Cache-Control CDN-Loop Content-DPR Content-ID Content-MD5 DASL DAV DPoP DPR ECT
     EDIINT-Features Expect-CT GetProfile HTTP2-Settings IM MIME-Version NEL OData-EntityId OData-Isolation
@@ -27,11 +26,10 @@ _IRREGULAR: Final = """
 _SPELLINGS: Final = {name.lower(): name for name in (*map(str.title, SPECIAL), *_IRREGULAR.split(), *COMMON_NAMES)}
 
 
-@lru_cache(maxsize=1024)
 def usual_name(name: str) -> str:
-    """Return ``Content-Type`` for any spelling of it, and a name that is not known with each of its words capitalised.
+    """Return the usual spelling of a known name, and an unknown name with each of its words capitalised.
 
-    Other letters of such a name stay as they are: its users may look for the very ``TestHeader`` that the job has sent.
+    Other letters of an unknown name stay as they are: a client may look for the very ``TestHeader`` that the job sent.
     """
     usual = _SPELLINGS.get(name.lower())
     return usual if usual is not None else "-".join([word[:1].upper() + word[1:] for word in name.split("-")])

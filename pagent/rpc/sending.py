@@ -151,11 +151,6 @@ class SendingHalf:
         else:
             self._put(self._prefix + messages.pack(value), b"", messages.cost(value))
 
-    def send_packed(self, packed: bytes) -> None:
-        """Send a value that is neither a str nor a bin, and packed already."""
-        if self._state is _OPEN:
-            self._put(self._prefix + packed, b"", MESSAGE_COST_MIN)
-
     def close(self) -> None:
         """Send the stream close after what is queued; nothing once the stream is closed."""
         if self._state is _OPEN:

@@ -77,10 +77,6 @@ class Stream:
         """Send any value but None. What the peer cannot take now is queued: see :attr:`blocked`."""
         self.sending.send(value)
 
-    def send_packed(self, packed: bytes) -> None:
-        """Send a value that is neither a str nor a bin, and packed already."""
-        self.sending.send_packed(packed)
-
     def close(self) -> None:
         """Send no more, and notify the peer: the stream close."""
         self.sending.close()

@@ -1,4 +1,4 @@
-"""RPC methods that carry users' traffic to jobs' ports (docs/contract.rst, "Proxy")."""
+"""RPC methods that carry clients' traffic to jobs' ports (docs/contract.rst, "http_request", "ws_connect", "Proxy")."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pagent.http1.fields import is_token
 from pagent.http1.request import encode_raw_request, encode_request
+from pagent.http1.request_cache import RequestHeadCache
 from pagent.jobs.listener import listener_of
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
@@ -25,7 +26,8 @@ from pagent.splice.http import HttpSplice
 from pagent.splice.jobport import IdleConnections, JobPort
 from pagent.splice.pool import Pool
 from pagent.splice.tcp import TcpSplice
-from pagent.splice.websocket import WebSocketSplice, upgrade_for
+from pagent.splice.websocket import WebSocketSplice
+from pagent.splice.websocket_handshake import upgrade_for
 
 #: All idle connections together use at most this part of the descriptors, or IDLE_MAX where those have no limit.
 IDLE_DESCRIPTORS_PART: Final = 8
@@ -33,10 +35,9 @@ IDLE_MAX: Final = 8192
 
 
 class _Target:
-    """A port of a running job, and what each call to it needs."""
+    """A port of a running job, with its idle connections."""
 
-    def __init__(self, job: Job, port: JobPort, spool: SpoolOpener) -> None:
-        self.job = job
+    def __init__(self, port: JobPort, spool: SpoolOpener) -> None:
         self.port = port
         self.spool = spool
         self.authority = f"127.0.0.1:{port.number}"
@@ -44,16 +45,17 @@ class _Target:
 
 
 class ProxyService:
-    """Joins the streams of calls to connections of jobs; holds the idle connections of each job.
+    """Joins the streams of calls to connections of jobs, and keeps idle connections for each job.
 
-    What a peer gives is Any: that it is what it should be is found out by who works on it.
+    Arguments of a peer are Any: the code that uses one checks its type.
     """
 
     def __init__(self, manager: JobManager, threads: DiskThreads, *, spool_max: int) -> None:
         self._manager = manager
         self._threads = threads
         self._spool_max = spool_max
-        self._targets: dict[tuple[str, int | None, str], _Target] = {}
+        self._targets: dict[tuple[str, int, str], _Target] = {}  # by job, port and scheme
+        self._heads = RequestHeadCache()
         self._idle = IdleConnections(0)
         self._tls: ssl.SSLContext | None = None
 
@@ -72,19 +74,12 @@ class ProxyService:
         scheme: Any = "http",
     ) -> None:
         target = self._target(call, job_uid, port, scheme)
-        # Pages poll: what has been made of a request that has the same bytes is made once.
-        memo = call.start.memo
-        if memo is None or memo[0] != target.authority:
-            if raw:
-                head = encode_raw_request(method, path, headers, authority=target.authority, upgrade=bool(upgrade))
-            elif upgrade:
-                raise ValueError("an upgrade needs raw=True")
-            else:
-                head = encode_request(method, path, query, headers, authority=target.authority, identity=True)
-            memo = call.start.memo = (target.authority, head)
+        head = self._heads.encode(
+            method, path, query, headers, authority=target.authority, raw=bool(raw), upgrade=bool(upgrade)
+        )
         assert call.stream is not None
         caller = Caller.RAW if raw else Caller.OURS if call.connection.flow else Caller.FIELD
-        HttpSplice(call, call.stream, target.pool, memo[1], caller).start()
+        HttpSplice(call, call.stream, target.pool, head, caller).start()
 
     @bistream
     def ws_connect(
@@ -124,12 +119,12 @@ class ProxyService:
     async def _tunnel(self, call: IncomingCall, stream: Stream, target: _Target) -> None:
         splice = TcpSplice(stream, partial(_conclude, call), answered=target.pool.answered)
 
-        def made() -> None:
+        def connected() -> None:
             stream.send(True)
             target.pool.asked(splice)
 
         try:
-            connection = await target.port.connect(splice, made, resets=True)
+            connection = await target.port.connect(splice, connected, resets=True)
         except OSError as error:
             stream.send(False)
             call.fail(error)
@@ -137,26 +132,19 @@ class ProxyService:
         splice.start(connection)
 
     def _target(self, call: IncomingCall, job_uid: Any, port: Any, scheme: Any) -> _Target:
-        target = self._targets.get((job_uid, port, scheme))
-        if target is None or target.job.owner.realm != call.connection.realm:
-            job = self._manager.get(job_uid, owner_of(call.connection))
-            target = self._add_target(job, port, scheme)
-        stream = call.stream
-        assert stream is not None
-        stream.spool_with(target.spool)
-        return target
-
-    def _add_target(self, job: Job, port: Any, scheme: Any) -> _Target:
+        job = self._manager.get(job_uid, owner_of(call.connection))
         number = job.single_port(port)
         if scheme not in ("http", "https"):
             raise ValueError("scheme must be 'http' or 'https'")
-        key = (job.uid, number, scheme)
-        if key not in self._targets:
-            spool = SpoolOpener(job.sandbox.open_spool, self._spool_max, self._threads.of(job))
-            self._targets[key] = _Target(job, self._port(job, number, scheme), spool)
-            job.on_end(lambda: self._drop_targets(job))
-        # A job that runs reports no further port: the only one stays the only one.
-        target = self._targets[job.uid, port, scheme] = self._targets[key]
+        target = self._targets.get((job.uid, number, scheme)) or self._add_target(job, number, scheme)
+        assert call.stream is not None
+        call.stream.spool_with(target.spool)
+        return target
+
+    def _add_target(self, job: Job, number: int, scheme: str) -> _Target:
+        spool = SpoolOpener(job.sandbox.open_spool, self._spool_max, self._threads.of(job))
+        target = self._targets[job.uid, number, scheme] = _Target(self._port(job, number, scheme), spool)
+        job.on_end(lambda: self._drop_targets(job))
         return target
 
     def _port(self, job: Job, number: int, scheme: str) -> JobPort:
@@ -181,7 +169,7 @@ def _conclude(call: IncomingCall, error: Exception | None) -> None:
 
 
 def _subprotocols(names: Any) -> list[str]:
-    """What to offer the job; ValueError for what is no list of tokens (RFC 6455 section 4.1)."""
+    """Return the subprotocols to offer the job; ValueError unless they are a list of tokens (RFC 6455 section 4.1)."""
     if names is None:
         return []
     if type(names) not in (list, tuple) or not all(type(name) is str and is_token(name) for name in names):

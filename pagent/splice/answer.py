@@ -1,34 +1,72 @@
-"""What a caller is told of a response's head, by what kind of caller it is."""
+"""What a caller gets of a response's head, by its kind."""
 
 from __future__ import annotations
 
 import enum
 from typing import Final
 
-from pagent.http1.fields import REFERENCE, TRAILER, Framing, kind_of
-from pagent.http1.heads import ResponseHead
+from pagent.http1.coding import Decoder, UnknownCodingError, decoder_for, is_encoded
+from pagent.http1.fields import REFERENCE, TRAILER, BadResponse, Framing, kind_of
+from pagent.http1.heads import RequestHead, ResponseHead
 from pagent.http1.references import local_reference
-from pagent.http1.request import RequestHead
 from pagent.http1.spelling import usual_name
 from pagent.limits import ERROR_TEXT_MAX
-from pagent.splice.jobport import JobPort
+from pagent.splice.jobport import Destination
 
 Fields = list[list[str]]
 
+_PARTIAL_CONTENT: Final = 206
 #: Fields of a body that is decoded for the caller: its length and its ranges are those of the encoded one.
 _DECODED: Final = frozenset({"content-encoding", "content-length", "accept-ranges"})
 
 
 class Caller(enum.Enum):
-    """What the peer makes of a response."""
+    """How the peer uses a response."""
 
-    FIELD = enum.auto()  # a router of the field: see usual_fields()
+    FIELD = enum.auto()  # an old router: see usual_fields()
     OURS = enum.auto()
-    RAW = enum.auto()  # one of ours that takes the wire as it is
+    RAW = enum.auto()  # a peer with extensions that passes the response on as it is
+
+
+class UndecodableError(BadResponse):
+    """The job's response is valid, and in a coding that cannot be undone for this caller."""
+
+
+def fields_for(
+    caller: Caller, head: ResponseHead, port: Destination, request: RequestHead
+) -> tuple[Fields, Decoder | None]:
+    """Return the fields for the caller, and a decoder if the body has to be decoded for it.
+
+    :raises UndecodableError: the body is in an unknown coding.
+    :raises BadResponse: the body is part of an encoded one.
+    """
+    fields, decoder = head.headers, None
+    if head.content_encoding is not None and caller is not Caller.RAW:
+        encoded = is_encoded(head.content_encoding)
+        bodiless = head.framing is Framing.NONE
+        if encoded and not bodiless and head.length != 0:
+            decoder = _decoder(head)
+        fields = without_coding(fields, encoded=encoded, bodiless=bodiless)
+    if head.local:
+        fields = local_fields(fields, caller, port, request)
+    if caller is Caller.FIELD:
+        fields = usual_fields(fields, head)
+    return fields, decoder
+
+
+def _decoder(head: ResponseHead) -> Decoder | None:
+    try:
+        decoder = decoder_for(head.content_encoding)
+    except UnknownCodingError as error:
+        raise UndecodableError(f"the job's response is encoded, but the request asked for no coding: {error}") from None
+    if head.status == _PARTIAL_CONTENT:
+        # Its ranges count encoded bytes (RFC 9110 8.8.3, 14.1.2): part of a coding cannot be undone.
+        raise BadResponse("the job's response is a part of an encoded body")
+    return decoder
 
 
 def without_coding(fields: Fields, *, encoded: bool, bodiless: bool) -> Fields:
-    """The fields without Content-Encoding, and what is only true of the encoded body.
+    """Return the fields without Content-Encoding, and without those that are true of the encoded body only.
 
     :param encoded: whether the field named a coding; some programs name a character set there.
     :param bodiless: no body comes: the length is then that of another response, and stays.
@@ -39,8 +77,8 @@ def without_coding(fields: Fields, *, encoded: bool, bodiless: bool) -> Fields:
     return [pair for pair in fields if pair[0].lower() not in dropped]
 
 
-def local_fields(fields: Fields, caller: Caller, port: JobPort, request: RequestHead) -> Fields:
-    """The fields with references to the job itself made path-absolute, and Trailer only for who gets trailers."""
+def local_fields(fields: Fields, caller: Caller, port: Destination, request: RequestHead) -> Fields:
+    """Return the fields with references to the job itself made path-absolute; only RAW callers keep Trailer."""
     local = []
     for name, value in fields:
         kind = kind_of(name)
@@ -52,10 +90,10 @@ def local_fields(fields: Fields, caller: Caller, port: JobPort, request: Request
 
 
 def usual_fields(fields: Fields, head: ResponseHead) -> Fields:
-    """The fields as routers of the field need them (docs/contract.rst, "http_request", "Proxy").
+    """Return the fields as old routers need them (docs/contract.rst, "Proxy").
 
-    They look for names case-sensitively, and make chunks of what has no length, also where there is no body: the end of
-    the chunks is then taken for the next response.
+    Such a router compares names case-sensitively. It also makes chunks of a response without a length, even if there is
+    no body, and its client takes the last chunk for the next response.
     """
     usual = [[usual_name(name), value] for name, value in fields]
     if head.framing is Framing.NONE and not any(name == "Content-Length" for name, _ in usual):
@@ -64,7 +102,7 @@ def usual_fields(fields: Fields, head: ResponseHead) -> Fields:
 
 
 def bad_gateway(reason: str) -> tuple[Fields, bytes]:
-    """Fields and body of a 502 of the agent's own: one line that says why."""
+    """Return fields and body of a 502 of the agent's own: one line with the reason."""
     line = " ".join(reason.split())[:ERROR_TEXT_MAX]
     body = f"502 Bad Gateway: {line}\n".encode("utf-8", "replace")
     return [["Content-Type", "text/plain; charset=utf-8"], ["Content-Length", str(len(body))]], body

@@ -1,7 +1,7 @@
-"""An encoded response body on its way to a caller that wants it plain, no faster than the caller takes it.
+"""An encoded response body that is decoded for its caller, no faster than the caller takes it.
 
-A small body can decode to a thousand times its size, so what is not sent yet stays encoded; and for a caller that takes
-all of it, decoding pauses until a later turn of the loop, so that others have theirs.
+A small body can decode to a thousand times its size, so a part that cannot be sent yet stays encoded. For a caller that
+takes all of it, decoding pauses until a later loop iteration, so that other connections have their turn.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pagent.splice.ends import StreamEnd
 
 #: Bytes of one body decoded at once (see LABOUR_TURN).
 DECODE_AT_ONCE: Final = 256 * KIB
-#: What a step counts for that gives less: a member of a gzip file may be empty.
+#: Bytes that a step with less output counts as: a member of a gzip file may be empty.
 DECODE_COST_MIN: Final = 16 * KIB
 
 
 class Decoding:
-    """Decodes what :meth:`add` gives, as long as the stream is not blocked; :meth:`run` goes on once it is not.
+    """Decodes and sends as long as the stream is not blocked; :meth:`run` continues once it is not.
 
-    ``done()`` is called when all is sent and the coded data has ended; ``pause(count)`` when that is enough for this
-    turn, after so many bytes: give no more, and call :meth:`go_on` in a later one. CodingError comes out of each
-    method.
+    ``done()`` is called when all is sent and the coded data has ended, and ``pause(count)`` when ``count`` decoded
+    bytes are enough for this iteration. Add no more then, and call :meth:`resume` in a later one. Each method may raise
+    CodingError.
     """
 
     def __init__(
@@ -38,25 +38,26 @@ class Decoding:
         self._encoded: deque[bytes | memoryview] = deque()
         self._pieces: Iterator[bytes] = iter(())
         self._last = False
-        #: Whether it waits for a later turn.
+        #: Whether it waits for a later iteration.
         self.paused = False
 
     def add(self, data: bytes | memoryview) -> None:
+        """Decode the next bytes of the body."""
         self._encoded.append(data)
         self.run()
 
     def end(self) -> None:
-        """The body is complete."""
+        """Note that the body is complete."""
         self._last = True
         self.run()
 
-    def go_on(self) -> None:
-        """The later turn has come."""
+    def resume(self) -> None:
+        """Continue in a later iteration."""
         self.paused = False
         self.run()
 
     def run(self) -> None:
-        """The stream may be free."""
+        """Continue if the stream is no longer blocked."""
         if self.paused:
             return
         left = DECODE_AT_ONCE

@@ -1,4 +1,4 @@
-"""What a splice needs of the call that it works for: the seam to :mod:`pagent.rpc`."""
+"""The two ends of a splice towards :mod:`pagent.rpc`: a stream, and the call that it belongs to."""
 
 from __future__ import annotations
 
@@ -7,26 +7,23 @@ from typing import Any, Protocol
 
 
 class StreamEnd(Protocol):
-    """The push face of a call's stream (``pagent.rpc.stream.Stream``)."""
+    """The push interface of a call's stream (``pagent.rpc.stream.Stream``)."""
 
     @property
     def blocked(self) -> bool:
-        """Whether what is sent now is only queued."""
+        """Whether messages that are sent now are only queued."""
 
     def attach(self, receiver: Any, *, splits: bool = False) -> None:
-        """Deliver what has come, and what comes, to ``receiver``; ``splits``: bins in pieces where memory is short."""
+        """Deliver messages to ``receiver``, those first that have arrived; ``splits``: bins may come in pieces."""
 
     def send(self, value: Any) -> None:
         """Send a message."""
 
-    def send_packed(self, packed: bytes) -> None:
-        """Send a message whose value is packed already."""
-
     def hold(self) -> None:
-        """Deliver nothing for now."""
+        """Deliver no message until :meth:`release`."""
 
     def release(self) -> None:
-        """Deliver again."""
+        """Deliver the messages that arrived meanwhile, and later ones."""
 
 
 class Call(Protocol):
@@ -39,4 +36,4 @@ class Call(Protocol):
         """End the call with an error."""
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something that has to wait; what it raises ends the call."""
+        """Run work that has to wait in a task; an exception of it ends the call."""

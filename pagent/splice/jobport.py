@@ -1,4 +1,4 @@
-"""A port of a job, and what all idle connections to such ports share: the descriptors of this process."""
+"""A port of a job, and the bound on idle connections to all such ports: they share the descriptors of this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IDLE_CLOSED_TOGETHER: Final = 64
 
 
 _NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
-#: Iterations of a loop in which it has closed what it was told to close.
+#: Loop iterations after which a transport that was closed has given its descriptor back.
 _CLOSED_WITHIN: Final = 4
 
 
@@ -30,11 +30,11 @@ class IdlePool(Protocol):
         """Since when the oldest connection has been idle; None without any."""
 
     def close_oldest(self) -> None:
-        """Close it, and count it no more."""
+        """Close the oldest connection, and no longer count it."""
 
 
 class IdleConnections:
-    """The idle connections of all pools together: ``most`` at once, the oldest are closed first."""
+    """Bounds the idle connections of all pools together to ``most``; the oldest are closed first."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -42,21 +42,21 @@ class IdleConnections:
         self._pools: set[IdlePool] = set()
 
     def join(self, pool: IdlePool) -> None:
-        """Have ``pool`` count its connections in ``count``, and close them where they are too many."""
+        """Add a pool, which counts its connections in ``count`` and closes them on request."""
         self._pools.add(pool)
 
     def leave(self, pool: IdlePool) -> None:
-        """Forget ``pool``."""
+        """Remove a pool."""
         self._pools.discard(pool)
 
     def added(self) -> None:
-        """Count one more, and close the oldest if there are too many."""
+        """Count one more connection, and close the oldest ones if there are too many."""
         self.count += 1
         if self.count > self.most:
             self.close_oldest(min(IDLE_CLOSED_TOGETHER, 1 + self.most // 8))
 
     def close_oldest(self, count: int) -> int:
-        """Close so many, or all that there are; return how many were closed."""
+        """Close the ``count`` oldest connections, or all; return how many were closed."""
         ages = [(since, number, pool) for number, pool in enumerate(self._pools) if (since := pool.oldest) is not None]
         heapq.heapify(ages)
         closed = 0
@@ -72,14 +72,27 @@ class IdleConnections:
         return closed
 
 
+class Destination(Protocol):
+    """A port that connections can be made to (:class:`JobPort`)."""
+
+    number: int
+    scheme: str
+    idle: IdleConnections
+
+    async def connect(
+        self, user: PortUser, made: Callable[[], None] | None = None, *, resets: bool = False
+    ) -> PortConnection:
+        """Return a new connection; OSError if there is none."""
+
+
 class JobPort:
-    """A port of a job, as all that is carried there connects to it.
+    """A port of a job; all its connections are made here.
 
     :param tls: if the job speaks TLS.
-    :param check: raises OSError if the port is another's: the job may have lost its listener, and any process of the
-        host may have taken the port since. It is asked where ``listener`` tells of another socket than the last time,
-        and after a refused connection.
-    :param listener: names the socket that listens on a port; None if the system does not tell.
+    :param check: raises OSError if the listener is not the job's: the job may have lost it, and any process of the host
+        may have taken the port since. Called when ``listener`` returns another socket than before, and after a refused
+        connection.
+    :param listener: identifies the socket that listens on a port; None if the system does not provide that.
     """
 
     def __init__(
@@ -103,14 +116,14 @@ class JobPort:
     async def connect(
         self, user: PortUser, made: Callable[[], None] | None = None, *, resets: bool = False
     ) -> PortConnection:
-        """A new connection. Where descriptors are short, idle connections make room for it.
+        """Return a new connection. If descriptors are short, idle connections make room for it.
 
         :raises OSError: the job does not accept one.
         """
-        waits = _CLOSED_WITHIN  # others may just have closed some
+        waits = _CLOSED_WITHIN  # other connections may have been closed in this iteration
         while True:
             try:
-                await self._look_again()
+                await self._check_listener()
                 connection = await connect_port(self.number, user, made, resets=resets, tls=self._tls)
                 self._refused = False
                 return connection
@@ -127,8 +140,8 @@ class JobPort:
             waits -= 1
             await asyncio.sleep(0)
 
-    async def _look_again(self) -> None:
-        """Check who listens, if that may have changed."""
+    async def _check_listener(self) -> None:
+        """Check the owner of the listener, if that may have changed."""
         if self._check is None:
             return
         listener = self._listener(self.number)

@@ -1,8 +1,8 @@
 """Idle connections to the ports of jobs, kept for their next requests.
 
-A job that closes a kept one without a word may do so just when a
-request is on its way: what may not be sent twice then takes a new connection each time. A server that serves one
-connection at a time is kept from all others by an idle one: so an idle one is closed for a new one that gets no answer.
+A job may close a kept connection unannounced, just when a request is on its way. So a request that may not be repeated
+takes a new connection, until the job has proven that it keeps connections. A server that serves one connection at a
+time does not answer on a new one while another is idle. So an idle connection is closed when a new one gets no answer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from pagent.limits import IDLE_PER_PORT, IDLE_TIMEOUT_S
 from pagent.net.port.connection import PortConnection
 from pagent.net.port.user import PortUser
-from pagent.splice.jobport import JobPort
+from pagent.splice.jobport import Destination
 
 #: A request that may not be repeated is sent on a kept connection only after the port has served so many requests and
 #: closed no connection unannounced. A job that closes after a hundred requests each, or at random, is known by then.
@@ -26,15 +26,15 @@ ROOM_PAUSE_S: Final = 0.005
 
 
 class Pool:
-    """The newest idle connection is used first, so that the others can grow old and go."""
+    """The idle connections to one port. The newest is used first, so that the others reach their idle timeout."""
 
-    def __init__(self, port: JobPort) -> None:
+    def __init__(self, port: Destination) -> None:
         # For life.
         self.port = port
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
         self._closed = False
-        # Idle connections, oldest first, and since when.
+        # Idle connections, oldest first, with the time since when.
         self._idle: dict[PortConnection, float] = {}
         self._all = port.idle
         self._all.join(self)  # until the job has ended
@@ -52,10 +52,10 @@ class Pool:
         return len(self._idle)
 
     def take(self, user: PortUser, *, repeatable: bool) -> PortConnection | None:
-        """An idle connection for ``user``, or None.
+        """Return an idle connection for ``user``, or None.
 
-        What is not ``repeatable`` gets one only where the job has proven that it closes none unannounced. Otherwise its
-        new connection takes the place of an idle one, which is closed.
+        A request that is not ``repeatable`` gets one only if the job has proven that it closes none unannounced.
+        Otherwise its new connection takes the place of an idle one, which is closed.
         """
         if self._idle and not (repeatable or self._is_proven):
             self.close_oldest()
@@ -76,11 +76,11 @@ class Pool:
         return self._given >= KEPT_PROVEN and not self._unannounced
 
     def closed_unannounced(self) -> None:
-        """The job has closed a kept connection, and had not said that it would."""
+        """Note that the job has closed a kept connection, and had not announced it (``Connection: close``)."""
         self._unannounced = True
 
     async def connect(self, user: PortUser, *, resets: bool = False) -> PortConnection:
-        """A new connection, on which ``user`` sends a request at once; OSError if the job does not accept one.
+        """Return a new connection, on which ``user`` sends a request at once; OSError if the job does not accept one.
 
         ``resets``: as for a tunnel, which the connection may become.
         """
@@ -89,17 +89,17 @@ class Pool:
         return connection
 
     def asked(self, user: PortUser) -> None:
-        """``user`` has a new connection, and waits for an answer there: see :meth:`answered`."""
+        """Note that ``user`` waits for an answer on a new connection: see :meth:`answered`."""
         if not self._closed:
             self._unanswered[user] = self._now()
             self._watch(0.0)
 
     def answered(self, user: PortUser) -> None:
-        """The first byte of the answer has come, or ``user`` waits for none any more."""
+        """Note that the first byte of the answer has come, or that ``user`` no longer waits for it."""
         self._unanswered.pop(user, None)
 
     def give(self, connection: PortConnection) -> None:
-        """Take a connection back that has nothing under way."""
+        """Take back a connection on which no request is under way."""
         self._given += 1
         if self._closed or len(self._idle) >= IDLE_PER_PORT or (self._room_wanted and self._gives_room()):
             connection.close()
@@ -111,7 +111,7 @@ class Pool:
             self._timer = self._loop.call_later(IDLE_TIMEOUT_S, self._sweep)
 
     def lost(self, connection: PortConnection) -> None:
-        """The job has ended an idle connection, or said something on it."""
+        """Note that the job has ended an idle connection, or sent bytes on it."""
         if self._idle.pop(connection, None) is not None:
             self._all.count -= 1
         self.closed_unannounced()
@@ -129,7 +129,7 @@ class Pool:
         connection.close()
 
     def close(self) -> None:
-        """The job has ended: drop all, keep none."""
+        """Drop all connections, and keep none from now on: the job has ended."""
         self._closed = True
         self._all.leave(self)
         for timer in (self._timer, self._room_timer):
@@ -152,8 +152,8 @@ class Pool:
 
     # --- room for new connections that get no answer ------------------------------------------------
     #
-    # Each of them makes one idle connection close at most, and they do so one after the other. So a job that is slow
-    # for all keeps its pool: what goes idle there is used again before it can be closed, but for one each UNANSWERED_S.
+    # Each of them closes one idle connection at most, and they do so one after the other. So a slow job keeps its pool:
+    # a connection that becomes idle there is used again before it can be closed, except one each UNANSWERED_S.
 
     def _watch(self, pause: float) -> None:
         due = self._due()
@@ -161,17 +161,17 @@ class Pool:
             self._room_timer = self._loop.call_at(max(due, self._now() + pause), self._make_room)
 
     def _due(self) -> float | None:
-        """When the one that waits for longest has waited long enough."""
+        """Return when the longest-waiting user has waited for UNANSWERED_S; None if no user waits."""
         made = next(iter(self._unanswered.values()), None)
         return None if made is None else made + UNANSWERED_S
 
     def _make_room(self) -> None:
-        """Close an idle connection for the one that waits for longest, or have it done by the next that comes back."""
+        """Close an idle connection for the longest-waiting user, or the next one that becomes idle."""
         self._room_timer = None
         due = self._due()
         if due is None:
             return
-        if due > self._now():  # the one that was watched has been answered
+        if due > self._now():  # the user that the timer was for has been answered
             self._watch(0.0)
         elif self._idle:
             self.close_oldest()
@@ -184,7 +184,7 @@ class Pool:
         self._watch(ROOM_PAUSE_S)
 
     def _gives_room(self) -> bool:
-        """Whether a connection that comes back is to be closed; otherwise :meth:`_make_room` looks again."""
+        """Return whether to close a connection that becomes idle; otherwise :meth:`_make_room` decides later."""
         self._room_wanted = False
         due, now = self._due(), self._now()
         if due is None or now < max(due, self._room_made + UNANSWERED_S):
@@ -196,7 +196,7 @@ class Pool:
 
 
 class _Idle:
-    """The user of an idle connection: whatever the job says there is unasked for, and ends it."""
+    """The user of an idle connection: any byte of the job there belongs to no request, and ends the connection."""
 
     __slots__ = ("_connection", "_pool")
 

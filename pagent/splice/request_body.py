@@ -1,40 +1,48 @@
-"""The body of a request on its way to a job: what the caller's messages become on the wire (RFC 9112 section 6)."""
+"""The body of a request on its way to a job: the caller's messages, framed for the wire (RFC 9112 section 6)."""
 
 from __future__ import annotations
 
 from pagent.buffers import Bytes
-from pagent.http1.request import CHUNK_END, LAST_CHUNK, Framing, RequestHead, chunk_header
+from pagent.http1.chunked import CHUNK_END, LAST_CHUNK, chunk_header
+from pagent.http1.fields import Framing
+from pagent.http1.heads import RequestHead
 from pagent.limits import REPEAT_MAX
 
 
 class RequestBody:
-    """Frames the body and checks it against what the head promised.
+    """Frames the body and checks it against its head.
 
-    A head that says that no body comes, or one of no bytes, is complete by itself.
+    A head that announces no body, or one of no bytes, is complete by itself.
 
-    ValueError for a body that is longer or shorter than its Content-Length: sent on, the rest would be taken for the
-    next request (request smuggling), or the job would wait for ever.
+    A body that is longer or shorter than its Content-Length is a ValueError: the job would take the rest for the next
+    request (request smuggling), or wait forever.
     """
 
-    __slots__ = ("_bytes", "_head", "_left", "_queue", "_repeatable", "decided", "ended")
+    __slots__ = ("_bytes", "_framing", "_head", "_head_data", "_left", "_queue", "_repeatable", "ended")
 
     def __init__(self, head: RequestHead) -> None:
         self._head = head
-        self.decided = head.framing is not Framing.UNDECIDED
+        self._head_data = head.data
+        self._framing = head.framing
         self.ended = head.framing is Framing.NONE or head.length == 0
         self._left = head.length or 0
         self._queue: list[Bytes] = []  # before there is a connection
         self._repeatable: list[Bytes] | None = []
         self._bytes = 0
 
+    @property
+    def decided(self) -> bool:
+        """Whether it is known if a body comes, so that the head can be written."""
+        return self._framing is not Framing.UNDECIDED
+
     def add(self, data: Bytes) -> list[Bytes]:
-        """A piece of the body, never empty; what to write."""
+        """Add a piece of the body, never empty; return the bytes to write."""
         if self.ended:
             raise ValueError("body data after the end of the body")
-        if not self.decided:
-            self._head = self._head.decided(body=True)
-            self.decided = True
-        if self._head.framing is Framing.CHUNKED:
+        if self._framing is Framing.UNDECIDED:
+            self._framing = Framing.CHUNKED
+            self._head_data = self._head.chunked_data()
+        if self._framing is Framing.CHUNKED:
             return [chunk_header(len(data)), data, CHUNK_END]
         self._left -= len(data)
         if self._left < 0:
@@ -42,33 +50,33 @@ class RequestBody:
         return [data]
 
     def end(self) -> list[Bytes]:
-        """The caller's end of the body; what to write. Said twice, it is nothing."""
+        """End the body; return the bytes to write. A second call does nothing."""
         if self.ended:
             return []
         self.ended = True
-        if not self.decided:
-            self._head = self._head.decided(body=False)
-            self.decided = True
-        elif self._head.framing is Framing.CHUNKED:
+        if self._framing is Framing.UNDECIDED:
+            self._framing = Framing.NONE
+            self._head_data = self._head.bodiless_data()
+        elif self._framing is Framing.CHUNKED:
             return [LAST_CHUNK]
         elif self._left:
             raise ValueError(f"the body is {self._left} bytes shorter than its Content-Length")
         return []
 
-    # What is written before there is a connection, and what may have to be written again.
+    # Bytes that are kept until there is a connection, and bytes that may have to be written again.
 
     def keep(self, parts: list[Bytes]) -> None:
-        """There is no connection yet."""
+        """Keep bytes until there is a connection."""
         self._queue += parts
 
     def begin(self) -> list[Bytes]:
-        """The head, and what was kept: what to write to a new connection."""
-        parts, self._queue = [self._head.data, *self._queue], []
+        """Return the bytes to write to a connection first: the head, and the bytes that were kept."""
+        parts, self._queue = [self._head_data, *self._queue], []
         self.remember(parts)
         return parts
 
     def remember(self, parts: list[Bytes]) -> None:
-        """This much has been written; it is kept as long as it is little."""
+        """Remember bytes that have been written, up to REPEAT_MAX."""
         if self._repeatable is not None:
             for part in parts:
                 self._bytes += len(part)
@@ -78,15 +86,16 @@ class RequestBody:
                 self._repeatable += parts
 
     def forget(self) -> None:
-        """The job has answered: nothing will be sent again."""
+        """Forget the bytes that have been written: the job has answered, so the request is not repeated."""
         self._repeatable = None
 
     @property
     def can_repeat(self) -> bool:
+        """Whether all bytes that have been written are remembered."""
         return self._repeatable is not None
 
     def repeat(self) -> None:
-        """All of it goes to another connection."""
+        """Keep all that was written, for another connection."""
         assert self._repeatable is not None
         self._queue = self._repeatable[1:]
         self._repeatable = []

@@ -1,8 +1,9 @@
-"""Raw bytes between a stream and a TCP connection (``tcp_connect``, docs/contract.rst, "Proxy").
+"""Raw bytes between a stream and a TCP connection (docs/contract.rst, "Proxy").
 
-Pause crosses over, and so does the end: an empty bin is the half-close of its direction. A tunnel that breaks is reset
-on the other side, never ended: a reader takes the end of a connection for the end of the data. The same splice serves
-both ends of a tunnel: the agent's connection to a job, and the local connection of ``pagent run``.
+Back pressure passes to the other side, and so does the end: an empty bin is the half-close of its direction. A tunnel
+that breaks is reset on the other side, never ended, because a program takes the end of a connection for the end of the
+data. The same splice serves both ends of a tunnel: the agent's connection to a job, and the local connection of
+``pagent run``.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from pagent.splice.ends import StreamEnd
 class TcpSplice:
     """Moves bytes both ways until both directions have ended, or one end is lost.
 
-    ``done(error)`` is called once; None for a clean end. The connection is closed by then.
+    ``done(error)`` is called once, after the connection was closed; None for a clean end.
 
-    :param close_ends: whether a stream close without an empty bin before it ends its direction. A caller's does; one of
-        the callee is that of a call that has failed.
+    :param close_ends: whether a stream close without an empty bin before it ends its direction. A caller's does. A
+        callee's means that the call has failed.
     :param answered: called with the splice at the first byte of the connection, or at its end without one.
     """
 
@@ -43,13 +44,15 @@ class TcpSplice:
         self._stream_ended = False
 
     def start(self, port: PortConnection) -> None:
-        """Begin, with a connection that resets, and whose user this splice already is."""
+        """Begin with a connection that resets, and whose user this splice already is."""
         self._port = port
         if port.closed:
             return
-        if self._stream.blocked:  # by what the job has said meanwhile
+        if self._stream.blocked:  # by bytes of the job that arrived before
             port.pause_reading()
         self._stream.attach(self, splits=True)
+        if port.blocked:  # by bytes that were written before
+            self._stream.hold()
 
     # --- from the connection ----------------------------------------------------------------------
 
@@ -92,7 +95,7 @@ class TcpSplice:
         if self._close_ends:
             self._half_close()
         else:
-            self.stream_lost("the far end has broken off")
+            self.stream_lost("the far end broke off")
 
     def stream_blocked(self) -> None:
         if self._port is not None:
@@ -107,7 +110,7 @@ class TcpSplice:
             self._port.abort()
         self._end(ConnectionAbortedError(reason))
 
-    # --- inside -----------------------------------------------------------------------------------
+    # --- ends -------------------------------------------------------------------------------------
 
     def _settle_answer(self) -> None:
         answered, self._answered = self._answered, None

@@ -1,4 +1,4 @@
-"""The near end of a tunnel: a connection that was accepted here, carried to a job by ``tcp_connect``."""
+"""The near end of a tunnel: a local connection that ``tcp_connect`` carries to a job."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ class TunnelCall(Protocol):
 
     @property
     def stream(self) -> StreamEnd | None:
-        """Its stream; never None for this method."""
+        """Return its stream; never None for this method."""
 
     @property
     def result(self) -> asyncio.Future[Any]:
-        """How it ended."""
+        """Return its result."""
 
     def cancel(self, error: CallError) -> None:
-        """Give it up."""
+        """Cancel it."""
 
 
 class NearEnd:
-    """Opens the call once :attr:`port` is connected, and splices when the far end says ``true``.
+    """Opens the call once :attr:`port` is connected, and splices when the far end sends ``true``.
 
-    What the connection says before that is kept, one read of it at most; if the job does not accept, it is reset.
+    Bytes that the connection sends before are kept, at most one read. If the job does not accept, the connection is
+    reset.
     """
 
-    __slots__ = ("_call", "_early", "_early_end", "_open_call", "port")
+    __slots__ = ("_call", "_open_call", "_received", "_received_end", "port")
 
     def __init__(self, open_call: Callable[[], TunnelCall]) -> None:
         self._open_call = open_call
         self._call: TunnelCall | None = None
-        self._early: list[bytes] = []
-        self._early_end = False
+        self._received: list[bytes] = []
+        self._received_end = False
         self.port = PortConnection(self, self._accepted, resets=True)
 
     def _accepted(self) -> None:
@@ -53,7 +54,7 @@ class NearEnd:
         self._call.stream.attach(self)
 
     def _result(self, result: asyncio.Future[Any]) -> None:
-        """A tunnel that failed at the far end must not look like one that ended."""
+        """Reset a tunnel that failed at the far end, so that it does not look like one that ended."""
         if result.cancelled() or result.exception() is not None:
             self.port.abort()
 
@@ -62,7 +63,7 @@ class NearEnd:
             self._call.cancel(CallCancelledError(str(error)))
 
     def _refused(self) -> None:
-        """The far end has no connection for us, so nothing that it may still say matters."""
+        """Give the tunnel up: the far end has no connection to the job."""
         self.port.abort()
         self._ended(ConnectionRefusedError("the job does not accept a connection"))
 
@@ -77,9 +78,9 @@ class NearEnd:
         splice = TcpSplice(self._call.stream, self._ended, close_ends=False)
         self.port.user = splice
         splice.start(self.port)
-        for data in self._early:
+        for data in self._received:
             splice.port_data(data)
-        if self._early_end:
+        if self._received_end:
             splice.port_eof()
         elif not self._call.stream.blocked:
             self.port.resume_reading()
@@ -97,11 +98,11 @@ class NearEnd:
         self.port.abort()
 
     def port_data(self, data: bytes) -> None:
-        self._early.append(data)
+        self._received.append(data)
         self.port.pause_reading()
 
     def port_eof(self) -> None:
-        self._early_end = True
+        self._received_end = True
 
     def port_blocked(self) -> None:
         """Nothing is written yet."""

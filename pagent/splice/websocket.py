@@ -1,61 +1,60 @@
 """A caller's WebSocket, spliced to one of the job (docs/contract.rst, "ws_connect").
 
-The stream carries a str per text message and a bin per binary one. Towards the job this is a WebSocket client of its
-own: pings are answered, fragments joined, and each side's close becomes the other's. No extension is offered:
-the stream carries whole messages, so what permessage-deflate saves on loopback would be undone right here.
+The stream carries a str for each text message and a bin for each binary one. Towards the job the splice is a WebSocket
+client: it answers pings, joins fragments, and passes a close of either side to the other. It offers no extension: the
+stream carries whole messages, so the splice would have to undo permessage-deflate at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
-from pagent.errors import ProtocolError, WSServerHandshakeError
-from pagent.http1.heads import ResponseHead
-from pagent.http1.request import RequestHead
-from pagent.http1.response import BadResponse, ResponseParser
-from pagent.limits import CLOSE_TIMEOUT_S, PINGS_KEPT, REFUSAL_TEXT_MAX, WEBSOCKET_FREE
+from pagent.errors import ProtocolError
+from pagent.limits import CLOSE_TIMEOUT_S, PINGS_KEPT, WEBSOCKET_FREE
 from pagent.net.port.connection import PortConnection
 from pagent.runtime.deferred import FRAMES_LABOUR
 from pagent.runtime.memory import Held, current_memory
 from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.pool import Pool
+from pagent.splice.websocket_handshake import Refusal
 from pagent.wire import frames
 from pagent.wire.closing import check_close
 from pagent.wire.upgrade import ClientUpgrade, UpgradeRefused
 
-#: Fields of the caller's own handshake, and the framing of a body that an upgrade does not have.
-_NOT_PASSED = (
-    "sec-websocket-key",
-    "sec-websocket-version",
-    "sec-websocket-extensions",
-    "sec-websocket-protocol",
-    "transfer-encoding",
-)
 
-
-def upgrade_for(request: RequestHead, subprotocols: Sequence[str]) -> ClientUpgrade:
-    """The opening handshake towards the job with the fields of a GET that has been checked already."""
-    start, *fields = request.data.decode("utf-8", "surrogateescape").split("\r\n")[:-2]
-    pairs = [(name, value) for name, _, value in [field.partition(": ") for field in fields]]
-    passed = [
-        pair for pair in pairs[1:] if pair[0].lower() not in _NOT_PASSED and not pair[0].lower().startswith("content-")
-    ]
-    return ClientUpgrade(pairs[0][1], start.split(" ")[1], subprotocols=subprotocols, headers=passed)
-
-
-class _State(enum.Enum):
+class WebSocketState(enum.Enum):
     UPGRADING = enum.auto()
-    REFUSED = enum.auto()  # the rest of the answer is coming
+    REFUSED = enum.auto()  # the job has refused, and the rest of its answer is arriving
     OPEN = enum.auto()
-    CLOSING = enum.auto()  # our close frame is out
+    CLOSING = enum.auto()  # the caller's close was sent to the job
     ENDED = enum.auto()
 
 
+#: The states that may follow each.
+TRANSITIONS: Final[Mapping[WebSocketState, frozenset[WebSocketState]]] = MappingProxyType(
+    {
+        WebSocketState.UPGRADING: frozenset({WebSocketState.REFUSED, WebSocketState.OPEN, WebSocketState.ENDED}),
+        WebSocketState.REFUSED: frozenset({WebSocketState.ENDED}),
+        WebSocketState.OPEN: frozenset({WebSocketState.CLOSING, WebSocketState.ENDED}),
+        WebSocketState.CLOSING: frozenset({WebSocketState.ENDED}),
+        WebSocketState.ENDED: frozenset(),
+    }
+)
+
+# An Enum's members cost three times as much to reach, and every message asks.
+_UPGRADING: Final = WebSocketState.UPGRADING
+_REFUSED: Final = WebSocketState.REFUSED
+_OPEN: Final = WebSocketState.OPEN
+_CLOSING: Final = WebSocketState.CLOSING
+_ENDED: Final = WebSocketState.ENDED
+
+
 class WebSocketSplice:
-    """Receiver of the call's stream and user of the job's connection.
+    """Receives the call's stream, and uses the job's connection.
 
     :param detailed: the caller asked for the subprotocol and the close code (``subprotocols=`` was given).
     :param max_message: bytes of a job's message above which its WebSocket is closed with 1009.
@@ -81,26 +80,38 @@ class WebSocketSplice:
     def __init__(
         self, call: Call, stream: StreamEnd, upgrade: ClientUpgrade, *, detailed: bool, max_message: int
     ) -> None:
+        # For life.
         self._call = call
         self._stream = stream
         self._detailed = detailed
-        self._decoder = frames.FrameDecoder(masked=False, max_message=max_message)
-        self._port: PortConnection | None = None
-        self._state = _State.UPGRADING
-        self._close = (1006, "")
-        self._timer: asyncio.TimerHandle | None = None
         self._memory = current_memory()
-        self._unfinished = Held(self._memory)
-        self._pings: list[Any] = []  # to be answered once the job reads again
-        # Until the job has answered.
+        self._state = _UPGRADING
+        # Until the job has answered; the refusal and its timer follow where it refuses.
         self._answered: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
         self._upgrade: ClientUpgrade | None = upgrade
-        self._refusal: _Refusal | None = None
+        self._refusal: Refusal | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        # Of the WebSocket.
+        self._port: PortConnection | None = None
+        self._decoder = frames.FrameDecoder(masked=False, max_message=max_message)
+        self._unfinished = Held(self._memory)
+        self._pings: list[Any] = []  # to be answered once the job reads again
+        self._close = (1006, "")
+
+    @property
+    def state(self) -> WebSocketState:
+        return self._state
+
+    def _enter(self, state: WebSocketState) -> None:
+        """Change the state; RuntimeError for one that may not follow."""
+        if state not in TRANSITIONS[self._state]:
+            raise RuntimeError(f"WebSocket splice: {state.name} cannot follow {self._state.name}")
+        self._state = state
 
     async def connect(self, pool: Pool) -> None:
-        """Connect, send the upgrade and wait for the answer; the rest happens as messages come.
+        """Connect, send the upgrade and wait for the answer; messages are handled in callbacks afterwards.
 
-        Nobody listens to the stream until then, so it is this that the caller's cancel ends.
+        The stream has no receiver until then, so the caller's cancel ends this coroutine.
         """
         assert self._upgrade is not None
         assert self._answered is not None
@@ -108,9 +119,9 @@ class WebSocketSplice:
         try:
             connection = await pool.connect(self)
         except OSError as error:
-            self._refused(error)
+            self._refuse(error)
             return
-        if self._state is _State.ENDED:  # the job has accepted, and ended it before we heard of that
+        if self._state is _ENDED:  # the job has closed the connection before the agent knew of it
             pool.answered(self)
             connection.abort()
             return
@@ -127,15 +138,15 @@ class WebSocketSplice:
     # --- from the connection ----------------------------------------------------------------------
 
     def port_data(self, data: bytes) -> None:
-        if self._state is _State.UPGRADING:
+        if self._state is _UPGRADING:
             self._upgrading(data)
-        elif self._state is _State.REFUSED:
+        elif self._state is _REFUSED:
             self._refusal_data(data)
         else:
             self._messages(data)
 
     def port_eof(self) -> None:
-        self._over(ConnectionResetError("the job ended the connection"))
+        self._end_without_close(ConnectionResetError("the job ended the connection"))
 
     def port_blocked(self) -> None:
         self._stream.hold()
@@ -144,16 +155,16 @@ class WebSocketSplice:
         pings, self._pings = self._pings, []
         if pings:
             self._pong(pings)
-        if self._state is not _State.UPGRADING:
+        if self._state is not _UPGRADING:
             self._stream.release()
 
     def port_lost(self, error: Exception | None) -> None:
-        self._over(error or ConnectionResetError("the connection was lost"))
+        self._end_without_close(error or ConnectionResetError("the connection was lost"))
 
     # --- from the stream --------------------------------------------------------------------------
 
     def stream_message(self, value: Any) -> None:
-        if self._state is not _State.OPEN or self._port is None:
+        if self._state is not _OPEN or self._port is None:
             return
         if isinstance(value, str):
             self._port.write(frames.masked_frame(frames.TEXT, value.encode("utf-8", "replace")))
@@ -165,7 +176,7 @@ class WebSocketSplice:
             raise ValueError(f"a WebSocket message is text or bytes, not {type(value).__name__}")
 
     def stream_closed(self) -> None:
-        if self._state is _State.OPEN:
+        if self._state is _OPEN:
             self._start_close(1000)
 
     def stream_blocked(self) -> None:
@@ -177,10 +188,10 @@ class WebSocketSplice:
             self._port.resume_reading()
 
     def stream_lost(self, reason: str) -> None:
-        if self._port is not None and self._state is _State.OPEN:
+        if self._port is not None and self._state is _OPEN:
             self._send_close(1001)
             if self._port.blocked:
-                self._port.abort()  # it does not read: the close would wait for that, and the connection with it
+                self._port.abort()  # the job does not read, so the close frame would never be sent
         self._drop()
 
     # --- the opening handshake ----------------------------------------------------------------------
@@ -190,36 +201,39 @@ class WebSocketSplice:
         try:
             rest = self._upgrade.feed(data)
         except UpgradeRefused as refused:
-            self._state = _State.REFUSED
-            self._refusal = _Refusal(refused.status)
-            # Its text is a courtesy, not to be waited for without end.
-            self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._refusal_late)
+            self._enter(_REFUSED)
+            self._refusal = Refusal(refused.status)
+            self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._end_refusal)
             self._refusal_data(refused.answer)
             return
         except ProtocolError as error:
-            self._refused(error)
+            self._refuse(error)
             return
-        if rest is None:
-            return
-        self._state = _State.OPEN
-        self._settle_answer()
-        self._stream.send({"subprotocol": self._upgrade.subprotocol} if self._detailed else True)
+        if rest is not None:
+            self._open(self._upgrade.subprotocol, rest)
+
+    def _open(self, subprotocol: str | None, rest: bytes) -> None:
+        """Begin to pass messages on; ``rest`` are the first bytes of the job's frames."""
+        self._enter(_OPEN)
         self._upgrade = None
+        self._settle_answer()
+        self._stream.send({"subprotocol": subprotocol} if self._detailed else True)
         self._stream.attach(self)
-        if rest and self._state is not _State.ENDED:
+        if rest and self._state is not _ENDED:
             self._messages(rest)
 
     def _refusal_data(self, data: bytes) -> None:
         assert self._refusal is not None
         if self._refusal.feed(data):
-            self._refused(self._refusal.error())
+            self._end_refusal()
 
-    def _refusal_late(self) -> None:
+    def _end_refusal(self) -> None:
+        """End with the text that has arrived."""
         assert self._refusal is not None
-        self._refused(self._refusal.error())
+        self._refuse(self._refusal.error())
 
-    def _refused(self, error: Exception) -> None:
-        if self._state is not _State.ENDED:
+    def _refuse(self, error: Exception) -> None:
+        if self._state is not _ENDED:
             self._drop()
             self._stream.send(False)
             self._call.fail(error)
@@ -232,7 +246,7 @@ class WebSocketSplice:
         try:
             for opcode, payload in self._decoder.feed(data):
                 if opcode in (frames.TEXT, frames.BINARY):
-                    if self._state is _State.OPEN:
+                    if self._state is _OPEN:
                         self._stream.send(payload)
                 elif opcode == frames.PING:
                     pings.append(payload)
@@ -244,7 +258,7 @@ class WebSocketSplice:
             self._check_memory()
         except ProtocolError as error:
             self._close = (error.code, str(error))
-            if self._state is _State.OPEN:
+            if self._state is _OPEN:
                 self._send_close(error.code, str(error))
             self._finish()
             return
@@ -252,54 +266,53 @@ class WebSocketSplice:
             self._pong(pings)
         if close is not None:
             self._closed_by_job(*close)
-        elif self._decoder.more and self._port is not None and self._state is not _State.ENDED:
+        elif self._decoder.more and self._port is not None and self._state is not _ENDED:
             self._port.defer(self._more_messages, FRAMES_LABOUR)
 
     def _check_memory(self) -> None:
-        """Count the message that is not complete; ProtocolError if there is no memory for it."""
+        """Count the bytes of an incomplete message; ProtocolError if there is no memory for it."""
         self._unfinished.set(self._decoder.held)
         if self._unfinished.bytes > WEBSOCKET_FREE and self._memory.is_full:
             raise ProtocolError("no memory is left for a message of this size (proxy.memory_max)", 1009)
 
     def _more_messages(self) -> None:
-        if self._state is not _State.ENDED:
+        if self._state is not _ENDED:
             self._messages(b"")
 
     def _pong(self, pings: list[Any]) -> None:
-        if self._port is None or self._state is not _State.OPEN:
+        if self._port is None or self._state is not _OPEN:
             return
-        if self._port.blocked:  # a job that pings and does not read; the latest are enough (RFC 6455 section 5.5.3)
+        if self._port.blocked:  # the job pings and does not read: the latest pings are enough (RFC 6455 section 5.5.3)
             self._pings = (self._pings + pings)[-PINGS_KEPT:]
         else:
             self._port.write(b"".join([frames.masked_frame(frames.PONG, payload) for payload in pings]))
 
     def _closed_by_job(self, code: int, reason: str) -> None:
         self._close = (code, reason)
-        if self._state is _State.OPEN:
+        if self._state is _OPEN:
             self._send_close(code)
         self._finish()
 
     def _start_close(self, code: int, reason: str = "") -> None:
         self._send_close(code, reason)
-        self._state = _State.CLOSING
+        self._enter(_CLOSING)
         self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._finish)
 
     def _send_close(self, code: int, reason: str = "") -> None:
         assert self._port is not None
         self._port.write(frames.masked_frame(frames.CLOSE, frames.close_payload(code, reason)))
 
-    def _over(self, error: Exception) -> None:
-        """The connection has ended without a close."""
-        if self._state is _State.UPGRADING:
-            self._refused(error)
-        elif self._state is _State.REFUSED:
-            assert self._refusal is not None
-            self._refused(self._refusal.error())
+    def _end_without_close(self, error: Exception) -> None:
+        """End because the job's connection has ended."""
+        if self._state is _UPGRADING:
+            self._refuse(error)
+        elif self._state is _REFUSED:
+            self._end_refusal()
         else:
             self._finish()
 
     def _finish(self) -> None:
-        if self._state is not _State.ENDED:
+        if self._state is not _ENDED:
             self._drop()
             code, reason = self._close
             self._call.finish({"code": code, "reason": reason} if self._detailed else None)
@@ -310,7 +323,8 @@ class WebSocketSplice:
             answered.set_result(None)
 
     def _drop(self) -> None:
-        self._state = _State.ENDED
+        if self._state is not _ENDED:
+            self._enter(_ENDED)
         self._unfinished.set(0)
         self._settle_answer()
         if self._timer is not None:
@@ -321,50 +335,8 @@ class WebSocketSplice:
 
 
 def _close_of(value: Any) -> tuple[int, str]:
-    """What the caller wants to close with; ValueError if that cannot stand in a close frame."""
+    """Return the code and the reason of a caller's close; ValueError if a close frame cannot carry them."""
     if type(value) not in (list, tuple) or len(value) != 2 or type(value[0]) is not int or type(value[1]) is not str:
         raise ValueError("a close is [code, reason]")
     check_close(value[0], value[1])
     return value[0], value[1]
-
-
-class _Refusal:
-    """Collects the start of the body of the answer that is no 101: it says why."""
-
-    def __init__(self, status: int) -> None:
-        self._status = status
-        self._text = b""
-        self._complete = False
-        self._parser = ResponseParser(self, head_request=False)
-
-    def feed(self, data: bytes) -> bool:
-        """True once enough is known."""
-        try:
-            self._parser.feed(data)
-            while self._parser.more and not self._is_enough:
-                self._parser.feed(b"")
-        except BadResponse:
-            return True
-        return self._is_enough
-
-    @property
-    def _is_enough(self) -> bool:
-        return self._complete or len(self._text) >= REFUSAL_TEXT_MAX
-
-    def error(self) -> WSServerHandshakeError:
-        text = self._text[:REFUSAL_TEXT_MAX].decode("utf-8", "replace").strip()
-        return WSServerHandshakeError(self._status, text)
-
-    def head(self, head: ResponseHead, /) -> None:
-        if head.content_encoding is not None:
-            self._complete = True  # nothing to read in it
-
-    def body(self, data: bytes | memoryview, /) -> None:
-        if not self._complete and len(self._text) < REFUSAL_TEXT_MAX:
-            self._text += bytes(data)
-
-    def trailers(self, fields: list[list[str]], /) -> None:
-        """Nothing of interest."""
-
-    def complete(self, reusable: bool, /) -> None:
-        self._complete = True

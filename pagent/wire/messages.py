@@ -14,8 +14,7 @@ Three grades of wrong (docs/protocol.rst, "Messages that make no sense"):
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from pagent.buffers import Bytes
@@ -66,7 +65,7 @@ SERVER_ERROR: Final = 30
 
 VERSION: Final = 1
 
-#: Bytes of a message that is rather copied than looked at where it is, and of a call's start that may come again.
+#: Bytes of a message that is copied, not viewed in place, and of a call's start that is unpacked as tuples.
 _SMALL_MAX: Final = 1024
 #: Bytes of a message up to its call id, at most: an array header of 5, a type and an id of 9 each.
 _HEAD_MAX: Final = 5 + 9 + 9
@@ -85,17 +84,12 @@ class SenselessMessageError(Exception):
 
 @dataclass
 class Start:
-    """The body of CALL_START.
-
-    The same bytes may give the same object, if the stream goes both ways: then arrays inside are tuples. Nobody changes
-    any of it but ``memo``, which is for the method that is called, to keep what it made of the arguments.
-    """
+    """The body of CALL_START. In a small one of a bistream call, arrays are tuples, so that arguments can be hashed."""
 
     call_type: int
     method: str
     args: list[Any] | tuple[Any, ...]
     kwargs: dict[str, Any]
-    memo: Any = field(default=None, compare=False)
 
 
 class Hello(NamedTuple):
@@ -137,17 +131,10 @@ def decode(payload: Bytes) -> tuple[int, int, Any]:
             return kind, call_id, value
         if value[0] == BISTREAM:
             try:
-                return CALL_START, call_id, _unpack_start(value)
+                return CALL_START, call_id, _read_start([CALL_START, 0, *unpack(b"\x94" + value, use_list=False)])
             except UNPACK_FAULTS:
                 pass  # below it is found out which
     return _decode_whole(payload)
-
-
-# Users' pages poll: their requests are the same to the byte but for the call id. 256 of _SMALL_MAX are little.
-@lru_cache(maxsize=256)
-def _unpack_start(rest: bytes) -> Start:
-    """CALL_START from what lies behind its call id. Arrays become tuples, so that the object can be given again."""
-    return _read_start([CALL_START, 0, *unpack(b"\x94" + rest, use_list=False)])
 
 
 def _senseless(payload: Bytes, text: str) -> Exception:

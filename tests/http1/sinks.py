@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from pagent.http1.heads import LastHead, ResponseHead
+from pagent.http1.heads import ResponseHead
 from pagent.http1.response import BadResponse, ResponseParser
 
 
@@ -40,12 +40,10 @@ class RecordingSink:
         return b"".join(data for kind, data in self.events if kind == "body")
 
 
-def parse(
-    pieces: Iterable[bytes], *, head_request: bool = False, eof: bool = False, last: LastHead | None = None
-) -> list[tuple[str, Any]]:
+def parse(pieces: Iterable[bytes], *, head_request: bool = False, eof: bool = False) -> list[tuple[str, Any]]:
     """All that a response does; a fault is the last event, with whether the head was seen."""
     sink = RecordingSink()
-    parser = ResponseParser(sink, head_request=head_request, last=last)
+    parser = ResponseParser(sink, head_request=head_request)
     try:
         for piece in pieces:
             parser.feed(piece)

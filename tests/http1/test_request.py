@@ -9,15 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagent.http1.request import (
-    CHUNK_END,
-    LAST_CHUNK,
-    Framing,
-    RequestHead,
-    chunk_header,
-    encode_raw_request,
-    encode_request,
-)
+from pagent.http1.chunked import CHUNK_END, LAST_CHUNK, chunk_header
+from pagent.http1.fields import Framing
+from pagent.http1.heads import RequestHead
+from pagent.http1.request import encode_raw_request, encode_request
 from pagent.limits import BODY_LENGTH_MAX, REQUEST_FIELDS_MAX, REQUEST_HEAD_MAX
 
 Pairs = Sequence[Sequence[str]]
@@ -65,7 +60,7 @@ def test_the_request_of_a_router_in_the_field() -> None:
     """The arguments are those of a captured call."""
     headers = [["X-Test", "1"], ["Accept-Encoding", "gzip, br"], ["Host", "router.example"]]
     head = encode("GET", "/", [["q", "a b"], ["q", "ü"]], headers, identity=True)
-    assert head.decided(body=False).data == (
+    assert head.bodiless_data() == (
         b"GET /?q=a%20b&q=%C3%BC HTTP/1.1\r\nHost: router.example\r\nX-Test: 1\r\nAccept-Encoding: identity\r\n\r\n"
     )
 
@@ -79,8 +74,7 @@ def test_methods(method: str) -> None:
     assert head.idempotent == (method in {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
     assert head.is_head == (method == "HEAD")
     expected = b"Content-Length: 0\r\n\r\n" if method in {"PUT", "POST", "PATCH"} else b"Host: 127.0.0.1:80\r\n\r\n"
-    assert head.decided(body=False).data.endswith(expected)
-    assert head.decided(body=False).framing is Framing.NONE
+    assert head.bodiless_data().endswith(expected)
     assert head.framing is Framing.UNDECIDED
 
 
@@ -395,11 +389,10 @@ def test_two_framings_are_refused(length: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PROPFIND"])
-def test_a_body_that_nobody_announced_is_chunked(method: str) -> None:
+def test_a_body_that_the_head_does_not_announce_is_chunked(method: str) -> None:
     head = encode(method)
-    head = head.decided(body=True)
-    assert head.framing is Framing.CHUNKED
-    request, body = read(head.data + chunk_header(26) + b"x" * 26 + CHUNK_END + LAST_CHUNK)
+    assert head.framing is Framing.UNDECIDED
+    request, body = read(head.chunked_data() + chunk_header(26) + b"x" * 26 + CHUNK_END + LAST_CHUNK)
     assert request.method == method.encode()
     assert body == b"x" * 26
 
@@ -495,10 +488,11 @@ _OURS = {"host", "connection", "te", "expect", "content-length", "transfer-encod
 def test_h11_reads_back_what_was_asked_for(method: str, path: str, headers: list[tuple[str, str]], body: str) -> None:
     framing = {"length": [("Content-Length", "5")], "chunked": [("Transfer-Encoding", "chunked")]}.get(body, [])
     head = encode(method, path, [], [*headers, *framing])
+    data = head.data
     if head.framing is Framing.UNDECIDED:
-        head = head.decided(body=body == "undecided")
+        data = head.chunked_data() if body == "undecided" else head.bodiless_data()
     chunks = chunk_header(5) + b"hello" + CHUNK_END + LAST_CHUNK
-    request, content = read(head.data + {"none": b"", "length": b"hello"}.get(body, chunks))
+    request, content = read(data + {"none": b"", "length": b"hello"}.get(body, chunks))
 
     assert request.method == method.encode()
     assert unquote_to_bytes(request.target) == (path if path.startswith("/") else "/" + path).encode()
@@ -532,7 +526,7 @@ def test_nothing_becomes_two_requests(method: str, target: str, headers: list[tu
     assert len(lines) <= 2 + len(headers)
     assert not any(control in line for line in lines for control in (b"\r", b"\n", b"\0"))
     read(
-        head.decided(body=False).data
+        head.bodiless_data()
         if head.framing is Framing.UNDECIDED
         else head.data + b"0\r\n\r\n"[: 0 if head.length == 0 else 5]
     )

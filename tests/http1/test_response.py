@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagent.http1.heads import LastHead
 from pagent.http1.response import BadResponse, Framing, ResponseParser
 from pagent.http1.response_head import parse_head
 from pagent.limits import BODY_LENGTH_MAX, FRAMES_AT_ONCE, INTERIM_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_MAX
@@ -422,7 +421,7 @@ def test_the_end_may_be_asked_for_twice_and_nothing_comes_behind_it() -> None:
     parser.eof()
     parser.feed(b"")
     assert sink.events[-1] == ("complete", True)
-    with pytest.raises(BadResponse, match=r"^bytes behind the response$"):
+    with pytest.raises(BadResponse, match=r"^bytes after the response$"):
         parser.feed(b"x")
     parser.eof()
     with pytest.raises(RuntimeError):
@@ -468,40 +467,3 @@ def test_very_many_chunks_are_dealt_with_some_at_a_time(sizes: list[int], places
     assert sink.bytes == body
     assert sink.events[-2:] == [("trailers", [["X-Sum", "5"]]), ("complete", True)]
     assert places or steps >= len(sizes) // FRAMES_AT_ONCE - 1
-
-
-# --- the response before --------------------------------------------------------------------------
-
-RESPONSES = [response for _, response, *_ in GOOD] + [
-    OK + CL + END + b"hell",
-    OK + CL + b"X: 1\r\n" + END + b"hello",
-    b"HTTP/1.1 100 Continue\r\n\r\n" + OK + CL + END + b"hello",
-    b"HTTP/1.1 103 x\r\n\r\n" + OK + TE + END + HELLO,
-    OK + CL + END + b"hello, and more",
-    OK + b"Content-Length: 5, 6\r\n" + END,
-    OK + b"X: " + b"long" * 400 + b"\r\n" + CL + END + b"hello",
-    b"no response",
-]
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from(RESPONSES), st.lists(st.integers(0, 200), max_size=2)), max_size=8),
-    st.booleans(),
-)
-def test_what_is_kept_of_the_last_response_changes_nothing(
-    responses: list[tuple[bytes, list[int]]], head_request: bool
-) -> None:
-    last = LastHead()
-    for response, places in responses:
-        pieces = split_at(response, *(min(place, len(response)) for place in places))
-        expected = parse(pieces, head_request=head_request, eof=True)
-        assert parse(pieces, head_request=head_request, eof=True, last=last) == expected
-
-
-def test_the_same_head_is_not_read_again() -> None:
-    last = LastHead()
-    sinks = [RecordingSink(), RecordingSink()]
-    for sink in sinks:
-        ResponseParser(sink, head_request=False, last=last).feed(OK + CL + END + b"hello")
-    assert sinks[0].events == sinks[1].events
-    assert last.block == OK + CL + END

@@ -12,6 +12,7 @@ import pytest
 from pagent.net.port.connection import PortConnection
 from pagent.net.port.user import PortUser
 from pagent.rpc.receiver import Receiver
+from pagent.splice.jobport import IdleConnections
 from tests.kit.peer import PATIENCE_S
 
 
@@ -27,15 +28,13 @@ class MemoryStream:
 
     def attach(self, receiver: Any, *, splits: bool = False) -> None:
         self.receiver = receiver
+        self.held = False
         arrived, self._arrived = self._arrived, []
         for value in arrived:
             receiver.stream_message(value)
 
     def send(self, value: Any) -> None:
         self.sent.append(value)
-
-    def send_packed(self, packed: bytes) -> None:
-        self.sent.append(packed)
 
     def hold(self) -> None:
         self.held = True
@@ -148,6 +147,36 @@ class MemoryPort(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.reading = True
+
+
+class MemoryDestination:
+    """A port of a job whose connections are in memory: :meth:`accept` or :meth:`refuse` the one that is being made."""
+
+    def __init__(self) -> None:
+        self.number = 80
+        self.scheme = "http"
+        self.idle = IdleConnections(100)
+        self.made: list[MemoryPort] = []
+        self._waiting: asyncio.Future[None] | None = None
+
+    async def connect(
+        self, user: PortUser, made: Callable[[], None] | None = None, *, resets: bool = False
+    ) -> PortConnection:
+        self._waiting = asyncio.get_running_loop().create_future()
+        connection, port = connected(user)
+        self.made.append(port)
+        await self._waiting
+        return connection
+
+    async def accept(self) -> None:
+        assert self._waiting is not None
+        self._waiting.set_result(None)
+        await asyncio.sleep(0)
+
+    async def refuse(self) -> None:
+        assert self._waiting is not None
+        self._waiting.set_exception(ConnectionRefusedError("refused"))
+        await asyncio.sleep(0)
 
 
 def connected(user: PortUser) -> tuple[PortConnection, MemoryPort]:

@@ -110,7 +110,7 @@ async def test_what_is_queued_goes_before_the_close_and_the_result(rig: HalfRig)
     rig.block_link()
     for value in (b"one", "two", {"three": 3}):
         rig.sending.send(value)
-    rig.sending.send_packed(messages.pack([4]))
+    rig.sending.send([4])
     rig.sending.close()
     rig.sending.end(THE_RESULT)
     rig.sending.send(b"dropped")

@@ -182,7 +182,7 @@ async def test_an_idle_connection_gives_way_to_tunnels_and_websockets(agent: Age
 
 
 async def test_a_pool_under_load_stays_one(peer: Peer) -> None:
-    """A job that is slow for everybody loses few of its connections, though each new one waits for long."""
+    """A job that answers all requests slowly loses few of its connections, though each new one waits for long."""
     job = await start_program(peer, COUNTING)
 
     async def one() -> None:
@@ -190,7 +190,7 @@ async def test_a_pool_under_load_stays_one(peer: Peer) -> None:
             assert (await peer.http(job, "GET", "/slow"))[0] == 200
 
     await asyncio.gather(*(one() for _ in range(40)))
-    assert await made(peer, job) < 80
+    assert await made(peer, job) < 120  # of 200 requests
 
 
 async def test_one_that_never_answers_costs_one_idle_connection(peer: Peer) -> None:

@@ -232,7 +232,7 @@ async def test_a_protocol_that_was_not_offered_is_a_502(ours: Peer, job: str) ->
     call = await begin(ours, job, "/other", [["Upgrade", "mine"]], upgrade=True)
     got, _ = await ours.outcome(call)
     assert got[0] == 502
-    assert b"no protocol that was offered" in got[2]
+    assert b"101 to a protocol that was not offered" in got[2]
 
 
 async def test_a_reset_is_an_error(ours: Peer, job: str) -> None:

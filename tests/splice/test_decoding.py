@@ -26,8 +26,6 @@ class Narrow:
         self.sent.append(bytes(value))
         self.blocked = True
 
-    def send_packed(self, packed: bytes) -> None: ...
-
     def hold(self) -> None: ...
 
     def release(self) -> None: ...
@@ -88,7 +86,7 @@ def test_who_takes_everything_is_given_so_much_in_a_turn() -> None:
         before = sum(map(len, stream.sent))
         work.run()  # the stream was full and is free again: that does not make the turn longer
         assert sum(map(len, stream.sent)) == before
-        work.go_on()
+        work.resume()
         assert sum(map(len, stream.sent)) <= before + DECODE_AT_ONCE + BODY_CHUNK
         turns += 1
     assert b"".join(stream.sent) == bytes(size)
@@ -106,6 +104,6 @@ def test_work_that_gives_nothing_takes_turns_as_well(coding: str) -> None:
     work.add(gzip.compress(members) if "," in coding else members)
     work.end()
     while not done:
-        work.go_on()
+        work.resume()
     assert stream.sent == []
     assert len(pauses) >= 3

@@ -83,14 +83,9 @@ def as_lists(value: Any) -> Any:
     return [as_lists(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
-def test_the_same_start_is_the_same_object_whatever_its_call_and_cannot_be_changed() -> None:
-    first, second = (
-        decode(messages.call_start(call_id, messages.BISTREAM, "http_request", ["job", [["a", "b"]]], {}))
-        for call_id in (5, 70_000)
-    )
-    assert (first[1], second[1]) == (5, 70_000)
-    assert second[2] is first[2]
-    assert second[2].args == ("job", (("a", "b"),))
+def test_the_arguments_of_a_small_bistream_start_can_be_hashed() -> None:
+    payload = messages.call_start(5, messages.BISTREAM, "http_request", ["job", [["a", "b"]]], {})
+    assert decode(payload)[2].args == ("job", (("a", "b"),))
 
 
 @given(ids, values)
