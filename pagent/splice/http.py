@@ -28,7 +28,7 @@ from pagent.runtime.deferred import FRAMES_LABOUR, current_deferred
 from pagent.splice.answer import Caller, UndecodableError, bad_gateway, fields_for
 from pagent.splice.decoding import Decoding
 from pagent.splice.ends import Call, StreamEnd
-from pagent.splice.http_state import HTTP_TRANSITIONS, HttpInput, HttpState
+from pagent.splice.exchange_state import EXCHANGE_TRANSITIONS, ExchangeInput, ExchangeState
 from pagent.splice.pool import Pool
 from pagent.splice.request_body import RequestBody
 from pagent.splice.tcp import TcpSplice
@@ -41,13 +41,13 @@ _BAD_GATEWAY: Final = 502
 # An Enum's members cost three times as much to reach, and every request asks.
 _FIELD: Final = Caller.FIELD
 _RAW: Final = Caller.RAW
-_DECIDING: Final = HttpState.DECIDING
-_CONNECTING: Final = HttpState.CONNECTING
-_KEPT: Final = HttpState.KEPT
-_NEW: Final = HttpState.NEW
-_BODY: Final = HttpState.BODY
-_DECODING: Final = HttpState.DECODING
-_ENDED: Final = HttpState.ENDED
+_DECIDING: Final = ExchangeState.DECIDING
+_CONNECTING: Final = ExchangeState.CONNECTING
+_KEPT: Final = ExchangeState.KEPT
+_NEW: Final = ExchangeState.NEW
+_BODY: Final = ExchangeState.BODY
+_DECODING: Final = ExchangeState.DECODING
+_ENDED: Final = ExchangeState.ENDED
 
 
 class BrokenResponseError(PagentError):
@@ -95,13 +95,13 @@ class HttpSplice:
         self._decoding: Decoding | None = None
 
     @property
-    def state(self) -> HttpState:
+    def state(self) -> ExchangeState:
         return self._state
 
-    def _advance(self, change: HttpInput) -> None:
+    def _advance(self, change: ExchangeInput) -> None:
         """Change the state; RuntimeError for an input that the state does not have."""
         before = self._state
-        after = HTTP_TRANSITIONS[before].get(change)
+        after = EXCHANGE_TRANSITIONS[before].get(change)
         if after is None:
             raise RuntimeError(f"HTTP splice: input {change.name} in state {before.name}")
         self._state = after
@@ -148,7 +148,7 @@ class HttpSplice:
             self._port.resume_reading()
 
     def stream_lost(self, reason: str) -> None:
-        self._advance(HttpInput.END)
+        self._advance(ExchangeInput.END)
         self._drop()
 
     def _hold_after_request(self) -> None:
@@ -167,11 +167,11 @@ class HttpSplice:
         if port is None:
             self._connect_anew()
         else:
-            self._advance(HttpInput.TAKE)
+            self._advance(ExchangeInput.TAKE)
             self._begin(port)
 
     def _connect_anew(self) -> None:
-        self._advance(HttpInput.CONNECT)
+        self._advance(ExchangeInput.CONNECT)
         self._stream.hold()
         self._call.run(self._wait_for_connection())
 
@@ -181,7 +181,7 @@ class HttpSplice:
         except OSError as error:
             self._end_with_502(f"the job does not accept a connection: {error}")
             return
-        self._advance(HttpInput.CONNECTED)
+        self._advance(ExchangeInput.CONNECTED)
         if self._state is not _NEW:  # the job has spoken, or closed the connection, before the agent knew of it
             self._pool.answered(self)
         if self._state is _ENDED or self._state is _DECODING:
@@ -207,7 +207,7 @@ class HttpSplice:
     def port_data(self, data: bytes) -> None:
         if self._state is not _BODY:
             self._body.forget()
-            self._advance(HttpInput.DATA)
+            self._advance(ExchangeInput.DATA)
             if self._state is _ENDED or self._state is _DECODING:
                 return
         try:
@@ -268,7 +268,7 @@ class HttpSplice:
 
     def head(self, head: ResponseHead) -> None:
         fields, decoder = fields_for(self._caller, head, self._pool.port, self._request)
-        self._advance(HttpInput.HEAD)
+        self._advance(ExchangeInput.HEAD)
         if decoder is not None:
             self._decoding = Decoding(decoder, self._stream, self._finish, self._pause_decoding)
         self._stream.send(head.status)
@@ -304,7 +304,7 @@ class HttpSplice:
     def switched(self, fields: list[list[str]], rest: bytes) -> None:
         if self._port is None:
             raise BadResponse("101 before the request")
-        self._advance(HttpInput.SWITCH)
+        self._advance(ExchangeInput.SWITCH)
         port, self._port = self._port, None
         self._stream.send(_SWITCHING_PROTOCOLS)
         self._stream.send(fields)
@@ -315,7 +315,7 @@ class HttpSplice:
             tunnel.port_data(rest)
 
     def _tunnel_ended(self, error: Exception | None) -> None:
-        self._advance(HttpInput.END)
+        self._advance(ExchangeInput.END)
         if error is None:
             self._call.finish()
         else:
@@ -328,7 +328,7 @@ class HttpSplice:
         if self._decoding is None:
             self._finish()
         else:
-            self._advance(HttpInput.DECODE)
+            self._advance(ExchangeInput.DECODE)
             self._decoding.end()
 
     def _give_back(self, port: PortConnection, reusable: bool) -> None:
@@ -344,7 +344,7 @@ class HttpSplice:
     # --- ends -------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        self._advance(HttpInput.END)
+        self._advance(ExchangeInput.END)
         self._decoding = None
         self._call.finish()
 
@@ -353,7 +353,7 @@ class HttpSplice:
         if self._state is not _BODY and self._state is not _DECODING:
             self._end_with_502(reason)
             return
-        self._advance(HttpInput.END)
+        self._advance(ExchangeInput.END)
         self._drop()
         # An old router ends its client's response normally whatever the result says. A message that is no bin makes it
         # cut the client off (docs/contract.rst, "http_request").
@@ -364,7 +364,7 @@ class HttpSplice:
         """End with a 502; ``always``: with the reason for an old router, too."""
         if self._state is _ENDED:
             return
-        self._advance(HttpInput.END)
+        self._advance(ExchangeInput.END)
         self._drop()
         _log.info("502 for %s: %s", self._request.method, reason)
         fields, body = bad_gateway(reason)

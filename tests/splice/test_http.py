@@ -13,8 +13,8 @@ from pagent.http1.fields import Framing
 from pagent.http1.heads import ResponseHead
 from pagent.http1.request import encode_raw_request, encode_request
 from pagent.splice.answer import Caller
+from pagent.splice.exchange_state import EXCHANGE_TRANSITIONS, ExchangeInput, ExchangeState
 from pagent.splice.http import BrokenResponseError, HttpSplice
-from pagent.splice.http_state import HTTP_TRANSITIONS, HttpInput, HttpState
 from pagent.splice.pool import Pool
 from tests.kit.ends import MemoryDestination, MemoryPort, MemoryStream, QuietUser, connected
 
@@ -79,7 +79,7 @@ class Exchange:
         self.splice.start()
 
     @property
-    def state(self) -> HttpState:
+    def state(self) -> ExchangeState:
         return self.splice.state
 
     @property
@@ -172,21 +172,21 @@ async def ended_while_connecting() -> Exchange:
     return exchange
 
 
-REACH: dict[HttpState, Callable[[], Awaitable[Exchange]]] = {
-    HttpState.DECIDING: deciding,
-    HttpState.CONNECTING: connecting,
-    HttpState.KEPT: kept,
-    HttpState.NEW: new,
-    HttpState.ANSWERING: answering,
-    HttpState.BODY: body,
-    HttpState.DECODING: decoding,
-    HttpState.SWITCHED: switched,
-    HttpState.ENDED: ended,
+REACH: dict[ExchangeState, Callable[[], Awaitable[Exchange]]] = {
+    ExchangeState.DECIDING: deciding,
+    ExchangeState.CONNECTING: connecting,
+    ExchangeState.KEPT: kept,
+    ExchangeState.NEW: new,
+    ExchangeState.ANSWERING: answering,
+    ExchangeState.BODY: body,
+    ExchangeState.DECODING: decoding,
+    ExchangeState.SWITCHED: switched,
+    ExchangeState.ENDED: ended,
 }
 
 
-@pytest.mark.parametrize("state", HttpState)
-async def test_each_state_is_reached(state: HttpState) -> None:
+@pytest.mark.parametrize("state", ExchangeState)
+async def test_each_state_is_reached(state: ExchangeState) -> None:
     exchange = await REACH[state]()
     assert exchange.state is state
     exchange.close()
@@ -272,16 +272,16 @@ OURS = [
 
 #: The state after an input, where it is another one, or the error that it raises.
 D, C, K, N, A, B, X, E = (
-    HttpState.DECIDING,
-    HttpState.CONNECTING,
-    HttpState.KEPT,
-    HttpState.NEW,
-    HttpState.ANSWERING,
-    HttpState.BODY,
-    HttpState.DECODING,
-    HttpState.ENDED,
+    ExchangeState.DECIDING,
+    ExchangeState.CONNECTING,
+    ExchangeState.KEPT,
+    ExchangeState.NEW,
+    ExchangeState.ANSWERING,
+    ExchangeState.BODY,
+    ExchangeState.DECODING,
+    ExchangeState.ENDED,
 )
-AFTER: dict[HttpState, dict[Any, HttpState | type[Exception]]] = {
+AFTER: dict[ExchangeState, dict[Any, ExchangeState | type[Exception]]] = {
     D: {
         the_body_goes_on: C,
         the_body_ends: C,
@@ -358,10 +358,10 @@ AFTER: dict[HttpState, dict[Any, HttpState | type[Exception]]] = {
 
 @pytest.mark.parametrize("given", OURS, ids=lambda given: given.__name__)
 @pytest.mark.parametrize("state", AFTER)
-async def test_every_state_with_every_input(state: HttpState, given: Callable[[Exchange], Awaitable[None]]) -> None:
+async def test_every_state_with_every_input(state: ExchangeState, given: Callable[[Exchange], Awaitable[None]]) -> None:
     exchange = await REACH[state]()
     after = AFTER[state].get(given, state)
-    if isinstance(after, HttpState):
+    if isinstance(after, ExchangeState):
         await given(exchange)
         assert exchange.state is after
         assert bool(exchange.call.outcome) == (after is E is not state and given is not the_call_is_gone)
@@ -373,14 +373,18 @@ async def test_every_state_with_every_input(state: HttpState, given: Callable[[E
 
 
 def test_the_table_has_every_state_and_every_input() -> None:
-    assert set(HTTP_TRANSITIONS) == set(HttpState)
-    assert {change for row in HTTP_TRANSITIONS.values() for change in row} == set(HttpInput)
-    assert all(HttpInput.END in row for state, row in HTTP_TRANSITIONS.items() if state is not HttpState.ENDED)
-    assert set(HTTP_TRANSITIONS[HttpState.ENDED].values()) == {HttpState.ENDED}
+    assert set(EXCHANGE_TRANSITIONS) == set(ExchangeState)
+    assert {change for row in EXCHANGE_TRANSITIONS.values() for change in row} == set(ExchangeInput)
+    assert all(
+        ExchangeInput.END in row for state, row in EXCHANGE_TRANSITIONS.items() if state is not ExchangeState.ENDED
+    )
+    assert set(EXCHANGE_TRANSITIONS[ExchangeState.ENDED].values()) == {ExchangeState.ENDED}
 
 
-@pytest.mark.parametrize("state", [state for state, row in HTTP_TRANSITIONS.items() if HttpInput.HEAD not in row])
-async def test_an_input_that_the_table_lacks_is_an_error(state: HttpState) -> None:
+@pytest.mark.parametrize(
+    "state", [state for state, row in EXCHANGE_TRANSITIONS.items() if ExchangeInput.HEAD not in row]
+)
+async def test_an_input_that_the_table_lacks_is_an_error(state: ExchangeState) -> None:
     exchange = await REACH[state]()
     head = ResponseHead(200, [], Framing.NONE, None, True, None, False)
     with pytest.raises(RuntimeError, match=f"input HEAD in state {state.name}"):
@@ -399,7 +403,7 @@ async def test_without_a_head_the_caller_gets_a_502(
 ) -> None:
     exchange = await reach()
     await given(exchange)
-    if exchange.state is HttpState.CONNECTING:  # the request of a kept connection is repeated once
+    if exchange.state is ExchangeState.CONNECTING:  # the request of a kept connection is repeated once
         assert exchange.stream.sent == []
         await asyncio.sleep(0)
         await exchange.destination.accept()
@@ -428,7 +432,7 @@ async def test_a_refused_connection_is_a_502() -> None:
     exchange = await connecting()
     await exchange.destination.refuse()
     assert exchange.stream.sent[0] == AGENT_502
-    assert exchange.state is HttpState.ENDED
+    assert exchange.state is ExchangeState.ENDED
 
 
 async def test_an_old_router_gets_a_502_without_fields_and_body() -> None:
@@ -465,7 +469,7 @@ async def test_an_early_answer_drops_the_connection() -> None:
     await exchange.destination.accept()
     exchange.stream.says(b"half ")
     exchange.job_sends(HEAD + b"hello")
-    assert exchange.state is HttpState.ENDED
+    assert exchange.state is ExchangeState.ENDED
     assert exchange.port.aborted
     assert len(exchange.pool) == 0
 
@@ -486,7 +490,7 @@ async def test_a_body_that_has_arrived_before_the_start_takes_one_connection() -
 async def test_a_response_before_the_request_is_passed_on_and_its_connection_dropped() -> None:
     exchange = await connecting()
     exchange.job_sends(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
-    assert (exchange.state, exchange.stream.sent[0]) == (HttpState.ENDED, 503)
+    assert (exchange.state, exchange.stream.sent[0]) == (ExchangeState.ENDED, 503)
     await exchange.destination.accept()
     assert exchange.port.aborted
     assert exchange.port.written == b""
@@ -495,11 +499,11 @@ async def test_a_response_before_the_request_is_passed_on_and_its_connection_dro
 async def test_half_a_response_before_the_request_is_continued_after_it() -> None:
     exchange = await connecting()
     exchange.job_sends(HEAD + b"he")
-    assert exchange.state is HttpState.BODY
+    assert exchange.state is ExchangeState.BODY
     await exchange.destination.accept()
     assert exchange.port.written.startswith(b"GET / HTTP/1.1\r\n")
     exchange.job_sends(b"llo")
-    assert (exchange.state, exchange.call.outcome) == (HttpState.ENDED, [None])
+    assert (exchange.state, exchange.call.outcome) == (ExchangeState.ENDED, [None])
     exchange.close()
 
 
@@ -585,7 +589,7 @@ async def test_a_switch_to_a_job_that_does_not_read_holds_the_stream() -> None:
     await exchange.destination.accept()
     exchange.port.connection.pause_writing()
     exchange.job_sends(SWITCH)
-    assert exchange.state is HttpState.SWITCHED
+    assert exchange.state is ExchangeState.SWITCHED
     assert exchange.stream.held
 
 
@@ -599,7 +603,7 @@ async def test_the_end_of_the_tunnel_is_the_end_of_the_call(clean: bool) -> None
     else:
         exchange.port.connection.user.port_lost(ConnectionResetError("reset"))
         assert isinstance(exchange.call.outcome[0], ConnectionResetError)
-    assert exchange.state is HttpState.ENDED
+    assert exchange.state is ExchangeState.ENDED
 
 
 async def test_an_answer_that_refuses_the_upgrade_is_a_response() -> None:
