@@ -86,10 +86,8 @@ def words_of_source(text: str) -> str:
 
 def units() -> list[str]:
     """Return the modules and packages right below pagent."""
-    found = [
-        path for path in ROOT.joinpath("pagent").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
-    ]
-    return sorted(path.name for path in found)
+    found = [path for path in (ROOT / "pagent").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+    return sorted({path.name for path in found} - UNFINISHED)
 
 
 def pages() -> list[str]:
