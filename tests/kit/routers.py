@@ -50,6 +50,15 @@ async def connected(router: Router, uid: str, *, other_than: ConnectedAgent | No
             await asyncio.sleep(0.01)
 
 
+async def disconnected(router: Router) -> None:
+    """Wait until no agent has a link."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            if not len(router.directory.table):
+                return
+            await asyncio.sleep(0.01)
+
+
 @dataclass
 class Answer:
     """What a router answered. ``fields`` as they came."""

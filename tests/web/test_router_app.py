@@ -1,0 +1,209 @@
+"""No handler of the router's API is reached around the gate, and what the gate refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from pagent.access.gate import ADMIN, FILES, JOBS, NONE, PROBE, READ, WSCONNECT
+from pagent.config.router import RouterControl
+from pagent.errors import RequestRefusedError
+from pagent.front.server import FrontServer
+from pagent.http1.incoming import IncomingHead
+from pagent.net.accept.listening import listen
+from pagent.router import Router
+from pagent.rpc.directory import AgentLink, Client, JobAddress, Subject
+from pagent.web.handover import RouterWeb
+from pagent.web.router_app import router_app, routes_of
+from pagent.web.routes import RoutedAgent
+from pagent.web.wsconnect import WebSocketJoins
+from tests.kit.routers import Answer, ask, router_settings, running_router
+
+
+class Untouched:
+    """Routes and a directory of which nothing may be asked."""
+
+    def agents(self) -> Iterable[RoutedAgent]:
+        raise AssertionError("reached")
+
+    async def create(self, choice: Mapping[str, Any], name: str) -> tuple[RoutedAgent, dict[str, Any]]:
+        raise AssertionError("reached")
+
+    async def locate(self, job: JobAddress) -> RoutedAgent:
+        raise AssertionError("reached")
+
+    def starting(self, job_uid: str) -> AbstractContextManager[None]:
+        raise AssertionError("reached")
+
+    def removed(self, job_uid: str) -> None:
+        raise AssertionError("reached")
+
+    async def may_dial(self, host: str, port: int) -> list[str]:
+        raise AssertionError("reached")
+
+    @property
+    def is_ready(self) -> bool:
+        raise AssertionError("reached")
+
+    def info(self) -> Mapping[str, Any]:
+        raise AssertionError("reached")
+
+    def end(self) -> None:
+        raise AssertionError("reached")
+
+    def find(self, job: JobAddress) -> AgentLink:
+        raise AssertionError("reached")
+
+    async def wait_for(self, job: JobAddress) -> AgentLink:
+        raise AssertionError("reached")
+
+
+class Closed:
+    """A gate that lets nothing pass, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, JobAddress | None]] = []
+
+    def judge(self, operation: str, job: JobAddress | None, head: IncomingHead, client: Client) -> Subject:
+        self.asked.append((operation, job))
+        raise RequestRefusedError(403, "closed")
+
+
+@pytest.fixture
+async def closed() -> AsyncIterator[tuple[int, Closed]]:
+    """The port of a router whose gate is closed, and the gate."""
+    gate, routes = Closed(), Untouched()
+    joins = WebSocketJoins(routes)
+    web = RouterWeb(router_app(routes, gate, joins))
+    await web.start()
+    front = FrontServer(routes, gate, web.protocol, RouterControl())
+    (sock,) = listen("127.0.0.1", 0)
+    await front.listen([sock])
+    try:
+        yield int(sock.getsockname()[1]), gate
+    finally:
+        await front.close()
+        await web.close()
+        await joins.close()
+
+
+#: What each request needs: the contract of docs/router.rst, by scope.
+OPERATIONS = {
+    "GET /livez": PROBE,
+    "GET /readyz": PROBE,
+    "GET /info": NONE,
+    "GET /connections": READ,
+    "POST /shutdown": ADMIN,
+    "POST /jobs/create": JOBS,
+    "POST /jobs/{connection}/{job}/start": JOBS,
+    "POST /jobs/{connection}/{job}/wait": READ,
+    "GET /jobs/{connection}/{job}/info": READ,
+    "POST /jobs/{connection}/{job}/info": READ,
+    "POST /jobs/{connection}/{job}/remove": JOBS,
+    "POST /jobs/{connection}/{job}/wsconnect/{rest}": WSCONNECT,
+    "* /jobs/{connection}/{job}/file/{rest}": FILES,
+    "* /jobs/{connection}/{job}/archive": FILES,
+}
+
+
+def test_every_route_has_its_operation() -> None:
+    routes = Untouched()
+    table = routes_of(routes, WebSocketJoins(routes))
+    assert {f"{each.method} {re.sub(':.[*+]', '', each.path)}": each.operation for each in table} == OPERATIONS
+
+
+@pytest.mark.parametrize("route", OPERATIONS)
+async def test_no_handler_is_reached_around_the_gate(route: str, closed: tuple[int, Closed]) -> None:
+    port, gate = closed
+    method, path = route.split()
+    job = JobAddress("-", "job") if "{job}" in path else None
+    target = path.format(connection="-", job="job", rest="rest")
+    for each in ("GET", "POST", "PUT") if method == "*" else (method,):
+        gate.asked.clear()
+        answer = await ask(port, each, target, b"" if each == "GET" else b"{}")
+        assert (answer.status, answer.text) == (403, "closed")
+        assert gate.asked == [(OPERATIONS[route], job)]
+
+
+@pytest.mark.parametrize("target", ["/nowhere", "//info", "/jobs/create", "/jobs/-/job/http"])
+async def test_what_has_no_route_is_judged_as_well(target: str, closed: tuple[int, Closed]) -> None:
+    port, gate = closed
+    assert (await ask(port, "GET", target)).status == 403
+    assert gate.asked == [(NONE, None)]
+
+
+async def test_job_traffic_is_judged_before_the_job_is_looked_up(closed: tuple[int, Closed]) -> None:
+    port, gate = closed
+    answer = await ask(port, "GET", f"/jobs/{'0' * 32}/job/http/")
+    assert answer.status == 403
+    assert gate.asked == [("proxy", JobAddress("0" * 32, "job"))]
+
+
+# --- what an open router refuses --------------------------------------------------------------------
+
+
+@pytest.fixture
+async def router() -> AsyncIterator[Router]:
+    settings = router_settings(control=RouterControl(allowed_hosts=("router.example",)))
+    async with running_router(settings) as running:
+        yield running
+
+
+async def info(router: Router, host: str, *headers: tuple[str, str]) -> Answer:
+    return await ask(router.control_port, "GET", "/info", headers=headers, host=host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:1", "[::1]:80", "router.example", "ROUTER.example:8"])
+async def test_hosts_that_are_served(host: str, router: Router) -> None:
+    assert (await info(router, host)).status == 200
+
+
+async def test_a_foreign_host_is_refused_but_not_for_probes(router: Router) -> None:
+    answer = await info(router, "evil.example")
+    assert (answer.status, answer.text) == (403, "this host name is not served here")
+    assert answer["Cache-Control"] == "no-store, must-revalidate"
+    assert (await ask(router.control_port, "GET", "/livez", host="evil.example")).status == 200
+    assert (await ask(router.control_port, "GET", "/readyz", host="evil.example")).status == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("Origin", "http://evil.example"),
+        ("Origin", "null"),
+        ("Origin", "http://127.0.0.1:1"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
+    ],
+)
+async def test_requests_of_foreign_pages_are_refused(header: tuple[str, str], router: Router) -> None:
+    answer = await info(router, "127.0.0.1:9", header)
+    assert (answer.status, answer.text) == (403, "requests of foreign pages are refused")
+
+
+async def test_its_own_pages_and_programs_may_ask(router: Router) -> None:
+    fields = [("Origin", "http://127.0.0.1:9"), ("Sec-Fetch-Site", "same-origin")]
+    assert (await info(router, "127.0.0.1:9", *fields)).status == 200
+
+
+async def test_probes_say_whether_agents_have_had_their_time() -> None:
+    async with running_router(router_settings(ready_wait=1000.0)) as router:
+        assert (await ask(router.control_port, "GET", "/livez")).status == 200
+        assert (await ask(router.control_port, "GET", "/readyz")).status == 503
+        job = await ask(router.control_port, "GET", "/jobs/-/job/info")
+        assert (job.status, job["Retry-After"]) == (503, "2")
+    async with running_router() as router:
+        assert (await ask(router.control_port, "GET", "/readyz")).status == 200
+        job = await ask(router.control_port, "GET", "/jobs/-/job/info")
+        assert (job.status, job.text) == (404, "job 'job' is not found")
+
+
+async def test_a_connection_that_is_not_there(router: Router) -> None:
+    gone = "f" * 32
+    for name in (gone, "F" * 32, "none", "f" * 31):
+        answer = await ask(router.control_port, "GET", f"/jobs/{name}/job/info")
+        assert (answer.status, answer.text) == (404, f"connection {name!r} is not found")
