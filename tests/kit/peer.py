@@ -115,7 +115,7 @@ class Peer:
     async def next_of(self, call_id: int) -> list[Any]:
         """The next message of a call. ConnectionError if the link is closed."""
         async with asyncio.timeout(PATIENCE_S):
-            message = await self._messages[call_id].get()
+            message = await self._messages.setdefault(call_id, asyncio.Queue()).get()
         if message is None:
             raise ConnectionError(f"the link is closed: {self.socket.close_code} {self.socket.close_reason}")
         return message

@@ -1,0 +1,201 @@
+"""Where jobs are found, with real agents."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pagent.agent import Agent
+from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
+from pagent.config.router import DialSettings, RouterClient
+from pagent.net import dial as net_dial
+from pagent.router import Router
+from tests.kit.agents import TOKEN, running_agent
+from tests.kit.field_agent import field_agent
+from tests.kit.peer import PATIENCE_S
+from tests.kit.routers import Answer, ask, connected, disconnected, router_settings, running_router
+
+
+@asynccontextmanager
+async def dialling_agent(router: Router, folder: Path, uid: str = "A") -> AsyncIterator[Agent]:
+    root = folder / uid
+    root.mkdir()
+    settings = Settings(
+        identity=IdentitySettings(uid=uid),
+        server=ServerSettings(accept_tokens=(TOKEN,)),
+        client=ClientSettings(
+            enabled=True, address=f"127.0.0.1:{router.server_port}", token=TOKEN, reconnect_delay=0.1
+        ),
+        jobs=JobSettings(root=root),
+    )
+    async with running_agent(settings) as agent:
+        await connected(router, uid)
+        yield agent
+
+
+async def create(router: Router, **agent: Any) -> Answer:
+    return await ask(router.control_port, "POST", "/jobs/create", {"name": "job", "agent": agent})
+
+
+async def info(router: Router, connection: str, job: str) -> Answer:
+    return await ask(router.control_port, "GET", f"/jobs/{connection}/{job}/info")
+
+
+async def test_a_job_is_found_when_its_link_is_made_anew(router: Router, tmp_path: Path) -> None:
+    async with dialling_agent(router, tmp_path):
+        job = (await create(router, type="uid", uid="A")).json
+        old = job["path"].split("/")[2]
+        agent = router.directory.table.get(old)
+        assert agent is not None
+        agent.connection.link.abort("the test breaks it")
+        new = (await connected(router, "A", other_than=agent)).connection_id
+        for connection in (old, new, "-", "f" * 32):
+            found = await info(router, connection, job["uid"])
+            assert (found.status, found.json["path"]) == (200, f"/jobs/{new}/{job['uid']}")
+
+
+async def test_a_job_outlives_a_restart_of_the_router(tmp_path: Path) -> None:
+    settings = router_settings()
+    async with running_router(settings) as router:
+        ports = {
+            "server": replace(settings.server, port=router.server_port),
+            "control": replace(settings.control, port=router.control_port),
+        }
+        manager = dialling_agent(router, tmp_path)
+        await manager.__aenter__()
+        job = (await create(router, type="uid", uid="A")).json
+    try:
+        async with running_router(replace(settings, **ports)) as router:
+            await connected(router, "A")
+            for connection in (job["path"].split("/")[2], "-"):
+                assert (await info(router, connection, job["uid"])).json["state"] == "NEW"
+    finally:
+        await manager.__aexit__(None, None, None)
+
+
+async def test_a_job_of_an_agent_that_is_away_is_503_and_found_when_it_is_back(router: Router, tmp_path: Path) -> None:
+    async with dialling_agent(router, tmp_path):
+        job = (await create(router, type="uid", uid="A")).json
+    gone = await info(router, "-", job["uid"])
+    assert (gone.status, gone["Retry-After"]) == (503, "2")
+
+
+async def test_jobs_of_agents_of_the_field_end_with_the_link(router: Router) -> None:
+    async with field_agent("F", router.server_port, TOKEN):
+        await connected(router, "F")
+        job = (await create(router, type="uid", uid="F")).json
+        assert (await info(router, "-", job["uid"])).status == 200
+    await disconnected(router)
+    assert (await info(router, "-", job["uid"])).status == 404
+    assert (await info(router, job["path"].split("/")[2], job["uid"])).status == 404
+
+
+async def test_a_removed_job_is_not_found(router: Router, tmp_path: Path) -> None:
+    async with dialling_agent(router, tmp_path):
+        job = (await create(router, type="uid", uid="A")).json
+        assert (await ask(router.control_port, "POST", f"{job['path']}/remove")).status == 200
+        assert (await info(router, "-", job["uid"])).text == f"job {job['uid']!r} is not found"
+
+
+# --- the choice of an agent -------------------------------------------------------------------------
+
+
+async def test_the_agent_with_the_fewest_jobs_is_selected(router: Router, tmp_path: Path) -> None:
+    async with dialling_agent(router, tmp_path, "A") as a, dialling_agent(router, tmp_path, "B") as b:
+        await create(router, type="uid", uid="A")
+        for _ in range(3):
+            await create(router, type="select", uids=["A", "B", "not connected"])
+        assert (len(list(a.jobs.jobs())), len(list(b.jobs.jobs()))) == (2, 2)
+
+
+async def test_agents_chosen_at_the_same_time_get_the_same_number_of_jobs(router: Router, tmp_path: Path) -> None:
+    async with dialling_agent(router, tmp_path, "A") as a, dialling_agent(router, tmp_path, "B") as b:
+        await asyncio.gather(*(create(router, type="select", uids=["A", "B"]) for _ in range(10)))
+        assert (len(list(a.jobs.jobs())), len(list(b.jobs.jobs()))) == (5, 5)
+
+
+async def test_none_of_the_agents_to_select_is_connected(router: Router) -> None:
+    answer = await create(router, type="select", uids=["A", "B"])
+    assert (answer.status, answer.text) == (404, "no connected agent with uid 'A' or 'B'")
+
+
+# --- agents that are dialled ------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def polling() -> AsyncIterator[Router]:
+    async with running_router(router_settings(client=RouterClient(polling_delay=0.1))) as router:
+        yield router
+
+
+async def test_an_agent_that_was_dialled_is_let_go_when_it_has_no_jobs(polling: Router, agent: Agent) -> None:
+    address = {"type": "address", "address": f"127.0.0.1:{agent.rpc_port}", "token": TOKEN}
+    first = (await create(polling, **address)).json
+    second = (await create(polling, **address)).json
+    (link,) = polling.directory.table  # one link for both
+    assert link.mode == "CLIENT"
+    for job in (first, second):
+        await asyncio.sleep(0.3)  # polls do not close it
+        assert link.is_open
+        assert (await ask(polling.control_port, "POST", f"{job['path']}/remove")).status == 200
+    await disconnected(polling)
+    again = await create(polling, **address)
+    assert again.status == 200
+
+
+async def test_an_agent_with_a_call_under_way_is_not_let_go(polling: Router, agent: Agent) -> None:
+    address = {"type": "address", "address": f"127.0.0.1:{agent.rpc_port}", "token": TOKEN}
+    job = (await create(polling, **address)).json
+    start = {"args": [sys.executable, "-c", "input()"], "env": {}, "port_expected_count": 0}
+    assert (await ask(polling.control_port, "POST", f"{job['path']}/start", start)).status == 200
+    waiting = asyncio.create_task(ask(polling.control_port, "POST", f"{job['path']}/wait"))
+    await asyncio.sleep(0.3)
+    assert len(polling.directory.table) == 1
+    assert (await ask(polling.control_port, "POST", f"{job['path']}/remove")).status == 200
+    assert (await waiting).status in (200, 404)
+    await disconnected(polling)
+
+
+async def test_an_address_that_is_none(router: Router) -> None:
+    answer = await create(router, type="address", address="no port", token="t")
+    assert answer.status == 400
+
+
+async def test_an_agent_that_does_not_answer_is_504(router: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(net_dial, "HANDSHAKE_TIMEOUT_S", 0.2)
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        answer = await create(router, type="address", address=f"127.0.0.1:{port}", token="t")
+    assert answer.status == 504
+
+
+async def test_an_address_that_callers_may_not_have_dialled(agent: Agent) -> None:
+    async with running_router(router_settings(dial=DialSettings(allow=("10.0.0.0/8",)))) as router:
+        answer = await create(router, type="address", address=f"127.0.0.1:{agent.rpc_port}", token=TOKEN)
+        assert answer.status == 403
+        assert "dial.allow" in answer.text
+
+
+async def test_a_link_that_ends_during_a_call_is_502(router: Router, tmp_path: Path) -> None:
+    async with dialling_agent(router, tmp_path):
+        job = (await create(router, type="uid", uid="A")).json
+        start = {"args": [sys.executable, "-c", "input()"], "env": {}, "port_expected_count": 1}
+        starting = asyncio.create_task(ask(router.control_port, "POST", f"{job['path']}/start", start))
+        (link,) = router.directory.table
+        async with asyncio.timeout(PATIENCE_S):
+            while not link.has_calls:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        link.connection.link.abort("the test breaks it")
+        assert (await starting).status == 502
