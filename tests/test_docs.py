@@ -33,6 +33,27 @@ def test_every_file_that_a_page_names_is_there() -> None:
     assert missing == []
 
 
+def test_every_constant_of_the_back_pressure_table_exists() -> None:
+    text = (DOCS / "architecture.rst").read_text()
+    named = set(re.findall(r"``([A-Z][A-Z_]+)``", text[text.index("Back pressure\n") :]))
+    assert len(named) > 15
+    sources = "\n".join(path.read_text() for path in (ROOT / "pagent").rglob("*.py"))
+    assert [name for name in sorted(named) if f"\n{name}: Final" not in sources] == []
+
+
+def test_every_mechanism_of_back_pressure_has_a_test() -> None:
+    text = (DOCS / "architecture.rst").read_text()
+    rows = text[text.index("Back pressure\n") :].split("   * - ")[2:]
+    assert len(rows) > 15
+    assert [row.splitlines()[0] for row in rows if "``tests/" not in row] == []
+
+
+def test_every_package_is_on_the_page_of_the_architecture() -> None:
+    text = (DOCS / "architecture.rst").read_text()
+    packages = {f"``{path.parent.relative_to(ROOT / 'pagent')}/``" for path in (ROOT / "pagent").rglob("__init__.py")}
+    assert {name for name in packages if name not in text} == {"``./``"}
+
+
 def test_every_limit_has_a_reason_of_its_own() -> None:
     units, *limits = [(reason, names) for _, reason, names in entries(SOURCE.read_text())]
     assert units == ("", ["KIB", "MIB", "GIB"])

@@ -15,7 +15,7 @@ _PAGENT_VARIABLE: Final = "DA__PAGENT__JOB_UID"
 _NOT_FORWARDED: Final = ("KILL", "STOP", "CHLD", "SEGV", "BUS", "FPE", "ILL", "TRAP", "SYS", "ABRT")
 
 
-class Child:
+class ForegroundChild:
     """A running command in a process group of its own.
 
     A context manager. After the block, background processes of the command continue to run. After `end` or an
@@ -48,7 +48,7 @@ class Child:
             os.close(self._guard)
             raise
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> ForegroundChild:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urlsplit
 import click
 
 from pagent import limits
-from pagent.cli.child import Child
+from pagent.cli.child import ForegroundChild
 from pagent.jobs.placeholders import MAIN, fill, names
 from pagent.jobs.ports import CONNECT_RETRY_FIRST_S, CONNECT_RETRY_MAX_S
 from pagent.log import escape
@@ -59,7 +59,7 @@ def run(command: Sequence[str]) -> int:
     port = ports[MAIN]
     os.environ["PORT"] = str(port)
     try:
-        child = Child([fill(text, ports) for text in command])
+        child = ForegroundChild([fill(text, ports) for text in command])
     except OSError as error:
         _say(f"cannot start {command[0]}: {error.strerror}")
         return EXIT_NOT_FOUND if error.errno == errno.ENOENT else EXIT_CANNOT_RUN
@@ -86,7 +86,7 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_listening(child: Child, port: int) -> bool:
+def _wait_until_listening(child: ForegroundChild, port: int) -> bool:
     """Wait until the port accepts connections. Return False if the child ends before."""
     began = time.monotonic()
     hint_s = _HINT_S

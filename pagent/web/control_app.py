@@ -16,7 +16,7 @@ from pagent.web.local import Handler, local_only, plain_errors, text
 
 @dataclass(frozen=True)
 class ControlFunctions:
-    """The functions behind the API. Each is called at the time of a request."""
+    """The functions that the API calls at each request."""
 
     info: Callable[[], dict[str, Any]]
     jobs: Callable[[], Iterable[dict[str, Any]]]

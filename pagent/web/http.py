@@ -38,7 +38,7 @@ _TLS_RECORD: Final = b"\x16"
 _INVALID_REQUEST: Final = "not a valid HTTP request"
 
 
-class HttpState(enum.Enum):
+class EndpointState(enum.Enum):
     WAITING = enum.auto()  # for the end of a request head
     RESPONDING = enum.auto()
     ENDING = enum.auto()  # the last response is sent
@@ -54,7 +54,7 @@ class HttpConnection(asyncio.Protocol):
         self._server = server
         self._loop = asyncio.get_running_loop()
         # While connected.
-        self._state = HttpState.WAITING
+        self._state = EndpointState.WAITING
         self._transport: asyncio.Transport | None = None
         self._handler: _Handler | None = None
         self._received = bytearray()
@@ -72,13 +72,13 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._place.heard()
-        if self._state is HttpState.ENDING and not self._has_body:
+        if self._state is EndpointState.ENDING and not self._has_body:
             return
         if self._has_body and self._handler is not None:
             self._handler.data_received(data)
             return
         self._received += data
-        if self._state is HttpState.WAITING:
+        if self._state is EndpointState.WAITING:
             self._next_request()
         else:
             self._set_paused(len(self._received) >= HANDSHAKE_MAX)
@@ -87,7 +87,7 @@ class HttpConnection(asyncio.Protocol):
         self._ended = True
         assert self._transport is not None
         # A response is still to be sent. TLS has no half-close.
-        return self._state is HttpState.RESPONDING and self._transport.can_write_eof()
+        return self._state is EndpointState.RESPONDING and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         if self._handler is not None:
@@ -99,7 +99,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._place.leave()
-        self._state = HttpState.CLOSED
+        self._state = EndpointState.CLOSED
         self._received.clear()
         if self._handler is not None:
             self._handler.connection_lost(exc)
@@ -109,7 +109,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _next_request(self) -> None:
         """Give the next head to aiohttp, if it is complete."""
-        if self._state is not HttpState.WAITING or self._transport is None:
+        if self._state is not EndpointState.WAITING or self._transport is None:
             return
         received = self._received
         while received.startswith((b"\r", b"\n")):  # RFC 9112 2.2
@@ -135,7 +135,7 @@ class HttpConnection(asyncio.Protocol):
             end = len(head)
         del self._received[:end]
         self._searched = 0
-        self._state = HttpState.RESPONDING
+        self._state = EndpointState.RESPONDING
         if self._handler is None:
             self._handler = _Handler(self._server, self)
             self._handler.connection_made(cast(asyncio.Transport, self._transport))
@@ -159,7 +159,7 @@ class HttpConnection(asyncio.Protocol):
         }
         lines = [f"{name}: {value}" for name, value in {**fields, **HEADERS}.items()]
         self._transport.write("\r\n".join(["HTTP/1.1 400 Bad Request", *lines, "", _INVALID_REQUEST]).encode())
-        self._state = HttpState.ENDING
+        self._state = EndpointState.ENDING
         self._place.ending()
         self._received.clear()
         if self._ended or not self._transport.can_write_eof():
@@ -177,15 +177,15 @@ class HttpConnection(asyncio.Protocol):
 
     def response_sent(self, *, kept: bool) -> None:
         """Continue with the next request if the connection is ``kept``, otherwise end the connection."""
-        if self._state is not HttpState.RESPONDING or self._transport is None:
+        if self._state is not EndpointState.RESPONDING or self._transport is None:
             return
         if not kept:
-            self._state = HttpState.ENDING
+            self._state = EndpointState.ENDING
             self._place.ending()
             if self._ended:
                 self._transport.close()
             return
-        self._state = HttpState.WAITING
+        self._state = EndpointState.WAITING
         self._place.restart()
         if self._received or self._ended:
             self._loop.call_soon(self._next_request)
@@ -198,7 +198,7 @@ class HttpConnection(asyncio.Protocol):
         received = bytes(self._received)
         self._received.clear()
         self._set_paused(False)
-        self._state = HttpState.CLOSED
+        self._state = EndpointState.CLOSED
         transport.write(response)
         transport.set_protocol(link)
         handler.transport = None  # otherwise the handler closes it

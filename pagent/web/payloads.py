@@ -38,7 +38,7 @@ def _typed(kind: type | tuple[type, ...], name: str) -> Check:
     def check(value: Any) -> None:
         # bool is a subclass of int.
         if type(value) not in kinds:
-            raise PayloadError(f"{_shown(value)} is not of type {name}")
+            raise PayloadError(f"{_quoted(value)} is not of type {name}")
 
     return check
 
@@ -52,9 +52,9 @@ _string_or_null: Final = _typed((str, type(None)), "'string', 'null'")
 def _list_of(item: Check, *, least: int = 0) -> Check:
     def check(value: Any) -> None:
         if type(value) is not list:
-            raise PayloadError(f"{_shown(value)} is not of type 'array'")
+            raise PayloadError(f"{_quoted(value)} is not of type 'array'")
         if len(value) < least:
-            raise PayloadError(f"{_shown(value)} is too short")
+            raise PayloadError(f"{_quoted(value)} is too short")
         for each in value:
             item(each)
 
@@ -64,7 +64,7 @@ def _list_of(item: Check, *, least: int = 0) -> Check:
 def _map_of(item: Check) -> Check:
     def check(value: Any) -> None:
         if type(value) is not dict:
-            raise PayloadError(f"{_shown(value)} is not of type 'object'")
+            raise PayloadError(f"{_quoted(value)} is not of type 'object'")
         for each in value.values():
             item(each)
 
@@ -76,19 +76,19 @@ def _object(required: Mapping[str, Check], optional: Mapping[str, Check] | None 
 
     def check(value: Any) -> None:
         if type(value) is not dict:
-            raise PayloadError(f"{_shown(value)} is not of type 'object'")
+            raise PayloadError(f"{_quoted(value)} is not of type 'object'")
         for name in required:
             if name not in value:
                 raise PayloadError(f"{name!r} is a required property")
         for name, each in value.items():
             if name not in known:
-                raise PayloadError(f"Additional properties are not allowed ({_shown(name)} was unexpected)")
+                raise PayloadError(f"Additional properties are not allowed ({_quoted(name)} was unexpected)")
             known[name](each)
 
     return check
 
 
-def _shown(value: Any) -> str:
+def _quoted(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
 
@@ -103,7 +103,7 @@ _SHOWN_MAX: Final = 200
 def _one_of(name: str) -> Check:
     def check(value: Any) -> None:
         if value != name:
-            raise PayloadError(f"{_shown(value)} is not one of [{name!r}]")
+            raise PayloadError(f"{_quoted(value)} is not one of [{name!r}]")
 
     return check
 
@@ -119,7 +119,7 @@ def _choice(value: Any) -> None:
     kind = value.get("type") if type(value) is dict else None
     check = _CHOICES.get(kind) if isinstance(kind, str) else None
     if check is None:
-        raise PayloadError(f"{_shown(value)} is not valid under any of the given schemas")
+        raise PayloadError(f"{_quoted(value)} is not valid under any of the given schemas")
     check(value)
 
 

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="waits for signa
 #: Runs the command in its arguments as a child, then prints its exit code.
 PARENT = """
 import sys
-from pagent.cli.child import Child
-with Child(sys.argv[1:]) as child:
+from pagent.cli.child import ForegroundChild
+with ForegroundChild(sys.argv[1:]) as child:
     child.wait()
 print("exit code", child.exit_code, flush=True)
 """
