@@ -31,7 +31,7 @@ class HandedOver(RequestHandler):
     """aiohttp's protocol for one request. It answers with ``Connection: close``, and reads no second request."""
 
     def __init__(self, server: web.Server, head: IncomingHead, client: Client) -> None:
-        # None is how aiohttp is told to log no requests.
+        # With None, aiohttp logs no requests.
         super().__init__(server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
         self.head = head
         self.client = client

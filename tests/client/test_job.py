@@ -312,7 +312,7 @@ class TestWebSocket:
             await socket.send("close")
             assert [message async for message in socket] == []
             with pytest.raises(CallCancelledError, match="closed"):
-                await socket.send("nobody hears it")
+                await socket.send("after the close")
 
     @pytest.mark.parametrize("text", [False, True])
     async def test_an_oversized_message_is_refused_and_the_websocket_lives(self, job: RemoteJob, text: bool) -> None:

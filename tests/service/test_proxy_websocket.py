@@ -306,7 +306,7 @@ async def test_a_caller_that_takes_nothing_holds_its_job_and_nobody_else(own: Pe
     assert (await ended(own, job, 1))[0][0] == "/endless"
 
 
-async def test_a_job_that_stops_reading_takes_no_memory_and_holds_nobody_else(peer: Peer, job: str) -> None:
+async def test_a_job_that_stops_reading_takes_no_memory_and_delays_no_other_call(peer: Peer, job: str) -> None:
     """What its caller goes on sending goes to the disk, and comes whole once the job reads again."""
     call = await open_ws(peer, job, "/stuck")
     piece = random.Random(1).randbytes(16 << 20)  # more than the kernel takes
