@@ -335,5 +335,7 @@ TERMINAL_SIZE_MAX: Final = 65_535
 
 #: Searches for a job over all agents that run at once; each asks every agent of ours. Others wait.
 LOOKUPS_AT_ONCE: Final = 8
+#: Body of a request to the HTTP API that is JSON.
+API_BODY_MAX: Final = MIB
 #: Pages of job_list that are read of one agent when it comes back; a page has up to JOBS_LISTED jobs.
 JOB_PAGES_MAX: Final = 1_000

@@ -26,6 +26,7 @@ from pagent.relay.agent import AgentKey, ConnectedAgent
 from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.routes import RelayRoutes
+from pagent.relay.service import RelayService
 from pagent.rpc.connection import Connection
 from pagent.runtime.descriptors import open_limit, raise_limit
 from pagent.runtime.tasks import TaskOwner
@@ -81,6 +82,7 @@ class Router:
         self._dialler = AgentDialler(
             self.directory.table, self.directory.tasks, self._connection, settings.client.polling_delay
         )
+        self._methods = RelayService(self.directory).methods()
         rules = DialRules(settings.dial.allow)
         routes = RelayRoutes(
             self.directory, self._dialler, resolve=rules.resolve, info=lambda: self._user_data, end=partial(self.end, 0)
@@ -89,7 +91,8 @@ class Router:
             loopback=self._loopback, allowed_hosts=settings.control.allowed_hosts, beyond=settings.access.open
         )
         self._joins = WebSocketJoins(routes)
-        self._web = RouterWeb(router_app(routes, gate, self._joins))
+        app = router_app(routes, gate, self._joins, lambda: None if self._ending else self._client())
+        self._web = RouterWeb(app, settings.control.body_s)
         self._front = FrontServer(self.directory, gate, self._web.protocol, settings.control)
         self._agents = WebServer()
         self._tasks = TaskOwner("router")
@@ -97,6 +100,7 @@ class Router:
         # While running.
         self._ending = False
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._clients: set[Connection] = set()
         self._forced: list[Callable[[], object]] = []
         #: Where it listens; 0 for what it does not.
         self.server_port = self.control_port = 0
@@ -197,8 +201,8 @@ class Router:
         await self._web.close()
         await self._joins.close()
         await self.directory.close()
-        agents = list(self.directory.table)
-        await asyncio.gather(*(agent.connection.close(_GOING_AWAY, "the router ends") for agent in agents))
+        links = [*(agent.connection for agent in self.directory.table), *self._clients]
+        await asyncio.gather(*(link.close(_GOING_AWAY, "the router ends") for link in links))
         await self._tasks.close()
         await self._agents.close()
         await self._configuration.close(0)
@@ -217,6 +221,20 @@ class Router:
             debug=self._debug,
         )
         connection.ready.add_done_callback(lambda ready: self._ready(connection, ready))
+        return connection
+
+    def _client(self) -> Connection:
+        """Return the connection of a client that dials in."""
+        connection = Connection(
+            dialled=False,
+            user_data=self._user_data,
+            methods=self._methods,
+            extensions=_EXTENSIONS,
+            debug=self._debug,
+            instance=self._instance,
+        )
+        self._clients.add(connection)
+        connection.link.closed.add_done_callback(lambda _: self._clients.discard(connection))
         return connection
 
     def _connection(self, token: str) -> Connection:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Final
 
 from pagent.errors import CallError, JobNotFoundError, LinkClosedError, RequestRefusedError, RouteError
@@ -41,7 +42,7 @@ RELAYED: Final = {
 }
 
 #: The least time that a job outlives the last link of the client that created it.
-_LINGER_LEAST_S: Final = 60.0
+LINGER_LEAST_S: Final = 60.0
 
 
 class RelayService:
@@ -77,7 +78,7 @@ class RelayService:
         if client.uid not in self._jobs_of:
             self._jobs_of[client.uid] = {}
             client.on_lost.append(lambda error: self._client_left(client.uid))
-        self._jobs_of[client.uid][info["uid"]] = max(linger or 0.0, _LINGER_LEAST_S)
+        self._jobs_of[client.uid][info["uid"]] = max(linger or 0.0, LINGER_LEAST_S)
         return info
 
     async def job_list(self, call: IncomingCall, after: str | None = None, limit: int = JOBS_LISTED) -> Any:
@@ -111,8 +112,10 @@ class RelayService:
 
     async def _call(self, call: IncomingCall, name: str, job_uid: Any, args: Any, kwargs: Any) -> Any:
         agent = await self._agent_of(job_uid)
+        starting = self._directory.starting(job_uid) if name == "job_start" else nullcontext()
         try:
-            result = await agent.connection.call(name, job_uid, *args, timeout=None, **kwargs)
+            with starting:
+                result = await agent.connection.call(name, job_uid, *args, timeout=None, **kwargs)
         except (CallError, LinkClosedError) as error:
             call.relay_failure(error)
             return None

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from typing import Final
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
+from pagent.errors import RequestRefusedError
 from pagent.http1.incoming import IncomingHead
+from pagent.net.link.link import Link
 from pagent.rpc.directory import Client
 from pagent.web.local import text
 
@@ -28,13 +31,27 @@ _SHUTDOWN_S: Final = 1.0
 
 
 class HandedOver(RequestHandler):
-    """aiohttp's protocol for one request. It answers with ``Connection: close``, and reads no second request."""
+    """aiohttp's protocol for one request. It answers with ``Connection: close``, and reads no second request.
 
-    def __init__(self, server: web.Server, head: IncomingHead, client: Client) -> None:
+    ``body_s``: seconds that the body of the request may make no progress.
+    """
+
+    def __init__(self, server: web.Server, head: IncomingHead, client: Client, body_s: float) -> None:
         # With None, aiohttp logs no requests.
         super().__init__(server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
         self.head = head
         self.client = client
+        self.body_s = body_s
+
+    def become(self, link: Link, answer: bytes) -> None:
+        """Send ``answer`` (a 101), and make ``link`` the protocol of the connection."""
+        transport = self.transport
+        assert transport is not None
+        transport.write(answer)
+        transport.set_protocol(link)
+        self.transport = None  # aiohttp would close it
+        self.connection_lost(None)
+        link.connection_made(transport)
 
     async def finish_response(
         self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -61,10 +78,26 @@ def close_after(response: web.StreamResponse) -> None:
         response.headers.setdefault(name, value)
 
 
+async def body_pieces(request: web.Request) -> AsyncIterator[bytes]:
+    """Yield the body of a request as it comes. RequestRefusedError 408 if it makes no progress."""
+    protocol = request.protocol
+    assert isinstance(protocol, HandedOver)
+    while True:
+        try:
+            async with asyncio.timeout(protocol.body_s):
+                piece = await request.content.readany()
+        except TimeoutError:
+            raise RequestRefusedError(408, "the body of the request makes no progress") from None
+        if not piece:
+            return
+        yield piece
+
+
 class RouterWeb:
     """Runs the aiohttp application of a router, without a listener of its own."""
 
-    def __init__(self, app: web.Application) -> None:
+    def __init__(self, app: web.Application, body_s: float) -> None:
+        self._body_s = body_s
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
 
     async def start(self) -> None:
@@ -75,7 +108,7 @@ class RouterWeb:
         """Return the protocol of a connection whose next request is for the application."""
         server = self._runner.server
         assert server is not None
-        return HandedOver(server, head, client)
+        return HandedOver(server, head, client, self._body_s)
 
     async def close(self) -> None:
         """End the answers that are under way."""

@@ -8,6 +8,10 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from pagent.errors import RequestRefusedError
+from pagent.limits import API_BODY_MAX
+from pagent.web.handover import body_pieces
+
 Check = Callable[[Any], None]
 
 
@@ -19,9 +23,14 @@ class PayloadError(Exception):
 
 
 async def read_payload(request: web.Request, check: Check) -> dict[str, Any]:
-    """Return the body of a request as a checked map. PayloadError."""
+    """Return the body of a request as a checked map. PayloadError, RequestRefusedError."""
+    body = bytearray()
+    async for piece in body_pieces(request):
+        body += piece
+        if len(body) > API_BODY_MAX:
+            raise RequestRefusedError(413, f"the body is longer than {API_BODY_MAX} bytes")
     try:
-        payload = orjson.loads(await request.read())
+        payload = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise PayloadError(f"not valid JSON: {error.msg} at character {error.pos}") from None
     check(payload)

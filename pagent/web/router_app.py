@@ -7,6 +7,7 @@ names the operation that the gate judges it by. Traffic of jobs does not come he
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from aiohttp import web
@@ -21,7 +22,9 @@ from pagent.web.local import Handler, text
 from pagent.web.router_files import FileRoutes
 from pagent.web.router_jobs import JobRoutes
 from pagent.web.routes import Routes
+from pagent.web.rpc_app import Connect, accept_client
 from pagent.web.wsconnect import WebSocketJoins
+from pagent.wire.upgrade import RPC_PATH
 
 _ANY: Final = "*"
 _JOB: Final = "/jobs/{connection}/{job}"
@@ -36,10 +39,11 @@ class Route(NamedTuple):
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def routes_of(routes: Routes, joins: WebSocketJoins) -> list[Route]:
+def routes_of(routes: Routes, joins: WebSocketJoins, connect: Connect) -> list[Route]:
     """Return all routes."""
     jobs, files, router = JobRoutes(routes), FileRoutes(routes), _RouterRoutes(routes)
     return [
+        Route("GET", RPC_PATH, operations.RPC, partial(accept_client, connect)),
         Route("GET", "/livez", operations.PROBE, router.live),
         Route("GET", "/readyz", operations.PROBE, router.ready),
         Route("GET", "/info", operations.NONE, router.info),
@@ -57,9 +61,9 @@ def routes_of(routes: Routes, joins: WebSocketJoins) -> list[Route]:
     ]
 
 
-def router_app(routes: Routes, gate: Gate, joins: WebSocketJoins) -> web.Application:
-    """Return the application."""
-    table = routes_of(routes, joins)
+def router_app(routes: Routes, gate: Gate, joins: WebSocketJoins, connect: Connect) -> web.Application:
+    """Return the application. ``connect`` returns an object for a new link of a client, or None: shutting down."""
+    table = routes_of(routes, joins, connect)
     operation_of = {route.handler: route.operation for route in table}
 
     @web.middleware

@@ -11,7 +11,7 @@ from pagent.limits import KIB
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.directory import JobAddress
 from pagent.web.answers import empty_answer
-from pagent.web.handover import close_after
+from pagent.web.handover import body_pieces, close_after
 from pagent.web.routes import RoutedAgent, Routes
 from pagent.wire import messages
 
@@ -86,7 +86,7 @@ def _chunk_size(agent: RoutedAgent) -> int:
 
 async def _upload(request: web.Request, upload: StreamCall) -> web.Response:
     async with upload as stream:
-        async for piece in request.content.iter_any():
+        async for piece in body_pieces(request):
             if stream.is_over:
                 break
             await stream.send(piece)

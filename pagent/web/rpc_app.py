@@ -11,6 +11,7 @@ from aiohttp import web
 from pagent.errors import HandshakeRefusedError, ProtocolError
 from pagent.net.accept.gate import Place
 from pagent.net.link.link import Link
+from pagent.web.handover import HandedOver
 from pagent.web.http import HttpConnection
 from pagent.web.local import plain_errors, text
 from pagent.wire.upgrade import RPC_PATH, accept_upgrade
@@ -26,7 +27,10 @@ class Accepted(Protocol):
         """Start the handshake: the transport is connected."""
 
 
-def rpc_app(connect: Callable[[], Accepted | None]) -> web.Application:
+Connect = Callable[[], Accepted | None]
+
+
+def rpc_app(connect: Connect) -> web.Application:
     """Return the application. ``connect`` returns an object for a new link, or None if the agent is shutting down."""
 
     async def rpc(request: web.Request) -> web.StreamResponse:
@@ -52,6 +56,21 @@ def rpc_app(connect: Callable[[], Accepted | None]) -> web.Application:
     app = web.Application(middlewares=[plain_errors])
     app.router.add_get(RPC_PATH, rpc, allow_head=False)
     return app
+
+
+async def accept_client(connect: Connect, request: web.Request) -> web.StreamResponse:
+    """Make a link of a request to a router's HTTP API, where clients dial in."""
+    try:
+        answer = accept_upgrade(request.path_qs, request.raw_headers)
+    except HandshakeRefusedError as error:
+        return text(str(error), status=400)
+    http, connection = request.protocol, connect()
+    if connection is None or request.transport is None:
+        return text("shutting down", status=503)
+    assert isinstance(http, HandedOver)
+    http.become(connection.link, answer)
+    connection.start()
+    return text("")  # not sent: aiohttp has no connection any more
 
 
 def _keep_place(connection: Accepted, place: Place) -> None:

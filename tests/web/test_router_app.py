@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pagent.access.gate import ADMIN, FILES, JOBS, NONE, PROBE, READ, WSCONNECT
+from pagent.access.gate import ADMIN, FILES, JOBS, NONE, PROBE, READ, RPC, WSCONNECT
 from pagent.config.router import RouterControl
 from pagent.errors import RequestRefusedError
 from pagent.front.server import FrontServer
@@ -73,12 +73,16 @@ class Closed:
         raise RequestRefusedError(403, "closed")
 
 
+def no_link() -> None:
+    raise AssertionError("reached")
+
+
 @pytest.fixture
 async def closed() -> AsyncIterator[tuple[int, Closed]]:
     """The port of a router whose gate is closed, and the gate."""
     gate, routes = Closed(), Untouched()
     joins = WebSocketJoins(routes)
-    web = RouterWeb(router_app(routes, gate, joins))
+    web = RouterWeb(router_app(routes, gate, joins, no_link), 60.0)
     await web.start()
     front = FrontServer(routes, gate, web.protocol, RouterControl())
     (sock,) = listen("127.0.0.1", 0)
@@ -93,6 +97,7 @@ async def closed() -> AsyncIterator[tuple[int, Closed]]:
 
 #: What each request needs: the contract of docs/router.rst, by scope.
 OPERATIONS = {
+    "GET /rpc/v1": RPC,
     "GET /livez": PROBE,
     "GET /readyz": PROBE,
     "GET /info": NONE,
@@ -112,7 +117,7 @@ OPERATIONS = {
 
 def test_every_route_has_its_operation() -> None:
     routes = Untouched()
-    table = routes_of(routes, WebSocketJoins(routes))
+    table = routes_of(routes, WebSocketJoins(routes), no_link)
     assert {f"{each.method} {re.sub(':.[*+]', '', each.path)}": each.operation for each in table} == OPERATIONS
 
 

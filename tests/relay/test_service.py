@@ -1,0 +1,170 @@
+"""A client with a link to a router uses it as it uses an agent."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from pagent.agent import Agent
+from pagent.client import AgentClient, connect_agent
+from pagent.client.job import RemoteJob
+from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
+from pagent.config.router import Access, RouterControl
+from pagent.errors import DialError, MethodError, MethodNotFoundError
+from pagent.relay import service
+from pagent.relay.service import RELAYED
+from pagent.router import Router
+from pagent.service.files import FileService
+from pagent.wire import messages
+from tests.kit.agents import TOKEN, running_agent
+from tests.kit.peer import PATIENCE_S
+from tests.kit.routers import connected, router_settings, running_router
+from tests.service.proxy_job import SERVER
+
+
+@pytest.fixture
+async def agent(router: Router, tmp_path: Path) -> AsyncIterator[Agent]:
+    settings = Settings(
+        identity=IdentitySettings(uid="A"),
+        server=ServerSettings(enabled=False),
+        client=ClientSettings(enabled=True, address=f"127.0.0.1:{router.server_port}", token=TOKEN),
+        jobs=JobSettings(root=tmp_path),
+    )
+    async with running_agent(settings) as running:
+        await connected(router, "A")
+        yield running
+
+
+@pytest.fixture
+async def client(router: Router, agent: Agent) -> AsyncIterator[AgentClient]:
+    async with connect_agent(f"127.0.0.1:{router.control_port}", token="any") as connection:
+        yield connection
+
+
+async def server(client: AgentClient) -> RemoteJob:
+    job = await client.create_job("server")
+    await job.start([sys.executable, "-c", SERVER, "{port}"], port="auto", ready="connect")
+    return job
+
+
+async def test_calls_of_all_types_are_relayed(client: AgentClient, tmp_path: Path) -> None:
+    job = await server(client)
+    assert (await job.info())["state"] == "RUNNING"
+    local = tmp_path.parent / f"{tmp_path.name}-file"
+    local.write_bytes(bytes(range(256)) * 4096)
+    await job.upload(local, "folder/file")
+    back = local.with_name("back")
+    await job.download("folder/file", back)
+    assert back.read_bytes() == local.read_bytes()
+    local.unlink()
+    back.unlink()
+    status, _, body = await job.http("POST", "/echo", body=b"x" * 1_000_000)
+    assert (status, len(body) >= 1_000_000) == (200, True)
+    async with job.exec([sys.executable, "-c", "print(input())"]) as process:
+        await process.write(b"hello\n")
+        await process.end_input()
+        assert b"".join([data async for data in process]) == b"hello\n"
+        assert await process.wait() == 0
+    assert [each.uid for each in await client.jobs()] == [job.uid]
+    assert await client.count_jobs() == 1
+    await job.remove()
+    assert await client.count_jobs() == 0
+
+
+async def test_errors_of_the_agent_pass_with_their_cause(client: AgentClient) -> None:
+    job = await client.create_job()
+    with pytest.raises(MethodError) as missing:
+        await job.start(["/no/such/program"])
+    assert missing.value.cause_type == "FileNotFoundError"
+    with pytest.raises(MethodError) as wrong:
+        await client.link.call("job_start", job.uid, no_such_argument=1)
+    assert wrong.value.cause_type == "TypeError"
+    for uid in ("0" * 32, 5, None):
+        with pytest.raises(MethodError) as unknown:
+            await client.link.call("job_info", uid)
+        assert unknown.value.cause_type == "JobNotFoundError"
+    with pytest.raises(MethodNotFoundError):
+        await client.link.call("no_such_method")
+
+
+async def test_an_error_of_a_stream_passes_with_its_cause(client: AgentClient) -> None:
+    job = await client.create_job()
+    async with client.link.open_stream(messages.ISTREAM, "file_download", job.uid, "none") as stream:
+        assert await stream.receive() is None
+        with pytest.raises(MethodError) as missing:
+            await stream.result()
+    assert missing.value.cause_type == "FileNotFoundError"
+
+
+async def test_a_client_that_stops_reading_stops_the_job(client: AgentClient) -> None:
+    job = await server(client)
+    arguments = (job.uid, "GET", "/endless", [], [])
+    async with client.link.open_stream(messages.BISTREAM, "http_request", *arguments) as stream:
+        await stream.send(b"")
+        assert await stream.receive() == 200
+        before = -1
+        async with asyncio.timeout(PATIENCE_S):
+            while (sent := (await job.http("GET", "/state"))[2]) != before:
+                before = sent
+                await asyncio.sleep(0.2)
+        assert b'"sent"' in sent
+        assert int(sent.split(b'"sent": ')[1].split(b",")[0].rstrip(b"}")) < 32 * 1024 * 1024
+
+
+async def test_a_call_that_is_given_up_is_given_up_at_the_agent(router: Router, client: AgentClient) -> None:
+    job = await server(client)
+    link = await connected(router, "A")
+    async with client.link.open_stream(messages.ISTREAM, "job_logs", job.uid, follow=True):
+        async with asyncio.timeout(PATIENCE_S):
+            while not link.has_calls:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE_S):
+        await link.calls_ended()
+
+
+async def test_the_link_of_the_agent_is_lost_during_a_call(router: Router, client: AgentClient) -> None:
+    job = await server(client)
+    link = await connected(router, "A")
+    async with client.link.open_stream(messages.ISTREAM, "job_logs", job.uid, follow=True) as stream:
+        async with asyncio.timeout(PATIENCE_S):
+            while not link.has_calls:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        link.connection.link.abort("the test breaks it")
+        with pytest.raises(MethodError) as lost:
+            await stream.result()
+    assert lost.value.cause_type == "LinkClosedError"
+
+
+async def test_jobs_of_a_client_that_is_gone_are_removed_after_a_while(
+    router: Router, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "LINGER_LEAST_S", 0.1)
+    async with connect_agent(f"127.0.0.1:{router.control_port}", token="any") as client:
+        await client.create_job()
+        assert len(list(agent.jobs.jobs())) == 1
+    async with asyncio.timeout(PATIENCE_S):
+        while list(agent.jobs.jobs()):  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+
+
+async def test_a_router_that_listens_beyond_the_loopback_takes_no_clients_unless_it_is_told() -> None:
+    for is_open in (False, True):
+        settings = router_settings(control=RouterControl(interface=None), access=Access(open=is_open))
+        async with running_router(settings) as router:
+            link = connect_agent(f"127.0.0.1:{router.control_port}", token="any")
+            if is_open:
+                async with link:
+                    pass
+            else:
+                with pytest.raises(DialError):
+                    await link.__aenter__()
+
+
+def test_every_method_of_files_is_relayed() -> None:
+    names = {name for names in RELAYED.values() for name in names}
+    own = {name for name in vars(FileService) if name.startswith(("file_", "archive_"))}
+    assert own <= names
