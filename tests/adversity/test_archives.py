@@ -20,25 +20,10 @@ from pagent.agent import Agent
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, agent_process
 from tests.kit.peer import CallFailed, Peer
+from tests.kit.tars import archive, member
 from tests.kit.transfers import fetch, new_job, send, unfinished
 
 MIB = 1024 * 1024
-
-
-def member(name: str, data: bytes = b"", **fields: Any) -> tuple[tarfile.TarInfo, bytes]:
-    entry = tarfile.TarInfo(name)
-    entry.size = len(data)
-    for field, value in fields.items():
-        setattr(entry, field, value)
-    return entry, data
-
-
-def archive(*members: tuple[tarfile.TarInfo, bytes], format: int = tarfile.PAX_FORMAT) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=format) as made:
-        for entry, data in members:
-            made.addfile(entry, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def pax(**records: str) -> bytes:
@@ -86,7 +71,7 @@ class TestEscape:
     @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
     async def test_by_name(self, agent: Agent, peer: Peer, name: str, why: str, kind: bytes, form: int) -> None:
         job, sandbox = await new_job(peer, agent)
-        await refused(peer, job, archive(member(name, type=kind), format=form), why)
+        await refused(peer, job, archive(member(name, type=kind), kind=form), why)
         assert os.listdir(sandbox) == ["well"]
         assert neighbours(sandbox) == set()
 

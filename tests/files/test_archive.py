@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pagent.files.archive import ArchiveDownload, ArchiveUpload
 from pagent.jobs.sandbox import Sandbox
 from pagent.runtime.threads import Threads
-from tests.files.test_tarstream import archive, info
+from tests.kit.tars import archive, info
 
 BIG = os.urandom(700_000)
 

@@ -15,7 +15,7 @@ from pagent.files.links import stays_below
 from pagent.files.pack import Packer
 from pagent.files.unpack import Unpacker
 from pagent.jobs.sandbox import Sandbox
-from tests.files.test_tarstream import archive, info
+from tests.kit.tars import archive, info
 
 
 def unpack(sandbox: Sandbox, data: bytes) -> Unpacker:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pagent import limits
 from pagent.files.tarstream import Data, Entry, EntryEnd, TarReader
+from tests.kit.tars import archive, info
 
 needs_tar = pytest.mark.skipif(shutil.which("tar") is None, reason="no tar here")
 
@@ -49,23 +50,6 @@ def read(parts: Iterable[bytes]) -> list[tuple[Entry, bytes]]:
 
 def names(data: bytes) -> list[str]:
     return [entry.name for entry, _ in read([data])]
-
-
-def archive(*entries: tuple[tarfile.TarInfo, bytes], kind: int = tarfile.PAX_FORMAT) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w", format=kind, errors="surrogateescape") as writer:
-        for entry, content in entries:
-            entry.size = len(content)
-            writer.addfile(entry, io.BytesIO(content))
-    return file.getvalue()
-
-
-def info(name: str, kind: bytes = tarfile.REGTYPE, **values: object) -> tarfile.TarInfo:
-    entry = tarfile.TarInfo(name)
-    entry.type = kind
-    for key, value in values.items():
-        setattr(entry, key, value)
-    return entry
 
 
 RICH = archive(

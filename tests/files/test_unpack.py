@@ -16,7 +16,8 @@ import pytest
 from pagent import limits
 from pagent.files.unpack import Unpacker
 from pagent.jobs.sandbox import Sandbox
-from tests.files.test_tarstream import RICH, archive, info, sparse
+from tests.files.test_tarstream import RICH, sparse
+from tests.kit.tars import archive, info
 
 
 def unpack(sandbox: Sandbox, data: bytes, step: int = 1 << 18) -> None:
