@@ -49,6 +49,14 @@ PLACE_SILENT_S: Final = 1.0
 #: Of the silence of a connection, the time in the kernel's queue that does not count: a client that opens a thousand
 #: connections sends only when all are open.
 PLACE_QUEUED_S: Final = 2.0
+#: When all places are taken: a connection whose first bytes are still a part of a request head or of a TLS ClientHello
+#: after this time has to make room. A client sends each of them in one piece.
+PLACE_PARTIAL_S: Final = 0.25
+#: When all places are taken: a connection that sends bytes which complete no step of its handshake for this time has to
+#: make room.
+PLACE_DRIP_S: Final = 0.5
+#: Bytes per second that count as the body of a request under way, and not as dripping.
+PLACE_UPLOAD_RATE: Final = 8 * KIB
 #: Connections that the kernel holds until they are accepted, unless its own limit is lower. More do not come at once.
 LISTEN_BACKLOG: Final = 4096
 #: Time that the close of a TLS connection waits for the peer's.

@@ -67,10 +67,8 @@ LINES_MAX = 400
 #: Class names that are still defined more than once. The list only shrinks.
 DEFINED_TWICE = {
     "Connection",
-    "Sandbox",
     "State",
     "Threads",
-    "_State",
 }
 
 

@@ -19,7 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from pagent.limits import HANDSHAKE_MAX, LINGER_S
-from pagent.net.accept.gate import Place
+from pagent.net.accept.place import Place
 from pagent.net.link.link import Link
 from pagent.web.local import HEADERS, text
 
@@ -136,6 +136,7 @@ class HttpConnection(asyncio.Protocol):
         del self._received[:end]
         self._searched = 0
         self._state = EndpointState.RESPONDING
+        self._place.answering()
         if self._handler is None:
             self._handler = _Handler(self._server, self)
             self._handler.connection_made(cast(asyncio.Transport, self._transport))
@@ -173,7 +174,7 @@ class HttpConnection(asyncio.Protocol):
     @property
     def is_last(self) -> bool:
         """Whether the current response is the last one of the connection."""
-        return self._has_body or self._place.crowded or (self._ended and not self._received)
+        return self._has_body or self._place.is_scarce or (self._ended and not self._received)
 
     def response_sent(self, *, kept: bool) -> None:
         """Continue with the next request if the connection is ``kept``, otherwise end the connection."""
@@ -203,6 +204,7 @@ class HttpConnection(asyncio.Protocol):
         transport.set_protocol(link)
         handler.transport = None  # otherwise the handler closes it
         handler.connection_lost(None)
+        self._place.handed_over()
         link.connection_made(transport)
         return received
 

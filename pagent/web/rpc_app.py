@@ -9,7 +9,7 @@ from typing import Protocol
 from aiohttp import web
 
 from pagent.errors import HandshakeRefusedError, ProtocolError
-from pagent.net.accept.gate import Place
+from pagent.net.accept.place import Place
 from pagent.net.link.link import Link
 from pagent.web.handover import HandedOver
 from pagent.web.http import HttpConnection

@@ -1,16 +1,21 @@
-"""The one gate of a listening port: it counts the connections of peers that are not known yet, and bounds them.
+"""The one gate of a listening port: it counts the connections of unauthenticated peers, and bounds them.
 
-A connection has a place here from ``accept`` until it is closed or its peer is known: while nothing has come of it,
-during the TLS handshake, the request's head, the answer, and the handshake of a link (docs/contract.rst, "Access").
-There are so many places, and each has a time limit.
+A connection has a place here from ``accept`` until it is closed or its peer is authenticated: while its first bytes
+come, during the TLS handshake, the request's head, the answer, and the handshake of a link (docs/contract.rst,
+"Access"). The number of places is fixed, and each has a time limit.
 
-When all places are taken, those make room that keep a place without using it: first connections of which not a byte
-has come for a second, the longest-waiting first; and connections that have begun and then said nothing for a second,
-but only if no peer has got through for a while, since a client that makes a thousand connections at once is slow with
-each of them. If there is none, accepting pauses, and the kernel's queue holds the rest.
+When all places are taken, connections that do not use theirs make room, the longest-waiting first:
 
-A connection is a bare socket until its first byte comes, plain and TLS alike. So a silent one costs little, and the
-kernel tells how long its peer has been silent, in the queue before ``accept`` too.
+* a connection that has sent nothing for a second;
+* a connection whose bytes complete nothing: a part of a TLS ClientHello, of a request head, of a handshake. An honest
+  peer sends each of them in one piece;
+* a connection that has begun and then sent nothing for a second, but only if no peer has got through for a while: a
+  client that opens a thousand connections at once is slow with each of them.
+
+If no connection has to make room, accepting pauses, and the kernel's queue holds the others.
+
+A connection is a bare socket until its first bytes are whole, with TLS and without. So a silent one costs little, and
+the kernel knows how long its peer has been silent, in the queue before ``accept`` too.
 """
 
 from __future__ import annotations
@@ -25,8 +30,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from pagent.limits import HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING, PLACE_QUEUED_S, PLACE_SILENT_S, TLS_CLOSE_TIMEOUT_S
-from pagent.net.accept.silence import silent_s
+from pagent.limits import HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING, TLS_CLOSE_TIMEOUT_S
+from pagent.net.accept.first_flight import is_whole_hello, is_whole_request
+from pagent.net.accept.place import Place, address_of
 from pagent.net.tls import accepting_fault
 from pagent.runtime.tasks import TaskOwner
 
@@ -37,142 +43,14 @@ PLACE_STUCK_CHECKS: Final = 15
 #: Accepting pauses for so many seconds when the process has no descriptor left.
 ACCEPT_RETRY_S: Final = 0.5
 
-
 _log = logging.getLogger(__name__)
 
 _SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-class Stage(enum.Enum):
-    SILENT = enum.auto()  # a bare socket: nothing has come of it
-    OPENING = enum.auto()  # the transport is made, with TLS or without
-    OPEN = enum.auto()  # a protocol has it
-    ENDING = enum.auto()  # its peer has its answer, and only the end is waited for
-    GONE = enum.auto()  # it has no place any more
-
-
-#: Of connections in these stages nothing is to come.
-_USELESS: Final = (Stage.SILENT, Stage.ENDING)
-
-
-class Place:
-    """One connection that is counted. Its protocol calls :meth:`heard`, and in the end :meth:`leave`."""
-
-    def __init__(self, gate: ConnectionGate, sock: socket.socket, now: float) -> None:
-        # For life.
-        self._gate = gate
-        self._socket = sock
-        self._loop = asyncio.get_running_loop()
-        # Until it leaves.
-        self.stage = Stage.SILENT
-        self._waits_since = now  # for the peer
-        self._paused = False
-        self._expire: Callable[[], object] = self.drop
-        self._transport: asyncio.Transport | None = None
-        self._opening: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(HANDSHAKE_TIMEOUT_S, self._expired)
-
-    # --- for the protocol -------------------------------------------------------------------------
-
-    @property
-    def crowded(self) -> bool:
-        """Whether more than half of the places are taken: no time to keep one for a request that may come."""
-        return self._gate.taken > self._gate.places // 2
-
-    def opened(self, transport: asyncio.Transport) -> None:
-        """The protocol has the connection."""
-        self._opening = None
-        self._transport = transport
-        if self.stage is Stage.GONE:
-            transport.abort()
-            return
-        self.stage = Stage.OPEN
-        self.heard()
-
-    def heard(self) -> None:
-        """Bytes have come, or the peer was told something: from now on it is waited for."""
-        if self.stage is not Stage.ENDING:
-            self._waits_since = self._loop.time()
-
-    def ending(self) -> None:
-        """The peer has its answer: what it still sends is no reason to wait longer."""
-        if self.stage is Stage.OPEN:
-            self.heard()
-            self.stage = Stage.ENDING
-
-    def paused(self, on: bool) -> None:
-        """Whether the peer is not read: what lies in its socket is no sign of life then."""
-        self._paused = on
-
-    def restart(self) -> None:
-        """A request is answered: the connection has its time again, for the next one."""
-        self.heard()
-        self._timer.cancel()
-        self._timer = self._loop.call_later(HANDSHAKE_TIMEOUT_S, self._expired)
-
-    def expires_with(self, expire: Callable[[], object]) -> None:
-        """Do this when its time is over, instead of dropping it."""
-        self._expire = expire
-
-    def leave(self, *, known: bool = False) -> None:
-        """Give the place back: the connection is closed, or its peer is ``known``."""
-        if self.stage is not Stage.GONE:
-            self.stage = Stage.GONE
-            self._timer.cancel()
-            self._gate.left(self, known=known)
-
-    def make_room(self) -> None:
-        """Close the connection for the sake of others."""
-        peer = _address_of(self._socket)
-        _log.warning("%s: dropped: %d unauthenticated connections are open", peer, self._gate.taken)
-        self.drop()
-
-    def drop(self) -> None:
-        """Close the connection at once."""
-        stage = self.stage
-        self.leave()
-        if stage is Stage.SILENT:
-            self._loop.remove_reader(self._socket)
-            self._socket.close()
-        elif self._opening is not None:
-            self._opening.cancel()
-        elif self._transport is not None:
-            self._transport.abort()
-
-    # --- for the gate -----------------------------------------------------------------------------
-
-    def silent_for(self, now: float) -> float:
-        """Seconds since the peer has said anything that was asked of it."""
-        waited = now - self._waits_since
-        if self.stage is Stage.ENDING or self._socket.fileno() < 0:
-            return waited
-        if not self._paused and _has_data(self._socket):
-            return 0.0  # the loop is late, not the peer
-        told = silent_s(self._socket)
-        if told is None:
-            return waited
-        if self.stage is Stage.SILENT:
-            return max(
-                waited, told - PLACE_QUEUED_S
-            )  # time in the kernel's queue counts, but for a slow client's start
-        return min(waited, told)
-
-    def await_first_byte(self) -> None:
-        self._loop.add_reader(self._socket, self._first_byte)
-
-    def _first_byte(self) -> None:
-        self._loop.remove_reader(self._socket)
-        self.stage = Stage.OPENING
-        self.heard()
-        self._opening = self._gate.open(self, self._socket)
-
-    def _expired(self) -> None:
-        self._expire()
-
-
-class State(enum.Enum):
+class GateState(enum.Enum):
     ACCEPTING = enum.auto()
-    FULL = enum.auto()  # until a place is given back, or may be taken away
+    FULL = enum.auto()  # until a place is given back, or a connection has to make room
     SHORT = enum.auto()  # no descriptors: for a moment
     CLOSED = enum.auto()
 
@@ -180,7 +58,8 @@ class State(enum.Enum):
 class ConnectionGate:
     """Accepts on ``sockets``; ``serve`` makes the protocol that gets a connection, with its place.
 
-    ``tls`` may be replaced: it is for the next connection.
+    ``tls`` may be replaced: the next connections use it. ``is_whole_start`` returns whether the first bytes of a
+    connection without TLS are whole.
     """
 
     def __init__(
@@ -190,20 +69,22 @@ class ConnectionGate:
         *,
         tls: ssl.SSLContext | None = None,
         places: int = HANDSHAKES_WAITING,
+        is_whole_start: Callable[[bytes], bool] = is_whole_request,
     ) -> None:
         # For life.
         self.places: Final = places
         self.tls = tls
         self._sockets = sockets
         self._serve = serve
+        self._is_whole_start = is_whole_start
         self._loop = asyncio.get_running_loop()
         self._tasks = TaskOwner("connection gate")
         # While open.
         self._taken: dict[Place, None] = {}
-        self._state = State.FULL
+        self._state = GateState.FULL
         self._retry: asyncio.TimerHandle | None = None
-        # Looks at a gate that was full, each a moment after the other, since a peer became known. They are counted and
-        # not the time, because a loop that is late makes all peers late.
+        # Checks that found the gate full since a peer was authenticated, at least PLACE_CHECK_S apart. Checks are
+        # counted and not time, because a loop that is late makes all peers late.
         self._full_checks = 0
         self._checked_at = 0.0
         self._accept_again()
@@ -213,15 +94,20 @@ class ConnectionGate:
         """How many places are taken."""
         return len(self._taken)
 
+    @property
+    def is_scarce(self) -> bool:
+        """Whether more than half of the places are taken."""
+        return self.taken > self.places // 2
+
     def stop(self) -> None:
-        """Listen no more."""
-        if self._state is not State.CLOSED:
-            self._pause(State.CLOSED)
+        """Stop listening."""
+        if self._state is not GateState.CLOSED:
+            self._pause(GateState.CLOSED)
             for sock in self._sockets:
                 sock.close()
 
     async def close(self) -> None:
-        """Listen no more, and drop all connections that have a place."""
+        """Stop listening, and drop all connections that have a place."""
         self.stop()
         for place in list(self._taken):
             place.drop()
@@ -229,15 +115,22 @@ class ConnectionGate:
 
     # --- for places -------------------------------------------------------------------------------
 
+    def is_whole(self, data: bytes) -> bool:
+        """Return whether the first bytes of a connection are whole; the end of the connection is."""
+        if not data:
+            return True
+        return is_whole_hello(data) if self.tls is not None else self._is_whole_start(data)
+
     def left(self, place: Place, *, known: bool) -> None:
+        """Take a place back."""
         self._taken.pop(place, None)
         if known:
             self._full_checks = 0
-        if self._state is State.FULL:
+        if self._state is GateState.FULL:
             self._accept_again()
 
     def open(self, place: Place, sock: socket.socket) -> asyncio.Task[None]:
-        """Make the transport of a connection, after its TLS handshake if there is to be one."""
+        """Make the transport of a connection, after its TLS handshake if the port has TLS."""
         task = self._tasks.start(self._open(place, sock), name="open a connection")
         # It may be cancelled before it has begun.
         task.add_done_callback(lambda task: sock.close() if task.cancelled() else None)
@@ -247,7 +140,7 @@ class ConnectionGate:
         limits: dict[str, Any] = {}
         if self.tls is not None:
             limits = {"ssl_handshake_timeout": HANDSHAKE_TIMEOUT_S, "ssl_shutdown_timeout": TLS_CLOSE_TIMEOUT_S}
-        peer = _address_of(sock)
+        peer = address_of(sock)
         try:
             await self._loop.connect_accepted_socket(lambda: self._serve(place), sock, ssl=self.tls, **limits)
         except OSError as error:
@@ -261,16 +154,16 @@ class ConnectionGate:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        self._state = State.ACCEPTING
+        self._state = GateState.ACCEPTING
         for sock in self._sockets:
             self._loop.add_reader(sock, self._accept, sock)
 
-    def _pause(self, state: State, retry_s: float | None = None) -> None:
-        """Accept no more; again after so many seconds."""
+    def _pause(self, state: GateState, retry_s: float | None = None) -> None:
+        """Accept no more; accept again after ``retry_s`` seconds if given."""
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        if self._state is State.ACCEPTING:
+        if self._state is GateState.ACCEPTING:
             for sock in self._sockets:
                 self._loop.remove_reader(sock)
         self._state = state
@@ -278,11 +171,11 @@ class ConnectionGate:
             self._retry = self._loop.call_later(retry_s, self._accept_again)
 
     def _accept(self, listening: socket.socket) -> None:
-        """A connection is waiting, perhaps more."""
+        """Accept the connections that wait, as long as there are places."""
         if self.taken >= self.places:
             self._count_check()
-            if (place := self._useless()) is None:
-                self._pause(State.FULL, PLACE_CHECK_S)
+            if (place := self._least_used()) is None:
+                self._pause(GateState.FULL, PLACE_CHECK_S)
                 return
             place.make_room()
         while self.taken < self.places and self._accept_one(listening):
@@ -295,7 +188,7 @@ class ConnectionGate:
             self._full_checks += 1
 
     def _accept_one(self, listening: socket.socket) -> bool:
-        """Whether there was one."""
+        """Accept one connection; return whether one has waited."""
         try:
             sock, _ = listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -304,7 +197,7 @@ class ConnectionGate:
             if error.errno not in _SHORTAGES:
                 raise
             _log.error("no connection can be accepted: %s", error.strerror)
-            self._pause(State.SHORT, ACCEPT_RETRY_S)
+            self._pause(GateState.SHORT, ACCEPT_RETRY_S)
             return False
         self._enter(sock)
         return True
@@ -315,33 +208,13 @@ class ConnectionGate:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         place = Place(self, sock, self._loop.time())
         self._taken[place] = None
-        place.await_first_byte()
+        place.start()
 
-    def _useless(self) -> Place | None:
-        """The connection that has to make room first, if one may."""
+    def _least_used(self) -> Place | None:
+        """Return the place of the connection that has to make room first, if one has to."""
         now = self._loop.time()
         stuck = self._full_checks >= PLACE_STUCK_CHECKS
         found = [
-            (place.stage in _USELESS, silence, place)
-            for place in self._taken
-            if (stuck or place.stage in _USELESS) and (silence := place.silent_for(now)) >= PLACE_SILENT_S
+            (unused, place) for place in list(self._taken) if (unused := place.unused(now, stuck=stuck)) is not None
         ]
-        return max(found, key=lambda each: each[:2])[2] if found else None
-
-
-def _has_data(sock: socket.socket) -> bool:
-    try:
-        sock.recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def _address_of(sock: socket.socket) -> str:
-    try:
-        name = sock.getpeername()
-    except OSError:
-        return "a peer that is gone"
-    return f"{name[0]}:{name[1]}"
+        return max(found, key=lambda each: each[0])[1] if found else None

@@ -1,8 +1,9 @@
-"""Connections of peers that are not known yet: how many there are, who makes room, and what the others find."""
+"""Connections of unauthenticated peers: their number, and which of them make room for others."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
@@ -12,18 +13,23 @@ from typing import Any, cast
 
 import pytest
 
-from pagent.limits import HANDSHAKES_WAITING, PLACE_SILENT_S
+from pagent.limits import HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING, PLACE_SILENT_S
 from pagent.net.accept import gate as gates
-from pagent.net.accept.gate import ConnectionGate, Place
+from pagent.net.accept import place as placing
+from pagent.net.accept.gate import ConnectionGate
 from pagent.net.accept.listening import listen
+from pagent.net.accept.place import Place
 from tests.kit.peer import PATIENCE_S
 from tests.kit.transfers import eventually
+from tests.net.accept.test_first_flight import client_hello
 
 HELLO = b"hello\n"
+#: A whole line that is no hello.
+BEGUN = b"wait\n"
 
 
 class Greeter(asyncio.Protocol):
-    """A peer is known once it has said hello, and is told its number then."""
+    """A protocol that accepts a peer after its hello line, and answers with its number."""
 
     known = 0
 
@@ -38,7 +44,7 @@ class Greeter(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.place.heard()
         self.data += data
-        if self.data == HELLO:
+        if self.data.endswith(HELLO):
             Greeter.known += 1
             self.place.leave(known=True)
             self.transport.write(b"%d\n" % Greeter.known)
@@ -63,11 +69,12 @@ class Rig:
         sockets = listen("127.0.0.1", 0)
         self.port = sockets[0].getsockname()[1]
         self.client = client
-        self.gate = ConnectionGate(sockets, Greeter, tls=server)
+        self.gate = ConnectionGate(sockets, Greeter, tls=server, is_whole_start=lambda data: data.endswith(b"\n"))
+        self.begin = BEGUN if server is None else client_hello()
         self.sockets: list[socket.socket] = []
 
     def connect(self, said: bytes = b"") -> socket.socket:
-        """A raw connection that has said so much."""
+        """Make a raw connection that has sent so much."""
         sock = socket.create_connection(("127.0.0.1", self.port))
         sock.sendall(said)
         sock.setblocking(False)
@@ -75,7 +82,7 @@ class Rig:
         return sock
 
     async def greet(self) -> bytes:
-        """What a peer that says hello is told; empty if it was dropped."""
+        """Return the answer to a peer that sends a hello; empty if its connection was dropped."""
         name = None if self.client is None else "localhost"
         try:
             reader, writer = await asyncio.open_connection(
@@ -116,12 +123,12 @@ async def dropped(sock: socket.socket) -> None:
 
 
 async def redialled(rig: Rig, said: bytes) -> None:
-    """One peer that dials again as often as it is dropped."""
+    """Dial, send this, and dial again as often as the connection is dropped."""
     while True:
         await dropped(rig.connect(said))
 
 
-async def test_the_places_are_given_back(rig: Rig) -> None:
+async def test_places_are_given_back(rig: Rig) -> None:
     for _ in range(2 * HANDSHAKES_WAITING):
         assert await rig.greet()
     for sock in [rig.connect(b"x") for _ in range(10)]:
@@ -137,9 +144,10 @@ async def test_a_thousand_dials_at_once_all_get_in(rig: Rig) -> None:
     await eventually(lambda: rig.gate.taken == 0)
 
 
-@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"], ids=["silent", "begun"])
-async def test_peers_that_say_nothing_keep_nobody_out(rig: Rig, said: bytes) -> None:
+@pytest.mark.parametrize("way", ["silent", "partial", "begun"])
+async def test_peers_that_stop_do_not_keep_others_out(rig: Rig, way: str) -> None:
     """They dial again as fast as they are dropped."""
+    said = {"silent": b"", "partial": rig.begin[:3], "begun": rig.begin}[way]
     attack = [asyncio.create_task(redialled(rig, said)) for _ in range(HANDSHAKES_WAITING)]
     try:
         async with asyncio.timeout(PATIENCE_S):
@@ -152,6 +160,47 @@ async def test_peers_that_say_nothing_keep_nobody_out(rig: Rig, said: bytes) -> 
         await asyncio.gather(*attack, return_exceptions=True)
 
 
+async def drip(rig: Rig, first: bytes, rest: bytes) -> None:
+    """Send ``first``, then a byte now and then, and dial again as often as the connection is dropped."""
+    loop = asyncio.get_running_loop()
+    while True:
+        sock = rig.connect(first)
+        with contextlib.suppress(OSError):
+            for number in range(1000):
+                await asyncio.sleep(0.2)
+                await loop.sock_sendall(sock, rest[number % len(rest) :][:1])
+
+
+@pytest.mark.parametrize("way", ["from the first byte", "after the first flight"])
+async def test_peers_that_drip_do_not_keep_others_out(rig: Rig, way: str) -> None:
+    """Each sends a byte now and then, which completes nothing."""
+    first, rest = (b"", rig.begin[:3]) if way == "from the first byte" else (rig.begin, b"\x14\x03\x03\x00\x01")
+    drips = [asyncio.create_task(drip(rig, first, rest)) for _ in range(200)]
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await eventually(lambda: rig.gate.taken == HANDSHAKES_WAITING)
+            await asyncio.sleep(0.5)  # all have sent some bytes, also those in the kernel's queue
+        for _ in range(3):
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S / 2):
+                assert await rig.greet()
+    finally:
+        for task in drips:
+            task.cancel()
+        await asyncio.gather(*drips, return_exceptions=True)
+
+
+async def test_a_first_flight_in_pieces_is_accepted(rig: Rig) -> None:
+    sock = rig.connect()
+    for byte in rig.begin:
+        sock.send(bytes([byte]))
+        await asyncio.sleep(0)
+    if rig.client is None:
+        sock.send(HELLO)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(PATIENCE_S):
+        assert await loop.sock_recv(sock, 4096)  # the answer, or the flight of the TLS server
+
+
 async def test_the_longest_waiting_makes_room_first(rig: Rig) -> None:
     first = rig.connect()
     await eventually(lambda: rig.gate.taken == 1)
@@ -162,7 +211,7 @@ async def test_the_longest_waiting_makes_room_first(rig: Rig) -> None:
     assert rig.gate.taken == HANDSHAKES_WAITING - 1  # and no other
 
 
-async def test_nobody_makes_room_while_there_is_some(rig: Rig) -> None:
+async def test_no_connection_is_dropped_while_places_are_free(rig: Rig) -> None:
     quiet = rig.connect()
     await eventually(lambda: rig.gate.taken == 1)
     for _ in range(3):
@@ -172,9 +221,9 @@ async def test_nobody_makes_room_while_there_is_some(rig: Rig) -> None:
         quiet.recv(1)
 
 
-async def test_accepting_pauses_while_nobody_can_make_room(rig: Rig) -> None:
-    """Those here are not silent; who comes waits in the kernel's queue, and is not dropped."""
-    here = await rig.fill(b"\x16")
+async def test_accepting_pauses_while_no_connection_has_to_make_room(rig: Rig) -> None:
+    """The connections have begun; a new one waits in the kernel's queue, and is not dropped."""
+    here = await rig.fill(rig.begin)
     late = rig.connect()
     await asyncio.sleep(PLACE_SILENT_S / 4)
     assert rig.gate.taken == HANDSHAKES_WAITING
@@ -188,16 +237,16 @@ async def test_accepting_pauses_while_nobody_can_make_room(rig: Rig) -> None:
 
 
 async def test_a_place_has_a_time_limit(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gates, "HANDSHAKE_TIMEOUT_S", 0.2)
-    for said in (b"", b"\x16"):
+    monkeypatch.setattr(placing, "HANDSHAKE_TIMEOUT_S", 0.2)
+    for said in (b"", rig.begin[:3], rig.begin):
         await dropped(rig.connect(said))
     await eventually(lambda: rig.gate.taken == 0)
 
 
 async def test_close_drops_all_in_any_stage(rig: Rig) -> None:
-    made = [rig.connect(), rig.connect(b"\x16"), rig.connect()]
+    made = [rig.connect(), rig.connect(rig.begin[:3]), rig.connect(rig.begin)]
     await eventually(lambda: rig.gate.taken == 3)
-    made.append(rig.connect(b"\x16"))  # perhaps still in the queue
+    made.append(rig.connect(rig.begin))  # perhaps still in the queue
     await rig.gate.close()
     for sock in made:
         await dropped(sock)
@@ -206,7 +255,7 @@ async def test_close_drops_all_in_any_stage(rig: Rig) -> None:
         rig.connect()
 
 
-async def test_without_descriptors_accepting_pauses_and_goes_on(
+async def test_without_descriptors_accepting_pauses_and_resumes(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     accept = socket.socket.accept
@@ -227,13 +276,13 @@ async def test_without_descriptors_accepting_pauses_and_goes_on(
 
 
 @pytest.mark.parametrize("contexts", ["tls"], indirect=True)
-async def test_what_is_wrong_with_a_handshake_is_logged(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_fault_of_a_handshake_is_logged(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     await dropped(rig.connect(b"GET / HTTP/1.1\r\n\r\n"))
     await eventually(lambda: "the peer does not speak TLS" in caplog.text)
 
 
 @pytest.mark.parametrize("contexts", ["tls"], indirect=True)
-async def test_who_has_to_show_a_certificate_and_does_not(
+async def test_a_peer_without_a_certificate_that_has_to_show_one(
     rig: Rig, caplog: pytest.LogCaptureFixture, certificate: tuple[Path, Path]
 ) -> None:
     assert rig.gate.tls is not None
