@@ -17,7 +17,7 @@ from pagent.limits import BUFFER_FREE, BUFFER_PIECE, STREAM_BUFFER, STREAM_WINDO
 from pagent.net.link.link import Link
 from pagent.rpc.receiver import Receiver, StreamOwner
 from pagent.rpc.spool import Spool, SpoolOpener, temporary_spool
-from pagent.rpc.throttle import STREAM_PAUSE_FROM, THROTTLE_JOB_S, ReadThrottle
+from pagent.rpc.throttle import STREAM_PAUSE_FROM, ReadThrottle
 from pagent.runtime.memory import current_memory
 from pagent.wire import messages
 from pagent.wire.window import ReceiveWindow
@@ -230,7 +230,13 @@ class ReceivingHalf:
             self._deliver(value)
             return
         if self._window is None and (self._spool is not None or self._kept_bytes > STREAM_PAUSE_FROM):
-            self._throttle.pause(self, THROTTLE_JOB_S if self._opener is None else self._opener.pause_s)
+            self._pause_link(messages.weight(value))
+
+    def _pause_link(self, size: int) -> None:
+        if self._opener is not None and self._opener.for_disk:
+            self._throttle.pause_for_disk(self, size)
+        else:
+            self._throttle.pause_for_job(self)
 
     def _deliver(self, value: Any) -> None:
         cost = messages.cost(value)

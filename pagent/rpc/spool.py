@@ -28,7 +28,7 @@ from pagent.limits import (
 )
 from pagent.rpc.spool_files import SpoolFiles
 from pagent.rpc.spool_records import Record, cost, record_of, value_of
-from pagent.rpc.throttle import THROTTLE_JOB_S, ReadThrottle
+from pagent.rpc.throttle import ReadThrottle
 from pagent.runtime.memory import current_memory
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool, Threads
@@ -48,15 +48,15 @@ class SpoolOpener(NamedTuple):
     """Where a spool has its files, and who is notified.
 
     ``open`` is a blocking function that returns the descriptor of a new file. ``limit``: bytes that may be kept.
-    ``threads`` do the disk work. ``failed`` is called if the disk fails the spool, before its stream ends. ``pause_s``:
-    how long the reading of the link may pause before data goes to the spool.
+    ``threads`` do the disk work. ``failed`` is called if the disk fails the spool, before its stream ends.
+    ``for_disk``: whether the receiver itself writes to that disk.
     """
 
     open: Callable[[], int]
     limit: int
     threads: Threads
     failed: Callable[[], None] = _ignore
-    pause_s: float = THROTTLE_JOB_S
+    for_disk: bool = False
 
 
 _TEMPORARY: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, SpoolOpener]] = WeakKeyDictionary()
@@ -144,7 +144,7 @@ class Spool:
         self._newest.append(record)
         self._count(size)
         if self._is_ahead_of_disk:
-            self._throttle.pause_for_spool(self, size)
+            self._throttle.pause_for_disk(self, size)
         if self._must_write:
             self._work_on_disk()
 

@@ -1,17 +1,15 @@
 """Pause the reading of a link whose peer has no credit, while a receiver or a disk catches up.
 
 Such a peer may send faster than a job or a disk takes its data, and the rest would be written to a spool and read back.
-A short pause avoids that, but every stream of the link waits for it. So pauses have a time budget:
+A short pause avoids that, but every stream of the link waits for it. So pauses are bounded:
 
-* A pause has a limit: ``THROTTLE_JOB_S`` or ``THROTTLE_DISK_S``. After it the link is read for at least a
-  ``THROTTLE_READ_SHARE``-th of its length.
-* A pause that reaches its limit before the queue has caught up has failed. Its length is charged to the budget of the
-  link, which refills by ``THROTTLE_REFILL`` of the time. From the second failure in a row on, the queue may not ask
-  again for a while, twice as long each time.
-
-Data that comes faster than that goes to the spool. A spool is the last resort: memory is the only other place for its
-data. So a spool whose disk is too slow may pause the link also without budget, once for each ``THROTTLE_STEP`` bytes
-that it was given.
+* A queue for a job may pause the link for ``THROTTLE_JOB_S``. After that the link is read for at least a
+  ``THROTTLE_READ_SHARE``-th of the time. A pause that reaches its limit before the queue has caught up has failed. Its
+  length is charged to the budget of the link, which refills by ``THROTTLE_REFILL`` of the time. From the second failure
+  in a row on, the queue may not ask again for a while, twice as long each time. What comes faster goes to the spool.
+* A queue for a disk, an upload's or a spool's, may pause the link for ``THROTTLE_DISK_S`` once for each
+  ``THROTTLE_STEP`` bytes that it was given. A spool would write to the same disk, so it is no way out. The link moves
+  on at ``THROTTLE_STEP / THROTTLE_DISK_S``, however slow the disk is.
 """
 
 from __future__ import annotations
@@ -20,17 +18,17 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from pagent.limits import KIB
+from pagent.limits import KIB, MIB
 
 #: A stream asks for a pause in the reading of its link when it holds this many bytes.
 STREAM_PAUSE_FROM: Final = 512 * KIB
 #: Limit of one pause for a job, which catches up in it if it takes 100 MB/s.
 THROTTLE_JOB_S: Final = 0.005
-#: Limit of one pause for a disk, which writes about 4 MiB at a time. A disk of 100 MB/s has written that by then, so an
+#: Limit of one pause for a disk, and the bytes that its queue is given between two: a disk of 20 MB/s keeps up, so an
 #: upload is not written twice. The other streams of the link wait as long.
 THROTTLE_DISK_S: Final = 0.05
-#: After a pause the link is read for at least its length divided by this. A peer that sends 1 GB/s to a disk of
-#: 100 MB/s has to be paused for nine tenths of the time.
+THROTTLE_STEP: Final = MIB
+#: After a pause the link is read for at least its length divided by this, before a job may pause it again.
 THROTTLE_READ_SHARE: Final = 19
 #: Failed pauses: seconds of them at most at once, and the part of the time at most in the long run.
 THROTTLE_BUDGET_S: Final = 0.2
@@ -39,9 +37,6 @@ THROTTLE_REFILL: Final = 0.2
 #: time, up to the second.
 THROTTLE_REST: Final = 10
 THROTTLE_REST_MAX_S: Final = 1.6
-#: A spool whose disk is slow takes at least this many bytes between two pauses: a link moves on at 5 MB/s.
-THROTTLE_STEP: Final = 512 * KIB
-
 
 OWNER: Final = "read throttle"
 
@@ -87,7 +82,6 @@ class ReadThrottle:
         # The pause under way.
         self._owner: ThrottledQueue | None = None
         self._began = 0.0
-        self._limit_s = 0.0
         self._timer: Any = None
 
     @property
@@ -98,18 +92,18 @@ class ReadThrottle:
         self._counted_at = now
         return self._left_s
 
-    def pause(self, queue: ThrottledQueue, limit_s: float) -> None:
-        """Pause reading for at most ``limit_s`` seconds, if the budget allows it."""
+    def pause_for_job(self, queue: ThrottledQueue) -> None:
+        """Pause reading because a job is slow, if the budget allows it."""
         if self._owner is None:
             now = self._timers.time()
             if now >= queue.pause_after and now >= self._read_until and self.budget_s > 0:
-                self._begin(queue, limit_s, now)
+                self._begin(queue, THROTTLE_JOB_S, self._fail)
 
-    def pause_for_spool(self, spool: ThrottledQueue, size: int) -> None:
-        """Pause reading because the disk of a spool is too slow; the spool was given ``size`` bytes more."""
+    def pause_for_disk(self, queue: ThrottledQueue, size: int) -> None:
+        """Pause reading because a disk is slow; its queue was given ``size`` bytes more."""
         self._step_bytes += size
         if self._owner is None and self._step_bytes >= THROTTLE_STEP:
-            self._begin(spool, THROTTLE_DISK_S, self._timers.time())
+            self._begin(queue, THROTTLE_DISK_S, self._end)
 
     def caught_up(self, queue: ThrottledQueue) -> None:
         """Resume reading: the queue is short again, or gone."""
@@ -117,21 +111,20 @@ class ReadThrottle:
             queue.pause_rest_s = 0.0
             self._end()
 
-    def _begin(self, queue: ThrottledQueue, limit_s: float, now: float) -> None:
+    def _begin(self, queue: ThrottledQueue, limit_s: float, at_limit: Callable[[], None]) -> None:
         self._owner = queue
-        self._began = now
-        self._limit_s = limit_s
+        self._began = self._timers.time()
         self._step_bytes = 0
-        self._timer = self._timers.call_later(limit_s, self._fail)
+        self._timer = self._timers.call_later(limit_s, at_limit)
         self._link.pause_reading(OWNER)
 
     def _fail(self) -> None:
-        """End a pause at its limit, and charge it."""
+        """End a pause for a job at its limit, and charge it."""
         queue = self._owner
         assert queue is not None
         now = self._timers.time()
         queue.pause_after = now + queue.pause_rest_s
-        queue.pause_rest_s = min(2 * queue.pause_rest_s, THROTTLE_REST_MAX_S) or THROTTLE_REST * self._limit_s
+        queue.pause_rest_s = min(2 * queue.pause_rest_s, THROTTLE_REST_MAX_S) or THROTTLE_REST * THROTTLE_JOB_S
         self._left_s = max(self.budget_s - (now - self._began), -THROTTLE_BUDGET_S)
         self._end()
 

@@ -21,7 +21,6 @@ from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import istream, ostream, unary
 from pagent.rpc.spool import SpoolOpener
-from pagent.rpc.throttle import THROTTLE_DISK_S
 from pagent.runtime.rounds import Rounds
 from pagent.service.disk import DiskThreads
 from pagent.service.intake import Intake
@@ -185,7 +184,7 @@ class FileService:
         """Let the stream spool what arrives faster than it is written. ``failed`` is called if the disk has no room."""
         assert call.stream is not None
         threads = self._threads.of(job)
-        call.stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, threads, failed, THROTTLE_DISK_S))
+        call.stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, threads, failed, for_disk=True))
 
 
 def _until_removed(job: Job, call: IncomingCall) -> AbstractContextManager[None]:
