@@ -6,12 +6,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from pagent.config.router import RouterControl
+from pagent.config.router import RouterControl, SpoolSettings
 from pagent.front.deadlines import Deadlines
 from pagent.front.exchange import Exchange, ExchangeUser
+from pagent.front.field import FieldExchange
 from pagent.front.forwarded import TrustedProxies, plain_address
 from pagent.front.held import HeldHeads
 from pagent.front.raw import RawExchange
+from pagent.front.spools import FrontSpools
+from pagent.front.websocket import WebSocketExchange
 from pagent.http1.incoming import IncomingHead
 from pagent.net.port.connection import PortConnection
 from pagent.rpc.directory import AgentLink, Client, Directory, Gate
@@ -30,7 +33,9 @@ class FrontContext:
     ValueError if a trusted proxy is neither an address nor a network.
     """
 
-    def __init__(self, directory: Directory, gate: Gate, fallback: Fallback, settings: RouterControl) -> None:
+    def __init__(
+        self, directory: Directory, gate: Gate, fallback: Fallback, settings: RouterControl, spool: SpoolSettings
+    ) -> None:
         # For life.
         self.directory = directory
         self.gate = gate
@@ -39,6 +44,7 @@ class FrontContext:
         self.idle_s = settings.idle_s
         self.body_s = settings.body_s
         self._trusted = TrustedProxies(settings.trusted_proxies)
+        self._spools = FrontSpools(spool)
         # While open.
         self.held = HeldHeads()
         self.deadlines = Deadlines(min(self.head_s, self.idle_s, self.body_s))
@@ -69,5 +75,9 @@ class FrontContext:
             _log.warning("forwarded fields of %s are dropped: control.trusted_proxies does not list it", client.address)
 
     def exchange(self, user: ExchangeUser, head: IncomingHead, link: AgentLink) -> Exchange:
-        """Return the exchange for a request to an agent."""
-        return RawExchange(user, head)
+        """Return the exchange for a request to an agent; RequestRefusedError if it is a bad WebSocket handshake."""
+        if link.is_ours:
+            return RawExchange(user, head)
+        if "websocket" in head.upgrade:
+            return WebSocketExchange(user, head, self._spools.opener)
+        return FieldExchange(user, head, self._spools.opener)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from abc import ABC, abstractmethod
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pagent.buffers import Bytes
 from pagent.errors import CallCancelledError, CallError, LinkClosedError, MethodError, RequestRefusedError
@@ -23,10 +23,10 @@ from pagent.front.answers import LAST_CHUNK, Fields, encode_head
 from pagent.front.held import HeldHeads, Holder
 from pagent.http1.incoming import IncomingHead
 from pagent.net.port.connection import PortConnection
+from pagent.net.port.user import PortUser
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink, JobAddress
 from pagent.rpc.stream import Stream
-from pagent.splice.tcp import TcpSplice
 
 _BAD_GATEWAY: Final = 502
 #: Answers without a body whatever their fields say (RFC 9112 6.3).
@@ -56,6 +56,13 @@ BODY: Final = AnswerStage.BODY
 ENDED: Final = AnswerStage.ENDED
 
 
+class Tunnel(PortUser, Protocol):
+    """What a connection carries after a 101."""
+
+    def start(self, port: PortConnection) -> None:
+        """Begin, with a connection whose user this already is."""
+
+
 class ExchangeUser(ABC):
     """The connection that an exchange belongs to, as the exchange sees it."""
 
@@ -75,7 +82,7 @@ class ExchangeUser(ABC):
         """The answer has broken off."""
 
     @abstractmethod
-    def switched(self, tunnel: TcpSplice) -> None:
+    def switched(self, tunnel: Tunnel) -> None:
         """The job speaks another protocol from here on: ``tunnel`` carries it."""
 
     @abstractmethod

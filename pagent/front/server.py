@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 
-from pagent.config.router import RouterControl
+from pagent.config.router import RouterControl, SpoolSettings
 from pagent.front.context import Fallback, FrontContext
 from pagent.front.user import UserConnection
 from pagent.rpc.directory import Directory, Gate
@@ -16,8 +16,10 @@ from pagent.rpc.directory import Directory, Gate
 class FrontServer:
     """Serves users on listening sockets until :meth:`close`. ValueError if a trusted proxy is no address or network."""
 
-    def __init__(self, directory: Directory, gate: Gate, fallback: Fallback, settings: RouterControl) -> None:
-        self._context = FrontContext(directory, gate, fallback, settings)
+    def __init__(
+        self, directory: Directory, gate: Gate, fallback: Fallback, settings: RouterControl, spool: SpoolSettings
+    ) -> None:
+        self._context = FrontContext(directory, gate, fallback, settings, spool)
         self._servers: list[asyncio.Server] = []
 
     async def listen(self, sockets: Sequence[socket.socket], *, tls: ssl.SSLContext | None = None) -> None:

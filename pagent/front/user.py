@@ -14,6 +14,7 @@ from pagent.front.answers import CONTINUE, error_answer
 from pagent.front.client_socket import ClientSocket, State
 from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
+from pagent.front.exchange import Tunnel
 from pagent.front.forwarded import add_forwarded_fields, request_id
 from pagent.front.routes import JobTarget, job_target
 from pagent.http1.fields import Framing
@@ -25,7 +26,6 @@ from pagent.limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
 from pagent.net.port.connection import PortConnection
 from pagent.rpc.directory import AgentLink
 from pagent.runtime.deferred import FRAMES_LABOUR
-from pagent.splice.tcp import TcpSplice
 
 _TIMEOUT: Final = 408
 _PROXY: Final = "proxy"
@@ -326,7 +326,7 @@ class UserConnection(ClientSocket):
 
     # --- upgrades ---------------------------------------------------------------------------------
 
-    def switched(self, tunnel: TcpSplice) -> None:
+    def switched(self, tunnel: Tunnel) -> None:
         self._exchange = None
         self._state = State.GONE
         self.deadline = NEVER

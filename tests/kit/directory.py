@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pagent.config.router import RouterControl
+from pagent.config.router import RouterControl, SpoolSettings
 from pagent.errors import RequestRefusedError
 from pagent.front.server import FrontServer
 from pagent.http1.incoming import IncomingHead
@@ -87,11 +87,11 @@ class Elsewhere(asyncio.Protocol):
 class Front:
     """A running users' side. ``port`` is where it listens; ``elsewhere`` are the protocols that took over."""
 
-    def __init__(self, jobs: KnownJobs, settings: RouterControl) -> None:
+    def __init__(self, jobs: KnownJobs, settings: RouterControl, spool: SpoolSettings) -> None:
         self.jobs = jobs
         self.gate = OpenGate()
         self.elsewhere: list[Elsewhere] = []
-        self.server = FrontServer(jobs, self.gate, self._take, settings)
+        self.server = FrontServer(jobs, self.gate, self._take, settings, spool)
         self.port = 0
 
     def _take(self, head: IncomingHead, client: Client) -> asyncio.Protocol:
@@ -100,9 +100,11 @@ class Front:
 
 
 @asynccontextmanager
-async def running_front(jobs: KnownJobs, tls: Any = None, **settings: Any) -> AsyncIterator[Front]:
+async def running_front(
+    jobs: KnownJobs, *, tls: Any = None, spool: SpoolSettings | None = None, **settings: Any
+) -> AsyncIterator[Front]:
     """A users' side on the loopback; all its connections are gone after the block."""
-    front = Front(jobs, RouterControl(**settings))
+    front = Front(jobs, RouterControl(**settings), spool or SpoolSettings())
     sockets = listen("127.0.0.1", 0)
     await front.server.listen(sockets, tls=tls)
     front.port = sockets[0].getsockname()[1]

@@ -1,0 +1,141 @@
+"""An exchange with an agent of the field: the methods of part 1 of the contract (docs/contract.rst, "Proxy").
+
+Such an agent gets a path that is decoded and a query in pairs, and knows no flow control: what it sends faster than the
+client reads is spooled. Its HTTP client decodes what the job has encoded and leaves Content-Encoding as it was, so that
+field is only passed on if the body begins as one in that coding does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from pagent.errors import RequestRefusedError
+from pagent.front.answers import CONTINUE, BadAnswer, Fields
+from pagent.front.exchange import BODY, ENDED, FIELDS, STATUS, Exchange, ExchangeUser
+from pagent.http1.fields import Framing
+from pagent.http1.incoming import IncomingHead
+from pagent.rpc.calls import OutgoingCall
+from pagent.rpc.directory import AgentLink, JobAddress
+from pagent.rpc.spool import SpoolOpener
+from pagent.wire import messages
+
+_BAD_GATEWAY: Final = 502
+#: Fields of a request that such an agent would pass to the job as they are.
+_NOT_SENT: Final = frozenset({"transfer-encoding", "upgrade", "expect", "te", "trailer"})
+#: Fields of an answer that are of the agent's own hop.
+_NOT_PASSED: Final = frozenset(
+    {"transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer", "proxy-connection"}
+)
+#: How a body in a coding begins (RFC 1952 2.3.1, RFC 8878 3.1.1); that of another coding is not known.
+_MAGIC: Final = {"gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+
+
+class FieldExchange(Exchange):
+    """``http_request`` as routers of the field call it.
+
+    :param spool: where an answer waits that the client does not read.
+    """
+
+    __slots__ = ("_encoded", "_spool")
+
+    def __init__(self, user: ExchangeUser, head: IncomingHead, spool: SpoolOpener) -> None:
+        super().__init__(user, head)
+        self._spool = spool
+        self._encoded: Fields | None = None  # the fields of an answer whose coding is not known yet
+
+    def start(self, link: AgentLink, job: JobAddress, target: str) -> None:
+        super().start(link, job, target)
+        assert self._stream is not None
+        self._stream.spool_with(self._spool)
+        if self.head.framing is Framing.NONE or (self.head.framing is Framing.LENGTH and not self.head.length):
+            self._stream.send(b"")  # the agent waits for the end of a body
+        elif self.head.expects_continue:
+            self._user.port.write(CONTINUE)  # the job's own cannot come
+
+    def _make_call(self, link: AgentLink, job_uid: str, target: str) -> OutgoingCall:
+        path, query = decoded_target(target)
+        arguments = (job_uid, self.head.method, path, query, field_headers(self.head))
+        return link.connection.start_call(messages.BISTREAM, "http_request", arguments, {})
+
+    def stream_message(self, value: Any) -> None:
+        stage = self._stage
+        if stage is STATUS:
+            if type(value) is not int:
+                raise ValueError("an answer begins with its status")
+            self._status = value
+            self._stage = FIELDS
+        elif stage is FIELDS and self._encoded is None:
+            self._take_fields(value)
+        elif stage is not ENDED:
+            if not isinstance(value, (bytes, bytearray, memoryview)):
+                self._break_off("the job broke its answer off")
+                return
+            if self._encoded is not None:
+                self._take_coding(bytes(value[:4]))
+            if value and self._stage is BODY:
+                self._piece(value)
+
+    def _take_fields(self, fields: Any) -> None:
+        try:
+            passed = [[name, value] for name, value in fields if name.lower() not in _NOT_PASSED]
+            if self._status == _BAD_GATEWAY and not passed:
+                # The agent's own: it has no text (docs/contract.rst, "Proxy").
+                self._fail(RequestRefusedError(_BAD_GATEWAY, "the job cannot be reached, or gave no valid answer"))
+            elif any(name.lower() == "content-encoding" for name, _ in passed):
+                self._encoded = passed
+            else:
+                self._begin(self._status, passed)
+        except (BadAnswer, ValueError, TypeError, AttributeError):
+            self._break_off("the agent's answer is not valid")
+
+    def _take_coding(self, start: bytes) -> None:
+        """Begin an answer whose head names a coding, now that its body begins."""
+        fields, self._encoded = self._encoded, None
+        assert fields is not None
+        coding = ", ".join([value for name, value in fields if name.lower() == "content-encoding"]).lower()
+        magic = _MAGIC.get(coding, b"")
+        is_decoded = not start.startswith(magic) or (coding == "deflate" and not _begins_zlib(start))
+        if is_decoded:
+            dropped = ("content-encoding", "content-length")
+            fields = [pair for pair in fields if pair[0].lower() not in dropped]
+        try:
+            self._begin(self._status, fields)
+        except (BadAnswer, ValueError):
+            self._break_off("the agent's answer is not valid")
+
+    def _end(self, trailers: Fields) -> None:
+        if self._encoded is not None:
+            fields, self._encoded = self._encoded, None
+            try:
+                self._begin(self._status, fields)
+            except (BadAnswer, ValueError):
+                self._break_off("the agent's answer is not valid")
+                return
+        super()._end(trailers)
+
+
+def _begins_zlib(start: bytes) -> bool:
+    """RFC 1950 2.2: the header of what HTTP calls deflate."""
+    return len(start) >= 2 and start[0] & 0x0F == 8 and int.from_bytes(start[:2], "big") % 31 == 0
+
+
+def decoded_target(target: str) -> tuple[str, list[list[str]]]:
+    """Return the path and the pairs of the query, both decoded; what is no UTF-8 stays encoded."""
+    path, _, query = target.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True, errors="replace") if query else []
+    return _unquoted(path), [list(pair) for pair in pairs]
+
+
+def _unquoted(path: str) -> str:
+    if "%" not in path:
+        return path
+    try:
+        return unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        return path
+
+
+def field_headers(head: IncomingHead) -> Fields:
+    """Return the fields of a request as an agent of the field gets them."""
+    return [pair for pair in head.fields if pair[0].lower() not in _NOT_SENT]
