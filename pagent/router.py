@@ -93,7 +93,7 @@ class Router:
         self._joins = WebSocketJoins(routes)
         app = router_app(routes, gate, self._joins, lambda: None if self._ending else self._client())
         self._web = RouterWeb(app, settings.control.body_s)
-        self._front = FrontServer(self.directory, gate, self._web.protocol, settings.control)
+        self._front = FrontServer(self.directory, gate, self._web.protocol, settings.control, settings.spool)
         self._agents = WebServer()
         self._tasks = TaskOwner("router")
         self._configuration = ThreadPool("configuration", 1)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pagent.access.gate import ADMIN, FILES, JOBS, NONE, PROBE, READ, RPC, WSCONNECT
-from pagent.config.router import RouterControl
+from pagent.config.router import RouterControl, SpoolSettings
 from pagent.errors import RequestRefusedError
 from pagent.front.server import FrontServer
 from pagent.http1.incoming import IncomingHead
@@ -84,7 +84,7 @@ async def closed() -> AsyncIterator[tuple[int, Closed]]:
     joins = WebSocketJoins(routes)
     web = RouterWeb(router_app(routes, gate, joins, no_link), 60.0)
     await web.start()
-    front = FrontServer(routes, gate, web.protocol, RouterControl())
+    front = FrontServer(routes, gate, web.protocol, RouterControl(), SpoolSettings())
     (sock,) = listen("127.0.0.1", 0)
     await front.listen([sock])
     try:
