@@ -1,4 +1,4 @@
-"""What the README says to paste."""
+"""Run the commands and the example of the README."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ README = Path(__file__).parent.parent / "README.rst"
 
 
 def blocks(begins: str) -> list[str]:
-    """The literal blocks of the README that begin so, without their indentation."""
+    """Return the literal blocks of the README that begin with a text, without their indentation."""
     found = re.findall(r"::\n\n((?:    .*\n|\n)+)", README.read_text())
     return [text for text in map(textwrap.dedent, found) if text.startswith(begins)]
 
@@ -27,9 +27,10 @@ def blocks(begins: str) -> list[str]:
 async def test_the_python_example_runs_as_pasted(tmp_path: Path) -> None:
     (example,) = blocks("import asyncio")
     # Only the port differs: tests run at the same time.
-    address, token = re.findall(r'connect_agent\("(127\.0\.0\.1:7000)", token="([^"]+)"\)', example)[0]
+    (address,) = re.findall(r'connect_agent\("(127\.0\.0\.1:7000)", token=token\)', example)
     (tmp_path / "jobs").mkdir()
-    async with agent_process(tmp_path / "jobs", "--set", f"server.accept_tokens=[{token!r}]") as agent:
+    (tmp_path / "tokens").write_text("a-token\n")
+    async with agent_process(tmp_path / "jobs", "--token-file", str(tmp_path / "tokens")) as agent:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE, env=environment(tmp_path), cwd=tmp_path,
@@ -48,8 +49,8 @@ def test_the_python_example_can_be_typed_into_an_interpreter() -> None:
 
 
 def test_the_first_command_prints_what_the_readme_shows(tmp_path: Path) -> None:
-    (shown,) = blocks("$ pagent run")
-    command, *lines = shown.strip().splitlines()
+    (printed,) = blocks("$ pagent run")
+    command, *lines = printed.strip().splitlines()
     arguments = command.removeprefix("$ pagent ").split()
     with pagent(tmp_path, *arguments, url=False) as running:
         for line in (line for line in lines if line.startswith("pagent: ")):
