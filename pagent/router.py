@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import logging
+import ssl
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +22,7 @@ from pagent.front.server import FrontServer
 from pagent.limits import RELOAD_TIMEOUT_S
 from pagent.net.accept.listening import listen
 from pagent.net.dial import Address, parse_address
-from pagent.net.tls import server_context
+from pagent.net.tls import renew_certificate, server_context
 from pagent.relay.agent import AgentKey, ConnectedAgent
 from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
@@ -59,8 +60,8 @@ class _Credentials(NamedTuple):
 
     accepted: tuple[AcceptedToken, ...]
     dialled: dict[Address, str]  # tokens of dial.agents
-    server_tls: Any
-    control_tls: Any
+    server_tls: ssl.SSLContext | None
+    control_tls: ssl.SSLContext | None
 
 
 class Router:
@@ -311,7 +312,9 @@ class Router:
         for name in ("server_tls", "control_tls"):
             if (getattr(credentials, name) is None) is not (getattr(now, name) is None):
                 raise ConfigError(f"{name.replace('_', '.')}.certificate: TLS is turned on or off by a restart only")
-        return settings, credentials
+        if now.control_tls is not None:
+            renew_certificate(now.control_tls, settings.control.tls, "control.tls")
+        return settings, credentials._replace(control_tls=now.control_tls)
 
 
 def _load_credentials(settings: RouterSettings) -> _Credentials:

@@ -34,6 +34,15 @@ def server_context(tls: ServerTls, section: str = "server.tls") -> ssl.SSLContex
     return context
 
 
+def renew_certificate(context: ssl.SSLContext, tls: ServerTls, section: str) -> None:
+    """Give a context, which a listener uses already, the certificate that its files hold now.
+
+    The next connections get it. ConfigError as :func:`server_context`.
+    """
+    assert tls.certificate is not None
+    _load_certificate(context, section, tls.certificate, tls.key)
+
+
 def client_context(tls: ClientTls) -> ssl.SSLContext:
     """For dialling a ``wss://`` router."""
     if tls.certificate is None and tls.key is not None:
