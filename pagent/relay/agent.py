@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.connection import Connection
+from pagent.wire.plain import plain
 
 #: A connection id as it stands in the paths of the HTTP API.
 is_connection_id: Final = re.compile(r"[0-9a-f]{32}").fullmatch
@@ -54,7 +55,8 @@ class ConnectedAgent:
         self.dialled = dialled is not None
         #: Whether it has the methods and arguments beyond the contract of the field, flow control among them.
         self.is_ours = connection.flow
-        self.data = {key: value for key, value in peer.data.items() if key != _OF_THE_LINK}
+        #: Its handshake data as JSON can say it, without secrets.
+        self.data: dict[str, Any] = plain({key: value for key, value in peer.data.items() if key != _OF_THE_LINK})
         # While it is open.
         self.retiring = False  # a newer link of the same process has taken over
         self.creating = 0  # job_create calls under way

@@ -25,6 +25,8 @@ ANY_CONNECTION: Final = "-"
 _CREATE_S: Final = 60.0
 #: How long an agent may take to say whether it has a job, or which jobs it has.
 _ANSWER_S: Final = 5.0
+#: Agents that are asked at once for a job: more would hold up the loop.
+_ASKED_AT_ONCE: Final = 50
 #: How often an agent is asked whether a job is ready that was started by another router.
 _READY_POLL_S: Final = 0.25
 
@@ -138,12 +140,14 @@ class AgentDirectory:
     async def _ask_all(self, job_uid: str) -> ConnectedAgent | None:
         async with self._asking:
             agents = [agent for agent in self.table if agent.is_ours and not agent.retiring]
-            states = await asyncio.gather(*(_state(agent, job_uid) for agent in agents))
-            found = [agent for agent, state in zip(agents, states, strict=True) if state and agent.is_open]
-            if not found:
-                return None
-            self.jobs.add(job_uid, found[0].key)
-            return found[0]
+            for first in range(0, len(agents), _ASKED_AT_ONCE):
+                some = agents[first : first + _ASKED_AT_ONCE]
+                states = await asyncio.gather(*(_state(agent, job_uid) for agent in some))
+                for agent, state in zip(some, states, strict=True):
+                    if state is not None and agent.is_open:
+                        self.jobs.add(job_uid, agent.key)
+                        return agent
+        return None
 
     # --- jobs come and go -------------------------------------------------------------------------
 

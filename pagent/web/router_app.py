@@ -15,7 +15,7 @@ from aiohttp import web
 from pagent.access import gate as operations
 from pagent.errors import RequestRefusedError
 from pagent.rpc.directory import Gate, JobAddress
-from pagent.web.answers import empty_answer, json_answer
+from pagent.web.answers import empty_answer, json_answer, plain_answer
 from pagent.web.failures import EXPECTED, answer_to
 from pagent.web.handover import HandedOver
 from pagent.web.local import Handler, text
@@ -126,7 +126,7 @@ class _RouterRoutes:
         found = [
             {"uid": agent.connection_id, "mode": agent.mode, "peer": agent.data} for agent in self._routes.agents()
         ]
-        return json_answer({"connections": found})
+        return plain_answer({"connections": found})
 
     async def shutdown(self, request: web.Request) -> web.Response:
         self._routes.end()

@@ -23,7 +23,7 @@ class RoutedAgent(Protocol):
 
     @property
     def data(self) -> Mapping[str, Any]:
-        """The agent's handshake data, without secrets."""
+        """The agent's handshake data as JSON can say it, without secrets."""
 
     @property
     def is_ours(self) -> bool:
