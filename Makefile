@@ -2,12 +2,12 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Port of `make run`; 0: any free one.
+# Port of `make run`; 0 for any free port.
 PORT ?= 8161
-# Processes that run the tests.
+# Number of processes that run the tests.
 JOBS ?= 2
 
-# The first of these that is 3.11 or newer and can make environments; a name may be there without working (pyenv).
+# The first of these that works (names of pyenv may not), is 3.11 or newer, and can make environments.
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; \
 	done)
@@ -18,13 +18,13 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-# What need not run without asserts: the bench and what reads sources, which run no agent of ours, and the command line,
-# whose many processes take long.
-READING := tests/test_architecture.py tests/test_docs.py
+# Tests that are not run without asserts: those of the bench and of the sources, which start no agent, and those of the
+# command line, which take long.
+READING := $(patsubst %,tests/test_%.py,architecture citations docs english)
 WITHOUT_ASSERTS := $(patsubst %,--ignore=%,tests/bench tests/cli $(READING))
-# What uses the transports of the event loop itself.
-ON_THE_LOOP := $(addprefix tests/,net rpc splice service web client test_agent.py)
-# A copy of the sources in which nothing is compiled.
+# Tests of code that uses the transports of the event loop.
+ON_THE_LOOP := $(addprefix tests/,net rpc splice front relay service web client test_agent.py)
+# A copy of the sources without compiled modules.
 PLAIN := $(VENV)/plain
 
 .PHONY: help install run test test-slow check format lint types architecture bench bench-micro bench-compare \
@@ -36,29 +36,31 @@ help:  ## Print this list
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "pagent needs Python 3.11 or newer with its venv module (on Debian: python3-venv)." >&2; \
-		echo "Say where it is with: make PYTHON=/path/to/python3" >&2; \
+		echo "Name it with: make PYTHON=/path/to/python3" >&2; \
 		exit 1; \
 	fi
 	$(PYTHON) -m venv $(VENV)
 
 $(DEPENDENCIES): $(LOCK) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	@echo "installing the dependencies into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
 	@touch $@
 
-# The numbers of the limits are taken into the compiled modules.
+# Constants of limits.py become part of the compiled modules.
 COMPILED := $(shell cat pagent/compiled.txt) pagent/compiled.txt $(wildcard pagent/wire/*.c) pagent/limits.py
 
 $(INSTALLED): pyproject.toml setup.py $(COMPILED) $(DEPENDENCIES)
-	@# What is changed while it is compiled is older than what came of it.
+	@# The time stamp is from before the build: a source that changes during the build is compiled again.
 	@touch $@.begun
-	@# Python prefers a compiled module to its source, and would load that of a source which is gone.
+	@# Python prefers a compiled module to its source, and would load one whose source was removed.
 	@find pagent -name '*.so' -delete
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "compiling pagent, which takes a few minutes; PAGENT_COMPILE=0 leaves it out"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@mv $@.begun $@
 
-install: $(INSTALLED)  ## Make .venv with all dependencies and pagent itself
+install: $(INSTALLED)  ## Make .venv with all dependencies and pagent
 
-run: $(INSTALLED)  ## Start a router with an agent and a job, as a demonstration; PORT=8080 for a port of your own
+run: $(INSTALLED)  ## Start a router with an agent and a job, as a demonstration; PORT=8080 chooses the port
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pagent route --with-agent --log-level warning --set "identity.uid='demo'" \
 		--set server.enabled=False --set control.port=$(PORT) -- \
 		$(BIN)/python -m http.server {port} --bind 127.0.0.1 --directory config/www
@@ -69,8 +71,8 @@ test: $(INSTALLED)  ## Run the tests; ARGS="-k name" passes options to pytest
 test-slow: $(INSTALLED)  ## Run the tests that take many seconds each
 	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
 
-# By the environment and not by -O, so that the agents that tests start have it too. The tests' own asserts work all the
-# same: pytest writes them anew. Compiled modules keep theirs, so this is also what shows that plain Python does.
+# PYTHONOPTIMIZE instead of -O also applies to the agents that tests start. The asserts of the tests work, because pytest
+# rewrites them. Compiled modules keep their asserts, so nothing is compiled here.
 test-optimised: $(INSTALLED) plain  ## Run the tests without Python's asserts (python -O) and with nothing compiled
 	cd $(PLAIN) && PYTHONPATH=$(CURDIR)/$(PLAIN) PYTHONOPTIMIZE=1 $(CURDIR)/$(BIN)/python -m pytest -n $(JOBS) \
 		-W ignore::pytest.PytestConfigWarning $(WITHOUT_ASSERTS) $(ARGS)
@@ -84,18 +86,18 @@ plain:
 test-asyncio: $(INSTALLED)  ## Run the tests that use the event loop's transports on asyncio's own loop
 	PAGENT_LOOP=asyncio $(BIN)/python -m pytest -n $(JOBS) $(ON_THE_LOOP) $(ARGS)
 
-# An installation without it runs, too: so nothing else would tell.
+# Nothing fails if modules that should be compiled are not, so this checks it.
 compiled: $(INSTALLED)
 	@test -z "$$(command -v cc)" || test "$(PAGENT_COMPILE)" = 0 || $(BIN)/python -c 'import pagent, sys; \
-		pagent.is_compiled() or sys.exit("there is a C compiler, and yet what is installed is not compiled")'
+		pagent.is_compiled() or sys.exit("the installed pagent is not compiled, although there is a C compiler")'
 
-check: compiled lint types architecture docs test-optimised test-asyncio test  ## All that must be green: format, lint, types, architecture, docs, tests
+check: compiled lint types architecture docs test-optimised test-asyncio test  ## Run all checks: format, lint, types, architecture, docs, tests
 
-format: $(INSTALLED)  ## Format the code and mend what the linter can
+format: $(INSTALLED)  ## Format the code, and fix what the linter can fix
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-lint: $(INSTALLED)  ## Check format and lint
+lint: $(INSTALLED)  ## Check the format and lint the code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
@@ -108,37 +110,37 @@ architecture: $(INSTALLED)  ## Check which module imports what
 docs: $(INSTALLED)  ## Build the documentation into build/docs, warnings as errors
 	$(BIN)/python -m sphinx --quiet -W --keep-going -b html docs build/docs
 
-pages: $(INSTALLED)  ## Renew the pages that are made from the sources
+pages: $(INSTALLED)  ## Generate the pages and files that are made from the sources
 	$(BIN)/python -m tests.kit.limits_page > docs/limits.rst
 	$(BIN)/python -m tests.kit.floors_page > docs/floors.rst
 	$(BIN)/python -m pagent.config.reference agent > pagent/config/default.yaml
 	$(BIN)/python -m pagent.config.reference router > pagent/config/router.yaml
 
 MINUTES ?= 10
-soak: $(INSTALLED)  ## Load an agent with faults for MINUTES=10, then look for what it has not given back
+soak: $(INSTALLED)  ## Load an agent with faults for MINUTES=10, then check that it has released everything
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
 
 SECONDS_EACH ?= 60
-# Uncompiled, since atheris is guided by what it sees of Python's code.
+# Without compiled modules, because atheris is guided by the coverage of Python code.
 fuzz: $(INSTALLED) plain  ## Fuzz the parsers with atheris, each target for SECONDS_EACH=60
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[fuzz]'
 	PYTHONSAFEPATH=1 PYTHONPATH=$(PLAIN) $(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH) $(ARGS)
 
-bench: $(INSTALLED)  ## Measure; ARGS passes options
+bench: $(INSTALLED)  ## Run the benchmark; ARGS passes options
 	$(BIN)/python -m bench $(ARGS)
 
-bench-micro: $(INSTALLED)  ## Measure the parts that do no I/O
+bench-micro: $(INSTALLED)  ## Measure the parts without I/O
 	$(BIN)/python -m bench.micro $(ARGS)
 
-bench-compare: $(INSTALLED)  ## Measure this tree and that of BASE=<commit> in turn
+bench-compare: $(INSTALLED)  ## Compare this tree with that of BASE=<commit>
 	@test -n "$(BASE)" || { echo "make bench-compare BASE=<commit>" >&2; exit 1; }
 	$(BIN)/python -m bench.compare "$(BASE)" $(ARGS)
 
-# RUNLEVEL=1 keeps Debian from starting them as services.
-bench-peers:  ## Install nginx and haproxy, for make bench to compare with (Debian, as root)
+# With RUNLEVEL=1 Debian does not start them as services.
+bench-peers:  ## Install nginx and haproxy for the benchmark (Debian, as root)
 	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends nginx-light haproxy
 
-lock:  ## Renew the lock from pyproject.toml (needs the package index)
+lock:  ## Update the lock from pyproject.toml (needs the package index)
 	rm -rf $(VENV)/lock
 	$(PYTHON) -m venv $(VENV)/lock
 	$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.5'
@@ -146,7 +148,7 @@ lock:  ## Renew the lock from pyproject.toml (needs the package index)
 		--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--no-emit-options --output-file $(LOCK) pyproject.toml
 
-clean:  ## Remove all that was built, .venv included
+clean:  ## Remove everything that was built, and .venv
 	find . -name '*.so' -not -path './.venv/*' -delete
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

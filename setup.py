@@ -1,7 +1,7 @@
-"""Compiles the modules that every byte goes through, with mypyc; all else that there is to know is in pyproject.toml.
+"""Compile the modules that every byte passes through with mypyc. Everything else is in pyproject.toml.
 
-They are plain Python, and run as such where there is no C compiler or no CPython, at about twice the cost per request.
-``PAGENT_COMPILE=0`` asks for that.
+Without a C compiler, without CPython, or with ``PAGENT_COMPILE=0`` the modules run as Python, at about twice the cost
+for each request.
 """
 
 import atexit
@@ -15,34 +15,34 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CompileError, LinkError
 
-#: One module a line, relative to the top folder.
+#: One module per line, relative to the top folder.
 COMPILED = (Path(__file__).parent / "pagent" / "compiled.txt").read_text("ascii").split()
 
-#: Written in C.
+#: Modules that are written in C.
 NATIVE = {
     "pagent.wire._frames": "pagent/wire/_frames.c",
     "pagent.wire._messages": "pagent/wire/_messages.c",
 }
 
-#: Only these commands want the C; the others ask for names and versions, and each of them reads this file.
+#: Commands that build C code. The others read this file for names and versions.
 BUILDS = {"bdist_wheel", "build_ext", "editable_wheel", "install"}
 
 
 def scratch() -> str:
-    """Make a folder for what a build leaves: generated C, objects, caches. It is deleted at the end of the process."""
+    """Make a folder for generated C, objects and caches. It is deleted at the end of the process."""
     folder = tempfile.mkdtemp(prefix="pagent-build-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 class BuildExt(build_ext):
-    """All modules compiled, or none: half of them would not find the other."""
+    """Compile all modules or none, because compiled ones import each other as compiled."""
 
     def build_extensions(self) -> None:
         try:
             super().build_extensions()
         except (BaseError, CompileError, LinkError, OSError) as error:
-            self.warn(f"pagent runs uncompiled, and slower: {error}")
+            self.warn(f"pagent is not compiled, and runs slower: {error}")
             for extension in self.extensions:
                 path = self.get_ext_fullpath(extension.name)
                 if os.path.exists(path):
@@ -53,13 +53,13 @@ class BuildExt(build_ext):
 def extensions(scratch: str | None) -> list:
     native = [Extension(name, [source], extra_compile_args=["-O3"]) for name, source in NATIVE.items()]
     if "sdist" in sys.argv:
-        return native  # for their sources
+        return native  # their sources are part of an sdist
     wanted = os.environ.get("PAGENT_COMPILE", "1") != "0" and sys.implementation.name == "cpython"
     if not wanted or scratch is None:
         return []
     from mypyc.build import mypycify
 
-    # What the modules import need not be installed to build them.
+    # The imports of the modules need not be installed to build them.
     options = ["--config-file=", "--ignore-missing-imports", "--no-warn-unused-configs", f"--cache-dir={scratch}/mypy"]
     compiled = mypycify([*options, *COMPILED], opt_level="2", debug_level="0", group_name="pagent", target_dir=scratch)
     return compiled + native

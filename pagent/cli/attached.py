@@ -89,7 +89,8 @@ async def _new_job(agent: AgentClient, force: asyncio.Event) -> AsyncIterator[Re
         except LinkError:
             pass  # reported already, and the agent ends the jobs of a lost link
         except CallError as error:
-            say(f"cannot remove the job: {message_of(error)}")
+            if not (isinstance(error, MethodError) and error.cause_type == "JobNotFoundError"):  # removed already
+                say(f"cannot remove the job: {message_of(error)}")
 
     try:
         yield job

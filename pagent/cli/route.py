@@ -1,4 +1,4 @@
-"""``pagent route``: a router, until a signal ends it."""
+"""``pagent route``: run a router until a signal ends it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,34 @@ import click
 from pagent.cli.options import RouterCommand, RouterOptions, router_options
 
 
-@click.command(cls=RouterCommand, short_help="Run a router, which agents dial and programs call over HTTP.")
+@click.command(cls=RouterCommand, short_help="Run a router.")
 @router_options
-@click.option("--with-agent", is_flag=True, help="Run an agent in the same process; its jobs end with the router.")
+@click.option("--with-agent", is_flag=True, help="Run an agent in the same process. Its jobs end with the router.")
 @click.argument("command", nargs=-1)
 def route(options: RouterOptions, with_agent: bool, command: tuple[str, ...]) -> None:
-    """Run a router: it holds links to agents, and people and programs reach their jobs through it over HTTP.
+    """Run a router. It holds links to agents; people and programs use their jobs through it over HTTP.
 
-    With --with-agent, COMMAND is started as its first job; write {port} where the command takes the port to listen on.
+    With --with-agent, COMMAND is started as the first job. It gets a free port, which replaces {port} in COMMAND.
 
-    SIGHUP makes the router read tokens, keys, certificates and the log level again; if standard input is a terminal, it
-    ends on SIGHUP as on SIGTERM.
+    SIGTERM and SIGINT end the router. SIGHUP reads tokens, keys, certificates and log level again; if standard input is
+    a terminal, SIGHUP ends the router.
 
-    Exit codes: 0 after a graceful end (SIGTERM, SIGINT, POST /shutdown), 2 for a configuration that cannot be used.
+    \b
+    Exit codes:
+      0    ended by SIGTERM, SIGINT or POST /shutdown
+      2    invalid options or configuration
+
+    \b
+    Examples:
+      # Use a configuration file
+      pagent route --config config/router.yaml
+      # Run a program, a router and an agent on this machine
+      pagent route --with-agent --set control.port=8161 -- python3 -m http.server {port}
     """
     if command and not with_agent:
-        raise click.UsageError("COMMAND needs --with-agent")
+        raise click.UsageError("COMMAND requires --with-agent")
     settings = options.start()
-    # Here and not above: the router brings all of its libraries along.
+    # Imported here because a router imports many libraries.
     from pagent.cli import loop
     from pagent.cli.routing import run_router
 

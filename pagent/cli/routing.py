@@ -1,4 +1,4 @@
-"""A router in this process, alone or with an agent, until a signal ends it."""
+"""The work of ``pagent route``: a router, alone or with an agent in the same process."""
 
 from __future__ import annotations
 
@@ -77,4 +77,4 @@ async def _join(router: Router, agent: Agent, secret: str, command: Sequence[str
     if command:
         uid = await router.run_job(link, list(command), os.getcwd())
         path = f"/jobs/{link.connection_id}/{uid}/http/"
-        say(f"http://127.0.0.1:{router.control_port}{path} leads to the job; press Ctrl-C to stop")
+        say(f"http://127.0.0.1:{router.control_port}{path} forwards to the job; press Ctrl-C to stop")
