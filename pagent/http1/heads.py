@@ -18,9 +18,20 @@ class RequestHead:
     ``is_head``: the method is HEAD, so the response has no body.
     ``host``: the value of Host.
     ``protocols``: those that the request offers to switch to, in lower case.
+    ``takes_compressed``: the client accepts a coding that an old router applies by itself.
     """
 
-    __slots__ = ("data", "framing", "host", "idempotent", "is_head", "length", "method", "protocols")
+    __slots__ = (
+        "data",
+        "framing",
+        "host",
+        "idempotent",
+        "is_head",
+        "length",
+        "method",
+        "protocols",
+        "takes_compressed",
+    )
 
     def __init__(
         self,
@@ -31,6 +42,7 @@ class RequestHead:
         method: str,
         host: str,
         protocols: frozenset[str] = frozenset(),
+        takes_compressed: bool = False,
     ) -> None:
         self.data = data
         self.framing = framing
@@ -39,6 +51,7 @@ class RequestHead:
         self.method = method
         self.host = host
         self.protocols = protocols
+        self.takes_compressed = takes_compressed
         self.is_head = method == "HEAD"
 
     def chunked_data(self) -> bytes:

@@ -54,7 +54,7 @@ _PASSED: Final = _PASSED_WITH_IDENTITY | {ACCEPT_ENCODING}
 _PASSED_RAW: Final = _PASSED | {EXPECT, TRAILER}
 _PASSED_UPGRADE: Final = _PASSED_RAW | {UPGRADE}
 #: Fields that are passed on changed, or that decide which fields are written here.
-_NOTED: Final = frozenset({CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE})
+_NOTED: Final = frozenset({ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE})
 
 #: Whether a method is idempotent (RFC 9110 9.2.2), so that it may be sent again on another connection.
 _METHODS: Final = {
@@ -119,10 +119,11 @@ def _encode(method: Any, target: str, headers: Sequence[Pair], authority: str, p
         protocols = _protocols(noted)
         lines.append("Connection: Upgrade")
     framing, length = _add_framing(lines, noted)
-    head = RequestHead(_joined(lines), framing, length, idempotent, method, host, protocols)
+    compressed = ACCEPT_ENCODING in noted and _takes_compressed(noted[ACCEPT_ENCODING])
+    head = RequestHead(_joined(lines), framing, length, idempotent, method, host, protocols, compressed)
     if framing is Framing.UNDECIDED and EXPECT in passed:
         # A raw head that announces no body has none.
-        return RequestHead(head.bodiless_data(), Framing.NONE, None, idempotent, method, host, protocols)
+        return RequestHead(head.bodiless_data(), Framing.NONE, None, idempotent, method, host, protocols, compressed)
     return head
 
 
@@ -189,6 +190,12 @@ def _host(values: list[str]) -> str:
 def _accepts_trailers(values: list[str]) -> bool:
     """Look for "trailers" (RFC 9110 10.1.4). Other values are transfer codings, which are undone here."""
     return any(part.strip(_BLANKS).lower() == "trailers" for value in values for part in value.split(","))
+
+
+def _takes_compressed(values: list[str]) -> bool:
+    """Look for a coding anywhere in Accept-Encoding, also with ``q=0``, because old routers do so."""
+    text = ",".join(values).lower()
+    return "deflate" in text or "gzip" in text
 
 
 def _protocols(noted: dict[int, list[str]]) -> frozenset[str]:

@@ -11,11 +11,13 @@ from pagent.http1.heads import RequestHead, ResponseHead
 from pagent.http1.references import local_reference
 from pagent.http1.spelling import usual_name
 from pagent.limits import ERROR_TEXT_MAX
+from pagent.splice.ends import StreamEnd
 from pagent.splice.jobport import Destination
 
 Fields = list[list[str]]
 
 _PARTIAL_CONTENT: Final = 206
+_BAD_GATEWAY: Final = 502
 #: Fields of a body that is decoded for the caller: its length and its ranges are those of the encoded one.
 _DECODED: Final = frozenset({"content-encoding", "content-length", "accept-ranges"})
 
@@ -50,7 +52,7 @@ def fields_for(
     if head.local:
         fields = local_fields(fields, caller, port, request)
     if caller is Caller.FIELD:
-        fields = usual_fields(fields, head)
+        fields = usual_fields(fields, head, request)
     return fields, decoder
 
 
@@ -89,20 +91,50 @@ def local_fields(fields: Fields, caller: Caller, port: Destination, request: Req
     return local
 
 
-def usual_fields(fields: Fields, head: ResponseHead) -> Fields:
+def usual_fields(fields: Fields, head: ResponseHead, request: RequestHead) -> Fields:
     """Return the fields as old routers need them (docs/contract.rst, "Proxy").
 
     Such a router compares names case-sensitively. It also makes chunks of a response without a length, even if there is
-    no body, and its client takes the last chunk for the next response.
+    no body, and its client takes the last chunk for the next response: see also :func:`spoils_connection`.
     """
     usual = [[usual_name(name), value] for name, value in fields]
-    if head.framing is Framing.NONE and not any(name == "Content-Length" for name, _ in usual):
-        usual.append(["Content-Length", "0"])
+    if head.framing is Framing.NONE:
+        if not any(name == "Content-Length" for name, _ in usual):
+            usual.append(["Content-Length", "0"])
+        if spoils_connection(Caller.FIELD, head, request):
+            usual.append(["Connection", "close"])
     return usual
 
 
-def bad_gateway(reason: str) -> tuple[Fields, bytes]:
-    """Return fields and body of a 502 of the agent's own: one line with the reason."""
+def spoils_connection(caller: Caller, head: ResponseHead, request: RequestHead) -> bool:
+    """Whether the end of the response spoils the connection of the client.
+
+    For a client that accepts compression, an old router compresses also a body that must not exist, drops the length,
+    and writes the compressed nothing at the end of the call.
+    """
+    return caller is Caller.FIELD and request.takes_compressed and head.framing is Framing.NONE
+
+
+def send_head(stream: StreamEnd, status: int, fields: Fields) -> None:
+    """Send the head of a response, final or interim."""
+    stream.send(status)
+    stream.send(fields)
+
+
+def send_502(stream: StreamEnd, caller: Caller, request: RequestHead, reason: str, *, always: bool) -> None:
+    """Send a 502 of the agent's own, with the reason as a line of text.
+
+    An old router gets neither fields nor text (docs/contract.rst, "http_request"), unless ``always`` is set.
+    """
     line = " ".join(reason.split())[:ERROR_TEXT_MAX]
     body = f"502 Bad Gateway: {line}\n".encode("utf-8", "replace")
-    return [["Content-Type", "text/plain; charset=utf-8"], ["Content-Length", str(len(body))]], body
+    fields = [["Content-Type", "text/plain; charset=utf-8"], ["Content-Length", str(len(body))]]
+    if caller is not Caller.FIELD:
+        send_head(stream, _BAD_GATEWAY, fields)
+    elif request.is_head:
+        head = ResponseHead(_BAD_GATEWAY, [], Framing.NONE, None, True, None, False)
+        send_head(stream, _BAD_GATEWAY, usual_fields([], head, request))
+    else:
+        send_head(stream, _BAD_GATEWAY, [])
+    if (always or caller is not Caller.FIELD) and not request.is_head:
+        stream.send(body)

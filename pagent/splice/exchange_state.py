@@ -17,6 +17,7 @@ class ExchangeState(enum.IntEnum):
     ANSWERING = enum.auto()  # the job has begun its answer
     BODY = enum.auto()  # the head has been passed on to the caller
     DECODING = enum.auto()  # the response is complete, and the rest of its body is being decoded
+    PARTING = enum.auto()  # the response is complete, and its client is expected to close its connection
     SWITCHED = enum.auto()  # a tunnel has the stream and the connection
     ENDED = enum.auto()
 
@@ -29,6 +30,7 @@ class ExchangeInput(enum.IntEnum):
     HEAD = enum.auto()  # the final head, which the caller can be given
     SWITCH = enum.auto()  # a 101
     DECODE = enum.auto()  # the response is complete, and its body is decoded
+    PART = enum.auto()  # the response is complete, and the result would spoil the client's connection
     END = enum.auto()  # the call has its result, or is gone
 
 
@@ -62,11 +64,17 @@ EXCHANGE_TRANSITIONS: Final[Mapping[ExchangeState, Mapping[ExchangeInput, Exchan
             ExchangeInput.CONNECTED: ExchangeState.BODY,
             ExchangeInput.DATA: ExchangeState.BODY,
             ExchangeInput.DECODE: ExchangeState.DECODING,
+            ExchangeInput.PART: ExchangeState.PARTING,
             ExchangeInput.END: ExchangeState.ENDED,
         },
         ExchangeState.DECODING: {
             ExchangeInput.CONNECTED: ExchangeState.DECODING,
             ExchangeInput.DATA: ExchangeState.DECODING,
+            ExchangeInput.END: ExchangeState.ENDED,
+        },
+        ExchangeState.PARTING: {
+            ExchangeInput.CONNECTED: ExchangeState.PARTING,
+            ExchangeInput.DATA: ExchangeState.PARTING,
             ExchangeInput.END: ExchangeState.ENDED,
         },
         ExchangeState.SWITCHED: {ExchangeInput.END: ExchangeState.ENDED},

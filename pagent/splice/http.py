@@ -13,6 +13,7 @@ connection is used within the callback that received the call, and only the conn
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, Final
@@ -25,7 +26,7 @@ from pagent.http1.heads import RequestHead, ResponseHead
 from pagent.http1.response import ResponseParser
 from pagent.net.port.connection import PortConnection
 from pagent.runtime.deferred import FRAMES_LABOUR, current_deferred
-from pagent.splice.answer import Caller, UndecodableError, bad_gateway, fields_for
+from pagent.splice.answer import Caller, UndecodableError, fields_for, send_502, send_head, spoils_connection
 from pagent.splice.decoding import Decoding
 from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.exchange_state import EXCHANGE_TRANSITIONS, ExchangeInput, ExchangeState
@@ -36,10 +37,10 @@ from pagent.splice.tcp import TcpSplice
 _log = logging.getLogger(__name__)
 
 _SWITCHING_PROTOCOLS: Final = 101
-_BAD_GATEWAY: Final = 502
+#: Seconds in which the client of an old router closes its connection as it was told to. A client needs milliseconds.
+_PARTING_S: Final = 1.0
 
 # An Enum's members cost three times as much to reach, and every request asks.
-_FIELD: Final = Caller.FIELD
 _RAW: Final = Caller.RAW
 _DECIDING: Final = ExchangeState.DECIDING
 _CONNECTING: Final = ExchangeState.CONNECTING
@@ -48,6 +49,8 @@ _NEW: Final = ExchangeState.NEW
 _BODY: Final = ExchangeState.BODY
 _DECODING: Final = ExchangeState.DECODING
 _ENDED: Final = ExchangeState.ENDED
+#: States without a connection, after the response.
+_COMPLETE: Final = (ExchangeState.DECODING, ExchangeState.PARTING, ExchangeState.ENDED)
 
 
 class BrokenResponseError(PagentError):
@@ -67,11 +70,13 @@ class HttpSplice:
         "_caller",
         "_decoding",
         "_parser",
+        "_parts",
         "_pool",
         "_port",
         "_request",
         "_state",
         "_stream",
+        "_timer",
     )
 
     def __init__(self, call: Call, stream: StreamEnd, pool: Pool, request: RequestHead, caller: Caller) -> None:
@@ -93,6 +98,9 @@ class HttpSplice:
         self._port: PortConnection | None = None
         # From an encoded head to the end of its body.
         self._decoding: Decoding | None = None
+        # For a response after which its client has to close its connection.
+        self._parts = False
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def state(self) -> ExchangeState:
@@ -120,7 +128,7 @@ class HttpSplice:
     def stream_message(self, value: Any) -> None:
         if not isinstance(value, (bytes, bytearray, memoryview)):
             raise ValueError(f"a request body is bytes, not {type(value).__name__}")
-        if self._state is _ENDED or self._state is _DECODING:
+        if self._state in _COMPLETE:
             return
         parts = self._body.add(value) if value else self._body.end()
         self._hold_after_request()
@@ -184,7 +192,7 @@ class HttpSplice:
         self._advance(ExchangeInput.CONNECTED)
         if self._state is not _NEW:  # the job has spoken, or closed the connection, before the agent knew of it
             self._pool.answered(self)
-        if self._state is _ENDED or self._state is _DECODING:
+        if self._state in _COMPLETE:
             port.abort()
             return
         self._begin(port)
@@ -208,7 +216,7 @@ class HttpSplice:
         if self._state is not _BODY:
             self._body.forget()
             self._advance(ExchangeInput.DATA)
-            if self._state is _ENDED or self._state is _DECODING:
+            if self._state in _COMPLETE:
                 return
         try:
             self._parser.feed(data)
@@ -271,8 +279,8 @@ class HttpSplice:
         self._advance(ExchangeInput.HEAD)
         if decoder is not None:
             self._decoding = Decoding(decoder, self._stream, self._finish, self._pause_decoding)
-        self._stream.send(head.status)
-        self._stream.send(fields)
+        self._parts = spoils_connection(self._caller, head, self._request)
+        send_head(self._stream, head.status, fields)
 
     def body(self, data: bytes | memoryview) -> None:
         if self._decoding is None:
@@ -298,16 +306,14 @@ class HttpSplice:
             self._stream.send(fields)
 
     def interim(self, head: ResponseHead) -> None:
-        self._stream.send(head.status)
-        self._stream.send(head.headers)
+        send_head(self._stream, head.status, head.headers)
 
     def switched(self, fields: list[list[str]], rest: bytes) -> None:
         if self._port is None:
             raise BadResponse("101 before the request")
         self._advance(ExchangeInput.SWITCH)
         port, self._port = self._port, None
-        self._stream.send(_SWITCHING_PROTOCOLS)
-        self._stream.send(fields)
+        send_head(self._stream, _SWITCHING_PROTOCOLS, fields)
         tunnel = TcpSplice(self._stream, self._tunnel_ended)
         port.user = tunnel
         tunnel.start(port)
@@ -325,11 +331,15 @@ class HttpSplice:
         port, self._port = self._port, None
         if port is not None:
             self._give_back(port, reusable)
-        if self._decoding is None:
-            self._finish()
-        else:
+        if self._decoding is not None:
             self._advance(ExchangeInput.DECODE)
             self._decoding.end()
+        elif self._parts:
+            # The router cancels the call when its client has gone, and then writes nothing.
+            self._advance(ExchangeInput.PART)
+            self._timer = asyncio.get_running_loop().call_later(_PARTING_S, self._finish)
+        else:
+            self._finish()
 
     def _give_back(self, port: PortConnection, reusable: bool) -> None:
         if not (reusable and self._body.ended) or port.blocked:
@@ -361,23 +371,21 @@ class HttpSplice:
         self._call.fail(BrokenResponseError(reason))
 
     def _end_with_502(self, reason: str, *, always: bool = False) -> None:
-        """End with a 502; ``always``: with the reason for an old router, too."""
-        if self._state is _ENDED:
+        """End with a 502; ``always``: with the reason also for an old router."""
+        if self._state in _COMPLETE:
             return
         self._advance(ExchangeInput.END)
         self._drop()
         _log.info("502 for %s: %s", self._request.method, reason)
-        fields, body = bad_gateway(reason)
-        self._stream.send(_BAD_GATEWAY)
-        # Old routers get an empty list and no body if the job has not answered.
-        self._stream.send([] if self._caller is _FIELD else fields)
-        if (always or self._caller is not _FIELD) and not self._request.is_head:
-            self._stream.send(body)
+        send_502(self._stream, self._caller, self._request, reason, always=always)
         self._call.finish()
 
     def _drop(self) -> None:
-        """Drop the connection, and what is still encoded."""
+        """Drop the connection, the timer, and what is still encoded."""
         self._decoding = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         port, self._port = self._port, None
         if port is not None:
             port.abort()

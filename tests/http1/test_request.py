@@ -412,6 +412,24 @@ def test_identity() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "taken"),
+    [
+        ([], False),
+        (["identity"], False),
+        (["br, zstd"], False),
+        (["gzip"], True),
+        (["Deflate;q=0.5"], True),
+        (["gzip;q=0"], True),  # old routers do not look at the weight
+        (["br", "x-gzip"], True),
+    ],
+)
+def test_a_coding_that_old_routers_apply(values: list[str], taken: bool) -> None:
+    headers = [["Accept-Encoding", value] for value in values]
+    assert encode(headers=headers, identity=True).takes_compressed is taken
+    assert encode_raw_request("GET", "/", headers, authority="x").takes_compressed is taken
+
+
+@pytest.mark.parametrize(
     "target",
     ["/", "/a%20b?q=%zz&&=", "//x", "/%2F..%2f", '/"<>[]\\^`{|}', "/ü", "/a?b?c", "/\udcff", "/" + "x" * 60_000],
 )

@@ -11,7 +11,7 @@ from typing import Any
 import h11
 import pytest
 
-from tests.kit.peer import Peer
+from tests.kit.peer import BISTREAM, Peer
 from tests.kit.programs import serving, start_program
 
 #: Answers with the head that its request has as X-Head, field by field, and what X-Body says.
@@ -124,3 +124,28 @@ async def test_fields_of_the_router_replace_those_of_the_job(client: Client) -> 
     assert values(response, b"cache-control") == [b"no-store, must-revalidate"]
     assert values(response, b"expires") == [b"0"]
     assert values(response, b"content-encoding") == []
+
+
+@pytest.mark.parametrize(
+    ("method", "head"), [("GET", "204 No Content"), ("GET", "304 Not Modified"), ("HEAD", "200 OK")]
+)
+async def test_a_client_that_accepts_compression_closes_before_the_router_writes(
+    peer: Peer, method: str, head: str
+) -> None:
+    """The end of the call would make such a router write a compressed body of nothing."""
+    job = await start_program(peer, ANSWERS)
+    headers = [["Accept-Encoding", "gzip, deflate"], ["X-Head", head], ["X-Head", "content-length: 0"]]
+    call = await peer.start(BISTREAM, "http_request", job, method, "/", [], headers)
+    await peer.data(call, b"")
+    status, fields = [(await peer.next_of(call))[2] for _ in range(2)]
+    assert status == int(head[:3])
+    assert ["Connection", "close"] in fields
+    await peer.cancel(call)  # as the router does when its client has gone
+    assert await peer.http(job, "GET", headers=[["X-Head", "200 OK"], ["X-Head", "content-length: 0"]]) == (
+        200,
+        [["Content-Length", "0"]],
+        [],
+    )
+    call = await peer.start(BISTREAM, "http_request", job, method, "/", [], headers)
+    await peer.data(call, b"")
+    assert await peer.outcome(call) == ([status, fields], None)  # a client that stays delays the result only

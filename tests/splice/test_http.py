@@ -16,7 +16,7 @@ from pagent.splice.answer import Caller
 from pagent.splice.exchange_state import EXCHANGE_TRANSITIONS, ExchangeInput, ExchangeState
 from pagent.splice.http import BrokenResponseError, HttpSplice
 from pagent.splice.pool import Pool
-from tests.kit.ends import MemoryDestination, MemoryPort, MemoryStream, QuietUser, connected
+from tests.kit.ends import HeldTimers, MemoryDestination, MemoryPort, MemoryStream, QuietUser, connected
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
 CODED = gzip.compress(b"decoded")
@@ -151,6 +151,13 @@ async def decoding() -> Exchange:
     return exchange
 
 
+async def parting() -> Exchange:
+    exchange = Exchange("HEAD", (("Accept-Encoding", "gzip"),), caller=Caller.FIELD)
+    await exchange.connect()
+    exchange.job_sends(HEAD)
+    return exchange
+
+
 async def switched() -> Exchange:
     exchange = Exchange(headers=(("Upgrade", "mine"),), raw=True, upgrade=True)
     await asyncio.sleep(0)
@@ -180,6 +187,7 @@ REACH: dict[ExchangeState, Callable[[], Awaitable[Exchange]]] = {
     ExchangeState.ANSWERING: answering,
     ExchangeState.BODY: body,
     ExchangeState.DECODING: decoding,
+    ExchangeState.PARTING: parting,
     ExchangeState.SWITCHED: switched,
     ExchangeState.ENDED: ended,
 }
@@ -271,7 +279,7 @@ OURS = [
 ]
 
 #: The state after an input, where it is another one, or the error that it raises.
-D, C, K, N, A, B, X, E = (
+D, C, K, N, A, B, X, P, E = (
     ExchangeState.DECIDING,
     ExchangeState.CONNECTING,
     ExchangeState.KEPT,
@@ -279,6 +287,7 @@ D, C, K, N, A, B, X, E = (
     ExchangeState.ANSWERING,
     ExchangeState.BODY,
     ExchangeState.DECODING,
+    ExchangeState.PARTING,
     ExchangeState.ENDED,
 )
 AFTER: dict[ExchangeState, dict[Any, ExchangeState | type[Exception]]] = {
@@ -351,6 +360,10 @@ AFTER: dict[ExchangeState, dict[Any, ExchangeState | type[Exception]]] = {
         the_stream_is_writable: E,
         the_call_is_gone: E,
         the_connection_is_lost: E,
+    },
+    P: {
+        the_body_is_no_bin: ValueError,
+        the_call_is_gone: E,
     },
     E: {the_body_is_no_bin: ValueError, the_call_is_gone: RuntimeError},
 }
@@ -561,6 +574,52 @@ async def test_decoding_waits_for_the_stream() -> None:
     assert exchange.call.outcome == []
     exchange.stream.unblock()
     assert exchange.stream.sent == [200, [], b"decoded"]
+    assert exchange.call.outcome == [None]
+    exchange.close()
+
+
+# --- old routers --------------------------------------------------------------------------------------
+
+
+async def test_a_client_whose_connection_would_be_spoiled_closes_it_before_the_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The router would write a compressed body after the head; it writes nothing once its client has gone."""
+    timers = HeldTimers(monkeypatch, HttpSplice, 1.0)
+    exchange = await parting()
+    assert exchange.stream.sent == [200, [["Content-Length", "5"], ["Connection", "close"]]]
+    assert exchange.call.outcome == []
+    exchange.splice.stream_lost("cancelled")
+    assert timers.fire() == 0
+    exchange.close()
+
+
+async def test_a_client_that_stays_delays_the_result_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    timers = HeldTimers(monkeypatch, HttpSplice, 1.0)
+    exchange = await parting()
+    assert timers.fire() == 1
+    assert (exchange.state, exchange.call.outcome) == (ExchangeState.ENDED, [None])
+    exchange.close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "caller"),
+    [((), Caller.FIELD), ((("Accept-Encoding", "br"),), Caller.FIELD), ((("Accept-Encoding", "gzip"),), Caller.OURS)],
+)
+async def test_other_clients_get_the_result_at_once(headers: tuple[tuple[str, str], ...], caller: Caller) -> None:
+    exchange = Exchange("HEAD", headers, caller=caller)
+    await exchange.connect()
+    exchange.job_sends(HEAD)
+    assert exchange.stream.sent == [200, [["Content-Length", "5"]]]
+    assert exchange.call.outcome == [None]
+    exchange.close()
+
+
+async def test_a_body_needs_no_end_of_the_connection() -> None:
+    exchange = Exchange("GET", (("Accept-Encoding", "gzip"),), caller=Caller.FIELD)
+    await exchange.connect()
+    exchange.job_sends(HEAD + b"hello")
+    assert exchange.stream.sent == [200, [["Content-Length", "5"]], b"hello"]
     assert exchange.call.outcome == [None]
     exchange.close()
 
