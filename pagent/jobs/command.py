@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -82,7 +82,9 @@ class Command:
             environment["PORT"] = str(port)
         environment.update((f"PORT_{name.upper().replace('-', '_')}", str(number)) for name, number in more.items())
         ports = _by_name(port, more)
-        environment.update((name, fill(value, ports)) for name, value in self.env.items())
+        environment |= self.env
+        if OPENING in "\0".join(self.env.values()):
+            environment |= {name: fill(value, ports) for name, value in self.env.items()}
         if self.port_expected_count:
             _reach_directly(environment)
         return environment
@@ -136,9 +138,7 @@ def check_command(
         raise TypeError(f"cwd must be a str, not {type(cwd).__name__}")
     if not isinstance(forward_stdout, bool):
         raise TypeError(f"forward_stdout must be a bool, not {type(forward_stdout).__name__}")
-    texts = tuple(_text(f"args[{index}]", arg) for index, arg in enumerate(args))
-    variables = _environment(env)
-    _check_length([*texts, *variables, *variables.values()])
+    texts, variables = _texts_and_environment(args, env)
     given = _port(port)
     how = _ready(ready, given)
     return Command(
@@ -156,12 +156,20 @@ def check_command(
     )
 
 
-def _environment(env: object) -> dict[str, str]:
-    if env is None:
-        return {}
-    if not isinstance(env, dict):
+def _texts_and_environment(args: Sequence[Any], env: object) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Check all strings of a command. There may be many: passes in C find out whether one is wrong."""
+    if env is not None and not isinstance(env, dict):
         raise TypeError(f"env must be a map or nil, not {type(env).__name__}")
-    return {_variable_name("env", name): _text(f"env[{name!r}]", value) for name, value in env.items()}
+    given: dict[Any, Any] = env or {}
+    texts = [*args, *given, *given.values()]
+    if not _are_texts(texts) or "" in given or "=" in "".join(given):
+        for index, arg in enumerate(args):
+            _text(f"args[{index}]", arg)
+        for name, value in given.items():
+            _variable_name("env", name)
+            _text(f"env[{name!r}]", value)
+    _check_length(texts)
+    return tuple(args), given
 
 
 def _port_count(count: object, ready: Ready) -> int:
@@ -232,11 +240,26 @@ def seconds(name: str, value: Any, most: float, *, zero: bool = False) -> float:
     return float(value)
 
 
-def _check_length(texts: list[str]) -> None:
-    if sum(map(len, texts)) > limits.COMMAND_MAX:
+def _check_length(texts: Sequence[str]) -> None:
+    joined = "\0".join(texts)
+    if len(joined) - len(texts) + 1 > limits.COMMAND_MAX:
         raise OSError(errno.E2BIG, os.strerror(errno.E2BIG), "args and env")
-    if sum(text.count(OPENING) for text in texts) > limits.COMMAND_PLACES_MAX:
+    if joined.count(OPENING) > limits.COMMAND_PLACES_MAX:
         raise ValueError(f"args and env must say {OPENING}}} at most {limits.COMMAND_PLACES_MAX} times")
+
+
+def _are_texts(values: Sequence[Any]) -> bool:
+    """Return whether all are strings that the system can take."""
+    if not {*map(type, values)} <= {str}:
+        return False
+    joined = "".join(values)
+    if "\0" in joined:
+        return False
+    try:
+        os.fsencode(joined)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(what: str, value: object) -> str:

@@ -72,13 +72,13 @@ class Confinement:
         return environment
 
     def plan(
-        self, args: Sequence[str], environment: Mapping[str, str], group: Group | None, *, terminal: bool = False
+        self, args: Sequence[str], environment: dict[str, str], group: Group | None, *, terminal: bool = False
     ) -> dict[str, Any]:
         """What the keeper is to make of a process (``jobs/keeper.py``)."""
         return {
             "program": _text(args[0]),
             "args": [_text(arg) for arg in args],
-            "environment": {_text(name): _text(value) for name, value in environment.items()},
+            "environment": environment if _IS_UTF8 else {_text(name): _text(environment[name]) for name in environment},
             "terminal": terminal,
             "oom_extra": _OOM_EXTRA,
             "cgroup": None if group is None else str(group.path),

@@ -26,6 +26,7 @@ from pagent.jobs.tree import KILL, JobTree, Key
 from pagent.jobs.trees import Trees
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
+from pagent.runtime.timeslice import current_slice
 from pagent.unix import O_CLOEXEC
 
 _log = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class Launch:
         """
         with ExitStack() as closing:
             folder = await self._open_folder(command.cwd, closing)
+            await current_slice().wait()
             async with self._host.keeper.turns:
                 output = open_output(self._job.sandbox, command.forward_stdout, closing)
                 self._cap_output(output)

@@ -34,6 +34,7 @@ from pagent.jobs.signames import signal_name, signal_number
 from pagent.jobs.trees import Trees
 from pagent.runtime.rounds import Rounds
 from pagent.runtime.tasks import TaskOwner
+from pagent.runtime.timeslice import current_slice
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class JobManager:
     ) -> None:
         # for ever
         self._runs: dict[str, Run] = {}
+        self._slice: Final = current_slice()
         self.properties = property_variables(properties)
         self._confinement = Confinement(isolation)
         self._folder = AgentFolder.create(Path(root))
@@ -205,6 +207,7 @@ class JobManager:
         Wrong arguments are as of ``check_command``, and leave the job as it is, as do a missing ``cwd`` and output
         files that cannot be made. JobInvalidStateError for a second start, otherwise the errors of ``Run.start``.
         """
+        await self._slice.wait()  # a large environment takes milliseconds, and there may be many starts
         self._require_open()
         command = check_command(
             args,
@@ -215,6 +218,8 @@ class JobManager:
             **options,
         )
         job.require(Input.START)
+        if job.uid in self._runs:
+            raise JobInvalidStateError(f"job {job.uid!r} is being started")
         given, more = self._given.choose(
             command.port, command.more_ports, prefer=command.prefer_port, own=self.agent_ports
         )
@@ -247,6 +252,7 @@ class JobManager:
         TypeError or ValueError for wrong arguments, JobInvalidStateError if the job does not run, OSError if there is
         no such program.
         """
+        await self._slice.wait()
         self._require_open()
         command = check_command(args, env)
         env = command.env

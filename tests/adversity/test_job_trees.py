@@ -439,3 +439,24 @@ async def test_a_file_system_that_hangs_holds_up_its_own_start_only(tmp_path: Pa
         assert await probe.longest_s() < STALL_S
         agent.signal(signal.SIGTERM)
         assert await agent.ended() == 0
+
+
+ENVIRONMENTS = {
+    "large": {f"V{number}": "x" * 9000 for number in range(100)},
+    "many variables": {f"VARIABLE_{number}": f"value {number}" for number in range(30_000)},
+}
+
+
+@pytest.mark.parametrize("which", ENVIRONMENTS)
+@pytest.mark.slow
+async def test_30_starts_with_large_environments_hold_nothing_up(tmp_path: Path, which: str) -> None:
+    async with an_agent(tmp_path) as (agent, peer), probing(agent) as probe:
+        jobs = [(await peer.call("job_create"))["uid"] for _ in range(30)]
+        await probe.longest_s()
+        env = ENVIRONMENTS[which]
+        calls = [await peer.start(UNARY, "job_start", job, ["sleep", "1000"], env, None, 0) for job in jobs]
+        for call in calls:
+            await peer.outcome(call)
+        assert await probe.longest_s() < STALL_S
+        agent.signal(signal.SIGTERM)
+        assert await agent.ended() == 0
