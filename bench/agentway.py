@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -41,18 +41,11 @@ class AgentWay:
         self._links.append(driver)
         await driver.call("job_count_current_connection")
 
-    async def listings(self, jobs: int, calls: int) -> Callable[[], Awaitable[None]]:
-        """Return a load of another link: ``calls`` listings of ``jobs`` jobs, all called at once."""
+    async def another_link(self) -> LinkDriver:
+        """Open one more link, for a load of its own."""
         driver = await self._driver.another()
         self._links.append(driver)
-        for _ in range(jobs):
-            await driver.call("job_create", "listed")
-
-        async def load() -> None:
-            listed: list[asyncio.Future[None]] = [driver.send_call("job_list") for _ in range(calls)]
-            await until(asyncio.ensure_future(_all(listed)), driver.fault, _TRANSFER_TIMEOUT_S)
-
-        return load
+        return driver
 
     async def trivial_call(self) -> None:
         """Make a call that takes the agent very little time."""
@@ -128,10 +121,6 @@ class TunnelWay(AgentWay):
         await lane.open()
         lane.send()
         return lane.cancel
-
-
-async def _all(futures: list[asyncio.Future[None]]) -> None:
-    await asyncio.gather(*futures)
 
 
 async def _opened(lane: Socket) -> Lane:

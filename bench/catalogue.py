@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bench.far import Far
+from bench.loads import Input, Listings, Load, NestedArrays, Removal, SmallChunks, Starts
 from bench.process import Placing
 from bench.sandbox import Archive, FirstByte, Jobs
-from bench.stalls import Listings
+from bench.stalls import Stall
 from bench.together import Events, Mixed
 from bench.traffic import PACED_RATE, Bulk, Echo, File, Get, IdleLinks, IdleSockets, Streams
 from bench.workload import KIB, MB, MIB, Scale, Workload
@@ -54,7 +55,7 @@ def workloads(scale: Scale) -> list[Workload]:
         File("file-up", f"file_upload, {_amount(file)}", scale, file, lambda way, size: way.file_put(size)),
         Archive("archive-up", f"archive_upload, {scale.files:,} small files", scale, upload=True),
         Archive("archive-down", f"archive_download, {scale.files:,} small files", scale, upload=False),
-        Listings("stall-listings", "longest wait beside 200 listings of 100 jobs", scale),
+        *_stalls(scale),
         Events("events", "event every 2 ms, latency", scale).placed(Placing.ENDS_ON_TWO_CORES),
         Events("events-one-core", "event every 2 ms, latency, one core", scale).placed(Placing.ONE_CORE),
         Events("events-own-core", "event every 2 ms, latency, the agent on its own core", scale),
@@ -64,6 +65,23 @@ def workloads(scale: Scale) -> list[Workload]:
         Far("far-down", f"{_amount(scale.far_bytes)} down over 50 ms", scale, upload=False),
         Far("far-up", f"{_amount(scale.far_bytes)} up over 50 ms", scale, upload=True),
     ]
+
+
+def _stalls(scale: Scale) -> list[Workload]:
+    many, processes, large = scale.many, 3 * scale.many, scale.many * 32 * KIB
+    values = {f"V{number}": "x" * (9 * many) for number in range(100)}
+    variables = {f"VARIABLE_{number}": f"value {number}" for number in range(30 * many)}
+    loads: dict[str, tuple[str, Callable[[], Load]]] = {
+        "listings": (f"{many // 5} listings of {many // 10} jobs", lambda: Listings(many // 10, many // 5)),
+        "starts": (f"{many // 5} starts", lambda: Starts(many // 5, {})),
+        "environments": ("30 starts with a large environment", lambda: Starts(30, values)),
+        "variables": (f"a start with {30 * many:,} variables", lambda: Starts(1, variables)),
+        "removal": (f"the removal of {processes:,} processes", lambda: Removal(processes)),
+        "input": (f"{_amount(large)} for a process in one message", lambda: Input(large)),
+        "nested": (f"{_amount(large // 4)} of empty arrays", lambda: NestedArrays(large // 4)),
+        "chunks": ("a download in chunks of 1 byte", lambda: SmallChunks(64 * KIB)),
+    }
+    return [Stall(f"stall-{name}", f"longest wait beside {text}", scale, load) for name, (text, load) in loads.items()]
 
 
 def _amount(size: int) -> str:
