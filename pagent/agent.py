@@ -149,7 +149,7 @@ class Agent:
             "port report", report_app(self.jobs.report_port), "127.0.0.1", 0
         )
         self.jobs.endpoint = f"http://127.0.0.1:{ports['report']}{REPORT_PATH}"
-        self.jobs.agent_ports = set(ports.values())
+        self.jobs.agent_ports.update(ports.values())
         where = " ".join(f"{name}={port}" for name, port in ports.items())
         _log.info("pagent %s started: uid=%s %s", __version__, self.uid, where)
         if self._client_enabled:

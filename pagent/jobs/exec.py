@@ -41,7 +41,7 @@ class ExecUser(Protocol):
         """Its exit code, or minus the number of the signal; called once, after all output."""
 
 
-class Exec:
+class ExecProcess:
     """One process. OSError from :meth:`start` if there is no such program; JobInvalidStateError for an idle job."""
 
     def __init__(self, job: Job, launch: Launch | None, user: ExecUser) -> None:

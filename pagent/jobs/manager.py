@@ -6,7 +6,6 @@ import asyncio
 import builtins
 import logging
 import secrets
-import signal as signals
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +14,9 @@ from pagent import limits
 from pagent.config.model import IsolationSettings
 from pagent.errors import JobInvalidStateError, JobNotFoundError
 from pagent.jobs.adopted import AdoptedProcesses
-from pagent.jobs.command import check_command, property_variables, seconds
-from pagent.jobs.exec import Exec, ExecUser
+from pagent.jobs.command import property_variables, seconds
+from pagent.jobs.exec import ExecProcess, ExecUser
 from pagent.jobs.folders import AllowedFolders
-from pagent.jobs.given_ports import GivenPorts
 from pagent.jobs.isolation import Confinement
 from pagent.jobs.keeper_client import KeeperClient
 from pagent.jobs.launch import Host, Threads
@@ -27,14 +25,15 @@ from pagent.jobs.model import Input, Job, Owner, State, check_name
 from pagent.jobs.orphans import AgentFolder, sweep
 from pagent.jobs.owner_links import OwnerLinks
 from pagent.jobs.ownership import Ownership, PortOwnership
+from pagent.jobs.removals import Removals
 from pagent.jobs.reports import take_report
 from pagent.jobs.run import Run
 from pagent.jobs.sandbox import Sandbox
 from pagent.jobs.signames import signal_name, signal_number
+from pagent.jobs.starting import Starter
 from pagent.jobs.trees import Trees
 from pagent.runtime.rounds import Rounds
 from pagent.runtime.tasks import TaskOwner
-from pagent.runtime.timeslice import current_slice
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +65,6 @@ class JobManager:
     ) -> None:
         # for ever
         self._runs: dict[str, Run] = {}
-        self._slice: Final = current_slice()
         self.properties = property_variables(properties)
         self._confinement = Confinement(isolation)
         self._folder = AgentFolder.create(Path(root))
@@ -76,7 +74,6 @@ class JobManager:
         self._tasks = TaskOwner("jobs")
         self._keeper = KeeperClient(self._trees, self._folder.record_keeper)
         self._threads = Threads.create()
-        self._given = GivenPorts()
         self.ownership = PortOwnership(
             port_ownership, self._confinement.user_id, self._pids, self._runs, self._threads.ports
         )
@@ -97,14 +94,15 @@ class JobManager:
         #: Full URL of the port report.
         self.endpoint = ""
         #: The agent's own ports, refused as a job's.
-        self.agent_ports: set[int] = set()
+        self.agent_ports: Final[set[int]] = set()
+        self._starter = Starter(self._runs, self._host, self.agent_ports)
 
         # per job
         self._jobs: dict[str, Job] = {}
         self.links: Final = OwnerLinks()
-        self._removals: dict[str, asyncio.Task[OSError | None]] = {}
         #: A removal takes the loop some tenths of a millisecond: those of many jobs take turns.
         self._rounds: Final = Rounds()
+        self._removals = Removals(self._runs, self._host, self._rounds, self._forget)
         self._lingering = Lingering(self._tasks, self._rounds, self._removal)
 
         # the end
@@ -207,33 +205,19 @@ class JobManager:
         Wrong arguments are as of ``check_command``, and leave the job as it is, as do a missing ``cwd`` and output
         files that cannot be made. JobInvalidStateError for a second start, otherwise the errors of ``Run.start``.
         """
-        await self._slice.wait()  # a large environment takes milliseconds, and there may be many starts
+        await self._starter.take_turn()
         self._require_open()
-        command = check_command(
+        await self._starter.start(
+            job,
             args,
             env,
+            self.properties,
+            self.endpoint,
             cwd=cwd,
             port_expected_count=port_expected_count,
             forward_stdout=forward_stdout,
             **options,
         )
-        job.require(Input.START)
-        if job.uid in self._runs:
-            raise JobInvalidStateError(f"job {job.uid!r} is being started")
-        given, more = self._given.choose(
-            command.port, command.more_ports, prefer=command.prefer_port, own=self.agent_ports
-        )
-        run = self._runs[job.uid] = Run(job, command, given, self._host, more)
-        try:
-            own = self._confinement.environment()
-            await run.start(run.environment(self.properties, self.endpoint, own))
-        finally:
-            if job.state is State.NEW:
-                run.launch.close()
-                del self._runs[job.uid]
-                self._given.release(run.ports)
-            else:
-                job.on_end(lambda: self._given.release(run.ports))
 
     async def execute(
         self,
@@ -246,22 +230,15 @@ class JobManager:
         rows: int,
         cols: int,
         split: bool = False,
-    ) -> Exec:
+    ) -> ExecProcess:
         """Start a second process in the job's sandbox: ``job_exec``.
 
         TypeError or ValueError for wrong arguments, JobInvalidStateError if the job does not run, OSError if there is
         no such program.
         """
-        await self._slice.wait()
+        await self._starter.take_turn()
         self._require_open()
-        command = check_command(args, env)
-        env = command.env
-        if tty and "TERM" not in env:
-            env = {"TERM": "xterm-256color"} | env  # not that of whoever started the agent
-        run = self._runs.get(job.uid)
-        process = Exec(job, None if run is None else run.launch, user)
-        await process.start(command.args, env, tty, rows, cols, split=split)
-        return process
+        return await self._starter.execute(job, user, args, env, tty=tty, rows=rows, cols=cols, split=split)
 
     async def report_port(self, params: Sequence[tuple[str, str]]) -> None:
         """Take the decoded query of a port report. ReportError, with the reason, if it is refused."""
@@ -312,50 +289,17 @@ class JobManager:
         return self._removal(job) is None
 
     def _removal(self, job: Job) -> asyncio.Task[OSError | None] | None:
-        """The task that removes the job, started if need be. None if it has been removed."""
+        """Return the task that removes the job, started if need be. None if it has been removed."""
         if job.state is not State.CLOSED:
             job.apply(Input.CLOSE)
             del self._jobs[job.uid]
             self._lingering.stop(job)
-            if (run := self._runs.get(job.uid)) is not None:
-                run.refuse()
-            if self._remove_at_once(job):
-                return None
-            self._removals[job.uid] = self._tasks.start(self._remove(job), name=f"removal of job {job.uid}")
-        return self._removals.get(job.uid)
+            self._removals.begin(job)
+        return self._removals.of(job)
 
-    def _remove_at_once(self, job: Job) -> bool:
-        """Most jobs have ended and leave next to nothing: False if this one does not."""
-        run = self._runs.get(job.uid)
-        if (run is not None and not run.is_over()) or not job.sandbox.remove_if_small():
-            return False
-        self._forget(job)
-        return True
-
-    def _forget(self, job: Job) -> None:
-        job.end_output()
-        if (run := self._runs.pop(job.uid, None)) is not None:
-            run.launch.close()
-        self._trees.closed(job.uid)
-        self._folder.forget(job.uid)
-
-    async def _remove(self, job: Job) -> OSError | None:
-        run = self._runs.get(job.uid)
-        try:
-            if run is not None:
-                await run.end(signals.SIGTERM, limits.TERM_GRACE_S)
-            self._forget(job)
-            if run is not None:
-                await run.launch.remove_group()
-            await self._rounds.next()
-            if not job.sandbox.remove_if_small():
-                await self._threads.removals.run(job.sandbox.remove)
-        except OSError as error:
-            _log.warning("job %s: its sandbox cannot be deleted: %s", job.uid, error)
-            return error
-        finally:
-            self._removals.pop(job.uid, None)
-        return None
+    def _forget(self, uid: str) -> None:
+        self._trees.closed(uid)
+        self._folder.forget(uid)
 
     async def _remove_all(self, jobs: Iterable[Job]) -> None:
         """All of these side by side; what goes wrong with one is logged."""
@@ -378,7 +322,7 @@ class JobManager:
         self._closing = True
         if now is not None:
             self._tasks.start(self._hasten(now), name="waiting for the second signal")
-        removals = [*self._removals.values()]
+        removals = self._removals.all()
         await self._remove_all(self.jobs())
         if removals:
             await asyncio.wait(removals)

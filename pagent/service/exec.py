@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from pagent.jobs.exec import Exec
+from pagent.jobs.exec import ExecProcess
 from pagent.jobs.manager import JobManager
 from pagent.limits import TERMINAL_SIZE_MAX
 from pagent.rpc.calls import IncomingCall
@@ -48,7 +48,7 @@ class ExecService:
         )
         call.run(self._start(stream, splice, execution))
 
-    async def _start(self, stream: Stream, splice: _ExecSplice, execution: Coroutine[Any, Any, Exec]) -> None:
+    async def _start(self, stream: Stream, splice: _ExecSplice, execution: Coroutine[Any, Any, ExecProcess]) -> None:
         splice.process = await execution
         stream.attach(splice)
 
@@ -68,7 +68,7 @@ class _ExecSplice:
     def __init__(self, call: IncomingCall, stream: Stream) -> None:
         self._call = call
         self._stream = stream
-        self.process: Exec | None = None
+        self.process: ExecProcess | None = None
 
     def stream_message(self, value: Any) -> None:
         assert self.process is not None

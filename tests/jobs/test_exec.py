@@ -11,7 +11,7 @@ import pytest
 
 from pagent.errors import JobInvalidStateError
 from pagent.jobs.drain import EXEC_QUIET_S
-from pagent.jobs.exec import Exec
+from pagent.jobs.exec import ExecProcess
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
 from pagent.limits import EXEC_INPUT_MAX
@@ -56,12 +56,12 @@ async def job(running: Running) -> Job:
     return await running("exec sleep 1000")
 
 
-async def execute(manager: JobManager, job: Job, *args: str, tty: bool = False) -> tuple[Exec, Listener]:
+async def execute(manager: JobManager, job: Job, *args: str, tty: bool = False) -> tuple[ExecProcess, Listener]:
     listener = Listener()
     return await manager.execute(job, listener, list(args), None, tty=tty, rows=24, cols=80), listener
 
 
-async def process_exits(process: Exec) -> None:
+async def process_exits(process: ExecProcess) -> None:
     """Until it has ended, of which its user is told after the output only."""
     async with asyncio.timeout(PATIENCE_S):
         while process._exited is None:  # noqa: ASYNC110

@@ -344,11 +344,10 @@ def test_processes_of_others_are_no_descendants(kept: Keeper, tmp_path: Path) ->
 
 def test_what_a_killed_supervisor_leaves_is_reported_by_the_keeper(kept: Keeper, tmp_path: Path) -> None:
     control = kept.supervisor()
-    control.ask(1, plan("sh", "-c", "kill -9 $PPID; read line < go; exit 7"), tmp_path)
     os.mkfifo(tmp_path / "go")
+    control.ask(1, plan("sh", "-c", "kill -9 $PPID; read line < go; exit 7"), tmp_path)
     (forked, *_) = control.reports(1)
-    until(lambda: not is_alive(control.pid))
-    assert NATIVE.children(kept.process.pid) == [forked[2]]
+    until(lambda: NATIVE.children(kept.process.pid) == [forked[2]])
     (tmp_path / "go").write_text("\n")
     kind, pid, status, _ = protocol.REPORT.unpack(kept.socket.recv(protocol.REPORT.size))
     assert (KINDS[kind], pid, os.waitstatus_to_exitcode(status)) == ("EXITED", forked[2], 7)
