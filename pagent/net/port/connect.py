@@ -11,9 +11,9 @@ from pagent.limits import CONNECT_TIMEOUT_S
 from pagent.net.port.connection import PortConnection
 from pagent.net.port.user import PortUser
 
-#: Where a job's port is looked for, in this order.
+#: The addresses at which a job's port is tried, in this order.
 _LOOPBACK: Final = ("127.0.0.1", "::1")
-#: Whom a TLS server is asked for: an address is no server name (RFC 6066 section 3).
+#: The server name for TLS: an address is none (RFC 6066 section 3).
 _SERVER_NAME: Final = "localhost"
 
 
@@ -25,12 +25,12 @@ async def connect_port(
     resets: bool = False,
     tls: ssl.SSLContext | None = None,
 ) -> PortConnection:
-    """Connect to a port of a job on this host's loopback: at 127.0.0.1, or at ::1 where that refuses.
+    """Connect to a port of a job on this host's loopback: at 127.0.0.1, or at ::1 if that refuses.
 
-    The one way to a job's port, for all that the agent carries. ``made`` is called before the job can have said
-    anything; ``resets`` is as for :class:`PortConnection`; ``tls``: if the job speaks TLS.
+    All traffic to jobs' ports uses this. ``made`` is called before the job can have sent anything; ``resets`` is as for
+    :class:`PortConnection`; ``tls``: if the job speaks TLS.
 
-    :raises OSError: the job does not listen there, or accepts nothing in time (TimeoutError).
+    :raises OSError: the job does not listen there, or does not accept in time (TimeoutError).
     """
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
         try:
@@ -38,7 +38,7 @@ async def connect_port(
         except ConnectionRefusedError as refused:
             try:
                 return await _connect(_LOOPBACK[1], port, PortConnection(user, made, resets=resets), tls)
-            except OSError:  # nothing listens there either, or the host has no IPv6
+            except OSError:  # no job listens there either, or the host has no IPv6
                 raise refused from None
 
 
@@ -50,6 +50,6 @@ async def _connect(host: str, port: int, connection: PortConnection, tls: ssl.SS
         else:
             await loop.create_connection(lambda: connection, host, port, ssl=tls, server_hostname=_SERVER_NAME)
     except BaseException:
-        connection.abort()  # it may have been made just when the waiting was cancelled
+        connection.abort()  # it may have been made just when the task was cancelled
         raise
     return connection

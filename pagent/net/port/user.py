@@ -6,19 +6,19 @@ from typing import Protocol
 
 
 class PortUser(Protocol):
-    """Who a port connection works for."""
+    """Gets what a connection to a job's port receives."""
 
     def port_data(self, data: bytes) -> None:
-        """Bytes from the job."""
+        """Handle bytes of the job."""
 
     def port_eof(self) -> None:
-        """The job has ended its direction; the connection stays open for ours."""
+        """The job has ended its direction; ours stays open."""
 
     def port_blocked(self) -> None:
-        """The job does not read: send no more."""
+        """The job does not read: write no more."""
 
     def port_writable(self) -> None:
-        """It reads again."""
+        """The job reads again."""
 
     def port_lost(self, error: Exception | None) -> None:
-        """The connection is gone; None for a clean end."""
+        """The connection is gone; ``error`` is None for a clean end."""

@@ -1,4 +1,4 @@
-"""A connection to a port on a socket of the kernel's: how its end is met."""
+"""A connection to a port on real sockets: its end, and the order of its data."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import struct
 import sys
 from typing import Any
 
+import pytest
+
+from pagent.limits import FLUSH_STALLED_S
 from pagent.net.port.connect import connect_port
-from pagent.net.port.connection import PORT_RECEIVE, PortConnection
-from tests.kit.ends import MemoryPort, QuietUser
+from pagent.net.port.connection import PortConnection
+from pagent.net.port.options import PORT_RECEIVE
+from tests.kit.ends import HeldTimers, MemoryPort, QuietUser
 from tests.kit.peer import PATIENCE_S
 
 
 class User(QuietUser):
-    """What it is told; :attr:`lost` is done when the connection is gone."""
+    """A user that records what it gets; :attr:`lost` is done when the connection is gone."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -60,12 +64,12 @@ async def test_an_end_for_a_job_that_has_just_reset_the_connection(listener: soc
     async with asyncio.timeout(PATIENCE_S):
         assert isinstance(await user.lost, OSError)
     assert connection.closed
-    connection.write(b"nobody is there")
+    connection.write(b"dropped")
     connection.write_eof()
     connection.abort()
 
 
-async def test_what_a_job_said_before_it_reset_the_connection(listener: socket.socket) -> None:
+async def test_data_from_before_a_reset_is_delivered(listener: socket.socket) -> None:
     user = User()
     connection = await connect_port(port_of(listener), user)
     connection.write(b"a request")
@@ -78,8 +82,8 @@ async def test_what_a_job_said_before_it_reset_the_connection(listener: socket.s
     assert user.data == b"an answer"
 
 
-async def test_an_end_is_told_once_all_that_came_before_is_worked_up(listener: socket.socket) -> None:
-    """However long that takes: it may be much, and others have their turns meanwhile."""
+async def test_the_end_is_reported_after_all_deferred_work(listener: socket.socket) -> None:
+    """However many loop iterations the work takes."""
 
     class Slow(User):
         worked = 0
@@ -99,7 +103,7 @@ async def test_an_end_is_told_once_all_that_came_before_is_worked_up(listener: s
     job, _ = listener.accept()
     with job:
         job.sendall(b"the last")
-        connection.write(b"x" * 8_000_000)  # which it does not read: its close is a reset
+        connection.write(b"x" * 8_000_000)  # the job does not read it, so its close is a reset
     async with asyncio.timeout(PATIENCE_S):
         assert await user.lost is not None
     assert (user.data, user.worked) == (b"the last", 5)
@@ -124,7 +128,7 @@ async def test_small_and_large_writes_go_in_their_order(listener: socket.socket)
         connection.close()
 
 
-async def test_what_was_written_before_a_close_arrives_and_before_an_abort_need_not(listener: socket.socket) -> None:
+async def test_data_written_before_a_close_arrives_and_before_an_abort_need_not(listener: socket.socket) -> None:
     for end in ("close", "abort"):
         connection = await connect_port(port_of(listener), User())
         job, _ = listener.accept()
@@ -132,7 +136,7 @@ async def test_what_was_written_before_a_close_arrives_and_before_an_abort_need_
             job.setblocking(False)
             connection.write(bytes(20_000))
             getattr(connection, end)()
-            connection.write(b"nobody sends this")
+            connection.write(b"not sent")
             received = bytearray()
             async with asyncio.timeout(PATIENCE_S):
                 while data := await asyncio.get_running_loop().sock_recv(job, 1 << 20):
@@ -140,44 +144,48 @@ async def test_what_was_written_before_a_close_arrives_and_before_an_abort_need_
             assert received == (bytes(20_000) if end == "close" else b"")
 
 
-async def test_what_is_left_at_a_close_waits_for_a_job_that_takes_some_of_it(listener: socket.socket) -> None:
+async def test_unsent_data_of_a_close_waits_for_a_job_that_takes_some_of_it(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timers = HeldTimers(monkeypatch, PortConnection, FLUSH_STALLED_S)
     connection = await connect_port(port_of(listener), User())
     job, _ = listener.accept()
     with job:
         job.setblocking(False)
         connection.write(bytes(20_000_000))
         connection.close()
-        transport = connection._transport
-        assert transport is not None
-        before = transport.get_write_buffer_size()
+        before = connection.unsent_bytes
         assert before > 0
         loop, size = asyncio.get_running_loop(), 0
         async with asyncio.timeout(PATIENCE_S):
-            while transport.get_write_buffer_size() == before:
+            while connection.unsent_bytes == before:
                 size += len(await loop.sock_recv(job, 1 << 20))
-        connection._look_at_flush(before)
+        assert timers.fire() == 1
         async with asyncio.timeout(PATIENCE_S):
             while data := await loop.sock_recv(job, 1 << 20):
                 size += len(data)
         assert size == 20_000_000
 
 
-async def test_what_is_left_at_a_close_is_dropped_if_the_job_takes_nothing(listener: socket.socket) -> None:
+async def test_unsent_data_of_a_close_is_dropped_if_the_job_takes_nothing(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timers = HeldTimers(monkeypatch, PortConnection, FLUSH_STALLED_S)
     connection = await connect_port(port_of(listener), User())
     job, _ = listener.accept()
     with job:
         connection.write(bytes(20_000_000))
         connection.close()
-        assert connection._transport is not None
-        connection._look_at_flush(connection._transport.get_write_buffer_size())
+        assert connection.unsent_bytes
+        assert timers.fire() == 1
         size = 0
         while data := await asyncio.to_thread(job.recv, 1 << 20):
             size += len(data)
-        assert 0 < size < 20_000_000  # what the kernel had
+        assert 0 < size < 20_000_000  # the data that the kernel had
 
 
-class Socketed(MemoryPort):
-    """With a socket behind it."""
+class SocketPort(MemoryPort):
+    """A transport in memory with a socket, whose options can be read."""
 
     def __init__(self) -> None:
         self.end = socket.socket()
@@ -187,13 +195,13 @@ class Socketed(MemoryPort):
         return self.end if name == "socket" else default
 
     @property
-    def kernel_takes(self) -> int:
+    def kernel_keeps(self) -> int:
         size = self.end.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        return size // 2 if sys.platform == "linux" else size  # twice what it was told, for its own bookkeeping
+        return size // 2 if sys.platform == "linux" else size  # the kernel doubles it for its own bookkeeping
 
 
-async def test_the_kernel_does_not_take_megabytes_of_a_job() -> None:
-    port = Socketed()
-    assert 0 < port.kernel_takes <= PORT_RECEIVE
+async def test_the_kernel_keeps_no_megabytes_of_a_job() -> None:
+    port = SocketPort()
+    assert 0 < port.kernel_keeps <= PORT_RECEIVE
     port.connection.abort()
     port.end.close()
