@@ -46,7 +46,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 @pytest.fixture(autouse=True)
 def loop_errors() -> Iterator[list[str]]:
-    """What the loop reports (the error of a callback, or of a task that nobody awaits) fails the test as any other.
+    """Fail the test for what the loop reports: the error of a callback, or of a task that is not awaited.
 
     A test that wants such reports clears the list.
     """

@@ -55,7 +55,7 @@ async def test_a_router_that_is_dialled(settings: Settings) -> None:
             await read_a_page(router)
 
 
-async def test_a_body_goes_there_and_back(peer: Peer) -> None:
+async def test_a_body_survives_a_round_trip(peer: Peer) -> None:
     job = await start_program(peer, ECHO)
     status, _, body = await peer.http(job, "POST", "/a b", [("q", "ü&")], [("X-A", "1")], [b"one", b"two"])
     assert status == 200
@@ -76,7 +76,7 @@ async def test_jobs_end_with_their_connection(agent: Agent) -> None:
             await other.call("job_info", job)
 
 
-async def test_a_process_of_its_own_ends_by_a_signal(tmp_path: Path) -> None:
+async def test_an_agent_process_ends_by_a_signal(tmp_path: Path) -> None:
     async with agent_process(tmp_path) as agent:
         assert set(agent.ports) == {"rpc", "control", "report"}
         async with peers.dial(agent.ports["rpc"], TOKEN) as peer:

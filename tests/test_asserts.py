@@ -22,7 +22,7 @@ def test_asserts_work() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in ASSERTING if ".test_" not in name and not name.endswith("conftest")])
-def test_those_of_other_modules_too(name: str) -> None:
+def test_asserts_of_other_modules_work_too(name: str) -> None:
     """pytest does so by itself with modules of tests and conftest; tests/__init__.py tells it of the others."""
     loader = importlib.import_module(name).__loader__
     assert type(loader).__name__ == "AssertionRewritingHook"

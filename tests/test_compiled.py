@@ -42,5 +42,5 @@ def test_no_two_except_clauses_of_a_function_share_a_name(source: str) -> None:
 
 
 @pytest.mark.parametrize("name", native.__annotations__)
-def test_so_are_the_routines_in_c(name: str) -> None:
+def test_the_routines_in_c_are_used(name: str) -> None:
     assert (getattr(native, name) is not None) == is_compiled()

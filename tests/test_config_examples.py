@@ -1,4 +1,4 @@
-"""The files of ``config/`` are for people to start from: each is loaded, and each agent of them could start."""
+"""The example files of ``config/`` can be loaded, and an agent can be started with each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_there_are_examples_of_each_mode() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_it_loads_and_makes_sense(name: str) -> None:
+def test_an_example_can_be_loaded_and_started(name: str) -> None:
     settings = load(FOLDER / name)
     assert settings != Settings()
     assert server_context(settings.server.tls) is None
@@ -35,17 +35,17 @@ def test_it_loads_and_makes_sense(name: str) -> None:
         assert settings.server.interface == "127.0.0.1"
 
 
-def test_the_example_of_a_router_makes_sense() -> None:
+def test_the_example_of_a_router_can_be_started() -> None:
     settings = load_model(RouterSettings, FOLDER / ROUTER)
     assert settings.server.interface == settings.control.interface == "127.0.0.1"
     assert all(parse_address(agent.address) for agent in settings.dial.agents)
 
 
 @pytest.mark.parametrize("name", [*FILES, ROUTER])
-def test_it_says_how_it_is_started(name: str) -> None:
+def test_an_example_names_its_command(name: str) -> None:
     command = "pagent route" if name == ROUTER else "pagent"
     assert f"#     {command} --config config/{name}\n" in (FOLDER / name).read_text()
 
 
-def test_the_page_of_make_run_is_there() -> None:
+def test_the_page_of_make_run_exists() -> None:
     assert "<title>Hello from a job</title>" in (FOLDER / "www" / "index.html").read_text()

@@ -1,4 +1,4 @@
-"""The pages that are held to the sources."""
+"""The pages agree with the sources."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_floors_are_those_of_the_architecture_test() -> None:
     assert (DOCS / "floors.rst").read_text() == floors_page.page(), "make pages"
 
 
-def test_every_file_that_a_page_names_is_there() -> None:
+def test_every_file_that_a_page_names_exists() -> None:
     named = set()
     for path in [*DOCS.rglob("*.rst"), *ROOT.glob("*.rst")]:
         named |= set(re.findall(r"``((?:[a-z][a-z0-9_]*/)+(?:[a-z0-9_]+\.[a-z]+)?)``", path.read_text()))
@@ -64,7 +64,7 @@ def test_every_configured_limit_is_a_key() -> None:
     assert set(CONFIGURED) <= {key.name for key in keys(Settings)}
 
 
-def test_every_test_that_the_security_page_names_is_there() -> None:
+def test_every_test_that_the_security_page_names_exists() -> None:
     named = re.findall(r"``(tests/[\w/]+\.py)(?:::(\w+))?``", (DOCS / "security.rst").read_text())
     assert len(named) > 20
     for file, test in named:

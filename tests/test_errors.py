@@ -1,4 +1,4 @@
-"""What the text of an error shows to a peer."""
+"""The text of an error for a peer."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ from pagent.errors import StuckError, text_for_peer
         (ValueError("/var/x"), (), "/var/x"),
     ],
 )
-def test_no_path_of_the_machine(error: Exception, given: tuple[object, ...], text: str) -> None:
+def test_no_error_for_a_peer_has_a_path_of_the_machine(error: Exception, given: tuple[object, ...], text: str) -> None:
     assert text_for_peer(error, *given) == text

@@ -136,7 +136,7 @@ async def test_the_router_is_replaced_in_place(kind: str, original: RouterSettin
         await manager.__aexit__(None, None, None)
 
 
-async def test_an_agent_of_ours_goes_back_behind_an_original_router(tmp_path: Path) -> None:
+async def test_an_agent_works_with_an_original_router_again(tmp_path: Path) -> None:
     async with listen() as original:
         settings = Settings(
             server=ServerSettings(enabled=False),

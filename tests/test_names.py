@@ -55,7 +55,7 @@ def test_backslashes_mean_nothing() -> None:
         (".pagent", False), ("pagent.stdout", False), ("a.pagent.b", False), ("a.pagent-partial", False), ("", False),
     ],
 )  # fmt: skip
-def test_own(path: str, own: bool) -> None:
+def test_names_of_the_agents_own_files(path: str, own: bool) -> None:
     assert is_own(path) is own
 
 

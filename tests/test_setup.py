@@ -1,4 +1,4 @@
-"""What a build leaves in the checkout: nothing but the compiled modules of an editable installation."""
+"""A build leaves nothing in the checkout except the compiled modules of an editable installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives that mean harm: each is refused with an error of its call, and nothing of it reaches beyond the sandbox."""
+"""Hostile archives: each is refused with an error of its call, and changes nothing outside the sandbox."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def pax(**records: str) -> bytes:
 
 
 def claimed(name: str, size: int) -> bytes:
-    """A header that says there are so many bytes, and nothing behind it."""
+    """Return a header that claims a size, without the data."""
     return member(name, size=size)[0].tobuf(tarfile.GNU_FORMAT)
 
 
 def neighbours(sandbox: Path) -> set[str]:
-    """What lies beside a sandbox, the agent's own lock apart."""
+    """Return the entries beside a sandbox, except the agent's own lock."""
     return set(os.listdir(sandbox.parent)) - {sandbox.name, "lock"}
 
 

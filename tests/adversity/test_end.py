@@ -1,4 +1,4 @@
-"""The promises of "End": signals end everything in order, and what a killed agent left is gone after the next start."""
+"""The promises of "End": signals end everything in order, and the next start removes what a killed agent has left."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ async def start(peer: Peer, script: str) -> list[int]:
     return [int(pid) for pid in text.split()]
 
 
-TOLD = """
+NOTIFIED = """
 import os, signal, sys
-def told(number, frame):
-    open(sys.argv[1], "w").write("told")
+def notified(number, frame):
+    open(sys.argv[1], "w").write("notified")
     sys.exit(0)
-signal.signal(signal.SIGTERM, told)
+signal.signal(signal.SIGTERM, notified)
 sys.stdout.write(f"{os.getpid()}\\n")
 sys.stdout.flush()
 signal.pause()
@@ -64,14 +64,14 @@ async def test_a_signal_ends_jobs_links_and_sandboxes(tmp_path: Path, number: si
     root.mkdir()
     witness = tmp_path / "witness"
     async with agent_process(root) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
-        pids = await start(peer, TOLD.replace("sys.argv[1]", repr(str(witness))))
+        pids = await start(peer, NOTIFIED.replace("sys.argv[1]", repr(str(witness))))
         await start_program(peer, ECHO)
         agent.signal(number)
         assert await agent.ended() == 0
         await peer.socket.wait_closed()
         assert peer.socket.close_code == 1001
         assert not any(map(is_alive, pids))
-    assert witness.read_text() == "told"  # it had its grace
+    assert witness.read_text() == "notified"  # it had its grace
     assert os.listdir(root) == []
 
 
@@ -144,7 +144,7 @@ async def test_shutdown_by_the_control_api(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-async def test_calls_under_way_hear_of_the_end(tmp_path: Path) -> None:
+async def test_calls_under_way_are_notified_of_the_end(tmp_path: Path) -> None:
     async with agent_process(tmp_path) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
         job = (await peer.call("job_create"))["uid"]
         await peer.call("job_start", job, ["sleep", "1000"], None, None, 0)
@@ -169,13 +169,13 @@ async def test_jobs_of_a_killed_agent_end_and_the_next_start_deletes_the_rest(tm
         async with agent_process(tmp_path) as killed:
             async with peers.dial(killed.ports["rpc"], TOKEN) as peer:
                 witness = tmp_path / "witness"
-                pids = await start(peer, TOLD.replace("sys.argv[1]", repr(str(witness))))
+                pids = await start(peer, NOTIFIED.replace("sys.argv[1]", repr(str(witness))))
                 stubborn = await start(peer, STUBBORN)
                 killed.signal(signal.SIGKILL)
                 assert await killed.ended() == -9
             for pid in pids:
                 await gone(pid)
-            assert witness.read_text() == "told"  # it had its grace
+            assert witness.read_text() == "notified"  # it had its grace
             witness.unlink()
             assert all(map(is_alive, stubborn))
             assert len(os.listdir(tmp_path)) == 2

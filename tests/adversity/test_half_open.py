@@ -1,4 +1,4 @@
-"""Peers that vanish without a word, on a real way: packets are dropped between two kernels (docs/contract.rst, "Loss").
+"""Peers that vanish silently, on a real network: packets are dropped between two kernels (docs/contract.rst, "Loss").
 
 ::
 
@@ -102,8 +102,8 @@ class Way:
     def probes(self, port: int) -> int:
         """How often the agent's kernel has probed the shut window of this port, each time after twice the time."""
         command = ("ip", "netns", "exec", self.agents, "ss", "-tnoiH", "dport", "=", f":{port}")
-        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        doubled = re.search(r"timer:\(persist.*backoff:(\d+)", shown, re.DOTALL)
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        doubled = re.search(r"timer:\(persist.*backoff:(\d+)", output, re.DOTALL)
         return int(doubled[1]) if doubled else 0
 
     def kill_sockets(self, port: int) -> bool:
@@ -139,7 +139,7 @@ async def far_agent(way: Way, root: Path, *arguments: str) -> AsyncIterator[Agen
 
 @asynccontextmanager
 async def dialled_in(way: Way, agent: AgentProcess) -> AsyncIterator[Peer]:
-    """A peer without pings of its own; nobody waits for its close in the end."""
+    """A peer that sends no pings; its close is not awaited at the end."""
     async with peers.dial(agent.ports["rpc"], TOKEN, host=way.there, ping_interval=None) as peer:
         try:
             yield peer

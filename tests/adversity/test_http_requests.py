@@ -1,4 +1,4 @@
-"""Promise "HTTP towards jobs": nothing that a caller says of a request begins another one, or reads in two ways.
+"""Promise "HTTP towards jobs": no field of a caller's request begins another request, or is ambiguous.
 
 Each row, with the section of RFC 9110 or 9112 that decides, is asked of a real job that returns what it got, and is
 followed by a good request of the same job.
@@ -71,7 +71,7 @@ ROWS: list[tuple[str, str, str, list[Any], list[Any], list[bytes], str | list[by
 ]  # fmt: skip
 
 
-async def test_every_request_is_sent_as_one_or_refused_and_poisons_nothing(peer: Peer) -> None:
+async def test_every_request_is_sent_as_one_or_refused_and_affects_no_other(peer: Peer) -> None:
     job = await start_program(peer, ECHO)
     wrong = []
     for name, method, path, query, headers, body, expected in ROWS:
@@ -106,7 +106,7 @@ RAW: list[tuple[str, str, str, str | bytes]] = [
 ]
 
 
-async def test_a_raw_target_is_sent_as_it_is_or_refused_and_poisons_nothing(peer: Peer) -> None:
+async def test_a_raw_target_is_sent_unchanged_or_refused_and_affects_no_other(peer: Peer) -> None:
     job = await start_program(peer, ECHO)
     wrong = []
     for name, method, target, expected in RAW:
@@ -126,7 +126,7 @@ def lines_of(answer: tuple[int, list[list[str]], list[Any]]) -> list[bytes]:
     return re.sub(rb"127\.0\.0\.1:\d+", b"JOB", b"".join(answer[2])).split(b"\r\n")
 
 
-async def test_a_body_that_is_longer_than_it_says_begins_no_other_request(peer: Peer) -> None:
+async def test_a_body_longer_than_its_length_begins_no_other_request(peer: Peer) -> None:
     job = await start_program(peer, ECHO)
     for _ in range(5):
         with pytest.raises(CallFailed, match="longer than its Content-Length"):

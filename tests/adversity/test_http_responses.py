@@ -1,4 +1,4 @@
-"""Promise "HTTP towards jobs": what a job answers is passed on, or is a 502, or is broken off; and poisons nothing.
+"""Promise "HTTP towards jobs": a job's response is passed, replaced by a 502, or aborted, and affects no other.
 
 The rows of ``tests/http1/test_response.py`` (each names its RFC section where one decides) and those below, played by a
 real job through ``http_request``. Each is followed by a good request of the same job: a wrong answer there would be
@@ -23,7 +23,7 @@ from tests.kit.agents import TOKEN
 from tests.kit.peer import BISTREAM, OSTREAM, Peer
 from tests.kit.programs import serving, start_program
 
-#: Answers a request for /N with row N of cases.json: bytes, and whether to close behind them. /good is answered well.
+#: Answers a request for /N with row N of cases.json: bytes, and whether to close after them. /good is answered well.
 PLAYER = serving("""
 import json
 with open("cases.json") as file:
@@ -52,7 +52,7 @@ GZIPPED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(gzip.compress(b"hello")), gzip.compres
 PART = b"HTTP/1.1 206 Partial Content\r\nContent-Encoding: gzip\r\nContent-Range: bytes "
 PLAIN_PART = b"HTTP/1.1 206 x\r\nContent-Encoding: identity\r\nContent-Range: bytes 9-13/99\r\n"
 
-#: What it shows, the answer, whether the job closes behind it; then status and body, None for a body that broke off.
+#: Title, the response, whether the job closes after it; then status and body, None for a body that broke off.
 MORE: list[tuple[str, bytes, bool, int, bytes | None]] = [
     ("nothing at all", b"", True, 502, b""),
     ("9112 8: cut in the status line", b"HTTP/1.1 2", True, 502, b""),
@@ -62,11 +62,11 @@ MORE: list[tuple[str, bytes, bool, int, bytes | None]] = [
     ("9112 8: cut in a chunk", OK + TE + END + b"5\r\nhel", True, 200, None),
     ("9112 8: cut before the last chunk", OK + TE + END + b"5\r\nhello\r\n", True, 200, None),
     ("9112 8: cut in the trailers", OK + TE + END + b"0\r\nA: b\r\n", True, 200, None),
-    ("9112 8: cut behind a 100", b"HTTP/1.1 100 Continue\r\n\r\n", True, 502, b""),
+    ("9112 8: cut after a 100", b"HTTP/1.1 100 Continue\r\n\r\n", True, 502, b""),
     ("trailers are not for such a caller", OK + TE + END + b"5\r\nhello\r\n0\r\nA: b\r\n\r\n", False, 200, b"hello"),
-    ("9112 9.2: a second one behind it", OK + CL + END + b"hello" + OK + CL + END + b"evil!", False, 200, b"hello"),
-    ("a second response behind chunks", OK + TE + END + HELLO + OK + CL + END + b"evil!", False, 200, b"hello"),
-    ("a second response behind a 204", b"HTTP/1.1 204 x\r\n\r\n" + OK + CL + END + b"evil!", False, 204, b""),
+    ("9112 9.2: a second one after it", OK + CL + END + b"hello" + OK + CL + END + b"evil!", False, 200, b"hello"),
+    ("a second response after chunks", OK + TE + END + HELLO + OK + CL + END + b"evil!", False, 200, b"hello"),
+    ("a second response after a 204", b"HTTP/1.1 204 x\r\n\r\n" + OK + CL + END + b"evil!", False, 204, b""),
     ("9110 8.4.1: gzip", OK + b"Content-Encoding: gzip\r\n" + END + gzip.compress(b"hello"), True, 200, b"hello"),
     ("x-gzip", OK + b"Content-Encoding: x-gzip\r\n" + END + gzip.compress(b"hello"), True, 200, b"hello"),
     ("2 members", OK + b"Content-Encoding: gzip\r\n" + END + 2 * gzip.compress(b"a"), True, 200, b"aa"),
@@ -101,8 +101,8 @@ MORE: list[tuple[str, bytes, bool, int, bytes | None]] = [
     ("size of 17 digits", CHUNKS + b"00000000000000005\r\nhello\r\n0\r\n\r\n", False, 200, None),
     ("a chunk beyond its size", CHUNKS + b"5\r\nhello!\r\n0\r\n\r\n", False, 200, None),
     ("a chunk below its size", CHUNKS + b"6\r\nhello\r\n0\r\n\r\n", False, 200, None),
-    ("LF behind a chunk", CHUNKS + b"5\r\nhello\n0\r\n\r\n", False, 200, None),
-    ("LF behind the last chunk", CHUNKS + b"5\r\nhello\r\n0\n\n", False, 200, None),
+    ("LF after a chunk", CHUNKS + b"5\r\nhello\n0\r\n\r\n", False, 200, None),
+    ("LF after the last chunk", CHUNKS + b"5\r\nhello\r\n0\n\n", False, 200, None),
     ("9112 7.1.2: a folded trailer", CHUNKS + b"0\r\nA: b\r\n c\r\n\r\n", False, 200, None),
     ("NUL in a trailer", CHUNKS + b"0\r\nA: b\0\r\n\r\n", False, 200, None),
     ("a trailer without a name", CHUNKS + b"0\r\n: b\r\n\r\n", False, 200, None),
@@ -124,7 +124,7 @@ MORE: list[tuple[str, bytes, bool, int, bytes | None]] = [
 ]  # fmt: skip
 
 
-#: Answers to HEAD (RFC 9110 9.3.2, 9112 6.3): what it shows, the answer, the status. None is closed behind.
+#: Answers to HEAD (RFC 9110 9.3.2, 9112 6.3): title, response, status. The job does not close after any.
 HEADS: list[tuple[str, bytes, int]] = [
     ("a length", OK + CL + END, 200),
     ("chunks that would come", OK + TE + END, 200),
@@ -153,7 +153,7 @@ def rows() -> list[tuple[str, bytes, bool, int, bytes | None]]:
 ROWS = rows()
 
 
-def test_there_are_enough() -> None:
+def test_the_number_of_cases() -> None:
     assert len(ROWS) >= 190
 
 
@@ -182,7 +182,7 @@ async def get(peer: Peer, job: str, target: str, method: str = "GET") -> tuple[l
     return values, None if message[4] is None else message[4][1]
 
 
-async def test_every_answer_is_passed_on_refused_or_broken_off_and_poisons_nothing(player: tuple[Peer, str]) -> None:
+async def test_every_response_is_passed_refused_or_aborted_and_affects_no_other(player: tuple[Peer, str]) -> None:
     peer, job = player
     wrong = []
     for number, (name, _, _, status, body) in enumerate(ROWS):
@@ -199,7 +199,7 @@ async def test_every_answer_is_passed_on_refused_or_broken_off_and_poisons_nothi
     assert wrong == []
 
 
-async def test_the_answer_to_head_has_no_body_and_poisons_nothing(player: tuple[Peer, str]) -> None:
+async def test_the_response_to_head_has_no_body_and_affects_no_other(player: tuple[Peer, str]) -> None:
     peer, job = player
     wrong = []
     for number, (name, _, status) in enumerate(HEADS):
@@ -224,8 +224,8 @@ async def serve(reader, writer):
     assert await peer.http(job) == (502, [], [])
 
 
-async def test_all_at_once(player: tuple[Peer, str]) -> None:
-    """What one connection brings is nobody else's."""
+async def test_all_responses_at_once(player: tuple[Peer, str]) -> None:
+    """Each connection gets its own responses."""
     peer, job = player
     calls = []
     for number in range(len(ROWS)):

@@ -1,4 +1,4 @@
-"""Promise "HTTP towards jobs", of WebSockets: a job that breaks RFC 6455 is told so, and harms nobody else.
+"""Promise "HTTP towards jobs", of WebSockets: a job that violates RFC 6455 gets the close code, and affects no other.
 
 One job plays all rows. Each is followed by a good WebSocket of the same job.
 """
@@ -54,7 +54,7 @@ ROWS: list[tuple[str, bytes, int]] = [
 ]
 
 
-async def test_what_breaks_the_rules_is_closed_with_its_code_and_poisons_nothing(peer: Peer) -> None:
+async def test_a_violation_is_closed_with_its_code_and_affects_no_other(peer: Peer) -> None:
     job = await start_program(peer, PLAYER)
     wrong = []
     for number, (name, sent, code) in enumerate(ROWS):

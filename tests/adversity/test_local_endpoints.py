@@ -1,4 +1,4 @@
-"""docs/contract.rst, "Local endpoints": foreign web pages reach nothing here, the agent is no job.
+"""docs/contract.rst, "Local endpoints": foreign web pages reach no endpoint, and the agent is not a job.
 
 The attacker is a page in a browser on this machine: it can send requests to any port of the loopback, but the browser
 says so in ``Origin`` and ``Sec-Fetch-Site``; by DNS rebinding it can make them same-origin, and then ``Host`` is its
@@ -115,7 +115,7 @@ async def test_the_agents_own_ports_are_no_jobs(agent: Agent, peer: Peer) -> Non
         with pytest.raises(CallFailed, match=r"ValueError: port \d+ is the agent's own"):
             await peer.call("job_start", job, ["true"], None, port=port, ready="connect")
         call = await peer.start(20, "job_start", job, ["sleep", "1000"], None)
-        await peer.call("job_count_current_connection")  # behind it the start has begun
+        await peer.call("job_count_current_connection")  # after it the start has begun
         answer = await ask(agent.report_port, "GET", f"/job_started?job_id={job}&port={port}")
         assert (answer.status, answer.body) == (400, b"bad port: it is the agent's own")
         assert (await peer.call("job_info", job))["state"] == "PENDING"

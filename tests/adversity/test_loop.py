@@ -1,4 +1,4 @@
-"""No peer holds the loop: a trivial call every millisecond on another link is answered all the while."""
+"""No peer blocks the event loop: a trivial call every millisecond on another link is answered meanwhile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.kit.peer import BISTREAM, UNARY
 from tests.kit.probe import STALL_S, probing
 
 
-async def test_the_probe_sees_a_loop_that_is_held(tmp_path: Path) -> None:
+async def test_the_probe_notices_a_blocked_loop(tmp_path: Path) -> None:
     async with agent_process(tmp_path) as agent, probing(agent) as probe:
         assert await probe.longest_s() < STALL_S
         agent.signal(signal.SIGSTOP)
@@ -96,7 +96,7 @@ async def test_the_removal_of_many_jobs_of_a_lost_link(tmp_path: Path, options: 
 
 
 @pytest.mark.slow
-async def test_much_input_of_a_process_in_one_message(tmp_path: Path) -> None:
+async def test_large_input_of_a_process_in_one_message(tmp_path: Path) -> None:
     size = 32 << 20
     async with (
         agent_process(tmp_path) as agent,

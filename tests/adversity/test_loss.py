@@ -1,4 +1,4 @@
-"""Links that are lost, in the ways in which links are lost (docs/contract.rst, "Loss")."""
+"""Links that are lost in each possible way (docs/contract.rst, "Loss")."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_a_connection_that_ends_without_a_close_frame_ends_its_jobs(agent:
         await eventually(lambda: not list(agent.jobs.jobs()))
 
 
-async def test_a_peer_that_answers_nothing_any_more_is_dead(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_peer_that_stops_answering_is_dead(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its kernel still acknowledges; the limits are shorter here, the rule is the same."""
     monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.05)
     monkeypatch.setattr("pagent.net.link.liveness.SILENCE_MAX_S", 0.4)
@@ -57,7 +57,9 @@ async def test_a_peer_that_answers_nothing_any_more_is_dead(agent: Agent, monkey
         silent.socket.transport.abort()
 
 
-async def test_retransmissions_in_vain_are_death(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_peer_is_dead_after_many_unanswered_retransmissions(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.05)
     counts = [5]
     monkeypatch.setattr("pagent.net.link.liveness.unanswered_segments", lambda transport: counts[0])
@@ -67,7 +69,7 @@ async def test_retransmissions_in_vain_are_death(agent: Agent, monkeypatch: pyte
         await eventually(lambda: not list(agent.jobs.jobs()))
 
 
-async def test_a_few_retransmissions_in_vain_are_death_if_they_last(
+async def test_a_peer_is_dead_after_few_unanswered_retransmissions_for_long(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kernel that waits long between two of them gets to six too late."""
@@ -126,7 +128,7 @@ async def test_it_dials_again_once_the_jobs_of_the_lost_link_have_ended(
             assert not list(agent.jobs.jobs())
 
 
-def test_waits_grow_with_jitter_and_start_over_after_a_long_life() -> None:
+def test_waits_grow_with_jitter_and_begin_again_after_a_long_link() -> None:
     backoff = Backoff(10.0)
     ceilings = [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
     for ceiling in ceilings:

@@ -34,7 +34,7 @@ BROKEN: dict[str, tuple[int, bytes | str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-async def test_what_cannot_be_read_closes_its_link_and_no_other(agent: Agent, peer: Peer, name: str) -> None:
+async def test_an_undecodable_message_closes_its_link_only(agent: Agent, peer: Peer, name: str) -> None:
     code, data = BROKEN[name]
     async with peers.dial(agent.rpc_port, TOKEN) as bad:
         await bad.socket.send(data)
@@ -66,7 +66,7 @@ NESTED: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", NESTED)
-async def test_more_elements_than_a_method_can_want_end_their_own_call(peer: Peer, name: str) -> None:
+async def test_too_many_elements_end_their_own_call(peer: Peer, name: str) -> None:
     job = (await peer.call("job_create"))["uid"]
     other = await peer.start(peers.OSTREAM, "file_upload", job, "other")
     call_id = await peer.start(peers.OSTREAM, "file_upload", job, "file")
@@ -97,7 +97,7 @@ SENSELESS: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("name", SENSELESS)
-async def test_what_makes_no_sense_ends_its_own_call(peer: Peer, name: str) -> None:
+async def test_a_senseless_message_ends_its_own_call(peer: Peer, name: str) -> None:
     job = (await peer.call("job_create"))["uid"]
     other = await peer.start(peers.OSTREAM, "file_upload", job, "other")
     call_id = await peer.start(peers.OSTREAM, "file_upload", job, "file")
@@ -140,7 +140,7 @@ async def test_a_message_above_the_limit_is_closed_with_1009(agent: Agent, peer:
     assert await peer.call("job_count_current_connection") == 0
 
 
-async def test_a_name_as_long_as_a_message_comes_back_short(peer: Peer) -> None:
+async def test_a_name_as_long_as_a_message_is_returned_cut(peer: Peer) -> None:
     with pytest.raises(CallFailed) as caught:
         await peer.call("x" * 5_000_000)
     assert caught.value.status == 20

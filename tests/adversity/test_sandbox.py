@@ -126,7 +126,7 @@ async def test_output_files_do_not_follow_links(peer: Peer, agent: Agent, outsid
     assert untouched(outside)
 
 
-async def test_archives_bring_no_links_and_no_devices(peer: Peer, agent: Agent, outside: Path) -> None:
+async def test_archives_make_no_outside_links_and_no_devices(peer: Peer, agent: Agent, outside: Path) -> None:
     job, sandbox = await new_job(peer, agent)
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE):
         await send(peer, "archive_upload", [tar_of("entry", kind=kind, link=str(outside / "secret"))], job)
@@ -134,7 +134,7 @@ async def test_archives_bring_no_links_and_no_devices(peer: Peer, agent: Agent, 
     assert untouched(outside)
 
 
-async def test_an_archive_takes_no_link_along(peer: Peer, agent: Agent, outside: Path) -> None:
+async def test_an_archive_does_not_follow_links(peer: Peer, agent: Agent, outside: Path) -> None:
     job, sandbox = await new_job(peer, agent)
     (sandbox / "link").symlink_to(outside)
     (sandbox / "file").write_text("of the job")
@@ -160,7 +160,7 @@ while True:
 """
 
 
-async def test_links_that_flip(peer: Peer, agent: Agent, outside: Path) -> None:
+async def test_links_that_change_meanwhile(peer: Peer, agent: Agent, outside: Path) -> None:
     job, _ = await new_job(peer, agent)
     await peer.call("job_start", job, [sys.executable, "-c", FLIP, str(outside)], None, None, 0)
     logs = await peer.start(ISTREAM, "job_logs", job, follow=True)
@@ -201,7 +201,7 @@ async def test_a_folder_that_becomes_a_link_under_its_removal(peer: Peer, agent:
 
 
 @pytest.mark.parametrize("kind", ["fifo", "socket", "device", "folder"])
-async def test_what_is_no_file_is_not_read(peer: Peer, agent: Agent, kind: str) -> None:
+async def test_fifos_and_folders_are_not_read(peer: Peer, agent: Agent, kind: str) -> None:
     job, sandbox = await new_job(peer, agent)
     path = sandbox / "x"
     listening = socket.socket(socket.AF_UNIX)
@@ -274,7 +274,7 @@ async def test_a_sandbox_that_the_job_moved_away(peer: Peer, agent: Agent, outsi
     assert untouched(outside)
 
 
-async def test_a_spool_is_no_way_in(peer: Peer, agent: Agent) -> None:
+async def test_a_spool_cannot_be_opened_by_a_path(peer: Peer, agent: Agent) -> None:
     """Where a stream spools to has no name that a job could link."""
     job, sandbox = await new_job(peer, agent)
     await peer.call("job_start", job, ["sleep", "1000"], None, None, 0)

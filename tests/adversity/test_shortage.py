@@ -1,4 +1,4 @@
-"""The promises of "Shortage": the call that hits it fails with the system's words, all else goes on."""
+"""The promises of "Shortage": the call that hits it fails with the system's error, and everything else continues."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def test_an_upload_that_does_not_fit(cramped: tuple[Agent, Peer]) -> None:
         with pytest.raises(CallFailed, match="No space left on device"):
             await send(peer, method, [bytes(MIB)] * 4, job, **options)
     assert (await download(peer, job, "file")).data == b"before"
-    await eventually(lambda: not unfinished(sandbox))  # behind the result, if the spool was what did not fit
+    await eventually(lambda: not unfinished(sandbox))  # after the result, if the spool did not fit
     assert os.listdir(sandbox) == ["file"]
     await upload(peer, job, "small", bytes(MIB))
 
@@ -94,9 +94,7 @@ def fill_disk(path: Path) -> None:
     assert "No space left" in filled.stderr
 
 
-async def test_a_part_that_may_be_kept_is_not_if_the_write_meets_a_full_disk(
-    cramped: tuple[Agent, Peer], small_disk: Path
-) -> None:
+async def test_no_part_is_kept_if_the_write_meets_a_full_disk(cramped: tuple[Agent, Peer], small_disk: Path) -> None:
     agent, peer = cramped
     sandbox, call = await part_of_an_upload(agent, peer)
     fill_disk(small_disk / "filler")
@@ -109,7 +107,7 @@ async def test_a_part_that_may_be_kept_is_not_if_the_write_meets_a_full_disk(
     assert os.listdir(sandbox) == []
 
 
-async def test_a_part_that_may_be_kept_is_not_if_the_spool_meets_a_full_disk(
+async def test_no_part_is_kept_if_the_spool_meets_a_full_disk(
     cramped: tuple[Agent, Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent, peer = cramped
@@ -148,7 +146,7 @@ async def test_an_archive_that_does_not_fit(cramped: tuple[Agent, Peer], tmp_pat
     data = buffer.getvalue()
     with pytest.raises(CallFailed, match="No space left on device"):
         await send(peer, "archive_upload", [data[at : at + MIB] for at in range(0, len(data), MIB)], job)
-    await eventually(lambda: not unfinished(sandbox))  # behind the result, if the spool was what did not fit
+    await eventually(lambda: not unfinished(sandbox))  # after the result, if the spool did not fit
     assert set(os.listdir(sandbox)) <= {"first"}
 
 
@@ -327,10 +325,10 @@ async def test_too_many_processes(tmp_path: Path, processes: Path) -> None:
         await sleeping(peer)
 
 
-# --- nobody reads the log -------------------------------------------------------------------------------
+# --- a log that is not read -----------------------------------------------------------------------------
 
 
-async def test_a_log_that_nobody_reads(tmp_path: Path) -> None:
+async def test_a_log_that_is_not_read(tmp_path: Path) -> None:
     async with (
         agent_process(tmp_path, "--log-level", "debug", "--connection-debug") as agent,
         peers.dial(agent.ports["rpc"], TOKEN) as peer,
@@ -369,7 +367,7 @@ signal.pause()
 """
 
 
-async def test_a_job_with_many_processes_ends_whole(peer: Peer) -> None:
+async def test_a_job_with_many_processes_ends_completely(peer: Peer) -> None:
     job = str((await peer.call("job_create"))["uid"])
     await peer.call("job_start", job, [sys.executable, "-c", FORKS], None, None, 0)
     logs = await peer.start(ISTREAM, "job_logs", job, follow=True)
@@ -381,7 +379,7 @@ async def test_a_job_with_many_processes_ends_whole(peer: Peer) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="no OOM killer to ask")
-async def test_the_agent_is_the_last_to_be_picked(peer: Peer) -> None:
+async def test_the_agent_is_the_last_victim_of_the_oom_killer(peer: Peer) -> None:
     job = await sleeping(peer)
     pid = (await peer.call("job_info", job))["pid"]
     assert oom_score_adj(pid) == min(1000, oom_score_adj(os.getpid()) + 500)

@@ -1,7 +1,7 @@
 """Jobs and routers whose process is stopped (SIGSTOP) in the middle of work (docs/contract.rst, "Streams", "End").
 
 A stopped process is the worst peer that is still there: its kernel accepts connections, takes what fits into its
-buffers and answers probes, and nobody reads. Where it matters when it stops, the program stops itself.
+buffers and answers probes, but the program does not read. Where the moment matters, the program stops itself.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ async def serve(reader, writer):
     await writer.drain()
 """)
 
-#: Stops itself behind the first bytes that it gets; says in the end what it got.
+#: Stops itself after the first bytes that it gets; reports at its end what it got.
 STOPS_WHILE_WRITTEN_TO = serving("""
 import hashlib, signal
 async def serve(reader, writer):
@@ -200,7 +200,7 @@ async def strict_peer(settings: Settings) -> AsyncIterator[Peer]:
         yield peer
 
 
-async def test_a_job_that_is_stopped_before_its_report_keeps_no_other_from_its_own(strict_peer: Peer) -> None:
+async def test_a_job_stopped_before_its_report_delays_no_other(strict_peer: Peer) -> None:
     peer = strict_peer
     late, other = [(await peer.call("job_create"))["uid"] for _ in range(2)]
     call = await peer.start(UNARY, "job_start", late, [sys.executable, "-c", STOPS_BEFORE_ITS_REPORT], {})
@@ -224,7 +224,7 @@ async def eventually_stopped(peer: Peer, job: str) -> None:
 
 # --- the end of a stopped job -------------------------------------------------------------------------------
 
-#: A tree of three, all of which stop themselves behind a line each.
+#: A tree of three, each of which stops itself after a line.
 STOPPED_TREE = """
 import os, signal, sys
 if sys.argv[1] == "tells":
@@ -241,7 +241,7 @@ while True:
 
 
 async def tree_of(peer: Peer, job: str, count: int) -> list[int]:
-    """Return the pids of a job's processes, all beneath the parent of the main one, once there are ``count``."""
+    """Return the pids of a job's processes, all descendants of the parent of the main one, once there are ``count``."""
     supervisor = psutil.Process((await peer.call("job_info", job))["pid"]).parent()
     assert supervisor is not None
     await eventually(lambda: len(supervisor.children(recursive=True)) == count)
@@ -258,14 +258,14 @@ async def stopped_tree(peer: Peer, answer: str) -> tuple[str, list[int]]:
     return job, pids
 
 
-async def test_a_stopped_job_hears_of_its_end(peer: Peer) -> None:
+async def test_a_stopped_job_gets_its_signal(peer: Peer) -> None:
     job, pids = await stopped_tree(peer, "tells")
     info = await peer.call("job_kill", job, "TERM", grace=PATIENCE_S)
     assert (info["exit_code"], info["signal"]) == (7, None)
     assert not any(map(state, pids))
 
 
-async def test_a_stopped_job_that_does_not_listen_is_killed(peer: Peer) -> None:
+async def test_a_stopped_job_that_ignores_signals_is_killed(peer: Peer) -> None:
     job, pids = await stopped_tree(peer, "ignores")
     info = await peer.call("job_kill", job, "TERM", grace=0.05)
     assert (info["state"], info["signal"]) == ("FINISHED", "SIGKILL")
@@ -372,7 +372,7 @@ def peak_bytes(pid: int) -> int:
 
 @pytest.mark.parametrize("extensions", [[], ["flow"]])
 @pytest.mark.slow
-async def test_a_stopped_router_costs_no_memory_and_no_other_link(tmp_path: Path, extensions: list[str]) -> None:
+async def test_a_stopped_router_takes_no_memory_and_delays_no_other_link(tmp_path: Path, extensions: list[str]) -> None:
     async with agent_process(tmp_path) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
         page = await start_program(peer, ECHO)
         before = peak_bytes(agent.process.pid)
@@ -389,7 +389,9 @@ async def test_a_stopped_router_costs_no_memory_and_no_other_link(tmp_path: Path
         await goes_on(peer, page)
 
 
-async def test_a_stopped_router_is_dead_in_the_end(agent: Agent, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stopped_router_is_dead_after_some_time(
+    agent: Agent, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its kernel goes on answering: it is the silence. The limits are shorter here, the rule is the same."""
     monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.05)
     async with peers.dial(agent.rpc_port, TOKEN) as lively:

@@ -1,4 +1,4 @@
-"""Streams that stall, and those that must not suffer for it (docs/contract.rst, "Streams")."""
+"""Streams that stall, and others that must not be delayed by them (docs/contract.rst, "Streams")."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.kit.programs import ECHO, start_program
 from tests.kit.transfers import eventually, new_job, upload
 
 #: Accepts, and reads nothing of what comes.
-DEAF = """
+UNREADING = """
 import socket, sys, time
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 kept = []
@@ -26,9 +26,9 @@ while True:
 MIB = 1 << 20
 
 
-async def test_a_job_that_reads_nothing_stalls_no_other_stream(peer: Peer) -> None:
-    deaf, echo = await start_program(peer, DEAF), await start_program(peer, ECHO)
-    stalled = await peer.start(BISTREAM, "tcp_connect", deaf)
+async def test_a_job_that_does_not_read_stalls_no_other_stream(peer: Peer) -> None:
+    unreading, echo = await start_program(peer, UNREADING), await start_program(peer, ECHO)
+    stalled = await peer.start(BISTREAM, "tcp_connect", unreading)
     assert (await peer.next_of(stalled))[2] is True
     for _ in range(64):
         await peer.data(stalled, b"x" * (MIB // 4))
@@ -37,13 +37,13 @@ async def test_a_job_that_reads_nothing_stalls_no_other_stream(peer: Peer) -> No
         assert status == 200
         assert b"".join(body).endswith(b"quick")
     await peer.cancel(stalled)
-    assert (await peer.call("job_info", deaf))["state"] == "RUNNING"
+    assert (await peer.call("job_info", unreading))["state"] == "RUNNING"
 
 
 @pytest.mark.parametrize("value", [b"", "", b"x"])
-async def test_tiny_messages_for_a_job_that_reads_nothing_are_bounded(agent: Agent, peer: Peer, value: Any) -> None:
-    deaf = await start_program(peer, DEAF)
-    call_id = await peer.start(BISTREAM, "ws_connect", deaf, "/", [], [])
+async def test_tiny_messages_for_a_job_that_does_not_read_are_bounded(agent: Agent, peer: Peer, value: Any) -> None:
+    unreading = await start_program(peer, UNREADING)
+    call_id = await peer.start(BISTREAM, "ws_connect", unreading, "/", [], [])
     for _ in range(18_000):
         await peer.data(call_id, value)
     assert await peer.call("job_count_current_connection") == 1
@@ -65,14 +65,14 @@ async def test_bulk_leaves_room_for_small_messages_and_is_cut(agent: Agent, peer
     assert max(len(value) for value in values[1:]) <= MIB
 
 
-async def test_a_body_goes_out_in_pieces(peer: Peer) -> None:
+async def test_a_body_is_sent_in_pieces(peer: Peer) -> None:
     echo = await start_program(peer, ECHO)
     _, _, body = await peer.http(echo, "POST", "/", headers=[("Content-Length", str(5 * MIB))], body=[b"b" * (5 * MIB)])
     assert sum(map(len, body)) > 5 * MIB
     assert max(map(len, body)) <= BODY_CHUNK
 
 
-async def test_a_peer_that_reads_nothing_costs_no_other_link(agent: Agent, peer: Peer) -> None:
+async def test_a_peer_that_does_not_read_delays_no_other_link(agent: Agent, peer: Peer) -> None:
     async with peers.dial(agent.rpc_port, TOKEN) as stalled:
         job, _ = await new_job(stalled, agent)
         await upload(stalled, job, "big", *([b"\x55" * MIB] * 16))

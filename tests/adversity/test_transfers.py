@@ -1,4 +1,4 @@
-"""Transfers whose link is cut, whose disk is full, or that are large: nothing half-written is seen, nothing grows."""
+"""Transfers that are large, whose link is cut, or whose disk is full: no half-written file, and no growing memory."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ async def cut(peer: Peer) -> None:
     await peer.socket.wait_closed()
 
 
-def open_beneath(folder: Path) -> list[str]:
-    """What this process has open in a folder, the folder itself apart."""
+def open_files(folder: Path) -> list[str]:
+    """Return the files that this process has open in a folder."""
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -66,7 +66,7 @@ def archive_of(data: bytes) -> bytes:
 
 async def settled(sandbox: Path) -> None:
     """The agent has noticed: nothing is open any more in the sandbox."""
-    await eventually(lambda: not open_beneath(sandbox))
+    await eventually(lambda: not open_files(sandbox))
 
 
 class TestCut:
@@ -136,7 +136,7 @@ class TestCut:
         peer, job, sandbox = lingering
         call = await peer.start(OSTREAM, method, job, *(["f"] if method == "file_upload" else []))
         await peer.data(call, archive_of(NOISE)[:MIB])
-        await eventually(lambda: open_beneath(sandbox))
+        await eventually(lambda: open_files(sandbox))
         await peer.call("job_remove", job)
         with pytest.raises(CallFailed, match="JobNotFoundError"):  # without another word of the caller's
             await peer.outcome(call)

@@ -1,4 +1,4 @@
-"""Links over ways that are long, slow, jumpy, or that end in the middle (docs/contract.rst, "Streams", "Loss")."""
+"""Links over networks that are slow, delay, jitter, or cut connections (docs/contract.rst, "Streams", "Loss")."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def serve(reader, writer):
 
 @asynccontextmanager
 async def way(settings: Settings, role: str, shapes: Shapes | None = None) -> AsyncIterator[tuple[Agent, Peer, Relay]]:
-    """An agent in one of its roles, and its router behind a relay."""
+    """An agent in one of its roles, and its router, with a relay between them."""
     if role == "accepted":
         async with (
             running_agent(settings) as agent,
@@ -156,7 +156,7 @@ async def test_all_traffic_arrives_whole(settings: Settings, role: str, shape: S
         assert [(await peer.outcome(call))[1]["uid"] for call in calls] == [page, socket] * 10
 
 
-async def test_windows_grow_with_the_way_and_lose_nothing(settings: Settings, tmp_path: Path) -> None:
+async def test_windows_grow_with_the_round_trip_and_lose_no_data(settings: Settings, tmp_path: Path) -> None:
     """Between ends of ours, which give each other credit."""
     noise = random.Random(1).randbytes(6_000_000)
     source, target = tmp_path / "source", tmp_path / "target"
@@ -176,7 +176,7 @@ async def test_windows_grow_with_the_way_and_lose_nothing(settings: Settings, tm
 # --- a slow way and a dead one ------------------------------------------------------------------------------------
 
 
-async def test_a_slow_way_is_not_taken_for_a_dead_peer(
+async def test_a_slow_network_is_not_taken_for_a_dead_peer(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its answers come several pings later, and never evenly. The limits are shorter here, by the same factor."""
@@ -196,7 +196,7 @@ async def test_a_slow_way_is_not_taken_for_a_dead_peer(
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_a_way_that_swallows_all_is_noticed(
+async def test_a_network_that_drops_everything_is_noticed(
     settings: Settings, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.05)
@@ -225,7 +225,7 @@ def cuts(opening: tuple[int, int], step: int) -> list[Shapes]:
     ]
 
 
-async def test_an_agent_whose_opening_is_cut_anywhere_dials_again(settings: Settings) -> None:
+async def test_an_agent_whose_handshake_is_cut_anywhere_dials_again(settings: Settings) -> None:
     async with (
         peers.listen() as listener,
         relay(listener.port) as between,
@@ -236,7 +236,7 @@ async def test_an_agent_whose_opening_is_cut_anywhere_dials_again(settings: Sett
         count = len(between.next_shapes)
         between.cut()
         while not await lives(await listener.accepted()):
-            pass  # its reply was cut, or the call behind it
+            pass  # its reply was cut, or the call after it
         assert between.made == count + 2
         assert len(agent.links) == between.open == 1
 
@@ -249,7 +249,7 @@ async def lives(peer: Peer) -> bool:
         return False
 
 
-async def test_strangers_whose_opening_is_cut_anywhere_leave_room_for_others(settings: Settings) -> None:
+async def test_connections_cut_in_their_handshake_leave_room_for_others(settings: Settings) -> None:
     async with way(settings, "accepted") as (agent, peer, between):
         between.next_shapes = cuts(between.passed, 2)
         assert len(between.next_shapes) > 64  # more than may wait at once, at each of the steps
@@ -264,7 +264,7 @@ async def test_strangers_whose_opening_is_cut_anywhere_leave_room_for_others(set
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_a_lost_link_ends_its_jobs_but_those_that_may_outlive_it(settings: Settings, role: str) -> None:
+async def test_a_lost_link_ends_its_jobs_except_those_with_linger(settings: Settings, role: str) -> None:
     async with way(settings, role) as (agent, peer, between):
         _, pid = await sleeping(peer)
         page = await start_program(peer, ECHO)
@@ -287,7 +287,7 @@ async def test_a_lost_link_ends_its_jobs_but_those_that_may_outlive_it(settings:
 
 @asynccontextmanager
 async def again(agent: Agent, role: str, between: Relay) -> AsyncIterator[tuple[Peer, Relay]]:
-    """A link of the same router behind one that was lost: dialled once more, or the one that the agent has dialled."""
+    """A link of the same router after one that was lost: dialled again, by the test or by the agent."""
     if role == "accepted":
         async with peers.dial(between.port, TOKEN) as peer:
             yield peer, between
@@ -301,7 +301,7 @@ async def again(agent: Agent, role: str, between: Relay) -> AsyncIterator[tuple[
         peer.socket.transport.abort()
 
 
-async def test_an_upload_goes_on_where_each_cut_has_left_it(settings: Settings) -> None:
+async def test_an_upload_continues_after_each_cut(settings: Settings) -> None:
     noise = random.Random(2).randbytes(3_000_000)
     async with (
         running_agent(settings) as agent,
@@ -348,7 +348,7 @@ def open_uploads(sandbox: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("at", [2_000, 50_000, 333_333])
-async def test_a_websocket_message_that_is_cut_never_reaches_the_job(agent: Agent, at: int) -> None:
+async def test_a_cut_websocket_message_never_reaches_the_job(agent: Agent, at: int) -> None:
     async with peers.dial(agent.rpc_port, TOKEN) as owner, relay(agent.rpc_port) as between:
         job = (await owner.call("job_create"))["uid"]
         arguments = [sys.executable, "-c", WEBSOCKET_ECHO, "{port}"]
@@ -365,11 +365,11 @@ async def test_a_websocket_message_that_is_cut_never_reaches_the_job(agent: Agen
         await eventually(lambda: got.exists() and "closed" in got.read_text())
         *messages, end = got.read_text().splitlines()
         assert messages == ["bytes 10000"] * len(messages)
-        assert len(messages) <= at // 10_000  # those behind it may be lost with it
+        assert len(messages) <= at // 10_000  # the following ones may be lost with it
         assert end.startswith("closed")
 
 
-async def test_a_body_that_is_cut_is_not_taken_for_a_whole_one(agent: Agent) -> None:
+async def test_a_cut_body_is_not_taken_for_a_whole_one(agent: Agent) -> None:
     async with peers.dial(agent.rpc_port, TOKEN) as owner:
         job = await start_program(owner, JUDGES_BODIES)
         begun = sandbox_of(agent, job) / "begun"

@@ -46,7 +46,7 @@ def test_an_error_names_the_key_and_the_file(file: Path) -> None:
     assert refusal(file) == f"server.prot: unknown key; did you mean server.port? (in {file})"
 
 
-def test_a_file_is_checked_even_where_set_would_mend_it(file: Path) -> None:
+def test_a_file_is_checked_even_if_set_would_correct_it(file: Path) -> None:
     file.write_text("server: {port: yes}")
     assert refusal(file, ["server.port=1"]) == f"server.port: expected an integer, got a boolean (in {file})"
 
@@ -74,13 +74,13 @@ def test_a_file_is_checked_even_where_set_would_mend_it(file: Path) -> None:
         ("[" * 1000, "nested too deeply"),
     ],
 )
-def test_broken_yaml_is_refused_with_its_line_and_without_its_words(file: Path, text: str, words: str) -> None:
+def test_broken_yaml_is_refused_with_its_line_and_without_a_quote(file: Path, text: str, words: str) -> None:
     file.write_text(text)
     assert refusal(file).startswith(f"{file}: {words}")
     assert "swordfish" not in refusal(file)
 
 
-def test_a_file_that_is_no_text(file: Path) -> None:
+def test_a_binary_file(file: Path) -> None:
     file.write_bytes(b"a: \xff\xfe\xff")
     assert refusal(file) == f"{file}: not a text file, or one with characters that YAML does not allow"
 
@@ -177,12 +177,12 @@ def test_set_nested_too_deeply() -> None:
         "control.token.x='swordfish'",
     ],
 )
-def test_no_error_of_set_tells_a_secret(text: str) -> None:
+def test_no_error_of_set_quotes_a_secret(text: str) -> None:
     assert "swordfish" not in refusal(None, [text])
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_doubtful_escape_in_a_literal_warns_nobody() -> None:
+def test_an_invalid_escape_in_a_literal_causes_no_warning() -> None:
     assert load(None, [r"client.token='a\d'"]).client.token == r"a\d"
 
 

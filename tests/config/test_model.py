@@ -62,7 +62,7 @@ def test_keys_and_defaults_are_those_of_the_contract() -> None:
     assert {key.name: key.default for key in keys(Settings)} == CONTRACT | BEYOND
 
 
-def test_every_key_has_a_meaning_of_its_own() -> None:
+def test_every_key_has_a_help_text_of_its_own() -> None:
     assert all(key.help.endswith(".") for key in keys(Settings))
 
 

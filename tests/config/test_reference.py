@@ -17,12 +17,12 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "config"
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_shipped_file_is_the_generated_one(name: str) -> None:
+def test_the_file_in_the_package_is_the_generated_one(name: str) -> None:
     assert SHIPPED[name].read_text(encoding="utf-8") == reference(name), "renew it: see pagent/config/reference.py"
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_shipped_file_gives_the_defaults(name: str) -> None:
+def test_the_file_in_the_package_has_the_defaults(name: str) -> None:
     model, _ = MODELS[name]
     assert load_model(model, SHIPPED[name]) == model()
 

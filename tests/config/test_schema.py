@@ -153,7 +153,7 @@ def test_the_top_level_must_be_a_map() -> None:
 
 
 @pytest.mark.parametrize("key", ["server.accept_tokens", "client.token", "control.token"])
-def test_secrets_stand_in_no_repr_and_no_error(key: str) -> None:
+def test_secrets_are_in_no_repr_and_no_error(key: str) -> None:
     secret = "swordfish"
     value = [secret] if key == "server.accept_tokens" else secret
     assert secret not in repr(build(Settings, nested(key, value)))
@@ -216,7 +216,7 @@ def test_resolve_knows_where_secrets_are() -> None:
         ("server.", "server.'': unknown key"),
     ],
 )
-def test_resolve_names_what_it_does_not_know(dotted: str, words: str) -> None:
+def test_resolve_names_an_unknown_key(dotted: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(Settings, dotted)
     assert str(caught.value) == words

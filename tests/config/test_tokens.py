@@ -26,7 +26,7 @@ def test_a_file_has_one_token_a_line(file: Path) -> None:
     assert read_token(file) == "first"
 
 
-def test_a_byte_order_mark_is_no_part_of_a_token(file: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_a_token(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbffirst")
     assert read_tokens(file) == ["first"]
 
@@ -61,7 +61,7 @@ def test_a_file_without_a_token_turns_nothing_off(tmp_path: Path, section: str) 
         load_tokens(settings, {})
 
 
-def test_an_empty_file_of_accepted_tokens_lets_no_one_in(tmp_path: Path) -> None:
+def test_an_empty_file_of_accepted_tokens_refuses_every_peer(tmp_path: Path) -> None:
     file = tmp_path / "empty"
     file.touch()
     assert load_tokens(Settings(server=ServerSettings(accept_tokens_file=file)), {}).accepted == ()
@@ -76,7 +76,7 @@ def test_an_empty_file_of_accepted_tokens_lets_no_one_in(tmp_path: Path) -> None
         (b"secret\n" * TOKEN_FILE_MAX, "longer than"),
     ],
 )
-def test_what_cannot_be_used_is_named_and_not_shown(tmp_path: Path, content: bytes | None, words: str) -> None:
+def test_an_unusable_file_is_named_and_not_quoted(tmp_path: Path, content: bytes | None, words: str) -> None:
     file = tmp_path / "tokens"
     if content is not None:
         file.write_bytes(content)

@@ -93,7 +93,7 @@ def test_a_path_that_is_too_long_fails_alone(sandbox: Sandbox) -> None:
     packer.close()
 
 
-AS_NOBODY = """
+UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
 from pagent.files.pack import Packer
@@ -130,7 +130,7 @@ def test_an_unreadable_folder_fails_alone() -> None:
     with tempfile.TemporaryDirectory() as root:
         os.chmod(root, 0o777)
         done = subprocess.run(
-            [sys.executable, "-c", AS_NOBODY, root], capture_output=True, text=True, check=False, timeout=60
+            [sys.executable, "-c", UNPRIVILEGED, root], capture_output=True, text=True, check=False, timeout=60
         )
     assert done.stderr == ""
     denied = "Permission denied"

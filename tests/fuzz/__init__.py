@@ -1,1 +1,1 @@
-"""Fuzz targets of the parsers, for ``make fuzz``: an error that is not a parser's own is a find."""
+"""Fuzz targets of the parsers, for ``make fuzz``: an error that is not the parser's own is a finding."""

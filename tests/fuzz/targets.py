@@ -1,4 +1,4 @@
-"""What is fuzzed. A target takes any bytes and returns; what it raises is a fault of ours.
+"""The fuzz targets. A target takes any bytes and returns; an error that it raises is a fault of the parser.
 
 The first byte chooses how the rest is cut in two: wherever the cut is, the outcome has to be the same.
 """
@@ -76,7 +76,7 @@ def response(data: bytes) -> None:
         one = parse([whole], head_request=head_request, eof=True)
         parts = parse(pieces, head_request=head_request, eof=True)
         if ("bad", True) in parts and parts[-2][0] == "complete":
-            # Bytes behind the response that come later: the connection is dropped then, as it is if they come along.
+            # Bytes after the response that arrive later: the connection is dropped, as it is if they arrive with it.
             parts = [*parts[:-2], ("complete", False)]
         _same(one, parts, pieces)
 

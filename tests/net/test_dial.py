@@ -97,7 +97,7 @@ async def test_what_answers_is_no_router(answer: bytes, error: type[Exception]) 
             await dial(Address("127.0.0.1", port), connection())
 
 
-async def test_nothing_listens(unused_tcp_port: int) -> None:
+async def test_a_tunnel_to_a_closed_port(unused_tcp_port: int) -> None:
     with pytest.raises(DialError, match=f"^127.0.0.1:{unused_tcp_port}: Connection refused$"):
         await dial(Address("127.0.0.1", unused_tcp_port), connection())
 

@@ -511,7 +511,7 @@ SENSELESS: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("name", SENSELESS)
-async def test_what_makes_no_sense_ends_its_own_call(service: Service, name: str) -> None:
+async def test_a_senseless_message_ends_its_own_call(service: Service, name: str) -> None:
     joined = Joined(methods.methods_of(service))
     await joined.settle()
     other = joined.dialled.start_call(messages.UNARY, "never", [], {})

@@ -72,7 +72,7 @@ def test_who_has_grown_meanwhile_is_small_no_more() -> None:
     assert [name for name, _ in log] == ["small", "grown", "grown"]
 
 
-def test_who_may_send_nothing_is_forgotten() -> None:
+def test_access_send_nothing_is_forgotten() -> None:
     """Until it is added again, as a stream does whose credit comes."""
     scheduler, streams, log = rig(small=[10], bulk=[SMALL_BYTES * 2])
     for stream in streams.values():

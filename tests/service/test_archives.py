@@ -80,7 +80,7 @@ def source(tmp_path: Path) -> Path:
 @needs_tar
 @pytest.mark.parametrize("packing", ["", "--gzip", "--bzip2", "--xz"])
 @pytest.mark.parametrize("kind", ["gnu", "posix"])
-async def test_what_tar_packs_is_unpacked(agent: Agent, peer: Peer, source: Path, packing: str, kind: str) -> None:
+async def test_archives_of_tar_are_unpacked(agent: Agent, peer: Peer, source: Path, packing: str, kind: str) -> None:
     job, sandbox = await new_job(peer, agent)
     archive = await tar("-c", f"--format={kind}", *([packing] if packing else []), ".", folder=source)
     assert await send(peer, "archive_upload", pieces(archive), job) == len(archive)
@@ -89,7 +89,7 @@ async def test_what_tar_packs_is_unpacked(agent: Agent, peer: Peer, source: Path
 
 @needs_tar
 @pytest.mark.parametrize("compress", [False, True])
-async def test_what_is_packed_tar_unpacks(
+async def test_packed_archives_are_unpacked_by_tar(
     agent: Agent, peer: Peer, source: Path, tmp_path: Path, compress: bool
 ) -> None:
     job, sandbox = await new_job(peer, agent)
@@ -214,7 +214,7 @@ async def test_any_split(agent: Agent, peer: Peer, source: Path) -> None:
     assert tree(sandbox) == tree(source)
 
 
-async def test_one_that_breaks_off(agent: Agent, peer: Peer) -> None:
+async def test_a_truncated_archive(agent: Agent, peer: Peer) -> None:
     job, sandbox = await new_job(peer, agent)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

@@ -86,7 +86,7 @@ async def test_exec(peer: Peer, root: Path) -> None:
             assert repr(program) in await text_of(peer.outcome(call), root)
 
 
-async def test_processes_without_a_descriptor_to_look_at_them(
+async def test_errors_without_a_descriptor_left(
     peer: Peer, agent: Agent, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await new_job(peer)
@@ -116,14 +116,14 @@ async def test_after_a_cleaner_of_temporary_files(peer: Peer, agent: Agent, root
     assert len(os.listdir(root)) == 1
 
 
-async def test_after_one_that_deleted_the_root_as_well(peer: Peer, agent: Agent, root: Path) -> None:
+async def test_after_a_cleaner_that_deleted_the_root_as_well(peer: Peer, agent: Agent, root: Path) -> None:
     shutil.rmtree(root)
     job = await new_job(peer)
     await upload(peer, job, "file", b"x")
     assert (sandbox_of(agent, job) / "file").read_bytes() == b"x"
 
 
-async def test_a_folder_that_has_taken_its_place_is_not_used(peer: Peer, agent: Agent) -> None:
+async def test_a_folder_that_replaced_the_sandbox_is_not_used(peer: Peer, agent: Agent) -> None:
     folder = sandbox_of(agent, await new_job(peer)).parent
     shutil.rmtree(folder)
     folder.mkdir()

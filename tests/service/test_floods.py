@@ -8,7 +8,7 @@ from tests.kit.peer import BISTREAM, Peer
 from tests.kit.programs import start_program
 from tests.kit.transfers import eventually, spooled
 
-#: Accepts and reads, a body for /held not before somebody has asked for /go; answers with the number of connections so
+#: Accepts and reads, a body for /held not before a request for /go; answers with the number of connections so
 #: far and the SHA-256 of the body.
 SINK = """
 import hashlib, socket, sys, threading
@@ -66,13 +66,13 @@ def digest(pieces: int) -> str:
     return hashlib.sha256(PIECE * pieces).hexdigest()
 
 
-async def test_a_body_that_comes_while_its_connection_is_made_goes_to_that_one(peer: Peer) -> None:
+async def test_a_body_received_during_the_connect_is_sent_on_that_connection(peer: Peer) -> None:
     job = await start_program(peer, SINK)
     for number in (1, 2):
         assert await answer(peer, await send(peer, job, 400, "/")) == f"{number} {digest(400)}"
 
 
-async def test_a_job_that_takes_its_time_gets_all_of_it_in_order(peer: Peer) -> None:
+async def test_a_slow_job_gets_the_whole_body_in_order(peer: Peer) -> None:
     """More than the kernel and the memory of the stream hold: it goes over the disk."""
     job = await start_program(peer, SINK)
     call = await send(peer, job, 640, "/held")
@@ -81,7 +81,7 @@ async def test_a_job_that_takes_its_time_gets_all_of_it_in_order(peer: Peer) -> 
     assert (await answer(peer, call)).split()[1] == digest(640)
 
 
-async def test_a_job_that_takes_its_time_holds_up_nobody(peer: Peer) -> None:
+async def test_a_slow_job_delays_no_other(peer: Peer) -> None:
     job, other = await start_program(peer, SINK), await start_program(peer, SINK)
     stalled = await send(peer, job, 400, "/held")
     assert (await answer(peer, await send(peer, other, 100, "/"))).split()[1] == digest(100)

@@ -115,7 +115,7 @@ async def test_no_other_process_closes_a_link(agent: Agent, options: dict[str, A
         assert len(agent.links) == 2
 
 
-async def test_what_is_private_is_shown_nowhere(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
+async def test_private_fields_are_printed_nowhere(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     async with dial(agent, "secret-instance", replaces="secret-replaces") as peer:
         ours = peer.hello[2][2]["instance"]

@@ -118,7 +118,7 @@ async def test_what_is_put_in_the_place_of_a_log_cuts_nothing_off(
 
 
 @pytest.mark.parametrize("how", ["emptied", "emptied and written", "emptied twice"])
-async def test_follow_when_somebody_empties_the_file(peer: Peer, agent: Agent, how: str) -> None:
+async def test_follow_when_another_program_empties_the_file(peer: Peer, agent: Agent, how: str) -> None:
     job = await shell(peer, WAITS)
     call = await peer.start(peers.ISTREAM, "job_logs", job, follow=True)
     assert (await peer.next_of(call))[2] == b"first\n"

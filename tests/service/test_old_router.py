@@ -58,7 +58,7 @@ class Client:
         self._connection = h11.Connection(h11.CLIENT)
 
     async def ask(self, head: list[str], body: str = "", method: str = "GET") -> tuple[h11.Response, bytes]:
-        """A request whose answer the job gives as it is told. RemoteProtocolError for what is no answer to it."""
+        """A request whose response the test gives to the job. RemoteProtocolError for an invalid response."""
         asked = [["X-Head", line] for line in head] + ([["X-Body", body]] if body else [])
         status, fields, pieces = await self._peer.http(self._job, method, headers=[["Host", "a"], *asked])
         self._connection.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))

@@ -47,7 +47,7 @@ async def test_an_archive_of_empty_members(tmp_path: Path, pack: object) -> None
             assert await probe.longest_s() < STALL_S
 
 
-async def test_an_honest_archive_in_one_message(tmp_path: Path) -> None:
+async def test_an_ordinary_archive_in_one_message(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
         entry = tarfile.TarInfo("file")

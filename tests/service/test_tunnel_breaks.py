@@ -121,13 +121,13 @@ async def test_each_direction_ends_cleanly(agent: Agent) -> None:
         assert await both.near.read() == END
 
 
-async def test_a_reset_by_the_job_is_one_for_the_client(agent: Agent) -> None:
+async def test_a_reset_by_the_job_resets_the_client(agent: Agent) -> None:
     async with tunnel(address_of(agent)) as both:
         both.far.reset()
         assert await both.near.is_reset()
 
 
-async def test_a_reset_by_the_client_is_one_for_the_job(agent: Agent) -> None:
+async def test_a_reset_by_the_client_resets_the_job(agent: Agent) -> None:
     async with tunnel(address_of(agent)) as both:
         both.near.reset()
         assert await both.far.is_reset()
@@ -141,7 +141,7 @@ async def test_a_reset_in_one_direction_after_the_other_has_ended(agent: Agent) 
         assert await both.near.is_reset()
 
 
-async def test_a_reset_by_a_client_that_has_got_the_end(agent: Agent) -> None:
+async def test_a_reset_by_a_client_after_the_end_was_received(agent: Agent) -> None:
     async with tunnel(address_of(agent)) as both:
         both.far.end()
         assert await both.near.read() == END
@@ -166,7 +166,7 @@ async def test_a_link_that_is_lost_resets_both_ends(agent: Agent, what: str) -> 
 
 
 @pytest.mark.parametrize("what", BREAKS)
-async def test_over_tls_as_well(settings: Settings, certificate: tuple[Path, Path], what: str) -> None:
+async def test_a_tunnel_over_tls(settings: Settings, certificate: tuple[Path, Path], what: str) -> None:
     made, key = certificate
     tls = ServerSettings(accept_tokens=(TOKEN,), tls=ServerTls(certificate=made, key=key))
     async with running_agent(replace(settings, server=tls)) as agent:
@@ -184,7 +184,7 @@ async def test_an_agent_that_is_killed_resets_both_ends(tmp_path: Path) -> None:
         assert await both.far.is_reset()
 
 
-async def test_nothing_listens(agent: Agent) -> None:
+async def test_a_tunnel_to_a_closed_port(agent: Agent) -> None:
     async with connect_agent(address_of(agent), token=TOKEN) as client:
         async with listening() as listener:
             job = await a_job(client, listener)
@@ -196,7 +196,7 @@ async def test_nothing_listens(agent: Agent) -> None:
             server.close()
 
 
-async def test_a_block_that_is_left_before_its_end_resets_the_job(agent: Agent) -> None:
+async def test_leaving_the_block_early_resets_the_job(agent: Agent) -> None:
     async with listening() as listener, connect_agent(address_of(agent), token=TOKEN) as client:
         job = await a_job(client, listener)
         async with job.open_tcp() as tcp:
@@ -207,7 +207,7 @@ async def test_a_block_that_is_left_before_its_end_resets_the_job(agent: Agent) 
             assert await far.is_reset()
 
 
-async def test_a_block_that_is_left_after_both_ends_has_sent_all(agent: Agent) -> None:
+async def test_leaving_the_block_after_both_ends_loses_no_data(agent: Agent) -> None:
     size = 8 << 20
     async with listening() as listener, connect_agent(address_of(agent), token=TOKEN) as client:
         job = await a_job(client, listener)

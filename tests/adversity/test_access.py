@@ -1,4 +1,4 @@
-"""Strangers: what they can make an agent hold, and what they learn (docs/contract.rst, "Access")."""
+"""Unauthenticated peers: what they can make an agent hold, and what they learn (docs/contract.rst, "Access")."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEAD = (
 
 
 @asynccontextmanager
-async def stranger(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def unauthenticated(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A WebSocket on the RPC route, and nothing said yet."""
     async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -82,7 +82,7 @@ async def test_nothing_is_answered_before_the_handshake(
     agent: Agent, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with stranger(agent.rpc_port) as (reader, writer):
+    async with unauthenticated(agent.rpc_port) as (reader, writer):
         writer.write(REFUSED[name] + message(2, 2, 20, "job_create", [], {}))
         answer = await reader.read()
     assert close_code(answer) == 1002
@@ -101,29 +101,29 @@ async def test_nothing_is_answered_before_the_handshake(
         (1002, frame(0x82, b"not masked")),
     ],
 )  # fmt: skip
-async def test_what_is_no_handshake_is_closed_with_its_code(agent: Agent, code: int, data: bytes) -> None:
-    async with stranger(agent.rpc_port) as (reader, writer):
+async def test_an_invalid_handshake_is_closed_with_its_code(agent: Agent, code: int, data: bytes) -> None:
+    async with unauthenticated(agent.rpc_port) as (reader, writer):
         writer.write(data)
         assert close_code(await reader.read()) == code
 
 
-async def test_who_says_nothing_is_closed_in_time(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_connection_is_closed_in_time(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     greeting = HeldTimers(monkeypatch, Connection, HANDSHAKE_TIMEOUT_S)
     closing = HeldTimers(monkeypatch, Link, CLOSE_TIMEOUT_S)
-    async with stranger(agent.rpc_port) as (reader, _):
+    async with unauthenticated(agent.rpc_port) as (reader, _):
         assert greeting.fire() == 1
         assert closing.fire() == 1  # nor does it answer the close
         assert close_code(await reader.read()) == 1002
 
 
-async def test_a_stranger_who_pings_is_not_answered_and_soon_closed(agent: Agent) -> None:
-    async with stranger(agent.rpc_port) as (reader, writer):
+async def test_pings_before_the_handshake_are_not_answered_and_close_the_connection(agent: Agent) -> None:
+    async with unauthenticated(agent.rpc_port) as (reader, writer):
         writer.write(frame(0x89, b"x" * 125, masked=True) * 500)
         assert close_code(await reader.read()) == 1008
 
 
-async def test_answers_to_pings_that_are_not_read_are_bounded(agent: Agent) -> None:
-    async with stranger(agent.rpc_port) as (reader, writer):
+async def test_unread_answers_to_pings_are_bounded(agent: Agent) -> None:
+    async with unauthenticated(agent.rpc_port) as (reader, writer):
         writer.write(hello(TOKEN))
         assert await reader.readexactly(1) == b"\x82"
         pings = frame(0x89, b"x" * 125, masked=True) * 500
@@ -138,10 +138,10 @@ async def test_answers_to_pings_that_are_not_read_are_bounded(agent: Agent) -> N
         assert link.unsent_bytes <= 2 * ANSWERS_MAX
 
 
-async def test_an_empty_list_of_tokens_lets_no_one_in(settings: Settings) -> None:
+async def test_an_empty_list_of_tokens_refuses_every_peer(settings: Settings) -> None:
     async with running_agent(replace(settings, server=ServerSettings(accept_tokens=()))) as agent:
         for token in ("", "default", TOKEN):
-            async with stranger(agent.rpc_port) as (reader, writer):
+            async with unauthenticated(agent.rpc_port) as (reader, writer):
                 writer.write(hello(token))
                 assert close_code(await reader.read()) == 1002
 
@@ -159,7 +159,7 @@ async def test_jobs_are_seen_by_their_token_only(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("method", ["__class__", "_info", "jobs.shutdown", "stop", "", "os.system", "job_create\0"])
-async def test_methods_are_of_a_fixed_table(peer: Peer, method: str) -> None:
+async def test_only_the_methods_of_the_table_can_be_called(peer: Peer, method: str) -> None:
     with pytest.raises(CallFailed) as caught:
         await peer.call(method)
     assert caught.value.status == 20
