@@ -1,7 +1,7 @@
 """The one judge of every request to a router: HTTP, upgrade and pRpc call alike.
 
-The router is open: whoever reaches a listener may use the interface of the original router. What goes beyond that
-answers on listeners of the loopback only, unless ``access.open`` is set.
+The router is open: every client that reaches a listener may use the interface of the original router. What goes beyond
+that answers on listeners of the loopback only, unless ``access.open`` is set.
 """
 
 from __future__ import annotations

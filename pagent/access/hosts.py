@@ -1,7 +1,7 @@
-"""Which requests come from a web page of somebody else.
+"""Recognise requests of foreign web pages.
 
 A page can make a browser send requests to a listener of this machine, and by DNS rebinding even read the answers: then
-``Host`` is the page's. Otherwise ``Origin`` or ``Sec-Fetch-Site`` tell. Programs send neither of the two.
+``Host`` is the page's. Otherwise ``Origin`` or ``Sec-Fetch-Site`` names it. Programs send neither of the two.
 """
 
 from __future__ import annotations

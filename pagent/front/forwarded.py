@@ -1,7 +1,7 @@
 """The fields that tell a job where a request came from (docs/router.rst, "Forwarded fields").
 
-What a client says of itself is believed only if the peer of its socket is a trusted proxy. The reader of heads has set
-these fields apart, in every spelling, so none of them reaches a job but those that are made here.
+Fields of a client are believed only if the peer of its socket is a trusted proxy. The parser of heads has removed these
+fields, in every spelling, so a job gets only those that are made here.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ _OF_THE_LINK: Final = "extensions"
 class AgentKey(NamedTuple):
     """An agent, and the direction of its links: jobs of one key can be used on each link with this key.
 
-    ``dialled`` is None for links that agents make. An agent that the router has dialled keeps the jobs of each token
-    apart from the others.
+    ``dialled`` is None for links that agents make. An agent that the router has dialled separates the jobs of each
+    token.
     """
 
     uid: str
