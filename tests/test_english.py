@@ -52,7 +52,7 @@ INSTEAD: Final = {
 
 #: Units and pages that are not written in these terms yet.
 UNFINISHED: Final = {
-    *("client", "front", "http1", "jobs", "net", "rpc", "splice", "wire"),
+    *("client", "front", "http1", "jobs", "net", "rpc", "wire"),
 }
 
 #: Names that other programs have given: flags of openat2(2), users of a system.
