@@ -37,7 +37,7 @@ from pagent.splice.tcp import TcpSplice
 _log = logging.getLogger(__name__)
 
 _SWITCHING_PROTOCOLS: Final = 101
-#: Seconds in which the client of an old router closes its connection as it was told to. A client needs milliseconds.
+#: Seconds in which the client of an old router closes its connection as the response says. A client needs milliseconds.
 _PARTING_S: Final = 1.0
 
 # An Enum's members cost three times as much to reach, and every request asks.
