@@ -19,6 +19,7 @@ from pagent.config.router import AcceptedToken, RouterSettings
 from pagent.config.tokens import load_accepted, read_token
 from pagent.errors import ConfigError, ProtocolError, StuckError
 from pagent.front.server import FrontServer
+from pagent.front.spools import FrontSpools
 from pagent.limits import RELOAD_TIMEOUT_S
 from pagent.net.accept.listening import listen
 from pagent.net.dial import Address, parse_address
@@ -79,7 +80,10 @@ class Router:
         self._instance = uuid.uuid4().hex
         self._user_data = _user_data(self.uid, settings.identity.name)
         self._loopback = _is_loopback(settings.control.interface)
-        self.directory = AgentDirectory(linger=settings.jobs.linger, ready_wait=settings.ready_wait)
+        spools = FrontSpools(settings.spool)
+        self.directory = AgentDirectory(
+            spool=spools.opener, linger=settings.jobs.linger, ready_wait=settings.ready_wait
+        )
         self._dialler = AgentDialler(
             self.directory.table, self.directory.tasks, self._connection, settings.client.polling_delay
         )
@@ -94,7 +98,10 @@ class Router:
         self._joins = WebSocketJoins(routes)
         app = router_app(routes, gate, self._joins, lambda: None if self._ending else self._client())
         self._web = RouterWeb(app, settings.control.body_s)
-        self._front = FrontServer(self.directory, gate, self._web.protocol, settings.control, settings.spool)
+        try:
+            self._front = FrontServer(self.directory, gate, self._web.protocol, settings.control, spools)
+        except ValueError as error:
+            raise ConfigError(f"control.trusted_proxies: {error}") from None
         self._agents = WebServer()
         self._tasks = TaskOwner("router")
         self._configuration = ThreadPool("configuration", 1)

@@ -62,7 +62,7 @@ server.serve_forever()
 """
 
 
-async def portal(port: int, *, traffic: bool = True) -> None:
+async def portal(port: int) -> None:
     """Make the requests of a portal: a job from its creation to its end."""
     peers = (await ask(port, "GET", "/connections")).json["connections"]
     assert [each["peer"]["auth"]["uid"] for each in peers] == ["AGENT"]
@@ -76,9 +76,8 @@ async def portal(port: int, *, traffic: bool = True) -> None:
     assert (await ask(port, "GET", f"{path}/file/none")).status == 404
     started = await ask(port, "POST", f"{path}/start", {"args": [sys.executable, "job.py"], "env": {}})
     assert (started.status, started.json["state"]) == (200, "RUNNING"), started
-    if traffic:
-        assert (await ask(port, "GET", f"{path}/http/page")).text == "GET /page\n"
-        assert (await ask(port, "POST", f"{path}/http/form", b"a=b")).text == "POST /form\na=b"
+    assert (await ask(port, "GET", f"{path}/http/page")).text == "GET /page\n"
+    assert (await ask(port, "POST", f"{path}/http/form", b"a=b")).text == "POST /form\na=b"
     assert (await ask(port, "POST", f"{path}/remove")).status == 200
     assert (await ask(port, "GET", f"{path}/info")).status == 404
 
@@ -109,13 +108,13 @@ async def test_agents_are_replaced_and_put_back(original: RouterSettings, tmp_pa
     async with running_router(original) as router:
         async with field_agent("AGENT", router.server_port, TOKEN):
             await connected(router, "AGENT")
-            await portal(router.control_port, traffic=False)
+            await portal(router.control_port)
         async with our_agent(router, tmp_path):
             await connected(router, "AGENT")
             await portal(router.control_port)
         async with field_agent("AGENT", router.server_port, TOKEN):
             await connected(router, "AGENT")
-            await portal(router.control_port, traffic=False)
+            await portal(router.control_port)
 
 
 @pytest.mark.parametrize("kind", ["of the field", "ours"])
@@ -126,12 +125,12 @@ async def test_the_router_is_replaced_in_place(kind: str, original: RouterSettin
         manager = field_agent("AGENT", server.port, TOKEN) if kind == "of the field" else our_agent(router, tmp_path)
         agent = await manager.__aenter__()
         await connected(router, "AGENT")
-        await portal(control.port, traffic=kind == "ours")
+        await portal(control.port)
     assert agent.uid == "AGENT"
     try:
         async with running_router(replace(original, server=server, control=control)) as router:
             await connected(router, "AGENT")
-            await portal(control.port, traffic=kind == "ours")
+            await portal(control.port)
     finally:
         await manager.__aexit__(None, None, None)
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from pagent.config.router import RouterControl, SpoolSettings
+from pagent.config.router import RouterControl
 from pagent.front.deadlines import Deadlines
 from pagent.front.exchange import Exchange, ExchangeUser
 from pagent.front.field import FieldExchange
@@ -34,7 +34,7 @@ class FrontContext:
     """
 
     def __init__(
-        self, directory: Directory, gate: Gate, fallback: Fallback, settings: RouterControl, spool: SpoolSettings
+        self, directory: Directory, gate: Gate, fallback: Fallback, settings: RouterControl, spools: FrontSpools
     ) -> None:
         # For life.
         self.directory = directory
@@ -44,7 +44,7 @@ class FrontContext:
         self.idle_s = settings.idle_s
         self.body_s = settings.body_s
         self._trusted = TrustedProxies(settings.trusted_proxies)
-        self._spools = FrontSpools(spool)
+        self._spools = spools
         # While open.
         self.held = HeldHeads()
         self.deadlines = Deadlines(min(self.head_s, self.idle_s, self.body_s))

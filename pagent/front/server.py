@@ -7,8 +7,9 @@ import socket
 import ssl
 from collections.abc import Sequence
 
-from pagent.config.router import RouterControl, SpoolSettings
+from pagent.config.router import RouterControl
 from pagent.front.context import Fallback, FrontContext
+from pagent.front.spools import FrontSpools
 from pagent.front.user import UserConnection
 from pagent.rpc.directory import Directory, Gate
 
@@ -17,9 +18,9 @@ class FrontServer:
     """Serves users on listening sockets until :meth:`close`. ValueError if a trusted proxy is no address or network."""
 
     def __init__(
-        self, directory: Directory, gate: Gate, fallback: Fallback, settings: RouterControl, spool: SpoolSettings
+        self, directory: Directory, gate: Gate, fallback: Fallback, settings: RouterControl, spools: FrontSpools
     ) -> None:
-        self._context = FrontContext(directory, gate, fallback, settings, spool)
+        self._context = FrontContext(directory, gate, fallback, settings, spools)
         self._servers: list[asyncio.Server] = []
 
     async def listen(self, sockets: Sequence[socket.socket], *, tls: ssl.SSLContext | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.connection import Connection
+from pagent.rpc.spool import SpoolOpener
 from pagent.wire.plain import plain
 
 #: A connection id as it stands in the paths of the HTTP API.
@@ -38,13 +39,17 @@ class ConnectedAgent:
 
     :param dialled: where and with which token the router has dialled; None for a link that the agent has made.
     :param taken: the connection ids that are in use. An agent that was dialled chooses its own.
+    :param spool: keeps what an agent without flow control sends faster than it is taken.
     """
 
-    def __init__(self, connection: Connection, dialled: Hashable | None, taken: Container[str]) -> None:
+    def __init__(
+        self, connection: Connection, dialled: Hashable | None, taken: Container[str], spool: SpoolOpener
+    ) -> None:
         peer = connection.peer
         assert peer is not None
         # For life.
         self.connection = connection
+        self._spool = spool
         usable = is_connection_id(connection.uid) and connection.uid not in taken
         self.connection_id = connection.uid if usable else uuid.uuid4().hex
         self.uid = peer.uid if isinstance(peer.uid, str) else peer.uid.hex()
@@ -89,11 +94,14 @@ class ConnectedAgent:
 
     def start_call(self, call_type: int, method: str, args: Any, kwargs: Any) -> OutgoingCall:
         """Begin a call of any type: :meth:`Connection.start_call`."""
-        return self.connection.start_call(call_type, method, args, kwargs)
+        call = self.connection.start_call(call_type, method, args, kwargs)
+        if call.stream is not None and not self.is_ours:
+            call.stream.spool_with(self._spool)
+        return call
 
     def open_stream(self, call_type: int, method: str, /, *args: Any, **kwargs: Any) -> StreamCall:
         """Begin a call with a stream: :meth:`Connection.open_stream`."""
-        return self.connection.open_stream(call_type, method, *args, **kwargs)
+        return StreamCall(self.start_call(call_type, method, args, kwargs))
 
     async def calls_ended(self) -> None:
         """Wait until no call is under way."""

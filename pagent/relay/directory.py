@@ -14,6 +14,7 @@ from pagent.relay.agent import AgentKey, ConnectedAgent, is_connection_id
 from pagent.relay.jobs import JobIndex
 from pagent.relay.table import AgentTable
 from pagent.rpc.directory import JobAddress
+from pagent.rpc.spool import SpoolOpener
 from pagent.runtime.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
@@ -34,17 +35,18 @@ _READY_POLL_S: Final = 0.25
 class AgentDirectory:
     """The connected agents and the jobs that they have.
 
+    :param spool: keeps what agents without flow control send faster than it is taken.
     :param linger: seconds that jobs on agents of ours outlive the last link.
     :param ready_wait: seconds from now within which agents of an earlier run of this router are expected back.
     """
 
-    def __init__(self, *, linger: float, ready_wait: float) -> None:
+    def __init__(self, *, spool: SpoolOpener, linger: float, ready_wait: float) -> None:
         # For life.
         self._loop = asyncio.get_running_loop()
         self._linger = linger
         self._ready_at = self._loop.time() + ready_wait
         self.tasks = TaskOwner("agents")
-        self.table = AgentTable(self.tasks, self._joined, self._left)
+        self.table = AgentTable(self.tasks, spool, self._joined, self._left)
         self.jobs = JobIndex()
         self._asking = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         # While running.

@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 from pagent.errors import CallError, CallTimeoutError, LinkClosedError
 from pagent.relay.agent import AgentKey, ConnectedAgent
 from pagent.rpc.connection import Connection
+from pagent.rpc.spool import SpoolOpener
 from pagent.runtime.tasks import TaskOwner
 
 K = TypeVar("K")
@@ -39,6 +40,7 @@ class AgentTable:
     """All links to agents.
 
     :param tasks: owns what runs for a link.
+    :param spool: for streams of agents without flow control.
     :param joined: called with each agent that is admitted.
     :param left: called with each agent whose link is lost.
     """
@@ -46,11 +48,13 @@ class AgentTable:
     def __init__(
         self,
         tasks: TaskOwner,
+        spool: SpoolOpener,
         joined: Callable[[ConnectedAgent], None],
         left: Callable[[ConnectedAgent], None],
     ) -> None:
         # For life.
         self._tasks = tasks
+        self._spool = spool
         self._joined = joined
         self._left = left
         # While running.
@@ -108,13 +112,13 @@ class AgentTable:
 
     def admit_dialled(self, connection: Connection, dialled: Hashable) -> ConnectedAgent:
         """Take a link to an agent that was dialled; ``dialled`` says where, and with which token."""
-        agent = ConnectedAgent(connection, dialled, self._by_connection)
+        agent = ConnectedAgent(connection, dialled, self._by_connection, self._spool)
         self._join(agent)
         return agent
 
     def admit(self, connection: Connection) -> None:
         """Take a link that an agent has made, now or when an older one with its uid has been asked."""
-        agent = ConnectedAgent(connection, None, self._by_connection)
+        agent = ConnectedAgent(connection, None, self._by_connection, self._spool)
         first = self.newest(agent.key)
         if first is None:
             self._join(agent)

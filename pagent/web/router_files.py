@@ -117,6 +117,6 @@ async def _download(request: web.Request, download: StreamCall) -> web.StreamRes
 
 
 def _cut_off(request: web.Request) -> None:
-    """Reset the connection, so that the client does not take what it has for the whole."""
+    """Drop the connection: the client has got less than the announced length."""
     if request.transport is not None:
         request.transport.abort()

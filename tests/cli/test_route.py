@@ -77,6 +77,21 @@ async def test_a_listener_that_cannot_be_had_is_named() -> None:
                 assert await router.ended() == 2
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("control.trusted_proxies=['x']", "control.trusted_proxies: "),
+        ("dial.allow=['http://x']", "dial.allow: 'http://x' is no host, host:port or network"),
+        ("dial.agents=['no port']", r"dial.agents\[0\]: 'no port' "),
+        ("control.tls.key='x'", "control.tls: a key or ca is set"),
+    ],
+)
+async def test_a_configuration_that_cannot_be_used_is_named(option: str, words: str) -> None:
+    async with router_process("--set", option, started=False) as router:
+        await router.says(f"pagent: {words}")
+        assert await router.ended() == 2
+
+
 async def test_agents_dial_in_at_one_path_only() -> None:
     async with router_process(*UID) as router:
         assert (await ask(router.ports["server"], "GET", "/info")).status == 404

@@ -11,6 +11,7 @@ from typing import Any, cast
 from pagent.config.router import RouterControl, SpoolSettings
 from pagent.errors import RequestRefusedError
 from pagent.front.server import FrontServer
+from pagent.front.spools import FrontSpools
 from pagent.http1.incoming import IncomingHead
 from pagent.net.accept.listening import listen
 from pagent.rpc.connection import Connection
@@ -91,7 +92,7 @@ class Front:
         self.jobs = jobs
         self.gate = OpenGate()
         self.elsewhere: list[Elsewhere] = []
-        self.server = FrontServer(jobs, self.gate, self._take, settings, spool)
+        self.server = FrontServer(jobs, self.gate, self._take, settings, FrontSpools(spool))
         self.port = 0
 
     def _take(self, head: IncomingHead, client: Client) -> asyncio.Protocol:

@@ -13,6 +13,7 @@ from pagent.access.gate import ADMIN, FILES, JOBS, NONE, PROBE, READ, RPC, WSCON
 from pagent.config.router import RouterControl, SpoolSettings
 from pagent.errors import RequestRefusedError
 from pagent.front.server import FrontServer
+from pagent.front.spools import FrontSpools
 from pagent.http1.incoming import IncomingHead
 from pagent.net.accept.listening import listen
 from pagent.router import Router
@@ -84,7 +85,7 @@ async def closed() -> AsyncIterator[tuple[int, Closed]]:
     joins = WebSocketJoins(routes)
     web = RouterWeb(router_app(routes, gate, joins, no_link), 60.0)
     await web.start()
-    front = FrontServer(routes, gate, web.protocol, RouterControl(), SpoolSettings())
+    front = FrontServer(routes, gate, web.protocol, RouterControl(), FrontSpools(SpoolSettings()))
     (sock,) = listen("127.0.0.1", 0)
     await front.listen([sock])
     try:

@@ -1,0 +1,187 @@
+"""Files, archives and ``wsconnect`` through the router's API."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
+from pagent.config.router import DialSettings, RouterControl
+from pagent.router import Router
+from tests.kit.agents import TOKEN, running_agent
+from tests.kit.field_agent import field_agent
+from tests.kit.peer import PATIENCE_S
+from tests.kit.routers import ask, connected, router_settings, running_router
+from tests.web.test_router_exchanges import JOB
+
+OCTETS = ("Content-Type", "application/octet-stream")
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+async def router() -> AsyncIterator[Router]:
+    async with running_router(router_settings(control=RouterControl(body_s=0.5))) as running:
+        yield running
+
+
+@pytest.fixture
+async def job(router: Router, tmp_path: Path) -> AsyncIterator[str]:
+    """The path of a job on an agent of ours."""
+    settings = Settings(
+        identity=IdentitySettings(uid="A"),
+        server=ServerSettings(enabled=False),
+        client=ClientSettings(enabled=True, address=f"127.0.0.1:{router.server_port}", token=TOKEN),
+        jobs=JobSettings(root=tmp_path),
+    )
+    async with running_agent(settings):
+        await connected(router, "A")
+        yield await new_job(router, "A")
+
+
+async def new_job(router: Router, uid: str) -> str:
+    answer = await ask(
+        router.control_port, "POST", "/jobs/create", {"name": "job", "agent": {"type": "uid", "uid": uid}}
+    )
+    return str(answer.json["path"])
+
+
+async def test_a_large_file_goes_there_and_back(router: Router, job: str) -> None:
+    data = bytes(range(256)) * (16 * MIB // 256)
+    assert (await ask(router.control_port, "POST", f"{job}/file/a/b", data, [OCTETS])).status == 200
+    answer = await ask(router.control_port, "GET", f"{job}/file/a/b")
+    assert answer["Content-Length"] == str(len(data))
+    assert answer.body == data
+
+
+async def test_names_keep_their_doubled_slashes_and_what_is_encoded(router: Router, job: str) -> None:
+    for name in ("a%20b", "%D1%8F", "c%2Fd"):
+        assert (await ask(router.control_port, "POST", f"{job}/file/{name}", b"x", [OCTETS])).status == 200
+        assert (await ask(router.control_port, "GET", f"{job}/file/{name}")).body == b"x"
+    assert (await ask(router.control_port, "GET", f"{job}/file/c/d")).body == b"x"
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", ".pagent.stdout", "a%00b"])
+async def test_a_bad_path_is_400_and_the_connection_is_not_reset(name: str, router: Router, job: str) -> None:
+    answer = await ask(router.control_port, "POST", f"{job}/file/{name}", b"x" * 100_000, [OCTETS])
+    assert answer.status == 400
+
+
+@pytest.mark.parametrize("query", ["executable=2", "executable=yes", "executable="])
+async def test_a_flag_that_is_none(query: str, router: Router, job: str) -> None:
+    assert (await ask(router.control_port, "POST", f"{job}/file/x?{query}", b"x", [OCTETS])).status == 400
+
+
+async def test_an_upload_that_is_cut_off_leaves_no_file(router: Router, job: str) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", router.control_port)
+    head = f"POST {job}/file/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/octet-stream\r\n"
+    writer.write(f"{head}Content-Length: 100\r\n\r\nhalf".encode())
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    (link,) = router.directory.table
+    async with asyncio.timeout(PATIENCE_S):
+        await link.calls_ended()
+    assert (await ask(router.control_port, "GET", f"{job}/file/x")).status == 404
+
+
+async def test_a_body_that_makes_no_progress_is_408(router: Router, job: str) -> None:
+    for target in (f"{job}/file/x", "/jobs/create"):
+        headers = [OCTETS, ("Content-Length", "100")]
+        answer = await ask(router.control_port, "POST", target, b"half", headers)
+        assert answer.status == 408
+
+
+async def test_json_that_is_too_long_is_413(router: Router, job: str) -> None:
+    body = json.dumps({"args": ["x" * 2 * MIB], "env": {}})
+    assert (await ask(router.control_port, "POST", f"{job}/start", body)).status == 413
+
+
+async def test_an_archive_goes_there_and_back(router: Router, job: str) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("folder/file")
+        entry.size = 7
+        archive.addfile(entry, io.BytesIO(b"content"))
+    assert (await ask(router.control_port, "POST", f"{job}/archive", packed.getvalue(), [OCTETS])).status == 200
+    for query, mode in (("", "r:"), ("?compress=1", "r:gz"), ("?include=*file&exclude=*.x", "r:")):
+        answer = await ask(router.control_port, "GET", f"{job}/archive{query}")
+        with tarfile.open(fileobj=io.BytesIO(answer.body), mode=mode) as archive:
+            found = archive.extractfile("folder/file")
+            assert found is not None
+            assert found.read() == b"content"
+
+
+async def test_a_download_whose_link_is_lost_is_cut_off(router: Router, job: str) -> None:
+    await ask(router.control_port, "POST", f"{job}/file/x", bytes(32 * MIB), [OCTETS])
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.control_port)
+    writer.write(f"GET {job}/file/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    (link,) = router.directory.table
+    link.connection.link.abort("the test breaks it")
+    with suppress(ConnectionResetError):
+        assert len(await reader.read()) < 32 * MIB
+    writer.close()
+
+
+async def test_a_slow_client_gets_all_from_an_agent_without_flow_control(router: Router) -> None:
+    async with field_agent("F", router.server_port, TOKEN):
+        await connected(router, "F")
+        job = await new_job(router, "F")
+        data = bytes(range(256)) * (24 * MIB // 256)
+        assert (await ask(router.control_port, "POST", f"{job}/file/x", data, [OCTETS])).status == 200
+        reader, writer = await asyncio.open_connection("127.0.0.1", router.control_port)
+        writer.write(f"GET {job}/file/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.5)  # meanwhile the agent sends all of it
+        assert (await ask(router.control_port, "GET", f"{job}/info")).status == 200
+        async with asyncio.timeout(PATIENCE_S):
+            assert await reader.readexactly(len(data)) == data
+        writer.close()
+
+
+# --- wsconnect --------------------------------------------------------------------------------------
+
+
+async def start(router: Router, job: str, tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(JOB)
+    answer = await ask(router.control_port, "POST", f"{job}/start", {"args": [sys.executable, str(script)], "env": {}})
+    assert answer.status == 200
+
+
+async def test_wsconnect_joins_the_job_to_another_websocket(router: Router, job: str, tmp_path: Path) -> None:
+    await start(router, job, tmp_path)
+    received: asyncio.Queue[str | bytes] = asyncio.Queue()
+
+    async def other(socket: ServerConnection) -> None:
+        received.put_nowait(await socket.recv())
+
+    async with serve(other, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        payload = {"url": f"http://127.0.0.1:{port}/somewhere"}
+        assert (await ask(router.control_port, "POST", f"{job}/wsconnect/ws", payload)).status == 200
+        async with asyncio.timeout(PATIENCE_S):
+            assert await received.get() == "hello"
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x/", "http://", "http://[", "//x"])
+async def test_wsconnect_to_what_is_no_address(url: str, router: Router, job: str) -> None:
+    assert (await ask(router.control_port, "POST", f"{job}/wsconnect/ws", {"url": url})).status == 400
+
+
+async def test_wsconnect_to_what_callers_may_not_have_dialled() -> None:
+    settings = router_settings(dial=DialSettings(allow=("10.0.0.0/8",)))
+    async with running_router(settings) as router, field_agent("F", router.server_port, TOKEN):
+        await connected(router, "F")
+        job = await new_job(router, "F")
+        answer = await ask(router.control_port, "POST", f"{job}/wsconnect/ws", {"url": "http://127.0.0.1:1/"})
+        assert (answer.status, "dial.allow" in answer.text) == (403, True)
