@@ -184,7 +184,7 @@ async def gone(pid: int, what: str) -> None:
 
 
 def deaths(agent: AgentProcess) -> list[str]:
-    return [line for line in agent.log if re.search(r"link .* the peer is gone", line)]
+    return [line for line in agent.log if re.search(r"links: link .* the peer is gone", line)]
 
 
 async def test_a_peer_that_vanishes_is_noticed_in_both_roles_and_a_slow_one_is_not_taken_for_dead(

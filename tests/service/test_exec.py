@@ -181,15 +181,15 @@ async def test_children_that_write_on_keep_it_until_it_is_cancelled(peer: Peer, 
 async def test_a_terminal(peer: Peer, job: str) -> None:
     script = 'test -t 0 && stty size && tty && echo "$TERM"; read line; echo "<$line>"; stty size'
     call = await execute(peer, job, "sh", "-c", script, tty=True, rows=33, cols=111)
-    shown = await until(peer, call, b"xterm-256color\r\n")
-    assert b"33 111\r\n/dev/pts/" in shown
+    output = await until(peer, call, b"xterm-256color\r\n")
+    assert b"33 111\r\n/dev/pts/" in output
     await peer.data(call, {"resize": [44, 99]})
     await peer.data(call, b"typed\n")
     output, code = await result(peer, call)
     assert (output, code) == (b"typed\r\n<typed>\r\n44 99\r\n", 0)
 
 
-async def test_outputs_are_told_apart(peer: Peer, job: str) -> None:
+async def test_outputs_are_separated(peer: Peer, job: str) -> None:
     values, code = await peer.outcome(await execute(peer, job, "sh", "-c", "echo out; echo err >&2", split=True))
     assert sorted(values) == [b"\1out\n", b"\2err\n"]
     assert code == 0

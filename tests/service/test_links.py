@@ -120,9 +120,9 @@ async def test_private_fields_are_printed_nowhere(agent: Agent, caplog: pytest.L
     async with dial(agent, "secret-instance", replaces="secret-replaces") as peer:
         ours = peer.hello[2][2]["instance"]
         assert len(ours) >= 32
-        shown = repr(agent.links.show()) + repr(list(agent.list_jobs())) + caplog.text
+        printed = repr(agent.links.show()) + repr(list(agent.list_jobs())) + caplog.text
         for private in ("secret-instance", "secret-replaces", ours, TOKEN):
-            assert private not in shown
+            assert private not in printed
 
 
 async def test_a_peer_without_extensions_gets_no_instance(agent: Agent, peer: Peer) -> None:

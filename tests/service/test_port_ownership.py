@@ -25,7 +25,7 @@ from tests.kit.transfers import eventually
 PYTHON = sys.executable
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc/net/tcp")
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to run as root")
-NOBODY = 65534
+UNPRIVILEGED_UID = 65534
 
 #: Reports the port that its argument names, prints the answer, then waits.
 REPORTS = """
@@ -72,7 +72,7 @@ async def line(peer: Peer, call: int) -> bytes:
 
 
 async def answer_to(peer: Peer, port: int) -> str:
-    """What a job that reports the port is told."""
+    """Return the answer to a job that reports the port."""
     job = await new_job(peer)
     start = await peer.start(peers.UNARY, "job_start", job, [PYTHON, "-c", REPORTS, str(port)], None)
     line = await first_line(peer, job)
@@ -166,7 +166,7 @@ async def test_the_port_of_a_process_that_is_no_jobs(settings: Settings) -> None
 @as_root
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
 async def test_the_port_of_another_user_is_refused(peer: Peer, host: str) -> None:
-    async with listening(str(NOBODY), host) as port:
+    async with listening(str(UNPRIVILEGED_UID), host) as port:
         assert await answer_to(peer, port) == "400 bad port: a process of another user listens on it"
 
 
@@ -191,7 +191,7 @@ async def test_a_job_that_has_changed_its_user_has_its_port(peer: Peer) -> None:
     listen = LISTENS.replace("os.setuid", "os.seteuid").replace("signal.pause()", "os.seteuid(0)")
     script = listen + REPORTS.replace("sys.argv[1]", "listening.getsockname()[1]")
     job = await new_job(peer)
-    info = await peer.call("job_start", job, [PYTHON, "-c", script, str(NOBODY)], None)
+    info = await peer.call("job_start", job, [PYTHON, "-c", script, str(UNPRIVILEGED_UID)], None)
     assert len(info["ports"]) == 1
 
 
@@ -302,7 +302,7 @@ async def test_a_port_that_another_job_has_taken_is_not_used(peer: Peer) -> None
 @linux
 @as_root
 async def test_a_port_that_another_user_has_taken_unnoticed_is_not_used(peer: Peer) -> None:
-    """No connection was refused in between: nobody asked the job for anything."""
+    """No connection was refused in between: the job got no request."""
     job = await new_job(peer)
     info = await peer.call("job_start", job, [PYTHON, "-c", ON_AND_OFF, "{port}"], None, port="auto", ready="connect")
     said = await peer.start(peers.ISTREAM, "job_logs", job, follow=True)
@@ -324,7 +324,7 @@ async def test_a_port_that_another_user_has_taken_unnoticed_is_not_used(peer: Pe
 @asynccontextmanager
 async def taken(port: int) -> AsyncIterator[None]:
     """Another user's process answers on the port."""
-    script = f"import os, socket, sys; os.setuid({NOBODY}); {TAKES.strip()}"
+    script = f"import os, socket, sys; os.setuid({UNPRIVILEGED_UID}); {TAKES.strip()}"
     process = await asyncio.create_subprocess_exec(PYTHON, "-c", script, str(port), stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
