@@ -22,7 +22,7 @@ def server_context(tls: ServerTls, section: str = "server.tls") -> ssl.SSLContex
     """
     if tls.certificate is None:
         if tls.key is not None or tls.ca is not None:
-            # Without TLS after all, nobody's certificate would be asked for.
+            # Without TLS no certificate would be required of a peer.
             raise ConfigError(f"{section}: a key or ca is set, which needs {section}.certificate as well")
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -73,7 +73,7 @@ def _load_certificate(context: ssl.SSLContext, section: str, certificate: Path, 
 
 
 def _no_passphrase() -> str:
-    """Nobody is there to type one; left to itself, OpenSSL would ask the terminal."""
+    """Return no passphrase. Otherwise OpenSSL would ask for one at the terminal."""
     return ""
 
 

@@ -18,16 +18,16 @@ from typing import Final
 from pagent.limits import KIB, MIB
 
 #: Bounds of the bulk bytes that are under way on a link that several streams use.
-PACE_LEAST: Final = 256 * KIB
-PACE_MOST: Final = 64 * MIB
+PACER_LEAST: Final = 256 * KIB
+PACER_MOST: Final = 64 * MIB
 #: Seconds that the queue of bulk data may delay other data.
-PACE_QUEUE_S: Final = 0.0001
+PACER_QUEUE_S: Final = 0.0001
 #: Seconds for which a link is shared after two streams have sent something on it; two streams of bulk share it if both
 #: send within so many bytes.
-PACE_SHARED_S: Final = 0.25
-PACE_CHANGE: Final = 2 * MIB
+PACER_SHARED_S: Final = 0.25
+PACER_CHANGE: Final = 2 * MIB
 #: Seconds that the answer to a mark may take.
-PACE_ANSWER_S: Final = 10.0
+PACER_ANSWER_S: Final = 10.0
 
 #: Seconds after which the shortest round trip is measured anew; the one before counts for as long again.
 _PERIOD_S: Final = 30.0
@@ -53,11 +53,11 @@ class Pacer:
         self.bulk_id = -1
         self.others_sent = 0
         self._others_seen = 0
-        self._changed = -PACE_CHANGE  # bytes sent when ``bulk_id`` changed
+        self._changed = -PACER_CHANGE  # bytes sent when ``bulk_id`` changed
         self._shared_until = 0.0
         # The bytes under way.
         self.held = False
-        self.limit = PACE_LEAST
+        self.limit = PACER_LEAST
         self._sent = 0
         self._marked = 0
         self._answered = 0
@@ -81,7 +81,7 @@ class Pacer:
         if not self._is_shared(stream_id, now):
             return None
         mark = None
-        if self._sent - self._marked >= max(PACE_LEAST // 2, self.limit // 4) and len(self._marks) < _MARKS_MAX:
+        if self._sent - self._marked >= max(PACER_LEAST // 2, self.limit // 4) and len(self._marks) < _MARKS_MAX:
             self._marked = self._sent
             self._marks.append((self._sent, now))
             mark = self._sent.to_bytes(8, "big")
@@ -115,21 +115,21 @@ class Pacer:
         """Return whether other streams than this one, which has sent bulk, use the link."""
         if stream_id != self.bulk_id:
             # One change is one download after another; several changes are two at the same time.
-            if self._sent - self._changed < PACE_CHANGE:
-                self._shared_until = now + PACE_SHARED_S
+            if self._sent - self._changed < PACER_CHANGE:
+                self._shared_until = now + PACER_SHARED_S
             self.bulk_id = stream_id
             self._changed = self._sent
             self._others_seen = self.others_sent
         elif self.others_sent != self._others_seen:
             self._others_seen = self.others_sent
-            self._shared_until = now + PACE_SHARED_S
+            self._shared_until = now + PACER_SHARED_S
         return now <= self._shared_until
 
     def _is_over_limit(self) -> bool:
         return bool(self._marks) and self._sent - self._answered >= self.limit
 
     def _await_answer(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(PACE_ANSWER_S, self._check_answers, self._answers)
+        self._timer = asyncio.get_running_loop().call_later(PACER_ANSWER_S, self._check_answers, self._answers)
 
     def _check_answers(self, before: int) -> None:
         """Release bulk that is held if no answer has arrived since: the peer answers no more."""
@@ -157,5 +157,5 @@ class Pacer:
             self._rate = rate
         elif self._was_held:  # otherwise the sender, not the path, set the rate
             self._rate = max(rate, self._rate * 0.9)
-        self.limit = int(min(PACE_MOST, max(PACE_LEAST, self._rate * (2 * round_trip + PACE_QUEUE_S))))
+        self.limit = int(min(PACER_MOST, max(PACER_LEAST, self._rate * (2 * round_trip + PACER_QUEUE_S))))
         self._sample_at, self._sample_place, self._was_held = now, place, False

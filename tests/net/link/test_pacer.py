@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagent.limits import KIB, MIB
-from pagent.net.link.pacer import PACE_ANSWER_S, PACE_CHANGE, PACE_LEAST, PACE_MOST, PACE_SHARED_S, Pacer
+from pagent.net.link.pacer import PACER_ANSWER_S, PACER_CHANGE, PACER_LEAST, PACER_MOST, PACER_SHARED_S, Pacer
 from tests.kit.ends import HeldTimers
 
 PIECE = 64 * KIB
@@ -57,7 +57,7 @@ class Path:
         while not self.pacer.held:
             self.send(1 + turn % 2)
             turn += 1
-            assert self.sent - before <= 2 * PACE_MOST
+            assert self.sent - before <= 2 * PACER_MOST
         return self.sent - before
 
 
@@ -72,7 +72,7 @@ async def test_a_single_stream_is_not_bounded() -> None:
 async def test_streams_one_after_the_other_are_not_bounded() -> None:
     path = Path()
     for stream in range(20):
-        for _ in range(PACE_CHANGE // PIECE):
+        for _ in range(PACER_CHANGE // PIECE):
             path.pacer.others_sent += stream != path.pacer.bulk_id  # its own head
             path.send(stream)
     assert path.marks == []
@@ -88,7 +88,7 @@ async def test_two_streams_at_once_are_held_once_the_peer_is_known_to_answer() -
     while path.marks:
         path.answer()
     taken = path.fill()
-    assert taken <= PACE_LEAST + PIECE
+    assert taken <= PACER_LEAST + PIECE
     assert path.resumed == 0
     while path.marks:
         path.answer()
@@ -107,7 +107,7 @@ async def test_messages_of_others_between_the_pieces_count() -> None:
 async def test_the_bound_ends_with_the_other_streams() -> None:
     path = Path()
     path.share()
-    path.now += PACE_SHARED_S + 0.01
+    path.now += PACER_SHARED_S + 0.01
     for _ in range(10 * MIB // PIECE):
         path.send(2)
     assert path.marks == []
@@ -137,18 +137,18 @@ async def test_the_limit_grows_on_an_empty_path_and_shrinks_with_a_queue() -> No
         path.now += 0.02
         while path.marks:
             path.answer()
-    assert bounds[0] <= PACE_LEAST + PIECE
+    assert bounds[0] <= PACER_LEAST + PIECE
     assert bounds[-1] > 8 * MIB
     for _ in range(60):
         path.fill()
         path.now += 0.2
         while path.marks:
             path.answer()
-    assert path.fill() <= PACE_LEAST + PIECE
+    assert path.fill() <= PACER_LEAST + PIECE
 
 
 async def test_a_peer_that_stops_answering_does_not_hold_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
-    timers = HeldTimers(monkeypatch, Pacer, PACE_ANSWER_S)
+    timers = HeldTimers(monkeypatch, Pacer, PACER_ANSWER_S)
     path = Path()
     path.share()
     path.fill()
@@ -212,5 +212,5 @@ async def test_the_path_is_used_and_its_queue_is_short(rate: float, there_and_ba
         while answers and answers[0][0] <= path.now:
             path.pacer.answered(heapq.heappop(answers)[1])
     assert used > 0.85 * 2 * rate
-    assert queue < 2 * there_and_back + jitter + 2 * PACE_LEAST / rate
+    assert queue < 2 * there_and_back + jitter + 2 * PACER_LEAST / rate
     path.pacer.stop()
