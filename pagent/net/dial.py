@@ -30,7 +30,7 @@ _TLS_ALERT: Final = b"\x15\x03"
 
 
 class Address(NamedTuple):
-    """Where to dial."""
+    """The address of a peer."""
 
     host: str
     port: int
@@ -44,22 +44,22 @@ class Address(NamedTuple):
 
 
 def parse_address(text: str) -> Address:
-    """``host:port``, or a URL ``ws://`` or ``wss://``, whose path defaults to ``/rpc/v1``. ConfigError if neither."""
-    shown = repr(text.rpartition("@")[2])  # without a password
+    """Parse ``host:port``, or a URL ``ws://`` or ``wss://`` whose path defaults to ``/rpc/v1``. ConfigError."""
+    fault = f"{text.rpartition('@')[2]!r} is not a valid address"  # without a password
     try:
         url = urlsplit(text if "://" in text else f"ws://{text}")
         host, port = (url.hostname or "").encode("idna").decode(), url.port
     except UnicodeError:
-        raise ConfigError(f"{shown} is no address: no host can have this name") from None
+        raise ConfigError(f"{fault}: invalid host name") from None
     except ValueError as error:
-        raise ConfigError(f"{shown} is no address: {error}") from None
-    beside = "@" in url.netloc or url.query or url.fragment or not _PATH.fullmatch(url.path)
-    if url.scheme not in ("ws", "wss") or not host or beside:
-        raise ConfigError(f"{shown} is no address: host:port, or ws://host:port/path, or wss://host:port/path")
+        raise ConfigError(f"{fault}: {error}") from None
+    has_other_parts = "@" in url.netloc or url.query or url.fragment or not _PATH.fullmatch(url.path)
+    if url.scheme not in ("ws", "wss") or not host or has_other_parts:
+        raise ConfigError(f"{fault}: write host:port, ws://host:port/path or wss://host:port/path")
     if port == 0:
-        raise ConfigError(f"{shown} is no address: a port is 1 to 65535")
+        raise ConfigError(f"{fault}: the port must be from 1 to 65535")
     if port is None and "://" not in text:
-        raise ConfigError(f"{shown} is no address: the port is missing")
+        raise ConfigError(f"{fault}: port missing")
     tls = url.scheme == "wss"
     path = url.path if url.path not in ("", "/") else RPC_PATH
     return Address(host, port or (443 if tls else 80), path, tls)

@@ -374,7 +374,7 @@ def test_a_closed_output_pipe_is_ignored(tmp_path: Path) -> None:
         (
             ["--agent", "nonsense", "--token-file", __file__, "--", "x"],
             2,
-            "'nonsense' is no address: the port is missing",
+            "'nonsense' is not a valid address: port missing",
         ),
     ],
 )

@@ -151,7 +151,7 @@ def test_help_ends_with_every_key() -> None:
         (["--set", "control.allowed_hosts=[a]"], "control.allowed_hosts: [a] is not a Python literal; strings in it"),
         (
             ["--set", "client.enabled=True", "--set", "client.address='http://x:1'"],
-            "client.address: 'http://x:1' is no",
+            "client.address: 'http://x:1' is not a valid address",
         ),
         (["--set", "jobs.root='/nowhere'"], "jobs.root: no sandboxes can be made in /nowhere: No such file"),
         (["--set", "server.tls.certificate='/nowhere'"], "server.tls.certificate: /nowhere: No such file"),

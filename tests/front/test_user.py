@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from pagent.buffers import BODY_CHUNK
 from pagent.errors import NotYetError, RequestRefusedError
-from pagent.limits import INCOMING_AHEAD_MAX, REST_MAX, STREAM_WINDOW
+from pagent.limits import INCOMING_AHEAD_MAX, REST_MAX, STREAM_WINDOW_MAX
 from tests.http1.test_incoming import BAD_BODIES, BAD_HEADS
 from tests.kit.directory import Front, running_front
 from tests.kit.peer import PATIENCE_S
@@ -281,7 +282,8 @@ async def test_a_client_that_does_not_read_stops_the_job_and_nobody_else(front: 
             return receiving.kept_bytes > 0
 
         await until(is_kept)
-        assert receiving.kept_bytes <= 2 * STREAM_WINDOW
+        # The window grows while the kernel still takes the data, and the sender may exceed it by one message.
+        assert receiving.kept_bytes <= STREAM_WINDOW_MAX + BODY_CHUNK
 
 
 # --- clients that go --------------------------------------------------------------------------------
