@@ -151,7 +151,7 @@ async def test_jobs_of_a_client_that_is_gone_are_removed_after_a_while(
             await asyncio.sleep(0.01)
 
 
-async def test_a_router_that_listens_beyond_the_loopback_takes_no_clients_unless_it_is_told() -> None:
+async def test_a_router_that_listens_beyond_the_loopback_takes_no_clients_unless_configured() -> None:
     for is_open in (False, True):
         settings = router_settings(control=RouterControl(interface=None), access=Access(open=is_open))
         async with running_router(settings) as router:

@@ -1,4 +1,4 @@
-"""Being told to end, on loops that know signals and on one that does not."""
+"""Signals that end a process, on event loops with signal handlers and on one without."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.kit.peer import PATIENCE_S
 
 
 class LoopOfWindows(asyncio.SelectorEventLoop):
-    """It wakes up for signals, and has no handlers of its own."""
+    """An event loop that wakes up for signals, but has no handlers for them."""
 
     def add_signal_handler(self, *args: Any) -> None:  # type: ignore[override]
         raise NotImplementedError
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process canno
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Put back as they were: what is ignored here is ignored by each process that a later test starts."""
+    """Restore the handlers: processes that a later test starts inherit ignored signals."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     for number, handler in before.items():
@@ -42,44 +42,46 @@ def handlers() -> Iterator[None]:
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("number", SIGNALS)
-def test_each_signal_is_told_and_none_afterwards(loop: Callable[[], asyncio.AbstractEventLoop], number: int) -> None:
-    heard: list[str] = []
+def test_each_signal_is_reported_and_none_afterwards(
+    loop: Callable[[], asyncio.AbstractEventLoop], number: int
+) -> None:
+    calls: list[str] = []
 
     async def listen() -> None:
-        told = asyncio.Event()
+        signalled = asyncio.Event()
 
-        def tell() -> None:
-            heard.append("told")
-            told.set()
+        def notify() -> None:
+            calls.append("signal")
+            signalled.set()
 
-        with end_signals(tell):
+        with end_signals(notify):
             for _ in range(2):
-                told.clear()
+                signalled.clear()
                 os.kill(os.getpid(), number)
                 async with asyncio.timeout(PATIENCE_S):
-                    await told.wait()
+                    await signalled.wait()
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(listen())
     os.kill(os.getpid(), number)  # late
-    assert heard == ["told"] * 2
+    assert calls == ["signal"] * 2
 
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_hangup_may_mean_to_read_the_configuration_again(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    heard: list[str] = []
+    calls: list[str] = []
 
     async def listen() -> None:
-        told = asyncio.Event()
-        with end_signals(told.set, reload=lambda: heard.append("reload")):
+        signalled = asyncio.Event()
+        with end_signals(signalled.set, reload=lambda: calls.append("reload")):
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
             async with asyncio.timeout(PATIENCE_S):
-                await told.wait()
+                await signalled.wait()
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(listen())
-    assert heard == ["reload"]
+    assert calls == ["reload"]
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -28,7 +28,7 @@ EXCHANGES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "router_ex
 OURS = {
     "create: not JSON": 400,
     "create: by address, wrong token": 502,
-    "create: by address, nobody there": 502,
+    "create: by address, no listener": 502,
     "start: unknown program": 400,
     "start again": 409,
     "http: chunked POST": 200,

@@ -63,7 +63,7 @@ async def test_requests_that_are_not_reports(agent: Agent, method: str, path: st
         ("?job_id=JOB&port=-1", b"port"),
         ("?job_id=JOB&port=80.0", b"port"),
         ("?job_id=JOB&port=%D9%A3", b"port"),
-        ("?job_id=nobody&port=80", b"unknown job"),
+        ("?job_id=unknown&port=80", b"unknown job"),
         ("?job_id=%3Cscript%3E&port=%3Cscript%3E", b""),
         ("?job_id=JOB&port=80", b"unknown job"),
     ],
