@@ -53,14 +53,7 @@ INSTEAD: Final = {
 #: Folders that are not written in these terms yet.
 UNFINISHED: Final = {
     *(f"pagent/{name}" for name in ("client", "front", "http1", "jobs", "net", "rpc", "wire")),
-<<<<<<< HEAD
     *(f"tests/{name}" for name in ("front", "fuzz", "http1", "jobs", "kit", "net", "rpc")),
-=======
-    *(
-        f"tests/{name}"
-        for name in ("front", "fuzz", "http1", "jobs", "kit", "net", "relay", "rpc", "runtime")
-    ),
->>>>>>> bd945f5 (Hold the tests of client and web to the standard terms)
     *(f"tests/{name}" for name in ("service", "splice", "wire")),
 }
 

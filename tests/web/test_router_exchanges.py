@@ -28,11 +28,7 @@ EXCHANGES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "router_ex
 OURS = {
     "create: not JSON": 400,
     "create: by address, wrong token": 502,
-<<<<<<< HEAD
     "create: by address, no listener": 502,
-=======
-    "create: by address, unreachable": 502,
->>>>>>> bd945f5 (Hold the tests of client and web to the standard terms)
     "start: unknown program": 400,
     "start again": 409,
     "http: chunked POST": 200,
