@@ -40,6 +40,9 @@ LEVELS: Final = {
 DEFAULT_LEVEL: Final = "info"
 DEFAULT_FORMAT: Final = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
 
+#: The logger of the access log: its lines are JSON of their own, and each of them is wanted.
+ACCESS_LOG: Final = "pagent.access"
+
 _CUT: Final = b" ... (line cut)"
 
 
@@ -140,6 +143,9 @@ class PipeHandler(logging.Handler):
         atexit.register(self.close)
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == ACCESS_LOG:
+            self._put(record.getMessage().encode())
+            return
         # Debug lines are requested by the operator, who needs each of them.
         held = 0 if record.levelno <= logging.DEBUG else self._admit(record)
         if held is None:

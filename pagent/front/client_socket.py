@@ -11,10 +11,13 @@ import enum
 from abc import abstractmethod
 from typing import Final
 
+from pagent.front.access_log import CLIENT
+from pagent.front.answers import CONTINUE
 from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
 from pagent.front.exchange import Exchange, ExchangeUser
-from pagent.limits import INCOMING_AHEAD_MAX, REST_MAX, REST_S
+from pagent.front.proxy_header import ProxyHeader, ProxyHeaderReader
+from pagent.limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
 from pagent.rpc.directory import Client
 
 _UNKNOWN: Final = Client("", 0, False, False, 0)
@@ -32,6 +35,18 @@ class State(enum.Enum):
     GONE = enum.auto()  # closed, or handed over
 
 
+#: What may follow each state.
+NEXT: Final = {
+    State.HEAD: {State.HEAD, State.WAITING, State.BODY, State.ANSWERING, State.DRAINING, State.ENDING, State.GONE},
+    State.WAITING: {State.HEAD, State.BODY, State.ANSWERING, State.DRAINING, State.ENDING, State.GONE},
+    State.BODY: {State.ANSWERING, State.DRAINING, State.ENDING, State.GONE},
+    State.ANSWERING: {State.HEAD, State.ENDING, State.GONE},
+    State.DRAINING: {State.HEAD, State.ENDING, State.GONE},
+    State.ENDING: {State.GONE},
+    State.GONE: {State.GONE},
+}
+
+
 class ClientSocket(ExchangeUser):
     """What :class:`~pagent.front.user.UserConnection` does with its client's end."""
 
@@ -42,8 +57,10 @@ class ClientSocket(ExchangeUser):
         "_eof",
         "_exchange",
         "_loop",
+        "_progress",
         "_rest",
         "_state",
+        "_takes_interim",
         "_waiting",
         "deadline",
         "held",
@@ -64,6 +81,8 @@ class ClientSocket(ExchangeUser):
         self._exchange: Exchange | None = None
         self._waiting: asyncio.Task[None] | None = None
         self._rest = 0
+        self._progress = -1
+        self._takes_interim = False
 
     @abstractmethod
     def drop(self) -> None:
@@ -73,14 +92,48 @@ class ClientSocket(ExchangeUser):
     def expired(self) -> None:
         """The deadline has passed."""
 
+    @abstractmethod
+    def port_data(self, data: bytes) -> None:
+        """Bytes from the client."""
+
+    @abstractmethod
+    def _take_over(self) -> None:
+        """Become the user of the connection."""
+
+    @abstractmethod
+    def _note(self, status: int, exchange: Exchange | None, cut: str | None) -> None:
+        """Write the line of the access log for the request under way, if there is one."""
+
+    def _enter(self, state: State) -> None:
+        if state not in NEXT[self._state]:
+            raise RuntimeError(f"a user's connection goes from {self._state.name} to {state.name}")
+        self._state = state
+
     def _accepted(self) -> None:
-        self._client = self._context.client_of(self.port)
+        self._client = client = self._context.client_of(self.port)
+        now = self._loop.time()
+        if self._context.proxy_protocol and client.trusted:
+            self.port.user = ProxyHeaderReader(
+                self.port, self._context.deadlines, now + self._context.head_s, self._take_proxy_header
+            )
+        else:
+            self._context.deadlines.add(self)
+            self.deadline = now + self._context.idle_s
+
+    def _take_proxy_header(self, header: ProxyHeader, rest: bytes) -> None:
+        if header.address:
+            trusted = self._context.trusts(header.address)
+            self._client = self._client._replace(address=header.address, port=header.port, trusted=trusted)
+        self._take_over()
         self._context.deadlines.add(self)
         self.deadline = self._loop.time() + self._context.idle_s
+        if rest:
+            self.port_data(rest)
 
     def _lose(self, reason: str) -> None:
         self._leave()
         exchange, self._exchange = self._exchange, None
+        self._note(exchange.status if exchange is not None else 0, exchange, CLIENT)
         if exchange is not None:
             exchange.abandon(reason)
         if self._waiting is not None:
@@ -88,7 +141,7 @@ class ClientSocket(ExchangeUser):
             self._waiting = None
 
     def _leave(self) -> None:
-        self._state = State.GONE
+        self._enter(State.GONE)
         self._ahead = b""
         self._context.deadlines.discard(self)
 
@@ -109,7 +162,7 @@ class ClientSocket(ExchangeUser):
         if self._eof or not (self._ahead or unread):
             self._close()
             return
-        self._state = State.ENDING
+        self._enter(State.ENDING)
         self._ahead = b""
         self._rest = 0
         self.deadline = self._loop.time() + REST_S
@@ -120,3 +173,18 @@ class ClientSocket(ExchangeUser):
         self._rest += size
         if self._rest > REST_MAX:
             self._close()
+
+    def _look_at_half_closed(self) -> None:
+        """A client that has ended its direction: it still reads as long as the answer makes progress, or it is gone."""
+        progress = self._exchange.progress if self._exchange is not None else 0
+        self.deadline = self._loop.time() + HALF_CLOSED_S
+        if progress != self._progress:
+            self._progress = progress
+            if progress == 0 and self._takes_interim:
+                # An interim answer, which clients skip (RFC 9110 15.2); the host of one that is gone resets.
+                self.port.write(CONTINUE)
+        elif progress == 0 and not self.port.has_failed():
+            self.deadline = NEVER
+        elif not self.port.blocked:
+            self._lose("the client is gone")
+            self.port.abort()

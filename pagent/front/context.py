@@ -43,6 +43,8 @@ class FrontContext:
         self.head_s = settings.head_s
         self.idle_s = settings.idle_s
         self.body_s = settings.body_s
+        self.access_log = settings.access_log
+        self.proxy_protocol = settings.proxy_protocol
         self._trusted = TrustedProxies(settings.trusted_proxies)
         self._spools = spools
         # While open.
@@ -55,6 +57,10 @@ class FrontContext:
         """Drop all connections."""
         self.deadlines.drop_all()
         await self.tasks.close()
+
+    def trusts(self, address: str) -> bool:
+        """Return whether the peer at this IP address is a trusted proxy."""
+        return self._trusted.holds(address)
 
     def client_of(self, port: PortConnection) -> Client:
         """Return the client of a new connection."""

@@ -104,7 +104,20 @@ class Exchange(Holder):
     ``head_sent``: the client has got a part of the final answer, or will. ``progress`` grows with each piece of it.
     """
 
-    __slots__ = ("_call", "_held", "_keep", "_left", "_stage", "_status", "_stream", "_user", "head", "progress")
+    __slots__ = (
+        "_call",
+        "_held",
+        "_keep",
+        "_left",
+        "_stage",
+        "_status",
+        "_stream",
+        "_user",
+        "head",
+        "progress",
+        "received",
+        "sent",
+    )
 
     def __init__(self, user: ExchangeUser, head: IncomingHead) -> None:
         # For life.
@@ -119,6 +132,8 @@ class Exchange(Holder):
         self._left = 0
         self._held = b""
         self.progress = 0
+        #: Bytes of the two bodies.
+        self.received = self.sent = 0
 
     @property
     def status(self) -> int:
@@ -146,6 +161,7 @@ class Exchange(Holder):
 
     def send_body(self, piece: Bytes) -> None:
         """Send a piece of the request's body."""
+        self.received += len(piece)
         if self._stream is not None:
             self._stream.send(piece)
 
@@ -228,11 +244,13 @@ class Exchange(Holder):
         self._release()
         if call is not None and not call.result.done():
             call.cancel(CallCancelledError(reason))
+            call.stream = None
 
     def _release(self) -> None:
-        """Forget the call: it knows this exchange, a cycle that the garbage collector would have to find."""
-        self._call = None
-        self._stream = None
+        """Forget the call, and have it forget its stream: cycles that the garbage collector would have to find."""
+        call, self._call, self._stream = self._call, None, None
+        if call is not None and call.result.done():
+            call.stream = None
 
     # --- the answer -------------------------------------------------------------------------------
 
@@ -267,6 +285,7 @@ class Exchange(Holder):
         """Write a piece of the body, with the head if that has not been sent."""
         size = len(data)
         self.progress += 1
+        self.sent += size
         parts: list[Bytes] = []
         if self._held:
             parts.append(self._held)

@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import Final
 
 from pagent.errors import LinkClosedError, NotYetError, RequestRefusedError
-from pagent.front.answers import CONTINUE, error_answer
+from pagent.front.access_log import AGENT, CLIENT, ROUTER, AccessEntry
+from pagent.front.answers import error_answer
 from pagent.front.client_socket import ClientSocket, State
 from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
-from pagent.front.exchange import Tunnel
+from pagent.front.exchange import Exchange, Tunnel
 from pagent.front.forwarded import add_forwarded_fields, request_id
 from pagent.front.routes import JobTarget, job_target
 from pagent.http1.fields import Framing
@@ -27,6 +28,7 @@ from pagent.net.port.connection import PortConnection
 from pagent.rpc.directory import AgentLink
 from pagent.runtime.deferred import FRAMES_LABOUR
 
+_SWITCHING_PROTOCOLS: Final = 101
 _TIMEOUT: Final = 408
 _PROXY: Final = "proxy"
 _NO_BODY: Final = Framing.NONE
@@ -42,19 +44,22 @@ _DRAINING: Final = State.DRAINING
 class UserConnection(ClientSocket):
     """The user of one :class:`~pagent.net.port.PortConnection` that was accepted."""
 
-    __slots__ = ("_body", "_buffer", "_head", "_job", "_keep", "_progress", "_request_id", "port")
+    __slots__ = ("_body", "_buffer", "_entry", "_head", "_job", "_keep", "_request_id", "port")
 
     def __init__(self, context: FrontContext) -> None:
         super().__init__(context)
         self.port = PortConnection(self, self._accepted)
         self._buffer = HeadBuffer()
+        self._entry: AccessEntry | None = None
         # Of the request that is answered.
         self._head: IncomingHead | None = None
         self._job: JobTarget | None = None
         self._request_id = ""
         self._body: IncomingBody | None = None
         self._keep = False
-        self._progress = -1
+
+    def _take_over(self) -> None:
+        self.port.user = self
 
     # --- from the client --------------------------------------------------------------------------
 
@@ -116,10 +121,15 @@ class UserConnection(ClientSocket):
             self._hand_over(head, block + BLANK_LINE + data[at:])
             return
         self._request_id = request_id(head)
+        self._takes_interim = head.minor == 1
+        if self._context.access_log:
+            self._entry = AccessEntry(head, job, self._client, self._request_id)
         if head.framing is not _NO_BODY and (head.length or head.framing is Framing.CHUNKED):
             self._body = IncomingBody(head, self._body_piece)
         try:
-            self._context.gate.judge(_PROXY, job.job, head, self._client)
+            subject = self._context.gate.judge(_PROXY, job.job, head, self._client)
+            if self._entry is not None:
+                self._entry.subject = subject.name
             if head.forwarded and not self._client.trusted:
                 self._context.warn_of_forwarded(self._client)
             add_forwarded_fields(head, self._client, job.prefix)
@@ -145,10 +155,12 @@ class UserConnection(ClientSocket):
         head, job = self._head, self._job
         assert head is not None
         assert job is not None
+        if self._entry is not None:
+            self._entry.agent = link.uid
         exchange = self._context.exchange(self, head, link)
         exchange.start(link, job.job, job.target)
         self._exchange = exchange
-        self._state = _ANSWERING if self._body is None else _BODY
+        self._enter(_ANSWERING if self._body is None else _BODY)
         self.deadline = NEVER if self._body is None else self._loop.time() + self._context.body_s
         self._go_on(data, at)
 
@@ -168,7 +180,7 @@ class UserConnection(ClientSocket):
     # --- waiting for a link or a job --------------------------------------------------------------
 
     def _wait(self, data: bytes, at: int) -> None:
-        self._state = State.WAITING
+        self._enter(State.WAITING)
         self.deadline = NEVER
         self._go_on(data, at)
         self._waiting = self._context.tasks.start(self._wait_for_link(), name="wait for a job")
@@ -218,7 +230,7 @@ class UserConnection(ClientSocket):
         if self._exchange is not None:
             self._exchange.end_body()
         if self._state is _BODY:
-            self._state = _ANSWERING
+            self._enter(_ANSWERING)
             self.deadline = NEVER
             self.port.resume_reading()  # the end of the body may have blocked it
         else:
@@ -243,6 +255,7 @@ class UserConnection(ClientSocket):
         if exchange is not None:
             exchange.abandon(str(error))
         if is_answered:
+            self._note(exchange.status if exchange is not None else 0, exchange, CLIENT)
             self._leave()
             self.port.abort()
         else:
@@ -261,7 +274,9 @@ class UserConnection(ClientSocket):
     # --- answers ----------------------------------------------------------------------------------
 
     def answered(self, keep: bool) -> None:
-        self._exchange = None
+        exchange, self._exchange = self._exchange, None
+        if self._entry is not None and exchange is not None:
+            self._note(exchange.status, exchange, None)
         self._keep = keep
         if self._state is _BODY:
             self._drain()
@@ -273,7 +288,8 @@ class UserConnection(ClientSocket):
         self._refuse(error, keep=self._head is not None and self._head.keep_alive)
 
     def cut(self) -> None:
-        self._exchange = None
+        exchange, self._exchange = self._exchange, None
+        self._note(exchange.status if exchange is not None else 0, exchange, AGENT)
         self._leave()
         self.port.abort()
 
@@ -285,6 +301,7 @@ class UserConnection(ClientSocket):
         if self._state is State.GONE:
             return
         keep = keep and self._body is None
+        self._note(error.status, None, ROUTER)
         self.port.write(error_answer(error, self._head, self._request_id, keep=keep))
         self._keep = keep
         if self._body is not None:
@@ -296,7 +313,7 @@ class UserConnection(ClientSocket):
 
     def _drain(self) -> None:
         """Read the rest of the request's body, up to a limit: closing with it unread would reset the answer away."""
-        self._state = _DRAINING
+        self._enter(_DRAINING)
         self._rest = 0
         self.deadline = self._loop.time() + REST_S
         self.port.resume_reading()
@@ -306,7 +323,7 @@ class UserConnection(ClientSocket):
         if not self._keep:
             self._end(unread=False)
             return
-        self._state = _HEAD
+        self._enter(_HEAD)
         self._head = self._job = None
         self._progress = -1
         self.deadline = self._loop.time() + self._context.idle_s
@@ -328,7 +345,7 @@ class UserConnection(ClientSocket):
 
     def switched(self, tunnel: Tunnel) -> None:
         self._exchange = None
-        self._state = State.GONE
+        self._enter(State.GONE)
         self.deadline = NEVER
         ahead, self._ahead = self._ahead, b""
         self.port.user = tunnel
@@ -340,7 +357,17 @@ class UserConnection(ClientSocket):
             tunnel.port_eof()
 
     def tunnel_ended(self) -> None:
+        self._note(_SWITCHING_PROTOCOLS, None, None)
         self._leave()
+
+    def _note(self, status: int, exchange: Exchange | None, cut: str | None) -> None:
+        entry, self._entry = self._entry, None
+        if entry is None:
+            return
+        if exchange is None:
+            entry.write(status, 0, 0, cut)
+        else:
+            entry.write(status, exchange.received, exchange.sent, cut)
 
     def drop(self) -> None:
         """Close the connection at once, with all that is under way."""
@@ -365,18 +392,3 @@ class UserConnection(ClientSocket):
             self._look_at_half_closed()
         else:
             self._close()
-
-    def _look_at_half_closed(self) -> None:
-        """A client that has ended its direction: it still reads as long as the answer makes progress, or it is gone."""
-        progress = self._exchange.progress if self._exchange is not None else 0
-        self.deadline = self._loop.time() + HALF_CLOSED_S
-        if progress != self._progress:
-            self._progress = progress
-            if progress == 0 and self._head is not None and self._head.minor == 1:
-                # An interim answer, which clients skip (RFC 9110 15.2); the host of one that is gone resets.
-                self.port.write(CONTINUE)
-        elif progress == 0 and not self.port.has_failed():
-            self.deadline = NEVER
-        elif not self.port.blocked:
-            self._lose("the client is gone")
-            self.port.abort()

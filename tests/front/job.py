@@ -40,7 +40,7 @@ async def body_of(head, reader):
 async def one(reader, writer):
     head = await reader.readuntil(b"\r\n\r\n")
     method, path = head.split(b" ")[:2]
-    path = path.decode()
+    path = path.decode().partition("?")[0]
     if path == "/count":
         plain(writer, b"%d %d" % (counts["requests"], counts["lost"]))
         return

@@ -1,0 +1,59 @@
+"""The access log: one line of JSON for each request to a job (docs/router.rst, "Access log"). Off by default.
+
+No query, field or body is in it: they may hold secrets. A line is written when the answer is complete or cut off, that
+of an upgrade when its tunnel ends.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import Final
+
+from pagent.front.routes import JobTarget
+from pagent.http1.incoming import IncomingHead
+from pagent.log import ACCESS_LOG
+from pagent.rpc.directory import Client
+
+_log = logging.getLogger(ACCESS_LOG)
+
+#: Which side has cut an answer off.
+CLIENT: Final = "client"
+AGENT: Final = "agent"
+ROUTER: Final = "router"
+
+
+class AccessEntry:
+    """The line of one request; the attributes are set as they become known."""
+
+    __slots__ = ("_began", "_client", "_head", "_job", "_request_id", "_wall", "agent", "subject")
+
+    def __init__(self, head: IncomingHead, job: JobTarget, client: Client, request_id: str) -> None:
+        self._head = head
+        self._job = job
+        self._client = client
+        self._request_id = request_id
+        self._wall = time.time()
+        self._began = time.monotonic()
+        self.subject: str | None = None
+        self.agent: str | None = None
+
+    def write(self, status: int, received: int, sent: int, cut: str | None) -> None:
+        """Write the line; ``received`` and ``sent``: bytes of the two bodies. ``status`` 0: there was no answer."""
+        line = {
+            "time": round(self._wall, 3),
+            "id": self._request_id,
+            "client": self._client.address,
+            "subject": self.subject,
+            "agent": self.agent,
+            "job": self._job.job.job_uid,
+            "method": self._head.method,
+            "path": self._job.target.partition("?")[0],
+            "status": status,
+            "received": received,
+            "sent": sent,
+            "seconds": round(time.monotonic() - self._began, 6),
+            "cut": cut,
+        }
+        _log.info("%s", json.dumps(line))
