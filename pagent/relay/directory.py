@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from pagent.errors import CallError, LinkClosedError, MethodNotFoundError, NotYetError, RequestRefusedError
+from pagent.errors import CallError, LinkClosedError, MethodNotFoundError, NotYetError, RequestRefusedError, ServerError
 from pagent.limits import JOB_PAGES_MAX, LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
 from pagent.relay.agent import AgentKey, ConnectedAgent, is_connection_id
 from pagent.relay.jobs import JobIndex
@@ -159,11 +159,13 @@ class AgentDirectory:
         agent.creating += 1
         agent.created += 1
         try:
-            info: dict[str, Any] = await agent.call("job_create", name, timeout=_CREATE_S, **options)
+            info: Any = await agent.call("job_create", name, timeout=_CREATE_S, **options)
         finally:
             agent.creating -= 1
-        self._note(info.get("uid"), agent)
-        return info
+        if not _is_info(info):
+            raise ServerError("the agent's answer is not the info of a job")
+        self._note(info["uid"], agent)
+        return dict(info)
 
     @contextmanager
     def starting(self, job_uid: str) -> Iterator[None]:
@@ -204,10 +206,8 @@ class AgentDirectory:
         """Return how many jobs an agent has as far as is known, with those that are being created."""
         return max(agent.counted, self.jobs.count(agent.key)) + agent.creating
 
-    def _note(self, job_uid: Any, agent: ConnectedAgent) -> None:
+    def _note(self, job_uid: str, agent: ConnectedAgent) -> None:
         """Note a job that an agent names as its own, unless another agent has it that is connected."""
-        if not isinstance(job_uid, str):
-            return
         before = self.jobs.agent_of(job_uid)
         if before is not None and before.uid != agent.uid and self.table.has(before.uid):
             _log.warning("agent %r names the job %r as its own, which %r has", agent.uid, job_uid, before.uid)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
-from pagent.errors import MethodError
+from pagent.errors import MethodError, ServerError
 from pagent.rpc.directory import JobAddress
 from pagent.web.answers import json_answer
 from pagent.web.payloads import CREATE, START, read_payload
@@ -66,6 +65,8 @@ class JobRoutes:
         return job, await self._routes.locate(job)
 
 
-def _answer(agent: RoutedAgent, info: Mapping[str, Any]) -> web.Response:
+def _answer(agent: RoutedAgent, info: Any) -> web.Response:
+    if not isinstance(info, dict) or not isinstance(info.get("uid"), str):
+        raise ServerError("the agent's answer is not the info of a job")
     path = f"/jobs/{agent.connection_id}/{info['uid']}"
     return json_answer({**info, "path": path, "agent": agent.describe()})
