@@ -140,7 +140,7 @@ async def test_the_second_signal_ends_the_jobs_of_an_embedded_agent_at_once(tmp_
         start = {"args": [sys.executable, "-c", program], "env": {}, "port_expected_count": 0}
         assert (await ask(port, "POST", f"{job}/start", start)).status == 200
         async with asyncio.timeout(PATIENCE_S):
-            while (await ask(port, "GET", f"{job}/file/.pagent.stdout")).text != "ready\n":  # noqa: ASYNC110 - nothing tells
+            while (await ask(port, "GET", f"{job}/file/.pagent.stdout")).text != "ready\n":  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.05)
         router.signal(signal.SIGTERM)
         await router.says("the router ends")

@@ -195,7 +195,7 @@ async def test_a_link_that_ends_during_a_call_is_502(router: Router, tmp_path: P
         starting = asyncio.create_task(ask(router.control_port, "POST", f"{job['path']}/start", start))
         (link,) = router.directory.table
         async with asyncio.timeout(PATIENCE_S):
-            while not link.has_calls:  # noqa: ASYNC110 - nothing tells
+            while not link.has_calls:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.01)
         link.connection.link.abort("the test breaks it")
         assert (await starting).status == 502

@@ -120,7 +120,7 @@ async def test_a_call_that_is_given_up_is_given_up_at_the_agent(router: Router, 
     link = await connected(router, "A")
     async with client.link.open_stream(messages.ISTREAM, "job_logs", job.uid, follow=True):
         async with asyncio.timeout(PATIENCE_S):
-            while not link.has_calls:  # noqa: ASYNC110 - nothing tells
+            while not link.has_calls:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.01)
     async with asyncio.timeout(PATIENCE_S):
         await link.calls_ended()
@@ -131,7 +131,7 @@ async def test_the_link_of_the_agent_is_lost_during_a_call(router: Router, clien
     link = await connected(router, "A")
     async with client.link.open_stream(messages.ISTREAM, "job_logs", job.uid, follow=True) as stream:
         async with asyncio.timeout(PATIENCE_S):
-            while not link.has_calls:  # noqa: ASYNC110 - nothing tells
+            while not link.has_calls:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.01)
         link.connection.link.abort("the test breaks it")
         with pytest.raises(MethodError) as lost:
@@ -147,7 +147,7 @@ async def test_jobs_of_a_client_that_is_gone_are_removed_after_a_while(
         await client.create_job()
         assert len(list(agent.jobs.jobs())) == 1
     async with asyncio.timeout(PATIENCE_S):
-        while list(agent.jobs.jobs()):  # noqa: ASYNC110 - nothing tells
+        while list(agent.jobs.jobs()):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
 
 
