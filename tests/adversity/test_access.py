@@ -35,7 +35,7 @@ HEAD = (
 
 @asynccontextmanager
 async def unauthenticated(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A WebSocket on the RPC route, and nothing said yet."""
+    """Open a WebSocket on the RPC route, without a handshake."""
     async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
@@ -55,7 +55,7 @@ def hello(token: Any, **more: Any) -> bytes:
 
 
 def close_code(answer: bytes) -> int:
-    """The code of the close frame that the answer is, and nothing else."""
+    """Return the code of the close frame, which has to be the whole answer."""
     assert answer[:1] == b"\x88", answer
     assert len(answer) == 2 + answer[1]
     code: int = struct.unpack("!H", answer[2:4])[0]

@@ -27,7 +27,7 @@ MIB = 1024 * 1024
 
 
 def pax(**records: str) -> bytes:
-    """A member with an extended header of just these records, be they true or not."""
+    """Return a member with an extended header of these records, valid or not."""
     return archive(member("f", b"data", pax_headers={name.replace("__", "."): text for name, text in records.items()}))
 
 
@@ -47,7 +47,7 @@ async def unpack(peer: Peer, job: str, data: bytes) -> int:
 
 
 async def refused(peer: Peer, job: str, data: bytes, why: str) -> None:
-    """The call fails with a ValueError, and the agent goes on."""
+    """Check that the call fails with a ValueError, and that the agent still works."""
     with pytest.raises(CallFailed, match=why) as failed:
         await unpack(peer, job, data)
     assert failed.value.cause == "ValueError"
@@ -89,7 +89,7 @@ class TestEscape:
         await refused(peer, job, buffer.getvalue(), "must be relative")
 
     async def test_by_links_in_the_archive(self, agent: Agent, peer: Peer, tmp_path: Path) -> None:
-        """Links that lead outside are not made, so the names that would go through them are plain folders."""
+        """Links that lead outside are not made, so names below them become folders."""
         job, sandbox = await new_job(peer, agent)
         (tmp_path / "secret").write_text("secret")
         data = archive(
@@ -124,7 +124,7 @@ class TestEscape:
     async def test_by_the_mode_and_time_of_a_folder_that_became_a_link(
         self, agent: Agent, peer: Peer, tmp_path: Path
     ) -> None:
-        """They are set at the end, when the job may long have put a link there."""
+        """They are set at the end, when the job may have put a link there."""
         job, sandbox = await new_job(peer, agent)
         outside = tmp_path / "outside"
         outside.mkdir(0o700)
@@ -155,8 +155,8 @@ class TestEscape:
         assert stat.S_IMODE((sandbox / "sticky").stat().st_mode) == 0o777
         assert (sandbox / "setuid").stat().st_uid == os.getuid()
 
-    async def test_on_their_way_out(self, agent: Agent, peer: Peer, tmp_path: Path) -> None:
-        """A job cannot make a download bring what is not its own."""
+    async def test_devices_and_links_in_a_download(self, agent: Agent, peer: Peer, tmp_path: Path) -> None:
+        """A job cannot add files outside its sandbox to a download."""
         job, sandbox = await new_job(peer, agent)
         (tmp_path / "secret").write_text("a secret")
         (sandbox / "file").symlink_to(tmp_path / "secret")
@@ -171,7 +171,7 @@ class TestEscape:
 class TestBombs:
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Limits that a test reaches soon; the ratio is looked at from the size of one block on."""
+        """Set limits that a test can reach; the ratio is checked from the size of one block on."""
         monkeypatch.setattr(limits, "ARCHIVE_RATIO_FROM", MIB)
         monkeypatch.setattr(limits, "ARCHIVE_RATIO", 100)
         monkeypatch.setattr(limits, "ARCHIVE_BYTES", 32 * MIB)
@@ -209,7 +209,7 @@ class TestBombs:
         await unpack(peer, job, archive(member("d/" * (limits.ARCHIVE_DEPTH - 1) + "f")))
         assert len(await peer.call("file_list", job, recursive=True)) == limits.ARCHIVE_DEPTH + 1
 
-    async def test_folders_that_are_remembered(self, agent: Agent, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_remembered_folders(self, agent: Agent, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(limits, "ARCHIVE_MEMORY", 10_000)
         job, _ = await new_job(peer, agent)
         data = archive(*(member(f"{number}", type=tarfile.DIRTYPE) for number in range(100)))
@@ -217,7 +217,7 @@ class TestBombs:
 
     @pytest.mark.parametrize("method", ["gnu", "pax"])
     async def test_long_headers(self, agent: Agent, peer: Peer, method: str) -> None:
-        """What is gathered in memory is not as much as a header claims."""
+        """The memory for a header is bounded, whatever size it claims."""
         job, _ = await new_job(peer, agent)
         kind = tarfile.GNUTYPE_LONGNAME if method == "gnu" else tarfile.XHDTYPE
         entry = member("header", size=64 * MIB, type=kind)[0]
@@ -245,7 +245,7 @@ async def test_a_real_bomb_and_memory(tmp_path: Path) -> None:
 
 
 def peak(pid: int) -> int:
-    """The most memory that a process has had, in bytes."""
+    """Return the peak memory of a process, in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
@@ -266,7 +266,7 @@ class TestGarbage:
             gzip.compress(b"no tar inside" * 100, mtime=0),
         ],
     )
-    async def test_what_is_no_archive(self, agent: Agent, peer: Peer, data: bytes) -> None:
+    async def test_input_that_is_not_an_archive(self, agent: Agent, peer: Peer, data: bytes) -> None:
         job, _ = await new_job(peer, agent)
         await refused(peer, job, data, "archive")
 
@@ -283,8 +283,8 @@ class TestGarbage:
             assert failed.value.cause == "ValueError"
             assert unfinished(sandbox) == {}
 
-    async def test_bits_that_flipped(self, agent: Agent, peer: Peer) -> None:
-        """Whatever comes of it, it is a file in the sandbox or a ValueError, an OSError of a name."""
+    async def test_flipped_bits(self, agent: Agent, peer: Peer) -> None:
+        """The result is a file in the sandbox, a ValueError, or an OSError for a name."""
         job, sandbox = await new_job(peer, agent)
         whole = archive(member("d/" + "n" * 120, b"data" * 200, mtime=1.5), member("f", b"x"))
         dice = random.Random(2)
@@ -321,17 +321,19 @@ class TestGarbage:
             {"GNU__sparse__size": "-1"},
         ],
     )
-    async def test_extended_headers_that_lie(self, agent: Agent, peer: Peer, header: dict[str, str]) -> None:
+    async def test_extended_headers_that_contradict_the_data(
+        self, agent: Agent, peer: Peer, header: dict[str, str]
+    ) -> None:
         job, _ = await new_job(peer, agent)
         await refused(peer, job, pax(**header), "archive")
 
     @pytest.mark.parametrize("mtime", ["nan", "inf", "-inf", "1e300", "-1e300", "1e10"])
-    async def test_times_that_no_disk_knows(self, agent: Agent, peer: Peer, mtime: str) -> None:
+    async def test_times_out_of_range(self, agent: Agent, peer: Peer, mtime: str) -> None:
         job, sandbox = await new_job(peer, agent)
         await unpack(peer, job, pax(mtime=mtime))
         assert (sandbox / "f").read_bytes() == b"data"
 
-    async def test_a_size_that_does_not_fit_what_follows(self, agent: Agent, peer: Peer) -> None:
+    async def test_a_size_that_contradicts_the_data(self, agent: Agent, peer: Peer) -> None:
         job, sandbox = await new_job(peer, agent)
         await refused(peer, job, pax(size="100000"), "truncated")
         assert os.listdir(sandbox) == ["well"]
@@ -350,7 +352,7 @@ class TestGarbage:
                 await unpack(peer, job, archive(member(name, b"data")))
         assert unfinished(sandbox) == {}
 
-    async def test_files_in_the_place_of_folders(self, agent: Agent, peer: Peer) -> None:
+    async def test_files_in_place_of_folders(self, agent: Agent, peer: Peer) -> None:
         job, sandbox = await new_job(peer, agent)
         with pytest.raises(CallFailed, match="NotADirectoryError"):
             await unpack(peer, job, archive(member("a", b"data"), member("a/b", b"data")))

@@ -19,7 +19,7 @@ from tests.kit.agents import TOKEN, agent_process
 from tests.kit.peer import ISTREAM, SUBPROTOCOL, UNARY, CallFailed, Peer, user_data
 from tests.kit.programs import ECHO, start_program
 
-#: Says its pid and that of a child in a session of its own that has no environment; both ignore all but KILL.
+#: Prints its pid and that of a child in a session of its own that has no environment; both ignore all but KILL.
 STUBBORN = """
 import os, signal, sys
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -35,7 +35,7 @@ signal.pause()
 
 
 async def start(peer: Peer, script: str) -> list[int]:
-    """A job that runs a script; the pids in its first line."""
+    """Start a job that runs a script; return the pids in its first line."""
     job = (await peer.call("job_create"))["uid"]
     await peer.call("job_start", job, [sys.executable, "-c", script], None, None, 0)
     logs = await peer.start(ISTREAM, "job_logs", job, follow=True)
@@ -71,7 +71,7 @@ async def test_a_signal_ends_jobs_links_and_sandboxes(tmp_path: Path, number: si
         await peer.socket.wait_closed()
         assert peer.socket.close_code == 1001
         assert not any(map(is_alive, pids))
-    assert witness.read_text() == "notified"  # it had its grace
+    assert witness.read_text() == "notified"  # it had its grace period
     assert os.listdir(root) == []
 
 
@@ -88,7 +88,7 @@ async def test_a_second_signal_ends_the_grace(tmp_path: Path) -> None:
 
 
 async def refuses_jobs(peer: Peer) -> None:
-    """Until the agent, which is ending, takes no new jobs."""
+    """Wait until the ending agent takes no new jobs."""
     while True:
         try:
             await peer.call("job_create")
@@ -175,7 +175,7 @@ async def test_jobs_of_a_killed_agent_end_and_the_next_start_deletes_the_rest(tm
                 assert await killed.ended() == -9
             for pid in pids:
                 await gone(pid)
-            assert witness.read_text() == "notified"  # it had its grace
+            assert witness.read_text() == "notified"  # it had its grace period
             witness.unlink()
             assert all(map(is_alive, stubborn))
             assert len(os.listdir(tmp_path)) == 2
@@ -184,7 +184,7 @@ async def test_jobs_of_a_killed_agent_end_and_the_next_start_deletes_the_rest(tm
                 for pid in stubborn:
                     await gone(pid)
                 assert len(os.listdir(tmp_path)) == 2
-                # Another agent's jobs go on.
+                # Another agent's jobs still run.
                 assert (await other.http(lives))[0] == 200
                 following.signal(signal.SIGTERM)
                 assert await following.ended() == 0

@@ -37,7 +37,7 @@ MUCH: Final = 48 * 1024 * 1024
 
 
 def missing() -> str:
-    """Why no way can be made here; empty if it can."""
+    """Return why no network can be made here; empty if it can."""
     if os.geteuid() != 0:
         return "needs root"
     if not all(map(shutil.which, ("ip", "nft", "ss"))):
@@ -56,7 +56,7 @@ def run(*command: str, text: str = "") -> None:
 
 
 class Way:
-    """The middle of the way; ``here`` and ``there`` are the addresses of its ends."""
+    """A network between two kernels; ``here`` and ``there`` are the addresses of its ends."""
 
     def __init__(self) -> None:
         pid = os.getpid()
@@ -95,19 +95,22 @@ class Way:
         self._in_the_middle("nft", "add chain ip way forward { type filter hook forward priority 0; }")
 
     def lose(self, port: int) -> None:
-        """Drop what comes from this port of this end and what goes to it, from now on."""
+        """Drop all packets from and to this port of this end, from now on."""
         self._in_the_middle("nft", f"add rule ip way forward ip saddr {self.here} tcp sport {port} drop")
         self._in_the_middle("nft", f"add rule ip way forward ip daddr {self.here} tcp dport {port} drop")
 
     def probes(self, port: int) -> int:
-        """How often the agent's kernel has probed the shut window of this port, each time after twice the time."""
+        """Return how often the agent's kernel has probed the shut window of this port.
+
+        It doubles its wait each time.
+        """
         command = ("ip", "netns", "exec", self.agents, "ss", "-tnoiH", "dport", "=", f":{port}")
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         doubled = re.search(r"timer:\(persist.*backoff:(\d+)", output, re.DOTALL)
         return int(doubled[1]) if doubled else 0
 
     def kill_sockets(self, port: int) -> bool:
-        """Have the agent's kernel abort its connections to this port; False if it cannot."""
+        """Let the agent's kernel abort its connections to this port; return False if it cannot."""
         command = ("ip", "netns", "exec", self.agents, "ss", "-KtnH", "dport", "=", f":{port}")
         return bool(subprocess.run(command, capture_output=True, check=False).stdout)
 
@@ -148,14 +151,14 @@ async def dialled_in(way: Way, agent: AgentProcess) -> AsyncIterator[Peer]:
 
 
 async def new_job(peer: Peer) -> tuple[str, int]:
-    """A job's uid, and the pid of its process."""
+    """Start a job; return its uid, and the pid of its process."""
     job = (await peer.call("job_create"))["uid"]
     info = await peer.call("job_start", job, ["sleep", "600"], {}, port_expected_count=0)
     return job, info["pid"]
 
 
 async def read_nothing(way: Way, peer: Peer, job: str) -> int:
-    """Ask for a file and do not read it: the peer's kernel goes on answering. The call."""
+    """Request a file and do not read it, while the peer's kernel still answers; return the call."""
     await upload(peer, job, "much", bytes(MUCH))
     peer.socket.transport.pause_reading()
     call = await peer.start(ISTREAM, "file_download", job, "much")
@@ -164,7 +167,7 @@ async def read_nothing(way: Way, peer: Peer, job: str) -> int:
 
 
 def here(peer: Peer) -> int:
-    """The port of this end."""
+    """Return the port of this end."""
     port: int = peer.socket.local_address[1]
     return port
 
@@ -174,7 +177,7 @@ def exists(pid: int) -> bool:
 
 
 async def gone(pid: int, what: str) -> None:
-    """Wait until the agent has ended this process; TimeoutError if the time for it is over."""
+    """Wait until the agent has ended this process; TimeoutError after the limit."""
     clock = asyncio.get_running_loop().time
     began = clock()
     async with asyncio.timeout(NOTICED_S):
@@ -190,7 +193,7 @@ def deaths(agent: AgentProcess) -> list[str]:
 async def test_a_peer_that_vanishes_is_noticed_in_both_roles_and_a_slow_one_is_not_taken_for_dead(
     way: Way, tmp_path: Path
 ) -> None:
-    """Of the links that are lost one is idle, and one full for a while; the slow peer's is full."""
+    """Of the lost links one is idle, and one has been full for a while. That of the slow peer is full."""
     async with peers.listen(host=way.here) as listener:
         address = f"ws://{way.here}:{listener.port}"
         options = ("--set", "client.enabled=True", "--set", f"client.address={address!r}")
@@ -208,7 +211,7 @@ async def test_a_peer_that_vanishes_is_noticed_in_both_roles_and_a_slow_one_is_n
                     way.lose(here(idle))
                     way.lose(listener.port)
                     await asyncio.gather(gone(of_idle, "the idle link"), gone(of_full, "the full link"))
-                    await eventually(lambda: len(deaths(agent)) == 2)  # the log comes by a way of its own
+                    await eventually(lambda: len(deaths(agent)) == 2)  # the log is read from a pipe
                     assert exists(of_slow)
                     slow.socket.transport.resume_reading()
                     values, result = await slow.outcome(call)

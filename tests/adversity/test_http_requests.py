@@ -17,7 +17,7 @@ from tests.kit.programs import ECHO, start_program
 CL, TE = "Content-Length", "Transfer-Encoding"
 CHUNKED = (TE, "chunked")
 
-#: What it shows; method, path, query, headers, body; then the error's class name, or lines of what the job got.
+#: Title; method, path, query, headers, body; then the error's class name, or lines of what the job got.
 ROWS: list[tuple[str, str, str, list[Any], list[Any], list[bytes], str | list[bytes]]] = [
     ("9110 9.3.6: CONNECT", "CONNECT", "/", [], [], [], "ValueError"),
     ("9110 9.1: CRLF in the method", "GET / HTTP/1.1\r\nA: b\r\n\r\nGET", "/", [], [], [], "ValueError"),
@@ -87,7 +87,7 @@ async def test_every_request_is_sent_as_one_or_refused_and_affects_no_other(peer
     assert wrong == []
 
 
-#: Of ``raw=True``, which takes a target as it stands on the wire: what it shows, method, target, as above.
+#: Of ``raw=True``, which takes a target as it is on the wire: title, method, target, as above.
 RAW: list[tuple[str, str, str, str | bytes]] = [
     ("9112 3.2.1: the origin form", "GET", "/%2f..//?a", b"GET /%2f..//?a HTTP/1.1"),
     ("9112 3.2.1: empty", "GET", "", "ValueError"),
@@ -122,7 +122,7 @@ async def test_a_raw_target_is_sent_unchanged_or_refused_and_affects_no_other(pe
 
 
 def lines_of(answer: tuple[int, list[list[str]], list[Any]]) -> list[bytes]:
-    """What the job got, line by line."""
+    """Return what the job got, line by line."""
     return re.sub(rb"127\.0\.0\.1:\d+", b"JOB", b"".join(answer[2])).split(b"\r\n")
 
 

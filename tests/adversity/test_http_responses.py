@@ -52,7 +52,7 @@ GZIPPED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(gzip.compress(b"hello")), gzip.compres
 PART = b"HTTP/1.1 206 Partial Content\r\nContent-Encoding: gzip\r\nContent-Range: bytes "
 PLAIN_PART = b"HTTP/1.1 206 x\r\nContent-Encoding: identity\r\nContent-Range: bytes 9-13/99\r\n"
 
-#: Title, the response, whether the job closes after it; then status and body, None for a body that broke off.
+#: Title, the response, whether the job closes after it; then status and body, None for an aborted body.
 MORE: list[tuple[str, bytes, bool, int, bytes | None]] = [
     ("nothing at all", b"", True, 502, b""),
     ("9112 8: cut in the status line", b"HTTP/1.1 2", True, 502, b""),
@@ -173,7 +173,7 @@ async def player(agent: Agent) -> AsyncIterator[tuple[Peer, str]]:
 
 
 async def get(peer: Peer, job: str, target: str, method: str = "GET") -> tuple[list[Any], str | None]:
-    """Stream messages, and the class name of the error."""
+    """Return the stream messages, and the class name of the error."""
     call = await peer.start(BISTREAM, "http_request", job, method, target, [], [])
     await peer.data(call, b"")
     values: list[Any] = []

@@ -35,7 +35,7 @@ HEADS = {"data": b"\x93\x04\x05", "call": b"\x96\x02\x05\x14\xa8job_info", "resu
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 async def test_nested_empty_arrays(tmp_path: Path, head: bytes) -> None:
-    """Of 8 MiB: decoded they would be 600 MiB and seconds."""
+    """8 MiB of them: decoded they would take 600 MiB and seconds."""
     end = {2: b"\x80", 7: b"\x00\xc0"}.get(head[1], b"")
     async with (
         agent_process(tmp_path) as agent,

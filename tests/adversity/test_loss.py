@@ -21,7 +21,7 @@ from tests.kit.transfers import eventually
 
 
 async def with_a_job(agent: Agent, peer: peers.Peer) -> int:
-    """The pid of a job of this peer."""
+    """Start a job of this peer; return its pid."""
     job = (await peer.call("job_create"))["uid"]
     info = await peer.call("job_start", job, ["sleep", "600"], {}, port_expected_count=0)
     pid: int = info["pid"]
@@ -46,14 +46,14 @@ async def test_a_connection_that_ends_without_a_close_frame_ends_its_jobs(agent:
 
 
 async def test_a_peer_that_stops_answering_is_dead(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its kernel still acknowledges; the limits are shorter here, the rule is the same."""
+    """Its kernel still acknowledges. The limits are shorter here than usual."""
     monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.05)
     monkeypatch.setattr("pagent.net.link.liveness.SILENCE_MAX_S", 0.4)
     async with peers.dial(agent.rpc_port, TOKEN) as lively, peers.dial(agent.rpc_port, TOKEN) as silent:
         await with_a_job(agent, silent)
         silent.socket.transport.pause_reading()
         await eventually(lambda: not list(agent.jobs.jobs()))
-        assert await lively.call("job_count_current_connection") == 0  # it answers pings, and nothing else
+        assert await lively.call("job_count_current_connection") == 0  # it answers pings only
         silent.socket.transport.abort()
 
 
@@ -72,7 +72,7 @@ async def test_a_peer_is_dead_after_many_unanswered_retransmissions(
 async def test_a_peer_is_dead_after_few_unanswered_retransmissions_for_long(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kernel that waits long between two of them gets to six too late."""
+    """With a kernel that waits long between two of them, six would take too long."""
     monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.02)
     monkeypatch.setattr("pagent.net.link.liveness.UNANSWERED_MAX_S", 0.2)
     counts = {"dead": 1, "slow": 0}
@@ -83,7 +83,7 @@ async def test_a_peer_is_dead_after_few_unanswered_retransmissions_for_long(
         looks += 1
         if transport.get_extra_info("peername")[1] == dead.socket.local_address[1]:
             return counts["dead"]
-        counts["slow"] ^= 1  # each probe under way at one look, answered at the next
+        counts["slow"] ^= 1  # each probe is unanswered at one check, and answered at the next
         return counts["slow"]
 
     async with peers.dial(agent.rpc_port, TOKEN) as dead, peers.dial(agent.rpc_port, TOKEN) as slow:

@@ -17,7 +17,7 @@ from tests.kit.programs import ECHO, start_program
 LIMIT = 64 << 20
 PIECE = bytes(256 << 10)
 
-#: Accepts and reads nothing; of a WebSocket, the handshake, and then sends what its own path says it has to.
+#: Accepts and does not read. Of a WebSocket it reads the handshake, then sends the data that the path names.
 STALLED = """
 import socket, sys
 listening = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=1000)
@@ -76,7 +76,7 @@ async def test_stalled_uploads(tmp_path: Path) -> None:
     ):
         job = await start_program(peer, STALLED)
         echo = await start_program(peer, ECHO)
-        await peer.http(echo, "POST", body=[PIECE] * 8)  # it has grown by what it needs once
+        await peer.http(echo, "POST", body=[PIECE] * 8)  # memory that is needed once is allocated now
         before = resident_bytes(agent)
         calls = [await stalled_upload(peer, job, 16) for _ in range(150)]
         assert await peer.call("job_count_current_connection") == 2
@@ -84,7 +84,7 @@ async def test_stalled_uploads(tmp_path: Path) -> None:
         for call in calls:
             await peer.cancel(call)
         assert await peer.call("job_count_current_connection") == 2
-        # What they held is free again: a large body goes the short way.
+        # Their memory is free again: a large body is not spooled.
         status, _, body = await peer.http(echo, "POST", body=[PIECE] * 8)
         assert status == 200
         assert sum(map(len, body)) > 8 * len(PIECE)
@@ -106,7 +106,7 @@ async def test_unfinished_messages_of_websockets(tmp_path: Path) -> None:
 
 
 async def first_refusal(peer: Peer, calls: list[int]) -> dict[str, Any]:
-    """The result of the first call that ends."""
+    """Return the result of the first call that ends."""
     outcomes = [asyncio.ensure_future(peer.outcome(call)) for call in calls]
     try:
         async with asyncio.timeout(PATIENCE_S):

@@ -81,7 +81,7 @@ async def test_too_many_elements_end_their_own_call(peer: Peer, name: str) -> No
     with pytest.raises(CallFailed, match="too many elements") as caught:
         await peer.outcome(starting)
     assert caught.value.status == 30
-    await peer.socket.send(b"\x95\x07\x05" + msgpack.packb(NESTED[name]) + b"\x00\xc0")  # of a call that is none
+    await peer.socket.send(b"\x95\x07\x05" + msgpack.packb(NESTED[name]) + b"\x00\xc0")  # of an unknown call
     await peer.data(other, b"as ever")
     await peer.end(other)
     assert await peer.outcome(other) == ([], 7)

@@ -62,7 +62,7 @@ FILE_WAYS: list[Way] = [upload, download, stat_of, remove, archive]
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A folder beside the sandboxes that nothing may reach."""
+    """A folder beside the sandboxes, which no path of a peer may reach."""
     folder = tmp_path / "outside"
     folder.mkdir()
     (folder / "secret").write_bytes(SECRET)
@@ -148,7 +148,7 @@ async def test_an_archive_does_not_follow_links(peer: Peer, agent: Agent, outsid
 # --- links that flip while we look ------------------------------------------------------------------
 
 
-#: Makes `place` a folder and a link to the outside by turns, as fast as it can: each state there at once, by rename.
+#: Replaces `place` by a folder and by a link to the outside in turn, as fast as it can, each time by one rename.
 FLIP = """
 import ctypes, os, sys
 os.mkdir("place"); os.mkdir("place/secret.d"); open("place/secret", "w").write("of the job")
@@ -169,7 +169,7 @@ async def test_links_that_change_meanwhile(peer: Peer, agent: Agent, outside: Pa
     done = {"good": 0, "refused": 0}
     causes = set()
     give_up = time.monotonic() + PATIENCE_S
-    # On a machine that is busy they may take long turns.
+    # On a busy machine each may run for long.
     for turn in itertools.takewhile(lambda n: n < 400 or min(done.values()) == 0, itertools.count()):
         assert time.monotonic() < give_up, (done, causes)
         way = (upload, download, stat_of, archive)[turn % 4]
@@ -258,7 +258,7 @@ async def test_modes_are_never_setuid(peer: Peer, agent: Agent) -> None:
 
 
 async def test_a_sandbox_that_the_job_moved_away(peer: Peer, agent: Agent, outside: Path) -> None:
-    """What a peer names is looked for in the folder that was made for the job, not in what has its name now."""
+    """Paths are resolved in the folder that was made for the job, not in the one that has its name now."""
     job, sandbox = await new_job(peer, agent)
     await upload(peer, job, "mine", b"mine")
     moved = sandbox.with_name("moved")
@@ -275,7 +275,7 @@ async def test_a_sandbox_that_the_job_moved_away(peer: Peer, agent: Agent, outsi
 
 
 async def test_a_spool_cannot_be_opened_by_a_path(peer: Peer, agent: Agent) -> None:
-    """Where a stream spools to has no name that a job could link."""
+    """The file of a spool has no name that a job could link to."""
     job, sandbox = await new_job(peer, agent)
     await peer.call("job_start", job, ["sleep", "1000"], None, None, 0)
     call = await peer.start(BISTREAM, "job_exec", job, [sys.executable, "-c", "import signal; signal.pause()"])

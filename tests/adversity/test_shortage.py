@@ -89,7 +89,7 @@ async def part_of_an_upload(agent: Agent, peer: Peer) -> tuple[Path, int]:
 
 
 def fill_disk(path: Path) -> None:
-    """Leave no room."""
+    """Fill the disk."""
     filled = subprocess.run(["dd", "if=/dev/zero", f"of={path}"], capture_output=True, text=True, check=False)
     assert "No space left" in filled.stderr
 
@@ -103,7 +103,7 @@ async def test_no_part_is_kept_if_the_write_meets_a_full_disk(cramped: tuple[Age
     await peer.end(call)
     with pytest.raises(CallFailed, match="No space left on device") as caught:
         await peer.outcome(call)
-    assert caught.value.cause == "OSError"  # the write's, not the spool's
+    assert caught.value.cause == "OSError"  # of the write, not of the spool
     assert os.listdir(sandbox) == []
 
 
@@ -243,7 +243,7 @@ async def test_no_descriptors(tmp_path: Path) -> None:
                 with pytest.raises(CallFailed, match="Too many open files") as caught:
                     await peer.outcome(call)
                 assert caught.value.cause == "OSError", method
-            assert (await peer.http(page))[0] == 200  # on the connection that it has
+            assert (await peer.http(page))[0] == 200  # on its kept connection
             before = len(agent.log)
             dialled = [await asyncio.open_connection("127.0.0.1", agent.ports["rpc"]) for _ in range(3)]
             for _ in range(20):
@@ -251,7 +251,7 @@ async def test_no_descriptors(tmp_path: Path) -> None:
             assert len(agent.log) - before <= 5
         for _, writer in dialled:
             writer.close()
-        # It had no descriptor to begin with; nothing of the job was lost.
+        # It had no descriptor, so nothing was sent to the job.
         assert (await peer.call("job_start", idle, ["true"], None, None, 0))["state"] in ("RUNNING", "FINISHED")
         assert (await download(peer, idle, "file")).data == b"content"
         async with peers.dial(agent.ports["rpc"], TOKEN) as another:
@@ -259,15 +259,15 @@ async def test_no_descriptors(tmp_path: Path) -> None:
 
 
 async def takes_all_descriptors(peer: Peer, job: str) -> None:
-    """Until all below the limit are in use: following the logs of a job that is not started takes some each."""
+    """Use all descriptors below the limit: each call that follows the logs of a job that is not started takes some."""
     while True:
         call = await peer.start(ISTREAM, "job_logs", job, follow=True)
         try:
             await peer.call("job_create")
         except CallFailed as error:
             assert "Too many open files" in str(error)  # noqa: PT017 - until it is so
-            await peer.cancel(call)  # has no result, unless it has failed as well
-            with suppress(CallFailed):  # by the thread that has closed by then what the call had open
+            await peer.cancel(call)  # it has no result, unless it failed as well
+            with suppress(CallFailed):  # a thread may have closed the descriptors of the call by then
                 await peer.call("file_stat", job, "file")
             if not await fails_still(peer):
                 continue
@@ -287,7 +287,7 @@ async def fails_still(peer: Peer) -> bool:
 
 @pytest.fixture
 def processes() -> Iterator[Path]:
-    """A control group whose number of processes can be limited."""
+    """Make a control group whose number of processes can be limited."""
     old, new = Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")
     if not (old / "cgroup.procs").exists():
         try:

@@ -35,7 +35,7 @@ MIB = 1 << 20
 
 
 def state(pid: int) -> str:
-    """The letter that the kernel shows; empty if there is no such process."""
+    """Return the state letter of a process; empty if there is no such process."""
     with suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return ""
@@ -46,7 +46,7 @@ async def stopped(pid: int) -> None:
 
 
 async def stop(peer: Peer, job: str) -> int:
-    """Stop a job's process; its pid."""
+    """Stop a job's process; return its pid."""
     pid: int = (await peer.call("job_info", job))["pid"]
     os.kill(pid, signal.SIGSTOP)
     await stopped(pid)
@@ -54,7 +54,7 @@ async def stop(peer: Peer, job: str) -> int:
 
 
 async def goes_on(peer: Peer, page: str) -> None:
-    """Other calls and streams of the link do."""
+    """Check that other calls and streams of the link work."""
     for _ in range(5):
         status, _, body = await peer.http(page, "POST", "/", body=[b"quick"])
         assert status == 200
@@ -126,7 +126,7 @@ async def test_a_stopped_job_that_is_connected_to(peer: Peer) -> None:
     await peer.data(asked, b"")
     socket = await peer.start(BISTREAM, "ws_connect", job, "/", [], [])
     tunnel = await peer.start(BISTREAM, "tcp_connect", job)
-    assert (await peer.next_of(tunnel))[2] is True  # by its kernel
+    assert (await peer.next_of(tunnel))[2] is True  # its kernel accepts
     await goes_on(peer, page)
     for call in (socket, tunnel):
         await peer.cancel(call)
@@ -164,7 +164,7 @@ async def test_a_stopped_job_whose_kernel_accepts_no_more(peer: Peer) -> None:
 
 # --- the port report --------------------------------------------------------------------------------------
 
-#: Reports its port once it goes on.
+#: Reports its port when it continues.
 STOPS_BEFORE_ITS_REPORT = """
 import os, signal, socket, urllib.request
 server = socket.create_server(("127.0.0.1", 0))
@@ -175,7 +175,7 @@ while True:
     signal.pause()
 """
 
-#: Its port is that of a child, which has stopped by the time that it is reported.
+#: Reports the port of a child, which is stopped by then.
 REPORTS_A_STOPPED_CHILD = """
 import os, signal, socket, urllib.request
 server = socket.create_server(("127.0.0.1", 0))
@@ -194,7 +194,7 @@ while True:
 
 @pytest.fixture
 async def strict_peer(settings: Settings) -> AsyncIterator[Peer]:
-    """Of an agent that lets no job report a port that is not its own."""
+    """A link to an agent that refuses ports of other processes."""
     settings = replace(settings, jobs=replace(settings.jobs, port_ownership="enforce"))
     async with running_agent(settings) as agent, peers.dial(agent.rpc_port, TOKEN) as peer:
         yield peer
@@ -218,7 +218,7 @@ async def eventually_stopped(peer: Peer, job: str) -> None:
     """Wait for a job that is being started to stop itself."""
     async with asyncio.timeout(PATIENCE_S):
         while not (pid := (await peer.call("job_info", job))["pid"]):
-            pass  # each look is a call of its own
+            pass  # each check is a call
     await stopped(pid)
 
 
@@ -249,7 +249,7 @@ async def tree_of(peer: Peer, job: str, count: int) -> list[int]:
 
 
 async def stopped_tree(peer: Peer, answer: str) -> tuple[str, list[int]]:
-    """A job and its three processes, all stopped."""
+    """Start a job, and return it and its three processes, all stopped."""
     job = (await peer.call("job_create"))["uid"]
     await peer.call("job_start", job, [sys.executable, "-c", STOPPED_TREE, answer], {}, port_expected_count=0)
     pids = await tree_of(peer, job, 3)
@@ -304,7 +304,7 @@ async def test_the_agent_ends_with_a_stopped_job(tmp_path: Path) -> None:
 
 # --- a stopped router ---------------------------------------------------------------------------------------
 
-#: Answers without an end, and keeps on the disk how much it has sent.
+#: Answers without an end, and writes to the disk how much it has sent.
 ENDLESS = serving("""
 total = 0
 counter = os.open("sent", os.O_RDWR | os.O_CREAT)
@@ -319,7 +319,7 @@ async def serve(reader, writer):
         os.pwrite(counter, b"%d" % total, 0)
 """)
 
-#: Starts that job, asks it for several answers, and stops itself once all have begun.
+#: Starts that job, requests several downloads, and stops itself once all have begun.
 ROUTER = f"""
 import asyncio, os, signal, sys
 from tests.kit import peer as peers
@@ -342,7 +342,7 @@ asyncio.run(main())
 
 @asynccontextmanager
 async def stopped_router(port: int, *extensions: str) -> AsyncIterator[str]:
-    """A router as a process of its own that has stopped in the middle of 16 downloads; the uid of their job."""
+    """A router as a process of its own that has stopped in the middle of 16 downloads; yields the uid of their job."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", ROUTER, str(port), "--", *extensions, stdout=asyncio.subprocess.PIPE
     )
@@ -359,12 +359,12 @@ async def stopped_router(port: int, *extensions: str) -> AsyncIterator[str]:
 
 
 def find(root: Path, job: str) -> list[Path]:
-    """Where a job keeps its count."""
+    """Return the file of the count of a job."""
     return list(root.glob(f"**/{job}/sent"))
 
 
 def peak_bytes(pid: int) -> int:
-    """The most memory that a process has had at once."""
+    """Return the peak memory of a process."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
@@ -379,7 +379,7 @@ async def test_a_stopped_router_takes_no_memory_and_delays_no_other_link(tmp_pat
         async with stopped_router(agent.ports["rpc"], *extensions) as job:
             (counter,) = find(tmp_path, job)
             sent, unchanged = b"", 0
-            while unchanged < 10:  # until nothing more goes into any buffer on the way
+            while unchanged < 10:  # until all buffers on the way are full
                 await goes_on(peer, page)
                 assert peak_bytes(agent.process.pid) - before < 16 * 4 * PORT_HIGH_WATER + 8 * LINK_HIGH_WATER
                 unchanged = unchanged + 1 if counter.read_bytes() == sent else 0
@@ -392,7 +392,7 @@ async def test_a_stopped_router_takes_no_memory_and_delays_no_other_link(tmp_pat
 async def test_a_stopped_router_is_dead_after_some_time(
     agent: Agent, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its kernel goes on answering: it is the silence. The limits are shorter here, the rule is the same."""
+    """Its kernel still answers, so the silence decides. The limits are shorter here than usual."""
     monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.05)
     async with peers.dial(agent.rpc_port, TOKEN) as lively:
         page = await start_program(lively, ECHO)

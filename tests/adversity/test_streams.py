@@ -14,7 +14,7 @@ from tests.kit.peer import BISTREAM, ISTREAM, Peer
 from tests.kit.programs import ECHO, start_program
 from tests.kit.transfers import eventually, new_job, upload
 
-#: Accepts, and reads nothing of what comes.
+#: Accepts, and does not read.
 UNREADING = """
 import socket, sys, time
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))

@@ -37,7 +37,7 @@ async def dialled(agent: Agent) -> AsyncIterator[Peer]:
 
 
 async def cut(peer: Peer) -> None:
-    """The connection is gone, without a word."""
+    """Drop the connection without a close."""
     peer.socket.transport.abort()
     await peer.socket.wait_closed()
 
@@ -49,12 +49,12 @@ def open_files(folder: Path) -> list[str]:
         try:
             found.append(os.readlink(f"/proc/self/fd/{name}"))
         except FileNotFoundError:
-            continue  # that of the listing itself
+            continue  # the descriptor of the listing itself
     return [target for target in found if target.startswith(f"{folder}/")]
 
 
 def archive_of(data: bytes) -> bytes:
-    """A tar of two files of it, d/whole and d/cut."""
+    """Return a tar of two files of this data, d/whole and d/cut."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in ("whole", "cut"):
@@ -65,12 +65,12 @@ def archive_of(data: bytes) -> bytes:
 
 
 async def settled(sandbox: Path) -> None:
-    """The agent has noticed: nothing is open any more in the sandbox."""
+    """Wait until the agent has closed all files of the sandbox."""
     await eventually(lambda: not open_files(sandbox))
 
 
 class TestCut:
-    """The job outlives its link, so that what is left can be seen."""
+    """Let the job outlive its link, so that its files can be checked."""
 
     @pytest.fixture
     async def lingering(self, agent: Agent) -> AsyncIterator[tuple[Peer, str, Path]]:
@@ -138,7 +138,7 @@ class TestCut:
         await peer.data(call, archive_of(NOISE)[:MIB])
         await eventually(lambda: open_files(sandbox))
         await peer.call("job_remove", job)
-        with pytest.raises(CallFailed, match="JobNotFoundError"):  # without another word of the caller's
+        with pytest.raises(CallFailed, match="JobNotFoundError"):  # without another message of the caller
             await peer.outcome(call)
         await settled(sandbox)
         assert not sandbox.exists()
@@ -156,9 +156,9 @@ class TestCut:
         await settled(sandbox)
         assert os.listdir(sandbox) == ["f"]
 
-    async def test_ours_both_ways(self, agent: Agent, tmp_path: Path) -> None:
-        """The client goes on where the link was cut; what came is neither sent nor read twice."""
-        data = NOISE * 8  # what is under way (the widest window) is less than its half
+    async def test_our_client_in_both_directions(self, agent: Agent, tmp_path: Path) -> None:
+        """The client continues where the link was cut; no byte is sent or read twice."""
+        data = NOISE * 8  # the data under way (the largest window) is less than half
         (tmp_path / "f").write_bytes(data)
         address = f"127.0.0.1:{agent.rpc_port}"
 
@@ -213,7 +213,7 @@ class TestFullDisk:
             await send(peer, "file_upload", [NOISE] * 4, job, "d/big")
         assert (failed.value.cause, failed.value.cause_message) in (
             ("OSError", "[Errno 28] No space left on device: 'd/big'"),
-            (None, None),  # the link was quicker than the disk, and it was the spool that had no room
+            (None, None),  # the link was faster than the disk, and the spool had no room
         )
         assert "No space left on device" in str(failed.value)
         await settled(sandbox)
@@ -245,7 +245,7 @@ class TestFullDisk:
         assert (await fetch(peer, "archive_download", job)).size > 2 * len(NOISE)
 
     async def test_from_ours(self, agent: Agent, tmp_path: Path) -> None:
-        """With flow control nothing is spooled: the words are those of the write."""
+        """With flow control nothing is spooled, so the error is that of the write."""
         async with connect_agent(f"127.0.0.1:{agent.rpc_port}", token=TOKEN) as client:
             job = await client.create_job()
             with pytest.raises(Exception, match="No space left on device: 'big'"):
@@ -255,14 +255,14 @@ class TestFullDisk:
 
 
 def memory(pid: int, which: str) -> int:
-    """VmRSS or VmHWM (the most it has been) of a process, in bytes."""
+    """Return VmRSS or VmHWM (the peak) of a process, in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(which))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 class TestMemory:
-    """A smaller version of what is promised for 20,000 files and for a file of 4 GB: 32 MB, whatever is transferred."""
+    """The memory is bounded by 32 MB. This is a smaller version of transfers of 20,000 files, and of a file of 4 GB."""
 
     @pytest.mark.slow
     async def test_with_flow_control(self, tmp_path: Path) -> None:
@@ -296,8 +296,8 @@ class TestMemory:
         with tarfile.open(tmp_path / "all.tar") as archive:
             assert len(archive.getnames()) == 2022
 
-    async def test_a_router_that_knows_none(self, tmp_path: Path) -> None:
-        """It sends as fast as the link takes, and reads as late as it likes."""
+    async def test_a_router_without_flow_control(self, tmp_path: Path) -> None:
+        """It sends as fast as the link takes, and reads late."""
         async with agent_process(tmp_path) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
             job = (await peer.call("job_create"))["uid"]
             await upload(peer, job, "first", NOISE)

@@ -28,7 +28,7 @@ class TestUpload:
         for piece in (b"one", b"", b"two"):
             await peer.data(call, piece)
         await peer.end(call)
-        # The result is all that comes: no stream message, no RESPONSE_STREAM_CLOSE.
+        # There is only the result: no stream message, no RESPONSE_STREAM_CLOSE.
         assert await peer.next_of(call) == [7, call, b"\x06", 0, None]
         assert (sandbox / "a.txt").read_bytes() == b"onetwo"
 
@@ -99,24 +99,24 @@ class TestUpload:
         assert os.listdir(sandbox) == ["d"]
 
     @pytest.mark.parametrize("value", ["text", 1, {"a": 1}, False])
-    async def test_what_is_no_bytes(self, agent: Agent, peer: Peer, value: Any) -> None:
+    async def test_messages_that_are_not_bytes(self, agent: Agent, peer: Peer, value: Any) -> None:
         job, sandbox = await new_job(peer, agent)
         with pytest.raises(CallFailed, match="ValueError: file contents come as bytes"):
             await send(peer, "file_upload", [b"data", value], job, "f")
         assert os.listdir(sandbox) == []
 
-    async def test_it_is_seen_only_once_it_is_whole(self, agent: Agent, peer: Peer) -> None:
+    async def test_the_file_appears_when_it_is_whole(self, agent: Agent, peer: Peer) -> None:
         job, sandbox = await new_job(peer, agent)
         call = await peer.start(OSTREAM, "file_upload", job, "f")
         for _ in range(4):
             await peer.data(call, SOME)
-        assert await peer.call("file_list", job) == []  # the agent has had all of it before this call
+        assert await peer.call("file_list", job) == []  # the agent has read all of it before this call
         assert not (sandbox / "f").exists()
         await peer.end(call)
         assert (await peer.outcome(call))[1] == 4 * len(SOME)
         assert unfinished(sandbox) == {}
 
-    async def test_cancelled_nothing_is_left_and_no_result_comes(self, agent: Agent, peer: Peer) -> None:
+    async def test_a_cancelled_upload_leaves_nothing_and_has_no_result(self, agent: Agent, peer: Peer) -> None:
         job, sandbox = await new_job(peer, agent)
         call = await peer.start(OSTREAM, "file_upload", job, "deep/f")
         await peer.data(call, SOME)
@@ -161,9 +161,7 @@ class TestDownload:
         assert await download(peer, job, "f") == (0, [], 0)
 
     @pytest.mark.parametrize("chunk_size", [1, 100, 65_536, 300_000, MIB, MIB + 1, 2**40])
-    async def test_chunks_are_of_the_size_that_is_asked_for_but_of_1_mib_at_most(
-        self, agent: Agent, peer: Peer, chunk_size: int
-    ) -> None:
+    async def test_chunks_have_the_requested_size_up_to_1_mib(self, agent: Agent, peer: Peer, chunk_size: int) -> None:
         job, sandbox = await new_job(peer, agent)
         data = SOME[:500] if chunk_size < 100 else SOME * 6
         (sandbox / "f").write_bytes(data)
@@ -186,7 +184,7 @@ class TestDownload:
         assert (await download(peer, job, "f", remove=True)).data == SOME
         assert os.listdir(sandbox) == []
 
-    async def test_what_was_not_sent_whole_is_not_removed(self, agent: Agent, peer: Peer) -> None:
+    async def test_a_file_that_was_not_sent_completely_is_not_removed(self, agent: Agent, peer: Peer) -> None:
         job, sandbox = await new_job(peer, agent)
         with (sandbox / "f").open("wb") as file:
             file.truncate(1 << 30)
@@ -208,7 +206,7 @@ class TestDownload:
             ("out", "ValueError", "path leaves the sandbox: 'out'"),
         ],
     )
-    async def test_an_error_before_the_first_message_comes_as_the_result_alone(
+    async def test_an_error_before_the_first_message_is_the_only_answer(
         self, agent: Agent, peer: Peer, path: str, cause: str, text: str
     ) -> None:
         job, sandbox = await new_job(peer, agent)
@@ -227,7 +225,7 @@ class TestDownload:
         (sandbox / "link").symlink_to("d/f")
         assert (await download(peer, job, "link")).data == SOME
 
-    async def test_a_file_that_shrinks_meanwhile_is_an_error_not_a_shorter_file(self, agent: Agent, peer: Peer) -> None:
+    async def test_a_file_that_shrinks_meanwhile_is_an_error(self, agent: Agent, peer: Peer) -> None:
         job, sandbox = await new_job(peer, agent)
         with (sandbox / "f").open("wb") as file:
             file.truncate(1 << 30)
@@ -239,7 +237,7 @@ class TestDownload:
 
 
 class TestParts:
-    """Part 2: offsets, lengths, digests, uploads that go on."""
+    """Part 2: offsets, lengths, digests, continued uploads."""
 
     async def test_a_range(self, agent: Agent, peer: Peer) -> None:
         job, sandbox = await new_job(peer, agent)
@@ -267,7 +265,7 @@ class TestParts:
         assert (sandbox / "f").read_bytes() == SOME
         assert unfinished(sandbox) == {}
 
-    async def test_an_upload_that_goes_on(self, agent: Agent, peer: Peer) -> None:
+    async def test_an_upload_that_is_continued(self, agent: Agent, peer: Peer) -> None:
         job, sandbox = await new_job(peer, agent)
         call = await peer.start(OSTREAM, "file_upload", job, "d/f", partial=True)
         await peer.data(call, LARGE)
@@ -285,7 +283,7 @@ class TestParts:
         assert found["sha256"] == whole
         assert os.listdir(sandbox / "d") == ["f"]
 
-    async def test_nothing_to_go_on_from(self, agent: Agent, peer: Peer) -> None:
+    async def test_no_kept_part_to_continue(self, agent: Agent, peer: Peer) -> None:
         job, sandbox = await new_job(peer, agent)
         with pytest.raises(CallFailed, match="ValueError: cannot continue 'f' at 10: 0 bytes of it are kept"):
             await upload(peer, job, "f", b"data", offset=10)
@@ -364,7 +362,7 @@ class TestEntries:
             with pytest.raises(CallFailed, match="ValueError"):
                 await peer.call("file_remove", job, path)
 
-    async def test_jobs_of_others_are_not_seen(self, agent: Agent, peer: Peer) -> None:
+    async def test_jobs_of_other_peers_cannot_be_used(self, agent: Agent, peer: Peer) -> None:
         async with peers.dial(agent.rpc_port, TOKEN, uid="another") as other:
             job, _ = await new_job(peer, agent)
             await peer.call("job_remove", job)

@@ -31,7 +31,7 @@ ROLES = ["accepted", "dialled"]
 #: More than any timer of a test.
 LONG_S = 600.0
 
-#: Echoes each message, and notes what it got, a line each, and how it ended.
+#: Echoes each message, and records each in a line, and how the connection ended.
 WEBSOCKET_ECHO = """
 import asyncio, sys
 from websockets.asyncio.server import serve
@@ -51,7 +51,7 @@ async def main():
 asyncio.run(main())
 """
 
-#: Notes of each request whether its body came whole.
+#: Records of each request whether its body was complete.
 JUDGES_BODIES = serving("""
 async def serve(reader, writer):
     await reader.readuntil(b"\\r\\n\\r\\n")
@@ -96,7 +96,7 @@ def dials(settings: Settings, between: Relay) -> Settings:
 
 
 async def sleeping(peer: Peer, **options: Any) -> tuple[str, int]:
-    """A job, and its pid."""
+    """Start a job; return its uid and pid."""
     job = (await peer.call("job_create", **options))["uid"]
     info = await peer.call("job_start", job, ["sleep", "600"], {}, port_expected_count=0)
     return job, info["pid"]
@@ -118,7 +118,7 @@ SHAPES = {
 
 
 async def echoed(peer: Peer, job: str, messages: list[str | bytes]) -> list[Any]:
-    """What a WebSocket of the job sends back."""
+    """Return the echoes of a WebSocket of the job."""
     call = await peer.start(BISTREAM, "ws_connect", job, "/", [], [])
     assert (await peer.next_of(call))[2] is True
     for message in messages:
@@ -157,7 +157,7 @@ async def test_all_traffic_arrives_whole(settings: Settings, role: str, shape: S
 
 
 async def test_windows_grow_with_the_round_trip_and_lose_no_data(settings: Settings, tmp_path: Path) -> None:
-    """Between ends of ours, which give each other credit."""
+    """Between peers with flow control."""
     noise = random.Random(1).randbytes(6_000_000)
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(noise)
@@ -179,14 +179,14 @@ async def test_windows_grow_with_the_round_trip_and_lose_no_data(settings: Setti
 async def test_a_slow_network_is_not_taken_for_a_dead_peer(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its answers come several pings later, and never evenly. The limits are shorter here, by the same factor."""
+    """Its answers arrive several pings later, at irregular times. The limits are shorter here, by the same factor."""
     monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.25)
     monkeypatch.setattr("pagent.net.link.liveness.SILENCE_MAX_S", 2.25)
 
     async def lives(role: str) -> None:
         async with way(settings, role, both(Shape(delay_s=(0.2, 0.5)))) as (agent, peer, between):
             clock = asyncio.get_running_loop().time
-            quiet_until = clock() + 3.0  # longer than the silence that would be death: pings are all that there is
+            quiet_until = clock() + 3.0  # longer than the silence of a dead peer: there are only pings
             await eventually(lambda: clock() > quiet_until)
             assert await peer.call("job_count_current_connection") == 0
             assert (between.made, len(agent.links)) == (1, 1)
@@ -216,7 +216,7 @@ async def test_a_network_that_drops_everything_is_noticed(
 
 
 def cuts(opening: tuple[int, int], step: int) -> list[Shapes]:
-    """A connection for each place where an opening of so many bytes may be cut, up and down."""
+    """Return a shape of a connection for each place where a handshake of that size may be cut, up and down."""
     up, down = opening
     assert 300 < up < 3000
     assert 300 < down < 3000
@@ -252,7 +252,7 @@ async def lives(peer: Peer) -> bool:
 async def test_connections_cut_in_their_handshake_leave_room_for_others(settings: Settings) -> None:
     async with way(settings, "accepted") as (agent, peer, between):
         between.next_shapes = cuts(between.passed, 2)
-        assert len(between.next_shapes) > 64  # more than may wait at once, at each of the steps
+        assert len(between.next_shapes) > 64  # more than may wait at once, at each step
         while between.next_shapes:
             with pytest.raises((OSError, websockets.WebSocketException)):
                 async with peers.dial(between.port, TOKEN):
@@ -316,18 +316,18 @@ async def test_an_upload_continues_after_each_cut(settings: Settings) -> None:
             with suppress(OSError, websockets.WebSocketException):
                 async with peers.dial(between.port, TOKEN) as peer:
                     await go_on(peer, job, noise, starts)
-            # The agent may hear of the cut, and of what came before it, only later.
+            # The agent may notice the cut, and read what came before it, only later.
             await eventually(lambda: between.open == 0 and len(agent.links) == 1 and not open_uploads(sandbox))
         assert (sandbox / "file").read_bytes() == noise
         assert os.listdir(sandbox) == ["file"]
     assert starts == sorted(starts)
     assert starts[0] == 0
-    # What had come was not sent again, but for what was under way at each cut, to a disk that is slow too.
+    # Received data was not sent again, except the data under way at each cut.
     assert starts[-1] > 0
 
 
 async def go_on(peer: Peer, job: str, whole: bytes, starts: list[int]) -> None:
-    """Send what is missing of a file; where that began goes to ``starts``."""
+    """Send the missing part of a file; append its offset to ``starts``."""
     try:
         kept = (await peer.call("file_stat", job, "file.pagent-partial"))["size"]
     except CallFailed as error:
@@ -343,7 +343,7 @@ async def go_on(peer: Peer, job: str, whole: bytes, starts: list[int]) -> None:
 
 
 def open_uploads(sandbox: Path) -> list[str]:
-    """Unfinished files of uploads."""
+    """Return the unfinished files of uploads."""
     return [name for name in os.listdir(sandbox) if name.startswith(".pagent-upload-")]
 
 
