@@ -126,14 +126,15 @@ class Drain:
 
     def _wait_for_quiet(self) -> None:
         self._stop_timer()
-        self._timer = self._loop.call_later(EXEC_QUIET_S, self._quiet)
+        self._timer = self._loop.call_later(EXEC_QUIET_S, self.look_for_quiet)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _quiet(self) -> None:
+    def look_for_quiet(self) -> None:
+        """Complete the output of an ended process, unless there is more to read."""
         # A loop that was held up calls timers before readers: so look once more.
         if any(self._read(descriptor) for descriptor in list(self._open)) or self._paused or not self._open:
             return

@@ -147,11 +147,12 @@ class AgentFolder:
         new = AgentFolder.create(self.path.parent, self._system)
         os.fchmod(new._guard, stat.S_IMODE(os.fstat(self._guard).st_mode))
         os.pwrite(new._lock, os.pread(self._lock, limits.RECORDS_MAX_BYTES, 0), 0)
-        self._close()
+        self.release()
         self.path, self._lock, self._guard = new.path, new._lock, new._guard
         return self.path
 
-    def _close(self) -> None:
+    def release(self) -> None:
+        """Close the descriptors, which unlocks the folder, as the end of the process does."""
         for descriptor in (self._lock, self._guard):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -162,7 +163,7 @@ class AgentFolder:
         try:
             remove_folder(self.path)
         finally:
-            self._close()
+            self.release()
 
 
 def _guard(folder: Path) -> int:

@@ -14,7 +14,7 @@ from pagent import limits
 from pagent.errors import StuckError
 from pagent.jobs import sockets
 from pagent.jobs.ports import ReportError
-from pagent.jobs.sockets import Listener
+from pagent.jobs.sockets import ListeningSocket
 from pagent.runtime.threads import ThreadPool
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class PortOwnership:
             return own, "another job listens on it"
         return own, None
 
-    def _held(self, uid: str, found: Sequence[Listener]) -> bool | None:
+    def _held(self, uid: str, found: Sequence[ListeningSocket]) -> bool | None:
         """Has a process of the job one of these sockets? None if that cannot be known."""
         answers = {sockets.holds(pid, found) for pid in self._pids(uid)}
         return True if True in answers else None if None in answers else False

@@ -6,15 +6,13 @@ import ctypes
 import errno
 import functools
 import os
-import re
 import signal as signals
-import socket
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from pagent.jobs import sockets
 from pagent.jobs.system import Process
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -22,9 +20,6 @@ _PR_GET_CHILD_SUBREAPER: Final = 37
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
-
-#: A row of /proc/net/tcp of a socket that listens: address, port, inode.
-_LISTENING: Final = re.compile(rb": ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F]+:0000 0A(?: +\S+){5} +(\d+)")
 
 #: What a file of /proc says of a process that ends while it is read.
 _GONE: Final = (FileNotFoundError, ProcessLookupError)
@@ -204,35 +199,9 @@ def _is(key: tuple[int, float]) -> bool:
 
 
 def listening(pids: Iterable[int]) -> Iterator[tuple[str, int]]:
-    table = _listening_sockets()
+    found = {listener.holder: listener for listener in sockets.table()}
     for pid in pids:
         with suppress(PermissionError):
-            for inode in _socket_inodes(pid):
-                if inode in table:
-                    yield table[inode]
-
-
-def _listening_sockets() -> dict[bytes, tuple[str, int]]:
-    """Address and port of each socket that listens, by its inode."""
-    found: dict[bytes, tuple[str, int]] = {}
-    for table in ("tcp", "tcp6"):
-        with suppress(FileNotFoundError), open(f"/proc/net/{table}", "rb") as file:
-            for address, port, inode in _LISTENING.findall(file.read()):
-                found[inode] = _address(address), int(port, 16)
-    return found
-
-
-def _address(text: bytes) -> str:
-    """An address as /proc/net/tcp writes it: words of 32 bits, each in the byte order of the machine."""
-    packed = b"".join(int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8))
-    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
-
-
-def _socket_inodes(pid: int) -> Iterator[bytes]:
-    folder = f"/proc/{pid}/fd"
-    with suppress(*_GONE):
-        for name in os.listdir(folder):
-            with suppress(*_GONE):
-                target = os.readlink(f"{folder}/{name}")
-                if target.startswith("socket:["):
-                    yield target[8:-1].encode("ascii")
+            for inode in sockets.inodes(pid):
+                if inode in found:
+                    yield found[inode].address, found[inode].port

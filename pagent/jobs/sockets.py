@@ -1,4 +1,4 @@
-"""Which sockets of this host listen on a TCP port, as the system's own table says.
+"""Which sockets of this host listen on a TCP port, by the system's own table.
 
 On Linux that is /proc/net/tcp and tcp6 (proc(5)), elsewhere psutil, which may not be allowed to look. Only sockets that
 a connection to 127.0.0.1 or ::1 can reach count. The functions block, and may be called in any thread.
@@ -23,8 +23,8 @@ _FOUR: Final = frozenset(("127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "::ffff:0.
 _SIX: Final = frozenset(("::1", "::"))
 
 
-class Listener(NamedTuple):
-    """A listening socket. ``holder``: the inode of the socket (Linux) or the pid of its process.
+class ListeningSocket(NamedTuple):
+    """A row of the table. ``holder``: the inode of the socket (Linux) or the pid of its process.
 
     ``user``: the user who made it, None where the system does not tell.
     """
@@ -32,55 +32,68 @@ class Listener(NamedTuple):
     holder: int
     user: int | None
     address: str
+    port: int
 
 
-def listeners(port: int) -> list[Listener] | None:
+def listeners(port: int) -> list[ListeningSocket] | None:
     """Return the sockets that a connection to the port of the loopback may reach; None if the system does not tell."""
     return _tabled(port) if sys.platform == "linux" else _asked(port)
 
 
-def reached(found: Collection[Listener]) -> list[Listener]:
+def reached(found: Collection[ListeningSocket]) -> list[ListeningSocket]:
     """Return those of ``found`` that the agent's connections reach: it tries ::1 only where 127.0.0.1 refuses."""
     return [listener for listener in found if listener.address in _FOUR] or list(found)
 
 
-def holds(pid: int, found: Collection[Listener]) -> bool | None:
+def holds(pid: int, found: Collection[ListeningSocket]) -> bool | None:
     """Has the process one of these sockets? None if that may not be asked."""
     if sys.platform != "linux":
         return any(listener.holder == pid for listener in found)
     try:
-        return not {listener.holder for listener in found}.isdisjoint(_inodes(pid))
+        return not {listener.holder for listener in found}.isdisjoint(inodes(pid))
     except PermissionError:
         return None
 
 
 # --- Linux --------------------------------------------------------------------------------------------
 
+#: Local address, remote address, state (0A is LISTEN), queues, timer, retransmits, user, timeout, inode.
+_ROW: Final = rb": ([0-9A-F]+):(%b) [0-9A-F]+:0000 0A \S+ \S+ \S+ +(\d+) +\d+ (\d+) "
+_EVERY_PORT: Final = re.compile(_ROW % b"[0-9A-F]{4}")
 
-def _tabled(port: int) -> list[Listener] | None:
-    # Local address, remote address, state (0A is LISTEN), queues, timer, retransmits, user, timeout, inode.
-    row = re.compile(rb": ([0-9A-F]+):%04X [0-9A-F]+:0000 0A \S+ \S+ \S+ +(\d+) +\d+ (\d+) " % port)
-    found: list[Listener] = []
+
+def table() -> list[ListeningSocket]:
+    """Return all rows of the table, of all addresses (Linux)."""
+    return _rows(_EVERY_PORT) or []
+
+
+def _tabled(port: int) -> list[ListeningSocket] | None:
+    found = _rows(re.compile(_ROW % (b"%04X" % port)))
+    return None if found is None else [listener for listener in found if listener.address in _FOUR | _SIX]
+
+
+def _rows(row: re.Pattern[bytes]) -> list[ListeningSocket] | None:
+    found: list[ListeningSocket] = []
     known = False
-    for table in _TABLES:
-        with suppress(OSError), open(table, "rb") as file:  # tcp6: there is no IPv6
+    for name in _TABLES:
+        with suppress(OSError), open(name, "rb") as file:  # tcp6: there is no IPv6
             text = file.read()
             known = True
             found += [
-                Listener(int(inode), int(user), _address(local))
-                for local, user, inode in row.findall(text)
-                if _address(local) in _FOUR | _SIX
+                ListeningSocket(int(inode), int(user), _address(local), int(port, 16))
+                for local, port, user, inode in row.findall(text)
             ]
     return found if known else None
 
 
 def _address(text: bytes) -> str:
-    """Return an address that stands in the table as words of 32 bits, each in the byte order of the machine."""
+    """Return an address that is in the table as words of 32 bits, each in the byte order of the machine."""
     packed = b"".join(int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8))
     return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
 
 
-def _inodes(pid: int) -> Iterator[int]:
+def inodes(pid: int) -> Iterator[int]:
+    """Yield the inodes of the sockets that a process has open (Linux). PermissionError if that may not be asked."""
     folder = f"/proc/{pid}/fd"
     with suppress(FileNotFoundError, ProcessLookupError):
         for name in os.listdir(folder):
@@ -93,13 +106,13 @@ def _inodes(pid: int) -> Iterator[int]:
 # --- elsewhere ----------------------------------------------------------------------------------------
 
 
-def _asked(port: int) -> list[Listener] | None:
+def _asked(port: int) -> list[ListeningSocket] | None:
     try:
         connections = psutil.net_connections("tcp")
     except (psutil.Error, OSError):
         return None
     return [
-        Listener(connection.pid, None, connection.laddr.ip)
+        ListeningSocket(connection.pid, None, connection.laddr.ip, port)
         for connection in connections
         if connection.status == psutil.CONN_LISTEN
         and connection.laddr

@@ -101,7 +101,7 @@ async def test_a_loop_that_was_held_up_looks_once_more() -> None:
     outputs.drain.resume()
     outputs.drain.process_exited()
     os.write(outputs.writers[0], b"here")
-    outputs.drain._quiet()  # as a timer that is called before the readers
+    outputs.drain.look_for_quiet()  # as a timer that is called before the readers
     assert outputs.got == [(0, b"here")]
     assert not outputs.complete.is_set()
     outputs.hang_up()

@@ -35,6 +35,16 @@ def of(connection: str) -> Any:
     return owner(connection, REALMS[connection])
 
 
+def secret_of(job: Job) -> str:
+    """What a job's port reports name it by; empty if it has no process."""
+    try:
+        variables = Path(f"/proc/{job.pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    prefix = b"DA__PAGENT__JOB_ID="
+    return next((entry[len(prefix) :].decode() for entry in variables if entry.startswith(prefix)), "")
+
+
 @dataclass
 class Expected:
     """What the model knows of a job."""
@@ -122,8 +132,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(known=jobs)
     def report(self, known: Expected) -> None:
-        run = self.manager._runs.get(known.job.uid)
-        params = [("job_id", "" if run is None else run.secret), ("port", str(self.port.getsockname()[1]))]
+        params = [("job_id", secret_of(known.job)), ("port", str(self.port.getsockname()[1]))]
         if known.state != "PENDING":
             with pytest.raises(ReportError):
                 self.run(self.manager.report_port(params))

@@ -63,7 +63,7 @@ def dead_agent(root: Path, uid: str, supervisor: Sleeper | None = None, main: Sl
         folder.record(uid, key(supervisor))
         if main is not None:
             folder.record(uid, key(supervisor), key(main))
-    os.close(folder._lock)  # as the kernel does
+    folder.release()  # as the kernel does
     return folder.path
 
 
@@ -226,7 +226,7 @@ def test_the_place_of_a_job_that_is_gone_is_anothers(tmp_path: Path, sleepers: l
             processes[0].kill()
             processes[0].wait()
     size = (folder.path / "lock").stat().st_size
-    os.close(folder._lock)  # as the kernel does
+    folder.release()  # as the kernel does
     assert sweep(tmp_path) == 0  # they were recorded as supervisors
     assert [process.wait() for process in processes] == [-9] * 4
     assert size % 4 == 0

@@ -14,7 +14,7 @@ from pagent.errors import StuckError
 from pagent.jobs import sockets
 from pagent.jobs.ownership import Ownership, PortOwnership
 from pagent.jobs.ports import ReportError
-from pagent.jobs.sockets import Listener
+from pagent.jobs.sockets import ListeningSocket
 from pagent.runtime.threads import ThreadPool
 from tests.jobs.conftest import PATIENCE_S
 
@@ -27,12 +27,12 @@ class Table:
     """Sockets by the process that holds each; ``None`` for a process that may not be looked at."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.found: list[Listener] | None = []
+        self.found: list[ListeningSocket] | None = []
         self.denied: set[int] = set()
         monkeypatch.setattr(sockets, "listeners", lambda port: self.found)
         monkeypatch.setattr(sockets, "holds", self._holds)
 
-    def _holds(self, pid: int, found: Sequence[Listener]) -> bool | None:
+    def _holds(self, pid: int, found: Sequence[ListeningSocket]) -> bool | None:
         return None if pid in self.denied else any(listener.holder == pid for listener in found)
 
 
@@ -50,41 +50,45 @@ ACCEPTED, USER_REFUSED, JOB_REFUSED, NONE_REFUSED = None, "another user", "anoth
 AT = "127.0.0.1"
 
 
+def listener(holder: int, user: int | None, address: str) -> ListeningSocket:
+    return ListeningSocket(holder, user, address, 8080)
+
+
 @pytest.mark.parametrize(
     ("found", "denied", "off", "warn", "enforce"),
     [
         # its own
-        ([Listener(OWN, USER, AT)], (), ACCEPTED, ACCEPTED, ACCEPTED),
-        ([Listener(OWN, 0, AT)], (), ACCEPTED, ACCEPTED, ACCEPTED),
+        ([listener(OWN, USER, AT)], (), ACCEPTED, ACCEPTED, ACCEPTED),
+        ([listener(OWN, 0, AT)], (), ACCEPTED, ACCEPTED, ACCEPTED),
         # it has changed its user
-        ([Listener(OWN, OTHER, AT)], (), ACCEPTED, ACCEPTED, ACCEPTED),
+        ([listener(OWN, OTHER, AT)], (), ACCEPTED, ACCEPTED, ACCEPTED),
         # of no job: a container's proxy, systemd's
-        ([Listener(STRANGE, USER, AT)], (), ACCEPTED, ACCEPTED, NONE_REFUSED),
-        ([Listener(STRANGE, 0, AT)], (), ACCEPTED, ACCEPTED, NONE_REFUSED),
-        ([Listener(STRANGE, None, AT)], (), ACCEPTED, ACCEPTED, NONE_REFUSED),
+        ([listener(STRANGE, USER, AT)], (), ACCEPTED, ACCEPTED, NONE_REFUSED),
+        ([listener(STRANGE, 0, AT)], (), ACCEPTED, ACCEPTED, NONE_REFUSED),
+        ([listener(STRANGE, None, AT)], (), ACCEPTED, ACCEPTED, NONE_REFUSED),
         ([], (), ACCEPTED, ACCEPTED, NONE_REFUSED),
         # another user's
-        ([Listener(STRANGE, OTHER, AT)], (), USER_REFUSED, USER_REFUSED, USER_REFUSED),
-        ([Listener(STRANGE, OTHER, AT)], (OWN,), USER_REFUSED, USER_REFUSED, USER_REFUSED),
+        ([listener(STRANGE, OTHER, AT)], (), USER_REFUSED, USER_REFUSED, USER_REFUSED),
+        ([listener(STRANGE, OTHER, AT)], (OWN,), USER_REFUSED, USER_REFUSED, USER_REFUSED),
         # another job's
-        ([Listener(FOREIGN, USER, AT)], (), JOB_REFUSED, JOB_REFUSED, JOB_REFUSED),
-        ([Listener(FOREIGN, 0, AT)], (), JOB_REFUSED, JOB_REFUSED, JOB_REFUSED),
+        ([listener(FOREIGN, USER, AT)], (), JOB_REFUSED, JOB_REFUSED, JOB_REFUSED),
+        ([listener(FOREIGN, 0, AT)], (), JOB_REFUSED, JOB_REFUSED, JOB_REFUSED),
         # handed from one job to the other
-        ([Listener(OWN, USER, AT), Listener(FOREIGN, USER, AT)], (), ACCEPTED, ACCEPTED, ACCEPTED),
+        ([listener(OWN, USER, AT), listener(FOREIGN, USER, AT)], (), ACCEPTED, ACCEPTED, ACCEPTED),
         # it cannot be known
         (None, (), ACCEPTED, ACCEPTED, ACCEPTED),
-        ([Listener(STRANGE, USER, AT)], (OWN,), ACCEPTED, ACCEPTED, ACCEPTED),
-        ([Listener(FOREIGN, USER, AT)], (FOREIGN,), ACCEPTED, ACCEPTED, NONE_REFUSED),
+        ([listener(STRANGE, USER, AT)], (OWN,), ACCEPTED, ACCEPTED, ACCEPTED),
+        ([listener(FOREIGN, USER, AT)], (FOREIGN,), ACCEPTED, ACCEPTED, NONE_REFUSED),
         # connections reach the one of 127.0.0.1
-        ([Listener(OWN, USER, "::1"), Listener(STRANGE, OTHER, AT)], (), USER_REFUSED, USER_REFUSED, USER_REFUSED),
-        ([Listener(OWN, USER, AT), Listener(STRANGE, OTHER, "::1")], (), ACCEPTED, ACCEPTED, ACCEPTED),
-        ([Listener(STRANGE, OTHER, "::1")], (), USER_REFUSED, USER_REFUSED, USER_REFUSED),
+        ([listener(OWN, USER, "::1"), listener(STRANGE, OTHER, AT)], (), USER_REFUSED, USER_REFUSED, USER_REFUSED),
+        ([listener(OWN, USER, AT), listener(STRANGE, OTHER, "::1")], (), ACCEPTED, ACCEPTED, ACCEPTED),
+        ([listener(STRANGE, OTHER, "::1")], (), USER_REFUSED, USER_REFUSED, USER_REFUSED),
     ],
 )
 async def test_every_case(
     table: Table,
     threads: ThreadPool,
-    found: list[Listener] | None,
+    found: list[ListeningSocket] | None,
     denied: tuple[int, ...],
     off: str | None,
     warn: str | None,
@@ -102,9 +106,9 @@ async def test_every_case(
 
 
 async def test_without_a_user_of_their_own_jobs_run_as_the_agent(table: Table, threads: ThreadPool) -> None:
-    table.found = [Listener(STRANGE, os.geteuid(), AT)]
+    table.found = [listener(STRANGE, os.geteuid(), AT)]
     await ownership(threads, "warn", None).check("job", 80)
-    table.found = [Listener(STRANGE, os.geteuid() + 1, AT)]
+    table.found = [listener(STRANGE, os.geteuid() + 1, AT)]
     with pytest.raises(ReportError, match="another user"):
         await ownership(threads, "warn", None).check("job", 80)
 
@@ -116,7 +120,7 @@ async def test_what_cannot_be_looked_up_is_accepted_and_logged(
     def fail(uid: str) -> list[int]:
         raise error
 
-    table.found = [Listener(STRANGE, USER, AT)]
+    table.found = [listener(STRANGE, USER, AT)]
     caplog.set_level(logging.WARNING)
     await PortOwnership("enforce", (USER, USER), fail, ["job"], threads).check("job", 80)
     assert "cannot be looked up" in caplog.text
@@ -135,7 +139,7 @@ async def test_a_warning_names_job_and_port(
 async def test_a_job_that_asks_again_and_again_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     goes_on = threading.Event()
 
-    def slow(port: int) -> list[Listener]:
+    def slow(port: int) -> list[ListeningSocket]:
         if port == 1:
             goes_on.wait(PATIENCE_S)
         return []

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from pagent.jobs import sockets
-from pagent.jobs.sockets import Listener
+from pagent.jobs.sockets import ListeningSocket
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc/net/tcp")
 
@@ -22,10 +22,10 @@ def test_one_of_this_process() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         inode = os.fstat(listening.fileno()).st_ino
-        assert sockets.listeners(port) == [Listener(inode, os.geteuid(), "127.0.0.1")]
-        assert sockets.holds(os.getpid(), [Listener(inode, 0, "")]) is True
-        assert sockets.holds(os.getpid(), [Listener(inode + 1, 0, "")]) is False
-        assert sockets.holds(os.getppid(), [Listener(inode, 0, "")]) is not True
+        assert sockets.listeners(port) == [ListeningSocket(inode, os.geteuid(), "127.0.0.1", port)]
+        assert sockets.holds(os.getpid(), [ListeningSocket(inode, 0, "", port)]) is True
+        assert sockets.holds(os.getpid(), [ListeningSocket(inode + 1, 0, "", port)]) is False
+        assert sockets.holds(os.getppid(), [ListeningSocket(inode, 0, "", port)]) is not True
         with socket.create_connection(("127.0.0.1", port)) as client:
             assert len(sockets.listeners(port) or ()) == 1
             assert sockets.listeners(client.getsockname()[1]) == []
@@ -36,7 +36,7 @@ def test_one_of_this_process() -> None:
 def test_a_process_that_is_gone_holds_nothing() -> None:
     pid = os.posix_spawn("/bin/true", ["true"], {})
     os.waitpid(pid, 0)
-    assert sockets.holds(pid, [Listener(1, 0, "")]) is False
+    assert sockets.holds(pid, [ListeningSocket(1, 0, "", 1)]) is False
 
 
 @linux
@@ -66,14 +66,19 @@ ROWS = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when ret
 def test_rows_of_the_table(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tcp").write_text(ROWS)
     monkeypatch.setattr(sockets, "_TABLES", (str(tmp_path / "tcp"), str(tmp_path / "tcp6")))
-    assert sockets.listeners(8080) == [Listener(4711, 1000, "127.0.0.1"), Listener(4712, 0, "0.0.0.0")]
+    assert sockets.listeners(8080) == [
+        ListeningSocket(4711, 1000, "127.0.0.1", 8080),
+        ListeningSocket(4712, 0, "0.0.0.0", 8080),
+    ]
     monkeypatch.setattr(sockets, "_TABLES", (str(tmp_path / "none"),))
     assert sockets.listeners(8080) is None
 
 
 def test_what_connections_reach() -> None:
-    four, any_four, mapped = (Listener(1, 0, address) for address in ("127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1"))
-    six, any_six = (Listener(2, 0, address) for address in ("::1", "::"))
+    four, any_four, mapped = (
+        ListeningSocket(1, 0, address, 1) for address in ("127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1")
+    )
+    six, any_six = (ListeningSocket(2, 0, address, 1) for address in ("::1", "::"))
     for first in (four, any_four, mapped):
         assert sockets.reached([six, first, any_six]) == [first]
     assert sockets.reached([six]) == [six]
@@ -96,7 +101,7 @@ def test_where_psutil_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(psutil, "net_connections", lambda kind: rows)
     found = sockets.listeners(80)
-    assert found == [Listener(5, None, "127.0.0.1"), Listener(6, None, "::1")]
+    assert found == [ListeningSocket(5, None, "127.0.0.1", 80), ListeningSocket(6, None, "::1", 80)]
     assert [sockets.holds(pid, found) for pid in (5, 6, 7)] == [True, True, False]
 
     def denied(kind: str) -> None:

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -114,47 +113,6 @@ def test_no_listener_of_a_port_nobody_has(system: System) -> None:
 def test_a_listener_on_all_addresses(system: System) -> None:
     with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listening:
         assert listening.getsockname()[:2] in set(system.listening([os.getpid()]))
-
-
-@linux
-def test_without_pidfds_signals_go_by_number(child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    process = found(procfs.stat(child.pid))
-    monkeypatch.setattr(procfs, "has_pidfd", lambda: False)
-    assert not procfs.send((process.pid, process.started - 1), signal.SIGKILL)
-    assert procfs.send(process.key, signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
-    assert not procfs.send(process.key, signal.SIGKILL)
-
-
-@linux
-def test_a_process_whose_first_thread_ended_is_alive() -> None:
-    script = """
-import ctypes, os, threading, time
-def other():
-    while open(f"/proc/{os.getpid()}/stat").read().split()[2] != "Z":
-        time.sleep(0.005)
-    print("so", flush=True)
-    time.sleep(1000)
-threading.Thread(target=other).start()
-ctypes.CDLL(None).pthread_exit(None)
-"""
-    with subprocess.Popen([PYTHON, "-c", script], stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"so\n"
-            assert found(procfs.stat(process.pid)).alive
-        finally:
-            process.kill()
-
-
-@linux
-def test_a_folder_that_is_gone(tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    with subprocess.Popen(["sleep", "1000"], cwd=folder) as process:
-        folder.rmdir()
-        assert procfs.folder(process.pid) == str(folder)
-        process.kill()
 
 
 @pytest.mark.parametrize("table", TABLES)
