@@ -296,7 +296,8 @@ class UserConnection(ClientSocket):
     def _refuse(self, error: RequestRefusedError, *, keep: bool, unread: bool = False) -> None:
         """Answer the request with an error.
 
-        ``keep``: the connection may be used for another request. ``unread``: the rest of this one cannot be told apart.
+        ``keep``: the connection may be used for another request. ``unread``: the rest of this one cannot be
+        separated from the next.
         """
         if self._state is State.GONE:
             return

@@ -1,7 +1,7 @@
-"""Whether the first bytes of a connection are whole: a TLS ClientHello, or a request head.
+"""Decide whether the first bytes of a connection are complete: a TLS ClientHello, or a request head.
 
-Every usual client sends them in one piece. A connection is a bare socket until they are whole, so a client that sends a
-byte now and then costs nothing else, and can be told apart from one that waits for an answer.
+Every usual client sends them in one piece. A connection is only a socket until they are complete, so a client that
+sends a byte now and then takes no other memory, and can be distinguished from one that waits for an answer.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ When all places are taken, connections that do not use theirs make room, the lon
 
 If no connection has to make room, accepting pauses, and the kernel's queue holds the others.
 
-A connection is a bare socket until its first bytes are whole, with TLS and without. So a silent one costs little, and
-the kernel knows how long its peer has been silent, in the queue before ``accept`` too.
+A connection is only a socket until its first bytes are complete, with TLS and without. So a silent one costs little,
+and the kernel knows how long its peer has been silent, in the queue before ``accept`` too.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class ConnectionGate:
         self._taken: dict[Place, None] = {}
         self._state = GateState.FULL
         self._retry: asyncio.TimerHandle | None = None
-        # Checks that found the gate full since a peer was authenticated, at least PLACE_CHECK_S apart. Checks are
-        # counted and not time, because a loop that is late makes all peers late.
+        # Checks that found the gate full since a peer was authenticated, with at least PLACE_CHECK_S between two.
+        # Checks are counted and not time, because a loop that is late makes all peers late.
         self._full_checks = 0
         self._checked_at = 0.0
         self._accept_again()

@@ -28,8 +28,8 @@ _SEGMENTS_S: Final = 0.25
 
 
 class Stage(enum.Enum):
-    SILENT = enum.auto()  # a bare socket: not a byte has come
-    PARTIAL = enum.auto()  # a bare socket: the first bytes are not whole
+    SILENT = enum.auto()  # only a socket: no byte was received
+    PARTIAL = enum.auto()  # only a socket: the first bytes are not complete
     OPENING = enum.auto()  # the transport is made, with TLS or without
     OPEN = enum.auto()  # a protocol has the connection, and waits for a request or a handshake
     ANSWERING = enum.auto()  # a request is answered
