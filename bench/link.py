@@ -1,6 +1,6 @@
 """The load generator's end of a link: a raw pRpc driver, in both roles, without extensions.
 
-Frames are made by hand and written once per turn of the loop; of what arrives only the first bytes are looked at.
+Frames are made by hand and written once in each loop iteration. Of a message only the first bytes are read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A slow link: ``python -m bench.relay PORT DELAY_S RATE``, for kernels that cannot simulate one.
 
 Prints the free port that it listens on. What comes is sent on to PORT ``DELAY_S`` later, either way, at RATE bytes a
-second; what is above the rate waits in a short queue, and above that is not read.
+second; bytes above the rate wait in a short queue, and when that is full the relay does not read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The bytes that the job and the load generators share: requests, answers, frames, events.
 
-Every answer head of the job is HEAD_BYTES long, so that who reads it through a splice or a tunnel can count bytes
+Every answer head of the job is HEAD_BYTES long, so that a lane through a splice or a tunnel can count bytes
 instead of parsing.
 """
 

@@ -26,7 +26,7 @@ DIRECT_FRAME_MAX: Final = 256 * KIB + KIB
 #: Frames of one connection, or chunks of one body, that are decoded at once; the next ones wait for a later loop
 #: iteration. One read can have a hundred thousand empty ones.
 FRAMES_AT_ONCE: Final = 256
-#: Bytes in the transport above which a link counts as congested. Small messages cannot overtake what is in there.
+#: Bytes in the transport above which a link counts as congested. Small messages cannot overtake these bytes.
 LINK_HIGH_WATER: Final = 256 * KIB
 #: Bytes in the transport below which the streams of a link resume.
 LINK_LOW_WATER: Final = 64 * KIB
@@ -88,7 +88,7 @@ UNANSWERED_MAX_S: Final = 30.0
 RETRANSMIT_WAIT_MAX_S: Final = 10.0
 #: Time that a close waits for the peer's answer before the socket is dropped.
 CLOSE_TIMEOUT_S: Final = 5.0
-#: Time in which a job has to take some of what is left to write when its connection is closed.
+#: Time in which a job has to take some of the remaining bytes when its connection is closed.
 FLUSH_STALLED_S: Final = 60.0
 
 # --- calls and streams ----------------------------------------------------------------------------
@@ -274,7 +274,7 @@ ARCHIVE_DEPTH: Final = 256
 ARCHIVE_HEADER_MAX: Final = MIB
 #: Data extents of one sparse file.
 ARCHIVE_EXTENTS: Final = 65_536
-#: Memory for what is remembered of the entries of one archive: folders whose mode and time are set at its end, or what
+#: Memory for notes on the entries of one archive: folders whose mode and time are set at its end, or what
 #: the walk of a download has noted.
 ARCHIVE_MEMORY: Final = 64 * MIB
 #: Memory that the decoder of an xz archive may use; ``xz -9`` needs 65 MiB.

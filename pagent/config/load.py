@@ -170,7 +170,7 @@ def _read(path: Path) -> dict[Any, Any]:
 
 
 def _explain(exc: yaml.YAMLError) -> str:
-    """What is wrong and in which line, without a word of the file itself."""
+    """Return the fault and its line, without a quote from the file."""
     if not isinstance(exc, yaml.MarkedYAMLError):
         return "not a text file, or one with characters that YAML does not allow"
     mark = exc.problem_mark or exc.context_mark

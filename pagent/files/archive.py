@@ -1,7 +1,7 @@
 """Whole sandboxes as tar archives, unpacked while they arrive and packed while they are sent.
 
-What has arrived is unpacked at once (`unpack`), and what is sent is read just then (`pack`). Only a compressed download
-is spooled to the sandbox's disk, in a file without a name, because its size has to be sent first.
+Received bytes are unpacked at once (`unpack`), and files are read when their bytes are sent (`pack`). Only a compressed
+download is spooled to the sandbox's disk, in a file without a name, because its size has to be sent first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pagent.runtime.threads import Threads
 
 
 class ArchiveUpload:
-    """An archive on its way in: plain, gzip, bzip2 or xz. ``async with`` aborts what is not finished::
+    """An archive on its way in: plain, gzip, bzip2 or xz. ``async with`` aborts it unless it is finished::
 
     async with ArchiveUpload(threads, sandbox) as upload:
         await upload.write(data)
@@ -49,7 +49,7 @@ class ArchiveUpload:
         return self._count
 
     async def abort(self) -> None:
-        """Delete what is half-written; what was unpacked before stays. Does nothing after the end."""
+        """Delete a half-written file; files unpacked before stay. Does nothing after the end."""
         await self._work.end()
 
     async def __aenter__(self) -> Self:

@@ -107,7 +107,7 @@ class Chunks(ABC):
         return 0
 
     def _read_block(self) -> None:
-        """Read a whole block, or what is left: only the last chunk, and the last before a hole, may be shorter."""
+        """Read a whole block, or the rest: only the last chunk, and the last before a hole, may be shorter."""
         wanted = self._data(min(self._left, self._block_size))
         parts: list[bytes] = []
         left = wanted
@@ -130,7 +130,7 @@ class Chunks(ABC):
 
     @abstractmethod
     def _clean_up(self) -> None:
-        """Close what is open. Called once, also if opening failed."""
+        """Close the descriptors. Called once, also if opening failed."""
 
     @abstractmethod
     def _after_last_chunk(self) -> None:

@@ -46,8 +46,8 @@ class Download(Chunks):
 
         ``holes``: holes of a sparse file are sent as their lengths. Otherwise they are sent as zeros, up to a limit.
 
-        What is appended meanwhile is not sent; OSError if the file becomes shorter. ``remove`` deletes the file after
-        its last byte was sent, if it is still the same file. TypeError, ValueError, OSError.
+        Bytes that are appended meanwhile are not sent; OSError if the file becomes shorter. ``remove`` deletes the file
+        after its last byte was sent, if it is still the same file. TypeError, ValueError, OSError.
         """
         checked_count("offset", offset)
         if length is not None:

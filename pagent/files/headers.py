@@ -29,7 +29,7 @@ def sparse_header(path: str, mode: int, size: int, mtime_ns: int, extents: Exten
     table = "".join(f"{number}\n" for number in numbers).encode()
     table += bytes(-len(table) % _BLOCK)
     folder, name = posixpath.split(path)
-    # Programs that do not know sparse files unpack the data under this name, which says what it is.
+    # Programs that do not know sparse files unpack the data under this name, which marks it as sparse.
     fields = {"major": "1", "minor": "0", "name": path, "realsize": str(size)}
     records = {f"GNU.sparse.{field}": value for field, value in fields.items()}
     entry = _entry(posixpath.join(folder, "GNUSparseFile.0", name), mode, mtime_ns, records)

@@ -10,7 +10,8 @@ from pagent import limits
 from pagent.files.sparse import Extents
 from pagent.limits import KIB
 
-#: Holes of at least this size are sent and kept as holes, where both ends are ours. Shorter ones cost less as zeros.
+#: Holes of at least this size are sent and kept as holes, if the peer has the extension ``holes``. Shorter ones cost
+#: less as zeros.
 HOLE_LEAST: Final = 64 * KIB
 #: Bytes of work that a hole counts for: a peer may send nothing but holes.
 HOLE_COST: Final = 4 * KIB

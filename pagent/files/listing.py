@@ -1,4 +1,4 @@
-"""Describe to a peer what is in a sandbox: one entry, or the entries of a folder in pages.
+"""Describe the content of a sandbox to a peer: one entry, or the entries of a folder in pages.
 
 An entry is ``{'path', 'type': 'file'|'dir'|'link'|'other', 'size', 'mode', 'mtime'}``: the path relative to the
 sandbox, the size in bytes, the permission bits, the time in seconds since the epoch. Links are described, never

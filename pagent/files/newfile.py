@@ -153,7 +153,10 @@ class NewFile:
         self.seek(self._end + size)
 
     def seek(self, offset: int) -> None:
-        """Let the next write begin at ``offset``. What is left out is a hole, also at the end of the file."""
+        """Let the next write begin at ``offset``.
+
+        The bytes before it that are not written are a hole, also at the end.
+        """
         self._trim()
         self._skipped = True
         os.lseek(self._file, offset, os.SEEK_SET)

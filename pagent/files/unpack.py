@@ -95,7 +95,7 @@ class Unpacker:
         return True
 
     def close(self) -> None:
-        """Delete what is unfinished."""
+        """Delete the unfinished file, if there is one."""
         self._end_copy()
         if self._new is not None:
             self._new.discard()

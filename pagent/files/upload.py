@@ -29,7 +29,7 @@ DISK_BLOCK_MOST: Final = limits.UPLOAD_PENDING_MAX // 2
 
 
 class Upload:
-    """A file on its way in. ``async with`` aborts what is not committed::
+    """A file on its way in. ``async with`` aborts it unless it is committed::
 
     async with await Upload.open(threads, sandbox, "a/b") as upload:
         await upload.write(data)
@@ -226,7 +226,7 @@ class Upload:
         return len(data)
 
     def _write(self) -> None:
-        """Write what is gathered, at most the work of one step; the event loop may add more meanwhile."""
+        """Write the gathered data, at most the work of one step. The event loop may add more meanwhile."""
         left = DISK_TURN
         while left > 0 and self.pending >= DISK_PIECE:
             left -= self._write_next(left)
