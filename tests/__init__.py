@@ -1,4 +1,6 @@
 import pytest
 
-# What is no module of tests but asserts for them; before it is imported.
-pytest.register_assert_rewrite("tests.kit", "tests.http1.sinks")
+# Modules that assert on behalf of tests; pytest has to know them before they are imported.
+pytest.register_assert_rewrite(
+    "tests.kit", "tests.files.transfers", "tests.http1.codings", "tests.http1.sinks", "tests.jobs.table"
+)

@@ -43,8 +43,8 @@ FENCES: dict[str, set[str]] = {
     "click": {"cli"},
     "orjson": {"web", "log"},
     "uvloop": {"cli"},
-    "brotli": {"http1.coding"},
-    "zstandard": {"http1.coding"},
+    "brotli": {"http1.extra_codings"},
+    "zstandard": {"http1.extra_codings"},
 }
 
 #: The sans-I/O units, and the modules with a clock, a socket or a loop, which they do not import.

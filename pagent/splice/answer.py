@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from pagent.http1.coding import Decoder, UnknownCodingError, decoder_for, is_encoded
+from pagent.http1.coding import decoder_for, is_encoded
+from pagent.http1.decoder import Decoder, UnknownCodingError
 from pagent.http1.fields import REFERENCE, TRAILER, BadResponse, Framing, kind_of
 from pagent.http1.heads import RequestHead, ResponseHead
 from pagent.http1.references import local_reference

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from pagent.http1.coding import Decoder
+from pagent.http1.decoder import Decoder
 from pagent.limits import KIB
 from pagent.splice.ends import StreamEnd
 

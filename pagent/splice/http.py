@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from pagent.buffers import Bytes
 from pagent.errors import PagentError
-from pagent.http1.coding import CodingError
+from pagent.http1.decoder import CodingError
 from pagent.http1.fields import BadResponse
 from pagent.http1.heads import RequestHead, ResponseHead
 from pagent.http1.response import ResponseParser

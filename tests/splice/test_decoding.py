@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pagent.buffers import BODY_CHUNK
-from pagent.http1.coding import CodingError, decoder_for
+from pagent.http1.coding import decoder_for
+from pagent.http1.decoder import CodingError
 from pagent.splice.decoding import DECODE_AT_ONCE, DECODE_COST_MIN, Decoding
 
 
