@@ -1,4 +1,4 @@
-"""Where the tests' responses go, and how they look then."""
+"""A sink that records a response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pagent.http1.response import BadResponse, ResponseParser
 
 
 class RecordingSink:
-    """Events in order, neighbouring body pieces joined: how a body is cut is not part of what is promised."""
+    """Records events in order, with neighbouring body pieces joined: where a body is cut is not promised."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Any]] = []
@@ -41,7 +41,7 @@ class RecordingSink:
 
 
 def parse(pieces: Iterable[bytes], *, head_request: bool = False, eof: bool = False) -> list[tuple[str, Any]]:
-    """All that a response does; a fault is the last event, with whether the head was seen."""
+    """Return the events of a response; a fault is the last one, with whether the head came before it."""
     sink = RecordingSink()
     parser = ResponseParser(sink, head_request=head_request)
     try:

@@ -46,7 +46,7 @@ def test_it_begins_where_it_is_told() -> None:
     parts: list[bytes] = []
     decoder = ChunkedDecoder(lambda data: parts.append(bytes(data)))
     assert decoder.feed(b"head3", 4) is None
-    # The position is one of this data, also with the start of the line kept from before, also behind other bytes.
+    # The position is one of this data, also with a kept start of the line, and after other bytes.
     assert decoder.feed(b"__\r\nabc\r\n0\r\n\r\nrest", 2) == 14
     assert parts == [b"abc"]
 
@@ -60,7 +60,7 @@ def test_small_chunks_are_joined_and_large_ones_are_not_copied() -> None:
     assert [type(piece) for piece in pieces] == [bytes, memoryview, bytes]
 
 
-def test_data_that_is_nothing_but_body_is_handed_on_itself() -> None:
+def test_data_that_is_all_body_is_passed_on_itself() -> None:
     pieces: list[bytes | memoryview] = []
     decoder = ChunkedDecoder(pieces.append)
     data = b"x" * 65536
@@ -124,7 +124,7 @@ def test_sizes_are_hexadecimal(line: bytes) -> None:
         b"5\r\nhelloX\r\n0\r\n\r\n",  # longer than its size
         b"5\r\nhello\n0\r\n\r\n",
         b"5\r\nhello\r0\r\n\r\n",
-        b"5\r\nhello0\r\n\r\n",  # no CRLF behind the data
+        b"5\r\nhello0\r\n\r\n",  # no CRLF after the data
         b"5\r\nhell\r\n0\r\n\r\n",  # shorter than its size
         b"0\n\n",
         b"0\r\n\n",

@@ -80,7 +80,7 @@ def test_connection_options() -> None:
 
 
 @pytest.mark.parametrize("name", ["Host", "Content-Length", "Transfer-Encoding", "Cookie", "X-Forwarded-For", "Range"])
-def test_connection_names_nothing_that_is_end_to_end(name: str) -> None:
+def test_connection_cannot_name_end_to_end_fields(name: str) -> None:
     assert connection([f"close, {name}, {name.lower()}"]).named == set()
 
 

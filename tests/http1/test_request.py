@@ -25,7 +25,7 @@ def encode(
 
 
 def read(data: bytes) -> tuple[h11.Request, bytes]:
-    """The one request that h11 sees, and what it takes for its body; it complains about anything else behind it."""
+    """The one request that h11 sees, and what it takes for its body; it complains about any further bytes."""
     server = h11.Connection(h11.SERVER, max_incomplete_event_size=REQUEST_HEAD_MAX)
     server.receive_data(data)
     request = server.next_event()
@@ -43,7 +43,7 @@ def target(head: RequestHead) -> str:
 
 
 def fields(head: RequestHead) -> list[str]:
-    """The lines of the head behind Host."""
+    """Return the lines of the head after Host."""
     start, host, *rest = head.data.decode().removesuffix("\r\n\r\n").split("\r\n")
     assert start.endswith(" HTTP/1.1")
     assert host.startswith("Host: ")
@@ -244,7 +244,7 @@ def test_what_is_refused_does_not_tell_the_value() -> None:
     "name", ["Connection", "Transfer-Encoding", "Content-Length", "Upgrade", "TE", "Keep-Alive", "Expect"]
 )
 @pytest.mark.parametrize("value", ["close\r\nX: y", "chunked\nX: y", "5\r\n\r\n", "\0"])
-def test_what_is_dropped_or_written_anew_splits_nothing_either(name: str, value: str) -> None:
+def test_fields_that_are_dropped_or_rewritten_split_no_request_either(name: str, value: str) -> None:
     try:
         head = encode(headers=[[name, value]])
     except ValueError:
@@ -529,7 +529,7 @@ def test_h11_reads_back_what_was_asked_for(method: str, path: str, headers: list
     ),
     st.booleans(),
 )
-def test_nothing_becomes_two_requests(method: str, target: str, headers: list[tuple[str, str]], raw: bool) -> None:
+def test_no_arguments_become_two_requests(method: str, target: str, headers: list[tuple[str, str]], raw: bool) -> None:
     try:
         if raw:
             head = encode_raw_request(method, target, headers, authority="x")

@@ -21,8 +21,7 @@ TE = b"Transfer-Encoding: chunked\r\n"
 HELLO = b"5\r\nhello\r\n0\r\n\r\n"
 END = b"\r\n"
 
-#: What it shows, the response, then: status, framing, reusable, body. The connection is closed behind it only where the
-#: framing says so.
+#: Name, response, status, framing, reusable, body. The connection is closed only for the framing that needs it.
 GOOD: list[tuple[str, bytes, int, Framing, bool, bytes]] = [
     ("9112 6.3 rule 6: by length", OK + CL + END + b"hello", 200, LENGTH, True, b"hello"),
     ("length 0", OK + b"Content-Length: 0\r\n" + END, 200, LENGTH, True, b""),
@@ -33,8 +32,8 @@ GOOD: list[tuple[str, bytes, int, Framing, bool, bytes]] = [
     ("until close, empty", OK + END, 200, CLOSE, False, b""),
     ("until close though keep-alive", OK + b"Connection: keep-alive\r\n" + END, 200, CLOSE, False, b""),
     ("9112 6.3 rule 1: 204", b"HTTP/1.1 204 No Content\r\n\r\n", 204, NONE, True, b""),
-    ("204 whatever it says", b"HTTP/1.1 204 x\r\n" + CL + END, 204, NONE, True, b""),
-    ("304 whatever it says", b"HTTP/1.1 304 x\r\n" + CL + END, 304, NONE, True, b""),
+    ("204 with a length", b"HTTP/1.1 204 x\r\n" + CL + END, 204, NONE, True, b""),
+    ("304 with a length", b"HTTP/1.1 304 x\r\n" + CL + END, 304, NONE, True, b""),
     ("304 with a coding", b"HTTP/1.1 304 x\r\n" + TE + END, 304, NONE, True, b""),
     ("304 with both", b"HTTP/1.1 304 x\r\n" + TE + CL + END, 304, NONE, True, b""),
     ("304 with another coding", b"HTTP/1.1 304 x\r\nTransfer-Encoding: gzip\r\n" + END, 304, NONE, True, b""),
@@ -58,11 +57,11 @@ GOOD: list[tuple[str, bytes, int, Framing, bool, bytes]] = [
     ("9110 15.2: 100 first", b"HTTP/1.1 100 Continue\r\n\r\n" + OK + CL + END + b"hello", 200, LENGTH, True, b"hello"),
     ("102, 103 first", b"HTTP/1.1 102 x\r\n\r\nHTTP/1.1 103 x\r\nLink: y\r\n\r\n" + OK + END, 200, CLOSE, False, b""),
     ("199 first", b"HTTP/1.1 199\r\nContent-Length: 9\r\n\r\n" + OK + CL + END + b"hello", 200, LENGTH, True, b"hello"),
-    ("no blank behind the colon", OK + b"Content-Length:5\r\n" + END + b"hello", 200, LENGTH, True, b"hello"),
+    ("no blank after the colon", OK + b"Content-Length:5\r\n" + END + b"hello", 200, LENGTH, True, b"hello"),
     ("blanks around a value", OK + b"Content-Length:\t 5 \t\r\n" + END + b"hello", 200, LENGTH, True, b"hello"),
     ("surplus: 9112 9.2", OK + CL + END + b"hello" + OK, 200, LENGTH, False, b"hello"),
     ("surplus CRLF", OK + CL + END + b"hello\r\n", 200, LENGTH, False, b"hello"),
-    ("surplus behind chunks", OK + TE + END + HELLO + b"x", 200, CHUNKED, False, b"hello"),
+    ("surplus after chunks", OK + TE + END + HELLO + b"x", 200, CHUNKED, False, b"hello"),
     ("a body for 204", b"HTTP/1.1 204 x\r\n\r\nhello", 204, NONE, False, b""),
     ("a body for 304", b"HTTP/1.1 304 x\r\n" + CL + END + b"hello", 304, NONE, False, b""),
 ]  # fmt: skip
@@ -74,7 +73,7 @@ BAD: list[tuple[str, bytes, bool]] = [
     ("9112 2.3: version", b"HTTP/1.2 200 OK\r\n\r\n", False),
     ("HTTP/2", b"HTTP/2 200\r\n\r\n", False),
     ("HTTP/2.0", b"HTTP/2.0 200 OK\r\n\r\n", False),
-    ("HTTP/0.9, said so", b"HTTP/0.9 200 OK\r\n\r\n", False),
+    ("HTTP/0.9 by name", b"HTTP/0.9 200 OK\r\n\r\n", False),
     ("HTTP/1.10", b"HTTP/1.10 200 OK\r\n\r\n", False),
     ("HTTP/01.1", b"HTTP/01.1 200 OK\r\n\r\n", False),
     ("http/1.1", b"http/1.1 200 OK\r\n\r\n", False),
@@ -95,7 +94,7 @@ BAD: list[tuple[str, bytes, bool]] = [
     ("status in Arabic digits", "HTTP/1.1 ٢٠٠ x\r\n\r\n".encode(), False),
     ("status OK", b"HTTP/1.1 200OK\r\n\r\n", False),
     ("9110 15.2.2: 101", b"HTTP/1.1 101 x\r\nUpgrade: x\r\n\r\n", False),
-    ("101 behind 100", b"HTTP/1.1 100 x\r\n\r\nHTTP/1.1 101 x\r\n\r\n", False),
+    ("101 after 100", b"HTTP/1.1 100 x\r\n\r\nHTTP/1.1 101 x\r\n\r\n", False),
     ("9112 2.2: LF alone", b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", False),
     ("LF alone in one line", OK + b"A: b\nB: c\r\n\r\n", False),
     ("CR alone", OK + b"A: b\rB: c\r\n\r\n", False),
@@ -138,7 +137,7 @@ BAD: list[tuple[str, bytes, bool]] = [
     ("both, the other way round", OK + CL + TE + END + HELLO, False),
     ("both, length 0", OK + b"Content-Length: 0\r\n" + TE + END + HELLO, False),
     ("9112 6.1: in HTTP/1.0", b"HTTP/1.0 200 OK\r\n" + TE + END + HELLO, False),
-    ("9112 7.4: a coding nobody asked for", OK + b"Transfer-Encoding: gzip, chunked\r\n" + END + HELLO, False),
+    ("9112 7.4: a coding that was not offered", OK + b"Transfer-Encoding: gzip, chunked\r\n" + END + HELLO, False),
     ("9112 6.3 rule 4: chunked is not last", OK + b"Transfer-Encoding: chunked, gzip\r\n" + END + HELLO, False),
     ("another coding alone", OK + b"Transfer-Encoding: gzip\r\n" + END + HELLO, False),
     ("identity, of RFC 2616", OK + b"Transfer-Encoding: identity\r\n" + END + HELLO, False),
@@ -155,7 +154,7 @@ BAD: list[tuple[str, bytes, bool]] = [
     ("too large, without an end", OK + b"A: " + b"x" * RESPONSE_HEAD_MAX, False),
     ("9112 7.1: bad size", OK + TE + END + b"zz\r\n", True),
     ("LF in the size line", OK + TE + END + b"5\nhello\r\n0\r\n\r\n", True),
-    ("no CRLF behind a chunk", OK + TE + END + b"5\r\nhello0\r\n\r\n", True),
+    ("no CRLF after a chunk", OK + TE + END + b"5\r\nhello0\r\n\r\n", True),
     ("a trailer without a colon", OK + TE + END + b"0\r\nA\r\n\r\n", True),
 ]  # fmt: skip
 
@@ -186,7 +185,7 @@ def test_any_split_gives_the_same(data: bytes, draw: st.DataObject, head_request
     whole = parse([data], head_request=head_request, eof=True)
     parts = parse(split_at(data, *places), head_request=head_request, eof=True)
     if parts[-2:-1] in ([("complete", True)], [("complete", False)]):
-        # Bytes behind the response that come later: the connection is dropped then, as it is if they come along.
+        # Bytes after the response that arrive later drop the connection, as bytes that arrive with it.
         assert parts[-1] == ("bad", True)
         parts = [*parts[:-2], ("complete", False)]
     assert parts == whole
@@ -199,7 +198,7 @@ class Llhttp:
         self.found: tuple[int, bytes] | None = None
         self._body = b""
         self._parser = httptools.HttpResponseParser(self)
-        # It is stricter in places, and never tolerant of what lies behind a response.
+        # It is stricter in places, and never tolerant of bytes after a response.
         with contextlib.suppress(httptools.HttpParserError):
             self._parser.feed_data(data)
 
@@ -414,7 +413,7 @@ def test_body_bytes_are_not_copied() -> None:
     assert sink.events[-1] == ("complete", True)
 
 
-def test_the_end_may_be_asked_for_twice_and_nothing_comes_behind_it() -> None:
+def test_a_second_end_is_accepted_and_bytes_after_it_are_not() -> None:
     sink = RecordingSink()
     parser = ResponseParser(sink, head_request=False)
     parser.feed(OK + CL + END + b"hello")
@@ -447,7 +446,7 @@ def test_the_state_is_right_while_the_sink_is_called() -> None:
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4 * FRAMES_AT_ONCE), st.lists(st.integers(0, 40_000)))
 @settings(max_examples=50)
-def test_very_many_chunks_are_dealt_with_some_at_a_time(sizes: list[int], places: list[int]) -> None:
+def test_very_many_chunks_are_decoded_some_at_a_time(sizes: list[int], places: list[int]) -> None:
     body = b"".join(bytes([48 + number % 10]) * size for number, size in enumerate(sizes))
     coded, at = b"", 0
     for size in sizes:

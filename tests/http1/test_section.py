@@ -12,7 +12,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n"
 
 
 def cut_all(pieces: list[bytes], limit: int = 100) -> tuple[bytes, bytes] | None:
-    """The section and all bytes behind it."""
+    """Return the section and all bytes after it."""
     section = SectionBuffer(limit, b"HTTP/")
     for index, piece in enumerate(pieces):
         cut = section.cut(piece, 0)

@@ -17,7 +17,7 @@ from tests.kit.peer import PATIENCE_S
 
 
 class MemoryStream:
-    """A stream end. What is sent lies in ``sent``; what its peer says is given to :meth:`says`."""
+    """A stream end. ``sent`` lists the messages that were sent; :meth:`arrive` delivers one of the peer."""
 
     def __init__(self) -> None:
         self.blocked = False
@@ -42,7 +42,7 @@ class MemoryStream:
     def release(self) -> None:
         self.held = False
 
-    def says(self, value: Any) -> None:
+    def arrive(self, value: Any) -> None:
         if self.receiver is None:
             self._arrived.append(value)
         else:
@@ -59,33 +59,33 @@ class MemoryStream:
             self.receiver.stream_writable()
 
 
-class Heard:
-    """A receiver of a stream: ``heard`` are all callbacks that were made."""
+class RecordingReceiver:
+    """A receiver of a stream; ``events`` lists its callbacks."""
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.events: list[str] = []
 
-    def hear(self, what: str) -> None:
-        self.heard.append(what)
+    def record(self, event: str) -> None:
+        self.events.append(event)
 
     def stream_message(self, value: Any) -> None:
-        self.hear("message")
+        self.record("message")
 
     def stream_closed(self) -> None:
-        self.hear("closed")
+        self.record("closed")
 
     def stream_blocked(self) -> None:
-        self.hear("blocked")
+        self.record("blocked")
 
     def stream_writable(self) -> None:
-        self.hear("writable")
+        self.record("writable")
 
     def stream_lost(self, reason: str) -> None:
-        self.hear("lost")
+        self.record("lost")
 
 
 class QuietUser:
-    """A user of a port connection to whom nothing matters: what does, a test's own class says."""
+    """A user of a port connection that ignores all callbacks; tests override those that matter."""
 
     def port_data(self, data: bytes) -> None:
         pass

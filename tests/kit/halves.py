@@ -8,7 +8,7 @@ from typing import Any
 from pagent.rpc.receiving import ReceivingHalf
 from pagent.rpc.sending import SendingHalf
 from pagent.wire import frames, messages
-from tests.kit.ends import Heard
+from tests.kit.ends import RecordingReceiver
 from tests.kit.joined import Joined
 
 CALL_ID = 7
@@ -39,7 +39,7 @@ class HalfRig:
         self._decoder = frames.FrameDecoder(masked=False, max_message=1 << 24)
         self.flow = flow
         self.owner = Owner()
-        self.receiver = Heard()
+        self.receiver = RecordingReceiver()
         self.sending = SendingHalf(self._end.link, self._end.scheduler, self.owner, CALL_ID, caller=False, flow=flow)
         self.receiving = ReceivingHalf(
             self._end.link, self._end.throttle, self.owner, CALL_ID, credit_kind=messages.CALLEE_CREDIT, flow=flow

@@ -14,7 +14,7 @@ from pagent.rpc import methods
 from pagent.rpc.aio import AsyncStream, StreamCall
 from pagent.rpc.calls import IncomingCall
 from pagent.wire import messages
-from tests.kit.ends import Heard
+from tests.kit.ends import RecordingReceiver
 from tests.kit.joined import Joined
 from tests.kit.peer import PATIENCE_S
 from tests.kit.transfers import eventually
@@ -189,7 +189,7 @@ async def test_nothing_is_kept_for_a_callee_that_has_ended(rig: Rig) -> None:
 async def test_a_stopped_source_resumes_after_the_peers_result(rig: Rig) -> None:
     call = rig.joined.dialled.start_call(messages.BISTREAM, "both", [], {})
     assert call.stream is not None
-    heard = Heard()
+    heard = RecordingReceiver()
     call.stream.attach(heard)
     await rig.joined.settle()
     while not call.stream.blocked:
@@ -197,7 +197,7 @@ async def test_a_stopped_source_resumes_after_the_peers_result(rig: Rig) -> None
     incoming = rig.incoming
     incoming.finish()
     await rig.joined.settle()
-    assert heard.heard == ["blocked", "writable", "closed"]
+    assert heard.events == ["blocked", "writable", "closed"]
     assert not call.stream.blocked
 
 

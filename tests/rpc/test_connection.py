@@ -426,7 +426,7 @@ async def test_values_among_spooled_data_keep_their_place(service: Service) -> N
     call = joined.dialled.start_call(messages.BISTREAM, "sleepy", [], {})
     await joined.settle()
     (stream,) = service.started
-    heard = Heard()
+    heard = RecordingReceiver()
     sent: list[Any] = []
     for number in range(40):
         sent += [bytes(100_000), {"resize": [number, 24]}, "text"]
@@ -467,7 +467,7 @@ async def test_data_that_waits_for_a_slow_peer_counts_as_memory(service: Service
     await joined.close()
 
 
-class Heard:
+class RecordingReceiver:
     """A receiver that keeps the values that it is given."""
 
     def __init__(self) -> None:

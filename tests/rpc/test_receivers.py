@@ -15,11 +15,11 @@ from pagent.rpc.calls import IncomingCall
 from pagent.rpc.connection import Connection
 from pagent.rpc.stream import Stream
 from pagent.wire import messages
-from tests.kit.ends import Heard
+from tests.kit.ends import RecordingReceiver
 from tests.kit.joined import Joined
 
 
-class Fails(Heard):
+class Fails(RecordingReceiver):
     """Raises in one of its callbacks."""
 
     def __init__(self, stream: Stream, where: str) -> None:
@@ -27,8 +27,8 @@ class Fails(Heard):
         self._where = where
         stream.attach(self)
 
-    def hear(self, what: str) -> None:
-        super().hear(what)
+    def record(self, what: str) -> None:
+        super().record(what)
         if what == self._where:
             raise ZeroDivisionError(f"a fault in {what}")
 
@@ -119,7 +119,7 @@ async def test_of_a_callee(joined: Joined, service: Service, where: str, caplog:
     await provoke(joined, where, callee, caller)
     with pytest.raises(ServerError, match=f"ZeroDivisionError: a fault in {where}"):
         result.result()
-    assert service.receivers[0].heard[-2:] == [where, "lost"]
+    assert service.receivers[0].events[-2:] == [where, "lost"]
     assert "the receiver of failing failed" in caplog.text
     await goes_on(joined)
 
@@ -133,8 +133,8 @@ async def test_of_a_caller(joined: Joined, service: Service, where: str, caplog:
     await provoke(joined, where, call.stream, service.streams[0])
     with pytest.raises(ServerError, match=f"ZeroDivisionError: a fault in {where}"):
         call.result.result()
-    assert receiver.heard[-2:] == [where, "lost"]
-    assert service.receivers[0].heard[-1] == "lost"  # its callee was told to stop
+    assert receiver.events[-2:] == [where, "lost"]
+    assert service.receivers[0].events[-1] == "lost"  # its callee was told to stop
     assert "the receiver of source failed" in caplog.text
     await goes_on(joined)
 
@@ -144,7 +144,7 @@ async def test_that_fail_to_hear_of_a_cancel(joined: Joined, service: Service) -
     await joined.settle()
     call.cancel(CallCancelledError("enough"))
     await joined.settle()
-    assert service.receivers[0].heard == ["lost"]
+    assert service.receivers[0].events == ["lost"]
     assert not joined.accepted.incoming
     await goes_on(joined)
 
@@ -157,7 +157,7 @@ async def test_that_fail_to_hear_of_a_lost_link_keep_no_other_from_it(joined: Jo
     await joined.settle()
     joined.accepted.link.abort("torn")
     await joined.settle()
-    assert [receiver.heard for receiver in service.receivers + ours] == [["lost"]] * 6
+    assert [receiver.events for receiver in service.receivers + ours] == [["lost"]] * 6
     assert len(told) == 1
     for call in calls:
         assert isinstance(call.result.exception(), (CallError, LinkClosedError))

@@ -11,7 +11,7 @@ from pagent.limits import BUFFER_PIECE, STREAM_BUFFER, STREAM_WINDOW
 from pagent.rpc.receiving import RECEIVING_TRANSITIONS, ReceivingHalf, ReceivingInput, ReceivingState
 from pagent.runtime.memory import current_memory
 from pagent.wire import messages
-from tests.kit.ends import Heard
+from tests.kit.ends import RecordingReceiver
 from tests.kit.halves import HalfRig, half_rig
 from tests.kit.transfers import eventually
 
@@ -19,7 +19,7 @@ STATES = list(ReceivingState)
 OPERATIONS = ["message", "close", "stop", "hold", "release"]
 
 
-class Keeps(Heard):
+class Keeps(RecordingReceiver):
     """Keeps the values; holds the stream after each if told to, and fails on ``b"bad"``."""
 
     def __init__(self, half: ReceivingHalf) -> None:
@@ -72,7 +72,7 @@ def bring_to(rig: HalfRig, state: ReceivingState) -> Keeps:
     elif state is ReceivingState.STOPPED:
         rig.receiving.stop()
     assert rig.receiving.state is state
-    receiver.heard.clear()
+    receiver.events.clear()
     return receiver
 
 
@@ -90,7 +90,7 @@ AFTER = {
 async def test_every_operation_in_every_state(rig: HalfRig, state: ReceivingState, operation: str) -> None:
     receiver = bring_to(rig, state)
     do(rig.receiving, operation)
-    assert (rig.receiving.state, receiver.heard) == AFTER.get((state, operation), (state, []))
+    assert (rig.receiving.state, receiver.events) == AFTER.get((state, operation), (state, []))
     assert rig.owner.asked == []
     if operation == "stop":
         assert rig.receiving.kept_messages == rig.receiving.kept_bytes == 0
@@ -111,7 +111,7 @@ async def test_what_arrives_before_the_receiver_is_kept_for_it(rig: HalfRig) -> 
     assert rig.receiving.kept_messages == 4
     receiver = attach(rig)
     assert receiver.values == sent
-    assert receiver.heard[-1] == "closed"
+    assert receiver.events[-1] == "closed"
     assert rig.receiving.kept_bytes == 0
 
 
@@ -123,9 +123,9 @@ async def test_a_receiver_that_holds_gets_one_message_for_each_release(rig: Half
     rig.receiving.close_arrived()
     for number in range(3):
         assert len(receiver.values) == number + 1
-        assert "closed" not in receiver.heard
+        assert "closed" not in receiver.events
         rig.receiving.release()
-    assert receiver.heard == ["message", "message", "message", "closed"]
+    assert receiver.events == ["message", "message", "message", "closed"]
 
 
 async def test_a_receiver_that_fails_ends_its_call(rig: HalfRig) -> None:
@@ -197,7 +197,7 @@ async def test_a_peer_without_credit_is_spooled_beyond_the_buffer() -> None:
     assert rig.receiving.spool is not None
     receiver = attach(rig)
     rig.receiving.close_arrived()
-    await eventually(lambda: receiver.heard[-1] == "closed")
+    await eventually(lambda: receiver.events[-1] == "closed")
     assert receiver.values == pieces
     assert rig.receiving.spool is None
     await joined.close()

@@ -143,7 +143,7 @@ async def test_a_sender_without_credit_waits_for_it(rig: HalfRig) -> None:
     rig.unblock_link()
     assert await rig.sent() == [(MESSAGE, b"waits")]
     assert not rig.sending.blocked
-    assert rig.receiver.heard == ["blocked", "writable"]
+    assert rig.receiver.events == ["blocked", "writable"]
 
 
 async def test_the_last_message_needs_no_credit(rig: HalfRig) -> None:
@@ -187,7 +187,7 @@ async def test_a_source_that_waits_resumes_at_the_peers_result(rig: HalfRig) -> 
     rig.block_link()
     rig.sending.send(b"queued")
     rig.sending.stop_after_result()
-    assert rig.receiver.heard == ["blocked", "writable"]
+    assert rig.receiver.events == ["blocked", "writable"]
     rig.sending.send(b"dropped")
     rig.unblock_link()
     assert await rig.sent() == []

@@ -1,6 +1,6 @@
 """A job for tests of ``http_request``."""
 
-#: What its path names happens; /state tells of what has happened so far: connections made, lost, bytes read.
+#: Its path names its behaviour. /state reports the connections made and lost, and the bytes read.
 SERVER = """
 import asyncio, gzip, json, socket, struct, sys, zlib
 made = lost = 0
@@ -29,7 +29,7 @@ async def one(reader, writer):
     method, target, _ = start.split(" ")
     fields = {n.lower(): v.strip() for n, _, v in (line.partition(":") for line in lines)}
     path, _, number = target.partition("?")[0].partition("=")
-    if path == "/early":  # says all there is to say before it reads the body
+    if path == "/early":  # answers before it reads the body
         writer.write(answer(b"no", status="413 Too Large"))
         return await body_of(reader, fields) is not None
     if path == "/early-close":  # and goes, with the body unread: the kernel sends a reset
@@ -78,7 +78,7 @@ async def one(reader, writer):
         writer.write(answer(bytes(int(number))))
     elif path == "/gzip":
         writer.write(answer(gzip.compress(b"hello" * 1000), "Content-Encoding: gzip", "Accept-Ranges: bytes"))
-    elif path == "/corrupt":  # in its checksum, behind all of the data
+    elif path == "/corrupt":  # in its checksum, after all of the data
         coded = gzip.compress(bytes(int(number)))
         writer.write(answer(coded[:-8] + bytes([coded[-8] ^ 1]) + coded[-7:], "Content-Encoding: gzip"))
     elif path == "/bomb":
@@ -88,7 +88,7 @@ async def one(reader, writer):
     elif path == "/until-close":
         writer.write(b"HTTP/1.1 200 OK\\r\\n\\r\\nhello")
         return False
-    elif path == "/reset":  # behind half of the body
+    elif path == "/reset":  # after half of the body
         writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 10\\r\\n\\r\\nhello")
         await writer.drain()
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -98,7 +98,7 @@ async def one(reader, writer):
     elif path == "/then-drop":  # keeps it until the next request
         writer.ends = True
         writer.write(answer(b"kept"))
-    elif path == "/then-close":  # says that it keeps the connection, and does not
+    elif path == "/then-close":  # announces that it keeps the connection, and does not
         writer.write(answer(b"kept"))
         await writer.drain()
         return False

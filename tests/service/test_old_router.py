@@ -1,7 +1,7 @@
 """Responses as an older router sends them on, read by a strict client that keeps its connection.
 
 Such a router looks for a field by one spelling of its name, and adds what it does not find. It sends a body in chunks
-where it finds no length (docs/with-an-old-router.rst).
+where there is no length (docs/with-an-old-router.rst).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 from tests.kit.peer import BISTREAM, Peer
 from tests.kit.programs import serving, start_program
 
-#: Answers with the head that its request has as X-Head, field by field, and what X-Body says.
+#: Answers with the head that its request has as X-Head, field by field, and with the body of X-Body.
 ANSWERS = serving("""
 async def serve(reader, writer):
     try:
@@ -58,7 +58,7 @@ class Client:
         self._connection = h11.Connection(h11.CLIENT)
 
     async def ask(self, head: list[str], body: str = "", method: str = "GET") -> tuple[h11.Response, bytes]:
-        """A request whose response the test gives to the job. RemoteProtocolError for an invalid response."""
+        """Send a request whose response the test gives to the job; RemoteProtocolError for an invalid one."""
         asked = [["X-Head", line] for line in head] + ([["X-Body", body]] if body else [])
         status, fields, pieces = await self._peer.http(self._job, method, headers=[["Host", "a"], *asked])
         self._connection.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
@@ -106,7 +106,7 @@ async def test_a_page_has_one_type_and_one_length(client: Client, name: str, len
         ("HEAD", ["204 No Content"]),
     ],
 )
-async def test_nothing_follows_a_response_without_a_body(client: Client, method: str, head: list[str]) -> None:
+async def test_no_bytes_follow_a_response_without_a_body(client: Client, method: str, head: list[str]) -> None:
     for _ in range(2):
         response, body = await client.ask(head, method=method)
         assert (response.status_code, body) == (int(head[0][:3]), b"")

@@ -1,4 +1,4 @@
-"""``http_request`` end to end, as a router of the field calls it: a real link, a real job, real sockets."""
+"""``http_request`` end to end, as an old router calls it: a real link, a real job, real sockets."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ async def test_a_304_tells_of_a_coding_and_has_no_body_to_decode(peer: Peer, job
 
 
 async def test_a_part_of_an_encoded_body_is_a_502_unless_raw(peer: Peer, job: str) -> None:
-    """Decoded it would be garbage or break off, and a router of the field takes away the field that tells."""
+    """Decoded it would be garbage or break off, and an old router removes the field that names the coding."""
     assert await peer.http(job, "GET", "/part") == (502, [], [])
     status, headers, body = await peer.http(job, "GET", "/part", raw=True)
     assert (status, body) == (206, [b"hello"])
@@ -175,7 +175,7 @@ async def test_raw_passes_encodings_and_trailers(peer: Peer, job: str) -> None:
     assert (await peer.http(job, "POST", "/pieces", [], chunked, [b"a"]))[2] == [b"A"]
 
 
-async def test_nothing_answers(peer: Peer, job: str) -> None:
+async def test_a_job_that_does_not_answer(peer: Peer, job: str) -> None:
     assert await peer.http(job, "GET", "/drop") == (502, [], [])
 
 
@@ -399,7 +399,7 @@ async def test_a_job_with_two_ports(peer: Peer) -> None:
 async def test_a_job_without_a_server(peer: Peer, method: str) -> None:
     args: dict[str, list[Any]] = {"http_request": ["GET", "/", [], []], "ws_connect": ["/", [], []]}
     job = (await peer.call("job_create"))["uid"]
-    for uid, cause in ((job, "ValueError"), ("nobody", "JobNotFoundError")):
+    for uid, cause in ((job, "ValueError"), ("unknown", "JobNotFoundError")):
         call = await peer.start(BISTREAM, method, uid, *args.get(method, []))
         _, failed = await broken(peer, call)
         assert failed.cause == cause

@@ -1,4 +1,4 @@
-"""What callers of each kind are told of a response: routers of the field, peers of ours, those that take the wire."""
+"""Responses for callers of each kind: old routers, peers with extensions, and raw callers."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ NAMES = (
 )
 
 
-async def test_names_are_spelt_as_usual_for_routers_of_the_field_only(both: Both) -> None:
+async def test_names_are_spelt_as_usual_for_old_routers_only(both: Both) -> None:
     answer = OK + NAMES + b"\r\nhi"
     given = [line.split(b": ")[0].decode() for line in NAMES.splitlines()]
-    for _ in range(3):  # what is kept for one kind of caller is nobody else's
+    for _ in range(3):  # no kind of caller gets the form of another one
         assert [name for name, _ in (await both.play("field", answer))[1]] == [
             "Content-Type", "Content-Length", "ETag", "WWW-Authenticate", "X-My-Own", "X-XSS-Protection",
         ]  # fmt: skip
@@ -74,10 +74,10 @@ async def test_names_are_spelt_as_usual_for_routers_of_the_field_only(both: Both
 
 
 @pytest.mark.parametrize("status", [204, 304])
-async def test_a_bodiless_response_has_a_length_for_routers_of_the_field(both: Both, status: int) -> None:
-    bare = b"HTTP/1.1 %d x\r\nx-a: 1\r\n\r\n" % status
-    assert await both.play("field", bare) == (status, [["X-A", "1"], ["Content-Length", "0"]], b"")
-    assert await both.play("ours", bare) == (status, [["x-a", "1"]], b"")
+async def test_a_bodiless_response_has_a_length_for_old_routers(both: Both, status: int) -> None:
+    empty = b"HTTP/1.1 %d x\r\nx-a: 1\r\n\r\n" % status
+    assert await both.play("field", empty) == (status, [["X-A", "1"], ["Content-Length", "0"]], b"")
+    assert await both.play("ours", empty) == (status, [["x-a", "1"]], b"")
     own = b"HTTP/1.1 304 x\r\ncontent-length: 1234\r\n\r\n"
     assert await both.play("field", own) == (304, [["Content-Length", "1234"]], b"")
 
@@ -135,7 +135,7 @@ async def test_every_502_says_why_to_peers_of_ours(both: Both, answer: bytes, re
         assert (await both.play(kind, answer, "HEAD"))[2] == b""
 
 
-async def test_a_port_that_nobody_listens_on_is_a_502_that_says_so(both: Both) -> None:
+async def test_a_port_without_a_listener_is_a_502_with_the_reason(both: Both) -> None:
     ours = both.peers["ours"]
     status, _, body = await ours.http(
         await start_deaf_program(ours), "POST", "/", [], [["Content-Length", "1"]], [b"x"]

@@ -18,7 +18,7 @@ from tests.kit.agents import TOKEN
 from tests.kit.peer import PATIENCE_S, Peer
 from tests.kit.programs import serving, start_program
 
-#: Says how many connections were made; closes one without a word after some of its requests, as its path says.
+#: Answers how many connections were made; closes one unannounced after some of its requests, by its path.
 COUNTING = serving("""
 import random
 made = 0
@@ -218,7 +218,7 @@ def open_descriptors() -> int:
 
 
 async def test_idle_connections_make_room_when_no_descriptor_is_left(peer: Peer) -> None:
-    """Of another job, too: what needs a connection is not told of the shortage."""
+    """Of another job, too: a request that needs a connection does not fail for the shortage."""
     idle, other = await start_program(peer, COUNTING), await start_program(peer, COUNTING)
     # Answered within the time after which a new connection makes an idle one of its port close.
     await asyncio.gather(*(peer.http(idle) for _ in range(20)))

@@ -15,7 +15,7 @@ from tests.kit.agents import TOKEN
 from tests.kit.peer import BISTREAM, PATIENCE_S, CallFailed, Peer
 from tests.kit.programs import ECHO, serving, start_program
 
-#: What its path names happens.
+#: A server whose path names its behaviour.
 SERVER = serving("""
 import json, socket, struct
 made = resets = 0
@@ -59,7 +59,7 @@ async def one(reader, writer):
     elif path == "/other":
         writer.write(b"HTTP/1.1 101 x\\r\\nConnection: Upgrade\\r\\nUpgrade: other\\r\\n\\r\\n")
         await reader.read()
-    elif path == "/echo":  # speaks first, then says all back, then that it has ended
+    elif path == "/echo":  # sends first, then echoes, then ends its direction
         assert b"\\r\\nConnection: Upgrade\\r\\n" in head, head
         await asyncio.sleep(0.1)
         writer.write(b"HTTP/1.1 101 x\\r\\nconnection: Upgrade\\r\\nupgrade: Mine/2\\r\\nx-a: 1\\r\\n\\r\\nfirst")
@@ -118,7 +118,7 @@ async def bytes_of(peer: Peer, call: int, count: int) -> bytes:
 
 
 async def test_the_head_says_whether_a_body_comes(ours: Peer) -> None:
-    """Without either field the request goes out at once: nobody says an end."""
+    """Without either field the request is sent at once: no end of a body follows."""
     job = await start_program(ours, ECHO)
     for method, more in (("GET", b""), ("DELETE", b""), ("POST", b"Content-Length: 0\r\n")):
         call = await begin(ours, job, "/a?b", [["hOsT", "x.example"], ["x-A", "1"]], method)
@@ -164,7 +164,7 @@ async def test_the_body_follows_the_100_or_the_callers_first_message(ours: Peer,
 # --- responses ------------------------------------------------------------------------------------------
 
 
-async def test_interim_responses_are_told_and_others_hear_of_none(ours: Peer, job: str) -> None:
+async def test_interim_responses_are_passed_on_to_raw_callers_only(ours: Peer, job: str) -> None:
     for _ in range(2):
         got, _ = await ours.outcome(await begin(ours, job, "/interim", []))
         assert got == [102, [], 103, [["link", "y"]], 200, [["Content-Length", "2"]], b"hi"]
@@ -191,7 +191,7 @@ async def test_an_upgrade_is_a_tunnel_both_ways(ours: Peer, job: str) -> None:
     assert (b"".join(got), got[-1], result) == (b"last", b"", None)
 
 
-async def test_an_early_half_close_waits_as_well(ours: Peer, job: str) -> None:
+async def test_a_half_close_before_the_101_waits_as_well(ours: Peer, job: str) -> None:
     call = await begin(ours, job, "/echo", UPGRADE, upgrade=True)
     await ours.data(call, b"early")
     await ours.data(call, b"")

@@ -1,4 +1,4 @@
-"""``tcp_connect`` end to end: a job's port with nothing between, and both ends of each direction told."""
+"""``tcp_connect`` end to end: raw bytes of a job's port, and the end of each direction."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def serve(connection):
         while piece := connection.recv(1 << 20):
             digest.update(piece)
         connection.sendall(digest.hexdigest().encode())
-    elif kind == b"f":  # ends its direction first, and tells what comes then
+    elif kind == b"f":  # ends its direction first, and reports the bytes that come then
         connection.sendall(b"over")
         connection.shutdown(socket.SHUT_WR)
         received = b""
         while piece := connection.recv(65536):
             received += piece
-        told.append(received)
+        reported.append(received)
     elif kind == b"t":
-        connection.sendall(told.pop() if told else b"nothing")
-    elif kind == b"w":  # has heard the other side's end, and stays
+        connection.sendall(reported.pop() if reported else b"nothing")
+    elif kind == b"w":  # has received the other side's end, and stays
         connection.recv(1)
-        connection.sendall(b"heard")
+        connection.sendall(b"received")
         threading.Event().wait()
-    elif kind == b"c":  # waits for the end of the connection, which "l" tells
+    elif kind == b"c":  # waits for the end of the connection, which "l" reports
         connection.sendall(b"c")
         try:
             connection.recv(1)
@@ -59,7 +59,7 @@ def serve(connection):
     elif kind == b"r":
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
-told = []
+reported = []
 lost = threading.Event()
 listening = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=64)
 while True:
@@ -115,7 +115,7 @@ async def test_bytes_go_both_ways_until_both_ends(peer: Peer, job: str) -> None:
 
 
 async def test_the_callers_end_comes_first(peer: Peer, job: str) -> None:
-    """Its half-close reaches the job, which answers behind it. The stream's close is one too."""
+    """Its half-close reaches the job, which answers after it. The stream's close is one too."""
     for end in (peer.end, lambda call: peer.data(call, b"")):
         call = await connect(peer, job, b"d")
         for _ in range(160):
@@ -150,7 +150,7 @@ async def test_a_reset_is_no_end(peer: Peer, job: str) -> None:
 async def test_data_behind_the_end_ends_the_call(peer: Peer, job: str) -> None:
     call = await connect(peer, job, b"w")
     await peer.data(call, b"")
-    assert (await peer.next_of(call))[2] == b"heard"
+    assert (await peer.next_of(call))[2] == b"received"
     await peer.data(call, b"more")
     with pytest.raises(CallFailed, match="after the end") as failed:
         await peer.outcome(call)
@@ -181,7 +181,7 @@ async def test_cancel_closes_the_connection(peer: Peer, job: str) -> None:
     assert await all_of(peer, await connect(peer, job, b"l")) == b"lost"
 
 
-async def test_nobody_listens(peer: Peer) -> None:
+async def test_a_port_without_a_listener(peer: Peer) -> None:
     job = await start_deaf_program(peer)
     call = await peer.start(BISTREAM, "tcp_connect", job)
     assert (await peer.next_of(call))[2] is False
@@ -269,7 +269,7 @@ async def test_postgresql(agent: Agent) -> None:
 
 async def output_of(*command: str, sent: bytes = b"") -> tuple[int, bytes]:
     """Exit code and standard output of a program."""
-    # A pipe only for what is sent: one that the program closes first is an error of the loop's.
+    # A pipe only for data that is sent: one that the program closes first is an error of the loop's.
     stdin = asyncio.subprocess.PIPE if sent else asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=asyncio.subprocess.PIPE)
     try:

@@ -23,7 +23,7 @@ from tests.kit.peer import BISTREAM, PATIENCE_S, CallFailed, Peer
 from tests.kit.programs import start_deaf_program, start_program
 from tests.kit.transfers import spooled
 
-#: A server of the ``websockets`` library; what its path names happens. /state tells of the sockets that have ended.
+#: A server of the ``websockets`` library; its path names its behaviour. /state lists the sockets that have ended.
 SERVER = """
 import asyncio, hashlib, json, socket, struct, sys, websockets
 from http import HTTPStatus
@@ -58,12 +58,12 @@ async def one(ws):
         waiter = await ws.ping(b"are you there")
         await waiter
         await ws.send("yes")
-    elif path == "/stuck":  # reads nothing before /go, and tells at a text what has come
+    elif path == "/stuck":  # reads nothing before /go, and reports at a text what has come
         ws.transport.pause_reading()
         await go.wait()
         pong = await ws.ping(b"while nothing is read")
         await ws.send("soon")
-        await go_on.wait()
+        await resumed.wait()
         ws.transport.resume_reading()
         digest = hashlib.sha256()
         async for message in ws:
@@ -72,7 +72,7 @@ async def one(ws):
                 await ws.send(digest.hexdigest())
             else:
                 digest.update(message)
-    elif path == "/close-stuck":  # says that it closes at /go, and never reads
+    elif path == "/close-stuck":  # closes at /go, and never reads
         ws.transport.pause_reading()
         await go.wait()
         ws.transport.write(b"\\x88\\x02\\x03\\xe8")
@@ -80,7 +80,7 @@ async def one(ws):
     elif path == "/go":
         go.set()
     elif path == "/go-on":
-        go_on.set()
+        resumed.set()
     elif path == "/big":
         try:
             await ws.send(bytes(int(await ws.recv())))
@@ -100,15 +100,15 @@ async def one(ws):
             await ws.send(message)
         ended.append([path, ws.close_code])
 async def main():
-    global go, go_on
-    go, go_on = asyncio.Event(), asyncio.Event()
+    global go, resumed
+    go, resumed = asyncio.Event(), asyncio.Event()
     async with serve(one, "127.0.0.1", int(sys.argv[1]), process_request=refuse, select_subprotocol=choose,
                      max_size=None, close_timeout=1, ping_interval=None):
         await asyncio.Event().wait()
 asyncio.run(main())
 """
 
-#: Answers as ANSWER says (latin-1; {accept} is what belongs there, | a pause) and then waits for the end.
+#: Answers with ANSWER (latin-1; {accept} is the accept key, | a pause) and then waits for the end.
 #: /seen and /gone wait for such a connection.
 BY_HAND = """
 import base64, hashlib, os, re, socket, sys, threading, time
@@ -138,7 +138,7 @@ while True:
 """
 
 
-#: Chooses the first subprotocol, says the request line as a message, and closes.
+#: Chooses the first subprotocol, sends the request line as a message, and closes.
 RAW = """
 import base64, hashlib, re, socket, sys
 listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
@@ -288,7 +288,7 @@ async def test_a_cancel_ends_the_jobs_socket(peer: Peer, job: str) -> None:
         assert (await ended(peer, job, number + 1))[-1][0] == path
 
 
-async def test_a_caller_that_takes_nothing_holds_its_job_and_nobody_else(own: Peer) -> None:
+async def test_a_caller_that_takes_nothing_pauses_its_job_only(own: Peer) -> None:
     job = await start_program(own, SERVER)
     call = await open_ws(own, job, "/endless")
     got = 0
@@ -361,7 +361,7 @@ async def port_of(peer: Peer, job: str) -> int:
 
 
 async def unconnected(port: int) -> None:
-    """Wait until this process, which is the agent's, has no connection to a port: nothing tells of that."""
+    """Wait until this process, which is the agent's, has no connection to a port: no event reports that."""
     async with asyncio.timeout(PATIENCE_S):
         while any(  # noqa: ASYNC110
             connection.raddr and connection.raddr.port == port
@@ -383,10 +383,10 @@ async def test_a_refusal_tells_status_and_reason(peer: Peer, job: str) -> None:
 
 async def test_a_refusal_that_does_not_end_is_told_all_the_same(peer: Peer, closing: HeldTimers) -> None:
     job = await start_program(peer, BY_HAND, {"ANSWER": "HTTP/1.1 403 No\r\nContent-Length: 99\r\n\r\nbecause"})
-    telling = asyncio.create_task(refused(peer, job))
+    refusal = asyncio.create_task(refused(peer, job))
     await closing.armed()
     assert closing.fire() == 1
-    failed = await telling
+    failed = await refusal
     assert failed.cause == "WSServerHandshakeError"
     assert "because" in failed.message
 
@@ -422,7 +422,7 @@ async def test_messages_right_behind_the_answer(peer: Peer, before: str) -> None
         UPGRADED + "\r\n",
         ACCEPTED + ACCEPTED.split("\r\n")[-2] + "\r\n\r\n",
         ACCEPTED + "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
-        ACCEPTED + "Sec-WebSocket-Protocol: nobody-asked\r\n\r\n",
+        ACCEPTED + "Sec-WebSocket-Protocol: not-offered\r\n\r\n",
         ACCEPTED.replace("websocket", "h2c", 1) + "\r\n",
         ACCEPTED.replace("Connection: Upgrade\r\n", "") + "\r\n",
         (ACCEPTED + "\r\n").replace("\r\n", "\n"),
@@ -439,7 +439,7 @@ async def test_an_answer_that_is_no_upgrade(peer: Peer, answer: str) -> None:
     assert await peer.call("job_count_current_connection") == 1
 
 
-async def test_a_cancel_while_the_job_says_nothing_closes_its_connection(peer: Peer) -> None:
+async def test_a_cancel_while_the_job_is_silent_closes_its_connection(peer: Peer) -> None:
     job = await start_program(peer, BY_HAND)
     call = await peer.start(BISTREAM, "ws_connect", job, "/", [], [])
     assert (await peer.http(job, "GET", "/seen"))[0] == 200
@@ -481,7 +481,7 @@ async def test_subprotocols(peer: Peer, job: str) -> None:
     assert failed.value.cause == "ValueError"
 
 
-async def test_nobody_listens(peer: Peer) -> None:
+async def test_a_port_without_a_listener(peer: Peer) -> None:
     assert (await refused(peer, await start_deaf_program(peer))).cause == "ConnectionRefusedError"
 
 

@@ -62,7 +62,7 @@ def test_one_piece_for_each_time_that_the_stream_is_free() -> None:
     assert done == [True]
 
 
-def test_an_end_too_early_is_an_error() -> None:
+def test_an_end_before_the_coded_data_ends_is_an_error() -> None:
     stream = Narrow()
     done: list[bool] = []
     work = decoding(stream, done)
@@ -96,7 +96,7 @@ def test_who_takes_everything_is_given_so_much_in_a_turn() -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "gzip, gzip"])
-def test_work_that_gives_nothing_takes_turns_as_well(coding: str) -> None:
+def test_work_without_output_takes_turns_as_well(coding: str) -> None:
     members = gzip.compress(b"") * 4 * (DECODE_AT_ONCE // DECODE_COST_MIN)
     stream = Wide()
     done: list[bool] = []

@@ -63,7 +63,7 @@ class Exchange:
     ) -> None:
         self.stream = MemoryStream()
         for value in arrived:
-            self.stream.says(value)
+            self.stream.arrive(value)
         self.call = MemoryCall(self.stream)
         self.destination = MemoryDestination()
         self.pool = Pool(self.destination)
@@ -93,7 +93,7 @@ class Exchange:
         self.port.connection.data_received(data)
 
     async def end_body(self) -> None:
-        self.stream.says(b"")
+        self.stream.arrive(b"")
         await asyncio.sleep(0)  # lets the connecting begin
 
     async def connect(self) -> None:
@@ -480,7 +480,7 @@ async def test_an_early_answer_drops_the_connection() -> None:
     exchange = Exchange("POST", (("Content-Length", "10"),))
     await asyncio.sleep(0)
     await exchange.destination.accept()
-    exchange.stream.says(b"half ")
+    exchange.stream.arrive(b"half ")
     exchange.job_sends(HEAD + b"hello")
     assert exchange.state is ExchangeState.ENDED
     assert exchange.port.aborted
@@ -560,8 +560,8 @@ async def test_a_blocked_port_holds_the_stream_and_its_connection_is_not_kept() 
     assert exchange.stream.held
     exchange.port.connection.resume_writing()
     assert not exchange.stream.held
-    exchange.stream.says(b"body")
-    exchange.stream.says(b"")
+    exchange.stream.arrive(b"body")
+    exchange.stream.arrive(b"")
     exchange.port.connection.pause_writing()
     exchange.job_sends(HEAD + b"hello")
     assert exchange.port.aborted
@@ -638,7 +638,7 @@ async def test_messages_after_the_request_wait_for_the_switch() -> None:
     exchange.job_sends(SWITCH + b"first")
     assert not exchange.stream.held
     assert exchange.stream.sent == [101, [["Connection", "Upgrade"], ["Upgrade", "mine"]], b"first"]
-    exchange.stream.says(b"bytes")
+    exchange.stream.arrive(b"bytes")
     assert exchange.port.written.endswith(b"\r\n\r\nbytes")
 
 
@@ -657,7 +657,7 @@ async def test_the_end_of_the_tunnel_is_the_end_of_the_call(clean: bool) -> None
     exchange = await switched()
     if clean:
         exchange.port.connection.eof_received()
-        exchange.stream.says(b"")
+        exchange.stream.arrive(b"")
         assert exchange.call.outcome == [None]
     else:
         exchange.port.connection.user.port_lost(ConnectionResetError("reset"))

@@ -16,25 +16,25 @@ from tests.kit.transfers import eventually
 
 
 class User:
-    """Whose request a connection serves; what it heard, in order."""
+    """The user of a connection; its callbacks in order."""
 
     def __init__(self) -> None:
-        self.heard: list[object] = []
+        self.events: list[object] = []
 
     def port_data(self, data: bytes) -> None:
-        self.heard.append(data)
+        self.events.append(data)
 
     def port_eof(self) -> None:
-        self.heard.append("eof")
+        self.events.append("eof")
 
     def port_blocked(self) -> None:
-        self.heard.append("blocked")
+        self.events.append("blocked")
 
     def port_writable(self) -> None:
-        self.heard.append("writable")
+        self.events.append("writable")
 
     def port_lost(self, error: Exception | None) -> None:
-        self.heard.append("lost")
+        self.events.append("lost")
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_no_more_are_kept_than_the_limit(loop: HandLoop) -> None:
     assert [transport.closing for _, transport in pairs] == [False] * IDLE_PER_PORT + [True]
 
 
-def test_bytes_that_nobody_asked_for_end_an_idle_connection(loop: HandLoop) -> None:
+def test_bytes_without_a_request_end_an_idle_connection(loop: HandLoop) -> None:
     """They would be taken for the answer to the next request."""
     pool = new_pool()
     [(connection, transport)] = given(pool)
@@ -146,8 +146,8 @@ class Job:
         self.accepted.put_nowait(writer)
 
 
-@pytest.mark.parametrize("says", [b"", b"something"])
-async def test_the_kernel_knows_of_an_end_that_the_loop_has_not_seen(says: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"something"])
+async def test_the_kernel_knows_of_an_end_that_the_loop_has_not_seen(data: bytes) -> None:
     job = Job()
     server = await asyncio.start_server(job.serve, "127.0.0.1", 0)
     pool = new_pool(server.sockets[0].getsockname()[1])
@@ -158,8 +158,8 @@ async def test_the_kernel_knows_of_an_end_that_the_loop_has_not_seen(says: bytes
         assert not connection.is_stale()
         connection.pause_reading()  # the loop sees nothing of what follows
         pool.give(connection)
-        if says:
-            writer.write(says)
+        if data:
+            writer.write(data)
         else:
             writer.write_eof()
         await eventually(connection.is_stale)
@@ -172,7 +172,7 @@ async def test_the_kernel_knows_of_an_end_that_the_loop_has_not_seen(says: bytes
         server.close()
 
 
-async def test_nobody_listens() -> None:
+async def test_a_port_without_a_listener() -> None:
     server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     server.close()
@@ -181,7 +181,7 @@ async def test_nobody_listens() -> None:
         await new_pool(port).connect(User())
 
 
-# --- which requests, and for whom connections are closed ---------------------------------------------------
+# --- which requests, and for which connections are closed ---------------------------------------------------
 
 
 def test_what_may_not_be_repeated_takes_the_place_of_an_idle_one(loop: HandLoop) -> None:
@@ -224,7 +224,7 @@ def test_none_is_closed_for_a_new_one_that_is_answered_in_time(loop: HandLoop) -
         pool.answered(user)
     loop.advance(1.0)
     assert len(pool) == 3
-    assert not [1 for each in users if each.heard]
+    assert not [1 for each in users if each.events]
 
 
 def test_several_that_wait_are_given_room_one_after_the_other(loop: HandLoop) -> None:
@@ -253,7 +253,7 @@ def test_a_connection_that_comes_back_makes_room_at_most_once_in_a_while(loop: H
     assert sum(transport.closing for _, transport in busy) == 1
 
 
-def test_a_closed_pool_watches_nothing(loop: HandLoop) -> None:
+def test_a_closed_pool_has_no_timer(loop: HandLoop) -> None:
     pool = new_pool()
     pool.asked(User())
     pool.close()

@@ -1,4 +1,4 @@
-"""Raw bytes between a stream and a connection: pause crosses over, and so does the end of each direction."""
+"""Raw bytes between a stream and a connection: back pressure and the end of each direction pass to the other side."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.kit.peer import PATIENCE_S
 
 
 class Spliced:
-    """A splice with both its ends in memory; ``results`` is what it said when it was done."""
+    """A splice with both its ends in memory; ``results`` are the errors it ended with."""
 
     def __init__(self, *, started: bool = True) -> None:
         self.stream = MemoryStream()
@@ -35,8 +35,8 @@ async def test_bytes_go_both_ways_in_order() -> None:
     both = Spliced()
     for piece in (b"one", b"two"):
         both.connection.data_received(piece)
-        both.stream.says(piece.upper())
-    both.stream.says(memoryview(b"THREE"))
+        both.stream.arrive(piece.upper())
+    both.stream.arrive(memoryview(b"THREE"))
     assert both.stream.sent == [b"one", b"two"]
     assert both.port.written == b"ONETWOTHREE"
     assert both.results == []
@@ -45,7 +45,7 @@ async def test_bytes_go_both_ways_in_order() -> None:
 #: What ends which direction.
 ENDS: dict[str, Callable[[Spliced], Any]] = {
     "the job": lambda both: both.connection.eof_received(),
-    "the caller": lambda both: both.stream.says(b""),
+    "the caller": lambda both: both.stream.arrive(b""),
     "the caller's stream": lambda both: both.splice.stream_closed(),
 }
 
@@ -66,16 +66,16 @@ async def test_it_is_over_once_both_directions_are(order: Iterable[str]) -> None
     assert both.stream.sent == [b""]
     assert both.port.eof
     assert both.port.closing
-    assert not both.port.aborted  # what is written last is still flushed
+    assert not both.port.aborted  # the last bytes are still flushed
 
 
 async def test_the_other_direction_goes_on_behind_a_half_close() -> None:
     both = Spliced()
     both.connection.eof_received()
-    both.stream.says(b"more")
+    both.stream.arrive(b"more")
     assert both.port.written == b"more"
     other = Spliced()
-    other.stream.says(b"")
+    other.stream.arrive(b"")
     other.connection.data_received(b"more")
     assert other.stream.sent == [b"more"]
     assert both.results == other.results == []
@@ -83,10 +83,10 @@ async def test_the_other_direction_goes_on_behind_a_half_close() -> None:
 
 async def test_a_caller_that_says_more_behind_its_end_is_wrong() -> None:
     both = Spliced()
-    both.stream.says(b"")
+    both.stream.arrive(b"")
     for more in (b"more", b""):
         with pytest.raises(ValueError, match="after the end"):
-            both.stream.says(more)
+            both.stream.arrive(more)
     assert both.port.written == b""
 
 
@@ -94,7 +94,7 @@ async def test_a_caller_that_says_more_behind_its_end_is_wrong() -> None:
 async def test_only_bytes_are_carried(value: object) -> None:
     both = Spliced()
     with pytest.raises(ValueError, match="carries bytes"):
-        both.stream.says(value)
+        both.stream.arrive(value)
     assert both.port.written == b""
 
 
@@ -116,7 +116,7 @@ async def test_what_the_job_says_before_the_start_is_carried_and_may_block() -> 
     both = Spliced(started=False)
     both.connection.data_received(b"greeting")
     both.stream.blocked = True
-    both.stream.says(b"early")
+    both.stream.arrive(b"early")
     both.splice.start(both.connection)
     assert both.stream.sent == [b"greeting"]
     assert both.port.written == b"early"
@@ -128,7 +128,7 @@ async def test_a_job_that_ends_its_direction_before_the_start() -> None:
     both.connection.eof_received()
     assert both.stream.sent == [b""]
     assert both.results == []
-    both.stream.says(b"")
+    both.stream.arrive(b"")
     both.splice.start(both.connection)
     assert both.results == [None]
 
@@ -172,14 +172,14 @@ async def listening(
 
 
 async def test_an_end_is_told_once_however_often_reading_is_resumed() -> None:
-    """Both loops meet the end of a socket again when reading goes on behind it."""
-    ended, heard = asyncio.Event(), asyncio.Queue[bytes]()
+    """Both loops meet the end of a socket again when reading is resumed after it."""
+    ended, received = asyncio.Event(), asyncio.Queue[bytes]()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"bye")
         writer.write_eof()
         while data := await reader.read(100):
-            heard.put_nowait(data)
+            received.put_nowait(data)
         writer.close()
         ended.set()
 
@@ -187,21 +187,21 @@ async def test_an_end_is_told_once_however_often_reading_is_resumed() -> None:
         def send(self, value: Any) -> None:
             super().send(value)
             if value == b"":
-                said.set()
+                sent.set()
 
-    said = asyncio.Event()
+    sent = asyncio.Event()
     stream = Stream()
     results: list[Exception | None] = []
     splice = TcpSplice(stream, results.append)
     async with listening(serve) as number, asyncio.timeout(PATIENCE_S):
         splice.start(await connect_port(number, splice))
-        await said.wait()
+        await sent.wait()
         for _ in range(2):
             stream.block()
             stream.unblock()
-            stream.says(b"still here")  # what the job has read of it came behind a turn of the loop
-            await heard.get()
-        stream.says(b"")
+            stream.arrive(b"still here")  # the job has read it in a later iteration of the loop
+            await received.get()
+        stream.arrive(b"")
         await ended.wait()
     assert stream.sent == [b"bye", b""]
     assert results == [None]
@@ -219,6 +219,6 @@ async def test_a_job_that_resets_its_connection_ends_the_splice_with_the_error()
     splice = TcpSplice(stream, done.set_result)
     async with listening(serve) as number, asyncio.timeout(PATIENCE_S):
         splice.start(await connect_port(number, splice))
-        stream.says(b"go")
+        stream.arrive(b"go")
         assert isinstance(await done, ConnectionResetError)
     assert stream.sent == []

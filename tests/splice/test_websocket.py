@@ -1,4 +1,4 @@
-"""A job's WebSocket and the stream of a call: what a hostile or hasty job does to who works for it."""
+"""A job's WebSocket and the stream of a call: hostile and hasty jobs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def job_pool(listener: socket.socket) -> Pool:
 
 
 class Call:
-    """How it ended is in ``outcome``."""
+    """A call; ``outcome`` is its result or its error."""
 
     def __init__(self) -> None:
         self.outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -43,7 +43,7 @@ class Call:
         self.outcome.set_result(error)
 
 
-class TellingStream(MemoryStream):
+class SignallingStream(MemoryStream):
     """``more`` is set by each message."""
 
     def __init__(self) -> None:
@@ -67,14 +67,14 @@ class Rig:
 
     def __init__(self, listener: socket.socket) -> None:
         self.call = Call()
-        self.stream = TellingStream()
+        self.stream = SignallingStream()
         upgrade = ClientUpgrade("job.example", "/")
         self.splice = WebSocketSplice(self.call, self.stream, upgrade, detailed=True, max_message=1 << 20)
         self._listener = listener
         self._loop = asyncio.get_running_loop()
 
-    async def answered(self, behind: bytes = b"", *, closed_before: bool = False) -> socket.socket:
-        """The job's socket, with its 101 sent and what is ``behind`` it."""
+    async def answered(self, frames_after: bytes = b"", *, closed_before: bool = False) -> socket.socket:
+        """Return the job's socket, with its 101 sent and ``frames_after`` it."""
         connecting = asyncio.ensure_future(self.splice.connect(job_pool(self._listener)))
         job, _ = await self._loop.run_in_executor(None, self._listener.accept)
         job.setblocking(False)
@@ -83,7 +83,7 @@ class Rig:
             head += await self._loop.sock_recv(job, 65_536)
         if closed_before:
             self.stream.attach = self._attach_closed  # type: ignore[method-assign]
-        await self._loop.sock_sendall(job, _switched(head) + behind)
+        await self._loop.sock_sendall(job, _switched(head) + frames_after)
         async with asyncio.timeout(PATIENCE_S):
             await connecting
         return job
@@ -97,7 +97,7 @@ class Rig:
             return await self.call.outcome
 
     async def sent(self, count: int) -> list[Any]:
-        """The messages of the stream behind the answer, once there are so many."""
+        """Return the messages of the stream after the answer, once there are so many."""
         async with asyncio.timeout(PATIENCE_S):
             while len(self.stream.sent) <= count:
                 self.stream.more.clear()
@@ -230,7 +230,7 @@ async def test_half_a_frame_behind_the_answer_to_a_caller_that_has_closed_before
 async def test_a_job_that_ends_the_connection_before_it_is_used(rig: Rig, listener: socket.socket) -> None:
     connecting = asyncio.ensure_future(rig.splice.connect(job_pool(listener)))
     await asyncio.sleep(0)
-    rig.splice.port_eof()  # on a busy loop it is told before the task that waits for the connection goes on
+    rig.splice.port_eof()  # on a busy loop it comes before the task that waits for the connection continues
     async with asyncio.timeout(PATIENCE_S):
         await connecting
         assert isinstance(await rig.outcome(), ConnectionResetError)
