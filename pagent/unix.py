@@ -1,4 +1,4 @@
-"""What not every system has of its files' calls, under names that are there everywhere."""
+"""Flags and calls for files that not every system has, under names that exist on every system."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final
 
-# Where one is absent it is not needed, or has no counterpart.
+# 0 where a flag is absent: it is not needed there, or has no counterpart.
 O_PATH: Final[int] = getattr(os, "O_PATH", 0)
 O_DIRECTORY: Final[int] = getattr(os, "O_DIRECTORY", 0)
 O_NOFOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
@@ -25,9 +25,9 @@ FALLOC_COLLAPSE_RANGE: Final = 0x08
 
 
 def fallocate(descriptor: int, mode: int, offset: int, length: int) -> int:
-    """0, or the errno of the call, which is ENOSYS where there is none.
+    """Return 0, or the errno of the call: ENOSYS where the system has none.
 
-    Python has posix_fallocate(3) only, which writes zeros where a file system has no such call.
+    Python has posix_fallocate(3) only, which writes zeros if a file system has no such call.
     """
     call = _fallocate()
     if call is None:

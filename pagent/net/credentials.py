@@ -1,4 +1,4 @@
-"""What links are made with and may be replaced while the agent runs: tokens, keys and certificates."""
+"""Tokens, keys and certificates, which may be replaced while the process runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Credentials(NamedTuple):
 def load_credentials(settings: Settings, environ: Mapping[str, str], *, dials_tls: bool) -> Credentials:
     """Read all files that the configuration names. ConfigError, which names the key, if one cannot be used.
 
-    ``dials_tls``: whether a router is dialled by TLS; otherwise ``client.tls`` is not looked at.
+    ``dials_tls``: whether a router is dialled by TLS; otherwise ``client.tls`` is not read.
     """
     return Credentials(
         load_tokens(settings, environ),

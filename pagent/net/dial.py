@@ -1,4 +1,4 @@
-"""Making a link: TCP, TLS, the WebSocket handshake, and how long to wait before trying again."""
+"""Dial a link: TCP, TLS, the WebSocket handshake, and the backoff before the next attempt."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ REDIAL_LEAST_S: Final = 0.1
 #: After a link that lived for so long, the next attempt counts as the first again.
 REDIAL_RESET_S: Final = 30.0
 
-
-#: As it can stand in a request (RFC 9112 section 3.2.1): visible ASCII.
+#: A path that a request can have (RFC 9112 section 3.2.1): visible ASCII.
 _PATH: Final = re.compile("[!-~]*")
-#: How a TLS record begins that is an alert.
+#: The first bytes of a TLS record that is an alert.
 _TLS_ALERT: Final = b"\x15\x03"
 
 
@@ -95,7 +94,7 @@ class _Upgrading(asyncio.Protocol):
             self.done.set_result(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if isinstance(exc, ssl.SSLError):  # after our side of the handshake: the peer's verdict on our certificate
+        if isinstance(exc, ssl.SSLError):  # after our side of the handshake: the peer refuses our certificate
             self._fail(DialError(f"{self._authority}: {dialling_fault(exc)}"))
             return
         if self._transport is not None and self._transport.get_extra_info("sslcontext") is not None:
@@ -123,12 +122,12 @@ class Dialling(Protocol):
 async def dial(
     address: Address, connection: Dialling, *, tls: ssl.SSLContext | None = None, host: str | None = None
 ) -> None:
-    """Connect to an accepting peer; returns once the WebSocket is open and the connection started.
+    """Connect to an accepting peer; return once the WebSocket is open and the connection started.
 
     ``host`` is an IP address to connect to, if the name in ``address`` has been resolved already.
 
-    :raises DialError: nothing listens there, or it does not answer in time;
-        HandshakeRefusedError: what listens there is no RPC route.
+    :raises DialError: no peer listens there, or it does not answer in time;
+        HandshakeRefusedError: the address has no RPC route.
     """
     loop = asyncio.get_running_loop()
     upgrade = ClientUpgrade(address.authority, address.path, subprotocols=[SUBPROTOCOL])
@@ -166,7 +165,7 @@ async def dial(
 
 
 def _reason(error: OSError, *, tls: bool) -> str:
-    """The system's words; asyncio's own loop has some of its own for a connection that could not be made."""
+    """Return the text of the system; asyncio's own loop has other texts for a connection that was not made."""
     if tls and isinstance(error, (ssl.SSLError, ConnectionResetError, ConnectionAbortedError)):
         return dialling_fault(error)
     if isinstance(error, ConnectionError) and error.errno:
@@ -175,9 +174,9 @@ def _reason(error: OSError, *, tls: bool) -> str:
 
 
 class Backoff:
-    """How long to wait before dialling again: short at first, doubling up to ``longest`` seconds, with jitter.
+    """The wait before dialling again: short at first, doubled up to ``longest`` seconds, with jitter.
 
-    Starts over after a link that lived for half a minute; docs/contract.rst, "Loss".
+    It is reset after a link that lived for half a minute; docs/contract.rst, "Loss".
     """
 
     _FACTOR: Final = 2.0
@@ -187,7 +186,7 @@ class Backoff:
         self._next = REDIAL_FIRST_S
 
     def delay(self, lived: float) -> float:
-        """Seconds to wait, given how many the last link lived (0 if none came to be)."""
+        """Return the seconds to wait. ``lived``: the seconds that the last link lived, 0 without a link."""
         if lived >= REDIAL_RESET_S:
             self._next = REDIAL_FIRST_S
         ceiling = min(self._next, self._longest)

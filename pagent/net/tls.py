@@ -1,6 +1,6 @@
-"""TLS of links: the configured files as contexts. What cannot be used is a ConfigError that names the key.
+"""TLS of links: contexts of the configured files. A file that cannot be used is a ConfigError that names its key.
 
-And TLS towards jobs, which configures nothing.
+TLS to jobs has no configuration.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def renew_certificate(context: ssl.SSLContext, tls: ServerTls, section: str) -> 
 
 
 def client_context(tls: ClientTls) -> ssl.SSLContext:
-    """For dialling a ``wss://`` router."""
+    """Return the context for dialling a ``wss://`` router."""
     if tls.certificate is None and tls.key is not None:
         raise ConfigError("client.tls: a key is set, which needs client.tls.certificate as well")
     with _naming(f"client.tls.ca: {tls.ca}"):
@@ -55,7 +55,7 @@ def client_context(tls: ClientTls) -> ssl.SSLContext:
 
 
 def job_context() -> ssl.SSLContext:
-    """For a job's port: it is on the loopback, and its certificate may be any (docs/contract.rst, "Proxy")."""
+    """Return the context for a job's port on the loopback, with any certificate (docs/contract.rst, "Proxy")."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -87,9 +87,9 @@ def _naming(what: str) -> Iterator[None]:
 
 # --- the texts of failed handshakes -----------------------------------------------------------------
 
-#: By OpenSSL's name of the fault, or a part of it: as seen by the side that accepts.
+#: Texts by OpenSSL's name of the fault, or a part of it, for the side that accepts.
 _ACCEPTING: Final = {
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the peer showed no certificate, which server.tls.ca asks for",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the peer sent no certificate, which server.tls.ca requires",
     "CERTIFICATE_VERIFY_FAILED": "the peer's certificate is not of an authority of server.tls.ca",
     "HTTP_REQUEST": "the peer does not speak TLS, which this port expects (wss://, https://)",
     "WRONG_VERSION_NUMBER": "the peer does not speak TLS, which this port expects (wss://, https://)",
@@ -97,7 +97,7 @@ _ACCEPTING: Final = {
     "ALERT_CERTIFICATE_UNKNOWN": "the peer does not trust the certificate of server.tls.certificate",
     "ALERT_BAD_CERTIFICATE": "the peer does not trust the certificate of server.tls.certificate",
 }
-#: The same, as seen by the side that dials.
+#: The same for the side that dials.
 _DIALLING: Final = {
     "CERTIFICATE_REQUIRED": "the peer asks for a certificate: set client.tls.certificate",
     "ALERT_HANDSHAKE_FAILURE": "the peer refused the TLS handshake; does it ask for a certificate"
@@ -113,12 +113,12 @@ _DIALLING: Final = {
 
 
 def accepting_fault(error: OSError) -> str:
-    """Why a connection that was accepted did not come to be."""
+    """Return why the handshake of an accepted connection failed."""
     return _fault(error, _ACCEPTING)
 
 
 def dialling_fault(error: OSError) -> str:
-    """Why TLS with a peer that was dialled failed."""
+    """Return why TLS with a dialled peer failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS handshake failed: the peer's certificate is not trusted: {error.verify_message}"
     if isinstance(error, (ConnectionResetError, ConnectionAbortedError)):

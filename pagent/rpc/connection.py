@@ -171,7 +171,7 @@ class Connection(CallHost):
         return Stream(self.link, self.scheduler, self.throttle, owner, call_id, caller=caller, flow=self.flow)
 
     def send_cancel(self, call_id: int) -> None:
-        self.link.send(messages.bare(messages.CALL_CANCEL, call_id))
+        self.link.send(messages.empty(messages.CALL_CANCEL, call_id))
 
     def call_ended(self, call_id: int, call: object) -> None:
         if self.incoming.get(call_id) is call:

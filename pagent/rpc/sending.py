@@ -155,7 +155,7 @@ class SendingHalf:
         """Send the stream close after what is queued; nothing once the stream is closed."""
         if self._state is _OPEN:
             self._apply(SendingInput.CLOSE)
-            self._send_last(messages.bare(self._close_kind, self._call_id))
+            self._send_last(messages.empty(self._close_kind, self._call_id))
 
     def end(self, result: bytes) -> None:
         """Send the call's result after what is queued."""

@@ -1,1 +1,1 @@
-"""What every part of a process stands on: threads for blocking work."""
+"""The base of every part of a process: tasks, threads, signals, memory and the turns of the event loop."""

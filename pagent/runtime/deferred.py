@@ -1,7 +1,7 @@
 """Defer the rest of expensive work on little input to later iterations of the event loop.
 
-A few received bytes can be much work: a flood of empty frames, or a body that is compressed twice. A connection that
-has done its share leaves the rest here. All connections with such a rest take turns, within a bound for each iteration.
+A few received bytes can need much work: a flood of empty frames, or a body that is compressed twice. A connection that
+has done its share defers the rest. All connections with deferred work take turns, within a bound for each iteration.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ class DeferredWork:
     def defer(self, work: Callable[[], None], done: int) -> None:
         """Call ``work`` in a later iteration.
 
-        ``done``: what the caller has done in this iteration, as the number of bytes whose decoding takes as long.
+        ``done``: the work of the caller in this iteration, as the number of bytes whose decoding takes as long.
         """
         self._waiting.append(work)
         self._done += done
-        self._be_due()
+        self._schedule()
 
-    def _be_due(self) -> None:
+    def _schedule(self) -> None:
         if not self._due:
             self._due = True
-            asyncio.get_running_loop().call_soon(self._next)
+            asyncio.get_running_loop().call_soon(self._work)
 
-    def _next(self) -> None:
+    def _work(self) -> None:
         self._due = False
         self._done = 0
         waiting = self._waiting
@@ -54,9 +54,9 @@ class DeferredWork:
                 if self._done >= LABOUR_TURN:
                     break
                 waiting.popleft()()
-        finally:  # also if one of them raises: the others go on in the next iteration
+        finally:  # also if one of them raises: the others are called in the next iteration
             if waiting:
-                self._be_due()
+                self._schedule()
 
 
 _DEFERRED: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, DeferredWork]] = WeakKeyDictionary()

@@ -1,4 +1,4 @@
-"""The limit on descriptors: all that the system allows for the agent, what it was for the agent's jobs."""
+"""The limit on descriptors: the hard limit for this process, and the original one for its jobs."""
 
 from __future__ import annotations
 

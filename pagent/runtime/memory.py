@@ -1,8 +1,8 @@
-"""Count what an event loop keeps in buffers for those that do not take it, and say when that is enough.
+"""Count the bytes that an event loop keeps in buffers for receivers that do not take them, and bound them.
 
 A stream, a connection to a job or an unfinished message has a bound of its own, but there may be thousands. Each counts
-what it keeps here. Once all together have more than the limit, whatever comes next goes to disk where it can, waits in
-its sender, or is refused.
+its bytes here. Once all together exceed the limit, further data goes to disk where possible, waits in its sender, or is
+refused.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class BufferMemory:
     def set_limit(self, limit: int | None) -> None:
         """Set how much memory the buffers may take; None: :func:`default_limit`.
 
-        A part of it is left to what is not counted: receive buffers, small messages, the allocator's own.
+        A part of it is left for memory that is not counted: receive buffers, small messages, the allocator.
         """
         limit = default_limit() if limit is None else limit
         self._most = limit - min(BUFFERS_RESERVE, limit // 3)
@@ -46,7 +46,7 @@ class BufferMemory:
 
 
 class Held:
-    """What one buffer has counted."""
+    """The counted bytes of one buffer."""
 
     __slots__ = ("_memory", "bytes")
 
@@ -55,7 +55,7 @@ class Held:
         self.bytes = 0
 
     def set(self, size: int) -> None:
-        """The buffer has so many bytes now."""
+        """Set the bytes that the buffer has now."""
         if size != self.bytes:
             self._memory.change(size - self.bytes)
             self.bytes = size

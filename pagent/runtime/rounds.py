@@ -1,4 +1,4 @@
-"""Let coroutines that have much to do on the loop take turns: one batch of one of them in each loop iteration."""
+"""Let coroutines with much work on the loop take turns: one batch of one of them in each loop iteration."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-/* The frames that nearly all of a link consists of, taken apart in one go and put together (RFC 6455 section 5.2).
+/* Decode and encode the most frequent frames of a link (RFC 6455 section 5.2): whole binary messages of one frame.
 
-   pagent.wire.frames does the same for every frame that there is, and says what is wrong with one; this is for whole
-   binary messages of one frame, and stops in front of anything else. */
+   Decoding stops before any other frame. pagent.wire.frames decodes every kind of frame, and reports faults. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -14,7 +13,7 @@
 
 static PyObject *BINARY; /* the opcode */
 
-/* Payload and key are XORed 8 bytes at a time; the compiler makes wider ones of it. */
+/* Payload and key are XORed 8 bytes at a time; the compiler makes wider operations of it. */
 static void
 unmask(unsigned char *to, const unsigned char *from, Py_ssize_t count, const unsigned char *key)
 {
@@ -32,8 +31,8 @@ unmask(unsigned char *to, const unsigned char *from, Py_ssize_t count, const uns
         to[at] = from[at] ^ key[at & 3];
 }
 
-/* Bytes of the header of the frame at `p`, of which there are `left` bytes, and the length of its payload; 0 if it is
-   not all there, or none of those that this is for. */
+/* Return the length of the header of the frame at `p`, of which there are `left` bytes, and set the length of its
+   payload; 0 for an incomplete header, or a frame of another kind. */
 static Py_ssize_t
 header(const unsigned char *p, Py_ssize_t left, int mask_bit, uint64_t *length)
 {
@@ -64,10 +63,10 @@ header(const unsigned char *p, Py_ssize_t left, int mask_bit, uint64_t *length)
 }
 
 PyDoc_STRVAR(whole_frames_doc,
-"whole_frames(data, masked, longest, lend_from, most, messages) -> int\n\n"
-"Append (BINARY, payload) to messages for each frame that data begins with; returns how many bytes they take.\n"
-"Payloads are bytes, but from lend_from bytes on (0: none) memoryviews of data, a writable one, unmasked in place.\n"
-"Stops in front of a frame of another kind, an incomplete one, one of more than longest bytes, and once there are\n"
+"whole_frames(data, masked, longest, views_from, most, messages) -> int\n\n"
+"Append (BINARY, payload) to messages for each frame at the start of data; return how many bytes they take.\n"
+"Payloads are bytes, but from views_from bytes on (0: none) views of data, which must be writable, unmasked in place.\n"
+"Stop before a frame of another kind, an incomplete one, one of more than longest bytes, and once there are\n"
 "most messages.");
 
 static PyObject *
@@ -77,16 +76,16 @@ whole_frames(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Py_ssize_t at = 0;
 
     if (nargs != 6 || !PyList_Check(args[5])) {
-        PyErr_SetString(PyExc_TypeError, "whole_frames(data, masked, longest, lend_from, most, messages: list)");
+        PyErr_SetString(PyExc_TypeError, "whole_frames(data, masked, longest, views_from, most, messages: list)");
         return NULL;
     }
     int masked = PyObject_IsTrue(args[1]);
     Py_ssize_t longest = PyLong_AsSsize_t(args[2]);
-    Py_ssize_t lend_from = PyLong_AsSsize_t(args[3]);
+    Py_ssize_t views_from = PyLong_AsSsize_t(args[3]);
     Py_ssize_t most = PyLong_AsSsize_t(args[4]);
     if (masked < 0 || PyErr_Occurred())
         return NULL;
-    if (PyObject_GetBuffer(args[0], &buffer, lend_from ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0)
+    if (PyObject_GetBuffer(args[0], &buffer, views_from ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0)
         return NULL;
 
     unsigned char *data = buffer.buf;
@@ -100,7 +99,7 @@ whole_frames(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         Py_ssize_t stop = start + (Py_ssize_t)length;
 
         PyObject *payload;
-        if (lend_from && stop - start >= lend_from) {
+        if (views_from && stop - start >= views_from) {
             if (masked)
                 unmask(data + start, data + start, stop - start, data + start - KEY_BYTES);
             payload = PySequence_GetSlice(args[0], start, stop);
@@ -127,7 +126,7 @@ whole_frames(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return PyLong_FromSsize_t(at);
 }
 
-/* Bytes of any object; for those of bytes the buffer protocol would be the larger part of the work. */
+/* The bytes of any object. For bytes objects, the buffer protocol would be the larger part of the work. */
 typedef struct {
     const char *data;
     Py_ssize_t length;
@@ -159,7 +158,7 @@ release_part(Part *part)
         PyBuffer_Release(&part->buffer);
 }
 
-/* The header of a final frame; how many bytes it has. */
+/* Write the header of a final frame, and return its length. */
 static Py_ssize_t
 write_header(unsigned char *to, long opcode, int mask_bit, uint64_t length)
 {
@@ -174,7 +173,7 @@ write_header(unsigned char *to, long opcode, int mask_bit, uint64_t length)
 
 PyDoc_STRVAR(binary_frame_doc,
 "binary_frame(head, rest) -> bytes\n\n"
-"An unmasked frame of a binary message in two parts.");
+"Return an unmasked frame of a binary message in two parts.");
 
 static PyObject *
 binary_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
@@ -207,7 +206,7 @@ binary_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 
 PyDoc_STRVAR(masked_frame_doc,
 "masked_frame(opcode, key, head, rest) -> bytes\n\n"
-"A frame of a message in two parts, masked with the four bytes of key.");
+"Return a frame of a message in two parts, masked with the four bytes of key.");
 
 static PyObject *
 masked_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)

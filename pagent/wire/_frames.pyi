@@ -4,7 +4,7 @@ def whole_frames(
     data: bytes | bytearray | memoryview,
     masked: bool,
     longest: int,
-    lend_from: int,
+    views_from: int,
     most: int,
     messages: list[tuple[int, Any]],
     /,

@@ -1,7 +1,7 @@
-/* The messages that nearly all of a link consists of, taken apart (docs/protocol.rst, "Messages").
+/* Decode the messages that nearly all of a link consists of (docs/protocol.rst, "Messages").
 
-   The same as pagent.wire.apart: stream messages with a bin and the beginnings of calls, in the forms that encoders
-   choose. For any other message, and for what is wrong with one, there is pagent.wire.messages. */
+   The same as pagent.wire.fast_path: stream messages with a bin and the starts of calls, in the forms that encoders
+   choose. pagent.wire.messages decodes every other message, and reports faults. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -14,7 +14,7 @@
 #define REQUEST_MESSAGE 4
 #define RESPONSE_MESSAGE 8
 
-/* The unsigned integer, big-endian, of so many bytes. */
+/* Return the big-endian unsigned integer of so many bytes. */
 static uint64_t
 number(const unsigned char *p, int bytes)
 {
@@ -25,7 +25,7 @@ number(const unsigned char *p, int bytes)
     return value;
 }
 
-/* Where the call id ends, which is at offset 2; 0 if it is none, or has another form. */
+/* Return the offset after the call id, which is at offset 2; 0 if it has another form. */
 static Py_ssize_t
 id_of(const unsigned char *p, Py_ssize_t length, uint64_t *call_id)
 {
@@ -44,7 +44,7 @@ id_of(const unsigned char *p, Py_ssize_t length, uint64_t *call_id)
     return 3 + bytes;
 }
 
-/* Where the bin begins that fills the message to its end; 0 if there is none. */
+/* Return the offset of the bytes of a bin that fills the message to its end; 0 without one. */
 static Py_ssize_t
 bin_of(const unsigned char *p, Py_ssize_t length, Py_ssize_t at)
 {
@@ -58,13 +58,13 @@ bin_of(const unsigned char *p, Py_ssize_t length, Py_ssize_t at)
     return at + bytes;
 }
 
-PyDoc_STRVAR(take_apart_doc,
-"take_apart(payload, copied) -> (kind, call id, value) | None\n\n"
-"For a stream message with a bin, its value: bytes if payload has no more than copied bytes, else a memoryview of it.\n"
-"For the start of a call that has no more either, all that lies behind its id, as bytes. None for any other message.");
+PyDoc_STRVAR(decode_common_doc,
+"decode_common(payload, copied) -> (kind, call id, value) | None\n\n"
+"The value of a stream message with a bin is its payload: bytes if the message has at most copied bytes, otherwise a\n"
+"memoryview. The value of a call start of at most copied bytes is all that follows its id. None for any other message.");
 
 static PyObject *
-take_apart(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+decode_common(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     Py_buffer buffer;
     Py_ssize_t at = 0;
@@ -72,7 +72,7 @@ take_apart(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     PyObject *value;
 
     if (nargs != 2) {
-        PyErr_SetString(PyExc_TypeError, "take_apart(payload, copied)");
+        PyErr_SetString(PyExc_TypeError, "decode_common(payload, copied)");
         return NULL;
     }
     Py_ssize_t copied = PyLong_AsSsize_t(args[1]);
@@ -116,46 +116,8 @@ take_apart(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return found;
 }
 
-PyDoc_STRVAR(with_id_doc,
-"with_id(before, call_id, behind) -> bytes\n\n"
-"A message of its parts; OverflowError for an id that is negative or has more than 64 bits.");
-
-static PyObject *
-with_id(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
-{
-    unsigned char id[9];
-    int bytes = 1;
-
-    if (nargs != 3 || !PyBytes_Check(args[0]) || !PyLong_Check(args[1]) || !PyBytes_Check(args[2])) {
-        PyErr_SetString(PyExc_TypeError, "with_id(before: bytes, call_id: int, behind: bytes)");
-        return NULL;
-    }
-    uint64_t value = PyLong_AsUnsignedLongLong(args[1]);
-    if (value == (uint64_t)-1 && PyErr_Occurred())
-        return NULL;
-    if (value < 0x80)
-        id[0] = (unsigned char)value;
-    else {
-        int doubled = value > 0xFFFFFFFF ? 3 : value > 0xFFFF ? 2 : value > 0xFF ? 1 : 0;
-        id[0] = (unsigned char)(0xCC + doubled);
-        bytes += 1 << doubled;
-        for (int at = bytes - 1; at > 0; at--, value >>= 8)
-            id[at] = (unsigned char)value;
-    }
-    Py_ssize_t before = PyBytes_GET_SIZE(args[0]), behind = PyBytes_GET_SIZE(args[2]);
-    PyObject *message = PyBytes_FromStringAndSize(NULL, before + bytes + behind);
-    if (message) {
-        char *to = PyBytes_AS_STRING(message);
-        memcpy(to, PyBytes_AS_STRING(args[0]), before);
-        memcpy(to + before, id, bytes);
-        memcpy(to + before + bytes, PyBytes_AS_STRING(args[2]), behind);
-    }
-    return message;
-}
-
 static PyMethodDef methods[] = {
-    {"with_id", (PyCFunction)(void (*)(void))with_id, METH_FASTCALL, with_id_doc},
-    {"take_apart", (PyCFunction)(void (*)(void))take_apart, METH_FASTCALL, take_apart_doc},
+    {"decode_common", (PyCFunction)(void (*)(void))decode_common, METH_FASTCALL, decode_common_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,4 +1,4 @@
-"""What stands in a close frame (RFC 6455 sections 5.5.1 and 7.4)."""
+"""The contents of a close frame (RFC 6455 sections 5.5.1 and 7.4)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ CLOSE_REASON_MAX: Final = 123
 
 
 def valid_close_code(code: int) -> bool:
-    """Whether a code may stand in a close frame (7.4.1 and 7.4.2)."""
+    """Return whether a code may be sent in a close frame (7.4.1 and 7.4.2)."""
     return (1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code <= 4999
 
 
 def check_close(code: int, reason: str) -> None:
-    """Check what is to be sent in a close frame; ValueError if it cannot stand there."""
+    """Raise ValueError if a close frame cannot have this code and reason."""
     if not valid_close_code(code):
         raise ValueError(f"close code {code} may not be sent")
     if len(reason.encode("utf-8", "replace")) > CLOSE_REASON_MAX:
@@ -23,7 +23,7 @@ def check_close(code: int, reason: str) -> None:
 
 
 def close_payload(code: int, reason: str = "") -> bytes:
-    """Payload of a close frame; the reason is cut to what a control frame holds. 1005 and 1006 make an empty one."""
+    """Return the payload of a close frame. The reason is cut to fit; 1005 and 1006 give an empty payload."""
     if code in (1005, 1006):
         return b""
     return (

@@ -1,15 +1,14 @@
 """WebSocket frames (RFC 6455 section 5): bytes in, whole messages out, and back. No socket, no clock.
 
-Receive: :class:`FrameDecoder` is fed what a socket delivers and returns complete messages, joined from their
-fragments. Nothing is allocated by a length that a stranger merely claims, and nothing is kept per piece or fragment,
-which may be empty and many. From a peer that is known, a large frame is received into its own place, or what it
-carries is lent where it was received.
+Receive: :class:`FrameDecoder` is fed what a socket delivers and returns complete messages, joined from their fragments.
+No memory is allocated by a length that an unauthenticated peer claims, and nothing is kept for each piece or fragment,
+of which there may be many empty ones. A large frame of an accepted peer is received into a buffer of its own, or its
+payload is a view of the bytes that were received.
 
-Send: :func:`frame_header` for an unmasked frame, whose payload need not be touched, :func:`binary_frame` for a small
-one, and :func:`masked_frame`. Where there is a compiler the common frames have routines of their own in C
-(``_frames.c``).
+Send: :func:`frame_header` for an unmasked frame, whose payload is not touched, :func:`binary_frame` for a small one,
+and :func:`masked_frame`. With a compiler, the common frames have routines in C (``_frames.c``).
 
-What breaks the RFC raises :class:`~pagent.errors.ProtocolError` with the close code to send.
+Bytes that break the RFC raise :class:`~pagent.errors.ProtocolError` with the close code to send.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _KNOWN: Final = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 #: Bytes of a header by the 7 bits of its length, without the mask key; and the longest, with it (5.2).
 _HEADER_BYTES: Final = (*[2] * 126, 4, 10)
 _HEADER_MAX: Final = 14
-#: What was received is copied up to this size, to be taken apart faster.
+#: Received bytes up to this size are copied, which makes their decoding faster.
 _COPIED_MAX: Final = 16 * 1024
 _UNPACK_16: Final = struct.Struct("!H").unpack_from
 _UNPACK_64: Final = struct.Struct("!Q").unpack_from
@@ -85,34 +84,34 @@ class FrameDecoder:
     def __init__(self, *, masked: bool, max_message: int) -> None:
         self._mask_bit = 0x80 if masked else 0
         self.max_message = max_message
-        #: Whether the peer is known well enough to make room for a frame of moderate size by the length that it claims.
+        #: Whether a frame of moderate size gets a buffer by the length that the peer claims: only for an accepted peer.
         self.direct = False
-        #: Frames that :meth:`feed` takes at a time.
+        #: The most frames that one call of :meth:`feed` decodes.
         self.at_once = FRAMES_AT_ONCE
-        #: Whether :meth:`feed` has left frames for its next call, which may be one with no bytes.
+        #: Whether :meth:`feed` has left frames for its next call, which may be a call without bytes.
         self.more = False
         self._fault: ProtocolError | None = None
-        # The frame that is coming in.
-        self._tail: bytes = b""  # bytes of an incomplete frame header, or of what was left
-        self._missing = 0  # payload bytes of the current frame still to come
-        self._part = bytearray()  # those that have come, unmasked
-        self._direct: bytearray | None = None  # its payload instead, still masked,
-        self._got = 0  # and how much of it has come
+        # The frame that is being received.
+        self._tail: bytes = b""  # bytes of an incomplete frame header, or of frames that were left
+        self._missing = 0  # payload bytes of the frame that have not arrived
+        self._part = bytearray()  # those that have arrived, unmasked
+        self._direct: bytearray | None = None  # instead: its payload, still masked,
+        self._got = 0  # and the number of its bytes that have arrived
         self._head = 0
         self._key: bytes = b""
-        # The message that is coming in, in fragments.
+        # The message that is being received in fragments.
         self._opcode = 0
         self._message = bytearray()
         self._utf8: codecs.IncrementalDecoder | None = None
 
     def feed(self, data: Bytes, *, views: bool = False) -> list[tuple[int, Any]]:
-        """Messages that ``data`` completes, in order: ``(opcode, payload)``. After ``at_once`` frames see ``more``.
+        """Return the messages that ``data`` completes, in order: ``(opcode, payload)``; see ``more`` for left frames.
 
         The payload is a ``str`` for TEXT, ``(code, reason)`` for CLOSE, bytes-like for BINARY, PING and PONG.
-        Code 1005 stands for a close without one (7.1.5). Nothing of ``data`` is kept; but with ``views``, which takes a
-        memoryview that can be written to, a payload of VIEW_LEAST bytes and more may be a part of it.
+        Code 1005 means a close frame without a code (7.1.5). Nothing of ``data`` is kept, except with ``views``: then
+        ``data`` is a writable memoryview, and a payload of VIEW_LEAST bytes and more may be a view of it.
 
-        :raises ProtocolError: if that is all there is; behind messages it is for :meth:`check` to raise.
+        :raises ProtocolError: if there is no message before the fault; otherwise :meth:`check` raises it.
         """
         messages: list[tuple[int, Any]] = []
         try:
@@ -129,12 +128,12 @@ class FrameDecoder:
         return len(self._message) + len(self._part) + (self._got if self._direct is not None else 0)
 
     def check(self) -> None:
-        """To be called once what :meth:`feed` returned is worked up: raises the ProtocolError that came behind it."""
+        """Raise the ProtocolError that came after the messages of :meth:`feed`; call it after handling them."""
         if self._fault is not None:
             raise self._fault
 
     def space(self) -> memoryview | None:
-        """Where the next bytes may go at once, because they belong to a large frame; tell :meth:`filled` then.
+        """Return the buffer of a large frame for the next read, after which :meth:`filled` is called; or None.
 
         None also for the end of such a frame: copying it costs less than a read that ends with it.
         """
@@ -143,7 +142,7 @@ class FrameDecoder:
         return memoryview(self._direct)[self._got :]
 
     def filled(self, count: int) -> list[tuple[int, Any]]:
-        """So many bytes were written into :meth:`space`. Returns what :meth:`feed` does."""
+        """Decode ``count`` bytes that were written into :meth:`space`; return messages as :meth:`feed` does."""
         direct = self._direct
         assert direct is not None
         self._got += count
@@ -226,7 +225,7 @@ class FrameDecoder:
             self._tail = bytes(view[at:])
 
     def _begin(self, length: int, first: memoryview) -> None:
-        """A frame of which only the first bytes have come."""
+        """Begin a frame of which only the first bytes have arrived."""
         if self.direct and length <= DIRECT_FRAME_MAX and not self._is_text():
             self._direct = bytearray(length)
             self._direct[: len(first)] = first
@@ -236,7 +235,7 @@ class FrameDecoder:
             self._piece(first)
 
     def _piece(self, data: memoryview) -> None:
-        """More of a frame; text is checked as it comes, so that what is invalid fails at once (8.1)."""
+        """Add bytes to a frame; text is checked as it arrives, so that invalid text fails at once (8.1)."""
         piece = bytearray(data)
         if self._mask_bit:
             turn = len(self._part) & 3
@@ -247,7 +246,7 @@ class FrameDecoder:
         self._missing -= len(piece)
 
     def _is_text(self) -> bool:
-        """Is the frame that is coming in one of a text message?"""
+        """Return whether the current frame belongs to a text message."""
         opcode = self._head & 0x0F
         return opcode == TEXT or (opcode == CONTINUATION and self._opcode == TEXT)
 
@@ -279,7 +278,7 @@ class FrameDecoder:
             raise ProtocolError("new message inside a fragmented one")
 
     def _frame(self, payload: Any, messages: list[tuple[int, Any]]) -> None:
-        """One frame that has come whole, still masked if frames are."""
+        """Handle one whole frame, still masked if frames are."""
         if self._mask_bit:
             mask(self._key, payload)
         if self._head == _WHOLE_BINARY:
@@ -292,7 +291,7 @@ class FrameDecoder:
             self._plain_frame(payload, messages)
 
     def _plain_frame(self, payload: Any, messages: list[tuple[int, Any]]) -> None:
-        """One complete frame; if it is of a text message, its text has been checked so far."""
+        """Handle one unmasked frame. The text of a text message has been checked up to here."""
         opcode = self._head & 0x0F
         if opcode >= CLOSE:
             messages.append((opcode, _close_reason(payload) if opcode == CLOSE else payload))
@@ -321,7 +320,7 @@ def _close_reason(payload: Bytes) -> tuple[int, str]:
     if not payload:
         return 1005, ""
     if len(payload) < 2:
-        raise ProtocolError("close frame with half a code")
+        raise ProtocolError("close frame with an incomplete code")
     code = _UNPACK_16(payload)[0]
     if not valid_close_code(code):
         raise ProtocolError(f"close code {code} may not be sent")
@@ -329,7 +328,7 @@ def _close_reason(payload: Bytes) -> tuple[int, str]:
 
 
 def frame_header(opcode: int, length: int, *, mask: int = 0) -> bytes:
-    """Header of a final frame without its mask key; ``mask`` is 0 or 0x80."""
+    """Return the header of a final frame without its mask key; ``mask`` is 0 or 0x80."""
     if length < 126:
         return _PACK_7(0x80 | opcode, mask | length)
     if length < 0x1_0000:
@@ -341,7 +340,7 @@ def _binary_frame(head: Bytes, rest: Bytes) -> bytes:
     return b"".join((frame_header(BINARY, len(head) + len(rest)), head, rest))
 
 
-#: An unmasked frame of a binary message in two parts.
+#: Return an unmasked frame of a binary message in two parts.
 binary_frame: Final[Callable[[Bytes, Bytes], bytes]] = native.binary_frame or _binary_frame
 
 
@@ -384,5 +383,5 @@ _make_masked: Final[Callable[[int, bytes, Bytes, Bytes], bytes]] = native.masked
 
 
 def masked_frame(opcode: int, head: Bytes, rest: Bytes = b"") -> bytes:
-    """A masked frame of a message in one or two parts, as a client sends it."""
+    """Return a masked frame of a message in one or two parts, as a client sends it."""
     return _make_masked(opcode, _next_key(), head, rest)

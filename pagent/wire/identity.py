@@ -16,14 +16,14 @@ HOLES: Final = "holes"
 #: The extensions that this implementation knows.
 EXTENSIONS: Final = (FLOW, HOLES)
 
-#: Keys of user data that, like the token, are in no output and no log.
+#: Keys of user data that, like the token, appear in no output and no log.
 INSTANCE: Final = "instance"
 REPLACES: Final = "replaces"
 _PRIVATE: Final = frozenset((INSTANCE, REPLACES))
 
 
 class Peer(NamedTuple):
-    """The other end of a link, as its handshake names it. ``data`` is its user data without what is private.
+    """The other end of a link, as its handshake names it. ``data`` is its user data without private keys.
 
     ``instance`` tells a process that has come back from another one with the same uid. ``replaces`` is the id of the
     link that it has lost. None where the peer names none.
@@ -57,7 +57,7 @@ def user_data(
 
 
 def platform_data() -> dict[str, str]:
-    """Return what is said of the machine: the fields of ``platform.uname``."""
+    """Return the description of this machine: the fields of ``platform.uname``."""
     system = platform.uname()
     fields = ("system", "node", "release", "version", "machine", "processor")
     return {field: str(getattr(system, field)) for field in fields}
@@ -66,7 +66,7 @@ def platform_data() -> dict[str, str]:
 def read_peer(data: Any) -> Peer:
     """Return the peer that sent this user data.
 
-    :raises ProtocolError: code 1002; the text names what is wrong and never holds the token.
+    :raises ProtocolError: code 1002; the text names the fault and never contains the token.
     """
     if type(data) is not dict or type(auth := data.get("auth")) is not dict:
         raise ProtocolError("handshake refused: user data without auth")
@@ -84,7 +84,7 @@ def read_peer(data: Any) -> Peer:
 
 
 def _text(data: dict[str, Any], key: str) -> str | None:
-    """Return the value of an optional key; None for what no known peer sends."""
+    """Return the text of an optional key; None for any other value."""
     value = data.get(key)
     return value if type(value) is str and value else None
 
@@ -92,7 +92,7 @@ def _text(data: dict[str, Any], key: str) -> str | None:
 def token_index(token: str, accepted: Iterable[str]) -> int | None:
     """Return the index of the token among the accepted ones; None for an unknown or empty one.
 
-    Compared in constant time, and with every token of the list, so that the time says nothing.
+    The token is compared in constant time with every token of the list, so the time reveals nothing.
     """
     given = token.encode("utf-8", "replace")
     found = None

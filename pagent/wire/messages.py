@@ -1,14 +1,14 @@
 """pRpc messages and their bytes (docs/protocol.rst, "Messages", "Extensions").
 
-A message is a msgpack array: ``[kind, call id, ...]``. Two thirds of all traffic are stream messages with a
-bin, ``[4|8, id, bin]``; those are taken apart and put together by hand, so that a payload is never repacked:
-:func:`stream_prefix` and :func:`bin_header` give the bytes before it, :func:`decode` a view of what lies behind them.
+A message is a msgpack array: ``[kind, call id, ...]``. Two thirds of all traffic are stream messages with a bin,
+``[4|8, id, bin]``. These have a fast path, so that a payload is never repacked: :func:`stream_prefix` and
+:func:`bin_header` give the bytes before it, and :func:`decode` returns a view of it.
 
-Three grades of wrong (docs/protocol.rst, "Messages that make no sense"):
+Three kinds of faults (docs/protocol.rst, "Messages that make no sense"):
 
-* bytes that are no message at all: :class:`~pagent.errors.ProtocolError` with close code 1007;
+* bytes that are no message: :class:`~pagent.errors.ProtocolError` with close code 1007;
 * a message whose call can be named but that makes no sense: :class:`SenselessMessageError`, fatal for that call;
-* everything else is the business of the floor above.
+* all other faults are detected by the floor above.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from pagent.buffers import Bytes
 from pagent.errors import ProtocolError
 from pagent.limits import ERROR_TEXT_MAX, MESSAGE_COST_MIN, RESULT_ELEMENTS_MAX, VALUE_WEIGHT
-from pagent.wire import apart, native
+from pagent.wire import fast_path, native
 from pagent.wire.values import UNPACK_FAULTS, TooManyElementsError, first_two, unpack
 from pagent.wire.values import pack as pack
 
@@ -37,7 +37,7 @@ RESPONSE_CLOSE: Final = 9
 CALLER_CREDIT: Final = 10
 CALLEE_CREDIT: Final = 11
 
-#: What the log says for them.
+#: Their names in the log.
 NAMES: Final = {
     HANDSHAKE: "handshake",
     CALL_START: "call start",
@@ -65,12 +65,12 @@ SERVER_ERROR: Final = 30
 
 VERSION: Final = 1
 
-#: Bytes of a message that is copied, not viewed in place, and of a call's start that is unpacked as tuples.
+#: Bytes of a message that is copied and not viewed in place, and of a call start that is unpacked as tuples.
 _SMALL_MAX: Final = 1024
-#: Bytes of a message up to its call id, at most: an array header of 5, a type and an id of 9 each.
+#: The most bytes of a message up to its call id: an array header of 5, a type and an id of 9 each.
 _HEAD_MAX: Final = 5 + 9 + 9
-_take_apart: Final[Callable[[Any, int], tuple[int, int, Any] | None]] = native.take_apart or apart.take_apart
-_with_id: Final[Callable[[bytes, int, bytes], bytes]] = native.with_id or apart.with_id
+_DecodeCommon = Callable[[Any, int], tuple[int, int, Any] | None]
+_decode_common: Final[_DecodeCommon] = native.decode_common or fast_path.decode_common
 
 
 class SenselessMessageError(Exception):
@@ -84,7 +84,7 @@ class SenselessMessageError(Exception):
 
 @dataclass
 class Start:
-    """The body of CALL_START. In a small one of a bistream call, arrays are tuples, so that arguments can be hashed."""
+    """The body of CALL_START. In a small one of a bistream call, arrays are tuples, so that arguments are hashable."""
 
     call_type: int
     method: str
@@ -93,7 +93,7 @@ class Start:
 
 
 class Hello(NamedTuple):
-    """The body of both handshake messages, nothing of it checked; ``status`` is the reply's."""
+    """The unchecked body of both handshake messages; ``status`` is that of the reply."""
 
     version: Any
     connection_id: Any
@@ -104,7 +104,7 @@ class Hello(NamedTuple):
 class Outcome(NamedTuple):
     """The body of RESULT: :func:`unpack_result` reads ``packed``; ``error`` is ``(message, cause type, text)`` or None.
 
-    The value is only unpacked for a call that there is: it may have many more elements than any other message.
+    The value is unpacked only for a call that exists: it may have many more elements than any other message.
     """
 
     packed: bytes | None
@@ -116,15 +116,15 @@ class Outcome(NamedTuple):
 
 
 def decode(payload: Bytes) -> tuple[int, int, Any]:
-    """Take one message apart: ``(kind, call id, body)``.
+    """Decode one message: ``(kind, call id, body)``.
 
     The body is the value of a stream message (a bin as a bytes-like object that may share memory with
     ``payload``), the byte count of a credit message, :class:`Start`, :class:`Hello`, :class:`Outcome`, or None.
 
     :raises ProtocolError: code 1007, if this is no message.
-    :raises SenselessMessageError: if it is one, of a nameable call, that cannot be meant.
+    :raises SenselessMessageError: if the message makes no sense, but its call can be named.
     """
-    found = _take_apart(payload, _SMALL_MAX)
+    found = _decode_common(payload, _SMALL_MAX)
     if found is not None:
         kind, call_id, value = found
         if kind != CALL_START:
@@ -133,12 +133,12 @@ def decode(payload: Bytes) -> tuple[int, int, Any]:
             try:
                 return CALL_START, call_id, _read_start([CALL_START, 0, *unpack(b"\x94" + value, use_list=False)])
             except UNPACK_FAULTS:
-                pass  # below it is found out which
+                pass  # the slow path finds the fault
     return _decode_whole(payload)
 
 
 def _senseless(payload: Bytes, text: str) -> Exception:
-    """Return the error of a message whose elements were not read: its type and its call id stand before them."""
+    """Return the error of a message whose elements were not read; its type and its call id precede them."""
     try:
         kind, call_id = first_two(bytes(payload[:_HEAD_MAX]))
         _check_head(kind, call_id)
@@ -269,12 +269,12 @@ _BODY: Final = {
 
 #: An array of three that begins with the type.
 _STREAM_START: Final = {kind: bytes((0x93, kind)) for kind in (REQUEST_MESSAGE, RESPONSE_MESSAGE)}
-_BARE_START: Final = {kind: bytes((0x92, kind)) for kind in (CALL_CANCEL, REQUEST_CLOSE, RESPONSE_CLOSE)}
+_EMPTY_START: Final = {kind: bytes((0x92, kind)) for kind in (CALL_CANCEL, REQUEST_CLOSE, RESPONSE_CLOSE)}
 _BIN_8: Final = tuple(bytes((0xC4, length)) for length in range(0x100))
 
 
 def cost(value: Any) -> int:
-    """What a stream message counts against its stream's credit (docs/protocol.rst, "flow: credit for each stream")."""
+    """Return the credit that a message uses (docs/protocol.rst, "flow: credit for each stream")."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         length = len(value)
     elif isinstance(value, str):
@@ -285,19 +285,19 @@ def cost(value: Any) -> int:
 
 
 def weight(value: Any) -> int:
-    """Return about what a value takes in memory, bytes."""
+    """Return about how many bytes a value takes in memory."""
     if isinstance(value, (bytes, bytearray, memoryview, str)):
         return cost(value)
     return max(MESSAGE_COST_MIN, VALUE_WEIGHT * len(pack(value)))
 
 
 def stream_prefix(kind: int, call_id: int) -> bytes:
-    """What all stream messages of a call begin with; the packed value follows."""
-    return _with_id(_STREAM_START[kind], call_id, b"")
+    """Return the beginning of all stream messages of a call; the packed value follows."""
+    return fast_path.join_with_id(_STREAM_START[kind], call_id, b"")
 
 
 def bin_header(length: int) -> bytes:
-    """The bytes before a bin of ``length`` bytes."""
+    """Return the bytes before a bin of ``length`` bytes."""
     if length < 0x100:
         return _BIN_8[length]
     if length < 0x1_0000:
@@ -309,9 +309,9 @@ def call_start(call_id: int, call_type: int, method: str, args: Any, kwargs: Any
     return pack([CALL_START, call_id, call_type, method, args, kwargs])
 
 
-def bare(kind: int, call_id: int) -> bytes:
-    """A message that is nothing but its type and its call: CALL_CANCEL, REQUEST_CLOSE, RESPONSE_CLOSE."""
-    return _with_id(_BARE_START[kind], call_id, b"")
+def empty(kind: int, call_id: int) -> bytes:
+    """Return a message with a type and a call only: CALL_CANCEL, REQUEST_CLOSE, RESPONSE_CLOSE."""
+    return fast_path.join_with_id(_EMPTY_START[kind], call_id, b"")
 
 
 def credit(kind: int, call_id: int, amount: int) -> bytes:
@@ -319,9 +319,9 @@ def credit(kind: int, call_id: int, amount: int) -> bytes:
 
 
 def result(call_id: int, value: Any) -> bytes:
-    """RESULT of a call that succeeded; the value is packed twice (docs/protocol.rst, "Messages")."""
+    """Return the RESULT of a call that succeeded; the value is packed twice (docs/protocol.rst, "Messages")."""
     if value is None:
-        return _with_id(b"\x95\x07", call_id, b"\xc4\x01\xc0\x00\xc0")
+        return fast_path.join_with_id(b"\x95\x07", call_id, b"\xc4\x01\xc0\x00\xc0")
     return pack([RESULT, call_id, pack(value), SUCCESS, None])
 
 
@@ -333,7 +333,10 @@ def failure(
     cause_message: str | None = None,
     trace: str | None = None,
 ) -> bytes:
-    """RESULT of a call that failed; long texts are cut. No peer of ours sends a trace: routers show it to end users."""
+    """Return the RESULT of a call that failed; long texts are cut.
+
+    No peer of ours sends a trace, because routers of the field print it to end users.
+    """
     message, cause_message = message[:ERROR_TEXT_MAX], cause_message and cause_message[:ERROR_TEXT_MAX]
     return pack([RESULT, call_id, None, status, [message, cause_type, cause_message, trace]])
 

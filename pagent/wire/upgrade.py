@@ -20,11 +20,11 @@ RPC_PATH: Final = "/rpc/v1"
 
 _START: Final = b"HTTP/1."
 _is_interim = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}[ \r]").match
-_bare_lf = re.compile(rb"(?<!\r)\n").search
+_lone_lf = re.compile(rb"(?<!\r)\n").search
 
 
 class UpgradeRefused(Exception):
-    """The other side answered, and not with 101: ``status``, and ``answer``, what has come of it so far."""
+    """The other side has not answered with 101: ``status``, and the beginning of the answer, ``answer``."""
 
     def __init__(self, status: int, answer: bytes) -> None:
         super().__init__(f"HTTP status {status} instead of an upgrade")
@@ -33,9 +33,9 @@ class UpgradeRefused(Exception):
 
 
 class ClientUpgrade:
-    """The dialling side: :meth:`request` to send, then :meth:`feed` until it returns what lies behind the answer.
+    """The dialling side: send :meth:`request`, then call :meth:`feed` until it returns the bytes after the answer.
 
-    ValueError if the request cannot be made: its parts may be a caller's.
+    ValueError if its parts, which may come from a caller, make no valid request.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class ClientUpgrade:
         return self._request
 
     def feed(self, data: bytes) -> bytes | None:
-        """Bytes from the other side; None while its answer is incomplete, else the bytes behind the 101.
+        """Take bytes of the other side; return None while its answer is incomplete, then the bytes after the 101.
 
-        :raises UpgradeRefused: another status. ProtocolError: what came is no valid answer.
+        :raises UpgradeRefused: another status. ProtocolError: the answer is not valid.
         """
         self._buffer += data
         end = self._cut()
@@ -89,9 +89,9 @@ class ClientUpgrade:
         raise ProtocolError("the answer to the upgrade is not valid")
 
     def _cut(self) -> int | None:
-        """Where the head at the start of the buffer ends, None until all of it has come. Interim answers are skipped.
+        """Return the end of the head at the start of the buffer, after interim answers; None until it is complete.
 
-        What cannot become one is told at once: there may never come more of it.
+        A buffer that cannot become a head is an error at once: no further bytes may ever come.
         """
         buffer = self._buffer
         while (end := buffer.find(b"\r\n\r\n") + 4) >= 4 and _is_interim(buffer):  # RFC 9110 15.2
@@ -100,7 +100,7 @@ class ClientUpgrade:
         length = end if end >= 4 else len(buffer)
         if self._skipped + length > UPGRADE_ANSWER_MAX:
             raise ProtocolError(f"the answer to the upgrade is longer than {UPGRADE_ANSWER_MAX} bytes")
-        if not _START.startswith(buffer[: len(_START)]) or _bare_lf(buffer, 0, length):
+        if not _START.startswith(buffer[: len(_START)]) or _lone_lf(buffer, 0, length):
             raise ProtocolError("the answer to the upgrade is not HTTP/1.1")
         return end if end >= 4 else None
 
@@ -115,9 +115,9 @@ def _without_transfer_encoding(head: bytes) -> bytes:
 
 
 def accept_upgrade(target: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The 101 for a request to the RPC route.
+    """Return the 101 for a request to the RPC route.
 
-    :raises HandshakeRefusedError: if it asks for no WebSocket, or does not offer our subprotocol.
+    :raises HandshakeRefusedError: if the request is no WebSocket handshake, or does not offer our subprotocol.
     """
     handshake = H11Handshake(ConnectionType.SERVER)
     try:

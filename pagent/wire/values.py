@@ -13,14 +13,14 @@ import msgpack
 from pagent.buffers import Bytes
 from pagent.limits import ELEMENTS_MAX, MESSAGE_ELEMENTS_MAX
 
-#: What unpacking raises on bytes that are none of its own.
+#: The errors of unpacking bytes that are not valid.
 UNPACK_FAULTS: Final = (ValueError, TypeError, RecursionError, msgpack.UnpackException)
 
 _packer = msgpack.Packer(use_bin_type=True, autoreset=True)
 
 
 class TooManyElementsError(ValueError):
-    """A value is well-formed, but has more elements than any method can want."""
+    """A value is well-formed, but has more elements than any method accepts."""
 
     def __init__(self) -> None:
         super().__init__("too many elements in one message")
@@ -45,10 +45,10 @@ class _ElementCount:
 
 
 def unpack(data: Bytes, most: int = MESSAGE_ELEMENTS_MAX, *, use_list: bool = True) -> Any:
-    """Return the value that ``data`` is; one of UNPACK_FAULTS if it is none.
+    """Return the value in ``data``; one of UNPACK_FAULTS if it is not valid.
 
-    TooManyElementsError if its arrays and maps have more than ``most`` elements. ``use_list``: arrays are lists, else
-    tuples.
+    TooManyElementsError if its arrays and maps have more than ``most`` elements. ``use_list``: arrays become lists,
+    otherwise tuples.
     """
     count = _ElementCount(most) if len(data) > most else None  # an element has at least one byte
     return msgpack.unpackb(
@@ -60,7 +60,7 @@ def unpack(data: Bytes, most: int = MESSAGE_ELEMENTS_MAX, *, use_list: bool = Tr
         max_array_len=ELEMENTS_MAX,
         max_map_len=ELEMENTS_MAX,
         max_ext_len=0,
-        strict_map_key=False,  # a map with integer keys is somebody's wrong argument, not the end of a link
+        strict_map_key=False,  # a map with integer keys is a wrong argument of one call, not a fault of the link
     )
 
 
@@ -77,7 +77,7 @@ def _refuse_ext(code: int, data: bytes) -> Any:
 
 
 def pack(value: Any) -> bytes:
-    """msgpack of a value; a lone surrogate (of a file name, say) becomes a readable escape.
+    """Return the msgpack of a value; a lone surrogate (of a file name, for example) becomes a readable escape.
 
     :raises TypeError: for a value that msgpack has no form for; OverflowError: an integer above 64 bits.
     """
@@ -87,6 +87,6 @@ def pack(value: Any) -> bytes:
         _packer.reset()
         packed = msgpack.packb(value, use_bin_type=True, unicode_errors="backslashreplace")
     except BaseException:
-        _packer.reset()  # what it has packed so far would stand before the next message
+        _packer.reset()  # otherwise the bytes packed so far would precede the next message
         raise
     return packed

@@ -1,13 +1,12 @@
 """Credit of a stream (docs/protocol.rst, "flow: credit for each stream").
 
-Each direction of a stream starts with a window of credit. Who receives takes it down by what arrives and gives it
-back once the bytes were *used*; who sends takes it down by what it sends and stops at zero. A message that finds any
-credit left may overshoot it, so the account may go below zero by less than one message.
+Each direction of a stream starts with a window of credit. The receiver reduces it by the bytes that arrive, and returns
+them once they are *used*. The sender reduces it by the bytes that it sends, and stops at zero. A message may be sent
+while any credit is left, so the account may go below zero by less than one message.
 
-A window that is smaller than what the way holds (bandwidth times round trip) makes the sender wait for credit. It shows
-at the receiver: at the rate at which it has just used what it gives back, two round trips would use more than all of
-it. The window is set to that much then, up to a bound; that the receiver has used the bytes so fast says that it will
-not have to keep them.
+If a window is smaller than the bandwidth-delay product, the sender waits for credit. The receiver detects this: at the
+rate at which it has just used the bytes, two round trips would use more than the whole window. The window is then set
+to that many bytes, up to a bound. Because the receiver has used the bytes so fast, it will not have to keep them.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from typing import Final
 
 from pagent.limits import STREAM_WINDOW, STREAM_WINDOW_MAX
 
-#: No clock tells less.
+#: The shortest time that a clock measures.
 _CLOCK_S: Final = 1e-6
 
 
 class ReceiveWindow:
-    """What a peer may still send us. Credit goes back in steps of up to half of the window, not for each message."""
+    """The credit of a peer that sends to us; it is returned in steps of up to half of the window."""
 
     __slots__ = ("_returned_at", "_size", "_step", "_unreturned", "_used")
 
@@ -38,17 +37,17 @@ class ReceiveWindow:
 
     @property
     def available(self) -> int:
-        """Bytes that the sender may send now; below 0 if its last message exceeded its credit."""
+        """Bytes that the sender may send now; below 0 if its last message exceeded the credit."""
         return self._size - self._unreturned
 
     def arrived(self, cost: int) -> bool:
-        """Account for a message; False if the sender had no credit left for even a part of it."""
+        """Count a message; return False if the sender had no credit left."""
         allowed = self._unreturned < self._size
         self._unreturned += cost
         return allowed
 
     def used(self, cost: int) -> int:
-        """The receiver has used this much; returns the credit to send now, 0 for none yet."""
+        """The receiver has used this many bytes; return the credit to send now, 0 for none yet."""
         self._used += cost
         if self._used < self._step:
             return 0
@@ -58,12 +57,12 @@ class ReceiveWindow:
         return credit
 
     def grown(self, credit: int, now_s: float, round_trip_s: float) -> int:
-        """So much is being given back: how much more the sender may have. ``round_trip_s`` is 0 if it is not known."""
+        """Credit is returned; return how much more the sender may have. ``round_trip_s`` is 0 if it is not known."""
         before, self._returned_at = self._returned_at, now_s
         if before is None or not round_trip_s:
             return 0
         took_s = max(now_s - before, _CLOCK_S)
-        # What comes in one burst says little of a rate, so that a step is by a factor of 8 at most.
+        # One burst says little about a rate, so a step is at most by a factor of 8.
         wanted = min(round(2 * round_trip_s * credit / took_s), 8 * self._size, STREAM_WINDOW_MAX)
         growth = max(0, wanted - self._size)
         self._set_size(self._size + growth)

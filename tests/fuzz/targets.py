@@ -85,7 +85,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {"message": message, "frames": fra
 
 #: To begin with, so that the fuzzer need not find out what a head looks like.
 SEEDS: dict[str, list[bytes]] = {
-    "message": [messages.call_start(1, 20, "job_create", [], {}), messages.result(1, None), messages.bare(3, 1)],
+    "message": [messages.call_start(1, 20, "job_create", [], {}), messages.result(1, None), messages.empty(3, 1)],
     "frames": [b"\x80\x82\x03abc", b"\x40\x02\x02ab\x80\x01c", b"\x10\x89\x00\x88\x02\x03\xe8", b"\xff\x81\x03abc"],
     "response": [
         b"\x80HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",

@@ -19,7 +19,7 @@ _CUT = re.compile(r"([0-9a-f]*)\.\.\.\((\d+)\)")
 
 
 def recorded(*, whole: bool) -> list[Any]:
-    """The lines that hold the bytes of a message: all of them, or only their beginning."""
+    """Return the lines with the bytes of a message: all of them, or only their beginning."""
     found = []
     for path in sorted(FOLDER.glob("*.jsonl")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -29,20 +29,20 @@ def recorded(*, whole: bool) -> list[Any]:
     return found
 
 
-def same(value: Any, shown: Any) -> bool:
-    """Whether a value is the one that a recording shows: a bin as ``{"bin": hex}``, a long one cut short."""
+def same(value: Any, known: Any) -> bool:
+    """Return whether a value is the recorded one: a bin as ``{"bin": hex}``, a long one cut short."""
     if isinstance(value, (bytes, bytearray, memoryview)):
-        if type(shown) is not dict or shown.keys() != {"bin"}:
+        if type(known) is not dict or known.keys() != {"bin"}:
             return False
-        cut = _CUT.fullmatch(shown["bin"])
+        cut = _CUT.fullmatch(known["bin"])
         if cut is None:
-            return bytes(value) == bytes.fromhex(shown["bin"])
+            return bytes(value) == bytes.fromhex(known["bin"])
         return len(value) == int(cut[2]) and bytes(value).startswith(bytes.fromhex(cut[1]))
     if isinstance(value, list):
-        return type(shown) is list and len(value) == len(shown) and all(map(same, value, shown))
+        return type(known) is list and len(value) == len(known) and all(map(same, value, known))
     if isinstance(value, dict):
-        return type(shown) is dict and list(value) == list(shown) and all(same(value[key], shown[key]) for key in value)
-    return type(value) is type(shown) and bool(value == shown)
+        return type(known) is dict and list(value) == list(known) and all(same(value[key], known[key]) for key in value)
+    return type(value) is type(known) and bool(value == known)
 
 
 def body_of(message: list[Any]) -> Any:
@@ -87,7 +87,7 @@ def encoded(message: list[Any]) -> bytes:
             if isinstance(rest[0], bytes):
                 return messages.stream_prefix(kind, call_id) + messages.bin_header(len(rest[0])) + rest[0]
             return messages.stream_prefix(kind, call_id) + messages.pack(rest[0])
-    return messages.bare(kind, call_id)
+    return messages.empty(kind, call_id)
 
 
 def test_the_recordings_are_all_there() -> None:
@@ -113,8 +113,8 @@ def test_ours_has_the_very_bytes_of_a_recorded_message(entry: dict[str, Any]) ->
 @pytest.mark.parametrize("entry", recorded(whole=False))
 def test_a_message_cut_short_has_the_head_that_ours_has(entry: dict[str, Any]) -> None:
     beginning = bytes.fromhex(entry["hex"].partition("...")[0])
-    kind, call_id, shown = entry["message"]
-    cut = _CUT.fullmatch(shown["bin"])
+    kind, call_id, known = entry["message"]
+    cut = _CUT.fullmatch(known["bin"])
     assert cut is not None
     length = int(cut[2])
     head = messages.stream_prefix(kind, call_id) + messages.bin_header(length)

@@ -60,7 +60,7 @@ def plain(messages: Iterable[tuple[int, Any]]) -> list[tuple[int, Any]]:
 def decoded(
     decoder: FrameDecoder, pieces: Iterable[bytes], messages: list[tuple[int, Any]] | None = None
 ) -> list[tuple[int, Any]]:
-    """All messages of some pieces, also in ``messages``, since the ProtocolError behind them is raised."""
+    """Return all messages of some pieces, also in ``messages``, because the ProtocolError after them is raised."""
     messages = [] if messages is None else messages
     for piece in pieces:
         messages += decoder.feed(piece)
@@ -204,7 +204,7 @@ def test_every_split_gives_the_same(masked: bool, direct: bool) -> None:
         assert as_socket(decoder(masked=masked, direct=direct), blob, read) == MIXED_READ
 
 
-# --- lending --------------------------------------------------------------------------------------
+# --- views ----------------------------------------------------------------------------------------
 
 
 @given(
@@ -218,19 +218,19 @@ def test_every_split_gives_the_same(masked: bool, direct: bool) -> None:
     st.booleans(),
     st.integers(1, 200_000),
 )
-def test_what_is_lent_is_what_is_copied(shapes: list[tuple[int, int]], masked: bool, read: int) -> None:
+def test_views_equal_copies(shapes: list[tuple[int, int]], masked: bool, read: int) -> None:
     """Of a stream of any frames, those that break the rules included, in a buffer that is written over at once."""
     data = b"".join(
         frame(head, (bytes(range(48, 74)) * (size // 26 + 1))[: min(size, 125 if head & 8 else size)], masked=masked)
         for head, size in shapes
     )
-    copying, lending = decoder(masked=masked), decoder(masked=masked)
+    copying, viewing = decoder(masked=masked), decoder(masked=masked)
     buffer = bytearray(read)
     for at in range(0, len(data), read):
         piece = data[at : at + read]
         buffer[: len(piece)] = piece
         expected, error = attempt(copying, piece, views=False)
-        found, same = attempt(lending, memoryview(buffer)[: len(piece)], views=True)
+        found, same = attempt(viewing, memoryview(buffer)[: len(piece)], views=True)
         assert (found, same) == (expected, error)
         if error is not None:
             return
@@ -248,7 +248,7 @@ def attempt(decoder: FrameDecoder, data: Any, *, views: bool) -> tuple[list[tupl
     return found, None
 
 
-def test_large_payloads_are_lent_where_they_are_and_small_ones_are_not(way: str) -> None:
+def test_large_payloads_are_views_and_small_ones_are_copies(way: str) -> None:
     data = b"".join(
         frame(0x82, bytes([fill]) * size, masked=True) for fill, size in ((1, 100), (2, VIEW_LEAST), (3, 9))
     )
@@ -294,7 +294,7 @@ def test_frames_that_make_no_message_count_as_well(way: str) -> None:
     assert turns == 3
 
 
-def test_what_comes_meanwhile_is_behind_what_was_left(way: str) -> None:
+def test_new_frames_come_after_those_that_were_left(way: str) -> None:
     made = decoder()
     found = made.feed(frame(0x82, b"a") * (FRAMES_AT_ONCE + 1))
     found += made.feed(frame(0x82, b"b"))
@@ -381,7 +381,7 @@ GREEK = "κόσμε".encode()
 @pytest.mark.parametrize("direct", [False, True])
 def test_invalid_text_fails_before_its_frame_is_complete(masked: bool, direct: bool) -> None:
     whole = frame(0x81, GREEK + b"\xf4\x90\x80\x80edited", masked=masked)
-    fatal = len(whole) - len("edited") - 2  # the 0x90 behind an 0xf4
+    fatal = len(whole) - len("edited") - 2  # the 0x90 after an 0xf4
     made = decoder(masked=masked, direct=direct)
     for piece in bytewise(whole[: fatal - 1]):
         assert made.feed(piece) == []

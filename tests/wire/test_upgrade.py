@@ -32,7 +32,7 @@ def dialling() -> ClientUpgrade:
 
 
 def feed_all(upgrade: ClientUpgrade, blob: bytes, step: int) -> bytes:
-    """What lies behind the answer that ``blob`` begins with, given in pieces; EOFError if it does not end."""
+    """Return the bytes after the answer at the start of ``blob``, given in pieces; EOFError if it does not end."""
     for at in range(0, len(blob), step):
         rest = upgrade.feed(blob[at : at + step])
         if rest is not None:
@@ -44,7 +44,7 @@ CHOSEN = b"Sec-WebSocket-Protocol: " + SUBPROTOCOL.encode()
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
-def test_the_answer_may_come_in_pieces_and_frames_behind_it_are_kept(step: int) -> None:
+def test_the_answer_may_come_in_pieces_and_frames_after_it_are_kept(step: int) -> None:
     upgrade = dialling()
     answer = answer_to(upgrade.request(), CHOSEN)
     blob = answer + b"\x82\x00"
@@ -89,7 +89,7 @@ def test_what_no_request_can_be_made_of_is_a_value_error(
 
 
 @pytest.mark.parametrize("status", [200, 301, 404, 503])
-def test_another_status_is_told(status: int) -> None:
+def test_another_status_is_reported(status: int) -> None:
     upgrade = dialling()
     answer = b"HTTP/1.1 %d Because\r\nContent-Length: 2\r\n\r\nno" % status
     with pytest.raises(UpgradeRefused) as caught:
@@ -166,12 +166,12 @@ LINES = [
 @given(
     st.lists(st.sampled_from(LINES), max_size=3), st.lists(st.sampled_from(LINES), max_size=3), st.binary(max_size=3)
 )
-def test_whatever_answers_it_is_an_upgrade_or_refused(before: list[bytes], more: list[bytes], behind: bytes) -> None:
+def test_any_answer_is_an_upgrade_or_refused(before: list[bytes], more: list[bytes], after: bytes) -> None:
     upgrade = dialling()
-    blob = b"".join(line + b"\r\n" for line in before) + answer_to(upgrade.request(), *more) + behind
+    blob = b"".join(line + b"\r\n" for line in before) + answer_to(upgrade.request(), *more) + after
     with contextlib.suppress(ProtocolError, UpgradeRefused):
         rest = upgrade.feed(blob)
-        assert rest is None or (rest.endswith(behind) and blob.endswith(b"\r\n\r\n" + rest))
+        assert rest is None or (rest.endswith(after) and blob.endswith(b"\r\n\r\n" + rest))
 
 
 REQUEST = {

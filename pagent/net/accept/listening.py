@@ -14,7 +14,7 @@ from pagent.limits import LISTEN_BACKLOG
 
 _ANY_IPV6: Final = "::"
 _ANY_IPV4: Final = "0.0.0.0"
-#: A port that is free for one address may be taken for the next; so often another one is chosen.
+#: A port that is free for one address may be taken for the next. Attempts with another port.
 _PORT_TRIES: Final = 16
 
 _Address = tuple[socket.AddressFamily, Any]
@@ -24,7 +24,7 @@ def listen(interface: str | None, port: int) -> list[socket.socket]:
     """Return non-blocking listening sockets, all with the same port, which the kernel chooses for 0.
 
     ``interface``: an address or a name; None, empty and ``::`` are all addresses of both families. OSError if the port
-    cannot be had.
+    is not available.
     """
     addresses = _addresses(interface, port)
     for remaining in reversed(range(_PORT_TRIES)):

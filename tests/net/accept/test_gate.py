@@ -289,4 +289,4 @@ async def test_a_peer_without_a_certificate_that_has_to_show_one(
     rig.gate.tls.verify_mode = ssl.CERT_REQUIRED
     rig.gate.tls.load_verify_locations(certificate[0])
     assert await rig.greet() == b""
-    await eventually(lambda: "the peer showed no certificate, which server.tls.ca asks for" in caplog.text)
+    await eventually(lambda: "the peer sent no certificate, which server.tls.ca requires" in caplog.text)

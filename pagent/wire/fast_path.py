@@ -1,4 +1,4 @@
-"""Messages of the common kinds, taken apart and put together without msgpack. ``_messages.c`` is the same in C."""
+"""Decode and encode the common kinds of messages without msgpack. ``_messages.c`` decodes the same in C."""
 
 from __future__ import annotations
 
@@ -10,24 +10,15 @@ _CALL_START: Final = 2
 _REQUEST_MESSAGE: Final = 4
 _RESPONSE_MESSAGE: Final = 8
 
-#: Bytes before those of a bin in a stream message, at the most.
+#: The most bytes before the payload of a stream message.
 _HEAD_MAX: Final = 2 + 9 + 5
 
-#: The forms of an unsigned integer: up to which, what it begins with, and bytes of the number.
-_UINTS: Final = (
-    (0x7F, b"", 1),
-    (0xFF, b"\xcc", 1),
-    (0xFFFF, b"\xcd", 2),
-    (0xFFFF_FFFF, b"\xce", 4),
-    (0xFFFF_FFFF_FFFF_FFFF, b"\xcf", 8),
-)
 
+def decode_common(payload: Bytes, copied: int) -> tuple[int, int, Any] | None:
+    """Return ``(kind, call id, value)`` of a message in one of the forms that encoders choose; None for any other.
 
-def take_apart(payload: Bytes, copied: int) -> tuple[int, int, Any] | None:
-    """``(kind, call id, value)`` of a message in one of the forms that encoders choose; None for any other.
-
-    For a stream message with a bin, its value: bytes if ``payload`` has no more than ``copied`` bytes, else a
-    memoryview of it. For the start of a call that has no more either, all that lies behind its id, as bytes.
+    The value of a stream message with a bin is its payload: bytes if the message has at most ``copied`` bytes,
+    otherwise a memoryview. The value of a call start of at most ``copied`` bytes is all that follows its id, as bytes.
     """
     length = len(payload)
     head = bytes(payload if length <= copied else payload[:_HEAD_MAX])
@@ -48,16 +39,21 @@ def take_apart(payload: Bytes, copied: int) -> tuple[int, int, Any] | None:
     return None
 
 
-def with_id(before: bytes, call_id: int, behind: bytes) -> bytes:
-    """A message of its parts; OverflowError for an id that is negative or has more than 64 bits."""
-    for most, tag, size in _UINTS:
-        if call_id <= most:
-            return b"".join((before, tag, call_id.to_bytes(size, "big"), behind))
-    raise OverflowError(f"call id {call_id} has more than 64 bits")
+def join_with_id(before: bytes, call_id: int, after: bytes) -> bytes:
+    """Return a message of its parts; OverflowError for an id that is negative or has more than 64 bits."""
+    if 0x80 <= call_id <= 0xFFFF_FFFF:  # nearly all ids
+        if call_id <= 0xFF:
+            return before + b"\xcc" + call_id.to_bytes(1, "big") + after
+        if call_id <= 0xFFFF:
+            return before + b"\xcd" + call_id.to_bytes(2, "big") + after
+        return before + b"\xce" + call_id.to_bytes(4, "big") + after
+    if call_id < 0x80:
+        return before + call_id.to_bytes(1, "big") + after
+    return before + b"\xcf" + call_id.to_bytes(8, "big") + after
 
 
 def _read_id(message: bytes) -> tuple[int, int]:
-    """The offset behind the call id, which is at offset 2, and the id; IndexError for what msgpack has to read."""
+    """Return the offset after the call id, which is at offset 2, and the id; IndexError if msgpack has to read it."""
     first = message[2]
     if first < 0x80:
         return 3, first
@@ -69,11 +65,11 @@ def _read_id(message: bytes) -> tuple[int, int]:
         return 7, message[3] << 24 | message[4] << 16 | message[5] << 8 | message[6]
     if first == 0xCF and len(message) >= 11:
         return 11, int.from_bytes(message[3:11], "big")
-    raise IndexError  # no integer, or in a signed form, which encoders of other languages may choose
+    raise IndexError  # no integer, or a signed form, which encoders of other languages may choose
 
 
 def _read_bin(message: bytes, at: int) -> tuple[int, int]:
-    """The length of the bin that begins at the offset, and the offset of its bytes; IndexError if there is none."""
+    """Return the length of the bin that begins at the offset, and the offset of its bytes; IndexError without a bin."""
     tag = message[at]
     if tag == 0xC4:
         return message[at + 1], at + 2
