@@ -82,8 +82,13 @@ class Router:
         self._loopback = _is_loopback(settings.control.interface)
         spools = FrontSpools(settings.spool)
         self.directory = AgentDirectory(
-            spool=spools.opener, linger=settings.jobs.linger, ready_wait=settings.ready_wait
+            spool=spools.opener,
+            linger=settings.jobs.linger,
+            ready_wait=settings.ready_wait,
+            dialled_only=not settings.server.enabled,
         )
+        for address, token in self._credentials.dialled.items():
+            self.directory.expect((address, token))
         self._dialler = AgentDialler(
             self.directory.table, self.directory.tasks, self._connection, settings.client.polling_delay
         )
@@ -150,6 +155,7 @@ class Router:
 
     def keep_link(self, address: Address, token: Callable[[], str]) -> None:
         """Dial an agent, and dial it again whenever the link is lost."""
+        self.directory.expect((address, token()))
         self.directory.tasks.start(self._dialler.keep(address, token), name="keep a link to an agent")
 
     async def link_to(self, uid: str, address: Address, token: str, timeout: float) -> ConnectedAgent:

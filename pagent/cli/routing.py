@@ -47,7 +47,7 @@ async def run_router(
 
 @asynccontextmanager
 async def _embedded_agent(router: Router) -> AsyncIterator[tuple[Agent, str]]:
-    """Yield an agent in this process, and the token that it accepts; it ends with the block.
+    """Yield an agent in this process, which the router dials, and the token that it accepts; it ends with the block.
 
     Its uid is that of the router, followed by ``-agent``.
     """
@@ -63,6 +63,7 @@ async def _embedded_agent(router: Router) -> AsyncIterator[tuple[Agent, str]]:
     router.when_forced(partial(agent.end, 0))
     try:
         await agent.start()
+        router.keep_link(Address("127.0.0.1", agent.rpc_port), lambda: secret)
         yield agent, secret
     finally:
         agent.end(0)
@@ -70,10 +71,8 @@ async def _embedded_agent(router: Router) -> AsyncIterator[tuple[Agent, str]]:
 
 
 async def _join(router: Router, agent: Agent, secret: str, command: Sequence[str]) -> None:
-    """Link the router with an agent; start a command in the current folder as a job, and print its address."""
-    address = Address("127.0.0.1", agent.rpc_port)
-    router.keep_link(address, lambda: secret)
-    link = await router.link_to(agent.uid, address, secret, HANDSHAKE_TIMEOUT_S)
+    """Wait for the link to an agent; start a command in the current folder as a job, and print its address."""
+    link = await router.link_to(agent.uid, Address("127.0.0.1", agent.rpc_port), secret, HANDSHAKE_TIMEOUT_S)
     if command:
         uid = await router.run_job(link, list(command), os.getcwd())
         path = f"/jobs/{link.connection_id}/{uid}/http/"

@@ -39,11 +39,18 @@ class ConnectedAgent:
 
     :param dialled: where and with which token the router has dialled; None for a link that the agent has made.
     :param taken: the connection ids that are in use. An agent that was dialled chooses its own.
+    :param linger: seconds that jobs of an agent of ours outlive its last link.
     :param spool: keeps what an agent without flow control sends faster than it is taken.
     """
 
     def __init__(
-        self, connection: Connection, dialled: Hashable | None, taken: Container[str], spool: SpoolOpener
+        self,
+        connection: Connection,
+        dialled: Hashable | None,
+        *,
+        taken: Container[str],
+        spool: SpoolOpener,
+        linger: float,
     ) -> None:
         peer = connection.peer
         assert peer is not None
@@ -60,6 +67,8 @@ class ConnectedAgent:
         self.dialled = dialled is not None
         #: Whether it has the methods and arguments beyond the contract of the field, flow control among them.
         self.is_ours = connection.flow
+        #: Seconds that its jobs outlive its last link to the router; those of the field's agents end with their link.
+        self.linger = linger if self.is_ours else 0.0
         #: Its handshake data as JSON can say it, without secrets.
         self.data: dict[str, Any] = plain({key: value for key, value in peer.data.items() if key != _OF_THE_LINK})
         # While it is open.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -38,18 +38,20 @@ class AgentDirectory:
     :param spool: keeps what agents without flow control send faster than it is taken.
     :param linger: seconds that jobs on agents of ours outlive the last link.
     :param ready_wait: seconds from now within which agents of an earlier run of this router are expected back.
+    :param dialled_only: no agent dials in: those that were expected by :meth:`expect` are all that can come.
     """
 
-    def __init__(self, *, spool: SpoolOpener, linger: float, ready_wait: float) -> None:
+    def __init__(self, *, spool: SpoolOpener, linger: float, ready_wait: float, dialled_only: bool = False) -> None:
         # For life.
         self._loop = asyncio.get_running_loop()
-        self._linger = linger
         self._ready_at = self._loop.time() + ready_wait
+        self._dialled_only = dialled_only
         self.tasks = TaskOwner("agents")
-        self.table = AgentTable(self.tasks, spool, self._joined, self._left)
+        self.table = AgentTable(self.tasks, spool, linger, self._joined, self._left)
         self.jobs = JobIndex()
         self._asking = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         # While running.
+        self._expected: set[Hashable] = set()
         self._starting: dict[str, asyncio.Future[None]] = {}  # by job
         self._forgetting: dict[AgentKey, asyncio.TimerHandle] = {}
         self._lookups: dict[str, asyncio.Task[ConnectedAgent | None]] = {}
@@ -59,8 +61,12 @@ class AgentDirectory:
 
     @property
     def is_settled(self) -> bool:
-        """Whether agents have had their time to come back after a restart of the router."""
-        return self._loop.time() >= self._ready_at
+        """Whether the agents are back after a restart of the router, or have had their time."""
+        return self._loop.time() >= self._ready_at or (self._dialled_only and not self._expected)
+
+    def expect(self, dialled: Hashable) -> None:
+        """Count on an agent that is dialled, until it has a link: where, and with which token."""
+        self._expected.add(dialled)
 
     def find(self, job: JobAddress) -> ConnectedAgent:
         """Return the agent of a job, at once.
@@ -155,7 +161,7 @@ class AgentDirectory:
 
     async def create(self, agent: ConnectedAgent, name: str | None) -> dict[str, Any]:
         """Create a job at an agent; return its info. CallError, LinkClosedError."""
-        options = {"linger": self._linger} if agent.is_ours and self._linger else {}
+        options = {"linger": agent.linger} if agent.linger else {}
         agent.creating += 1
         agent.created += 1
         try:
@@ -234,13 +240,15 @@ class AgentDirectory:
             self._tokens[agent.uid] = agent.connection.realm
         if agent.is_ours:
             self.tasks.start(self._list_jobs(agent), name="list the jobs of an agent")
+        else:
+            self._expected.discard(agent.key.dialled)
 
     def _left(self, agent: ConnectedAgent) -> None:
         key = agent.key
         if self.table.newest(key) is not None:
             return
-        if agent.is_ours and self._linger and self.jobs.count(key):
-            self._forgetting[key] = self._loop.call_later(self._linger, self._forget, key)
+        if agent.linger and self.jobs.count(key):
+            self._forgetting[key] = self._loop.call_later(agent.linger, self._forget, key)
         else:
             self._forget(key)
 
@@ -254,6 +262,7 @@ class AgentDirectory:
     async def _list_jobs(self, agent: ConnectedAgent) -> None:
         for info in await _jobs_of(agent):
             self._note(info["uid"], agent)
+        self._expected.discard(agent.key.dialled)
 
     async def close(self) -> None:
         """End what runs for the agents."""

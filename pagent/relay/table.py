@@ -41,6 +41,7 @@ class AgentTable:
 
     :param tasks: owns what runs for a link.
     :param spool: for streams of agents without flow control.
+    :param linger: seconds that jobs on agents of ours outlive the last link.
     :param joined: called with each agent that is admitted.
     :param left: called with each agent whose link is lost.
     """
@@ -49,12 +50,14 @@ class AgentTable:
         self,
         tasks: TaskOwner,
         spool: SpoolOpener,
+        linger: float,
         joined: Callable[[ConnectedAgent], None],
         left: Callable[[ConnectedAgent], None],
     ) -> None:
         # For life.
         self._tasks = tasks
         self._spool = spool
+        self._linger = linger
         self._joined = joined
         self._left = left
         # While running.
@@ -112,13 +115,13 @@ class AgentTable:
 
     def admit_dialled(self, connection: Connection, dialled: Hashable) -> ConnectedAgent:
         """Take a link to an agent that was dialled; ``dialled`` says where, and with which token."""
-        agent = ConnectedAgent(connection, dialled, self._by_connection, self._spool)
+        agent = self._agent(connection, dialled)
         self._join(agent)
         return agent
 
     def admit(self, connection: Connection) -> None:
         """Take a link that an agent has made, now or when an older one with its uid has been asked."""
-        agent = ConnectedAgent(connection, None, self._by_connection, self._spool)
+        agent = self._agent(connection, None)
         first = self.newest(agent.key)
         if first is None:
             self._join(agent)
@@ -127,6 +130,10 @@ class AgentTable:
             self._retire(first, now=agent.replaces == first.connection.uid)
         else:
             self._settle(first, agent)
+
+    def _agent(self, connection: Connection, dialled: Hashable | None) -> ConnectedAgent:
+        taken = self._by_connection
+        return ConnectedAgent(connection, dialled, taken=taken, spool=self._spool, linger=self._linger)
 
     def _join(self, agent: ConnectedAgent) -> None:
         self._by_connection[agent.connection_id] = agent

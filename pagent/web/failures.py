@@ -43,27 +43,18 @@ _CAUSES: Final[Mapping[str, int]] = {
     "ProcessPortCountError": 502,
     "ProcessStartTimeoutError": 504,
 }
-#: Where these differ: a start names the program and the folder, so what is missing is an argument.
-_CAUSES_OF_START: Final[Mapping[str, int]] = {"FileNotFoundError": 400}
 
 
-def answer_to(error: Exception, *, job_uid: str | None = None, starts: bool = False) -> web.Response:
-    """Return the answer for an error of ``EXPECTED``. ``starts``: it is of a job's start."""
+def answer_to(error: Exception, *, job_uid: str | None = None) -> web.Response:
+    """Return the answer for an error of ``EXPECTED``."""
     if isinstance(error, RequestRefusedError):
         retry = None if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
         return text(str(error), status=error.status, headers=retry)
     if isinstance(error, MethodError):
         if error.cause_type == "JobNotFoundError" and job_uid is not None:
             return text(f"job {job_uid!r} is not found", status=404)
-        return text(_words(error), status=_of_method(error, starts=starts))
+        return text(words_of(error), status=_CAUSES.get(error.cause_type or "", 500))
     return text(str(error), status=_status(error))
-
-
-def _of_method(error: MethodError, *, starts: bool) -> int:
-    cause = error.cause_type or ""
-    if starts and cause in _CAUSES_OF_START:
-        return _CAUSES_OF_START[cause]
-    return _CAUSES.get(cause, 500)
 
 
 def _status(error: Exception) -> int:
@@ -77,5 +68,6 @@ def _status(error: Exception) -> int:
     return 500
 
 
-def _words(error: MethodError) -> str:
+def words_of(error: MethodError) -> str:
+    """Return the text of what a method raised at the agent."""
     return error.cause_message or str(error)

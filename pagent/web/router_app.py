@@ -27,6 +27,7 @@ from pagent.web.wsconnect import WebSocketJoins
 from pagent.wire.upgrade import RPC_PATH
 
 _ANY: Final = "*"
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _JOB: Final = "/jobs/{connection}/{job}"
 
 
@@ -66,9 +67,8 @@ def router_app(routes: Routes, gate: Gate, joins: WebSocketJoins, connect: Conne
     table = routes_of(routes, joins, connect)
     operation_of = {route.handler: route.operation for route in table}
 
-    @web.middleware
-    async def judged(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Ask the gate, before anything is done with the request."""
+    def refusal(request: web.Request) -> web.Response | None:
+        """Ask the gate; return the answer to a request that may not pass."""
         operation = operation_of.get(request.match_info.handler, operations.NONE)
         protocol = request.protocol
         assert isinstance(protocol, HandedOver)
@@ -76,11 +76,24 @@ def router_app(routes: Routes, gate: Gate, joins: WebSocketJoins, connect: Conne
             gate.judge(operation, job_of(request), protocol.head, protocol.client)
         except RequestRefusedError as error:
             return answer_to(error)
-        return await handler(request)
+        return None
+
+    @web.middleware
+    async def judged(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return refusal(request) or await handler(request)
+
+    async def judged_before_the_body(request: web.Request) -> web.Response | None:
+        """Let the client send the body that it has announced with ``Expect: 100-continue``, if it may pass."""
+        if (answer := refusal(request)) is None and request.transport is not None:
+            request.transport.write(_CONTINUE)
+        return answer
 
     app = web.Application(middlewares=[judged, _merged_slashes, _answered])
     for route in table:
-        app.router.add_route(route.method, route.path, route.handler)
+        resource = app.router.add_resource(route.path)
+        resource.add_route(route.method, route.handler, expect_handler=judged_before_the_body)
+        if route.method == "GET" and route.operation != operations.RPC:
+            resource.add_route("HEAD", route.handler)
     return app
 
 
@@ -102,8 +115,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     try:
         return await handler(request)
     except EXPECTED as error:
-        starts = request.path.endswith("/start")
-        return answer_to(error, job_uid=job.job_uid if job else None, starts=starts)
+        return answer_to(error, job_uid=job.job_uid if job else None)
 
 
 class _RouterRoutes:

@@ -7,15 +7,16 @@ from typing import Any
 
 from aiohttp import web
 
-from pagent.errors import MethodError, ServerError
+from pagent.errors import MethodError, RequestRefusedError, ServerError
 from pagent.rpc.directory import JobAddress
 from pagent.web.answers import json_answer
+from pagent.web.failures import words_of
 from pagent.web.payloads import CREATE, START, read_payload
 from pagent.web.routes import RoutedAgent, Routes
 
 
 class JobRoutes:
-    """Each answers with the job's info, the path of the job, and its agent."""
+    """Each answers with the job's info, the path of the job, its agent, and the time that it outlives its link."""
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
@@ -29,16 +30,15 @@ class JobRoutes:
     async def start(self, request: web.Request) -> web.Response:
         payload = await read_payload(request, START)
         job, agent = await self._located(request)
-        with self._routes.starting(job.job_uid):
-            info = await agent.call(
-                "job_start",
-                job.job_uid,
-                payload["args"],
-                payload["env"],
-                payload.get("cwd"),
-                payload.get("port_expected_count", 1),
-                payload.get("forward_stdout", False),
-            )
+        ports, forwarded = payload.get("port_expected_count", 1), payload.get("forward_stdout", False)
+        arguments = (payload["args"], payload["env"], payload.get("cwd"), ports, forwarded)
+        try:
+            with self._routes.starting(job.job_uid):
+                info = await agent.call("job_start", job.job_uid, *arguments)
+        except MethodError as error:
+            if error.cause_type == "FileNotFoundError":  # the program or the folder, which are arguments
+                raise RequestRefusedError(400, words_of(error)) from None
+            raise
         return _answer(agent, info)
 
     async def wait(self, request: web.Request) -> web.Response:
@@ -69,4 +69,4 @@ def _answer(agent: RoutedAgent, info: Any) -> web.Response:
     if not isinstance(info, dict) or not isinstance(info.get("uid"), str):
         raise ServerError("the agent's answer is not the info of a job")
     path = f"/jobs/{agent.connection_id}/{info['uid']}"
-    return json_answer({**info, "path": path, "agent": agent.describe()})
+    return json_answer({**info, "path": path, "agent": agent.describe(), "linger": agent.linger})

@@ -29,6 +29,10 @@ class RoutedAgent(Protocol):
     def is_ours(self) -> bool:
         """Whether it has the arguments beyond the contract of the field."""
 
+    @property
+    def linger(self) -> float:
+        """Seconds that its jobs outlive its last link to the router."""
+
     def describe(self) -> dict[str, Any]:
         """Return what answers about a job say of its agent."""
 

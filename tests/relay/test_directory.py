@@ -21,6 +21,7 @@ from tests.kit.agents import TOKEN, running_agent
 from tests.kit.field_agent import field_agent
 from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import Answer, ask, connected, disconnected, router_settings, running_router
+from tests.test_moving import JOB
 
 
 @asynccontextmanager
@@ -199,3 +200,52 @@ async def test_a_link_that_ends_during_a_call_is_502(router: Router, tmp_path: P
                 await asyncio.sleep(0.01)
         link.connection.link.abort("the test breaks it")
         assert (await starting).status == 502
+
+
+# --- starts that fail -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("payload", "status"),
+    [
+        ({"args": ["/no/such/program"]}, 400),
+        ({"args": []}, 400),
+        ({"args": ["/"]}, 400),
+        ({"args": [sys.executable], "cwd": "no/such/folder"}, 400),
+        ({"args": [sys.executable], "cwd": "/"}, 400),
+        ({"args": [sys.executable], "cwd": "../.."}, 400),
+        ({"args": ["a\0b"]}, 400),
+        ({"args": ["x"], "env": {"a=b": "c"}}, 400),
+        ({"args": [sys.executable], "port_expected_count": -1}, 502),
+        ({"args": [sys.executable, "-c", "raise SystemExit(3)"]}, 502),
+    ],
+)
+async def test_a_start_that_fails(payload: dict[str, Any], status: int, router: Router, tmp_path: Path) -> None:
+    async with dialling_agent(router, tmp_path):
+        job = (await create(router, type="uid", uid="A")).json["path"]
+        answer = await ask(router.control_port, "POST", f"{job}/start", {"env": {}, **payload})
+        assert answer.status == status, answer
+        assert answer["Content-Type"] == "text/plain; charset=utf-8"
+
+
+async def test_a_second_start_and_one_after_the_end_are_409(router: Router, tmp_path: Path) -> None:
+    async with dialling_agent(router, tmp_path):
+        job = (await create(router, type="uid", uid="A")).json["path"]
+        payload = {"args": [sys.executable, "-c", "input()"], "env": {}, "port_expected_count": 0}
+        assert (await ask(router.control_port, "POST", f"{job}/start", payload)).status == 200
+        assert (await ask(router.control_port, "POST", f"{job}/start", payload)).status == 409
+        assert (await ask(router.control_port, "POST", f"{job}/wait")).json["state"] == "FINISHED"
+        assert (await ask(router.control_port, "POST", f"{job}/start", payload)).status == 409
+
+
+async def test_traffic_waits_until_a_start_is_over(router: Router, tmp_path: Path) -> None:
+    program = "import time; time.sleep(1)\n" + JOB
+    async with dialling_agent(router, tmp_path):
+        job = (await create(router, type="uid", uid="A")).json["path"]
+        payload = {"args": [sys.executable, "-c", program], "env": {}}
+        starting = asyncio.create_task(ask(router.control_port, "POST", f"{job}/start", payload))
+        async with asyncio.timeout(PATIENCE_S):
+            while (await ask(router.control_port, "GET", f"{job}/info")).json["state"] != "PENDING":  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert (await ask(router.control_port, "GET", f"{job}/http/page")).text == "GET /page\n"
+        assert (await starting).status == 200

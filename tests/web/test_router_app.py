@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pagent.access.gate import ADMIN, FILES, JOBS, NONE, PROBE, READ, RPC, WSCONNECT
-from pagent.config.router import RouterControl, SpoolSettings
+from pagent.agent import Agent
+from pagent.config.router import DialledAgent, DialSettings, RouterControl, RouterServer, SpoolSettings
 from pagent.errors import RequestRefusedError
 from pagent.front.server import FrontServer
 from pagent.front.spools import FrontSpools
@@ -22,7 +25,9 @@ from pagent.web.handover import RouterWeb
 from pagent.web.router_app import router_app, routes_of
 from pagent.web.routes import RoutedAgent
 from pagent.web.wsconnect import WebSocketJoins
-from tests.kit.routers import Answer, ask, router_settings, running_router
+from tests.kit.agents import TOKEN
+from tests.kit.peer import PATIENCE_S
+from tests.kit.routers import Answer, ask, connected, router_settings, running_router
 
 
 class Untouched:
@@ -213,3 +218,17 @@ async def test_a_connection_that_is_not_there(router: Router) -> None:
     for name in (gone, "F" * 32, "none", "f" * 31):
         answer = await ask(router.control_port, "GET", f"/jobs/{name}/job/info")
         assert (answer.status, answer.text) == (404, f"connection {name!r} is not found")
+
+
+async def test_a_router_whose_agents_are_all_dialled_is_ready_when_they_are_there(agent: Agent, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    server, dialled = RouterServer(enabled=False), DialledAgent(f"127.0.0.1:{agent.rpc_port}", token)
+    settings = router_settings(server=server, dial=DialSettings(agents=(dialled,)), ready_wait=1000.0)
+    async with running_router(settings) as router:
+        assert (await ask(router.control_port, "GET", "/readyz")).status == 503
+        await connected(router, agent.uid)
+        async with asyncio.timeout(PATIENCE_S):
+            while (await ask(router.control_port, "GET", "/readyz")).status == 503:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert (await ask(router.control_port, "GET", "/jobs/-/job/info")).status == 404

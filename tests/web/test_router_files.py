@@ -185,3 +185,23 @@ async def test_wsconnect_to_what_callers_may_not_have_dialled() -> None:
         job = await new_job(router, "F")
         answer = await ask(router.control_port, "POST", f"{job}/wsconnect/ws", {"url": "http://127.0.0.1:1/"})
         assert (answer.status, "dial.allow" in answer.text) == (403, True)
+
+
+async def test_a_body_announced_with_expect_is_asked_for_if_the_request_may_pass(router: Router, job: str) -> None:
+    for host, first in (("127.0.0.1", b"HTTP/1.1 100 Continue\r\n"), ("evil.example", b"HTTP/1.1 403 Forbidden\r\n")):
+        reader, writer = await asyncio.open_connection("127.0.0.1", router.control_port)
+        head = f"POST {job}/file/x HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/octet-stream\r\n"
+        writer.write(f"{head}Content-Length: 4\r\nExpect: 100-continue\r\n\r\n".encode())
+        async with asyncio.timeout(PATIENCE_S):
+            assert await reader.readline() == first
+            if host == "127.0.0.1":
+                writer.write(b"data")
+                assert b"\r\nHTTP/1.1 200 OK\r\n" in await reader.read()
+        writer.close()
+
+
+async def test_head_is_answered_as_get(router: Router, job: str) -> None:
+    for target in ("/info", "/livez", f"{job}/info"):
+        get, head = [await ask(router.control_port, method, target) for method in ("GET", "HEAD")]
+        assert (head.status, head.body) == (200, b"")
+        assert head["Content-Length"] == get["Content-Length"]
