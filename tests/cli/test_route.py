@@ -154,7 +154,7 @@ async def test_a_command_is_the_first_job_of_an_embedded_agent(tmp_path: Path) -
     (tmp_path / "file").write_text("content")
     command = [sys.executable, "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
     async with router_process(*UID, "--with-agent", "--", *command, cwd=tmp_path) as router:
-        found = await router.says(r"pagent: http://127\.0\.0\.1:(\d+)(/jobs/\S+/http/) leads to the job")
+        found = await router.says(r"pagent: http://127\.0\.0\.1:(\d+)(/jobs/\S+/http/) forwards to the job")
         assert (await ask(int(found[1]), "GET", f"{found[2]}file")).text == "content"
 
 
