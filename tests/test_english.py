@@ -52,9 +52,15 @@ INSTEAD: Final = {
 
 #: Folders that are not written in these terms yet.
 UNFINISHED: Final = {
-    *(f"pagent/{name}" for name in ("client", "http1", "jobs", "rpc")),
-    *(f"tests/{name}" for name in ("front", "fuzz", "http1", "jobs", "kit", "rpc")),
-    *(f"tests/{name}" for name in ("service", "splice")),
+    "pagent/client",
+    "pagent/http1",
+    "pagent/jobs",
+    "tests/http1",
+    "tests/jobs",
+    "tests/kit",
+    "tests/rpc",
+    "tests/service",
+    "tests/splice",
 }
 
 #: Terms of others: flags of openat2(2), the user that has no rights, and line ends in RFC 9112.

@@ -1,4 +1,4 @@
-"""The job behind the tests of the users' side: what its path names happens."""
+"""The job of the tests of the users' side: its path says what it does."""
 
 from __future__ import annotations
 

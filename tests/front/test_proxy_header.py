@@ -66,15 +66,15 @@ def test_noise(noise: bytes) -> None:
 
 async def test_the_client_that_a_trusted_proxy_names(front: Front, job: str) -> None:
     trusting = {"proxy_protocol": True, "trusted_proxies": ("127.0.0.0/8",)}
-    async with running_front(front.jobs, **trusting) as behind:
+    async with running_front(front.jobs, **trusting) as proxied:
         for pieces in (1, 7):
-            async with wire(behind.port) as client:
+            async with wire(proxied.port) as client:
                 data = header(0x21, 0x11, V4) + get(f"{job}/head", "X-Forwarded-For: 10.0.0.1")
                 for at in range(0, len(data), len(data) // pieces):
                     client.say(data[at : at + len(data) // pieces])
                     await client.writer.drain()
                 assert b"X-Forwarded-For: 192.0.2.7\r\n" in (await client.answer()).body
-        async with wire(behind.port) as client:
+        async with wire(proxied.port) as client:
             client.say(get(f"{job}/head"))
             assert await client.is_closed()
     async with running_front(front.jobs, proxy_protocol=True) as open_to_all, wire(open_to_all.port) as client:

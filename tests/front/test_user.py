@@ -31,7 +31,7 @@ def chunked(target: str, *pieces: bytes, trailers: bytes = b"") -> bytes:
 
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not await is_so():  # noqa: ASYNC110 - the job tells nobody
+        while not await is_so():  # noqa: ASYNC110 - the job reports it to no test
             await asyncio.sleep(0.01)
 
 
@@ -264,7 +264,7 @@ async def test_after_an_early_answer_the_body_is_not_waited_for(front: Front, jo
 # --- back pressure ----------------------------------------------------------------------------------
 
 
-async def test_a_client_that_does_not_read_stops_the_job_and_nobody_else(front: Front, job: str) -> None:
+async def test_a_client_that_does_not_read_stops_its_job_only(front: Front, job: str) -> None:
     size = 200_000_000
     async with wire(front.port) as slow, wire(front.port) as other:
         slow.say(get(f"{job}/bytes/{size}"))
@@ -303,7 +303,7 @@ async def test_a_client_that_resets_cancels_the_call(front: Front, job: str) -> 
 
 
 async def test_a_client_that_ends_an_answer_under_way_cancels_the_call(front: Front, job: str) -> None:
-    """A half-closed client that reads on would get nothing from it for long: nobody is there."""
+    """A half-closed client that reads on would get nothing for long, so the connection ends."""
     async with wire(front.port) as client:
         client.say(get(f"{job}/events"))
         await client.head()

@@ -79,7 +79,7 @@ def dial(front: Front, path: str) -> connect_websocket:
 async def no_calls(front: Front) -> None:
     assert front.jobs.link is not None
     async with asyncio.timeout(PATIENCE_S):
-        while front.jobs.link.connection.outgoing:  # noqa: ASYNC110 - the end of a call tells nobody
+        while front.jobs.link.connection.outgoing:  # noqa: ASYNC110 - the end of a call is reported to no test
             await asyncio.sleep(0.01)
 
 

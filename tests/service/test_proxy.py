@@ -233,7 +233,7 @@ async def test_raw_targets_stay_as_they_are(peer: Peer, job: str) -> None:
     assert (await get(peer, job, "/head=%2f..?a&b=%zz", raw=True)).split(b" ")[1] == b"/head=%2f..?a&b=%zz"
 
 
-async def test_fields_of_a_hop_stay_behind(peer: Peer, job: str) -> None:
+async def test_fields_of_a_hop_are_not_passed_on(peer: Peer, job: str) -> None:
     fields = [
         ("Host", "example.org"), ("Connection", "keep-alive, X-Mine"), ("Keep-Alive", "5"), ("X-Mine", "1"),
         ("TE", "trailers"), ("Upgrade", "h2c"), ("Proxy-Authorization", "x"), ("Accept-Encoding", "gzip, br"),

@@ -147,7 +147,7 @@ async def test_a_reset_is_no_end(peer: Peer, job: str) -> None:
     assert failed.value.cause == "ConnectionResetError"
 
 
-async def test_data_behind_the_end_ends_the_call(peer: Peer, job: str) -> None:
+async def test_data_after_the_end_ends_the_call(peer: Peer, job: str) -> None:
     call = await connect(peer, job, b"w")
     await peer.data(call, b"")
     assert (await peer.next_of(call))[2] == b"received"
@@ -165,7 +165,7 @@ async def test_what_is_no_bytes_ends_the_call(peer: Peer, job: str) -> None:
     assert failed.value.status == 30
 
 
-async def test_a_greeting_comes_behind_the_answer(peer: Peer) -> None:
+async def test_a_greeting_follows_the_answer(peer: Peer) -> None:
     job = await start_program(peer, GREETING)
     for _ in range(50):
         call = await connect(peer, job)

@@ -381,7 +381,7 @@ async def test_a_refusal_tells_status_and_reason(peer: Peer, job: str) -> None:
     assert len(failed.message) < 1000
 
 
-async def test_a_refusal_that_does_not_end_is_told_all_the_same(peer: Peer, closing: HeldTimers) -> None:
+async def test_a_refusal_that_does_not_end_is_reported(peer: Peer, closing: HeldTimers) -> None:
     job = await start_program(peer, BY_HAND, {"ANSWER": "HTTP/1.1 403 No\r\nContent-Length: 99\r\n\r\nbecause"})
     refusal = asyncio.create_task(refused(peer, job))
     await closing.armed()
@@ -392,7 +392,7 @@ async def test_a_refusal_that_does_not_end_is_told_all_the_same(peer: Peer, clos
 
 
 @pytest.mark.parametrize("count", [10, FRAMES_AT_ONCE, 2 * FRAMES_AT_ONCE, 1000])
-async def test_a_refusal_in_very_many_chunks_is_told_at_once(peer: Peer, closing: HeldTimers, count: int) -> None:
+async def test_a_refusal_in_very_many_chunks_is_reported_at_once(peer: Peer, closing: HeldTimers, count: int) -> None:
     answer = "HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n" + "1\r\nx\r\n" * count + "0\r\n\r\n"
     job = await start_program(peer, BY_HAND, {"ANSWER": answer})
     failed = await refused(peer, job)
@@ -409,7 +409,7 @@ ACCEPTED = UPGRADED + "Sec-WebSocket-Accept: {accept}\r\n"
 
 
 @pytest.mark.parametrize("before", ["", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 x\r\nLink: y\r\n\r\n"])
-async def test_messages_right_behind_the_answer(peer: Peer, before: str) -> None:
+async def test_messages_directly_after_the_answer(peer: Peer, before: str) -> None:
     job = await start_program(peer, BY_HAND, {"ANSWER": before + ACCEPTED + "\r\n\x81\x02hi\x88\x02\x03\xe8"})
     call = await peer.start(BISTREAM, "ws_connect", job, "/", [], [])
     assert await peer.outcome(call) == ([True, "hi"], None)
