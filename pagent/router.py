@@ -90,7 +90,11 @@ class Router:
         for address, token in self._credentials.dialled.items():
             self.directory.expect((address, token))
         self._dialler = AgentDialler(
-            self.directory.table, self.directory.tasks, self._connection, settings.client.polling_delay
+            self.directory.table,
+            self.directory.jobs,
+            self.directory.tasks,
+            self._connection,
+            settings.client.polling_delay,
         )
         self._methods = RelayService(self.directory).methods()
         rules = DialRules(settings.dial.allow)
@@ -251,7 +255,7 @@ class Router:
         connection.link.closed.add_done_callback(lambda _: self._clients.discard(connection))
         return connection
 
-    def _connection(self, token: str) -> Connection:
+    def _connection(self, token: str, replaces: str | None) -> Connection:
         """Return the connection of an agent that is dialled."""
         data = {**self._user_data, "auth": {**self._user_data["auth"], "token": token}}
         return Connection(
@@ -261,6 +265,7 @@ class Router:
             extensions=_EXTENSIONS,
             debug=self._debug,
             instance=self._instance,
+            replaces=replaces,
         )
 
     def _authorise(self, peer: identity.Peer) -> object:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from pagent.config.model import Settings
+from pagent.config.router import RouterSettings
 from pagent.config.schema import keys
 from tests.kit import floors_page
-from tests.kit.limits_page import CONFIGURED, SOURCE, entries, page
+from tests.kit.limits_page import CONFIGURED, OF_A_ROUTER, SOURCE, entries, page
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -62,6 +63,7 @@ def test_every_limit_has_a_reason_of_its_own() -> None:
 
 def test_every_configured_limit_is_a_key() -> None:
     assert set(CONFIGURED) <= {key.name for key in keys(Settings)}
+    assert set(OF_A_ROUTER) <= {key.name for key in keys(RouterSettings)}
 
 
 def test_every_test_that_the_security_page_names_exists() -> None:

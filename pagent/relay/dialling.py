@@ -13,6 +13,7 @@ from pagent.errors import CallError, DialError, DialTimeoutError, HandshakeRefus
 from pagent.limits import HANDSHAKE_TIMEOUT_S
 from pagent.net.dial import Address, Backoff, dial
 from pagent.relay.agent import ConnectedAgent
+from pagent.relay.jobs import JobIndex
 from pagent.relay.table import AgentTable
 from pagent.rpc.connection import Connection
 from pagent.runtime.tasks import TaskOwner, retrieve_error
@@ -29,15 +30,22 @@ _REDIAL_MAX_S: Final = 10.0
 class AgentDialler:
     """Makes links to agents that listen.
 
-    :param connect: makes the connection object of a link, given the token to present.
+    :param connect: makes the connection object of a link, given the token to present, and the id of the link that it
+        replaces.
     :param polling_delay: seconds between two questions to an agent that was dialled for a job.
     """
 
     def __init__(
-        self, table: AgentTable, tasks: TaskOwner, connect: Callable[[str], Connection], polling_delay: float
+        self,
+        table: AgentTable,
+        jobs: JobIndex,
+        tasks: TaskOwner,
+        connect: Callable[[str, str | None], Connection],
+        polling_delay: float,
     ) -> None:
         # For life.
         self._table = table
+        self._jobs = jobs
         self._tasks = tasks
         self._connect = connect
         self._polling_delay = polling_delay
@@ -70,6 +78,23 @@ class AgentDialler:
             raise
         made.set_result(agent)
         await self._poll(key, agent)
+        await self._redial(key, host, agent)
+
+    async def _redial(self, key: _Key, host: str, agent: ConnectedAgent) -> None:
+        """Dial an agent again whose link was lost, as long as it may have jobs that outlive the link."""
+        backoff = Backoff(_REDIAL_MAX_S)
+        while self._jobs.count(agent.key):
+            await asyncio.sleep(backoff.delay(0.0))
+            if key in self._links:
+                return  # a new job has had it dialled
+            try:
+                agent = await self._dial(*key, host, replaces=agent.connection.uid)
+            except DialError as error:
+                _log.info("agent at %s, which has jobs: %s", key[0].authority, error)
+                continue
+            made = self._links[key] = asyncio.get_running_loop().create_future()
+            made.set_result(agent)
+            await self._poll(key, agent)
 
     async def _poll(self, key: _Key, agent: ConnectedAgent) -> None:
         """Close the link when the agent has no jobs of it, no call is under way, and no job was created meanwhile."""
@@ -80,6 +105,7 @@ class AgentDialler:
                 count = await agent.call("job_count_current_connection", timeout=HANDSHAKE_TIMEOUT_S)
                 if count == 0 and agent.created == created and not agent.has_calls:
                     self._links.pop(key, None)
+                    self._jobs.discard_agent(agent.key)
                     await agent.connection.close(1000, "no jobs")
         if (made := self._links.get(key)) is not None and made.done() and not _is_open(made):
             del self._links[key]
@@ -87,11 +113,13 @@ class AgentDialler:
     async def keep(self, address: Address, token: Callable[[], str]) -> None:
         """Keep a link to an agent: dial it again, with growing pauses, whenever the link is lost."""
         backoff = Backoff(_REDIAL_MAX_S)
+        lost: str | None = None
         while True:
             lived = 0.0
             error: Exception
             try:
-                agent = await self._dial(address, token())
+                agent = await self._dial(address, token(), replaces=lost)
+                lost = agent.connection.uid
                 began = time.monotonic()
                 error = await asyncio.shield(agent.connection.link.closed)
                 lived = time.monotonic() - began
@@ -101,8 +129,10 @@ class AgentDialler:
             _log.warning("agent at %s: %s; dialling again in %.1f s", address.authority, error, delay)
             await asyncio.sleep(delay)
 
-    async def _dial(self, address: Address, token: str, host: str | None = None) -> ConnectedAgent:
-        connection = self._connect(token)
+    async def _dial(
+        self, address: Address, token: str, host: str | None = None, *, replaces: str | None = None
+    ) -> ConnectedAgent:
+        connection = self._connect(token, replaces)
         await dial(address, connection, host=host)
         try:
             await connection.ready

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pagent import limits
 from pagent.config.model import Settings
+from pagent.config.router import RouterSettings
 from pagent.config.schema import keys
 
 SOURCE = Path(limits.__file__)
@@ -16,8 +17,8 @@ _HEAD = """\
 Limits
 ======
 
-Made from ``pagent/limits.py`` and ``pagent/config/model.py`` by ``make docs``, and held to them by a
-test.
+Made from ``pagent/limits.py``, ``pagent/config/model.py`` and ``pagent/config/router.py`` by ``make docs``, and held to
+them by a test.
 
 What an operator may change
 ---------------------------
@@ -36,6 +37,12 @@ What a peer, a job or a client can push against. Sizes are bytes, times are seco
 CONFIGURED = (
     "server.accept_tokens", "client.reconnect_delay", "control.allowed_hosts", "jobs.background_threads",
     "jobs.port_ownership", "jobs.max_output_bytes", "proxy.spool_max",
+)  # fmt: skip
+
+#: The same, of a router.
+OF_A_ROUTER = (
+    "server.accept_tokens", "server.pending_max", "control.allowed_hosts", "control.trusted_proxies", "control.head_s",
+    "control.idle_s", "control.body_s", "dial.allow", "jobs.linger", "spool.max", "spool.max_all",
 )  # fmt: skip
 
 
@@ -61,6 +68,10 @@ def page() -> str:
     parts = [_HEAD]
     for key in keys(Settings):
         if key.name in CONFIGURED or key.name.startswith(("jobs.isolation.max_", "jobs.isolation.cgroup_")):
+            parts.append(f"\n``{key.name}`` = {key.default}\n    {key.help}\n")
+    parts.append("\nOf a router:\n")
+    for key in keys(RouterSettings):
+        if key.name in OF_A_ROUTER:
             parts.append(f"\n``{key.name}`` = {key.default}\n    {key.help}\n")
     parts.append(_FIXED)
     last = ""

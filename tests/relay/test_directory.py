@@ -164,6 +164,18 @@ async def test_an_agent_with_a_call_under_way_is_not_let_go(polling: Router, age
     await disconnected(polling)
 
 
+async def test_an_agent_that_was_dialled_is_dialled_again_for_its_jobs(polling: Router, agent: Agent) -> None:
+    address = {"type": "address", "address": f"127.0.0.1:{agent.rpc_port}", "token": TOKEN}
+    job = (await create(polling, **address)).json
+    (link,) = polling.directory.table
+    link.connection.link.abort("the test breaks it")
+    again = await connected(polling, agent.uid, other_than=link)
+    found = await info(polling, job["path"].split("/")[2], job["uid"])
+    assert (found.status, found.json["path"]) == (200, f"/jobs/{again.connection_id}/{job['uid']}")
+    assert (await ask(polling.control_port, "POST", f"{found.json['path']}/remove")).status == 200
+    await disconnected(polling)
+
+
 async def test_an_address_that_is_none(router: Router) -> None:
     answer = await create(router, type="address", address="no port", token="t")
     assert answer.status == 400
