@@ -90,7 +90,7 @@ async def test_the_removal_of_many_jobs_of_a_lost_link(tmp_path: Path, options: 
             await make_jobs(peer, **options)
             await probe.longest_s()
         async with asyncio.timeout(peers.PATIENCE_S):
-            while await watcher.call("job_list", limit=1):  # noqa: ASYNC110 - nothing tells of it
+            while await watcher.call("job_list", limit=1):  # noqa: ASYNC110 - it is not reported
                 await asyncio.sleep(0.05)
         assert await probe.longest_s() < STALL_S
 

@@ -227,7 +227,7 @@ async def eventually_stopped(peer: Peer, job: str) -> None:
 #: A tree of three, each of which stops itself after a line.
 STOPPED_TREE = """
 import os, signal, sys
-if sys.argv[1] == "tells":
+if sys.argv[1] == "reports":
     signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
 else:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -259,7 +259,7 @@ async def stopped_tree(peer: Peer, answer: str) -> tuple[str, list[int]]:
 
 
 async def test_a_stopped_job_gets_its_signal(peer: Peer) -> None:
-    job, pids = await stopped_tree(peer, "tells")
+    job, pids = await stopped_tree(peer, "reports")
     info = await peer.call("job_kill", job, "TERM", grace=PATIENCE_S)
     assert (info["exit_code"], info["signal"]) == (7, None)
     assert not any(map(state, pids))
@@ -275,7 +275,7 @@ async def test_a_stopped_job_that_ignores_signals_is_killed(peer: Peer) -> None:
 async def test_a_stopped_job_is_removed_with_the_calls_to_it(peer: Peer, agent: Agent) -> None:
     page = await start_program(peer, ECHO)
     job = await start_program(peer, STOPS_WHILE_READ)
-    run = await peer.start(BISTREAM, "job_exec", job, [sys.executable, "-c", STOPPED_TREE, "tells"])
+    run = await peer.start(BISTREAM, "job_exec", job, [sys.executable, "-c", STOPPED_TREE, "reports"])
     broken = await peer.start(BISTREAM, "http_request", job, "GET", "/", [], [])
     await peer.data(broken, b"")
     assert (await peer.next_of(broken))[2] == 200

@@ -133,7 +133,7 @@ async def test_a_job_without_a_name(peer: Peer) -> None:
     assert (await peer.call("job_create", name=None))["name"] == "<unnamed job>"
 
 
-async def test_the_exit_code_is_told(peer: Peer) -> None:
+async def test_the_exit_code_is_reported(peer: Peer) -> None:
     job = await shell(peer, "exit 7")
     info = await peer.call("job_wait", job)
     assert (info["state"], info["exit_code"], info["signal"], info["error"]) == ("FINISHED", 7, None, None)
@@ -262,7 +262,7 @@ async def test_wrong_creations(peer: Peer) -> None:
 SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
 
 
-async def shown(peer: Peer, env: dict[str, str], **options: Any) -> dict[str, str]:
+async def environment_of(peer: Peer, env: dict[str, str], **options: Any) -> dict[str, str]:
     job = await new_job(peer)
     await peer.call("job_start", job, [PYTHON, "-X", "utf8", "-c", SHOW], env, **{"port_expected_count": 0} | options)
     text = await output(peer, job)
@@ -279,7 +279,7 @@ async def test_the_environment_and_its_order(settings: Settings, monkeypatch: py
         running_agent(replace(settings, properties=properties)) as agent,
         peers.dial(agent.rpc_port, TOKEN) as peer,
     ):
-        variables = await shown(peer, {"DA__PAGENT__overridden": "env", "Ä": "Ö"})
+        variables = await environment_of(peer, {"DA__PAGENT__overridden": "env", "Ä": "Ö"})
         assert variables["OF_THE_AGENT"] == "agent"
         assert variables["DA__PAGENT__Größe"] == "übergroß 🐘"
         assert variables["DA__PAGENT__b c"] == "d=e"
@@ -507,7 +507,7 @@ async def test_further_ports_are_the_jobs_from_when_it_is_ready(peer: Peer) -> N
     assert await peer.call("job_listening", job) == sorted([["127.0.0.1", main], ["127.0.0.1", further]])
 
 
-async def test_what_a_job_listens_on_is_told_before_it_is_ready(peer: Peer) -> None:
+async def test_the_sockets_of_a_job_are_listed_before_it_is_ready(peer: Peer) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         elsewhere = bound.getsockname()[1]
@@ -619,7 +619,7 @@ async def test_daemons_end_with_their_job(agent: Agent, way: str) -> None:
     assert not is_alive(daemon)
 
 
-async def test_what_a_process_leaves_behind_ends_after_it(peer: Peer) -> None:
+async def test_descendants_of_a_process_end_after_it(peer: Peer) -> None:
     job = await shell(peer, "sleep 1000 & echo $!")
     assert (await peer.call("job_wait", job))["exit_code"] == 0
     await gone(int(await output(peer, job)))
@@ -755,7 +755,7 @@ async def test_isolation_by_configuration(settings: Settings, monkeypatch: pytes
         assert (await peer.http(page))[0] == 200
 
 
-async def test_isolation_that_cannot_be_is_told_at_the_start(settings: Settings) -> None:
+async def test_impossible_isolation_is_reported_at_the_start(settings: Settings) -> None:
     settings = replace(settings, jobs=replace(settings.jobs, isolation=IsolationSettings(user="no such user")))
     with pytest.raises(ConfigError, match=r"jobs\.isolation\.user: there is no user"):
         Agent(settings)

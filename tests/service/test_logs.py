@@ -222,7 +222,7 @@ def descriptors_of(path: Path) -> list[int]:
 async def test_a_read_under_way_keeps_its_file_when_the_call_is_cancelled(
     peer: Peer, agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread goes on: what it reads from must not be closed under it, nor be another file by then."""
+    """The thread still runs: its descriptor must neither be closed nor be that of another file by then."""
     job = await shell(peer, "echo here; exec sleep 1000")
     file = sandbox_of(agent, job) / ".pagent.stdout"
     read = LogReader.read

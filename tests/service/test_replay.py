@@ -229,7 +229,7 @@ async def test_a_cancelled_call_has_no_result(replay: Replay) -> None:
     ((_, values, _),) = await replay.call("http-cancel")
     assert values[0] == 200
     assert ["Content-Length", "268435456"] in values[1]
-    ((_, values, _),) = await replay.call("http-post")  # the link goes on
+    ((_, values, _),) = await replay.call("http-post")  # the link stays open
     assert values[0] == 200
 
 
