@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pagent.files.holes import HOLE_LEAST, data_at, hole_at, missing
-from pagent.jobs.beneath import FOLDER
+from pagent.jobs.openat_beneath import FOLDER
 from pagent.jobs.sandbox import Sandbox
 from pagent.limits import DISK_END_S, MIB
 from pagent.runtime.threads import ThreadPool

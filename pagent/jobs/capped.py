@@ -1,8 +1,8 @@
-"""Keeping a job's output files below a size while the job writes them: ``jobs.max_output_bytes``.
+"""The cap on a job's output files while the job writes them: ``jobs.max_output_bytes``.
 
 The job appends to its files itself, so nothing stands between it and the disk: we look at their size now and then and
 drop the oldest half of one that has grown past the cap. Nothing that is written meanwhile is lost: the kernel takes the
-front away (fallocate(2)), by FALLOC_FL_COLLAPSE_RANGE, which makes the file shorter (ext4, xfs), else by
+front away (fallocate(2)), by FALLOC_FL_COLLAPSE_RANGE, which makes the file shorter (ext4, xfs), or by
 FALLOC_FL_PUNCH_HOLE, which leaves a hole of the same length (btrfs, tmpfs). Only where there is neither the whole
 content goes.
 
@@ -86,7 +86,7 @@ class CappedOutput:
             self._drop(front, size)
 
     def _look(self) -> int:
-        """Return the size of the file. What somebody else has cut off counts as dropped."""
+        """Return the size of the file. Bytes that another program has cut off count as dropped."""
         size = os.fstat(self._file).st_size if self._file >= 0 else self._size
         if size < self._size:
             self._base += self._size

@@ -1,4 +1,4 @@
-"""What a job is started with: the checks of ``job_start``'s arguments, and the environment that comes of them."""
+"""The arguments of ``job_start``: their checks, and the environment of the job."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Command:
 
     @property
     def reports_awaited(self) -> int:
-        """Port reports that have to come before the job is ready: none if the agent looks for itself."""
+        """Return the number of port reports before the job is ready: none if the agent looks for itself."""
         return 0 if self.ready == "connect" else self.port_expected_count
 
     def command_line(self, port: int | None, more: Mapping[str, int] = _NONE) -> list[str]:
-        """The arguments with the ports filled in."""
+        """Return the arguments with the ports filled in."""
         ports = _by_name(port, more)
         return [fill(text, ports) for text in self.args]
 
@@ -67,9 +67,9 @@ class Command:
         own: Mapping[str, str] = os.environ,
         more: Mapping[str, int] = _NONE,
     ) -> dict[str, str]:
-        """The environment of a job, later names over earlier ones (docs/contract.rst, "Environment of a job").
+        """Return the environment of a job, later names over earlier ones (docs/contract.rst, "Environment of a job").
 
-        ``own``: what it gets of the agent's; ``job_id``: what its port reports name it by.
+        ``own``: the part of the agent's environment that it gets. ``job_id``: identifies the job in its port reports.
         """
         environment = {name: value for name, value in own.items() if name not in _OF_A_JOB}
         environment.update(properties)
@@ -91,7 +91,7 @@ class Command:
 
 
 def _reach_directly(environment: dict[str, str]) -> None:
-    """A port report goes to the loopback, and not to a proxy that the job may be told to use."""
+    """Exclude the loopback, where port reports go, from the proxy that the job may be configured to use."""
     for name, other in (("no_proxy", "NO_PROXY"), ("NO_PROXY", "no_proxy")):
         given = environment.get(name, environment.get(other, ""))
         entries = [entry.strip() for entry in given.split(",") if entry.strip()]
@@ -104,7 +104,7 @@ def _by_name(port: int | None, more: Mapping[str, int]) -> dict[str, int]:
 
 
 def property_variables(properties: Mapping[str, str]) -> dict[str, str]:
-    """The variables of the configured properties. ValueError for what no environment can hold."""
+    """Return the variables of the configured properties. ValueError for what no environment can hold."""
     return {
         PREFIX + _variable_name("property", name): _text(f"property {name!r}", value)
         for name, value in properties.items()
@@ -125,7 +125,7 @@ def check_command(
     prefer_port: object = None,
     more_ports: object = None,
 ) -> Command:
-    """The arguments of a start as a peer gave them. TypeError or ValueError names the one that is wrong.
+    """Check the arguments of a start as a peer gave them. TypeError or ValueError names the wrong one.
 
     OSError as of execve(2) if it is all longer than the system takes. ProcessPortCountError: a number of ports that is
     negative, above ``limits.PORTS_PER_JOB``, or more than the one that ``ready='connect'`` knows of.
@@ -232,7 +232,7 @@ def _ready(ready: object, port: object) -> Ready:
 
 
 def seconds(name: str, value: Any, most: float, *, zero: bool = False) -> float:
-    """A time as a peer gave it: above 0 (or 0, if that is allowed) and at most ``most``."""
+    """Check a time as a peer gave it: above 0 (or 0, if that is allowed) and at most ``most``."""
     if type(value) not in (int, float):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if math.isnan(value) or not 0 <= value <= most or (value == 0 and not zero):
@@ -245,7 +245,7 @@ def _check_length(texts: Sequence[str]) -> None:
     if len(joined) - len(texts) + 1 > limits.COMMAND_MAX:
         raise OSError(errno.E2BIG, os.strerror(errno.E2BIG), "args and env")
     if joined.count(OPENING) > limits.COMMAND_PLACES_MAX:
-        raise ValueError(f"args and env must say {OPENING}}} at most {limits.COMMAND_PLACES_MAX} times")
+        raise ValueError(f"args and env may contain {OPENING}}} at most {limits.COMMAND_PLACES_MAX} times")
 
 
 def _are_texts(values: Sequence[Any]) -> bool:
@@ -263,7 +263,7 @@ def _are_texts(values: Sequence[Any]) -> bool:
 
 
 def _text(what: str, value: object) -> str:
-    """A string that the system can take."""
+    """Check a string: the system must be able to take it."""
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a str, not {type(value).__name__}")
     if "\0" in value:

@@ -26,19 +26,19 @@ class TreeEnd:
         # Once it was begun.
         self._signal = 0
         self._deadline = 0.0
-        self._told: set[Key] = set()
+        self._signalled: set[Key] = set()
         self._task: asyncio.Task[bool] | None = None
 
     @property
     def under_way(self) -> bool:
-        """Asked for and not complete."""
+        """Return whether it was begun and is not complete."""
         return self._task is not None and not self._task.done()
 
     def begin(self, number: int, grace_s: float) -> None:
         """Signal the tree, and KILL what is left of it after the grace; at once if the grace is 0."""
         deadline = asyncio.get_running_loop().time() + grace_s
         self._signal = number
-        self._told = set()
+        self._signalled = set()
         if self.under_way:
             self._deadline = min(self._deadline, deadline)
             self._tree.news.set()
@@ -47,7 +47,7 @@ class TreeEnd:
             self._task = self._tasks.start(self._run(), name=f"end of the tree of job {self._tree.uid}")
 
     async def wait(self) -> bool:
-        """Until the end that was begun is complete. False if some process could not be ended."""
+        """Wait until the end that was begun is complete. False if some process could not be ended."""
         return self._task is None or await asyncio.shield(self._task)
 
     # --- the task ---------------------------------------------------------------------------------
@@ -56,9 +56,9 @@ class TreeEnd:
         loop = asyncio.get_running_loop()
         while not self._tree.over and (remaining := self._deadline - loop.time()) > 0:
             self._tree.news.clear()
-            left = await self._do(lambda: self._tree.signal(self._signal, self._told))
-            told_of = left is not None and self._tree.supervised
-            await self._pause(remaining if told_of else min(remaining, limits.EXIT_POLL_S))
+            left = await self._do(lambda: self._tree.signal(self._signal, self._signalled))
+            supervised = left is not None and self._tree.supervised
+            await self._pause(remaining if supervised else min(remaining, limits.EXIT_POLL_S))
         return self._tree.over or await self._kill()
 
     async def _kill(self) -> bool:
@@ -69,7 +69,7 @@ class TreeEnd:
         while not self._tree.over and loop.time() < give_up:
             self._tree.news.clear()
             in_vain += await self._do(self._tree.kill) == 0
-            if in_vain > 1:  # the supervisor had the time to say that nothing is left
+            if in_vain > 1:  # the supervisor had the time to report that nothing is left
                 self._tree.kill_supervisor()
             await self._pause(pause_s)
             pause_s *= 2
@@ -79,7 +79,7 @@ class TreeEnd:
         return self._tree.over
 
     async def _do(self, work: Callable[[], int]) -> int | None:
-        """Do it in a thread: a bomb's tree has as many processes as the kernel allows. How many there are."""
+        """Return how many processes ``work`` finds, in a thread: a fork bomb has as many as the kernel allows."""
         supervised = self._tree.supervised  # asked first: a supervisor may be killed while its processes are listed
         try:
             left = await self._threads.run(work)
@@ -87,11 +87,11 @@ class TreeEnd:
             _log.debug("job %s: its processes cannot be listed now: %s", self._tree.uid, error)
             return None
         if left == 0 and not supervised:
-            self._tree.ended()  # nothing else tells
+            self._tree.ended()  # nothing else reports it
         return left
 
     async def _pause(self, most_s: float) -> None:
-        """Until there is news of the tree, or the time has passed."""
+        """Wait until there is news of the tree, or the time has passed."""
         if self._tree.over:
             return
         with suppress(TimeoutError):

@@ -1,7 +1,7 @@
-"""A second process in a job's sandbox, with its input and output in our hands: pipes, or a pseudo-terminal.
+"""A second process in a job's sandbox, connected to the agent by pipes or a pseudo-terminal.
 
-It is of the job's tree: it ends with the job. Its pipes are non-blocking and driven by the loop (``feed``, ``drain``);
-where the reader of the output is slow the process waits, as it would for a slow terminal.
+It belongs to the job's tree, so it ends with the job. Its pipes are non-blocking and driven by the loop (``feed``,
+``drain``). If the reader of the output is slow, the process waits, as it does for a slow terminal.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from pagent.jobs.terminal import open_terminal, set_size
 
 _RUNNING: Final = (State.PENDING, State.RUNNING)
 
-#: First byte of each piece of output that is told apart: of stdout, or a terminal, and of stderr.
+#: First byte of each piece of split output: of stdout, or a terminal, and of stderr.
 _OUT: Final = b"\1"
 _ERR: Final = b"\2"
 
 
 class ExecUser(Protocol):
-    """What gets the output of the process."""
+    """The receiver of the output of the process."""
 
     def exec_output(self, data: bytes) -> None:
-        """Bytes that it wrote; with ``split`` the first of them is 1 (stdout, a terminal) or 2 (stderr)."""
+        """Take bytes that it wrote; with ``split`` the first of them is 1 (stdout, a terminal) or 2 (stderr)."""
 
     def exec_input(self, blocked: bool) -> None:
-        """Whether it has stopped to read its input."""
+        """Take note that it has stopped reading its input, or reads again."""
 
     def exec_ended(self, code: int) -> None:
-        """Its exit code, or minus the number of the signal; called once, after all output."""
+        """Take its exit code, or minus the number of the signal; called once, after all output."""
 
 
 class ExecProcess:
@@ -87,8 +87,8 @@ class ExecProcess:
             for descriptor in theirs:
                 os.close(descriptor)
         self.resume()
-        if self._exited is not None:  # already; it is told once the user is ready
-            asyncio.get_running_loop().call_soon(self._tell_drain)
+        if self._exited is not None:  # already; the user is ready in the next iteration
+            asyncio.get_running_loop().call_soon(self._end_drain)
 
     def _open_terminal(self, rows: int, cols: int) -> list[int]:
         """Make a terminal; the process's descriptor of it is returned, to be closed by the caller."""
@@ -130,36 +130,36 @@ class ExecProcess:
     # --- for the user -----------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Input for the process; the user is told when it is more than the process takes."""
+        """Write input for the process; ``exec_input`` is called when it is more than the process takes."""
         if self._input is not None:
             self._input.write(data)
 
     def end_input(self) -> None:
-        """No more input: the end of its pipe, or what means it on a terminal."""
+        """End the input: the end of its pipe, or the end-of-file character of a terminal."""
         if self._input is not None:
             self._input.end()
 
     def resize(self, rows: int, cols: int) -> None:
-        """The size of the terminal; nothing without one."""
+        """Set the size of the terminal; nothing without one."""
         if self._terminal >= 0:
             set_size(self._terminal, rows, cols)
 
     def pause(self) -> None:
-        """Read no output for now."""
+        """Pause the reading of its output."""
         if self._output is not None:
             self._output.pause()
 
     def resume(self) -> None:
-        """Read its output (again)."""
+        """Resume the reading of its output."""
         if self._output is not None:
             self._output.resume()
 
     def kill(self) -> None:
-        """End it with its process group; the user hears no more.
+        """End it with its process group; the user is not called any more.
 
         Groups that it has made itself, as a shell does for its background jobs, end with the job.
         """
-        self._user = _Nobody()
+        self._user = _NoUser()
         if self._exited is None and self._child is not None and self._launch is not None:
             self._launch.kill(self._child)
         self._close()
@@ -172,18 +172,18 @@ class ExecProcess:
         self._user.exec_output(data)
 
     def _complete(self) -> None:
-        """It has ended, and all that it wrote has been delivered."""
+        """Report the end: it has ended, and all that it wrote has been delivered."""
         assert self._exited is not None
-        user, self._user = self._user, _Nobody()
+        user, self._user = self._user, _NoUser()
         self._close()
         user.exec_ended(self._exited)
 
     def _has_exited(self, returncode: int) -> None:
         self._exited = returncode
         if self._child is not None:
-            self._tell_drain()
+            self._end_drain()
 
-    def _tell_drain(self) -> None:
+    def _end_drain(self) -> None:
         if self._output is not None:
             self._output.process_exited()
 
@@ -197,8 +197,8 @@ class ExecProcess:
             drain.close()
 
 
-class _Nobody:
-    """The user of a process that nobody waits for any more."""
+class _NoUser:
+    """The user of a process whose caller has gone."""
 
     def exec_output(self, data: bytes) -> None: ...
 

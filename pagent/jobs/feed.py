@@ -27,7 +27,7 @@ class Feed:
         # For life.
         self._loop = asyncio.get_running_loop()
         self._terminal = terminal
-        self._tell = blocked
+        self._report_blocked = blocked
         # While the process may read.
         self._descriptor = descriptor
         self._waiting: deque[memoryview] = deque()
@@ -126,4 +126,4 @@ class Feed:
     def _set_blocked(self, blocked: bool) -> None:
         if blocked is not self._blocked:
             self._blocked = blocked
-            self._tell(blocked)
+            self._report_blocked(blocked)

@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterable
 
 from pagent.errors import ConfigError
-from pagent.jobs.beneath import FOLDER, open_beneath
+from pagent.jobs.openat_beneath import FOLDER, openat_beneath
 from pagent.unix import O_DIRECTORY
 
 
 class AllowedFolders:
-    """The configured folders; a job may be started in each of them and in all that is beneath it.
+    """The configured folders; a job may be started in each of them, and in all folders below.
 
     :raises ConfigError: a folder is not given by its absolute path.
     """
@@ -45,7 +45,7 @@ def _open_below(top: str, relative: str, path: str) -> int:
             flags = os.O_RDONLY | O_DIRECTORY
             if relative == os.curdir:
                 return os.open(os.curdir, flags, dir_fd=place)
-            return open_beneath(place, relative, flags)
+            return openat_beneath(place, relative, flags)
         finally:
             os.close(place)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""What jobs are kept from, by configuration (``jobs.isolation``): another user, limits, a cgroup, a clean environment.
+"""The confinement of jobs, by configuration (``jobs.isolation``): another user, limits, a cgroup, a clean environment.
 
-What has to be done in the process itself is said by a plan, which ``jobs/keeper.py`` carries out.
+A plan says what is to be done in the process itself; ``jobs/keeper`` carries it out.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Confinement:
         return None if self._user is None else (self._user.pw_uid, self._user.pw_gid)
 
     def environment(self) -> Mapping[str, str]:
-        """What a job gets of the agent's own environment, as it was when this was made."""
+        """Return the part of the agent's own environment that jobs get, as it was when this was made."""
         return self._environment
 
     def _own_environment(self) -> dict[str, str]:
@@ -74,7 +74,7 @@ class Confinement:
     def plan(
         self, args: Sequence[str], environment: dict[str, str], group: Group | None, *, terminal: bool = False
     ) -> dict[str, Any]:
-        """What the keeper is to make of a process (``jobs/keeper.py``)."""
+        """Return the plan of a process (``jobs/keeper/protocol.py``)."""
         return {
             "program": _text(args[0]),
             "args": [_text(arg) for arg in args],
@@ -153,7 +153,7 @@ def _not_for_jobs(environment: Iterable[str]) -> list[str]:
 
 
 def _was_given(name: str) -> bool:
-    """Was this process started with the variable? The interpreter adds a locale of its own (PEP 538)."""
+    """Return whether this process was started with the variable. The interpreter adds a locale of its own (PEP 538)."""
     try:
         given = Path("/proc/self/environ").read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""Starting the processes of one job, through its supervisor."""
+"""The start of the processes of one job, through its supervisor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class Threads(NamedTuple):
-    """The pools of one agent's jobs: a large removal or a working folder that hangs holds back nobody's kill."""
+    """The pools of one agent's jobs: neither a large removal nor a folder that hangs delays the kill of a job."""
 
     processes: ThreadPool
     starts: ThreadPool
@@ -42,7 +42,7 @@ class Threads(NamedTuple):
 
     @classmethod
     def create(cls) -> Threads:
-        """Make them, with the threads that the end of jobs takes: there may be no room for one by then."""
+        """Make them, with the threads that end jobs: later the system may have no thread left."""
         threads = cls(
             ThreadPool("processes of jobs", 1),
             ThreadPool("starts of jobs", 4),
@@ -55,7 +55,7 @@ class Threads(NamedTuple):
 
 
 class Host(NamedTuple):
-    """What all runs of one agent share.
+    """The parts of an agent that all its runs share.
 
     ``record`` notes a job's supervisor and the leader of its session for the next agent, should this one be killed;
     ``output_cap``: most bytes of each output file.
@@ -73,7 +73,7 @@ class Host(NamedTuple):
 
 
 class Launch:
-    """The supervisor of one job, and what the processes have in common that it starts."""
+    """The supervisor of one job, and what the processes that it starts have in common."""
 
     def __init__(self, job: Job, tree: JobTree, host: Host) -> None:
         # For life.
@@ -131,7 +131,7 @@ class Launch:
         raise OSError(errno.EIO, "no process can be started: the keeper ends at once")
 
     async def _open_folder(self, path: str, closing: ExitStack) -> int:
-        """The working folder: a descriptor cannot be made to lead elsewhere."""
+        """Return a descriptor of the working folder: unlike a path it cannot be made to lead elsewhere."""
         opening = _Opening(self._host.folders.open if os.path.isabs(path) else self._job.sandbox.open_dir, path)
         closing.callback(opening.close)
         try:
@@ -151,7 +151,7 @@ class Launch:
         self._capping = self._host.tasks.start(capping.run(), name=f"capping the output of job {self._job.uid}")
 
     async def _prepare(self, output: Output) -> None:
-        """Make ready what confines the job, if anything does."""
+        """Prepare the confinement of the job, if it is confined."""
         if (user := self._host.confinement.user_id) is not None:
             for descriptor in output:
                 if descriptor is not None:  # programs open /dev/stdout
@@ -225,13 +225,13 @@ class Launch:
     # --- the end ------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Nothing was asked for: a supervisor that there may be has nothing to do."""
+        """End a launch that has started nothing."""
         if self._supervisor is not None:
             self._supervisor.abandon()
         self._tree.ended()
 
     def close(self) -> None:
-        """The job is over."""
+        """Close everything: the job is over."""
         if self._supervisor is not None:
             self._supervisor.abandon()
         if self._capping is not None:
@@ -241,7 +241,7 @@ class Launch:
         self._job.outputs.clear()
 
     async def remove_group(self) -> None:
-        """Once the tree has ended. OSError if something is left in its cgroup."""
+        """Remove the cgroup after the end of the tree. OSError if a process is left in it."""
         if self.group is not None:
             await self._host.threads.removals.run(self.group.remove)
 
@@ -266,7 +266,7 @@ class _Opening:
         return descriptor
 
     def close(self) -> None:
-        """The descriptor is needed no more, or was not waited for."""
+        """Close the descriptor; one that is opened later is closed at once."""
         with self._lock:
             if not self._closed and self._descriptor >= 0:
                 os.close(self._descriptor)
@@ -281,7 +281,7 @@ async def _until_running(child: Child, program: str) -> None:
 
 
 def _of_program(error: StartError, program: str) -> OSError:
-    """What a peer is told: the class follows from the number, and no path is of this machine."""
+    """Return the error for the peer: the class follows from the number, and it contains no path of this machine."""
     if error.confining:
         return PermissionError(errno.EACCES, f"it cannot be confined: {error.strerror}", program)
     return OSError(error.errno, error.strerror, program)

@@ -1,4 +1,4 @@
-"""Reading an output file while its job writes it, and while somebody cuts it short."""
+"""The reading of an output file while its job writes it, and while another program may truncate it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LogReader:
         self._before = b""
 
     def read(self) -> bytes:
-        """Return what is at ``offset``, which is moved behind it; empty at the end of the file. OSError of the disk."""
+        """Return the bytes at ``offset``, which moves past them; empty at the end of the file. OSError of the disk."""
         if self._capped is not None:
             at, data = self._capped.read(self.descriptor, self.offset, BODY_CHUNK)
             self.offset = at + len(data)

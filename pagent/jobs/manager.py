@@ -37,7 +37,7 @@ from pagent.runtime.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
 
-#: After these a process is meant to be gone: the whole tree gets them, and KILL after the grace.
+#: Signals that end a job: the whole tree gets them, and KILL after the grace.
 _ENDING_SIGNALS: Final = frozenset(("SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL"))
 
 _NOT_ISOLATED: Final = IsolationSettings()
@@ -46,10 +46,11 @@ _NOT_ISOLATED: Final = IsolationSettings()
 class JobManager:
     """Creates jobs, runs them, and removes them with all that they started.
 
-    ``root``: the folder of the agents' folders. ``properties``: the configured ones, by their bare names; ValueError
-    if an environment cannot hold them. ``port_ownership``: 'off', 'warn' or 'enforce'. ``max_output_bytes``: cap on
-    each output file of a job. ``isolation``: what jobs are kept from, ConfigError if it cannot be. ``allow_folders``:
-    absolute paths, outside of the sandboxes, that jobs may run in. OSError if there can be no folder in ``root``.
+    ``root``: the folder of the agents' folders. ``properties``: the configured ones, by their names without
+    prefix; ValueError if an environment cannot hold them. ``port_ownership``: 'off', 'warn' or 'enforce'.
+    ``max_output_bytes``: cap on each output file of a job. ``isolation``: ConfigError if it cannot be had.
+    ``allow_folders``: absolute paths, outside of the sandboxes, that jobs may run in. OSError if there can be no folder
+    in ``root``.
     Made and used in the thread of a running loop.
     """
 
@@ -63,7 +64,7 @@ class JobManager:
         isolation: IsolationSettings = _NOT_ISOLATED,
         allow_folders: Sequence[str] = (),
     ) -> None:
-        # for ever
+        # For life.
         self._runs: dict[str, Run] = {}
         self.properties = property_variables(properties)
         self._confinement = Confinement(isolation)
@@ -90,14 +91,14 @@ class JobManager:
         )
         self._adopted = AdoptedProcesses(self._trees, self._threads.processes, self._tasks)
 
-        # set once the agent listens
+        # Set once the agent listens.
         #: Full URL of the port report.
         self.endpoint = ""
         #: The agent's own ports, refused as a job's.
         self.agent_ports: Final[set[int]] = set()
         self._starter = Starter(self._runs, self._host, self.agent_ports)
 
-        # per job
+        # For each job.
         self._jobs: dict[str, Job] = {}
         self.links: Final = OwnerLinks()
         #: A removal takes the loop some tenths of a millisecond: those of many jobs take turns.
@@ -105,7 +106,7 @@ class JobManager:
         self._removals = Removals(self._runs, self._host, self._rounds, self._forget)
         self._lingering = Lingering(self._tasks, self._rounds, self._removal)
 
-        # the end
+        # The end.
         self._closing = False
         self._closed = asyncio.Event()
 
@@ -116,7 +117,7 @@ class JobManager:
     # --- which jobs there are ---------------------------------------------------------------------
 
     def create(self, owner: Owner, name: str | None = None, linger: float | None = None) -> Job:
-        """A new job with an empty sandbox. ``linger``: seconds that it outlives its owner's last link.
+        """Make a job with an empty sandbox. ``linger``: seconds that it outlives its owner's last link.
 
         TypeError or ValueError for a wrong argument, OSError if there can be no sandbox, JobInvalidStateError once
         the agent is ending.
@@ -132,7 +133,7 @@ class JobManager:
         return job
 
     def get(self, uid: object, owner: Owner) -> Job:
-        """The job of this uid. JobNotFoundError if there is none in the owner's realm, TypeError for no str."""
+        """Return the job of this uid. JobNotFoundError if the owner's realm has none, TypeError if it is no str."""
         if not isinstance(uid, str):
             raise TypeError(f"job_uid must be a str, not {type(uid).__name__}")
         job = self._jobs.get(uid)
@@ -141,11 +142,11 @@ class JobManager:
         return job
 
     def jobs(self) -> builtins.list[Job]:
-        """All jobs, of all owners, oldest first."""
+        """Return all jobs, of all owners, oldest first."""
         return [*self._jobs.values()]
 
     def list(self, owner: Owner) -> builtins.list[Job]:
-        """The jobs that the owner has or may adopt, those of its realm, by age."""
+        """Return the jobs of the owner's realm, by age."""
         return sorted([job for job in self._jobs.values() if job.owner.realm == owner.realm], key=lambda job: job.age)
 
     def count(self, owner: Owner) -> int:
@@ -245,7 +246,7 @@ class JobManager:
         await take_report(params, self._runs.values(), self.agent_ports)
 
     async def listening(self, job: Job) -> builtins.list[tuple[str, int]]:
-        """The addresses and TCP ports that processes of the job listen on."""
+        """Return the addresses and TCP ports that processes of the job listen on."""
         return await self._threads.ports.run(self._trees.of(job.uid).listening)
 
     def _pids(self, uid: str) -> builtins.list[int]:
@@ -254,7 +255,7 @@ class JobManager:
     # --- ending -----------------------------------------------------------------------------------
 
     async def wait(self, job: Job) -> None:
-        """Until the job's process has ended; at once if none runs."""
+        """Wait until the job's process has ended; not if none runs."""
         await job.process_ended.wait()
 
     async def kill(self, job: Job, signal: str | int = "TERM", grace: float = limits.TERM_GRACE_S) -> None:
@@ -278,14 +279,14 @@ class JobManager:
     async def remove(self, job: Job) -> None:
         """End the job's tree (TERM, 5 s, KILL) and delete its sandbox. Goes on if the caller is cancelled.
 
-        OSError if not all of the sandbox could be deleted; the job is gone all the same.
+        OSError if not all of the sandbox could be deleted; the job is removed all the same.
         """
         removal = self._removal(job)
         if removal is not None and (error := await asyncio.shield(removal)) is not None:
             raise error
 
     def begin_removal(self, job: Job) -> bool:
-        """Begin to :meth:`remove` the job. Is it gone already?"""
+        """Begin to :meth:`remove` the job. Return whether it is removed already."""
         return self._removal(job) is None
 
     def _removal(self, job: Job) -> asyncio.Task[OSError | None] | None:
@@ -302,7 +303,7 @@ class JobManager:
         self._folder.forget(uid)
 
     async def _remove_all(self, jobs: Iterable[Job]) -> None:
-        """All of these side by side; what goes wrong with one is logged."""
+        """Remove these jobs side by side; errors are logged."""
         removals = []
         for job in jobs:
             await self._rounds.next()
@@ -312,7 +313,7 @@ class JobManager:
             await asyncio.wait(removals)
 
     async def shutdown(self, *, now: asyncio.Event | None = None) -> None:
-        """No new jobs; end all trees (TERM, 5 s, KILL; without the grace once ``now`` is set), delete everything.
+        """Refuse new jobs, end all trees (TERM, 5 s, KILL; without the grace once ``now`` is set), delete everything.
 
         Another call waits for the first.
         """
@@ -321,7 +322,7 @@ class JobManager:
             return
         self._closing = True
         if now is not None:
-            self._tasks.start(self._hasten(now), name="waiting for the second signal")
+            self._tasks.start(self._force(now), name="waiting for the second signal")
         removals = self._removals.all()
         await self._remove_all(self.jobs())
         if removals:
@@ -337,11 +338,11 @@ class JobManager:
             await pool.close(0)
         self._closed.set()
 
-    async def _hasten(self, now: asyncio.Event) -> None:
+    async def _force(self, now: asyncio.Event) -> None:
         await now.wait()
         for run in [*self._runs.values()]:
             await self._rounds.next()
-            run.hasten()
+            run.force()
 
     # --- the rest ---------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A job: its states as one table, and what is told of it."""
+"""A job: its states as one table, and its info."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ class Owner:
         return (self.realm, self.uid) if self.by_uid else self.connection
 
 
-class _Occasion:
-    """What happens to a job once, and who wants to hear of it."""
+class _OneTimeEvent:
+    """An event that happens to a job once, with its callbacks."""
 
     def __init__(self, uid: str) -> None:
         self._uid = uid
@@ -107,7 +107,7 @@ class _Occasion:
         if self._callbacks is not None:
             self._callbacks.pop(callback, None)
 
-    def come(self) -> None:
+    def happen(self) -> None:
         callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
             try:
@@ -117,7 +117,7 @@ class _Occasion:
 
 
 class Job:
-    """One job. Only ``jobs/`` changes it; the other floors read, and ask to be told of its end."""
+    """One job. Only ``jobs/`` changes it; other packages read it, and register callbacks."""
 
     def __init__(
         self, uid: str, name: str | None, owner: Owner, sandbox: Sandbox, usage: Callable[[], tuple[float, int]]
@@ -154,11 +154,11 @@ class Job:
 
         # the state
         self._state = State.NEW
-        self._start = _Occasion(uid)
-        self._end = _Occasion(uid)
-        self._removal = _Occasion(uid)
-        self._output_end = _Occasion(uid)
-        #: No process of the job writes any more, as far as the agent can tell.
+        self._start = _OneTimeEvent(uid)
+        self._end = _OneTimeEvent(uid)
+        self._removal = _OneTimeEvent(uid)
+        self._output_end = _OneTimeEvent(uid)
+        #: No process of the job writes any more, as far as the agent knows.
         self.output_ended = False
 
     def __repr__(self) -> str:
@@ -166,33 +166,33 @@ class Job:
 
     @property
     def state(self) -> State:
-        """Where the job is in TRANSITIONS."""
+        """Return the state."""
         return self._state
 
     def require(self, happening: Input) -> None:
-        """JobInvalidStateError if the job is in no state for this."""
+        """Raise JobInvalidStateError if TRANSITIONS has no such input for the state."""
         if happening not in TRANSITIONS[self._state]:
             raise JobInvalidStateError(f"job {self.uid!r} is {self._state.value} and cannot be {happening.value}")
 
     def apply(self, happening: Input) -> None:
-        """The one setter of the state. JobInvalidStateError, and nothing changed, for what the table lacks."""
+        """Set the state, as TRANSITIONS says. JobInvalidStateError, and no change, for what the table lacks."""
         self.require(happening)
         self._state = TRANSITIONS[self._state][happening]
         if happening is Input.START:
             self.process_ended.clear()
-            self._start.come()
+            self._start.happen()
         elif happening in (Input.EXIT, Input.FAIL):
             self.finished_at = time.time()
             self.process_ended.set()
         if self._state in (State.FINISHED, State.CLOSED):
-            self._end.come()
+            self._end.happen()
         if self._state is State.CLOSED:
-            self._removal.come()
+            self._removal.happen()
 
     def end_output(self) -> None:
         """Note that the whole tree has ended, or is given up."""
         self.output_ended = True
-        self._output_end.come()
+        self._output_end.happen()
 
     # --- start and end ----------------------------------------------------------------------------
 
@@ -229,10 +229,10 @@ class Job:
         finally:
             self._removal.discard(callback)
 
-    # --- what is told -----------------------------------------------------------------------------
+    # --- info -------------------------------------------------------------------------------------
 
     def single_port(self, port: int | None = None) -> int:
-        """The port to connect to: the only one, or ``port`` if it is the job's. ValueError if there is none."""
+        """Return the port to connect to: the only one, or ``port`` if it is the job's. ValueError if there is none."""
         if port is not None and type(port) is not int:
             raise TypeError(f"port must be an int, not {type(port).__name__}")
         if self._state is not State.RUNNING or not self.ports or (port is None and len(self.ports) != 1):
@@ -245,7 +245,7 @@ class Job:
 
     @property
     def age(self) -> tuple[float, str]:
-        """What jobs are ordered by: when it was created, and its uid."""
+        """Return the key that orders jobs: the time of creation, and the uid."""
         return self.created_at, self.uid
 
     def info(self) -> dict[str, Any]:

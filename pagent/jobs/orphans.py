@@ -1,10 +1,11 @@
-"""The agent's own folder in ``jobs.root``, and what agents that were killed have left there.
+"""The agent's own folder in ``jobs.root``, and the folders of agents that were killed.
 
 Each agent has a folder ``pagent-<random>`` with its sandboxes and a lock file that it holds locked as long as it
-lives. The first line of that file names the machine and the run of the system; then comes a line for each job: its uid,
-the pid and start time of its supervisor and of its main process, which leads a session, and where these numbers count.
-An agent that can take the lock knows that the other is dead, and ends what the records lead to. A lock says nothing
-about an agent on another machine, since some file systems keep locks for themselves: such folders stay.
+lives. The first line of that file names the machine and the run of the system. Then comes a line for the keeper, and
+one for each job: its uid, the pid and start time of its supervisor and of its main process, which leads a session, and
+where these numbers are valid. An agent that can take the lock knows that the other is dead, and ends the processes that
+the records lead to. A lock proves nothing about an agent on another machine, since some file systems keep locks for
+themselves: such folders stay.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class _Record(NamedTuple):
 
     @classmethod
     def parse(cls, line: bytes) -> _Record | None:
-        """None for what makes no sense: cut short by a crash, or written by a job, which may be the same user's."""
+        """Return None for a line that is no record: truncated by a crash, or written by a job of the same user."""
         try:
             uid, pid, started, main, main_started, *boot = line.decode("ascii").split()
             return cls(uid, (int(pid), float(started)), (int(main), float(main_started)), "".join(boot))
@@ -71,7 +72,7 @@ else:
     import fcntl
 
     def _lock(descriptor: int) -> None:
-        """OSError if somebody else has it, or if the file system knows no locks."""
+        """Take the lock. OSError if another process has it, or if the file system has no locks."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -83,7 +84,7 @@ class AgentFolder:
         self._lock = lock
         self._guard = _guard(path)
         self._system = system
-        # Places of the records in the lock's file, from 1: by uid, and those that nobody has.
+        # Places of the records in the lock's file, from 1: by uid, and the free ones.
         self._places: dict[str, int] = {}
         self._free: list[int] = []
 
@@ -127,7 +128,7 @@ class AgentFolder:
         os.pwrite(self._lock, line, place * _RECORD_BYTES)
 
     def forget(self, uid: str) -> None:
-        """The job is gone: its place is another's. Until then the record names a process that there never is again."""
+        """Free the place of a removed job. Until it is used again the record names a process that no longer exists."""
         if (place := self._places.pop(uid, None)) is not None:
             self._free.append(place)
 
@@ -135,7 +136,7 @@ class AgentFolder:
         """Return the path of the folder, which is made anew if it is gone. OSError if that cannot be.
 
         Cleaners of temporary files delete it, though systemd's leaves alone what is locked (tmpfiles.d(5)). Another
-        folder that has the path by now may be anybody's: the new one has a name of its own.
+        folder that has the path by now may belong to any user: the new one has a name of its own.
         """
         try:
             if os.path.samestat(os.lstat(self.path), os.fstat(self._guard)):
@@ -196,12 +197,12 @@ def _sweep_one(path: Path, system: System) -> int:
     try:
         lock = os.open(path / _LOCK, os.O_RDWR | O_NOFOLLOW | O_CLOEXEC)
     except FileNotFoundError:
-        return 0  # no agent's, or one that is just being deleted
+        return 0  # of no agent, or of one that is being deleted
     try:
         try:
             _lock(lock)
         except OSError:
-            return 0  # its agent lives, or nobody can know
+            return 0  # its agent lives, or that cannot be known
         if not _is_of_this_machine(lock, system):
             _log.info("left alone, as it is of an agent on another machine: %s", path.name)
             return 0
@@ -214,7 +215,7 @@ def _sweep_one(path: Path, system: System) -> int:
 
 
 def _is_of_this_machine(lock: int, system: System) -> bool:
-    """Does a lock that can be taken prove that the agent is dead? One system's locks are known to all in it."""
+    """Return whether a lock that can be taken proves that the agent is dead: it does on the same system."""
     parts = os.pread(lock, _RECORD_BYTES, 0).decode("ascii", "replace").split()
     if len(parts) < 2 or parts[0] != _HOST:
         return False
@@ -223,7 +224,7 @@ def _is_of_this_machine(lock: int, system: System) -> bool:
 
 
 def _end_orphans(path: Path, lock: int, system: System) -> int:
-    """Kill until nothing is left or the time is over. How many of the jobs' processes there were."""
+    """Kill until nothing is left or the time is over. Return how many of the jobs' processes there were."""
     records = read_records(lock)
     folder = os.path.realpath(path)
     killed: set[Key] = set()
@@ -245,15 +246,16 @@ def _end_orphans(path: Path, lock: int, system: System) -> int:
 
 
 def read_records(lock: int) -> list[_Record]:
-    """The records in a lock file."""
+    """Return the records in a lock file."""
     data = os.pread(lock, limits.RECORDS_MAX_BYTES, _RECORD_BYTES)
     found = (_Record.parse(data[at : at + _RECORD_BYTES]) for at in range(0, len(data), _RECORD_BYTES))
     return [record for record in found if record is not None]
 
 
 def find_orphans(records: Iterable[_Record], folder: str, system: System) -> list[Process]:
-    """Living processes of the dead agent's jobs: what descends from a recorded one, is in its session, or works in
-    one of the sandboxes, and all descendants of such.
+    """Return the living processes of the dead agent's jobs.
+
+    These descend from a recorded process, are in its session, or work in one of the sandboxes; and their descendants.
     """
     here = [record for record in records if record.boot == system.boot_id()]
     recorded = {key for record in here for key in (record.supervisor, record.main)}
@@ -275,7 +277,7 @@ def find_orphans(records: Iterable[_Record], folder: str, system: System) -> lis
 
 
 def _with_ancestors(pid: int, table: Mapping[int, Process]) -> set[int]:
-    """The process and what has started it: it lives, so these are no remains, wherever they work."""
+    """Return the process and its ancestors: these have started the living agent, wherever they work."""
     found: set[int] = set()
     while pid in table and pid not in found:
         found.add(pid)

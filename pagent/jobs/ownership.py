@@ -91,6 +91,6 @@ class PortOwnership:
         return own, None
 
     def _held(self, uid: str, found: Sequence[ListeningSocket]) -> bool | None:
-        """Has a process of the job one of these sockets? None if that cannot be known."""
+        """Return whether a process of the job has one of these sockets. None if that cannot be known."""
         answers = {sockets.holds(pid, found) for pid in self._pids(uid)}
         return True if True in answers else None if None in answers else False

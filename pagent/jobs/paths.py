@@ -1,4 +1,4 @@
-"""A peer's path, checked and taken apart."""
+"""The check of a peer's path, and its components."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def is_plain(name: str) -> bool:
 
 
 def components(path: str) -> list[str]:
-    """The plain components of a relative path, ``..`` taken back; ValueError or TypeError as `sandbox` says."""
+    """Return the plain components of a relative path, with ``..`` resolved; ValueError or TypeError as of `sandbox`."""
     if not isinstance(path, str):
         raise TypeError(f"file path must be a str, not {type(path).__name__}")
     if path.startswith("/"):

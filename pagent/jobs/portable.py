@@ -42,7 +42,7 @@ def _row(process: psutil.Process) -> Process:
     with process.oneshot():
         status = process.status()
         cpu_s, rss_bytes = 0.0, 0
-        with suppress(psutil.Error):  # a zombie has no memory, another user's process does not tell
+        with suppress(psutil.Error):  # a zombie has no memory, that of another user's process is not visible
             times = process.cpu_times()
             cpu_s = times.user + times.system
             rss_bytes = process.memory_info().rss

@@ -1,4 +1,4 @@
-"""A job's ports: what it reports of them, and when one is listened on."""
+"""A job's ports: its reports of them, and the wait until a process listens on one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ReportError(ValueError):
 
 
 def parse_report(params: Sequence[tuple[str, str]]) -> tuple[str, int]:
-    """The decoded query of ``GET /job_started`` as (job id, port). ReportError for anything but one of each."""
+    """Return the decoded query of ``GET /job_started`` as (job id, port). ReportError for anything but one of each."""
     values: dict[str, str] = {}
     for name, value in params:
         if name not in ("job_id", "port"):
@@ -50,10 +50,10 @@ def _parse_port(text: str) -> int:
 
 
 async def until_listening(port: int, threads: ThreadPool) -> None:
-    """Wait until a process listens on the port. Nothing tells of that: look, soon at first, then less often.
+    """Wait until a process listens on the port. There is no event for that: look, soon at first, then less often.
 
     The port is not connected to where the system has a table of listening sockets: a program that serves one connection
-    would have served it, and others would note a client that says nothing.
+    would have served it, and others would log a client that sends nothing.
     """
     delay_s = CONNECT_RETRY_FIRST_S
     while not await _listening(port, threads):
@@ -67,7 +67,7 @@ async def _listening(port: int, threads: ThreadPool) -> bool:
 
 
 async def accepts(port: int) -> bool:
-    """Does the port accept a connection now? The connection is closed again, nothing is sent on it."""
+    """Return whether the port accepts a connection now. The connection is closed at once; nothing is sent on it."""
     for family, host in LOOPBACK:
         if await _accepts(family, host, port):
             return True

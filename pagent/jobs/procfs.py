@@ -41,7 +41,7 @@ def set_subreaper(wanted: bool) -> bool:
     return _prctl()(_PR_SET_CHILD_SUBREAPER, value, zero, zero, zero) == 0
 
 
-@functools.cache  # nobody else in this process sets it
+@functools.cache  # no other code of this process sets it
 def _is_subreaper() -> bool:
     value = ctypes.c_int(0)
     return _prctl()(_PR_GET_CHILD_SUBREAPER, ctypes.byref(value), 0, 0, 0) == 0 and value.value == 1

@@ -1,4 +1,4 @@
-"""Deleting a folder that hostile programs have filled.
+"""The deletion of a folder that hostile programs have filled.
 
 Depth is the trap: a program nests folders deeper than any path, any recursion and any descriptor table
 goes. So a folder found below is not entered where it stands but first renamed to the top, and the top is
@@ -27,7 +27,7 @@ _BATCH = 4096
 
 
 def remove_folder(path: Path) -> None:
-    """Delete ``path`` and all beneath it. Nothing if it is not there; the first OSError once all else is gone."""
+    """Delete ``path`` and all below it. Nothing if it does not exist; the first OSError once the rest is deleted."""
     try:
         top = os.open(path, _PLACE)
     except FileNotFoundError:
@@ -41,7 +41,7 @@ def remove_folder(path: Path) -> None:
 
 
 def empty_folder(top: int) -> None:
-    """Delete all that is beneath the folder that ``top`` is a descriptor of (O_PATH will do).
+    """Delete all that is below the folder that ``top`` is a descriptor of (O_PATH will do).
 
     Goes on past what cannot be deleted and raises the first such OSError at the end.
     """

@@ -1,4 +1,4 @@
-"""Port reports: which start one belongs to."""
+"""Port reports, and the start that each belongs to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def take_report(params: Sequence[tuple[str, str]], runs: Iterable[Run], ow
 
 
 def _run_of(job_id: str, runs: Iterable[Run]) -> Run | None:
-    """Return the run that has this secret. The time that it takes tells nothing of the secrets."""
+    """Return the run that has this secret, in a time that does not depend on the secrets."""
     given = job_id.encode("utf-8", "surrogatepass")
     found = [run for run in runs if hmac.compare_digest(run.secret.encode("ascii"), given)]
     return found[0] if found else None

@@ -44,9 +44,9 @@ class Run:
     def __init__(
         self, job: Job, command: Command, port: int | None, host: Host, more_ports: Mapping[str, int] = _NO_PORTS
     ) -> None:
-        # for ever
+        # For life.
         self.job = job
-        #: What the job's port reports name it by: nothing outside of the job can know it.
+        #: Identifies the job in its port reports: nothing outside of the job can know it.
         self.secret: Final = secrets.token_hex(16)
         #: The port that the agent gave to the job.
         self.port = port
@@ -58,26 +58,26 @@ class Run:
         #: Starts its processes.
         self.launch: Final = Launch(job, self._tree, host)
 
-        # of the start
+        # Of the start.
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ready.add_done_callback(retrieve_error)  # whoever awaited the start may be gone
+        self._ready.add_done_callback(retrieve_error)  # the caller of the start may have gone
         self._ready_timer: asyncio.TimerHandle | None = None
         self._probe: asyncio.Task[None] | None = None
         self._refused: str | None = None  # why what listens on the port is not the job's
         self._spawning: asyncio.Task[None] | None = None
         self._main: Key | None = None
 
-        # while it runs
+        # While it runs.
         self._usage: tuple[float, int] = (0.0, 0)
         self._usage_at = -_USAGE_AGE_S
         self._usage_task: asyncio.Task[None] | None = None
 
-        # of the end
+        # Of the end.
         self._tree.when_ended(self._tree_ended)
         self._tail = Tail(job.sandbox.output_size, self.end_rest)
         self._end = TreeEnd(self._tree, host.tasks, host.threads.processes)
         self._limit_timer: asyncio.TimerHandle | None = None
-        self._hurry = False
+        self._forced = False
         self._abandoned = False
 
     @property
@@ -114,7 +114,7 @@ class Run:
             raise
 
     async def _spawn(self) -> None:
-        """Start the process; what goes wrong is told to :meth:`start`."""
+        """Start the process; :meth:`start` raises its error."""
         args = self._command.command_line(self.port, self._more_ports)
         child = Child(self._ended, forked=self._forked, started=self._started)
         try:
@@ -126,7 +126,7 @@ class Run:
             self._settle(error)
 
     def _start_failed(self, why: str) -> None:
-        """No program runs; what there may be of a process is ended."""
+        """Note that no program runs, and end the process that may exist."""
         job = self.job
         if not self.launch.begun:
             self.launch.cancel()
@@ -186,7 +186,7 @@ class Run:
         self._settle(ProcessStartTimeoutError(text))
 
     def _settle(self, error: Exception | None) -> None:
-        """Whoever awaits the start hears how it went; nothing the second time."""
+        """End the wait for the start, with its result. Nothing the second time."""
         if self._ready_timer is not None:
             self._ready_timer.cancel()
         if self._probe is not None and self._probe is not asyncio.current_task():
@@ -218,10 +218,10 @@ class Run:
         return True
 
     async def report(self, port: int) -> None:
-        """The job says that it listens on this port. ReportError if that cannot be."""
+        """Take a report that the job listens on this port. ReportError if it is refused."""
         awaited = self._command.ready == "connect" and self.job.state in (State.PENDING, State.RUNNING)
         if awaited and port in self.ports:
-            return  # told what we know or are about to find out
+            return  # known already, or found out in a moment
         self._require_new(port)
         await self._host.ownership.check(self.job.uid, port)
         self._require_new(port)  # it may have been reported meanwhile
@@ -253,7 +253,7 @@ class Run:
         self._leave_rest()
 
     def _note_exit(self, returncode: int) -> str:
-        """Note how the process ended, and say it."""
+        """Note how the process ended. Return it in words."""
         job = self.job
         if returncode >= 0:
             job.exit_code = returncode
@@ -262,8 +262,8 @@ class Run:
         return f"was ended by {job.signal}"
 
     def _leave_rest(self) -> None:
-        """Let the processes that the main process leaves behind write their output, and then end them."""
-        if self._hurry or self._tree.over:
+        """Let the processes that the main process leaves write their output, and then end them."""
+        if self._forced or self._tree.over:
             self.end_rest()
         elif not self._end.under_way:
             self._tail.begin()
@@ -274,7 +274,7 @@ class Run:
             self.job.end_output()
 
     def end_rest(self, number: int = signal.SIGTERM) -> None:
-        """End the processes that the main process leaves behind. Nothing while that runs."""
+        """End the processes that the main process leaves. Nothing while that runs."""
         if not self.job.process_ended.is_set():
             return
         if self._tree.over:
@@ -283,10 +283,10 @@ class Run:
         if self._end.under_way:
             return
         with suppress(RuntimeError):  # the agent is past its end; it has seen to the tree
-            self._end.begin(number, 0 if self._hurry or number == KILL else limits.TERM_GRACE_S)
+            self._end.begin(number, 0 if self._forced or number == KILL else limits.TERM_GRACE_S)
 
     def is_over(self) -> bool:
-        """Have the process and all of its tree ended, with nothing that has to be waited for?"""
+        """Return whether the process and its tree have ended, with nothing left to wait for."""
         return (
             self.job.pid is not None
             and self.job.process_ended.is_set()
@@ -296,7 +296,7 @@ class Run:
         )
 
     def usage(self) -> tuple[float, int]:
-        """CPU seconds and resident bytes of the tree, at most a moment old. OSError without a descriptor to look."""
+        """Return CPU seconds and resident bytes of the tree, at most 20 ms old. OSError without a descriptor."""
         now = time.monotonic()
         if now - self._usage_at > _USAGE_AGE_S and (self._usage_task is None or self._usage_task.done()):
             self._usage_at = now
@@ -318,7 +318,7 @@ class Run:
         self._end.begin(signal.SIGTERM, limits.TERM_GRACE_S)
 
     def abandon(self, why: str) -> None:
-        """Nobody waits for the start any more: end what of it there is."""
+        """Give up a start whose caller has gone, and end its processes."""
         if self.job.error is None:
             self.job.error = why
         self._abandoned = True
@@ -332,7 +332,7 @@ class Run:
             self._spawning.cancel()
 
     def refuse(self) -> None:
-        """The job is being removed: a start that is waiting hears of it."""
+        """End a start that is waited for: the job is being removed."""
         self._abandoned = True
         self._settle(JobInvalidStateError("the job was removed before it was ready"))
         self._stop_starting()
@@ -344,9 +344,9 @@ class Run:
         if self._main is not None:
             self._tree.send(self._main, number)
 
-    def hasten(self) -> None:
-        """No grace any more."""
-        self._hurry = True
+    def force(self) -> None:
+        """End without a grace period from now on."""
+        self._forced = True
         if self._tail.waits:
             self._tail.cancel()
             self.end_rest()
@@ -354,7 +354,7 @@ class Run:
             self._end.begin(KILL, 0)
 
     async def end(self, number: int, grace_s: float) -> None:
-        """Signal the whole tree, KILL it after the grace, return when it and the main process have ended."""
+        """Signal the whole tree, KILL it after the grace; return when it and the main process have ended."""
         if self._spawning is not None and not self._spawning.done():
             # Most starts take some milliseconds; one that hangs is given up.
             await asyncio.wait((self._spawning,), timeout=_START_PATIENCE_S)
@@ -363,6 +363,6 @@ class Run:
         if self.job.process_ended.is_set() and not self._end.under_way and self._tree.over:
             return
         self._tail.cancel()
-        self._end.begin(number, 0 if self._hurry else grace_s)
+        self._end.begin(number, 0 if self._forced else grace_s)
         if await self._end.wait():
             await self.job.process_ended.wait()

@@ -1,8 +1,8 @@
-"""A job's folder: the one place where a path from a peer becomes a file.
+"""A job's folder: the only place where a path from a peer becomes a file.
 
-No other code joins a peer's path to a real one. What comes out of here are descriptors, and names to be used
-with the descriptor of their folder (``dir_fd``), so that nothing that the job renames or links meanwhile
-changes what was resolved (docs/contract.rst, "Sandbox").
+No other code joins a peer's path to a real one. The results are descriptors, and names to be used with the descriptor
+of their folder (``dir_fd``), so that nothing that the job renames or links meanwhile changes what was resolved
+(docs/contract.rst, "Sandbox").
 
 Paths are relative to the sandbox and made of ``/``; ``..`` is taken back lexically. Names are as `names` writes
 them for the wire, so that one that is not UTF-8 can be given. Errors: TypeError for what
@@ -21,8 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pagent.jobs.beneath import FOLDER, Opener, open_beneath, open_by_walk
 from pagent.jobs.kept_logs import KeptLogs
+from pagent.jobs.openat_beneath import FOLDER, Opener, open_by_walk, openat_beneath
 from pagent.jobs.paths import components, file_components, is_plain
 from pagent.jobs.removal import empty_folder, remove_folder
 from pagent.limits import MIB
@@ -45,7 +45,7 @@ class Sandbox:
     must not be reused under a look-up.
     """
 
-    def __init__(self, path: Path, folder: int, opener: Opener = open_beneath, *, of_job: bool = False) -> None:
+    def __init__(self, path: Path, folder: int, opener: Opener = openat_beneath, *, of_job: bool = False) -> None:
         self.path = path
         self._of_job = of_job
         self._open = opener
@@ -57,7 +57,7 @@ class Sandbox:
         self._logs = KeptLogs()  # of what open_output made
 
     @classmethod
-    def create(cls, root: Path, uid: str, *, opener: Opener = open_beneath) -> Sandbox:
+    def create(cls, root: Path, uid: str, *, opener: Opener = openat_beneath) -> Sandbox:
         """Make ``root/uid`` with mode 0700. OSError: it exists, there is no ``root``, no descriptor is left."""
         assert is_plain(uid), "the uid is our own"
         path = root / uid
@@ -68,22 +68,22 @@ class Sandbox:
         return cls(path, folder, opener, of_job=True)
 
     def is_reserved(self, path: str) -> bool:
-        """Is ``path`` the agent's own, which no peer may replace or remove? Only a job's folder has such."""
+        """Return whether ``path`` is the agent's own, in a job's folder: no peer may replace or remove it."""
         return self._of_job and is_own("/".join(components(path)))
 
     def check_target(self, path: str) -> None:
-        """ValueError if a peer may not write or remove what has that path."""
+        """Raise ValueError if a peer may not write or remove what has that path."""
         if self.is_reserved(path):
             raise ValueError(f"{path!r} belongs to the agent: it can be neither written nor removed")
 
     # --- a peer's paths ---------------------------------------------------------------------------
 
     def open_dir(self, path: str) -> int:
-        """Descriptor of a folder, to list it; ``''`` and ``'.'`` are the sandbox itself."""
+        """Return a descriptor of a folder, to list it; ``''`` and ``'.'`` are the sandbox itself."""
         return self._resolve(components(path), os.O_RDONLY | O_DIRECTORY, path)
 
     def open_read(self, path: str) -> int:
-        """Descriptor of a regular file; links that stay in the sandbox are followed.
+        """Return a descriptor of a regular file; links that stay in the sandbox are followed.
 
         IsADirectoryError for a folder, ValueError for a FIFO, a socket or a device. Never waits for one.
         """
@@ -97,7 +97,7 @@ class Sandbox:
         return _regular(descriptor, path)
 
     def open_parent(self, path: str, *, create: bool) -> tuple[int, str]:
-        """Descriptor of the folder that ``path`` is in, and the last name of ``path``, which may not exist.
+        """Return a descriptor of the folder that ``path`` is in, and the last name of ``path``, which may not exist.
 
         With ``create`` missing folders are made, 0755 less the umask. The descriptor is a place for ``dir_fd``, it may
         not be readable. The name is one component; use it only in ways that do not follow links.
@@ -114,7 +114,7 @@ class Sandbox:
         place = self._resolve([], FOLDER, path)
         for depth in range(1, len(parts) + 1):
             try:
-                # From the top each time: a link on the way may lead up again and still stay beneath.
+                # From the top each time: a link on the way may lead up again and still stay in the sandbox.
                 with suppress(FileExistsError):
                     self.make_dir(place, parts[depth - 1])
             except OSError as error:
@@ -138,7 +138,7 @@ class Sandbox:
             os.close(descriptor)
 
     def is_direct(self, place: int, path: str) -> bool:
-        """Is ``place`` the folder that ``path`` is in, reached through no link?"""
+        """Return whether ``place`` is the folder that ``path`` is in, reached through no link."""
         found = os.fstat(place)
         with self._using(path) as folder:
             try:
@@ -159,14 +159,14 @@ class Sandbox:
             folder = os.open(name, os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, dir_fd=place)
             try:
                 found = os.fstat(folder)
-                # What the job has put in its place it owns, or may write to, else it could not have moved it here.
+                # What the job has put in its place it owns, or may write to; otherwise it could not have moved it here.
                 if found.st_uid == os.geteuid() and not found.st_mode & 0o022:
                     self.hand_over(folder)
             finally:
                 os.close(folder)
 
     def hand_over(self, descriptor: int) -> None:
-        """A file or folder that the agent has made becomes the user's whose the sandbox is."""
+        """Give a file or folder that the agent has made to the user of the sandbox."""
         if self._user is not None:
             os.fchown(descriptor, *self._user)
 
@@ -184,7 +184,7 @@ class Sandbox:
     # --- the agent's own files --------------------------------------------------------------------
 
     def open_output(self, name: str) -> int:
-        """An empty file for a job's output, open for appending; :meth:`open_log` reads it.
+        """Return a descriptor of an empty file for a job's output, to append to; :meth:`open_log` reads it.
 
         ValueError or OSError if what has that name is a link, a folder or no regular file. A file that has other
         names too is left to them and replaced by a new one.
@@ -194,7 +194,7 @@ class Sandbox:
             return self._logs.make(name, folder)
 
     def open_log(self, name: str) -> int:
-        """Descriptor of the file that :meth:`open_output` made, whatever has its name by now. FileNotFoundError."""
+        """Return a descriptor of the file that :meth:`open_output` made, not of its present name. FileNotFoundError."""
         return self._logs.open(name)
 
     def output_size(self) -> int:
@@ -202,7 +202,7 @@ class Sandbox:
         return self._logs.size()
 
     def open_spool(self) -> int:
-        """A file without a name on the sandbox's disk, open for reading and writing: gone once it is closed."""
+        """Return a descriptor of a file without a name on the sandbox's disk: its close deletes it."""
         with self._using("spool") as folder:
             if _O_TMPFILE:
                 # EOPNOTSUPP: not this file system. EISDIR, ENOENT: a kernel that does not know the flag.
@@ -258,7 +258,7 @@ class Sandbox:
         try:
             with self._using("") as folder:
                 self._delete_outputs(folder)
-                # Most jobs leave nothing else: that is found by trying, for less than by looking.
+                # Most jobs leave nothing more: to try costs less than to look.
                 if not _remove_empty(self.path):
                     names = _few_files(folder, entries)
                     if names is None:
@@ -283,7 +283,7 @@ class Sandbox:
     # --- the descriptor ---------------------------------------------------------------------------
 
     def _using(self, path: str) -> _Use:
-        """For a ``with`` block: the descriptor of the folder. FileNotFoundError, of ``path``, once it is removed."""
+        """Return a context with the descriptor of the folder. FileNotFoundError, of ``path``, once it is removed."""
         return _Use(self, path)
 
     def _take(self, path: str) -> int:
@@ -336,7 +336,7 @@ def _make_folder(path: Path) -> int:
 
 
 def _regular(descriptor: int, path: str) -> int:
-    """The same descriptor if it is of a regular file; closed otherwise."""
+    """Return the same descriptor if it is of a regular file; close it otherwise."""
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):
@@ -350,7 +350,7 @@ def _regular(descriptor: int, path: str) -> int:
 
 
 def _named(error: OSError, path: str) -> OSError:
-    """The same error about the path that the peer gave."""
+    """Return the same error about the path that the peer gave."""
     return OSError(error.errno, error.strerror, path)
 
 
@@ -374,7 +374,7 @@ def _give(folder: int, name: str, path: str, uid: int, gid: int) -> None:
 
 
 def _few_files(folder: int, most: int) -> list[str] | None:
-    """Names of the files in a folder, None if they are not few, not small, or there are folders among them."""
+    """Return the names of the files in a folder; None if they are not few, not small, or some are folders."""
     names: list[str] = []
     size = 0
     descriptor = os.open(".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC, dir_fd=folder)

@@ -26,7 +26,7 @@ _SIX: Final = frozenset(("::1", "::"))
 class ListeningSocket(NamedTuple):
     """A row of the table. ``holder``: the inode of the socket (Linux) or the pid of its process.
 
-    ``user``: the user who made it, None where the system does not tell.
+    ``user``: the user who made it, None where the system does not show it.
     """
 
     holder: int
@@ -36,7 +36,7 @@ class ListeningSocket(NamedTuple):
 
 
 def listeners(port: int) -> list[ListeningSocket] | None:
-    """Return the sockets that a connection to the port of the loopback may reach; None if the system does not tell."""
+    """Return the sockets that a connection to the port of the loopback may reach; None if the system hides them."""
     return _tabled(port) if sys.platform == "linux" else _asked(port)
 
 
@@ -46,7 +46,7 @@ def reached(found: Collection[ListeningSocket]) -> list[ListeningSocket]:
 
 
 def holds(pid: int, found: Collection[ListeningSocket]) -> bool | None:
-    """Has the process one of these sockets? None if that may not be asked."""
+    """Return whether the process has one of these sockets. None if that may not be asked."""
     if sys.platform != "linux":
         return any(listener.holder == pid for listener in found)
     try:

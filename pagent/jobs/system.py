@@ -1,7 +1,7 @@
-"""What the jobs need to know and do about processes: one seam, with a module of functions for each system.
+"""The process table of the system: one seam, with a module of functions for each system.
 
-``procfs`` is Linux, by /proc and pidfds; ``portable`` any system, by psutil. Nothing else in the package looks
-at a process table.
+``procfs`` is Linux, by /proc and pidfds; ``portable`` is any system, by psutil. No other code of the package looks at a
+process table.
 """
 
 from __future__ import annotations
@@ -37,34 +37,34 @@ class System(Protocol):
     """The functions of such a module."""
 
     def has_subreapers(self) -> bool:
-        """Do orphans of a supervisor's descendants become the supervisor's children?"""
+        """Return whether orphans of a supervisor's descendants become the supervisor's children."""
 
     def adopts(self) -> bool:
-        """Do orphans of our own descendants become our children?"""
+        """Return whether orphans of our own descendants become our children."""
 
     def boot_id(self) -> str:
-        """Name what pids and start times are unique in: the present run of the system, and its table of processes."""
+        """Return a name of the scope of pids and start times: this run of the system, and its table of processes."""
 
     def machine_id(self) -> str:
-        """Name the machine, over its restarts."""
+        """Return a name of the machine that outlives its restarts."""
 
     def stat(self, pid: int) -> Process | None:
-        """The process, None if there is none."""
+        """Return the process, None if there is none."""
 
     def children(self, pid: int) -> list[int]:
-        """Its children, all its threads'."""
+        """Return its children, of all its threads."""
 
     def own_children(self) -> list[int]:
-        """Our children, adopted ones and zombies included. Only where ``adopts()``."""
+        """Return our children, adopted ones and zombies included. Only where ``adopts()``."""
 
     def everyone(self) -> Iterable[Process]:
-        """All processes. Slow."""
+        """Return all processes. Slow."""
 
     def folder(self, pid: int) -> str | None:
-        """Its working folder, None if there is no such process or the system does not tell."""
+        """Return its working folder, None if there is no such process or the system does not show it."""
 
     def send(self, key: tuple[int, float], signal: int) -> bool:
         """Signal this very process, never another of the same pid. False if it is gone or may not be signalled."""
 
     def listening(self, pids: Iterable[int]) -> Iterable[tuple[str, int]]:
-        """The addresses and TCP ports that the processes listen on, without what the system does not tell."""
+        """Return the addresses and TCP ports that the processes listen on, as far as the system shows them."""

@@ -1,4 +1,4 @@
-"""The last output of a job: processes that its main process leaves behind may still write what that has said."""
+"""The last output of a job: after its main process has ended, its children may still write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Tail:
     """Waits, after the exit of a main process, until the output of its job is quiet.
 
     ``size`` returns the size of the output in bytes. ``quiet`` is called once that was the same for OUTPUT_QUIET_S, or
-    after OUTPUT_TAIL_MAX_S. The size is looked at by the clock: no event tells of output that is not written.
+    after OUTPUT_TAIL_MAX_S. The size is checked at intervals: there is no event for output that is not written.
     """
 
     def __init__(self, size: Callable[[], int], quiet: Callable[[], None]) -> None:

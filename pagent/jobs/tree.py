@@ -104,7 +104,7 @@ class JobTree:
         self._kill_group: Callable[[], None] | None = None
         self._on_end: Callable[[], None] | None = None
 
-    # --- what is told of it -------------------------------------------------------------------------
+    # --- events -------------------------------------------------------------------------------------
 
     def grouped(self, kill: Callable[[], None]) -> None:
         """Note that the processes are in a group that ``kill`` kills at once."""
@@ -227,13 +227,13 @@ class JobTree:
         """Signal exactly this process; False if it is gone or not ours to signal."""
         return self._system.send(key, number)
 
-    def signal(self, number: int, told: set[Key]) -> int:
-        """Signal the processes that are not among ``told``, and add them. Return how many there are. Blocking."""
+    def signal(self, number: int, signalled: set[Key]) -> int:
+        """Signal the processes that are not in ``signalled``, and add them. Return how many there are. Blocking."""
         for _ in range(_PASSES):
             members = self.look()
-            fresh = [process for process in members if process.key not in told]
+            fresh = [process for process in members if process.key not in signalled]
             for process in fresh:
-                told.add(process.key)
+                signalled.add(process.key)
                 self.send(process.key, number)
                 if process.state == "T" and _CONTINUE is not None:
                     self.send(process.key, _CONTINUE)  # a stopped process could not act on the signal

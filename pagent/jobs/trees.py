@@ -2,7 +2,7 @@
 
 Such processes become children of the keeper, which is a subreaper and starts nothing but supervisors. So a child of the
 keeper that is no supervisor belongs to a job whose supervisor was killed. If several were, what each tree knows of
-itself tells which one.
+itself shows which one.
 
 If the keeper was killed as well, they become children of the agent, which is a subreaper too. The agent can have other
 children: as the first process of its system it gets the orphans of all others, and the program that became the agent

@@ -1,4 +1,4 @@
-"""What the tests of jobs share: owners, a manager that leaves nothing behind, programs for jobs."""
+"""What the tests of jobs share: owners, a manager that leaves no process and no file, programs for jobs."""
 
 from __future__ import annotations
 
@@ -87,5 +87,5 @@ def is_alive(pid: int) -> bool:
 async def gone(pid: int) -> None:
     """Until the process has ended."""
     async with asyncio.timeout(PATIENCE_S):
-        while is_alive(pid):  # noqa: ASYNC110 - a process of others, whose end is told to them
+        while is_alive(pid):  # noqa: ASYNC110 - the end of a process of others is no event here
             await asyncio.sleep(0.005)

@@ -121,7 +121,7 @@ def test_a_fault_of_the_disk_drops_nothing(file: int) -> None:
     output.close()
 
 
-def test_what_somebody_else_cuts_off_counts_as_dropped(file: int) -> None:
+def test_what_another_program_cuts_off_counts_as_dropped(file: int) -> None:
     output = CappedOutput(file, CAP)
     os.write(file, b"x" * 100)
     assert output.read(file, 0, 1000) == (0, b"x" * 100)
@@ -149,7 +149,7 @@ async def test_it_goes_on_while_the_file_grows(file: int, threads: ThreadPool) -
             for _ in range(3):
                 os.write(file, bytes(4 * CAP))
                 size = output.size()
-                while os.fstat(file).st_blocks * 512 > CAP + 8192:  # noqa: ASYNC110 - the kernel tells nobody
+                while os.fstat(file).st_blocks * 512 > CAP + 8192:  # noqa: ASYNC110 - there is no event for that
                     await asyncio.sleep(0.01)
                 assert output.size() == size
     finally:

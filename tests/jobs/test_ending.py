@@ -79,7 +79,7 @@ class Tree:
         self.is_given_up = False
         self._counts = iter(counts)
 
-    def signal(self, number: int, told: set[object]) -> int:
+    def signal(self, number: int, signalled: set[object]) -> int:
         return self.kill()
 
     def kill(self) -> int:

@@ -31,7 +31,7 @@ class Listener:
         self.heard = asyncio.Event()
 
     def exec_output(self, data: bytes) -> None:
-        assert self.code is None, "no output behind the end"
+        assert self.code is None, "no output after the end"
         self.output += data
         self.heard.set()
 
@@ -62,7 +62,7 @@ async def execute(manager: JobManager, job: Job, *args: str, tty: bool = False) 
 
 
 async def process_exits(process: ExecProcess) -> None:
-    """Until it has ended, of which its user is told after the output only."""
+    """Wait until it has ended, which its user hears of after the output only."""
     async with asyncio.timeout(PATIENCE_S):
         while process._exited is None:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
@@ -152,7 +152,7 @@ async def test_a_terminal_may_be_closed_and_opened_again(manager: JobManager, jo
     assert listener.output == b"again\r\n"
 
 
-async def test_outputs_told_apart(manager: JobManager, job: Job) -> None:
+async def test_split_outputs(manager: JobManager, job: Job) -> None:
     listener = Listener()
     script = "echo one; sleep 0.1; echo two >&2; sleep 0.1; echo three; exec >&-; sleep 0.1; echo four >&2"
     command = ["sh", "-c", script]
@@ -161,7 +161,7 @@ async def test_outputs_told_apart(manager: JobManager, job: Job) -> None:
     assert listener.output == b"\1one\n\2two\n\1three\n\2four\n"
 
 
-async def test_outputs_of_a_terminal_cannot_be_told_apart(manager: JobManager, job: Job) -> None:
+async def test_outputs_of_a_terminal_are_not_split(manager: JobManager, job: Job) -> None:
     listener = Listener()
     command = ["sh", "-c", "echo one; sleep 0.1; echo two >&2"]
     await manager.execute(job, listener, command, None, tty=True, rows=24, cols=80, split=True)
@@ -181,7 +181,7 @@ async def test_a_killed_one_is_heard_of_no_more(manager: JobManager, job: Job) -
     assert listener.code is None
 
 
-async def test_one_on_a_terminal_is_killed_behind_its_end(manager: JobManager, job: Job) -> None:
+async def test_one_on_a_terminal_is_killed_after_its_end(manager: JobManager, job: Job) -> None:
     before = os.listdir("/proc/self/fd")
     process, listener = await execute(manager, job, "sh", "-c", "echo one; read x; echo two", tty=True)
     await listener.until(lambda it: it.output == b"one\r\n")

@@ -31,7 +31,7 @@ def allowed(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("below", ["", "a", "a/b", "a/../a/./b/"])
-def test_a_folder_and_all_beneath_it(allowed: Path, below: str) -> None:
+def test_a_folder_and_all_below_it(allowed: Path, below: str) -> None:
     assert opened(AllowedFolders(["/nowhere", str(allowed)]), allowed / below) == os.path.normpath(allowed / below)
 
 

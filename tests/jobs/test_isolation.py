@@ -83,11 +83,11 @@ def said(job: Job, name: str = "stdout") -> str:
     return (job.sandbox.path / f".pagent.{name}").read_text()
 
 
-async def shown(manager: JobManager, env: dict[str, str] | None = None) -> dict[str, Any]:
+async def seen_by_a_job(manager: JobManager, env: dict[str, str] | None = None) -> dict[str, Any]:
     job = await run(manager, PYTHON_FOR_ALL, "-c", SHOW, env=env)
     assert job.exit_code == 0, said(job, "stderr")
-    told: dict[str, Any] = json.loads(said(job))
-    return told
+    found: dict[str, Any] = json.loads(said(job))
+    return found
 
 
 #: One that every user may execute.
@@ -116,7 +116,7 @@ async def test_nothing_asked_for_changes_nothing(root: Path, monkeypatch: pytest
     }
     assert confinement.user_id is None
     async with confined(root) as manager:
-        own = await shown(manager)
+        own = await seen_by_a_job(manager)
         job = manager.create(owner(), "job")
     assert own["user"] == [os.getuid()] * 3
     assert own["no_new_privs"] == "0"
@@ -132,25 +132,25 @@ async def test_nothing_asked_for_changes_nothing(root: Path, monkeypatch: pytest
 
 async def test_confinement_changes_nothing_else(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with confined(root) as manager:
-        plain = await shown(manager, {"GRÖSSE": "a=b\nc"})
+        plain = await seen_by_a_job(manager, {"GRÖSSE": "a=b\nc"})
     async with confined(root, no_new_privs=True) as manager:
-        confined_one = await shown(manager, {"GRÖSSE": "a=b\nc"})
+        confined_one = await seen_by_a_job(manager, {"GRÖSSE": "a=b\nc"})
     assert (plain["no_new_privs"], confined_one["no_new_privs"]) == ("0", "1")
-    for told in (plain, confined_one):
-        told["environment"] = sorted(item for item in told["environment"] if not item.startswith("PWD="))
-        told.pop("cwd")
-        told.pop("no_new_privs")
+    for found in (plain, confined_one):
+        found["environment"] = sorted(item for item in found["environment"] if not item.startswith("PWD="))
+        found.pop("cwd")
+        found.pop("no_new_privs")
     assert confined_one == plain
 
 
 @needs_root
 async def test_another_user(root: Path) -> None:
     async with confined(root, user="nobody") as manager:
-        told = await shown(manager)
-        assert told["user"] == [65534] * 3
-        assert told["group"] == [65534] * 3
-        assert 0 not in told["groups"]
-        assert "USER=nobody" in told["environment"]
+        found = await seen_by_a_job(manager)
+        assert found["user"] == [65534] * 3
+        assert found["group"] == [65534] * 3
+        assert 0 not in found["groups"]
+        assert "USER=" + "nobody" in found["environment"]
         script = (
             "echo x > new; mkdir d; echo y > /dev/stdout; cat given; echo more >> given; ls ..; cat /proc/1/environ"
         )
@@ -170,9 +170,9 @@ async def test_another_user(root: Path) -> None:
 async def test_a_job_of_another_user_is_ended_and_its_sandbox_deleted(root: Path) -> None:
     async with confined(root, user="nobody") as manager:
         job = manager.create(owner(), "job")
-        script = "mkdir d; chmod 0 d; trap '' TERM; sleep 1000 & echo $! > told.tmp; mv told.tmp told; wait; sleep 1000"
+        script = "mkdir d; chmod 0 d; trap '' TERM; sleep 1000 & echo $! > pid.tmp; mv pid.tmp pid; wait; sleep 1000"
         await manager.start(job, ["sh", "-c", script], None, None, 0)
-        child = int(await line_of(job, "told"))
+        child = int(await line_of(job, "pid"))
         await manager.kill(job, "KILL")
         await gone(child)
         assert job.signal == "SIGKILL"
@@ -190,17 +190,17 @@ async def test_no_way_back_to_root(root: Path) -> None:
         program = job.sandbox.path / "setuid-id"
         os.chown(program, 0, 0)
         program.chmod(0o4755)
-        told: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
-        await manager.execute(job, Collector(told), ["./setuid-id", "-u"], None, tty=False, rows=24, cols=80)
+        found: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
+        await manager.execute(job, Collector(found), ["./setuid-id", "-u"], None, tty=False, rows=24, cols=80)
         async with asyncio.timeout(PATIENCE_S):
-            assert await told == (b"65534\n", 0)
+            assert await found == (b"65534\n", 0)
 
 
 class Collector:
     """A user of an exec that gathers what it says."""
 
-    def __init__(self, told: asyncio.Future[tuple[bytes, int]]) -> None:
-        self._told = told
+    def __init__(self, found: asyncio.Future[tuple[bytes, int]]) -> None:
+        self._ended = found
         self._output = b""
 
     def exec_output(self, data: bytes) -> None:
@@ -209,17 +209,17 @@ class Collector:
     def exec_input(self, blocked: bool) -> None: ...
 
     def exec_ended(self, code: int) -> None:
-        self._told.set_result((self._output, code))
+        self._ended.set_result((self._output, code))
 
 
 async def test_limits(root: Path) -> None:
     wanted = {"max_files": 50, "max_processes": 5000, "max_memory_bytes": 2**31, "max_cpu_seconds": 100}
     async with confined(root, **wanted) as manager:
-        told = await shown(manager)
-        assert told["files"] == [50, 50]
-        assert told["processes"] == [5000, 5000]
-        assert told["memory"] == [2**31] * 2
-        assert told["cpu"] == [100, 100]
+        found = await seen_by_a_job(manager)
+        assert found["files"] == [50, 50]
+        assert found["processes"] == [5000, 5000]
+        assert found["memory"] == [2**31] * 2
+        assert found["cpu"] == [100, 100]
 
 
 async def test_a_limit_of_files_is_felt(root: Path) -> None:
@@ -254,8 +254,8 @@ async def test_a_clean_environment(root: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("GOOD_ONE", "1")
     monkeypatch.setenv("GOOD_TWO", "2")
     async with confined(root, environment=("PATH", "GOOD_*")) as manager:
-        told = await shown(manager, {"GIVEN": "3"})
-    names = {item.partition("=")[0] for item in told["environment"] if item}
+        found = await seen_by_a_job(manager, {"GIVEN": "3"})
+    names = {item.partition("=")[0] for item in found["environment"] if item}
     assert names - {"PWD", "SHLVL", "_"} == {"PATH", "GOOD_ONE", "GOOD_TWO", "GIVEN"}
 
 
@@ -305,10 +305,10 @@ async def test_a_second_process_that_is_no_program(root: Path) -> None:
     async with confined(root, no_new_privs=True) as manager:
         job = manager.create(owner(), "job")
         await manager.start(job, ["sleep", "1000"], None, None, 0)
-        told: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
+        found: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
         for program in ("no-such-program", "./no-such-program"):
             with pytest.raises(FileNotFoundError, match=f"'{program}'$"):
-                await manager.execute(job, Collector(told), [program], None, tty=False, rows=24, cols=80)
+                await manager.execute(job, Collector(found), [program], None, tty=False, rows=24, cols=80)
 
 
 async def test_an_interpreter_that_is_missing(root: Path) -> None:
@@ -403,7 +403,7 @@ async def test_what_the_job_puts_in_the_way_is_not_given_to_it(root: Path, tmp_p
 async def test_a_folder_that_is_exchanged_is_not_given_to_the_job(
     root: Path, monkeypatch: pytest.MonkeyPatch, mode: int
 ) -> None:
-    """Right behind its making the job moves a folder of root's into its place, which it may, as all may write to it."""
+    """Right after its making the job moves a folder of root's into its place, which it may, as all may write to it."""
     async with confined(root, user="nobody") as manager:
         job = manager.create(owner(), "job")
         await manager.start(job, ["sleep", "1000"], None, None, 0)
@@ -448,9 +448,9 @@ def cgroup() -> Iterator[Path]:
 async def test_a_job_has_a_cgroup_of_its_own(root: Path, cgroup: Path) -> None:
     async with confined(root, cgroup=cgroup) as manager:
         job = manager.create(owner(), "job")
-        script = "(setsid env -i sleep 1000 & echo $!) > told.tmp; mv told.tmp told; exec sleep 1000"
+        script = "(setsid env -i sleep 1000 & echo $!) > pid.tmp; mv pid.tmp pid; exec sleep 1000"
         await manager.start(job, ["sh", "-c", script], None, None, 0)
-        child = int(await line_of(job, "told"))
+        child = int(await line_of(job, "pid"))
         group = cgroup / f"pagent-{job.uid}"
         assert {job.pid, child} <= {int(pid) for pid in (group / "cgroup.procs").read_text().split()}
         await manager.remove(job)
@@ -463,7 +463,7 @@ async def test_a_group_is_killed_at_once(cgroup: Path) -> None:
     group.make({})
     process = await asyncio.create_subprocess_exec("sh", "-c", f"echo 0 > {group.path}/cgroup.procs; exec sleep 1000")
     try:
-        while not (group.path / "cgroup.procs").read_text():  # noqa: ASYNC110 - the kernel tells nobody
+        while not (group.path / "cgroup.procs").read_text():  # noqa: ASYNC110 - there is no event for that
             await asyncio.sleep(0.005)
         group.kill()
         async with asyncio.timeout(PATIENCE_S):
@@ -586,7 +586,7 @@ async def test_a_job_whose_group_cannot_be_made_is_not_started_without(root: Pat
         await manager.start(other, ["true"], None, None, 0)
 
 
-async def test_a_group_that_cannot_be_joined_is_told(root: Path, folder: Path) -> None:
+async def test_a_group_that_cannot_be_joined_is_ended(root: Path, folder: Path) -> None:
     async with confined(root, cgroup=folder) as manager:
         job = manager.create(owner(), "job")
         make = isolation.Group.make
@@ -708,10 +708,10 @@ async def test_nothing_of_a_peer_runs_before_the_confinement(
     async with confined(root, **options) as manager:
         job = manager.create(owner(), "job")
         await manager.start(job, ["sleep", "1000"], env, None, 0)
-        told: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
-        await manager.execute(job, Collector(told), ["cat", "/dev/null"], env, tty=False, rows=24, cols=80)
+        found: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
+        await manager.execute(job, Collector(found), ["cat", "/dev/null"], env, tty=False, rows=24, cols=80)
         async with asyncio.timeout(PATIENCE_S):
-            assert (await told)[1] == 0
+            assert (await found)[1] == 0
             # The constructor and the audit of both: a start is complete before the program's libraries are loaded.
             while len(users := notes.read_text().split()) < 4:  # noqa: ASYNC110 - no event for that
                 await asyncio.sleep(0.01)

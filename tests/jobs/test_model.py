@@ -115,28 +115,28 @@ def test_single_port(job: Job, ports: list[int], asked: int | None, answer: int 
 
 
 @pytest.mark.parametrize("end", [[Input.EXIT, Input.CLOSE], [Input.CLOSE, Input.EXIT], [Input.FAIL, Input.CLOSE]])
-def test_the_end_is_told_once(job: Job, end: list[Input]) -> None:
-    told: list[str] = []
-    job.on_end(lambda: told.append(job.state.value))
+def test_the_end_is_reported_once(job: Job, end: list[Input]) -> None:
+    called: list[str] = []
+    job.on_end(lambda: called.append(job.state.value))
     job.apply(Input.START)
-    assert told == []
+    assert called == []
     for happening in end:
         job.apply(happening)
-    assert len(told) == 1
-    job.on_end(lambda: told.append("late"))
-    assert told[1:] == ["late"]
+    assert len(called) == 1
+    job.on_end(lambda: called.append("late"))
+    assert called[1:] == ["late"]
 
 
 def test_a_callback_that_fails(job: Job, caplog: pytest.LogCaptureFixture) -> None:
-    told: list[str] = []
+    called: list[str] = []
 
     def fail() -> None:
         raise RuntimeError("a splice's fault")
 
     job.on_end(fail)
-    job.on_end(lambda: told.append("second"))
+    job.on_end(lambda: called.append("second"))
     job.apply(Input.CLOSE)
-    assert told == ["second"]
+    assert called == ["second"]
     assert "a splice's fault" in caplog.text
 
 

@@ -81,7 +81,7 @@ def test_a_recorded_supervisor_its_descendants_and_the_folder_go(tmp_path: Path,
 
 
 def test_without_their_supervisor_sessions_and_folders_tell(tmp_path: Path, sleepers: list[Sleeper]) -> None:
-    supervisor, main, stranger = (sleeper(sleepers) for _ in range(3))
+    supervisor, main, other = (sleeper(sleepers) for _ in range(3))
     path = dead_agent(tmp_path, "2" * 32, supervisor, main)
     supervisor.kill()
     supervisor.wait()
@@ -89,18 +89,18 @@ def test_without_their_supervisor_sessions_and_folders_tell(tmp_path: Path, slee
     assert sweep(tmp_path) == 2
     assert main.wait() == -9
     assert in_sandbox.wait() == -9
-    assert is_alive(stranger.pid)
+    assert is_alive(other.pid)
 
 
 def test_a_job_without_a_main_process_yet_has_no_session(tmp_path: Path, sleepers: list[Sleeper]) -> None:
-    """Session 0 is that of processes that the kernel or another namespace has started: nobody's that is a job."""
+    """Session 0 is that of processes that the kernel or another namespace has started: of no job."""
     path = dead_agent(tmp_path, "7" * 32, sleeper(sleepers))
     lock = os.open(path / "lock", os.O_RDONLY)
     records = orphans.read_records(lock)
     os.close(lock)
     assert [record.main for record in records] == [(0, 0)]
-    stranger = Process(99, 1, 0, "S", 10.0**9, 0.0, 0)
-    table = SimpleNamespace(boot_id=NATIVE.boot_id, everyone=lambda: [stranger], folder=lambda pid: "/")
+    other = Process(99, 1, 0, "S", 10.0**9, 0.0, 0)
+    table = SimpleNamespace(boot_id=NATIVE.boot_id, everyone=lambda: [other], folder=lambda pid: "/")
     assert orphans.find_orphans(records, str(path), cast(System, table)) == []
 
 
@@ -256,7 +256,7 @@ def test_what_another_user_has_put_there_stays(tmp_path: Path) -> None:
     assert path.is_dir()
 
 
-def test_a_folder_is_unlocked_and_gone_behind_its_end(tmp_path: Path) -> None:
+def test_a_folder_is_unlocked_and_gone_after_its_end(tmp_path: Path) -> None:
     folder = AgentFolder.create(tmp_path)
     folder.forget("no such job")
     folder.remove()

@@ -82,7 +82,7 @@ async def test_accepts() -> None:
         assert await accepts(port)
 
 
-async def test_a_socket_that_meets_itself_is_nobody_listening(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_socket_that_meets_itself_is_no_listener(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
 
     class Bound(socket.socket):

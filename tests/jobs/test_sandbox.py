@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagent.jobs import beneath
-from pagent.jobs.beneath import Opener, has_openat2, open_by_kernel, open_by_walk
+from pagent.jobs import openat_beneath
+from pagent.jobs.openat_beneath import Opener, has_openat2, open_by_kernel, open_by_walk
 from pagent.jobs.paths import components
 from pagent.jobs.sandbox import Sandbox
 
@@ -277,7 +277,7 @@ def test_links_are_refused_by_the_walk(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not has_openat2(), reason="this kernel has no openat2")
 def test_magic_links_are_refused() -> None:
-    # Beneath /proc itself a magic link is the only thing that could lead out.
+    # Below /proc itself a magic link is the only thing that could lead out.
     start = os.open("/proc", os.O_RDONLY)
     try:
         with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
@@ -538,7 +538,7 @@ def test_races_are_tried_again_a_few_times(error: int, tries: int, monkeypatch: 
         ctypes.set_errno(error)
         return -1
 
-    monkeypatch.setattr(beneath, "_syscall", lambda: fail)
+    monkeypatch.setattr(openat_beneath, "_syscall", lambda: fail)
     with pytest.raises(OSError, match=os.strerror(error)):
         open_by_kernel(0, "x", os.O_RDONLY)
     assert len(calls) == tries
@@ -549,19 +549,19 @@ def test_without_openat2_the_walk_is_taken(tmp_path: Path, monkeypatch: pytest.M
         ctypes.set_errno(errno.ENOSYS)
         return -1
 
-    monkeypatch.setattr(beneath, "_syscall", lambda: missing)
-    beneath.has_openat2.cache_clear()
+    monkeypatch.setattr(openat_beneath, "_syscall", lambda: missing)
+    openat_beneath.has_openat2.cache_clear()
     try:
-        assert not beneath.has_openat2()
+        assert not openat_beneath.has_openat2()
         sandbox = Sandbox.create(tmp_path, "job")
         (sandbox.path / "f").write_text("x")
         assert content(sandbox.open_read("f")) == b"x"
         sandbox.remove()
     finally:
-        beneath.has_openat2.cache_clear()
+        openat_beneath.has_openat2.cache_clear()
 
 
-# --- what is mounted beneath ------------------------------------------------------------------------
+# --- what is mounted below ---------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -597,7 +597,7 @@ def test_another_file_system_is_not_entered(sandbox: Sandbox, mounted: Path) -> 
 # --- given to a user ------------------------------------------------------------------------------
 
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to run as root")
-NOBODY = 65534
+UNPRIVILEGED = 65534
 
 
 @as_root
@@ -614,15 +614,15 @@ def test_all_of_it_becomes_the_users_the_sandbox_last(tmp_path: Path, monkeypatc
     def noted(name: str, *arguments: Any, **keywords: Any) -> None:
         assert keywords["follow_symlinks"] is False
         given.append(name)
-        assert sandbox.path.stat().st_uid == 0, "nobody else can get in yet"
+        assert sandbox.path.stat().st_uid == 0, "no other user can get in yet"
         chown(name, *arguments, **keywords)
 
     monkeypatch.setattr(os, "chown", noted)
-    sandbox.give_to(NOBODY, NOBODY)
+    sandbox.give_to(UNPRIVILEGED, UNPRIVILEGED)
     assert given[-1] == "."
     assert given.index("file") < given.index("b") < given.index("a")
     found = [sandbox.path, *sandbox.path.rglob("*")]
-    assert {path.lstat().st_uid for path in found} == {NOBODY}
+    assert {path.lstat().st_uid for path in found} == {UNPRIVILEGED}
     assert len(found) == 5
     assert outside.stat().st_uid == 0
     sandbox.remove()
@@ -636,10 +636,10 @@ def test_a_file_with_a_name_elsewhere_is_not_given_away(tmp_path: Path) -> None:
     (sandbox.path / "a").mkdir()
     os.link(outside, sandbox.path / "a" / "linked")
     with pytest.raises(ValueError, match="'a/linked' cannot become the job's: the file has several names"):
-        sandbox.give_to(NOBODY, NOBODY)
+        sandbox.give_to(UNPRIVILEGED, UNPRIVILEGED)
     assert outside.stat().st_uid == 0
     assert sandbox.path.stat().st_uid == 0
-    os.chown(outside, NOBODY, NOBODY)
-    sandbox.give_to(NOBODY, NOBODY)
-    assert sandbox.path.stat().st_uid == NOBODY
+    os.chown(outside, UNPRIVILEGED, UNPRIVILEGED)
+    sandbox.give_to(UNPRIVILEGED, UNPRIVILEGED)
+    assert sandbox.path.stat().st_uid == UNPRIVILEGED
     sandbox.remove()

@@ -101,7 +101,7 @@ def test_stopped_is_a_state(system: System, child: subprocess.Popen[bytes]) -> N
     assert found(system.stat(child.pid)).state == "T"
 
 
-def test_no_listener_of_a_port_nobody_has(system: System) -> None:
+def test_no_listener_of_a_free_port(system: System) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         assert bound.getsockname()[:2] not in set(system.listening([os.getpid()]))

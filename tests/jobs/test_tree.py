@@ -51,7 +51,7 @@ def test_a_supervisor_whose_pid_is_used_again(trees: Trees, table: Table) -> Non
     assert not a.supervised
 
 
-def test_the_end_is_told(trees: Trees, table: Table) -> None:
+def test_the_end_is_reported(trees: Trees, table: Table) -> None:
     a = start(trees, table, "a", 10)
     a.supervisor_ended(empty=True)
     assert (a.over, a.lost, a.news.is_set()) == (True, False, True)
@@ -74,21 +74,21 @@ def test_kill_stops_what_forks_meanwhile(trees: Trees, table: Table) -> None:
 
 def test_kill_goes_to_a_group_first(trees: Trees, table: Table) -> None:
     a = start(trees, table, "a", 10)
-    told: list[str] = []
-    a.grouped(lambda: told.append("group"))
-    table.on_send = lambda pid, signal: told.append("one")
+    killed: list[str] = []
+    a.grouped(lambda: killed.append("group"))
+    table.on_send = lambda pid, signal: killed.append("one")
     a.kill()
-    assert told == ["group", "one", "one"]
+    assert killed == ["group", "one", "one"]
 
 
 def test_each_is_signalled_once(trees: Trees, table: Table) -> None:
     a = start(trees, table, "a", 10)
     table.add(12, 11, state="T")
-    told: set[tuple[int, float]] = set()
-    assert a.signal(15, told) == 2
+    signalled: set[tuple[int, float]] = set()
+    assert a.signal(15, signalled) == 2
     assert sorted(table.sent) == [(11, 15), (12, 15), (12, 18)]
     table.add(13, 11)
-    assert a.signal(15, told) == 3
+    assert a.signal(15, signalled) == 3
     assert table.sent[3:] == [(13, 15)]
 
 
@@ -98,7 +98,7 @@ def test_without_subreapers_sessions_are_searched() -> None:
     a, b = start(trees, table, "a", 10), start(trees, table, "b", 20)
     table.add(12, 1, session=11)
     table.add(13, 12)
-    table.add(14, 1)  # a stranger
+    table.add(14, 1)  # of no job
     assert pids_of(a.look()) == [11, 12, 13]
     a.supervisor_ended(empty=True)
     assert not a.over

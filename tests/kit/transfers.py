@@ -86,6 +86,6 @@ def spooled() -> int:
 
 
 def unfinished(sandbox: Path) -> dict[str, int]:
-    """Files of the agent's own beneath a folder, by name, with their sizes."""
+    """Files of the agent's own below a folder, by name, with their sizes."""
     found = (Path(folder, name) for folder, _, names in os.walk(sandbox) for name in names if ".pagent-" in name)
     return {path.name: path.stat().st_size for path in found}

@@ -10,7 +10,7 @@ import pytest
 
 from pagent import limits
 from pagent.agent import Agent
-from pagent.jobs.beneath import open_beneath
+from pagent.jobs.openat_beneath import openat_beneath
 from pagent.jobs.sandbox import Sandbox
 from tests.kit.peer import ISTREAM, UNARY, CallFailed, Peer
 from tests.kit.transfers import download, new_job
@@ -26,7 +26,7 @@ class Hanging:
     def open(self, folder: int, path: str, flags: int, mode: int = 0) -> int:
         if self.dead and path.startswith(self.dead):
             self._back.wait(60)
-        return open_beneath(folder, path, flags, mode)
+        return openat_beneath(folder, path, flags, mode)
 
     def come_back(self) -> None:
         self._back.set()

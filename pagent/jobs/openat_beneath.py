@@ -1,17 +1,17 @@
-"""Opening a relative path so that it cannot leave the folder it starts in.
+"""Open a relative path so that it cannot leave the folder that it starts in.
 
 Two ways of the same shape, ``(folder, path, flags, mode) -> descriptor``:
 
 * :func:`open_by_kernel`: openat2(2) with RESOLVE_BENEATH, RESOLVE_NO_XDEV and RESOLVE_NO_MAGICLINKS. The
   kernel checks every step while it takes it, so nothing that another process renames meanwhile can lead
-  outside. Links that stay beneath are followed.
+  outside. Links that stay below the folder are followed.
 * :func:`open_by_walk`: where there is no openat2 (Linux before 5.6, a seccomp filter, other systems), a
   walk component by component, each opened without following links. Every link is refused.
 
-Neither enters what is mounted beneath the folder (EXDEV): it is not the sandbox's disk, and may hang.
+Neither enters a file system that is mounted below the folder (EXDEV): it is not the sandbox's disk, and may hang.
 
-:func:`open_beneath` is the better one that this system has. Paths are made of plain components: no empty
-one, no ``.``, no ``..``; an empty path is the folder itself.
+:func:`openat_beneath` is the better one that this system has. Paths are made of plain components: none is empty,
+``.`` or ``..``. An empty path is the folder itself.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _syscall() -> Callable[..., int]:
 
 
 def open_by_kernel(folder: int, path: str, flags: int, mode: int = 0) -> int:
-    """openat2(2) beneath ``folder``. OSError as the kernel gives it: EXDEV or ELOOP for a path that leaves."""
+    """Return a descriptor by openat2(2) with RESOLVE_BENEATH. OSError: EXDEV or ELOOP for a path that leaves."""
     how = _OpenHow(flags | O_CLOEXEC, mode, _RESOLVE_BENEATH | _RESOLVE_NO_XDEV | _RESOLVE_NO_MAGICLINKS)
     number = _OPENAT2 + _OPENAT2_OFFSET.get(platform.machine(), 0)
     name = os.fsencode(path or ".")
@@ -81,7 +81,7 @@ def open_by_kernel(folder: int, path: str, flags: int, mode: int = 0) -> int:
 
 
 def open_by_walk(folder: int, path: str, flags: int, mode: int = 0) -> int:
-    """Component by component from ``folder``, no link followed (ELOOP for any), OSError otherwise."""
+    """Return a descriptor, component by component from ``folder``. OSError; ELOOP for any link."""
     parts = path.split("/") if path else ["."]
     place = folder
     device = os.fstat(folder).st_dev
@@ -112,7 +112,7 @@ def _step(place: int, part: str, flags: int, mode: int, path: str) -> int:
 
 
 def _stay(descriptor: int, device: int, path: str) -> None:
-    """EXDEV, and the descriptor closed, if it is of another file system."""
+    """Raise EXDEV, and close the descriptor, if it is of another file system."""
     if os.fstat(descriptor).st_dev != device:
         os.close(descriptor)
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
@@ -127,7 +127,7 @@ def _is_link(place: int, part: str) -> bool:
 
 @functools.cache
 def has_openat2() -> bool:
-    """Does openat2 work here? Tried once: a kernel may lack it (ENOSYS), a seccomp filter deny it (EPERM)."""
+    """Return whether openat2 works here. A kernel may lack it (ENOSYS), a seccomp filter deny it (EPERM)."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -144,6 +144,6 @@ def has_openat2() -> bool:
         os.close(start)
 
 
-def open_beneath(folder: int, path: str, flags: int, mode: int = 0) -> int:
-    """The better of the two ways that this system has."""
+def openat_beneath(folder: int, path: str, flags: int, mode: int = 0) -> int:
+    """Return a descriptor in the better of the two ways that this system has."""
     return (open_by_kernel if has_openat2() else open_by_walk)(folder, path, flags, mode)
