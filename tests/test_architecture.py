@@ -66,7 +66,6 @@ LINES_MAX = 400
 
 #: Class names that are still defined more than once. The list only shrinks.
 DEFINED_TWICE = {
-    "Connection",
     "State",
     "Threads",
 }

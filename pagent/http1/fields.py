@@ -149,7 +149,7 @@ def content_length(value: str, known: int | None) -> int:
     return known
 
 
-class Connection:
+class ConnectionOptions:
     """The options of a message's Connection fields (RFC 9110 7.6.1).
 
     ``named``: fields, in lower case, that are hop-by-hop only because they are named here.
@@ -165,7 +165,7 @@ class Connection:
         self.named = frozenset(options - _KNOWN - {"", "close"})
 
 
-def connection(values: list[str]) -> Connection:
+def connection(values: list[str]) -> ConnectionOptions:
     """Return the options of these Connection fields; ValueError if they are too long."""
     text = values[0] if len(values) == 1 else ",".join(values)
     usual = _USUAL_CONNECTIONS.get(text)
@@ -173,12 +173,12 @@ def connection(values: list[str]) -> Connection:
         return usual
     if len(text) > CONNECTION_FIELD_MAX:
         raise ValueError("Connection is too long")
-    return Connection(text)
+    return ConnectionOptions(text)
 
 
 #: Almost every message has one of these.
 _USUAL_CONNECTIONS: Final = {
-    text: Connection(text) for text in ("keep-alive", "Keep-Alive", "close", "Close", "Upgrade", "upgrade")
+    text: ConnectionOptions(text) for text in ("keep-alive", "Keep-Alive", "close", "Close", "Upgrade", "upgrade")
 }
 
 

@@ -52,7 +52,7 @@ class WireSink(Protocol):
         """Called with a 101 instead of a head; nothing follows. ``rest``: the first bytes of the other protocol."""
 
 
-class _State(Enum):
+class _ResponseState(Enum):
     HEAD = "head"
     LENGTH = "length"
     CHUNKED = "chunked"
@@ -61,10 +61,10 @@ class _State(Enum):
     FAILED = "failed"
 
 
-_HEAD: Final = _State.HEAD
-_LENGTH: Final = _State.LENGTH
-_COMPLETE: Final = _State.COMPLETE
-_FAILED: Final = _State.FAILED
+_HEAD: Final = _ResponseState.HEAD
+_LENGTH: Final = _ResponseState.LENGTH
+_COMPLETE: Final = _ResponseState.COMPLETE
+_FAILED: Final = _ResponseState.FAILED
 
 
 class ResponseParser:
@@ -134,7 +134,7 @@ class ResponseParser:
         :raises BadResponse: the response is not complete.
         """
         state = self._state
-        if state is _State.UNTIL_CLOSE:
+        if state is _ResponseState.UNTIL_CLOSE:
             self._complete(reusable=False)
         elif state is not _COMPLETE and state is not _FAILED:
             self._state = _FAILED
@@ -155,10 +155,10 @@ class ResponseParser:
             self._state = _LENGTH
             self._left = head.length or 0
         elif framing is _CHUNKED:
-            self._state = _State.CHUNKED
+            self._state = _ResponseState.CHUNKED
             self._chunks = ChunkedDecoder(self._sink.body)
         else:
-            self._state = _State.UNTIL_CLOSE
+            self._state = _ResponseState.UNTIL_CLOSE
         self._sink.head(head)
         if at < len(data):
             self._feed_body(data, at)
@@ -201,9 +201,9 @@ class ResponseParser:
         state = self._state
         if state is _LENGTH:
             self._feed_length(data, at)
-        elif state is _State.UNTIL_CLOSE:
+        elif state is _ResponseState.UNTIL_CLOSE:
             self._sink.body(_slice(data, at, len(data)))
-        elif state is _State.CHUNKED:
+        elif state is _ResponseState.CHUNKED:
             chunks = self._chunks
             assert chunks is not None
             end = chunks.feed(data, at)

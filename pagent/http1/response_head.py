@@ -24,7 +24,7 @@ from pagent.http1.fields import (
     TRANSFER_ENCODING,
     UPGRADE,
     BadResponse,
-    Connection,
+    ConnectionOptions,
     Framing,
     connection,
     content_length,
@@ -52,7 +52,7 @@ _NOTED: Final = frozenset({CONNECTION, TRANSFER_ENCODING, CONTENT_LENGTH, CONTEN
 #: Fields that a 101 is passed on without: it has no body (RFC 9110 8.6, RFC 9112 6.1), though some servers frame one,
 #: and the connection is no longer one of HTTP.
 _NOT_SWITCHED: Final = frozenset({CONTENT_LENGTH, TRANSFER_ENCODING, HOP_BY_HOP})
-_NO_OPTIONS: Final = Connection("")
+_NO_OPTIONS: Final = ConnectionOptions("")
 
 _NO_BODY: Final = Framing.NONE
 _BY_LENGTH: Final = Framing.LENGTH
@@ -183,7 +183,7 @@ def _length(headers: list[list[str]], values: list[str]) -> int:
     return length
 
 
-def _connection(values: list[str]) -> Connection:
+def _connection(values: list[str]) -> ConnectionOptions:
     try:
         return connection(values)
     except ValueError as error:

@@ -42,7 +42,7 @@ def test_byte_by_byte() -> None:
     assert decode([bytes([byte]) for byte in data]) == (b"hello" + b"x" * 17, [["A1", "b"]], 1)
 
 
-def test_it_begins_where_it_is_told() -> None:
+def test_it_begins_at_the_offset() -> None:
     parts: list[bytes] = []
     decoder = ChunkedDecoder(lambda data: parts.append(bytes(data)))
     assert decoder.feed(b"head3", 4) is None

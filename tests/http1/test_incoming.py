@@ -271,7 +271,7 @@ def test_keep_alive(start: str, field: str, keeps: bool) -> None:
     assert head_of(f"GET / {start}\r\nHost: a\r\n{field}\r\n\r\n".encode()).keep_alive is keeps
 
 
-def test_fields_of_the_origin_are_set_apart_in_every_spelling() -> None:
+def test_fields_of_the_origin_are_separated_in_every_spelling() -> None:
     names = ["X-Forwarded-For", "x_forwarded-proto", "X_REAL_IP", "Forwarded", "x-forwarded-Prefix"]
     lines = "".join(f"{name}: 1\r\n" for name in names)
     head = head_of(GET + lines.encode() + b"X-Pagent-Token: s\r\nx_pagent_x: t\r\nX-Request-Id: r\r\n\r\n")

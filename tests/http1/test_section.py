@@ -27,7 +27,7 @@ def test_any_split(places: list[int]) -> None:
     assert cut_all(split_at(data, *places)) == (HEAD[:-4], b"\r\n\r\nx")
 
 
-def test_it_begins_where_it_is_told_and_is_ready_for_the_next() -> None:
+def test_it_begins_at_the_offset_and_is_ready_for_the_next() -> None:
     section = SectionBuffer(100, b"HTTP/")
     data = b"zz" + HEAD + HEAD[:5]
     assert section.cut(data, 2) == (HEAD[:-4], 2 + len(HEAD))

@@ -69,7 +69,7 @@ async def test_it_is_over_once_both_directions_are(order: Iterable[str]) -> None
     assert not both.port.aborted  # the last bytes are still flushed
 
 
-async def test_the_other_direction_goes_on_behind_a_half_close() -> None:
+async def test_the_other_direction_continues_after_a_half_close() -> None:
     both = Spliced()
     both.connection.eof_received()
     both.stream.arrive(b"more")
@@ -81,7 +81,7 @@ async def test_the_other_direction_goes_on_behind_a_half_close() -> None:
     assert both.results == other.results == []
 
 
-async def test_a_caller_that_says_more_behind_its_end_is_wrong() -> None:
+async def test_data_of_a_caller_after_its_end_is_an_error() -> None:
     both = Spliced()
     both.stream.arrive(b"")
     for more in (b"more", b""):
@@ -141,7 +141,7 @@ async def test_a_connection_that_is_lost_before_the_start_is_an_error_once() -> 
     assert both.stream.receiver is None
 
 
-async def test_a_lost_connection_is_an_error_also_behind_its_half_close() -> None:
+async def test_a_lost_connection_is_an_error_also_after_its_half_close() -> None:
     both = Spliced()
     both.connection.eof_received()
     error = BrokenPipeError("gone")
@@ -171,7 +171,7 @@ async def listening(
         server.close()
 
 
-async def test_an_end_is_told_once_however_often_reading_is_resumed() -> None:
+async def test_an_end_is_reported_once_however_often_reading_is_resumed() -> None:
     """Both loops meet the end of a socket again when reading is resumed after it."""
     ended, received = asyncio.Event(), asyncio.Queue[bytes]()
 

@@ -213,13 +213,13 @@ async def test_a_reader_that_is_slow_in_the_middle_of_a_flood(rig: Rig) -> None:
         assert await rig.sent(count + 1) == [b"x"] * count + [b"end"]
 
 
-async def test_a_close_behind_the_answer_to_a_caller_that_has_closed_before(rig: Rig) -> None:
+async def test_a_close_after_the_answer_to_a_caller_that_has_closed_before(rig: Rig) -> None:
     close = frames.frame_header(frames.CLOSE, 2) + (4001).to_bytes(2, "big")
     with await rig.answered(close, closed_before=True):
         assert await rig.outcome() == {"code": 4001, "reason": ""}
 
 
-async def test_half_a_frame_behind_the_answer_to_a_caller_that_has_closed_before(rig: Rig) -> None:
+async def test_half_a_frame_after_the_answer_to_a_caller_that_has_closed_before(rig: Rig) -> None:
     message = frames.frame_header(frames.BINARY, 4) + b"abcd"
     with await rig.answered(message[:3], closed_before=True) as job:
         close = frames.frame_header(frames.CLOSE, 2) + (1000).to_bytes(2, "big")
