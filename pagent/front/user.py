@@ -26,7 +26,7 @@ from pagent.http1.section import BLANK_LINE
 from pagent.limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
 from pagent.net.port.connection import PortConnection
 from pagent.rpc.directory import AgentLink
-from pagent.runtime.deferred import FRAMES_LABOUR
+from pagent.runtime.deferred import FRAMES_WORK
 
 _SWITCHING_PROTOCOLS: Final = 101
 _TIMEOUT: Final = 408
@@ -220,7 +220,7 @@ class UserConnection(ClientSocket):
             return
         if end is None:
             if body.more:
-                self.port.defer(self._read_more, FRAMES_LABOUR)
+                self.port.defer(self._read_more, FRAMES_WORK)
             if self._state is _BODY and self.deadline != NEVER:
                 self.deadline = self._loop.time() + self._context.body_s
             elif self._rest > REST_MAX:

@@ -25,7 +25,7 @@ from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink, JobAddress
 from pagent.rpc.spool import SpoolOpener
 from pagent.rpc.stream import Stream
-from pagent.runtime.deferred import FRAMES_LABOUR
+from pagent.runtime.deferred import FRAMES_WORK
 from pagent.wire import frames, messages
 
 _BAD_REQUEST: Final = 400
@@ -126,7 +126,7 @@ class BrowserSocket:
             self._send_close(close[0])
             self._end("the browser closed the WebSocket")
         elif self._decoder.more and self._port is not None:
-            self._port.defer(self._read_more, FRAMES_LABOUR)
+            self._port.defer(self._read_more, FRAMES_WORK)
 
     def _read_more(self) -> None:
         if self._port is not None:

@@ -16,9 +16,9 @@ from pagent.limits import KIB, MIB
 
 #: Bytes of deferred work that are done in one loop iteration; work that is not decoding of bytes counts as the bytes
 #: that take as long.
-LABOUR_TURN: Final = MIB
+ITERATION_WORK: Final = MIB
 #: What FRAMES_AT_ONCE frames count for.
-FRAMES_LABOUR: Final = 64 * KIB
+FRAMES_WORK: Final = 64 * KIB
 
 
 class DeferredWork:
@@ -51,7 +51,7 @@ class DeferredWork:
         waiting = self._waiting
         try:
             for _ in range(len(waiting)):
-                if self._done >= LABOUR_TURN:
+                if self._done >= ITERATION_WORK:
                     break
                 waiting.popleft()()
         finally:  # also if one of them raises: the others are called in the next iteration

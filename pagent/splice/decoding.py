@@ -14,7 +14,7 @@ from pagent.http1.decoder import Decoder
 from pagent.limits import KIB
 from pagent.splice.ends import StreamEnd
 
-#: Bytes of one body decoded at once (see LABOUR_TURN).
+#: Bytes of one body decoded at once (see ITERATION_WORK).
 DECODE_AT_ONCE: Final = 256 * KIB
 #: Bytes that a step with less output counts as: a member of a gzip file may be empty.
 DECODE_COST_MIN: Final = 16 * KIB

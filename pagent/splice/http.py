@@ -25,7 +25,7 @@ from pagent.http1.fields import BadResponse
 from pagent.http1.heads import RequestHead, ResponseHead
 from pagent.http1.response import ResponseParser
 from pagent.net.port.connection import PortConnection
-from pagent.runtime.deferred import FRAMES_LABOUR, current_deferred
+from pagent.runtime.deferred import FRAMES_WORK, current_deferred
 from pagent.splice.answer import Caller, UndecodableError, fields_for, send_502, send_head, spoils_connection
 from pagent.splice.decoding import Decoding
 from pagent.splice.ends import Call, StreamEnd
@@ -227,7 +227,7 @@ class HttpSplice:
             self._break_off(str(error))
             return
         if self._parser.more:
-            self._defer(self._feed_rest, FRAMES_LABOUR)
+            self._defer(self._feed_rest, FRAMES_WORK)
 
     def _feed_rest(self) -> None:
         if self._state is _BODY:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from pagent.errors import ProtocolError
 from pagent.limits import CLOSE_TIMEOUT_S, PINGS_KEPT, WEBSOCKET_FREE
 from pagent.net.port.connection import PortConnection
-from pagent.runtime.deferred import FRAMES_LABOUR
+from pagent.runtime.deferred import FRAMES_WORK
 from pagent.runtime.memory import Held, current_memory
 from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.pool import Pool
@@ -267,7 +267,7 @@ class WebSocketSplice:
         if close is not None:
             self._closed_by_job(*close)
         elif self._decoder.more and self._port is not None and self._state is not _ENDED:
-            self._port.defer(self._more_messages, FRAMES_LABOUR)
+            self._port.defer(self._more_messages, FRAMES_WORK)
 
     def _check_memory(self) -> None:
         """Count the bytes of an incomplete message; ProtocolError if there is no memory for it."""

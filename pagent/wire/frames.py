@@ -14,9 +14,7 @@ Bytes that break the RFC raise :class:`~pagent.errors.ProtocolError` with the cl
 from __future__ import annotations
 
 import codecs
-import os
 import struct
-from collections.abc import Callable
 from typing import Any, Final
 
 from pagent.buffers import Bytes
@@ -25,22 +23,23 @@ from pagent.limits import DIRECT_FRAME_MAX, FRAMES_AT_ONCE, KIB
 from pagent.wire import native
 from pagent.wire.closing import close_payload as close_payload
 from pagent.wire.closing import valid_close_code as valid_close_code
+from pagent.wire.frame_encoding import BINARY as BINARY
+from pagent.wire.frame_encoding import CLOSE as CLOSE
+from pagent.wire.frame_encoding import CONTINUATION as CONTINUATION
+from pagent.wire.frame_encoding import PING as PING
+from pagent.wire.frame_encoding import PONG as PONG
+from pagent.wire.frame_encoding import TEXT as TEXT
+from pagent.wire.frame_encoding import binary_frame as binary_frame
+from pagent.wire.frame_encoding import frame_header as frame_header
+from pagent.wire.frame_encoding import mask as mask
+from pagent.wire.frame_encoding import masked_frame as masked_frame
 
 #: A frame is received into a place of its own if at least this many of its bytes are missing.
 DIRECT_LEAST: Final = 64 * KIB
 #: A payload of at least this size is used where it was received, without a copy.
 VIEW_LEAST: Final = 16 * KIB
 
-
-_whole_frames = native.whole_frames
-
-CONTINUATION: Final = 0x0
-TEXT: Final = 0x1
-BINARY: Final = 0x2
-CLOSE: Final = 0x8
-PING: Final = 0x9
-PONG: Final = 0xA
-
+_whole_frames: Final = native.whole_frames
 _WHOLE_BINARY: Final = 0x80 | BINARY
 _KNOWN: Final = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 #: Bytes of a header by the 7 bits of its length, without the mask key; and the longest, with it (5.2).
@@ -50,9 +49,6 @@ _HEADER_MAX: Final = 14
 _COPIED_MAX: Final = 16 * 1024
 _UNPACK_16: Final = struct.Struct("!H").unpack_from
 _UNPACK_64: Final = struct.Struct("!Q").unpack_from
-_PACK_7: Final = struct.Struct("!BB").pack
-_PACK_16: Final = struct.Struct("!BBH").pack
-_PACK_64: Final = struct.Struct("!BBQ").pack
 
 
 class FrameDecoder:
@@ -60,6 +56,7 @@ class FrameDecoder:
 
     :param masked: whether frames must be masked; a server requires it, a client refuses it (5.1).
     :param max_message: bytes of a message (fragments together) above which 1009 is raised.
+    :param in_c: whether common frames are decoded in C where it is compiled.
     """
 
     __slots__ = (
@@ -67,6 +64,7 @@ class FrameDecoder:
         "_fault",
         "_got",
         "_head",
+        "_in_c",
         "_key",
         "_mask_bit",
         "_message",
@@ -81,8 +79,9 @@ class FrameDecoder:
         "more",
     )
 
-    def __init__(self, *, masked: bool, max_message: int) -> None:
+    def __init__(self, *, masked: bool, max_message: int, in_c: bool = True) -> None:
         self._mask_bit = 0x80 if masked else 0
+        self._in_c = in_c
         self.max_message = max_message
         #: Whether a frame of moderate size gets a buffer by the length that the peer claims: only for an accepted peer.
         self.direct = False
@@ -176,7 +175,7 @@ class FrameDecoder:
         done = 0
         self.more = False
         while end - at >= 2:
-            if _whole_frames is not None and not self._opcode:
+            if _whole_frames is not None and self._in_c and not self._opcode:
                 rest = view[at:] if at else data
                 least = VIEW_LEAST if views else 0
                 before = len(messages)
@@ -325,63 +324,3 @@ def _close_reason(payload: Bytes) -> tuple[int, str]:
     if not valid_close_code(code):
         raise ProtocolError(f"close code {code} may not be sent")
     return code, _text(memoryview(payload)[2:])
-
-
-def frame_header(opcode: int, length: int, *, mask: int = 0) -> bytes:
-    """Return the header of a final frame without its mask key; ``mask`` is 0 or 0x80."""
-    if length < 126:
-        return _PACK_7(0x80 | opcode, mask | length)
-    if length < 0x1_0000:
-        return _PACK_16(0x80 | opcode, mask | 126, length)
-    return _PACK_64(0x80 | opcode, mask | 127, length)
-
-
-def _binary_frame(head: Bytes, rest: Bytes) -> bytes:
-    return b"".join((frame_header(BINARY, len(head) + len(rest)), head, rest))
-
-
-#: Return an unmasked frame of a binary message in two parts.
-binary_frame: Final[Callable[[Bytes, Bytes], bytes]] = native.binary_frame or _binary_frame
-
-
-class _Keys:
-    """Mask keys, unpredictable as 5.3 asks, from the kernel's generator a page at a time."""
-
-    def __init__(self) -> None:
-        self._pool = b""
-        self._at = 0
-
-    def next(self) -> bytes:
-        if self._at == len(self._pool):
-            self._pool = os.urandom(4096)
-            self._at = 0
-        self._at += 4
-        return self._pool[self._at - 4 : self._at]
-
-
-_next_key = _Keys().next
-
-
-def _mask_in_place(key: bytes, data: bytearray | memoryview) -> None:
-    size = len(data)
-    repeated = (key * (size // 4 + 1))[:size]
-    masked = int.from_bytes(repeated, "little") ^ int.from_bytes(data, "little")
-    data[:] = masked.to_bytes(size, "little")
-
-
-#: Mask or unmask a payload in place (RFC 6455 section 5.3).
-mask: Final[Callable[[bytes, Any], None]] = native.mask or _mask_in_place
-
-
-def _masked_frame(opcode: int, key: bytes, head: Bytes, rest: Bytes) -> bytes:
-    payload = bytearray().join((head, rest))
-    mask(key, payload)
-    return b"".join((frame_header(opcode, len(payload), mask=0x80), key, payload))
-
-
-_make_masked: Final[Callable[[int, bytes, Bytes, Bytes], bytes]] = native.masked_frame or _masked_frame
-
-
-def masked_frame(opcode: int, head: Bytes, rest: Bytes = b"") -> bytes:
-    """Return a masked frame of a message in one or two parts, as a client sends it."""
-    return _make_masked(opcode, _next_key(), head, rest)

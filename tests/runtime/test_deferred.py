@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from pagent.runtime.deferred import LABOUR_TURN, DeferredWork, current_deferred
+from pagent.runtime.deferred import ITERATION_WORK, DeferredWork, current_deferred
 
 
 async def test_one_for_a_loop() -> None:
@@ -20,10 +20,10 @@ async def test_what_was_left_has_its_turns_one_after_the_other() -> None:
     def work(name: str, times: int) -> None:
         done.append(name)
         if times > 1:
-            deferred.defer(partial(work, name, times - 1), LABOUR_TURN // 2)
+            deferred.defer(partial(work, name, times - 1), ITERATION_WORK // 2)
 
     for name in "abc":
-        deferred.defer(partial(work, name, 3), LABOUR_TURN)
+        deferred.defer(partial(work, name, 3), ITERATION_WORK)
     assert done == []
     rounds = []
     while len(done) < 9:
