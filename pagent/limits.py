@@ -135,7 +135,7 @@ BUFFERS_LEAST: Final = 256 * MIB
 #: What each stream may still take when all buffers are full: a message of a few fields.
 BUFFER_FREE: Final = 4 * KIB
 #: Pieces that such a stream takes a larger message in: its receiver can pause after each.
-BUFFER_PIECE: Final = 16 * KIB
+BUFFER_PIECE: Final = 4 * KIB
 #: What the unfinished message of a job's WebSocket may still take then.
 WEBSOCKET_FREE: Final = 64 * KIB
 #: What the unfinished message of a link may still take then: the largest message of a peer without extensions.

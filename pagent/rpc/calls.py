@@ -76,7 +76,7 @@ class IncomingCall:
             self.fail_server("the method's result cannot be sent")
             return
         if len(message) > self.connection.message_max:
-            self.fail_server(f"the method's result has {len(message)} bytes: too much for one message to this peer")
+            self.fail_server(f"the method's result has {len(message)} bytes: too long for one message to this peer")
         else:
             self._end(message)
 

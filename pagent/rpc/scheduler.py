@@ -54,7 +54,7 @@ class Scheduler:
         (self._small if stream.queued_bytes <= SMALL_BYTES else self._bulk).append(stream)
 
     def send_next(self, *, bulk: bool = True) -> bool:
-        """Let the next stream send one message; False if none waits. ``bulk``: whether those with much may."""
+        """Let the next stream send one message; return False if none waits. ``bulk``: whether bulk streams may send."""
         if self._small and not (self._bulk and bulk and self._ahead >= AHEAD_BYTES):
             self._serve_small(self._small.popleft())
         elif self._bulk and bulk:

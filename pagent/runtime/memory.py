@@ -14,8 +14,9 @@ from weakref import WeakKeyDictionary
 
 from pagent.limits import BUFFERS_LEAST, BUFFERS_SHARE, MIB
 
-#: The part of the memory that is left to what is not counted: receive buffers, messages under way, fragmentation.
-BUFFERS_RESERVE: Final = 24 * MIB
+#: The part of the memory that is left to what is not counted: receive buffers, messages under way, fragmentation, and
+#: some 15 KiB for each of a thousand streams that stall when it is full. Of a small limit, five eighths are left.
+BUFFERS_RESERVE: Final = 40 * MIB
 
 
 class BufferMemory:
@@ -34,7 +35,7 @@ class BufferMemory:
         A part of it is left for memory that is not counted: receive buffers, small messages, the allocator.
         """
         limit = default_limit() if limit is None else limit
-        self._most = limit - min(BUFFERS_RESERVE, limit // 3)
+        self._most = limit - min(BUFFERS_RESERVE, 5 * limit // 8)
 
     @property
     def is_full(self) -> bool:

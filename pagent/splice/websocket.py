@@ -326,6 +326,8 @@ class WebSocketSplice:
         if self._state is not _ENDED:
             self._enter(_ENDED)
         self._unfinished.set(0)
+        # It may hold most of a message, and the garbage collector may find this splice late.
+        self._decoder = frames.FrameDecoder(masked=False, max_message=0)
         self._settle_answer()
         if self._timer is not None:
             self._timer.cancel()

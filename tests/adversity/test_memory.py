@@ -11,25 +11,26 @@ import pytest
 
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, AgentProcess, agent_process
-from tests.kit.peer import BISTREAM, PATIENCE_S, Peer
+from tests.kit.peer import BISTREAM, Peer
 from tests.kit.programs import ECHO, start_program
 
 LIMIT = 64 << 20
 PIECE = bytes(256 << 10)
 
-#: Accepts and does not read. Of a WebSocket it reads the handshake, then sends the data that the path names.
+#: Accepts and reads nothing. The kernel takes little for it, so that the agent has to keep what is sent.
 STALLED = """
 import socket, sys
 listening = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=1000)
+listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 kept = []
 while True:
     kept.append(listening.accept()[0])
 """
 
-#: Answers each upgrade, and then begins a message of 3 MiB of which the last byte never comes.
+#: Answers each upgrade, and then begins a message of which the last byte never comes.
 UNFINISHED = """
 import base64, hashlib, socket, sys, threading
-SIZE = 3 << 20
+SIZE = UNFINISHED_SIZE
 def serve(connection):
     head = b""
     while b"\\r\\n\\r\\n" not in head:
@@ -69,50 +70,64 @@ async def stalled_upload(peer: Peer, job: str, pieces: int) -> int:
 
 
 @pytest.mark.slow
-async def test_stalled_uploads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("extensions", [None, ["flow"]], ids=["without credit", "with credit"])
+async def test_a_thousand_stalled_uploads(tmp_path: Path, extensions: list[str] | None) -> None:
+    """Half of them are of a peer without credit in both cases."""
     async with (
         agent_process(tmp_path, "--set", f"proxy.memory_max={LIMIT}") as agent,
-        peers.dial(agent.ports["rpc"], TOKEN) as peer,
+        peers.dial(agent.ports["rpc"], TOKEN) as field,
+        peers.dial(agent.ports["rpc"], TOKEN, extensions=extensions) as peer,
     ):
-        job = await start_program(peer, STALLED)
-        echo = await start_program(peer, ECHO)
-        await peer.http(echo, "POST", body=[PIECE] * 8)  # memory that is needed once is allocated now
+        job, echo = await start_program(field, STALLED), await start_program(field, ECHO)
+        await field.http(echo, "POST", body=[PIECE] * 8)  # memory that is needed once is allocated now
         before = resident_bytes(agent)
-        calls = [await stalled_upload(peer, job, 16) for _ in range(150)]
-        assert await peer.call("job_count_current_connection") == 2
+        calls = [await stalled_upload(field, job, 6) for _ in range(500)]
+        more = [await stalled_upload(peer, job, 6 if extensions is None else 1) for _ in range(500)]
+        for end in (field, peer):
+            assert (await end.call("job_info", job))["state"] == "RUNNING"
         assert resident_bytes(agent) - before < 1.1 * LIMIT
         for call in calls:
+            await field.cancel(call)
+        for call in more:
             await peer.cancel(call)
-        assert await peer.call("job_count_current_connection") == 2
         # Their memory is free again: a large body is not spooled.
-        status, _, body = await peer.http(echo, "POST", body=[PIECE] * 8)
+        status, _, body = await field.http(echo, "POST", body=[PIECE] * 8)
         assert status == 200
         assert sum(map(len, body)) > 8 * len(PIECE)
 
 
 @pytest.mark.slow
-async def test_unfinished_messages_of_websockets(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("extensions", "count", "size"),
+    [(None, 100, 3 << 20), (["flow"], 200, 5_033_164)],
+    ids=["3 MiB without extensions", "4.8 MiB"],
+)
+async def test_unfinished_messages_of_websockets(
+    tmp_path: Path, extensions: list[str] | None, count: int, size: int
+) -> None:
     async with (
         agent_process(tmp_path, "--set", f"proxy.memory_max={LIMIT}") as agent,
-        peers.dial(agent.ports["rpc"], TOKEN) as peer,
+        peers.dial(agent.ports["rpc"], TOKEN, extensions=extensions) as peer,
     ):
-        job = await start_program(peer, UNFINISHED)
+        job = await start_program(peer, UNFINISHED.replace("UNFINISHED_SIZE", str(size)))
         before = resident_bytes(agent)
-        calls = [await peer.start(BISTREAM, "ws_connect", job, "/", [], [], subprotocols=[]) for _ in range(60)]
-        refused = [await first_refusal(peer, calls)]
-        assert refused[0]["code"] == 1009
-        assert "proxy.memory_max" in refused[0]["reason"]
+        calls = [await peer.start(BISTREAM, "ws_connect", job, "/", [], [], subprotocols=[]) for _ in range(count)]
+        for refusal in await refusals(peer, calls, count - LIMIT // size):
+            assert refusal["code"] == 1009
+            assert "proxy.memory_max" in refusal["reason"]
         assert resident_bytes(agent) - before < 1.1 * LIMIT
 
 
-async def first_refusal(peer: Peer, calls: list[int]) -> dict[str, Any]:
-    """Return the result of the first call that ends."""
+async def refusals(peer: Peer, calls: list[int], count: int) -> list[dict[str, Any]]:
+    """Return the results of the first ``count`` calls that end."""
     outcomes = [asyncio.ensure_future(peer.outcome(call)) for call in calls]
+    found: list[dict[str, Any]] = []
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            done, _ = await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
-        result: dict[str, Any] = done.pop().result()[1]
-        return result
+        for outcome in asyncio.as_completed(outcomes):
+            found.append((await outcome)[1])
+            if len(found) == count:
+                return found
+        raise AssertionError("too few calls have ended")
     finally:
         for outcome in outcomes:
             outcome.cancel()

@@ -28,7 +28,7 @@ def with_token(folder: Path, token: str = TOKEN) -> list[str]:
 
 @asynccontextmanager
 async def running_agent(settings: Settings) -> AsyncIterator[Agent]:
-    """An agent in this loop; all that it ran has ended behind the block."""
+    """An agent in this loop; all that it ran has ended after the block."""
     agent = Agent(settings)
     try:
         await agent.start()
@@ -143,7 +143,7 @@ async def _process(
     finally:
         await _finish(process)
         await agent._reader
-    # What a callback of its loop, or a task that nobody awaits, ended with.
+    # The errors of callbacks of its loop, and of tasks that no code awaits.
     assert not [line for line in agent.log if " ERROR    asyncio: " in line], "\n".join(agent.log)
 
 

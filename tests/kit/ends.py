@@ -1,4 +1,4 @@
-"""The two ends of a splice in memory: a stream, and the transport of a connection; and time that a test lets pass."""
+"""The two ends of a splice in memory, a stream and the transport of a connection, and a clock that a test moves."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class MemoryPort(asyncio.Transport):
         return 0
 
     def write(self, data: Any) -> None:
-        assert not self.eof, "data behind the end"
+        assert not self.eof, "data after the end"
         self.written += data
 
     def writelines(self, parts: Any) -> None:
@@ -257,7 +257,7 @@ class HeldTimers:
             await self._armed.wait()
 
     def fire(self) -> int:
-        """Their time has come; how many there were that nobody had cancelled."""
+        """Let their time pass; return the number of those that were not cancelled."""
         due = [timer for timer in self._timers if not timer.over]
         for timer in due:
             timer.over = True

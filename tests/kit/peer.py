@@ -25,7 +25,7 @@ PATIENCE_S = 30.0
 
 
 class CallFailed(Exception):
-    """A RESULT with an error: ``status``, and ``cause``, the bare class name of what the method raised."""
+    """A RESULT with an error: ``status``, and ``cause``, the class name of the error that the method raised."""
 
     def __init__(self, status: int, message: str, cause: str | None, cause_message: str | None) -> None:
         super().__init__(f"{status} {cause}: {cause_message or message}")
@@ -60,7 +60,7 @@ class Peer:
         return message
 
     def read(self) -> None:
-        """Sort what comes by its call from now on."""
+        """Sort messages by their calls from now on."""
         self._reader = asyncio.create_task(self._sort())
 
     async def _sort(self) -> None:
@@ -132,7 +132,7 @@ class Peer:
 
     @staticmethod
     def value(message: list[Any]) -> Any:
-        """What a RESULT holds."""
+        """Return the value of a RESULT."""
         assert message[0] == 7
         assert len(message) == 5
         if message[4] is not None:

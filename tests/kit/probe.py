@@ -11,7 +11,7 @@ Time in which the agent's main thread, or the probe, was ready to run and the ke
 not count: what remains is what the agent did, or waited for, on its loop. So a busy machine does not fail a test, and
 ``STALL_S`` (0.25 s, where 0.05 s is what the agent promises) leaves the rest of the room that is needed.
 
-Call :meth:`Probe.longest_s` as often as you like: each tells the longest stall since the one before, and waits for the
+Call :meth:`Probe.longest_s` as often as you like: each returns the longest stall since the last, and waits for the
 call that is under way, so a stall that lasts until then is in it.
 """
 
@@ -62,7 +62,7 @@ class Probe:
 
 @asynccontextmanager
 async def probing(agent: AgentProcess, *, token: str = TOKEN) -> AsyncIterator[Probe]:
-    """A probe of an agent that is running, with a link that is up."""
+    """A probe of a running agent, on an open link."""
     arguments = [str(agent.ports["rpc"]), token, str(agent.process.pid)]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.kit.probe", *arguments,
@@ -152,7 +152,7 @@ class _Link:
 
 
 def _waited_s(pid: int) -> float:
-    """Time that the main thread of a process was ready to run and did not, in seconds; 0 where nothing tells."""
+    """Time that the main thread of a process was ready to run and did not, in seconds; 0 if it is not counted."""
     try:
         return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
     except (OSError, IndexError):

@@ -46,23 +46,23 @@ async def serve(reader, writer):
 
 
 #: Listens until it gets a signal, then no more, and says so.
-_DEAF = """
+_CLOSES = """
 import os, signal, socket, sys, time
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 signal.sigwait([signal.SIGUSR1])
 listening.close()
-os.write(1, b"deaf\\n")
+os.write(1, b"closed\\n")
 time.sleep(600)
 """
 
 
-async def start_deaf_program(peer: Peer) -> str:
-    """A job that goes on without its port; its uid, once nobody listens there."""
-    job = await start_program(peer, _DEAF)
+async def start_closed_program(peer: Peer) -> str:
+    """Start a job that goes on without its port; return its uid when no process listens there."""
+    job = await start_program(peer, _CLOSES)
     await peer.call("job_kill", job, "USR1")
     logs = await peer.start(ISTREAM, "job_logs", job, "stdout", follow=True)
-    assert (await peer.next_of(logs))[2] == b"deaf\n"
+    assert (await peer.next_of(logs))[2] == b"closed\n"
     await peer.cancel(logs)
     return job
 

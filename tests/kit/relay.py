@@ -215,7 +215,7 @@ class Relay:
 
 @asynccontextmanager
 async def relay(target: int, shapes: Shapes | None = None) -> AsyncIterator[Relay]:
-    """A relay to a port of this machine; all its connections are gone behind the block."""
+    """A relay to a port of this machine; all its connections are closed after the block."""
     made = Relay(target)
     made.shapes = shapes or made.shapes
     server = await asyncio.start_server(made._serve, "127.0.0.1", 0)

@@ -67,7 +67,7 @@ def sandbox_of(agent: Agent, uid: str) -> Path:
 
 
 async def eventually(condition: Callable[[], Any]) -> None:
-    """Wait for what nothing tells: the state of a disk, of a process."""
+    """Wait for a condition without an event: the state of a disk, or of a process."""
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)

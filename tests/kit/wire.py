@@ -1,4 +1,4 @@
-"""A client of HTTP that says any bytes and reads what comes, and an answer taken apart."""
+"""A client of HTTP that sends any bytes and reads the answer, and a parser of answers."""
 
 from __future__ import annotations
 

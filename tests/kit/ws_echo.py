@@ -37,7 +37,7 @@ Its fuzzing server listens on all addresses, so all of it runs where there is on
     python -m tests.kit.ws_echo spliced 9002
     kill %1 %2
 
-All cases are OK or INFORMATIONAL. Spliced, up to ten are NON-STRICT: they send a message and behind it at once what
+All cases are OK or INFORMATIONAL. Spliced, up to ten are NON-STRICT: they send a message and directly after it what
 breaks the rules, and the close is then faster than the echo of a caller farther away.
 """
 

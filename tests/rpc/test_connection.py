@@ -34,7 +34,7 @@ class Service:
     def __init__(self) -> None:
         self.stopped: list[str] = []
         self.started: list[Any] = []
-        self.go_on = asyncio.Event()
+        self.resume = asyncio.Event()
 
     @methods.unary
     def large(self, call: IncomingCall, size: int) -> bytes:
@@ -114,11 +114,11 @@ class Service:
 
     @methods.bistream
     async def sleepy(self, call: IncomingCall) -> int:
-        """Takes nothing until it is told to."""
+        """Takes nothing until the test resumes it."""
         assert call.stream is not None
         self.started.append(call.stream)
         try:
-            await self.go_on.wait()
+            await self.resume.wait()
             return sum([len(piece) async for piece in AsyncStream(call.stream)])
         finally:
             self.stopped.append("sleepy")
@@ -143,7 +143,7 @@ async def caller(request: pytest.FixtureRequest, joined: Joined) -> Connection:
 
 
 async def during(joined: Joined, work: Any, most: int = 1 << 20) -> Any:
-    """The outcome of a coroutine while bytes move."""
+    """Return the outcome of a coroutine, and move bytes meanwhile."""
     task = asyncio.ensure_future(work)
     try:
         async with asyncio.timeout(PATIENCE_S):
@@ -156,7 +156,7 @@ async def during(joined: Joined, work: Any, most: int = 1 << 20) -> Any:
     return await task
 
 
-async def test_the_handshake_tells_who_is_there(joined: Joined) -> None:
+async def test_the_handshake_identifies_both_ends(joined: Joined) -> None:
     assert joined.dialled.is_open
     assert joined.dialled.uid == joined.accepted.uid != ""
     assert joined.accepted.peer is not None
@@ -283,7 +283,7 @@ async def test_a_cancel_reaches_a_method_that_has_closed_its_stream(
 
 
 @pytest.mark.parametrize("size", [1, STREAM_WINDOW])
-async def test_a_result_behind_a_stream_close(joined: Joined, caller: Connection, size: int) -> None:
+async def test_a_result_after_a_stream_close(joined: Joined, caller: Connection, size: int) -> None:
     """Also where the close itself waits for the caller to take what was sent before it."""
     call = caller.start_call(messages.BISTREAM, "sends_no_more", [size], {})
     assert call.stream is not None
@@ -337,7 +337,7 @@ async def test_a_lost_link_ends_the_calls_of_both_ends(joined: Joined, caller: C
 
 
 @pytest.mark.parametrize("code", [1000, 1001])
-async def test_a_close_is_told_with_its_code(joined: Joined, caller: Connection, code: int) -> None:
+async def test_a_close_arrives_with_its_code(joined: Joined, caller: Connection, code: int) -> None:
     other = joined.ends[caller is joined.ends[0]]
     await during(joined, caller.close(code, "so"))
     error = await during(joined, other.link.closed)
@@ -356,15 +356,15 @@ async def test_a_sender_waits_for_a_receiver_that_takes_nothing(service: Service
     (stream,) = service.started
     held = stream.receiving.kept_bytes
     assert STREAM_WINDOW <= held <= STREAM_WINDOW + 10_000
-    assert await during(joined, joined.dialled.call("add", 1)) == 1  # nobody else waits
-    service.go_on.set()
+    assert await during(joined, joined.dialled.call("add", 1)) == 1  # no other call waits
+    service.resume.set()
     call.stream.close()
     assert await during(joined, call.result) == 1_000_000
     await joined.close()
 
 
 async def send_raw(joined: Joined, *message: Any) -> None:
-    """A message from the dialled end that no code of ours would send."""
+    """Send a message from the dialled end that no code of the package would send."""
     joined.dialled.link.send(msgpack.packb(list(message), use_bin_type=True))
     await joined.settle()
 
@@ -374,7 +374,7 @@ async def send_raw(joined: Joined, *message: Any) -> None:
     [b"", "", b"x" * 64, {"a": list(range(1000))}, [[]] * 10_000],
     ids=["empty bins", "empty strings", "small bins", "maps", "lists"],
 )
-async def test_who_ignores_credit_loses_its_call_and_nothing_else(service: Service, value: Any) -> None:
+async def test_a_peer_that_ignores_credit_loses_only_its_call(service: Service, value: Any) -> None:
     joined = Joined(methods.methods_of(service))
     await joined.settle()
     call = joined.dialled.start_call(messages.BISTREAM, "sleepy", [], {})
@@ -411,7 +411,7 @@ async def test_without_credit_memory_then_disk_then_an_error(service: Service) -
         while stream.receiving.spool is None:  # the throttle pauses the link for some milliseconds
             await joined.settle()
         assert stream.receiving.kept_bytes <= STREAM_BUFFER
-        service.go_on.set()
+        service.resume.set()
         call.stream.close()
         total: int = await call.result
         return total
@@ -426,7 +426,7 @@ async def test_values_among_spooled_data_keep_their_place(service: Service) -> N
     call = joined.dialled.start_call(messages.BISTREAM, "sleepy", [], {})
     await joined.settle()
     (stream,) = service.started
-    heard = RecordingReceiver()
+    collector = ValueReceiver()
     sent: list[Any] = []
     for number in range(40):
         sent += [bytes(100_000), {"resize": [number, 24]}, "text"]
@@ -439,12 +439,12 @@ async def test_values_among_spooled_data_keep_their_place(service: Service) -> N
     async def all_have_arrived() -> None:
         while stream.receiving.spool is None:
             await joined.settle()
-        stream.attach(heard)
-        while len(heard.values) < len(sent):
+        stream.attach(collector)
+        while len(collector.values) < len(sent):
             await joined.settle()
 
     await during(joined, all_have_arrived())
-    assert heard.values == sent
+    assert collector.values == sent
     assert not call.result.done()
     await joined.close()
 
@@ -467,7 +467,7 @@ async def test_data_that_waits_for_a_slow_peer_counts_as_memory(service: Service
     await joined.close()
 
 
-class RecordingReceiver:
+class ValueReceiver:
     """A receiver that keeps the values that it is given."""
 
     def __init__(self) -> None:
@@ -500,7 +500,7 @@ SENSELESS: dict[str, list[Any]] = {
     "a call id in use": [2, "ID", 20, "add", [], {}],
     "credit of nothing": [10, "ID", 0],
     "credit below nothing": [10, "ID", -5],
-    "credit that is no number": [10, "ID", "much"],
+    "credit that is no number": [10, "ID", "a lot"],
     "nil on a stream": [4, "ID", None],
     "a message that is too long": [4, "ID", 1, 2],
     "a call type that is none": [2, "ID", 99, "add", [], {}],
@@ -539,19 +539,19 @@ async def test_a_stream_message_for_a_unary_call_ends_it(service: Service, kind:
 
 
 @pytest.mark.parametrize("message", [[3, 99], [4, 99, b""], [5, 99], [8, 99, b""], [9, 99], [7, 99, b"\xc0", 0, None]])
-async def test_what_is_for_no_call_is_dropped(joined: Joined, message: list[Any]) -> None:
+async def test_a_message_for_no_call_is_dropped(joined: Joined, message: list[Any]) -> None:
     await send_raw(joined, *message)
     assert await during(joined, joined.dialled.call("add", 1)) == 1
 
 
 @pytest.mark.parametrize("message", [[12, 1], [0, 1], ["x", 1], []])
-async def test_what_is_no_message_of_a_link_closes_it(joined: Joined, message: list[Any]) -> None:
+async def test_an_undecodable_message_closes_the_link(joined: Joined, message: list[Any]) -> None:
     await send_raw(joined, *message)
     assert (await during(joined, joined.accepted.link.closed)).code == 1007
 
 
 @pytest.mark.parametrize("message", [[1, 1, [1, None, {}]], [6, 1, [1, "x", {}], 0, None], [1, 1], [6, 1, 5]])
-async def test_a_handshake_on_a_link_that_is_up_is_dropped(joined: Joined, message: list[Any]) -> None:
+async def test_a_handshake_on_an_open_link_is_dropped(joined: Joined, message: list[Any]) -> None:
     call = joined.dialled.start_call(messages.BISTREAM, "sleepy", [], {})
     await joined.settle()
     message[1] = call.call_id
@@ -562,11 +562,11 @@ async def test_a_handshake_on_a_link_that_is_up_is_dropped(joined: Joined, messa
 
 
 @pytest.mark.parametrize(("flow", "most"), [(True, MESSAGE_MAX), (False, MESSAGE_MAX_FOREIGN)])
-async def test_a_result_above_what_the_peer_takes_ends_its_call(service: Service, flow: bool, most: int) -> None:
+async def test_a_result_that_is_too_long_for_the_peer_ends_its_call(service: Service, flow: bool, most: int) -> None:
     joined = Joined(methods.methods_of(service), flow=flow)
     await joined.settle()
     assert len(await during(joined, joined.dialled.call("large", most - 100))) == most - 100
-    with pytest.raises(ServerError, match="too much for one message"):
+    with pytest.raises(ServerError, match="too long for one message"):
         await during(joined, joined.dialled.call("large", most))
     assert await during(joined, joined.dialled.call("add", 1)) == 1
     await joined.close()

@@ -134,12 +134,12 @@ async def test_of_a_caller(joined: Joined, service: Service, where: str, caplog:
     with pytest.raises(ServerError, match=f"ZeroDivisionError: a fault in {where}"):
         call.result.result()
     assert receiver.events[-2:] == [where, "lost"]
-    assert service.receivers[0].events[-1] == "lost"  # its callee was told to stop
+    assert service.receivers[0].events[-1] == "lost"  # its callee was cancelled
     assert "the receiver of source failed" in caplog.text
     await goes_on(joined)
 
 
-async def test_that_fail_to_hear_of_a_cancel(joined: Joined, service: Service) -> None:
+async def test_that_fail_at_a_cancel(joined: Joined, service: Service) -> None:
     call = joined.dialled.start_call(messages.BISTREAM, "failing", ["lost"], {})
     await joined.settle()
     call.cancel(CallCancelledError("enough"))
@@ -149,16 +149,16 @@ async def test_that_fail_to_hear_of_a_cancel(joined: Joined, service: Service) -
     await goes_on(joined)
 
 
-async def test_that_fail_to_hear_of_a_lost_link_keep_no_other_from_it(joined: Joined, service: Service) -> None:
-    told: list[LinkClosedError] = []
-    joined.accepted.on_lost.append(told.append)
+async def test_that_fail_at_a_lost_link_do_not_hide_it_from_others(joined: Joined, service: Service) -> None:
+    lost: list[LinkClosedError] = []
+    joined.accepted.on_lost.append(lost.append)
     calls = [joined.dialled.start_call(messages.BISTREAM, "failing", ["lost"], {}) for _ in range(3)]
     ours = [Fails(stream, "lost") for call in calls if (stream := call.stream) is not None]
     await joined.settle()
     joined.accepted.link.abort("torn")
     await joined.settle()
     assert [receiver.events for receiver in service.receivers + ours] == [["lost"]] * 6
-    assert len(told) == 1
+    assert len(lost) == 1
     for call in calls:
         assert isinstance(call.result.exception(), (CallError, LinkClosedError))
     assert not any(map(calls_left, joined.ends))

@@ -20,7 +20,7 @@ OPERATIONS = ["message", "close", "stop", "hold", "release"]
 
 
 class Keeps(RecordingReceiver):
-    """Keeps the values; holds the stream after each if told to, and fails on ``b"bad"``."""
+    """Keeps the values; with ``holds`` it holds the stream after each. It fails on ``b"bad"``."""
 
     def __init__(self, half: ReceivingHalf) -> None:
         super().__init__()

@@ -113,7 +113,7 @@ def test_what_goes_ahead_while_nobody_waits_is_not_counted() -> None:
 
 @given(st.lists(st.lists(st.integers(1, 200_000), min_size=1, max_size=30), min_size=1, max_size=8))
 def test_any_streams(sizes: list[list[int]]) -> None:
-    """Each sends all it has, in order; while two have much to send they are apart by what a turn may overdraw."""
+    """Each sends all it has, in order. While two have bulk to send, they differ by at most what a turn may overdraw."""
     scheduler, _, log = rig(**{str(number): queue for number, queue in enumerate(sizes)})
     left = {str(number): sum(queue) for number, queue in enumerate(sizes)}
     bulk = {name for name, size in left.items() if size > SMALL_BYTES}

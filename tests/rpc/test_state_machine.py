@@ -1,4 +1,4 @@
-"""Calls of two joined connections against a model: any sequence of what callers, callees and the network may do."""
+"""Calls of two joined connections against a model: any sequence of actions of callers, callees and the network."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ class Side:
     # The push face.
 
     def stream_message(self, value: Any) -> None:
-        self.check(not (self.closed or self.lost), "a message behind the end")
-        self.check(not self.held, "a message for who holds")
+        self.check(not (self.closed or self.lost), "a message after the end")
+        self.check(not self.held, "a message while the stream is held")
         value = bytes(value) if isinstance(value, memoryview) else value
         fits = self.got < len(self.expected) and value == self.expected[self.got]
         self.check(fits, f"message {self.got} is not the one that was sent")
@@ -93,7 +93,7 @@ class Side:
 
     def stream_closed(self) -> None:
         self.check(not (self.closed or self.lost), "a second end")
-        self.check(not self.held, "the close for who holds")
+        self.check(not self.held, "the close while the stream is held")
         self.closed = True
 
     def stream_blocked(self) -> None:
@@ -113,7 +113,7 @@ class Side:
 
 
 class Call:
-    """What the model knows of a call. ``decided`` is what its caller gets, once somebody has decided it."""
+    """The model of a call. ``decided`` is the caller's result, as soon as it is certain."""
 
     def __init__(self, number: int, call_type: int, joined: Joined, faults: list[str]) -> None:
         self.number = number
@@ -132,7 +132,7 @@ class Call:
     def caller_broke(self) -> None:
         if not self.outgoing.result.done():
             self.decided = ServerError
-        self.given_up = True  # also behind the result: what is kept for who breaks is dropped
+        self.given_up = True  # also after the result: what is kept for a receiver that fails is dropped
 
     def callee_broke(self) -> None:
         if self.decided is None:
@@ -203,7 +203,7 @@ class Machine(RuleBasedStateMachine):
         return joined
 
     def do(self, step: Callable[[], object]) -> None:
-        """One step, inside the loop: it sees its own turn of the loop, and what that writes."""
+        """Run one step in the loop, with one iteration for what it writes."""
 
         async def once() -> None:
             step()
@@ -211,7 +211,7 @@ class Machine(RuleBasedStateMachine):
         self.run(once())
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Move bytes until something is so. Spools and pauses take their time."""
+        """Move bytes until the condition holds. Spools and pauses take their time."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 await self.joined.settle()
@@ -294,7 +294,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(call=calls, caller=st.booleans())
     def break_receiver(self, call: Call, caller: bool) -> None:
-        """The next message is too much for it."""
+        """Fail on the next message."""
         (call.caller if caller else call.callee).breaks = True
 
     @rule(call=calls, fails=st.booleans())
@@ -373,7 +373,7 @@ class Machine(RuleBasedStateMachine):
             assert len(set(waiting)) == len(waiting)
 
     @invariant()
-    def nobody_keeps_more_than_the_window(self) -> None:
+    def no_stream_keeps_more_than_the_window(self) -> None:
         for call in self.service.calls.values():
             for side in (call.caller, call.callee):
                 if side.stream is not None and self.flow:
@@ -401,7 +401,7 @@ class Machine(RuleBasedStateMachine):
                 assert len(end.scheduler) == 0
 
     async def take_all(self) -> None:
-        """Everybody takes all that comes: what was sent has come, unless its call was given up."""
+        """Let all receivers take everything: what was sent arrives, unless its call was given up."""
         known = self.service.calls.values()
         for call in known:
             for side in (call.caller, call.callee):
@@ -410,13 +410,13 @@ class Machine(RuleBasedStateMachine):
                 side.attach()
                 side.release()
         for call in known:
-            await self.until(lambda call=call: self.has_come(call), "what was sent")  # type: ignore[misc]
+            await self.until(lambda call=call: self.has_arrived(call), "what was sent")  # type: ignore[misc]
             if call.decided is None:
                 self.credit_is_right(call)
 
     @staticmethod
-    def has_come(call: Call) -> bool:
-        """Whatever has to come has come."""
+    def has_arrived(call: Call) -> bool:
+        """Return whether all that is due has arrived."""
         if call.given_up:
             return call.outgoing.result.done() or call.decided is not None
         down = call.caller.got == len(call.caller.expected)

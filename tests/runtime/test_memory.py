@@ -13,7 +13,7 @@ async def test_it_is_full_before_the_limit_by_what_is_not_counted(limit: int) ->
     memory = BufferMemory()
     memory.set_limit(limit)
     first, second = Held(memory), Held(memory)
-    first.set(limit - min(BUFFERS_RESERVE, limit // 3))
+    first.set(limit - min(BUFFERS_RESERVE, 5 * limit // 8))
     assert not memory.is_full
     second.set(1)
     assert memory.is_full

@@ -12,7 +12,7 @@ from pagent.agent import Agent
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN
 from tests.kit.peer import CallFailed, Peer
-from tests.kit.programs import serving, start_deaf_program, start_program
+from tests.kit.programs import serving, start_closed_program, start_program
 
 #: Answers with what its path holds, in hexadecimal; PORT stands for its port.
 PLAYER = serving("""
@@ -138,12 +138,12 @@ async def test_every_502_says_why_to_peers_of_ours(both: Both, answer: bytes, re
 async def test_a_port_without_a_listener_is_a_502_with_the_reason(both: Both) -> None:
     ours = both.peers["ours"]
     status, _, body = await ours.http(
-        await start_deaf_program(ours), "POST", "/", [], [["Content-Length", "1"]], [b"x"]
+        await start_closed_program(ours), "POST", "/", [], [["Content-Length", "1"]], [b"x"]
     )
     assert status == 502
     assert b"does not accept a connection" in body[0]
     field = both.peers["field"]
-    assert await field.http(await start_deaf_program(field)) == (502, [], [])
+    assert await field.http(await start_closed_program(field)) == (502, [], [])
 
 
 async def test_references_to_the_jobs_own_port_are_local(both: Both) -> None:

@@ -15,7 +15,7 @@ from pagent.agent import Agent
 from pagent.client.agent import connect_agent
 from tests.kit.agents import TOKEN
 from tests.kit.peer import BISTREAM, PATIENCE_S, CallFailed, Peer
-from tests.kit.programs import start_deaf_program, start_program
+from tests.kit.programs import start_closed_program, start_program
 
 #: The first byte names what happens.
 SERVER = """
@@ -182,7 +182,7 @@ async def test_cancel_closes_the_connection(peer: Peer, job: str) -> None:
 
 
 async def test_a_port_without_a_listener(peer: Peer) -> None:
-    job = await start_deaf_program(peer)
+    job = await start_closed_program(peer)
     call = await peer.start(BISTREAM, "tcp_connect", job)
     assert (await peer.next_of(call))[2] is False
     with pytest.raises(CallFailed) as failed:

@@ -20,7 +20,7 @@ from tests.kit import peer as peers
 from tests.kit.agents import TOKEN
 from tests.kit.ends import HeldTimers
 from tests.kit.peer import BISTREAM, PATIENCE_S, CallFailed, Peer
-from tests.kit.programs import start_deaf_program, start_program
+from tests.kit.programs import start_closed_program, start_program
 from tests.kit.transfers import spooled
 
 #: A server of the ``websockets`` library; its path names its behaviour. /state lists the sockets that have ended.
@@ -482,7 +482,7 @@ async def test_subprotocols(peer: Peer, job: str) -> None:
 
 
 async def test_a_port_without_a_listener(peer: Peer) -> None:
-    assert (await refused(peer, await start_deaf_program(peer))).cause == "ConnectionRefusedError"
+    assert (await refused(peer, await start_closed_program(peer))).cause == "ConnectionRefusedError"
 
 
 async def test_a_job_that_ends_ends_its_websockets(peer: Peer, job: str) -> None:
