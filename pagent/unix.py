@@ -29,14 +29,15 @@ def fallocate(descriptor: int, mode: int, offset: int, length: int) -> int:
 
     Python has posix_fallocate(3) only, which writes zeros if a file system has no such call.
     """
-    call = _fallocate()
+    call = system_fallocate()
     if call is None:
         return errno.ENOSYS
     return 0 if call(descriptor, mode, offset, length) == 0 else ctypes.get_errno()
 
 
 @cache
-def _fallocate() -> Callable[[int, int, int, int], int] | None:
+def system_fallocate() -> Callable[[int, int, int, int], int] | None:
+    """Return fallocate(2) of the C library; None if the system has none."""
     if not sys.platform.startswith("linux"):
         return None
     library = ctypes.CDLL(None, use_errno=True)

@@ -152,7 +152,7 @@ def test_writes_succeed_where_nothing_can_be_reserved(
 
 
 def test_writes_succeed_without_fallocate(new: NewFile, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
-    monkeypatch.setattr(unix, "_fallocate", lambda: None)
+    monkeypatch.setattr(unix, "system_fallocate", lambda: None)
     assert fallocate(new.file, FALLOC_KEEP_SIZE, 0, 1) == errno.ENOSYS
     new.write(PIECE)
     new.write(PIECE)
