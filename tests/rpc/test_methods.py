@@ -38,10 +38,10 @@ class Service(Base):
         """A coroutine."""
 
     def overridden(self, call: Any) -> None:
-        """Nobody says that it may be called."""
+        """A method without a decorator, which cannot be called."""
 
     def private(self) -> None:
-        """Nor this."""
+        """Another one."""
 
 
 class Other:

@@ -101,7 +101,7 @@ def test_small_ones_without_end_leave_a_fifth() -> None:
     assert sent_by(log, "one") >= 3 * AHEAD_BYTES
 
 
-def test_what_goes_ahead_while_nobody_waits_is_not_counted() -> None:
+def test_streams_sent_first_while_none_waits_are_not_counted() -> None:
     scheduler, streams, log = rig(one=[SMALL_BYTES])
     streams["one"].refill = lambda: streams["one"].queue.append(SMALL_BYTES)
     while sent_by(log, "one") < 4 * AHEAD_BYTES:
