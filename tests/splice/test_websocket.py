@@ -16,7 +16,7 @@ from wsproto.handshake import H11Handshake
 from pagent.limits import FRAMES_AT_ONCE, PINGS_KEPT
 from pagent.splice.jobport import IdleConnections, JobPort
 from pagent.splice.pool import Pool
-from pagent.splice.websocket import WebSocketSplice
+from pagent.splice.websocket import TRANSITIONS, WebSocketSplice, WebSocketState
 from pagent.wire import frames
 from pagent.wire.upgrade import ClientUpgrade
 from tests.kit.ends import MemoryStream
@@ -240,3 +240,22 @@ async def test_a_job_that_ends_the_connection_before_it_is_used(rig: Rig, listen
             job.setblocking(False)
             with suppress(ConnectionResetError):
                 assert await asyncio.get_running_loop().sock_recv(job, 100) == b""
+
+
+def test_the_table_has_every_state_and_leads_to_the_end() -> None:
+    assert set(TRANSITIONS) == set(WebSocketState)
+    assert TRANSITIONS[WebSocketState.ENDED] == frozenset()
+    assert all(WebSocketState.ENDED in TRANSITIONS[state] for state in set(WebSocketState) - {WebSocketState.ENDED})
+    reached = {after for afters in TRANSITIONS.values() for after in afters}
+    assert reached == set(WebSocketState) - {WebSocketState.UPGRADING}
+
+
+async def test_the_states_of_a_websocket_that_the_caller_closes(rig: Rig) -> None:
+    assert rig.splice.state is WebSocketState.UPGRADING
+    job = await rig.answered()
+    assert rig.splice.state is WebSocketState.OPEN
+    rig.splice.stream_closed()
+    assert rig.splice.state is WebSocketState.CLOSING
+    rig.splice.port_eof()
+    assert rig.splice.state is WebSocketState.ENDED
+    job.close()
