@@ -48,7 +48,7 @@ _POLICY_VIOLATION: Final = 1008
 _TOKEN_GONE: Final = "the token is no longer accepted"
 
 #: How often an open router that can be reached from elsewhere says so.
-_REMINDER_S: Final = 3600.0
+REMINDER_S: Final = 3600.0
 #: Connections in their handshake take at most this part of the descriptors.
 _PENDING_PART: Final = 8
 
@@ -193,7 +193,7 @@ class Router:
                 self._settings.control.interface or "all addresses",
                 self.control_port,
             )
-            await asyncio.sleep(_REMINDER_S)
+            await asyncio.sleep(REMINDER_S)
 
     async def wait(self) -> int:
         """Run until :meth:`end`; return the exit code."""

@@ -23,6 +23,8 @@ from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import Answer, ask, connected, disconnected, router_settings, running_router
 from tests.test_moving import JOB
 
+SLEEP = "import time; time.sleep(600)"
+
 
 @asynccontextmanager
 async def dialling_agent(router: Router, folder: Path, uid: str = "A") -> AsyncIterator[Agent]:
@@ -154,7 +156,7 @@ async def test_an_agent_that_was_dialled_is_let_go_when_it_has_no_jobs(polling: 
 async def test_an_agent_with_a_call_under_way_is_not_let_go(polling: Router, agent: Agent) -> None:
     address = {"type": "address", "address": f"127.0.0.1:{agent.rpc_port}", "token": TOKEN}
     job = (await create(polling, **address)).json
-    start = {"args": [sys.executable, "-c", "input()"], "env": {}, "port_expected_count": 0}
+    start = {"args": [sys.executable, "-c", SLEEP], "env": {}, "port_expected_count": 0}
     assert (await ask(polling.control_port, "POST", f"{job['path']}/start", start)).status == 200
     waiting = asyncio.create_task(ask(polling.control_port, "POST", f"{job['path']}/wait"))
     await asyncio.sleep(0.3)
@@ -204,7 +206,7 @@ async def test_an_address_that_callers_may_not_have_dialled(agent: Agent) -> Non
 async def test_a_link_that_ends_during_a_call_is_502(router: Router, tmp_path: Path) -> None:
     async with dialling_agent(router, tmp_path):
         job = (await create(router, type="uid", uid="A")).json
-        start = {"args": [sys.executable, "-c", "input()"], "env": {}, "port_expected_count": 1}
+        start = {"args": [sys.executable, "-c", SLEEP], "env": {}, "port_expected_count": 1}
         starting = asyncio.create_task(ask(router.control_port, "POST", f"{job['path']}/start", start))
         (link,) = router.directory.table
         async with asyncio.timeout(PATIENCE_S):
@@ -261,3 +263,19 @@ async def test_traffic_waits_until_a_start_is_over(router: Router, tmp_path: Pat
                 await asyncio.sleep(0.01)
         assert (await ask(router.control_port, "GET", f"{job}/http/page")).text == "GET /page\n"
         assert (await starting).status == 200
+
+
+async def test_a_client_that_is_gone_waits_for_no_job(router: Router, tmp_path: Path) -> None:
+    async with dialling_agent(router, tmp_path):
+        job = (await create(router, type="uid", uid="A")).json["path"]
+        payload = {"args": [sys.executable, "-c", SLEEP], "env": {}, "port_expected_count": 0}
+        assert (await ask(router.control_port, "POST", f"{job}/start", payload)).status == 200
+        (link,) = router.directory.table
+        _, writer = await asyncio.open_connection("127.0.0.1", router.control_port)
+        writer.write(f"POST {job}/wait HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n".encode())
+        async with asyncio.timeout(PATIENCE_S):
+            while not link.has_calls:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.01)
+            writer.close()
+            await link.calls_ended()
+        assert (await info(router, "-", job.split("/")[3])).json["state"] == "RUNNING"
