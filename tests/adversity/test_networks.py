@@ -315,7 +315,7 @@ async def test_an_upload_continues_after_each_cut(settings: Settings) -> None:
         while not (sandbox / "file").exists():
             with suppress(OSError, websockets.WebSocketException):
                 async with peers.dial(between.port, TOKEN) as peer:
-                    await go_on(peer, job, noise, starts)
+                    await continue_upload(peer, job, noise, starts)
             # The agent may notice the cut, and read what came before it, only later.
             await eventually(lambda: between.open == 0 and len(agent.links) == 1 and not open_uploads(sandbox))
         assert (sandbox / "file").read_bytes() == noise
@@ -326,7 +326,7 @@ async def test_an_upload_continues_after_each_cut(settings: Settings) -> None:
     assert starts[-1] > 0
 
 
-async def go_on(peer: Peer, job: str, whole: bytes, starts: list[int]) -> None:
+async def continue_upload(peer: Peer, job: str, whole: bytes, starts: list[int]) -> None:
     """Send the missing part of a file; append its offset to ``starts``."""
     try:
         kept = (await peer.call("file_stat", job, "file.pagent-partial"))["size"]

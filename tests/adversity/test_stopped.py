@@ -53,7 +53,7 @@ async def stop(peer: Peer, job: str) -> int:
     return pid
 
 
-async def goes_on(peer: Peer, page: str) -> None:
+async def check_link_works(peer: Peer, page: str) -> None:
     """Check that other calls and streams of the link work."""
     for _ in range(5):
         status, _, body = await peer.http(page, "POST", "/", body=[b"quick"])
@@ -96,7 +96,7 @@ async def test_a_job_that_is_stopped_while_it_is_read_from(peer: Peer) -> None:
     assert (await peer.next_of(call))[2] == 200
     pid = (await peer.call("job_info", job))["pid"]
     await stopped(pid)
-    await goes_on(peer, page)
+    await check_link_works(peer, page)
     os.kill(pid, signal.SIGCONT)
     values, _ = await peer.outcome(call)
     assert b"".join(values[1:]) == b"a" * MIB + b"b" * MIB
@@ -112,7 +112,7 @@ async def test_a_job_that_is_stopped_while_it_is_written_to(peer: Peer) -> None:
     for _ in range(64):  # more than the sockets' buffers and memory hold
         await peer.data(call, piece)
     await peer.data(call, b"")
-    await goes_on(peer, page)
+    await check_link_works(peer, page)
     os.kill(pid, signal.SIGCONT)
     values, _ = await peer.outcome(call)
     assert b"".join(values[1:]).decode() == hashlib.sha256(b"x" + piece * 64).hexdigest()
@@ -127,7 +127,7 @@ async def test_a_stopped_job_that_is_connected_to(peer: Peer) -> None:
     socket = await peer.start(BISTREAM, "ws_connect", job, "/", [], [])
     tunnel = await peer.start(BISTREAM, "tcp_connect", job)
     assert (await peer.next_of(tunnel))[2] is True  # its kernel accepts
-    await goes_on(peer, page)
+    await check_link_works(peer, page)
     for call in (socket, tunnel):
         await peer.cancel(call)
     assert (await peer.call("job_info", job))["state"] == "RUNNING"
@@ -156,7 +156,7 @@ async def test_a_stopped_job_whose_kernel_accepts_no_more(peer: Peer) -> None:
     waiting = [await peer.start(BISTREAM, "http_request", job, "GET", "/", [], []) for _ in range(3)]
     for call in waiting:
         await peer.data(call, b"")
-    await goes_on(peer, page)
+    await check_link_works(peer, page)
     await peer.call("job_remove", job)
     for call in waiting:
         assert (await peer.outcome(call))[0] == [502, []]
@@ -290,7 +290,7 @@ async def test_a_stopped_job_is_removed_with_the_calls_to_it(peer: Peer, agent: 
         await peer.outcome(broken)
     with suppress(CallFailed):
         await peer.outcome(run)
-    await goes_on(peer, page)
+    await check_link_works(peer, page)
 
 
 async def test_the_agent_ends_with_a_stopped_job(tmp_path: Path) -> None:
@@ -380,13 +380,13 @@ async def test_a_stopped_router_takes_no_memory_and_delays_no_other_link(tmp_pat
             (counter,) = find(tmp_path, job)
             sent, unchanged = b"", 0
             while unchanged < 10:  # until all buffers on the way are full
-                await goes_on(peer, page)
+                await check_link_works(peer, page)
                 assert peak_bytes(agent.process.pid) - before < 16 * 4 * PORT_HIGH_WATER + 8 * LINK_HIGH_WATER
                 unchanged = unchanged + 1 if counter.read_bytes() == sent else 0
                 sent = counter.read_bytes()
             pid = next(info["pid"] for info in await peer.call("job_list") if info["uid"] == job)
         await eventually(lambda: not state(pid))
-        await goes_on(peer, page)
+        await check_link_works(peer, page)
 
 
 async def test_a_stopped_router_is_dead_after_some_time(
@@ -403,4 +403,4 @@ async def test_a_stopped_router_is_dead_after_some_time(
             monkeypatch.setattr("pagent.net.link.liveness.SILENCE_MAX_S", 1.0)
             await eventually(lambda: not state(pid))
             await eventually(lambda: job not in [found.uid for found in agent.jobs.jobs()])
-            await goes_on(lively, page)
+            await check_link_works(lively, page)

@@ -137,11 +137,11 @@ async def test_a_warning_names_job_and_port(
 
 
 async def test_a_job_that_asks_again_and_again_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    goes_on = threading.Event()
+    resumed = threading.Event()
 
     def slow(port: int) -> list[ListeningSocket]:
         if port == 1:
-            goes_on.wait(PATIENCE_S)
+            resumed.wait(PATIENCE_S)
         return []
 
     monkeypatch.setattr(sockets, "listeners", slow)
@@ -152,6 +152,6 @@ async def test_a_job_that_asks_again_and_again_holds_up_no_other(monkeypatch: py
     async with asyncio.timeout(PATIENCE_S / 3):
         await checks.check("job", 2)
         assert not any(task.done() for task in asking)
-        goes_on.set()
+        resumed.set()
         await asyncio.gather(*asking)
     await pool.close(PATIENCE_S)

@@ -446,11 +446,11 @@ def test_a_removed_sandbox_opens_nothing(sandbox: Sandbox, tmp_path: Path) -> No
 
 def test_the_descriptor_outlives_a_look_up_that_is_under_way(tmp_path: Path) -> None:
     """Else its number could be another folder's by the time that the look-up uses it."""
-    entered, go_on = threading.Event(), threading.Event()
+    entered, resumed = threading.Event(), threading.Event()
 
     def slow(folder: int, path: str, flags: int, mode: int) -> int:
         entered.set()
-        assert go_on.wait(10)
+        assert resumed.wait(10)
         os.fstat(folder)
         return open_by_walk(folder, path, flags, mode)
 
@@ -470,7 +470,7 @@ def test_the_descriptor_outlives_a_look_up_that_is_under_way(tmp_path: Path) -> 
     assert entered.wait(10)
     sandbox.remove()
     assert descriptors() == before
-    go_on.set()
+    resumed.set()
     looker.join()
     assert [type(error) for error in outcome] == [FileNotFoundError]
     assert descriptors() == before - 1

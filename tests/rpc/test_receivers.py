@@ -70,7 +70,7 @@ async def joined(service: Service) -> AsyncIterator[Joined]:
     await made.close()
 
 
-async def goes_on(joined: Joined) -> None:
+async def resumed(joined: Joined) -> None:
     """Another call of the link, in both directions."""
     calls = [end.start_call(messages.UNARY, "add", [1, 2], {}) for end in joined.ends]
     await joined.settle()
@@ -121,7 +121,7 @@ async def test_of_a_callee(joined: Joined, service: Service, where: str, caplog:
         result.result()
     assert service.receivers[0].events[-2:] == [where, "lost"]
     assert "the receiver of failing failed" in caplog.text
-    await goes_on(joined)
+    await resumed(joined)
 
 
 @pytest.mark.parametrize("where", CALLBACKS)
@@ -136,7 +136,7 @@ async def test_of_a_caller(joined: Joined, service: Service, where: str, caplog:
     assert receiver.events[-2:] == [where, "lost"]
     assert service.receivers[0].events[-1] == "lost"  # its callee was cancelled
     assert "the receiver of source failed" in caplog.text
-    await goes_on(joined)
+    await resumed(joined)
 
 
 async def test_that_fail_at_a_cancel(joined: Joined, service: Service) -> None:
@@ -146,7 +146,7 @@ async def test_that_fail_at_a_cancel(joined: Joined, service: Service) -> None:
     await joined.settle()
     assert service.receivers[0].events == ["lost"]
     assert not joined.accepted.incoming
-    await goes_on(joined)
+    await resumed(joined)
 
 
 async def test_that_fail_at_a_lost_link_do_not_hide_it_from_others(joined: Joined, service: Service) -> None:

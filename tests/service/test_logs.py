@@ -226,13 +226,13 @@ async def test_a_read_under_way_keeps_its_file_when_the_call_is_cancelled(
     job = await shell(peer, "echo here; exec sleep 1000")
     file = sandbox_of(agent, job) / ".pagent.stdout"
     read = LogReader.read
-    begun, goes_on = asyncio.Event(), threading.Event()
+    begun, resumed = asyncio.Event(), threading.Event()
     seen: list[tuple[bool, bytes]] = []
     loop = asyncio.get_running_loop()
 
     def held_up(reader: LogReader) -> bytes:
         loop.call_soon_threadsafe(begun.set)
-        goes_on.wait(PATIENCE_S)
+        resumed.wait(PATIENCE_S)
         data = read(reader)
         seen.append((os.path.sameopenfile(reader.descriptor, other), data))
         return data
@@ -247,7 +247,7 @@ async def test_a_read_under_way_keeps_its_file_when_the_call_is_cancelled(
     for _ in range(3):
         assert await peer.call("job_count_current_connection") == 1
     other = os.open(file.parent, os.O_RDONLY)  # takes the lowest number that is free
-    goes_on.set()
+    resumed.set()
     await eventually(lambda: seen and len(descriptors_of(file)) == 1)  # the one that is kept
     os.close(other)
     assert seen == [(False, b"here\n")]
