@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import logging
-import ssl
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pagent import __version__, log
 from pagent.access.dialling import DialRules
 from pagent.access.gate import AccessGate
 from pagent.access.hosts import is_loopback_name
-from pagent.config.router import AcceptedToken, RouterSettings
-from pagent.config.tokens import load_accepted, read_token
+from pagent.config.router import RouterSettings
 from pagent.errors import ConfigError, ProtocolError, StuckError
 from pagent.front.server import FrontServer
 from pagent.front.spools import FrontSpools
 from pagent.limits import RELOAD_TIMEOUT_S
 from pagent.net.accept.listening import listen
-from pagent.net.dial import Address, parse_address
-from pagent.net.tls import renew_certificate, server_context
+from pagent.net.dial import Address
 from pagent.relay.agent import AgentKey, ConnectedAgent
+from pagent.relay.credentials import RouterCredentials, load_credentials
 from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.routes import RelayRoutes
@@ -56,15 +53,6 @@ _PENDING_PART: Final = 8
 _EXTENSIONS: Final = (identity.FLOW,)
 
 
-class _Credentials(NamedTuple):
-    """What links and listeners are made with, and SIGHUP renews."""
-
-    accepted: tuple[AcceptedToken, ...]
-    dialled: dict[Address, str]  # tokens of dial.agents
-    server_tls: ssl.SSLContext | None
-    control_tls: ssl.SSLContext | None
-
-
 class Router:
     """One router in this process. ``await start()``, then ``await wait()``, then always ``await stop()``.
 
@@ -75,7 +63,7 @@ class Router:
         # For life.
         self._settings = settings
         self._debug = connection_debug
-        self._credentials = _load_credentials(settings)
+        self._credentials = load_credentials(settings)
         self.uid = settings.identity.uid or uuid.uuid4().hex
         self._instance = uuid.uuid4().hex
         self._user_data = _user_data(self.uid, settings.identity.name)
@@ -270,13 +258,8 @@ class Router:
 
     def _authorise(self, peer: identity.Peer) -> object:
         """Return the token that an agent presented. ProtocolError if it is not accepted for the agent's uid."""
-        accepted = self._credentials.accepted
-        if (index := identity.token_index(peer.token, (each.token for each in accepted))) is None:
-            raise ProtocolError("handshake refused: the token is not accepted", _POLICY_VIOLATION)
-        token = accepted[index].token
+        token = self._credentials.token_of(peer)
         uid = peer.uid if isinstance(peer.uid, str) else peer.uid.hex()
-        if not any(each.token == token and fnmatch.fnmatchcase(uid, each.uid) for each in accepted):
-            raise ProtocolError("handshake refused: the token is not for an agent with this uid", _POLICY_VIOLATION)
         if not self.directory.may_be(uid, token):
             raise ProtocolError("handshake refused: the uid came with another token before", _POLICY_VIOLATION)
         return token
@@ -292,7 +275,7 @@ class Router:
             self.directory.table.admit(connection)
 
     def _is_accepted(self, connection: Connection) -> bool:
-        return connection.link.dialled or connection.realm in {each.token for each in self._credentials.accepted}
+        return connection.link.dialled or connection.realm in self._credentials.tokens
 
     def _token_for(self, address: Address) -> str:
         return self._credentials.dialled.get(address, "")
@@ -317,39 +300,16 @@ class Router:
         self._agents.use_tls("server", credentials.server_tls)
         if settings.log_level is not None:
             log.set_level(settings.log_level)
-        self.directory.keep_tokens({each.token for each in credentials.accepted})
+        self.directory.keep_tokens(credentials.tokens)
         for agent in self.directory.table:
             if not self._is_accepted(agent.connection):
                 agent.connection.link.close(_POLICY_VIOLATION, _TOKEN_GONE)
         _log.info("the configuration is read again; accepted tokens: %d", len(credentials.accepted))
 
-    def _read(self, read: Callable[[], RouterSettings]) -> tuple[RouterSettings, _Credentials]:
+    def _read(self, read: Callable[[], RouterSettings]) -> tuple[RouterSettings, RouterCredentials]:
         """Read all that :meth:`reload` takes over; in a thread."""
         settings = read()
-        credentials, now = _load_credentials(settings), self._credentials
-        for name in ("server_tls", "control_tls"):
-            if (getattr(credentials, name) is None) is not (getattr(now, name) is None):
-                raise ConfigError(f"{name.replace('_', '.')}.certificate: TLS is turned on or off by a restart only")
-        if now.control_tls is not None:
-            renew_certificate(now.control_tls, settings.control.tls, "control.tls")
-        return settings, credentials._replace(control_tls=now.control_tls)
-
-
-def _load_credentials(settings: RouterSettings) -> _Credentials:
-    dialled = {}
-    for index, agent in enumerate(settings.dial.agents):
-        key = f"dial.agents[{index}]"
-        try:
-            address = parse_address(agent.address)
-            dialled[address] = "" if agent.token_file is None else read_token(agent.token_file)
-        except ConfigError as error:
-            raise ConfigError(f"{key}: {error}") from None
-    return _Credentials(
-        load_accepted(settings),
-        dialled,
-        server_context(settings.server.tls, "server.tls"),
-        server_context(settings.control.tls, "control.tls"),
-    )
+        return settings, self._credentials.renewed(settings)
 
 
 def _user_data(uid: str, name: str) -> dict[str, Any]:

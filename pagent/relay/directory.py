@@ -8,9 +8,10 @@ from collections.abc import Collection, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from pagent.errors import CallError, LinkClosedError, MethodNotFoundError, NotYetError, RequestRefusedError, ServerError
-from pagent.limits import JOB_PAGES_MAX, LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
+from pagent.errors import CallError, LinkClosedError, NotYetError, RequestRefusedError, ServerError
+from pagent.limits import LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
 from pagent.relay.agent import AgentKey, ConnectedAgent, is_connection_id
+from pagent.relay.asking import is_info, jobs_of, state_of
 from pagent.relay.jobs import JobIndex
 from pagent.relay.table import AgentTable
 from pagent.rpc.directory import JobAddress
@@ -24,8 +25,6 @@ ANY_CONNECTION: Final = "-"
 
 #: How long an agent may take to create a job.
 _CREATE_S: Final = 60.0
-#: How long an agent may take to say whether it has a job, or which jobs it has.
-_ANSWER_S: Final = 5.0
 #: Agents that are asked at once for a job: more would hold up the loop.
 _ASKED_AT_ONCE: Final = 50
 #: How often an agent is asked whether a job is ready that was started by another router.
@@ -115,7 +114,7 @@ class AgentDirectory:
             await asyncio.shield(starting)
             return
         # Another router has started it: no event of this process tells when it is ready.
-        while await _state(agent, job_uid) == "PENDING":  # noqa: ASYNC110
+        while await state_of(agent, job_uid) == "PENDING":  # noqa: ASYNC110
             await asyncio.sleep(_READY_POLL_S)
 
     def _known(self, job: JobAddress) -> ConnectedAgent:
@@ -150,7 +149,7 @@ class AgentDirectory:
             agents = [agent for agent in self.table if agent.is_ours and not agent.retiring]
             for first in range(0, len(agents), _ASKED_AT_ONCE):
                 some = agents[first : first + _ASKED_AT_ONCE]
-                states = await asyncio.gather(*(_state(agent, job_uid) for agent in some))
+                states = await asyncio.gather(*(state_of(agent, job_uid) for agent in some))
                 for agent, state in zip(some, states, strict=True):
                     if state is not None and agent.is_open:
                         self.jobs.add(job_uid, agent.key)
@@ -168,7 +167,7 @@ class AgentDirectory:
             info: Any = await agent.call("job_create", name, timeout=_CREATE_S, **options)
         finally:
             agent.creating -= 1
-        if not _is_info(info):
+        if not is_info(info):
             raise ServerError("the agent's answer is not the info of a job")
         self._note(info["uid"], agent)
         return dict(info)
@@ -206,7 +205,7 @@ class AgentDirectory:
     async def list_jobs(self) -> list[dict[str, Any]]:
         """Return the infos of the jobs of all agents of ours."""
         agents = [agent for agent in self.table if agent.is_ours and not agent.retiring]
-        return [info for infos in await asyncio.gather(*map(_jobs_of, agents)) for info in infos]
+        return [info for infos in await asyncio.gather(*map(jobs_of, agents)) for info in infos]
 
     def busy(self, agent: ConnectedAgent) -> int:
         """Return how many jobs an agent has as far as is known, with those that are being created."""
@@ -260,7 +259,7 @@ class AgentDirectory:
             self._tokens.pop(key.uid, None)
 
     async def _list_jobs(self, agent: ConnectedAgent) -> None:
-        for info in await _jobs_of(agent):
+        for info in await jobs_of(agent):
             self._note(info["uid"], agent)
         self._expected.discard(agent.key.dialled)
 
@@ -269,34 +268,3 @@ class AgentDirectory:
         for timer in self._forgetting.values():
             timer.cancel()
         await self.tasks.close()
-
-
-async def _jobs_of(agent: ConnectedAgent) -> list[dict[str, Any]]:
-    """Return the infos of the jobs of an agent, as many as it gives; none of an agent that has no list."""
-    found: list[dict[str, Any]] = []
-    try:
-        for _ in range(JOB_PAGES_MAX):
-            page = await agent.call("job_list", found[-1]["uid"] if found else None, timeout=_ANSWER_S)
-            infos = [info for info in page if _is_info(info)] if isinstance(page, list) else []
-            if not infos or (found and infos[-1]["uid"] == found[-1]["uid"]):
-                break
-            found += infos
-    except MethodNotFoundError:
-        pass
-    except (CallError, LinkClosedError) as error:
-        _log.warning("agent %r: its jobs are not known: %s", agent.uid, error)
-    return found
-
-
-def _is_info(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("uid"), str)
-
-
-async def _state(agent: ConnectedAgent, job_uid: str) -> str | None:
-    """Return the state of a job; None if the agent does not have it, or does not answer."""
-    try:
-        info: Any = await agent.call("job_info", job_uid, timeout=_ANSWER_S)
-    except (CallError, LinkClosedError):
-        return None
-    state = info.get("state") if isinstance(info, dict) else None
-    return state if isinstance(state, str) else None

@@ -1,0 +1,47 @@
+"""What the router asks agents about their jobs. An agent that does not answer in time counts as one without the job."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from pagent.errors import CallError, LinkClosedError, MethodNotFoundError
+from pagent.limits import JOB_PAGES_MAX
+from pagent.relay.agent import ConnectedAgent
+
+_log = logging.getLogger(__name__)
+
+#: How long an agent may take to say whether it has a job, or which jobs it has.
+_ANSWER_S: Final = 5.0
+
+
+async def jobs_of(agent: ConnectedAgent) -> list[dict[str, Any]]:
+    """Return the infos of the jobs of an agent, as many as it gives; none of an agent that has no list."""
+    found: list[dict[str, Any]] = []
+    try:
+        for _ in range(JOB_PAGES_MAX):
+            page = await agent.call("job_list", found[-1]["uid"] if found else None, timeout=_ANSWER_S)
+            infos = [info for info in page if is_info(info)] if isinstance(page, list) else []
+            if not infos or (found and infos[-1]["uid"] == found[-1]["uid"]):
+                break
+            found += infos
+    except MethodNotFoundError:
+        pass
+    except (CallError, LinkClosedError) as error:
+        _log.warning("agent %r: its jobs are not known: %s", agent.uid, error)
+    return found
+
+
+async def state_of(agent: ConnectedAgent, job_uid: str) -> str | None:
+    """Return the state of a job; None if the agent does not have it, or does not answer."""
+    try:
+        info: Any = await agent.call("job_info", job_uid, timeout=_ANSWER_S)
+    except (CallError, LinkClosedError):
+        return None
+    state = info.get("state") if isinstance(info, dict) else None
+    return state if isinstance(state, str) else None
+
+
+def is_info(value: Any) -> bool:
+    """Return whether an agent's answer can be the info of a job."""
+    return isinstance(value, dict) and isinstance(value.get("uid"), str)

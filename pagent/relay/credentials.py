@@ -1,0 +1,71 @@
+"""What a router's links and listeners are made with, and SIGHUP renews: tokens, keys and certificates."""
+
+from __future__ import annotations
+
+import fnmatch
+import ssl
+from typing import Final, NamedTuple
+
+from pagent.config.router import AcceptedToken, RouterSettings
+from pagent.config.tokens import load_accepted, read_token
+from pagent.errors import ConfigError, ProtocolError
+from pagent.net.dial import Address, parse_address
+from pagent.net.tls import renew_certificate, server_context
+from pagent.wire import identity
+
+#: Close code of RFC 6455 section 7.4.1 for a peer that is not accepted.
+_POLICY_VIOLATION: Final = 1008
+
+
+class RouterCredentials(NamedTuple):
+    """``accepted``: tokens of agents that dial in. ``dialled``: the token for each agent of ``dial.agents``."""
+
+    accepted: tuple[AcceptedToken, ...]
+    dialled: dict[Address, str]
+    server_tls: ssl.SSLContext | None
+    control_tls: ssl.SSLContext | None
+
+    def token_of(self, peer: identity.Peer) -> str:
+        """Return the token that an agent presented. ProtocolError if it is not accepted for the agent's uid."""
+        if (index := identity.token_index(peer.token, (each.token for each in self.accepted))) is None:
+            raise ProtocolError("handshake refused: the token is not accepted", _POLICY_VIOLATION)
+        token = self.accepted[index].token
+        uid = peer.uid if isinstance(peer.uid, str) else peer.uid.hex()
+        if not any(each.token == token and fnmatch.fnmatchcase(uid, each.uid) for each in self.accepted):
+            raise ProtocolError("handshake refused: the token is not for an agent with this uid", _POLICY_VIOLATION)
+        return token
+
+    @property
+    def tokens(self) -> frozenset[str]:
+        """The tokens that agents may present."""
+        return frozenset(each.token for each in self.accepted)
+
+    def renewed(self, settings: RouterSettings) -> RouterCredentials:
+        """Return what the files hold now. ConfigError if one cannot be used; nothing has changed then."""
+        new = load_credentials(settings)
+        for section, before, now in (
+            ("server.tls", self.server_tls, new.server_tls),
+            ("control.tls", self.control_tls, new.control_tls),
+        ):
+            if (before is None) is not (now is None):
+                raise ConfigError(f"{section}.certificate: TLS is turned on or off by a restart only")
+        if self.control_tls is not None:
+            renew_certificate(self.control_tls, settings.control.tls, "control.tls")
+        return new._replace(control_tls=self.control_tls)
+
+
+def load_credentials(settings: RouterSettings) -> RouterCredentials:
+    """Read all files that the configuration names. ConfigError, which names the key, if one cannot be used."""
+    dialled = {}
+    for index, agent in enumerate(settings.dial.agents):
+        try:
+            address = parse_address(agent.address)
+            dialled[address] = "" if agent.token_file is None else read_token(agent.token_file)
+        except ConfigError as error:
+            raise ConfigError(f"dial.agents[{index}]: {error}") from None
+    return RouterCredentials(
+        load_accepted(settings),
+        dialled,
+        server_context(settings.server.tls, "server.tls"),
+        server_context(settings.control.tls, "control.tls"),
+    )
