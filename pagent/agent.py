@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -17,13 +16,13 @@ from typing import Any, Final
 from pagent import __version__, log
 from pagent.access.hosts import is_loopback_name
 from pagent.config.model import IsolationSettings, Settings
-from pagent.errors import ConfigError, DialError, LinkClosedError, ProtocolError, StuckError
+from pagent.errors import ConfigError, ProtocolError, StuckError
 from pagent.jobs.command import property_variables
 from pagent.jobs.manager import JobManager
 from pagent.jobs.tree import become_subreaper
 from pagent.limits import DISK_END_S, RELOAD_TIMEOUT_S
 from pagent.net.credentials import Credentials, load_credentials
-from pagent.net.dial import Address, Backoff, dial, parse_address
+from pagent.net.dial import Address, parse_address
 from pagent.rpc.connection import Connection
 from pagent.rpc.methods import methods_of
 from pagent.runtime.descriptors import raise_limit
@@ -31,6 +30,7 @@ from pagent.runtime.memory import current_memory
 from pagent.runtime.signals import end_signals
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
+from pagent.service.dialling import RouterDialling
 from pagent.service.disk import DiskThreads
 from pagent.service.exec import ExecService
 from pagent.service.files import FileService
@@ -152,8 +152,8 @@ class Agent:
         self.jobs.agent_ports.update(ports.values())
         where = " ".join(f"{name}={port}" for name, port in ports.items())
         _log.info("pagent %s started: uid=%s %s", __version__, self.uid, where)
-        if self._client_enabled:
-            self._dialling.start(self._keep_dialling(), name="dial")
+        if self._address is not None:
+            self._dialling.start(self._keep_dialling(self._address), name="dial")
 
     def _warn_of_open_control(self, settings: Settings) -> None:
         control = settings.control
@@ -275,32 +275,19 @@ class Agent:
         realms = [("token", token) for token in self._credentials.tokens.accepted]
         return connection.link.dialled or connection.realm in realms
 
-    async def _keep_dialling(self) -> None:
-        assert self._address is not None
+    async def _keep_dialling(self, address: Address) -> None:
         client = self._settings.client
-        backoff = Backoff(client.reconnect_delay)
-        lost: str | None = None
-        while True:
-            lived = 0.0
-            connection = self._connection(dialled=True, replaces=lost)
-            try:
-                await dial(self._address, connection, tls=self._credentials.client_tls)
-                await connection.ready
-                began = time.monotonic()
-                error: Exception = await asyncio.shield(connection.link.closed)
-                lived = time.monotonic() - began
-                lost = connection.uid
-                await self.links.jobs_dropped(lost)
-            except (DialError, LinkClosedError) as failure:
-                error = failure
-            what = str(error) if isinstance(error, DialError) else f"{self._address.authority}: {error}"
-            if client.exit_on_fail:
-                _log.error("no link with %s", what)
-                self.end(1)
-                return
-            delay = backoff.delay(lived)
-            _log.warning("no link with %s; dialling again in %.1f s", what, delay)
-            await asyncio.sleep(delay)
+        dialling = RouterDialling(
+            address,
+            self.links,
+            connection=lambda lost: self._connection(dialled=True, replaces=lost),
+            tls=lambda: self._credentials.client_tls,
+            reconnect_delay=client.reconnect_delay,
+        )
+        if not client.exit_on_fail:
+            await dialling.keep()
+        await dialling.keep_first()
+        self.end(1)
 
     # --- the control API --------------------------------------------------------------------------
 
