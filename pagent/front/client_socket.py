@@ -23,7 +23,7 @@ from pagent.rpc.directory import Client
 _UNKNOWN: Final = Client("", 0, False, False, 0)
 
 
-class State(enum.Enum):
+class ClientState(enum.Enum):
     """What a connection does; its inputs are those of :class:`~pagent.front.user.UserConnection`."""
 
     HEAD = enum.auto()  # a request is awaited, or a part of its head is here
@@ -37,13 +37,28 @@ class State(enum.Enum):
 
 #: What may follow each state.
 NEXT: Final = {
-    State.HEAD: {State.HEAD, State.WAITING, State.BODY, State.ANSWERING, State.DRAINING, State.ENDING, State.GONE},
-    State.WAITING: {State.HEAD, State.BODY, State.ANSWERING, State.DRAINING, State.ENDING, State.GONE},
-    State.BODY: {State.ANSWERING, State.DRAINING, State.ENDING, State.GONE},
-    State.ANSWERING: {State.HEAD, State.ENDING, State.GONE},
-    State.DRAINING: {State.HEAD, State.ENDING, State.GONE},
-    State.ENDING: {State.GONE},
-    State.GONE: {State.GONE},
+    ClientState.HEAD: {
+        ClientState.HEAD,
+        ClientState.WAITING,
+        ClientState.BODY,
+        ClientState.ANSWERING,
+        ClientState.DRAINING,
+        ClientState.ENDING,
+        ClientState.GONE,
+    },
+    ClientState.WAITING: {
+        ClientState.HEAD,
+        ClientState.BODY,
+        ClientState.ANSWERING,
+        ClientState.DRAINING,
+        ClientState.ENDING,
+        ClientState.GONE,
+    },
+    ClientState.BODY: {ClientState.ANSWERING, ClientState.DRAINING, ClientState.ENDING, ClientState.GONE},
+    ClientState.ANSWERING: {ClientState.HEAD, ClientState.ENDING, ClientState.GONE},
+    ClientState.DRAINING: {ClientState.HEAD, ClientState.ENDING, ClientState.GONE},
+    ClientState.ENDING: {ClientState.GONE},
+    ClientState.GONE: {ClientState.GONE},
 }
 
 
@@ -73,7 +88,7 @@ class ClientSocket(ExchangeUser):
         self.held = context.held
         self._client = _UNKNOWN
         # While connected.
-        self._state = State.HEAD
+        self._state = ClientState.HEAD
         self.deadline = NEVER
         self._ahead = b""
         self._eof = False
@@ -104,7 +119,7 @@ class ClientSocket(ExchangeUser):
     def _note(self, status: int, exchange: Exchange | None, cut: str | None) -> None:
         """Write the line of the access log for the request under way, if there is one."""
 
-    def _enter(self, state: State) -> None:
+    def _enter(self, state: ClientState) -> None:
         if state not in NEXT[self._state]:
             raise RuntimeError(f"a user's connection goes from {self._state.name} to {state.name}")
         self._state = state
@@ -141,7 +156,7 @@ class ClientSocket(ExchangeUser):
             self._waiting = None
 
     def _leave(self) -> None:
-        self._enter(State.GONE)
+        self._enter(ClientState.GONE)
         self._ahead = b""
         self._context.deadlines.discard(self)
 
@@ -162,7 +177,7 @@ class ClientSocket(ExchangeUser):
         if self._eof or not (self._ahead or unread):
             self._close()
             return
-        self._enter(State.ENDING)
+        self._enter(ClientState.ENDING)
         self._ahead = b""
         self._rest = 0
         self.deadline = self._loop.time() + REST_S

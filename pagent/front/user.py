@@ -12,7 +12,7 @@ from typing import Final
 from pagent.errors import LinkClosedError, NotYetError, RequestRefusedError
 from pagent.front.access_log import AGENT, CLIENT, ROUTER, AccessEntry
 from pagent.front.answers import error_answer
-from pagent.front.client_socket import ClientSocket, State
+from pagent.front.client_socket import ClientSocket, ClientState
 from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
 from pagent.front.exchange import Exchange, Tunnel
@@ -35,10 +35,10 @@ _NO_BODY: Final = Framing.NONE
 
 
 # As in pagent.http1: every read asks.
-_HEAD: Final = State.HEAD
-_BODY: Final = State.BODY
-_ANSWERING: Final = State.ANSWERING
-_DRAINING: Final = State.DRAINING
+_HEAD: Final = ClientState.HEAD
+_BODY: Final = ClientState.BODY
+_ANSWERING: Final = ClientState.ANSWERING
+_DRAINING: Final = ClientState.DRAINING
 
 
 class UserConnection(ClientSocket):
@@ -69,15 +69,15 @@ class UserConnection(ClientSocket):
             self._read_head(data, 0)
         elif state is _BODY or state is _DRAINING:
             self._read_body(data, 0)
-        elif state is State.ENDING:
+        elif state is ClientState.ENDING:
             self._discard(len(data))
-        elif state is not State.GONE:
+        elif state is not ClientState.GONE:
             self._hold(data)
 
     def port_eof(self) -> None:
         self._eof = True
         state = self._state
-        if state is _ANSWERING or state is State.WAITING:
+        if state is _ANSWERING or state is ClientState.WAITING:
             # The client may have ended its direction only. If it is gone, a write tells.
             self.deadline = self._loop.time() + HALF_CLOSED_S
         elif state is _BODY:
@@ -170,7 +170,7 @@ class UserConnection(ClientSocket):
         if state is _BODY or state is _DRAINING:
             if at < len(data):
                 self._read_body(data, at)
-        elif at < len(data) and state is not State.GONE:
+        elif at < len(data) and state is not ClientState.GONE:
             self._ahead = data[at:] + self._ahead
             if state is _HEAD:
                 self._loop.call_soon(self._next)
@@ -180,7 +180,7 @@ class UserConnection(ClientSocket):
     # --- waiting for a link or a job --------------------------------------------------------------
 
     def _wait(self, data: bytes, at: int) -> None:
-        self._enter(State.WAITING)
+        self._enter(ClientState.WAITING)
         self.deadline = NEVER
         self._go_on(data, at)
         self._waiting = self._context.tasks.start(self._wait_for_link(), name="wait for a job")
@@ -216,7 +216,7 @@ class UserConnection(ClientSocket):
         except BadRequest as error:
             self._bad_body(error)
             return
-        if self._state is State.GONE or self._state is State.ENDING:
+        if self._state is ClientState.GONE or self._state is ClientState.ENDING:
             return
         if end is None:
             if body.more:
@@ -280,7 +280,7 @@ class UserConnection(ClientSocket):
         self._keep = keep
         if self._state is _BODY:
             self._drain()
-        elif self._state is not State.GONE:
+        elif self._state is not ClientState.GONE:
             self._answer_done()
 
     def failed(self, error: RequestRefusedError) -> None:
@@ -299,7 +299,7 @@ class UserConnection(ClientSocket):
         ``keep``: the connection may be used for another request. ``unread``: the rest of this one cannot be
         separated from the next.
         """
-        if self._state is State.GONE:
+        if self._state is ClientState.GONE:
             return
         keep = keep and self._body is None
         self._note(error.status, None, ROUTER)
@@ -346,7 +346,7 @@ class UserConnection(ClientSocket):
 
     def switched(self, tunnel: Tunnel) -> None:
         self._exchange = None
-        self._enter(State.GONE)
+        self._enter(ClientState.GONE)
         self.deadline = NEVER
         ahead, self._ahead = self._ahead, b""
         self.port.user = tunnel
@@ -389,7 +389,7 @@ class UserConnection(ClientSocket):
             self._refuse(error, keep=False, unread=True)
         elif state is _BODY:
             self._bad_body(RequestRefusedError(_TIMEOUT, "the request's body made no progress"))
-        elif state is _ANSWERING or state is State.WAITING:
+        elif state is _ANSWERING or state is ClientState.WAITING:
             self._look_at_half_closed()
         else:
             self._close()

@@ -32,7 +32,7 @@ from pagent.unix import O_CLOEXEC
 _log = logging.getLogger(__name__)
 
 
-class Threads(NamedTuple):
+class JobThreads(NamedTuple):
     """The pools of one agent's jobs: neither a large removal nor a folder that hangs delays the kill of a job."""
 
     processes: ThreadPool
@@ -41,7 +41,7 @@ class Threads(NamedTuple):
     ports: ThreadPool
 
     @classmethod
-    def create(cls) -> Threads:
+    def create(cls) -> JobThreads:
         """Make them, with the threads that end jobs: later the system may have no thread left."""
         threads = cls(
             ThreadPool("processes of jobs", 1),
@@ -64,7 +64,7 @@ class Host(NamedTuple):
     trees: Trees
     keeper: KeeperClient
     tasks: TaskOwner
-    threads: Threads
+    threads: JobThreads
     ownership: PortOwnership
     record: Callable[[str, Key, Key], None]
     output_cap: int | None

@@ -19,7 +19,7 @@ from pagent.jobs.exec import ExecProcess, ExecUser
 from pagent.jobs.folders import AllowedFolders
 from pagent.jobs.isolation import Confinement
 from pagent.jobs.keeper_client import KeeperClient
-from pagent.jobs.launch import Host, Threads
+from pagent.jobs.launch import Host, JobThreads
 from pagent.jobs.lingering import Lingering
 from pagent.jobs.model import Input, Job, Owner, State, check_name
 from pagent.jobs.orphans import AgentFolder, sweep
@@ -74,7 +74,7 @@ class JobManager:
         self._trees = Trees()
         self._tasks = TaskOwner("jobs")
         self._keeper = KeeperClient(self._trees, self._folder.record_keeper)
-        self._threads = Threads.create()
+        self._threads = JobThreads.create()
         self.ownership = PortOwnership(
             port_ownership, self._confinement.user_id, self._pids, self._runs, self._threads.ports
         )
