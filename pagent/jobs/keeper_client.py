@@ -32,9 +32,8 @@ _PACKAGE: Final = str(Path(__file__).parents[1])
 #: The part of the agent's environment that the keeper gets: where the interpreter's libraries are.
 _PASSED_ON: Final = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
-#: Starts under way at a time, of a few descriptors each; and how long one waits for a fork, which takes a millisecond.
+#: Starts under way at a time, of a few descriptors each.
 _STARTS_AT_ONCE: Final = 64
-_FORK_WAIT_S: Final = 10.0
 
 
 def keeper_command(descriptor: int) -> list[str]:
@@ -86,8 +85,7 @@ class KeeperClient:
         """
         keeper_process = self._process
         try:
-            async with asyncio.timeout(_FORK_WAIT_S):
-                await asyncio.shield(supervisor.ready)
+            await supervisor.ready
         except (ConnectionError, TimeoutError) as error:
             if self._process is keeper_process:
                 self._give_up()

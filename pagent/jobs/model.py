@@ -169,15 +169,16 @@ class Job:
         """Return the state."""
         return self._state
 
-    def require(self, happening: Input) -> None:
-        """Raise JobInvalidStateError if TRANSITIONS has no such input for the state."""
-        if happening not in TRANSITIONS[self._state]:
+    def require(self, happening: Input) -> State:
+        """Return the state that follows. JobInvalidStateError if TRANSITIONS has no such input for the present one."""
+        following = TRANSITIONS[self._state].get(happening)
+        if following is None:
             raise JobInvalidStateError(f"job {self.uid!r} is {self._state.value} and cannot be {happening.value}")
+        return following
 
     def apply(self, happening: Input) -> None:
         """Set the state, as TRANSITIONS says. JobInvalidStateError, and no change, for what the table lacks."""
-        self.require(happening)
-        self._state = TRANSITIONS[self._state][happening]
+        self._state = self.require(happening)
         if happening is Input.START:
             self.process_ended.clear()
             self._start.happen()

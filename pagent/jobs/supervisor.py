@@ -20,6 +20,9 @@ from pagent.runtime.tasks import retrieve_error
 if sys.platform != "win32":
     from pagent.jobs.keeper import protocol
 
+#: Seconds that one waits for a supervisor, which is forked within a millisecond.
+_FORK_WAIT_S: Final = 10.0
+
 #: SIGKILL, as a status of waitpid(2): how a process is said to have ended if its end was not reported.
 _UNKNOWN_END: Final = 9
 
@@ -96,9 +99,12 @@ class SupervisorClient:
         self._trees = trees
         self._by_pid = by_pid
         self._loop = asyncio.get_running_loop()
-        #: Done once there is a supervisor; ConnectionError if there is no keeper.
+        #: Done once there is a supervisor; ConnectionError if there is no keeper, TimeoutError if there is no answer.
         self.ready: Final[asyncio.Future[None]] = self._loop.create_future()
         self.ready.add_done_callback(retrieve_error)
+        # Until it has answered.
+        self._answered = False
+        self._patience = self._loop.call_later(_FORK_WAIT_S, self._settle, TimeoutError("no supervisor answers"))
         # While it is there.
         self._children: dict[int, Child] = {}
         self._count = 0
@@ -135,6 +141,7 @@ class SupervisorClient:
         """Ask for no more. A supervisor that has started nothing ends."""
         if not self._closed:
             self._closed = True
+            self._patience.cancel()
             self._loop.remove_reader(self._control)
             self._control.close()
             for child in self._children.values():
@@ -198,13 +205,9 @@ class SupervisorClient:
         child = self._children.get(run)
         if kind == protocol.SUPERVISOR:
             self._tree.supervisor = self._key(number, extra)
-            self._tree.expected = False
-            if not self.ready.done():
-                self.ready.set_result(None)
+            self._answer(None)
         elif kind == protocol.FAILED and run == 0:
-            self._tree.expected = False
-            if not self.ready.done():
-                self.ready.set_exception(StartError(number, extra))
+            self._answer(StartError(number, extra))
         elif child is None:
             return
         elif kind == protocol.FORKED:
@@ -216,6 +219,21 @@ class SupervisorClient:
             self._forget(run).settle(StartError(number, extra))
         elif kind == protocol.EXITED:
             self._exited(run, number)
+
+    def _answer(self, error: OSError | None) -> None:
+        """Note that there is a supervisor, or will be none."""
+        self._answered = True
+        self._tree.expected = False
+        self._settle(error)
+
+    def _settle(self, error: OSError | None) -> None:
+        self._patience.cancel()
+        if self.ready.done():  # too late, or the caller has stopped waiting
+            return
+        if error is None:
+            self.ready.set_result(None)
+        else:
+            self.ready.set_exception(error)
 
     def _exited(self, run: int, status: int) -> None:
         if self._children[run].settled >= 0:
@@ -241,9 +259,8 @@ class SupervisorClient:
 
     def _ended(self) -> None:
         self.close()
-        if not self.ready.done():
-            self._tree.expected = False
-            self.ready.set_exception(ConnectionResetError("there is no supervisor"))
+        if not self._answered:
+            self._answer(ConnectionResetError("there is no supervisor"))
             return
         if not self._empty:
             self._tree.supervisor_ended(empty=False)
