@@ -153,6 +153,45 @@ async def test_incomplete_handshakes_keep_no_router_out(agent: Agent, sent: byte
         await asyncio.gather(*attackers, return_exceptions=True)
 
 
+async def drip(port: int, sent: bytes, more: bytes) -> None:
+    """Connect and send some bytes, then a byte now and then; connect again when the connection is closed."""
+    while True:
+        with suppress(OSError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(sent)
+                number = 0
+                while not reader.at_eof():
+                    await asyncio.sleep(0.2)
+                    writer.write(more[number % len(more) :][:1])
+                    await writer.drain()
+                    number += 1
+            finally:
+                writer.transport.abort()
+
+
+@pytest.mark.parametrize(
+    ("sent", "more"),
+    [
+        (UPGRADE[:40], b"x"),
+        (UPGRADE, frame(0x82, bytes(1000), masked=True)),
+        (b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", b"x"),
+    ],
+    ids=["head", "handshake", "body"],
+)
+async def test_dripping_connections_keep_no_router_out(agent: Agent, sent: bytes, more: bytes) -> None:
+    drips = [asyncio.create_task(drip(agent.rpc_port, sent, more)) for _ in range(200)]
+    try:
+        await asyncio.sleep(1)  # until all have sent some bytes
+        for _ in range(2):
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S / 2), peers.dial(agent.rpc_port, TOKEN) as peer:
+                assert await peer.call("job_count_current_connection") == 0
+    finally:
+        for task in drips:
+            task.cancel()
+        await asyncio.gather(*drips, return_exceptions=True)
+
+
 async def flood(port: int, sent: bytes, more: bytes) -> None:
     """Send without end and read nothing; connect again when the connection is closed."""
     while True:

@@ -143,11 +143,10 @@ class Place:
             self._check_first_bytes()  # the loop may be late, not the peer
             waited = now - self._step_at
             return Unused(True, waited) if self.stage is Stage.PARTIAL and waited >= PLACE_PARTIAL_S else None
-        if self.stage in (Stage.OPENING, Stage.OPEN, Stage.ANSWERING):
-            if self._drips(now):
-                return Unused(True, now - self._step_at)
-            if not stuck:
-                return None
+        if self.stage is not Stage.SILENT and self._drips(now):
+            return Unused(True, now - self._step_at)
+        if self.stage in (Stage.OPENING, Stage.OPEN, Stage.ANSWERING) and not stuck:
+            return None
         silence = self._silent_for(now)
         certain = self.stage in (Stage.SILENT, Stage.ENDING)
         return Unused(certain, silence) if silence >= PLACE_SILENT_S else None
@@ -219,7 +218,7 @@ class Place:
         if info is None or age - info.silent_s < _SEGMENTS_S or _has_data(self._socket):
             return False
         count = info.bytes - self._step_bytes
-        return count > 0 and (self.stage is not Stage.ANSWERING or count < PLACE_UPLOAD_RATE * age)
+        return count > 0 and (self.stage in (Stage.OPENING, Stage.OPEN) or count < PLACE_UPLOAD_RATE * age)
 
     def _silent_for(self, now: float) -> float:
         """Return the seconds for which the peer has sent nothing."""
