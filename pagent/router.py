@@ -94,7 +94,7 @@ class Router:
         )
         self._joins = WebSocketJoins(routes)
         app = router_app(routes, gate, self._joins, lambda: None if self._ending else self._client())
-        self._web = RouterWeb(app, settings.control.body_s)
+        self._web = RouterWeb(app, body_s=settings.control.body_s, access_log=settings.control.access_log)
         try:
             self._front = FrontServer(self.directory, gate, self._web.protocol, settings.control, spools)
         except ValueError as error:

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Final
 
+import orjson
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from pagent.errors import RequestRefusedError
 from pagent.http1.incoming import IncomingHead
+from pagent.log import ACCESS_LOG
 from pagent.net.link.link import Link
 from pagent.rpc.directory import Client
 from pagent.web.local import text
 
 _log = logging.getLogger(__name__)
+_access_log = logging.getLogger(ACCESS_LOG)
 
 #: Of each answer of the API itself. The original router sends these two words in this order.
 NEVER_CACHED: Final = {"Cache-Control": "no-store, must-revalidate", "Expires": "0"}
@@ -33,15 +37,19 @@ _SHUTDOWN_S: Final = 1.0
 class HandedOver(RequestHandler):
     """aiohttp's protocol for one request. It answers with ``Connection: close``, and reads no second request.
 
-    ``body_s``: seconds that the body of the request may make no progress.
+    ``body_s``: seconds that the body of the request may make no progress. ``access_log``: whether it is logged.
     """
 
-    def __init__(self, server: web.Server, head: IncomingHead, client: Client, body_s: float) -> None:
+    def __init__(
+        self, server: web.Server, head: IncomingHead, client: Client, *, body_s: float, access_log: bool
+    ) -> None:
         # With None, aiohttp logs no requests.
         super().__init__(server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
         self.head = head
         self.client = client
         self.body_s = body_s
+        self._access_log = access_log
+        self._began = time.time()
 
     def become(self, link: Link, answer: bytes) -> None:
         """Send ``answer`` (a 101), and make ``link`` the protocol of the connection."""
@@ -57,7 +65,30 @@ class HandedOver(RequestHandler):
         self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         close_after(resp)
-        return await super().finish_response(request, resp, start_time)
+        finished = await super().finish_response(request, resp, start_time)
+        if self._access_log:
+            self._log_request(request, resp)
+        return finished
+
+    def _log_request(self, request: BaseRequest, resp: web.StreamResponse) -> None:
+        """Write the line of the access log, with the fields of one for job traffic (docs/router.rst, "Access log")."""
+        match = getattr(request, "match_info", None)
+        line = {
+            "time": round(self._began, 3),
+            "id": self.head.request_id or None,
+            "client": self.client.address,
+            "subject": None,
+            "agent": None,
+            "job": match.get("job") if match is not None else None,
+            "method": self.head.method,
+            "path": self.head.target.partition("?")[0],
+            "status": resp.status,
+            "received": request.content.total_bytes,
+            "sent": resp.body_length,
+            "seconds": round(time.time() - self._began, 6),
+            "cut": None,
+        }
+        _access_log.info("%s", orjson.dumps(line).decode())
 
     def handle_error(
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -96,8 +127,9 @@ async def body_pieces(request: web.Request) -> AsyncIterator[bytes]:
 class RouterWeb:
     """Runs the aiohttp application of a router, without a listener of its own."""
 
-    def __init__(self, app: web.Application, body_s: float) -> None:
+    def __init__(self, app: web.Application, *, body_s: float, access_log: bool = False) -> None:
         self._body_s = body_s
+        self._access_log = access_log
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
 
     async def start(self) -> None:
@@ -108,7 +140,7 @@ class RouterWeb:
         """Return the protocol of a connection whose next request is for the application."""
         server = self._runner.server
         assert server is not None
-        return HandedOver(server, head, client, self._body_s)
+        return HandedOver(server, head, client, body_s=self._body_s, access_log=self._access_log)
 
     async def close(self) -> None:
         """End the answers that are under way."""

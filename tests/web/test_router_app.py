@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -18,6 +19,7 @@ from pagent.errors import RequestRefusedError
 from pagent.front.server import FrontServer
 from pagent.front.spools import FrontSpools
 from pagent.http1.incoming import IncomingHead
+from pagent.log import ACCESS_LOG
 from pagent.net.accept.listening import listen
 from pagent.router import Router
 from pagent.rpc.directory import AgentLink, Client, JobAddress, Subject
@@ -88,7 +90,7 @@ async def closed() -> AsyncIterator[tuple[int, Closed]]:
     """The port of a router whose gate is closed, and the gate."""
     gate, routes = Closed(), Untouched()
     joins = WebSocketJoins(routes)
-    web = RouterWeb(router_app(routes, gate, joins, no_link), 60.0)
+    web = RouterWeb(router_app(routes, gate, joins, no_link), body_s=60.0)
     await web.start()
     front = FrontServer(routes, gate, web.protocol, RouterControl(), FrontSpools(SpoolSettings()))
     (sock,) = listen("127.0.0.1", 0)
@@ -232,3 +234,21 @@ async def test_a_router_whose_agents_are_all_dialled_is_ready_when_they_are_ther
             while (await ask(router.control_port, "GET", "/readyz")).status == 503:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert (await ask(router.control_port, "GET", "/jobs/-/job/info")).status == 404
+
+
+async def test_each_request_is_a_line_of_the_access_log(caplog: pytest.LogCaptureFixture) -> None:
+    for on in (False, True):
+        caplog.clear()
+        with caplog.at_level("INFO", ACCESS_LOG):
+            async with running_router(router_settings(control=RouterControl(access_log=on))) as router:
+                await ask(router.control_port, "GET", "/info?secret=x", headers=[("X-Request-Id", "r1")])
+                await ask(router.control_port, "POST", "/jobs/-/j/start", b"12345")
+        lines = [json.loads(record.message) for record in caplog.records if record.name == ACCESS_LOG]
+        if not on:
+            assert lines == []
+            continue
+        get, post = lines
+        assert (get["method"], get["path"], get["status"], get["id"]) == ("GET", "/info", 200, "r1")
+        assert get["sent"] > 0
+        assert (post["method"], post["path"], post["status"], post["job"]) == ("POST", "/jobs/-/j/start", 400, "j")
+        assert (post["received"], post["client"], post["cut"]) == (5, "127.0.0.1", None)
