@@ -18,7 +18,6 @@ from pagent.errors import (
 )
 from pagent.rpc.host import CallHost
 from pagent.rpc.stream import Stream
-from pagent.runtime.tasks import retrieve_error
 from pagent.wire import messages
 
 _log = logging.getLogger(__name__)
@@ -170,7 +169,6 @@ class OutgoingCall:
         self.call_id = call_id
         self.method = method
         self.result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.result.add_done_callback(retrieve_error)  # its caller may be gone
         self.stream: Stream | None = None
         if call_type != messages.UNARY:
             self.stream = connection.new_stream(self, call_id, True)
@@ -213,12 +211,14 @@ class OutgoingCall:
         """Our stream close is sent; the result is still to come."""
 
     def _settle(self, value: Any, error: Exception | None) -> None:
+        self.connection.own_call_ended(self.call_id)
         if self.result.done():
             return
         if error is None:
             self.result.set_result(value)
         else:
             self.result.set_exception(error)
+            self.result.exception()  # retrieved, so that asyncio does not log it: its caller may be gone
 
 
 def _fault(method: str, error: Exception) -> str:

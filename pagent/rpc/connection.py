@@ -157,7 +157,6 @@ class Connection(CallHost):
         call = OutgoingCall(self, self._next_id(), method, call_type)
         start = messages.call_start(call.call_id, call_type, method, list(args), kwargs)
         self.outgoing[call.call_id] = call
-        call.result.add_done_callback(lambda _: self.outgoing.pop(call.call_id, None))
         self.link.send(start)
         return call
 
@@ -176,6 +175,9 @@ class Connection(CallHost):
     def call_ended(self, call_id: int, call: object) -> None:
         if self.incoming.get(call_id) is call:
             del self.incoming[call_id]
+
+    def own_call_ended(self, call_id: int) -> None:
+        self.outgoing.pop(call_id, None)
 
     # --- for the link -----------------------------------------------------------------------------
 

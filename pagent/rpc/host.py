@@ -47,3 +47,7 @@ class CallHost(ABC):
     @abstractmethod
     def call_ended(self, call_id: int, call: object) -> None:
         """Forget a call of the peer, unless another one has its id by now."""
+
+    @abstractmethod
+    def own_call_ended(self, call_id: int) -> None:
+        """Forget a call of ours."""

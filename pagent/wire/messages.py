@@ -65,6 +65,8 @@ SERVER_ERROR: Final = 30
 
 VERSION: Final = 1
 
+#: The result of most methods, packed.
+_NIL: Final = b"\xc0"
 #: Bytes of a message that is copied and not viewed in place, and of a call start that is unpacked as tuples.
 _SMALL_MAX: Final = 1024
 #: The most bytes of a message up to its call id: an array header of 5, a type and an id of 9 each.
@@ -242,7 +244,7 @@ def unpack_result(packed: bytes | None) -> Any:
 
     ValueError if it cannot be read, or has more than RESULT_ELEMENTS_MAX elements.
     """
-    if packed is None:
+    if packed is None or packed == _NIL:
         return None
     try:
         return unpack(packed, RESULT_ELEMENTS_MAX)
