@@ -105,16 +105,18 @@ class UserConnection(ClientSocket):
         began = self._buffer.started
         try:
             cut = self._buffer.cut(data, at)
-            if cut is None:
-                if self._buffer.started and not began:
-                    self.deadline = self._loop.time() + self._context.head_s
-                return
-            block, at = cut
-            head = read_head(block)
+            head = read_head(cut[0]) if cut is not None else None
         except BadRequest as error:
             self._head = None
             self._refuse(error, keep=False, unread=True)
             return
+        if cut is not None and head is not None:
+            self._take_request(head, cut[0], data, cut[1])
+        elif self._buffer.started and not began:
+            self.deadline = self._loop.time() + self._context.head_s
+
+    def _take_request(self, head: IncomingHead, block: bytes, data: bytes, at: int) -> None:
+        """Decide on a request: its head is ``block``, and ``data`` goes on after it at ``at``."""
         self._head = head
         self._job = job = job_target(head.target)
         if job is None:
@@ -127,20 +129,23 @@ class UserConnection(ClientSocket):
         if head.framing is not _NO_BODY and (head.length or head.framing is Framing.CHUNKED):
             self._body = IncomingBody(head, self._body_piece)
         try:
-            subject = self._context.gate.judge(_PROXY, job.job, head, self._client)
-            if self._entry is not None:
-                self._entry.subject = subject.name
-            if head.forwarded and not self._client.trusted:
-                self._context.warn_of_forwarded(self._client)
-            add_forwarded_fields(head, self._client, job.prefix)
-            head.fields.append(["X-Request-Id", self._request_id])
-            link = self._context.directory.find(job.job)
-            self._begin(link, data, at)
+            self._admit(head, job)
+            self._begin(self._context.directory.find(job.job), data, at)
         except (NotYetError, LinkClosedError):
             self._wait(data, at)
         except RequestRefusedError as error:
             self._refuse(error, keep=head.keep_alive)
             self._go_on(data, at)
+
+    def _admit(self, head: IncomingHead, job: JobTarget) -> None:
+        """Have the request judged, and add the router's own fields. RequestRefusedError if it may not pass."""
+        subject = self._context.gate.judge(_PROXY, job.job, head, self._client)
+        if self._entry is not None:
+            self._entry.subject = subject.name
+        if head.forwarded and not self._client.trusted:
+            self._context.warn_of_forwarded(self._client)
+        add_forwarded_fields(head, self._client, job.prefix)
+        head.fields.append(["X-Request-Id", self._request_id])
 
     def _hand_over(self, head: IncomingHead, received: bytes) -> None:
         """Give the connection to the protocol of all that is no traffic to a job, with what has been read."""
