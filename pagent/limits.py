@@ -154,6 +154,8 @@ SPOOL_WRITE_TIMEOUT_S: Final = 5.0
 
 # --- HTTP of users, at a router ---------------------------------------------------------------------
 
+#: Connections of users at a router, at most half of the descriptors: an idle one takes a few KiB.
+USERS_MAX: Final = 65_536
 #: The head of a user's request: nginx takes four buffers of 8 KiB, Apache 8 KiB for each field.
 INCOMING_HEAD_MAX: Final = 64 * KIB
 #: Its fields: Apache takes 100, browsers send at most 30.

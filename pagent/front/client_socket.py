@@ -103,6 +103,11 @@ class ClientSocket(ExchangeUser):
     def drop(self) -> None:
         """Close the connection at once, with all that is under way."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way; the next one may have begun to arrive."""
+        return self._state is State.HEAD and not self._ahead
+
     @abstractmethod
     def expired(self) -> None:
         """The deadline has passed."""

@@ -22,6 +22,10 @@ class Timed(Protocol):
 
     deadline: float
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is lost if it is closed."""
+
     def expired(self) -> None:
         """The deadline has passed."""
 
@@ -56,6 +60,13 @@ class Deadlines:
         for timed in [each for each in self._timed if each.deadline <= now]:
             timed.expired()
         self._timer = self._loop.call_later(self._interval, self._look) if self._timed else None
+
+    def drop_idle(self) -> bool:
+        """Close the connection that has been idle for longest, and return whether there was one."""
+        idle = [each for each in self._timed if each.is_idle]
+        if idle:
+            min(idle, key=lambda each: each.deadline).drop()
+        return bool(idle)
 
     def drop_all(self) -> None:
         """Drop all connections, and look no more."""

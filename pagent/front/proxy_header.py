@@ -90,6 +90,10 @@ class ProxyHeaderReader:
     def port_lost(self, error: Exception | None) -> None:
         self._deadlines.discard(self)
 
+    @property
+    def is_idle(self) -> bool:
+        return True
+
     def expired(self) -> None:
         self.drop()
 

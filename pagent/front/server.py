@@ -6,21 +6,39 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
+from typing import Final, cast
 
 from pagent.config.router import RouterControl
 from pagent.front.context import Fallback, FrontContext
 from pagent.front.spools import FrontSpools
 from pagent.front.user import UserConnection
+from pagent.limits import USERS_MAX
 from pagent.rpc.directory import Directory, Gate
+from pagent.runtime.descriptors import open_limit
+
+#: The part of the descriptors that users' connections may have; agents' links and files have the others.
+_DESCRIPTORS_PART: Final = 2
+
+
+class _Refused(asyncio.Protocol):
+    """A connection for which there is no room."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
 
 
 class FrontServer:
-    """Serves users on listening sockets until :meth:`close`. ValueError if a trusted proxy is no address or network."""
+    """Serves users on listening sockets until :meth:`close`.
+
+    At most half of the descriptors are connections of users. Beyond that an idle one is closed for each new one, or the
+    new one itself. ValueError if a trusted proxy is neither an address nor a network.
+    """
 
     def __init__(
         self, directory: Directory, gate: Gate, fallback: Fallback, settings: RouterControl, spools: FrontSpools
     ) -> None:
         self._context = FrontContext(directory, gate, fallback, settings, spools)
+        self._most = open_limit(USERS_MAX * _DESCRIPTORS_PART) // _DESCRIPTORS_PART
         self._servers: list[asyncio.Server] = []
 
     async def listen(self, sockets: Sequence[socket.socket], *, tls: ssl.SSLContext | None = None) -> None:
@@ -31,6 +49,8 @@ class FrontServer:
             self._servers.append(server)
 
     def _accepted(self) -> asyncio.Protocol:
+        if self.connections >= self._most and not self._context.deadlines.drop_idle():
+            return _Refused()
         return UserConnection(self._context).port
 
     @property

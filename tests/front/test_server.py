@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import ssl
+from pathlib import Path
+
+import pytest
+
+from tests.front.test_user import get, until
+from tests.kit.directory import Front, running_front
+from tests.kit.wire import wire
+
+ROOM = 8
+
+
+@pytest.fixture
+def few_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that leaves room for ROOM connections; what is open does not matter to it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (2 * ROOM, hard))
+
+
+async def test_when_there_is_no_room_idle_connections_are_closed(front: Front, few_descriptors: None) -> None:
+    async with running_front(front.jobs) as small, contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(wire(small.port)) for _ in range(ROOM)]
+        await until(lambda: _at(small, ROOM))
+        late = await stack.enter_async_context(wire(small.port))
+        assert await clients[0].is_closed()
+        late.say(b"GET /elsewhere HTTP/1.1\r\nHost: h\r\n\r\n!")
+        assert (await late.rest()).startswith(b"elsewhere: ")
+
+
+async def test_when_all_are_in_use_a_new_one_is_refused(front: Front, job: str, few_descriptors: None) -> None:
+    async with running_front(front.jobs) as small, contextlib.AsyncExitStack() as stack:
+        for _ in range(ROOM):
+            client = await stack.enter_async_context(wire(small.port))
+            client.say(get(f"{job}/events"))
+            await client.head()
+        late = await stack.enter_async_context(wire(small.port))
+        assert await late.is_closed()
+        assert small.server.connections == ROOM
+
+
+async def _at(front: Front, count: int) -> bool:
+    return front.server.connections == count
+
+
+async def test_its_end_ends_connections_and_calls(front: Front, job: str) -> None:
+    link = front.jobs.link
+    assert link is not None
+    async with running_front(front.jobs) as ending, wire(ending.port) as idle, wire(ending.port) as busy:
+        busy.say(get(f"{job}/echo", "Connection: Upgrade", "Upgrade: mine/2"))
+        await busy.head()
+        await ending.server.close()
+        assert await idle.is_closed()
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await busy.rest()
+        assert not link.connection.outgoing
+        with pytest.raises(ConnectionRefusedError):
+            async with wire(ending.port):
+                pass
+
+
+async def test_with_tls(front: Front, job: str, certificate: tuple[Path, Path]) -> None:
+    made, key = certificate
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(made, key)
+    trusting = ssl.create_default_context(cafile=str(made))
+    trusting.check_hostname = False
+    async with running_front(front.jobs, tls=served) as secure:
+        async with wire(secure.port, tls=trusting) as client:
+            answer = await client.ask(get(f"{job}/head"))
+            assert b"X-Forwarded-Proto: https\r\n" in answer.body
+            client.say(get(f"{job}/echo", "Connection: Upgrade", "Upgrade: mine/2") + b"early")
+            assert (await client.head())[0] == 101
+            assert await client.reader.readexactly(11) == b"first early"
+        async with wire(secure.port, tls=trusting) as client:
+            assert len((await client.ask(get(f"{job}/bytes/3000000"))).body) == 3_000_000
+            client.say(b"GET /elsewhere HTTP/1.1\r\nHost: h\r\n\r\n!")
+            assert (await client.rest()).startswith(b"elsewhere: ")
+        assert secure.elsewhere[0].client.secure
