@@ -106,7 +106,7 @@ class ClientSocket(ExchangeUser):
     @property
     def is_idle(self) -> bool:
         """Whether no request is under way; the next one may have begun to arrive."""
-        return self._state is State.HEAD and not self._ahead
+        return self._state is ClientState.HEAD and not self._ahead
 
     @abstractmethod
     def expired(self) -> None:
