@@ -22,6 +22,7 @@ def route(options: RouterOptions, with_agent: bool, command: tuple[str, ...]) ->
     \b
     Exit codes:
       0    ended by SIGTERM, SIGINT or POST /shutdown
+      1    COMMAND could not be started
       2    invalid options or configuration
 
     \b

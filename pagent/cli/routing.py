@@ -12,6 +12,7 @@ from pagent.agent import Agent
 from pagent.cli.terminal import say
 from pagent.config.model import ControlSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import RouterSettings
+from pagent.errors import CallError, LinkClosedError
 from pagent.limits import HANDSHAKE_TIMEOUT_S
 from pagent.net.dial import Address
 from pagent.router import Router
@@ -71,9 +72,17 @@ async def _embedded_agent(router: Router) -> AsyncIterator[tuple[Agent, str]]:
 
 
 async def _join(router: Router, agent: Agent, secret: str, command: Sequence[str]) -> None:
-    """Wait for the link to an agent; start a command in the current folder as a job, and print its address."""
+    """Wait for the link to an agent; start a command in the current folder as a job, and print its address.
+
+    If the command cannot be started, the router ends with exit code 1.
+    """
     link = await router.link_to(agent.uid, Address("127.0.0.1", agent.rpc_port), secret, HANDSHAKE_TIMEOUT_S)
     if command:
-        uid = await router.run_job(link, list(command), os.getcwd())
+        try:
+            uid = await router.run_job(link, list(command), os.getcwd())
+        except (CallError, LinkClosedError) as error:
+            say(f"the command is not started: {error}")
+            router.end(1)
+            return
         path = f"/jobs/{link.connection_id}/{uid}/http/"
         say(f"http://127.0.0.1:{router.control_port}{path} forwards to the job; press Ctrl-C to stop")

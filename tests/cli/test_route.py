@@ -158,6 +158,14 @@ async def test_a_command_is_the_first_job_of_an_embedded_agent(tmp_path: Path) -
         assert (await ask(int(found[1]), "GET", f"{found[2]}file")).text == "content"
 
 
+async def test_a_command_that_cannot_be_started_ends_the_router_with_1(tmp_path: Path) -> None:
+    for command in (["/no/such/program"], [sys.executable, "-c", "raise SystemExit(3)"]):
+        async with router_process(*UID, "--with-agent", "--", *command, cwd=tmp_path) as router:
+            await router.says("pagent: the command is not started: ")
+            assert await router.ended() == 1
+            assert [line for line in router.log if "Traceback" in line] == []
+
+
 async def test_agents_of_the_configuration_are_dialled_again_and_again(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text(f"{TOKEN}\n")
