@@ -34,6 +34,20 @@ def test_every_file_that_a_page_names_exists() -> None:
     assert missing == []
 
 
+def test_every_class_and_function_of_the_ways_of_a_request_exists() -> None:
+    text = (DOCS / "architecture.rst").read_text()
+    sources = {path: path.read_text() for path in (ROOT / "pagent").rglob("*.py")}
+    methods = re.findall(r"``([A-Z]\w+)\.(\w+)``", text)
+    functions = re.findall(r"``(\w+)\(\)``", text)
+    assert len(methods) > 25
+    assert len(functions) > 2
+    for owner, method in methods:
+        body = next((body for body in sources.values() if re.search(rf"^class {owner}\b", body, re.MULTILINE)), "")
+        assert f"    def {method}(" in body or f"    async def {method}(" in body, f"{owner}.{method}"
+    for function in functions:
+        assert any(f"\ndef {function}(" in body for body in sources.values()), function
+
+
 def test_every_constant_of_the_back_pressure_table_exists() -> None:
     text = (DOCS / "architecture.rst").read_text()
     named = set(re.findall(r"``([A-Z][A-Z_]+)``", text[text.index("Back pressure\n") :]))
