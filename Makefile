@@ -137,8 +137,9 @@ bench-compare: $(INSTALLED)  ## Compare this tree with that of BASE=<commit>
 	$(BIN)/python -m bench.compare "$(BASE)" $(ARGS)
 
 # With RUNLEVEL=1 Debian does not start them as services.
-bench-peers:  ## Install nginx and haproxy for the benchmark (Debian, as root)
+bench-peers:  ## Install nginx, haproxy and, with npm, configurable-http-proxy for the benchmark (Debian, as root)
 	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends nginx-light haproxy
+	@if command -v npm >/dev/null; then npm install --prefix $(VENV) --no-audit --no-fund configurable-http-proxy; fi
 
 lock:  ## Update the lock from pyproject.toml (needs the package index)
 	rm -rf $(VENV)/lock

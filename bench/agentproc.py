@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,14 @@ JOB_ENVIRONMENT: Final = {"PYTHONPATH": str(ROOT)}
 JOB_COMMAND: Final = (sys.executable, "-m", "bench.job")
 
 _START_TIMEOUT_S: Final = 20.0
+
+
+@dataclass(frozen=True)
+class PagentProcess:
+    """A running ``pagent``; ``ports``: where it listens, by the names that its log uses."""
+
+    pid: int
+    ports: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -47,11 +56,22 @@ async def start_agent(stack: AsyncExitStack, folder: Path, role: Role, core: int
         settings |= {"server.enabled": False, "client.enabled": True, "client.token": token, "client.address": address}
     else:
         settings |= {"server.accept_tokens": [token]}
+    process = await run_pagent(stack, "serve", settings, core, tree)
+    if driver is not None:
+        stack.callback(driver.close)
+        await until(driver.ready, driver.fault, _START_TIMEOUT_S)
+    return AgentProcess(process.pid, process.ports.get("rpc", 0), token, driver)
+
+
+async def run_pagent(
+    stack: AsyncExitStack, subcommand: str, settings: Mapping[str, Any], core: int, tree: Path
+) -> PagentProcess:
+    """Start ``pagent serve`` or ``pagent route`` of a tree, to end with the stack."""
     options = [part for key, value in settings.items() for part in ("--set", f"{key}={value!r}")]
     # In the tree's folder and with it in front, otherwise an installed pagent of another version could be measured.
     process = await stack.enter_async_context(
         running(
-            [sys.executable, "-m", "pagent", "serve", *options],
+            [sys.executable, "-m", "pagent", subcommand, *options],
             core=core,
             env={"PYTHONPATH": str(tree)},
             cwd=tree,
@@ -61,11 +81,7 @@ async def start_agent(stack: AsyncExitStack, folder: Path, role: Role, core: int
     log = _Log(process)
     stack.callback(log.close)
     async with asyncio.timeout(_START_TIMEOUT_S):
-        port = await log.rpc_port()
-    if driver is not None:
-        stack.callback(driver.close)
-        await until(driver.ready, driver.fault, _START_TIMEOUT_S)
-    return AgentProcess(process.pid, port, token, driver)
+        return PagentProcess(process.pid, await log.ports())
 
 
 async def dial(stack: AsyncExitStack, token: str, port: int) -> LinkDriver:
@@ -87,32 +103,29 @@ async def start_job(driver: LinkDriver, layout: Layout) -> dict[str, Any]:
 
 
 class _Log:
-    """Reads the agent's log: first for its port, then to keep the pipe empty. It prints lines other than INFO."""
+    """Reads the log: first for the ports, then to keep the pipe empty. It prints lines other than INFO."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._task: asyncio.Task[None] | None = None
 
-    async def rpc_port(self) -> int:
-        """Wait until the agent has started; return its port, 0 if it does not listen.
-
-        RuntimeError with its log if it ends.
-        """
+    async def ports(self) -> dict[str, int]:
+        """Wait until the process has started; return its ports by name. RuntimeError with its log if it ends."""
         assert self._process.stdout is not None
         lines = []
         while b" started: " not in (line := await self._process.stdout.readline()):
             lines.append(line.decode(errors="replace"))
             if not line:
-                raise RuntimeError("the agent ended at its start:\n" + "".join(lines))
+                raise RuntimeError("pagent ended at its start:\n" + "".join(lines))
         self._task = asyncio.get_running_loop().create_task(self._drain())
-        said = dict(word.split("=") for word in line.decode().split() if "=" in word)
-        return int(said.get("rpc", 0))
+        pairs = (word.split("=") for word in line.decode().split() if "=" in word)
+        return {name: int(number) for name, number in pairs if number.isdecimal()}
 
     async def _drain(self) -> None:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             if b" INFO " not in line:
-                sys.stderr.write(f"agent: {line.decode(errors='replace')}")
+                sys.stderr.write(f"pagent: {line.decode(errors='replace')}")
 
     def close(self) -> None:
         if self._task is not None:

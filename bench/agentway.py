@@ -24,7 +24,7 @@ class AgentWay:
 
     def __init__(self, name: str, driver: LinkDriver, pid: int, job: str, job_pid: int) -> None:
         self.name = name
-        self.pid = pid
+        self.pids: tuple[int, ...] = (pid,)
         self.job_pid = job_pid
         self.fault = driver.fault
         self._driver = driver

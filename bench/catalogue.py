@@ -11,7 +11,7 @@ from bench.process import Placing
 from bench.sandbox import Archive, FirstByte, Jobs
 from bench.stalls import Stall
 from bench.together import Events, Mixed
-from bench.traffic import PACED_RATE, Bulk, Echo, File, Get, IdleLinks, IdleSockets, Streams
+from bench.traffic import PACED_RATE, Bulk, Echo, File, Get, IdleClients, IdleLinks, IdleSockets, Streams
 from bench.workload import KIB, MB, MIB, Scale, Workload
 
 
@@ -21,15 +21,18 @@ def workloads(scale: Scale) -> list[Workload]:
         # First, while the generator is small: it starts the processes of the references itself.
         Jobs("job", "job: create, start, wait, remove", scale),
         FirstByte("first-byte", "job_start to first byte", scale),
-        Get("get1", "GET 12 B, 1 in flight", scale, 12, 1),
-        Get("get1-varied", "GET 12 B, 1 in flight, all different", scale, 12, 1, varied=True),
-        Get("get1-one-core", "GET 12 B, 1 in flight, one core", scale, 12, 1).placed(Placing.ONE_CORE),
-        Get("get64", "GET 12 B, 64 in flight", scale, 12, 64),
-        Get("get64-varied", "GET 12 B, 64 in flight, all different", scale, 12, 64, varied=True),
+        Get("get1", "GET 12 B, 1 in flight", scale, 12, 1).routed(),
+        Get("get1-varied", "GET 12 B, 1 in flight, all different", scale, 12, 1, varied=True).routed(),
+        Get("get1-one-core", "GET 12 B, 1 in flight, one core", scale, 12, 1).placed(Placing.ONE_CORE).routed(),
+        Get("get1-varied-one-core", "GET 12 B, 1 in flight, all different, one core", scale, 12, 1, varied=True)
+        .placed(Placing.ONE_CORE)
+        .routed(),
+        Get("get64", "GET 12 B, 64 in flight", scale, 12, 64).routed(),
+        Get("get64-varied", "GET 12 B, 64 in flight, all different", scale, 12, 64, varied=True).routed(),
         Get("get512", "GET 12 B, 512 in flight", scale, 12, 512),
         Get("get64k", "GET 64 KiB, 16 in flight", scale, 64 * KIB, 16),
-        Bulk("down", f"{_amount(bulk)} down", scale, bulk, lambda way, size: way.get(size)),
-        Bulk("up", f"{_amount(bulk)} up", scale, bulk, lambda way, size: way.put(size)),
+        Bulk("down", f"{_amount(bulk)} down", scale, bulk, lambda way, size: way.get(size)).routed(),
+        Bulk("up", f"{_amount(bulk)} up", scale, bulk, lambda way, size: way.put(size)).routed(),
         Bulk(
             "up-paced",
             f"upload at {PACED_RATE // MB} MB/s",
@@ -39,8 +42,8 @@ def workloads(scale: Scale) -> list[Workload]:
         ),
         Echo("ws16", "WebSocket 16 B, 1 socket, one core", scale, 16, 1).placed(Placing.ONE_CORE),
         Echo("ws1k", "WebSocket 1 KiB, 1 socket, one core", scale, KIB, 1).placed(Placing.ONE_CORE),
-        Echo("ws64k", "WebSocket 64 KiB, 1 socket, one core", scale, 64 * KIB, 1).placed(Placing.ONE_CORE),
-        Echo("ws16x64", "WebSocket 16 B, 64 sockets", scale, 16, 64),
+        Echo("ws64k", "WebSocket 64 KiB, 1 socket, one core", scale, 64 * KIB, 1).placed(Placing.ONE_CORE).routed(),
+        Echo("ws16x64", "WebSocket 16 B, 64 sockets", scale, 16, 64).routed(),
         Echo("ws1kx64", "WebSocket 1 KiB, 64 sockets", scale, KIB, 64),
         Echo("ws64kx64", "WebSocket 64 KiB, 64 sockets", scale, 64 * KIB, 64),
         Echo("ws16x1000", f"WebSocket 16 B, {many:,} sockets", scale, 16, many),
@@ -49,7 +52,8 @@ def workloads(scale: Scale) -> list[Workload]:
         Streams("streams", "WebSocket 16 B, 64 in flight, one core", scale).placed(Placing.ONE_CORE),
         Streams("own-core-streams", "WebSocket 16 B, 64 in flight, the agent on its own core", scale),
         IdleSockets("ws-idle", f"{scale.sockets:,} idle WebSockets, memory", scale),
-        IdleSockets("ws-idle-1000", f"{many:,} idle WebSockets, memory", scale, many),
+        IdleSockets("ws-idle-1000", f"{many:,} idle WebSockets, memory", scale, many).routed(),
+        IdleClients("clients-idle", f"{many:,} idle connections of clients, memory", scale).routed(),
         IdleLinks("links-idle", f"{many:,} idle links, memory", scale),
         File("file-down", f"file_download, {_amount(file)}", scale, file, lambda way, size: way.file_get(size)),
         File("file-up", f"file_upload, {_amount(file)}", scale, file, lambda way, size: way.file_put(size)),
@@ -57,11 +61,11 @@ def workloads(scale: Scale) -> list[Workload]:
         Archive("archive-down", f"archive_download, {scale.files:,} small files", scale, upload=False),
         *_stalls(scale),
         Events("events", "event every 2 ms, latency", scale).placed(Placing.ENDS_ON_TWO_CORES),
-        Events("events-one-core", "event every 2 ms, latency, one core", scale).placed(Placing.ONE_CORE),
+        Events("events-one-core", "event every 2 ms, latency, one core", scale).placed(Placing.ONE_CORE).routed(),
         Events("events-own-core", "event every 2 ms, latency, the agent on its own core", scale),
         Mixed("mixed1", "GET beside 1 download, p99 to alone", scale, 1),
         Mixed("mixed4", "GET beside 4 downloads, p99 to alone", scale, 4),
-        Mixed("mixed16", "GET beside 16 downloads, p99 to alone", scale, 16),
+        Mixed("mixed16", "GET beside 16 downloads, p99 to alone", scale, 16).routed(),
         Far("far-down", f"{_amount(scale.far_bytes)} down over 50 ms", scale, upload=False),
         Far("far-up", f"{_amount(scale.far_bytes)} up over 50 ms", scale, upload=True),
     ]

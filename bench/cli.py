@@ -20,7 +20,7 @@ from bench.catalogue import select, workloads
 from bench.measure import Result, clock_works, measure
 from bench.process import allow_many_files
 from bench.way import Fault
-from bench.workload import DIALS, DIRECT, PEERS, TUNNEL, Scale, Workload
+from bench.workload import CHP, EVERY, PEERS, ROUTED, Scale, Workload
 from pagent.errors import PagentError
 
 _ROUNDS: Final = 5
@@ -41,10 +41,10 @@ def parser() -> argparse.ArgumentParser:
         "--without",
         action="append",
         default=[],
-        choices=(DIALS, TUNNEL, *PEERS, DIRECT),
+        choices=(*EVERY, *ROUTED),
         help="leave a way out; repeatable",
     )
-    made.add_argument("--no-peers", action="store_true", help="leave nginx and haproxy out")
+    made.add_argument("--no-peers", action="store_true", help="leave nginx, haproxy and configurable-http-proxy out")
     made.add_argument("--base", type=Path, metavar="DIR", help="another tree, whose agent is measured beside this one")
     made.add_argument("--json", type=Path, metavar="FILE", help="where the result goes; a new file in bench/results")
     made.add_argument("--plots", type=Path, metavar="DIR", help="where the plots go; a folder beside the result")
@@ -92,7 +92,10 @@ async def _run(options: argparse.Namespace, chosen: Sequence[Workload]) -> int:
     around = report.surroundings(found)
     sys.stdout.write(report.heading(around) + "\n")
     sys.stdout.flush()
-    without = {*options.without, *(name for name in PEERS if name not in found)}
+    if missing := [name for name in (*PEERS, CHP) if name not in found]:
+        why = "--no-peers" if options.no_peers else "not installed, make bench-peers installs them"
+        sys.stdout.write(f"left out: {', '.join(missing)} ({why})\n\n")
+    without = {*options.without, *(name for name in (*PEERS, CHP) if name not in found)}
     results: list[Result] = []
     began = time.monotonic()
     gc.disable()  # a collection in the generator would count as latency of the agent
@@ -123,7 +126,7 @@ async def _measured(
 
 def _show(options: argparse.Namespace, around: dict[str, Any], results: Sequence[Result]) -> None:
     judgements = promises.judged(results)
-    parts = [report.costs(results)]
+    parts = [report.costs(results), report.routed(results)]
     if options.base is not None:
         parts.append(report.comparison(results))
     parts += [report.together(results), report.limits(results), promises.promises(judgements)]

@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.loops import ClosedLoop
 from bench.way import Lane, Sample, Way
-from bench.workload import MB, Scale, Workload
+from bench.workload import MB, NO_FLOW, Scale, Workload
 
 #: Delay in each direction, and bytes per second: 1 Gbit/s, so 12.5 MB are under way on a full link.
 DELAY_S: Final = 0.05
@@ -17,12 +17,12 @@ RATE: Final = 125 * MB
 class Far(Workload):
     """The ratio is the time that a megabyte takes, to the time through the same link with TCP's own windows.
 
-    ``agent`` is a link with flow control, by the client of the package; ``router``, a peer of the field, has none.
+    ``agent`` is a link with flow control, by the client of the package; the peer of ``no-flow`` has none.
     """
 
     unit = "MB"
     cost_unit = "us time"
-    also = ("router",)
+    also = (NO_FLOW,)
     rounds = 1  # a window that does not grow takes 25 s for 64 MiB
     delayed = True
 

@@ -18,7 +18,7 @@ class FlowWay:
 
     def __init__(self, name: str, agent: AgentClient, pid: int, job: str, job_pid: int) -> None:
         self.name = name
-        self.pid = pid
+        self.pids: tuple[int, ...] = (pid,)
         self.job_pid = job_pid
         self.fault: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._agent = agent

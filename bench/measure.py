@@ -15,7 +15,7 @@ from typing import Any, Final
 from bench.process import cpu_ns, layout
 from bench.rig import AGENT, BASE, SPLICE, delayed_rig, rig
 from bench.way import Fault, Lane, Way
-from bench.workload import Workload
+from bench.workload import ROUTER, TWO_SPLICES, Workload
 
 _PERCENTILES: Final = (50.0, 99.0, 99.9)
 _DISTRIBUTION: Final = (
@@ -26,7 +26,10 @@ _DISTRIBUTION: Final = (
 
 @dataclass
 class Round:
-    """One round on one way; the CPU times are of the measured process, the load generator and the job."""
+    """One round on one way; the CPU times are of the measured processes, the load generator and the job.
+
+    ``parts_ns``: the CPU time of each measured process; ``cpu_ns``: their sum.
+    """
 
     turn: int
     units: float
@@ -36,6 +39,7 @@ class Round:
     job_ns: int
     cost: float
     extra: dict[str, float] = field(default_factory=dict)
+    parts_ns: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -48,6 +52,10 @@ class Series:
     @property
     def cost(self) -> float:
         return statistics.median(r.cost for r in self.rounds)
+
+    def part_us(self, number: int) -> float:
+        """Return the CPU microseconds by unit of one of the measured processes."""
+        return statistics.median(r.parts_ns[number] / 1000 / r.units for r in self.rounds)
 
     @property
     def rate(self) -> float:
@@ -146,7 +154,7 @@ async def measure(
     """Measure one workload with processes of its own; a result for each of its steps.
 
     Ways take turns, every second time in the opposite order, so that a slow drift of the machine hits all alike. The
-    agents and the reference have all rounds, the others every second.
+    agents, the router and the references have all rounds, the others every second.
 
     :raises Fault: something did not go as it should.
     """
@@ -172,7 +180,7 @@ async def _measure_step(workload: Workload, rounds: int, ways: dict[str, Way], r
             lanes[name] = await workload.prepare(way)
             await workload.warm_up(way, lanes[name])
     series = {name: Series() for name in ways}
-    always = {AGENT, BASE, reference}
+    always = {AGENT, BASE, ROUTER, TWO_SPLICES, reference}
     for turn in range(workload.rounds or rounds):
         for name, way in list(ways.items())[:: 1 if turn % 2 == 0 else -1]:
             if turn % 2 == 0 or name in always:
@@ -191,12 +199,13 @@ def _named(name: str) -> Iterator[None]:
 
 
 async def _round(workload: Workload, way: Way, lanes: Sequence[Lane], turn: int, series: Series) -> None:
-    pids = (way.pid, os.getpid(), way.job_pid)
+    pids = (os.getpid(), way.job_pid, *way.pids)
     before = [cpu_ns(pid) for pid in pids]
     sample = await workload.round(way, lanes)
-    own, generator, job = (cpu_ns(pid) - then for pid, then in zip(pids, before, strict=True))
+    generator, job, *parts = (cpu_ns(pid) - then for pid, then in zip(pids, before, strict=True))
+    own = sum(parts)
     cost = sample.cost if sample.cost is not None else own / 1000 / sample.units
-    series.rounds.append(Round(turn, sample.units, sample.seconds, own, generator, job, cost, sample.extra))
+    series.rounds.append(Round(turn, sample.units, sample.seconds, own, generator, job, cost, sample.extra, parts))
     series.latencies_ns.extend(sample.latencies_ns)
 
 

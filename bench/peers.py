@@ -1,4 +1,4 @@
-"""Further references if they are installed: nginx and haproxy as reverse proxies with one worker each."""
+"""Further references if they are installed: reverse proxies with one worker each."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 from bench.process import running
+from bench.workload import CHP
 
 _START_TIMEOUT_S: Final = 10.0
-_PATH: Final = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+#: ``make bench-peers`` installs configurable-http-proxy into the virtual environment.
+_PATH: Final = os.pathsep.join(
+    (os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", f"{sys.prefix}/node_modules/.bin")
+)
 
 _NGINX: Final = """\
 daemon off;
@@ -76,6 +81,12 @@ backend far
 """
 
 
+_CHP: Final = """\
+--ip 127.0.0.1 --port {port} --api-ip 127.0.0.1 --api-port {second_port}
+--default-target http://127.0.0.1:{job} --log-level error
+"""
+
+
 def _nginx(program: str, config: Path) -> list[str]:
     return [program, "-e", "stderr", "-p", str(config.parent), "-c", str(config)]
 
@@ -84,9 +95,14 @@ def _haproxy(program: str, config: Path) -> list[str]:
     return [program, "-db", "-q", "-f", str(config)]
 
 
+def _configurable_http_proxy(program: str, config: Path) -> list[str]:
+    return [program, *config.read_text().split()]
+
+
 _KINDS: Final[dict[str, tuple[str, Callable[[str, Path], list[str]], list[str]]]] = {
     "nginx": (_NGINX, _nginx, ["-v"]),
     "haproxy": (_HAPROXY, _haproxy, ["-v"]),
+    CHP: (_CHP, _configurable_http_proxy, ["--version"]),
 }
 
 
@@ -108,10 +124,10 @@ async def peer(name: str, job: int, folder: Path, core: int) -> AsyncIterator[tu
     program = shutil.which(name, path=_PATH)
     assert program is not None
     # They cannot listen on port 0 and report the port, so they get one that was free just before.
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as second:
+        port, second_port = int(free.getsockname()[1]), int(second.getsockname()[1])
     config = folder / f"{name}.conf"
-    config.write_text(template.format(folder=folder, job=job, port=port))
+    config.write_text(template.format(folder=folder, job=job, port=port, second_port=second_port))
     async with running(command(program, config), core=core) as process:
         await _accepts(port, process)
         yield port, process.pid

@@ -90,7 +90,7 @@ class _Put(_Request):
     """A request with a body."""
 
     def __init__(self, way: PlainWay, size: int, rate: float | None) -> None:
-        head = wire.request("POST", "/bytes/0", ("Content-Length", str(size)))
+        head = wire.request("POST", f"{way.prefix}/bytes/0", ("Content-Length", str(size)))
         super().__init__(way, lambda: head, 12)
         self._pump = Pump(size, rate, _block, self._write_on, idle)
         self._paused = False
@@ -126,7 +126,7 @@ class _Echo(_Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._write(wire.upgrade_request("/ws"))
+        self._write(wire.upgrade_request(f"{self._way.prefix}/ws"))
 
     def send(self) -> None:
         self._left = self._echo_bytes
@@ -154,7 +154,7 @@ class _Events(_Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._write(wire.request("GET", "/events"))
+        self._write(wire.request("GET", f"{self._way.prefix}/events"))
 
     def data_received(self, data: bytes) -> None:
         for time in wire.event_times(data):
@@ -162,13 +162,18 @@ class _Events(_Connection):
 
 
 class PlainWay:
-    """A way through a TCP port. ``pid``: the process that listens on it."""
+    """A way through a TCP port.
 
-    def __init__(self, name: str, port: int, pid: int, job_pid: int) -> None:
+    ``pids``: the process that listens on it, and those after it up to the job. ``prefix``: what the targets of requests
+    begin with.
+    """
+
+    def __init__(self, name: str, port: int, pids: tuple[int, ...], job_pid: int, prefix: str = "") -> None:
         self.name = name
-        self.pid = pid
+        self.pids = pids
         self.job_pid = job_pid
         self.fault: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.prefix = prefix
         self._port = port
         self._lanes: list[_Connection] = []
 
@@ -188,7 +193,7 @@ class PlainWay:
         return lane
 
     async def get(self, size: int, *, varied: bool = False) -> Lane:
-        return await self._open(_Request(self, wire.gets(size, varied=varied), size))
+        return await self._open(_Request(self, wire.gets(size, varied=varied, prefix=self.prefix), size))
 
     async def put(self, size: int, rate: float | None = None) -> Lane:
         return await self._open(_Put(self, size, rate))

@@ -16,8 +16,11 @@ from bench.svg import Axis, Line, chart, linear_axis, log_axis
 
 #: Workloads whose latencies are drawn.
 _LATENCIES: Final = ("get1", "get64", "ws16x64", "events", "mixed16")
+_ROUTER_LATENCIES: Final = ("get1-varied-one-core", "get64-varied", "ws16x64", "events-one-core", "mixed16")
 _STREAMS: Final = "streams-"
 _ORDER: Final = ("agent", "splice", "direct", "dials", "tunnel", "nginx", "haproxy")
+#: The lines of the plots of a router.
+_ROUTER_ORDER: Final = ("router", "splice2", "direct", "configurable-http-proxy", "nginx", "haproxy")
 _PERCENTS: Final = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
 #: Position of the longest latency, which is not a percentile.
 _LAST: Final = 99.995
@@ -28,7 +31,9 @@ Row = Mapping[str, Any]
 def draw(whole: Mapping[str, Any], folder: Path) -> list[Path]:
     """Draw the plots for which a result has data; return the files written."""
     rows = {row["name"]: row for row in whole["workloads"]}
-    made = {f"latency-{name}.svg": _latency(rows[name]) for name in _LATENCIES if name in rows}
+    made = {f"latency-{name}.svg": _latency(rows[name], _ORDER) for name in _LATENCIES if name in rows}
+    routed = [name for name in _ROUTER_LATENCIES if name in rows and "router" in rows[name]["ways"]]
+    made |= {f"router-{name}.svg": _latency(rows[name], _ROUTER_ORDER) for name in routed}
     steps = [row for name, row in rows.items() if name.startswith(_STREAMS)]
     if len(steps) > 1:
         made["streams.svg"] = _streams(steps)
@@ -39,8 +44,8 @@ def draw(whole: Mapping[str, Any], folder: Path) -> list[Path]:
     return [folder / name for name in made]
 
 
-def _ways(row: Row) -> list[str]:
-    return [name for name in _ORDER if name in row["ways"]]
+def _ways(row: Row, order: Sequence[str]) -> list[str]:
+    return [name for name in order if name in row["ways"]]
 
 
 def _tail(percent: float) -> float:
@@ -48,9 +53,9 @@ def _tail(percent: float) -> float:
     return -math.log10(1 - min(percent, _LAST) / 100)
 
 
-def _latency(row: Row) -> str:
+def _latency(row: Row, order: Sequence[str]) -> str:
     lines = []
-    for name in _ways(row):
+    for name in _ways(row, order):
         points = [(_tail(percent), us) for percent, us in row["ways"][name]["distribution_us"] if us > 0]
         if points:
             lines.append(Line(name, points))
@@ -61,7 +66,7 @@ def _latency(row: Row) -> str:
 
 def _streams(steps: Sequence[Row]) -> str:
     lines = []
-    for name in _ways(steps[0]):
+    for name in _ways(steps[0], _ORDER):
         points = [(float(row["name"].removeprefix(_STREAMS)), float(row["ways"][name]["cost"])) for row in steps]
         lines.append(Line(name, points, markers=True))
     counts = [count for count, _ in lines[0].points]

@@ -1,7 +1,8 @@
-"""The promises about the agent's speed, and whether a run kept them."""
+"""The promises about the speed of the agent and of the router, and whether a run kept them."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 from bench.measure import Result
 from bench.report import number, table
 from bench.rig import AGENT, SPLICE
-from bench.workload import DIRECT
+from bench.workload import DIRECT, ROUTER, TWO_SPLICES
 
 #: Computes a figure from results by their workloads' names; KeyError if one that it needs was not measured.
 Figure = Callable[[Mapping[str, Result]], float]
@@ -36,12 +37,21 @@ def _cost(name: str) -> Figure:
     return lambda results: results[name].series[AGENT].cost
 
 
-def _added_us(name: str) -> Figure:
+def _added_us(name: str, way: str = AGENT) -> Figure:
     def added(results: Mapping[str, Result]) -> float:
         series = results[name].series
-        return series[AGENT].percentiles_us()[0] - series[DIRECT].percentiles_us()[0]
+        return series[way].percentiles_us()[0] - series[DIRECT].percentiles_us()[0]
 
     return added
+
+
+def _routed(name: str) -> Figure:
+    """Return the ratio of router and agent together to two splices."""
+    return lambda results: statistics.median(results[name].ratios_to(ROUTER, TWO_SPLICES))
+
+
+def _routed_cost(name: str) -> Figure:
+    return lambda results: results[name].series[ROUTER].cost
 
 
 def _growth(name: str) -> Figure:
@@ -99,6 +109,16 @@ PROMISES: Final = (
     Promise("throughput of 16 downloads beside GETs", 0.85, _kept, at_least=True),
     Promise("download over 50 ms, time to TCP's own", 2, _ratio("far-down")),
     Promise("upload over 50 ms, time to TCP's own", 2, _ratio("far-up")),
+    Promise("router: GET 12 B, 64 in flight, all different, to two splices", 1.6, _routed("get64-varied")),
+    Promise("router: GET 12 B, 1 in flight, all different, one core, to two", 1.9, _routed("get1-varied-one-core")),
+    Promise("router: WebSocket echo 16 B, 64 sockets, to two splices", 0.8, _routed("ws16x64")),
+    Promise("router: WebSocket echo 64 KiB, 1 in flight, to two splices", 1.6, _routed("ws64k")),
+    Promise("router: 1 GiB down, to two splices", 1.1, _routed("down")),
+    Promise("router: 1 GiB up, to two splices", 1.1, _routed("up")),
+    Promise("router: idle WebSocket among 1,000, both processes, B", 8000, _routed_cost("ws-idle-1000")),
+    Promise("router: idle connection of a client, B", 6000, _routed_cost("clients-idle")),
+    Promise("router: event-stream latency added by both, one core, us p50", 60, _added_us("events-one-core", ROUTER)),
+    Promise("router: GET beside 16 downloads, p99 to alone", 5, _routed_cost("mixed16")),
 )
 
 

@@ -22,10 +22,10 @@ _PIECE: Final = 1024 * 1024
 
 
 class ProcessWay(PlainWay):
-    """Processes that the load generator starts itself. ``pid`` is the generator's, because it pays for the starts."""
+    """Processes that the load generator starts itself. ``pids`` has the generator's, because it pays for the starts."""
 
     def __init__(self) -> None:
-        super().__init__("process", 0, os.getpid(), os.getpid())
+        super().__init__("process", 0, (os.getpid(),), os.getpid())
 
     async def job_cycle(self) -> Lane:
         return _Spawn()
@@ -71,7 +71,7 @@ class TarWay(PlainWay):
     """tar(1), which unpacks and packs a folder of its own; the CPU time is that of its process."""
 
     def __init__(self) -> None:
-        super().__init__("tar", 0, os.getpid(), os.getpid())
+        super().__init__("tar", 0, (os.getpid(),), os.getpid())
         self._folder = Path(tempfile.mkdtemp(prefix="pagent-bench-tar-"))
 
     def close(self) -> None:

@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from bench.measure import Result, Series
 from bench.rig import AGENT, BASE, SPLICE
-from bench.workload import DIALS, DIRECT, PEERS, TUNNEL
+from bench.workload import CHP, DIALS, DIRECT, NO_FLOW, PEERS, ROUTER, TUNNEL, TWO_SPLICES
 from pagent import __version__, is_compiled
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 #: Ways that have a column of their own in the main table.
-_OTHERS: Final = (BASE, DIALS, TUNNEL, *PEERS, "router")
+_OTHERS: Final = (BASE, DIALS, TUNNEL, *PEERS, NO_FLOW)
 _LIBRARIES: Final = ("uvloop", "aiohttp", "msgpack", "wsproto")
 
 
@@ -104,6 +104,35 @@ def costs(results: Sequence[Result]) -> str:
     return table(rows, left={2})
 
 
+def routed(results: Sequence[Result]) -> str:
+    """Return the table of the router: the CPU time of each process, and the ratio of both to two splices."""
+    others = [name for name in (*PEERS, CHP) if any(name in result.series for result in results)]
+    rows = [
+        ["ratio", "rounds", "workload", "router", "agent", "both", "two splices", *others, "router/s", "p50 us", "p99"]
+    ]
+    for result in results:
+        if ROUTER not in result.series or TWO_SPLICES not in result.series:
+            continue
+        found = sorted(result.ratios_to(ROUTER, TWO_SPLICES))
+        series = result.series[ROUTER]
+        has_cpu = result.workload.cost_unit == "us"
+        parts = [number(series.part_us(place)) for place in (0, 1)] if has_cpu else ["-", "-"]
+        rows.append(
+            [
+                f"{statistics.median(found):.2f}",
+                f"{found[0]:.2f}-{found[-1]:.2f}",
+                result.workload.title,
+                *parts,
+                f"{number(series.cost)} {result.workload.cost_unit}",
+                number(result.series[TWO_SPLICES].cost),
+                *(_other(result, name, TWO_SPLICES) for name in others),
+                number(series.rate),
+                *_latencies(series)[:2],
+            ]
+        )
+    return table(rows, left={2}) if len(rows) > 1 else ""
+
+
 def comparison(results: Sequence[Result]) -> str:
     """Return the ratios of this tree to the base, below 1 is better, with the 90 % interval of their median."""
     rows = [["this/base", "90 %", "rounds", "workload", "base", "this"]]
@@ -167,8 +196,11 @@ def limits(results: Sequence[Result]) -> str:
     return table(rows, left={0})
 
 
-def _other(result: Result, name: str) -> str:
-    return f"{statistics.median(result.ratios(name)):.2f}" if name in result.series else "-"
+def _other(result: Result, name: str, reference: str | None = None) -> str:
+    """Return the ratio of a way to ``reference``, to that of the row by default."""
+    if name not in result.series:
+        return "-"
+    return f"{statistics.median(result.ratios_to(name, reference or result.reference)):.2f}"
 
 
 def _latencies(series: Series) -> list[str]:

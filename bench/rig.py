@@ -21,8 +21,9 @@ from bench.link import LinkDriver
 from bench.peers import peer
 from bench.plain import PlainWay
 from bench.process import Layout, first_line, pin, running
+from bench.routerproc import routed_way
 from bench.way import Way
-from bench.workload import DIALS, DIRECT, PEERS, TUNNEL
+from bench.workload import CHP, DIALS, DIRECT, NO_FLOW, PEERS, ROUTER, TUNNEL, TWO_SPLICES
 from pagent.client import connect_agent
 
 #: Names of the two ways that every workload has, and of the agent of another tree.
@@ -56,12 +57,16 @@ async def rig(layout: Layout, also: Collection[str], base: Path | None = None) -
             ways[DIALS] = await _with_job(DIALS, dialling.driver, dialling, layout)
         if TUNNEL in also:
             ways[TUNNEL] = TunnelWay(TUNNEL, driver, agent.pid, job["uid"], job_pid)
-        for name in PEERS:
+        for name in (*PEERS, CHP):
             if name in also:
                 number, pid = await stack.enter_async_context(peer(name, port, folder, layout.server))
-                ways[name] = _closed(stack, PlainWay(name, number, pid, job_pid))
+                ways[name] = _closed(stack, PlainWay(name, number, (pid,), job_pid))
+        if TWO_SPLICES in also:
+            ways[TWO_SPLICES] = await _two_splices(stack, layout, port, job_pid)
+        if ROUTER in also:
+            ways[ROUTER] = await routed_way(stack, folder, layout)
         if DIRECT in also:
-            ways[DIRECT] = _closed(stack, PlainWay(DIRECT, port, job_pid, job_pid))
+            ways[DIRECT] = _closed(stack, PlainWay(DIRECT, port, (job_pid,), job_pid))
         yield ways
 
 
@@ -69,7 +74,7 @@ async def rig(layout: Layout, also: Collection[str], base: Path | None = None) -
 async def delayed_rig(layout: Layout, also: Collection[str]) -> AsyncIterator[dict[str, Way]]:
     """Start as :func:`rig` does, with a relay that delays before the agent and before the splice.
 
-    The agent's way is a link with flow control; ``router`` in ``also`` is one without.
+    The agent's way is a link with flow control; ``no-flow`` in ``also`` is one without.
     """
     async with AsyncExitStack() as stack:
         folder = _begin(stack, layout)
@@ -84,10 +89,10 @@ async def delayed_rig(layout: Layout, also: Collection[str]) -> AsyncIterator[di
         ways: dict[str, Way] = {AGENT: FlowWay(AGENT, client, agent.pid, job.uid, job_pid)}  # type: ignore[dict-item]
         splice = await _splice_process(stack, layout, info["ports"][0])
         splice_port = await _relay(stack, layout, splice[0])
-        ways[SPLICE] = _closed(stack, PlainWay(SPLICE, splice_port, splice[1], job_pid))
-        if "router" in also:
+        ways[SPLICE] = _closed(stack, PlainWay(SPLICE, splice_port, (splice[1],), job_pid))
+        if NO_FLOW in also:
             driver = await dial(stack, agent.token, far_port)
-            ways["router"] = await _with_job("router", driver, agent, layout)
+            ways[NO_FLOW] = await _with_job(NO_FLOW, driver, agent, layout)
         yield ways
 
 
@@ -110,7 +115,14 @@ async def _with_job(name: str, driver: LinkDriver, agent: AgentProcess, layout: 
 
 async def _splice(stack: AsyncExitStack, layout: Layout, port: int, job_pid: int) -> PlainWay:
     number, pid = await _splice_process(stack, layout, port)
-    return _closed(stack, PlainWay(SPLICE, number, pid, job_pid))
+    return _closed(stack, PlainWay(SPLICE, number, (pid,), job_pid))
+
+
+async def _two_splices(stack: AsyncExitStack, layout: Layout, port: int, job_pid: int) -> PlainWay:
+    """Return the way through a splice to another splice: the least cost of a router and an agent."""
+    second, second_pid = await _splice_process(stack, layout, port)
+    first, first_pid = await _splice_process(stack, layout, second)
+    return _closed(stack, PlainWay(TWO_SPLICES, first, (first_pid, second_pid), job_pid))
 
 
 async def _splice_process(stack: AsyncExitStack, layout: Layout, port: int) -> tuple[int, int]:

@@ -105,14 +105,34 @@ class IdleSockets(Workload):
 
     async def round(self, way: Way, lanes: Sequence[Lane]) -> Sample:
         count = (self._sockets or _most(self.scale, way)) - len(lanes)
-        before = rss_bytes(way.pid)
+        before = _memory(way)
         loop = asyncio.get_running_loop()
         began = loop.time()
         opened = await open_sockets(way, 16, count)
         seconds = loop.time() - began
         # Each carries one message: memory that a socket needs only then is counted, too.
         await ClosedLoop(opened, way.fault).run(0)
-        return Sample(count, seconds, cost=(rss_bytes(way.pid) - before) / count)
+        return Sample(count, seconds, cost=(_memory(way) - before) / count)
+
+
+class IdleClients(Workload):
+    """Memory of idle connections of clients, each of which has made one request. A call leaves nothing on a link."""
+
+    unit = "connection"
+    cost_unit = "B"
+    also = ()
+    rounds = 1
+
+    async def prepare(self, way: Way) -> Sequence[Lane]:
+        return [await way.get(12) for _ in range(16)]
+
+    async def round(self, way: Way, lanes: Sequence[Lane]) -> Sample:
+        before = _memory(way)
+        began = time.perf_counter()
+        for _ in range(self.scale.many):  # one after the other: the agent keeps one connection to the job only
+            await ClosedLoop([await way.get(12)], way.fault).run(0)
+        seconds = time.perf_counter() - began
+        return Sample(self.scale.many, seconds, cost=(_memory(way) - before) / self.scale.many)
 
 
 class IdleLinks(Workload):
@@ -128,11 +148,11 @@ class IdleLinks(Workload):
         return ()
 
     async def round(self, way: Way, lanes: Sequence[Lane]) -> Sample:
-        before = rss_bytes(way.pid)
+        before = _memory(way)
         began = time.perf_counter()
         await _open_links(way, self.scale.many)
         seconds = time.perf_counter() - began
-        return Sample(self.scale.many, seconds, cost=(rss_bytes(way.pid) - before) / self.scale.many)
+        return Sample(self.scale.many, seconds, cost=(_memory(way) - before) / self.scale.many)
 
     async def warm_up(self, way: Way, lanes: Sequence[Lane]) -> None:
         """Open the first links, which are not counted."""
@@ -177,6 +197,11 @@ class _StreamsStep(Workload):
 
     async def warm_up(self, way: Way, lanes: Sequence[Lane]) -> None:
         await ClosedLoop(lanes, way.fault).run(0)
+
+
+def _memory(way: Way) -> int:
+    """Return the resident memory of all processes on the way."""
+    return sum(map(rss_bytes, way.pids))
 
 
 def _most(scale: Scale, way: Way) -> int:

@@ -25,11 +25,12 @@ class Lane(Protocol):
 class Way(Protocol):
     """How the load generator reaches the job.
 
-    ``pid``: whose CPU time is taken; ``job_pid``: the job that it leads to.
+    ``pids``: the processes on the way, in the order in which a request passes them; their CPU time is taken.
+    ``job_pid``: the job that it leads to.
     """
 
     name: str
-    pid: int
+    pids: tuple[int, ...]
     job_pid: int
     fault: asyncio.Future[None]
 

@@ -52,12 +52,15 @@ def varied_target(size: int) -> str:
     return f"/bytes/{size}/{next(_numbers):010}"
 
 
-def gets(size: int, *, varied: bool) -> Callable[[], bytes]:
-    """Return a function for the next GET of a body of ``size`` bytes: always the same head, or ``varied`` ones."""
+def gets(size: int, *, varied: bool, prefix: str = "") -> Callable[[], bytes]:
+    """Return a function for the next GET of a body of ``size`` bytes: always the same head, or ``varied`` ones.
+
+    ``prefix``: what the targets begin with.
+    """
     if not varied:
-        same = request("GET", f"/bytes/{size}")
+        same = request("GET", f"{prefix}/bytes/{size}")
         return lambda: same
-    before, after = request("GET", "*").split(b"*", 1)
+    before, after = request("GET", f"{prefix}*").split(b"*", 1)
     return lambda: before + varied_target(size).encode() + after
 
 

@@ -18,6 +18,13 @@ DIRECT: Final = "direct"
 DIALS: Final = "dials"
 TUNNEL: Final = "tunnel"
 PEERS: Final = ("nginx", "haproxy")
+#: In rows with a slow link: a peer without flow control.
+NO_FLOW: Final = "no-flow"
+#: Ways of the rows about the router: through a router and its agent, through two splices, and through another proxy.
+ROUTER: Final = "router"
+TWO_SPLICES: Final = "splice2"
+CHP: Final = "configurable-http-proxy"
+ROUTED: Final = (TWO_SPLICES, ROUTER, CHP)
 EVERY: Final = (DIALS, TUNNEL, *PEERS, DIRECT)
 
 
@@ -65,6 +72,11 @@ class Workload:
     def placed(self, placing: Placing) -> Self:
         """Return the same workload, with its processes on other cores."""
         self.placing = placing
+        return self
+
+    def routed(self) -> Self:
+        """Return the same workload, with the ways that a router is compared with."""
+        self.also = (*self.also, *ROUTED)
         return self
 
     async def prepare(self, way: Way) -> Sequence[Lane]:

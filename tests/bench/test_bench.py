@@ -15,13 +15,16 @@ import pytest
 
 from bench import peers
 from bench.catalogue import select, workloads
-from bench.workload import EVERY, PEERS, Scale
+from bench.workload import CHP, EVERY, PEERS, ROUTED, ROUTER, Scale
 from tests.kit.peer import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bench reads CPU times as Linux reports them")
 
 NAMES = [workload.name for workload in workloads(Scale(tiny=True))]
-ALONE = ("--no-peers", "--without", "dials", "--without", "tunnel", "--without", "direct")
+ALONE = (
+    "--no-peers",
+    *(part for name in ("dials", "tunnel", "direct", "router", "splice2") for part in ("--without", name)),
+)
 
 
 async def run_bench(folder: Path, *args: str) -> dict[str, Any]:
@@ -66,17 +69,33 @@ async def test_a_workload_comes_to_a_figure(name: str, tmp_path: Path) -> None:
 
 
 async def test_every_way_is_measured_in_one_run_and_drawn(tmp_path: Path) -> None:
-    only = ("--only", "get64", "--only", "get64-varied", "--only", "streams")
+    only = ("--only", "get64", "--only", "streams")
     result = await run_bench(tmp_path, *only, "--plots", str(tmp_path / "plots"))
     rows = {row["name"]: row for row in result["workloads"]}
-    there = {name for name in EVERY if name not in PEERS or name in peers.installed()}
+    found = peers.installed()
+    there = {name for name in (*EVERY, *ROUTED) if name not in (*PEERS, CHP) or name in found}
     assert rows["get64"]["ways"].keys() == {"agent", "splice", *there}
     assert rows["get64"]["ways"]["agent"]["distribution_us"][-1][0] == 100
-    assert any(promise["text"].startswith("GET 12 B, 64") for promise in result["promises"])
     drawn = {path.name: ElementTree.parse(path).getroot() for path in (tmp_path / "plots").iterdir()}
     assert drawn.keys() == {"latency-get64.svg", "streams.svg"}
     lines = drawn["latency-get64.svg"].findall("{http://www.w3.org/2000/svg}polyline")
-    assert len(lines) == len(rows["get64"]["ways"])
+    assert len(lines) == len(there - set(ROUTED)) + 2
+
+
+@pytest.mark.parametrize("name", [workload.name for workload in workloads(Scale(tiny=True)) if ROUTER in workload.also])
+async def test_a_router_is_measured_beside_two_splices(name: str, tmp_path: Path) -> None:
+    only = ("--only", name, "--no-peers", "--without", "dials", "--without", "tunnel")
+    result = await run_bench(tmp_path, *only, "--plots", str(tmp_path / "plots"))
+    (row,) = result["workloads"]
+    for way in ("router", "splice2"):
+        assert math.isfinite(row["ways"][way]["cost"])
+        for round_ in row["ways"][way]["rounds"]:
+            assert len(round_["parts_ns"]) == 2
+            assert sum(round_["parts_ns"]) == round_["cpu_ns"]
+    if name == "get64-varied":
+        assert any(promise["text"].startswith("router: GET 12 B, 64") for promise in result["promises"])
+        assert (tmp_path / "plots" / "router-get64-varied.svg").exists()
+    assert left_files(tmp_path) == []
 
 
 async def test_another_tree_is_measured_beside_this_one(tmp_path: Path) -> None:
