@@ -146,7 +146,7 @@ class PipeHandler(logging.Handler):
         if record.name == ACCESS_LOG:
             self._put(record.getMessage().encode())
             return
-        # Debug lines are requested by the operator, who needs each of them.
+        # The operator has asked for debug lines, and needs each of them.
         held = 0 if record.levelno <= logging.DEBUG else self._admit(record)
         if held is None:
             return

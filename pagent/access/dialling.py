@@ -1,4 +1,4 @@
-"""What may be dialled because a caller wishes it: ``dial.allow``."""
+"""Check the addresses that callers may have the router dial (``dial.allow``)."""
 
 from __future__ import annotations
 

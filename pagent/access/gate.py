@@ -1,7 +1,7 @@
-"""The one judge of every request to a router: HTTP, upgrade and pRpc call alike.
+"""Decide whether a router accepts a request: HTTP requests, upgrades and links of clients alike.
 
-The router is open: every client that reaches a listener may use the interface of the original router. What goes beyond
-that answers on listeners of the loopback only, unless ``access.open`` is set.
+The router is open: every client that reaches a listener may use the interface of the original router. Interfaces beyond
+that are served on listeners of the loopback only, unless ``access.open`` is set.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class AccessGate:
 
     :param loopback: whether it listens on the loopback only: then a browser may be misled to it, and Host is checked.
     :param allowed_hosts: host names, beside those of the loopback, that callers may use for it.
-    :param beyond: whether what goes beyond the original router's interface is open to everybody.
+    :param beyond: whether interfaces that the original router does not have are served to all clients.
     """
 
     def __init__(self, *, loopback: bool, allowed_hosts: Collection[str], beyond: bool) -> None:

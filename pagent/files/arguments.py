@@ -1,4 +1,4 @@
-"""Checks of what a peer may pass to a transfer. Each raises TypeError (a bool is not an int) or ValueError."""
+"""Check the arguments of a transfer. Each function raises TypeError (a bool is not an int) or ValueError."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes from the disk as an async iterator of chunks.
+"""Read a file as an async iterator of chunks.
 
 A thread reads blocks of 256 KiB and more; the event loop slices them without copying. The first block is read in the
 hop that opens, so a small file takes one hop to open and read, and one to close.

@@ -1,4 +1,4 @@
-"""One file out of a sandbox, in chunks."""
+"""Send one file of a sandbox in chunks."""
 
 from __future__ import annotations
 

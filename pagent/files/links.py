@@ -1,4 +1,4 @@
-"""Symbolic links of an archive: which are made, and how.
+"""Decide which symbolic links of an archive are made, and make them.
 
 A link is made if its target is relative and stays below the sandbox, whatever other links of the archive it passes. So
 ``..`` is allowed only at the beginning of a target, and the folder of the link has to be reached without a link. Then

@@ -1,4 +1,4 @@
-"""A file that appears when it is whole: it is written under a temporary name in the same folder, then renamed."""
+"""Write a file that appears when it is complete: under a temporary name in the same folder, then renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What transfers need of a sandbox: descriptors for the paths that a peer names. `jobs.sandbox` implements it."""
+"""The interface of a sandbox for transfers: descriptors of a peer's paths. `jobs.sandbox` implements it."""
 
 from __future__ import annotations
 

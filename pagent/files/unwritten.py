@@ -1,4 +1,4 @@
-"""What an upload has taken and not written yet. The event loop adds to it, a thread takes from it."""
+"""Keep the bytes that an upload has received and not written yet. The event loop adds them, a thread takes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One file into a sandbox.
+"""Receive one file into a sandbox.
 
 An upload appears whole or not at all. A part may be kept, and a later upload may continue it. The disk work is done in
 threads (`disk_work`), in pieces of 256 KiB and more; the event loop waits for none of it.
@@ -134,7 +134,7 @@ class Upload:
     async def commit(self) -> int:
         """Let the file appear; return the bytes that this upload wrote.
 
-        ValueError if the digest is not the promised.
+        ValueError if the file does not have the digest that the peer gave.
         """
         while self._writing is not None:
             await self._settle()

@@ -1,6 +1,6 @@
 """Walk over all entries below a folder of a sandbox, in an order that a later walk can continue.
 
-A hostile job may have made millions of names in one folder, or thousands of folders in each other. So a walk holds at
+A malicious job may have made millions of names in one folder, or thousands of folders in each other. So a walk holds at
 most ``WALK_NAMES`` of them. For each folder that it is in, it keeps the name that it has reached, and reads the next
 smallest names after that one when it needs them.
 """

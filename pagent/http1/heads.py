@@ -1,4 +1,4 @@
-"""The heads of messages, as values that do not change."""
+"""The heads of requests and responses, as immutable values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The head of a request that a client sends to the router (RFC 9112), from its bytes. No socket, no clock.
+"""Parse the head of a request that a client sends to the router (RFC 9112). No socket, no clock.
 
 A head that two readers could understand in two ways is a :class:`BadRequest`, whatever a lenient reader would make of
 it: a request that the router and the job read differently is request smuggling (RFC 9112 11.2). Fields keep their

@@ -1,4 +1,4 @@
-"""The body of a request that a client sends to the router (RFC 9112 section 6), as it comes."""
+"""Parse the body of a request that a client sends to the router (RFC 9112 section 6), as it arrives."""
 
 from __future__ import annotations
 

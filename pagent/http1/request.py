@@ -1,4 +1,4 @@
-"""The head of a request towards a job, from the arguments of ``http_request``.
+"""Encode the head of a request to a job, from the arguments of ``http_request``.
 
 No argument can begin a second request (RFC 9112 11.1, 11.2): the method and names are tokens, the target is encoded or
 checked, a field with a control character is refused, and the field that frames the body is written here, from exactly

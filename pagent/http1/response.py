@@ -1,4 +1,4 @@
-"""A job's HTTP/1.1 response: bytes in, head and body out. No socket, no clock.
+"""Parse a job's HTTP/1.1 response: bytes in, head and body out. No socket, no clock.
 
 The parser is strict. A form that two parsers could understand differently (RFC 9112 sections 6.1 and 6.3, 11.2) is a
 :class:`BadResponse`, also where lenient parsers agree on one meaning.

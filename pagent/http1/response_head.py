@@ -1,4 +1,4 @@
-"""The head of a job's response, from its bytes.
+"""Parse the head of a job's response.
 
 Heads are parsed here, not by a C parser: for ten fields that takes as long as a C parser with its callbacks, and the
 accepted forms do not depend on its version. A form that two parsers could understand differently is a

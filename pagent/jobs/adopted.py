@@ -1,4 +1,4 @@
-"""Care for processes whose supervisor was killed, and for children that the agent did not start (``jobs/trees.py``)."""
+"""End the processes whose supervisor was killed, and reap children that the agent did not start (``jobs/trees.py``)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _log = logging.getLogger(__name__)
 
 
 class AdoptedProcesses:
-    """Cares for such processes from now on, until the tasks of ``tasks`` end."""
+    """Ends and reaps such processes, from its creation until the tasks of ``tasks`` end."""
 
     def __init__(self, trees: Trees, threads: ThreadPool, tasks: TaskOwner) -> None:
         # For life.
         self._trees = trees
         self._threads = threads
-        # Between two looks.
+        # Between two searches.
         self._unclaimed: set[Key] = set()
-        tasks.start(self._run(), name="care for adopted processes")
+        tasks.start(self._run(), name="end and reap adopted processes")
 
     async def _run(self) -> None:
         while True:
@@ -37,9 +37,9 @@ class AdoptedProcesses:
                     await self._trees.news.wait()
             self._trees.news.clear()
             if self._trees.needs_care:
-                await self._look()
+                await self._search()
 
-    async def _look(self) -> int:
+    async def _search(self) -> int:
         try:
             return await self._threads.run(self._end_processes)
         except OSError as error:
@@ -47,13 +47,13 @@ class AdoptedProcesses:
             return 0
 
     def _end_processes(self) -> int:
-        """End the processes that nothing else ends. Return how many of removed jobs are left."""
+        """End the processes that no supervisor ends. Return the number of processes that are left of removed jobs."""
         self._trees.note()
         for tree in self._trees.unkept():
-            _log.warning("job %s: ended, since its supervisor and the keeper were killed", tree.uid)
+            _log.warning("job %s: ended, because its supervisor and the keeper were killed", tree.uid)
             tree.kill()
         found = self._trees.unclaimed()
-        # Seen twice: one whose supervisor was killed a moment ago may be of a job that is not known to have lost it.
+        # Only what two searches have found: the agent may not know yet that a supervisor was killed a moment ago.
         ended = [process.key for process in found if process.key in self._unclaimed]
         self._unclaimed = {process.key for process in found}
         if ended:
@@ -65,6 +65,6 @@ class AdoptedProcesses:
     async def end(self) -> None:
         """End the processes of removed jobs. When they end, their children are adopted, and so on."""
         for _ in range(limits.FREEZE_ROUNDS):
-            if not self._trees.needs_care or await self._look() == 0:
+            if not self._trees.needs_care or await self._search() == 0:
                 return
             await asyncio.sleep(limits.EXIT_POLL_S)

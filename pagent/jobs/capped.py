@@ -1,10 +1,9 @@
-"""The cap on a job's output files while the job writes them: ``jobs.max_output_bytes``.
+"""Cap the size of a job's output files while the job writes them (``jobs.max_output_bytes``).
 
-The job appends to its files itself, so nothing stands between it and the disk: we look at their size now and then and
-drop the oldest half of one that has grown past the cap. Nothing that is written meanwhile is lost: the kernel takes the
-front away (fallocate(2)), by FALLOC_FL_COLLAPSE_RANGE, which makes the file shorter (ext4, xfs), or by
-FALLOC_FL_PUNCH_HOLE, which leaves a hole of the same length (btrfs, tmpfs). Only where there is neither the whole
-content goes.
+The job appends to its files itself. The agent checks their sizes at intervals, and drops the oldest half of a file that
+is larger than the cap. Bytes that the job writes meanwhile are not lost, because the kernel removes the front of the
+file (fallocate(2)): FALLOC_FL_COLLAPSE_RANGE makes the file shorter (ext4, xfs), FALLOC_FL_PUNCH_HOLE leaves a hole of
+the same length (btrfs, tmpfs). On a file system with neither, the whole content is dropped.
 
 Readers count bytes from the start of the output, dropped ones included (:class:`CappedOutput`).
 """
@@ -35,12 +34,12 @@ _BLOCK: Final = 4096
 #: EINVAL: blocks of another size.
 _UNSUPPORTED: Final = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
-#: Takes so many bytes from the front of a file; False if this file system cannot.
+#: Removes so many bytes from the front of a file; returns False if the file system cannot do that.
 Drop = Callable[[int, int], bool]
 
 
 class CappedOutput:
-    """One output file. ``read`` and ``trim`` may be called in any thread; :meth:`close` when nothing else is under way.
+    """One output file. ``read`` and ``trim`` may be called in any thread; :meth:`close` only when none of them runs.
 
     ``descriptor``: the file, open for writing; a copy of it is kept.
     """
@@ -51,27 +50,27 @@ class CappedOutput:
         self._collapse = collapse or _collapse
         self._punch = punch or _punch
         self._lock = threading.Lock()
-        #: Of the first byte of the file, and of the first one that is not in a hole.
+        #: Offset in the output of the first byte of the file, and of its first byte that is not in a hole.
         self._base = 0
         self._start = 0
-        #: Of the file, at the last look.
+        #: Size of the file when it was last checked.
         self._size = 0
 
     def read(self, descriptor: int, offset: int, most: int) -> tuple[int, bytes]:
-        """Up to ``most`` bytes from ``offset``, or from where what is still there begins; with their offset."""
+        """Return the offset and up to ``most`` bytes from ``offset``, or from the first byte that was not dropped."""
         with self._lock:
             self._look()
             offset = max(offset, self._start)
             return offset, os.pread(descriptor, most, offset - self._base)
 
     def size(self) -> int:
-        """What the output has come to, dropped bytes included."""
+        """Return the bytes that the job has written, dropped ones included."""
         with self._lock:
             size = self._look()
             return self._base + size
 
     def trim(self) -> None:
-        """Drop the oldest half if it is too large. Blocking. OSError of the disk."""
+        """Drop the oldest half of a file that is larger than the cap. Blocking. OSError of the disk."""
         with self._lock:
             size = self._look()
             kept = self._base + size - self._start
@@ -108,7 +107,7 @@ class CappedOutput:
             self._size = 0
 
     def close(self) -> None:
-        """Forget the file."""
+        """Close the file. The output keeps its size."""
         with self._lock:
             if self._file >= 0:
                 os.close(self._file)
@@ -116,7 +115,7 @@ class CappedOutput:
 
 
 class OutputCap:
-    """Keeps the files of one job trimmed from :meth:`run`'s start to its cancellation."""
+    """Keeps the output files of one job within their cap while :meth:`run` runs."""
 
     def __init__(self, uid: str, outputs: Sequence[CappedOutput], cap: int, threads: ThreadPool) -> None:
         self._threads = threads
@@ -125,7 +124,7 @@ class OutputCap:
         self._cap = cap
 
     async def run(self) -> None:
-        """Look often while the output grows fast: it exceeds its cap by what is written between two looks."""
+        """Check the sizes, more often while the output grows fast."""
         pause_s = OUTPUT_LOOK_MAX_S
         before = 0
         while True:
@@ -145,11 +144,11 @@ class OutputCap:
                 _log.warning("job %s: its output cannot be cut to its cap: %s", self._uid, error)
 
 
-# --- the kernel's ways ------------------------------------------------------------------------------
+# --- fallocate(2) -----------------------------------------------------------------------------------
 
 
 def _call(descriptor: int, mode: int, length: int) -> bool:
-    """False if the file system does not do this; OSError for what went wrong."""
+    """Return False if the file system does not support the mode. OSError for any other failure."""
     error = fallocate(descriptor, mode, 0, length)
     if error == 0 or error in _UNSUPPORTED:
         return error == 0

@@ -1,4 +1,4 @@
-"""Waiting for a file to change: by inotify where there is one, otherwise a look every quarter of a second."""
+"""Wait for a file to change: by inotify(7) where it is available, otherwise four times a second."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Changes:
         self._event.set()
 
     async def next(self) -> None:
-        """Until something has changed since the last return, or :meth:`wake`."""
+        """Wait until the file has changed since the last return, or :meth:`wake` is called."""
         if self._inotify >= 0:
             await self._event.wait()
         else:
@@ -59,12 +59,12 @@ class Changes:
 
 
 def _inotify(watched: int) -> int:
-    """A descriptor that gets readable when the file changes; -1 where there is none."""
+    """Return a descriptor that is readable when the file has changed; -1 if the system has none."""
     if not sys.platform.startswith("linux"):
         return -1
     libc = ctypes.CDLL(None, use_errno=True)
     inotify = int(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-    if inotify < 0:  # a user has 128 of them by default: the others look by the clock
+    if inotify < 0:  # a user has 128 of them by default; without one, the timer is used
         return -1
     if libc.inotify_add_watch(inotify, f"/proc/self/fd/{watched}".encode(), _IN_MODIFY) < 0:
         os.close(inotify)

@@ -1,4 +1,4 @@
-"""The output of a process: all of it, however late it comes and however slowly it is taken."""
+"""Read the whole output of a process, also what its children write after its exit and what a slow receiver delays."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Drain:
         self._timer: asyncio.TimerHandle | None = None
 
     def pause(self) -> None:
-        """Read nothing for now."""
+        """Pause reading."""
         self._paused = True
         self._stop_timer()
         for descriptor in self._watched:
@@ -49,7 +49,7 @@ class Drain:
         self._watched.clear()
 
     def resume(self) -> None:
-        """Read, from the beginning or again."""
+        """Start or resume reading."""
         if not self._paused:
             return
         self._paused = False
@@ -58,7 +58,7 @@ class Drain:
             self._wait_for_quiet()
 
     def process_exited(self) -> None:
-        """The process has ended: what it has written is still to be read."""
+        """Note that the process has ended. Its output is still read to the end."""
         self._exited = True
         if not self._open:
             self._complete()
@@ -67,7 +67,7 @@ class Drain:
             self._wait_for_quiet()
 
     def close(self) -> None:
-        """Read no more; ``complete`` is not called."""
+        """Stop reading and close the descriptors; ``complete`` is not called."""
         self.pause()
         for descriptor in self._open:
             os.close(descriptor)
@@ -86,7 +86,7 @@ class Drain:
             self._loop.remove_reader(descriptor)
 
     def _read(self, descriptor: int) -> bool:
-        """Read once. Was there anything?"""
+        """Read once; return whether there was output."""
         if self._paused or descriptor not in self._open:
             return False
         try:
@@ -135,7 +135,7 @@ class Drain:
 
     def look_for_quiet(self) -> None:
         """Complete the output of an ended process, unless there is more to read."""
-        # A loop that was held up calls timers before readers: so look once more.
+        # A delayed loop calls timers before readers, so read once more.
         if any(self._read(descriptor) for descriptor in list(self._open)) or self._paused or not self._open:
             return
         self.close()

@@ -1,4 +1,4 @@
-"""Ending a job's tree: a signal, a grace, then KILL, until nothing is left."""
+"""End a job's tree: a signal, a grace period, then KILL, until no process is left."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _log = logging.getLogger(__name__)
 
 
 class TreeEnd:
-    """The end of one tree. Asked for again, it comes sooner if that is what the new grace says, never later."""
+    """The end of one tree. A second request with a shorter grace period brings KILL forward; none delays it."""
 
     def __init__(self, tree: JobTree, tasks: TaskOwner, threads: ThreadPool) -> None:
         # For life.
         self._tree = tree
         self._tasks = tasks
         self._threads = threads
-        # Once it was begun.
+        # While the tree is ended.
         self._signal = 0
         self._deadline = 0.0
         self._signalled: set[Key] = set()
@@ -91,7 +91,7 @@ class TreeEnd:
         return left
 
     async def _pause(self, most_s: float) -> None:
-        """Wait until there is news of the tree, or the time has passed."""
+        """Wait until the tree has changed, or the time has passed."""
         if self._tree.over:
             return
         with suppress(TimeoutError):

@@ -29,16 +29,16 @@ _ERR: Final = b"\2"
 
 
 class ExecUser(Protocol):
-    """The receiver of the output of the process."""
+    """The interface of the object that gets the output of the process."""
 
     def exec_output(self, data: bytes) -> None:
         """Take bytes that it wrote; with ``split`` the first of them is 1 (stdout, a terminal) or 2 (stderr)."""
 
     def exec_input(self, blocked: bool) -> None:
-        """Take note that it has stopped reading its input, or reads again."""
+        """Note that the process has stopped reading its input (True), or reads it again (False)."""
 
     def exec_ended(self, code: int) -> None:
-        """Take its exit code, or minus the number of the signal; called once, after all output."""
+        """Take the exit code, or minus the number of the signal. Called once, after all output."""
 
 
 class ExecProcess:
@@ -172,7 +172,7 @@ class ExecProcess:
         self._user.exec_output(data)
 
     def _complete(self) -> None:
-        """Report the end: it has ended, and all that it wrote has been delivered."""
+        """Report the exit code, after all output of the process was delivered."""
         assert self._exited is not None
         user, self._user = self._user, _NoUser()
         self._close()
@@ -198,7 +198,7 @@ class ExecProcess:
 
 
 class _NoUser:
-    """The user of a process whose caller has gone."""
+    """Discards the output of a process after its caller has cancelled the call."""
 
     def exec_output(self, data: bytes) -> None: ...
 

@@ -1,4 +1,4 @@
-"""The input of a process: bytes that wait until it reads them."""
+"""Write the input of a process, and keep the bytes that it has not read yet."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Feed:
         self._ended = False
 
     def write(self, data: bytes) -> None:
-        """Give bytes to the process; nothing after the end of its input."""
+        """Write bytes for the process. Bytes after the end of its input are dropped."""
         if data and not self._ended:
             self._last = data[-1]
             self._put(data)
 
     def end(self) -> None:
-        """Give no more: the end of the pipe, or what means it on a terminal. Nothing the second time."""
+        """End the input: close the pipe, or type a terminal's end-of-file character. A second call does nothing."""
         if self._ended:
             return
         self._ended = True
@@ -53,7 +53,7 @@ class Feed:
             self._feed()
 
     def close(self) -> None:
-        """Drop what waits."""
+        """Drop the bytes that were not written, and close the descriptor."""
         self._ended = True
         self._waiting.clear()
         self._waiting_bytes = 0
@@ -72,7 +72,7 @@ class Feed:
             self._feed()
 
     def _feed(self) -> None:
-        """Write what the process takes, at most EXEC_TURN bytes in one turn of the loop."""
+        """Write what the process takes, at most EXEC_TURN bytes in one loop iteration."""
         if self._descriptor < 0:
             return
         turn = EXEC_TURN
@@ -105,7 +105,7 @@ class Feed:
         self._set_blocked(False)
 
     def _finish(self) -> None:
-        """All is written: make the process see the end."""
+        """End the input after all bytes are written."""
         if not self._terminal:
             os.close(self._descriptor)
             self._descriptor = -1

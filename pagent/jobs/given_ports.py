@@ -1,4 +1,4 @@
-"""Ports that the agent gives to jobs: free ones, and never one to two jobs."""
+"""Choose free ports for jobs. No port is given to two jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final, Literal
 from pagent.jobs.placeholders import MAIN
 from pagent.jobs.ports import LOOPBACK
 
-#: Ports that the system picks until one is not spoken for.
+#: Ports that the system picks until one is accepted.
 _TRIES: Final = 64
 
 
@@ -56,7 +56,7 @@ class GivenPorts:
         return chosen.pop(MAIN, None), chosen
 
     def release(self, ports: Iterable[int]) -> None:
-        """The job that has these ports needs them no more."""
+        """Release the ports of a job that has ended."""
         for port in ports:
             self._given[port] -= 1
             if self._given[port] <= 0:
@@ -120,7 +120,7 @@ def _any_port(probes: ExitStack) -> int:
 
 
 def is_free(port: int) -> bool:
-    """Is no other socket of this machine in the way of listening on the port, on either loopback address?"""
+    """Return whether a program could listen on the port, on both loopback addresses."""
     return not any(_in_use(family, host, port) for family, host in LOOPBACK)
 
 

@@ -51,7 +51,7 @@ class Confinement:
 
     @property
     def user_id(self) -> tuple[int, int] | None:
-        """uid and gid that jobs run as, if they are not the agent's."""
+        """Return uid and gid that jobs run as; None if they are the agent's."""
         return None if self._user is None else (self._user.pw_uid, self._user.pw_gid)
 
     def environment(self) -> Mapping[str, str]:
@@ -88,13 +88,13 @@ class Confinement:
         }
 
     def _limits_of_jobs(self) -> dict[str, tuple[int, int]]:
-        """Soft and hard ones."""
+        """Return the soft and hard limits."""
         own = original_limit()
         given = {} if own is None else {"NOFILE": own}
         return given | {name: (value, value) for name, value in self._limits.items()}
 
     def make_group(self, uid: str) -> Group | None:
-        """A cgroup for a job, if these are asked for. OSError."""
+        """Make a cgroup for a job; return None if cgroups are not configured. OSError."""
         if self._wanted.cgroup is None:
             return None
         group = Group(self._wanted.cgroup / f"{_GROUP_PREFIX}{uid}")
@@ -109,7 +109,7 @@ class Group:
         self.path = path
 
     def make(self, controls: Mapping[str, str]) -> None:
-        """OSError; then there is none."""
+        """Make the group. OSError if it cannot be made; then nothing of it is left."""
         self.path.mkdir()
         try:
             for name, value in controls.items():
@@ -119,12 +119,12 @@ class Group:
             raise
 
     def kill(self) -> None:
-        """KILL for all that is in it, at once (cgroup.kill came with Linux 5.14). May be called in any thread."""
+        """Send KILL to all processes in it at once (cgroup.kill, Linux 5.14). May be called in any thread."""
         with suppress(OSError):
             (self.path / "cgroup.kill").write_text("1")
 
     def remove(self) -> None:
-        """End what is left in it, and the group. Blocking. OSError if something in it does not end."""
+        """End the processes in it, and remove the group. Blocking. OSError if a process does not end."""
         give_up = time.monotonic() + limits.KILL_WAIT_S
         while True:
             try:
@@ -144,7 +144,7 @@ class Group:
 
 
 def _not_for_jobs(environment: Iterable[str]) -> list[str]:
-    """Variables of the agent's own that mean nothing to a job, or give it the agent's secrets."""
+    """Return the agent's own variables that jobs do not get: they hold its secrets, or have no meaning to a job."""
     names = [name for name in environment if _SECRET.search(name)]
     names += [name for name in ("PWD", "OLDPWD") if name in environment]
     if "LC_CTYPE" in environment and not _was_given("LC_CTYPE"):
@@ -205,7 +205,7 @@ def _limits(wanted: IsolationSettings) -> dict[str, int]:
 
 
 def _hard_limit(name: str) -> int | None:
-    """This process's, None if there is none."""
+    """Return the cgroup of this process, None if it is in none."""
     if sys.platform == "win32":
         return None
     import resource
@@ -227,7 +227,7 @@ def _controls(wanted: IsolationSettings) -> dict[str, str]:
 
 
 def _prepare(cgroup: Path, controls: Mapping[str, str]) -> None:
-    """Hand the controllers down to the groups that will be made."""
+    """Enable the controllers for the groups that will be made below."""
     if not (cgroup / "cgroup.procs").exists() or not os.access(cgroup, os.W_OK):
         raise ConfigError("jobs.isolation.cgroup: no cgroup of version 2 that this agent may write to")
     for name in controls:

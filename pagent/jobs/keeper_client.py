@@ -52,7 +52,7 @@ class KeeperClient:
         self._trees = trees
         self._record = record
         self._loop = asyncio.get_running_loop()
-        #: Held while a supervisor is asked for: so many starts go on at a time.
+        #: Held by each start under way: it bounds their number.
         self.turns: Final = asyncio.Semaphore(_STARTS_AT_ONCE)
         self._by_pid: dict[int, SupervisorClient] = {}
         # While it runs.
@@ -60,7 +60,7 @@ class KeeperClient:
         self._socket: socket.socket | None = None
 
     def supervise(self, tree: JobTree, request: StartRequest) -> SupervisorClient:
-        """Ask for the supervisor of a job's tree, which is asked for a first process. OSError if it cannot be."""
+        """Start the supervisor of a job's tree, with a first process. OSError if it cannot be started."""
         if self._socket is None:
             self._start()
         assert self._socket is not None
@@ -142,7 +142,7 @@ class KeeperClient:
             supervisor.orphan_exited(pid, status)
 
     def _give_up(self) -> None:
-        """End a keeper that is of no use any more. Its supervisors stay, and come to the agent."""
+        """End a keeper that does not work any more. Its supervisors stay, and become children of the agent."""
         if (pid := self.close()) is not None:
             self._trees.keeper_ended(pid)
 

@@ -1,6 +1,6 @@
-"""A job's output files: made in its sandbox, with a descriptor of each kept for the readers of the logs.
+"""Make a job's output files in its sandbox, and keep a descriptor of each for the readers of the logs.
 
-What a job or a peer puts in the place of such a file later cuts nothing off: the job goes on writing to the old one.
+If a job or a peer replaces such a file later, the job still writes to the old one, and readers still read that one.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class KeptLogs:
             return os.dup(kept)
 
     def size(self) -> int:
-        """Return the bytes that are in the files."""
+        """Return the size of all files together."""
         with self._lock:
             return sum(os.fstat(descriptor).st_size for descriptor in self._kept.values())
 
@@ -66,7 +66,7 @@ class KeptLogs:
             return sorted(self._kept)
 
     def close(self) -> None:
-        """Keep nothing any more."""
+        """Close all descriptors."""
         with self._lock:
             kept, self._kept = self._kept, {}
         for descriptor in kept.values():

@@ -1,4 +1,4 @@
-"""The start of the processes of one job, through its supervisor."""
+"""Start the processes of one job through its supervisor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class JobThreads(NamedTuple):
-    """The pools of one agent's jobs: neither a large removal nor a folder that hangs delays the kill of a job."""
+    """The thread pools of one agent's jobs: separate, so that a removal or a folder that hangs delays no kill."""
 
     processes: ThreadPool
     starts: ThreadPool
@@ -42,7 +42,7 @@ class JobThreads(NamedTuple):
 
     @classmethod
     def create(cls) -> JobThreads:
-        """Make them, with the threads that end jobs: later the system may have no thread left."""
+        """Make the pools, and start the threads that end jobs: later the system may refuse new threads."""
         threads = cls(
             ThreadPool("processes of jobs", 1),
             ThreadPool("starts of jobs", 4),
@@ -73,7 +73,7 @@ class Host(NamedTuple):
 
 
 class Launch:
-    """The supervisor of one job, and what the processes that it starts have in common."""
+    """The supervisor of one job, and the settings that all processes of the job share."""
 
     def __init__(self, job: Job, tree: JobTree, host: Host) -> None:
         # For life.
@@ -90,7 +90,7 @@ class Launch:
 
     @property
     def begun(self) -> bool:
-        """Was a process asked for?"""
+        """Return whether the start of a process was requested."""
         return self._supervisor is not None
 
     # --- the main process ---------------------------------------------------------------------------
@@ -135,7 +135,7 @@ class Launch:
         opening = _Opening(self._host.folders.open if os.path.isabs(path) else self._job.sandbox.open_dir, path)
         closing.callback(opening.close)
         try:
-            # The sandbox itself is at hand; the file system of another folder may hang.
+            # The sandbox is open already; the file system of another folder may hang.
             return await self._host.threads.starts.run(opening.run) if path else opening.run()
         except ValueError as error:
             raise ValueError(f"cwd: {error}") from None
@@ -231,7 +231,7 @@ class Launch:
         self._tree.ended()
 
     def close(self) -> None:
-        """Close everything: the job is over."""
+        """Close everything at the end of the job."""
         if self._supervisor is not None:
             self._supervisor.abandon()
         if self._capping is not None:

@@ -1,4 +1,4 @@
-"""The timers of jobs that outlive their owner's last link (docs/contract.rst, "Owner")."""
+"""Remove jobs some time after their owner's last link was lost (docs/contract.rst, "Owner")."""
 
 from __future__ import annotations
 

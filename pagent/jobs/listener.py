@@ -1,7 +1,7 @@
-"""Which socket gets the connections to a port of the loopback: a number that no other socket has had (Linux).
+"""Identify the socket that gets the connections to a loopback port, by a number that is never used again (Linux).
 
-A question costs some microseconds, as the system looks at one socket (sock_diag(7)) and not at the whole table. So it
-can be asked on the loop, before each new connection.
+A look-up takes some microseconds, because the kernel searches for one socket (sock_diag(7)) and does not list all. So
+it can be made on the event loop, before each new connection.
 """
 
 from __future__ import annotations

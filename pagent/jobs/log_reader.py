@@ -1,4 +1,4 @@
-"""The reading of an output file while its job writes it, and while another program may truncate it."""
+"""Read an output file while its job writes it. Another program may truncate the file meanwhile."""
 
 from __future__ import annotations
 

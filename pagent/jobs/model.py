@@ -86,7 +86,7 @@ class Owner:
 
     @property
     def key(self) -> object:
-        """What all links of one owner have in common: realm and uid, or the link of a peer without an instance."""
+        """Return the key that all links of one owner share: realm and uid; for a peer without an instance its link."""
         return (self.realm, self.uid) if self.by_uid else self.connection
 
 
@@ -95,7 +95,7 @@ class _OneTimeEvent:
 
     def __init__(self, uid: str) -> None:
         self._uid = uid
-        self._callbacks: dict[Callable[[], None], None] | None = {}  # in the order in which they came; None once it has
+        self._callbacks: dict[Callable[[], None], None] | None = {}  # None once it has happened
 
     def add(self, callback: Callable[[], None]) -> None:
         if self._callbacks is None:
@@ -112,7 +112,7 @@ class _OneTimeEvent:
         for callback in callbacks or ():
             try:
                 callback()
-            except Exception:  # noqa: BLE001 - one stream's fault must not keep the others from hearing of it
+            except Exception:  # noqa: BLE001 - the other callbacks must be called as well
                 _log.exception("job %s: a callback at its end failed", self._uid)
 
 
@@ -122,19 +122,19 @@ class Job:
     def __init__(
         self, uid: str, name: str | None, owner: Owner, sandbox: Sandbox, usage: Callable[[], tuple[float, int]]
     ) -> None:
-        # for ever
+        # For life.
         self.uid: Final = uid
         self.name: Final = name or UNNAMED
         self.sandbox: Final = sandbox
         self.created_at: Final = time.time()
         self._usage = usage
 
-        # may change hands
+        # The owner, which may change.
         self.owner = owner
         #: Seconds that it outlives its owner's last link, None if it does not.
         self.linger_s: float | None = None
 
-        # the process
+        # The process.
         #: The port that the agent gave to it; one of ``ports`` once the job is ready.
         self.port: int | None = None
         self.ports: list[int] = []
@@ -142,7 +142,7 @@ class Job:
         self.exit_code: int | None = None
         #: Name of the signal that ended the process, such as 'SIGKILL' or 'SIGRTMIN+1'.
         self.signal: str | None = None
-        #: Why the job failed, if not by its process's own doing.
+        #: Why the job failed, unless its process exited by itself.
         self.error: str | None = None
         self.started_at: float | None = None
         self.finished_at: float | None = None
@@ -152,7 +152,7 @@ class Job:
         self.process_ended: Final = asyncio.Event()
         self.process_ended.set()
 
-        # the state
+        # The state.
         self._state = State.NEW
         self._start = _OneTimeEvent(uid)
         self._end = _OneTimeEvent(uid)
@@ -250,14 +250,14 @@ class Job:
         return self.created_at, self.uid
 
     def info(self) -> dict[str, Any]:
-        """The map that job methods answer with (docs/contract.rst, "Methods"; keys in its order). Epoch seconds, bytes.
+        """Return the map that job methods answer with (docs/contract.rst, "Methods"). Epoch seconds, bytes.
 
-        ``cpu_seconds`` and ``rss_bytes`` are of the whole tree, None unless the process runs and can be looked at.
+        ``cpu_seconds`` and ``rss_bytes`` are of the whole tree, None unless the process runs and can be read.
         """
         cpu_seconds: float | None = None
         rss_bytes: int | None = None
         if self.pid is not None and self._state in (State.PENDING, State.RUNNING):
-            with suppress(OSError):  # no descriptor is left to look with
+            with suppress(OSError):  # no descriptor is left to read them
                 cpu_seconds, rss_bytes = self._usage()
         return {
             "uid": self.uid,

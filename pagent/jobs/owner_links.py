@@ -1,4 +1,4 @@
-"""The links of each owner of jobs: an owner may have several, and its jobs live as long as it has one."""
+"""Count the links of each owner of jobs. The jobs of an owner live as long as it has a link."""
 
 from __future__ import annotations
 

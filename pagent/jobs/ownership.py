@@ -1,4 +1,4 @@
-"""Whether a job may have a port: by which user and which process listens there (``jobs.port_ownership``)."""
+"""Decide whether a port may be a job's, by the user and the process that listen on it (``jobs.port_ownership``)."""
 
 from __future__ import annotations
 

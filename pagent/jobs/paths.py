@@ -1,4 +1,4 @@
-"""The check of a peer's path, and its components."""
+"""Check a path from a peer, and split it into its components."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a command line or a variable says ``{port}``, the port of the job is written.
+"""Replace ``{port}`` in command lines and variables by the port of the job.
 
 ``{port}`` is the job's main port and ``{port:NAME}`` a further one. Doubled braces are literal, as in Python's
 ``str.format``: ``{{port}}`` becomes ``{port}``. All other braces stay as they are.

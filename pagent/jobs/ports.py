@@ -1,4 +1,4 @@
-"""A job's ports: its reports of them, and the wait until a process listens on one."""
+"""Wait for a job's ports: for its reports, or until a process listens on the port that it was given."""
 
 from __future__ import annotations
 

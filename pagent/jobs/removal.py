@@ -1,9 +1,8 @@
-"""The deletion of a folder that hostile programs have filled.
+"""Delete a folder that a malicious program may have filled.
 
-Depth is the trap: a program nests folders deeper than any path, any recursion and any descriptor table
-goes. So a folder found below is not entered where it stands but first renamed to the top, and the top is
-emptied until nothing is left: never more than three descriptors, never a path of more than one component, no
-link followed at any time.
+Such a program can nest folders deeper than the limits of paths, recursion and descriptors. So a subfolder is renamed to
+the top before it is emptied, and the top is emptied until nothing is left. This takes at most three descriptors and
+paths of one component, and follows no link.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The removal of jobs: the end of a job's tree, then the deletion of its sandbox."""
+"""Remove jobs: end the tree of a job, then delete its sandbox."""
 
 from __future__ import annotations
 

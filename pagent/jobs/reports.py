@@ -1,4 +1,4 @@
-"""Port reports, and the start that each belongs to."""
+"""Match port reports to the starts of jobs that wait for them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which sockets of this host listen on a TCP port, by the system's own table.
+"""Find the sockets of this host that listen on a TCP port, in the table of the system.
 
-On Linux that is /proc/net/tcp and tcp6 (proc(5)), elsewhere psutil, which may not be allowed to look. Only sockets that
+On Linux that is /proc/net/tcp and tcp6 (proc(5)), elsewhere psutil, which may lack the permission. Only sockets that
 a connection to 127.0.0.1 or ::1 can reach count. The functions block, and may be called in any thread.
 """
 
@@ -26,7 +26,7 @@ _SIX: Final = frozenset(("::1", "::"))
 class ListeningSocket(NamedTuple):
     """A row of the table. ``holder``: the inode of the socket (Linux) or the pid of its process.
 
-    ``user``: the user who made it, None where the system does not show it.
+    ``user``: the uid of its creator, None if the system does not list it.
     """
 
     holder: int
@@ -46,7 +46,7 @@ def reached(found: Collection[ListeningSocket]) -> list[ListeningSocket]:
 
 
 def holds(pid: int, found: Collection[ListeningSocket]) -> bool | None:
-    """Return whether the process has one of these sockets. None if that may not be asked."""
+    """Return whether the process has one of these sockets. None if the agent may not look it up."""
     if sys.platform != "linux":
         return any(listener.holder == pid for listener in found)
     try:
@@ -93,7 +93,7 @@ def _address(text: bytes) -> str:
 
 
 def inodes(pid: int) -> Iterator[int]:
-    """Yield the inodes of the sockets that a process has open (Linux). PermissionError if that may not be asked."""
+    """Yield the inodes of the sockets that a process has open (Linux). PermissionError if it may not be read."""
     folder = f"/proc/{pid}/fd"
     with suppress(FileNotFoundError, ProcessLookupError):
         for name in os.listdir(folder):

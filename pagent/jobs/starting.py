@@ -1,4 +1,4 @@
-"""The start of jobs, and of further processes in them."""
+"""Start jobs, and further processes in them."""
 
 from __future__ import annotations
 

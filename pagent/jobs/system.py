@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 
 class Process(NamedTuple):
-    """A row of the process table. ``pid`` and ``started`` together name a process for ever."""
+    """A row of the process table. ``pid`` and ``started`` together never name another process."""
 
     pid: int
     parent: int

@@ -1,4 +1,4 @@
-"""The last output of a job: after its main process has ended, its children may still write."""
+"""Wait for the last output of a job: after the exit of its main process, its children may still write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pseudo-terminal of a process: its size, its character set, and the end of its input."""
+"""Set up the pseudo-terminal of a process: its size, its character set, and the end of its input."""
 
 from __future__ import annotations
 

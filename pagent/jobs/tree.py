@@ -9,7 +9,7 @@ the tree before, its sessions, and a working folder in the sandbox then show whi
 Where there are no subreapers (macOS) daemons are found by the sessions of the job's processes alone.
 
 Methods that look at processes may be called in any thread. They never read what a process can hold back: its
-environment, command line and memory map are guarded by a lock that it can keep for ever.
+environment, command line and memory map are guarded by a lock that it can keep for any time.
 """
 
 from __future__ import annotations

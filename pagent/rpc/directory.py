@@ -13,7 +13,7 @@ from pagent.rpc.connection import Connection
 
 
 class Client(NamedTuple):
-    """The client of one connection: who the socket, or a trusted PROXY protocol header, says it is.
+    """The client of one connection, as the socket or a trusted PROXY protocol header identifies it.
 
     ``address`` is its IP address, ``port`` its port. ``trusted``: the peer of the socket is in
     ``control.trusted_proxies``, so its forwarded fields are believed. ``secure``: the connection came over TLS.

@@ -1,4 +1,4 @@
-"""What a peer may call: a fixed table, made of an object's decorated methods.
+"""The table of the methods that a peer may call, made of an object's decorated methods.
 
 A method takes the :class:`~pagent.rpc.calls.IncomingCall` first, then the arguments of the caller. A plain function
 runs at once, inside the callback that received the call: the result of a unary one is the call's result; one of a
@@ -33,7 +33,7 @@ def _marker(call_type: int) -> Callable[[F], F]:
     return mark
 
 
-#: Decorators, one for each call type (docs/protocol.rst, "Messages"): who may send on the call's stream.
+#: Decorators, one for each call type (docs/protocol.rst, "Messages"): the sides that may send on the call's stream.
 unary = _marker(messages.UNARY)
 istream = _marker(messages.ISTREAM)
 ostream = _marker(messages.OSTREAM)

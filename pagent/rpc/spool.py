@@ -45,7 +45,7 @@ def _ignore() -> None:
 
 
 class SpoolOpener(NamedTuple):
-    """Where a spool has its files, and who is notified.
+    """The place of a spool's files, and the function that is notified of a failure.
 
     ``open`` is a blocking function that returns the descriptor of a new file. ``limit``: bytes that may be kept.
     ``threads`` do the disk work. ``failed`` is called if the disk fails the spool, before its stream ends.

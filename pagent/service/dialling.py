@@ -42,7 +42,7 @@ class RouterDialling:
         self._lost: str | None = None
 
     async def keep(self) -> None:
-        """Keep a link, for ever."""
+        """Dial, and dial again after each lost link, until cancelled."""
         while True:
             reason, lived_s = await self._one_link()
             delay = self._backoff.delay(lived_s)

@@ -1,4 +1,4 @@
-"""``job_exec``: a second process in the sandbox, spliced to a stream (docs/contract.rst, "Jobs")."""
+"""``job_exec``: run a second process in the sandbox, joined to the stream of the call (docs/contract.rst, "Jobs")."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def _is_size(size: Any) -> bool:
 class _ExecSplice:
     """Receiver of the stream and user of the process.
 
-    In: bins are input, an empty one (or the stream close) its end, ``{'resize': [rows, cols]}`` the terminal's size;
-    one that no terminal can have is ignored, since windows have such sizes while they are made. Out: bins of output.
-    The result is the exit code, minus the signal's number if a signal ended it.
+    From the caller: a bin is input; an empty bin, or the stream close, is its end. ``{'resize': [rows, cols]}`` sets
+    the size of the terminal. A size that no terminal can have is ignored: windows report such sizes while they open.
+    To the caller: bins of output. The result is the exit code, or minus the number of the signal that ended it.
     """
 
     def __init__(self, call: IncomingCall, stream: Stream) -> None:

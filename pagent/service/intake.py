@@ -1,4 +1,4 @@
-"""Pass a stream to an upload by callbacks: its data is on the way to the disk before any task could wake up for it."""
+"""Pass the messages of a stream to an upload in the callback that received them, without a task."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pagent.runtime.memory import Held, current_memory
 
 
 class Intake:
-    """The receiver of the call's stream. It is made when the upload can take data; then await :meth:`finished`.
+    """The receiver of the call's stream, made when the upload can take data. Then await :meth:`finished`.
 
-    While much of the upload waits for the disk, the stream is held: its peer gets no more credit. What a peer without
-    credit sends waits in the stream.
+    While ``UPLOAD_PENDING_MAX`` bytes wait for the disk, the stream is held: its peer gets no more credit. Data that a
+    peer without credit sends meanwhile is kept by the stream.
     """
 
     def __init__(self, call: IncomingCall, upload: Upload) -> None:
@@ -84,10 +84,10 @@ class Intake:
         self._end(None)
 
     def stream_blocked(self) -> None:
-        """Nothing: this side sends no data."""
+        """Do nothing: this side sends no data."""
 
     def stream_writable(self) -> None:
-        """Nothing: this side sends no data."""
+        """Do nothing: this side sends no data."""
 
     def stream_lost(self, reason: str) -> None:
         self._end(CallCancelledError(reason))

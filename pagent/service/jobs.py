@@ -31,7 +31,7 @@ def _owner(connection: CallHost) -> Owner:
 
 
 class JobService:
-    """Creating, starting, watching and ending jobs."""
+    """The methods that create, start, list and end jobs."""
 
     def __init__(self, manager: JobManager) -> None:
         self._manager = manager

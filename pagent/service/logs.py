@@ -1,4 +1,4 @@
-"""``job_logs``: a job's output while it is written (docs/contract.rst, "Jobs")."""
+"""``job_logs``: send a job's output while the job writes it (docs/contract.rst, "Jobs")."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENDED = (State.FINISHED, State.CLOSED)
 
 
 class LogService:
-    """Sends what jobs write; woken by changes of the files."""
+    """Sends the output of jobs. A change of a file starts the next read."""
 
     def __init__(self, manager: JobManager, threads: DiskThreads) -> None:
         self._manager = manager
@@ -48,7 +48,7 @@ class LogService:
         fd = await self._open(job, name, follow)
         if fd is None:
             return offset
-        reading = DiskWork(self._threads.of(job), partial(os.close, fd))  # a read goes on when the call is cancelled
+        reading = DiskWork(self._threads.of(job), partial(os.close, fd))  # after a read that a cancel does not stop
         try:
             async with Changes(fd) as changes:
                 with job.until_output_ends(changes.wake):
@@ -60,7 +60,7 @@ class LogService:
     @staticmethod
     async def _copy(out: AsyncStream, job: Job, reading: DiskWork, reader: LogReader, changes: Changes | None) -> int:
         while True:
-            ended = job.output_ended  # asked first: what is written before the end is then read after it
+            ended = job.output_ended  # before the read, which then gets all that was written before the end
             data = await reading.run(reader.read)
             if data:
                 await out.send(data)
@@ -71,9 +71,9 @@ class LogService:
 
     @staticmethod
     async def _open(job: Job, name: str, follow: bool) -> int | None:
-        """The output file; with ``follow`` once the job has been started. None if it never was, or writes none."""
-        news = asyncio.Event()
-        with job.watching(news.set):
+        """Return a descriptor of the output file, None without one. With ``follow``, wait for the job's start."""
+        changed = asyncio.Event()
+        with job.watching(changed.set):
             while True:
                 ended = job.state in _ENDED
                 try:
@@ -81,5 +81,5 @@ class LogService:
                 except FileNotFoundError:
                     if not follow or ended:
                         return None
-                await news.wait()
-                news.clear()
+                await changed.wait()
+                changed.clear()

@@ -1,4 +1,4 @@
-"""What a caller gets of a response's head, by its kind."""
+"""Send the head of a job's response to its caller, in the form for the kind of caller."""
 
 from __future__ import annotations
 

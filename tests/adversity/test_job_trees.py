@@ -158,7 +158,7 @@ async def test_a_job_that_kills_supervisor_and_keeper_is_ended(tmp_path: Path) -
         await all_gone(pids)
         info = await peer.call("job_wait", job)
         assert (info["state"], info["signal"]) == ("FINISHED", "SIGKILL")
-        assert await agent.says("ended, since its supervisor and the keeper were killed")
+        assert await agent.says("ended, because its supervisor and the keeper were killed")
         assert all(map(is_alive, others_pids))
         later, later_pids = await daemons(peer, other, "killed")
         await peer.call("job_remove", other)
