@@ -12,21 +12,26 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
+from pagent.limits import MIB
 from pagent.names import GONE_PREFIX
 from pagent.unix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH
 
 _PLACE = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
 _LIST = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
 
-#: Programs that are not quite dead may still be writing: so often a folder that filled again is emptied again.
+#: Bytes of a folder that may be deleted in the event loop: unlinking a large file takes the time of freeing it.
+REMOVE_INLINE_BYTES: Final = MIB
+
+#: Times that a folder is emptied again if a program that is ending has written to it meanwhile.
 _REFILLS = 64
 #: Entries read before they are deleted: a folder of millions costs no more memory than this.
 _BATCH = 4096
 
 
 def remove_folder(path: Path) -> None:
-    """Delete ``path`` and all below it. Nothing if it does not exist; the first OSError once the rest is deleted."""
+    """Delete ``path`` and all below it, if it exists. The first OSError is raised after the rest is deleted."""
     try:
         top = os.open(path, _PLACE)
     except FileNotFoundError:
@@ -39,10 +44,38 @@ def remove_folder(path: Path) -> None:
         os.rmdir(path)
 
 
+def remove_if_empty(path: Path) -> bool:
+    """Delete a folder; False if it is not empty."""
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+def few_small_files(folder: int, most: int) -> list[str] | None:
+    """Return the names of the files in a folder; None if they are not few, not small, or some are folders."""
+    names: list[str] = []
+    size = 0
+    descriptor = os.open(".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC, dir_fd=folder)
+    try:
+        with os.scandir(descriptor) as found:
+            for entry in found:
+                size += entry.stat(follow_symlinks=False).st_size
+                names.append(entry.name)
+                if entry.is_dir(follow_symlinks=False) or len(names) > most or size > REMOVE_INLINE_BYTES:
+                    return None
+    finally:
+        os.close(descriptor)
+    return names
+
+
 def empty_folder(top: int) -> None:
     """Delete all that is below the folder that ``top`` is a descriptor of (O_PATH will do).
 
-    Goes on past what cannot be deleted and raises the first such OSError at the end.
+    An entry that cannot be deleted is left, and the first such OSError is raised at the end.
     """
     _Emptying(top).run()
 

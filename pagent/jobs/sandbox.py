@@ -4,10 +4,10 @@ No other code joins a peer's path to a real one. The results are descriptors, an
 of their folder (``dir_fd``), so that nothing that the job renames or links meanwhile changes what was resolved
 (docs/contract.rst, "Sandbox").
 
-Paths are relative to the sandbox and made of ``/``; ``..`` is taken back lexically. Names are as `names` writes
-them for the wire, so that one that is not UTF-8 can be given. Errors: TypeError for what
-is no str, ValueError for a path that cannot be meant or that leaves the sandbox, the system's OSError otherwise.
-They name the path as the peer gave it, never a path of this machine.
+Paths are relative to the sandbox, with ``/`` between names; ``..`` removes the name before it. Names are in the form of
+`pagent.names`, which can express those that are not UTF-8. Errors: TypeError for a path that is no str, ValueError for
+an invalid path or one that leaves the sandbox, the system's OSError otherwise. They contain the path of the peer, never
+a path of this machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import errno
 import os
 import secrets
 import stat
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -24,14 +23,10 @@ from typing import Final
 from pagent.jobs.kept_logs import KeptLogs
 from pagent.jobs.openat_beneath import FOLDER, Opener, open_by_walk, openat_beneath
 from pagent.jobs.paths import components, file_components, is_plain
-from pagent.jobs.removal import empty_folder, remove_folder
-from pagent.limits import MIB
+from pagent.jobs.removal import REMOVE_INLINE_BYTES, empty_folder, few_small_files, remove_folder, remove_if_empty
+from pagent.jobs.shared_descriptor import SharedDescriptor
 from pagent.names import SPOOL_PREFIX, is_own
 from pagent.unix import O_CLOEXEC, O_DIRECTORY, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_PATH
-
-#: Bytes of a sandbox that may be deleted in the event loop: unlinking a large file takes the time of freeing it.
-REMOVE_INLINE_BYTES: Final = MIB
-
 
 _NEW_FILE: Final = os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
 _O_TMPFILE: Final[int] = getattr(os, "O_TMPFILE", 0)
@@ -41,20 +36,16 @@ class Sandbox:
     """The folder of one job. All methods may be called in any thread, also at the same time.
 
     A descriptor of the folder is held from the start, so that the folder stays the same one whatever is renamed
-    above it. It is closed once the sandbox is removed and the last method that uses it has ended: its number
-    must not be reused under a look-up.
+    above it.
     """
 
     def __init__(self, path: Path, folder: int, opener: Opener = openat_beneath, *, of_job: bool = False) -> None:
         self.path = path
         self._of_job = of_job
         self._open = opener
-        self._user: tuple[int, int] | None = None  # whose all in it is, if not the agent's
-        self._lock = threading.Lock()
-        self._folder = folder
-        self._users = 0
-        self._removed = False
+        self._user: tuple[int, int] | None = None  # the owner of all files in it, if not the agent's user
         self._logs = KeptLogs()  # of what open_output made
+        self._folder = SharedDescriptor(folder, self._logs.close)
 
     @classmethod
     def create(cls, root: Path, uid: str, *, opener: Opener = openat_beneath) -> Sandbox:
@@ -125,9 +116,9 @@ class Sandbox:
         return place
 
     def stat_at(self, place: int, name: str) -> os.stat_result:
-        """Status of what ``name`` is in the folder that ``place`` is a descriptor of; a link is not followed.
+        """Return the status of ``name`` in the folder of the descriptor ``place``. A link is not followed.
 
-        OSError EXDEV, without a question to it, for another file system's root, where there is openat2.
+        OSError EXDEV for the root of another file system, which is not accessed (where openat2 exists).
         """
         if not O_PATH:
             return os.stat(name, dir_fd=place, follow_symlinks=False)
@@ -140,7 +131,7 @@ class Sandbox:
     def is_direct(self, place: int, path: str) -> bool:
         """Return whether ``place`` is the folder that ``path`` is in, reached through no link."""
         found = os.fstat(place)
-        with self._using(path) as folder:
+        with self._folder.using(path) as folder:
             try:
                 direct = open_by_walk(folder, "/".join(file_components(path)[:-1]), FOLDER)
             except OSError:
@@ -155,7 +146,7 @@ class Sandbox:
         os.mkdir(name, 0o755, dir_fd=place)
         if self._user is None:
             return
-        with suppress(OSError):  # the job was quicker, and does with it what it likes
+        with suppress(OSError):  # the job has replaced it already, and may
             folder = os.open(name, os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, dir_fd=place)
             try:
                 found = os.fstat(folder)
@@ -171,7 +162,7 @@ class Sandbox:
             os.fchown(descriptor, *self._user)
 
     def _resolve(self, parts: list[str], flags: int, path: str) -> int:
-        with self._using(path) as folder:
+        with self._folder.using(path) as folder:
             try:
                 if not parts:
                     return os.open(".", flags | O_CLOEXEC, dir_fd=folder)
@@ -190,7 +181,7 @@ class Sandbox:
         names too is left to them and replaced by a new one.
         """
         assert is_plain(name), "the name is our own"
-        with self._using(name) as folder:
+        with self._folder.using(name) as folder:
             return self._logs.make(name, folder)
 
     def open_log(self, name: str) -> int:
@@ -203,14 +194,14 @@ class Sandbox:
 
     def open_spool(self) -> int:
         """Return a descriptor of a file without a name on the sandbox's disk: its close deletes it."""
-        with self._using("spool") as folder:
+        with self._folder.using("spool") as folder:
             if _O_TMPFILE:
                 # EOPNOTSUPP: not this file system. EISDIR, ENOENT: a kernel that does not know the flag.
                 with suppress(OSError):
                     return os.open(".", _O_TMPFILE | os.O_RDWR | os.O_EXCL | O_CLOEXEC, 0o600, dir_fd=folder)
             name = SPOOL_PREFIX + secrets.token_hex(8)
             descriptor = os.open(name, os.O_RDWR | _NEW_FILE, 0o600, dir_fd=folder)
-            with suppress(FileNotFoundError):  # the job was quicker
+            with suppress(FileNotFoundError):  # the job has removed it already
                 os.unlink(name, dir_fd=folder)
             return descriptor
 
@@ -222,7 +213,7 @@ class Sandbox:
         ValueError for one with several names that is not the user's already.
         """
         self._user = uid, gid  # first: a file that appears meanwhile is handed over where it is made
-        with self._using("") as place:
+        with self._folder.using("") as place:
             for path, folders, files, folder in os.fwalk(".", topdown=False, follow_symlinks=False, dir_fd=place):
                 for name in folders + files:
                     with suppress(FileNotFoundError):
@@ -232,16 +223,17 @@ class Sandbox:
     # --- the end ----------------------------------------------------------------------------------
 
     def remove(self) -> None:
-        """Delete the sandbox with all that is in it; may take long, so not on the loop. Nothing the second time.
+        """Delete the sandbox with all its content. Blocking. A second call does nothing.
 
-        What cannot be deleted is left and its OSError raised once the rest is gone; another call tries again.
+        An entry that cannot be deleted is left, and its OSError is raised after the rest is deleted. Another call tries
+        again.
         """
-        if not self._removed:
+        if not self._folder.removed:
             try:
-                with self._using("") as folder:
+                with self._folder.using("") as folder:
                     empty_folder(folder)
             finally:
-                self._close()
+                self._folder.close()
         try:
             remove_folder(self.path)
         except OSError as error:
@@ -253,14 +245,14 @@ class Sandbox:
         False if it is not, with nothing deleted but a job's small output files, or if something kept it from being
         complete: call :meth:`remove` in a thread then.
         """
-        if self._removed:
+        if self._folder.removed:
             return not os.path.lexists(self.path)
         try:
-            with self._using("") as folder:
+            with self._folder.using("") as folder:
                 self._delete_outputs(folder)
-                # Most jobs leave nothing more: to try costs less than to look.
-                if not _remove_empty(self.path):
-                    names = _few_files(folder, entries)
+                # Most jobs leave nothing more, and an attempt costs less than a listing.
+                if not remove_if_empty(self.path):
+                    names = few_small_files(folder, entries)
                     if names is None:
                         return False
                     for name in names:
@@ -268,7 +260,7 @@ class Sandbox:
                     os.rmdir(self.path)
         except OSError:
             return False
-        self._close()
+        self._folder.close()
         return True
 
     def _delete_outputs(self, folder: int) -> None:
@@ -279,51 +271,6 @@ class Sandbox:
                 size += found.st_size
                 if stat.S_ISREG(found.st_mode) and size <= REMOVE_INLINE_BYTES:
                     os.unlink(name, dir_fd=folder)
-
-    # --- the descriptor ---------------------------------------------------------------------------
-
-    def _using(self, path: str) -> _Use:
-        """Return a context with the descriptor of the folder. FileNotFoundError, of ``path``, once it is removed."""
-        return _Use(self, path)
-
-    def _take(self, path: str) -> int:
-        with self._lock:
-            if self._removed:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-            self._users += 1
-            return self._folder
-
-    def _give_back(self) -> None:
-        with self._lock:
-            self._users -= 1
-            self._close_unused()
-
-    def _close(self) -> None:
-        with self._lock:
-            self._removed = True
-            self._close_unused()
-
-    def _close_unused(self) -> None:
-        if self._removed and self._users == 0 and self._folder >= 0:
-            os.close(self._folder)
-            self._folder = -1
-            self._logs.close()
-
-
-class _Use:
-    """One use of a sandbox's descriptor, which is open as long as there is one."""
-
-    __slots__ = ("_path", "_sandbox")
-
-    def __init__(self, sandbox: Sandbox, path: str) -> None:
-        self._sandbox = sandbox
-        self._path = path
-
-    def __enter__(self) -> int:
-        return self._sandbox._take(self._path)
-
-    def __exit__(self, *error: object) -> None:
-        self._sandbox._give_back()
 
 
 def _make_folder(path: Path) -> int:
@@ -354,37 +301,9 @@ def _named(error: OSError, path: str) -> OSError:
     return OSError(error.errno, error.strerror, path)
 
 
-def _remove_empty(path: Path) -> bool:
-    """Delete a folder; False if it is not empty."""
-    try:
-        os.rmdir(path)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            return False
-        raise
-    return True
-
-
 def _give(folder: int, name: str, path: str, uid: int, gid: int) -> None:
     """Change the owner of one name in a folder, of nothing that it leads to. ValueError as of ``give_to``."""
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1 and found.st_uid != uid:
         raise ValueError(f"{path!r} cannot become the job's: the file has several names")
     os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
-
-
-def _few_files(folder: int, most: int) -> list[str] | None:
-    """Return the names of the files in a folder; None if they are not few, not small, or some are folders."""
-    names: list[str] = []
-    size = 0
-    descriptor = os.open(".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC, dir_fd=folder)
-    try:
-        with os.scandir(descriptor) as found:
-            for entry in found:
-                size += entry.stat(follow_symlinks=False).st_size
-                names.append(entry.name)
-                if entry.is_dir(follow_symlinks=False) or len(names) > most or size > REMOVE_INLINE_BYTES:
-                    return None
-    finally:
-        os.close(descriptor)
-    return names
