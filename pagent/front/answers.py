@@ -22,7 +22,6 @@ _UNAUTHORIZED: Final = 401
 _RETRY_S: Final = 2
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-LAST_CHUNK: Final = b"0\r\n\r\n"
 
 _PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 #: The start of an answer's head. The reason phrase of a job does not cross a link, so it is the usual one.

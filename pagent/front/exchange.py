@@ -19,9 +19,10 @@ from typing import Any, Final, Protocol
 
 from pagent.buffers import Bytes
 from pagent.errors import CallCancelledError, CallError, LinkClosedError, MethodError, RequestRefusedError
-from pagent.front.answers import LAST_CHUNK, Fields, encode_head
+from pagent.front.answers import Fields, encode_head
 from pagent.front.held import HeldHeads, Holder
 from pagent.http1.incoming import IncomingHead
+from pagent.http1.trailers import LAST_CHUNK, last_chunk
 from pagent.net.port.connection import PortConnection
 from pagent.net.port.user import PortUser
 from pagent.rpc.calls import OutgoingCall
@@ -165,8 +166,8 @@ class Exchange(Holder):
         if self._stream is not None:
             self._stream.send(piece)
 
-    def end_body(self) -> None:
-        """The request's body has ended."""
+    def end_body(self, trailers: Fields) -> None:
+        """End the request's body; an agent of the field takes no trailers."""
         if self._stream is not None:
             self._stream.send(b"")
 
@@ -314,7 +315,11 @@ class Exchange(Holder):
             self._fail(CallCancelledError("the answer is shorter than its Content-Length"))
             return
         if self._left == _IN_CHUNKS:
-            self._held += last_chunk(trailers)
+            try:
+                self._held += last_chunk(trailers) if trailers else LAST_CHUNK
+            except (ValueError, TypeError):
+                self._break_off("the agent's trailers are not valid")
+                return
         self._stage = ENDED
         self.flush()
         self._release()
@@ -331,14 +336,6 @@ def _length(value: str) -> int:
     if not (value.isascii() and value.isdigit()):
         raise ValueError("the answer's Content-Length is not a number")
     return int(value)
-
-
-def last_chunk(trailers: Fields) -> bytes:
-    """Return the end of a body in chunks; BadAnswer if a trailer cannot be sent on."""
-    if not trailers:
-        return LAST_CHUNK
-    data = "".join([f"{name}: {value}\r\n" for name, value in trailers]).encode("utf-8", "surrogateescape")
-    return b"0\r\n" + data + b"\r\n"
 
 
 def refusal_of(error: BaseException) -> RequestRefusedError:

@@ -33,6 +33,12 @@ class RawExchange(Exchange):
         arguments = (job_uid, head.method, target, (), head.fields)
         return link.connection.start_call(messages.BISTREAM, "http_request", arguments, options)
 
+    def end_body(self, trailers: Fields) -> None:
+        if trailers and self._stream is not None:
+            self._stream.send(trailers)
+        else:
+            super().end_body(trailers)
+
     def stream_message(self, value: Any) -> None:
         stage = self._stage
         if stage is BODY:

@@ -233,7 +233,7 @@ class UserConnection(ClientSocket):
             return
         self._body = None
         if self._exchange is not None:
-            self._exchange.end_body()
+            self._exchange.end_body(body.trailers)
         if self._state is _BODY:
             self._enter(_ANSWERING)
             self.deadline = NEVER

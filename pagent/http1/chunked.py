@@ -12,17 +12,17 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from pagent.http1.fields import END_TO_END, BadResponse, decode_lines, kind_of
+from pagent.http1.fields import BadResponse
 from pagent.http1.section import SectionBuffer
-from pagent.limits import BODY_LENGTH_MAX, CHUNK_LINE_MAX, FRAMES_AT_ONCE, KIB, RESPONSE_FIELDS_MAX, TRAILERS_MAX
+from pagent.http1.trailers import trailer_fields
+from pagent.limits import BODY_LENGTH_MAX, CHUNK_LINE_MAX, FRAMES_AT_ONCE, KIB, TRAILERS_MAX
 
 #: Chunks below this size are joined with their neighbours before they are passed on; larger ones are passed as slices.
 #: A call for each piece costs as much as copying some KiB.
 CHUNK_JOIN_MAX: Final = 4 * KIB
 
-#: After the data of each chunk, and after all chunks.
+#: After the data of each chunk.
 CHUNK_END: Final = b"\r\n"
-LAST_CHUNK: Final = b"0\r\n\r\n"
 
 # 16 digits hold any size below 2**64. Blanks and an extension (7.1.1) are skipped.
 _SIZE: Final = rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n"
@@ -153,25 +153,3 @@ class ChunkedDecoder:
         if section:
             self.fields = trailer_fields(section)
         return end
-
-
-def trailer_fields(section: bytes) -> list[list[str]]:
-    """Return the pairs of a trailer section, which begins with CRLF.
-
-    Fields that frame or route a message must not be there (RFC 9110 6.5.1). They are left out, like hop-by-hop ones.
-    """
-    lines = decode_lines(section)
-    if len(lines) - 1 > RESPONSE_FIELDS_MAX:
-        raise BadResponse("too many trailers")
-    fields = []
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        try:
-            kind = kind_of(name)
-        except ValueError as error:
-            raise BadResponse(str(error)) from None
-        if not colon:
-            raise BadResponse("trailer without a colon")
-        if kind == END_TO_END:
-            fields.append([name, value.strip(" \t")])
-    return fields

@@ -99,6 +99,11 @@ def _kind_of_name(name: str) -> int:
     return _DROPPED if lower in UNPASSED else _PASSED
 
 
+def goes_on(name: str) -> bool:
+    """Return whether a field passes to the job unchanged: it is neither of this hop, nor the router's to write."""
+    return _kind_of(name) == _PASSED
+
+
 #: The usual spellings of well-known fields, without asking :func:`_kind_of`.
 _KINDS: Final = {
     name: _kind_of(name) for usual in (*ORDINARY, *map(str.title, _SPECIAL)) for name in (usual, usual.lower())

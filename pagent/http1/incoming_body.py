@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pagent.http1.chunked import CHUNK_JOIN_MAX, ChunkedDecoder
 from pagent.http1.fields import BadResponse, Framing
-from pagent.http1.incoming import BadRequest, IncomingHead
+from pagent.http1.incoming import BadRequest, IncomingHead, goes_on
 
 
 class IncomingBody:
@@ -29,8 +29,9 @@ class IncomingBody:
 
     @property
     def trailers(self) -> list[list[str]]:
-        """The trailers, once the body has ended: [name, value] each."""
-        return self._chunks.fields if self._chunks is not None else []
+        """The trailers that go on, once the body has ended: [name, value] each."""
+        fields = self._chunks.fields if self._chunks is not None else []
+        return [pair for pair in fields if goes_on(pair[0])]
 
     def feed(self, data: bytes, at: int) -> int | None:
         """Take ``data`` from ``at``; return where it goes on after the body, None if more is to come.

@@ -60,8 +60,8 @@ class BrokenResponseError(PagentError):
 class HttpSplice:
     """Receives the call's stream, uses the job's connection, and receives the parsed response.
 
-    For a RAW caller nothing is decoded, interim responses are passed on, and trailers follow the body as a list of
-    pairs.
+    For a RAW caller nothing is decoded, interim responses are passed on, and trailers are a list of pairs after the
+    body, in both directions.
     """
 
     __slots__ = (
@@ -126,11 +126,17 @@ class HttpSplice:
     # --- from the stream: the request's body -------------------------------------------------------
 
     def stream_message(self, value: Any) -> None:
-        if not isinstance(value, (bytes, bytearray, memoryview)):
+        are_trailers = type(value) is list and self._caller is _RAW
+        if not are_trailers and not isinstance(value, (bytes, bytearray, memoryview)):
             raise ValueError(f"a request body is bytes, not {type(value).__name__}")
         if self._state in _COMPLETE:
             return
-        parts = self._body.add(value) if value else self._body.end()
+        if are_trailers:
+            parts = self._body.end_with(value)
+        elif value:
+            parts = self._body.add(value)
+        else:
+            parts = self._body.end()
         self._hold_after_request()
         if self._port is not None:
             if parts:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pagent.buffers import Bytes
-from pagent.http1.chunked import CHUNK_END, LAST_CHUNK, chunk_header
+from pagent.http1.chunked import CHUNK_END, chunk_header
 from pagent.http1.fields import Framing
 from pagent.http1.heads import RequestHead
+from pagent.http1.trailers import LAST_CHUNK, last_chunk
 from pagent.limits import REPEAT_MAX
 
 
@@ -62,6 +65,19 @@ class RequestBody:
         elif self._left:
             raise ValueError(f"the body is {self._left} bytes shorter than its Content-Length")
         return []
+
+    def end_with(self, trailers: Any) -> list[Bytes]:
+        """End the body with trailers, [name, value] each; return the bytes to write.
+
+        ValueError or TypeError if they are not valid, or if the body has no place for them.
+        """
+        if self.ended:
+            raise ValueError("trailers after the end of the body")
+        if self._framing is not Framing.CHUNKED:
+            raise ValueError("trailers of a body that is not sent in chunks")
+        end = last_chunk(trailers)
+        self.ended = True
+        return [end]
 
     # Bytes that are kept until there is a connection, and bytes that may have to be written again.
 

@@ -13,6 +13,7 @@ CONNECTION = "0" * 32
 _HANDLER = r"""
 lost = asyncio.Event()
 counts = {"requests": 0, "lost": 0}
+trailers = []  # of the last body in chunks
 
 async def serve(reader, writer):
     try:
@@ -31,8 +32,9 @@ async def body_of(head, reader):
     if fields.get(b"transfer-encoding") == b"chunked":
         while size := int(await reader.readline(), 16):
             body += (await reader.readexactly(size + 2))[:-2]
-        while await reader.readline() != b"\r\n":
-            pass
+        trailers.clear()
+        while (line := await reader.readline()) != b"\r\n":
+            trailers.append(line)
     else:
         body = await reader.readexactly(int(fields.get(b"content-length", 0)))
     return body
@@ -53,6 +55,9 @@ async def one(reader, writer):
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\n" + body)
     elif path.startswith("/status/"):
         writer.write(b"HTTP/1.1 %s x\r\nX-A: 1\r\n\r\n" % path[8:].encode())
+    elif path == "/trailers":
+        await body_of(head, reader)
+        plain(writer, b"".join(trailers))
     elif path == "/length":
         plain(writer, b"%d" % len(await body_of(head, reader)))
     elif path.startswith("/bytes/"):

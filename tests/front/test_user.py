@@ -126,6 +126,22 @@ async def test_a_body_in_chunks_of_one_byte(front: Front, job: str) -> None:
         assert (await client.ask(chunked(f"{job}/length", b"x", trailers=b"X-Sum: 1\r\n"))).body == b"1"
 
 
+async def test_trailers_of_requests(front: Front, job: str) -> None:
+    """Those that a field of the head would be refused, replaced or believed as are left out."""
+    trailers = (
+        b"X-Sum: 1\r\nx-sum:  2 \r\nContent-Length: 9\r\nContent_Length: 9\r\nAuthorization: x\r\nCookie: x\r\n"
+        b"X-Forwarded-For: 10.0.0.1\r\nx_real_ip: 10.0.0.1\r\nX-Pagent-Token: x\r\nX-Request-Id: x\r\nHost: x\r\n"
+    )
+    async with wire(front.port) as client:
+        client.say(chunked(f"{job}/trailers", b"abc", trailers=trailers) + get(f"{job}/hello"))
+        assert (await client.answer()).body == b"X-Sum: 1\r\nx-sum: 2\r\n"
+        assert (await client.answer()).body == b"hello"
+        for byte in chunked(f"{job}/trailers", b"abc", trailers=b"X-Sum: 1\r\n"):
+            client.say(bytes((byte,)))
+            await asyncio.sleep(0)
+        assert (await client.answer()).body == b"X-Sum: 1\r\n"
+
+
 @pytest.mark.parametrize(("corpus", "asked"), [(BAD_HEADS, 0), (BAD_BODIES, 1)])
 async def test_bad_requests(front: Front, job: str, corpus: list[tuple[str, bytes]], asked: int) -> None:
     """The same corpus as the reader's, on the target of a job where it leaves room for that."""

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagent.http1.chunked import CHUNK_END, LAST_CHUNK, chunk_header
+from pagent.http1.chunked import CHUNK_END, chunk_header
 from pagent.http1.fields import Framing
 from pagent.http1.heads import RequestHead
 from pagent.http1.request import encode_raw_request, encode_request
+from pagent.http1.trailers import LAST_CHUNK
 from pagent.limits import BODY_LENGTH_MAX, REQUEST_FIELDS_MAX, REQUEST_HEAD_MAX
 
 Pairs = Sequence[Sequence[str]]

@@ -32,6 +32,30 @@ def test_chunks() -> None:
         chunked.add(b"y")
 
 
+def test_trailers_end_a_body_in_chunks() -> None:
+    chunked = body(("Transfer-Encoding", "chunked"))
+    chunked.add(b"x")
+    assert chunked.end_with([["X-Sum", "1"]]) == [b"0\r\nX-Sum: 1\r\n\r\n"]
+    assert chunked.ended
+    assert chunked.end() == []
+    with pytest.raises(ValueError, match="after the end"):
+        chunked.end_with([["X-Sum", "1"]])
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ([("Content-Length", "3")], "not sent in chunks"),
+        ([("Content-Length", "0")], "after the end"),
+        ([("Transfer-Encoding", "chunked")], "token"),
+    ],
+)
+def test_trailers_that_are_refused(headers: list[tuple[str, str]], words: str) -> None:
+    refusing = body(*headers)
+    with pytest.raises(ValueError, match=words):
+        refusing.end_with([["X Sum", "1"]])
+
+
 @pytest.mark.parametrize("piece", [b"", b"a"])
 def test_the_first_message_decides_what_the_head_left_open(piece: bytes) -> None:
     undecided = body()
