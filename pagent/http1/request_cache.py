@@ -18,14 +18,30 @@ _KEPT: Final = 256
 _KEPT_BYTES_MAX: Final = 1024
 
 
+class _Kept:
+    """A kept head, and the arguments that it was encoded from."""
+
+    __slots__ = ("arguments", "head")
+
+    def __init__(self, arguments: tuple[Any, ...], head: RequestHead) -> None:
+        self.arguments = arguments
+        self.head = head
+
+
 class RequestHeadCache:
-    """Encodes requests and keeps the newest small heads; the oldest makes room."""
+    """Encodes requests, and keeps small heads of requests that come again.
+
+    The hash of the target alone gives the place of a head: to hash all fields would take as long as to encode them. A
+    head is kept when its place is asked for by the same target twice in a row, so that requests that never come again
+    replace none and leave nothing.
+    """
 
     def __init__(self) -> None:
-        self._heads: dict[tuple[Any, ...], RequestHead] = {}
+        self._heads: list[_Kept | None] = [None] * _KEPT
+        self._asked = [0] * _KEPT  # hashes of the targets that asked last
 
     def __len__(self) -> int:
-        return len(self._heads)
+        return _KEPT - self._heads.count(None)
 
     def encode(
         self,
@@ -40,20 +56,21 @@ class RequestHeadCache:
     ) -> RequestHead:
         """Return the head of a request; ValueError or TypeError for arguments that make none.
 
-        Arguments that cannot be hashed (lists) are encoded each time. A kept head is of strings alone, so equal
-        arguments of other types (as 1 and True) are never found here.
+        A kept head is of strings alone, so equal arguments of other types (as 1 and True) are never found here.
         """
-        key = (method, path, query, headers, authority, raw, upgrade)
-        try:
-            head = self._heads.get(key)
-        except TypeError:
+        if type(path) is not str:
             return _encode(method, path, query, headers, authority, raw, upgrade)
-        if head is None:
-            head = _encode(method, path, query, headers, authority, raw, upgrade)
-            if len(head.data) <= _KEPT_BYTES_MAX:
-                if len(self._heads) >= _KEPT:
-                    del self._heads[next(iter(self._heads))]
-                self._heads[key] = head
+        target = hash(path) ^ hash(authority)
+        place = target % _KEPT
+        arguments = (method, path, query, headers, authority, raw, upgrade)
+        kept = self._heads[place]
+        if kept is not None and kept.arguments == arguments:
+            return kept.head
+        head = _encode(method, path, query, headers, authority, raw, upgrade)
+        if self._asked[place] != target:
+            self._asked[place] = target
+        elif type(headers) is tuple and type(query) is tuple and len(head.data) <= _KEPT_BYTES_MAX:
+            self._heads[place] = _Kept(arguments, head)
         return head
 
 

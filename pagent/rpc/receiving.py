@@ -25,14 +25,15 @@ from pagent.wire.window import ReceiveWindow
 _log = logging.getLogger(__name__)
 
 
-class ReceivingState(enum.Enum):
+# Integers, because the hash of another Enum's members is a call of Python code, and each call needs several.
+class ReceivingState(enum.IntEnum):
     OPEN = enum.auto()
     CLOSING = enum.auto()  # the peer sends no more; the receiver has not been notified yet
     CLOSED = enum.auto()  # it has
     STOPPED = enum.auto()  # the call is over: what was kept is dropped
 
 
-class ReceivingInput(enum.Enum):
+class ReceivingInput(enum.IntEnum):
     CLOSE = enum.auto()  # the peer's stream close, or its result
     DELIVERED = enum.auto()  # the receiver gets the close, after the last message
     STOP = enum.auto()  # the call is over
@@ -80,7 +81,6 @@ class ReceivingHalf:
         "_kept",
         "_kept_bytes",
         "_link",
-        "_memory",
         "_opener",
         "_owner",
         "_splits",
@@ -103,7 +103,6 @@ class ReceivingHalf:
         self._call_id = call_id
         self._credit_kind = credit_kind
         self._window = ReceiveWindow() if flow else None
-        self._memory = current_memory()
         # From the receiver.
         self.receiver: Receiver | None = None
         self._splits = False
@@ -193,7 +192,7 @@ class ReceivingHalf:
         """Take a message of the peer; it is dropped if the peer has closed the stream."""
         if self._state is not _OPEN:
             return
-        full = self._memory.is_full
+        full = current_memory().is_full
         if self._window is None and not (self._held or full) and self._spool is None and self.receiver is not None:
             try:
                 self.receiver.stream_message(value)
@@ -261,7 +260,7 @@ class ReceivingHalf:
 
     def _keep(self, value: Any) -> None:
         weight = messages.weight(value)
-        most = BUFFER_FREE if self._memory.is_full else STREAM_BUFFER + (STREAM_WINDOW_MAX if self._window else 0)
+        most = BUFFER_FREE if current_memory().is_full else STREAM_BUFFER + (STREAM_WINDOW_MAX if self._window else 0)
         if self._kept_bytes + weight > most:
             opener = temporary_spool() if self._opener is None else self._opener
             self._spool = Spool(opener, self._unspooled, self._owner.stream_overrun, self._throttle)
@@ -286,4 +285,4 @@ class ReceivingHalf:
     def _count(self, change: int) -> None:
         """Count what memory has gained or lost."""
         self._kept_bytes += change
-        self._memory.change(change)
+        current_memory().change(change)

@@ -25,7 +25,8 @@ from pagent.wire import messages
 _UNLIMITED: Final = 1 << 61
 
 
-class SendingState(enum.Enum):
+# Integers, because the hash of another Enum's members is a call of Python code, and each call needs several.
+class SendingState(enum.IntEnum):
     OPEN = enum.auto()
     CLOSING = enum.auto()  # the stream close waits for the queue
     CLOSED = enum.auto()  # it is sent; only a result may follow
@@ -33,7 +34,7 @@ class SendingState(enum.Enum):
     ENDED = enum.auto()  # nothing is sent any more
 
 
-class SendingInput(enum.Enum):
+class SendingInput(enum.IntEnum):
     CLOSE = enum.auto()  # we send no more
     RESULT = enum.auto()  # the call ends
     FLUSHED = enum.auto()  # the queue is empty, and the last messages are sent
@@ -77,7 +78,6 @@ class SendingHalf:
         "_credit",
         "_last",
         "_link",
-        "_memory",
         "_owner",
         "_prefix",
         "_queue",
@@ -102,7 +102,6 @@ class SendingHalf:
             messages.REQUEST_MESSAGE if caller else messages.RESPONSE_MESSAGE, call_id
         )
         self._close_kind = messages.REQUEST_CLOSE if caller else messages.RESPONSE_CLOSE
-        self._memory = current_memory()
         # While the call lives.
         self.receiver: Receiver | None = None
         self._state = _OPEN
@@ -259,4 +258,4 @@ class SendingHalf:
     def _count(self, change: int) -> None:
         """Count what the queue has gained or lost."""
         self._queue_bytes += change
-        self._memory.change(change)
+        current_memory().change(change)
