@@ -6,13 +6,13 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from pagent.config.router import RouterControl
 from pagent.front.context import Fallback, FrontContext
 from pagent.front.spools import FrontSpools
 from pagent.front.user import UserConnection
-from pagent.limits import USERS_MAX
+from pagent.limits import LISTEN_BACKLOG, TLS_CLOSE_TIMEOUT_S, USERS_MAX
 from pagent.rpc.directory import Directory, Gate
 from pagent.runtime.descriptors import open_limit
 
@@ -44,8 +44,12 @@ class FrontServer:
     async def listen(self, sockets: Sequence[socket.socket], *, tls: ssl.SSLContext | None = None) -> None:
         """Accept on these sockets, which listen already."""
         loop = asyncio.get_running_loop()
+        handshake: dict[str, Any] = {}
+        if tls is not None:
+            handshake = {"ssl_handshake_timeout": self._context.head_s, "ssl_shutdown_timeout": TLS_CLOSE_TIMEOUT_S}
         for sock in sockets:
-            server = await loop.create_server(self._accepted, sock=sock, ssl=tls)
+            # The loop listens again, with a backlog of 100 if none is named.
+            server = await loop.create_server(self._accepted, sock=sock, ssl=tls, backlog=LISTEN_BACKLOG, **handshake)
             self._servers.append(server)
 
     def _accepted(self) -> asyncio.Protocol:

@@ -3,16 +3,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import socket
 import ssl
+import sys
 from pathlib import Path
 
 import pytest
 
+from pagent.config.router import RouterControl, SpoolSettings
+from pagent.front.server import FrontServer
+from pagent.front.spools import FrontSpools
+from pagent.net.accept.listening import listen
 from tests.front.test_user import get, until
-from tests.kit.directory import Front, running_front
+from tests.kit.directory import Elsewhere, Front, running_front
 from tests.kit.wire import wire
 
 ROOM = 8
+#: Of a listening socket, tcpi_sacked is its backlog (tcp(7), and tcp_get_info in the kernel).
+_BACKLOG_OFFSET = 28
 
 
 @pytest.fixture
@@ -65,6 +73,30 @@ async def test_its_end_ends_connections_and_calls(front: Front, job: str) -> Non
         with pytest.raises(ConnectionRefusedError):
             async with wire(ending.port):
                 pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO of listening sockets")
+async def test_the_backlog_is_that_of_all_listeners(front: Front) -> None:
+    server = FrontServer(front.jobs, front.gate, Elsewhere, RouterControl(), FrontSpools(SpoolSettings()))
+    (sock,) = listen("127.0.0.1", 0)
+    with sock.dup() as same:
+        before = _backlog(same)
+        await server.listen([sock])
+        assert _backlog(same) == before
+        await server.close()
+
+
+def _backlog(sock: socket.socket) -> bytes:
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)[_BACKLOG_OFFSET : _BACKLOG_OFFSET + 4]
+
+
+async def test_a_silent_client_of_tls_is_closed_as_one_with_half_a_head(
+    front: Front, certificate: tuple[Path, Path]
+) -> None:
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(*certificate)
+    async with running_front(front.jobs, tls=served, head_s=0.2) as secure, wire(secure.port) as client:
+        assert await client.is_closed()
 
 
 async def test_with_tls(front: Front, job: str, certificate: tuple[Path, Path]) -> None:
