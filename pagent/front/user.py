@@ -107,7 +107,7 @@ class UserConnection(ClientSocket):
             cut = self._buffer.cut(data, at)
             head = read_head(cut[0]) if cut is not None else None
         except BadRequest as error:
-            self._head = None
+            self._head, self._request_id = None, ""
             self._refuse(error, keep=False, unread=True)
             return
         if cut is not None and head is not None:

@@ -157,6 +157,14 @@ async def test_bad_requests(front: Front, job: str, corpus: list[tuple[str, byte
     assert front.elsewhere == []
 
 
+async def test_a_bad_head_does_not_get_the_id_of_the_request_before(front: Front, job: str) -> None:
+    async with wire(front.port) as client:
+        client.say(get(f"{job}/hello", "X-Request-Id: first") + b"?\r\n\r\n")
+        assert (await client.answer()).status == 200
+        answer = await client.answer()
+        assert (answer.status, answer.value("X-Request-Id")) == (400, None)
+
+
 async def test_other_requests_take_the_connection_along(front: Front, job: str) -> None:
     async with wire(front.port) as client:
         client.say(get(f"{job}/hello") + b"GET /info HTTP/1.1\r\nHost: h\r\n\r\n")
