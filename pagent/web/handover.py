@@ -18,6 +18,7 @@ from aiohttp.web_request import BaseRequest
 
 from pagent.errors import RequestRefusedError
 from pagent.http1.incoming import IncomingHead
+from pagent.limits import HALF_CLOSED_S, INCOMING_HEAD_MAX, REST_S
 from pagent.log import ACCESS_LOG
 from pagent.net.link.link import Link
 from pagent.rpc.directory import Client
@@ -44,12 +45,41 @@ class HandedOver(RequestHandler):
         self, server: web.Server, head: IncomingHead, client: Client, *, body_s: float, access_log: bool
     ) -> None:
         # With None, aiohttp logs no requests.
-        super().__init__(server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]
+            # The front has judged the sizes of the head; aiohttp must not refuse what it has let pass.
+            max_line_size=INCOMING_HEAD_MAX,
+            max_field_size=INCOMING_HEAD_MAX,
+            lingering_time=REST_S,
+        )
         self.head = head
         self.client = client
         self.body_s = body_s
         self._access_log = access_log
         self._began = time.time()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection for the answer if the client has ended its direction after a complete request."""
+        transport = self.transport
+        if transport is None or not transport.can_write_eof() or not self._is_complete:
+            return False
+        self._loop.call_later(HALF_CLOSED_S, self._close_unanswered)
+        return True
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether the body of the request has come, or there is none."""
+        if self._current_request is not None:
+            return self._current_request.content.is_eof()
+        return all(payload.is_eof() for _, payload in self._messages)
+
+    def _close_unanswered(self) -> None:
+        """Close the connection if nothing of the answer has been sent: the client may be gone."""
+        request = self._current_request
+        if self.transport is not None and request is not None and not request.writer.output_size:
+            self.transport.close()
 
     def become(self, link: Link, answer: bytes) -> None:
         """Send ``answer`` (a 101), and make ``link`` the protocol of the connection."""
