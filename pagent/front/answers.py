@@ -11,6 +11,7 @@ import http
 from typing import Final
 
 from pagent.errors import RequestRefusedError
+from pagent.http1.cookies import MARK_BYTES, without_own
 from pagent.http1.fields import is_clean
 from pagent.http1.incoming import IncomingHead
 
@@ -46,7 +47,10 @@ class BadAnswer(Exception):
 
 
 def encode_head(status: int, lines: list[str]) -> bytes:
-    """Return the head of an answer; BadAnswer if a field would begin another line. ``lines`` gains its ends."""
+    """Return the head of an answer; BadAnswer if a field would begin another line. ``lines`` gains its ends.
+
+    A field that sets one of the router's own cookies is left out.
+    """
     lines[0] = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} "
     lines += ("", "")
     try:
@@ -55,6 +59,8 @@ def encode_head(status: int, lines: list[str]) -> bytes:
         raise BadAnswer from None
     if not is_clean(data, len(lines) - 1):
         raise BadAnswer
+    if MARK_BYTES in data:
+        data = "\r\n".join(without_own(lines)).encode("utf-8", "surrogateescape")
     return data
 
 

@@ -9,10 +9,12 @@ say where a request came from, and those that are the router's own.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
 from pagent.errors import RequestRefusedError
+from pagent.http1.cookies import MARK, others
 from pagent.http1.fields import (
     ORDINARY,
     UNPASSED,
@@ -46,18 +48,20 @@ _PASSED: Final = 0
 _HOST: Final = 1
 _CONTENT_LENGTH: Final = 2
 _TRANSFER_ENCODING: Final = 3
-_CONNECTION: Final = 4
-_UPGRADE: Final = 5
-_EXPECT: Final = 6
-_FORWARDED: Final = 7
-_OWN: Final = 8
-_REQUEST_ID: Final = 9
-_DROPPED: Final = 10
+_COOKIE: Final = 4
+_CONNECTION: Final = 5
+_UPGRADE: Final = 6
+_EXPECT: Final = 7
+_FORWARDED: Final = 8
+_OWN: Final = 9
+_REQUEST_ID: Final = 10
+_DROPPED: Final = 11
 
 _SPECIAL: Final = {
     "host": _HOST,
     "content-length": _CONTENT_LENGTH,
     "transfer-encoding": _TRANSFER_ENCODING,
+    "cookie": _COOKIE,
     "connection": _CONNECTION,
     "upgrade": _UPGRADE,
     "expect": _EXPECT,
@@ -104,6 +108,17 @@ def goes_on(name: str) -> bool:
     return _kind_of(name) == _PASSED
 
 
+def fields_for_job(fields: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Return the fields of a request that another reader has read, without those that are the router's to write."""
+    passed = []
+    for name, value in fields:
+        kind = _kind_of(name)
+        kept = others(value) if kind == _COOKIE else value
+        if kind not in (_FORWARDED, _OWN) and not (kind == _COOKIE and not kept):
+            passed.append([name, kept])
+    return passed
+
+
 #: The usual spellings of well-known fields, without asking :func:`_kind_of`.
 _KINDS: Final = {
     name: _kind_of(name) for usual in (*ORDINARY, *map(str.title, _SPECIAL)) for name in (usual, usual.lower())
@@ -124,7 +139,8 @@ class IncomingHead:
     """The head of a request.
 
     ``target``: in origin form, or ``*``; ``minor``: of the version, 0 or 1; ``host``: the value of Host, or empty.
-    ``fields``: [name, value] of those that go on, less Connection and what it names; Upgrade only if it is offered.
+    ``fields``: [name, value] of those that go on, less Connection and what it names; Upgrade only if it is offered;
+    Cookie without the router's own cookies.
     ``forwarded``, ``own``: [name, value] of the fields that name a request's origin, and of ``X-Pagent-*``.
     ``request_id``: the value of X-Request-Id, or empty. ``length``: bytes of the body if ``framing`` is LENGTH.
     ``upgrade``: the protocols that it offers to switch to, in lower case; h2c is not among them.
@@ -224,7 +240,7 @@ def _read_fields(head: IncomingHead, lines: list[str]) -> None:
                 add(pair)
             else:
                 special.append((kind, pair))
-                if kind <= _TRANSFER_ENCODING:
+                if kind <= _COOKIE:
                     add(pair)
     except ValueError:
         raise BadRequest("a field of the request is not valid") from None
@@ -251,6 +267,9 @@ def _read_special(head: IncomingHead, special: list[tuple[int, list[str]]]) -> N
             codings += 1
             _check_coding(value, head.minor)
             head.framing = _CHUNKED
+        elif kind == _COOKIE:
+            if MARK in value:
+                _drop_own_cookies(head, pair)
         elif kind == _CONNECTION:
             options.append(value)
         elif kind == _UPGRADE:
@@ -268,6 +287,12 @@ def _read_special(head: IncomingHead, special: list[tuple[int, list[str]]]) -> N
         raise BadRequest("the request says the length of its body more than once")
     if options:
         _connection(head, options, offers)
+
+
+def _drop_own_cookies(head: IncomingHead, pair: list[str]) -> None:
+    pair[1] = others(pair[1])
+    if not pair[1]:
+        head.fields.remove(pair)
 
 
 def _content_length(value: str) -> int:

@@ -14,6 +14,7 @@ _HANDLER = r"""
 lost = asyncio.Event()
 counts = {"requests": 0, "lost": 0}
 trailers = []  # of the last body in chunks
+cookies = b"Set-Cookie: pagent-ticket=x\r\nSet-Cookie: a=1\r\nset-cookie: __Host-pagent-ticket=x; Path=/\r\n"
 
 async def serve(reader, writer):
     try:
@@ -89,6 +90,14 @@ async def one(reader, writer):
         raise ConnectionError
     elif path == "/interim":
         writer.write(b"HTTP/1.1 103 x\r\nlink: y\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    elif path == "/cookies":
+        plain(writer, b"", more=cookies)
+    elif path == "/cookies-early":
+        writer.write(b"HTTP/1.1 103 x\r\n%s\r\n" % cookies)
+        plain(writer, b"")
+    elif path == "/cookies-101":
+        writer.write(b"HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: Mine/2\r\n%s\r\n" % cookies)
+        await reader.read()
     elif path == "/expect":
         assert b"Expect: 100-continue" in head
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

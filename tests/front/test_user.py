@@ -126,6 +126,20 @@ async def test_a_body_in_chunks_of_one_byte(front: Front, job: str) -> None:
         assert (await client.ask(chunked(f"{job}/length", b"x", trailers=b"X-Sum: 1\r\n"))).body == b"1"
 
 
+async def test_the_routers_own_cookies(front: Front, job: str) -> None:
+    """A job gets none of them, and sets none: not with an answer, an interim one, nor with a 101."""
+    async with wire(front.port) as client:
+        own = ("Cookie: a=1; pagent-ticket=x; b=2", "cookie: __Host-pagent-ticket=x", "X-Pagent-Token: x")
+        lines = (await client.ask(get(f"{job}/head", *own))).body.decode().split("\r\n")
+        assert [line for line in lines if line.lower().startswith(("cookie", "x-pagent"))] == ["Cookie: a=1; b=2"]
+        assert (await client.ask(get(f"{job}/cookies"))).fields == [("Set-Cookie", "a=1"), ("Content-Length", "0")]
+        client.say(get(f"{job}/cookies-early"))
+        assert await client.head() == (103, [("Set-Cookie", "a=1")])
+        assert (await client.answer()).status == 200
+        client.say(get(f"{job}/cookies-101", *UPGRADE))
+        assert await client.head() == (101, [("Connection", "Upgrade"), ("Upgrade", "Mine/2"), ("Set-Cookie", "a=1")])
+
+
 async def test_trailers_of_requests(front: Front, job: str) -> None:
     """Those that a field of the head would be refused, replaced or believed as are left out."""
     trailers = (
