@@ -23,8 +23,8 @@ _WITHOUT: Final = ("--no-peers", "--without", "dials", "--without", "tunnel", "-
 
 
 @contextmanager
-def checked_out(commit: str) -> Iterator[Path]:
-    """Yield a worktree of a commit for the length of the block.
+def checked_out(commit: str, *, compiled: bool) -> Iterator[Path]:
+    """Yield a worktree of a commit for the length of the block, ``compiled`` if it has what that takes.
 
     CalledProcessError if there is no such commit, or it cannot be compiled.
     """
@@ -32,7 +32,7 @@ def checked_out(commit: str) -> Iterator[Path]:
         tree = Path(folder) / "tree"
         _git("worktree", "add", "--quiet", "--detach", str(tree), commit)
         try:
-            if is_compiled() and (tree / "setup.py").exists():
+            if compiled and (tree / "setup.py").exists():
                 subprocess.run(
                     [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"],
                     cwd=tree,
@@ -52,7 +52,7 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         raise SystemExit("usage: python -m bench.compare COMMIT [options of python -m bench]")
     try:
-        with checked_out(sys.argv[1]) as tree:
+        with checked_out(sys.argv[1], compiled=is_compiled()) as tree:
             cli.main(["--base", str(tree), *_WITHOUT, *sys.argv[2:]])
     except subprocess.CalledProcessError as error:
         raise SystemExit(f"{sys.argv[1]} is not to be had: {error}") from None

@@ -266,8 +266,13 @@ class Spool:
 
     def _close_files(self) -> None:
         """Close the files in a thread, because a large one takes as long as freeing its blocks."""
-        if not (self._on_disk or self._files.is_open):
-            return
-        closing = self._opener.threads.submit(self._files.close, limit_s=DISK_ANSWER_S, always=True)
-        if closing.done():  # refused, because the threads have ended
+        self._files.end()
+        if self._on_disk or self._files.is_open:
+            closing = self._opener.threads.submit(self._files.close, limit_s=DISK_ANSWER_S, always=True)
+            closing.add_done_callback(self._closing_ended)
+
+    def _closing_ended(self, closing: asyncio.Future[None]) -> None:
+        if not closing.cancelled() and isinstance(
+            closing.exception(), RuntimeError
+        ):  # refused, because the threads have ended
             self._files.close()

@@ -54,6 +54,11 @@ class SpoolFiles:
         """Whether there is a file."""
         return bool(self._files)
 
+    def end(self) -> None:
+        """Take no more work. A thread that uses the files closes them when it is done, otherwise :meth:`close` does."""
+        with self._lock:
+            self._closed = True
+
     def close(self) -> None:
         """Close all files, now or when the thread that uses them is done."""
         with self._lock:
@@ -110,8 +115,10 @@ class SpoolFiles:
         return records
 
     def _close_all(self) -> None:
-        while self._files:
-            os.close(self._files.pop().fd)
+        with self._lock:  # the loop and a thread may both close
+            files, self._files = self._files, deque()
+        for file in files:
+            os.close(file.fd)
 
 
 def _pread(file: _File, size: int) -> bytes:

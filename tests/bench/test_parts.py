@@ -103,10 +103,10 @@ def test_a_promise_has_a_side_to_be_kept_on() -> None:
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is not a git repository")
 def test_a_commit_is_checked_out_and_removed() -> None:
-    with checked_out("HEAD") as tree:
+    with checked_out("HEAD", compiled=False) as tree:
         assert (tree / "pagent" / "__init__.py").is_file()
     assert not tree.exists()
-    with pytest.raises(subprocess.CalledProcessError), checked_out("no-such-commit"):
+    with pytest.raises(subprocess.CalledProcessError), checked_out("no-such-commit", compiled=False):
         pass
 
 

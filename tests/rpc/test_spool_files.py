@@ -142,3 +142,22 @@ def test_an_error_of_the_disk_is_raised(folder: Folder) -> None:
     with pytest.raises(FileNotFoundError):
         missing.write([b"x"])
     missing.close()
+
+
+def test_files_that_have_ended_are_closed_by_the_thread_that_uses_them(folder: Folder) -> None:
+    opening, ended = threading.Event(), threading.Event()
+
+    def slow_open() -> int:
+        opening.set()
+        assert ended.wait(PATIENCE_S)
+        return folder.open()
+
+    files = SpoolFiles(slow_open)
+    writer = threading.Thread(target=files.write, args=([b"late"],))
+    writer.start()
+    assert opening.wait(PATIENCE_S)
+    files.end()
+    ended.set()
+    writer.join(PATIENCE_S)
+    assert len(folder.opened) == 1
+    assert folder.still_open == []

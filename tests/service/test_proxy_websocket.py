@@ -21,7 +21,7 @@ from tests.kit.agents import TOKEN
 from tests.kit.ends import HeldTimers
 from tests.kit.peer import BISTREAM, PATIENCE_S, CallFailed, Peer
 from tests.kit.programs import start_closed_program, start_program
-from tests.kit.transfers import spooled
+from tests.kit.transfers import eventually, spooled
 
 #: A server of the ``websockets`` library; its path names its behaviour. /state lists the sockets that have ended.
 SERVER = """
@@ -321,7 +321,7 @@ async def test_a_job_that_stops_reading_takes_no_memory_and_delays_no_other_call
     assert (await peer.next_of(call))[2] == "soon"  # and its ping has come before
     await rest(peer, job, "/go-on")
     assert (await peer.next_of(call))[2] == hashlib.sha256(5 * piece).hexdigest()
-    assert spooled() == 0
+    await eventually(lambda: spooled() == 0)  # a write under way ends first
     await peer.end(call)
     await peer.outcome(call)
 
@@ -336,9 +336,7 @@ async def test_a_cancel_ends_what_a_job_does_not_read(peer: Peer, job: str, clos
             await asyncio.sleep(0.01)
     await peer.cancel(call)
     await unconnected(await port_of(peer, job))
-    async with asyncio.timeout(PATIENCE_S):  # a write under way ends first
-        while spooled():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await eventually(lambda: spooled() == 0)  # a write under way ends first
 
 
 async def test_a_job_that_closes_and_does_not_read_keeps_nothing(
