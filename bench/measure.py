@@ -62,13 +62,13 @@ class Series:
         """Units per second of wall time."""
         return statistics.median(r.units / r.seconds for r in self.rounds)
 
-    def busy(self, who: str) -> float:
+    def busy(self, part: str) -> float:
         """Return the share of the wall time that ``cpu``, ``generator`` or ``job`` was running."""
-        return float(statistics.median(getattr(r, f"{who}_ns") / 1e9 / r.seconds for r in self.rounds))
+        return float(statistics.median(getattr(r, f"{part}_ns") / 1e9 / r.seconds for r in self.rounds))
 
-    def limit(self, who: str) -> float:
+    def limit(self, part: str) -> float:
         """Units per second at which that process would be busy all the time."""
-        spent = sum(getattr(r, f"{who}_ns") for r in self.rounds)
+        spent = sum(getattr(r, f"{part}_ns") for r in self.rounds)
         return sum(r.units for r in self.rounds) * 1e9 / spent if spent else float("inf")
 
     def percentiles_us(self) -> list[float]:

@@ -186,7 +186,7 @@ def limits(results: Sequence[Result]) -> str:
         rows.append(
             [
                 result.workload.title,
-                *(f"{agent.busy(who):.0%}" for who in ("cpu", "generator", "job")),
+                *(f"{agent.busy(part):.0%}" for part in ("cpu", "generator", "job")),
                 number(agent.rate),
                 number(agent.limit("generator")),
                 number(agent.limit("job")),

@@ -1,4 +1,4 @@
-"""What all tests may use: an agent in the test's loop, and peers of it that are not of this package."""
+"""Fixtures for all tests: an agent in the test's loop, and peers of it that do not use this package."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tests.kit.peer import PATIENCE_S, Peer
 
 PACKAGE = Path(pagent.__file__).parent
 
-# No test fails for being slow: machines are shared.
+# A slow test does not fail: machines are shared.
 hypothesis_settings.register_profile("unhurried", deadline=None)
 hypothesis_settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:
-    """Python takes a compiled module before its source, however old it is: that would test something else."""
+    """Refuse to run with outdated compiled modules: Python imports a compiled module before its source."""
     for compiled in PACKAGE.rglob("*.so"):
         source = compiled.with_name(compiled.name.partition(".")[0] + ".py")
         source = source if source.exists() else source.with_suffix(".c")
@@ -39,7 +39,7 @@ def pytest_configure() -> None:
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """The loop that users have: uvloop's where it exists. PAGENT_LOOP=asyncio runs all tests on asyncio's own."""
+    """The event loop of users: uvloop's where it is installed. PAGENT_LOOP=asyncio runs all tests on asyncio's own."""
     name, factory = choose(os.environ.get("PAGENT_LOOP", ""))
     return {name: factory}
 

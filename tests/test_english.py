@@ -19,6 +19,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 #: Each word, and the terms to use instead.
 INSTEAD: Final = {
     "anybody": "the client, the peer, the caller: by name",
+    "anyone": "any client, any peer: by name",
     "apart": "separate, decode, except",
     "bare": "empty, plain",
     "behind": "after",
@@ -27,6 +28,8 @@ INSTEAD: Final = {
     "choke": "pause reading",
     "crowd": "many streams",
     "deaf": "discard input",
+    "everybody": "all clients, all peers: by name",
+    "everyone": "all clients, all peers: by name",
     "footprint": "memory",
     "forest": "job trees",
     "hurry": "force",
@@ -43,10 +46,12 @@ INSTEAD: Final = {
     "shown": "printed, listed",
     "skim": "scan",
     "somebody": "the client, the peer, the caller: by name",
+    "someone": "the client, the peer, the caller: by name",
     "stranger": "unauthenticated peer, unknown client",
     "told": "notified, signalled, reported",
     "visitor": "unauthenticated connection",
     "vouch": "confirm",
+    "who": "the client, the peer, the caller: by name",
     "whoever": "the client, the peer, the caller: by name",
 }
 

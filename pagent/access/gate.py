@@ -25,7 +25,7 @@ FILES: Final = "files"
 ADMIN: Final = "admin"
 RPC: Final = "rpc"  # links of clients, which the original router does not accept
 
-_ANYONE: Final = Subject(None)
+_UNNAMED: Final = Subject(None)
 _FORBIDDEN: Final = 403
 
 
@@ -45,12 +45,12 @@ class AccessGate:
     def judge(self, operation: str, job: JobAddress | None, head: IncomingHead, client: Client) -> Subject:
         """Return on whose behalf a request is made. RequestRefusedError if it may not pass."""
         if operation in (PROXY, PROBE):
-            return _ANYONE
+            return _UNNAMED
         if (reason := self._foreign(head)) is not None:
             raise RequestRefusedError(_FORBIDDEN, reason)
         if operation == RPC and not self._beyond:
             raise RequestRefusedError(_FORBIDDEN, "this answers on the loopback only, or with access.open")
-        return _ANYONE
+        return _UNNAMED
 
     def _foreign(self, head: IncomingHead) -> str | None:
         hosts, origins, sites = [head.host] if head.host else [], list[str](), list[str]()

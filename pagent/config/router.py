@@ -136,7 +136,7 @@ class RouterSettings:
     server: RouterServer = section(RouterServer, "Agents dial the router.")
     control: RouterControl = section(RouterControl, "The HTTP API and the jobs' traffic.")
     client: RouterClient = section(RouterClient, "The router dials agents that jobs/create names by address.")
-    access: Access = section(Access, "Who may use the router.")
+    access: Access = section(Access, "Access of clients to the router.")
     dial: DialSettings = section(DialSettings, "What the router dials.")
     jobs: RouterJobs = section(RouterJobs, "Jobs that are created through the router.")
     spool: SpoolSettings = section(SpoolSettings, "Data on disk for slow clients of agents without flow control.")

@@ -1,4 +1,4 @@
-"""The client's end of a connection: what the client sends ahead, and the ways in which a connection ends.
+"""The client's end of a connection: bytes that the client sends ahead, and the end of the connection.
 
 A connection that is closed while bytes of the client are unread is reset by the kernel, and the last answer with it. So
 after an answer that ends a connection early, what still comes is discarded for a moment (RFC 9112 9.6).
@@ -24,7 +24,7 @@ _UNKNOWN: Final = Client("", 0, False, False, 0)
 
 
 class ClientState(enum.Enum):
-    """What a connection does; its inputs are those of :class:`~pagent.front.user.UserConnection`."""
+    """The states of a connection; its inputs are those of :class:`~pagent.front.user.UserConnection`."""
 
     HEAD = enum.auto()  # a request is awaited, or a part of its head is here
     WAITING = enum.auto()  # a job or a link is waited for; what comes is held

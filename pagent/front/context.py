@@ -1,4 +1,4 @@
-"""What the connections of a users' side have in common."""
+"""The state that all connections of a router's users share."""
 
 from __future__ import annotations
 

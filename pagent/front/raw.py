@@ -1,4 +1,4 @@
-"""An exchange with an agent of ours: the wire as it is (docs/contract.rst, "Proxy")."""
+"""An exchange with an agent of ours: heads and bodies pass unchanged (docs/contract.rst, "Proxy")."""
 
 from __future__ import annotations
 

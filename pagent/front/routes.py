@@ -1,4 +1,4 @@
-"""Which requests are traffic to a job, and what the job's own target of such a request is."""
+"""Decide by its target whether a request is traffic to a job, and return the target that the job gets."""
 
 from __future__ import annotations
 

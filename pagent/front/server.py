@@ -1,4 +1,4 @@
-"""The users' side of a router: its listening sockets."""
+"""The listening sockets for a router's users."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FrontServer:
 
     @property
     def connections(self) -> int:
-        """How many connections are open, tunnels among them."""
+        """The number of open connections, tunnels included."""
         return len(self._context.deadlines)
 
     def stop(self) -> None:

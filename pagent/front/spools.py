@@ -1,4 +1,4 @@
-"""Where answers of agents without flow control wait for slow clients: unlinked files of the folder ``spool.root``."""
+"""Keep answers of agents without flow control for slow clients, in unlinked files of the folder ``spool.root``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FrontSpools:
 
     @property
     def open_files(self) -> int:
-        """How many files are open."""
+        """The number of open files."""
         with self._lock:
             self._forget_closed()
             return len(self._open_files)

@@ -1,8 +1,8 @@
-"""One connection of a user: requests in, and for each an exchange with an agent, or the way to the HTTP API.
+"""One connection of a user: parse its requests, and start an exchange with an agent for each request to a job.
 
-Requests are answered one after the other. What a client sends ahead is held, up to a limit, and then it is not read.
-Traffic to jobs never leaves this package; any other request takes the whole connection along to another protocol.
-Nothing here waits, but for a job or a link that may be there within seconds, in one task.
+Requests are answered one after the other. Bytes that a client sends ahead are kept up to a limit, then its socket is
+not read. A request that is not for a job hands the whole connection over to the HTTP API (aiohttp). Callbacks do all
+work; only the wait for a job or a link that may be there within seconds is a task.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class UserConnection(ClientSocket):
         self._eof = True
         state = self._state
         if state is _ANSWERING or state is ClientState.WAITING:
-            # The client may have ended its direction only. If it is gone, a write tells.
+            # The client may have ended its direction only. If it is gone, a write fails.
             self.deadline = self._loop.time() + HALF_CLOSED_S
         elif state is _BODY:
             self._lose("the client ended the connection within the request's body")
@@ -138,7 +138,7 @@ class UserConnection(ClientSocket):
             self._go_on(data, at)
 
     def _admit(self, head: IncomingHead, job: JobTarget) -> None:
-        """Have the request judged, and add the router's own fields. RequestRefusedError if it may not pass."""
+        """Check the request at the gate, and add the router's own fields. RequestRefusedError if it is refused."""
         subject = self._context.gate.judge(_PROXY, job.job, head, self._client)
         if self._entry is not None:
             self._entry.subject = subject.name
@@ -148,7 +148,7 @@ class UserConnection(ClientSocket):
         head.fields.append(["X-Request-Id", self._request_id])
 
     def _hand_over(self, head: IncomingHead, received: bytes) -> None:
-        """Give the connection to the protocol of all that is no traffic to a job, with what has been read."""
+        """Hand the connection over to the HTTP API, with the bytes that were read."""
         self._leave()
         protocol = self._context.fallback(head, self._client)
         self.port.hand_over(protocol, received)
@@ -156,7 +156,7 @@ class UserConnection(ClientSocket):
             protocol.eof_received()
 
     def _begin(self, link: AgentLink, data: bytes, at: int) -> None:
-        """Start the exchange, and give it what there is of the body."""
+        """Start the exchange, and pass it the bytes of the body that have arrived."""
         head, job = self._head, self._job
         assert head is not None
         assert job is not None
@@ -170,7 +170,7 @@ class UserConnection(ClientSocket):
         self._go_on(data, at)
 
     def _go_on(self, data: bytes, at: int) -> None:
-        """Use what came after the head."""
+        """Handle the bytes after the head."""
         state = self._state
         if state is _BODY or state is _DRAINING:
             if at < len(data):
@@ -253,7 +253,7 @@ class UserConnection(ClientSocket):
             self._rest += len(piece)
 
     def _bad_body(self, error: RequestRefusedError) -> None:
-        """The request's body is not what its head has promised, or does not come: give the request up."""
+        """End a request whose body is malformed or does not arrive in time."""
         exchange, self._exchange = self._exchange, None
         self._body = None
         is_answered = exchange is None or exchange.head_sent
@@ -318,14 +318,14 @@ class UserConnection(ClientSocket):
             self._answer_done()
 
     def _drain(self) -> None:
-        """Read the rest of the request's body, up to a limit: closing with it unread would reset the answer away."""
+        """Read the rest of the request's body, up to a limit: a close with unread bytes would reset the connection."""
         self._enter(_DRAINING)
         self._rest = 0
         self.deadline = self._loop.time() + REST_S
         self.port.resume_reading()
 
     def _answer_done(self) -> None:
-        """The answer is out, and its request has been read: the next one is due."""
+        """Go on to the next request: the answer is sent, and its request has been read."""
         if not self._keep:
             self._end(unread=False)
             return

@@ -1,4 +1,4 @@
-"""Gathers the head of a client's request, which may come in any number of pieces, up to its blank line."""
+"""Gather the head of a client's request, which may arrive in any number of pieces, up to its blank line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pagent.http1.incoming import FIELDS_TOO_LARGE, TARGET_TOO_LONG, BadRequest
 from pagent.http1.section import BLANK_LINE
 from pagent.limits import INCOMING_FIELD_MAX, INCOMING_HEAD_MAX
 
-#: What makes a head bad whatever follows: a lone LF or CR (RFC 9112 2.2), NUL, and a line that continues the one
+#: Makes a head invalid whatever follows: a lone LF or CR (RFC 9112 2.2), NUL, and a line that continues the one
 #: before (obs-fold, 5.2).
 _FAULT: Final = re.compile(rb"(?<!\r)\n|\r[^\n]|\0|\n[ \t]")
 _begins_method = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]").match
@@ -27,13 +27,13 @@ class HeadBuffer:
 
     @property
     def started(self) -> bool:
-        """Whether a part of a head is here."""
+        """Whether a part of a head has arrived."""
         return self._kept is not None
 
     def cut(self, data: bytes, at: int) -> tuple[bytes, int] | None:
-        """Return a head less its blank line, and where ``data`` goes on after it; None if more is to come.
+        """Return a head without its blank line, and the offset in ``data`` after it; None if it is incomplete.
 
-        BadRequest if it is above the limit, or can no longer become good.
+        BadRequest if it is above the limit, or can no longer become valid.
         """
         # The blank lines before a head, cut in two.
         if self._kept is not None and self._kept == b"\r" and data.startswith(b"\n", at):
@@ -63,7 +63,7 @@ class HeadBuffer:
         return None
 
     def rest(self) -> bytes:
-        """Return what there is of an incomplete head, and forget it."""
+        """Remove and return the bytes of an incomplete head."""
         kept, self._kept = self._kept, None
         return bytes(kept) if kept is not None else b""
 
@@ -84,6 +84,6 @@ def _check_size(kept: bytearray, is_complete: bool) -> None:
 
 
 def _check_start(kept: bytearray, start: int) -> None:
-    """Refuse what can no longer become a good head, which might otherwise be waited for in vain."""
+    """Refuse bytes that can no longer become a valid head: the wait for its end would be in vain."""
     if kept != b"\r" and (_begins_method(kept) is None or _FAULT.search(kept, start) is not None):
         raise BadRequest("not a valid HTTP request")

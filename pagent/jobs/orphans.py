@@ -261,7 +261,7 @@ def find_orphans(records: Iterable[_Record], folder: str, system: System) -> lis
     recorded = {key for record in here for key in (record.supervisor, record.main)}
     # 0, of a job whose main process was not known yet, is what processes are in that the kernel has started.
     sessions = {record.main[0]: record.main[1] for record in here if record.main[0] > 1}
-    table = {process.pid: process for process in system.everyone() if process.alive}
+    table = {process.pid: process for process in system.all_processes() if process.alive}
     children: dict[int, list[Process]] = {}
     for process in table.values():
         children.setdefault(process.parent, []).append(process)

@@ -75,7 +75,7 @@ def own_children() -> list[int]:
     return children(os.getpid())
 
 
-def everyone() -> Iterator[Process]:
+def all_processes() -> Iterator[Process]:
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             yield _row(process)

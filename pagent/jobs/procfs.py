@@ -117,7 +117,7 @@ def stat(pid: int) -> Process | None:
 
 def children(pid: int) -> list[int]:
     if not _lists_children():
-        return [process.pid for process in everyone() if process.parent == pid]
+        return [process.pid for process in all_processes() if process.parent == pid]
     found: list[int] = []
     with suppress(*_GONE):
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -134,7 +134,7 @@ def own_children() -> list[int]:
     return [int(child) for child in _read(f"/proc/{pid}/task/{pid}/children").split()]
 
 
-def everyone() -> Iterator[Process]:
+def all_processes() -> Iterator[Process]:
     for name in os.listdir("/proc"):
         if name.isdecimal() and (process := stat(int(name))) is not None:
             yield process

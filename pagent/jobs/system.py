@@ -57,7 +57,7 @@ class System(Protocol):
     def own_children(self) -> list[int]:
         """Return our children, adopted ones and zombies included. Only where ``adopts()``."""
 
-    def everyone(self) -> Iterable[Process]:
+    def all_processes(self) -> Iterable[Process]:
         """Return all processes. Slow."""
 
     def folder(self, pid: int) -> str | None:

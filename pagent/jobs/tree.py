@@ -186,7 +186,7 @@ class JobTree:
             return []
         if self._system.has_subreapers():
             return self._adopter.adopted_of(self)
-        return [process for process in self._system.everyone() if self.recognises(process)]
+        return [process for process in self._system.all_processes() if self.recognises(process)]
 
     def recognises(self, process: Process) -> bool:
         """Is the process, which does not descend from the supervisor, one of the job's?"""

@@ -1,4 +1,4 @@
-"""What the router asks agents about their jobs. An agent that does not answer in time counts as one without the job."""
+"""Ask agents about their jobs. An agent that does not answer in time counts as one without the job."""
 
 from __future__ import annotations
 

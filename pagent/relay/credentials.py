@@ -1,4 +1,4 @@
-"""What a router's links and listeners are made with, and SIGHUP renews: tokens, keys and certificates."""
+"""The tokens, keys and certificates of a router's links and listeners. SIGHUP renews them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent of a job, and the jobs of agents: what the HTTP interface and the relayed calls look up."""
+"""Look up the agent of a job, and the jobs of agents, for the HTTP API and for relayed calls."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ class AgentDirectory:
             future.set_result(None)
 
     def removed(self, job_uid: str) -> None:
-        """A job is gone."""
+        """Forget a job that was removed."""
         self.jobs.discard(job_uid)
 
     def remove_after(self, job_uid: str, delay: float) -> None:
@@ -252,7 +252,7 @@ class AgentDirectory:
             self._forget(key)
 
     def _forget(self, key: AgentKey) -> None:
-        """The jobs of an agent are gone."""
+        """Forget the jobs of an agent."""
         self._forgetting.pop(key, None)
         self.jobs.discard_agent(key)
         if key.dialled is None:

@@ -1,4 +1,4 @@
-"""Which agent a job lives on, as far as the router knows.
+"""Remember which agent each job runs on.
 
 The router keeps nothing that must survive it: an agent of ours that comes back is asked for its jobs.
 """

@@ -1,4 +1,4 @@
-"""The router as its HTTP API sees it: :class:`pagent.web.routes.Routes`."""
+"""The interface of the router for its HTTP API (:class:`pagent.web.routes.Routes`)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class RelayRoutes:
         return self._directory.starting(job_uid)
 
     def removed(self, job_uid: str) -> None:
-        """The job is gone."""
+        """Forget a job that was removed."""
         self._directory.removed(job_uid)
 
     async def may_dial(self, host: str, port: int) -> list[str]:

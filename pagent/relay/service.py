@@ -1,4 +1,4 @@
-"""The methods of an agent, relayed: a client with a link to the router uses it as it uses an agent.
+"""Relay the methods of an agent: a client with a link to the router uses it as it uses an agent.
 
 A method of a job goes to the agent that the job lives on; its arguments and its result pass unchanged.
 """
@@ -46,7 +46,7 @@ LINGER_LEAST_S: Final = 60.0
 
 
 class RelayService:
-    """What clients may call."""
+    """The methods that clients may call."""
 
     def __init__(self, directory: AgentDirectory) -> None:
         # For life.

@@ -1,4 +1,4 @@
-"""The agents that are connected, by connection id and by uid; what happens when a uid has a second link.
+"""The connected agents by connection id and by uid, and the rules for a second link of the same uid.
 
 A uid belongs to the token that it came with as long as one of its links is open, and after that as long as a job of it
 may be adopted. What follows is about links that agents have made. An agent that the router has dialled may be connected

@@ -1,4 +1,4 @@
-"""What the users' side of a router needs from its other parts: where a job lives, and whether a request may pass.
+"""The interfaces between a router's users and its other parts: the agent of a job, and the check of a request.
 
 The router's composition root makes the objects; :mod:`pagent.front` and :mod:`pagent.web` get them as these protocols.
 ``tests/kit/directory.py`` has the doubles.
@@ -76,7 +76,7 @@ class Directory(Protocol):
 
 
 class Gate(Protocol):
-    """The one judge of every request: called when the head is read, before anything is done with it."""
+    """The check of every request. It is called when the head is read, before the request is handled."""
 
     def judge(self, operation: str, job: JobAddress | None, head: IncomingHead, client: Client) -> Subject:
         """Return on whose behalf the request is made; RequestRefusedError (401, 403, 404) if it may not pass.

@@ -1,4 +1,4 @@
-"""The connection as its calls see it."""
+"""The interface of a connection for its calls."""
 
 from __future__ import annotations
 

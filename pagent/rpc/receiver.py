@@ -18,7 +18,7 @@ class Receiver(Protocol):
         """Stop sending: what is sent now is only queued."""
 
     def stream_writable(self) -> None:
-        """The queue is empty again."""
+        """Resume the source of the data: the queue is empty again."""
 
     def stream_lost(self, reason: str) -> None:
         """The call is gone: cancelled by the peer, failed, or its link lost. Nothing follows."""

@@ -1,4 +1,4 @@
-"""An encoded response body that is decoded for its caller, no faster than the caller takes it.
+"""Decode a response body for its caller, no faster than the caller takes it.
 
 A small body can decode to a thousand times its size, so a part that cannot be sent yet stays encoded. For a caller that
 takes all of it, decoding pauses until a later loop iteration, so that other connections have their turn.

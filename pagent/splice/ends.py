@@ -1,4 +1,4 @@
-"""The two ends of a splice towards :mod:`pagent.rpc`: a stream, and the call that it belongs to."""
+"""The interfaces of a splice to :mod:`pagent.rpc`: a stream, and the call that it belongs to."""
 
 from __future__ import annotations
 

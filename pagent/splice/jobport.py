@@ -1,4 +1,4 @@
-"""A port of a job, and the bound on idle connections to all such ports: they share the descriptors of this process."""
+"""Connect to a port of a job, and bound the idle connections to all ports: they share this process's descriptors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IDLE_CLOSED_TOGETHER: Final = 64
 
 
 _NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
-#: Loop iterations after which a transport that was closed has given its descriptor back.
+#: Loop iterations after which a closed transport has released its descriptor.
 _CLOSED_WITHIN: Final = 4
 
 
@@ -27,7 +27,7 @@ class IdlePool(Protocol):
 
     @property
     def oldest(self) -> float | None:
-        """Since when the oldest connection has been idle; None without any."""
+        """The time since which the oldest connection has been idle; None without connections."""
 
     def close_oldest(self) -> None:
         """Close the oldest connection, and no longer count it."""

@@ -1,4 +1,4 @@
-"""Idle connections to the ports of jobs, kept for their next requests.
+"""Keep idle connections to the ports of jobs for the next requests.
 
 A job may close a kept connection unannounced, just when a request is on its way. So a request that may not be repeated
 takes a new connection, until the job has proven that it keeps connections. A server that serves one connection at a

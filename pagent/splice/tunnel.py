@@ -1,4 +1,4 @@
-"""The near end of a tunnel: a local connection that ``tcp_connect`` carries to a job."""
+"""Carry a local connection to a job through a call of ``tcp_connect``."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ class NearEnd:
         self._refused()
 
     def stream_blocked(self) -> None:
-        """Nothing is sent yet."""
+        """Do nothing: no data is sent yet."""
 
     def stream_writable(self) -> None:
-        """Nothing is sent yet."""
+        """Do nothing: no data is sent yet."""
 
     def stream_lost(self, reason: str) -> None:
         self.port.abort()
@@ -105,10 +105,10 @@ class NearEnd:
         self._received_end = True
 
     def port_blocked(self) -> None:
-        """Nothing is written yet."""
+        """Do nothing: no data is written yet."""
 
     def port_writable(self) -> None:
-        """Nothing is written yet."""
+        """Do nothing: no data is written yet."""
 
     def port_lost(self, error: Exception | None) -> None:
         self._ended(error or ConnectionResetError("the connection was closed"))

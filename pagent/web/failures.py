@@ -1,4 +1,4 @@
-"""The status of a request that failed, and the text of its answer."""
+"""Map the failure of a request to the status and the text of its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON bodies of the router's API, checked. A wrong one is a `PayloadError`, whose text says what is wrong."""
+"""Check the JSON bodies of the router's API. `PayloadError`, with the reason, for an invalid one."""
 
 from __future__ import annotations
 

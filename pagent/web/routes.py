@@ -1,4 +1,4 @@
-"""What the HTTP API of a router needs of the router: its agents and their jobs."""
+"""The interface that the HTTP API of a router needs: its agents and their jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RoutedAgent(Protocol):
 
     @property
     def data(self) -> Mapping[str, Any]:
-        """The agent's handshake data as JSON can say it, without secrets."""
+        """The agent's handshake data as JSON values, without secrets."""
 
     @property
     def is_ours(self) -> bool:
@@ -59,7 +59,7 @@ class Routes(Protocol):
         """While the block runs, traffic to the job waits."""
 
     def removed(self, job_uid: str) -> None:
-        """The job is gone."""
+        """Forget a job that was removed."""
 
     async def may_dial(self, host: str, port: int) -> list[str]:
         """Resolve what a caller wants to have dialled; return its addresses. RequestRefusedError: not allowed."""

@@ -29,7 +29,7 @@ from tests.kit.peer import BISTREAM, PATIENCE_S, UNARY, CallFailed, Peer
 from tests.kit.programs import ECHO, serving, start_program
 from tests.kit.transfers import eventually
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc, to see who is stopped")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc, to find stopped processes")
 
 MIB = 1 << 20
 

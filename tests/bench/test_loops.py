@@ -90,7 +90,7 @@ async def test_a_paced_loop_counts_the_wait_for_a_lane() -> None:
         lane.finish()
     sample = await task
     assert sample.units == lane.sent >= 2
-    # All are done at about the same time, so who began later has waited less.
+    # All are done at about the same time, so an exchange that began later has waited less.
     assert list(sample.latencies_ns) == sorted(sample.latencies_ns, reverse=True)
 
 

@@ -63,7 +63,7 @@ def test_a_part_takes_time(name: str) -> None:
     ("cores", "own_core", "ends_on_two_cores"),
     [({5}, (5, 5, 5), (5, 5, 5)), ({5, 3}, (3, 5, 5), (3, 5, 3)), ({0, 1, 2, 3}, (0, 1, 2), (0, 1, 2))],
 )
-def test_who_runs_where(
+def test_which_processes_run_where(
     cores: set[int], own_core: tuple[int, ...], ends_on_two_cores: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the measured process, the generator, the job."""

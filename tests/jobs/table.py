@@ -59,7 +59,7 @@ class Table:
     def own_children(self) -> list[int]:
         return self.children(AGENT)
 
-    def everyone(self) -> Iterable[Process]:
+    def all_processes(self) -> Iterable[Process]:
         return list(self.processes.values())
 
     def folder(self, pid: int) -> str | None:

@@ -571,7 +571,7 @@ async def test_a_job_joins_its_group_before_it_is_the_program(root: Path, folder
         await manager.start(job, ["cat", str(group / "cgroup.procs"), str(group / "pids.max")], None, None, 0)
         async with asyncio.timeout(PATIENCE_S):
             await manager.wait(job)
-        assert said(job) == "05"  # 0 is who writes it
+        assert said(job) == "05"  # 0 is the process that writes it
         await manager.remove(job)
         assert not group.exists()
 

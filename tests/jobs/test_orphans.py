@@ -100,7 +100,7 @@ def test_a_job_without_a_main_process_yet_has_no_session(tmp_path: Path, sleeper
     os.close(lock)
     assert [record.main for record in records] == [(0, 0)]
     other = Process(99, 1, 0, "S", 10.0**9, 0.0, 0)
-    table = SimpleNamespace(boot_id=NATIVE.boot_id, everyone=lambda: [other], folder=lambda pid: "/")
+    table = SimpleNamespace(boot_id=NATIVE.boot_id, all_processes=lambda: [other], folder=lambda pid: "/")
     assert orphans.find_orphans(records, str(path), cast(System, table)) == []
 
 

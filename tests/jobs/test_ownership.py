@@ -1,4 +1,4 @@
-"""Who may have a port: every case of user, tree and policy."""
+"""Whether a job may have a port: every case of user, tree and policy."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_a_row_of_the_table(sleeper: subprocess.Popen[bytes]) -> None:
     assert (process.pid, process.parent, process.session) == (sleeper.pid, os.getpid(), os.getsid(0))
     assert process.alive
     assert process.started >= found(procfs.stat(os.getpid())).started
-    assert process.key in [row.key for row in procfs.everyone()]
+    assert process.key in [row.key for row in procfs.all_processes()]
 
 
 def test_a_process_that_has_ended_is_a_zombie_and_then_gone(sleeper: subprocess.Popen[bytes]) -> None:

@@ -71,7 +71,7 @@ def test_a_process(system: System, child: subprocess.Popen[bytes]) -> None:
     assert system.children(child.pid) == [grandchild]
     assert child.pid in system.children(os.getpid())
     assert child.pid in system.own_children()
-    assert {child.pid, grandchild, os.getpid()} <= {process.pid for process in system.everyone()}
+    assert {child.pid, grandchild, os.getpid()} <= {process.pid for process in system.all_processes()}
     assert found(system.stat(grandchild)).started >= process.started
     assert system.folder(child.pid) == os.getcwd()
     assert list(system.listening([child.pid])) == [("127.0.0.1", port)]

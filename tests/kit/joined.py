@@ -13,7 +13,7 @@ from pagent.wire import identity
 
 
 class MemoryTransport(asyncio.Transport):
-    """What a link writes waits in ``out`` until :meth:`move` hands some of it to the other end."""
+    """Bytes that a link writes wait in ``out`` until :meth:`move` passes some of them to the other end."""
 
     def __init__(self, link: Link) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class MemoryTransport(asyncio.Transport):
             self.link.resume_writing()
 
     def move(self, most: int) -> bool:
-        """Hand up to so many bytes, or the end, to the other end; False if there was nothing, or it does not read."""
+        """Pass up to ``most`` bytes, or the end, to the other end; False if there was nothing, or it does not read."""
         other = self.other
         assert other is not None
         if other._lost or (not other.reading and not self._lost):
@@ -103,7 +103,7 @@ class MemoryTransport(asyncio.Transport):
 
 
 class Joined:
-    """Two connections, of which one has dialled the other; both have shaken hands after ``await joined.settle()``."""
+    """Two connections, of which one has dialled the other; the handshake is done after ``await joined.settle()``."""
 
     def __init__(self, methods: Mapping[str, Method], *, flow: bool = True) -> None:
         data = identity.user_data("one", "one", token="t")

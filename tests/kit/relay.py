@@ -2,7 +2,7 @@
 
 ::
 
-    who dials -- up --> relay --> where it leads
+    the dialling side -- up --> relay --> where it leads
               <-- down --
 
 Bytes are never changed nor reordered: it is TCP. What can happen to them is that they come late, in other pieces, not

@@ -1,4 +1,4 @@
-"""The table of what a peer may call."""
+"""The table of the methods that a peer may call."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_small_go_first_in_the_order_in_which_they_came() -> None:
     assert len(scheduler) == 0
 
 
-def test_who_has_grown_meanwhile_is_small_no_more() -> None:
+def test_a_stream_that_has_grown_meanwhile_is_small_no_more() -> None:
     scheduler, streams, log = rig(grown=[10], small=[10])
     streams["grown"].queue.append(SMALL_BYTES)
     while scheduler.send_next():

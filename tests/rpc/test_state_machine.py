@@ -383,7 +383,7 @@ class Machine(RuleBasedStateMachine):
                     assert window.available > -LARGEST - 100
 
     def credit_is_right(self, call: Call) -> None:
-        """With nothing under way, who sends may send what who receives expects."""
+        """With nothing under way, the credit of a sender is the credit that its receiver has given."""
         for sender, receiver in ((call.caller, call.callee), (call.callee, call.caller)):
             if self.flow and sender.sends and sender.stream is not None and receiver.stream is not None:
                 window = receiver.stream.receiving.window

@@ -29,7 +29,7 @@ async def test_what_was_left_has_its_turns_one_after_the_other() -> None:
     while len(done) < 9:
         await asyncio.sleep(0)
         rounds.append("".join(done))
-    # Two are as much as a turn has; who comes too late for it is the first of the next.
+    # An iteration has time for two. The third is the first one of the next iteration.
     assert rounds == ["ab", "abca", "abcabc", "abcabcabc"]
 
 

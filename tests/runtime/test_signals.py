@@ -85,7 +85,7 @@ def test_a_hangup_may_mean_to_read_the_configuration_again(loop: Callable[[], as
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_who_ignores_the_end_of_its_terminal_goes_on_to(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_a_process_that_ignores_the_end_of_its_terminal_goes_on(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def ignore() -> Any:
         with end_signals(lambda: None):
             return signal.getsignal(signal.SIGHUP)

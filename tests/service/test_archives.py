@@ -21,12 +21,12 @@ needs_tar = pytest.mark.skipif(shutil.which("tar") is None, reason="needs GNU ta
 
 LONG = "/".join(["folder with a name of some length"] * 8) + "/" + "n" * 200
 
-#: Names with all that makes trouble: length, unicode, blanks, leading dashes, line breaks, no UTF-8.
+#: Difficult names: long, Unicode, blanks, leading dashes, line breaks, not UTF-8.
 NAMES = ["plain", "-dash", "with blank", "ümlaut/ß-日本", "line\nbreak", os.fsdecode(b"no-utf8-\xff"), LONG]
 
 
 async def tar(*arguments: str | Path, folder: Path, code: int = 0) -> bytes:
-    """GNU tar's standard output; AssertionError with its words unless it exits with ``code``."""
+    """GNU tar's standard output; AssertionError with its error text unless it exits with ``code``."""
     process = await asyncio.create_subprocess_exec(
         "tar", "-C", folder, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -114,7 +114,7 @@ async def test_packed_archives_are_unpacked_by_tar(
 @needs_tar
 @pytest.mark.parametrize("version", [None, "0.0", "0.1", "1.0"])
 async def test_sparse_files_over_8_gb_from_tar(agent: Agent, peer: Peer, tmp_path: Path, version: str | None) -> None:
-    """12 GiB of which some KiB are there, in each way that GNU tar has of saying so."""
+    """A file of 12 GiB with some KiB of data, in each of GNU tar's formats for sparse files."""
     source = tmp_path / "source"
     source.mkdir()
     with (source / "disk").open("wb") as file:
@@ -192,7 +192,7 @@ async def test_an_empty_sandbox(agent: Agent, peer: Peer) -> None:
 
 
 async def test_the_folder_itself(agent: Agent, peer: Peer) -> None:
-    """What Python's tarfile calls ``/`` and GNU tar ``./``: its mode and time are not the sandbox's."""
+    """The entry ``/`` of Python's tarfile, ``./`` of GNU tar: its mode and time do not become the sandbox's."""
     job, sandbox = await new_job(peer, agent)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

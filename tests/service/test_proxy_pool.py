@@ -1,4 +1,4 @@
-"""Kept connections towards real servers: which requests may use one, and what they must not keep a server from."""
+"""Kept connections to real servers: which requests may use one, and that they do not block servers of one thread."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ async def test_a_body_in_answer_to_head_is_not_taken_for_the_next_response(peer:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_server_of_one_thread_answers_parallel_requests(peer: Peer, method: str) -> None:
-    """It serves one connection to its end, and the others wait until the pool gives that up."""
+    """It serves one connection to its end. Others wait until the pool closes that one."""
     job = await start_program(peer, SINGLE)
     await peer.http(job)
     loop = asyncio.get_running_loop()
@@ -163,7 +163,7 @@ SINGLE_UPGRADING = SINGLE.replace(
 
 
 async def test_an_idle_connection_gives_way_to_tunnels_and_websockets(agent: Agent) -> None:
-    """As to requests: the server has accepted them only in the kernel's queue."""
+    """As for requests: the kernel has accepted the new connection, the server has not."""
     async with connect_agent(f"127.0.0.1:{agent.rpc_port}", token=TOKEN) as client:
         job = await client.create_job()
         await job.start(["python3", "-c", SINGLE_UPGRADING, "{port}"], port="auto", ready="connect")
@@ -194,7 +194,7 @@ async def test_a_pool_under_load_stays_one(peer: Peer) -> None:
 
 
 async def test_one_that_never_answers_costs_one_idle_connection(peer: Peer) -> None:
-    """As a long poll is: what the page asks for meanwhile has its pool."""
+    """A long poll is such a request: further requests of the page use the other pooled connections."""
     job = await start_program(peer, COUNTING)
     slow = [asyncio.create_task(peer.http(job, "GET", "/slow")) for _ in range(3)]
     for _ in range(200):
@@ -218,7 +218,7 @@ def open_descriptors() -> int:
 
 
 async def test_idle_connections_make_room_when_no_descriptor_is_left(peer: Peer) -> None:
-    """Of another job, too: a request that needs a connection does not fail for the shortage."""
+    """Idle connections of another job count: a request that needs a connection does not fail."""
     idle, other = await start_program(peer, COUNTING), await start_program(peer, COUNTING)
     # Answered within the time after which a new connection makes an idle one of its port close.
     await asyncio.gather(*(peer.http(idle) for _ in range(20)))

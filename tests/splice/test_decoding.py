@@ -33,7 +33,7 @@ class Narrow:
 
 
 class Wide(Narrow):
-    """One that takes everything."""
+    """A stream end that takes all messages."""
 
     def send(self, value: Any) -> None:
         self.sent.append(bytes(value))
@@ -73,7 +73,7 @@ def test_an_end_before_the_coded_data_ends_is_an_error() -> None:
     assert done == []
 
 
-def test_who_takes_everything_is_given_so_much_in_a_turn() -> None:
+def test_a_caller_that_takes_everything_gets_a_bounded_part_in_each_iteration() -> None:
     stream = Wide()
     done: list[bool] = []
     pauses: list[int] = []
@@ -85,7 +85,7 @@ def test_who_takes_everything_is_given_so_much_in_a_turn() -> None:
     while not done:
         assert work.paused
         before = sum(map(len, stream.sent))
-        work.run()  # the stream was full and is free again: that does not make the turn longer
+        work.run()  # the stream was full and is free again: that does not lengthen its part
         assert sum(map(len, stream.sent)) == before
         work.resume()
         assert sum(map(len, stream.sent)) <= before + DECODE_AT_ONCE + BODY_CHUNK

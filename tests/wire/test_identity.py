@@ -25,7 +25,7 @@ def test_an_agents_data_has_the_keys_of_the_original_and_is_json() -> None:
     assert json.loads(json.dumps(data)) == data
 
 
-def test_only_who_dials_sends_a_token() -> None:
+def test_only_the_dialling_side_sends_a_token() -> None:
     assert user_data("uid", "name") == {"auth": {"uid": "uid", "name": "name"}}
     assert user_data("uid", "name", token="t") == {"auth": {"uid": "uid", "name": "name", "token": "t"}}
 
