@@ -71,7 +71,7 @@ def test_extensions_that_are_no_list_of_names_are_none(named: Any) -> None:
         {"auth": {**AUTH, "token": ["s3cret"]}},
     ],
 )
-def test_a_peer_that_does_not_say_who_it_is_gets_1002_and_hears_no_token(data: Any) -> None:
+def test_a_peer_without_an_identity_gets_1002_and_no_token(data: Any) -> None:
     with pytest.raises(ProtocolError, match="handshake refused") as caught:
         read_peer(data)
     assert caught.value.code == 1002
