@@ -16,7 +16,7 @@ from pagent.front.answers import CONTINUE
 from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
 from pagent.front.exchange import Exchange, ExchangeUser
-from pagent.front.proxy_header import ProxyHeader, ProxyHeaderReader
+from pagent.front.proxy_header import ProxyHeader
 from pagent.limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
 from pagent.rpc.directory import Client
 
@@ -73,6 +73,7 @@ class ClientSocket(ExchangeUser):
         "_exchange",
         "_loop",
         "_progress",
+        "_proxied",
         "_rest",
         "_state",
         "_takes_interim",
@@ -81,9 +82,10 @@ class ClientSocket(ExchangeUser):
         "held",
     )
 
-    def __init__(self, context: FrontContext) -> None:
+    def __init__(self, context: FrontContext, proxied: ProxyHeader | None) -> None:
         # For life.
         self._context = context
+        self._proxied = proxied
         self._loop = asyncio.get_running_loop()
         self.held = context.held
         self._client = _UNKNOWN
@@ -117,10 +119,6 @@ class ClientSocket(ExchangeUser):
         """Bytes from the client."""
 
     @abstractmethod
-    def _take_over(self) -> None:
-        """Become the user of the connection."""
-
-    @abstractmethod
     def _note(self, status: int, exchange: Exchange | None, cut: str | None) -> None:
         """Write the line of the access log for the request under way, if there is one."""
 
@@ -130,25 +128,9 @@ class ClientSocket(ExchangeUser):
         self._state = state
 
     def _accepted(self) -> None:
-        self._client = client = self._context.client_of(self.port)
-        now = self._loop.time()
-        if self._context.proxy_protocol and client.trusted:
-            self.port.user = ProxyHeaderReader(
-                self.port, self._context.deadlines, now + self._context.head_s, self._take_proxy_header
-            )
-        else:
-            self._context.deadlines.add(self)
-            self.deadline = now + self._context.idle_s
-
-    def _take_proxy_header(self, header: ProxyHeader, rest: bytes) -> None:
-        if header.address:
-            trusted = self._context.trusts(header.address)
-            self._client = self._client._replace(address=header.address, port=header.port, trusted=trusted)
-        self._take_over()
+        self._client = self._context.client_of(self.port, self._proxied)
         self._context.deadlines.add(self)
         self.deadline = self._loop.time() + self._context.idle_s
-        if rest:
-            self.port_data(rest)
 
     def _lose(self, reason: str) -> None:
         self._leave()

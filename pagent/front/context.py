@@ -12,6 +12,7 @@ from pagent.front.exchange import Exchange, ExchangeUser
 from pagent.front.field import FieldExchange
 from pagent.front.forwarded import TrustedProxies, plain_address
 from pagent.front.held import HeldHeads
+from pagent.front.proxy_header import ProxyHeader
 from pagent.front.raw import RawExchange
 from pagent.front.spools import FrontSpools
 from pagent.front.websocket import WebSocketExchange
@@ -62,9 +63,11 @@ class FrontContext:
         """Return whether the peer at this IP address is a trusted proxy."""
         return self._trusted.holds(address)
 
-    def client_of(self, port: PortConnection) -> Client:
-        """Return the client of a new connection."""
+    def client_of(self, port: PortConnection, proxied: ProxyHeader | None) -> Client:
+        """Return the client of a new connection: the peer of its socket, or the one that ``proxied`` names."""
         peer, own = port.info("peername"), port.info("sockname")
+        if proxied is not None and proxied.address:
+            peer = proxied.address, proxied.port
         address = plain_address(peer[0]) if isinstance(peer, tuple) else ""
         return Client(
             address,

@@ -7,12 +7,9 @@ follow them is skipped.
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Callable
 from typing import Final, NamedTuple
-
-from pagent.front.deadlines import Deadlines
-from pagent.net.port.connection import PortConnection
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _FIXED: Final = 16
@@ -54,49 +51,22 @@ def read_proxy_header(data: bytes) -> ProxyHeader | None:
     return ProxyHeader(length, address, int.from_bytes(data[at : at + 2], "big"))
 
 
-class ProxyHeaderReader:
-    """User of a new connection until its header is read; ``done`` is called with the header and what came after it."""
+async def receive_proxy_header(sock: socket.socket) -> ProxyHeader:
+    """Read the header that a connection begins with, and no byte after it; ValueError or OSError if there is none.
 
-    def __init__(
-        self, port: PortConnection, deadlines: Deadlines, deadline: float, done: Callable[[ProxyHeader, bytes], None]
-    ) -> None:
-        self._port = port
-        self._deadlines = deadlines
-        self._done = done
-        self._received = b""
-        self.deadline = deadline
-        deadlines.add(self)
-
-    def port_data(self, data: bytes) -> None:
-        self._received += data
-        try:
-            header = read_proxy_header(self._received)
-        except ValueError:
-            self.drop()
-            return
+    What follows may be a TLS handshake, which reads the socket itself.
+    """
+    loop = asyncio.get_running_loop()
+    data = b""
+    missing = _FIXED
+    while missing:
+        piece = await loop.sock_recv(sock, missing)
+        if not piece:
+            raise ValueError("the connection ended within its PROXY protocol header")
+        data += piece
+        header = read_proxy_header(data)
         if header is not None:
-            self._deadlines.discard(self)
-            self._done(header, self._received[header.length :])
-
-    def port_eof(self) -> None:
-        self.drop()
-
-    def port_blocked(self) -> None:
-        """Nothing is written yet."""
-
-    def port_writable(self) -> None:
-        """Nothing is written yet."""
-
-    def port_lost(self, error: Exception | None) -> None:
-        self._deadlines.discard(self)
-
-    @property
-    def is_idle(self) -> bool:
-        return True
-
-    def expired(self) -> None:
-        self.drop()
-
-    def drop(self) -> None:
-        self._deadlines.discard(self)
-        self._port.abort()
+            return header
+        length = _FIXED + int.from_bytes(data[14:16], "big") if len(data) >= _FIXED else _FIXED
+        missing = length - len(data)
+    raise AssertionError("a whole header is read, or is not valid")

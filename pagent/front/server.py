@@ -10,6 +10,8 @@ from typing import Any, Final, cast
 
 from pagent.config.router import RouterControl
 from pagent.front.context import Fallback, FrontContext
+from pagent.front.proxied import ProxiedSocket
+from pagent.front.proxy_header import ProxyHeader
 from pagent.front.spools import FrontSpools
 from pagent.front.user import UserConnection
 from pagent.limits import LISTEN_BACKLOG, TLS_CLOSE_TIMEOUT_S, USERS_MAX
@@ -39,7 +41,7 @@ class FrontServer:
     ) -> None:
         self._context = FrontContext(directory, gate, fallback, settings, spools)
         self._most = open_limit(USERS_MAX * _DESCRIPTORS_PART) // _DESCRIPTORS_PART
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | ProxiedSocket] = []
 
     async def listen(self, sockets: Sequence[socket.socket], *, tls: ssl.SSLContext | None = None) -> None:
         """Accept on these sockets, which listen already."""
@@ -48,14 +50,17 @@ class FrontServer:
         if tls is not None:
             handshake = {"ssl_handshake_timeout": self._context.head_s, "ssl_shutdown_timeout": TLS_CLOSE_TIMEOUT_S}
         for sock in sockets:
+            if self._context.proxy_protocol:
+                self._servers.append(ProxiedSocket(self._context, sock, self._accepted, {"ssl": tls, **handshake}))
+                continue
             # The loop listens again, with a backlog of 100 if none is named.
             server = await loop.create_server(self._accepted, sock=sock, ssl=tls, backlog=LISTEN_BACKLOG, **handshake)
             self._servers.append(server)
 
-    def _accepted(self) -> asyncio.Protocol:
+    def _accepted(self, proxied: ProxyHeader | None = None) -> asyncio.Protocol:
         if self.connections >= self._most and not self._context.deadlines.drop_idle():
             return _Refused()
-        return UserConnection(self._context).port
+        return UserConnection(self._context, proxied).port
 
     @property
     def connections(self) -> int:

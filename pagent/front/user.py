@@ -17,6 +17,7 @@ from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
 from pagent.front.exchange import Exchange, Tunnel
 from pagent.front.forwarded import add_forwarded_fields, request_id
+from pagent.front.proxy_header import ProxyHeader
 from pagent.front.routes import JobTarget, job_target
 from pagent.http1.fields import Framing
 from pagent.http1.incoming import BadRequest, IncomingHead, read_head
@@ -33,7 +34,6 @@ _TIMEOUT: Final = 408
 _PROXY: Final = "proxy"
 _NO_BODY: Final = Framing.NONE
 
-
 # As in pagent.http1: every read asks.
 _HEAD: Final = ClientState.HEAD
 _BODY: Final = ClientState.BODY
@@ -42,12 +42,15 @@ _DRAINING: Final = ClientState.DRAINING
 
 
 class UserConnection(ClientSocket):
-    """The user of one :class:`~pagent.net.port.PortConnection` that was accepted."""
+    """The user of one :class:`~pagent.net.port.PortConnection` that was accepted.
+
+    :param proxied: the header of the PROXY protocol that it began with.
+    """
 
     __slots__ = ("_body", "_buffer", "_entry", "_head", "_job", "_keep", "_request_id", "port")
 
-    def __init__(self, context: FrontContext) -> None:
-        super().__init__(context)
+    def __init__(self, context: FrontContext, proxied: ProxyHeader | None = None) -> None:
+        super().__init__(context, proxied)
         self.port = PortConnection(self, self._accepted)
         self._buffer = HeadBuffer()
         self._entry: AccessEntry | None = None
@@ -57,9 +60,6 @@ class UserConnection(ClientSocket):
         self._request_id = ""
         self._body: IncomingBody | None = None
         self._keep = False
-
-    def _take_over(self) -> None:
-        self.port.user = self
 
     # --- from the client --------------------------------------------------------------------------
 

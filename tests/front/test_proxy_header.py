@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 
@@ -7,10 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagent.front.proxy_header import SIGNATURE, ProxyHeader, read_proxy_header
-from tests.front.test_user import get
-from tests.kit.directory import Front, running_front
-from tests.kit.wire import wire
+from pagent.front.proxy_header import SIGNATURE, ProxyHeader, read_proxy_header, receive_proxy_header
 
 
 def header(command: int, family: int, addresses: bytes, more: bytes = b"") -> bytes:
@@ -64,18 +62,29 @@ def test_noise(noise: bytes) -> None:
             read_proxy_header(data)
 
 
-async def test_the_client_that_a_trusted_proxy_names(front: Front, job: str) -> None:
-    trusting = {"proxy_protocol": True, "trusted_proxies": ("127.0.0.0/8",)}
-    async with running_front(front.jobs, **trusting) as proxied:
-        for pieces in (1, 7):
-            async with wire(proxied.port) as client:
-                data = header(0x21, 0x11, V4) + get(f"{job}/head", "X-Forwarded-For: 10.0.0.1")
-                for at in range(0, len(data), len(data) // pieces):
-                    client.say(data[at : at + len(data) // pieces])
-                    await client.writer.drain()
-                assert b"X-Forwarded-For: 192.0.2.7\r\n" in (await client.answer()).body
-        async with wire(proxied.port) as client:
-            client.say(get(f"{job}/head"))
-            assert await client.is_closed()
-    async with running_front(front.jobs, proxy_protocol=True) as open_to_all, wire(open_to_all.port) as client:
-        assert (await client.ask(header(0x21, 0x11, V4) + get(f"{job}/head"))).status == 400
+def test_a_header_is_read_to_its_end_and_no_further() -> None:
+    async def read(data: bytes, pieces: int) -> tuple[ProxyHeader, bytes]:
+        here, there = socket.socketpair()
+        with here, there:
+            here.setblocking(False)
+            reading = asyncio.ensure_future(receive_proxy_header(here))
+            size = -(-len(data) // pieces)
+            for at in range(0, len(data), size):
+                there.sendall(data[at : at + size])
+                await asyncio.sleep(0)
+            return await reading, here.recv(100)
+
+    for data in (header(0x21, 0x11, V4), header(0x21, 0x21, V6, bytes(30)), header(0x20, 0, b"")):
+        for pieces in (1, 2, 5, len(data)):
+            found, rest = asyncio.run(read(data + b"rest", pieces))
+            assert (found.length, rest) == (len(data), b"rest")
+
+
+async def test_a_connection_that_ends_within_its_header() -> None:
+    here, there = socket.socketpair()
+    with here:
+        here.setblocking(False)
+        with there:
+            there.sendall(SIGNATURE)
+        with pytest.raises(ValueError, match="ended within"):
+            await receive_proxy_header(here)

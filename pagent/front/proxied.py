@@ -1,0 +1,120 @@
+"""Connections that begin with a header of the PROXY protocol, in front of everything else, TLS included.
+
+The event loop's own servers read a connection, or begin its TLS handshake, as soon as it is accepted. So these
+connections are accepted here, and are sockets until their header has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from pagent.front.context import FrontContext
+from pagent.front.forwarded import plain_address
+from pagent.front.proxy_header import ProxyHeader, receive_proxy_header
+from pagent.net.tls import accepting_fault
+
+_log = logging.getLogger(__name__)
+
+#: Accepting pauses for so many seconds after an error, such as that no descriptor is left.
+_RETRY_S: Final = 0.5
+
+#: Makes the protocol of a connection.
+Serve = Callable[[ProxyHeader | None], asyncio.Protocol]
+
+
+class ProxiedConnection:
+    """One connection until it is opened. Until its header is read it counts as an idle one.
+
+    :param has_header: whether it has to begin with a header.
+    """
+
+    def __init__(
+        self, context: FrontContext, sock: socket.socket, serve: Serve, tls: Mapping[str, Any], *, has_header: bool
+    ) -> None:
+        self._deadlines = context.deadlines
+        self._socket = sock
+        self._serve = serve
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self.deadline = self._loop.time() + context.head_s
+        self._opening = context.tasks.start(self._open(has_header), name="open a connection")
+        # It may be cancelled before it has begun.
+        self._opening.add_done_callback(lambda task: sock.close() if task.cancelled() else None)
+
+    async def _open(self, has_header: bool) -> None:
+        try:
+            header = await self._header() if has_header else None
+            await self._connect(header)
+        except ValueError as error:
+            _log.info("a connection of a proxy is closed: %s", error)
+            self._socket.close()
+        except OSError as error:
+            _log.info("a connection is closed: %s", accepting_fault(error))
+            self._socket.close()
+
+    async def _header(self) -> ProxyHeader:
+        self._deadlines.add(self)
+        try:
+            return await receive_proxy_header(self._socket)
+        finally:
+            self._deadlines.discard(self)
+
+    async def _connect(self, header: ProxyHeader | None) -> None:
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await self._loop.connect_accepted_socket(lambda: self._serve(header), self._socket, **self._tls)
+
+    @property
+    def is_idle(self) -> bool:
+        return True
+
+    def expired(self) -> None:
+        self.drop()
+
+    def drop(self) -> None:
+        self._opening.cancel()
+
+
+class ProxiedSocket:
+    """Accepts on one listening socket. Peers that are trusted proxies have to send a header.
+
+    :param tls: options of the event loop for TLS; none without it.
+    """
+
+    def __init__(self, context: FrontContext, listening: socket.socket, serve: Serve, tls: Mapping[str, Any]) -> None:
+        self._context = context
+        self._listening = listening
+        self._serve = serve
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._retry: asyncio.TimerHandle | None = None
+        self._resume()
+
+    def close(self) -> None:
+        """Accept no more."""
+        if self._retry is None:
+            self._loop.remove_reader(self._listening)
+        else:
+            self._retry.cancel()
+        self._listening.close()
+
+    def _resume(self) -> None:
+        self._retry = None
+        self._loop.add_reader(self._listening, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            sock, address = self._listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            _log.error("no connection can be accepted: %s", error.strerror)
+            self._loop.remove_reader(self._listening)
+            self._retry = self._loop.call_later(_RETRY_S, self._resume)
+            return
+        sock.setblocking(False)
+        trusted = self._context.trusts(plain_address(address[0]))
+        ProxiedConnection(self._context, sock, self._serve, self._tls, has_header=trusted)
