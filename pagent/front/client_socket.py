@@ -23,7 +23,8 @@ from pagent.rpc.directory import Client
 _UNKNOWN: Final = Client("", 0, False, False, 0)
 
 
-class ClientState(enum.Enum):
+# Integers, because the hash of another Enum's members is a call of Python code, and each request needs four.
+class ClientState(enum.IntEnum):
     """The states of a connection; its inputs are those of :class:`~pagent.front.user.UserConnection`."""
 
     HEAD = enum.auto()  # a request is awaited, or a part of its head is here

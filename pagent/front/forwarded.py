@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import count
 from typing import Final
 
 from pagent.http1.incoming import IncomingHead
@@ -19,12 +20,15 @@ from pagent.rpc.directory import Client
 _is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _MAPPED: Final = "::ffff:"
+#: Beginning of the ids that this process gives to requests.
+_IDS: Final = os.urandom(8).hex()
+_numbers = count()
 
 
 def request_id(head: IncomingHead) -> str:
     """Return the request's id: the client's, or a new one if that is none."""
     given = head.request_id
-    return given if given and _is_request_id(given) is not None else os.urandom(16).hex()
+    return given if given and _is_request_id(given) is not None else f"{_IDS}{next(_numbers):016x}"
 
 
 def add_forwarded_fields(head: IncomingHead, client: Client, prefix: str) -> None:

@@ -77,8 +77,8 @@ _COMMON: Final = """
     Access-Control-Allow-Credentials Access-Control-Allow-Headers Access-Control-Allow-Methods
     Access-Control-Allow-Origin Access-Control-Expose-Headers Access-Control-Max-Age Access-Control-Request-Headers
     Access-Control-Request-Method Cross-Origin-Embedder-Policy Cross-Origin-Opener-Policy Cross-Origin-Resource-Policy
-    X-Content-Type-Options X-CSRF-Token X-Forwarded-For X-Forwarded-Host X-Forwarded-Port X-Forwarded-Proto
-    X-Frame-Options X-Powered-By X-Real-IP X-Request-ID X-Requested-With X-XSRFToken X-XSS-Protection
+    X-Content-Type-Options X-CSRF-Token X-Forwarded-For X-Forwarded-Host X-Forwarded-Port X-Forwarded-Prefix
+    X-Forwarded-Proto X-Frame-Options X-Powered-By X-Real-IP X-Request-ID X-Requested-With X-XSRFToken X-XSS-Protection
 """
 
 #: Fields of one hop that nothing is read from: a proxy drops them.
@@ -88,7 +88,9 @@ UNPASSED: Final = frozenset(name for name, kind in _SPECIAL.items() if kind == H
 COMMON_NAMES: Final = _COMMON.split()
 
 #: The usual spellings of end-to-end fields, with the beginning of their line.
-ORDINARY: Final[dict[str, str]] = {name: f"{name}: " for common in COMMON_NAMES for name in (common, common.lower())}
+ORDINARY: Final[dict[str, str]] = {
+    name: f"{name}: " for common in COMMON_NAMES for name in (common, common.lower(), common.title())
+}
 
 #: The usual spellings of all other known fields, with their kind.
 SPECIAL: Final[dict[str, int]] = {spelt: kind for name, kind in _SPECIAL.items() for spelt in (name, name.title())}

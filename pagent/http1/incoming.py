@@ -128,6 +128,8 @@ _is_origin = re.compile(r"/[^\x00-\x20#\x7f]*").fullmatch
 _absolute = re.compile(r"https?://([^/?#\x00-\x20\x7f]*)([^#\x00-\x20\x7f]*)", re.IGNORECASE).fullmatch
 _is_host = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]*)?").fullmatch
 _VERSIONS: Final = {"HTTP/1.1": 1, "HTTP/1.0": 0}
+#: Methods that need no check.
+_USUAL_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LENGTH_DIGITS_MAX: Final = len(str(BODY_LENGTH_MAX))
 
 _NO_BODY: Final = Framing.NONE
@@ -203,15 +205,20 @@ def _request_line(line: str, block: bytes) -> IncomingHead:
     if len(parts) != 3 or (minor := _VERSIONS.get(parts[2])) is None:
         raise BadRequest("not the request line of HTTP/1.1 or HTTP/1.0")
     method, target, _ = parts
-    if not is_token(method):
-        raise BadRequest("the request's method is not a token")
-    if method.upper() == "CONNECT":
-        raise BadRequest("the method CONNECT is not allowed", _METHOD_NOT_ALLOWED)
+    if method not in _USUAL_METHODS:
+        _check_method(method)
     if len(target) > INCOMING_FIELD_MAX:
         raise BadRequest("the request's target is too long", TARGET_TOO_LONG)
     if not target.isascii():
         _check_utf8(block)
     return IncomingHead(method, target, minor)
+
+
+def _check_method(method: str) -> None:
+    if not is_token(method):
+        raise BadRequest("the request's method is not a token")
+    if method.upper() == "CONNECT":
+        raise BadRequest("the method CONNECT is not allowed", _METHOD_NOT_ALLOWED)
 
 
 def _check_utf8(block: bytes) -> None:

@@ -24,6 +24,7 @@ _IRREGULAR: Final = """
 """
 
 _SPELLINGS: Final = {name.lower(): name for name in (*map(str.title, SPECIAL), *_IRREGULAR.split(), *COMMON_NAMES)}
+_USUAL: Final = frozenset(_SPELLINGS.values())
 
 
 def usual_name(name: str) -> str:
@@ -31,5 +32,7 @@ def usual_name(name: str) -> str:
 
     Other letters of an unknown name stay as they are: a client may look for the very ``TestHeader`` that the job sent.
     """
+    if name in _USUAL:
+        return name
     usual = _SPELLINGS.get(name.lower())
     return usual if usual is not None else "-".join([word[:1].upper() + word[1:] for word in name.split("-")])

@@ -74,10 +74,25 @@ def default_limit() -> int:
 _MEMORY: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, BufferMemory]] = WeakKeyDictionary()
 
 
+class _Latest:
+    """The loop that asked last, and its count: a process has one loop, and each call asks several times."""
+
+    __slots__ = ("loop", "memory")
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.memory = BufferMemory()
+
+
+_LATEST: Final = _Latest()
+
+
 def current_memory() -> BufferMemory:
     """Return the count of the running loop."""
     loop = asyncio.get_running_loop()
-    memory = _MEMORY.get(loop)
-    if memory is None:
-        memory = _MEMORY[loop] = BufferMemory()
-    return memory
+    if loop is not _LATEST.loop:
+        memory = _MEMORY.get(loop)
+        if memory is None:
+            memory = _MEMORY[loop] = BufferMemory()
+        _LATEST.loop, _LATEST.memory = loop, memory
+    return _LATEST.memory
