@@ -209,8 +209,11 @@ def _read_start(message: list[Any]) -> Start:
         raise ValueError("a method name is a string")
     if type(args) not in (list, tuple):
         raise ValueError("positional arguments are an array")
-    if type(kwargs) is not dict or (kwargs and not all(type(name) is str for name in kwargs)):
-        raise ValueError("keyword arguments are a map with string keys")
+    if type(kwargs) is not dict:
+        raise ValueError("keyword arguments are a map")
+    for name in kwargs:
+        if type(name) is not str:
+            raise ValueError("the keys of keyword arguments are strings")
     return Start(call_type, method, args, kwargs)
 
 
