@@ -1,4 +1,4 @@
-"""The arguments of ``job_start``: their checks, and the environment of the job."""
+"""Check the arguments of ``job_start``, and make the environment of the job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost")
 _ENDPOINT: Final = f"{PREFIX}JOB_ENDPOINT"
 _ID: Final = f"{PREFIX}JOB_ID"
 _UID: Final = f"{PREFIX}JOB_UID"
-#: An agent that is itself a job does not hand these on: the id is its own secret.
+#: An agent that is itself a job does not pass these on: the id is its own secret.
 _OF_A_JOB: Final = frozenset((_ENDPOINT, _ID, _UID))
 
 Ready = Literal["report", "connect"]
@@ -49,7 +49,7 @@ class Command:
 
     @property
     def reports_awaited(self) -> int:
-        """Return the number of port reports before the job is ready: none if the agent looks for itself."""
+        """Return the number of port reports before the job is ready: none if the agent checks the port itself."""
         return 0 if self.ready == "connect" else self.port_expected_count
 
     def command_line(self, port: int | None, more: Mapping[str, int] = _NONE) -> list[str]:

@@ -90,7 +90,7 @@ class AgentFolder:
 
     @classmethod
     def create(cls, root: Path, system: System = NATIVE) -> AgentFolder:
-        """Make the folder in ``root`` and lock it. Blocking, short. OSError if that cannot be."""
+        """Make the folder in ``root`` and lock it. Blocking, short. OSError if either fails."""
         name = _PREFIX + secrets.token_hex(8)
         # Under a name that no sweep looks at until it is locked.
         making = root / f".{name}"
@@ -113,14 +113,14 @@ class AgentFolder:
         return cls(root / name, lock, system)
 
     def record_keeper(self, keeper: Key) -> None:
-        """Remember a keeper, whose descendants are all of jobs. What goes wrong is logged."""
+        """Record a keeper, whose descendants all belong to jobs. An error is logged."""
         try:
             self.record(f"keeper-{keeper[0]}", keeper)
         except OSError as error:
             _log.warning("the keeper cannot be recorded for the next agent: %s", error)
 
     def record(self, uid: str, supervisor: Key, main: Key | None = None) -> None:
-        """Remember the processes of a job, for an agent that finds this one dead. OSError of the disk."""
+        """Record the processes of a job, for the next agent if this one is killed. OSError of the disk."""
         line = _Record(uid, supervisor, main or (0, 0), self._system.boot_id()).line()
         if uid not in self._places:
             self._places[uid] = self._free.pop() if self._free else len(self._places) + 1
@@ -224,7 +224,7 @@ def _is_of_this_machine(lock: int, system: System) -> bool:
 
 
 def _end_orphans(path: Path, lock: int, system: System) -> int:
-    """Kill until nothing is left or the time is over. Return how many of the jobs' processes there were."""
+    """Kill until no process is left or the time is over. Return the number of processes of jobs that were found."""
     records = read_records(lock)
     folder = os.path.realpath(path)
     killed: set[Key] = set()

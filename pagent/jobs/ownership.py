@@ -19,12 +19,12 @@ from pagent.runtime.threads import ThreadPool
 
 _log = logging.getLogger(__name__)
 
-#: Does a process of the job have to listen on the job's ports? (``jobs.port_ownership``)
+#: Whether a process of the job has to listen on the job's ports (``jobs.port_ownership``).
 Ownership = Literal["off", "warn", "enforce"]
 
 
 class PortOwnership:
-    """Whether a job may have a port, by what listens there.
+    """Decides whether a job may have a port, by the process that listens there.
 
     ``user``: user and group that jobs run as, None for the agent's. ``pids`` returns the living processes of a job; it
     is called in a thread, and may raise OSError. ``jobs``: the uids of the jobs that were started.

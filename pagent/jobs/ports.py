@@ -16,7 +16,7 @@ CONNECT_RETRY_FIRST_S: Final = 0.005
 CONNECT_RETRY_MAX_S: Final = 0.25
 
 
-#: Where a job's port is looked for, in this order.
+#: The addresses on which a job's port is searched for, in this order.
 LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
@@ -50,7 +50,7 @@ def _parse_port(text: str) -> int:
 
 
 async def until_listening(port: int, threads: ThreadPool) -> None:
-    """Wait until a process listens on the port. There is no event for that: look, soon at first, then less often.
+    """Wait until a process listens on the port. There is no event for that: check often at first, then less often.
 
     The port is not connected to where the system has a table of listening sockets: a program that serves one connection
     would have served it, and others would log a client that sends nothing.

@@ -27,7 +27,7 @@ from pagent.runtime.tasks import retrieve_error
 
 _log = logging.getLogger(__name__)
 
-#: Processes of a tree that are looked at on the event loop, 40 us each; and how old such a look may be.
+#: Processes of a tree that are read on the event loop, 40 us each; and how old such figures may be.
 _LOOKED_AT_ON_LOOP: Final = 16
 _USAGE_AGE_S: Final = 0.02
 
@@ -39,7 +39,7 @@ _NO_PORTS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class Run:
-    """The process of one job. Made when all arguments are known to be good, for a job that may be started."""
+    """The process of one job. It is made when all arguments are checked, for a job that may be started."""
 
     def __init__(
         self, job: Job, command: Command, port: int | None, host: Host, more_ports: Mapping[str, int] = _NO_PORTS
@@ -186,7 +186,7 @@ class Run:
         self._settle(ProcessStartTimeoutError(text))
 
     def _settle(self, error: Exception | None) -> None:
-        """End the wait for the start, with its result. Nothing the second time."""
+        """End the wait for the start, with its result. A second call does nothing."""
         if self._ready_timer is not None:
             self._ready_timer.cancel()
         if self._probe is not None and self._probe is not asyncio.current_task():
@@ -253,7 +253,7 @@ class Run:
         self._leave_rest()
 
     def _note_exit(self, returncode: int) -> str:
-        """Note how the process ended. Return it in words."""
+        """Note how the process ended, and return that as text."""
         job = self.job
         if returncode >= 0:
             job.exit_code = returncode
@@ -274,7 +274,7 @@ class Run:
             self.job.end_output()
 
     def end_rest(self, number: int = signal.SIGTERM) -> None:
-        """End the processes that the main process leaves. Nothing while that runs."""
+        """End the processes that the main process leaves. Do nothing while the main process runs."""
         if not self.job.process_ended.is_set():
             return
         if self._tree.over:
@@ -318,7 +318,7 @@ class Run:
         self._end.begin(signal.SIGTERM, limits.TERM_GRACE_S)
 
     def abandon(self, why: str) -> None:
-        """Give up a start whose caller has gone, and end its processes."""
+        """Cancel a start whose caller has cancelled the call, and end its processes."""
         if self.job.error is None:
             self.job.error = why
         self._abandoned = True
@@ -332,7 +332,7 @@ class Run:
             self._spawning.cancel()
 
     def refuse(self) -> None:
-        """End a start that is waited for: the job is being removed."""
+        """End a start under way, because the job is removed."""
         self._abandoned = True
         self._settle(JobInvalidStateError("the job was removed before it was ready"))
         self._stop_starting()
@@ -340,7 +340,7 @@ class Run:
             self._limit_timer.cancel()
 
     def send_main(self, number: int) -> None:
-        """Signal the main process only; nothing if it has just ended."""
+        """Signal the main process only. Do nothing if it has just ended."""
         if self._main is not None:
             self._tree.send(self._main, number)
 

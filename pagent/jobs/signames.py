@@ -1,4 +1,4 @@
-"""Names of signals, the real-time ones included, which Python's ``signal.Signals`` does not name one by one."""
+"""Convert names and numbers of signals. Real-time signals have names here, which Python's ``signal.Signals`` lacks."""
 
 from __future__ import annotations
 

@@ -20,15 +20,15 @@ from pagent.runtime.tasks import retrieve_error
 if sys.platform != "win32":
     from pagent.jobs.keeper import protocol
 
-#: Seconds that one waits for a supervisor, which is forked within a millisecond.
+#: Seconds that a start waits for its supervisor, which is forked within a millisecond.
 _FORK_WAIT_S: Final = 10.0
 
-#: SIGKILL, as a status of waitpid(2): how a process is said to have ended if its end was not reported.
+#: SIGKILL as a status of waitpid(2), for processes whose end was not reported.
 _UNKNOWN_END: Final = 9
 
 
 class StartError(OSError):
-    """The system refuses a process. ``confining``: what confines it, and not its program or folder."""
+    """A process could not be started. ``confining``: because of its confinement, not of its program or folder."""
 
     def __init__(self, number: int, step: int) -> None:
         super().__init__(number, os.strerror(number))
@@ -36,7 +36,7 @@ class StartError(OSError):
 
 
 class Child:
-    """One process that was asked for.
+    """One process whose start was requested.
 
     ``forked`` is called once it exists and has a key; ``started`` once it is its program; ``ended`` after that, with
     its return code (minus a signal's number).
@@ -116,7 +116,7 @@ class SupervisorClient:
         tree.expected = True
 
     def start(self, request: StartRequest) -> None:
-        """Ask for a process. OSError if it cannot be asked for."""
+        """Request the start of a process. OSError if the request cannot be sent."""
         if self._closed:
             raise OSError(errno.ESRCH, "the job's supervisor has ended")
         self._count += 1
@@ -138,7 +138,7 @@ class SupervisorClient:
         self._loop.add_reader(settled, self._settled, run)
 
     def close(self) -> None:
-        """Ask for no more. A supervisor that has started nothing ends."""
+        """Request no more processes. A supervisor that has started nothing ends."""
         if not self._closed:
             self._closed = True
             self._patience.cancel()
@@ -148,7 +148,7 @@ class SupervisorClient:
                 self._by_pid.pop(child.pid, None)
 
     def abandon(self) -> None:
-        """Ask for no more, and await no start and no end any more."""
+        """Request no more processes, and stop waiting for starts and ends."""
         self.close()
         for run in list(self._children):
             self._forget(run)
@@ -221,7 +221,7 @@ class SupervisorClient:
             self._exited(run, number)
 
     def _answer(self, error: OSError | None) -> None:
-        """Note that there is a supervisor, or will be none."""
+        """Note that the supervisor exists, or that it will not."""
         self._answered = True
         self._tree.expected = False
         self._settle(error)
@@ -279,7 +279,7 @@ class SupervisorClient:
                 self._exited(run, status)
 
     def _await_orphan(self, run: int, child: Child, *, missed: bool = False) -> None:
-        """Look for the end of a process, in case it is not reported. ``missed``: it was gone at the last look."""
+        """Check for the end of a process, in case it is not reported. ``missed``: the last check did not find it."""
         if self._children.get(run) is not child:
             return
         if (status := self._trees.reap(child.pid)) is not None:

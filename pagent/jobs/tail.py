@@ -43,7 +43,7 @@ class Tail:
         self._timer = self._loop.call_later(_LOOK_S, self._look)
 
     def cancel(self) -> None:
-        """Wait no more; ``quiet`` is not called."""
+        """Stop waiting; ``quiet`` is not called."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -42,7 +42,7 @@ def set_size(terminal: int, rows: int, cols: int) -> None:
 
 
 def end_of_input(terminal: int, last: int | None) -> bytes:
-    """Return what has to be typed so that the next read of the process returns 0. OSError.
+    """Return the bytes to type so that the next read of the process returns 0. OSError.
 
     ``last``: the last byte typed so far. In canonical mode the end-of-file character hands an unfinished line to the
     process, and means the end only at the beginning of a line: then it has to be typed twice (termios(3), "VEOF").

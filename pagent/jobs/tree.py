@@ -32,13 +32,13 @@ if sys.platform == "linux":
     NATIVE: System = procfs
 
     def become_subreaper(wanted: bool = True) -> bool:
-        """Once per agent process, before the first job: see above. False where that does not exist."""
+        """Make this process a subreaper. Call it once, before the first job. Return False if the system has none."""
         return procfs.set_subreaper(wanted)
 else:
     NATIVE = portable
 
     def become_subreaper(wanted: bool = True) -> bool:
-        """Nothing on this system."""
+        """Do nothing on this system."""
         return False
 
 
@@ -46,23 +46,23 @@ STOP: Final[int] = getattr(signal, "SIGSTOP", signal.SIGTERM)
 KILL: Final[int] = getattr(signal, "SIGKILL", signal.SIGTERM)
 _CONTINUE: Final[int | None] = getattr(signal, "SIGCONT", None)
 
-#: Passes over the children of a supervisor: what loses its parent during the first one comes there.
+#: Passes over the children of a supervisor: processes that lose their parent during the first one are found next.
 _PASSES: Final = 3
 
 Key = tuple[int, float]
 
 
 def is_of_session(process: Process, started: float, system: System) -> bool:
-    """Is the session of this number that the process is in the one whose leader started then?
+    """Return whether the session of the process is the one whose leader started at ``started``.
 
-    A session keeps its number while it has members. Once the last has ended another may have it, with a younger leader.
+    A session keeps its number while it has members. After that, a session with a younger leader may get the number.
     """
     leader = system.stat(process.session)
     return started == leader.started if leader is not None else started <= process.started
 
 
 class Adopter(Protocol):
-    """What a tree needs to know about the processes of killed supervisors."""
+    """The interface of a tree to the processes of killed supervisors."""
 
     @property
     def system(self) -> System:
@@ -70,7 +70,7 @@ class Adopter(Protocol):
         ...
 
     def supervisor_was_killed(self) -> None:
-        """Take note of it."""
+        """Note the tree."""
 
     def adopted_of(self, tree: JobTree) -> list[Process]:
         """Return the processes of the tree that have no parent in the job any more."""
@@ -86,11 +86,11 @@ class JobTree:
         self._folder = str(folder)
         self._adopter = adopter
         self._system = adopter.system
-        #: Set when something has happened that its end depends on.
+        #: Set at each event that the end of the tree depends on.
         self.news: Final = asyncio.Event()
         # Once it has begun.
         self.supervisor: Key | None = None
-        #: A supervisor was asked for, and has not answered.
+        #: A supervisor was requested, and has not answered.
         self.expected = False
         #: No process of it is left.
         self.over = False
@@ -142,7 +142,7 @@ class JobTree:
 
     @property
     def supervised(self) -> bool:
-        """Will a supervisor report the end of the tree, or the loss of its socket that it was killed?"""
+        """Whether a supervisor will report the end of the tree, or the loss of its socket that it was killed."""
         return self.expected or (self.supervisor is not None and not self._supervisor_ended)
 
     # --- what there is ------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class JobTree:
         return found if found is not None and found.key == self.supervisor and found.alive else None
 
     def _descend(self, pids: Iterable[int], found: dict[int, Process], most: int | None) -> bool:
-        """Add processes and their descendants. Were there any new ones?"""
+        """Add processes and their descendants. Return whether there were new ones."""
         before = len(found)
         queue = [*pids]
         while queue and (most is None or len(found) <= most):
@@ -189,14 +189,14 @@ class JobTree:
         return [process for process in self._system.all_processes() if self.recognises(process)]
 
     def recognises(self, process: Process) -> bool:
-        """Is the process, which does not descend from the supervisor, one of the job's?"""
+        """Return whether a process that does not descend from the supervisor belongs to the job."""
         if process.key in self._seen or self._has(process):
             return True
         where = self._system.folder(process.pid)
         return where is not None and (where == self._folder or where.startswith(f"{self._folder}/"))
 
     def _has(self, process: Process) -> bool:
-        """Is it in a session of the job?"""
+        """Return whether the process is in a session of the job."""
         started = self._sessions.get(process.session)
         return started is not None and is_of_session(process, started, self._system)
 
@@ -213,11 +213,11 @@ class JobTree:
         return cpu_s, sum(process.rss_bytes for process in members)
 
     def listening(self) -> list[tuple[str, int]]:
-        """The addresses and TCP ports that processes of the job listen on, as far as that can be known. Blocking."""
+        """Return the known addresses and TCP ports that processes of the job listen on. Blocking."""
         return sorted(set(self._system.listening([process.pid for process in self.look()])))
 
     def has(self, key: Key) -> bool:
-        """Is there still this process?"""
+        """Return whether the process still exists."""
         found = self._system.stat(key[0])
         return found is not None and found.key == key
 

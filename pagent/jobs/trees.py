@@ -94,12 +94,12 @@ class Trees:
 
     @property
     def needs_care(self) -> bool:
-        """Can there be adopted processes, or zombies that the agent has to reap?"""
+        """Whether there can be adopted processes, or zombies that the agent has to reap."""
         return self._supervisor_lost or self._keeper_lost or self._reaps
 
     @property
     def _reaps(self) -> bool:
-        """Can the agent have children that it did not start?"""
+        """Whether the agent can have children that it did not start."""
         return self.system.adopts() and (self._has_others or self._keeper_lost)
 
     def adopted(self) -> list[Process]:
@@ -148,7 +148,7 @@ class Trees:
         return lost[0] if len(lost) == 1 and self._is_of_a_job(process) else None
 
     def _is_of_a_job(self, process: Process) -> bool:
-        """Is it certain that an adopted process belongs to some job?"""
+        """Return whether an adopted process certainly belongs to a job."""
         return process.parent == self._keeper or not self._has_others
 
     def unclaimed(self) -> list[Process]:

@@ -65,7 +65,7 @@ class HandedOver(RequestHandler):
         transport = self.transport
         if transport is None or not transport.can_write_eof() or not self._is_complete:
             return False
-        self._loop.call_later(HALF_CLOSED_S, self._close_unanswered)
+        asyncio.get_running_loop().call_later(HALF_CLOSED_S, self._close_unanswered)
         return True
 
     @property
