@@ -325,8 +325,6 @@ KILL_WAIT_S: Final = 10.0
 FREEZE_ROUNDS: Final = 32
 #: Time to find out which process of which job listens on a port; after it the port is taken for the job's.
 PORT_CHECK_S: Final = 5.0
-#: Time between two checks of processes whose supervisor was killed.
-EXIT_POLL_S: Final = 0.05
 #: Silence of a job's output after the exit of its main process, until the rest of its tree gets TERM. Output that a
 #: pipeline passes on after the exit comes within milliseconds, or tenths of a second under load.
 OUTPUT_QUIET_S: Final = 0.5

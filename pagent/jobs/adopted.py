@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from pagent import limits
+from pagent.jobs.system import EXIT_POLL_S
 from pagent.jobs.tree import KILL, Key
 from pagent.jobs.trees import Trees
 from pagent.runtime.tasks import TaskOwner
@@ -67,4 +68,4 @@ class AdoptedProcesses:
         for _ in range(limits.FREEZE_ROUNDS):
             if not self._trees.needs_care or await self._search() == 0:
                 return
-            await asyncio.sleep(limits.EXIT_POLL_S)
+            await asyncio.sleep(EXIT_POLL_S)

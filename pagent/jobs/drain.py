@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pagent.limits import EXIT_POLL_S, KIB
+from pagent.jobs.system import EXIT_POLL_S
+from pagent.limits import KIB
 
 #: Bytes of output that are read at a time.
 EXEC_READ: Final = 64 * KIB

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pagent import limits
+from pagent.jobs.system import EXIT_POLL_S
 from pagent.jobs.tree import JobTree, Key
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
@@ -58,13 +59,13 @@ class TreeEnd:
             self._tree.news.clear()
             left = await self._do(lambda: self._tree.signal(self._signal, self._signalled))
             supervised = left is not None and self._tree.supervised
-            await self._pause(remaining if supervised else min(remaining, limits.EXIT_POLL_S))
+            await self._pause(remaining if supervised else min(remaining, EXIT_POLL_S))
         return self._tree.over or await self._kill()
 
     async def _kill(self) -> bool:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + limits.KILL_WAIT_S
-        pause_s = limits.EXIT_POLL_S
+        pause_s = EXIT_POLL_S
         in_vain = 0
         while not self._tree.over and loop.time() < give_up:
             self._tree.news.clear()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pagent import limits
 from pagent.config.model import IsolationSettings
 from pagent.errors import ConfigError
+from pagent.jobs.system import EXIT_POLL_S
 from pagent.runtime.descriptors import original_limit
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Group:
                 if time.monotonic() > give_up:
                     raise
                 self.kill()
-                time.sleep(limits.EXIT_POLL_S)
+                time.sleep(EXIT_POLL_S)
             else:
                 return
 

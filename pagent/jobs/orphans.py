@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 from pagent import limits
 from pagent.jobs.removal import remove_folder
-from pagent.jobs.system import Process, System
+from pagent.jobs.system import EXIT_POLL_S, Process, System
 from pagent.jobs.tree import KILL, NATIVE, STOP, Key, is_of_session
 from pagent.unix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW
 
@@ -241,7 +241,7 @@ def _end_orphans(path: Path, lock: int, system: System) -> int:
         if time.monotonic() > give_up:
             _log.error("orphans are left that do not end on SIGKILL: %s", [process.pid for process in orphans])
             break
-        time.sleep(limits.EXIT_POLL_S)
+        time.sleep(EXIT_POLL_S)
     return len(killed - {record.supervisor for record in records})
 
 

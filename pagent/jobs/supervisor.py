@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from pagent import limits
+from pagent.jobs.system import EXIT_POLL_S
 from pagent.jobs.tree import JobTree, Key
 from pagent.jobs.trees import Trees
 from pagent.runtime.tasks import retrieve_error
@@ -289,7 +289,7 @@ class SupervisorClient:
         if gone and missed:
             self._exited(run, _UNKNOWN_END)
         else:
-            self._loop.call_later(limits.EXIT_POLL_S, lambda: self._await_orphan(run, child, missed=gone))
+            self._loop.call_later(EXIT_POLL_S, lambda: self._await_orphan(run, child, missed=gone))
 
 
 def _close(descriptor: int) -> None:

@@ -7,7 +7,10 @@ process table.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+#: Seconds between two checks of processes whose end is not reported, because their supervisor was killed.
+EXIT_POLL_S: Final = 0.05
 
 
 class Process(NamedTuple):

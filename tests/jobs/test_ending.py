@@ -103,7 +103,7 @@ class Tree:
 async def end_of(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[Tree], TreeEnd]]:
     tasks, threads = TaskOwner("test"), ThreadPool("test", 1)
     monkeypatch.setattr(limits, "KILL_WAIT_S", 1.0)
-    monkeypatch.setattr(limits, "EXIT_POLL_S", 0.01)
+    monkeypatch.setattr("pagent.jobs.ending.EXIT_POLL_S", 0.01)
     yield lambda tree: TreeEnd(cast(JobTree, tree), tasks, threads)
     await tasks.close()
     await threads.close(0)
