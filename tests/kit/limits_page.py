@@ -1,4 +1,4 @@
-"""``docs/limits.rst``, made from the sources: ``make docs`` renews it."""
+"""``docs/limits.rst``, made from the sources: ``make pages`` generates it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEAD = """\
 Limits
 ======
 
-Made from ``pagent/limits.py``, ``pagent/config/model.py`` and ``pagent/config/router.py`` by ``make docs``, and held to
+Made from ``pagent/limits.py``, ``pagent/config/model.py`` and ``pagent/config/router.py`` by ``make pages``, and held to
 them by a test.
 
 What an operator may change
