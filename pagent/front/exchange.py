@@ -33,6 +33,8 @@ _BAD_GATEWAY: Final = 502
 #: Answers without a body whatever their fields say (RFC 9112 6.3).
 _BODILESS: Final = frozenset({204, 304})
 _CONTENT_LENGTH: Final = "content-length"
+#: Statuses of final answers (RFC 9110 15).
+FINAL: Final = range(200, 600)
 _CHUNK_END: Final = b"\r\n"
 
 #: As the length of a body whose end the connection's own end is.

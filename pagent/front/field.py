@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from pagent.errors import RequestRefusedError
 from pagent.front.answers import CONTINUE, BadAnswer, Fields
-from pagent.front.exchange import BODY, ENDED, FIELDS, STATUS, Exchange, ExchangeUser
+from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange, ExchangeUser
 from pagent.http1.fields import Framing
 from pagent.http1.incoming import IncomingHead
 from pagent.rpc.calls import OutgoingCall
@@ -61,8 +61,9 @@ class FieldExchange(Exchange):
     def stream_message(self, value: Any) -> None:
         stage = self._stage
         if stage is STATUS:
-            if type(value) is not int:
-                raise ValueError("an answer begins with its status")
+            if type(value) is not int or value not in FINAL:
+                # A 101 that the job sends to such an agent switches nothing here.
+                raise ValueError("an answer begins with its status, that of a final one")
             self._status = value
             self._stage = FIELDS
         elif stage is FIELDS and self._encoded is None:

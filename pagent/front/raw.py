@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Final
 
 from pagent.front.answers import BadAnswer, Fields, encode_interim
-from pagent.front.exchange import BODY, ENDED, FIELDS, STATUS, Exchange, ExchangeUser
+from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange, ExchangeUser
 from pagent.http1.incoming import IncomingHead
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink
@@ -15,6 +15,7 @@ from pagent.wire import messages
 
 _SWITCHING_PROTOCOLS: Final = 101
 _OK: Final = 200
+_INTERIM: Final = range(100, _OK)
 _RAW: Final = {"raw": True}
 
 
@@ -49,7 +50,7 @@ class RawExchange(Exchange):
             else:
                 self._break_off("the job broke its answer off")
         elif stage is STATUS:
-            if type(value) is not int:
+            if type(value) is not int or not (value in FINAL or value in _INTERIM):
                 raise ValueError("an answer begins with its status")
             self._status = value
             self._stage = FIELDS
@@ -61,6 +62,8 @@ class RawExchange(Exchange):
             if self._status >= _OK:
                 self._begin(self._status, fields)
             elif self._status == _SWITCHING_PROTOCOLS:
+                if not self.head.upgrade:
+                    raise BadAnswer
                 self._switch(encode_interim(_SWITCHING_PROTOCOLS, fields))
             else:
                 self._stage = STATUS

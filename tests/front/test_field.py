@@ -60,7 +60,7 @@ class Scripted:
         self.hold.set()
 
     @bistream
-    async def http_request(self, call: IncomingCall, *arguments: Any) -> None:
+    async def http_request(self, call: IncomingCall, *arguments: Any, **_: bool) -> None:
         assert call.stream is not None
         self.arguments = arguments
         stream = AsyncStream(call.stream)
@@ -74,7 +74,7 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted_front(**settings: Any) -> AsyncIterator[tuple[Front, Scripted]]:
+async def scripted_front(*, is_ours: bool = False, **settings: Any) -> AsyncIterator[tuple[Front, Scripted]]:
     """A users' side and the agent after it, joined by a socket pair."""
     loop = asyncio.get_running_loop()
     script = Scripted()
@@ -87,7 +87,7 @@ async def scripted_front(**settings: Any) -> AsyncIterator[tuple[Front, Scripted
         connection.start()
     await router.ready
     try:
-        async with running_front(KnownJobs(KnownAgent(router, is_ours=False)), **settings) as front:
+        async with running_front(KnownJobs(KnownAgent(router, is_ours=is_ours)), **settings) as front:
             yield front, script
     finally:
         for connection in (agent, router):
@@ -211,6 +211,9 @@ async def test_answers_that_break(answer: list[Any], error: Exception | None) ->
         ([200, "x"], None),
         ([200, [["Content-Length", "-1"]]], None),
         ([502, []], None),
+        ([101, [["Upgrade", "x"]]], None),
+        ([100, []], None),
+        ([600, []], None),
     ],
 )
 async def test_answers_that_are_none(answer: list[Any], error: Exception | None) -> None:
