@@ -8,6 +8,7 @@ import tempfile
 import threading
 
 from pagent.config.router import SpoolSettings
+from pagent.errors import ConfigError
 from pagent.rpc.spool import SpoolOpener
 from pagent.rpc.spool_files import SPOOL_FILE
 from pagent.runtime.threads import ThreadPool
@@ -16,9 +17,14 @@ _THREADS = 2
 
 
 class FrontSpools:
-    """Opens the files, as long as all of them together can hold no more than ``spool.max_all`` bytes."""
+    """Opens the files, as long as all of them together can hold no more than ``spool.max_all`` bytes.
+
+    ConfigError if ``spool.root`` is not a folder that this process can write to.
+    """
 
     def __init__(self, settings: SpoolSettings) -> None:
+        if settings.root is not None and not (settings.root.is_dir() and os.access(settings.root, os.W_OK | os.X_OK)):
+            raise ConfigError(f"spool.root: {settings.root} is not a folder that can be written to")
         self._root = settings.root
         self._most = settings.max_all
         #: Bytes that one file may come to.
