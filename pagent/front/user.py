@@ -226,17 +226,17 @@ class UserConnection(ClientSocket):
         if end is None:
             if body.more:
                 self.port.defer(self._read_more, FRAMES_WORK)
-            if self._state is _BODY and self.deadline != NEVER:
-                self.deadline = self._loop.time() + self._context.body_s
-            elif self._rest > REST_MAX:
+            if self._state is _DRAINING and self._rest > REST_MAX:
                 self._end(unread=True)
+            elif self._state is _BODY and self.deadline != NEVER:
+                self.deadline = self._loop.time() + self._context.body_s
             return
         self._body = None
-        if self._exchange is not None:
-            self._exchange.end_body(body.trailers)
         if self._state is _BODY:
             self._enter(_ANSWERING)
             self.deadline = NEVER
+            if self._exchange is not None:
+                self._exchange.end_body(body.trailers)
             self.port.resume_reading()  # the end of the body may have blocked it
         else:
             self._answer_done()
