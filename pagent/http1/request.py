@@ -40,6 +40,10 @@ from pagent.http1.heads import RequestHead
 from pagent.http1.target import Pair, check_pairs, check_target, encode_target
 from pagent.limits import REQUEST_FIELDS_MAX, REQUEST_HEAD_MAX
 
+# An Enum's members cost three times as much to reach, and every request asks.
+_NO_BODY: Final = Framing.NONE
+_UNDECIDED: Final = Framing.UNDECIDED
+
 _SEQUENCES: Final = (list, tuple)
 
 #: Joined to the lines with CRLF: the end of the last line, and the blank line.
@@ -121,9 +125,9 @@ def _encode(method: Any, target: str, headers: Sequence[Pair], authority: str, p
     framing, length = _add_framing(lines, noted)
     compressed = ACCEPT_ENCODING in noted and _takes_compressed(noted[ACCEPT_ENCODING])
     head = RequestHead(_joined(lines), framing, length, idempotent, method, host, protocols, compressed)
-    if framing is Framing.UNDECIDED and EXPECT in passed:
+    if framing is _UNDECIDED and EXPECT in passed:
         # A raw head that announces no body has none.
-        return RequestHead(head.bodiless_data(), Framing.NONE, None, idempotent, method, host, protocols, compressed)
+        return RequestHead(head.bodiless_data(), _NO_BODY, None, idempotent, method, host, protocols, compressed)
     return head
 
 
@@ -158,7 +162,7 @@ def _add_framing(lines: list[str], noted: dict[int, list[str]]) -> tuple[Framing
         lines.append(_transfer_line(noted))
         return Framing.CHUNKED, None
     if CONTENT_LENGTH not in noted:
-        return Framing.UNDECIDED, None
+        return _UNDECIDED, None
     length = None
     for value in noted[CONTENT_LENGTH]:
         length = content_length(value, length)

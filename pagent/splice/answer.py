@@ -17,6 +17,7 @@ from pagent.splice.jobport import Destination
 
 Fields = list[list[str]]
 
+_NO_BODY: Final = Framing.NONE
 _PARTIAL_CONTENT: Final = 206
 _BAD_GATEWAY: Final = 502
 #: Fields of a body that is decoded for the caller: its length and its ranges are those of the encoded one.
@@ -29,6 +30,11 @@ class Caller(enum.Enum):
     FIELD = enum.auto()  # an old router: see usual_fields()
     OURS = enum.auto()
     RAW = enum.auto()  # a peer with extensions that passes the response on as it is
+
+
+# As in pagent.http1.
+_FIELD: Final = Caller.FIELD
+_RAW: Final = Caller.RAW
 
 
 class UndecodableError(BadResponse):
@@ -44,15 +50,15 @@ def fields_for(
     :raises BadResponse: the body is part of an encoded one.
     """
     fields, decoder = head.headers, None
-    if head.content_encoding is not None and caller is not Caller.RAW:
+    if head.content_encoding is not None and caller is not _RAW:
         encoded = is_encoded(head.content_encoding)
-        bodiless = head.framing is Framing.NONE
+        bodiless = head.framing is _NO_BODY
         if encoded and not bodiless and head.length != 0:
             decoder = _decoder(head)
         fields = without_coding(fields, encoded=encoded, bodiless=bodiless)
     if head.local:
         fields = local_fields(fields, caller, port, request)
-    if caller is Caller.FIELD:
+    if caller is _FIELD:
         fields = usual_fields(fields, head, request)
     return fields, decoder
 
@@ -87,7 +93,7 @@ def local_fields(fields: Fields, caller: Caller, port: Destination, request: Req
         kind = kind_of(name)
         if kind == REFERENCE:
             value = local_reference(name, value, port=port.number, scheme=port.scheme, host=request.host)
-        if kind != TRAILER or caller is Caller.RAW:
+        if kind != TRAILER or caller is _RAW:
             local.append([name, value])
     return local
 
@@ -99,10 +105,10 @@ def usual_fields(fields: Fields, head: ResponseHead, request: RequestHead) -> Fi
     no body, and its client takes the last chunk for the next response: see also :func:`spoils_connection`.
     """
     usual = [[usual_name(name), value] for name, value in fields]
-    if head.framing is Framing.NONE:
+    if head.framing is _NO_BODY:
         if not any(name == "Content-Length" for name, _ in usual):
             usual.append(["Content-Length", "0"])
-        if spoils_connection(Caller.FIELD, head, request):
+        if spoils_connection(_FIELD, head, request):
             usual.append(["Connection", "close"])
     return usual
 
@@ -113,7 +119,7 @@ def spoils_connection(caller: Caller, head: ResponseHead, request: RequestHead) 
     For a client that accepts compression, an old router compresses also a body that must not exist, drops the length,
     and writes the compressed nothing at the end of the call.
     """
-    return caller is Caller.FIELD and request.takes_compressed and head.framing is Framing.NONE
+    return caller is _FIELD and request.takes_compressed and head.framing is _NO_BODY
 
 
 def send_head(stream: StreamEnd, status: int, fields: Fields) -> None:
@@ -130,12 +136,12 @@ def send_502(stream: StreamEnd, caller: Caller, request: RequestHead, reason: st
     line = " ".join(reason.split())[:ERROR_TEXT_MAX]
     body = f"502 Bad Gateway: {line}\n".encode("utf-8", "replace")
     fields = [["Content-Type", "text/plain; charset=utf-8"], ["Content-Length", str(len(body))]]
-    if caller is not Caller.FIELD:
+    if caller is not _FIELD:
         send_head(stream, _BAD_GATEWAY, fields)
     elif request.is_head:
-        head = ResponseHead(_BAD_GATEWAY, [], Framing.NONE, None, True, None, False)
+        head = ResponseHead(_BAD_GATEWAY, [], _NO_BODY, None, True, None, False)
         send_head(stream, _BAD_GATEWAY, usual_fields([], head, request))
     else:
         send_head(stream, _BAD_GATEWAY, [])
-    if (always or caller is not Caller.FIELD) and not request.is_head:
+    if (always or caller is not _FIELD) and not request.is_head:
         stream.send(body)

@@ -49,6 +49,9 @@ _NEW: Final = ExchangeState.NEW
 _BODY: Final = ExchangeState.BODY
 _DECODING: Final = ExchangeState.DECODING
 _ENDED: Final = ExchangeState.ENDED
+_DATA: Final = ExchangeInput.DATA
+_HEAD: Final = ExchangeInput.HEAD
+_END: Final = ExchangeInput.END
 #: States without a connection, after the response.
 _COMPLETE: Final = (ExchangeState.DECODING, ExchangeState.PARTING, ExchangeState.ENDED)
 
@@ -162,7 +165,7 @@ class HttpSplice:
             self._port.resume_reading()
 
     def stream_lost(self, reason: str) -> None:
-        self._advance(ExchangeInput.END)
+        self._advance(_END)
         self._drop()
 
     def _hold_after_request(self) -> None:
@@ -221,7 +224,7 @@ class HttpSplice:
     def port_data(self, data: bytes) -> None:
         if self._state is not _BODY:
             self._body.forget()
-            self._advance(ExchangeInput.DATA)
+            self._advance(_DATA)
             if self._state in _COMPLETE:
                 return
         try:
@@ -282,7 +285,7 @@ class HttpSplice:
 
     def head(self, head: ResponseHead) -> None:
         fields, decoder = fields_for(self._caller, head, self._pool.port, self._request)
-        self._advance(ExchangeInput.HEAD)
+        self._advance(_HEAD)
         if decoder is not None:
             self._decoding = Decoding(decoder, self._stream, self._finish, self._pause_decoding)
         self._parts = spoils_connection(self._caller, head, self._request)
@@ -327,7 +330,7 @@ class HttpSplice:
             tunnel.port_data(rest)
 
     def _tunnel_ended(self, error: Exception | None) -> None:
-        self._advance(ExchangeInput.END)
+        self._advance(_END)
         if error is None:
             self._call.finish()
         else:
@@ -360,7 +363,7 @@ class HttpSplice:
     # --- ends -------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        self._advance(ExchangeInput.END)
+        self._advance(_END)
         self._decoding = None
         self._call.finish()
 
@@ -369,7 +372,7 @@ class HttpSplice:
         if self._state is not _BODY and self._state is not _DECODING:
             self._end_with_502(reason)
             return
-        self._advance(ExchangeInput.END)
+        self._advance(_END)
         self._drop()
         # An old router ends its client's response normally whatever the result says. A message that is no bin makes it
         # cut the client off (docs/contract.rst, "http_request").
@@ -380,7 +383,7 @@ class HttpSplice:
         """End with a 502; ``always``: with the reason also for an old router."""
         if self._state in _COMPLETE:
             return
-        self._advance(ExchangeInput.END)
+        self._advance(_END)
         self._drop()
         _log.info("502 for %s: %s", self._request.method, reason)
         send_502(self._stream, self._caller, self._request, reason, always=always)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pagent.buffers import Bytes
 from pagent.http1.chunked import CHUNK_END, chunk_header
@@ -10,6 +10,11 @@ from pagent.http1.fields import Framing
 from pagent.http1.heads import RequestHead
 from pagent.http1.trailers import LAST_CHUNK, last_chunk
 from pagent.limits import REPEAT_MAX
+
+# An Enum's members cost three times as much to reach, and every request asks.
+_NO_BODY: Final = Framing.NONE
+_UNDECIDED: Final = Framing.UNDECIDED
+_CHUNKED: Final = Framing.CHUNKED
 
 
 class RequestBody:
@@ -27,7 +32,7 @@ class RequestBody:
         self._head = head
         self._head_data = head.data
         self._framing = head.framing
-        self.ended = head.framing is Framing.NONE or head.length == 0
+        self.ended = head.framing is _NO_BODY or head.length == 0
         self._left = head.length or 0
         self._queue: list[Bytes] = []  # before there is a connection
         self._repeatable: list[Bytes] | None = []
@@ -36,16 +41,16 @@ class RequestBody:
     @property
     def decided(self) -> bool:
         """Whether it is known if a body comes, so that the head can be written."""
-        return self._framing is not Framing.UNDECIDED
+        return self._framing is not _UNDECIDED
 
     def add(self, data: Bytes) -> list[Bytes]:
         """Add a piece of the body, never empty; return the bytes to write."""
         if self.ended:
             raise ValueError("body data after the end of the body")
-        if self._framing is Framing.UNDECIDED:
-            self._framing = Framing.CHUNKED
+        if self._framing is _UNDECIDED:
+            self._framing = _CHUNKED
             self._head_data = self._head.chunked_data()
-        if self._framing is Framing.CHUNKED:
+        if self._framing is _CHUNKED:
             return [chunk_header(len(data)), data, CHUNK_END]
         self._left -= len(data)
         if self._left < 0:
@@ -57,10 +62,10 @@ class RequestBody:
         if self.ended:
             return []
         self.ended = True
-        if self._framing is Framing.UNDECIDED:
-            self._framing = Framing.NONE
+        if self._framing is _UNDECIDED:
+            self._framing = _NO_BODY
             self._head_data = self._head.bodiless_data()
-        elif self._framing is Framing.CHUNKED:
+        elif self._framing is _CHUNKED:
             return [LAST_CHUNK]
         elif self._left:
             raise ValueError(f"the body is {self._left} bytes shorter than its Content-Length")
@@ -73,7 +78,7 @@ class RequestBody:
         """
         if self.ended:
             raise ValueError("trailers after the end of the body")
-        if self._framing is not Framing.CHUNKED:
+        if self._framing is not _CHUNKED:
             raise ValueError("trailers of a body that is not sent in chunks")
         end = last_chunk(trailers)
         self.ended = True

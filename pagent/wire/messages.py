@@ -14,7 +14,6 @@ Three kinds of faults (docs/protocol.rst, "Messages that make no sense"):
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from pagent.buffers import Bytes
@@ -84,14 +83,16 @@ class SenselessMessageError(Exception):
         self.call_id = call_id
 
 
-@dataclass
 class Start:
-    """The body of CALL_START. In a small one of a bistream call, arrays are tuples, so that arguments are hashable."""
+    """The body of CALL_START. In a small one of a bistream call, arrays are tuples: such arguments can be kept."""
 
-    call_type: int
-    method: str
-    args: list[Any] | tuple[Any, ...]
-    kwargs: dict[str, Any]
+    __slots__ = ("args", "call_type", "kwargs", "method")
+
+    def __init__(self, call_type: int, method: str, args: list[Any] | tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.call_type = call_type
+        self.method = method
+        self.args = args
+        self.kwargs = kwargs
 
 
 class Hello(NamedTuple):
@@ -133,7 +134,8 @@ def decode(payload: Bytes) -> tuple[int, int, Any]:
             return kind, call_id, value
         if value[0] == BISTREAM:
             try:
-                return CALL_START, call_id, _read_start([CALL_START, 0, *unpack(b"\x94" + value, use_list=False)])
+                call_type, method, args, kwargs = unpack(b"\x94" + value, use_list=False)
+                return CALL_START, call_id, _checked_start(call_type, method, args, kwargs)
             except UNPACK_FAULTS:
                 pass  # the slow path finds the fault
     return _decode_whole(payload)
@@ -202,7 +204,10 @@ def _read_credit(message: list[Any]) -> int:
 
 def _read_start(message: list[Any]) -> Start:
     _length(message, 6)
-    call_type, method, args, kwargs = message[2:]
+    return _checked_start(message[2], message[3], message[4], message[5])
+
+
+def _checked_start(call_type: Any, method: Any, args: Any, kwargs: Any) -> Start:
     if type(call_type) is not int or call_type not in CALL_TYPES:
         raise ValueError(f"unknown call type {call_type!r:.40}")
     if type(method) is not str:
