@@ -61,6 +61,9 @@ async def one(reader, writer):
         plain(writer, b"".join(trailers))
     elif path == "/length":
         plain(writer, b"%d" % len(await body_of(head, reader)))
+    elif path == "/slow-length":  # reads when all between it and the client is full
+        await asyncio.sleep(0.2)
+        plain(writer, b"%d" % len(await body_of(head, reader)))
     elif path.startswith("/bytes/"):
         size = int(path[7:])
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)

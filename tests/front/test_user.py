@@ -281,6 +281,16 @@ async def test_after_an_early_answer_a_little_of_the_body_is_read(front: Front, 
         assert (await client.ask(get(f"{job}/hello"))).body == b"hello"
 
 
+async def test_an_upload_after_the_rest_of_another_is_not_cut_off(front: Front, job: str) -> None:
+    """The rest of a body after an early answer counts for that request only."""
+    async with wire(front.port) as client:
+        for _ in range(20):
+            client.say(get(f"{job}/refuse", f"Content-Length: {REST_MAX + 1}", method="POST"))
+            assert (await client.answer()).status == 413
+            client.say(bytes(REST_MAX + 1))
+            assert (await client.ask(post(f"{job}/slow-length", bytes(8_000_000)))).body == b"8000000"
+
+
 async def test_after_an_early_answer_the_connection_ends_if_much_of_the_body_is_left(front: Front, job: str) -> None:
     front.jobs.error = RequestRefusedError(404, "no such job")
     async with wire(front.port) as client:
