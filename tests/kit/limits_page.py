@@ -17,8 +17,8 @@ _HEAD = """\
 Limits
 ======
 
-Made from ``pagent/limits.py``, ``pagent/config/model.py`` and ``pagent/config/router.py`` by ``make pages``, and held to
-them by a test.
+Made from ``pagent/limits.py``, ``pagent/config/model.py`` and ``pagent/config/router.py`` by ``make pages``. A test
+keeps it equal to them.
 
 What an operator may change
 ---------------------------
