@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 #: Errors that methods raise for their caller; any other is a fault of ours and is logged in full.
 _EXPECTED: Final = (PagentError, ValueError, TypeError, LookupError, OSError, asyncio.IncompleteReadError)
 
+_NO_ARGUMENTS: Final[dict[str, Any]] = {}
+
 
 class IncomingCall:
     """A call of the peer. It ends by :meth:`finish`, :meth:`fail`, the peer's cancel, or the loss of the link.
@@ -54,7 +56,8 @@ class IncomingCall:
     def _ran(self, work: Coroutine[Any, Any, Any]) -> None:
         if not self._began:  # it was cancelled at once; a compiled coroutine that has ended cannot be closed
             work.close()
-        if self._task is not None and self._task.cancelled() and not self.ended:
+        task, self._task = self._task, None  # its coroutine would live as long as the call
+        if task is not None and task.cancelled() and not self.ended:
             self.fail(asyncio.CancelledError("what the method waited for was cancelled"))  # not by the caller
 
     async def _guarded(self, work: Coroutine[Any, Any, Any], returns: bool) -> None:
@@ -65,6 +68,11 @@ class IncomingCall:
                 self.finish(value)
         except Exception as error:  # noqa: BLE001 - the caller gets every error of a method
             self.fail(error)
+
+    def drop_arguments(self) -> None:
+        """Free the arguments of a call that may last long. The texts of its errors then name no absolute path."""
+        self.start.args = ()
+        self.start.kwargs = _NO_ARGUMENTS
 
     def finish(self, value: Any = None) -> None:
         """Send the call's result, after what its stream has queued."""

@@ -79,6 +79,7 @@ class ProxyService:
         )
         assert call.stream is not None
         caller = Caller.RAW if raw else Caller.OURS if call.connection.flow else Caller.FIELD
+        call.drop_arguments()
         HttpSplice(call, call.stream, target.pool, head, caller).start()
 
     @bistream
@@ -108,12 +109,14 @@ class ProxyService:
             detailed=subprotocols is not None,
             max_message=WEBSOCKET_MESSAGE_MAX if call.connection.flow else MESSAGE_MAX_FOREIGN - KIB,
         )
+        call.drop_arguments()
         call.run(splice.connect(target.pool))
 
     @bistream
     def tcp_connect(self, call: IncomingCall, job_uid: Any, port: Any = None, scheme: Any = "http") -> None:
         target = self._target(call, job_uid, port, scheme)
         assert call.stream is not None
+        call.drop_arguments()
         call.run(self._tunnel(call, call.stream, target))
 
     async def _tunnel(self, call: IncomingCall, stream: Stream, target: _Target) -> None:

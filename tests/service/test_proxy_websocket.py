@@ -306,6 +306,14 @@ async def test_a_caller_that_takes_nothing_pauses_its_job_only(own: Peer) -> Non
     assert (await ended(own, job, 1))[0][0] == "/endless"
 
 
+async def test_an_open_websocket_keeps_no_arguments_of_its_call(agent: Agent, peer: Peer, job: str) -> None:
+    """The headers of a browser take more than all else of an idle WebSocket."""
+    call = await open_ws(peer, job, "/stuck", [["X-Large", "x" * 5000]])
+    (link,) = agent.links.open
+    start = link.incoming[call].start
+    assert (start.args, start.kwargs) == ((), {})
+
+
 async def test_a_job_that_stops_reading_takes_no_memory_and_delays_no_other_call(peer: Peer, job: str) -> None:
     """What its caller goes on sending goes to the disk, and comes whole once the job reads again."""
     call = await open_ws(peer, job, "/stuck")
