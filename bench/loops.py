@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from bench.way import Lane, Sample, until
 
-#: A loop that has not ended so many seconds after it should have is stuck.
+#: Seconds after its due end at which a loop is stuck.
 _STUCK_AFTER_S: Final = 60.0
 
 

@@ -76,7 +76,7 @@ class Series:
         return [value / 1000 for value in percentiles(self.latencies_ns, _PERCENTILES)]
 
     def distribution_us(self) -> list[list[float]]:
-        """Return pairs of a percentage and the latency that so many are below, up to the longest.
+        """Return pairs of a percentage and the latency below which that share is, up to the longest.
 
         Empty without latencies.
         """

@@ -16,6 +16,7 @@ from typing import Any, Final
 from pagent import __version__, log
 from pagent.access.hosts import is_loopback_name
 from pagent.config.model import IsolationSettings, Settings
+from pagent.config.tokens import TOKEN_GONE
 from pagent.errors import ConfigError, ProtocolError, StuckError
 from pagent.jobs.command import property_variables
 from pagent.jobs.manager import JobManager
@@ -35,7 +36,7 @@ from pagent.service.disk import DiskThreads
 from pagent.service.exec import ExecService
 from pagent.service.files import FileService
 from pagent.service.jobs import JobService
-from pagent.service.links import GOING_AWAY, POLICY_VIOLATION, AgentLinks
+from pagent.service.links import AgentLinks
 from pagent.service.logs import LogService
 from pagent.service.proxy import ProxyService
 from pagent.web.control_app import ControlFunctions, control_app
@@ -43,11 +44,11 @@ from pagent.web.report_app import REPORT_PATH, report_app
 from pagent.web.rpc_app import rpc_app
 from pagent.web.server import WebServer
 from pagent.wire import identity
+from pagent.wire.closing import GOING_AWAY, POLICY_VIOLATION
 
 _log = logging.getLogger(__name__)
 
 _ENDS: Final = "the agent ends"
-_TOKEN_GONE: Final = "the token is no longer accepted"
 
 _EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -187,7 +188,7 @@ class Agent:
         self.jobs.properties = property_variables(settings.properties)
         if settings.log_level is not None:
             log.set_level(settings.log_level)
-        self.links.close_unless(self._is_accepted, _TOKEN_GONE)
+        self.links.close_unless(self._is_accepted, TOKEN_GONE)
         _log.info("the configuration is read again; accepted tokens: %d", len(credentials.tokens.accepted))
 
     def _read(self, read: Callable[[], Settings]) -> tuple[Settings, Credentials]:
@@ -259,7 +260,7 @@ class Agent:
         if self._ending:
             connection.link.close(GOING_AWAY, _ENDS)
         elif not self._is_accepted(connection):
-            connection.link.close(POLICY_VIOLATION, _TOKEN_GONE)
+            connection.link.close(POLICY_VIOLATION, TOKEN_GONE)
         else:
             self.links.add(connection)
 

@@ -14,6 +14,7 @@ from pagent.access.dialling import DialRules
 from pagent.access.gate import AccessGate
 from pagent.access.hosts import is_loopback_name
 from pagent.config.router import RouterSettings
+from pagent.config.tokens import TOKEN_GONE
 from pagent.errors import ConfigError, ProtocolError, StuckError
 from pagent.front.server import FrontServer
 from pagent.front.spools import FrontSpools
@@ -36,13 +37,11 @@ from pagent.web.rpc_app import rpc_app
 from pagent.web.server import WebServer
 from pagent.web.wsconnect import WebSocketJoins
 from pagent.wire import identity
+from pagent.wire.closing import GOING_AWAY, POLICY_VIOLATION
 
 _log = logging.getLogger(__name__)
 
 #: Close codes of RFC 6455 section 7.4.1: of a server that goes away, and of a peer that is not accepted any more.
-_GOING_AWAY: Final = 1001
-_POLICY_VIOLATION: Final = 1008
-_TOKEN_GONE: Final = "the token is no longer accepted"
 
 #: How often an open router that can be reached from elsewhere says so.
 REMINDER_S: Final = 3600.0
@@ -208,7 +207,7 @@ class Router:
         await self._joins.close()
         await self.directory.close()
         links = [*(agent.connection for agent in self.directory.table), *self._clients]
-        await asyncio.gather(*(link.close(_GOING_AWAY, "the router ends") for link in links))
+        await asyncio.gather(*(link.close(GOING_AWAY, "the router ends") for link in links))
         await self._tasks.close()
         await self._agents.close()
         await self._configuration.close(0)
@@ -261,16 +260,16 @@ class Router:
         token = self._credentials.token_of(peer)
         uid = peer.uid if isinstance(peer.uid, str) else peer.uid.hex()
         if not self.directory.may_be(uid, token):
-            raise ProtocolError("handshake refused: the uid came with another token before", _POLICY_VIOLATION)
+            raise ProtocolError("handshake refused: the uid came with another token before", POLICY_VIOLATION)
         return token
 
     def _ready(self, connection: Connection, ready: asyncio.Future[None]) -> None:
         if ready.cancelled() or ready.exception() is not None:
             return
         if self._ending:
-            connection.link.close(_GOING_AWAY, "the router ends")
+            connection.link.close(GOING_AWAY, "the router ends")
         elif not self._is_accepted(connection):
-            connection.link.close(_POLICY_VIOLATION, _TOKEN_GONE)
+            connection.link.close(POLICY_VIOLATION, TOKEN_GONE)
         else:
             self.directory.table.admit(connection)
 
@@ -303,7 +302,7 @@ class Router:
         self.directory.keep_tokens(credentials.tokens)
         for agent in self.directory.table:
             if not self._is_accepted(agent.connection):
-                agent.connection.link.close(_POLICY_VIOLATION, _TOKEN_GONE)
+                agent.connection.link.close(POLICY_VIOLATION, TOKEN_GONE)
         _log.info("the configuration is read again; accepted tokens: %d", len(credentials.accepted))
 
     def _read(self, read: Callable[[], RouterSettings]) -> tuple[RouterSettings, RouterCredentials]:

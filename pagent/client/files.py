@@ -187,8 +187,8 @@ class FileMethods(JobCalls):
         An entry that cannot be read has an ``error``.
 
         :param recursive: return the entries of all folders below as well.
-        :param limit: return one page of at most so many entries, from after the path ``after`` on. An empty page is the
-            end. Without it, all entries are returned, with as many calls as necessary.
+        :param limit: return one page of at most this number of entries, from after the path ``after`` on. An empty
+            page is the end. Without it, all entries are returned, with as many calls as necessary.
         """
         if limit is not None or not self._link.holes:
             options = {} if after is None and limit is None else {"after": after, "limit": limit}

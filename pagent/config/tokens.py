@@ -10,12 +10,16 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from pagent.config.model import Settings
 from pagent.config.router import AcceptedToken, RouterSettings
 from pagent.errors import ConfigError
 from pagent.limits import TOKEN_FILE_MAX
 from pagent.names import TOKEN_VARIABLE
+
+#: Why a link is closed whose token a reload has taken away.
+TOKEN_GONE: Final = "the token is no longer accepted"
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,15 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from pagent.front.context import FrontContext
 from pagent.front.forwarded import plain_address
 from pagent.front.proxy_header import ProxyHeader, receive_proxy_header
+from pagent.net.accept.gate import ACCEPT_RETRY_S
 from pagent.net.tls import accepting_fault
 
 _log = logging.getLogger(__name__)
-
-#: Accepting pauses for so many seconds after an error, such as that no descriptor is left.
-_RETRY_S: Final = 0.5
 
 #: Makes the protocol of a connection.
 Serve = Callable[[ProxyHeader | None], asyncio.Protocol]
@@ -113,7 +111,7 @@ class ProxiedSocket:
         except OSError as error:
             _log.error("no connection can be accepted: %s", error.strerror)
             self._loop.remove_reader(self._listening)
-            self._retry = self._loop.call_later(_RETRY_S, self._resume)
+            self._retry = self._loop.call_later(ACCEPT_RETRY_S, self._resume)
             return
         sock.setblocking(False)
         trusted = self._context.trusts(plain_address(address[0]))

@@ -65,7 +65,7 @@ def check_target(method: Any, target: Any) -> None:
 
 
 def check_pairs(pairs: Sequence[Pair], name: str, most: int) -> None:
-    """Raise a TypeError or a ValueError unless ``pairs`` is a list of at most so many pairs of strings."""
+    """Raise a TypeError or a ValueError unless ``pairs`` is a list of at most ``most`` pairs of strings."""
     if not isinstance(pairs, _SEQUENCES):
         raise TypeError(f"{name} must be a list of pairs")
     if len(pairs) > most:

@@ -34,7 +34,7 @@ _BLOCK: Final = 4096
 #: EINVAL: blocks of another size.
 _UNSUPPORTED: Final = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
-#: Removes so many bytes from the front of a file; returns False if the file system cannot do that.
+#: Removes a number of bytes from the front of a file; returns False if the file system cannot do that.
 Drop = Callable[[int, int], bool]
 
 

@@ -23,7 +23,7 @@ class Lingering:
         return job.uid in self._timers
 
     def begin(self, job: Job, seconds: float) -> None:
-        """Remove the job after so many seconds, unless it is stopped."""
+        """Remove the job after ``seconds``, unless it is stopped."""
         self._timers[job.uid] = asyncio.get_running_loop().call_later(seconds, self._is_over, job)
 
     def stop(self, job: Job) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import ssl
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from pagent.config.router import AcceptedToken, RouterSettings
 from pagent.config.tokens import load_accepted, read_token
@@ -12,9 +12,9 @@ from pagent.errors import ConfigError, ProtocolError
 from pagent.net.dial import Address, parse_address
 from pagent.net.tls import renew_certificate, server_context
 from pagent.wire import identity
+from pagent.wire.closing import POLICY_VIOLATION
 
 #: Close code of RFC 6455 section 7.4.1 for a peer that is not accepted.
-_POLICY_VIOLATION: Final = 1008
 
 
 class RouterCredentials(NamedTuple):
@@ -28,11 +28,11 @@ class RouterCredentials(NamedTuple):
     def token_of(self, peer: identity.Peer) -> str:
         """Return the token that an agent presented. ProtocolError if it is not accepted for the agent's uid."""
         if (index := identity.token_index(peer.token, (each.token for each in self.accepted))) is None:
-            raise ProtocolError("handshake refused: the token is not accepted", _POLICY_VIOLATION)
+            raise ProtocolError("handshake refused: the token is not accepted", POLICY_VIOLATION)
         token = self.accepted[index].token
         uid = peer.uid if isinstance(peer.uid, str) else peer.uid.hex()
         if not any(each.token == token and fnmatch.fnmatchcase(uid, each.uid) for each in self.accepted):
-            raise ProtocolError("handshake refused: the token is not for an agent with this uid", _POLICY_VIOLATION)
+            raise ProtocolError("handshake refused: the token is not for an agent with this uid", POLICY_VIOLATION)
         return token
 
     @property

@@ -190,7 +190,7 @@ class AgentDirectory:
         self.jobs.discard(job_uid)
 
     def remove_after(self, job_uid: str, delay: float) -> None:
-        """Remove a job, whose client is gone, after so many seconds."""
+        """Remove a job, whose client is gone, after ``delay`` seconds."""
         self.tasks.start(self._remove_after(job_uid, delay), name="remove the job of a client that is gone")
 
     async def _remove_after(self, job_uid: str, delay: float) -> None:

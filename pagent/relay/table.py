@@ -22,6 +22,7 @@ from pagent.relay.agent import AgentKey, ConnectedAgent
 from pagent.rpc.connection import Connection
 from pagent.rpc.spool import SpoolOpener
 from pagent.runtime.tasks import TaskOwner
+from pagent.wire.closing import POLICY_VIOLATION
 
 K = TypeVar("K")
 
@@ -32,7 +33,6 @@ SIGN_OF_LIFE_S: Final = 2.0
 
 #: Close codes of RFC 6455 section 7.4.1.
 _NORMAL: Final = 1000
-_POLICY_VIOLATION: Final = 1008
 _REPLACED: Final = "replaced by a newer link"
 
 
@@ -193,7 +193,7 @@ class AgentTable:
     def _refuse(second: ConnectedAgent) -> None:
         peer = second.connection.link.peer_address
         _log.warning("agent.conflict: another agent with the uid %r is connected: %s refused", second.uid, peer)
-        second.connection.link.close(_POLICY_VIOLATION, "another agent with this uid is connected")
+        second.connection.link.close(POLICY_VIOLATION, "another agent with this uid is connected")
 
 
 def _remove(table: dict[K, list[ConnectedAgent]], key: K, agent: ConnectedAgent) -> None:

@@ -178,7 +178,7 @@ class SendingHalf:
     # --- for the connection and the scheduler -----------------------------------------------------
 
     def credit_arrived(self, amount: int) -> None:
-        """The peer takes so many bytes more."""
+        """The peer takes ``amount`` bytes more."""
         self._credit += amount
         if self._queue:
             self._wait()

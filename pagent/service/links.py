@@ -12,13 +12,12 @@ from pagent.jobs.manager import JobManager
 from pagent.rpc.connection import Connection
 from pagent.runtime.tasks import TaskOwner
 from pagent.service.jobs import owner_of
+from pagent.wire.closing import GOING_AWAY, POLICY_VIOLATION
 
 _log = logging.getLogger(__name__)
 
 #: Close codes of RFC 6455 section 7.4.1.
 NORMAL: Final = 1000
-GOING_AWAY: Final = 1001
-POLICY_VIOLATION: Final = 1008
 
 _REPLACED: Final = "replaced by a new link of the peer"
 

@@ -15,11 +15,12 @@ from pagent.net.port.connection import PortConnection
 from pagent.net.port.user import PortUser
 from pagent.splice.jobport import Destination
 
-#: A request that may not be repeated is sent on a kept connection only after the port has served so many requests and
-#: closed no connection unannounced. A job that closes after a hundred requests each, or at random, is known by then.
+#: A request that may not be repeated is sent on a kept connection only after the port has served this number of
+#: requests and closed no connection unannounced. A job that closes after a hundred requests each, or at random, is
+#: known by then.
 KEPT_PROVEN: Final = 1000
-#: When a new connection has no answer for so many seconds, an idle one of the same port is closed: it may keep a server
-#: of one or a few threads from answering. Any other server has lost nothing but a connection.
+#: When a new connection has no answer for this time, in seconds, an idle one of the same port is closed: it may keep a
+#: server of one or a few threads from answering. Any other server has lost nothing but a connection.
 UNANSWERED_S: Final = 0.05
 #: Seconds until the next one is closed, in which such a server can answer.
 ROOM_PAUSE_S: Final = 0.005

@@ -7,6 +7,9 @@ from typing import Final
 
 #: Bytes of a close frame's reason (5.5: a control frame has 125, two of which are the code).
 CLOSE_REASON_MAX: Final = 123
+#: Codes of section 7.4.1: this end ends; the peer has done what this end does not allow.
+GOING_AWAY: Final = 1001
+POLICY_VIOLATION: Final = 1008
 
 
 def valid_close_code(code: int) -> bool:

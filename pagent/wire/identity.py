@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from pagent.errors import ProtocolError
 
 FLOW: Final = "flow"
-#: On the stream of a file, an int stands for so many zeros; archives hold sparse files as such.
+#: On the stream of a file, an int stands for that number of zeros; archives hold sparse files as such.
 HOLES: Final = "holes"
 
 #: The extensions that this implementation knows.

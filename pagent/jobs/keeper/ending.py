@@ -29,8 +29,9 @@ Key = tuple[int, int]
 def end_descendants(wait: Callable[[float], bool], grace_s: float = _GRACE_S) -> None:
     """End all descendants of this process; return when no child is left.
 
-    ``wait`` waits at most so many seconds until a child has ended, reaps, and returns whether a child is left. A
-    process that hangs in the kernel is waited for: as long as this process lives, the next agent finds it by this one.
+    ``wait`` waits at most the given number of seconds until a child has ended, reaps, and returns whether a child is
+    left. A process that hangs in the kernel is waited for: as long as this process lives, the next agent finds
+    it by this one.
     """
     if not os.path.isdir("/proc/self"):
         return

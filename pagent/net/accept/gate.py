@@ -40,7 +40,7 @@ from pagent.runtime.tasks import TaskOwner
 #: does a connection that has sent something have to make room.
 PLACE_CHECK_S: Final = 0.1
 PLACE_STUCK_CHECKS: Final = 15
-#: Accepting pauses for so many seconds when the process has no descriptor left.
+#: Seconds for which accepting pauses when the process has no descriptor left.
 ACCEPT_RETRY_S: Final = 0.5
 
 _log = logging.getLogger(__name__)
