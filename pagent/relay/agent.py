@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Container, Hashable
+from collections.abc import Container, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from pagent.rpc.aio import StreamCall
@@ -94,6 +95,16 @@ class ConnectedAgent:
     def describe(self) -> dict[str, Any]:
         """Return what answers about a job say of its agent."""
         return {key: self.data.get(key) or {} for key in ("platform", "properties")}
+
+    @contextmanager
+    def creation(self) -> Iterator[None]:
+        """Count a job that is created within the block."""
+        self.creating += 1
+        self.created += 1
+        try:
+            yield
+        finally:
+            self.creating -= 1
 
     # --- calls ------------------------------------------------------------------------------------
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from pagent.errors import CallError, LinkClosedError, NotYetError, RequestRefusedError, ServerError
+from pagent.errors import CallError, LinkClosedError, MethodError, NotYetError, RequestRefusedError, ServerError
 from pagent.limits import LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
 from pagent.relay.agent import AgentKey, ConnectedAgent, is_connection_id
 from pagent.relay.asking import is_info, jobs_of, state_of
-from pagent.relay.jobs import JobIndex
+from pagent.relay.jobs import JobIndex, labels_of
 from pagent.relay.table import AgentTable
-from pagent.rpc.directory import JobAddress
+from pagent.rpc.directory import JobAddress, JobFacts
 from pagent.rpc.spool import SpoolOpener
 from pagent.runtime.tasks import TaskOwner
 
@@ -62,6 +62,10 @@ class AgentDirectory:
     def is_settled(self) -> bool:
         """Whether the agents are back after a restart of the router, or have had their time."""
         return self._loop.time() >= self._ready_at or (self._dialled_only and not self._expected)
+
+    def facts(self, job_uid: str) -> JobFacts | None:
+        """Return the facts of a job, at once; None for a job that is not known."""
+        return self.jobs.facts(job_uid)
 
     def expect(self, dialled: Hashable) -> None:
         """Count on an agent that is dialled, until it has a link: where, and with which token."""
@@ -158,18 +162,35 @@ class AgentDirectory:
 
     # --- jobs come and go -------------------------------------------------------------------------
 
-    async def create(self, agent: ConnectedAgent, name: str | None) -> dict[str, Any]:
-        """Create a job at an agent; return its info. CallError, LinkClosedError."""
-        options = {"linger": agent.linger} if agent.linger else {}
-        agent.creating += 1
-        agent.created += 1
-        try:
-            info: Any = await agent.call("job_create", name, timeout=_CREATE_S, **options)
-        finally:
-            agent.creating -= 1
+    async def create(
+        self,
+        agent: ConnectedAgent,
+        name: str | None,
+        *,
+        uid: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        linger: float | None = None,
+        idle_after: float | None = None,
+    ) -> dict[str, Any]:
+        """Create a job at an agent; return its info. CallError, LinkClosedError.
+
+        ``linger``: None is the linger of the configuration. An agent that knows no labels creates the job without
+        them, without ``uid`` and without ``idle_after``; the labels are then kept here, as long as the job is known.
+        """
+        lingering = {"linger": agent.linger if linger is None else linger} if agent.is_ours else {}
+        more = {"uid": uid, "labels": labels and dict(labels), "idle_after": idle_after}
+        given = {key: value for key, value in more.items() if value is not None} if agent.is_ours else {}
+        with agent.creation():
+            try:
+                info: Any = await agent.call("job_create", name, timeout=_CREATE_S, **lingering, **given)
+            except MethodError as error:
+                if not given or not _is_unknown_argument(error):
+                    raise
+                info = await agent.call("job_create", name, timeout=_CREATE_S, **lingering)
         if not is_info(info):
             raise ServerError("the agent's answer is not the info of a job")
-        self._note(info["uid"], agent)
+        known = labels_of(info)
+        self._note(info["uid"], agent, labels if known is None else known)
         return dict(info)
 
     @contextmanager
@@ -211,13 +232,13 @@ class AgentDirectory:
         """Return how many jobs an agent has as far as is known, with those that are being created."""
         return max(agent.counted, self.jobs.count(agent.key)) + agent.creating
 
-    def _note(self, job_uid: str, agent: ConnectedAgent) -> None:
+    def _note(self, job_uid: str, agent: ConnectedAgent, labels: Mapping[str, str] | None) -> None:
         """Note a job that an agent names as its own, unless another agent has it that is connected."""
         before = self.jobs.agent_of(job_uid)
         if before is not None and before.uid != agent.uid and self.table.has(before.uid):
             _log.warning("agent %r names the job %r as its own, which %r has", agent.uid, job_uid, before.uid)
             return
-        self.jobs.add(job_uid, agent.key)
+        self.jobs.add(job_uid, agent.key, labels)
 
     # --- agents come and go -----------------------------------------------------------------------
 
@@ -260,7 +281,7 @@ class AgentDirectory:
 
     async def _list_jobs(self, agent: ConnectedAgent) -> None:
         for info in await jobs_of(agent):
-            self._note(info["uid"], agent)
+            self._note(info["uid"], agent, labels_of(info))
         self._expected.discard(agent.key.dialled)
 
     async def close(self) -> None:
@@ -268,3 +289,8 @@ class AgentDirectory:
         for timer in self._forgetting.values():
             timer.cancel()
         await self.tasks.close()
+
+
+def _is_unknown_argument(error: MethodError) -> bool:
+    """Return whether an agent refused a call because it does not know an argument of it."""
+    return error.cause_type == "TypeError" and "unexpected keyword argument" in (error.cause_message or "")

@@ -6,6 +6,7 @@ The router's composition root makes the objects; :mod:`pagent.front` and :mod:`p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from pagent.http1.incoming import IncomingHead
@@ -32,6 +33,14 @@ class JobAddress(NamedTuple):
 
     connection_id: str
     job_uid: str
+
+
+class JobFacts(NamedTuple):
+    """The facts of a job that checks need. ``labels`` are empty for a job without labels."""
+
+    uid: str
+    agent_uid: str
+    labels: Mapping[str, str]
 
 
 class Subject(NamedTuple):

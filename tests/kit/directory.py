@@ -15,7 +15,7 @@ from pagent.front.spools import FrontSpools
 from pagent.http1.incoming import IncomingHead
 from pagent.net.accept.listening import listen
 from pagent.rpc.connection import Connection
-from pagent.rpc.directory import AgentLink, Client, JobAddress, Subject
+from pagent.rpc.directory import AgentLink, Client, JobAddress, JobFacts, Subject
 
 
 @dataclass
@@ -34,6 +34,7 @@ class KnownJobs:
         self.link = link
         self.error: RequestRefusedError | None = None
         self.asked: list[JobAddress] = []
+        self.known: dict[str, JobFacts] = {}
         self.found: asyncio.Future[KnownAgent] = asyncio.get_running_loop().create_future()
         self.waiting = asyncio.Event()
 
@@ -48,6 +49,9 @@ class KnownJobs:
         """Wait until the test settles ``found``."""
         self.waiting.set()
         return await asyncio.shield(self.found)
+
+    def facts(self, job_uid: str) -> JobFacts | None:
+        return self.known.get(job_uid)
 
 
 class OpenGate:

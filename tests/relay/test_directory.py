@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 
 from pagent.agent import Agent
+from pagent.client.link import connect
 from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import DialSettings, RouterClient
 from pagent.net import dial as net_dial
 from pagent.router import Router
+from pagent.rpc.calls import IncomingCall
+from pagent.rpc.directory import JobFacts
+from pagent.rpc.methods import unary
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.field_agent import field_agent
 from tests.kit.peer import PATIENCE_S
@@ -105,6 +109,57 @@ async def test_a_removed_job_is_not_found(router: Router, tmp_path: Path) -> Non
         job = (await create(router, type="uid", uid="A")).json
         assert (await ask(router.control_port, "POST", f"{job['path']}/remove")).status == 200
         assert (await info(router, "-", job["uid"])).text == f"job {job['uid']!r} is not found"
+
+
+# --- labels and further arguments of a job ----------------------------------------------------------
+
+
+class Creating:
+    """An agent of ours that creates jobs, with the arguments of its release."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = {"linger", *names}
+        self.given: list[dict[str, Any]] = []
+
+    @unary
+    def job_create(self, call: IncomingCall, name: str | None = None, **given: Any) -> Any:
+        if unknown := set(given) - self.names:
+            raise TypeError(f"job_create() got an unexpected keyword argument {unknown.pop()!r}")
+        self.given.append(given)
+        info = {"uid": given.get("uid", "1" * 32), "name": name}
+        return {**info, "labels": given["labels"]} if "labels" in self.names else info
+
+
+async def created(router: Router, service: Creating, **arguments: Any) -> dict[str, Any]:
+    async with connect(f"127.0.0.1:{router.server_port}", token=TOKEN, uid="A", service=service):
+        agent = await connected(router, "A")
+        info = await router.directory.create(agent, "job", **arguments)
+        facts = router.directory.facts(info["uid"])
+        assert facts is not None
+        assert (facts.agent_uid, facts.labels) == ("A", arguments["labels"])
+    return info
+
+
+async def test_a_job_is_created_with_labels_uid_linger_and_idle_time(router: Router) -> None:
+    agent = Creating("uid", "labels", "idle_after")
+    arguments = {"uid": "2" * 32, "labels": {"pagent/owner": "x"}, "linger": 5.0, "idle_after": 60.0}
+    assert (await created(router, agent, **arguments))["uid"] == "2" * 32
+    assert agent.given == [arguments]
+
+
+async def test_an_agent_of_an_older_release_creates_a_job_whose_labels_the_router_keeps(router: Router) -> None:
+    agent = Creating()
+    await created(router, agent, uid="2" * 32, labels={"pagent/owner": "x"}, idle_after=60.0)
+    assert agent.given == [{"linger": 3600.0}]
+
+
+async def test_an_agent_of_the_field_creates_a_job_whose_labels_the_router_keeps(router: Router) -> None:
+    async with field_agent("F", router.server_port, TOKEN):
+        agent = await connected(router, "F")
+        info = await router.directory.create(agent, "job", uid="2" * 32, labels={"a": "b"}, linger=5.0, idle_after=6.0)
+        assert router.directory.facts(info["uid"]) == JobFacts(info["uid"], "F", {"a": "b"})
+    await disconnected(router)
+    assert router.directory.facts(info["uid"]) is None
 
 
 # --- the choice of an agent -------------------------------------------------------------------------

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagent.relay.agent import AgentKey
-from pagent.relay.jobs import JobIndex
+from pagent.relay.jobs import JobIndex, labels_of
+from pagent.rpc.directory import JobFacts
 
 A, B = AgentKey("A", None), AgentKey("A", ("address", "token"))
 
@@ -23,6 +24,25 @@ def test_the_jobs_of_an_agent_are_forgotten_together() -> None:
         index.add(job, agent)
     index.discard_agent(A)
     assert [index.agent_of(job) for job in "123"] == [None, None, B]
+
+
+def test_the_facts_of_a_job() -> None:
+    index = JobIndex()
+    assert index.facts("j") is None
+    index.add("j", A, {"a": "b"})
+    assert index.facts("j") == JobFacts("j", "A", {"a": "b"})
+    index.add("j", A)  # the info of an agent that knows no labels
+    assert index.facts("j") == JobFacts("j", "A", {"a": "b"})
+    index.add("j", A, {})
+    assert index.facts("j") == JobFacts("j", "A", {})
+    index.discard("j")
+    assert index.facts("j") is None
+
+
+def test_labels_in_an_info() -> None:
+    assert labels_of({}) is None
+    assert labels_of({"labels": ["a"]}) is None
+    assert labels_of({"labels": {"a": "b", "c": 1, 2: "d"}}) == {"a": "b"}
 
 
 STEPS = st.lists(
