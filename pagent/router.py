@@ -41,8 +41,6 @@ from pagent.wire.closing import GOING_AWAY, POLICY_VIOLATION
 
 _log = logging.getLogger(__name__)
 
-#: Close codes of RFC 6455 section 7.4.1: of a server that goes away, and of a peer that is not accepted any more.
-
 #: How often an open router that can be reached from elsewhere says so.
 REMINDER_S: Final = 3600.0
 #: Connections in their handshake take at most this part of the descriptors.
@@ -105,7 +103,8 @@ class Router:
         self._ending = False
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._clients: set[Connection] = set()
-        self._forced: list[Callable[[], object]] = []
+        self._drained = asyncio.Event()  # the grace period of requests is over
+        self._forced: list[Callable[[], object]] = [self._drained.set]
         #: Where it listens; 0 for what it does not.
         self.server_port = self.control_port = 0
 
@@ -200,8 +199,9 @@ class Router:
         self._forced.append(action)
 
     async def stop(self) -> None:
-        """Take no more requests and links, and close those that there are. Jobs of agents go on."""
+        """Drain requests, then close all links. Jobs of agents go on (docs/router.rst, "Signals")."""
         self._ending = True
+        await self._drain()
         await self._front.close()
         await self._web.close()
         await self._joins.close()
@@ -211,6 +211,12 @@ class Router:
         await self._tasks.close()
         await self._agents.close()
         await self._configuration.close(0)
+
+    async def _drain(self) -> None:
+        """Take no more requests, and let those under way end within the grace period."""
+        grace = asyncio.get_running_loop().call_later(self._settings.control.drain_s, self._drained.set)
+        await asyncio.gather(self._front.drain(self._drained), self._web.drain(self._drained))
+        grace.cancel()
 
     # --- links ------------------------------------------------------------------------------------
 

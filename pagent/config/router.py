@@ -74,6 +74,11 @@ class RouterControl:
     head_s: float = setting(10.0, "Seconds that the head of a request may take once it has begun.", minimum=0.1)
     idle_s: float = setting(75.0, "Seconds that a connection may stay open without a request.", minimum=0.1)
     body_s: float = setting(60.0, "Seconds that the body of a request may make no progress.", minimum=0.1)
+    drain_s: float = setting(
+        8.0,
+        "Seconds that requests under way may take when the router ends; then they are answered with 503.",
+        minimum=0.0,
+    )
     access_log: bool = setting(False, "Log one line of JSON for each request.")
 
 

@@ -11,16 +11,25 @@ import enum
 from abc import abstractmethod
 from typing import Final
 
-from pagent.front.access_log import CLIENT
+from pagent.errors import RequestRefusedError
+from pagent.front.access_log import CLIENT, ROUTER
 from pagent.front.answers import CONTINUE
 from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
 from pagent.front.exchange import Exchange, ExchangeUser
 from pagent.front.proxy_header import ProxyHeader
+from pagent.http1.incoming import IncomingHead
+from pagent.http1.incoming_buffer import HeadBuffer
 from pagent.limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
 from pagent.rpc.directory import Client
 
 _UNKNOWN: Final = Client("", 0, False, False, 0)
+
+ROUTER_ENDS: Final = "the router ends"
+_SERVICE_UNAVAILABLE: Final = 503
+_RETRY_S: Final = 2
+#: The field Accept of a browser's EventSource.
+EVENT_STREAM: Final = "text/event-stream"
 
 
 # Integers, because the hash of another Enum's members is a call of Python code, and each request needs four.
@@ -63,15 +72,22 @@ NEXT: Final = {
 }
 
 
+def ending_error() -> RequestRefusedError:
+    """Return the answer to a request that the router's end leaves unanswered."""
+    return RequestRefusedError(_SERVICE_UNAVAILABLE, ROUTER_ENDS, retry_after_s=_RETRY_S)
+
+
 class ClientSocket(ExchangeUser):
     """What :class:`~pagent.front.user.UserConnection` does with its client's end."""
 
     __slots__ = (
         "_ahead",
+        "_buffer",
         "_client",
         "_context",
         "_eof",
         "_exchange",
+        "_head",
         "_loop",
         "_progress",
         "_proxied",
@@ -93,18 +109,16 @@ class ClientSocket(ExchangeUser):
         # While connected.
         self._state = ClientState.HEAD
         self.deadline = NEVER
+        self._buffer = HeadBuffer()
         self._ahead = b""
         self._eof = False
         # Of the request that is answered.
+        self._head: IncomingHead | None = None
         self._exchange: Exchange | None = None
         self._waiting: asyncio.Task[None] | None = None
         self._rest = 0
         self._progress = -1
         self._takes_interim = False
-
-    @abstractmethod
-    def drop(self) -> None:
-        """Close the connection at once, with all that is under way."""
 
     @property
     def is_idle(self) -> bool:
@@ -122,6 +136,52 @@ class ClientSocket(ExchangeUser):
     @abstractmethod
     def _note(self, status: int, exchange: Exchange | None, cut: str | None) -> None:
         """Write the line of the access log for the request under way, if there is one."""
+
+    @abstractmethod
+    def _refuse_held(self, error: RequestRefusedError) -> None:
+        """Answer the request that waits with an error."""
+
+    # --- the end of the router --------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Make the request under way the last one; close a tunnel, or a connection without a request."""
+        tunnel = self.port.user
+        if not isinstance(tunnel, ClientSocket):
+            tunnel.port_lost(ConnectionAbortedError(ROUTER_ENDS))
+            self.port.close()
+        elif self.is_idle and not self._buffer.started:
+            self._close()
+        elif self._state is ClientState.WAITING:
+            self.refuse()
+        elif self._exchange is not None and self._exchange.head.value("accept") == EVENT_STREAM:
+            self.refuse()  # it has no end of its own, and browsers ask again
+        elif self._exchange is not None:
+            self._exchange.make_last()
+
+    def refuse(self) -> None:
+        """End the request under way: with 503 if nothing of its answer has been sent, otherwise cut it off."""
+        error = ending_error()
+        exchange = self._exchange
+        if self._head is not None:
+            self._head.keep_alive = False
+        if exchange is not None:
+            exchange.make_last()
+            if exchange.head_sent:
+                self._note(exchange.status, exchange, ROUTER)
+            exchange.end_early(error)
+        elif self._waiting is not None:
+            self._waiting.cancel()
+            self._refuse_held(error)
+
+    def drop(self) -> None:
+        """Close the connection at once, with all that is under way."""
+        tunnel = self.port.user
+        if not isinstance(tunnel, ClientSocket):
+            tunnel.port_lost(ConnectionAbortedError(ROUTER_ENDS))
+        self.port.abort()
+        self._lose(ROUTER_ENDS)
+
+    # --- states -----------------------------------------------------------------------------------
 
     def _enter(self, state: ClientState) -> None:
         if state not in NEXT[self._state]:

@@ -53,6 +53,13 @@ class FrontContext:
         self.deadlines = Deadlines(min(self.head_s, self.idle_s, self.body_s))
         self.tasks = TaskOwner("front")
         self._warned = False
+        #: Whether each request is the last one of its connection: the router ends.
+        self.draining = False
+
+    async def drain(self, over: asyncio.Event) -> None:
+        """Let the requests under way end, until ``over`` is set; close what is idle, and tunnels."""
+        self.draining = True
+        await self.deadlines.drain(over)
 
     async def close(self) -> None:
         """Drop all connections."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
+from pagent.runtime.tasks import first_of
+
 #: Between two looks; a limit is exceeded by so much at most.
 _INTERVAL_S: Final = 1.0
 #: The part of the shortest limit that this may be, where a limit is that short.
@@ -32,6 +34,12 @@ class Timed(Protocol):
     def drop(self) -> None:
         """Close the connection at once."""
 
+    def drain(self) -> None:
+        """Make the request under way the last one; close the connection if there is none."""
+
+    def refuse(self) -> None:
+        """End the request under way: with an error if nothing of its answer has been sent, otherwise by a cut."""
+
 
 class Deadlines:
     """The deadlines of the connections of one listener. ``shortest``: the shortest limit in use, seconds."""
@@ -40,6 +48,7 @@ class Deadlines:
         self._loop = asyncio.get_running_loop()
         self._interval = min(_INTERVAL_S, shortest / _INTERVALS_LEAST)
         self._timed: set[Timed] = set()
+        self._emptied: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -54,6 +63,8 @@ class Deadlines:
     def discard(self, timed: Timed) -> None:
         """Forget this connection."""
         self._timed.discard(timed)
+        if self._emptied is not None and not self._timed and not self._emptied.done():
+            self._emptied.set_result(None)
 
     def _look(self) -> None:
         now = self._loop.time()
@@ -67,6 +78,19 @@ class Deadlines:
         if idle:
             min(idle, key=lambda each: each.deadline).drop()
         return bool(idle)
+
+    async def drain(self, over: asyncio.Event) -> None:
+        """Let the requests under way end. Once ``over`` is set, refuse those that are left."""
+        for timed in list(self._timed):
+            timed.drain()
+        await self._wait_until_empty(over)
+        for timed in list(self._timed):
+            timed.refuse()
+
+    async def _wait_until_empty(self, over: asyncio.Event) -> None:
+        if self._timed:
+            self._emptied = self._loop.create_future()
+            await first_of(self._emptied, over)
 
     def drop_all(self) -> None:
         """Drop all connections, and look no more."""

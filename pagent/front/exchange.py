@@ -178,6 +178,15 @@ class Exchange(Holder):
         self._stage = ENDED
         self._cancel(reason)
 
+    def make_last(self) -> None:
+        """Make the answer the last of its connection."""
+        self.head.keep_alive = self._keep = False
+
+    def end_early(self, error: RequestRefusedError) -> None:
+        """Answer with ``error`` if nothing of the answer has been sent; otherwise cut the answer off."""
+        self._cancel(str(error))
+        self._fail(error)
+
     def port_blocked(self) -> None:
         """The client does not read."""
         if self._stream is not None:

@@ -75,6 +75,12 @@ class ProxiedConnection:
     def drop(self) -> None:
         self._opening.cancel()
 
+    def drain(self) -> None:
+        self.drop()
+
+    def refuse(self) -> None:
+        self.drop()
+
 
 class ProxiedSocket:
     """Accepts on one listening socket. Peers that are trusted proxies have to send a header.

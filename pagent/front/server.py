@@ -72,6 +72,11 @@ class FrontServer:
         for server in self._servers:
             server.close()
 
+    async def drain(self, over: asyncio.Event) -> None:
+        """Accept no more, and let the requests under way end; those that are left when ``over`` is set get 503."""
+        self.stop()
+        await self._context.drain(over)
+
     async def close(self) -> None:
         """Accept no more, and drop all connections."""
         self.stop()

@@ -12,7 +12,7 @@ from typing import Final
 from pagent.errors import LinkClosedError, NotYetError, RequestRefusedError
 from pagent.front.access_log import AGENT, CLIENT, ROUTER, AccessEntry
 from pagent.front.answers import error_answer
-from pagent.front.client_socket import ClientSocket, ClientState
+from pagent.front.client_socket import ClientSocket, ClientState, ending_error
 from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
 from pagent.front.exchange import Exchange, Tunnel
@@ -22,7 +22,6 @@ from pagent.front.routes import JobTarget, job_target
 from pagent.http1.fields import Framing
 from pagent.http1.incoming import BadRequest, IncomingHead, read_head
 from pagent.http1.incoming_body import IncomingBody
-from pagent.http1.incoming_buffer import HeadBuffer
 from pagent.http1.section import BLANK_LINE
 from pagent.limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
 from pagent.net.port.connection import PortConnection
@@ -47,15 +46,13 @@ class UserConnection(ClientSocket):
     :param proxied: the header of the PROXY protocol that it began with.
     """
 
-    __slots__ = ("_body", "_buffer", "_entry", "_head", "_job", "_keep", "_request_id", "port")
+    __slots__ = ("_body", "_entry", "_job", "_keep", "_request_id", "port")
 
     def __init__(self, context: FrontContext, proxied: ProxyHeader | None = None) -> None:
         super().__init__(context, proxied)
         self.port = PortConnection(self, self._accepted)
-        self._buffer = HeadBuffer()
         self._entry: AccessEntry | None = None
         # Of the request that is answered.
-        self._head: IncomingHead | None = None
         self._job: JobTarget | None = None
         self._request_id = ""
         self._body: IncomingBody | None = None
@@ -122,6 +119,8 @@ class UserConnection(ClientSocket):
         if job is None:
             self._hand_over(head, block + BLANK_LINE + data[at:])
             return
+        if self._context.draining:
+            head.keep_alive = False
         self._request_id = request_id(head)
         self._takes_interim = head.minor == 1
         if self._context.access_log:
@@ -188,6 +187,9 @@ class UserConnection(ClientSocket):
         self._enter(ClientState.WAITING)
         self.deadline = NEVER
         self._go_on(data, at)
+        if self._context.draining:
+            self._refuse_held(ending_error())
+            return
         self._waiting = self._context.tasks.start(self._wait_for_link(), name="wait for a job")
 
     async def _wait_for_link(self) -> None:
@@ -200,12 +202,12 @@ class UserConnection(ClientSocket):
             self.port.resume_reading()
             self._begin(link, ahead, 0)
         except RequestRefusedError as error:
-            self._waiting = None
             self._refuse_held(error)
         except LinkClosedError:
             self._refuse_held(RequestRefusedError(503, "the link to the agent was lost", retry_after_s=2))
 
     def _refuse_held(self, error: RequestRefusedError) -> None:
+        self._waiting = None
         ahead, self._ahead = self._ahead, b""
         self.port.resume_reading()
         self._refuse(error, keep=self._head is not None and self._head.keep_alive)
@@ -374,13 +376,6 @@ class UserConnection(ClientSocket):
             entry.write(status, 0, 0, cut)
         else:
             entry.write(status, exchange.received, exchange.sent, cut)
-
-    def drop(self) -> None:
-        """Close the connection at once, with all that is under way."""
-        if (tunnel := self.port.user) is not self:
-            tunnel.port_lost(ConnectionAbortedError("the router ends"))
-        self.port.abort()
-        self._lose("the router ends")
 
     # --- time -------------------------------------------------------------------------------------
 

@@ -18,6 +18,15 @@ def retrieve_error(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
+async def first_of(future: asyncio.Future[None], event: asyncio.Event) -> None:
+    """Wait until the future is done or the event is set. The future is not cancelled."""
+    waiting = asyncio.get_running_loop().create_task(event.wait(), name="wait for an event")
+    try:
+        await asyncio.wait((future, waiting), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+
+
 class TaskOwner:
     """Creates tasks, holds them, logs their failures, and ends them all together.
 

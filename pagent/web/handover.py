@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
 from typing import Final
 
 import orjson
@@ -17,12 +18,16 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from pagent.errors import RequestRefusedError
-from pagent.http1.incoming import IncomingHead
+from pagent.http1.fields import Framing
+from pagent.http1.incoming import BadRequest, IncomingHead
+from pagent.http1.incoming_body import IncomingBody
+from pagent.http1.section import BLANK_LINE
 from pagent.limits import HALF_CLOSED_S, INCOMING_HEAD_MAX, REST_S
 from pagent.log import ACCESS_LOG
 from pagent.net.link.link import Link
 from pagent.rpc.directory import Client
-from pagent.web.local import text
+from pagent.runtime.tasks import first_of
+from pagent.web.local import Handler, text
 
 _log = logging.getLogger(__name__)
 _access_log = logging.getLogger(ACCESS_LOG)
@@ -38,11 +43,19 @@ _SHUTDOWN_S: Final = 1.0
 class HandedOver(RequestHandler):
     """aiohttp's protocol for one request. It answers with ``Connection: close``, and reads no second request.
 
-    ``body_s``: seconds that the body of the request may make no progress. ``access_log``: whether it is logged.
+    ``open_`` has it while it is connected. ``body_s``: seconds that the body of the request may make no progress.
+    ``access_log``: whether the request is logged.
     """
 
     def __init__(
-        self, server: web.Server, head: IncomingHead, client: Client, *, body_s: float, access_log: bool
+        self,
+        server: web.Server,
+        head: IncomingHead,
+        client: Client,
+        open_: set[HandedOver],
+        *,
+        body_s: float,
+        access_log: bool,
     ) -> None:
         # With None, aiohttp logs no requests.
         super().__init__(
@@ -54,32 +67,81 @@ class HandedOver(RequestHandler):
             max_field_size=INCOMING_HEAD_MAX,
             lingering_time=REST_S,
         )
+        # For life.
         self.head = head
         self.client = client
         self.body_s = body_s
+        self._open = open_
         self._access_log = access_log
         self._began = time.time()
+        # While connected.
+        self._has_head = False
+        has_body = head.framing is Framing.CHUNKED or head.length > 0
+        #: What has not come of the request; None once it is complete.
+        self._body = IncomingBody(head, _discard) if has_body else None
+        #: Whether a part of the answer has been sent, or will be.
+        self.is_answered = False
+        self._limit: asyncio.Timeout | None = None
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._open.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._open.discard(self)
+        if not self.closed.done():
+            self.closed.set_result(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._find_end(data)
+        super().data_received(data)
+
+    def _find_end(self, data: bytes) -> None:
+        """Note the end of the request. aiohttp answers a body that is malformed."""
+        at = 0 if self._has_head else data.find(BLANK_LINE) + len(BLANK_LINE)
+        self._has_head = True
+        with suppress(BadRequest):
+            while self._body is not None:
+                if self._body.feed(data, at) is not None:
+                    self._body = None
+                elif not self._body.more:
+                    return
+                data, at = b"", 0
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection for the answer if the client has ended its direction after a complete request."""
         transport = self.transport
-        if transport is None or not transport.can_write_eof() or not self._is_complete:
+        if transport is None or not transport.can_write_eof() or self._body is not None:
             return False
         asyncio.get_running_loop().call_later(HALF_CLOSED_S, self._close_unanswered)
         return True
 
-    @property
-    def _is_complete(self) -> bool:
-        """Whether the body of the request has come, or there is none."""
-        if self._current_request is not None:
-            return self._current_request.content.is_eof()
-        return all(payload.is_eof() for _, payload in self._messages)
-
     def _close_unanswered(self) -> None:
         """Close the connection if nothing of the answer has been sent: the client may be gone."""
-        request = self._current_request
-        if self.transport is not None and request is not None and not request.writer.output_size:
+        if self.transport is not None and not self.is_answered:
             self.transport.close()
+
+    async def until_the_end(self, handling: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+        """Return the answer of the handler, or 503 if the router ends before there is one."""
+        self._limit = limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                return await handling
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        if self.is_answered:
+            raise ConnectionAbortedError("the router ends")
+        return text("the router ends", status=503, headers={"Retry-After": "2"})
+
+    def refuse(self) -> None:
+        """End the request under way: with 503 if nothing of its answer has been sent, otherwise by a cut."""
+        if self._limit is None:  # its head has not been handled yet
+            self.force_close()
+        elif not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time())
 
     def become(self, link: Link, answer: bytes) -> None:
         """Send ``answer`` (a 101), and make ``link`` the protocol of the connection."""
@@ -139,6 +201,25 @@ def close_after(response: web.StreamResponse) -> None:
         response.headers.setdefault(name, value)
 
 
+async def _note_answer(request: web.Request, response: web.StreamResponse) -> None:
+    """For ``on_response_prepare``."""
+    protocol = request.protocol
+    assert isinstance(protocol, HandedOver)
+    protocol.is_answered = True
+
+
+@web.middleware
+async def until_the_end(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Middleware: answer with 503 if the router ends before the handler."""
+    protocol = request.protocol
+    assert isinstance(protocol, HandedOver)
+    return await protocol.until_the_end(handler(request))
+
+
+def _discard(piece: bytes | memoryview) -> None:
+    """Take a piece of a body that is for aiohttp."""
+
+
 async def body_pieces(request: web.Request) -> AsyncIterator[bytes]:
     """Yield the body of a request as it comes. RequestRefusedError 408 if it makes no progress."""
     protocol = request.protocol
@@ -160,6 +241,8 @@ class RouterWeb:
     def __init__(self, app: web.Application, *, body_s: float, access_log: bool = False) -> None:
         self._body_s = body_s
         self._access_log = access_log
+        self._open: set[HandedOver] = set()
+        app.on_response_prepare.append(_note_answer)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
 
     async def start(self) -> None:
@@ -170,7 +253,14 @@ class RouterWeb:
         """Return the protocol of a connection whose next request is for the application."""
         server = self._runner.server
         assert server is not None
-        return HandedOver(server, head, client, body_s=self._body_s, access_log=self._access_log)
+        return HandedOver(server, head, client, self._open, body_s=self._body_s, access_log=self._access_log)
+
+    async def drain(self, over: asyncio.Event) -> None:
+        """Let the requests under way end; those that are left when ``over`` is set get 503."""
+        while self._open and not over.is_set():
+            await first_of(next(iter(self._open)).closed, over)
+        for connection in list(self._open):
+            connection.refuse()
 
     async def close(self) -> None:
         """End the answers that are under way."""

@@ -17,7 +17,7 @@ from pagent.errors import RequestRefusedError
 from pagent.rpc.directory import Gate, JobAddress
 from pagent.web.answers import empty_answer, json_answer, plain_answer
 from pagent.web.failures import EXPECTED, answer_to
-from pagent.web.handover import HandedOver
+from pagent.web.handover import HandedOver, until_the_end
 from pagent.web.local import Handler, text
 from pagent.web.router_files import FileRoutes
 from pagent.web.router_jobs import JobRoutes
@@ -88,7 +88,7 @@ def router_app(routes: Routes, gate: Gate, joins: WebSocketJoins, connect: Conne
             request.transport.write(_CONTINUE)
         return answer
 
-    app = web.Application(middlewares=[judged, _merged_slashes, _answered])
+    app = web.Application(middlewares=[until_the_end, judged, _merged_slashes, _answered])
     for route in table:
         resource = app.router.add_resource(route.path)
         resource.add_route(route.method, route.handler, expect_handler=judged_before_the_body)

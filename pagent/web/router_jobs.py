@@ -9,6 +9,7 @@ from aiohttp import web
 
 from pagent.errors import MethodError, RequestRefusedError, ServerError
 from pagent.rpc.directory import JobAddress
+from pagent.runtime.tasks import retrieve_error
 from pagent.web.answers import json_answer
 from pagent.web.failures import words_of
 from pagent.web.payloads import CREATE, START, read_payload
@@ -24,7 +25,9 @@ class JobRoutes:
     async def create(self, request: web.Request) -> web.Response:
         payload = await read_payload(request, CREATE)
         # Shielded: a call that is given up because the client is gone may have made a job, which would stay.
-        agent, info = await asyncio.shield(self._routes.create(payload["agent"], payload["name"]))
+        creation = asyncio.ensure_future(self._routes.create(payload["agent"], payload["name"]))
+        creation.add_done_callback(retrieve_error)
+        agent, info = await asyncio.shield(creation)
         return _answer(agent, info)
 
     async def start(self, request: web.Request) -> web.Response:

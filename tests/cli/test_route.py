@@ -16,6 +16,7 @@ import websockets
 
 from tests.kit.agents import TOKEN, AgentProcess, agent_process, router_process
 from tests.kit.peer import PATIENCE_S, dial
+from tests.kit.programs import serving
 from tests.kit.routers import ask
 
 UID = ["--set", "identity.uid='R'"]
@@ -128,6 +129,33 @@ async def test_sighup_takes_tokens_over_and_closes_links_whose_token_is_gone(tmp
             assert second.socket.close_code is None
             async with dial(port, "third", uid="3"):
                 pass
+
+
+async def test_a_signal_lets_requests_end_and_the_second_does_not_wait() -> None:
+    program = serving(
+        """
+async def serve(reader, writer):
+    head = await reader.readuntil(b"\\r\\n\\r\\n")
+    await asyncio.sleep(600 if b"/never" in head else 0.5)
+    writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\n\\r\\nslow")
+    await writer.drain()
+"""
+    )
+    # No second asks for the end of a process that has ended.
+    for paths, signals in ((["slow"], 1), (["slow", "never"], 2)):
+        options = [*UID, "--set", "control.drain_s=600", "--with-agent", "--", sys.executable, "-c", program, "{port}"]
+        async with router_process(*options) as router:
+            path = (await router.says(r"http://127.0.0.1:\d+(/jobs/\S+/http/) forwards"))[1]
+            port = router.ports["control"]
+            requests = [asyncio.ensure_future(ask(port, "GET", f"{path}{each}")) for each in paths]
+            await asyncio.sleep(0.2)
+            router.signal(signal.SIGTERM)
+            answers = [(await requests[0]).text]
+            if signals == 2:
+                router.signal(signal.SIGTERM)
+                answers.append((await requests[1]).text)
+            assert answers == ["slow", "the router ends"][:signals]
+            assert await router.ended() == 0
 
 
 async def test_the_second_signal_ends_the_jobs_of_an_embedded_agent_at_once(tmp_path: Path) -> None:

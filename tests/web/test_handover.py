@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from pagent.config.router import RouterControl
 from pagent.limits import INCOMING_FIELD_MAX, REST_S
 from pagent.router import Router
-from tests.kit.routers import running_router
+from tests.kit.agents import TOKEN
+from tests.kit.peer import dial
+from tests.kit.routers import ask, connected, router_settings, running_router
 from tests.kit.wire import wire
 
 INFO = b"GET /info HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -53,3 +56,54 @@ async def test_the_rest_of_a_refused_body_is_not_waited_for(router: Router) -> N
         assert (answer.status, answer.value("Connection")) == (403, "close")
         async with asyncio.timeout(5 * REST_S):
             assert await client.is_closed()
+
+
+@pytest.mark.parametrize("cut", [0, 1, 9])
+async def test_a_half_closed_client_that_has_sent_its_body_in_chunks(router: Router, cut: int) -> None:
+    head = CREATE.replace(b"Content-Length: 2", b"Transfer-Encoding: chunked")[:-2]
+    chunks = b"2\r\n{}\r\n0\r\n\r\n"
+    async with wire(router.control_port) as client:
+        for byte in chunks[: len(chunks) - cut]:
+            client.say(head + bytes((byte,)))
+            head = b""
+            await asyncio.sleep(0)
+        client.end()
+        if cut:
+            assert await client.rest() == b""
+        else:
+            assert (await client.answer()).status == 400
+
+
+async def test_requests_under_way_at_the_end_of_the_router() -> None:
+    """One whose body comes in time is answered; one whose agent does not answer gets 503 after the grace period."""
+    settings = router_settings(control=RouterControl(drain_s=0.5))
+    create = {"name": "x", "agent": {"type": "uid", "uid": "A"}}
+    async with running_router(settings) as ending, dial(ending.server_port, TOKEN, uid="A"):
+        await connected(ending, "A")
+        waiting = asyncio.ensure_future(ask(ending.control_port, "POST", "/jobs/create", create))
+        async with wire(ending.control_port) as late:
+            late.say(CREATE[:-1])
+            await asyncio.sleep(0.1)
+            stop = asyncio.ensure_future(ending.stop())
+            await asyncio.sleep(0.1)
+            late.say(CREATE[-1:])
+            assert (await late.answer()).status == 400
+        answer = await waiting
+        assert (answer.status, answer["Retry-After"], answer.text) == (503, "2", "the router ends")
+        await stop
+
+
+async def test_the_second_end_does_not_wait_for_requests() -> None:
+    settings = router_settings(control=RouterControl(drain_s=600.0))
+    create = {"name": "x", "agent": {"type": "uid", "uid": "A"}}
+    async with running_router(settings) as ending, dial(ending.server_port, TOKEN, uid="A"):
+        await connected(ending, "A")
+        waiting = asyncio.ensure_future(ask(ending.control_port, "POST", "/jobs/create", create))
+        await asyncio.sleep(0.1)
+        ending.end(0)
+        stop = asyncio.ensure_future(ending.stop())
+        await asyncio.sleep(0.1)
+        assert not stop.done()
+        ending.end(0)
+        assert (await waiting).status == 503
+        await stop
