@@ -19,6 +19,7 @@ from pagent.config.model import IsolationSettings, Settings
 from pagent.config.tokens import TOKEN_GONE
 from pagent.errors import ConfigError, ProtocolError, StuckError
 from pagent.jobs.command import property_variables
+from pagent.jobs.figures import HostFigures
 from pagent.jobs.manager import JobManager
 from pagent.jobs.tree import become_subreaper
 from pagent.limits import DISK_END_S, RELOAD_TIMEOUT_S
@@ -35,6 +36,7 @@ from pagent.service.dialling import RouterDialling
 from pagent.service.disk import DiskThreads
 from pagent.service.exec import ExecService
 from pagent.service.files import FileService
+from pagent.service.host import HostService
 from pagent.service.jobs import JobService
 from pagent.service.links import AgentLinks
 from pagent.service.logs import LogService
@@ -93,12 +95,14 @@ class Agent:
             raise ConfigError(f"jobs.root: no sandboxes can be made in {self._jobs_root}: {error.strerror}") from None
         spool_max = settings.proxy.spool_max
         current_memory().set_limit(settings.proxy.memory_max)
+        self._figures = HostFigures(self._jobs_root)
         self.methods = methods_of(
             JobService(self.jobs),
             ProxyService(self.jobs, self.disk, spool_max=spool_max),
             ExecService(self.jobs, self.disk, spool_max=spool_max),
             LogService(self.jobs, self.disk),
             FileService(self.jobs, self.disk, spool_max=spool_max),
+            HostService(self.jobs, self._figures),
         )
         self.links = AgentLinks(self.jobs)
         self._dialling = TaskOwner("dialling")
@@ -233,6 +237,7 @@ class Agent:
         await self._tasks.close()
         await self._web.close()
         await self._configuration.close(0)
+        await self._figures.close()
         await self.disk.close(0 if self._forced.is_set() else DISK_END_S)
 
     # --- links ------------------------------------------------------------------------------------

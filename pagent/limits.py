@@ -118,6 +118,26 @@ RESULT_ELEMENTS_MAX: Final = 1_048_576
 ERROR_TEXT_MAX: Final = 4096
 #: Bytes of a job's name, which is part of each info about the job.
 JOB_NAME_MAX: Final = KIB
+#: Labels that a caller may give a job: Kubernetes objects have about as many.
+LABELS_MAX: Final = 16
+#: Labels that a router adds, which begin with ``pagent/``.
+ROUTER_LABELS_MAX: Final = 16
+#: Bytes of a label's value. Each info has them all.
+LABEL_VALUE_MAX: Final = 256
+#: Uids of removed jobs that are remembered, so that a repeated creation does not make the job anew.
+REMOVED_UIDS: Final = 65_536
+#: Time for which they are: longer than any caller repeats a creation.
+REMOVED_UIDS_S: Final = 600.0
+#: Infos in one message of agent_watch.
+JOBS_WATCHED: Final = 100
+#: Shortest interval of the host's figures in agent_watch: they are read anew once a second.
+WATCH_INTERVAL_MIN_S: Final = 0.1
+#: Longest such interval; a larger number is a mistake.
+WATCH_INTERVAL_MAX_S: Final = 86_400.0
+#: Interval of the host's figures unless the caller sets another (docs/contract.rst, "Host").
+WATCH_INTERVAL_S: Final = 10.0
+#: Time to look at the disk for the host's figures; after it the free space counts as unknown.
+DISK_FREE_S: Final = 1.0
 #: Infos in one answer of job_list.
 JOBS_LISTED: Final = 1000
 #: Packed size of one answer of job_list: one message that any peer takes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,7 +10,9 @@ from pagent.client.calls import check_text
 from pagent.client.job import RemoteJob
 from pagent.client.link import connect
 from pagent.errors import MethodError
+from pagent.limits import WATCH_INTERVAL_S
 from pagent.rpc.connection import Connection
+from pagent.wire import messages
 
 
 class AgentClient:
@@ -25,10 +27,22 @@ class AgentClient:
         assert self.link.peer is not None
         return self.link.peer.data
 
-    async def create_job(self, name: str | None = None, *, linger: float | None = None) -> RemoteJob:
-        """Create a job (``job_create``). It ends with this link, or ``linger`` seconds after it."""
-        check_text(name)
-        options = {} if linger is None else {"linger": linger}
+    async def create_job(
+        self,
+        name: str | None = None,
+        *,
+        linger: float | None = None,
+        uid: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> RemoteJob:
+        """Create a job (``job_create``). It ends with this link, or ``linger`` seconds after it.
+
+        :param uid: 32 hex digits. If there is a job with this uid, return that job: the call may be repeated.
+        :param labels: at most 16, which are part of the job's info.
+        """
+        chosen: dict[str, Any] = {"linger": linger, "uid": uid, "labels": None if labels is None else dict(labels)}
+        options = {key: value for key, value in chosen.items() if value is not None}  # older agents have none
+        check_text((name, options))
         return RemoteJob(self.link, await self.link.call("job_create", name, **options))
 
     async def adopt_job(self, uid: str) -> RemoteJob:
@@ -61,6 +75,26 @@ class AgentClient:
         """Return the number of jobs of this link (``job_count_current_connection``)."""
         count: int = await self.link.call("job_count_current_connection")
         return count
+
+    async def host_info(self) -> dict[str, Any]:
+        """Return the figures of the agent's host (``host_info``)."""
+        info: dict[str, Any] = await self.link.call("host_info")
+        return info
+
+    async def cordon(self, on: bool) -> dict[str, Any]:
+        """Let the agent refuse new jobs, or end that; return the figures of its host (``host_cordon``)."""
+        info: dict[str, Any] = await self.link.call("host_cordon", on)
+        return info
+
+    async def watch(self, *, interval: float = WATCH_INTERVAL_S) -> AsyncIterator[dict[str, Any]]:
+        """Yield the messages of ``agent_watch``: all jobs, then their changes, and the figures of the host.
+
+        Close the iteration (``contextlib.aclosing``) to end the watch. MethodError, LinkClosedError.
+        """
+        async with self.link.open_stream(messages.ISTREAM, "agent_watch", interval) as call:
+            async for message in call:
+                yield message
+            await call.result()
 
 
 @asynccontextmanager

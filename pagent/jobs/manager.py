@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
 import logging
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,8 @@ from typing import Any, Final
 
 from pagent import limits
 from pagent.config.model import IsolationSettings
-from pagent.errors import JobInvalidStateError, JobNotFoundError
+from pagent.errors import JobInvalidStateError
+from pagent.jobs.admission import Admission
 from pagent.jobs.adopted import AdoptedProcesses
 from pagent.jobs.command import property_variables, seconds
 from pagent.jobs.exec import ExecProcess, ExecUser
@@ -21,16 +21,18 @@ from pagent.jobs.isolation import Confinement
 from pagent.jobs.keeper_client import KeeperClient
 from pagent.jobs.launch import Host, JobThreads
 from pagent.jobs.lingering import Lingering
-from pagent.jobs.model import Input, Job, Owner, State, check_name
+from pagent.jobs.model import Input, Job, Owner, State
 from pagent.jobs.orphans import AgentFolder, sweep
 from pagent.jobs.owner_links import OwnerLinks
 from pagent.jobs.ownership import Ownership, PortOwnership
+from pagent.jobs.registry import JobRegistry
 from pagent.jobs.removals import Removals
 from pagent.jobs.reports import take_report
 from pagent.jobs.run import Run
 from pagent.jobs.sandbox import Sandbox
 from pagent.jobs.signames import signal_name, signal_number
 from pagent.jobs.starting import Starter
+from pagent.jobs.terms import check_terms
 from pagent.jobs.trees import Trees
 from pagent.runtime.rounds import Rounds
 from pagent.runtime.tasks import TaskOwner
@@ -99,7 +101,9 @@ class JobManager:
         self._starter = Starter(self._runs, self._host, self.agent_ports)
 
         # For each job.
-        self._jobs: dict[str, Job] = {}
+        self.registry: Final = JobRegistry()
+        #: Look-up of a job, as of ``JobRegistry.get``.
+        self.get: Final = self.registry.get
         self.links: Final = OwnerLinks()
         #: A removal takes the loop some tenths of a millisecond: those of many jobs take turns.
         self._rounds: Final = Rounds()
@@ -107,7 +111,7 @@ class JobManager:
         self._lingering = Lingering(self._tasks, self._rounds, self._removal)
 
         # The end.
-        self._closing = False
+        self.admission: Final = Admission()
         self._closed = asyncio.Event()
 
     async def clean_up(self, root: Path) -> None:
@@ -116,45 +120,37 @@ class JobManager:
 
     # --- which jobs there are ---------------------------------------------------------------------
 
-    def create(self, owner: Owner, name: str | None = None, linger: float | None = None) -> Job:
-        """Make a job with an empty sandbox. ``linger``: seconds that it outlives its owner's last link.
+    def create(self, owner: Owner, name: object = None, *, heeds_cordon: bool = False, **terms: Any) -> Job:
+        """Make a job with an empty sandbox; with the ``uid`` of a job of the owner's realm, return that job.
 
-        TypeError or ValueError for a wrong argument, OSError if there can be no sandbox, JobInvalidStateError once
-        the agent is ending.
+        ``terms``: further ones of ``check_terms``. ``heeds_cordon``: whether a cordon refuses the job.
+        TypeError or ValueError for a wrong argument, OSError if there can be no sandbox, JobInvalidStateError if the
+        agent takes no new job or the uid is not free.
         """
-        check_name(name)
-        linger_s = None if linger is None else seconds("linger", linger, limits.LINGER_MAX_S, zero=True)
-        self._require_open()
-        uid = secrets.token_hex(16)
+        checked = check_terms(name, **terms)
+        if checked.uid is not None:
+            known = self.registry.find(checked.uid)
+            if known is not None and known.owner.realm == owner.realm:
+                return known
+        self.admission.require_room(heeds_cordon=heeds_cordon)
+        if checked.uid is None:
+            uid = secrets.token_hex(16)
+        else:
+            uid = checked.uid
+            self._require_unused(uid)
         sandbox = Sandbox.create(self._folder.there(), uid)
-        job = Job(uid, name, owner, sandbox, lambda: self._runs[uid].usage())
-        job.linger_s = linger_s
-        self._jobs[uid] = job
+        job = Job(uid, checked, owner, sandbox, lambda: self._runs[uid].usage(), self.registry.changed)
+        self.registry.add(job)
         return job
 
-    def get(self, uid: object, owner: Owner) -> Job:
-        """Return the job of this uid. JobNotFoundError if the owner's realm has none, TypeError if it is no str."""
-        if not isinstance(uid, str):
-            raise TypeError(f"job_uid must be a str, not {type(uid).__name__}")
-        job = self._jobs.get(uid)
-        if job is None or job.owner.realm != owner.realm:
-            raise JobNotFoundError(uid)
-        return job
+    def _require_unused(self, uid: str) -> None:
+        self.registry.require_unused(uid)
+        if uid in self._runs or self._removals.of(uid) is not None:
+            raise JobInvalidStateError(f"job {uid!r} is being removed")
 
-    def jobs(self) -> builtins.list[Job]:
+    def jobs(self) -> list[Job]:
         """Return all jobs, of all owners, oldest first."""
-        return [*self._jobs.values()]
-
-    def list(self, owner: Owner) -> builtins.list[Job]:
-        """Return the jobs of the owner's realm, by age."""
-        return sorted([job for job in self._jobs.values() if job.owner.realm == owner.realm], key=lambda job: job.age)
-
-    def count(self, owner: Owner) -> int:
-        """Return the number of the owner's jobs."""
-        return len(self._jobs_of(owner))
-
-    def _jobs_of(self, owner: Owner) -> builtins.list[Job]:
-        return [job for job in self._jobs.values() if job.owner.key == owner.key]
+        return self.registry.all()
 
     def adopt(self, job: Job, owner: Owner) -> None:
         """Make the job the owner's. JobNotFoundError if it is of another realm or gone."""
@@ -167,17 +163,17 @@ class JobManager:
     def link_made(self, owner: Owner) -> None:
         """Count a link of the owner; its jobs that linger go on."""
         self.links.made(owner)
-        for job in self._jobs_of(owner):
+        for job in self.registry.of_owner(owner):
             self._lingering.stop(job)
 
     async def drop_owner(self, owner: Owner) -> None:
         """Remove the jobs of an owner without a link, or let them linger as long as they were created to."""
-        gone: builtins.list[Job] = []
-        for job in self._jobs_of(owner):
+        gone: list[Job] = []
+        for job in self.registry.of_owner(owner):
             if job in self._lingering:
                 continue
-            if job.linger_s and not self._closing:
-                self._lingering.begin(job, job.linger_s)
+            if job.terms.linger_s and not self.admission.is_ending:
+                self._lingering.begin(job, job.terms.linger_s)
             else:
                 gone.append(job)
         # While one waits for its turn it may be adopted, or its owner may come back.
@@ -207,7 +203,7 @@ class JobManager:
         files that cannot be made. JobInvalidStateError for a second start, otherwise the errors of ``Run.start``.
         """
         await self._starter.take_turn()
-        self._require_open()
+        self.admission.require_open()
         await self._starter.start(
             job,
             args,
@@ -238,18 +234,18 @@ class JobManager:
         no such program.
         """
         await self._starter.take_turn()
-        self._require_open()
+        self.admission.require_open()
         return await self._starter.execute(job, user, args, env, tty=tty, rows=rows, cols=cols, split=split)
 
     async def report_port(self, params: Sequence[tuple[str, str]]) -> None:
         """Take the decoded query of a port report. ReportError, with the reason, if it is refused."""
         await take_report(params, self._runs.values(), self.agent_ports)
 
-    async def listening(self, job: Job) -> builtins.list[tuple[str, int]]:
+    async def listening(self, job: Job) -> list[tuple[str, int]]:
         """Return the addresses and TCP ports that processes of the job listen on."""
         return await self._threads.ports.run(self._trees.of(job.uid).listening)
 
-    def _pids(self, uid: str) -> builtins.list[int]:
+    def _pids(self, uid: str) -> list[int]:
         return [process.pid for process in self._trees.of(uid).look()]
 
     # --- ending -----------------------------------------------------------------------------------
@@ -293,10 +289,10 @@ class JobManager:
         """Return the task that removes the job, started if need be. None if it has been removed."""
         if job.state is not State.CLOSED:
             job.apply(Input.CLOSE)
-            del self._jobs[job.uid]
+            self.registry.remove(job)
             self._lingering.stop(job)
             self._removals.begin(job)
-        return self._removals.of(job)
+        return self._removals.of(job.uid)
 
     def _forget(self, uid: str) -> None:
         self._trees.closed(uid)
@@ -317,10 +313,10 @@ class JobManager:
 
         Another call waits for the first.
         """
-        if self._closing:
+        if self.admission.is_ending:
             await self._closed.wait()
             return
-        self._closing = True
+        self.admission.end()
         if now is not None:
             self._tasks.start(self._force(now), name="waiting for the second signal")
         removals = self._removals.all()
@@ -343,9 +339,3 @@ class JobManager:
         for run in [*self._runs.values()]:
             await self._rounds.next()
             run.force()
-
-    # --- the rest ---------------------------------------------------------------------------------
-
-    def _require_open(self) -> None:
-        if self._closing:
-            raise JobInvalidStateError("the agent is shutting down")

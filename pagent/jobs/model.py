@@ -15,21 +15,11 @@ from typing import Any, Final
 from pagent.errors import JobInvalidStateError
 from pagent.jobs.capped import CappedOutput
 from pagent.jobs.sandbox import Sandbox
-from pagent.limits import JOB_NAME_MAX
+from pagent.jobs.terms import Terms
 
 _log = logging.getLogger(__name__)
 
 UNNAMED: Final = "<unnamed job>"
-
-
-def check_name(name: object) -> None:
-    """Check what is to be a job's name: TypeError for no str or None, ValueError for a long one."""
-    if name is None:
-        return
-    if not isinstance(name, str):
-        raise TypeError(f"name must be a str or nil, not {type(name).__name__}")
-    if len(name.encode("utf-8", "surrogatepass")) > JOB_NAME_MAX:
-        raise ValueError(f"name must have at most {JOB_NAME_MAX} bytes")
 
 
 class State(enum.Enum):
@@ -117,27 +107,36 @@ class _OneTimeEvent:
 
 
 class Job:
-    """One job. Only ``jobs/`` changes it; other packages read it, and register callbacks."""
+    """One job. Only ``jobs/`` changes it; other packages read it, and register callbacks.
+
+    ``changed`` is called with the job after each change of its state, process, ports or owner.
+    """
 
     def __init__(
-        self, uid: str, name: str | None, owner: Owner, sandbox: Sandbox, usage: Callable[[], tuple[float, int]]
+        self,
+        uid: str,
+        terms: Terms,
+        owner: Owner,
+        sandbox: Sandbox,
+        usage: Callable[[], tuple[float, int]],
+        changed: Callable[[Job], None],
     ) -> None:
         # For life.
         self.uid: Final = uid
-        self.name: Final = name or UNNAMED
+        self.terms: Final = terms
+        self.name: Final = terms.name or UNNAMED
         self.sandbox: Final = sandbox
         self.created_at: Final = time.time()
         self._usage = usage
+        self._changed = changed
 
         # The owner, which may change.
-        self.owner = owner
-        #: Seconds that it outlives its owner's last link, None if it does not.
-        self.linger_s: float | None = None
+        self._owner = owner
 
         # The process.
         #: The port that the agent gave to it; one of ``ports`` once the job is ready.
         self.port: int | None = None
-        self.ports: list[int] = []
+        self.ports: tuple[int, ...] = ()
         self.pid: int | None = None
         self.exit_code: int | None = None
         #: Name of the signal that ended the process, such as 'SIGKILL' or 'SIGRTMIN+1'.
@@ -169,6 +168,27 @@ class Job:
         """Return the state."""
         return self._state
 
+    @property
+    def owner(self) -> Owner:
+        """Return the owner."""
+        return self._owner
+
+    @owner.setter
+    def owner(self, owner: Owner) -> None:
+        self._owner = owner
+        self._changed(self)
+
+    def runs_as(self, pid: int) -> None:
+        """Note that its process executes the program."""
+        self.pid = pid
+        self.started_at = time.time()
+        self._changed(self)
+
+    def add_ports(self, *ports: int) -> None:
+        """Note ports that the job listens on."""
+        self.ports += ports
+        self._changed(self)
+
     def require(self, happening: Input) -> State:
         """Return the state that follows. JobInvalidStateError if TRANSITIONS has no such input for the present one."""
         following = TRANSITIONS[self._state].get(happening)
@@ -189,6 +209,7 @@ class Job:
             self._end.happen()
         if self._state is State.CLOSED:
             self._removal.happen()
+        self._changed(self)
 
     def end_output(self) -> None:
         """Note that the whole tree has ended, or is given up."""
@@ -275,4 +296,5 @@ class Job:
             "finished_at": self.finished_at,
             "cpu_seconds": cpu_seconds,
             "rss_bytes": rss_bytes,
+            "labels": dict(self.terms.labels),
         }

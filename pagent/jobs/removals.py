@@ -43,9 +43,9 @@ class Removals:
         else:
             self._tasks[job.uid] = self._host.tasks.start(self._remove(job, run), name=f"removal of job {job.uid}")
 
-    def of(self, job: Job) -> asyncio.Task[OSError | None] | None:
-        """Return the task that removes a closed job; None if the job has been removed."""
-        return self._tasks.get(job.uid)
+    def of(self, uid: str) -> asyncio.Task[OSError | None] | None:
+        """Return the task that removes the closed job of this uid; None if the job has been removed."""
+        return self._tasks.get(uid)
 
     def all(self) -> list[asyncio.Task[OSError | None]]:
         """Return the tasks of all removals under way."""

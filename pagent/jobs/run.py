@@ -146,8 +146,7 @@ class Run:
         job = self.job
         if job.process_ended.is_set():
             return  # the start was ended before; the tree is being ended
-        job.pid = child.pid
-        job.started_at = time.time()
+        job.runs_as(child.pid)
         if job.state is not State.PENDING or self._abandoned:
             self._end.begin(KILL, 0)
             return
@@ -166,7 +165,7 @@ class Run:
         if command.ready == "connect":
             self._probe = self._tasks.start(self._connect(), name=f"connecting to job {self.job.uid}")
         elif command.reports_awaited == 0:
-            self.job.ports += self.ports
+            self.job.add_ports(*self.ports)
             self._become_ready()
 
     def _become_ready(self) -> None:
@@ -206,7 +205,7 @@ class Run:
             await asyncio.sleep(CONNECT_RETRY_MAX_S)
             await until_listening(self.port, self._host.threads.ports)
         if self.job.state is State.PENDING:
-            self.job.ports += self.ports
+            self.job.add_ports(*self.ports)
             self._become_ready()
 
     async def _may_have(self, port: int) -> bool:
@@ -225,7 +224,7 @@ class Run:
         self._require_new(port)
         await self._host.ownership.check(self.job.uid, port)
         self._require_new(port)  # it may have been reported meanwhile
-        self.job.ports.append(port)
+        self.job.add_ports(port)
         if len(self.job.ports) == self._command.reports_awaited:
             self._become_ready()
 

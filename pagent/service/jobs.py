@@ -41,8 +41,19 @@ class JobService:
         return self._manager.get(job_uid, owner_of(call.connection))
 
     @unary
-    def job_create(self, call: IncomingCall, name: str | None = None, linger: float | None = None) -> Any:
-        return self._manager.create(owner_of(call.connection), name, linger=linger).info()
+    def job_create(
+        self,
+        call: IncomingCall,
+        name: str | None = None,
+        linger: float | None = None,
+        uid: str | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> Any:
+        connection = call.connection
+        job = self._manager.create(
+            owner_of(connection), name, heeds_cordon=connection.flow, linger=linger, uid=uid, labels=labels
+        )
+        return job.info()
 
     @unary
     async def job_start(
@@ -123,7 +134,7 @@ class JobService:
             raise ValueError("limit must be a number of jobs, at least 1")
         infos: list[dict[str, Any]] = []
         size = 0
-        jobs = self._manager.list(owner_of(call.connection))
+        jobs = self._manager.registry.of_realm(owner_of(call.connection).realm)
         if after is not None:
             age = self._job(call, after).age
             jobs = [job for job in jobs if job.age > age]
@@ -137,4 +148,4 @@ class JobService:
 
     @unary
     def job_count_current_connection(self, call: IncomingCall) -> int:
-        return self._manager.count(owner_of(call.connection))
+        return len(self._manager.registry.of_owner(owner_of(call.connection)))

@@ -5,6 +5,7 @@ import inspect
 import os
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -449,6 +450,32 @@ class TestLife:
         assert await client.count_jobs() == 1
 
 
+async def test_a_creation_that_is_repeated(client: AgentClient) -> None:
+    uid = "0123456789abcdef" * 2
+    job = await client.create_job("first", uid=uid, labels={"a": "b"})
+    again = await client.create_job("second", uid=uid)
+    assert (again.uid, again.name) == (uid, "first")
+    assert (await job.info())["labels"] == {"a": "b"}
+
+
+async def test_a_watch(client: AgentClient) -> None:
+    async with aclosing(client.watch()) as watch:
+        assert (await anext(watch))["host"]["jobs"] == 0
+        assert await anext(watch) == {"ready": True}
+        job = await client.create_job()
+        assert (await anext(watch))["job"]["uid"] == job.uid
+    with pytest.raises(MethodError, match="interval"):
+        await anext(client.watch(interval=-1))
+
+
+async def test_a_cordon(client: AgentClient) -> None:
+    assert (await client.cordon(True))["cordoned"]
+    with pytest.raises(MethodError, match="cordoned"):
+        await client.create_job()
+    await client.cordon(False)
+    assert not (await client.host_info())["cordoned"]
+
+
 async def test_a_wrong_token(agent: Agent) -> None:
     with pytest.raises(HandshakeRefusedError):
         async with connect_agent(f"127.0.0.1:{agent.rpc_port}", token="another"):
@@ -468,6 +495,7 @@ async def test_the_client_has_every_argument_of_every_method(agent: Agent) -> No
         "archive_upload": RemoteJob.upload_archive,
         "archive_download": RemoteJob.download_archive, "file_stat": RemoteJob.stat, "file_list": RemoteJob.list,
         "file_remove": RemoteJob.remove_file,
+        "host_info": AgentClient.host_info, "host_cordon": AgentClient.cordon, "agent_watch": AgentClient.watch,
     }  # fmt: skip
     table = agent.methods
     assert spellings.keys() == table.keys()

@@ -97,7 +97,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=jobs, connection=connections, linger=st.sampled_from([None, 0.0, 600.0]))
     def create(self, connection: str, linger: float | None) -> Expected:
-        job = self.manager.create(of(connection), "name", linger)
+        job = self.manager.create(of(connection), "name", linger=linger)
         self.model[job.uid] = Expected(job, connection, bool(linger))
         return self.model[job.uid]
 
@@ -207,9 +207,9 @@ class Machine(RuleBasedStateMachine):
     def each_sees_the_jobs_of_its_realm(self) -> None:
         for connection, realm in REALMS.items():
             mine = [uid for uid, known in self.model.items() if REALMS[known.connection] == realm]
-            assert [job.uid for job in self.manager.list(of(connection))] == mine
+            assert [job.uid for job in self.manager.registry.of_realm(of(connection).realm)] == mine
             count = sum(known.connection == connection for known in self.model.values())
-            assert self.manager.count(of(connection)) == count
+            assert len(self.manager.registry.of_owner(of(connection))) == count
 
     def teardown(self) -> None:
         now = asyncio.Event()

@@ -9,6 +9,7 @@ import pytest
 from pagent.errors import JobInvalidStateError
 from pagent.jobs.model import TRANSITIONS, UNNAMED, Input, Job, State
 from pagent.jobs.sandbox import Sandbox
+from pagent.jobs.terms import Terms
 from tests.jobs.conftest import owner
 
 #: How a new job gets into each state.
@@ -39,7 +40,7 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def job(sandbox: Sandbox) -> Job:
-    return Job("uid", None, owner(), sandbox, lambda: (1.5, 4096))
+    return Job("uid", Terms(), owner(), sandbox, lambda: (1.5, 4096), lambda job: None)
 
 
 @pytest.mark.parametrize(("state", "happening"), list(itertools.product(State, Input)))
@@ -62,7 +63,7 @@ def test_info_of_a_new_job(job: Job) -> None:
     info = job.info()
     assert list(info) == [
         "uid", "name", "state", "sender", "pid", "port", "ports", "exit_code", "signal", "error",
-        "created_at", "started_at", "finished_at", "cpu_seconds", "rss_bytes",
+        "created_at", "started_at", "finished_at", "cpu_seconds", "rss_bytes", "labels",
     ]  # fmt: skip
     assert info["name"] == UNNAMED == "<unnamed job>"
     assert info["state"] == "NEW"
@@ -81,7 +82,7 @@ def test_usage_is_asked_for_while_a_process_runs(job: Job) -> None:
 
 def test_ports_in_info_are_a_copy(job: Job) -> None:
     job.info()["ports"].append(1)
-    assert job.ports == []
+    assert job.ports == ()
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_ports_in_info_are_a_copy(job: Job) -> None:
 )
 def test_single_port(job: Job, ports: list[int], asked: int | None, answer: int | str) -> None:
     job.apply(Input.START)
-    job.ports += ports
+    job.add_ports(*ports)
     with pytest.raises(ValueError, match=r"^job does not contain a running server$"):
         job.single_port(asked)  # not ready
     job.apply(Input.READY)

@@ -105,7 +105,7 @@ async def test_no_report_in_time(manager: JobManager) -> None:
 async def test_ready_when_its_port_is_listened_on(manager: JobManager) -> None:
     job = await start(manager, PYTHON, "-c", LISTEN, port="auto", ready="connect")
     assert job.state is State.RUNNING
-    assert job.ports == [job.port]
+    assert job.ports == (job.port,)
     assert job.port is not None
     socket.create_connection(("127.0.0.1", job.port)).close()
 
@@ -126,7 +126,7 @@ async def test_reports_of_ports(manager: JobManager) -> None:
         assert job.state is State.RUNNING
         with pytest.raises(ReportError, match="not expected"):
             await manager.report_port([("job_id", secret), ("port", ports[1])])
-    assert job.ports == [int(port) for port in ports]
+    assert job.ports == tuple(int(port) for port in ports)
 
 
 async def test_a_start_that_is_cancelled_leaves_no_process(manager: JobManager) -> None:

@@ -1,0 +1,86 @@
+"""The figures of the host that a router places jobs by: CPUs, load, memory, disk (docs/contract.rst, "Host")."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pagent import limits
+from pagent.errors import StuckError
+from pagent.jobs.cgroup import CgroupLoad, OwnCgroup, usable_cpus
+from pagent.runtime.threads import ThreadPool
+
+#: All callers within this time get the same figures.
+_AGE_S: Final = 1.0
+
+
+class Figures(NamedTuple):
+    """``load``: processes that run or wait, or in a container the CPUs in use. Bytes; None for what is not known."""
+
+    cpus: float
+    load: float
+    memory_total: int
+    memory_available: int
+    disk_free: int | None
+
+
+class HostFigures:
+    """Reads the figures at most once a second. ``folder``: of the sandboxes, whose file system may hang."""
+
+    def __init__(self, folder: Path) -> None:
+        # For life.
+        self._folder: Final = folder
+        self._threads: Final = ThreadPool("figures of the host", 1)
+        self._cgroup: Final = OwnCgroup.find()
+        self._cgroup_load: Final = None if self._cgroup is None else CgroupLoad(self._cgroup.cpu_s, time.monotonic)
+        # Of the last reading.
+        self._figures: Figures | None = None
+        self._read_at = 0.0
+
+    async def read(self) -> Figures:
+        """Return the figures, at most a second old."""
+        if self._figures is None or time.monotonic() - self._read_at > _AGE_S:
+            self._read_at = time.monotonic()
+            self._figures = self._of_the_kernel(await self._disk_free())
+        return self._figures
+
+    async def close(self) -> None:
+        """Read no more."""
+        await self._threads.close(0)
+
+    async def _disk_free(self) -> int | None:
+        try:
+            return await self._threads.run(_free_bytes, self._folder, limit_s=limits.DISK_FREE_S)
+        except (StuckError, OSError):
+            return None
+
+    def _of_the_kernel(self, disk_free: int | None) -> Figures:
+        cpus, load = float(usable_cpus()), os.getloadavg()[0]
+        total, available = _memory()
+        if self._cgroup is not None and self._cgroup_load is not None:
+            cpus, load = min(cpus, self._cgroup.cpus()), self._cgroup_load.read()
+            most = self._cgroup.memory_max()
+            if most < total:
+                total = int(most)
+                available = min(available, int(self._cgroup.memory_available()))
+        return Figures(int(cpus) if cpus.is_integer() else cpus, load, total, available, disk_free)
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _memory() -> tuple[int, int]:
+    """Return the machine's memory in bytes: all of it, and what new programs may take."""
+    if not sys.platform.startswith("linux"):
+        import psutil
+
+        memory = psutil.virtual_memory()
+        return int(memory.total), int(memory.available)
+    rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    total, available = (int(rows[name].split()[0]) * limits.KIB for name in ("MemTotal", "MemAvailable"))
+    return total, available

@@ -1,0 +1,105 @@
+"""RPC methods on the agent itself: its figures, its cordon, and the watch of its jobs (docs/contract.rst, "Host")."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any, Final
+
+from pagent import __version__
+from pagent.jobs.command import seconds
+from pagent.jobs.figures import HostFigures
+from pagent.jobs.manager import JobManager
+from pagent.jobs.watching import JobWatcher
+from pagent.limits import JOBS_WATCHED, WATCH_INTERVAL_MAX_S, WATCH_INTERVAL_MIN_S, WATCH_INTERVAL_S
+from pagent.rpc.aio import AsyncStream
+from pagent.rpc.calls import IncomingCall
+from pagent.rpc.methods import istream, unary
+from pagent.runtime.timeslice import current_slice
+from pagent.service.jobs import owner_of
+
+_log = logging.getLogger(__name__)
+
+
+class HostService:
+    """The figures of the host, the cordon, and the watches."""
+
+    def __init__(self, manager: JobManager, figures: HostFigures) -> None:
+        self._manager: Final = manager
+        self._figures: Final = figures
+        self._started_at: Final = time.time()
+        self._slice: Final = current_slice()
+
+    @unary
+    async def host_info(self, call: IncomingCall) -> Any:
+        return await self._info()
+
+    @unary
+    async def host_cordon(self, call: IncomingCall, on: bool) -> Any:
+        if type(on) is not bool:
+            raise TypeError(f"on must be a bool, not {type(on).__name__}")
+        if self._manager.admission.cordon(on):
+            _log.info(
+                "the agent is %s by %r", "cordoned" if on else "no longer cordoned", owner_of(call.connection).uid
+            )
+            self._manager.registry.host_changed()
+        return await self._info()
+
+    @istream
+    async def agent_watch(self, call: IncomingCall, interval: float = WATCH_INTERVAL_S) -> None:
+        interval_s = seconds("interval", interval, WATCH_INTERVAL_MAX_S)
+        if interval_s < WATCH_INTERVAL_MIN_S:
+            raise ValueError(f"interval must be at least {WATCH_INTERVAL_MIN_S:g} s")
+        assert call.stream is not None
+        out = AsyncStream(call.stream)
+        realm = owner_of(call.connection).realm
+        with self._manager.registry.watching(realm) as watcher:
+            await self._send_all(out, watcher, realm)
+            await self._send_changes(out, watcher, interval_s)
+
+    async def _info(self) -> dict[str, Any]:
+        admission = self._manager.admission
+        return {
+            **(await self._figures.read())._asdict(),
+            "jobs": len(self._manager.registry),
+            "version": __version__,
+            "started_at": self._started_at,
+            "cordoned": admission.is_cordoned,
+            "deadline": None,
+        }
+
+    async def _send_all(self, out: AsyncStream, watcher: JobWatcher, realm: object) -> None:
+        watcher.take_host()
+        await out.send({"host": await self._info()})
+        jobs = self._manager.registry.of_realm(realm)
+        for at in range(0, len(jobs), JOBS_WATCHED):
+            infos = []
+            for job in jobs[at : at + JOBS_WATCHED]:
+                await self._slice.wait()
+                infos += watcher.page([job])
+            if infos:
+                await out.send({"jobs": infos})
+        await out.send({"ready": True})
+
+    async def _send_changes(self, out: AsyncStream, watcher: JobWatcher, interval_s: float) -> None:
+        clock = asyncio.get_running_loop().time
+        host_at = clock() + interval_s
+        while True:
+            if clock() >= host_at or watcher.take_host():
+                host_at = clock() + interval_s
+                await out.send({"host": await self._info()})
+            await self._slice.wait()
+            if (message := watcher.next()) is not None:
+                await out.send(message)
+            else:
+                await _news(watcher, host_at - clock())
+
+
+async def _news(watcher: JobWatcher, most_s: float) -> None:
+    """Wait for news, at most so long."""
+    try:
+        async with asyncio.timeout(most_s):
+            await watcher.news.wait()
+    except TimeoutError:
+        pass
