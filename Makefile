@@ -113,6 +113,7 @@ docs: $(INSTALLED)  ## Build the documentation into build/docs, warnings as erro
 pages: $(INSTALLED)  ## Generate the pages and files that are made from the sources
 	$(BIN)/python -m tests.kit.limits_page > docs/limits.rst
 	$(BIN)/python -m tests.kit.floors_page > docs/floors.rst
+	$(BIN)/python -m tests.kit.metrics_page > docs/metrics.rst
 	$(BIN)/python -m pagent.config.reference agent > pagent/config/default.yaml
 	$(BIN)/python -m pagent.config.reference router > pagent/config/router.yaml
 

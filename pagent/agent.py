@@ -28,7 +28,9 @@ from pagent.net.dial import Address, parse_address
 from pagent.rpc.connection import Connection
 from pagent.rpc.methods import methods_of
 from pagent.runtime.descriptors import raise_limit
+from pagent.runtime.loop_lag import LoopLag
 from pagent.runtime.memory import current_memory
+from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.signals import end_signals
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
@@ -40,6 +42,7 @@ from pagent.service.host import HostService
 from pagent.service.jobs import JobService
 from pagent.service.links import AgentLinks
 from pagent.service.logs import LogService
+from pagent.service.metrics import agent_metrics
 from pagent.service.proxy import ProxyService
 from pagent.web.control_app import ControlFunctions, control_app
 from pagent.web.report_app import REPORT_PATH, report_app
@@ -109,6 +112,7 @@ class Agent:
         self._tasks = TaskOwner("agent")
         # While running.
         self._web = WebServer()
+        self._lag: LoopLag | None = None
         self._ending = False
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._forced = asyncio.Event()  # end at once
@@ -143,7 +147,14 @@ class Agent:
             control = settings.control
             self._warn_of_open_control(settings)
             app = control_app(
-                ControlFunctions(self._info, self.list_jobs, self.links.show, lambda: self.end(0)),
+                ControlFunctions(
+                    self._info,
+                    self.list_jobs,
+                    self.links.show,
+                    lambda: self.end(0),
+                    metrics=lambda: agent_metrics(self.jobs, self.links),
+                    is_ready=lambda: not self._ending and (self._address is None or len(self.links) > 0),
+                ),
                 allowed_hosts=control.allowed_hosts,
                 tokens=lambda: self._credentials.tokens.control,
             )
@@ -153,6 +164,7 @@ class Agent:
         ports["report"] = self.report_port = await self._web.listen(
             "port report", report_app(self.jobs.report_port), "127.0.0.1", 0
         )
+        self._lag = LoopLag(STATISTICS.lag)
         self.jobs.endpoint = f"http://127.0.0.1:{ports['report']}{REPORT_PATH}"
         self.jobs.agent_ports.update(ports.values())
         where = " ".join(f"{name}={port}" for name, port in ports.items())
@@ -231,6 +243,8 @@ class Agent:
     async def stop(self) -> None:
         """Refuse new links, end all jobs, close all links, and stop listening (docs/contract.rst, "End")."""
         self._ending = True
+        if self._lag is not None:
+            self._lag.close()
         await self.jobs.shutdown(now=self._forced)
         await self._dialling.close()
         await self.links.close(_ENDS)

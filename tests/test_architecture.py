@@ -42,6 +42,7 @@ FENCES: dict[str, set[str]] = {
     "yaml": {"config.load"},
     "click": {"cli"},
     "orjson": {"web", "log"},
+    "prometheus_client": {"web.metrics"},
     "uvloop": {"cli"},
     "brotli": {"http1.extra_codings"},
     "zstandard": {"http1.extra_codings"},
@@ -283,6 +284,6 @@ def test_a_class_name_that_is_defined_twice_is_found(tmp_path: Path) -> None:
 
 def test_every_fence_is_of_a_dependency() -> None:
     declared = (ROOT.parent / "pyproject.toml").read_text(encoding="utf-8")
-    names = {"yaml": "pyyaml"}
+    names = {"yaml": "pyyaml", "prometheus_client": "prometheus-client"}
     for library in {fence.partition(".")[0] for fence in FENCES}:
         assert f'"{names.get(library, library)}>=' in declared

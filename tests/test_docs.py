@@ -10,7 +10,7 @@ import pytest
 from pagent.config.model import Settings
 from pagent.config.router import RouterSettings
 from pagent.config.schema import keys
-from tests.kit import floors_page
+from tests.kit import floors_page, metrics_page
 from tests.kit.limits_page import CONFIGURED, OF_A_ROUTER, SOURCE, entries, page
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +23,10 @@ def test_the_limits_are_those_of_the_source() -> None:
 
 def test_the_floors_are_those_of_the_architecture_test() -> None:
     assert (DOCS / "floors.rst").read_text() == floors_page.page(), "make pages"
+
+
+def test_the_metrics_are_those_of_the_declarations() -> None:
+    assert (DOCS / "metrics.rst").read_text() == metrics_page.page(), "make pages"
 
 
 def test_every_file_that_a_page_names_exists() -> None:

@@ -33,6 +33,7 @@ class Options(Generic[S]):
     config: Path | None
     log_level: str
     log_format: str
+    log_json: bool
     connection_debug: bool
     sets: tuple[str, ...]
 
@@ -43,7 +44,7 @@ class Options(Generic[S]):
         from pagent.config.tokens import readable_by_others, token_files
 
         settings = self._load()
-        log.setup(settings.log_level or self.log_level, self.log_format)
+        log.setup(settings.log_level or self.log_level, self.log_format, as_json=self.log_json)
         if self.connection_debug:
             logging.getLogger("pagent.rpc.connection").setLevel(logging.DEBUG)
         for name in secrets_of_sets(type(settings), self.sets):
@@ -112,6 +113,7 @@ _OPTIONS = [
         metavar="FORMAT",
         help="Format of log lines, as for Python's logging.",
     ),
+    click.option("--log-json", is_flag=True, help="Log lines of JSON; --log-format is then not used."),
     click.option("--connection-debug", is_flag=True, help="Log each message that links receive: type, call and size."),
     click.option(
         "--set",

@@ -51,7 +51,9 @@ class AdoptedProcesses:
         """End the processes that no supervisor ends. Return the number of processes that are left of removed jobs."""
         self._trees.note()
         for tree in self._trees.unkept():
-            _log.warning("job %s: ended, because its supervisor and the keeper were killed", tree.uid)
+            _log.warning(
+                "job %s: ended, because its supervisor and the keeper were killed", tree.uid, extra={"job": tree.uid}
+            )
             tree.kill()
         found = self._trees.unclaimed()
         # Only what two searches have found: the agent may not know yet that a supervisor was killed a moment ago.

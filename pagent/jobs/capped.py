@@ -141,7 +141,9 @@ class OutputCap:
             try:
                 await self._threads.run(output.trim)
             except OSError as error:
-                _log.warning("job %s: its output cannot be cut to its cap: %s", self._uid, error)
+                _log.warning(
+                    "job %s: its output cannot be cut to its cap: %s", self._uid, error, extra={"job": self._uid}
+                )
 
 
 # --- fallocate(2) -----------------------------------------------------------------------------------

@@ -75,7 +75,9 @@ class TreeEnd:
             await self._pause(pause_s)
             pause_s *= 2
         if not self._tree.over:
-            _log.error("job %s: processes are left that do not end on SIGKILL", self._tree.uid)
+            _log.error(
+                "job %s: processes are left that do not end on SIGKILL", self._tree.uid, extra={"job": self._tree.uid}
+            )
             self._tree.given_up()
         return self._tree.over
 

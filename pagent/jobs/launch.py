@@ -167,7 +167,9 @@ class Launch:
         try:
             self._host.record(self._job.uid, self._tree.supervisor, main)
         except OSError as error:
-            _log.warning("job %s: its processes cannot be recorded: %s", self._job.uid, error)
+            _log.warning(
+                "job %s: its processes cannot be recorded: %s", self._job.uid, error, extra={"job": self._job.uid}
+            )
 
     # --- other processes ----------------------------------------------------------------------------
 

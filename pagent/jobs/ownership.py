@@ -58,7 +58,9 @@ class PortOwnership:
             async with lock:
                 own, reason = await self._threads.run(self._judge, uid, others, port, limit_s=limits.PORT_CHECK_S)
         except (OSError, StuckError) as error:
-            _log.warning("job %s: the listener of its port %d cannot be looked up: %s", uid, port, error)
+            _log.warning(
+                "job %s: the listener of its port %d cannot be looked up: %s", uid, port, error, extra={"job": uid}
+            )
             return
         if reason is not None:
             raise ReportError(f"bad port: {reason}")

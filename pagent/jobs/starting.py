@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
-from pagent.errors import JobInvalidStateError
-from pagent.jobs.command import check_command
+from pagent.errors import (
+    JobInvalidStateError,
+    ProcessExitedError,
+    ProcessPortCountError,
+    ProcessStartTimeoutError,
+)
+from pagent.jobs.command import Command, check_command
 from pagent.jobs.exec import ExecProcess, ExecUser
 from pagent.jobs.given_ports import GivenPorts
 from pagent.jobs.launch import Host
 from pagent.jobs.model import Input, Job, State
 from pagent.jobs.run import Run
+from pagent.runtime.metrics import START_FAILURES, STARTS, STATISTICS
 from pagent.runtime.timeslice import current_slice
+
+#: The reasons of failed starts in the metrics. Others are "other": the names of classes are not for operators.
+_REASONS: Final = (
+    (FileNotFoundError, "not_found"),
+    (PermissionError, "permission"),
+    (ProcessStartTimeoutError, "timeout"),
+    (ProcessExitedError, "exited"),
+    (ProcessPortCountError, "ports"),
+    (OSError, "system"),
+    ((TypeError, ValueError), "arguments"),
+)
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    """Count a start in the metrics, or its failure by reason."""
+    try:
+        yield
+    except Exception as error:
+        STATISTICS.count(
+            START_FAILURES, next((reason for kind, reason in _REASONS if isinstance(error, kind)), "other")
+        )
+        raise
+    STATISTICS.count(STARTS)
 
 
 class Starter:
@@ -36,7 +67,10 @@ class Starter:
 
         ``variables``: of the configured properties. ``endpoint``: the URL of the port report.
         """
-        command = check_command(args, env, **options)
+        with _counted():
+            await self._start(job, check_command(args, env, **options), variables, endpoint)
+
+    async def _start(self, job: Job, command: Command, variables: Mapping[str, str], endpoint: str) -> None:
         job.require(Input.START)
         if job.uid in self._runs:
             raise JobInvalidStateError(f"job {job.uid!r} is being started")

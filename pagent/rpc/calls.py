@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from pagent.errors import (
 )
 from pagent.rpc.host import CallHost
 from pagent.rpc.stream import Stream
+from pagent.runtime.metrics import STATISTICS
 from pagent.wire import messages
 
 _log = logging.getLogger(__name__)
@@ -62,12 +64,18 @@ class IncomingCall:
 
     async def _guarded(self, work: Coroutine[Any, Any, Any], returns: bool) -> None:
         self._began = True
+        began = time.monotonic()
         try:
             value = await work
             if returns:
                 self.finish(value)
+                STATISTICS.calls.observe(time.monotonic() - began)
         except Exception as error:  # noqa: BLE001 - the caller gets every error of a method
             self.fail(error)
+
+    @property
+    def method(self) -> str:
+        return self.start.method
 
     def drop_arguments(self) -> None:
         """Free the arguments of a call that may last long. The texts of its errors then name no absolute path."""
@@ -111,7 +119,8 @@ class IncomingCall:
 
     def _failure(self, error: BaseException) -> bytes:
         if not isinstance(error, _EXPECTED):
-            _log.error("method %s failed", self.start.method, exc_info=error)
+            about = {"link": self.connection.uid, "call": self.call_id}
+            _log.error("method %s failed", self.start.method, exc_info=error, extra=about)
         text = self._text(error)
         message = f"call {self.call_id} ({self.start.method!r}) failed: {text}"
         return messages.failure(self.call_id, messages.METHOD_ERROR, message, type(error).__name__, text)

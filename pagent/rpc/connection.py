@@ -22,6 +22,7 @@ from pagent.rpc.receiver import StreamOwner
 from pagent.rpc.scheduler import Scheduler
 from pagent.rpc.stream import Stream
 from pagent.rpc.throttle import ReadThrottle
+from pagent.runtime.metrics import LINKS_MADE, STATISTICS
 from pagent.runtime.tasks import TaskOwner, retrieve_error
 from pagent.wire import identity, messages
 
@@ -252,6 +253,7 @@ class Connection(CallHost):
         if self.flow:
             self.link.ping()  # its round trip is what windows grow by; other peers' first ping comes in its time
         self._apply("greeted")
+        STATISTICS.count(LINKS_MADE)
         self.ready.set_result(None)
 
     # --- what the peer sent -----------------------------------------------------------------------
@@ -327,7 +329,7 @@ class Connection(CallHost):
         """End the call that a senseless message belongs to."""
         if self._state is not _READY:
             raise ProtocolError(f"handshake refused: {error}") from None
-        _log.info("%s: call %d: %s", self.uid, error.call_id, error)
+        _log.info("%s: call %d: %s", self.uid, error.call_id, error, extra={"link": self.uid, "call": error.call_id})
         if error.kind in _HANDSHAKES:
             return  # it belongs to no call
         theirs = error.kind in _FROM_CALLER or error.kind in (messages.CALL_START, messages.CALL_CANCEL)

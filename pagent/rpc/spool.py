@@ -30,6 +30,7 @@ from pagent.rpc.spool_files import SpoolFiles
 from pagent.rpc.spool_records import Record, cost, record_of, value_of
 from pagent.rpc.throttle import ReadThrottle
 from pagent.runtime.memory import current_memory
+from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool, Threads
 
@@ -228,13 +229,13 @@ class Spool:
         if not self._on_disk:
             return self._take_newest(self._batch_bytes)
         records = await self._opener.threads.run(self._files.read, self._batch_bytes, limit_s=DISK_ANSWER_S)
-        self._on_disk -= sum(map(cost, records))
+        self._count_on_disk(-sum(map(cost, records)))
         return records
 
     async def _write_newest(self) -> None:
         size = self._newest_bytes
         records = self._take_newest(size)
-        self._on_disk += size
+        self._count_on_disk(size)
         self._buffers.change(size)
         writing = self._opener.threads.submit(self._files.write, records, limit_s=DISK_ANSWER_S)
         writing.add_done_callback(lambda _: self._buffers.change(-size))
@@ -244,6 +245,12 @@ class Spool:
             await asyncio.shield(writing)
         self._writing_bytes = 0
         self._resume_link()
+
+    def _count_on_disk(self, change: int) -> None:
+        """Count bytes that are written to the files, or read from them if ``change`` is negative."""
+        self._on_disk += change
+        if not self._closed:
+            STATISTICS.spooled += change
 
     def _resume_link(self) -> None:
         if not self._is_ahead_of_disk:
@@ -266,6 +273,7 @@ class Spool:
 
     def _close_files(self) -> None:
         """Close the files in a thread, because a large one takes as long as freeing its blocks."""
+        STATISTICS.spooled -= self._on_disk
         self._files.end()
         if self._on_disk or self._files.is_open:
             closing = self._opener.threads.submit(self._files.close, limit_s=DISK_ANSWER_S, always=True)

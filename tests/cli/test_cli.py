@@ -42,7 +42,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> FakeAgent:
     module.serve = fake.serve  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pagent.agent", module)
     # The handler of the log would stay after the test.
-    monkeypatch.setattr("pagent.log.setup", lambda level, fmt: fake.__dict__.update(log=(level, fmt)))
+    monkeypatch.setattr("pagent.log.setup", lambda level, fmt, as_json: fake.__dict__.update(log=(level, fmt)))
     return fake
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from pagent.buffers import JOIN_MAX, Bytes
 from pagent.limits import LINK_HIGH_WATER
+from pagent.runtime.metrics import STATISTICS
 
 
 class WriteBatch:
@@ -46,10 +47,12 @@ class WriteBatch:
     def put_with_heads(self, heads: tuple[Bytes, ...], data: Bytes) -> None:
         """As :meth:`put`, for ``data`` with small buffers before it; the batch is not written between them."""
         self._buffers += heads
+        self._bytes += sum(map(len, heads))
         self.put(data)
 
     def flush(self) -> None:
         """Write what there is now."""
+        STATISTICS.sent += self._bytes
         buffers, self._buffers, self._bytes = self._buffers, [], 0
         large, self._large = self._large, False
         if buffers:

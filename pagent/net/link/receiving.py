@@ -18,6 +18,7 @@ from pagent.net.link.owner import LinkOwner
 from pagent.net.link.read_gate import ReadGate
 from pagent.net.read_budget import current_budget
 from pagent.runtime.memory import Held, current_memory
+from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.timeslice import current_slice
 from pagent.wire import frames
 
@@ -129,6 +130,7 @@ class LinkReceiver:
     def received(self, count: int) -> None:
         """Handle ``count`` bytes that were read into :meth:`space`."""
         self.received_bytes += count
+        STATISTICS.received += count
         if self._direct:
             self._process(self._decoder.filled, count)
         elif self.accepted and self._pool.allows_views(count):
@@ -141,6 +143,7 @@ class LinkReceiver:
     def feed(self, data: bytes) -> None:
         """Handle bytes that were read before the link had the connection."""
         self.received_bytes += len(data)
+        STATISTICS.received += len(data)
         self._process(self._decoder.feed, data)
 
     def resume(self) -> None:

@@ -1,3 +1,5 @@
+"""The log's pipe and its thread."""
+
 from __future__ import annotations
 
 import logging
@@ -13,13 +15,15 @@ import pytest
 
 from pagent import log
 from pagent.errors import ConfigError
-from pagent.limits import LOG_BURST, LOG_KINDS, LOG_LINE_MAX, LOG_QUEUE_MAX, LOG_REPEAT_S
+from pagent.limits import LOG_BURST, LOG_LINE_MAX, LOG_QUEUE_MAX
+from pagent.log import handler as handlers
+from pagent.log.handler import PipeHandler
 
 
 class Reader:
     """The reading end of the log's pipe, and the logger that writes to it."""
 
-    def __init__(self, fd: int, written: int, handler: log.PipeHandler) -> None:
+    def __init__(self, fd: int, written: int, handler: PipeHandler) -> None:
         self.fd = fd
         self.written = written  # the end that the log writes to
         self.handler = handler
@@ -205,19 +209,6 @@ def test_a_closed_handler_takes_lines_and_drops_them(reading: Make) -> None:
 # --- what a peer may put into a line ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("plain ключ 'x' \\n", "plain ключ 'x' \\n"),
-        ("a\r\nb\tc\0", r"a\r\nb\tc\x00"),
-        ("\x1b[2J\x07\x7f\x9b", r"\x1b[2J\x07\x7f\x9b"),
-        ("\u2028\u2029\u202e\u2066\ufeff", r"\u2028\u2029\u202e\u2066\ufeff"),
-    ],
-)
-def test_escape(text: str, expected: str) -> None:
-    assert log.escape(text) == expected
-
-
 def test_a_message_is_one_escaped_line(reading: Make) -> None:
     reader = reading()
     # Past the logger: pytest's own capture cannot pass on what is no valid text.
@@ -251,60 +242,6 @@ def test_the_length_of_a_line_is_bounded(reading: Make) -> None:
 # --- repeated lines ---------------------------------------------------------------------------------
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def record(text: str = "disk full: %s", *args: object, name: str = "tests.log", level: int = logging.INFO) -> Any:
-    return logging.LogRecord(name, level, "", 0, text, args, None)
-
-
-def test_a_flood_of_one_kind_is_bounded_and_counted() -> None:
-    clock = Clock()
-    limit = log.RepeatLimit(clock)
-    events = 10_000
-    admitted = []
-    for number in range(events):
-        clock.now += 3 * LOG_REPEAT_S / events
-        if (held := limit.admit(record("%s failed", f"peer {number}"))) is not None:
-            admitted.append(held)
-    assert len(admitted) in (LOG_BURST + 2, LOG_BURST + 3)
-    assert limit.holds
-    clock.now += LOG_REPEAT_S
-    (line,) = limit.summaries()
-    assert line == f"log: {events - sum(admitted) - len(admitted)} more lines of tests.log were left out: %s failed"
-    assert not limit.holds
-    assert limit.summaries() == []
-
-
-def test_kinds_are_counted_separately() -> None:
-    limit = log.RepeatLimit(Clock())
-    while limit.admit(record("%s", 1)) is not None:
-        pass
-    assert limit.admit(record("%s!", 1)) == 0
-    assert limit.admit(record("%s", 1, name="another")) == 0
-    assert limit.admit(record("%s", 1, level=logging.ERROR)) == 0
-
-
-def test_texts_that_are_made_at_run_time_are_one_kind() -> None:
-    limit = log.RepeatLimit(Clock())
-    admitted = [limit.admit(record(f"Exception in callback {number}")) is not None for number in range(1000)]
-    assert sum(admitted) == LOG_BURST
-
-
-def test_a_limit_remembers_a_bounded_number_of_kinds() -> None:
-    limit = log.RepeatLimit(Clock())
-    while limit.admit(record("first", 1)) is not None:
-        pass
-    for number in range(LOG_KINDS):
-        assert limit.admit(record(f"{number} %s", 1)) == 0
-    assert limit.admit(record("first", 1)) == 0
-
-
 def test_left_out_lines_are_reported_at_the_end(reading: Make) -> None:
     reader = reading("info")
     for number in range(1000):
@@ -315,7 +252,7 @@ def test_left_out_lines_are_reported_at_the_end(reading: Make) -> None:
 
 
 def test_left_out_lines_are_reported_without_another_line(reading: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "LOG_REPEAT_S", 0.05)
+    monkeypatch.setattr(handlers, "LOG_REPEAT_S", 0.05)
     reader = reading("info")
     for number in range(1000):
         reader.logger.warning("flood %d", number)

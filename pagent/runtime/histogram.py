@@ -1,0 +1,24 @@
+"""A histogram of durations. Its buckets are the same for every metric."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Final
+
+#: Upper bounds of the histograms' buckets, in seconds: from a fast job on this host to one that takes a minute.
+BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+class Histogram:
+    """Durations by bucket. ``counts`` has one more entry than :data:`BUCKETS_S`; ``total`` is their sum in seconds."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS_S) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self.total += seconds
