@@ -212,8 +212,8 @@ class TestHttp:
             assert await anext(response) == b"first"
         assert (await server.http("GET", "/")).status == 200
 
-    async def test_the_link_is_lost_in_the_middle(self, agent: Agent) -> None:
-        async with connect_agent(f"127.0.0.1:{agent.rpc_port}", token=TOKEN) as client:
+    async def test_the_link_is_lost_in_the_middle(self, address: str) -> None:
+        async with connect_agent(address, token=TOKEN) as client:
             job = await start(await client.create_job(), SERVER)
 
             async def body() -> AsyncIterator[bytes]:
@@ -442,8 +442,8 @@ class TestLife:
             await process.write(b"\n")
             assert b"33 44\r\n" in b"".join([data async for data in process])
 
-    async def test_adopt(self, agent: Agent, client: AgentClient) -> None:
-        async with connect_agent(f"127.0.0.1:{agent.rpc_port}", token=TOKEN, name="first") as first:
+    async def test_adopt(self, address: str, client: AgentClient) -> None:
+        async with connect_agent(address, token=TOKEN, name="first") as first:
             uid = (await first.create_job("lingers", linger=60.0)).uid
         job = await client.adopt_job(uid)
         assert job.name == "lingers"
