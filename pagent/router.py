@@ -46,9 +46,6 @@ REMINDER_S: Final = 3600.0
 #: Connections in their handshake take at most this part of the descriptors.
 _PENDING_PART: Final = 8
 
-#: Extensions towards agents. Holes are not among them: the bytes of files go on to clients that know none.
-_EXTENSIONS: Final = (identity.FLOW,)
-
 
 class Router:
     """One router in this process. ``await start()``, then ``await wait()``, then always ``await stop()``.
@@ -81,7 +78,8 @@ class Router:
             self._connection,
             settings.client.polling_delay,
         )
-        self._methods = RelayService(self.directory).methods()
+        self._service = RelayService(self.directory)
+        self._methods = self._service.methods()
         rules = DialRules(settings.dial.allow)
         routes = RelayRoutes(
             self.directory, self._dialler, resolve=rules.resolve, info=lambda: self._user_data, end=partial(self.end, 0)
@@ -227,7 +225,6 @@ class Router:
             user_data=self._user_data,
             methods={},
             authorise=self._authorise,
-            extensions=_EXTENSIONS,
             instance=self._instance,
             debug=self._debug,
         )
@@ -240,13 +237,17 @@ class Router:
             dialled=False,
             user_data=self._user_data,
             methods=self._methods,
-            extensions=_EXTENSIONS,
             debug=self._debug,
             instance=self._instance,
         )
         self._clients.add(connection)
+        connection.ready.add_done_callback(lambda ready: self._client_ready(connection, ready))
         connection.link.closed.add_done_callback(lambda _: self._clients.discard(connection))
         return connection
+
+    def _client_ready(self, connection: Connection, ready: asyncio.Future[None]) -> None:
+        if not ready.cancelled() and ready.exception() is None:
+            self._service.client_joined(connection)
 
     def _connection(self, token: str, replaces: str | None) -> Connection:
         """Return the connection of an agent that is dialled."""
@@ -255,7 +256,6 @@ class Router:
             dialled=True,
             user_data=data,
             methods={},
-            extensions=_EXTENSIONS,
             debug=self._debug,
             instance=self._instance,
             replaces=replaces,

@@ -9,10 +9,12 @@ from collections.abc import Container, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
+from pagent.errors import CallCancelledError
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.connection import Connection
 from pagent.rpc.spool import SpoolOpener
+from pagent.wire import messages
 from pagent.wire.plain import plain
 
 #: A connection id as it stands in the paths of the HTTP API.
@@ -89,6 +91,11 @@ class ConnectedAgent:
         return self.connection.is_open
 
     @property
+    def holes(self) -> bool:
+        """Whether the extension ``holes`` is in force."""
+        return self.connection.holes
+
+    @property
     def has_calls(self) -> bool:
         return bool(self.connection.outgoing)
 
@@ -111,6 +118,15 @@ class ConnectedAgent:
     async def call(self, method: str, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Make a unary call, without a time limit unless one is given: :meth:`Connection.call`."""
         return await self.connection.call(method, *args, timeout=timeout, **kwargs)
+
+    async def result_of(self, method: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Make a unary call with any arguments, without a time limit; return its result."""
+        call = self.start_call(messages.UNARY, method, args, kwargs)
+        try:
+            return await asyncio.shield(call.result)
+        except asyncio.CancelledError:
+            call.cancel(CallCancelledError(f"{method} was given up"))
+            raise
 
     def start_call(self, call_type: int, method: str, args: Any, kwargs: Any) -> OutgoingCall:
         """Begin a call of any type: :meth:`Connection.start_call`."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from pagent.errors import CallError, LinkClosedError, MethodError, NotYetError, RequestRefusedError, ServerError
+from pagent.errors import MethodError, NotYetError, RequestRefusedError, ServerError
 from pagent.limits import LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
 from pagent.relay.agent import AgentKey, ConnectedAgent, is_connection_id
 from pagent.relay.asking import is_info, jobs_of, state_of
@@ -209,19 +209,6 @@ class AgentDirectory:
     def removed(self, job_uid: str) -> None:
         """Forget a job that was removed."""
         self.jobs.discard(job_uid)
-
-    def remove_after(self, job_uid: str, delay: float) -> None:
-        """Remove a job, whose client is gone, after ``delay`` seconds."""
-        self.tasks.start(self._remove_after(job_uid, delay), name="remove the job of a client that is gone")
-
-    async def _remove_after(self, job_uid: str, delay: float) -> None:
-        await asyncio.sleep(delay)
-        try:
-            agent = await self.locate(JobAddress(ANY_CONNECTION, job_uid))
-            await agent.call("job_remove", job_uid)
-        except (RequestRefusedError, CallError, LinkClosedError) as error:
-            _log.info("job %s of a client that is gone is not removed: %s", job_uid, error)
-        self.removed(job_uid)
 
     async def list_jobs(self) -> list[dict[str, Any]]:
         """Return the infos of the jobs of all agents of ours."""

@@ -5,7 +5,7 @@ The router keeps nothing that must survive it: an agent of ours that comes back 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pagent.relay.agent import AgentKey
@@ -28,6 +28,10 @@ class JobIndex:
         """Return the facts of a job; None for a job that is not known."""
         agent = self._agent_of.get(job_uid)
         return None if agent is None else JobFacts(job_uid, agent.uid, self._labels.get(job_uid, {}))
+
+    def labelled(self) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Return the uids and the labels of the jobs that have labels."""
+        return iter(list(self._labels.items()))
 
     def count(self, agent: AgentKey) -> int:
         """Return how many jobs of an agent are known."""

@@ -10,9 +10,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from pagent.buffers import BODY_CHUNK
 from pagent.errors import CallCancelledError, CallError, LinkClosedError
 from pagent.rpc.calls import IncomingCall, OutgoingCall
 from pagent.rpc.stream import Stream
+
+
+def agent_lost(error: LinkClosedError) -> LinkClosedError:
+    """Return the error for the caller of a call whose agent's link was lost."""
+    reason = f": {error.reason}" if error.reason else ""
+    return LinkClosedError(error.code, f"the router has lost its link to the agent{reason}")
 
 
 class _Half:
@@ -39,17 +46,64 @@ class _Half:
         self._joint.lost(reason)
 
 
+class _Zeros:
+    """The holes of an upload to an agent without the extension ``holes``, which gets zeros instead."""
+
+    def __init__(self, to: Stream) -> None:
+        self._to = to
+        self._left = 0
+
+    def add(self, size: int) -> None:
+        self._left += size
+
+    def write(self) -> bool:
+        """Write zeros until the stream is blocked. Return whether all are written."""
+        while self._left and not self._to.blocked:
+            size = min(self._left, BODY_CHUNK)
+            self._left -= size
+            self._to.send(bytes(size))
+        return not self._left
+
+
+class _FromCaller(_Half):
+    """The half that replaces holes by zeros, if the agent's side does not take them."""
+
+    def __init__(self, joint: JoinedCall, caller: Stream, agent: Stream, zeros: _Zeros | None) -> None:
+        super().__init__(joint, agent)
+        self._caller = caller
+        self._zeros = zeros
+
+    def stream_message(self, value: Any) -> None:
+        if self._zeros is None or type(value) is not int or value < 0:
+            self._other.send(value)
+            return
+        self._zeros.add(value)
+        if not self._zeros.write():
+            self._caller.hold()
+
+
 class _FromAgent(_Half):
     """The half that also ends the caller's call, once all that the agent has sent is on its way."""
+
+    def __init__(self, joint: JoinedCall, caller: Stream, zeros: _Zeros | None) -> None:
+        super().__init__(joint, caller)
+        self._zeros = zeros
+
+    def stream_writable(self) -> None:
+        if self._zeros is None or self._zeros.write():
+            self._other.release()
 
     def stream_closed(self) -> None:
         self._joint.agent_closed()
 
 
 class JoinedCall:
-    """Joins ``incoming``, a call of a peer, to ``outgoing``, which was made for it. Both have a stream."""
+    """Joins ``incoming``, a call of a peer, to ``outgoing``, which was made for it. Both have a stream.
 
-    def __init__(self, incoming: IncomingCall, outgoing: OutgoingCall) -> None:
+    ``fill_holes``: an int on the caller's stream stands for so many zeros, which the agent gets instead.
+    """
+
+    def __init__(self, incoming: IncomingCall, outgoing: OutgoingCall, *, fill_holes: bool = False) -> None:
         self._incoming = incoming
         self._outgoing = outgoing
         caller, agent = incoming.stream, outgoing.stream
@@ -58,9 +112,10 @@ class JoinedCall:
         self._caller = caller
         self._closed = False
         outgoing.result.add_done_callback(self._settled)
-        agent.attach(_FromAgent(self, caller))
+        zeros = _Zeros(agent) if fill_holes else None
+        agent.attach(_FromAgent(self, caller, zeros))
         if not incoming.ended:
-            caller.attach(_Half(self, agent))
+            caller.attach(_FromCaller(self, caller, agent, zeros))
 
     def agent_closed(self) -> None:
         """The agent sends no more. Its result, if it is there, comes after what it has sent."""
@@ -81,7 +136,9 @@ class JoinedCall:
             self._incoming.fail(CallCancelledError("the call was cancelled"))
         elif (error := result.exception()) is None:
             self._incoming.finish(result.result())
-        elif isinstance(error, (CallError, LinkClosedError)):
+        elif isinstance(error, LinkClosedError):
+            self._incoming.fail(agent_lost(error))
+        elif isinstance(error, CallError):
             self._incoming.relay_failure(error)
         else:
             self._incoming.fail(error)

@@ -5,21 +5,30 @@ A method of a job goes to the agent that the job lives on; its arguments and its
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, Final
 
-from pagent.errors import CallError, JobNotFoundError, LinkClosedError, RequestRefusedError, RouteError
-from pagent.limits import JOBS_LISTED
+from pagent.errors import (
+    CallError,
+    JobInvalidStateError,
+    JobNotFoundError,
+    LinkClosedError,
+    RequestRefusedError,
+    RouteError,
+)
+from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES, LINGER_MAX_S
 from pagent.relay.agent import ConnectedAgent
+from pagent.relay.clients import OWNER, ClientJobs, JobClient
 from pagent.relay.directory import ANY_CONNECTION, AgentDirectory
-from pagent.relay.joined import JoinedCall
+from pagent.relay.joined import JoinedCall, agent_lost
 from pagent.relay.placement import select
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.connection import Connection
 from pagent.rpc.directory import JobAddress
+from pagent.rpc.host import CallHost
 from pagent.rpc.methods import Method
+from pagent.runtime.timeslice import current_slice
 from pagent.wire import messages
 
 #: The methods whose first argument is a job's uid, by their call type.
@@ -31,7 +40,6 @@ RELAYED: Final = {
         "job_listening",
         "job_remove",
         "job_kill",
-        "job_adopt",
         "file_stat",
         "file_list",
         "file_remove",
@@ -41,19 +49,21 @@ RELAYED: Final = {
     messages.BISTREAM: ("http_request", "ws_connect", "tcp_connect", "job_exec"),
 }
 
-#: The least time that a job outlives the last link of the client that created it.
-LINGER_LEAST_S: Final = 60.0
+#: Methods that send files, with holes as such to a caller that knows them, and those that take files.
+_SENDS_HOLES: Final = frozenset({"file_download", "archive_download"})
+_TAKES_HOLES: Final = frozenset({"file_upload"})
+
+#: Names of labels that only a router sets.
+_RESERVED: Final = "pagent/"
 
 
 class RelayService:
-    """The methods that clients may call."""
+    """The methods that clients may call: docs/router.rst, "Calls of clients"."""
 
     def __init__(self, directory: AgentDirectory) -> None:
-        # For life.
         self._directory = directory
-        self._loop = asyncio.get_running_loop()
-        # While running: the jobs of clients, each with its linger.
-        self._jobs_of: dict[str, dict[str, float]] = {}  # by connection
+        self._slice = current_slice()
+        self.clients = ClientJobs(directory)
 
     def methods(self) -> dict[str, Method]:
         """Return the table of methods."""
@@ -63,25 +73,77 @@ class RelayService:
             for name in names
         }
         table["job_create"] = Method(messages.UNARY, self.job_create)
+        table["job_adopt"] = Method(messages.UNARY, self.job_adopt)
         table["job_list"] = Method(messages.UNARY, self.job_list)
         table["job_count_current_connection"] = Method(messages.UNARY, self.job_count_current_connection)
         return table
 
-    # --- methods ----------------------------------------------------------------------------------
+    # --- the client -------------------------------------------------------------------------------
 
-    async def job_create(self, call: IncomingCall, name: str | None = None, linger: float | None = None) -> Any:
-        """Create a job at the agent that is least busy."""
+    def client_joined(self, connection: Connection) -> None:
+        """Take a client whose handshake is done."""
+        self.clients.joined(self._client(connection), connection)
+
+    @staticmethod
+    def _client(connection: CallHost) -> JobClient:
+        if connection.principal is None:
+            connection.principal = JobClient.of(connection, None)
+        client: JobClient = connection.principal
+        return client
+
+    # --- methods of the router --------------------------------------------------------------------
+
+    async def job_create(
+        self,
+        call: IncomingCall,
+        name: str | None = None,
+        linger: float | None = None,
+        uid: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        idle_after: float | None = None,
+    ) -> Any:
+        """Create a job at the agent that is least busy, or return the job that has this uid already."""
+        client = self._client(call.connection)
+        labels = {**_checked_labels(labels), **client.labels(_checked_linger(linger))}
+        agent = None if uid is None else await self._agent_with(uid, client)
+        if agent is None:
+            agent = await self._least_busy()
+        return await _relayed_errors(
+            call, self._directory.create(agent, name, uid=uid, labels=labels, idle_after=idle_after)
+        )
+
+    async def _agent_with(self, uid: str, client: JobClient) -> ConnectedAgent | None:
+        """Return the agent that has a job already; None if there is no such job. JobInvalidStateError: of another."""
+        if not isinstance(uid, str):
+            raise ValueError("uid must be 32 hexadecimal digits")
+        try:
+            agent = await self._directory.locate(JobAddress(ANY_CONNECTION, uid))
+        except RequestRefusedError as error:
+            if error.status == 404:
+                return None
+            raise RouteError(str(error)) from None
+        facts = self._directory.facts(uid)
+        if facts is not None and facts.labels.get(OWNER) != client.owner:
+            raise JobInvalidStateError(f"another job has the uid {uid!r}")
+        return agent
+
+    async def _least_busy(self) -> ConnectedAgent:
         uids = {agent.uid for agent in self._directory.table}
-        info = await self._directory.create(await select(self._directory, uids), name)
-        client = call.connection
-        assert isinstance(client, Connection)
-        if client.uid not in self._jobs_of:
-            self._jobs_of[client.uid] = {}
-            client.on_lost.append(lambda error: self._client_left(client.uid))
-        self._jobs_of[client.uid][info["uid"]] = max(linger or 0.0, LINGER_LEAST_S)
+        try:
+            return await select(self._directory, uids)
+        except RequestRefusedError:
+            raise RouteError("no agent is connected to the router") from None
+
+    async def job_adopt(self, call: IncomingCall, job_uid: str) -> Any:
+        """Let the client have the job: it ends with this client, and not with the one that has created it."""
+        info = await self._call(call, "job_adopt", job_uid, (), {})
+        if not call.ended:
+            self.clients.adopt(job_uid, self._client(call.connection))
         return info
 
-    async def job_list(self, call: IncomingCall, after: str | None = None, limit: int = JOBS_LISTED) -> Any:
+    async def job_list(
+        self, call: IncomingCall, after: str | None = None, limit: int = JOBS_LISTED, ended: bool = False
+    ) -> Any:
         """List the jobs of all agents of ours, in the order of their creation."""
         if type(limit) is not int or limit < 1:
             raise ValueError("limit must be a number of jobs, at least 1")
@@ -91,41 +153,74 @@ class RelayService:
             if at is None:
                 raise JobNotFoundError(after)
             infos = infos[at + 1 :]
-        return infos[: min(limit, JOBS_LISTED)]
+        return await self._page(infos[: min(limit, JOBS_LISTED)])
+
+    async def _page(self, infos: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return as many infos as one answer takes."""
+        page: list[dict[str, Any]] = []
+        size = 0
+        for info in infos:
+            await self._slice.wait()
+            page.append(info)
+            size += len(messages.pack(info))
+            if size > JOBS_LISTED_BYTES:
+                break
+        return page
 
     def job_count_current_connection(self, call: IncomingCall) -> int:
-        """Count the jobs that this client has created."""
-        return len(self._jobs_of.get(call.connection.uid, ()))
+        """Count the jobs that this client has."""
+        return self.clients.count(self._client(call.connection))
+
+    # --- methods of agents ------------------------------------------------------------------------
 
     def _relayed(self, call_type: int, name: str) -> Callable[..., Any]:
         if call_type == messages.UNARY:
 
-            async def unary(call: IncomingCall, job_uid: Any, *args: Any, **kwargs: Any) -> Any:
+            async def unary(call: IncomingCall, /, job_uid: Any, *args: Any, **kwargs: Any) -> Any:
                 return await self._call(call, name, job_uid, args, kwargs)
 
             return unary
 
-        def joined(call: IncomingCall, job_uid: Any, *args: Any, **kwargs: Any) -> None:
-            call.run(self._join(call, call_type, name, job_uid, args, kwargs))
+        def joined(call: IncomingCall, /, job_uid: Any, *args: Any, **kwargs: Any) -> None:
+            agent = self._agent_at_once(job_uid)
+            if agent is None:
+                call.run(self._join_later(call, call_type, name, job_uid, args, kwargs))
+            else:
+                self._join(call, agent, call_type, name, [job_uid, *args], kwargs)
 
         return joined
 
     async def _call(self, call: IncomingCall, name: str, job_uid: Any, args: Any, kwargs: Any) -> Any:
-        agent = await self._agent_of(job_uid)
+        agent = self._agent_at_once(job_uid) or await self._agent_of(job_uid)
         starting = self._directory.starting(job_uid) if name == "job_start" else nullcontext()
-        try:
-            with starting:
-                result = await agent.connection.call(name, job_uid, *args, timeout=None, **kwargs)
-        except (CallError, LinkClosedError) as error:
-            call.relay_failure(error)
-            return None
-        if name == "job_remove":
-            self._removed(job_uid)
+        with starting:
+            result = await _relayed_errors(call, agent.result_of(name, [job_uid, *args], kwargs))
+        if name == "job_remove" and not call.ended:
+            self._directory.removed(job_uid)
         return result
 
-    async def _join(self, call: IncomingCall, call_type: int, name: str, job_uid: Any, args: Any, kwargs: Any) -> None:
-        agent = await self._agent_of(job_uid)
-        JoinedCall(call, agent.start_call(call_type, name, [job_uid, *args], kwargs))
+    async def _join_later(
+        self, call: IncomingCall, call_type: int, name: str, job_uid: Any, args: Any, kwargs: Any
+    ) -> None:
+        self._join(call, await self._agent_of(job_uid), call_type, name, [job_uid, *args], kwargs)
+
+    @staticmethod
+    def _join(
+        call: IncomingCall, agent: ConnectedAgent, call_type: int, name: str, args: list[Any], kwargs: dict[str, Any]
+    ) -> None:
+        """Make the call at the agent, and join the streams. Holes are for two sides that both know them."""
+        holes = call.connection.holes
+        if name in _SENDS_HOLES and agent.holes and not holes:
+            kwargs = {**kwargs, "holes": False}
+        fill = name in _TAKES_HOLES and holes and not agent.holes
+        JoinedCall(call, agent.start_call(call_type, name, args, kwargs), fill_holes=fill)
+
+    def _agent_at_once(self, job_uid: Any) -> ConnectedAgent | None:
+        """Return the agent of a job that is known and connected."""
+        if not isinstance(job_uid, str):
+            return None
+        key = self._directory.jobs.agent_of(job_uid)
+        return None if key is None else self._directory.table.newest(key)
 
     async def _agent_of(self, job_uid: Any) -> ConnectedAgent:
         if not isinstance(job_uid, str):
@@ -135,14 +230,34 @@ class RelayService:
         except RequestRefusedError as error:
             raise (JobNotFoundError(job_uid) if error.status == 404 else RouteError(str(error))) from None
 
-    # --- clients come and go ----------------------------------------------------------------------
 
-    def _removed(self, job_uid: str) -> None:
-        self._directory.removed(job_uid)
-        for jobs in self._jobs_of.values():
-            jobs.pop(job_uid, None)
+async def _relayed_errors(call: IncomingCall, result: Awaitable[Any]) -> Any:
+    """Return the result of a call that is made for ``call``. If it fails, end ``call`` in the same way."""
+    try:
+        return await result
+    except LinkClosedError as lost:
+        call.fail(agent_lost(lost))
+    except CallError as error:
+        call.relay_failure(error)
+    return None
 
-    def _client_left(self, connection_id: str) -> None:
-        """Remove the jobs of a client that is gone, each after its linger."""
-        for job_uid, linger in self._jobs_of.pop(connection_id, {}).items():
-            self._directory.remove_after(job_uid, linger)
+
+def _checked_labels(labels: Any) -> dict[str, str]:
+    """Return the labels that a client has chosen; the agent checks the rest of the rules. ValueError."""
+    if labels is None:
+        return {}
+    if not isinstance(labels, dict):
+        raise ValueError("labels must be a map")
+    for name in labels:
+        if isinstance(name, str) and name.startswith(_RESERVED):
+            raise ValueError(f"labels: names that begin with {_RESERVED} are set by the router")
+    return labels
+
+
+def _checked_linger(linger: Any) -> float | None:
+    """Return the linger that a client has chosen. ValueError."""
+    if linger is None:
+        return None
+    if not isinstance(linger, (int, float)) or isinstance(linger, bool) or not 0 <= linger <= LINGER_MAX_S:
+        raise ValueError(f"linger must be a number of seconds from 0 to {LINGER_MAX_S:.0f}")
+    return float(linger)

@@ -94,6 +94,7 @@ class FileService:
         remove: bool = False,
         offset: int = 0,
         length: int | None = None,
+        holes: bool | None = None,
     ) -> int:
         job = self._job(call, job_uid)
         download = await Download.open(
@@ -104,7 +105,7 @@ class FileService:
             offset=offset,
             length=length,
             remove=remove,
-            holes=call.connection.holes,
+            holes=call.connection.holes if holes is None else holes,
         )
         async with download:
             return await _send(call, download, self._rounds)
@@ -133,6 +134,7 @@ class FileService:
         compress: bool = False,
         chunk_size: int = 65536,
         report: bool = False,
+        holes: bool | None = None,
     ) -> Any:
         job = self._job(call, job_uid)
         download = await ArchiveDownload.open(
@@ -142,7 +144,7 @@ class FileService:
             exclude_mask,
             compress,
             _bounded(chunk_size),
-            sparse=call.connection.holes,
+            sparse=call.connection.holes if holes is None else holes,
         )
         async with download:
             sent = await _send(call, download, self._rounds)

@@ -39,7 +39,8 @@ class FileRoutes:
         _check_method(request)
         chunk, remove = _chunk_size(agent), _flag(request, "remove")
         return await _download(
-            request, agent.open_stream(messages.ISTREAM, "file_download", job.job_uid, name, chunk, remove)
+            request,
+            agent.open_stream(messages.ISTREAM, "file_download", job.job_uid, name, chunk, remove, **_whole(agent)),
         )
 
     async def archive(self, request: web.Request) -> web.StreamResponse:
@@ -52,7 +53,9 @@ class FileRoutes:
         compress, chunk = _flag(request, "compress"), _chunk_size(agent)
         return await _download(
             request,
-            agent.open_stream(messages.ISTREAM, "archive_download", job.job_uid, include, exclude, compress, chunk),
+            agent.open_stream(
+                messages.ISTREAM, "archive_download", job.job_uid, include, exclude, compress, chunk, **_whole(agent)
+            ),
         )
 
     async def _located(self, request: web.Request) -> tuple[JobAddress, RoutedAgent]:
@@ -82,6 +85,11 @@ def _flag(request: web.Request, name: str) -> bool:
 
 def _chunk_size(agent: RoutedAgent) -> int:
     return _CHUNK_OURS if agent.is_ours else _CHUNK
+
+
+def _whole(agent: RoutedAgent) -> dict[str, bool]:
+    """Return the option for a download whose holes are sent as zeros: HTTP has no holes."""
+    return {"holes": False} if agent.holes else {}
 
 
 async def _upload(request: web.Request, upload: StreamCall) -> web.Response:

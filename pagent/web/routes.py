@@ -30,6 +30,10 @@ class RoutedAgent(Protocol):
         """Whether it has the arguments beyond the contract of the field."""
 
     @property
+    def holes(self) -> bool:
+        """Whether the extension ``holes`` is in force, so that a download has to say that it takes none."""
+
+    @property
     def linger(self) -> float:
         """Seconds that its jobs outlive its last link to the router."""
 

@@ -11,6 +11,7 @@ import pytest
 from pagent.client import RemoteJob
 from pagent.client.http import framed
 from tests.kit.peer import PATIENCE_S
+from tests.kit.remotes import slow_with_a_router
 from tests.service.test_proxy_raw import SERVER
 
 HEAD = """
@@ -107,6 +108,7 @@ async def test_an_upgrade(server: RemoteJob) -> None:
         assert (response.status, response.tunnel, await response.read()) == (426, None, b"no")
 
 
+@slow_with_a_router
 async def test_a_502_has_the_reason(server: RemoteJob) -> None:
     status, _, body = await server.http("GET", "/", scheme="https")
     assert status == 502

@@ -15,6 +15,7 @@ import pytest
 
 from pagent.client import RemoteJob
 from pagent.client.partial_file import PartialFile
+from tests.kit.remotes import slow_with_a_router
 
 SOME = os.urandom(700_000)
 
@@ -234,6 +235,7 @@ async def test_a_failed_copy_into_the_target_is_an_error(local: Path, monkeypatc
     assert os.listdir(local) == []
 
 
+@slow_with_a_router
 async def test_sparse_files_stay_sparse(job: RemoteJob, sandbox: Path, local: Path) -> None:
     with (local / "f").open("wb") as file:
         file.seek(200 << 20)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from pagent.agent import Agent
 from pagent.config.model import ClientSettings, Settings
 from tests.kit.agents import TOKEN, running_agent, with_token
@@ -23,13 +25,19 @@ AGENT: Final = "agent"
 ROUTER: Final = "router"
 KINDS: Final = (AGENT, ROUTER)
 
+#: Decorator: with a router the test is a slow one.
+slow_with_a_router: Final = pytest.mark.parametrize(
+    "served", [AGENT, pytest.param(ROUTER, marks=pytest.mark.slow)], indirect=True
+)
+
 
 @dataclass(frozen=True)
 class Remote:
-    """An agent in the test's loop, and the address at which a client uses it."""
+    """An agent in the test's loop, and the address at which a client uses it. ``uid``: of the peer that is dialled."""
 
     agent: Agent
     address: str
+    uid: str
 
 
 @asynccontextmanager
@@ -37,13 +45,13 @@ async def remote(kind: str, settings: Settings) -> AsyncIterator[Remote]:
     """Yield an agent with these settings; with ROUTER, ``address`` is that of a router that it has dialled."""
     if kind == AGENT:
         async with running_agent(settings) as agent:
-            yield Remote(agent, f"127.0.0.1:{agent.rpc_port}")
+            yield Remote(agent, f"127.0.0.1:{agent.rpc_port}", agent.uid)
         return
     async with running_router() as router:
         dialling = ClientSettings(enabled=True, address=f"127.0.0.1:{router.server_port}", token=TOKEN)
         async with running_agent(replace(settings, client=dialling)) as agent:
             await connected(router, agent.uid)
-            yield Remote(agent, f"127.0.0.1:{router.control_port}")
+            yield Remote(agent, f"127.0.0.1:{router.control_port}", router.uid)
 
 
 # --- processes --------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,14 +16,16 @@ from pagent.client.job import RemoteJob
 from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import Access, RouterControl
 from pagent.errors import DialError, MethodError, MethodNotFoundError
-from pagent.relay import service
+from pagent.relay import clients
 from pagent.relay.service import RELAYED
 from pagent.router import Router
 from pagent.service.files import FileService
 from pagent.wire import messages
+from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import connected, router_settings, running_router
+from tests.kit.transfers import eventually
 from tests.service.proxy_job import SERVER
 
 
@@ -43,6 +46,10 @@ async def agent(router: Router, tmp_path: Path) -> AsyncIterator[Agent]:
 async def client(router: Router, agent: Agent) -> AsyncIterator[AgentClient]:
     async with connect_agent(f"127.0.0.1:{router.control_port}", token="any") as connection:
         yield connection
+
+
+def uids(agent: Agent) -> set[str]:
+    return {job.uid for job in agent.jobs.jobs()}
 
 
 async def server(client: AgentClient) -> RemoteJob:
@@ -134,21 +141,103 @@ async def test_the_link_of_the_agent_is_lost_during_a_call(router: Router, clien
             while not link.has_calls:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.01)
         link.connection.link.abort("the test breaks it")
-        with pytest.raises(MethodError) as lost:
+        with pytest.raises(MethodError, match="the router has lost its link to the agent: the test breaks it") as lost:
             await stream.result()
     assert lost.value.cause_type == "LinkClosedError"
 
 
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let jobs end soon after their client. Tests name this fixture before the router's."""
+    monkeypatch.setattr(clients, "LINGER_LEAST_S", 0.1)
+    monkeypatch.setattr(clients, "SWEEP_S", 0.02)
+
+
 async def test_jobs_of_a_client_that_is_gone_are_removed_after_a_while(
-    router: Router, agent: Agent, monkeypatch: pytest.MonkeyPatch
+    soon: None, router: Router, agent: Agent
 ) -> None:
-    monkeypatch.setattr(service, "LINGER_LEAST_S", 0.1)
     async with connect_agent(f"127.0.0.1:{router.control_port}", token="any") as client:
         await client.create_job()
         assert len(list(agent.jobs.jobs())) == 1
     async with asyncio.timeout(PATIENCE_S):
         while list(agent.jobs.jobs()):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
+
+
+async def test_a_job_ends_with_the_client_that_has_adopted_it(soon: None, router: Router, agent: Agent) -> None:
+    address = f"127.0.0.1:{router.control_port}"
+    async with connect_agent(address, token="any") as second:
+        async with connect_agent(address, token="any") as first:
+            kept, lost = await first.create_job("kept"), await first.create_job("lost")
+            assert (await first.count_jobs(), await second.count_jobs()) == (2, 0)
+            await second.adopt_job(kept.uid)
+            assert (await first.count_jobs(), await second.count_jobs()) == (1, 1)
+        await eventually(lambda: lost.uid not in uids(agent))
+        assert uids(agent) == {kept.uid}
+    await eventually(lambda: not uids(agent))
+
+
+async def test_a_job_outlives_its_client_by_the_linger_that_it_asked_for(
+    soon: None, router: Router, agent: Agent
+) -> None:
+    address = f"127.0.0.1:{router.control_port}"
+    async with connect_agent(address, token="any") as client:
+        lingers, ends = await client.create_job(linger=600.0), await client.create_job()
+    await eventually(lambda: ends.uid not in uids(agent))
+    assert uids(agent) == {lingers.uid}
+    async with connect_agent(address, token="any") as other:
+        assert (await other.adopt_job(lingers.uid)).uid == lingers.uid
+
+
+async def test_a_client_that_returns_keeps_its_jobs(soon: None, router: Router, agent: Agent) -> None:
+    options: dict[str, Any] = {"instance": "i", "uid": "returns", "extensions": ["flow"]}
+    async with peers.dial(router.control_port, "any", **options) as first:
+        job = (await first.call("job_create"))["uid"]
+        async with peers.dial(router.control_port, "any", **options) as second:
+            await first.close()
+            assert await second.call("job_count_current_connection") == 1
+            async with connect_agent(f"127.0.0.1:{router.control_port}", token="any") as other:
+                ends = (await other.create_job()).uid
+            await eventually(lambda: ends not in uids(agent))
+            assert uids(agent) == {job}
+    await eventually(lambda: not uids(agent))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"linger": -1},
+        {"linger": float("nan")},
+        {"linger": True},
+        {"labels": ["a"]},
+        {"labels": {"pagent/owner": "x"}},
+        {"uid": 5},
+    ],
+)
+async def test_arguments_of_a_creation_that_are_not_valid(client: AgentClient, arguments: dict[str, Any]) -> None:
+    with pytest.raises(MethodError) as refused:
+        await client.link.call("job_create", "name", **arguments)
+    assert refused.value.cause_type == "ValueError"
+
+
+async def test_no_agent_is_connected(router: Router) -> None:
+    async with connect_agent(f"127.0.0.1:{router.control_port}", token="any") as client:
+        with pytest.raises(MethodError, match="no agent is connected to the router"):
+            await client.create_job()
+
+
+async def test_arguments_with_any_name_reach_the_agent(client: AgentClient) -> None:
+    """Among them those that the functions of the router have themselves."""
+    job = await client.create_job()
+    start = client.link.start_call(
+        messages.UNARY, "job_start", [job.uid, ["sleep", "60"], {}], {"timeout": 0.1, "port_expected_count": 0}
+    )
+    await start.result
+    assert (await job.wait())["signal"] == "SIGTERM"
+    for name in ("call", "name", "method", "self"):
+        wrong = client.link.start_call(messages.UNARY, "job_info", [job.uid], {name: 1})
+        with pytest.raises(MethodError, match=f"argument '{name}'"):
+            await wrong.result
 
 
 async def test_a_router_that_listens_beyond_the_loopback_takes_no_clients_unless_configured() -> None:
