@@ -21,7 +21,8 @@ from pagent.rpc.host import CallHost
 
 _log = logging.getLogger(__name__)
 
-#: Labels of a job, set by the router: its owner, the client that has created it, and for how long it outlives that client.
+#: Labels of a job, set by the router: its owner, the client that has created it, and the seconds that it outlives that
+#: client.
 OWNER: Final = "pagent/owner"
 CLIENT: Final = "pagent/client"
 CLIENT_LINGER: Final = "pagent/client-linger"

@@ -21,13 +21,14 @@ from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES, LINGER_MAX_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.clients import OWNER, ClientJobs, JobClient
 from pagent.relay.directory import ANY_CONNECTION, AgentDirectory
+from pagent.relay.hosts import HostRelay
 from pagent.relay.joined import JoinedCall, agent_lost
 from pagent.relay.placement import select
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.connection import Connection
 from pagent.rpc.directory import JobAddress
 from pagent.rpc.host import CallHost
-from pagent.rpc.methods import Method
+from pagent.rpc.methods import Method, methods_of
 from pagent.runtime.timeslice import current_slice
 from pagent.wire import messages
 
@@ -76,7 +77,7 @@ class RelayService:
         table["job_adopt"] = Method(messages.UNARY, self.job_adopt)
         table["job_list"] = Method(messages.UNARY, self.job_list)
         table["job_count_current_connection"] = Method(messages.UNARY, self.job_count_current_connection)
-        return table
+        return {**table, **methods_of(HostRelay(self._directory))}
 
     # --- the client -------------------------------------------------------------------------------
 

@@ -457,9 +457,11 @@ async def test_a_creation_that_is_repeated(client: AgentClient) -> None:
     job = await client.create_job("first", uid=uid, labels={"a": "b"})
     again = await client.create_job("second", uid=uid)
     assert (again.uid, again.name) == (uid, "first")
-    assert (await job.info())["labels"] == {"a": "b"}
+    labels = (await job.info())["labels"]
+    assert {name: value for name, value in labels.items() if not name.startswith("pagent/")} == {"a": "b"}
 
 
+@pytest.mark.parametrize("served", [AGENT], indirect=True)
 async def test_a_watch(client: AgentClient) -> None:
     async with aclosing(client.watch()) as watch:
         assert (await anext(watch))["host"]["jobs"] == 0

@@ -1,0 +1,80 @@
+"""The methods of clients on hosts: their figures together, and the cordon (docs/router.rst, "Calls of clients")."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+from pagent import __version__
+from pagent.errors import CallError, LinkClosedError, RouteError
+from pagent.relay.agent import ConnectedAgent
+from pagent.relay.directory import AgentDirectory
+from pagent.rpc.calls import IncomingCall
+from pagent.rpc.methods import unary
+
+#: How long an agent may take to answer; one that is slower is left out of the figures.
+_ANSWER_S: Final = 5.0
+#: The figures that are added up.
+_SUMS: Final = ("cpus", "load", "memory_total", "memory_available", "disk_free", "jobs")
+
+
+class HostRelay:
+    """The methods on hosts. ``agent`` is the uid of one agent; None means all agents of ours that are connected."""
+
+    def __init__(self, directory: AgentDirectory) -> None:
+        self._directory = directory
+        self._started_at = time.time()
+
+    @unary
+    async def host_info(self, call: IncomingCall, agent: str | None = None) -> Any:
+        return await self._together(self._chosen(agent), "host_info")
+
+    @unary
+    async def host_cordon(self, call: IncomingCall, on: bool, agent: str | None = None) -> Any:
+        if type(on) is not bool:
+            raise TypeError(f"on must be a bool, not {type(on).__name__}")
+        return await self._together(self._chosen(agent), "host_cordon", on)
+
+    @unary
+    async def host_end(self, call: IncomingCall, grace: float = 5.0, agent: str | None = None) -> Any:
+        if agent is None:
+            raise ValueError("agent must be the uid of the agent to end")
+        (chosen,) = self._chosen(agent)
+        return await chosen.call("host_end", grace, timeout=_ANSWER_S)
+
+    def _chosen(self, uid: Any) -> list[ConnectedAgent]:
+        """Return the links of the agents that a call concerns. RouteError if the one that it names is away."""
+        table = self._directory.table
+        if uid is None:
+            return [agent for agent in table if agent.is_ours and not agent.retiring]
+        agent = table.agent(uid) if isinstance(uid, str) else None
+        if agent is None:
+            raise RouteError(f"no connected agent with uid {uid!r}")
+        return [agent]
+
+    async def _together(self, agents: list[ConnectedAgent], method: str, *args: Any) -> dict[str, Any]:
+        """Call a method that returns the figures of a host at each agent; return the sum of those that answer."""
+        answers = await asyncio.gather(*(_figures(agent, method, *args) for agent in agents))
+        infos = [info for info in answers if info is not None]
+        return {
+            **{name: sum(_number(info.get(name)) for info in infos) for name in _SUMS},
+            "version": __version__,
+            "started_at": self._started_at,
+            "cordoned": bool(infos) and all(info.get("cordoned") is True for info in infos),
+            "deadline": None,
+            "agents": len(infos),
+        }
+
+
+async def _figures(agent: ConnectedAgent, method: str, *args: Any) -> dict[str, Any] | None:
+    """Return the figures of an agent's host; None from an agent that does not know the method or does not answer."""
+    try:
+        info: Any = await agent.call(method, *args, timeout=_ANSWER_S)
+    except (CallError, LinkClosedError):
+        return None
+    return info if isinstance(info, dict) else None
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, (int, float)) else 0
