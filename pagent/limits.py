@@ -128,6 +128,20 @@ LABEL_VALUE_MAX: Final = 256
 REMOVED_UIDS: Final = 65_536
 #: Time for which they are: longer than any caller repeats a creation.
 REMOVED_UIDS_S: Final = 600.0
+#: Characters of a note's name.
+NOTE_NAME_MAX: Final = 64
+#: Bytes of a note: a ticket or a request has some hundred, the output of a failed command some thousand.
+NOTE_VALUE_MAX: Final = 64 * KIB
+#: Notes of one job: as many tickets may be valid.
+NOTES_PER_JOB: Final = 256
+#: Bytes of the notes of one job.
+NOTES_BYTES_PER_JOB: Final = 256 * KIB
+#: Notes of all jobs of an agent: each takes some 400 bytes besides its value, and a new watcher is sent them all.
+NOTES_COUNT: Final = 65_536
+#: Bytes of the notes of all jobs of an agent.
+NOTES_BYTES: Final = 64 * MIB
+#: Longest time after which a caller may have a note removed; a larger number is a mistake.
+NOTE_TTL_MAX_S: Final = 366 * 86_400.0
 #: Infos in one message of agent_watch.
 JOBS_WATCHED: Final = 100
 #: Shortest interval of the host's figures in agent_watch: they are read anew once a second.

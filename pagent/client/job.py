@@ -88,6 +88,15 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         info: Info = await self._call("job_remove")
         return info
 
+    async def note(self, name: str, value: bytes | None, *, ttl: float | None = None, if_absent: bool = False) -> bool:
+        """Keep a small value with the job, None deletes it (``job_note``); :meth:`AgentClient.watch` yields it.
+
+        :param ttl: seconds after which it is removed.
+        :param if_absent: change nothing and return False if it exists.
+        """
+        done: bool = await self._call("job_note", name, value, ttl, if_absent)
+        return done
+
     # --- output -----------------------------------------------------------------------------------
 
     def logs(self, stream: Literal["stdout", "stderr"] = "stdout", *, offset: int = 0, follow: bool = False) -> Logs:

@@ -22,6 +22,7 @@ from pagent.jobs.keeper_client import KeeperClient
 from pagent.jobs.launch import Host, JobThreads
 from pagent.jobs.lingering import Lingering
 from pagent.jobs.model import Input, Job, Owner, State
+from pagent.jobs.notes import NoteBudget
 from pagent.jobs.orphans import AgentFolder, sweep
 from pagent.jobs.owner_links import OwnerLinks
 from pagent.jobs.ownership import Ownership, PortOwnership
@@ -102,6 +103,7 @@ class JobManager:
 
         # For each job.
         self.registry: Final = JobRegistry()
+        self._notes = NoteBudget()
         #: Look-up of a job, as of ``JobRegistry.get``.
         self.get: Final = self.registry.get
         self.links: Final = OwnerLinks()
@@ -139,7 +141,7 @@ class JobManager:
             uid = checked.uid
             self._require_unused(uid)
         sandbox = Sandbox.create(self._folder.there(), uid)
-        job = Job(uid, checked, owner, sandbox, lambda: self._runs[uid].usage(), self.registry.changed)
+        job = Job(uid, checked, owner, sandbox, lambda: self._runs[uid].usage(), self._notes, self.registry)
         self.registry.add(job)
         return job
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pagent.errors import JobInvalidStateError
 from pagent.jobs.capped import CappedOutput
+from pagent.jobs.notes import JobNotes, NoteBudget
 from pagent.jobs.sandbox import Sandbox
 from pagent.jobs.terms import Terms
 
@@ -106,10 +107,20 @@ class _OneTimeEvent:
                 _log.exception("job %s: a callback at its end failed", self._uid)
 
 
+class JobWatchers(Protocol):
+    """The watchers of jobs."""
+
+    def changed(self, job: Job) -> None:
+        """Note that the info of a job has changed."""
+
+    def note_changed(self, job: Job, name: str) -> None:
+        """Note that a note of a job was set or deleted."""
+
+
 class Job:
     """One job. Only ``jobs/`` changes it; other packages read it, and register callbacks.
 
-    ``changed`` is called with the job after each change of its state, process, ports or owner.
+    ``watchers`` are notified of each change of its state, process, ports, owner or notes.
     """
 
     def __init__(
@@ -119,7 +130,8 @@ class Job:
         owner: Owner,
         sandbox: Sandbox,
         usage: Callable[[], tuple[float, int]],
-        changed: Callable[[Job], None],
+        note_budget: NoteBudget,
+        watchers: JobWatchers,
     ) -> None:
         # For life.
         self.uid: Final = uid
@@ -128,7 +140,9 @@ class Job:
         self.sandbox: Final = sandbox
         self.created_at: Final = time.time()
         self._usage = usage
-        self._changed = changed
+        self._watchers = watchers
+        #: Values that routers keep with the job.
+        self.notes: Final = JobNotes(note_budget, lambda name: watchers.note_changed(self, name))
 
         # The owner, which may change.
         self._owner = owner
@@ -176,18 +190,18 @@ class Job:
     @owner.setter
     def owner(self, owner: Owner) -> None:
         self._owner = owner
-        self._changed(self)
+        self._watchers.changed(self)
 
     def runs_as(self, pid: int) -> None:
         """Note that its process executes the program."""
         self.pid = pid
         self.started_at = time.time()
-        self._changed(self)
+        self._watchers.changed(self)
 
     def add_ports(self, *ports: int) -> None:
         """Note ports that the job listens on."""
         self.ports += ports
-        self._changed(self)
+        self._watchers.changed(self)
 
     def require(self, happening: Input) -> State:
         """Return the state that follows. JobInvalidStateError if TRANSITIONS has no such input for the present one."""
@@ -208,8 +222,9 @@ class Job:
         if self._state in (State.FINISHED, State.CLOSED):
             self._end.happen()
         if self._state is State.CLOSED:
+            self.notes.clear()
             self._removal.happen()
-        self._changed(self)
+        self._watchers.changed(self)
 
     def end_output(self) -> None:
         """Note that the whole tree has ended, or is given up."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -21,7 +21,7 @@ class JobRegistry:
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
-        self._removed = RemovedUids(asyncio.get_running_loop().time)
+        self._removed = RemovedUids(time.monotonic)
         self._watchers: dict[object, set[JobWatcher]] = {}  # by realm
 
     def __len__(self) -> int:
@@ -88,6 +88,11 @@ class JobRegistry:
             return
         for watcher in self._watchers.get(job.owner.realm, ()):
             watcher.job_changed(job.uid)
+
+    def note_changed(self, job: Job, name: str) -> None:
+        """Notify the watchers of the job's realm that a note was set or deleted."""
+        for watcher in self._watchers.get(job.owner.realm, ()):
+            watcher.note_changed(job, name)
 
     def host_changed(self) -> None:
         """Notify all watchers that the host's figures have changed."""

@@ -80,6 +80,10 @@ class HostService:
                 infos += watcher.page([job])
             if infos:
                 await out.send({"jobs": infos})
+        for job in jobs:
+            for note in watcher.notes(job):
+                await self._slice.wait()
+                await out.send(note)
         await out.send({"ready": True})
 
     async def _send_changes(self, out: AsyncStream, watcher: JobWatcher, interval_s: float) -> None:

@@ -129,6 +129,18 @@ class JobService:
         return job.info()
 
     @unary
+    def job_note(
+        self,
+        call: IncomingCall,
+        job_uid: str,
+        name: str,
+        value: bytes | None = None,
+        ttl: float | None = None,
+        if_absent: bool = False,
+    ) -> bool:
+        return self._job(call, job_uid).notes.set(name, value, ttl, if_absent)
+
+    @unary
     async def job_list(self, call: IncomingCall, after: str | None = None, limit: int = JOBS_LISTED) -> Any:
         if type(limit) is not int or limit < 1:
             raise ValueError("limit must be a number of jobs, at least 1")

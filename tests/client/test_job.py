@@ -468,6 +468,9 @@ async def test_a_watch(client: AgentClient) -> None:
         assert await anext(watch) == {"ready": True}
         job = await client.create_job()
         assert (await anext(watch))["job"]["uid"] == job.uid
+        assert await job.note("a", b"1")
+        assert await anext(watch) == {"note": [job.uid, "a", b"1"]}
+        assert not await job.note("a", b"2", ttl=60, if_absent=True)
     with pytest.raises(MethodError, match="interval"):
         await anext(client.watch(interval=-1))
 
@@ -501,6 +504,7 @@ async def test_the_client_has_every_argument_of_every_method(agent: Agent) -> No
         "archive_download": RemoteJob.download_archive, "file_stat": RemoteJob.stat, "file_list": RemoteJob.list,
         "file_remove": RemoteJob.remove_file,
         "host_info": AgentClient.host_info, "host_cordon": AgentClient.cordon, "agent_watch": AgentClient.watch,
+        "job_note": RemoteJob.note,
     }  # fmt: skip
     table = agent.methods
     assert spellings.keys() == table.keys()

@@ -8,6 +8,8 @@ import pytest
 
 from pagent.errors import JobInvalidStateError
 from pagent.jobs.model import TRANSITIONS, UNNAMED, Input, Job, State
+from pagent.jobs.notes import NoteBudget
+from pagent.jobs.registry import JobRegistry
 from pagent.jobs.sandbox import Sandbox
 from pagent.jobs.terms import Terms
 from tests.jobs.conftest import owner
@@ -40,7 +42,7 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def job(sandbox: Sandbox) -> Job:
-    return Job("uid", Terms(), owner(), sandbox, lambda: (1.5, 4096), lambda job: None)
+    return Job("uid", Terms(), owner(), sandbox, lambda: (1.5, 4096), NoteBudget(), JobRegistry())
 
 
 @pytest.mark.parametrize(("state", "happening"), list(itertools.product(State, Input)))

@@ -240,3 +240,42 @@ async def test_a_watch_ends_with_its_cancel(ours: Peer, agent: Agent) -> None:
     await ours.cancel(watch.call)
     await ours.call("host_info")
     assert agent.jobs.registry.watchers == 0
+
+
+async def test_notes_are_pushed(ours: Peer) -> None:
+    jobs = [(await ours.call("job_create"))["uid"] for _ in range(2)]
+    assert await ours.call("job_note", jobs[0], "ticket", b"one") is True
+    assert await ours.call("job_note", jobs[1], "used", b"") is True
+    watch = await Watch.start(ours)
+    first = await watch.until("ready")
+    assert first[2:] == [{"note": [jobs[0], "ticket", b"one"]}, {"note": [jobs[1], "used", b""]}, {"ready": True}]
+    assert await ours.call("job_note", jobs[0], "ticket", b"two", if_absent=True) is False
+    assert await ours.call("job_note", jobs[0], "ticket", b"three", ttl=0.2) is True
+    assert await watch.next() == {"note": [jobs[0], "ticket", b"three"]}
+    assert await watch.next() == {"note": [jobs[0], "ticket", None]}
+    await ours.call("job_note", jobs[1], "used")
+    assert await watch.next() == {"note": [jobs[1], "used", None]}
+    await ours.call("job_note", jobs[1], "a", b"1")
+    assert await watch.next() == {"note": [jobs[1], "a", b"1"]}
+    await ours.call("job_remove", jobs[1])
+    assert await watch.next() == {"removed": jobs[1]}
+    with pytest.raises(CallFailed, match=jobs[1]):
+        await ours.call("job_note", jobs[1], "a", b"1")
+
+
+async def test_notes_are_of_the_realm_and_not_in_the_info(ours: Peer, agent: Agent, peer: Peer) -> None:
+    job = (await ours.call("job_create"))["uid"]
+    await ours.call("job_start", job, ["sh", "-c", "env; exec sleep 1000"], None, port_expected_count=0)
+    before = await ours.call("job_info", job)
+    await peer.call("job_note", job, "from-another-link", b"secret of the routers")
+    after = await ours.call("job_info", job)
+    assert before.keys() == after.keys()
+    assert b"secret" not in repr(after).encode()
+    foreign = agent.jobs.create(owner("c2", "another realm"))
+    with pytest.raises(CallFailed, match=foreign.uid) as caught:
+        await ours.call("job_note", foreign.uid, "a", b"1")
+    assert caught.value.cause == "JobNotFoundError"
+    assert not any(
+        b"secret" in file.read_bytes()
+        for file in agent.jobs.get(job, owner(realm=("token", TOKEN))).sandbox.path.iterdir()
+    )
