@@ -157,6 +157,14 @@ class RequestRefusedError(PagentError):
         self.retry_after_s = retry_after_s
 
 
+class RedirectError(RequestRefusedError):
+    """A request to a router is answered with another ``location`` for the same method and body (RFC 9110 15.4.9)."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(308, "this is elsewhere")
+        self.location = location
+
+
 class NotYetError(RequestRefusedError):
     """The link or the job that a request is for may be there within seconds: waiting for it can help."""
 

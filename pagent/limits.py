@@ -206,6 +206,8 @@ REST_MAX: Final = 64 * KIB
 REST_S: Final = 1.0
 #: Time without progress of an answer after which a client that has ended its direction counts as gone.
 HALF_CLOSED_S: Final = 1.0
+#: Jobs that are named in the log because they set cookies that path mode leaves out.
+APPS_LOGGED_MAX: Final = 1024
 #: Time that traffic waits for the next link to an agent that is away.
 ROUTE_LINK_WAIT_S: Final = 2.0
 #: Time that traffic waits for a job in PENDING; a job has as long to report its port.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -11,11 +12,13 @@ from typing import Any, Final
 
 from pagent import __version__, log
 from pagent.access.dialling import DialRules
-from pagent.access.gate import AccessGate
+from pagent.access.gate import APPS, AccessGate
 from pagent.access.hosts import is_loopback_name
 from pagent.config.router import RouterSettings
 from pagent.config.tokens import TOKEN_GONE
 from pagent.errors import ConfigError, ProtocolError, StuckError
+from pagent.front.apps import AppRoutes
+from pagent.front.context import Site
 from pagent.front.server import FrontServer
 from pagent.front.spools import FrontSpools
 from pagent.limits import RELOAD_TIMEOUT_S
@@ -90,6 +93,11 @@ class Router:
         self._joins = WebSocketJoins(routes)
         app = router_app(routes, gate, self._joins, lambda: None if self._ending else self._client())
         self._web = RouterWeb(app, body_s=settings.control.body_s, access_log=settings.control.access_log)
+        self._apps = AppRoutes(settings.apps)
+        apps_gate = AccessGate(
+            loopback=_is_loopback(settings.apps.interface), allowed_hosts=(), beyond=settings.access.open
+        )
+        self._apps_site = Site(self._apps.route, APPS, apps_gate, settings.apps.proxy_protocol)
         try:
             self._front = FrontServer(self.directory, gate, self._web.protocol, settings.control, spools)
         except ValueError as error:
@@ -104,7 +112,7 @@ class Router:
         self._drained = asyncio.Event()  # the grace period of requests is over
         self._forced: list[Callable[[], object]] = [self._drained.set]
         #: Where it listens; 0 for what it does not.
-        self.server_port = self.control_port = 0
+        self.server_port = self.control_port = self.apps_port = 0
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -116,6 +124,8 @@ class Router:
         if settings.server.enabled:
             ports["server"] = self.server_port = await self._listen_for_agents()
         ports["control"] = self.control_port = await self._listen_for_clients()
+        if settings.apps.enabled:
+            ports["apps"] = self.apps_port = await self._listen_for_apps()
         where = " ".join(f"{name}={port}" for name, port in ports.items())
         _log.info("pagent %s route started: uid=%s %s", __version__, self.uid, where)
         self._warn()
@@ -132,14 +142,19 @@ class Router:
     async def _listen_for_clients(self) -> int:
         control = self._settings.control
         await self._web.start()
-        try:
-            sockets = listen(control.interface, control.port)
-        except OSError as error:
-            where = "all addresses" if control.interface is None else control.interface
-            reason = error.strerror or error
-            raise ConfigError(f"control: cannot listen on port {control.port} of {where}: {reason}") from None
+        sockets = _listen("control", control.interface, control.port)
         await self._front.listen(sockets, tls=self._credentials.control_tls)
         return int(sockets[0].getsockname()[1])
+
+    async def _listen_for_apps(self) -> int:
+        apps = self._settings.apps
+        sockets = _listen("apps", apps.interface, apps.port)
+        await self._front.listen(sockets, tls=self._credentials.apps_tls, site=self._apps_site)
+        return int(sockets[0].getsockname()[1])
+
+    def address_of(self, job_uid: str, port: int | None = None) -> str | None:
+        """Return the address of a job, or of one of its ports, for browsers; None if ``apps`` is not enabled."""
+        return self._apps.addresses(self.apps_port).address_of(job_uid, port) if self.apps_port else None
 
     def keep_link(self, address: Address, token: Callable[[], str]) -> None:
         """Dial an agent, and dial it again whenever the link is lost."""
@@ -319,6 +334,15 @@ class Router:
 
 def _user_data(uid: str, name: str) -> dict[str, Any]:
     return {**identity.user_data(uid, name), "platform": identity.platform_data()}
+
+
+def _listen(section: str, interface: str | None, port: int) -> list[socket.socket]:
+    """Return listening sockets. ConfigError, which names the section, if the port cannot be had."""
+    try:
+        return listen(interface, port)
+    except OSError as error:
+        where = "all addresses" if interface is None else interface
+        raise ConfigError(f"{section}: cannot listen on port {port} of {where}: {error.strerror or error}") from None
 
 
 def _is_loopback(interface: str | None) -> bool:

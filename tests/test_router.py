@@ -6,7 +6,15 @@ import pytest
 
 from pagent import router as module
 from pagent.config.model import ServerTls
-from pagent.config.router import DialledAgent, DialSettings, RouterControl, RouterIdentity, RouterServer
+from pagent.config.router import (
+    Access,
+    DialledAgent,
+    DialSettings,
+    RouterApps,
+    RouterControl,
+    RouterIdentity,
+    RouterServer,
+)
 from pagent.errors import ConfigError
 from pagent.router import Router
 from tests.kit.agents import TOKEN
@@ -73,10 +81,30 @@ async def test_without_a_listener_for_agents_it_serves_the_api() -> None:
         assert (await ask(router.control_port, "GET", "/connections")).json == {"connections": []}
 
 
+async def test_the_apps_listener() -> None:
+    async with running_router(router_settings(apps=RouterApps(enabled=True))) as router:
+        uid = "0" * 32
+        assert router.address_of(uid) == f"http://{uid}.localhost:{router.apps_port}/"
+        assert (await ask(router.apps_port, "GET", "/", host=f"{uid}.localhost")).text == f"job '{uid}' is not found"
+        for target in ("/info", "/connections", f"/jobs/-/{uid}/info"):
+            assert (await ask(router.apps_port, "GET", target)).status == 404
+    async with running_router() as router:
+        assert (router.apps_port, router.address_of("0" * 32)) == (0, None)
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+async def test_an_open_router_serves_no_jobs_by_name_beyond_the_loopback(is_open: bool) -> None:
+    apps = RouterApps(enabled=True, interface=None)
+    async with running_router(router_settings(apps=apps, access=Access(open=is_open))) as router:
+        answer = await ask(router.apps_port, "GET", "/", host=f"{'0' * 32}.localhost")
+    assert (answer.status, "access.open" in answer.text) == ((404, False) if is_open else (403, True))
+
+
 @pytest.mark.parametrize(
     ("sections", "words"),
     [
         ({"control": RouterControl(trusted_proxies=("x",))}, "control.trusted_proxies: "),
+        ({"apps": RouterApps(domain="a b")}, "apps.domain: "),
         ({"dial": DialSettings(agents=(DialledAgent("no port"),))}, "dial.agents[0]: "),
         ({"dial": DialSettings(allow=("http://x",))}, "dial.allow: "),
         ({"server": RouterServer(tls=ServerTls(ca="x"))}, "server.tls: "),  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from pagent.rpc.directory import Client, JobAddress, Subject
 #: Operations that a request can need; those of the API have the names of scopes.
 PROBE: Final = "probe"  # /livez, /readyz: of load balancers, which name no host
 PROXY: Final = "proxy"  # job traffic: it belongs to the job, whatever page it comes from
+APPS: Final = "apps"  # the same on the listener of the jobs' own names, which the original router does not have
 WSCONNECT: Final = "wsconnect"  # the same from the API, so not from any page
 NONE: Final = "none"
 READ: Final = "read"
@@ -46,11 +47,18 @@ class AccessGate:
         """Return on whose behalf a request is made. RequestRefusedError if it may not pass."""
         if operation in (PROXY, PROBE):
             return _UNNAMED
+        if operation == APPS:
+            self._check_beyond()
+            return _UNNAMED
         if (reason := self._foreign(head)) is not None:
             raise RequestRefusedError(_FORBIDDEN, reason)
-        if operation == RPC and not self._beyond:
-            raise RequestRefusedError(_FORBIDDEN, "this answers on the loopback only, or with access.open")
+        if operation == RPC:
+            self._check_beyond()
         return _UNNAMED
+
+    def _check_beyond(self) -> None:
+        if not self._beyond:
+            raise RequestRefusedError(_FORBIDDEN, "this answers on the loopback only, or with access.open")
 
     def _foreign(self, head: IncomingHead) -> str | None:
         hosts, origins, sites = [head.host] if head.host else [], list[str](), list[str]()

@@ -83,6 +83,34 @@ class RouterControl:
 
 
 @dataclass(frozen=True)
+class RouterApps:
+    enabled: bool = setting(False, "Listen for traffic of jobs under names of their own.")
+    interface: str | None = interface_setting("Address of this listener; null: all addresses of both families.")
+    port: int = port_setting("Port of this listener; 0: any free one.")
+    domain: str = setting(
+        "localhost",
+        "Domain of the jobs' host names, which are <job>.<domain> and <job>--<port>.<domain>.",
+        nonempty=True,
+    )
+    url: str | None = setting(
+        None,
+        "Address of a job as clients outside reach it, such as https://{job}.apps.example.org; null: made of domain and"
+        " port.",
+        nonempty=True,
+    )
+    paths: bool = setting(
+        False, "Serve jobs below /<job>/ as well: all share one origin, so only for jobs that trust each other."
+    )
+    frame_origins: tuple[str, ...] = setting(
+        (), "Origins whose pages may frame jobs that are opened with a ticket for embedding.", nonempty=True
+    )
+    tls: ServerTls = section(ServerTls, "TLS of this listener.")
+    proxy_protocol: bool = setting(
+        False, "Expect a PROXY protocol header, version 2, from the addresses of control.trusted_proxies."
+    )
+
+
+@dataclass(frozen=True)
 class RouterClient:
     polling_delay: float = setting(
         5.0,
@@ -140,6 +168,7 @@ class RouterSettings:
     identity: RouterIdentity = section(RouterIdentity, "Name and id of the router.")
     server: RouterServer = section(RouterServer, "Agents dial the router.")
     control: RouterControl = section(RouterControl, "The HTTP API and the jobs' traffic.")
+    apps: RouterApps = section(RouterApps, "A host name for each job. Limits and trusted_proxies are those of control.")
     client: RouterClient = section(RouterClient, "The router dials agents that jobs/create names by address.")
     access: Access = section(Access, "Access of clients to the router.")
     dial: DialSettings = section(DialSettings, "What the router dials.")

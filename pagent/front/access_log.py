@@ -27,29 +27,30 @@ ROUTER: Final = "router"
 class AccessEntry:
     """The line of one request; the attributes are set as they become known."""
 
-    __slots__ = ("_began", "_client", "_head", "_job", "_request_id", "_wall", "agent", "subject")
+    __slots__ = ("_began", "_client", "_head", "_request_id", "_wall", "agent", "job", "subject")
 
-    def __init__(self, head: IncomingHead, job: JobTarget, client: Client, request_id: str) -> None:
+    def __init__(self, head: IncomingHead, client: Client, request_id: str) -> None:
         self._head = head
-        self._job = job
         self._client = client
         self._request_id = request_id
         self._wall = time.time()
         self._began = time.monotonic()
+        self.job: JobTarget | None = None
         self.subject: str | None = None
         self.agent: str | None = None
 
     def write(self, status: int, received: int, sent: int, cut: str | None) -> None:
         """Write the line; ``received`` and ``sent``: bytes of the two bodies. ``status`` 0: there was no answer."""
+        job, target = self.job, self._head.target
         line = {
             "time": round(self._wall, 3),
             "id": self._request_id,
             "client": self._client.address,
             "subject": self.subject,
             "agent": self.agent,
-            "job": self._job.job.job_uid,
+            "job": job.job.job_uid if job is not None else None,
             "method": self._head.method,
-            "path": self._job.target.partition("?")[0],
+            "path": (job.target if job is not None else target).partition("?")[0],
             "status": status,
             "received": received,
             "sent": sent,

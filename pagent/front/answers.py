@@ -10,7 +10,7 @@ import html
 import http
 from typing import Final
 
-from pagent.errors import RequestRefusedError
+from pagent.errors import RedirectError, RequestRefusedError
 from pagent.http1.cookies import MARK_BYTES, without_own
 from pagent.http1.fields import is_clean
 from pagent.http1.incoming import IncomingHead
@@ -83,6 +83,8 @@ def error_answer(error: RequestRefusedError, head: IncomingHead | None, request_
         "Expires: 0",
         f"Content-Length: {len(body)}",
     ]
+    if isinstance(error, RedirectError):
+        lines.append(f"Location: {error.location}")
     if error.retry_after_s is not None:
         lines.append(f"Retry-After: {error.retry_after_s}")
     if status == _UNAUTHORIZED:

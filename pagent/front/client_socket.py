@@ -12,7 +12,7 @@ from abc import abstractmethod
 from typing import Final
 
 from pagent.errors import RequestRefusedError
-from pagent.front.access_log import CLIENT, ROUTER
+from pagent.front.access_log import CLIENT, ROUTER, AccessEntry
 from pagent.front.answers import CONTINUE
 from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
@@ -85,6 +85,7 @@ class ClientSocket(ExchangeUser):
         "_buffer",
         "_client",
         "_context",
+        "_entry",
         "_eof",
         "_exchange",
         "_head",
@@ -119,6 +120,7 @@ class ClientSocket(ExchangeUser):
         self._rest = 0
         self._progress = -1
         self._takes_interim = False
+        self._entry: AccessEntry | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -133,9 +135,15 @@ class ClientSocket(ExchangeUser):
     def port_data(self, data: bytes) -> None:
         """Bytes from the client."""
 
-    @abstractmethod
     def _note(self, status: int, exchange: Exchange | None, cut: str | None) -> None:
         """Write the line of the access log for the request under way, if there is one."""
+        entry, self._entry = self._entry, None
+        if entry is None:
+            return
+        if exchange is None:
+            entry.write(status, 0, 0, cut)
+        else:
+            entry.write(status, exchange.received, exchange.sent, cut)
 
     @abstractmethod
     def _refuse_held(self, error: RequestRefusedError) -> None:

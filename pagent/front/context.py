@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from pagent.config.router import RouterControl
 from pagent.front.deadlines import Deadlines
@@ -14,6 +16,7 @@ from pagent.front.forwarded import TrustedProxies, plain_address
 from pagent.front.held import HeldHeads
 from pagent.front.proxy_header import ProxyHeader
 from pagent.front.raw import RawExchange
+from pagent.front.routes import JobTarget, Route, job_target
 from pagent.front.spools import FrontSpools
 from pagent.front.websocket import WebSocketExchange
 from pagent.http1.incoming import IncomingHead
@@ -23,9 +26,23 @@ from pagent.runtime.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
 
+_PROXY: Final = "proxy"
+
 #: Makes the protocol that takes over a connection, for a request that is no traffic to a job. It gets the bytes of the
 #: head and all that was read after it; the request is the last one of its connection.
 Fallback = Callable[[IncomingHead, Client], asyncio.Protocol]
+
+
+class Site(NamedTuple):
+    """What a further listener does otherwise than ``control``.
+
+    ``route`` finds the job of a request, or refuses it, and ``gate`` is asked for ``operation``.
+    """
+
+    route: Callable[[IncomingHead], JobTarget]
+    operation: str
+    gate: Gate
+    proxy_protocol: bool
 
 
 class FrontContext:
@@ -35,9 +52,16 @@ class FrontContext:
     """
 
     def __init__(
-        self, directory: Directory, gate: Gate, fallback: Fallback, settings: RouterControl, spools: FrontSpools
+        self,
+        directory: Directory,
+        gate: Gate,
+        fallback: Fallback,
+        settings: RouterControl,
+        spools: FrontSpools,
     ) -> None:
         # For life.
+        self.route: Route = job_target
+        self.operation = _PROXY
         self.directory = directory
         self.gate = gate
         self.fallback = fallback
@@ -53,12 +77,18 @@ class FrontContext:
         self.deadlines = Deadlines(min(self.head_s, self.idle_s, self.body_s))
         self.tasks = TaskOwner("front")
         self._warned = False
-        #: Whether each request is the last one of its connection: the router ends.
-        self.draining = False
+
+    def of(self, site: Site) -> FrontContext:
+        """Return the context of a further listener, which shares the rest."""
+        other = copy.copy(self)
+        other.route = site.route
+        other.operation = site.operation
+        other.gate = site.gate
+        other.proxy_protocol = site.proxy_protocol
+        return other
 
     async def drain(self, over: asyncio.Event) -> None:
         """Let the requests under way end, until ``over`` is set; close what is idle, and tunnels."""
-        self.draining = True
         await self.deadlines.drain(over)
 
     async def close(self) -> None:

@@ -42,7 +42,7 @@ class Timed(Protocol):
 
 
 class Deadlines:
-    """The deadlines of the connections of one listener. ``shortest``: the shortest limit in use, seconds."""
+    """The deadlines of all connections of users. ``shortest``: the shortest limit in use, seconds."""
 
     def __init__(self, shortest: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -50,6 +50,8 @@ class Deadlines:
         self._timed: set[Timed] = set()
         self._emptied: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        #: Whether each request is the last one of its connection: the router ends.
+        self.draining = False
 
     def __len__(self) -> int:
         return len(self._timed)
@@ -81,6 +83,7 @@ class Deadlines:
 
     async def drain(self, over: asyncio.Event) -> None:
         """Let the requests under way end. Once ``over`` is set, refuse those that are left."""
+        self.draining = True
         for timed in list(self._timed):
             timed.drain()
         await self._wait_until_empty(over)

@@ -21,12 +21,14 @@ from pagent.buffers import Bytes
 from pagent.errors import CallCancelledError, CallError, LinkClosedError, MethodError, RequestRefusedError
 from pagent.front.answers import Fields, encode_head
 from pagent.front.held import HeldHeads, Holder
+from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
+from pagent.http1.mounted import Mount
 from pagent.http1.trailers import LAST_CHUNK, last_chunk
 from pagent.net.port.connection import PortConnection
 from pagent.net.port.user import PortUser
 from pagent.rpc.calls import OutgoingCall
-from pagent.rpc.directory import AgentLink, JobAddress
+from pagent.rpc.directory import AgentLink
 from pagent.rpc.stream import Stream
 
 _BAD_GATEWAY: Final = 502
@@ -112,6 +114,7 @@ class Exchange(Holder):
         "_held",
         "_keep",
         "_left",
+        "_mount",
         "_stage",
         "_status",
         "_stream",
@@ -128,6 +131,7 @@ class Exchange(Holder):
         self.head = head
         self._call: OutgoingCall | None = None
         self._stream: Stream | None = None
+        self._mount: Mount | None = None
         # The answer.
         self._stage = STATUS
         self._status = 0
@@ -147,9 +151,13 @@ class Exchange(Holder):
     def head_sent(self) -> bool:
         return self._stage is BODY
 
-    def start(self, link: AgentLink, job: JobAddress, target: str) -> None:
-        """Make the call; LinkClosedError if the link is gone: nothing has been sent then."""
-        call = self._call = self._make_call(link, job.job_uid, target)
+    def start(self, link: AgentLink, target: JobTarget) -> None:
+        """Make the call; LinkClosedError if the link is gone: nothing has been sent then.
+
+        RequestRefusedError if the agent cannot make it.
+        """
+        self._mount = target.mount
+        call = self._call = self._make_call(link, target)
         stream = self._stream = call.stream
         assert stream is not None
         stream.attach(self, splits=True)
@@ -157,7 +165,7 @@ class Exchange(Holder):
             stream.hold()
 
     @abstractmethod
-    def _make_call(self, link: AgentLink, job_uid: str, target: str) -> OutgoingCall:
+    def _make_call(self, link: AgentLink, target: JobTarget) -> OutgoingCall:
         """Start the call, with the request's head as its arguments."""
 
     # --- from the client --------------------------------------------------------------------------

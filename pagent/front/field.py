@@ -13,13 +13,15 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from pagent.errors import RequestRefusedError
 from pagent.front.answers import CONTINUE, BadAnswer, Fields
 from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange, ExchangeUser
+from pagent.front.routes import JobTarget
 from pagent.http1.fields import Framing
 from pagent.http1.incoming import IncomingHead
 from pagent.rpc.calls import OutgoingCall
-from pagent.rpc.directory import AgentLink, JobAddress
+from pagent.rpc.directory import AgentLink
 from pagent.rpc.spool import SpoolOpener
 from pagent.wire import messages
 
+_NOT_FOUND: Final = 404
 _BAD_GATEWAY: Final = 502
 #: Fields of a request that such an agent would pass to the job as they are.
 _NOT_SENT: Final = frozenset({"transfer-encoding", "upgrade", "expect", "te", "trailer"})
@@ -44,8 +46,8 @@ class FieldExchange(Exchange):
         self._spool = spool
         self._encoded: Fields | None = None  # the fields of an answer whose coding is not known yet
 
-    def start(self, link: AgentLink, job: JobAddress, target: str) -> None:
-        super().start(link, job, target)
+    def start(self, link: AgentLink, target: JobTarget) -> None:
+        super().start(link, target)
         assert self._stream is not None
         self._stream.spool_with(self._spool)
         if self.head.framing is Framing.NONE or (self.head.framing is Framing.LENGTH and not self.head.length):
@@ -53,9 +55,10 @@ class FieldExchange(Exchange):
         elif self.head.expects_continue:
             self._user.port.write(CONTINUE)  # the job's own cannot come
 
-    def _make_call(self, link: AgentLink, job_uid: str, target: str) -> OutgoingCall:
-        path, query = decoded_target(target)
-        arguments = (job_uid, self.head.method, path, query, field_headers(self.head))
+    def _make_call(self, link: AgentLink, target: JobTarget) -> OutgoingCall:
+        check_port(target)
+        path, query = decoded_target(target.target)
+        arguments = (target.job.job_uid, self.head.method, path, query, field_headers(self.head))
         return link.connection.start_call(messages.BISTREAM, "http_request", arguments, {})
 
     def stream_message(self, value: Any) -> None:
@@ -80,6 +83,8 @@ class FieldExchange(Exchange):
     def _take_fields(self, fields: Any) -> None:
         try:
             passed = [[name, value] for name, value in fields if name.lower() not in _NOT_PASSED]
+            if self._mount is not None:
+                passed = self._mount.rewritten(passed, self.head)
             if self._status == _BAD_GATEWAY and not passed:
                 # The agent's own: it has no text (docs/contract.rst, "Proxy").
                 self._fail(RequestRefusedError(_BAD_GATEWAY, "the job cannot be reached, or gave no valid answer"))
@@ -119,6 +124,12 @@ class FieldExchange(Exchange):
 def _begins_zlib(start: bytes) -> bool:
     """RFC 1950 2.2: the header of what HTTP calls deflate."""
     return len(start) >= 2 and start[0] & 0x0F == 8 and int.from_bytes(start[:2], "big") % 31 == 0
+
+
+def check_port(target: JobTarget) -> None:
+    """RequestRefusedError if a request names a port: the methods of part 1 take none."""
+    if target.port is not None:
+        raise RequestRefusedError(_NOT_FOUND, "the agent of this job serves its only port: leave the port out")
 
 
 def decoded_target(target: str) -> tuple[str, list[list[str]]]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pagent.front.answers import BadAnswer, Fields, encode_interim
 from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange, ExchangeUser
+from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink
@@ -16,7 +17,7 @@ from pagent.wire import messages
 _SWITCHING_PROTOCOLS: Final = 101
 _OK: Final = 200
 _INTERIM: Final = range(100, _OK)
-_RAW: Final = {"raw": True}
+_RAW: Final[dict[str, Any]] = {"raw": True}
 
 
 class RawExchange(Exchange):
@@ -28,10 +29,12 @@ class RawExchange(Exchange):
         super().__init__(user, head)
         self._trailers: Fields = []
 
-    def _make_call(self, link: AgentLink, job_uid: str, target: str) -> OutgoingCall:
+    def _make_call(self, link: AgentLink, target: JobTarget) -> OutgoingCall:
         head = self.head
-        options = {"raw": True, "upgrade": True} if head.upgrade else _RAW
-        arguments = (job_uid, head.method, target, (), head.fields)
+        options: dict[str, Any] = {"raw": True, "upgrade": True} if head.upgrade else _RAW
+        if target.port is not None:
+            options = {**options, "port": target.port}
+        arguments = (target.job.job_uid, head.method, target.target, (), head.fields)
         return link.connection.start_call(messages.BISTREAM, "http_request", arguments, options)
 
     def end_body(self, trailers: Fields) -> None:
@@ -59,6 +62,8 @@ class RawExchange(Exchange):
 
     def _take_fields(self, fields: Any) -> None:
         try:
+            if self._mount is not None:
+                fields = self._mount.rewritten(fields, self.head)
             if self._status >= _OK:
                 self._begin(self._status, fields)
             elif self._status == _SWITCHING_PROTOCOLS:

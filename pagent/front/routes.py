@@ -1,9 +1,15 @@
-"""Decide by its target whether a request is traffic to a job, and return the target that the job gets."""
+"""Decide which job a request is for, and return the target that the job gets. A listener has one such function.
+
+:func:`job_target` is that of ``control``, :mod:`pagent.front.apps` has the one of ``apps``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from pagent.http1.incoming import IncomingHead
+from pagent.http1.mounted import Mount
 from pagent.rpc.directory import JobAddress
 
 _START: Final = "/jobs/"
@@ -11,18 +17,30 @@ _PARTS: Final = 6  # "", "jobs", the connection, the job, "http", and the job's 
 
 
 class JobTarget(NamedTuple):
-    """``target`` is what the job gets; ``prefix`` is what stands before it in the request's."""
+    """Where a request goes.
+
+    ``target`` is what the job gets; ``prefix`` is what stands before it in the request's. ``port``: the one that the
+    request names, of a job with several. ``mount``: rewrites the head of the answer; None to pass it on as it is.
+    """
 
     job: JobAddress
     prefix: str
     target: str
+    port: int | None = None
+    mount: Mount | None = None
 
 
-def job_target(target: str) -> JobTarget | None:
-    """Return the job that a request in origin form is for; None if it is for none (docs/router.rst, "Job traffic").
+#: Returns the target of a request; None if it is for no job, so that another protocol takes over its connection.
+#: RequestRefusedError is the answer to a request that is neither.
+Route = Callable[[IncomingHead], JobTarget | None]
+
+
+def job_target(head: IncomingHead) -> JobTarget | None:
+    """Return the job that a request to ``control`` is for; None if it is for none (docs/router.rst, "Job traffic").
 
     Nothing is decoded: a name in percent-encoding is another name.
     """
+    target = head.target
     if not target.startswith(_START):
         return None
     parts = target.split("/", _PARTS - 1)

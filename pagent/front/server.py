@@ -6,10 +6,11 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final, cast
 
 from pagent.config.router import RouterControl
-from pagent.front.context import Fallback, FrontContext
+from pagent.front.context import Fallback, FrontContext, Site
 from pagent.front.proxied import ProxiedSocket
 from pagent.front.proxy_header import ProxyHeader
 from pagent.front.spools import FrontSpools
@@ -43,24 +44,28 @@ class FrontServer:
         self._most = open_limit(USERS_MAX * _DESCRIPTORS_PART) // _DESCRIPTORS_PART
         self._servers: list[asyncio.Server | ProxiedSocket] = []
 
-    async def listen(self, sockets: Sequence[socket.socket], *, tls: ssl.SSLContext | None = None) -> None:
-        """Accept on these sockets, which listen already."""
+    async def listen(
+        self, sockets: Sequence[socket.socket], *, tls: ssl.SSLContext | None = None, site: Site | None = None
+    ) -> None:
+        """Accept on these sockets, which listen already; ``site``: what they serve, None for that of ``control``."""
+        context = self._context if site is None else self._context.of(site)
+        accepted = partial(self._accepted, context)
         loop = asyncio.get_running_loop()
         handshake: dict[str, Any] = {}
         if tls is not None:
             handshake = {"ssl_handshake_timeout": self._context.head_s, "ssl_shutdown_timeout": TLS_CLOSE_TIMEOUT_S}
         for sock in sockets:
-            if self._context.proxy_protocol:
-                self._servers.append(ProxiedSocket(self._context, sock, self._accepted, {"ssl": tls, **handshake}))
+            if context.proxy_protocol:
+                self._servers.append(ProxiedSocket(context, sock, accepted, {"ssl": tls, **handshake}))
                 continue
             # The loop listens again, with a backlog of 100 if none is named.
-            server = await loop.create_server(self._accepted, sock=sock, ssl=tls, backlog=LISTEN_BACKLOG, **handshake)
+            server = await loop.create_server(accepted, sock=sock, ssl=tls, backlog=LISTEN_BACKLOG, **handshake)
             self._servers.append(server)
 
-    def _accepted(self, proxied: ProxyHeader | None = None) -> asyncio.Protocol:
+    def _accepted(self, context: FrontContext, proxied: ProxyHeader | None = None) -> asyncio.Protocol:
         if self.connections >= self._most and not self._context.deadlines.drop_idle():
             return _Refused()
-        return UserConnection(self._context, proxied).port
+        return UserConnection(context, proxied).port
 
     @property
     def connections(self) -> int:

@@ -15,10 +15,10 @@ from pagent.front.answers import error_answer
 from pagent.front.client_socket import ClientSocket, ClientState, ending_error
 from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
-from pagent.front.exchange import Exchange, Tunnel
+from pagent.front.exchange import Tunnel
 from pagent.front.forwarded import add_forwarded_fields, request_id
 from pagent.front.proxy_header import ProxyHeader
-from pagent.front.routes import JobTarget, job_target
+from pagent.front.routes import JobTarget
 from pagent.http1.fields import Framing
 from pagent.http1.incoming import BadRequest, IncomingHead, read_head
 from pagent.http1.incoming_body import IncomingBody
@@ -30,7 +30,6 @@ from pagent.runtime.deferred import FRAMES_WORK
 
 _SWITCHING_PROTOCOLS: Final = 101
 _TIMEOUT: Final = 408
-_PROXY: Final = "proxy"
 _NO_BODY: Final = Framing.NONE
 
 # As in pagent.http1: every read asks.
@@ -46,12 +45,11 @@ class UserConnection(ClientSocket):
     :param proxied: the header of the PROXY protocol that it began with.
     """
 
-    __slots__ = ("_body", "_entry", "_job", "_keep", "_request_id", "port")
+    __slots__ = ("_body", "_job", "_keep", "_request_id", "port")
 
     def __init__(self, context: FrontContext, proxied: ProxyHeader | None = None) -> None:
         super().__init__(context, proxied)
         self.port = PortConnection(self, self._accepted)
-        self._entry: AccessEntry | None = None
         # Of the request that is answered.
         self._job: JobTarget | None = None
         self._request_id = ""
@@ -115,19 +113,19 @@ class UserConnection(ClientSocket):
     def _take_request(self, head: IncomingHead, block: bytes, data: bytes, at: int) -> None:
         """Decide on a request: its head is ``block``, and ``data`` goes on after it at ``at``."""
         self._head = head
-        self._job = job = job_target(head.target)
-        if job is None:
-            self._hand_over(head, block + BLANK_LINE + data[at:])
-            return
-        if self._context.draining:
+        if self._context.deadlines.draining:
             head.keep_alive = False
         self._request_id = request_id(head)
         self._takes_interim = head.minor == 1
         if self._context.access_log:
-            self._entry = AccessEntry(head, job, self._client, self._request_id)
+            self._entry = AccessEntry(head, self._client, self._request_id)
         if head.framing is not _NO_BODY and (head.length or head.framing is Framing.CHUNKED):
             self._body = IncomingBody(head, self._body_piece)
         try:
+            self._job = job = self._context.route(head)
+            if job is None:
+                self._hand_over(head, block + BLANK_LINE + data[at:])
+                return
             self._admit(head, job)
             self._begin(self._context.directory.find(job.job), data, at)
         except (NotYetError, LinkClosedError):
@@ -138,9 +136,12 @@ class UserConnection(ClientSocket):
 
     def _admit(self, head: IncomingHead, job: JobTarget) -> None:
         """Check the request at the gate, and add the router's own fields. RequestRefusedError if it is refused."""
-        subject = self._context.gate.judge(_PROXY, job.job, head, self._client)
-        if self._entry is not None:
-            self._entry.subject = subject.name
+        entry = self._entry
+        if entry is not None:
+            entry.job = job
+        subject = self._context.gate.judge(self._context.operation, job.job, head, self._client)
+        if entry is not None:
+            entry.subject = subject.name
         if head.forwarded and not self._client.trusted:
             self._context.warn_of_forwarded(self._client)
         add_forwarded_fields(head, self._client, job.prefix)
@@ -162,7 +163,7 @@ class UserConnection(ClientSocket):
         if self._entry is not None:
             self._entry.agent = link.uid
         exchange = self._context.exchange(self, head, link)
-        exchange.start(link, job.job, job.target)
+        exchange.start(link, job)
         self._exchange = exchange
         self._enter(_ANSWERING if self._body is None else _BODY)
         self.deadline = NEVER if self._body is None else self._loop.time() + self._context.body_s
@@ -187,7 +188,7 @@ class UserConnection(ClientSocket):
         self._enter(ClientState.WAITING)
         self.deadline = NEVER
         self._go_on(data, at)
-        if self._context.draining:
+        if self._context.deadlines.draining:
             self._refuse_held(ending_error())
             return
         self._waiting = self._context.tasks.start(self._wait_for_link(), name="wait for a job")
@@ -367,15 +368,6 @@ class UserConnection(ClientSocket):
     def tunnel_ended(self) -> None:
         self._note(_SWITCHING_PROTOCOLS, None, None)
         self._leave()
-
-    def _note(self, status: int, exchange: Exchange | None, cut: str | None) -> None:
-        entry, self._entry = self._entry, None
-        if entry is None:
-            return
-        if exchange is None:
-            entry.write(status, 0, 0, cut)
-        else:
-            entry.write(status, exchange.received, exchange.sent, cut)
 
     # --- time -------------------------------------------------------------------------------------
 

@@ -17,12 +17,13 @@ from typing import Any, Final
 from pagent.errors import CallCancelledError, ProtocolError, RequestRefusedError
 from pagent.front.answers import encode_interim
 from pagent.front.exchange import ENDED, ExchangeUser
-from pagent.front.field import FieldExchange, decoded_target, field_headers
+from pagent.front.field import FieldExchange, check_port, decoded_target, field_headers
+from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
 from pagent.limits import CLOSE_TIMEOUT_S, KIB, MESSAGE_MAX_FOREIGN
 from pagent.net.port.connection import PortConnection
 from pagent.rpc.calls import OutgoingCall
-from pagent.rpc.directory import AgentLink, JobAddress
+from pagent.rpc.directory import AgentLink
 from pagent.rpc.spool import SpoolOpener
 from pagent.rpc.stream import Stream
 from pagent.runtime.deferred import FRAMES_WORK
@@ -55,14 +56,15 @@ class WebSocketExchange(FieldExchange):
         super().__init__(user, head, spool)
         self._accept = accept_value(head)
 
-    def start(self, link: AgentLink, job: JobAddress, target: str) -> None:
-        super(FieldExchange, self).start(link, job, target)
+    def start(self, link: AgentLink, target: JobTarget) -> None:
+        super(FieldExchange, self).start(link, target)
         assert self._stream is not None
         self._stream.spool_with(self._spool)
 
-    def _make_call(self, link: AgentLink, job_uid: str, target: str) -> OutgoingCall:
-        path, query = decoded_target(target)
-        arguments = (job_uid, path, query, field_headers(self.head))
+    def _make_call(self, link: AgentLink, target: JobTarget) -> OutgoingCall:
+        check_port(target)
+        path, query = decoded_target(target.target)
+        arguments = (target.job.job_uid, path, query, field_headers(self.head))
         return link.connection.start_call(messages.BISTREAM, "ws_connect", arguments, {})
 
     def stream_message(self, value: Any) -> None:

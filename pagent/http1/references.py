@@ -13,7 +13,7 @@ from typing import Final
 _split = re.compile(r"(?:(https?):)?//([^/?#\\]*)([^\t]*)", re.IGNORECASE | re.DOTALL).fullmatch
 _authority = re.compile(r"(\[[0-9a-f:.]+\]|[^:@\[\]]*)(?::([0-9]{0,5}))?", re.IGNORECASE).fullmatch
 #: The beginning of a Refresh field: seconds, then the reference (HTML, "shared declarative refresh steps").
-_refresh = re.compile(r"[0-9.]+[ \t]*[;,][ \t]*(?:url[ \t]*=[ \t]*)?([\"']?)", re.IGNORECASE).match
+_refresh = re.compile(r"[0-9.]+(?:[ \t]*[;,]|[ \t])[ \t]*(?:url[ \t]*=[ \t]*)?([\"']?)", re.IGNORECASE).match
 #: ``0.0.0.0`` and ``::`` stand for all addresses of the host; programs that listen there print and send them.
 _is_loopback = re.compile(
     r"(?:[^.]+\.)*localhost\.?|127(?:\.[0-9]{1,3}){3}|0\.0\.0\.0|\[::1?\]", re.IGNORECASE
@@ -31,12 +31,17 @@ def local_reference(field: str, value: str, *, port: int, scheme: str, host: str
     """
     if field.lower() != "refresh":
         return _local(value, port, scheme, host)
+    start, end = refresh_reference(value)
+    return value[:start] + _local(value[start:end], port, scheme, host) + value[end:]
+
+
+def refresh_reference(value: str) -> tuple[int, int]:
+    """Return where the reference of a Refresh field begins and ends; an empty part if it has none."""
     start = _refresh(value)
     if start is None:
-        return value
-    end = value.find(start[1], start.end()) if start[1] else len(value)
-    end = end if end >= 0 else len(value)
-    return value[: start.end()] + _local(value[start.end() : end], port, scheme, host) + value[end:]
+        return len(value), len(value)
+    end = value.find(start[1], start.end()) if start[1] else -1
+    return start.end(), end if end >= 0 else len(value)
 
 
 def _local(url: str, port: int, scheme: str, host: str) -> str:

@@ -24,6 +24,7 @@ class RouterCredentials(NamedTuple):
     dialled: dict[Address, str]
     server_tls: ssl.SSLContext | None
     control_tls: ssl.SSLContext | None
+    apps_tls: ssl.SSLContext | None
 
     def token_of(self, peer: identity.Peer) -> str:
         """Return the token that an agent presented. ProtocolError if it is not accepted for the agent's uid."""
@@ -46,12 +47,15 @@ class RouterCredentials(NamedTuple):
         for section, before, now in (
             ("server.tls", self.server_tls, new.server_tls),
             ("control.tls", self.control_tls, new.control_tls),
+            ("apps.tls", self.apps_tls, new.apps_tls),
         ):
             if (before is None) is not (now is None):
                 raise ConfigError(f"{section}.certificate: TLS is turned on or off by a restart only")
         if self.control_tls is not None:
             renew_certificate(self.control_tls, settings.control.tls, "control.tls")
-        return new._replace(control_tls=self.control_tls)
+        if self.apps_tls is not None:
+            renew_certificate(self.apps_tls, settings.apps.tls, "apps.tls")
+        return new._replace(control_tls=self.control_tls, apps_tls=self.apps_tls)
 
 
 def load_credentials(settings: RouterSettings) -> RouterCredentials:
@@ -68,4 +72,5 @@ def load_credentials(settings: RouterSettings) -> RouterCredentials:
         dialled,
         server_context(settings.server.tls, "server.tls"),
         server_context(settings.control.tls, "control.tls"),
+        server_context(settings.apps.tls, "apps.tls"),
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pagent.access.gate import ADMIN, FILES, JOBS, NONE, PROBE, PROXY, READ, RPC, WSCONNECT, AccessGate
+from pagent.access.gate import ADMIN, APPS, FILES, JOBS, NONE, PROBE, PROXY, READ, RPC, WSCONNECT, AccessGate
 from pagent.errors import RequestRefusedError
 from pagent.http1.incoming import read_head
 from pagent.rpc.directory import Client, Subject
@@ -52,6 +52,13 @@ def test_the_api_on_other_addresses_has_any_name_but_no_foreign_page(operation: 
 def test_job_traffic_and_probes_come_from_everywhere(operation: str, loopback: bool) -> None:
     fields = ("Origin: http://evil.example", "Sec-Fetch-Site: cross-site")
     assert passes(gate(loopback=loopback), operation, "evil.example", *fields)
+
+
+def test_the_jobs_own_names_are_for_the_loopback_unless_the_router_is_open_beyond_it() -> None:
+    fields = ("Origin: http://evil.example", "Sec-Fetch-Site: cross-site")
+    assert passes(gate(loopback=True), APPS, "job.localhost", *fields)
+    assert not passes(gate(loopback=False), APPS, "job.localhost")
+    assert passes(gate(loopback=False, beyond=True), APPS, "job.localhost", *fields)
 
 
 def test_links_of_clients_are_for_the_loopback_unless_the_router_is_open_beyond_it() -> None:

@@ -8,8 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pagent.config.router import RouterControl, SpoolSettings
+from pagent.access.gate import APPS
+from pagent.config.router import RouterApps, RouterControl, SpoolSettings
 from pagent.errors import RequestRefusedError
+from pagent.front.apps import AppRoutes
+from pagent.front.context import Site
 from pagent.front.server import FrontServer
 from pagent.front.spools import FrontSpools
 from pagent.http1.incoming import IncomingHead
@@ -97,7 +100,12 @@ class Front:
         self.gate = OpenGate()
         self.elsewhere: list[Elsewhere] = []
         self.server = FrontServer(jobs, self.gate, self._take, settings, FrontSpools(spool))
-        self.port = 0
+        self.port = self.apps_port = 0
+        self.routes: AppRoutes | None = None
+
+    def site(self, apps: RouterApps) -> Site:
+        self.routes = AppRoutes(apps)
+        return Site(self.routes.route, APPS, self.gate, apps.proxy_protocol)
 
     def _take(self, head: IncomingHead, client: Client) -> asyncio.Protocol:
         self.elsewhere.append(Elsewhere(head, client))
@@ -106,13 +114,22 @@ class Front:
 
 @asynccontextmanager
 async def running_front(
-    jobs: KnownJobs, *, tls: Any = None, spool: SpoolSettings | None = None, **settings: Any
+    jobs: KnownJobs,
+    *,
+    tls: Any = None,
+    spool: SpoolSettings | None = None,
+    apps: RouterApps | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Front]:
-    """A users' side on the loopback; all its connections are gone after the block."""
+    """A users' side on the loopback, with a listener for ``apps``; all its connections are gone after the block."""
     front = Front(jobs, RouterControl(**settings), spool or SpoolSettings())
     sockets = listen("127.0.0.1", 0)
     await front.server.listen(sockets, tls=tls)
     front.port = sockets[0].getsockname()[1]
+    if apps is not None:
+        sockets = listen("127.0.0.1", 0)
+        await front.server.listen(sockets, tls=tls, site=front.site(apps))
+        front.apps_port = sockets[0].getsockname()[1]
     try:
         yield front
     finally:

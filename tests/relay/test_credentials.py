@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from pagent.config.model import ServerTls
-from pagent.config.router import AcceptedToken, DialledAgent, DialSettings, RouterControl, RouterServer, RouterSettings
+from pagent.config.router import (
+    AcceptedToken,
+    DialledAgent,
+    DialSettings,
+    RouterApps,
+    RouterControl,
+    RouterServer,
+    RouterSettings,
+)
 from pagent.errors import ConfigError, ProtocolError
 from pagent.net.dial import Address
 from pagent.relay.credentials import load_credentials
@@ -55,12 +63,13 @@ def test_tokens_of_agents_to_dial(tmp_path: Path) -> None:
         credentials.renewed(settings)
 
 
-@pytest.mark.parametrize("section", ["server", "control"])
+@pytest.mark.parametrize("section", ["server", "control", "apps"])
 def test_tls_is_not_turned_on_by_reading_again(section: str, certificate: tuple[Path, Path]) -> None:
     tls = ServerTls(certificate=certificate[0], key=certificate[1])
     with_tls = {
         "server": RouterSettings(server=RouterServer(tls=tls)),
         "control": RouterSettings(control=RouterControl(tls=tls)),
+        "apps": RouterSettings(apps=RouterApps(tls=tls)),
     }
     for before, now in ((RouterSettings(), with_tls[section]), (with_tls[section], RouterSettings())):
         with pytest.raises(ConfigError, match=rf"^{section}\.tls\.certificate: TLS is turned on or off"):
