@@ -383,3 +383,9 @@ LOOKUPS_AT_ONCE: Final = 8
 API_BODY_MAX: Final = MIB
 #: Pages of job_list that are read of one agent when it comes back; a page has up to JOBS_LISTED jobs.
 JOB_PAGES_MAX: Final = 1_000
+#: Packed size of a job's info that a router keeps. A name has 1 KiB, labels have 10 KiB; of a larger info only the
+#: state and the time of creation are kept.
+JOB_INFO_KEPT_MAX: Final = 16 * KIB
+#: Memory for the jobs of one agent at a router, notes included: 64 MiB of notes, and 65,536 jobs of 1 KiB. Further jobs
+#: are not known.
+AGENT_JOBS_KEPT_MAX: Final = 128 * MIB

@@ -7,9 +7,11 @@ import re
 import uuid
 from collections.abc import Container, Hashable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, Final, NamedTuple
 
 from pagent.errors import CallCancelledError
+from pagent.relay.host import HostReport
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.connection import Connection
@@ -22,6 +24,8 @@ is_connection_id: Final = re.compile(r"[0-9a-f]{32}").fullmatch
 
 #: A key of the handshake that is of the link, not of the agent.
 _OF_THE_LINK: Final = "extensions"
+
+_numbers = count(1)
 
 
 class AgentKey(NamedTuple):
@@ -64,6 +68,8 @@ class ConnectedAgent:
         self.connection_id = connection.uid if usable else uuid.uuid4().hex
         self.uid = peer.uid if isinstance(peer.uid, str) else peer.uid.hex()
         self.key = AgentKey(self.uid, dialled)
+        #: The links of a router are numbered in the order of their coming.
+        self.number = next(_numbers)
         self.name = peer.name
         self.instance = peer.instance
         self.replaces = peer.replaces
@@ -76,10 +82,12 @@ class ConnectedAgent:
         self.data: dict[str, Any] = plain({key: value for key, value in peer.data.items() if key != _OF_THE_LINK})
         # While it is open.
         self.retiring = False  # a newer link of the same process has taken over
-        self.creating = 0  # job_create calls under way
+        self.creating: set[str] = set()  # jobs that are being created
         self.created = 0  # job_create calls that were made
         self.counted = 0  # jobs of this link by the agent's own count, when it was last asked
-        self.load = 0.0  # per CPU, when it was last asked
+        self.host = HostReport()  # as they were last sent
+        self.watching: OutgoingCall | None = None  # the call that notifies the router of jobs
+        self.is_watched = False  # the router knows all its jobs, and each change
 
     @property
     def mode(self) -> str:
@@ -97,21 +105,26 @@ class ConnectedAgent:
 
     @property
     def has_calls(self) -> bool:
-        return bool(self.connection.outgoing)
+        """Whether a call is under way, beside that of the watch."""
+        return bool(self._calls)
+
+    @property
+    def _calls(self) -> list[OutgoingCall]:
+        return [call for call in self.connection.outgoing.values() if call is not self.watching]
 
     def describe(self) -> dict[str, Any]:
         """Return what answers about a job say of its agent."""
         return {key: self.data.get(key) or {} for key in ("platform", "properties")}
 
     @contextmanager
-    def creation(self) -> Iterator[None]:
+    def creation(self, job_uid: str) -> Iterator[None]:
         """Count a job that is created within the block."""
-        self.creating += 1
+        self.creating.add(job_uid)
         self.created += 1
         try:
             yield
         finally:
-            self.creating -= 1
+            self.creating.discard(job_uid)
 
     # --- calls ------------------------------------------------------------------------------------
 
@@ -140,7 +153,7 @@ class ConnectedAgent:
         return StreamCall(self.start_call(call_type, method, args, kwargs))
 
     async def calls_ended(self) -> None:
-        """Wait until no call is under way."""
-        while pending := [call.result for call in self.connection.outgoing.values()]:
+        """Wait until no call is under way, beside that of the watch."""
+        while pending := [call.result for call in self._calls]:
             await asyncio.wait(pending)
             await asyncio.sleep(0)  # the calls leave the table in callbacks of their results

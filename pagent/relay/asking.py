@@ -1,4 +1,7 @@
-"""Ask agents about their jobs. An agent that does not answer in time counts as one without the job."""
+"""Ask agents that are not watched about their jobs.
+
+An agent that does not answer in time counts as one without the job.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +35,13 @@ async def jobs_of(agent: ConnectedAgent) -> list[dict[str, Any]]:
     return found
 
 
-async def state_of(agent: ConnectedAgent, job_uid: str) -> str | None:
-    """Return the state of a job; None if the agent does not have it, or does not answer."""
+async def info_of(agent: ConnectedAgent, job_uid: str) -> dict[str, Any] | None:
+    """Return the info of a job; None if the agent does not have it, or does not answer."""
     try:
         info: Any = await agent.call("job_info", job_uid, timeout=_ANSWER_S)
     except (CallError, LinkClosedError):
         return None
-    state = info.get("state") if isinstance(info, dict) else None
-    return state if isinstance(state, str) else None
+    return info if is_info(info) and info["uid"] == job_uid else None
 
 
 def is_info(value: Any) -> bool:

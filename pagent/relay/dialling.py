@@ -13,7 +13,7 @@ from pagent.errors import CallError, DialError, DialTimeoutError, HandshakeRefus
 from pagent.limits import HANDSHAKE_TIMEOUT_S
 from pagent.net.dial import Address, Backoff, dial
 from pagent.relay.agent import ConnectedAgent
-from pagent.relay.jobs import JobIndex
+from pagent.relay.jobs import JobTable
 from pagent.relay.table import AgentTable
 from pagent.rpc.connection import Connection
 from pagent.runtime.tasks import TaskOwner, retrieve_error
@@ -38,7 +38,7 @@ class AgentDialler:
     def __init__(
         self,
         table: AgentTable,
-        jobs: JobIndex,
+        jobs: JobTable,
         tasks: TaskOwner,
         connect: Callable[[str, str | None], Connection],
         polling_delay: float,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final
 
 from pagent.errors import MethodError, NotYetError, RequestRefusedError, ServerError
 from pagent.limits import LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
 from pagent.relay.agent import AgentKey, ConnectedAgent, is_connection_id
-from pagent.relay.asking import is_info, jobs_of, state_of
-from pagent.relay.jobs import JobIndex, labels_of
+from pagent.relay.asking import info_of, is_info, jobs_of
+from pagent.relay.changes import ChangeFeed
+from pagent.relay.jobs import JobTable
 from pagent.relay.table import AgentTable
+from pagent.relay.watches import AgentWatches
 from pagent.rpc.directory import JobAddress, JobFacts
 from pagent.rpc.spool import SpoolOpener
 from pagent.runtime.tasks import TaskOwner
@@ -25,9 +29,11 @@ ANY_CONNECTION: Final = "-"
 
 #: How long an agent may take to create a job.
 _CREATE_S: Final = 60.0
+#: How long a request for a job that is not known waits for agents that are listing their jobs.
+_LISTING_S: Final = 5.0
 #: Agents that are asked at once for a job: more would hold up the loop.
 _ASKED_AT_ONCE: Final = 50
-#: How often an agent is asked whether a job is ready that was started by another router.
+#: How often an agent without a watch is asked whether a job is ready that was started by another router.
 _READY_POLL_S: Final = 0.25
 
 
@@ -46,13 +52,19 @@ class AgentDirectory:
         self._ready_at = self._loop.time() + ready_wait
         self._dialled_only = dialled_only
         self.tasks = TaskOwner("agents")
-        self.table = AgentTable(self.tasks, spool, linger, self._joined, self._left)
-        self.jobs = JobIndex()
+        #: What happens to agents and their jobs.
+        self.changes = ChangeFeed()
+        self.table = AgentTable(
+            self.tasks, spool, linger, self.changes, joined=self._joined, moved=self._moved, left=self._left
+        )
+        self.jobs = JobTable(self.changes, reclaim=self._list_again)
+        self.watches = AgentWatches(self.jobs, self.tasks, self._jobs_listed)
         self._asking = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         # While running.
         self._expected: set[Hashable] = set()
         self._starting: dict[str, asyncio.Future[None]] = {}  # by job
         self._forgetting: dict[AgentKey, asyncio.TimerHandle] = {}
+        self._lingers: dict[AgentKey, float] = {}  # the longest that a job of an agent was created with
         self._lookups: dict[str, asyncio.Task[ConnectedAgent | None]] = {}
         self._tokens: dict[str, str] = {}  # by the uid of the agent that presented it
 
@@ -80,7 +92,7 @@ class AgentDirectory:
         agent = self.table.get(job.connection_id)
         if agent is None:
             agent = self._known(job)
-        if job.job_uid in self._starting:
+        if job.job_uid in self._starting or self.jobs.is_pending(job.job_uid):
             raise NotYetError(503, "the job is being started", retry_after_s=2)
         return agent
 
@@ -105,20 +117,33 @@ class AgentDirectory:
 
     async def wait_for(self, job: JobAddress) -> ConnectedAgent:
         """Return the agent of a job as soon as it has a link and the job is not PENDING any more."""
-        agent = await self.locate(job)
         try:
             async with asyncio.timeout(ROUTE_PENDING_WAIT_S):
-                await self._ready(agent, job.job_uid)
+                agent = await self.locate(job)
+                while not await self._is_ready(agent, job.job_uid):
+                    agent = await self.locate(job)
         except TimeoutError:
             raise RequestRefusedError(503, "the job is not ready yet", retry_after_s=2) from None
         return agent
 
-    async def _ready(self, agent: ConnectedAgent, job_uid: str) -> None:
+    async def _is_ready(self, agent: ConnectedAgent, job_uid: str) -> bool:
+        """Wait until a job is not PENDING any more; False if the link of its agent is lost meanwhile."""
         if (starting := self._starting.get(job_uid)) is not None:
             await asyncio.shield(starting)
-            return
-        # Another router has started it: no event of this process tells when it is ready.
-        while await state_of(agent, job_uid) == "PENDING":  # noqa: ASYNC110
+            return True
+        if not agent.is_watched:
+            await self._poll(agent, job_uid)
+            return True
+        while self.jobs.is_pending(job_uid) and agent.is_open:
+            await self.jobs.changed(job_uid)
+        return agent.is_open
+
+    async def _poll(self, agent: ConnectedAgent, job_uid: str) -> None:
+        """Ask an agent without a watch until a job is ready: another router may have started it."""
+        while (info := await info_of(agent, job_uid)) is not None:
+            self.jobs.update(agent.key, info)
+            if not self.jobs.is_pending(job_uid):
+                return
             await asyncio.sleep(_READY_POLL_S)
 
     def _known(self, job: JobAddress) -> ConnectedAgent:
@@ -133,30 +158,39 @@ class AgentDirectory:
         return agent
 
     async def _search(self, job: JobAddress) -> ConnectedAgent:
-        """Ask all agents of ours. Requests for one job at one time share the answer."""
-        lookup = self._lookups.get(job.job_uid)
-        if lookup is None:
-            lookup = self.tasks.start(self._ask_all(job.job_uid), name="look for a job")
-            self._lookups[job.job_uid] = lookup
-            lookup.add_done_callback(lambda _: self._lookups.pop(job.job_uid, None))
-        agent: ConnectedAgent | None = await asyncio.shield(lookup)
+        """Return the agent of a job that is not known, once all agents have listed their jobs."""
+        listed = await self.watches.until_listed(self.watches.listing, _LISTING_S)
+        key = self.jobs.agent_of(job.job_uid)
+        agent = await self._ask(job.job_uid) if key is None else self.table.newest(key)
         if agent is not None:
             return agent
-        if not self.is_settled:
+        if not listed or not self.is_settled:
             raise RequestRefusedError(503, "the agents are not back yet", retry_after_s=2)
         if job.connection_id == ANY_CONNECTION:
             raise RequestRefusedError(404, f"job {job.job_uid!r} is not found")
         raise RequestRefusedError(404, f"connection {job.connection_id!r} is not found")
 
-    async def _ask_all(self, job_uid: str) -> ConnectedAgent | None:
+    async def _ask(self, job_uid: str) -> ConnectedAgent | None:
+        """Ask the agents of ours that are not watched. Requests for one job at one time share the answer."""
+        lookup = self._lookups.get(job_uid)
+        if lookup is None:
+            if not (agents := self._unwatched()):
+                return None
+            lookup = self.tasks.start(self._ask_all(job_uid, agents), name="look for a job")
+            self._lookups[job_uid] = lookup
+            lookup.add_done_callback(lambda _: self._lookups.pop(job_uid, None))
+        return await asyncio.shield(lookup)
+
+    def _unwatched(self) -> list[ConnectedAgent]:
+        return [agent for agent in self.table if agent.is_ours and not agent.retiring and not agent.is_watched]
+
+    async def _ask_all(self, job_uid: str, agents: list[ConnectedAgent]) -> ConnectedAgent | None:
         async with self._asking:
-            agents = [agent for agent in self.table if agent.is_ours and not agent.retiring]
             for first in range(0, len(agents), _ASKED_AT_ONCE):
                 some = agents[first : first + _ASKED_AT_ONCE]
-                states = await asyncio.gather(*(state_of(agent, job_uid) for agent in some))
-                for agent, state in zip(some, states, strict=True):
-                    if state is not None and agent.is_open:
-                        self.jobs.add(job_uid, agent.key)
+                infos = await asyncio.gather(*(info_of(agent, job_uid) for agent in some))
+                for agent, info in zip(some, infos, strict=True):
+                    if info is not None and agent.is_open and self.jobs.update(agent.key, info):
                         return agent
         return None
 
@@ -177,21 +211,28 @@ class AgentDirectory:
         ``linger``: None is the linger of the configuration. An agent that knows no labels creates the job without
         them, without ``uid`` and without ``idle_after``; the labels are then kept here, as long as the job is known.
         """
-        lingering = {"linger": agent.linger if linger is None else linger} if agent.is_ours else {}
+        uid = uid or secrets.token_hex(16)
         more = {"uid": uid, "labels": labels and dict(labels), "idle_after": idle_after}
-        given = {key: value for key, value in more.items() if value is not None} if agent.is_ours else {}
-        with agent.creation():
-            try:
-                info: Any = await agent.call("job_create", name, timeout=_CREATE_S, **lingering, **given)
-            except MethodError as error:
-                if not given or not _is_unknown_argument(error):
-                    raise
-                info = await agent.call("job_create", name, timeout=_CREATE_S, **lingering)
+        with agent.creation(uid):
+            info = await self._create(agent, name, linger, {key: value for key, value in more.items() if value})
         if not is_info(info):
             raise ServerError("the agent's answer is not the info of a job")
-        known = labels_of(info)
-        self._note(info["uid"], agent, labels if known is None else known)
+        self.jobs.update(agent.key, info, labels)
+        if linger is not None and agent.is_ours:
+            self._lingers[agent.key] = max(linger, self._lingers.get(agent.key, 0.0))
         return dict(info)
+
+    @staticmethod
+    async def _create(agent: ConnectedAgent, name: str | None, linger: float | None, more: dict[str, Any]) -> Any:
+        if not agent.is_ours:
+            return await agent.call("job_create", name, timeout=_CREATE_S)
+        lingering = {"linger": agent.linger if linger is None else linger}
+        try:
+            return await agent.call("job_create", name, timeout=_CREATE_S, **lingering, **more)
+        except MethodError as error:
+            if not _is_unknown_argument(error):
+                raise
+        return await agent.call("job_create", name, timeout=_CREATE_S, **lingering)
 
     @contextmanager
     def starting(self, job_uid: str) -> Iterator[None]:
@@ -208,24 +249,27 @@ class AgentDirectory:
 
     def removed(self, job_uid: str) -> None:
         """Forget a job that was removed."""
-        self.jobs.discard(job_uid)
+        self.jobs.removed(job_uid)
 
-    async def list_jobs(self) -> list[dict[str, Any]]:
-        """Return the infos of the jobs of all agents of ours."""
-        agents = [agent for agent in self.table if agent.is_ours and not agent.retiring]
-        return [info for infos in await asyncio.gather(*map(jobs_of, agents)) for info in infos]
+    async def list_jobs(self, after: str | None, limit: int) -> list[dict[str, Any]]:
+        """Return the infos of jobs of all agents in the order of their creation, from the one after ``after``.
+
+        JobNotFoundError. ``cpu_seconds`` and the like are those of the last change of a job.
+        """
+        if after is None:
+            for agent, infos in await asyncio.gather(*map(_with_jobs, self._unwatched())):
+                for info in infos:
+                    self.jobs.update(agent.key, info)
+        return [record.info() for record in islice(self.jobs.later_than(after), limit)]
 
     def busy(self, agent: ConnectedAgent) -> int:
-        """Return how many jobs an agent has as far as is known, with those that are being created."""
-        return max(agent.counted, self.jobs.count(agent.key)) + agent.creating
+        """Return how many jobs an agent has for this router's realm, with those that are being created.
 
-    def _note(self, job_uid: str, agent: ConnectedAgent, labels: Mapping[str, str] | None) -> None:
-        """Note a job that an agent names as its own, unless another agent has it that is connected."""
-        before = self.jobs.agent_of(job_uid)
-        if before is not None and before.uid != agent.uid and self.table.has(before.uid):
-            _log.warning("agent %r names the job %r as its own, which %r has", agent.uid, job_uid, before.uid)
-            return
-        self.jobs.add(job_uid, agent.key, labels)
+        Of an agent that is not watched, the number of its own answer counts.
+        """
+        known = self.jobs.count(agent.key)
+        creating = sum(1 for uid in agent.creating if self.jobs.get(uid) is None)
+        return (known if agent.is_watched else max(agent.counted, known)) + creating
 
     # --- agents come and go -----------------------------------------------------------------------
 
@@ -245,37 +289,50 @@ class AgentDirectory:
             timer.cancel()
         if not agent.dialled and isinstance(agent.connection.realm, str):
             self._tokens[agent.uid] = agent.connection.realm
-        if agent.is_ours:
-            self.tasks.start(self._list_jobs(agent), name="list the jobs of an agent")
-        else:
+        if not agent.is_ours:
             self._expected.discard(agent.key.dialled)
+
+    def _moved(self, agent: ConnectedAgent) -> None:
+        if agent.is_ours:
+            self.watches.follow(agent)
+
+    def _jobs_listed(self, agent: ConnectedAgent) -> None:
+        self._expected.discard(agent.key.dialled)
+
+    def _list_again(self, key: AgentKey) -> None:
+        """Have an agent list its jobs again: one of them had the uid of another agent's, which is gone."""
+        self._loop.call_soon(self.watches.restart, key)
 
     def _left(self, agent: ConnectedAgent) -> None:
         key = agent.key
         if self.table.newest(key) is not None:
             return
-        if agent.linger and self.jobs.count(key):
-            self._forgetting[key] = self._loop.call_later(agent.linger, self._forget, key)
+        self.watches.stop(key)
+        self.jobs.wake(key)
+        linger = max(agent.linger, self._lingers.get(key, 0.0))
+        if linger and self.jobs.count(key):
+            self._forgetting[key] = self._loop.call_later(linger, self._forget, key)
         else:
             self._forget(key)
 
     def _forget(self, key: AgentKey) -> None:
         """Forget the jobs of an agent."""
         self._forgetting.pop(key, None)
+        self._lingers.pop(key, None)
         self.jobs.discard_agent(key)
         if key.dialled is None:
             self._tokens.pop(key.uid, None)
-
-    async def _list_jobs(self, agent: ConnectedAgent) -> None:
-        for info in await jobs_of(agent):
-            self._note(info["uid"], agent, labels_of(info))
-        self._expected.discard(agent.key.dialled)
 
     async def close(self) -> None:
         """End what runs for the agents."""
         for timer in self._forgetting.values():
             timer.cancel()
+        self.watches.close()
         await self.tasks.close()
+
+
+async def _with_jobs(agent: ConnectedAgent) -> tuple[ConnectedAgent, list[dict[str, Any]]]:
+    return agent, await jobs_of(agent)
 
 
 def _is_unknown_argument(error: MethodError) -> bool:

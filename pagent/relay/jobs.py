@@ -1,71 +1,229 @@
-"""Remember which agent each job runs on.
+"""The jobs that a router knows, with the agent of each.
 
-The router keeps nothing that must survive it: an agent of ours that comes back is asked for its jobs.
+The router keeps nothing that must survive it: an agent of ours lists its jobs whenever it comes back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import asyncio
+import logging
+import time
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
+from pagent.errors import JobNotFoundError
+from pagent.limits import AGENT_JOBS_KEPT_MAX
 from pagent.relay.agent import AgentKey
+from pagent.relay.changes import ChangeFeed, ChangeKind
+from pagent.relay.record import PENDING, JobRecord
 from pagent.rpc.directory import JobFacts
 
+_log = logging.getLogger(__name__)
 
-class JobIndex:
-    """The jobs that are known, with the agent of each."""
+#: How late what an agent has said of a job before its removal may come.
+_LATE_S: Final = 30.0
 
-    def __init__(self) -> None:
-        self._agent_of: dict[str, AgentKey] = {}
-        self._jobs_of: dict[AgentKey, set[str]] = {}
-        self._labels: dict[str, Mapping[str, str]] = {}  # of jobs that have some
+
+class JobTable:
+    """All jobs that are known.
+
+    A job belongs to the agent that has named it first, until that agent is forgotten. ``reclaim`` is called then, with
+    another agent that has named the job meanwhile.
+    """
+
+    def __init__(self, feed: ChangeFeed, reclaim: Callable[[AgentKey], None]) -> None:
+        # For life.
+        self._feed = feed
+        self._reclaim = reclaim
+        # While running.
+        self._jobs: dict[str, JobRecord] = {}
+        self._order: list[tuple[float, str]] = []  # the ages of all jobs
+        self._jobs_of: dict[AgentKey, dict[str, JobRecord]] = {}
+        self._sizes: dict[AgentKey, int] = {}  # bytes that the jobs of an agent take
+        self._claims: dict[str, AgentKey] = {}  # jobs that an agent names as its own, but another has
+        self._removed: dict[str, float] = {}  # jobs, and when they were removed; the oldest first
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+
+    # --- looking up -------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def get(self, job_uid: str) -> JobRecord | None:
+        """Return a job; None if it is not known."""
+        return self._jobs.get(job_uid)
 
     def agent_of(self, job_uid: str) -> AgentKey | None:
         """Return the agent that has the job; None for a job that is not known."""
-        return self._agent_of.get(job_uid)
+        record = self._jobs.get(job_uid)
+        return None if record is None else record.agent
 
     def facts(self, job_uid: str) -> JobFacts | None:
         """Return the facts of a job; None for a job that is not known."""
-        agent = self._agent_of.get(job_uid)
-        return None if agent is None else JobFacts(job_uid, agent.uid, self._labels.get(job_uid, {}))
+        record = self._jobs.get(job_uid)
+        return None if record is None else JobFacts(job_uid, record.agent.uid, record.labels)
+
+    def is_pending(self, job_uid: str) -> bool:
+        """Return whether a job is started and not ready yet."""
+        record = self._jobs.get(job_uid)
+        return record is not None and record.state == PENDING
 
     def labelled(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         """Return the uids and the labels of the jobs that have labels."""
-        return iter(list(self._labels.items()))
+        return iter([(uid, record.labels) for uid, record in self._jobs.items() if record.labels])
 
     def count(self, agent: AgentKey) -> int:
         """Return how many jobs of an agent are known."""
         return len(self._jobs_of.get(agent, ()))
 
-    def add(self, job_uid: str, agent: AgentKey, labels: Mapping[str, str] | None = None) -> None:
-        """Note that an agent has a job, and that no other agent has it. ``labels``: None leaves those that it has."""
-        kept = self._labels.get(job_uid) if labels is None else labels
-        self.discard(job_uid)
-        self._agent_of[job_uid] = agent
-        if kept:
-            self._labels[job_uid] = kept
-        self._jobs_of.setdefault(agent, set()).add(job_uid)
+    def of(self, agent: AgentKey) -> list[JobRecord]:
+        """Return the jobs of an agent."""
+        return [*self._jobs_of.get(agent, {}).values()]
 
-    def discard(self, job_uid: str) -> None:
-        """Forget a job that is removed."""
-        self._labels.pop(job_uid, None)
-        agent = self._agent_of.pop(job_uid, None)
-        if agent is None:
+    def later_than(self, job_uid: str | None) -> Iterator[JobRecord]:
+        """Iterate over the jobs in the order of their creation, from the one after ``job_uid``. JobNotFoundError.
+
+        The table must not change meanwhile.
+        """
+        begin = 0
+        if job_uid is not None:
+            if (after := self._jobs.get(job_uid)) is None:
+                raise JobNotFoundError(job_uid)
+            begin = bisect_right(self._order, after.age)
+        for index in range(begin, len(self._order)):
+            yield self._jobs[self._order[index][1]]
+
+    # --- jobs come and go -------------------------------------------------------------------------
+
+    def update(self, agent: AgentKey, info: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> bool:
+        """Take over what an agent says of its job. Return whether it is believed, and the job is known now.
+
+        ``labels``: of a job that is new, if the agent knows no labels.
+        """
+        record = self._jobs.get(info["uid"])
+        if record is None:
+            return self._create(agent, info, labels)
+        if record.agent.uid != agent.uid:
+            self._contested(record, agent)
+            return False
+        self._change(record, agent, info)
+        return True
+
+    def _create(self, agent: AgentKey, info: Mapping[str, Any], labels: Mapping[str, str] | None) -> bool:
+        if info["uid"] in self._removed:
+            return False  # the agent has said it before the removal
+        if self._sizes.get(agent, 0) >= AGENT_JOBS_KEPT_MAX:
+            _log.warning("agent %r has more jobs than are kept: job %s is not found", agent.uid, info["uid"])
+            return False
+        record = self._jobs[info["uid"]] = JobRecord(info["uid"], agent)
+        record.labels = labels or record.labels
+        record.take(info)
+        self._link(record)
+        self._feed.publish(ChangeKind.JOB_CREATED, agent.uid, record)
+        return True
+
+    def _change(self, record: JobRecord, agent: AgentKey, info: Mapping[str, Any]) -> None:
+        before, state, size = (record.agent, record.age), record.state, record.size
+        record.agent = agent
+        record.take(info)
+        if (agent, record.age) == before:
+            self._sizes[agent] += record.size - size
+        else:
+            self._unlink(record.uid, *before, size)
+            self._link(record)
+        if record.state != state:
+            self._feed.publish(ChangeKind.JOB_STATE, agent.uid, record)
+            self._wake(record.uid)
+
+    def note(self, agent: AgentKey, job_uid: str, name: str, value: bytes | None) -> None:
+        """Keep a note of a job of this agent, or delete it."""
+        record = self._jobs_of.get(agent, {}).get(job_uid)
+        if record is None:
             return
-        jobs = self._jobs_of[agent]
-        jobs.discard(job_uid)
-        if not jobs:
-            del self._jobs_of[agent]
+        if value is not None and self._sizes[agent] + len(value) > AGENT_JOBS_KEPT_MAX:
+            _log.warning(
+                "agent %r has more notes than are kept; note %r of job %s is dropped", agent.uid, name, job_uid
+            )
+            return
+        self._sizes[agent] -= record.size
+        record.note(name, value)
+        self._sizes[agent] += record.size
+        self._feed.publish(ChangeKind.JOB_NOTE, agent.uid, record, name)
+
+    def removed(self, job_uid: str) -> None:
+        """Forget a job that this router has had removed. What its agent has said before, and comes late, is ignored."""
+        now = time.monotonic()
+        while self._removed and now - next(iter(self._removed.values())) > _LATE_S:
+            del self._removed[next(iter(self._removed))]
+        if job_uid in self._jobs:
+            self._removed[job_uid] = now
+            self.discard(job_uid)
 
     def discard_agent(self, agent: AgentKey) -> None:
-        """Forget all jobs of an agent."""
+        """Forget all jobs of an agent. It may list them again."""
+        self._claims = {uid: claimant for uid, claimant in self._claims.items() if claimant != agent}
         for job_uid in list(self._jobs_of.get(agent, ())):
             self.discard(job_uid)
 
+    def discard(self, job_uid: str) -> None:
+        """Forget a job. Its agent may name it again."""
+        record = self._jobs.pop(job_uid, None)
+        if record is None:
+            return
+        self._unlink(job_uid, record.agent, record.age, record.size)
+        self._feed.publish(ChangeKind.JOB_REMOVED, record.agent.uid, record)
+        self._wake(job_uid)
+        if (claimant := self._claims.pop(job_uid, None)) is not None:
+            self._removed.pop(job_uid, None)
+            self._reclaim(claimant)
 
-def labels_of(info: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return the labels in a job's info; None for the info of an agent that knows no labels."""
-    labels = info.get("labels")
-    if not isinstance(labels, dict):
-        return None
-    return {name: value for name, value in labels.items() if isinstance(name, str) and isinstance(value, str)}
+    def _contested(self, record: JobRecord, agent: AgentKey) -> None:
+        if self._claims.get(record.uid) != agent:
+            self._claims[record.uid] = agent
+            self._feed.publish(ChangeKind.AGENT_CONFLICT, agent.uid, record)
+        _log.warning(
+            "agent.conflict: agent %r names the job %r as its own, which %r has",
+            agent.uid,
+            record.uid,
+            record.agent.uid,
+        )
+
+    # --- the indices ------------------------------------------------------------------------------
+
+    def _link(self, record: JobRecord) -> None:
+        insort(self._order, record.age)
+        self._jobs_of.setdefault(record.agent, {})[record.uid] = record
+        self._sizes[record.agent] = self._sizes.get(record.agent, 0) + record.size
+
+    def _unlink(self, uid: str, agent: AgentKey, age: tuple[float, str], size: int) -> None:
+        del self._order[bisect_left(self._order, age)]
+        jobs = self._jobs_of[agent]
+        del jobs[uid]
+        self._sizes[agent] -= size
+        if not jobs:
+            del self._jobs_of[agent], self._sizes[agent]
+
+    # --- waiting ----------------------------------------------------------------------------------
+
+    async def changed(self, job_uid: str) -> None:
+        """Wait until the state of a job changes, the job is removed, or :meth:`wake` is called for its agent."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(job_uid, []).append(future)
+        try:
+            await future
+        finally:
+            if (waiting := self._waiting.get(job_uid)) is not None and future in waiting:
+                waiting.remove(future)
+                if not waiting:
+                    del self._waiting[job_uid]
+
+    def wake(self, agent: AgentKey) -> None:
+        """Let the waits for jobs of an agent end: its link is lost."""
+        for job_uid in [uid for uid in self._waiting if self.agent_of(uid) == agent]:
+            self._wake(job_uid)
+
+    def _wake(self, job_uid: str) -> None:
+        for future in self._waiting.pop(job_uid, ()):
+            if not future.done():
+                future.set_result(None)

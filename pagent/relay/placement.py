@@ -10,6 +10,7 @@ from typing import Any, Final
 from pagent.errors import CallError, LinkClosedError, RequestRefusedError
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
+from pagent.relay.host import HostReport, parse_report
 
 #: Instead of the number of jobs of an agent that does not say it.
 _BUSIEST: Final = 1 << 30
@@ -20,7 +21,7 @@ _ANSWER_S: Final = 2.0
 async def select(directory: AgentDirectory, uids: Iterable[str]) -> ConnectedAgent:
     """Return the agent with the fewest jobs, then with the least load, then any, of those that are connected.
 
-    RequestRefusedError if none of them is.
+    Cordoned agents come last. RequestRefusedError if no agent is connected.
     """
     named = list(dict.fromkeys(uids))
     agents = [agent for uid in named if (agent := directory.table.agent(uid)) is not None]
@@ -28,11 +29,17 @@ async def select(directory: AgentDirectory, uids: Iterable[str]) -> ConnectedAge
         raise not_connected(named)
     if len(agents) == 1:
         return agents[0]
-    await asyncio.gather(*(_ask(agent) for agent in agents))
-    open_agents = [agent for agent in agents if agent.is_open]
-    if not open_agents:
-        raise not_connected(named)
-    return min(open_agents, key=lambda agent: (directory.busy(agent), agent.load, random.random()))
+    await directory.watches.until_listed((agent.key for agent in agents), _ANSWER_S)
+    if unwatched := [agent for agent in agents if not agent.is_watched]:
+        await asyncio.gather(*map(_ask, unwatched))
+        agents = [agent for agent in agents if agent.is_open]
+        if not agents:
+            raise not_connected(named)
+
+    def order(agent: ConnectedAgent) -> tuple[bool, int, float, float]:
+        return agent.host.cordoned, directory.busy(agent), agent.host.load_per_cpu, random.random()
+
+    return min(agents, key=order)
 
 
 def not_connected(uids: Iterable[str]) -> RequestRefusedError:
@@ -48,16 +55,12 @@ async def _ask(agent: ConnectedAgent) -> None:
         count = None
     agent.counted = count if isinstance(count, int) else _BUSIEST
     if agent.is_ours:
-        agent.load = await _load(agent)
+        agent.host = await _report(agent)
 
 
-async def _load(agent: ConnectedAgent) -> float:
-    """Return the load per CPU; 0 from an agent that does not know the method."""
+async def _report(agent: ConnectedAgent) -> HostReport:
+    """Return the figures of an agent's host; without any if the agent does not know the method."""
     try:
-        info: Any = await agent.call("host_info", timeout=_ANSWER_S)
+        return parse_report(await agent.call("host_info", timeout=_ANSWER_S))
     except (CallError, LinkClosedError):
-        return 0.0
-    load, cpus = (info.get("load"), info.get("cpus")) if isinstance(info, dict) else (None, None)
-    if not isinstance(load, (int, float)) or not isinstance(cpus, (int, float)) or cpus <= 0:
-        return 0.0
-    return load / cpus
+        return HostReport()

@@ -148,13 +148,7 @@ class RelayService:
         """List the jobs of all agents of ours, in the order of their creation."""
         if type(limit) is not int or limit < 1:
             raise ValueError("limit must be a number of jobs, at least 1")
-        infos = sorted(await self._directory.list_jobs(), key=lambda info: (info.get("created_at") or 0, info["uid"]))
-        if after is not None:
-            at = next((index for index, info in enumerate(infos) if info["uid"] == after), None)
-            if at is None:
-                raise JobNotFoundError(after)
-            infos = infos[at + 1 :]
-        return await self._page(infos[: min(limit, JOBS_LISTED)])
+        return await self._page(await self._directory.list_jobs(after, min(limit, JOBS_LISTED)))
 
     async def _page(self, infos: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return as many infos as one answer takes."""

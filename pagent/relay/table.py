@@ -4,8 +4,10 @@ A uid belongs to the token that it came with as long as one of its links is open
 may be adopted. What follows is about links that agents have made. An agent that the router has dialled may be connected
 in the other direction as well: its jobs of the two directions have different owners.
 
-* A second link of the same process (``instance``) takes the new calls. The first one is closed when its calls have
-  ended, or at once if the handshake of the second says that it replaces the first.
+* A second link of the same process (``instance``) takes the new calls as soon as it has answered. The first one is
+  closed when its calls have ended, or at once if the handshake of the second says that it replaces the first. If the
+  second is lost before that, the first takes the new calls again: an agent that has two addresses of one router keeps
+  its older link.
 * A second link of another process, or of one that names none, is admitted only if the first does not answer within
   ``SIGN_OF_LIFE_S``. Otherwise it is refused: two agents have one uid.
 """
@@ -19,6 +21,7 @@ from typing import Final, TypeVar
 
 from pagent.errors import CallError, CallTimeoutError, LinkClosedError
 from pagent.relay.agent import AgentKey, ConnectedAgent
+from pagent.relay.changes import ChangeFeed, ChangeKind
 from pagent.rpc.connection import Connection
 from pagent.rpc.spool import SpoolOpener
 from pagent.runtime.tasks import TaskOwner
@@ -30,6 +33,10 @@ _log = logging.getLogger(__name__)
 
 #: How long the first link of a uid has to answer when another agent comes with that uid.
 SIGN_OF_LIFE_S: Final = 2.0
+#: How long a second link of a process has to answer before it takes over all the same.
+ANSWER_S: Final = 0.5
+#: How long a link that another has taken over from is kept at least, in case the other is closed by its agent.
+_KEPT_S: Final = 1.0
 
 #: Close codes of RFC 6455 section 7.4.1.
 _NORMAL: Final = 1000
@@ -42,7 +49,9 @@ class AgentTable:
     :param tasks: owns what runs for a link.
     :param spool: for streams of agents without flow control.
     :param linger: seconds that jobs on agents of ours outlive the last link.
+    :param feed: gets the changes of agents.
     :param joined: called with each agent that is admitted.
+    :param moved: called with each link that takes the new calls of its agent from now on.
     :param left: called with each agent whose link is lost.
     """
 
@@ -51,20 +60,25 @@ class AgentTable:
         tasks: TaskOwner,
         spool: SpoolOpener,
         linger: float,
+        feed: ChangeFeed,
+        *,
         joined: Callable[[ConnectedAgent], None],
+        moved: Callable[[ConnectedAgent], None],
         left: Callable[[ConnectedAgent], None],
     ) -> None:
         # For life.
         self._tasks = tasks
         self._spool = spool
         self._linger = linger
+        self._feed = feed
         self._joined = joined
+        self._moved = moved
         self._left = left
         # While running.
         self._by_connection: dict[str, ConnectedAgent] = {}
         self._by_key: dict[AgentKey, list[ConnectedAgent]] = {}  # in the order of their coming
         self._by_uid: dict[str, list[ConnectedAgent]] = {}
-        self._conflicts: dict[AgentKey, asyncio.Task[None]] = {}
+        self._conflicts: dict[AgentKey, list[ConnectedAgent]] = {}  # links that wait for a sign of life of the first
         self._waiting: dict[AgentKey, list[asyncio.Future[ConnectedAgent]]] = {}
 
     # --- looking up -------------------------------------------------------------------------------
@@ -121,27 +135,35 @@ class AgentTable:
 
     def admit(self, connection: Connection) -> None:
         """Take a link that an agent has made, now or when an older one with its uid has been asked."""
-        agent = self._agent(connection, None)
+        self._admit(self._agent(connection, None))
+
+    def _admit(self, agent: ConnectedAgent) -> None:
         first = self.newest(agent.key)
         if first is None:
             self._join(agent)
-        elif first.instance is not None and first.instance == agent.instance:
-            self._join(agent)
-            self._retire(first, now=agent.replaces == first.connection.uid)
-        else:
+        elif first.instance is None or first.instance != agent.instance:
             self._settle(first, agent)
+        elif agent.replaces == first.connection.uid:
+            self._join(agent)
+            self._retire(first, now=True)
+        else:
+            self._tasks.start(self._take_over(agent), name="let a second link of an agent take over")
 
     def _agent(self, connection: Connection, dialled: Hashable | None) -> ConnectedAgent:
         taken = self._by_connection
         return ConnectedAgent(connection, dialled, taken=taken, spool=self._spool, linger=self._linger)
 
     def _join(self, agent: ConnectedAgent) -> None:
-        self._by_connection[agent.connection_id] = agent
         self._by_key.setdefault(agent.key, []).append(agent)
-        self._by_uid.setdefault(agent.uid, []).append(agent)
+        self._by_connection[agent.connection_id] = agent
+        known = self._by_uid.setdefault(agent.uid, [])
+        known.append(agent)
         peer = agent.connection.link.peer_address
         _log.info("agent %r (%r) is connected from %s: link %s", agent.uid, agent.name, peer, agent.connection_id)
+        if len(known) == 1:
+            self._feed.publish(ChangeKind.AGENT_UP, agent.uid)
         self._joined(agent)
+        self._moved(agent)
         for future in self._waiting.get(agent.key, ()):
             if not future.done():
                 future.set_result(agent)
@@ -152,47 +174,82 @@ class AgentTable:
     def _lost(self, agent: ConnectedAgent, error: LinkClosedError) -> None:
         if self._by_connection.pop(agent.connection_id, None) is None:
             return
+        before = self.newest(agent.key)
         _remove(self._by_key, agent.key, agent)
         _remove(self._by_uid, agent.uid, agent)
         _log.info("agent %r: link %s: %s", agent.uid, agent.connection_id, error)
+        newest = self.newest(agent.key)
+        if newest is not None and newest is not before:
+            newest.retiring = False
+            self._moved(newest)
         self._left(agent)
+        if not self.has(agent.uid):
+            self._feed.publish(ChangeKind.AGENT_DOWN, agent.uid)
 
-    def _retire(self, first: ConnectedAgent, *, now: bool) -> None:
-        """Give new calls to the newer link of the same process; close this one, ``now`` or when it has no calls."""
-        first.retiring = True
-        if now:
-            first.connection.link.close(_NORMAL, _REPLACED)
+    async def _take_over(self, agent: ConnectedAgent) -> None:
+        """Admit a second link of a process once it has answered. An agent may close it before, and keep the first."""
+        await _answers(agent, ANSWER_S)
+        newest = self.newest(agent.key)
+        if not agent.is_open:
+            return
+        if newest is None or newest.instance != agent.instance:
+            self._admit(agent)
+        elif newest.number > agent.number:
+            agent.connection.link.close(_NORMAL, _REPLACED)
         else:
-            self._tasks.start(self._close_when_idle(first), name="close a link that was replaced")
+            self._join(agent)
+            self._retire(newest, now=False)
+
+    def _retire(self, link: ConnectedAgent, *, now: bool) -> None:
+        """Give new calls to a newer link of the same process; close this one, ``now`` or when it has no calls."""
+        link.retiring = True
+        if now:
+            link.connection.link.close(_NORMAL, _REPLACED)
+        else:
+            self._tasks.start(self._close_when_idle(link), name="close a link that was replaced")
 
     @staticmethod
-    async def _close_when_idle(agent: ConnectedAgent) -> None:
-        await agent.calls_ended()
-        await agent.connection.close(_NORMAL, _REPLACED)
+    async def _close_when_idle(link: ConnectedAgent) -> None:
+        await asyncio.sleep(_KEPT_S)
+        await link.calls_ended()
+        if link.retiring:
+            await link.connection.close(_NORMAL, _REPLACED)
 
     # --- two agents with one uid ------------------------------------------------------------------
 
     def _settle(self, first: ConnectedAgent, second: ConnectedAgent) -> None:
-        if second.key in self._conflicts:
-            self._refuse(second)
+        if (waiting := self._conflicts.get(second.key)) is not None:
+            waiting.append(second)
             return
-        task = self._tasks.start(self._settled(first, second), name="ask an agent for a sign of life")
-        self._conflicts[second.key] = task
-        task.add_done_callback(lambda _: self._conflicts.pop(second.key, None))
+        self._conflicts[second.key] = [second]
+        self._tasks.start(self._settled(first), name="ask an agent for a sign of life")
 
-    async def _settled(self, first: ConnectedAgent, second: ConnectedAgent) -> None:
-        if await _lives(first):
-            self._refuse(second)
+    async def _settled(self, first: ConnectedAgent) -> None:
+        lives = await _answers(first, SIGN_OF_LIFE_S)
+        waiting = self._conflicts.pop(first.key)
+        if lives:
+            for second in waiting:
+                self._refuse(second)
             return
-        if first.is_open:
-            first.connection.link.abort("another agent with its uid has come, and it does not answer")
-        if second.is_open:
-            self._join(second)
+        self._drop_process(first)
+        for second in waiting:
+            if second.is_open:
+                self._admit(second)
 
-    @staticmethod
-    def _refuse(second: ConnectedAgent) -> None:
+    def _drop_process(self, dead: ConnectedAgent) -> None:
+        """Close all links of a process that does not answer."""
+        error = LinkClosedError(1006, "another agent with its uid has come, and it does not answer")
+        for link in [*self._by_key.get(dead.key, ())]:
+            if link.instance == dead.instance:
+                link.connection.link.abort(error.reason)
+                self._lost(link, error)
+
+    def _refuse(self, second: ConnectedAgent) -> None:
+        if not second.is_open:
+            return
         peer = second.connection.link.peer_address
         _log.warning("agent.conflict: another agent with the uid %r is connected: %s refused", second.uid, peer)
+        self._feed.publish(ChangeKind.AGENT_CONFLICT, second.uid)
         second.connection.link.close(POLICY_VIOLATION, "another agent with this uid is connected")
 
 
@@ -203,10 +260,10 @@ def _remove(table: dict[K, list[ConnectedAgent]], key: K, agent: ConnectedAgent)
         del table[key]
 
 
-async def _lives(agent: ConnectedAgent) -> bool:
-    """Whether an agent answers within ``SIGN_OF_LIFE_S``, be it with an error."""
+async def _answers(agent: ConnectedAgent, timeout: float) -> bool:
+    """Return whether an agent answers in time, be it with an error."""
     try:
-        await agent.call("job_count_current_connection", timeout=SIGN_OF_LIFE_S)
+        await agent.call("job_count_current_connection", timeout=timeout)
     except (CallTimeoutError, LinkClosedError):
         return False
     except CallError:

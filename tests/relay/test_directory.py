@@ -25,6 +25,7 @@ from tests.kit.agents import TOKEN, running_agent
 from tests.kit.field_agent import field_agent
 from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import Answer, ask, connected, disconnected, router_settings, running_router
+from tests.kit.watched import Watched, watched_agent
 from tests.test_moving import JOB
 
 SLEEP = "import time; time.sleep(600)"
@@ -87,11 +88,22 @@ async def test_a_job_outlives_a_restart_of_the_router(tmp_path: Path) -> None:
         await manager.__aexit__(None, None, None)
 
 
-async def test_a_job_of_an_agent_that_is_away_is_503_and_found_when_it_is_back(router: Router, tmp_path: Path) -> None:
+async def test_a_job_of_an_agent_that_is_away_is_503_and_found_when_it_is_back(router: Router) -> None:
+    service = Watched("j")
+    async with watched_agent(router, "A", service):
+        assert (await info(router, "-", "j")).status == 200
+    await disconnected(router)
+    gone = await info(router, "-", "j")
+    assert (gone.status, gone["Retry-After"]) == (503, "2")
+    async with watched_agent(router, "A", service):
+        assert (await info(router, "-", "j")).status == 200
+
+
+async def test_the_jobs_of_an_agent_that_ends_are_not_found(router: Router, tmp_path: Path) -> None:
     async with dialling_agent(router, tmp_path):
         job = (await create(router, type="uid", uid="A")).json
-    gone = await info(router, "-", job["uid"])
-    assert (gone.status, gone["Retry-After"]) == (503, "2")
+    await disconnected(router)
+    assert (await info(router, "-", job["uid"])).status == 404
 
 
 async def test_jobs_of_agents_of_the_field_end_with_the_link(router: Router) -> None:

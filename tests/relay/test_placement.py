@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import unary
 from tests.kit.agents import TOKEN
 from tests.kit.routers import connected
+from tests.kit.watched import Watched, known, watched_agent
 
 
 class Scripted:
@@ -67,3 +69,65 @@ async def test_none_is_connected(router: Router) -> None:
     with pytest.raises(RequestRefusedError) as caught:
         await select(router.directory, ["a", "b"])
     assert (caught.value.status, str(caught.value)) == (404, "no connected agent with uid 'a' or 'b'")
+
+
+# --- agents that are watched ------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def watched(router: Router, **agents: Watched) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        for uid, service in agents.items():
+            await stack.enter_async_context(watched_agent(router, uid, service))
+        yield
+
+
+IDLE, BUSY = {"load": 0.5, "cpus": 4}, {"load": 3.0, "cpus": 4}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "chosen"),
+    [
+        (("1", {}), ("23", {}), "a"),
+        (("1", IDLE), ("2", BUSY), "a"),
+        (("1", BUSY), ("2", IDLE), "b"),
+        (("1", BUSY), ("23", IDLE), "a"),
+        (("", {"cordoned": True}), ("23", {}), "b"),
+    ],
+)
+async def test_the_least_busy_is_chosen_without_a_question(
+    a: tuple[str, Any], b: tuple[str, Any], chosen: str, router: Router
+) -> None:
+    agents = {uid: Watched(*jobs, host=host) for uid, (jobs, host) in (("a", a), ("b", b))}
+    async with watched(router, **agents):
+        assert (await select(router.directory, ["a", "b", "c"])).uid == chosen
+        assert [agent.calls for agent in agents.values()] == [[], []]
+
+
+async def test_a_cordoned_agent_is_chosen_if_all_are(router: Router) -> None:
+    async with watched(router, a=Watched(host={"cordoned": True}), b=Watched("1", host={"cordoned": True})):
+        assert (await select(router.directory, ["a", "b"])).uid == "a"
+
+
+async def test_jobs_that_are_being_created_count(router: Router) -> None:
+    a, b = Watched(), Watched()
+    async with watched(router, a=a, b=b):
+
+        async def create() -> None:
+            await router.directory.create(await select(router.directory, ["a", "b"]), "job")
+
+        await asyncio.gather(*(create() for _ in range(10)))
+        assert (len(a.jobs), len(b.jobs)) == (5, 5)
+
+
+async def test_the_choice_follows_the_news(router: Router) -> None:
+    a, b = Watched("1"), Watched("2", "3")
+    async with watched(router, a=a, b=b):
+        for job in "456":
+            await a.change(job)
+            await known(router, job, "NEW")
+        assert (await select(router.directory, ["a", "b"])).uid == "b"
+        await b.say({"host": {"cordoned": True}})
+        await b.change("7")
+        await known(router, "7", "NEW")
+        assert (await select(router.directory, ["a", "b"])).uid == "a"

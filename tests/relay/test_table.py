@@ -106,6 +106,52 @@ async def test_another_agent_with_the_uid_replaces_one_that_is_dead(
         assert [link.connection_id for link in router.directory.table] == [second.link_id]
 
 
+async def test_the_links_of_a_dead_agent_do_not_lock_its_successor_out(
+    router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "SIGN_OF_LIFE_S", 0.3)
+    monkeypatch.setattr(table, "ANSWER_S", 0.05)
+    async with (
+        dial(router.server_port, TOKEN, uid="A", instance="dead") as dead,
+        dial(router.server_port, TOKEN, uid="A", instance="new") as first,
+        dial(router.server_port, TOKEN, uid="A", instance="new") as second,
+    ):
+        assert await closed(dead) == 1006
+        assert await closed(first) == 1000  # it is replaced, and not refused
+        assert [link.connection_id for link in router.directory.table] == [second.link_id]
+
+
+async def test_an_agent_that_closes_its_second_link_keeps_the_first(
+    router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "_KEPT_S", 0.1)
+    async with dial(router.server_port, TOKEN, uid="A", instance="i") as first:
+        agent = await connected(router, "A")
+        async with dial(router.server_port, TOKEN, uid="A", instance="i"):
+            pass  # it is closed before it has answered
+        async with dial(router.server_port, TOKEN, uid="A", instance="i"):
+            await connected(router, "A", other_than=agent)
+            assert agent.retiring
+        async with asyncio.timeout(PATIENCE_S):
+            while agent.retiring:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)  # longer than a retired link is kept
+        assert router.directory.table.get(first.link_id) is agent
+        assert agent.is_open
+
+
+async def test_what_happens_to_agents_is_published(router: Router) -> None:
+    said: list[tuple[str, str]] = []
+    router.directory.changes.subscribe(lambda change: said.append((change.kind.value, change.agent_uid)))
+    async with dial(router.server_port, TOKEN, uid="A", instance="i") as first:
+        await connected(router, "A")
+        async with dial(router.server_port, TOKEN, uid="A", instance="other") as second:
+            await answer(first, 1)
+            assert await closed(second) == 1008
+    await disconnected(router)
+    assert said == [("agent.up", "A"), ("agent.conflict", "A"), ("agent.down", "A")]
+
+
 async def refused(router: Router, token: str, uid: str) -> bool:
     try:
         async with dial(router.server_port, token, uid=uid):

@@ -1,0 +1,57 @@
+"""The change feed of a router: what happens to its agents and their jobs, for events and for what watches jobs."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from pagent.relay.record import JobRecord
+
+
+class ChangeKind(enum.Enum):
+    """What has happened."""
+
+    AGENT_UP = "agent.up"
+    AGENT_DOWN = "agent.down"
+    #: A second agent has named the uid of an agent, or of a job.
+    AGENT_CONFLICT = "agent.conflict"
+    JOB_CREATED = "job.created"
+    JOB_STATE = "job.state"
+    JOB_REMOVED = "job.removed"
+    JOB_NOTE = "job.note"
+
+
+class Change(NamedTuple):
+    """One change. ``job``: of a removed job as it was last; None for a change of an agent alone.
+
+    ``note``: the name of the note that has changed.
+    """
+
+    kind: ChangeKind
+    agent_uid: str
+    job: JobRecord | None = None
+    note: str | None = None
+
+
+class ChangeFeed:
+    """Passes each change to all subscribers, at once. They return soon and raise nothing."""
+
+    def __init__(self) -> None:
+        self._subscribers: dict[Callable[[Change], None], None] = {}
+
+    def subscribe(self, subscriber: Callable[[Change], None]) -> Callable[[], None]:
+        """Call ``subscriber`` with each change from now on, until the function that is returned is called."""
+        self._subscribers[subscriber] = None
+        return partial(self._drop, subscriber)
+
+    def _drop(self, subscriber: Callable[[Change], None]) -> None:
+        self._subscribers.pop(subscriber, None)
+
+    def publish(self, kind: ChangeKind, agent_uid: str, job: JobRecord | None = None, note: str | None = None) -> None:
+        """Pass a change to all subscribers."""
+        if self._subscribers:
+            change = Change(kind, agent_uid, job, note)
+            for subscriber in [*self._subscribers]:
+                subscriber(change)

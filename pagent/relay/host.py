@@ -1,0 +1,49 @@
+"""The figures of an agent's host, as the agent gives them (docs/contract.rst, "Host")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class HostReport(NamedTuple):
+    """None for what the agent does not say. Memory and disk in bytes, times in epoch seconds.
+
+    ``load``: processes that run or wait. ``jobs``: of all owners.
+    """
+
+    cpus: float | None = None
+    load: float | None = None
+    memory_total: float | None = None
+    memory_available: float | None = None
+    disk_free: float | None = None
+    jobs: int = 0
+    version: str | None = None
+    started_at: float | None = None
+    cordoned: bool = False
+    deadline: float | None = None
+
+    @property
+    def load_per_cpu(self) -> float:
+        """Return the load for each CPU; 0 if it is not known."""
+        return self.load / self.cpus if self.load is not None and self.cpus and self.cpus > 0 else 0.0
+
+
+def parse_report(value: Any) -> HostReport:
+    """Return the figures in an answer of ``host_info``; what is not of its type counts as not given."""
+    given: Mapping[Any, Any] = value if isinstance(value, dict) else {}
+    numbers = {
+        name: number
+        for name in ("cpus", "load", "memory_total", "memory_available", "disk_free", "started_at", "deadline")
+        if (number := given.get(name)) is not None and type(number) in (int, float)
+    }
+    jobs, version = given.get("jobs"), given.get("version")
+    return HostReport(
+        **numbers,
+        jobs=jobs if type(jobs) is int else 0,
+        version=version[:_VERSION_MAX] if isinstance(version, str) else None,
+        cordoned=given.get("cordoned") is True,
+    )
+
+
+_VERSION_MAX = 64

@@ -1,0 +1,91 @@
+"""What a router keeps of one job."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from pagent.limits import JOB_INFO_KEPT_MAX
+from pagent.relay.agent import AgentKey
+from pagent.wire.values import pack, unpack
+
+PENDING: Final = "PENDING"
+
+#: One object for each state, whatever many jobs are in it.
+_STATES: Final = {state: state for state in ("NEW", PENDING, "RUNNING", "FINISHED", "CLOSED")}
+_NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+_NO_NOTES: Final[Mapping[str, bytes]] = MappingProxyType({})
+
+#: Memory that a record takes beside its info and its notes, in bytes; and that of a note beside its text.
+_OVERHEAD: Final = 1024
+_NOTE_OVERHEAD: Final = 128
+
+
+class JobRecord:
+    """One job. ``labels`` and ``notes`` are not to be changed by their readers.
+
+    The info is kept packed, which takes a quarter of the memory of a map.
+    """
+
+    __slots__ = ("_packed", "agent", "created_at", "labels", "notes", "state", "uid")
+
+    def __init__(self, uid: str, agent: AgentKey) -> None:
+        self.uid: Final = uid
+        self.agent = agent
+        self.state = "NEW"
+        self.created_at = 0.0
+        self.labels: Mapping[str, str] = _NO_LABELS
+        self.notes: Mapping[str, bytes] = _NO_NOTES
+        self._packed = b""
+
+    @property
+    def size(self) -> int:
+        """Return the memory that it takes, in bytes, about."""
+        notes = sum(_NOTE_OVERHEAD + len(name) + len(value) for name, value in self.notes.items())
+        return _OVERHEAD + len(self.uid) + len(self._packed) + notes
+
+    @property
+    def age(self) -> tuple[float, str]:
+        """Return the key that orders jobs: the time of creation, and the uid."""
+        return self.created_at, self.uid
+
+    def info(self) -> dict[str, Any]:
+        """Return the latest info of the job, with its labels."""
+        info: dict[str, Any] = unpack(self._packed) if self._packed else {"uid": self.uid, "state": self.state}
+        if self.labels:
+            info["labels"] = dict(self.labels)
+        return info
+
+    def take(self, info: Mapping[str, Any]) -> None:
+        """Take over what an agent says of the job. The labels stay if the agent knows none.
+
+        Of an info that is larger than any of an agent of ours, only the state and the time are taken.
+        """
+        state, created_at, packed = info.get("state"), info.get("created_at"), pack(dict(info))
+        if isinstance(state, str):
+            self.state = _STATES.get(state, "unknown")
+        if isinstance(created_at, (int, float)) and math.isfinite(created_at):
+            self.created_at = float(created_at)
+        self._packed = b""
+        if len(packed) <= JOB_INFO_KEPT_MAX:
+            self._packed = packed
+            self.labels = self.labels if (labels := labels_of(info)) is None else labels or _NO_LABELS
+
+    def note(self, name: str, value: bytes | None) -> None:
+        """Keep a note, or delete it."""
+        others = {each: kept for each, kept in self.notes.items() if each != name}
+        self.notes = (others if value is None else {**others, name: value}) or _NO_NOTES
+
+    def drop_notes(self) -> None:
+        """Delete all notes."""
+        self.notes = _NO_NOTES
+
+
+def labels_of(info: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the labels in a job's info; None for the info of an agent that knows no labels."""
+    labels = info.get("labels")
+    if not isinstance(labels, dict):
+        return None
+    return {name: value for name, value in labels.items() if isinstance(name, str) and isinstance(value, str)}
