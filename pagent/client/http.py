@@ -11,6 +11,7 @@ from pagent.buffers import BODY_CHUNK, Bytes
 from pagent.client.payloads import all_payloads
 from pagent.client.sockets import TcpStream
 from pagent.errors import CallError, LinkError, MethodError
+from pagent.http1.wire_text import fields_from_wire
 from pagent.rpc.aio import StreamCall
 
 Body = Bytes | AsyncIterable[Bytes]
@@ -21,7 +22,10 @@ _SWITCHING_PROTOCOLS: Final = 101
 
 
 class Response(NamedTuple):
-    """A complete HTTP response. ``headers`` are pairs, in order and with repeated names."""
+    """A complete HTTP response. ``headers`` are pairs, in order and with repeated names.
+
+    Bytes of a header value that are not UTF-8 are lone surrogates (the error handler ``surrogateescape``).
+    """
 
     status: int
     headers: list[list[str]]
@@ -63,6 +67,7 @@ class StreamedResponse:
             if headers is None:
                 await call.result()  # raises: an error before the head arrives as the result
                 raise _broken("the call ended without a response")
+            headers = fields_from_wire(headers)
             if status >= 200 or status == _SWITCHING_PROTOCOLS:
                 break
             interim.append((status, headers))
@@ -76,7 +81,7 @@ class StreamedResponse:
     async def __anext__(self) -> bytes:
         value = await self._stream_call.receive()
         while isinstance(value, list):
-            self.trailers = value
+            self.trailers = fields_from_wire(value)
             value = await self._stream_call.receive()
         if isinstance(value, (bytes, bytearray, memoryview)):
             self._received += len(value)

@@ -8,7 +8,7 @@ field is only passed on if the body begins as one in that coding does.
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from pagent.errors import RequestRefusedError
 from pagent.front.answers import CONTINUE, BadAnswer, Fields
@@ -16,6 +16,7 @@ from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange, 
 from pagent.front.routes import JobTarget
 from pagent.http1.fields import Framing
 from pagent.http1.incoming import IncomingHead
+from pagent.http1.wire_text import fields_as_latin1
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink
 from pagent.rpc.spool import SpoolOpener
@@ -29,6 +30,7 @@ _NOT_SENT: Final = frozenset({"transfer-encoding", "upgrade", "expect", "te", "t
 _NOT_PASSED: Final = frozenset(
     {"transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer", "proxy-connection"}
 )
+_ASCII: Final = "".join(map(chr, range(128)))
 #: How a body in a coding begins (RFC 1952 2.3.1, RFC 8878 3.1.1); that of another coding is not known.
 _MAGIC: Final = {"gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 
@@ -134,7 +136,7 @@ def check_port(target: JobTarget) -> None:
 
 def decoded_target(target: str) -> tuple[str, list[list[str]]]:
     """Return the path and the pairs of the query, both decoded; what is no UTF-8 stays encoded."""
-    path, _, query = target.partition("?")
+    path, _, query = quote(target, _ASCII, "utf-8", "surrogateescape").partition("?")
     pairs = parse_qsl(query, keep_blank_values=True, errors="replace") if query else []
     return _unquoted(path), [list(pair) for pair in pairs]
 
@@ -149,5 +151,6 @@ def _unquoted(path: str) -> str:
 
 
 def field_headers(head: IncomingHead) -> Fields:
-    """Return the fields of a request as an agent of the field gets them."""
-    return [pair for pair in head.fields if pair[0].lower() not in _NOT_SENT]
+    """Return the fields of a request as an agent of the field gets them: it takes no bytes that are not UTF-8."""
+    fields = [pair for pair in head.fields if pair[0].lower() not in _NOT_SENT]
+    return fields if head.is_ascii else fields_as_latin1(fields)

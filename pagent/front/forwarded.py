@@ -39,7 +39,8 @@ def add_forwarded_fields(head: IncomingHead, client: Client, prefix: str) -> Non
         _add_trusted(head, client, proto)
     else:
         add(["X-Forwarded-For", client.address])
-        add(["X-Forwarded-Host", head.host])
+        if head.host:  # HTTP/1.0 needs none
+            add(["X-Forwarded-Host", head.host])
         add(["X-Forwarded-Proto", proto])
         add(["X-Forwarded-Port", _port_of(head.host, proto)])
         add(["X-Real-Ip", client.address])
@@ -56,7 +57,8 @@ def _add_trusted(head: IncomingHead, client: Client, proto: str) -> None:
     add(["X-Forwarded-For", ", ".join([*before, client.address])])
     proto = given.get("x-forwarded-proto", [proto])[0]
     host = given.get("x-forwarded-host", [head.host])[0]
-    add(["X-Forwarded-Host", host])
+    if host:
+        add(["X-Forwarded-Host", host])
     add(["X-Forwarded-Proto", proto])
     add(["X-Forwarded-Port", given.get("x-forwarded-port", [_port_of(host, proto)])[0]])
     nearest = before[-1].rpartition(",")[2].strip() if before else client.address
@@ -74,7 +76,7 @@ def _port_of(host: str, proto: str) -> str:
 def _element(host: str, client: Client, proto: str) -> str:
     """One element of a Forwarded field (RFC 7239 section 4)."""
     node = f'"[{client.address}]"' if ":" in client.address else client.address
-    return f'for={node};host="{host}";proto={proto}'
+    return f'for={node};host="{host}";proto={proto}' if host else f"for={node};proto={proto}"
 
 
 def plain_address(address: str) -> str:

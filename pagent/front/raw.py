@@ -9,6 +9,7 @@ from pagent.front.answers import BadAnswer, Fields, encode_interim
 from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange, ExchangeUser
 from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
+from pagent.http1.wire_text import fields_from_wire, fields_to_wire, has_bytes, to_wire
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink
 from pagent.splice.tcp import TcpSplice
@@ -34,12 +35,16 @@ class RawExchange(Exchange):
         options: dict[str, Any] = {"raw": True, "upgrade": True} if head.upgrade else _RAW
         if target.port is not None:
             options = {**options, "port": target.port}
-        arguments = (target.job.job_uid, head.method, target.target, (), head.fields)
+        uid = target.job.job_uid
+        if head.is_ascii:
+            arguments: tuple[Any, ...] = (uid, head.method, target.target, (), head.fields)
+        else:
+            arguments = (uid, head.method, to_wire(target.target), (), fields_to_wire(head.fields))
         return link.connection.start_call(messages.BISTREAM, "http_request", arguments, options)
 
     def end_body(self, trailers: Fields) -> None:
         if trailers and self._stream is not None:
-            self._stream.send(trailers)
+            self._stream.send(fields_to_wire(trailers))
         else:
             super().end_body(trailers)
 
@@ -62,6 +67,8 @@ class RawExchange(Exchange):
 
     def _take_fields(self, fields: Any) -> None:
         try:
+            if has_bytes(fields):
+                fields = fields_from_wire(fields)
             if self._mount is not None:
                 fields = self._mount.rewritten(fields, self.head)
             if self._status >= _OK:

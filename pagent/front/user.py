@@ -23,6 +23,7 @@ from pagent.http1.fields import Framing
 from pagent.http1.incoming import BadRequest, IncomingHead, read_head
 from pagent.http1.incoming_body import IncomingBody
 from pagent.http1.section import BLANK_LINE
+from pagent.http1.target import encode_target_bytes
 from pagent.limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
 from pagent.net.port.connection import PortConnection
 from pagent.rpc.directory import AgentLink
@@ -124,7 +125,8 @@ class UserConnection(ClientSocket):
         try:
             self._job = job = self._context.route(head)
             if job is None:
-                self._hand_over(head, block + BLANK_LINE + data[at:])
+                received = block if head.is_ascii else encode_target_bytes(block)
+                self._hand_over(head, received + BLANK_LINE + data[at:])
                 return
             self._admit(head, job)
             self._begin(self._context.directory.find(job.job), data, at)

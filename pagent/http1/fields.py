@@ -185,21 +185,11 @@ _USUAL_CONNECTIONS: Final = {
 
 
 def decode_lines(block: bytes) -> list[str]:
-    """Return the lines of a block that ends without CRLF: UTF-8 where a line is valid UTF-8, otherwise Latin-1.
+    """Return the lines of a block that ends without CRLF. Bytes that are not UTF-8 become lone surrogates.
 
     :raises BadResponse: on a stray CR or LF or another control.
     """
-    try:
-        lines = block.decode().split("\r\n")
-    except UnicodeDecodeError:
-        lines = [_decode(line) for line in block.split(b"\r\n")]
+    lines = block.decode("utf-8", "surrogateescape").split("\r\n")
     if not is_clean(block, len(lines) - 1):
         raise BadResponse("control character or bare CR or LF in the head")
     return lines
-
-
-def _decode(line: bytes) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        return line.decode("latin-1")

@@ -70,7 +70,8 @@ class ResponseHead:
     ``length``: bytes of the body if ``framing`` is LENGTH, otherwise None.
     ``keep_alive``: whether the connection may carry another request (RFC 9112 9.3) if the body is complete.
     ``content_encoding``: the codings of the body, for :func:`pagent.http1.coding.decoder_for`.
-    ``local``: whether there are fields that depend on the request: references to an address, and Trailer.
+    ``local``: whether there are fields that depend on the request or the caller: references to an address, Trailer, and
+    values that are not ASCII.
     """
 
     __slots__ = ("content_encoding", "framing", "headers", "keep_alive", "length", "local", "status")

@@ -146,6 +146,7 @@ class IncomingHead:
     ``forwarded``, ``own``: [name, value] of the fields that name a request's origin, and of ``X-Pagent-*``.
     ``request_id``: the value of X-Request-Id, or empty. ``length``: bytes of the body if ``framing`` is LENGTH.
     ``upgrade``: the protocols that it offers to switch to, in lower case; h2c is not among them.
+    ``is_ascii``: whether all of it is; otherwise bytes that are not UTF-8 are lone surrogates (pagent.http1.wire_text).
     ``expects_continue``: the client may wait for 100 before it sends the body. ``keep_alive``: it takes more answers.
     """
 
@@ -155,6 +156,7 @@ class IncomingHead:
         "forwarded",
         "framing",
         "host",
+        "is_ascii",
         "keep_alive",
         "length",
         "method",
@@ -179,6 +181,7 @@ class IncomingHead:
         self.keep_alive = minor == 1
         self.expects_continue = False
         self.upgrade = ""
+        self.is_ascii = True
 
     def value(self, name: str) -> str:
         """Return the values of a field that goes on, joined with commas; ``name`` in lower case. Not for hot paths."""
@@ -191,7 +194,8 @@ def read_head(block: bytes) -> IncomingHead:
         lines = decode_lines(block)
     except BadResponse:
         raise BadRequest("a control character, bare CR or bare LF in the request's head") from None
-    head = _request_line(lines[0], block)
+    head = _request_line(lines[0])
+    head.is_ascii = block.isascii()
     if len(lines) > INCOMING_FIELDS_MAX + 1:
         raise BadRequest("the request has too many fields", FIELDS_TOO_LARGE)
     if len(block) > INCOMING_FIELD_MAX and max(map(len, block.split(b"\r\n")[1:]), default=0) > INCOMING_FIELD_MAX:
@@ -200,7 +204,7 @@ def read_head(block: bytes) -> IncomingHead:
     return head
 
 
-def _request_line(line: str, block: bytes) -> IncomingHead:
+def _request_line(line: str) -> IncomingHead:
     parts = line.split(" ")
     if len(parts) != 3 or (minor := _VERSIONS.get(parts[2])) is None:
         raise BadRequest("not the request line of HTTP/1.1 or HTTP/1.0")
@@ -209,8 +213,6 @@ def _request_line(line: str, block: bytes) -> IncomingHead:
         _check_method(method)
     if len(target) > INCOMING_FIELD_MAX:
         raise BadRequest("the request's target is too long", TARGET_TOO_LONG)
-    if not target.isascii():
-        _check_utf8(block)
     return IncomingHead(method, target, minor)
 
 
@@ -219,14 +221,6 @@ def _check_method(method: str) -> None:
         raise BadRequest("the request's method is not a token")
     if method.upper() == "CONNECT":
         raise BadRequest("the method CONNECT is not allowed", _METHOD_NOT_ALLOWED)
-
-
-def _check_utf8(block: bytes) -> None:
-    """A target that is not UTF-8 would reach the job as other bytes."""
-    try:
-        block.partition(b"\r\n")[0].decode()
-    except UnicodeDecodeError:
-        raise BadRequest("the request's target is not valid") from None
 
 
 def _read_fields(head: IncomingHead, lines: list[str]) -> None:

@@ -38,6 +38,7 @@ from pagent.http1.fields import (
 )
 from pagent.http1.heads import RequestHead
 from pagent.http1.target import Pair, check_pairs, check_target, encode_target
+from pagent.http1.wire_text import fields_from_wire, from_wire, has_bytes
 from pagent.limits import REQUEST_FIELDS_MAX, REQUEST_HEAD_MAX
 
 # An Enum's members cost three times as much to reach, and every request asks.
@@ -97,8 +98,9 @@ def encode_raw_request(
     The head says whether a body comes. With ``upgrade`` the offer of another protocol goes along; ValueError if there
     is none, or it is one that cannot be carried.
 
-    :param target: as it stands on the wire.
+    :param target: as it stands on the wire; bytes if it is not UTF-8.
     """
+    target = from_wire(target)
     check_target(method, target)
     return _encode(method, target, headers, authority, _PASSED_UPGRADE if upgrade else _PASSED_RAW)
 
@@ -151,6 +153,9 @@ def _add_fields(lines: list[str], headers: Sequence[Pair], passed: frozenset[int
             if kind in _NOTED:
                 noted.setdefault(kind, []).append(value.strip(_BLANKS))
     except (TypeError, ValueError, AttributeError):
+        if has_bytes(headers):
+            del lines[2:]
+            return _add_fields(lines, fields_from_wire(headers), passed)
         check_pairs(headers, "headers", REQUEST_FIELDS_MAX)
         raise
     return noted
@@ -235,7 +240,7 @@ def _transfer_line(noted: dict[int, list[str]]) -> str:
 def _joined(lines: list[str]) -> bytes:
     lines += _END
     try:
-        # Bytes that were decoded with surrogateescape are written as they were.
+        # Bytes that are not UTF-8 are written as they were (pagent.http1.wire_text).
         data = "\r\n".join(lines).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise ValueError(f"header field {_faulty_name(lines)!r} has a lone surrogate") from None

@@ -91,7 +91,7 @@ def parse_head(section: bytes, *, head_request: bool) -> ResponseHead:
     kept = is_http_1_1 or (options.keep_alive and transfer is None)
     keep_alive = kept and not (options.close or head_request or framing is _UNTIL_CLOSE)
     encoding = ", ".join(special[CONTENT_ENCODING]) if CONTENT_ENCODING in special else None
-    local = REFERENCE in special or TRAILER in special
+    local = REFERENCE in special or TRAILER in special or not section.isascii()
     body_length = length if framing is _BY_LENGTH else None
     return ResponseHead(status, headers, framing, body_length, keep_alive, encoding, local)
 

@@ -32,6 +32,7 @@ def _quoting(safe: str) -> list[str]:
     return [chr(byte) if chr(byte) in kept else f"%{byte:02X}" for byte in range(256)]
 
 
+_BEYOND_ASCII: Final = {byte: f"%{byte:02X}" for byte in range(0x80, 0x100)}
 _PATH_QUOTING: Final = _quoting(_PATH_SAFE)
 _QUERY_QUOTING: Final = _quoting(_QUERY_SAFE)
 
@@ -51,6 +52,12 @@ def encode_target(path: Any, query: Sequence[Pair]) -> str:
     if sum(len(name) + len(value) + 2 for name, value in query) > REQUEST_HEAD_MAX:
         raise ValueError("the query is too long")
     return target + "?" + "&".join([f"{_quote_query(name)}={_quote_query(value)}" for name, value in query])
+
+
+def encode_target_bytes(head: bytes) -> bytes:
+    """Return the head of a request with the bytes of its target that are not ASCII percent-encoded."""
+    line, end, fields = head.partition(b"\r\n")
+    return line.decode("latin-1").translate(_BEYOND_ASCII).encode() + end + fields
 
 
 def check_target(method: Any, target: Any) -> None:

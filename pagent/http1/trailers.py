@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pagent.http1.fields import END_TO_END, BadResponse, decode_lines, is_clean, kind_of
 from pagent.http1.target import check_pairs
+from pagent.http1.wire_text import fields_from_wire, has_bytes
 from pagent.limits import RESPONSE_FIELDS_MAX, TRAILERS_MAX
 
 #: After the data of all chunks, if there are no trailers.
@@ -76,10 +77,12 @@ def trailer_fields(section: bytes) -> list[list[str]]:
 
 
 def last_chunk(trailers: Any) -> bytes:
-    """Return the end of a body in chunks, with its trailers, [name, value] each.
+    """Return the end of a body in chunks, with its trailers, [name, value] each; a value may be bytes.
 
     ValueError or TypeError if ``trailers`` is anything else, or cannot be written. The text names no value.
     """
+    if has_bytes(trailers):
+        trailers = fields_from_wire(trailers)
     check_pairs(trailers, "trailers", RESPONSE_FIELDS_MAX)
     lines = [f"{name}: {value.strip(_BLANKS)}" for name, value in trailers if may_trail(name)]
     if not lines:

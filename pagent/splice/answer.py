@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Any, Final
 
 from pagent.http1.coding import decoder_for, is_encoded
 from pagent.http1.decoder import Decoder, UnknownCodingError
@@ -11,11 +11,13 @@ from pagent.http1.fields import REFERENCE, TRAILER, BadResponse, Framing, kind_o
 from pagent.http1.heads import RequestHead, ResponseHead
 from pagent.http1.references import local_reference
 from pagent.http1.spelling import usual_name
+from pagent.http1.wire_text import latin1, to_wire
 from pagent.limits import ERROR_TEXT_MAX
 from pagent.splice.ends import StreamEnd
 from pagent.splice.jobport import Destination
 
-Fields = list[list[str]]
+#: [name, value] each.
+Fields = list[list[Any]]
 
 _NO_BODY: Final = Framing.NONE
 _PARTIAL_CONTENT: Final = 206
@@ -87,14 +89,18 @@ def without_coding(fields: Fields, *, encoded: bool, bodiless: bool) -> Fields:
 
 
 def local_fields(fields: Fields, caller: Caller, port: Destination, request: RequestHead) -> Fields:
-    """Return the fields with references to the job itself made path-absolute; only RAW callers keep Trailer."""
-    local = []
+    """Return the fields with references to the job itself made path-absolute; only RAW callers keep Trailer.
+
+    A value that is not UTF-8 is bytes; for an old router, which takes none, it is read as Latin-1.
+    """
+    to_caller = latin1 if caller is _FIELD else to_wire
+    local: Fields = []
     for name, value in fields:
         kind = kind_of(name)
         if kind == REFERENCE:
             value = local_reference(name, value, port=port.number, scheme=port.scheme, host=request.host)
         if kind != TRAILER or caller is _RAW:
-            local.append([name, value])
+            local.append([name, to_caller(value)])
     return local
 
 

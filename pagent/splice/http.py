@@ -24,6 +24,7 @@ from pagent.http1.decoder import CodingError
 from pagent.http1.fields import BadResponse
 from pagent.http1.heads import RequestHead, ResponseHead
 from pagent.http1.response import ResponseParser
+from pagent.http1.wire_text import fields_to_wire
 from pagent.net.port.connection import PortConnection
 from pagent.runtime.deferred import FRAMES_WORK, current_deferred
 from pagent.splice.answer import Caller, UndecodableError, fields_for, send_502, send_head, spoils_connection
@@ -37,7 +38,7 @@ from pagent.splice.tcp import TcpSplice
 _log = logging.getLogger(__name__)
 
 _SWITCHING_PROTOCOLS: Final = 101
-#: Seconds in which the client of an old router closes its connection as the response says. A client needs milliseconds.
+#: Seconds in which the client of an old router closes its connection as the response says.
 _PARTING_S: Final = 1.0
 
 # An Enum's members cost three times as much to reach, and every request asks.
@@ -90,12 +91,8 @@ class HttpSplice:
         self._request = request
         self._caller = caller
         self._body = RequestBody(request)
-        self._parser = ResponseParser(
-            self,
-            head_request=request.is_head,
-            wire=self if caller is _RAW else None,
-            protocols=request.protocols,
-        )
+        wire = self if caller is _RAW else None
+        self._parser = ResponseParser(self, head_request=request.is_head, wire=wire, protocols=request.protocols)
         self._state = _DECIDING
         # From the connection to the end of the response.
         self._port: PortConnection | None = None
@@ -312,17 +309,17 @@ class HttpSplice:
 
     def trailers(self, fields: list[list[str]]) -> None:
         if self._caller is _RAW:
-            self._stream.send(fields)
+            self._stream.send(fields_to_wire(fields))
 
     def interim(self, head: ResponseHead) -> None:
-        send_head(self._stream, head.status, head.headers)
+        send_head(self._stream, head.status, fields_to_wire(head.headers))
 
     def switched(self, fields: list[list[str]], rest: bytes) -> None:
         if self._port is None:
             raise BadResponse("101 before the request")
         self._advance(ExchangeInput.SWITCH)
         port, self._port = self._port, None
-        send_head(self._stream, _SWITCHING_PROTOCOLS, fields)
+        send_head(self._stream, _SWITCHING_PROTOCOLS, fields_to_wire(fields))
         tunnel = TcpSplice(self._stream, self._tunnel_ended)
         port.user = tunnel
         tunnel.start(port)

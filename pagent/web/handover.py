@@ -6,13 +6,13 @@ Their heads have been read strictly by the front. A request is judged by that he
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from typing import Final
 
-import orjson
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
@@ -79,6 +79,7 @@ class HandedOver(RequestHandler):
         has_body = head.framing is Framing.CHUNKED or head.length > 0
         #: What has not come of the request; None once it is complete.
         self._body = IncomingBody(head, _discard) if has_body else None
+        self._job: str | None = None
         #: Whether a part of the answer has been sent, or will be.
         self.is_answered = False
         self._limit: asyncio.Timeout | None = None
@@ -123,8 +124,9 @@ class HandedOver(RequestHandler):
         if self.transport is not None and not self.is_answered:
             self.transport.close()
 
-    async def until_the_end(self, handling: Awaitable[web.StreamResponse]) -> web.StreamResponse:
-        """Return the answer of the handler, or 503 if the router ends before there is one."""
+    async def until_the_end(self, job: str | None, handling: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+        """Return the answer of the handler, or 503 if the router ends before there is one; ``job``: for the log."""
+        self._job = job
         self._limit = limit = asyncio.timeout(None)
         try:
             async with limit:
@@ -164,14 +166,13 @@ class HandedOver(RequestHandler):
 
     def _log_request(self, request: BaseRequest, resp: web.StreamResponse) -> None:
         """Write the line of the access log, with the fields of one for job traffic (docs/router.rst, "Access log")."""
-        match = getattr(request, "match_info", None)
         line = {
             "time": round(self._began, 3),
             "id": self.head.request_id or None,
             "client": self.client.address,
             "subject": None,
             "agent": None,
-            "job": match.get("job") if match is not None else None,
+            "job": self._job,
             "method": self.head.method,
             "path": self.head.target.partition("?")[0],
             "status": resp.status,
@@ -180,7 +181,7 @@ class HandedOver(RequestHandler):
             "seconds": round(time.time() - self._began, 6),
             "cut": None,
         }
-        _access_log.info("%s", orjson.dumps(line).decode())
+        _access_log.info("%s", json.dumps(line))
 
     def handle_error(
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -213,7 +214,7 @@ async def until_the_end(request: web.Request, handler: Handler) -> web.StreamRes
     """Middleware: answer with 503 if the router ends before the handler."""
     protocol = request.protocol
     assert isinstance(protocol, HandedOver)
-    return await protocol.until_the_end(handler(request))
+    return await protocol.until_the_end(request.match_info.get("job"), handler(request))
 
 
 def _discard(piece: bytes | memoryview) -> None:

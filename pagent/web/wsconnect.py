@@ -14,6 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from pagent.errors import CallError, LinkClosedError, MethodError, RequestRefusedError
 from pagent.http1.incoming import fields_for_job
+from pagent.http1.wire_text import fields_to_wire
 from pagent.limits import MESSAGE_MAX
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.directory import JobAddress
@@ -46,7 +47,7 @@ class WebSocketJoins:
         host, port = _target(url)
         addresses = await self._routes.may_dial(host, port)
         path, query = "/" + request.match_info["rest"], [list(pair) for pair in request.query.items()]
-        headers = fields_for_job(request.headers.items())
+        headers = fields_to_wire(fields_for_job(request.headers.items()))
         stream = agent.open_stream(messages.BISTREAM, "ws_connect", job.job_uid, path, query, headers)
         try:
             await _accepted(stream)

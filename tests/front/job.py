@@ -43,7 +43,7 @@ async def body_of(head, reader):
 async def one(reader, writer):
     head = await reader.readuntil(b"\r\n\r\n")
     method, path = head.split(b" ")[:2]
-    path = path.decode().partition("?")[0]
+    path = path.partition(b"?")[0].decode()
     if path == "/count":
         plain(writer, b"%d %d" % (counts["requests"], counts["lost"]))
         return
@@ -59,6 +59,8 @@ async def one(reader, writer):
     elif path == "/trailers":
         await body_of(head, reader)
         plain(writer, b"".join(trailers))
+    elif path == "/write":  # answers as the body says
+        writer.write(await body_of(head, reader))
     elif path == "/length":
         plain(writer, b"%d" % len(await body_of(head, reader)))
     elif path == "/slow-length":  # reads when all between it and the client is full

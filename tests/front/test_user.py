@@ -593,3 +593,36 @@ async def test_a_tunnel_whose_client_resets_is_reset(front: Front, job: str) -> 
 async def _no_calls(front: Front) -> bool:
     assert front.jobs.link is not None
     return not front.jobs.link.connection.outgoing
+
+
+async def test_bytes_beyond_ascii_pass_as_they_are(front: Front, job: str) -> None:
+    """In the target, fields and trailers, both ways: UTF-8, Latin-1, and any other byte."""
+    for data in (b"\xe9", "\u00e9".encode(), bytes(range(0x80, 0x100))):
+        async with wire(front.port) as client:
+            client.say(b"GET %s/head?%s HTTP/1.1\r\nHost: h\r\nX-A: %s\r\n\r\n" % (job.encode(), data, data))
+            body = (await client.answer()).body
+            assert b"GET /head?%s HTTP/1.1\r\n" % data in body
+            assert b"\r\nX-A: %s\r\n" % data in body
+            client.say(chunked(f"{job}/trailers", b"x", trailers=b"X-Sum: %s\r\n" % data))
+            assert (await client.answer()).body == b"X-Sum: %s\r\n" % data
+            client.say(b"POST %s/write HTTP/1.1\r\nHost: h\r\n" % job.encode())
+            answer = (
+                b"HTTP/1.1 103 x\r\nX-A: %s\r\n\r\nHTTP/1.1 200 OK\r\nLocation: /%s\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\n"
+                b"0\r\nX-Sum: %s\r\n\r\n" % (data, data, data)
+            )
+            client.say(b"Content-Length: %d\r\n\r\n" % len(answer) + answer)
+            got = b"".join([await client.reader.readuntil(b"\r\n\r\n") for _ in range(3)])
+            assert (got.count(data), b"\r\nLocation: /%s\r\n" % data in got) == (3, True)
+
+
+async def test_a_request_without_a_host(front: Front, job: str) -> None:
+    async with wire(front.port) as client:
+        client.say(f"GET {job}/head HTTP/1.0\r\n\r\n".encode())
+        lines = (await client.rest()).partition(b"\r\n\r\n")[2].decode().split("\r\n")
+    assert [line for line in lines if line.startswith("X-Forwarded-")] == [
+        "X-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded-Port: 80",
+        f"X-Forwarded-Prefix: {job}",
+    ]

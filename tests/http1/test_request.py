@@ -179,7 +179,8 @@ def test_queries_that_are_none(query: Any) -> None:
         [["a", "b", "c"]],
         [["a", 1]],
         [["Accept", 1]],
-        [["Accept", b"x"]],
+        [["Accept", b"x"], ["Accept", 1]],
+        [["Accept", b"x", b"x"]],
         [["Accept", None]],
         [[b"Accept", "x"]],
         [[["Accept"], "x"]],
@@ -200,8 +201,24 @@ def test_methods_and_paths_are_strings(bad: Any) -> None:
         encode(bad)
     with pytest.raises(TypeError, match="path"):
         encode(path=bad)
-    with pytest.raises(TypeError, match="target"):
+    with pytest.raises((TypeError, ValueError), match="target"):
         encode_raw_request("GET", bad, [], authority="x")
+
+
+def test_bytes_that_are_not_utf8_are_written_as_they_are() -> None:
+    fields = [["X-A", b"\xe9"], ["Cookie", b"\xc3\xa9 \xff"], ["X-B", "\u00e9"], ["Content-Length", b"3"]]
+    head = encode_raw_request("GET", b"/\xff?\xe9", fields, authority="x")
+    assert head.data == (
+        b"GET /\xff?\xe9 HTTP/1.1\r\nHost: x\r\nX-A: \xe9\r\nCookie: \xc3\xa9 \xff\r\nX-B: \xc3\xa9\r\n"
+        b"Content-Length: 3\r\n\r\n"
+    )
+    assert encode(headers=[["X-A", b"\xe9"]]).data.count(b"X-A: \xe9\r\n") == 1
+    for value in (b"a\r\nb: c", b"a\nb", b"\0"):
+        with pytest.raises(ValueError, match="control character"):
+            encode_raw_request("GET", "/", [["X-A", value]], authority="x")
+    for target in (b"/ HTTP/1.1\r\n", b"/\0", b"x"):
+        with pytest.raises(ValueError, match="target"):
+            encode_raw_request("GET", target, [], authority="x")
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,12 @@ async def serve(reader, writer):
         writer.close()
 """)
 
+_LATIN1 = """
+async def serve(reader, writer):
+    await reader.readuntil(b"\\r\\n\\r\\n")
+    writer.write(b"HTTP/1.1 200 OK\\r\\nX-A: \\xe9 \\xc3\\xa9\\r\\nContent-Length: 0\\r\\n\\r\\n")
+    await writer.drain()
+"""
 
 _REPLACED = ("Cache-Control", "Expires", "Content-Encoding")
 
@@ -149,3 +155,10 @@ async def test_a_client_that_accepts_compression_closes_before_the_router_writes
     call = await peer.start(BISTREAM, "http_request", job, method, "/", [], headers)
     await peer.data(call, b"")
     assert await peer.outcome(call) == ([status, fields], None)  # a client that stays delays the result only
+
+
+async def test_text_of_a_job_that_is_not_utf8_is_read_as_latin1(peer: Peer) -> None:
+    """Such a router takes no bytes there."""
+    job = await start_program(peer, serving(_LATIN1))
+    _, fields, _ = await peer.http(job, "GET")
+    assert dict(map(tuple, fields))["X-A"] == "\u00e9 \u00c3\u00a9"

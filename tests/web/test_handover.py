@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 
 from pagent.config.router import RouterControl
 from pagent.limits import INCOMING_FIELD_MAX, REST_S
+from pagent.log import ACCESS_LOG
 from pagent.router import Router
 from tests.kit.agents import TOKEN
 from tests.kit.peer import dial
@@ -107,3 +109,16 @@ async def test_the_second_end_does_not_wait_for_requests() -> None:
         ending.end(0)
         assert (await waiting).status == 503
         await stop
+
+
+async def test_a_target_that_is_not_utf8(caplog: pytest.LogCaptureFixture) -> None:
+    """The router answers, and its access log has a line of JSON."""
+    caplog.set_level("INFO")
+    settings = router_settings(control=RouterControl(access_log=True))
+    async with running_router(settings) as router:
+        for path, status in ((b"/in\xff", 404), (f"/jobs/{'0' * 32}/x/file/".encode() + b"\xe9\xc3\xa9", 404)):
+            async with wire(router.control_port) as client:
+                client.say(b"GET %s?%s HTTP/1.1\r\nHost: localhost\r\nX-A: \xe9\r\n\r\n" % (path, path))
+                assert (await client.answer()).status == status
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == ACCESS_LOG]
+    assert [line["status"] for line in lines] == [404, 404]
