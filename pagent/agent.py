@@ -17,12 +17,12 @@ from pagent import __version__, log
 from pagent.access.hosts import is_loopback_name
 from pagent.config.model import IsolationSettings, Settings
 from pagent.config.tokens import TOKEN_GONE
-from pagent.errors import ConfigError, ProtocolError, StuckError
+from pagent.errors import ConfigError, ProtocolError
 from pagent.jobs.command import property_variables
 from pagent.jobs.figures import HostFigures
 from pagent.jobs.manager import JobManager
 from pagent.jobs.tree import become_subreaper
-from pagent.limits import DISK_END_S, RELOAD_TIMEOUT_S
+from pagent.limits import DISK_END_S
 from pagent.net.credentials import Credentials, load_credentials
 from pagent.net.dial import Address, parse_address
 from pagent.rpc.connection import Connection
@@ -31,9 +31,9 @@ from pagent.runtime.descriptors import raise_limit
 from pagent.runtime.loop_lag import LoopLag
 from pagent.runtime.memory import current_memory
 from pagent.runtime.metrics import STATISTICS
+from pagent.runtime.rereading import Rereading
 from pagent.runtime.signals import end_signals
 from pagent.runtime.tasks import TaskOwner
-from pagent.runtime.threads import ThreadPool
 from pagent.service.dialling import RouterDialling
 from pagent.service.disk import DiskThreads
 from pagent.service.exec import ExecService
@@ -116,7 +116,7 @@ class Agent:
         self._ending = False
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._forced = asyncio.Event()  # end at once
-        self._configuration = ThreadPool("configuration", 1)
+        self._configuration = Rereading()
         #: Where it listens; 0 for what it does not.
         self.rpc_port = self.control_port = self.report_port = 0
 
@@ -189,15 +189,11 @@ class Agent:
 
         A file that cannot be read, or is not valid, changes nothing and is one line in the log.
         """
-        if not self._ending:
-            self._tasks.start(self._reload(read), name="read the configuration again")
+        self._configuration.start(partial(self._read, read), self._take_over)
 
-    async def _reload(self, read: Callable[[], Settings]) -> None:
-        try:
-            settings, credentials = await self._configuration.run(self._read, read, limit_s=RELOAD_TIMEOUT_S)
-        except (ConfigError, StuckError) as error:
-            _log.error("the configuration is not read again, and nothing changes: %s", error)
-            return
+    def _take_over(self, found: tuple[Settings, Credentials]) -> int:
+        """Use settings and credentials that were read again; return how many tokens are accepted."""
+        settings, credentials = found
         self._credentials = credentials
         self._web.use_tls("server", credentials.server_tls)
         self._user_data = self._describe(settings)
@@ -205,7 +201,7 @@ class Agent:
         if settings.log_level is not None:
             log.set_level(settings.log_level)
         self.links.close_unless(self._is_accepted, TOKEN_GONE)
-        _log.info("the configuration is read again; accepted tokens: %d", len(credentials.tokens.accepted))
+        return len(credentials.tokens.accepted)
 
     def _read(self, read: Callable[[], Settings]) -> tuple[Settings, Credentials]:
         """Read all that :meth:`reload` takes over; in a thread."""
@@ -250,7 +246,7 @@ class Agent:
         await self.links.close(_ENDS)
         await self._tasks.close()
         await self._web.close()
-        await self._configuration.close(0)
+        await self._configuration.close()
         await self._figures.close()
         await self.disk.close(0 if self._forced.is_set() else DISK_END_S)
 

@@ -16,12 +16,11 @@ from pagent.access.gate import APPS, AccessGate
 from pagent.access.hosts import is_loopback_name
 from pagent.config.router import RouterSettings
 from pagent.config.tokens import TOKEN_GONE
-from pagent.errors import ConfigError, ProtocolError, StuckError
+from pagent.errors import ConfigError, ProtocolError
 from pagent.front.apps import AppRoutes
 from pagent.front.context import Site
 from pagent.front.server import FrontServer
 from pagent.front.spools import FrontSpools
-from pagent.limits import RELOAD_TIMEOUT_S
 from pagent.net.accept.listening import listen
 from pagent.net.dial import Address
 from pagent.relay.agent import AgentKey, ConnectedAgent
@@ -32,8 +31,8 @@ from pagent.relay.routes import RelayRoutes
 from pagent.relay.service import RelayService
 from pagent.rpc.connection import Connection
 from pagent.runtime.descriptors import open_limit, raise_limit
+from pagent.runtime.rereading import Rereading
 from pagent.runtime.tasks import TaskOwner
-from pagent.runtime.threads import ThreadPool
 from pagent.web.handover import RouterWeb
 from pagent.web.router_app import router_app
 from pagent.web.rpc_app import rpc_app
@@ -104,7 +103,7 @@ class Router:
             raise ConfigError(f"control.trusted_proxies: {error}") from None
         self._agents = WebServer()
         self._tasks = TaskOwner("router")
-        self._configuration = ThreadPool("configuration", 1)
+        self._configuration = Rereading()
         # While running.
         self._ending = False
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -223,7 +222,7 @@ class Router:
         await asyncio.gather(*(link.close(GOING_AWAY, "the router ends") for link in links))
         await self._tasks.close()
         await self._agents.close()
-        await self._configuration.close(0)
+        await self._configuration.close()
 
     async def _drain(self) -> None:
         """Take no more requests, and let those under way end within the grace period."""
@@ -307,15 +306,11 @@ class Router:
 
         A file that cannot be read, or is not valid, changes nothing and is one line in the log.
         """
-        if not self._ending:
-            self._tasks.start(self._reload(read), name="read the configuration again")
+        self._configuration.start(partial(self._read, read), self._take_over)
 
-    async def _reload(self, read: Callable[[], RouterSettings]) -> None:
-        try:
-            settings, credentials = await self._configuration.run(self._read, read, limit_s=RELOAD_TIMEOUT_S)
-        except (ConfigError, StuckError) as error:
-            _log.error("the configuration is not read again, and nothing changes: %s", error)
-            return
+    def _take_over(self, found: tuple[RouterSettings, RouterCredentials]) -> int:
+        """Use settings and credentials that were read again; return how many tokens are accepted."""
+        settings, credentials = found
         self._credentials = credentials
         self._agents.use_tls("server", credentials.server_tls)
         if settings.log_level is not None:
@@ -324,7 +319,7 @@ class Router:
         for agent in self.directory.table:
             if not self._is_accepted(agent.connection):
                 agent.connection.link.close(POLICY_VIOLATION, TOKEN_GONE)
-        _log.info("the configuration is read again; accepted tokens: %d", len(credentials.accepted))
+        return len(credentials.accepted)
 
     def _read(self, read: Callable[[], RouterSettings]) -> tuple[RouterSettings, RouterCredentials]:
         """Read all that :meth:`reload` takes over; in a thread."""

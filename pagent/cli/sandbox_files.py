@@ -16,8 +16,8 @@ from typing import Any, Final
 from pagent.cli.failure import ANNOUNCE_AFTER_S, CommandFailed, announce_if_slow, message_of
 from pagent.cli.terminal import say
 from pagent.client import RemoteJob
-from pagent.client.partial_file import overwrite
 from pagent.errors import CallError, LinkError
+from pagent.files.newfile import overwrite
 from pagent.limits import MIB
 
 #: Prefix of the agent's own files, which are not results of the job.

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from pagent.client.local_files import StrPath
+from pagent.files.newfile import overwrite
 from pagent.limits import DISK_END_S, MIB
 from pagent.runtime.threads import ThreadPool
 from pagent.unix import O_CLOEXEC, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK
@@ -237,17 +238,6 @@ class PartialFile:
             os.ftruncate(self._file, self._end)
         os.close(self._file)
         self._file = -1
-
-
-def overwrite(source: int, target: int) -> None:
-    """Replace the content of an open file by that of another. OSError."""
-    at = 0
-    while data := os.pread(source, MIB, at):
-        at += len(data)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(target, rest) :]
-    os.ftruncate(target, at)
 
 
 def _is_ours(file: int) -> bool:

@@ -1,4 +1,8 @@
-"""Write a file that appears when it is complete: under a temporary name in the same folder, then renamed."""
+"""Write a file that appears when it is complete: under a temporary name in the same folder, then renamed.
+
+A file that is mounted (into a container, for example) can be written but not replaced: the complete data is then copied
+into it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import errno
 import os
 import secrets
 import stat
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 
 from pagent.buffers import Bytes, remaining
@@ -177,13 +181,33 @@ class NewFile:
             # Closed first: a network file system may report a full disk only then.
             file, self._file = self._file, -1
             os.close(file)
-            os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            self._take_name()
         except OSError as error:
             self.discard()
             raise self._named(error) from None
         with suppress(OSError):  # there seldom is one, and it does no harm
             os.unlink(self._kept, dir_fd=self._folder)
         self._close()
+
+    def _take_name(self) -> None:
+        """Rename the file to its target. A file that is mounted cannot be replaced, so it is written in place."""
+        try:
+            os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            self._copy_to_target(error)
+            os.unlink(self._temporary, dir_fd=self._folder)
+
+    def _copy_to_target(self, busy: OSError) -> None:
+        with ExitStack() as stack:
+            source = os.open(self._temporary, os.O_RDONLY | O_NOFOLLOW | O_CLOEXEC, dir_fd=self._folder)
+            stack.callback(os.close, source)
+            target = os.open(self._name, os.O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, dir_fd=self._folder)
+            stack.callback(os.close, target)
+            if not stat.S_ISREG(os.fstat(target).st_mode):
+                raise busy
+            overwrite(source, target)
 
     def _set_length(self) -> None:
         """Give the file its length, which a hole at its end has not."""
@@ -228,6 +252,17 @@ class NewFile:
 
     def _named(self, error: OSError) -> OSError:
         return OSError(error.errno, error.strerror, self._path)
+
+
+def overwrite(source: int, target: int) -> None:
+    """Replace the content of an open file by that of another. OSError."""
+    at = 0
+    while data := os.pread(source, MIB, at):
+        at += len(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(target, rest) :]
+    os.ftruncate(target, at)
 
 
 def writev(file: int, parts: list[Bytes]) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from pagent.front.context import FrontContext
 from pagent.front.forwarded import plain_address
 from pagent.front.proxy_header import ProxyHeader, receive_proxy_header
-from pagent.net.accept.gate import ACCEPT_RETRY_S
+from pagent.net.accept.accepting import ACCEPT_RETRY_S, ShortageError, accept_one
 from pagent.net.tls import accepting_fault
 
 _log = logging.getLogger(__name__)
@@ -62,7 +62,6 @@ class ProxiedConnection:
             self._deadlines.discard(self)
 
     async def _connect(self, header: ProxyHeader | None) -> None:
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await self._loop.connect_accepted_socket(lambda: self._serve(header), self._socket, **self._tls)
 
     @property
@@ -111,14 +110,13 @@ class ProxiedSocket:
 
     def _accept(self) -> None:
         try:
-            sock, address = self._listening.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        except OSError as error:
-            _log.error("no connection can be accepted: %s", error.strerror)
+            accepted = accept_one(self._listening)
+        except ShortageError:
             self._loop.remove_reader(self._listening)
             self._retry = self._loop.call_later(ACCEPT_RETRY_S, self._resume)
             return
-        sock.setblocking(False)
-        trusted = self._context.trusts(plain_address(address[0]))
+        if accepted is None:
+            return
+        sock, address = accepted
+        trusted = self._context.trusts(plain_address(address))
         ProxiedConnection(self._context, sock, self._serve, self._tls, has_header=trusted)

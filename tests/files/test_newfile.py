@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -158,3 +161,49 @@ def test_writes_succeed_without_fallocate(new: NewFile, monkeypatch: pytest.Monk
     new.write(PIECE)
     new.commit()
     assert (sandbox.path / "f").read_bytes() == 2 * PIECE
+
+
+#: Writes "new" over a file that is mounted.
+MOUNTED = """
+import os, subprocess, sys
+from pathlib import Path
+from pagent.files.newfile import NewFile
+from pagent.jobs.openat_beneath import FOLDER
+from pagent.jobs.sandbox import Sandbox
+folder = Path(sys.argv[1])
+subprocess.run(["mount", "--bind", folder / "source", folder / "box/mounted"], check=True)
+new = NewFile(Sandbox(folder / "box", os.open(folder / "box", FOLDER)), "mounted", 0o644)
+new.check_target()
+new.write(b"new")
+new.skip(3)
+new.commit()
+"""
+
+
+def has_mount_namespaces() -> bool:
+    command = ["unshare", "--mount", "true"]
+    return bool(shutil.which("unshare")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not has_mount_namespaces(), reason="needs to mount a file in a namespace of its own")
+def test_a_mounted_file_is_written_in_place(tmp_path: Path) -> None:
+    (tmp_path / "box").mkdir()
+    (tmp_path / "box/mounted").touch()
+    (tmp_path / "source").write_text("much longer than the new content")
+    subprocess.run(["unshare", "--mount", sys.executable, "-c", MOUNTED, tmp_path], check=True, timeout=60)
+    assert (tmp_path / "source").read_bytes() == b"new" + bytes(3)
+    assert os.listdir(tmp_path / "box") == ["mounted"]
+
+
+def test_a_target_that_can_be_neither_replaced_nor_written(
+    new: NewFile, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
+) -> None:
+    def busy(*_: object, **__: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    (sandbox.path / "f").mkdir()
+    new.write(b"new")
+    monkeypatch.setattr(os, "rename", busy)
+    with pytest.raises(OSError, match="'f'"):
+        new.commit()
+    assert os.listdir(sandbox.path) == ["f"]

@@ -22,15 +22,14 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import errno
 import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from pagent.limits import HANDSHAKE_TIMEOUT_S, HANDSHAKES_WAITING, TLS_CLOSE_TIMEOUT_S
+from pagent.net.accept.accepting import ACCEPT_RETRY_S, ShortageError, accept_one
 from pagent.net.accept.first_flight import is_whole_hello, is_whole_request
 from pagent.net.accept.place import Place, address_of
 from pagent.net.tls import accepting_fault
@@ -40,12 +39,8 @@ from pagent.runtime.tasks import TaskOwner
 #: does a connection that has sent something have to make room.
 PLACE_CHECK_S: Final = 0.1
 PLACE_STUCK_CHECKS: Final = 15
-#: Seconds for which accepting pauses when the process has no descriptor left.
-ACCEPT_RETRY_S: Final = 0.5
 
 _log = logging.getLogger(__name__)
-
-_SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class GateState(enum.Enum):
@@ -190,25 +185,16 @@ class ConnectionGate:
     def _accept_one(self, listening: socket.socket) -> bool:
         """Accept one connection; return whether one has waited."""
         try:
-            sock, _ = listening.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return False
-        except OSError as error:
-            if error.errno not in _SHORTAGES:
-                raise
-            _log.error("no connection can be accepted: %s", error.strerror)
+            accepted = accept_one(listening)
+        except ShortageError:
             self._pause(GateState.SHORT, ACCEPT_RETRY_S)
             return False
-        self._enter(sock)
-        return True
-
-    def _enter(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        with suppress(OSError):  # it may be gone already
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        place = Place(self, sock, self._loop.time())
+        if accepted is None:
+            return False
+        place = Place(self, accepted[0], self._loop.time())
         self._taken[place] = None
         place.start()
+        return True
 
     def _least_used(self) -> Place | None:
         """Return the place of the connection that has to make room first, if one has to."""
