@@ -25,6 +25,8 @@
       RouteError                  a relayed call found no way to the job now; asking again may help
       RequestRefusedError         a router answers a request with an error: carries status and text
         NotYetError               what the request is for may be there within seconds
+        AccessDeniedError         the caller may not do this: 401 or 403
+        QuotaExceededError        the caller has used up a quota: 429
       StuckError                  the system gave no answer in time: a dead disk or network file system
       WSServerHandshakeError      the job refused a WebSocket upgrade; the name is that of the field
 
@@ -167,6 +169,17 @@ class RedirectError(RequestRefusedError):
 
 class NotYetError(RequestRefusedError):
     """The link or the job that a request is for may be there within seconds: waiting for it can help."""
+
+
+class AccessDeniedError(RequestRefusedError):
+    """The caller presents no valid token (401), or one without the scope that the request needs (403)."""
+
+
+class QuotaExceededError(RequestRefusedError):
+    """The caller has used up a quota."""
+
+    def __init__(self, text: str, retry_after_s: int) -> None:
+        super().__init__(429, f"{text}; ask again in {retry_after_s} s", retry_after_s=retry_after_s)
 
 
 class StuckError(PagentError, TimeoutError):

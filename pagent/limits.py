@@ -389,3 +389,7 @@ JOB_INFO_KEPT_MAX: Final = 16 * KIB
 #: Memory for the jobs of one agent at a router, notes included: 64 MiB of notes, and 65,536 jobs of 1 KiB. Further jobs
 #: are not known.
 AGENT_JOBS_KEPT_MAX: Final = 128 * MIB
+#: Bytes of the name of a token or user: it is the value of a job's label.
+SUBJECT_NAME_MAX: Final = 128
+#: Characters of an id or a name in a line of the audit log: callers may name a job with any text.
+AUDIT_TEXT_MAX: Final = 256

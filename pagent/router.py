@@ -11,9 +11,11 @@ from functools import partial
 from typing import Any, Final
 
 from pagent import __version__, log
-from pagent.access.dialling import DialRules
-from pagent.access.gate import APPS, AccessGate
+from pagent.access.closed import ClosedGate
+from pagent.access.dialling import LOOPBACK, DialRules
+from pagent.access.gate import CLOSING_KEYS, AccessGate
 from pagent.access.hosts import is_loopback_name
+from pagent.access.operations import APPS
 from pagent.config.router import RouterSettings
 from pagent.config.tokens import TOKEN_GONE
 from pagent.errors import ConfigError, ProtocolError
@@ -24,6 +26,7 @@ from pagent.front.spools import FrontSpools
 from pagent.net.accept.listening import listen
 from pagent.net.dial import Address
 from pagent.relay.agent import AgentKey, ConnectedAgent
+from pagent.relay.client_links import ClientLinks
 from pagent.relay.credentials import RouterCredentials, load_credentials
 from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
@@ -80,25 +83,36 @@ class Router:
             self._connection,
             settings.client.polling_delay,
         )
-        self._service = RelayService(self.directory)
-        self._methods = self._service.methods()
-        rules = DialRules(settings.dial.allow)
-        routes = RelayRoutes(
-            self.directory, self._dialler, resolve=rules.resolve, info=lambda: self._user_data, end=partial(self.end, 0)
-        )
-        gate = AccessGate(
+        self._gate = self._closed_gate() or AccessGate(
             loopback=self._loopback, allowed_hosts=settings.control.allowed_hosts, beyond=settings.access.open
         )
-        self._joins = WebSocketJoins(routes)
-        app = router_app(routes, gate, self._joins, lambda: None if self._ending else self._client())
+        allow = LOOPBACK if settings.dial.allow is None and self._gate.is_closed else settings.dial.allow
+        routes = RelayRoutes(
+            self.directory,
+            self._dialler,
+            self._gate,
+            resolve=DialRules(allow).resolve,
+            info=lambda: self._user_data,
+            end=partial(self.end, 0),
+        )
+        self._joins = WebSocketJoins(routes, self._gate)
+        options = {"user_data": self._user_data, "instance": self._instance, "debug": connection_debug}
+        self._clients = ClientLinks(RelayService(self.directory), self._gate, options)
+        app = router_app(
+            routes, self._gate, self._joins, lambda subject: None if self._ending else self._clients.connect(subject)
+        )
         self._web = RouterWeb(app, body_s=settings.control.body_s, access_log=settings.control.access_log)
         self._apps = AppRoutes(settings.apps)
-        apps_gate = AccessGate(
-            loopback=_is_loopback(settings.apps.interface), allowed_hosts=(), beyond=settings.access.open
+        apps_gate = (
+            self._gate
+            if self._gate.is_closed
+            else AccessGate(
+                loopback=_is_loopback(settings.apps.interface), allowed_hosts=(), beyond=settings.access.open
+            )
         )
         self._apps_site = Site(self._apps.route, APPS, apps_gate, settings.apps.proxy_protocol)
         try:
-            self._front = FrontServer(self.directory, gate, self._web.protocol, settings.control, spools)
+            self._front = FrontServer(self.directory, self._gate, self._web.protocol, settings.control, spools)
         except ValueError as error:
             raise ConfigError(f"control.trusted_proxies: {error}") from None
         self._agents = WebServer()
@@ -107,7 +121,6 @@ class Router:
         # While running.
         self._ending = False
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._clients: set[Connection] = set()
         self._drained = asyncio.Event()  # the grace period of requests is over
         self._forced: list[Callable[[], object]] = [self._drained.set]
         #: Where it listens; 0 for what it does not.
@@ -180,16 +193,29 @@ class Router:
             _log.warning("identity.uid is null: jobs are not found again after a restart of this router; set it")
         if settings.server.enabled and not self._credentials.accepted:
             _log.warning("server.accept_tokens is empty: no agent can dial in")
-        if not self._loopback:
-            self._tasks.start(self._remind(), name="say that the router is open")
+        if self._gate.is_closed:
+            if self._settings.access.open:
+                _log.warning("access.open is set, but the router is closed: every request needs a token or a user")
+        elif listeners := self._open_listeners():
+            self._tasks.start(self._remind(listeners), name="say that the router is open")
 
-    async def _remind(self) -> None:
+    def _open_listeners(self) -> list[str]:
+        """Return the listeners for clients that can be reached from other machines, each with its address."""
+        control, apps = self._settings.control, self._settings.apps
+        listeners = [("control", control.interface, self.control_port), ("apps", apps.interface, self.apps_port)]
+        return [
+            f"{name} ({interface or 'all addresses'}, port {port})"
+            for name, interface, port in listeners
+            if port and not _is_loopback(interface)
+        ]
+
+    async def _remind(self, listeners: list[str]) -> None:
         while True:
             _log.warning(
-                "the router is open on %s: every client that reaches port %d may run programs on its agents; set"
-                " control.interface to 127.0.0.1, and put a proxy that asks for a login in front of it",
-                self._settings.control.interface or "all addresses",
-                self.control_port,
+                "the router is open on %s: every client that reaches it may run programs on its agents; set %s to close"
+                " it, or let it listen on 127.0.0.1",
+                " and ".join(listeners),
+                CLOSING_KEYS,
             )
             await asyncio.sleep(REMINDER_S)
 
@@ -213,6 +239,8 @@ class Router:
     async def stop(self) -> None:
         """Drain requests, then close all links. Jobs of agents go on (docs/router.rst, "Signals")."""
         self._ending = True
+        if isinstance(self._gate, ClosedGate):
+            self._gate.close()
         await self._drain()
         await self._front.close()
         await self._web.close()
@@ -245,23 +273,10 @@ class Router:
         connection.ready.add_done_callback(lambda ready: self._ready(connection, ready))
         return connection
 
-    def _client(self) -> Connection:
-        """Return the connection of a client that dials in."""
-        connection = Connection(
-            dialled=False,
-            user_data=self._user_data,
-            methods=self._methods,
-            debug=self._debug,
-            instance=self._instance,
-        )
-        self._clients.add(connection)
-        connection.ready.add_done_callback(lambda ready: self._client_ready(connection, ready))
-        connection.link.closed.add_done_callback(lambda _: self._clients.discard(connection))
-        return connection
-
-    def _client_ready(self, connection: Connection, ready: asyncio.Future[None]) -> None:
-        if not ready.cancelled() and ready.exception() is None:
-            self._service.client_joined(connection)
+    def _closed_gate(self) -> ClosedGate | None:
+        """Return the gate of a closed router."""
+        table = self._credentials.access
+        return None if table is None else ClosedGate(self.directory, table)
 
     def _connection(self, token: str, replaces: str | None) -> Connection:
         """Return the connection of an agent that is dialled."""
@@ -316,6 +331,9 @@ class Router:
         if settings.log_level is not None:
             log.set_level(settings.log_level)
         self.directory.keep_tokens(credentials.tokens)
+        if isinstance(self._gate, ClosedGate) and credentials.access is not None:
+            ended = self._gate.renew(credentials.access)
+            _log.info("tokens of clients: %d; closed with tokens that are gone: %d", len(credentials.access), ended)
         for agent in self.directory.table:
             if not self._is_accepted(agent.connection):
                 agent.connection.link.close(POLICY_VIOLATION, TOKEN_GONE)

@@ -13,8 +13,8 @@ from pagent.net.dial import parse_address
 from pagent.net.tls import client_context, server_context
 
 FOLDER = Path(__file__).parent.parent / "config"
-ROUTER = "router.yaml"
-FILES = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name != ROUTER)
+ROUTERS = ("closed.yaml", "router.yaml")
+FILES = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name not in ROUTERS)
 
 
 def test_there_are_examples_of_each_mode() -> None:
@@ -35,15 +35,16 @@ def test_an_example_can_be_loaded_and_started(name: str) -> None:
         assert settings.server.interface == "127.0.0.1"
 
 
-def test_the_example_of_a_router_can_be_started() -> None:
-    settings = load_model(RouterSettings, FOLDER / ROUTER)
+@pytest.mark.parametrize("name", ROUTERS)
+def test_the_example_of_a_router_can_be_started(name: str) -> None:
+    settings = load_model(RouterSettings, FOLDER / name)
     assert settings.server.interface == settings.control.interface == "127.0.0.1"
     assert all(parse_address(agent.address) for agent in settings.dial.agents)
 
 
-@pytest.mark.parametrize("name", [*FILES, ROUTER])
+@pytest.mark.parametrize("name", [*FILES, *ROUTERS])
 def test_an_example_names_its_command(name: str) -> None:
-    command = "pagent route" if name == ROUTER else "pagent"
+    command = "pagent route" if name in ROUTERS else "pagent"
     assert f"#     {command} --config config/{name}\n" in (FOLDER / name).read_text()
 
 

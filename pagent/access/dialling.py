@@ -6,11 +6,16 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Sequence
+from typing import Final
 
 from pagent.access.hosts import authority
 from pagent.errors import ConfigError, DialError, RequestRefusedError
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+#: What a closed router dials because a caller wishes it, where the configuration lists nothing.
+LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
 
 class DialRules:

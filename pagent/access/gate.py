@@ -1,42 +1,40 @@
-"""Decide whether a router accepts a request: HTTP requests, upgrades and links of clients alike.
+"""Decide whether an open router accepts a request: HTTP requests, upgrades and links of clients alike.
 
-The router is open: every client that reaches a listener may use the interface of the original router. Interfaces beyond
-that are served on listeners of the loopback only, unless ``access.open`` is set.
+Every client that reaches a listener may use the interface of the original router. Interfaces beyond that are served on
+listeners of the loopback only, unless ``access.open`` is set. :mod:`pagent.access.closed` has the gate of a closed
+router.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from pagent.access.hosts import authority, foreign, is_loopback_name
+from pagent.access.operations import APPS, PROBE, PROXY, RPC
+from pagent.access.scopes import OWN_LABELS
 from pagent.errors import RequestRefusedError
 from pagent.http1.incoming import IncomingHead
-from pagent.rpc.directory import Client, JobAddress, Subject
-
-#: Operations that a request can need; those of the API have the names of scopes.
-PROBE: Final = "probe"  # /livez, /readyz: of load balancers, which name no host
-PROXY: Final = "proxy"  # job traffic: it belongs to the job, whatever page it comes from
-APPS: Final = "apps"  # the same on the listener of the jobs' own names, which the original router does not have
-WSCONNECT: Final = "wsconnect"  # the same from the API, so not from any page
-NONE: Final = "none"
-READ: Final = "read"
-JOBS: Final = "jobs"
-FILES: Final = "files"
-ADMIN: Final = "admin"
-RPC: Final = "rpc"  # links of clients, which the original router does not accept
+from pagent.rpc.directory import Client, JobAddress, JobFacts, Lease, Subject
 
 _UNNAMED: Final = Subject(None)
 _FORBIDDEN: Final = 403
 
+#: The keys of the configuration that close a router.
+CLOSING_KEYS: Final = "access.tokens, access.tokens_file or access.header"
+_BEYOND: Final = f"this answers on the loopback only, unless {CLOSING_KEYS} closes the router, or access.open is true"
+
 
 class AccessGate:
-    """The gate of one listener.
+    """The gate of one listener of an open router.
 
     :param loopback: whether it listens on the loopback only: then a browser may be misled to it, and Host is checked.
     :param allowed_hosts: host names, beside those of the loopback, that callers may use for it.
     :param beyond: whether interfaces that the original router does not have are served to all clients.
     """
+
+    is_closed: Final = False
 
     def __init__(self, *, loopback: bool, allowed_hosts: Collection[str], beyond: bool) -> None:
         self._loopback = loopback
@@ -50,7 +48,8 @@ class AccessGate:
         if operation == APPS:
             self._check_beyond()
             return _UNNAMED
-        if (reason := self._foreign(head)) is not None:
+        reason = foreign_page(head, self._is_served if self._loopback else None)
+        if reason is not None:
             raise RequestRefusedError(_FORBIDDEN, reason)
         if operation == RPC:
             self._check_beyond()
@@ -58,21 +57,54 @@ class AccessGate:
 
     def _check_beyond(self) -> None:
         if not self._beyond:
-            raise RequestRefusedError(_FORBIDDEN, "this answers on the loopback only, or with access.open")
+            raise RequestRefusedError(_FORBIDDEN, _BEYOND)
 
-    def _foreign(self, head: IncomingHead) -> str | None:
-        hosts, origins, sites = [head.host] if head.host else [], list[str](), list[str]()
-        for name, value in head.fields:
-            match name.lower():
-                case "origin":
-                    origins.append(value)
-                case "sec-fetch-site":
-                    sites.append(value)
-        if self._loopback:
-            return foreign(hosts, origins, sites, self._is_served)
-        # Any name may be one of this listener; a page of the same name and port is its own.
-        own, _ = authority(head.host)
-        return foreign(hosts, origins, sites, lambda host: host == own)
+    def subject_of(self, secret: str) -> Subject:
+        """Return the subject of all clients; their tokens mean nothing here."""
+        return _UNNAMED
+
+    def permit(self, subject: Subject, operation: str, job: JobAddress | JobFacts | None) -> None:
+        """Permit everything."""
+
+    def sees(self, subject: Subject, job: JobFacts) -> bool:
+        """Return that every job may be read."""
+        return True
+
+    def conceal(self, head: IncomingHead, operation: str) -> None:
+        """Leave the fields as they are: none of them is for the router."""
+
+    def lease(self, subject: Subject, close: Callable[[], object], *, stream: bool) -> Lease | None:
+        """Return None: nothing is revoked or counted."""
+        return None
+
+    @contextmanager
+    def creation(self, subject: Subject, labels: Mapping[str, str] | None) -> Iterator[dict[str, str]]:
+        """Yield the labels of a new job, without those that are the router's own to set."""
+        yield without_own_labels(labels)
 
     def _is_served(self, host: str) -> bool:
         return is_loopback_name(host) or host in self._allowed
+
+
+def foreign_page(head: IncomingHead, is_served: Callable[[str], bool] | None) -> str | None:
+    """Return why a request is refused as one of a foreign page; None if it is not.
+
+    ``is_served``: whether a host name is one of this listener. None: any name may be, and a page of the same name and
+    port is its own.
+    """
+    hosts, origins, sites = [head.host] if head.host else [], list[str](), list[str]()
+    for name, value in head.fields:
+        match name.lower():
+            case "origin":
+                origins.append(value)
+            case "sec-fetch-site":
+                sites.append(value)
+    if is_served is not None:
+        return foreign(hosts, origins, sites, is_served)
+    own, _ = authority(head.host)
+    return foreign(hosts, origins, sites, lambda host: host == own)
+
+
+def without_own_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the labels that a caller may give to a job: those of the router are not its to set."""
+    return {name: value for name, value in (labels or {}).items() if not name.startswith(OWN_LABELS)}

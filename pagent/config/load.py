@@ -85,6 +85,38 @@ def _merge(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:
     return result
 
 
+def read_list(text: str, where: str) -> list[tuple[Any, tuple[int, int]]]:
+    """Return the items of a YAML text that is one list, each with its first line and the one after its last.
+
+    ConfigError, which begins with ``where``. An empty text is an empty list.
+    """
+    try:
+        node = yaml.compose(text, _Loader)
+        values = [] if node is None else yaml.load(text, _Loader)
+    except RecursionError:
+        raise ConfigError(f"{where}: nested too deeply") from None
+    except ConfigError as exc:
+        raise ConfigError(f"{where}: {exc}") from None
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"{where}: {_explain(exc)}") from None
+    if node is None or values is None:
+        return []
+    if not isinstance(node, yaml.SequenceNode) or not isinstance(values, list):
+        raise ConfigError(f"{where}: expected a list of maps at the top level")
+    starts = [item.start_mark.line for item in node.value]
+    return [
+        (value, (start, _last_line(item) + 1)) for value, start, item in zip(values, starts, node.value, strict=True)
+    ]
+
+
+def _last_line(node: yaml.Node) -> int:
+    """Return the last line of a node. The end of a block is where the next thing begins: comments come before it."""
+    if not isinstance(node, yaml.CollectionNode) or node.flow_style:
+        return int(node.end_mark.line)
+    children = node.value if isinstance(node, yaml.SequenceNode) else [each for pair in node.value for each in pair]
+    return max([node.start_mark.line, *map(_last_line, children)])
+
+
 # --- --set ------------------------------------------------------------------------------------------
 
 

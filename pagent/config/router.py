@@ -6,6 +6,7 @@ Keys and defaults are the contract of docs/router.rst, "Configuration".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from pagent.config.model import REQUIRED, LogLevel, ServerTls, interface_setting, port_setting, section, setting
@@ -120,10 +121,50 @@ class RouterClient:
 
 
 @dataclass(frozen=True)
+class AccessQuota:
+    jobs: int | None = setting(None, "Jobs that it may have at once; null: any number.", minimum=0)
+    jobs_per_minute: int | None = setting(None, "Jobs that it may create in a minute; null: any number.", minimum=0)
+    streams: int | None = setting(
+        None,
+        "Requests to jobs, WebSockets, transfers and other streams that it may have at once; null: any number.",
+        minimum=0,
+    )
+
+
+@dataclass(frozen=True)
+class AccessToken:
+    name: str = setting(REQUIRED, "The name of the token: the owner of its jobs.", nonempty=True)
+    sha256: str = setting(REQUIRED, "SHA-256 of the token, in hexadecimal digits.", nonempty=True, secret=True)
+    scopes: tuple[str, ...] = setting(REQUIRED, "What it may be used for.", nonempty=True)
+    expires: datetime | None = setting(None, "The time from which it is not accepted; null: none.")
+    quota: AccessQuota = section(AccessQuota, "What it may use at once.")
+
+
+@dataclass(frozen=True)
+class AccessHeader:
+    name: str = setting(REQUIRED, "The field in which a trusted proxy names the user.", nonempty=True)
+    scopes: tuple[str, ...] = setting(REQUIRED, "What each user may do.", nonempty=True)
+
+
+@dataclass(frozen=True)
 class Access:
+    tokens: tuple[AccessToken, ...] = setting(
+        (), "Tokens of people and programs, each a map of name, sha256, scopes, expires and quota."
+    )
+    tokens_file: Path | None = setting(
+        None, "File with further such tokens, which pagent token edits; read again on SIGHUP; null: none."
+    )
+    header: AccessHeader | None = setting(
+        None, "A map of name, a field in which control.trusted_proxies name the user, and scopes; null: none."
+    )
     open: bool = setting(
         False, "Whether what goes beyond the original router's API is served on other addresses than the loopback, too."
     )
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether requests need a token or a user."""
+        return bool(self.tokens) or self.tokens_file is not None or self.header is not None
 
 
 @dataclass(frozen=True)
@@ -136,7 +177,8 @@ class DialledAgent:
 class DialSettings:
     allow: tuple[str, ...] | None = setting(
         None,
-        "Hosts, host:port pairs and networks that callers may have dialled; null: any.",
+        "Hosts, host:port pairs and networks that callers may have dialled; null: any in an open router, the loopback"
+        " in a closed one.",
         nonempty=True,
     )
     agents: tuple[DialledAgent, ...] = setting(

@@ -13,6 +13,7 @@ import math
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -171,6 +172,20 @@ def _path(kind: Any, rule: Rule, value: object, where: str) -> Path:
     return Path(text)
 
 
+def _time(kind: Any, rule: Rule, value: object, where: str) -> datetime:
+    """Check a time. YAML has read one that is not quoted; without an offset it is in UTC."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ConfigError(f"{where}: must be a time such as 2030-12-31T23:59:59Z") from None
+    elif isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
+    if not isinstance(value, datetime):
+        raise _mismatch(kind, value, where)
+    return value.replace(tzinfo=value.tzinfo or UTC)
+
+
 def _list(kind: Any, rule: Rule, value: object, where: str) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
         raise _mismatch(kind, value, where)
@@ -217,6 +232,7 @@ _CHECKS: dict[Any, Callable[[Any, Rule, object, str], Any]] = {
     float: _float,
     str: _str,
     Path: _path,
+    datetime: _time,
     tuple: _list,
     Mapping: _properties,
     Literal: _choice,
@@ -274,9 +290,12 @@ def _words(kind: Any) -> str:
         float: "number",
         str: "string",
         Path: "path",
+        datetime: "time",
         tuple: "list of strings",
         Mapping: "map of strings",
     }
+    if dataclasses.is_dataclass(inner):
+        return "map or null" if optional else "map"
     origin = get_origin(inner) or inner
     words = "|".join(get_args(inner)) if origin is Literal else names[origin]
     if origin is tuple and get_args(inner)[0] is not str:

@@ -21,7 +21,7 @@ from pagent.front.proxy_header import ProxyHeader
 from pagent.http1.incoming import IncomingHead
 from pagent.http1.incoming_buffer import HeadBuffer
 from pagent.limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
-from pagent.rpc.directory import Client
+from pagent.rpc.directory import Client, Lease
 
 _UNKNOWN: Final = Client("", 0, False, False, 0)
 
@@ -89,6 +89,7 @@ class ClientSocket(ExchangeUser):
         "_eof",
         "_exchange",
         "_head",
+        "_lease",
         "_loop",
         "_progress",
         "_proxied",
@@ -115,12 +116,13 @@ class ClientSocket(ExchangeUser):
         self._eof = False
         # Of the request that is answered.
         self._head: IncomingHead | None = None
+        self._entry: AccessEntry | None = None
+        self._lease: Lease | None = None
         self._exchange: Exchange | None = None
         self._waiting: asyncio.Task[None] | None = None
         self._rest = 0
         self._progress = -1
         self._takes_interim = False
-        self._entry: AccessEntry | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -136,8 +138,11 @@ class ClientSocket(ExchangeUser):
         """Bytes from the client."""
 
     def _note(self, status: int, exchange: Exchange | None, cut: str | None) -> None:
-        """Write the line of the access log for the request under way, if there is one."""
+        """Release the request under way, and write its line of the access log; do nothing if there is none."""
         entry, self._entry = self._entry, None
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.release()
         if entry is None:
             return
         if exchange is None:

@@ -12,7 +12,7 @@ from pagent.config.router import RouterControl
 from pagent.front.deadlines import Deadlines
 from pagent.front.exchange import Exchange, ExchangeUser
 from pagent.front.field import FieldExchange
-from pagent.front.forwarded import TrustedProxies, plain_address
+from pagent.front.forwarded import TrustedProxies, add_forwarded_fields, plain_address
 from pagent.front.held import HeldHeads
 from pagent.front.proxy_header import ProxyHeader
 from pagent.front.raw import RawExchange
@@ -114,11 +114,14 @@ class FrontContext:
             own[1] if isinstance(own, tuple) else 0,
         )
 
-    def warn_of_forwarded(self, client: Client) -> None:
-        """Log once that fields of a proxy are dropped: the proxy in front is likely not configured."""
-        if not self._warned:
+    def add_fields(self, head: IncomingHead, client: Client, prefix: str, request_id: str) -> None:
+        """Add the router's own fields to those that go on to a job."""
+        if head.forwarded and not client.trusted and not self._warned:
+            # The proxy in front is likely not configured.
             self._warned = True
             _log.warning("forwarded fields of %s are dropped: control.trusted_proxies does not list it", client.address)
+        add_forwarded_fields(head, client, prefix)
+        head.fields.append(["X-Request-Id", request_id])
 
     def exchange(self, user: ExchangeUser, head: IncomingHead, link: AgentLink) -> Exchange:
         """Return the exchange for a request to an agent; RequestRefusedError if it is a bad WebSocket handshake."""

@@ -16,7 +16,7 @@ from pagent.front.client_socket import ClientSocket, ClientState, ending_error
 from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
 from pagent.front.exchange import Tunnel
-from pagent.front.forwarded import add_forwarded_fields, request_id
+from pagent.front.forwarded import request_id
 from pagent.front.proxy_header import ProxyHeader
 from pagent.front.routes import JobTarget
 from pagent.http1.fields import Framing
@@ -46,12 +46,13 @@ class UserConnection(ClientSocket):
     :param proxied: the header of the PROXY protocol that it began with.
     """
 
-    __slots__ = ("_body", "_job", "_keep", "_request_id", "port")
+    __slots__ = ("_admitted", "_body", "_job", "_keep", "_request_id", "port")
 
     def __init__(self, context: FrontContext, proxied: ProxyHeader | None = None) -> None:
         super().__init__(context, proxied)
         self.port = PortConnection(self, self._accepted)
         # Of the request that is answered.
+        self._admitted = False
         self._job: JobTarget | None = None
         self._request_id = ""
         self._body: IncomingBody | None = None
@@ -122,6 +123,7 @@ class UserConnection(ClientSocket):
             self._entry = AccessEntry(head, self._client, self._request_id)
         if head.framing is not _NO_BODY and (head.length or head.framing is Framing.CHUNKED):
             self._body = IncomingBody(head, self._body_piece)
+        self._admitted = False
         try:
             self._job = job = self._context.route(head)
             if job is None:
@@ -137,17 +139,21 @@ class UserConnection(ClientSocket):
             self._go_on(data, at)
 
     def _admit(self, head: IncomingHead, job: JobTarget) -> None:
-        """Check the request at the gate, and add the router's own fields. RequestRefusedError if it is refused."""
-        entry = self._entry
+        """Check the request at the gate, and add the router's own fields. RequestRefusedError if it is refused.
+
+        NotYetError: the job is not known yet. The request is admitted when it is.
+        """
+        gate, entry = self._context.gate, self._entry
         if entry is not None:
             entry.job = job
-        subject = self._context.gate.judge(self._context.operation, job.job, head, self._client)
+        subject = gate.judge(self._context.operation, job.job, head, self._client)
         if entry is not None:
             entry.subject = subject.name
-        if head.forwarded and not self._client.trusted:
-            self._context.warn_of_forwarded(self._client)
-        add_forwarded_fields(head, self._client, job.prefix)
-        head.fields.append(["X-Request-Id", self._request_id])
+        if subject.name is not None:
+            self._lease = gate.lease(subject, self.drop, stream=True)
+            gate.conceal(head, self._context.operation)
+        self._context.add_fields(head, self._client, job.prefix, self._request_id)
+        self._admitted = True
 
     def _hand_over(self, head: IncomingHead, received: bytes) -> None:
         """Hand the connection over to the HTTP API, with the bytes that were read."""
@@ -196,10 +202,13 @@ class UserConnection(ClientSocket):
         self._waiting = self._context.tasks.start(self._wait_for_link(), name="wait for a job")
 
     async def _wait_for_link(self) -> None:
-        job = self._job
+        head, job = self._head, self._job
+        assert head is not None
         assert job is not None
         try:
             link = await self._context.directory.wait_for(job.job)
+            if not self._admitted:
+                self._admit(head, job)
             self._waiting = None
             ahead, self._ahead = self._ahead, b""
             self.port.resume_reading()
@@ -285,7 +294,7 @@ class UserConnection(ClientSocket):
 
     def answered(self, keep: bool) -> None:
         exchange, self._exchange = self._exchange, None
-        if self._entry is not None and exchange is not None:
+        if exchange is not None and (self._entry is not None or self._lease is not None):
             self._note(exchange.status, exchange, None)
         self._keep = keep
         if self._state is _BODY:

@@ -9,7 +9,6 @@ say where a request came from, and those that are the router's own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -106,17 +105,6 @@ def _kind_of_name(name: str) -> int:
 def goes_on(name: str) -> bool:
     """Return whether a field passes to the job unchanged: it is neither of this hop, nor the router's to write."""
     return _kind_of(name) == _PASSED
-
-
-def fields_for_job(fields: Iterable[tuple[str, str]]) -> list[list[str]]:
-    """Return the fields of a request that another reader has read, without those that are the router's to write."""
-    passed = []
-    for name, value in fields:
-        kind = _kind_of(name)
-        kept = others(value) if kind == _COOKIE else value
-        if kind not in (_FORWARDED, _OWN) and not (kind == _COOKIE and not kept):
-            passed.append([name, kept])
-    return passed
 
 
 #: The usual spellings of well-known fields, without asking :func:`_kind_of`.

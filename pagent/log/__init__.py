@@ -18,9 +18,19 @@ from typing import Final
 
 from pagent.errors import ConfigError
 from pagent.log.formats import escape, line_formatter
-from pagent.log.handler import ACCESS_LOG, PipeHandler
+from pagent.log.handler import ACCESS_LOG, AUDIT_LOG, PipeHandler
 
-__all__ = ["ACCESS_LOG", "DEFAULT_FORMAT", "DEFAULT_LEVEL", "LEVELS", "escape", "left_out", "set_level", "setup"]
+__all__ = [
+    "ACCESS_LOG",
+    "AUDIT_LOG",
+    "DEFAULT_FORMAT",
+    "DEFAULT_LEVEL",
+    "LEVELS",
+    "escape",
+    "left_out",
+    "set_level",
+    "setup",
+]
 
 LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -50,6 +60,7 @@ def setup(
         root.removeHandler(old)
         old.close()
     set_level(level)
+    logging.getLogger(AUDIT_LOG).setLevel(logging.INFO)
     # Without stderr, descriptor 2 may be a socket, so the number alone is not used.
     fd = _stderr_fd() if fd is None else fd
     if fd is None:

@@ -17,6 +17,8 @@ LOG_FLUSH_TIMEOUT_S: Final = 1.0
 
 #: The logger of the access log: its lines are JSON of their own, and each of them is wanted.
 ACCESS_LOG: Final = "pagent.access"
+#: The logger of a router's audit log: the same, and its lines are logged whatever the level.
+AUDIT_LOG: Final = "pagent.audit"
 
 _CUT: Final = b" ... (line cut)"
 
@@ -44,7 +46,7 @@ class PipeHandler(logging.Handler):
         atexit.register(self.close)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name == ACCESS_LOG:
+        if record.name in (ACCESS_LOG, AUDIT_LOG):
             self._put(record.getMessage().encode())
             return
         # The operator has asked for debug lines, and needs each of them.

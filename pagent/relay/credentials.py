@@ -6,6 +6,8 @@ import fnmatch
 import ssl
 from typing import NamedTuple
 
+from pagent.access.tokens import AccessTable
+from pagent.config.access_tokens import load_access_tokens
 from pagent.config.router import AcceptedToken, RouterSettings
 from pagent.config.tokens import load_accepted, read_token
 from pagent.errors import ConfigError, ProtocolError
@@ -18,13 +20,17 @@ from pagent.wire.closing import POLICY_VIOLATION
 
 
 class RouterCredentials(NamedTuple):
-    """``accepted``: tokens of agents that dial in. ``dialled``: the token for each agent of ``dial.agents``."""
+    """``accepted``: tokens of agents that dial in. ``dialled``: the token for each agent of ``dial.agents``.
+
+    ``access``: the tokens and the header of clients; None for an open router.
+    """
 
     accepted: tuple[AcceptedToken, ...]
     dialled: dict[Address, str]
     server_tls: ssl.SSLContext | None
     control_tls: ssl.SSLContext | None
     apps_tls: ssl.SSLContext | None
+    access: AccessTable | None
 
     def token_of(self, peer: identity.Peer) -> str:
         """Return the token that an agent presented. ProtocolError if it is not accepted for the agent's uid."""
@@ -51,6 +57,11 @@ class RouterCredentials(NamedTuple):
         ):
             if (before is None) is not (now is None):
                 raise ConfigError(f"{section}.certificate: TLS is turned on or off by a restart only")
+        if self.access is None and new.access is not None:
+            raise ConfigError("access: an open router is closed by a restart only")
+        if self.access is not None and new.access is None:
+            # Never opened by a mistake in a file: without tokens, no client is let in.
+            new = new._replace(access=AccessTable((), None))
         if self.control_tls is not None:
             renew_certificate(self.control_tls, settings.control.tls, "control.tls")
         if self.apps_tls is not None:
@@ -73,4 +84,11 @@ def load_credentials(settings: RouterSettings) -> RouterCredentials:
         server_context(settings.server.tls, "server.tls"),
         server_context(settings.control.tls, "control.tls"),
         server_context(settings.apps.tls, "apps.tls"),
+        load_access(settings),
     )
+
+
+def load_access(settings: RouterSettings) -> AccessTable | None:
+    """Return the tokens and the header of clients; None for an open router. ConfigError."""
+    access = settings.access
+    return AccessTable(load_access_tokens(access), access.header) if access.is_closed else None

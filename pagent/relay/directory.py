@@ -79,6 +79,32 @@ class AgentDirectory:
         """Return the facts of a job, at once; None for a job that is not known."""
         return self.jobs.facts(job_uid)
 
+    def facts_at(self, job: JobAddress) -> JobFacts | None:
+        """Return the facts of the job that a request to this address uses, at once; None if it is not known."""
+        known = self.jobs.facts(job.job_uid)
+        agent = self.table.get(job.connection_id)
+        if agent is None or (known is not None and known.agent_uid == agent.uid):
+            return known
+        if known is None and agent.key in self.watches.listing:
+            return None
+        # It goes to an agent that is not known to have the job, so the labels of the known one say nothing.
+        return JobFacts(job.job_uid, agent.uid, {})
+
+    def not_found(self, job: JobAddress) -> RequestRefusedError:
+        """Return the error for a job that no agent has, at this address."""
+        is_any = job.connection_id == ANY_CONNECTION
+        if self.table.get(job.connection_id) is not None:
+            return RequestRefusedError(404, f"job {job.job_uid!r} is not found")
+        if not self.is_settled and (is_any or is_connection_id(job.connection_id)):
+            return RequestRefusedError(503, "the agents are not back yet", retry_after_s=2)
+        if is_any:
+            return RequestRefusedError(404, f"job {job.job_uid!r} is not found")
+        return RequestRefusedError(404, f"connection {job.connection_id!r} is not found")
+
+    def owned(self, name: str) -> int:
+        """Return how many jobs have this owner."""
+        return self.jobs.owned(name)
+
     def expect(self, dialled: Hashable) -> None:
         """Count on an agent that is dialled, until it has a link: where, and with which token."""
         self._expected.add(dialled)
@@ -103,6 +129,8 @@ class AgentDirectory:
         """
         agent = self.table.get(job.connection_id)
         if agent is not None:
+            if self.jobs.agent_of(job.job_uid) is None:
+                await self.watches.until_listed([agent.key], _LISTING_S)
             return agent
         try:
             return self._known(job)
@@ -148,7 +176,7 @@ class AgentDirectory:
 
     def _known(self, job: JobAddress) -> ConnectedAgent:
         if job.connection_id != ANY_CONNECTION and not is_connection_id(job.connection_id):
-            raise RequestRefusedError(404, f"connection {job.connection_id!r} is not found")
+            raise self.not_found(job)
         key = self.jobs.agent_of(job.job_uid)
         if key is None:
             raise NotYetError(503, "the agent of this job is not known yet", retry_after_s=2)
@@ -164,11 +192,9 @@ class AgentDirectory:
         agent = await self._ask(job.job_uid) if key is None else self.table.newest(key)
         if agent is not None:
             return agent
-        if not listed or not self.is_settled:
+        if not listed:
             raise RequestRefusedError(503, "the agents are not back yet", retry_after_s=2)
-        if job.connection_id == ANY_CONNECTION:
-            raise RequestRefusedError(404, f"job {job.job_uid!r} is not found")
-        raise RequestRefusedError(404, f"connection {job.connection_id!r} is not found")
+        raise self.not_found(job)
 
     async def _ask(self, job_uid: str) -> ConnectedAgent | None:
         """Ask the agents of ours that are not watched. Requests for one job at one time share the answer."""

@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from pagent.access.scopes import OWNER
 from pagent.errors import JobNotFoundError
 from pagent.limits import AGENT_JOBS_KEPT_MAX
 from pagent.relay.agent import AgentKey
@@ -80,6 +81,10 @@ class JobTable:
     def of(self, agent: AgentKey) -> list[JobRecord]:
         """Return the jobs of an agent."""
         return [*self._jobs_of.get(agent, {}).values()]
+
+    def owned(self, name: str) -> int:
+        """Return how many jobs have this owner."""
+        return sum([labels.get(OWNER) == name for _, labels in self.labelled()])
 
     def later_than(self, job_uid: str | None) -> Iterator[JobRecord]:
         """Iterate over the jobs in the order of their creation, from the one after ``job_uid``. JobNotFoundError.

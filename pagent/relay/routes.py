@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from pagent.access.operations import ADMIN
 from pagent.net.dial import parse_address
 from pagent.relay.agent import ConnectedAgent
+from pagent.relay.creation import may_create
 from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.placement import not_connected, select
-from pagent.rpc.directory import JobAddress
+from pagent.rpc.directory import Gate, JobAddress, Subject
 
 
 class RelayRoutes:
@@ -24,6 +26,7 @@ class RelayRoutes:
         self,
         directory: AgentDirectory,
         dialler: AgentDialler,
+        gate: Gate,
         *,
         resolve: Callable[[str, int], Awaitable[list[str]]],
         info: Callable[[], Mapping[str, Any]],
@@ -31,6 +34,7 @@ class RelayRoutes:
     ) -> None:
         self._directory = directory
         self._dialler = dialler
+        self._gate = gate
         self._resolve = resolve
         self._info = info
         self._end = end
@@ -39,27 +43,40 @@ class RelayRoutes:
         """Return all links."""
         return iter(self._directory.table)
 
-    async def create(self, choice: Mapping[str, Any], name: str) -> tuple[ConnectedAgent, dict[str, Any]]:
+    async def create(
+        self, choice: Mapping[str, Any], name: str, subject: Subject
+    ) -> tuple[ConnectedAgent, dict[str, Any]]:
         """Create a job; return its agent and its info. ``choice`` is the ``agent`` of jobs/create, checked already.
 
         RequestRefusedError: the agent is not connected; ConfigError: no address; DialError: it cannot be reached.
         """
-        agent = await self._place(choice)
-        return agent, await self._directory.create(agent, name)
+        if choice["type"] == "address":
+            self._gate.permit(subject, ADMIN, None)
+        with self._gate.creation(subject, None) as labels:
+            agent = await self._place(choice, lambda agent: may_create(self._gate, subject, agent.uid, labels))
+            return agent, await self._directory.create(agent, name, labels=labels)
 
-    async def _place(self, choice: Mapping[str, Any]) -> ConnectedAgent:
+    async def _place(self, choice: Mapping[str, Any], allowed: Callable[[ConnectedAgent], bool]) -> ConnectedAgent:
+        """Return the agent for a new job, of those that the subject may use: another one is not there for it."""
         match choice["type"]:
             case "uid":
                 uid: str = choice["uid"]
                 agent = self._directory.table.agent(uid)
-                if agent is None:
+                if agent is None or not allowed(agent):
                     raise not_connected([uid])
                 return agent
             case "select":
-                return await select(self._directory, choice["uids"])
+                table = self._directory.table
+                named = [uid for uid in choice["uids"] if (found := table.agent(uid)) is not None and allowed(found)]
+                if not named:
+                    raise not_connected(choice["uids"])
+                return await select(self._directory, named)
         address = parse_address(choice["address"])
-        allowed = await self._resolve(address.host, address.port)
-        return await self._dialler.for_job(address, choice["token"], allowed)
+        resolved = await self._resolve(address.host, address.port)
+        agent = await self._dialler.for_job(address, choice["token"], resolved)
+        if not allowed(agent):
+            raise not_connected([agent.uid])
+        return agent
 
     async def locate(self, job: JobAddress) -> ConnectedAgent:
         """Return the agent of a job."""

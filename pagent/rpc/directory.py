@@ -6,7 +6,8 @@ The router's composition root makes the objects; :mod:`pagent.front` and :mod:`p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from pagent.http1.incoming import IncomingHead
@@ -44,9 +45,22 @@ class JobFacts(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """On whose behalf a request is made; ``name`` is None in an open router."""
+    """On whose behalf a request is made; ``name`` is None in an open router.
+
+    ``scopes``: as they stand in the configuration. ``credential`` identifies the token that was presented, without
+    being one: a newer token of the same name has another.
+    """
 
     name: str | None
+    scopes: tuple[str, ...] = ()
+    credential: str = ""
+
+
+class Lease(Protocol):
+    """What a subject of a closed router has open: one request, upgrade, link or stream."""
+
+    def release(self) -> None:
+        """It has ended. A second call does nothing."""
 
 
 class AgentLink(Protocol):
@@ -85,10 +99,41 @@ class Directory(Protocol):
 
 
 class Gate(Protocol):
-    """The check of every request. It is called when the head is read, before the request is handled."""
+    """The check of every request and of every call of a client."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether requests need a token or a user."""
 
     def judge(self, operation: str, job: JobAddress | None, head: IncomingHead, client: Client) -> Subject:
         """Return on whose behalf the request is made; RequestRefusedError (401, 403, 404) if it may not pass.
 
-        ``operation`` is the scope that it needs: ``proxy`` for job traffic.
+        It is called when the head is read, before the request is handled. NotYetError: the job is not known yet, and
+        so neither is whether the subject may use it. Look for the job, and ask again.
+
+        ``operation`` is one of :mod:`pagent.access.operations`.
+        """
+
+    def subject_of(self, secret: str) -> Subject:
+        """Return the subject of the token in the handshake of a client's link. RequestRefusedError 401."""
+
+    def permit(self, subject: Subject, operation: str, job: JobAddress | JobFacts | None) -> None:
+        """Check an operation of a subject that is known, as :meth:`judge` does."""
+
+    def sees(self, subject: Subject, job: JobFacts) -> bool:
+        """Return whether a subject may read a job: for lists."""
+
+    def conceal(self, head: IncomingHead, operation: str) -> None:
+        """Remove the fields of a request that are for the router alone, before it goes to a job."""
+
+    def lease(self, subject: Subject, close: Callable[[], object], *, stream: bool) -> Lease | None:
+        """Register what a subject opens; ``close`` ends it when the subject's token is revoked or expires.
+
+        None in an open router. ``stream``: whether it counts against the quota of streams. RequestRefusedError 429.
+        """
+
+    def creation(self, subject: Subject, labels: Mapping[str, str] | None) -> AbstractContextManager[dict[str, str]]:
+        """Return a block that creates a job, which gets the labels that the block yields.
+
+        RequestRefusedError 429 when it is entered: a quota is used up.
         """

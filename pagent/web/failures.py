@@ -22,6 +22,8 @@ from pagent.errors import (
 from pagent.web.local import text
 from pagent.web.payloads import PayloadError
 
+_UNAUTHORIZED: Final = 401
+
 #: What an operation on a job can fail with, beside what is in `_status_of`.
 EXPECTED: Final = (CallError, ConfigError, DialError, LinkClosedError, PayloadError, RequestRefusedError)
 
@@ -48,8 +50,10 @@ _CAUSES: Final[Mapping[str, int]] = {
 def answer_to(error: Exception, *, job_uid: str | None = None) -> web.Response:
     """Return the answer for an error of ``EXPECTED``."""
     if isinstance(error, RequestRefusedError):
-        retry = None if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-        return text(str(error), status=error.status, headers=retry)
+        fields = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+        if error.status == _UNAUTHORIZED:
+            fields["WWW-Authenticate"] = "Bearer"
+        return text(str(error), status=error.status, headers=fields)
     if isinstance(error, MethodError):
         if error.cause_type == "JobNotFoundError" and job_uid is not None:
             return text(f"job {job_uid!r} is not found", status=404)

@@ -17,7 +17,9 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
+from pagent.access.audit import AuditEntry
 from pagent.errors import RequestRefusedError
+from pagent.front.forwarded import request_id
 from pagent.http1.fields import Framing
 from pagent.http1.incoming import BadRequest, IncomingHead
 from pagent.http1.incoming_body import IncomingBody
@@ -25,7 +27,7 @@ from pagent.http1.section import BLANK_LINE
 from pagent.limits import HALF_CLOSED_S, INCOMING_HEAD_MAX, REST_S
 from pagent.log import ACCESS_LOG
 from pagent.net.link.link import Link
-from pagent.rpc.directory import Client
+from pagent.rpc.directory import Client, Subject
 from pagent.runtime.tasks import first_of
 from pagent.web.local import Handler, text
 
@@ -70,6 +72,10 @@ class HandedOver(RequestHandler):
         # For life.
         self.head = head
         self.client = client
+        #: On whose behalf the request is made, once it has passed the gate.
+        self.subject = Subject(None)
+        #: Its line of the audit log, if it has one there.
+        self.audit: AuditEntry | None = None
         self.body_s = body_s
         self._open = open_
         self._access_log = access_log
@@ -168,9 +174,9 @@ class HandedOver(RequestHandler):
         """Write the line of the access log, with the fields of one for job traffic (docs/router.rst, "Access log")."""
         line = {
             "time": round(self._began, 3),
-            "id": self.head.request_id or None,
+            "id": request_id(self.head),
             "client": self.client.address,
-            "subject": None,
+            "subject": self.subject.name,
             "agent": None,
             "job": self._job,
             "method": self.head.method,

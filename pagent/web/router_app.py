@@ -12,35 +12,35 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from pagent.access import gate as operations
-from pagent.errors import RequestRefusedError
-from pagent.rpc.directory import Gate, JobAddress
+from pagent.access import operations
+from pagent.rpc.directory import Gate
+from pagent.web.admission import Action, ApiAdmission, job_of
 from pagent.web.answers import empty_answer, json_answer, plain_answer
 from pagent.web.failures import EXPECTED, answer_to
-from pagent.web.handover import HandedOver, until_the_end
+from pagent.web.handover import until_the_end
 from pagent.web.local import Handler, text
 from pagent.web.router_files import FileRoutes
 from pagent.web.router_jobs import JobRoutes
 from pagent.web.routes import Routes
-from pagent.web.rpc_app import Connect, accept_client
+from pagent.web.rpc_app import ConnectClient, accept_client
 from pagent.web.wsconnect import WebSocketJoins
 from pagent.wire.upgrade import RPC_PATH
 
 _ANY: Final = "*"
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _JOB: Final = "/jobs/{connection}/{job}"
 
 
 class Route(NamedTuple):
-    """One route of the API. ``operation``: what the gate is asked about."""
+    """One route of the API. ``operation``: what the gate is asked about. ``action``: its name in the audit log."""
 
     method: str
     path: str
     operation: str
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    action: Action | None = None
 
 
-def routes_of(routes: Routes, joins: WebSocketJoins, connect: Connect) -> list[Route]:
+def routes_of(routes: Routes, joins: WebSocketJoins, connect: ConnectClient) -> list[Route]:
     """Return all routes."""
     jobs, files, router = JobRoutes(routes), FileRoutes(routes), _RouterRoutes(routes)
     return [
@@ -49,58 +49,49 @@ def routes_of(routes: Routes, joins: WebSocketJoins, connect: Connect) -> list[R
         Route("GET", "/readyz", operations.PROBE, router.ready),
         Route("GET", "/info", operations.NONE, router.info),
         Route("GET", "/connections", operations.READ, router.connections),
-        Route("POST", "/shutdown", operations.ADMIN, router.shutdown),
-        Route("POST", "/jobs/create", operations.JOBS, jobs.create),
-        Route("POST", f"{_JOB}/start", operations.JOBS, jobs.start),
+        Route("POST", "/shutdown", operations.ADMIN, router.shutdown, _named("shutdown")),
+        Route("POST", "/jobs/create", operations.JOBS, jobs.create, _named("job_create")),
+        Route("POST", f"{_JOB}/start", operations.JOBS, jobs.start, _named("job_start")),
         Route("POST", f"{_JOB}/wait", operations.READ, jobs.wait),
         Route("GET", f"{_JOB}/info", operations.READ, jobs.info),
         Route("POST", f"{_JOB}/info", operations.READ, jobs.info),
-        Route("POST", f"{_JOB}/remove", operations.JOBS, jobs.remove),
-        Route("POST", f"{_JOB}/wsconnect/{{rest:.*}}", operations.WSCONNECT, joins.connect),
-        Route(_ANY, f"{_JOB}/file/{{rest:.+}}", operations.FILES, files.file),
-        Route(_ANY, f"{_JOB}/archive", operations.FILES, files.archive),
+        Route("POST", f"{_JOB}/remove", operations.JOBS, jobs.remove, _named("job_remove")),
+        Route("POST", f"{_JOB}/wsconnect/{{rest:.*}}", operations.WSCONNECT, joins.connect, _named("wsconnect")),
+        Route(_ANY, f"{_JOB}/file/{{rest:.+}}", operations.FILES, files.file, _file_action),
+        Route(_ANY, f"{_JOB}/archive", operations.FILES, files.archive, _archive_action),
     ]
 
 
-def router_app(routes: Routes, gate: Gate, joins: WebSocketJoins, connect: Connect) -> web.Application:
+def router_app(routes: Routes, gate: Gate, joins: WebSocketJoins, connect: ConnectClient) -> web.Application:
     """Return the application. ``connect`` returns an object for a new link of a client, or None: shutting down."""
     table = routes_of(routes, joins, connect)
-    operation_of = {route.handler: route.operation for route in table}
-
-    def refusal(request: web.Request) -> web.Response | None:
-        """Ask the gate; return the answer to a request that may not pass."""
-        operation = operation_of.get(request.match_info.handler, operations.NONE)
-        protocol = request.protocol
-        assert isinstance(protocol, HandedOver)
-        try:
-            gate.judge(operation, job_of(request), protocol.head, protocol.client)
-        except RequestRefusedError as error:
-            return answer_to(error)
-        return None
-
-    @web.middleware
-    async def judged(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return refusal(request) or await handler(request)
-
-    async def judged_before_the_body(request: web.Request) -> web.Response | None:
-        """Let the client send the body that it has announced with ``Expect: 100-continue``, if it may pass."""
-        if (answer := refusal(request)) is None and request.transport is not None:
-            request.transport.write(_CONTINUE)
-        return answer
-
-    app = web.Application(middlewares=[until_the_end, judged, _merged_slashes, _answered])
+    admission = ApiAdmission(
+        routes,
+        gate,
+        {route.handler: route.operation for route in table},
+        {route.handler: route.action for route in table if route.action is not None},
+    )
+    app = web.Application(middlewares=[until_the_end, admission.middleware, _merged_slashes, _answered])
     for route in table:
         resource = app.router.add_resource(route.path)
-        resource.add_route(route.method, route.handler, expect_handler=judged_before_the_body)
+        resource.add_route(route.method, route.handler, expect_handler=admission.before_the_body)
         if route.method == "GET" and route.operation != operations.RPC:
             resource.add_route("HEAD", route.handler)
     return app
 
 
-def job_of(request: web.Request) -> JobAddress | None:
-    """Return the job that a request names in its path."""
-    match = request.match_info
-    return JobAddress(match["connection"], match["job"]) if "job" in match else None
+def _named(name: str) -> Action:
+    return lambda request: name
+
+
+def _file_action(request: web.Request) -> str | None:
+    if request.method == "POST":
+        return "file_upload"
+    return "file_remove" if request.query.get("remove") == "1" else None
+
+
+def _archive_action(request: web.Request) -> str | None:
+    return "archive_upload" if request.method == "POST" else None
 
 
 _merged_slashes: Final = web.normalize_path_middleware(

@@ -9,7 +9,7 @@ from aiohttp import web
 from pagent.errors import PagentError, RequestRefusedError, ServerError
 from pagent.limits import KIB
 from pagent.rpc.aio import StreamCall
-from pagent.rpc.directory import JobAddress
+from pagent.web.admission import located
 from pagent.web.answers import empty_answer
 from pagent.web.handover import body_pieces, close_after
 from pagent.web.routes import RoutedAgent, Routes
@@ -28,7 +28,7 @@ class FileRoutes:
         self._routes = routes
 
     async def file(self, request: web.Request) -> web.StreamResponse:
-        job, agent = await self._located(request)
+        job, agent = await located(self._routes, request)
         name = request.match_info["rest"]
         if request.method == "POST":
             executable = _flag(request, "executable")
@@ -44,7 +44,7 @@ class FileRoutes:
         )
 
     async def archive(self, request: web.Request) -> web.StreamResponse:
-        job, agent = await self._located(request)
+        job, agent = await located(self._routes, request)
         if request.method == "POST":
             check_upload(request)
             return await _upload(request, agent.open_stream(messages.OSTREAM, "archive_upload", job.job_uid))
@@ -57,10 +57,6 @@ class FileRoutes:
                 messages.ISTREAM, "archive_download", job.job_uid, include, exclude, compress, chunk, **_whole(agent)
             ),
         )
-
-    async def _located(self, request: web.Request) -> tuple[JobAddress, RoutedAgent]:
-        job = JobAddress(request.match_info["connection"], request.match_info["job"])
-        return job, await self._routes.locate(job)
 
 
 def _check_method(request: web.Request) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from aiohttp import web
 
 from pagent.errors import MethodError, RequestRefusedError, ServerError
-from pagent.rpc.directory import JobAddress
 from pagent.runtime.tasks import retrieve_error
+from pagent.web.admission import located, note_agent, subject_of
 from pagent.web.answers import json_answer
 from pagent.web.failures import words_of
 from pagent.web.payloads import CREATE, START, read_payload
@@ -25,14 +25,15 @@ class JobRoutes:
     async def create(self, request: web.Request) -> web.Response:
         payload = await read_payload(request, CREATE)
         # Shielded: a call that is given up because the client is gone may have made a job, which would stay.
-        creation = asyncio.ensure_future(self._routes.create(payload["agent"], payload["name"]))
+        creation = asyncio.ensure_future(self._routes.create(payload["agent"], payload["name"], subject_of(request)))
         creation.add_done_callback(retrieve_error)
         agent, info = await asyncio.shield(creation)
+        note_agent(request, agent, info["uid"])
         return _answer(agent, info)
 
     async def start(self, request: web.Request) -> web.Response:
         payload = await read_payload(request, START)
-        job, agent = await self._located(request)
+        job, agent = await located(self._routes, request)
         ports, forwarded = payload.get("port_expected_count", 1), payload.get("forward_stdout", False)
         arguments = (payload["args"], payload["env"], payload.get("cwd"), ports, forwarded)
         try:
@@ -45,15 +46,15 @@ class JobRoutes:
         return _answer(agent, info)
 
     async def wait(self, request: web.Request) -> web.Response:
-        job, agent = await self._located(request)
+        job, agent = await located(self._routes, request)
         return _answer(agent, await agent.call("job_wait", job.job_uid))
 
     async def info(self, request: web.Request) -> web.Response:
-        job, agent = await self._located(request)
+        job, agent = await located(self._routes, request)
         return _answer(agent, await agent.call("job_info", job.job_uid))
 
     async def remove(self, request: web.Request) -> web.Response:
-        job, agent = await self._located(request)
+        job, agent = await located(self._routes, request)
         try:
             info = await agent.call("job_remove", job.job_uid)
         except MethodError as error:
@@ -62,10 +63,6 @@ class JobRoutes:
             raise
         self._routes.removed(job.job_uid)
         return _answer(agent, info)
-
-    async def _located(self, request: web.Request) -> tuple[JobAddress, RoutedAgent]:
-        job = JobAddress(request.match_info["connection"], request.match_info["job"])
-        return job, await self._routes.locate(job)
 
 
 def _answer(agent: RoutedAgent, info: Any) -> web.Response:

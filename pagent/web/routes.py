@@ -7,11 +7,15 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from pagent.rpc.aio import StreamCall
-from pagent.rpc.directory import JobAddress
+from pagent.rpc.directory import JobAddress, Subject
 
 
 class RoutedAgent(Protocol):
     """One link to an agent."""
+
+    @property
+    def uid(self) -> str:
+        """The agent's own uid."""
 
     @property
     def connection_id(self) -> str:
@@ -53,8 +57,13 @@ class Routes(Protocol):
     def agents(self) -> Iterable[RoutedAgent]:
         """Return all links."""
 
-    async def create(self, choice: Mapping[str, Any], name: str) -> tuple[RoutedAgent, dict[str, Any]]:
-        """Create a job; return its agent and its info. ``choice`` is the ``agent`` of jobs/create, checked already."""
+    async def create(
+        self, choice: Mapping[str, Any], name: str, subject: Subject
+    ) -> tuple[RoutedAgent, dict[str, Any]]:
+        """Create a job of a subject; return its agent and its info.
+
+        ``choice`` is the ``agent`` of jobs/create, checked already.
+        """
 
     async def locate(self, job: JobAddress) -> RoutedAgent:
         """Return the agent of a job."""

@@ -11,6 +11,8 @@ from aiohttp import web
 from pagent.errors import HandshakeRefusedError, ProtocolError
 from pagent.net.accept.place import Place
 from pagent.net.link.link import Link
+from pagent.rpc.directory import Subject
+from pagent.web.admission import subject_of
 from pagent.web.handover import HandedOver
 from pagent.web.http import HttpConnection
 from pagent.web.local import plain_errors, text
@@ -28,6 +30,7 @@ class Accepted(Protocol):
 
 
 Connect = Callable[[], Accepted | None]
+ConnectClient = Callable[[Subject], Accepted | None]
 
 
 def rpc_app(connect: Connect) -> web.Application:
@@ -58,13 +61,13 @@ def rpc_app(connect: Connect) -> web.Application:
     return app
 
 
-async def accept_client(connect: Connect, request: web.Request) -> web.StreamResponse:
+async def accept_client(connect: ConnectClient, request: web.Request) -> web.StreamResponse:
     """Make a link of a request to a router's HTTP API, where clients dial in."""
     try:
         answer = accept_upgrade(request.path_qs, request.raw_headers)
     except HandshakeRefusedError as error:
         return text(str(error), status=400)
-    http, connection = request.protocol, connect()
+    http, connection = request.protocol, connect(subject_of(request))
     if connection is None or request.transport is None:
         return text("shutting down", status=503)
     assert isinstance(http, HandedOver)

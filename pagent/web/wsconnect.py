@@ -12,13 +12,14 @@ import aiohttp
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from pagent.access.operations import WSCONNECT as OPERATION
 from pagent.errors import CallError, LinkClosedError, MethodError, RequestRefusedError
-from pagent.http1.incoming import fields_for_job
 from pagent.http1.wire_text import fields_to_wire
 from pagent.limits import MESSAGE_MAX
 from pagent.rpc.aio import StreamCall
-from pagent.rpc.directory import JobAddress
+from pagent.rpc.directory import Gate, Lease
 from pagent.runtime.tasks import TaskOwner
+from pagent.web.admission import handed_over, located, subject_of
 from pagent.web.answers import empty_answer
 from pagent.web.payloads import WSCONNECT, read_payload
 from pagent.web.routes import Routes
@@ -34,28 +35,35 @@ _CONNECT_S: Final = 30.0
 class WebSocketJoins:
     """The joins that are under way."""
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, gate: Gate) -> None:
         self._routes = routes
+        self._gate = gate
         self._tasks = TaskOwner("wsconnect")
 
     async def connect(self, request: web.Request) -> web.Response:
         """Open the job's WebSocket, answer, then open the other one and join them."""
         payload = await read_payload(request, WSCONNECT)
-        job = JobAddress(request.match_info["connection"], request.match_info["job"])
-        agent = await self._routes.locate(job)
+        job, agent = await located(self._routes, request)
         url = payload["url"]
         host, port = _target(url)
         addresses = await self._routes.may_dial(host, port)
         path, query = "/" + request.match_info["rest"], [list(pair) for pair in request.query.items()]
-        headers = fields_to_wire(fields_for_job(request.headers.items()))
-        stream = agent.open_stream(messages.BISTREAM, "ws_connect", job.job_uid, path, query, headers)
+        stream = agent.open_stream(messages.BISTREAM, "ws_connect", job.job_uid, path, query, self._fields(request))
         try:
             await _accepted(stream)
+            lease = self._gate.lease(subject_of(request), lambda: join.cancel(), stream=True)
         except BaseException:
             stream.cancel()
             raise
-        self._tasks.start(self._join(stream, url, addresses), name="join two WebSockets")
+        join = self._tasks.start(self._join(stream, url, addresses), name="join two WebSockets")
+        join.add_done_callback(lambda _: _release(lease))
         return empty_answer()
+
+    def _fields(self, request: web.Request) -> list[list[Any]]:
+        """Return the fields of a request that its job gets."""
+        head = handed_over(request).head
+        self._gate.conceal(head, OPERATION)
+        return fields_to_wire(head.fields)
 
     async def _join(self, stream: StreamCall, url: str, addresses: list[str]) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
@@ -83,6 +91,11 @@ class WebSocketJoins:
     async def close(self) -> None:
         """End all joins."""
         await self._tasks.close()
+
+
+def _release(lease: Lease | None) -> None:
+    if lease is not None:
+        lease.release()
 
 
 def _target(url: str) -> tuple[str, int]:

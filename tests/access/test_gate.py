@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pagent.access.gate import ADMIN, APPS, FILES, JOBS, NONE, PROBE, PROXY, READ, RPC, WSCONNECT, AccessGate
+from pagent.access.gate import AccessGate
+from pagent.access.operations import ADMIN, APPS, FILES, JOBS, NONE, PROBE, PROXY, READ, RPC, WSCONNECT
 from pagent.errors import RequestRefusedError
 from pagent.http1.incoming import read_head
 from pagent.rpc.directory import Client, Subject

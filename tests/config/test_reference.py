@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pagent import config
+from pagent.access.dialling import DialRules
 from pagent.config.load import load, load_model
 from pagent.config.reference import MODELS, reference
 from pagent.config.router import RouterSettings
@@ -13,6 +14,8 @@ from pagent.config.router import RouterSettings
 SHIPPED = {
     name: Path(config.__path__[0]) / file for name, file in (("agent", "default.yaml"), ("router", "router.yaml"))
 }
+#: The examples of routers; the others are of agents.
+ROUTERS = {"router", "closed"}
 EXAMPLES = Path(__file__).resolve().parents[2] / "config"
 
 
@@ -56,14 +59,21 @@ def test_the_example_of_a_router() -> None:
     assert [agent.address for agent in settings.dial.agents] == ["127.0.0.1:8150"]
 
 
+def test_the_example_of_a_closed_router() -> None:
+    settings = load_model(RouterSettings, EXAMPLES / "closed.yaml")
+    assert settings.access.is_closed
+    assert settings.access.tokens_file
+    DialRules(settings.dial.allow)
+
+
 def test_no_example_is_untested() -> None:
-    names = {"listening.yaml", "dialling.yaml", "both.yaml", "router.yaml"}
+    names = {"listening.yaml", "dialling.yaml", "both.yaml", "router.yaml", "closed.yaml"}
     assert {path.name for path in EXAMPLES.glob("*.yaml")} == names
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_examples_listen_on_this_machine_only(path: Path) -> None:
-    settings = load_model(RouterSettings, path) if path.stem == "router" else load(path)
+    settings = load_model(RouterSettings, path) if path.stem in ROUTERS else load(path)
     assert {settings.server.interface, settings.control.interface} == {"127.0.0.1"}
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagent.http1.fields import Framing
-from pagent.http1.incoming import BadRequest, IncomingHead, fields_for_job, read_head
+from pagent.http1.incoming import BadRequest, IncomingHead, read_head
 from pagent.http1.incoming_body import IncomingBody
 from pagent.http1.incoming_buffer import HeadBuffer
 from pagent.limits import BODY_LENGTH_MAX, INCOMING_FIELD_MAX, INCOMING_FIELDS_MAX, INCOMING_HEAD_MAX
@@ -313,15 +313,3 @@ def test_what_there_is_of_a_head() -> None:
     assert buffer.started
     assert buffer.rest() == b"GET "
     assert not buffer.started
-
-
-def test_fields_that_another_reader_has_read() -> None:
-    fields = [
-        ("Host", "a"),
-        ("X-Empty", ""),
-        ("X_Forwarded_For", "10.0.0.1"),
-        ("X-Pagent-Token", "x"),
-        ("Cookie", "pagent-ticket=x"),
-        ("Cookie", "a=1; pagent-ticket=x"),
-    ]
-    assert fields_for_job(fields) == [["Host", "a"], ["X-Empty", ""], ["Cookie", "a=1"]]

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pagent.access.gate import APPS
+from pagent.access.gate import AccessGate
+from pagent.access.operations import APPS
 from pagent.config.router import RouterApps, RouterControl, SpoolSettings
 from pagent.errors import RequestRefusedError
 from pagent.front.apps import AppRoutes
@@ -57,10 +58,11 @@ class KnownJobs:
         return self.known.get(job_uid)
 
 
-class OpenGate:
+class OpenGate(AccessGate):
     """Lets all pass, unless ``error`` says otherwise."""
 
     def __init__(self) -> None:
+        super().__init__(loopback=True, allowed_hosts=(), beyond=True)
         self.error: RequestRefusedError | None = None
         self.judged: list[tuple[str, JobAddress | None, IncomingHead, Client]] = []
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pagent.access.gate import ADMIN, FILES, JOBS, NONE, PROBE, READ, RPC, WSCONNECT
+from pagent.access.operations import ADMIN, FILES, JOBS, NONE, PROBE, READ, RPC, UNROUTED, WSCONNECT
 from pagent.agent import Agent
 from pagent.config.router import DialledAgent, DialSettings, RouterControl, RouterServer, SpoolSettings
 from pagent.errors import RequestRefusedError
@@ -28,6 +28,7 @@ from pagent.web.router_app import router_app, routes_of
 from pagent.web.routes import RoutedAgent
 from pagent.web.wsconnect import WebSocketJoins
 from tests.kit.agents import TOKEN
+from tests.kit.directory import OpenGate
 from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import Answer, ask, connected, router_settings, running_router
 
@@ -38,7 +39,9 @@ class Untouched:
     def agents(self) -> Iterable[RoutedAgent]:
         raise AssertionError("reached")
 
-    async def create(self, choice: Mapping[str, Any], name: str) -> tuple[RoutedAgent, dict[str, Any]]:
+    async def create(
+        self, choice: Mapping[str, Any], name: str, subject: Subject
+    ) -> tuple[RoutedAgent, dict[str, Any]]:
         raise AssertionError("reached")
 
     async def locate(self, job: JobAddress) -> RoutedAgent:
@@ -70,10 +73,11 @@ class Untouched:
         raise AssertionError("reached")
 
 
-class Closed:
+class Shut(OpenGate):
     """A gate that lets nothing pass, and notes what it was asked."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.asked: list[tuple[str, JobAddress | None]] = []
 
     def judge(self, operation: str, job: JobAddress | None, head: IncomingHead, client: Client) -> Subject:
@@ -81,15 +85,15 @@ class Closed:
         raise RequestRefusedError(403, "closed")
 
 
-def no_link() -> None:
+def no_link(subject: Subject) -> None:
     raise AssertionError("reached")
 
 
 @pytest.fixture
-async def closed() -> AsyncIterator[tuple[int, Closed]]:
+async def closed() -> AsyncIterator[tuple[int, Shut]]:
     """The port of a router whose gate is closed, and the gate."""
-    gate, routes = Closed(), Untouched()
-    joins = WebSocketJoins(routes)
+    gate, routes = Shut(), Untouched()
+    joins = WebSocketJoins(routes, gate)
     web = RouterWeb(router_app(routes, gate, joins, no_link), body_s=60.0)
     await web.start()
     front = FrontServer(routes, gate, web.protocol, RouterControl(), FrontSpools(SpoolSettings()))
@@ -125,12 +129,12 @@ OPERATIONS = {
 
 def test_every_route_has_its_operation() -> None:
     routes = Untouched()
-    table = routes_of(routes, WebSocketJoins(routes), no_link)
+    table = routes_of(routes, WebSocketJoins(routes, OpenGate()), no_link)
     assert {f"{each.method} {re.sub(':.[*+]', '', each.path)}": each.operation for each in table} == OPERATIONS
 
 
 @pytest.mark.parametrize("route", OPERATIONS)
-async def test_no_handler_is_reached_around_the_gate(route: str, closed: tuple[int, Closed]) -> None:
+async def test_no_handler_is_reached_around_the_gate(route: str, closed: tuple[int, Shut]) -> None:
     port, gate = closed
     method, path = route.split()
     job = JobAddress("-", "job") if "{job}" in path else None
@@ -143,13 +147,13 @@ async def test_no_handler_is_reached_around_the_gate(route: str, closed: tuple[i
 
 
 @pytest.mark.parametrize("target", ["/nowhere", "//info", "/jobs/create", "/jobs/-/job/http"])
-async def test_what_has_no_route_is_judged_as_well(target: str, closed: tuple[int, Closed]) -> None:
+async def test_what_has_no_route_is_judged_as_well(target: str, closed: tuple[int, Shut]) -> None:
     port, gate = closed
     assert (await ask(port, "GET", target)).status == 403
-    assert gate.asked == [(NONE, None)]
+    assert gate.asked == [(UNROUTED, None)]
 
 
-async def test_job_traffic_is_judged_before_the_job_is_looked_up(closed: tuple[int, Closed]) -> None:
+async def test_job_traffic_is_judged_before_the_job_is_looked_up(closed: tuple[int, Shut]) -> None:
     port, gate = closed
     answer = await ask(port, "GET", f"/jobs/{'0' * 32}/job/http/")
     assert answer.status == 403

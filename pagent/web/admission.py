@@ -1,0 +1,165 @@
+"""Ask the gate about each request to the router's API, and write the audit log.
+
+A request is judged by the head that the front has read, by the operation of its route, and on the job that its handler
+then uses: both take it from the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from pagent.access import operations
+from pagent.access.audit import CANCELLED, OK, AuditEntry
+from pagent.errors import NotYetError, RequestRefusedError
+from pagent.front.forwarded import request_id
+from pagent.rpc.directory import Gate, JobAddress, Lease, Subject
+from pagent.web.failures import answer_to
+from pagent.web.handover import HandedOver
+from pagent.web.local import Handler
+from pagent.web.routes import RoutedAgent, Routes
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_ERROR: Final = 400
+
+#: Names the operation of a request in the audit log, if it has a line there.
+Action = Callable[[web.Request], str | None]
+
+
+def subject_of(request: web.Request) -> Subject:
+    """Return on whose behalf a request is made that has passed the gate."""
+    return handed_over(request).subject
+
+
+def job_of(request: web.Request) -> JobAddress | None:
+    """Return the job that a request names in its path."""
+    match = request.match_info
+    return JobAddress(match["connection"], match["job"]) if "job" in match else None
+
+
+async def located(routes: Routes, request: web.Request) -> tuple[JobAddress, RoutedAgent]:
+    """Return the job that a request names, and its agent."""
+    job = job_of(request)
+    assert job is not None
+    agent = await routes.locate(job)
+    note_agent(request, agent)
+    return job, agent
+
+
+def note_agent(request: web.Request, agent: RoutedAgent, job_uid: str | None = None) -> None:
+    """Note for the audit log on which agent a request acts, and on which job if its path names none."""
+    entry = handed_over(request).audit
+    if entry is not None:
+        entry.agent = agent.uid
+        entry.job = entry.job or job_uid
+
+
+class ApiAdmission:
+    """Admits the requests of one application.
+
+    :param operation_of: the operation of each handler.
+    :param action_of: for handlers whose requests have a line in the audit log.
+    """
+
+    def __init__(
+        self, routes: Routes, gate: Gate, operation_of: Mapping[Any, str], action_of: Mapping[Any, Action]
+    ) -> None:
+        self._routes = routes
+        self._gate = gate
+        self._operation_of = operation_of
+        self._action_of = action_of
+
+    @property
+    def middleware(self) -> Middleware:
+        """The outermost middleware: it judges, and hands over to the others."""
+
+        @web.middleware
+        async def judged(request: web.Request, handler: Handler) -> web.StreamResponse:
+            entry = self._begin(request)
+            try:
+                lease = await self._admitted(request)
+            except RequestRefusedError as error:
+                return self._refused(error, entry)
+            try:
+                return await self._handled(request, handler, entry)
+            finally:
+                if lease is not None:
+                    lease.release()
+
+        return judged
+
+    async def before_the_body(self, request: web.Request) -> web.Response | None:
+        """Let the client send the body that it has announced with ``Expect: 100-continue``, if it may pass."""
+        try:
+            await self._judge(request)
+        except RequestRefusedError as error:
+            return self._refused(error, self._begin(request))
+        if request.transport is not None:
+            request.transport.write(_CONTINUE)
+        return None
+
+    async def _admitted(self, request: web.Request) -> Lease | None:
+        http = handed_over(request)
+        http.subject = subject = await self._judge(request)
+        if http.audit is not None:
+            http.audit.subject = subject.name
+        is_stream = self._operation(request) == operations.FILES
+        return self._gate.lease(subject, partial(_abort, request), stream=is_stream)
+
+    async def _judge(self, request: web.Request) -> Subject:
+        protocol, job, operation = handed_over(request), job_of(request), self._operation(request)
+        try:
+            return self._gate.judge(operation, job, protocol.head, protocol.client)
+        except NotYetError:
+            assert job is not None
+            await self._routes.locate(job)
+            return self._gate.judge(operation, job, protocol.head, protocol.client)
+
+    def _operation(self, request: web.Request) -> str:
+        return self._operation_of.get(request.match_info.handler, operations.UNROUTED)
+
+    # --- the audit log ----------------------------------------------------------------------------
+
+    def _begin(self, request: web.Request) -> AuditEntry | None:
+        action = self._action_of.get(request.match_info.handler)
+        name = action(request) if action is not None else None
+        if name is None:
+            return None
+        job = job_of(request)
+        http = handed_over(request)
+        http.audit = AuditEntry(name, request_id(http.head), job=job.job_uid if job is not None else None)
+        return http.audit
+
+    @staticmethod
+    async def _handled(request: web.Request, handler: Handler, entry: AuditEntry | None) -> web.StreamResponse:
+        result = CANCELLED
+        try:
+            response = await handler(request)
+            result = OK if response.status < _ERROR else str(response.status)
+            return response
+        finally:
+            if entry is not None:
+                entry.write(result)
+
+    @staticmethod
+    def _refused(error: RequestRefusedError, entry: AuditEntry | None) -> web.Response:
+        if entry is not None:
+            entry.write(str(error.status))
+        return answer_to(error)
+
+
+def handed_over(request: web.Request) -> HandedOver:
+    """Return the connection of a request."""
+    protocol = request.protocol
+    assert isinstance(protocol, HandedOver)
+    return protocol
+
+
+def _abort(request: web.Request) -> None:
+    """Drop the connection of a request whose token has been revoked."""
+    if request.transport is not None:
+        request.transport.abort()
