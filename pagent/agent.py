@@ -24,7 +24,7 @@ from pagent.jobs.manager import JobManager
 from pagent.jobs.tree import become_subreaper
 from pagent.limits import DISK_END_S
 from pagent.net.credentials import Credentials, load_credentials
-from pagent.net.dial import Address, parse_address
+from pagent.net.dial import dial
 from pagent.rpc.connection import Connection
 from pagent.rpc.methods import methods_of
 from pagent.runtime.descriptors import raise_limit
@@ -34,7 +34,7 @@ from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.rereading import Rereading
 from pagent.runtime.signals import end_signals
 from pagent.runtime.tasks import TaskOwner
-from pagent.service.dialling import RouterDialling
+from pagent.service.dialling import DialledLinks, RouterDialling, RouterTarget, targets_of
 from pagent.service.disk import DiskThreads
 from pagent.service.exec import ExecService
 from pagent.service.files import FileService
@@ -77,7 +77,7 @@ class Agent:
             self._client_enabled = False
         if not (settings.server.enabled or self._client_enabled):
             raise ConfigError("neither server mode nor client mode is enabled: there is nothing to do")
-        self._address = self._address_to_dial() if self._client_enabled else None
+        self._routers = targets_of(settings.client, environ) if self._client_enabled else []
         self._environ = environ
         self._credentials = self._load_credentials(settings)
         self.uid = settings.identity.uid or uuid.uuid4().hex
@@ -122,12 +122,6 @@ class Agent:
 
     # --- life -------------------------------------------------------------------------------------
 
-    def _address_to_dial(self) -> Address:
-        try:
-            return parse_address(self._settings.client.address)
-        except ConfigError as error:
-            raise ConfigError(f"client.address: {error}") from None
-
     async def start(self) -> None:
         """Listen and dial as configured. ConfigError, which names the section, if a port cannot be had."""
         settings = self._settings
@@ -153,7 +147,7 @@ class Agent:
                     self.links.show,
                     lambda: self.end(0),
                     metrics=lambda: agent_metrics(self.jobs, self.links),
-                    is_ready=lambda: not self._ending and (self._address is None or len(self.links) > 0),
+                    is_ready=lambda: not self._ending and (not self._routers or len(self.links) > 0),
                 ),
                 allowed_hosts=control.allowed_hosts,
                 tokens=lambda: self._credentials.tokens.control,
@@ -169,8 +163,8 @@ class Agent:
         self.jobs.agent_ports.update(ports.values())
         where = " ".join(f"{name}={port}" for name, port in ports.items())
         _log.info("pagent %s started: uid=%s %s", __version__, self.uid, where)
-        if self._address is not None:
-            self._dialling.start(self._keep_dialling(self._address), name="dial")
+        if self._routers:
+            self._dialling.start(self._keep_dialling(), name="dial")
 
     def _warn_of_open_control(self, settings: Settings) -> None:
         control = settings.control
@@ -212,7 +206,7 @@ class Agent:
         return settings, credentials
 
     def _load_credentials(self, settings: Settings) -> Credentials:
-        dials_tls = self._address is not None and self._address.tls
+        dials_tls = any(router.address.tls for router in self._routers)
         return load_credentials(settings, self._environ, dials_tls=dials_tls)
 
     def _describe(self, settings: Settings) -> dict[str, Any]:
@@ -252,10 +246,10 @@ class Agent:
 
     # --- links ------------------------------------------------------------------------------------
 
-    def _connection(self, *, dialled: bool, replaces: str | None = None) -> Connection:
+    def _connection(self, *, dialled: bool, token: str = "", replaces: str | None = None) -> Connection:
         data = self._user_data
         if dialled:
-            data = {**data, "auth": {**data["auth"], "token": self._credentials.tokens.client}}
+            data = {**data, "auth": {**data["auth"], "token": token}}
         authorise = _authorise_router if dialled else self._authorise_token
         connection = Connection(
             dialled=dialled,
@@ -291,19 +285,24 @@ class Agent:
         realms = [("token", token) for token in self._credentials.tokens.accepted]
         return connection.link.dialled or connection.realm in realms
 
-    async def _keep_dialling(self, address: Address) -> None:
+    async def _keep_dialling(self) -> None:
+        """Keep a link to each router; with ``client.exit_on_fail``, end the agent when there is none."""
         client = self._settings.client
-        dialling = RouterDialling(
-            address,
-            self.links,
-            connection=lambda lost: self._connection(dialled=True, replaces=lost),
-            tls=lambda: self._credentials.client_tls,
-            reconnect_delay=client.reconnect_delay,
-        )
-        if not client.exit_on_fail:
-            await dialling.keep()
-        await dialling.keep_first()
+        dialled = DialledLinks(len(self._routers), ends=client.exit_on_fail)
+        for router in self._routers:
+            way = partial(self._dial, router)
+            dialling = RouterDialling(router.address, way, dialled, self.links, client.reconnect_delay)
+            self._dialling.start(dialling.keep(), name="dial a router")
+        await dialled.ended.wait()
         self.end(1)
+
+    async def _dial(self, router: RouterTarget, lost: str | None) -> Connection:
+        """Dial a router; return the connection once its WebSocket is open. DialError."""
+        credentials = self._credentials
+        token = credentials.tokens.for_router(router.text)
+        connection = self._connection(dialled=True, token=token, replaces=lost)
+        await dial(router.address, connection, tls=credentials.client_tls, proxy=router.proxy)
+        return connection
 
     # --- the control API --------------------------------------------------------------------------
 

@@ -68,6 +68,8 @@ LINGER_S: Final = 1.0
 TOKEN_FILE_MAX: Final = MIB
 #: Time to read the configuration again: it may be on a file system that hangs.
 RELOAD_TIMEOUT_S: Final = 10.0
+#: Head of a proxy's answer to CONNECT.
+PROXY_ANSWER_MAX: Final = 16 * KIB
 #: Bytes of a peer's answer to an upgrade request, interim responses included.
 UPGRADE_ANSWER_MAX: Final = 16 * KIB
 

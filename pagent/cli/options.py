@@ -26,6 +26,14 @@ _log = logging.getLogger(__name__)
 S = TypeVar("S", "Settings", "RouterSettings")
 
 
+def _place_of_secret(model: type, name: str) -> str:
+    """Return the name of the key or the option for a file that can hold the secret of a key."""
+    from pagent.config.schema import keys
+
+    file = f"{name}_file"
+    return file if any(key.name == file for key in keys(model)) else "--config"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options(Generic[S]):
     """Values of the options that an agent and a router have in common."""
@@ -49,7 +57,9 @@ class Options(Generic[S]):
             logging.getLogger("pagent.rpc.connection").setLevel(logging.DEBUG)
         for name in secrets_of_sets(type(settings), self.sets):
             _log.warning(
-                "--set %s: every user of this machine can read a token on a command line; use %s_file", name, name
+                "--set %s: every user of this machine can read a token on a command line; use %s",
+                name,
+                _place_of_secret(type(settings), name),
             )
         for path in token_files(settings):
             if readable_by_others(path):

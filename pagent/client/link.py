@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import uuid
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from pagent.errors import DialError, HandshakeRefusedError, LinkClosedError
-from pagent.net.dial import dial, parse_address
+from pagent.net.dial import choose_proxy, dial, parse_address
 from pagent.rpc.connection import Connection
 from pagent.rpc.methods import methods_of
 from pagent.wire import identity
@@ -27,11 +28,14 @@ async def connect(
     name: str = "client",
     service: object | None = None,
     tls: ssl.SSLContext | None = None,
+    proxy: str | None = None,
     extensions: tuple[str, ...] = identity.EXTENSIONS,
 ) -> AsyncIterator[Connection]:
     """Connect to an agent that listens, or to any other accepting peer. The link is closed with 1000 after the block.
 
     :param address: ``host:port``, ``ws://host:port/path`` or ``wss://...``.
+    :param proxy: an HTTP proxy, ``http://[user:password@]host:port``; None: that of HTTPS_PROXY for a ``wss://``
+        address that NO_PROXY does not list.
     :param service: an object whose decorated methods the peer may call.
     :raises ConfigError: ``address`` is invalid.
     :raises DialError: the peer cannot be reached.
@@ -42,7 +46,8 @@ async def connect(
     connection = Connection(
         dialled=True, user_data=data, methods=methods, extensions=extensions, instance=uuid.uuid4().hex
     )
-    await dial(parse_address(address), connection, tls=tls)
+    where = parse_address(address)
+    await dial(where, connection, tls=tls, proxy=choose_proxy(proxy, where, os.environ))
     try:
         try:
             await connection.ready

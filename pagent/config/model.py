@@ -118,20 +118,47 @@ class ClientTls:
 
 
 @dataclass(frozen=True)
+class DialledRouter:
+    address: str = setting(REQUIRED, "The router to dial, ws://host:port or wss://host:port/path.", nonempty=True)
+    token_file: Path | None = setting(
+        None, "File whose first line is the token for this router; read again on SIGHUP; null: the token of the others."
+    )
+
+
+@dataclass(frozen=True)
 class ClientSettings:
     enabled: bool = setting(False, "Dial a router (client mode).")
-    address: str = setting("", "The router to dial, ws://host:port or wss://host:port/path.")
+    address: str | tuple[DialledRouter, ...] = setting(
+        "",
+        "The router to dial, ws://host:port or wss://host:port/path, or a list of routers, each a string or a map of"
+        " address and token_file; the agent keeps a link to each.",
+        short="address",
+    )
     token: str = setting("default", "Token to present to the router.", secret=True)
     token_file: Path | None = setting(
         None, "File whose first line is that token, instead of client.token; read again on SIGHUP; null: none."
     )
     exit_on_fail: bool = setting(
-        False, "Exit with code 1 when the link cannot be made or is lost, instead of dialling again."
+        False, "Exit with code 1 when no link can be made or the last one is lost, instead of dialling again."
     )
     reconnect_delay: float = setting(
         10.0, "Longest pause between two attempts to dial, in seconds; less than 0.1 is 0.1.", minimum=0.0
     )
+    proxy: str | None = setting(
+        None,
+        "HTTP proxy to dial through (CONNECT), http://host:port or http://user:password@host:port; null: the one of"
+        " HTTPS_PROXY for wss:// routers that NO_PROXY does not list.",
+        nonempty=True,
+        secret=True,
+    )
     tls: ClientTls = section(ClientTls, "TLS towards a wss:// router.")
+
+    @property
+    def routers(self) -> tuple[DialledRouter, ...]:
+        """The routers to dial."""
+        if isinstance(self.address, str):
+            return (DialledRouter(self.address),) if self.address else ()
+        return self.address
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,8 @@ def _value(kind: Any, rule: Rule, value: object, where: str) -> Any:
     kind, optional = _strip_none(kind)
     if optional and value is None:
         return None
+    if get_origin(kind) is types.UnionType:
+        kind = _alternative(kind, value)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return build(kind, value, where)
     origin = get_origin(kind) or kind
@@ -272,8 +274,14 @@ def _fields(cls: Any) -> dict[str, tuple[Any, Rule]]:
 def _strip_none(kind: Any) -> tuple[Any, bool]:
     if get_origin(kind) not in (Union, types.UnionType):
         return kind, False
-    (inner,) = (option for option in get_args(kind) if option is not type(None))
-    return inner, True
+    inner = [option for option in get_args(kind) if option is not type(None)]
+    return (inner[0], True) if len(inner) == 1 else (kind, False)
+
+
+def _alternative(kind: Any, value: object) -> Any:
+    """Return the one of two types, a list and another, that a value is checked against."""
+    is_list = isinstance(value, (list, tuple))
+    return next(option for option in get_args(kind) if (get_origin(option) is tuple) == is_list)
 
 
 def _has_secret(kind: Any) -> bool:
@@ -284,6 +292,8 @@ def _has_secret(kind: Any) -> bool:
 
 def _words(kind: Any) -> str:
     inner, optional = _strip_none(kind)
+    if get_origin(inner) is types.UnionType:
+        return " or ".join(map(_words, get_args(inner)))
     names = {
         bool: "boolean",
         int: "integer",

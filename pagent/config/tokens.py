@@ -26,12 +26,18 @@ TOKEN_GONE: Final = "the token is no longer accepted"
 class Tokens:
     """``accepted``: for routers that dial the agent.
 
-    ``client``: to present when dialling. ``control``: None for no token.
+    ``client``: to present when dialling; ``routers`` has those of addresses with a token of their own. ``control``:
+    None for no token.
     """
 
     accepted: tuple[str, ...] = field(default=(), repr=False)
     client: str = field(default="", repr=False)
+    routers: Mapping[str, str] = field(default_factory=dict, repr=False)
     control: tuple[str, ...] | None = field(default=None, repr=False)
+
+    def for_router(self, address: str) -> str:
+        """Return the token to present at an address of the configuration."""
+        return self.routers.get(address, self.client)
 
 
 def load_tokens(settings: Settings, environ: Mapping[str, str]) -> Tokens:
@@ -49,7 +55,12 @@ def load_tokens(settings: Settings, environ: Mapping[str, str]) -> Tokens:
     if control.token_file is not None:
         _first_of("control.token_file", control.token_file)
         required = (*(required or ()), *_tokens_of("control.token_file", control.token_file))
-    return Tokens(tuple(dict.fromkeys(accepted)), presented, required)
+    routers = {
+        router.address: _first_of(f"client.address[{index}].token_file", router.token_file)
+        for index, router in enumerate(client.routers)
+        if router.token_file is not None
+    }
+    return Tokens(tuple(dict.fromkeys(accepted)), presented, routers, required)
 
 
 def load_accepted(settings: RouterSettings) -> tuple[AcceptedToken, ...]:
@@ -105,7 +116,9 @@ def token_files(settings: Settings | RouterSettings) -> list[Path]:
     if isinstance(settings, RouterSettings):
         named = (settings.server.accept_tokens_file, *(agent.token_file for agent in settings.dial.agents))
     else:
-        named = (settings.server.accept_tokens_file, settings.client.token_file, settings.control.token_file)
+        client = settings.client
+        own = (client.token_file, *(router.token_file for router in client.routers))
+        named = (settings.server.accept_tokens_file, *own, settings.control.token_file)
     return [path for path in named if path is not None]
 
 

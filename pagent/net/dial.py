@@ -1,4 +1,4 @@
-"""Dial a link: TCP, TLS, the WebSocket handshake, and the backoff before the next attempt."""
+"""Dial a link: TCP, a proxy, TLS, the WebSocket handshake, and the backoff before the next attempt."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import os
 import random
 import re
 import ssl
+from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 from pagent.errors import ConfigError, DialError, DialTimeoutError, HandshakeRefusedError, ProtocolError
 from pagent.limits import HANDSHAKE_TIMEOUT_S
 from pagent.net.link.link import Link
+from pagent.net.proxy import ConnectRequest, Proxy, environment_proxy, parse_proxy
 from pagent.net.tls import dialling_fault
+from pagent.runtime.tasks import retrieve_error
 from pagent.wire.upgrade import RPC_PATH, SUBPROTOCOL, ClientUpgrade, UpgradeRefused
 
 #: The longest wait before the first attempt to dial again, and the least that the configured maximum may be.
@@ -64,6 +67,13 @@ def parse_address(text: str) -> Address:
     return Address(host, port or (443 if tls else 80), path, tls)
 
 
+def choose_proxy(configured: str | None, address: Address, environ: Mapping[str, str]) -> Proxy | None:
+    """Return the proxy for an address: the configured one, otherwise that of the environment for TLS. ConfigError."""
+    if configured is not None:
+        return parse_proxy(configured)
+    return environment_proxy(environ, address.host, address.port) if address.tls else None
+
+
 class _Upgrading(asyncio.Protocol):
     """The connection until the answer to the upgrade is complete."""
 
@@ -73,6 +83,7 @@ class _Upgrading(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answered = False
         self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.done.add_done_callback(retrieve_error)  # TLS may fail before it is awaited
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -110,6 +121,34 @@ class _Upgrading(asyncio.Protocol):
             self.done.set_exception(error)
 
 
+class _Tunnelling(asyncio.Protocol):
+    """The connection to a proxy until it has opened the tunnel."""
+
+    def __init__(self, connect: ConnectRequest) -> None:
+        self._connect = connect
+        self._transport: asyncio.Transport | None = None
+        self.done: asyncio.Future[asyncio.Transport] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(self._connect.request())
+
+    def data_received(self, data: bytes) -> None:
+        if self.done.done():
+            return
+        assert self._transport is not None
+        try:
+            if self._connect.feed(data):
+                self._transport.pause_reading()  # nothing may be lost between the two protocols
+                self.done.set_result(self._transport)
+        except DialError as error:
+            self.done.set_exception(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(self._connect.error("closed the connection before it answered"))
+
+
 class Dialling(Protocol):
     """A new connection in the dialling role (``pagent.rpc.connection.Connection``)."""
 
@@ -120,29 +159,32 @@ class Dialling(Protocol):
 
 
 async def dial(
-    address: Address, connection: Dialling, *, tls: ssl.SSLContext | None = None, host: str | None = None
+    address: Address,
+    connection: Dialling,
+    *,
+    tls: ssl.SSLContext | None = None,
+    host: str | None = None,
+    proxy: Proxy | None = None,
 ) -> None:
     """Connect to an accepting peer; return once the WebSocket is open and the connection started.
 
-    ``host`` is an IP address to connect to, if the name in ``address`` has been resolved already.
+    :param host: an IP address to connect to, if the name in ``address`` has been resolved already.
+    :param proxy: resolves the name and connects instead.
 
     :raises DialError: no peer listens there, or it does not answer in time;
         HandshakeRefusedError: the address has no RPC route.
     """
-    loop = asyncio.get_running_loop()
     upgrade = ClientUpgrade(address.authority, address.path, subprotocols=[SUBPROTOCOL])
     protocol = _Upgrading(upgrade, address.authority)
     context = (tls or ssl.create_default_context()) if address.tls else None
     transport: asyncio.Transport | None = None
     try:
         async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
-            transport, _ = await loop.create_connection(
-                lambda: protocol,
-                host or address.host,
-                address.port,
-                ssl=context,
-                server_hostname=address.host if context is not None else None,
-            )
+            if proxy is None:
+                transport = await _connected(address, protocol, context, host)
+            else:
+                transport = await _tunnel(address, proxy)
+                transport = await _through(transport, protocol, context, address.host)
             rest = await protocol.done
     except BaseException as error:
         if transport is not None:
@@ -162,6 +204,51 @@ async def dial(
     if rest:
         link.data_received(rest)
     transport.resume_reading()
+
+
+async def _connected(
+    address: Address, protocol: asyncio.Protocol, context: ssl.SSLContext | None, host: str | None
+) -> asyncio.Transport:
+    name = address.host if context is not None else None
+    transport, _ = await asyncio.get_running_loop().create_connection(
+        lambda: protocol, host or address.host, address.port, ssl=context, server_hostname=name
+    )
+    return transport
+
+
+async def _tunnel(address: Address, proxy: Proxy) -> asyncio.Transport:
+    """Let a proxy connect to an address; return the transport, paused. DialError."""
+    connect = ConnectRequest(proxy, address.authority)
+    try:
+        transport, protocol = await asyncio.get_running_loop().create_connection(
+            lambda: _Tunnelling(connect), proxy.host, proxy.port
+        )
+    except OSError as error:
+        raise connect.error(f"cannot be reached: {_reason(error, tls=False)}") from None
+    try:
+        return await protocol.done
+    except BaseException:
+        transport.abort()
+        raise
+
+
+async def _through(
+    transport: asyncio.Transport, protocol: asyncio.Protocol, context: ssl.SSLContext | None, host: str
+) -> asyncio.Transport:
+    """Give a tunnel its protocol, below TLS with a context."""
+    if context is not None:
+        try:
+            secured = await asyncio.get_running_loop().start_tls(transport, protocol, context, server_hostname=host)
+        except BaseException:
+            transport.abort()
+            raise
+        assert secured is not None
+        transport = secured
+    else:
+        transport.set_protocol(protocol)
+    protocol.connection_made(transport)
+    transport.resume_reading()
+    return transport
 
 
 def _reason(error: OSError, *, tls: bool) -> str:

@@ -34,6 +34,7 @@ BEYOND = {
     "server.tls.certificate": "null",
     "server.tls.key": "null",
     "server.tls.ca": "null",
+    "client.proxy": "null",
     "client.tls.ca": "null",
     "client.tls.certificate": "null",
     "client.tls.key": "null",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagent.config.model import Settings
+from pagent.config.model import DialledRouter, Settings
 from pagent.config.schema import build, keys, resolve
 from pagent.errors import ConfigError
 
@@ -68,6 +68,8 @@ def test_what_an_existing_configuration_may_say(key: str, value: object) -> None
         ("server.port", 65535, 65535),
         ("server.accept_tokens", ["a", "b"], ("a", "b")),
         ("server.accept_tokens", ("a",), ("a",)),
+        ("client.address", "a:1", "a:1"),
+        ("client.address", ["a:1", {"address": "b:1"}], (DialledRouter("a:1"), DialledRouter("b:1"))),
         ("server.tls.certificate", "cert.pem", Path("cert.pem")),
         ("client.tls.ca", None, None),
         ("client.reconnect_delay", 3, 3.0),
@@ -107,6 +109,10 @@ def test_taken(key: str, value: object, result: object) -> None:
         ("server.port", -1, "server.port: must be from 0 to 65535"),
         ("control.port", 65536, "control.port: must be from 0 to 65535"),
         ("server.accept_tokens", "abc", "server.accept_tokens: expected a list of strings, got a string"),
+        ("client.address", 5, "client.address: expected a string, got an integer; quote it"),
+        ("client.address", [5], "client.address[0]: expected a map, got an integer"),
+        ("client.address", [""], "client.address[0].address: must not be empty"),
+        ("client.address", [{"token_file": "x"}], "client.address[0].address: is missing"),
         ("server.accept_tokens", ["a", ""], "server.accept_tokens[1]: must not be empty"),
         ("server.accept_tokens", [1], "server.accept_tokens[0]: expected a string, got an integer; quote it"),
         ("server.tls.key", "", "server.tls.key: must not be empty; null stands for none"),
@@ -152,7 +158,7 @@ def test_the_top_level_must_be_a_map() -> None:
         build(Settings, [])
 
 
-@pytest.mark.parametrize("key", ["server.accept_tokens", "client.token", "control.token"])
+@pytest.mark.parametrize("key", ["server.accept_tokens", "client.token", "client.proxy", "control.token"])
 def test_secrets_are_in_no_repr_and_no_error(key: str) -> None:
     secret = "swordfish"
     value = [secret] if key == "server.accept_tokens" else secret
@@ -197,7 +203,7 @@ def test_resolve_follows_sections_and_takes_the_rest_as_the_name_of_a_property()
 
 def test_resolve_knows_where_secrets_are() -> None:
     secret = {key.name for key in KEYS if resolve(Settings, key.name).secret}
-    assert secret == {"server.accept_tokens", "client.token", "control.token"}
+    assert secret == {"server.accept_tokens", "client.token", "client.proxy", "control.token"}
     assert {
         name for name in ("server", "client", "control", "jobs", "server.tls") if resolve(Settings, name).secret
     } == {
