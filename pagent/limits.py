@@ -355,6 +355,8 @@ GRACE_MAX_S: Final = 3_600.0
 RUN_TIMEOUT_MAX_S: Final = 366 * 86_400.0
 #: Longest time without a link after which a caller may have a job ended.
 LINGER_MAX_S: Final = 30 * 86_400.0
+#: Longest time without use after which a caller may have a job ended; a larger number is a mistake.
+IDLE_AFTER_MAX_S: Final = 366 * 86_400.0
 #: Grace period from TERM to KILL unless the caller sets another (docs/contract.rst, "End").
 TERM_GRACE_S: Final = 5.0
 #: Time that processes may take to end after KILL. Only one that hangs in the kernel is alive then.

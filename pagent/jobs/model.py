@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from pagent.errors import JobInvalidStateError
+from pagent.jobs.activity import JobActivity
 from pagent.jobs.capped import CappedOutput
 from pagent.jobs.notes import JobNotes, NoteBudget
 from pagent.jobs.sandbox import Sandbox
@@ -141,6 +142,8 @@ class Job:
         self.created_at: Final = time.time()
         self._usage = usage
         self._watchers = watchers
+        #: The clocks of its traffic.
+        self.activity: Final = JobActivity()
         #: Values that routers keep with the job.
         self.notes: Final = JobNotes(note_budget, lambda name: watchers.note_changed(self, name))
 
@@ -312,4 +315,7 @@ class Job:
             "cpu_seconds": cpu_seconds,
             "rss_bytes": rss_bytes,
             "labels": dict(self.terms.labels),
+            "open_streams": self.activity.open_streams,
+            "last_request_at": self.activity.last_request_at,
+            "last_input_at": self.activity.last_input_at,
         }

@@ -16,6 +16,7 @@ from pagent import limits
 from pagent.errors import JobInvalidStateError, ProcessExitedError, ProcessStartTimeoutError
 from pagent.jobs.command import Command
 from pagent.jobs.ending import TreeEnd
+from pagent.jobs.idle import IdleStop
 from pagent.jobs.launch import Host, Launch
 from pagent.jobs.model import Input, Job, State
 from pagent.jobs.ports import CONNECT_RETRY_MAX_S, ReportError, until_listening
@@ -77,6 +78,7 @@ class Run:
         self._tail = Tail(job.sandbox.output_size, self.end_rest)
         self._end = TreeEnd(self._tree, host.tasks, host.threads.processes)
         self._limit_timer: asyncio.TimerHandle | None = None
+        self._idle_stop: IdleStop | None = None
         self._forced = False
         self._abandoned = False
 
@@ -170,6 +172,8 @@ class Run:
 
     def _become_ready(self) -> None:
         self.job.apply(Input.READY)
+        if (idle_after_s := self.job.terms.idle_after_s) is not None:
+            self._idle_stop = IdleStop(self.job.activity, idle_after_s, self._is_idle)
         self._settle(None)
 
     def _not_ready_in_time(self, most_s: float) -> None:
@@ -241,8 +245,7 @@ class Run:
         job = self.job
         self._tree.news.set()
         how = self._note_exit(returncode)
-        if self._limit_timer is not None:
-            self._limit_timer.cancel()
+        self._stop_timers()
         awaited = "its port accepted a connection" if self._probe else "it reported its port"
         if job.state is State.PENDING and job.error is None:
             job.error = f"process {how} before {awaited}"
@@ -316,6 +319,16 @@ class Run:
         self.job.error = f"the process was ended after its time limit of {self._command.timeout_s:g} s"
         self._end.begin(signal.SIGTERM, limits.TERM_GRACE_S)
 
+    def _is_idle(self) -> None:
+        self.job.error = "idle"
+        self._end.begin(signal.SIGTERM, limits.TERM_GRACE_S)
+
+    def _stop_timers(self) -> None:
+        if self._limit_timer is not None:
+            self._limit_timer.cancel()
+        if self._idle_stop is not None:
+            self._idle_stop.cancel()
+
     def abandon(self, why: str) -> None:
         """Cancel a start whose caller has cancelled the call, and end its processes."""
         if self.job.error is None:
@@ -335,8 +348,7 @@ class Run:
         self._abandoned = True
         self._settle(JobInvalidStateError("the job was removed before it was ready"))
         self._stop_starting()
-        if self._limit_timer is not None:
-            self._limit_timer.cancel()
+        self._stop_timers()
 
     def send_main(self, number: int) -> None:
         """Signal the main process only. Do nothing if it has just ended."""

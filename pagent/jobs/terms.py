@@ -21,20 +21,29 @@ class Terms(NamedTuple):
     """The terms on which a job is created; they hold for its whole life.
 
     ``uid``: chosen by the caller, None if the agent chooses. ``linger_s``: seconds that the job outlives its owner's
-    last link, None if it does not.
+    last link, None if it does not. ``idle_after_s``: seconds without use after which the agent ends it, None for never.
     """
 
     name: str | None = None
     linger_s: float | None = None
+    idle_after_s: float | None = None
     uid: str | None = None
     labels: Mapping[str, str] = MappingProxyType({})
 
 
-def check_terms(name: object = None, *, linger: object = None, uid: object = None, labels: object = None) -> Terms:
+def check_terms(
+    name: object = None,
+    *,
+    linger: object = None,
+    uid: object = None,
+    labels: object = None,
+    idle_after: object = None,
+) -> Terms:
     """Check the arguments of a creation as a peer gave them. TypeError or ValueError names the wrong one."""
     return Terms(
         name=_name(name),
         linger_s=None if linger is None else seconds("linger", linger, limits.LINGER_MAX_S, zero=True),
+        idle_after_s=None if idle_after is None else seconds("idle_after", idle_after, limits.IDLE_AFTER_MAX_S),
         uid=None if uid is None else _uid(uid),
         labels=_labels(labels),
     )

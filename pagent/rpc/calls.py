@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from pagent.errors import (
@@ -33,10 +33,10 @@ _NO_ARGUMENTS: Final[dict[str, Any]] = {}
 class IncomingCall:
     """A call of the peer. It ends by :meth:`finish`, :meth:`fail`, the peer's cancel, or the loss of the link.
 
-    ``stream`` is None for a unary call.
+    ``stream`` is None for a unary call. ``on_end`` is called once, when the call ends in any of these ways.
     """
 
-    __slots__ = ("_began", "_task", "call_id", "connection", "ended", "start", "stream")
+    __slots__ = ("_began", "_task", "call_id", "connection", "ended", "on_end", "start", "stream")
 
     def __init__(self, connection: CallHost, call_id: int, start: messages.Start) -> None:
         self.connection = connection
@@ -46,6 +46,7 @@ class IncomingCall:
         self._task: asyncio.Task[None] | None = None
         self._began = False
         self.ended = False
+        self.on_end: Callable[[], None] | None = None
 
     def run(self, work: Coroutine[Any, Any, Any], *, returns: bool = False) -> None:
         """Run ``work`` in a task that the caller's cancel ends; an error that it raises ends the call.
@@ -159,15 +160,21 @@ class IncomingCall:
     def _end(self, message: bytes) -> None:
         if self.ended:
             return
-        self.ended = True
+        self._set_ended()
         if self.stream is not None:
             self.stream.end(message)
         else:
             self.connection.link.send(message)
             self.connection.call_ended(self.call_id, self)
 
-    def _stop(self, reason: str) -> None:
+    def _set_ended(self) -> None:
         self.ended = True
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end()
+
+    def _stop(self, reason: str) -> None:
+        self._set_ended()
         self.connection.call_ended(self.call_id, self)
         if self._task is not None:
             self._task.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
+from pagent.jobs.activity import JobActivity
 from pagent.jobs.exec import ExecProcess
 from pagent.jobs.manager import JobManager
 from pagent.limits import TERMINAL_SIZE_MAX
@@ -40,7 +41,9 @@ class ExecService:
         stream = call.stream
         assert stream is not None
         stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, self._threads.of(job)))
-        splice = _ExecSplice(call, stream)
+        job.activity.opened()
+        call.on_end = job.activity.ended
+        splice = _ExecSplice(call, stream, job.activity)
         if not _is_size([rows, cols]):
             raise ValueError(f"a terminal's size is rows and cols, each from 1 to {TERMINAL_SIZE_MAX}")
         execution = self._manager.execute(
@@ -65,9 +68,10 @@ class _ExecSplice:
     To the caller: bins of output. The result is the exit code, or minus the number of the signal that ended it.
     """
 
-    def __init__(self, call: IncomingCall, stream: Stream) -> None:
+    def __init__(self, call: IncomingCall, stream: Stream, activity: JobActivity) -> None:
         self._call = call
         self._stream = stream
+        self._activity = activity
         self.process: ExecProcess | None = None
 
     def stream_message(self, value: Any) -> None:
@@ -78,6 +82,7 @@ class _ExecSplice:
         elif not isinstance(value, (bytes, bytearray, memoryview)):
             raise ValueError("input is bytes, or {'resize': [rows, cols]}")
         elif value:
+            self._activity.input_arrived()
             self.process.write(bytes(value))
         else:
             self.process.end_input()

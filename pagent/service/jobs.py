@@ -48,10 +48,17 @@ class JobService:
         linger: float | None = None,
         uid: str | None = None,
         labels: dict[str, str] | None = None,
+        idle_after: float | None = None,
     ) -> Any:
         connection = call.connection
         job = self._manager.create(
-            owner_of(connection), name, heeds_cordon=connection.flow, linger=linger, uid=uid, labels=labels
+            owner_of(connection),
+            name,
+            heeds_cordon=connection.flow,
+            linger=linger,
+            uid=uid,
+            labels=labels,
+            idle_after=idle_after,
         )
         return job.info()
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from pagent.http1.fields import is_token
 from pagent.http1.request import encode_raw_request, encode_request
 from pagent.http1.request_cache import RequestHeadCache
+from pagent.jobs.activity import JobActivity
 from pagent.jobs.listener import listener_of
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
@@ -37,11 +38,23 @@ IDLE_MAX: Final = 8192
 class _Target:
     """A port of a running job, with its idle connections."""
 
-    def __init__(self, port: JobPort, spool: SpoolOpener) -> None:
+    def __init__(self, port: JobPort, spool: SpoolOpener, activity: JobActivity) -> None:
         self.port = port
+        self.activity = activity
         self.spool = spool
         self.authority = f"127.0.0.1:{port.number}"
-        self.pool = Pool(port)
+        self.pool = Pool(port, activity)
+        self._ended = activity.ended
+        self._channel_ended = activity.channel_ended
+
+    def opened(self, call: IncomingCall, channel: bool) -> None:
+        """Count the stream of a call until the call ends. ``channel``: as of :class:`JobActivity`."""
+        if channel:
+            self.activity.channel_opened()
+            call.on_end = self._channel_ended
+        else:
+            self.activity.opened()
+            call.on_end = self._ended
 
 
 class ProxyService:
@@ -73,7 +86,7 @@ class ProxyService:
         upgrade: Any = False,
         scheme: Any = "http",
     ) -> None:
-        target = self._target(call, job_uid, port, scheme)
+        target = self._target(call, job_uid, port, scheme, bool(upgrade))
         head = self._heads.encode(
             method, path, query, headers, authority=target.authority, raw=bool(raw), upgrade=bool(upgrade)
         )
@@ -95,7 +108,7 @@ class ProxyService:
         port: Any = None,
         scheme: Any = "http",
     ) -> None:
-        target = self._target(call, job_uid, port, scheme)
+        target = self._target(call, job_uid, port, scheme, True)
         if raw:
             head = encode_raw_request("GET", path, headers, authority=target.authority)
         else:
@@ -107,6 +120,7 @@ class ProxyService:
             call.stream,
             upgrade,
             detailed=subprotocols is not None,
+            activity=target.activity,
             max_message=WEBSOCKET_MESSAGE_MAX if call.connection.flow else MESSAGE_MAX_FOREIGN - KIB,
         )
         call.drop_arguments()
@@ -114,13 +128,13 @@ class ProxyService:
 
     @bistream
     def tcp_connect(self, call: IncomingCall, job_uid: Any, port: Any = None, scheme: Any = "http") -> None:
-        target = self._target(call, job_uid, port, scheme)
+        target = self._target(call, job_uid, port, scheme, False)
         assert call.stream is not None
         call.drop_arguments()
         call.run(self._tunnel(call, call.stream, target))
 
     async def _tunnel(self, call: IncomingCall, stream: Stream, target: _Target) -> None:
-        splice = TcpSplice(stream, partial(_conclude, call), answered=target.pool.answered)
+        splice = TcpSplice(stream, partial(_conclude, call), answered=target.pool.answered, activity=target.activity)
 
         def connected() -> None:
             stream.send(True)
@@ -134,7 +148,8 @@ class ProxyService:
             return
         splice.start(connection)
 
-    def _target(self, call: IncomingCall, job_uid: Any, port: Any, scheme: Any) -> _Target:
+    def _target(self, call: IncomingCall, job_uid: Any, port: Any, scheme: Any, channel: bool) -> _Target:
+        """Return the target of a call, which counts as a stream of the job from now on."""
         job = self._manager.get(job_uid, owner_of(call.connection))
         number = job.single_port(port)
         if scheme not in ("http", "https"):
@@ -142,11 +157,12 @@ class ProxyService:
         target = self._targets.get((job.uid, number, scheme)) or self._add_target(job, number, scheme)
         assert call.stream is not None
         call.stream.spool_with(target.spool)
+        target.opened(call, channel)
         return target
 
     def _add_target(self, job: Job, number: int, scheme: str) -> _Target:
         spool = SpoolOpener(job.sandbox.open_spool, self._spool_max, self._threads.of(job))
-        target = self._targets[job.uid, number, scheme] = _Target(self._port(job, number, scheme), spool)
+        target = self._targets[job.uid, number, scheme] = _Target(self._port(job, number, scheme), spool, job.activity)
         job.on_end(lambda: self._drop_targets(job))
         return target
 

@@ -135,6 +135,8 @@ class HttpSplice:
             parts = self._body.end_with(value)
         elif value:
             parts = self._body.add(value)
+            if (activity := self._pool.activity) is not None:
+                activity.input_arrived()
         else:
             parts = self._body.end()
         self._hold_after_request()
@@ -320,7 +322,7 @@ class HttpSplice:
         self._advance(ExchangeInput.SWITCH)
         port, self._port = self._port, None
         send_head(self._stream, _SWITCHING_PROTOCOLS, fields_to_wire(fields))
-        tunnel = TcpSplice(self._stream, self._tunnel_ended)
+        tunnel = TcpSplice(self._stream, self._tunnel_ended, activity=self._pool.activity)
         port.user = tunnel
         tunnel.start(port)
         if rest and not port.closed:

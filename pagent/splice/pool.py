@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from pagent.jobs.activity import JobActivity
 from pagent.limits import IDLE_PER_PORT, IDLE_TIMEOUT_S
 from pagent.net.port.connection import PortConnection
 from pagent.net.port.user import PortUser
@@ -29,9 +30,11 @@ ROOM_PAUSE_S: Final = 0.005
 class Pool:
     """The idle connections to one port. The newest is used first, so that the others reach their idle timeout."""
 
-    def __init__(self, port: Destination) -> None:
+    def __init__(self, port: Destination, activity: JobActivity | None = None) -> None:
         # For life.
         self.port = port
+        #: The clocks of the job; None if nothing reads them.
+        self.activity = activity
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
         self._closed = False

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pagent.jobs.activity import JobActivity
 from pagent.net.port.connection import PortConnection
 from pagent.splice.ends import StreamEnd
 
@@ -22,10 +23,11 @@ class TcpSplice:
 
     :param close_ends: whether a stream close without an empty bin before it ends its direction. A caller's does. A
         callee's means that the call has failed.
+    :param activity: the clocks of the job that the connection leads to.
     :param answered: called with the splice at the first byte of the connection, or at its end without one.
     """
 
-    __slots__ = ("_answered", "_close_ends", "_done", "_port", "_port_ended", "_stream", "_stream_ended")
+    __slots__ = ("_activity", "_answered", "_close_ends", "_done", "_port", "_port_ended", "_stream", "_stream_ended")
 
     def __init__(
         self,
@@ -34,7 +36,9 @@ class TcpSplice:
         *,
         close_ends: bool = True,
         answered: Callable[[TcpSplice], None] | None = None,
+        activity: JobActivity | None = None,
     ) -> None:
+        self._activity = activity
         self._answered = answered
         self._close_ends = close_ends
         self._stream = stream
@@ -85,6 +89,8 @@ class TcpSplice:
         if self._port is None:
             return
         if value:
+            if self._activity is not None:
+                self._activity.piece_arrived(value)
             self._port.write(value)
         else:
             self._half_close()

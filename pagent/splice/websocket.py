@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from pagent.errors import ProtocolError
+from pagent.jobs.activity import JobActivity
 from pagent.limits import CLOSE_TIMEOUT_S, PINGS_KEPT, WEBSOCKET_FREE
 from pagent.net.port.connection import PortConnection
 from pagent.runtime.deferred import FRAMES_WORK
@@ -57,10 +58,12 @@ class WebSocketSplice:
     """Receives the call's stream, and uses the job's connection.
 
     :param detailed: the caller asked for the subprotocol and the close code (``subprotocols=`` was given).
+    :param activity: the clocks of the job.
     :param max_message: bytes of a job's message above which its WebSocket is closed with 1009.
     """
 
     __slots__ = (
+        "_activity",
         "_answered",
         "_call",
         "_close",
@@ -78,9 +81,17 @@ class WebSocketSplice:
     )
 
     def __init__(
-        self, call: Call, stream: StreamEnd, upgrade: ClientUpgrade, *, detailed: bool, max_message: int
+        self,
+        call: Call,
+        stream: StreamEnd,
+        upgrade: ClientUpgrade,
+        *,
+        detailed: bool,
+        max_message: int,
+        activity: JobActivity | None = None,
     ) -> None:
         # For life.
+        self._activity = activity
         self._call = call
         self._stream = stream
         self._detailed = detailed
@@ -172,8 +183,11 @@ class WebSocketSplice:
             self._port.write(frames.masked_frame(frames.BINARY, value))
         elif isinstance(value, dict) and value.keys() == {"close"}:
             self._start_close(*_close_of(value["close"]))
+            return
         else:
             raise ValueError(f"a WebSocket message is text or bytes, not {type(value).__name__}")
+        if self._activity is not None:
+            self._activity.input_arrived()
 
     def stream_closed(self) -> None:
         if self._state is _OPEN:

@@ -41,7 +41,7 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def job(sandbox: Sandbox) -> Job:
+async def job(sandbox: Sandbox) -> Job:
     return Job("uid", Terms(), owner(), sandbox, lambda: (1.5, 4096), NoteBudget(), JobRegistry())
 
 
@@ -66,6 +66,7 @@ def test_info_of_a_new_job(job: Job) -> None:
     assert list(info) == [
         "uid", "name", "state", "sender", "pid", "port", "ports", "exit_code", "signal", "error",
         "created_at", "started_at", "finished_at", "cpu_seconds", "rss_bytes", "labels",
+        "open_streams", "last_request_at", "last_input_at",
     ]  # fmt: skip
     assert info["name"] == UNNAMED == "<unnamed job>"
     assert info["state"] == "NEW"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -13,19 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pagent import limits
 from pagent.errors import JobInvalidStateError
 from pagent.jobs.notes import JobNotes, NoteBudget
+from tests.kit.stepped import SteppedLoop
 
 
 def notes(budget: NoteBudget | None = None) -> JobNotes:
     return JobNotes(budget or NoteBudget(), lambda name: None)
-
-
-class SteppedLoop(asyncio.SelectorEventLoop):
-    """A loop whose time passes when a test says so."""
-
-    now = 0.0
-
-    def time(self) -> float:
-        return self.now
 
 
 class Machine(RuleBasedStateMachine):
@@ -74,10 +65,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(passed=st.sampled_from([0.5, 5.0, 100.0]))
     def pass_time(self, passed: float) -> None:
-        self.loop.now += passed
         before = len(self.changes)
-        self.loop.run_until_complete(asyncio.sleep(0))
-        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.pass_time(passed)
         ended = [(known, name) for known in self.model for name, (_, end) in known.items() if end <= self.loop.now]
         assert sorted(self.changes[before:]) == sorted(name for _, name in ended)
         for known, name in ended:
