@@ -1,8 +1,8 @@
 """The clients of the router, and the jobs that they have created (docs/router.rst, "Calls of clients").
 
-A job's labels say which client has created it, so any router of the site knows it, also after a restart. A job whose
-client has no link for as long as the client has asked for is removed. Which jobs that are is looked up once in
-``SWEEP_S``: a job of a client that is gone may become known at any time, with its agent.
+A job's labels say which client has created it, and a note says which has adopted it. So each router of the agent knows
+the client, also after a restart. A job whose client has no link for as long as the client has asked for is removed,
+unless another router of the agent has a link of the client (:mod:`pagent.relay.elsewhere`).
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from pagent.errors import CallError, LinkClosedError
-from pagent.limits import DEFAULT_CALL_TIMEOUT_S
+from pagent.errors import CallError, LinkClosedError, RequestRefusedError
+from pagent.limits import LINGER_MAX_S
+from pagent.relay.changes import Change, ChangeKind
 from pagent.relay.directory import AgentDirectory
+from pagent.relay.elsewhere import Elsewhere
 from pagent.rpc.connection import Connection
 from pagent.rpc.host import CallHost
+from pagent.wire.values import UNPACK_FAULTS, pack, unpack
 
 _log = logging.getLogger(__name__)
 
@@ -27,10 +30,13 @@ OWNER: Final = "pagent/owner"
 CLIENT: Final = "pagent/client"
 CLIENT_LINGER: Final = "pagent/client-linger"
 
+#: Note of a job: the client that has adopted it, as the packed array of its owner and its uid.
+ADOPTED: Final = "pagent/adopted"
+
 #: The least time that a job outlives the last link of the client that has created it.
 LINGER_LEAST_S: Final = 60.0
-#: The time between two searches for jobs of clients that are gone.
-SWEEP_S: Final = 5.0
+#: How long a removal that has failed is not tried again; the agent may be away.
+AGAIN_S: Final = 5.0
 #: Jobs that are removed at once: the end of a job can take its grace period.
 _REMOVED_AT_ONCE: Final = 50
 
@@ -63,78 +69,122 @@ class ClientJobs:
         # For life.
         self._directory = directory
         self._loop = asyncio.get_running_loop()
+        self._elsewhere = Elsewhere(directory, self._has_client)
+        self._removals = asyncio.Semaphore(_REMOVED_AT_ONCE)
         # While running.
         self._links: Counter[JobClient] = Counter()
-        self._gone_since: dict[JobClient, float] = {}
-        self._adopted: dict[str, JobClient] = {}  # by job: instead of the client that its labels name
-        directory.tasks.start(self._sweep(), name="remove jobs of clients that are gone")
+        self._client_of: dict[str, JobClient] = {}  # by job
+        self._jobs_of: dict[JobClient, set[str]] = {}
+        self._ends: dict[str, asyncio.TimerHandle] = {}  # of jobs whose client has no link
+        directory.changes.subscribe(self._changed)
 
     # --- clients come and go ----------------------------------------------------------------------
 
     def joined(self, client: JobClient, connection: Connection) -> None:
         """Count a link of a client, until it is lost."""
         self._links[client] += 1
-        self._gone_since.pop(client, None)
+        for uid in self._jobs_of.get(client, ()):
+            self._keep(uid)
         connection.on_lost.append(lambda error: self._left(client))
 
     def _left(self, client: JobClient) -> None:
         self._links[client] -= 1
         if not self._links[client]:
             del self._links[client]
-            self._gone_since[client] = self._loop.time()
-
-    # --- jobs -------------------------------------------------------------------------------------
-
-    def adopt(self, job_uid: str, client: JobClient) -> None:
-        """Let a client have a job that another one has created."""
-        self._adopted[job_uid] = client
+            for uid in self._jobs_of.get(client, ()):
+                self._end_later(uid)
 
     def count(self, client: JobClient) -> int:
         """Return how many jobs a client has."""
-        return sum(each == client for _, each, _ in self._jobs())
+        return len(self._jobs_of.get(client, ()))
 
-    def _jobs(self) -> Iterator[tuple[str, JobClient, float]]:
-        """Yield the jobs that clients have created, with the client of each and its linger."""
-        for uid, labels in self._directory.jobs.labelled():
-            if CLIENT in labels:
-                client = self._adopted.get(uid) or JobClient(labels.get(OWNER), labels[CLIENT])
-                yield uid, client, _linger(labels)
+    # --- jobs come and go -------------------------------------------------------------------------
 
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            self._forget()
-            due = self._due()
-            for first in range(0, len(due), _REMOVED_AT_ONCE):
-                await asyncio.gather(*map(self._remove, due[first : first + _REMOVED_AT_ONCE]))
+    async def adopt(self, job_uid: str, client: JobClient) -> None:
+        """Let a client have a job that another one has created.
 
-    def _due(self) -> list[str]:
-        """Return the jobs whose time is over."""
-        now = self._loop.time()
-        return [
-            uid
-            for uid, client, linger in self._jobs()
-            if client not in self._links and now - self._gone_since.setdefault(client, now) >= linger
-        ]
-
-    def _forget(self) -> None:
-        """Forget the clients and the adoptions of jobs that there are no more."""
-        self._adopted = {uid: client for uid, client in self._adopted.items() if self._directory.facts(uid)}
-        having = {client for _, client, _ in self._jobs()}
-        self._gone_since = {client: since for client, since in self._gone_since.items() if client in having}
-
-    async def _remove(self, uid: str) -> None:
-        key = self._directory.jobs.agent_of(uid)
-        agent = None if key is None else self._directory.table.newest(key)
-        if agent is None:
-            return  # until its agent is back
-        try:
-            await agent.call("job_remove", uid, timeout=DEFAULT_CALL_TIMEOUT_S)
-        except (CallError, LinkClosedError) as error:
-            _log.info("job %s of a client that is gone is not removed: %s", uid, error)
+        If the agent cannot keep a note of that, it is so until this router ends.
+        """
+        record = self._directory.jobs.get(job_uid)
+        if record is None or CLIENT not in record.labels:
             return
-        _log.info("job %s is removed: its client is gone", uid)
-        self._directory.removed(uid)
+        self._give(job_uid, client)
+        try:
+            await self._directory.note(job_uid, ADOPTED, pack([client.owner, client.uid]))
+        except (CallError, LinkClosedError, RequestRefusedError) as error:
+            _log.info("job %s: its agent does not note that a client has adopted it: %s", job_uid, error)
+
+    def _changed(self, change: Change) -> None:
+        job = change.job
+        if job is None or CLIENT not in job.labels:
+            return
+        if change.kind is ChangeKind.JOB_CREATED:
+            self._give(job.uid, JobClient(job.labels.get(OWNER), job.labels[CLIENT]))
+        elif change.kind is ChangeKind.JOB_REMOVED:
+            self._take(job.uid)
+        elif change.note == ADOPTED and (client := _adopter(job.notes.get(ADOPTED))) is not None:
+            self._give(job.uid, client)
+
+    def _give(self, uid: str, client: JobClient) -> None:
+        if self._client_of.get(uid) == client:
+            return
+        self._take(uid)
+        self._client_of[uid] = client
+        self._jobs_of.setdefault(client, set()).add(uid)
+        if client not in self._links:
+            self._end_later(uid)
+
+    def _take(self, uid: str) -> None:
+        self._keep(uid)
+        client = self._client_of.pop(uid, None)
+        if client is None:
+            return
+        jobs = self._jobs_of[client]
+        jobs.discard(uid)
+        if not jobs:
+            del self._jobs_of[client]
+
+    def _has_client(self, uid: str) -> bool:
+        """Return whether the client of a job has a link to this router."""
+        return self._client_of.get(uid) in self._links
+
+    # --- the end of jobs --------------------------------------------------------------------------
+
+    def _end_later(self, uid: str, delay: float | None = None) -> None:
+        """Remove a job after its linger, or ``delay``, unless its client has a link by then."""
+        self._keep(uid)
+        self._ends[uid] = self._loop.call_later(self._linger(uid) if delay is None else delay, self._is_over, uid)
+
+    def _keep(self, uid: str) -> None:
+        if (timer := self._ends.pop(uid, None)) is not None:
+            timer.cancel()
+
+    def _linger(self, uid: str) -> float:
+        record = self._directory.jobs.get(uid)
+        return LINGER_LEAST_S if record is None else _linger(record.labels)
+
+    def _is_over(self, uid: str) -> None:
+        if not self._directory.tasks.is_closed:
+            self._directory.tasks.start(self._end(uid), name="remove a job of a client that is gone")
+
+    async def _end(self, uid: str) -> None:
+        timer = self._ends[uid]
+        async with self._removals:
+            if self._ends.get(uid) is not timer:
+                return
+            try:
+                elsewhere = await self._elsewhere.has_client(uid)
+                if self._ends.get(uid) is not timer:
+                    return
+                if elsewhere:
+                    self._end_later(uid)
+                    return
+                await self._directory.remove(uid)
+                _log.info("job %s is removed: its client is gone", uid)
+            except (CallError, LinkClosedError, RequestRefusedError) as error:
+                _log.info("job %s of a client that is gone is not removed now: %s", uid, error)
+                if self._ends.get(uid) is timer:
+                    self._end_later(uid, AGAIN_S)
 
 
 def _linger(labels: Mapping[str, str]) -> float:
@@ -143,4 +193,15 @@ def _linger(labels: Mapping[str, str]) -> float:
         wanted = float(labels.get(CLIENT_LINGER, "0"))
     except ValueError:
         return LINGER_LEAST_S
-    return wanted if wanted > LINGER_LEAST_S else LINGER_LEAST_S
+    return min(wanted, LINGER_MAX_S) if wanted > LINGER_LEAST_S else LINGER_LEAST_S
+
+
+def _adopter(note: bytes | None) -> JobClient | None:
+    """Return the client that a note names."""
+    try:
+        match unpack(note or b""):
+            case [(str() | None) as owner, str(uid)]:
+                return JobClient(owner, uid)
+    except UNPACK_FAULTS:
+        pass
+    return None

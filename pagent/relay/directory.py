@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final
 
-from pagent.errors import MethodError, NotYetError, RequestRefusedError, ServerError
-from pagent.limits import LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
+from pagent.errors import LinkClosedError, MethodError, NotYetError, RequestRefusedError, ServerError
+from pagent.limits import DEFAULT_CALL_TIMEOUT_S, LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
 from pagent.relay.agent import AgentKey, ConnectedAgent, is_connection_id
 from pagent.relay.asking import info_of, is_info, jobs_of
 from pagent.relay.changes import ChangeFeed
@@ -21,6 +21,7 @@ from pagent.relay.watches import AgentWatches
 from pagent.rpc.directory import JobAddress, JobFacts
 from pagent.rpc.spool import SpoolOpener
 from pagent.runtime.tasks import TaskOwner
+from pagent.wire.closing import GOING_AWAY
 
 _log = logging.getLogger(__name__)
 
@@ -277,6 +278,24 @@ class AgentDirectory:
         """Forget a job that was removed."""
         self.jobs.removed(job_uid)
 
+    async def remove(self, job_uid: str) -> None:
+        """Have a job removed by its agent, if that has it. CallError, LinkClosedError, RequestRefusedError."""
+        agent = await self.locate(JobAddress(ANY_CONNECTION, job_uid))
+        try:
+            await agent.call("job_remove", job_uid, timeout=DEFAULT_CALL_TIMEOUT_S)
+        except MethodError as error:
+            if error.cause_type != "JobNotFoundError":
+                raise
+        self.removed(job_uid)
+
+    async def note(self, job_uid: str, name: str, value: bytes | None, *, ttl: float | None = None) -> None:
+        """Have a note of a job kept by its agent; None deletes it. CallError, LinkClosedError, RequestRefusedError.
+
+        MethodNotFoundError: the agent keeps no notes.
+        """
+        agent = await self.locate(JobAddress(ANY_CONNECTION, job_uid))
+        await agent.call("job_note", job_uid, name, value, ttl, timeout=DEFAULT_CALL_TIMEOUT_S)
+
     async def list_jobs(self, after: str | None, limit: int) -> list[dict[str, Any]]:
         """Return the infos of jobs of all agents in the order of their creation, from the one after ``after``.
 
@@ -329,14 +348,15 @@ class AgentDirectory:
         """Have an agent list its jobs again: one of them had the uid of another agent's, which is gone."""
         self._loop.call_soon(self.watches.restart, key)
 
-    def _left(self, agent: ConnectedAgent) -> None:
+    def _left(self, agent: ConnectedAgent, error: LinkClosedError) -> None:
         key = agent.key
         if self.table.newest(key) is not None:
             return
         self.watches.stop(key)
         self.jobs.wake(key)
         linger = max(agent.linger, self._lingers.get(key, 0.0))
-        if linger and self.jobs.count(key):
+        has_ended = error.code == GOING_AWAY  # and its jobs with it
+        if linger and self.jobs.count(key) and not has_ended:
             self._forgetting[key] = self._loop.call_later(linger, self._forget, key)
         else:
             self._forget(key)

@@ -70,10 +70,6 @@ class JobTable:
         record = self._jobs.get(job_uid)
         return record is not None and record.state == PENDING
 
-    def labelled(self) -> Iterator[tuple[str, Mapping[str, str]]]:
-        """Return the uids and the labels of the jobs that have labels."""
-        return iter([(uid, record.labels) for uid, record in self._jobs.items() if record.labels])
-
     def count(self, agent: AgentKey) -> int:
         """Return how many jobs of an agent are known."""
         return len(self._jobs_of.get(agent, ()))
@@ -84,7 +80,7 @@ class JobTable:
 
     def owned(self, name: str) -> int:
         """Return how many jobs have this owner."""
-        return sum([labels.get(OWNER) == name for _, labels in self.labelled()])
+        return sum([record.labels.get(OWNER) == name for record in self._jobs.values()])
 
     def later_than(self, job_uid: str | None) -> Iterator[JobRecord]:
         """Iterate over the jobs in the order of their creation, from the one after ``job_uid``. JobNotFoundError.

@@ -139,7 +139,7 @@ class RelayService:
         """Let the client have the job: it ends with this client, and not with the one that has created it."""
         info = await self._call(call, "job_adopt", job_uid, (), {})
         if not call.ended:
-            self.clients.adopt(job_uid, self._client(call.connection))
+            await self.clients.adopt(job_uid, self._client(call.connection))
         return info
 
     async def job_list(

@@ -52,7 +52,7 @@ class AgentTable:
     :param feed: gets the changes of agents.
     :param joined: called with each agent that is admitted.
     :param moved: called with each link that takes the new calls of its agent from now on.
-    :param left: called with each agent whose link is lost.
+    :param left: called with each agent whose link is lost, and how it was.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class AgentTable:
         *,
         joined: Callable[[ConnectedAgent], None],
         moved: Callable[[ConnectedAgent], None],
-        left: Callable[[ConnectedAgent], None],
+        left: Callable[[ConnectedAgent, LinkClosedError], None],
     ) -> None:
         # For life.
         self._tasks = tasks
@@ -182,7 +182,7 @@ class AgentTable:
         if newest is not None and newest is not before:
             newest.retiring = False
             self._moved(newest)
-        self._left(agent)
+        self._left(agent, error)
         if not self.has(agent.uid):
             self._feed.publish(ChangeKind.AGENT_DOWN, agent.uid)
 

@@ -42,6 +42,11 @@ class TaskOwner:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    @property
+    def is_closed(self) -> bool:
+        """Return whether no task can be started any more."""
+        return self._closed
+
     def start(self, coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
         """Start ``coro`` as a task of this owner; RuntimeError once the owner is closed."""
         if self._closed:

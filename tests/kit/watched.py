@@ -30,6 +30,7 @@ class Watched:
 
     def __init__(self, *jobs: str, host: dict[str, Any] | None = None) -> None:
         self.jobs: dict[str, dict[str, Any]] = {uid: {"uid": uid, "state": "NEW", "labels": {}} for uid in jobs}
+        self.notes: dict[tuple[str, str], bytes] = {}
         self.host = host or {}
         self.calls: list[str] = []
         self.watches = 0
@@ -48,6 +49,8 @@ class Watched:
         jobs = list(self.jobs.values())
         await self.listing.wait()
         await stream.send({"jobs": jobs})
+        for (uid, name), value in self.notes.items():
+            await stream.send({"note": [uid, name, value]})
         await stream.send({"ready": True})
         self._streams.append(stream)
         try:
@@ -69,9 +72,26 @@ class Watched:
         return self.jobs[job_uid]
 
     @unary
-    def job_remove(self, call: IncomingCall, job_uid: str) -> Any:
+    async def job_remove(self, call: IncomingCall, job_uid: str) -> Any:
         self.calls.append("job_remove")
-        return self.jobs.pop(job_uid)
+        if job_uid not in self.jobs:
+            raise JobNotFoundError(job_uid)
+        info = self.jobs.pop(job_uid)
+        await self.say({"removed": job_uid})
+        return info
+
+    @unary
+    def job_adopt(self, call: IncomingCall, job_uid: str) -> Any:
+        return self.jobs[job_uid]
+
+    @unary
+    async def job_note(
+        self, call: IncomingCall, job_uid: str, name: str, value: bytes, ttl: float | None = None
+    ) -> bool:
+        self.calls.append(f"job_note {name.split('-')[0]}")
+        self.notes[job_uid, name] = value
+        await self.say({"note": [job_uid, name, value]})
+        return True
 
     @unary
     def job_count_current_connection(self, call: IncomingCall) -> Any:

@@ -16,7 +16,7 @@ from pagent.client.job import RemoteJob
 from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import Access, RouterControl
 from pagent.errors import DialError, MethodError, MethodNotFoundError
-from pagent.relay import clients
+from pagent.relay import clients, elsewhere
 from pagent.relay.service import RELAYED
 from pagent.router import Router
 from pagent.service.files import FileService
@@ -150,7 +150,7 @@ async def test_the_link_of_the_agent_is_lost_during_a_call(router: Router, clien
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let jobs end soon after their client. Tests name this fixture before the router's."""
     monkeypatch.setattr(clients, "LINGER_LEAST_S", 0.1)
-    monkeypatch.setattr(clients, "SWEEP_S", 0.02)
+    monkeypatch.setattr(elsewhere, "ANSWER_S", 0.05)
 
 
 async def test_jobs_of_a_client_that_is_gone_are_removed_after_a_while(
