@@ -70,6 +70,10 @@ class JobTable:
         record = self._jobs.get(job_uid)
         return record is not None and record.state == PENDING
 
+    def states(self) -> Iterator[str]:
+        """Return the states of all jobs."""
+        return (record.state for record in self._jobs.values())
+
     def count(self, agent: AgentKey) -> int:
         """Return how many jobs of an agent are known."""
         return len(self._jobs_of.get(agent, ()))

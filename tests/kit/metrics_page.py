@@ -16,7 +16,7 @@ Made from ``pagent/runtime/metrics.py`` by ``make pages``. A test keeps it equal
 ``GET /metrics`` of the ``control`` listener answers in the OpenMetrics text format. An agent with ``control.token``,
 and a closed router (scope ``read``), want a token: Prometheus presents one with ``authorization: {credentials_file:
 ...}``. The ``Host`` of the request is not checked. Labels have few values, all of which the program chooses: no label
-holds what a client has sent.
+holds what a client has sent. :ref:`operations-alerts` has a scrape, a board and rules for alerts.
 
 A counter's sample ends with ``_total``. A histogram has ``_bucket``, ``_count`` and ``_sum``, in seconds; its buckets
 end at {bounds} and infinity.
