@@ -30,10 +30,13 @@ from pagent.relay.client_links import ClientLinks
 from pagent.relay.credentials import RouterCredentials, load_credentials
 from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
+from pagent.relay.metrics import router_metrics
 from pagent.relay.routes import RelayRoutes
 from pagent.relay.service import RelayService
 from pagent.rpc.connection import Connection
 from pagent.runtime.descriptors import open_limit, raise_limit
+from pagent.runtime.loop_lag import LoopLag
+from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.rereading import Rereading
 from pagent.runtime.tasks import TaskOwner
 from pagent.web.handover import RouterWeb
@@ -93,6 +96,7 @@ class Router:
             self._gate,
             resolve=DialRules(allow).resolve,
             info=lambda: self._user_data,
+            metrics=lambda: router_metrics(self.directory, self._clients, self._front.connections),
             end=partial(self.end, 0),
         )
         self._joins = WebSocketJoins(routes, self._gate)
@@ -118,6 +122,7 @@ class Router:
         self._agents = WebServer()
         self._tasks = TaskOwner("router")
         self._configuration = Rereading()
+        self._lag: LoopLag | None = None
         # While running.
         self._ending = False
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -132,6 +137,7 @@ class Router:
         """Listen and dial as configured. ConfigError, which names the section, if a port cannot be had."""
         settings = self._settings
         raise_limit()
+        self._lag = LoopLag(STATISTICS.lag)
         ports: dict[str, int] = {}
         if settings.server.enabled:
             ports["server"] = self.server_port = await self._listen_for_agents()
@@ -239,6 +245,8 @@ class Router:
     async def stop(self) -> None:
         """Drain requests, then close all links. Jobs of agents go on (docs/router.rst, "Signals")."""
         self._ending = True
+        if self._lag is not None:
+            self._lag.close()
         if isinstance(self._gate, ClosedGate):
             self._gate.close()
         await self._drain()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from pagent.access.hosts import authority, foreign, is_loopback_name
-from pagent.access.operations import APPS, PROBE, PROXY, RPC
+from pagent.access.operations import APPS, METRICS, PROBE, PROXY, RPC
 from pagent.access.scopes import OWN_LABELS
 from pagent.errors import RequestRefusedError
 from pagent.http1.incoming import IncomingHead
@@ -43,7 +43,7 @@ class AccessGate:
 
     def judge(self, operation: str, job: JobAddress | None, head: IncomingHead, client: Client) -> Subject:
         """Return on whose behalf a request is made. RequestRefusedError if it may not pass."""
-        if operation in (PROXY, PROBE):
+        if operation in (PROXY, PROBE, METRICS):
             return _UNNAMED
         if operation == APPS:
             self._check_beyond()

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 PROBE: Final = "probe"  # /livez, /readyz: of load balancers, which name no host
+METRICS: Final = "metrics"  # /metrics: of monitors, which use the host's own address
 NONE: Final = "none"  # needs no token
 UNROUTED: Final = "unrouted"  # no route and no method of this name: needs a token, so that it reveals nothing
 RPC: Final = "rpc"  # links of clients: the token may come with their handshake
@@ -32,6 +33,7 @@ SCOPE_OF: Final[Mapping[str, str | None]] = {
     **{scope: scope for scope in SCOPES},
     APPS: PROXY,
     WSCONNECT: PROXY,
+    METRICS: READ,
     UNROUTED: None,
     RPC: None,
 }

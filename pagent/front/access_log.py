@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from typing import Final
 
@@ -22,6 +23,19 @@ _log = logging.getLogger(ACCESS_LOG)
 CLIENT: Final = "client"
 AGENT: Final = "agent"
 ROUTER: Final = "router"
+
+
+#: traceparent, W3C Trace Context section 3.2: version, trace id, parent id and flags.
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+
+
+def trace_id(head: IncomingHead) -> str | None:
+    """Return the trace id of a request; None if it has no valid one."""
+    values = [value for name, value in head.fields if name.lower() == "traceparent"]
+    match = _TRACEPARENT.fullmatch(values[0]) if len(values) == 1 else None
+    if match is None or values[0].startswith("ff") or not match[1].strip("0"):
+        return None
+    return match[1]
 
 
 class AccessEntry:
@@ -45,6 +59,7 @@ class AccessEntry:
         line = {
             "time": round(self._wall, 3),
             "id": self._request_id,
+            "trace": trace_id(self._head),
             "client": self._client.address,
             "subject": self.subject,
             "agent": self.agent,

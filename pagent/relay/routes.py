@@ -14,6 +14,7 @@ from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.placement import not_connected, select
 from pagent.rpc.directory import Gate, JobAddress, Subject
+from pagent.runtime.metrics import Metric, Values
 
 
 class RelayRoutes:
@@ -30,6 +31,7 @@ class RelayRoutes:
         *,
         resolve: Callable[[str, int], Awaitable[list[str]]],
         info: Callable[[], Mapping[str, Any]],
+        metrics: Callable[[], Mapping[Metric, Values]],
         end: Callable[[], None],
     ) -> None:
         self._directory = directory
@@ -37,6 +39,8 @@ class RelayRoutes:
         self._gate = gate
         self._resolve = resolve
         self._info = info
+        #: Returns the values of all metrics.
+        self.metrics = metrics
         self._end = end
 
     def agents(self) -> Iterable[ConnectedAgent]:

@@ -19,6 +19,7 @@ from aiohttp.web_request import BaseRequest
 
 from pagent.access.audit import AuditEntry
 from pagent.errors import RequestRefusedError
+from pagent.front.access_log import trace_id
 from pagent.front.forwarded import request_id
 from pagent.http1.fields import Framing
 from pagent.http1.incoming import BadRequest, IncomingHead
@@ -175,6 +176,7 @@ class HandedOver(RequestHandler):
         line = {
             "time": round(self._began, 3),
             "id": request_id(self.head),
+            "trace": trace_id(self.head),
             "client": self.client.address,
             "subject": self.subject.name,
             "agent": None,

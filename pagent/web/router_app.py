@@ -19,6 +19,7 @@ from pagent.web.answers import empty_answer, json_answer, plain_answer
 from pagent.web.failures import EXPECTED, answer_to
 from pagent.web.handover import until_the_end
 from pagent.web.local import Handler, text
+from pagent.web.metrics import MetricsPage
 from pagent.web.router_files import FileRoutes
 from pagent.web.router_jobs import JobRoutes
 from pagent.web.routes import Routes
@@ -47,6 +48,7 @@ def routes_of(routes: Routes, joins: WebSocketJoins, connect: ConnectClient) -> 
         Route("GET", RPC_PATH, operations.RPC, partial(accept_client, connect)),
         Route("GET", "/livez", operations.PROBE, router.live),
         Route("GET", "/readyz", operations.PROBE, router.ready),
+        Route("GET", "/metrics", operations.METRICS, MetricsPage(routes.metrics).handle),
         Route("GET", "/info", operations.NONE, router.info),
         Route("GET", "/connections", operations.READ, router.connections),
         Route("POST", "/shutdown", operations.ADMIN, router.shutdown, _named("shutdown")),

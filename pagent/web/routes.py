@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.directory import JobAddress, Subject
+from pagent.runtime.metrics import Metric, Values
 
 
 class RoutedAgent(Protocol):
@@ -83,6 +84,9 @@ class Routes(Protocol):
 
     def info(self) -> Mapping[str, Any]:
         """Return the router's handshake data, without secrets."""
+
+    def metrics(self) -> Mapping[Metric, Values]:
+        """Return the values of all metrics."""
 
     def end(self) -> None:
         """Begin a graceful end."""

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from pagent.errors import RequestRefusedError
+from pagent.front.access_log import trace_id
+from pagent.http1.incoming import read_head
 from tests.front.test_user import UPGRADE, get, post, until
 from tests.kit.directory import Front, running_front
 from tests.kit.wire import wire
@@ -74,3 +76,22 @@ async def test_it_is_off_by_default(front: Front, job: str, caplog: pytest.LogCa
     async with wire(front.port) as client:
         await client.ask(get(f"{job}/hello"))
     assert "pagent.access" not in {record.name for record in caplog.records}
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"], "4bf92f3577b34da6a3ce929d0e0e4736"),
+        (["01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"], "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ([], None),
+        ([""], None),
+        (["00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"], None),
+        (["00-00000000000000000000000000000000-00f067aa0ba902b7-01"], None),
+        (["ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"], None),
+        (["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"], None),
+        (["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"] * 2, None),
+    ],
+)
+def test_the_trace_id_of_a_request(values: list[str], found: str | None) -> None:
+    fields = "".join(f"traceparent: {value}\r\n" for value in values)
+    assert trace_id(read_head(f"GET / HTTP/1.1\r\nHost: a\r\n{fields}".rstrip().encode())) == found

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pagent.access.operations import ADMIN, FILES, JOBS, NONE, PROBE, READ, RPC, UNROUTED, WSCONNECT
+from pagent.access.operations import ADMIN, FILES, JOBS, METRICS, NONE, PROBE, READ, RPC, UNROUTED, WSCONNECT
 from pagent.agent import Agent
 from pagent.config.router import DialledAgent, DialSettings, RouterControl, RouterServer, SpoolSettings
 from pagent.errors import RequestRefusedError
@@ -23,6 +23,7 @@ from pagent.log import ACCESS_LOG
 from pagent.net.accept.listening import listen
 from pagent.router import Router
 from pagent.rpc.directory import AgentLink, Client, JobAddress, Subject
+from pagent.runtime.metrics import Metric, Values
 from pagent.web.handover import RouterWeb
 from pagent.web.router_app import router_app, routes_of
 from pagent.web.routes import RoutedAgent
@@ -61,6 +62,9 @@ class Untouched:
         raise AssertionError("reached")
 
     def info(self) -> Mapping[str, Any]:
+        raise AssertionError("reached")
+
+    def metrics(self) -> Mapping[Metric, Values]:
         raise AssertionError("reached")
 
     def end(self) -> None:
@@ -112,6 +116,7 @@ OPERATIONS = {
     "GET /rpc/v1": RPC,
     "GET /livez": PROBE,
     "GET /readyz": PROBE,
+    "GET /metrics": METRICS,
     "GET /info": NONE,
     "GET /connections": READ,
     "POST /shutdown": ADMIN,
