@@ -249,6 +249,10 @@ class Router:
             self._lag.close()
         if isinstance(self._gate, ClosedGate):
             self._gate.close()
+        for client in self._clients:
+            client.refuse_calls()
+            if not client.incoming:
+                client.link.close(GOING_AWAY, "the router ends")
         await self._drain()
         await self._front.close()
         await self._web.close()

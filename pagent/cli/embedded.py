@@ -21,7 +21,7 @@ from pagent.runtime.tasks import TaskOwner
 @asynccontextmanager
 async def remote_agent(address: str, token: str) -> AsyncIterator[AgentClient]:
     """Connect to a remote agent. DialError, or ConfigError for an invalid address."""
-    link = connect_agent(address, token=token)
+    link = connect_agent(address, token=token, redial_s=0.0)  # the command ends with its link
     async with announce_if_slow(f"connecting to {address}"):
         client = await link.__aenter__()
     try:

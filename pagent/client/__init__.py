@@ -15,12 +15,13 @@
 from pagent.client.agent import AgentClient, connect_agent
 from pagent.client.http import Response, StreamedResponse
 from pagent.client.job import RemoteJob
-from pagent.client.link import connect
+from pagent.client.link import ClientLink, connect
 from pagent.client.output import Logs, RemoteExec
 from pagent.client.sockets import TcpStream, WebSocket
 
 __all__ = [
     "AgentClient",
+    "ClientLink",
     "Logs",
     "RemoteExec",
     "RemoteJob",

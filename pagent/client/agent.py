@@ -8,17 +8,16 @@ from typing import Any
 
 from pagent.client.calls import check_text
 from pagent.client.job import RemoteJob
-from pagent.client.link import connect
+from pagent.client.link import ClientLink, connect
 from pagent.errors import MethodError
 from pagent.limits import WATCH_INTERVAL_S
-from pagent.rpc.connection import Connection
 from pagent.wire import messages
 
 
 class AgentClient:
     """Methods of an agent that do not concern one job (docs/contract.rst, "Methods")."""
 
-    def __init__(self, link: Connection) -> None:
+    def __init__(self, link: ClientLink) -> None:
         self.link = link
 
     @property

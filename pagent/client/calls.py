@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from pagent.client.link import ClientLink
 from pagent.rpc.aio import StreamCall
-from pagent.rpc.connection import Connection
 
 
 class JobCalls:
     """Calls that concern one job. They have no time limit; cancel the task to cancel a call."""
 
-    def __init__(self, link: Connection, uid: str) -> None:
+    def __init__(self, link: ClientLink, uid: str) -> None:
         self._link = link
         self.uid = uid
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from pagent.client.archives import ArchiveMethods
 from pagent.client.calls import given
+from pagent.client.link import ClientLink
 from pagent.client.output import Logs, RemoteExec
 from pagent.client.traffic import TrafficMethods
 from pagent.limits import READY_TIMEOUT_S
-from pagent.rpc.connection import Connection
 from pagent.wire import messages
 
 #: ``{'uid', 'name', 'state', 'sender'}``; from agents of this package also the keys of docs/contract.rst, "Jobs".
@@ -26,7 +26,7 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
     :raises MethodNotFoundError: the agent does not have the method.
     """
 
-    def __init__(self, link: Connection, info: Info) -> None:
+    def __init__(self, link: ClientLink, info: Info) -> None:
         super().__init__(link, info["uid"])
         self.name: str = info["name"]
 

@@ -47,6 +47,9 @@ _TRANSITIONS: Final[Mapping[ConnectionState, Mapping[str, ConnectionState]]] = M
     }
 )
 
+#: Why a side that ends refuses a call: its caller may make it on another link.
+GOES_AWAY: Final = "the peer goes away: the call has not begun"
+
 #: Characters of an unknown method's name that are repeated to its caller.
 _NAME_REPEATED: Final = 200
 
@@ -97,6 +100,7 @@ class Connection(CallHost):
         self.incoming: dict[int, IncomingCall] = {}
         self.outgoing: dict[int, OutgoingCall] = {}
         self._last_id = 0
+        self._refuses_calls = False
         self.scheduler = Scheduler()
         self.throttle = ReadThrottle(self.link)
         self.on_lost: list[Callable[[LinkClosedError], None]] = []
@@ -124,6 +128,10 @@ class Connection(CallHost):
         self.link.close(code, reason)
         await asyncio.shield(self.link.closed)
         await self.tasks.close()
+
+    def refuse_calls(self) -> None:
+        """Let the peer begin no more calls, because this side is about to close the link."""
+        self._refuses_calls = True
 
     # --- making calls -----------------------------------------------------------------------------
 
@@ -308,6 +316,9 @@ class Connection(CallHost):
         running = self.incoming.get(call_id)
         if running is not None:
             running.fail_server(f"call id {call_id} is in use already")
+            return None
+        if self._refuses_calls:
+            self._refuse_call(call_id, messages.SERVER_ERROR, GOES_AWAY)
             return None
         if len(self.incoming) >= CALLS_PER_LINK:
             self._refuse_call(call_id, messages.SERVER_ERROR, f"more than {CALLS_PER_LINK} calls at once")
