@@ -93,6 +93,7 @@ class Agent:
                 max_output_bytes=settings.jobs.max_output_bytes,
                 isolation=settings.jobs.isolation,
                 allow_folders=settings.jobs.allow_folders,
+                max_jobs=settings.jobs.max,
             )
         except OSError as error:
             raise ConfigError(f"jobs.root: no sandboxes can be made in {self._jobs_root}: {error.strerror}") from None
@@ -100,7 +101,7 @@ class Agent:
         current_memory().set_limit(settings.proxy.memory_max)
         self._figures = HostFigures(self._jobs_root)
         self.methods = methods_of(
-            JobService(self.jobs),
+            JobService(self.jobs, self.disk),
             ProxyService(self.jobs, self.disk, spool_max=spool_max),
             ExecService(self.jobs, self.disk, spool_max=spool_max),
             LogService(self.jobs, self.disk),

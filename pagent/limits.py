@@ -142,18 +142,18 @@ NOTES_BYTES_PER_JOB: Final = 256 * KIB
 NOTES_COUNT: Final = 65_536
 #: Bytes of the notes of all jobs of an agent.
 NOTES_BYTES: Final = 64 * MIB
-#: Longest time after which a caller may have a note removed; a larger number is a mistake.
-NOTE_TTL_MAX_S: Final = 366 * 86_400.0
+#: Jobs that have ended or were removed which are remembered: a router lists them for their users.
+ENDED_JOBS: Final = 1000
+#: Time for which they are.
+ENDED_JOBS_S: Final = 86_400.0
+#: Bytes of the end of their standard error that are remembered: the message of a failed program.
+ENDED_STDERR: Final = 4 * KIB
 #: Infos in one message of agent_watch.
 JOBS_WATCHED: Final = 100
 #: Shortest interval of the host's figures in agent_watch: they are read anew once a second.
 WATCH_INTERVAL_MIN_S: Final = 0.1
-#: Longest such interval; a larger number is a mistake.
-WATCH_INTERVAL_MAX_S: Final = 86_400.0
 #: Interval of the host's figures unless the caller sets another (docs/contract.rst, "Host").
 WATCH_INTERVAL_S: Final = 10.0
-#: Time to look at the disk for the host's figures; after it the free space counts as unknown.
-DISK_FREE_S: Final = 1.0
 #: Infos in one answer of job_list.
 JOBS_LISTED: Final = 1000
 #: Packed size of one answer of job_list: one message that any peer takes.
@@ -345,18 +345,18 @@ COMMAND_MAX: Final = 2 * MIB
 COMMAND_PLACES_MAX: Final = 1000
 #: Bytes that ``pagent run`` keeps of each output of its job until they are read, about. It drops the oldest half.
 RUN_OUTPUT_MAX: Final = GIB
+#: Bytes of the standard input of a start: a script or the settings of a program. A pipe holds as many.
+STDIN_MAX: Final = 64 * KIB
 #: Longest time to get ready that a caller may set; a larger number is a mistake.
 READY_TIMEOUT_MAX_S: Final = 86_400.0
 #: Time to get ready unless the caller sets another (docs/contract.rst, "Jobs").
 READY_TIMEOUT_S: Final = 30.0
 #: Longest grace period that a caller may set.
 GRACE_MAX_S: Final = 3_600.0
-#: Longest run time that a caller may set.
+#: Longest run time, time without use, life of a note or interval of a watch that a caller may set.
 RUN_TIMEOUT_MAX_S: Final = 366 * 86_400.0
 #: Longest time without a link after which a caller may have a job ended.
 LINGER_MAX_S: Final = 30 * 86_400.0
-#: Longest time without use after which a caller may have a job ended; a larger number is a mistake.
-IDLE_AFTER_MAX_S: Final = 366 * 86_400.0
 #: Grace period from TERM to KILL unless the caller sets another (docs/contract.rst, "End").
 TERM_GRACE_S: Final = 5.0
 #: Time that processes may take to end after KILL. Only one that hangs in the kernel is alive then.

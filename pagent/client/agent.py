@@ -77,6 +77,13 @@ class AgentClient:
             return []  # an agent of an earlier release, whose list has no pages
         return page
 
+    async def ended_jobs(self) -> list[dict[str, Any]]:
+        """Return the infos of jobs that have ended or were removed lately (``job_list``), in the order of creation."""
+        found: list[dict[str, Any]] = []
+        while page := await self.link.call("job_list", found[-1]["uid"] if found else None, ended=True):
+            found += page
+        return found
+
     async def count_jobs(self) -> int:
         """Return the number of jobs of this link (``job_count_current_connection``)."""
         count: int = await self.link.call("job_count_current_connection")

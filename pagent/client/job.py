@@ -46,6 +46,7 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         timeout: float | None = None,
         prefer_port: int | None = None,
         more_ports: Mapping[str, int | Literal["auto"]] | None = None,
+        stdin: bytes | None = None,
     ) -> Info:
         """Start the job (``job_start``), and wait until it is ready. Times are in seconds.
 
@@ -53,6 +54,7 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         ``args`` and ``env``, and is in the variable ``PORT``. A port of ``more_ports`` replaces ``{port:NAME}``, and is
         in ``PORT_NAME``. The info lists the ports in this order.
 
+        :param stdin: its standard input, at most 64 KiB.
         :param cwd: relative to the sandbox, or absolute below a folder that ``jobs.allow_folders`` lists.
         :raises MethodError: ProcessStartTimeoutError, ProcessExitedError, FileNotFoundError and others.
         """
@@ -61,7 +63,8 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         if (port, ready, ready_timeout, timeout) != (None, "report", None, None):  # older agents do not have them
             arguments += [port, ready, READY_TIMEOUT_S if ready_timeout is None else ready_timeout, timeout]
         further = None if more_ports is None else dict(more_ports)
-        info: Info = await self._call("job_start", *arguments, **given(prefer_port=prefer_port, more_ports=further))
+        options = given(prefer_port=prefer_port, more_ports=further, stdin=stdin)
+        info: Info = await self._call("job_start", *arguments, **options)
         return info
 
     async def listening(self) -> list[tuple[str, int]]:

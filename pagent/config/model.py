@@ -228,6 +228,7 @@ class JobSettings:
         "Largest size of each output file of a job, beyond which the oldest half is dropped; null: no limit.",
         minimum=1,
     )
+    max: int | None = setting(None, "Jobs at a time, of all peers; null: no limit.", minimum=1)
     allow_folders: tuple[str, ...] = setting(
         (),
         "Absolute paths of folders outside the sandboxes that jobs may run in; nothing in them is deleted.",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pagent.errors import JobInvalidStateError
 
 
 class Admission:
-    """The reasons for which an agent takes no new job: it ends, or it is cordoned."""
+    """The reasons for which an agent takes no new job: it ends, it is cordoned, or it has ``most`` jobs."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        #: Jobs at a time; None without a limit.
+        self.most: Final = most
         self._ending = False
         self._cordoned = False
 
@@ -37,8 +41,13 @@ class Admission:
         if self._ending:
             raise JobInvalidStateError("the agent is shutting down")
 
-    def require_room(self, *, heeds_cordon: bool) -> None:
-        """JobInvalidStateError if the agent takes no new job. ``heeds_cordon``: the job is of a peer of pAgent."""
+    def require_room(self, count: int, *, heeds_cordon: bool) -> None:
+        """JobInvalidStateError if the agent, which has ``count`` jobs, takes no new one.
+
+        ``heeds_cordon``: the job is of a peer of pAgent.
+        """
         self.require_open()
+        if self.most is not None and count >= self.most:
+            raise JobInvalidStateError(f"the agent has {count} jobs, as many as jobs.max allows")
         if heeds_cordon and self._cordoned:
             raise JobInvalidStateError("the agent is cordoned: it takes no new jobs")

@@ -42,6 +42,8 @@ class Command:
     ready: Ready
     ready_timeout_s: float
     timeout_s: float | None
+    #: The standard input; None for none.
+    stdin: bytes | None = None
     #: Taken for 'auto' where it is free.
     prefer_port: int | None = None
     #: Further ports by their names.
@@ -124,6 +126,7 @@ def check_command(
     timeout: object = None,
     prefer_port: object = None,
     more_ports: object = None,
+    stdin: object = None,
 ) -> Command:
     """Check the arguments of a start as a peer gave them. TypeError or ValueError names the wrong one.
 
@@ -153,6 +156,7 @@ def check_command(
         timeout_s=None if timeout is None else seconds("timeout", timeout, limits.RUN_TIMEOUT_MAX_S),
         prefer_port=None if prefer_port is None else _port_number("prefer_port", prefer_port),
         more_ports=_more_ports(more_ports, given),
+        stdin=_stdin(stdin),
     )
 
 
@@ -170,6 +174,16 @@ def _texts_and_environment(args: Sequence[Any], env: object) -> tuple[tuple[str,
             _text(f"env[{name!r}]", value)
     _check_length(texts)
     return tuple(args), given
+
+
+def _stdin(data: object) -> bytes | None:
+    if data is None:
+        return None
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"stdin must be a bin or nil, not {type(data).__name__}")
+    if len(data) > limits.STDIN_MAX:
+        raise ValueError(f"stdin must have at most {limits.STDIN_MAX} bytes")
+    return bytes(data)
 
 
 def _port_count(count: object, ready: Ready) -> int:

@@ -16,6 +16,8 @@ from pagent.runtime.threads import ThreadPool
 
 #: All callers within this time get the same figures.
 _AGE_S: Final = 1.0
+#: Seconds to look at the disk, after which its free space is not known.
+_DISK_S: Final = 1.0
 
 
 class Figures(NamedTuple):
@@ -54,7 +56,7 @@ class HostFigures:
 
     async def _disk_free(self) -> int | None:
         try:
-            return await self._threads.run(_free_bytes, self._folder, limit_s=limits.DISK_FREE_S)
+            return await self._threads.run(_free_bytes, self._folder, limit_s=_DISK_S)
         except (StuckError, OSError):
             return None
 

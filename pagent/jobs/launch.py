@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -16,6 +17,7 @@ from pagent.errors import ProcessStartTimeoutError
 from pagent.jobs.capped import CappedOutput, OutputCap
 from pagent.jobs.command import Command
 from pagent.jobs.folders import AllowedFolders
+from pagent.jobs.input import open_input
 from pagent.jobs.isolation import Confinement, Group
 from pagent.jobs.keeper_client import KeeperClient
 from pagent.jobs.model import Input, Job
@@ -27,7 +29,6 @@ from pagent.jobs.trees import Trees
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
 from pagent.runtime.timeslice import current_slice
-from pagent.unix import O_CLOEXEC
 
 _log = logging.getLogger(__name__)
 
@@ -105,15 +106,15 @@ class Launch:
             folder = await self._open_folder(command.cwd, closing)
             await current_slice().wait()
             async with self._host.keeper.turns:
+                stdin = open_input(command.stdin)
+                closing.callback(os.close, stdin)
                 output = open_output(self._job.sandbox, command.forward_stdout, closing)
                 self._cap_output(output)
                 self._job.apply(Input.START)
                 self._job.port = port
-                await self._prepare(output)
+                await self._prepare((stdin, *output))
                 stdout, stderr = (own if given is None else given for own, given in zip((1, 2), output, strict=True))
-                nothing = os.open(os.devnull, os.O_RDONLY | O_CLOEXEC)
-                closing.callback(os.close, nothing)
-                await self._supervise(self._request(args, self.environment, (nothing, stdout, stderr, folder), child))
+                await self._supervise(self._request(args, self.environment, (stdin, stdout, stderr, folder), child))
         await _until_running(child, args[0])
 
     async def _supervise(self, request: StartRequest) -> None:
@@ -150,12 +151,12 @@ class Launch:
         capping = OutputCap(self._job.uid, list(self._job.outputs.values()), cap, self._host.threads.removals)
         self._capping = self._host.tasks.start(capping.run(), name=f"capping the output of job {self._job.uid}")
 
-    async def _prepare(self, output: Output) -> None:
+    async def _prepare(self, stdio: Sequence[int | None]) -> None:
         """Prepare the confinement of the job, if it is confined."""
         if (user := self._host.confinement.user_id) is not None:
-            for descriptor in output:
-                if descriptor is not None:  # programs open /dev/stdout
-                    os.fchown(descriptor, *user)
+            for descriptor in stdio:
+                if descriptor is not None and not stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                    os.fchown(descriptor, *user)  # programs open /dev/stdout
             await self._host.threads.starts.run(self._job.sandbox.give_to, *user)
         self.group = self._host.confinement.make_group(self._job.uid)
         if self.group is not None:

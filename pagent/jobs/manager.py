@@ -15,6 +15,7 @@ from pagent.errors import JobInvalidStateError
 from pagent.jobs.admission import Admission
 from pagent.jobs.adopted import AdoptedProcesses
 from pagent.jobs.command import property_variables, seconds
+from pagent.jobs.ended import EndedJobs
 from pagent.jobs.exec import ExecProcess, ExecUser
 from pagent.jobs.folders import AllowedFolders
 from pagent.jobs.isolation import Confinement
@@ -53,7 +54,7 @@ class JobManager:
     prefix; ValueError if an environment cannot hold them. ``port_ownership``: 'off', 'warn' or 'enforce'.
     ``max_output_bytes``: cap on each output file of a job. ``isolation``: ConfigError if it cannot be had.
     ``allow_folders``: absolute paths, outside of the sandboxes, that jobs may run in. OSError if there can be no folder
-    in ``root``.
+    in ``root``. ``max_jobs``: at a time; None without a limit.
     Made and used in the thread of a running loop.
     """
 
@@ -66,6 +67,7 @@ class JobManager:
         max_output_bytes: int | None = None,
         isolation: IsolationSettings = _NOT_ISOLATED,
         allow_folders: Sequence[str] = (),
+        max_jobs: int | None = None,
     ) -> None:
         # For life.
         self._runs: dict[str, Run] = {}
@@ -104,16 +106,18 @@ class JobManager:
         # For each job.
         self.registry: Final = JobRegistry()
         self._notes = NoteBudget()
+        #: The jobs that were removed lately.
+        self.ended: Final = EndedJobs()
         #: Look-up of a job, as of ``JobRegistry.get``.
         self.get: Final = self.registry.get
         self.links: Final = OwnerLinks()
         #: A removal takes the loop some tenths of a millisecond: those of many jobs take turns.
         self._rounds: Final = Rounds()
-        self._removals = Removals(self._runs, self._host, self._rounds, self._forget)
+        self._removals = Removals(self._runs, self._host, self._rounds, self._forget, self.ended)
         self._lingering = Lingering(self._tasks, self._rounds, self._removal)
 
         # The end.
-        self.admission: Final = Admission()
+        self.admission: Final = Admission(max_jobs)
         self._closed = asyncio.Event()
 
     async def clean_up(self, root: Path) -> None:
@@ -134,12 +138,13 @@ class JobManager:
             known = self.registry.find(checked.uid)
             if known is not None and known.owner.realm == owner.realm:
                 return known
-        self.admission.require_room(heeds_cordon=heeds_cordon)
+        self.admission.require_room(len(self.registry), heeds_cordon=heeds_cordon)
         if checked.uid is None:
             uid = secrets.token_hex(16)
         else:
             uid = checked.uid
             self._require_unused(uid)
+            self.ended.forget(uid)
         sandbox = Sandbox.create(self._folder.there(), uid)
         job = Job(uid, checked, owner, sandbox, lambda: self._runs[uid].usage(), self._notes, self.registry)
         self.registry.add(job)
@@ -274,22 +279,24 @@ class JobManager:
         else:
             await run.end(number, 0 if name == "SIGKILL" else grace_s)
 
-    async def remove(self, job: Job) -> None:
+    async def remove(self, job: Job, by: Owner | None = None) -> None:
         """End the job's tree (TERM, 5 s, KILL) and delete its sandbox. Goes on if the caller is cancelled.
 
-        OSError if not all of the sandbox could be deleted; the job is removed all the same.
+        ``by``: the peer that removes it. OSError if not all of the sandbox could be deleted; the job is removed all the
+        same.
         """
-        removal = self._removal(job)
+        removal = self._removal(job, by)
         if removal is not None and (error := await asyncio.shield(removal)) is not None:
             raise error
 
-    def begin_removal(self, job: Job) -> bool:
+    def begin_removal(self, job: Job, by: Owner | None = None) -> bool:
         """Begin to :meth:`remove` the job. Return whether it is removed already."""
-        return self._removal(job) is None
+        return self._removal(job, by) is None
 
-    def _removal(self, job: Job) -> asyncio.Task[OSError | None] | None:
+    def _removal(self, job: Job, by: Owner | None = None) -> asyncio.Task[OSError | None] | None:
         """Return the task that removes the job, started if need be. None if it has been removed."""
         if job.state is not State.CLOSED:
+            job.removed_by = by
             job.apply(Input.CLOSE)
             self.registry.remove(job)
             self._lingering.stop(job)

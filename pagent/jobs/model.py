@@ -150,6 +150,9 @@ class Job:
         # The owner, which may change.
         self._owner = owner
 
+        #: The peer that removed it; None if the agent did.
+        self.removed_by: Owner | None = None
+
         # The process.
         #: The port that the agent gave to it; one of ``ports`` once the job is ready.
         self.port: int | None = None

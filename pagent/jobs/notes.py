@@ -59,7 +59,7 @@ class JobNotes:
         """
         checked = _name(name)
         data = None if value is None else _value(value)
-        ttl_s = None if ttl is None else seconds("ttl", ttl, limits.NOTE_TTL_MAX_S)
+        ttl_s = None if ttl is None else seconds("ttl", ttl, limits.RUN_TIMEOUT_MAX_S)
         if type(if_absent) is not bool:
             raise TypeError(f"if_absent must be a bool, not {type(if_absent).__name__}")
         if if_absent and checked in self._notes:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pagent import limits
+from pagent.jobs.ended import EndedJobs, stderr_of
 from pagent.jobs.launch import Host
 from pagent.jobs.model import Job
 from pagent.jobs.run import Run
@@ -21,15 +22,18 @@ class Removals:
     """The removals under way.
 
     ``runs``: those of jobs that were started, by uid; that of a removed job is taken out. ``forget`` is called with the
-    uid of each job whose tree has ended.
+    uid of each job whose tree has ended, and ``ended`` remembers the job.
     """
 
-    def __init__(self, runs: dict[str, Run], host: Host, rounds: Rounds, forget: Callable[[str], None]) -> None:
+    def __init__(
+        self, runs: dict[str, Run], host: Host, rounds: Rounds, forget: Callable[[str], None], ended: EndedJobs
+    ) -> None:
         # For life.
         self._runs: Final = runs
         self._host: Final = host
         self._rounds: Final = rounds
         self._forget: Final = forget
+        self._ended: Final = ended
         # While there are any.
         self._tasks: dict[str, asyncio.Task[OSError | None]] = {}
 
@@ -38,8 +42,9 @@ class Removals:
         run = self._runs.get(job.uid)
         if run is not None:
             run.refuse()
+        stderr = stderr_of(job.sandbox) if run is not None and run.is_over() else b""
         if (run is None or run.is_over()) and job.sandbox.remove_if_small():
-            self._close(job)
+            self._close(job, stderr)
         else:
             self._tasks[job.uid] = self._host.tasks.start(self._remove(job, run), name=f"removal of job {job.uid}")
 
@@ -55,7 +60,7 @@ class Removals:
         try:
             if run is not None:
                 await run.end(signal.SIGTERM, limits.TERM_GRACE_S)
-            self._close(job)
+            self._close(job, await self._host.threads.removals.run(stderr_of, job.sandbox))
             if run is not None:
                 await run.launch.remove_group()
             await self._rounds.next()
@@ -68,8 +73,9 @@ class Removals:
             self._tasks.pop(job.uid, None)
         return None
 
-    def _close(self, job: Job) -> None:
+    def _close(self, job: Job, stderr: bytes) -> None:
         job.end_output()
         if (run := self._runs.pop(job.uid, None)) is not None:
             run.launch.close()
         self._forget(job.uid)
+        self._ended.add(job, stderr)

@@ -43,7 +43,7 @@ def check_terms(
     return Terms(
         name=_name(name),
         linger_s=None if linger is None else seconds("linger", linger, limits.LINGER_MAX_S, zero=True),
-        idle_after_s=None if idle_after is None else seconds("idle_after", idle_after, limits.IDLE_AFTER_MAX_S),
+        idle_after_s=None if idle_after is None else seconds("idle_after", idle_after, limits.RUN_TIMEOUT_MAX_S),
         uid=None if uid is None else _uid(uid),
         labels=_labels(labels),
     )

@@ -12,7 +12,7 @@ from pagent.jobs.command import seconds
 from pagent.jobs.figures import HostFigures
 from pagent.jobs.manager import JobManager
 from pagent.jobs.watching import JobWatcher
-from pagent.limits import JOBS_WATCHED, WATCH_INTERVAL_MAX_S, WATCH_INTERVAL_MIN_S, WATCH_INTERVAL_S
+from pagent.limits import JOBS_WATCHED, RUN_TIMEOUT_MAX_S, WATCH_INTERVAL_MIN_S, WATCH_INTERVAL_S
 from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import istream, unary
@@ -48,7 +48,7 @@ class HostService:
 
     @istream
     async def agent_watch(self, call: IncomingCall, interval: float = WATCH_INTERVAL_S) -> None:
-        interval_s = seconds("interval", interval, WATCH_INTERVAL_MAX_S)
+        interval_s = seconds("interval", interval, RUN_TIMEOUT_MAX_S)
         if interval_s < WATCH_INTERVAL_MIN_S:
             raise ValueError(f"interval must be at least {WATCH_INTERVAL_MIN_S:g} s")
         assert call.stream is not None
@@ -63,6 +63,7 @@ class HostService:
         return {
             **(await self._figures.read())._asdict(),
             "jobs": len(self._manager.registry),
+            "jobs_max": admission.most,
             "version": __version__,
             "started_at": self._started_at,
             "cordoned": admission.is_cordoned,

@@ -6,12 +6,12 @@ from typing import Any
 
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job, Owner
-from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES, READY_TIMEOUT_S
+from pagent.limits import JOBS_LISTED, READY_TIMEOUT_S
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.host import CallHost
 from pagent.rpc.methods import unary
-from pagent.runtime.timeslice import current_slice
-from pagent.wire import messages
+from pagent.service.disk import DiskThreads
+from pagent.service.listing import JobListing
 
 
 def owner_of(connection: CallHost) -> Owner:
@@ -33,9 +33,9 @@ def _owner(connection: CallHost) -> Owner:
 class JobService:
     """The methods that create, start, list and end jobs."""
 
-    def __init__(self, manager: JobManager) -> None:
+    def __init__(self, manager: JobManager, threads: DiskThreads) -> None:
         self._manager = manager
-        self._slice = current_slice()
+        self._listing = JobListing(manager, threads)
 
     def _job(self, call: IncomingCall, job_uid: object) -> Job:
         return self._manager.get(job_uid, owner_of(call.connection))
@@ -78,6 +78,7 @@ class JobService:
         timeout: float | None = None,
         prefer_port: int | None = None,
         more_ports: dict[str, int | str] | None = None,
+        stdin: bytes | None = None,
     ) -> Any:
         job = self._job(call, job_uid)
         await self._manager.start(
@@ -93,6 +94,7 @@ class JobService:
             timeout=timeout,
             prefer_port=prefer_port,
             more_ports=more_ports,
+            stdin=stdin,
         )
         return job.info()
 
@@ -117,7 +119,8 @@ class JobService:
     def job_remove(self, call: IncomingCall, job_uid: str) -> Any:
         job = self._job(call, job_uid)
         info = job.info()
-        return info if self._manager.begin_removal(job) else self._removed(job, info)
+        by = owner_of(call.connection)
+        return info if self._manager.begin_removal(job, by) else self._removed(job, info)
 
     async def _removed(self, job: Job, info: Any) -> Any:
         await self._manager.remove(job)
@@ -148,22 +151,12 @@ class JobService:
         return self._job(call, job_uid).notes.set(name, value, ttl, if_absent)
 
     @unary
-    async def job_list(self, call: IncomingCall, after: str | None = None, limit: int = JOBS_LISTED) -> Any:
-        if type(limit) is not int or limit < 1:
-            raise ValueError("limit must be a number of jobs, at least 1")
-        infos: list[dict[str, Any]] = []
-        size = 0
-        jobs = self._manager.registry.of_realm(owner_of(call.connection).realm)
-        if after is not None:
-            age = self._job(call, after).age
-            jobs = [job for job in jobs if job.age > age]
-        for job in jobs[: min(limit, JOBS_LISTED)]:
-            await self._slice.wait()
-            infos.append(job.info())
-            size += len(messages.pack(infos[-1]))
-            if size > JOBS_LISTED_BYTES:
-                break
-        return infos
+    async def job_list(
+        self, call: IncomingCall, after: str | None = None, limit: int = JOBS_LISTED, ended: bool = False
+    ) -> Any:
+        if type(ended) is not bool:
+            raise TypeError(f"ended must be a bool, not {type(ended).__name__}")
+        return await self._listing.page(owner_of(call.connection).realm, after, limit, ended=ended)
 
     @unary
     def job_count_current_connection(self, call: IncomingCall) -> int:

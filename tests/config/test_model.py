@@ -43,6 +43,7 @@ BEYOND = {
     "jobs.port_ownership": '"warn"',
     "jobs.max_output_bytes": "null",
     "jobs.allow_folders": "[]",
+    "jobs.max": "null",
     "jobs.isolation.user": "null",
     "jobs.isolation.no_new_privs": "false",
     "jobs.isolation.environment": "null",

@@ -90,6 +90,9 @@ class Machine(RuleBasedStateMachine):
 
         return self.runner.run(bounded())
 
+    async def created(self, connection: str, linger: float | None) -> Job:
+        return self.manager.create(of(connection), "name", linger=linger)
+
     async def start(self, known: Expected, script: str, ports: int) -> None:
         await self.manager.start(known.job, ["sh", "-c", script], None, None, ports)
 
@@ -97,7 +100,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=jobs, connection=connections, linger=st.sampled_from([None, 0.0, 600.0]))
     def create(self, connection: str, linger: float | None) -> Expected:
-        job = self.manager.create(of(connection), "name", linger=linger)
+        job = self.run(self.created(connection, linger))
         self.model[job.uid] = Expected(job, connection, bool(linger))
         return self.model[job.uid]
 

@@ -102,7 +102,7 @@ def test_an_argument_of_another_type(arguments: tuple[Any, ...]) -> None:
         notes().set(*arguments)
 
 
-@pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), limits.NOTE_TTL_MAX_S + 1])
+@pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), limits.RUN_TIMEOUT_MAX_S + 1])
 def test_a_time_that_is_refused(ttl: float) -> None:
     with pytest.raises(ValueError, match="ttl"):
         notes().set("n", b"", ttl)

@@ -65,6 +65,7 @@ async def test_the_figures(ours: Peer, peer: Peer) -> None:
     assert set(info) == {
         "cpus", "load", "memory_total", "memory_available", "disk_free", "jobs", "version", "started_at", "cordoned",
         "deadline",
+        "jobs_max",
     }  # fmt: skip
     assert info["cpus"] > 0
     assert info["load"] >= 0
