@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 
 import msgpack
 import pytest
 import websockets
 
+from pagent.config.model import ClientSettings, DialledRouter, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import AcceptedToken, RouterServer
 from pagent.relay import table
 from pagent.relay.agent import AgentKey
+from pagent.relay.changes import ChangeKind
 from pagent.router import Router
+from pagent.service import dialling
 from pagent.wire import messages
-from tests.kit.agents import TOKEN
+from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import PATIENCE_S, Peer, dial
 from tests.kit.routers import connected, disconnected, router_settings, running_router
 
@@ -138,6 +142,28 @@ async def test_an_agent_that_closes_its_second_link_keeps_the_first(
         await asyncio.sleep(0.2)  # longer than a retired link is kept
         assert router.directory.table.get(first.link_id) is agent
         assert agent.is_open
+
+
+async def test_an_agent_with_two_addresses_of_a_router_keeps_its_older_link(
+    router: Router, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialling, "SAME_ROUTER_S", 0.1)
+    said: list[ChangeKind] = []
+    router.directory.changes.subscribe(lambda change: said.append(change.kind))
+    addresses = tuple(DialledRouter(f"{host}:{router.server_port}") for host in ("127.0.0.1", "localhost"))
+    settings = Settings(
+        identity=IdentitySettings(uid="A"),
+        server=ServerSettings(enabled=False),
+        client=ClientSettings(enabled=True, address=addresses, token=TOKEN),
+        jobs=JobSettings(root=tmp_path),
+    )
+    async with running_agent(settings):
+        first = await connected(router, "A")
+        await asyncio.sleep(1.0)  # the other address is tried again and again
+        assert list(router.directory.table) == [first]
+        assert first.is_open
+    assert said[0] == ChangeKind.AGENT_UP
+    assert ChangeKind.AGENT_CONFLICT not in said
 
 
 async def test_what_happens_to_agents_is_published(router: Router) -> None:
