@@ -8,16 +8,14 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from pagent.jobs.given_ports import free_port
-from tests.kit.agents import agent_process, with_token
 from tests.kit.commands import ENDING, environment, get, here_of, pagent, run
 from tests.kit.peer import PATIENCE_S
+from tests.kit.remotes import RemoteProcess
 
 PYTHON = sys.executable
 
@@ -275,13 +273,11 @@ def test_the_url_is_printed_last_and_in_bold_on_a_terminal(tmp_path: Path, here:
 # --- a remote agent ---------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def remote_agent(tmp_path: Path) -> AsyncIterator[list[str]]:
-    """Start an agent as a process, and yield the options for it. The command uses tmp_path/here."""
-    (tmp_path / "jobs").mkdir()
+@pytest.fixture
+def there(place: RemoteProcess, tmp_path: Path) -> list[str]:
+    """Return the options for a remote agent. The command uses tmp_path/here."""
     (tmp_path / "here").mkdir()
-    async with agent_process(tmp_path / "jobs") as agent:
-        yield ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
+    return place.options
 
 
 #: Changes one file and makes another, then serves, or exits with the code in its second argument.
@@ -308,16 +304,15 @@ def folder_with_work(path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("how", "code"), [("Ctrl-C", 0), ("3", 3), ("0", 1)])
-async def test_files_are_uploaded_and_downloaded(tmp_path: Path, how: str, code: int) -> None:
+async def test_files_are_uploaded_and_downloaded(tmp_path: Path, there: list[str], how: str, code: int) -> None:
     up, keep = folder_with_work(tmp_path / "up"), tmp_path / "keep" / "new"
-    async with remote_agent(tmp_path) as there:
-        options = [*there, "--upload", str(up), "--keep", str(keep)]
-        command = [PYTHON, "works.py", "{port}", *([] if how == "Ctrl-C" else [how])]
-        with pagent(tmp_path / "here", "run", *options, "--", *command, url=how == "Ctrl-C") as running:
-            if how == "Ctrl-C":
-                assert b"results" in get(running.url)
-                running.ctrl_c()
-            ended, _, stderr = await asyncio.to_thread(running.ended)
+    options = [*there, "--upload", str(up), "--keep", str(keep)]
+    command = [PYTHON, "works.py", "{port}", *([] if how == "Ctrl-C" else [how])]
+    with pagent(tmp_path / "here", "run", *options, "--", *command, url=how == "Ctrl-C") as running:
+        if how == "Ctrl-C":
+            assert b"results" in get(running.url)
+            running.ctrl_c()
+        ended, _, stderr = await asyncio.to_thread(running.ended)
     assert ended == code
     assert stderr.endswith(f"pagent: 2 files downloaded to {keep}\n")
     assert sorted(path.name for path in keep.rglob("*") if path.is_file()) == ["input.txt", "out.txt"]
@@ -326,15 +321,14 @@ async def test_files_are_uploaded_and_downloaded(tmp_path: Path, how: str, code:
     assert (up / "input.txt").read_text() == "input"
 
 
-async def test_a_file_that_changed_locally_is_not_overwritten(tmp_path: Path) -> None:
+async def test_a_file_that_changed_locally_is_not_overwritten(tmp_path: Path, there: list[str]) -> None:
     up = folder_with_work(tmp_path / "up")
-    async with remote_agent(tmp_path) as there:
-        options = [*there, "--upload", str(up), "--keep", str(up)]
-        with pagent(tmp_path / "here", "run", *options, "--", PYTHON, "works.py", "{port}") as running:
-            (up / "input.txt").write_text("edited here")
-            (up / "data.txt").write_text("edited here")
-            running.ctrl_c()
-            code, _, stderr = await asyncio.to_thread(running.ended)
+    options = [*there, "--upload", str(up), "--keep", str(up)]
+    with pagent(tmp_path / "here", "run", *options, "--", PYTHON, "works.py", "{port}") as running:
+        (up / "input.txt").write_text("edited here")
+        (up / "data.txt").write_text("edited here")
+        running.ctrl_c()
+        code, _, stderr = await asyncio.to_thread(running.ended)
     assert code == 0
     assert "pagent: input.txt was changed on this machine as well; the job's version is input.txt.job\n" in stderr
     assert [(up / name).read_text() for name in ("input.txt", "data.txt")] == ["edited here", "edited here"]
@@ -344,40 +338,36 @@ async def test_a_file_that_changed_locally_is_not_overwritten(tmp_path: Path) ->
     assert sorted(os.listdir(up)) == names
 
 
-async def test_names_that_are_not_unicode_are_kept(tmp_path: Path) -> None:
+async def test_names_that_are_not_unicode_are_kept(tmp_path: Path, there: list[str]) -> None:
     script = "import os; open(b'na\\xefve.txt', 'w').write('x')"
     keep = tmp_path / "keep"
-    async with remote_agent(tmp_path) as there:
-        command = ["--keep", str(keep), "--", PYTHON, "-c", script]
-        code, _, stderr = await asyncio.to_thread(run, tmp_path / "here", *there, *command)
+    command = ["--keep", str(keep), "--", PYTHON, "-c", script]
+    code, _, stderr = await asyncio.to_thread(run, tmp_path / "here", *there, *command)
     assert code == 1
     assert stderr.endswith(f"pagent: 1 file downloaded to {keep}\n")
     assert os.listdir(os.fsencode(keep)) == [b"na\xefve.txt"]
 
 
-async def test_deleted_files_are_named(tmp_path: Path) -> None:
+async def test_deleted_files_are_named(tmp_path: Path, there: list[str]) -> None:
     up = folder_with_work(tmp_path / "up")
-    async with remote_agent(tmp_path) as there:
-        command = ["--upload", str(up), "--", PYTHON, "works.py", "{port}", "3"]
-        with pagent(tmp_path / "here", "run", *there, *command, url=False) as running:
-            running.said(rf"runs on {there[1]} in a new folder, which is deleted at the end")
-            code, _, stderr = await asyncio.to_thread(running.ended)
+    command = ["--upload", str(up), "--", PYTHON, "works.py", "{port}", "3"]
+    with pagent(tmp_path / "here", "run", *there, *command, url=False) as running:
+        running.said(rf"runs on {there[1]} in a new folder, which is deleted at the end")
+        code, _, stderr = await asyncio.to_thread(running.ended)
     assert code == 3
     deleted = f"2 files (input.txt, results/deep/out.txt) are deleted with the job's folder on {there[1]}"
     assert stderr.endswith(f"pagent: {deleted}; --keep DIR downloads such files\n")
 
 
-async def test_no_message_if_no_files_are_deleted(tmp_path: Path) -> None:
-    async with remote_agent(tmp_path) as there:
-        outcome = await asyncio.to_thread(run, tmp_path / "here", *there, "--", "sh", "-c", "exit 3")
+async def test_no_message_if_no_files_are_deleted(tmp_path: Path, there: list[str]) -> None:
+    outcome = await asyncio.to_thread(run, tmp_path / "here", *there, "--", "sh", "-c", "exit 3")
     assert (outcome[0], outcome[2].count("\n")) == (3, 1)
 
 
-async def test_a_keep_folder_that_is_not_writable_fails_before_the_start(tmp_path: Path) -> None:
+async def test_a_keep_folder_that_is_not_writable_fails_before_the_start(tmp_path: Path, there: list[str]) -> None:
     (tmp_path / "file").touch()
-    async with remote_agent(tmp_path) as there:
-        command = ["--keep", str(tmp_path / "file" / "keep"), "--", "sh", "-c", "echo started"]
-        outcome = await asyncio.to_thread(run, tmp_path / "here", *there, *command)
+    command = ["--keep", str(tmp_path / "file" / "keep"), "--", "sh", "-c", "echo started"]
+    outcome = await asyncio.to_thread(run, tmp_path / "here", *there, *command)
     assert outcome == (1, "", f"pagent: --keep: cannot write to {tmp_path}/file/keep: Not a directory\n")
 
 

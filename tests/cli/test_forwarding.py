@@ -13,20 +13,18 @@ from pathlib import Path
 from pagent.client import AgentClient, RemoteJob, connect_agent
 from pagent.jobs.given_ports import free_port
 from tests.cli.test_attached import SEVERAL
-from tests.kit.agents import TOKEN, agent_process, with_token
+from tests.kit.agents import TOKEN
 from tests.kit.commands import pagent
 from tests.kit.peer import PATIENCE_S
+from tests.kit.remotes import RemoteProcess
 
 
 @asynccontextmanager
-async def an_agent(tmp_path: Path) -> AsyncIterator[tuple[AgentClient, list[str]]]:
-    """Start an agent, and yield a client of it and the options of a command for it."""
-    (tmp_path / "jobs").mkdir()
+async def an_agent(place: RemoteProcess, tmp_path: Path) -> AsyncIterator[tuple[AgentClient, list[str]]]:
+    """Yield a client of the agent and the options of a command for it."""
     (tmp_path / "here").mkdir()
-    async with agent_process(tmp_path / "jobs") as agent:
-        address = f"127.0.0.1:{agent.ports['rpc']}"
-        async with connect_agent(address, token=TOKEN) as client:
-            yield client, ["--agent", address, *with_token(tmp_path)]
+    async with connect_agent(place.address, token=TOKEN) as client:
+        yield client, place.options
 
 
 async def with_two_ports(client: AgentClient) -> tuple[RemoteJob, list[int]]:
@@ -44,8 +42,8 @@ async def number_at(port: int) -> int:
         return number
 
 
-async def test_all_ports_of_a_job(tmp_path: Path) -> None:
-    async with an_agent(tmp_path) as (client, there):
+async def test_all_ports_of_a_job(place: RemoteProcess, tmp_path: Path) -> None:
+    async with an_agent(place, tmp_path) as (client, there):
         job, ports = await with_two_ports(client)
         with pagent(tmp_path / "here", "forward", *there, job.uid, url=False) as running:
             said = rf"^pagent: 127\.0\.0\.1:(\d+) forwards to the job's port {ports[1]}$"
@@ -57,8 +55,8 @@ async def test_all_ports_of_a_job(tmp_path: Path) -> None:
         assert (await job.info())["state"] == "RUNNING"
 
 
-async def test_chosen_ports_of_a_job(tmp_path: Path) -> None:
-    async with an_agent(tmp_path) as (client, there):
+async def test_chosen_ports_of_a_job(place: RemoteProcess, tmp_path: Path) -> None:
+    async with an_agent(place, tmp_path) as (client, there):
         job, ports = await with_two_ports(client)
         local, other = free_port(), free_port()
         publish = ["-p", f"{local}:{ports[1]}", "-p", f"{other}:{ports[0]}"]
@@ -69,8 +67,8 @@ async def test_chosen_ports_of_a_job(tmp_path: Path) -> None:
             assert (await asyncio.to_thread(running.ended))[0] == 0
 
 
-async def test_a_mapping_without_a_job_port_is_ambiguous(tmp_path: Path) -> None:
-    async with an_agent(tmp_path) as (client, there):
+async def test_a_mapping_without_a_job_port_is_ambiguous(place: RemoteProcess, tmp_path: Path) -> None:
+    async with an_agent(place, tmp_path) as (client, there):
         job, ports = await with_two_ports(client)
         with pagent(tmp_path / "here", "forward", *there, "-p", "0", job.uid, url=False) as running:
             outcome = await asyncio.to_thread(running.ended)
@@ -78,10 +76,10 @@ async def test_a_mapping_without_a_job_port_is_ambiguous(tmp_path: Path) -> None
     assert outcome == (1, "", f"pagent: {words}\n")
 
 
-async def test_waits_for_a_job_that_is_starting(tmp_path: Path) -> None:
+async def test_waits_for_a_job_that_is_starting(place: RemoteProcess, tmp_path: Path) -> None:
     go = tmp_path / "go"
     script = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.02)\n{SEVERAL}"
-    async with an_agent(tmp_path) as (client, there):
+    async with an_agent(place, tmp_path) as (client, there):
         job = await client.create_job()
         command = [sys.executable, "-c", script, "x", "{port}"]
         start = asyncio.create_task(job.start(command, port="auto", ready="connect"))
@@ -99,8 +97,8 @@ async def test_waits_for_a_job_that_is_starting(tmp_path: Path) -> None:
             assert await asyncio.to_thread(running.ended) == (0, "", "pagent: the job has ended by SIGTERM\n")
 
 
-async def test_a_local_port_that_is_in_use(tmp_path: Path) -> None:
-    async with an_agent(tmp_path) as (client, there):
+async def test_a_local_port_that_is_in_use(place: RemoteProcess, tmp_path: Path) -> None:
+    async with an_agent(place, tmp_path) as (client, there):
         job, _ = await with_two_ports(client)
         with socket.create_server(("127.0.0.1", 0)) as server:
             local = server.getsockname()[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import select
@@ -24,6 +23,7 @@ from tests.kit.agents import TOKEN, agent_process, with_token
 from tests.kit.commands import ENDING, INTRODUCTION, environment, get, pagent, run
 from tests.kit.peer import PATIENCE_S
 from tests.kit.programs import ECHO, start_program
+from tests.kit.remotes import KINDS, RemoteProcess, remote_process
 
 SERVER = [sys.executable, "-u", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
 
@@ -115,29 +115,25 @@ def test_the_chosen_local_port(tmp_path: Path) -> None:
             assert running.ended()[0] == 0
 
 
-async def test_a_remote_agent(tmp_path: Path) -> None:
-    (tmp_path / "jobs").mkdir()
+def test_a_remote_agent(tmp_path: Path, place: RemoteProcess) -> None:
     (tmp_path / "here").mkdir()
-    async with agent_process(tmp_path / "jobs") as agent:
-        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
-        with pagent(tmp_path / "here", "run", *there, "--", *SERVER) as running:
-            assert b"Directory listing" in get(running.url)
-            running.ctrl_c()
-            assert running.ended()[0] == 0
-        assert get(f"http://127.0.0.1:{agent.ports['control']}/jobs") == b'{"jobs":[]}'
-        agent.signal(signal.SIGTERM)
-        assert await agent.ended() == 0
+    with pagent(tmp_path / "here", "run", *place.options, "--", *SERVER) as running:
+        assert b"Directory listing" in get(running.url)
+        assert len(place.jobs) == 1
+        running.ctrl_c()
+        assert running.ended()[0] == 0
+    assert place.jobs == []
 
 
-async def test_a_lost_link_ends_the_command(tmp_path: Path) -> None:
-    (tmp_path / "jobs").mkdir()
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lost_link_ends_the_command(tmp_path: Path, kind: str) -> None:
     (tmp_path / "here").mkdir()
-    async with agent_process(tmp_path / "jobs") as agent:
-        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
-        with pagent(tmp_path / "here", "run", *there, "--", *SERVER) as running:
-            agent.signal(signal.SIGTERM)
-            assert await agent.ended() == 0
-            code, _, stderr = running.ended()
+    with (
+        remote_process(kind, tmp_path) as place,
+        pagent(tmp_path / "here", "run", *place.options, "--", *SERVER) as running,
+    ):
+        place.entry.process.terminate()
+        code, _, stderr = running.ended()
         assert code != 0
         assert "pagent: " in stderr
         assert "Traceback" not in stderr
@@ -291,15 +287,12 @@ def test_output_of_the_shutdown_is_printed(tmp_path: Path) -> None:
     assert (code, stderr) == (0, ENDING + "a word on stderr\n")
 
 
-async def test_output_of_the_shutdown_comes_from_a_remote_agent_too(tmp_path: Path) -> None:
-    (tmp_path / "jobs").mkdir()
+def test_output_of_the_shutdown_comes_from_a_remote_agent_too(tmp_path: Path, place: RemoteProcess) -> None:
     (tmp_path / "here").mkdir()
-    async with agent_process(tmp_path / "jobs") as agent:
-        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
-        with pagent(tmp_path / "here", "run", *there, "--", sys.executable, "-c", TIDY, "{port}") as running:
-            running.ctrl_c()
-            code, stdout, _ = await asyncio.to_thread(running.ended)
-        assert (code, stdout[-4:]) == (0, "\nbye")
+    with pagent(tmp_path / "here", "run", *place.options, "--", sys.executable, "-c", TIDY, "{port}") as running:
+        running.ctrl_c()
+        code, stdout, _ = running.ended()
+    assert (code, stdout[-4:]) == (0, "\nbye")
 
 
 def test_on_a_terminal_too(tmp_path: Path) -> None:
@@ -417,40 +410,36 @@ async def test_a_token_that_is_not_accepted(tmp_path: Path) -> None:
 # --- forward ----------------------------------------------------------------------------------------
 
 
-async def test_forward_ends_with_its_job(tmp_path: Path) -> None:
-    (tmp_path / "jobs").mkdir()
+async def test_forward_ends_with_its_job(tmp_path: Path, place: RemoteProcess) -> None:
     (tmp_path / "here").mkdir()
-    async with agent_process(tmp_path / "jobs") as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
+    async with peers.dial(place.port, TOKEN) as peer:
         job = await start_program(peer, ECHO)
-        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
-        with pagent(tmp_path / "here", "forward", *there, job) as running:
+        with pagent(tmp_path / "here", "forward", *place.options, job) as running:
             assert get(f"{running.url}a").startswith(b"GET /a HTTP/1.1\r\n")
             running.ctrl_c()
             assert running.ended() == (0, "", ENDING)
-        with pagent(tmp_path / "here", "forward", *there, job) as running:
+        with pagent(tmp_path / "here", "forward", *place.options, job) as running:
             assert (await peer.call("job_info", job))["state"] == "RUNNING"
             await peer.call("job_kill", job)
             assert running.ended() == (0, "", "pagent: the job has ended by SIGTERM\n")
+        await peer.call("job_remove", job)
 
 
-async def test_forward_to_an_unknown_job(tmp_path: Path) -> None:
-    (tmp_path / "jobs").mkdir()
+def test_forward_to_an_unknown_job(tmp_path: Path, place: RemoteProcess) -> None:
     (tmp_path / "here").mkdir()
-    async with agent_process(tmp_path / "jobs") as agent:
-        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
-        with pagent(tmp_path / "here", "forward", *there, "nonsense", url=False) as running:
-            assert running.ended() == (1, "", "pagent: job 'nonsense' is not found\n")
+    with pagent(tmp_path / "here", "forward", *place.options, "nonsense", url=False) as running:
+        assert running.ended() == (1, "", "pagent: job 'nonsense' is not found\n")
 
 
-async def test_forward_to_a_job_without_the_port(tmp_path: Path) -> None:
-    (tmp_path / "jobs").mkdir()
+async def test_forward_to_a_job_without_the_port(tmp_path: Path, place: RemoteProcess) -> None:
     (tmp_path / "here").mkdir()
-    async with agent_process(tmp_path / "jobs") as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
-        there = ["--agent", f"127.0.0.1:{agent.ports['rpc']}", *with_token(tmp_path)]
+    async with peers.dial(place.port, TOKEN) as peer:
         idle = (await peer.call("job_create"))["uid"]
-        with pagent(tmp_path / "here", "forward", *there, idle, url=False) as running:
+        with pagent(tmp_path / "here", "forward", *place.options, idle, url=False) as running:
             assert running.ended() == (1, "", f"pagent: job {idle} does not run: NEW\n")
         job = await start_program(peer, ECHO)
         (port,) = (await peer.call("job_info", job))["ports"]
-        with pagent(tmp_path / "here", "forward", *there, "--port", "5", job, url=False) as running:
+        with pagent(tmp_path / "here", "forward", *place.options, "--port", "5", job, url=False) as running:
             assert running.ended() == (1, "", f"pagent: the job has no port 5, only {port}\n")
+        for uid in (idle, job):
+            await peer.call("job_remove", uid)

@@ -121,9 +121,14 @@ class RemoteProcess:
         return ["--agent", self.address, *with_token(self.folder)]
 
     @property
+    def port(self) -> int:
+        """The port that is dialled."""
+        return int(self.address.rpartition(":")[2])
+
+    @property
     def jobs(self) -> list[str]:
-        """The names in the folder of the sandboxes, without the agent's own."""
-        return [path.name for root in (self.folder / "jobs").iterdir() for path in root.iterdir() if path.is_dir()]
+        """The uids of the jobs that have a sandbox."""
+        return [path.name for path in (self.folder / "jobs").glob("*/*") if re.fullmatch("[0-9a-f]{32}", path.name)]
 
 
 @contextmanager
