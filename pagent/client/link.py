@@ -8,7 +8,7 @@ import os
 import ssl
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -97,6 +97,11 @@ class ClientLink:
     def link(self) -> Link:
         """The WebSocket of the link."""
         return self._connection.link
+
+    @property
+    def outgoing(self) -> Mapping[int, OutgoingCall]:
+        """Calls under way on the link there is now, by their ids."""
+        return self._connection.outgoing
 
     @property
     def tasks(self) -> TaskOwner:
