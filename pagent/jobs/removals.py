@@ -42,8 +42,9 @@ class Removals:
         run = self._runs.get(job.uid)
         if run is not None:
             run.refuse()
-        stderr = stderr_of(job.sandbox) if run is not None and run.is_over() else b""
-        if (run is None or run.is_over()) and job.sandbox.remove_if_small():
+        over = run is None or run.is_over()
+        stderr = stderr_of(job.sandbox) if over else b""
+        if over and job.sandbox.remove_if_small():
             self._close(job, stderr)
         else:
             self._tasks[job.uid] = self._host.tasks.start(self._remove(job, run), name=f"removal of job {job.uid}")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from pagent.errors import JobNotFoundError, StuckError
-from pagent.jobs.ended import ended_info, stderr_of
+from pagent.jobs.ended import EndedJob, ended_info, stderr_of
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job, State
 from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES
@@ -17,13 +15,6 @@ from pagent.wire import messages
 
 #: Seconds for the look at the output of one job. Without an answer its listing has none.
 _OUTPUT_S = 1.0
-
-
-class _Entry(NamedTuple):
-    """A job in a list, and what makes its info."""
-
-    age: tuple[float, str]
-    info: Callable[[], Awaitable[dict[str, Any]]]
 
 
 class JobListing:
@@ -40,28 +31,25 @@ class JobListing:
             raise ValueError("limit must be a number of jobs, at least 1")
         if after is not None and not isinstance(after, str):
             raise TypeError(f"after must be a str or nil, not {type(after).__name__}")
-        entries = self._ended(realm) if ended else self._existing(realm)
+        registered = self._manager.registry.of_realm(realm)
+        jobs: list[Job | EndedJob] = [*registered]
+        if ended:
+            jobs = [job for job in registered if job.state is State.FINISHED]
+            jobs = sorted([*jobs, *self._manager.ended.of_realm(realm)], key=lambda job: job.age)
         infos: list[dict[str, Any]] = []
         size = 0
-        for entry in _following(entries, after)[: min(limit, JOBS_LISTED)]:
+        for job in _following(jobs, after)[: min(limit, JOBS_LISTED)]:
             await self._slice.wait()
-            infos.append(await entry.info())
+            infos.append(await self._info(job, ended))
             size += len(messages.pack(infos[-1]))
             if size > JOBS_LISTED_BYTES:
                 break
         return infos
 
-    def _existing(self, realm: object) -> list[_Entry]:
-        return [_Entry(job.age, partial(_info, job)) for job in self._manager.registry.of_realm(realm)]
-
-    def _ended(self, realm: object) -> list[_Entry]:
-        found = [
-            _Entry(job.age, partial(self._finished, job))
-            for job in self._manager.registry.of_realm(realm)
-            if job.state is State.FINISHED
-        ]
-        found += [_Entry(job.age, partial(_known, job.info)) for job in self._manager.ended.of_realm(realm)]
-        return sorted(found, key=lambda entry: entry.age)
+    async def _info(self, job: Job | EndedJob, ended: bool) -> dict[str, Any]:
+        if isinstance(job, EndedJob):
+            return job.info
+        return await self._finished(job) if ended else job.info()
 
     async def _finished(self, job: Job) -> dict[str, Any]:
         """Return the info of a job that has ended and was not removed."""
@@ -72,19 +60,11 @@ class JobListing:
         return ended_info(job, stderr)
 
 
-async def _info(job: Job) -> dict[str, Any]:
-    return job.info()
-
-
-async def _known(info: dict[str, Any]) -> dict[str, Any]:
-    return info
-
-
-def _following(entries: list[_Entry], after: str | None) -> list[_Entry]:
-    """Return the entries after the job of this uid."""
+def _following(jobs: list[Job | EndedJob], after: str | None) -> list[Job | EndedJob]:
+    """Return the jobs after the one of this uid."""
     if after is None:
-        return entries
-    for index, entry in enumerate(entries):
-        if entry.age[1] == after:
-            return entries[index + 1 :]
+        return jobs
+    for index, job in enumerate(jobs):
+        if job.age[1] == after:
+            return jobs[index + 1 :]
     raise JobNotFoundError(after)
