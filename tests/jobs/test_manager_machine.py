@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from pagent.errors import JobInvalidStateError, JobNotFoundError
 from pagent.jobs.manager import JobManager
@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 #: Connections by name, and the realm (the token) of each.
 REALMS = {"a1": "a", "a2": "a", "b1": "b"}
+#: Uids that connections choose.
+UIDS = ["a" * 32, "b" * 32]
 connections = st.sampled_from(sorted(REALMS))
 
 
@@ -77,6 +79,7 @@ class Machine(RuleBasedStateMachine):
         self.port = socket.create_server(("127.0.0.1", 0))
         self.manager = self.run(self.make())
         self.model: dict[str, Expected] = {}
+        self.removed: set[str] = set()
 
     async def make(self) -> JobManager:
         manager = JobManager(root=self.root, properties={}, port_ownership="off")
@@ -90,8 +93,8 @@ class Machine(RuleBasedStateMachine):
 
         return self.runner.run(bounded())
 
-    async def created(self, connection: str, linger: float | None) -> Job:
-        return self.manager.create(of(connection), "name", linger=linger)
+    async def created(self, connection: str, **terms: Any) -> Job:
+        return self.manager.create(of(connection), "name", **terms)
 
     async def start(self, known: Expected, script: str, ports: int) -> None:
         await self.manager.start(known.job, ["sh", "-c", script], None, None, ports)
@@ -100,9 +103,24 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=jobs, connection=connections, linger=st.sampled_from([None, 0.0, 600.0]))
     def create(self, connection: str, linger: float | None) -> Expected:
-        job = self.run(self.created(connection, linger))
+        job = self.run(self.created(connection, linger=linger))
         self.model[job.uid] = Expected(job, connection, bool(linger))
         return self.model[job.uid]
+
+    @rule(target=jobs, connection=connections, uid=st.sampled_from(UIDS))
+    def create_with_a_uid(self, connection: str, uid: str) -> Any:
+        known = self.model.get(uid)
+        if known is not None and REALMS[known.connection] == REALMS[connection]:
+            assert self.run(self.created(connection, uid=uid)) is known.job
+            return multiple()
+        if known is not None or uid in self.removed:
+            with pytest.raises(JobInvalidStateError):
+                self.run(self.created(connection, uid=uid))
+            return multiple()
+        job = self.run(self.created(connection, uid=uid))
+        assert job.uid == uid
+        self.model[uid] = Expected(job, connection, lingers=False)
+        return self.model[uid]
 
     @rule(known=jobs)
     def start_one_that_runs(self, known: Expected) -> None:
@@ -175,6 +193,9 @@ class Machine(RuleBasedStateMachine):
         known.state = "CLOSED"
         self.start_failed(known)
         self.model.pop(known.job.uid, None)
+        self.removed.add(known.job.uid)
+        ended = self.manager.ended.of_realm(known.job.owner.realm)
+        assert known.job.uid in [found.info["uid"] for found in ended]
         assert not known.job.sandbox.path.exists()
 
     @rule(known=jobs, connection=connections)
