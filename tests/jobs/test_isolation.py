@@ -152,14 +152,15 @@ async def test_another_user(root: Path) -> None:
         assert 0 not in found["groups"]
         assert "USER=" + "nobody" in found["environment"]
         script = (
-            "echo x > new; mkdir d; echo y > /dev/stdout; cat given; echo more >> given; ls ..; cat /proc/1/environ"
+            "echo x > new; mkdir d; echo y > /dev/stdout; cat /dev/stdin given; echo more >> given; ls ..;"
+            " cat /proc/1/environ"
         )
         job = manager.create(owner(), "job")
         (job.sandbox.path / "given").write_text("given\n")
-        await manager.start(job, ["sh", "-c", script], None, None, 0)
+        await manager.start(job, ["sh", "-c", script], None, None, 0, stdin=b"typed\n")
         async with asyncio.timeout(PATIENCE_S):
             await manager.wait(job)
-        assert said(job).split() == ["y", "given"]
+        assert said(job).split() == ["y", "typed", "given"]
         assert said(job, "stderr").count("Permission denied") == 2
         assert (job.sandbox.path / "new").stat().st_uid == 65534
         assert (job.sandbox.path / "given").read_text() == "given\nmore\n"
