@@ -151,12 +151,14 @@ class RequestRefusedError(PagentError):
     """A request to a router is answered with an error.
 
     ``status`` is that of HTTP, the text is for the client; ``retry_after_s`` becomes the field Retry-After.
+    ``subject``: the name of the caller, if it is known by then.
     """
 
     def __init__(self, status: int, text: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(text)
         self.status = status
         self.retry_after_s = retry_after_s
+        self.subject: str | None = None
 
 
 class RedirectError(RequestRefusedError):

@@ -86,37 +86,37 @@ class Router:
             self._connection,
             settings.client.polling_delay,
         )
-        self._gate = self._closed_gate() or AccessGate(
+        self.gate = self._closed_gate() or AccessGate(
             loopback=self._loopback, allowed_hosts=settings.control.allowed_hosts, beyond=settings.access.open
         )
-        allow = LOOPBACK if settings.dial.allow is None and self._gate.is_closed else settings.dial.allow
+        allow = LOOPBACK if settings.dial.allow is None and self.gate.is_closed else settings.dial.allow
         routes = RelayRoutes(
             self.directory,
             self._dialler,
-            self._gate,
+            self.gate,
             resolve=DialRules(allow).resolve,
             info=lambda: self._user_data,
             metrics=lambda: router_metrics(self.directory, self._clients, self._front.connections),
             end=partial(self.end, 0),
         )
-        self._joins = WebSocketJoins(routes, self._gate)
+        self._joins = WebSocketJoins(routes, self.gate)
         options = {"user_data": self._user_data, "instance": self._instance, "debug": connection_debug}
-        self._clients = ClientLinks(RelayService(self.directory), self._gate, options)
+        self._clients = ClientLinks(RelayService(self.directory, self.gate), self.gate, options)
         app = router_app(
-            routes, self._gate, self._joins, lambda subject: None if self._ending else self._clients.connect(subject)
+            routes, self.gate, self._joins, lambda subject: None if self._ending else self._clients.connect(subject)
         )
         self._web = RouterWeb(app, body_s=settings.control.body_s, access_log=settings.control.access_log)
         self._apps = AppRoutes(settings.apps)
         apps_gate = (
-            self._gate
-            if self._gate.is_closed
+            self.gate
+            if self.gate.is_closed
             else AccessGate(
                 loopback=_is_loopback(settings.apps.interface), allowed_hosts=(), beyond=settings.access.open
             )
         )
         self._apps_site = Site(self._apps.route, APPS, apps_gate, settings.apps.proxy_protocol)
         try:
-            self._front = FrontServer(self.directory, self._gate, self._web.protocol, settings.control, spools)
+            self._front = FrontServer(self.directory, self.gate, self._web.protocol, settings.control, spools)
         except ValueError as error:
             raise ConfigError(f"control.trusted_proxies: {error}") from None
         self._agents = WebServer()
@@ -199,7 +199,7 @@ class Router:
             _log.warning("identity.uid is null: jobs are not found again after a restart of this router; set it")
         if settings.server.enabled and not self._credentials.accepted:
             _log.warning("server.accept_tokens is empty: no agent can dial in")
-        if self._gate.is_closed:
+        if self.gate.is_closed:
             if self._settings.access.open:
                 _log.warning("access.open is set, but the router is closed: every request needs a token or a user")
         elif listeners := self._open_listeners():
@@ -247,8 +247,8 @@ class Router:
         self._ending = True
         if self._lag is not None:
             self._lag.close()
-        if isinstance(self._gate, ClosedGate):
-            self._gate.close()
+        if isinstance(self.gate, ClosedGate):
+            self.gate.close()
         for client in self._clients:
             client.refuse_calls()
             if not client.incoming:
@@ -343,8 +343,8 @@ class Router:
         if settings.log_level is not None:
             log.set_level(settings.log_level)
         self.directory.keep_tokens(credentials.tokens)
-        if isinstance(self._gate, ClosedGate) and credentials.access is not None:
-            ended = self._gate.renew(credentials.access)
+        if isinstance(self.gate, ClosedGate) and credentials.access is not None:
+            ended = self.gate.renew(credentials.access)
             _log.info("tokens of clients: %d; closed with tokens that are gone: %d", len(credentials.access), ended)
         for agent in self.directory.table:
             if not self._is_accepted(agent.connection):

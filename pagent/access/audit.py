@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from pagent.errors import MethodError, RequestRefusedError
+from pagent.errors import CallCancelledError, MethodError, RequestRefusedError
 from pagent.limits import AUDIT_TEXT_MAX
 from pagent.log import AUDIT_LOG
 
@@ -22,9 +24,12 @@ CANCELLED: Final = "cancelled"
 
 
 class AuditEntry:
-    """The line of one call. ``job`` and ``agent`` are set as they become known."""
+    """The line of one call. ``job`` and ``agent`` are set as they become known.
 
-    __slots__ = ("_began", "_operation", "_request_id", "agent", "job", "subject")
+    ``result``: ``ok``, the status of an error, or the name of one.
+    """
+
+    __slots__ = ("_began", "_operation", "_request_id", "agent", "job", "result", "subject")
 
     def __init__(self, operation: str, request_id: str, *, subject: str | None = None, job: str | None = None) -> None:
         self._began = time.time()
@@ -33,9 +38,10 @@ class AuditEntry:
         self.subject = subject
         self.job = job
         self.agent: str | None = None
+        self.result = OK
 
-    def write(self, result: str) -> None:
-        """Write the line. ``result``: ``ok``, the status of an error, or the name of one."""
+    def write(self) -> None:
+        """Write the line."""
         line = {
             "time": round(self._began, 3),
             "subject": _cut(self.subject),
@@ -43,7 +49,7 @@ class AuditEntry:
             "operation": self._operation,
             "job": _cut(self.job),
             "agent": _cut(self.agent),
-            "result": result,
+            "result": self.result,
         }
         _log.info("%s", json.dumps(line))
 
@@ -52,9 +58,25 @@ def result_of(error: BaseException) -> str:
     """Return the result of a call that has ended with an error."""
     if isinstance(error, RequestRefusedError):
         return str(error.status)
+    if isinstance(error, CallCancelledError):
+        return CANCELLED
     if isinstance(error, MethodError) and error.cause_type:
         return error.cause_type
     return type(error).__name__ if isinstance(error, Exception) else CANCELLED
+
+
+@contextmanager
+def audited(entry: AuditEntry | None) -> Iterator[AuditEntry | None]:
+    """Write the line of a call at the end of the block, with the error that ends the block if there is one."""
+    try:
+        yield entry
+    except BaseException as error:
+        if entry is not None:
+            entry.result = result_of(error)
+        raise
+    finally:
+        if entry is not None:
+            entry.write()
 
 
 def _cut(text: str | None) -> str | None:

@@ -77,7 +77,11 @@ class ClosedGate:
         subject = self._identified(operation, head, client)
         if subject is _UNNAMED:
             return subject
-        self.permit(subject, operation, job)
+        try:
+            self.permit(subject, operation, job)
+        except RequestRefusedError as error:
+            error.subject = subject.name
+            raise
         return subject
 
     def _identified(self, operation: str, head: IncomingHead, client: Client) -> Subject:

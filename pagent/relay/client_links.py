@@ -25,7 +25,7 @@ class ClientLinks:
     def __init__(self, service: RelayService, gate: Gate, options: Mapping[str, Any]) -> None:
         # For life.
         self._service = service
-        self._methods = {} if gate.is_closed else service.methods()
+        self._methods = service.methods()
         self._gate = gate
         self._options = options
         # While running.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final
@@ -296,8 +296,10 @@ class AgentDirectory:
         agent = await self.locate(JobAddress(ANY_CONNECTION, job_uid))
         await agent.call("job_note", job_uid, name, value, ttl, timeout=DEFAULT_CALL_TIMEOUT_S)
 
-    async def list_jobs(self, after: str | None, limit: int) -> list[dict[str, Any]]:
-        """Return the infos of jobs of all agents in the order of their creation, from the one after ``after``.
+    async def list_jobs(
+        self, after: str | None, limit: int, visible: Callable[[JobFacts], bool]
+    ) -> list[dict[str, Any]]:
+        """Return the infos of visible jobs of all agents in the order of their creation, from the one after ``after``.
 
         JobNotFoundError. ``cpu_seconds`` and the like are those of the last change of a job.
         """
@@ -305,7 +307,10 @@ class AgentDirectory:
             for agent, infos in await asyncio.gather(*map(_with_jobs, self._unwatched())):
                 for info in infos:
                     self.jobs.update(agent.key, info)
-        return [record.info() for record in islice(self.jobs.later_than(after), limit)]
+        found = (
+            each for each in self.jobs.later_than(after) if visible(JobFacts(each.uid, each.agent.uid, each.labels))
+        )
+        return [record.info() for record in islice(found, limit)]
 
     def busy(self, agent: ConnectedAgent) -> int:
         """Return how many jobs an agent has for this router's realm, with those that are being created.

@@ -7,10 +7,14 @@ import time
 from typing import Any, Final
 
 from pagent import __version__
-from pagent.errors import CallError, LinkClosedError, RouteError
+from pagent.access.audit import AuditEntry, audited
+from pagent.access.operations import ADMIN, METHODS
+from pagent.errors import AccessDeniedError, CallError, LinkClosedError, RequestRefusedError, RouteError
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
+from pagent.relay.permission import audit_of, subject_of
 from pagent.rpc.calls import IncomingCall
+from pagent.rpc.directory import Gate, JobFacts
 from pagent.rpc.methods import unary
 
 #: How long an agent may take to answer; one that is slower is left out of the figures.
@@ -22,29 +26,43 @@ _SUMS: Final = ("cpus", "load", "memory_total", "memory_available", "disk_free",
 class HostRelay:
     """The methods on hosts. ``agent`` is the uid of one agent; None means all agents of ours that are connected."""
 
-    def __init__(self, directory: AgentDirectory) -> None:
+    def __init__(self, directory: AgentDirectory, gate: Gate) -> None:
         self._directory = directory
+        self._gate = gate
         self._started_at = time.time()
 
     @unary
     async def host_info(self, call: IncomingCall, agent: str | None = None) -> Any:
-        return await self._together(self._chosen(agent), "host_info")
+        return await self._together(self._chosen(call, agent), "host_info")
 
     @unary
     async def host_cordon(self, call: IncomingCall, on: bool, agent: str | None = None) -> Any:
         if type(on) is not bool:
             raise TypeError(f"on must be a bool, not {type(on).__name__}")
-        return await self._together(self._chosen(agent), "host_cordon", on)
+        with audited(audit_of(call)) as entry:
+            return await self._together(self._chosen(call, agent, entry), "host_cordon", on)
 
     @unary
     async def host_end(self, call: IncomingCall, grace: float = 5.0, agent: str | None = None) -> Any:
         if agent is None:
             raise ValueError("agent must be the uid of the agent to end")
-        (chosen,) = self._chosen(agent)
-        return await chosen.call("host_end", grace, timeout=_ANSWER_S)
+        with audited(audit_of(call)) as entry:
+            (chosen,) = self._chosen(call, agent, entry)
+            return await chosen.call("host_end", grace, timeout=_ANSWER_S)
 
-    def _chosen(self, uid: Any) -> list[ConnectedAgent]:
-        """Return the links of the agents that a call concerns. RouteError if the one that it names is away."""
+    def _chosen(self, call: IncomingCall, uid: Any, entry: AuditEntry | None = None) -> list[ConnectedAgent]:
+        """Return the links of the agents that a call concerns. RouteError if the one that it names is away.
+
+        AccessDeniedError if the client may not make the call. Every ``read`` is good for all agents.
+        """
+        if entry is not None and isinstance(uid, str):
+            entry.agent = uid
+        operation = METHODS[call.start.method]
+        named = JobFacts("", uid, {}) if operation == ADMIN and isinstance(uid, str) else None
+        try:
+            self._gate.permit(subject_of(call.connection), operation, named)
+        except RequestRefusedError:
+            raise AccessDeniedError(403, f"the token has no scope {operation!r} for this") from None
         table = self._directory.table
         if uid is None:
             return [agent for agent in table if agent.is_ours and not agent.retiring]

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, Final
 
+from pagent.access.audit import AuditEntry, audited, result_of
+from pagent.access.operations import JOBS, READ
 from pagent.errors import (
     CallError,
     JobInvalidStateError,
@@ -20,13 +22,15 @@ from pagent.errors import (
 from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES, LINGER_MAX_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.clients import OWNER, ClientJobs, JobClient
+from pagent.relay.creation import may_create
 from pagent.relay.directory import ANY_CONNECTION, AgentDirectory
 from pagent.relay.hosts import HostRelay
 from pagent.relay.joined import JoinedCall, agent_lost
+from pagent.relay.permission import CallPermission, at_the_end, audit_of, failure_audited, subject_of
 from pagent.relay.placement import select
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.connection import Connection
-from pagent.rpc.directory import JobAddress
+from pagent.rpc.directory import Gate, JobAddress, Subject
 from pagent.rpc.host import CallHost
 from pagent.rpc.methods import Method, methods_of
 from pagent.runtime.timeslice import current_slice
@@ -61,8 +65,10 @@ _RESERVED: Final = "pagent/"
 class RelayService:
     """The methods that clients may call: docs/router.rst, "Calls of clients"."""
 
-    def __init__(self, directory: AgentDirectory) -> None:
+    def __init__(self, directory: AgentDirectory, gate: Gate) -> None:
         self._directory = directory
+        self._gate = gate
+        self._permission = CallPermission(directory, gate)
         self._slice = current_slice()
         self.clients = ClientJobs(directory)
 
@@ -77,7 +83,7 @@ class RelayService:
         table["job_adopt"] = Method(messages.UNARY, self.job_adopt)
         table["job_list"] = Method(messages.UNARY, self.job_list)
         table["job_count_current_connection"] = Method(messages.UNARY, self.job_count_current_connection)
-        return {**table, **methods_of(HostRelay(self._directory))}
+        return {**table, **methods_of(HostRelay(self._directory, self._gate))}
 
     # --- the client -------------------------------------------------------------------------------
 
@@ -88,7 +94,7 @@ class RelayService:
     @staticmethod
     def _client(connection: CallHost) -> JobClient:
         if connection.principal is None:
-            connection.principal = JobClient.of(connection, None)
+            connection.principal = JobClient.of(connection, subject_of(connection).name)
         client: JobClient = connection.principal
         return client
 
@@ -104,14 +110,22 @@ class RelayService:
         idle_after: float | None = None,
     ) -> Any:
         """Create a job at the agent that is least busy, or return the job that has this uid already."""
-        client = self._client(call.connection)
-        labels = {**_checked_labels(labels), **client.labels(_checked_linger(linger))}
-        agent = None if uid is None else await self._agent_with(uid, client)
-        if agent is None:
-            agent = await self._least_busy()
-        return await _relayed_errors(
-            call, self._directory.create(agent, name, uid=uid, labels=labels, idle_after=idle_after)
-        )
+        client, subject, entry = self._client(call.connection), subject_of(call.connection), audit_of(call, uid)
+        with audited(entry):
+            self._gate.permit(subject, JOBS, None)
+            more = client.labels(_checked_linger(linger))
+            with self._gate.creation(subject, _checked_labels(labels)) as given:
+                given.update(more)
+                agent = None if uid is None else await self._agent_with(uid, client)
+                if agent is None:
+                    agent = await self._least_busy(subject, given, uid or "")
+                if entry is not None:
+                    entry.agent = agent.uid
+                creation = self._directory.create(agent, name, uid=uid, labels=given, idle_after=idle_after)
+                info = await _relayed_errors(call, creation, entry)
+            if entry is not None and info is not None:
+                entry.job = info["uid"]
+            return info
 
     async def _agent_with(self, uid: str, client: JobClient) -> ConnectedAgent | None:
         """Return the agent that has a job already; None if there is no such job. JobInvalidStateError: of another."""
@@ -128,8 +142,10 @@ class RelayService:
             raise JobInvalidStateError(f"another job has the uid {uid!r}")
         return agent
 
-    async def _least_busy(self) -> ConnectedAgent:
+    async def _least_busy(self, subject: Subject, labels: Mapping[str, str], uid: str) -> ConnectedAgent:
+        """Return the agent for a new job, of those that the subject may use."""
         uids = {agent.uid for agent in self._directory.table}
+        uids = {each for each in uids if may_create(self._gate, subject, each, labels, uid)}
         try:
             return await select(self._directory, uids)
         except RequestRefusedError:
@@ -148,7 +164,14 @@ class RelayService:
         """List the jobs of all agents of ours, in the order of their creation."""
         if type(limit) is not int or limit < 1:
             raise ValueError("limit must be a number of jobs, at least 1")
-        return await self._page(await self._directory.list_jobs(after, min(limit, JOBS_LISTED)))
+        subject = subject_of(call.connection)
+        self._gate.permit(subject, READ, None)
+        if after is not None and (facts := self._directory.facts(after)) and not self._gate.sees(subject, facts):
+            raise JobNotFoundError(after)
+        listed = await self._directory.list_jobs(
+            after, min(limit, JOBS_LISTED), lambda facts: self._gate.sees(subject, facts)
+        )
+        return await self._page(listed)
 
     async def _page(self, infos: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return as many infos as one answer takes."""
@@ -164,6 +187,7 @@ class RelayService:
 
     def job_count_current_connection(self, call: IncomingCall) -> int:
         """Count the jobs that this client has."""
+        self._gate.permit(subject_of(call.connection), READ, None)
         return self.clients.count(self._client(call.connection))
 
     # --- methods of agents ------------------------------------------------------------------------
@@ -177,63 +201,76 @@ class RelayService:
             return unary
 
         def joined(call: IncomingCall, /, job_uid: Any, *args: Any, **kwargs: Any) -> None:
-            agent = self._agent_at_once(job_uid)
-            if agent is None:
-                call.run(self._join_later(call, call_type, name, job_uid, args, kwargs))
-            else:
-                self._join(call, agent, call_type, name, [job_uid, *args], kwargs)
+            entry = audit_of(call, job_uid)
+            with failure_audited(entry):
+                agent = self._permission.agent_at_once(call, job_uid)
+                if agent is not None:
+                    self._join(call, agent, call_type, [job_uid, *args], kwargs, entry)
+                    return
+            call.run(self._join_later(call, call_type, [job_uid, *args], kwargs, entry))
 
         return joined
 
     async def _call(self, call: IncomingCall, name: str, job_uid: Any, args: Any, kwargs: Any) -> Any:
-        agent = self._agent_at_once(job_uid) or await self._agent_of(job_uid)
-        starting = self._directory.starting(job_uid) if name == "job_start" else nullcontext()
-        with starting:
-            result = await _relayed_errors(call, agent.result_of(name, [job_uid, *args], kwargs))
+        entry = audit_of(call, job_uid)
+        with audited(entry):
+            agent = self._permission.agent_at_once(call, job_uid) or await self._permission.agent_of(call, job_uid)
+            if entry is not None:
+                entry.agent = agent.uid
+            starting = self._directory.starting(job_uid) if name == "job_start" else nullcontext()
+            with starting:
+                result = await _relayed_errors(call, agent.result_of(name, [job_uid, *args], kwargs), entry)
         if name == "job_remove" and not call.ended:
             self._directory.removed(job_uid)
         return result
 
     async def _join_later(
-        self, call: IncomingCall, call_type: int, name: str, job_uid: Any, args: Any, kwargs: Any
+        self, call: IncomingCall, call_type: int, args: list[Any], kwargs: dict[str, Any], entry: AuditEntry | None
     ) -> None:
-        self._join(call, await self._agent_of(job_uid), call_type, name, [job_uid, *args], kwargs)
+        with failure_audited(entry):
+            agent = await self._permission.agent_of(call, args[0])
+            self._join(call, agent, call_type, args, kwargs, entry)
 
-    @staticmethod
     def _join(
-        call: IncomingCall, agent: ConnectedAgent, call_type: int, name: str, args: list[Any], kwargs: dict[str, Any]
+        self,
+        call: IncomingCall,
+        agent: ConnectedAgent,
+        call_type: int,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        entry: AuditEntry | None,
     ) -> None:
         """Make the call at the agent, and join the streams. Holes are for two sides that both know them."""
-        holes = call.connection.holes
+        name, holes = call.start.method, call.connection.holes
         if name in _SENDS_HOLES and agent.holes and not holes:
             kwargs = {**kwargs, "holes": False}
         fill = name in _TAKES_HOLES and holes and not agent.holes
-        JoinedCall(call, agent.start_call(call_type, name, args, kwargs), fill_holes=fill)
-
-    def _agent_at_once(self, job_uid: Any) -> ConnectedAgent | None:
-        """Return the agent of a job that is known and connected."""
-        if not isinstance(job_uid, str):
-            return None
-        key = self._directory.jobs.agent_of(job_uid)
-        return None if key is None else self._directory.table.newest(key)
-
-    async def _agent_of(self, job_uid: Any) -> ConnectedAgent:
-        if not isinstance(job_uid, str):
-            raise JobNotFoundError(job_uid)
+        if entry is not None:
+            entry.agent = agent.uid
+        lease = self._permission.lease(call)
         try:
-            return await self._directory.locate(JobAddress(ANY_CONNECTION, job_uid))
-        except RequestRefusedError as error:
-            raise (JobNotFoundError(job_uid) if error.status == 404 else RouteError(str(error))) from None
+            outgoing = agent.start_call(call_type, name, args, kwargs)
+        except LinkClosedError:
+            if lease is not None:
+                lease.release()
+            raise
+        if lease is not None or entry is not None:
+            outgoing.result.add_done_callback(at_the_end(entry, lease))
+        JoinedCall(call, outgoing, fill_holes=fill)
 
 
-async def _relayed_errors(call: IncomingCall, result: Awaitable[Any]) -> Any:
+async def _relayed_errors(call: IncomingCall, result: Awaitable[Any], entry: AuditEntry | None) -> Any:
     """Return the result of a call that is made for ``call``. If it fails, end ``call`` in the same way."""
     try:
         return await result
     except LinkClosedError as lost:
         call.fail(agent_lost(lost))
+        failure: Exception = lost
     except CallError as error:
         call.relay_failure(error)
+        failure = error
+    if entry is not None:
+        entry.result = result_of(failure)
     return None
 
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from pagent.access import operations
-from pagent.access.audit import CANCELLED, OK, AuditEntry
+from pagent.access.audit import AuditEntry, audited, result_of
 from pagent.errors import NotYetError, RequestRefusedError
 from pagent.front.forwarded import request_id
 from pagent.rpc.directory import Gate, JobAddress, Lease, Subject
@@ -136,19 +136,18 @@ class ApiAdmission:
 
     @staticmethod
     async def _handled(request: web.Request, handler: Handler, entry: AuditEntry | None) -> web.StreamResponse:
-        result = CANCELLED
-        try:
+        with audited(entry):
             response = await handler(request)
-            result = OK if response.status < _ERROR else str(response.status)
+            if entry is not None and response.status >= _ERROR:
+                entry.result = str(response.status)
             return response
-        finally:
-            if entry is not None:
-                entry.write(result)
 
     @staticmethod
     def _refused(error: RequestRefusedError, entry: AuditEntry | None) -> web.Response:
         if entry is not None:
-            entry.write(str(error.status))
+            entry.subject = error.subject
+            entry.result = result_of(error)
+            entry.write()
         return answer_to(error)
 
 
