@@ -22,6 +22,7 @@ COMMANDS = {
     "forward": "pagent.cli.forward",
     "report": "pagent.cli.report",
     "route": "pagent.cli.route",
+    "token": "pagent.cli.token",
 }
 DEFAULT = "serve"
 
