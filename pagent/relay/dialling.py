@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from pagent.errors import CallError, DialError, DialTimeoutError, HandshakeRefusedError, LinkClosedError
 from pagent.limits import HANDSHAKE_TIMEOUT_S
@@ -32,7 +32,7 @@ class AgentDialler:
 
     :param connect: makes the connection object of a link, given the token to present, and the id of the link that it
         replaces.
-    :param polling_delay: seconds between two questions to an agent that was dialled for a job.
+    :param polling_delay: seconds between two looks at whether an agent that was dialled for a job has jobs.
     """
 
     def __init__(
@@ -102,13 +102,19 @@ class AgentDialler:
             await asyncio.wait((agent.connection.link.closed,), timeout=self._polling_delay)
             created = agent.created
             with suppress(CallError, LinkClosedError):
-                count = await agent.call("job_count_current_connection", timeout=HANDSHAKE_TIMEOUT_S)
+                count = await self._count(agent)
                 if count == 0 and agent.created == created and not agent.has_calls:
                     self._links.pop(key, None)
                     self._jobs.discard_agent(agent.key)
                     await agent.connection.close(1000, "no jobs")
         if (made := self._links.get(key)) is not None and made.done() and not _is_open(made):
             del self._links[key]
+
+    async def _count(self, agent: ConnectedAgent) -> Any:
+        """Return how many jobs an agent has; an agent that is watched is not asked."""
+        if agent.is_watched:
+            return self._jobs.count(agent.key)
+        return await agent.call("job_count_current_connection", timeout=HANDSHAKE_TIMEOUT_S)
 
     async def keep(self, address: Address, token: Callable[[], str]) -> None:
         """Keep a link to an agent: dial it again, with growing pauses, whenever the link is lost."""

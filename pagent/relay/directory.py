@@ -274,6 +274,11 @@ class AgentDirectory:
             del self._starting[job_uid]
             future.set_result(None)
 
+    def noted(self, agent: ConnectedAgent, info: Any) -> None:
+        """Take over what an agent that is not watched has answered about its job."""
+        if not agent.is_watched and is_info(info) and self.jobs.agent_of(info["uid"]) == agent.key:
+            self.jobs.update(agent.key, info)
+
     def removed(self, job_uid: str) -> None:
         """Forget a job that was removed."""
         self.jobs.removed(job_uid)

@@ -90,6 +90,11 @@ class RelayRoutes:
         """While the block runs, traffic to the job waits."""
         return self._directory.starting(job_uid)
 
+    def noted(self, connection_id: str, info: Mapping[str, Any]) -> None:
+        """Take over what an agent has answered about a job, if the agent does not push such news."""
+        if (agent := self._directory.table.get(connection_id)) is not None:
+            self._directory.noted(agent, info)
+
     def removed(self, job_uid: str) -> None:
         """Forget a job that was removed."""
         self._directory.removed(job_uid)

@@ -222,6 +222,8 @@ class RelayService:
                 result = await _relayed_errors(call, agent.result_of(name, [job_uid, *args], kwargs), entry)
         if name == "job_remove" and not call.ended:
             self._directory.removed(job_uid)
+        else:
+            self._directory.noted(agent, result)
         return result
 
     async def _join_later(

@@ -43,15 +43,15 @@ class JobRoutes:
             if error.cause_type == "FileNotFoundError":  # the program or the folder, which are arguments
                 raise RequestRefusedError(400, words_of(error)) from None
             raise
-        return _answer(agent, info)
+        return self._noted(agent, info)
 
     async def wait(self, request: web.Request) -> web.Response:
         job, agent = await located(self._routes, request)
-        return _answer(agent, await agent.call("job_wait", job.job_uid))
+        return self._noted(agent, await agent.call("job_wait", job.job_uid))
 
     async def info(self, request: web.Request) -> web.Response:
         job, agent = await located(self._routes, request)
-        return _answer(agent, await agent.call("job_info", job.job_uid))
+        return self._noted(agent, await agent.call("job_info", job.job_uid))
 
     async def remove(self, request: web.Request) -> web.Response:
         job, agent = await located(self._routes, request)
@@ -63,6 +63,11 @@ class JobRoutes:
             raise
         self._routes.removed(job.job_uid)
         return _answer(agent, info)
+
+    def _noted(self, agent: RoutedAgent, info: Any) -> web.Response:
+        answer = _answer(agent, info)
+        self._routes.noted(agent.connection_id, info)
+        return answer
 
 
 def _answer(agent: RoutedAgent, info: Any) -> web.Response:

@@ -72,6 +72,9 @@ class Routes(Protocol):
     def starting(self, job_uid: str) -> AbstractContextManager[None]:
         """While the block runs, traffic to the job waits."""
 
+    def noted(self, connection_id: str, info: Mapping[str, Any]) -> None:
+        """Take over what an agent has answered about a job, if the agent does not push such news."""
+
     def removed(self, job_uid: str) -> None:
         """Forget a job that was removed."""
 

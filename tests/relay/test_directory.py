@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,20 @@ from pagent.agent import Agent
 from pagent.client.link import connect
 from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import DialSettings, RouterClient
+from pagent.errors import DialError, LinkClosedError
 from pagent.net import dial as net_dial
+from pagent.relay.agent import AgentKey, ConnectedAgent
 from pagent.router import Router
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.directory import JobFacts
 from pagent.rpc.methods import unary
+from pagent.wire import messages
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.field_agent import field_agent
 from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import Answer, ask, connected, disconnected, router_settings, running_router
-from tests.kit.watched import Watched, watched_agent
+from tests.kit.transfers import eventually
+from tests.kit.watched import Watched, known, listed, watched_agent, watched_link
 from tests.test_moving import JOB
 
 SLEEP = "import time; time.sleep(600)"
@@ -116,11 +120,87 @@ async def test_jobs_of_agents_of_the_field_end_with_the_link(router: Router) -> 
     assert (await info(router, job["path"].split("/")[2], job["uid"])).status == 404
 
 
+async def test_the_state_of_a_job_of_the_field_is_that_of_the_latest_answer(router: Router) -> None:
+    async with field_agent("F", router.server_port, TOKEN):
+        await connected(router, "F")
+        job = (await create(router, type="uid", uid="F")).json
+        await known(router, job["uid"], "NEW")
+        payload = {"args": ["x"], "env": {}}
+        assert (await ask(router.control_port, "POST", f"{job['path']}/start", payload)).status == 200
+        await known(router, job["uid"], "RUNNING")
+
+
 async def test_a_removed_job_is_not_found(router: Router, tmp_path: Path) -> None:
     async with dialling_agent(router, tmp_path):
         job = (await create(router, type="uid", uid="A")).json
         assert (await ask(router.control_port, "POST", f"{job['path']}/remove")).status == 200
         assert (await info(router, "-", job["uid"])).text == f"job {job['uid']!r} is not found"
+
+
+async def test_a_job_that_a_second_agent_names_stays_with_the_first(router: Router) -> None:
+    first, second = Watched("j"), Watched("j", "k")
+    said: list[tuple[str, str]] = []
+    router.directory.changes.subscribe(lambda change: said.append((change.kind.value, change.agent_uid)))
+    async with watched_agent(router, "B", second):
+        del second.jobs["j"]
+        await second.say({"removed": "j"})
+        await known(router, "j", None)
+        async with watched_agent(router, "A", first):
+            await second.change("j")
+            await second.change("l")
+            await known(router, "l", "NEW")
+            assert (await info(router, "-", "j")).status == 200
+            assert "job_info" in first.calls
+            assert "job_info" not in second.calls
+            assert ("agent.conflict", "B") in said
+            await first.say({"removed": "j"})
+            await eventually(lambda: router.directory.jobs.agent_of("j") == AgentKey("B", None))
+            assert (await info(router, "-", "j")).status == 200
+            assert "job_info" in second.calls
+
+
+@asynccontextmanager
+async def agents_that_dial_again(router: Router, count: int) -> AsyncIterator[dict[str, Watched]]:
+    """Agents, each with a job, that dial the router's ports again and again."""
+    services = {f"agent {number}": Watched(f"job {number}") for number in range(count)}
+
+    async def dial_again(uid: str) -> None:
+        lost: str | None = None
+        while True:
+            with suppress(DialError, LinkClosedError):
+                async with watched_link(router, uid, services[uid], instance=uid, replaces=lost) as link:
+                    lost = link.uid
+                    await asyncio.shield(link.link.closed)
+            await asyncio.sleep(0.1)
+
+    tasks = [asyncio.create_task(dial_again(uid)) for uid in services]
+    try:
+        yield services
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def all_listed(router: Router, count: int) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while sum(agent.is_watched for agent in router.directory.table) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_all_agents_are_back_after_a_restart_of_the_router() -> None:
+    settings = router_settings()
+    async with AsyncExitStack() as stack:
+        async with running_router(settings) as router:
+            agents = agents_that_dial_again(router, 50)
+            await stack.enter_async_context(agents)
+            await all_listed(router, 50)
+        settings = replace(settings, server=replace(settings.server, port=router.server_port))
+        async with running_router(settings) as router:
+            await all_listed(router, 50)
+            assert len(router.directory.table) == 50
+            assert len(router.directory.jobs) == 50
+            await stack.aclose()
 
 
 # --- labels and further arguments of a job ----------------------------------------------------------
@@ -218,6 +298,23 @@ async def test_an_agent_that_was_dialled_is_let_go_when_it_has_no_jobs(polling: 
     await disconnected(polling)
     again = await create(polling, **address)
     assert again.status == 200
+
+
+async def test_an_agent_that_was_dialled_and_is_watched_is_not_asked_for_jobs(polling: Router, agent: Agent) -> None:
+    address = {"type": "address", "address": f"127.0.0.1:{agent.rpc_port}", "token": TOKEN}
+    job = (await create(polling, **address)).json
+    (link,) = polling.directory.table
+    await listed(link)
+    before = next_call(link)
+    await asyncio.sleep(0.3)  # three times the polling delay
+    assert next_call(link) == before + 1
+    assert (await ask(polling.control_port, "POST", f"{job['path']}/remove")).status == 200
+    await disconnected(polling)
+
+
+def next_call(link: ConnectedAgent) -> int:
+    """Make a call; return its id, which counts the calls of the link."""
+    return link.start_call(messages.UNARY, "job_count_current_connection", [], {}).call_id
 
 
 async def test_an_agent_with_a_call_under_way_is_not_let_go(polling: Router, agent: Agent) -> None:

@@ -51,6 +51,9 @@ class Untouched:
     def starting(self, job_uid: str) -> AbstractContextManager[None]:
         raise AssertionError("reached")
 
+    def noted(self, connection_id: str, info: Mapping[str, Any]) -> None:
+        raise AssertionError("reached")
+
     def removed(self, job_uid: str) -> None:
         raise AssertionError("reached")
 
