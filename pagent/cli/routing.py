@@ -85,4 +85,5 @@ async def _join(router: Router, agent: Agent, secret: str, command: Sequence[str
             router.end(1)
             return
         path = f"/jobs/{link.connection_id}/{uid}/http/"
-        say(f"http://127.0.0.1:{router.control_port}{path} forwards to the job; press Ctrl-C to stop")
+        address = router.address_of(uid) or f"http://127.0.0.1:{router.control_port}{path}"
+        say(f"{address} forwards to the job; press Ctrl-C to stop")

@@ -16,7 +16,7 @@ from pagent.config.router import RouterApps
 from pagent.errors import ConfigError, RedirectError, RequestRefusedError
 from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
-from pagent.http1.job_names import PLACE, AddressForm, JobHosts, name_in_path
+from pagent.http1.job_names import PLACE, AddressForm, JobHosts, JobName, name_in_path
 from pagent.http1.mounted import Mount
 from pagent.limits import APPS_LOGGED_MAX
 from pagent.rpc.directory import JobAddress
@@ -69,6 +69,8 @@ class AppRoutes:
         target = head.target
         if is_own(target):
             raise _not_in_use()
+        if head.upgrade:
+            self._check_origin(head, name)
         return JobTarget(JobAddress(_ANY, name.uid), "", target, name.port)
 
     def _route_path(self, head: IncomingHead) -> JobTarget:
@@ -77,7 +79,7 @@ class AppRoutes:
         found = name_in_path(head.target)
         if found is None:
             raise RequestRefusedError(_NOT_FOUND, "this path names no job: it begins with /<32 hexadecimal digits>/")
-        name, prefix = found
+        name, prefix, is_kept = found
         target = head.target[len(prefix) :]
         if not target.startswith("/"):
             raise RedirectError(f"{prefix}/{target}")
@@ -86,8 +88,23 @@ class AppRoutes:
         if "script" in head.value("service-worker").lower():
             # Its scripts would outlive the job, on an origin that is not the job's alone.
             raise RequestRefusedError(_FORBIDDEN, "path mode has no service workers: open the job by its own host name")
+        if head.upgrade:
+            self._check_origin(head, name)
         mount = Mount(prefix, partial(self._cookie_dropped, name.uid))
+        if is_kept:
+            prefix, target = "", head.target
         return JobTarget(JobAddress(_ANY, name.uid), prefix, target, name.port, mount)
+
+    def _check_origin(self, head: IncomingHead, name: JobName) -> None:
+        """RequestRefusedError if a page of another job asks for a WebSocket.
+
+        Browsers do not ask a server whether a page of another origin may read a WebSocket, as they do for other
+        requests. The origin of a sandboxed frame is "null".
+        """
+        origin = head.value("origin")
+        page = self._hosts.name_in(origin.partition("://")[2])
+        if origin == "null" or (page is not None and page.uid != name.uid):
+            raise RequestRefusedError(_FORBIDDEN, "pages of another job open no WebSockets to this one")
 
     def _unknown_host(self, head: IncomingHead) -> RequestRefusedError:
         form = f"<job>.{self._hosts.domain} or <job>--<port>.{self._hosts.domain}, where <job> is 32 hexadecimal digits"

@@ -1,5 +1,7 @@
 """Names of jobs in addresses: ``<job>[--<port>].<domain>`` as a host, ``/<job>[:<port>]/`` as the start of a path.
 
+After ``/abs`` such a path is one that the job gets as a whole, because the program has it as its base path.
+
 A job is named by its uid, 32 hexadecimal digits (docs/router.rst, "The apps listener").
 """
 
@@ -12,7 +14,7 @@ PORT_MAX: Final = 65535
 
 _UID: Final = "[0-9a-f]{32}"
 _PORT: Final = "[1-9][0-9]{0,4}"
-_name_in_path = re.compile(rf"/({_UID})(?::({_PORT}))?(?=[/?]|$)").match
+_name_in_path = re.compile(rf"(/abs)?/({_UID})(?::({_PORT}))?(?=[/?]|$)").match
 #: Takes the place of the job's name in the form of an address.
 PLACE: Final = "{job}"
 
@@ -22,6 +24,14 @@ class JobName(NamedTuple):
 
     uid: str
     port: int | None
+
+
+class PathName(NamedTuple):
+    """A name in a path. ``prefix``: the part that names the job; ``is_kept``: the job gets it as well."""
+
+    name: JobName
+    prefix: str
+    is_kept: bool
 
 
 class JobHosts:
@@ -46,13 +56,13 @@ class JobHosts:
         return _host_name(host).endswith("." + self.domain)
 
 
-def name_in_path(target: str) -> tuple[JobName, str] | None:
-    """Return the job that a target begins with, and the prefix that names it; None if it names none."""
+def name_in_path(target: str) -> PathName | None:
+    """Return the job that a target begins with, None if it names none."""
     found = _name_in_path(target)
     if found is None:
         return None
-    name = _job_name(found[1], found[2])
-    return (name, found[0]) if name is not None else None
+    name = _job_name(found[2], found[3])
+    return PathName(name, found[0], found[1] is not None) if name is not None else None
 
 
 def _job_name(uid: str, port: str | None) -> JobName | None:

@@ -60,7 +60,7 @@ async def test_the_console_script_prouter() -> None:
     [
         ([], r"identity\.uid is null: jobs are not found again after a restart of this router"),
         ([*UID, "--set", "server.accept_tokens=[]"], r"server\.accept_tokens is empty: no agent can dial in"),
-        ([*UID, "--set", "control.interface=None"], r"the router is open on all addresses: every client that reaches"),
+        ([*UID, "--set", "control.interface=None"], r"the router is open on control \(all addresses, port \d+\): every client"),
         (UID, r"--set server\.accept_tokens: every user of this machine can read a token on a command"),
     ],
 )

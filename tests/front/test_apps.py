@@ -120,6 +120,26 @@ async def test_an_upgrade(front: Front, uid: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://{uid}.localhost:1", 101),
+        ("http://{uid}--80.localhost:1", 101),
+        ("https://portal.example.org", 101),
+        ("http://" + "0" * 32 + ".localhost:1", 403),
+        ("https://" + "0" * 32 + "--80.localhost", 403),
+        ("null", 403),
+    ],
+)
+async def test_upgrades_that_pages_of_other_jobs_ask_for(front: Front, uid: str, origin: str, status: int) -> None:
+    fields = (f"Origin: {origin.format(uid=uid)}", "Connection: Upgrade", "Upgrade: Mine/2")
+    for host, target in ((f"{uid}.localhost:1", "/echo"), (ORIGIN, f"/{uid}/echo")):
+        async with wire(front.apps_port) as client:
+            client.say(get(host, target, *fields))
+            assert (await client.head())[0] == status
+    assert (await ask(front, get(f"{uid}.localhost:1", "/hello", fields[0]))).status == 200
+
+
+@pytest.mark.parametrize(
     ("data", "status"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", 400),
@@ -221,6 +241,18 @@ async def test_a_job_by_its_path(front: Front, uid: str) -> None:
     answer = await ask(front, get(ORIGIN, f"/{uid}/head?a"))
     assert answer.body.startswith(f"GET /head?a HTTP/1.1\r\nHost: {ORIGIN}\r\n".encode())
     assert f"X-Forwarded-Prefix: /{uid}\r\n".encode() in answer.body
+
+
+async def test_a_path_that_the_job_gets_as_a_whole() -> None:
+    path = f"/abs/{'0' * 32}"
+    async with scripted_front(is_ours=True, apps=PATHS) as (front, script):
+        script.answer = [302, [["Location", f"{path}/lab"], ["Set-Cookie", "a=1; Path=/"], ["Content-Length", "0"]]]
+        answer = await ask(front, post(ORIGIN, f"{path}/x?y"))
+        assert (answer.value("location"), answer.value("set-cookie")) == (f"{path}/lab", f"a=1; Path={path}/")
+        assert script.arguments[2] == f"{path}/x?y"
+        assert "X-Forwarded-Prefix" not in dict(script.arguments[4])
+        assert (await ask(front, get(ORIGIN, path))).value("location") == f"{path}/"
+        assert (await ask(front, get(ORIGIN, f"{path}/.pagent/"))).status == 404
 
 
 async def test_a_path_without_its_slash(front: Front, uid: str) -> None:

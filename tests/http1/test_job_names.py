@@ -75,7 +75,8 @@ def test_what_is_no_domain(domain: str) -> None:
 @given(uids, ports, st.sampled_from(["", "/", "/x", "/x?y", "?y", "//", "/:80/", "/.."]))
 def test_a_path_names_a_job(uid: str, port: int | None, rest: str) -> None:
     prefix = f"/{uid}{'' if port is None else f':{port}'}"
-    assert name_in_path(prefix + rest) == (JobName(uid, port), prefix)
+    assert name_in_path(prefix + rest) == (JobName(uid, port), prefix, False)
+    assert name_in_path("/abs" + prefix + rest) == (JobName(uid, port), "/abs" + prefix, True)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,7 @@ def test_a_path_names_a_job(uid: str, port: int | None, rest: str) -> None:
         "/", "*", "/connections", f"/{UID[:-1]}/", f"/{UID}0/", f"//{UID}/", f"/{UID.upper()}/", f"/{UID}:/",
         f"/{UID}:0/",
         f"/{UID}:080/", f"/{UID}:65536/", f"/{UID}:x/", f"/{UID}%3A80/", f"/{UID}--80/", f"/x/{UID}/", f"/{UID};x/",
+        "/abs/", f"/abs{UID}/", f"/abs/abs/{UID}/",
     ],
 )  # fmt: skip
 def test_paths_of_no_job(target: str) -> None:
