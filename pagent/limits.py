@@ -68,9 +68,7 @@ LINGER_S: Final = 1.0
 TOKEN_FILE_MAX: Final = MIB
 #: Time to read the configuration again: it may be on a file system that hangs.
 RELOAD_TIMEOUT_S: Final = 10.0
-#: Head of a proxy's answer to CONNECT.
-PROXY_ANSWER_MAX: Final = 16 * KIB
-#: Bytes of a peer's answer to an upgrade request, interim responses included.
+#: Bytes of a peer's answer to an upgrade request, interim responses included, or of a proxy's answer to CONNECT.
 UPGRADE_ANSWER_MAX: Final = 16 * KIB
 
 # --- liveness -------------------------------------------------------------------------------------
@@ -97,6 +95,8 @@ FLUSH_STALLED_S: Final = 60.0
 
 #: Calls of one link at a time. A router carries one for each user's request, so an honest one stays far below.
 CALLS_PER_LINK: Final = 65_536
+#: Calls of one client of a router at a time. They become calls of the agents' links, which other users have as well.
+CALLS_PER_CLIENT: Final = 8_192
 #: Time that a unary call waits for its result unless its caller sets another.
 DEFAULT_CALL_TIMEOUT_S: Final = 60.0
 #: Credit that each direction of each stream begins with (docs/protocol.rst, "``flow``: credit for each stream").

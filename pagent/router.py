@@ -23,6 +23,7 @@ from pagent.front.apps import AppRoutes
 from pagent.front.context import Site
 from pagent.front.server import FrontServer
 from pagent.front.spools import FrontSpools
+from pagent.limits import CALLS_PER_CLIENT
 from pagent.net.accept.listening import listen
 from pagent.net.dial import Address
 from pagent.relay.agent import AgentKey, ConnectedAgent
@@ -100,7 +101,12 @@ class Router:
             end=partial(self.end, 0),
         )
         self._joins = WebSocketJoins(routes, self.gate)
-        options = {"user_data": self._user_data, "instance": self._instance, "debug": connection_debug}
+        options = {
+            "user_data": self._user_data,
+            "instance": self._instance,
+            "debug": connection_debug,
+            "calls_max": CALLS_PER_CLIENT,
+        }
         self._clients = ClientLinks(RelayService(self.directory, self.gate), self.gate, options)
         app = router_app(
             routes, self.gate, self._joins, lambda subject: None if self._ending else self._clients.connect(subject)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from pagent.errors import ConfigError, DialError
-from pagent.limits import PROXY_ANSWER_MAX
+from pagent.limits import UPGRADE_ANSWER_MAX
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [\t -~\x80-\xff]*)?")
 _START: Final = b"HTTP/1."
@@ -136,8 +136,8 @@ class ConnectRequest:
             raise self.error("does not answer in HTTP")
         end = buffer.find(b"\r\n\r\n")
         if end < 0:
-            if len(buffer) > PROXY_ANSWER_MAX:
-                raise self.error(f"answers with a head of more than {PROXY_ANSWER_MAX} bytes")
+            if len(buffer) > UPGRADE_ANSWER_MAX:
+                raise self.error(f"answers with a head of more than {UPGRADE_ANSWER_MAX} bytes")
             return False
         status = _STATUS_LINE.fullmatch(buffer[: buffer.index(b"\r\n")])
         if status is None:

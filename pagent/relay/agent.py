@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any, Final, NamedTuple
 
-from pagent.errors import CallCancelledError
+from pagent.errors import CallCancelledError, ServerError
 from pagent.relay.host import HostReport
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.calls import OutgoingCall
@@ -26,6 +26,10 @@ is_connection_id: Final = re.compile(r"[0-9a-f]{32}").fullmatch
 _OF_THE_LINK: Final = "extensions"
 
 _numbers = count(1)
+
+
+#: Bytes of a call start beside its method and its arguments.
+_START_OVERHEAD: Final = 64
 
 
 class AgentKey(NamedTuple):
@@ -143,6 +147,8 @@ class ConnectedAgent:
 
     def start_call(self, call_type: int, method: str, args: Any, kwargs: Any) -> OutgoingCall:
         """Begin a call of any type: :meth:`Connection.start_call`."""
+        if not self.is_ours:
+            _check_size(self.connection.message_max, method, args, kwargs)
         call = self.connection.start_call(call_type, method, args, kwargs)
         if call.stream is not None and not self.is_ours:
             call.stream.spool_with(self._spool)
@@ -157,3 +163,9 @@ class ConnectedAgent:
         while pending := [call.result for call in self._calls]:
             await asyncio.wait(pending)
             await asyncio.sleep(0)  # the calls leave the table in callbacks of their results
+
+
+def _check_size(most: int, *parts: Any) -> None:
+    """Raise ServerError for a call whose start is too long for an agent of the field, which would end its link."""
+    if len(messages.pack(parts)) > most - _START_OVERHEAD:
+        raise ServerError(f"the arguments are longer than the {most} bytes that the agent takes")

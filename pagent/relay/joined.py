@@ -8,12 +8,18 @@ one window on each link.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from pagent.buffers import BODY_CHUNK
-from pagent.errors import CallCancelledError, CallError, LinkClosedError
+from pagent.errors import CallCancelledError, CallError, LinkClosedError, ServerError
 from pagent.rpc.calls import IncomingCall, OutgoingCall
+from pagent.rpc.host import CallHost
 from pagent.rpc.stream import Stream
+from pagent.wire import messages
+
+
+#: Bytes of a stream message beside its value.
+_HEADER_MAX: Final = 32
 
 
 def agent_lost(error: LinkClosedError) -> LinkClosedError:
@@ -22,15 +28,24 @@ def agent_lost(error: LinkClosedError) -> LinkClosedError:
     return LinkClosedError(error.code, f"the router has lost its link to the agent{reason}")
 
 
-class _Half:
-    """Receiver of one stream, which sends on the other."""
+def _size(value: Any) -> int:
+    """Return the bytes of a stream message, about."""
+    return len(value) if isinstance(value, (bytes, bytearray, memoryview)) else len(messages.pack(value))
 
-    def __init__(self, joint: JoinedCall, other: Stream) -> None:
+
+class _Half:
+    """Receiver of one stream, which sends on the other. ``to``: the connection of the other."""
+
+    def __init__(self, joint: JoinedCall, other: Stream, to: CallHost) -> None:
         self._joint = joint
         self._other = other
+        self._longest = None if to.flow else to.message_max - _HEADER_MAX
 
     def stream_message(self, value: Any) -> None:
-        self._other.send(value)
+        if self._longest is not None and _size(value) > self._longest:
+            self._joint.fail(f"a stream message is longer than the {self._longest} bytes that the other side takes")
+        else:
+            self._other.send(value)
 
     def stream_blocked(self) -> None:
         """The own stream takes no more: stop what comes from the other."""
@@ -68,14 +83,14 @@ class _Zeros:
 class _FromCaller(_Half):
     """The half that replaces holes by zeros, if the agent's side does not take them."""
 
-    def __init__(self, joint: JoinedCall, caller: Stream, agent: Stream, zeros: _Zeros | None) -> None:
-        super().__init__(joint, agent)
+    def __init__(self, joint: JoinedCall, caller: Stream, agent: Stream, to: CallHost, zeros: _Zeros | None) -> None:
+        super().__init__(joint, agent, to)
         self._caller = caller
         self._zeros = zeros
 
     def stream_message(self, value: Any) -> None:
         if self._zeros is None or type(value) is not int or value < 0:
-            self._other.send(value)
+            super().stream_message(value)
             return
         self._zeros.add(value)
         if not self._zeros.write():
@@ -85,8 +100,8 @@ class _FromCaller(_Half):
 class _FromAgent(_Half):
     """The half that also ends the caller's call, once all that the agent has sent is on its way."""
 
-    def __init__(self, joint: JoinedCall, caller: Stream, zeros: _Zeros | None) -> None:
-        super().__init__(joint, caller)
+    def __init__(self, joint: JoinedCall, caller: Stream, to: CallHost, zeros: _Zeros | None) -> None:
+        super().__init__(joint, caller, to)
         self._zeros = zeros
 
     def stream_writable(self) -> None:
@@ -113,9 +128,9 @@ class JoinedCall:
         self._closed = False
         outgoing.result.add_done_callback(self._settled)
         zeros = _Zeros(agent) if fill_holes else None
-        agent.attach(_FromAgent(self, caller, zeros))
+        agent.attach(_FromAgent(self, caller, incoming.connection, zeros))
         if not incoming.ended:
-            caller.attach(_FromCaller(self, caller, agent, zeros))
+            caller.attach(_FromCaller(self, caller, agent, outgoing.connection, zeros))
 
     def agent_closed(self) -> None:
         """The agent sends no more. Its result, if it is there, comes after what it has sent."""
@@ -142,6 +157,10 @@ class JoinedCall:
             self._incoming.relay_failure(error)
         else:
             self._incoming.fail(error)
+
+    def fail(self, text: str) -> None:
+        """Give both calls up: a message cannot be passed on."""
+        self._outgoing.cancel(ServerError(text))
 
     def lost(self, reason: str) -> None:
         """One of the two calls is gone: give the other one up."""

@@ -62,6 +62,7 @@ class Connection(CallHost):
 
     :param dialled: whether this side has dialled. The dialling side speaks first.
     :param methods: what the peer may call (:func:`pagent.rpc.methods.methods_of`).
+    :param calls_max: calls of the peer at a time.
 
     The other parameters are those of :class:`~pagent.rpc.handshake.Handshake`. ``ready`` is done when the handshake is;
     the functions in ``on_lost`` are called when the link is lost.
@@ -78,6 +79,7 @@ class Connection(CallHost):
         instance: str | None = None,
         replaces: str | None = None,
         debug: bool = False,
+        calls_max: int = CALLS_PER_LINK,
     ) -> None:
         # For life.
         super().__init__(Link(self, dialled=dialled), TaskOwner("connection"))
@@ -91,6 +93,7 @@ class Connection(CallHost):
         )
         self._methods = methods
         self._debug = debug
+        self._calls_max = calls_max
         # From the handshake.
         self._state = ConnectionState.GREETING
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -320,8 +323,8 @@ class Connection(CallHost):
         if self._refuses_calls:
             self._refuse_call(call_id, messages.SERVER_ERROR, GOES_AWAY)
             return None
-        if len(self.incoming) >= CALLS_PER_LINK:
-            self._refuse_call(call_id, messages.SERVER_ERROR, f"more than {CALLS_PER_LINK} calls at once")
+        if len(self.incoming) >= self._calls_max:
+            self._refuse_call(call_id, messages.SERVER_ERROR, f"more than {self._calls_max} calls at once")
             return None
         method = self._methods.get(start.method)
         if method is None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pagent.agent import Agent
 from pagent.config.model import ServerSettings, ServerTls, Settings
 from pagent.errors import ConfigError, DialError
-from pagent.limits import PROXY_ANSWER_MAX
+from pagent.limits import UPGRADE_ANSWER_MAX
 from pagent.net.dial import Address, dial
 from pagent.net.proxy import ConnectRequest, Proxy, environment_proxy, parse_proxy
 from pagent.rpc.connection import Connection
@@ -124,7 +124,7 @@ WRONG = [
     (b"HTTP/2.0 200 OK\r\n\r\n", "does not answer in HTTP"),
     (b"HTTP/1.1 20 OK\r\n\r\n", "does not answer in HTTP"),
     (b"HTTP/1.1 200OK\r\n\r\n", "does not answer in HTTP"),
-    (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * PROXY_ANSWER_MAX, f"a head of more than {PROXY_ANSWER_MAX} bytes"),
+    (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * UPGRADE_ANSWER_MAX, f"a head of more than {UPGRADE_ANSWER_MAX} bytes"),
     (OPEN + b"x", "sent data before the tunnel was in use"),
     (b"HTTP/1.1 200 OK\r\nX:", "closed the connection before it answered"),
     (b"", "closed the connection before it answered"),
