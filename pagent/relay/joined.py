@@ -17,7 +17,6 @@ from pagent.rpc.host import CallHost
 from pagent.rpc.stream import Stream
 from pagent.wire import messages
 
-
 #: Bytes of a stream message beside its value.
 _HEADER_MAX: Final = 32
 
