@@ -61,7 +61,7 @@ class HostFigures:
             return None
 
     def _of_the_kernel(self, disk_free: int | None) -> Figures:
-        cpus, load = float(usable_cpus()), os.getloadavg()[0]
+        cpus, load = float(usable_cpus()), _load_average()
         total, available = _memory()
         if self._cgroup is not None and self._cgroup_load is not None:
             cpus, load = min(cpus, self._cgroup.cpus()), self._cgroup_load.read()
@@ -76,6 +76,14 @@ def _free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def _load_average() -> float:
+    """Return the load average of one minute; 0 where the system gives none."""
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return 0.0
+
+
 def _memory() -> tuple[int, int]:
     """Return the machine's memory in bytes: all of it, and what new programs may take."""
     if not sys.platform.startswith("linux"):
@@ -84,5 +92,6 @@ def _memory() -> tuple[int, int]:
         memory = psutil.virtual_memory()
         return int(memory.total), int(memory.available)
     rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    total, available = (int(rows[name].split()[0]) * limits.KIB for name in ("MemTotal", "MemAvailable"))
+    free = rows.get("MemAvailable", rows["MemFree"])  # a sandboxed kernel may not estimate it
+    total, available = (int(text.split()[0]) * limits.KIB for text in (rows["MemTotal"], free))
     return total, available

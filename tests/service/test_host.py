@@ -280,3 +280,12 @@ async def test_notes_are_of_the_realm_and_not_in_the_info(ours: Peer, agent: Age
         b"secret" in file.read_bytes()
         for file in agent.jobs.get(job, owner(realm=("token", TOKEN))).sandbox.path.iterdir()
     )
+
+
+async def test_a_watcher_without_credit(peer: Peer) -> None:
+    watch = Watch(peer, await peer.start(peers.ISTREAM, "agent_watch"))
+    await watch.until("ready")
+    job = (await peer.call("job_create"))["uid"]
+    assert (await watch.next())["job"]["uid"] == job
+    await peer.call("job_remove", job)
+    assert await watch.next() == {"removed": job}
