@@ -112,11 +112,11 @@ KNOWN = [
 ]
 names = st.one_of(st.sampled_from(KNOWN), tokens)
 #: Names that frame, route or upgrade, or that are made only together with others.
-APART = {
+SEPARATE = {
     *(b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"te", b"trailer"),
     *(b"x-request-id", b"x-close", b"x-play", b"location", b"content-location", b"refresh"),
 }
-fields = st.lists(st.tuples(names.filter(lambda name: name.lower() not in APART), values), max_size=8)
+fields = st.lists(st.tuples(names.filter(lambda name: name.lower() not in SEPARATE), values), max_size=8)
 methods = st.one_of(st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"get"]), tokens)
 methods = methods.filter(lambda method: method.upper() not in (b"HEAD", b"CONNECT"))
 targets = bytes_of(TEXT.replace(b"#", b""), 0, 30)
@@ -291,7 +291,7 @@ answer_framings = st.one_of(st.just(UNTIL_CLOSE), bodies, chunked())
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(STATUSES),
-    st.lists(st.tuples(names.filter(lambda name: name.lower() not in APART), values), max_size=8),
+    st.lists(st.tuples(names.filter(lambda name: name.lower() not in SEPARATE), values), max_size=8),
     answer_framings,
     st.lists(st.tuples(st.sampled_from([102, 103]), fields), max_size=2),
     st.booleans(),
