@@ -1,4 +1,4 @@
-"""Ask agents that are not watched about their jobs.
+"""Ask agents about their jobs.
 
 An agent that does not answer in time counts as one without the job.
 """
@@ -18,12 +18,16 @@ _log = logging.getLogger(__name__)
 _ANSWER_S: Final = 5.0
 
 
-async def jobs_of(agent: ConnectedAgent) -> list[dict[str, Any]]:
-    """Return the infos of the jobs of an agent, as many as it gives; none of an agent that has no list."""
+async def jobs_of(agent: ConnectedAgent, *, ended: bool = False) -> list[dict[str, Any]]:
+    """Return the infos of the jobs of an agent, as many as it gives; none of an agent that has no list.
+
+    ``ended``: of jobs that have ended instead, which agents of older releases do not list.
+    """
+    options = {"ended": True} if ended else {}
     found: list[dict[str, Any]] = []
     try:
         for _ in range(JOB_PAGES_MAX):
-            page = await agent.call("job_list", found[-1]["uid"] if found else None, timeout=_ANSWER_S)
+            page = await agent.call("job_list", found[-1]["uid"] if found else None, timeout=_ANSWER_S, **options)
             infos = [info for info in page if is_info(info)] if isinstance(page, list) else []
             if not infos or (found and infos[-1]["uid"] == found[-1]["uid"]):
                 break

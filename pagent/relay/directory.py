@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any, Final
 
 from pagent.errors import LinkClosedError, MethodError, NotYetError, RequestRefusedError, ServerError
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S, LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
 from pagent.relay.agent import AgentKey, ConnectedAgent, is_connection_id
-from pagent.relay.asking import info_of, is_info, jobs_of
+from pagent.relay.asking import info_of, is_info
 from pagent.relay.changes import ChangeFeed
 from pagent.relay.jobs import JobTable
 from pagent.relay.table import AgentTable
@@ -201,14 +200,15 @@ class AgentDirectory:
         """Ask the agents of ours that are not watched. Requests for one job at one time share the answer."""
         lookup = self._lookups.get(job_uid)
         if lookup is None:
-            if not (agents := self._unwatched()):
+            if not (agents := self.unwatched()):
                 return None
             lookup = self.tasks.start(self._ask_all(job_uid, agents), name="look for a job")
             self._lookups[job_uid] = lookup
             lookup.add_done_callback(lambda _: self._lookups.pop(job_uid, None))
         return await asyncio.shield(lookup)
 
-    def _unwatched(self) -> list[ConnectedAgent]:
+    def unwatched(self) -> list[ConnectedAgent]:
+        """Return the agents of ours that have to be asked for their jobs."""
         return [agent for agent in self.table if agent.is_ours and not agent.retiring and not agent.is_watched]
 
     async def _ask_all(self, job_uid: str, agents: list[ConnectedAgent]) -> ConnectedAgent | None:
@@ -301,22 +301,6 @@ class AgentDirectory:
         agent = await self.locate(JobAddress(ANY_CONNECTION, job_uid))
         await agent.call("job_note", job_uid, name, value, ttl, timeout=DEFAULT_CALL_TIMEOUT_S)
 
-    async def list_jobs(
-        self, after: str | None, limit: int, visible: Callable[[JobFacts], bool]
-    ) -> list[dict[str, Any]]:
-        """Return the infos of visible jobs of all agents in the order of their creation, from the one after ``after``.
-
-        JobNotFoundError. ``cpu_seconds`` and the like are those of the last change of a job.
-        """
-        if after is None:
-            for agent, infos in await asyncio.gather(*map(_with_jobs, self._unwatched())):
-                for info in infos:
-                    self.jobs.update(agent.key, info)
-        found = (
-            each for each in self.jobs.later_than(after) if visible(JobFacts(each.uid, each.agent.uid, each.labels))
-        )
-        return [record.info() for record in islice(found, limit)]
-
     def busy(self, agent: ConnectedAgent) -> int:
         """Return how many jobs an agent has for this router's realm, with those that are being created.
 
@@ -385,10 +369,6 @@ class AgentDirectory:
             timer.cancel()
         self.watches.close()
         await self.tasks.close()
-
-
-async def _with_jobs(agent: ConnectedAgent) -> tuple[ConnectedAgent, list[dict[str, Any]]]:
-    return agent, await jobs_of(agent)
 
 
 def _is_unknown_argument(error: MethodError) -> bool:

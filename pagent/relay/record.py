@@ -83,6 +83,14 @@ class JobRecord:
         self.notes = _NO_NOTES
 
 
+def age_of(info: Mapping[str, Any]) -> tuple[float, str]:
+    """Return the key that orders the infos of jobs."""
+    created_at = info.get("created_at")
+    if not isinstance(created_at, (int, float)) or not math.isfinite(created_at):
+        created_at = 0.0
+    return float(created_at), info["uid"]
+
+
 def labels_of(info: Mapping[str, Any]) -> dict[str, str] | None:
     """Return the labels in a job's info; None for the info of an agent that knows no labels."""
     labels = info.get("labels")

@@ -26,6 +26,7 @@ from pagent.relay.creation import may_create
 from pagent.relay.directory import ANY_CONNECTION, AgentDirectory
 from pagent.relay.hosts import HostRelay
 from pagent.relay.joined import JoinedCall, agent_lost
+from pagent.relay.listing import JobLister
 from pagent.relay.permission import CallPermission, at_the_end, audit_of, failure_audited, subject_of
 from pagent.relay.placement import select
 from pagent.rpc.calls import IncomingCall
@@ -69,6 +70,7 @@ class RelayService:
         self._directory = directory
         self._gate = gate
         self._permission = CallPermission(directory, gate)
+        self._lister = JobLister(directory)
         self._slice = current_slice()
         self.clients = ClientJobs(directory)
 
@@ -161,17 +163,18 @@ class RelayService:
     async def job_list(
         self, call: IncomingCall, after: str | None = None, limit: int = JOBS_LISTED, ended: bool = False
     ) -> Any:
-        """List the jobs of all agents of ours, in the order of their creation."""
+        """List the jobs of all agents, in the order of their creation."""
+        if type(ended) is not bool:
+            raise TypeError(f"ended must be a bool, not {type(ended).__name__}")
         if type(limit) is not int or limit < 1:
             raise ValueError("limit must be a number of jobs, at least 1")
         subject = subject_of(call.connection)
         self._gate.permit(subject, READ, None)
         if after is not None and (facts := self._directory.facts(after)) and not self._gate.sees(subject, facts):
             raise JobNotFoundError(after)
-        listed = await self._directory.list_jobs(
-            after, min(limit, JOBS_LISTED), lambda facts: self._gate.sees(subject, facts)
-        )
-        return await self._page(listed)
+        listed = self._lister.ended if ended else self._lister.jobs
+        infos = await listed(after, min(limit, JOBS_LISTED), lambda facts: self._gate.sees(subject, facts))
+        return await self._page(infos)
 
     async def _page(self, infos: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return as many infos as one answer takes."""

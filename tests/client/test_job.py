@@ -475,14 +475,13 @@ async def test_a_watch(client: AgentClient) -> None:
         await anext(client.watch(interval=-1))
 
 
-async def test_ended_jobs(agent: Agent) -> None:
-    async with connect_agent(f"127.0.0.1:{agent.rpc_port}", token=TOKEN) as client:
-        job = await client.create_job()
-        await job.start(["sh", "-c", "cat >&2"], port_expected_count=0, stdin=b"input")
-        await job.wait()
-        await job.remove()
-        (ended,) = await client.ended_jobs()
-        assert (ended["uid"], ended["stderr"]) == (job.uid, b"input")
+async def test_ended_jobs(client: AgentClient) -> None:
+    job = await client.create_job()
+    await job.start(["sh", "-c", "cat >&2"], port_expected_count=0, stdin=b"input")
+    await job.wait()
+    await job.remove()
+    (ended,) = await client.ended_jobs()
+    assert (ended["uid"], ended["stderr"]) == (job.uid, b"input")
 
 
 async def test_a_cordon(client: AgentClient) -> None:
