@@ -60,7 +60,10 @@ async def test_the_console_script_prouter() -> None:
     [
         ([], r"identity\.uid is null: jobs are not found again after a restart of this router"),
         ([*UID, "--set", "server.accept_tokens=[]"], r"server\.accept_tokens is empty: no agent can dial in"),
-        ([*UID, "--set", "control.interface=None"], r"the router is open on control \(all addresses, port \d+\): every client"),
+        (
+            [*UID, "--set", "control.interface=None"],
+            r"the router is open on control \(all addresses, port \d+\): ",
+        ),
         (UID, r"--set server\.accept_tokens: every user of this machine can read a token on a command"),
     ],
 )
@@ -184,6 +187,15 @@ async def test_a_command_is_the_first_job_of_an_embedded_agent(tmp_path: Path) -
     async with router_process(*UID, "--with-agent", "--", *command, cwd=tmp_path) as router:
         found = await router.says(r"pagent: http://127\.0\.0\.1:(\d+)(/jobs/\S+/http/) forwards to the job")
         assert (await ask(int(found[1]), "GET", f"{found[2]}file")).text == "content"
+
+
+async def test_a_command_has_a_host_name_where_the_apps_listener_is_on(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    command = [sys.executable, "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
+    options = [*UID, "--with-agent", "--set", "apps.enabled=True"]
+    async with router_process(*options, "--", *command, cwd=tmp_path) as router:
+        found = await router.says(r"pagent: http://(\w{32}\.localhost):(\d+)/ forwards to the job")
+        assert (await ask(int(found[2]), "GET", "/file", host=found[1])).text == "content"
 
 
 async def test_a_command_that_cannot_be_started_ends_the_router_with_1(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ SHIPPED = {
 #: The examples of routers; the others are of agents.
 ROUTERS = {"router", "closed"}
 EXAMPLES = Path(__file__).resolve().parents[2] / "config"
+#: Of agents and routers; the rules of Prometheus are another format.
+CONFIGURATIONS = sorted(path for path in EXAMPLES.glob("*.yaml") if not path.stem.startswith("prometheus-"))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -68,10 +70,10 @@ def test_the_example_of_a_closed_router() -> None:
 
 def test_no_example_is_untested() -> None:
     names = {"listening.yaml", "dialling.yaml", "both.yaml", "router.yaml", "closed.yaml"}
-    assert {path.name for path in EXAMPLES.glob("*.yaml")} == names
+    assert {path.name for path in CONFIGURATIONS} == names
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
 def test_examples_listen_on_this_machine_only(path: Path) -> None:
     settings = load_model(RouterSettings, path) if path.stem in ROUTERS else load(path)
     assert {settings.server.interface, settings.control.interface} == {"127.0.0.1"}

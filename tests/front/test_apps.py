@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import sys
 from collections.abc import AsyncIterator
 
@@ -175,6 +177,16 @@ async def test_without_paths_every_path_is_of_a_host(front: Front) -> None:
         assert (await client.ask(get("h", f"/{'0' * 32}/"))).status == 404
         assert (await client.ask(b"GET / HTTP/1.0\r\n\r\n")).status == 400
     assert routes.addresses(8162).address_of("a", None) == "http://a.localhost:8162/"
+
+
+async def test_the_access_log_has_what_is_for_no_job(front: Front, uid: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "pagent.access")
+    async with running_front(front.jobs, apps=PATHS, access_log=True) as logging_front:
+        for target in (f"/{uid}/hello?secret", "/nothing?secret"):
+            await ask(logging_front, get(ORIGIN, target))
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "pagent.access"]
+    found = [(line["job"], line["path"], line["status"]) for line in lines]
+    assert found == [(uid, "/hello", 200), (None, "/nothing", 404)]
 
 
 async def test_a_port_of_a_job_with_several(front: Front) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pagent.config.router import RouterApps
 from tests.front.test_proxy_header import V4, header
 from tests.front.test_user import get, until
 from tests.kit.directory import Front, running_front
@@ -41,6 +42,16 @@ async def test_the_client_that_a_trusted_proxy_names(front: Front, job: str) -> 
                     await client.writer.drain()
                 assert b"X-Forwarded-For: 192.0.2.7\r\n" in (await client.answer()).body
         await until(lambda: has_connections(proxied, 0))
+
+
+async def test_each_listener_has_its_own_setting(front: Front, job: str) -> None:
+    apps = RouterApps(proxy_protocol=True)
+    request = get("/head").replace(b"Host: h", f"Host: {job.split('/')[3]}.localhost".encode())
+    async with running_front(front.jobs, apps=apps, trusted_proxies=("127.0.0.0/8",)) as proxied:
+        async with wire(proxied.apps_port) as client:
+            assert b"X-Forwarded-For: 192.0.2.7\r\n" in (await client.ask(HEADER + request)).body
+        async with wire(proxied.port) as client:
+            assert b"X-Forwarded-For: 127.0.0.1\r\n" in (await client.ask(get(f"{job}/head"))).body
 
 
 async def test_a_proxy_that_speaks_for_itself(front: Front, job: str) -> None:
