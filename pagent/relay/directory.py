@@ -237,17 +237,31 @@ class AgentDirectory:
 
         ``linger``: None is the linger of the configuration. An agent that knows no labels creates the job without
         them, without ``uid`` and without ``idle_after``; the labels are then kept here, as long as the job is known.
+        If the link is lost, a watched agent is called again on its next link: the uid makes that safe.
         """
-        uid = uid or secrets.token_hex(16)
-        more = {"uid": uid, "labels": labels and dict(labels), "idle_after": idle_after}
+        uid = secrets.token_hex(16) if uid is None else uid
+        more = {"uid": uid, "labels": dict(labels) if labels else None, "idle_after": idle_after}
+        given = {key: value for key, value in more.items() if value is not None}
+        may_repeat = agent.is_watched
         with agent.creation(uid):
-            info = await self._create(agent, name, linger, {key: value for key, value in more.items() if value})
+            try:
+                info = await self._create(agent, name, linger, given)
+            except LinkClosedError as error:
+                if not may_repeat:
+                    raise
+                info = await self._create(await self._next_link(agent, error), name, linger, given)
         if not is_info(info):
             raise ServerError("the agent's answer is not the info of a job")
         self.jobs.update(agent.key, info, labels)
         if linger is not None and agent.is_ours:
             self._lingers[agent.key] = max(linger, self._lingers.get(agent.key, 0.0))
         return dict(info)
+
+    async def _next_link(self, agent: ConnectedAgent, lost: LinkClosedError) -> ConnectedAgent:
+        try:
+            return await self.table.next_link(agent.key, ROUTE_LINK_WAIT_S)
+        except TimeoutError:
+            raise lost from None
 
     @staticmethod
     async def _create(agent: ConnectedAgent, name: str | None, linger: float | None, more: dict[str, Any]) -> Any:

@@ -16,11 +16,13 @@ from pagent.agent import Agent
 from pagent.client.link import connect
 from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import DialSettings, RouterClient
-from pagent.errors import DialError, LinkClosedError
+from pagent.errors import DialError, JobNotFoundError, LinkClosedError
 from pagent.net import dial as net_dial
+from pagent.relay import directory
 from pagent.relay.agent import AgentKey, ConnectedAgent
 from pagent.router import Router
 from pagent.rpc.calls import IncomingCall
+from pagent.rpc.connection import Connection
 from pagent.rpc.directory import JobFacts
 from pagent.rpc.methods import unary
 from pagent.wire import messages
@@ -220,6 +222,74 @@ class Creating:
         self.given.append(given)
         info = {"uid": given.get("uid", "1" * 32), "name": name}
         return {**info, "labels": given["labels"]} if "labels" in self.names else info
+
+
+class Breaking(Watched):
+    """The first creation is made, but its link is lost before the answer."""
+
+    link: Connection | None = None
+
+    @unary
+    def job_create(self, call: IncomingCall, name: str | None = None, **given: Any) -> Any:
+        info = super().job_create(call, name, **given)
+        if self.calls.count("job_create") == 1:
+            assert self.link is not None
+            self.link.link.abort("the test breaks it")
+        return info
+
+
+async def test_a_creation_whose_link_is_lost_is_made_again_with_the_same_uid(router: Router) -> None:
+    service = Breaking()
+    async with watched_link(router, "A", service, instance="i") as link:
+        service.link = link
+        agent = await connected(router, "A")
+        await listed(agent)
+        creating = asyncio.create_task(router.directory.create(agent, "job"))
+        await asyncio.shield(link.link.closed)
+        async with watched_link(router, "A", service, instance="i", replaces=link.uid):
+            info = await creating
+            assert [*service.jobs] == [info["uid"]]
+            assert service.calls == ["job_create", "job_create"]
+
+
+async def test_a_creation_fails_if_the_agent_does_not_come_back(
+    router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "ROUTE_LINK_WAIT_S", 0.1)
+    service = Breaking()
+    async with watched_link(router, "A", service) as link:
+        service.link = link
+        agent = await connected(router, "A")
+        await listed(agent)
+        with pytest.raises(LinkClosedError):
+            await router.directory.create(agent, "job")
+
+
+class OfAnOlderRelease:
+    """An agent of ours without a watch."""
+
+    def __init__(self, *jobs: str) -> None:
+        self.jobs = [*jobs]
+
+    @unary
+    def job_list(self, call: IncomingCall, after: str | None = None, limit: int = 1000) -> Any:
+        return [{"uid": uid} for uid in self.jobs if after is None or uid > after][:2]
+
+    @unary
+    def job_info(self, call: IncomingCall, job_uid: str) -> Any:
+        if job_uid not in self.jobs:
+            raise JobNotFoundError(job_uid)
+        return {"uid": job_uid, "state": "FINISHED"}
+
+
+async def test_an_agent_of_an_older_release_is_asked_for_its_jobs(router: Router) -> None:
+    service = OfAnOlderRelease("1", "2", "3")
+    async with watched_link(router, "A", service):
+        await known(router, "3", "NEW")
+        service.jobs.append("4")  # by another router
+        assert (await info(router, "-", "4")).status == 200
+        assert (await info(router, "-", "5")).status == 404
+        await known(router, "4", "FINISHED")
 
 
 async def created(router: Router, service: Creating, **arguments: Any) -> dict[str, Any]:
