@@ -385,6 +385,8 @@ TERMINAL_SIZE_MAX: Final = 65_535
 LOOKUPS_AT_ONCE: Final = 8
 #: Body of a request to the HTTP API that is JSON.
 API_BODY_MAX: Final = MIB
+#: Entries of one page of a list of /v1.
+PAGE_MAX: Final = 500
 #: Pages of job_list that are read of one agent when it comes back; a page has up to JOBS_LISTED jobs.
 JOB_PAGES_MAX: Final = 1_000
 #: Packed size of a job's info that a router keeps. A name has 1 KiB, labels have 10 KiB; of a larger info only the

@@ -16,7 +16,7 @@ from pagent.access.operations import APPS, METRICS, PROBE, PROXY, RPC
 from pagent.access.scopes import OWN_LABELS
 from pagent.errors import RequestRefusedError
 from pagent.http1.incoming import IncomingHead
-from pagent.rpc.directory import Client, JobAddress, JobFacts, Lease, Subject
+from pagent.rpc.directory import Client, JobAddress, JobFacts, Lease, Rights, Subject
 
 _UNNAMED: Final = Subject(None)
 _FORBIDDEN: Final = 403
@@ -46,16 +46,17 @@ class AccessGate:
         if operation in (PROXY, PROBE, METRICS):
             return _UNNAMED
         if operation == APPS:
-            self._check_beyond()
+            self.check_beyond()
             return _UNNAMED
         reason = foreign_page(head, self._is_served if self._loopback else None)
         if reason is not None:
             raise RequestRefusedError(_FORBIDDEN, reason)
         if operation == RPC:
-            self._check_beyond()
+            self.check_beyond()
         return _UNNAMED
 
-    def _check_beyond(self) -> None:
+    def check_beyond(self) -> None:
+        """Check whether interfaces that the original router does not have are served. RequestRefusedError 403."""
         if not self._beyond:
             raise RequestRefusedError(_FORBIDDEN, _BEYOND)
 
@@ -69,6 +70,10 @@ class AccessGate:
     def sees(self, subject: Subject, job: JobFacts) -> bool:
         """Return that every job may be read."""
         return True
+
+    def rights(self, subject: Subject) -> Rights:
+        """Return that nothing limits any caller."""
+        return Rights()
 
     def conceal(self, head: IncomingHead, operation: str) -> None:
         """Leave the fields as they are: none of them is for the router."""

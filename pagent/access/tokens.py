@@ -17,7 +17,7 @@ from pagent.config.router import AccessHeader, AccessQuota, AccessToken
 from pagent.errors import ConfigError
 from pagent.http1.fields import is_token
 from pagent.limits import SUBJECT_NAME_MAX
-from pagent.rpc.directory import Subject
+from pagent.rpc.directory import Rights, Subject
 
 #: What a quota is where none is set.
 NO_QUOTA: Final = AccessQuota()
@@ -99,6 +99,12 @@ class AccessTable:
         """Return the quota of a subject."""
         known = self._by_name.get(subject.name or "") if subject.credential else None
         return NO_QUOTA if known is None else known.quota
+
+    def rights_of(self, subject: Subject) -> Rights:
+        """Return the quota and the end of a subject."""
+        quota = self.quota_of(subject)
+        known = self._by_name.get(subject.name or "") if subject.credential else None
+        return Rights(quota.jobs, quota.jobs_per_minute, quota.streams, None if known is None else known.expires)
 
     def expiries(self) -> Iterator[float]:
         """Yield the times, in epoch seconds, at which tokens expire that have not yet."""

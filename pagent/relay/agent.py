@@ -98,6 +98,10 @@ class ConnectedAgent:
         """The role of the router on this link."""
         return "CLIENT" if self.dialled else "SERVER"
 
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of its host as they were last sent."""
+        return self.host._asdict()
+
     @property
     def is_open(self) -> bool:
         return self.connection.is_open

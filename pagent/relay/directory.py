@@ -17,15 +17,12 @@ from pagent.relay.changes import ChangeFeed
 from pagent.relay.jobs import JobTable
 from pagent.relay.table import AgentTable
 from pagent.relay.watches import AgentWatches
-from pagent.rpc.directory import JobAddress, JobFacts
+from pagent.rpc.directory import ANY_CONNECTION, JobAddress, JobFacts
 from pagent.rpc.spool import SpoolOpener
 from pagent.runtime.tasks import TaskOwner
 from pagent.wire.closing import GOING_AWAY
 
 _log = logging.getLogger(__name__)
-
-#: In the place of a connection id: the job is found by its uid.
-ANY_CONNECTION: Final = "-"
 
 #: How long an agent may take to create a job.
 _CREATE_S: Final = 60.0

@@ -91,11 +91,18 @@ class JobTable:
 
         The table must not change meanwhile.
         """
-        begin = 0
-        if job_uid is not None:
-            if (after := self._jobs.get(job_uid)) is None:
-                raise JobNotFoundError(job_uid)
-            begin = bisect_right(self._order, after.age)
+        if job_uid is None:
+            return self.from_age(None)
+        if (after := self._jobs.get(job_uid)) is None:
+            raise JobNotFoundError(job_uid)
+        return self.from_age(after.age)
+
+    def from_age(self, age: tuple[float, str] | None) -> Iterator[JobRecord]:
+        """Iterate over the jobs in the order of their creation, from the one after this age, which may be of none.
+
+        The table must not change meanwhile.
+        """
+        begin = 0 if age is None else bisect_right(self._order, age)
         for index in range(begin, len(self._order)):
             yield self._jobs[self._order[index][1]]
 

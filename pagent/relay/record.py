@@ -47,6 +47,11 @@ class JobRecord:
         return _OVERHEAD + len(self.uid) + len(self._packed) + notes
 
     @property
+    def agent_uid(self) -> str:
+        """Return the uid of its agent."""
+        return self.agent.uid
+
+    @property
     def age(self) -> tuple[float, str]:
         """Return the key that orders jobs: the time of creation, and the uid."""
         return self.created_at, self.uid

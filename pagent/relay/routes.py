@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 from pagent.access.operations import ADMIN
+from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.net.dial import parse_address
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.creation import may_create
 from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
+from pagent.relay.host import parse_report
 from pagent.relay.placement import not_connected, select
+from pagent.relay.record import JobRecord
 from pagent.rpc.directory import Gate, JobAddress, Subject
 from pagent.runtime.metrics import Metric, Values
 
@@ -85,6 +88,35 @@ class RelayRoutes:
     async def locate(self, job: JobAddress) -> ConnectedAgent:
         """Return the agent of a job."""
         return await self._directory.locate(job)
+
+    def jobs(self, after: tuple[float, str] | None) -> Iterator[JobRecord]:
+        """Iterate over the jobs in the order of their creation."""
+        return self._directory.jobs.from_age(after)
+
+    def job(self, job_uid: str) -> JobRecord | None:
+        """Return a job; None if it is not known."""
+        return self._directory.jobs.get(job_uid)
+
+    def is_away(self, job_uid: str) -> bool:
+        """Return whether the agent of a job has no link now."""
+        agent = self._directory.jobs.agent_of(job_uid)
+        return agent is None or self._directory.table.newest(agent) is None
+
+    def job_count(self, agent_uid: str) -> int:
+        """Return how many jobs of an agent are known."""
+        keys = {link.key for link in self._directory.table if link.uid == agent_uid}
+        return sum([self._directory.jobs.count(key) for key in keys])
+
+    async def cordon(self, agent_uid: str, on: bool) -> bool:
+        """Have an agent refuse new jobs, or take them again; return whether all routers know it."""
+        agent = self._directory.table.agent(agent_uid)
+        if agent is None:
+            raise not_connected([agent_uid])
+        if agent.is_ours:
+            agent.host = parse_report(await agent.call("host_cordon", on, timeout=DEFAULT_CALL_TIMEOUT_S))
+            return True
+        agent.host = agent.host._replace(cordoned=on)
+        return False
 
     def starting(self, job_uid: str) -> AbstractContextManager[None]:
         """While the block runs, traffic to the job waits."""

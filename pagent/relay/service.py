@@ -23,7 +23,7 @@ from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES, LINGER_MAX_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.clients import OWNER, ClientJobs, JobClient
 from pagent.relay.creation import may_create
-from pagent.relay.directory import ANY_CONNECTION, AgentDirectory
+from pagent.relay.directory import AgentDirectory
 from pagent.relay.hosts import HostRelay
 from pagent.relay.joined import JoinedCall, agent_lost
 from pagent.relay.listing import JobLister
@@ -31,7 +31,7 @@ from pagent.relay.permission import CallPermission, at_the_end, audit_of, failur
 from pagent.relay.placement import select
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.connection import Connection
-from pagent.rpc.directory import Gate, JobAddress, Subject
+from pagent.rpc.directory import ANY_CONNECTION, Gate, JobAddress, Subject
 from pagent.rpc.host import CallHost
 from pagent.rpc.methods import Method, methods_of
 from pagent.runtime.timeslice import current_slice

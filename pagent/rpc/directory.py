@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from pagent.http1.incoming import IncomingHead
 from pagent.rpc.connection import Connection
@@ -27,6 +27,10 @@ class Client(NamedTuple):
     trusted: bool
     secure: bool
     local_port: int
+
+
+#: In the place of a connection id: the job is found by its uid.
+ANY_CONNECTION: Final = "-"
 
 
 class JobAddress(NamedTuple):
@@ -54,6 +58,15 @@ class Subject(NamedTuple):
     name: str | None
     scopes: tuple[str, ...] = ()
     credential: str = ""
+
+
+class Rights(NamedTuple):
+    """What limits a subject: its quota, None for any number, and the end of its token in epoch seconds."""
+
+    jobs: int | None = None
+    jobs_per_minute: int | None = None
+    streams: int | None = None
+    expires: float | None = None
 
 
 class Lease(Protocol):
@@ -122,6 +135,12 @@ class Gate(Protocol):
 
     def sees(self, subject: Subject, job: JobFacts) -> bool:
         """Return whether a subject may read a job: for lists."""
+
+    def rights(self, subject: Subject) -> Rights:
+        """Return what limits a subject."""
+
+    def check_beyond(self) -> None:
+        """Check whether interfaces that the original router does not have are served. RequestRefusedError 403."""
 
     def conceal(self, head: IncomingHead, operation: str) -> None:
         """Remove the fields of a request that are for the router alone, before it goes to a job."""

@@ -6,7 +6,7 @@ then uses: both take it from the same place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -16,18 +16,15 @@ from aiohttp.typedefs import Middleware
 from pagent.access import operations
 from pagent.access.audit import AuditEntry, audited, result_of
 from pagent.errors import NotYetError, RequestRefusedError
-from pagent.front.forwarded import request_id
-from pagent.rpc.directory import Gate, JobAddress, Lease, Subject
+from pagent.rpc.directory import ANY_CONNECTION, Gate, JobAddress, Lease, Subject
 from pagent.web.failures import answer_to
 from pagent.web.handover import HandedOver
 from pagent.web.local import Handler
+from pagent.web.route import Action, is_v1
 from pagent.web.routes import RoutedAgent, Routes
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _ERROR: Final = 400
-
-#: Names the operation of a request in the audit log, if it has a line there.
-Action = Callable[[web.Request], str | None]
 
 
 def subject_of(request: web.Request) -> Subject:
@@ -38,7 +35,7 @@ def subject_of(request: web.Request) -> Subject:
 def job_of(request: web.Request) -> JobAddress | None:
     """Return the job that a request names in its path."""
     match = request.match_info
-    return JobAddress(match["connection"], match["job"]) if "job" in match else None
+    return JobAddress(match.get("connection", ANY_CONNECTION), match["job"]) if "job" in match else None
 
 
 async def located(routes: Routes, request: web.Request) -> tuple[JobAddress, RoutedAgent]:
@@ -112,6 +109,8 @@ class ApiAdmission:
 
     async def _judge(self, request: web.Request) -> Subject:
         protocol, job, operation = handed_over(request), job_of(request), self._operation(request)
+        if is_v1(request.path):
+            self._gate.check_beyond()
         try:
             return self._gate.judge(operation, job, protocol.head, protocol.client)
         except NotYetError:
@@ -131,7 +130,7 @@ class ApiAdmission:
             return None
         job = job_of(request)
         http = handed_over(request)
-        http.audit = AuditEntry(name, request_id(http.head), job=job.job_uid if job is not None else None)
+        http.audit = AuditEntry(name, http.request_id, job=job.job_uid if job is not None else None)
         return http.audit
 
     @staticmethod

@@ -73,6 +73,7 @@ class HandedOver(RequestHandler):
         # For life.
         self.head = head
         self.client = client
+        self.request_id = request_id(head)
         #: On whose behalf the request is made, once it has passed the gate.
         self.subject = Subject(None)
         #: Its line of the audit log, if it has one there.
@@ -175,7 +176,7 @@ class HandedOver(RequestHandler):
         """Write the line of the access log, with the fields of one for job traffic (docs/router.rst, "Access log")."""
         line = {
             "time": round(self._began, 3),
-            "id": request_id(self.head),
+            "id": self.request_id,
             "trace": trace_id(self.head),
             "client": self.client.address,
             "subject": self.subject.name,

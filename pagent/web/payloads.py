@@ -41,7 +41,7 @@ async def read_payload(request: web.Request, check: Check) -> dict[str, Any]:
 # --- the words of checks ----------------------------------------------------------------------------
 
 
-def _typed(kind: type | tuple[type, ...], name: str) -> Check:
+def typed(kind: type | tuple[type, ...], name: str) -> Check:
     kinds = kind if isinstance(kind, tuple) else (kind,)
 
     def check(value: Any) -> None:
@@ -52,13 +52,13 @@ def _typed(kind: type | tuple[type, ...], name: str) -> Check:
     return check
 
 
-_string: Final = _typed(str, "'string'")
-_boolean: Final = _typed(bool, "'boolean'")
-_integer: Final = _typed(int, "'integer'")
-_string_or_null: Final = _typed((str, type(None)), "'string', 'null'")
+string: Final = typed(str, "'string'")
+boolean: Final = typed(bool, "'boolean'")
+integer: Final = typed(int, "'integer'")
+string_or_null: Final = typed((str, type(None)), "'string', 'null'")
 
 
-def _list_of(item: Check, *, least: int = 0) -> Check:
+def list_of(item: Check, *, least: int = 0) -> Check:
     def check(value: Any) -> None:
         if type(value) is not list:
             raise PayloadError(f"{_quoted(value)} is not of type 'array'")
@@ -70,7 +70,7 @@ def _list_of(item: Check, *, least: int = 0) -> Check:
     return check
 
 
-def _map_of(item: Check) -> Check:
+def map_of(item: Check) -> Check:
     def check(value: Any) -> None:
         if type(value) is not dict:
             raise PayloadError(f"{_quoted(value)} is not of type 'object'")
@@ -80,7 +80,7 @@ def _map_of(item: Check) -> Check:
     return check
 
 
-def _object(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
+def mapping(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
     known = {**required, **(optional or {})}
 
     def check(value: Any) -> None:
@@ -109,7 +109,7 @@ _QUOTED_MAX: Final = 200
 # --- the payloads -----------------------------------------------------------------------------------
 
 
-def _one_of(name: str) -> Check:
+def one_of(name: str) -> Check:
     def check(value: Any) -> None:
         if value != name:
             raise PayloadError(f"{_quoted(value)} is not one of [{name!r}]")
@@ -118,9 +118,9 @@ def _one_of(name: str) -> Check:
 
 
 _CHOICES: Final[Mapping[str, Check]] = {
-    "uid": _object({"type": _one_of("uid"), "uid": _string}),
-    "select": _object({"type": _one_of("select"), "uids": _list_of(_string, least=1)}),
-    "address": _object({"type": _one_of("address"), "address": _string, "token": _string}),
+    "uid": mapping({"type": one_of("uid"), "uid": string}),
+    "select": mapping({"type": one_of("select"), "uids": list_of(string, least=1)}),
+    "address": mapping({"type": one_of("address"), "address": string, "token": string}),
 }
 
 
@@ -133,13 +133,13 @@ def _choice(value: Any) -> None:
 
 
 #: ``POST /jobs/create``
-CREATE: Final = _object({"name": _string, "agent": _choice})
+CREATE: Final = mapping({"name": string, "agent": _choice})
 
 #: ``POST <job>/start``
-START: Final = _object(
-    {"args": _list_of(_string), "env": _map_of(_string)},
-    {"cwd": _string_or_null, "port_expected_count": _integer, "forward_stdout": _boolean},
+START: Final = mapping(
+    {"args": list_of(string), "env": map_of(string)},
+    {"cwd": string_or_null, "port_expected_count": integer, "forward_stdout": boolean},
 )
 
 #: ``POST <job>/wsconnect/...``
-WSCONNECT: Final = _object({"url": _string})
+WSCONNECT: Final = mapping({"url": string})

@@ -6,39 +6,31 @@ names the operation that the gate judges it by. Traffic of jobs does not come he
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiohttp import web
 
 from pagent.access import operations
 from pagent.rpc.directory import Gate
-from pagent.web.admission import Action, ApiAdmission, job_of
+from pagent.web.admission import ApiAdmission, job_of
 from pagent.web.answers import empty_answer, json_answer, plain_answer
 from pagent.web.failures import EXPECTED, answer_to
 from pagent.web.handover import until_the_end
 from pagent.web.local import Handler, text
 from pagent.web.metrics import MetricsPage
+from pagent.web.route import Route, named
 from pagent.web.router_files import FileRoutes
 from pagent.web.router_jobs import JobRoutes
 from pagent.web.routes import Routes
 from pagent.web.rpc_app import ConnectClient, accept_client
+from pagent.web.v1.problems import as_problems
+from pagent.web.v1.table import v1_routes
 from pagent.web.wsconnect import WebSocketJoins
 from pagent.wire.upgrade import RPC_PATH
 
 _ANY: Final = "*"
 _JOB: Final = "/jobs/{connection}/{job}"
-
-
-class Route(NamedTuple):
-    """One route of the API. ``operation``: what the gate is asked about. ``action``: its name in the audit log."""
-
-    method: str
-    path: str
-    operation: str
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    action: Action | None = None
 
 
 def routes_of(routes: Routes, joins: WebSocketJoins, connect: ConnectClient) -> list[Route]:
@@ -51,14 +43,14 @@ def routes_of(routes: Routes, joins: WebSocketJoins, connect: ConnectClient) -> 
         Route("GET", "/metrics", operations.METRICS, MetricsPage(routes.metrics).handle),
         Route("GET", "/info", operations.NONE, router.info),
         Route("GET", "/connections", operations.READ, router.connections),
-        Route("POST", "/shutdown", operations.ADMIN, router.shutdown, _named("shutdown")),
-        Route("POST", "/jobs/create", operations.JOBS, jobs.create, _named("job_create")),
-        Route("POST", f"{_JOB}/start", operations.JOBS, jobs.start, _named("job_start")),
+        Route("POST", "/shutdown", operations.ADMIN, router.shutdown, named("shutdown")),
+        Route("POST", "/jobs/create", operations.JOBS, jobs.create, named("job_create")),
+        Route("POST", f"{_JOB}/start", operations.JOBS, jobs.start, named("job_start")),
         Route("POST", f"{_JOB}/wait", operations.READ, jobs.wait),
         Route("GET", f"{_JOB}/info", operations.READ, jobs.info),
         Route("POST", f"{_JOB}/info", operations.READ, jobs.info),
-        Route("POST", f"{_JOB}/remove", operations.JOBS, jobs.remove, _named("job_remove")),
-        Route("POST", f"{_JOB}/wsconnect/{{rest:.*}}", operations.WSCONNECT, joins.connect, _named("wsconnect")),
+        Route("POST", f"{_JOB}/remove", operations.JOBS, jobs.remove, named("job_remove")),
+        Route("POST", f"{_JOB}/wsconnect/{{rest:.*}}", operations.WSCONNECT, joins.connect, named("wsconnect")),
         Route(_ANY, f"{_JOB}/file/{{rest:.+}}", operations.FILES, files.file, _file_action),
         Route(_ANY, f"{_JOB}/archive", operations.FILES, files.archive, _archive_action),
     ]
@@ -66,24 +58,20 @@ def routes_of(routes: Routes, joins: WebSocketJoins, connect: ConnectClient) -> 
 
 def router_app(routes: Routes, gate: Gate, joins: WebSocketJoins, connect: ConnectClient) -> web.Application:
     """Return the application. ``connect`` returns an object for a new link of a client, or None: shutting down."""
-    table = routes_of(routes, joins, connect)
+    table = [*routes_of(routes, joins, connect), *v1_routes(routes, gate)]
     admission = ApiAdmission(
         routes,
         gate,
         {route.handler: route.operation for route in table},
         {route.handler: route.action for route in table if route.action is not None},
     )
-    app = web.Application(middlewares=[until_the_end, admission.middleware, _merged_slashes, _answered])
+    app = web.Application(middlewares=[as_problems, until_the_end, admission.middleware, _merged_slashes, _answered])
     for route in table:
         resource = app.router.add_resource(route.path)
         resource.add_route(route.method, route.handler, expect_handler=admission.before_the_body)
         if route.method == "GET" and route.operation != operations.RPC:
             resource.add_route("HEAD", route.handler)
     return app
-
-
-def _named(name: str) -> Action:
-    return lambda request: name
 
 
 def _file_action(request: web.Request) -> str | None:

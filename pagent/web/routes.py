@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -25,6 +25,13 @@ class RoutedAgent(Protocol):
     @property
     def mode(self) -> str:
         """The router's role on the link: SERVER or CLIENT."""
+
+    @property
+    def name(self) -> str:
+        """The agent's name."""
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of its host as they were last sent; None for those that are not known."""
 
     @property
     def data(self) -> Mapping[str, Any]:
@@ -52,6 +59,33 @@ class RoutedAgent(Protocol):
         """Begin a call with a stream."""
 
 
+class KnownJob(Protocol):
+    """A job as the router knows it."""
+
+    @property
+    def uid(self) -> str:
+        """The job's uid."""
+
+    @property
+    def agent_uid(self) -> str:
+        """The uid of its agent."""
+
+    @property
+    def age(self) -> tuple[float, str]:
+        """The key that orders jobs: the time of creation in epoch seconds, and the uid."""
+
+    @property
+    def state(self) -> str:
+        """The state that the agent has last sent."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Its labels."""
+
+    def info(self) -> dict[str, Any]:
+        """Return the latest info of the agent."""
+
+
 class Routes(Protocol):
     """The agents of a router, and their jobs. Errors: RequestRefusedError, or those of calls and links."""
 
@@ -68,6 +102,24 @@ class Routes(Protocol):
 
     async def locate(self, job: JobAddress) -> RoutedAgent:
         """Return the agent of a job."""
+
+    def jobs(self, after: tuple[float, str] | None) -> Iterator[KnownJob]:
+        """Iterate over the jobs in the order of their creation, from the one after an age. No await meanwhile."""
+
+    def job(self, job_uid: str) -> KnownJob | None:
+        """Return a job; None if it is not known."""
+
+    def is_away(self, job_uid: str) -> bool:
+        """Return whether the agent of a job has no link now."""
+
+    def job_count(self, agent_uid: str) -> int:
+        """Return how many jobs of an agent are known."""
+
+    async def cordon(self, agent_uid: str, on: bool) -> bool:
+        """Have an agent refuse new jobs, or take them again; return whether all routers know it.
+
+        An agent of the field cannot be asked: then only this router gives it no jobs.
+        """
 
     def starting(self, job_uid: str) -> AbstractContextManager[None]:
         """While the block runs, traffic to the job waits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from pagent.rpc.directory import AgentLink, Client, JobAddress, Subject
 from pagent.runtime.metrics import Metric, Values
 from pagent.web.handover import RouterWeb
 from pagent.web.router_app import router_app, routes_of
-from pagent.web.routes import RoutedAgent
+from pagent.web.routes import KnownJob, RoutedAgent
 from pagent.web.wsconnect import WebSocketJoins
 from tests.kit.agents import TOKEN
 from tests.kit.directory import OpenGate
@@ -65,6 +65,21 @@ class Untouched:
         raise AssertionError("reached")
 
     def info(self) -> Mapping[str, Any]:
+        raise AssertionError("reached")
+
+    async def cordon(self, agent_uid: str, on: bool) -> bool:
+        raise AssertionError("reached")
+
+    def jobs(self, after: tuple[float, str] | None) -> Iterator[KnownJob]:
+        raise AssertionError("reached")
+
+    def job(self, job_uid: str) -> KnownJob | None:
+        raise AssertionError("reached")
+
+    def is_away(self, job_uid: str) -> bool:
+        raise AssertionError("reached")
+
+    def job_count(self, agent_uid: str) -> int:
         raise AssertionError("reached")
 
     def metrics(self) -> Mapping[Metric, Values]:

@@ -1,0 +1,45 @@
+"""What concerns the router itself: its version and features, and the caller's own rights."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any, Final
+
+from aiohttp import web
+
+from pagent import __version__
+from pagent.rpc.directory import Gate
+from pagent.web.admission import subject_of
+from pagent.web.answers import json_answer
+from pagent.web.v1.views import time_text
+
+#: What this release has of the API, for clients of several releases.
+FEATURES: Final = ("jobs",)
+
+
+class RouterRoutes:
+    """``GET /v1``, ``/v1/openapi.json`` and ``/v1/whoami``."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._openapi = files(__package__).joinpath("openapi.json").read_bytes()
+
+    async def version(self, request: web.Request) -> web.Response:
+        return json_answer({"version": __version__, "features": [*FEATURES]})
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._openapi, content_type="application/json")
+
+    async def whoami(self, request: web.Request) -> web.Response:
+        subject = subject_of(request)
+        rights = self._gate.rights(subject)
+        quota: dict[str, Any] = {"jobs": rights.jobs, "jobs_per_minute": rights.jobs_per_minute}
+        return json_answer(
+            {
+                "name": subject.name,
+                "open": not self._gate.is_closed,
+                "scopes": [*subject.scopes],
+                "quota": {**quota, "streams": rights.streams},
+                "expires_at": time_text(rights.expires),
+            }
+        )

@@ -1,0 +1,26 @@
+"""The table of the routes of ``/v1``. The file openapi.json is held to it by a test."""
+
+from __future__ import annotations
+
+from pagent.access import operations
+from pagent.rpc.directory import Gate
+from pagent.web.route import Route, named
+from pagent.web.routes import Routes
+from pagent.web.v1.agents import AgentRoutes
+from pagent.web.v1.jobs import JobViews
+from pagent.web.v1.router import RouterRoutes
+
+
+def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
+    """Return all routes of the API."""
+    router, agents, jobs = RouterRoutes(gate), AgentRoutes(routes), JobViews(routes, gate)
+    return [
+        Route("GET", "/v1", operations.NONE, router.version),
+        Route("GET", "/v1/openapi.json", operations.NONE, router.openapi),
+        Route("GET", "/v1/whoami", operations.READ, router.whoami),
+        Route("GET", "/v1/agents", operations.READ, agents.listing),
+        Route("GET", "/v1/agents/{agent}", operations.READ, agents.show),
+        Route("PATCH", "/v1/agents/{agent}", operations.ADMIN, agents.change, named("host_cordon")),
+        Route("GET", "/v1/jobs", operations.READ, jobs.listing),
+        Route("GET", "/v1/jobs/{job}", operations.READ, jobs.show),
+    ]

@@ -1,0 +1,62 @@
+"""The objects of the API as JSON values: what a GET answers, and what events carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pagent.web.routes import KnownJob, RoutedAgent
+from pagent.wire.plain import plain
+
+#: The state of a job whose agent has no link now.
+UNREACHABLE: Final = "UNREACHABLE"
+#: Label of the owner of a job, set by a closed router.
+_OWNER: Final = "pagent/owner"
+#: Keys of an agent's info that are passed on as they are.
+_PASSED: Final = ("name", "ports", "pid", "exit_code", "signal", "error", "open_streams", "cpu_seconds", "rss_bytes")
+_TIMES: Final = ("created_at", "started_at", "finished_at", "last_request_at", "last_input_at")
+#: Figures of a host that are passed on.
+_FIGURES: Final = ("cpus", "load", "memory_total", "memory_available", "disk_free", "version")
+
+
+def time_text(seconds: object) -> str | None:
+    """Return a time in RFC 3339; None for what is no time that a calendar has."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def job_view(job: KnownJob, *, away: bool) -> dict[str, Any]:
+    """Return a job."""
+    info = plain(job.info())
+    return {
+        "uid": job.uid,
+        "state": UNREACHABLE if away else job.state,
+        "agent": job.agent_uid,
+        "owner": job.labels.get(_OWNER),
+        "labels": dict(job.labels),
+        **{name: info.get(name) for name in _PASSED},
+        **{name: time_text(info.get(name)) for name in _TIMES},
+    }
+
+
+def agent_view(links: Iterable[RoutedAgent], jobs: int) -> dict[str, Any]:
+    """Return an agent with all its links; ``jobs``: how many of its jobs are known."""
+    found = [*links]
+    newest = found[-1]
+    figures = newest.figures()
+    return {
+        "uid": newest.uid,
+        "name": newest.name,
+        **newest.describe(),
+        "cordoned": figures["cordoned"],
+        "jobs": jobs,
+        "links": [{"connection": link.connection_id, "mode": link.mode} for link in found],
+        **{name: figures[name] for name in _FIGURES},
+        "started_at": time_text(figures["started_at"]),
+        "deadline": time_text(figures["deadline"]),
+    }
