@@ -46,8 +46,9 @@ $(DEPENDENCIES): $(LOCK) | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
 	@touch $@
 
-# Constants of limits.py become part of the compiled modules.
-COMPILED := $(shell cat pagent/compiled.txt) pagent/compiled.txt $(wildcard pagent/wire/*.c) pagent/limits.py
+# Constants of these two become part of the compiled modules.
+COMPILED := $(shell cat pagent/compiled.txt) pagent/compiled.txt $(wildcard pagent/wire/*.c) \
+	pagent/limits.py pagent/router_limits.py
 
 $(INSTALLED): pyproject.toml setup.py $(COMPILED) $(DEPENDENCIES)
 	@# The time stamp is from before the build: a source that changes during the build is compiled again.

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from pagent.errors import CallCancelledError, MethodError, RequestRefusedError
-from pagent.limits import AUDIT_TEXT_MAX
 from pagent.log import AUDIT_LOG
+from pagent.router_limits import AUDIT_TEXT_MAX
 
 _log = logging.getLogger(AUDIT_LOG)
 

@@ -16,7 +16,7 @@ from pagent.access.scopes import parse_scope
 from pagent.config.router import AccessHeader, AccessQuota, AccessToken
 from pagent.errors import ConfigError
 from pagent.http1.fields import is_token
-from pagent.limits import SUBJECT_NAME_MAX
+from pagent.router_limits import SUBJECT_NAME_MAX
 from pagent.rpc.directory import Rights, Subject
 
 #: What a quota is where none is set.

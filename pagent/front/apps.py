@@ -18,7 +18,7 @@ from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
 from pagent.http1.job_names import PLACE, AddressForm, JobHosts, JobName, name_in_path
 from pagent.http1.mounted import Mount
-from pagent.limits import APPS_LOGGED_MAX
+from pagent.router_limits import APPS_LOGGED_MAX
 from pagent.rpc.directory import JobAddress
 
 _log = logging.getLogger(__name__)

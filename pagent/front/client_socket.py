@@ -20,7 +20,7 @@ from pagent.front.exchange import Exchange, ExchangeUser
 from pagent.front.proxy_header import ProxyHeader
 from pagent.http1.incoming import IncomingHead
 from pagent.http1.incoming_buffer import HeadBuffer
-from pagent.limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
+from pagent.router_limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
 from pagent.rpc.directory import Client, Lease
 
 _UNKNOWN: Final = Client("", 0, False, False, 0)

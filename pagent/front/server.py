@@ -15,7 +15,8 @@ from pagent.front.proxied import ProxiedSocket
 from pagent.front.proxy_header import ProxyHeader
 from pagent.front.spools import FrontSpools
 from pagent.front.user import UserConnection
-from pagent.limits import LISTEN_BACKLOG, TLS_CLOSE_TIMEOUT_S, USERS_MAX
+from pagent.limits import LISTEN_BACKLOG, TLS_CLOSE_TIMEOUT_S
+from pagent.router_limits import USERS_MAX
 from pagent.rpc.directory import Directory, Gate
 from pagent.runtime.descriptors import open_limit
 

@@ -24,8 +24,8 @@ from pagent.http1.incoming import BadRequest, IncomingHead, read_head
 from pagent.http1.incoming_body import IncomingBody
 from pagent.http1.section import BLANK_LINE
 from pagent.http1.target import encode_target_bytes
-from pagent.limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
 from pagent.net.port.connection import PortConnection
+from pagent.router_limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
 from pagent.rpc.directory import AgentLink
 from pagent.runtime.deferred import FRAMES_WORK
 

@@ -23,11 +23,8 @@ from pagent.http1.fields import (
     decode_lines,
     is_token,
 )
-from pagent.limits import (
-    BODY_LENGTH_MAX,
-    INCOMING_FIELD_MAX,
-    INCOMING_FIELDS_MAX,
-)
+from pagent.limits import BODY_LENGTH_MAX
+from pagent.router_limits import INCOMING_FIELD_MAX, INCOMING_FIELDS_MAX
 
 _BAD_REQUEST: Final = 400
 _METHOD_NOT_ALLOWED: Final = 405

@@ -7,7 +7,7 @@ from typing import Final
 
 from pagent.http1.incoming import FIELDS_TOO_LARGE, TARGET_TOO_LONG, BadRequest
 from pagent.http1.section import BLANK_LINE
-from pagent.limits import INCOMING_FIELD_MAX, INCOMING_HEAD_MAX
+from pagent.router_limits import INCOMING_FIELD_MAX, INCOMING_HEAD_MAX
 
 #: Makes a head invalid whatever follows: a lone LF or CR (RFC 9112 2.2), NUL, and a line that continues the one
 #: before (obs-fold, 5.2).

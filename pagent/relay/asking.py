@@ -9,8 +9,8 @@ import logging
 from typing import Any, Final
 
 from pagent.errors import CallError, LinkClosedError, MethodNotFoundError
-from pagent.limits import JOB_PAGES_MAX
 from pagent.relay.agent import ConnectedAgent
+from pagent.router_limits import JOB_PAGES_MAX
 
 _log = logging.getLogger(__name__)
 

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from pagent.errors import LinkClosedError, MethodError, NotYetError, RequestRefusedError, ServerError
-from pagent.limits import DEFAULT_CALL_TIMEOUT_S, LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
+from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import AgentKey, ConnectedAgent, is_connection_id
 from pagent.relay.asking import info_of, is_info
 from pagent.relay.changes import ChangeFeed
 from pagent.relay.jobs import JobTable
 from pagent.relay.table import AgentTable
 from pagent.relay.watches import AgentWatches
+from pagent.router_limits import LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
 from pagent.rpc.directory import ANY_CONNECTION, JobAddress, JobFacts
 from pagent.rpc.spool import SpoolOpener
 from pagent.runtime.tasks import TaskOwner

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from pagent.access.scopes import OWNER
 from pagent.errors import JobNotFoundError
-from pagent.limits import AGENT_JOBS_KEPT_MAX
 from pagent.relay.agent import AgentKey
 from pagent.relay.changes import ChangeFeed, ChangeKind
 from pagent.relay.record import PENDING, JobRecord
+from pagent.router_limits import AGENT_JOBS_KEPT_MAX
 from pagent.rpc.directory import JobFacts
 
 _log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from pagent.limits import JOB_INFO_KEPT_MAX
 from pagent.relay.agent import AgentKey
+from pagent.router_limits import JOB_INFO_KEPT_MAX
 from pagent.wire.values import pack, unpack
 
 PENDING: Final = "PENDING"

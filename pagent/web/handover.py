@@ -25,9 +25,9 @@ from pagent.http1.fields import Framing
 from pagent.http1.incoming import BadRequest, IncomingHead
 from pagent.http1.incoming_body import IncomingBody
 from pagent.http1.section import BLANK_LINE
-from pagent.limits import HALF_CLOSED_S, INCOMING_HEAD_MAX, REST_S
 from pagent.log import ACCESS_LOG
 from pagent.net.link.link import Link
+from pagent.router_limits import HALF_CLOSED_S, INCOMING_HEAD_MAX, REST_S
 from pagent.rpc.directory import Client, Subject
 from pagent.runtime.tasks import first_of
 from pagent.web.local import Handler, text

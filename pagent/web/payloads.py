@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from pagent.errors import RequestRefusedError
-from pagent.limits import API_BODY_MAX
+from pagent.router_limits import API_BODY_MAX
 from pagent.web.handover import body_pieces
 
 Check = Callable[[Any], None]

@@ -9,7 +9,8 @@ import pytest
 
 from pagent.buffers import BODY_CHUNK
 from pagent.errors import NotYetError, RequestRefusedError
-from pagent.limits import INCOMING_AHEAD_MAX, REST_MAX, STREAM_WINDOW_MAX
+from pagent.limits import STREAM_WINDOW_MAX
+from pagent.router_limits import INCOMING_AHEAD_MAX, REST_MAX
 from tests.http1.test_incoming import BAD_BODIES, BAD_HEADS
 from tests.kit.directory import Front, running_front
 from tests.kit.peer import PATIENCE_S

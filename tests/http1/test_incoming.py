@@ -11,7 +11,8 @@ from pagent.http1.fields import Framing
 from pagent.http1.incoming import BadRequest, IncomingHead, read_head
 from pagent.http1.incoming_body import IncomingBody
 from pagent.http1.incoming_buffer import HeadBuffer
-from pagent.limits import BODY_LENGTH_MAX, INCOMING_FIELD_MAX, INCOMING_FIELDS_MAX, INCOMING_HEAD_MAX
+from pagent.limits import BODY_LENGTH_MAX
+from pagent.router_limits import INCOMING_FIELD_MAX, INCOMING_FIELDS_MAX, INCOMING_HEAD_MAX
 from tests.http1.sinks import split_at
 
 GET = b"GET / HTTP/1.1\r\nHost: a.example\r\n"

@@ -5,20 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
-from pagent import limits
+from pagent import limits, router_limits
 from pagent.config.model import Settings
 from pagent.config.router import RouterSettings
 from pagent.config.schema import keys
 
-SOURCE = Path(limits.__file__)
+SOURCES = (limits, router_limits)
 
 _HEAD = """\
 Limits
 ======
 
-Made from ``pagent/limits.py``, ``pagent/config/model.py`` and ``pagent/config/router.py`` by ``make pages``. A test
-keeps it equal to them.
+Made from ``pagent/limits.py``, ``pagent/router_limits.py``, ``pagent/config/model.py`` and ``pagent/config/router.py``
+by ``make pages``. A test keeps it equal to them.
 
 What an operator may change
 ---------------------------
@@ -63,6 +64,14 @@ def entries(source: str) -> Iterator[tuple[str, str, list[str]]]:
             reason = f"{reason} {line[2:].strip()}".strip()
 
 
+def all_entries() -> Iterator[tuple[ModuleType, str, str, list[str]]]:
+    """The same of all modules of limits, each with its module."""
+    for module in SOURCES:
+        assert module.__file__ is not None
+        for section, reason, names in entries(Path(module.__file__).read_text()):
+            yield module, section, reason, names
+
+
 def page() -> str:
     """The whole page."""
     parts = [_HEAD]
@@ -75,14 +84,14 @@ def page() -> str:
             parts.append(f"\n``{key.name}`` = {key.default}\n    {key.help}\n")
     parts.append(_FIXED)
     last = ""
-    for section, reason, names in entries(SOURCE.read_text()):
+    for module, section, reason, names in all_entries():
         if not reason:
             continue  # units
         if section != last:
             title = section[:1].upper() + section[1:]
             parts.append(f"\n{title}\n{'~' * len(title)}\n")
             last = section
-        values = ", ".join(f"``{name}`` = {getattr(limits, name):,}" for name in names)
+        values = ", ".join(f"``{name}`` = {getattr(module, name):,}" for name in names)
         parts.append(f"\n{values}\n    {reason}\n")
     return "".join(parts)
 

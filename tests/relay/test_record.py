@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from pagent.limits import JOB_INFO_KEPT_MAX
 from pagent.relay.agent import AgentKey
 from pagent.relay.record import JobRecord, labels_of
+from pagent.router_limits import JOB_INFO_KEPT_MAX
 
 INFO = {"uid": "j", "name": "a job", "state": "RUNNING", "created_at": 5.5, "ports": [80], "error": None}
 

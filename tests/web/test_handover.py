@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pagent.config.router import RouterControl
-from pagent.limits import INCOMING_FIELD_MAX, REST_S
 from pagent.log import ACCESS_LOG
 from pagent.router import Router
+from pagent.router_limits import INCOMING_FIELD_MAX, REST_S
 from tests.kit.agents import TOKEN
 from tests.kit.peer import dial
 from tests.kit.routers import ask, connected, router_settings, running_router

@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from pagent.errors import RequestRefusedError
-from pagent.limits import PAGE_MAX
+from pagent.router_limits import PAGE_MAX
 
 _DEFAULT: Final = 100
 

@@ -19,6 +19,7 @@ from pagent.config.model import ClientSettings, Settings
 from pagent.config.router import RouterSettings
 from pagent.router import Router
 from tests.kit.agents import TOKEN, running_agent
+from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import Answer, ask, connected, router_settings, running_router
 
 
@@ -106,9 +107,10 @@ def check(method: str, target: str, fields: Iterable[tuple[str, str]], body: byt
 
 @asynccontextmanager
 async def site(settings: Settings, router: RouterSettings | None = None) -> AsyncIterator[tuple[Router, Agent]]:
-    """A router, and an agent that has dialled it."""
+    """A router, and an agent that has dialled it and listed its jobs."""
     async with running_router(router or router_settings()) as running:
         client = ClientSettings(enabled=True, address=f"127.0.0.1:{running.server_port}", token=TOKEN)
         async with running_agent(replace(settings, client=client)) as agent:
-            await connected(running, agent.uid)
+            link = await connected(running, agent.uid)
+            assert await running.directory.watches.until_listed([link.key], PATIENCE_S)
             yield running, agent

@@ -1,0 +1,55 @@
+"""The numbers that a client or an agent can push against at a router: the part of :mod:`pagent.limits` for routers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pagent.limits import KIB, MIB
+
+# --- HTTP of users, at a router ---------------------------------------------------------------------
+
+#: Connections of users at a router, at most half of the descriptors: an idle one takes a few KiB.
+USERS_MAX: Final = 65_536
+#: The head of a user's request: nginx takes four buffers of 8 KiB, Apache 8 KiB for each field.
+INCOMING_HEAD_MAX: Final = 64 * KIB
+#: Its fields: Apache takes 100, browsers send at most 30.
+INCOMING_FIELDS_MAX: Final = 128
+#: Its target, and each of its fields: a browser's cookies come to 4 KiB each.
+INCOMING_FIELD_MAX: Final = 16 * KIB
+#: Bytes that a client may send beyond the request that is answered: pipelined requests, or those after an upgrade
+#: request. They are kept until the answer, and the connection is not read meanwhile.
+INCOMING_AHEAD_MAX: Final = 64 * KIB
+#: Bytes that are read of the rest of a body once its answer is complete: bytes that are left unread would reset the
+#: connection, and with it the answer.
+REST_MAX: Final = 64 * KIB
+#: Time for that rest.
+REST_S: Final = 1.0
+#: Time without progress of an answer after which a client that has ended its direction counts as gone.
+HALF_CLOSED_S: Final = 1.0
+#: Jobs that are named in the log because they set cookies that path mode leaves out.
+APPS_LOGGED_MAX: Final = 1024
+#: Time that traffic waits for the next link to an agent that is away.
+ROUTE_LINK_WAIT_S: Final = 2.0
+#: Time that traffic waits for a job in PENDING; a job has as long to report its port.
+ROUTE_PENDING_WAIT_S: Final = 30.0
+
+# --- the router -----------------------------------------------------------------------------------
+
+#: Searches for a job over all agents that run at once; each asks every agent of ours. Others wait.
+LOOKUPS_AT_ONCE: Final = 8
+#: Body of a request to the HTTP API that is JSON.
+API_BODY_MAX: Final = MIB
+#: Entries of one page of a list of /v1.
+PAGE_MAX: Final = 500
+#: Pages of job_list that are read of one agent when it comes back; a page has up to JOBS_LISTED jobs.
+JOB_PAGES_MAX: Final = 1_000
+#: Packed size of a job's info that a router keeps. A name has 1 KiB, labels have 10 KiB; of a larger info only the
+#: state and the time of creation are kept.
+JOB_INFO_KEPT_MAX: Final = 16 * KIB
+#: Memory for the jobs of one agent at a router, notes included: 64 MiB of notes, and 65,536 jobs of 1 KiB. Further jobs
+#: are not known.
+AGENT_JOBS_KEPT_MAX: Final = 128 * MIB
+#: Bytes of the name of a token or user: it is the value of a job's label.
+SUBJECT_NAME_MAX: Final = 128
+#: Characters of an id or a name in a line of the audit log: callers may name a job with any text.
+AUDIT_TEXT_MAX: Final = 256
