@@ -13,10 +13,10 @@ from pagent.runtime.metrics import JOBS as JOBS_METRIC
 from pagent.runtime.metrics import METRICS, START_FAILURES, Metric
 
 CONFIG = Path(__file__).parent.parent / "config"
-BOARD = json.loads((CONFIG / "grafana-board.json").read_text())
+BOARD = json.loads((CONFIG / "monitoring" / "grafana-board.json").read_text())
 RULES = [
     rule
-    for group in yaml.safe_load((CONFIG / "prometheus-alerts.yaml").read_text())["groups"]
+    for group in yaml.safe_load((CONFIG / "monitoring" / "prometheus-alerts.yaml").read_text())["groups"]
     for rule in group["rules"]
 ]
 EXPRESSIONS = [target["expr"] for panel in BOARD["panels"] for target in panel["targets"]]

@@ -21,9 +21,9 @@ from pagent.errors import (
     RouteError,
 )
 from pagent.relay.agent import ConnectedAgent
-from pagent.relay.directory import ANY_CONNECTION, AgentDirectory
+from pagent.relay.directory import AgentDirectory
 from pagent.rpc.calls import IncomingCall
-from pagent.rpc.directory import Gate, JobAddress, Lease, Subject
+from pagent.rpc.directory import ANY_CONNECTION, Gate, JobAddress, Lease, Subject
 from pagent.rpc.host import CallHost
 
 _UNNAMED = Subject(None)
