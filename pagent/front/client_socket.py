@@ -157,13 +157,13 @@ class ClientSocket(ExchangeUser):
     # --- the end of the router --------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Make the request under way the last one; close a tunnel, or a connection without a request."""
+        """Make the request under way, or the next one, the last; close a tunnel."""
         tunnel = self.port.user
         if not isinstance(tunnel, ClientSocket):
             tunnel.port_lost(ConnectionAbortedError(ROUTER_ENDS))
             self.port.close()
         elif self.is_idle and not self._buffer.started:
-            self._close()
+            self.deadline = self._loop.time() + self._context.deadlines.idle_s
         elif self._state is ClientState.WAITING:
             self.refuse()
         elif self._exchange is not None and self._exchange.head.value("accept") == EVENT_STREAM:
@@ -204,7 +204,7 @@ class ClientSocket(ExchangeUser):
     def _accepted(self) -> None:
         self._client = self._context.client_of(self.port, self._proxied)
         self._context.deadlines.add(self)
-        self.deadline = self._loop.time() + self._context.idle_s
+        self.deadline = self._loop.time() + self._context.deadlines.idle_s
 
     def _lose(self, reason: str) -> None:
         self._leave()

@@ -66,7 +66,6 @@ class FrontContext:
         self.gate = gate
         self.fallback = fallback
         self.head_s = settings.head_s
-        self.idle_s = settings.idle_s
         self.body_s = settings.body_s
         self.access_log = settings.access_log
         self.proxy_protocol = settings.proxy_protocol
@@ -74,7 +73,7 @@ class FrontContext:
         self._spools = spools
         # While open.
         self.held = HeldHeads()
-        self.deadlines = Deadlines(min(self.head_s, self.idle_s, self.body_s))
+        self.deadlines = Deadlines(settings.idle_s, min(self.head_s, self.body_s))
         self.tasks = TaskOwner("front")
         self._warned = False
 

@@ -16,6 +16,10 @@ _INTERVAL_S: Final = 1.0
 #: The part of the shortest limit that this may be, where a limit is that short.
 _INTERVALS_LEAST: Final = 4
 
+#: How long a connection without a request stays open when the router ends. A client that sends one request after the
+#: other has sent the next one by then: a connection that is closed with it unread would leave it without an answer.
+DRAIN_IDLE_S: Final = 0.25
+
 NEVER: Final = float("inf")
 
 
@@ -35,18 +39,22 @@ class Timed(Protocol):
         """Close the connection at once."""
 
     def drain(self) -> None:
-        """Make the request under way the last one; close the connection if there is none."""
+        """Make the request under way, or the next one, the last; it has to come within DRAIN_IDLE_S."""
 
     def refuse(self) -> None:
         """End the request under way: with an error if nothing of its answer has been sent, otherwise by a cut."""
 
 
 class Deadlines:
-    """The deadlines of all connections of users. ``shortest``: the shortest limit in use, seconds."""
+    """The deadlines of all connections of users. ``idle_s``: seconds that one may stay open without a request.
 
-    def __init__(self, shortest: float) -> None:
+    ``shortest``: the shortest of the other limits.
+    """
+
+    def __init__(self, idle_s: float, shortest: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._interval = min(_INTERVAL_S, shortest / _INTERVALS_LEAST)
+        self.idle_s = idle_s
+        self._interval = min(_INTERVAL_S, min(idle_s, shortest) / _INTERVALS_LEAST)
         self._timed: set[Timed] = set()
         self._emptied: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -69,10 +77,13 @@ class Deadlines:
             self._emptied.set_result(None)
 
     def _look(self) -> None:
+        self._expire()
+        self._timer = self._loop.call_later(self._interval, self._look) if self._timed else None
+
+    def _expire(self) -> None:
         now = self._loop.time()
         for timed in [each for each in self._timed if each.deadline <= now]:
             timed.expired()
-        self._timer = self._loop.call_later(self._interval, self._look) if self._timed else None
 
     def drop_idle(self) -> bool:
         """Close the connection that has been idle for longest, and return whether there was one."""
@@ -84,9 +95,14 @@ class Deadlines:
     async def drain(self, over: asyncio.Event) -> None:
         """Let the requests under way end. Once ``over`` is set, refuse those that are left."""
         self.draining = True
+        self.idle_s = DRAIN_IDLE_S
+        await asyncio.sleep(0)  # for connections that are accepted, and not here yet
+        await asyncio.sleep(0)
         for timed in list(self._timed):
             timed.drain()
+        idle = self._loop.call_later(DRAIN_IDLE_S, self._expire)
         await self._wait_until_empty(over)
+        idle.cancel()
         for timed in list(self._timed):
             timed.refuse()
 

@@ -187,8 +187,12 @@ class Exchange(Holder):
         self._cancel(reason)
 
     def make_last(self) -> None:
-        """Make the answer the last of its connection."""
-        self.head.keep_alive = self._keep = False
+        """Make the answer the last of its connection, if its head can still say so.
+
+        Otherwise the client may have sent the next request already.
+        """
+        if self._stage is not BODY:
+            self.head.keep_alive = self._keep = False
 
     def end_early(self, error: RequestRefusedError) -> None:
         """Answer with ``error`` if nothing of the answer has been sent; otherwise cut the answer off."""

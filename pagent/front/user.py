@@ -346,7 +346,7 @@ class UserConnection(ClientSocket):
         self._enter(_HEAD)
         self._head = self._job = None
         self._progress = -1
-        self.deadline = self._loop.time() + self._context.idle_s
+        self.deadline = self._loop.time() + self._context.deadlines.idle_s
         if self._ahead or self._eof:
             self._loop.call_soon(self._next)
 

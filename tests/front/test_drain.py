@@ -89,11 +89,22 @@ async def test_idle_connections_and_those_with_a_head(front: Front, job: str, ov
         begun.say(request[:9])
         await asyncio.sleep(0.05)
         async with draining(ending, over):
-            assert await idle.is_closed()
             begun.say(request[9:])
             answer = await begun.answer()
             assert (answer.body, is_last(answer)) == (b"hello", True)
             assert await begun.is_closed()
+            assert await idle.is_closed()
+
+
+async def test_a_request_that_comes_at_once_is_answered(front: Front, job: str, over: asyncio.Event) -> None:
+    """It may have been on its way already."""
+    async with running_front(front.jobs) as ending, wire(ending.port) as client:
+        assert (await client.ask(get(f"{job}/hello"))).body == b"hello"
+        async with draining(ending, over) as drain:
+            answer = await client.ask(get(f"{job}/hello"))
+            assert (answer.body, is_last(answer)) == (b"hello", True)
+            assert await client.is_closed()
+            await drain
 
 
 @pytest.mark.parametrize("path", ["wait", "slow"])
@@ -162,5 +173,21 @@ async def test_requests_sent_ahead_are_not_answered(front: Front, over: asyncio.
         async with draining(ending, over) as drain:
             answer = await client.answer()
             assert (answer.body, is_last(answer)) == (b"slow", True)
+            assert await client.is_closed()
+            await drain
+
+
+async def test_after_an_answer_that_had_begun_the_next_request_is_the_last(
+    front: Front, job: str, over: asyncio.Event
+) -> None:
+    """The head of the first did not announce the end of the connection, so the second may be on its way."""
+    size = 30_000_000
+    async with running_front(front.jobs) as ending, wire(ending.port) as client:
+        client.say(get(f"{job}/bytes/{size}") + get(f"{job}/hello"))
+        assert (await client.head())[0] == 200
+        async with draining(ending, over) as drain:
+            assert len(await client.reader.readexactly(size)) == size
+            answer = await client.answer()
+            assert (answer.body, is_last(answer)) == (b"hello", True)
             assert await client.is_closed()
             await drain
