@@ -21,6 +21,7 @@ from pagent.errors import DialError, LinkClosedError, MethodError
 from pagent.log import AUDIT_LOG
 from pagent.relay.service import RelayService
 from pagent.web.router_app import routes_of
+from pagent.web.v1.table import v1_routes
 from pagent.web.wsconnect import WebSocketJoins
 from pagent.wire import messages
 from tests.access.conftest import HEADER, TOKENS, Closed, bearer, for_jobs, token
@@ -81,9 +82,26 @@ async def test_without_a_token_every_request_is_401(closed: Closed) -> None:
         assert (await ask(closed.port, "GET", target)).status == 200
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-async def test_a_scope_permits_its_requests_and_no_others(closed: Closed, scope: str) -> None:
+async def test_every_route_of_v1_needs_the_scope_of_its_operation(closed: Closed) -> None:
+    for route in v1_routes(Mock(), closed.router.gate):
+        target = route.path.format(job=closed.job, agent="A")
+        expected = 200 if route.operation == "none" else 401
+        assert (await ask(closed.port, route.method, target)).status == expected, target
+        if route.operation != "none":
+            answer = await closed.api("none", route.method, target, b"{}")
+            assert answer.status in (403, 404), target
+        if route.operation in SCOPES and "{job}" in route.path:
+            answer = await closed.api(f"own-{route.operation}", route.method, target)
+            assert answer.status == 404, target
+
+
+async def test_a_scope_permits_its_requests_and_no_others(closed: Closed) -> None:
     """Requests with ``scope!any``; 403 or 404 stands for a request that is refused."""
+    for scope in SCOPES:
+        await check_requests_of(closed, scope)
+
+
+async def check_requests_of(closed: Closed, scope: str) -> None:
     for method, target, body, needed in requests_for(closed.job):
         if needed == scope and target.endswith(("/remove", "/wait", "shutdown")):
             continue  # they would end the job, or wait for its end
@@ -97,8 +115,12 @@ async def test_a_scope_permits_its_requests_and_no_others(closed: Closed, scope:
     assert traffic.status == expected
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-async def test_a_scope_is_good_for_own_jobs_only(closed: Closed, scope: str) -> None:
+async def test_a_scope_is_good_for_own_jobs_only(closed: Closed) -> None:
+    for scope in SCOPES:
+        await check_own_jobs_of(closed, scope)
+
+
+async def check_own_jobs_of(closed: Closed, scope: str) -> None:
     for method, target, body, _ in requests_for(closed.job):
         if "/jobs/-/" in target:
             answer = await closed.api(f"own-{scope}", method, target, body)
@@ -109,10 +131,13 @@ async def test_a_scope_is_good_for_own_jobs_only(closed: Closed, scope: str) -> 
     assert (traffic.status, traffic.text) == (404, f"job {closed.job!r} is not found")
 
 
-@pytest.mark.parametrize("connection", ["-", "the", "0" * 32, "x"])
-async def test_a_job_of_another_looks_like_one_that_does_not_exist(closed: Closed, connection: str) -> None:
+async def test_a_job_of_another_looks_like_one_that_does_not_exist(closed: Closed) -> None:
     (link,) = closed.router.directory.table
-    connection = link.connection_id if connection == "the" else connection
+    for connection in ("-", link.connection_id, "0" * 32, "x"):
+        await check_absence(closed, connection)
+
+
+async def check_absence(closed: Closed, connection: str) -> None:
     answers = []
     for job in (closed.job, "f" * 32):
         for path in ("info", "http/"):
@@ -258,8 +283,12 @@ async def test_a_link_needs_a_token(closed: Closed) -> None:
                 await client.jobs()
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-async def test_a_scope_permits_its_methods_and_no_others(closed: Closed, scope: str) -> None:
+async def test_a_scope_permits_its_methods_and_no_others(closed: Closed) -> None:
+    for scope in SCOPES:
+        await check_methods_of(closed, scope)
+
+
+async def check_methods_of(closed: Closed, scope: str) -> None:
     async with client_of(closed, f"any-{scope}") as client:
         for name, call_type in call_types(closed).items():
             if METHODS[name] == scope:

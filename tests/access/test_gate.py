@@ -62,6 +62,14 @@ def test_the_jobs_own_names_are_for_the_loopback_unless_the_router_is_open_beyon
     assert passes(gate(loopback=False, beyond=True), APPS, "job.localhost", *fields)
 
 
+def test_a_refusal_beyond_the_loopback_names_the_keys() -> None:
+    with pytest.raises(RequestRefusedError) as caught:
+        gate(loopback=False).judge(RPC, None, read_head(b"GET / HTTP/1.1\r\nHost: any.example"), CLIENT)
+    text = str(caught.value)
+    assert all(f"access.{key}" in text for key in ("tokens", "tokens_file", "header", "open"))
+    assert "\n" not in text
+
+
 def test_links_of_clients_are_for_the_loopback_unless_the_router_is_open_beyond_it() -> None:
     assert passes(gate(loopback=True), RPC, "localhost")
     assert not passes(gate(loopback=True), RPC, "evil.example")

@@ -7,6 +7,7 @@ import pytest
 from pagent.config.model import ServerTls
 from pagent.config.router import (
     AcceptedToken,
+    Access,
     DialledAgent,
     DialSettings,
     RouterApps,
@@ -14,6 +15,7 @@ from pagent.config.router import (
     RouterServer,
     RouterSettings,
 )
+from pagent.config.token_file import add_token
 from pagent.errors import ConfigError, ProtocolError
 from pagent.net.dial import Address
 from pagent.relay.credentials import load_credentials
@@ -78,3 +80,44 @@ def test_tls_is_not_turned_on_by_reading_again(section: str, certificate: tuple[
 
 def test_no_secret_is_printed() -> None:
     assert "secret" not in repr(accepting(AcceptedToken("secret")))
+
+
+# --- tokens of clients ------------------------------------------------------------------------------
+
+
+def closed_by(file: Path) -> RouterSettings:
+    return RouterSettings(access=Access(tokens_file=file))
+
+
+def test_a_file_of_tokens_that_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    add_token(file, {"name": "a", "sha256": "a" * 64, "scopes": ["read"]})
+    before = load_credentials(closed_by(file))
+    assert before.access is not None
+    text = file.read_text()
+    for bad, words in (
+        (text + text, "another token has the name 'a'"),
+        (text.replace("read", "all"), r"\[0\]\.scopes\[0\]: a scope is one of"),
+        ("- {", "line 1"),
+    ):
+        file.write_text(bad)
+        with pytest.raises(ConfigError, match=rf"^access\.tokens_file: .*{words}"):
+            before.renewed(closed_by(file))
+    file.unlink()
+    with pytest.raises(ConfigError, match=r"^access\.tokens_file: .*No such file"):
+        before.renewed(closed_by(file))
+    file.mkdir()
+    with pytest.raises(ConfigError, match=r"^access\.tokens_file: .*Is a directory"):
+        load_credentials(closed_by(file))
+
+
+def test_a_router_is_closed_by_a_restart_only_and_never_opened(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("")
+    opened, closed = load_credentials(RouterSettings()), load_credentials(closed_by(file))
+    assert opened.access is None
+    with pytest.raises(ConfigError, match="closed by a restart only"):
+        opened.renewed(closed_by(file))
+    renewed = closed.renewed(RouterSettings())
+    assert renewed.access is not None
+    assert len(renewed.access) == 0
