@@ -10,12 +10,16 @@ from pagent import __version__
 from pagent.access.audit import AuditEntry, audited
 from pagent.access.operations import ADMIN, METHODS
 from pagent.errors import AccessDeniedError, CallError, LinkClosedError, RequestRefusedError, RouteError
+from pagent.limits import RUN_TIMEOUT_MAX_S, WATCH_INTERVAL_MIN_S, WATCH_INTERVAL_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
+from pagent.relay.host import HostReport, parse_report
 from pagent.relay.permission import audit_of, subject_of
+from pagent.relay.watching import RelayedWatch
+from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.directory import Gate, JobFacts
-from pagent.rpc.methods import unary
+from pagent.rpc.methods import istream, unary
 
 #: How long an agent may take to answer; one that is slower is left out of the figures.
 _ANSWER_S: Final = 5.0
@@ -34,6 +38,18 @@ class HostRelay:
     @unary
     async def host_info(self, call: IncomingCall, agent: str | None = None) -> Any:
         return await self._together(self._chosen(call, agent), "host_info")
+
+    @istream
+    async def agent_watch(self, call: IncomingCall, interval: float = WATCH_INTERVAL_S) -> None:
+        agents = self._chosen(call, None)
+        if type(interval) not in (int, float) or not WATCH_INTERVAL_MIN_S <= interval <= RUN_TIMEOUT_MAX_S:
+            least = f"{WATCH_INTERVAL_MIN_S:g}"
+            raise ValueError(f"interval must be a number of seconds from {least} to {RUN_TIMEOUT_MAX_S:.0f}")
+        subject = subject_of(call.connection)
+        assert call.stream is not None
+        await self._directory.watches.until_listed((agent.key for agent in agents), _ANSWER_S)
+        with RelayedWatch(self._directory, lambda job: self._gate.sees(subject, job), self._pushed) as watch:
+            await watch.send(AsyncStream(call.stream), interval)
 
     @unary
     async def host_cordon(self, call: IncomingCall, on: bool, agent: str | None = None) -> Any:
@@ -74,25 +90,27 @@ class HostRelay:
     async def _together(self, agents: list[ConnectedAgent], method: str, *args: Any) -> dict[str, Any]:
         """Call a method that returns the figures of a host at each agent; return the sum of those that answer."""
         answers = await asyncio.gather(*(_figures(agent, method, *args) for agent in agents))
-        infos = [info for info in answers if info is not None]
+        return self._sum([report for report in answers if report is not None])
+
+    def _pushed(self) -> dict[str, Any]:
+        """Return the sum of the figures that agents have sent last."""
+        return self._sum([agent.host for agent in self._directory.table if agent.is_ours and not agent.retiring])
+
+    def _sum(self, reports: list[HostReport]) -> dict[str, Any]:
         return {
-            **{name: sum(_number(info.get(name)) for info in infos) for name in _SUMS},
+            **{name: sum(getattr(report, name) or 0 for report in reports) for name in _SUMS},
             "version": __version__,
             "started_at": self._started_at,
-            "cordoned": bool(infos) and all(info.get("cordoned") is True for info in infos),
+            "cordoned": bool(reports) and all(report.cordoned for report in reports),
             "deadline": None,
-            "agents": len(infos),
+            "agents": len(reports),
         }
 
 
-async def _figures(agent: ConnectedAgent, method: str, *args: Any) -> dict[str, Any] | None:
+async def _figures(agent: ConnectedAgent, method: str, *args: Any) -> HostReport | None:
     """Return the figures of an agent's host; None from an agent that does not know the method or does not answer."""
     try:
         info: Any = await agent.call(method, *args, timeout=_ANSWER_S)
     except (CallError, LinkClosedError):
         return None
-    return info if isinstance(info, dict) else None
-
-
-def _number(value: Any) -> float:
-    return value if isinstance(value, (int, float)) else 0
+    return parse_report(info) if isinstance(info, dict) else None

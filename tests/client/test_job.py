@@ -461,18 +461,26 @@ async def test_a_creation_that_is_repeated(client: AgentClient) -> None:
     assert {name: value for name, value in labels.items() if not name.startswith("pagent/")} == {"a": "b"}
 
 
-@pytest.mark.parametrize("served", [AGENT], indirect=True)
 async def test_a_watch(client: AgentClient) -> None:
     async with aclosing(client.watch()) as watch:
         assert (await anext(watch))["host"]["jobs"] == 0
         assert await anext(watch) == {"ready": True}
         job = await client.create_job()
         assert (await anext(watch))["job"]["uid"] == job.uid
+    with pytest.raises(MethodError, match="interval"):
+        await anext(client.watch(interval=-1))
+
+
+@pytest.mark.parametrize("served", [AGENT], indirect=True)  # notes are for routers, which do not relay them
+async def test_notes(client: AgentClient) -> None:
+    job = await client.create_job()
+    async with aclosing(client.watch()) as watch:
+        assert (await anext(watch)).keys() == {"host"}
+        assert (await anext(watch)).keys() == {"jobs"}
+        assert await anext(watch) == {"ready": True}
         assert await job.note("a", b"1")
         assert await anext(watch) == {"note": [job.uid, "a", b"1"]}
         assert not await job.note("a", b"2", ttl=60, if_absent=True)
-    with pytest.raises(MethodError, match="interval"):
-        await anext(client.watch(interval=-1))
 
 
 async def test_ended_jobs(client: AgentClient) -> None:

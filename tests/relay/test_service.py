@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,8 @@ from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, S
 from pagent.config.router import Access, RouterControl
 from pagent.errors import DialError, MethodError, MethodNotFoundError
 from pagent.relay import clients, elsewhere
-from pagent.relay.service import RELAYED
+from pagent.relay.service import RelayService
 from pagent.router import Router
-from pagent.service.files import FileService
 from pagent.wire import messages
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
@@ -240,6 +240,21 @@ async def test_arguments_with_any_name_reach_the_agent(client: AgentClient) -> N
             await wrong.result
 
 
+async def test_a_watch_has_the_jobs_of_all_agents_and_their_removals(client: AgentClient) -> None:
+    job = await client.create_job("first")
+    async with aclosing(client.watch()) as watch:
+        assert (await anext(watch))["host"]["agents"] == 1
+        assert [info["uid"] for info in (await anext(watch))["jobs"]] == [job.uid]
+        assert await anext(watch) == {"ready": True}
+        unseen = await client.create_job("unseen")
+        assert (await anext(watch))["job"]["uid"] == unseen.uid
+        await job.remove()
+        async for message in watch:
+            if "removed" in message:
+                assert message == {"removed": job.uid}
+                break
+
+
 async def test_a_router_that_listens_beyond_the_loopback_takes_no_clients_unless_configured() -> None:
     for is_open in (False, True):
         settings = router_settings(control=RouterControl(interface=None), access=Access(open=is_open))
@@ -253,7 +268,9 @@ async def test_a_router_that_listens_beyond_the_loopback_takes_no_clients_unless
                     await link.__aenter__()
 
 
-def test_every_method_of_files_is_relayed() -> None:
-    names = {name for names in RELAYED.values() for name in names}
-    own = {name for name in vars(FileService) if name.startswith(("file_", "archive_"))}
-    assert own <= names
+async def test_every_method_of_an_agent_is_relayed_except_notes(router: Router, agent: Agent) -> None:
+    methods = RelayService(router.directory, router.gate).methods()
+    assert agent.methods.keys() - methods.keys() == {"job_note"}
+    assert {name: methods[name].call_type for name in methods if name in agent.methods} == {
+        name: method.call_type for name, method in agent.methods.items() if name in methods
+    }
