@@ -47,7 +47,7 @@ $(DEPENDENCIES): $(LOCK) | $(BIN)/python
 	@touch $@
 
 # Constants of these two become part of the compiled modules.
-COMPILED := $(shell cat pagent/compiled.txt) pagent/compiled.txt $(wildcard pagent/wire/*.c) \
+COMPILED := $(shell cat pagent/compiled.txt) pagent/compiled.txt $(wildcard pagent/*/*.c) \
 	pagent/limits.py pagent/router_limits.py
 
 $(INSTALLED): pyproject.toml setup.py $(COMPILED) $(DEPENDENCIES)

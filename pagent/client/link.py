@@ -84,6 +84,11 @@ class ClientLink:
         return self._connection.flow
 
     @property
+    def lines(self) -> bool:
+        """Whether the agent takes and sends heads in lines (docs/protocol.rst, "``lines``: heads as they are")."""
+        return self._connection.lines
+
+    @property
     def holes(self) -> bool:
         """Whether the extension ``holes`` is in force."""
         return self._connection.holes

@@ -11,9 +11,9 @@ import http
 from typing import Final
 
 from pagent.errors import RedirectError, RequestRefusedError
-from pagent.http1.cookies import MARK_BYTES, without_own
-from pagent.http1.fields import is_clean
+from pagent.http1.cookies import SET_COOKIE, sets_own
 from pagent.http1.incoming import IncomingHead
+from pagent.http1.scan import Place, lines_of, name_of, scan, value_of, watch, without
 
 Fields = list[list[str]]
 
@@ -26,7 +26,11 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 #: The start of an answer's head. The reason phrase of a job does not cross a link, so it is the usual one.
-_STATUS_LINES: Final = {status: f"HTTP/1.1 {status} {_PHRASES.get(status, '')}" for status in range(100, 600)}
+_STATUS_LINES: Final = {
+    status: f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode() for status in range(100, 600)
+}
+_CONTENT_LENGTH: Final = "content-length"
+_WATCHED: Final = watch((_CONTENT_LENGTH, SET_COOKIE))
 
 _PAGE: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">{refresh}
@@ -42,31 +46,36 @@ _HINTS: Final = {
 }
 
 
-class BadAnswer(Exception):
-    """An agent's answer has a field that cannot be sent on."""
+def encode_head(status: int, *lines: bytes) -> bytes:
+    """Return the head of an answer of these lines, which are valid."""
+    return b"".join((_STATUS_LINES[status], *lines, b"\r\n"))
 
 
-def encode_head(status: int, lines: list[str]) -> bytes:
-    """Return the head of an answer; BadAnswer if a field would begin another line. ``lines`` gains its ends.
+def read_lines(lines: bytes) -> tuple[int | None, bytes]:
+    """Return the Content-Length of an answer, and its lines less those that set one of the router's own cookies.
 
-    A field that sets one of the router's own cookies is left out.
+    ValueError if a line is not valid.
     """
-    lines[0] = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} "
-    lines += ("", "")
-    try:
-        data = "\r\n".join(lines).encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise BadAnswer from None
-    if not is_clean(data, len(lines) - 1):
-        raise BadAnswer
-    if MARK_BYTES in data:
-        data = "\r\n".join(without_own(lines)).encode("utf-8", "surrogateescape")
-    return data
+    length: int | None = None
+    dropped: list[Place] = []
+    for place in scan(lines, 0, _WATCHED)[1]:
+        name = name_of(lines, place)
+        if name == _CONTENT_LENGTH:
+            length = _length(value_of(lines, place))
+        elif name == SET_COOKIE and sets_own(value_of(lines, place)):
+            dropped.append(place)
+    return length, without(lines, 0, dropped) if dropped else lines
 
 
-def encode_interim(status: int, fields: Fields) -> bytes:
-    """Return an interim answer, or the head of a 101; BadAnswer as above."""
-    return encode_head(status, ["", *[f"{name}: {value}" for name, value in fields]])
+def _length(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError("the answer's Content-Length is not a number")
+    return int(value)
+
+
+def encode_interim(status: int, lines: bytes) -> bytes:
+    """Return an interim answer, or the head of a 101; ValueError as above."""
+    return encode_head(status, read_lines(lines)[1])
 
 
 def error_answer(error: RequestRefusedError, head: IncomingHead | None, request_id: str, *, keep: bool) -> bytes:
@@ -76,26 +85,25 @@ def error_answer(error: RequestRefusedError, head: IncomingHead | None, request_
         text = proxy_error(text)
     is_page = head is not None and "text/html" in head.value("accept").lower()
     body = (_page(status, text, error.retry_after_s) if is_page else text).encode("utf-8", "replace")
-    lines = [
-        "",
-        f"Content-Type: {'text/html' if is_page else 'text/plain'}; charset=utf-8",
-        "Cache-Control: no-store, must-revalidate",
-        "Expires: 0",
-        f"Content-Length: {len(body)}",
+    fields = [
+        ("Content-Type", f"{'text/html' if is_page else 'text/plain'}; charset=utf-8"),
+        ("Cache-Control", "no-store, must-revalidate"),
+        ("Expires", "0"),
+        ("Content-Length", str(len(body))),
     ]
     if isinstance(error, RedirectError):
-        lines.append(f"Location: {error.location}")
+        fields.append(("Location", error.location))
     if error.retry_after_s is not None:
-        lines.append(f"Retry-After: {error.retry_after_s}")
+        fields.append(("Retry-After", str(error.retry_after_s)))
     if status == _UNAUTHORIZED:
-        lines.append("WWW-Authenticate: Bearer")
+        fields.append(("WWW-Authenticate", "Bearer"))
     if request_id:
-        lines.append(f"X-Request-Id: {request_id}")
+        fields.append(("X-Request-Id", request_id))
     if not keep:
-        lines.append("Connection: close")
+        fields.append(("Connection", "close"))
     elif head is not None and head.minor == 0:
-        lines.append("Connection: keep-alive")
-    answer = encode_head(status, lines)
+        fields.append(("Connection", "keep-alive"))
+    answer = encode_head(status, lines_of(fields))
     return answer if head is not None and head.method == "HEAD" else answer + body
 
 

@@ -120,7 +120,7 @@ class FrontContext:
             self._warned = True
             _log.warning("forwarded fields of %s are dropped: control.trusted_proxies does not list it", client.address)
         add_forwarded_fields(head, client, prefix)
-        head.fields.append(["X-Request-Id", request_id])
+        head.add_lines(f"X-Request-Id: {request_id}\r\n".encode())
 
     def exchange(self, user: ExchangeUser, head: IncomingHead, link: AgentLink) -> Exchange:
         """Return the exchange for a request to an agent; RequestRefusedError if it is a bad WebSocket handshake."""

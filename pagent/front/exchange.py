@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 
 from pagent.buffers import Bytes
 from pagent.errors import CallCancelledError, CallError, LinkClosedError, MethodError, RequestRefusedError
-from pagent.front.answers import Fields, encode_head
+from pagent.front.answers import Fields, encode_head, read_lines
 from pagent.front.held import HeldHeads, Holder
 from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
@@ -34,7 +34,6 @@ from pagent.rpc.stream import Stream
 _BAD_GATEWAY: Final = 502
 #: Answers without a body whatever their fields say (RFC 9112 6.3).
 _BODILESS: Final = frozenset({204, 304})
-_CONTENT_LENGTH: Final = "content-length"
 #: Statuses of final answers (RFC 9110 15).
 FINAL: Final = range(200, 600)
 _CHUNK_END: Final = b"\r\n"
@@ -278,28 +277,28 @@ class Exchange(Holder):
 
     # --- the answer -------------------------------------------------------------------------------
 
-    def _begin(self, status: int, fields: Fields) -> None:
-        """Take the head of the final answer. It is sent with the first of the body, or at the end of the iteration."""
-        lines = [""]
-        length = _IN_CHUNKS
-        for name, value in fields:
-            if len(name) == 14 and name.lower() == _CONTENT_LENGTH:
-                length = _length(value)
-            lines.append(f"{name}: {value}")
+    def _begin(self, status: int, lines: bytes) -> None:
+        """Take the head of the final answer. It is sent with the first of the body, or at the end of the iteration.
+
+        ValueError if a line is not valid.
+        """
+        length, lines = read_lines(lines)
         request = self.head
+        framing = b""
         if request.method == "HEAD" or status in _BODILESS:
             length = 0
-        elif length == _IN_CHUNKS:
+        elif length is None:
             if request.minor == 1:
-                lines.append("Transfer-Encoding: chunked")
+                length = _IN_CHUNKS
+                framing = b"Transfer-Encoding: chunked\r\n"
             else:
                 length = _UNTIL_CLOSE
                 self._keep = False
         if not self._keep:
-            lines.append("Connection: close")
+            framing += b"Connection: close\r\n"
         elif request.minor == 0:
-            lines.append("Connection: keep-alive")
-        self._held = encode_head(status, lines)
+            framing += b"Connection: keep-alive\r\n"
+        self._held = encode_head(status, lines, framing)
         self._left = length
         self._stage = BODY
         self.progress += 1
@@ -353,12 +352,6 @@ class Exchange(Holder):
         held, self._held = self._held, b""
         if held:
             self._user.port.write(held)
-
-
-def _length(value: str) -> int:
-    if not (value.isascii() and value.isdigit()):
-        raise ValueError("the answer's Content-Length is not a number")
-    return int(value)
 
 
 def refusal_of(error: BaseException) -> RequestRefusedError:

@@ -11,11 +11,12 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from pagent.errors import RequestRefusedError
-from pagent.front.answers import CONTINUE, BadAnswer, Fields
+from pagent.front.answers import CONTINUE, Fields
 from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange, ExchangeUser
 from pagent.front.routes import JobTarget
 from pagent.http1.fields import Framing
 from pagent.http1.incoming import IncomingHead
+from pagent.http1.scan import lines_of
 from pagent.http1.wire_text import fields_as_latin1
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink
@@ -93,8 +94,8 @@ class FieldExchange(Exchange):
             elif any(name.lower() == "content-encoding" for name, _ in passed):
                 self._encoded = passed
             else:
-                self._begin(self._status, passed)
-        except (BadAnswer, ValueError, TypeError, AttributeError):
+                self._begin(self._status, lines_of(passed))
+        except (ValueError, TypeError, LookupError, AttributeError):
             self._break_off("the agent's answer is not valid")
 
     def _take_coding(self, start: bytes) -> None:
@@ -108,16 +109,16 @@ class FieldExchange(Exchange):
             dropped = ("content-encoding", "content-length")
             fields = [pair for pair in fields if pair[0].lower() not in dropped]
         try:
-            self._begin(self._status, fields)
-        except (BadAnswer, ValueError):
+            self._begin(self._status, lines_of(fields))
+        except ValueError:
             self._break_off("the agent's answer is not valid")
 
     def _end(self, trailers: Fields) -> None:
         if self._encoded is not None:
             fields, self._encoded = self._encoded, None
             try:
-                self._begin(self._status, fields)
-            except (BadAnswer, ValueError):
+                self._begin(self._status, lines_of(fields))
+            except ValueError:
                 self._break_off("the agent's answer is not valid")
                 return
         super()._end(trailers)

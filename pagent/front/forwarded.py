@@ -15,6 +15,7 @@ from itertools import count
 from typing import Final
 
 from pagent.http1.incoming import IncomingHead
+from pagent.http1.scan import lines_of
 from pagent.rpc.directory import Client
 
 _is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
@@ -33,38 +34,40 @@ def request_id(head: IncomingHead) -> str:
 
 def add_forwarded_fields(head: IncomingHead, client: Client, prefix: str) -> None:
     """Add the fields to those that go on. ``prefix``: the part of the target that the job does not get."""
-    add = head.fields.append
     proto = "https" if client.secure else "http"
     if client.trusted and head.forwarded:
-        _add_trusted(head, client, proto)
+        head.add_lines(lines_of(_trusted(head, client, proto)))
     else:
-        add(["X-Forwarded-For", client.address])
-        if head.host:  # HTTP/1.0 needs none
-            add(["X-Forwarded-Host", head.host])
-        add(["X-Forwarded-Proto", proto])
-        add(["X-Forwarded-Port", _port_of(head.host, proto)])
-        add(["X-Real-Ip", client.address])
+        address, host = client.address, head.host
+        named = f"X-Forwarded-Host: {host}\r\n" if host else ""  # HTTP/1.0 needs none
+        head.add_lines(
+            f"X-Forwarded-For: {address}\r\n{named}X-Forwarded-Proto: {proto}\r\n"
+            f"X-Forwarded-Port: {_port_of(host, proto)}\r\nX-Real-Ip: {address}\r\n".encode()
+        )
     if prefix:
-        add(["X-Forwarded-Prefix", prefix])
+        head.add_lines(f"X-Forwarded-Prefix: {prefix}\r\n".encode("utf-8", "surrogateescape"))
 
 
-def _add_trusted(head: IncomingHead, client: Client, proto: str) -> None:
+def _trusted(head: IncomingHead, client: Client, proto: str) -> list[tuple[str, str]]:
+    """Return the fields of a request that a trusted proxy has sent."""
     given: dict[str, list[str]] = {}
     for name, value in head.forwarded:
         given.setdefault(name.lower().replace("_", "-"), []).append(value)
-    add = head.fields.append
     before = [value for value in given.get("x-forwarded-for", ()) if value]
-    add(["X-Forwarded-For", ", ".join([*before, client.address])])
     proto = given.get("x-forwarded-proto", [proto])[0]
     host = given.get("x-forwarded-host", [head.host])[0]
-    if host:
-        add(["X-Forwarded-Host", host])
-    add(["X-Forwarded-Proto", proto])
-    add(["X-Forwarded-Port", given.get("x-forwarded-port", [_port_of(host, proto)])[0]])
     nearest = before[-1].rpartition(",")[2].strip() if before else client.address
-    add(["X-Real-Ip", given.get("x-real-ip", [nearest])[0]])
+    fields = [
+        ("X-Forwarded-For", ", ".join([*before, client.address])),
+        ("X-Forwarded-Proto", proto),
+        ("X-Forwarded-Port", given.get("x-forwarded-port", [_port_of(host, proto)])[0]),
+        ("X-Real-Ip", given.get("x-real-ip", [nearest])[0]),
+    ]
+    if host:
+        fields.append(("X-Forwarded-Host", host))
     if "forwarded" in given:
-        add(["Forwarded", ", ".join([*given["forwarded"], _element(head.host, client, proto)])])
+        fields.append(("Forwarded", ", ".join([*given["forwarded"], _element(head.host, client, proto)])))
+    return fields
 
 
 def _port_of(host: str, proto: str) -> str:

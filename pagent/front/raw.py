@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from pagent.front.answers import BadAnswer, Fields, encode_interim
+from pagent.front.answers import Fields, encode_interim
 from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange, ExchangeUser
 from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
+from pagent.http1.scan import lines_of, pairs_of
+from pagent.http1.section import BLANK_LINE
 from pagent.http1.wire_text import fields_from_wire, fields_to_wire, has_bytes, to_wire
+from pagent.limits import RESPONSE_HEAD_MAX
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink
 from pagent.splice.tcp import TcpSplice
 from pagent.wire import messages
 
+_CONTINUE: Final = 100
 _SWITCHING_PROTOCOLS: Final = 101
 _OK: Final = 200
 _INTERIM: Final = range(100, _OK)
+_CRLF: Final = b"\r\n"
 _RAW: Final[dict[str, Any]] = {"raw": True}
 
 
@@ -35,11 +40,9 @@ class RawExchange(Exchange):
         options: dict[str, Any] = {"raw": True, "upgrade": True} if head.upgrade else _RAW
         if target.port is not None:
             options = {**options, "port": target.port}
-        uid = target.job.job_uid
-        if head.is_ascii:
-            arguments: tuple[Any, ...] = (uid, head.method, target.target, (), head.fields)
-        else:
-            arguments = (uid, head.method, to_wire(target.target), (), fields_to_wire(head.fields))
+        uid, on_wire = target.job.job_uid, to_wire(target.target)
+        fields = head.lines if link.connection.lines else fields_to_wire(head.fields)
+        arguments = (uid, head.method, on_wire, (), fields)
         return link.connection.start_call(messages.BISTREAM, "http_request", arguments, options)
 
     def end_body(self, trailers: Fields) -> None:
@@ -58,30 +61,49 @@ class RawExchange(Exchange):
             else:
                 self._break_off("the job broke its answer off")
         elif stage is STATUS:
-            if type(value) is not int or not (value in FINAL or value in _INTERIM):
+            if isinstance(value, (bytes, bytearray, memoryview)):
+                self._take_block(bytes(value))
+            elif type(value) is int and (value in FINAL or value in _INTERIM):
+                self._status = value
+                self._stage = FIELDS
+            else:
                 raise ValueError("an answer begins with its status")
-            self._status = value
-            self._stage = FIELDS
         elif stage is FIELDS:
             self._take_fields(value)
 
+    def _take_block(self, piece: bytes) -> None:
+        """Take a head in one bin. Where memory is short, it comes in pieces."""
+        block = self._held + piece
+        if not block.endswith(BLANK_LINE) and len(block) <= RESPONSE_HEAD_MAX:
+            self._held = block
+            return
+        self._held = b""
+        status = block[:3]
+        if not status.isdigit() or block[3:5] != _CRLF or int(status) < _CONTINUE:
+            self._break_off("the agent's answer is not valid")
+        else:
+            self._status = int(status)
+            self._take_fields(block[5:-2])
+
     def _take_fields(self, fields: Any) -> None:
+        """Take the fields of a head: lines, or a list of pairs."""
+        status = self._status
         try:
-            if has_bytes(fields):
-                fields = fields_from_wire(fields)
+            if type(fields) is not bytes:
+                fields = lines_of(fields_from_wire(fields) if has_bytes(fields) else fields)
             if self._mount is not None:
-                fields = self._mount.rewritten(fields, self.head)
-            if self._status >= _OK:
-                self._begin(self._status, fields)
-            elif self._status == _SWITCHING_PROTOCOLS:
+                fields = lines_of(self._mount.rewritten(pairs_of(fields), self.head))
+            if status >= _OK:
+                self._begin(status, fields)
+            elif status == _SWITCHING_PROTOCOLS:
                 if not self.head.upgrade:
-                    raise BadAnswer
-                self._switch(encode_interim(_SWITCHING_PROTOCOLS, fields))
+                    raise ValueError("101 for a request without an upgrade")
+                self._switch(encode_interim(status, fields))
             else:
                 self._stage = STATUS
                 if self.head.minor == 1:
-                    self._user.port.write(encode_interim(self._status, fields))
-        except (BadAnswer, ValueError, TypeError, AttributeError):
+                    self._user.port.write(encode_interim(status, fields))
+        except (ValueError, TypeError, LookupError):
             self._break_off("the agent's answer is not valid")
 
     def _end(self, trailers: Fields) -> None:

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pagent.errors import CallCancelledError, ProtocolError, RequestRefusedError
-from pagent.front.answers import encode_interim
+from pagent.front.answers import encode_head
 from pagent.front.exchange import ENDED, ExchangeUser
 from pagent.front.field import FieldExchange, check_port, decoded_target, field_headers
 from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
+from pagent.http1.scan import lines_of
 from pagent.limits import CLOSE_TIMEOUT_S, KIB, MESSAGE_MAX_FOREIGN
 from pagent.net.port.connection import PortConnection
 from pagent.rpc.calls import OutgoingCall
@@ -74,9 +75,9 @@ class WebSocketExchange(FieldExchange):
         assert stream is not None
         assert call is not None
         self._stage = ENDED
-        fields = [["Upgrade", "websocket"], ["Connection", "Upgrade"], ["Sec-WebSocket-Accept", self._accept]]
+        fields = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", self._accept)]
         self._status = _SWITCHING_PROTOCOLS
-        self._user.port.write(encode_interim(_SWITCHING_PROTOCOLS, fields))
+        self._user.port.write(encode_head(_SWITCHING_PROTOCOLS, lines_of(fields)))
         self._release()
         self._user.switched(BrowserSocket(stream, call, self._user.tunnel_ended))
 

@@ -9,14 +9,13 @@ from typing import Final
 
 #: In every name of such a cookie. A field without it needs no further look.
 MARK: Final = "pagent-"
-MARK_BYTES: Final = MARK.encode()
+SET_COOKIE: Final = "set-cookie"
 
 _PREFIXES: Final = (MARK, f"__Host-{MARK}", f"__Secure-{MARK}")
 _BLANKS: Final = " \t"
 #: Before a name in Set-Cookie: a cookie with no name is sent back as its value alone, and the value may have the form
 #: of another cookie.
 _BEFORE: Final = _BLANKS + "="
-_SET_COOKIE: Final = "set-cookie"
 
 
 def others(value: str) -> str:
@@ -29,11 +28,6 @@ def is_own(cookie: str) -> bool:
     return cookie.startswith(_PREFIXES)
 
 
-def without_own(lines: list[str]) -> list[str]:
-    """Return the lines of an answer's head that set none of the router's own cookies."""
-    return [line for line in lines if not _sets_own(line)]
-
-
-def _sets_own(line: str) -> bool:
-    name, _, value = line.partition(":")
-    return name.strip(_BLANKS).lower() == _SET_COOKIE and is_own(value.lstrip(_BEFORE))
+def sets_own(value: str) -> bool:
+    """Return whether the value of a Set-Cookie field sets one of the router's own cookies."""
+    return is_own(value.lstrip(_BEFORE))

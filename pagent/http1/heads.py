@@ -19,6 +19,7 @@ class RequestHead:
     ``host``: the value of Host.
     ``protocols``: those that the request offers to switch to, in lower case.
     ``takes_compressed``: the client accepts a coding that an old router applies by itself.
+    ``in_lines``: the caller has sent its fields as lines, and gets those of the answer as lines.
     """
 
     __slots__ = (
@@ -26,6 +27,7 @@ class RequestHead:
         "framing",
         "host",
         "idempotent",
+        "in_lines",
         "is_head",
         "length",
         "method",
@@ -53,6 +55,7 @@ class RequestHead:
         self.protocols = protocols
         self.takes_compressed = takes_compressed
         self.is_head = method == "HEAD"
+        self.in_lines = False
 
     def chunked_data(self) -> bytes:
         """Return the head of an UNDECIDED request that turns out to have a body."""

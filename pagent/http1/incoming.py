@@ -14,15 +14,8 @@ from typing import Final
 
 from pagent.errors import RequestRefusedError
 from pagent.http1.cookies import MARK, others
-from pagent.http1.fields import (
-    ORDINARY,
-    UNPASSED,
-    BadResponse,
-    Framing,
-    connection,
-    decode_lines,
-    is_token,
-)
+from pagent.http1.fields import UNPASSED, Framing, connection, is_token
+from pagent.http1.scan import Place, lines_of, pairs_of, scan, value_of, watch, without
 from pagent.limits import BODY_LENGTH_MAX
 from pagent.router_limits import INCOMING_FIELD_MAX, INCOMING_FIELDS_MAX
 
@@ -104,9 +97,11 @@ def goes_on(name: str) -> bool:
     return _kind_of(name) == _PASSED
 
 
+#: What is read from some line. All other lines are passed on.
+_WATCHED: Final = watch((*_SPECIAL, *_FORWARDING, *UNPASSED), (_OWN_PREFIX,))
 #: The usual spellings of well-known fields, without asking :func:`_kind_of`.
 _KINDS: Final = {
-    name: _kind_of(name) for usual in (*ORDINARY, *map(str.title, _SPECIAL)) for name in (usual, usual.lower())
+    spelt.encode(): _kind_of(name) for name in (*_SPECIAL, *UNPASSED, *_FORWARDING) for spelt in (name, name.title())
 }
 
 _is_origin = re.compile(r"/[^\x00-\x20#\x7f]*").fullmatch
@@ -126,8 +121,6 @@ class IncomingHead:
     """The head of a request.
 
     ``target``: in origin form, or ``*``; ``minor``: of the version, 0 or 1; ``host``: the value of Host, or empty.
-    ``fields``: [name, value] of those that go on, less Connection and what it names; Upgrade only if it is offered;
-    Cookie without the router's own cookies.
     ``forwarded``, ``own``: [name, value] of the fields that name a request's origin, and of ``X-Pagent-*``.
     ``request_id``: the value of X-Request-Id, or empty. ``length``: bytes of the body if ``framing`` is LENGTH.
     ``upgrade``: the protocols that it offers to switch to, in lower case; h2c is not among them.
@@ -136,8 +129,9 @@ class IncomingHead:
     """
 
     __slots__ = (
+        "_lines",
+        "_pairs",
         "expects_continue",
-        "fields",
         "forwarded",
         "framing",
         "host",
@@ -156,7 +150,6 @@ class IncomingHead:
         self.method = method
         self.target = target
         self.minor = minor
-        self.fields: list[list[str]] = []
         self.forwarded: list[list[str]] = []
         self.own: list[list[str]] = []
         self.host = ""
@@ -167,30 +160,66 @@ class IncomingHead:
         self.expects_continue = False
         self.upgrade = ""
         self.is_ascii = True
+        # The fields that go on: their lines until they are asked for as pairs.
+        self._lines = b""
+        self._pairs: list[list[str]] | None = None
+
+    @property
+    def fields(self) -> list[list[str]]:
+        """[name, value] of the fields that go on, less Connection and what it names; Upgrade only if it is offered.
+
+        Cookie is without the router's own cookies. A change of the list is a change of the request.
+        """
+        if self._pairs is None:
+            self._pairs = pairs_of(self._lines)
+        return self._pairs
+
+    @fields.setter
+    def fields(self, pairs: list[list[str]]) -> None:
+        self._pairs = pairs
+
+    @property
+    def lines(self) -> bytes:
+        """The same fields as lines; ValueError if one of them was changed to what cannot be written."""
+        return self._lines if self._pairs is None else lines_of(self._pairs)
+
+    def add_lines(self, lines: bytes) -> None:
+        """Add fields to those that go on."""
+        if self._pairs is None:
+            self._lines += lines
+        else:
+            self._pairs += pairs_of(lines)
 
     def value(self, name: str) -> str:
-        """Return the values of a field that goes on, joined with commas; ``name`` in lower case. Not for hot paths."""
-        return ", ".join([value for given, value in self.fields if given.lower() == name])
+        """Return the values of a field that goes on, joined with commas; ``name`` in lower case."""
+        if self._pairs is None and name.encode() not in self._lines.lower():
+            return ""
+        pairs = pairs_of(self._lines) if self._pairs is None else self._pairs
+        return ", ".join([value for given, value in pairs if given.lower() == name])
 
 
 def read_head(block: bytes) -> IncomingHead:
     """Read a head less its blank line; BadRequest as the module says."""
-    try:
-        lines = decode_lines(block)
-    except BadResponse:
-        raise BadRequest("a control character, bare CR or bare LF in the request's head") from None
-    head = _request_line(lines[0])
+    block += b"\r\n"
+    start = block.index(b"\r\n")
+    head = _request_line(block[:start])
     head.is_ascii = block.isascii()
-    if len(lines) > INCOMING_FIELDS_MAX + 1:
-        raise BadRequest("the request has too many fields", FIELDS_TOO_LARGE)
-    if len(block) > INCOMING_FIELD_MAX and max(map(len, block.split(b"\r\n")[1:]), default=0) > INCOMING_FIELD_MAX:
+    if len(block) > INCOMING_FIELD_MAX and max(map(len, block[start + 2 :].split(b"\r\n"))) > INCOMING_FIELD_MAX:
         raise BadRequest("a field of the request is too large", FIELDS_TOO_LARGE)
-    _read_fields(head, lines)
+    try:
+        count, places = scan(block, start + 2, _WATCHED)
+    except ValueError:
+        raise BadRequest("a field of the request is not valid, or has a control character") from None
+    if count > INCOMING_FIELDS_MAX:
+        raise BadRequest("the request has too many fields", FIELDS_TOO_LARGE)
+    _read_fields(head, block, start + 2, places)
+    if _is_origin(head.target) is None:
+        head.target = _origin_form(head)
     return head
 
 
-def _request_line(line: str) -> IncomingHead:
-    parts = line.split(" ")
+def _request_line(line: bytes) -> IncomingHead:
+    parts = line.decode("utf-8", "surrogateescape").split(" ")
     if len(parts) != 3 or (minor := _VERSIONS.get(parts[2])) is None:
         raise BadRequest("not the request line of HTTP/1.1 or HTTP/1.0")
     method, target, _ = parts
@@ -208,40 +237,20 @@ def _check_method(method: str) -> None:
         raise BadRequest("the method CONNECT is not allowed", _METHOD_NOT_ALLOWED)
 
 
-def _read_fields(head: IncomingHead, lines: list[str]) -> None:
-    add = head.fields.append
-    special: list[tuple[int, list[str]]] = []
-    kinds = _KINDS
-    del lines[0]
-    try:
-        for line in lines:
-            pair = line.split(":", 1)
-            name, value = pair
-            pair[1] = value.strip(" \t")
-            # A blank before the colon, and a line that continues the one before, are names that are not tokens.
-            kind = kinds.get(name)
-            if kind is None:
-                kind = _kind_of(name)
-            if kind == _PASSED:
-                add(pair)
-            else:
-                special.append((kind, pair))
-                if kind <= _COOKIE:
-                    add(pair)
-    except ValueError:
-        raise BadRequest("a field of the request is not valid") from None
-    _read_special(head, special)
-    if _is_origin(head.target) is None:
-        head.target = _origin_form(head)
-
-
-def _read_special(head: IncomingHead, special: list[tuple[int, list[str]]]) -> None:
-    """What the fields that concern this hop say."""
+def _read_fields(head: IncomingHead, block: bytes, start: int, places: list[Place]) -> None:
+    """Read the watched fields, which concern this hop, and keep the lines from ``start`` that go on."""
     hosts = lengths = codings = 0
     options: list[str] = []
     offers: list[str] = []
-    for kind, pair in special:
-        value = pair[1]
+    dropped: list[Place] = []
+    added = b""
+    for place in places:
+        kind = _KINDS.get(block[place[0] : place[1]])
+        if kind is None:
+            kind = _kind_of(block[place[0] : place[1]].decode("ascii"))
+        if kind == _PASSED:
+            continue
+        value = value_of(block, place)
         if kind == _HOST:
             hosts += 1
             head.host = value
@@ -255,30 +264,36 @@ def _read_special(head: IncomingHead, special: list[tuple[int, list[str]]]) -> N
             head.framing = _CHUNKED
         elif kind == _COOKIE:
             if MARK in value:
-                _drop_own_cookies(head, pair)
-        elif kind == _CONNECTION:
-            options.append(value)
-        elif kind == _UPGRADE:
-            offers.append(value)
+                dropped.append(place)
+                added += _cookie_line(value)
         elif kind == _EXPECT:
-            _expect(head, pair)
-        elif kind == _FORWARDED:
-            head.forwarded.append(pair)
-        elif kind == _OWN:
-            head.own.append(pair)
-        elif kind == _REQUEST_ID:
-            head.request_id = value
+            # RFC 9110 10.1.1: a client of HTTP/1.0 cannot mean it.
+            head.expects_continue = head.minor == 1 and value.lower() == "100-continue"
+            if head.minor == 0:
+                dropped.append(place)
+        else:
+            dropped.append(place)
+            if kind == _CONNECTION:
+                options.append(value)
+            elif kind == _UPGRADE:
+                offers.append(value)
+            elif kind == _REQUEST_ID:
+                head.request_id = value
+            elif kind != _DROPPED:
+                pair = [block[place[0] : place[1]].decode("ascii"), value]
+                (head.forwarded if kind == _FORWARDED else head.own).append(pair)
     _check_host(head, hosts)
     if lengths + codings > 1:
         raise BadRequest("the request says the length of its body more than once")
+    head.add_lines(without(block, start, dropped) + added)
     if options:
         _connection(head, options, offers)
 
 
-def _drop_own_cookies(head: IncomingHead, pair: list[str]) -> None:
-    pair[1] = others(pair[1])
-    if not pair[1]:
-        head.fields.remove(pair)
+def _cookie_line(value: str) -> bytes:
+    """Return the line of a Cookie field without the router's own cookies; nothing if it has no others."""
+    kept = others(value)
+    return lines_of([("Cookie", kept)]) if kept else b""
 
 
 def _content_length(value: str) -> int:
@@ -294,13 +309,6 @@ def _check_coding(value: str, minor: int) -> None:
         raise BadRequest("Transfer-Encoding in a request of HTTP/1.0")
     if value.lower() != "chunked":
         raise BadRequest("the request's Transfer-Encoding is not chunked")
-
-
-def _expect(head: IncomingHead, pair: list[str]) -> None:
-    """RFC 9110 10.1.1: a client of HTTP/1.0 cannot mean it."""
-    if head.minor == 1:
-        head.fields.append(pair)
-        head.expects_continue = pair[1].lower() == "100-continue"
 
 
 def _check_host(head: IncomingHead, hosts: int) -> None:
@@ -321,14 +329,14 @@ def _connection(head: IncomingHead, options: list[str], offers: list[str]) -> No
     elif found.keep_alive:
         head.keep_alive = True
     if found.named:
-        head.fields = [pair for pair in head.fields if pair[0].lower() not in found.named]
+        head.fields[:] = [pair for pair in head.fields if pair[0].lower() not in found.named]
     if found.upgrade and offers and head.minor == 1:
         protocols = [each.strip(" \t") for each in ",".join(offers).split(",")]
         # HTTP/2 would have requests in it that are not read here; RFC 9113 3.1 has made its upgrade obsolete.
         kept = [each for each in protocols if each and each.lower() != "h2c"]
         head.upgrade = ", ".join(kept).lower()
         if kept:
-            head.fields.append(["Upgrade", ", ".join(kept)])
+            head.add_lines(lines_of([("Upgrade", ", ".join(kept))]))
 
 
 def _origin_form(head: IncomingHead) -> str:

@@ -37,6 +37,7 @@ from pagent.http1.fields import (
     kind_of,
 )
 from pagent.http1.heads import RequestHead
+from pagent.http1.scan import Place, name_of, pairs_of, scan, value_of, watch, without
 from pagent.http1.target import Pair, check_pairs, check_target, encode_target
 from pagent.http1.wire_text import fields_from_wire, from_wire, has_bytes
 from pagent.limits import REQUEST_FIELDS_MAX, REQUEST_HEAD_MAX
@@ -60,6 +61,10 @@ _PASSED_RAW: Final = _PASSED | {EXPECT, TRAILER}
 _PASSED_UPGRADE: Final = _PASSED_RAW | {UPGRADE}
 #: Fields that are passed on changed, or that decide which fields are written here.
 _NOTED: Final = frozenset({ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE})
+
+#: Kinds of lines that are not passed on as they are.
+_WATCHED_KINDS: Final = {name.lower(): kind for name, kind in SPECIAL.items() if kind not in _PASSED_RAW}
+_WATCHED: Final = watch(_WATCHED_KINDS)
 
 #: Whether a method is idempotent (RFC 9110 9.2.2), so that it may be sent again on another connection.
 _METHODS: Final = {
@@ -103,6 +108,49 @@ def encode_raw_request(
     target = from_wire(target)
     check_target(method, target)
     return _encode(method, target, headers, authority, _PASSED_UPGRADE if upgrade else _PASSED_RAW)
+
+
+def encode_raw_lines(method: Any, target: Any, lines: bytes, *, authority: str, upgrade: bool = False) -> RequestHead:
+    """Encode a request as :func:`encode_raw_request` does, from the lines of its fields.
+
+    Lines that are passed on are not decoded. A caller that sends lines gets the heads of its answer as lines.
+
+    :param lines: the fields, with a CRLF each (docs/protocol.rst, "``lines``: heads as they are").
+    """
+    if len(lines) > REQUEST_HEAD_MAX:
+        raise ValueError("the request head is too large")
+    target = from_wire(target)
+    count, places = scan(lines, 0, _WATCHED)
+    framed = [place for place in places if _kind_at(lines, place) != END_TO_END]
+    head = None
+    if count <= REQUEST_FIELDS_MAX and not upgrade and len(framed) == 1 and _kind_at(lines, framed[0]) == HOST:
+        head = _encode_bodiless(method, target, lines, framed[0])
+    if head is None:
+        head = encode_raw_request(method, target, pairs_of(lines), authority=authority, upgrade=upgrade)
+    head.in_lines = True
+    return head
+
+
+def _encode_bodiless(method: Any, target: Any, lines: bytes, host_line: Place) -> RequestHead | None:
+    """Encode a request whose lines are all passed on, Host among them. None if it says that it has no body."""
+    check_target(method, target)
+    idempotent = _METHODS.get(method)
+    if not idempotent:
+        return None
+    host = _host([value_of(lines, host_line)])
+    try:
+        start = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise ValueError("the target has a lone surrogate") from None
+    data = b"".join((start, without(lines, 0, [host_line]), b"\r\n"))
+    if len(data) > REQUEST_HEAD_MAX:
+        raise ValueError("the request head is too large")
+    return RequestHead(data, _NO_BODY, None, True, method, host)
+
+
+def _kind_at(lines: bytes, place: Place) -> int:
+    """Return the kind of a watched line; END_TO_END for one that is passed on as it is."""
+    return _WATCHED_KINDS.get(name_of(lines, place), END_TO_END)
 
 
 def _encode(method: Any, target: str, headers: Sequence[Pair], authority: str, passed: frozenset[int]) -> RequestHead:

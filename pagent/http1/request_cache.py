@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from pagent.http1.heads import RequestHead
-from pagent.http1.request import encode_raw_request, encode_request
+from pagent.http1.request import encode_raw_lines, encode_raw_request, encode_request
 from pagent.http1.target import Pair
 
 #: Heads that are kept, and bytes of such a head: 2 MiB with their arguments.
@@ -48,7 +48,7 @@ class RequestHeadCache:
         method: Any,
         path: Any,
         query: Sequence[Pair],
-        headers: Sequence[Pair],
+        headers: Sequence[Pair] | bytes,
         *,
         authority: str,
         raw: bool,
@@ -56,9 +56,12 @@ class RequestHeadCache:
     ) -> RequestHead:
         """Return the head of a request; ValueError or TypeError for arguments that make none.
 
+        ``headers`` are bytes if a ``raw`` caller has sent them as lines. Such heads are not kept: a router gives each
+        request an id.
+
         A kept head is of strings alone, so equal arguments of other types (as 1 and True) are never found here.
         """
-        if type(path) is not str:
+        if type(path) is not str or isinstance(headers, bytes):
             return _encode(method, path, query, headers, authority, raw, upgrade)
         target = hash(path) ^ hash(authority)
         place = target % _KEPT
@@ -75,8 +78,18 @@ class RequestHeadCache:
 
 
 def _encode(
-    method: Any, path: Any, query: Sequence[Pair], headers: Sequence[Pair], authority: str, raw: bool, upgrade: bool
+    method: Any,
+    path: Any,
+    query: Sequence[Pair],
+    headers: Sequence[Pair] | bytes,
+    authority: str,
+    raw: bool,
+    upgrade: bool,
 ) -> RequestHead:
+    if isinstance(headers, bytes):
+        if not raw:
+            raise TypeError("headers must be a list of pairs")
+        return encode_raw_lines(method, path, headers, authority=authority, upgrade=upgrade)
     if raw:
         return encode_raw_request(method, path, headers, authority=authority, upgrade=upgrade)
     if upgrade:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from pagent.config.tokens import TOKEN_GONE
 from pagent.errors import ProtocolError, RequestRefusedError
@@ -13,6 +13,9 @@ from pagent.rpc.connection import Connection
 from pagent.rpc.directory import Gate, Subject
 from pagent.wire import identity
 from pagent.wire.closing import POLICY_VIOLATION
+
+#: What a client sends goes on to any agent, so lines are for the router's own calls.
+_EXTENSIONS: Final = (identity.FLOW, identity.HOLES)
 
 
 class ClientLinks:
@@ -44,7 +47,9 @@ class ClientLinks:
                 connection.link.closed.add_done_callback(lambda _: lease.release())
             return found
 
-        connection = Connection(dialled=False, methods=self._methods, authorise=authorise, **self._options)
+        connection = Connection(
+            dialled=False, methods=self._methods, authorise=authorise, extensions=_EXTENSIONS, **self._options
+        )
         self._open.add(connection)
         connection.ready.add_done_callback(lambda ready: self._ready(connection, ready))
         connection.link.closed.add_done_callback(lambda _: self._open.discard(connection))

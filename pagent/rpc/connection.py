@@ -256,6 +256,7 @@ class Connection(CallHost):
         self.uid, self.peer, self.realm = greeted.uid, greeted.peer, greeted.realm
         self.flow = identity.FLOW in greeted.extensions
         self.holes = identity.HOLES in greeted.extensions
+        self.lines = identity.LINES in greeted.extensions
         if greeted.reply is not None:
             self.link.send(messages.hello_reply(call_id, self.uid, greeted.reply))
         assert self._greeting_timer is not None

@@ -30,6 +30,7 @@ class CallHost(ABC):
         self.principal: Any = None  # what the services make of the peer, kept here for its next call
         self.flow = False
         self.holes = False
+        self.lines = False
 
     @property
     def message_max(self) -> int:

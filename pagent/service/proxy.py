@@ -87,6 +87,8 @@ class ProxyService:
         scheme: Any = "http",
     ) -> None:
         target = self._target(call, job_uid, port, scheme, bool(upgrade))
+        if isinstance(headers, bytes) and not call.connection.lines:
+            raise TypeError("headers must be a list of pairs")
         head = self._heads.encode(
             method, path, query, headers, authority=target.authority, raw=bool(raw), upgrade=bool(upgrade)
         )

@@ -10,8 +10,9 @@ from pagent.http1.decoder import Decoder, UnknownCodingError
 from pagent.http1.fields import REFERENCE, TRAILER, BadResponse, Framing, kind_of
 from pagent.http1.heads import RequestHead, ResponseHead
 from pagent.http1.references import local_reference
+from pagent.http1.scan import lines_of
 from pagent.http1.spelling import usual_name
-from pagent.http1.wire_text import latin1, to_wire
+from pagent.http1.wire_text import fields_to_wire, latin1, to_wire
 from pagent.limits import ERROR_TEXT_MAX
 from pagent.splice.ends import StreamEnd
 from pagent.splice.jobport import Destination
@@ -91,9 +92,10 @@ def without_coding(fields: Fields, *, encoded: bool, bodiless: bool) -> Fields:
 def local_fields(fields: Fields, caller: Caller, port: Destination, request: RequestHead) -> Fields:
     """Return the fields with references to the job itself made path-absolute; only RAW callers keep Trailer.
 
-    A value that is not UTF-8 is bytes; for an old router, which takes none, it is read as Latin-1.
+    A value that is not UTF-8 is bytes, unless lines are made of it; for an old router, which takes none, it is read as
+    Latin-1.
     """
-    to_caller = latin1 if caller is _FIELD else to_wire
+    to_caller = latin1 if caller is _FIELD else str if request.in_lines else to_wire
     local: Fields = []
     for name, value in fields:
         kind = kind_of(name)
@@ -128,10 +130,16 @@ def spoils_connection(caller: Caller, head: ResponseHead, request: RequestHead) 
     return caller is _FIELD and request.takes_compressed and head.framing is _NO_BODY
 
 
-def send_head(stream: StreamEnd, status: int, fields: Fields) -> None:
-    """Send the head of a response, final or interim."""
-    stream.send(status)
-    stream.send(fields)
+def send_head(stream: StreamEnd, request: RequestHead, status: int, fields: Fields, *, as_read: bool = False) -> None:
+    """Send the head of a response, final or interim, in the form in which the caller has sent its own.
+
+    ``as_read``: values that are not UTF-8 have surrogates.
+    """
+    if request.in_lines:
+        stream.send(b"%d\r\n%b\r\n" % (status, lines_of(fields)))
+    else:
+        stream.send(status)
+        stream.send(fields_to_wire(fields) if as_read else fields)
 
 
 def send_502(stream: StreamEnd, caller: Caller, request: RequestHead, reason: str, *, always: bool) -> None:
@@ -143,11 +151,11 @@ def send_502(stream: StreamEnd, caller: Caller, request: RequestHead, reason: st
     body = f"502 Bad Gateway: {line}\n".encode("utf-8", "replace")
     fields = [["Content-Type", "text/plain; charset=utf-8"], ["Content-Length", str(len(body))]]
     if caller is not _FIELD:
-        send_head(stream, _BAD_GATEWAY, fields)
+        send_head(stream, request, _BAD_GATEWAY, fields)
     elif request.is_head:
         head = ResponseHead(_BAD_GATEWAY, [], _NO_BODY, None, True, None, False)
-        send_head(stream, _BAD_GATEWAY, usual_fields([], head, request))
+        send_head(stream, request, _BAD_GATEWAY, usual_fields([], head, request))
     else:
-        send_head(stream, _BAD_GATEWAY, [])
+        send_head(stream, request, _BAD_GATEWAY, [])
     if (always or caller is not _FIELD) and not request.is_head:
         stream.send(body)

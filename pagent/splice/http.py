@@ -288,7 +288,7 @@ class HttpSplice:
         if decoder is not None:
             self._decoding = Decoding(decoder, self._stream, self._finish, self._pause_decoding)
         self._parts = spoils_connection(self._caller, head, self._request)
-        send_head(self._stream, head.status, fields)
+        send_head(self._stream, self._request, head.status, fields)
 
     def body(self, data: bytes | memoryview) -> None:
         if self._decoding is None:
@@ -314,14 +314,14 @@ class HttpSplice:
             self._stream.send(fields_to_wire(fields))
 
     def interim(self, head: ResponseHead) -> None:
-        send_head(self._stream, head.status, fields_to_wire(head.headers))
+        send_head(self._stream, self._request, head.status, head.headers, as_read=True)
 
     def switched(self, fields: list[list[str]], rest: bytes) -> None:
         if self._port is None:
             raise BadResponse("101 before the request")
         self._advance(ExchangeInput.SWITCH)
         port, self._port = self._port, None
-        send_head(self._stream, _SWITCHING_PROTOCOLS, fields_to_wire(fields))
+        send_head(self._stream, self._request, _SWITCHING_PROTOCOLS, fields, as_read=True)
         tunnel = TcpSplice(self._stream, self._tunnel_ended, activity=self._pool.activity)
         port.user = tunnel
         tunnel.start(port)

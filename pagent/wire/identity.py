@@ -13,8 +13,11 @@ FLOW: Final = "flow"
 #: On the stream of a file, an int stands for that number of zeros; archives hold sparse files as such.
 HOLES: Final = "holes"
 
+#: The heads of ``http_request`` with ``raw`` may be lines in one bin, instead of lists of pairs.
+LINES: Final = "lines"
+
 #: The extensions that this implementation knows.
-EXTENSIONS: Final = (FLOW, HOLES)
+EXTENSIONS: Final = (FLOW, HOLES, LINES)
 
 #: Keys of user data that, like the token, appear in no output and no log.
 INSTANCE: Final = "instance"

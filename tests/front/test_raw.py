@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 
+from pagent.agent import Agent
+from pagent.client.link import connect
+from pagent.limits import RESPONSE_HEAD_MAX
+from pagent.wire import identity
+from tests.front.job import start_job
 from tests.front.test_field import TARGET, scripted_front
-from tests.front.test_user import post
+from tests.front.test_user import chunked, get, post
+from tests.kit.agents import TOKEN
+from tests.kit.directory import KnownAgent, KnownJobs, running_front
 from tests.kit.wire import wire
 
 
@@ -27,3 +34,48 @@ async def test_answers_that_are_none(answer: list[Any]) -> None:
         script.answer = answer
         got = await client.ask(post(f"{TARGET}/", b"body"))
         assert (got.status, got.body[:13]) == (502, b"Proxy error:\n")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"", b"200", b"200\r\n", b"200\r\na: b\r\n", b"20\r\na: b\r\n\r\n", b"200 OK\r\na: b\r\n\r\n", b"600\r\n\r\n",
+        b"099\r\n\r\n", b"+20\r\n\r\n", b"200\r\na: b\nc: d\r\n\r\n", b"200\r\nContent-Length: x\r\n\r\n",
+        b"101\r\n\r\n", b"200\r\na: " + bytes(RESPONSE_HEAD_MAX),
+    ],
+)  # fmt: skip
+async def test_blocks_that_are_no_head(block: bytes) -> None:
+    async with scripted_front(is_ours=True) as (front, script), wire(front.port) as client:
+        script.answer = [block]
+        got = await client.ask(post(f"{TARGET}/", b"body"))
+        assert (got.status, got.body[:13]) == (502, b"Proxy error:\n")
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_a_head_in_lines_may_come_in_pieces(size: int) -> None:
+    """A message is cut where memory is short."""
+    head = b"200\r\nContent-Length: 2\r\nX-A: 1\r\n\r\n"
+    async with scripted_front(is_ours=True) as (front, script), wire(front.port) as client:
+        script.answer = [b"103\r\nlink: y\r\n\r\n", *(head[at : at + size] for at in range(0, len(head), size)), b"hi"]
+        client.say(post(f"{TARGET}/", b"body"))
+        assert await client.head() == (103, [("link", "y")])
+        got = await client.answer()
+        assert (got.status, got.fields, got.body) == (200, [("Content-Length", "2"), ("X-A", "1")], b"hi")
+
+
+async def test_an_agent_without_the_extension_lines(agent: Agent) -> None:
+    async with (
+        connect(f"127.0.0.1:{agent.rpc_port}", token=TOKEN, extensions=(identity.FLOW,)) as connection,
+        running_front(KnownJobs(KnownAgent(connection))) as front,
+        wire(front.port) as client,
+    ):
+        job = await start_job(connection)
+        answer = await client.ask(get(f"{job}/head", "X-A: 1", "Connection: x-b", "X-B: 2"))
+        assert (answer.status, answer.body.count(b"X-A: 1\r\n"), answer.body.count(b"X-B")) == (200, 1, 0)
+        answer = await client.ask(chunked(f"{job}/trailers", b"abc", trailers=b"X-Sum: 1\r\n"))
+        assert answer.body == b"X-Sum: 1\r\n"
+        client.say(get(f"{job}/interim"))
+        assert (await client.head())[0] == 103
+        assert (await client.answer()).body == b"hi"
+        client.say(get(f"{job}/echo", "Connection: Upgrade", "Upgrade: mine/2"))
+        assert (await client.head())[0] == 101

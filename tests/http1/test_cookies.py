@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pagent.http1.cookies import others, without_own
+from pagent.http1.cookies import others, sets_own
 
 
 @pytest.mark.parametrize(
@@ -25,14 +25,12 @@ def test_cookies_of_a_request(value: str, left: str) -> None:
     assert others(value) == left
 
 
-@pytest.mark.parametrize("name", ["Set-Cookie: ", "set-cookie:", "SET-COOKIE:\t ", "Set-Cookie : "])
 @pytest.mark.parametrize(
-    "cookie", ["pagent-ticket=x; Path=/", "__Host-pagent-a=b", "__Secure-pagent-", "=pagent-ticket=x", "pagent-ticket"]
-)
-def test_a_job_sets_none_of_them(name: str, cookie: str) -> None:
-    assert without_own(["HTTP/1.1 200 OK", name + cookie, "A: b"]) == ["HTTP/1.1 200 OK", "A: b"]
-
-
-def test_other_lines_stay() -> None:
-    lines = ["HTTP/1.1 200 OK", "Set-Cookie: a=pagent-x", "Set-Cookie: my-pagent-x=1", "X: pagent-x", "", ""]
-    assert without_own(lines) == lines
+    "cookie",
+    [
+        "pagent-ticket=x; Path=/", "__Host-pagent-a=b", "__Secure-pagent-", "=pagent-ticket=x", "pagent-ticket",
+        " \tpagent-", "a=pagent-x", "my-pagent-x=1", "",
+    ],
+)  # fmt: skip
+def test_a_job_sets_none_of_them(cookie: str) -> None:
+    assert sets_own(cookie) == (cookie not in ("a=pagent-x", "my-pagent-x=1", ""))

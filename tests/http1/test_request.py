@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from pagent.http1.chunked import CHUNK_END, chunk_header
 from pagent.http1.fields import Framing
 from pagent.http1.heads import RequestHead
-from pagent.http1.request import encode_raw_request, encode_request
+from pagent.http1.request import encode_raw_lines, encode_raw_request, encode_request
+from pagent.http1.scan import lines_of
 from pagent.http1.trailers import LAST_CHUNK
 from pagent.limits import BODY_LENGTH_MAX, REQUEST_FIELDS_MAX, REQUEST_HEAD_MAX
 
@@ -565,3 +567,62 @@ def test_no_arguments_become_two_requests(method: str, target: str, headers: lis
         read(head.bodiless_data())
     elif head.length is None or head.length < 1000:
         read(head.data + (LAST_CHUNK if head.framing is Framing.CHUNKED else bytes(head.length or 0)))
+
+
+_HOP_FIELDS = """
+    Host: a.example|host: b|Host: a b|Connection: x-hop, te|connection: upgrade|X-Hop: 1|TE: trailers|te: gzip
+    Upgrade: mine|Upgrade: h2c|Keep-Alive: 5|Content-Length: 5|content-length: 5|Content-Length: x|A:|A: b
+    Transfer-Encoding: chunked|Transfer-Encoding: gzip|Expect: 100-continue|Trailer: x|Accept-Encoding: gzip
+    Proxy-Authorization: x|Cookie: a=b
+"""
+_HOP_PAIRS = [tuple(field.strip().split(":")) for field in re.split(r"[|\n]", _HOP_FIELDS.strip())]
+hop_fields = st.sampled_from([(name, value) for name, value in _HOP_PAIRS])
+
+
+def outcome(encoded: Callable[[], RequestHead]) -> Any:
+    """All that a head says, its lines in any order; None if it is refused."""
+    try:
+        head = encoded()
+    except ValueError:
+        return None
+    start, *lines = head.data.decode().split("\r\n")
+    return (
+        start, sorted((line.partition(":")[0], line.partition(":")[2].strip()) for line in lines), head.framing,
+        head.length, head.idempotent, head.is_head, head.host, head.protocols,
+    )  # fmt: skip
+
+
+@given(
+    st.sampled_from(["GET", "POST", "HEAD", "CONNECT", "A B", "X-MINE"]),
+    st.sampled_from(["/", "/a?b", "*", "x", "/a b", "/ü"]),
+    st.lists(hop_fields, max_size=6),
+    st.booleans(),
+)
+def test_lines_are_encoded_as_pairs_are(
+    method: str, target: str, headers: list[tuple[str, str]], upgrade: bool
+) -> None:
+    lines = lines_of(headers)
+    by_lines = outcome(lambda: encode_raw_lines(method, target, lines, authority="x", upgrade=upgrade))
+    assert by_lines == outcome(lambda: encode_raw_request(method, target, headers, authority="x", upgrade=upgrade))
+
+
+@given(st.binary(max_size=30) | st.text("Host: a\r\n\0").map(str.encode))
+def test_no_lines_become_two_requests(block: bytes) -> None:
+    for lines in (block, b"Host: a\r\n" + block, b"Host: a\r\nA: " + block + b"\r\n"):
+        try:
+            head = encode_raw_lines("GET", "/", lines, authority="x")
+        except ValueError:
+            continue
+        assert head.data.index(b"\r\n\r\n") == len(head.data) - 4
+        assert head.data.count(b"\n") == head.data.count(b"\r") == head.data.count(b"\r\n") <= lines.count(b"\r\n") + 3
+        assert head.in_lines
+
+
+def test_lines_are_bounded() -> None:
+    assert encode_raw_lines("GET", "/", b"A: b\r\n" * REQUEST_FIELDS_MAX, authority="x").data
+    with pytest.raises(ValueError, match="too many headers"):
+        encode_raw_lines("GET", "/", b"A: b\r\n" * (REQUEST_FIELDS_MAX + 1), authority="x")
+    with pytest.raises(ValueError, match="too large"):
+        encode_raw_lines("GET", "/", b"Host: a\r\nA: " + b"x" * (REQUEST_HEAD_MAX - 16) + b"\r\n", authority="x")
+    with pytest.raises(ValueError, match="too large"):
+        encode_raw_lines("GET", "/", bytes(REQUEST_HEAD_MAX + 1), authority="x")

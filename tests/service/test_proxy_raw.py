@@ -93,7 +93,7 @@ async def job(ours: Peer) -> str:
 
 
 async def begin(
-    peer: Peer, job: str, target: str, headers: list[list[str]], method: str = "GET", **options: Any
+    peer: Peer, job: str, target: str, headers: list[list[str]] | bytes, method: str = "GET", **options: Any
 ) -> int:
     return await peer.start(BISTREAM, "http_request", job, method, target, [], headers, raw=True, **options)
 
@@ -175,6 +175,34 @@ async def test_trailers_are_the_last_list(ours: Peer, job: str) -> None:
     got, _ = await ours.outcome(await begin(ours, job, "/trailers", []))
     assert got == [200, [["trailer", "x-sum"]], b"hi", [["x-sum", "1"]]]
     assert await ours.http(job, "GET", "/trailers") == (200, [], [b"hi"])
+
+
+# --- heads in lines --------------------------------------------------------------------------------------
+
+
+async def test_heads_in_lines(agent: Agent) -> None:
+    """The caller that sends its fields as lines gets those of the job as lines, and those of a 502."""
+    async with peers.dial(agent.rpc_port, TOKEN, extensions=["flow", "lines"]) as peer:
+        job = await start_program(peer, SERVER)
+        got, _ = await peer.outcome(await begin(peer, job, "/interim", b"Host: a\r\nX-A:1\r\n"))
+        assert got == [b"102\r\n\r\n", b"103\r\nlink: y\r\n\r\n", b"200\r\nContent-Length: 2\r\n\r\n", b"hi"]
+        call = await begin(peer, job, "/echo", b"Connection: upgrade\r\nUpgrade: mine/2\r\n", upgrade=True)
+        assert (await peer.next_of(call))[2] == b"101\r\nconnection: Upgrade\r\nupgrade: Mine/2\r\nx-a: 1\r\n\r\n"
+        await peer.cancel(call)
+        got, _ = await peer.outcome(await begin(peer, job, "/other", b""))
+        assert got[0].startswith(b"502\r\nContent-Type: text/plain")
+        got, _ = await peer.outcome(await begin(peer, job, "/interim", []))
+        assert got[4:] == [200, [["Content-Length", "2"]], b"hi"]
+        with pytest.raises(CallFailed, match="ValueError"):
+            await peer.outcome(await begin(peer, job, "/", b"Host: a\r\n\r\n"))
+
+
+@pytest.mark.parametrize("extensions", [[], ["flow"]])
+async def test_no_heads_in_lines_without_the_extension(agent: Agent, extensions: list[str]) -> None:
+    async with peers.dial(agent.rpc_port, TOKEN, extensions=extensions) as peer:
+        job = await start_program(peer, SERVER)
+        with pytest.raises(CallFailed, match="TypeError"):
+            await peer.outcome(await begin(peer, job, "/made", b"Host: a\r\n"))
 
 
 # --- upgrades -------------------------------------------------------------------------------------------
