@@ -69,6 +69,11 @@ class ClientLink:
     # --- what the peer is -------------------------------------------------------------------------
 
     @property
+    def connection(self) -> Connection:
+        """The connection of the link; another one after each redial."""
+        return self._connection
+
+    @property
     def uid(self) -> str:
         """The id of the link."""
         return self._connection.uid

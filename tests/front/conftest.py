@@ -16,7 +16,7 @@ async def front(agent: Agent) -> AsyncIterator[Front]:
     """A users' side in front of an agent of ours."""
     async with (
         connect(f"127.0.0.1:{agent.rpc_port}", token=TOKEN) as connection,
-        running_front(KnownJobs(KnownAgent(connection))) as running,
+        running_front(KnownJobs(KnownAgent(connection.connection))) as running,
     ):
         yield running
 

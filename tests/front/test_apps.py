@@ -38,7 +38,7 @@ servers[0].serve_forever()
 async def front(agent: Agent) -> AsyncIterator[Front]:
     async with (
         connect(f"127.0.0.1:{agent.rpc_port}", token=TOKEN) as connection,
-        running_front(KnownJobs(KnownAgent(connection)), apps=PATHS) as running,
+        running_front(KnownJobs(KnownAgent(connection.connection)), apps=PATHS) as running,
     ):
         yield running
 

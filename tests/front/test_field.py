@@ -36,7 +36,7 @@ TARGET = f"/jobs/{CONNECTION}/job/http"
 async def front(agent: Agent) -> AsyncIterator[Front]:
     async with (
         connect(f"127.0.0.1:{agent.rpc_port}", token=TOKEN, extensions=()) as connection,
-        running_front(KnownJobs(KnownAgent(connection, is_ours=False))) as running,
+        running_front(KnownJobs(KnownAgent(connection.connection, is_ours=False))) as running,
     ):
         yield running
 

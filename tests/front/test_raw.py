@@ -66,7 +66,7 @@ async def test_a_head_in_lines_may_come_in_pieces(size: int) -> None:
 async def test_an_agent_without_the_extension_lines(agent: Agent) -> None:
     async with (
         connect(f"127.0.0.1:{agent.rpc_port}", token=TOKEN, extensions=(identity.FLOW,)) as connection,
-        running_front(KnownJobs(KnownAgent(connection))) as front,
+        running_front(KnownJobs(KnownAgent(connection.connection))) as front,
         wire(front.port) as client,
     ):
         job = await start_job(connection)

@@ -53,7 +53,7 @@ async def front(agent: Agent, request: pytest.FixtureRequest) -> AsyncIterator[F
     extensions = ("flow",) if request.param else ()
     async with (
         connect(f"127.0.0.1:{agent.rpc_port}", token=TOKEN, extensions=extensions) as connection,
-        running_front(KnownJobs(KnownAgent(connection, is_ours=request.param))) as running,
+        running_front(KnownJobs(KnownAgent(connection.connection, is_ours=request.param))) as running,
     ):
         yield running
 
