@@ -122,7 +122,9 @@ class AppRoutes:
 def is_own(target: str) -> bool:
     """Return whether the path of a target is ``/.pagent`` or below it, in any spelling that a server may resolve."""
     path = target.partition("?")[0]
-    if not (path.startswith(_UNUSUAL) or ".." in path or "\\" in path or _has_encoded(path) is not None):
+    if not (
+        path.startswith(_UNUSUAL) or ".." in path or "\\" in path or ("%" in path and _has_encoded(path) is not None)
+    ):
         return False
     kept: list[str] = []
     for segment in unquote(path, errors="replace").replace("\\", "/").split("/"):
