@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from pagent import is_compiled
-from pagent.wire import native
+from pagent.http1 import native as http1_native
+from pagent.wire import native as wire_native
 
 ROOT = Path(__file__).parent.parent
 SOURCES = (ROOT / "pagent" / "compiled.txt").read_text().split()
@@ -41,6 +43,7 @@ def test_no_two_except_clauses_of_a_function_share_a_name(source: str) -> None:
             assert len({name for name, _ in clauses}) == len(clauses), function.name
 
 
-@pytest.mark.parametrize("name", native.__annotations__)
-def test_the_routines_in_c_are_used(name: str) -> None:
-    assert (getattr(native, name) is not None) == is_compiled()
+@pytest.mark.parametrize("native", [http1_native, wire_native])
+def test_the_routines_in_c_are_used(native: ModuleType) -> None:
+    for name in native.__annotations__:
+        assert (getattr(native, name) is not None) == is_compiled()

@@ -1,7 +1,6 @@
-"""Common to request and response heads: the kinds of fields, and the blocks of lines that hold them.
+"""Common to request and response heads: the kinds of fields.
 
-The hot paths look a name up in :data:`ORDINARY`; only other names need :func:`kind_of`. One C call checks a whole block
-for stray CR, LF and other controls (:func:`is_clean`), instead of a test for each field.
+The hot paths look a name up in :data:`ORDINARY`; only other names need :func:`kind_of` or :func:`kind_of_token`.
 """
 
 from __future__ import annotations
@@ -87,10 +86,8 @@ UNPASSED: Final = frozenset(name for name, kind in _SPECIAL.items() if kind == H
 #: Names of well-known fields in their usual spelling.
 COMMON_NAMES: Final = _COMMON.split()
 
-#: The usual spellings of end-to-end fields, with the beginning of their line.
-ORDINARY: Final[dict[str, str]] = {
-    name: f"{name}: " for common in COMMON_NAMES for name in (common, common.lower(), common.title())
-}
+#: The usual spellings of end-to-end fields.
+ORDINARY: Final = frozenset([name for common in COMMON_NAMES for name in (common, common.lower(), common.title())])
 
 #: The usual spellings of all other known fields, with their kind.
 SPECIAL: Final[dict[str, int]] = {spelt: kind for name, kind in _SPECIAL.items() for spelt in (name, name.title())}
@@ -101,9 +98,6 @@ _KNOWN: Final = frozenset(_SPECIAL) | frozenset(name.lower() for name in COMMON_
 
 _is_token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
-#: Bytes of a field line or start line: HTAB, SP, VCHAR and obs-text (RFC 9110 5.5).
-_TEXT: Final = bytes([byte for byte in range(256) if byte == 0x09 or (byte >= 0x20 and byte != 0x7F)])
-
 _LENGTH_DIGITS_MAX: Final = len(str(BODY_LENGTH_MAX))
 
 
@@ -112,19 +106,16 @@ def is_token(text: str) -> bool:
     return _is_token(text) is not None
 
 
-def is_clean(block: bytes, line_ends: int) -> bool:
-    """Whether ``block`` has no control but HTAB and its ``line_ends`` CRLFs.
-
-    Without its text the block consists of CRs, LFs and other controls. With others it is longer than its line ends.
-    """
-    return len(block.translate(None, _TEXT)) == 2 * line_ends
-
-
 def kind_of(name: str) -> int:
     """Return the kind of a field; ValueError if its name is not a token."""
     if _is_token(name) is None:
         raise ValueError("field name is not a token")
     return _SPECIAL.get(name.lower(), END_TO_END)
+
+
+def kind_of_token(name: str) -> int:
+    """Return the kind of a field whose name is a token."""
+    return SPECIAL.get(name) or _SPECIAL.get(name.lower(), END_TO_END)
 
 
 def content_length(value: str, known: int | None) -> int:
@@ -182,14 +173,3 @@ def connection(values: list[str]) -> ConnectionOptions:
 _USUAL_CONNECTIONS: Final = {
     text: ConnectionOptions(text) for text in ("keep-alive", "Keep-Alive", "close", "Close", "Upgrade", "upgrade")
 }
-
-
-def decode_lines(block: bytes) -> list[str]:
-    """Return the lines of a block that ends without CRLF. Bytes that are not UTF-8 become lone surrogates.
-
-    :raises BadResponse: on a stray CR or LF or another control.
-    """
-    lines = block.decode("utf-8", "surrogateescape").split("\r\n")
-    if not is_clean(block, len(lines) - 1):
-        raise BadResponse("control character or bare CR or LF in the head")
-    return lines

@@ -32,14 +32,14 @@ from pagent.http1.fields import (
     Framing,
     connection,
     content_length,
-    is_clean,
     is_token,
-    kind_of,
+    kind_of_token,
 )
 from pagent.http1.heads import RequestHead
+from pagent.http1.lines import write_lines
 from pagent.http1.scan import Place, name_of, pairs_of, scan, value_of, watch, without
 from pagent.http1.target import Pair, check_pairs, check_target, encode_target
-from pagent.http1.wire_text import fields_from_wire, from_wire, has_bytes
+from pagent.http1.wire_text import from_wire
 from pagent.limits import REQUEST_FIELDS_MAX, REQUEST_HEAD_MAX
 
 # An Enum's members cost three times as much to reach, and every request asks.
@@ -48,9 +48,9 @@ _UNDECIDED: Final = Framing.UNDECIDED
 
 _SEQUENCES: Final = (list, tuple)
 
-#: Joined to the lines with CRLF: the end of the last line, and the blank line.
-_END: Final = ("", "")
 _BLANKS: Final = " \t"
+_NO_HOST: Final = ("Host", "")
+_IDENTITY: Final = ("Accept-Encoding", "identity")
 
 #: Kinds of fields that are passed on as they are.
 _PASSED_WITH_IDENTITY: Final = frozenset({END_TO_END, CONTENT_ENCODING, REFERENCE})
@@ -157,69 +157,76 @@ def _encode(method: Any, target: str, headers: Sequence[Pair], authority: str, p
     idempotent = _METHODS.get(method)
     if idempotent is None:
         idempotent = _check_method(method)
-    lines = [f"{method} {target} HTTP/1.1", ""]
-    noted = _add_fields(lines, headers, passed)
+    fields: list[Pair] = [_NO_HOST]
+    noted = _add_fields(fields, headers, passed)
     host = _host(noted[HOST]) if HOST in noted else authority
     # The first field, as RFC 9110 7.2 recommends.
-    lines[1] = f"Host: {host}"
+    fields[0] = ("Host", host)
     if CONNECTION in noted:
-        _drop_named(lines, noted[CONNECTION])
+        _drop_named(fields, noted[CONNECTION])
     if passed is _PASSED_WITH_IDENTITY:
-        lines.append("Accept-Encoding: identity")
+        fields.append(_IDENTITY)
     if TE in noted and TRAILER in passed and _accepts_trailers(noted[TE]):
-        lines.append("TE: trailers")
+        fields.append(("TE", "trailers"))
     protocols: frozenset[str] = frozenset()
     if passed is _PASSED_UPGRADE:
         protocols = _protocols(noted)
-        lines.append("Connection: Upgrade")
-    framing, length = _add_framing(lines, noted)
+        fields.append(("Connection", "Upgrade"))
+    framing, length = _add_framing(fields, noted)
     compressed = ACCEPT_ENCODING in noted and _takes_compressed(noted[ACCEPT_ENCODING])
-    head = RequestHead(_joined(lines), framing, length, idempotent, method, host, protocols, compressed)
+    data = write_lines(f"{method} {target} HTTP/1.1", fields)
+    if len(data) > REQUEST_HEAD_MAX:
+        raise ValueError("the request head is too large")
+    head = RequestHead(data, framing, length, idempotent, method, host, protocols, compressed)
     if framing is _UNDECIDED and EXPECT in passed:
         # A raw head that announces no body has none.
         return RequestHead(head.bodiless_data(), _NO_BODY, None, idempotent, method, host, protocols, compressed)
     return head
 
 
-def _add_fields(lines: list[str], headers: Sequence[Pair], passed: frozenset[int]) -> dict[int, list[str]]:
-    """Add the fields that are passed on to ``lines``; return the values of the noted ones, by kind."""
+def _add_fields(fields: list[Pair], headers: Sequence[Pair], passed: frozenset[int]) -> dict[int, list[str]]:
+    """Add those of ``headers`` that are passed on to ``fields``; return the values of the noted ones, by kind."""
     noted: dict[int, list[str]] = {}
     if not isinstance(headers, _SEQUENCES) or len(headers) > REQUEST_FIELDS_MAX:
         check_pairs(headers, "headers", REQUEST_FIELDS_MAX)
-    add = lines.append
     try:
-        for name, value in headers:
-            prefix = ORDINARY.get(name)
-            if prefix is not None:
-                add(prefix + value.strip(_BLANKS))
+        for pair in headers:
+            name = pair[0]
+            if name in ORDINARY:
+                fields.append(pair)
                 continue
-            kind = SPECIAL.get(name) or kind_of(name)
-            if len(name) == 1:
-                check_pairs(headers, "headers", REQUEST_FIELDS_MAX)  # a "pair" may be a string of two characters
+            kind = kind_of_token(name)
             if kind in passed:
-                add(f"{name}: {value.strip(_BLANKS)}")
+                fields.append(pair)
             if kind in _NOTED:
-                noted.setdefault(kind, []).append(value.strip(_BLANKS))
-    except (TypeError, ValueError, AttributeError):
-        if has_bytes(headers):
-            del lines[2:]
-            return _add_fields(lines, fields_from_wire(headers), passed)
+                _note(noted, kind, pair)
+    except (TypeError, ValueError, LookupError, AttributeError):
         check_pairs(headers, "headers", REQUEST_FIELDS_MAX)
         raise
     return noted
 
 
-def _add_framing(lines: list[str], noted: dict[int, list[str]]) -> tuple[Framing, int | None]:
+def _note(noted: dict[int, list[str]], kind: int, pair: Any) -> None:
+    _, given = pair
+    value: str = from_wire(given).strip(_BLANKS)
+    if kind in noted:
+        noted[kind].append(value)
+    else:
+        noted[kind] = [value]
+
+
+def _add_framing(fields: list[Pair], noted: dict[int, list[str]]) -> tuple[Framing, int | None]:
     """Add the field that frames the body, if the caller has given one."""
     if TRANSFER_ENCODING in noted:
-        lines.append(_transfer_line(noted))
+        _check_transfer(noted)
+        fields.append(("Transfer-Encoding", "chunked"))
         return Framing.CHUNKED, None
     if CONTENT_LENGTH not in noted:
         return _UNDECIDED, None
     length = None
     for value in noted[CONTENT_LENGTH]:
         length = content_length(value, length)
-    lines.append(f"Content-Length: {length}")
+    fields.append(("Content-Length", str(length)))
     return Framing.LENGTH, length
 
 
@@ -267,45 +274,18 @@ def _protocols(noted: dict[int, list[str]]) -> frozenset[str]:
     return offered
 
 
-def _drop_named(lines: list[str], values: list[str]) -> None:
+def _drop_named(fields: list[Pair], values: list[str]) -> None:
     """Drop the fields that Connection names."""
     named = connection(values).named
     if named:
-        lines[2:] = [line for line in lines[2:] if line.partition(":")[0].lower() not in named]
+        fields[1:] = [pair for pair in fields[1:] if pair[0].lower() not in named]
 
 
-def _transfer_line(noted: dict[int, list[str]]) -> str:
-    """Return the Transfer-Encoding field (RFC 9112 6.1), and refuse every ambiguous form."""
+def _check_transfer(noted: dict[int, list[str]]) -> None:
+    """Refuse every ambiguous form of Transfer-Encoding (RFC 9112 6.1)."""
     values = noted[TRANSFER_ENCODING]
     if CONTENT_LENGTH in noted:
         raise ValueError("both Transfer-Encoding and Content-Length")
     # Any other coding would have to be undone here, because the job has not said that it supports it.
     if len(values) != 1 or values[0].lower() != "chunked":
         raise ValueError("Transfer-Encoding is not chunked")
-    return "Transfer-Encoding: chunked"
-
-
-def _joined(lines: list[str]) -> bytes:
-    lines += _END
-    try:
-        # Bytes that are not UTF-8 are written as they were (pagent.http1.wire_text).
-        data = "\r\n".join(lines).encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise ValueError(f"header field {_faulty_name(lines)!r} has a lone surrogate") from None
-    if len(data) > REQUEST_HEAD_MAX:
-        raise ValueError("the request head is too large")
-    if not is_clean(data, len(lines) - 1):
-        raise ValueError(f"header field {_faulty_name(lines)!r} has a control character")
-    return data
-
-
-def _faulty_name(lines: list[str]) -> str:
-    """Return the name of the first field that cannot be written."""
-    for line in lines:
-        try:
-            if is_clean(line.encode("utf-8", "surrogateescape"), 0):
-                continue
-        except UnicodeEncodeError:
-            pass
-        break
-    return line.partition(":")[0]

@@ -19,7 +19,6 @@ from pagent.http1.fields import (
     HOST,
     ORDINARY,
     REFERENCE,
-    SPECIAL,
     TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
@@ -28,16 +27,15 @@ from pagent.http1.fields import (
     Framing,
     connection,
     content_length,
-    decode_lines,
-    kind_of,
+    kind_of_token,
 )
 from pagent.http1.heads import ResponseHead
+from pagent.http1.lines import read_lines
 from pagent.limits import RESPONSE_FIELDS_MAX
 
 #: The beginnings of a status line, and the character that may follow.
 _STATUS: Final = {f"HTTP/1.{minor} {status}": status for minor in (0, 1) for status in range(100, 600)}
 _AFTER_STATUS: Final = frozenset({"", " "})
-_LINES_MAX: Final = RESPONSE_FIELDS_MAX + 1
 
 _SWITCHING_PROTOCOLS: Final = 101
 _NO_CONTENT: Final = 204
@@ -65,11 +63,10 @@ def parse_head(section: bytes, *, head_request: bool) -> ResponseHead:
 
     :raises BadResponse: the head is malformed or ambiguous.
     """
-    lines = decode_lines(section)
-    status, is_http_1_1 = _status_line(lines)
+    status, is_http_1_1, fields = _read(section)
     if status == _SWITCHING_PROTOCOLS:
         raise BadResponse("101 without an Upgrade")
-    headers, special = _fields(lines)
+    headers, special = _sorted_fields(fields)
 
     length = _length(headers, special[CONTENT_LENGTH]) if CONTENT_LENGTH in special else None
     transfer = special.get(TRANSFER_ENCODING)
@@ -78,7 +75,7 @@ def parse_head(section: bytes, *, head_request: bool) -> ResponseHead:
         framing = _NO_BODY
         if length is not None and (transfer is not None or status == _NO_CONTENT):
             # A 204 must not have it (RFC 9110 8.6), and beside Transfer-Encoding it is not forwarded (RFC 9112 6.3).
-            headers = [pair for pair in headers if kind_of(pair[0]) != CONTENT_LENGTH]
+            headers = [pair for pair in headers if kind_of_token(pair[0]) != CONTENT_LENGTH]
     elif transfer is None:
         framing = _UNTIL_CLOSE if length is None else _BY_LENGTH
     else:
@@ -96,16 +93,19 @@ def parse_head(section: bytes, *, head_request: bool) -> ResponseHead:
     return ResponseHead(status, headers, framing, body_length, keep_alive, encoding, local)
 
 
-def _status_line(lines: list[str]) -> tuple[int, bool]:
-    """Return the status of a head, and whether it is of HTTP/1.1 (RFC 9112 section 4)."""
-    start = lines[0]
+def _read(section: bytes) -> tuple[int, bool, list[list[str]]]:
+    """Return the status of a head, whether it is of HTTP/1.1 (RFC 9112 section 4), and its fields."""
+    try:
+        start, fields = read_lines(section)
+    except ValueError as error:
+        raise BadResponse(str(error)) from None
     status = _STATUS.get(start[:12])
     # Servers without reason phrases often leave out the blank after the status.
     if status is None or start[12:13] not in _AFTER_STATUS:
         raise BadResponse("not the status line of an HTTP/1.1 or HTTP/1.0 response")
-    if len(lines) > _LINES_MAX:
+    if len(fields) > RESPONSE_FIELDS_MAX:
         raise BadResponse("too many fields")
-    return status, start[7] == "1"
+    return status, start[7] == "1", fields
 
 
 def switch_fields(section: bytes, protocols: frozenset[str]) -> list[list[str]]:
@@ -113,56 +113,38 @@ def switch_fields(section: bytes, protocols: frozenset[str]) -> list[list[str]]:
 
     :raises BadResponse: it is malformed, or switches to a protocol that was not offered.
     """
-    lines = decode_lines(section)
-    _status_line(lines)
     fields: list[list[str]] = []
     chosen: list[str] = []
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        value = value.strip(" \t")
-        try:
-            kind = kind_of(name)
-        except ValueError as error:
-            raise BadResponse(str(error)) from None
-        if not colon:
-            raise BadResponse("field without a colon")
+    for pair in _read(section)[2]:
+        kind = kind_of_token(pair[0])
         if kind == UPGRADE:
-            chosen += [part.strip(" \t").lower() for part in value.split(",")]
+            chosen += [part.strip(" \t").lower() for part in pair[1].split(",")]
         if kind not in _NOT_SWITCHED:
-            fields.append([name, value])
+            fields.append(pair)
     if not chosen or not protocols.issuperset(chosen):
         raise BadResponse("101 to a protocol that was not offered")
     return fields
 
 
-def _fields(lines: list[str]) -> tuple[list[list[str]], dict[int, list[str]]]:
-    """Return the fields that are passed on, and the values of the noted ones by kind. The first line is no field."""
+def _sorted_fields(fields: list[list[str]]) -> tuple[list[list[str]], dict[int, list[str]]]:
+    """Return the fields that are passed on, and the values of the noted ones by kind."""
     headers: list[list[str]] = []
     special: dict[int, list[str]] = {}
-    add = headers.append
-    del lines[0]
-    line = ":"
-    try:
-        for line in lines:
-            pair = line.split(":", 1)
-            name, value = pair
-            pair[1] = value = value.strip(" \t")
-            if name in ORDINARY:
-                add(pair)
-                continue
-            # A blank before the colon, and a line that continues the one before, are names that are not tokens.
-            kind = SPECIAL.get(name) or kind_of(name)
-            if kind in _NOTED:
-                if kind not in special:
-                    special[kind] = [value]
-                else:
-                    special[kind].append(value)
-                    if kind == CONTENT_LENGTH:
-                        continue
-            if kind in _PASSED:
-                add(pair)
-    except ValueError as error:
-        raise BadResponse(str(error) if ":" in line else "field without a colon") from None
+    for pair in fields:
+        name = pair[0]
+        if name in ORDINARY:
+            headers.append(pair)
+            continue
+        kind = kind_of_token(name)
+        if kind in _NOTED:
+            if kind not in special:
+                special[kind] = [pair[1]]
+            else:
+                special[kind].append(pair[1])
+                if kind == CONTENT_LENGTH:
+                    continue
+        if kind in _PASSED:
+            headers.append(pair)
     return headers, special
 
 
@@ -178,7 +160,7 @@ def _length(headers: list[list[str]], values: list[str]) -> int:
     assert length is not None
     if len(values) > 1 or not first.isdigit() or first[0] == "0":
         for pair in headers:
-            if kind_of(pair[0]) == CONTENT_LENGTH:
+            if kind_of_token(pair[0]) == CONTENT_LENGTH:
                 pair[1] = str(length)
     return length
 

@@ -27,6 +27,11 @@ _SPELLINGS: Final = {name.lower(): name for name in (*map(str.title, SPECIAL), *
 _USUAL: Final = frozenset(_SPELLINGS.values())
 
 
+def with_usual_names(fields: list[list[str]]) -> list[list[str]]:
+    """Return the fields, [name, value] each, with the usual spelling of their names."""
+    return [pair if pair[0] in _USUAL else [usual_name(pair[0]), pair[1]] for pair in fields]
+
+
 def usual_name(name: str) -> str:
     """Return the usual spelling of a known name, and an unknown name with each of its words capitalised.
 
@@ -35,4 +40,6 @@ def usual_name(name: str) -> str:
     if name in _USUAL:
         return name
     usual = _SPELLINGS.get(name.lower())
-    return usual if usual is not None else "-".join([word[:1].upper() + word[1:] for word in name.split("-")])
+    if usual is not None:
+        return usual
+    return name if name.istitle() else "-".join([word[:1].upper() + word[1:] for word in name.split("-")])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pagent.http1.fields import END_TO_END, BadResponse, decode_lines, is_clean, kind_of
+from pagent.http1.fields import END_TO_END, BadResponse, kind_of
+from pagent.http1.lines import read_lines, write_lines
 from pagent.http1.target import check_pairs
 from pagent.http1.wire_text import fields_from_wire, has_bytes
 from pagent.limits import RESPONSE_FIELDS_MAX, TRAILERS_MAX
@@ -16,7 +17,6 @@ from pagent.limits import RESPONSE_FIELDS_MAX, TRAILERS_MAX
 #: After the data of all chunks, if there are no trailers.
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
-_BLANKS: Final = " \t"
 #: Fields of one hop, and those that frame or route, are known by their kind.
 _FORBIDDEN: Final = frozenset(
     (
@@ -59,21 +59,13 @@ def may_trail(name: str) -> bool:
 
 def trailer_fields(section: bytes) -> list[list[str]]:
     """Return the pairs of a trailer section, which begins with CRLF, without those that may not be there."""
-    lines = decode_lines(section)
-    if len(lines) - 1 > RESPONSE_FIELDS_MAX:
+    try:
+        _, fields = read_lines(section)
+    except ValueError as error:
+        raise BadResponse(f"trailers: {error}") from None
+    if len(fields) > RESPONSE_FIELDS_MAX:
         raise BadResponse("too many trailers")
-    fields = []
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        try:
-            passes = may_trail(name)
-        except ValueError as error:
-            raise BadResponse(str(error)) from None
-        if not colon:
-            raise BadResponse("trailer without a colon")
-        if passes:
-            fields.append([name, value.strip(_BLANKS)])
-    return fields
+    return [pair for pair in fields if may_trail(pair[0])]
 
 
 def last_chunk(trailers: Any) -> bytes:
@@ -84,15 +76,7 @@ def last_chunk(trailers: Any) -> bytes:
     if has_bytes(trailers):
         trailers = fields_from_wire(trailers)
     check_pairs(trailers, "trailers", RESPONSE_FIELDS_MAX)
-    lines = [f"{name}: {value.strip(_BLANKS)}" for name, value in trailers if may_trail(name)]
-    if not lines:
-        return LAST_CHUNK
-    try:
-        data = "\r\n".join(["0", *lines, "", ""]).encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise ValueError("a trailer has a lone surrogate") from None
-    if not is_clean(data, len(lines) + 2):
-        raise ValueError("a trailer has a control character")
+    data = write_lines("0", [pair for pair in trailers if may_trail(pair[0])])
     if len(data) > TRAILERS_MAX:
         raise ValueError("the trailers are too large")
     return data

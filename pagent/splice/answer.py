@@ -11,7 +11,7 @@ from pagent.http1.fields import REFERENCE, TRAILER, BadResponse, Framing, kind_o
 from pagent.http1.heads import RequestHead, ResponseHead
 from pagent.http1.references import local_reference
 from pagent.http1.scan import lines_of
-from pagent.http1.spelling import usual_name
+from pagent.http1.spelling import with_usual_names
 from pagent.http1.wire_text import fields_to_wire, latin1, to_wire
 from pagent.limits import ERROR_TEXT_MAX
 from pagent.splice.ends import StreamEnd
@@ -112,7 +112,7 @@ def usual_fields(fields: Fields, head: ResponseHead, request: RequestHead) -> Fi
     Such a router compares names case-sensitively. It also makes chunks of a response without a length, even if there is
     no body, and its client takes the last chunk for the next response: see also :func:`spoils_connection`.
     """
-    usual = [[usual_name(name), value] for name, value in fields]
+    usual = with_usual_names(fields)
     if head.framing is _NO_BODY:
         if not any(name == "Content-Length" for name, _ in usual):
             usual.append(["Content-Length", "0"])
