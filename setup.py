@@ -24,6 +24,7 @@ NATIVE = {
     "pagent.http1._scan": "pagent/http1/_scan.c",
     "pagent.wire._frames": "pagent/wire/_frames.c",
     "pagent.wire._messages": "pagent/wire/_messages.c",
+    "pagent.wire._values": "pagent/wire/_values.c",
 }
 
 #: Commands that build C code. The others read this file for names and versions.

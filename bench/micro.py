@@ -63,6 +63,12 @@ def _start() -> Part:
     return lambda: messages.decode(payload)
 
 
+def _fields_out() -> Part:
+    """Pack the fields of a response."""
+    fields = [list(pair) for pair in wire.FIELDS]
+    return lambda: messages.pack(fields)
+
+
 def _request(*, varied: bool) -> Part:
     fields = tuple(wire.FIELDS)
     numbers = count()
@@ -116,6 +122,7 @@ def parts() -> dict[str, Part]:
             messages.stream_prefix(messages.RESPONSE_MESSAGE, 1000) + messages.bin_header(_LARGE)
         ),
         "call start in": _start(),
+        "response fields out": _fields_out(),
         "result out, nil": lambda: messages.result(1000, None),
         "credit of a message": _window(),
         "request head out, same": _request(varied=False),

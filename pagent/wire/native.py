@@ -10,12 +10,16 @@ binary_frame: Callable[[Any, Any], bytes] | None
 masked_frame: Callable[[int, bytes, Any, Any], bytes] | None
 mask: Callable[[bytes, Any], None] | None
 decode_common: Callable[[Any, int], tuple[int, int, Any] | None] | None
+pack_common: Callable[[Any], bytes | None] | None
+unpack_common: Callable[[Any, int, bool], Any] | None
 
 try:
-    from pagent.wire import _frames, _messages
+    from pagent.wire import _frames, _messages, _values
 except ImportError:
     whole_frames = binary_frame = masked_frame = mask = decode_common = None
+    pack_common = unpack_common = None
 else:
     whole_frames, binary_frame = _frames.whole_frames, _frames.binary_frame
     masked_frame, mask = _frames.masked_frame, _frames.mask
     decode_common = _messages.decode_common
+    pack_common, unpack_common = _values.pack_common, _values.unpack_common

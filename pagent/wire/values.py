@@ -1,5 +1,7 @@
 """Values in msgpack: how they are packed, and unpacked within bounds.
 
+``_values.c`` packs and unpacks common values as msgpack does, in less than half of the time.
+
 An element of an array or a map may take 64 bytes in memory for one on the wire, and 0.2 us. So a message has a limit on
 the elements of all its arrays and maps together, beside the limits on each of them.
 """
@@ -12,10 +14,13 @@ import msgpack
 
 from pagent.buffers import Bytes
 from pagent.limits import ELEMENTS_MAX, MESSAGE_ELEMENTS_MAX
+from pagent.wire import native
 
 #: The errors of unpacking bytes that are not valid.
 UNPACK_FAULTS: Final = (ValueError, TypeError, RecursionError, msgpack.UnpackException)
 
+_pack_common: Final = native.pack_common
+_unpack_common: Final = native.unpack_common
 _packer = msgpack.Packer(use_bin_type=True, autoreset=True)
 
 
@@ -50,6 +55,10 @@ def unpack(data: Bytes, most: int = MESSAGE_ELEMENTS_MAX, *, use_list: bool = Tr
     TooManyElementsError if its arrays and maps have more than ``most`` elements. ``use_list``: arrays become lists,
     otherwise tuples.
     """
+    if _unpack_common is not None:
+        common = _unpack_common(data, min(most, ELEMENTS_MAX), use_list)
+        if common is not NotImplemented:
+            return common
     count = _ElementCount(most) if len(data) > most else None  # an element has at least one byte
     return msgpack.unpackb(
         data,
@@ -81,6 +90,8 @@ def pack(value: Any) -> bytes:
 
     :raises TypeError: for a value that msgpack has no form for; OverflowError: an integer above 64 bits.
     """
+    if _pack_common is not None and (common := _pack_common(value)) is not None:
+        return common
     try:
         packed: bytes = _packer.pack(value)
     except UnicodeEncodeError:
