@@ -15,6 +15,8 @@ BODY_CHUNK: Final = 256 * KIB
 
 
 Bytes = bytes | bytearray | memoryview
+#: The same for isinstance(): compiled, a tuple in the call itself would be made anew each time.
+BYTES_TYPES: Final = (bytes, bytearray, memoryview)
 
 
 def joined(buffers: Iterable[Bytes]) -> list[Bytes]:

@@ -73,7 +73,7 @@ class HostRelay:
         """
         if entry is not None and isinstance(uid, str):
             entry.agent = uid
-        operation = METHODS[call.start.method]
+        operation = METHODS[call.method]
         named = JobFacts("", uid, {}) if operation == ADMIN and isinstance(uid, str) else None
         try:
             self._gate.permit(subject_of(call.connection), operation, named)

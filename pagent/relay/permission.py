@@ -66,7 +66,7 @@ class CallPermission:
 
     def _permit(self, call: IncomingCall, job_uid: str) -> None:
         job = JobAddress(ANY_CONNECTION, job_uid)
-        self._gate.permit(subject_of(call.connection), METHODS[call.start.method], job)
+        self._gate.permit(subject_of(call.connection), METHODS[call.method], job)
 
     def lease(self, call: IncomingCall) -> Lease | None:
         """Count the stream of a call. QuotaExceededError. The client's link closes it if the token is revoked."""
@@ -88,7 +88,7 @@ def _as_errors_of_calls(job_uid: str) -> Iterator[None]:
 
 def audit_of(call: IncomingCall, job_uid: Any = None) -> AuditEntry | None:
     """Return the line of a call in the audit log; None if it has none."""
-    name = call.start.method
+    name = call.method
     if name not in AUDITED:
         return None
     connection = call.connection

@@ -246,7 +246,7 @@ class RelayService:
         entry: AuditEntry | None,
     ) -> None:
         """Make the call at the agent, and join the streams. Holes are for two sides that both know them."""
-        name, holes = call.start.method, call.connection.holes
+        name, holes = call.method, call.connection.holes
         if name in _SENDS_HOLES and agent.holes and not holes:
             kwargs = {**kwargs, "holes": False}
         fill = name in _TAKES_HOLES and holes and not agent.holes

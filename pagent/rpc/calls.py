@@ -33,15 +33,18 @@ _NO_ARGUMENTS: Final[dict[str, Any]] = {}
 class IncomingCall:
     """A call of the peer. It ends by :meth:`finish`, :meth:`fail`, the peer's cancel, or the loss of the link.
 
-    ``stream`` is None for a unary call. ``on_end`` is called once, when the call ends in any of these ways.
+    ``method``: its name. ``stream`` is None for a unary call. ``on_end`` is called once, when the call ends in any of
+    these ways.
     """
 
-    __slots__ = ("_began", "_task", "call_id", "connection", "ended", "on_end", "start", "stream")
+    __slots__ = ("_args", "_began", "_kwargs", "_task", "call_id", "connection", "ended", "method", "on_end", "stream")
 
     def __init__(self, connection: CallHost, call_id: int, start: messages.Start) -> None:
         self.connection = connection
         self.call_id = call_id
-        self.start = start
+        self.method = start.method
+        self._args = start.args
+        self._kwargs = start.kwargs
         self.stream = None if start.call_type == messages.UNARY else connection.new_stream(self, call_id, False)
         self._task: asyncio.Task[None] | None = None
         self._began = False
@@ -53,7 +56,7 @@ class IncomingCall:
 
         :param returns: whether its value is the call's result.
         """
-        self._task = self.connection.tasks.start(self._guarded(work, returns), name=self.start.method)
+        self._task = self.connection.tasks.start(self._guarded(work, returns), name=self.method)
         self._task.add_done_callback(lambda _: self._ran(work))
 
     def _ran(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -75,20 +78,21 @@ class IncomingCall:
             self.fail(error)
 
     @property
-    def method(self) -> str:
-        return self.start.method
+    def arguments(self) -> tuple[Any, dict[str, Any]]:
+        """The positional arguments and the keyword arguments; empty once they are dropped."""
+        return self._args, self._kwargs
 
     def drop_arguments(self) -> None:
         """Free the arguments of a call that may last long. The texts of its errors then name no absolute path."""
-        self.start.args = ()
-        self.start.kwargs = _NO_ARGUMENTS
+        self._args = ()
+        self._kwargs = _NO_ARGUMENTS
 
     def finish(self, value: Any = None) -> None:
         """Send the call's result, after what its stream has queued."""
         try:
             message = messages.result(self.call_id, value)
         except (TypeError, OverflowError, ValueError) as error:
-            _log.error("method %s has a result that cannot be sent", self.start.method, exc_info=error)
+            _log.error("method %s has a result that cannot be sent", self.method, exc_info=error)
             self.fail_server("the method's result cannot be sent")
             return
         if len(message) > self.connection.message_max:
@@ -121,13 +125,13 @@ class IncomingCall:
     def _failure(self, error: BaseException) -> bytes:
         if not isinstance(error, _EXPECTED):
             about = {"link": self.connection.uid, "call": self.call_id}
-            _log.error("method %s failed", self.start.method, exc_info=error, extra=about)
+            _log.error("method %s failed", self.method, exc_info=error, extra=about)
         text = self._text(error)
-        message = f"call {self.call_id} ({self.start.method!r}) failed: {text}"
+        message = f"call {self.call_id} ({self.method!r}) failed: {text}"
         return messages.failure(self.call_id, messages.METHOD_ERROR, message, type(error).__name__, text)
 
     def _text(self, error: BaseException) -> str:
-        return text_for_peer(error, self.start.args, self.start.kwargs)
+        return text_for_peer(error, self._args, self._kwargs)
 
     def fail_server(self, text: str) -> None:
         """End the call with SERVER_ERROR, and drop what its stream has queued.
@@ -149,7 +153,7 @@ class IncomingCall:
         self.fail_server(reason)
 
     def stream_failed(self, error: Exception) -> None:
-        self.fail_server(_fault(self.start.method, error))
+        self.fail_server(_fault(self.method, error))
 
     def stream_flushed(self) -> None:
         if not self.ended:

@@ -45,21 +45,10 @@ class BufferMemory:
         """Count bytes that a buffer has gained, or lost if ``amount`` is negative."""
         self.used += amount
 
-
-class Held:
-    """The counted bytes of one buffer."""
-
-    __slots__ = ("_memory", "bytes")
-
-    def __init__(self, memory: BufferMemory) -> None:
-        self._memory = memory
-        self.bytes = 0
-
-    def set(self, size: int) -> None:
-        """Set the bytes that the buffer has now."""
-        if size != self.bytes:
-            self._memory.change(size - self.bytes)
-            self.bytes = size
+    def recount(self, before: int, now: int) -> int:
+        """Count ``now`` bytes for a buffer that was counted with ``before``; return ``now``."""
+        self.used += now - before
+        return now
 
 
 def default_limit() -> int:

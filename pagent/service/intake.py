@@ -9,7 +9,7 @@ from pagent import limits
 from pagent.errors import CallCancelledError
 from pagent.files.upload import Upload
 from pagent.rpc.calls import IncomingCall
-from pagent.runtime.memory import Held, current_memory
+from pagent.runtime.memory import current_memory
 
 
 class Intake:
@@ -26,7 +26,8 @@ class Intake:
         self._upload = upload
         self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._held = False
-        self._pending = Held(current_memory())
+        self._memory = current_memory()
+        self._counted = 0
         upload.on_progress = self._on_progress
         self._stream.attach(self, splits=True)
 
@@ -39,7 +40,7 @@ class Intake:
             await self._finished
         finally:
             self._upload.on_progress = None
-            self._pending.set(0)
+            self._count(0)
 
     def _end(self, error: BaseException | None) -> None:
         if self._finished.done():
@@ -49,10 +50,14 @@ class Intake:
         else:
             self._finished.set_exception(error)
 
+    def _count(self, size: int) -> None:
+        """Count the bytes that wait for the disk."""
+        self._counted = self._memory.recount(self._counted, size)
+
     # --- the disk ---------------------------------------------------------------------------------
 
     def _on_progress(self) -> None:
-        self._pending.set(self._upload.buffered)
+        self._count(self._upload.buffered)
         if (error := self._upload.error) is not None:
             self._end(error)
         elif self._held and self._upload.pending <= limits.UPLOAD_PENDING_MAX // 2:
@@ -75,7 +80,7 @@ class Intake:
         else:
             self._end(ValueError(f"file contents come as bytes, not as {type(value).__name__}"))
             return
-        self._pending.set(self._upload.buffered)
+        self._count(self._upload.buffered)
         if pending >= limits.UPLOAD_PENDING_MAX and not self._held:
             self._held = True
             self._stream.hold()

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from pagent.buffers import BYTES_TYPES
 from pagent.errors import ProtocolError
 from pagent.jobs.activity import JobActivity
 from pagent.limits import CLOSE_TIMEOUT_S, PINGS_KEPT, WEBSOCKET_FREE
 from pagent.net.port.connection import PortConnection
 from pagent.runtime.deferred import FRAMES_WORK
-from pagent.runtime.memory import Held, current_memory
+from pagent.runtime.memory import current_memory
 from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.pool import Pool
 from pagent.splice.websocket_handshake import Refusal
@@ -105,8 +106,8 @@ class WebSocketSplice:
         # Of the WebSocket.
         self._port: PortConnection | None = None
         self._decoder = frames.FrameDecoder(masked=False, max_message=max_message)
-        self._unfinished = Held(self._memory)
-        self._pings: list[Any] = []  # to be answered once the job reads again
+        self._unfinished = 0  # counted bytes of a message
+        self._pings: list[Any] | None = None  # to be answered once the job reads again
         self._close = (1006, "")
 
     @property
@@ -163,8 +164,8 @@ class WebSocketSplice:
         self._stream.hold()
 
     def port_writable(self) -> None:
-        pings, self._pings = self._pings, []
-        if pings:
+        pings, self._pings = self._pings, None
+        if pings is not None:
             self._pong(pings)
         if self._state is not _UPGRADING:
             self._stream.release()
@@ -179,7 +180,7 @@ class WebSocketSplice:
             return
         if isinstance(value, str):
             self._port.write(frames.masked_frame(frames.TEXT, value.encode("utf-8", "replace")))
-        elif isinstance(value, (bytes, bytearray, memoryview)):
+        elif isinstance(value, BYTES_TYPES):
             self._port.write(frames.masked_frame(frames.BINARY, value))
         elif isinstance(value, dict) and value.keys() == {"close"}:
             self._start_close(*_close_of(value["close"]))
@@ -285,8 +286,8 @@ class WebSocketSplice:
 
     def _check_memory(self) -> None:
         """Count the bytes of an incomplete message; ProtocolError if there is no memory for it."""
-        self._unfinished.set(self._decoder.held)
-        if self._unfinished.bytes > WEBSOCKET_FREE and self._memory.is_full:
+        self._unfinished = self._memory.recount(self._unfinished, self._decoder.held)
+        if self._unfinished > WEBSOCKET_FREE and self._memory.is_full:
             raise ProtocolError("no memory is left for a message of this size (proxy.memory_max)", 1009)
 
     def _more_messages(self) -> None:
@@ -297,7 +298,7 @@ class WebSocketSplice:
         if self._port is None or self._state is not _OPEN:
             return
         if self._port.blocked:  # the job pings and does not read: the latest pings are enough (RFC 6455 section 5.5.3)
-            self._pings = (self._pings + pings)[-PINGS_KEPT:]
+            self._pings = [*(self._pings or ()), *pings][-PINGS_KEPT:]
         else:
             self._port.write(b"".join([frames.masked_frame(frames.PONG, payload) for payload in pings]))
 
@@ -339,7 +340,7 @@ class WebSocketSplice:
     def _drop(self) -> None:
         if self._state is not _ENDED:
             self._enter(_ENDED)
-        self._unfinished.set(0)
+        self._unfinished = self._memory.recount(self._unfinished, 0)
         # It may hold most of a message, and the garbage collector may find this splice late.
         self._decoder = frames.FrameDecoder(masked=False, max_message=0)
         self._settle_answer()

@@ -93,14 +93,14 @@ class FrameDecoder:
         # The frame that is being received.
         self._tail: bytes = b""  # bytes of an incomplete frame header, or of frames that were left
         self._missing = 0  # payload bytes of the frame that have not arrived
-        self._part = bytearray()  # those that have arrived, unmasked
+        self._part: bytearray | None = None  # those that have arrived, unmasked
         self._direct: bytearray | None = None  # instead: its payload, still masked,
         self._got = 0  # and the number of its bytes that have arrived
         self._head = 0
         self._key: bytes = b""
         # The message that is being received in fragments.
         self._opcode = 0
-        self._message = bytearray()
+        self._message: bytearray | None = None
         self._utf8: codecs.IncrementalDecoder | None = None
 
     def feed(self, data: Bytes, *, views: bool = False) -> list[tuple[int, Any]]:
@@ -124,7 +124,9 @@ class FrameDecoder:
     @property
     def held(self) -> int:
         """Bytes of the message that is not complete yet."""
-        return len(self._message) + len(self._part) + (self._got if self._direct is not None else 0)
+        message = 0 if self._message is None else len(self._message)
+        part = 0 if self._part is None else len(self._part)
+        return message + part + (self._got if self._direct is not None else 0)
 
     def check(self) -> None:
         """Raise the ProtocolError that came after the messages of :meth:`feed`; call it after handling them."""
@@ -163,7 +165,7 @@ class FrameDecoder:
             self._piece(memoryview(data)[:at])
             if self._missing:
                 return
-            part, self._part = self._part, bytearray()
+            part, self._part = self._part, None
             self._plain_frame(part, messages)
         elif self._tail:
             data = b"".join((self._tail, data)) if data else self._tail
@@ -207,7 +209,8 @@ class FrameDecoder:
             self._head = head[0]
             if self._head != _WHOLE_BINARY or self._opcode or head[1] & 0x80 != self._mask_bit:
                 self._check_header(self._head, head[1])
-            if length + len(self._message) > self.max_message and not self._head & CLOSE:
+            before_it = 0 if self._message is None else len(self._message)
+            if length + before_it > self.max_message and not self._head & CLOSE:
                 raise ProtocolError(f"message of more than {self.max_message} bytes", 1009)
             if self._mask_bit:
                 self._key = head[start - 4 : start]
@@ -236,6 +239,8 @@ class FrameDecoder:
     def _piece(self, data: memoryview) -> None:
         """Add bytes to a frame; text is checked as it arrives, so that invalid text fails at once (8.1)."""
         piece = bytearray(data)
+        if self._part is None:
+            self._part = bytearray()
         if self._mask_bit:
             turn = len(self._part) & 3
             mask(self._key[turn:] + self._key[:turn], piece)
@@ -297,10 +302,12 @@ class FrameDecoder:
             return
         self._opcode = self._opcode or opcode
         if not self._head & 0x80:
+            if self._message is None:
+                self._message = bytearray()
             self._message += payload
             return
-        whole = self._message + payload if self._message else payload
-        opcode, self._opcode, self._message = self._opcode, 0, bytearray()
+        whole = payload if self._message is None else self._message + payload
+        opcode, self._opcode, self._message = self._opcode, 0, None
         if opcode == TEXT:
             self._check_text(b"", True)
             self._utf8 = None

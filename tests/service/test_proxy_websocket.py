@@ -310,8 +310,7 @@ async def test_an_open_websocket_keeps_no_arguments_of_its_call(agent: Agent, pe
     """The headers of a browser take more than all else of an idle WebSocket."""
     call = await open_ws(peer, job, "/stuck", [["X-Large", "x" * 5000]])
     (link,) = agent.links.open
-    start = link.incoming[call].start
-    assert (start.args, start.kwargs) == ((), {})
+    assert link.incoming[call].arguments == ((), {})
 
 
 async def test_a_job_that_stops_reading_takes_no_memory_and_delays_no_other_call(peer: Peer, job: str) -> None:

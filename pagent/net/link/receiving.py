@@ -17,7 +17,7 @@ from pagent.net.link.buffer_pool import current_pool
 from pagent.net.link.owner import LinkOwner
 from pagent.net.link.read_gate import ReadGate
 from pagent.net.read_budget import current_budget
-from pagent.runtime.memory import Held, current_memory
+from pagent.runtime.memory import current_memory
 from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.timeslice import current_slice
 from pagent.wire import frames
@@ -93,7 +93,7 @@ class LinkReceiver:
         self._space = memoryview(bytearray(HANDSHAKE_MAX))  # a buffer of its own until the peer is accepted
         self._direct = False  # the current read goes to the place of a large frame
         self._unhandled: list[tuple[int, Any]] = []  # decoded messages that wait for the next loop iteration
-        self._unfinished = Held(self._memory)
+        self._unfinished = 0  # counted bytes of a message
 
     def accept(self) -> None:
         """The peer is accepted: its messages may be long, and are received into shared buffers."""
@@ -108,7 +108,7 @@ class LinkReceiver:
         self._space = memoryview(b"")
         self._decoder = frames.FrameDecoder(masked=self._masked, max_message=0)
         self._unhandled.clear()
-        self._unfinished.set(0)
+        self._unfinished = self._memory.recount(self._unfinished, 0)
 
     @property
     def pending(self) -> bool:
@@ -189,8 +189,8 @@ class LinkReceiver:
 
     def _check_bounds(self, completed: bool) -> None:
         """Check the memory of the unfinished message, and the number of frames of an unauthenticated peer."""
-        self._unfinished.set(self._decoder.held)
-        if self._unfinished.bytes > LINK_FREE and self._memory.is_full:
+        self._unfinished = self._memory.recount(self._unfinished, self._decoder.held)
+        if self._unfinished > LINK_FREE and self._memory.is_full:
             raise ProtocolError("no memory is left for a message of this size (proxy.memory_max)", 1009)
         if not self.accepted and (completed or self._decoder.more):
             self._unauthenticated_frames += 1

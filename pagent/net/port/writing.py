@@ -7,7 +7,7 @@ from typing import Final
 
 from pagent.buffers import Bytes
 from pagent.limits import KIB, MIB, PORT_HIGH_WATER, PORT_LOW_WATER
-from pagent.runtime.memory import Held, current_memory
+from pagent.runtime.memory import current_memory
 
 #: Writes from this size on wait for the others of their loop iteration.
 _GATHER_FROM: Final = 8 * KIB
@@ -38,11 +38,11 @@ class PortWriter:
         self._memory = current_memory()
         # While connected.
         self._transport: asyncio.Transport | None = None
-        self._gathered: list[Bytes] = []
+        self._gathered: list[Bytes] | None = None
         self._gathered_bytes = 0
         self._flush_due = False
         self._last_write = 0
-        self._unsent = Held(self._memory)
+        self._unsent = 0  # counted bytes in the transport's buffer
         self._tight = False
         self.blocked = False
 
@@ -54,7 +54,7 @@ class PortWriter:
     def close(self) -> None:
         """The transport is gone, or another protocol has it."""
         self._transport = None
-        self._unsent.set(0)
+        self._count(0)
 
     @property
     def unsent_bytes(self) -> int:
@@ -71,8 +71,7 @@ class PortWriter:
         if self._gathered_bytes == 0 and len(data) < _GATHER_FROM:
             transport.write(data)
         else:
-            self._gathered.append(data)
-            self._gather(len(data))
+            self._gather([data], len(data))
 
     def writelines(self, parts: list[Bytes]) -> None:
         """As :meth:`write`, for several parts."""
@@ -85,26 +84,26 @@ class PortWriter:
         if self._gathered_bytes == 0 and length < _GATHER_FROM:
             transport.write(b"".join(parts))
         else:
-            self._gathered += parts
-            self._gather(length)
+            self._gather(parts, length)
 
     def flush(self) -> None:
         """Give gathered data to the transport now."""
-        if self._gathered and self._transport is not None:
+        gathered = self._gathered
+        if gathered is not None and self._transport is not None:
             self._last_write = self._gathered_bytes
-            gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
+            self._gathered, self._gathered_bytes = None, 0
             self._transport.writelines(gathered)
 
     def pause(self) -> None:
         """The transport's buffer is above the high-water mark."""
         self.blocked = True
         # A transport keeps all buffers of a write until the kernel has taken the last of them.
-        self._unsent.set(max(self.unsent_bytes, self._last_write))
+        self._count(max(self.unsent_bytes, self._last_write))
 
     def resume(self) -> None:
         """The transport's buffer is below the low-water mark."""
         self.blocked = False
-        self._unsent.set(0)
+        self._count(0)
 
     def _tighten(self, transport: asyncio.Transport) -> None:
         """Memory is short: count all data that the kernel does not take, and accept no more until it does."""
@@ -112,7 +111,13 @@ class PortWriter:
             self._tight = True
             transport.set_write_buffer_limits(high=0, low=0)
 
-    def _gather(self, length: int) -> None:
+    def _count(self, unsent: int) -> None:
+        self._unsent = self._memory.recount(self._unsent, unsent)
+
+    def _gather(self, parts: list[Bytes], length: int) -> None:
+        if self._gathered is None:
+            self._gathered = []
+        self._gathered += parts
         self._gathered_bytes += length
         if self._gathered_bytes >= _GATHER_MAX or self._memory.is_full:
             self.flush()
