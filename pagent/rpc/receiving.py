@@ -9,10 +9,9 @@ from __future__ import annotations
 import enum
 import logging
 from collections import deque
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Final
 
+from pagent.buffers import BYTES_TYPES
 from pagent.limits import BUFFER_FREE, BUFFER_PIECE, STREAM_BUFFER, STREAM_WINDOW_MAX
 from pagent.net.link.link import Link
 from pagent.rpc.receiver import Receiver, StreamOwner
@@ -42,27 +41,25 @@ class ReceivingInput(enum.IntEnum):
 _OPEN: Final = ReceivingState.OPEN
 
 #: Any other input is a fault of this package, and a KeyError. A second close of the peer changes nothing.
-RECEIVING_TRANSITIONS: Final[Mapping[ReceivingState, Mapping[ReceivingInput, ReceivingState]]] = MappingProxyType(
-    {
-        ReceivingState.OPEN: {
-            ReceivingInput.CLOSE: ReceivingState.CLOSING,
-            ReceivingInput.STOP: ReceivingState.STOPPED,
-        },
-        ReceivingState.CLOSING: {
-            ReceivingInput.CLOSE: ReceivingState.CLOSING,
-            ReceivingInput.DELIVERED: ReceivingState.CLOSED,
-            ReceivingInput.STOP: ReceivingState.STOPPED,
-        },
-        ReceivingState.CLOSED: {
-            ReceivingInput.CLOSE: ReceivingState.CLOSED,
-            ReceivingInput.STOP: ReceivingState.STOPPED,
-        },
-        ReceivingState.STOPPED: {
-            ReceivingInput.CLOSE: ReceivingState.STOPPED,
-            ReceivingInput.STOP: ReceivingState.STOPPED,
-        },
-    }
-)
+RECEIVING_TRANSITIONS: Final[dict[ReceivingState, dict[ReceivingInput, ReceivingState]]] = {
+    ReceivingState.OPEN: {
+        ReceivingInput.CLOSE: ReceivingState.CLOSING,
+        ReceivingInput.STOP: ReceivingState.STOPPED,
+    },
+    ReceivingState.CLOSING: {
+        ReceivingInput.CLOSE: ReceivingState.CLOSING,
+        ReceivingInput.DELIVERED: ReceivingState.CLOSED,
+        ReceivingInput.STOP: ReceivingState.STOPPED,
+    },
+    ReceivingState.CLOSED: {
+        ReceivingInput.CLOSE: ReceivingState.CLOSED,
+        ReceivingInput.STOP: ReceivingState.STOPPED,
+    },
+    ReceivingState.STOPPED: {
+        ReceivingInput.CLOSE: ReceivingState.STOPPED,
+        ReceivingInput.STOP: ReceivingState.STOPPED,
+    },
+}
 
 
 class ReceivingHalf:
@@ -201,7 +198,7 @@ class ReceivingHalf:
             return
         if self._window is not None and not self._window.arrived(messages.cost(value)):
             self._owner.stream_overrun("stream data beyond the credit given")
-        elif full and self._splits and isinstance(value, (bytes, bytearray, memoryview)):
+        elif full and self._splits and isinstance(value, BYTES_TYPES):
             self._take_in_pieces(memoryview(value))
         else:
             self._take(value)
@@ -285,4 +282,5 @@ class ReceivingHalf:
     def _count(self, change: int) -> None:
         """Count what memory has gained or lost."""
         self._kept_bytes += change
-        current_memory().change(change)
+        if change:
+            current_memory().change(change)

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Final
 
-from pagent.buffers import Bytes
+from pagent.buffers import BYTES_TYPES, Bytes
 from pagent.limits import MESSAGE_COST_MIN, STREAM_WINDOW
 from pagent.net.link.link import Link
 from pagent.rpc.receiver import Receiver, StreamOwner
@@ -44,23 +42,21 @@ class SendingInput(enum.IntEnum):
 _OPEN: Final = SendingState.OPEN
 
 #: Any other input is a fault of this package, and a KeyError.
-SENDING_TRANSITIONS: Final[Mapping[SendingState, Mapping[SendingInput, SendingState]]] = MappingProxyType(
-    {
-        SendingState.OPEN: {
-            SendingInput.CLOSE: SendingState.CLOSING,
-            SendingInput.RESULT: SendingState.ENDING,
-            SendingInput.STOP: SendingState.ENDED,
-        },
-        SendingState.CLOSING: {
-            SendingInput.RESULT: SendingState.ENDING,
-            SendingInput.FLUSHED: SendingState.CLOSED,
-            SendingInput.STOP: SendingState.ENDED,
-        },
-        SendingState.CLOSED: {SendingInput.RESULT: SendingState.ENDING, SendingInput.STOP: SendingState.ENDED},
-        SendingState.ENDING: {SendingInput.FLUSHED: SendingState.ENDED, SendingInput.STOP: SendingState.ENDED},
-        SendingState.ENDED: {SendingInput.STOP: SendingState.ENDED},
-    }
-)
+SENDING_TRANSITIONS: Final[dict[SendingState, dict[SendingInput, SendingState]]] = {
+    SendingState.OPEN: {
+        SendingInput.CLOSE: SendingState.CLOSING,
+        SendingInput.RESULT: SendingState.ENDING,
+        SendingInput.STOP: SendingState.ENDED,
+    },
+    SendingState.CLOSING: {
+        SendingInput.RESULT: SendingState.ENDING,
+        SendingInput.FLUSHED: SendingState.CLOSED,
+        SendingInput.STOP: SendingState.ENDED,
+    },
+    SendingState.CLOSED: {SendingInput.RESULT: SendingState.ENDING, SendingInput.STOP: SendingState.ENDED},
+    SendingState.ENDING: {SendingInput.FLUSHED: SendingState.ENDED, SendingInput.STOP: SendingState.ENDED},
+    SendingState.ENDED: {SendingInput.STOP: SendingState.ENDED},
+}
 
 
 class SendingHalf:
@@ -143,7 +139,10 @@ class SendingHalf:
         """Send any value but None, or queue it; nothing once the stream is closed."""
         if self._state is not _OPEN:
             return
-        if isinstance(value, (bytes, bytearray, memoryview)):
+        kind = type(value)
+        if kind is list or kind is int:  # fields and a status: isinstance() takes long to find that they are no bytes
+            self._put(self._prefix + messages.pack(value), b"", MESSAGE_COST_MIN)
+        elif isinstance(value, BYTES_TYPES):
             length = len(value)
             cost = length if length > MESSAGE_COST_MIN else MESSAGE_COST_MIN
             self._put(self._prefix + messages.bin_header(length), value, cost)
@@ -258,4 +257,5 @@ class SendingHalf:
     def _count(self, change: int) -> None:
         """Count what the queue has gained or lost."""
         self._queue_bytes += change
-        current_memory().change(change)
+        if change:
+            current_memory().change(change)

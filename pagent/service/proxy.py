@@ -9,13 +9,13 @@ from typing import Any, Final
 from pagent.http1.fields import is_token
 from pagent.http1.request import encode_raw_request, encode_request
 from pagent.http1.request_cache import RequestHeadCache
-from pagent.jobs.activity import JobActivity
 from pagent.jobs.listener import listener_of
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
 from pagent.limits import KIB, MESSAGE_MAX_FOREIGN, WEBSOCKET_MESSAGE_MAX
 from pagent.net.tls import job_context
 from pagent.rpc.calls import IncomingCall
+from pagent.rpc.host import CallHost
 from pagent.rpc.methods import bistream
 from pagent.rpc.spool import SpoolOpener
 from pagent.rpc.stream import Stream
@@ -38,7 +38,9 @@ IDLE_MAX: Final = 8192
 class _Target:
     """A port of a running job, with its idle connections."""
 
-    def __init__(self, port: JobPort, spool: SpoolOpener, activity: JobActivity) -> None:
+    def __init__(self, job: Job, port: JobPort, spool: SpoolOpener) -> None:
+        activity = job.activity
+        self.job = job
         self.port = port
         self.activity = activity
         self.spool = spool
@@ -67,7 +69,8 @@ class ProxyService:
         self._manager = manager
         self._threads = threads
         self._spool_max = spool_max
-        self._targets: dict[tuple[str, int, str], _Target] = {}  # by job, port and scheme
+        # By realm, job, port as asked for, and scheme, while the job runs; the realm of a job does not change.
+        self._targets: dict[tuple[object, str, int | None, str], _Target] = {}
         self._heads = RequestHeadCache()
         self._idle = IdleConnections(0)
         self._tls: ssl.SSLContext | None = None
@@ -152,20 +155,29 @@ class ProxyService:
 
     def _target(self, call: IncomingCall, job_uid: Any, port: Any, scheme: Any, channel: bool) -> _Target:
         """Return the target of a call, which counts as a stream of the job from now on."""
-        job = self._manager.get(job_uid, owner_of(call.connection))
-        number = job.single_port(port)
-        if scheme not in ("http", "https"):
-            raise ValueError("scheme must be 'http' or 'https'")
-        target = self._targets.get((job.uid, number, scheme)) or self._add_target(job, number, scheme)
+        target = None
+        if type(job_uid) is str and (port is None or type(port) is int) and type(scheme) is str:
+            target = self._targets.get((call.connection.realm, job_uid, port, scheme))
+        if target is None or (port is None and len(target.job.ports) != 1):
+            target = self._find_target(call.connection, job_uid, port, scheme)
         assert call.stream is not None
         call.stream.spool_with(target.spool)
         target.opened(call, channel)
         return target
 
-    def _add_target(self, job: Job, number: int, scheme: str) -> _Target:
-        spool = SpoolOpener(job.sandbox.open_spool, self._spool_max, self._threads.of(job))
-        target = self._targets[job.uid, number, scheme] = _Target(self._port(job, number, scheme), spool, job.activity)
-        job.on_end(lambda: self._drop_targets(job))
+    def _find_target(self, connection: CallHost, job_uid: Any, port: Any, scheme: Any) -> _Target:
+        """Check the arguments, and add the target if it is new."""
+        job = self._manager.get(job_uid, owner_of(connection))
+        number = job.single_port(port)
+        if scheme not in ("http", "https"):
+            raise ValueError("scheme must be 'http' or 'https'")
+        target = self._targets.get((connection.realm, job.uid, number, scheme))
+        if target is None:
+            spool = SpoolOpener(job.sandbox.open_spool, self._spool_max, self._threads.of(job))
+            target = _Target(job, self._port(job, number, scheme), spool)
+            self._targets[connection.realm, job.uid, number, scheme] = target
+            job.on_end(lambda: self._drop_targets(job))
+        self._targets[connection.realm, job.uid, port, scheme] = target
         return target
 
     def _port(self, job: Job, number: int, scheme: str) -> JobPort:
@@ -178,7 +190,7 @@ class ProxyService:
         return JobPort(number, self._idle, self._tls, check, listener_of)
 
     def _drop_targets(self, job: Job) -> None:
-        for key in [key for key in self._targets if key[0] == job.uid]:
+        for key in [key for key in self._targets if key[1] == job.uid]:
             self._targets.pop(key).pool.close()
 
 

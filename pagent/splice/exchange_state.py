@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
 
@@ -35,52 +33,50 @@ class ExchangeInput(enum.IntEnum):
 
 
 #: A job may answer as soon as it has accepted the connection, before the agent knows of it, and before the request.
-EXCHANGE_TRANSITIONS: Final[Mapping[ExchangeState, Mapping[ExchangeInput, ExchangeState]]] = MappingProxyType(
-    {
-        ExchangeState.DECIDING: {
-            ExchangeInput.TAKE: ExchangeState.KEPT,
-            ExchangeInput.CONNECT: ExchangeState.CONNECTING,
-            ExchangeInput.END: ExchangeState.ENDED,
-        },
-        ExchangeState.CONNECTING: {
-            ExchangeInput.CONNECTED: ExchangeState.NEW,
-            ExchangeInput.DATA: ExchangeState.ANSWERING,
-            ExchangeInput.END: ExchangeState.ENDED,
-        },
-        ExchangeState.KEPT: {
-            ExchangeInput.CONNECT: ExchangeState.CONNECTING,
-            ExchangeInput.DATA: ExchangeState.ANSWERING,
-            ExchangeInput.END: ExchangeState.ENDED,
-        },
-        ExchangeState.NEW: {ExchangeInput.DATA: ExchangeState.ANSWERING, ExchangeInput.END: ExchangeState.ENDED},
-        ExchangeState.ANSWERING: {
-            ExchangeInput.CONNECTED: ExchangeState.ANSWERING,
-            ExchangeInput.DATA: ExchangeState.ANSWERING,
-            ExchangeInput.HEAD: ExchangeState.BODY,
-            ExchangeInput.SWITCH: ExchangeState.SWITCHED,
-            ExchangeInput.END: ExchangeState.ENDED,
-        },
-        ExchangeState.BODY: {
-            ExchangeInput.CONNECTED: ExchangeState.BODY,
-            ExchangeInput.DATA: ExchangeState.BODY,
-            ExchangeInput.DECODE: ExchangeState.DECODING,
-            ExchangeInput.PART: ExchangeState.PARTING,
-            ExchangeInput.END: ExchangeState.ENDED,
-        },
-        ExchangeState.DECODING: {
-            ExchangeInput.CONNECTED: ExchangeState.DECODING,
-            ExchangeInput.DATA: ExchangeState.DECODING,
-            ExchangeInput.END: ExchangeState.ENDED,
-        },
-        ExchangeState.PARTING: {
-            ExchangeInput.CONNECTED: ExchangeState.PARTING,
-            ExchangeInput.DATA: ExchangeState.PARTING,
-            ExchangeInput.END: ExchangeState.ENDED,
-        },
-        ExchangeState.SWITCHED: {ExchangeInput.END: ExchangeState.ENDED},
-        ExchangeState.ENDED: {
-            ExchangeInput.CONNECTED: ExchangeState.ENDED,
-            ExchangeInput.DATA: ExchangeState.ENDED,
-        },
-    }
-)
+EXCHANGE_TRANSITIONS: Final[dict[ExchangeState, dict[ExchangeInput, ExchangeState]]] = {
+    ExchangeState.DECIDING: {
+        ExchangeInput.TAKE: ExchangeState.KEPT,
+        ExchangeInput.CONNECT: ExchangeState.CONNECTING,
+        ExchangeInput.END: ExchangeState.ENDED,
+    },
+    ExchangeState.CONNECTING: {
+        ExchangeInput.CONNECTED: ExchangeState.NEW,
+        ExchangeInput.DATA: ExchangeState.ANSWERING,
+        ExchangeInput.END: ExchangeState.ENDED,
+    },
+    ExchangeState.KEPT: {
+        ExchangeInput.CONNECT: ExchangeState.CONNECTING,
+        ExchangeInput.DATA: ExchangeState.ANSWERING,
+        ExchangeInput.END: ExchangeState.ENDED,
+    },
+    ExchangeState.NEW: {ExchangeInput.DATA: ExchangeState.ANSWERING, ExchangeInput.END: ExchangeState.ENDED},
+    ExchangeState.ANSWERING: {
+        ExchangeInput.CONNECTED: ExchangeState.ANSWERING,
+        ExchangeInput.DATA: ExchangeState.ANSWERING,
+        ExchangeInput.HEAD: ExchangeState.BODY,
+        ExchangeInput.SWITCH: ExchangeState.SWITCHED,
+        ExchangeInput.END: ExchangeState.ENDED,
+    },
+    ExchangeState.BODY: {
+        ExchangeInput.CONNECTED: ExchangeState.BODY,
+        ExchangeInput.DATA: ExchangeState.BODY,
+        ExchangeInput.DECODE: ExchangeState.DECODING,
+        ExchangeInput.PART: ExchangeState.PARTING,
+        ExchangeInput.END: ExchangeState.ENDED,
+    },
+    ExchangeState.DECODING: {
+        ExchangeInput.CONNECTED: ExchangeState.DECODING,
+        ExchangeInput.DATA: ExchangeState.DECODING,
+        ExchangeInput.END: ExchangeState.ENDED,
+    },
+    ExchangeState.PARTING: {
+        ExchangeInput.CONNECTED: ExchangeState.PARTING,
+        ExchangeInput.DATA: ExchangeState.PARTING,
+        ExchangeInput.END: ExchangeState.ENDED,
+    },
+    ExchangeState.SWITCHED: {ExchangeInput.END: ExchangeState.ENDED},
+    ExchangeState.ENDED: {
+        ExchangeInput.CONNECTED: ExchangeState.ENDED,
+        ExchangeInput.DATA: ExchangeState.ENDED,
+    },
+}

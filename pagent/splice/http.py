@@ -18,7 +18,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from pagent.buffers import Bytes
+from pagent.buffers import BYTES_TYPES, Bytes
 from pagent.errors import PagentError
 from pagent.http1.decoder import CodingError
 from pagent.http1.fields import BadResponse
@@ -127,7 +127,7 @@ class HttpSplice:
 
     def stream_message(self, value: Any) -> None:
         are_trailers = type(value) is list and self._caller is _RAW
-        if not are_trailers and not isinstance(value, (bytes, bytearray, memoryview)):
+        if not are_trailers and not isinstance(value, BYTES_TYPES):
             raise ValueError(f"a request body is bytes, not {type(value).__name__}")
         if self._state in _COMPLETE:
             return

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pagent.buffers import BYTES_TYPES
 from pagent.jobs.activity import JobActivity
 from pagent.net.port.connection import PortConnection
 from pagent.splice.ends import StreamEnd
@@ -82,7 +83,7 @@ class TcpSplice:
     # --- from the stream --------------------------------------------------------------------------
 
     def stream_message(self, value: Any) -> None:
-        if not isinstance(value, (bytes, bytearray, memoryview)):
+        if not isinstance(value, BYTES_TYPES):
             raise ValueError(f"a tunnel carries bytes, not {type(value).__name__}")
         if self._stream_ended:
             raise ValueError("data after the end of its direction")

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from pagent.buffers import Bytes
+from pagent.buffers import BYTES_TYPES, Bytes
 from pagent.errors import ProtocolError
 from pagent.limits import ERROR_TEXT_MAX, MESSAGE_COST_MIN, RESULT_ELEMENTS_MAX, VALUE_WEIGHT
 from pagent.wire import fast_path, native
@@ -285,7 +285,7 @@ _BIN_8: Final = tuple(bytes((0xC4, length)) for length in range(0x100))
 
 def cost(value: Any) -> int:
     """Return the credit that a message uses (docs/protocol.rst, "flow: credit for each stream")."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
+    if isinstance(value, BYTES_TYPES):
         length = len(value)
     elif isinstance(value, str):
         length = len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
@@ -296,7 +296,7 @@ def cost(value: Any) -> int:
 
 def weight(value: Any) -> int:
     """Return about how many bytes a value takes in memory."""
-    if isinstance(value, (bytes, bytearray, memoryview, str)):
+    if isinstance(value, (*BYTES_TYPES, str)):
         return cost(value)
     return max(MESSAGE_COST_MIN, VALUE_WEIGHT * len(pack(value)))
 
