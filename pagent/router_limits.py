@@ -41,6 +41,10 @@ LOOKUPS_AT_ONCE: Final = 8
 API_BODY_MAX: Final = MIB
 #: Entries of one page of a list of /v1.
 PAGE_MAX: Final = 500
+#: Waits for jobs that one token has open at a time over /v1.
+API_WAITS_MAX: Final = 100
+#: Longest time of such a wait. A client asks again after it.
+API_WAIT_MAX_S: Final = 3_600.0
 #: Pages of job_list that are read of one agent when it comes back; a page has up to JOBS_LISTED jobs.
 JOB_PAGES_MAX: Final = 1_000
 #: Packed size of a job's info that a router keeps. A name has 1 KiB, labels have 10 KiB; of a larger info only the

@@ -7,15 +7,18 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from pagent.access.operations import ADMIN
+from pagent.errors import RequestRefusedError, ServerError
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.net.dial import parse_address
 from pagent.relay.agent import ConnectedAgent
+from pagent.relay.asking import is_info
 from pagent.relay.creation import may_create
 from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.host import parse_report
 from pagent.relay.placement import not_connected, select
 from pagent.relay.record import JobRecord
+from pagent.relay.waiting import until_ended
 from pagent.rpc.directory import Gate, JobAddress, Subject
 from pagent.runtime.metrics import Metric, Values
 
@@ -126,6 +129,24 @@ class RelayRoutes:
         """Take over what an agent has answered about a job, if the agent does not push such news."""
         if (agent := self._directory.table.get(connection_id)) is not None:
             self._directory.noted(agent, info)
+
+    def answered(self, connection_id: str, info: Any) -> JobRecord:
+        """Take over what an agent has answered about a job; return the job as the agent says it is. ServerError."""
+        if not is_info(info):
+            raise ServerError("the agent's answer is not the info of a job")
+        if (agent := self._directory.table.get(connection_id)) is not None:
+            self._directory.noted(agent, info)
+        known = self._directory.jobs.get(info["uid"])
+        if known is None:
+            raise RequestRefusedError(404, f"job {info['uid']!r} is not found")
+        job = JobRecord(known.uid, known.agent)
+        job.labels, job.created_at = known.labels, known.created_at
+        job.take(info)
+        return job
+
+    async def until_ended(self, job_uid: str) -> None:
+        """Return when a known job has no process, or is not known any more. CallError."""
+        await until_ended(self._directory, job_uid)
 
     def removed(self, job_uid: str) -> None:
         """Forget a job that was removed."""

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
@@ -104,6 +104,9 @@ class HandedOver(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if not self._has_head and self.head.method not in hdrs.METH_ALL:
+            # aiohttp would call the request malformed; its routes then answer that they do not allow the method.
+            data = hdrs.METH_TRACE.encode() + data[len(self.head.method) :]
         self._find_end(data)
         super().data_received(data)
 

@@ -24,11 +24,7 @@ class PayloadError(Exception):
 
 async def read_payload(request: web.Request, check: Check) -> dict[str, Any]:
     """Return the body of a request as a checked map. PayloadError, RequestRefusedError."""
-    body = bytearray()
-    async for piece in body_pieces(request):
-        body += piece
-        if len(body) > API_BODY_MAX:
-            raise RequestRefusedError(413, f"the body is longer than {API_BODY_MAX} bytes")
+    body = await read_body(request)
     try:
         payload = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -36,6 +32,16 @@ async def read_payload(request: web.Request, check: Check) -> dict[str, Any]:
     check(payload)
     result: dict[str, Any] = payload
     return result
+
+
+async def read_body(request: web.Request) -> bytes:
+    """Return the body of a request. RequestRefusedError 413 if it is too long, 408 if it makes no progress."""
+    body = bytearray()
+    async for piece in body_pieces(request):
+        body += piece
+        if len(body) > API_BODY_MAX:
+            raise RequestRefusedError(413, f"the body is longer than {API_BODY_MAX} bytes")
+    return bytes(body)
 
 
 # --- the words of checks ----------------------------------------------------------------------------

@@ -127,6 +127,15 @@ class Routes(Protocol):
     def noted(self, connection_id: str, info: Mapping[str, Any]) -> None:
         """Take over what an agent has answered about a job, if the agent does not push such news."""
 
+    def answered(self, connection_id: str, info: Any) -> KnownJob:
+        """Take over what an agent has answered about a job, as :meth:`noted`; return the job as the agent says it is.
+
+        ServerError: it is no job.
+        """
+
+    async def until_ended(self, job_uid: str) -> None:
+        """Return when a known job has no process, or is not known any more. CallError."""
+
     def removed(self, job_uid: str) -> None:
         """Forget a job that was removed."""
 

@@ -54,6 +54,12 @@ class Untouched:
     def noted(self, connection_id: str, info: Mapping[str, Any]) -> None:
         raise AssertionError("reached")
 
+    def answered(self, connection_id: str, info: Any) -> KnownJob:
+        raise AssertionError("reached")
+
+    async def until_ended(self, job_uid: str) -> None:
+        raise AssertionError("reached")
+
     def removed(self, job_uid: str) -> None:
         raise AssertionError("reached")
 

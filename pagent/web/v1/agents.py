@@ -9,10 +9,10 @@ from aiohttp import web
 from pagent.errors import RequestRefusedError
 from pagent.web.admission import note_agent
 from pagent.web.answers import json_answer
-from pagent.web.payloads import read_payload
 from pagent.web.routes import RoutedAgent, Routes
 from pagent.web.v1.pages import age_of, cursor_of, page_limit
 from pagent.web.v1.payloads import CORDON
+from pagent.web.v1.shapes import read_json
 from pagent.web.v1.views import agent_view
 
 
@@ -35,7 +35,7 @@ class AgentRoutes:
 
     async def change(self, request: web.Request) -> web.Response:
         """Cordon an agent, or let it take jobs again."""
-        cordoned: bool = (await read_payload(request, CORDON))["cordoned"]
+        cordoned: bool = (await read_json(request, CORDON))["cordoned"]
         newest = self._links(request)[-1]
         note_agent(request, newest)
         shared = await self._routes.cordon(newest.uid, cordoned)

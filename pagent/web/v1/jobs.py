@@ -13,10 +13,9 @@ from pagent.web.admission import located, subject_of
 from pagent.web.answers import json_answer
 from pagent.web.routes import KnownJob, Routes
 from pagent.web.v1.pages import age_of, cursor_of, page_limit
-from pagent.web.v1.views import job_view
+from pagent.web.v1.views import STATES, job_view
 
 _LABEL: Final = "label."
-_FILTERS: Final = frozenset(("limit", "after", "agent", "state", "ended"))
 
 Filter = Callable[[dict[str, Any]], bool]
 
@@ -45,13 +44,18 @@ class JobViews:
         return json_answer({"jobs": found, "next": following})
 
     async def show(self, request: web.Request) -> web.Response:
-        job = self._routes.job(request.match_info["job"])
+        return json_answer(self.view(await self.known(request)))
+
+    async def known(self, request: web.Request) -> KnownJob:
+        """Return the job that a request names. RequestRefusedError 404; 503 if agents are not back yet."""
+        uid = request.match_info["job"]
+        job = self._routes.job(uid)
         if job is None:
             await located(self._routes, request)  # its agent may have to be asked, or waited for
-            job = self._routes.job(request.match_info["job"])
+            job = self._routes.job(uid)
         if job is None:
-            raise RequestRefusedError(404, f"job {request.match_info['job']!r} is not found")
-        return json_answer(self.view(job))
+            raise RequestRefusedError(404, f"job {uid!r} is not found")
+        return job
 
     def view(self, job: KnownJob) -> dict[str, Any]:
         """Return a job as a GET answers it."""
@@ -63,10 +67,9 @@ def _facts(job: KnownJob) -> JobFacts:
 
 
 def _filter(request: web.Request) -> Filter:
-    """Return the condition that the query states. RequestRefusedError 400 for an unknown parameter."""
-    unknown = [name for name in request.query if name not in _FILTERS and not name.startswith(_LABEL)]
-    if unknown:
-        raise RequestRefusedError(400, f"unknown parameter {unknown[0]!r}")
+    """Return the condition that the query states. RequestRefusedError 400."""
+    if (state := request.query.get("state")) is not None and state not in STATES:
+        raise RequestRefusedError(400, f"state must be one of {', '.join(STATES)}")
     wanted = {name: request.query[name] for name in ("agent", "state") if name in request.query}
     labels = {name.removeprefix(_LABEL): value for name, value in request.query.items() if name.startswith(_LABEL)}
 

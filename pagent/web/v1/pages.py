@@ -18,9 +18,9 @@ _DEFAULT: Final = 100
 def page_limit(request: web.Request) -> int:
     """Return how many entries a page may have. RequestRefusedError 400."""
     given = request.query.get("limit", str(_DEFAULT))
-    if not (given.isascii() and given.isdigit() and len(given) < 9 and int(given) >= 1):
-        raise RequestRefusedError(400, "limit must be a number, at least 1")
-    return min(int(given), PAGE_MAX)
+    if not (given.isascii() and given.isdigit() and len(given) < 9 and 1 <= int(given) <= PAGE_MAX):
+        raise RequestRefusedError(400, f"limit must be a number from 1 to {PAGE_MAX}")
+    return int(given)
 
 
 def cursor_of(age: tuple[float, str]) -> str:

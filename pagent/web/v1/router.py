@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Any, Final
 
 from aiohttp import web
@@ -11,6 +10,7 @@ from pagent import __version__
 from pagent.rpc.directory import Gate
 from pagent.web.admission import subject_of
 from pagent.web.answers import json_answer
+from pagent.web.v1.document import OPENAPI
 from pagent.web.v1.views import time_text
 
 #: What this release has of the API, for clients of several releases.
@@ -22,13 +22,12 @@ class RouterRoutes:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._openapi = files(__package__).joinpath("openapi.json").read_bytes()
 
     async def version(self, request: web.Request) -> web.Response:
         return json_answer({"version": __version__, "features": [*FEATURES]})
 
     async def openapi(self, request: web.Request) -> web.Response:
-        return web.Response(body=self._openapi, content_type="application/json")
+        return web.Response(body=OPENAPI, content_type="application/json")
 
     async def whoami(self, request: web.Request) -> web.Response:
         subject = subject_of(request)

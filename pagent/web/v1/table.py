@@ -7,14 +7,17 @@ from pagent.rpc.directory import Gate
 from pagent.web.route import Route, named
 from pagent.web.routes import Routes
 from pagent.web.v1.agents import AgentRoutes
+from pagent.web.v1.document import checked_routes
 from pagent.web.v1.jobs import JobViews
+from pagent.web.v1.lifecycle import JobActions
 from pagent.web.v1.router import RouterRoutes
 
 
 def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
     """Return all routes of the API."""
     router, agents, jobs = RouterRoutes(gate), AgentRoutes(routes), JobViews(routes, gate)
-    return [
+    actions = JobActions(routes, jobs)
+    table = [
         Route("GET", "/v1", operations.NONE, router.version),
         Route("GET", "/v1/openapi.json", operations.NONE, router.openapi),
         Route("GET", "/v1/whoami", operations.READ, router.whoami),
@@ -23,4 +26,9 @@ def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
         Route("PATCH", "/v1/agents/{agent}", operations.ADMIN, agents.change, named("host_cordon")),
         Route("GET", "/v1/jobs", operations.READ, jobs.listing),
         Route("GET", "/v1/jobs/{job}", operations.READ, jobs.show),
+        Route("DELETE", "/v1/jobs/{job}", operations.JOBS, actions.remove, named("job_remove")),
+        Route("POST", "/v1/jobs/{job}/kill", operations.JOBS, actions.kill, named("job_kill")),
+        Route("POST", "/v1/jobs/{job}/start", operations.JOBS, actions.start, named("job_start")),
+        Route("GET", "/v1/jobs/{job}/wait", operations.READ, actions.wait),
     ]
+    return checked_routes(table)

@@ -11,6 +11,8 @@ from pagent.wire.plain import plain
 
 #: The state of a job whose agent has no link now.
 UNREACHABLE: Final = "UNREACHABLE"
+#: All states that a job can be in.
+STATES: Final = ("NEW", "PENDING", "RUNNING", "FINISHED", "CLOSED", UNREACHABLE, "QUEUED", "unknown")
 #: Label of the owner of a job, set by a closed router.
 _OWNER: Final = "pagent/owner"
 #: Keys of an agent's info that are passed on as they are.

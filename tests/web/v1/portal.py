@@ -98,7 +98,7 @@ def check(method: str, target: str, fields: Iterable[tuple[str, str]], body: byt
     kind = names.get("content-type", "").partition(";")[0]
     if answer.status >= 400:
         assert kind == "application/problem+json", answer
-        assert answer.json["status"] == answer.status
+        assert method == "HEAD" or answer.json["status"] == answer.status
     if answer.status in (404, 405) or method == "HEAD":
         return
     request = _Request(method, target, {name.lower(): value for name, value in fields}, body)

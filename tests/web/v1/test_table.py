@@ -46,5 +46,7 @@ def test_every_operation_has_all_parts(path: str, method: str, operation: dict[s
     assert operation["summary"]
     assert operation["responses"]["default"] == {"$ref": "#/components/responses/Problem"}
     assert bool(operation["security"]) is ("x-scope" in operation)
-    named = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter.get("in") == "path"}
+    shared = {f"#/components/parameters/{name}": each for name, each in document()["components"]["parameters"].items()}
+    parameters = [shared[each["$ref"]] if "$ref" in each else each for each in operation.get("parameters", ())]
+    named = {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
     assert named == set(re.findall(r"{(\w+)}", path))

@@ -1,0 +1,30 @@
+"""Wait for the end of a job's process, on whatever agent the job is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pagent.errors import LinkClosedError
+from pagent.relay.directory import AgentDirectory
+from pagent.relay.record import PENDING
+
+#: The states of a job with a process.
+_ACTIVE: Final = (PENDING, "RUNNING")
+
+
+async def until_ended(directory: AgentDirectory, job_uid: str) -> None:
+    """Return when a known job has no process, or is not known any more. CallError.
+
+    While its agent is away, a job counts as it was last.
+    """
+    jobs = directory.jobs
+    while (record := jobs.get(job_uid)) is not None and record.state in _ACTIVE:
+        agent = directory.table.newest(record.agent)
+        if agent is None or agent.is_watched:
+            await jobs.changed(job_uid)
+            continue
+        try:
+            directory.noted(agent, await agent.call("job_wait", job_uid))
+        except LinkClosedError:
+            continue
+        return
