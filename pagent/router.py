@@ -264,7 +264,7 @@ class Router:
         await self._web.close()
         await self._joins.close()
         await self.directory.close()
-        links = [*(agent.connection for agent in self.directory.table), *self._clients]
+        links = [*self.directory.table.connections(), *self._clients]
         await asyncio.gather(*(link.close(GOING_AWAY, "the router ends") for link in links))
         await self._tasks.close()
         await self._agents.close()
@@ -352,9 +352,9 @@ class Router:
         if isinstance(self.gate, ClosedGate) and credentials.access is not None:
             ended = self.gate.renew(credentials.access)
             _log.info("tokens of clients: %d; closed with tokens that are gone: %d", len(credentials.access), ended)
-        for agent in self.directory.table:
-            if not self._is_accepted(agent.connection):
-                agent.connection.link.close(POLICY_VIOLATION, TOKEN_GONE)
+        for connection in self.directory.table.connections():
+            if not self._is_accepted(connection):
+                connection.link.close(POLICY_VIOLATION, TOKEN_GONE)
         return len(credentials.accepted)
 
     def _read(self, read: Callable[[], RouterSettings]) -> tuple[RouterSettings, RouterCredentials]:

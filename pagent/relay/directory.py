@@ -31,6 +31,8 @@ _CREATE_S: Final = 60.0
 _LISTING_S: Final = 5.0
 #: Agents that are asked at once for a job: more would hold up the loop.
 _ASKED_AT_ONCE: Final = 50
+#: Why a request for a job waits, or fails.
+_AWAY: Final = "the agent of this job is not connected now"
 #: How often an agent without a watch is asked whether a job is ready that was started by another router.
 _READY_POLL_S: Final = 0.25
 
@@ -129,17 +131,19 @@ class AgentDirectory:
         if agent is not None:
             if self.jobs.agent_of(job.job_uid) is None:
                 await self.watches.until_listed([agent.key], _LISTING_S)
-            return agent
+            return await self._open_link(agent.key)
         try:
             return self._known(job)
-        except NotYetError as error:
+        except NotYetError:
             key = self.jobs.agent_of(job.job_uid)
-            if key is None:
-                return await self._search(job)
-            try:
-                return await self.table.next_link(key, ROUTE_LINK_WAIT_S)
-            except TimeoutError:
-                raise error from None
+            return await (self._search(job) if key is None else self._open_link(key))
+
+    async def _open_link(self, key: AgentKey) -> ConnectedAgent:
+        """Return the link of an agent that takes new calls; the next one, if the agent has none now. NotYetError."""
+        try:
+            return await self.table.next_link(key, ROUTE_LINK_WAIT_S)
+        except TimeoutError:
+            raise NotYetError(503, _AWAY, retry_after_s=2) from None
 
     async def wait_for(self, job: JobAddress) -> ConnectedAgent:
         """Return the agent of a job as soon as it has a link and the job is not PENDING any more."""
@@ -180,16 +184,17 @@ class AgentDirectory:
             raise NotYetError(503, "the agent of this job is not known yet", retry_after_s=2)
         agent = self.table.newest(key)
         if agent is None:
-            raise NotYetError(503, "the agent of this job is not connected now", retry_after_s=2)
+            raise NotYetError(503, _AWAY, retry_after_s=2)
         return agent
 
     async def _search(self, job: JobAddress) -> ConnectedAgent:
         """Return the agent of a job that is not known, once all agents have listed their jobs."""
         listed = await self.watches.until_listed(self.watches.listing, _LISTING_S)
         key = self.jobs.agent_of(job.job_uid)
-        agent = await self._ask(job.job_uid) if key is None else self.table.newest(key)
-        if agent is not None:
-            return agent
+        if key is None and (agent := await self._ask(job.job_uid)) is not None:
+            key = agent.key
+        if key is not None:
+            return await self._open_link(key)
         if not listed:
             raise RequestRefusedError(503, "the agents are not back yet", retry_after_s=2)
         raise self.not_found(job)

@@ -78,8 +78,9 @@ class AgentTable:
         self._by_connection: dict[str, ConnectedAgent] = {}
         self._by_key: dict[AgentKey, list[ConnectedAgent]] = {}  # in the order of their coming
         self._by_uid: dict[str, list[ConnectedAgent]] = {}
+        self._undecided: set[ConnectedAgent] = set()  # links that may be admitted later
         self._conflicts: dict[AgentKey, list[ConnectedAgent]] = {}  # links that wait for a sign of life of the first
-        self._waiting: dict[AgentKey, list[asyncio.Future[ConnectedAgent]]] = {}
+        self._waiting: dict[AgentKey, list[asyncio.Future[None]]] = {}
 
     # --- looking up -------------------------------------------------------------------------------
 
@@ -110,15 +111,23 @@ class AgentTable:
         """Return whether an agent has a link."""
         return uid in self._by_uid
 
+    def connections(self) -> list[Connection]:
+        """Return the connections of all links, with those of links that may be admitted later."""
+        return [agent.connection for agent in (*self._by_connection.values(), *self._undecided)]
+
     async def next_link(self, key: AgentKey, timeout: float) -> ConnectedAgent:
-        """Wait until an agent has a link again. TimeoutError."""
-        if (link := self.newest(key)) is not None:
+        """Wait until an agent has a link that is open. TimeoutError."""
+        async with asyncio.timeout(timeout):
+            while (link := self.newest(key)) is None or not link.is_open:
+                await self._joining(key)
             return link
-        future: asyncio.Future[ConnectedAgent] = asyncio.get_running_loop().create_future()
+
+    async def _joining(self, key: AgentKey) -> None:
+        """Wait until a link of an agent is admitted. It may be lost again when this returns."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, []).append(future)
         try:
-            async with asyncio.timeout(timeout):
-                return await future
+            await future
         finally:
             if (waiting := self._waiting.get(key)) is not None:
                 waiting.remove(future)
@@ -135,9 +144,15 @@ class AgentTable:
 
     def admit(self, connection: Connection) -> None:
         """Take a link that an agent has made, now or when an older one with its uid has been asked."""
-        self._admit(self._agent(connection, None))
+        agent = self._agent(connection, None)
+        self._undecided.add(agent)
+        connection.on_lost.append(lambda _: self._undecided.discard(agent))
+        self._admit(agent)
 
     def _admit(self, agent: ConnectedAgent) -> None:
+        if not agent.is_open:  # a link that is lost takes over from none
+            self._undecided.discard(agent)
+            return
         first = self.newest(agent.key)
         if first is None:
             self._join(agent)
@@ -154,6 +169,7 @@ class AgentTable:
         return ConnectedAgent(connection, dialled, taken=taken, spool=self._spool, linger=self._linger)
 
     def _join(self, agent: ConnectedAgent) -> None:
+        self._undecided.discard(agent)
         self._by_key.setdefault(agent.key, []).append(agent)
         self._by_connection[agent.connection_id] = agent
         known = self._by_uid.setdefault(agent.uid, [])
@@ -166,7 +182,7 @@ class AgentTable:
         self._moved(agent)
         for future in self._waiting.get(agent.key, ()):
             if not future.done():
-                future.set_result(agent)
+                future.set_result(None)
         agent.connection.on_lost.append(lambda error: self._lost(agent, error))
         if not agent.is_open:
             self._lost(agent, LinkClosedError())
@@ -233,8 +249,7 @@ class AgentTable:
             return
         self._drop_process(first)
         for second in waiting:
-            if second.is_open:
-                self._admit(second)
+            self._admit(second)
 
     def _drop_process(self, dead: ConnectedAgent) -> None:
         """Close all links of a process that does not answer."""

@@ -23,7 +23,7 @@ from pagent.relay.agent import AgentKey, ConnectedAgent
 from pagent.router import Router
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.connection import Connection
-from pagent.rpc.directory import JobFacts
+from pagent.rpc.directory import JobAddress, JobFacts
 from pagent.rpc.methods import unary
 from pagent.wire import messages
 from tests.kit.agents import TOKEN, running_agent
@@ -513,3 +513,18 @@ async def test_a_client_that_is_gone_waits_for_no_job(router: Router, tmp_path: 
             writer.close()
             await link.calls_ended()
         assert (await info(router, "-", job.split("/")[3])).json["state"] == "RUNNING"
+
+
+async def test_a_lookup_waits_for_the_next_link_if_the_link_is_lost_while_jobs_are_listed(router: Router) -> None:
+    service = Watched("j")
+    service.listing.clear()
+    async with watched_link(router, "A", service) as first:
+        agent = await connected(router, "A")
+        await service.begun.wait()
+        looking = asyncio.create_task(router.directory.locate(JobAddress(agent.connection_id, "j")))
+        await asyncio.sleep(0)
+        await first.close()
+        await disconnected(router)
+    service.listing.set()
+    async with watched_agent(router, "A", service) as second:
+        assert await looking is second

@@ -205,6 +205,43 @@ async def test_a_token_may_be_good_for_some_uids_only() -> None:
         assert not await refused(router, "any", "other")
 
 
+async def test_a_link_that_waits_for_a_sign_of_life_is_closed_when_its_token_is_gone(router: Router) -> None:
+    async with (
+        dial(router.server_port, TOKEN, uid="A", instance="i") as first,
+        dial(router.server_port, TOKEN, uid="A", instance="other") as second,
+    ):
+        await first.next_of(1)  # the router asks for the sign of life
+        router.reload(lambda: router_settings(server=RouterServer(accept_tokens=(AcceptedToken("new"),))))
+        assert await closed(first) == 1008
+        assert await closed(second) == 1008
+        assert not len(router.directory.table)
+
+
+async def test_a_link_that_waits_for_a_sign_of_life_is_closed_when_the_router_ends() -> None:
+    async with running_router() as router, dial(router.server_port, TOKEN, uid="A", instance="i") as first:
+        async with dial(router.server_port, TOKEN, uid="A", instance="other") as second:
+            await first.next_of(1)
+            router.end(0)
+            router.end(0)
+            stopping = asyncio.create_task(router.stop())
+            assert await closed(second) == 1001
+        await stopping
+
+
+async def test_a_link_that_is_lost_as_it_is_admitted_is_given_to_no_call(router: Router) -> None:
+    def lose(change: object) -> None:
+        for agent in router.directory.table:
+            agent.connection.link.abort("the test breaks it")
+        unsubscribe()
+
+    unsubscribe = router.directory.changes.subscribe(lose)
+    waiting = asyncio.create_task(router.directory.table.next_link(AgentKey("A", None), PATIENCE_S))
+    async with dial(router.server_port, TOKEN, uid="A") as lost:
+        await closed(lost)
+    async with dial(router.server_port, TOKEN, uid="A") as second:
+        assert (await waiting).connection_id == second.link_id
+
+
 async def test_no_log_line_has_a_token(router: Router, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     assert await refused(router, "an-unknown-secret", "A")
