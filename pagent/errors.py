@@ -22,6 +22,9 @@
         ProcessStartTimeoutError
         ProcessExitedError
         ProcessPortCountError
+      FileChangedError            a file is not the one that the caller named as a condition
+      FileDigestError             an upload does not have the digest that its caller gave
+      FileOffsetError             an upload cannot continue where its caller said
       RouteError                  a relayed call found no way to the job now; asking again may help
       RequestRefusedError         a router answers a request with an error: carries status and text
         NotYetError               what the request is for may be there within seconds
@@ -141,6 +144,21 @@ class ProcessExitedError(JobError):
 
 class ProcessPortCountError(JobError):
     """The job reported more ports than were expected, or the expected number is invalid."""
+
+
+class FileChangedError(PagentError):
+    """A file is not the one that the caller named as a condition of an upload or a removal."""
+
+    def __init__(self, path: str, fault: str) -> None:
+        super().__init__(f"{path!r} {fault}")
+
+
+class FileDigestError(PagentError, ValueError):
+    """An upload does not have the digest that its caller gave."""
+
+
+class FileOffsetError(PagentError, ValueError):
+    """An upload cannot continue where its caller said: fewer bytes of it are kept."""
 
 
 class RouteError(PagentError):

@@ -32,6 +32,7 @@ _DIGEST: Final = 16
 
 _BASE: Final = 0x10FE00
 _ODD: Final = re.compile("[\udc80-\udcff\U0010fe80-\U0010feff]")
+_ESCAPED: Final = re.compile("[\udc80-\udcff]+")
 _WRITTEN: Final = re.compile("[\U0010fe80-\U0010feff]+")
 
 
@@ -40,6 +41,12 @@ def to_wire(name: str) -> str:
     if name.isascii() or not _ODD.search(name):
         return name
     return _ODD.sub(lambda odd: "".join(chr(_BASE + byte) for byte in _bytes(odd[0])), name)
+
+
+def written(path: bytes) -> str:
+    """Return the form on the wire of a path whose characters may be in that form already."""
+    text = path.decode("utf-8", "surrogateescape")
+    return _ESCAPED.sub(lambda odd: "".join(chr(_BASE + byte) for byte in _bytes(odd[0])), text)
 
 
 def from_wire(path: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
 
 from pagent.files.arguments import checked_count
 from pagent.files.chunks import Chunks
+from pagent.files.condition import version_of
 from pagent.files.holes import HOLE_LEAST, check_holes, data_at, hole_at, missing
 from pagent.files.sandbox_access import SandboxAccess
 from pagent.runtime.threads import Threads
@@ -28,6 +29,8 @@ class Download(Chunks):
         self._file = -1  # used in threads only, as all below
         self._at = self._end = 0
         self._remove_as: tuple[int, int] | None = None
+        #: The whole file as it was opened, for peers.
+        self.file: dict[str, Any] = {}
 
     @classmethod
     async def open(
@@ -65,6 +68,7 @@ class Download(Chunks):
         found = os.fstat(self._file)
         if offset > found.st_size:
             raise ValueError(f"offset {offset} is beyond the end of {self._path!r}, which has {found.st_size} bytes")
+        self.file = {"size": found.st_size, "mtime": found.st_mtime, "version": version_of(found)}
         rest = found.st_size - offset
         size = rest if length is None else min(length, rest)
         self._at = offset

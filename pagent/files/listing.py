@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from pagent import limits
 from pagent.files.arguments import checked_limit
+from pagent.files.condition import Condition
 from pagent.files.disk_work import DISK_TURN, DISK_TURN_ENTRIES, DiskWork
 from pagent.files.entries import SandboxEntry
 from pagent.files.holes import check_holes
@@ -26,6 +27,7 @@ from pagent.runtime.threads import Threads
 
 #: Packed size of an entry without its path and error, about.
 _ENTRY_BYTES: Final = 80
+_NO_CONDITION: Final = Condition()
 
 
 async def file_stat(threads: Threads, sandbox: SandboxAccess, path: str, *, sha256: bool = False) -> dict[str, Any]:
@@ -86,12 +88,15 @@ def _is_hidden(found: SandboxEntry) -> bool:
     return is_unfinished(found.path)
 
 
-async def file_remove(threads: Threads, sandbox: SandboxAccess, path: str) -> dict[str, Any]:
+async def file_remove(
+    threads: Threads, sandbox: SandboxAccess, path: str, *, condition: Condition = _NO_CONDITION
+) -> dict[str, Any]:
     """Delete a file, a link (not its target) or an empty folder; return the entry that it was.
 
-    OSError, for example ENOTEMPTY. ValueError if the entry is the agent's own.
+    OSError, for example ENOTEMPTY. ValueError if the entry is the agent's own. FileChangedError: it is not what
+    ``condition`` says.
     """
-    return (await DiskWork(threads, lambda: None).run(_remove, sandbox, path)).as_dict()
+    return (await DiskWork(threads, lambda: None).run(_remove, sandbox, path, condition)).as_dict()
 
 
 def _stat(sandbox: SandboxAccess, path: str) -> SandboxEntry:
@@ -105,9 +110,10 @@ def _stat(sandbox: SandboxAccess, path: str) -> SandboxEntry:
         return SandboxEntry.of(_normal(path), sandbox.stat_at(folder, name))
 
 
-def _remove(sandbox: SandboxAccess, path: str) -> SandboxEntry:
+def _remove(sandbox: SandboxAccess, path: str, condition: Condition) -> SandboxEntry:
     sandbox.check_target(path)
-    with _parent(sandbox, path) as (folder, name):
+    with _parent(sandbox, path) as (folder, name), sandbox.replacing:
+        condition.check(sandbox, path)
         found = SandboxEntry.of(_normal(path), sandbox.stat_at(folder, name))
         (os.rmdir if found.kind == "dir" else os.unlink)(name, dir_fd=folder)
         return found

@@ -14,6 +14,8 @@ from contextlib import ExitStack, suppress
 from typing import Final
 
 from pagent.buffers import Bytes, remaining
+from pagent.errors import FileOffsetError
+from pagent.files.condition import Condition, version_of
 from pagent.files.sandbox_access import SandboxAccess
 from pagent.limits import MIB
 from pagent.names import UPLOAD_PREFIX, from_wire, partial_of, to_wire
@@ -45,6 +47,9 @@ class NewFile:
         self._reserved = 0  # up to where there are blocks for it
         self._may_reserve = True
         self._skipped = False
+        #: The version of the file once it has appeared, and whether there was none of its name before.
+        self.version = ""
+        self.created = False
         sandbox.check_target(path)
         self._folder, self._name = sandbox.open_parent(path, create=True)
         self._temporary = UPLOAD_PREFIX + secrets.token_hex(8)
@@ -100,7 +105,7 @@ class NewFile:
         try:
             file = os.open(kept, _FLAGS | O_NONBLOCK, dir_fd=self._folder)
         except FileNotFoundError:
-            raise ValueError(f"cannot continue {self._path!r} at {offset}: 0 bytes of it are kept") from None
+            raise FileOffsetError(f"cannot continue {self._path!r} at {offset}: 0 bytes of it are kept") from None
         except OSError as error:
             raise self._named(error) from None
         try:
@@ -108,7 +113,9 @@ class NewFile:
             if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
                 raise ValueError(f"not a regular file: {partial_of(self._path)!r}")
             if found.st_size < offset:
-                raise ValueError(f"cannot continue {self._path!r} at {offset}: {found.st_size} bytes of it are kept")
+                raise FileOffsetError(
+                    f"cannot continue {self._path!r} at {offset}: {found.st_size} bytes of it are kept"
+                )
             # Renamed to the temporary name the kept part is not found by other uploads.
             os.fchmod(file, os.fstat(self._file).st_mode & mode)
             os.rename(kept, self._temporary, src_dir_fd=self._folder, dst_dir_fd=self._folder)
@@ -167,10 +174,13 @@ class NewFile:
         self._end = offset
         self._may_reserve = False  # a reservation would fill the next hole
 
-    def commit(self, *, mode: int | None = None, mtime_ns: int | None = None) -> None:
+    def commit(
+        self, *, mode: int | None = None, mtime_ns: int | None = None, condition: Condition | None = None
+    ) -> None:
         """Let the file appear with the mode and time given. It replaces one of the same name; a kept part is deleted.
 
-        Without ``mode`` it gets that of the file that it replaces.
+        Without ``mode`` it gets that of the file that it replaces. FileChangedError: there is another file than
+        ``condition`` says.
         """
         try:
             self._set_length()
@@ -181,13 +191,28 @@ class NewFile:
             # Closed first: a network file system may report a full disk only then.
             file, self._file = self._file, -1
             os.close(file)
-            self._take_name()
+            with self._sandbox.replacing:
+                if condition is not None:
+                    condition.check(self._sandbox, self._path)
+                self.created = not self._exists()
+                self._take_name()
+                self.version = version_of(self._status())
         except OSError as error:
             self.discard()
             raise self._named(error) from None
         with suppress(OSError):  # there seldom is one, and it does no harm
             os.unlink(self._kept, dir_fd=self._folder)
         self._close()
+
+    def _status(self) -> os.stat_result:
+        return os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
+
+    def _exists(self) -> bool:
+        try:
+            self._status()
+        except FileNotFoundError:
+            return False
+        return True
 
     def _take_name(self) -> None:
         """Rename the file to its target. A file that is mounted cannot be replaced, so it is written in place."""

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Protocol
 
 
 class SandboxAccess(Protocol):
-    """Opens relative paths below one folder. ValueError for a path that leaves it, OSError from the system."""
+    """Opens relative paths below one folder. ValueError for a path that leaves it, OSError from the system.
+
+    ``replacing`` is held while a file is compared with a condition and then replaced or removed.
+    """
+
+    replacing: threading.Lock
 
     def open_dir(self, path: str) -> int:
         """Return a descriptor of a folder that can be listed; ``''`` is the sandbox itself."""

@@ -16,7 +16,9 @@ from typing import Final, Self
 
 from pagent import limits
 from pagent.buffers import Bytes
+from pagent.errors import FileDigestError
 from pagent.files.arguments import checked_count, checked_sha256
+from pagent.files.condition import Condition
 from pagent.files.disk_work import DISK_BLOCK, DISK_PIECE, DISK_TURN, DiskWork
 from pagent.files.newfile import NewFile
 from pagent.files.sandbox_access import SandboxAccess
@@ -26,6 +28,8 @@ from pagent.runtime.threads import Threads
 #: Bytes that an upload gathers at most before it writes. It gathers a quarter of what it has written, so that a hundred
 #: small uploads hold less than a hundred large ones.
 DISK_BLOCK_MOST: Final = limits.UPLOAD_PENDING_MAX // 2
+
+_NO_CONDITION: Final = Condition()
 
 
 class Upload:
@@ -39,7 +43,15 @@ class Upload:
     """
 
     def __init__(
-        self, threads: Threads, sandbox: SandboxAccess, path: str, *, offset: int, sha256: str | None, partial: bool
+        self,
+        threads: Threads,
+        sandbox: SandboxAccess,
+        path: str,
+        *,
+        offset: int,
+        sha256: str | None,
+        partial: bool,
+        condition: Condition,
     ) -> None:
         # For life.
         self._work = DiskWork(threads, self._clean_up)
@@ -47,7 +59,11 @@ class Upload:
         self._path = path
         self._offset = offset
         self._sha256 = sha256
+        self._condition = condition
         self._digest = hashlib.sha256() if sha256 is not None else None
+        #: The version of the file once it has appeared, and whether there was none of its name before.
+        self.version = ""
+        self.created = False
         #: Called when something was written, or could not be.
         self.on_progress: Callable[[], None] | None = None
         # While it is written.
@@ -70,16 +86,18 @@ class Upload:
         offset: int = 0,
         sha256: str | None = None,
         partial: bool = False,
+        condition: Condition = _NO_CONDITION,
     ) -> Self:
         """Start an upload to ``path`` and make missing folders. Mode 0644, executable 0755, less the umask.
 
         ``partial``: the part that was written is kept if the upload is aborted. ``offset``: continue such a part, which
         must have at least that many bytes, and is cut to them. ``sha256``: hex digest that the whole file must have.
-        TypeError, ValueError, OSError.
+        ``condition``: of the file that is replaced, checked now and when the upload is complete. TypeError, ValueError,
+        OSError, FileChangedError.
         """
         checked_count("offset", offset)
         digest = checked_sha256(sha256)
-        upload = cls(threads, sandbox, path, offset=offset, sha256=digest, partial=bool(partial))
+        upload = cls(threads, sandbox, path, offset=offset, sha256=digest, partial=bool(partial), condition=condition)
         try:
             await upload._work.run(upload._open, 0o755 if executable else 0o644)
             if upload._digest is not None:
@@ -209,6 +227,7 @@ class Upload:
         self._new = new = NewFile(self._sandbox, self._path, mode)
         try:
             new.check_target()
+            self._condition.check(self._sandbox, self._path)
             if self._offset:
                 new.continue_from(self._offset, mode)
         except BaseException:
@@ -263,8 +282,9 @@ class Upload:
         self._write_rest()
         self._keep = False  # whole as it is, so that there is nothing to continue if it cannot appear
         if self._digest is not None and self._digest.hexdigest() != self._sha256:
-            raise ValueError(f"sha256 of {self._path!r} is {self._digest.hexdigest()}, not {self._sha256}")
-        self._new.commit()
+            raise FileDigestError(f"sha256 of {self._path!r} is {self._digest.hexdigest()}, not {self._sha256}")
+        self._new.commit(condition=self._condition)
+        self.version, self.created = self._new.version, self._new.created
 
     def _write_rest(self) -> None:
         self._unwritten.flush()

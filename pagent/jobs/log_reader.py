@@ -29,6 +29,15 @@ class LogReader:
         self.offset = offset
         self._before = b""
 
+    def bounds(self) -> tuple[int, int]:
+        """Return where the next read begins, and where the output ends now. OSError of the disk."""
+        if self._capped is not None:
+            at, _ = self._capped.read(self.descriptor, self.offset, 0)
+            end = self._capped.size()
+        else:
+            at, end = self.offset, os.fstat(self.descriptor).st_size
+        return at, max(at, end)
+
     def read(self) -> bytes:
         """Return the bytes at ``offset``, which moves past them; empty at the end of the file. OSError of the disk."""
         if self._capped is not None:

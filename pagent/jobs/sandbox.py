@@ -16,6 +16,7 @@ import errno
 import os
 import secrets
 import stat
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -44,6 +45,7 @@ class Sandbox:
         self._of_job = of_job
         self._open = opener
         self._user: tuple[int, int] | None = None  # the owner of all files in it, if not the agent's user
+        self.replacing = threading.Lock()  # between the comparison of a file and its replacement or removal
         self._logs = KeptLogs()  # of what open_output made
         self._folder = SharedDescriptor(folder, self._logs.close)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Final, Protocol
 
-from pagent.errors import JobNotFoundError
+from pagent.errors import FileDigestError, FileOffsetError, JobNotFoundError
 from pagent.files.archive import ArchiveDownload, ArchiveUpload
+from pagent.files.condition import Condition
 from pagent.files.download import Download
 from pagent.files.entries import Skipped
 from pagent.files.listing import file_list, file_remove, file_stat
@@ -61,8 +62,12 @@ class FileService:
         offset: int = 0,
         sha256: str | None = None,
         partial: bool = False,
-    ) -> int:
+        match: list[str] | None = None,
+        absent: bool = False,
+        report: bool = False,
+    ) -> Any:
         job = self._job(call, job_uid)
+        condition = Condition(match, absent)
         upload: Upload | None = None
 
         def spool_failed() -> None:
@@ -70,7 +75,7 @@ class FileService:
                 upload.discard_partial()
 
         self._spool(call, job, spool_failed)
-        with _until_removed(job, call):
+        with _until_removed(job, call), _as_value_errors(not report):
             upload = await Upload.open(
                 self._threads.of(job),
                 job.sandbox,
@@ -79,10 +84,12 @@ class FileService:
                 offset=offset,
                 sha256=sha256,
                 partial=partial,
+                condition=condition,
             )
             async with upload:
                 await Intake(call, upload).finished()
-                return await upload.commit()
+                size = await upload.commit()
+                return {"size": size, "version": upload.version, "created": upload.created} if report else size
 
     @istream
     async def file_download(
@@ -95,6 +102,7 @@ class FileService:
         offset: int = 0,
         length: int | None = None,
         holes: bool | None = None,
+        describe: bool = False,
     ) -> int:
         job = self._job(call, job_uid)
         download = await Download.open(
@@ -108,7 +116,7 @@ class FileService:
             holes=call.connection.holes if holes is None else holes,
         )
         async with download:
-            return await _send(call, download, self._rounds)
+            return await _send(call, download, self._rounds, **({"file": download.file} if describe else {}))
 
     @ostream
     async def archive_upload(self, call: IncomingCall, job_uid: str, report: bool = False) -> Any:
@@ -169,9 +177,9 @@ class FileService:
         return await file_list(self._threads.of(job), job.sandbox, path, recursive=recursive, after=after, limit=limit)
 
     @unary
-    async def file_remove(self, call: IncomingCall, job_uid: str, path: str) -> Any:
+    async def file_remove(self, call: IncomingCall, job_uid: str, path: str, match: list[str] | None = None) -> Any:
         job = self._job(call, job_uid)
-        return await file_remove(self._threads.of(job), job.sandbox, path)
+        return await file_remove(self._threads.of(job), job.sandbox, path, condition=Condition(match))
 
     @staticmethod
     def _result(job: Job, size: int, skipped: Skipped, report: bool) -> Any:
@@ -189,6 +197,15 @@ class FileService:
         call.stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, threads, failed, for_disk=True))
 
 
+@contextmanager
+def _as_value_errors(on: bool) -> Iterator[None]:
+    """Raise ValueError, which part 2 of the contract began with, in the place of errors that were named later."""
+    try:
+        yield
+    except (FileDigestError, FileOffsetError) as error:
+        raise (ValueError(str(error)) if on else error) from None
+
+
 def _until_removed(job: Job, call: IncomingCall) -> AbstractContextManager[None]:
     """Abort the call of an upload when its job is removed, however long its caller pauses."""
     return job.until_removed(partial(call.abort, JobNotFoundError(job.uid)))
@@ -199,10 +216,11 @@ def _bounded(chunk_size: Any) -> Any:
     return min(chunk_size, CHUNK_MAX) if type(chunk_size) is int else chunk_size
 
 
-async def _send(call: IncomingCall, source: _Source, rounds: Rounds) -> int:
+async def _send(call: IncomingCall, source: _Source, rounds: Rounds, **more: Any) -> int:
+    """Send the size, and ``more`` with it, then the chunks."""
     assert call.stream is not None
     stream = AsyncStream(call.stream)
-    await stream.send({"size": source.size})
+    await stream.send({"size": source.size, **more})
     sent = batch = 0
     async for chunk in source:
         if batch == 0:

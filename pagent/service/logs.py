@@ -33,7 +33,13 @@ class LogService:
 
     @istream
     async def job_logs(
-        self, call: IncomingCall, job_uid: str, stream: str = "stdout", offset: int = 0, follow: bool = False
+        self,
+        call: IncomingCall,
+        job_uid: str,
+        stream: str = "stdout",
+        offset: int = 0,
+        follow: bool = False,
+        bounds: bool = False,
     ) -> Any:
         job = self._manager.get(job_uid, owner_of(call.connection))
         if not isinstance(stream, str) or stream not in _FILES:
@@ -41,11 +47,16 @@ class LogService:
         if type(offset) is not int or not 0 <= offset <= LOG_OFFSET_MAX:
             raise ValueError("offset must be a number of bytes, 0 or more")
         assert call.stream is not None
-        end = await self._send(AsyncStream(call.stream), job, _FILES[stream], offset, follow)
+        end = await self._send(AsyncStream(call.stream), job, _FILES[stream], offset, follow, bool(bounds))
         return {"offset": end, "state": job.state.value, "exit_code": job.exit_code}
 
-    async def _send(self, out: AsyncStream, job: Job, name: str, offset: int, follow: bool) -> int:
-        fd = await self._open(job, name, follow)
+    async def _send(self, out: AsyncStream, job: Job, name: str, offset: int, follow: bool, bounds: bool) -> int:
+        fd = _opened(job, name)
+        if fd is None and bounds:
+            await out.send(_bounds(offset, None if follow else offset))
+            bounds = False
+        if fd is None and follow:
+            fd = await _opened_after_start(job, name)
         if fd is None:
             return offset
         reading = DiskWork(self._threads.of(job), partial(os.close, fd))  # after a read that a cancel does not stop
@@ -53,6 +64,11 @@ class LogService:
             async with Changes(fd) as changes:
                 with job.until_output_ends(changes.wake):
                     reader = LogReader(fd, job.outputs.get(name), offset, follow=follow)
+                    if bounds:
+                        at, end = await reading.run(reader.bounds)
+                        await out.send(_bounds(at, None if follow else end))
+                        if not follow:
+                            return await self._copy_to(out, reading, reader, end)
                     return await self._copy(out, job, reading, reader, changes if follow else None)
         finally:
             await reading.end()
@@ -70,16 +86,35 @@ class LogService:
                 await changes.next()
 
     @staticmethod
-    async def _open(job: Job, name: str, follow: bool) -> int | None:
-        """Return a descriptor of the output file, None without one. With ``follow``, wait for the job's start."""
-        changed = asyncio.Event()
-        with job.watching(changed.set):
-            while True:
-                ended = job.state in _ENDED
-                try:
-                    return job.sandbox.open_log(name)
-                except FileNotFoundError:
-                    if not follow or ended:
-                        return None
-                await changed.wait()
-                changed.clear()
+    async def _copy_to(out: AsyncStream, reading: DiskWork, reader: LogReader, end: int) -> int:
+        """Send what there is up to ``end``."""
+        while reader.offset < end and (data := await reading.run(reader.read)):
+            if beyond := max(0, reader.offset - end):
+                data = data[:-beyond]
+            if data:
+                await out.send(data)
+        return end
+
+
+def _bounds(offset: int, end: int | None) -> dict[str, int | None]:
+    return {"offset": offset, "end": end}
+
+
+def _opened(job: Job, name: str) -> int | None:
+    """Return a descriptor of the output file; None without one."""
+    try:
+        return job.sandbox.open_log(name)
+    except FileNotFoundError:
+        return None
+
+
+async def _opened_after_start(job: Job, name: str) -> int | None:
+    """Return a descriptor of the output file as soon as there is one; None if the job ends without."""
+    changed = asyncio.Event()
+    with job.watching(changed.set):
+        while True:
+            ended = job.state in _ENDED
+            if (fd := _opened(job, name)) is not None or ended:
+                return fd
+            await changed.wait()
+            changed.clear()

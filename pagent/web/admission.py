@@ -25,6 +25,8 @@ from pagent.web.routes import RoutedAgent, Routes
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _ERROR: Final = 400
+#: Operations whose requests count against the quota of streams.
+_STREAMS: Final = frozenset((operations.FILES, operations.LOGS, operations.EXEC))
 
 
 def subject_of(request: web.Request) -> Subject:
@@ -104,7 +106,7 @@ class ApiAdmission:
         http.subject = subject = await self._judge(request)
         if http.audit is not None:
             http.audit.subject = subject.name
-        is_stream = self._operation(request) == operations.FILES
+        is_stream = self._operation(request) in _STREAMS
         return self._gate.lease(subject, partial(_abort, request), stream=is_stream)
 
     async def _judge(self, request: web.Request) -> Subject:

@@ -31,6 +31,7 @@ from pagent.router_limits import HALF_CLOSED_S, INCOMING_HEAD_MAX, REST_S
 from pagent.rpc.directory import Client, Subject
 from pagent.runtime.tasks import first_of
 from pagent.web.local import Handler, text
+from pagent.web.route import is_v1
 
 _log = logging.getLogger(__name__)
 _access_log = logging.getLogger(ACCESS_LOG)
@@ -90,6 +91,9 @@ class HandedOver(RequestHandler):
         self._job: str | None = None
         #: Whether a part of the answer has been sent, or will be.
         self.is_answered = False
+        #: Whether the client has ended its direction, and whether the answer then ends as well.
+        self._has_ended = False
+        self._ends_with_client = False
         self._limit: asyncio.Timeout | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -124,11 +128,18 @@ class HandedOver(RequestHandler):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection for the answer if the client has ended its direction after a complete request."""
+        self._has_ended = True
         transport = self.transport
-        if transport is None or not transport.can_write_eof() or self._body is not None:
+        if transport is None or not transport.can_write_eof() or self._body is not None or self._ends_with_client:
             return False
         asyncio.get_running_loop().call_later(HALF_CLOSED_S, self._close_unanswered)
         return True
+
+    def end_with_client(self) -> None:
+        """Close the connection when the client ends its direction: the answer may have no end of its own."""
+        self._ends_with_client = True
+        if self._has_ended and self.transport is not None:
+            self.transport.close()
 
     def _close_unanswered(self) -> None:
         """Close the connection if nothing of the answer has been sent: the client may be gone."""
@@ -219,6 +230,8 @@ async def _note_answer(request: web.Request, response: web.StreamResponse) -> No
     protocol = request.protocol
     assert isinstance(protocol, HandedOver)
     protocol.is_answered = True
+    if is_v1(request.path):
+        response.headers["X-Request-Id"] = protocol.request_id
 
 
 @web.middleware

@@ -30,6 +30,8 @@ from pagent.web.wsconnect import WebSocketJoins
 from pagent.wire.upgrade import RPC_PATH
 
 _ANY: Final = "*"
+#: Operations of upgrade requests, which have no HEAD.
+_UPGRADES: Final = (operations.RPC, operations.EXEC)
 _JOB: Final = "/jobs/{connection}/{job}"
 
 
@@ -66,10 +68,11 @@ def router_app(routes: Routes, gate: Gate, joins: WebSocketJoins, connect: Conne
         {route.handler: route.action for route in table if route.action is not None},
     )
     app = web.Application(middlewares=[as_problems, until_the_end, admission.middleware, _merged_slashes, _answered])
+    heads = {route.path for route in table if route.method == "HEAD"}
     for route in table:
         resource = app.router.add_resource(route.path)
         resource.add_route(route.method, route.handler, expect_handler=admission.before_the_body)
-        if route.method == "GET" and route.operation != operations.RPC:
+        if route.method == "GET" and route.path not in heads and route.operation not in _UPGRADES:
             resource.add_route("HEAD", route.handler)
     return app
 

@@ -6,12 +6,12 @@ from typing import Final
 
 from aiohttp import web
 
-from pagent.errors import PagentError, RequestRefusedError, ServerError
+from pagent.errors import RequestRefusedError, ServerError
 from pagent.limits import KIB
 from pagent.rpc.aio import StreamCall
 from pagent.web.admission import located
 from pagent.web.answers import empty_answer
-from pagent.web.handover import body_pieces, close_after
+from pagent.web.bodies import receive_body, send_body
 from pagent.web.routes import RoutedAgent, Routes
 from pagent.wire import messages
 
@@ -90,11 +90,7 @@ def _whole(agent: RoutedAgent) -> dict[str, bool]:
 
 async def _upload(request: web.Request, upload: StreamCall) -> web.Response:
     async with upload as stream:
-        async for piece in body_pieces(request):
-            if stream.is_over:
-                break
-            await stream.send(piece)
-        stream.close()
+        await receive_body(request, stream)
         await stream.result()
     return empty_answer()
 
@@ -107,20 +103,4 @@ async def _download(request: web.Request, download: StreamCall) -> web.StreamRes
         if not isinstance(first, dict) or type(first.get("size")) is not int:
             raise ServerError("the agent did not say how long the file is")
         response = web.StreamResponse(headers={"Content-Type": _OCTETS, "Content-Length": str(first["size"])})
-        close_after(response)
-        await response.prepare(request)
-        try:
-            async for chunk in stream:
-                await response.write(chunk)
-            await stream.result()
-        except PagentError:
-            _cut_off(request)  # too late for another status
-        else:
-            await response.write_eof()
-        return response
-
-
-def _cut_off(request: web.Request) -> None:
-    """Drop the connection: the client has got less than the announced length."""
-    if request.transport is not None:
-        request.transport.abort()
+        return await send_body(request, response, stream)

@@ -152,6 +152,7 @@ class _NoCreation:
         self.is_reserved = sandbox.is_reserved
         self.check_target = sandbox.check_target
         self.is_direct = sandbox.is_direct
+        self.replacing = sandbox.replacing
         self._sandbox = sandbox
 
     def open_parent(self, path: str, *, create: bool) -> tuple[int, str]:

@@ -36,7 +36,6 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         assert isinstance(response, web.Response)
         kept = {name: response.headers[name] for name in _KEPT if name in response.headers}
         response = problem(response.status, response.text or "", number, headers=kept)
-    response.headers["X-Request-Id"] = number
     return response
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pagent.access import operations
 from pagent.rpc.directory import Gate
 from pagent.web.route import Route, named
 from pagent.web.routes import Routes
 from pagent.web.v1.agents import AgentRoutes
+from pagent.web.v1.archives import ArchiveAccess
 from pagent.web.v1.document import checked_routes
+from pagent.web.v1.files import FileAccess
 from pagent.web.v1.jobs import JobViews
 from pagent.web.v1.lifecycle import JobActions
+from pagent.web.v1.logs import OutputRoutes
 from pagent.web.v1.router import RouterRoutes
+
+_FILE: Final = "/v1/jobs/{job}/files/{path:(?s:.*)}"
 
 
 def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
     """Return all routes of the API."""
     router, agents, jobs = RouterRoutes(gate), AgentRoutes(routes), JobViews(routes, gate)
-    actions = JobActions(routes, jobs)
+    actions, files, archives = JobActions(routes, jobs), FileAccess(routes), ArchiveAccess(routes)
     table = [
         Route("GET", "/v1", operations.NONE, router.version),
         Route("GET", "/v1/openapi.json", operations.NONE, router.openapi),
@@ -30,5 +37,13 @@ def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
         Route("POST", "/v1/jobs/{job}/kill", operations.JOBS, actions.kill, named("job_kill")),
         Route("POST", "/v1/jobs/{job}/start", operations.JOBS, actions.start, named("job_start")),
         Route("GET", "/v1/jobs/{job}/wait", operations.READ, actions.wait),
+        Route("GET", "/v1/jobs/{job}/logs", operations.LOGS, OutputRoutes(routes).show),
+        Route("GET", "/v1/jobs/{job}/archive", operations.FILES, archives.show),
+        Route("PUT", "/v1/jobs/{job}/archive", operations.FILES, archives.store, named("archive_upload")),
+        Route("GET", "/v1/jobs/{job}/files", operations.FILES, files.folder),
+        Route("GET", _FILE, operations.FILES, files.show),
+        Route("HEAD", _FILE, operations.FILES, files.head),
+        Route("PUT", _FILE, operations.FILES, files.store, named("file_upload")),
+        Route("DELETE", _FILE, operations.FILES, files.remove, named("file_remove")),
     ]
     return checked_routes(table)

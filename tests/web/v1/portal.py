@@ -30,10 +30,19 @@ def document() -> dict[str, Any]:
     return found
 
 
+_BINARY = ("application/x-tar", "application/gzip", "application/octet-stream", "text/plain")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("latin-1")
+
+
 @cache
 def _api() -> OpenAPI:
-    problems = {"application/problem+json": json.loads}
-    return OpenAPI.from_dict(document(), Config(extra_media_type_deserializers=problems))
+    kinds = dict.fromkeys(_BINARY, _text)
+    return OpenAPI.from_dict(
+        document(), Config(extra_media_type_deserializers={"application/problem+json": json.loads, **kinds})
+    )
 
 
 class _Request:
@@ -43,7 +52,8 @@ class _Request:
 
     def __init__(self, method: str, target: str, fields: Mapping[str, str], body: bytes) -> None:
         parts = urlsplit(target)
-        self.path = parts.path
+        start, files, rest = parts.path.partition("/files/")
+        self.path = start + files + (rest.replace("/", "%2F") or "%2F" if files else "")
         self.method = method.lower()
         self.body = body
         self.content_type = fields.get("content-type", "")
@@ -101,6 +111,8 @@ def check(method: str, target: str, fields: Iterable[tuple[str, str]], body: byt
         assert method == "HEAD" or answer.json["status"] == answer.status
     if answer.status in (404, 405) or method == "HEAD":
         return
+    if not answer.body and kind in _BINARY:
+        return  # no data at all is missing data for the validator
     request = _Request(method, target, {name.lower(): value for name, value in fields}, body)
     _api().validate_response(request, _Response(answer.body, answer.status, kind, names))
 

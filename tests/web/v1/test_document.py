@@ -17,7 +17,8 @@ async def test_unknown_parameters_are_refused_by_every_operation(method: str, pa
     async with running_router() as router:
         target = re.sub(r"{\w+}", "unknown", path)
         answer = await Portal(router.control_port).ask(method, f"{target}?colour=x")
-        assert (answer.status, answer.json["detail"]) == (400, "unknown parameter 'colour'")
+        assert answer.status == 400
+        assert method == "HEAD" or answer.json["detail"] == "unknown parameter 'colour'"
 
 
 @pytest.mark.parametrize(
