@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pagent import __version__, log
 from pagent.access.hosts import is_loopback_name
+from pagent.config.joining import JoinData
 from pagent.config.model import IsolationSettings, Settings
 from pagent.config.tokens import TOKEN_GONE
 from pagent.errors import ConfigError, ProtocolError
@@ -40,6 +41,7 @@ from pagent.service.exec import ExecService
 from pagent.service.files import FileService
 from pagent.service.host import HostService
 from pagent.service.jobs import JobService
+from pagent.service.joining import JoinedLife, JoinedLinks
 from pagent.service.links import AgentLinks
 from pagent.service.logs import LogService
 from pagent.service.metrics import agent_metrics
@@ -62,11 +64,17 @@ class Agent:
     """One agent in this process. ``await start()``, then ``await wait()``, then always ``await stop()``.
 
     :param environ: its ``PAGENT_TOKEN`` is accepted, too.
+    :param join: what it was started with to join a router; ``settings`` are those of :meth:`JoinData.settings` then.
     :raises ConfigError: from the constructor, if the settings leave nothing to do or name what cannot be used.
     """
 
     def __init__(
-        self, settings: Settings, *, connection_debug: bool = False, environ: Mapping[str, str] = _EMPTY
+        self,
+        settings: Settings,
+        *,
+        connection_debug: bool = False,
+        environ: Mapping[str, str] = _EMPTY,
+        join: JoinData | None = None,
     ) -> None:
         # For life.
         self._settings = settings
@@ -100,13 +108,14 @@ class Agent:
         spool_max = settings.proxy.spool_max
         current_memory().set_limit(settings.proxy.memory_max)
         self._figures = HostFigures(self._jobs_root)
+        self._life = None if join is None else JoinedLife(join, self.jobs, self._end_joined)
         self.methods = methods_of(
             JobService(self.jobs, self.disk),
             ProxyService(self.jobs, self.disk, spool_max=spool_max),
             ExecService(self.jobs, self.disk, spool_max=spool_max),
             LogService(self.jobs, self.disk),
             FileService(self.jobs, self.disk, spool_max=spool_max),
-            HostService(self.jobs, self._figures),
+            HostService(self.jobs, self._figures, self._life),
         )
         self.links = AgentLinks(self.jobs)
         self._dialling = TaskOwner("dialling")
@@ -164,6 +173,8 @@ class Agent:
         self.jobs.agent_ports.update(ports.values())
         where = " ".join(f"{name}={port}" for name, port in ports.items())
         _log.info("pagent %s started: uid=%s %s", __version__, self.uid, where)
+        if self._life is not None:
+            self._life.start()
         if self._routers:
             self._dialling.start(self._keep_dialling(), name="dial")
 
@@ -231,11 +242,18 @@ class Agent:
             _log.info("the agent ends, with exit code %d", code)
             self._exit_code.set_result(code)
 
+    def _end_joined(self, reason: str) -> None:
+        _log.info("the joined agent ends: %s", reason)
+        if not self.is_ending:
+            self.end(0)
+
     async def stop(self) -> None:
         """Refuse new links, end all jobs, close all links, and stop listening (docs/contract.rst, "End")."""
         self._ending = True
         if self._lag is not None:
             self._lag.close()
+        if self._life is not None:
+            await self._life.close()
         await self.jobs.shutdown(now=self._forced)
         await self._dialling.close()
         await self.links.close(_ENDS)
@@ -251,7 +269,7 @@ class Agent:
         data = self._user_data
         if dialled:
             data = {**data, "auth": {**data["auth"], "token": token}}
-        authorise = _authorise_router if dialled else self._authorise_token
+        authorise = self._authorise_router if dialled else self._authorise_token
         connection = Connection(
             dialled=dialled,
             user_data=data,
@@ -281,6 +299,12 @@ class Agent:
             raise ProtocolError("handshake refused: the token is not accepted")
         return ("token", accepted[index])
 
+    def _authorise_router(self, peer: identity.Peer) -> object:
+        """Accept a router that we dialled. Its realm is its uid, also when it is dialled again."""
+        if self._life is not None and peer.credential is not None:
+            self._life.token = peer.credential
+        return ("router", peer.uid)
+
     def _is_accepted(self, connection: Connection) -> bool:
         """Return whether the token of an accepted link is still listed; a dialled router presents none."""
         realms = [("token", token) for token in self._credentials.tokens.accepted]
@@ -289,18 +313,23 @@ class Agent:
     async def _keep_dialling(self) -> None:
         """Keep a link to each router; with ``client.exit_on_fail``, end the agent when there is none."""
         client = self._settings.client
-        dialled = DialledLinks(len(self._routers), ends=client.exit_on_fail)
+        dialled = (
+            DialledLinks(len(self._routers), ends=client.exit_on_fail)
+            if self._life is None
+            else JoinedLinks(len(self._routers), self._end_joined)
+        )
         for router in self._routers:
             way = partial(self._dial, router)
             dialling = RouterDialling(router.address, way, dialled, self.links, client.reconnect_delay)
             self._dialling.start(dialling.keep(), name="dial a router")
         await dialled.ended.wait()
-        self.end(1)
+        if self._life is None:
+            self.end(1)
 
     async def _dial(self, router: RouterTarget, lost: str | None) -> Connection:
         """Dial a router; return the connection once its WebSocket is open. DialError."""
         credentials = self._credentials
-        token = credentials.tokens.for_router(router.text)
+        token = credentials.tokens.for_router(router.text) if self._life is None else self._life.token
         connection = self._connection(dialled=True, token=token, replaces=lost)
         await dial(router.address, connection, tls=credentials.client_tls, proxy=router.proxy)
         return connection
@@ -323,20 +352,19 @@ class Agent:
             }
 
 
-def _authorise_router(peer: identity.Peer) -> object:
-    """Accept a router that we dialled. Its realm is its uid, also when it is dialled again."""
-    return ("router", peer.uid)
-
-
 async def serve(
-    settings: Settings, *, connection_debug: bool = False, reread: Callable[[], Settings] | None = None
+    settings: Settings,
+    *,
+    connection_debug: bool = False,
+    reread: Callable[[], Settings] | None = None,
+    join: JoinData | None = None,
 ) -> int:
     """Run an agent until a signal, ``POST /shutdown``, or the loss of a link that was not to be lost.
 
     Returns the exit code. The first SIGTERM or SIGINT ends the jobs gracefully, the second at once. SIGHUP makes the
-    agent take over what ``reread`` returns; without ``reread`` it ends it.
+    agent take over what ``reread`` returns; without ``reread`` it ends it. ``join``: as of :class:`Agent`.
     """
-    agent = Agent(settings, connection_debug=connection_debug, environ=os.environ)
+    agent = Agent(settings, connection_debug=connection_debug, environ=os.environ, join=join)
     with end_signals(lambda: agent.end(0), reload=None if reread is None else partial(agent.reload, reread)):
         try:
             await agent.start()

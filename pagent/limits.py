@@ -66,6 +66,10 @@ TLS_CLOSE_TIMEOUT_S: Final = 1.0
 LINGER_S: Final = 1.0
 #: Size of a file of tokens: thousands of them.
 TOKEN_FILE_MAX: Final = MIB
+#: Bytes of the join data of an agent, which are the standard input of a job.
+JOIN_DATA_MAX: Final = 64 * KIB
+#: Characters of what a joined agent presents to routers.
+JOIN_TOKEN_MAX: Final = 4 * KIB
 #: Time to read the configuration again: it may be on a file system that hangs.
 RELOAD_TIMEOUT_S: Final = 10.0
 #: Bytes of a peer's answer to an upgrade request, interim responses included, or of a proxy's answer to CONNECT.

@@ -15,7 +15,8 @@ from typing import Final
 
 #: The variable that holds a token: one that ``serve`` accepts, or that the other commands present.
 TOKEN_VARIABLE: Final = "PAGENT_TOKEN"
-
+#: The line that an agent prints when it has read its join data.
+JOINING: Final = "pagent: joining"
 
 UPLOAD_PREFIX: Final = ".pagent-upload-"
 SPOOL_PREFIX: Final = ".pagent-spool-"

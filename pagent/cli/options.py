@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -18,6 +19,7 @@ import click
 from pagent import log
 
 if TYPE_CHECKING:
+    from pagent.config.joining import JoinData
     from pagent.config.model import LogLevel, Settings
     from pagent.config.router import RouterSettings
 
@@ -89,11 +91,24 @@ class AgentOptions(Options["Settings"]):
 
     properties: tuple[str, ...]
     token_file: Path | None
+    join: JoinData | None
 
     def _load(self) -> Settings:
         from pagent.config.load import load
 
-        return load(self.config, self.sets, self.properties, token_file=self.token_file)
+        settings = load(self.config, self.sets, self.properties, token_file=self.token_file)
+        return settings if self.join is None else self.join.settings(settings)
+
+
+class JoinDataParam(click.ParamType["JoinData"]):
+    """The value of ``--join``: a file, or ``-`` for standard input, is read once."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> JoinData:
+        from pagent.config.joining import read_join_data
+
+        return read_join_data(value, sys.stdin.buffer).limited(os.environ)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +163,12 @@ _AGENT_OPTIONS = [
         metavar="FILE",
         help="File of accepted tokens, one per line (server.accept_tokens_file). PAGENT_TOKEN in the environment is an"
         " accepted token, too.",
+    ),
+    click.option(
+        "--join",
+        type=JoinDataParam(),
+        metavar="FILE|-",
+        help="Join routers as FILE or standard input says (JSON), and end when there is no work: for a pool's command.",
     ),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pagent.cli.options import AgentCommand, AgentOptions, agent_options
+from pagent.names import JOINING
 
 
 @click.command(cls=AgentCommand, short_help="Run an agent (the default command).")
@@ -15,9 +16,11 @@ def serve(options: AgentOptions) -> None:
     SIGTERM and SIGINT end the agent and its jobs. SIGHUP reads tokens, keys, certificates, log level and properties
     again; if standard input is a terminal, SIGHUP ends the agent.
 
+    With --join the agent dials the routers that the data names, and ends by itself after a time without jobs.
+
     \b
     Exit codes:
-      0    ended by SIGTERM, SIGINT or POST /shutdown
+      0    ended by SIGTERM, SIGINT or POST /shutdown; with --join: by itself
       1    the link was lost, and client.exit_on_fail is set
       2    invalid options or configuration
 
@@ -33,5 +36,7 @@ def serve(options: AgentOptions) -> None:
     from pagent.agent import serve as serve_agent
     from pagent.cli import loop
 
-    debug = options.connection_debug
-    raise SystemExit(loop.run(lambda: serve_agent(settings, connection_debug=debug, reread=options.reread)))
+    debug, join = options.connection_debug, options.join
+    if join is not None:
+        click.echo(JOINING)
+    raise SystemExit(loop.run(lambda: serve_agent(settings, connection_debug=debug, reread=options.reread, join=join)))

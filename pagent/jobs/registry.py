@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ class JobRegistry:
         self._jobs: dict[str, Job] = {}
         self._removed = RemovedUids(time.monotonic)
         self._watchers: dict[object, set[JobWatcher]] = {}  # by realm
+        #: Set while there are no jobs, and since when, by the monotonic clock.
+        self.vacant: Final = asyncio.Event()
+        self.vacant.set()
+        self.vacant_since = time.monotonic()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -71,6 +76,7 @@ class JobRegistry:
     def add(self, job: Job) -> None:
         """Add a new job."""
         self._jobs[job.uid] = job
+        self.vacant.clear()
         self.changed(job)
 
     def remove(self, job: Job) -> None:
@@ -79,6 +85,9 @@ class JobRegistry:
         self._removed.add(job.uid)
         for watcher in self._watchers.get(job.owner.realm, ()):
             watcher.job_removed(job.uid)
+        if not self._jobs:
+            self.vacant_since = time.monotonic()
+            self.vacant.set()
 
     # --- watch ------------------------------------------------------------------------------------
 

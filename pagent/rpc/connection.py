@@ -75,6 +75,7 @@ class Connection(CallHost):
         user_data: Mapping[str, Any],
         methods: Mapping[str, Method],
         authorise: Callable[[identity.Peer], object] = lambda peer: None,
+        welcome: Callable[[identity.Peer], Mapping[str, Any]] = lambda peer: {},
         extensions: tuple[str, ...] = identity.EXTENSIONS,
         instance: str | None = None,
         replaces: str | None = None,
@@ -90,6 +91,7 @@ class Connection(CallHost):
             instance=instance,
             replaces=replaces,
             authorise=authorise,
+            welcome=welcome,
         )
         self._methods = methods
         self._debug = debug

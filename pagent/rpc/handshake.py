@@ -32,6 +32,7 @@ class Handshake:
     :param replaces: the id of the link that this one is made for, if the peer is dialled again.
     :param authorise: checks a peer before it is accepted; returns its *realm*, which decides what jobs it sees.
         ProtocolError refuses it.
+    :param welcome: returns further user data for a peer that was accepted.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Handshake:
         instance: str | None,
         replaces: str | None,
         authorise: Callable[[identity.Peer], object],
+        welcome: Callable[[identity.Peer], Mapping[str, Any]] = lambda peer: {},
     ) -> None:
         self._dialled = dialled
         self._user_data = dict(user_data)
@@ -50,6 +52,7 @@ class Handshake:
         self._instance = instance
         self._replaces = replaces
         self._authorise = authorise
+        self._welcome = welcome
 
     def hello(self) -> dict[str, Any]:
         """Return the user data that the dialling side begins with."""
@@ -74,7 +77,11 @@ class Handshake:
         shared = peer.extensions.intersection(self._extensions)
         uid = self._link_id(hello)
         return Greeted(
-            uid, peer._replace(token=""), realm, shared, None if self._dialled else self._reply(peer, shared)
+            uid,
+            peer._replace(token="", credential=None),
+            realm,
+            shared,
+            None if self._dialled else self._reply(peer, shared),
         )
 
     def _link_id(self, hello: messages.Hello) -> str:
@@ -85,7 +92,7 @@ class Handshake:
         return hello.connection_id
 
     def _reply(self, peer: identity.Peer, shared: frozenset[str]) -> dict[str, Any]:
-        data = dict(self._user_data)
+        data = {**self._user_data, **self._welcome(peer)}
         names_extensions = "extensions" in peer.data
         if names_extensions:
             data["extensions"] = sorted(shared)

@@ -81,8 +81,16 @@ class DialledLinks:
     def closed(self, connection: Connection) -> None:
         self._open.remove(connection)
 
-    def may_end(self) -> bool:
-        """End the dialling if it ends without a link, and there is none. Return whether it has ended."""
+    @property
+    def has_link(self) -> bool:
+        """Whether a link is open."""
+        return bool(self._open)
+
+    def lost(self, address: Address, reason: Exception) -> bool:
+        """Take note that an address has no link, and why. Return whether the dialling has ended.
+
+        It ends if it is to end without a link, and there is none.
+        """
         if self._ends and not self._open and not self._first_attempts:
             self.ended.set()
         return self.ended.is_set()
@@ -153,7 +161,7 @@ class RouterDialling:
 
     async def _pause(self, reason: Exception, lived_s: float) -> None:
         text = str(reason) if isinstance(reason, DialError) else f"{self._name}: {reason}"
-        if self._dialled.may_end():
+        if self._dialled.lost(self._address, reason):
             _log.error("no link with %s", text)
             return
         delay_s = self._backoff.delay(lived_s)

@@ -8,26 +8,37 @@ import time
 from typing import Any, Final
 
 from pagent import __version__
+from pagent.errors import JobInvalidStateError
 from pagent.jobs.command import seconds
 from pagent.jobs.figures import HostFigures
 from pagent.jobs.manager import JobManager
 from pagent.jobs.watching import JobWatcher
-from pagent.limits import JOBS_WATCHED, RUN_TIMEOUT_MAX_S, WATCH_INTERVAL_MIN_S, WATCH_INTERVAL_S
+from pagent.limits import (
+    GRACE_MAX_S,
+    JOBS_WATCHED,
+    JOIN_TOKEN_MAX,
+    RUN_TIMEOUT_MAX_S,
+    TERM_GRACE_S,
+    WATCH_INTERVAL_MIN_S,
+    WATCH_INTERVAL_S,
+)
 from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import istream, unary
 from pagent.runtime.timeslice import current_slice
 from pagent.service.jobs import owner_of
+from pagent.service.joining import JoinedLife
 
 _log = logging.getLogger(__name__)
 
 
 class HostService:
-    """The figures of the host, the cordon, and the watches."""
+    """The figures of the host, the cordon, the watches, and the end. ``life``: of an agent that was started to join."""
 
-    def __init__(self, manager: JobManager, figures: HostFigures) -> None:
+    def __init__(self, manager: JobManager, figures: HostFigures, life: JoinedLife | None = None) -> None:
         self._manager: Final = manager
         self._figures: Final = figures
+        self._life: Final = life
         self._started_at: Final = time.time()
         self._slice: Final = current_slice()
 
@@ -45,6 +56,27 @@ class HostService:
             )
             self._manager.registry.host_changed()
         return await self._info()
+
+    @unary
+    def host_end(self, call: IncomingCall, grace: float = TERM_GRACE_S) -> None:
+        grace_s = seconds("grace", grace, GRACE_MAX_S, zero=True)
+        life = self._joined()
+        _log.info("the agent is ended by %r", owner_of(call.connection).uid)
+        life.end(grace_s)
+
+    @unary
+    def host_credential(self, call: IncomingCall, value: str) -> None:
+        life = self._joined()
+        if type(value) is not str:
+            raise TypeError(f"value must be a str, not {type(value).__name__}")
+        if not 0 < len(value) <= JOIN_TOKEN_MAX:
+            raise ValueError(f"value must have 1 to {JOIN_TOKEN_MAX} characters")
+        life.token = value
+
+    def _joined(self) -> JoinedLife:
+        if self._life is None:
+            raise JobInvalidStateError("the agent was not started with --join")
+        return self._life
 
     @istream
     async def agent_watch(self, call: IncomingCall, interval: float = WATCH_INTERVAL_S) -> None:
@@ -67,7 +99,7 @@ class HostService:
             "version": __version__,
             "started_at": self._started_at,
             "cordoned": admission.is_cordoned,
-            "deadline": None,
+            "deadline": None if self._life is None else self._life.deadline,
         }
 
     async def _send_all(self, out: AsyncStream, watcher: JobWatcher, realm: object) -> None:

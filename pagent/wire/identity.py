@@ -22,14 +22,17 @@ EXTENSIONS: Final = (FLOW, HOLES, LINES)
 #: Keys of user data that, like the token, appear in no output and no log.
 INSTANCE: Final = "instance"
 REPLACES: Final = "replaces"
-_PRIVATE: Final = frozenset((INSTANCE, REPLACES))
+#: What a router has an agent that joined it present from then on.
+CREDENTIAL: Final = "credential"
+_PRIVATE: Final = frozenset((INSTANCE, REPLACES, CREDENTIAL))
 
 
 class Peer(NamedTuple):
     """The other end of a link, as its handshake names it. ``data`` is its user data without private keys.
 
     ``instance`` tells a process that has come back from another one with the same uid. ``replaces`` is the id of the
-    link that it has lost. None where the peer names none.
+    link that it has lost. ``credential`` is what a router gives to an agent that has joined it. None where the peer
+    names none.
     """
 
     uid: str | bytes
@@ -38,6 +41,7 @@ class Peer(NamedTuple):
     extensions: frozenset[str]
     instance: str | None
     replaces: str | None
+    credential: str | None
     data: dict[str, Any]
 
 
@@ -83,7 +87,9 @@ def read_peer(data: Any) -> Peer:
     named = data.get("extensions")
     extensions = frozenset(e for e in named if type(e) is str) if type(named) is list else frozenset()
     public = {key: value for key, value in data.items() if key not in _PRIVATE} | {"auth": {"uid": uid, "name": name}}
-    return Peer(uid, name, token, extensions, _text(data, INSTANCE), _text(data, REPLACES), public)
+    return Peer(
+        uid, name, token, extensions, _text(data, INSTANCE), _text(data, REPLACES), _text(data, CREDENTIAL), public
+    )
 
 
 def _text(data: dict[str, Any], key: str) -> str | None:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pagent import cli
+from pagent.config.joining import JoinData
 from pagent.config.model import Settings
 from pagent.config.schema import keys
 from pagent.errors import ConfigError
@@ -27,7 +28,12 @@ class FakeAgent:
         self.outcome: int | Exception = 0
 
     async def serve(
-        self, settings: Settings, *, connection_debug: bool = False, reread: Callable[[], Settings] | None = None
+        self,
+        settings: Settings,
+        *,
+        connection_debug: bool = False,
+        reread: Callable[[], Settings] | None = None,
+        join: JoinData | None = None,
     ) -> int:
         self.started.append((settings, connection_debug))
         if isinstance(self.outcome, Exception):

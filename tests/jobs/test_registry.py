@@ -69,6 +69,18 @@ async def test_a_repeated_creation_in_a_cordoned_agent(manager: JobManager) -> N
     manager.create(owner())
 
 
+async def test_vacant_while_there_are_no_jobs(manager: JobManager) -> None:
+    registry = manager.registry
+    began = registry.vacant_since
+    assert registry.vacant.is_set()
+    jobs = [manager.create(owner("one"), "job") for _ in range(2)]
+    await manager.remove(jobs[0])
+    assert not registry.vacant.is_set()
+    await manager.remove(jobs[1])
+    assert registry.vacant.is_set()
+    assert registry.vacant_since > began
+
+
 def test_a_removed_uid_is_forgotten_after_some_minutes() -> None:
     clock = Clock()
     uids = registry_module.RemovedUids(clock)

@@ -216,12 +216,17 @@ async def dial(
 
 
 class Listener:
-    """A peer that listens for agents: each that has shaken hands comes out of :meth:`accepted`."""
+    """A peer that listens for agents: each that has shaken hands comes out of :meth:`accepted`.
 
-    def __init__(self, uid: str = "router", instance: str | None = None) -> None:
+    ``more``: further user data of its handshakes.
+    """
+
+    def __init__(self, uid: str = "router", **more: Any) -> None:
         self.port = 0
+        self.more = more
+        #: Whether handshakes are refused.
+        self.refuses = False
         self._uid = uid
-        self._more = {} if instance is None else {"instance": instance}
         self._accepted: asyncio.Queue[Peer] = asyncio.Queue()
 
     async def accepted(self) -> Peer:
@@ -233,19 +238,20 @@ class Listener:
         peer = Peer(socket)
         peer.hello = await peer.receive()
         assert peer.hello[0] == 1, peer.hello
+        if self.refuses:
+            await socket.close(1008, "handshake refused")
+            return
         peer.link_id = f"connection-{id(peer)}"
-        await peer.send([6, peer.hello[1], [1, peer.link_id, user_data(self._uid, **self._more)], 0, None])
+        await peer.send([6, peer.hello[1], [1, peer.link_id, user_data(self._uid, **self.more)], 0, None])
         peer.read()
         self._accepted.put_nowait(peer)
         await socket.wait_closed()
 
 
 @asynccontextmanager
-async def listen(
-    uid: str = "router", *, host: str = "127.0.0.1", instance: str | None = None
-) -> AsyncIterator[Listener]:
-    """A peer that agents dial (client mode)."""
-    listener = Listener(uid, instance)
+async def listen(uid: str = "router", *, host: str = "127.0.0.1", **more: Any) -> AsyncIterator[Listener]:
+    """A peer that agents dial (client mode). ``more``: further user data of its handshakes."""
+    listener = Listener(uid, **more)
     async with serve(
         listener.serve_one, host, 0, subprotocols=[SUBPROTOCOL], compression=None, max_size=None
     ) as server:

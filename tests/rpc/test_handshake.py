@@ -45,6 +45,22 @@ def test_the_accepting_side_answers_in_kind() -> None:
     assert DATA == {"auth": {"uid": "u", "name": "n"}}
 
 
+def test_what_an_accepted_peer_is_given_is_left_out_of_its_data() -> None:
+    accepting = Handshake(
+        dialled=False,
+        user_data=DATA,
+        extensions=(),
+        instance=None,
+        replaces=None,
+        authorise=lambda peer: None,
+        welcome=lambda peer: {"credential": f"for {peer.uid!r}"},
+    )
+    reply = greet(accepting, DATA).reply
+    assert reply == {**DATA, "credential": "for 'u'"}
+    peer = identity.read_peer(reply)
+    assert (peer.credential, peer.data) == ("for 'u'", DATA)
+
+
 def test_what_a_peer_is_taken_for() -> None:
     greeted = greet(side(dialled=False), {"auth": {**DATA["auth"], "token": "secret"}, "instance": "i"})
     assert greeted.realm == ("realm of", "u")

@@ -1,0 +1,162 @@
+"""The life of an agent that was started with ``--join``: when it ends by itself (docs/contract.rst, "Joining")."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from pagent.config.joining import JoinData
+from pagent.errors import JobInvalidStateError, LinkClosedError
+from pagent.jobs.manager import JobManager
+from pagent.jobs.model import Job
+from pagent.net.dial import Address
+from pagent.rpc.connection import Connection
+from pagent.runtime.tasks import TaskOwner
+from pagent.service.dialling import DialledLinks
+from pagent.wire.closing import POLICY_VIOLATION
+
+_log = logging.getLogger(__name__)
+
+#: How long no router can be reached before the agent ends.
+UNREACHABLE_S: Final = 600.0
+#: So long before the deadline the agent takes no new jobs.
+CORDON_S: Final = 120.0
+#: So long before the deadline its jobs get TERM, and so long they have then.
+WARN_S: Final = 30.0
+WARN_GRACE_S: Final = 25.0
+#: The clock of the machine may be set: the deadline is compared with it at least this often.
+_CLOCK_S: Final = 60.0
+
+
+class JoinedLinks(DialledLinks):
+    """The links of a joined agent. They end when every router refuses it, or when none can be reached for long.
+
+    :param ended: called with the reason.
+    """
+
+    def __init__(self, count: int, ended: Callable[[str], None], unreachable_s: float = UNREACHABLE_S) -> None:
+        super().__init__(count, ends=False)
+        # For life.
+        self._count = count
+        self._report_end = ended
+        self._unreachable_s = unreachable_s
+        self._loop = asyncio.get_running_loop()
+        # Since there was a link.
+        self._refusing: set[Address] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._wait_for_a_link()
+
+    def opened(self, connection: Connection) -> None:
+        super().opened(connection)
+        self._refusing.clear()
+        self.cancel()
+
+    def lost(self, address: Address, reason: Exception) -> bool:
+        if isinstance(reason, LinkClosedError) and reason.code == POLICY_VIOLATION:
+            self._refusing.add(address)
+        else:
+            self._refusing.discard(address)
+        if not self.has_link:
+            if len(self._refusing) == self._count:
+                self._end(f"every router refuses it: {reason}")
+            else:
+                self._wait_for_a_link()
+        return self.ended.is_set()
+
+    def cancel(self) -> None:
+        """Stop the timer of a link that is awaited."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wait_for_a_link(self) -> None:
+        if self._timer is None:
+            text = f"no router could be reached for {self._unreachable_s:.0f} s"
+            self._timer = self._loop.call_later(self._unreachable_s, self._end, text)
+
+    def _end(self, reason: str) -> None:
+        if not self.ended.is_set():
+            self.ended.set()
+            self._report_end(reason)
+
+
+class JoinedLife:
+    """Ends a joined agent when it has had no jobs for ``idle_s``, at its deadline, and when a router ends it.
+
+    :param end: ends the agent; called with the reason.
+    :param clock: returns epoch seconds.
+    """
+
+    def __init__(
+        self, join: JoinData, jobs: JobManager, end: Callable[[str], None], clock: Callable[[], float] = time.time
+    ) -> None:
+        # For life.
+        self.deadline: Final = join.deadline
+        self._idle_s = join.idle_s
+        self._jobs = jobs
+        self._end = end
+        self._clock = clock
+        self._tasks = TaskOwner("joined agent")
+        # From link to link.
+        #: What the agent presents to routers: the join token, or the credential that a router has given for it.
+        self.token = join.token
+
+    def start(self) -> None:
+        """Watch the jobs and the clock."""
+        self._tasks.start(self._end_when_idle(), name="end an idle agent")
+        if self.deadline is not None:
+            self._tasks.start(self._heed(self.deadline), name="heed the deadline")
+
+    async def close(self) -> None:
+        """Watch no more."""
+        await self._tasks.close()
+
+    def end(self, grace_s: float) -> None:
+        """Begin to end the agent: its jobs get TERM, what is left after the grace gets KILL."""
+        self._cordon()
+        self._tasks.start(self._end_all(grace_s), name="end the agent for a router")
+
+    async def _end_all(self, grace_s: float) -> None:
+        await self._terminate(grace_s)
+        self._end("a router has ended it")
+
+    async def _end_when_idle(self) -> None:
+        registry = self._jobs.registry
+        while True:
+            await registry.vacant.wait()
+            since = registry.vacant_since
+            await asyncio.sleep(since + self._idle_s - time.monotonic())
+            if registry.vacant.is_set() and registry.vacant_since == since:
+                self._end(f"it has had no jobs for {self._idle_s:.0f} s")
+                return
+
+    async def _heed(self, deadline: float) -> None:
+        await self._until(deadline - CORDON_S)
+        _log.info("the agent takes no new jobs: its time ends in %.0f s", deadline - self._clock())
+        self._cordon()
+        await self._until(deadline - WARN_S)
+        await self._terminate(WARN_GRACE_S)
+        await self._until(deadline)
+        self._end("its time is over")
+
+    async def _until(self, time_s: float) -> None:
+        left_s = time_s - self._clock()
+        while left_s > 0:
+            await asyncio.sleep(min(left_s, _CLOCK_S))
+            left_s = time_s - self._clock()
+
+    def _cordon(self) -> None:
+        if self._jobs.admission.cordon(True):
+            self._jobs.registry.host_changed()
+
+    async def _terminate(self, grace_s: float) -> None:
+        """Send TERM to all jobs, and KILL to what is left after the grace."""
+        await asyncio.gather(*(self._terminate_job(job, grace_s) for job in self._jobs.jobs()))
+
+    async def _terminate_job(self, job: Job, grace_s: float) -> None:
+        with suppress(JobInvalidStateError):  # it does not run
+            await self._jobs.kill(job, "TERM", grace_s)
