@@ -45,6 +45,14 @@ PAGE_MAX: Final = 500
 API_WAITS_MAX: Final = 100
 #: Longest time of such a wait. A client asks again after it.
 API_WAIT_MAX_S: Final = 3_600.0
+#: Streams of events that are open at once.
+EVENT_STREAMS_MAX: Final = 1_000
+#: Events that are kept for clients that come back.
+EVENTS_KEPT: Final = 10_000
+#: Memory that they take: an event is mostly the info of a job, of 1 KiB.
+EVENTS_KEPT_BYTES: Final = 32 * MIB
+#: Time that a reader of events may take none of those that wait for it.
+EVENT_STALLED_S: Final = 60.0
 #: Pages of job_list that are read of one agent when it comes back; a page has up to JOBS_LISTED jobs.
 JOB_PAGES_MAX: Final = 1_000
 #: Packed size of a job's info that a router keeps. A name has 1 KiB, labels have 10 KiB; of a larger info only the

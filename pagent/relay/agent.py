@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Container, Hashable, Iterator
+from collections.abc import Callable, Container, Hashable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import Any, Final, NamedTuple
@@ -52,6 +52,7 @@ class ConnectedAgent:
     :param taken: the connection ids that are in use. An agent that was dialled chooses its own.
     :param linger: seconds that jobs of an agent of ours outlive its last link.
     :param spool: keeps what an agent without flow control sends faster than it is taken.
+    :param cordoned: called with this link when its agent is cordoned, or takes new jobs again.
     """
 
     def __init__(
@@ -62,12 +63,14 @@ class ConnectedAgent:
         taken: Container[str],
         spool: SpoolOpener,
         linger: float,
+        cordoned: Callable[[ConnectedAgent], None],
     ) -> None:
         peer = connection.peer
         assert peer is not None
         # For life.
         self.connection = connection
         self._spool = spool
+        self._cordoned = cordoned
         usable = is_connection_id(connection.uid) and connection.uid not in taken
         self.connection_id = connection.uid if usable else uuid.uuid4().hex
         self.uid = peer.uid if isinstance(peer.uid, str) else peer.uid.hex()
@@ -97,6 +100,12 @@ class ConnectedAgent:
     def mode(self) -> str:
         """The role of the router on this link."""
         return "CLIENT" if self.dialled else "SERVER"
+
+    def take_report(self, report: HostReport) -> None:
+        """Take over the figures of its host."""
+        before, self.host = self.host, report
+        if report.cordoned is not before.cordoned and self.is_open:
+            self._cordoned(self)
 
     def figures(self) -> dict[str, Any]:
         """Return the figures of its host as they were last sent."""

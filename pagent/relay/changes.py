@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from pagent.relay.agent import ConnectedAgent
 from pagent.relay.record import JobRecord
 
 
@@ -15,24 +16,39 @@ class ChangeKind(enum.Enum):
 
     AGENT_UP = "agent.up"
     AGENT_DOWN = "agent.down"
+    #: An agent refuses new jobs from now on, or takes them again.
+    AGENT_CORDONED = "agent.cordoned"
     #: A second agent has named the uid of an agent, or of a job.
     AGENT_CONFLICT = "agent.conflict"
     JOB_CREATED = "job.created"
     JOB_STATE = "job.state"
     JOB_REMOVED = "job.removed"
     JOB_NOTE = "job.note"
+    #: These carry the object itself, in ``data``.
+    TICKET_CREATED = "ticket.created"
+    TICKET_REVOKED = "ticket.revoked"
+    POOL_REQUEST = "pool.request"
 
 
 class Change(NamedTuple):
     """One change. ``job``: of a removed job as it was last; None for a change of an agent alone.
 
-    ``note``: the name of the note that has changed.
+    ``note``: the name of the note that has changed. ``link``: the one that an agent has come with or has lost.
+    ``data``: an object that is neither an agent nor a job, as a GET answers it, for callers that may see ``job``; for
+    all callers without one.
     """
 
     kind: ChangeKind
     agent_uid: str
     job: JobRecord | None = None
     note: str | None = None
+    link: ConnectedAgent | None = None
+    data: Mapping[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name of its kind."""
+        return self.kind.value
 
 
 class ChangeFeed:
@@ -49,9 +65,18 @@ class ChangeFeed:
     def _drop(self, subscriber: Callable[[Change], None]) -> None:
         self._subscribers.pop(subscriber, None)
 
-    def publish(self, kind: ChangeKind, agent_uid: str, job: JobRecord | None = None, note: str | None = None) -> None:
+    def publish(
+        self,
+        kind: ChangeKind,
+        agent_uid: str,
+        job: JobRecord | None = None,
+        note: str | None = None,
+        *,
+        link: ConnectedAgent | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
         """Pass a change to all subscribers."""
         if self._subscribers:
-            change = Change(kind, agent_uid, job, note)
+            change = Change(kind, agent_uid, job, note, link, data)
             for subscriber in [*self._subscribers]:
                 subscriber(change)

@@ -55,7 +55,7 @@ async def _ask(agent: ConnectedAgent) -> None:
         count = None
     agent.counted = count if isinstance(count, int) else _BUSIEST
     if agent.is_ours:
-        agent.host = await _report(agent)
+        agent.take_report(await _report(agent))
 
 
 async def _report(agent: ConnectedAgent) -> HostReport:
@@ -63,4 +63,4 @@ async def _report(agent: ConnectedAgent) -> HostReport:
     try:
         return parse_report(await agent.call("host_info", timeout=_ANSWER_S))
     except (CallError, LinkClosedError):
-        return HostReport()
+        return HostReport(cordoned=agent.host.cordoned)

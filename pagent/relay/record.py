@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -62,6 +63,12 @@ class JobRecord:
         if self.labels:
             info["labels"] = dict(self.labels)
         return info
+
+    def snapshot(self) -> JobRecord:
+        """Return a copy that stays as this is now, without the notes."""
+        found = copy.copy(self)
+        found.drop_notes()
+        return found
 
     def take(self, info: Mapping[str, Any]) -> None:
         """Take over what an agent says of the job. The labels stay if the agent knows none.

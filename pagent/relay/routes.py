@@ -12,6 +12,7 @@ from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.net.dial import parse_address
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.asking import is_info
+from pagent.relay.changes import Change
 from pagent.relay.creation import may_create
 from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
@@ -116,10 +117,14 @@ class RelayRoutes:
         if agent is None:
             raise not_connected([agent_uid])
         if agent.is_ours:
-            agent.host = parse_report(await agent.call("host_cordon", on, timeout=DEFAULT_CALL_TIMEOUT_S))
+            agent.take_report(parse_report(await agent.call("host_cordon", on, timeout=DEFAULT_CALL_TIMEOUT_S)))
             return True
-        agent.host = agent.host._replace(cordoned=on)
+        agent.take_report(agent.host._replace(cordoned=on))
         return False
+
+    def subscribe(self, subscriber: Callable[[Change], None]) -> Callable[[], None]:
+        """Call ``subscriber`` with each change from now on, until the function that is returned is called."""
+        return self._directory.changes.subscribe(subscriber)
 
     def starting(self, job_uid: str) -> AbstractContextManager[None]:
         """While the block runs, traffic to the job waits."""

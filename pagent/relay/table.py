@@ -166,7 +166,12 @@ class AgentTable:
 
     def _agent(self, connection: Connection, dialled: Hashable | None) -> ConnectedAgent:
         taken = self._by_connection
-        return ConnectedAgent(connection, dialled, taken=taken, spool=self._spool, linger=self._linger)
+        return ConnectedAgent(
+            connection, dialled, taken=taken, spool=self._spool, linger=self._linger, cordoned=self._cordoned
+        )
+
+    def _cordoned(self, agent: ConnectedAgent) -> None:
+        self._feed.publish(ChangeKind.AGENT_CORDONED, agent.uid, link=agent)
 
     def _join(self, agent: ConnectedAgent) -> None:
         self._undecided.discard(agent)
@@ -177,7 +182,7 @@ class AgentTable:
         peer = agent.connection.link.peer_address
         _log.info("agent %r (%r) is connected from %s: link %s", agent.uid, agent.name, peer, agent.connection_id)
         if len(known) == 1:
-            self._feed.publish(ChangeKind.AGENT_UP, agent.uid)
+            self._feed.publish(ChangeKind.AGENT_UP, agent.uid, link=agent)
         self._joined(agent)
         self._moved(agent)
         for future in self._waiting.get(agent.key, ()):
@@ -200,7 +205,7 @@ class AgentTable:
             self._moved(newest)
         self._left(agent, error)
         if not self.has(agent.uid):
-            self._feed.publish(ChangeKind.AGENT_DOWN, agent.uid)
+            self._feed.publish(ChangeKind.AGENT_DOWN, agent.uid, link=agent)
 
     async def _take_over(self, agent: ConnectedAgent) -> None:
         """Admit a second link of a process once it has answered. An agent may close it before, and keep the first."""

@@ -124,7 +124,7 @@ class AgentWatch:
             case {"note": [str(job_uid), str(name), (bytes() | None) as note]}:
                 self._jobs.note(self.agent.key, job_uid, name, note)
             case {"host": figures}:
-                self.agent.host = parse_report(figures)
+                self.agent.take_report(parse_report(figures))
             case {"ready": True}:
                 self._list_ended()
             case _:

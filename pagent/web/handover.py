@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -95,6 +95,7 @@ class HandedOver(RequestHandler):
         self._has_ended = False
         self._ends_with_client = False
         self._limit: asyncio.Timeout | None = None
+        self._endless: asyncio.Timeout | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -159,6 +160,28 @@ class HandedOver(RequestHandler):
         if self.is_answered:
             raise ConnectionAbortedError("the router ends")
         return text("the router ends", status=503, headers={"Retry-After": "2"})
+
+    @asynccontextmanager
+    async def until_drained(self) -> AsyncIterator[None]:
+        """End the block when the router begins to end: for an answer that has no end of its own."""
+        self._endless = limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        finally:
+            self._endless = None
+
+    def drain(self) -> None:
+        """End the answer under way if it has no end of its own."""
+        if self._endless is not None and not self._endless.expired():
+            self._endless.reschedule(asyncio.get_running_loop().time())
+
+    async def drained(self) -> None:
+        """Wait until the client has taken most of what was written."""
+        await self._drain_helper()
 
     def refuse(self) -> None:
         """End the request under way: with 503 if nothing of its answer has been sent, otherwise by a cut."""
@@ -283,6 +306,8 @@ class RouterWeb:
 
     async def drain(self, over: asyncio.Event) -> None:
         """Let the requests under way end; those that are left when ``over`` is set get 503."""
+        for connection in self._open:
+            connection.drain()
         while self._open and not over.is_set():
             await first_of(next(iter(self._open)).closed, over)
         for connection in list(self._open):

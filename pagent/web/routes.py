@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -85,6 +85,37 @@ class KnownJob(Protocol):
     def info(self) -> dict[str, Any]:
         """Return the latest info of the agent."""
 
+    @property
+    def size(self) -> int:
+        """Return the memory that it takes, in bytes, about."""
+
+    def snapshot(self) -> KnownJob:
+        """Return a copy that stays as this is now."""
+
+
+class KnownChange(Protocol):
+    """What has happened to an agent, to a job, or to an object that belongs to one of them."""
+
+    @property
+    def name(self) -> str:
+        """What has happened, as ``job.state``."""
+
+    @property
+    def agent_uid(self) -> str:
+        """The uid of the agent."""
+
+    @property
+    def link(self) -> RoutedAgent | None:
+        """The link that an agent has come with or has lost."""
+
+    @property
+    def job(self) -> KnownJob | None:
+        """The job, as it was last; None for a change of an agent alone."""
+
+    @property
+    def data(self) -> Mapping[str, Any] | None:
+        """The object as a GET answers it, of a change that is neither of an agent nor of a job."""
+
 
 class Routes(Protocol):
     """The agents of a router, and their jobs. Errors: RequestRefusedError, or those of calls and links."""
@@ -120,6 +151,9 @@ class Routes(Protocol):
 
         An agent of the field cannot be asked: then only this router gives it no jobs.
         """
+
+    def subscribe(self, subscriber: Callable[[KnownChange], None]) -> Callable[[], None]:
+        """Call ``subscriber`` with each change from now on, until the function that is returned is called."""
 
     def starting(self, job_uid: str) -> AbstractContextManager[None]:
         """While the block runs, traffic to the job waits."""

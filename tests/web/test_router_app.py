@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from pagent.rpc.directory import AgentLink, Client, JobAddress, Subject
 from pagent.runtime.metrics import Metric, Values
 from pagent.web.handover import RouterWeb
 from pagent.web.router_app import router_app, routes_of
-from pagent.web.routes import KnownJob, RoutedAgent
+from pagent.web.routes import KnownChange, KnownJob, RoutedAgent
 from pagent.web.wsconnect import WebSocketJoins
 from tests.kit.agents import TOKEN
 from tests.kit.directory import OpenGate
@@ -47,6 +47,9 @@ class Untouched:
 
     async def locate(self, job: JobAddress) -> RoutedAgent:
         raise AssertionError("reached")
+
+    def subscribe(self, subscriber: Callable[[KnownChange], None]) -> Callable[[], None]:
+        return lambda: None
 
     def starting(self, job_uid: str) -> AbstractContextManager[None]:
         raise AssertionError("reached")

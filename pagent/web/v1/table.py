@@ -11,6 +11,7 @@ from pagent.web.routes import Routes
 from pagent.web.v1.agents import AgentRoutes
 from pagent.web.v1.archives import ArchiveAccess
 from pagent.web.v1.document import checked_routes
+from pagent.web.v1.events import EventRoutes
 from pagent.web.v1.files import FileAccess
 from pagent.web.v1.jobs import JobViews
 from pagent.web.v1.lifecycle import JobActions
@@ -24,6 +25,7 @@ def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
     """Return all routes of the API."""
     router, agents, jobs = RouterRoutes(gate), AgentRoutes(routes), JobViews(routes, gate)
     actions, files, archives = JobActions(routes, jobs), FileAccess(routes), ArchiveAccess(routes)
+    events = EventRoutes(routes, gate)
     table = [
         Route("GET", "/v1", operations.NONE, router.version),
         Route("GET", "/v1/openapi.json", operations.NONE, router.openapi),
@@ -31,6 +33,7 @@ def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
         Route("GET", "/v1/agents", operations.READ, agents.listing),
         Route("GET", "/v1/agents/{agent}", operations.READ, agents.show),
         Route("PATCH", "/v1/agents/{agent}", operations.ADMIN, agents.change, named("host_cordon")),
+        Route("GET", "/v1/events", operations.READ, events.stream),
         Route("GET", "/v1/jobs", operations.READ, jobs.listing),
         Route("GET", "/v1/jobs/{job}", operations.READ, jobs.show),
         Route("DELETE", "/v1/jobs/{job}", operations.JOBS, actions.remove, named("job_remove")),

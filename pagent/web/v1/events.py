@@ -1,0 +1,141 @@
+"""``GET /v1/events``: server-sent events of what happens to agents, jobs and tickets (docs/api.rst, "Events")."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+from aiohttp import web
+
+from pagent.errors import RequestRefusedError
+from pagent.router_limits import EVENT_STALLED_S, EVENT_STREAMS_MAX
+from pagent.rpc.directory import Gate, Lease, Subject
+from pagent.web.admission import handed_over, subject_of
+from pagent.web.answers import packed
+from pagent.web.handover import HandedOver, close_after
+from pagent.web.routes import KnownChange, Routes
+from pagent.web.v1.event_log import KEEPALIVE_S, EventLog
+from pagent.web.v1.views import agent_view
+
+#: Bytes that may wait in the connection of a slow reader before no more are written.
+_WAITING_MAX: Final = 16 * 1024
+_RETRY_S: Final = "5"
+_COMMENT: Final = b":\n"
+_FIELDS: Final = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
+#: Changes of notes are the router's own affair.
+_INTERNAL: Final = frozenset(("job.note",))
+_DOWN: Final = "agent.down"
+
+
+class EventRoutes:
+    """Keeps the events, and sends them to clients. Agents are visible to every caller that may read."""
+
+    def __init__(self, routes: Routes, gate: Gate) -> None:
+        self._routes = routes
+        self._gate = gate
+        self._log = EventLog(gate)
+        routes.subscribe(self._changed)
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """Send events until the client goes, the token is revoked, or the router ends."""
+        if self._log.streams >= EVENT_STREAMS_MAX:
+            raise RequestRefusedError(503, f"{EVENT_STREAMS_MAX} streams of events are open", retry_after_s=5)
+        lease = self._lease(request)
+        try:
+            with self._log.stream():
+                return await self._send(request)
+        finally:
+            if lease is not None:
+                lease.release()
+
+    def _lease(self, request: web.Request) -> Lease | None:
+        """Count the stream against the quota of the token. RequestRefusedError 429."""
+        transport = request.transport
+        assert transport is not None
+        return self._gate.lease(subject_of(request), transport.abort, stream=True)
+
+    async def _send(self, request: web.Request) -> web.StreamResponse:
+        http, log = handed_over(request), self._log
+        given = request.headers.get("Last-Event-ID") or request.query.get("after")
+        number = log.last if not given else log.number_of(given)
+        position = log.id_of(log.last if number is None else number)
+        fields = {**_FIELDS, "X-Request-Id": http.request_id, "X-Pagent-Event-Id": position}
+        response = web.StreamResponse(headers=fields)
+        close_after(response)
+        await response.prepare(request)
+        if request.method != "HEAD":
+            assert http.transport is not None
+            http.transport.set_write_buffer_limits(_WAITING_MAX)
+            http.end_with_client()
+            try:
+                await _EventStream(log, http, response, subject_of(request)).run(number)
+            except ConnectionError:
+                if http.transport is not None:
+                    http.transport.abort()
+        return response
+
+    # --- changes ----------------------------------------------------------------------------------
+
+    def _changed(self, change: KnownChange) -> None:
+        name = change.name
+        if name in _INTERNAL:
+            return
+        if change.data is not None:
+            self._log.add(name, change.job, packed(change.data))
+        elif name.startswith("agent."):
+            if (view := self._agent(change)) is not None:
+                self._log.add(name, None, packed(view))
+        else:
+            self._log.add(name, change.job)
+
+    def _agent(self, change: KnownChange) -> dict[str, Any] | None:
+        """Return an agent, as it was last if it has no link."""
+        links = [link for link in self._routes.agents() if link.uid == change.agent_uid]
+        known = links or ([change.link] if change.link is not None else [])
+        if not known:
+            return None
+        view = agent_view(known, self._routes.job_count(change.agent_uid))
+        return view if links else {**view, "links": []}
+
+
+class _EventStream:
+    """One stream."""
+
+    def __init__(self, log: EventLog, http: HandedOver, response: web.StreamResponse, subject: Subject) -> None:
+        self._log = log
+        self._http = http
+        self._response = response
+        self._subject = subject
+        self._sent_at = time.monotonic()
+
+    async def run(self, number: int | None) -> None:
+        """Send the events after a number, and those that follow; None: an id that is not known."""
+        async with self._http.until_drained():
+            while True:
+                piece = None if number is None else self._log.after(number, self._subject)
+                if piece is None:
+                    number = self._log.last
+                    await self._write(self._log.reset())
+                elif piece.last == number:
+                    await self._idle()
+                else:
+                    number = piece.last
+                    if piece.data:
+                        await self._write(piece.data)
+
+    async def _idle(self) -> None:
+        if time.monotonic() - self._sent_at >= KEEPALIVE_S:
+            await self._write(_COMMENT)
+        await self._log.news()
+
+    async def _write(self, data: bytes) -> None:
+        """Write, once the client has taken what was written before. ConnectionError if it does not, or is gone."""
+        if self._http.writing_paused:
+            try:
+                async with asyncio.timeout(EVENT_STALLED_S):
+                    await self._http.drained()
+            except TimeoutError:
+                raise ConnectionAbortedError from None
+        await self._response.write(data)
+        self._sent_at = time.monotonic()
