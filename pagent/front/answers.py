@@ -1,16 +1,16 @@
 """Answers on their way to a client: heads of a job's answers, and the router's own errors (docs/router.rst, "Errors").
 
-An error is one line of text, or a small page for a browser. A 502 has the text that callers of the original router
-know.
+An error is one line of text, or the page of :mod:`pagent.front.pages` for a browser. A 502 has the text that callers of
+the original router know.
 """
 
 from __future__ import annotations
 
-import html
 import http
 from typing import Final
 
 from pagent.errors import RedirectError, RequestRefusedError
+from pagent.front.pages import FIELDS, error_page
 from pagent.http1.cookies import SET_COOKIE, sets_own
 from pagent.http1.incoming import IncomingHead
 from pagent.http1.scan import Place, lines_of, name_of, scan, value_of, watch, without
@@ -18,9 +18,7 @@ from pagent.http1.scan import Place, lines_of, name_of, scan, value_of, watch, w
 Fields = list[list[str]]
 
 _BAD_GATEWAY: Final = 502
-_SERVICE_UNAVAILABLE: Final = 503
 _UNAUTHORIZED: Final = 401
-_RETRY_S: Final = 2
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -31,19 +29,6 @@ _STATUS_LINES: Final = {
 }
 _CONTENT_LENGTH: Final = "content-length"
 _WATCHED: Final = watch((_CONTENT_LENGTH, SET_COOKIE))
-
-_PAGE: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">{refresh}
-<title>{status} {phrase}</title>
-<style>body{{font:1em/1.5 sans-serif;max-width:40em;margin:4em auto;padding:0 1em;color:#222;background:#fff}}
-@media(prefers-color-scheme:dark){{body{{color:#ddd;background:#222}}}}pre{{white-space:pre-wrap}}</style></head>
-<body><h1>{status} {phrase}</h1><pre>{text}</pre><p>{hint}</p></body></html>
-"""
-_REFRESH: Final = '\n<meta http-equiv="refresh" content="{seconds}">'
-_HINTS: Final = {
-    _BAD_GATEWAY: "The job gave no usable answer.",
-    _SERVICE_UNAVAILABLE: "The job is not there yet. This page loads again by itself.",
-}
 
 
 def encode_head(status: int, *lines: bytes) -> bytes:
@@ -78,18 +63,32 @@ def encode_interim(status: int, lines: bytes) -> bytes:
     return encode_head(status, read_lines(lines)[1])
 
 
-def error_answer(error: RequestRefusedError, head: IncomingHead | None, request_id: str, *, keep: bool) -> bytes:
-    """Return the whole answer that says ``error``; ``head``: the request's, None if there is no valid one."""
+def takes_page(head: IncomingHead | None) -> bool:
+    """Return whether a request, of which this is the valid head, is one of a browser that wants a page."""
+    return head is not None and "text/html" in head.value("accept").lower()
+
+
+def error_answer(
+    error: RequestRefusedError, head: IncomingHead | None, request_id: str, *, keep: bool, state: str | None = None
+) -> bytes:
+    """Return the whole answer that says ``error``; ``head``: the request's, None if there is no valid one.
+
+    ``state``: that of the job, for the page.
+    """
     status, text = error.status, " ".join(str(error).split())
     if status == _BAD_GATEWAY:
         text = proxy_error(text)
-    is_page = head is not None and "text/html" in head.value("accept").lower()
-    body = (_page(status, text, error.retry_after_s) if is_page else text).encode("utf-8", "replace")
+    is_page = takes_page(head)
+    if is_page:
+        reload = head is not None and head.method == "GET"
+        text = error_page(status, text, request_id, state=state, retry_s=error.retry_after_s, reload=reload)
+    body = text.encode("utf-8", "replace")
     fields = [
         ("Content-Type", f"{'text/html' if is_page else 'text/plain'}; charset=utf-8"),
         ("Cache-Control", "no-store, must-revalidate"),
         ("Expires", "0"),
         ("Content-Length", str(len(body))),
+        *(FIELDS if is_page else ()),
     ]
     if isinstance(error, RedirectError):
         fields.append(("Location", error.location))
@@ -110,16 +109,3 @@ def error_answer(error: RequestRefusedError, head: IncomingHead | None, request_
 def proxy_error(text: str, kind: str = "RpcMethodError") -> str:
     """Return the text of a 502 in the form of the original router, without its traceback."""
     return f"Proxy error:\n{'-' * 40}\nError type: {kind}\n\nError message: {text}\n"
-
-
-def _page(status: int, text: str, retry_s: int | None) -> str:
-    refresh = ""
-    if status == _SERVICE_UNAVAILABLE:
-        refresh = _REFRESH.format(seconds=retry_s or _RETRY_S)
-    return _PAGE.format(
-        status=status,
-        phrase=_PHRASES.get(status, ""),
-        text=html.escape(text),
-        refresh=refresh,
-        hint=_HINTS.get(status, ""),
-    )

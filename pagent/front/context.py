@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from pagent.config.router import RouterControl
+from pagent.errors import RequestRefusedError
+from pagent.front.answers import error_answer, takes_page
 from pagent.front.deadlines import Deadlines
 from pagent.front.exchange import Exchange, ExchangeUser
 from pagent.front.field import FieldExchange
@@ -121,6 +123,19 @@ class FrontContext:
             _log.warning("forwarded fields of %s are dropped: control.trusted_proxies does not list it", client.address)
         add_forwarded_fields(head, client, prefix)
         head.add_lines(f"X-Request-Id: {request_id}\r\n".encode())
+
+    def refusal(
+        self,
+        error: RequestRefusedError,
+        head: IncomingHead | None,
+        target: JobTarget | None,
+        number: str,
+        *,
+        keep: bool,
+    ) -> bytes:
+        """Return the answer to a request that gets none of the job: :func:`~pagent.front.answers.error_answer`."""
+        state = self.directory.state_of(target.job) if target is not None and takes_page(head) else None
+        return error_answer(error, head, number, keep=keep, state=state)
 
     def exchange(self, user: ExchangeUser, head: IncomingHead, link: AgentLink) -> Exchange:
         """Return the exchange for a request to an agent; RequestRefusedError if it is a bad WebSocket handshake."""

@@ -11,7 +11,6 @@ from typing import Final
 
 from pagent.errors import LinkClosedError, NotYetError, RequestRefusedError
 from pagent.front.access_log import AGENT, CLIENT, ROUTER, AccessEntry
-from pagent.front.answers import error_answer
 from pagent.front.client_socket import ClientSocket, ClientState, ending_error
 from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
@@ -322,7 +321,7 @@ class UserConnection(ClientSocket):
             return
         keep = keep and self._body is None
         self._note(error.status, None, ROUTER)
-        self.port.write(error_answer(error, self._head, self._request_id, keep=keep))
+        self.port.write(self._context.refusal(error, self._head, self._job, self._request_id, keep=keep))
         self._keep = keep
         if self._body is not None:
             self._drain()

@@ -90,6 +90,12 @@ class AgentDirectory:
         # It goes to an agent that is not known to have the job, so the labels of the known one say nothing.
         return JobFacts(job.job_uid, agent.uid, {})
 
+    def state_of(self, job: JobAddress) -> str | None:
+        """Return the state of a job as it was last known; ``UNREACHABLE``: its agent has no link now."""
+        if (record := self.jobs.get(job.job_uid)) is None:
+            return None
+        return "UNREACHABLE" if self.table.newest(record.agent) is None else record.state
+
     def not_found(self, job: JobAddress) -> RequestRefusedError:
         """Return the error for a job that no agent has, at this address."""
         is_any = job.connection_id == ANY_CONNECTION

@@ -103,6 +103,9 @@ class Directory(Protocol):
         same.
         """
 
+    def state_of(self, job: JobAddress) -> str | None:
+        """Return the state of a job as it was last known; ``UNREACHABLE``: its agent has no link now. None: unknown."""
+
     async def wait_for(self, job: JobAddress) -> AgentLink:
         """Return the link as soon as there is one and the job is ready.
 

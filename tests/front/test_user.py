@@ -540,6 +540,12 @@ async def test_errors_for_browsers(front: Front, job: str) -> None:
         assert b"refresh" not in answer.body
         answer = await client.ask(get(f"{job}/", "Accept: text/html", method="HEAD"))
         assert (answer.status, answer.body) == (404, b"")
+        front.jobs.error = RequestRefusedError(503, "not ready")
+        front.jobs.states[job.split("/")[3]] = "PENDING"
+        answer = await client.ask(get(f"{job}/", "Accept: text/html"))
+        assert b"This program is starting" in answer.body
+        answer = await client.ask(get(f"{job}/"))
+        assert answer.body == b"not ready"
 
 
 # --- upgrades ---------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ class KnownJobs:
         self.link = link
         self.error: RequestRefusedError | None = None
         self.asked: list[JobAddress] = []
+        self.states: dict[str, str] = {}
         self.known: dict[str, JobFacts] = {}
         self.found: asyncio.Future[KnownAgent] = asyncio.get_running_loop().create_future()
         self.waiting = asyncio.Event()
@@ -48,6 +49,9 @@ class KnownJobs:
             raise self.error
         assert self.link is not None
         return self.link
+
+    def state_of(self, job: JobAddress) -> str | None:
+        return self.states.get(job.job_uid)
 
     async def wait_for(self, job: JobAddress) -> AgentLink:
         """Wait until the test settles ``found``."""

@@ -100,6 +100,9 @@ class Untouched:
     def find(self, job: JobAddress) -> AgentLink:
         raise AssertionError("reached")
 
+    def state_of(self, job: JobAddress) -> str | None:
+        raise AssertionError("reached")
+
     async def wait_for(self, job: JobAddress) -> AgentLink:
         raise AssertionError("reached")
 
