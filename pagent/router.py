@@ -95,6 +95,7 @@ class Router:
             self.directory,
             self._dialler,
             self.gate,
+            uid=self.uid,
             resolve=DialRules(allow).resolve,
             info=lambda: self._user_data,
             metrics=lambda: router_metrics(self.directory, self._clients, self._front.connections),

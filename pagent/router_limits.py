@@ -53,6 +53,14 @@ EVENTS_KEPT: Final = 10_000
 EVENTS_KEPT_BYTES: Final = 32 * MIB
 #: Time that a reader of events may take none of those that wait for it.
 EVENT_STALLED_S: Final = 60.0
+#: Characters of a name or a value that agents are compared with for a new job.
+WHERE_TEXT_MAX: Final = 256
+#: Such names and values of one request. Each is compared with all properties of all agents.
+WHERE_TEXTS_MAX: Final = 64
+#: Characters of the key of a creation.
+CREATION_KEY_MAX: Final = 200
+#: Files of one creation; each is a call of the agent.
+CREATION_FILES_MAX: Final = 1_000
 #: Pages of job_list that are read of one agent when it comes back; a page has up to JOBS_LISTED jobs.
 JOB_PAGES_MAX: Final = 1_000
 #: Packed size of a job's info that a router keeps. A name has 1 KiB, labels have 10 KiB; of a larger info only the

@@ -28,6 +28,7 @@ class Figures(NamedTuple):
     memory_total: int
     memory_available: int
     disk_free: int | None
+    disk_total: int | None
 
 
 class HostFigures:
@@ -47,20 +48,21 @@ class HostFigures:
         """Return the figures, at most a second old."""
         if self._figures is None or time.monotonic() - self._read_at > _AGE_S:
             self._read_at = time.monotonic()
-            self._figures = self._of_the_kernel(await self._disk_free())
+            self._figures = self._of_the_kernel(*await self._disk())
         return self._figures
 
     async def close(self) -> None:
         """Read no more."""
         await self._threads.close(0)
 
-    async def _disk_free(self) -> int | None:
+    async def _disk(self) -> tuple[int | None, int | None]:
+        """Return the free bytes of the disk, and all of them."""
         try:
-            return await self._threads.run(_free_bytes, self._folder, limit_s=_DISK_S)
+            return await self._threads.run(_disk_bytes, self._folder, limit_s=_DISK_S)
         except (StuckError, OSError):
-            return None
+            return None, None
 
-    def _of_the_kernel(self, disk_free: int | None) -> Figures:
+    def _of_the_kernel(self, disk_free: int | None, disk_total: int | None) -> Figures:
         cpus, load = float(usable_cpus()), _load_average()
         total, available = _memory()
         if self._cgroup is not None and self._cgroup_load is not None:
@@ -69,11 +71,12 @@ class HostFigures:
             if most < total:
                 total = int(most)
                 available = min(available, int(self._cgroup.memory_available()))
-        return Figures(int(cpus) if cpus.is_integer() else cpus, load, total, available, disk_free)
+        return Figures(int(cpus) if cpus.is_integer() else cpus, load, total, available, disk_free, disk_total)
 
 
-def _free_bytes(folder: Path) -> int:
-    return shutil.disk_usage(folder).free
+def _disk_bytes(folder: Path) -> tuple[int, int]:
+    usage = shutil.disk_usage(folder)
+    return usage.free, usage.total
 
 
 def _load_average() -> float:

@@ -93,6 +93,7 @@ class ConnectedAgent:
         self.created = 0  # job_create calls that were made
         self.counted = 0  # jobs of this link by the agent's own count, when it was last asked
         self.host = HostReport()  # as they were last sent
+        self.others = 0  # jobs at the agent that are not of this router's realm, when its figures came
         self.watching: OutgoingCall | None = None  # the call that notifies the router of jobs
         self.is_watched = False  # the router knows all its jobs, and each change
 

@@ -1,6 +1,6 @@
-"""Ask agents about their jobs.
+"""Ask agents about their jobs, and for new ones.
 
-An agent that does not answer in time counts as one without the job.
+An agent that does not say in time whether it has a job counts as one without it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from pagent.errors import CallError, LinkClosedError, MethodNotFoundError
+from pagent.errors import CallError, LinkClosedError, MethodError, MethodNotFoundError
 from pagent.relay.agent import ConnectedAgent
 from pagent.router_limits import JOB_PAGES_MAX
 
@@ -16,6 +16,8 @@ _log = logging.getLogger(__name__)
 
 #: How long an agent may take to say whether it has a job, or which jobs it has.
 _ANSWER_S: Final = 5.0
+#: How long an agent may take to create a job.
+_CREATE_S: Final = 60.0
 
 
 async def jobs_of(agent: ConnectedAgent, *, ended: bool = False) -> list[dict[str, Any]]:
@@ -51,3 +53,24 @@ async def info_of(agent: ConnectedAgent, job_uid: str) -> dict[str, Any] | None:
 def is_info(value: Any) -> bool:
     """Return whether an agent's answer can be the info of a job."""
     return isinstance(value, dict) and isinstance(value.get("uid"), str)
+
+
+async def create_at(agent: ConnectedAgent, name: str | None, linger: float | None, more: dict[str, Any]) -> Any:
+    """Create a job; return the answer of the agent. CallError, LinkClosedError.
+
+    An agent of an older release gets the arguments that it knows.
+    """
+    if not agent.is_ours:
+        return await agent.call("job_create", name, timeout=_CREATE_S)
+    lingering = {"linger": agent.linger if linger is None else linger}
+    try:
+        return await agent.call("job_create", name, timeout=_CREATE_S, **lingering, **more)
+    except MethodError as error:
+        if not _is_unknown_argument(error):
+            raise
+    return await agent.call("job_create", name, timeout=_CREATE_S, **lingering)
+
+
+def _is_unknown_argument(error: MethodError) -> bool:
+    """Return whether an agent refused a call because it does not know an argument of it."""
+    return error.cause_type == "TypeError" and "unexpected keyword argument" in (error.cause_message or "")

@@ -12,8 +12,9 @@ from typing import Any, Final
 from pagent.errors import LinkClosedError, MethodError, NotYetError, RequestRefusedError, ServerError
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import AgentKey, ConnectedAgent, is_connection_id
-from pagent.relay.asking import info_of, is_info
+from pagent.relay.asking import create_at, info_of, is_info
 from pagent.relay.changes import ChangeFeed
+from pagent.relay.duplicates import Duplicates
 from pagent.relay.jobs import JobTable
 from pagent.relay.table import AgentTable
 from pagent.relay.watches import AgentWatches
@@ -25,8 +26,6 @@ from pagent.wire.closing import GOING_AWAY
 
 _log = logging.getLogger(__name__)
 
-#: How long an agent may take to create a job.
-_CREATE_S: Final = 60.0
 #: How long a request for a job that is not known waits for agents that are listing their jobs.
 _LISTING_S: Final = 5.0
 #: Agents that are asked at once for a job: more would hold up the loop.
@@ -57,7 +56,8 @@ class AgentDirectory:
         self.table = AgentTable(
             self.tasks, spool, linger, self.changes, joined=self._joined, moved=self._moved, left=self._left
         )
-        self.jobs = JobTable(self.changes, reclaim=self._list_again)
+        duplicates = Duplicates(self.table, self.tasks, lambda job_uid: self.jobs.discard(job_uid))
+        self.jobs = JobTable(self.changes, reclaim=self._list_again, duplicate=duplicates.settle)
         self.watches = AgentWatches(self.jobs, self.tasks, self._jobs_listed)
         self._asking = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         # While running.
@@ -254,11 +254,11 @@ class AgentDirectory:
         may_repeat = agent.is_watched
         with agent.creation(uid):
             try:
-                info = await self._create(agent, name, linger, given)
+                info = await create_at(agent, name, linger, given)
             except LinkClosedError as error:
                 if not may_repeat:
                     raise
-                info = await self._create(await self._next_link(agent, error), name, linger, given)
+                info = await create_at(await self._next_link(agent, error), name, linger, given)
         if not is_info(info):
             raise ServerError("the agent's answer is not the info of a job")
         self.jobs.update(agent.key, info, labels)
@@ -271,18 +271,6 @@ class AgentDirectory:
             return await self.table.next_link(agent.key, ROUTE_LINK_WAIT_S)
         except TimeoutError:
             raise lost from None
-
-    @staticmethod
-    async def _create(agent: ConnectedAgent, name: str | None, linger: float | None, more: dict[str, Any]) -> Any:
-        if not agent.is_ours:
-            return await agent.call("job_create", name, timeout=_CREATE_S)
-        lingering = {"linger": agent.linger if linger is None else linger}
-        try:
-            return await agent.call("job_create", name, timeout=_CREATE_S, **lingering, **more)
-        except MethodError as error:
-            if not _is_unknown_argument(error):
-                raise
-        return await agent.call("job_create", name, timeout=_CREATE_S, **lingering)
 
     @contextmanager
     def starting(self, job_uid: str) -> Iterator[None]:
@@ -298,8 +286,12 @@ class AgentDirectory:
             future.set_result(None)
 
     def noted(self, agent: ConnectedAgent, info: Any) -> None:
-        """Take over what an agent that is not watched has answered about its job."""
-        if not agent.is_watched and is_info(info) and self.jobs.agent_of(info["uid"]) == agent.key:
+        """Take over what an agent has answered about its job.
+
+        An agent that is watched pushes such news; but a job that was started must not count as new until they come.
+        """
+        known = self.jobs.get(info["uid"]) if is_info(info) else None
+        if known is not None and known.agent == agent.key and (known.is_new or not agent.is_watched):
             self.jobs.update(agent.key, info)
 
     def removed(self, job_uid: str) -> None:
@@ -330,8 +322,11 @@ class AgentDirectory:
         Of an agent that is not watched, the number of its own answer counts.
         """
         known = self.jobs.count(agent.key)
-        creating = sum(1 for uid in agent.creating if self.jobs.get(uid) is None)
-        return (known if agent.is_watched else max(agent.counted, known)) + creating
+        return (known if agent.is_watched else max(agent.counted, known)) + self.creating(agent)
+
+    def creating(self, agent: ConnectedAgent) -> int:
+        """Return how many jobs are being created at an agent."""
+        return sum(1 for uid in agent.creating if self.jobs.get(uid) is None)
 
     # --- agents come and go -----------------------------------------------------------------------
 
@@ -392,8 +387,3 @@ class AgentDirectory:
             timer.cancel()
         self.watches.close()
         await self.tasks.close()
-
-
-def _is_unknown_argument(error: MethodError) -> bool:
-    """Return whether an agent refused a call because it does not know an argument of it."""
-    return error.cause_type == "TypeError" and "unexpected keyword argument" in (error.cause_message or "")

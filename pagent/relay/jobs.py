@@ -22,6 +22,9 @@ from pagent.rpc.directory import JobFacts
 
 _log = logging.getLogger(__name__)
 
+#: Called with a job, and with the agent that names it as its own, too.
+Duplicate = Callable[[JobRecord, AgentKey, Mapping[str, Any]], None]
+
 #: How late what an agent has said of a job before its removal may come.
 _LATE_S: Final = 30.0
 
@@ -30,13 +33,14 @@ class JobTable:
     """All jobs that are known.
 
     A job belongs to the agent that has named it first, until that agent is forgotten. ``reclaim`` is called then, with
-    another agent that has named the job meanwhile.
+    another agent that has named the job meanwhile. ``duplicate`` is called with what a second agent says of a job.
     """
 
-    def __init__(self, feed: ChangeFeed, reclaim: Callable[[AgentKey], None]) -> None:
+    def __init__(self, feed: ChangeFeed, reclaim: Callable[[AgentKey], None], duplicate: Duplicate) -> None:
         # For life.
         self._feed = feed
         self._reclaim = reclaim
+        self._duplicate = duplicate
         # While running.
         self._jobs: dict[str, JobRecord] = {}
         self._order: list[tuple[float, str]] = []  # the ages of all jobs
@@ -118,6 +122,7 @@ class JobTable:
             return self._create(agent, info, labels)
         if record.agent.uid != agent.uid:
             self._contested(record, agent)
+            self._duplicate(record, agent, info)
             return False
         self._change(record, agent, info)
         return True

@@ -12,10 +12,11 @@ from pagent.relay.agent import AgentKey
 from pagent.router_limits import JOB_INFO_KEPT_MAX
 from pagent.wire.values import pack, unpack
 
+NEW: Final = "NEW"
 PENDING: Final = "PENDING"
 
 #: One object for each state, whatever many jobs are in it.
-_STATES: Final = {state: state for state in ("NEW", PENDING, "RUNNING", "FINISHED", "CLOSED")}
+_STATES: Final = {state: state for state in (NEW, PENDING, "RUNNING", "FINISHED", "CLOSED")}
 _NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_NOTES: Final[Mapping[str, bytes]] = MappingProxyType({})
 
@@ -35,7 +36,7 @@ class JobRecord:
     def __init__(self, uid: str, agent: AgentKey) -> None:
         self.uid: Final = uid
         self.agent = agent
-        self.state = "NEW"
+        self.state = NEW
         self.created_at = 0.0
         self.labels: Mapping[str, str] = _NO_LABELS
         self.notes: Mapping[str, bytes] = _NO_NOTES
@@ -51,6 +52,11 @@ class JobRecord:
     def agent_uid(self) -> str:
         """Return the uid of its agent."""
         return self.agent.uid
+
+    @property
+    def is_new(self) -> bool:
+        """Return whether it was not started, as far as its agent has said."""
+        return self.state == NEW
 
     @property
     def age(self) -> tuple[float, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
 from pagent.access.operations import ADMIN
@@ -13,7 +13,7 @@ from pagent.net.dial import parse_address
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.asking import is_info
 from pagent.relay.changes import Change
-from pagent.relay.creation import may_create
+from pagent.relay.creation import CreatedJob, JobCreations, may_create
 from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.host import parse_report
@@ -21,12 +21,14 @@ from pagent.relay.placement import not_connected, select
 from pagent.relay.record import JobRecord
 from pagent.relay.waiting import until_ended
 from pagent.rpc.directory import Gate, JobAddress, Subject
+from pagent.rpc.new_job import NewJob
 from pagent.runtime.metrics import Metric, Values
 
 
 class RelayRoutes:
     """Joins the directory, the dialler, and what concerns the router itself.
 
+    :param uid: of the router.
     :param resolve: returns the addresses of a host that callers may have dialled.
     """
 
@@ -36,6 +38,7 @@ class RelayRoutes:
         dialler: AgentDialler,
         gate: Gate,
         *,
+        uid: str,
         resolve: Callable[[str, int], Awaitable[list[str]]],
         info: Callable[[], Mapping[str, Any]],
         metrics: Callable[[], Mapping[Metric, Values]],
@@ -44,6 +47,7 @@ class RelayRoutes:
         self._directory = directory
         self._dialler = dialler
         self._gate = gate
+        self._creations = JobCreations(directory, gate, uid)
         self._resolve = resolve
         self._info = info
         #: Returns the values of all metrics.
@@ -88,6 +92,10 @@ class RelayRoutes:
         if not allowed(agent):
             raise not_connected([agent.uid])
         return agent
+
+    def new_job(self, wanted: NewJob, subject: Subject) -> AbstractAsyncContextManager[CreatedJob]:
+        """Return a block that gets a new job, or the one that was created with the key of ``wanted``."""
+        return self._creations.create(wanted, subject)
 
     async def locate(self, job: JobAddress) -> ConnectedAgent:
         """Return the agent of a job."""

@@ -125,6 +125,7 @@ class AgentWatch:
                 self._jobs.note(self.agent.key, job_uid, name, note)
             case {"host": figures}:
                 self.agent.take_report(parse_report(figures))
+                self._count_others()
             case {"ready": True}:
                 self._list_ended()
             case _:
@@ -144,6 +145,12 @@ class AgentWatch:
             self._removed(job_uid)
         self._unlisted = set()
         self._apply("listed")
+        self._count_others()
+
+    def _count_others(self) -> None:
+        """Note how many jobs the agent has beside those that it lists here. They are not known while it lists them."""
+        if self.state is WatchState.CURRENT:
+            self.agent.others = max(0, self.agent.host.jobs - self._jobs.count(self.agent.key))
 
     def stream_closed(self) -> None:
         """Do nothing: the result follows."""

@@ -11,18 +11,18 @@ from aiohttp import web
 from pagent.wire.plain import plain
 
 
-def json_answer(value: Any, *, headers: Mapping[str, str] | None = None) -> web.Response:
+def json_answer(value: Any, *, headers: Mapping[str, str] | None = None, status: int = 200) -> web.Response:
     """Return an answer with a value as JSON, whatever a peer has put into it."""
-    return _answer(packed(value), headers)
+    return _answer(packed(value), headers, status)
 
 
 def plain_answer(value: Any) -> web.Response:
     """Return an answer with a value that JSON can say."""
-    return _answer(orjson.dumps(value), None)
+    return _answer(orjson.dumps(value), None, 200)
 
 
-def _answer(body: bytes, headers: Mapping[str, str] | None) -> web.Response:
-    return web.Response(body=body, content_type="application/json", charset="utf-8", headers=headers)
+def _answer(body: bytes, headers: Mapping[str, str] | None, status: int) -> web.Response:
+    return web.Response(body=body, status=status, content_type="application/json", charset="utf-8", headers=headers)
 
 
 def empty_answer() -> web.Response:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.directory import JobAddress, Subject
+from pagent.rpc.new_job import NewJob
 from pagent.runtime.metrics import Metric, Values
 
 
@@ -79,6 +80,10 @@ class KnownJob(Protocol):
         """The state that the agent has last sent."""
 
     @property
+    def is_new(self) -> bool:
+        """Whether it was not started."""
+
+    @property
     def labels(self) -> Mapping[str, str]:
         """Its labels."""
 
@@ -117,6 +122,22 @@ class KnownChange(Protocol):
         """The object as a GET answers it, of a change that is neither of an agent nor of a job."""
 
 
+class RoutedJob(Protocol):
+    """A job that a request has created, or found by its key."""
+
+    @property
+    def job(self) -> KnownJob:
+        """The job."""
+
+    @property
+    def agent(self) -> RoutedAgent | None:
+        """Its agent; None if that is away."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the request has created it."""
+
+
 class Routes(Protocol):
     """The agents of a router, and their jobs. Errors: RequestRefusedError, or those of calls and links."""
 
@@ -129,6 +150,12 @@ class Routes(Protocol):
         """Create a job of a subject; return its agent and its info.
 
         ``choice`` is the ``agent`` of jobs/create, checked already.
+        """
+
+    def new_job(self, wanted: NewJob, subject: Subject) -> AbstractAsyncContextManager[RoutedJob]:
+        """Return a block that gets a new job, or the one that was created with the key of ``wanted``.
+
+        If the block fails, a job without a key is removed; one with a key stays, so that the request can be repeated.
         """
 
     async def locate(self, job: JobAddress) -> RoutedAgent:

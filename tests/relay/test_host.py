@@ -11,7 +11,7 @@ def test_the_figures_of_a_host() -> None:
     given = {"cpus": 4, "load": 2.0, "memory_total": 8, "memory_available": 4, "disk_free": 2, "jobs": 3}
     more = {"version": "1.0", "started_at": 5.5, "cordoned": True, "deadline": None, "of a later release": 1}
     figures = parse_report({**given, **more})
-    assert figures == HostReport(4, 2.0, 8, 4, 2, 3, "1.0", 5.5, cordoned=True)
+    assert figures == HostReport(4, 2.0, 8, 4, 2, None, 3, None, "1.0", 5.5, cordoned=True)
     assert figures.load_per_cpu == 0.5
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pagent.relay import jobs as module
 from pagent.relay.agent import AgentKey
 from pagent.relay.changes import Change, ChangeFeed
 from pagent.relay.jobs import JobTable
+from pagent.relay.record import JobRecord
 from pagent.rpc.directory import JobFacts
 from tests.kit.peer import PATIENCE_S
 
@@ -20,14 +22,18 @@ OTHER = AgentKey("other", None)
 
 
 class Table(JobTable):
-    """A table that notes its changes, and the agents that shall list their jobs again."""
+    """A table that notes its changes, the agents that shall list their jobs again, and what second agents say."""
 
     def __init__(self) -> None:
         feed = ChangeFeed()
         self.changes: list[Change] = []
         self.reclaimed: list[AgentKey] = []
+        self.duplicates: list[tuple[str, AgentKey, Any]] = []
         feed.subscribe(self.changes.append)
-        super().__init__(feed, self.reclaimed.append)
+        super().__init__(feed, self.reclaimed.append, self._note_duplicate)
+
+    def _note_duplicate(self, known: JobRecord, claimant: AgentKey, info: Mapping[str, Any]) -> None:
+        self.duplicates.append((known.uid, claimant, info))
 
     def add(self, job: str, agent: AgentKey, **info: Any) -> bool:
         return self.update(agent, {"uid": job, **info})

@@ -3,16 +3,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
 from typing import Any
 
 import pytest
 
 from pagent.client.link import connect
 from pagent.errors import RequestRefusedError
-from pagent.relay.placement import select
+from pagent.relay.agent import ConnectedAgent
+from pagent.relay.host import HostReport
+from pagent.relay.placement import choose, select
 from pagent.router import Router
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import unary
+from pagent.rpc.new_job import AgentChoice
 from tests.kit.agents import TOKEN
 from tests.kit.routers import connected
 from tests.kit.watched import Watched, known, watched_agent
@@ -131,3 +135,100 @@ async def test_the_choice_follows_the_news(router: Router) -> None:
         await b.change("7")
         await known(router, "7", "NEW")
         assert (await select(router.directory, ["a", "b"])).uid == "a"
+
+
+# --- agents that meet conditions --------------------------------------------------------------------
+
+
+def order_of(agents: list[ConnectedAgent]) -> str:
+    return "".join(agent.uid for agent in agents)
+
+
+async def chosen(router: Router, order: str = "fewest-jobs", **labels: str) -> str:
+    choice = AgentChoice(order=order)
+    return order_of(await choose(router.directory, choice, lambda agent: True, like=lambda others: others == labels))
+
+
+@pytest.mark.parametrize(
+    ("order", "a", "b", "expected"),
+    [
+        ("fewest-jobs", ("12", IDLE), ("3", BUSY), "ba"),
+        ("fewest-jobs", ("1", BUSY), ("3", IDLE), "ba"),
+        ("least-load", ("12", IDLE), ("3", BUSY), "ab"),
+        ("least-load", ("12", IDLE), ("3", IDLE), "ba"),
+        ("spread", ("12", IDLE), ("3", BUSY), "ba"),
+    ],
+)
+async def test_the_orders(order: str, a: tuple[str, Any], b: tuple[str, Any], expected: str, router: Router) -> None:
+    async with watched(router, a=Watched(*a[0], host=a[1]), b=Watched(*b[0], host=b[1])):
+        assert await chosen(router, order) == expected
+
+
+async def test_jobs_are_spread_by_their_labels(router: Router) -> None:
+    a, b = Watched("1", "2", "3"), Watched("4")
+    b.jobs["4"]["labels"] = {"team": "x"}
+    async with watched(router, a=a, b=b):
+        assert await chosen(router, "spread", team="x") == "ab"
+        assert await chosen(router, "fewest-jobs", team="x") == "ba"
+
+
+@pytest.mark.parametrize(
+    ("host", "is_full"),
+    [
+        ({"cordoned": True}, True),
+        ({"memory_total": 100, "memory_available": 4}, True),
+        ({"memory_total": 100, "memory_available": 5}, False),
+        ({"memory_total": 100}, False),
+        ({"memory_available": 0}, False),
+        ({"disk_total": 100, "disk_free": 1}, True),
+        ({"disk_total": 100, "disk_free": 2}, False),
+        ({"jobs_max": 1, "jobs": 1}, True),
+        ({"jobs_max": 2, "jobs": 1}, False),
+        ({"jobs_max": 2, "jobs": 2}, True),  # one of them is of another router
+    ],
+)
+async def test_full_and_cordoned_hosts_are_not_chosen(host: dict[str, Any], is_full: bool, router: Router) -> None:
+    async with watched(router, a=Watched("1", host=host)):
+        if not is_full:
+            assert await chosen(router) == "a"
+            return
+        with pytest.raises(RequestRefusedError, match="no agent has room") as caught:
+            await chosen(router)
+        assert (caught.value.status, caught.value.retry_after_s) == (503, 5)
+
+
+async def test_all_with_room_are_chosen_in_order(router: Router) -> None:
+    """Random hosts, held against the words of the documentation."""
+    uids, random = "abcd", Random(1)
+    async with watched(
+        router, **{uid: Watched(*(f"{uid}{number}" for number in range(at))) for at, uid in enumerate(uids)}
+    ):
+        for _ in range(100):
+            hosts = {}
+            for uid in uids:
+                agent = router.directory.table.agent(uid)
+                assert agent is not None
+                hosts[uid] = agent.host = HostReport(
+                    cpus=random.choice([1, 2]),
+                    load=random.choice([0.0, 1.0, 2.0]),
+                    memory_total=100,
+                    memory_available=random.choice([3, 50]),
+                    disk_total=100,
+                    disk_free=random.choice([1, 50, 50]),
+                    cordoned=random.random() < 0.2,
+                    jobs_max=random.choice([None, 1, 2, 9]),
+                )
+            room = [
+                uid
+                for at, uid in enumerate(uids)
+                if not hosts[uid].cordoned
+                and (hosts[uid].memory_available, hosts[uid].disk_free) == (50, 50)
+                and at < (hosts[uid].jobs_max or 99)
+            ]
+            if not room:
+                with pytest.raises(RequestRefusedError):
+                    await chosen(router)
+                continue
+            assert await chosen(router, "fewest-jobs") == await chosen(router, "spread") == "".join(room)
+            loads = [hosts[uid].load_per_cpu for uid in await chosen(router, "least-load")]
+            assert loads == sorted(hosts[uid].load_per_cpu for uid in room)

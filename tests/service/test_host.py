@@ -64,13 +64,12 @@ async def test_the_figures(ours: Peer, peer: Peer) -> None:
     info = await ours.call("host_info")
     assert set(info) == {
         "cpus", "load", "memory_total", "memory_available", "disk_free", "jobs", "version", "started_at", "cordoned",
-        "deadline",
-        "jobs_max",
+        "deadline", "disk_total", "jobs_max",
     }  # fmt: skip
     assert info["cpus"] > 0
     assert info["load"] >= 0
     assert 0 < info["memory_available"] < info["memory_total"]
-    assert info["disk_free"] > 0
+    assert 0 < info["disk_free"] <= info["disk_total"]
     assert (info["jobs"], info["version"], info["cordoned"], info["deadline"]) == (0, __version__, False, None)
     await peer.call("job_create")
     assert (await ours.call("host_info"))["jobs"] == 1

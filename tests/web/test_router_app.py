@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from pagent.log import ACCESS_LOG
 from pagent.net.accept.listening import listen
 from pagent.router import Router
 from pagent.rpc.directory import AgentLink, Client, JobAddress, Subject
+from pagent.rpc.new_job import NewJob
 from pagent.runtime.metrics import Metric, Values
 from pagent.web.handover import RouterWeb
 from pagent.web.router_app import router_app, routes_of
-from pagent.web.routes import KnownChange, KnownJob, RoutedAgent
+from pagent.web.routes import KnownChange, KnownJob, RoutedAgent, RoutedJob
 from pagent.web.wsconnect import WebSocketJoins
 from tests.kit.agents import TOKEN
 from tests.kit.directory import OpenGate
@@ -43,6 +44,9 @@ class Untouched:
     async def create(
         self, choice: Mapping[str, Any], name: str, subject: Subject
     ) -> tuple[RoutedAgent, dict[str, Any]]:
+        raise AssertionError("reached")
+
+    def new_job(self, wanted: NewJob, subject: Subject) -> AbstractAsyncContextManager[RoutedJob]:
         raise AssertionError("reached")
 
     async def locate(self, job: JobAddress) -> RoutedAgent:

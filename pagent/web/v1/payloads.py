@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
-from pagent.limits import GRACE_MAX_S, PORTS_PER_JOB, READY_TIMEOUT_MAX_S, RUN_TIMEOUT_MAX_S
+from pagent.limits import (
+    GRACE_MAX_S,
+    JOB_NAME_MAX,
+    LABEL_VALUE_MAX,
+    LABELS_MAX,
+    LINGER_MAX_S,
+    PORTS_PER_JOB,
+    READY_TIMEOUT_MAX_S,
+    RUN_TIMEOUT_MAX_S,
+)
+from pagent.router_limits import CREATION_FILES_MAX, CREATION_KEY_MAX
+from pagent.rpc.new_job import ORDERS
 from pagent.web.v1.shapes import (
     any_of,
     boolean,
@@ -21,6 +33,10 @@ from pagent.web.v1.shapes import (
 
 #: ``PATCH /v1/agents/<uid>``
 CORDON: Final = mapping({"cordoned": boolean})
+
+
+def _anything(place: str, value: Any) -> None:
+    """Check nothing: conditions are parsed where they are used."""
 
 
 def _signal(place: str, value: Any) -> None:
@@ -59,5 +75,69 @@ START: Final = mapping(
         "prefer_port": nullable(_PORT),
         "more_ports": map_of(_port),
         "stdin": nullable(_CONTENT),
+    },
+)
+
+
+def _labels(place: str, value: Any) -> None:
+    _LABELS(place, value)
+    for name in value:
+        if not _LABEL_NAME.fullmatch(name):
+            raise fault(place, f"has the name {name!r:.100}, which does not match {_LABEL_NAME.pattern}")
+        if name.startswith(_OWN_LABELS):
+            raise fault(place, f"has the name {name!r:.100}: names that begin with {_OWN_LABELS} are set by the router")
+
+
+_LABELS: Final = map_of(text(LABEL_VALUE_MAX), most=LABELS_MAX)
+_LABEL_NAME: Final = re.compile(r"[a-z0-9./-]{1,63}")
+#: Labels whose names begin so are a router's own.
+_OWN_LABELS: Final = "pagent/"
+
+_CHOICE: Final = mapping({}, {"where": map_of(_anything), "order": one_of(*ORDERS)})
+
+
+def _agent(place: str, value: Any) -> None:
+    if type(value) is str:
+        text(least=1)(place, value)
+    elif type(value) is dict and "pool" in value:
+        raise fault(place, "names a pool, which this router does not have")
+    else:
+        _CHOICE(place, value)
+
+
+def _key(place: str, value: Any) -> None:
+    text(least=1)(place, value)
+    if len(value) > CREATION_KEY_MAX:
+        raise fault(place, f"must have at most {CREATION_KEY_MAX} characters, not {len(value)}")
+
+
+def _idle(place: str, value: Any) -> None:
+    _SECONDS(place, value)
+    if not value:
+        raise fault(place, "must be more than 0")
+
+
+def _file(place: str, value: Any) -> None:
+    if type(value) is not dict:
+        raise fault(place, "must be a map")
+    _PATH(place, {name: each for name, each in value.items() if name not in _BYTES})
+    _CONTENT(place, {name: each for name, each in value.items() if name in _BYTES})
+
+
+_BYTES: Final = ("text", "base64")
+_PATH: Final = mapping({"path": text(least=1)}, {"executable": boolean})
+
+#: ``POST /v1/jobs``
+NEW_JOB: Final = mapping(
+    {},
+    {
+        "name": nullable(text(JOB_NAME_MAX)),
+        "labels": _labels,
+        "agent": nullable(_agent),
+        "linger": nullable(number(0, LINGER_MAX_S)),
+        "idle_after": nullable(_idle),
+        "key": nullable(_key),
+        "files": list_of(_file, most=CREATION_FILES_MAX),
+        "start": nullable(START),
     },
 )

@@ -10,6 +10,7 @@ from pagent.web.route import Route, named
 from pagent.web.routes import Routes
 from pagent.web.v1.agents import AgentRoutes
 from pagent.web.v1.archives import ArchiveAccess
+from pagent.web.v1.creation import JobCreationRoute
 from pagent.web.v1.document import checked_routes
 from pagent.web.v1.events import EventRoutes
 from pagent.web.v1.files import FileAccess
@@ -24,7 +25,8 @@ _FILE: Final = "/v1/jobs/{job}/files/{path:(?s:.*)}"
 def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
     """Return all routes of the API."""
     router, agents, jobs = RouterRoutes(gate), AgentRoutes(routes), JobViews(routes, gate)
-    actions, files, archives = JobActions(routes, jobs), FileAccess(routes), ArchiveAccess(routes)
+    creation, actions = JobCreationRoute(routes, jobs), JobActions(routes, jobs)
+    files, archives = FileAccess(routes), ArchiveAccess(routes)
     events = EventRoutes(routes, gate)
     table = [
         Route("GET", "/v1", operations.NONE, router.version),
@@ -35,6 +37,7 @@ def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
         Route("PATCH", "/v1/agents/{agent}", operations.ADMIN, agents.change, named("host_cordon")),
         Route("GET", "/v1/events", operations.READ, events.stream),
         Route("GET", "/v1/jobs", operations.READ, jobs.listing),
+        Route("POST", "/v1/jobs", operations.JOBS, creation.create, named("job_create")),
         Route("GET", "/v1/jobs/{job}", operations.READ, jobs.show),
         Route("DELETE", "/v1/jobs/{job}", operations.JOBS, actions.remove, named("job_remove")),
         Route("POST", "/v1/jobs/{job}/kill", operations.JOBS, actions.kill, named("job_kill")),

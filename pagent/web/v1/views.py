@@ -19,7 +19,7 @@ _OWNER: Final = "pagent/owner"
 _PASSED: Final = ("name", "ports", "pid", "exit_code", "signal", "error", "open_streams", "cpu_seconds", "rss_bytes")
 _TIMES: Final = ("created_at", "started_at", "finished_at", "last_request_at", "last_input_at")
 #: Figures of a host that are passed on.
-_FIGURES: Final = ("cpus", "load", "memory_total", "memory_available", "disk_free", "version")
+_FIGURES: Final = ("cpus", "load", "memory_total", "memory_available", "disk_free", "disk_total", "jobs_max", "version")
 
 
 def time_text(seconds: object) -> str | None:

@@ -1,0 +1,135 @@
+"""``POST /v1/jobs``: create a job, upload its files and start it, in one request (docs/api.rst, "Creating a job")."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import orjson
+from aiohttp import web
+
+from pagent.errors import MethodError, RequestRefusedError
+from pagent.rpc.directory import Subject
+from pagent.rpc.new_job import ORDERS, AgentChoice, NewJob
+from pagent.runtime.tasks import retrieve_error
+from pagent.web.admission import note_agent, subject_of
+from pagent.web.answers import json_answer
+from pagent.web.failures import answer_to, words_of
+from pagent.web.routes import KnownJob, RoutedAgent, RoutedJob, Routes
+from pagent.web.v1.jobs import JobViews
+from pagent.web.v1.lifecycle import content_of, start_arguments, start_job
+from pagent.web.v1.payloads import NEW_JOB
+from pagent.web.v1.shapes import read_json
+from pagent.wire import messages
+
+_CREATED: Final = 201
+_FOUND: Final = 200
+
+
+class GivenFile(NamedTuple):
+    path: str
+    content: bytes
+    executable: bool
+
+
+class CreationRequest(NamedTuple):
+    """A request that was checked. ``start``: the arguments of job_start; None if the job is not to be started."""
+
+    job: NewJob
+    files: list[GivenFile]
+    start: dict[str, Any] | None
+
+
+class JobCreationRoute:
+    """Creates jobs; each request is carried to its end even if its client goes."""
+
+    def __init__(self, routes: Routes, views: JobViews) -> None:
+        self._routes = routes
+        self._views = views
+
+    async def create(self, request: web.Request) -> web.Response:
+        wanted = _parsed(await read_json(request, NEW_JOB))
+        # Shielded: a call that is given up because the client is gone may have made a job, which would stay.
+        gone = asyncio.Event()
+        creation = asyncio.ensure_future(self._created(wanted, subject_of(request), request, gone))
+        creation.add_done_callback(retrieve_error)
+        try:
+            job, is_new = await asyncio.shield(creation)
+        except asyncio.CancelledError:
+            gone.set()
+            raise
+        headers = {"Location": f"/v1/jobs/{job.uid}"}
+        return json_answer(self._views.view(job), headers=headers, status=_CREATED if is_new else _FOUND)
+
+    async def _created(
+        self, wanted: CreationRequest, subject: Subject, request: web.Request, gone: asyncio.Event
+    ) -> tuple[KnownJob, bool]:
+        """Return the job, and whether this request has created it or gone on with it."""
+        async with self._routes.new_job(wanted.job, subject) as created:
+            if created.agent is not None:
+                note_agent(request, created.agent, created.job.uid)
+            job = await self._completed(created, wanted)
+            if gone.is_set() and wanted.job.key is None:
+                raise RequestRefusedError(408, "the client is gone")
+            return job, created.is_new or job is not created.job
+
+    async def _completed(self, created: RoutedJob, wanted: CreationRequest) -> KnownJob:
+        """Upload the files of a job and start it, unless that was done before."""
+        job, agent = created.job, created.agent
+        if not job.is_new or not (wanted.files or wanted.start is not None):
+            return job
+        if agent is None:
+            raise RequestRefusedError(503, "the agent of this job is not connected now", retry_after_s=2)
+        for index, file in enumerate(wanted.files):
+            await _upload(agent, job.uid, index, file)
+        if wanted.start is None:
+            return job
+        try:
+            return await start_job(self._routes, agent, job.uid, wanted.start)
+        except MethodError as error:
+            if wanted.job.key is None or error.cause_type != "JobInvalidStateError":
+                raise
+        # Another router has started it meanwhile.
+        return self._routes.answered(agent.connection_id, await agent.call("job_info", job.uid))
+
+
+async def _upload(agent: RoutedAgent, job_uid: str, index: int, file: GivenFile) -> None:
+    upload = agent.open_stream(messages.OSTREAM, "file_upload", job_uid, file.path, file.executable)
+    try:
+        async with upload as stream:
+            await stream.send(file.content)
+            stream.close()
+            await stream.result()
+    except MethodError as error:
+        raise RequestRefusedError(answer_to(error).status, f"files[{index}].path: {words_of(error)}") from None
+
+
+def _parsed(payload: Mapping[str, Any]) -> CreationRequest:
+    """Return what a checked body asks for. RequestRefusedError 400."""
+    start = payload.get("start")
+    files = [
+        GivenFile(each["path"], content_of(f"files[{index}]", each), each.get("executable", False))
+        for index, each in enumerate(payload.get("files", ()))
+    ]
+    return CreationRequest(_job(payload), files, None if start is None else start_arguments(start, "start"))
+
+
+def _job(payload: Mapping[str, Any]) -> NewJob:
+    return NewJob(
+        payload.get("name"),
+        _choice(payload.get("agent")),
+        payload.get("labels", {}),
+        payload.get("linger"),
+        payload.get("idle_after"),
+        payload.get("key"),
+        hashlib.sha256(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)).hexdigest(),
+    )
+
+
+def _choice(agent: Any) -> AgentChoice:
+    if isinstance(agent, str):
+        return AgentChoice(uid=agent)
+    given = agent or {}
+    return AgentChoice(None, given.get("where", {}), given.get("order", ORDERS[0]))
