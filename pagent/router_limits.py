@@ -39,6 +39,8 @@ ROUTE_PENDING_WAIT_S: Final = 30.0
 LOOKUPS_AT_ONCE: Final = 8
 #: Body of a request to the HTTP API that is JSON.
 API_BODY_MAX: Final = MIB
+#: A message of a client to a process, and a large text that a person pastes into a terminal.
+EXEC_MESSAGE_MAX: Final = MIB
 #: Entries of one page of a list of /v1.
 PAGE_MAX: Final = 500
 #: Waits for jobs that one token has open at a time over /v1.

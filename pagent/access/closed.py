@@ -14,8 +14,9 @@ from typing import Final, Protocol
 
 from pagent.access.gate import foreign_page, without_own_labels
 from pagent.access.leases import OpenLease, SubjectLeases
-from pagent.access.operations import ADMIN, APPS, NONE, PROBE, PROXY, READ, RPC, SCOPE_OF
+from pagent.access.operations import ADMIN, APPS, EXEC, NONE, PROBE, PROXY, READ, RPC, SCOPE_OF
 from pagent.access.scopes import OWNER, grants_of
+from pagent.access.subprotocol import presented_tokens
 from pagent.access.tokens import AccessTable, dashed
 from pagent.errors import AccessDeniedError, NotYetError, RequestRefusedError
 from pagent.http1.incoming import IncomingHead
@@ -70,7 +71,9 @@ class ClosedGate:
         if operation == PROBE:
             return _UNNAMED
         # A proxy may let a browser in by its cookies, which come with requests of foreign pages, too.
-        if operation not in _TRAFFIC and (reason := foreign_page(head, None)) is not None:
+        # A page that presents a token of its own is no such page.
+        has_token = operation == EXEC and bool(presented_tokens(head))
+        if operation not in _TRAFFIC and not has_token and (reason := foreign_page(head, None)) is not None:
             raise RequestRefusedError(_FORBIDDEN, reason)
         if operation == NONE:
             return _UNNAMED
@@ -87,6 +90,8 @@ class ClosedGate:
     def _identified(self, operation: str, head: IncomingHead, client: Client) -> Subject:
         """Return the subject that a request names: by a token, otherwise by the field of a trusted proxy."""
         secret = _token_for_job(head) if operation in _TRAFFIC else _bearer_token(head)
+        if operation == EXEC:
+            secret = _only([*filter(None, (secret,)), *presented_tokens(head)])
         if secret:
             return self.subject_of(secret)
         if name := self._user(head, client):

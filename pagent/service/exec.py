@@ -36,6 +36,7 @@ class ExecService:
         rows: int = 24,
         cols: int = 80,
         split: bool = False,
+        started: bool = False,
     ) -> None:
         job = self._manager.get(job_uid, owner_of(call.connection))
         stream = call.stream
@@ -49,10 +50,14 @@ class ExecService:
         execution = self._manager.execute(
             job, splice, args, env, tty=bool(tty), rows=rows, cols=cols, split=bool(split)
         )
-        call.run(self._start(stream, splice, execution))
+        call.run(self._start(stream, splice, execution, bool(started)))
 
-    async def _start(self, stream: Stream, splice: _ExecSplice, execution: Coroutine[Any, Any, ExecProcess]) -> None:
+    async def _start(
+        self, stream: Stream, splice: _ExecSplice, execution: Coroutine[Any, Any, ExecProcess], announce: bool
+    ) -> None:
         splice.process = await execution
+        if announce:
+            stream.send(True)
         stream.attach(splice)
 
 

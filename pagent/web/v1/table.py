@@ -13,6 +13,7 @@ from pagent.web.v1.archives import ArchiveAccess
 from pagent.web.v1.creation import JobCreationRoute
 from pagent.web.v1.document import checked_routes
 from pagent.web.v1.events import EventRoutes
+from pagent.web.v1.exec import ExecRoutes
 from pagent.web.v1.files import FileAccess
 from pagent.web.v1.jobs import JobViews
 from pagent.web.v1.lifecycle import JobActions
@@ -43,6 +44,7 @@ def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
         Route("POST", "/v1/jobs/{job}/kill", operations.JOBS, actions.kill, named("job_kill")),
         Route("POST", "/v1/jobs/{job}/start", operations.JOBS, actions.start, named("job_start")),
         Route("GET", "/v1/jobs/{job}/wait", operations.READ, actions.wait),
+        Route("GET", "/v1/jobs/{job}/exec", operations.EXEC, ExecRoutes(routes).run, named("job_exec")),
         Route("GET", "/v1/jobs/{job}/logs", operations.LOGS, OutputRoutes(routes).show),
         Route("GET", "/v1/jobs/{job}/archive", operations.FILES, archives.show),
         Route("PUT", "/v1/jobs/{job}/archive", operations.FILES, archives.store, named("archive_upload")),
