@@ -76,7 +76,7 @@ class Router:
             spool=spools.opener,
             linger=settings.jobs.linger,
             ready_wait=settings.ready_wait,
-            dialled_only=not settings.server.enabled,
+            dialled_only=not (settings.server.enabled and self._credentials.accepted),
         )
         for address, token in self._credentials.dialled.items():
             self.directory.expect((address, token))

@@ -265,10 +265,13 @@ async def test_a_connection_that_is_not_there(router: Router) -> None:
         assert (answer.status, answer.text) == (404, f"connection {name!r} is not found")
 
 
-async def test_a_router_whose_agents_are_all_dialled_is_ready_when_they_are_there(agent: Agent, tmp_path: Path) -> None:
+@pytest.mark.parametrize("server", [RouterServer(enabled=False), RouterServer()])
+async def test_a_router_that_no_agent_can_dial_is_ready_when_those_that_it_dials_are_there(
+    server: RouterServer, agent: Agent, tmp_path: Path
+) -> None:
     token = tmp_path / "token"
     token.write_text(TOKEN)
-    server, dialled = RouterServer(enabled=False), DialledAgent(f"127.0.0.1:{agent.rpc_port}", token)
+    dialled = DialledAgent(f"127.0.0.1:{agent.rpc_port}", token)
     settings = router_settings(server=server, dial=DialSettings(agents=(dialled,)), ready_wait=1000.0)
     async with running_router(settings) as router:
         assert (await ask(router.control_port, "GET", "/readyz")).status == 503
