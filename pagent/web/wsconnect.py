@@ -24,10 +24,15 @@ from pagent.web.answers import empty_answer
 from pagent.web.payloads import WSCONNECT, read_payload
 from pagent.web.routes import Routes
 from pagent.wire import messages
+from pagent.wire.closing import valid_close_code
 
 _log = logging.getLogger(__name__)
 
 _PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+#: Codes of RFC 6455 section 7.4.1: the purpose is fulfilled; no code came; a fault of this side.
+_NORMAL: Final = 1000
+_NO_CODE: Final = 1005
+_INTERNAL_ERROR: Final = 1011
 #: How long the other WebSocket may take to open.
 _CONNECT_S: Final = 30.0
 
@@ -48,14 +53,15 @@ class WebSocketJoins:
         host, port = _target(url)
         addresses = await self._routes.may_dial(host, port)
         path, query = "/" + request.match_info["rest"], [list(pair) for pair in request.query.items()]
-        stream = agent.open_stream(messages.BISTREAM, "ws_connect", job.job_uid, path, query, self._fields(request))
+        args = [job.job_uid, path, query, self._fields(request), *([[]] if agent.is_ours else [])]  # [] for close codes
+        stream = agent.open_stream(messages.BISTREAM, "ws_connect", *args)
         try:
-            await _accepted(stream)
+            detailed = await _accepted(stream)
             lease = self._gate.lease(subject_of(request), lambda: join.cancel(), stream=True)
         except BaseException:
             stream.cancel()
             raise
-        join = self._tasks.start(self._join(stream, url, addresses), name="join two WebSockets")
+        join = self._tasks.start(self._join(stream, detailed, url, addresses), name="join two WebSockets")
         join.add_done_callback(lambda _: _release(lease))
         return empty_answer()
 
@@ -65,27 +71,28 @@ class WebSocketJoins:
         self._gate.conceal(head, OPERATION)
         return fields_to_wire(head.fields)
 
-    async def _join(self, stream: StreamCall, url: str, addresses: list[str]) -> None:
+    async def _join(self, stream: StreamCall, detailed: bool, url: str, addresses: list[str]) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
         connector = _OneTarget(_target(url), addresses)
         async with stream, aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             try:
                 async with session.ws_connect(url, max_msg_size=MESSAGE_MAX) as socket:
-                    await self._carry(stream, socket)
+                    await self._carry(stream, socket, detailed)
             except (aiohttp.ClientError, TimeoutError, OSError, CallError, LinkClosedError) as error:
                 _log.info("wsconnect ended: %s", error)
 
-    async def _carry(self, stream: StreamCall, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _carry(self, stream: StreamCall, socket: aiohttp.ClientWebSocketResponse, detailed: bool) -> None:
         """Carry messages both ways until either side ends."""
         out = self._tasks.start(_from_job(stream, socket), name="carry what a job sends")
         try:
-            async for message in socket:
-                if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-                    break
+            while (message := await socket.receive()).type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                 await stream.send(message.data)
-            stream.close()
+            if message.type is aiohttp.WSMsgType.CLOSE and not stream.is_over:
+                code = message.data
+                await _close_job(stream, (code, message.extra or "") if detailed and valid_close_code(code) else None)
         finally:
-            out.cancel()
+            if not stream.is_over:  # otherwise it closes the other side
+                out.cancel()
             await asyncio.wait((out,))
 
     async def close(self) -> None:
@@ -109,10 +116,13 @@ def _target(url: str) -> tuple[str, int]:
     return host, port or _PORTS[parts.scheme]
 
 
-async def _accepted(stream: StreamCall) -> None:
-    """Wait until the job has accepted the upgrade. RequestRefusedError 400 with the agent's words if it refuses."""
-    if await stream.receive() is True:
-        return
+async def _accepted(stream: StreamCall) -> bool:
+    """Wait until the job has accepted the upgrade, and return whether the agent reports close codes.
+
+    RequestRefusedError 400 with the agent's words if the job refuses.
+    """
+    if first := await stream.receive():
+        return first is not True
     try:
         await stream.result()
     except MethodError as error:
@@ -122,13 +132,34 @@ async def _accepted(stream: StreamCall) -> None:
     raise RequestRefusedError(400, "the job refused the WebSocket")
 
 
+async def _close_job(stream: StreamCall, close: tuple[int, str] | None) -> None:
+    """Close the job's WebSocket, with the code and reason of the other side if they can be passed on."""
+    if close is not None:
+        await stream.send({"close": list(close)})
+    stream.close()
+    await stream.result()
+
+
 async def _from_job(stream: StreamCall, socket: aiohttp.ClientWebSocketResponse) -> None:
+    """Carry what the job sends, and its close."""
+    code, reason = _INTERNAL_ERROR, ""
     try:
         async for value in stream:
             await (socket.send_str(value) if isinstance(value, str) else socket.send_bytes(bytes(value)))
+        code, reason = _close_of(await stream.result())
     except (CallError, LinkClosedError, ConnectionError) as error:
         _log.info("wsconnect: %s", error)
-    await socket.close()
+    await socket.close(code=code, message=reason.encode())
+
+
+def _close_of(outcome: Any) -> tuple[int, str]:
+    """Return the code and reason for the other side when the job has closed; ``outcome`` is that of ``ws_connect``."""
+    if not isinstance(outcome, dict):  # of an agent of the field
+        return _NORMAL, ""
+    code = outcome["code"]
+    if valid_close_code(code):
+        return code, outcome["reason"]
+    return (_NORMAL if code == _NO_CODE else _INTERNAL_ERROR), ""
 
 
 class _OneTarget(aiohttp.TCPConnector):

@@ -1,27 +1,24 @@
-"""Files, archives and ``wsconnect`` through the router's API."""
+"""Files and archives through the router's API."""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import json
-import sys
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from websockets.asyncio.server import ServerConnection, serve
 
 from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
-from pagent.config.router import DialSettings, RouterControl
+from pagent.config.router import RouterControl
 from pagent.router import Router
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.field_agent import field_agent
 from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import ask, connected, router_settings, running_router
-from tests.web.test_router_exchanges import JOB
 
 OCTETS = ("Content-Type", "application/octet-stream")
 MIB = 1024 * 1024
@@ -146,45 +143,6 @@ async def test_a_slow_client_gets_all_from_an_agent_without_flow_control(router:
         async with asyncio.timeout(PATIENCE_S):
             assert await reader.readexactly(len(data)) == data
         writer.close()
-
-
-# --- wsconnect --------------------------------------------------------------------------------------
-
-
-async def start(router: Router, job: str, tmp_path: Path) -> None:
-    script = tmp_path / "job.py"
-    script.write_text(JOB)
-    answer = await ask(router.control_port, "POST", f"{job}/start", {"args": [sys.executable, str(script)], "env": {}})
-    assert answer.status == 200
-
-
-async def test_wsconnect_joins_the_job_to_another_websocket(router: Router, job: str, tmp_path: Path) -> None:
-    await start(router, job, tmp_path)
-    received: asyncio.Queue[str | bytes] = asyncio.Queue()
-
-    async def other(socket: ServerConnection) -> None:
-        received.put_nowait(await socket.recv())
-
-    async with serve(other, "127.0.0.1", 0) as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        payload = {"url": f"http://127.0.0.1:{port}/somewhere"}
-        assert (await ask(router.control_port, "POST", f"{job}/wsconnect/ws", payload)).status == 200
-        async with asyncio.timeout(PATIENCE_S):
-            assert await received.get() == "hello"
-
-
-@pytest.mark.parametrize("url", ["", "ftp://x/", "http://", "http://[", "//x"])
-async def test_wsconnect_to_what_is_no_address(url: str, router: Router, job: str) -> None:
-    assert (await ask(router.control_port, "POST", f"{job}/wsconnect/ws", {"url": url})).status == 400
-
-
-async def test_wsconnect_to_what_callers_may_not_have_dialled() -> None:
-    settings = router_settings(dial=DialSettings(allow=("10.0.0.0/8",)))
-    async with running_router(settings) as router, field_agent("F", router.server_port, TOKEN):
-        await connected(router, "F")
-        job = await new_job(router, "F")
-        answer = await ask(router.control_port, "POST", f"{job}/wsconnect/ws", {"url": "http://127.0.0.1:1/"})
-        assert (answer.status, "dial.allow" in answer.text) == (403, True)
 
 
 async def test_a_body_announced_with_expect_is_asked_for_if_the_request_may_pass(router: Router, job: str) -> None:
