@@ -29,12 +29,21 @@ class AuditEntry:
     ``result``: ``ok``, the status of an error, or the name of one.
     """
 
-    __slots__ = ("_began", "_operation", "_request_id", "agent", "job", "result", "subject")
+    __slots__ = ("_began", "_operation", "_request_id", "_trace", "agent", "job", "result", "subject")
 
-    def __init__(self, operation: str, request_id: str, *, subject: str | None = None, job: str | None = None) -> None:
+    def __init__(
+        self,
+        operation: str,
+        request_id: str,
+        *,
+        subject: str | None = None,
+        job: str | None = None,
+        trace: str | None = None,
+    ) -> None:
         self._began = time.time()
         self._operation = operation
         self._request_id = request_id
+        self._trace = trace
         self.subject = subject
         self.job = job
         self.agent: str | None = None
@@ -46,6 +55,7 @@ class AuditEntry:
             "time": round(self._began, 3),
             "subject": _cut(self.subject),
             "id": _cut(self._request_id),
+            "trace": self._trace,
             "operation": self._operation,
             "job": _cut(self.job),
             "agent": _cut(self.agent),

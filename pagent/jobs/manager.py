@@ -297,6 +297,7 @@ class JobManager:
         """Return the task that removes the job, started if need be. None if it has been removed."""
         if job.state is not State.CLOSED:
             job.removed_by = by
+            _log.info("job %s: removed by %s", job.uid, "the agent" if by is None else repr(by.uid))
             job.apply(Input.CLOSE)
             self.registry.remove(job)
             self._lingering.stop(job)

@@ -138,6 +138,7 @@ class Run:
             # It may hold what the peer sent, and every info of the job has it.
             job.error = job.error or why[: limits.ERROR_TEXT_MAX]
             job.apply(Input.FAIL)
+            _log.info("job %s: its program could not be started", job.uid)
         self.end_rest(KILL)
 
     def _forked(self, child: Child) -> None:
@@ -149,6 +150,7 @@ class Run:
         if job.process_ended.is_set():
             return  # the start was ended before; the tree is being ended
         job.runs_as(child.pid)
+        _log.info("job %s: started: pid %d", job.uid, child.pid)
         if job.state is not State.PENDING or self._abandoned:
             self._end.begin(KILL, 0)
             return
@@ -245,6 +247,7 @@ class Run:
         job = self.job
         self._tree.news.set()
         how = self._note_exit(returncode)
+        _log.info("job %s: ended: its process %s", job.uid, how)
         self._stop_timers()
         awaited = "its port accepted a connection" if self._probe else "it reported its port"
         if job.state is State.PENDING and job.error is None:

@@ -10,10 +10,10 @@ import orjson
 from pagent.limits import LOG_LINE_MAX
 from pagent.log.formats import escape
 
-#: Names of the ids that a record may have in ``extra``: of a link, a job, a call, and a user's request.
-IDS: Final = ("link", "job", "call", "request")
+#: Names of the ids that a record may have in ``extra``: of a link, an agent, a job, a call, and a user's request.
+IDS: Final = ("link", "agent", "job", "call", "request")
 #: A message that begins in one of these ways is about the object that its first argument names.
-_SUBJECTS: Final = {"job %s": "job", "link %s": "link"}
+_SUBJECTS: Final = {"job %s": "job", "link %s": "link", "agent %r": "agent"}
 
 #: The longest message or traceback in JSON, in bytes: a line has both, and some ids.
 _TEXT_MAX: Final = LOG_LINE_MAX * 3 // 8

@@ -16,6 +16,7 @@ from aiohttp.typedefs import Middleware
 from pagent.access import operations
 from pagent.access.audit import AuditEntry, audited, result_of
 from pagent.errors import NotYetError, RequestRefusedError
+from pagent.front.access_log import trace_id
 from pagent.rpc.directory import ANY_CONNECTION, Gate, JobAddress, Lease, Subject
 from pagent.web.failures import answer_to
 from pagent.web.handover import HandedOver
@@ -132,7 +133,9 @@ class ApiAdmission:
             return None
         job = job_of(request)
         http = handed_over(request)
-        http.audit = AuditEntry(name, http.request_id, job=job.job_uid if job is not None else None)
+        http.audit = AuditEntry(
+            name, http.request_id, job=job.job_uid if job is not None else None, trace=trace_id(http.head)
+        )
         return http.audit
 
     @staticmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,9 +89,16 @@ class Closed:
     def port(self) -> int:
         return self.router.control_port
 
-    async def api(self, name: str | None, method: str, target: str, body: Any = b"") -> Answer:
+    async def api(
+        self,
+        name: str | None,
+        method: str,
+        target: str,
+        body: Any = b"",
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> Answer:
         """Ask the API with a token."""
-        return await ask(self.port, method, target, body, [] if name is None else bearer(name))
+        return await ask(self.port, method, target, body, [*headers, *([] if name is None else bearer(name))])
 
     async def create(self, name: str, job: str = "job") -> str:
         """Create a job with a token; return its uid."""

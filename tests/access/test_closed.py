@@ -457,7 +457,8 @@ async def test_the_audit_log(closed: Closed, caplog: pytest.LogCaptureFixture) -
     await closed.api("bob", "GET", f"/jobs/-/{job}/info")
     await closed.api("ann", "POST", f"/jobs/-/{job}/remove")
     await closed.api(None, "POST", "/shutdown")
-    await closed.api("bob", "GET", f"/jobs/-/{job}/file/secret-file?remove=1")
+    traced = [("traceparent", f"00-{'ab' * 16}-{'cd' * 8}-01")]
+    await closed.api("bob", "GET", f"/jobs/-/{job}/file/secret-file?remove=1", headers=traced)
     async with client_of(closed, "bob") as client:
         made = await client.create_job("secret-name")
         await made.start(["sleep", "60"], port_expected_count=0)
@@ -479,4 +480,5 @@ async def test_the_audit_log(closed: Closed, caplog: pytest.LogCaptureFixture) -
         ("bob", "job_kill", closed.job, None, "JobNotFoundError"),
     ]
     assert all(line["id"] and line["time"] for line in lines)
+    assert [line["trace"] for line in lines] == [None, None, None, "ab" * 16, *[None] * 5]
     assert "secret" not in "".join(record.getMessage() for record in caplog.records if record.name == AUDIT_LOG)

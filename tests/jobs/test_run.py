@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,29 @@ async def test_a_program_that_is_not_there(manager: JobManager) -> None:
     assert (job.state, job.pid) == (State.FINISHED, None)
     assert job.error is not None
     assert "no-such-program" in job.error
+
+
+async def test_the_life_of_a_job_is_logged(manager: JobManager, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "pagent.jobs")
+    job = await start(manager, "sh", "-c", "exit 3")
+    await ended(job)
+    await manager.remove(job, owner())
+    killed = await start(manager, "sleep", "secret-argument", "1000")
+    with suppress(JobInvalidStateError):
+        await manager.kill(killed, "KILL")
+    missing = manager.create(owner())
+    with pytest.raises(FileNotFoundError):
+        await manager.start(missing, ["no-such-program"], None, port_expected_count=0)
+    await manager.remove(missing)
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    assert lines[:3] == [
+        f"job {job.uid}: started: pid {job.pid}",
+        f"job {job.uid}: ended: its process exited with code 3",
+        f"job {job.uid}: removed by {owner().uid!r}",
+    ]
+    assert f"job {missing.uid}: its program could not be started" in lines
+    assert f"job {missing.uid}: removed by the agent" in lines
+    assert "secret" not in caplog.text
 
 
 async def test_a_missing_folder_leaves_the_job_as_it_is(manager: JobManager) -> None:

@@ -28,13 +28,14 @@ def formatted(text: str, *args: object, **extra: object) -> dict[str, object]:
 
 
 def test_the_keys_of_a_line() -> None:
-    line = formatted("job %s: ended", "j1", job="j1", link="l", call=7, request="r", other="not a key")
+    line = formatted("job %s: ended", "j1", job="j1", agent="a", link="l", call=7, request="r", other="not a key")
     assert line.pop("time") == pytest.approx(time.time(), abs=60)
     assert line == {
         "level": "warning",
         "logger": "pagent.x",
         "message": "job j1: ended",
         "job": "j1",
+        "agent": "a",
         "link": "l",
         "call": 7,
         "request": "r",
@@ -48,6 +49,11 @@ def test_a_message_that_begins_with_its_subject_has_the_id(name: str) -> None:
     assert formatted(f"{name} %s with %r", "u1", 2)[name] == "u1"
     assert name not in formatted(f"no {name} %s", "u1")
     assert name not in formatted(f"{name} number %s", "u1")
+
+
+def test_a_message_on_an_agent_has_its_uid() -> None:
+    assert formatted("agent %r (%r) is connected", "u1", "a name")["agent"] == "u1"
+    assert formatted("agent %r: link %s: lost", "u1", "l")["agent"] == "u1"
 
 
 @given(st.text(st.characters()))
