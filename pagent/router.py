@@ -15,12 +15,9 @@ from pagent.access.closed import ClosedGate
 from pagent.access.dialling import LOOPBACK, DialRules
 from pagent.access.gate import CLOSING_KEYS, AccessGate
 from pagent.access.hosts import is_loopback_name
-from pagent.access.operations import APPS
 from pagent.config.router import RouterSettings
 from pagent.config.tokens import TOKEN_GONE
 from pagent.errors import ConfigError, ProtocolError
-from pagent.front.apps import AppRoutes
-from pagent.front.context import Site
 from pagent.front.server import FrontServer
 from pagent.front.spools import FrontSpools
 from pagent.limits import CALLS_PER_CLIENT
@@ -34,12 +31,14 @@ from pagent.relay.directory import AgentDirectory
 from pagent.relay.metrics import router_metrics
 from pagent.relay.routes import RelayRoutes
 from pagent.relay.service import RelayService
+from pagent.relay.ticketing import Ticketing
 from pagent.rpc.connection import Connection
 from pagent.runtime.descriptors import open_limit, raise_limit
 from pagent.runtime.loop_lag import LoopLag
 from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.rereading import Rereading
 from pagent.runtime.tasks import TaskOwner
+from pagent.web.enter_app import enter_app
 from pagent.web.handover import RouterWeb
 from pagent.web.router_app import router_app
 from pagent.web.rpc_app import rpc_app
@@ -91,10 +90,14 @@ class Router:
             loopback=self._loopback, allowed_hosts=settings.control.allowed_hosts, beyond=settings.access.open
         )
         allow = LOOPBACK if settings.dial.allow is None and self.gate.is_closed else settings.dial.allow
+        self._apps = Ticketing(
+            self.directory, settings, self.gate, self._credentials.keys, loopback=_is_loopback(settings.apps.interface)
+        )
         routes = RelayRoutes(
             self.directory,
             self._dialler,
             self.gate,
+            self._apps.tickets,
             uid=self.uid,
             resolve=DialRules(allow).resolve,
             info=lambda: self._user_data,
@@ -113,15 +116,11 @@ class Router:
             routes, self.gate, self._joins, lambda subject: None if self._ending else self._clients.connect(subject)
         )
         self._web = RouterWeb(app, body_s=settings.control.body_s, access_log=settings.control.access_log)
-        self._apps = AppRoutes(settings.apps)
-        apps_gate = (
-            self.gate
-            if self.gate.is_closed
-            else AccessGate(
-                loopback=_is_loopback(settings.apps.interface), allowed_hosts=(), beyond=settings.access.open
-            )
+        self._entrance = RouterWeb(
+            enter_app(routes, self._apps.tickets, self._apps.pages, self._apps.gate.check_beyond),
+            body_s=settings.control.body_s,
+            access_log=settings.control.access_log,
         )
-        self._apps_site = Site(self._apps.route, APPS, apps_gate, settings.apps.proxy_protocol)
         try:
             self._front = FrontServer(self.directory, self.gate, self._web.protocol, settings.control, spools)
         except ValueError as error:
@@ -173,13 +172,17 @@ class Router:
 
     async def _listen_for_apps(self) -> int:
         apps = self._settings.apps
+        await self._entrance.start()
         sockets = _listen("apps", apps.interface, apps.port)
-        await self._front.listen(sockets, tls=self._credentials.apps_tls, site=self._apps_site)
-        return int(sockets[0].getsockname()[1])
+        self._apps.pages.port = port = int(sockets[0].getsockname()[1])
+        site = self._apps.site(self._entrance.protocol)
+        await self._front.listen(sockets, tls=self._credentials.apps_tls, site=site)
+        return port
 
     def address_of(self, job_uid: str, port: int | None = None) -> str | None:
         """Return the address of a job, or of one of its ports, for browsers; None if ``apps`` is not enabled."""
-        return self._apps.addresses(self.apps_port).address_of(job_uid, port) if self.apps_port else None
+        pages = self._apps.pages
+        return pages.addresses(self.apps_port).address_of(job_uid, port) if self.apps_port else None
 
     def keep_link(self, address: Address, token: Callable[[], str]) -> None:
         """Dial an agent, and dial it again whenever the link is lost."""
@@ -263,6 +266,8 @@ class Router:
         await self._drain()
         await self._front.close()
         await self._web.close()
+        await self._entrance.close()
+        self._apps.close()
         await self._joins.close()
         await self.directory.close()
         links = [*self.directory.table.connections(), *self._clients]
@@ -274,7 +279,8 @@ class Router:
     async def _drain(self) -> None:
         """Take no more requests, and let those under way end within the grace period."""
         grace = asyncio.get_running_loop().call_later(self._settings.control.drain_s, self._drained.set)
-        await asyncio.gather(self._front.drain(self._drained), self._web.drain(self._drained))
+        parts = self._front, self._web, self._entrance
+        await asyncio.gather(*(part.drain(self._drained) for part in parts))
         grace.cancel()
 
     # --- links ------------------------------------------------------------------------------------
@@ -353,6 +359,7 @@ class Router:
         if isinstance(self.gate, ClosedGate) and credentials.access is not None:
             ended = self.gate.renew(credentials.access)
             _log.info("tokens of clients: %d; closed with tokens that are gone: %d", len(credentials.access), ended)
+        self._apps.renew(credentials.keys)
         for connection in self.directory.table.connections():
             if not self._is_accepted(connection):
                 connection.link.close(POLICY_VIOLATION, TOKEN_GONE)

@@ -75,3 +75,22 @@ AGENT_JOBS_KEPT_MAX: Final = 128 * MIB
 SUBJECT_NAME_MAX: Final = 128
 #: Characters of an id or a name in a line of the audit log: callers may name a job with any text.
 AUDIT_TEXT_MAX: Final = 256
+#: Tickets of one job that are valid: a person opens a page some times a day, and a job has 256 notes.
+TICKETS_PER_JOB: Final = 64
+#: Ports of one ticket.
+TICKET_PORTS_MAX: Final = 16
+#: Seconds that a ticket is valid: a day of work.
+TICKET_TTL_MAX_S: Final = 12 * 3600
+#: Seconds in which the address of a ticket can be opened: it may wait in a mail.
+TICKET_CODE_MAX_S: Final = 24 * 3600
+#: Characters of the creator's own text with a ticket.
+TICKET_NOTE_MAX: Final = 256
+#: Ids of tickets of one job whose note is gone: their cookies and codes may still be valid by their times.
+TICKETS_GONE_MAX: Final = 1024
+#: Ids of tickets that this router has made: others have to allow for the difference of two clocks.
+TICKETS_MADE_MAX: Final = 65_536
+#: Body of a request to enter with a ticket: its code.
+ENTER_BODY_MAX: Final = 8 * KIB
+#: Characters of a value that is signed. The cookie of a ticket with a subject of 128 bytes and 16 ports has about 800;
+#: browsers keep 4 KiB of a cookie.
+SIGNED_VALUE_MAX: Final = 3 * KIB

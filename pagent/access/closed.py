@@ -20,7 +20,7 @@ from pagent.access.subprotocol import presented_tokens
 from pagent.access.tokens import AccessTable, dashed
 from pagent.errors import AccessDeniedError, NotYetError, RequestRefusedError
 from pagent.http1.incoming import IncomingHead
-from pagent.rpc.directory import Client, JobAddress, JobFacts, Rights, Subject
+from pagent.rpc.directory import Client, Creator, JobAddress, JobFacts, Rights, Subject
 
 _UNNAMED: Final = Subject(None)
 _UNAUTHORIZED: Final = 401
@@ -154,6 +154,13 @@ class ClosedGate:
     def rights(self, subject: Subject) -> Rights:
         """Return what limits a subject."""
         return self._table.rights_of(subject)
+
+    def may_open(self, creator: Creator | None, job: JobFacts) -> bool:
+        """Return whether the token or user still exists, and has the scope for a job."""
+        if creator is None:
+            return False
+        subject = self._table.user(creator.name) if creator.is_user else self._table.named(creator.name)
+        return subject is not None and grants_of(subject.scopes).covers(PROXY, creator.name, job)
 
     def check_beyond(self) -> None:
         """Serve everything: each request needs a token."""

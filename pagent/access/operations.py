@@ -17,6 +17,7 @@ UNROUTED: Final = "unrouted"  # no route and no method of this name: needs a tok
 RPC: Final = "rpc"  # links of clients: the token may come with their handshake
 PROXY: Final = "proxy"  # job traffic: it belongs to the job, whatever page it comes from
 APPS: Final = "apps"  # the same on the listener of the jobs' own names
+TICKETS: Final = "tickets"  # of the API: opens a job to browsers
 WSCONNECT: Final = "wsconnect"  # the same from the API, so not from any page
 READ: Final = "read"
 JOBS: Final = "jobs"
@@ -33,6 +34,7 @@ SCOPE_OF: Final[Mapping[str, str | None]] = {
     **{scope: scope for scope in SCOPES},
     APPS: PROXY,
     WSCONNECT: PROXY,
+    TICKETS: PROXY,
     METRICS: READ,
     UNROUTED: None,
     RPC: None,
@@ -83,6 +85,9 @@ AUDITED: Final = frozenset(
         "archive_upload",
         "host_cordon",
         "host_end",
+        "ticket_create",
+        "ticket_revoke",
+        "ticket_enter",
         "shutdown",
         "wsconnect",
     )

@@ -80,9 +80,19 @@ class AccessTable:
             return None
         return known.subject
 
+    def named(self, name: str) -> Subject | None:
+        """Return the subject of the token with a name; None if there is none, or it has expired."""
+        known = self._by_name.get(name)
+        return None if known is None or _is_over(known) else known.subject
+
     def user(self, name: str) -> Subject | None:
         """Return the subject that a trusted proxy names in the header; None if it cannot be a name."""
-        if not name or not name.isprintable() or len(name.encode("utf-8", "replace")) > SUBJECT_NAME_MAX:
+        if (
+            not self.header
+            or not name
+            or not name.isprintable()
+            or len(name.encode("utf-8", "replace")) > SUBJECT_NAME_MAX
+        ):
             return None
         return Subject(name, self._header_scopes)
 

@@ -50,6 +50,7 @@ class Options(Generic[S]):
     def start(self) -> S:
         """Read the configuration and set up the log. ConfigError."""
         # Imported here because YAML is not needed to print a help text.
+        from pagent.config.keys import file_of_keys, is_open_to_others
         from pagent.config.load import secrets_of_sets
         from pagent.config.tokens import readable_by_others, token_files
 
@@ -66,6 +67,8 @@ class Options(Generic[S]):
         for path in token_files(settings):
             if readable_by_others(path):
                 _log.warning("%s: every user of this machine can read this file of tokens; run chmod 600", path)
+        if (keys := file_of_keys(settings)) is not None and is_open_to_others(keys):
+            _log.warning("%s: others than its owner may use this file of keys; run chmod 600", keys)
         return settings
 
     def reload(self) -> S:

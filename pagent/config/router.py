@@ -154,6 +154,11 @@ class Access:
     tokens_file: Path | None = setting(
         None, "File with further such tokens, which pagent token edits; read again on SIGHUP; null: none."
     )
+    keys_file: Path | None = setting(
+        None,
+        "File with the keys that sign tickets, one a line, of mode 0600: the first signs, all verify; the same for all"
+        " routers of a site; read again on SIGHUP; null: a random key of this process.",
+    )
     header: AccessHeader | None = setting(
         None, "A map of name, a field in which control.trusted_proxies name the user, and scopes; null: none."
     )

@@ -23,7 +23,7 @@ from pagent.front.spools import FrontSpools
 from pagent.front.websocket import WebSocketExchange
 from pagent.http1.incoming import IncomingHead
 from pagent.net.port.connection import PortConnection
-from pagent.rpc.directory import AgentLink, Client, Directory, Gate
+from pagent.rpc.directory import AgentLink, Client, Directory, RequestGate
 from pagent.runtime.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
@@ -38,12 +38,14 @@ Fallback = Callable[[IncomingHead, Client], asyncio.Protocol]
 class Site(NamedTuple):
     """What a further listener does otherwise than ``control``.
 
-    ``route`` finds the job of a request, or refuses it, and ``gate`` is asked for ``operation``.
+    ``route`` finds the job of a request, or refuses it, and ``gate`` is asked for ``operation``. ``fallback`` takes
+    over the connections of requests that are for no job.
     """
 
-    route: Callable[[IncomingHead], JobTarget]
+    route: Callable[[IncomingHead], JobTarget | None]
     operation: str
-    gate: Gate
+    gate: RequestGate
+    fallback: Fallback
     proxy_protocol: bool
 
 
@@ -56,7 +58,7 @@ class FrontContext:
     def __init__(
         self,
         directory: Directory,
-        gate: Gate,
+        gate: RequestGate,
         fallback: Fallback,
         settings: RouterControl,
         spools: FrontSpools,
@@ -85,6 +87,7 @@ class FrontContext:
         other.route = site.route
         other.operation = site.operation
         other.gate = site.gate
+        other.fallback = site.fallback
         other.proxy_protocol = site.proxy_protocol
         return other
 

@@ -298,7 +298,7 @@ class Exchange(Holder):
             framing += b"Connection: close\r\n"
         elif request.minor == 0:
             framing += b"Connection: keep-alive\r\n"
-        self._held = encode_head(status, lines, framing)
+        self._held = encode_head(status, lines, request.answer_lines, framing)
         self._left = length
         self._stage = BODY
         self.progress += 1

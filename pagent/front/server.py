@@ -17,7 +17,7 @@ from pagent.front.spools import FrontSpools
 from pagent.front.user import UserConnection
 from pagent.limits import LISTEN_BACKLOG, TLS_CLOSE_TIMEOUT_S
 from pagent.router_limits import USERS_MAX
-from pagent.rpc.directory import Directory, Gate
+from pagent.rpc.directory import Directory, RequestGate
 from pagent.runtime.descriptors import open_limit
 
 #: The part of the descriptors that users' connections may have; agents' links and files have the others.
@@ -39,7 +39,7 @@ class FrontServer:
     """
 
     def __init__(
-        self, directory: Directory, gate: Gate, fallback: Fallback, settings: RouterControl, spools: FrontSpools
+        self, directory: Directory, gate: RequestGate, fallback: Fallback, settings: RouterControl, spools: FrontSpools
     ) -> None:
         self._context = FrontContext(directory, gate, fallback, settings, spools)
         self._most = open_limit(USERS_MAX * _DESCRIPTORS_PART) // _DESCRIPTORS_PART

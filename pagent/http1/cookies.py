@@ -23,6 +23,11 @@ def others(value: str) -> str:
     return ";".join([each for each in value.split(";") if not is_own(each.strip(_BLANKS))]).strip(_BLANKS)
 
 
+def own_in(value: str) -> list[str]:
+    """Return the router's own cookies of a Cookie field, each as ``name=value``."""
+    return [cookie for each in value.split(";") if is_own(cookie := each.strip(_BLANKS))]
+
+
 def is_own(cookie: str) -> bool:
     """Return whether a cookie, as ``name=value``, is one of the router's own."""
     return cookie.startswith(_PREFIXES)

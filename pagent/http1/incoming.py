@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from pagent.errors import RequestRefusedError
-from pagent.http1.cookies import MARK, others
+from pagent.http1.cookies import MARK, others, own_in
 from pagent.http1.fields import UNPASSED, Framing, connection, is_token
 from pagent.http1.scan import Place, lines_of, pairs_of, scan, value_of, watch, without
 from pagent.limits import BODY_LENGTH_MAX
@@ -122,6 +122,8 @@ class IncomingHead:
 
     ``target``: in origin form, or ``*``; ``minor``: of the version, 0 or 1; ``host``: the value of Host, or empty.
     ``forwarded``, ``own``: [name, value] of the fields that name a request's origin, and of ``X-Pagent-*``.
+    ``own_cookies``: the router's own, each as ``name=value``; None for none. ``answer_lines``: lines that the router
+    adds to the answer.
     ``request_id``: the value of X-Request-Id, or empty. ``length``: bytes of the body if ``framing`` is LENGTH.
     ``upgrade``: the protocols that it offers to switch to, in lower case; h2c is not among them.
     ``is_ascii``: whether all of it is; otherwise bytes that are not UTF-8 are lone surrogates (pagent.http1.wire_text).
@@ -131,6 +133,7 @@ class IncomingHead:
     __slots__ = (
         "_lines",
         "_pairs",
+        "answer_lines",
         "expects_continue",
         "forwarded",
         "framing",
@@ -141,6 +144,7 @@ class IncomingHead:
         "method",
         "minor",
         "own",
+        "own_cookies",
         "request_id",
         "target",
         "upgrade",
@@ -152,6 +156,8 @@ class IncomingHead:
         self.minor = minor
         self.forwarded: list[list[str]] = []
         self.own: list[list[str]] = []
+        self.own_cookies: list[str] | None = None
+        self.answer_lines = b""
         self.host = ""
         self.request_id = ""
         self.framing = _NO_BODY
@@ -266,6 +272,7 @@ def _read_fields(head: IncomingHead, block: bytes, start: int, places: list[Plac
             if MARK in value:
                 dropped.append(place)
                 added += _cookie_line(value)
+                head.own_cookies = [*(head.own_cookies or ()), *own_in(value)]
         elif kind == _EXPECT:
             # RFC 9110 10.1.1: a client of HTTP/1.0 cannot mean it.
             head.expects_continue = head.minor == 1 and value.lower() == "100-continue"

@@ -34,6 +34,17 @@ class PathName(NamedTuple):
     is_kept: bool
 
 
+class JobPlace(NamedTuple):
+    """Where a browser has a job: a host name, or a path of a host that jobs share.
+
+    ``text`` identifies it; ``path`` is where its cookies are for.
+    """
+
+    name: JobName
+    text: str
+    path: str
+
+
 class JobHosts:
     """The host names of jobs below a domain, which may be in Unicode (RFC 5890). ValueError if it is no domain."""
 
@@ -51,9 +62,27 @@ class JobHosts:
             return None
         return _job_name(found[1].lower(), found[2])
 
+    def place_of(self, name: JobName) -> JobPlace:
+        """Return the place of a job with a host name of its own."""
+        return JobPlace(name, f"{_label(name)}.{self.domain}", "/")
+
     def is_below(self, host: str) -> bool:
         """Return whether a Host names the domain's subdomains, of a job or not."""
         return _host_name(host).endswith("." + self.domain)
+
+
+def _label(name: JobName) -> str:
+    return name.uid if name.port is None else f"{name.uid}--{name.port}"
+
+
+def path_name(name: JobName) -> str:
+    """Return the segment of a path that names a job."""
+    return name.uid if name.port is None else f"{name.uid}:{name.port}"
+
+
+def place_in_path(prefix: str, name: JobName) -> JobPlace:
+    """Return the place of a job below a path; ``prefix``: that of :class:`PathName`."""
+    return JobPlace(name, prefix, f"{prefix}/")
 
 
 def name_in_path(target: str) -> PathName | None:
@@ -103,8 +132,11 @@ class AddressForm:
             raise ValueError(f"{form!r} is not the address of a job: it has a blank, a query or a fragment")
         self._form = form if path.endswith("/") or not (slash or PLACE in host) else form.removesuffix("/") + "/"
         self._in_host = PLACE in host
+        #: What stands before a job's name in the path; None if the name is in the host.
+        self.path = None if self._in_host else "/" + path.partition(PLACE)[0]
+        self.is_secure = scheme == "https"
 
     def address_of(self, uid: str, port: int | None) -> str:
         """Return the address of a job, with a slash at its end."""
-        name = uid if port is None else f"{uid}--{port}" if self._in_host else f"{uid}:{port}"
-        return self._form.replace(PLACE, name)
+        name = JobName(uid, port)
+        return self._form.replace(PLACE, _label(name) if self._in_host else path_name(name))

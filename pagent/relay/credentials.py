@@ -6,8 +6,10 @@ import fnmatch
 import ssl
 from typing import NamedTuple
 
+from pagent.access.signed import SigningKeys
 from pagent.access.tokens import AccessTable
 from pagent.config.access_tokens import load_access_tokens
+from pagent.config.keys import load_keys
 from pagent.config.router import AcceptedToken, RouterSettings
 from pagent.config.tokens import load_accepted, read_token
 from pagent.errors import ConfigError, ProtocolError
@@ -16,13 +18,12 @@ from pagent.net.tls import renew_certificate, server_context
 from pagent.wire import identity
 from pagent.wire.closing import POLICY_VIOLATION
 
-#: Close code of RFC 6455 section 7.4.1 for a peer that is not accepted.
-
 
 class RouterCredentials(NamedTuple):
     """``accepted``: tokens of agents that dial in. ``dialled``: the token for each agent of ``dial.agents``.
 
-    ``access``: the tokens and the header of clients; None for an open router.
+    ``access``: the tokens and the header of clients; None for an open router. ``keys``: those that sign; None for a
+    random one.
     """
 
     accepted: tuple[AcceptedToken, ...]
@@ -31,6 +32,7 @@ class RouterCredentials(NamedTuple):
     control_tls: ssl.SSLContext | None
     apps_tls: ssl.SSLContext | None
     access: AccessTable | None
+    keys: SigningKeys | None
 
     def token_of(self, peer: identity.Peer) -> str:
         """Return the token that an agent presented. ProtocolError if it is not accepted for the agent's uid."""
@@ -85,6 +87,7 @@ def load_credentials(settings: RouterSettings) -> RouterCredentials:
         server_context(settings.control.tls, "control.tls"),
         server_context(settings.apps.tls, "apps.tls"),
         load_access(settings),
+        None if settings.access.keys_file is None else SigningKeys(load_keys(settings.access.keys_file)),
     )
 
 

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
 from pagent.access.operations import ADMIN
+from pagent.access.tickets import Tickets
 from pagent.errors import RequestRefusedError, ServerError
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.net.dial import parse_address
@@ -37,6 +38,7 @@ class RelayRoutes:
         directory: AgentDirectory,
         dialler: AgentDialler,
         gate: Gate,
+        tickets: Tickets,
         *,
         uid: str,
         resolve: Callable[[str, int], Awaitable[list[str]]],
@@ -48,6 +50,8 @@ class RelayRoutes:
         self._dialler = dialler
         self._gate = gate
         self._creations = JobCreations(directory, gate, uid)
+        #: The tickets of jobs.
+        self.tickets = tickets
         self._resolve = resolve
         self._info = info
         #: Returns the values of all metrics.

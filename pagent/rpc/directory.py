@@ -69,6 +69,13 @@ class Rights(NamedTuple):
     expires: float | None = None
 
 
+class Creator(NamedTuple):
+    """The subject that has created a ticket. ``is_user``: it is a user that a proxy names, not a token."""
+
+    name: str
+    is_user: bool
+
+
 class Lease(Protocol):
     """What a subject of a closed router has open: one request, upgrade, link or stream."""
 
@@ -114,12 +121,8 @@ class Directory(Protocol):
         """
 
 
-class Gate(Protocol):
-    """The check of every request and of every call of a client."""
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether requests need a token or a user."""
+class RequestGate(Protocol):
+    """The check of the requests of one listener."""
 
     def judge(self, operation: str, job: JobAddress | None, head: IncomingHead, client: Client) -> Subject:
         """Return on whose behalf the request is made; RequestRefusedError (401, 403, 404) if it may not pass.
@@ -129,6 +132,26 @@ class Gate(Protocol):
 
         ``operation`` is one of :mod:`pagent.access.operations`.
         """
+
+    def check_beyond(self) -> None:
+        """Check whether interfaces that the original router does not have are served. RequestRefusedError 403."""
+
+    def conceal(self, head: IncomingHead, operation: str) -> None:
+        """Remove the fields of a request that are for the router alone, before it goes to a job."""
+
+    def lease(self, subject: Subject, close: Callable[[], object], *, stream: bool) -> Lease | None:
+        """Register what a subject opens; ``close`` ends it when the subject's token is revoked or expires.
+
+        None in an open router. ``stream``: whether it counts against the quota of streams. RequestRefusedError 429.
+        """
+
+
+class Gate(RequestGate, Protocol):
+    """The check of every request and of every call of a client."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether requests need a token or a user."""
 
     def subject_of(self, secret: str) -> Subject:
         """Return the subject of the token in the handshake of a client's link. RequestRefusedError 401."""
@@ -142,17 +165,8 @@ class Gate(Protocol):
     def rights(self, subject: Subject) -> Rights:
         """Return what limits a subject."""
 
-    def check_beyond(self) -> None:
-        """Check whether interfaces that the original router does not have are served. RequestRefusedError 403."""
-
-    def conceal(self, head: IncomingHead, operation: str) -> None:
-        """Remove the fields of a request that are for the router alone, before it goes to a job."""
-
-    def lease(self, subject: Subject, close: Callable[[], object], *, stream: bool) -> Lease | None:
-        """Register what a subject opens; ``close`` ends it when the subject's token is revoked or expires.
-
-        None in an open router. ``stream``: whether it counts against the quota of streams. RequestRefusedError 429.
-        """
+    def may_open(self, creator: Creator | None, job: JobFacts) -> bool:
+        """Return whether the creator of a ticket may still open the job to others."""
 
     def creation(self, subject: Subject, labels: Mapping[str, str] | None) -> AbstractContextManager[dict[str, str]]:
         """Return a block that creates a job, which gets the labels that the block yields.

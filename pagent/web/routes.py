@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
+from pagent.access.tickets import Tickets
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.directory import JobAddress, Subject
 from pagent.rpc.new_job import NewJob
@@ -160,6 +161,10 @@ class Routes(Protocol):
 
     async def locate(self, job: JobAddress) -> RoutedAgent:
         """Return the agent of a job."""
+
+    @property
+    def tickets(self) -> Tickets:
+        """The tickets of jobs."""
 
     def jobs(self, after: tuple[float, str] | None) -> Iterator[KnownJob]:
         """Iterate over the jobs in the order of their creation, from the one after an age. No await meanwhile."""

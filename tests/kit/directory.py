@@ -111,7 +111,7 @@ class Front:
 
     def site(self, apps: RouterApps) -> Site:
         self.routes = AppRoutes(apps)
-        return Site(self.routes.route, APPS, self.gate, apps.proxy_protocol)
+        return Site(self.routes.route, APPS, self.gate, self._take, apps.proxy_protocol)
 
     def _take(self, head: IncomingHead, client: Client) -> asyncio.Protocol:
         self.elsewhere.append(Elsewhere(head, client))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pagent.access.operations import ADMIN, FILES, JOBS, METRICS, NONE, PROBE, READ, RPC, UNROUTED, WSCONNECT
+from pagent.access.tickets import Tickets
 from pagent.agent import Agent
 from pagent.config.router import DialledAgent, DialSettings, RouterControl, RouterServer, SpoolSettings
 from pagent.errors import RequestRefusedError
@@ -54,6 +55,10 @@ class Untouched:
 
     def subscribe(self, subscriber: Callable[[KnownChange], None]) -> Callable[[], None]:
         return lambda: None
+
+    @property
+    def tickets(self) -> Tickets:
+        raise AssertionError("reached")
 
     def starting(self, job_uid: str) -> AbstractContextManager[None]:
         raise AssertionError("reached")

@@ -15,7 +15,15 @@ from pagent.limits import (
     READY_TIMEOUT_MAX_S,
     RUN_TIMEOUT_MAX_S,
 )
-from pagent.router_limits import CREATION_FILES_MAX, CREATION_KEY_MAX
+from pagent.router_limits import (
+    CREATION_FILES_MAX,
+    CREATION_KEY_MAX,
+    SUBJECT_NAME_MAX,
+    TICKET_CODE_MAX_S,
+    TICKET_NOTE_MAX,
+    TICKET_PORTS_MAX,
+    TICKET_TTL_MAX_S,
+)
 from pagent.rpc.new_job import ORDERS
 from pagent.web.v1.shapes import (
     any_of,
@@ -59,6 +67,32 @@ def _port(place: str, value: Any) -> None:
 
 _PORT: Final = integer(1, 65535)
 _SECONDS: Final = number(0, RUN_TIMEOUT_MAX_S)
+
+
+def _ports(place: str, value: Any) -> None:
+    list_of(_PORT, most=TICKET_PORTS_MAX, least=1)(place, value)
+    if len(set(value)) < len(value):
+        raise fault(place, "must not have a port twice")
+
+
+def _subject(place: str, value: Any) -> None:
+    text(SUBJECT_NAME_MAX, least=1)(place, value)
+    if not value.isprintable():
+        raise fault(place, "must have no control characters")
+
+
+#: ``POST /v1/jobs/<uid>/tickets``
+TICKET: Final = mapping(
+    {},
+    {
+        "ports": _ports,
+        "ttl_s": integer(1, TICKET_TTL_MAX_S),
+        "code_s": integer(1, TICKET_CODE_MAX_S),
+        "embed": boolean,
+        "subject": nullable(_subject),
+        "note": nullable(text(TICKET_NOTE_MAX)),
+    },
+)
 
 #: ``POST /v1/jobs/<uid>/start``: the arguments of ``job_start``.
 START: Final = mapping(

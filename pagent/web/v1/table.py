@@ -19,6 +19,7 @@ from pagent.web.v1.jobs import JobViews
 from pagent.web.v1.lifecycle import JobActions
 from pagent.web.v1.logs import OutputRoutes
 from pagent.web.v1.router import RouterRoutes
+from pagent.web.v1.tickets import TicketRoutes
 
 _FILE: Final = "/v1/jobs/{job}/files/{path:(?s:.*)}"
 
@@ -29,6 +30,7 @@ def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
     creation, actions = JobCreationRoute(routes, jobs), JobActions(routes, jobs)
     files, archives = FileAccess(routes), ArchiveAccess(routes)
     events = EventRoutes(routes, gate)
+    tickets = TicketRoutes(routes, gate)
     table = [
         Route("GET", "/v1", operations.NONE, router.version),
         Route("GET", "/v1/openapi.json", operations.NONE, router.openapi),
@@ -43,6 +45,9 @@ def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
         Route("DELETE", "/v1/jobs/{job}", operations.JOBS, actions.remove, named("job_remove")),
         Route("POST", "/v1/jobs/{job}/kill", operations.JOBS, actions.kill, named("job_kill")),
         Route("POST", "/v1/jobs/{job}/start", operations.JOBS, actions.start, named("job_start")),
+        Route("GET", "/v1/jobs/{job}/tickets", operations.TICKETS, tickets.listing),
+        Route("POST", "/v1/jobs/{job}/tickets", operations.TICKETS, tickets.create, named("ticket_create")),
+        Route("DELETE", "/v1/jobs/{job}/tickets/{ticket}", operations.TICKETS, tickets.revoke, named("ticket_revoke")),
         Route("GET", "/v1/jobs/{job}/wait", operations.READ, actions.wait),
         Route("GET", "/v1/jobs/{job}/exec", operations.EXEC, ExecRoutes(routes).run, named("job_exec")),
         Route("GET", "/v1/jobs/{job}/logs", operations.LOGS, OutputRoutes(routes).show),
