@@ -11,8 +11,9 @@ from pagent.errors import JobNotFoundError
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.asking import jobs_of
 from pagent.relay.directory import AgentDirectory
-from pagent.relay.record import age_of, labels_of
+from pagent.relay.record import JobRecord, age_of, labels_of
 from pagent.rpc.directory import JobFacts
+from pagent.runtime.timeslice import current_slice
 
 #: Whether a job is listed.
 _Visible = Callable[[JobFacts], bool]
@@ -39,10 +40,9 @@ class JobLister:
 
     async def ended(self, after: str | None, limit: int, visible: _Visible) -> list[dict[str, Any]]:
         """Return the infos of jobs that have ended, as all agents that are connected remember them."""
-        agents = [agent for agent in self._directory.table if agent.is_watched and not agent.retiring]
         infos = [
             info
-            for agent, infos in await asyncio.gather(*map(_with_ended, agents))
+            for agent, infos in await self._all_ended()
             for info in infos
             if visible(JobFacts(info["uid"], agent.uid, labels_of(info) or {}))
         ]
@@ -53,6 +53,20 @@ class JobLister:
                 raise JobNotFoundError(after)
             infos = infos[begin:]
         return infos[:limit]
+
+    async def ended_records(self) -> list[JobRecord]:
+        """Return the jobs that have ended, as all agents that are connected remember them, by their age."""
+        records, slices = list[JobRecord](), current_slice()
+        for agent, infos in await self._all_ended():
+            for info in infos:
+                await slices.wait()
+                records.append(JobRecord(info["uid"], agent.key))
+                records[-1].take(info)
+        return sorted(records, key=lambda record: record.age)
+
+    async def _all_ended(self) -> list[tuple[ConnectedAgent, list[dict[str, Any]]]]:
+        agents = [agent for agent in self._directory.table if agent.is_watched and not agent.retiring]
+        return await asyncio.gather(*map(_with_ended, agents))
 
 
 async def _with_jobs(agent: ConnectedAgent) -> tuple[ConnectedAgent, list[dict[str, Any]]]:

@@ -18,6 +18,7 @@ from pagent.relay.creation import CreatedJob, JobCreations, may_create
 from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.host import parse_report
+from pagent.relay.listing import JobLister
 from pagent.relay.placement import not_connected, select
 from pagent.relay.record import JobRecord
 from pagent.relay.waiting import until_ended
@@ -108,6 +109,10 @@ class RelayRoutes:
     def jobs(self, after: tuple[float, str] | None) -> Iterator[JobRecord]:
         """Iterate over the jobs in the order of their creation."""
         return self._directory.jobs.from_age(after)
+
+    async def ended_jobs(self) -> list[JobRecord]:
+        """Return the jobs that have ended, as their agents remember them, in the order of their creation."""
+        return await JobLister(self._directory).ended_records()
 
     def job(self, job_uid: str) -> JobRecord | None:
         """Return a job; None if it is not known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
@@ -168,6 +168,9 @@ class Routes(Protocol):
 
     def jobs(self, after: tuple[float, str] | None) -> Iterator[KnownJob]:
         """Iterate over the jobs in the order of their creation, from the one after an age. No await meanwhile."""
+
+    async def ended_jobs(self) -> Sequence[KnownJob]:
+        """Return the jobs that have ended, as their agents remember them, in the order of their creation."""
 
     def job(self, job_uid: str) -> KnownJob | None:
         """Return a job; None if it is not known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,9 @@ class Untouched:
         raise AssertionError("reached")
 
     def jobs(self, after: tuple[float, str] | None) -> Iterator[KnownJob]:
+        raise AssertionError("reached")
+
+    async def ended_jobs(self) -> Sequence[KnownJob]:
         raise AssertionError("reached")
 
     def job(self, job_uid: str) -> KnownJob | None:

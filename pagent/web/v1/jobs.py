@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from aiohttp import web
 
 from pagent.errors import RequestRefusedError
 from pagent.rpc.directory import Gate, JobFacts
+from pagent.runtime.timeslice import current_slice
 from pagent.web.admission import located, subject_of
 from pagent.web.answers import json_answer
 from pagent.web.routes import KnownJob, Routes
 from pagent.web.v1.pages import age_of, cursor_of, page_limit
-from pagent.web.v1.views import STATES, job_view
+from pagent.web.v1.views import STATES, UNREACHABLE, job_view
 
 _LABEL: Final = "label."
 
-Filter = Callable[[dict[str, Any]], bool]
+#: Whether a job is listed.
+Filter = Callable[[KnownJob], bool]
 
 
 class JobViews:
@@ -28,20 +30,37 @@ class JobViews:
         self._gate = gate
 
     async def listing(self, request: web.Request) -> web.Response:
-        limit, subject, fits = page_limit(request), subject_of(request), _filter(request)
-        found, following, last = list[dict[str, Any]](), None, (0.0, "")
-        for job in self._routes.jobs(age_of(request.query.get("after"))):
-            if not self._gate.sees(subject, _facts(job)):
-                continue
-            view = self.view(job)
-            if not fits(view):
-                continue
-            if len(found) == limit:
-                following = cursor_of(last)
+        limit, after = page_limit(request), age_of(request.query.get("after"))
+        ended, fits = _is_ended(request), self._filter(request)
+        jobs = self._ended(after) if ended else self._known(after)
+        found = list[KnownJob]()
+        async for job in jobs:
+            if fits(job):
+                found.append(job)
+            if len(found) > limit:
                 break
-            found.append(view)
-            last = job.age
-        return json_answer({"jobs": found, "next": following})
+        page, following = found[:limit], cursor_of(found[limit - 1].age) if len(found) > limit else None
+        views = [job_view(job, away=not ended and self._routes.is_away(job.uid)) for job in page]
+        return json_answer({"jobs": views, "next": following})
+
+    async def _known(self, after: tuple[float, str] | None) -> AsyncIterator[KnownJob]:
+        """Yield the jobs that the router knows. There may be many of them, so other work has its turn meanwhile."""
+        slices = current_slice()
+        while True:
+            for job in self._routes.jobs(after):
+                after = job.age
+                yield job
+                if slices.is_over():
+                    break
+            else:
+                return
+            await slices.wait()
+
+    async def _ended(self, after: tuple[float, str] | None) -> AsyncIterator[KnownJob]:
+        """Yield the jobs that have ended."""
+        for job in await self._routes.ended_jobs():
+            if after is None or job.age > after:
+                yield job
 
     async def show(self, request: web.Request) -> web.Response:
         return json_answer(self.view(await self.known(request)))
@@ -61,21 +80,36 @@ class JobViews:
         """Return a job as a GET answers it."""
         return job_view(job, away=self._routes.is_away(job.uid))
 
+    def _filter(self, request: web.Request) -> Filter:
+        """Return the condition that the query states, for jobs that the caller sees. RequestRefusedError 400."""
+        query, subject = request.query, subject_of(request)
+        agent, state = query.get("agent"), query.get("state")
+        if state is not None and state not in STATES:
+            raise RequestRefusedError(400, f"state must be one of {', '.join(STATES)}")
+        labels = {name.removeprefix(_LABEL): value for name, value in query.items() if name.startswith(_LABEL)}
+        ended = _is_ended(request)
 
-def _facts(job: KnownJob) -> JobFacts:
-    return JobFacts(job.uid, job.agent_uid, job.labels)
+        def fits(job: KnownJob) -> bool:
+            if not all(job.labels.get(name) == value for name, value in labels.items()):
+                return False
+            if agent is not None and job.agent_uid != agent:
+                return False
+            if state is not None and self._state(job, ended) != state:
+                return False
+            return self._gate.sees(subject, JobFacts(job.uid, job.agent_uid, job.labels))
+
+        return fits
+
+    def _state(self, job: KnownJob, ended: bool) -> str:
+        return UNREACHABLE if not ended and self._routes.is_away(job.uid) else job.state
 
 
-def _filter(request: web.Request) -> Filter:
-    """Return the condition that the query states. RequestRefusedError 400."""
-    if (state := request.query.get("state")) is not None and state not in STATES:
-        raise RequestRefusedError(400, f"state must be one of {', '.join(STATES)}")
-    wanted = {name: request.query[name] for name in ("agent", "state") if name in request.query}
-    labels = {name.removeprefix(_LABEL): value for name, value in request.query.items() if name.startswith(_LABEL)}
+def _is_ended(request: web.Request) -> bool:
+    """Return whether jobs that have ended are listed. RequestRefusedError 400."""
+    given = request.query.get("ended", "false")
+    if given not in _FLAGS:
+        raise RequestRefusedError(400, f"ended must be one of {', '.join(filter(None, _FLAGS))}")
+    return _FLAGS[given]
 
-    def fits(view: dict[str, Any]) -> bool:
-        return all(view[name] == value for name, value in wanted.items()) and all(
-            view["labels"].get(name) == value for name, value in labels.items()
-        )
 
-    return fits
+_FLAGS: Final = {"true": True, "1": True, "": True, "false": False, "0": False}

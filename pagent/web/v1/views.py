@@ -17,7 +17,7 @@ STATES: Final = ("NEW", "PENDING", "RUNNING", "FINISHED", "CLOSED", UNREACHABLE,
 _OWNER: Final = "pagent/owner"
 #: Keys of an agent's info that are passed on as they are.
 _PASSED: Final = ("name", "ports", "pid", "exit_code", "signal", "error", "open_streams", "cpu_seconds", "rss_bytes")
-_TIMES: Final = ("created_at", "started_at", "finished_at", "last_request_at", "last_input_at")
+_TIMES: Final = ("created_at", "started_at", "finished_at", "removed_at", "last_request_at", "last_input_at")
 #: Figures of a host that are passed on.
 _FIGURES: Final = ("cpus", "load", "memory_total", "memory_available", "disk_free", "disk_total", "jobs_max", "version")
 
@@ -34,7 +34,8 @@ def time_text(seconds: object) -> str | None:
 
 def job_view(job: KnownJob, *, away: bool) -> dict[str, Any]:
     """Return a job."""
-    info = plain(job.info())
+    given = job.info()
+    info, stderr = plain(given), given.get("stderr")
     return {
         "uid": job.uid,
         "state": UNREACHABLE if away else job.state,
@@ -43,6 +44,7 @@ def job_view(job: KnownJob, *, away: bool) -> dict[str, Any]:
         "labels": dict(job.labels),
         **{name: info.get(name) for name in _PASSED},
         **{name: time_text(info.get(name)) for name in _TIMES},
+        "stderr": stderr.decode("utf-8", "replace") if isinstance(stderr, bytes) else None,
     }
 
 

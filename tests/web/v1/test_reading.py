@@ -120,3 +120,26 @@ async def test_an_open_router_serves_it_on_the_loopback_only() -> None:
             answer = await Portal(router.control_port).ask("GET", target)
             assert answer.status == 403
             assert "access.tokens" in answer.json["detail"]
+
+
+async def test_jobs_that_have_ended(settings: Settings) -> None:
+    async with site(settings) as (router, _):
+        portal = Portal(router.control_port)
+        start = {"args": ["sh", "-c", "echo broken >&2; exit 3"], "port_expected_count": 0}
+        uids = []
+        for name in "abc":
+            job = (await portal.ask("POST", "/v1/jobs", {"name": name, "labels": {"n": name}, "start": start})).json
+            await portal.get(f"/v1/jobs/{job['uid']}/wait")
+            uids.append(job["uid"])
+        assert (await portal.ask("DELETE", f"/v1/jobs/{uids[0]}")).status == 204
+        await portal.ask("POST", "/v1/jobs", {})
+        page = await portal.get("/v1/jobs?ended=true&limit=2")
+        assert [job["uid"] for job in page["jobs"]] == uids[:2]
+        assert [job["state"] for job in page["jobs"]] == ["CLOSED", "FINISHED"]
+        assert {(job["exit_code"], job["stderr"]) for job in page["jobs"]} == {(3, "broken\n")}
+        assert [bool(job["removed_at"]) for job in page["jobs"]] == [True, False]
+        rest = await portal.get(f"/v1/jobs?ended&limit=2&after={page['next']}")
+        assert ([job["uid"] for job in rest["jobs"]], rest["next"]) == ([uids[2]], None)
+        assert [job["uid"] for job in (await portal.get("/v1/jobs?ended=1&label.n=b"))["jobs"]] == [uids[1]]
+        assert len((await portal.get("/v1/jobs?ended=false"))["jobs"]) == 3
+        assert (await portal.ask("GET", "/v1/jobs?ended=yes")).status == 400
