@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from pagent.jobs.manager import JobManager
@@ -10,6 +12,7 @@ from pagent.limits import JOBS_LISTED, READY_TIMEOUT_S
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.host import CallHost
 from pagent.rpc.methods import unary
+from pagent.runtime.tasks import retrieve_error
 from pagent.service.disk import DiskThreads
 from pagent.service.listing import JobListing
 
@@ -81,7 +84,7 @@ class JobService:
         stdin: bytes | None = None,
     ) -> Any:
         job = self._job(call, job_uid)
-        await self._manager.start(
+        start = self._manager.start(
             job,
             args,
             env,
@@ -96,6 +99,7 @@ class JobService:
             more_ports=more_ports,
             stdin=stdin,
         )
+        await _started(call, job, start)
         return job.info()
 
     @unary
@@ -161,3 +165,16 @@ class JobService:
     @unary
     def job_count_current_connection(self, call: IncomingCall) -> int:
         return len(self._manager.registry.of_owner(owner_of(call.connection)))
+
+
+async def _started(call: IncomingCall, job: Job, start: Coroutine[Any, Any, None]) -> None:
+    """Wait for the start of a job. It is cancelled with the call, but not if a job that lingers has lost its link."""
+    starting = asyncio.ensure_future(start)
+    starting.add_done_callback(retrieve_error)
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        if job.terms.linger_s is None or call.connection.link.is_open:
+            starting.cancel()
+            await asyncio.wait((starting,))
+        raise

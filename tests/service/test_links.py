@@ -84,6 +84,25 @@ async def test_the_linger_timer_starts_with_the_last_link(agent: Agent) -> None:
     await eventually(lambda: not uids(agent))
 
 
+@pytest.mark.parametrize(("linger", "state"), [(600.0, "PENDING"), (None, "FINISHED")])
+async def test_a_start_outlives_the_link_as_its_job_does(linger: float | None, state: str, agent: Agent) -> None:
+    async with dial(agent) as other:
+        async with dial(agent) as peer:
+            job = await new_job(peer, linger=linger)
+            await peer.start(peers.UNARY, "job_start", job, ["sleep", "1000"], None)
+
+            async def info() -> Any:
+                return await other.call("job_info", job)
+
+            while (await info())["state"] == "NEW":
+                pass
+        await eventually(lambda: len(agent.links) == 1)
+        if state == "FINISHED":
+            await other.call("job_wait", job)
+        assert (await info())["state"] == state
+        await other.call("job_remove", job)
+
+
 async def test_an_adopted_job_belongs_to_its_new_owner(agent: Agent) -> None:
     async with dial(agent, uid="new owner") as new:
         async with dial(agent) as old:

@@ -48,9 +48,11 @@ def _anything(place: str, value: Any) -> None:
 
 
 def _signal(place: str, value: Any) -> None:
-    if type(value) not in (str, int):
-        raise fault(place, "must be the name or the number of a signal")
+    if type(value) is not str:
+        _SIGNAL(place, value)
 
+
+_SIGNAL: Final = integer(1, 64)
 
 #: ``POST /v1/jobs/<uid>/kill``
 KILL: Final = mapping({}, {"signal": _signal, "grace": number(0, GRACE_MAX_S)})

@@ -25,7 +25,7 @@ JSON = ("Content-Type", "application/json")
         (b'{"cordoned": NaN}', "application/json", 400, "not valid JSON"),
         (b'{"cordoned": "\\ud800"}', "application/json", 400, "not valid JSON"),
         (b"[" * 100_000, "application/json", 400, "not valid JSON"),
-        (b'{"a":' * 1000 + b"1" + b"}" * 1000, "application/json", 400, "cordoned is missing"),
+        (b'{"a":' * 1000 + b"1" + b"}" * 1000, "application/json", 400, ""),
         (b'{"cordoned": ' + b"[" * 1000 + b"]" * 1000 + b', "cordoned": true}', "application/json", 400, ""),
         (b'{"cordoned": true, "cordoned": false}', "application/json", 400, "'cordoned' stands twice"),
         (b'{"cordoned": 1e999}', "application/json", 400, ""),
