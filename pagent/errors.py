@@ -202,6 +202,17 @@ class QuotaExceededError(RequestRefusedError):
         super().__init__(429, f"{text}; ask again in {retry_after_s} s", retry_after_s=retry_after_s)
 
 
+class ApiError(PagentError):
+    """A router has refused a request to its API. ``detail`` says why; its log has the ``request_id``."""
+
+    def __init__(self, status: int, detail: str, request_id: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{status}: {detail} (request {request_id})")
+        self.status = status
+        self.detail = detail
+        self.request_id = request_id
+        self.retry_after_s = retry_after_s
+
+
 class StuckError(PagentError, TimeoutError):
     """Blocking work got no answer from the system within its time limit. It cannot be interrupted."""
 
