@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from pagent.access.passes import EntryCode, TicketPass, sign_code, sign_pass
 from pagent.access.signed import SigningKeys, key_id_of
 from pagent.config.model import Settings
 from pagent.config.router import Access, RouterApps, RouterControl, RouterSettings
@@ -336,6 +338,31 @@ async def test_tickets_end_with_their_token(site: TicketSite, person: Person, tm
     async with asyncio.timeout(PATIENCE_S):
         while (await admin.portal.get(f"/v1/jobs/{site.jobs[0]}/tickets"))["tickets"]:
             pass
+
+
+async def test_clocks_of_other_routers(site: TicketSite, person: Person) -> None:
+    """Cookies that a router with the same keys has made, whose clock differs by up to a minute."""
+    now = int(time.time())
+    uid, host = site.jobs[0], f"{site.jobs[0]}.localhost"
+    entry = TicketPass(host, site.agent.uid, uid, (80,), "Ann", "of-another", now, now + 100)
+    keys = SigningKeys([b"k" * 32])
+    cases = [(0, 100, 200), (50, 100, 200), (75, 100, 401), (-100, -45, 200), (-100, -75, 401)]
+    for issued, expires, status in cases:
+        value = sign_pass(keys, entry._replace(issued=now + issued, expires=now + expires))
+        person.cookies = {"pagent-ticket": value}
+        assert (await person.get(f"http://{host}/")).status == status, (issued, expires)
+    for other in (
+        entry._replace(agent="other"),
+        entry._replace(job=site.jobs[1]),
+        entry._replace(place=f"{site.jobs[1]}.localhost"),
+    ):
+        person.cookies = {"pagent-ticket": sign_pass(keys, other)}
+        assert (await person.get(f"http://{host}/")).status == 401
+    person.cookies = {"pagent-ticket": sign_pass(keys, entry._replace(place=f"{uid}--81.localhost"))}
+    assert (await person.get(f"http://{uid}--81.localhost/")).status == 401
+    # A code of a ticket that no note backs.
+    code = sign_code(keys, EntryCode(entry, embed=False, until=now + 100))
+    assert (await person.post(f"http://{host}/.pagent/enter?c={code}")).status == 403
 
 
 # --- two routers, and what is logged ----------------------------------------------------------------

@@ -22,6 +22,7 @@ from pagent.web.v1.jobs import JobViews
 from pagent.web.v1.lifecycle import content_of, start_arguments, start_job
 from pagent.web.v1.payloads import NEW_JOB
 from pagent.web.v1.shapes import read_json
+from pagent.web.v1.tickets import ENDED, TicketRoutes
 from pagent.wire import messages
 
 _CREATED: Final = 201
@@ -35,19 +36,32 @@ class GivenFile(NamedTuple):
 
 
 class CreationRequest(NamedTuple):
-    """A request that was checked. ``start``: the arguments of job_start; None if the job is not to be started."""
+    """A request that was checked. ``start``: the arguments of job_start; None if the job is not to be started.
+
+    ``ticket``: the terms of a ticket for the job; None for none.
+    """
 
     job: NewJob
     files: list[GivenFile]
     start: dict[str, Any] | None
+    ticket: Mapping[str, Any] | None
+
+
+class CreationAnswer(NamedTuple):
+    """``is_new``: whether this request has created it or gone on with it. ``ticket``: None if it wants none."""
+
+    job: KnownJob
+    is_new: bool
+    ticket: Mapping[str, Any] | None
 
 
 class JobCreationRoute:
     """Creates jobs; each request is carried to its end even if its client goes."""
 
-    def __init__(self, routes: Routes, views: JobViews) -> None:
+    def __init__(self, routes: Routes, views: JobViews, tickets: TicketRoutes) -> None:
         self._routes = routes
         self._views = views
+        self._tickets = tickets
 
     async def create(self, request: web.Request) -> web.Response:
         wanted = _parsed(await read_json(request, NEW_JOB))
@@ -56,24 +70,28 @@ class JobCreationRoute:
         creation = asyncio.ensure_future(self._created(wanted, subject_of(request), request, gone))
         creation.add_done_callback(retrieve_error)
         try:
-            job, is_new = await asyncio.shield(creation)
+            created = await asyncio.shield(creation)
         except asyncio.CancelledError:
             gone.set()
             raise
-        headers = {"Location": f"/v1/jobs/{job.uid}"}
-        return json_answer(self._views.view(job), headers=headers, status=_CREATED if is_new else _FOUND)
+        headers = {"Location": f"/v1/jobs/{created.job.uid}"}
+        ticket = {} if wanted.ticket is None else {"ticket": created.ticket}
+        view = {**self._views.view(created.job), **ticket}
+        return json_answer(view, headers=headers, status=_CREATED if created.is_new else _FOUND)
 
     async def _created(
         self, wanted: CreationRequest, subject: Subject, request: web.Request, gone: asyncio.Event
-    ) -> tuple[KnownJob, bool]:
-        """Return the job, and whether this request has created it or gone on with it."""
+    ) -> CreationAnswer:
         async with self._routes.new_job(wanted.job, subject) as created:
             if created.agent is not None:
                 note_agent(request, created.agent, created.job.uid)
             job = await self._completed(created, wanted)
             if gone.is_set() and wanted.job.key is None:
                 raise RequestRefusedError(408, "the client is gone")
-            return job, created.is_new or job is not created.job
+            ticket = None
+            if wanted.ticket is not None and job.state not in ENDED:  # it may have ended before a repeated request
+                ticket = await self._tickets.make(job, wanted.ticket, subject)
+            return CreationAnswer(job, created.is_new or job is not created.job, ticket)
 
     async def _completed(self, created: RoutedJob, wanted: CreationRequest) -> KnownJob:
         """Upload the files of a job and start it, unless that was done before."""
@@ -113,7 +131,11 @@ def _parsed(payload: Mapping[str, Any]) -> CreationRequest:
         GivenFile(each["path"], content_of(f"files[{index}]", each), each.get("executable", False))
         for index, each in enumerate(payload.get("files", ()))
     ]
-    return CreationRequest(_job(payload), files, None if start is None else start_arguments(start, "start"))
+    ticket = payload.get("ticket")
+    if ticket is not None and start is None:
+        raise RequestRefusedError(400, "ticket needs start: a job that is not started has no ports")
+    arguments = None if start is None else start_arguments(start, "start")
+    return CreationRequest(_job(payload), files, arguments, ticket)
 
 
 def _job(payload: Mapping[str, Any]) -> NewJob:

@@ -175,5 +175,6 @@ NEW_JOB: Final = mapping(
         "key": nullable(_key),
         "files": list_of(_file, most=CREATION_FILES_MAX),
         "start": nullable(START),
+        "ticket": nullable(TICKET),
     },
 )

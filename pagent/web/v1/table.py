@@ -27,10 +27,10 @@ _FILE: Final = "/v1/jobs/{job}/files/{path:(?s:.*)}"
 def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
     """Return all routes of the API."""
     router, agents, jobs = RouterRoutes(gate), AgentRoutes(routes), JobViews(routes, gate)
-    creation, actions = JobCreationRoute(routes, jobs), JobActions(routes, jobs)
+    tickets = TicketRoutes(routes, gate)
+    creation, actions = JobCreationRoute(routes, jobs, tickets), JobActions(routes, jobs)
     files, archives = FileAccess(routes), ArchiveAccess(routes)
     events = EventRoutes(routes, gate)
-    tickets = TicketRoutes(routes, gate)
     table = [
         Route("GET", "/v1", operations.NONE, router.version),
         Route("GET", "/v1/openapi.json", operations.NONE, router.openapi),

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from pagent.access.operations import TICKETS
 from pagent.access.ticket import time_text
 from pagent.access.tickets import TicketTerms
 from pagent.errors import RequestRefusedError
@@ -21,7 +22,8 @@ from pagent.web.v1.shapes import read_json
 
 _CODE_S: Final = 60
 _RUNNING: Final = "RUNNING"
-_ENDED: Final = ("FINISHED", "CLOSED")
+#: States of a job that has no ports any more.
+ENDED: Final = ("FINISHED", "CLOSED")
 
 
 class TicketRoutes:
@@ -38,9 +40,10 @@ class TicketRoutes:
 
     async def make(self, job: KnownJob, payload: Mapping[str, Any], subject: Subject) -> dict[str, Any]:
         """Make a ticket for a job by a body that was checked; return the answer. RequestRefusedError."""
+        facts = JobFacts(job.uid, job.agent_uid, job.labels)
+        self._gate.permit(subject, TICKETS, facts)
         ports = _ports(job, payload)
         terms = self._terms(payload, ports, subject)
-        facts = JobFacts(job.uid, job.agent_uid, job.labels)
         creator = None if subject.name is None else Creator(subject.name, not subject.credential)
         made = await self._routes.tickets.create(facts, ports[0], terms, creator)
         urls = {str(port): url for port, url in made.urls.items()}
@@ -85,7 +88,7 @@ def _ports(job: KnownJob, payload: Mapping[str, Any]) -> list[int]:
 
     Agents of the field do not say the port of a job, which has only one: then it is the one that the caller names.
     """
-    if job.state in _ENDED:
+    if job.state in ENDED:
         raise RequestRefusedError(409, "the job has ended")
     info = job.info()
     if "ports" not in info and job.state == _RUNNING:
