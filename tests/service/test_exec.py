@@ -363,3 +363,8 @@ async def test_a_job_that_does_not_run(peer: Peer) -> None:
     job = (await peer.call("job_create"))["uid"]
     with pytest.raises(CallFailed, match=r"JobInvalidStateError.*NEW"):
         await result(peer, await execute(peer, job, "true"))
+
+
+async def test_the_start_can_be_announced(peer: Peer, job: str) -> None:
+    values, code = await peer.outcome(await execute(peer, job, "echo", "out", started=True, split=True))
+    assert (values, code) == ([True, b"\1out\n"], 0)

@@ -369,3 +369,29 @@ class TestEntries:
             for method in ("file_stat", "file_list", "file_remove"):
                 with pytest.raises(CallFailed, match="JobNotFoundError"):
                     await other.call(method, job, "f")
+
+
+async def test_versions_and_conditions(agent: Agent, peer: Peer) -> None:
+    job, sandbox = await new_job(peer, agent)
+    made: Any = await upload(peer, job, "f", b"one", absent=True, report=True)
+    assert (made["size"], made["created"]) == (3, True)
+    values, _ = await peer.outcome(await peer.start(ISTREAM, "file_download", job, "f", length=0, describe=True))
+    (first,) = values
+    assert (first["size"], first["file"]["size"], first["file"]["version"]) == (0, 3, made["version"])
+    for options in ({"absent": True}, {"match": ["other"]}):
+        with pytest.raises(CallFailed, match="FileChangedError"):
+            await upload(peer, job, "f", b"two", **options)
+    with pytest.raises(CallFailed, match="FileChangedError"):
+        await peer.call("file_remove", job, "f", match=["other"])
+    again: Any = await upload(peer, job, "f", b"two", match=[made["version"]], report=True)
+    assert (again["created"], again["version"] != made["version"]) == (False, True)
+    with pytest.raises(CallFailed, match="FileDigestError"):
+        await upload(peer, job, "f", b"x", sha256="0" * 64, report=True)
+    with pytest.raises(CallFailed, match="FileOffsetError: cannot continue 'f' at 3: 0 bytes of it are kept"):
+        await upload(peer, job, "f", b"x", offset=3, report=True)
+    with pytest.raises(CallFailed, match="TypeError: match must be a list"):
+        await upload(peer, job, "f", b"x", match="x")
+    assert (sandbox / "f").read_bytes() == b"two"
+    assert not unfinished(sandbox)
+    await peer.call("file_remove", job, "f", match=[again["version"]])
+    assert not (sandbox / "f").exists()

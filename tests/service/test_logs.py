@@ -308,3 +308,18 @@ async def test_a_removal_does_not_wait_for_the_output(peer: Peer) -> None:
     await peer.call("job_remove", job)
     assert (await peer.outcome(call))[1]["state"] == "CLOSED"
     assert asyncio.get_running_loop().time() - began < 4  # TERM ends it at once; its output never ends
+
+
+async def test_the_bounds_of_a_read(peer: Peer) -> None:
+    job = str((await peer.call("job_create"))["uid"])
+    values, _ = await peer.outcome(await peer.start(peers.ISTREAM, "job_logs", job, offset=7, bounds=True))
+    assert values == [{"offset": 7, "end": 7}]
+    await peer.call("job_start", job, ["sh", "-c", "echo out"], None, port_expected_count=0)
+    await peer.call("job_wait", job)
+    for offset, rest in ((0, b"out\n"), (2, b"t\n"), (4, b"")):
+        call = await peer.start(peers.ISTREAM, "job_logs", job, offset=offset, bounds=True)
+        values, result = await peer.outcome(call)
+        assert values[0] == {"offset": offset, "end": 4}
+        assert (b"".join(values[1:]), result["offset"]) == (rest, 4)
+    values, _ = await peer.outcome(await peer.start(peers.ISTREAM, "job_logs", job, follow=True, bounds=True))
+    assert values == [{"offset": 0, "end": None}, b"out\n"]

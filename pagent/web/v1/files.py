@@ -34,6 +34,7 @@ _CHUNK: Final = 64 * KIB
 _TRIES: Final = 3
 
 _OFFSET: Final = "X-Pagent-Offset"
+_CONFLICT: Final = 409
 _is_digest: Final = re.compile(r"[0-9a-fA-F]{64}").fullmatch
 #: Fields of each download.
 _DOWNLOAD: Final = {
@@ -104,11 +105,18 @@ class FileAccess:
         elif options:
             require_ours(agent, "uploads with conditions, digests, or that are continued")
         upload = agent.open_stream(messages.OSTREAM, "file_upload", job.job_uid, path, executable, **options)
-        async with upload as stream:
-            with refusals():
-                await receive_body(request, stream)
-                result = await stream.result()
-        return _stored(path, result, number(request, "offset", 0))
+        offset = number(request, "offset", 0)
+        try:
+            async with upload as stream:
+                with refusals():
+                    await receive_body(request, stream)
+                    result = await stream.result()
+        except RequestRefusedError as error:
+            if error.status != _CONFLICT or not offset:
+                raise
+            kept = {_OFFSET: str(await _kept(job, agent, path))}
+            return text(str(error), status=_CONFLICT, headers=kept)
+        return _stored(path, result, offset)
 
     async def remove(self, request: web.Request) -> web.Response:
         condition = upload_condition(request.headers)

@@ -17,7 +17,7 @@ PROBLEM_TYPE: Final = "application/problem+json"
 
 _ERROR: Final = 400
 #: Fields of an error that stay: the others describe its text.
-_KEPT: Final = ("Retry-After", "WWW-Authenticate", "Allow", "Content-Range")
+_KEPT: Final = ("Retry-After", "WWW-Authenticate", "Allow", "Content-Range", "X-Pagent-Offset")
 
 
 @web.middleware

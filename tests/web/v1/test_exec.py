@@ -8,7 +8,8 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -18,13 +19,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from pagent.config.model import Settings
-from tests.kit.agents import TOKEN
+from pagent.config.model import ClientSettings, Settings
+from tests.kit.agents import TOKEN, running_agent
 from tests.kit.field_agent import field_agent
 from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import ask, connected, running_router
 from tests.kit.transfers import eventually
 from tests.web.v1.data import Data, data_site
+from tests.web.v1.portal import Portal
 
 EXEC = Subprotocol("pagent.exec.v1")
 MIB = 1024 * 1024
@@ -248,6 +250,22 @@ async def test_a_lost_agent_is_a_close_with_a_reason(data: Data) -> None:
             await socket.recv()
         assert socket.close_code == 1011
         assert socket.close_reason
+
+
+async def test_the_end_of_the_router_is_a_close_with_a_reason(settings: Settings) -> None:
+    async with AsyncExitStack() as stack:
+        router = await stack.enter_async_context(running_router())
+        client = ClientSettings(enabled=True, address=f"127.0.0.1:{router.server_port}", token=TOKEN)
+        async with running_agent(replace(settings, client=client)) as agent:
+            link = await connected(router, agent.uid)
+            uid = (await router.directory.create(link, "job", linger=30.0))["uid"]
+            data = Data(router, agent, Portal(router.control_port), uid)
+            await data.start("exec sleep 600")
+            async with execute(data, "cat") as socket:
+                await stack.aclose()
+                with pytest.raises(ConnectionClosed):
+                    await socket.recv()
+                assert (socket.close_code, socket.close_reason) == (1001, "the router ends")
 
 
 async def test_agents_of_the_field_have_no_exec() -> None:
