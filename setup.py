@@ -21,7 +21,6 @@ COMPILED = (Path(__file__).parent / "pagent" / "compiled.txt").read_text("ascii"
 #: Modules that are written in C.
 NATIVE = {
     "pagent.http1._lines": "pagent/http1/_lines.c",
-    "pagent.http1._scan": "pagent/http1/_scan.c",
     "pagent.wire._frames": "pagent/wire/_frames.c",
     "pagent.wire._messages": "pagent/wire/_messages.c",
     "pagent.wire._values": "pagent/wire/_values.c",

@@ -106,7 +106,7 @@ class ClosedGate:
     def _user(self, head: IncomingHead, client: Client) -> str:
         if not self._table.header or not client.trusted:
             return ""
-        return _only([value for name, value in head.fields if name.lower() == self._table.header])
+        return _only(head.values(self._table.header))
 
     def subject_of(self, secret: str) -> Subject:
         """Return the subject of a token. RequestRefusedError 401 if it is not valid."""
@@ -116,10 +116,10 @@ class ClosedGate:
 
     def conceal(self, head: IncomingHead, operation: str) -> None:
         """Remove the field of the user, in every spelling, and the token where it is in Authorization."""
-        header = dashed(self._table.header) if self._table.header else ""
-        own = {header, _AUTHORIZATION if operation not in _TRAFFIC else ""} - {""}
-        if own:
-            head.fields = [pair for pair in head.fields if dashed(pair[0]) not in own]
+        if self._table.header:
+            head.remove(dashed(self._table.header))
+        if operation not in _TRAFFIC:
+            head.remove(_AUTHORIZATION)
 
     # --- operations -------------------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ def _token_for_job(head: IncomingHead) -> str:
 
 def _bearer_token(head: IncomingHead) -> str:
     """Return the token in Authorization. A field of another scheme is no token: a proxy may have asked for a login."""
-    value = _only([value for name, value in head.fields if name.lower() == _AUTHORIZATION])
+    value = _only(head.values(_AUTHORIZATION))
     scheme, _, token = value.partition(" ")
     return token.strip(" ") if scheme.lower() == _SCHEME else ""
 

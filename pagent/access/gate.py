@@ -101,13 +101,7 @@ def foreign_page(head: IncomingHead, is_served: Callable[[str], bool] | None) ->
     ``is_served``: whether a host name is one of this listener. None: any name may be, and a page of the same name and
     port is its own.
     """
-    hosts, origins, sites = [head.host] if head.host else [], list[str](), list[str]()
-    for name, value in head.fields:
-        match name.lower():
-            case "origin":
-                origins.append(value)
-            case "sec-fetch-site":
-                sites.append(value)
+    hosts, origins, sites = [head.host] if head.host else [], head.values("origin"), head.values("sec-fetch-site")
     if is_served is not None:
         return foreign(hosts, origins, sites, is_served)
     own, _ = authority(head.host)

@@ -31,7 +31,7 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a
 
 def trace_id(head: IncomingHead) -> str | None:
     """Return the trace id of a request; None if it has no valid one."""
-    values = [value for name, value in head.fields if name.lower() == "traceparent"]
+    values = head.values("traceparent")
     match = _TRACEPARENT.fullmatch(values[0]) if len(values) == 1 else None
     if match is None or values[0].startswith("ff") or not match[1].strip("0"):
         return None

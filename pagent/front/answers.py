@@ -13,7 +13,7 @@ from pagent.errors import RedirectError, RequestRefusedError
 from pagent.front.pages import FIELDS, error_page
 from pagent.http1.cookies import SET_COOKIE, sets_own
 from pagent.http1.incoming import IncomingHead
-from pagent.http1.scan import Place, lines_of, name_of, scan, value_of, watch, without
+from pagent.http1.lines import lines_of, pairs_of, scan, watch
 
 Fields = list[list[str]]
 
@@ -27,8 +27,9 @@ _PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 _STATUS_LINES: Final = {
     status: f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode() for status in range(100, 600)
 }
-_CONTENT_LENGTH: Final = "content-length"
-_WATCHED: Final = watch((_CONTENT_LENGTH, SET_COOKIE))
+_CONTENT_LENGTH: Final = 1
+_SET_COOKIE: Final = 2
+_WATCHED: Final = watch({"content-length": _CONTENT_LENGTH, SET_COOKIE: _SET_COOKIE})
 
 
 def encode_head(status: int, *lines: bytes) -> bytes:
@@ -42,14 +43,16 @@ def read_lines(lines: bytes) -> tuple[int | None, bytes]:
     ValueError if a line is not valid.
     """
     length: int | None = None
-    dropped: list[Place] = []
-    for place in scan(lines, 0, _WATCHED)[1]:
-        name = name_of(lines, place)
-        if name == _CONTENT_LENGTH:
-            length = _length(value_of(lines, place))
-        elif name == SET_COOKIE and sets_own(value_of(lines, place)):
-            dropped.append(place)
-    return length, without(lines, 0, dropped) if dropped else lines
+    for kind, _, value in scan(lines, False, _WATCHED)[3]:
+        if kind == _CONTENT_LENGTH:
+            length = _length(value)
+        elif sets_own(value):
+            lines = lines_of([pair for pair in pairs_of(lines) if not _sets_own(pair)])
+    return length, lines
+
+
+def _sets_own(pair: list[str]) -> bool:
+    return pair[0].lower() == SET_COOKIE and sets_own(pair[1])
 
 
 def _length(value: str) -> int:

@@ -16,7 +16,7 @@ from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange, 
 from pagent.front.routes import JobTarget
 from pagent.http1.fields import Framing
 from pagent.http1.incoming import IncomingHead
-from pagent.http1.scan import lines_of
+from pagent.http1.lines import lines_of
 from pagent.http1.wire_text import fields_as_latin1
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink

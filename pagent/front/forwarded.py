@@ -15,7 +15,7 @@ from itertools import count
 from typing import Final
 
 from pagent.http1.incoming import IncomingHead
-from pagent.http1.scan import lines_of
+from pagent.http1.lines import lines_of
 from pagent.rpc.directory import Client
 
 _is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch

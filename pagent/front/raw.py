@@ -9,7 +9,7 @@ from pagent.front.answers import Fields, encode_interim
 from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange, ExchangeUser
 from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
-from pagent.http1.scan import lines_of, pairs_of
+from pagent.http1.lines import lines_of, pairs_of
 from pagent.http1.section import BLANK_LINE
 from pagent.http1.wire_text import fields_from_wire, fields_to_wire, has_bytes, to_wire
 from pagent.limits import RESPONSE_HEAD_MAX

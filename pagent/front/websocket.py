@@ -20,7 +20,7 @@ from pagent.front.exchange import ENDED, ExchangeUser
 from pagent.front.field import FieldExchange, check_port, decoded_target, field_headers
 from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
-from pagent.http1.scan import lines_of
+from pagent.http1.lines import lines_of
 from pagent.limits import CLOSE_TIMEOUT_S, KIB, MESSAGE_MAX_FOREIGN
 from pagent.net.port.connection import PortConnection
 from pagent.rpc.calls import OutgoingCall

@@ -1,14 +1,23 @@
 /* Read and write the lines of heads and trailers (RFC 9112 sections 2.2 and 5).
 
-   The same as pagent.http1.lines, for blocks and fields without a fault. Both functions return None for any other, and
+   The same as pagent.http1.lines, for blocks and fields without a fault. All functions return None for any other, and
    pagent.http1.lines reports the fault. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <string.h>
 
-/* Whether a byte is a character of a token (RFC 9110 5.6.2). */
-static unsigned char IS_TCHAR[256];
+/* Classes of bytes: of a token (RFC 9110 5.6.2), and of a value (5.5): HTAB, SP, VCHAR and obs-text. */
+#define TOKEN 1
+#define TEXT 2
+
+/* Of a kind: the line is left out. */
+#define LEFT_OUT 0x100
+
+/* Names of fields that are looked up; longer ones are not watched. */
+#define LOOKED_UP_MAX 64
+
+static unsigned char CLASS[256];
 
 /* Return whether bytes are HTAB, SP, VCHAR or obs-text (RFC 9110 5.5). */
 static int
@@ -26,7 +35,7 @@ token_length(const unsigned char *p, const unsigned char *end)
 {
     const unsigned char *at = p;
 
-    while (at < end && IS_TCHAR[*at])
+    while (at < end && CLASS[*at] & TOKEN)
         at++;
     return at - p;
 }
@@ -138,6 +147,161 @@ done:
         Py_RETURN_NONE;
     return found;
 }
+
+/* --- the lines that something is read from --- */
+
+/* Return the kind of a watched line, 0 for one that is not watched, or -1 with an exception. */
+static long
+kind_of(PyObject *watched, const unsigned char *name, Py_ssize_t size)
+{
+    PyObject *kinds = PyTuple_GET_ITEM(watched, 1), *other = PyTuple_GET_ITEM(watched, 2), *found;
+    long kind = 0;
+
+    if (size <= LOOKED_UP_MAX) {
+        PyObject *key = PyBytes_FromStringAndSize(NULL, size);
+        if (key == NULL)
+            return -1;
+        unsigned char *lower = (unsigned char *)PyBytes_AS_STRING(key);
+        for (Py_ssize_t i = 0; i < size; i++)
+            lower[i] = name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i];
+        found = PyDict_GetItemWithError(kinds, key);
+        Py_DECREF(key);
+        if (found != NULL)
+            return PyLong_AsLong(found);
+        if (PyErr_Occurred())
+            return -1;
+    }
+    if (other == Py_None)
+        return 0;
+    PyObject *text = ascii_of(name, size);
+    if (text == NULL)
+        return -1;
+    found = PyObject_CallOneArg(other, text);
+    Py_DECREF(text);
+    if (found == NULL)
+        return -1;
+    kind = PyLong_AsLong(found);
+    Py_DECREF(found);
+    return kind;
+}
+
+/* Add (kind, name, value) to a list. */
+static int
+add_found(PyObject *list, long kind, const unsigned char *name, Py_ssize_t length, const unsigned char *end)
+{
+    const unsigned char *value = name + length + 1;
+    Py_ssize_t size = end - value;
+    PyObject *place = PyTuple_New(3);
+
+    if (place == NULL)
+        return -1;
+    strip(&value, &size);
+    PyTuple_SET_ITEM(place, 0, PyLong_FromLong(kind));
+    PyTuple_SET_ITEM(place, 1, ascii_of(name, length));
+    PyTuple_SET_ITEM(place, 2, decoded(value, size));
+    int failed = !PyTuple_GET_ITEM(place, 0) || !PyTuple_GET_ITEM(place, 1) || !PyTuple_GET_ITEM(place, 2)
+        || PyList_Append(list, place) < 0;
+    Py_DECREF(place);
+    return failed ? -1 : 0;
+}
+
+PyDoc_STRVAR(scan_doc,
+"scan(block, has_start, watched) -> (first line, number of fields, kept lines, [(kind, name, value), ...]) | None\n\n"
+"None if the block is not valid.");
+
+static PyObject *
+scan(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 3 || !PyBytes_Check(args[0]) || !PyBool_Check(args[1]) || !PyTuple_Check(args[2])
+        || PyTuple_GET_SIZE(args[2]) != 3 || !PyBytes_Check(PyTuple_GET_ITEM(args[2], 0))
+        || PyBytes_GET_SIZE(PyTuple_GET_ITEM(args[2], 0)) != 1024 || !PyDict_Check(PyTuple_GET_ITEM(args[2], 1))) {
+        PyErr_SetString(PyExc_TypeError, "scan(bytes, bool, (table of 1024 bytes, dict, function or None))");
+        return NULL;
+    }
+    /* A zero is after the end of the bytes, and of no class. */
+    const unsigned char *p = (const unsigned char *)PyBytes_AS_STRING(args[0]);
+    const unsigned char *end = p + PyBytes_GET_SIZE(args[0]), *from = p;
+    const char *slots = PyBytes_AS_STRING(PyTuple_GET_ITEM(args[2], 0));
+    int has_start = args[1] == Py_True;
+    Py_ssize_t fields = 0;
+    PyObject *first = NULL, *kept = NULL, *found = PyList_New(0), *all = NULL;
+
+    if (found == NULL)
+        return NULL;
+    while (has_start && CLASS[*p] & TEXT)
+        p++;
+    first = decoded(from, p - from);
+    kept = PyBytes_FromStringAndSize(NULL, end - p + 2);
+    if (first == NULL || kept == NULL)
+        goto done;
+    unsigned char *to = (unsigned char *)PyBytes_AS_STRING(kept);
+    if (has_start && p != end) {
+        if (p[0] != '\r' || p[1] != '\n')
+            goto done;
+        p += 2;
+        if (p == end)
+            goto done;
+    }
+    from = p; /* of the lines that are kept, but not copied yet */
+    while (p < end) {
+        const unsigned char *name = p;
+        while (CLASS[*p] & TOKEN)
+            p++;
+        Py_ssize_t length = p - name;
+        if (length == 0 || *p++ != ':')
+            goto done;
+        while (CLASS[*p] & TEXT)
+            p++;
+        const unsigned char *stop = p;
+        if (p[0] == '\r' && p[1] == '\n') {
+            p += 2;
+            if (has_start && p == end)
+                goto done;
+        }
+        else if (!has_start || p != end)
+            goto done;
+        fields++;
+        if (!slots[(length & 31) << 5 | (*name & 31)])
+            continue;
+        long kind = kind_of(args[2], name, length);
+        if (kind < 0)
+            goto done;
+        if (kind & ~LEFT_OUT && add_found(found, kind & ~LEFT_OUT, name, length, stop) < 0)
+            goto done;
+        if (kind & LEFT_OUT) {
+            memcpy(to, from, name - from);
+            to += name - from;
+            from = p;
+        }
+    }
+    memcpy(to, from, end - from);
+    to += end - from;
+    if (has_start && from != end) {
+        *to++ = '\r';
+        *to++ = '\n';
+    }
+    if (_PyBytes_Resize(&kept, to - (unsigned char *)PyBytes_AS_STRING(kept)) < 0)
+        goto done;
+    all = PyTuple_New(4);
+    if (all != NULL) {
+        PyTuple_SET_ITEM(all, 0, first);
+        PyTuple_SET_ITEM(all, 1, PyLong_FromSsize_t(fields));
+        PyTuple_SET_ITEM(all, 2, kept);
+        PyTuple_SET_ITEM(all, 3, found);
+        if (PyTuple_GET_ITEM(all, 1) == NULL)
+            Py_CLEAR(all);
+        return all;
+    }
+done:
+    Py_XDECREF(first);
+    Py_XDECREF(kept);
+    Py_DECREF(found);
+    if (!PyErr_Occurred())
+        Py_RETURN_NONE;
+    return NULL;
+}
+
+/* --- writing --- */
 
 /* Return where the bytes of a text end that are written at ``to``, which has room; NULL, maybe with an exception, if the
    text has a control character, or a lone surrogate that stands for no byte. */
@@ -263,6 +427,7 @@ write_lines(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 
 static PyMethodDef methods[] = {
     {"read_lines", read_lines, METH_O, read_lines_doc},
+    {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL, scan_doc},
     {"write_lines", (PyCFunction)(void (*)(void))write_lines, METH_FASTCALL, write_lines_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -274,9 +439,10 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC
 PyInit__lines(void)
 {
-    const char *others = "!#$%&'*+-.^_`|~";
-
-    for (int c = 0; c < 128; c++)
-        IS_TCHAR[c] = Py_ISALNUM(c) || (c && strchr(others, c) != NULL);
+    for (int c = 0; c < 256; c++) {
+        int token = c < 128 && c && (Py_ISALNUM(c) || strchr("!#$%&'*+-.^_`|~", c));
+        int text = c == '\t' || (c >= ' ' && c != 0x7F);
+        CLASS[c] = (unsigned char)((token ? TOKEN : 0) | (text ? TEXT : 0));
+    }
     return PyModule_Create(&definition);
 }

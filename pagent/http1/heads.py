@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from pagent.http1.fields import Framing
+from pagent.http1.lines import pairs_of
 
 #: Methods whose requests mean something by a body, so that its absence is stated (RFC 9110 8.6).
-_EXPECT_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+EXPECT_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class RequestHead:
@@ -44,7 +45,6 @@ class RequestHead:
         method: str,
         host: str,
         protocols: frozenset[str] = frozenset(),
-        takes_compressed: bool = False,
     ) -> None:
         self.data = data
         self.framing = framing
@@ -53,7 +53,7 @@ class RequestHead:
         self.method = method
         self.host = host
         self.protocols = protocols
-        self.takes_compressed = takes_compressed
+        self.takes_compressed = False
         self.is_head = method == "HEAD"
         self.in_lines = False
 
@@ -63,13 +63,13 @@ class RequestHead:
 
     def bodiless_data(self) -> bytes:
         """Return the head of an UNDECIDED request that turns out to have no body."""
-        return self.data[:-2] + b"Content-Length: 0\r\n\r\n" if self.method in _EXPECT_BODY else self.data
+        return self.data[:-2] + b"Content-Length: 0\r\n\r\n" if self.method in EXPECT_BODY else self.data
 
 
 class ResponseHead:
     """The head of a job's response.
 
-    ``headers``: [name, value] each, as the job wrote them, without the hop-by-hop ones (Transfer-Encoding is one).
+    ``lines``: the fields as the job wrote them, without the hop-by-hop ones (Transfer-Encoding is one).
     ``length``: bytes of the body if ``framing`` is LENGTH, otherwise None.
     ``keep_alive``: whether the connection may carry another request (RFC 9112 9.3) if the body is complete.
     ``content_encoding``: the codings of the body, for :func:`pagent.http1.coding.decoder_for`.
@@ -77,12 +77,12 @@ class ResponseHead:
     values that are not ASCII.
     """
 
-    __slots__ = ("content_encoding", "framing", "headers", "keep_alive", "length", "local", "status")
+    __slots__ = ("content_encoding", "framing", "keep_alive", "length", "lines", "local", "status")
 
     def __init__(
         self,
         status: int,
-        headers: list[list[str]],
+        lines: bytes,
         framing: Framing,
         length: int | None,
         keep_alive: bool,
@@ -90,9 +90,14 @@ class ResponseHead:
         local: bool,
     ) -> None:
         self.status = status
-        self.headers = headers
+        self.lines = lines
         self.framing = framing
         self.length = length
         self.keep_alive = keep_alive
         self.content_encoding = content_encoding
         self.local = local
+
+    @property
+    def headers(self) -> list[list[str]]:
+        """The fields, [name, value] each."""
+        return pairs_of(self.lines)

@@ -15,7 +15,7 @@ from typing import Final
 from pagent.errors import RequestRefusedError
 from pagent.http1.cookies import MARK, others, own_in
 from pagent.http1.fields import UNPASSED, Framing, connection, is_token
-from pagent.http1.scan import Place, lines_of, pairs_of, scan, value_of, watch, without
+from pagent.http1.lines import LEFT_OUT, lines_of, pairs_of, scan, watch
 from pagent.limits import BODY_LENGTH_MAX
 from pagent.router_limits import INCOMING_FIELD_MAX, INCOMING_FIELDS_MAX
 
@@ -46,15 +46,17 @@ _OWN: Final = 9
 _REQUEST_ID: Final = 10
 _DROPPED: Final = 11
 
-_SPECIAL: Final = {
+#: Fields that are not passed on as they are have LEFT_OUT.
+_KINDS: Final = {
     "host": _HOST,
     "content-length": _CONTENT_LENGTH,
     "transfer-encoding": _TRANSFER_ENCODING,
     "cookie": _COOKIE,
-    "connection": _CONNECTION,
-    "upgrade": _UPGRADE,
+    "connection": _CONNECTION | LEFT_OUT,
+    "upgrade": _UPGRADE | LEFT_OUT,
     "expect": _EXPECT,
-    "x-request-id": _REQUEST_ID,
+    "x-request-id": _REQUEST_ID | LEFT_OUT,
+    **dict.fromkeys(UNPASSED, _DROPPED | LEFT_OUT),
 }
 #: In every spelling: programs that make variables of fields (CGI, WSGI) do not tell "_" from "-".
 _FORWARDING: Final = frozenset(
@@ -82,14 +84,20 @@ def _kind_of_name(name: str) -> int:
     if not is_token(name):
         raise ValueError("a field's name is not a token")
     lower = name.lower()
-    if lower in _SPECIAL:
-        return _SPECIAL[lower]
+    if lower in _KINDS:
+        return _KINDS[lower] & ~LEFT_OUT
     dashed = lower.replace("_", "-")
     if dashed in _FORWARDING:
         return _FORWARDED
     if dashed.startswith(_OWN_PREFIX):
         return _OWN
-    return _DROPPED if lower in UNPASSED else _PASSED
+    return _PASSED
+
+
+def _other_kind(name: str) -> int:
+    """Return the kind of a name that is not in the table: it may have "_" for "-"."""
+    kind = _kind_of(name)
+    return kind | LEFT_OUT if kind else kind
 
 
 def goes_on(name: str) -> bool:
@@ -98,11 +106,7 @@ def goes_on(name: str) -> bool:
 
 
 #: What is read from some line. All other lines are passed on.
-_WATCHED: Final = watch((*_SPECIAL, *_FORWARDING, *UNPASSED), (_OWN_PREFIX,))
-#: The usual spellings of well-known fields, without asking :func:`_kind_of`.
-_KINDS: Final = {
-    spelt.encode(): _kind_of(name) for name in (*_SPECIAL, *UNPASSED, *_FORWARDING) for spelt in (name, name.title())
-}
+_WATCHED: Final = watch(_KINDS, _other_kind, (*_FORWARDING, _OWN_PREFIX + "*"))
 
 _is_origin = re.compile(r"/[^\x00-\x20#\x7f]*").fullmatch
 _absolute = re.compile(r"https?://([^/?#\x00-\x20\x7f]*)([^#\x00-\x20\x7f]*)", re.IGNORECASE).fullmatch
@@ -196,29 +200,38 @@ class IncomingHead:
         else:
             self._pairs += pairs_of(lines)
 
+    def values(self, name: str) -> list[str]:
+        """Return the values of a field that goes on; ``name`` in lower case."""
+        if self._pairs is None and name.encode() not in self._lines.lower():
+            return []
+        pairs = pairs_of(self._lines) if self._pairs is None else self._pairs
+        return [value for given, value in pairs if given.lower() == name]
+
     def value(self, name: str) -> str:
         """Return the values of a field that goes on, joined with commas; ``name`` in lower case."""
-        if self._pairs is None and name.encode() not in self._lines.lower():
-            return ""
-        pairs = pairs_of(self._lines) if self._pairs is None else self._pairs
-        return ", ".join([value for given, value in pairs if given.lower() == name])
+        return ", ".join(self.values(name))
+
+    def remove(self, name: str) -> None:
+        """Remove a field that goes on, in every spelling; ``name`` in lower case, with "-" for "_"."""
+        if self._pairs is None and name.encode() not in self._lines.lower().replace(b"_", b"-"):
+            return
+        self._pairs = [pair for pair in self.fields if pair[0].lower().replace("_", "-") != name]
 
 
 def read_head(block: bytes) -> IncomingHead:
     """Read a head less its blank line; BadRequest as the module says."""
-    block += b"\r\n"
-    start = block.index(b"\r\n")
-    head = _request_line(block[:start])
+    head = _request_line(block[: block.index(b"\r\n")] if b"\r\n" in block else block)
     head.is_ascii = block.isascii()
-    if len(block) > INCOMING_FIELD_MAX and max(map(len, block[start + 2 :].split(b"\r\n"))) > INCOMING_FIELD_MAX:
+    if len(block) > INCOMING_FIELD_MAX and max(map(len, block.split(b"\r\n")[1:])) > INCOMING_FIELD_MAX:
         raise BadRequest("a field of the request is too large", FIELDS_TOO_LARGE)
     try:
-        count, places = scan(block, start + 2, _WATCHED)
+        _, count, lines, found = scan(block, True, _WATCHED)
     except ValueError:
         raise BadRequest("a field of the request is not valid, or has a control character") from None
     if count > INCOMING_FIELDS_MAX:
         raise BadRequest("the request has too many fields", FIELDS_TOO_LARGE)
-    _read_fields(head, block, start + 2, places)
+    head.add_lines(lines)
+    _read_fields(head, found)
     if _is_origin(head.target) is None:
         head.target = _origin_form(head)
     return head
@@ -243,23 +256,21 @@ def _check_method(method: str) -> None:
         raise BadRequest("the method CONNECT is not allowed", _METHOD_NOT_ALLOWED)
 
 
-def _read_fields(head: IncomingHead, block: bytes, start: int, places: list[Place]) -> None:
-    """Read the watched fields, which concern this hop, and keep the lines from ``start`` that go on."""
+def _read_fields(head: IncomingHead, found: list[tuple[int, str, str]]) -> None:
+    """Read the watched fields, which concern this hop."""
     hosts = lengths = codings = 0
     options: list[str] = []
     offers: list[str] = []
-    dropped: list[Place] = []
-    added = b""
-    for place in places:
-        kind = _KINDS.get(block[place[0] : place[1]])
-        if kind is None:
-            kind = _kind_of(block[place[0] : place[1]].decode("ascii"))
-        if kind == _PASSED:
-            continue
-        value = value_of(block, place)
+    for kind, name, value in found:
         if kind == _HOST:
             hosts += 1
             head.host = value
+        elif kind == _CONNECTION:
+            options.append(value)
+        elif kind == _COOKIE:
+            if MARK in value:
+                head.own_cookies = [*(head.own_cookies or ()), *own_in(value)]
+                _conceal_cookies(head)
         elif kind == _CONTENT_LENGTH:
             lengths += 1
             head.length = _content_length(value)
@@ -268,39 +279,35 @@ def _read_fields(head: IncomingHead, block: bytes, start: int, places: list[Plac
             codings += 1
             _check_coding(value, head.minor)
             head.framing = _CHUNKED
-        elif kind == _COOKIE:
-            if MARK in value:
-                dropped.append(place)
-                added += _cookie_line(value)
-                head.own_cookies = [*(head.own_cookies or ()), *own_in(value)]
         elif kind == _EXPECT:
-            # RFC 9110 10.1.1: a client of HTTP/1.0 cannot mean it.
-            head.expects_continue = head.minor == 1 and value.lower() == "100-continue"
-            if head.minor == 0:
-                dropped.append(place)
-        else:
-            dropped.append(place)
-            if kind == _CONNECTION:
-                options.append(value)
-            elif kind == _UPGRADE:
-                offers.append(value)
-            elif kind == _REQUEST_ID:
-                head.request_id = value
-            elif kind != _DROPPED:
-                pair = [block[place[0] : place[1]].decode("ascii"), value]
-                (head.forwarded if kind == _FORWARDED else head.own).append(pair)
+            _expect(head, value)
+        elif kind == _UPGRADE:
+            offers.append(value)
+        elif kind == _REQUEST_ID:
+            head.request_id = value
+        elif kind == _FORWARDED:
+            head.forwarded.append([name, value])
+        elif kind == _OWN:
+            head.own.append([name, value])
     _check_host(head, hosts)
     if lengths + codings > 1:
         raise BadRequest("the request says the length of its body more than once")
-    head.add_lines(without(block, start, dropped) + added)
     if options:
         _connection(head, options, offers)
 
 
-def _cookie_line(value: str) -> bytes:
-    """Return the line of a Cookie field without the router's own cookies; nothing if it has no others."""
-    kept = others(value)
-    return lines_of([("Cookie", kept)]) if kept else b""
+def _conceal_cookies(head: IncomingHead) -> None:
+    """Take the router's own cookies out of the fields Cookie."""
+    kept = [[name, others(value) if name.lower() == "cookie" else value] for name, value in head.fields]
+    head.fields = [pair for pair in kept if pair[1] or pair[0].lower() != "cookie"]
+
+
+def _expect(head: IncomingHead, value: str) -> None:
+    # RFC 9110 10.1.1: a client of HTTP/1.0 cannot mean it.
+    if head.minor == 0:
+        head.fields = [pair for pair in head.fields if pair[0].lower() != "expect"]
+    else:
+        head.expects_continue = value.lower() == "100-continue"
 
 
 def _content_length(value: str) -> int:

@@ -1,11 +1,16 @@
 """The lines of heads and trailers: a first line and field lines (RFC 9112 sections 2.1, 2.2 and 5).
 
+Of twenty lines a proxy reads three, and passes the others on as they are. So a head stays a block of bytes on its way:
+:func:`scan` checks it, finds the lines that something is read from, and makes no string of any other.
+:func:`read_lines` and :func:`write_lines` are for peers and code that need all fields as pairs.
+
 ``_lines.c`` does the same in C for lines without a fault. No line that is written can begin another one, and a block
 with a stray CR, LF or another control is not read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pagent.http1 import native
@@ -13,15 +18,87 @@ from pagent.http1.fields import ORDINARY, is_token
 from pagent.http1.target import check_pairs
 from pagent.http1.wire_text import from_wire
 
+#: Of the kind of a field: its line is left out of those that :func:`scan` keeps.
+LEFT_OUT: Final = 0x100
+
+#: A filter by the length and the first letter of a name, kinds by name, and a function for other names.
+Watched = tuple[bytes, dict[bytes, int], Callable[[str], int] | None]
+#: The first line, the number of fields, the lines that are kept, and (kind, name, value) of each watched one.
+Scanned = tuple[str, int, bytes, list[tuple[int, str, str]]]
+
 _BLANKS: Final = " \t"
+_CRLF: Final = b"\r\n"
 _SEQUENCES: Final = (list, tuple)
 #: Joined to the lines with CRLF: the end of the last line, and the blank line.
 _END: Final = ("", "")
 #: Bytes of a field line or start line: HTAB, SP, VCHAR and obs-text (RFC 9110 5.5).
 _TEXT: Final = bytes([byte for byte in range(256) if byte == 0x09 or (byte >= 0x20 and byte != 0x7F)])
+#: Lengths of names, and first letters, that the filter distinguishes.
+_SLOTS: Final = 32
+#: Bytes of the longest name that is looked up; longer ones go to the function.
+_LOOKED_UP_MAX: Final = 64
 
 _read_in_c: Final = native.read_lines
+_scan_in_c: Final = native.scan
 _write_in_c: Final = native.write_lines
+
+
+def watch(kinds: Mapping[str, int], other: Callable[[str], int] | None = None, others: Iterable[str] = ()) -> Watched:
+    """Return what :func:`scan` looks for.
+
+    :param kinds: a kind above 0 by name in lower case, with LEFT_OUT if such lines are not kept.
+    :param other: called with another name that passes the filter, in its spelling; returns its kind, 0 for none.
+    :param others: names in lower case that have to pass the filter, and with ``*`` at the end all that begin so.
+    """
+    table = bytearray(_SLOTS * _SLOTS)
+    for name in (*kinds, *others):
+        for length in range(_SLOTS) if name.endswith("*") else (len(name),):
+            table[_slot(length, ord(name[0]))] = 1
+    return bytes(table), {name.encode(): kind for name, kind in kinds.items()}, other
+
+
+def _slot(length: int, first: int) -> int:
+    return (length % _SLOTS) * _SLOTS + first % _SLOTS
+
+
+def scan(block: bytes, has_start: bool, watched: Watched) -> Scanned:
+    """Check the lines of a block, and find those that something is read from.
+
+    :param block: with a first line, without a blank line and the CRLF before it; otherwise lines with a CRLF each.
+    :param watched: as :func:`watch` returns it.
+    :raises ValueError: a field is no token, colon and value without controls (RFC 9110 5.1, 5.5).
+    """
+    if _scan_in_c is not None and (found := _scan_in_c(block, has_start, watched)) is not None:
+        return found
+    return scan_in_python(block, has_start, watched)
+
+
+def scan_in_python(block: bytes, has_start: bool, watched: Watched) -> Scanned:
+    if not has_start:
+        if not block:
+            return "", 0, b"", []
+        if not block.endswith(_CRLF):
+            raise ValueError("a line without its end")
+        block = _CRLF + block[:-2]
+    first, fields = read_lines_in_python(block)
+    kept: list[bytes] = []
+    found: list[tuple[int, str, str]] = []
+    for line, (name, value) in zip(block.split(_CRLF)[1:], fields, strict=True):
+        kind = _kind_of(name, watched)
+        if kind & ~LEFT_OUT:
+            found.append((kind & ~LEFT_OUT, name, value))
+        if not kind & LEFT_OUT:
+            kept.append(line + _CRLF)
+    return first, len(fields), b"".join(kept), found
+
+
+def _kind_of(name: str, watched: Watched) -> int:
+    slots, kinds, other = watched
+    if not slots[_slot(len(name), ord(name[0]))]:
+        return 0
+    if len(name) <= _LOOKED_UP_MAX and (kind := kinds.get(name.lower().encode())) is not None:
+        return kind
+    return other(name) if other is not None else 0
 
 
 def read_lines(block: bytes) -> tuple[str, list[list[str]]]:
@@ -83,6 +160,16 @@ def write_lines_in_python(first: str, fields: list[Any]) -> bytes:
     if not is_clean(block, len(lines) - 1):
         raise ValueError(f"header field {_faulty_name(lines)!r} has a control character")
     return block
+
+
+def pairs_of(lines: bytes) -> list[list[str]]:
+    """Return [name, value] of each line of those that :func:`scan` has kept."""
+    return read_lines(_CRLF + lines[:-2])[1] if lines else []
+
+
+def lines_of(pairs: Sequence[Any]) -> bytes:
+    """Return the lines of fields, (name, value) each; the errors of :func:`write_lines`."""
+    return write_lines("", list(pairs))[2:-2]
 
 
 def is_clean(block: bytes, line_ends: int) -> bool:

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 read_lines: Callable[[bytes], tuple[str, list[list[str]]] | None] | None
+scan: Callable[[bytes, bool, Any], tuple[str, int, bytes, list[tuple[int, str, str]]] | None] | None
 write_lines: Callable[[str, list[Any]], bytes | None] | None
-scan: Callable[[bytes, int, bytes], tuple[int, list[tuple[int, int, int]]]] | None
 
 try:
-    from pagent.http1 import _lines, _scan
+    from pagent.http1 import _lines
 except ImportError:
-    read_lines = write_lines = scan = None
+    read_lines = scan = write_lines = None
 else:
-    read_lines, write_lines = _lines.read_lines, _lines.write_lines
-    scan = _scan.scan
+    read_lines, scan, write_lines = _lines.read_lines, _lines.scan, _lines.write_lines

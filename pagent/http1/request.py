@@ -35,9 +35,8 @@ from pagent.http1.fields import (
     is_token,
     kind_of_token,
 )
-from pagent.http1.heads import RequestHead
-from pagent.http1.lines import write_lines
-from pagent.http1.scan import Place, name_of, pairs_of, scan, value_of, watch, without
+from pagent.http1.heads import EXPECT_BODY, RequestHead
+from pagent.http1.lines import LEFT_OUT, lines_of, pairs_of, scan, watch, write_lines
 from pagent.http1.target import Pair, check_pairs, check_target, encode_target
 from pagent.http1.wire_text import from_wire
 from pagent.limits import REQUEST_FIELDS_MAX, REQUEST_HEAD_MAX
@@ -50,6 +49,7 @@ _SEQUENCES: Final = (list, tuple)
 
 _BLANKS: Final = " \t"
 _NO_HOST: Final = ("Host", "")
+_NO_PROTOCOLS: Final[frozenset[str]] = frozenset()
 _IDENTITY: Final = ("Accept-Encoding", "identity")
 
 #: Kinds of fields that are passed on as they are.
@@ -62,9 +62,15 @@ _PASSED_UPGRADE: Final = _PASSED_RAW | {UPGRADE}
 #: Fields that are passed on changed, or that decide which fields are written here.
 _NOTED: Final = frozenset({ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE})
 
-#: Kinds of lines that are not passed on as they are.
-_WATCHED_KINDS: Final = {name.lower(): kind for name, kind in SPECIAL.items() if kind not in _PASSED_RAW}
-_WATCHED: Final = watch(_WATCHED_KINDS)
+#: Lines of a raw request that are not passed on as they are.
+_WATCHED: Final = watch({name.lower(): kind | LEFT_OUT for name, kind in SPECIAL.items() if kind not in _PASSED_RAW})
+_WATCHED_UPGRADE: Final = watch(
+    {
+        name.lower(): kind if kind == UPGRADE else kind | LEFT_OUT
+        for name, kind in SPECIAL.items()
+        if kind not in _PASSED_RAW
+    }
+)
 
 #: Whether a method is idempotent (RFC 9110 9.2.2), so that it may be sent again on another connection.
 _METHODS: Final = {
@@ -117,46 +123,34 @@ def encode_raw_lines(method: Any, target: Any, lines: bytes, *, authority: str, 
 
     :param lines: the fields, with a CRLF each (docs/protocol.rst, "``lines``: heads as they are").
     """
+    target = from_wire(target)
+    check_target(method, target)
+    idempotent = _is_idempotent(method)
     if len(lines) > REQUEST_HEAD_MAX:
         raise ValueError("the request head is too large")
-    target = from_wire(target)
-    count, places = scan(lines, 0, _WATCHED)
-    framed = [place for place in places if _kind_at(lines, place) != END_TO_END]
-    head = None
-    if count <= REQUEST_FIELDS_MAX and not upgrade and len(framed) == 1 and _kind_at(lines, framed[0]) == HOST:
-        head = _encode_bodiless(method, target, lines, framed[0])
-    if head is None:
-        head = encode_raw_request(method, target, pairs_of(lines), authority=authority, upgrade=upgrade)
+    _, count, kept, found = scan(lines, False, _WATCHED_UPGRADE if upgrade else _WATCHED)
+    if count > REQUEST_FIELDS_MAX:
+        raise ValueError("too many headers")
+    noted: dict[int, list[str]] = {}
+    for kind, _, value in found:
+        _note(noted, kind, value)
+    host = _host(noted[HOST]) if HOST in noted else authority
+    if CONNECTION in noted and (named := connection(noted[CONNECTION]).named):
+        kept = lines_of([pair for pair in pairs_of(kept) if pair[0].lower() not in named])
+    own = _OwnFields(method, noted, _PASSED_UPGRADE if upgrade else _PASSED_RAW)
+    first = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n"
+    last = "".join([f"{name}: {value}\r\n" for name, value in own.fields]) + "\r\n"
+    try:
+        data = first.encode("utf-8", "surrogateescape") + kept + last.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the target has a lone surrogate") from None
+    head = own.head(data, idempotent, host)
     head.in_lines = True
     return head
 
 
-def _encode_bodiless(method: Any, target: Any, lines: bytes, host_line: Place) -> RequestHead | None:
-    """Encode a request whose lines are all passed on, Host among them. None if it says that it has no body."""
-    check_target(method, target)
-    idempotent = _METHODS.get(method)
-    if not idempotent:
-        return None
-    host = _host([value_of(lines, host_line)])
-    try:
-        start = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise ValueError("the target has a lone surrogate") from None
-    data = b"".join((start, without(lines, 0, [host_line]), b"\r\n"))
-    if len(data) > REQUEST_HEAD_MAX:
-        raise ValueError("the request head is too large")
-    return RequestHead(data, _NO_BODY, None, True, method, host)
-
-
-def _kind_at(lines: bytes, place: Place) -> int:
-    """Return the kind of a watched line; END_TO_END for one that is passed on as it is."""
-    return _WATCHED_KINDS.get(name_of(lines, place), END_TO_END)
-
-
 def _encode(method: Any, target: str, headers: Sequence[Pair], authority: str, passed: frozenset[int]) -> RequestHead:
-    idempotent = _METHODS.get(method)
-    if idempotent is None:
-        idempotent = _check_method(method)
+    idempotent = _is_idempotent(method)
     fields: list[Pair] = [_NO_HOST]
     noted = _add_fields(fields, headers, passed)
     host = _host(noted[HOST]) if HOST in noted else authority
@@ -164,24 +158,55 @@ def _encode(method: Any, target: str, headers: Sequence[Pair], authority: str, p
     fields[0] = ("Host", host)
     if CONNECTION in noted:
         _drop_named(fields, noted[CONNECTION])
-    if passed is _PASSED_WITH_IDENTITY:
-        fields.append(_IDENTITY)
-    if TE in noted and TRAILER in passed and _accepts_trailers(noted[TE]):
-        fields.append(("TE", "trailers"))
-    protocols: frozenset[str] = frozenset()
-    if passed is _PASSED_UPGRADE:
-        protocols = _protocols(noted)
-        fields.append(("Connection", "Upgrade"))
-    framing, length = _add_framing(fields, noted)
-    compressed = ACCEPT_ENCODING in noted and _takes_compressed(noted[ACCEPT_ENCODING])
-    data = write_lines(f"{method} {target} HTTP/1.1", fields)
-    if len(data) > REQUEST_HEAD_MAX:
-        raise ValueError("the request head is too large")
-    head = RequestHead(data, framing, length, idempotent, method, host, protocols, compressed)
-    if framing is _UNDECIDED and EXPECT in passed:
-        # A raw head that announces no body has none.
-        return RequestHead(head.bodiless_data(), _NO_BODY, None, idempotent, method, host, protocols, compressed)
+    own = _OwnFields(method, noted, passed)
+    fields += own.fields
+    head = own.head(write_lines(f"{method} {target} HTTP/1.1", fields), idempotent, host)
+    head.takes_compressed = ACCEPT_ENCODING in noted and _takes_compressed(noted[ACCEPT_ENCODING])
     return head
+
+
+class _OwnFields:
+    """The fields that are written here, after those that are passed on, and what they say of the request."""
+
+    __slots__ = ("fields", "framing", "length", "method", "protocols")
+
+    def __init__(self, method: str, noted: dict[int, list[str]], passed: frozenset[int]) -> None:
+        self.method = method
+        self.fields: list[Pair] = []
+        self.protocols = _NO_PROTOCOLS
+        self.length: int | None = None
+        if passed is _PASSED_WITH_IDENTITY:
+            self.fields.append(_IDENTITY)
+        if TE in noted and TRAILER in passed and _accepts_trailers(noted[TE]):
+            self.fields.append(("TE", "trailers"))
+        if passed is _PASSED_UPGRADE:
+            self.protocols = _protocols(noted)
+            self.fields.append(("Connection", "Upgrade"))
+        self.framing = self._framed(noted)
+        if self.framing is _UNDECIDED and EXPECT in passed:
+            # A raw head that announces no body has none.
+            self.framing = _NO_BODY
+            if method in EXPECT_BODY:
+                self.fields.append(("Content-Length", "0"))
+
+    def _framed(self, noted: dict[int, list[str]]) -> Framing:
+        """Add the field that frames the body, if the caller has given one."""
+        if TRANSFER_ENCODING in noted:
+            _check_transfer(noted)
+            self.fields.append(("Transfer-Encoding", "chunked"))
+            return Framing.CHUNKED
+        if CONTENT_LENGTH not in noted:
+            return _UNDECIDED
+        for value in noted[CONTENT_LENGTH]:
+            self.length = content_length(value, self.length)
+        self.fields.append(("Content-Length", str(self.length)))
+        return Framing.LENGTH
+
+    def head(self, data: bytes, idempotent: bool, host: str) -> RequestHead:
+        """Return the head whose bytes are ``data``."""
+        if len(data) > REQUEST_HEAD_MAX:
+            raise ValueError("the request head is too large")
+        return RequestHead(data, self.framing, self.length, idempotent, self.method, host, self.protocols)
 
 
 def _add_fields(fields: list[Pair], headers: Sequence[Pair], passed: frozenset[int]) -> dict[int, list[str]]:
@@ -199,35 +224,24 @@ def _add_fields(fields: list[Pair], headers: Sequence[Pair], passed: frozenset[i
             if kind in passed:
                 fields.append(pair)
             if kind in _NOTED:
-                _note(noted, kind, pair)
+                _, value = pair
+                _note(noted, kind, from_wire(value).strip(_BLANKS))
     except (TypeError, ValueError, LookupError, AttributeError):
         check_pairs(headers, "headers", REQUEST_FIELDS_MAX)
         raise
     return noted
 
 
-def _note(noted: dict[int, list[str]], kind: int, pair: Any) -> None:
-    _, given = pair
-    value: str = from_wire(given).strip(_BLANKS)
+def _note(noted: dict[int, list[str]], kind: int, value: str) -> None:
     if kind in noted:
         noted[kind].append(value)
     else:
         noted[kind] = [value]
 
 
-def _add_framing(fields: list[Pair], noted: dict[int, list[str]]) -> tuple[Framing, int | None]:
-    """Add the field that frames the body, if the caller has given one."""
-    if TRANSFER_ENCODING in noted:
-        _check_transfer(noted)
-        fields.append(("Transfer-Encoding", "chunked"))
-        return Framing.CHUNKED, None
-    if CONTENT_LENGTH not in noted:
-        return _UNDECIDED, None
-    length = None
-    for value in noted[CONTENT_LENGTH]:
-        length = content_length(value, length)
-    fields.append(("Content-Length", str(length)))
-    return Framing.LENGTH, length
+def _is_idempotent(method: Any) -> bool:
+    known = _METHODS.get(method)
+    return _check_method(method) if known is None else known
 
 
 def _check_method(method: Any) -> bool:

@@ -17,8 +17,8 @@ from pagent.http1.fields import (
     END_TO_END,
     HOP_BY_HOP,
     HOST,
-    ORDINARY,
     REFERENCE,
+    SPECIAL,
     TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
@@ -30,7 +30,7 @@ from pagent.http1.fields import (
     kind_of_token,
 )
 from pagent.http1.heads import ResponseHead
-from pagent.http1.lines import read_lines
+from pagent.http1.lines import LEFT_OUT, lines_of, pairs_of, read_lines, scan, watch
 from pagent.limits import RESPONSE_FIELDS_MAX
 
 #: The beginnings of a status line, and the character that may follow.
@@ -46,11 +46,19 @@ _BODILESS: Final = frozenset({*range(100, 200), _NO_CONTENT, _NOT_MODIFIED})
 #: Kinds of fields that are passed on as they are, and kinds whose values are used here.
 _PASSED: Final = frozenset({END_TO_END, CONTENT_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING, HOST, REFERENCE, TRAILER})
 _NOTED: Final = frozenset({CONNECTION, TRANSFER_ENCODING, CONTENT_LENGTH, CONTENT_ENCODING, REFERENCE, TRAILER})
+_WATCHED: Final = watch(
+    {
+        name.lower(): kind | (0 if kind in _PASSED else LEFT_OUT)
+        for name, kind in SPECIAL.items()
+        if kind in _NOTED or kind not in _PASSED
+    }
+)
 
 #: Fields that a 101 is passed on without: it has no body (RFC 9110 8.6, RFC 9112 6.1), though some servers frame one,
 #: and the connection is no longer one of HTTP.
 _NOT_SWITCHED: Final = frozenset({CONTENT_LENGTH, TRANSFER_ENCODING, HOP_BY_HOP})
 _NO_OPTIONS: Final = ConnectionOptions("")
+_CONTENT_LENGTH_ONLY: Final = frozenset({"content-length"})
 
 _NO_BODY: Final = Framing.NONE
 _BY_LENGTH: Final = Framing.LENGTH
@@ -63,25 +71,39 @@ def parse_head(section: bytes, *, head_request: bool) -> ResponseHead:
 
     :raises BadResponse: the head is malformed or ambiguous.
     """
-    status, is_http_1_1, fields = _read(section)
+    try:
+        start, count, lines, found = scan(section, True, _WATCHED)
+    except ValueError as error:
+        raise BadResponse(str(error)) from None
+    status, is_http_1_1 = _status(start, count)
     if status == _SWITCHING_PROTOCOLS:
         raise BadResponse("101 without an Upgrade")
-    headers, special = _sorted_fields(fields)
+    special: dict[int, list[str]] = {}
+    for kind, _, value in found:
+        if kind in special:
+            special[kind].append(value)
+        else:
+            special[kind] = [value]
 
-    length = _length(headers, special[CONTENT_LENGTH]) if CONTENT_LENGTH in special else None
+    length = None
+    if CONTENT_LENGTH in special:
+        values = special[CONTENT_LENGTH]
+        length = _length(values)
+        if len(values) > 1 or not _is_plain(values[0]):
+            lines = _with_length(lines, str(length))
     transfer = special.get(TRANSFER_ENCODING)
     options = _connection(special[CONNECTION]) if CONNECTION in special else _NO_OPTIONS
     if head_request or status in _BODILESS:
         framing = _NO_BODY
         if length is not None and (transfer is not None or status == _NO_CONTENT):
             # A 204 must not have it (RFC 9110 8.6), and beside Transfer-Encoding it is not forwarded (RFC 9112 6.3).
-            headers = [pair for pair in headers if kind_of_token(pair[0]) != CONTENT_LENGTH]
+            lines = _without(lines, _CONTENT_LENGTH_ONLY)
     elif transfer is None:
         framing = _UNTIL_CLOSE if length is None else _BY_LENGTH
     else:
         framing = _transfer_framing(transfer, length, is_http_1_1)
     if options.named:
-        headers = [pair for pair in headers if pair[0].lower() not in options.named]
+        lines = _without(lines, options.named)
 
     # HTTP/1.0 with Transfer-Encoding: its framing is faulty (RFC 9112 6.1). And many programs answer HEAD as GET and
     # write a body nevertheless, often a moment later.
@@ -90,22 +112,23 @@ def parse_head(section: bytes, *, head_request: bool) -> ResponseHead:
     encoding = ", ".join(special[CONTENT_ENCODING]) if CONTENT_ENCODING in special else None
     local = REFERENCE in special or TRAILER in special or not section.isascii()
     body_length = length if framing is _BY_LENGTH else None
-    return ResponseHead(status, headers, framing, body_length, keep_alive, encoding, local)
+    return ResponseHead(status, lines, framing, body_length, keep_alive, encoding, local)
 
 
-def _read(section: bytes) -> tuple[int, bool, list[list[str]]]:
-    """Return the status of a head, whether it is of HTTP/1.1 (RFC 9112 section 4), and its fields."""
-    try:
-        start, fields = read_lines(section)
-    except ValueError as error:
-        raise BadResponse(str(error)) from None
+def _status(start: str, fields: int) -> tuple[int, bool]:
+    """Return the status, and whether the head is of HTTP/1.1 (RFC 9112 section 4)."""
     status = _STATUS.get(start[:12])
     # Servers without reason phrases often leave out the blank after the status.
     if status is None or start[12:13] not in _AFTER_STATUS:
         raise BadResponse("not the status line of an HTTP/1.1 or HTTP/1.0 response")
-    if len(fields) > RESPONSE_FIELDS_MAX:
+    if fields > RESPONSE_FIELDS_MAX:
         raise BadResponse("too many fields")
-    return status, start[7] == "1", fields
+    return status, start[7] == "1"
+
+
+def _without(lines: bytes, names: frozenset[str]) -> bytes:
+    """Return the lines without those of these names, which are in lower case."""
+    return lines_of([pair for pair in pairs_of(lines) if pair[0].lower() not in names])
 
 
 def switch_fields(section: bytes, protocols: frozenset[str]) -> list[list[str]]:
@@ -115,7 +138,12 @@ def switch_fields(section: bytes, protocols: frozenset[str]) -> list[list[str]]:
     """
     fields: list[list[str]] = []
     chosen: list[str] = []
-    for pair in _read(section)[2]:
+    try:
+        start, pairs = read_lines(section)
+    except ValueError as error:
+        raise BadResponse(str(error)) from None
+    _status(start, len(pairs))
+    for pair in pairs:
         kind = kind_of_token(pair[0])
         if kind == UPGRADE:
             chosen += [part.strip(" \t").lower() for part in pair[1].split(",")]
@@ -126,31 +154,8 @@ def switch_fields(section: bytes, protocols: frozenset[str]) -> list[list[str]]:
     return fields
 
 
-def _sorted_fields(fields: list[list[str]]) -> tuple[list[list[str]], dict[int, list[str]]]:
-    """Return the fields that are passed on, and the values of the noted ones by kind."""
-    headers: list[list[str]] = []
-    special: dict[int, list[str]] = {}
-    for pair in fields:
-        name = pair[0]
-        if name in ORDINARY:
-            headers.append(pair)
-            continue
-        kind = kind_of_token(name)
-        if kind in _NOTED:
-            if kind not in special:
-                special[kind] = [pair[1]]
-            else:
-                special[kind].append(pair[1])
-                if kind == CONTENT_LENGTH:
-                    continue
-        if kind in _PASSED:
-            headers.append(pair)
-    return headers, special
-
-
-def _length(headers: list[list[str]], values: list[str]) -> int:
-    """Return the number on which all Content-Length fields must agree, and put it into ``headers`` in plain form."""
-    first = values[0]
+def _length(values: list[str]) -> int:
+    """Return the number on which all Content-Length fields must agree."""
     length: int | None = None
     try:
         for value in values:
@@ -158,11 +163,24 @@ def _length(headers: list[list[str]], values: list[str]) -> int:
     except ValueError as error:
         raise BadResponse(str(error)) from None
     assert length is not None
-    if len(values) > 1 or not first.isdigit() or first[0] == "0":
-        for pair in headers:
-            if kind_of_token(pair[0]) == CONTENT_LENGTH:
-                pair[1] = str(length)
     return length
+
+
+def _is_plain(value: str) -> bool:
+    return value.isdigit() and (value[0] != "0" or value == "0")
+
+
+def _with_length(lines: bytes, length: str) -> bytes:
+    """Return the lines with one Content-Length, in plain form, in the place of the first."""
+    pairs: list[list[str]] = []
+    is_first = True
+    for pair in pairs_of(lines):
+        if pair[0].lower() not in _CONTENT_LENGTH_ONLY:
+            pairs.append(pair)
+        elif is_first:
+            is_first = False
+            pairs.append([pair[0], length])
+    return lines_of(pairs)
 
 
 def _connection(values: list[str]) -> ConnectionOptions:

@@ -9,8 +9,8 @@ from pagent.http1.coding import decoder_for, is_encoded
 from pagent.http1.decoder import Decoder, UnknownCodingError
 from pagent.http1.fields import REFERENCE, TRAILER, BadResponse, Framing, kind_of
 from pagent.http1.heads import RequestHead, ResponseHead
+from pagent.http1.lines import lines_of
 from pagent.http1.references import local_reference
-from pagent.http1.scan import lines_of
 from pagent.http1.spelling import with_usual_names
 from pagent.http1.wire_text import fields_to_wire, latin1, to_wire
 from pagent.limits import ERROR_TEXT_MAX
@@ -52,7 +52,8 @@ def fields_for(
     :raises UndecodableError: the body is in an unknown coding.
     :raises BadResponse: the body is part of an encoded one.
     """
-    fields, decoder = head.headers, None
+    fields: Fields = head.headers
+    decoder: Decoder | None = None
     if head.content_encoding is not None and caller is not _RAW:
         encoded = is_encoded(head.content_encoding)
         bodiless = head.framing is _NO_BODY
@@ -130,13 +131,18 @@ def spoils_connection(caller: Caller, head: ResponseHead, request: RequestHead) 
     return caller is _FIELD and request.takes_compressed and head.framing is _NO_BODY
 
 
+def send_lines(stream: StreamEnd, status: int, lines: bytes) -> None:
+    """Send the head of a response, final or interim, to a caller that has sent its own as lines."""
+    stream.send(b"%d\r\n%b\r\n" % (status, lines))
+
+
 def send_head(stream: StreamEnd, request: RequestHead, status: int, fields: Fields, *, as_read: bool = False) -> None:
     """Send the head of a response, final or interim, in the form in which the caller has sent its own.
 
     ``as_read``: values that are not UTF-8 have surrogates.
     """
     if request.in_lines:
-        stream.send(b"%d\r\n%b\r\n" % (status, lines_of(fields)))
+        send_lines(stream, status, lines_of(fields))
     else:
         stream.send(status)
         stream.send(fields_to_wire(fields) if as_read else fields)
@@ -153,7 +159,7 @@ def send_502(stream: StreamEnd, caller: Caller, request: RequestHead, reason: st
     if caller is not _FIELD:
         send_head(stream, request, _BAD_GATEWAY, fields)
     elif request.is_head:
-        head = ResponseHead(_BAD_GATEWAY, [], _NO_BODY, None, True, None, False)
+        head = ResponseHead(_BAD_GATEWAY, b"", _NO_BODY, None, True, None, False)
         send_head(stream, request, _BAD_GATEWAY, usual_fields([], head, request))
     else:
         send_head(stream, request, _BAD_GATEWAY, [])

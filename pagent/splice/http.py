@@ -7,8 +7,8 @@
 
 Once the job has switched to another protocol, :class:`~pagent.splice.tcp.TcpSplice` takes over the stream and the port.
 
-Both directions run at the same time: a job may answer before it has read the whole body. Nothing here waits: a kept
-connection is used within the callback that received the call, and only the connecting of a new one takes a task.
+Both directions run at the same time: a job may answer before it has read the whole body.
+:mod:`pagent.splice.requesting` has the way of the request.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from pagent.buffers import BYTES_TYPES, Bytes
 from pagent.errors import PagentError
 from pagent.http1.decoder import CodingError
 from pagent.http1.fields import BadResponse
@@ -27,12 +26,20 @@ from pagent.http1.response import ResponseParser
 from pagent.http1.wire_text import fields_to_wire
 from pagent.net.port.connection import PortConnection
 from pagent.runtime.deferred import FRAMES_WORK, current_deferred
-from pagent.splice.answer import Caller, UndecodableError, fields_for, send_502, send_head, spoils_connection
+from pagent.splice.answer import (
+    Caller,
+    UndecodableError,
+    fields_for,
+    send_502,
+    send_head,
+    send_lines,
+    spoils_connection,
+)
 from pagent.splice.decoding import Decoding
 from pagent.splice.ends import Call, StreamEnd
-from pagent.splice.exchange_state import EXCHANGE_TRANSITIONS, ExchangeInput, ExchangeState
+from pagent.splice.exchange_state import ExchangeInput, ExchangeState
 from pagent.splice.pool import Pool
-from pagent.splice.request_body import RequestBody
+from pagent.splice.requesting import COMPLETE, RequestingSplice
 from pagent.splice.tcp import TcpSplice
 
 _log = logging.getLogger(__name__)
@@ -43,119 +50,39 @@ _PARTING_S: Final = 1.0
 
 # An Enum's members cost three times as much to reach, and every request asks.
 _RAW: Final = Caller.RAW
-_DECIDING: Final = ExchangeState.DECIDING
-_CONNECTING: Final = ExchangeState.CONNECTING
-_KEPT: Final = ExchangeState.KEPT
-_NEW: Final = ExchangeState.NEW
 _BODY: Final = ExchangeState.BODY
 _DECODING: Final = ExchangeState.DECODING
-_ENDED: Final = ExchangeState.ENDED
 _DATA: Final = ExchangeInput.DATA
 _HEAD: Final = ExchangeInput.HEAD
 _END: Final = ExchangeInput.END
-#: States without a connection, after the response.
-_COMPLETE: Final = (ExchangeState.DECODING, ExchangeState.PARTING, ExchangeState.ENDED)
 
 
 class BrokenResponseError(PagentError):
     """The job's response broke off, or became malformed, after its head."""
 
 
-class HttpSplice:
+class HttpSplice(RequestingSplice):
     """Receives the call's stream, uses the job's connection, and receives the parsed response.
 
     For a RAW caller nothing is decoded, interim responses are passed on, and trailers are a list of pairs after the
     body, in both directions.
     """
 
-    __slots__ = (
-        "_body",
-        "_call",
-        "_caller",
-        "_decoding",
-        "_parser",
-        "_parts",
-        "_pool",
-        "_port",
-        "_request",
-        "_state",
-        "_stream",
-        "_timer",
-    )
+    __slots__ = ("_caller", "_decoding", "_parser", "_parts", "_timer")
 
     def __init__(self, call: Call, stream: StreamEnd, pool: Pool, request: RequestHead, caller: Caller) -> None:
+        super().__init__(call, stream, pool, request, are_trailers_passed=caller is _RAW)
         # For life.
-        self._call = call
-        self._stream = stream
-        self._pool = pool
-        self._request = request
         self._caller = caller
-        self._body = RequestBody(request)
         wire = self if caller is _RAW else None
         self._parser = ResponseParser(self, head_request=request.is_head, wire=wire, protocols=request.protocols)
-        self._state = _DECIDING
-        # From the connection to the end of the response.
-        self._port: PortConnection | None = None
         # From an encoded head to the end of its body.
         self._decoding: Decoding | None = None
         # For a response after which its client has to close its connection.
         self._parts = False
         self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def state(self) -> ExchangeState:
-        return self._state
-
-    def _advance(self, change: ExchangeInput) -> None:
-        """Change the state; RuntimeError for an input that the state does not have."""
-        before = self._state
-        after = EXCHANGE_TRANSITIONS[before].get(change)
-        if after is None:
-            raise RuntimeError(f"HTTP splice: input {change.name} in state {before.name}")
-        self._state = after
-        if before is _NEW:
-            self._pool.answered(self)
-
-    def start(self) -> None:
-        """Send the request, or wait for the body message that shows whether it has a body."""
-        self._stream.attach(self, splits=True)  # first: connecting holds it
-        self._hold_after_request()
-        if self._body.decided and self._state is _DECIDING:
-            self._connect()
-
-    # --- from the stream: the request's body -------------------------------------------------------
-
-    def stream_message(self, value: Any) -> None:
-        are_trailers = type(value) is list and self._caller is _RAW
-        if not are_trailers and not isinstance(value, BYTES_TYPES):
-            raise ValueError(f"a request body is bytes, not {type(value).__name__}")
-        if self._state in _COMPLETE:
-            return
-        if are_trailers:
-            parts = self._body.end_with(value)
-        elif value:
-            parts = self._body.add(value)
-            if (activity := self._pool.activity) is not None:
-                activity.input_arrived()
-        else:
-            parts = self._body.end()
-        self._hold_after_request()
-        if self._port is not None:
-            if parts:
-                self._body.remember(parts)
-                self._write(self._port, parts)
-            return
-        self._body.keep(parts)
-        if self._state is _DECIDING:
-            self._connect()
-
-    def stream_closed(self) -> None:
-        if not self._body.ended:
-            self.stream_message(b"")
-
-    def stream_blocked(self) -> None:
-        if self._port is not None:
-            self._port.pause_reading()
+    # --- from the stream ----------------------------------------------------------------------------
 
     def stream_writable(self) -> None:
         if self._decoding is not None:
@@ -167,64 +94,13 @@ class HttpSplice:
         self._advance(_END)
         self._drop()
 
-    def _hold_after_request(self) -> None:
-        """Hold messages of the next protocol until the job has switched to it."""
-        if self._request.protocols and self._body.ended:
-            self._stream.hold()
-
-    def _release(self) -> None:
-        if not (self._request.protocols and self._body.ended):
-            self._stream.release()
-
-    # --- the connection ---------------------------------------------------------------------------
-
-    def _connect(self) -> None:
-        port = None if self._request.protocols else self._pool.take(self, repeatable=self._request.idempotent)
-        if port is None:
-            self._connect_anew()
-        else:
-            self._advance(ExchangeInput.TAKE)
-            self._begin(port)
-
-    def _connect_anew(self) -> None:
-        self._advance(ExchangeInput.CONNECT)
-        self._stream.hold()
-        self._call.run(self._wait_for_connection())
-
-    async def _wait_for_connection(self) -> None:
-        try:
-            port = await self._pool.connect(self, resets=bool(self._request.protocols))
-        except OSError as error:
-            self._end_with_502(f"the job does not accept a connection: {error}")
-            return
-        self._advance(ExchangeInput.CONNECTED)
-        if self._state is not _NEW:  # the job has spoken, or closed the connection, before the agent knew of it
-            self._pool.answered(self)
-        if self._state in _COMPLETE:
-            port.abort()
-            return
-        self._begin(port)
-        if not port.blocked:  # it may be, by the body that was kept while connecting; port_writable() releases then
-            self._release()
-
-    def _begin(self, port: PortConnection) -> None:
-        self._port = port
-        if self._stream.blocked:
-            port.pause_reading()
-        self._write(port, self._body.begin())
-
-    @staticmethod
-    def _write(port: PortConnection, parts: list[Bytes]) -> None:
-        if len(parts) == 1:
-            port.write(parts[0])
-        else:
-            port.writelines(parts)
+    # --- from the connection ------------------------------------------------------------------------
 
     def port_data(self, data: bytes) -> None:
         if self._state is not _BODY:
             self._body.forget()
             self._advance(_DATA)
-            if self._state in _COMPLETE:
+            if self._state in COMPLETE:
                 return
         try:
             self._parser.feed(data)
@@ -256,33 +132,20 @@ class HttpSplice:
         except (BadResponse, CodingError) as error:
             self._break_off(str(error))
 
-    def port_blocked(self) -> None:
-        self._stream.hold()
-
-    def port_writable(self) -> None:
-        self._release()
-
     def port_lost(self, error: Exception | None) -> None:
         if error is None:
             self.port_eof()
         elif not self._sent_again():
             self._break_off(f"the connection to the job was lost: {error}")
 
-    def _sent_again(self) -> bool:
-        """Send the request on a new connection if the job had closed the kept one while it was idle."""
-        if self._state is not _KEPT:
-            return False
-        self._pool.closed_unannounced()
-        if not (self._request.idempotent and self._body.can_repeat):
-            return False
-        self._drop()
-        self._body.repeat()
-        self._connect_anew()
-        return True
-
     # --- from the parser: the response ---------------------------------------------------------------
 
     def head(self, head: ResponseHead) -> None:
+        if self._request.in_lines and not head.local:
+            # Nothing of it depends on the caller.
+            self._advance(_HEAD)
+            send_lines(self._stream, head.status, head.lines)
+            return
         fields, decoder = fields_for(self._caller, head, self._pool.port, self._request)
         self._advance(_HEAD)
         if decoder is not None:
@@ -380,7 +243,7 @@ class HttpSplice:
 
     def _end_with_502(self, reason: str, *, always: bool = False) -> None:
         """End with a 502; ``always``: with the reason also for an old router."""
-        if self._state in _COMPLETE:
+        if self._state in COMPLETE:
             return
         self._advance(_END)
         self._drop()

@@ -5,7 +5,7 @@ import pytest
 from pagent.front.answers import encode_head, encode_interim, read_lines
 
 OWN = b"Set-Cookie: pagent-ticket=x\r\n"
-OTHER = b"SET-COOKIE:my-pagent-x=1\r\nX: pagent-x\r\n"
+OTHER = b"SET-COOKIE: my-pagent-x=1\r\nX: pagent-x\r\n"
 
 
 def test_the_length_of_an_answer() -> None:
@@ -22,7 +22,7 @@ def test_no_answer_sets_a_cookie_of_the_router() -> None:
     "lines", [b"Content-Length: x\r\n", b"Content-Length: -1\r\n", b"a: b\r\n\r\n", b"a: b", b"a\r\n"]
 )
 def test_lines_that_are_not_valid(lines: bytes) -> None:
-    with pytest.raises(ValueError, match="not"):
+    with pytest.raises(ValueError, match=r"not|colon|end"):
         read_lines(lines)
 
 

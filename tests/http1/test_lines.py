@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pagent.http1 import lines, native
-from pagent.http1.lines import is_clean, read_lines, write_lines
+from pagent.http1.lines import (
+    LEFT_OUT,
+    is_clean,
+    lines_of,
+    pairs_of,
+    read_lines,
+    scan,
+    scan_in_python,
+    watch,
+    write_lines,
+)
 
 #: Pieces of blocks, so that many have a fault of a few bytes only.
 PIECES = st.sampled_from(
@@ -123,3 +134,98 @@ def test_a_field_that_cannot_be_written_is_named(pair: tuple[str, str], text: st
 def test_a_field_is_a_pair_of_strings(pair: Any) -> None:
     with pytest.raises(TypeError):
         write_lines("x", [pair])
+
+
+# --- the lines that something is read from ----------------------------------------------------------
+
+BLOCK = b"Host: a\r\nX-Mine:b\r\ncOOkie:\t c=1 \r\nX-Pagent-A: \r\nX-Pagent_b: 2\r\n"
+WATCHED = watch(
+    {"host": 1, "cookie": 2 | LEFT_OUT, "via": LEFT_OUT},
+    lambda name: 3 | LEFT_OUT if name.lower().startswith(("x-pagent-", "x-pagent_")) else 0,
+    ["x-pagent-*"],
+)
+
+
+def test_watched_lines_are_found_in_any_case() -> None:
+    found = [(1, "Host", "a"), (2, "cOOkie", "c=1"), (3, "X-Pagent-A", ""), (3, "X-Pagent_b", "2")]
+    assert scan(BLOCK, False, WATCHED) == ("", 5, b"Host: a\r\nX-Mine:b\r\n", found)
+    assert scan(b"GET /\r\n" + BLOCK[:-2], True, WATCHED) == ("GET /", 5, b"Host: a\r\nX-Mine:b\r\n", found)
+    assert scan(b"Accept: a\r\nVIA: b\r\nHost2: b\r\n", False, WATCHED) == ("", 3, b"Accept: a\r\nHost2: b\r\n", [])
+    assert scan(b"", False, WATCHED) == ("", 0, b"", [])
+    assert scan(b"GET /", True, WATCHED) == ("GET /", 0, b"", [])
+
+
+@pytest.mark.parametrize("block", [BLOCK, BLOCK[9:], b"A: b\r\n", b"cookie: a\r\nA: b\r\nCookie: a\r\n", b"via: a\r\n"])
+def test_lines_that_are_kept_are_unchanged(block: bytes) -> None:
+    lines = [line + b"\r\n" for line in block.split(b"\r\n")[:-1]]
+    left = [line for line in lines if not line.lower().startswith((b"cookie", b"via", b"x-pagent"))]
+    assert scan(block, False, WATCHED)[2] == b"".join(left)
+
+
+def test_lines_and_pairs() -> None:
+    assert pairs_of(BLOCK[:19]) == [["Host", "a"], ["X-Mine", "b"]]
+    assert pairs_of("a: \u00e4\r\n".encode() + b"b: \xe4\r\n") == [["a", "\u00e4"], ["b", "\udce4"]]
+    assert lines_of([["A", "b"], ("c", "\udce4")]) == b"A: b\r\nc: \xe4\r\n"
+    assert pairs_of(b"") == []
+    assert lines_of([]) == b""
+
+
+@pytest.mark.parametrize(
+    "pair", [("a", "b\r\nc: d"), ("a\r\nb", "c"), ("a", "b\n"), ("", "a"), ("a b", "c"), ("a", "\x00"), ("a", "\ud800")]
+)
+def test_no_field_begins_another_line(pair: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"token|control|surrogate"):
+        lines_of([("x", "y"), pair])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"a", b":", b": b\r\n", b"a b: c\r\n", b"a : b\r\n", b" a: b\r\n", b"a: b", b"a: b\r", b"a: b\n", b"a: b\r\r\n",
+        b"a: \x00\r\n", b"a: \x7f\r\n", b"a: b\rc\r\n", b"a: b\nc\r\n", b"\r\n", b"a: b\r\n\r\n", b"\xe4: b\r\n",
+    ],
+)  # fmt: skip
+def test_lines_with_a_fault(line: bytes) -> None:
+    for scanning in (scan, scan_in_python):
+        with pytest.raises(ValueError, match=r"line|control|colon|token"):
+            scanning(b"x: y\r\n" + line, False, WATCHED)
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"\r\n", b"a: b\r\n", b"host:", b"Cookie: c\r\n", b"VIA:", b"x-pagent-a:1\r\n"])
+        | st.sampled_from([bytes([byte]) for byte in b'\r\n:\t \x00\x01\x7f\x80\xffaHhostCOOKIEx-_0"(,']),
+        max_size=20,
+    ),
+    st.booleans(),
+)
+def test_c_scans_as_python_does(pieces: list[bytes], has_start: bool) -> None:
+    block = b"".join(pieces)
+    expected = outcome(scan_in_python, block, has_start, WATCHED)
+    assert outcome(scan, block, has_start, WATCHED) == expected
+    if native.scan is not None:
+        assert native.scan(block, has_start, WATCHED) == (None if isinstance(expected[0], type) else expected)
+    if not isinstance(expected[0], type):
+        # The lines that are kept as another reader has them.
+        left_out = re.compile("(cookie|via|x-pagent[-_].*)", re.IGNORECASE | re.ASCII).fullmatch
+        pairs = read_lines(block if has_start else b"\r\n" + block[:-2])[1] if block else []
+        assert pairs_of(expected[2]) == [pair for pair in pairs if left_out(pair[0]) is None]
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), (b"",), ("", True, WATCHED), (b"", 1, WATCHED), (b"", True, (b"", {}, None)), (b"", True, ())]
+)
+def test_the_scanner_in_c_checks_its_arguments(arguments: tuple[Any, ...]) -> None:
+    if native.scan is not None:
+        with pytest.raises(TypeError):
+            native.scan(*arguments)
+
+
+def test_an_error_of_the_function_for_other_names_is_raised() -> None:
+    def fail(name: str) -> int:
+        raise LookupError(name)
+
+    watched = watch({}, fail, ["abc"])
+    for scanning in (scan, scan_in_python, native.scan or scan):
+        with pytest.raises(LookupError, match="ABC"):
+            scanning(b"ABC: d\r\n", False, watched)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pagent.http1.chunked import CHUNK_END, chunk_header
 from pagent.http1.fields import Framing
 from pagent.http1.heads import RequestHead
+from pagent.http1.lines import lines_of
 from pagent.http1.request import encode_raw_lines, encode_raw_request, encode_request
-from pagent.http1.scan import lines_of
 from pagent.http1.trailers import LAST_CHUNK
 from pagent.limits import BODY_LENGTH_MAX, REQUEST_FIELDS_MAX, REQUEST_HEAD_MAX
 
