@@ -124,8 +124,7 @@ class FrontContext:
             # The proxy in front is likely not configured.
             self._warned = True
             _log.warning("forwarded fields of %s are dropped: control.trusted_proxies does not list it", client.address)
-        add_forwarded_fields(head, client, prefix)
-        head.add_lines(f"X-Request-Id: {request_id}\r\n".encode())
+        add_forwarded_fields(head, client, prefix, request_id)
 
     def refusal(
         self,

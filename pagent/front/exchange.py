@@ -215,12 +215,13 @@ class Exchange(Holder):
         """A part of the answer."""
 
     def stream_closed(self) -> None:
-        if self._call is None:
+        call = self._call
+        if call is None:
             return
-        if self._call.result.done():
-            self._settle(self._call.result)
+        if call.is_done:
+            self._settle(call.error)
         else:
-            self._call.result.add_done_callback(self._settle)
+            call.result.add_done_callback(self._settled)
 
     def stream_blocked(self) -> None:
         self._user.body_blocked()
@@ -231,17 +232,19 @@ class Exchange(Holder):
     def stream_lost(self, reason: str) -> None:
         if self._call is None:
             return  # by our own cancel
-        if self._call.result.done():
-            self._settle(self._call.result)
+        if self._call.is_done:
+            self._settle(self._call.error)
         else:
             self._fail(CallCancelledError(reason))
 
     # --- the end of the call ----------------------------------------------------------------------
 
-    def _settle(self, result: asyncio.Future[Any]) -> None:
+    def _settled(self, result: asyncio.Future[Any]) -> None:
+        self._settle(result.exception())
+
+    def _settle(self, error: BaseException | None) -> None:
         if self._stage is ENDED:
             return
-        error = result.exception()
         if error is None:
             self._end([])
         else:
@@ -265,14 +268,14 @@ class Exchange(Holder):
     def _cancel(self, reason: str) -> None:
         call = self._call
         self._release()
-        if call is not None and not call.result.done():
+        if call is not None and not call.is_done:
             call.cancel(CallCancelledError(reason))
             call.stream = None
 
     def _release(self) -> None:
         """Forget the call, and have it forget its stream: cycles that the garbage collector would have to find."""
         call, self._call, self._stream = self._call, None, None
-        if call is not None and call.result.done():
+        if call is not None and call.is_done:
             call.stream = None
 
     # --- the answer -------------------------------------------------------------------------------

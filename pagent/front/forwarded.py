@@ -29,23 +29,31 @@ _numbers = count()
 def request_id(head: IncomingHead) -> str:
     """Return the request's id: the client's, or a new one if that is none."""
     given = head.request_id
-    return given if given and _is_request_id(given) is not None else f"{_IDS}{next(_numbers):016x}"
+    return given if given and _is_request_id(given) is not None else _new_id()
 
 
-def add_forwarded_fields(head: IncomingHead, client: Client, prefix: str) -> None:
-    """Add the fields to those that go on. ``prefix``: the part of the target that the job does not get."""
+def _new_id() -> str:
+    number: int = next(_numbers)
+    return _IDS + number.to_bytes(8, "big").hex()
+
+
+def add_forwarded_fields(head: IncomingHead, client: Client, prefix: str, request_id: str) -> None:
+    """Add the fields, and X-Request-Id, to those that go on.
+
+    :param prefix: the part of the target that the job does not get.
+    """
     proto = "https" if client.secure else "http"
+    own = f"X-Forwarded-Prefix: {prefix}\r\n" if prefix else ""
+    own = f"{own}X-Request-Id: {request_id}\r\n"
     if client.trusted and head.forwarded:
-        head.add_lines(lines_of(_trusted(head, client, proto)))
-    else:
-        address, host = client.address, head.host
-        named = f"X-Forwarded-Host: {host}\r\n" if host else ""  # HTTP/1.0 needs none
-        head.add_lines(
-            f"X-Forwarded-For: {address}\r\n{named}X-Forwarded-Proto: {proto}\r\n"
-            f"X-Forwarded-Port: {_port_of(host, proto)}\r\nX-Real-Ip: {address}\r\n".encode()
-        )
-    if prefix:
-        head.add_lines(f"X-Forwarded-Prefix: {prefix}\r\n".encode("utf-8", "surrogateescape"))
+        head.add_lines(lines_of(_trusted(head, client, proto)) + own.encode("utf-8", "surrogateescape"))
+        return
+    address, host = client.address, head.host
+    named = f"X-Forwarded-Host: {host}\r\n" if host else ""  # HTTP/1.0 needs none
+    head.add_lines(
+        f"X-Forwarded-For: {address}\r\n{named}X-Forwarded-Proto: {proto}\r\n"
+        f"X-Forwarded-Port: {_port_of(host, proto)}\r\nX-Real-Ip: {address}\r\n{own}".encode("utf-8", "surrogateescape")
+    )
 
 
 def _trusted(head: IncomingHead, client: Client, proto: str) -> list[tuple[str, str]]:

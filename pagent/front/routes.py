@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from pagent.http1.incoming import IncomingHead
 from pagent.http1.mounted import Mount
@@ -16,18 +16,23 @@ _START: Final = "/jobs/"
 _PARTS: Final = 6  # "", "jobs", the connection, the job, "http", and the job's own target
 
 
-class JobTarget(NamedTuple):
+class JobTarget:
     """Where a request goes.
 
     ``target`` is what the job gets; ``prefix`` is what stands before it in the request's. ``port``: the one that the
     request names, of a job with several. ``mount``: rewrites the head of the answer; None to pass it on as it is.
     """
 
-    job: JobAddress
-    prefix: str
-    target: str
-    port: int | None = None
-    mount: Mount | None = None
+    __slots__ = ("job", "mount", "port", "prefix", "target")
+
+    def __init__(
+        self, job: JobAddress, prefix: str, target: str, port: int | None = None, mount: Mount | None = None
+    ) -> None:
+        self.job = job
+        self.prefix = prefix
+        self.target = target
+        self.port = port
+        self.mount = mount
 
 
 #: Returns the target of a request; None if it is for no job, so that another protocol takes over its connection.
@@ -49,5 +54,5 @@ def job_target(head: IncomingHead) -> JobTarget | None:
     connection_id, job_uid = parts[2], parts[3]
     if not connection_id or not job_uid or "?" in connection_id or "?" in job_uid:
         return None
-    prefix = f"{_START}{connection_id}/{job_uid}/http"
-    return JobTarget(JobAddress(connection_id, job_uid), prefix, target[len(prefix) :])
+    end = len(target) - len(parts[5]) - 1
+    return JobTarget(JobAddress(connection_id, job_uid), target[:end], target[end:])

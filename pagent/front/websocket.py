@@ -158,8 +158,7 @@ class BrowserSocket:
             raise ValueError(f"a WebSocket message is text or bytes, not {type(value).__name__}")
 
     def stream_closed(self) -> None:
-        result = self._call.result
-        self._close_browser(1011 if result.done() and result.exception() is not None else 1000)
+        self._close_browser(1011 if self._call.is_done and self._call.error is not None else 1000)
 
     def stream_blocked(self) -> None:
         if self._port is not None:
@@ -200,6 +199,6 @@ class BrowserSocket:
             port.close()
         if self._closing:
             self._stream.close()  # the agent closes the job's WebSocket, and then ends the call
-        elif not self._call.result.done():
+        elif not self._call.is_done:
             self._call.cancel(CallCancelledError(reason))
         done()

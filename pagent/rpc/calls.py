@@ -188,18 +188,32 @@ class IncomingCall:
 
 
 class OutgoingCall:
-    """A call that we made. ``result`` is a future: the unpacked value, or a :class:`~pagent.errors.CallError`."""
+    """A call that we made. It ends with a value, or with a :class:`~pagent.errors.CallError`."""
 
-    __slots__ = ("call_id", "connection", "method", "result", "stream")
+    __slots__ = ("_future", "_value", "call_id", "connection", "error", "is_done", "method", "stream")
 
     def __init__(self, connection: CallHost, call_id: int, method: str, call_type: int) -> None:
         self.connection = connection
         self.call_id = call_id
         self.method = method
-        self.result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.stream: Stream | None = None
+        # The outcome.
+        self.is_done = False
+        self.error: Exception | None = None
+        self._value: Any = None
+        self._future: asyncio.Future[Any] | None = None  # once it is asked for: exchanges of a router need none
         if call_type != messages.UNARY:
             self.stream = connection.new_stream(self, call_id, True)
+
+    @property
+    def result(self) -> asyncio.Future[Any]:
+        """The unpacked value, or the error, as a future."""
+        future = self._future
+        if future is None:
+            future = self._future = asyncio.get_running_loop().create_future()
+            if self.is_done:
+                self._resolve(future)
+        return future
 
     def outcome_arrived(self, outcome: messages.Outcome, value: Any) -> None:
         """Take the result, unpacked. It ends the stream as well (docs/protocol.rst, "Calls and streams")."""
@@ -219,7 +233,7 @@ class OutgoingCall:
 
         If it has ended already, what its stream still keeps is dropped.
         """
-        if not self.result.done():
+        if not self.is_done:
             self.connection.send_cancel(self.call_id)
         self.ended(error)
 
@@ -240,13 +254,20 @@ class OutgoingCall:
 
     def _settle(self, value: Any, error: Exception | None) -> None:
         self.connection.own_call_ended(self.call_id)
-        if self.result.done():
+        if self.is_done:
             return
-        if error is None:
-            self.result.set_result(value)
+        self.is_done = True
+        self._value, self.error = value, error
+        # A future that has been cancelled is done, too.
+        if self._future is not None and not self._future.done():
+            self._resolve(self._future)
+
+    def _resolve(self, future: asyncio.Future[Any]) -> None:
+        if self.error is None:
+            future.set_result(self._value)
         else:
-            self.result.set_exception(error)
-            self.result.exception()  # retrieved, so that asyncio does not log it: its caller may be gone
+            future.set_exception(self.error)
+            future.exception()  # retrieved, so that asyncio does not log it: its caller may be gone
 
 
 def _fault(method: str, error: Exception) -> str:

@@ -1,7 +1,7 @@
 /* Decode the messages that nearly all of a link consists of (docs/protocol.rst, "Messages").
 
-   The same as pagent.wire.fast_path: stream messages with a bin and the starts of calls, in the forms that encoders
-   choose. pagent.wire.messages decodes every other message, and reports faults. */
+   The same as pagent.wire.fast_path: stream messages with a bin, the starts of calls and results of nil, in the forms that
+   encoders choose. pagent.wire.messages decodes every other message, and reports faults. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -9,10 +9,15 @@
 #include <string.h>
 
 #define ARRAY_OF_3 0x93
+#define ARRAY_OF_5 0x95
 #define ARRAY_OF_6 0x96
 #define CALL_START 2
 #define REQUEST_MESSAGE 4
+#define RESULT 7
 #define RESPONSE_MESSAGE 8
+
+/* The end of a result of nil: a bin of it, the status of a success, no error. */
+static const char NIL_RESULT[5] = "\xc4\x01\xc0\x00\xc0";
 
 /* Return the big-endian unsigned integer of so many bytes. */
 static uint64_t
@@ -61,7 +66,8 @@ bin_of(const unsigned char *p, Py_ssize_t length, Py_ssize_t at)
 PyDoc_STRVAR(decode_common_doc,
 "decode_common(payload, copied) -> (kind, call id, value) | None\n\n"
 "The value of a stream message with a bin is its payload: bytes if the message has at most copied bytes, otherwise a\n"
-"memoryview. The value of a call start of at most copied bytes is all that follows its id. None for any other message.");
+"memoryview. The value of a call start of at most copied bytes is all that follows its id. That of a successful result\n"
+"of nil is b\"\". None for any other message.");
 
 static PyObject *
 decode_common(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
@@ -92,6 +98,10 @@ decode_common(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
             at = id_of(data, length, &call_id);
             if (at == length)
                 at = 0;
+        }
+        else if (data[0] == ARRAY_OF_5 && data[1] == RESULT) {
+            at = id_of(data, length, &call_id);
+            at = at && length == at + 5 && memcmp(data + at, NIL_RESULT, 5) == 0 ? length : 0;
         }
     }
     if (!at) {

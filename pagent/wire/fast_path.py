@@ -8,7 +8,10 @@ from pagent.buffers import Bytes
 
 _CALL_START: Final = 2
 _REQUEST_MESSAGE: Final = 4
+_RESULT: Final = 7
 _RESPONSE_MESSAGE: Final = 8
+#: The end of a result of nil: a bin of it, the status of a success, no error.
+_NIL_RESULT: Final = b"\xc4\x01\xc0\x00\xc0"
 
 #: The most bytes before the payload of a stream message.
 _HEAD_MAX: Final = 2 + 9 + 5
@@ -19,6 +22,7 @@ def decode_common(payload: Bytes, copied: int) -> tuple[int, int, Any] | None:
 
     The value of a stream message with a bin is its payload: bytes if the message has at most ``copied`` bytes,
     otherwise a memoryview. The value of a call start of at most ``copied`` bytes is all that follows its id, as bytes.
+    That of a successful result of nil is b"".
     """
     length = len(payload)
     head = bytes(payload if length <= copied else payload[:_HEAD_MAX])
@@ -34,6 +38,10 @@ def decode_common(payload: Bytes, copied: int) -> tuple[int, int, Any] | None:
             at, call_id = _read_id(head)
             if at < length:
                 return kind, call_id, head[at:]
+        if head[0] == 0x95 and kind == _RESULT and length <= _HEAD_MAX:
+            at, call_id = _read_id(head)
+            if head[at:] == _NIL_RESULT:
+                return kind, call_id, b""
     except IndexError:
         pass  # too short, or of another form
     return None

@@ -115,6 +115,10 @@ class Outcome(NamedTuple):
     error: tuple[str, str | None, str | None] | None
 
 
+#: That of most calls.
+_DONE: Final = Outcome(_NIL, SUCCESS, None)
+
+
 # --- decoding -------------------------------------------------------------------------------------
 
 
@@ -130,6 +134,8 @@ def decode(payload: Bytes) -> tuple[int, int, Any]:
     found = _decode_common(payload, _SMALL_MAX)
     if found is not None:
         kind, call_id, value = found
+        if kind == RESULT:
+            return kind, call_id, _DONE
         if kind != CALL_START:
             return kind, call_id, value
         if value[0] == BISTREAM:

@@ -16,7 +16,7 @@ def head(*fields: str, host: str = "a.example:8080") -> IncomingHead:
 def forwarded(
     request: IncomingHead, *, trusted: bool, secure: bool = False, address: str = "192.0.2.1"
 ) -> dict[str, str]:
-    add_forwarded_fields(request, Client(address, 1, trusted, secure, 8080), PREFIX)
+    add_forwarded_fields(request, Client(address, 1, trusted, secure, 8080), PREFIX, "id")
     names = [name for name, _ in request.fields]
     assert len(names) == len(set(names))
     return {name: value for name, value in request.fields if name != "Host"}
@@ -39,6 +39,7 @@ OURS = {
     "X-Forwarded-Port": "8080",
     "X-Real-Ip": "192.0.2.1",
     "X-Forwarded-Prefix": PREFIX,
+    "X-Request-Id": "id",
 }
 
 
@@ -57,6 +58,7 @@ def test_of_a_trusted_proxy() -> None:
         "X-Real-Ip": "10.0.0.1",
         "Forwarded": 'for=10.0.0.1, for=192.0.2.1;host="a.example:8080";proto=https',
         "X-Forwarded-Prefix": PREFIX,
+        "X-Request-Id": "id",
     }
 
 

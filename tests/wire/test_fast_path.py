@@ -15,16 +15,22 @@ DECODERS = [fast_path.decode_common, *([native.decode_common] if native.decode_c
 MESSAGES = [
     messages.call_start(300, 50, "http_request", ["uid", "GET", "/", [], [["a", "b"]]], {"k": 1}),
     messages.result(1, {"state": "RUNNING"}),
+    messages.result(300, None),
     messages.failure(70000, 10, "m", "T", "t"),
     messages.stream_prefix(4, 200) + messages.bin_header(300) + bytes(300),
     messages.stream_prefix(8, 3) + messages.pack([["Content-Length", "3"]]),
     messages.hello(1, {"auth": {"uid": "u"}}),
 ]
 
+STARTS = st.sampled_from([b"\x93\x04", b"\x93\x08", b"\x96\x02", b"\x95\x07"])
+
 
 @given(
     st.binary(max_size=30)
-    | st.builds(b"".join, st.tuples(st.sampled_from([b"\x93\x04", b"\x93\x08", b"\x96\x02"]), st.binary(max_size=30)))
+    | st.builds(
+        b"".join,
+        st.tuples(st.sampled_from([b"\x93\x04", b"\x93\x08", b"\x96\x02", b"\x95\x07"]), st.binary(max_size=30)),
+    )
     | st.sampled_from(MESSAGES),
     st.integers(0, 40),
 )
@@ -45,6 +51,14 @@ def test_every_form_of_a_stream_message_takes_the_fast_path(kind: int, length: i
     payload = msgpack.packb([kind, call_id, bytes(length)])
     for decode in DECODERS:
         assert decode(payload, 1024) == (kind, call_id, bytes(length))
+
+
+@pytest.mark.parametrize("call_id", [0, 127, 128, 65535, 2**64 - 1])
+def test_a_result_of_nil_takes_the_fast_path(call_id: int) -> None:
+    for decode in DECODERS:
+        assert decode(messages.result(call_id, None), 1024) == (messages.RESULT, call_id, b"")
+        assert decode(messages.result(call_id, 1), 1024) is None
+    assert messages.decode(messages.result(call_id, None)) == (messages.RESULT, call_id, (b"\xc0", 0, None))
 
 
 @pytest.mark.skipif(native.decode_common is None, reason="nothing is compiled")
