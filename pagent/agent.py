@@ -168,7 +168,7 @@ class Agent:
         ports["report"] = self.report_port = await self._web.listen(
             "port report", report_app(self.jobs.report_port), "127.0.0.1", 0
         )
-        self._lag = LoopLag(STATISTICS.lag)
+        self._lag = LoopLag(STATISTICS.lag.observe)
         self.jobs.endpoint = f"http://127.0.0.1:{ports['report']}{REPORT_PATH}"
         self.jobs.agent_ports.update(ports.values())
         where = " ".join(f"{name}={port}" for name, port in ports.items())

@@ -143,7 +143,7 @@ class Router:
         """Listen and dial as configured. ConfigError, which names the section, if a port cannot be had."""
         settings = self._settings
         raise_limit()
-        self._lag = LoopLag(STATISTICS.lag)
+        self._lag = LoopLag(STATISTICS.lag.observe)
         ports: dict[str, int] = {}
         if settings.server.enabled:
             ports["server"] = self.server_port = await self._listen_for_agents()

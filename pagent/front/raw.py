@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from pagent.errors import CallCancelledError
 from pagent.front.answers import Fields, encode_interim
 from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange, ExchangeUser
 from pagent.front.routes import JobTarget
@@ -115,17 +116,30 @@ class RawExchange(Exchange):
         assert call is not None
         self._stage = ENDED
         self._user.port.write(head)
-        call.result.add_done_callback(self._tunnel_result)
-        tunnel = TcpSplice(stream, self._tunnel_ended, close_ends=False)
-        self._user.switched(tunnel)
+        ends = _TunnelEnds(self._user, call)
+        call.result.add_done_callback(ends.call_ended)
+        self._call = self._stream = None
+        self._user.switched(TcpSplice(stream, ends.splice_ended, close_ends=False))
 
-    def _tunnel_result(self, result: asyncio.Future[Any]) -> None:
+
+class _TunnelEnds:
+    """Ends a client's connection and a call together. A tunnel keeps no head of its request, nor the exchange."""
+
+    __slots__ = ("_call", "_user")
+
+    def __init__(self, user: ExchangeUser, call: OutgoingCall) -> None:
+        self._user = user
+        self._call = call
+
+    def call_ended(self, result: asyncio.Future[Any]) -> None:
         """Reset the client if the job's end was reset: it must not look like an end."""
         if result.exception() is not None:
             self._user.port.abort()
 
-    def _tunnel_ended(self, error: Exception | None) -> None:
-        if error is not None:
-            self._cancel(str(error))
-        self._release()
+    def splice_ended(self, error: Exception | None) -> None:
+        call = self._call
+        if error is not None and not call.is_done:
+            call.cancel(CallCancelledError(str(error)))
+        if call.is_done:
+            call.stream = None  # it refers to the splice: a cycle, which the garbage collector would have to find
         self._user.tunnel_ended()

@@ -363,7 +363,9 @@ class UserConnection(ClientSocket):
     # --- upgrades ---------------------------------------------------------------------------------
 
     def switched(self, tunnel: Tunnel) -> None:
-        self._exchange = None
+        # A tunnel may last for days, so nothing of its request is kept.
+        self._exchange = self._head = self._job = None
+        self._request_id = ""
         self._enter(ClientState.GONE)
         self.deadline = NEVER
         ahead, self._ahead = self._ahead, b""

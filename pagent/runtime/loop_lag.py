@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
-
-from pagent.runtime.histogram import Histogram
 
 #: Seconds between two measurements. A process that has nothing to do is woken by this only.
 PERIOD_S: Final = 1.0
 
 
 class LoopLag:
-    """Adds the lag to a histogram once in a period, until :meth:`close`."""
+    """Calls ``observe`` with the lag, in seconds, once in a period, until :meth:`close`."""
 
-    def __init__(self, histogram: Histogram, period_s: float = PERIOD_S) -> None:
-        self._histogram = histogram
+    def __init__(self, observe: Callable[[float], None], period_s: float = PERIOD_S) -> None:
+        self._observe = observe
         self._period_s = period_s
         self._loop = asyncio.get_running_loop()
         self._due = self._loop.time() + period_s
@@ -23,7 +22,7 @@ class LoopLag:
 
     def _measure(self) -> None:
         now = self._loop.time()
-        self._histogram.observe(max(0.0, now - self._due))
+        self._observe(max(0.0, now - self._due))
         self._due = now + self._period_s
         self._timer = self._loop.call_at(self._due, self._measure)
 

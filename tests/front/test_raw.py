@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
 
 from pagent.agent import Agent
 from pagent.client.link import connect
+from pagent.front.raw import RawExchange
+from pagent.front.routes import JobTarget
+from pagent.http1.incoming import IncomingHead
 from pagent.limits import RESPONSE_HEAD_MAX
 from pagent.wire import identity
 from tests.front.job import start_job
 from tests.front.test_field import TARGET, scripted_front
 from tests.front.test_user import chunked, get, post
 from tests.kit.agents import TOKEN
-from tests.kit.directory import KnownAgent, KnownJobs, running_front
+from tests.kit.directory import Front, KnownAgent, KnownJobs, running_front
 from tests.kit.wire import wire
 
 
@@ -79,3 +83,12 @@ async def test_an_agent_without_the_extension_lines(agent: Agent) -> None:
         assert (await client.answer()).body == b"hi"
         client.say(get(f"{job}/echo", "Connection: Upgrade", "Upgrade: mine/2"))
         assert (await client.head())[0] == 101
+
+
+async def test_a_tunnel_keeps_nothing_of_its_request(front: Front, job: str) -> None:
+    async with wire(front.port) as client:
+        client.say(get(f"{job}/echo", "Connection: Upgrade", "Upgrade: mine/2"))
+        assert (await client.head())[0] == 101
+        front.gate.judged.clear()
+        gc.collect()
+        assert [each for each in gc.get_objects() if isinstance(each, (IncomingHead, JobTarget, RawExchange))] == []
