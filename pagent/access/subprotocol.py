@@ -20,7 +20,7 @@ _INVALID: Final = "\n"
 
 def offered(head: IncomingHead) -> list[str]:
     """Return the subprotocols that a handshake offers (RFC 6455 section 11.3.4), tokens included."""
-    values = [value for name, value in head.fields if name.lower() == _FIELD]
+    values = head.values(_FIELD)
     return [each for value in values for part in value.split(",") if (each := part.strip(" \t"))]
 
 

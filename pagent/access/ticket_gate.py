@@ -13,7 +13,7 @@ from pagent.access.tickets import Admitted, Tickets
 from pagent.errors import AccessDeniedError, NotYetError, RequestRefusedError
 from pagent.http1.incoming import IncomingHead
 from pagent.http1.job_names import JobName, JobPlace
-from pagent.http1.scan import lines_of
+from pagent.http1.lines import lines_of
 from pagent.rpc.directory import Client, JobAddress, Lease, RequestGate, Subject
 
 _UNAUTHORIZED: Final = 401
