@@ -109,6 +109,7 @@ class JobPort:
         self._tls = tls
         self._check = check
         self._listener = listener
+        self._checking = asyncio.Lock()
         # As of the last connection.
         self._checked: int | None = None
         self._refused = False
@@ -141,10 +142,18 @@ class JobPort:
             await asyncio.sleep(0)
 
     async def _check_listener(self) -> None:
-        """Check the owner of the listener, if that may have changed."""
+        """Check the owner of the listener, if that may have changed; connections that begin together, once."""
         if self._check is None:
             return
         listener = self._listener(self.number)
-        if self._refused or listener not in (None, self._checked):
-            await self._check()
-            self._checked = listener
+        if not self._is_suspect(listener):
+            return
+        async with self._checking:
+            if self._is_suspect(listener):
+                await self._check()
+                self._checked = listener
+                self._refused = False
+
+    def _is_suspect(self, listener: int | None) -> bool:
+        """Return whether ``listener`` may be another than that of the last check."""
+        return self._refused or listener not in (None, self._checked)
