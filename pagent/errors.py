@@ -9,6 +9,7 @@
         DialError                 no link could be made
           DialTimeoutError        the peer did not answer in time
           HandshakeRefusedError   the peer refuses us: dialling again will not help
+            TokenRefusedError     because of the token
         ProtocolError             the peer broke the protocol; carries the WebSocket close code
       CallError                   how a call ended, as its caller sees it
         MethodError               the method raised: carries the class name and text of its cause
@@ -72,6 +73,10 @@ class DialTimeoutError(DialError):
 
 class HandshakeRefusedError(DialError):
     """The peer answered and does not accept us (token, protocol version, path)."""
+
+
+class TokenRefusedError(HandshakeRefusedError):
+    """The peer does not accept the token, or it may not be used for this."""
 
 
 class ProtocolError(LinkError):

@@ -1,4 +1,4 @@
-"""The ``pagent`` command. A subcommand is a module of this package and a line in `COMMANDS`."""
+"""The ``pagent`` command. A subcommand is a function of a module of this package, and an entry in ``commands.py``."""
 
 from __future__ import annotations
 
@@ -9,44 +9,50 @@ from typing import Any, NoReturn
 
 import click
 
-from pagent import __version__, is_compiled
-from pagent.cli.options import write_keys
+from pagent.cli.about import version_text
+from pagent.cli.commands import COMMANDS, lines_of_help, suggestion
 from pagent.errors import ConfigError
 from pagent.log import escape
 
-#: Name of a command: its module, where the command has the same name. A module is imported when its command is used. It
-#: imports heavy libraries inside its function, so that help texts are printed at once.
-COMMANDS = {
-    "serve": "pagent.cli.serve",
-    "run": "pagent.cli.run",
-    "forward": "pagent.cli.forward",
-    "report": "pagent.cli.report",
-    "route": "pagent.cli.route",
-    "token": "pagent.cli.token",
-}
 DEFAULT = "serve"
 
 #: Exit code for an invalid configuration. click uses it for an invalid command line.
 EXIT_CONFIG = 2
 
+#: Functions that cannot have the name of their command.
+_FUNCTIONS = {"help": "help_", "exec": "exec_"}
+
 
 class Pagent(click.Group):
-    """Commands by name. Without a name, the command is ``serve``.
+    """Commands by name. Without a name but with an option, the command is ``serve``.
 
-    Existing installations start the agent that way: ``pagent --set ...`` (docs/contract.rst, "Configuration").
+    Existing installations start the agent that way: ``pagent --set ...`` (docs/contract.rst, "Configuration"). Without
+    any argument it is ``serve``, too, except on a terminal, where the help is printed.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
             return None
-        command = getattr(import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
+        command = getattr(import_module(f"pagent.cli.{entry.module}"), _FUNCTIONS.get(cmd_name, cmd_name))
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            probable = suggestion(args[0])
+            advice = f"did you mean {probable}?" if probable else "pagent --help lists all commands."
+            ctx.fail(f"No such command {escape(args[0])!r}; {advice}")
+        return super().resolve_command(ctx, args)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and _is_interactive():
+            args = ["--help"]
         own = {name for param in self.get_params(ctx) for name in param.opts}
         # An unknown word is not an argument of serve: click reports it.
         if not args or (args[0].startswith("-") and args[0].partition("=")[0] not in own):
@@ -60,27 +66,38 @@ class Pagent(click.Group):
             click.echo(f"pagent: {escape(str(exc))}", err=True)
             ctx.exit(EXIT_CONFIG)
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        super().format_options(ctx, formatter)
-        serve = self.get_command(ctx, DEFAULT)
-        assert serve is not None
-        records = [param.get_help_record(ctx) for param in serve.params]
-        with formatter.section("Options of serve, also valid without a command"):
-            formatter.write_dl([record for record in records if record is not None])
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage("pagent", "COMMAND [OPTIONS] [ARGUMENTS]")
+        formatter.write_text(self.help or "")
+        formatter.write_paragraph()
+        for line in lines_of_help(formatter.width):
+            formatter.write(f"{line}\n")
+        formatter.write_paragraph()
+        formatter.write_text("pagent help COMMAND explains a command, with examples. -V prints the version.")
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        super().format_epilog(ctx, formatter)
-        write_keys(formatter, "agent")
+
+def _is_interactive() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty()
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(version_text())
+        ctx.exit()
 
 
 @click.group(cls=Pagent, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(
-    __version__,
-    prog_name="pagent",
-    message=f"%(prog)s, version %(version)s ({'' if is_compiled() else 'not '}compiled)",
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Print the version.",
 )
 def pagent() -> None:
-    """Run interactive programs as jobs, and carry their HTTP, WebSocket and TCP traffic over one link."""
+    """Run programs as jobs on a host, and reach their ports over one link."""
 
 
 def _reserve_descriptors() -> None:

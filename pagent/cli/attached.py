@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pagent.cli.embedded import embedded_agent, remote_agent, shares_ports
+from pagent.cli.embedded import embedded_agent
 from pagent.cli.failure import CommandFailed, exit_code_of, message_of, start_failure
 from pagent.cli.interrupt import run_until_signalled
 from pagent.cli.local_ports import LocalPort, accept_on_all, close_all, reserve_port
@@ -18,7 +18,9 @@ from pagent.cli.outcome import describe_end, exit_code
 from pagent.cli.output import OutputCopy
 from pagent.cli.publish import PortPlan, stable_ports
 from pagent.cli.readiness import ReadinessWatch, port_hint
+from pagent.cli.remote import remote_agent, shares_ports
 from pagent.cli.sandbox_files import SandboxFiles
+from pagent.cli.target import Target
 from pagent.cli.terminal import say
 from pagent.client import AgentClient, RemoteJob
 from pagent.errors import CallError, LinkError, MethodError
@@ -34,9 +36,8 @@ _ENVIRONMENT: Final = {"PYTHONUNBUFFERED": "1"}
 class RunRequest:
     """The arguments of ``pagent run``."""
 
-    #: Address; None for an agent in this process.
-    agent: str | None
-    token: str
+    #: The remote agent; None for an agent in this process.
+    target: Target | None
     plan: PortPlan
     ready_timeout: float
     command: list[str]
@@ -48,7 +49,7 @@ class RunRequest:
     @property
     def local_folder(self) -> str | None:
         """The folder, if it is one of this machine."""
-        return self.folder if self.agent is None else None
+        return self.folder if self.target is None else None
 
     @property
     def is_sandboxed(self) -> bool:
@@ -58,7 +59,7 @@ class RunRequest:
     @property
     def host(self) -> str:
         """The host of the job, as messages name it."""
-        return self.agent or "this machine"
+        return "this machine" if self.target is None else self.target.address
 
 
 async def run_attached(request: RunRequest) -> int:
@@ -68,13 +69,14 @@ async def run_attached(request: RunRequest) -> int:
         async with _agent(request, force) as agent, _new_job(agent, force) as job:
             return await _AttachedJob(request, agent, job, force).run()
 
-    return await run_until_signalled(lambda force: exit_code_of(work(force)))
+    debug = request.target is not None and request.target.debug
+    return await run_until_signalled(lambda force: exit_code_of(work(force), debug=debug))
 
 
 def _agent(request: RunRequest, force: asyncio.Event) -> AbstractAsyncContextManager[AgentClient]:
-    if request.agent is None:
+    if request.target is None:
         return embedded_agent(request.folder, force)
-    return remote_agent(request.agent, request.token)
+    return remote_agent(request.target.address, request.target.token)
 
 
 @asynccontextmanager
@@ -165,7 +167,7 @@ class _AttachedJob:
     # --- ports ------------------------------------------------------------------------------------
 
     async def _reserve_ports(self) -> None:
-        plan, is_local = self._request.plan, self._request.agent is None
+        plan, is_local = self._request.plan, self._request.target is None
         if is_local:
             for number in plan.fixed():
                 if not is_free(number):
@@ -190,8 +192,8 @@ class _AttachedJob:
 
     def _preferred_port(self) -> int | None:
         """Return the local port if the job may have the same: then URLs that the program prints work here, too."""
-        address = self._request.agent
-        if address is None or self._request.plan.main is not None or shares_ports(self._agent, address):
+        target = self._request.target
+        if target is None or self._request.plan.main is not None or shares_ports(self._agent, target.address):
             return None
         return self._local_ports[0].number
 

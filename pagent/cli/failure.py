@@ -4,12 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine
+import traceback
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from pagent.cli.terminal import say
-from pagent.errors import CallError, LinkError, MethodError
+from pagent.errors import (
+    CallError,
+    CallTimeoutError,
+    DialError,
+    HandshakeRefusedError,
+    LinkError,
+    MethodError,
+    MethodNotFoundError,
+    TokenRefusedError,
+)
+from pagent.log import escape
+
+#: Exit codes (docs/commands.rst, "Exit codes").
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_NO_SUCH: Final = 3
+EXIT_NO_LINK: Final = 4
+EXIT_NOT_ALLOWED: Final = 5
+EXIT_TIMEOUT: Final = 124
+
+_CODES: Final[Mapping[type[Exception], int]] = {
+    TokenRefusedError: EXIT_NOT_ALLOWED,
+    LinkError: EXIT_NO_LINK,
+    CallTimeoutError: EXIT_TIMEOUT,
+}
+#: By the class of the error at the agent or the router.
+_CODES_OF_METHODS: Final[Mapping[str, int]] = {
+    "JobNotFoundError": EXIT_NO_SUCH,
+    "FileNotFoundError": EXIT_NO_SUCH,
+    "AccessDeniedError": EXIT_NOT_ALLOWED,
+    "RouteError": EXIT_NO_LINK,
+    "LinkClosedError": EXIT_NO_LINK,
+}
+_ADVICE: Final[Mapping[type[Exception], str]] = {
+    TokenRefusedError: "use another token (--token-file, PAGENT_TOKEN, or that of a context)",
+    HandshakeRefusedError: "is it the address of an agent's server, or of a router's control?",
+    DialError: "is the address right, and does an agent or a router listen there?",
+    MethodNotFoundError: "the agent is of an earlier release",
+}
 
 #: Exit codes of shells for a command that does not exist, and for one that cannot be executed.
 _NOT_FOUND: Final = 127
@@ -29,19 +68,33 @@ class CommandFailed(Exception):
 
 def message_of(error: Exception) -> str:
     """Return the part of an error that a user can act on: for an error of a method, the text of the method."""
-    return (isinstance(error, MethodError) and error.cause_message) or str(error)
+    text = (isinstance(error, MethodError) and error.cause_message) or str(error) or type(error).__name__
+    advice = next((words for kind, words in _ADVICE.items() if isinstance(error, kind)), None)
+    return f"{text}; {advice}" if advice is not None else text
 
 
-async def exit_code_of(work: Coroutine[Any, Any, int]) -> int:
-    """Return the exit code of the work. If it fails, print the reason and return the exit code of the failure."""
+def exit_code_for(error: Exception) -> int:
+    """Return the exit code of a command that ends with this error."""
+    if isinstance(error, MethodError):
+        return _CODES_OF_METHODS.get(error.cause_type or "", EXIT_FAILED)
+    return next((code for kind, code in _CODES.items() if isinstance(error, kind)), EXIT_FAILED)
+
+
+async def exit_code_of(work: Coroutine[Any, Any, int], *, debug: bool = False) -> int:
+    """Return the exit code of the work. If it fails, print the reason and return the exit code of the failure.
+
+    :param debug: print the traceback, too.
+    """
     try:
         return await work
     except CommandFailed as failure:
-        say(str(failure))
+        say(escape(str(failure)))
         return failure.code
     except (CallError, LinkError, OSError) as error:
-        say(message_of(error))
-        return 1
+        if debug:
+            traceback.print_exc()
+        say(escape(message_of(error)))
+        return exit_code_for(error)
 
 
 @asynccontextmanager

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from pagent.cli.embedded import remote_agent
 from pagent.cli.failure import CommandFailed, exit_code_of
 from pagent.cli.interrupt import run_until_signalled
 from pagent.cli.local_ports import LocalPort, accept_on_all, close_all, reserve_port
+from pagent.cli.naming import find_job
 from pagent.cli.outcome import describe_end
 from pagent.cli.publish import Publish
+from pagent.cli.remote import remote_agent
+from pagent.cli.target import Target
 from pagent.cli.terminal import say
 from pagent.client import RemoteJob
 
@@ -19,18 +21,18 @@ from pagent.client import RemoteJob
 _POLL_S: Final = 0.5
 
 
-async def forward_attached(agent: str, token: str, job_uid: str, publishes: Sequence[Publish]) -> int:
+async def forward_attached(target: Target, name: str, publishes: Sequence[Publish]) -> int:
     """Forward local ports to a job until it ends or a signal arrives; return the exit code."""
 
     async def work() -> int:
-        async with remote_agent(agent, token) as client:
-            job = await client.job(job_uid)
+        async with remote_agent(target.address, target.token) as client:
+            job = await find_job(client, name)
             ports: list[LocalPort] = []
             try:
                 for local, number in _targets(publishes, await _ready(job)):
-                    target = "the job" if not ports else f"the job's port {number}"
+                    what = "the job" if not ports else f"the job's port {number}"
                     # The same number as the job's where that is free, as kubectl port-forward does.
-                    ports.append(await reserve_port(job, local, (number, 0), number, target))
+                    ports.append(await reserve_port(job, local, (number, 0), number, what))
                 await accept_on_all(ports)
                 info = await job.wait()
             finally:
@@ -38,7 +40,7 @@ async def forward_attached(agent: str, token: str, job_uid: str, publishes: Sequ
             say(f"the job has ended {describe_end(info)}".rstrip())
         return 0
 
-    return await run_until_signalled(lambda _: exit_code_of(work()))
+    return await run_until_signalled(lambda _: exit_code_of(work(), debug=target.debug))
 
 
 async def _ready(job: RemoteJob) -> list[int]:

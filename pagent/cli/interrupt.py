@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from pagent.cli.terminal import say
 from pagent.runtime.signals import end_signals
+
+#: What a shell returns for a program that Ctrl-C has ended.
+INTERRUPTED: Final = 130
 
 
 async def run_until_signalled(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
@@ -38,3 +41,25 @@ async def run_until_signalled(work: Callable[[asyncio.Event], Coroutine[Any, Any
                 raise
             task.uncancel()
             return 0
+
+
+async def run_until_interrupted(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run ``work()`` and return its exit code. A signal cancels the work; the exit code is then `INTERRUPTED`."""
+    task = asyncio.current_task()
+    assert task is not None, "called in a coroutine"
+    signalled = False
+
+    def end() -> None:
+        nonlocal signalled
+        if not signalled:
+            signalled = True
+            task.cancel()
+
+    with end_signals(end):
+        try:
+            return await work()
+        except asyncio.CancelledError:
+            if not signalled:
+                raise
+            task.uncancel()
+            return INTERRUPTED

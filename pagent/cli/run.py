@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from pagent.cli.job_options import agent_option, publish_option, token_option
+from pagent.cli.job_options import publish_option
 from pagent.cli.publish import Publish, plan_ports
+from pagent.cli.target import Target, optional_target_options
 from pagent.limits import READY_TIMEOUT_MAX_S, READY_TIMEOUT_S
 
 #: Options after the first word of COMMAND belong to COMMAND.
@@ -30,8 +31,7 @@ _EXISTING = click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.option("--dir", "folder", metavar="PATH", help="Run COMMAND in this folder. Default: the current folder.")
 @click.option("--sandbox", is_flag=True, help="Run COMMAND in a new folder, which is deleted at the end.")
-@agent_option("Address of a remote agent to use")
-@token_option
+@optional_target_options
 @click.option(
     "--upload", type=_EXISTING, metavar="DIR", help="With --agent or --sandbox: upload DIR to the job before it starts."
 )
@@ -49,8 +49,7 @@ _EXISTING = click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
-    agent: str | None,
-    token: str | None,
+    target: Target | None,
     publishes: tuple[Publish, ...],
     port: int | None,
     folder: str | None,
@@ -78,8 +77,10 @@ def run(
       N      COMMAND exited with N
       128+N  COMMAND was ended by signal N
       1      COMMAND exited with 0 before it listened, did not listen in time,
-             or the agent, a port or a transfer failed
+             or a port or a transfer failed
       2      invalid options
+      4      the agent cannot be reached, or the link to it is lost
+      5      the token is not accepted
       126    COMMAND cannot be executed
       127    COMMAND is not found
 
@@ -94,41 +95,36 @@ def run(
       # Run on another host, with the files of the current folder
       pagent run --agent host:7000 --upload . --keep results -- python3 app.py
     """
-    _check(agent, token, folder, sandbox, upload, keep)
+    _check(target, folder, sandbox, upload, keep)
     # Imported here because the help of all commands imports this module.
     from pagent import log
     from pagent.cli import loop
     from pagent.cli.attached import RunRequest, run_attached
 
     request = RunRequest(
-        agent=agent,
-        token=token or "",
+        target=target,
         plan=plan_ports(publishes, port, command),
         ready_timeout=ready_timeout,
         command=list(command),
-        folder=folder if agent is not None else None if sandbox else _local(folder),
+        folder=folder if target is not None else None if sandbox else _local(folder),
         upload=upload,
         keep=keep,
     )
-    log.setup("warning")
+    log.setup("debug" if target and target.debug else "warning")
     raise SystemExit(loop.run(lambda: run_attached(request)))
 
 
-def _check(
-    agent: str | None, token: str | None, folder: str | None, sandbox: bool, upload: Path | None, keep: Path | None
-) -> None:
-    if agent is not None and token is None:
-        raise click.UsageError("--agent requires a token: use --token-file, or set PAGENT_TOKEN in the environment")
+def _check(target: Target | None, folder: str | None, sandbox: bool, upload: Path | None, keep: Path | None) -> None:
     if sandbox and folder is not None:
         raise click.UsageError("--sandbox and --dir cannot be used together: a sandbox is a new folder")
     absolute = folder is not None and os.path.isabs(folder)
     for name, given in (("--upload", upload), ("--keep", keep)):
         if given is None:
             continue
-        if agent is None and not sandbox:
+        if target is None and not sandbox:
             text = "otherwise the command runs in the current folder, and its files stay there"
             raise click.UsageError(f"{name} requires --agent or --sandbox: {text}")
-        if agent is not None and absolute:
+        if target is not None and absolute:
             raise click.UsageError(
                 f"{name} and --dir {folder} cannot be used together: {name} works on the job's own folder"
             )

@@ -29,6 +29,8 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
     def __init__(self, link: ClientLink, info: Info) -> None:
         super().__init__(link, info["uid"])
         self.name: str = info["name"]
+        #: Its info when this object was made; `info` has the present one.
+        self.first_info: Info = info
 
     # --- life -------------------------------------------------------------------------------------
 

@@ -12,7 +12,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from pagent.errors import CallTimeoutError, DialError, HandshakeRefusedError, LinkClosedError, ServerError
+from pagent.errors import (
+    CallTimeoutError,
+    DialError,
+    HandshakeRefusedError,
+    LinkClosedError,
+    ServerError,
+    TokenRefusedError,
+)
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.net.dial import Address, Backoff, choose_proxy, dial, parse_address
 from pagent.net.link.link import Link
@@ -23,11 +30,12 @@ from pagent.rpc.connection import GOES_AWAY, Connection
 from pagent.rpc.methods import methods_of
 from pagent.runtime.tasks import TaskOwner
 from pagent.wire import identity
+from pagent.wire.closing import POLICY_VIOLATION
 
 _log = logging.getLogger(__name__)
 
 #: Close codes of a refused handshake: protocol error, policy violation (RFC 6455 section 7.4.1).
-_REFUSALS: Final = (1002, 1008)
+_REFUSALS: Final = (1002, POLICY_VIOLATION)
 #: The longest pause between two attempts to dial again.
 _REDIAL_PAUSE_S: Final = 5.0
 #: How long a lost link is dialled again unless the caller sets another time: a router restarts within seconds.
@@ -175,7 +183,7 @@ class ClientLink:
         except LinkClosedError as error:
             await connection.close()
             if error.code in _REFUSALS:
-                raise HandshakeRefusedError(f"{name}: {error.reason or error}") from None
+                raise _refusal(name, error) from None
             raise DialError(f"{name}: {error}") from None
         except asyncio.CancelledError:
             await connection.close()
@@ -226,6 +234,12 @@ class ClientLink:
         await self._tasks.close()
         self._end(LinkClosedError(code, reason))
         await self._connection.close(code, reason)
+
+
+def _refusal(name: str, error: LinkClosedError) -> HandshakeRefusedError:
+    # An agent refuses a token with the code of a protocol error, as the original one does.
+    is_token = error.code == POLICY_VIOLATION or "the token is not accepted" in error.reason
+    return (TokenRefusedError if is_token else HandshakeRefusedError)(f"{name}: {error.reason or error}")
 
 
 @asynccontextmanager

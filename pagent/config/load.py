@@ -54,7 +54,7 @@ def load_model(
             raise ConfigError(f"{exc} (in {source})") from None
 
     if path is not None:
-        tree = _read(path)
+        tree = read_map(path)
         check(str(path))
     for text in sets:
         tree = _merge(tree, _parse_set(model, text))
@@ -182,7 +182,7 @@ class _Loader(yaml.SafeLoader):
             ) from None
 
 
-def _read(path: Path) -> dict[Any, Any]:
+def read_map(path: Path) -> dict[Any, Any]:
     try:
         with path.open("rb") as file:
             tree = yaml.load(file, _Loader)

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
-from pagent.errors import ConfigError, DialError, DialTimeoutError, HandshakeRefusedError, ProtocolError
+from pagent.errors import (
+    ConfigError,
+    DialError,
+    DialTimeoutError,
+    HandshakeRefusedError,
+    ProtocolError,
+    TokenRefusedError,
+)
 from pagent.limits import HANDSHAKE_TIMEOUT_S
 from pagent.net.link.link import Link
 from pagent.net.proxy import ConnectRequest, Proxy, environment_proxy, parse_proxy
@@ -74,6 +81,12 @@ def choose_proxy(configured: str | None, address: Address, environ: Mapping[str,
     return environment_proxy(environ, address.host, address.port) if address.tls else None
 
 
+def _refusal(authority: str, error: UpgradeRefused | ProtocolError) -> HandshakeRefusedError:
+    if isinstance(error, UpgradeRefused) and error.status in (401, 403):
+        return TokenRefusedError(f"{authority} refuses clients without a valid token: {error}")
+    return HandshakeRefusedError(f"{authority} is no RPC port: {error}")
+
+
 class _Upgrading(asyncio.Protocol):
     """The connection until the answer to the upgrade is complete."""
 
@@ -97,7 +110,7 @@ class _Upgrading(asyncio.Protocol):
         try:
             rest = self._upgrade.feed(data)
         except (UpgradeRefused, ProtocolError) as error:
-            self._fail(HandshakeRefusedError(f"{self._authority} is no RPC port: {error}"))
+            self._fail(_refusal(self._authority, error))
             return
         if rest is not None and not self.done.done():
             assert self._transport is not None

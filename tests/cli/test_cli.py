@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import types
@@ -132,7 +133,7 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
-@pytest.mark.parametrize("args", [["--help"], ["-h"], ["serve", "--help"], ["--set", "a=1", "--help"]])
+@pytest.mark.parametrize("args", [["serve", "-h"], ["serve", "--help"], ["--set", "a=1", "--help"], ["help", "serve"]])
 def test_help_ends_with_every_key_its_default_and_its_meaning(invoke: Invoke, args: list[str]) -> None:
     result = invoke(*args)
     assert result.exit_code == 0
@@ -141,17 +142,51 @@ def test_help_ends_with_every_key_its_default_and_its_meaning(invoke: Invoke, ar
     assert listed == " ".join(entries)
 
 
-@pytest.mark.parametrize("args", [["--help"], ["serve", "--help"]])
-def test_help_has_the_options(invoke: Invoke, args: list[str]) -> None:
-    text = invoke(*args).stdout
+def test_help_has_the_options(invoke: Invoke) -> None:
+    text = invoke("serve", "--help").stdout
     for option in ("--config", "--log-level", "--log-format", "--connection-debug", "--set", "--property"):
         assert f"  {option}" in text
 
 
-def test_help_of_the_group_lists_the_commands(invoke: Invoke) -> None:
-    text = invoke("--help").stdout
-    assert "Commands:\n  serve" in text
-    assert "--version" in text
+@pytest.mark.parametrize("args", [["--help"], ["-h"], ["help"]])
+@pytest.mark.parametrize("width", [80, 40])
+def test_the_list_of_commands_fits_a_terminal(args: list[str], width: int) -> None:
+    result = CliRunner().invoke(cli.pagent, args, prog_name="pagent", terminal_width=width)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= width
+    assert width < 80 or len(lines) <= 24
+    for name, entry in cli.COMMANDS.items():
+        assert f"  {name:8} {entry.text[: width - 11]}" in result.stdout
+
+
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "route"])
+def test_every_command_has_an_example(invoke: Invoke, name: str) -> None:
+    text = invoke(name, "--help").stdout
+    assert re.search(rf"Examples?:\n(.*\n)*?  +(\S.*\| )?pagent {name}\b", text)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("sevre", "serve"), ("stop", "kill"), ("ls", "ps"), ("delete", "rm"), ("lgos", "logs")]
+)
+def test_a_wrong_command_has_a_suggestion(invoke: Invoke, word: str, meant: str) -> None:
+    result = invoke(word)
+    assert result.exit_code == 2
+    assert f"No such command '{word}'; did you mean {meant}?" in result.stderr
+
+
+def test_help_of_a_command_within_another(invoke: Invoke) -> None:
+    assert "Usage: pagent token new" in invoke("help", "token", "new").stdout
+    for words in (["help", "nonsense"], ["help", "token", "nonsense"], ["help", "ps", "nonsense"]):
+        assert invoke(*words).exit_code == 2
+
+
+def test_on_a_terminal_no_argument_prints_the_help(
+    agent: FakeAgent, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pagent.cli._is_interactive", lambda: True)
+    assert invoke().stdout == invoke("--help").stdout
+    assert agent.started == []
 
 
 def test_every_command_can_be_imported_and_has_a_short_help() -> None:
@@ -163,8 +198,9 @@ def test_every_command_can_be_imported_and_has_a_short_help() -> None:
         assert command.get_short_help_str()
 
 
-def test_version(invoke: Invoke) -> None:
-    result = invoke("--version")
+@pytest.mark.parametrize("word", ["--version", "-V", "version"])
+def test_version(invoke: Invoke, word: str) -> None:
+    result = invoke(word)
     assert result.exit_code == 0
     assert result.stdout.startswith("pagent, version ")
 
@@ -191,6 +227,6 @@ def test_help_loads_none_of_the_heavy_libraries() -> None:
         "except SystemExit: print('LOADED', *sys.modules)"
     )
     loaded = set(run("-c", program, check=True).stdout.partition("LOADED ")[2].split())
-    assert "pagent.cli.serve" in loaded
+    assert "pagent.cli.commands" in loaded
     heavy = {"aiohttp", "asyncio", "msgpack", "orjson", "psutil", "uvloop", "wsproto", "yaml"}
     assert loaded & heavy == set()

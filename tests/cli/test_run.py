@@ -363,7 +363,7 @@ def test_a_closed_output_pipe_is_ignored(tmp_path: Path) -> None:
         (["./here/app"], 127, "./here/app: no such file in /"),
         (["/etc/passwd"], 126, "/etc/passwd: cannot be executed: "),
         (["--wait", "0.2", "--", "sleep", "60"], 1, "the process did not start in time: its port did not accept"),
-        (["--agent", "127.0.0.1:1", "--token-file", __file__, "--", "true"], 1, "127.0.0.1:1: Connection refused"),
+        (["--agent", "127.0.0.1:1", "--token-file", __file__, "--", "true"], 4, "127.0.0.1:1: Connection refused"),
         (
             ["--agent", "nonsense", "--token-file", __file__, "--", "x"],
             2,
@@ -388,7 +388,7 @@ def test_a_local_port_in_use_fails_before_the_job_starts(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("command", "words"),
-    [([], "Missing argument 'COMMAND...'"), (["--agent", "127.0.0.1:1", "--", "true"], "--agent requires a token")],
+    [([], "Missing argument 'COMMAND...'"), (["--agent", "127.0.0.1:1", "--", "true"], "a token is required")],
 )
 def test_an_invalid_command_line(tmp_path: Path, command: Sequence[str], words: str) -> None:
     code, _, stderr = run(tmp_path, *command)
@@ -402,8 +402,9 @@ async def test_a_token_that_is_not_accepted(tmp_path: Path) -> None:
     async with agent_process(tmp_path / "jobs") as agent:
         address = f"127.0.0.1:{agent.ports['rpc']}"
         code, _, stderr = run(tmp_path / "here", "--agent", address, *with_token(tmp_path, "wrong-one"), "--", "true")
-        assert code == 1
-        assert INTRODUCTION.sub("", stderr) == f"pagent: {address}: handshake refused: the token is not accepted\n"
+        assert code == 5
+        words = f"pagent: {address}: handshake refused: the token is not accepted; use another token"
+        assert INTRODUCTION.sub("", stderr).startswith(words)
         assert "wrong-one" not in stderr
 
 
@@ -428,7 +429,7 @@ async def test_forward_ends_with_its_job(tmp_path: Path, place: RemoteProcess) -
 def test_forward_to_an_unknown_job(tmp_path: Path, place: RemoteProcess) -> None:
     (tmp_path / "here").mkdir()
     with pagent(tmp_path / "here", "forward", *place.options, "nonsense", url=False) as running:
-        assert running.ended() == (1, "", "pagent: job 'nonsense' is not found\n")
+        assert running.ended() == (3, "", "pagent: job 'nonsense' is not found; pagent ps -a lists all jobs\n")
 
 
 async def test_forward_to_a_job_without_the_port(tmp_path: Path, place: RemoteProcess) -> None:

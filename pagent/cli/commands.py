@@ -1,0 +1,98 @@
+"""The table of commands: the group, the module and the line in ``pagent --help`` of each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+
+class CommandEntry(NamedTuple):
+    """A command. Its module is imported when it is used, so that help texts are printed at once."""
+
+    name: str
+    module: str
+    text: str
+
+
+#: Groups in the order of ``pagent --help``. A text has at most 27 characters: two commands are in a line.
+GROUPS: Final[dict[str, tuple[CommandEntry, ...]]] = {
+    "Programs": (
+        CommandEntry("run", "run", "Run in the foreground"),
+        CommandEntry("start", "start", "Start in the background"),
+        CommandEntry("exec", "exec", "Run a command in a job"),
+        CommandEntry("forward", "forward", "Forward ports to a job"),
+    ),
+    "Jobs": (
+        CommandEntry("ps", "jobs", "List jobs"),
+        CommandEntry("info", "jobs", "Print all about a job"),
+        CommandEntry("logs", "logs", "Print the output of a job"),
+        CommandEntry("wait", "jobs", "Wait for the end of jobs"),
+        CommandEntry("kill", "jobs", "End jobs, keep their files"),
+        CommandEntry("rm", "jobs", "Remove jobs and their files"),
+        CommandEntry("adopt", "jobs", "Take a job over"),
+    ),
+    "Agents and routers": (
+        CommandEntry("serve", "serve", "Run an agent (the default)"),
+        CommandEntry("route", "route", "Run a router"),
+        CommandEntry("token", "token", "Edit the tokens of a router"),
+        CommandEntry("report", "report", "Report a port, within a job"),
+    ),
+    "Set-up": (
+        CommandEntry("context", "context", "Save addresses and tokens"),
+        CommandEntry("help", "about", "Explain a command"),
+        CommandEntry("version", "about", "Print the version"),
+    ),
+}
+
+COMMANDS: Final[dict[str, CommandEntry]] = {entry.name: entry for entries in GROUPS.values() for entry in entries}
+
+#: What other tools call these commands.
+_OTHER_NAMES: Final = {
+    "attach": "logs",
+    "create": "start",
+    "del": "rm",
+    "delete": "rm",
+    "describe": "info",
+    "get": "ps",
+    "inspect": "info",
+    "jobs": "ps",
+    "list": "ps",
+    "log": "logs",
+    "login": "context",
+    "ls": "ps",
+    "port-forward": "forward",
+    "remove": "rm",
+    "router": "route",
+    "sh": "exec",
+    "shell": "exec",
+    "ssh": "exec",
+    "status": "info",
+    "stop": "kill",
+}
+
+#: Columns of the two halves of a line of ``pagent --help``, and of a name.
+_HALF: Final = 38
+_NAME: Final = 8
+#: The width from which two commands are in a line.
+_TWO: Final = 2 * _HALF + 1
+
+
+def suggestion(word: str) -> str | None:
+    """Return the command that an unknown word probably means."""
+    if (other := _OTHER_NAMES.get(word)) in COMMANDS:
+        return other
+    close = difflib.get_close_matches(word, COMMANDS, n=1)
+    return close[0] if close else None
+
+
+def lines_of_help(width: int) -> Iterator[str]:
+    """Yield the lines of ``pagent --help`` that list the commands, for a terminal of this width."""
+    for title, entries in GROUPS.items():
+        yield f"{title}:"
+        cells = [f"  {entry.name:{_NAME}} {entry.text}" for entry in entries]
+        if width < _TWO:
+            yield from (cell[:width] for cell in cells)
+            continue
+        for left, right in zip(cells[::2], [*cells[1::2], ""], strict=False):
+            yield f"{left:{_HALF}} {right}".rstrip()

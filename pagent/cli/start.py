@@ -1,0 +1,123 @@
+"""``pagent start``: start a job in the background of an agent."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import click
+
+from pagent.cli.target import Target, target_options
+from pagent.limits import LINGER_MAX_S, READY_TIMEOUT_MAX_S, READY_TIMEOUT_S
+
+#: Options after the first word of COMMAND belong to COMMAND.
+_SETTINGS = {"allow_interspersed_args": False}
+
+_EXISTING = click.Path(exists=True, file_okay=False, path_type=Path)
+_VARIABLE = re.compile(r"[^=\0]+")
+
+
+@click.command(short_help="Start a job in the background.", context_settings=_SETTINGS)
+@click.option("--name", metavar="NAME", help="Name of the job, which other commands accept.")
+@click.option("-e", "--env", "env", multiple=True, metavar="NAME=VALUE", help="Set a variable. Can be repeated.")
+@click.option("--env-file", type=click.Path(path_type=Path), metavar="FILE", help="File of NAME=VALUE, one a line.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="N",
+    help="The port that COMMAND listens on. Default: a free port if COMMAND has {port}, otherwise none.",
+)
+@click.option("--upload", type=_EXISTING, metavar="DIR", help="Upload DIR to the job before it starts.")
+@click.option(
+    "--linger",
+    type=click.FloatRange(0, LINGER_MAX_S),
+    default=LINGER_MAX_S,
+    metavar="SECONDS",
+    help="Remove the job after this time without a client. Default: 30 days.",
+)
+@click.option(
+    "--idle-after",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="End the job after this time without use of its ports.",
+)
+@click.option(
+    "--wait",
+    "ready_timeout",
+    type=click.FloatRange(0, READY_TIMEOUT_MAX_S, min_open=True),
+    default=READY_TIMEOUT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time for COMMAND to listen on its port.",
+)
+@target_options
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def start(
+    target: Target,
+    name: str | None,
+    env: tuple[str, ...],
+    env_file: Path | None,
+    port: int | None,
+    upload: Path | None,
+    linger: float,
+    idle_after: float | None,
+    ready_timeout: float,
+    command: tuple[str, ...],
+) -> None:
+    """Start COMMAND as a job in a new folder on the agent's host, and print its uid.
+
+    The job continues to run after this command. With {port} in COMMAND, or with --port, this command waits until
+    COMMAND listens. A job that cannot be started is removed.
+
+    \b
+    Exit codes: 126 if COMMAND cannot be executed, 127 if it is not found.
+
+    \b
+    Examples:
+      pagent start --name site -- python3 -m http.server {port}
+      pagent start --upload . -e THREADS=4 -- python3 simulate.py
+      pagent logs -f $(pagent start -- ping -c 3 127.0.0.1)
+    """
+    from pagent.cli.remote import run_dialled
+    from pagent.cli.starting import StartArguments, start_job
+
+    request = StartArguments(
+        name=name,
+        environment=environment(env, env_file),
+        port=port,
+        upload=upload,
+        linger=linger,
+        idle_after=idle_after,
+        ready_timeout=ready_timeout,
+        command=list(command),
+    )
+    run_dialled(target, lambda client: start_job(client, request))
+
+
+def environment(given: tuple[str, ...], file: Path | None) -> dict[str, str]:
+    """Return the variables of a file, then those of options. click.UsageError.
+
+    Lines of a file that are empty or begin with # are left out. Without ``=``, a variable has the value that it has in
+    the environment of this process, if there is one.
+    """
+    lines: list[str] = []
+    if file is not None:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a text file in UTF-8"
+            raise click.UsageError(f"--env-file: {file}: {reason}") from None
+        lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return dict(_variable(text) for text in (*lines, *given) if "=" in text or _has(text))
+
+
+def _has(name: str) -> bool:
+    return name in os.environ
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not _VARIABLE.fullmatch(name):
+        raise click.UsageError(f"-e {text}: expected NAME=VALUE")
+    return name, value if equals else os.environ[name]

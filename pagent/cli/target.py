@@ -1,0 +1,97 @@
+"""The options of every command that dials: an agent or a router, by address or as a saved context, and its token."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from pagent.names import TOKEN_VARIABLE
+
+#: The variable that names the saved context to use.
+CONTEXT_VARIABLE: Final = "PAGENT_CONTEXT"
+
+_NO_TOKEN: Final = f"a token is required: use --token-file, or set {TOKEN_VARIABLE} in the environment"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The peer that a command dials. ``debug``: print tracebacks of failures, and the log."""
+
+    address: str
+    token: str = field(repr=False)
+    debug: bool = False
+
+
+def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the function is called with ``target: Target``."""
+    return _with_target(function, optional=False)
+
+
+def optional_target_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the function is called with ``target: Target | None``; None if no option names one."""
+    return _with_target(function, optional=True)
+
+
+def _with_target(function: Callable[..., Any], *, optional: bool) -> Callable[..., Any]:
+    @wraps(function)
+    def wrapper(agent: str | None, context: str | None, token_file: Path | None, debug: bool, **values: Any) -> Any:
+        target = None
+        if not optional or agent is not None or context is not None:
+            target = find_target(agent, context, token_file, debug=debug)
+        return function(target=target, **values)
+
+    for option in reversed(_OPTIONS):
+        wrapper = option(wrapper)
+    return wrapper
+
+
+_OPTIONS: Final = [
+    click.option("--agent", metavar="ADDRESS", help="Address of the agent or router: HOST:PORT or wss://HOST/PATH."),
+    click.option(
+        "--context",
+        metavar="NAME",
+        help=f"A saved context instead of --agent. {CONTEXT_VARIABLE} names one, too (pagent context --help).",
+    ),
+    click.option(
+        "--token-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=f"File whose first line is the token. Default: {TOKEN_VARIABLE} of the environment.",
+    ),
+    click.option("--debug", is_flag=True, help="Print the traceback of a failure, and the log."),
+]
+
+
+def find_target(agent: str | None, context: str | None, token_file: Path | None, *, debug: bool = False) -> Target:
+    """Return the peer that options, environment and saved contexts name. click.UsageError, ConfigError."""
+    if agent is not None and context is not None:
+        raise click.UsageError("--agent and --context cannot be used together: a context has an address")
+    token = None if token_file is None else _token_of(token_file)
+    if agent is not None:
+        token = token or os.environ.get(TOKEN_VARIABLE)
+        if not token:
+            raise click.UsageError(_NO_TOKEN)
+        return Target(agent, token, debug)
+    # Imported here because YAML is not needed to print a help text.
+    from pagent.config.contexts import contexts_path, read_contexts
+
+    contexts = read_contexts(contexts_path())
+    name = context or os.environ.get(CONTEXT_VARIABLE) or contexts.current
+    if name is None:
+        raise click.UsageError(
+            "no agent is chosen: use --agent ADDRESS, or save one with pagent context add NAME ADDRESS"
+        )
+    saved = contexts.get(name)
+    return Target(saved.address, token or saved.token, debug)
+
+
+def _token_of(path: Path) -> str:
+    from pagent.config.tokens import read_token
+
+    return read_token(path)

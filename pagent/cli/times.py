@@ -1,0 +1,49 @@
+"""Times of jobs and hosts: ages and local time for people, RFC 3339 for programs."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any, Final
+
+_UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+#: A number of a larger unit is printed up to its double in the smaller unit: 119s, then 2m.
+_DOUBLE: Final = 2
+
+
+def span(seconds: float) -> str:
+    """Return a length of time in its largest suitable unit: ``5s``, ``90s``, ``3h``, ``12d``."""
+    whole = max(0, int(seconds))
+    for unit, size in _UNITS:
+        if whole >= _DOUBLE * size:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"
+
+
+def age(since: float | None) -> str:
+    """Return the time since then, ``-`` without one."""
+    return "-" if since is None else span(time.time() - since)
+
+
+def local_time(seconds: float) -> str:
+    """Return a time in the time zone of this machine, with its age."""
+    local = datetime.fromtimestamp(seconds, UTC).astimezone()
+    return f"{local:%Y-%m-%d %H:%M:%S %Z} ({age(seconds)} ago)"
+
+
+def rfc3339(seconds: float) -> str:
+    """Return a time in UTC, with milliseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def for_programs(value: Any) -> Any:
+    """Return an answer of an agent as JSON can hold it: keys that end with ``_at`` in RFC 3339, bytes as text."""
+    if isinstance(value, dict):
+        return {str(key): rfc3339(item) if _is_time(key, item) else for_programs(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [for_programs(item) for item in value]
+    return value.decode("utf-8", "replace") if isinstance(value, (bytes, bytearray)) else value
+
+
+def _is_time(key: Any, value: Any) -> bool:
+    return str(key).endswith(("_at", "deadline")) and type(value) in (int, float)
