@@ -28,7 +28,7 @@ ON_THE_LOOP := $(addprefix tests/,net rpc splice front relay service web client 
 PLAIN := $(VENV)/plain
 
 .PHONY: help install run test test-slow check format lint types architecture bench bench-micro bench-compare \
-	bench-peers lock clean compiled test-optimised test-asyncio docs pages soak fuzz plain
+	bench-peers lock clean compiled test-optimised test-asyncio docs pages soak fuzz fuzz-api plain
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -127,6 +127,14 @@ SECONDS_EACH ?= 60
 fuzz: $(INSTALLED) plain  ## Fuzz the parsers with atheris, each target for SECONDS_EACH=60
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[fuzz]'
 	PYTHONSAFEPATH=1 PYTHONPATH=$(PLAIN) $(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH) $(ARGS)
+
+# In an environment of its own: what it needs would change versions of the lock.
+fuzz-api: $(INSTALLED)  ## Try /v1 of a router with schemathesis; ARGS="--max-examples 500" passes options to it
+	$(PYTHON) -m venv $(VENV)/fuzz-api
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["fuzz-api"])' \
+		| xargs $(VENV)/fuzz-api/bin/python -m pip install --quiet --disable-pip-version-check
+	$(BIN)/python -m tests.fuzz.api_site $(VENV)/fuzz-api/bin/schemathesis run '{url}/openapi.json' \
+		--header 'Authorization: Bearer {token}' --exclude-path-regex '/(events|exec)$$' $(ARGS)
 
 bench: $(INSTALLED)  ## Run the benchmark; ARGS passes options
 	$(BIN)/python -m bench $(ARGS)
