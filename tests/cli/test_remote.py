@@ -5,7 +5,7 @@ import platform
 import pytest
 
 from pagent.agent import Agent
-from pagent.cli.embedded import remote_agent, shares_ports
+from pagent.cli.remote import remote_agent, shares_ports
 from tests.kit.agents import TOKEN
 
 
