@@ -29,6 +29,8 @@ from pagent.relay.credentials import RouterCredentials, load_credentials
 from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.metrics import router_metrics
+from pagent.relay.pools.addresses import server_addresses
+from pagent.relay.pools.pools import Pools
 from pagent.relay.routes import RelayRoutes
 from pagent.relay.service import RelayService
 from pagent.relay.ticketing import Ticketing
@@ -75,7 +77,7 @@ class Router:
             spool=spools.opener,
             linger=settings.jobs.linger,
             ready_wait=settings.ready_wait,
-            dialled_only=not (settings.server.enabled and self._credentials.accepted),
+            dialled_only=not (settings.server.enabled and (self._credentials.accepted or settings.pools)),
         )
         for address, token in self._credentials.dialled.items():
             self.directory.expect((address, token))
@@ -89,6 +91,7 @@ class Router:
         self.gate = self._closed_gate() or AccessGate(
             loopback=self._loopback, allowed_hosts=settings.control.allowed_hosts, beyond=settings.access.open
         )
+        self.pools = Pools(self.directory, settings.pools, self._credentials.keys, self._server_addresses)
         allow = LOOPBACK if settings.dial.allow is None and self.gate.is_closed else settings.dial.allow
         self._apps = Ticketing(
             self.directory, settings, self.gate, self._credentials.keys, loopback=_is_loopback(settings.apps.interface)
@@ -98,6 +101,7 @@ class Router:
             self._dialler,
             self.gate,
             self._apps.tickets,
+            self.pools,
             uid=self.uid,
             resolve=DialRules(allow).resolve,
             info=lambda: self._user_data,
@@ -153,6 +157,7 @@ class Router:
         where = " ".join(f"{name}={port}" for name, port in ports.items())
         _log.info("pagent %s route started: uid=%s %s", __version__, self.uid, where)
         self._warn()
+        self.pools.start()
         for address in self._credentials.dialled:
             self.keep_link(address, partial(self._token_for, address))
 
@@ -184,6 +189,9 @@ class Router:
         pages = self._apps.pages
         return pages.addresses(self.apps_port).address_of(job_uid, port) if self.apps_port else None
 
+    def _server_addresses(self) -> tuple[str, ...]:
+        return server_addresses(self._settings.server, self.server_port, tls=self._credentials.server_tls is not None)
+
     def keep_link(self, address: Address, token: Callable[[], str]) -> None:
         """Dial an agent, and dial it again whenever the link is lost."""
         self.directory.expect((address, token()))
@@ -207,7 +215,7 @@ class Router:
         settings = self._settings
         if settings.identity.uid is None:
             _log.warning("identity.uid is null: jobs are not found again after a restart of this router; set it")
-        if settings.server.enabled and not self._credentials.accepted:
+        if settings.server.enabled and not self._credentials.accepted and not settings.pools:
             _log.warning("server.accept_tokens is empty: no agent can dial in")
         if self.gate.is_closed:
             if self._settings.access.open:
@@ -269,6 +277,7 @@ class Router:
         await self._entrance.close()
         self._apps.close()
         await self._joins.close()
+        await self.pools.close()
         await self.directory.close()
         links = [*self.directory.table.connections(), *self._clients]
         await asyncio.gather(*(link.close(GOING_AWAY, "the router ends") for link in links))
@@ -292,6 +301,7 @@ class Router:
             user_data=self._user_data,
             methods={},
             authorise=self._authorise,
+            welcome=self.pools.welcome,
             instance=self._instance,
             debug=self._debug,
         )
@@ -317,7 +327,7 @@ class Router:
 
     def _authorise(self, peer: identity.Peer) -> object:
         """Return the token that an agent presented. ProtocolError if it is not accepted for the agent's uid."""
-        token = self._credentials.token_of(peer)
+        token = self.pools.admit(peer) or self._credentials.token_of(peer)
         uid = peer.uid if isinstance(peer.uid, str) else peer.uid.hex()
         if not self.directory.may_be(uid, token):
             raise ProtocolError("handshake refused: the uid came with another token before", POLICY_VIOLATION)
@@ -334,7 +344,8 @@ class Router:
             self.directory.table.admit(connection)
 
     def _is_accepted(self, connection: Connection) -> bool:
-        return connection.link.dialled or connection.realm in self._credentials.tokens
+        realm = connection.realm
+        return connection.link.dialled or self.pools.is_joined(realm) or realm in self._credentials.tokens
 
     def _token_for(self, address: Address) -> str:
         return self._credentials.dialled.get(address, "")
@@ -355,6 +366,7 @@ class Router:
         self._agents.use_tls("server", credentials.server_tls)
         if settings.log_level is not None:
             log.set_level(settings.log_level)
+        self.pools.renew(credentials.keys)
         self.directory.keep_tokens(credentials.tokens)
         if isinstance(self.gate, ClosedGate) and credentials.access is not None:
             ended = self.gate.renew(credentials.access)

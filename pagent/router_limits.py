@@ -94,3 +94,9 @@ ENTER_BODY_MAX: Final = 8 * KIB
 #: Characters of a value that is signed. The cookie of a ticket with a subject of 128 bytes and 16 ports has about 800;
 #: browsers keep 4 KiB of a cookie.
 SIGNED_VALUE_MAX: Final = 3 * KIB
+#: Bytes of a request for an agent of a pool, compressed: it is a note of a job.
+POOL_NOTE_MAX: Final = 64 * KIB
+#: Requests of one pool that have not ended; each is a job on the agent that runs the commands.
+POOL_REQUESTS_MAX: Final = 1_000
+#: Requests that have ended and are kept, so that their callers learn why.
+POOL_ENDED_KEPT: Final = 1_000

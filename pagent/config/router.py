@@ -5,6 +5,7 @@ Keys and defaults are the contract of docs/router.rst, "Configuration".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -199,6 +200,26 @@ class RouterJobs:
 
 
 @dataclass(frozen=True)
+class PoolHost:
+    uid: str | None = setting(None, "Uid of the agent that runs the commands; null: any.", nonempty=True)
+    properties: Mapping[str, str] = setting(dict, "Properties of the agent that runs the commands, with * and ?.")
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    command: tuple[str, ...] = setting(REQUIRED, "The foreground command that starts an agent.", nonempty=True)
+    cleanup: tuple[str, ...] = setting((), "A command to run after the end of an agent.", nonempty=True)
+    on: PoolHost = section(PoolHost, "The agent that runs the commands.")
+    addresses: tuple[str, ...] = setting(
+        (), "Addresses of the routers for the agents; none: that of this router's server.", nonempty=True
+    )
+    max: int = setting(20, "Agents at a time; further requests wait.", minimum=1)
+    idle_s: float = setting(600.0, "Seconds without jobs after which an agent ends.", minimum=0.0)
+    queue_s: float = setting(7200.0, "Seconds that a command may take to start the agent.", minimum=1.0)
+    start_s: float = setting(300.0, "Seconds that an agent may take to come after its start.", minimum=1.0)
+
+
+@dataclass(frozen=True)
 class SpoolSettings:
     root: Path | None = setting(
         None,
@@ -221,6 +242,11 @@ class RouterSettings:
     dial: DialSettings = section(DialSettings, "What the router dials.")
     jobs: RouterJobs = section(RouterJobs, "Jobs that are created through the router.")
     spool: SpoolSettings = section(SpoolSettings, "Data on disk for slow clients of agents without flow control.")
+    pools: Mapping[str, PoolSettings] = setting(
+        dict,
+        "Agents on demand, by the name of the pool; each a map of command, cleanup, on, addresses, max, idle_s, queue_s"
+        " and start_s.",
+    )
     ready_wait: float = setting(
         15.0,
         "Seconds after the start within which agents are expected back: a job not found then is 503 and not 404.",

@@ -203,18 +203,20 @@ def _item(kind: Any, rule: Rule, value: object, where: str) -> Any:
     return build(kind, value, where)
 
 
-def _properties(kind: Any, rule: Rule, value: object, where: str) -> dict[str, str]:
-    """Check a map of strings that become variables in the environment of a process."""
+def _properties(kind: Any, rule: Rule, value: object, where: str) -> dict[str, Any]:
+    """Check a map of strings, which become variables in the environment of a process, or of maps."""
     if not isinstance(value, dict):
         raise _mismatch(kind, value, where)
-    result = {}
+    inner = get_args(kind)[1]
+    result: dict[str, Any] = {}
     for name, text in value.items():
         if not isinstance(name, str):
             raise ConfigError(f"{_join(where, name)}: a name must be a string, got {_found(name)}; quote it")
         if not name or "=" in name:
             raise ConfigError(f"{_join(where, name)}: a name must not be empty and must not contain '='")
         _str(str, rule, name, _join(where, name))
-        result[name] = _str(str, rule, text, _join(where, name))
+        place = _join(where, name)
+        result[name] = _str(str, rule, text, place) if inner is str else build(inner, text, place)
     return result
 
 
@@ -310,6 +312,8 @@ def _words(kind: Any) -> str:
     words = "|".join(get_args(inner)) if origin is Literal else names[origin]
     if origin is tuple and get_args(inner)[0] is not str:
         words = "list of maps"
+    if origin is Mapping and get_args(inner)[1] is not str:
+        words = "map of maps"
     return f"{words} or null" if optional else words
 
 

@@ -17,6 +17,7 @@ from pagent.relay.changes import ChangeFeed
 from pagent.relay.duplicates import Duplicates
 from pagent.relay.jobs import JobTable
 from pagent.relay.table import AgentTable
+from pagent.relay.unplaced import UnplacedJobs
 from pagent.relay.watches import AgentWatches
 from pagent.router_limits import LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
 from pagent.rpc.directory import ANY_CONNECTION, JobAddress, JobFacts
@@ -67,6 +68,8 @@ class AgentDirectory:
         self._lingers: dict[AgentKey, float] = {}  # the longest that a job of an agent was created with
         self._lookups: dict[str, asyncio.Task[ConnectedAgent | None]] = {}
         self._tokens: dict[str, str] = {}  # by the uid of the agent that presented it
+        #: Jobs whose agent is started by a pool.
+        self.unplaced = UnplacedJobs()
 
     # --- finding ----------------------------------------------------------------------------------
 
@@ -77,11 +80,11 @@ class AgentDirectory:
 
     def facts(self, job_uid: str) -> JobFacts | None:
         """Return the facts of a job, at once; None for a job that is not known."""
-        return self.jobs.facts(job_uid)
+        return self.jobs.facts(job_uid) or self.unplaced.facts(job_uid)
 
     def facts_at(self, job: JobAddress) -> JobFacts | None:
         """Return the facts of the job that a request to this address uses, at once; None if it is not known."""
-        known = self.jobs.facts(job.job_uid)
+        known = self.facts(job.job_uid)
         agent = self.table.get(job.connection_id)
         if agent is None or (known is not None and known.agent_uid == agent.uid):
             return known
@@ -186,6 +189,8 @@ class AgentDirectory:
         if job.connection_id != ANY_CONNECTION and not is_connection_id(job.connection_id):
             raise self.not_found(job)
         key = self.jobs.agent_of(job.job_uid)
+        if key is None and self.unplaced.is_awaiting(job.job_uid):
+            raise RequestRefusedError(503, "the job waits for an agent of its pool", retry_after_s=5)
         if key is None:
             raise NotYetError(503, "the agent of this job is not known yet", retry_after_s=2)
         agent = self.table.newest(key)

@@ -20,6 +20,7 @@ from pagent.relay.directory import AgentDirectory
 from pagent.relay.host import parse_report
 from pagent.relay.listing import JobLister
 from pagent.relay.placement import not_connected, select
+from pagent.relay.pools.pools import Pools
 from pagent.relay.record import JobRecord
 from pagent.relay.waiting import until_ended
 from pagent.rpc.directory import Gate, JobAddress, Subject
@@ -40,6 +41,7 @@ class RelayRoutes:
         dialler: AgentDialler,
         gate: Gate,
         tickets: Tickets,
+        pools: Pools,
         *,
         uid: str,
         resolve: Callable[[str, int], Awaitable[list[str]]],
@@ -53,6 +55,8 @@ class RelayRoutes:
         self._creations = JobCreations(directory, gate, uid)
         #: The tickets of jobs.
         self.tickets = tickets
+        #: Agents on demand.
+        self.pools = pools
         self._resolve = resolve
         self._info = info
         #: Returns the values of all metrics.

@@ -12,12 +12,13 @@ ORDERS: Final = ("fewest-jobs", "least-load", "spread")
 class AgentChoice(NamedTuple):
     """The agent for a new job: the one with this uid, otherwise one that fits.
 
-    ``where``: the conditions as the caller gave them. ``order``: one of ORDERS.
+    ``where``: the conditions as the caller gave them. ``order``: one of ORDERS. ``pool``: the agent is one of a pool.
     """
 
     uid: str | None = None
     where: Mapping[str, Any] = {}
     order: str = ORDERS[0]
+    pool: str | None = None
 
 
 class NewJob(NamedTuple):

@@ -21,6 +21,7 @@ from pagent.web.routes import KnownJob, RoutedAgent, RoutedJob, Routes
 from pagent.web.v1.jobs import JobViews
 from pagent.web.v1.lifecycle import content_of, start_arguments, start_job
 from pagent.web.v1.payloads import NEW_JOB
+from pagent.web.v1.pools import PoolRoutes
 from pagent.web.v1.shapes import read_json
 from pagent.web.v1.tickets import ENDED, TicketRoutes
 from pagent.wire import messages
@@ -58,13 +59,17 @@ class CreationAnswer(NamedTuple):
 class JobCreationRoute:
     """Creates jobs; each request is carried to its end even if its client goes."""
 
-    def __init__(self, routes: Routes, views: JobViews, tickets: TicketRoutes) -> None:
+    def __init__(self, routes: Routes, views: JobViews, tickets: TicketRoutes, pools: PoolRoutes) -> None:
         self._routes = routes
         self._views = views
         self._tickets = tickets
+        self._pools = pools
 
     async def create(self, request: web.Request) -> web.Response:
-        wanted = _parsed(await read_json(request, NEW_JOB))
+        payload = await read_json(request, NEW_JOB)
+        wanted = _parsed(payload)
+        if wanted.job.agent.pool is not None:
+            return await self._pools.create(payload, wanted.files, wanted.start, subject_of(request))
         # Shielded: a call that is given up because the client is gone may have made a job, which would stay.
         gone = asyncio.Event()
         creation = asyncio.ensure_future(self._created(wanted, subject_of(request), request, gone))
@@ -154,4 +159,6 @@ def _choice(agent: Any) -> AgentChoice:
     if isinstance(agent, str):
         return AgentChoice(uid=agent)
     given = agent or {}
+    if "pool" in given:
+        return AgentChoice(pool=given["pool"])
     return AgentChoice(None, given.get("where", {}), given.get("order", ORDERS[0]))

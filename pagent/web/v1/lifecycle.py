@@ -61,6 +61,8 @@ class JobActions:
         return json_answer(self._views.view(self._routes.answered(agent.connection_id, info)))
 
     async def remove(self, request: web.Request) -> web.Response:
+        if await self._routes.pools.cancel(request.match_info["job"]):
+            return web.Response(status=204)
         job, agent = await located(self._routes, request)
         try:
             await agent.call("job_remove", job.job_uid)

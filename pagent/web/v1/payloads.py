@@ -129,6 +129,7 @@ _LABEL_NAME: Final = re.compile(r"[a-z0-9./-]{1,63}")
 #: Labels whose names begin so are a router's own.
 _OWN_LABELS: Final = "pagent/"
 
+_POOL: Final = map_of(text(least=1))
 _CHOICE: Final = mapping({}, {"where": map_of(_anything), "order": one_of(*ORDERS)})
 
 
@@ -136,7 +137,7 @@ def _agent(place: str, value: Any) -> None:
     if type(value) is str:
         text(least=1)(place, value)
     elif type(value) is dict and "pool" in value:
-        raise fault(place, "names a pool, which this router does not have")
+        _POOL(place, value)
     else:
         _CHOICE(place, value)
 

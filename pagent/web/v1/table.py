@@ -18,6 +18,7 @@ from pagent.web.v1.files import FileAccess
 from pagent.web.v1.jobs import JobViews
 from pagent.web.v1.lifecycle import JobActions
 from pagent.web.v1.logs import OutputRoutes
+from pagent.web.v1.pools import PoolRoutes
 from pagent.web.v1.router import RouterRoutes
 from pagent.web.v1.tickets import TicketRoutes
 
@@ -27,8 +28,8 @@ _FILE: Final = "/v1/jobs/{job}/files/{path:(?s:.*)}"
 def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
     """Return all routes of the API."""
     router, agents, jobs = RouterRoutes(gate), AgentRoutes(routes), JobViews(routes, gate)
-    tickets = TicketRoutes(routes, gate)
-    creation, actions = JobCreationRoute(routes, jobs, tickets), JobActions(routes, jobs)
+    tickets, pools = TicketRoutes(routes, gate), PoolRoutes(routes, gate)
+    creation, actions = JobCreationRoute(routes, jobs, tickets, pools), JobActions(routes, jobs)
     files, archives = FileAccess(routes), ArchiveAccess(routes)
     events = EventRoutes(routes, gate)
     table = [
@@ -58,5 +59,7 @@ def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
         Route("HEAD", _FILE, operations.FILES, files.head),
         Route("PUT", _FILE, operations.FILES, files.store, named("file_upload")),
         Route("DELETE", _FILE, operations.FILES, files.remove, named("file_remove")),
+        Route("GET", "/v1/pools", operations.READ, pools.listing),
+        Route("GET", "/v1/pools/{pool}", operations.READ, pools.show),
     ]
     return checked_routes(table)

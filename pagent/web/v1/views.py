@@ -6,13 +6,16 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pagent.rpc.pool_job import PoolRequestView
 from pagent.web.routes import KnownJob, RoutedAgent
 from pagent.wire.plain import plain
 
 #: The state of a job whose agent has no link now.
 UNREACHABLE: Final = "UNREACHABLE"
+#: The state of a job that waits for an agent of its pool.
+QUEUED: Final = "QUEUED"
 #: All states that a job can be in.
-STATES: Final = ("NEW", "PENDING", "RUNNING", "FINISHED", "CLOSED", UNREACHABLE, "QUEUED", "unknown")
+STATES: Final = ("NEW", "PENDING", "RUNNING", "FINISHED", "CLOSED", UNREACHABLE, QUEUED, "unknown")
 #: Label of the owner of a job, set by a closed router.
 _OWNER: Final = "pagent/owner"
 #: Keys of an agent's info that are passed on as they are.
@@ -45,6 +48,23 @@ def job_view(job: KnownJob, *, away: bool) -> dict[str, Any]:
         **{name: info.get(name) for name in _PASSED},
         **{name: time_text(info.get(name)) for name in _TIMES},
         "stderr": stderr.decode("utf-8", "replace") if isinstance(stderr, bytes) else None,
+    }
+
+
+def queued_view(request: PoolRequestView) -> dict[str, Any]:
+    """Return a job that is not at its agent: it waits for one of its pool, or could not get one."""
+    labels = request.job.labels
+    return {
+        "uid": request.job.uid,
+        "state": "FINISHED" if request.has_failed else QUEUED,
+        "agent": None,
+        "owner": labels.get(_OWNER),
+        "labels": dict(labels),
+        "name": request.job.name,
+        "created_at": time_text(request.created_at),
+        "error": request.message if request.has_failed else None,
+        "pool": request.pool,
+        "message": request.message,
     }
 
 

@@ -56,7 +56,6 @@ async def test_a_job_that_is_only_created(settings: Settings) -> None:
         ({"agent": 1}, "agent must be a map"),
         ({"agent": ""}, "agent must not be empty"),
         ({"agent": {"order": "best"}}, "agent.order must be one of fewest-jobs,"),
-        ({"agent": {"pool": "slurm"}}, "agent names a pool"),
         ({"agent": {"where": {"colour": "x"}}}, "agent.where['colour'] must be jobenv, platform.NAME"),
         ({"agent": {"where": {"platform.x": {"version": "about 3"}}}}, "version 'about 3' is not a clause"),
         ({"linger": -1}, "linger must be a number from 0"),

@@ -1,0 +1,157 @@
+"""The command of one request: a job on the agent that the pool's ``on`` selects."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Final
+
+from pagent.config.router import PoolSettings
+from pagent.errors import CallError, LinkClosedError, MethodError, RequestRefusedError
+from pagent.limits import DEFAULT_CALL_TIMEOUT_S
+from pagent.relay.agent import ConnectedAgent
+from pagent.relay.directory import AgentDirectory
+from pagent.relay.pools.command import RID, filled
+from pagent.relay.pools.request import POOL_LABEL, REQUEST_NOTE, RID_LABEL, STATE_NOTE, PoolRequest, RequestData
+from pagent.rpc.directory import ANY_CONNECTION, JobAddress
+from pagent.wire import messages
+
+#: From TERM to KILL.
+KILL_AFTER_S: Final = 30.0
+#: How long a cleanup command may run.
+_CLEANUP_S: Final = 60.0
+#: How long the link of the command's agent is awaited before it is looked up again.
+_LINK_S: Final = 60.0
+
+
+def host_of(directory: AgentDirectory, name: str, pool: PoolSettings, started: Collection[str]) -> ConnectedAgent:
+    """Return the agent for a pool's commands. RequestRefusedError 503. ``started``: agents of pools, which are none."""
+    hosts = [
+        agent
+        for agent in directory.table
+        if agent.is_ours and not agent.retiring and agent.uid not in started and _fits(pool, agent)
+    ]
+    if not hosts:
+        raise RequestRefusedError(503, f"no agent for the commands of pool {name!r} is connected", retry_after_s=5)
+    return min(hosts, key=lambda agent: (agent.host.cordoned, agent.uid, agent.dialled))
+
+
+def _fits(pool: PoolSettings, agent: ConnectedAgent) -> bool:
+    properties = agent.describe()["properties"]
+    wanted = pool.on.properties.items()
+    return pool.on.uid in (None, agent.uid) and all(
+        fnmatch.fnmatchcase(str(properties.get(name, "")), pattern) for name, pattern in wanted
+    )
+
+
+class Engine:
+    """Runs commands of pools. Errors are those of calls and links, and RequestRefusedError."""
+
+    def __init__(self, directory: AgentDirectory) -> None:
+        self._directory = directory
+
+    async def prepare(self, agent: ConnectedAgent, data: RequestData) -> str:
+        """Create the command's job with all that a router needs to go on; return its uid."""
+        labels = {POOL_LABEL: data.pool, RID_LABEL: data.rid}
+        note = data.encode()
+        info = await self._directory.create(agent, f"pool {data.pool}: {data.rid}", labels=labels)
+        uid: str = info["uid"]
+        try:
+            await self._directory.note(uid, REQUEST_NOTE, note)
+        except BaseException:
+            await self._directory.remove(uid)
+            raise
+        return uid
+
+    async def start(self, request: PoolRequest, pool: PoolSettings, join_data: bytes) -> None:
+        """Start the command, unless another router has done it."""
+        values = {**request.data.parameters, RID: request.data.rid}
+        agent = await self._agent(request)
+        try:
+            await agent.call(
+                "job_start",
+                request.command,
+                filled(pool.command, values),
+                {},
+                port_expected_count=0,
+                stdin=join_data,
+                timeout=DEFAULT_CALL_TIMEOUT_S,
+            )
+        except MethodError as error:
+            if error.cause_type != "JobInvalidStateError":
+                raise
+
+    def state(self, request: PoolRequest) -> str | None:
+        """Return the state of the command's job; None if there is none any more."""
+        record = self._directory.jobs.get(request.command)
+        return None if record is None else record.state
+
+    def has_ended(self, request: PoolRequest) -> bool:
+        """Whether the command is known to have ended: of an agent that is away nothing is known."""
+        return self.state(request) in (None, "FINISHED", "CLOSED")
+
+    async def follow(self, request: PoolRequest) -> None:
+        """Read the output of the command up to its end."""
+        await asyncio.gather(*(self._follow(request, stream) for stream in ("stdout", "stderr")))
+
+    async def _follow(self, request: PoolRequest, stream: str) -> None:
+        offset, ended = 0, False
+        while not ended:
+            try:
+                agent = await self._agent(request)
+                arguments = (request.command, stream, offset)
+                async with agent.open_stream(messages.ISTREAM, "job_logs", *arguments, follow=True) as output:
+                    while (data := await output.receive()) is not None:
+                        offset += len(data)
+                        request.output.add(stream, bytes(data))
+                        request.changed.set()
+                ended = True
+            except MethodError:
+                ended = True  # the job is gone
+            except (LinkClosedError, CallError, RequestRefusedError):
+                ended = not await self._next_link(request)
+
+    async def _next_link(self, request: PoolRequest) -> bool:
+        """Wait for a link of the command's agent; return whether the command is still known."""
+        key = self._directory.jobs.agent_of(request.command)
+        if key is not None:
+            with suppress(TimeoutError):
+                await self._directory.table.next_link(key, _LINK_S)
+        return key is not None
+
+    async def note(self, request: PoolRequest, value: bytes) -> None:
+        """Keep how far a request has come with the command's job, if there is one."""
+        if self.state(request) is not None:
+            await self._directory.note(request.command, STATE_NOTE, value)
+
+    async def end(self, request: PoolRequest, pool: PoolSettings | None) -> None:
+        """End the command (TERM, KILL after 30 s), clean up, and remove its job."""
+        if not self.has_ended(request) and self.state(request) != "NEW":
+            agent = await self._agent(request)
+            try:
+                await agent.call("job_kill", request.command, "TERM", KILL_AFTER_S, timeout=KILL_AFTER_S * 2)
+            except MethodError as error:
+                if error.cause_type not in ("JobInvalidStateError", "JobNotFoundError"):
+                    raise
+        if pool is not None and pool.cleanup and self.state(request) != "NEW":
+            await self._clean_up(request, pool)
+        if self.state(request) is not None:
+            await self._directory.remove(request.command)
+
+    async def _clean_up(self, request: PoolRequest, pool: PoolSettings) -> None:
+        """Run the cleanup command to its end, as a job on the agent of the command."""
+        agent = await self._agent(request)
+        values = {**request.data.parameters, RID: request.data.rid}
+        name = f"pool {request.data.pool}: cleanup of {request.data.rid}"
+        uid: str = (await self._directory.create(agent, name, labels={POOL_LABEL: request.data.pool}))["uid"]
+        try:
+            command = filled(pool.cleanup, values)
+            await agent.call("job_start", uid, command, {}, port_expected_count=0, timeout=DEFAULT_CALL_TIMEOUT_S)
+            await agent.call("job_wait", uid, timeout=_CLEANUP_S)
+        finally:
+            await self._directory.remove(uid)
+
+    async def _agent(self, request: PoolRequest) -> ConnectedAgent:
+        return await self._directory.locate(JobAddress(ANY_CONNECTION, request.command))

@@ -1,0 +1,67 @@
+"""Routers with pools, the agent that runs their commands, and commands that start agents on this machine."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pagent.agent import Agent
+from pagent.config.model import ClientSettings, Settings
+from pagent.config.router import Access, PoolHost, PoolSettings
+from pagent.router import Router
+from pagent.rpc.pool_job import PoolJob
+from tests.kit.agents import TOKEN, running_agent
+from tests.kit.programs import ECHO
+from tests.kit.routers import connected, router_settings, running_router
+
+JOIN = (sys.executable, "-m", "pagent", "serve", "--join", "-")
+HOST = "login"
+
+
+#: What a job is started with: a program that answers with the request.
+START: dict[str, Any] = {"args": [sys.executable, "-c", ECHO, "{port}"], "port": "auto", "ready": "connect"}
+
+
+def pool_of(*command: str, **options: Any) -> PoolSettings:
+    return PoolSettings(**{"command": command, "on": PoolHost(uid=HOST), "idle_s": 600.0, **options})
+
+
+def job(**options: Any) -> PoolJob:
+    start = {**START, "env": {}}
+    return PoolJob(**{"uid": secrets.token_hex(16), "name": "job", "labels": {}, "start": start, **options})
+
+
+def keys_in(folder: Path) -> Path:
+    """Write a file of keys; return its path."""
+    file = folder / "keys"
+    file.write_text("a-key-of-the-tests-that-is-long-enough-for-all\n")
+    file.chmod(0o600)
+    return file
+
+
+@asynccontextmanager
+async def running_host(settings: Settings, port: int) -> AsyncIterator[Agent]:
+    """The agent that runs the commands."""
+    client = ClientSettings(enabled=True, address=f"127.0.0.1:{port}", token=TOKEN, reconnect_delay=0.1)
+    identity = replace(settings.identity, uid=HOST)
+    async with running_agent(replace(settings, client=client, identity=identity)) as agent:
+        yield agent
+
+
+@asynccontextmanager
+async def running_pools(
+    settings: Settings, keys: Path, access: Access | None = None, **pools: PoolSettings
+) -> AsyncIterator[tuple[Router, Agent]]:
+    """A router with pools, and the agent for their commands."""
+    configured = router_settings(access=replace(access or Access(), keys_file=keys), pools=pools)
+    async with (
+        running_router(configured) as router,
+        running_host(settings, router.server_port) as host,
+    ):
+        await connected(router, HOST)
+        yield router, host

@@ -1,0 +1,183 @@
+"""Pools with real processes: the command of a pool starts an agent, which comes to the router and gets the job."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pagent.config.model import Settings
+from pagent.config.router import Access, PoolHost
+from pagent.errors import RequestRefusedError
+from pagent.relay.pools.pools import Pools
+from pagent.relay.pools.request import POOL_LABEL
+from pagent.router import Router
+from pagent.rpc.pool_job import PoolRequestView
+from tests.kit.pools import HOST, JOIN, job, keys_in, pool_of, running_host, running_pools
+from tests.kit.routers import ask, connected, router_settings, running_router
+from tests.kit.transfers import eventually
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    return keys_in(tmp_path)
+
+
+def requests(pools: Pools, name: str = "p") -> tuple[PoolRequestView, ...]:
+    view = pools.view(name)
+    assert view is not None
+    return view.requests
+
+
+def states(pools: Pools) -> list[str]:
+    return [request.state for request in requests(pools)]
+
+
+def command_jobs(router: Router) -> list[str]:
+    return [record.uid for record in router.directory.jobs.from_age(None) if POOL_LABEL in record.labels]
+
+
+async def test_a_job_of_a_pool_serves_and_all_ends_with_it(settings: Settings, keys: Path) -> None:
+    async with running_pools(settings, keys, p=pool_of(*JOIN)) as (router, host):
+        wanted = job()
+        view = await router.pools.request("p", {}, wanted)
+        assert (view.state, view.job.uid) == ("requested", wanted.uid)
+        assert router.pools.of_job(wanted.uid) is not None
+        waiting = await ask(router.control_port, "GET", f"/jobs/-/{wanted.uid}/http/")
+        assert (waiting.status, waiting["Retry-After"]) == (503, "5")
+        await eventually(lambda: router.pools.of_job(wanted.uid) is None)
+        answer = await ask(router.control_port, "GET", f"/jobs/-/{wanted.uid}/http/x")
+        assert (answer.status, answer.text.splitlines()[0]) == (200, "GET /x HTTP/1.1")
+        (request,) = requests(router.pools)
+        assert request.state == "connected"
+        agent = router.directory.table.agent(request.agent_uid)
+        assert agent is not None
+        assert agent.describe()["properties"] == {"pool": "p"}
+
+        await agent.call("host_end", 1.0)
+        await eventually(lambda: states(router.pools) == ["ended"])
+        assert command_jobs(router) == []
+        assert not host.jobs.jobs()
+
+
+async def test_an_idle_agent_is_used_first(settings: Settings, keys: Path) -> None:
+    async with running_pools(settings, keys, p=pool_of(*JOIN, max=1)) as (router, _):
+        first, second = job(), job()
+        await router.pools.request("p", {}, first)
+        await eventually(lambda: router.pools.of_job(first.uid) is None)
+        waiting = await router.pools.request("p", {}, second)
+        assert waiting.state == "requested"
+        await router.directory.remove(first.uid)
+        await eventually(lambda: router.directory.jobs.get(second.uid) is not None)
+        await eventually(lambda: states(router.pools) == ["connected", "ended"])
+        assert requests(router.pools)[0].agent_uid == router.directory.jobs.get(second.uid).agent_uid  # type: ignore[union-attr]
+
+
+async def test_a_command_that_ends_is_a_failure_with_its_output(settings: Settings, keys: Path) -> None:
+    script = "cat >/dev/null; echo queued and waiting; echo no such partition >&2; exit 1"
+    async with running_pools(settings, keys, p=pool_of("sh", "-c", script)) as (router, _):
+        wanted = job()
+        await router.pools.request("p", {}, wanted)
+        await eventually(lambda: states(router.pools) == ["ended"])
+        view = router.pools.of_job(wanted.uid)
+        assert view is not None
+        assert view.has_failed
+        assert view.message.startswith("the command has ended before its agent came: ")
+        assert {"queued and waiting", "no such partition"} <= set(view.message.partition(": ")[2].splitlines())
+        assert command_jobs(router) == []
+
+
+async def test_a_program_that_is_missing(settings: Settings, keys: Path) -> None:
+    async with running_pools(settings, keys, p=pool_of("no-such-program")) as (router, _):
+        wanted = job()
+        await router.pools.request("p", {}, wanted)
+        await eventually(lambda: states(router.pools) == ["ended"])
+        assert "the command cannot be started" in requests(router.pools)[0].message
+
+
+async def test_cancelled_while_queued(settings: Settings, keys: Path) -> None:
+    script = "cat >/dev/null; echo job 7 queued; exec sleep 600"
+    async with running_pools(settings, keys, p=pool_of("sh", "-c", script)) as (router, host):
+        wanted = job()
+        await router.pools.request("p", {}, wanted)
+        await eventually(lambda: requests(router.pools)[0].message == "job 7 queued")
+        assert states(router.pools) == ["queued"]
+        assert await router.pools.cancel(wanted.uid)
+        await eventually(lambda: states(router.pools) == ["ended"])
+        assert not host.jobs.jobs()
+        assert not await router.pools.cancel("0" * 32)
+
+
+async def test_the_time_in_the_queue_is_limited(settings: Settings, keys: Path, tmp_path: Path) -> None:
+    """The cleanup command gets the id of the request."""
+    cleaned = tmp_path / "cleaned"
+    cleanup = ("sh", "-c", f"echo {{rid}} > {cleaned}")
+    pool = pool_of("sleep", "600", queue_s=1.0, cleanup=cleanup)
+    async with running_pools(settings, keys, p=pool) as (router, _):
+        view = await router.pools.request("p", {}, job())
+        await eventually(lambda: states(router.pools) == ["ended"])
+        assert requests(router.pools)[0].message.startswith("no agent within 1 s")
+        assert cleaned.read_text() == f"{view.rid}\n"
+        assert command_jobs(router) == []
+
+
+async def test_a_router_that_comes_back_goes_on(settings: Settings, keys: Path, tmp_path: Path) -> None:
+    """The command waits for a file, so that the first router ends while it runs."""
+    go = tmp_path / "go"
+    script = f"echo waiting; while ! [ -e {go} ]; do sleep 0.05; done; exec {' '.join(JOIN)}"
+    pool = pool_of("sh", "-c", script, "sh", "--{cpus}")
+    wanted = job()
+    async with running_router(router_settings(access=Access(keys_file=keys), pools={"p": pool})) as router:
+        port = router.server_port
+        async with running_host(settings, port) as host:
+            await connected(router, HOST)
+            await router.pools.request("p", {"cpus": "4"}, wanted)
+            await eventually(lambda: requests(router.pools)[0].message == "waiting")
+            router.end(0)
+            await router.stop()
+            base = router_settings(access=Access(keys_file=keys), pools={"p": pool})
+            async with running_router(replace(base, server=replace(base.server, port=port))) as second:
+                await eventually(lambda: second.pools.of_job(wanted.uid) is not None)
+                await eventually(lambda: requests(second.pools)[0].message == "waiting")
+                assert requests(second.pools)[0].parameters == {"cpus": "4"}
+                go.touch()
+                await eventually(lambda: second.directory.jobs.get(wanted.uid) is not None)
+                await eventually(lambda: second.pools.of_job(wanted.uid) is None)
+                assert len(host.jobs.jobs()) == 1
+
+
+async def test_what_a_request_must_say(settings: Settings, keys: Path) -> None:
+    pool = pool_of("sleep", "{cpus}")
+    async with running_pools(settings, keys, p=pool, q=pool_of("x", on=PoolHost(uid="none"))) as (router, _):
+        for name, given, status in (
+            ("none", {}, 404),
+            ("p", {}, 400),
+            ("p", {"cpus": "1", "rid": "2"}, 400),
+            ("p", {"cpus": "1 2"}, 400),
+            ("p", {"cpus": 1}, 400),
+            ("q", {}, 503),
+        ):
+            with pytest.raises(RequestRefusedError) as caught:
+                await router.pools.request(name, given, job())
+            assert caught.value.status == status
+        assert requests(router.pools) == ()
+
+
+async def test_the_join_token_is_nowhere_to_be_read(settings: Settings, keys: Path, tmp_path: Path) -> None:
+    """The test alone keeps it, by a command that copies its standard input."""
+    script = f"tee {tmp_path / 'given'} | {' '.join(JOIN)}"
+    async with running_pools(settings, keys, p=pool_of("sh", "-c", script)) as (router, host):
+        wanted = job()
+        await router.pools.request("p", {}, wanted)
+        await eventually(lambda: router.pools.of_job(wanted.uid) is None)
+        token = json.loads((tmp_path / "given").read_text())["token"]
+        for process in psutil.Process().children(recursive=True):
+            assert token not in " ".join(process.cmdline()) + str(process.environ())
+        for record in router.directory.jobs.from_age(None):
+            assert token not in str(record.info()) + str(record.notes)
+        for each in host.jobs.jobs():
+            files = [file for file in each.sandbox.path.rglob("*") if file.is_file()]
+            assert not [file for file in files if token.encode() in file.read_bytes()]
