@@ -183,6 +183,7 @@ async def test_jobs_survive_a_lost_link(tmp_path: Path) -> None:
         assert await logged(router, before["uid"]) == b"ready\n"
 
 
+@pytest.mark.slow
 async def test_the_successor_of_an_agent_that_is_stopped(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("first", "second")]
     for folder in folders:
