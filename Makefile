@@ -128,13 +128,15 @@ fuzz: $(INSTALLED) plain  ## Fuzz the parsers with atheris, each target for SECO
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[fuzz]'
 	PYTHONSAFEPATH=1 PYTHONPATH=$(PLAIN) $(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH) $(ARGS)
 
-# In an environment of its own: what it needs would change versions of the lock.
+# In an environment of its own: what it needs would change versions of the lock. No schema can say what a cursor is, or
+# which fields of conditions are valid, so valid data may be refused.
 fuzz-api: $(INSTALLED)  ## Try /v1 of a router with schemathesis; ARGS="--max-examples 500" passes options to it
 	$(PYTHON) -m venv $(VENV)/fuzz-api
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["fuzz-api"])' \
 		| xargs $(VENV)/fuzz-api/bin/python -m pip install --quiet --disable-pip-version-check
 	$(BIN)/python -m tests.fuzz.api_site $(VENV)/fuzz-api/bin/schemathesis run '{url}/openapi.json' \
-		--header 'Authorization: Bearer {token}' --exclude-path-regex '/(events|exec)$$' $(ARGS)
+		--header 'Authorization: Bearer {token}' --exclude-path-regex '/(events|exec)$$' \
+		--exclude-checks positive_data_acceptance $(ARGS)
 
 bench: $(INSTALLED)  ## Run the benchmark; ARGS passes options
 	$(BIN)/python -m bench $(ARGS)
