@@ -14,6 +14,7 @@ from pagent.client.link import connect
 from pagent.config.router import RouterApps
 from pagent.errors import ConfigError
 from pagent.front.apps import AppRoutes, is_own
+from pagent.rpc.directory import JobAddress
 from tests.front.job import start_job
 from tests.front.test_field import scripted_front
 from tests.kit.agents import TOKEN
@@ -85,7 +86,7 @@ async def test_a_job_by_its_host_name(front: Front, uid: str) -> None:
         "",
     ]
     operation, job, _, _ = front.gate.judged[-1]
-    assert (operation, job) == ("apps", ("-", uid))
+    assert (operation, job) == ("apps", JobAddress("-", uid))
 
 
 @pytest.mark.parametrize("host", ["{}.localhost", "{}.LocalHost.", "{}.localhost:", "{}.localhost.:80"])
