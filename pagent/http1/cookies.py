@@ -25,7 +25,8 @@ def others(value: str) -> str:
 
 def own_in(value: str) -> list[str]:
     """Return the router's own cookies of a Cookie field, each as ``name=value``."""
-    return [cookie for each in value.split(";") if is_own(cookie := each.strip(_BLANKS))]
+    cookies = [each.strip(_BLANKS) for each in value.split(";")]
+    return [cookie for cookie in cookies if is_own(cookie)]
 
 
 def is_own(cookie: str) -> bool:
