@@ -144,7 +144,7 @@ class Tickets:
         )
         urls = {port: self._url(job, ticket, None if port == main else port, terms) for port in terms.ports}
         self._note_made(ticket.id)
-        # Nobody can enter after the time of the codes, so the note need not stay. Entering extends it.
+        # No browser can enter after the time of the codes, so the note need not stay. Entering extends it.
         await self._notes.put(job.uid, ticket_note(ticket.id), ticket.to_note(), min(terms.code_s, terms.ttl_s))
         return NewTicket(ticket, urls)
 

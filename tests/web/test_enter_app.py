@@ -267,7 +267,7 @@ async def test_revocation(site: TicketSite, person: Person) -> None:
     assert "not valid any more" in over.text
     assert (await site.portal.get(path))["tickets"] == []
     assert (await site.portal.ask("DELETE", f"{path}/{made['id']}")).status == 404
-    # A code of a revoked ticket, which nobody has used.
+    # A code of a revoked ticket, which was not used.
     unused = await site.make()
     await site.portal.ask("DELETE", f"{path}/{unused['id']}")
     assert (await person.post(*unused["urls"].values())).status == 403
