@@ -24,6 +24,7 @@ from pagent.front.websocket import WebSocketExchange
 from pagent.http1.incoming import IncomingHead
 from pagent.net.port.connection import PortConnection
 from pagent.rpc.directory import AgentLink, Client, Directory, RequestGate
+from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
@@ -136,6 +137,8 @@ class FrontContext:
         keep: bool,
     ) -> bytes:
         """Return the answer to a request that gets none of the job: :func:`~pagent.front.answers.error_answer`."""
+        if target is not None:
+            STATISTICS.responses[error.status // 100] += 1
         state = self.directory.state_of(target.job) if target is not None and takes_page(head) else None
         return error_answer(error, head, number, keep=keep, state=state)
 

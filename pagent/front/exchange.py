@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from abc import ABC, abstractmethod
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from pagent.buffers import Bytes
@@ -30,6 +31,7 @@ from pagent.net.port.user import PortUser
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink
 from pagent.rpc.stream import Stream
+from pagent.runtime.metrics import STATISTICS
 
 _BAD_GATEWAY: Final = 502
 #: Answers without a body whatever their fields say (RFC 9112 6.3).
@@ -37,6 +39,8 @@ _BODILESS: Final = frozenset({204, 304})
 #: Statuses of final answers (RFC 9110 15).
 FINAL: Final = range(200, 600)
 _CHUNK_END: Final = b"\r\n"
+_SECONDS: Final = STATISTICS.routed
+_RESPONSES: Final = STATISTICS.responses
 
 #: As the length of a body whose end the connection's own end is.
 _UNTIL_CLOSE: Final = -1
@@ -109,6 +113,7 @@ class Exchange(Holder):
     """
 
     __slots__ = (
+        "_began",
         "_call",
         "_held",
         "_keep",
@@ -135,6 +140,7 @@ class Exchange(Holder):
         self._stage = STATUS
         self._status = 0
         self._keep = head.keep_alive
+        self._began = monotonic()
         self._left = 0
         self._held = b""
         self.progress = 0
@@ -302,6 +308,8 @@ class Exchange(Holder):
         elif request.minor == 0:
             framing += b"Connection: keep-alive\r\n"
         self._held = encode_head(status, lines, request.answer_lines, framing)
+        _SECONDS.observe(monotonic() - self._began)
+        _RESPONSES[status // 100] += 1
         self._left = length
         self._stage = BODY
         self.progress += 1

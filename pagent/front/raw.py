@@ -16,6 +16,7 @@ from pagent.http1.wire_text import fields_from_wire, fields_to_wire, has_bytes, 
 from pagent.limits import RESPONSE_HEAD_MAX
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink
+from pagent.runtime.metrics import STATISTICS
 from pagent.splice.tcp import TcpSplice
 from pagent.wire import messages
 
@@ -115,6 +116,7 @@ class RawExchange(Exchange):
         assert stream is not None
         assert call is not None
         self._stage = ENDED
+        STATISTICS.responses[1] += 1
         self._user.port.write(head)
         ends = _TunnelEnds(self._user, call)
         call.result.add_done_callback(ends.call_ended)

@@ -28,5 +28,5 @@ def router_metrics(directory: AgentDirectory, clients: Iterable[Connection], use
         metrics.AGENTS: {(): float(len({agent.uid for agent in directory.table}))},
         metrics.USERS: {(): float(users)},
         metrics.REQUESTS: {(): STATISTICS.routed},
-        metrics.RESPONSES: STATISTICS.counted(metrics.RESPONSES),
+        metrics.RESPONSES: {(f"{digit}xx",): float(STATISTICS.responses[digit]) for digit in range(1, 6)},
     }

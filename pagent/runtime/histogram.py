@@ -20,5 +20,12 @@ class Histogram:
 
     def observe(self, seconds: float) -> None:
         """Count one duration."""
-        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
+        # Each request is counted: compiled, these comparisons take a third of the instructions of bisect_left.
+        if seconds <= 0.005:
+            index = 0 if seconds <= 0.0005 else 1 if seconds <= 0.001 else 2 if seconds <= 0.0025 else 3
+        elif seconds <= 0.05:
+            index = 4 if seconds <= 0.01 else 5 if seconds <= 0.025 else 6
+        else:
+            index = bisect_left(BUCKETS_S, seconds)
+        self.counts[index] += 1
         self.total += seconds

@@ -98,10 +98,11 @@ class Statistics:
     """The counts of this process; :data:`STATISTICS` is the only one.
 
     ``proxied``: requests that an agent passes to jobs. ``routed``: requests that a router passes to agents.
-    ``events``: counters of rare events, by metric and labels.
+    ``responses``: those of a router to requests for jobs, by the first digit of their status. ``events``: counters of
+    rare events, by metric and labels.
     """
 
-    __slots__ = ("calls", "events", "lag", "proxied", "received", "routed", "sent", "spooled")
+    __slots__ = ("calls", "events", "lag", "proxied", "received", "responses", "routed", "sent", "spooled")
 
     def __init__(self) -> None:
         self.received = 0
@@ -109,6 +110,7 @@ class Statistics:
         self.spooled = 0
         self.proxied = Histogram()
         self.routed = Histogram()
+        self.responses = [0] * 6
         self.calls = Histogram()
         self.lag = Histogram()
         self.events: Counter[tuple[str, Labels]] = Counter()

@@ -141,6 +141,7 @@ class HttpSplice(RequestingSplice):
     # --- from the parser: the response ---------------------------------------------------------------
 
     def head(self, head: ResponseHead) -> None:
+        self._body.answered()
         if self._request.in_lines and not head.local:
             # Nothing of it depends on the caller.
             self._advance(_HEAD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any, Final
 
 from pagent.buffers import Bytes
@@ -10,11 +11,13 @@ from pagent.http1.fields import Framing
 from pagent.http1.heads import RequestHead
 from pagent.http1.trailers import LAST_CHUNK, last_chunk
 from pagent.limits import REPEAT_MAX
+from pagent.runtime.metrics import STATISTICS
 
 # An Enum's members cost three times as much to reach, and every request asks.
 _NO_BODY: Final = Framing.NONE
 _UNDECIDED: Final = Framing.UNDECIDED
 _CHUNKED: Final = Framing.CHUNKED
+_SECONDS: Final = STATISTICS.proxied
 
 
 class RequestBody:
@@ -26,7 +29,7 @@ class RequestBody:
     request (request smuggling), or wait forever.
     """
 
-    __slots__ = ("_bytes", "_framing", "_head", "_head_data", "_left", "_queue", "_repeatable", "ended")
+    __slots__ = ("_began", "_bytes", "_framing", "_head", "_head_data", "_left", "_queue", "_repeatable", "ended")
 
     def __init__(self, head: RequestHead) -> None:
         self._head = head
@@ -37,6 +40,11 @@ class RequestBody:
         self._queue: list[Bytes] = []  # before there is a connection
         self._repeatable: list[Bytes] | None = []
         self._bytes = 0
+        self._began = monotonic()
+
+    def answered(self) -> None:
+        """Measure the time to the head of the response."""
+        _SECONDS.observe(monotonic() - self._began)
 
     @property
     def decided(self) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 from pagent.config.model import ClientSettings, Settings
 from pagent.runtime.metrics import METRICS
 from tests.kit.agents import TOKEN, running_agent
-from tests.kit.routers import connected, running_router
+from tests.kit.routers import ask, connected, running_router
 from tests.service.test_metrics import scrape, value
+from tests.web.v1.portal import site
 
 
 async def test_every_metric_of_a_router_is_on_the_page(settings: Settings) -> None:
@@ -29,4 +31,30 @@ async def test_every_metric_of_a_router_is_on_the_page(settings: Settings) -> No
 
 def of_a_router() -> set[str]:
     suffixes = {"counter": "_total", "gauge": "", "histogram": "_count"}
-    return {each.name + suffixes[each.kind] for each in METRICS if "router" in each.roles} - {"pagent_responses_total"}
+    return {each.name + suffixes[each.kind] for each in METRICS if "router" in each.roles}
+
+
+async def test_requests_for_jobs_are_measured_at_agent_and_router(settings: Settings) -> None:
+    async with site(settings) as (router, agent):
+        link = router.directory.table.agent(agent.uid)
+        assert link is not None
+        uid = (await router.directory.create(link, "a job"))["uid"]
+        before, of_agent = await scrape(router.control_port), await scrape(agent.control_port)
+        server = [sys.executable, "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
+        await link.call("job_start", uid, server, {}, port="auto", ready="connect")
+        for target, status in (("/", 200), ("/none", 404)):
+            answer = await ask(router.control_port, "GET", f"/jobs/-/{uid}/http{target}")
+            assert answer.status == status
+        await link.call("job_kill", uid, "KILL")
+        assert (await ask(router.control_port, "GET", f"/jobs/-/{uid}/http/")).status == 502
+        after = await scrape(router.control_port)
+        for name, labels, count in (
+            ("pagent_responses_total", {"class": "2xx"}, 1),
+            ("pagent_responses_total", {"class": "4xx"}, 1),
+            ("pagent_responses_total", {"class": "5xx"}, 1),
+            ("pagent_request_seconds_count", {}, 2),
+        ):
+            assert value(after, name, **labels) - value(before, name, **labels) == count
+        name = "pagent_request_seconds_count"
+        # Agent and router are one process here.
+        assert value(await scrape(agent.control_port), name) - value(of_agent, name) == 2
