@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,8 @@ def _assert_concealed(pid: int, folder: Path) -> None:
     """The token is in no argument, environment or file, and the agent listens for the reports of jobs alone."""
     process = psutil.Process(pid)
     for each in (process, *process.children(recursive=True)):
-        assert SECRET not in " ".join(each.cmdline()) + str(each.environ())
+        with suppress(psutil.Error):  # it ends meanwhile
+            assert SECRET not in " ".join(each.cmdline()) + str(each.environ())
     files = [Path(folder, name) for folder, _, names in os.walk(folder) for name in names]
     assert not [file for file in files if SECRET.encode() in file.read_bytes()]
     assert len([each for each in process.net_connections() if each.status == psutil.CONN_LISTEN]) == 1
