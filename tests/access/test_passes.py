@@ -50,7 +50,7 @@ def test_any_content_that_is_signed(content: Any) -> None:
 
 
 def test_times() -> None:
-    """The clock of the router that made it may be up to a minute ahead, or behind if ``leeway_s`` says so."""
+    """The clock of the router that made it may be up to a minute ahead, or late if ``leeway_s`` says so."""
     assert not PASS.is_timely(939, 60)
     assert PASS.is_timely(940, 60)
     assert PASS.is_timely(1999, 0)
