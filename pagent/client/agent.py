@@ -10,7 +10,7 @@ from pagent.client.calls import check_text
 from pagent.client.job import RemoteJob
 from pagent.client.link import ClientLink, connect
 from pagent.errors import MethodError
-from pagent.limits import WATCH_INTERVAL_S
+from pagent.limits import TERM_GRACE_S, WATCH_INTERVAL_S
 from pagent.wire import messages
 
 
@@ -98,6 +98,13 @@ class AgentClient:
         """Let the agent refuse new jobs, or end that; return the figures of its host (``host_cordon``)."""
         info: dict[str, Any] = await self.link.call("host_cordon", on)
         return info
+
+    async def end(self, *, grace: float = TERM_GRACE_S) -> None:
+        """End an agent that was started with ``--join`` (``host_end``); its jobs have ``grace`` seconds.
+
+        MethodError if it was not.
+        """
+        await self.link.call("host_end", grace)
 
     async def watch(self, *, interval: float = WATCH_INTERVAL_S) -> AsyncIterator[dict[str, Any]]:
         """Yield the messages of ``agent_watch``: all jobs, then their changes, and the figures of the host.

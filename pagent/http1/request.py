@@ -224,6 +224,7 @@ def _add_fields(fields: list[Pair], headers: Sequence[Pair], passed: frozenset[i
             if kind in passed:
                 fields.append(pair)
             if kind in _NOTED:
+                value: Any  # bytes if it is not UTF-8
                 _, value = pair
                 _note(noted, kind, from_wire(value).strip(_BLANKS))
     except (TypeError, ValueError, LookupError, AttributeError):

@@ -125,7 +125,9 @@ async def test_connection_debug_logs_messages_but_no_token(tmp_path: Path) -> No
 
 
 def test_help_ends_with_every_key() -> None:
-    result = subprocess.run([sys.executable, "-m", "pagent", "--help"], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "pagent", "serve", "--help"], capture_output=True, text=True, check=True
+    )
     listed = result.stdout.partition("Configuration keys")[2]
     names = [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and not line.startswith("   ")]
     assert names == [key.name for key in keys(Settings)]
