@@ -18,12 +18,13 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-# Tests that are not run without asserts: those of the bench and of the sources, which start no agent, and those of the
-# command line, which take long.
+# Tests that are not run without asserts: those of the bench and of the sources, which start no agent, and those of whole
+# routers and commands, which take long. What they use is tested without asserts part by part.
 READING := $(patsubst %,tests/test_%.py,architecture citations docs english)
-WITHOUT_ASSERTS := $(patsubst %,--ignore=%,tests/bench tests/cli $(READING))
+WHOLE := $(addprefix tests/,access adversity cli client relay/pools web)
+WITHOUT_ASSERTS := $(patsubst %,--ignore=%,tests/bench $(WHOLE) $(READING))
 # Tests of code that uses the transports of the event loop.
-ON_THE_LOOP := $(addprefix tests/,net rpc splice front relay service web client test_agent.py)
+ON_THE_LOOP := $(addprefix tests/,net rpc splice front service test_agent.py test_router.py)
 # A copy of the sources without compiled modules.
 PLAIN := $(VENV)/plain
 
