@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,7 +43,7 @@ async def run_exec(client: AgentClient, name: str, request: ExecRequest) -> int:
     environment = dict(request.environment)
     if request.has_terminal:
         environment.setdefault("TERM", os.environ.get("TERM", "xterm"))
-    size = shutil.get_terminal_size()
+    size = _window() if request.has_terminal else os.terminal_size((80, 24))
     execution = job.exec(
         request.command,
         environment,
@@ -125,6 +124,11 @@ def _raw_terminal() -> Iterator[None]:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
+def _window() -> os.terminal_size:
+    """Return the size of this terminal itself: COLUMNS and LINES may be those of another one."""
+    return os.get_terminal_size(0 if _is_terminal(0) else 1)
+
+
 @contextmanager
 def _following_size(process: RemoteExec, tasks: TaskOwner, wanted: bool) -> Iterator[None]:
     """Give the process's terminal the size of this one, at each change."""
@@ -134,7 +138,7 @@ def _following_size(process: RemoteExec, tasks: TaskOwner, wanted: bool) -> Iter
     loop = asyncio.get_running_loop()
 
     async def resize() -> None:
-        size = os.get_terminal_size(0 if _is_terminal(0) else 1)
+        size = _window()
         with suppress(CallError, LinkError):
             await process.resize(size.lines, size.columns)
 

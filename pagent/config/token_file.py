@@ -7,7 +7,6 @@ the name now; one that has waited for a lock looks whether it still is that file
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import stat
@@ -117,6 +116,8 @@ def _locked(path: Path, *, create: bool) -> Iterator[None]:
 
 
 def _lock(path: Path, flags: int) -> int:
+    import fcntl  # of Unix systems alone
+
     while True:
         descriptor = os.open(path, flags | os.O_CLOEXEC, _MODE)
         try:

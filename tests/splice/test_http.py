@@ -399,7 +399,7 @@ def test_the_table_has_every_state_and_every_input() -> None:
 )
 async def test_an_input_that_the_table_lacks_is_an_error(state: ExchangeState) -> None:
     exchange = await REACH[state]()
-    head = ResponseHead(200, [], Framing.NONE, None, True, None, False)
+    head = ResponseHead(200, b"", Framing.NONE, None, True, None, False)
     with pytest.raises(RuntimeError, match=f"input HEAD in state {state.name}"):
         exchange.splice.head(head)
     assert exchange.state is state
