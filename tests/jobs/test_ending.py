@@ -115,7 +115,10 @@ async def killed(end: TreeEnd) -> bool:
         return await end.wait()
 
 
-async def test_without_descriptors_it_looks_again(end_of: Callable[[Tree], TreeEnd]) -> None:
+async def test_without_descriptors_it_looks_again(
+    end_of: Callable[[Tree], TreeEnd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "KILL_WAIT_S", PATIENCE_S)
     tree = Tree([OSError(errno.EMFILE, "none"), OSError(errno.EMFILE, "none"), 3, 0, 0, 0])
     assert await killed(end_of(tree))
     assert tree.over

@@ -17,6 +17,7 @@ from pagent import log
 from pagent.errors import ConfigError
 from pagent.limits import LOG_BURST, LOG_LINE_MAX, LOG_QUEUE_MAX
 from pagent.log import handler as handlers
+from pagent.log import repeats
 from pagent.log.handler import PipeHandler
 
 
@@ -253,6 +254,7 @@ def test_left_out_lines_are_reported_at_the_end(reading: Make) -> None:
 
 def test_left_out_lines_are_reported_without_another_line(reading: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "LOG_REPEAT_S", 0.05)
+    monkeypatch.setattr(repeats, "LOG_REPEAT_S", 0.05)
     reader = reading("info")
     for number in range(1000):
         reader.logger.warning("flood %d", number)

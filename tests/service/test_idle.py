@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from pagent.agent import Agent
+from pagent.limits import MESSAGE_COST_MIN
 from pagent.wire.frame_encoding import masked_frame
 from pagent.wire.frames import PONG, TEXT
+from pagent.wire.messages import CALLER_CREDIT
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN
 from tests.kit.peer import BISTREAM, CallFailed, Peer
@@ -151,6 +153,7 @@ async def test_an_open_tab_that_only_answers_pings_is_idle(ours: Peer) -> None:
     while not ours.has_message(wait):
         await ours.data(call, masked_frame(PONG, b""))
         message = await ours.next_of(call)  # which the job sends back: output is no input
+        await ours.send([CALLER_CREDIT, call, MESSAGE_COST_MIN])
         if message[0] == 7:
             break
     assert (await ours.outcome(wait))[1]["error"] == "idle"
