@@ -6,14 +6,13 @@ import json
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from pagent.config.load import read_map
+from pagent.config.replacing import replace_file
 from pagent.errors import ConfigError
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
@@ -96,16 +95,7 @@ def write_contexts(path: Path, contexts: Contexts) -> None:
         lines.append(f"  {json.dumps(name)}: {json.dumps({'address': context.address, 'token': context.token})}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".contexts-", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                os.fchmod(file.fileno(), _MODE)
-                file.write("\n".join(lines) + "\n")
-            os.replace(temporary, os.path.realpath(path))
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        replace_file(Path(os.path.realpath(path)), "\n".join(lines) + "\n", _MODE)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pagent.config.access_tokens import parse_records, read_records
 from pagent.config.load import read_list
+from pagent.config.replacing import replace_file
 from pagent.config.router import AccessToken
 from pagent.errors import ConfigError
 
@@ -84,20 +84,7 @@ def _replace(path: Path, text: str, expected: list[str]) -> None:
         raise ConfigError(f"{path}: not a list with one '- ' for each token; edit it by hand")
     target = Path(os.path.realpath(path))
     before = target.stat()
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
-            with suppress(PermissionError):
-                os.fchown(descriptor, before.st_uid, before.st_gid)
-            os.fsync(descriptor)
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    replace_file(target, text, stat.S_IMODE(before.st_mode), (before.st_uid, before.st_gid))
 
 
 @contextmanager
