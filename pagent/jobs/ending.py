@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 
 from pagent import limits
 from pagent.jobs.system import EXIT_POLL_S
 from pagent.jobs.tree import JobTree, Key
-from pagent.runtime.tasks import TaskOwner
+from pagent.runtime.tasks import TaskOwner, event_within
 from pagent.runtime.threads import ThreadPool
 
 _log = logging.getLogger(__name__)
@@ -95,8 +94,5 @@ class TreeEnd:
 
     async def _pause(self, most_s: float) -> None:
         """Wait until the tree has changed, or the time has passed."""
-        if self._tree.over:
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(most_s):
-                await self._tree.news.wait()
+        if not self._tree.over:
+            await event_within(self._tree.news, most_s)

@@ -15,6 +15,7 @@ from pagent.relay.directory import AgentDirectory
 from pagent.relay.record import JobRecord
 from pagent.rpc.aio import AsyncStream
 from pagent.rpc.directory import JobFacts
+from pagent.runtime.tasks import event_within
 from pagent.runtime.timeslice import current_slice
 
 
@@ -77,15 +78,7 @@ class RelayedWatch:
             if (message := self._next()) is not None:
                 await out.send(message)
             else:
-                await self._wait(host_at - clock())
-
-    async def _wait(self, most_s: float) -> None:
-        """Wait for news, at most so long."""
-        try:
-            async with asyncio.timeout(most_s):
-                await self._news.wait()
-        except TimeoutError:
-            pass
+                await event_within(self._news, host_at - clock())
 
     # --- messages ---------------------------------------------------------------------------------
 

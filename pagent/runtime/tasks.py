@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -71,3 +72,10 @@ class TaskOwner:
             task.cancel()
         if pending:
             await asyncio.wait(pending)
+
+
+async def event_within(event: asyncio.Event, seconds: float) -> None:
+    """Wait until an event is set, for at most this time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -25,6 +25,7 @@ from pagent.limits import (
 from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import istream, unary
+from pagent.runtime.tasks import event_within
 from pagent.runtime.timeslice import current_slice
 from pagent.service.jobs import owner_of
 from pagent.service.joining import JoinedLife
@@ -130,13 +131,4 @@ class HostService:
             if (message := watcher.next()) is not None:
                 await out.send(message)
             else:
-                await _news(watcher, host_at - clock())
-
-
-async def _news(watcher: JobWatcher, most_s: float) -> None:
-    """Wait for news, at most so long."""
-    try:
-        async with asyncio.timeout(most_s):
-            await watcher.news.wait()
-    except TimeoutError:
-        pass
+                await event_within(watcher.news, host_at - clock())
