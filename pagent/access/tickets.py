@@ -194,7 +194,7 @@ class Tickets:
                 _log.warning("job %s: the end of ticket %s is not noted: %s", ticket.job, ticket.id, error)
 
     async def _end(self, ticket: Ticket) -> None:
-        # Cookies are valid for so long, by some clock.
+        # By the slowest clock of a router, cookies are valid until then.
         ttl = max(ticket.expires - time.time(), 0.0) + 2 * CLOCK_SKEW_S
         await self._notes.put(ticket.job, end_note(ticket.id), b"", ttl)
         await self._notes.put(ticket.job, ticket_note(ticket.id), None)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from pagent.access.scopes import OWNER
 from pagent.errors import CallError, LinkClosedError, RequestRefusedError
 from pagent.limits import LINGER_MAX_S
 from pagent.relay.changes import Change, ChangeKind
@@ -24,9 +25,7 @@ from pagent.wire.values import UNPACK_FAULTS, pack, unpack
 
 _log = logging.getLogger(__name__)
 
-#: Labels of a job, set by the router: its owner, the client that has created it, and the seconds that it outlives that
-#: client.
-OWNER: Final = "pagent/owner"
+#: Labels of a job, set by the router: the client that has created it, and the seconds that it outlives that client.
 CLIENT: Final = "pagent/client"
 CLIENT_LINGER: Final = "pagent/client-linger"
 
@@ -57,7 +56,7 @@ class JobClient(NamedTuple):
         return cls(owner, peer.uid if isinstance(peer.uid, str) else peer.uid.hex())
 
     def labels(self, linger: float | None) -> dict[str, str]:
-        """Return the labels of a job that this client creates, which outlives it for so many seconds."""
+        """Return the labels of a job that this client creates, and that outlives it for ``linger`` seconds."""
         labels = {CLIENT: self.uid, CLIENT_LINGER: f"{linger or 0.0:g}"}
         return labels if self.owner is None else {OWNER: self.owner, **labels}
 

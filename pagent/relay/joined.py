@@ -114,7 +114,7 @@ class _FromAgent(_Half):
 class JoinedCall:
     """Joins ``incoming``, a call of a peer, to ``outgoing``, which was made for it. Both have a stream.
 
-    ``fill_holes``: an int on the caller's stream stands for so many zeros, which the agent gets instead.
+    ``fill_holes``: an int on the caller's stream is a number of zeros, and the agent gets the zeros.
     """
 
     def __init__(self, incoming: IncomingCall, outgoing: OutgoingCall, *, fill_holes: bool = False) -> None:

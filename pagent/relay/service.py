@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pagent.access.audit import AuditEntry, audited, result_of
 from pagent.access.operations import JOBS, READ
+from pagent.access.scopes import OWN_LABELS, OWNER
 from pagent.errors import (
     CallError,
     JobInvalidStateError,
@@ -21,7 +22,7 @@ from pagent.errors import (
 )
 from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES, LINGER_MAX_S
 from pagent.relay.agent import ConnectedAgent
-from pagent.relay.clients import OWNER, ClientJobs, JobClient
+from pagent.relay.clients import ClientJobs, JobClient
 from pagent.relay.creation import may_create
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.hosts import HostRelay
@@ -58,9 +59,6 @@ RELAYED: Final = {
 #: Methods that send files, with holes as such to a caller that knows them, and those that take files.
 _SENDS_HOLES: Final = frozenset({"file_download", "archive_download"})
 _TAKES_HOLES: Final = frozenset({"file_upload"})
-
-#: Names of labels that only a router sets.
-_RESERVED: Final = "pagent/"
 
 
 class RelayService:
@@ -286,8 +284,8 @@ def _checked_labels(labels: Any) -> dict[str, str]:
     if not isinstance(labels, dict):
         raise ValueError("labels must be a map")
     for name in labels:
-        if isinstance(name, str) and name.startswith(_RESERVED):
-            raise ValueError(f"labels: names that begin with {_RESERVED} are set by the router")
+        if isinstance(name, str) and name.startswith(OWN_LABELS):
+            raise ValueError(f"labels: names that begin with {OWN_LABELS} are set by the router")
     return labels
 
 

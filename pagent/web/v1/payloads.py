@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from pagent.access.scopes import OWN_LABELS
 from pagent.limits import (
     GRACE_MAX_S,
     JOB_NAME_MAX,
@@ -120,14 +121,12 @@ def _labels(place: str, value: Any) -> None:
     for name in value:
         if not _LABEL_NAME.fullmatch(name):
             raise fault(place, f"has the name {name!r:.100}, which does not match {_LABEL_NAME.pattern}")
-        if name.startswith(_OWN_LABELS):
-            raise fault(place, f"has the name {name!r:.100}: names that begin with {_OWN_LABELS} are set by the router")
+        if name.startswith(OWN_LABELS):
+            raise fault(place, f"has the name {name!r:.100}: names that begin with {OWN_LABELS} are set by the router")
 
 
 _LABELS: Final = map_of(text(LABEL_VALUE_MAX), most=LABELS_MAX)
 _LABEL_NAME: Final = re.compile(r"[a-z0-9./-]{1,63}")
-#: Labels whose names begin so are a router's own.
-_OWN_LABELS: Final = "pagent/"
 
 _POOL: Final = map_of(text(least=1))
 _CHOICE: Final = mapping({}, {"where": map_of(_anything), "order": one_of(*ORDERS)})

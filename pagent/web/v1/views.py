@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pagent.access.scopes import OWNER
 from pagent.rpc.pool_job import PoolRequestView
 from pagent.web.routes import KnownJob, RoutedAgent
 from pagent.wire.plain import plain
@@ -16,8 +17,6 @@ UNREACHABLE: Final = "UNREACHABLE"
 QUEUED: Final = "QUEUED"
 #: All states that a job can be in.
 STATES: Final = ("NEW", "PENDING", "RUNNING", "FINISHED", "CLOSED", UNREACHABLE, QUEUED, "unknown")
-#: Label of the owner of a job, set by a closed router.
-_OWNER: Final = "pagent/owner"
 #: Keys of an agent's info that are passed on as they are.
 _PASSED: Final = ("name", "ports", "pid", "exit_code", "signal", "error", "open_streams", "cpu_seconds", "rss_bytes")
 _TIMES: Final = ("created_at", "started_at", "finished_at", "removed_at", "last_request_at", "last_input_at")
@@ -43,7 +42,7 @@ def job_view(job: KnownJob, *, away: bool) -> dict[str, Any]:
         "uid": job.uid,
         "state": UNREACHABLE if away else job.state,
         "agent": job.agent_uid,
-        "owner": job.labels.get(_OWNER),
+        "owner": job.labels.get(OWNER),
         "labels": dict(job.labels),
         **{name: info.get(name) for name in _PASSED},
         **{name: time_text(info.get(name)) for name in _TIMES},
@@ -58,7 +57,7 @@ def queued_view(request: PoolRequestView) -> dict[str, Any]:
         "uid": request.job.uid,
         "state": "FINISHED" if request.has_failed else QUEUED,
         "agent": None,
-        "owner": labels.get(_OWNER),
+        "owner": labels.get(OWNER),
         "labels": dict(labels),
         "name": request.job.name,
         "created_at": time_text(request.created_at),
