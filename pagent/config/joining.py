@@ -26,7 +26,7 @@ _TEXTS: Final = ("token", "uid")
 
 @dataclass(frozen=True, kw_only=True)
 class JoinData:
-    """``idle_s``: the agent ends after so many seconds without jobs. ``deadline``: epoch seconds; None for none."""
+    """``idle_s``: seconds without jobs after which the agent ends. ``deadline``: epoch seconds; None for none."""
 
     addresses: tuple[str, ...]
     token: str = field(repr=False)

@@ -23,9 +23,9 @@ _log = logging.getLogger(__name__)
 
 #: How long no router can be reached before the agent ends.
 UNREACHABLE_S: Final = 600.0
-#: So long before the deadline the agent takes no new jobs.
+#: Seconds before the deadline from which the agent takes no new jobs.
 CORDON_S: Final = 120.0
-#: So long before the deadline its jobs get TERM, and so long they have then.
+#: Seconds before the deadline at which its jobs get TERM, and seconds until KILL.
 WARN_S: Final = 30.0
 WARN_GRACE_S: Final = 25.0
 #: The clock of the machine may be set: the deadline is compared with it at least this often.
