@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from pagent.config.model import Settings
 from pagent.config.router import RouterSettings
 from pagent.config.schema import keys
-from tests.kit import floors_page, metrics_page
+from tests.kit import commands_page, floors_page, metrics_page
 from tests.kit.limits_page import CONFIGURED, OF_A_ROUTER, all_entries, page
 
 ROOT = Path(__file__).parent.parent
@@ -95,3 +96,33 @@ def test_every_test_that_the_security_page_names_exists() -> None:
 @pytest.mark.parametrize("name", ["limits", "security"])
 def test_the_readme_leads_to_it(name: str) -> None:
     assert f"docs/{name}.rst" in (ROOT / "README.rst").read_text()
+
+
+def test_the_command_line_reference_is_that_of_the_commands() -> None:
+    assert (DOCS / "reference.rst").read_text() == commands_page.page(), "make pages"
+
+
+_COMMANDS = {found.command_path: found for found in commands_page.all_commands()}
+
+
+@pytest.mark.parametrize("path", _COMMANDS)
+def test_every_command_has_a_text_an_example_and_a_text_for_each_option(path: str) -> None:
+    found = _COMMANDS[path]
+    assert commands_page.paragraphs(found.command)
+    assert [names for names, text in commands_page.options_of(found) if not text] == []
+    parent = found.parent
+    assert parent is not None
+    lines = [*commands_page.examples(found.command), *commands_page.examples(parent.command)]
+    assert any(re.search(rf"\b{path}\b", line) for line in lines)
+
+
+@pytest.mark.parametrize("path", _COMMANDS)
+def test_every_example_of_a_command_has_options_that_exist(path: str) -> None:
+    for line in commands_page.examples(_COMMANDS[path].command):
+        for part in re.findall(r"\bpagent ([^|>&;()$]+)", line):
+            words = shlex.split(part)
+            name = f"pagent {words[0]}"
+            deeper = " ".join([name, *words[1:2]])
+            found = _COMMANDS.get(deeper) or _COMMANDS[name]
+            rest = words[deeper in _COMMANDS :][1:]
+            found.command.make_parser(found).parse_args(rest)  # UsageError for an unknown option

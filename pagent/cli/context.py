@@ -24,6 +24,7 @@ def context() -> None:
       pagent context use lab
       pagent context list
       pagent ps --context laptop
+      pagent context remove laptop
     """
 
 

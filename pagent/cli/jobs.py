@@ -67,7 +67,7 @@ def wait(target: Target, timeout: float | None, jobs: tuple[str, ...]) -> None:
 
     \b
     Examples:
-      pagent wait 5f0c0d5a && pagent cp 5f0c0d5a:results .
+      pagent wait 5f0c0d5a && pagent logs 5f0c0d5a
       pagent wait --timeout 60 simulation
     """
     from pagent.cli.job_work import wait_for_jobs
