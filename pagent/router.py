@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -13,16 +12,15 @@ from typing import Any, Final
 from pagent import __version__, log
 from pagent.access.closed import ClosedGate
 from pagent.access.dialling import LOOPBACK, DialRules
-from pagent.access.gate import CLOSING_KEYS, AccessGate
-from pagent.access.hosts import is_loopback_name
+from pagent.access.gate import AccessGate
+from pagent.access.hosts import is_loopback_interface
 from pagent.config.router import RouterSettings
-from pagent.config.tokens import TOKEN_GONE
-from pagent.errors import ConfigError, ProtocolError
+from pagent.errors import ConfigError
 from pagent.front.server import FrontServer
 from pagent.front.spools import FrontSpools
 from pagent.limits import CALLS_PER_CLIENT
-from pagent.net.accept.listening import listen
 from pagent.net.dial import Address
+from pagent.relay.admission import AgentAdmission
 from pagent.relay.agent import AgentKey, ConnectedAgent
 from pagent.relay.client_links import ClientLinks
 from pagent.relay.credentials import RouterCredentials, load_credentials
@@ -31,28 +29,26 @@ from pagent.relay.directory import AgentDirectory
 from pagent.relay.metrics import router_metrics
 from pagent.relay.pools.addresses import server_addresses
 from pagent.relay.pools.pools import Pools
+from pagent.relay.reminder import remind_of_open
 from pagent.relay.routes import RelayRoutes
 from pagent.relay.service import RelayService
 from pagent.relay.ticketing import Ticketing
-from pagent.rpc.connection import Connection
 from pagent.runtime.descriptors import open_limit, raise_limit
 from pagent.runtime.loop_lag import LoopLag
 from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.rereading import Rereading
 from pagent.runtime.tasks import TaskOwner
+from pagent.web.client_listener import ClientListener
 from pagent.web.enter_app import enter_app
-from pagent.web.handover import RouterWeb
 from pagent.web.router_app import router_app
 from pagent.web.rpc_app import rpc_app
 from pagent.web.server import WebServer
 from pagent.web.wsconnect import WebSocketJoins
 from pagent.wire import identity
-from pagent.wire.closing import GOING_AWAY, POLICY_VIOLATION
+from pagent.wire.closing import GOING_AWAY
 
 _log = logging.getLogger(__name__)
 
-#: How often an open router that can be reached from elsewhere says so.
-REMINDER_S: Final = 3600.0
 #: Connections in their handshake take at most this part of the descriptors.
 _PENDING_PART: Final = 8
 
@@ -66,12 +62,10 @@ class Router:
     def __init__(self, settings: RouterSettings, *, connection_debug: bool = False) -> None:
         # For life.
         self._settings = settings
-        self._debug = connection_debug
         self._credentials = load_credentials(settings)
         self.uid = settings.identity.uid or uuid.uuid4().hex
         self._instance = uuid.uuid4().hex
         self._user_data = _user_data(self.uid, settings.identity.name)
-        self._loopback = _is_loopback(settings.control.interface)
         spools = FrontSpools(settings.spool)
         self.directory = AgentDirectory(
             spool=spools.opener,
@@ -81,20 +75,34 @@ class Router:
         )
         for address, token in self._credentials.dialled.items():
             self.directory.expect((address, token))
+        self.gate = self._closed_gate() or AccessGate(
+            loopback=is_loopback_interface(settings.control.interface),
+            allowed_hosts=settings.control.allowed_hosts,
+            beyond=settings.access.open,
+        )
+        self.pools = Pools(self.directory, settings.pools, self._credentials.keys, self._server_addresses)
+        self._admission = AgentAdmission(
+            self.directory,
+            self.pools,
+            self._credentials,
+            user_data=self._user_data,
+            instance=self._instance,
+            debug=connection_debug,
+        )
         self._dialler = AgentDialler(
             self.directory.table,
             self.directory.jobs,
             self.directory.tasks,
-            self._connection,
+            self._admission.dialled,
             settings.client.polling_delay,
         )
-        self.gate = self._closed_gate() or AccessGate(
-            loopback=self._loopback, allowed_hosts=settings.control.allowed_hosts, beyond=settings.access.open
-        )
-        self.pools = Pools(self.directory, settings.pools, self._credentials.keys, self._server_addresses)
         allow = LOOPBACK if settings.dial.allow is None and self.gate.is_closed else settings.dial.allow
         self._apps = Ticketing(
-            self.directory, settings, self.gate, self._credentials.keys, loopback=_is_loopback(settings.apps.interface)
+            self.directory,
+            settings,
+            self.gate,
+            self._credentials.keys,
+            loopback=is_loopback_interface(settings.apps.interface),
         )
         routes = RelayRoutes(
             self.directory,
@@ -119,14 +127,14 @@ class Router:
         app = router_app(
             routes, self.gate, self._joins, lambda subject: None if self._ending else self._clients.connect(subject)
         )
-        self._web = RouterWeb(app, body_s=settings.control.body_s, access_log=settings.control.access_log)
-        self._entrance = RouterWeb(
-            enter_app(routes, self._apps.tickets, self._apps.pages, self._apps.gate.check_beyond),
-            body_s=settings.control.body_s,
-            access_log=settings.control.access_log,
-        )
+        self._control_listener = ClientListener("control", settings.control, app, settings.control)
+        entrance = enter_app(routes, self._apps.tickets, self._apps.pages, self._apps.gate.check_beyond)
+        self._apps_listener = ClientListener("apps", settings.apps, entrance, settings.control)
+        self._listeners = [self._control_listener, self._apps_listener]
         try:
-            self._front = FrontServer(self.directory, self.gate, self._web.protocol, settings.control, spools)
+            self._front = FrontServer(
+                self.directory, self.gate, self._control_listener.fallback, settings.control, spools
+            )
         except ValueError as error:
             raise ConfigError(f"control.trusted_proxies: {error}") from None
         self._agents = WebServer()
@@ -138,8 +146,18 @@ class Router:
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._drained = asyncio.Event()  # the grace period of requests is over
         self._forced: list[Callable[[], object]] = [self._drained.set]
-        #: Where it listens; 0 for what it does not.
-        self.server_port = self.control_port = self.apps_port = 0
+        #: Where it listens for agents; 0 for not at all.
+        self.server_port = 0
+
+    @property
+    def control_port(self) -> int:
+        """Where it listens for clients; 0 for not at all."""
+        return self._control_listener.port
+
+    @property
+    def apps_port(self) -> int:
+        """Where it listens for traffic to the jobs' own names; 0 for not at all."""
+        return self._apps_listener.port
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -151,38 +169,27 @@ class Router:
         ports: dict[str, int] = {}
         if settings.server.enabled:
             ports["server"] = self.server_port = await self._listen_for_agents()
-        ports["control"] = self.control_port = await self._listen_for_clients()
+        ports["control"] = await self._control_listener.listen(self._front, tls=self._credentials.control_tls)
         if settings.apps.enabled:
-            ports["apps"] = self.apps_port = await self._listen_for_apps()
+            ports["apps"] = self._apps.pages.port = await self._listen_for_apps()
         where = " ".join(f"{name}={port}" for name, port in ports.items())
         _log.info("pagent %s route started: uid=%s %s", __version__, self.uid, where)
         self._warn()
         self.pools.start()
         for address in self._credentials.dialled:
-            self.keep_link(address, partial(self._token_for, address))
+            self.keep_link(address, partial(self._admission.token_for, address))
 
     async def _listen_for_agents(self) -> int:
         server = self._settings.server
         places = max(1, min(server.pending_max, open_limit(server.pending_max * _PENDING_PART) // _PENDING_PART))
-        app = rpc_app(lambda: None if self._ending else self._accepted())
+        app = rpc_app(self._admission.accepted)
         tls = self._credentials.server_tls
         return await self._agents.listen("server", app, server.interface, server.port, tls=tls, places=places)
 
-    async def _listen_for_clients(self) -> int:
-        control = self._settings.control
-        await self._web.start()
-        sockets = _listen("control", control.interface, control.port)
-        await self._front.listen(sockets, tls=self._credentials.control_tls)
-        return int(sockets[0].getsockname()[1])
-
     async def _listen_for_apps(self) -> int:
-        apps = self._settings.apps
-        await self._entrance.start()
-        sockets = _listen("apps", apps.interface, apps.port)
-        self._apps.pages.port = port = int(sockets[0].getsockname()[1])
-        site = self._apps.site(self._entrance.protocol)
-        await self._front.listen(sockets, tls=self._credentials.apps_tls, site=site)
-        return port
+        listener = self._apps_listener
+        site = self._apps.site(listener.fallback)
+        return await listener.listen(self._front, tls=self._credentials.apps_tls, site=site)
 
     def address_of(self, job_uid: str, port: int | None = None) -> str | None:
         """Return the address of a job, or of one of its ports, for browsers; None if ``apps`` is not enabled."""
@@ -220,28 +227,8 @@ class Router:
         if self.gate.is_closed:
             if self._settings.access.open:
                 _log.warning("access.open is set, but the router is closed: every request needs a token or a user")
-        elif listeners := self._open_listeners():
-            self._tasks.start(self._remind(listeners), name="say that the router is open")
-
-    def _open_listeners(self) -> list[str]:
-        """Return the listeners for clients that can be reached from other machines, each with its address."""
-        control, apps = self._settings.control, self._settings.apps
-        listeners = [("control", control.interface, self.control_port), ("apps", apps.interface, self.apps_port)]
-        return [
-            f"{name} ({interface or 'all addresses'}, port {port})"
-            for name, interface, port in listeners
-            if port and not _is_loopback(interface)
-        ]
-
-    async def _remind(self, listeners: list[str]) -> None:
-        while True:
-            _log.warning(
-                "the router is open on %s: every client that reaches it may run programs on its agents; set %s to close"
-                " it, or let it listen on 127.0.0.1",
-                " and ".join(listeners),
-                CLOSING_KEYS,
-            )
-            await asyncio.sleep(REMINDER_S)
+        elif listeners := [str(each) for each in self._listeners if each.port and not each.is_loopback]:
+            self._tasks.start(remind_of_open(listeners), name="say that the router is open")
 
     async def wait(self) -> int:
         """Run until :meth:`end`; return the exit code."""
@@ -263,6 +250,7 @@ class Router:
     async def stop(self) -> None:
         """Drain requests, then close all links. Jobs of agents go on (docs/router.rst, "Signals")."""
         self._ending = True
+        self._admission.end()
         if self._lag is not None:
             self._lag.close()
         if isinstance(self.gate, ClosedGate):
@@ -273,8 +261,8 @@ class Router:
                 client.link.close(GOING_AWAY, "the router ends")
         await self._drain()
         await self._front.close()
-        await self._web.close()
-        await self._entrance.close()
+        for listener in self._listeners:
+            await listener.web.close()
         self._apps.close()
         await self._joins.close()
         await self.pools.close()
@@ -288,67 +276,14 @@ class Router:
     async def _drain(self) -> None:
         """Take no more requests, and let those under way end within the grace period."""
         grace = asyncio.get_running_loop().call_later(self._settings.control.drain_s, self._drained.set)
-        parts = self._front, self._web, self._entrance
-        await asyncio.gather(*(part.drain(self._drained) for part in parts))
+        webs = [listener.web.drain(self._drained) for listener in self._listeners]
+        await asyncio.gather(self._front.drain(self._drained), *webs)
         grace.cancel()
-
-    # --- links ------------------------------------------------------------------------------------
-
-    def _accepted(self) -> Connection:
-        """Return the connection of an agent that dials in."""
-        connection = Connection(
-            dialled=False,
-            user_data=self._user_data,
-            methods={},
-            authorise=self._authorise,
-            welcome=self.pools.welcome,
-            instance=self._instance,
-            debug=self._debug,
-        )
-        connection.ready.add_done_callback(lambda ready: self._ready(connection, ready))
-        return connection
 
     def _closed_gate(self) -> ClosedGate | None:
         """Return the gate of a closed router."""
         table = self._credentials.access
         return None if table is None else ClosedGate(self.directory, table)
-
-    def _connection(self, token: str, replaces: str | None) -> Connection:
-        """Return the connection of an agent that is dialled."""
-        data = {**self._user_data, "auth": {**self._user_data["auth"], "token": token}}
-        return Connection(
-            dialled=True,
-            user_data=data,
-            methods={},
-            debug=self._debug,
-            instance=self._instance,
-            replaces=replaces,
-        )
-
-    def _authorise(self, peer: identity.Peer) -> object:
-        """Return the token that an agent presented. ProtocolError if it is not accepted for the agent's uid."""
-        token = self.pools.admit(peer) or self._credentials.token_of(peer)
-        uid = peer.uid if isinstance(peer.uid, str) else peer.uid.hex()
-        if not self.directory.may_be(uid, token):
-            raise ProtocolError("handshake refused: the uid came with another token before", POLICY_VIOLATION)
-        return token
-
-    def _ready(self, connection: Connection, ready: asyncio.Future[None]) -> None:
-        if ready.cancelled() or ready.exception() is not None:
-            return
-        if self._ending:
-            connection.link.close(GOING_AWAY, "the router ends")
-        elif not self._is_accepted(connection):
-            connection.link.close(POLICY_VIOLATION, TOKEN_GONE)
-        else:
-            self.directory.table.admit(connection)
-
-    def _is_accepted(self, connection: Connection) -> bool:
-        realm = connection.realm
-        return connection.link.dialled or self.pools.is_joined(realm) or realm in self._credentials.tokens
-
-    def _token_for(self, address: Address) -> str:
-        return self._credentials.dialled.get(address, "")
 
     # --- SIGHUP -----------------------------------------------------------------------------------
 
@@ -372,9 +307,7 @@ class Router:
             ended = self.gate.renew(credentials.access)
             _log.info("tokens of clients: %d; closed with tokens that are gone: %d", len(credentials.access), ended)
         self._apps.renew(credentials.keys)
-        for connection in self.directory.table.connections():
-            if not self._is_accepted(connection):
-                connection.link.close(POLICY_VIOLATION, TOKEN_GONE)
+        self._admission.renew(credentials)
         return len(credentials.accepted)
 
     def _read(self, read: Callable[[], RouterSettings]) -> tuple[RouterSettings, RouterCredentials]:
@@ -385,16 +318,3 @@ class Router:
 
 def _user_data(uid: str, name: str) -> dict[str, Any]:
     return {**identity.user_data(uid, name), "platform": identity.platform_data()}
-
-
-def _listen(section: str, interface: str | None, port: int) -> list[socket.socket]:
-    """Return listening sockets. ConfigError, which names the section, if the port cannot be had."""
-    try:
-        return listen(interface, port)
-    except OSError as error:
-        where = "all addresses" if interface is None else interface
-        raise ConfigError(f"{section}: cannot listen on port {port} of {where}: {error.strerror or error}") from None
-
-
-def _is_loopback(interface: str | None) -> bool:
-    return bool(interface) and is_loopback_name(interface or "")

@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from pagent import router as module
 from pagent.config.model import ServerTls
 from pagent.config.router import (
     Access,
@@ -16,6 +15,7 @@ from pagent.config.router import (
     RouterServer,
 )
 from pagent.errors import ConfigError
+from pagent.relay import reminder as module
 from pagent.router import Router
 from tests.kit.agents import TOKEN
 from tests.kit.peer import PATIENCE_S, dial

@@ -25,6 +25,11 @@ def is_loopback_name(host: str) -> bool:
         return False
 
 
+def is_loopback_interface(interface: str | None) -> bool:
+    """Return whether a listener on this address is reached from this machine only; None: all addresses."""
+    return bool(interface) and is_loopback_name(interface or "")
+
+
 def authority(text: str) -> tuple[str, int | None]:
     """Return host and port of an authority; an empty host if it is none."""
     try:

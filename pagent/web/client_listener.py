@@ -1,0 +1,73 @@
+"""A listening port of a router for clients. All such ports share one front, which serves the traffic of jobs."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Protocol
+
+from aiohttp import web
+
+from pagent.access.hosts import is_loopback_interface
+from pagent.config.router import RouterControl
+from pagent.errors import ConfigError
+from pagent.front.context import Fallback, Site
+from pagent.front.server import FrontServer
+from pagent.net.accept.listening import listen
+from pagent.web.handover import RouterWeb
+
+
+class ListenerSettings(Protocol):
+    """The keys that the section of each listener has."""
+
+    @property
+    def interface(self) -> str | None:
+        """The address; None for all."""
+
+    @property
+    def port(self) -> int:
+        """The port; 0 for any free one."""
+
+
+class ClientListener:
+    """One port, and the application that answers the requests to it that are for no job.
+
+    :param section: that of the configuration, for errors.
+    :param control: the limits of connections, which are the same for all listeners.
+    """
+
+    def __init__(self, section: str, settings: ListenerSettings, app: web.Application, control: RouterControl) -> None:
+        self.section = section
+        self._settings = settings
+        self.web = RouterWeb(app, body_s=control.body_s, access_log=control.access_log)
+        #: Where it listens; 0 for not at all.
+        self.port = 0
+
+    @property
+    def fallback(self) -> Fallback:
+        """The function that hands a connection over to the application."""
+        return self.web.protocol
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return is_loopback_interface(self._settings.interface)
+
+    async def listen(self, front: FrontServer, *, tls: ssl.SSLContext | None, site: Site | None = None) -> int:
+        """Listen, and return the port; ``site``: as of the front. ConfigError if the port cannot be had."""
+        interface, port = self._settings.interface, self._settings.port
+        await self.web.start()
+        try:
+            sockets = listen(interface, port)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(f"{self.section}: cannot listen on port {port} of {self._where}: {reason}") from None
+        self.port = int(sockets[0].getsockname()[1])
+        await front.listen(sockets, tls=tls, site=site)
+        return self.port
+
+    @property
+    def _where(self) -> str:
+        return "all addresses" if self._settings.interface is None else self._settings.interface
+
+    def __str__(self) -> str:
+        return f"{self.section} ({self._settings.interface or 'all addresses'}, port {self.port})"
