@@ -1,0 +1,112 @@
+// The page: its frame, its views by the fragment of the address, and its keys.
+
+import { Api } from "./api.js";
+import { mountAgents } from "./agents.js";
+import { announce } from "./dialog.js";
+import { h, icon, setAttribute } from "./dom.js";
+import { mountFrame } from "./frame.js";
+import { mountJob } from "./job.js";
+import { mountJobs } from "./jobs.js";
+import { bindKeys } from "./keys.js";
+import { Live } from "./live.js";
+import { mountOverview } from "./overview.js";
+import { mountPools } from "./pools.js";
+import { Store } from "./state.js";
+
+// The views by the first part of the fragment. A mount function takes (element, app, parts of the fragment after that),
+// and returns the function that ends the view; a view that takes other parts without being ended is ``update``d.
+const VIEWS = {
+  "": { name: "Overview", mount: mountOverview },
+  agents: { name: "Agents", mount: mountAgents },
+  jobs: { name: "Jobs", mount: (element, app, parts) => (parts[0] ? mountJob : mountJobs)(element, app, parts) },
+  pools: { name: "Pools", mount: mountPools },
+};
+const ICONS = { "": "overview", agents: "agents", jobs: "jobs", pools: "pools" };
+
+const api = new Api(new URL(".", location.href.split("#")[0]));
+const store = new Store();
+const live = new Live(api, store);
+const app = { api, store, live, goTo };
+const main = document.getElementById("main");
+let view = null;
+let place = null;
+
+// A token in the fragment is taken, and leaves the address and the history at once.
+function takeToken() {
+  const match = /^#token=(.+)$/.exec(location.hash);
+  if (!match) return;
+  history.replaceState(null, "", `${location.pathname}${location.search}#/`);
+  api.token = decodeURIComponent(match[1]);
+}
+
+function goTo(path) {
+  location.hash = `#/${path}`;
+}
+
+function partsOf(hash) {
+  return hash
+    .replace(/^#\/?/, "")
+    .split("/")
+    .map((part) => {
+      try {
+        return decodeURIComponent(part);
+      } catch {
+        return part;
+      }
+    });
+}
+
+function route() {
+  const [first, ...parts] = partsOf(location.hash);
+  const known = VIEWS[first] ? first : "";
+  if (view && place?.first === known && view.update?.(parts)) {
+    place.parts = parts;
+    return;
+  }
+  const isFirst = view === null;
+  view?.end();
+  main.replaceChildren();
+  main.dataset.view = known || "overview";
+  place = { first: known, parts };
+  view = VIEWS[known].mount(main, app, parts);
+  for (const link of document.querySelectorAll("#nav a")) {
+    setAttribute(link, "aria-current", link.dataset.view === known ? "page" : null);
+  }
+  titled(view.title ?? VIEWS[known].name);
+  if (!isFirst) {
+    main.focus({ preventScroll: true });
+    scrollTo(0, 0);
+    announce(document.title);
+  }
+}
+
+function titled(name) {
+  document.title = `${name} · pAgent`;
+}
+app.titled = titled;
+
+function navigation() {
+  const nav = document.getElementById("nav");
+  for (const [key, { name }] of Object.entries(VIEWS)) {
+    nav.append(h("a", { href: `#/${key}`, "data-view": key }, icon(ICONS[key]), h("span", {}, name)));
+  }
+}
+
+takeToken();
+navigation();
+mountFrame(app);
+bindKeys(app);
+document.getElementById("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+window.addEventListener("hashchange", () => {
+  if (/^#token=/.test(location.hash)) {
+    takeToken();
+    live.start();
+  }
+  route();
+});
+api.addEventListener("date", (event) => store.setClock(event.detail));
+route();
+live.start();

@@ -1,0 +1,38 @@
+// The theme, before the first paint. A classic script: a module would run after it.
+(() => {
+  const KEY = "pagent-theme";
+  const root = document.documentElement;
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+
+  function apply(choice) {
+    root.dataset.theme = choice;
+    root.dataset.shade = choice === "auto" ? (dark.matches ? "dark" : "light") : choice;
+    window.dispatchEvent(new Event("themechange"));
+  }
+
+  function stored() {
+    try {
+      return localStorage.getItem(KEY);
+    } catch {
+      return null;
+    }
+  }
+
+  // The choice: auto, dark or light.
+  window.pagentTheme = {
+    get choice() {
+      return root.dataset.theme;
+    },
+    set choice(value) {
+      try {
+        localStorage.setItem(KEY, value);
+      } catch {
+        // A browser that keeps nothing: the choice holds for this page.
+      }
+      apply(value);
+    },
+  };
+  dark.addEventListener("change", () => apply(root.dataset.theme));
+  const first = stored();
+  apply(first === "dark" || first === "light" ? first : "auto");
+})();
