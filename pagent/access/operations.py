@@ -48,6 +48,7 @@ METHODS: Final[Mapping[str, str]] = {
     "job_listening": READ,
     "job_count_current_connection": READ,
     "host_info": READ,
+    "agent_list": READ,
     "agent_watch": READ,
     "job_create": JOBS,
     "job_start": JOBS,

@@ -33,6 +33,7 @@ GROUPS: Final[dict[str, tuple[CommandEntry, ...]]] = {
         CommandEntry("adopt", "jobs", "Take a job over"),
     ),
     "Agents and routers": (
+        CommandEntry("agents", "agents", "List agents"),
         CommandEntry("serve", "serve", "Run an agent (the default)"),
         CommandEntry("route", "route", "Run a router"),
         CommandEntry("token", "token", "Edit the tokens of a router"),

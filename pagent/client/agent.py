@@ -94,6 +94,13 @@ class AgentClient:
         info: dict[str, Any] = await self.link.call("host_info")
         return info
 
+    async def agents(self) -> list[dict[str, Any]]:
+        """Return the agents of a router, ordered by uid (``agent_list``). MethodNotFoundError from an agent."""
+        found: list[dict[str, Any]] = []
+        while page := await self.link.call("agent_list", found[-1]["uid"] if found else None):
+            found += page
+        return found
+
     async def cordon(self, on: bool) -> dict[str, Any]:
         """Let the agent refuse new jobs, or end that; return the figures of its host (``host_cordon``)."""
         info: dict[str, Any] = await self.link.call("host_cordon", on)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 import uuid
 from collections.abc import Callable, Container, Hashable, Iterator
 from contextlib import contextmanager
@@ -87,6 +88,8 @@ class ConnectedAgent:
         self.linger = linger if self.is_ours else 0.0
         #: Its handshake data as JSON can say it, without secrets.
         self.data: dict[str, Any] = plain({key: value for key, value in peer.data.items() if key != _OF_THE_LINK})
+        #: When it was admitted, in seconds since the epoch.
+        self.connected_at = time.time()
         # While it is open.
         self.retiring = False  # a newer link of the same process has taken over
         self.creating: set[str] = set()  # jobs that are being created

@@ -10,7 +10,7 @@ from pagent import __version__
 from pagent.access.audit import AuditEntry, audited
 from pagent.access.operations import ADMIN, METHODS
 from pagent.errors import AccessDeniedError, CallError, LinkClosedError, RequestRefusedError, RouteError
-from pagent.limits import RUN_TIMEOUT_MAX_S, WATCH_INTERVAL_MIN_S, WATCH_INTERVAL_S
+from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES, RUN_TIMEOUT_MAX_S, WATCH_INTERVAL_MIN_S, WATCH_INTERVAL_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.host import HostReport, parse_report
@@ -20,6 +20,8 @@ from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.directory import Gate, JobFacts
 from pagent.rpc.methods import istream, unary
+from pagent.runtime.timeslice import current_slice
+from pagent.wire import messages
 
 #: How long an agent may take to answer; one that is slower is left out of the figures.
 _ANSWER_S: Final = 5.0
@@ -34,10 +36,29 @@ class HostRelay:
         self._directory = directory
         self._gate = gate
         self._started_at = time.time()
+        self._slice = current_slice()
 
     @unary
     async def host_info(self, call: IncomingCall, agent: str | None = None) -> Any:
         return await self._together(self._chosen(call, agent), "host_info")
+
+    @unary
+    async def agent_list(self, call: IncomingCall, after: str | None = None, limit: int = JOBS_LISTED) -> Any:
+        if after is not None and not isinstance(after, str):
+            raise TypeError(f"after must be a str or nil, not {type(after).__name__}")
+        if type(limit) is not int or limit < 1:
+            raise ValueError("limit must be a number of agents, at least 1")
+        self._chosen(call, None)
+        links = {link.uid: link for link in self._directory.table if not link.retiring}
+        page: list[dict[str, Any]] = []
+        size = 0
+        for uid in sorted(uid for uid in links if after is None or uid > after)[: min(limit, JOBS_LISTED)]:
+            await self._slice.wait()
+            page.append(_description(links[uid]))
+            size += len(messages.pack(page[-1]))
+            if size > JOBS_LISTED_BYTES:
+                break
+        return page
 
     @istream
     async def agent_watch(self, call: IncomingCall, interval: float = WATCH_INTERVAL_S) -> None:
@@ -105,6 +126,19 @@ class HostRelay:
             "deadline": None,
             "agents": len(reports),
         }
+
+
+def _description(link: ConnectedAgent) -> dict[str, Any]:
+    """Return an agent as ``agent_list`` has it."""
+    return {
+        "uid": link.uid,
+        "name": link.name,
+        "mode": link.mode,
+        "address": link.connection.link.peer_address,
+        "connected_at": link.connected_at,
+        **link.describe(),
+        **link.figures(),
+    }
 
 
 async def _figures(agent: ConnectedAgent, method: str, *args: Any) -> HostReport | None:

@@ -272,6 +272,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "job_list": (),
     "job_count_current_connection": (),
     "host_info": (),
+    "agent_list": (),
     "agent_watch": (),
     "host_cordon": (True,),
     "host_end": (5.0, "A"),
