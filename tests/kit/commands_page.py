@@ -35,7 +35,7 @@ _UNDERLINES: Final = "-~^"
 
 def all_commands() -> Iterator[click.Context]:
     """Yield a context for each command and each command of a command, in the order of ``pagent --help``."""
-    top = click.Context(cli.pagent, info_name="pagent", **cli.pagent.context_settings)  # it is the first one, and -h is kept
+    top = click.Context(cli.pagent, info_name="pagent", **cli.pagent.context_settings)
     for entries in GROUPS.values():
         for entry in entries:
             yield from _with_parts(_context(top, entry.name))
@@ -77,7 +77,7 @@ def options_of(found: click.Context) -> list[tuple[str, str]]:
 
 def page() -> str:
     """Return the whole page."""
-    top = click.Context(cli.pagent, info_name="pagent", **cli.pagent.context_settings)  # it is the first one, and -h is kept
+    top = click.Context(cli.pagent, info_name="pagent", **cli.pagent.context_settings)
     parts = [_HEAD]
     for group, entries in GROUPS.items():
         parts.append(_title(group, 0))
