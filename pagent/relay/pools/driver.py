@@ -18,7 +18,7 @@ from pagent.errors import CallError, LinkClosedError, RequestRefusedError
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.delivery import deliver
-from pagent.relay.pools.engine import Engine
+from pagent.relay.pools.engine import CleanupFailedError, Engine
 from pagent.relay.pools.request import DELIVERED, PoolRequest
 from pagent.relay.pools.states import RequestInput, RequestState
 from pagent.rpc.pool_job import PoolJob
@@ -33,8 +33,11 @@ _AWAY_S: Final = 15.0
 #: The grace of the jobs of an agent that is ended, and how long the agent may take then.
 _GRACE_S: Final = 5.0
 _END_S: Final = 15.0
-#: How long the end of a command is not tried again while its agent is away.
+#: The pauses before the end of a command is tried again, doubled each time. An engine may be down for minutes.
+_PAUSE_S: Final = 2.0
 _AGAIN_S: Final = 60.0
+#: How long it is tried while the agent of the command is connected.
+_CLEANUP_S: Final = 900.0
 
 
 class RequestFailedError(Exception):
@@ -193,6 +196,7 @@ class RequestDriver:
         """End the agent with its jobs, and then the command."""
         request = self._request
         request.is_unwanted, request.is_cancelled = request.is_cancelled, False  # it ends already
+        has_run = request.state is not RequestState.REQUESTED or self._engine.state(request) not in (None, "NEW")
         for job in (request.data.job, *request.further):
             if request.error is None or request.is_unwanted:
                 self._directory.unplaced.discard(job.uid)
@@ -204,22 +208,38 @@ class RequestDriver:
             except (CallError, LinkClosedError) as error:
                 _log.info("agent %r is not ended by a call: %s", agent.uid, error)
             await self._until(lambda: not self._is_connected(), _END_S)
-        while not await self._command_ended():
-            key = self._directory.jobs.agent_of(request.command)
-            if key is None:
-                return
-            with suppress(TimeoutError):
-                await self._directory.table.next_link(key, _AGAIN_S)
+        await self._end_command(has_run)
 
-    async def _command_ended(self) -> bool:
-        """End the command. Return False if its agent is away: it has to be tried again."""
+    async def _end_command(self, has_run: bool) -> None:
+        """End the command and clean up, again and again while that is not possible."""
+        request, table = self._request, self._directory.table
+        give_up, pause_s = time.monotonic() + _CLEANUP_S, _PAUSE_S
+        while (reason := await self._try_to_end(has_run)) is not None:
+            key = self._directory.jobs.agent_of(request.command)
+            if key is not None and table.newest(key) is None:
+                with suppress(TimeoutError):
+                    await table.next_link(key, _AGAIN_S)
+            elif time.monotonic() > give_up:
+                _log.warning("pool %r: request %s is not cleaned up: %s", request.data.pool, request.data.rid, reason)
+                break
+            else:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _AGAIN_S)
         try:
-            await self._engine.end(self._request, self._pool)
-        except (LinkClosedError, RequestRefusedError):
-            return False
-        except CallError as error:
-            _log.warning("request %s: its command is not removed: %s", self._request.data.rid, error)
-        return True
+            await self._engine.remove(request)
+        except (CallError, LinkClosedError, RequestRefusedError) as error:
+            _log.warning("request %s: its command is not removed: %s", request.data.rid, error)
+
+    async def _try_to_end(self, has_run: bool) -> str | None:
+        """End the command and clean up. Return None, or why that is not possible now."""
+        try:
+            await self._engine.end(self._request)
+            if has_run and self._pool.cleanup:
+                await self._engine.clean_up(self._request, self._pool)
+        except (CallError, LinkClosedError, RequestRefusedError, CleanupFailedError) as error:
+            _log.info("request %s does not end yet: %s", self._request.data.rid, error)
+            return str(error)
+        return None
 
     async def _until(self, condition: Callable[[], bool], most_s: float | None = None) -> bool:
         """Wait for a condition on what the request depends on. Return whether it holds, False after ``most_s``."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from pagent.config.router import PoolSettings
-from pagent.errors import CallError, LinkClosedError, MethodError, RequestRefusedError
+from pagent.errors import CallError, CallTimeoutError, LinkClosedError, MethodError, RequestRefusedError
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
@@ -44,6 +44,10 @@ def _fits(pool: PoolSettings, agent: ConnectedAgent) -> bool:
     return pool.on.uid in (None, agent.uid) and all(
         fnmatch.fnmatchcase(str(properties.get(name, "")), pattern) for name, pattern in wanted
     )
+
+
+class CleanupFailedError(Exception):
+    """The cleanup command has failed: the engine may be out of reach, and has to be asked again."""
 
 
 class Engine:
@@ -126,8 +130,8 @@ class Engine:
         if self.state(request) is not None:
             await self._directory.note(request.command, STATE_NOTE, value)
 
-    async def end(self, request: PoolRequest, pool: PoolSettings | None) -> None:
-        """End the command (TERM, KILL after 30 s), clean up, and remove its job."""
+    async def end(self, request: PoolRequest) -> None:
+        """End the command: TERM, and KILL after 30 s."""
         if not self.has_ended(request) and self.state(request) != "NEW":
             agent = await self._agent(request)
             try:
@@ -135,23 +139,34 @@ class Engine:
             except MethodError as error:
                 if error.cause_type not in ("JobInvalidStateError", "JobNotFoundError"):
                     raise
-        if pool is not None and pool.cleanup and self.state(request) != "NEW":
-            await self._clean_up(request, pool)
-        if self.state(request) is not None:
-            await self._directory.remove(request.command)
 
-    async def _clean_up(self, request: PoolRequest, pool: PoolSettings) -> None:
-        """Run the cleanup command to its end, as a job on the agent of the command."""
-        agent = await self._agent(request)
+    async def clean_up(self, request: PoolRequest, pool: PoolSettings) -> None:
+        """Run the cleanup command to its end, as a job. CleanupFailedError.
+
+        It runs on the agent of the command, or on another that may run commands if that one has lost the command.
+        """
+        if self.state(request) is None:
+            agent = host_of(self._directory, request.data.pool, pool, {request.data.agent_uid})
+        else:
+            agent = await self._agent(request)
         values = {**request.data.parameters, RID: request.data.rid}
         name = f"pool {request.data.pool}: cleanup of {request.data.rid}"
         uid: str = (await self._directory.create(agent, name, labels={POOL_LABEL: request.data.pool}))["uid"]
         try:
             command = filled(pool.cleanup, values)
             await agent.call("job_start", uid, command, {}, port_expected_count=0, timeout=DEFAULT_CALL_TIMEOUT_S)
-            await agent.call("job_wait", uid, timeout=_CLEANUP_S)
+            info = await agent.call("job_wait", uid, timeout=_CLEANUP_S)
+        except CallTimeoutError:
+            raise CleanupFailedError(f"the cleanup command has not ended within {_CLEANUP_S:.0f} s") from None
         finally:
             await self._directory.remove(uid)
+        if info["exit_code"] != 0:
+            raise CleanupFailedError(f"the cleanup command has failed, with exit code {info['exit_code']}")
+
+    async def remove(self, request: PoolRequest) -> None:
+        """Remove the command's job."""
+        if self.state(request) is not None:
+            await self._directory.remove(request.command)
 
     async def _agent(self, request: PoolRequest) -> ConnectedAgent:
         return await self._directory.locate(JobAddress(ANY_CONNECTION, request.command))

@@ -21,6 +21,7 @@ from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.changes import Change, ChangeKind
 from pagent.relay.directory import AgentDirectory
+from pagent.relay.pools.cleanup import with_cleanup
 from pagent.relay.pools.command import RID, check_parameters, check_pool_name, filled, parameters_of
 from pagent.relay.pools.driver import RequestDriver
 from pagent.relay.pools.engine import Engine, host_of
@@ -75,7 +76,7 @@ class Pools:
             check_pool_name(name)
         # For life.
         self._directory = directory
-        self._pools = pools
+        self._pools = {name: with_cleanup(pool) for name, pool in pools.items()}
         self._tokens = JoinTokens(keys or SigningKeys.random())
         self._has_keys = keys is not None
         self._addresses = addresses
