@@ -8,30 +8,47 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.kit.peer import PATIENCE_S
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "squeue", "scancel")
 _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
+#: The only partition of a cluster that names no others: all nodes.
+MAIN = ("PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP",)
+
 
 def missing() -> str:
-    """Why there can be no cluster here; empty if there can be one."""
+    """Return why there can be no cluster here; empty if there can be one."""
     if os.geteuid() != 0:
         return "Slurm's daemons need root"
     absent = [name for name in PROGRAMS if shutil.which(name, path=_PATH) is None]
     return f"needs the packages slurm-wlm and munge: {', '.join(absent)}" if absent else ""
 
 
-class Cluster:
-    """A cluster that runs. ``environ``: for its commands."""
+class ClusterPlan(NamedTuple):
+    """``partitions`` and ``options`` are lines of slurm.conf."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+    nodes: int = 2
+    cpus: int = 1
+    partitions: Sequence[str] = MAIN
+    options: Sequence[str] = ()
+
+
+class Cluster:
+    """A cluster. ``environ``: for its commands. The daemons are ``munged``, ``slurmctld``, ``n0``, ``n1`` and so on."""
+
+    def __init__(self, folder: Path, plan: ClusterPlan) -> None:
         self.folder = folder
-        self.environ = environ
+        self.environ: Mapping[str, str] = {**os.environ, "PATH": _PATH, "SLURM_CONF": str(folder / "slurm.conf")}
+        self.nodes = [f"n{index}" for index in range(plan.nodes)]
+        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    # --- commands -------------------------------------------------------------------------------------
 
     def run(self, *command: str) -> str:
         """Run a command of Slurm to its end; return its output."""
@@ -39,13 +56,76 @@ class Cluster:
             command, env=dict(self.environ), capture_output=True, text=True, check=True, timeout=PATIENCE_S
         ).stdout
 
-    def queue(self) -> list[str]:
-        """The jobs that are queued or run, each with its name and its state."""
-        return self.run("squeue", "--noheader", "--format=%j %T").splitlines()
+    def queue(self, columns: str = "%j %T") -> list[str]:
+        """Return a line for each job that is queued or runs: its name and its state."""
+        return self.run("squeue", "--noheader", f"--format={columns}").splitlines()
+
+    def job_id(self, name: str) -> str:
+        """Return the id of the job of this name."""
+        (found,) = [line.split()[0] for line in self.queue("%A %j") if line.split()[1] == name]
+        return found
+
+    def states(self) -> set[str]:
+        """Return the states that nodes have."""
+        return set(self.run("sinfo", "--noheader", "--format=%t").split())
+
+    # --- daemons --------------------------------------------------------------------------------------
+
+    def start(self, name: str) -> None:
+        """Start a daemon, also one that has ended."""
+        command = self._command(name)
+        log = (self.folder / f"{name}.out").open("ab")
+        self.daemons[name] = subprocess.Popen(
+            command, env=dict(self.environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        log.close()
+
+    def _command(self, name: str) -> list[str]:
+        folder, conf = self.folder, self.environ["SLURM_CONF"]
+        if name == "munged":
+            files = ("socket", "key-file", "pid-file", "seed-file", "log-file")
+            named = (f"--{each}={folder}/munge.{each.partition('-')[0]}" for each in files)
+            return ["munged", "--foreground", "--force", *named]
+        if name == "slurmctld":
+            return ["slurmctld", "-D", "-i", "-f", conf]
+        return ["slurmd", "-D", "-N", name, "-f", conf]
+
+    def end(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
+        """End a daemon; KILL after 10 s."""
+        daemon = self.daemons[name]
+        daemon.send_signal(number)
+        try:
+            daemon.wait(10)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
+
+    def until(self, condition: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
+        """Wait for a condition. AssertionError with the logs of the daemons."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                if condition():
+                    return
+            except subprocess.CalledProcessError:
+                pass  # the controller does not answer yet
+            if time.monotonic() > deadline:
+                logs = "\n".join(file.read_text(errors="replace")[-2000:] for file in sorted(self.folder.glob("*.out")))
+                raise AssertionError(f"the cluster does not come to the state that is awaited:\n{logs}")
+            time.sleep(0.1)
+
+    def end_all(self) -> None:
+        """End all daemons."""
+        for daemon in self.daemons.values():
+            if daemon.poll() is None:
+                daemon.send_signal(signal.SIGCONT)
+                daemon.send_signal(signal.SIGTERM)
+        for name in reversed(self.daemons):
+            self.end(name)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that no socket listens on now."""
+    """Return ports that no socket listens on now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
@@ -53,9 +133,9 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _configuration(folder: Path, nodes: int, munge: Path) -> str:
+def _configuration(folder: Path, plan: ClusterPlan) -> str:
     host = socket.gethostname().partition(".")[0]
-    control, *ports = free_ports(nodes + 1)
+    control, *ports = free_ports(plan.nodes + 1)
     lines = [
         "ClusterName=tests",
         f"SlurmctldHost={host}(127.0.0.1)",
@@ -63,7 +143,7 @@ def _configuration(folder: Path, nodes: int, munge: Path) -> str:
         "SlurmUser=root",
         "SlurmdUser=root",
         "AuthType=auth/munge",
-        f"AuthInfo=socket={munge}",
+        f"AuthInfo=socket={folder}/munge.socket",
         "CryptoType=crypto/munge",
         f"StateSaveLocation={folder}/state",
         f"SlurmdSpoolDir={folder}/spool-%n",
@@ -80,66 +160,32 @@ def _configuration(folder: Path, nodes: int, munge: Path) -> str:
         "ReturnToService=2",
         "KillWait=5",
         "SchedulerParameters=sched_interval=1,bf_interval=1",
+        *plan.options,
         *(
-            f"NodeName=n{index} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 State=UNKNOWN"
+            f"NodeName=n{index} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={plan.cpus} State=UNKNOWN"
             for index, port in enumerate(ports)
         ),
-        "PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP",
+        *plan.partitions,
     ]
     return "\n".join(lines) + "\n"
 
 
 @contextmanager
-def cluster(folder: Path, nodes: int = 2) -> Iterator[Cluster]:
-    """Start a cluster whose nodes have one CPU each; end all its processes after the block."""
-    socket_path, key, configuration = folder / "munge.socket", folder / "munge.key", folder / "slurm.conf"
+def cluster(folder: Path, plan: ClusterPlan = ClusterPlan()) -> Iterator[Cluster]:  # noqa: B008 - it cannot be changed
+    """Start a cluster; end all its daemons after the block."""
     folder.chmod(0o755)
+    key = folder / "munge.key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o400)
     (folder / "state").mkdir()
-    configuration.write_text(_configuration(folder, nodes, socket_path))
-    environ = {**os.environ, "PATH": _PATH, "SLURM_CONF": str(configuration)}
-    commands = [
-        ["munged", "--foreground", "--force", f"--socket={socket_path}", f"--key-file={key}",
-         f"--pid-file={folder}/munged.pid", f"--seed-file={folder}/munged.seed", f"--log-file={folder}/munged.log"],
-        ["slurmctld", "-D", "-i", "-f", str(configuration)],
-        *(["slurmd", "-D", "-N", f"n{index}", "-f", str(configuration)] for index in range(nodes)),
-    ]  # fmt: skip
-    started: list[subprocess.Popen[bytes]] = []
+    (folder / "slurm.conf").write_text(_configuration(folder, plan))
+    made = Cluster(folder, plan)
     try:
-        for command in commands:
-            log = (folder / f"{command[0]}-{len(started)}.out").open("wb")
-            started.append(subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
-            log.close()
-            if command[0] == "munged":
-                _wait(socket_path.exists, folder)
-        made = Cluster(folder, environ)
-        _wait(lambda: made.run("sinfo", "--noheader", "--format=%t").split() == ["idle"], folder)
+        made.start("munged")
+        made.until((folder / "munge.socket").exists)
+        for name in ("slurmctld", *made.nodes):
+            made.start(name)
+        made.until(lambda: made.states() == {"idle"})
         yield made
     finally:
-        _end(started)
-
-
-def _wait(condition: Callable[[], bool], folder: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            if condition():
-                return
-        except subprocess.CalledProcessError:
-            pass  # the controller does not answer yet
-        if time.monotonic() > deadline:
-            logs = "\n".join(file.read_text(errors="replace")[-2000:] for file in sorted(folder.glob("*.out")))
-            raise AssertionError(f"the cluster is not ready:\n{logs}")
-        time.sleep(0.1)
-
-
-def _end(started: list[subprocess.Popen[bytes]]) -> None:
-    for process in reversed(started):
-        process.send_signal(signal.SIGTERM)
-    for process in reversed(started):
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        made.end_all()

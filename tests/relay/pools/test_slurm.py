@@ -11,7 +11,7 @@ from pagent.config.model import Settings
 from pagent.rpc.pool_job import PoolRequestView
 from tests.kit.pools import JOIN, job, keys_in, pool_of, running_pools
 from tests.kit.routers import ask
-from tests.kit.slurm import Cluster, cluster, missing
+from tests.kit.slurm import Cluster, ClusterPlan, cluster, missing
 from tests.kit.transfers import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing() or "there is a cluster")]
@@ -25,7 +25,7 @@ def slurm(tmp_path: Path) -> Iterator[Cluster]:
     """One node with one CPU."""
     folder = tmp_path / "slurm"
     folder.mkdir()
-    with cluster(folder, nodes=1) as made:
+    with cluster(folder, ClusterPlan(nodes=1)) as made:
         yield made
 
 
