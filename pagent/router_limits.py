@@ -41,6 +41,10 @@ LOOKUPS_AT_ONCE: Final = 8
 API_BODY_MAX: Final = MIB
 #: A message of a client to a process, and a large text that a person pastes into a terminal.
 EXEC_MESSAGE_MAX: Final = MIB
+#: The least window of an exec: a smaller one would be an acknowledgement for each line.
+EXEC_WINDOW_MIN: Final = KIB
+#: Bytes of output that a client may let be sent before it has acknowledged them. The router keeps none of them.
+EXEC_WINDOW_MAX: Final = 16 * MIB
 #: Entries of one page of a list of /v1.
 PAGE_MAX: Final = 500
 #: Waits for jobs that one token has open at a time over /v1.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, Final
 
 import orjson
@@ -13,12 +14,14 @@ from pagent.buffers import Bytes
 from pagent.errors import CallError, LinkClosedError, MethodError, ProtocolError, RequestRefusedError, ServerError
 from pagent.front.websocket import accept_value
 from pagent.limits import TERMINAL_SIZE_MAX
+from pagent.router_limits import EXEC_WINDOW_MAX, EXEC_WINDOW_MIN
 from pagent.rpc.aio import StreamCall
 from pagent.runtime.tasks import TaskOwner
 from pagent.web.admission import handed_over, located
 from pagent.web.failures import words_of
 from pagent.web.routes import Routes
 from pagent.web.v1.exec_socket import GONE, Closing, ExecSocket
+from pagent.web.v1.exec_window import OutputWindow
 from pagent.web.v1.queries import flag, number
 from pagent.web.v1.refusals import require_ours
 from pagent.wire import messages
@@ -28,6 +31,8 @@ from pagent.wire.frames import BINARY, CLOSE, TEXT
 _SUBPROTOCOL: Final = "pagent.exec.v1"
 _ROWS: Final = 24
 _COLS: Final = 80
+#: Names of terminals in the terminfo database.
+_is_term: Final = re.compile(r"[A-Za-z0-9._+-]{1,64}").fullmatch
 #: The first byte of a binary message of the client: its channel, the input of the process.
 _INPUT: Final = 0
 
@@ -46,7 +51,7 @@ class ExecRoutes:
 
     async def run(self, request: web.Request) -> web.StreamResponse:
         """Start the process, answer with 101, and carry messages until the process or the client ends."""
-        fields, arguments = _handshake(request), _arguments(request)
+        fields, arguments, window = _handshake(request), _arguments(request), _window(request)
         job, agent = await located(self._routes, request)
         require_ours(agent, "exec")
         options = {"split": True, "started": True}
@@ -54,16 +59,17 @@ class ExecRoutes:
             await _started(call)
             response = web.StreamResponse(status=101, headers=fields)
             await response.prepare(request)
-            await ExecSession(call, ExecSocket(handed_over(request), response)).run()
+            await ExecSession(call, ExecSocket(handed_over(request), response), window).run()
         return response
 
 
 class ExecSession:
     """Carries messages between a process and a WebSocket. Each direction waits for its receiver."""
 
-    def __init__(self, call: StreamCall, socket: ExecSocket) -> None:
+    def __init__(self, call: StreamCall, socket: ExecSocket, window: OutputWindow) -> None:
         self._call = call
         self._socket = socket
+        self._window = window
 
     async def run(self) -> None:
         """Return when the WebSocket is closed."""
@@ -87,6 +93,8 @@ class ExecSession:
         """Send what the process writes, and its exit code; return how the WebSocket ends then."""
         try:
             async for data in self._call:
+                await self._window.until_room()
+                self._window.sent(len(data) - 1)  # without the byte of the channel
                 await self._socket.send(BINARY, data)
             code = await self._call.result()
             await self._socket.send(TEXT, orjson.dumps({"exit": code if type(code) is int else None}))
@@ -103,11 +111,28 @@ class ExecSession:
                 opcode, payload = await self._socket.receive()
                 if opcode == CLOSE:
                     return Closing(payload[0])
-                await self._call.send(_resize(payload) if opcode == TEXT else _of_channel(payload))
+                if opcode == TEXT:
+                    await self._control(payload)
+                else:
+                    await self._call.send(_of_channel(payload))
         except ProtocolError as error:
             return Closing(error.code, str(error))
         except (CallError, LinkClosedError) as error:
             return Closing(_FAILED, str(error))
+
+    async def _control(self, text: str) -> None:
+        """Act on a text message. ProtocolError if it is none of the protocol."""
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            value = None
+        match value:
+            case {"resize": [int(), int()]} if len(value) == 1:
+                await self._call.send(value)
+            case {"ack": int(count)} if len(value) == 1 and type(count) is int:
+                self._window.acknowledge(count)
+            case _:
+                raise ProtocolError('a text message is {"resize": [rows, cols]} or {"ack": bytes}', _INVALID)
 
 
 # --- the request ------------------------------------------------------------------------------------
@@ -133,7 +158,22 @@ def _arguments(request: web.Request) -> tuple[Any, ...]:
     size = [number(request, name, default) for name, default in (("rows", _ROWS), ("cols", _COLS))]
     if not all(1 <= each <= TERMINAL_SIZE_MAX for each in size):
         raise RequestRefusedError(400, f"rows and cols must be from 1 to {TERMINAL_SIZE_MAX}")
-    return args, None, flag(request, "tty"), *size
+    return args, _environment(request), flag(request, "tty"), *size
+
+
+def _environment(request: web.Request) -> dict[str, str] | None:
+    """Return the variables that the process has beside those of the job."""
+    term = request.query.get("term")
+    if term is not None and _is_term(term) is None:
+        raise RequestRefusedError(400, "term must be the name of a kind of terminal")
+    return None if term is None else {"TERM": term}
+
+
+def _window(request: web.Request) -> OutputWindow:
+    size = number(request, "window", 0)
+    if "window" in request.query and not EXEC_WINDOW_MIN <= size <= EXEC_WINDOW_MAX:
+        raise RequestRefusedError(400, f"window must be from {EXEC_WINDOW_MIN} to {EXEC_WINDOW_MAX}")
+    return OutputWindow(size or None)
 
 
 async def _started(call: StreamCall) -> None:
@@ -158,15 +198,3 @@ def _of_channel(payload: Bytes) -> bytes:
     if not payload or payload[0] != _INPUT:
         raise ProtocolError("a binary message begins with the byte 0, the channel of the input", _UNSUPPORTED)
     return bytes(payload[1:])
-
-
-def _resize(text: str) -> dict[str, list[int]]:
-    """Return the message for the agent that a text message stands for."""
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        value = None
-    match value:
-        case {"resize": [int(rows), int(cols)]} if len(value) == 1:
-            return {"resize": [rows, cols]}
-    raise ProtocolError('a text message is {"resize": [rows, cols]}', _INVALID)

@@ -102,6 +102,9 @@ async def test_without_a_subprotocol(data: Data) -> None:
         ('{"resize": [1]}', 1007),
         ('{"resize": ["1", 2]}', 1007),
         ('{"resize": [1, 2], "x": 1}', 1007),
+        ('{"ack": 1}', 1007),
+        ('{"ack": 0}', 1007),
+        ('{"ack": true}', 1007),
         (b"\0" * (MIB + 1), 1009),
     ],
 )
@@ -144,6 +147,9 @@ async def test_frames_that_are_none(data: Data, frame: bytes) -> None:
         ({"args": ["true"], "cols": 70_000}, 400),
         ({"args": ["true"], "tty": 2}, 400),
         ({"args": ["true"], "env": "x"}, 400),
+        ({"args": ["true"], "term": "x y"}, 400),
+        ({"args": ["true"], "window": 1}, 400),
+        ({"args": ["true"], "window": 17 * MIB}, 400),
         ({"args": ["true"], "subprotocols": [Subprotocol("other")]}, 400),
     ],
 )
@@ -210,6 +216,44 @@ async def test_a_client_that_does_not_read_pauses_the_process(data: Data, tmp_pa
             else:
                 dots += len(message) - 1
         assert (written, dots) == (64 * MIB, 64)
+
+
+async def test_a_window_bounds_the_output_under_way(data: Data, tmp_path: Path) -> None:
+    progress = tmp_path / "progress"
+    async with execute(data, sys.executable, "-uc", WRITES, str(progress), window=64 * 1024) as socket:
+        received = acknowledged = 0
+        with suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(1):
+                    received += len(await socket.recv()) - 1
+        # One message may go beyond the window.
+        assert 64 * 1024 <= received < 512 * 1024
+        assert not progress.exists() or progress.stat().st_size < 16
+        await socket.send(json.dumps({"ack": received}))
+        acknowledged = received
+        async for message in socket:
+            if isinstance(message, str):
+                assert json.loads(message) == {"exit": 0}
+                break
+            received += len(message) - 1
+            if received - acknowledged >= 32 * 1024:
+                await socket.send(json.dumps({"ack": received - acknowledged}))
+                acknowledged = received
+        assert received == 64 * MIB + 64
+
+
+async def test_more_than_was_sent_cannot_be_acknowledged(data: Data) -> None:
+    async with execute(data, "sh", "-c", "echo x; exec cat", window=1024) as socket:
+        assert await socket.recv() == b"\1x\n"
+        await socket.send(json.dumps({"ack": 3}))
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+        assert socket.close_code == 1007
+
+
+async def test_the_kind_of_terminal(data: Data) -> None:
+    async with execute(data, "sh", "-c", "echo $TERM", tty=1, term="xterm-256color") as socket:
+        assert await outcome(socket) == (b"xterm-256color\r\n", b"", 0)
 
 
 async def test_a_process_that_does_not_read_pauses_the_client(data: Data) -> None:
