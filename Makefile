@@ -117,6 +117,7 @@ pages: $(INSTALLED)  ## Generate the pages and files that are made from the sour
 	$(BIN)/python -m tests.kit.floors_page > docs/floors.rst
 	$(BIN)/python -m tests.kit.metrics_page > docs/metrics.rst
 	$(BIN)/python -m tests.kit.commands_page > docs/reference.rst
+	$(BIN)/python -m tests.kit.errors_page > docs/errors.rst
 	$(BIN)/python -m pagent.config.reference agent > pagent/config/default.yaml
 	$(BIN)/python -m pagent.config.reference router > pagent/config/router.yaml
 

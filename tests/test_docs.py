@@ -11,7 +11,7 @@ import pytest
 from pagent.config.model import Settings
 from pagent.config.router import RouterSettings
 from pagent.config.schema import keys
-from tests.kit import commands_page, floors_page, metrics_page
+from tests.kit import commands_page, errors_page, floors_page, metrics_page
 from tests.kit.limits_page import CONFIGURED, OF_A_ROUTER, all_entries, page
 
 ROOT = Path(__file__).parent.parent
@@ -126,3 +126,7 @@ def test_every_example_of_a_command_has_options_that_exist(path: str) -> None:
             found = _COMMANDS.get(deeper) or _COMMANDS[name]
             rest = words[deeper in _COMMANDS :][1:]
             found.command.make_parser(found).parse_args(rest)  # UsageError for an unknown option
+
+
+def test_the_page_of_errors_is_that_of_the_entries() -> None:
+    assert (DOCS / "errors.rst").read_text() == errors_page.page(), "make pages"

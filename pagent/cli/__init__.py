@@ -11,6 +11,8 @@ import click
 
 from pagent.cli.about import version_text
 from pagent.cli.commands import COMMANDS, lines_of_help, suggestion
+from pagent.cli.debug import install_hook, print_traceback, with_debug
+from pagent.cli.explained import with_name
 from pagent.errors import ConfigError
 from pagent.log import escape
 
@@ -18,6 +20,10 @@ DEFAULT = "serve"
 
 #: Exit code for an invalid configuration. click uses it for an invalid command line.
 EXIT_CONFIG = 2
+#: Exit code for an error of the system, such as a full disk.
+EXIT_FAILED = 1
+#: Exit code after Ctrl-C.
+EXIT_INTERRUPTED = 130
 
 #: Functions that cannot have the name of their command.
 _FUNCTIONS = {"help": "help_", "exec": "exec_"}
@@ -39,7 +45,7 @@ class Pagent(click.Group):
             return None
         command = getattr(import_module(f"pagent.cli.{entry.module}"), _FUNCTIONS.get(cmd_name, cmd_name))
         assert isinstance(command, click.Command)
-        return command
+        return with_debug(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -62,9 +68,16 @@ class Pagent(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ConfigError as exc:
-            click.echo(f"pagent: {escape(str(exc))}", err=True)
+        except ConfigError as error:
+            _report(error, str(error))
             ctx.exit(EXIT_CONFIG)
+        except BrokenPipeError:
+            raise  # the reader of the output wants no more: click ends the process
+        except OSError as error:
+            _report(error, f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
+            ctx.exit(EXIT_FAILED)
+        except KeyboardInterrupt:
+            ctx.exit(EXIT_INTERRUPTED)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage("pagent", "COMMAND [OPTIONS] [ARGUMENTS]")
@@ -74,6 +87,11 @@ class Pagent(click.Group):
             formatter.write(f"{line}\n")
         formatter.write_paragraph()
         formatter.write_text("pagent help COMMAND explains a command, with examples. -V prints the version.")
+
+
+def _report(error: Exception, text: str) -> None:
+    print_traceback(error)
+    click.echo(f"pagent: {escape(with_name(text))}", err=True)
 
 
 def _is_interactive() -> bool:
@@ -109,15 +127,20 @@ def _reserve_descriptors() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
+def _begin() -> None:
+    _reserve_descriptors()
+    install_hook()
+
+
 def router() -> NoReturn:
     """The console script ``prouter``, which is ``pagent route``; ends the process."""
-    _reserve_descriptors()
+    _begin()
     pagent(["route", *sys.argv[1:]], prog_name="pagent")
     raise AssertionError("click ends the process")
 
 
 def main() -> NoReturn:
     """Run the command line (the console script), and end the process."""
-    _reserve_descriptors()
+    _begin()
     pagent(prog_name="pagent")
     raise AssertionError("click ends the process")

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterable, Sequence
+from typing import Final
+
 import click
 
 from pagent import __version__, is_compiled
+from pagent.cli.explained import explanations, lines_of
+
+#: Columns of the name of an error.
+_NAME: Final = 24
 
 
 def version_text() -> str:
@@ -23,18 +31,24 @@ def version() -> None:
     click.echo(version_text())
 
 
-@click.command(name="help", short_help="Explain a command.")
-@click.argument("words", nargs=-1, metavar="[COMMAND]...")
+@click.command(name="help", short_help="Explain a command or an error.")
+@click.argument("words", nargs=-1, metavar="[COMMAND|ERROR]...")
 @click.pass_context
 def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
-    """Explain COMMAND, as COMMAND --help does.
+    """Explain COMMAND, as COMMAND --help does; or an error, by the name in its message.
 
     \b
     Examples:
       pagent help run
       pagent help token new
+      pagent help port-taken
+      # List the names of all errors
+      pagent help errors
     """
     assert ctx.parent is not None, "it is a command of the group"
+    if (lines := _lines_of_error(words)) is not None:
+        click.echo("\n".join(lines))
+        return
     found = ctx.parent
     for word in words:
         group = found.command
@@ -45,3 +59,12 @@ def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
             raise click.UsageError(f"{found.command_path} has no command {word!r}")
         found = click.Context(command, info_name=word, parent=found)
     click.echo(found.get_help())
+
+
+def _lines_of_error(words: Sequence[str]) -> Iterable[str] | None:
+    """Return what explains an error, or the names of all; None if the words name none."""
+    if tuple(words) == ("errors",):
+        return [f"{name:{_NAME}} {entry.messages[0]}" for name, entry in explanations().items()]
+    if len(words) == 1 and words[0] in explanations():
+        return lines_of(words[0], shutil.get_terminal_size().columns)
+    return None

@@ -69,8 +69,7 @@ async def run_attached(request: RunRequest) -> int:
         async with _agent(request, force) as agent, _new_job(agent, force) as job:
             return await _AttachedJob(request, agent, job, force).run()
 
-    debug = request.target is not None and request.target.debug
-    return await run_until_signalled(lambda force: exit_code_of(work(force), debug=debug))
+    return await run_until_signalled(lambda force: exit_code_of(work(force)))
 
 
 def _agent(request: RunRequest, force: asyncio.Event) -> AbstractAsyncContextManager[AgentClient]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import traceback
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from pagent.cli.debug import print_traceback
+from pagent.cli.explained import with_name
 from pagent.cli.terminal import say
 from pagent.errors import (
     CallError,
@@ -66,6 +67,10 @@ class CommandFailed(Exception):
         self.code = code
 
 
+#: Errors that a command reports in one line.
+_FAILURES: Final = (CommandFailed, CallError, LinkError, OSError)
+
+
 def message_of(error: Exception) -> str:
     """Return the part of an error that a user can act on: for an error of a method, the text of the method."""
     text = (isinstance(error, MethodError) and error.cause_message) or str(error) or type(error).__name__
@@ -75,26 +80,35 @@ def message_of(error: Exception) -> str:
 
 def exit_code_for(error: Exception) -> int:
     """Return the exit code of a command that ends with this error."""
+    if isinstance(error, CommandFailed):
+        return error.code
     if isinstance(error, MethodError):
         return _CODES_OF_METHODS.get(error.cause_type or "", EXIT_FAILED)
     return next((code for kind, code in _CODES.items() if isinstance(error, kind)), EXIT_FAILED)
 
 
-async def exit_code_of(work: Coroutine[Any, Any, int], *, debug: bool = False) -> int:
-    """Return the exit code of the work. If it fails, print the reason and return the exit code of the failure.
-
-    :param debug: print the traceback, too.
-    """
+async def exit_code_of(work: Coroutine[Any, Any, int]) -> int:
+    """Return the exit code of the work. If it fails, print the reason and return the exit code of the failure."""
     try:
         return await work
-    except CommandFailed as failure:
-        say(escape(str(failure)))
-        return failure.code
-    except (CallError, LinkError, OSError) as error:
-        if debug:
-            traceback.print_exc()
-        say(escape(message_of(error)))
-        return exit_code_for(error)
+    except _FAILURES as error:
+        return report_failure(error)
+    except ExceptionGroup as group:  # of tasks that have failed together
+        if (failures := group.subgroup(_FAILURES)) is None or group.split(_FAILURES)[1] is not None:
+            raise
+        return report_failure(_first_of(failures))
+
+
+def report_failure(error: Exception) -> int:
+    """Print why a command, or a part of it, has failed; return the exit code for it. With --debug: the traceback."""
+    print_traceback(error)
+    say(escape(with_name(message_of(error))))
+    return exit_code_for(error)
+
+
+def _first_of(group: BaseExceptionGroup[Any]) -> Exception:
+    first: Any = group.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 @asynccontextmanager

@@ -40,7 +40,7 @@ async def forward_attached(target: Target, name: str, publishes: Sequence[Publis
             say(f"the job has ended {describe_end(info)}".rstrip())
         return 0
 
-    return await run_until_signalled(lambda _: exit_code_of(work(), debug=target.debug))
+    return await run_until_signalled(lambda _: exit_code_of(work()))
 
 
 async def _ready(job: RemoteJob) -> list[int]:

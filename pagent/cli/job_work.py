@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from pagent.cli.failure import EXIT_NO_SUCH, EXIT_TIMEOUT, CommandFailed, exit_code_for, message_of
+from pagent.cli.failure import EXIT_NO_SUCH, EXIT_TIMEOUT, CommandFailed, exit_code_for, report_failure
 from pagent.cli.naming import find_info, find_job
 from pagent.cli.outcome import describe_end, exit_code
 from pagent.cli.tables import print_fields, print_json, print_table
@@ -157,11 +157,9 @@ async def _with_each(
         try:
             await do(await find_job(client, name))
         except (CallError, CommandFailed) as error:
-            failed = error.code if isinstance(error, CommandFailed) else exit_code_for(error)
-            if may_be_gone and failed == EXIT_NO_SUCH:
+            if may_be_gone and exit_code_for(error) == EXIT_NO_SUCH:
                 continue
-            say(escape(message_of(error)))
-            code = failed
+            code = report_failure(error)
         else:
             click.echo(escape(name))
     return code

@@ -51,4 +51,4 @@ def run_dialled(
             return await work(client)
 
     log.setup("debug" if target.debug else "error")
-    raise SystemExit(loop.run(lambda: run_until_interrupted(lambda: exit_code_of(dialled(), debug=target.debug))))
+    raise SystemExit(loop.run(lambda: run_until_interrupted(lambda: exit_code_of(dialled()))))

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import click
 
+from pagent.cli.debug import note
+from pagent.errors import ConfigError
 from pagent.names import TOKEN_VARIABLE
 
 #: The variable that names the saved context to use.
@@ -64,7 +66,7 @@ _OPTIONS: Final = [
         metavar="FILE",
         help=f"File whose first line is the token. Default: {TOKEN_VARIABLE} of the environment.",
     ),
-    click.option("--debug", is_flag=True, help="Print the traceback of a failure, and the log."),
+    click.option("--debug", is_flag=True, callback=note, help="Print the traceback of a failure, and the log."),
 ]
 
 
@@ -76,7 +78,7 @@ def find_target(agent: str | None, context: str | None, token_file: Path | None,
     if agent is not None:
         token = token or os.environ.get(TOKEN_VARIABLE)
         if not token:
-            raise click.UsageError(_NO_TOKEN)
+            raise ConfigError(_NO_TOKEN)
         return Target(agent, token, debug)
     # Imported here because YAML is not needed to print a help text.
     from pagent.config.contexts import contexts_path, read_contexts
@@ -84,9 +86,7 @@ def find_target(agent: str | None, context: str | None, token_file: Path | None,
     contexts = read_contexts(contexts_path())
     name = context or os.environ.get(CONTEXT_VARIABLE) or contexts.current
     if name is None:
-        raise click.UsageError(
-            "no agent is chosen: use --agent ADDRESS, or save one with pagent context add NAME ADDRESS"
-        )
+        raise ConfigError("no agent is chosen: use --agent ADDRESS, or save one with pagent context add NAME ADDRESS")
     saved = contexts.get(name)
     return Target(saved.address, token or saved.token, debug)
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from pagent import cli
+from tests.kit.commands import without_names
 from tests.kit.remotes import RemoteProcess
 
 
@@ -34,7 +35,7 @@ def outcome_of(
         cli.pagent(arguments, prog_name="pagent")
     stdout, stderr = capfd.readouterr()
     code = ended.value.code
-    return Outcome(0 if code is None else int(code), stdout, stderr)
+    return Outcome(0 if code is None else int(code), stdout, without_names(stderr))
 
 
 def command(place: RemoteProcess, folder: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:

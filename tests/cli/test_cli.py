@@ -90,7 +90,9 @@ class TestServe:
     def test_a_bad_configuration(self, agent: FakeAgent, invoke: Invoke, word: list[str]) -> None:
         result = invoke(*word, "--set", "server.prot=1")
         assert result.exit_code == 2
-        assert result.stderr == "pagent: server.prot: unknown key; did you mean server.port?\n"
+        assert (
+            result.stderr == "pagent: server.prot: unknown key; did you mean server.port? (pagent help unknown-key)\n"
+        )
         assert result.stdout == ""
         assert agent.started == []
 

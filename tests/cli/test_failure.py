@@ -25,7 +25,7 @@ async def test_the_exit_code_of_work() -> None:
     [
         (CommandFailed("the reason", 126), 126, "the reason"),
         (MethodError("all of it", "ValueError", "the reason"), 1, "the reason"),
-        (OSError(28, "No space left on device"), 1, "[Errno 28] No space left on device"),
+        (OSError(28, "No space left on device"), 1, "[Errno 28] No space left on device (pagent help disk-full)"),
     ],
 )
 async def test_a_failure_is_printed(error: Exception, code: int, text: str, capfd: pytest.CaptureFixture[str]) -> None:

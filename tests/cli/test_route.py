@@ -51,7 +51,7 @@ async def test_the_console_script_prouter() -> None:
     _, stderr = await process.communicate()
     assert (process.returncode, stderr.decode()) == (
         2,
-        "pagent: server.prot: unknown key; did you mean server.port?\n",
+        "pagent: server.prot: unknown key; did you mean server.port? (pagent help unknown-key)\n",
     )
 
 

@@ -172,7 +172,8 @@ def test_an_invalid_configuration_is_one_line_that_names_the_key(
 @pytest.mark.parametrize("section", ["server", "control"])
 def test_a_port_in_use(tmp_path: Path, used_port: int, section: str) -> None:
     (line,) = refused("--set", f"jobs.root={str(tmp_path)!r}", "--set", f"{section}.port={used_port}")
-    assert line == f"pagent: {section}: cannot listen on port {used_port} of 127.0.0.1: Address already in use"
+    said = f"pagent: {section}: cannot listen on port {used_port} of 127.0.0.1: Address already in use"
+    assert line == f"{said} (pagent help port-taken)"
     assert os.listdir(tmp_path) == []
 
 
@@ -191,7 +192,9 @@ def test_invalid_client_tls_is_found_before_the_dial(client: dict[str, object], 
 
 
 def test_an_unknown_loop() -> None:
-    assert refused(env={"PAGENT_LOOP": "tokio"}) == ["pagent: PAGENT_LOOP: must be asyncio or uvloop"]
+    assert refused(env={"PAGENT_LOOP": "tokio"}) == [
+        "pagent: PAGENT_LOOP: must be asyncio or uvloop (pagent help wrong-value)"
+    ]
 
 
 # --- end --------------------------------------------------------------------------------------------

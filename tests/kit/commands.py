@@ -21,6 +21,11 @@ URL = r"pagent: (http://127\.0\.0\.1:\d+/) forwards to the job; press Ctrl-C to 
 INTRODUCTION = re.compile(r"pagent: job [0-9a-f]{32} runs (?:in|on) .*\n(?:pagent: the command has no \{port\}.*\n)?")
 
 
+def without_names(stderr: str) -> str:
+    """Return messages without the names of their explanations, which tests/cli/test_explained.py tests."""
+    return re.sub(r" \(pagent help [a-z-]+\)$", "", stderr, flags=re.MULTILINE)
+
+
 class Running:
     """``pagent`` as the leader of a process group of its own, as a shell starts it; ``url`` is what it printed."""
 
@@ -47,7 +52,7 @@ class Running:
     def ended(self) -> tuple[int, str, str]:
         """Exit code, and what was left of stdout and stderr."""
         stdout, stderr = self.process.communicate(timeout=PATIENCE_S)
-        return self.process.returncode, stdout, stderr
+        return self.process.returncode, stdout, without_names(stderr)
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
