@@ -57,9 +57,10 @@ function linkState(live, element) {
 function tokenState(api, button) {
   const { caller } = api;
   const mayChange = caller && ["jobs", "files", "exec", "admin"].some((scope) => !api.refusal(scope));
-  const text = api.token ? (caller?.name ? harmless(caller.name) : "Token") : mayChange ? "Open" : "Read-only";
+  const named = caller?.name ? harmless(caller.name) : null;
+  const text = named ?? (mayChange ? (api.token ? "Token" : "All rights") : "Read-only");
   setText(button.lastElementChild, text);
-  button.setAttribute("aria-label", `Token: ${api.token ? text : `none, ${text.toLowerCase()}`}`);
+  button.setAttribute("aria-label", `${text}. ${api.token ? "The token of this page" : "Give a token"}`);
   button.title = api.token ? "The token of this page" : "Give a token";
 }
 

@@ -4,6 +4,7 @@ const SILENCE_MS = 40_000;
 const FIRST_MS = 500;
 const LONGEST_MS = 30_000;
 const POOLS_MS = 300;
+const HIDDEN_MS = 10_000;
 
 // The wait before an attempt: doubled each time, and spread, so that many pages do not come at once.
 export function backoff(attempt, random = Math.random()) {
@@ -27,6 +28,17 @@ export class Live extends EventTarget {
     this.error = null;
     // When the next attempt is made, in ms of this clock.
     this.retryAt = null;
+  }
+
+  // A browser has six connections to one origin for all its tabs: a page that is not seen gives its stream back, and
+  // resumes it when it is seen again.
+  pauseWhileHidden() {
+    let timer = null;
+    document.addEventListener("visibilitychange", () => {
+      clearTimeout(timer);
+      if (document.hidden) timer = setTimeout(() => this.stop(), HIDDEN_MS);
+      else if (this.#run === null && this.state !== "unauthorized") this.start();
+    });
   }
 
   // Connect, or connect again at once.

@@ -46,6 +46,7 @@ function goTo(path) {
 function partsOf(hash) {
   return hash
     .replace(/^#\/?/, "")
+    .split("?")[0]
     .split("/")
     .map((part) => {
       try {
@@ -72,6 +73,7 @@ function route() {
   for (const link of document.querySelectorAll("#nav a")) {
     setAttribute(link, "aria-current", link.dataset.view === known ? "page" : null);
   }
+  poolsVisible();
   titled(view.title ?? VIEWS[known].name);
   if (!isFirst) {
     main.focus({ preventScroll: true });
@@ -84,6 +86,12 @@ function titled(name) {
   document.title = `${name} · pAgent`;
 }
 app.titled = titled;
+
+// Most routers, and all agents, have no pools.
+function poolsVisible() {
+  const link = document.querySelector('#nav [data-view="pools"]');
+  link.hidden = store.pools.length === 0 && place?.first !== "pools";
+}
 
 function navigation() {
   const nav = document.getElementById("nav");
@@ -107,6 +115,8 @@ window.addEventListener("hashchange", () => {
   }
   route();
 });
+store.on("pools", poolsVisible);
 api.addEventListener("date", (event) => store.setClock(event.detail));
 route();
+live.pauseWhileHidden();
 live.start();

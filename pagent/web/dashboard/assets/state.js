@@ -92,6 +92,16 @@ export class Store {
     this.#changed("agents");
   }
 
+  // Take agents with their present figures; if ``all`` is true, those that are not among them are away.
+  agentsListed(agents, all = true) {
+    const listed = new Set(agents.map(({ uid }) => uid));
+    for (const [uid, agent] of this.agents) {
+      if (all && !listed.has(uid) && agent.awaySince === undefined) this.agents.set(uid, { ...agent, awaySince: this.now() });
+    }
+    agents.forEach((agent) => this.agents.set(agent.uid, agent));
+    this.#changed("agents");
+  }
+
   // Take the jobs of one agent.
   jobsListed(jobs) {
     jobs.forEach((job) => this.jobs.set(job.uid, job));

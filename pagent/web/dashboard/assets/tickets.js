@@ -1,0 +1,58 @@
+// The tab of the tickets of a job: the browsers that may use it.
+
+import { allow, empty, whenAllowed } from "./chips.js";
+import { confirmAction, failure, message } from "./dialog.js";
+import { h } from "./dom.js";
+import * as format from "./format.js";
+
+// Mount it; return {end(), refresh()}.
+export function mountTickets(element, job, api) {
+  const path = `jobs/${encodeURIComponent(job.uid)}/tickets`;
+  const body = h("div", { id: "tickets" });
+  const end = new AbortController();
+  element.append(h("p.hint", {}, "A ticket lets one browser use the ports of the job, until it ends or is revoked. “Open” makes one."), body);
+  const refresh = async () => {
+    const reason = api.refusal("proxy", { job });
+    if (reason || job.removed_at) {
+      body.replaceChildren(empty(job.removed_at ? "The job is removed, and its tickets with it." : reason));
+      return;
+    }
+    try {
+      const tickets = await api.all(path, "tickets", {}, end.signal);
+      body.replaceChildren(tickets.length ? list(tickets, job, api, refresh) : empty("No tickets"));
+    } catch (error) {
+      if (error.name !== "AbortError") body.replaceChildren(empty("The tickets could not be listed", h("p", {}, error.message)));
+    }
+  };
+  refresh();
+  return { end: () => end.abort(), refresh };
+}
+
+function list(tickets, job, api, refresh) {
+  const head = ["Subject", "Note", "Ports", "Made by", "Ends"].map((name) => h("th", { scope: "col" }, name));
+  const rows = tickets.map((ticket) => {
+    const revoke = h("button", { type: "button", "aria-label": `Revoke the ticket ${ticket.id}`, onclick: whenAllowed(() => revokeTicket(ticket, job, api, refresh)) }, "Revoke");
+    allow(revoke, api.refusal("proxy", { job }));
+    const text = (value) => h("td", {}, value === null ? format.NONE : format.shortened(value));
+    return h("tr", { "data-ticket": ticket.id }, text(ticket.subject), text(ticket.note), h("td", {}, ticket.ports.join(", ")), text(ticket.created_by), h("td", {}, h("time", { datetime: ticket.expires_at }, format.localTime(ticket.expires_at))), h("td", {}, revoke));
+  });
+  return h("div.scroll", { tabindex: "0", role: "region", "aria-label": "Tickets" },
+    h("table.plain", {}, h("thead", {}, h("tr", {}, ...head, h("th", { scope: "col" }, h("span.unseen", {}, "Actions")))), h("tbody", {}, ...rows)));
+}
+
+async function revokeTicket(ticket, job, api, refresh) {
+  const sure = await confirmAction({
+    title: "Revoke the ticket?",
+    subject: ticket.subject ? format.shortened(ticket.subject) : `Ticket ${format.shortened(ticket.id)}`,
+    text: `What it has open of ${format.jobName(job)} is closed, and it opens nothing more.`,
+    action: "Revoke",
+  });
+  if (!sure) return;
+  try {
+    await api.send("DELETE", `jobs/${encodeURIComponent(job.uid)}/tickets/${encodeURIComponent(ticket.id)}`);
+    message("The ticket is revoked.");
+  } catch (error) {
+    failure("The ticket could not be revoked.", error);
+  }
+  refresh();
+}
