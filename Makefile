@@ -28,7 +28,7 @@ ON_THE_LOOP := $(addprefix tests/,net rpc splice front service test_agent.py tes
 # A copy of the sources without compiled modules.
 PLAIN := $(VENV)/plain
 
-.PHONY: help install run test test-slow check format lint types architecture bench bench-micro bench-compare \
+.PHONY: help install run test test-slow check format lint types architecture bench bench-micro bench-compare bench-fleet \
 	bench-peers lock clean compiled test-optimised test-asyncio docs pages soak fuzz fuzz-api plain
 
 help:  ## Print this list
@@ -146,6 +146,9 @@ bench: $(INSTALLED)  ## Run the benchmark; ARGS passes options
 
 bench-micro: $(INSTALLED)  ## Measure the parts without I/O
 	$(BIN)/python -m bench.micro $(ARGS)
+
+bench-fleet: $(INSTALLED)  ## Measure a router with 1,000 simulated agents
+	$(BIN)/python -m bench.fleet $(ARGS)
 
 bench-compare: $(INSTALLED)  ## Compare this tree with that of BASE=<commit>
 	@test -n "$(BASE)" || { echo "make bench-compare BASE=<commit>" >&2; exit 1; }

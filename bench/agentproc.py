@@ -103,7 +103,7 @@ async def start_job(driver: LinkDriver, layout: Layout) -> dict[str, Any]:
 
 
 class _Log:
-    """Reads the log: first for the ports, then to keep the pipe empty. It prints lines other than INFO."""
+    """Reads the log: first for the ports, then to keep the pipe empty. It prints warnings and errors."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -124,7 +124,7 @@ class _Log:
     async def _drain(self) -> None:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
-            if b" INFO " not in line:
+            if b" INFO " not in line and not line.startswith(b"{"):  # the audit log is JSON
                 sys.stderr.write(f"pagent: {line.decode(errors='replace')}")
 
     def close(self) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 
@@ -20,37 +21,53 @@ _LINK_TIMEOUT_S: Final = 20.0
 _OK: Final = 200
 
 
+@dataclass(frozen=True)
+class RouterProcess:
+    """A running router: where agents dial it and with which token, and where clients reach it."""
+
+    pid: int
+    server: int
+    control: int
+    token: str
+
+
 async def routed_way(stack: AsyncExitStack, folder: Path, layout: Layout) -> PlainWay:
     """Return a way through a router and an agent, both on the core of the measured process; they end with the stack."""
-    token, uid = secrets.token_hex(16), "bench-routed"
-    hosts = [dict(wire.FIELDS)["Host"]]
+    return await way_through(stack, await start_router(stack, layout), folder, layout)
+
+
+async def start_router(
+    stack: AsyncExitStack, layout: Layout, *, instead_of: RouterProcess | None = None
+) -> RouterProcess:
+    """Start a router, to end with the stack; with the ports and the token of another one that has ended."""
+    token = secrets.token_hex(16) if instead_of is None else instead_of.token
     settings = {
         "identity.uid": "bench",
-        "server.port": 0,
-        "control.port": 0,
+        "server.port": 0 if instead_of is None else instead_of.server,
+        "control.port": 0 if instead_of is None else instead_of.control,
         "server.accept_tokens": [token],
-        "control.allowed_hosts": hosts,
+        "control.allowed_hosts": [dict(wire.FIELDS)["Host"]],
     }
     router = await run_pagent(stack, "route", settings, layout.server, ROOT)
-    server, control = router.ports["server"], router.ports["control"]
-    agent = await run_pagent(
-        stack,
-        "serve",
-        {
-            "identity.uid": uid,
-            "jobs.root": str(folder),
-            "server.enabled": False,
-            "control.enabled": False,
-            "client.enabled": True,
-            "client.address": f"127.0.0.1:{server}",
-            "client.token": token,
-        },
-        layout.server,
-        ROOT,
-    )
-    path, job_pid = await _start_job(f"http://127.0.0.1:{control}", uid)
+    return RouterProcess(router.pid, router.ports["server"], router.ports["control"], token)
+
+
+async def way_through(stack: AsyncExitStack, router: RouterProcess, folder: Path, layout: Layout) -> PlainWay:
+    """Start an agent that dials a router, and its job; return the way through them, to end with the stack."""
+    uid = "bench-routed"
+    settings: dict[str, Any] = {
+        "identity.uid": uid,
+        "jobs.root": str(folder),
+        "server.enabled": False,
+        "control.enabled": False,
+        "client.enabled": True,
+        "client.address": f"127.0.0.1:{router.server}",
+        "client.token": router.token,
+    }
+    agent = await run_pagent(stack, "serve", settings, layout.server, ROOT)
+    path, job_pid = await _start_job(f"http://127.0.0.1:{router.control}", uid)
     pin(job_pid, layout.job)
-    way = PlainWay(ROUTER, control, (router.pid, agent.pid), job_pid, prefix=f"{path}/http")
+    way = PlainWay(ROUTER, router.control, (router.pid, agent.pid), job_pid, prefix=f"{path}/http")
     stack.callback(way.close)
     return way
 
