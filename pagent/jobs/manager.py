@@ -327,6 +327,7 @@ class JobManager:
             await self._closed.wait()
             return
         self.admission.end()
+        self.registry.end()
         if now is not None:
             self._tasks.start(self._force(now), name="waiting for the second signal")
         removals = self._removals.all()

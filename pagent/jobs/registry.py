@@ -23,6 +23,7 @@ class JobRegistry:
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
         self._removed = RemovedUids(time.monotonic)
+        self._is_ending = False
         self._watchers: dict[object, set[JobWatcher]] = {}  # by realm
         #: Set while there are no jobs, and since when, by the monotonic clock.
         self.vacant: Final = asyncio.Event()
@@ -84,10 +85,14 @@ class JobRegistry:
         del self._jobs[job.uid]
         self._removed.add(job.uid)
         for watcher in self._watchers.get(job.owner.realm, ()):
-            watcher.job_removed(job.uid)
+            watcher.job_removed(job.uid, is_news=not self._is_ending)
         if not self._jobs:
             self.vacant_since = time.monotonic()
             self.vacant.set()
+
+    def end(self) -> None:
+        """Report no removals from now on: the agent ends, and no peer has asked for them."""
+        self._is_ending = True
 
     # --- watch ------------------------------------------------------------------------------------
 

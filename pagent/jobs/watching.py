@@ -49,10 +49,13 @@ class JobWatcher:
         self._due.setdefault(uid, {})[_INFO] = None
         self.news.set()
 
-    def job_removed(self, uid: str) -> None:
-        """Note the removal of a job. One that the watcher was never sent is no news."""
+    def job_removed(self, uid: str, *, is_news: bool = True) -> None:
+        """Note the removal of a job. One that the watcher was never sent is no news.
+
+        ``is_news``: whether the watcher is to get it; not at the end of the agent, which the end of its link reports.
+        """
         self._due.pop(uid, None)
-        if uid in self._known:
+        if is_news and uid in self._known:
             self.job_changed(uid)
 
     def note_changed(self, job: Job, name: str) -> None:

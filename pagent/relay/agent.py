@@ -99,6 +99,8 @@ class ConnectedAgent:
         self.others = 0  # jobs at the agent that are not of this router's realm, when its figures came
         self.watching: OutgoingCall | None = None  # the call that notifies the router of jobs
         self.is_watched = False  # the router knows all its jobs, and each change
+        # When it is lost.
+        self.has_ended = False  # the agent has closed it because it ends, and its jobs with it
 
     @property
     def mode(self) -> str:

@@ -23,7 +23,6 @@ from pagent.router_limits import LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDI
 from pagent.rpc.directory import ANY_CONNECTION, JobAddress, JobFacts
 from pagent.rpc.spool import SpoolOpener
 from pagent.runtime.tasks import TaskOwner
-from pagent.wire.closing import GOING_AWAY
 
 _log = logging.getLogger(__name__)
 
@@ -365,22 +364,27 @@ class AgentDirectory:
         """Have an agent list its jobs again: one of them had the uid of another agent's, which is gone."""
         self._loop.call_soon(self.watches.restart, key)
 
-    def _left(self, agent: ConnectedAgent, error: LinkClosedError) -> None:
+    def _left(self, agent: ConnectedAgent) -> None:
         key = agent.key
         if self.table.newest(key) is not None:
             return
         self.watches.stop(key)
         self.jobs.wake(key)
         linger = max(agent.linger, self._lingers.get(key, 0.0))
-        has_ended = error.code == GOING_AWAY  # and its jobs with it
-        if linger and self.jobs.count(key) and not has_ended:
+        if linger and self.jobs.count(key) and not agent.has_ended:
             self._forgetting[key] = self._loop.call_later(linger, self._forget, key)
         else:
             self._forget(key)
 
+    def agent_ended(self, uid: str) -> None:
+        """Forget the jobs of an agent that has dialled in and is away: it does not come back."""
+        if self.table.newest(key := AgentKey(uid, None)) is None:
+            self._forget(key)
+
     def _forget(self, key: AgentKey) -> None:
         """Forget the jobs of an agent."""
-        self._forgetting.pop(key, None)
+        if (timer := self._forgetting.pop(key, None)) is not None:
+            timer.cancel()
         self._lingers.pop(key, None)
         self.jobs.discard_agent(key)
         if key.dialled is None:

@@ -25,7 +25,7 @@ from pagent.relay.changes import ChangeFeed, ChangeKind
 from pagent.rpc.connection import Connection
 from pagent.rpc.spool import SpoolOpener
 from pagent.runtime.tasks import TaskOwner
-from pagent.wire.closing import POLICY_VIOLATION
+from pagent.wire.closing import GOING_AWAY, POLICY_VIOLATION
 
 K = TypeVar("K")
 
@@ -52,7 +52,7 @@ class AgentTable:
     :param feed: gets the changes of agents.
     :param joined: called with each agent that is admitted.
     :param moved: called with each link that takes the new calls of its agent from now on.
-    :param left: called with each agent whose link is lost, and how it was.
+    :param left: called with each agent whose link is lost.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class AgentTable:
         *,
         joined: Callable[[ConnectedAgent], None],
         moved: Callable[[ConnectedAgent], None],
-        left: Callable[[ConnectedAgent, LinkClosedError], None],
+        left: Callable[[ConnectedAgent], None],
     ) -> None:
         # For life.
         self._tasks = tasks
@@ -199,11 +199,12 @@ class AgentTable:
         _remove(self._by_key, agent.key, agent)
         _remove(self._by_uid, agent.uid, agent)
         _log.info("agent %r: link %s: %s", agent.uid, agent.connection_id, error)
+        agent.has_ended = error.code == GOING_AWAY
         newest = self.newest(agent.key)
         if newest is not None and newest is not before:
             newest.retiring = False
             self._moved(newest)
-        self._left(agent, error)
+        self._left(agent)
         if not self.has(agent.uid):
             self._feed.publish(ChangeKind.AGENT_DOWN, agent.uid, link=agent)
 

@@ -107,7 +107,7 @@ def _assert_concealed(pid: int, folder: Path) -> None:
 async def test_wrong_join_data_ends_the_process_with_2(tmp_path: Path) -> None:
     async with joined_process(tmp_path, join_data(1, token="")) as agent:
         assert await agent.ended() == 2
-    assert agent.log[0] == "pagent: --join: token: must be a string that is not empty"
+    assert agent.log[0] == "pagent: --join: token: must be a string that is not empty (pagent help wrong-value)"
 
 
 async def test_an_agent_that_no_router_takes_ends(tmp_path: Path) -> None:

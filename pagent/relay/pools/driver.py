@@ -70,6 +70,7 @@ class RequestDriver:
         self._may_start = may_start
         self._taken = taken
         self._tasks = TaskOwner(f"request {request.data.rid}")
+        self._following: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Carry the request to its end."""
@@ -87,13 +88,14 @@ class RequestDriver:
         request = self._request
         if request.state is RequestState.REQUESTED and await self._start() is False:
             return
-        following = self._tasks.start(self._engine.follow(request), name="follow the output of a command")
-        await self._until_connected(following)
+        self._following = self._tasks.start(self._engine.follow(request), name="follow the output of a command")
+        await self._until_connected()
         request.apply(RequestInput.CONNECT)
         if not request.is_delivered:
             await self._deliver(request.data.job)
             await self._note_delivered()
         await self._until_gone()
+        await self._until_output_is_read()
 
     async def _start(self) -> bool:
         """Start the command when it is the request's turn. Return False if the job has gone to an idle agent."""
@@ -118,7 +120,7 @@ class RequestDriver:
 
     # --- the agent comes --------------------------------------------------------------------------
 
-    async def _until_connected(self, following: asyncio.Task[None]) -> None:
+    async def _until_connected(self) -> None:
         request, pool = self._request, self._pool
 
         def is_joining() -> bool:
@@ -134,7 +136,7 @@ class RequestDriver:
         if not await self._until(has_come, pool.start_s):
             raise RequestFailedError(f"the agent has not come within {pool.start_s:.0f} s of its start")
         if not self._is_connected():
-            await asyncio.wait((following,), timeout=_OUTPUT_S)
+            await self._until_output_is_read()
             raise RequestFailedError(f"the command has ended before its agent came: {request.output.text}")
 
     def _queued_s(self) -> float:
@@ -142,6 +144,11 @@ class RequestDriver:
         record = self._directory.jobs.get(self._request.command)
         started_at = None if record is None else record.info().get("started_at")
         return max(0.0, time.time() - started_at) if isinstance(started_at, (int, float)) else 0.0
+
+    async def _until_output_is_read(self) -> None:
+        """Wait for the last output of a command that has ended."""
+        if self._following is not None:
+            await asyncio.wait((self._following,), timeout=_OUTPUT_S)
 
     def _agent(self) -> ConnectedAgent | None:
         return self._directory.table.agent(self._request.data.agent_uid)
@@ -155,7 +162,8 @@ class RequestDriver:
         while not request.is_delivered or job is not request.data.job:
             await self._until(lambda: self._is_connected() or self._engine.has_ended(request))
             if (agent := self._agent()) is None:
-                raise RequestFailedError("the command has ended before its job was created")
+                await self._until_output_is_read()
+                raise RequestFailedError(f"the command has ended before its job was created: {request.output.text}")
             try:
                 await deliver(self._directory, agent, job)
                 break
@@ -187,7 +195,8 @@ class RequestDriver:
             if request.further:
                 await self._deliver(request.further[0])
                 request.further.pop(0)
-            elif not await self._until(self._is_connected, _AWAY_S):
+            elif request.has_left or not await self._until(self._is_connected, _AWAY_S):
+                self._directory.agent_ended(request.data.agent_uid)
                 return
 
     # --- the end ----------------------------------------------------------------------------------
@@ -209,6 +218,7 @@ class RequestDriver:
                 _log.info("agent %r is not ended by a call: %s", agent.uid, error)
             await self._until(lambda: not self._is_connected(), _END_S)
         await self._end_command(has_run)
+        self._directory.agent_ended(request.data.agent_uid)
 
     async def _end_command(self, has_run: bool) -> None:
         """End the command and clean up, again and again while that is not possible."""

@@ -294,8 +294,10 @@ class Pools:
         if found is None or self._directory.jobs.get(job_uid) is not None:
             return False
         request, job = found
-        if request.state is RequestState.ENDED:
+        if request.state is RequestState.ENDED and [job] == request.jobs:
             self._requests.pop(request.data.rid, None)
+        elif job_uid in request.lost:
+            del request.lost[job_uid]
         elif job in request.further:
             request.further.remove(job)
         else:
@@ -327,8 +329,12 @@ class Pools:
     def _changed(self, change: Change) -> None:
         job = change.job
         for request in self._known(None):
+            if change.agent_uid == request.data.agent_uid and change.link is not None:
+                request.has_left = change.link.has_ended
             if change.agent_uid == request.data.agent_uid or (job is not None and job.uid == request.command):
                 self._notify(request.data.pool)
+        if job is not None and change.kind is ChangeKind.JOB_REMOVED:
+            self._keep_lost(job)
         if job is None or POOL_LABEL not in job.labels or RID_LABEL not in job.labels:
             return
         if change.kind is ChangeKind.JOB_NOTE:
@@ -336,6 +342,15 @@ class Pools:
         elif change.kind is ChangeKind.JOB_CREATED and job.state == "NEW":
             loop = asyncio.get_running_loop()
             loop.call_later(_UNWRITTEN_S, self._discard_unwritten, job.uid)
+
+    def _keep_lost(self, record: JobRecord) -> None:
+        """Keep a job that has ended with its agent: its client is to learn why."""
+        for request in self._requests.values():
+            if request.data.agent_uid == record.agent_uid and self._agent(request) is None:
+                info = record.info()
+                request.lost[record.uid] = PoolJob(record.uid, info.get("name"), record.labels)
+                self._directory.unplaced.add(JobFacts(record.uid, record.agent_uid, record.labels))
+                self._directory.unplaced.abandon(record.uid)
 
     def _noted(self, job: JobRecord, note: str | None) -> None:
         rid = job.labels[RID_LABEL]

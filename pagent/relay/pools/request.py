@@ -72,9 +72,11 @@ class PoolRequest:
         self.is_cancelled = False
         self.is_unwanted = False  # it was cancelled, and ends
         self.is_delivered = False
+        self.has_left = False  # the agent has said that it ends
         self.instance: str | None = None  # of the agent that has come first
         self.further: Final[list[PoolJob]] = []  # jobs that the agent gets when it has become idle
         self.failures: Final[dict[str, str]] = {}  # jobs that could not be started, and why
+        self.lost: Final[dict[str, PoolJob]] = {}  # jobs that have ended with the agent
         #: Set at each change of what the request depends on.
         self.changed: Final = asyncio.Event()
         # The end.
@@ -96,13 +98,15 @@ class PoolRequest:
 
     @property
     def jobs(self) -> list[PoolJob]:
-        """The jobs that it was made for, and is to get."""
-        return [self.data.job, *self.further]
+        """The jobs that it was made for, is to get, and has lost with its agent."""
+        lost = (job for uid, job in self.lost.items() if uid != self.data.job.uid)
+        return [self.data.job, *lost, *self.further]
 
     def view(self, job: PoolJob | None = None) -> PoolRequestView:
         """Return what callers see of it, for one of its jobs."""
         data, job = self.data, job or self.data.job
-        error = self.failures.get(job.uid, self.error)
+        error = f"its agent has ended: {self.output.text}" if job.uid in self.lost else None
+        error = error or self.failures.get(job.uid, self.error)
         message = self.output.last_line if error is None else error
         return PoolRequestView(
             data.rid,

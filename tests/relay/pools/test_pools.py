@@ -183,3 +183,29 @@ async def test_the_join_token_is_nowhere_to_be_read(settings: Settings, keys: Pa
         for each in host.jobs.jobs():
             files = [file for file in each.sandbox.path.rglob("*") if file.is_file()]
             assert not [file for file in files if token.encode() in file.read_bytes()]
+
+
+async def test_a_job_that_ends_with_its_agent_says_why(settings: Settings, keys: Path) -> None:
+    """The command has the last word. The job is known until its client has read that, and removes it."""
+    script = f"{' '.join(JOIN)}; echo the time limit is reached"
+    async with running_pools(settings, keys, p=pool_of("sh", "-c", script)) as (router, host):
+        wanted = job()
+        await router.pools.request("p", {}, wanted)
+        await eventually(lambda: _state(router, wanted.uid) == "RUNNING")
+        for process in psutil.Process().children(recursive=True):
+            if process.cmdline()[1:] == [*JOIN[1:]]:
+                process.terminate()
+        await eventually(lambda: states(router.pools) == ["ended"])
+        lost = router.pools.of_job(wanted.uid)
+        assert lost is not None
+        assert lost.has_failed
+        assert lost.message.startswith("its agent has ended: ")
+        assert "the time limit is reached" in lost.message
+        assert await router.pools.cancel(wanted.uid)
+        assert router.pools.of_job(wanted.uid) is None
+        assert not host.jobs.jobs()
+
+
+def _state(router: Router, uid: str) -> str | None:
+    record = router.directory.jobs.get(uid)
+    return None if record is None else record.state
