@@ -42,6 +42,7 @@ GROUPS: Final[dict[str, tuple[CommandEntry, ...]]] = {
     "Set-up": (
         CommandEntry("context", "context", "Save addresses and tokens"),
         CommandEntry("config", "config", "Check a configuration"),
+        CommandEntry("doctor", "doctor", "Check this host and a link"),
         CommandEntry("help", "about", "Explain a command"),
         CommandEntry("version", "about", "Print the version"),
     ),

@@ -32,19 +32,39 @@ class Target:
 
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: the function is called with ``target: Target``."""
-    return _with_target(function, optional=False)
+    return _with_target(function)
 
 
 def optional_target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: the function is called with ``target: Target | None``; None if no option names one."""
-    return _with_target(function, optional=True)
+    return _with_target(function, is_named=_is_named)
 
 
-def _with_target(function: Callable[..., Any], *, optional: bool) -> Callable[..., Any]:
+def found_target_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the function is called with ``target: Target | None``; None if no option and no context names one."""
+    return _with_target(function, is_named=_is_any_named)
+
+
+def _is_named(agent: str | None, context: str | None) -> bool:
+    return agent is not None or context is not None
+
+
+def _is_any_named(agent: str | None, context: str | None) -> bool:
+    from pagent.config.contexts import contexts_path, read_contexts
+
+    named = _is_named(agent, context) or os.environ.get(CONTEXT_VARIABLE)
+    return bool(named) or read_contexts(contexts_path()).current is not None
+
+
+def _with_target(
+    function: Callable[..., Any], *, is_named: Callable[[str | None, str | None], bool] | None = None
+) -> Callable[..., Any]:
+    """``is_named``: whether there is a target, from the options --agent and --context; None: it is required."""
+
     @wraps(function)
     def wrapper(agent: str | None, context: str | None, token_file: Path | None, debug: bool, **values: Any) -> Any:
         target = None
-        if not optional or agent is not None or context is not None:
+        if is_named is None or is_named(agent, context):
             target = find_target(agent, context, token_file, debug=debug)
         return function(target=target, **values)
 
