@@ -189,8 +189,8 @@ class ReceivingHalf:
         """Take a message of the peer; it is dropped if the peer has closed the stream."""
         if self._state is not _OPEN:
             return
-        full = current_memory().is_full
-        if self._window is None and not (self._held or full) and self._spool is None and self.receiver is not None:
+        is_direct = self._window is None and not self._held and self._spool is None
+        if is_direct and self.receiver is not None and not current_memory().is_full:
             try:
                 self.receiver.stream_message(value)
             except Exception as error:  # noqa: BLE001 - a fault in one splice must not cost the link
@@ -198,7 +198,7 @@ class ReceivingHalf:
             return
         if self._window is not None and not self._window.arrived(messages.cost(value)):
             self._owner.stream_overrun("stream data beyond the credit given")
-        elif full and self._splits and isinstance(value, BYTES_TYPES):
+        elif self._splits and isinstance(value, BYTES_TYPES) and current_memory().is_full:
             self._take_in_pieces(memoryview(value))
         else:
             self._take(value)
