@@ -102,7 +102,7 @@ class Input:
         if not self._job:
             self._job = (await driver.call("job_create", "reads"))["uid"]
             await driver.call("job_start", self._job, ["sleep", "1000"], None, None, 0)
-        # Masking so many bytes would hold the generator's own loop.
+        # Masking all of these bytes would hold the generator's own loop.
         self._ended, call_id = _stream(driver, messages.BISTREAM, "job_exec", self._job, ["wc", "-c"])
         self._head = bytes((0x93, messages.REQUEST_MESSAGE)) + _packed(call_id)
         self._frame = driver.frame(self._head + self._data)

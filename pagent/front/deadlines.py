@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from pagent.runtime.tasks import first_of
 
-#: Between two looks; a limit is exceeded by so much at most.
+#: Seconds between two checks; a limit is exceeded by this time at most.
 _INTERVAL_S: Final = 1.0
 #: The part of the shortest limit that this may be, where a limit is that short.
 _INTERVALS_LEAST: Final = 4

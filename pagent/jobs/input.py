@@ -16,7 +16,7 @@ _F_SETPIPE_SZ: Final = 1031
 def open_input(data: bytes | None) -> int:
     """Return a descriptor to read ``data`` and then the end of the file from; OSError if there can be none.
 
-    It is a pipe, as programs expect that wait for their input, or a file where no pipe takes so much.
+    It is a pipe, as programs expect that wait for their input, or a file where no pipe can hold all of the input.
     """
     if not data:
         return os.open(os.devnull, os.O_RDONLY | O_CLOEXEC)

@@ -29,7 +29,7 @@ from pagent.wire.upgrade import RPC_PATH, SUBPROTOCOL, ClientUpgrade, UpgradeRef
 #: The longest wait before the first attempt to dial again, and the least that the configured maximum may be.
 REDIAL_FIRST_S: Final = 0.5
 REDIAL_LEAST_S: Final = 0.1
-#: After a link that lived for so long, the next attempt counts as the first again.
+#: After a link that lived for these seconds, the next attempt counts as the first again.
 REDIAL_RESET_S: Final = 30.0
 
 #: A path that a request can have (RFC 9112 section 3.2.1): visible ASCII.

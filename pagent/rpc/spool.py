@@ -172,7 +172,7 @@ class Spool:
 
     @property
     def _is_ahead_of_disk(self) -> bool:
-        """Whether the link has brought so much while the disk was busy that it has to wait."""
+        """Whether the bytes that arrived while the disk was busy make the link wait."""
         if self._buffers.is_full:
             return self._newest_bytes + self._writing_bytes > SPOOL_READ_SHORT
         return self._newest_bytes > SPOOL_PENDING_MAX

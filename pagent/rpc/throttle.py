@@ -33,8 +33,8 @@ THROTTLE_READ_SHARE: Final = 19
 #: Failed pauses: seconds of them at most at once, and the part of the time at most in the long run.
 THROTTLE_BUDGET_S: Final = 0.2
 THROTTLE_REFILL: Final = 0.2
-#: After two failed pauses their stream does not ask again for so many times the length of one, then twice as long each
-#: time, up to the second.
+#: After two failed pauses their stream does not ask again for THROTTLE_REST times the length of one, then twice as long
+#: each time, up to THROTTLE_REST_MAX_S.
 THROTTLE_REST: Final = 10
 THROTTLE_REST_MAX_S: Final = 1.6
 

@@ -19,7 +19,7 @@
 /* The end of a result of nil: a bin of it, the status of a success, no error. */
 static const char NIL_RESULT[5] = "\xc4\x01\xc0\x00\xc0";
 
-/* Return the big-endian unsigned integer of so many bytes. */
+/* Return the big-endian unsigned integer of the given length in bytes. */
 static uint64_t
 number(const unsigned char *p, int bytes)
 {

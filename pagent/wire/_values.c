@@ -39,7 +39,7 @@ extend(struct packed *out, Py_ssize_t more)
     return out->bytes + out->size - more;
 }
 
-/* Add a tag and a big-endian number of so many bytes. */
+/* Add a tag and a big-endian number of the given length in bytes. */
 static int
 add_number(struct packed *out, int tag, uint64_t value, int bytes)
 {
@@ -185,7 +185,7 @@ struct input {
 
 static PyObject *value_of(struct input *in, int depth);
 
-/* Read a big-endian number of so many bytes; return whether there is one. */
+/* Read a big-endian number of the given length in bytes; return whether there is one. */
 static int
 read_number(struct input *in, int bytes, uint64_t *value)
 {
@@ -196,7 +196,7 @@ read_number(struct input *in, int bytes, uint64_t *value)
     return 1;
 }
 
-/* Read a length of so many bytes; -1 without one. */
+/* Read a length that is a number of the given bytes; return -1 without one. */
 static Py_ssize_t
 read_length(struct input *in, int bytes)
 {
@@ -243,7 +243,7 @@ string_of(struct input *in, Py_ssize_t length, int is_text)
     return text != NULL || PyErr_Occurred() ? text : PyUnicode_DecodeUTF8(from, length, "strict");
 }
 
-/* Return whether a container may have so many elements, and count them. Each has at least one byte. */
+/* Count the elements of a container; return whether it may have them. Each has at least one byte. */
 static int
 counted(struct input *in, Py_ssize_t length, int depth)
 {

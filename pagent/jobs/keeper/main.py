@@ -89,7 +89,7 @@ class Keeper:
             return False
 
     def _wait(self, most_s: float) -> bool:
-        """Wait until a child has ended, for at most so long. False if no child is left."""
+        """Wait until a child has ended, for at most the given seconds. Return False if no child is left."""
         if not self._reap():
             return False
         if self._poll.poll(int(1000 * most_s)):

@@ -22,8 +22,8 @@ PACER_LEAST: Final = 256 * KIB
 PACER_MOST: Final = 64 * MIB
 #: Seconds that the queue of bulk data may delay other data.
 PACER_QUEUE_S: Final = 0.0001
-#: Seconds for which a link is shared after two streams have sent something on it; two streams of bulk share it if both
-#: send within so many bytes.
+#: Seconds for which a link is shared after two streams have sent something on it. Two streams of bulk share it if both
+#: send within PACER_CHANGE bytes.
 PACER_SHARED_S: Final = 0.25
 PACER_CHANGE: Final = 2 * MIB
 #: Seconds that the answer to a mark may take.
