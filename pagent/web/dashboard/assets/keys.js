@@ -3,8 +3,9 @@
 import { openDialog } from "./dialog.js";
 import { h } from "./dom.js";
 import { nextTheme } from "./frame.js";
+import { stored, store } from "./stored.js";
 
-const STORED = "pagent-keys";
+const STORED = "keys";
 const SECOND_MS = 1500;
 
 const HELP = [
@@ -32,7 +33,7 @@ const HELP = [
 ];
 
 function areOn() {
-  return localStorage.getItem(STORED) !== "off";
+  return stored(STORED) !== "off";
 }
 
 export function openKeys() {
@@ -41,7 +42,7 @@ export function openKeys() {
     const toggle = h("input", {
       type: "checkbox",
       checked: areOn(),
-      onchange: (event) => localStorage.setItem(STORED, event.target.checked ? "on" : "off"),
+      onchange: (event) => store(STORED, event.target.checked ? "on" : "off"),
     });
     const groups = HELP.map(([name, keys]) =>
       h("section", {}, h("h3", {}, name), h("dl.keys", {}, ...keys.flatMap(([key, what]) => [h("dt", {}, ...caps(key)), h("dd", {}, what)]))),

@@ -12,6 +12,11 @@ export class LineSplitter {
     this.offset = offset;
   }
 
+  // The offset of the next byte to feed.
+  get next() {
+    return this.offset + this.#rest.length;
+  }
+
   // Return the lines that a piece completes: {offset, text}. A line that is too long becomes several.
   feed(bytes) {
     const data = this.#rest.length ? joined(this.#rest, bytes) : bytes;

@@ -1,21 +1,22 @@
 // The output of a job: the end of it, what comes next, and on demand what came before. The memory that it takes is bounded.
 
 import { announce, failure } from "./dialog.js";
-import { framed, h, icon, setAttribute, setText } from "./dom.js";
+import { framed, h, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
-import { classes, parse, stripped } from "./ansi.js";
-import { LineSplitter, overwritten } from "./lines.js";
+import { LineSplitter } from "./lines.js";
 import { backoff } from "./live.js";
+import { LINES_MAX, LogLines } from "./loglines.js";
+import { LogSearch } from "./logsearch.js";
+import { stored, store } from "./stored.js";
 
 const FIRST_BYTES = 128 * 1024;
 const EARLIER_BYTES = 512 * 1024;
-const CHUNK_LINES = 200;
-const LINES_MAX = 20_000;
 // Lines of one frame; while more wait, no more are read, and the agent pauses.
 const FRAME_LINES = 1500;
-const SEARCH_MS = 150;
-
-const WRAP_KEY = "pagent-wrap";
+const HIDDEN_MS = 10_000;
+const MOVED_MS = 1000;
+const END_PX = 24;
+const WRAP = "wrap";
 
 // Mount the log of a job; return {end(), key(key)}.
 export function mountLog(element, job, api) {
@@ -25,75 +26,77 @@ export function mountLog(element, job, api) {
 class LogView {
   #job;
   #api;
-  #element;
+  #lines = new LogLines();
+  #search;
+  #parts = {};
   #stream = "stdout";
   #run = null;
   #follow = true;
-  // Chunks of lines: {element, lines: [{offset, text, element}]}.
-  #chunks = [];
-  #lineCount = 0;
   #queue = [];
   #drained = null;
-  #style = null;
   #splitter = null;
+  // Offsets: of the first byte that the agent has, and of the first one here.
   #start = 0;
   #first = 0;
-  #query = "";
-  #hits = [];
-  #hit = -1;
-  #ended = false;
-  #parts = {};
-  #flush;
+  // When the reader has last moved the view.
+  #movedAt = -Infinity;
+  #flush = framed(() => this.#drawQueue());
+  #observer;
+  #over = new AbortController();
 
   constructor(element, job, api) {
     this.#job = job;
     this.#api = api;
-    this.#element = element;
-    this.#flush = framed(() => this.#drawQueue());
-    this.#build();
+    this.#search = new LogSearch(this.#lines, (line) => this.#goTo(line));
+    this.#build(element);
     this.#begin();
   }
 
   end() {
+    this.#over.abort();
     this.#run?.abort();
+    this.#observer.disconnect();
     this.#flush.cancel();
-    this.#drained?.();
+    this.#search.end();
+    this.#release();
   }
 
   // --- controls ---
 
-  #build() {
+  #build(element) {
     const parts = this.#parts;
-    const button = (name, label, onclick, pressed) => h("button", { type: "button", "data-action": name, "aria-pressed": pressed, onclick }, label);
-    const stream = (name) => h("button", { type: "button", "data-stream": name, "aria-pressed": String(name === this.#stream), onclick: () => this.#switchTo(name) }, h("span", {}, name), h("span.number"));
+    const toggle = (name, label, onclick, title) => h("button", { type: "button", "data-action": name, title, onclick }, label);
+    const stream = (name) => h("button", { type: "button", "data-stream": name, "aria-pressed": "false", onclick: () => this.#switchTo(name) }, h("span", {}, name), h("span.number"));
     parts.streams = h("div.segments", { role: "group", "aria-label": "Stream" }, stream("stdout"), stream("stderr"));
-    parts.follow = button("follow", "Follow", () => this.#setFollow(!this.#follow), "true");
-    parts.wrap = button("wrap", "Wrap", () => this.#setWrap(), "false");
-    parts.search = h("input", { type: "search", placeholder: "Search", "aria-label": "Search the log", autocomplete: "off", spellcheck: "false", oninput: () => this.#searchSoon() });
-    parts.search.addEventListener("keydown", (event) => this.#searchKey(event));
-    parts.found = h("span.found", { role: "status" });
-    const step = (label, name, by) => h("button.icon-button", { type: "button", "aria-label": label, title: label, onclick: () => this.#goToHit(by) }, icon(name));
-    parts.steps = h("span.steps", { hidden: true }, step("Previous match", "up", -1), step("Next match", "down", 1));
-    parts.earlier = h("button.earlier", { type: "button", hidden: true, "data-action": "earlier", onclick: () => this.#loadEarlier() }, "Load earlier lines");
+    parts.follow = toggle("follow", "Follow", () => this.#setFollow(!this.#follow), "Keep the end in view (f)");
+    parts.wrap = toggle("wrap", "Wrap", () => this.#setWrap(stored(WRAP) === "off"), "Wrap long lines (w)");
+    parts.earlier = h("button.earlier", { type: "button", hidden: true, "data-action": "earlier", onclick: () => this.#loadEarlier() });
     parts.note = h("p.log-note", { role: "status" });
-    parts.lines = h("div.log-lines");
-    parts.unfinished = h("div.line.unfinished", { hidden: true });
-    parts.view = h("div.log", { tabindex: "0", role: "region", "aria-label": "Log", id: "log" }, parts.earlier, parts.lines, parts.unfinished, parts.note);
-    parts.view.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    parts.view.classList.toggle("is-wrapped", stored(WRAP_KEY) !== "off");
-    setAttribute(parts.wrap, "aria-pressed", String(stored(WRAP_KEY) !== "off"));
-    this.#element.append(
-      h("div.log-bar", {}, parts.streams, parts.follow, parts.wrap, h("div.log-search", { role: "search" }, parts.search, parts.found, parts.steps)),
-      parts.view,
-    );
+    parts.view = h("div.log", { tabindex: "0", role: "region", "aria-label": "Log", id: "log" }, parts.earlier, this.#lines.list, this.#lines.unfinished, parts.note);
+    element.append(h("div.log-bar", {}, parts.streams, parts.follow, parts.wrap, this.#search.element), parts.view);
+    this.#setWrap(stored(WRAP) !== "off");
+    this.#setFollow(true);
+    this.#watch(parts.view);
+  }
+
+  // Lines that come into view, and fonts, change the height: the end stays in view while it is followed.
+  #watch(view) {
+    this.#observer = new ResizeObserver(() => this.#follow && this.#toEnd());
+    [view, this.#lines.list].forEach((each) => this.#observer.observe(each));
+    const options = { passive: true, signal: this.#over.signal };
+    const moved = () => {
+      this.#movedAt = performance.now();
+    };
+    ["wheel", "touchmove", "pointerdown", "keydown"].forEach((name) => view.addEventListener(name, moved, options));
+    view.addEventListener("scroll", () => this.#scrolled(), options);
   }
 
   // Take a key of the page; return whether it is one of the log's.
   key(key) {
-    if (key === "/") this.#parts.search.focus();
+    if (key === "/") this.#search.field.focus();
     else if (key === "f") this.#setFollow(!this.#follow);
-    else if (key === "w") this.#setWrap();
-    else if (key === "n" || key === "N") this.#goToHit(key === "n" ? 1 : -1);
+    else if (key === "w") this.#setWrap(stored(WRAP) === "off");
+    else if (key === "n" || key === "N") this.#search.go(key === "n" ? 1 : -1);
     else return false;
     return true;
   }
@@ -104,9 +107,9 @@ class LogView {
     if (on) this.#toEnd();
   }
 
-  #setWrap() {
-    const on = this.#parts.view.classList.toggle("is-wrapped");
-    store(WRAP_KEY, on ? "on" : "off");
+  #setWrap(on) {
+    store(WRAP, on ? "on" : "off");
+    this.#parts.view.classList.toggle("is-wrapped", on);
     setAttribute(this.#parts.wrap, "aria-pressed", String(on));
   }
 
@@ -114,14 +117,17 @@ class LogView {
     this.#parts.view.scrollTop = this.#parts.view.scrollHeight;
   }
 
-  // The reader scrolls up to read, and back to the end to follow.
+  #goTo(line) {
+    this.#setFollow(false);
+    line.scrollIntoView({ block: "center" });
+  }
+
+  // The reader scrolls up to read, and back to the end to follow. Other scrolling has causes here.
   #scrolled() {
+    if (performance.now() - this.#movedAt > MOVED_MS) return;
     const { view } = this.#parts;
-    const isAtEnd = view.scrollTop + view.clientHeight >= view.scrollHeight - 24;
-    if (isAtEnd !== this.#follow && !this.#queue.length) {
-      this.#follow = isAtEnd;
-      setAttribute(this.#parts.follow, "aria-pressed", String(isAtEnd));
-    }
+    const isAtEnd = view.scrollTop + view.clientHeight >= view.scrollHeight - END_PX;
+    if (isAtEnd !== this.#follow) this.#setFollow(isAtEnd);
   }
 
   // --- reading ---
@@ -132,215 +138,168 @@ class LogView {
 
   // Open the stream that has something: many programs log to their standard error.
   async #begin() {
-    if (this.#job.removed_at || this.#job.agent === null) {
-      this.#remembered();
-      return;
-    }
     const reason = this.#api.refusal("logs", { job: this.#job });
-    if (reason) {
-      setText(this.#parts.note, reason);
-      return;
+    if (this.#job.removed_at || this.#job.agent === null) this.#remembered();
+    else if (reason) setText(this.#parts.note, reason);
+    else {
+      try {
+        const bounds = await Promise.all(["stdout", "stderr"].map((stream) => this.#bounds(stream)));
+        if (this.#over.signal.aborted) return;
+        bounds.forEach(({ end }, index) => setText(this.#parts.streams.children[index].lastElementChild, end ? format.bytes(end) : "empty"));
+        this.#switchTo(bounds[0].end === 0 && bounds[1].end > 0 ? "stderr" : "stdout");
+      } catch (error) {
+        setText(this.#parts.note, problem(error));
+      }
     }
-    try {
-      const [stdout, stderr] = await Promise.all([this.#bounds("stdout"), this.#bounds("stderr")]);
-      this.#sizes(stdout, stderr);
-      this.#switchTo(stdout.end === 0 && stderr.end > 0 ? "stderr" : "stdout");
-    } catch (error) {
-      setText(this.#parts.note, problem(error));
-    }
-  }
-
-  #sizes(...bounds) {
-    bounds.forEach(({ end }, index) => setText(this.#parts.streams.children[index].lastElementChild, end ? format.bytes(end) : "empty"));
   }
 
   // A job that is gone has no log any more; its agent remembers the end of its standard error.
   #remembered() {
     this.#parts.streams.hidden = this.#parts.follow.hidden = true;
-    const lines = (this.#job.stderr ?? "").split("\n");
-    if (lines.at(-1) === "") lines.pop();
-    this.#queue.push(...lines.map((text) => ({ offset: 0, text })));
-    this.#drawQueue();
-    const gone = this.#job.agent === null ? "The job has no output: it is not at an agent." : "The job is removed, and its output with it.";
-    setText(this.#parts.note, lines.length ? `${gone} This is the end of its standard error.` : gone);
+    const text = (this.#job.stderr ?? "").replace(/\n$/, "");
+    if (text) this.#lines.append(text.split("\n").map((line) => ({ offset: 0, text: line })));
+    const gone = this.#job.agent === null ? "The job is not at an agent, and has no output." : "The job is removed, and its output with it.";
+    setText(this.#parts.note, text ? `${gone} This is the end of its standard error.` : gone);
   }
 
-  async #bounds(stream) {
-    const { headers } = await this.#api.fetch("HEAD", this.#path, { query: { stream } });
+  async #bounds(stream, signal = this.#over.signal) {
+    const { headers } = await this.#api.fetch("HEAD", this.#path, { query: { stream }, signal });
     return { start: Number(headers.get("X-Pagent-Start")), end: Number(headers.get("X-Pagent-Offset")) };
   }
 
   #switchTo(stream) {
     this.#run?.abort();
+    this.#release();
     this.#run = new AbortController();
     this.#stream = stream;
-    this.#clear();
+    this.#queue = [];
+    this.#splitter = null;
+    this.#lines.clear();
+    this.#search.again();
+    this.#parts.earlier.hidden = true;
+    setText(this.#parts.note, "Reading…");
     for (const each of this.#parts.streams.children) setAttribute(each, "aria-pressed", String(each.dataset.stream === stream));
     this.#setFollow(true);
     this.#read(this.#run.signal);
   }
 
-  #clear() {
-    this.#chunks = [];
-    this.#lineCount = 0;
-    this.#queue = [];
-    this.#hits = [];
-    this.#hit = -1;
-    this.#style = null;
-    this.#ended = false;
-    this.#parts.lines.replaceChildren();
-    this.#parts.unfinished.hidden = true;
-    setText(this.#parts.note, "Reading…");
-  }
-
   // Read to the end of the job's output, over lost connections.
   async #read(signal) {
-    let offset = null;
+    let from = null;
     for (let attempt = 0; !signal.aborted; attempt += 1) {
+      const before = this.#splitter?.next;
       try {
-        offset ??= await this.#end(signal);
-        const before = offset;
-        offset = await this.#readOnce(offset, signal, (next) => {
-          offset = next;
-        });
-        if (offset !== before) attempt = 0;
+        from ??= await this.#beginning(signal);
+        await this.#follows(this.#splitter?.next ?? from, signal);
         this.#finish();
         return;
       } catch (error) {
         if (signal.aborted) return;
-        setText(this.#parts.note, `${problem(error)} ${error.status >= 400 && error.status < 500 ? "" : "Trying again…"}`);
-        if (error.status >= 400 && error.status < 500) return;
-        await new Promise((resolve) => setTimeout(resolve, backoff(attempt)));
+        if (error.status >= 400 && error.status < 500) {
+          setText(this.#parts.note, problem(error));
+          return;
+        }
+        if (this.#splitter?.next !== before) attempt = 0;
+        if (error.name !== "AbortError") setText(this.#parts.note, `${problem(error)} Trying again…`);
+        await (document.hidden ? visible(signal) : new Promise((resolve) => setTimeout(resolve, backoff(attempt))));
       }
     }
   }
 
-  async #end(signal) {
-    const { start, end } = await this.#bounds(this.#stream);
-    if (signal.aborted) throw new Error("ended");
+  async #beginning(signal) {
+    const { start, end } = await this.#bounds(this.#stream, signal);
     this.#start = start;
     return Math.max(start, end - FIRST_BYTES);
   }
 
-  async #readOnce(from, signal, moved) {
-    const query = { stream: this.#stream, offset: from, follow: 1 };
-    const response = await this.#api.fetch("GET", this.#path, { query, signal });
-    let offset = Number(response.headers.get("X-Pagent-Start"));
-    this.#start = Math.min(this.#start, offset);
-    if (this.#splitter === null || this.#splitter.from !== offset) this.#from(offset);
-    setText(this.#parts.note, "");
-    const reader = response.body.getReader();
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return offset;
-      if (signal.aborted) return offset;
-      offset += value.length;
-      this.#take(this.#splitter.feed(value));
-      this.#splitter.from = offset;
-      moved(offset);
-      if (this.#queue.length > FRAME_LINES) await new Promise((resolve) => { this.#drained = resolve; });
+  // Follow the output from an offset on. While the page is not seen, its connection is given back.
+  async #follows(offset, signal) {
+    const connection = new AbortController();
+    const end = () => connection.abort();
+    const unwatch = whenHidden(end);
+    signal.addEventListener("abort", end);
+    try {
+      const query = { stream: this.#stream, offset, follow: 1 };
+      const response = await this.#api.fetch("GET", this.#path, { query, signal: connection.signal });
+      this.#from(Number(response.headers.get("X-Pagent-Start")));
+      setText(this.#parts.note, "");
+      const reader = response.body.getReader();
+      for (let piece = await reader.read(); !piece.done && !signal.aborted; piece = await reader.read()) {
+        await this.#take(this.#splitter.feed(piece.value));
+      }
+    } finally {
+      unwatch();
+      signal.removeEventListener("abort", end);
     }
   }
 
-  // Begin to split at an offset; the first line may be a part of one.
+  // Begin to split at an offset, unless it is the next one: an agent may have dropped the oldest output meanwhile.
   #from(offset) {
+    if (this.#splitter?.next === offset) return;
     this.#splitter = new LineSplitter(offset);
-    this.#splitter.from = offset;
-    if (!this.#chunks.length) this.#first = offset;
-    this.#earlier();
+    if (!this.#lines.count) this.#first = offset;
+    this.#drawEarlier();
   }
 
-  #take(lines) {
+  async #take(lines) {
     for (const line of lines) this.#queue.push(line);
     this.#flush();
+    if (this.#queue.length > FRAME_LINES) {
+      await new Promise((resolve) => {
+        this.#drained = resolve;
+      });
+    }
+  }
+
+  #release() {
+    this.#drained?.();
+    this.#drained = null;
   }
 
   #finish() {
-    this.#ended = true;
     this.#flush();
-    setText(this.#parts.note, this.#lineCount || this.#queue.length || this.#splitter?.unfinished ? "End of the output." : "The job has written nothing here.");
-  }
-
-  #earlier() {
-    const { earlier } = this.#parts;
-    earlier.hidden = this.#first <= this.#start || this.#lineCount >= LINES_MAX;
-    setText(earlier, `Load earlier lines (${format.bytes(this.#first - this.#start)} before these)`);
+    const isEmpty = !this.#lines.count && !this.#queue.length && !this.#splitter?.unfinished;
+    setText(this.#parts.note, isEmpty ? `The job has written nothing to ${this.#stream}.` : "End of the output.");
   }
 
   // --- drawing ---
 
   #drawQueue() {
-    const lines = this.#queue.splice(0, FRAME_LINES);
-    const isMore = this.#queue.length > 0;
-    for (const line of lines) this.#append(line);
-    this.#trim();
-    this.#drawUnfinished();
+    const drawn = this.#lines.append(this.#queue.splice(0, FRAME_LINES));
+    const isTrimmed = this.#lines.trim();
+    if (isTrimmed) {
+      this.#first = this.#lines.first;
+      this.#drawEarlier();
+    }
+    this.#lines.setUnfinished(this.#splitter?.unfinished ?? null);
+    this.#search.look(drawn, isTrimmed);
     if (this.#follow) this.#toEnd();
-    if (this.#query && lines.length) this.#count();
-    if (isMore) this.#flush();
-    else {
-      this.#drained?.();
-      this.#drained = null;
-    }
+    if (this.#queue.length) this.#flush();
+    else this.#release();
   }
 
-  #append(line) {
-    let chunk = this.#chunks.at(-1);
-    if (!chunk || chunk.lines.length >= CHUNK_LINES) {
-      chunk = { element: h("div.chunk"), lines: [] };
-      this.#chunks.push(chunk);
-      this.#parts.lines.append(chunk.element);
-    }
-    const drawn = this.#lineElement(line.text);
-    chunk.element.append(drawn.element);
-    chunk.lines.push({ offset: line.offset, ...drawn });
-    this.#lineCount += 1;
-    if (this.#query && drawn.text.toLowerCase().includes(this.#query)) this.#mark(drawn.element);
+  #drawEarlier() {
+    const { earlier } = this.#parts;
+    earlier.hidden = this.#first <= this.#start || this.#lines.count >= LINES_MAX;
+    setText(earlier, `Load earlier lines (${format.bytes(this.#first - this.#start)} before these)`);
   }
-
-  #lineElement(raw) {
-    const visible = overwritten(raw);
-    const { spans, style } = parse(visible, this.#style);
-    this.#style = style;
-    const element = h("div.line");
-    for (const span of spans) {
-      const text = harmlessLine(span.text);
-      const names = classes(span.style);
-      element.append(names ? h("span", { class: names }, text) : text);
-    }
-    return { element, text: stripped(visible) };
-  }
-
-  #drawUnfinished() {
-    const { unfinished } = this.#parts;
-    const line = this.#splitter?.unfinished ?? null;
-    unfinished.hidden = line === null;
-    if (line) setText(unfinished, harmlessLine(stripped(overwritten(line.text))));
-  }
-
-  // Forget the oldest lines.
-  #trim() {
-    while (this.#lineCount > LINES_MAX + CHUNK_LINES && this.#chunks.length > 1) {
-      const chunk = this.#chunks.shift();
-      this.#lineCount -= chunk.lines.length;
-      chunk.element.remove();
-      this.#first = this.#chunks[0].lines[0].offset;
-      this.#hits = this.#hits.filter((hit) => hit.isConnected);
-      this.#earlier();
-    }
-  }
-
-  // --- earlier lines ---
 
   async #loadEarlier() {
     const { earlier, view } = this.#parts;
-    const from = Math.max(this.#start, this.#first - EARLIER_BYTES);
+    if (earlier.getAttribute("aria-disabled")) return;
     setAttribute(earlier, "aria-disabled", "true");
+    this.#setFollow(false);
     try {
-      const bytes = await this.#part(from, this.#first);
+      const from = Math.max(this.#start, this.#first - EARLIER_BYTES);
+      const { begin, lines, rest } = await this.#part(from, this.#first);
+      // The agent may have dropped the oldest part meanwhile.
+      this.#start = Math.max(this.#start, begin > from ? begin : 0);
       const height = view.scrollHeight;
-      this.#prepend(bytes);
+      this.#lines.prepend(lines, rest);
       view.scrollTop += view.scrollHeight - height;
+      this.#first = begin;
+      this.#drawEarlier();
+      this.#search.again();
       announce("Earlier lines are loaded.");
     } catch (error) {
       if (error.name !== "AbortError") failure("The earlier lines could not be read.", error);
@@ -349,131 +308,53 @@ class LogView {
     }
   }
 
-  // Read the bytes from one offset to another one; the API has no end of a range, so the rest is cancelled.
+  // Return the lines between two offsets. An answer has no end of its range, so the rest of it is cancelled.
   async #part(from, to) {
-    const { signal } = this.#run;
-    const response = await this.#api.fetch("GET", this.#path, { query: { stream: this.#stream, offset: from }, signal });
+    const response = await this.#api.fetch("GET", this.#path, { query: { stream: this.#stream, offset: from }, signal: this.#run.signal });
     const begin = Number(response.headers.get("X-Pagent-Start"));
+    const splitter = new LineSplitter(begin);
     const reader = response.body.getReader();
-    const pieces = [];
-    let have = begin;
-    while (have < to) {
+    const lines = [];
+    while (splitter.next < to) {
       const { done, value } = await reader.read();
       if (done) break;
-      pieces.push(value.subarray(0, to - have));
-      have += value.length;
+      lines.push(...splitter.feed(value.subarray(0, to - splitter.next)));
     }
     await reader.cancel().catch(() => {});
-    return { begin, pieces };
-  }
-
-  #prepend({ begin, pieces }) {
-    const splitter = new LineSplitter(begin);
-    const lines = pieces.flatMap((piece) => splitter.feed(piece));
-    const rest = splitter.unfinished;
-    const style = this.#style;
-    this.#style = null;
-    // The first line of before may have been a part of one, whose beginning is here.
-    const old = this.#chunks[0]?.lines[0];
-    if (rest && old) {
-      const whole = this.#lineElement(rest.text + old.text);
-      old.element.replaceWith(whole.element);
-      Object.assign(old, whole, { offset: rest.offset });
-    }
-    const chunks = [];
-    for (let at = 0; at < lines.length; at += CHUNK_LINES) {
-      const drawn = lines.slice(at, at + CHUNK_LINES).map((line) => ({ offset: line.offset, ...this.#lineElement(line.text) }));
-      chunks.push({ element: h("div.chunk", {}, ...drawn.map((line) => line.element)), lines: drawn });
-    }
-    this.#style = style;
-    this.#chunks.unshift(...chunks);
-    this.#parts.lines.prepend(...chunks.map((chunk) => chunk.element));
-    this.#lineCount += lines.length;
-    this.#first = begin;
-    this.#start = Math.min(this.#start, begin) || begin;
-    this.#earlier();
-    if (this.#query) this.#search();
-  }
-
-  // --- search ---
-
-  #timer = null;
-
-  #searchSoon() {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#search(), SEARCH_MS);
-  }
-
-  #search() {
-    this.#query = this.#parts.search.value.toLowerCase();
-    this.#hits.forEach((hit) => hit.classList.remove("is-hit", "is-current"));
-    this.#hits = [];
-    this.#hit = -1;
-    if (this.#query) {
-      for (const chunk of this.#chunks) {
-        for (const line of chunk.lines) if (line.text.toLowerCase().includes(this.#query)) this.#mark(line.element);
-      }
-    }
-    this.#count();
-  }
-
-  #mark(element) {
-    element.classList.add("is-hit");
-    this.#hits.push(element);
-  }
-
-  #count() {
-    const number = this.#hits.length;
-    setText(this.#parts.found, this.#query ? (number ? `${this.#hit >= 0 ? `${this.#hit + 1} of ` : ""}${format.plural(number, "line")}` : "nothing found") : "");
-    this.#parts.steps.hidden = number === 0;
-  }
-
-  #searchKey(event) {
-    if (event.key === "Enter") {
-      if (this.#query !== this.#parts.search.value.toLowerCase()) this.#search();
-      this.#goToHit(event.shiftKey ? 1 : -1);
-    } else if (event.key === "Escape" && this.#parts.search.value) {
-      this.#parts.search.value = "";
-      this.#search();
-    } else return;
-    event.preventDefault();
-  }
-
-  // The newest match first: the end of a log is what is looked for.
-  #goToHit(by) {
-    const number = this.#hits.length;
-    if (!number) return;
-    this.#hits[this.#hit]?.classList.remove("is-current");
-    this.#hit = this.#hit < 0 ? (by < 0 ? number - 1 : 0) : (this.#hit + by + number) % number;
-    const line = this.#hits[this.#hit];
-    line.classList.add("is-current");
-    this.#setFollow(false);
-    line.scrollIntoView({ block: "center" });
-    this.#count();
+    return { begin, lines, rest: splitter.unfinished };
   }
 }
 
-// A tab is kept; every other control character is displayed as what it is.
-function harmlessLine(text) {
-  return text.split("\t").map(format.harmless).join("\t");
+// Call a function when the page has not been seen for a while; return the function that ends this.
+function whenHidden(action) {
+  let timer = null;
+  const changed = () => {
+    clearTimeout(timer);
+    if (document.hidden) timer = setTimeout(action, HIDDEN_MS);
+  };
+  document.addEventListener("visibilitychange", changed);
+  changed();
+  return () => {
+    clearTimeout(timer);
+    document.removeEventListener("visibilitychange", changed);
+  };
+}
+
+// Wait until the page is seen again.
+function visible(signal) {
+  const over = new AbortController();
+  return new Promise((resolve) => {
+    const look = () => {
+      if (document.hidden && !signal.aborted) return;
+      over.abort();
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look, { signal: over.signal });
+    signal.addEventListener("abort", look, { signal: over.signal });
+    look();
+  });
 }
 
 function problem(error) {
   return error.status ? `${error.message}${error.requestId ? ` (request ${error.requestId})` : ""}` : "The connection is lost.";
-}
-
-function stored(key) {
-  try {
-    return localStorage.getItem(key);
-  } catch {
-    return null;
-  }
-}
-
-function store(key, value) {
-  try {
-    localStorage.setItem(key, value);
-  } catch {
-    // It holds for this page.
-  }
 }
