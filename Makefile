@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Port of `make run`; 0 for any free port.
 PORT ?= 8161
+# Port of its dashboard.
+DASHBOARD_PORT ?= 8163
 # Number of processes that run the tests.
 JOBS ?= 2
 
@@ -64,7 +66,8 @@ install: $(INSTALLED)  ## Make .venv with all dependencies and pagent
 
 run: $(INSTALLED)  ## Start a router with an agent and a job, as a demonstration; PORT=8080 chooses the port
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pagent route --with-agent --log-level warning --set "identity.uid='demo'" \
-		--set server.enabled=False --set control.port=$(PORT) -- \
+		--set server.enabled=False --set control.port=$(PORT) \
+		--set dashboard.enabled=True --set dashboard.port=$(DASHBOARD_PORT) -- \
 		$(BIN)/python -m http.server {port} --bind 127.0.0.1 --directory config/www
 
 test: $(INSTALLED)  ## Run the tests; ARGS="-k name" passes options to pytest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +32,6 @@ from pagent.runtime.loop_lag import LoopLag
 from pagent.runtime.memory import current_memory
 from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.rereading import Rereading
-from pagent.runtime.signals import end_signals
 from pagent.runtime.tasks import TaskOwner
 from pagent.service.dialling import DialledLinks, RouterDialling, RouterTarget, targets_of
 from pagent.service.disk import DiskThreads
@@ -45,6 +43,7 @@ from pagent.service.joining import JoinedLife, JoinedLinks
 from pagent.service.links import AgentLinks
 from pagent.service.logs import LogService
 from pagent.service.metrics import agent_metrics
+from pagent.service.operator import OperatorLinks
 from pagent.service.proxy import ProxyService
 from pagent.web.control_app import ControlFunctions, control_app
 from pagent.web.report_app import REPORT_PATH, report_app
@@ -127,6 +126,8 @@ class Agent:
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._forced = asyncio.Event()  # end at once
         self._configuration = Rereading()
+        self._when_renewed: list[Callable[[Settings], object]] = []
+        self._operator: OperatorLinks | None = None
         #: Where it listens; 0 for what it does not.
         self.rpc_port = self.control_port = self.report_port = 0
 
@@ -207,6 +208,8 @@ class Agent:
         if settings.log_level is not None:
             log.set_level(settings.log_level)
         self.links.close_unless(self._is_accepted, TOKEN_GONE)
+        for action in self._when_renewed:
+            action(settings)
         return len(credentials.tokens.accepted)
 
     def _read(self, read: Callable[[], Settings]) -> tuple[Settings, Credentials]:
@@ -220,6 +223,22 @@ class Agent:
     def _load_credentials(self, settings: Settings) -> Credentials:
         dials_tls = any(router.address.tls for router in self._routers)
         return load_credentials(settings, self._environ, dials_tls=dials_tls)
+
+    async def listen_for_operator(self, secret: str) -> int:
+        """Listen on the loopback for links that see the jobs of all realms; return the port."""
+        self._operator = links = OperatorLinks(secret, self._operator_connection)
+        port = await self._web.listen("operator", rpc_app(links.accept), "127.0.0.1", 0)
+        self.jobs.agent_ports.add(port)
+        return port
+
+    def when_renewed(self, action: Callable[[Settings], object]) -> None:
+        """Call ``action`` with the settings of each reload."""
+        self._when_renewed.append(action)
+
+    @property
+    def control_tokens(self) -> tuple[str, ...]:
+        """The tokens of the control API."""
+        return self._credentials.tokens.control or ()
 
     def _describe(self, settings: Settings) -> dict[str, Any]:
         """Return the user data of this agent, without what is private."""
@@ -257,6 +276,8 @@ class Agent:
         await self.jobs.shutdown(now=self._forced)
         await self._dialling.close()
         await self.links.close(_ENDS)
+        if self._operator is not None:
+            await self._operator.close(_ENDS)
         await self._tasks.close()
         await self._web.close()
         await self._configuration.close()
@@ -281,6 +302,16 @@ class Agent:
         )
         connection.ready.add_done_callback(lambda ready: self._connected(connection, ready))
         return connection
+
+    def _operator_connection(self, authorise: Callable[[identity.Peer], object]) -> Connection:
+        return Connection(
+            dialled=False,
+            user_data=self._user_data,
+            methods=self.methods,
+            authorise=authorise,
+            instance=self._instance,
+            debug=self._debug,
+        )
 
     def _connected(self, connection: Connection, ready: asyncio.Future[None]) -> None:
         if ready.cancelled() or ready.exception() is not None:
@@ -350,24 +381,3 @@ class Agent:
                 "port": job.ports[0] if len(job.ports) == 1 else None,
                 "state": job.state.name,
             }
-
-
-async def serve(
-    settings: Settings,
-    *,
-    connection_debug: bool = False,
-    reread: Callable[[], Settings] | None = None,
-    join: JoinData | None = None,
-) -> int:
-    """Run an agent until a signal, ``POST /shutdown``, or the loss of a link that was not to be lost.
-
-    Returns the exit code. The first SIGTERM or SIGINT ends the jobs gracefully, the second at once. SIGHUP makes the
-    agent take over what ``reread`` returns; without ``reread`` it ends it. ``join``: as of :class:`Agent`.
-    """
-    agent = Agent(settings, connection_debug=connection_debug, environ=os.environ, join=join)
-    with end_signals(lambda: agent.end(0), reload=None if reread is None else partial(agent.reload, reread)):
-        try:
-            await agent.start()
-            return await agent.wait()
-        finally:
-            await agent.stop()

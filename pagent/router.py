@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from pagent.relay.admission import AgentAdmission
 from pagent.relay.agent import AgentKey, ConnectedAgent
 from pagent.relay.client_links import ClientLinks
 from pagent.relay.credentials import RouterCredentials, load_credentials
+from pagent.relay.dashboard import DashboardAccess
 from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.metrics import router_metrics
@@ -33,12 +34,15 @@ from pagent.relay.reminder import remind_of_open
 from pagent.relay.routes import RelayRoutes
 from pagent.relay.service import RelayService
 from pagent.relay.ticketing import Ticketing
+from pagent.rpc.connection import Connection
+from pagent.rpc.directory import Subject
 from pagent.runtime.descriptors import open_limit, raise_limit
 from pagent.runtime.loop_lag import LoopLag
 from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.rereading import Rereading
 from pagent.runtime.tasks import TaskOwner
 from pagent.web.client_listener import ClientListener
+from pagent.web.dashboard.app import dashboard_app
 from pagent.web.enter_app import enter_app
 from pagent.web.router_app import router_app
 from pagent.web.rpc_app import rpc_app
@@ -56,11 +60,21 @@ _PENDING_PART: Final = 8
 class Router:
     """One router in this process. ``await start()``, then ``await wait()``, then always ``await stop()``.
 
+    :param dashboard_tokens: returns further tokens of the dashboard; if there are any, reading needs one, too.
     :raises ConfigError: from the constructor, if the settings name what cannot be used.
     """
 
-    def __init__(self, settings: RouterSettings, *, connection_debug: bool = False) -> None:
+    def __init__(
+        self,
+        settings: RouterSettings,
+        *,
+        connection_debug: bool = False,
+        dashboard_tokens: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        if not (settings.control.enabled or settings.apps.enabled or settings.dashboard.enabled):
+            raise ConfigError("neither control nor apps nor dashboard is enabled: there is nothing to do")
         # For life.
+        self._debug = connection_debug
         self._settings = settings
         self._credentials = load_credentials(settings)
         self.uid = settings.identity.uid or uuid.uuid4().hex
@@ -113,24 +127,28 @@ class Router:
             uid=self.uid,
             resolve=DialRules(allow).resolve,
             info=lambda: self._user_data,
-            metrics=lambda: router_metrics(self.directory, self._clients, self._front.connections),
+            metrics=lambda: router_metrics(self.directory, self._client_links(), self._front.connections),
             end=partial(self.end, 0),
         )
-        self._joins = WebSocketJoins(routes, self.gate)
-        options = {
-            "user_data": self._user_data,
-            "instance": self._instance,
-            "debug": connection_debug,
-            "calls_max": CALLS_PER_CLIENT,
-        }
-        self._clients = ClientLinks(RelayService(self.directory, self.gate), self.gate, options)
-        app = router_app(
-            routes, self.gate, self._joins, lambda subject: None if self._ending else self._clients.connect(subject)
+        self._dashboard = DashboardAccess(
+            self.directory, settings, self.gate, self._credentials.dashboard, dashboard_tokens
         )
-        self._control_listener = ClientListener("control", settings.control, app, settings.control)
-        entrance = enter_app(routes, self._apps.tickets, self._apps.pages, self._apps.gate.check_beyond)
-        self._apps_listener = ClientListener("apps", settings.apps, entrance, settings.control)
-        self._listeners = [self._control_listener, self._apps_listener]
+        self._joins = WebSocketJoins(routes, self.gate)
+        listener = partial(ClientListener, control=settings.control)
+        self._control_listener = listener(
+            "control",
+            settings.control,
+            lambda: router_app(routes, self.gate, self._joins, self._connect_clients()),
+        )
+        self._apps_listener = listener(
+            "apps",
+            settings.apps,
+            lambda: enter_app(routes, self._apps.tickets, self._apps.pages, self._apps.gate.check_beyond),
+        )
+        self._dashboard_listener = listener(
+            "dashboard", settings.dashboard, lambda: dashboard_app(routes, self._dashboard.gate)
+        )
+        self._listeners = [self._control_listener, self._apps_listener, self._dashboard_listener]
         try:
             self._front = FrontServer(
                 self.directory, self.gate, self._control_listener.fallback, settings.control, spools
@@ -142,6 +160,7 @@ class Router:
         self._configuration = Rereading()
         self._lag: LoopLag | None = None
         # While running.
+        self._clients: ClientLinks | None = None
         self._ending = False
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._drained = asyncio.Event()  # the grace period of requests is over
@@ -159,6 +178,30 @@ class Router:
         """Where it listens for traffic to the jobs' own names; 0 for not at all."""
         return self._apps_listener.port
 
+    @property
+    def dashboard_port(self) -> int:
+        """Where it listens for the dashboard; 0 for not at all."""
+        return self._dashboard_listener.port
+
+    @property
+    def dashboard_secret(self) -> str | None:
+        """The random token of the dashboard; None if it has others."""
+        return self._dashboard.secret
+
+    def _connect_clients(self) -> Callable[[Subject], Connection | None]:
+        """Return the function that makes the connection of a client's link; from now on jobs end with their clients."""
+        options = {
+            "user_data": self._user_data,
+            "instance": self._instance,
+            "debug": self._debug,
+            "calls_max": CALLS_PER_CLIENT,
+        }
+        clients = self._clients = ClientLinks(RelayService(self.directory, self.gate), self.gate, options)
+        return lambda subject: None if self._ending else clients.connect(subject)
+
+    def _client_links(self) -> list[Connection]:
+        return [] if self._clients is None else [*self._clients]
+
     # --- life -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -169,9 +212,12 @@ class Router:
         ports: dict[str, int] = {}
         if settings.server.enabled:
             ports["server"] = self.server_port = await self._listen_for_agents()
-        ports["control"] = await self._control_listener.listen(self._front, tls=self._credentials.control_tls)
+        if settings.control.enabled:
+            ports["control"] = await self._control_listener.listen(self._front, tls=self._credentials.control_tls)
         if settings.apps.enabled:
             ports["apps"] = self._apps.pages.port = await self._listen_for_apps()
+        if settings.dashboard.enabled:
+            ports["dashboard"] = await self._listen_for_the_dashboard()
         where = " ".join(f"{name}={port}" for name, port in ports.items())
         _log.info("pagent %s route started: uid=%s %s", __version__, self.uid, where)
         self._warn()
@@ -190,6 +236,11 @@ class Router:
         listener = self._apps_listener
         site = self._apps.site(listener.fallback)
         return await listener.listen(self._front, tls=self._credentials.apps_tls, site=site)
+
+    async def _listen_for_the_dashboard(self) -> int:
+        listener = self._dashboard_listener
+        site = self._dashboard.site(listener.fallback)
+        return await listener.listen(self._front, tls=self._credentials.dashboard_tls, site=site)
 
     def address_of(self, job_uid: str, port: int | None = None) -> str | None:
         """Return the address of a job, or of one of its ports, for browsers; None if ``apps`` is not enabled."""
@@ -227,7 +278,11 @@ class Router:
         if self.gate.is_closed:
             if self._settings.access.open:
                 _log.warning("access.open is set, but the router is closed: every request needs a token or a user")
-        elif listeners := [str(each) for each in self._listeners if each.port and not each.is_loopback]:
+            return
+        if settings.dashboard.enabled and not self._dashboard_listener.is_loopback:
+            _log.warning("%s", self._dashboard.describe_beyond(str(self._dashboard_listener)))
+        served = self._control_listener, self._apps_listener
+        if listeners := [str(each) for each in served if each.port and not each.is_loopback]:
             self._tasks.start(remind_of_open(listeners), name="say that the router is open")
 
     async def wait(self) -> int:
@@ -255,19 +310,20 @@ class Router:
             self._lag.close()
         if isinstance(self.gate, ClosedGate):
             self.gate.close()
-        for client in self._clients:
+        for client in self._client_links():
             client.refuse_calls()
             if not client.incoming:
                 client.link.close(GOING_AWAY, "the router ends")
         await self._drain()
         await self._front.close()
         for listener in self._listeners:
-            await listener.web.close()
+            await listener.close()
+        self._dashboard.close()
         self._apps.close()
         await self._joins.close()
         await self.pools.close()
         await self.directory.close()
-        links = [*self.directory.table.connections(), *self._clients]
+        links = [*self.directory.table.connections(), *self._client_links()]
         await asyncio.gather(*(link.close(GOING_AWAY, "the router ends") for link in links))
         await self._tasks.close()
         await self._agents.close()
@@ -276,7 +332,7 @@ class Router:
     async def _drain(self) -> None:
         """Take no more requests, and let those under way end within the grace period."""
         grace = asyncio.get_running_loop().call_later(self._settings.control.drain_s, self._drained.set)
-        webs = [listener.web.drain(self._drained) for listener in self._listeners]
+        webs = [listener.drain(self._drained) for listener in self._listeners]
         await asyncio.gather(self._front.drain(self._drained), *webs)
         grace.cancel()
 
@@ -307,6 +363,7 @@ class Router:
             ended = self.gate.renew(credentials.access)
             _log.info("tokens of clients: %d; closed with tokens that are gone: %d", len(credentials.access), ended)
         self._apps.renew(credentials.keys)
+        self._dashboard.renew(credentials.dashboard)
         self._admission.renew(credentials)
         return len(credentials.accepted)
 

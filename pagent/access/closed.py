@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from pagent.access.gate import foreign_page, without_own_labels
+from pagent.access.hosts import UNKNOWN_HOST, authority
 from pagent.access.leases import OpenLease, SubjectLeases
-from pagent.access.operations import ADMIN, APPS, EXEC, NONE, PROBE, PROXY, READ, RPC, SCOPE_OF
+from pagent.access.operations import ADMIN, APPS, EXEC, NONE, PAGE, PROBE, PROXY, READ, RPC, SCOPE_OF
 from pagent.access.scopes import OWNER, grants_of
 from pagent.access.subprotocol import presented_tokens
 from pagent.access.tokens import AccessTable, dashed
@@ -53,12 +54,23 @@ class ClosedGate:
     """The gate of all listeners of a closed router.
 
     :param table: the tokens and the header in force.
+    :param is_served: whether a host name is one of the listener; None: any may be.
+    :param refusal: why nothing is served; empty if requests are.
     """
 
     is_closed: Final = True
 
-    def __init__(self, jobs: KnownJobs, table: AccessTable) -> None:
+    def __init__(
+        self,
+        jobs: KnownJobs,
+        table: AccessTable,
+        *,
+        is_served: Callable[[str], bool] | None = None,
+        refusal: str = "",
+    ) -> None:
         self._jobs = jobs
+        self._is_served = is_served
+        self._refusal = refusal
         self._table = table
         self._leases: dict[str, SubjectLeases] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -70,10 +82,15 @@ class ClosedGate:
         """Return on whose behalf a request is made. RequestRefusedError if it may not pass."""
         if operation == PROBE:
             return _UNNAMED
+        if operation == PAGE:
+            # A link on a page of another origin may lead here.
+            self.check_beyond()
+            self._check_host(head)
+            return _UNNAMED
         # A proxy may let a browser in by its cookies, which come with requests of foreign pages, too.
         # A page that presents a token of its own is no such page.
         has_token = operation == EXEC and bool(presented_tokens(head))
-        if operation not in _TRAFFIC and not has_token and (reason := foreign_page(head, None)) is not None:
+        if operation not in _TRAFFIC and not has_token and (reason := foreign_page(head, self._is_served)) is not None:
             raise RequestRefusedError(_FORBIDDEN, reason)
         if operation == NONE:
             return _UNNAMED
@@ -84,8 +101,14 @@ class ClosedGate:
             self.permit(subject, operation, job)
         except RequestRefusedError as error:
             error.subject = subject.name
+            if subject is self._table.anonymous and error.status == _FORBIDDEN:
+                raise _needs_token(operation) from None
             raise
         return subject
+
+    def _check_host(self, head: IncomingHead) -> None:
+        if self._is_served is not None and head.host and not self._is_served(authority(head.host)[0]):
+            raise RequestRefusedError(_FORBIDDEN, UNKNOWN_HOST)
 
     def _identified(self, operation: str, head: IncomingHead, client: Client) -> Subject:
         """Return the subject that a request names: by a token, otherwise by the field of a trusted proxy."""
@@ -100,8 +123,9 @@ class ClosedGate:
             return user
         if operation == RPC:
             return _UNNAMED  # the token comes with the handshake of the link
-        field = "X-Pagent-Token" if operation in _TRAFFIC else "Authorization: Bearer"
-        raise AccessDeniedError(_UNAUTHORIZED, f"this router needs a token: {field}")
+        if self._table.anonymous is not None and operation not in _TRAFFIC:
+            return self._table.anonymous
+        raise _needs_token(operation)
 
     def _user(self, head: IncomingHead, client: Client) -> str:
         if not self._table.header or not client.trusted:
@@ -163,7 +187,9 @@ class ClosedGate:
         return subject is not None and grants_of(subject.scopes).covers(PROXY, creator.name, job)
 
     def check_beyond(self) -> None:
-        """Serve everything: each request needs a token."""
+        """Check whether anything is served: each request needs a token."""
+        if self._refusal:
+            raise RequestRefusedError(_FORBIDDEN, self._refusal)
 
     def sees(self, subject: Subject, job: JobFacts) -> bool:
         """Return whether a subject may read a job."""
@@ -235,6 +261,11 @@ def _only(values: list[str]) -> str:
     if len(values) > 1:
         raise AccessDeniedError(_UNAUTHORIZED, "the request has a field twice that names its token or user")
     return values[0] if values else ""
+
+
+def _needs_token(operation: str) -> AccessDeniedError:
+    field = "X-Pagent-Token" if operation in _TRAFFIC else "Authorization: Bearer"
+    return AccessDeniedError(_UNAUTHORIZED, f"this router needs a token: {field}")
 
 
 def _lacks(scope: str) -> AccessDeniedError:

@@ -23,7 +23,8 @@ _FORBIDDEN: Final = 403
 
 #: The keys of the configuration that close a router.
 CLOSING_KEYS: Final = "access.tokens, access.tokens_file or access.header"
-_BEYOND: Final = f"this answers on the loopback only, unless {CLOSING_KEYS} closes the router, or access.open is true"
+#: Why a listener that is not of the loopback does not serve a request.
+BEYOND: Final = f"this answers on the loopback only, unless {CLOSING_KEYS} closes the router, or access.open is true"
 
 
 class AccessGate:
@@ -58,7 +59,7 @@ class AccessGate:
     def check_beyond(self) -> None:
         """Check whether interfaces that the original router does not have are served. RequestRefusedError 403."""
         if not self._beyond:
-            raise RequestRefusedError(_FORBIDDEN, _BEYOND)
+            raise RequestRefusedError(_FORBIDDEN, BEYOND)
 
     def subject_of(self, secret: str) -> Subject:
         """Return the subject of all clients; their tokens mean nothing here."""

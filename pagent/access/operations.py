@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 PROBE: Final = "probe"  # /livez, /readyz: of load balancers, which name no host
+PAGE: Final = "page"  # the files of the dashboard: the page that asks for a token has none yet
 METRICS: Final = "metrics"  # /metrics: of monitors, which use the host's own address
 NONE: Final = "none"  # needs no token
 UNROUTED: Final = "unrouted"  # no route and no method of this name: needs a token, so that it reveals nothing

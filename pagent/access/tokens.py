@@ -37,11 +37,18 @@ class AccessTable:
     """The tokens and the header in force. ConfigError, which names the key, for what cannot be used.
 
     :param tokens: each with the place that it is from, for errors.
+    :param anonymous: the subject of requests without a token; None if they are refused.
     """
 
-    def __init__(self, tokens: Iterable[tuple[str, AccessToken]], header: AccessHeader | None) -> None:
+    def __init__(
+        self,
+        tokens: Iterable[tuple[str, AccessToken]],
+        header: AccessHeader | None,
+        anonymous: Subject | None = None,
+    ) -> None:
         self._by_digest: dict[bytes, _KnownToken] = {}
         self._by_name: dict[str, _KnownToken] = {}
+        self.anonymous = anonymous
         if header is not None:
             _check_header(header)
         #: The name of the field with the user, in lower case; empty for none.
@@ -98,6 +105,8 @@ class AccessTable:
 
     def is_current(self, subject: Subject) -> bool:
         """Return whether a subject has all that it had when it was let in."""
+        if subject == self.anonymous:
+            return True
         if not subject.credential:
             return bool(self.header) and set(subject.scopes) <= set(self._header_scopes)
         known = self._by_name.get(subject.name or "")

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from pagent.agent import Agent
+from pagent.cli.dashboard import print_dashboard
 from pagent.cli.terminal import say
 from pagent.config.model import ControlSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import RouterSettings
@@ -41,6 +42,7 @@ async def run_router(
                 agent = await stack.enter_async_context(_embedded_agent(router))
             stack.push_async_callback(router.stop)  # before the agent, whose link it would dial again
             await router.start()
+            print_dashboard(router, settings.dashboard)
             if with_agent:
                 await _join(router, *agent, command)
             return await router.wait()

@@ -33,10 +33,10 @@ def serve(options: AgentOptions) -> None:
     """
     settings = options.start()
     # Imported here because an agent imports many libraries.
-    from pagent.agent import serve as serve_agent
     from pagent.cli import loop
+    from pagent.cli.serving import run_agent
 
     debug, join = options.connection_debug, options.join
     if join is not None:
         click.echo(JOINING)
-    raise SystemExit(loop.run(lambda: serve_agent(settings, connection_debug=debug, reread=options.reread, join=join)))
+    raise SystemExit(loop.run(lambda: run_agent(settings, connection_debug=debug, reread=options.reread, join=join)))

@@ -178,6 +178,19 @@ class ControlSettings:
 
 
 @dataclass(frozen=True)
+class DashboardSettings:
+    enabled: bool = setting(False, "Serve the dashboard, a page for browsers.")
+    interface: str | None = interface_setting("Address of the dashboard; null: all addresses of both families.")
+    port: int = port_setting("Port of the dashboard; 0: any free one.")
+    token_file: Path | None = setting(
+        None,
+        "File with the tokens that may do more than read, one a line, # comments; read again on SIGHUP; null: a random"
+        " one, which is printed if standard error is a terminal.",
+    )
+    tls: ServerTls = section(ServerTls, "TLS of the dashboard.")
+
+
+@dataclass(frozen=True)
 class IsolationSettings:
     user: str | None = setting(
         None,
@@ -260,6 +273,10 @@ class Settings:
     server: ServerSettings = section(ServerSettings, "Server mode: routers dial the agent.")
     client: ClientSettings = section(ClientSettings, "Client mode: the agent dials a router.")
     control: ControlSettings = section(ControlSettings, "The control API: HTTP and JSON on this machine.")
+    dashboard: DashboardSettings = section(
+        DashboardSettings,
+        "A page for browsers with all jobs. Tokens of control and its allowed_hosts are valid here, too.",
+    )
     jobs: JobSettings = section(JobSettings, "Jobs and their sandboxes.")
     proxy: ProxySettings = section(ProxySettings, "Traffic to and from the jobs.")
     log_level: LogLevel | None = setting(

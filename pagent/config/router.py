@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pagent.config.model import REQUIRED, LogLevel, ServerTls, interface_setting, port_setting, section, setting
+from pagent.config.model import (
+    REQUIRED,
+    DashboardSettings,
+    LogLevel,
+    ServerTls,
+    interface_setting,
+    port_setting,
+    section,
+    setting,
+)
 from pagent.limits import GIB
 
 
@@ -57,6 +66,7 @@ class RouterServer:
 
 @dataclass(frozen=True)
 class RouterControl:
+    enabled: bool = setting(True, "Serve the HTTP API and the jobs' traffic.")
     interface: str | None = interface_setting("Address of the HTTP API and of the jobs' traffic; null: all addresses.")
     port: int = port_setting("Port of the HTTP API and of the jobs' traffic; 0: any free one.")
     tls: ServerTls = section(ServerTls, "TLS of this listener.")
@@ -237,6 +247,11 @@ class RouterSettings:
     server: RouterServer = section(RouterServer, "Agents dial the router.")
     control: RouterControl = section(RouterControl, "The HTTP API and the jobs' traffic.")
     apps: RouterApps = section(RouterApps, "A host name for each job. Limits and trusted_proxies are those of control.")
+    dashboard: DashboardSettings = section(
+        DashboardSettings,
+        "A page for browsers. Limits, trusted_proxies and allowed_hosts are those of control. A closed router has no"
+        " token_file: its tokens are valid here.",
+    )
     client: RouterClient = section(RouterClient, "The router dials agents that jobs/create names by address.")
     access: Access = section(Access, "Access of clients to the router.")
     dial: DialSettings = section(DialSettings, "What the router dials.")

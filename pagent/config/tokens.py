@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pagent.config.model import Settings
+from pagent.config.model import DashboardSettings, Settings
 from pagent.config.router import AcceptedToken, RouterSettings
 from pagent.errors import ConfigError
 from pagent.limits import TOKEN_FILE_MAX
@@ -72,6 +72,15 @@ def load_accepted(settings: RouterSettings) -> tuple[AcceptedToken, ...]:
     return tuple(dict.fromkeys(accepted))
 
 
+def load_dashboard_tokens(dashboard: DashboardSettings) -> tuple[str, ...] | None:
+    """Return the tokens of the dashboard's file; None without a file. ConfigError if it cannot be used."""
+    path = dashboard.token_file
+    if path is None:
+        return None
+    _first_of("dashboard.token_file", path)
+    return tuple(_tokens_of("dashboard.token_file", path))
+
+
 def read_tokens(path: Path) -> list[str]:
     """Return the tokens of a file: one a line, without blank lines and lines that begin with #.
 
@@ -114,11 +123,12 @@ def token_files(settings: Settings | RouterSettings) -> list[Path]:
     """Return the files of tokens that the configuration names."""
     named: tuple[Path | None, ...]
     if isinstance(settings, RouterSettings):
-        named = (settings.server.accept_tokens_file, *(agent.token_file for agent in settings.dial.agents))
+        dialled = (agent.token_file for agent in settings.dial.agents)
+        named = (settings.server.accept_tokens_file, *dialled, settings.dashboard.token_file)
     else:
         client = settings.client
         own = (client.token_file, *(router.token_file for router in client.routers))
-        named = (settings.server.accept_tokens_file, *own, settings.control.token_file)
+        named = (settings.server.accept_tokens_file, *own, settings.control.token_file, settings.dashboard.token_file)
     return [path for path in named if path is not None]
 
 

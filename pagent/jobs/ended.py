@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from pagent import limits
-from pagent.jobs.model import Job, Owner
+from pagent.jobs.model import Job, Owner, sees
 from pagent.jobs.output import STDERR
 from pagent.jobs.sandbox import Sandbox
 
@@ -42,9 +42,9 @@ class EndedJobs:
         self._jobs.pop(uid, None)
 
     def of_realm(self, realm: object) -> list[EndedJob]:
-        """Return those of a realm."""
+        """Return those that a realm sees."""
         self._expire()
-        return [job for job in self._jobs.values() if job.realm == realm]
+        return [job for job in self._jobs.values() if sees(realm, job.realm)]
 
     def _expire(self) -> None:
         oldest = self._clock() - limits.ENDED_JOBS_S

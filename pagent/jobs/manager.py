@@ -134,6 +134,7 @@ class JobManager:
         agent takes no new job or the uid is not free.
         """
         checked = check_terms(name, **terms)
+        owner.require_owner()
         if checked.uid is not None:
             known = self.registry.find(checked.uid)
             if known is not None and known.owner.realm == owner.realm:
@@ -162,6 +163,7 @@ class JobManager:
     def adopt(self, job: Job, owner: Owner) -> None:
         """Make the job the owner's. JobNotFoundError if it is of another realm or gone."""
         self.get(job.uid, owner)
+        owner.require_owner()
         job.owner = owner
         self._lingering.stop(job)
 

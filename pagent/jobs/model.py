@@ -61,6 +61,15 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, State]]] = MappingProxyType(
 )
 
 
+class OperatorRealm(enum.Enum):
+    """The realm of the operator's link (docs/contract.rst, "Owner"): it sees the jobs of all realms, and owns none."""
+
+    OPERATOR = "operator"
+
+
+OPERATOR: Final = OperatorRealm.OPERATOR
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """The peer that a job belongs to, as one link of it presents it (docs/contract.rst, "Owner")."""
@@ -71,7 +80,7 @@ class Owner:
     direction: str
     uid: str | bytes
     name: str
-    #: Only owners of an equal realm see a job.
+    #: Only owners of an equal realm see a job, and the operator.
     realm: object
     #: Whether the peer names an instance: then all links of its uid share its jobs.
     by_uid: bool = False
@@ -80,6 +89,16 @@ class Owner:
     def key(self) -> object:
         """Return the key that all links of one owner share: realm and uid; for a peer without an instance its link."""
         return (self.realm, self.uid) if self.by_uid else self.connection
+
+    def require_owner(self) -> None:
+        """JobInvalidStateError for the operator, which owns no jobs."""
+        if self.realm is OPERATOR:
+            raise JobInvalidStateError("the dashboard of an agent owns no jobs, so it creates and adopts none")
+
+
+def sees(realm: object, owner: object) -> bool:
+    """Return whether callers of a realm see the jobs of owners of another one."""
+    return realm is OPERATOR or realm == owner
 
 
 class _OneTimeEvent:

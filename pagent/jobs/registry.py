@@ -10,7 +10,7 @@ from typing import Final
 
 from pagent import limits
 from pagent.errors import JobInvalidStateError, JobNotFoundError
-from pagent.jobs.model import Job, Owner
+from pagent.jobs.model import OPERATOR, Job, Owner, sees
 from pagent.jobs.watching import JobWatcher
 
 
@@ -45,7 +45,7 @@ class JobRegistry:
         if not isinstance(uid, str):
             raise TypeError(f"job_uid must be a str, not {type(uid).__name__}")
         job = self._jobs.get(uid)
-        if job is None or job.owner.realm != owner.realm:
+        if job is None or not sees(owner.realm, job.owner.realm):
             raise JobNotFoundError(uid)
         return job
 
@@ -58,8 +58,8 @@ class JobRegistry:
         return [*self._jobs.values()]
 
     def of_realm(self, realm: object) -> list[Job]:
-        """Return the jobs of a realm, by age."""
-        return sorted([job for job in self._jobs.values() if job.owner.realm == realm], key=lambda job: job.age)
+        """Return the jobs that a realm sees, by age."""
+        return sorted([job for job in self._jobs.values() if sees(realm, job.owner.realm)], key=lambda job: job.age)
 
     def of_owner(self, owner: Owner) -> list[Job]:
         """Return the jobs of an owner."""
@@ -84,7 +84,7 @@ class JobRegistry:
         """Remove a job whose state is CLOSED."""
         del self._jobs[job.uid]
         self._removed.add(job.uid)
-        for watcher in self._watchers.get(job.owner.realm, ()):
+        for watcher in self._watchers_of(job):
             watcher.job_removed(job.uid, is_news=not self._is_ending)
         if not self._jobs:
             self.vacant_since = time.monotonic()
@@ -100,13 +100,17 @@ class JobRegistry:
         """Notify the watchers of the job's realm that its info has changed. Nothing for a job that was removed."""
         if self._jobs.get(job.uid) is not job:
             return
-        for watcher in self._watchers.get(job.owner.realm, ()):
+        for watcher in self._watchers_of(job):
             watcher.job_changed(job.uid)
 
     def note_changed(self, job: Job, name: str) -> None:
         """Notify the watchers of the job's realm that a note was set or deleted."""
-        for watcher in self._watchers.get(job.owner.realm, ()):
+        for watcher in self._watchers_of(job):
             watcher.note_changed(job, name)
+
+    def _watchers_of(self, job: Job) -> list[JobWatcher]:
+        """Return the watchers of a job: those of its realm, and those of the operator."""
+        return [*self._watchers.get(job.owner.realm, ()), *self._watchers.get(OPERATOR, ())]
 
     def host_changed(self) -> None:
         """Notify all watchers that the host's figures have changed."""
@@ -116,7 +120,7 @@ class JobRegistry:
 
     @contextmanager
     def watching(self, realm: object) -> Iterator[JobWatcher]:
-        """Within the block, the watcher gets the changes of the jobs of this realm."""
+        """Within the block, the watcher gets the changes of the jobs that this realm sees."""
         watcher = JobWatcher(self._jobs)
         self._watchers.setdefault(realm, set()).add(watcher)
         try:

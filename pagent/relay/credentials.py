@@ -11,7 +11,7 @@ from pagent.access.tokens import AccessTable
 from pagent.config.access_tokens import load_access_tokens
 from pagent.config.keys import load_keys
 from pagent.config.router import AcceptedToken, RouterSettings
-from pagent.config.tokens import load_accepted, read_token
+from pagent.config.tokens import load_accepted, load_dashboard_tokens, read_token
 from pagent.errors import ConfigError, ProtocolError
 from pagent.net.dial import Address, parse_address
 from pagent.net.tls import renew_certificate, server_context
@@ -22,8 +22,8 @@ from pagent.wire.closing import POLICY_VIOLATION
 class RouterCredentials(NamedTuple):
     """``accepted``: tokens of agents that dial in. ``dialled``: the token for each agent of ``dial.agents``.
 
-    ``access``: the tokens and the header of clients; None for an open router. ``keys``: those that sign; None for a
-    random one.
+    ``access``: the tokens and the header of clients; None for an open router. ``dashboard``: the tokens of
+    ``dashboard.token_file``; None without one. ``keys``: those that sign; None for a random one.
     """
 
     accepted: tuple[AcceptedToken, ...]
@@ -31,7 +31,9 @@ class RouterCredentials(NamedTuple):
     server_tls: ssl.SSLContext | None
     control_tls: ssl.SSLContext | None
     apps_tls: ssl.SSLContext | None
+    dashboard_tls: ssl.SSLContext | None
     access: AccessTable | None
+    dashboard: tuple[str, ...] | None
     keys: SigningKeys | None
 
     def token_of(self, peer: identity.Peer) -> str:
@@ -56,6 +58,7 @@ class RouterCredentials(NamedTuple):
             ("server.tls", self.server_tls, new.server_tls),
             ("control.tls", self.control_tls, new.control_tls),
             ("apps.tls", self.apps_tls, new.apps_tls),
+            ("dashboard.tls", self.dashboard_tls, new.dashboard_tls),
         ):
             if (before is None) is not (now is None):
                 raise ConfigError(f"{section}.certificate: TLS is turned on or off by a restart only")
@@ -68,7 +71,13 @@ class RouterCredentials(NamedTuple):
             renew_certificate(self.control_tls, settings.control.tls, "control.tls")
         if self.apps_tls is not None:
             renew_certificate(self.apps_tls, settings.apps.tls, "apps.tls")
-        return new._replace(control_tls=self.control_tls, apps_tls=self.apps_tls)
+        if self.dashboard_tls is not None:
+            renew_certificate(self.dashboard_tls, settings.dashboard.tls, "dashboard.tls")
+        if (self.dashboard is None) is not (new.dashboard is None):
+            raise ConfigError(
+                "dashboard.token_file: a random token is replaced by a file, or a file by it, by a restart"
+            )
+        return new._replace(control_tls=self.control_tls, apps_tls=self.apps_tls, dashboard_tls=self.dashboard_tls)
 
 
 def load_credentials(settings: RouterSettings) -> RouterCredentials:
@@ -86,7 +95,9 @@ def load_credentials(settings: RouterSettings) -> RouterCredentials:
         server_context(settings.server.tls, "server.tls"),
         server_context(settings.control.tls, "control.tls"),
         server_context(settings.apps.tls, "apps.tls"),
+        server_context(settings.dashboard.tls, "dashboard.tls"),
         load_access(settings),
+        load_dashboard_tokens(settings.dashboard),
         None if settings.access.keys_file is None else SigningKeys(load_keys(settings.access.keys_file)),
     )
 

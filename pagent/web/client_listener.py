@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Protocol
 
 from aiohttp import web
@@ -10,9 +12,11 @@ from aiohttp import web
 from pagent.access.hosts import is_loopback_interface
 from pagent.config.router import RouterControl
 from pagent.errors import ConfigError
-from pagent.front.context import Fallback, Site
+from pagent.front.context import Site
 from pagent.front.server import FrontServer
+from pagent.http1.incoming import IncomingHead
 from pagent.net.accept.listening import listen
+from pagent.rpc.directory import Client
 from pagent.web.handover import RouterWeb
 
 
@@ -32,20 +36,25 @@ class ClientListener:
     """One port, and the application that answers the requests to it that are for no job.
 
     :param section: that of the configuration, for errors.
+    :param app: makes the application, once the listener is wanted.
     :param control: the limits of connections, which are the same for all listeners.
     """
 
-    def __init__(self, section: str, settings: ListenerSettings, app: web.Application, control: RouterControl) -> None:
+    def __init__(
+        self, section: str, settings: ListenerSettings, app: Callable[[], web.Application], control: RouterControl
+    ) -> None:
         self.section = section
         self._settings = settings
-        self.web = RouterWeb(app, body_s=control.body_s, access_log=control.access_log)
+        self._app = app
+        self._control = control
+        self._web: RouterWeb | None = None
         #: Where it listens; 0 for not at all.
         self.port = 0
 
-    @property
-    def fallback(self) -> Fallback:
-        """The function that hands a connection over to the application."""
-        return self.web.protocol
+    def fallback(self, head: IncomingHead, client: Client) -> asyncio.Protocol:
+        """Return the protocol of a connection whose next request is for the application."""
+        assert self._web is not None
+        return self._web.protocol(head, client)
 
     @property
     def is_loopback(self) -> bool:
@@ -55,7 +64,8 @@ class ClientListener:
     async def listen(self, front: FrontServer, *, tls: ssl.SSLContext | None, site: Site | None = None) -> int:
         """Listen, and return the port; ``site``: as of the front. ConfigError if the port cannot be had."""
         interface, port = self._settings.interface, self._settings.port
-        await self.web.start()
+        self._web = RouterWeb(self._app(), body_s=self._control.body_s, access_log=self._control.access_log)
+        await self._web.start()
         try:
             sockets = listen(interface, port)
         except OSError as error:
@@ -64,6 +74,16 @@ class ClientListener:
         self.port = int(sockets[0].getsockname()[1])
         await front.listen(sockets, tls=tls, site=site)
         return self.port
+
+    async def drain(self, over: asyncio.Event) -> None:
+        """Let the requests under way end; those that are left when ``over`` is set get 503."""
+        if self._web is not None:
+            await self._web.drain(over)
+
+    async def close(self) -> None:
+        """End the answers that are under way."""
+        if self._web is not None:
+            await self._web.close()
 
     @property
     def _where(self) -> str:

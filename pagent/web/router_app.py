@@ -13,25 +13,20 @@ from aiohttp import web
 
 from pagent.access import operations
 from pagent.rpc.directory import Gate
-from pagent.web.admission import ApiAdmission, job_of
 from pagent.web.answers import empty_answer, json_answer, plain_answer
-from pagent.web.failures import EXPECTED, answer_to
-from pagent.web.handover import until_the_end
-from pagent.web.local import Handler, text
+from pagent.web.api_app import api_app
+from pagent.web.local import text
 from pagent.web.metrics import MetricsPage
 from pagent.web.route import Route, named
 from pagent.web.router_files import FileRoutes
 from pagent.web.router_jobs import JobRoutes
 from pagent.web.routes import Routes
 from pagent.web.rpc_app import ConnectClient, accept_client
-from pagent.web.v1.problems import as_problems
 from pagent.web.v1.table import v1_routes
 from pagent.web.wsconnect import WebSocketJoins
 from pagent.wire.upgrade import RPC_PATH
 
 _ANY: Final = "*"
-#: Operations of upgrade requests, which have no HEAD.
-_UPGRADES: Final = (operations.RPC, operations.EXEC)
 _JOB: Final = "/jobs/{connection}/{job}"
 
 
@@ -60,21 +55,7 @@ def routes_of(routes: Routes, joins: WebSocketJoins, connect: ConnectClient) -> 
 
 def router_app(routes: Routes, gate: Gate, joins: WebSocketJoins, connect: ConnectClient) -> web.Application:
     """Return the application. ``connect`` returns an object for a new link of a client, or None: shutting down."""
-    table = [*routes_of(routes, joins, connect), *v1_routes(routes, gate)]
-    admission = ApiAdmission(
-        routes,
-        gate,
-        {route.handler: route.operation for route in table},
-        {route.handler: route.action for route in table if route.action is not None},
-    )
-    app = web.Application(middlewares=[as_problems, until_the_end, admission.middleware, _merged_slashes, _answered])
-    heads = {route.path for route in table if route.method == "HEAD"}
-    for route in table:
-        resource = app.router.add_resource(route.path)
-        resource.add_route(route.method, route.handler, expect_handler=admission.before_the_body)
-        if route.method == "GET" and route.path not in heads and route.operation not in _UPGRADES:
-            resource.add_route("HEAD", route.handler)
-    return app
+    return api_app(routes, gate, [*routes_of(routes, joins, connect), *v1_routes(routes, gate)])
 
 
 def _file_action(request: web.Request) -> str | None:
@@ -85,21 +66,6 @@ def _file_action(request: web.Request) -> str | None:
 
 def _archive_action(request: web.Request) -> str | None:
     return "archive_upload" if request.method == "POST" else None
-
-
-_merged_slashes: Final = web.normalize_path_middleware(
-    append_slash=False, merge_slashes=True, redirect_class=web.HTTPMovedPermanently
-)
-
-
-@web.middleware
-async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer the errors that operations on agents end with."""
-    job = job_of(request)
-    try:
-        return await handler(request)
-    except EXPECTED as error:
-        return answer_to(error, job_uid=job.job_uid if job else None)
 
 
 class _RouterRoutes:
