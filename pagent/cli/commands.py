@@ -31,6 +31,7 @@ GROUPS: Final[dict[str, tuple[CommandEntry, ...]]] = {
         CommandEntry("kill", "jobs", "End jobs, keep their files"),
         CommandEntry("rm", "jobs", "Remove jobs and their files"),
         CommandEntry("adopt", "jobs", "Take a job over"),
+        CommandEntry("top", "top", "Watch what jobs use"),
     ),
     "Agents and routers": (
         CommandEntry("agents", "agents", "List agents"),

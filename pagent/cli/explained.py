@@ -1,4 +1,4 @@
-"""Explanations of errors: the entries of ``errors.rst``, by name. A message that has one ends with the name.
+"""Explanations of errors: the entries of ``pagent/cli/errors.rst``, by name. A message that has one ends with the name.
 
 An entry begins with a literal block of its messages, one a line, where ``<word>`` stands for any text. So an entry is
 all that a new error needs: the code that raises the error does not know its name. ``docs/errors.rst`` is made from the

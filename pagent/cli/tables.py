@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -36,13 +36,19 @@ def print_fields(fields: Mapping[str, str]) -> None:
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table. On a terminal it is cut to the width of the terminal."""
+    for line in table_lines(heads, rows, shutil.get_terminal_size().columns if _is_terminal() else None):
+        click.echo(line)
+
+
+def table_lines(heads: Sequence[str], rows: Iterable[Sequence[str]], room: int | None) -> Iterator[str]:
+    """Yield the lines of a table, cut to ``room`` columns; None for all of it."""
     lines = [tuple(heads), *(tuple(map(escape, row)) for row in rows)]
     widths = [max(_columns_of(line[index]) for line in lines) for index in range(len(heads))]
-    if _is_terminal():
-        widths = fitted(widths, shutil.get_terminal_size().columns)
+    if room is not None:
+        widths = fitted(widths, room)
     for line in lines:
         cells = [_padded(cell, width) for cell, width in zip(line, widths, strict=False)]
-        click.echo(_GAP.join(cells).rstrip())
+        yield _GAP.join(cells).rstrip()
 
 
 def _is_terminal() -> bool:

@@ -1,0 +1,105 @@
+"""A terminal as a screen that is drawn again and again, and its keys. The terminal is restored at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from pagent.cli import terminal
+
+#: The alternate screen, without a cursor; and back (xterm, and all terminals that follow it).
+_ENTER: Final = b"\033[?1049h\033[?25l"
+_LEAVE: Final = b"\033[?25h\033[?1049l"
+#: Go to the first line; clear the rest of a line; clear the rest of the screen.
+_HOME: Final = "\033[H"
+_CLEAR_LINE: Final = "\033[K"
+_CLEAR_REST: Final = "\033[J"
+_KEYS_MAX: Final = 64
+
+
+def has_screen() -> bool:
+    """Return whether standard output is a terminal that can be drawn on."""
+    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
+
+
+class Screen:
+    """The screen within ``with``. ``events`` gets each key that is pressed, and an empty text for a new size."""
+
+    def __init__(self, events: asyncio.Queue[str]) -> None:
+        self._events = events
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Screen:
+        with ExitStack() as stack:
+            stack.enter_context(self._keys())
+            stack.enter_context(self._sizes())
+            stack.enter_context(_alternate())
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def size(self) -> os.terminal_size:
+        """Return the size of the window now."""
+        return shutil.get_terminal_size()
+
+    async def draw(self, lines: Sequence[str]) -> None:
+        """Draw lines from the top. Those that do not fit are left out. OSError."""
+        rows = [f"{line}{_CLEAR_LINE}" for line in lines[: self.size.lines]]
+        text = _HOME + "\r\n".join(rows) + _CLEAR_REST
+        await terminal.write(1, text.encode("utf-8", "backslashreplace"))
+
+    @contextmanager
+    def _keys(self) -> Iterator[None]:
+        """Read keys one by one, without an echo. Ctrl-C and Ctrl-Z remain signals."""
+        if sys.stdin is None or not sys.stdin.isatty():
+            yield
+            return
+        import termios
+        import tty
+
+        loop = asyncio.get_running_loop()
+        before = termios.tcgetattr(0)
+        try:
+            tty.setcbreak(0, termios.TCSANOW)
+            loop.add_reader(0, self._read)
+            yield
+        finally:
+            loop.remove_reader(0)
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(0, _KEYS_MAX)
+        except OSError:  # the terminal is gone
+            data = b""
+        if not data:
+            asyncio.get_running_loop().remove_reader(0)
+        for key in data.decode("utf-8", "replace"):
+            self._events.put_nowait(key)
+
+    @contextmanager
+    def _sizes(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGWINCH, lambda: self._events.put_nowait(""))
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGWINCH)
+
+
+@contextmanager
+def _alternate() -> Iterator[None]:
+    os.write(1, _ENTER)
+    try:
+        yield
+    finally:
+        os.write(1, _LEAVE)
