@@ -22,13 +22,13 @@ Invoke = Callable[..., Result]
 
 
 class FakeAgent:
-    """Replaces the module `pagent.agent`, and records the settings that it is started with."""
+    """Replaces the module `pagent.cli.serving`, and records the settings that it is started with."""
 
     def __init__(self) -> None:
         self.started: list[tuple[Settings, bool]] = []
         self.outcome: int | Exception = 0
 
-    async def serve(
+    async def run_agent(
         self,
         settings: Settings,
         *,
@@ -45,9 +45,9 @@ class FakeAgent:
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch) -> FakeAgent:
     fake = FakeAgent()
-    module = types.ModuleType("pagent.agent")
-    module.serve = fake.serve  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pagent.agent", module)
+    module = types.ModuleType("pagent.cli.serving")
+    module.run_agent = fake.run_agent  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pagent.cli.serving", module)
     # The handler of the log would stay after the test.
     monkeypatch.setattr("pagent.log.setup", lambda level, fmt, as_json: fake.__dict__.update(log=(level, fmt)))
     return fake
