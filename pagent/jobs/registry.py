@@ -29,6 +29,8 @@ class JobRegistry:
         self.vacant: Final = asyncio.Event()
         self.vacant.set()
         self.vacant_since = time.monotonic()
+        #: Set by the first job.
+        self.used: Final = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -78,6 +80,7 @@ class JobRegistry:
         """Add a new job."""
         self._jobs[job.uid] = job
         self.vacant.clear()
+        self.used.set()
         self.changed(job)
 
     def remove(self, job: Job) -> None:

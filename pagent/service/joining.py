@@ -15,7 +15,7 @@ from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
 from pagent.net.dial import Address
 from pagent.rpc.connection import Connection
-from pagent.runtime.tasks import TaskOwner
+from pagent.runtime.tasks import TaskOwner, event_within
 from pagent.service.dialling import DialledLinks
 from pagent.wire.closing import POLICY_VIOLATION
 
@@ -135,6 +135,12 @@ class JoinedLife:
                 return
 
     async def _heed(self, deadline: float) -> None:
+        """Cordon the agent, end its jobs and then the agent itself, each in time.
+
+        An agent that has less time than that from the start still takes the job that it was started for.
+        """
+        if deadline - self._clock() < CORDON_S:
+            await event_within(self._jobs.registry.used, max(0.0, deadline - WARN_S - self._clock()))
         await self._until(deadline - CORDON_S)
         _log.info("the agent takes no new jobs: its time ends in %.0f s", deadline - self._clock())
         self._cordon()

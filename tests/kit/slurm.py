@@ -9,9 +9,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
+
+import psutil
 
 from tests.kit.peer import PATIENCE_S
 
@@ -114,14 +116,32 @@ class Cluster:
                 raise AssertionError(f"the cluster does not come to the state that is awaited:\n{logs}")
             time.sleep(0.1)
 
+    def steps(self, name: str = "") -> list[psutil.Process]:
+        """Return the processes of Slurm that run steps on nodes: those of the job of this name, or all."""
+        title = f"slurmstepd: [{self.job_id(name)}." if name else "slurmstepd: ["
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.cmdline()[:1] and process.cmdline()[0].startswith(title) and self._has(process):
+                    found.append(process)
+        return found
+
+    def _has(self, process: psutil.Process) -> bool:
+        """Whether a process is of this cluster, and not of another one on this machine."""
+        return process.environ().get("SLURM_CONF") == self.environ["SLURM_CONF"]
+
     def end_all(self) -> None:
-        """End all daemons."""
+        """End all daemons, and what they have started."""
         for daemon in self.daemons.values():
             if daemon.poll() is None:
                 daemon.send_signal(signal.SIGCONT)
                 daemon.send_signal(signal.SIGTERM)
         for name in reversed(self.daemons):
             self.end(name)
+        for step in self.steps():
+            for process in (*step.children(recursive=True), step):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 def free_ports(count: int) -> list[int]:

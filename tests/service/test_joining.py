@@ -16,14 +16,16 @@ import pytest
 from pagent.agent import Agent
 from pagent.config.joining import SLURM_END, JoinData
 from pagent.config.model import Settings
-from pagent.errors import DialError, LinkClosedError
+from pagent.errors import DialError, LinkClosedError, MethodError
 from pagent.jobs.model import State
 from pagent.net.dial import parse_address
 from pagent.service.joining import JoinedLinks
 from pagent.wire.closing import POLICY_VIOLATION
 from tests.kit import peer as peers
-from tests.kit.agents import AgentProcess, agent_process
+from tests.kit.agents import TOKEN, AgentProcess, agent_process
 from tests.kit.peer import PATIENCE_S, CallFailed, Peer
+from tests.kit.routers import connected, running_router
+from tests.kit.transfers import eventually
 
 SECRET = "a-join-token-of-the-tests"
 #: Writes when it gets TERM, and ends then.
@@ -140,6 +142,19 @@ async def test_jobs_are_warned_before_the_deadline(settings: Settings) -> None:
         assert (info["state"], info["exit_code"]) == (State.FINISHED.value, 0)
         assert not agent.is_ending
         assert (await peer.call("host_info"))["cordoned"] is True
+
+
+async def test_an_agent_with_little_time_takes_its_first_job(settings: Settings) -> None:
+    """The allocation is shorter than the time for which an agent takes no new jobs."""
+    async with running_router() as running:
+        join = join_data(running.server_port, token=TOKEN, deadline=time.time() + 60.0)
+        async with joined(settings, join) as agent:
+            link = await connected(running, "joined")
+            assert (await link.call("host_info"))["cordoned"] is False
+            await running.directory.create(link, "job")
+            await eventually(lambda: agent.jobs.admission.is_cordoned)
+            with pytest.raises(MethodError, match="cordoned"):
+                await running.directory.create(link, "job")
 
 
 async def test_the_agent_ends_at_the_deadline(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
