@@ -6,21 +6,20 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
+from pagent.cli.browser import open_browser
 from pagent.cli.embedded import embedded_agent
 from pagent.cli.failure import CommandFailed, exit_code_of, message_of, start_failure
 from pagent.cli.interrupt import run_until_signalled
 from pagent.cli.local_ports import LocalPort, accept_on_all, close_all, reserve_port
 from pagent.cli.outcome import describe_end, exit_code
 from pagent.cli.output import OutputCopy
-from pagent.cli.publish import PortPlan, stable_ports
+from pagent.cli.publish import stable_ports
 from pagent.cli.readiness import ReadinessWatch, port_hint
 from pagent.cli.remote import remote_agent, shares_ports
+from pagent.cli.run_request import RunRequest
 from pagent.cli.sandbox_files import SandboxFiles
-from pagent.cli.target import Target
 from pagent.cli.terminal import say
 from pagent.client import AgentClient, RemoteJob
 from pagent.errors import CallError, LinkError, MethodError
@@ -28,45 +27,12 @@ from pagent.jobs.given_ports import is_free
 from pagent.jobs.placeholders import MAIN
 from pagent.runtime.tasks import TaskOwner
 
-#: Python buffers what it prints into a pipe, and loses it when a signal ends the program. This makes it write at once.
-_ENVIRONMENT: Final = {"PYTHONUNBUFFERED": "1"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRequest:
-    """The arguments of ``pagent run``."""
-
-    #: The remote agent; None for an agent in this process.
-    target: Target | None
-    plan: PortPlan
-    ready_timeout: float
-    command: list[str]
-    #: Where the command runs; None for a new folder, the sandbox of the job.
-    folder: str | None
-    upload: Path | None
-    keep: Path | None
-
-    @property
-    def local_folder(self) -> str | None:
-        """The folder, if it is one of this machine."""
-        return self.folder if self.target is None else None
-
-    @property
-    def is_sandboxed(self) -> bool:
-        """Whether the folder is deleted with the job."""
-        return self.folder is None or not os.path.isabs(self.folder)
-
-    @property
-    def host(self) -> str:
-        """The host of the job, as messages name it."""
-        return "this machine" if self.target is None else self.target.address
-
 
 async def run_attached(request: RunRequest) -> int:
     """Run the command on an agent, forward local ports to it, and return the exit code."""
 
     async def work(force: asyncio.Event) -> int:
-        async with _agent(request, force) as agent, _new_job(agent, force) as job:
+        async with _agent(request, force) as agent, _new_job(agent, request.name, force) as job:
             return await _AttachedJob(request, agent, job, force).run()
 
     return await run_until_signalled(lambda force: exit_code_of(work(force)))
@@ -79,9 +45,9 @@ def _agent(request: RunRequest, force: asyncio.Event) -> AbstractAsyncContextMan
 
 
 @asynccontextmanager
-async def _new_job(agent: AgentClient, force: asyncio.Event) -> AsyncIterator[RemoteJob]:
+async def _new_job(agent: AgentClient, name: str, force: asyncio.Event) -> AsyncIterator[RemoteJob]:
     """Create a job, and remove it after the block. With ``force``, the end of the link removes it instead."""
-    job = await agent.create_job("run")
+    job = await agent.create_job(name)
     tasks = TaskOwner("the end of the job")
 
     async def remove() -> None:
@@ -218,7 +184,7 @@ class _AttachedJob:
         try:
             info = await self._job.start(
                 request.command,
-                {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ},
+                request.environment,
                 request.folder,
                 port=plan.main or "auto",
                 ready="connect",
@@ -237,7 +203,14 @@ class _AttachedJob:
         self._job_ports = dict(zip((MAIN, *plan.more), info["ports"], strict=False))
         await output.wait_until_quiet()
         await accept_on_all(self._local_ports)
+        if request.has_browser:
+            self._tasks.start(self._open_browser(), name="browser")
         return exit_code(await self._job.wait())
+
+    async def _open_browser(self) -> None:
+        url = f"http://127.0.0.1:{self._local_ports[0].number}/"
+        if reason := await open_browser(url):
+            say(f"{reason}: open {url} yourself")
 
     async def _exited_early(self, output: OutputCopy) -> int:
         """Return the exit code of a command that ended before it listened, which is a failure with any exit code."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from pagent.cli.start import environment
+from pagent.cli.environment import environment_options
+from pagent.cli.job_options import terminal_options
 from pagent.cli.target import Target, target_options
 
 #: Options after JOB belong to COMMAND.
@@ -12,14 +13,13 @@ _SETTINGS = {"allow_interspersed_args": False}
 
 
 @click.command(name="exec", short_help="Run a command in a job.", context_settings=_SETTINGS)
-@click.option("-i", "--interactive", is_flag=True, help="Pass the standard input of this command on.")
-@click.option("-t", "--tty", is_flag=True, help="Run COMMAND on a terminal that has the size of this one.")
-@click.option("-e", "--env", "env", multiple=True, metavar="NAME=VALUE", help="Set a variable. Can be repeated.")
+@terminal_options
+@environment_options
 @target_options
 @click.argument("job")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(
-    target: Target, interactive: bool, tty: bool, env: tuple[str, ...], job: str, command: tuple[str, ...]
+    target: Target, interactive: bool, tty: bool, environment: dict[str, str], job: str, command: tuple[str, ...]
 ) -> None:
     """Run COMMAND in the folder of JOB, with its environment and limits.
 
@@ -47,5 +47,5 @@ def exec_(
     words = list(command[1:] if command[0] == "--" else command)
     if not words:
         raise click.UsageError("Missing argument 'COMMAND...'.")
-    request = ExecRequest(words, environment(env, None), has_input=interactive, has_terminal=tty)
+    request = ExecRequest(words, environment, has_input=interactive, has_terminal=tty)
     run_dialled(target, lambda client: run_exec(client, job, request))

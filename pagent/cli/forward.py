@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from pagent.cli.job_options import publish_option
+from pagent.cli.job_options import publish_options
 from pagent.cli.publish import Publish
 from pagent.cli.target import Target, target_options
 
 
 @click.command(short_help="Forward local ports to a running job.")
-@publish_option(". Default: all ports of the job, under the same numbers where those are free.")
+@publish_options(". Default: all ports of the job, under the same numbers where those are free.")
 @click.option("--port", "job_port", type=click.IntRange(1, 65535), metavar="JOB", help="The same as -p :JOB.")
 @target_options
 @click.argument("job")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 
 import click
 
+from pagent.cli.environment import environment_options
 from pagent.cli.target import Target, target_options
 from pagent.limits import LINGER_MAX_S, READY_TIMEOUT_MAX_S, READY_TIMEOUT_S
 
@@ -15,13 +14,11 @@ from pagent.limits import LINGER_MAX_S, READY_TIMEOUT_MAX_S, READY_TIMEOUT_S
 _SETTINGS = {"allow_interspersed_args": False}
 
 _EXISTING = click.Path(exists=True, file_okay=False, path_type=Path)
-_VARIABLE = re.compile(r"[^=\0]+")
 
 
 @click.command(short_help="Start a job in the background.", context_settings=_SETTINGS)
 @click.option("--name", metavar="NAME", help="Name of the job, which other commands accept.")
-@click.option("-e", "--env", "env", multiple=True, metavar="NAME=VALUE", help="Set a variable. Can be repeated.")
-@click.option("--env-file", type=click.Path(path_type=Path), metavar="FILE", help="File of NAME=VALUE, one a line.")
+@environment_options
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -56,8 +53,7 @@ _VARIABLE = re.compile(r"[^=\0]+")
 def start(
     target: Target,
     name: str | None,
-    env: tuple[str, ...],
-    env_file: Path | None,
+    environment: dict[str, str],
     port: int | None,
     upload: Path | None,
     linger: float,
@@ -84,7 +80,7 @@ def start(
 
     request = StartArguments(
         name=name,
-        environment=environment(env, env_file),
+        environment=environment,
         port=port,
         upload=upload,
         linger=linger,
@@ -93,31 +89,3 @@ def start(
         command=list(command),
     )
     run_dialled(target, lambda client: start_job(client, request))
-
-
-def environment(given: tuple[str, ...], file: Path | None) -> dict[str, str]:
-    """Return the variables of a file, then those of options. click.UsageError.
-
-    Lines of a file that are empty or begin with # are left out. Without ``=``, a variable has the value that it has in
-    the environment of this process, if there is one.
-    """
-    lines: list[str] = []
-    if file is not None:
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not a text file in UTF-8"
-            raise click.UsageError(f"--env-file: {file}: {reason}") from None
-        lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    return dict(_variable(text) for text in (*lines, *given) if "=" in text or _has(text))
-
-
-def _has(name: str) -> bool:
-    return name in os.environ
-
-
-def _variable(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not _VARIABLE.fullmatch(name):
-        raise click.UsageError(f"-e {text}: expected NAME=VALUE")
-    return name, value if equals else os.environ[name]

@@ -25,6 +25,8 @@ class StartArguments:
     name: str | None
     environment: dict[str, str]
     port: int | None
+    #: Of the agent's host, or below the sandbox; None for the sandbox.
+    folder: str | None = None
     upload: Path | None
     linger: float
     idle_after: float | None
@@ -52,7 +54,7 @@ async def start_job(client: AgentClient, request: StartArguments) -> int:
     try:
         if request.upload is not None:
             await job.upload_folder(request.upload)
-        await job.start(request.command, request.environment, **request.ports)
+        await job.start(request.command, request.environment, request.folder, **request.ports)
     except MethodError as error:
         failure = await _explained(job, error, request)
         await _remove(job)
