@@ -19,7 +19,8 @@ export class ApiError extends Error {
 }
 
 // Emits "token" when the token or its rights change, "unauthorized" (detail: an ApiError) when the router wants another
-// token, and "date" (detail: epoch seconds of the server) with each answer.
+// token, "ask" when a part of the page wants the form of the token, and "date" (detail: epoch seconds of the server) with
+// each answer.
 export class Api extends EventTarget {
   #base;
   #token;
@@ -123,6 +124,11 @@ export class Api extends EventTarget {
     this.caller = await this.get("whoami", {}, signal);
     this.dispatchEvent(new Event("token"));
     return this.caller;
+  }
+
+  // Open the form of the token.
+  askForToken() {
+    this.dispatchEvent(new Event("ask"));
   }
 
   // Return why this page may not do something; null if it may.

@@ -64,6 +64,11 @@ export function copyButton(text, what) {
   return h("button.icon-button", { type: "button", "aria-label": `Copy: ${what}`, title: "Copy", onclick: () => copy(text, what) }, icon("copy"));
 }
 
+// A way out of a refusal.
+export function tokenButton(api) {
+  return h("button", { type: "button", "data-action": "token", onclick: () => api.askForToken() }, "Give a token");
+}
+
 // A command line for a newcomer.
 export function command(text) {
   return h("div.command", {}, h("code", {}, text), copyButton(text, "The command"));
@@ -84,7 +89,7 @@ export function allow(button, reason) {
 export function whenAllowed(action) {
   return (event) => {
     const button = event.currentTarget;
-    if (button.getAttribute("aria-disabled") === "true") message(button.title, { kind: "error" });
+    if (button.getAttribute("aria-disabled") === "true") message(button.title);
     else action(event);
   };
 }

@@ -23,7 +23,8 @@ export function openDialog(title, build, { kind = "" } = {}) {
     dialog.append(h("header.dialog-head", {}, h("h2", { id: titleId }, title), closing), ...build(close));
     dialog.addEventListener("close", () => {
       dialog.remove();
-      if (before instanceof HTMLElement && before.isConnected) before.focus();
+      const back = before instanceof HTMLElement && before !== document.body && before.isConnected;
+      (back ? before : document.getElementById("main")).focus({ preventScroll: true });
       resolve(result);
     });
     dialog.addEventListener("click", (event) => {

@@ -10,7 +10,7 @@ const THEMES = ["auto", "dark", "light"];
 export function mountFrame(app) {
   const { api, live } = app;
   const status = h("span.link-state", { id: "link-state", "data-state": "connecting" }, "Connecting");
-  const key = h("button.tool", { type: "button", id: "token-button", onclick: () => openToken(app) }, icon("key"), h("span"));
+  const key = h("button.tool", { type: "button", id: "token-button", onclick: () => api.askForToken() }, icon("key"), h("span"));
   const theme = h("button.tool.icon-button", { type: "button", id: "theme-button", onclick: nextTheme }, icon("theme"));
   const help = h(
     "button.tool.icon-button",
@@ -27,17 +27,17 @@ export function mountFrame(app) {
   named();
   api.addEventListener("token", () => tokenState(api, key));
   tokenState(api, key);
-  let form = null;
+  const ask = formOnce(app);
   live.addEventListener("change", () => {
     linkState(live, status);
-    if (live.state === "unauthorized" && !form) {
-      form = openToken(app, live.error).finally(() => {
-        form = null;
-      });
-    }
+    if (live.state === "unauthorized") ask(live.error);
   });
-  api.addEventListener("unauthorized", () => {
-    if (live.state === "live") live.start();
+  api.addEventListener("ask", () => ask());
+  // Without a token the router lets this page read; with one that it does not take, it lets it do nothing.
+  api.addEventListener("unauthorized", (event) => {
+    if (live.state !== "live") return;
+    if (api.token) live.start();
+    else ask(event.detail);
   });
   banner(app);
 }
@@ -62,6 +62,16 @@ function tokenState(api, button) {
   setText(button.lastElementChild, text);
   button.setAttribute("aria-label", `${text}. ${api.token ? "The token of this page" : "Give a token"}`);
   button.title = api.token ? "The token of this page" : "Give a token";
+}
+
+// One form at a time.
+function formOnce(app) {
+  let form = null;
+  return (error = null) => {
+    form ??= openToken(app, error).finally(() => {
+      form = null;
+    });
+  };
 }
 
 // The form of the token. It is kept until the tab is closed.
@@ -141,7 +151,6 @@ function banner(app) {
     const isSkewed = !isLost && Math.abs(store.skew) >= 60;
     element.hidden = !isLost && !isSkewed;
     element.classList.toggle("is-lost", isLost);
-    document.body.classList.toggle("is-stale", isLost);
     again.hidden = !isLost;
     if (isLost) setText(text, lostText(live));
     else if (isSkewed) setText(text, skewText(store.skew));

@@ -6,7 +6,7 @@ import { framed, h, icon, setAttribute, setText } from "./dom.js";
 import { mountFiles } from "./files.js";
 import * as format from "./format.js";
 import { mountLog } from "./log.js";
-import { CPU, MEMORY, RECEIVED, SENT, STREAMS } from "./state.js";
+import { CPU, ENDED, MEMORY, RECEIVED, SENT, STREAMS } from "./state.js";
 import { mountSummary } from "./summary.js";
 import { mountTerminal } from "./terminal.js";
 import { mountTickets } from "./tickets.js";
@@ -221,6 +221,7 @@ class JobView {
   #drawFigures(job) {
     const { facts } = this.#parts;
     [...FIGURES.values()].forEach((textOf, index) => setText(facts.children[index].lastElementChild, textOf(job, this.#app.store)));
+    setText(facts.firstElementChild.firstElementChild, ENDED.has(job.state) ? "Ran for" : "Age");
   }
 
   #drawTabs(job) {

@@ -25,6 +25,7 @@ const HELP = [
     [
       ["1 … 5", "Its tabs"],
       ["f", "Follow the log"],
+      ["n  N", "Next, previous match in the log"],
       ["w", "Wrap long lines"],
       ["u", "Back to the jobs"],
     ],

@@ -3,6 +3,7 @@
 import { announce, failure } from "./dialog.js";
 import { framed, h, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
+import { tokenButton } from "./chips.js";
 import { LineSplitter } from "./lines.js";
 import { backoff } from "./live.js";
 import { LINES_MAX, LogLines } from "./loglines.js";
@@ -140,7 +141,7 @@ class LogView {
   async #begin() {
     const reason = this.#api.refusal("logs", { job: this.#job });
     if (this.#job.removed_at || this.#job.agent === null) this.#remembered();
-    else if (reason) setText(this.#parts.note, reason);
+    else if (reason) this.#parts.note.append(reason, " ", tokenButton(this.#api));
     else {
       try {
         const bounds = await Promise.all(["stdout", "stderr"].map((stream) => this.#bounds(stream)));

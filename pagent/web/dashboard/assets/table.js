@@ -8,7 +8,7 @@ import { framed, h, icon, setAttribute, setText } from "./dom.js";
 const OVERSCAN = 6;
 const FALLBACK_HEIGHT = 36;
 
-// A column: {key, label, width, update(cell, row), sort(row), numeric, descending, title}.
+// A column: {key, label, width, update(cell, row), sort(row), numeric, descending, title}. One of them makes a link.
 // ``width``: a track of a CSS grid. ``descending``: the first click sorts the largest first.
 export class Table {
   #columns;
@@ -21,6 +21,7 @@ export class Table {
   #head;
   #sort;
   #observer;
+  #scroll;
 
   // ``options``: {name, label, columns, sort: {key, descending}, keyOf(row), onOpen(row), onSort(sort), onRow(element, row)}
   constructor(options) {
@@ -37,8 +38,10 @@ export class Table {
     );
     this.table.style.setProperty("--columns", this.#columns.map(({ width }) => width).join(" "));
     this.element = h("div.table-wrap", {}, this.table);
-    this.draw = framed(() => this.#draw());
-    this.element.addEventListener("scroll", this.draw, { passive: true });
+    // All rows in view are brought up to date, or only those that come into view while the reader scrolls.
+    this.draw = framed(() => this.#draw(true));
+    this.#scroll = framed(() => this.#draw(false));
+    this.element.addEventListener("scroll", this.#scroll, { passive: true });
     this.#body.addEventListener("keydown", (event) => this.#key(event));
     this.#body.addEventListener("click", (event) => this.#click(event));
     this.#body.addEventListener("focusin", (event) => this.#focused(event));
@@ -50,6 +53,7 @@ export class Table {
   end() {
     this.#observer.disconnect();
     this.draw.cancel();
+    this.#scroll.cancel();
   }
 
   get sort() {
@@ -122,10 +126,10 @@ export class Table {
 
   #measure() {
     this.#height = parseFloat(getComputedStyle(this.element).getPropertyValue("--row-height")) || FALLBACK_HEIGHT;
-    this.#draw();
+    this.#draw(true);
   }
 
-  #draw() {
+  #draw(all) {
     const rows = this.#rows;
     const height = this.#height;
     const top = this.element.scrollTop;
@@ -138,10 +142,11 @@ export class Table {
     setStyle(this.#body, "height", `${rows.length * height}px`);
     let cursor = this.#body.firstElementChild;
     for (const [key, index] of wanted) {
-      const view = this.#views.get(key) ?? this.#obtain(key, spare);
+      const known = this.#views.get(key);
+      const view = known ?? this.#obtain(key, spare);
       if (view.element === cursor) cursor = cursor.nextElementSibling;
       else this.#body.insertBefore(view.element, cursor);
-      this.#update(view, rows[index], index);
+      if (all || !known) this.#update(view, rows[index], index);
     }
     spare.forEach((view) => view.element.remove());
     this.#tabStop(wanted);
@@ -170,7 +175,7 @@ export class Table {
 
   #make() {
     const cells = this.#columns.map((column) => h(`div.cell.c-${column.key}${column.numeric ? ".numeric" : ""}`, { role: "cell", "data-label": column.label }));
-    return { element: h("div.table-row", { role: "row" }, ...cells), cells };
+    return { element: h("div.table-row", { role: "row" }, ...cells), cells, link: null };
   }
 
   #update(view, row, index) {
@@ -179,6 +184,7 @@ export class Table {
     setAttribute(element, "aria-rowindex", String(index + 2));
     setAttribute(element, "data-key", this.#options.keyOf(row));
     this.#columns.forEach((column, at) => column.update(cells[at], row));
+    view.link ??= element.querySelector("a");
     this.#options.onRow?.(element, row);
   }
 
@@ -187,17 +193,14 @@ export class Table {
   // One row takes part in the order of Tab; arrows move to the others.
   #tabStop(wanted) {
     if (!wanted.has(this.#current)) this.#current = wanted.keys().next().value ?? null;
-    for (const [key, { element }] of this.#views) {
-      const link = element.querySelector("a");
-      if (link) setAttribute(link, "tabindex", key === this.#current ? "0" : "-1");
-    }
+    for (const [key, { link }] of this.#views) setAttribute(link, "tabindex", key === this.#current ? "0" : "-1");
   }
 
   #focused(event) {
     const key = event.target.closest("[data-key]")?.dataset.key;
     if (key && key !== this.#current) {
       this.#current = key;
-      this.draw();
+      this.#scroll();
     }
   }
 
@@ -232,8 +235,8 @@ export class Table {
     else if (top + this.#height + headHeight > this.element.scrollTop + this.element.clientHeight) {
       this.element.scrollTop = top + this.#height + headHeight - this.element.clientHeight;
     }
-    this.#draw();
-    this.#views.get(this.#current)?.element.querySelector("a")?.focus({ preventScroll: true });
+    this.#draw(false);
+    this.#views.get(this.#current)?.link.focus({ preventScroll: true });
   }
 }
 

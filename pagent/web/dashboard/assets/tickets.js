@@ -1,6 +1,6 @@
 // The tab of the tickets of a job: the browsers that may use it.
 
-import { allow, empty, whenAllowed } from "./chips.js";
+import { allow, empty, tokenButton, whenAllowed } from "./chips.js";
 import { confirmAction, failure, message } from "./dialog.js";
 import { h } from "./dom.js";
 import * as format from "./format.js";
@@ -14,7 +14,7 @@ export function mountTickets(element, job, api) {
   const refresh = async () => {
     const reason = api.refusal("proxy", { job });
     if (reason || job.removed_at) {
-      body.replaceChildren(empty(job.removed_at ? "The job is removed, and its tickets with it." : reason));
+      body.replaceChildren(job.removed_at ? empty("The job is removed, and its tickets with it.") : empty(reason, tokenButton(api)));
       return;
     }
     try {
