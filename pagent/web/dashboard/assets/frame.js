@@ -58,7 +58,7 @@ function tokenState(api, button) {
   const { caller } = api;
   const mayChange = caller && ["jobs", "files", "exec", "admin"].some((scope) => !api.refusal(scope));
   const named = caller?.name ? harmless(caller.name) : null;
-  const text = named ?? (mayChange ? (api.token ? "Token" : "All rights") : "Read-only");
+  const text = api.token || mayChange ? (named ?? (api.token ? "Token" : "All rights")) : "Read-only";
   setText(button.lastElementChild, text);
   button.setAttribute("aria-label", `${text}. ${api.token ? "The token of this page" : "Give a token"}`);
   button.title = api.token ? "The token of this page" : "Give a token";

@@ -36,6 +36,7 @@ class JobView {
   #mounted = new Map();
   #ends = [];
   #missing = null;
+  #rights;
   #fill;
   #listeners = new AbortController();
 
@@ -44,6 +45,7 @@ class JobView {
     this.#element = element;
     this.#uid = uid;
     this.#tab = tab in TABS ? tab : "summary";
+    this.#rights = JSON.stringify(app.api.caller);
     this.#build();
     this.#fill = framed(() => this.#draw());
     const timer = setInterval(this.#fill, REFRESH_MS);
@@ -262,8 +264,11 @@ class JobView {
 
   // A part that was refused may be allowed now. A terminal that runs goes on.
   #rightsChanged() {
+    const rights = JSON.stringify(this.#app.api.caller);
+    if (rights === this.#rights) return;
+    this.#rights = rights;
     for (const [key, { state }] of [...this.#mounted]) {
-      if (key !== "summary" && !(key === "terminal" && state === "RUNNING")) this.#unmountOne(key);
+      if (!(key === "terminal" && state === "RUNNING" && this.#job && !this.#app.api.refusal("exec", { job: this.#job }))) this.#unmountOne(key);
     }
     this.#fill();
   }

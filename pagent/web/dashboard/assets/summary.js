@@ -1,6 +1,6 @@
 // The tab with the facts of a job: why it has ended, what it is, and its figures of the last minutes.
 
-import { copyButton } from "./chips.js";
+import { copyButton, tokenButton } from "./chips.js";
 import { h, setText } from "./dom.js";
 import * as format from "./format.js";
 import { Plot } from "./plot.js";
@@ -93,7 +93,10 @@ class Summary {
     const kind = format.hasFailed(job) ? "problem" : "notice";
     const tail = h("pre.tail", { hidden: true, tabindex: "0", role: "region", "aria-label": "End of the standard error" });
     this.#why.append(h(`section.card.${kind}`, { "aria-label": "What happened" }, ...lines.map((line, index) => h(index ? "p" : "h2", {}, line)), tail));
-    if (format.hasFailed(job)) this.#tail(job, tail);
+    if (!format.hasFailed(job)) return;
+    const reason = job.stderr || job.removed_at || job.agent === null ? null : this.#api.refusal("logs", { job });
+    if (!reason) this.#tail(job, tail);
+    else if (this.#api.caller) this.#why.firstChild.append(h("p", {}, `The end of its standard error: ${reason} `, tokenButton(this.#api)));
   }
 
   async #tail(job, element) {
@@ -104,7 +107,6 @@ class Summary {
   }
 
   async #readTail(job) {
-    if (this.#api.refusal("logs", { job })) return null;
     const path = `jobs/${encodeURIComponent(job.uid)}/logs`;
     const { signal } = this.#running;
     try {
