@@ -2,7 +2,7 @@
 
 import { allow, command, copyButton, empty, setMeter, meter, whenAllowed } from "./chips.js";
 import { confirmAction, failure, message } from "./dialog.js";
-import { framed, h, setAttribute, setText } from "./dom.js";
+import { framed, h, keepFocus, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
 import { Table, textCell } from "./table.js";
 
@@ -189,7 +189,7 @@ function mountAgent(element, app, uid) {
     setText(tag, word);
     setText(cordon, agent.cordoned ? "Take jobs again" : "Cordon");
     allow(cordon, agent.awaySince === undefined ? api.refusal("admin", { agent }) : "The agent is not connected.");
-    fillAgent(body, agent, app);
+    keepFocus(body, () => fillAgent(body, agent, app));
   });
   const ends = [store.on("agents", fill), refreshing(app)];
   const token = () => fill();

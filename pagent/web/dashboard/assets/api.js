@@ -81,7 +81,7 @@ export class Api extends EventTarget {
     try {
       response = await fetch(this.url(path, query), options);
     } catch (error) {
-      if (error.name === "AbortError") throw error;
+      if (signal?.aborted) throw error;
       throw new ApiError(0, "No answer", "The router does not answer.", null);
     }
     this.#note(response);

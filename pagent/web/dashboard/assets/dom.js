@@ -32,6 +32,18 @@ export function setAttribute(element, name, value) {
   } else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
+// Draw a part of the page again, and give the focus back to the link or button that had it.
+export function keepFocus(container, draw) {
+  const focused = container.contains(document.activeElement) ? document.activeElement : null;
+  const place = focused && [focused.tagName, focused.getAttribute("href"), focused.getAttribute("aria-label")].join();
+  draw();
+  if (!focused || focused.isConnected) return;
+  const same = [...container.querySelectorAll("a, button")].find(
+    (each) => [each.tagName, each.getAttribute("href"), each.getAttribute("aria-label")].join() === place,
+  );
+  same?.focus({ preventScroll: true });
+}
+
 // Paths of 16 x 16 icons, drawn with the colour of the text.
 const ICONS = {
   overview: "M2 13V9m4 4V3m4 10V6m4 7v-3",

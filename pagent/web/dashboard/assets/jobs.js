@@ -2,7 +2,7 @@
 
 import { command, empty, setState, shade, stateWord } from "./chips.js";
 import { announce, failure } from "./dialog.js";
-import { framed, h, setAttribute, setText } from "./dom.js";
+import { framed, h, icon, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
 import { CPU, MEMORY, RECEIVED, SENT, STATES, STREAMS, tally } from "./state.js";
 import { Table, textCell } from "./table.js";
@@ -31,6 +31,7 @@ class JobsView {
   #chips;
   #kinds;
   #sortField;
+  #direction;
   #place;
   #summary;
   #refresh;
@@ -88,11 +89,12 @@ class JobsView {
     this.#kinds = h("div.segments", { role: "group", "aria-label": "Which jobs" }, kind(false, "Current"), kind(true, "Ended"));
     this.#chips = h("div.state-filter", { role: "group", "aria-label": "Only jobs in a state" });
     this.#sortField = h("select", { "aria-label": "Sort by", onchange: (event) => this.#table.sortBy(event.target.value) });
+    this.#direction = h("button.icon-button", { type: "button", onclick: () => this.#table.sortBy(this.#table.sort.key) });
     this.#summary = h("p.count", { id: "job-count" });
     this.#place = h("div.table-place");
     this.#element.append(
       h("div.view-head", {}, h("h1", {}, "Jobs"), this.#summary, this.#kinds),
-      h("div.filters", { role: "search" }, this.#search, h("label.sort-field", {}, h("span", {}, "Sort"), this.#sortField)),
+      h("div.filters", { role: "search" }, this.#search, h("div.sort-field", {}, h("span", {}, "Sort"), this.#sortField, this.#direction)),
       this.#chips,
       this.#place,
     );
@@ -150,11 +152,19 @@ class JobsView {
       onOpen: (job) => this.#app.goTo(`jobs/${job.uid}`),
       onSort: (sort) => {
         remembered.sort[which] = sort;
-        this.#sortField.value = sort.key;
+        this.#drawSort(sort);
       },
+      onRow: (row, job) => setAttribute(row, "data-waits", job.state === "QUEUED" ? "" : null),
     });
     this.#sortField.replaceChildren(...this.#table.columns.map(({ key, label }) => h("option", { value: key, selected: key === this.#table.sort.key }, label)));
     this.#place.replaceChildren(this.#table.element);
+    this.#drawSort(this.#table.sort);
+  }
+
+  #drawSort({ key, descending }) {
+    this.#sortField.value = key;
+    setAttribute(this.#direction, "aria-label", descending ? "Descending. Sort ascending" : "Ascending. Sort descending");
+    this.#direction.replaceChildren(icon(descending ? "down" : "up"));
   }
 
   #fill() {

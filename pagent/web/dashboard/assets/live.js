@@ -1,5 +1,7 @@
 // The connection to the router: one stream of events, opened again when it is lost, and lists when events are missed.
 
+import { ApiError } from "./api.js";
+
 const SILENCE_MS = 40_000;
 const FIRST_MS = 500;
 const LONGEST_MS = 30_000;
@@ -89,9 +91,9 @@ export class Live extends EventTarget {
       for await (const event of this.#api.events(this.#last, alive, stream.signal)) {
         await this.#take(event, stream);
       }
-      return null;
+      return stream.signal.reason instanceof ApiError ? stream.signal.reason : null;
     } catch (error) {
-      return error;
+      return stream.signal.reason instanceof ApiError ? stream.signal.reason : error;
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", end);
@@ -140,9 +142,9 @@ export class Live extends EventTarget {
       ]);
       this.#store.listed(agents, jobs);
       this.#set("live");
-    } catch {
+    } catch (error) {
       this.#last = null;
-      stream.abort();
+      stream.abort(error);
     }
   }
 

@@ -2,7 +2,7 @@
 
 import { setState, shade, stateWord } from "./chips.js";
 import { hostMeters, noAgents, refreshing } from "./agents.js";
-import { framed, h, setText } from "./dom.js";
+import { framed, h, keepFocus, setText } from "./dom.js";
 import * as format from "./format.js";
 import { lastError, noJobs } from "./jobs.js";
 import { Plot } from "./plot.js";
@@ -54,10 +54,11 @@ export function mountOverview(element, app) {
   );
   const drawTotals = framed(() => fillTotals(totals, store));
   const drawHosts = framed(() => {
-    fillHosts(hosts, store);
+    keepFocus(hosts, () => fillHosts(hosts, store));
     fillStart(start, store);
   });
-  const drawEvents = framed(() => fillEvents(events, store));
+  const rows = new Map();
+  const drawEvents = framed(() => fillEvents(events, store, rows));
   const sample = () => {
     const now = store.samples.at(-1)?.time ?? store.now();
     plots.forEach((plot) => plot.update(store.samples, now));
@@ -70,12 +71,10 @@ export function mountOverview(element, app) {
     store.on("sample", sample),
     refreshing(app),
   ];
-  const timer = setInterval(drawEvents, 10_000);
   [drawTotals, drawHosts, drawEvents, sample].forEach((draw) => draw());
   return {
     title: "Overview",
     end() {
-      clearInterval(timer);
       ends.forEach((end) => end());
       [drawTotals, drawHosts, drawEvents].forEach((draw) => draw.cancel());
       plots.forEach((plot) => plot.end());
@@ -163,12 +162,24 @@ const WORDS = {
   "ticket.revoked": "A ticket was revoked",
 };
 
-function fillEvents(section, store) {
-  const rows = store.activity.slice(0, EVENTS_MAX).map((event) => eventRow(event, store));
-  section.replaceChildren(
-    h("h2", { id: "events-title" }, "Recent events"),
-    rows.length ? h("ol.event-list", {}, ...rows) : h("p.muted", {}, "Nothing has happened since this page was opened."),
-  );
+// An event does not change: its row is made once. ``rows``: those that are drawn, by event.
+function fillEvents(section, store, rows) {
+  if (!section.firstChild) {
+    section.append(h("h2", { id: "events-title" }, "Recent events"), h("ol.event-list"), h("p.muted", {}, "Nothing has happened since this page was opened."));
+  }
+  const [, list, nothing] = section.children;
+  const events = store.activity.slice(0, EVENTS_MAX);
+  nothing.hidden = events.length > 0;
+  for (const [event, row] of rows) {
+    if (events.includes(event)) continue;
+    row.remove();
+    rows.delete(event);
+  }
+  for (const event of events.filter((each) => !rows.has(each)).reverse()) {
+    const row = eventRow(event, store);
+    rows.set(event, row);
+    list.prepend(row);
+  }
 }
 
 function eventRow({ time, name, data }, store) {

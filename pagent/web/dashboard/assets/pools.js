@@ -1,7 +1,7 @@
 // The view of the pools: agents that are started on demand, and the requests for them.
 
 import { empty } from "./chips.js";
-import { framed, h, setText } from "./dom.js";
+import { framed, h, keepFocus, setText } from "./dom.js";
 import * as format from "./format.js";
 
 const REFRESH_MS = 5000;
@@ -16,7 +16,7 @@ export function mountPools(element, app) {
     const drawn = JSON.stringify(store.pools);
     if (list.dataset.drawn === drawn) return;
     list.dataset.drawn = drawn;
-    list.replaceChildren(...(store.pools.length ? store.pools.map((pool) => card(pool, store)) : [noPools()]));
+    keepFocus(list, () => list.replaceChildren(...(store.pools.length ? store.pools.map((pool) => card(pool, store)) : [noPools()])));
   });
   const refresh = async () => {
     if (document.hidden || live.state !== "live") return;

@@ -22,6 +22,7 @@ export class Store {
   // Jobs that are gone, as they were last.
   ended = new Map();
   pools = [];
+  // By uid, {values, at}: the figures of an event, and when it has come.
   figures = new Map();
   samples = [];
   // The newest first: {time, name, data}.
@@ -160,7 +161,8 @@ export class Store {
   }
 
   #figures(jobs) {
-    for (const [uid, figures] of Object.entries(jobs)) this.figures.set(uid, figures);
+    const at = this.now();
+    for (const [uid, figures] of Object.entries(jobs)) this.figures.set(uid, { values: figures, at });
     this.#changed("figures");
   }
 
@@ -208,17 +210,18 @@ export class Store {
 
   // A figure of a job as the newest event has it, otherwise as the job has it; null if it is not known.
   figure(job, which) {
-    const live = this.figures.get(job.uid)?.[which];
+    const live = this.figures.get(job.uid)?.values[which];
     if (live !== undefined) return live;
     if (which === MEMORY) return job.rss_bytes ?? null;
     if (which === STREAMS) return job.open_streams ?? null;
     return null;
   }
 
-  // Seconds without use.
+  // Seconds without use. It goes on between events.
   idle(job) {
-    const live = this.figures.get(job.uid)?.[IDLE];
-    if (live !== undefined) return live;
+    const figures = this.figures.get(job.uid);
+    const live = figures?.values[IDLE];
+    if (typeof live === "number") return live + Math.max(0, this.now() - figures.at);
     const times = [job.last_request_at, job.last_input_at].filter(Boolean).map((text) => Date.parse(text) / 1000);
     return times.length ? this.now() - Math.max(...times) : null;
   }

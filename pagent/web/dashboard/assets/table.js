@@ -37,7 +37,7 @@ export class Table {
       this.#body,
     );
     this.table.style.setProperty("--columns", this.#columns.map(({ width }) => width).join(" "));
-    this.element = h("div.table-wrap", {}, this.table);
+    this.element = h("div.table-wrap", { tabindex: "-1" }, this.table);
     // All rows in view are brought up to date, or only those that come into view while the reader scrolls.
     this.draw = framed(() => this.#draw(true));
     this.#scroll = framed(() => this.#draw(false));
@@ -115,8 +115,9 @@ export class Table {
     const column = this.#columns.find((each) => each.key === key);
     const isSame = this.#sort.key === key;
     this.#sort = { key, descending: isSame ? !this.#sort.descending : Boolean(column.descending) };
+    const hasFocus = this.#head.contains(document.activeElement);
     this.#drawHead();
-    this.#head.querySelector(`[data-sort="${key}"]`)?.focus();
+    if (hasFocus) this.#head.querySelector(`[data-sort="${key}"]`).focus();
     this.#rows = this.#sorted(this.#rows);
     this.draw();
     this.#options.onSort?.(this.#sort);
