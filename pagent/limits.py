@@ -279,6 +279,8 @@ SKIPPED_NAMES: Final = 100
 MASK_MAX: Final = 1024
 #: Entries of an archive, both ways. A large source tree with its dependencies has 200,000.
 ARCHIVE_ENTRIES: Final = 1_000_000
+#: Names that a caller may give for one archive: with names of 255 bytes the call is a message that any peer takes.
+ARCHIVE_NAMES: Final = 10_000
 #: Bytes that an archive may unpack to, holes of sparse files included.
 ARCHIVE_BYTES: Final = 64 * GIB
 #: Ratio between what an archive unpacks to and its compressed size. gzip has 1030 for zeros.

@@ -22,6 +22,7 @@ GROUPS: Final[dict[str, tuple[CommandEntry, ...]]] = {
         CommandEntry("start", "start", "Start in the background"),
         CommandEntry("exec", "exec", "Run a command in a job"),
         CommandEntry("forward", "forward", "Forward ports to a job"),
+        CommandEntry("cp", "cp", "Copy files to or from a job"),
     ),
     "Jobs": (
         CommandEntry("ps", "jobs", "List jobs"),
@@ -54,6 +55,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {entry.name: entry for entries in GRO
 #: What other tools call these commands.
 _OTHER_NAMES: Final = {
     "attach": "logs",
+    "copy": "cp",
     "create": "start",
     "del": "rm",
     "delete": "rm",
@@ -68,6 +70,8 @@ _OTHER_NAMES: Final = {
     "port-forward": "forward",
     "remove": "rm",
     "router": "route",
+    "rsync": "cp",
+    "scp": "cp",
     "sh": "exec",
     "shell": "exec",
     "ssh": "exec",

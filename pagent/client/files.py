@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Any, Final
 
 from pagent.buffers import Bytes
@@ -39,6 +39,8 @@ class FileMethods(JobCalls):
         sha256: str | None = None,
         partial: bool = False,
         resume: bool = False,
+        mode: int | None = None,
+        mtime: float | None = None,
         progress: Progress | None = None,
     ) -> int:
         """Upload the local file ``source`` (``file_upload``), and return the number of bytes sent.
@@ -48,7 +50,10 @@ class FileMethods(JobCalls):
         :param partial: keep the received bytes if the upload is interrupted.
         :param offset: continue such an upload from here.
         :param sha256: hex digest of the whole file. If it differs, the upload fails.
-        :param resume: continue an interrupted upload, and choose the three parameters above.
+        :param resume: continue an interrupted upload, and choose the three parameters above. The digest of the part
+            that the agent has decides from where; without such a part the file is read once.
+        :param mode: permission bits of the complete file.
+        :param mtime: its time, in seconds since the epoch.
         :param progress: counts bytes of the whole file.
         :raises OSError: ``source`` cannot be read.
         :raises ValueError: ``resume`` together with ``offset``, ``sha256`` or ``partial``.
@@ -57,23 +62,25 @@ class FileMethods(JobCalls):
             if offset or sha256 is not None or partial:
                 raise ValueError("resume cannot be combined with offset, sha256 and partial")
             partial = True
-            async with reading(source) as (threads, file):
-                sha256 = await threads.run(file.digest)
-                offset = await self._kept(file.size, path)
-        options = given(offset=offset, sha256=sha256, partial=partial)
+            offset, sha256 = await self._resumption(source, path)
+        options = given(offset=offset, sha256=sha256, partial=partial) | _attributes(mode, mtime)
         async with self._stream(messages.OSTREAM, "file_upload", path, executable, **options) as call:
             count: int = await send_file(call, source, progress, offset=offset, holes=self._link.holes)
             return count
 
-    async def _kept(self, size: int, path: str) -> int:
-        """Return the number of bytes that the agent has of an interrupted upload, 0 if they exceed ``size``."""
+    async def _resumption(self, source: StrPath, path: str) -> tuple[int, str | None]:
+        """Return from where an upload continues, and the digest of the whole file if that is not its begin."""
         try:
-            kept: int = (await self.stat(partial_of(path)))["size"]
+            kept = await self.stat(partial_of(path), sha256=True)
         except MethodError as error:
             if error.cause_type != "FileNotFoundError":
                 raise
-            return 0
-        return kept if kept <= size else 0
+            return 0, None
+        async with reading(source) as (threads, file):
+            if kept["size"] > file.size:
+                return 0, None
+            begin, whole = await threads.run(file.digests, kept["size"])
+        return (kept["size"], whole) if begin == kept["sha256"] else (0, None)
 
     async def download(
         self,
@@ -84,6 +91,9 @@ class FileMethods(JobCalls):
         offset: int = 0,
         length: int | None = None,
         resume: bool = False,
+        mode: int | None = None,
+        mtime: float | None = None,
+        follow: bool = True,
         progress: Progress | None = None,
     ) -> int:
         """Download to the local file ``target`` (``file_download``), and return the number of bytes received.
@@ -98,10 +108,13 @@ class FileMethods(JobCalls):
         :param resume: if the download is interrupted, keep its data (``.pagent-part-*`` beside the target), and
             continue with the next such download. It compares the digest of the whole file: MethodError ValueError if
             the file has changed; the data is then dropped.
+        :param mode: permission bits of the complete file, also if it replaces another.
+        :param mtime: its time, in seconds since the epoch.
+        :param follow: otherwise a symbolic link that is the target is replaced.
         """
         if resume and (offset or length is not None):
             raise ValueError("resume cannot be combined with offset and length")
-        async with PartialFile(target, resume=resume) as part:
+        async with PartialFile(target, resume=resume, mode=mode, mtime=mtime, follow=follow) as part:
             if part.have:
                 found = await self.stat(path)
                 if part.have > found["size"]:
@@ -134,7 +147,7 @@ class FileMethods(JobCalls):
 
     async def read_chunks(
         self, path: str, *, chunk_size: int = MIB, remove: bool = False, offset: int = 0, length: int | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the content of a file in chunks of ``chunk_size`` bytes, at most 1 MiB (``file_download``).
 
         Iterate to the end, or call ``aclose()`` on the iterator to cancel the transfer.
@@ -159,9 +172,11 @@ class FileMethods(JobCalls):
         offset: int = 0,
         sha256: str | None = None,
         partial: bool = False,
+        mode: int | None = None,
+        mtime: float | None = None,
     ) -> int:
         """Upload bytes, or the bytes of an async iterable (``file_upload``), with the options of :meth:`upload`."""
-        options = given(offset=offset, sha256=sha256, partial=partial)
+        options = given(offset=offset, sha256=sha256, partial=partial) | _attributes(mode, mtime)
         async with self._stream(messages.OSTREAM, "file_upload", path, executable, **options) as call:
             async for piece in all_payloads(data):
                 await call.send(piece)
@@ -204,6 +219,11 @@ class FileMethods(JobCalls):
         """Remove a file, a link or an empty folder, and return what :meth:`stat` returned for it (``file_remove``)."""
         found: dict[str, Any] = await self._call("file_remove", path)
         return found
+
+
+def _attributes(mode: int | None, mtime: float | None) -> dict[str, Any]:
+    """Return the options for the attributes of an uploaded file, which older agents do not have."""
+    return {name: value for name, value in (("mode", mode), ("mtime", mtime)) if value is not None}
 
 
 # --- shared with archives -------------------------------------------------------------------------

@@ -112,6 +112,11 @@ class ClientLink:
         return self._connection.is_open
 
     @property
+    def is_over(self) -> bool:
+        """Whether no link will come any more."""
+        return self._gone is not None
+
+    @property
     def link(self) -> Link:
         """The WebSocket of the link."""
         return self._connection.link

@@ -62,16 +62,22 @@ class LocalFile:
         self._at += len(data)
         return data
 
-    def digest(self) -> str:
-        """Return the SHA-256 digest of the whole file, in hex. ValueError: it is not a regular file."""
+    def digests(self, size: int) -> tuple[str, str]:
+        """Return the SHA-256 digests of the first ``size`` bytes and of the whole file, in hex.
+
+        ValueError: it is not a regular file.
+        """
         if not self._is_regular:
             raise ValueError(f"{os.fspath(self._path)} is not a regular file: its upload cannot be resumed")
         digest = hashlib.sha256()
         at = 0
-        while data := os.pread(self._file, _READ_BYTES, at):
+        begin = digest.hexdigest()
+        while data := os.pread(self._file, min(_READ_BYTES, size - at) if at < size else _READ_BYTES, at):
             digest.update(data)
             at += len(data)
-        return digest.hexdigest()
+            if at == size:
+                begin = digest.hexdigest()
+        return begin, digest.hexdigest()
 
     def close(self) -> None:
         """Close the file, if it is open."""

@@ -36,6 +36,8 @@ _NAME_BYTES: Final = 200
 
 #: The folder does not let this user create or replace files.
 _FOLDER_ERRORS: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+#: The disk is full, or the user's quota is, or a limit of the size of files is reached.
+_SHORTAGES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: The target cannot be replaced: it is a mount point, or the folder does not allow it.
 _REPLACE_ERRORS: Final = (errno.EBUSY, *_FOLDER_ERRORS)
 
@@ -43,16 +45,30 @@ _REPLACE_ERRORS: Final = (errno.EBUSY, *_FOLDER_ERRORS)
 class PartialFile:
     """An async context manager. Write the data after the first ``have`` bytes, then call :meth:`commit`.
 
-    After an error the temporary file is deleted, or kept with ``resume``.
+    After an error the temporary file is deleted, or kept with ``resume``; a full disk keeps nothing.
 
+    :param mode: permission bits of the complete file. Before, only its owner can read it.
+    :param mtime: its time, in seconds since the epoch.
+    :param follow: otherwise a symbolic link that is the target is replaced.
     :raises OSError: also for a folder, a socket, and a FIFO without a reader.
     :raises ValueError: ``resume`` for a target that is not a regular file.
     """
 
-    def __init__(self, target: StrPath, *, resume: bool) -> None:
+    def __init__(
+        self,
+        target: StrPath,
+        *,
+        resume: bool,
+        mode: int | None = None,
+        mtime: float | None = None,
+        follow: bool = True,
+    ) -> None:
         # For life.
         self._target = os.fspath(target)
         self._resume = resume
+        self._mode = mode
+        self._mtime = mtime
+        self._follow = follow
         self._threads = ThreadPool("pagent-file", 1)
         # While it is open.
         self._file = -1
@@ -101,6 +117,8 @@ class PartialFile:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, OSError) and error.errno in _SHORTAGES:
+            self.discard()
         await self._leave()
 
     async def _leave(self) -> None:
@@ -110,10 +128,7 @@ class PartialFile:
     # --- in the thread ----------------------------------------------------------------------------
 
     def _open(self) -> None:
-        try:
-            found = os.stat(self._target)
-        except FileNotFoundError:
-            found = None
+        found = self._existing()
         if found is not None and stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self._target)
         if found is None and not os.path.basename(self._target):
@@ -121,11 +136,24 @@ class PartialFile:
         if found is not None and not stat.S_ISREG(found.st_mode):
             self._open_special()
             return
-        self._final, self._replaced = os.path.realpath(self._target), found
+        folder, name = os.path.split(self._target)
+        self._final = os.path.realpath(self._target) if self._follow else os.path.join(os.path.realpath(folder), name)
+        self._replaced = found
         if not (self._resume and self._open_resumable()):
             self._open_temporary()
-        if found is not None:
-            os.fchmod(self._file, stat.S_IMODE(found.st_mode) & 0o777)  # before the data, which may be secret
+        # Before the data, which may be secret.
+        if self._mode is not None:
+            os.fchmod(self._file, 0o600)
+        elif found is not None:
+            os.fchmod(self._file, stat.S_IMODE(found.st_mode) & 0o777)
+
+    def _existing(self) -> os.stat_result | None:
+        """Return the status of what the data replaces; None for nothing, and for a link that is not followed."""
+        try:
+            found = os.stat(self._target, follow_symlinks=self._follow)
+        except FileNotFoundError:
+            return None
+        return None if stat.S_ISLNK(found.st_mode) else found
 
     def _open_special(self) -> None:
         if self._resume:
@@ -210,6 +238,7 @@ class PartialFile:
             with suppress(OSError):  # as cp does: keep the owner where the system allows it
                 os.fchown(self._file, self._replaced.st_uid, self._replaced.st_gid)
             os.fchmod(self._file, stat.S_IMODE(self._replaced.st_mode) & 0o777)
+        self._set_attributes()
         try:
             os.replace(self._temporary, self._final)
         except OSError as error:
@@ -218,6 +247,13 @@ class PartialFile:
             self._copy_to_target()
         else:
             self._temporary = ""
+
+    def _set_attributes(self) -> None:
+        if self._mode is not None:
+            os.fchmod(self._file, self._mode & 0o777)
+        if self._mtime is not None:
+            mtime_ns = round(self._mtime * 10**9)
+            os.utime(self._file, ns=(mtime_ns, mtime_ns))
 
     def _copy_to_target(self) -> None:
         """Copy the data into the target, which cannot be replaced. Then the temporary file is not needed."""

@@ -15,6 +15,7 @@ from pagent.files.chunks import Chunks
 from pagent.files.disk_work import DISK_PIECE, DiskWork
 from pagent.files.pack import Compressor, Packer
 from pagent.files.sandbox_access import SandboxAccess
+from pagent.files.selection import ALL, ArchiveSelection
 from pagent.files.unpack import Unpacker
 from pagent.runtime.threads import Threads
 
@@ -27,8 +28,8 @@ class ArchiveUpload:
         size = await upload.finish()
     """
 
-    def __init__(self, threads: Threads, sandbox: SandboxAccess) -> None:
-        self._unpacker = Unpacker(sandbox)
+    def __init__(self, threads: Threads, sandbox: SandboxAccess, within: str = "") -> None:
+        self._unpacker = Unpacker(sandbox, within)
         self._work = DiskWork(threads, self._unpacker.close)
         self._gathered = bytearray()
         self._count = 0
@@ -105,15 +106,19 @@ class ArchiveDownload(Chunks):
         chunk_size: int = 65536,
         *,
         sparse: bool = False,
+        selection: ArchiveSelection = ALL,
     ) -> Self:
         """Start to send the files, folders and symbolic links whose names match, as a tar, by gzip with ``compress``.
 
         ``sparse``: all sparse files are packed as such, which not every program that reads a tar knows.
 
-        Masks are fnmatch patterns on the name relative to the sandbox. ``*`` also matches ``/``. An exclude mask wins.
+        ``selection``: the folder or the entries to pack, otherwise the sandbox.
+
+        Masks are fnmatch patterns on the name relative to that folder. ``*`` also matches ``/``. An exclude mask wins.
         A folder is packed only if it matches itself. TypeError, ValueError, OSError.
         """
-        download = cls(threads, sandbox, Packer(sandbox, include_mask, exclude_mask, sparse=sparse), chunk_size)
+        packer = Packer(sandbox, include_mask, exclude_mask, sparse=sparse, selection=selection)
+        download = cls(threads, sandbox, packer, chunk_size)
         await download._prepare(bool(compress))
         return download
 

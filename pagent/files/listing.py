@@ -37,7 +37,7 @@ async def file_stat(threads: Threads, sandbox: SandboxAccess, path: str, *, sha2
     not a regular file, or has more holes than are read.
     """
     work = DiskWork(threads, lambda: None)
-    answer = (await work.run(_stat, sandbox, path)).as_dict()
+    answer = (await work.run(entry_at, sandbox, path)).as_dict()
     if sha256:
         answer["sha256"] = await _digest(threads, sandbox, path)
     return answer
@@ -99,7 +99,8 @@ async def file_remove(
     return (await DiskWork(threads, lambda: None).run(_remove, sandbox, path, condition)).as_dict()
 
 
-def _stat(sandbox: SandboxAccess, path: str) -> SandboxEntry:
+def entry_at(sandbox: SandboxAccess, path: str) -> SandboxEntry:
+    """Return the entry with this path; ``''`` is the sandbox. Blocking. OSError, ValueError."""
     if path in ("", "."):
         folder = sandbox.open_dir(path)
         try:

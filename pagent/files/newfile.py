@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 from contextlib import ExitStack, suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from pagent.buffers import Bytes, remaining
 from pagent.errors import FileOffsetError
@@ -31,6 +31,13 @@ _FLAGS: Final = os.O_RDWR | O_NOFOLLOW | O_CLOEXEC
 
 #: Most buffers of one writev(2).
 _IOV_MAX: Final = 1024
+
+
+class FileAttributes(NamedTuple):
+    """What a file gets when it is complete; None for what a new file has, or the file that it replaces."""
+
+    mode: int | None = None
+    mtime_ns: int | None = None
 
 
 class NewFile:

@@ -27,9 +27,9 @@ from pagent.files.entries import SandboxEntry, Skipped, is_shortage, reason_of
 from pagent.files.headers import header, sparse_header
 from pagent.files.holes import HOLE_LEAST, extents_of, missing
 from pagent.files.sandbox_access import SandboxAccess
+from pagent.files.selection import ALL, ArchiveSelection
 from pagent.files.sparse import Extents
-from pagent.files.walk import walk
-from pagent.names import from_wire, is_partial, is_unfinished, to_wire
+from pagent.names import from_wire, is_partial, is_unfinished
 
 #: Two blocks of zeros end an archive, which is filled up to whole records (POSIX.1-1988; tar's default of 20 blocks).
 _BLOCK: Final = tarfile.BLOCKSIZE
@@ -51,10 +51,17 @@ class Packer:
     """
 
     def __init__(
-        self, sandbox: SandboxAccess, include_mask: str | None, exclude_mask: str | None, *, sparse: bool = False
+        self,
+        sandbox: SandboxAccess,
+        include_mask: str | None,
+        exclude_mask: str | None,
+        *,
+        sparse: bool = False,
+        selection: ArchiveSelection = ALL,
     ) -> None:
         # For life.
         self._sandbox = sandbox
+        self._selection = selection
         self._include = checked_mask("include_mask", include_mask)
         self._exclude = checked_mask("exclude_mask", exclude_mask)
         self._holes_left = 0 if sparse else limits.ARCHIVE_HOLES
@@ -74,7 +81,7 @@ class Packer:
         ValueError: too many entries. OSError: of the sandbox itself.
         """
         if self._found is None:
-            self._found = walk(self._sandbox, most=limits.ARCHIVE_ENTRIES)
+            self._found = self._selection.entries(self._sandbox)
         turn = list(islice(self._found, DISK_TURN_ENTRIES))
         for found in turn:
             if self._matches(found):
@@ -107,9 +114,10 @@ class Packer:
     def _matches(self, found: SandboxEntry) -> bool:
         if found.kind == "file" and (is_unfinished(found.path) or is_partial(found.path)):
             return False
-        if self._exclude is not None and fnmatchcase(found.path, self._exclude):
+        name = self._selection.name_of(found.path)
+        if self._exclude is not None and fnmatchcase(name, self._exclude):
             return False
-        return self._include is None or fnmatchcase(found.path, self._include)
+        return self._include is None or fnmatchcase(name, self._include)
 
     def _add(self, found: SandboxEntry) -> None:
         if found.error is not None:
@@ -118,9 +126,8 @@ class Packer:
             if found.error is None:
                 self.skipped.add(found.path, "neither a file nor a folder nor a link")
             return
-        path = from_wire(found.path)
         try:
-            self._note(path, found)
+            self._note(found)
         except _VANISHED:
             return  # the job has removed or replaced it
         except OSError as error:
@@ -130,26 +137,30 @@ class Packer:
         if self._notes.tell() > limits.ARCHIVE_MEMORY:
             raise ValueError("the sandbox has too many entries for an archive")
 
-    def _note(self, path: str, found: SandboxEntry) -> None:
-        mode, mtime_ns = found.mode & 0o777, found.mtime_ns
+    def _note(self, found: SandboxEntry) -> None:
+        name, mode, mtime_ns = self._name(found.path), found.mode & 0o777, found.mtime_ns
         if found.kind == "dir":
-            self._write_note("dir", path, mode, 0, mtime_ns)
-            self.size += len(header(path, "dir", mode, 0, mtime_ns))
+            self._write_note("dir", found.path, mode, 0, mtime_ns)
+            self.size += len(header(name, "dir", mode, 0, mtime_ns))
         elif found.kind == "link":
             target = self._read_link(found.path)
-            self._write_note("link", path, mode, 0, mtime_ns, os.fsencode(target))
-            self.size += len(header(path, "link", mode, 0, mtime_ns, target))
+            self._write_note("link", found.path, mode, 0, mtime_ns, os.fsencode(target))
+            self.size += len(header(name, "link", mode, 0, mtime_ns, target))
         elif (extents := self._extents(found)) is None:
-            self._write_note("file", path, mode, found.size, mtime_ns)
-            self.size += len(header(path, "file", mode, found.size, mtime_ns)) + found.size + -found.size % _BLOCK
+            self._write_note("file", found.path, mode, found.size, mtime_ns)
+            self.size += len(header(name, "file", mode, found.size, mtime_ns)) + found.size + -found.size % _BLOCK
         else:
             table = b"".join(_EXTENT.pack(*extent) for extent in extents)
-            self._write_note("sparse", path, mode, found.size, mtime_ns, table)
+            self._write_note("sparse", found.path, mode, found.size, mtime_ns, table)
             stored = sum(length for _, length in extents)
-            self.size += len(sparse_header(path, mode, found.size, mtime_ns, extents)) + stored + -stored % _BLOCK
+            self.size += len(sparse_header(name, mode, found.size, mtime_ns, extents)) + stored + -stored % _BLOCK
+
+    def _name(self, path: str) -> str:
+        """Return the name in the archive, as system calls take it."""
+        return from_wire(self._selection.archived(path))
 
     def _write_note(self, kind: str, path: str, mode: int, size: int, mtime_ns: int, more: bytes = b"") -> None:
-        encoded = os.fsencode(path)
+        encoded = path.encode()
         note = _NOTE.pack(len(encoded), len(more), _KINDS.index(kind), mode, size, mtime_ns)
         self._notes.write(note + encoded + more)
 
@@ -191,32 +202,32 @@ class Packer:
     def _members(self) -> Iterator[bytes]:
         while note := self._notes.read(_NOTE.size):
             length, more, kind, mode, size, mtime_ns = _NOTE.unpack(note)
-            path = os.fsdecode(self._notes.read(length))
+            path = self._notes.read(length).decode()
             rest = self._notes.read(more)
             if _KINDS[kind] == "file":
                 yield from self._packed_file(path, mode, size, mtime_ns, None)
             elif _KINDS[kind] == "sparse":
                 yield from self._packed_file(path, mode, size, mtime_ns, list(_EXTENT.iter_unpack(rest)))
             else:
-                yield header(path, _KINDS[kind], mode, 0, mtime_ns, os.fsdecode(rest))
+                yield header(self._name(path), _KINDS[kind], mode, 0, mtime_ns, os.fsdecode(rest))
 
     def _packed_file(self, path: str, mode: int, size: int, mtime_ns: int, extents: Extents | None) -> Iterator[bytes]:
         try:
-            file = self._sandbox.open_read(to_wire(path))
+            file = self._sandbox.open_read(path)
         except _VANISHED:
             return
         except OSError as error:
             if is_shortage(error):
                 raise
-            self.skipped.add(to_wire(path), reason_of(error))
+            self.skipped.add(path, reason_of(error))
             return
         try:
             if extents is None:
                 size = min(size, os.fstat(file).st_size)
-                yield header(path, "file", mode, size, mtime_ns)
+                yield header(self._name(path), "file", mode, size, mtime_ns)
                 extents = [(0, size)]
             else:
-                yield sparse_header(path, mode, size, mtime_ns, extents)
+                yield sparse_header(self._name(path), mode, size, mtime_ns, extents)
             stored = 0
             for offset, length in extents:
                 yield from self._data(file, path, offset, length)
@@ -228,18 +239,25 @@ class Packer:
 
     def _data(self, file: int, path: str, offset: int, length: int) -> Iterator[bytes]:
         end = offset + length
-        failed = False
+        is_whole = True
         while offset < end:
             step = min(end - offset, self._wanted)
-            data = b""
-            try:
-                data = os.pread(file, step, offset) if not failed else b""
-            except OSError as error:
-                failed = True
-                self.skipped.add(to_wire(path), f"{reason_of(error)}; zeros stand for what could not be read")
+            data = self._read_data(file, path, offset, step) if is_whole else b""
+            is_whole = bool(data)
             data = data or bytes(step)
             offset += len(data)
             yield data
+
+    def _read_data(self, file: int, path: str, offset: int, size: int) -> bytes:
+        """Return bytes of a file; none, with a note in ``skipped``, if they cannot be read."""
+        try:
+            data = os.pread(file, size, offset)
+            reason = "it became shorter while it was read"
+        except OSError as error:
+            data, reason = b"", reason_of(error)
+        if not data:
+            self.skipped.add(path, f"{reason}; zeros stand for what could not be read")
+        return data
 
 
 class Compressor:

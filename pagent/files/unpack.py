@@ -39,11 +39,12 @@ class Unpacker:
     """Takes pieces of the archive: :meth:`push` one, then :meth:`turn` until it returns False. :meth:`end` likewise.
 
     ValueError for an archive that is broken, leads outside or breaks a limit; OSError from the system. What was
-    unpacked before stays. Always :meth:`close` it.
+    unpacked before stays. Always :meth:`close` it. ``within``: the folder of the sandbox that it is unpacked into.
     """
 
-    def __init__(self, sandbox: SandboxAccess) -> None:
+    def __init__(self, sandbox: SandboxAccess, within: str = "") -> None:
         self._sandbox = sandbox
+        self._within = within
         self._input = Decompressor()
         self._reader = TarReader()
         self._events: Iterator[Event] = iter(())
@@ -125,7 +126,7 @@ class Unpacker:
         if self._entries > limits.ARCHIVE_ENTRIES:
             raise ValueError(f"the archive has more than {limits.ARCHIVE_ENTRIES} entries")
         self._count(entry.size)
-        path = _checked_path(entry.name)
+        path = self._path(entry.name)
         self._entry, self._position = entry, 0
         if self._sandbox.is_reserved(path):
             self.skipped.add(path, "it belongs to the agent")
@@ -139,6 +140,11 @@ class Unpacker:
             self._make_link(path, entry.target)
         else:
             self.skipped.add(path, "neither a file nor a folder nor a link")
+
+    def _path(self, name: str) -> str:
+        """Return the path in the sandbox of a name in the archive. ValueError."""
+        path = _checked_path(name)
+        return f"{self._within}/{path}" if self._within and path else path or self._within
 
     def _count(self, size: int) -> None:
         self._bytes += size
@@ -155,7 +161,7 @@ class Unpacker:
 
     def _begin_copy(self, path: str, target: str) -> None:
         try:
-            source = _checked_path(target)
+            source = self._path(target)
             if source == path:
                 return
             self._source = self._sandbox.open_read(source)

@@ -20,7 +20,7 @@ from pagent.errors import FileDigestError
 from pagent.files.arguments import checked_count, checked_sha256
 from pagent.files.condition import Condition
 from pagent.files.disk_work import DISK_BLOCK, DISK_PIECE, DISK_TURN, DiskWork
-from pagent.files.newfile import NewFile
+from pagent.files.newfile import FileAttributes, NewFile
 from pagent.files.sandbox_access import SandboxAccess
 from pagent.files.unwritten import UnwrittenData
 from pagent.runtime.threads import Threads
@@ -30,6 +30,7 @@ from pagent.runtime.threads import Threads
 DISK_BLOCK_MOST: Final = limits.UPLOAD_PENDING_MAX // 2
 
 _NO_CONDITION: Final = Condition()
+_NO_ATTRIBUTES: Final = FileAttributes()
 
 
 class Upload:
@@ -52,6 +53,7 @@ class Upload:
         sha256: str | None,
         partial: bool,
         condition: Condition,
+        attributes: FileAttributes,
     ) -> None:
         # For life.
         self._work = DiskWork(threads, self._clean_up)
@@ -60,6 +62,7 @@ class Upload:
         self._offset = offset
         self._sha256 = sha256
         self._condition = condition
+        self._attributes = attributes
         self._digest = hashlib.sha256() if sha256 is not None else None
         #: The version of the file once it has appeared, and whether there was none of its name before.
         self.version = ""
@@ -87,19 +90,31 @@ class Upload:
         sha256: str | None = None,
         partial: bool = False,
         condition: Condition = _NO_CONDITION,
+        attributes: FileAttributes = _NO_ATTRIBUTES,
     ) -> Self:
         """Start an upload to ``path`` and make missing folders. Mode 0644, executable 0755, less the umask.
 
         ``partial``: the part that was written is kept if the upload is aborted. ``offset``: continue such a part, which
         must have at least that many bytes, and is cut to them. ``sha256``: hex digest that the whole file must have.
-        ``condition``: of the file that is replaced, checked now and when the upload is complete. TypeError, ValueError,
-        OSError, FileChangedError.
+        ``condition``: of the file that is replaced, checked now and when the upload is complete. ``attributes``: mode
+        and time of the complete file. TypeError, ValueError, OSError, FileChangedError.
         """
         checked_count("offset", offset)
         digest = checked_sha256(sha256)
-        upload = cls(threads, sandbox, path, offset=offset, sha256=digest, partial=bool(partial), condition=condition)
+        upload = cls(
+            threads,
+            sandbox,
+            path,
+            offset=offset,
+            sha256=digest,
+            partial=bool(partial),
+            condition=condition,
+            attributes=attributes,
+        )
         try:
-            await upload._work.run(upload._open, 0o755 if executable else 0o644)
+            # Before its end a file whose mode was given can be read by its owner alone.
+            mode = 0o755 if executable else 0o644
+            await upload._work.run(upload._open, mode if attributes.mode is None else 0o600)
             if upload._digest is not None:
                 await upload._hash_kept()
         except BaseException:
@@ -227,6 +242,8 @@ class Upload:
         self._new = new = NewFile(self._sandbox, self._path, mode)
         try:
             new.check_target()
+            if self._attributes.mode is not None:
+                os.fchmod(new.file, mode)
             self._condition.check(self._sandbox, self._path)
             if self._offset:
                 new.continue_from(self._offset, mode)
@@ -283,7 +300,8 @@ class Upload:
         self._keep = False  # whole as it is, so that there is nothing to continue if it cannot appear
         if self._digest is not None and self._digest.hexdigest() != self._sha256:
             raise FileDigestError(f"sha256 of {self._path!r} is {self._digest.hexdigest()}, not {self._sha256}")
-        self._new.commit(condition=self._condition)
+        mode, mtime_ns = self._attributes
+        self._new.commit(mode=mode, mtime_ns=mtime_ns, condition=self._condition)
         self.version, self.created = self._new.version, self._new.created
 
     def _write_rest(self) -> None:

@@ -10,10 +10,13 @@ from typing import Any, Final, Protocol
 
 from pagent.errors import FileDigestError, FileOffsetError, JobNotFoundError
 from pagent.files.archive import ArchiveDownload, ArchiveUpload
+from pagent.files.arguments import checked_folder, checked_mode, checked_mtime, checked_names, checked_path
 from pagent.files.condition import Condition
 from pagent.files.download import Download
 from pagent.files.entries import Skipped
 from pagent.files.listing import file_list, file_remove, file_stat
+from pagent.files.newfile import FileAttributes
+from pagent.files.selection import ArchiveSelection
 from pagent.files.upload import Upload
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
@@ -65,8 +68,11 @@ class FileService:
         match: list[str] | None = None,
         absent: bool = False,
         report: bool = False,
+        mode: int | None = None,
+        mtime: float | None = None,
     ) -> Any:
         job = self._job(call, job_uid)
+        attributes = FileAttributes(checked_mode(mode), checked_mtime(mtime))
         condition = Condition(match, absent)
         upload: Upload | None = None
 
@@ -85,6 +91,7 @@ class FileService:
                 sha256=sha256,
                 partial=partial,
                 condition=condition,
+                attributes=attributes,
             )
             async with upload:
                 await Intake(call, upload).finished()
@@ -119,12 +126,13 @@ class FileService:
             return await _send(call, download, self._rounds, **({"file": download.file} if describe else {}))
 
     @ostream
-    async def archive_upload(self, call: IncomingCall, job_uid: str, report: bool = False) -> Any:
+    async def archive_upload(self, call: IncomingCall, job_uid: str, report: bool = False, path: str = "") -> Any:
         job = self._job(call, job_uid)
+        within = checked_folder(path)
         self._spool(call, job)
         assert call.stream is not None
         with _until_removed(job, call):
-            async with ArchiveUpload(self._threads.of(job), job.sandbox) as upload:
+            async with ArchiveUpload(self._threads.of(job), job.sandbox, within) as upload:
                 async for data in AsyncStream(call.stream):
                     if not isinstance(data, (bytes, bytearray, memoryview)):
                         raise ValueError(f"file contents come as bytes, not as {type(data).__name__}")
@@ -143,8 +151,11 @@ class FileService:
         chunk_size: int = 65536,
         report: bool = False,
         holes: bool | None = None,
+        path: str = "",
+        names: list[str] | None = None,
     ) -> Any:
         job = self._job(call, job_uid)
+        selection = ArchiveSelection(checked_path(path), checked_names(names))
         download = await ArchiveDownload.open(
             self._threads.of(job),
             job.sandbox,
@@ -153,6 +164,7 @@ class FileService:
             compress,
             _bounded(chunk_size),
             sparse=call.connection.holes if holes is None else holes,
+            selection=selection,
         )
         async with download:
             sent = await _send(call, download, self._rounds)

@@ -1,0 +1,130 @@
+"""The line of a terminal that reports the progress of a transfer: bytes, rate, and the time that is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Self
+
+from pagent.cli import terminal
+from pagent.limits import KIB, MIB
+from pagent.log import escape
+
+#: Seconds between two drawings of the line.
+_DRAWN_S: Final = 0.2
+#: The rate is that of the last seconds.
+_RATE_S: Final = 5.0
+#: Columns of the bar, and of a terminal that has room for it and for a name.
+_BAR: Final = 20
+_WIDE: Final = 72
+_UNITS: Final = ((1024 * MIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"))
+_HOUR: Final = 3600
+_CLEAR: Final = "\r\033[K"
+
+
+class ProgressLine:
+    """A context manager, during whose block the line is drawn on standard error, if that is a terminal.
+
+    ``quiet``: nothing is drawn. :meth:`update` is the progress callback of a transfer.
+    """
+
+    def __init__(self, label: str, *, quiet: bool = False) -> None:
+        # For life.
+        self._label = escape(label)
+        self.is_drawn: Final = not quiet and _is_terminal()
+        self._began = time.monotonic()
+        # While it is drawn.
+        self._done = self._total = 0
+        self._reached: deque[tuple[float, int]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def update(self, done: int, total: int) -> None:
+        """Note how many bytes are done."""
+        if not self._reached:  # what was there at the start has no rate
+            self._reached.append((time.monotonic(), done))
+        self._done, self._total = done, total
+
+    def say(self, text: str) -> None:
+        """Print a message above the line."""
+        self._clear()
+        terminal.say(escape(text))
+
+    def seconds(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self._began
+
+    def __enter__(self) -> Self:
+        if self.is_drawn:
+            self._timer = asyncio.get_running_loop().call_later(_DRAWN_S, self._draw)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._clear()
+
+    def _draw(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_DRAWN_S, self._draw)
+        now = time.monotonic()
+        self._reached.append((now, self._done))
+        while len(self._reached) > 2 and now - self._reached[0][0] > _RATE_S:
+            self._reached.popleft()
+        since, before = self._reached[0]
+        rate = (self._done - before) / (now - since) if now > since else 0.0
+        _write(_CLEAR + line_of(self._label, self._done, self._total, rate, _columns()))
+
+    def _clear(self) -> None:
+        if self.is_drawn:
+            _write(_CLEAR)
+
+
+def line_of(label: str, done: int, total: int, rate: float, columns: int) -> str:
+    """Return the line for a terminal of a width. ``rate`` in bytes a second."""
+    part = done / total if total else 0.0
+    left = span((total - done) / rate) if rate > 0 and done < total else "-:--"
+    figures = f"{part:4.0%} {size_of(done)}/{size_of(total)} {size_of(round(rate))}/s {left}"
+    room = columns - 1 - len(figures)
+    if columns >= _WIDE and room > _BAR + 3:
+        full = round(_BAR * min(part, 1.0))
+        figures = f"[{'#' * full}{' ' * (_BAR - full)}] {figures}"
+        room -= _BAR + 3
+    name = f"{label[: room - 1]} " if room > 4 else ""
+    return f"{name}{figures}"[: max(columns - 1, 1)]
+
+
+def size_of(count: int) -> str:
+    """Return a number of bytes in its largest suitable unit: ``12.3MiB``."""
+    for size, unit in _UNITS:
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return f"{count}B"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time as a clock has it: ``0:07``, ``1:02:03``."""
+    whole = round(min(seconds, 99 * _HOUR))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _is_terminal() -> bool:
+    return terminal.is_open("stderr") and os.isatty(2) and os.environ.get("TERM") != "dumb"
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(2).columns or 80
+    except OSError:
+        return 80
+
+
+def _write(text: str) -> None:
+    with suppress(OSError):
+        os.write(2, text.encode(errors="backslashreplace"))
