@@ -60,6 +60,11 @@ const ICONS = {
   close: "M4 4l8 8M12 4l-8 8",
   up: "M4 10l4-4 4 4",
   down: "M4 6l4 4 4-4",
+  download: "M8 2.5v8M4.5 7L8 10.5 11.5 7M3 13.5h10",
+  upload: "M8 10.5v-8M4.5 6L8 2.5 11.5 6M3 13.5h10",
+  refresh: "M13 8a5 5 0 1 1-1.5-3.5M13 2.5v3h-3",
+  folder: "M2 4h4l1.5 2H14v7H2z",
+  file: "M4 2h5l3 3v9H4zM9 2v3h3",
   search: "M7 11.5a4.5 4.5 0 1 0 0-9 4.5 4.5 0 0 0 0 9zM10.5 10.5L14 14",
 };
 
