@@ -79,20 +79,29 @@ export function icon(name) {
   return svg;
 }
 
-// Run an action at most once a frame, however often it is asked for. A hidden page has no frames, and draws nothing.
-export function framed(action) {
-  let wanted = 0;
+// Run an action at most once a frame, and at most once in ``least`` ms, however often it is asked for. A hidden page has no
+// frames, and draws nothing.
+export function framed(action, least = 0) {
+  let [frame, timer, last] = [0, null, -Infinity];
+  const run = (time) => {
+    [frame, last] = [0, time];
+    action();
+  };
   const ask = () => {
-    if (!wanted) {
-      wanted = requestAnimationFrame(() => {
-        wanted = 0;
-        action();
-      });
+    if (frame || timer !== null) return;
+    const wait = last + least - performance.now();
+    if (wait <= 0) frame = requestAnimationFrame(run);
+    else {
+      timer = setTimeout(() => {
+        timer = null;
+        frame = requestAnimationFrame(run);
+      }, wait);
     }
   };
   ask.cancel = () => {
-    cancelAnimationFrame(wanted);
-    wanted = 0;
+    cancelAnimationFrame(frame);
+    clearTimeout(timer);
+    [frame, timer] = [0, null];
   };
   return ask;
 }

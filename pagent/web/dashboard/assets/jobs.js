@@ -10,6 +10,7 @@ import { Filter } from "./filter.js";
 
 const REFRESH_MS = 1000;
 const TYPED_MS = 400;
+const FILL_MS = 250;
 
 // What the view had when it was left: it comes back so.
 const remembered = { query: "", ended: false, state: null, sort: { current: { key: "age", descending: false }, ended: { key: "end", descending: true } }, scroll: 0 };
@@ -42,7 +43,7 @@ class JobsView {
     const given = new URLSearchParams(location.hash.split("?")[1] ?? "");
     if (given.has("q")) Object.assign(remembered, { query: given.get("q"), state: null, ended: given.has("ended"), scroll: 0 });
     this.#build();
-    this.#refresh = framed(() => this.#fill());
+    this.#refresh = framed(() => this.#fill(), FILL_MS);
     this.#ends.push(app.store.on("jobs agents figures ended clock", this.#refresh));
     this.#timers.push(setInterval(() => this.#table?.draw(), REFRESH_MS));
     this.#key = (event) => this.#onKey(event);

@@ -105,7 +105,12 @@ class LogView {
   #setFollow(on) {
     this.#follow = on;
     setAttribute(this.#parts.follow, "aria-pressed", String(on));
-    if (on) this.#toEnd();
+    if (!on) return;
+    this.#toEnd();
+    if (this.#queue.length) {
+      setText(this.#parts.note, "");
+      this.#flush();
+    }
   }
 
   #setWrap(on) {
@@ -265,9 +270,15 @@ class LogView {
 
   // --- drawing ---
 
+  // While the reader looks at other lines than the last ones, none of those that are here is forgotten: when there are too
+  // many, new ones wait at the agent.
   #drawQueue() {
+    if (!this.#follow && this.#queue.length && this.#lines.count >= LINES_MAX) {
+      setText(this.#parts.note, "New lines wait. Follow to see them.");
+      return;
+    }
     const drawn = this.#lines.append(this.#queue.splice(0, FRAME_LINES));
-    const isTrimmed = this.#lines.trim();
+    const isTrimmed = this.#follow && this.#lines.trim();
     if (isTrimmed) {
       this.#first = this.#lines.first;
       this.#drawEarlier();
@@ -281,7 +292,7 @@ class LogView {
 
   #drawEarlier() {
     const { earlier } = this.#parts;
-    earlier.hidden = this.#first <= this.#start || this.#lines.count >= LINES_MAX;
+    earlier.hidden = this.#first <= this.#start || this.#lines.count >= 2 * LINES_MAX;
     setText(earlier, `Load earlier lines (${format.bytes(this.#first - this.#start)} before these)`);
   }
 

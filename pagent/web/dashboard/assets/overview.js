@@ -9,6 +9,7 @@ import { Plot } from "./plot.js";
 import { STATES, tally } from "./state.js";
 
 const HOSTS_MAX = 8;
+const FILL_MS = 250;
 const EVENTS_MAX = 12;
 
 const PLOTS = [
@@ -52,13 +53,13 @@ export function mountOverview(element, app) {
     h("section.plots", { "aria-label": "The last five minutes" }, ...plots.map((plot) => plot.element)),
     h("div.columns", {}, hosts, events),
   );
-  const drawTotals = framed(() => fillTotals(totals, store));
+  const drawTotals = framed(() => fillTotals(totals, store), FILL_MS);
   const drawHosts = framed(() => {
     keepFocus(hosts, () => fillHosts(hosts, store));
     fillStart(start, store);
-  });
+  }, FILL_MS);
   const rows = new Map();
-  const drawEvents = framed(() => fillEvents(events, store, rows));
+  const drawEvents = framed(() => fillEvents(events, store, rows), FILL_MS);
   const sample = () => {
     const now = store.samples.at(-1)?.time ?? store.now();
     plots.forEach((plot) => plot.update(store.samples, now));
