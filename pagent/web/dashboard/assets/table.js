@@ -149,7 +149,6 @@ export class Table {
       else this.#body.insertBefore(view.element, cursor);
       if (all || !known) this.#update(view, rows[index], index);
     }
-    spare.forEach((view) => view.element.remove());
     this.#tabStop(wanted);
   }
 
@@ -159,11 +158,9 @@ export class Table {
     for (const [key, view] of this.#views) {
       if (wanted.has(key)) continue;
       this.#views.delete(key);
-      if (!view.element.contains(document.activeElement)) spare.push(view);
-      else {
-        view.element.remove();
-        this.element.focus();
-      }
+      if (view.element.contains(document.activeElement)) this.element.focus({ preventScroll: true });
+      view.element.remove();
+      spare.push(view);
     }
     return spare;
   }
