@@ -95,7 +95,9 @@ def _section(found: click.Context) -> Iterator[str]:
     yield _literal(" ".join([path, *pieces]))
     for is_kept, text in paragraphs(found.command):
         title, _, lines = text.partition("\n")
-        if is_kept and lines:
+        if is_kept and not title.endswith(":"):
+            yield _literal(textwrap.dedent(text))
+        elif is_kept and lines:
             yield f"{_escaped(title)}{_literal(textwrap.dedent(lines)).removeprefix(':')}"
         else:
             yield f"{_escaped(' '.join(text.split()))}\n"
