@@ -97,7 +97,7 @@ class Router:
         self.pools = Pools(self.directory, settings.pools, self._credentials.keys, self._server_addresses)
         self._admission = AgentAdmission(
             self.directory,
-            self.pools,
+            self.pools.joins,
             self._credentials,
             user_data=self._user_data,
             instance=self._instance,
@@ -127,7 +127,9 @@ class Router:
             uid=self.uid,
             resolve=DialRules(allow).resolve,
             info=lambda: self._user_data,
-            metrics=lambda: router_metrics(self.directory, self._client_links(), self._front.connections),
+            metrics=lambda: router_metrics(
+                self.directory, self._client_links(), self._front.connections, self.pools.measures
+            ),
             end=partial(self.end, 0),
         )
         self._dashboard = DashboardAccess(
@@ -196,7 +198,7 @@ class Router:
             "debug": self._debug,
             "calls_max": CALLS_PER_CLIENT,
         }
-        clients = self._clients = ClientLinks(RelayService(self.directory, self.gate), self.gate, options)
+        clients = self._clients = ClientLinks(RelayService(self.directory, self.gate, self.pools), self.gate, options)
         return lambda subject: None if self._ending else clients.connect(subject)
 
     def _client_links(self) -> list[Connection]:

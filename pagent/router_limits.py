@@ -102,5 +102,10 @@ SIGNED_VALUE_MAX: Final = 3 * KIB
 POOL_NOTE_MAX: Final = 64 * KIB
 #: Requests of one pool that have not ended; each is a job on the agent that runs the commands.
 POOL_REQUESTS_MAX: Final = 1_000
-#: Requests that have ended and are kept, so that their callers learn why.
-POOL_ENDED_KEPT: Final = 1_000
+#: Requests that have ended and are kept, so that their callers learn why. One that has failed is a job of the agent
+#: that ran its command.
+POOL_ENDED_KEPT: Final = 256
+#: Seconds for which the reason is kept that a job got no agent.
+POOL_FAILURES_KEPT_S: Final = 3_600.0
+#: Times that an agent of a pool is used again; each is a note of its command's job.
+POOL_CLAIMS_MAX: Final = 200

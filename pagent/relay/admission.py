@@ -11,7 +11,7 @@ from pagent.errors import ProtocolError
 from pagent.net.dial import Address
 from pagent.relay.credentials import RouterCredentials
 from pagent.relay.directory import AgentDirectory
-from pagent.relay.pools.pools import Pools
+from pagent.relay.pools.joins import PoolJoins, is_joined
 from pagent.rpc.connection import Connection
 from pagent.wire import identity
 from pagent.wire.closing import GOING_AWAY, POLICY_VIOLATION
@@ -27,7 +27,7 @@ class AgentAdmission:
     def __init__(
         self,
         directory: AgentDirectory,
-        pools: Pools,
+        joins: PoolJoins,
         credentials: RouterCredentials,
         *,
         user_data: Mapping[str, Any],
@@ -36,7 +36,7 @@ class AgentAdmission:
     ) -> None:
         # For life.
         self._directory = directory
-        self._pools = pools
+        self._joins = joins
         self._user_data = user_data
         self._instance = instance
         self._debug = debug
@@ -53,7 +53,7 @@ class AgentAdmission:
             user_data=self._user_data,
             methods={},
             authorise=self._authorise,
-            welcome=self._pools.welcome,
+            welcome=self._joins.welcome,
             instance=self._instance,
             debug=self._debug,
         )
@@ -89,7 +89,7 @@ class AgentAdmission:
 
     def _authorise(self, peer: identity.Peer) -> object:
         """Return the token that an agent presented. ProtocolError if it is not accepted for the agent's uid."""
-        token = self._pools.admit(peer) or self._credentials.token_of(peer)
+        token = self._joins.admit(peer) or self._credentials.token_of(peer)
         uid = peer.uid if isinstance(peer.uid, str) else peer.uid.hex()
         if not self._directory.may_be(uid, token):
             raise ProtocolError("handshake refused: the uid came with another token before", POLICY_VIOLATION)
@@ -107,4 +107,4 @@ class AgentAdmission:
 
     def _is_accepted(self, connection: Connection) -> bool:
         realm = connection.realm
-        return connection.link.dialled or self._pools.is_joined(realm) or realm in self._credentials.tokens
+        return connection.link.dialled or is_joined(realm) or realm in self._credentials.tokens

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
 
 from pagent.access.scopes import OWNER
@@ -19,6 +19,7 @@ from pagent.limits import LINGER_MAX_S
 from pagent.relay.changes import Change, ChangeKind
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.elsewhere import Elsewhere
+from pagent.relay.record import JobRecord
 from pagent.rpc.connection import Connection
 from pagent.rpc.host import CallHost
 from pagent.wire.values import UNPACK_FAULTS, pack, unpack
@@ -62,11 +63,15 @@ class JobClient(NamedTuple):
 
 
 class ClientJobs:
-    """The jobs of each client, and the end of jobs whose client is gone."""
+    """The jobs of each client, and the end of jobs whose client is gone.
 
-    def __init__(self, directory: AgentDirectory) -> None:
+    :param remove: removes a job that waits for an agent of its pool; returns whether it was one.
+    """
+
+    def __init__(self, directory: AgentDirectory, remove: Callable[[str], Awaitable[bool]]) -> None:
         # For life.
         self._directory = directory
+        self._remove_queued = remove
         self._loop = asyncio.get_running_loop()
         self._elsewhere = Elsewhere(directory, self._has_client)
         self._removals = asyncio.Semaphore(_REMOVED_AT_ONCE)
@@ -117,12 +122,20 @@ class ClientJobs:
         job = change.job
         if job is None or CLIENT not in job.labels:
             return
-        if change.kind is ChangeKind.JOB_CREATED:
-            self._give(job.uid, JobClient(job.labels.get(OWNER), job.labels[CLIENT]))
+        if change.kind is ChangeKind.JOB_CREATED or (
+            change.kind is ChangeKind.JOB_STATE and job.uid not in self._client_of
+        ):
+            self._created(job)
         elif change.kind is ChangeKind.JOB_REMOVED:
             self._take(job.uid)
         elif change.note == ADOPTED and (client := _adopter(job.notes.get(ADOPTED))) is not None:
             self._give(job.uid, client)
+
+    def _created(self, job: JobRecord) -> None:
+        client = JobClient(job.labels.get(OWNER), job.labels[CLIENT])
+        if job.is_queued and client not in self._links:
+            return  # it may have a link to another router, and a job without an agent has no notes to ask by
+        self._give(job.uid, client)
 
     def _give(self, uid: str, client: JobClient) -> None:
         if self._client_of.get(uid) == client:
@@ -172,6 +185,8 @@ class ClientJobs:
             if self._ends.get(uid) is not timer:
                 return
             try:
+                if await self._remove_queued(uid):
+                    return
                 elsewhere = await self._elsewhere.has_client(uid)
                 if self._ends.get(uid) is not timer:
                     return

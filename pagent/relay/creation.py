@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -14,9 +15,11 @@ from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.keyed import REQUEST, KeyLocks, by_rank, check_same, keyed_uid
 from pagent.relay.placement import choose
+from pagent.relay.pools.pools import Pools
 from pagent.relay.record import JobRecord
 from pagent.rpc.directory import ANY_CONNECTION, Gate, JobAddress, JobFacts, Subject
 from pagent.rpc.new_job import NewJob
+from pagent.rpc.pool_job import PoolJob
 
 _log = logging.getLogger(__name__)
 
@@ -44,9 +47,10 @@ class JobCreations:
     :param router_uid: part of what the uids of jobs with a key are made of.
     """
 
-    def __init__(self, directory: AgentDirectory, gate: Gate, router_uid: str) -> None:
+    def __init__(self, directory: AgentDirectory, gate: Gate, pools: Pools, router_uid: str) -> None:
         self._directory = directory
         self._gate = gate
+        self._pools = pools
         self._router_uid = router_uid
         self._locks = KeyLocks()
 
@@ -71,7 +75,8 @@ class JobCreations:
 
     async def _discard(self, uid: str) -> None:
         try:
-            await self._directory.remove(uid)
+            if not await self._pools.cancel(uid):
+                await self._directory.remove(uid)
         except (CallError, LinkClosedError, RequestRefusedError) as error:
             _log.warning("job %s, whose creation has failed, is not removed: %s", uid, error)
 
@@ -93,9 +98,33 @@ class JobCreations:
         with self._gate.creation(subject, wanted.labels) as labels:
             if uid is not None:
                 labels = {**labels, REQUEST: wanted.digest}
+            if wanted.agent.pool is not None:
+                return await self._queued(wanted, subject, labels, uid)
             agent = await self._agent(wanted, subject, labels, uid)
             info = await self._call(agent, wanted, labels, uid)
         return self._known(info["uid"], wanted, agent, is_keyed=uid is not None)
+
+    async def _queued(self, wanted: NewJob, subject: Subject, labels: Mapping[str, str], uid: str | None) -> CreatedJob:
+        """Ask the pool for an agent for a job."""
+        name, given = wanted.agent.pool, wanted.agent.parameters
+        assert name is not None
+        job = PoolJob(
+            uid or secrets.token_hex(16),
+            wanted.name,
+            labels,
+            wanted.linger,
+            wanted.idle_after,
+            wanted.files,
+            wanted.start,
+        )
+        self._gate.permit(subject, JOBS, JobFacts(job.uid, "", labels))
+        try:
+            record = await self._pools.request(name, given, job, is_keyed=uid is not None)
+        except MethodError as error:
+            if error.cause_type == "JobInvalidStateError":  # a job with this key was removed a short time ago
+                raise RequestRefusedError(409, f"pool {name!r}: {error.cause_message}") from None
+            raise
+        return CreatedJob(record, None, is_new=True)
 
     async def _call(
         self, agent: ConnectedAgent, wanted: NewJob, labels: Mapping[str, str], uid: str | None

@@ -16,8 +16,8 @@ from pagent.relay.asking import create_at, info_of, is_info
 from pagent.relay.changes import ChangeFeed
 from pagent.relay.duplicates import Duplicates
 from pagent.relay.jobs import JobTable
+from pagent.relay.record import without_agent
 from pagent.relay.table import AgentTable
-from pagent.relay.unplaced import UnplacedJobs
 from pagent.relay.watches import AgentWatches
 from pagent.router_limits import LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
 from pagent.rpc.directory import ANY_CONNECTION, JobAddress, JobFacts
@@ -67,8 +67,6 @@ class AgentDirectory:
         self._lingers: dict[AgentKey, float] = {}  # the longest that a job of an agent was created with
         self._lookups: dict[str, asyncio.Task[ConnectedAgent | None]] = {}
         self._tokens: dict[str, str] = {}  # by the uid of the agent that presented it
-        #: Jobs whose agent is started by a pool.
-        self.unplaced = UnplacedJobs()
 
     # --- finding ----------------------------------------------------------------------------------
 
@@ -79,7 +77,7 @@ class AgentDirectory:
 
     def facts(self, job_uid: str) -> JobFacts | None:
         """Return the facts of a job, at once; None for a job that is not known."""
-        return self.jobs.facts(job_uid) or self.unplaced.facts(job_uid)
+        return self.jobs.facts(job_uid)
 
     def facts_at(self, job: JobAddress) -> JobFacts | None:
         """Return the facts of the job that a request to this address uses, at once; None if it is not known."""
@@ -96,6 +94,8 @@ class AgentDirectory:
         """Return the state of a job as it was last known; ``UNREACHABLE``: its agent has no link now."""
         if (record := self.jobs.get(job.job_uid)) is None:
             return None
+        if record.is_queued:
+            return record.state
         return "UNREACHABLE" if self.table.newest(record.agent) is None else record.state
 
     def not_found(self, job: JobAddress) -> RequestRefusedError:
@@ -187,12 +187,12 @@ class AgentDirectory:
     def _known(self, job: JobAddress) -> ConnectedAgent:
         if job.connection_id != ANY_CONNECTION and not is_connection_id(job.connection_id):
             raise self.not_found(job)
-        key = self.jobs.agent_of(job.job_uid)
-        if key is None and self.unplaced.is_awaiting(job.job_uid):
-            raise RequestRefusedError(503, "the job waits for an agent of its pool", retry_after_s=5)
-        if key is None:
+        record = self.jobs.get(job.job_uid)
+        if record is None:
             raise NotYetError(503, "the agent of this job is not known yet", retry_after_s=2)
-        agent = self.table.newest(key)
+        if record.is_queued:
+            raise without_agent(record)
+        agent = self.table.newest(record.agent)
         if agent is None:
             raise NotYetError(503, _AWAY, retry_after_s=2)
         return agent

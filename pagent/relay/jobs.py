@@ -16,7 +16,7 @@ from pagent.access.scopes import OWNER
 from pagent.errors import JobNotFoundError
 from pagent.relay.agent import AgentKey
 from pagent.relay.changes import ChangeFeed, ChangeKind
-from pagent.relay.record import PENDING, JobRecord
+from pagent.relay.record import PENDING, QUEUE, JobRecord
 from pagent.router_limits import AGENT_JOBS_KEPT_MAX
 from pagent.rpc.directory import JobFacts
 
@@ -48,6 +48,7 @@ class JobTable:
         self._sizes: dict[AgentKey, int] = {}  # bytes that the jobs of an agent take
         self._claims: dict[str, AgentKey] = {}  # jobs that an agent names as its own, but another has
         self._removed: dict[str, float] = {}  # jobs, and when they were removed; the oldest first
+        self._awaited: dict[str, str] = {}  # the agents that queued jobs are to get, until the jobs are started there
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
     # --- looking up -------------------------------------------------------------------------------
@@ -73,6 +74,10 @@ class JobTable:
         """Return whether a job is started and not ready yet."""
         record = self._jobs.get(job_uid)
         return record is not None and record.state == PENDING
+
+    def is_awaited(self, job_uid: str) -> bool:
+        """Return whether a job of a pool is not at its agent yet, or is being started there."""
+        return job_uid in self._awaited
 
     def states(self) -> Iterator[str]:
         """Return the states of all jobs."""
@@ -120,7 +125,12 @@ class JobTable:
         record = self._jobs.get(info["uid"])
         if record is None:
             return self._create(agent, info, labels)
-        if record.agent.uid != agent.uid:
+        if record.is_queued:
+            if self._awaited.get(record.uid) != agent.uid:
+                if record.uid not in self._removed:
+                    self._contested(record, agent)
+                return False
+        elif record.agent.uid != agent.uid:
             self._contested(record, agent)
             self._duplicate(record, agent, info)
             return False
@@ -128,7 +138,7 @@ class JobTable:
         return True
 
     def _create(self, agent: AgentKey, info: Mapping[str, Any], labels: Mapping[str, str] | None) -> bool:
-        if info["uid"] in self._removed:
+        if info["uid"] in self._removed and agent is not QUEUE:
             return False  # the agent has said it before the removal
         if self._sizes.get(agent, 0) >= AGENT_JOBS_KEPT_MAX:
             _log.warning("agent %r has more jobs than are kept: job %s is not found", agent.uid, info["uid"])
@@ -152,6 +162,33 @@ class JobTable:
         if record.state != state:
             self._feed.publish(ChangeKind.JOB_STATE, agent.uid, record)
             self._wake(record.uid)
+
+    # --- jobs that wait for an agent of their pool ------------------------------------------------
+
+    def queue(self, info: Mapping[str, Any], agent_uid: str | None) -> bool:
+        """Keep a job that waits for an agent, or take over news of it. Return whether it is kept.
+
+        ``agent_uid``: the agent that is to get it; None for a job that gets none.
+        """
+        uid, record = info["uid"], self._jobs.get(info["uid"])
+        if record is not None and not record.is_queued and record.agent.uid != agent_uid:
+            return False
+        if agent_uid is None:
+            self._awaited.pop(uid, None)
+        else:
+            self._awaited[uid] = agent_uid
+        if record is None:
+            return self._create(QUEUE, info, None)
+        if record.is_queued:
+            self._change(record, QUEUE, info)
+        return True
+
+    def arrived(self, job_uid: str) -> None:
+        """Note that a job of a pool is at its agent, and was started if it was to be."""
+        if self._awaited.pop(job_uid, None) is not None:
+            self._wake(job_uid)
+
+    # --- notes, and the end -----------------------------------------------------------------------
 
     def note(self, agent: AgentKey, job_uid: str, name: str, value: bytes | None) -> None:
         """Keep a note of a job of this agent, or delete it."""
@@ -188,6 +225,7 @@ class JobTable:
         record = self._jobs.pop(job_uid, None)
         if record is None:
             return
+        self._awaited.pop(job_uid, None)
         self._unlink(job_uid, record.agent, record.age, record.size)
         self._feed.publish(ChangeKind.JOB_REMOVED, record.agent.uid, record)
         self._wake(job_uid)

@@ -64,6 +64,11 @@ class CallPermission:
             self._permit(call, job_uid)
         return agent
 
+    def check(self, call: IncomingCall, job_uid: str) -> None:
+        """Check a call for a job that is known. Errors as above."""
+        with _as_errors_of_calls(job_uid):
+            self._permit(call, job_uid)
+
     def _permit(self, call: IncomingCall, job_uid: str) -> None:
         job = JobAddress(ANY_CONNECTION, job_uid)
         self._gate.permit(subject_of(call.connection), METHODS[call.method], job)

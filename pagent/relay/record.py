@@ -8,15 +8,22 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from pagent.errors import RequestRefusedError
 from pagent.relay.agent import AgentKey
 from pagent.router_limits import JOB_INFO_KEPT_MAX
 from pagent.wire.values import pack, unpack
 
 NEW: Final = "NEW"
 PENDING: Final = "PENDING"
+#: Of a job that waits for an agent of its pool.
+QUEUED: Final = "QUEUED"
+FINISHED: Final = "FINISHED"
+
+#: In the place of an agent: jobs that wait for an agent of their pool, or got none.
+QUEUE: Final = AgentKey("", "queue")
 
 #: One object for each state, whatever many jobs are in it.
-_STATES: Final = {state: state for state in (NEW, PENDING, "RUNNING", "FINISHED", "CLOSED")}
+_STATES: Final = {state: state for state in (NEW, PENDING, QUEUED, "RUNNING", FINISHED, "CLOSED")}
 _NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_NOTES: Final[Mapping[str, bytes]] = MappingProxyType({})
 
@@ -52,6 +59,11 @@ class JobRecord:
     def agent_uid(self) -> str:
         """Return the uid of its agent."""
         return self.agent.uid
+
+    @property
+    def is_queued(self) -> bool:
+        """Return whether it has no agent: it waits for one of its pool, or got none."""
+        return self.agent is QUEUE
 
     @property
     def is_new(self) -> bool:
@@ -115,3 +127,10 @@ def labels_of(info: Mapping[str, Any]) -> dict[str, str] | None:
     if not isinstance(labels, dict):
         return None
     return {name: value for name, value in labels.items() if isinstance(name, str) and isinstance(value, str)}
+
+
+def without_agent(record: JobRecord) -> RequestRefusedError:
+    """Return the error for requests to a job that waits for an agent of its pool, or got none."""
+    if record.state == QUEUED:
+        return RequestRefusedError(503, "the job waits for an agent of its pool", retry_after_s=5)
+    return RequestRefusedError(502, "the job has ended: it got no agent of its pool")

@@ -52,7 +52,7 @@ class RelayRoutes:
         self._directory = directory
         self._dialler = dialler
         self._gate = gate
-        self._creations = JobCreations(directory, gate, uid)
+        self._creations = JobCreations(directory, gate, pools, uid)
         #: The tickets of jobs.
         self.tickets = tickets
         #: Agents on demand.
@@ -124,8 +124,8 @@ class RelayRoutes:
 
     def is_away(self, job_uid: str) -> bool:
         """Return whether the agent of a job has no link now."""
-        agent = self._directory.jobs.agent_of(job_uid)
-        return agent is None or self._directory.table.newest(agent) is None
+        record = self._directory.jobs.get(job_uid)
+        return record is None or not (record.is_queued or self._directory.table.newest(record.agent))
 
     def job_count(self, agent_uid: str) -> int:
         """Return how many jobs of an agent are known."""

@@ -5,6 +5,7 @@ A method of a job goes to the agent that the job lives on; its arguments and its
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, Final
@@ -22,6 +23,7 @@ from pagent.errors import (
 )
 from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES, LINGER_MAX_S
 from pagent.relay.agent import ConnectedAgent
+from pagent.relay.agent import is_connection_id as is_job_uid
 from pagent.relay.clients import ClientJobs, JobClient
 from pagent.relay.creation import may_create
 from pagent.relay.directory import AgentDirectory
@@ -30,11 +32,14 @@ from pagent.relay.joined import JoinedCall, agent_lost
 from pagent.relay.listing import JobLister
 from pagent.relay.permission import CallPermission, at_the_end, audit_of, failure_audited, subject_of
 from pagent.relay.placement import select
+from pagent.relay.pools.pools import Pools
+from pagent.relay.queued import QueuedCalls
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.connection import Connection
 from pagent.rpc.directory import ANY_CONNECTION, Gate, JobAddress, Subject
 from pagent.rpc.host import CallHost
 from pagent.rpc.methods import Method, methods_of
+from pagent.rpc.pool_job import PoolJob
 from pagent.runtime.timeslice import current_slice
 from pagent.wire import messages
 
@@ -64,13 +69,15 @@ _TAKES_HOLES: Final = frozenset({"file_upload"})
 class RelayService:
     """The methods that clients may call: docs/router.rst, "Calls of clients"."""
 
-    def __init__(self, directory: AgentDirectory, gate: Gate) -> None:
+    def __init__(self, directory: AgentDirectory, gate: Gate, pools: Pools) -> None:
         self._directory = directory
         self._gate = gate
+        self._pools = pools
         self._permission = CallPermission(directory, gate)
         self._lister = JobLister(directory)
         self._slice = current_slice()
-        self.clients = ClientJobs(directory)
+        self._queued = QueuedCalls(directory, self._permission, pools)
+        self.clients = ClientJobs(directory, self._queued.remove)
 
     def methods(self) -> dict[str, Method]:
         """Return the table of methods."""
@@ -108,8 +115,12 @@ class RelayService:
         uid: str | None = None,
         labels: Mapping[str, str] | None = None,
         idle_after: float | None = None,
+        pool: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Create a job at the agent that is least busy, or return the job that has this uid already."""
+        """Create a job at the agent that is least busy, or return the job that has this uid already.
+
+        ``pool``: the agent is one of a pool; its name as ``pool``, and its parameters.
+        """
         client, subject, entry = self._client(call.connection), subject_of(call.connection), audit_of(call, uid)
         with audited(entry):
             self._gate.permit(subject, JOBS, None)
@@ -117,6 +128,8 @@ class RelayService:
             with self._gate.creation(subject, _checked_labels(labels)) as given:
                 given.update(more)
                 agent = None if uid is None else await self._agent_with(uid, client)
+                if agent is None and pool is not None:
+                    return await self._queue(pool, PoolJob(_checked_uid(uid), name, given, None, idle_after), entry)
                 if agent is None:
                     agent = await self._least_busy(subject, given, uid or "")
                 if entry is not None:
@@ -126,6 +139,15 @@ class RelayService:
             if entry is not None and info is not None:
                 entry.job = info["uid"]
             return info
+
+    async def _queue(self, given: Any, job: PoolJob, entry: AuditEntry | None) -> dict[str, Any]:
+        """Ask a pool for an agent for a job. ValueError, RouteError, or the errors of calls."""
+        values = dict(given) if isinstance(given, dict) else {}
+        if not isinstance(name := values.pop("pool", None), str):
+            raise ValueError("pool must be a map with the name of the pool as pool")
+        if entry is not None:
+            entry.job = job.uid
+        return await self._queued.create(name, values, job)
 
     async def _agent_with(self, uid: str, client: JobClient) -> ConnectedAgent | None:
         """Return the agent that has a job already; None if there is no such job. JobInvalidStateError: of another."""
@@ -215,6 +237,8 @@ class RelayService:
     async def _call(self, call: IncomingCall, name: str, job_uid: Any, args: Any, kwargs: Any) -> Any:
         entry = audit_of(call, job_uid)
         with audited(entry):
+            if self._queued.has(job_uid) and (answer := await self._queued.answer(call, name, job_uid)) is not None:
+                return answer
             agent = self._permission.agent_at_once(call, job_uid) or await self._permission.agent_of(call, job_uid)
             if entry is not None:
                 entry.agent = agent.uid
@@ -231,6 +255,8 @@ class RelayService:
         self, call: IncomingCall, call_type: int, args: list[Any], kwargs: dict[str, Any], entry: AuditEntry | None
     ) -> None:
         with failure_audited(entry):
+            if self._queued.has(args[0]) and call_type == messages.ISTREAM:
+                await self._queued.until_output(call, args, kwargs)
             agent = await self._permission.agent_of(call, args[0])
             self._join(call, agent, call_type, args, kwargs, entry)
 
@@ -296,3 +322,12 @@ def _checked_linger(linger: Any) -> float | None:
     if not isinstance(linger, (int, float)) or isinstance(linger, bool) or not 0 <= linger <= LINGER_MAX_S:
         raise ValueError(f"linger must be a number of seconds from 0 to {LINGER_MAX_S:.0f}")
     return float(linger)
+
+
+def _checked_uid(uid: str | None) -> str:
+    """Return the uid for a new job. ValueError."""
+    if uid is None:
+        return secrets.token_hex(16)
+    if not is_job_uid(uid):
+        raise ValueError("uid must be 32 hexadecimal digits")
+    return uid

@@ -6,7 +6,7 @@ from typing import Final
 
 from pagent.errors import LinkClosedError
 from pagent.relay.directory import AgentDirectory
-from pagent.relay.record import PENDING
+from pagent.relay.record import PENDING, JobRecord
 
 #: The states of a job with a process.
 _ACTIVE: Final = (PENDING, "RUNNING")
@@ -18,9 +18,9 @@ async def until_ended(directory: AgentDirectory, job_uid: str) -> None:
     While its agent is away, a job counts as it was last.
     """
     jobs = directory.jobs
-    while (record := jobs.get(job_uid)) is not None and record.state in _ACTIVE:
+    while (record := jobs.get(job_uid)) is not None and (record.state in _ACTIVE or jobs.is_awaited(job_uid)):
         agent = directory.table.newest(record.agent)
-        if agent is None or agent.is_watched:
+        if agent is None or agent.is_watched or jobs.is_awaited(job_uid):
             await jobs.changed(job_uid)
             continue
         try:
@@ -28,3 +28,11 @@ async def until_ended(directory: AgentDirectory, job_uid: str) -> None:
         except LinkClosedError:
             continue
         return
+
+
+async def until_placed(directory: AgentDirectory, job_uid: str) -> JobRecord | None:
+    """Wait until a job of a pool is at its agent, and is started if it was to be. None: it was removed."""
+    jobs = directory.jobs
+    while jobs.is_awaited(job_uid):
+        await jobs.changed(job_uid)
+    return jobs.get(job_uid)

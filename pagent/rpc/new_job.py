@@ -12,18 +12,21 @@ ORDERS: Final = ("fewest-jobs", "least-load", "spread")
 class AgentChoice(NamedTuple):
     """The agent for a new job: the one with this uid, otherwise one that fits.
 
-    ``where``: the conditions as the caller gave them. ``order``: one of ORDERS. ``pool``: the agent is one of a pool.
+    ``where``: the conditions as the caller gave them. ``order``: one of ORDERS. ``pool``: the agent is one of a pool,
+    whose command has these ``parameters``.
     """
 
     uid: str | None = None
     where: Mapping[str, Any] = {}
     order: str = ORDERS[0]
     pool: str | None = None
+    parameters: Mapping[str, Any] = {}
 
 
 class NewJob(NamedTuple):
     """The terms of a job. ``linger``: None for the one of the configuration.
 
+    ``files``, ``start``: as those of :class:`pagent.rpc.pool_job.PoolJob`, for a job whose agent is one of a pool.
     ``key`` makes the creation idempotent; ``digest`` identifies the whole request then.
     """
 
@@ -34,6 +37,8 @@ class NewJob(NamedTuple):
     idle_after: float | None
     key: str | None
     digest: str
+    files: tuple[tuple[str, bytes, bool], ...] = ()
+    start: Mapping[str, Any] | None = None
 
     @property
     def needs_terms(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 
@@ -23,7 +24,10 @@ class PoolJob(NamedTuple):
 
 
 class PoolRequestView(NamedTuple):
-    """A request for an agent. ``message``: the last line of the engine's output, or why the request has ended."""
+    """A request for an agent. ``message``: the last line of the engine's output, or why its job got no agent.
+
+    ``error``: that reason; None if there is none.
+    """
 
     rid: str
     pool: str
@@ -33,7 +37,22 @@ class PoolRequestView(NamedTuple):
     created_at: float
     job: PoolJob
     message: str
-    has_failed: bool
+    error: str | None
+
+    def json_object(self) -> dict[str, Any]:
+        """Return the request as the API answers it."""
+        created_at = datetime.fromtimestamp(self.created_at, UTC).isoformat(timespec="milliseconds")
+        return {
+            "id": self.rid,
+            "pool": self.pool,
+            "state": self.state,
+            "agent": self.agent_uid,
+            "job": self.job.uid,
+            "parameters": dict(self.parameters),
+            "message": self.message,
+            "error": self.error,
+            "created_at": created_at.replace("+00:00", "Z"),
+        }
 
 
 class PoolView(NamedTuple):

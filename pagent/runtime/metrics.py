@@ -63,6 +63,20 @@ RESPONSES: Final = Metric(
 )
 AGENTS: Final = Metric("pagent_agents", "gauge", "Agents with a link.", roles=_ROUTER)
 USERS: Final = Metric("pagent_user_connections", "gauge", "Connections of users, tunnels included.", roles=_ROUTER)
+POOL_AGENTS: Final = Metric("pagent_pool_agents", "gauge", "Agents of a pool with a link.", ("pool",), roles=_ROUTER)
+POOL_REQUESTS: Final = Metric(
+    "pagent_pool_requests",
+    "gauge",
+    "Requests for agents of a pool that have not ended, by state.",
+    ("pool", "state"),
+    roles=_ROUTER,
+)
+POOL_WAITS: Final = Metric(
+    "pagent_pool_wait_seconds", "histogram", "Time from a request to its agent's first link.", ("pool",), roles=_ROUTER
+)
+POOL_FAILURES: Final = Metric(
+    "pagent_pool_failures", "counter", "Requests that ended without an agent.", ("pool",), roles=_ROUTER
+)
 LAG: Final = Metric(
     "pagent_event_loop_lag_seconds", "histogram", "How late a timer of the event loop is, measured once a second."
 )
@@ -87,6 +101,10 @@ METRICS: Final = (
     RESPONSES,
     AGENTS,
     USERS,
+    POOL_AGENTS,
+    POOL_REQUESTS,
+    POOL_WAITS,
+    POOL_FAILURES,
     LAG,
     BUFFERED,
     SPOOLED,

@@ -10,7 +10,7 @@ from pagent.access.tickets import Tickets
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.directory import JobAddress, Subject
 from pagent.rpc.new_job import NewJob
-from pagent.rpc.pool_job import PoolJob, PoolRequestView, PoolView
+from pagent.rpc.pool_job import PoolView
 from pagent.runtime.metrics import Metric, Values
 
 
@@ -143,14 +143,8 @@ class RoutedJob(Protocol):
 class PoolTable(Protocol):
     """The pools of a router, which start agents on demand. Errors: RequestRefusedError, or those of calls and links."""
 
-    async def request(self, name: str, given: Mapping[str, Any], job: PoolJob) -> PoolRequestView:
-        """Ask for an agent for a job. ``given``: the parameters of the pool."""
-
-    def of_job(self, job_uid: str) -> PoolRequestView | None:
-        """Return the request of a job that is not at its agent; None for any other job."""
-
     async def cancel(self, job_uid: str) -> bool:
-        """Cancel the request of a job that is not at its agent. Return whether there is one."""
+        """Cancel the request of a job that is not at its agent, or forget a job that got none. Return whether it is."""
 
     def names(self) -> list[str]:
         """Return the names of all pools."""

@@ -66,7 +66,7 @@ async def test_each_route_and_each_method_has_an_operation(closed: Closed) -> No
     names = {f"{route.method} {route.path}".replace(":.*", "").replace(":.+", "") for route in table}
     assert names == REQUESTS.keys() | FREE
     assert all(route.operation in SCOPE_OF for route in table if route.operation not in ("none", "probe"))
-    assert RelayService(closed.router.directory, gate).methods().keys() <= METHODS.keys()
+    assert RelayService(closed.router.directory, gate, closed.router.pools).methods().keys() <= METHODS.keys()
     assert set(METHODS.values()) <= set(SCOPES)
 
 
@@ -246,7 +246,7 @@ async def client_of(closed: Closed, name: str) -> AsyncIterator[AgentClient]:
 
 
 def call_types(closed: Closed) -> dict[str, int]:
-    methods = RelayService(closed.router.directory, closed.router.gate).methods()
+    methods = RelayService(closed.router.directory, closed.router.gate, closed.router.pools).methods()
     return {name: method.call_type for name, method in methods.items()}
 
 

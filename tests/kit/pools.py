@@ -13,8 +13,10 @@ from typing import Any
 from pagent.agent import Agent
 from pagent.config.model import ClientSettings, Settings
 from pagent.config.router import Access, PoolHost, PoolSettings
+from pagent.relay.pools.pools import Pools
+from pagent.relay.pools.request import POOL_LABEL
 from pagent.router import Router
-from pagent.rpc.pool_job import PoolJob
+from pagent.rpc.pool_job import PoolJob, PoolRequestView
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.programs import ECHO
 from tests.kit.routers import connected, router_settings, running_router
@@ -65,3 +67,29 @@ async def running_pools(
     ):
         await connected(router, HOST)
         yield router, host
+
+
+def has_arrived(router: Router, job_uid: str) -> bool:
+    """Whether a job is at its agent, and was started."""
+    record = router.directory.jobs.get(job_uid)
+    return record is not None and not record.is_queued and not router.directory.jobs.is_awaited(job_uid)
+
+
+def message_of(router: Router, job_uid: str) -> str:
+    """What the engine has said last of a job that waits, or why it got no agent."""
+    record = router.directory.jobs.get(job_uid)
+    return "" if record is None else record.info().get("message", "")
+
+
+def requests(pools: Pools, name: str = "p") -> tuple[PoolRequestView, ...]:
+    view = pools.view(name)
+    assert view is not None
+    return view.requests
+
+
+def states(pools: Pools, name: str = "p") -> list[str]:
+    return [request.state for request in requests(pools, name)]
+
+
+def command_jobs(router: Router) -> list[str]:
+    return [record.uid for record in router.directory.jobs.from_age(None) if POOL_LABEL in record.labels]

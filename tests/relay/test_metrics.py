@@ -6,15 +6,17 @@ import sys
 from dataclasses import replace
 
 from pagent.config.model import ClientSettings, Settings
+from pagent.config.router import PoolSettings
 from pagent.runtime.metrics import METRICS
 from tests.kit.agents import TOKEN, running_agent
-from tests.kit.routers import ask, connected, running_router
+from tests.kit.routers import ask, connected, router_settings, running_router
 from tests.service.test_metrics import scrape, value
 from tests.web.v1.portal import site
 
 
 async def test_every_metric_of_a_router_is_on_the_page(settings: Settings) -> None:
-    async with running_router() as router:
+    pools = {"p": PoolSettings(command=("true",))}
+    async with running_router(router_settings(pools=pools)) as router:
         before = await scrape(router.control_port)
         assert value(before, "pagent_agents") == 0
         client = ClientSettings(enabled=True, address=f"127.0.0.1:{router.server_port}", token=TOKEN)

@@ -24,7 +24,7 @@ async def deliver(directory: AgentDirectory, agent: ConnectedAgent, job: PoolJob
             await _upload(agent, job.uid, path, content, executable)
         if job.start is not None:
             with directory.starting(job.uid):
-                await agent.call("job_start", job.uid, **job.start)
+                directory.noted(agent, await agent.call("job_start", job.uid, **job.start))
     except MethodError as error:
         if error.cause_type == "JobInvalidStateError":
             return  # another router has started it

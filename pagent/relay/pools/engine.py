@@ -14,7 +14,17 @@ from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.command import RID, filled
-from pagent.relay.pools.request import POOL_LABEL, REQUEST_NOTE, RID_LABEL, STATE_NOTE, PoolRequest, RequestData
+from pagent.relay.pools.request import (
+    CLAIM_NOTE,
+    HELD,
+    POOL_LABEL,
+    REQUEST_NOTE,
+    RID_LABEL,
+    PoolRequest,
+    RequestData,
+    command_uid_of,
+)
+from pagent.relay.record import age_of
 from pagent.rpc.directory import ANY_CONNECTION, JobAddress
 from pagent.wire import messages
 
@@ -22,6 +32,8 @@ from pagent.wire import messages
 KILL_AFTER_S: Final = 30.0
 #: How long a cleanup command may run.
 _CLEANUP_S: Final = 60.0
+#: How long a router may take to see whether an agent is idle.
+CLAIM_HELD_S: Final = 60.0
 #: How long the link of the command's agent is awaited before it is looked up again.
 _LINK_S: Final = 60.0
 
@@ -56,18 +68,20 @@ class Engine:
     def __init__(self, directory: AgentDirectory) -> None:
         self._directory = directory
 
-    async def prepare(self, agent: ConnectedAgent, data: RequestData) -> str:
-        """Create the command's job with all that a router needs to go on; return its uid."""
-        labels = {POOL_LABEL: data.pool, RID_LABEL: data.rid}
-        note = data.encode()
-        info = await self._directory.create(agent, f"pool {data.pool}: {data.rid}", labels=labels)
-        uid: str = info["uid"]
+    async def prepare(self, agent: ConnectedAgent, data: RequestData) -> tuple[float, str]:
+        """Create the command's job with all that a router needs to go on; return its place in the queue.
+
+        It may be repeated, also by another router.
+        """
+        uid, labels, note = command_uid_of(data.rid), {POOL_LABEL: data.pool, RID_LABEL: data.rid}, data.encode()
+        info = await self._directory.create(agent, f"pool {data.pool}: {data.rid}", uid=uid, labels=labels)
         try:
             await self._directory.note(uid, REQUEST_NOTE, note)
         except BaseException:
             await self._directory.remove(uid)
             raise
-        return uid
+        created_at, _ = age_of(info)
+        return created_at, uid
 
     async def start(self, request: PoolRequest, pool: PoolSettings, join_data: bytes) -> None:
         """Start the command, unless another router has done it."""
@@ -109,8 +123,7 @@ class Engine:
                 async with agent.open_stream(messages.ISTREAM, "job_logs", *arguments, follow=True) as output:
                     while (data := await output.receive()) is not None:
                         offset += len(data)
-                        request.output.add(stream, bytes(data))
-                        request.changed.set()
+                        request.hear(stream, bytes(data))
                 ended = True
             except MethodError:
                 ended = True  # the job is gone
@@ -125,10 +138,16 @@ class Engine:
                 await self._directory.table.next_link(key, _LINK_S)
         return key is not None
 
-    async def note(self, request: PoolRequest, value: bytes) -> None:
-        """Keep how far a request has come with the command's job, if there is one."""
+    async def note(self, request: PoolRequest, name: str, value: bytes) -> None:
+        """Keep a fact of a request with the command's job, if there is one."""
         if self.state(request) is not None:
-            await self._directory.note(request.command, STATE_NOTE, value)
+            await self._directory.note(request.command, name, value)
+
+    async def hold(self, request: PoolRequest, number: int) -> bool:
+        """Hold the idle agent of a request for a job. False: another router has been faster."""
+        agent = await self._agent(request)
+        arguments = (request.command, f"{CLAIM_NOTE}{number}", HELD, CLAIM_HELD_S, True)
+        return await agent.call("job_note", *arguments, timeout=DEFAULT_CALL_TIMEOUT_S) is True
 
     async def end(self, request: PoolRequest) -> None:
         """End the command: TERM, and KILL after 30 s."""

@@ -21,12 +21,13 @@ from pagent.web.routes import KnownJob, RoutedAgent, RoutedJob, Routes
 from pagent.web.v1.jobs import JobViews
 from pagent.web.v1.lifecycle import content_of, start_arguments, start_job
 from pagent.web.v1.payloads import NEW_JOB
-from pagent.web.v1.pools import PoolRoutes
 from pagent.web.v1.shapes import read_json
 from pagent.web.v1.tickets import ENDED, TicketRoutes
+from pagent.web.v1.views import QUEUED
 from pagent.wire import messages
 
 _CREATED: Final = 201
+_ACCEPTED: Final = 202
 _FOUND: Final = 200
 
 
@@ -59,17 +60,14 @@ class CreationAnswer(NamedTuple):
 class JobCreationRoute:
     """Creates jobs; each request is carried to its end even if its client goes."""
 
-    def __init__(self, routes: Routes, views: JobViews, tickets: TicketRoutes, pools: PoolRoutes) -> None:
+    def __init__(self, routes: Routes, views: JobViews, tickets: TicketRoutes) -> None:
         self._routes = routes
         self._views = views
         self._tickets = tickets
-        self._pools = pools
 
     async def create(self, request: web.Request) -> web.Response:
         payload = await read_json(request, NEW_JOB)
         wanted = _parsed(payload)
-        if wanted.job.agent.pool is not None:
-            return await self._pools.create(payload, wanted.files, wanted.start, subject_of(request))
         # Shielded: a call that is given up because the client is gone may have made a job, which would stay.
         gone = asyncio.Event()
         creation = asyncio.ensure_future(self._created(wanted, subject_of(request), request, gone))
@@ -82,7 +80,9 @@ class JobCreationRoute:
         headers = {"Location": f"/v1/jobs/{created.job.uid}"}
         ticket = {} if wanted.ticket is None else {"ticket": created.ticket}
         view = {**self._views.view(created.job), **ticket}
-        return json_answer(view, headers=headers, status=_CREATED if created.is_new else _FOUND)
+        queued = created.job.state == QUEUED
+        status = _ACCEPTED if queued else _CREATED if created.is_new else _FOUND
+        return json_answer(view, headers=headers, status=status)
 
     async def _created(
         self, wanted: CreationRequest, subject: Subject, request: web.Request, gone: asyncio.Event
@@ -94,7 +94,8 @@ class JobCreationRoute:
             if gone.is_set() and wanted.job.key is None:
                 raise RequestRefusedError(408, "the client is gone")
             ticket = None
-            if wanted.ticket is not None and job.state not in ENDED:  # it may have ended before a repeated request
+            # It may have ended before a repeated request, and a job that waits for its agent has no ports yet.
+            if wanted.ticket is not None and job.state not in (*ENDED, QUEUED):
                 ticket = await self._tickets.make(job, wanted.ticket, subject)
             return CreationAnswer(job, created.is_new or job is not created.job, ticket)
 
@@ -140,10 +141,10 @@ def _parsed(payload: Mapping[str, Any]) -> CreationRequest:
     if ticket is not None and start is None:
         raise RequestRefusedError(400, "ticket needs start: a job that is not started has no ports")
     arguments = None if start is None else start_arguments(start, "start")
-    return CreationRequest(_job(payload), files, arguments, ticket)
+    return CreationRequest(_job(payload, files, arguments), files, arguments, ticket)
 
 
-def _job(payload: Mapping[str, Any]) -> NewJob:
+def _job(payload: Mapping[str, Any], files: list[GivenFile], start: dict[str, Any] | None) -> NewJob:
     return NewJob(
         payload.get("name"),
         _choice(payload.get("agent")),
@@ -152,6 +153,8 @@ def _job(payload: Mapping[str, Any]) -> NewJob:
         payload.get("idle_after"),
         payload.get("key"),
         hashlib.sha256(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)).hexdigest(),
+        tuple((file.path, file.content, file.executable) for file in files),
+        start,
     )
 
 
@@ -160,5 +163,7 @@ def _choice(agent: Any) -> AgentChoice:
         return AgentChoice(uid=agent)
     given = agent or {}
     if "pool" in given:
-        return AgentChoice(pool=given["pool"])
+        return AgentChoice(
+            pool=given["pool"], parameters={name: each for name, each in given.items() if name != "pool"}
+        )
     return AgentChoice(None, given.get("where", {}), given.get("order", ORDERS[0]))

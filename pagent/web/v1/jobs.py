@@ -14,7 +14,7 @@ from pagent.web.admission import located, subject_of
 from pagent.web.answers import json_answer
 from pagent.web.routes import KnownJob, Routes
 from pagent.web.v1.pages import age_of, cursor_of, page_limit
-from pagent.web.v1.views import STATES, UNREACHABLE, job_view, queued_view
+from pagent.web.v1.views import STATES, UNREACHABLE, job_view
 
 _LABEL: Final = "label."
 
@@ -63,8 +63,6 @@ class JobViews:
                 yield job
 
     async def show(self, request: web.Request) -> web.Response:
-        if (queued := self._routes.pools.of_job(request.match_info["job"])) is not None:
-            return json_answer(queued_view(queued))
         return json_answer(self.view(await self.known(request)))
 
     async def known(self, request: web.Request) -> KnownJob:

@@ -29,7 +29,7 @@ def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
     """Return all routes of the API."""
     router, agents, jobs = RouterRoutes(gate), AgentRoutes(routes), JobViews(routes, gate)
     tickets, pools = TicketRoutes(routes, gate), PoolRoutes(routes, gate)
-    creation, actions = JobCreationRoute(routes, jobs, tickets, pools), JobActions(routes, jobs)
+    creation, actions = JobCreationRoute(routes, jobs, tickets), JobActions(routes, jobs)
     files, archives = FileAccess(routes), ArchiveAccess(routes)
     events = EventRoutes(routes, gate)
     table = [

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pagent.access.scopes import OWNER
-from pagent.rpc.pool_job import PoolRequestView
 from pagent.web.routes import KnownJob, RoutedAgent
 from pagent.wire.plain import plain
 
@@ -19,6 +18,8 @@ QUEUED: Final = "QUEUED"
 STATES: Final = ("NEW", "PENDING", "RUNNING", "FINISHED", "CLOSED", UNREACHABLE, QUEUED, "unknown")
 #: Keys of an agent's info that are passed on as they are.
 _PASSED: Final = ("name", "ports", "pid", "exit_code", "signal", "error", "open_streams", "cpu_seconds", "rss_bytes")
+#: Those of a job that waits for an agent of its pool, or got none.
+_OF_POOL: Final = ("pool", "message")
 _TIMES: Final = ("created_at", "started_at", "finished_at", "removed_at", "last_request_at", "last_input_at")
 #: Figures of a host that are passed on.
 _FIGURES: Final = ("cpus", "load", "memory_total", "memory_available", "disk_free", "disk_total", "jobs_max", "version")
@@ -41,29 +42,13 @@ def job_view(job: KnownJob, *, away: bool) -> dict[str, Any]:
     return {
         "uid": job.uid,
         "state": UNREACHABLE if away else job.state,
-        "agent": job.agent_uid,
+        "agent": job.agent_uid or None,
         "owner": job.labels.get(OWNER),
         "labels": dict(job.labels),
         **{name: info.get(name) for name in _PASSED},
         **{name: time_text(info.get(name)) for name in _TIMES},
         "stderr": stderr.decode("utf-8", "replace") if isinstance(stderr, bytes) else None,
-    }
-
-
-def queued_view(request: PoolRequestView) -> dict[str, Any]:
-    """Return a job that is not at its agent: it waits for one of its pool, or could not get one."""
-    labels = request.job.labels
-    return {
-        "uid": request.job.uid,
-        "state": "FINISHED" if request.has_failed else QUEUED,
-        "agent": None,
-        "owner": labels.get(OWNER),
-        "labels": dict(labels),
-        "name": request.job.name,
-        "created_at": time_text(request.created_at),
-        "error": request.message if request.has_failed else None,
-        "pool": request.pool,
-        "message": request.message,
+        **{name: info[name] for name in _OF_POOL if name in info},
     }
 
 

@@ -9,8 +9,7 @@ import pytest
 from pagent.config.model import Settings
 from pagent.config.router import Access, PoolHost
 from pagent.relay.pools.cleanup import slurm_cleanup, with_cleanup
-from pagent.router import Router
-from tests.kit.pools import HOST, job, keys_in, pool_of, running_host, running_pools
+from tests.kit.pools import HOST, job, keys_in, pool_of, requests, running_host, running_pools, states
 from tests.kit.routers import connected, router_settings, running_router
 from tests.kit.transfers import eventually
 
@@ -46,10 +45,12 @@ async def test_one_that_fails_is_run_again(settings: Settings, tmp_path: Path) -
     runs = tmp_path / "runs"
     cleanup = ("sh", "-c", f"echo {{rid}} >> {runs}; test $(wc -l < {runs}) -eq 2")
     async with running_pools(settings, keys_in(tmp_path), p=pool_of("true", cleanup=cleanup)) as (router, host):
-        view = await router.pools.request("p", {}, job())
-        await eventually(lambda: _states(router) == ["ended"])
+        await router.pools.request("p", {}, job())
+        await eventually(lambda: states(router.pools) == ["ended"])
+        (view,) = requests(router.pools)
         assert runs.read_text().splitlines() == [view.rid, view.rid]
-        assert not host.jobs.jobs()
+        assert await router.pools.cancel(view.job.uid)
+        await eventually(lambda: not host.jobs.jobs())
 
 
 async def test_it_runs_although_the_command_is_lost(settings: Settings, tmp_path: Path) -> None:
@@ -60,14 +61,8 @@ async def test_it_runs_although_the_command_is_lost(settings: Settings, tmp_path
     async with running_router(router_settings(access=access, pools={"p": pool})) as router:
         async with running_host(settings, router.server_port):
             await connected(router, HOST)
-            view = await router.pools.request("p", {}, job())
-            await eventually(lambda: _states(router) == ["queued"])
+            await router.pools.request("p", {}, job())
+            await eventually(lambda: states(router.pools) == ["queued"])
         async with running_host(settings, router.server_port):
-            await eventually(lambda: _states(router) == ["ended"])
-            assert cleaned.read_text() == f"{view.rid}\n"
-
-
-def _states(router: Router) -> list[str]:
-    view = router.pools.view("p")
-    assert view is not None
-    return [request.state for request in view.requests]
+            await eventually(lambda: states(router.pools) == ["ended"])
+            assert cleaned.read_text() == f"{requests(router.pools)[0].rid}\n"

@@ -13,11 +13,21 @@ import pytest
 from pagent.config.model import Settings
 from pagent.config.router import Access, PoolHost
 from pagent.errors import RequestRefusedError
-from pagent.relay.pools.pools import Pools
-from pagent.relay.pools.request import POOL_LABEL
 from pagent.router import Router
-from pagent.rpc.pool_job import PoolRequestView
-from tests.kit.pools import HOST, JOIN, job, keys_in, pool_of, running_host, running_pools
+from tests.kit.pools import (
+    HOST,
+    JOIN,
+    command_jobs,
+    has_arrived,
+    job,
+    keys_in,
+    message_of,
+    pool_of,
+    requests,
+    running_host,
+    running_pools,
+    states,
+)
 from tests.kit.routers import ask, connected, router_settings, running_router
 from tests.kit.transfers import eventually
 
@@ -27,29 +37,15 @@ def keys(tmp_path: Path) -> Path:
     return keys_in(tmp_path)
 
 
-def requests(pools: Pools, name: str = "p") -> tuple[PoolRequestView, ...]:
-    view = pools.view(name)
-    assert view is not None
-    return view.requests
-
-
-def states(pools: Pools) -> list[str]:
-    return [request.state for request in requests(pools)]
-
-
-def command_jobs(router: Router) -> list[str]:
-    return [record.uid for record in router.directory.jobs.from_age(None) if POOL_LABEL in record.labels]
-
-
 async def test_a_job_of_a_pool_serves_and_all_ends_with_it(settings: Settings, keys: Path) -> None:
     async with running_pools(settings, keys, p=pool_of(*JOIN)) as (router, host):
         wanted = job()
-        view = await router.pools.request("p", {}, wanted)
-        assert (view.state, view.job.uid) == ("requested", wanted.uid)
-        assert router.pools.of_job(wanted.uid) is not None
+        record = await router.pools.request("p", {}, wanted)
+        assert (record.state, record.uid) == ("QUEUED", wanted.uid)
+        assert states(router.pools) == ["requested"]
         waiting = await ask(router.control_port, "GET", f"/jobs/-/{wanted.uid}/http/")
         assert (waiting.status, waiting["Retry-After"]) == (503, "5")
-        await eventually(lambda: router.pools.of_job(wanted.uid) is None)
+        await eventually(lambda: has_arrived(router, wanted.uid))
         answer = await ask(router.control_port, "GET", f"/jobs/-/{wanted.uid}/http/x")
         assert (answer.status, answer.text.splitlines()[0]) == (200, "GET /x HTTP/1.1")
         (request,) = requests(router.pools)
@@ -60,19 +56,19 @@ async def test_a_job_of_a_pool_serves_and_all_ends_with_it(settings: Settings, k
 
         await agent.call("host_end", 1.0)
         await eventually(lambda: states(router.pools) == ["ended"])
-        assert command_jobs(router) == []
-        assert not host.jobs.jobs()
+        assert await router.pools.cancel(wanted.uid)  # it was lost with its agent
+        await eventually(lambda: command_jobs(router) == [] and not host.jobs.jobs())
 
 
 async def test_an_idle_agent_is_used_first(settings: Settings, keys: Path) -> None:
     async with running_pools(settings, keys, p=pool_of(*JOIN, max=1)) as (router, _):
         first, second = job(), job()
         await router.pools.request("p", {}, first)
-        await eventually(lambda: router.pools.of_job(first.uid) is None)
-        waiting = await router.pools.request("p", {}, second)
-        assert waiting.state == "requested"
+        await eventually(lambda: has_arrived(router, first.uid))
+        await router.pools.request("p", {}, second)
+        assert states(router.pools)[1] == "requested"
         await router.directory.remove(first.uid)
-        await eventually(lambda: router.directory.jobs.get(second.uid) is not None)
+        await eventually(lambda: has_arrived(router, second.uid))
         await eventually(lambda: states(router.pools) == ["connected", "ended"])
         assert requests(router.pools)[0].agent_uid == router.directory.jobs.get(second.uid).agent_uid  # type: ignore[union-attr]
 
@@ -83,12 +79,16 @@ async def test_a_command_that_ends_is_a_failure_with_its_output(settings: Settin
         wanted = job()
         await router.pools.request("p", {}, wanted)
         await eventually(lambda: states(router.pools) == ["ended"])
-        view = router.pools.of_job(wanted.uid)
-        assert view is not None
-        assert view.has_failed
+        record = router.directory.jobs.get(wanted.uid)
+        assert record is not None
+        assert record.state == "FINISHED"
+        (view,) = requests(router.pools)
+        assert view.error == view.message == record.info()["error"]
         assert view.message.startswith("the command has ended before its agent came: ")
         assert {"queued and waiting", "no such partition"} <= set(view.message.partition(": ")[2].splitlines())
-        assert command_jobs(router) == []
+        assert len(command_jobs(router)) == 1  # it keeps the reason
+        assert await router.pools.cancel(wanted.uid)
+        await eventually(lambda: command_jobs(router) == [])
 
 
 async def test_a_program_that_is_missing(settings: Settings, keys: Path) -> None:
@@ -118,11 +118,11 @@ async def test_the_time_in_the_queue_is_limited(settings: Settings, keys: Path, 
     cleanup = ("sh", "-c", f"echo {{rid}} > {cleaned}")
     pool = pool_of("sleep", "600", queue_s=1.0, cleanup=cleanup)
     async with running_pools(settings, keys, p=pool) as (router, _):
-        view = await router.pools.request("p", {}, job())
+        await router.pools.request("p", {}, job())
         await eventually(lambda: states(router.pools) == ["ended"])
+        (view,) = requests(router.pools)
         assert requests(router.pools)[0].message.startswith("no agent within 1 s")
         assert cleaned.read_text() == f"{view.rid}\n"
-        assert command_jobs(router) == []
 
 
 async def test_a_router_that_comes_back_goes_on(settings: Settings, keys: Path, tmp_path: Path) -> None:
@@ -141,12 +141,11 @@ async def test_a_router_that_comes_back_goes_on(settings: Settings, keys: Path, 
             await router.stop()
             base = router_settings(access=Access(keys_file=keys), pools={"p": pool})
             async with running_router(replace(base, server=replace(base.server, port=port))) as second:
-                await eventually(lambda: second.pools.of_job(wanted.uid) is not None)
+                await eventually(lambda: second.directory.jobs.get(wanted.uid) is not None)
                 await eventually(lambda: requests(second.pools)[0].message == "waiting")
                 assert requests(second.pools)[0].parameters == {"cpus": "4"}
                 go.touch()
-                await eventually(lambda: second.directory.jobs.get(wanted.uid) is not None)
-                await eventually(lambda: second.pools.of_job(wanted.uid) is None)
+                await eventually(lambda: has_arrived(second, wanted.uid))
                 assert len(host.jobs.jobs()) == 1
 
 
@@ -173,7 +172,7 @@ async def test_the_join_token_is_nowhere_to_be_read(settings: Settings, keys: Pa
     async with running_pools(settings, keys, p=pool_of("sh", "-c", script)) as (router, host):
         wanted = job()
         await router.pools.request("p", {}, wanted)
-        await eventually(lambda: router.pools.of_job(wanted.uid) is None)
+        await eventually(lambda: has_arrived(router, wanted.uid))
         token = json.loads((tmp_path / "given").read_text())["token"]
         for process in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):  # it ends meanwhile
@@ -197,14 +196,12 @@ async def test_a_job_that_ends_with_its_agent_says_why(settings: Settings, keys:
                 if process.cmdline()[1:] == [*JOIN[1:]]:
                     process.terminate()
         await eventually(lambda: states(router.pools) == ["ended"])
-        lost = router.pools.of_job(wanted.uid)
-        assert lost is not None
-        assert lost.has_failed
-        assert lost.message.startswith("its agent has ended: ")
-        assert "the time limit is reached" in lost.message
+        assert _state(router, wanted.uid) == "FINISHED"
+        assert message_of(router, wanted.uid).startswith("its agent has ended: ")
+        assert "the time limit is reached" in message_of(router, wanted.uid)
         assert await router.pools.cancel(wanted.uid)
-        assert router.pools.of_job(wanted.uid) is None
-        assert not host.jobs.jobs()
+        assert _state(router, wanted.uid) is None
+        await eventually(lambda: not host.jobs.jobs())
 
 
 def _state(router: Router, uid: str) -> str | None:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from pagent.config.model import Settings
-from pagent.rpc.pool_job import PoolRequestView
-from tests.kit.pools import JOIN, job, keys_in, pool_of, running_pools
+from tests.kit.pools import JOIN, has_arrived, job, keys_in, message_of, pool_of, requests, running_pools
 from tests.kit.routers import ask
 from tests.kit.slurm import Cluster, ClusterPlan, cluster, missing
 from tests.kit.transfers import eventually
@@ -35,7 +34,7 @@ async def test_a_job_serves_and_one_that_waits_is_cancelled(slurm: Cluster, sett
     async with running_pools(settings, keys_in(tmp_path), slurm=pool) as (router, host):
         first, second = job(), job()
         await router.pools.request("slurm", {"cpus": "1", "time": "30"}, first)
-        await eventually(lambda: router.pools.of_job(first.uid) is None)
+        await eventually(lambda: has_arrived(router, first.uid))
         answer = await ask(router.control_port, "GET", f"/jobs/-/{first.uid}/http/")
         assert answer.status == 200
         (agent,) = [agent for agent in router.directory.table if agent.uid != "login"]
@@ -43,15 +42,12 @@ async def test_a_job_serves_and_one_that_waits_is_cancelled(slurm: Cluster, sett
         started_at = (await agent.call("job_info", first.uid))["started_at"]
         assert started_at + 1700 < deadline < started_at + 1801
 
-        waiting = await router.pools.request("slurm", {"cpus": "1", "time": "29"}, second)
-        await eventually(lambda: "queued and waiting for resources" in _message(router.pools.of_job(second.uid)))
+        await router.pools.request("slurm", {"cpus": "1", "time": "29"}, second)
+        waiting = requests(router.pools, "slurm")[-1]
+        await eventually(lambda: "queued and waiting for resources" in message_of(router, second.uid))
         assert any(line.startswith(f"pagent-{waiting.rid} ") for line in slurm.queue())
         assert await router.pools.cancel(second.uid)
         await eventually(lambda: not any(waiting.rid in line for line in slurm.queue()))
 
         await agent.call("host_end", 1.0)
         await eventually(lambda: slurm.queue() == [] and not host.jobs.jobs())
-
-
-def _message(view: PoolRequestView | None) -> str:
-    return "" if view is None else view.message

@@ -14,7 +14,7 @@ from openapi_schema_validator import OAS31Validator
 from tests.kit.peer import PATIENCE_S
 from tests.web.v1.portal import document
 
-_SCHEMAS: Final = {"agent": "Agent", "job": "Job"}
+_SCHEMAS: Final = {"agent": "Agent", "job": "Job", "pool": "PoolRequest"}
 
 
 @dataclass(frozen=True)

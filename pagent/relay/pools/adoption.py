@@ -1,0 +1,171 @@
+"""Find the requests of earlier and of other routers, and wake requests when what they depend on has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from pagent.errors import CallError, LinkClosedError, RequestRefusedError
+from pagent.relay.changes import Change, ChangeKind
+from pagent.relay.directory import AgentDirectory
+from pagent.relay.pools.queue import JobQueue
+from pagent.relay.pools.registry import RequestRegistry
+from pagent.relay.pools.request import (
+    CANCELLED_NOTE,
+    CLAIM_NOTE,
+    DELIVERED_NOTE,
+    DONE,
+    END_NOTE,
+    FAILURES_NOTE,
+    POOL_LABEL,
+    REQUEST_NOTE,
+    RID_LABEL,
+    PoolRequest,
+    RequestData,
+    decode_request,
+)
+from pagent.relay.pools.states import RequestState
+from pagent.relay.record import NEW, JobRecord
+from pagent.rpc.pool_job import PoolJob
+from pagent.runtime.tasks import TaskOwner
+
+_log = logging.getLogger(__name__)
+
+#: How long an agent may take to list its jobs and their notes before a request of it is carried on.
+_LISTING_S: Final = 30.0
+#: How long a command's job without a request is left alone: its router may still write it.
+_UNWRITTEN_S: Final = 60.0
+
+
+#: Goes on with a request, which its job and its notes say more of.
+Adopt = Callable[[RequestData, JobRecord, RequestState], None]
+
+
+class Adoption:
+    """Follows the changes of agents and jobs."""
+
+    def __init__(
+        self,
+        directory: AgentDirectory,
+        requests: RequestRegistry,
+        pools: Container[str],
+        tasks: TaskOwner,
+        queue: JobQueue,
+        adopt: Adopt,
+    ) -> None:
+        # For life.
+        self._directory = directory
+        self._requests = requests
+        self._pools = pools
+        self._tasks = tasks
+        self._queue = queue
+        self._adopt = adopt
+        # While running.
+        self._preparing: set[str] = set()
+
+    @contextmanager
+    def preparing(self, rid: str) -> Iterator[None]:
+        """Leave a request alone that this router makes within the block."""
+        self._preparing.add(rid)
+        try:
+            yield
+        finally:
+            self._preparing.discard(rid)
+
+    def changed(self, change: Change) -> None:
+        """Take a change of the feed."""
+        job = change.job
+        if change.kind is ChangeKind.POOL_REQUEST:
+            return
+        if (request := self._requests.concerned(change.agent_uid, None if job is None else job.uid)) is not None:
+            if change.link is not None and change.agent_uid == request.data.agent_uid:
+                request.has_left = change.link.has_ended
+            if job is not None and change.kind is ChangeKind.JOB_REMOVED and job.uid != request.command:
+                self._removed(request, job)
+            request.changed.set()
+            self.wake(request.data.pool)
+        elif change.kind is ChangeKind.AGENT_UP:
+            for each in self._requests.active():
+                each.changed.set()
+        if job is not None and POOL_LABEL in job.labels and RID_LABEL in job.labels:
+            self._command_changed(change, job)
+
+    def _removed(self, request: PoolRequest, job: JobRecord) -> None:
+        """Keep a job that has ended with its agent: its client is to learn why."""
+        if self._directory.table.agent(job.agent_uid) is None and not request.is_cancelled:
+            info = job.info()
+            request.lose(PoolJob(job.uid, info.get("name"), job.labels))
+            self._queue.fail(request)
+
+    def wake(self, pool: str) -> None:
+        """Let the requests of a pool that have not started look whether they may."""
+        for request in self._requests.waiting(pool):
+            request.changed.set()
+
+    def _command_changed(self, change: Change, job: JobRecord) -> None:
+        self.wake(job.labels[POOL_LABEL])
+        rid = job.labels[RID_LABEL]
+        request = self._requests.get(rid)
+        if change.kind is ChangeKind.JOB_NOTE and change.note is not None:
+            if request is not None:
+                _take_note(request, change.note, job.notes.get(change.note))
+            elif change.note == REQUEST_NOTE and rid not in self._preparing:
+                self._tasks.start(self._go_on(job), name="go on with a request for an agent")
+        elif change.kind is ChangeKind.JOB_CREATED and job.state == NEW:
+            asyncio.get_running_loop().call_later(_UNWRITTEN_S, self._discard_unwritten, job.uid)
+
+    async def _go_on(self, job: JobRecord) -> None:
+        """Go on with a request that another router has made."""
+        rid = job.labels[RID_LABEL]
+        with self.preparing(rid):
+            await self._directory.watches.until_listed([job.agent], _LISTING_S)
+        note = job.notes.get(REQUEST_NOTE)
+        if note is None or job.labels[POOL_LABEL] not in self._pools or self._requests.get(rid) is not None:
+            return
+        try:
+            data = decode_request(note)
+        except ValueError as error:
+            _log.warning("job %s: %s", job.uid, error)
+            return
+        self._adopt(data, job, _state_of(job))
+
+    def _discard_unwritten(self, job_uid: str) -> None:
+        """Remove the job of a command whose router has ended before it wrote the request."""
+        job = self._directory.jobs.get(job_uid)
+        if job is not None and job.state == NEW and REQUEST_NOTE not in job.notes and not self._tasks.is_closed:
+            self._tasks.start(self._discard(job_uid), name="remove the job of no request")
+
+    async def _discard(self, job_uid: str) -> None:
+        try:
+            await self._directory.remove(job_uid)
+        except (CallError, LinkClosedError, RequestRefusedError) as error:
+            _log.warning("job %s of a pool is not removed: %s", job_uid, error)
+
+
+def take_notes(request: PoolRequest, job: JobRecord) -> None:
+    """Take over all notes of the job of a command."""
+    for name, value in job.notes.items():
+        _take_note(request, name, value)
+
+
+def _take_note(request: PoolRequest, name: str, value: bytes | None) -> None:
+    if name == DELIVERED_NOTE:
+        request.is_delivered = True
+    elif name == CANCELLED_NOTE:
+        request.is_cancelled = True
+    elif name == FAILURES_NOTE:
+        request.take_failures(value)
+    elif name.startswith(CLAIM_NOTE) and (number := name.removeprefix(CLAIM_NOTE)).isdigit():
+        request.take_claim(int(number), value)
+    request.changed.set()
+
+
+def _state_of(job: JobRecord) -> RequestState:
+    if job.notes.get(END_NOTE) == DONE:
+        return RequestState.ENDED
+    if DELIVERED_NOTE in job.notes:
+        return RequestState.CONNECTED
+    return RequestState.REQUESTED if job.state == NEW else RequestState.QUEUED

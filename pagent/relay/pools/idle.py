@@ -1,0 +1,96 @@
+"""Give a job to an idle agent of the same pool, owner and parameters, instead of starting another one."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import Final
+
+from pagent.errors import CallError, LinkClosedError, RequestRefusedError
+from pagent.limits import DEFAULT_CALL_TIMEOUT_S
+from pagent.relay.agent import ConnectedAgent
+from pagent.relay.directory import AgentDirectory
+from pagent.relay.pools.engine import CLAIM_HELD_S, Engine
+from pagent.relay.pools.registry import RequestRegistry
+from pagent.relay.pools.request import CLAIM_NOTE, PoolRequest, RequestData, encode_job
+from pagent.router_limits import POOL_CLAIMS_MAX
+
+#: How long an agent is left alone that has a job although it seemed to have none.
+_AGAIN_S: Final = 1.0
+
+
+class IdleAgents:
+    """Claims idle agents.
+
+    A claim is a note of the command's job. One router at a time can hold an agent so. It then asks the agent whether it
+    is idle, and writes the job into the note. So no two routers give a job to one agent.
+    """
+
+    def __init__(self, directory: AgentDirectory, requests: RequestRegistry, engine: Engine) -> None:
+        self._directory = directory
+        self._requests = requests
+        self._engine = engine
+
+    async def take(self, data: RequestData, waiting: PoolRequest | None) -> PoolRequest | None:
+        """Give the job of a request to an idle agent; return the request of that agent, None if there is none.
+
+        ``waiting``: the request, if it is known already: it is not needed any more then.
+        """
+        for idle in self._requests.active(data.pool):
+            if idle is waiting or not self._is_alike(idle, data):
+                continue
+            if self._has(idle, data) or (self._is_free(idle) and await self._claim(idle, data, waiting)):
+                if waiting is not None:
+                    waiting.is_handed_over = True
+                return idle
+        return None
+
+    @staticmethod
+    def _is_alike(idle: PoolRequest, data: RequestData) -> bool:
+        return (idle.data.owner, idle.data.parameters) == (data.owner, data.parameters)
+
+    @staticmethod
+    def _has(idle: PoolRequest, data: RequestData) -> bool:
+        """Return whether a router has given the job to the agent."""
+        return any(job is not None and job.uid == data.job.uid for job in idle.claims.values())
+
+    def _is_free(self, idle: PoolRequest) -> bool:
+        if not idle.is_delivered or idle.is_cancelled or idle.is_ending or idle.held or idle.pending:
+            return False
+        agent = self._agent(idle)
+        is_idle = agent is not None and not agent.host.cordoned and not self._directory.busy(agent)
+        return is_idle and len(idle.claims) < POOL_CLAIMS_MAX
+
+    async def _claim(self, idle: PoolRequest, data: RequestData, waiting: PoolRequest | None) -> bool:
+        """Claim an agent. Return whether it gets the job."""
+        number = next(number for number in count() if number not in idle.claims)
+        clock = asyncio.get_running_loop().time
+        until = clock() + CLAIM_HELD_S / 2
+        try:
+            if not await self._is_idle(idle):
+                self._look_again(waiting)
+                return False
+            if not await self._engine.hold(idle, number):
+                return False
+            if not await self._is_idle(idle) or clock() > until:
+                return False
+            idle.claims[number] = data.job
+            await self._engine.note(idle, f"{CLAIM_NOTE}{number}", encode_job(data.job))
+        except (CallError, LinkClosedError, RequestRefusedError):
+            # Whether the note is kept is not known. The job stays claimed here; other routers may learn of it later.
+            return idle.claims.get(number) is not None
+        idle.changed.set()
+        return True
+
+    async def _is_idle(self, idle: PoolRequest) -> bool:
+        """Ask the agent: what another router has created there may not be known here yet."""
+        agent = self._agent(idle)
+        return agent is not None and not await agent.call("job_list", None, 1, timeout=DEFAULT_CALL_TIMEOUT_S)
+
+    @staticmethod
+    def _look_again(waiting: PoolRequest | None) -> None:
+        if waiting is not None:
+            asyncio.get_running_loop().call_later(_AGAIN_S, waiting.changed.set)
+
+    def _agent(self, request: PoolRequest) -> ConnectedAgent | None:
+        return self._directory.table.agent(request.data.agent_uid)

@@ -1,0 +1,64 @@
+"""Calls of clients for jobs that wait for an agent of their pool, or got none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pagent.errors import JobNotFoundError, RequestRefusedError, RouteError
+from pagent.relay.directory import AgentDirectory
+from pagent.relay.permission import CallPermission
+from pagent.relay.pools.pools import Pools
+from pagent.relay.record import QUEUED
+from pagent.relay.waiting import until_placed
+from pagent.rpc.calls import IncomingCall
+from pagent.rpc.pool_job import PoolJob
+
+_BAD_REQUEST: Final = 400
+#: Where job_logs has the argument ``follow``.
+_FOLLOW_AT: Final = 3
+
+
+class QueuedCalls:
+    """Answers what can be answered without an agent: info, wait and removal; output that is followed is waited for."""
+
+    def __init__(self, directory: AgentDirectory, permission: CallPermission, pools: Pools) -> None:
+        self._directory = directory
+        self._permission = permission
+        self._pools = pools
+
+    async def create(self, pool: str, parameters: Mapping[str, Any], job: PoolJob) -> dict[str, Any]:
+        """Ask a pool for an agent for a job; return its info. ValueError, RouteError."""
+        try:
+            return (await self._pools.request(pool, parameters, job)).info()
+        except RequestRefusedError as error:
+            raise (ValueError if error.status == _BAD_REQUEST else RouteError)(str(error)) from None
+
+    def has(self, job_uid: Any) -> bool:
+        """Return whether a job is not at its agent yet, or got none."""
+        record = self._directory.jobs.get(job_uid) if isinstance(job_uid, str) else None
+        return record is not None and (record.is_queued or self._directory.jobs.is_awaited(record.uid))
+
+    async def answer(self, call: IncomingCall, name: str, job_uid: str) -> dict[str, Any] | None:
+        """Return the answer to a unary call; None if the agent of the job has to answer."""
+        self._permission.check(call, job_uid)
+        if name == "job_wait":
+            await until_placed(self._directory, job_uid)
+        record = self._directory.jobs.get(job_uid)
+        if record is None:
+            raise JobNotFoundError(job_uid)
+        info = record.info()
+        if name == "job_remove" and await self._pools.cancel(job_uid):
+            return info
+        return info if record.is_queued and name in ("job_info", "job_wait") else None
+
+    async def until_output(self, call: IncomingCall, args: list[Any], kwargs: Mapping[str, Any]) -> None:
+        """Wait for the agent of a job whose output is to be followed."""
+        if call.method == "job_logs" and (kwargs.get("follow") is True or args[_FOLLOW_AT : _FOLLOW_AT + 1] == [True]):
+            self._permission.check(call, args[0])
+            await until_placed(self._directory, args[0])
+
+    async def remove(self, job_uid: str) -> bool:
+        """Remove a job that has no agent. Return whether it is one."""
+        record = self._directory.jobs.get(job_uid)
+        return record is not None and record.state == QUEUED and await self._pools.cancel(job_uid)
