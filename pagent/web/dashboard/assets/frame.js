@@ -152,7 +152,7 @@ function banner(app) {
     element.hidden = !isLost && !isSkewed;
     element.classList.toggle("is-lost", isLost);
     again.hidden = !isLost;
-    if (isLost) setText(text, lostText(live));
+    if (isLost) setText(text, lostText(live, store.isListed));
     else if (isSkewed) setText(text, skewText(store.skew));
   };
   live.addEventListener("change", update);
@@ -162,11 +162,11 @@ function banner(app) {
   }, 1000);
 }
 
-function lostText(live) {
-  const why = live.error?.status ? ` ${live.error.message}` : "";
-  if (live.retryAt === null) return `Connection lost.${why} Trying again…`;
+function lostText(live, isListed) {
+  const what = live.error?.status ? sentence(live.error) : isListed ? "Connection lost" : "The router does not answer";
+  if (live.retryAt === null) return `${what}. Trying again…`;
   const seconds = Math.max(1, Math.ceil((live.retryAt - Date.now()) / 1000));
-  return `Connection lost.${why} The page is as it was then. Trying again in ${seconds} s.`;
+  return `${what}.${isListed ? " The page is as it was then." : ""} Trying again in ${seconds} s.`;
 }
 
 function skewText(skew) {

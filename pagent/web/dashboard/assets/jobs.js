@@ -150,7 +150,7 @@ class JobsView {
       columns: (ended ? endedColumns : currentColumns)(this.#app.store),
       sort: remembered.sort[which],
       keyOf: (job) => job.uid,
-      onOpen: (job) => this.#app.goTo(`jobs/${job.uid}`),
+      onOpen: (job) => this.#app.goTo(`jobs/${encodeURIComponent(job.uid)}`),
       onSort: (sort) => {
         remembered.sort[which] = sort;
         this.#drawSort(sort);
