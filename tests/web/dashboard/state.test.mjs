@@ -81,22 +81,16 @@ test("ages are by the clock of the server", () => {
   assert.equal(store.skew, 0);
 });
 
-test("jobs of a pool wait as long as their request does", () => {
-  const store = listed();
-  const request = (state) => ({ id: "r", state, agent: "p", job: "q", parameters: {}, message: "srun: queued", created_at: "2026-01-01T00:00:00Z" });
-  const pool = (state) => ({ name: "slurm", max: 2, parameters: [], agents: [], requests: [request(state)] });
-  store.poolsListed([pool("queued")]);
-  assert.equal(store.job("q").state, "QUEUED");
+test("a job that waits has the newest line of its engine", () => {
+  const pool = (message) => ({ name: "slurm", max: 2, parameters: [], agents: [], requests: [{ id: "r", state: "queued", job: "q", message }] });
+  const store = listed([agent("a")], [job("j"), job("q", { state: "QUEUED", agent: null, message: "" })]);
+  store.poolsListed([pool("srun: queued")]);
   assert.equal(store.job("q").message, "srun: queued");
-  store.beginListing();
-  store.listed([agent("a")], [job("j")]);
-  assert.equal(store.job("q").state, "QUEUED");
-  store.apply("job.created", job("q"));
-  store.poolsListed([pool("queued")]);
+  assert.equal(store.job("q").pool, "slurm");
+  store.apply("job.state", job("q"));
+  store.poolsListed([pool("pagent: joining")]);
   assert.equal(store.job("q").state, "RUNNING");
-  store.apply("job.removed", job("q"));
-  store.poolsListed([pool("ended")]);
-  assert.deepEqual(uids(store), ["j"]);
+  assert.equal(store.job("q").message, undefined);
 });
 
 test("samples are bounded, and so is the activity", () => {

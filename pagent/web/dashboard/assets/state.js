@@ -6,7 +6,6 @@ const ENDED_MAX = 2000;
 
 export const STATES = ["RUNNING", "PENDING", "NEW", "QUEUED", "UNREACHABLE", "FINISHED", "CLOSED", "unknown"];
 export const ENDED = new Set(["FINISHED", "CLOSED"]);
-const WAITING = new Set(["requested", "queued", "starting"]);
 
 // Positions in the figures of a job.
 export const CPU = 0;
@@ -114,18 +113,14 @@ export class Store {
     this.#changed("ended");
   }
 
+  // A request has the newest line of its engine; there is no event for each line.
   poolsListed(pools) {
     this.pools = pools;
-    const waiting = new Map();
     for (const pool of pools) {
-      for (const request of pool.requests) {
-        if (WAITING.has(request.state)) waiting.set(request.job, queuedJob(pool, request, this.jobs.get(request.job)));
+      for (const { job, message } of pool.requests) {
+        const known = this.jobs.get(job);
+        if (known?.state === "QUEUED") this.jobs.set(job, { ...known, pool: pool.name, message });
       }
-    }
-    for (const [uid, job] of this.jobs) if (job.state === "QUEUED" && !waiting.has(uid)) this.jobs.delete(uid);
-    for (const [uid, job] of waiting) {
-      const known = this.jobs.get(uid);
-      if (!known || known.state === "QUEUED") this.jobs.set(uid, job);
     }
     this.#changed("pools", "jobs");
   }
@@ -242,21 +237,6 @@ function merged(known, listed, touched) {
     else result.delete(uid);
   }
   return result;
-}
-
-function queuedJob(pool, request, known) {
-  return {
-    labels: {},
-    name: null,
-    owner: null,
-    ...known,
-    uid: request.job,
-    state: "QUEUED",
-    agent: null,
-    pool: pool.name,
-    message: request.message,
-    created_at: request.created_at,
-  };
 }
 
 // Count jobs by state.
