@@ -36,6 +36,7 @@ from pagent.runtime.tasks import TaskOwner
 from pagent.service.dialling import DialledLinks, RouterDialling, RouterTarget, targets_of
 from pagent.service.disk import DiskThreads
 from pagent.service.exec import ExecService
+from pagent.service.figures import FiguresService
 from pagent.service.files import FileService
 from pagent.service.host import HostService
 from pagent.service.jobs import JobService
@@ -115,6 +116,7 @@ class Agent:
             LogService(self.jobs, self.disk),
             FileService(self.jobs, self.disk, spool_max=spool_max),
             HostService(self.jobs, self._figures, self._life),
+            FiguresService(self.jobs),
         )
         self.links = AgentLinks(self.jobs)
         self._dialling = TaskOwner("dialling")

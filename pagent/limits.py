@@ -158,6 +158,10 @@ JOBS_WATCHED: Final = 100
 WATCH_INTERVAL_MIN_S: Final = 0.1
 #: Interval of the host's figures unless the caller sets another (docs/contract.rst, "Host").
 WATCH_INTERVAL_S: Final = 10.0
+#: Shortest interval of job_figures: each time all jobs of the agent are looked at.
+FIGURES_INTERVAL_MIN_S: Final = 0.5
+#: Interval of job_figures unless the caller sets another (docs/contract.rst, "Host").
+FIGURES_INTERVAL_S: Final = 2.0
 #: Infos in one answer of job_list.
 JOBS_LISTED: Final = 1000
 #: Packed size of one answer of job_list: one message that any peer takes.

@@ -32,6 +32,7 @@ from pagent.relay.pools.addresses import server_addresses
 from pagent.relay.pools.pools import Pools
 from pagent.relay.reminder import remind_of_open
 from pagent.relay.routes import RelayRoutes
+from pagent.relay.sampling import Sampling
 from pagent.relay.service import RelayService
 from pagent.relay.ticketing import Ticketing
 from pagent.rpc.connection import Connection
@@ -124,6 +125,7 @@ class Router:
             self.gate,
             self._apps.tickets,
             self.pools,
+            Sampling(self.directory, STATISTICS.routed if self._carries_traffic else STATISTICS.proxied),
             uid=self.uid,
             resolve=DialRules(allow).resolve,
             info=lambda: self._user_data,
@@ -179,6 +181,11 @@ class Router:
     def apps_port(self) -> int:
         """Where it listens for traffic to the jobs' own names; 0 for not at all."""
         return self._apps_listener.port
+
+    @property
+    def _carries_traffic(self) -> bool:
+        """Whether requests to jobs pass this router, and not only the agent in its process."""
+        return self._settings.control.enabled or self._settings.apps.enabled
 
     @property
     def dashboard_port(self) -> int:

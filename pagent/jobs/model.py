@@ -18,6 +18,7 @@ from pagent.jobs.capped import CappedOutput
 from pagent.jobs.notes import JobNotes, NoteBudget
 from pagent.jobs.sandbox import Sandbox
 from pagent.jobs.terms import Terms
+from pagent.jobs.traffic import JobTraffic
 
 _log = logging.getLogger(__name__)
 
@@ -163,6 +164,8 @@ class Job:
         self._watchers = watchers
         #: The clocks of its traffic.
         self.activity: Final = JobActivity()
+        #: The bytes of its traffic.
+        self.traffic: Final = JobTraffic()
         #: Values that routers keep with the job.
         self.notes: Final = JobNotes(note_budget, lambda name: watchers.note_changed(self, name))
 
@@ -309,6 +312,10 @@ class Job:
     def age(self) -> tuple[float, str]:
         """Return the key that orders jobs: the time of creation, and the uid."""
         return self.created_at, self.uid
+
+    def usage(self) -> tuple[float, int]:
+        """Return CPU seconds and resident bytes of the tree of its process. OSError."""
+        return self._usage()
 
     def info(self) -> dict[str, Any]:
         """Return the map that job methods answer with (docs/contract.rst, "Methods"). Epoch seconds, bytes.

@@ -98,6 +98,7 @@ class ConnectedAgent:
         self.host = HostReport()  # as they were last sent
         self.others = 0  # jobs at the agent that are not of this router's realm, when its figures came
         self.watching: OutgoingCall | None = None  # the call that notifies the router of jobs
+        self.measuring: OutgoingCall | None = None  # the call that sends figures of its jobs
         self.is_watched = False  # the router knows all its jobs, and each change
         # When it is lost.
         self.has_ended = False  # the agent has closed it because it ends, and its jobs with it
@@ -128,12 +129,13 @@ class ConnectedAgent:
 
     @property
     def has_calls(self) -> bool:
-        """Whether a call is under way, beside that of the watch."""
+        """Whether a call is under way, beside those of the watch and of the figures."""
         return bool(self._calls)
 
     @property
     def _calls(self) -> list[OutgoingCall]:
-        return [call for call in self.connection.outgoing.values() if call is not self.watching]
+        own = self.watching, self.measuring
+        return [call for call in self.connection.outgoing.values() if call not in own]
 
     def describe(self) -> dict[str, Any]:
         """Return what answers about a job say of its agent."""

@@ -22,6 +22,7 @@ from pagent.relay.listing import JobLister
 from pagent.relay.placement import not_connected, select
 from pagent.relay.pools.pools import Pools
 from pagent.relay.record import JobRecord
+from pagent.relay.sampling import Sampling
 from pagent.relay.waiting import until_ended
 from pagent.rpc.directory import Gate, JobAddress, Subject
 from pagent.rpc.new_job import NewJob
@@ -42,6 +43,7 @@ class RelayRoutes:
         gate: Gate,
         tickets: Tickets,
         pools: Pools,
+        live: Sampling,
         *,
         uid: str,
         resolve: Callable[[str, int], Awaitable[list[str]]],
@@ -57,6 +59,8 @@ class RelayRoutes:
         self.tickets = tickets
         #: Agents on demand.
         self.pools = pools
+        #: Figures that change all the time.
+        self.live = live
         self._resolve = resolve
         self._info = info
         #: Returns the values of all metrics.

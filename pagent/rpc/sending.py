@@ -72,6 +72,7 @@ class SendingHalf:
         "_call_id",
         "_close_kind",
         "_credit",
+        "_credit_given",
         "_last",
         "_link",
         "_owner",
@@ -101,7 +102,7 @@ class SendingHalf:
         # While the call lives.
         self.receiver: Receiver | None = None
         self._state = _OPEN
-        self._credit = STREAM_WINDOW if flow else _UNLIMITED
+        self._credit = self._credit_given = STREAM_WINDOW if flow else _UNLIMITED
         # What waits for the link or for credit.
         self._queue: deque[tuple[bytes, Bytes, int]] | None = None  # few streams ever need one, and it takes 600 bytes
         self._queue_bytes = 0
@@ -118,6 +119,11 @@ class SendingHalf:
     def credit(self) -> int:
         """Payload bytes that the peer takes now; below 0 if the last message exceeded its credit."""
         return self._credit
+
+    @property
+    def sent_bytes(self) -> int:
+        """Payload bytes that were sent; a short message counts as MESSAGE_COST_MIN."""
+        return self._credit_given - self._credit
 
     @property
     def pending_bytes(self) -> int:
@@ -179,6 +185,7 @@ class SendingHalf:
     def credit_arrived(self, amount: int) -> None:
         """The peer takes ``amount`` bytes more."""
         self._credit += amount
+        self._credit_given += amount
         if self._queue:
             self._wait()
 

@@ -73,6 +73,17 @@ class Stream:
         """Whether the receiver should send nothing: what is sent now is only queued."""
         return self.sending.blocked
 
+    @property
+    def received_bytes(self) -> int:
+        """Payload bytes that the peer has sent; 0 without flow control."""
+        window = self.receiving.window
+        return 0 if window is None else window.received
+
+    @property
+    def sent_bytes(self) -> int:
+        """Payload bytes that were sent to the peer."""
+        return self.sending.sent_bytes
+
     def send(self, value: Any) -> None:
         """Send any value but None. What the peer cannot take now is queued: see :attr:`blocked`."""
         self.sending.send(value)

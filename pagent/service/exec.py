@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from pagent.jobs.activity import JobActivity
 from pagent.jobs.exec import ExecProcess
 from pagent.jobs.manager import JobManager
+from pagent.jobs.model import Job
 from pagent.limits import TERMINAL_SIZE_MAX
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import bistream
@@ -43,7 +45,8 @@ class ExecService:
         assert stream is not None
         stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, self._threads.of(job)))
         job.activity.opened()
-        call.on_end = job.activity.ended
+        job.traffic.opened(stream)
+        call.on_end = partial(_ended, job, stream)
         splice = _ExecSplice(call, stream, job.activity)
         if not _is_size([rows, cols]):
             raise ValueError(f"a terminal's size is rows and cols, each from 1 to {TERMINAL_SIZE_MAX}")
@@ -63,6 +66,12 @@ class ExecService:
 
 def _is_size(size: Any) -> bool:
     return type(size) is list and len(size) == 2 and all(type(n) is int and 0 < n <= TERMINAL_SIZE_MAX for n in size)
+
+
+def _ended(job: Job, stream: Stream) -> None:
+    """Note the end of a call."""
+    job.traffic.ended(stream)
+    job.activity.ended()
 
 
 class _ExecSplice:

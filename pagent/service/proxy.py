@@ -46,17 +46,23 @@ class _Target:
         self.spool = spool
         self.authority = f"127.0.0.1:{port.number}"
         self.pool = Pool(port, activity)
-        self._ended = activity.ended
-        self._channel_ended = activity.channel_ended
+        self._traffic = job.traffic
 
-    def opened(self, call: IncomingCall, channel: bool) -> None:
+    def opened(self, call: IncomingCall, stream: Stream, channel: bool) -> None:
         """Count the stream of a call until the call ends. ``channel``: as of :class:`JobActivity`."""
+        self._traffic.opened(stream)
         if channel:
             self.activity.channel_opened()
-            call.on_end = self._channel_ended
         else:
             self.activity.opened()
-            call.on_end = self._ended
+        call.on_end = partial(self._ended, stream, channel)
+
+    def _ended(self, stream: Stream, channel: bool) -> None:
+        self._traffic.ended(stream)
+        if channel:
+            self.activity.channel_ended()
+        else:
+            self.activity.ended()
 
 
 class ProxyService:
@@ -162,7 +168,7 @@ class ProxyService:
             target = self._find_target(call.connection, job_uid, port, scheme)
         assert call.stream is not None
         call.stream.spool_with(target.spool)
-        target.opened(call, channel)
+        target.opened(call, call.stream, channel)
         return target
 
     def _find_target(self, connection: CallHost, job_uid: Any, port: Any, scheme: Any) -> _Target:

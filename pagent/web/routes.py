@@ -153,12 +153,46 @@ class PoolTable(Protocol):
         """Return a pool with all its requests."""
 
 
+class LiveValues(Protocol):
+    """The figures of one job: CPU, memory, streams, received, sent, idle seconds. ``version``: of the last change."""
+
+    @property
+    def version(self) -> int:
+        """Grows with each change of any job."""
+
+    @property
+    def values(self) -> Sequence[float | None]:
+        """The numbers."""
+
+
+class LiveTable(Protocol):
+    """Figures that change all the time. They are kept only within :meth:`listening`."""
+
+    def listening(self) -> AbstractContextManager[None]:
+        """Return the block in which the rest may be used."""
+
+    def sample(self) -> dict[str, Any]:
+        """Return a sample of the whole router. Call it once a second."""
+
+    @property
+    def version(self) -> int:
+        """The version of the latest change."""
+
+    @property
+    def rows(self) -> Mapping[str, LiveValues]:
+        """The figures of jobs by uid."""
+
+
 class Routes(Protocol):
     """The agents of a router, and their jobs. Errors: RequestRefusedError, or those of calls and links."""
 
     @property
     def pools(self) -> PoolTable:
         """Agents on demand."""
+
+    @property
+    def live(self) -> LiveTable:
+        """Figures that change all the time."""
 
     def agents(self) -> Iterable[RoutedAgent]:
         """Return all links."""

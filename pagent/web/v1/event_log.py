@@ -80,6 +80,7 @@ class EventLog:
         # The streams.
         self.streams = 0
         self._waiting: list[asyncio.Future[None]] = []
+        self._sampled: list[asyncio.Future[None]] = []  # of streams that wait for samples as well
         self._timer: asyncio.TimerHandle | None = None  # wakes all streams
         self._due_at = 0.0
         self._woken_at = 0.0
@@ -152,11 +153,16 @@ class EventLog:
                 self._timer.cancel()
                 self._timer = None
 
-    async def news(self) -> None:
-        """Wait for events, or until it is time for a comment."""
+    async def news(self, *, sampled: bool = False) -> None:
+        """Wait for events, or until it is time for a comment; ``sampled``: or for :meth:`wake_sampled`."""
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
+        (self._sampled if sampled else self._waiting).append(future)
         await future
+
+    def wake_sampled(self) -> None:
+        """Wake the streams with samples."""
+        due, self._sampled = self._sampled, []
+        self._wake_some(due)
 
     def _schedule(self) -> None:
         """Wake the streams soon, and not much sooner than the pause after the last time."""
@@ -177,6 +183,7 @@ class EventLog:
         self._woken_at = asyncio.get_running_loop().time()
         self._set_timer(KEEPALIVE_S)
         self._wake_some(due)
+        self.wake_sampled()
 
     def _wake_some(self, due: list[asyncio.Future[None]]) -> None:
         for future in due[:_WOKEN_AT_ONCE]:

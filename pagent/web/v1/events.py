@@ -16,6 +16,8 @@ from pagent.web.answers import packed
 from pagent.web.handover import HandedOver, close_after
 from pagent.web.routes import KnownChange, Routes
 from pagent.web.v1.event_log import KEEPALIVE_S, EventLog
+from pagent.web.v1.queries import flag
+from pagent.web.v1.samples import Samples, SampleStream
 from pagent.web.v1.views import agent_view
 
 #: Bytes that may wait in the connection of a slow reader before no more are written.
@@ -35,16 +37,21 @@ class EventRoutes:
         self._routes = routes
         self._gate = gate
         self._log = EventLog(gate)
+        self._samples = Samples(routes, gate, self._log.wake_sampled)
         routes.subscribe(self._changed)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Send events until the client goes, the token is revoked, or the router ends."""
+        has_samples = flag(request, "samples")
         if self._log.streams >= EVENT_STREAMS_MAX:
             raise RequestRefusedError(503, f"{EVENT_STREAMS_MAX} streams of events are open", retry_after_s=5)
         lease = self._lease(request)
         try:
             with self._log.stream():
-                return await self._send(request)
+                if not has_samples:
+                    return await self._send(request, None)
+                with self._samples.stream(subject_of(request)) as samples:
+                    return await self._send(request, samples)
         finally:
             if lease is not None:
                 lease.release()
@@ -55,7 +62,7 @@ class EventRoutes:
         assert transport is not None
         return self._gate.lease(subject_of(request), transport.abort, stream=True)
 
-    async def _send(self, request: web.Request) -> web.StreamResponse:
+    async def _send(self, request: web.Request, samples: SampleStream | None) -> web.StreamResponse:
         http, log = handed_over(request), self._log
         given = request.headers.get("Last-Event-ID") or request.query.get("after")
         number = log.last if not given else log.number_of(given)
@@ -69,7 +76,7 @@ class EventRoutes:
             http.transport.set_write_buffer_limits(_WAITING_MAX)
             http.end_with_client()
             try:
-                await _EventStream(log, http, response, subject_of(request)).run(number)
+                await _EventStream(log, http, response, subject_of(request), samples).run(number)
             except ConnectionError:
                 if http.transport is not None:
                     http.transport.abort()
@@ -102,11 +109,19 @@ class EventRoutes:
 class _EventStream:
     """One stream."""
 
-    def __init__(self, log: EventLog, http: HandedOver, response: web.StreamResponse, subject: Subject) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        http: HandedOver,
+        response: web.StreamResponse,
+        subject: Subject,
+        samples: SampleStream | None,
+    ) -> None:
         self._log = log
         self._http = http
         self._response = response
         self._subject = subject
+        self._samples = samples
         self._sent_at = time.monotonic()
 
     async def run(self, number: int | None) -> None:
@@ -125,9 +140,13 @@ class _EventStream:
                         await self._write(piece.data)
 
     async def _idle(self) -> None:
+        if self._samples is not None and (pieces := self._samples.take()):
+            for piece in pieces:
+                await self._write(piece)
+            return
         if time.monotonic() - self._sent_at >= KEEPALIVE_S:
             await self._write(_COMMENT)
-        await self._log.news()
+        await self._log.news(sampled=self._samples is not None)
 
     async def _write(self, data: bytes) -> None:
         """Write, once the client has taken what was written before. ConnectionError if it does not, or is gone."""

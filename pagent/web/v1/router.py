@@ -14,7 +14,7 @@ from pagent.web.v1.document import OPENAPI
 from pagent.web.v1.views import time_text
 
 #: What this release has of the API, for clients of several releases.
-FEATURES: Final = ("archive", "events", "exec", "files", "jobs", "logs", "tickets")
+FEATURES: Final = ("archive", "events", "exec", "files", "jobs", "logs", "samples", "tickets")
 
 
 class RouterRoutes:
