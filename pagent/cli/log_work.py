@@ -4,40 +4,56 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from pagent.cli import terminal
 from pagent.cli.failure import CommandFailed
 from pagent.cli.naming import find_job
 from pagent.client import AgentClient, RemoteJob
-from pagent.errors import LinkClosedError
+from pagent.errors import LinkClosedError, MethodError
 
 _Output = Literal["stdout", "stderr"]
 _OUTPUTS: Final[tuple[tuple[_Output, int], ...]] = (("stdout", 1), ("stderr", 2))
 
 
-async def print_logs(client: AgentClient, name: str, only: str | None, *, follow: bool, tail: int | None) -> int:
+@dataclass(frozen=True)
+class LogChoice:
+    """Which part of the output is printed. ``only``: one of the outputs; ``since``: as for ``RemoteJob.logs``."""
+
+    only: str | None = None
+    follow: bool = False
+    tail: int | None = None
+    since: float | None = None
+
+
+async def print_logs(client: AgentClient, name: str, choice: LogChoice) -> int:
     """Copy the outputs of a job to those of this process."""
     job = await find_job(client, name)
-    chosen = [(output, fd) for output, fd in _OUTPUTS if only in (None, output) and terminal.is_open(output)]
-    async with asyncio.TaskGroup() as group:
-        copies = [group.create_task(_copy(job, output, fd, follow=follow, tail=tail)) for output, fd in chosen]
-    failed = [text for copy in copies if (text := copy.result())]
-    if failed:
-        raise CommandFailed(failed[0])
+    chosen = [(output, fd) for output, fd in _OUTPUTS if choice.only in (None, output) and terminal.is_open(output)]
+    try:
+        failed = await asyncio.gather(*(_copy(job, output, fd, choice) for output, fd in chosen))
+    except MethodError as error:
+        if error.cause_type != "TypeError" or choice.since is None:
+            raise
+        text = "the agent is of an earlier release, and does not know when output was written"
+        raise CommandFailed(f"--since: {text}") from None
+    for text in filter(None, failed):
+        raise CommandFailed(text)
     return 0
 
 
-async def _copy(job: RemoteJob, output: _Output, fd: int, *, follow: bool, tail: int | None) -> str:
+async def _copy(job: RemoteJob, output: _Output, fd: int, choice: LogChoice) -> str:
     """Copy one output. Return why it cannot be written, empty if it was."""
     try:
-        start = 0
-        if tail is not None:
-            kept, start = await _last_lines(job, output, tail)
+        start, since = 0, choice.since
+        if choice.tail is not None:
+            kept, start = await _last_lines(job, output, choice.tail, since)
+            since = None
             await terminal.write(fd, kept)
-            if not follow:
+            if not choice.follow:
                 return ""
-        async for chunk in _from(job, output, start, follow=follow):
+        async for chunk in _from(job, output, start, since, follow=choice.follow):
             await terminal.write(fd, chunk)
     except BrokenPipeError:
         return ""  # its reader wants no more
@@ -46,20 +62,25 @@ async def _copy(job: RemoteJob, output: _Output, fd: int, *, follow: bool, tail:
     return ""
 
 
-async def _last_lines(job: RemoteJob, output: _Output, count: int) -> tuple[bytes, int]:
+async def _last_lines(job: RemoteJob, output: _Output, count: int, since: float | None) -> tuple[bytes, int]:
     """Return the last lines of an output, and the offset after them."""
-    logs = job.logs(output)
+    logs = job.logs(output, since=since)
     kept = b""
     async for chunk in logs:
         kept = b"".join((kept + chunk).splitlines(keepends=True)[-count:]) if count else b""
     return kept, logs.offset
 
 
-async def _from(job: RemoteJob, output: _Output, offset: int, *, follow: bool) -> AsyncIterator[bytes]:
-    """Yield an output from an offset on. After a lost link it is continued on the next one."""
+async def _from(
+    job: RemoteJob, output: _Output, offset: int, since: float | None, *, follow: bool
+) -> AsyncIterator[bytes]:
+    """Yield an output from an offset or a time on. After a lost link it is continued on the next one."""
     while True:
+        logs = job.logs(output, offset=offset, follow=follow, since=since)
         try:
-            async for chunk in job.logs(output, offset=offset, follow=follow):
+            async for chunk in logs:
+                if since is not None and logs.start is not None:
+                    offset, since = logs.start, None
                 yield chunk
                 offset += len(chunk)
         except LinkClosedError:

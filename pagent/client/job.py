@@ -104,9 +104,20 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
 
     # --- output -----------------------------------------------------------------------------------
 
-    def logs(self, stream: Literal["stdout", "stderr"] = "stdout", *, offset: int = 0, follow: bool = False) -> Logs:
-        """Return an output of the job from ``offset`` on (``job_logs``). ``follow``: until the job has ended."""
-        return Logs(lambda: self._stream(messages.ISTREAM, "job_logs", stream, offset, follow))
+    def logs(
+        self,
+        stream: Literal["stdout", "stderr"] = "stdout",
+        *,
+        offset: int = 0,
+        follow: bool = False,
+        since: float | None = None,
+    ) -> Logs:
+        """Return an output of the job from ``offset`` on (``job_logs``). ``follow``: until the job has ended.
+
+        :param since: skip what was written before this time, in seconds since the epoch; negative: before now.
+        """
+        options = {} if since is None else {"since": since, "bounds": True}  # older agents have neither
+        return Logs(lambda: self._stream(messages.ISTREAM, "job_logs", stream, offset, follow, **options))
 
     @asynccontextmanager
     async def exec(

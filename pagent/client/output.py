@@ -13,11 +13,13 @@ class Logs:
     """An output of a job. Iterate over it; the attributes are set at the end of the iteration.
 
     ``offset``: where to continue. ``state``: that of the job; FINISHED if the output is complete. ``exit_code``: None
-    while the job runs, or if a signal ended it.
+    while the job runs, or if a signal ended it. ``start`` is where the first byte is from, known when that has come;
+    None for output that was not chosen by its time.
     """
 
     def __init__(self, open_call: Callable[[], StreamCall]) -> None:
         self._open_call = open_call
+        self.start: int | None = None
         self.offset = 0
         self.state = ""
         self.exit_code: int | None = None
@@ -25,7 +27,10 @@ class Logs:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async with self._open_call() as call:
             async for chunk in call:
-                yield bytes(chunk)
+                if isinstance(chunk, dict):
+                    self.start = chunk["offset"]
+                else:
+                    yield bytes(chunk)
             end = await call.result()
         self.offset, self.state, self.exit_code = end["offset"], end["state"], end["exit_code"]
 

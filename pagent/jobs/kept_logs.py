@@ -55,6 +55,12 @@ class KeptLogs:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
             return os.dup(kept)
 
+    def size_of(self, name: str) -> int:
+        """Return the size of one file, 0 if there is none."""
+        with self._lock:
+            kept = self._kept.get(name)
+            return 0 if kept is None else os.fstat(kept).st_size
+
     def size(self) -> int:
         """Return the size of all files together."""
         with self._lock:

@@ -10,6 +10,7 @@ import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import NamedTuple
 
 from pagent import limits
@@ -22,6 +23,7 @@ from pagent.jobs.isolation import Confinement, Group
 from pagent.jobs.keeper_client import KeeperClient
 from pagent.jobs.model import Input, Job
 from pagent.jobs.output import STDERR, STDOUT, Output, open_output
+from pagent.jobs.output_times import OutputClock
 from pagent.jobs.ownership import PortOwnership
 from pagent.jobs.supervisor import Child, StartError, StartRequest, SupervisorClient
 from pagent.jobs.tree import KILL, JobTree, Key
@@ -71,6 +73,7 @@ class Host(NamedTuple):
     output_cap: int | None
     confinement: Confinement
     folders: AllowedFolders
+    clock: OutputClock
 
 
 class Launch:
@@ -110,6 +113,7 @@ class Launch:
                 closing.callback(os.close, stdin)
                 output = open_output(self._job.sandbox, command.forward_stdout, closing)
                 self._cap_output(output)
+                self._watch_output(output)
                 self._job.apply(Input.START)
                 self._job.port = port
                 await self._prepare((stdin, *output))
@@ -150,6 +154,14 @@ class Launch:
                 self._job.outputs[name] = CappedOutput(descriptor, cap)
         capping = OutputCap(self._job.uid, list(self._job.outputs.values()), cap, self._host.threads.removals)
         self._capping = self._host.tasks.start(capping.run(), name=f"capping the output of job {self._job.uid}")
+
+    def _watch_output(self, output: Output) -> None:
+        sandbox = self._job.sandbox
+        for name, descriptor in zip((STDOUT, STDERR), output, strict=True):
+            if descriptor is not None:
+                capped = self._job.outputs.get(name)
+                size = partial(sandbox.log_size, name) if capped is None else capped.size
+                self._job.output_times[name] = self._host.clock.watch(size, partial(sandbox.open_log, name))
 
     async def _prepare(self, stdio: Sequence[int | None]) -> None:
         """Prepare the confinement of the job, if it is confined."""
@@ -237,6 +249,8 @@ class Launch:
         """Close everything at the end of the job."""
         if self._supervisor is not None:
             self._supervisor.abandon()
+        for times in self._job.output_times.values():
+            self._host.clock.forget(times)
         if self._capping is not None:
             self._capping.cancel()
         for output in self._job.outputs.values():

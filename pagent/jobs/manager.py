@@ -25,6 +25,7 @@ from pagent.jobs.lingering import Lingering
 from pagent.jobs.model import Input, Job, Owner, State
 from pagent.jobs.notes import NoteBudget
 from pagent.jobs.orphans import AgentFolder, sweep
+from pagent.jobs.output_times import OutputClock
 from pagent.jobs.owner_links import OwnerLinks
 from pagent.jobs.ownership import Ownership, PortOwnership
 from pagent.jobs.registry import JobRegistry
@@ -80,6 +81,7 @@ class JobManager:
         self._tasks = TaskOwner("jobs")
         self._keeper = KeeperClient(self._trees, self._folder.record_keeper)
         self._threads = JobThreads.create()
+        self._clock = OutputClock()
         self.ownership = PortOwnership(
             port_ownership, self._confinement.user_id, self._pids, self._runs, self._threads.ports
         )
@@ -93,6 +95,7 @@ class JobManager:
             max_output_bytes,
             self._confinement,
             AllowedFolders(allow_folders),
+            self._clock,
         )
         self._adopted = AdoptedProcesses(self._trees, self._threads.processes, self._tasks)
 
@@ -339,6 +342,7 @@ class JobManager:
         await self._adopted.end()
         await self._tasks.close()
         self._keeper.close()
+        self._clock.close()
         try:
             await self._threads.removals.run(self._folder.remove)
         except OSError as error:

@@ -16,6 +16,7 @@ from pagent.errors import JobInvalidStateError
 from pagent.jobs.activity import JobActivity
 from pagent.jobs.capped import CappedOutput
 from pagent.jobs.notes import JobNotes, NoteBudget
+from pagent.jobs.output_times import OutputTimes
 from pagent.jobs.sandbox import Sandbox
 from pagent.jobs.terms import Terms
 from pagent.jobs.traffic import JobTraffic
@@ -189,6 +190,8 @@ class Job:
         self.finished_at: float | None = None
         #: The output files by name, if they are capped.
         self.outputs: dict[str, CappedOutput] = {}
+        #: When its output was written, by the name of the output file.
+        self.output_times: dict[str, OutputTimes] = {}
         #: Set while no process runs.
         self.process_ended: Final = asyncio.Event()
         self.process_ended.set()

@@ -190,6 +190,10 @@ class Sandbox:
         """Return a descriptor of the file that :meth:`open_output` made, not of its present name. FileNotFoundError."""
         return self._logs.open(name)
 
+    def log_size(self, name: str) -> int:
+        """Return the size of the file that :meth:`open_log` opens; 0 if there is none."""
+        return self._logs.size_of(name)
+
     def output_size(self) -> int:
         """Return the bytes that are in the files of :meth:`open_output`; 0 if there are none."""
         return self._logs.size()

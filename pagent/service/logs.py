@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
 from functools import partial
 from typing import Any
 
@@ -40,12 +42,15 @@ class LogService:
         offset: int = 0,
         follow: bool = False,
         bounds: bool = False,
+        since: float | None = None,
     ) -> Any:
         job = self._manager.get(job_uid, owner_of(call.connection))
         if not isinstance(stream, str) or stream not in _FILES:
             raise ValueError(f"stream must be stdout or stderr, not {stream!r:.40}")
         if type(offset) is not int or not 0 <= offset <= LOG_OFFSET_MAX:
             raise ValueError("offset must be a number of bytes, 0 or more")
+        if since is not None:
+            offset = max(offset, _written_since(job, _FILES[stream], since))
         assert call.stream is not None
         end = await self._send(AsyncStream(call.stream), job, _FILES[stream], offset, follow, bool(bounds))
         return {"offset": end, "state": job.state.value, "exit_code": job.exit_code}
@@ -94,6 +99,14 @@ class LogService:
             if data:
                 await out.send(data)
         return end
+
+
+def _written_since(job: Job, name: str, since: object) -> int:
+    """Return where the output begins that was written after a time; a negative one is relative to now."""
+    if isinstance(since, bool) or not isinstance(since, (int, float)) or not math.isfinite(since):
+        raise ValueError("since must be a time in seconds")
+    times = job.output_times.get(name)
+    return 0 if times is None else times.offset(since if since >= 0 else time.time() + since)
 
 
 def _bounds(offset: int, end: int | None) -> dict[str, int | None]:

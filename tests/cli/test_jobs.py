@@ -70,6 +70,21 @@ def test_the_last_lines_of_an_output(pagent: Command) -> None:
     pagent("rm", uid)
 
 
+def test_the_output_since_a_time(pagent: Command) -> None:
+    uid = job_with(pagent, "--", "sh", "-c", "echo old; echo old >&2; sleep 2.5; echo new; sleep 1000")
+    async_wait = ["sh", "-c", "until grep -q new .pagent.stdout; do sleep 0.05; done"]
+    assert pagent("exec", uid, *async_wait).code == 0
+    assert pagent("logs", "--since", "1h", uid) == (0, "old\nnew\n", "old\n")
+    assert pagent("logs", "--since", "2s", uid) == (0, "new\n", "")
+    assert pagent("logs", "--since", "2s", "--tail", "5", uid) == (0, "new\n", "")
+    assert pagent("logs", "--since", "1700000000", "--tail", "1", uid) == (0, "new\n", "old\n")
+    assert pagent("logs", "--since", "2030-12-31T23:59:59Z", uid) == (0, "", "")
+    assert pagent("logs", "--since", "soon", uid).code == 2
+    pagent("kill", "--grace", "0.1", uid)
+    assert pagent("logs", "-f", "--since", "1h", uid) == (0, "old\nnew\n", "old\n")
+    pagent("rm", uid)
+
+
 def test_json_has_times_of_rfc_3339(pagent: Command) -> None:
     uid = ended_job(pagent, "--", "true")
     info: dict[str, Any] = json.loads(pagent("info", "--json", uid).stdout)

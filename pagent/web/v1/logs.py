@@ -11,7 +11,7 @@ from pagent.rpc.aio import StreamCall
 from pagent.web.admission import handed_over, located
 from pagent.web.bodies import send_body, send_head
 from pagent.web.routes import Routes
-from pagent.web.v1.queries import flag, number, one_of
+from pagent.web.v1.queries import flag, moment, number, one_of
 from pagent.web.v1.refusals import require_ours
 from pagent.wire import messages
 
@@ -29,11 +29,15 @@ class OutputRoutes:
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         stream, offset = one_of(request, "stream", _STREAMS, "stdout"), number(request, "offset", 0)
+        since = moment(request, "since")
+        options = {} if since is None else {"since": since}  # older agents do not have it
         is_head = request.method == "HEAD"
         follow = flag(request, "follow") and not is_head
         job, agent = await located(self._routes, request)
         require_ours(agent, "logs")
-        call = agent.open_stream(messages.ISTREAM, "job_logs", job.job_uid, stream, offset, follow, bounds=True)
+        call = agent.open_stream(
+            messages.ISTREAM, "job_logs", job.job_uid, stream, offset, follow, bounds=True, **options
+        )
         async with call:
             response = web.StreamResponse(headers=await _bounds(call))
             response.content_type, response.charset = "text/plain", "utf-8"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Final
 
 from aiohttp import web
@@ -30,6 +31,20 @@ def number(request: web.Request, name: str, default: int) -> int:
     if not (value.isascii() and value.isdigit() and len(value) <= _DIGITS_MAX):
         raise RequestRefusedError(400, f"{name} must be a number, 0 or more")
     return int(value)
+
+
+def moment(request: web.Request, name: str) -> float | None:
+    """Return a parameter that is a time of RFC 3339, in seconds since the epoch; None without it."""
+    value = request.query.get(name)
+    if value is None:
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+        if time.tzinfo is not None:
+            return max(0.0, time.timestamp())
+    except (ValueError, OverflowError):
+        pass
+    raise RequestRefusedError(400, f"{name} must be a time as 2030-12-31T23:59:59Z")
 
 
 def one_of(request: web.Request, name: str, values: Collection[str], default: str) -> str:

@@ -35,11 +35,15 @@ async def test_what_there_is_and_the_offset_of_the_next_read(data: Data) -> None
     assert (rest.body, rest["X-Pagent-Start"], rest["X-Pagent-Offset"]) == (b"t\n", "2", "4")
     assert (await data.portal.ask("GET", f"{data.job}/logs?offset=4")).body == b""
     assert (await data.portal.ask("GET", f"{data.job}/logs?stream=stderr")).body == b"<script>\n"
+    assert (await data.portal.ask("GET", f"{data.job}/logs?since=2023-11-14T22:13:20Z")).body == out.body
+    assert (await data.portal.ask("GET", f"{data.job}/logs?since=2123-11-14T22:13:20%2B01:00")).body == b""
     head = await data.portal.ask("HEAD", f"{data.job}/logs?follow=1")
     assert (head.status, head.body, head["X-Pagent-Offset"]) == (200, b"", "4")
 
 
-@pytest.mark.parametrize("query", ["stream=both", "offset=-1", "offset=x", "follow=2", "offset=" + "9" * 30, "tail=1"])
+@pytest.mark.parametrize(
+    "query", ["stream=both", "offset=-1", "offset=x", "follow=2", "offset=" + "9" * 30, "tail=1", "since=10m"]
+)
 async def test_queries_that_are_refused(data: Data, query: str) -> None:
     assert (await data.portal.ask("GET", f"{data.job}/logs?{query}")).status == 400
 

@@ -1,0 +1,170 @@
+"""Remember when a job has written its output, without reading it: the size of each output file at some times.
+
+inotify(7) reports the first write after a pause. While a file grows, its size is noted once in `_TICK_S` seconds. A
+file that does not grow costs nothing. What is in a file at a mark was written before it, so nothing that was written
+after a time is missing from the last mark before that time on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import struct
+import sys
+import time
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Final
+
+#: Seconds between two looks at the size of a file that grows.
+_TICK_S: Final = 1.0
+#: Marks of one file, 16 bytes each. When there are more, those of old output are thinned out, so that the time between
+#: two of them is this part of their age: then about 400 are left of a job that has written for a day.
+_MARKS_MAX: Final = 1024
+_PART_OF_AGE: Final = 0.02
+
+_IN_MODIFY: Final = 0x002
+_IN_ONESHOT: Final = 0x8000_0000
+_EVENT: Final = struct.Struct("iIII")
+_EVENTS_BYTES: Final = 64 * 1024
+
+
+class OutputTimes:
+    """The marks of one output file: its size at a time, in seconds of a clock that does not jump.
+
+    ``size``: returns the bytes that were written, those included that are not kept any more.
+    """
+
+    def __init__(self, size: Callable[[], int]) -> None:
+        self._size = size
+        self._last = 0
+        self._times = array("d")
+        self._sizes = array("q")
+
+    def look(self) -> bool:
+        """Note the present size; return whether it has changed."""
+        size = self._size()
+        if size == self._last:
+            return False
+        if size < self._last:  # the file was emptied: all that is in it is new
+            del self._times[:], self._sizes[:]
+        self._last = size
+        self._times.append(time.monotonic())
+        self._sizes.append(size)
+        if len(self._times) > _MARKS_MAX:
+            self._thin()
+        return True
+
+    def _thin(self) -> None:
+        """Drop marks that are closer together than their age asks for, and more if that is not enough."""
+        part = _PART_OF_AGE
+        while len(self._times) > _MARKS_MAX // 2:
+            times, now = self._times, self._times[-1]
+            kept = [0]
+            for at in range(1, len(times) - 1):
+                if times[at + 1] - times[kept[-1]] > part * (now - times[at + 1]):
+                    kept.append(at)
+            kept.append(len(times) - 1)
+            self._times = array("d", [times[at] for at in kept])
+            self._sizes = array("q", [self._sizes[at] for at in kept])
+            part *= 2
+
+    def offset(self, since: float) -> int:
+        """Return where the output begins that was written after a time, in seconds since the epoch."""
+        self.look()
+        before = bisect_right(self._times, since - time.time() + time.monotonic())
+        return self._sizes[before - 1] if before else 0
+
+
+class OutputClock:
+    """Notes the times of all output files that it watches, on the event loop."""
+
+    def __init__(self) -> None:
+        # From the first file on.
+        self._inotify = -1
+        self._libc: ctypes.CDLL | None = None
+        # The files: those that grow, and those whose next write is reported, by their watch.
+        self._growing: set[OutputTimes] = set()
+        self._quiet: dict[int, OutputTimes] = {}
+        self._descriptors: dict[OutputTimes, Callable[[], int]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, size: Callable[[], int], descriptor: Callable[[], int]) -> OutputTimes:
+        """Begin to note the times of a file. ``descriptor``: returns a new descriptor of it."""
+        times = OutputTimes(size)
+        self._descriptors[times] = descriptor
+        self._wait_for_write(times)
+        return times
+
+    def forget(self, times: OutputTimes) -> None:
+        """End it: no process writes to the file any more."""
+        if self._descriptors.pop(times, None) is None:
+            return
+        times.look()
+        self._growing.discard(times)
+        for watch in [watch for watch, each in self._quiet.items() if each is times]:
+            del self._quiet[watch]
+            assert self._libc is not None
+            self._libc.inotify_rm_watch(self._inotify, watch)
+
+    def close(self) -> None:
+        """End all of it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._inotify >= 0:
+            asyncio.get_running_loop().remove_reader(self._inotify)
+            os.close(self._inotify)
+            self._inotify = -1
+
+    def _wait_for_write(self, times: OutputTimes) -> None:
+        """Have the next write reported. Where the system cannot, the file is looked at as one that grows."""
+        watch = self._add_watch(self._descriptors[times])
+        if watch >= 0:
+            self._quiet[watch] = times
+            self._growing.discard(times)
+            times.look()
+        else:
+            self._grows(times)
+
+    def _grows(self, times: OutputTimes) -> None:
+        self._growing.add(times)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        for times in list(self._growing):
+            if times.look():
+                self._grows(times)
+            else:
+                self._wait_for_write(times)
+
+    # --- inotify(7) -------------------------------------------------------------------------------
+
+    def _add_watch(self, descriptor: Callable[[], int]) -> int:
+        """Return the watch of a file, which reports one write; -1 if the system has none."""
+        if self._libc is None and sys.platform.startswith("linux"):
+            self._libc = ctypes.CDLL(None, use_errno=True)
+            self._inotify = int(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+            if self._inotify >= 0:
+                asyncio.get_running_loop().add_reader(self._inotify, self._read)
+        if self._libc is None or self._inotify < 0:
+            return -1
+        try:
+            file = descriptor()
+        except OSError:
+            return -1
+        path = f"/proc/self/fd/{file}".encode()
+        watch = int(self._libc.inotify_add_watch(self._inotify, path, ctypes.c_uint32(_IN_MODIFY | _IN_ONESHOT)))
+        os.close(file)
+        return watch
+
+    def _read(self) -> None:
+        data = os.read(self._inotify, _EVENTS_BYTES)
+        for watch, mask, _, _ in _EVENT.iter_unpack(data):
+            times = self._quiet.pop(watch, None) if mask & _IN_MODIFY else None
+            if times is not None:
+                times.look()
+                self._grows(times)
