@@ -137,22 +137,12 @@ export class Api extends EventTarget {
     return refusal(this.caller, scope, target);
   }
 
-  // A router that has no samples refuses the parameter; its events are what the page needs.
-  async #openEvents(headers, signal) {
-    try {
-      return await this.fetch("GET", "events", { query: { samples: 1 }, headers, signal });
-    } catch (error) {
-      if (error.status !== 400) throw error;
-      return this.fetch("GET", "events", { headers, signal });
-    }
-  }
-
   // Yield the events of the router: {id, name, data}; first {name: "open", id} when the stream has begun.
   // ``alive`` is called with each piece that comes.
   async *events(last, alive, signal) {
     const headers = { Accept: "text/event-stream" };
     if (last) headers["Last-Event-ID"] = last;
-    const response = await this.#openEvents(headers, signal);
+    const response = await this.fetch("GET", "events", { query: { samples: 1 }, headers, signal });
     yield { id: response.headers.get("X-Pagent-Event-Id"), name: "open", data: null };
     const parser = new EventParser();
     for await (const text of texts(response)) {

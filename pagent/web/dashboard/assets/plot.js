@@ -6,7 +6,7 @@ import { clockTime } from "./format.js";
 export const SPAN_S = 300;
 const SUMMARY_MS = 10_000;
 const GAP_S = 5;
-const LEFT = 52;
+const LEFT = 58;
 const BOTTOM = 18;
 const TOP = 8;
 
@@ -140,10 +140,15 @@ export class Plot {
     for (const { name, value } of this.#series) {
       const found = extent(this.#samples, value);
       if (!found) continue;
-      const range = found.low === found.high ? this.#text(found.low) : `${this.#text(found.low)} to ${this.#text(found.high)}`;
-      parts.push(this.#series.length > 1 ? `${name} ${range}` : `${range}, mean ${this.#text(found.mean)}`);
+      const [low, high, mean] = [found.low, found.high, found.mean].map(this.#text);
+      const range = low === high ? low : `${low} to ${high}`;
+      if (this.#series.length > 1) parts.push(`${name} ${range}`);
+      else parts.push(low === high ? range : `${range}, mean ${mean}`);
     }
-    if (!parts.length) return;
+    if (!parts.length) {
+      setText(this.#summary, this.#samples.length ? "No values in this time" : "Waiting for samples…");
+      return;
+    }
     this.#spoken = performance.now();
     setText(this.#summary, parts.join(" · "));
     this.#canvas.setAttribute("aria-label", `${this.#title}, the last 5 minutes: ${parts.join("; ")}`);

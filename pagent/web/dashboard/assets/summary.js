@@ -141,7 +141,7 @@ class Summary {
     row("Exit code", typeof job.exit_code === "number" ? String(job.exit_code) : "");
     row("Signal", job.signal ? format.harmless(job.signal) : "");
     row("Error", job.error ? format.shortened(job.error, 4096) : "");
-    row("CPU time", typeof job.cpu_seconds === "number" ? format.latency(job.cpu_seconds) : "");
+    row("CPU time", ENDED.has(job.state) && typeof job.cpu_seconds === "number" ? format.latency(job.cpu_seconds) : "");
     for (const [name, key] of TIMES) row(name, time(job[key]));
     this.#facts.replaceChildren(h("h2", {}, "Facts"), h("dl.facts", {}, ...rows));
   }
