@@ -2,8 +2,10 @@
 
 import { EventParser } from "./sse.js";
 import { refusal } from "./rights.js";
+import { stored, store } from "./stored.js";
 
-const TOKEN_KEY = "pagent-token";
+const TOKEN = "token";
+const OF_TAB = { ofTab: true };
 const PAGE_MAX = 500;
 
 // An answer that is an error, or a request without an answer (status 0).
@@ -28,7 +30,7 @@ export class Api extends EventTarget {
   constructor(base) {
     super();
     this.#base = base;
-    this.#token = sessionStorage.getItem(TOKEN_KEY);
+    this.#token = stored(TOKEN, OF_TAB);
     this.caller = null;
   }
 
@@ -38,8 +40,7 @@ export class Api extends EventTarget {
 
   set token(value) {
     this.#token = value || null;
-    if (this.#token) sessionStorage.setItem(TOKEN_KEY, this.#token);
-    else sessionStorage.removeItem(TOKEN_KEY);
+    store(TOKEN, this.#token, OF_TAB);
     this.dispatchEvent(new Event("token"));
   }
 

@@ -53,11 +53,25 @@ export function setMeter(element, share, text) {
 // Put a text on the clipboard.
 export async function copy(text, what) {
   try {
-    await navigator.clipboard.writeText(text);
+    if (navigator.clipboard) await navigator.clipboard.writeText(text);
+    else if (!copySelected(text)) throw new Error("the browser refuses");
     message(`${what} is on the clipboard.`);
   } catch {
     message(`The browser does not let this page use the clipboard. ${what}: ${text}`, { kind: "error" });
   }
+}
+
+// Pages of http have no other way, unless they are of the loopback.
+function copySelected(text) {
+  const before = document.activeElement;
+  const field = h("textarea.unseen", { readonly: true, "aria-hidden": "true" });
+  field.value = text;
+  (document.querySelector("dialog[open]") ?? document.body).append(field);
+  field.select();
+  const isDone = document.execCommand("copy");
+  field.remove();
+  before?.focus({ preventScroll: true });
+  return isDone;
 }
 
 export function copyButton(text, what) {

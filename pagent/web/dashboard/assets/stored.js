@@ -1,20 +1,28 @@
-// What the reader has chosen, kept by the browser. One that keeps nothing has the choice for this page only.
+// What the reader has chosen or given, kept by the browser. One that keeps nothing has it for this page only.
 
 const page = new Map();
 
-export function stored(name) {
+// A browser may refuse the storage itself.
+function storage(ofTab) {
   try {
-    return localStorage.getItem(`pagent-${name}`) ?? page.get(name) ?? null;
+    return ofTab ? sessionStorage : localStorage;
   } catch {
-    return page.get(name) ?? null;
+    return null;
   }
 }
 
-export function store(name, value) {
+// ``ofTab``: it is kept until the tab is closed.
+export function stored(name, { ofTab = false } = {}) {
+  return page.get(name) ?? storage(ofTab)?.getItem(`pagent-${name}`) ?? null;
+}
+
+// null: forget it.
+export function store(name, value, { ofTab = false } = {}) {
   page.set(name, value);
   try {
-    localStorage.setItem(`pagent-${name}`, value);
+    if (value === null) storage(ofTab)?.removeItem(`pagent-${name}`);
+    else storage(ofTab)?.setItem(`pagent-${name}`, value);
   } catch {
-    // It holds for this page.
+    // The storage is full: it holds for this page.
   }
 }
