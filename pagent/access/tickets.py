@@ -6,7 +6,7 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
 from pagent.access.passes import EntryCode, TicketPass, read_code, read_pass, sign_code, sign_pass
@@ -102,7 +102,10 @@ class Entrances(Protocol):
 
 
 class Tickets:
-    """The tickets of all jobs. Errors of notes are those of calls and links."""
+    """The tickets of all jobs. Errors of notes are those of calls and links.
+
+    :param advice: says for a job and its port how a browser reaches it without the listener of the jobs' own names.
+    """
 
     def __init__(
         self,
@@ -112,6 +115,7 @@ class Tickets:
         notes: TicketNotes,
         rights: TicketRights,
         entrances: Entrances,
+        advice: Callable[[str, int], str],
     ) -> None:
         # For life.
         self._jobs = jobs
@@ -119,6 +123,7 @@ class Tickets:
         self._notes = notes
         self._rights = rights
         self._entrances = entrances
+        self._advice = advice
         #: Ids of tickets that were made here, so that no clock but this one counts.
         self._made: dict[str, None] = {}
         # Until the next SIGHUP.
@@ -142,16 +147,17 @@ class Tickets:
             issued=now,
             expires=now + terms.ttl_s if terms.until is None else min(now + terms.ttl_s, int(terms.until)),
         )
-        urls = {port: self._url(job, ticket, None if port == main else port, terms) for port in terms.ports}
+        urls = {port: self._url(job, ticket, port, terms, is_main=port == main) for port in terms.ports}
         self._note_made(ticket.id)
         # No browser can enter after the time of the codes, so the note need not stay. Entering extends it.
         await self._notes.put(job.uid, ticket_note(ticket.id), ticket.to_note(), min(terms.code_s, terms.ttl_s))
         return NewTicket(ticket, urls)
 
-    def _url(self, job: JobFacts, ticket: Ticket, port: int | None, terms: TicketTerms) -> str:
-        found = self._entrances.entrance(job.uid, port)
+    def _url(self, job: JobFacts, ticket: Ticket, port: int, terms: TicketTerms, *, is_main: bool) -> str:
+        found = self._entrances.entrance(job.uid, None if is_main else port)
         if found is None:
-            raise RequestRefusedError(_CONFLICT, "jobs have no address for browsers: apps.enabled is not set")
+            text = f"jobs have no address of their own here ({self._advice(job.uid, port)})"
+            raise RequestRefusedError(_CONFLICT, text)
         place, address = found
         entry = TicketPass(
             place.text, job.agent_uid, job.uid, ticket.ports, ticket.name, ticket.id, ticket.issued, ticket.expires

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pagent.access.gate import AccessGate
 from pagent.access.open_tickets import OpenTickets
 from pagent.access.operations import APPS
@@ -15,6 +17,16 @@ from pagent.front.context import Fallback, Site
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.notes import KeptNotes
 from pagent.rpc.directory import Gate
+
+
+def advice(settings: RouterSettings, job_uid: str, port: int) -> str:
+    """Return how a browser reaches a job of a router without the apps listener."""
+    if settings.control.enabled:
+        return f"apps.enabled is not set; control serves it below /jobs/-/{job_uid}/http/"
+    return (  # the dashboard of an agent
+        f"on the machine of the agent it is at http://127.0.0.1:{port}/; from elsewhere:"
+        f" pagent forward --agent HOST:PORT {job_uid}"
+    )
 
 
 class Ticketing:
@@ -41,7 +53,9 @@ class Ticketing:
         self.pages = AppRoutes(settings.apps)
         table = TicketTable(self._open.end)
         self._notes = KeptNotes(directory, table)
-        self.tickets = Tickets(keys or self._random, table, directory, self._notes, gate, self.pages)
+        self.tickets = Tickets(
+            keys or self._random, table, directory, self._notes, gate, self.pages, partial(advice, settings)
+        )
         inner = gate if gate.is_closed else AccessGate(loopback=loopback, allowed_hosts=(), beyond=settings.access.open)
         self.gate = TicketGate(inner, directory, self.tickets, self._open, self.pages)
 

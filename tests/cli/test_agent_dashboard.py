@@ -126,6 +126,17 @@ async def test_it_owns_none(desk: Desk) -> None:
     assert "owns no jobs" in created.text
 
 
+async def test_it_says_how_a_job_is_opened(desk: Desk) -> None:
+    job = await desk.ann.create_job("of-ann")
+    command = [sys.executable, "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
+    port = (await job.start(command, port="auto", ready="connect"))["port"]
+    await desk.until({"of-ann": "RUNNING"})
+    answer = await desk.ask("POST", f"/v1/jobs/{job.uid}/tickets", "{}")
+    assert answer.status == 409
+    assert f"http://127.0.0.1:{port}/" in answer.json["detail"]
+    assert f"pagent forward --agent HOST:PORT {job.uid}" in answer.json["detail"]
+
+
 async def test_jobs_end_with_their_owners_link_though_it_is_open(desk: Desk) -> None:
     async with connect_agent(f"127.0.0.1:{desk.agent.rpc_port}", token="ann") as other:
         job = await other.create_job("short")
