@@ -92,6 +92,18 @@ export function empty(title, ...content) {
   return h("div.empty", {}, h("h2", {}, title), ...content);
 }
 
+// A short table. On a phone each row is a list of names and values; the roles keep it a table.
+// ``rows``: [{key, cells: [element or text]}]; the last column has no name if it has buttons.
+export function plainTable(label, names, rows) {
+  const cell = (content, index) => h("td", { role: "cell", "data-label": names[index] }, h("div", {}, content));
+  return h(
+    "table.plain",
+    { role: "table", "aria-label": label },
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...names.map((name) => h("th", { role: "columnheader", scope: "col" }, name || h("span.unseen", {}, "Actions"))))),
+    h("tbody", { role: "rowgroup" }, ...rows.map(({ key, cells }) => h("tr", { role: "row", "data-key": key }, ...cells.map(cell)))),
+  );
+}
+
 // Disable a button that the caller may not use. The reason is its title, and is read by a screen reader.
 export function allow(button, reason) {
   setAttribute(button, "aria-disabled", reason ? "true" : null);

@@ -1,6 +1,6 @@
 // The view of the pools: agents that are started on demand, and the requests for them.
 
-import { empty } from "./chips.js";
+import { empty, plainTable } from "./chips.js";
 import { framed, h, keepFocus, setText } from "./dom.js";
 import * as format from "./format.js";
 
@@ -59,19 +59,17 @@ function card(pool, store) {
 }
 
 function requestTable(pool, store) {
-  const head = ["State", "Job", "Agent", "Age", "Message"].map((name) => h("th", { scope: "col" }, name));
   const rows = pool.requests.map((request) => {
     const job = store.job(request.job);
     const agent = store.agents.get(request.agent);
-    return h(
-      "tr",
-      { "data-request": request.id },
-      h("td", {}, h("span.tag", { "data-tag": request.state }, request.state)),
-      h("td", {}, h("a", { href: `#/jobs/${encodeURIComponent(request.job)}` }, job?.name ? format.jobName(job) : format.shortUid(request.job))),
-      h("td", {}, agent ? h("a", { href: `#/agents/${encodeURIComponent(agent.uid)}` }, format.shortened(agent.name || agent.uid, 60)) : format.NONE),
-      h("td.numeric", {}, request.created_at ? format.duration(store.now() - format.epoch(request.created_at)) : format.NONE),
-      h("td.wide", {}, format.shortened(request.message || format.NONE, 400)),
-    );
+    const cells = [
+      h("span.tag", { "data-tag": request.state }, format.shortened(request.state, 40)),
+      h("a", { href: `#/jobs/${encodeURIComponent(request.job)}` }, job?.name ? format.jobName(job) : format.shortUid(request.job)),
+      agent ? h("a", { href: `#/agents/${encodeURIComponent(agent.uid)}` }, format.shortened(agent.name || agent.uid, 60)) : format.NONE,
+      request.created_at ? format.duration(store.now() - format.epoch(request.created_at)) : format.NONE,
+      format.shortened(request.message || format.NONE, 400),
+    ];
+    return { key: request.id, cells };
   });
-  return h("div.scroll", { tabindex: "0", role: "region", "aria-label": "Requests" }, h("table.plain", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)));
+  return plainTable(`Requests of ${format.shortened(pool.name, 60)}`, ["State", "Job", "Agent", "Age", "Message"], rows);
 }

@@ -1,6 +1,6 @@
 // The tab of the tickets of a job: the browsers that may use it.
 
-import { allow, empty, tokenButton, whenAllowed } from "./chips.js";
+import { allow, empty, plainTable, tokenButton, whenAllowed } from "./chips.js";
 import { confirmAction, failure, message } from "./dialog.js";
 import { h } from "./dom.js";
 import * as format from "./format.js";
@@ -29,15 +29,14 @@ export function mountTickets(element, job, api) {
 }
 
 function list(tickets, job, api, refresh) {
-  const head = ["Subject", "Note", "Ports", "Made by", "Ends"].map((name) => h("th", { scope: "col" }, name));
   const rows = tickets.map((ticket) => {
     const revoke = h("button", { type: "button", "aria-label": `Revoke the ticket ${ticket.id}`, onclick: whenAllowed(() => revokeTicket(ticket, job, api, refresh)) }, "Revoke");
     allow(revoke, api.refusal("proxy", { job }));
-    const text = (value) => h("td", {}, value === null ? format.NONE : format.shortened(value));
-    return h("tr", { "data-ticket": ticket.id }, text(ticket.subject), text(ticket.note), h("td", {}, ticket.ports.join(", ")), text(ticket.created_by), h("td", {}, h("time", { datetime: ticket.expires_at }, format.localTime(ticket.expires_at))), h("td", {}, revoke));
+    const text = (value) => (value === null ? format.NONE : format.shortened(value));
+    const ends = h("time", { datetime: ticket.expires_at }, format.localTime(ticket.expires_at));
+    return { key: ticket.id, cells: [text(ticket.subject), text(ticket.note), ticket.ports.join(", "), text(ticket.created_by), ends, revoke] };
   });
-  return h("div.scroll", { tabindex: "0", role: "region", "aria-label": "Tickets" },
-    h("table.plain", {}, h("thead", {}, h("tr", {}, ...head, h("th", { scope: "col" }, h("span.unseen", {}, "Actions")))), h("tbody", {}, ...rows)));
+  return plainTable("Tickets", ["Subject", "Note", "Ports", "Made by", "Ends", ""], rows);
 }
 
 async function revokeTicket(ticket, job, api, refresh) {
