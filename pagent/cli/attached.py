@@ -15,6 +15,7 @@ from pagent.cli.interrupt import run_until_signalled
 from pagent.cli.local_ports import LocalPort, accept_on_all, close_all, reserve_port
 from pagent.cli.outcome import describe_end, exit_code
 from pagent.cli.output import OutputCopy
+from pagent.cli.pool_wait import create_pool_job, until_placed
 from pagent.cli.publish import stable_ports
 from pagent.cli.readiness import ReadinessWatch, port_hint
 from pagent.cli.remote import remote_agent, shares_ports
@@ -22,6 +23,7 @@ from pagent.cli.run_request import RunRequest
 from pagent.cli.sandbox_files import SandboxFiles
 from pagent.cli.terminal import say
 from pagent.client import AgentClient, RemoteJob
+from pagent.client.link import REDIAL_S
 from pagent.errors import CallError, LinkError, MethodError
 from pagent.jobs.given_ports import is_free
 from pagent.jobs.placeholders import MAIN
@@ -32,7 +34,7 @@ async def run_attached(request: RunRequest) -> int:
     """Run the command on an agent, forward local ports to it, and return the exit code."""
 
     async def work(force: asyncio.Event) -> int:
-        async with _agent(request, force) as agent, _new_job(agent, request.name, force) as job:
+        async with _agent(request, force) as agent, _new_job(agent, request, force) as job:
             return await _AttachedJob(request, agent, job, force).run()
 
     return await run_until_signalled(lambda force: exit_code_of(work(force)))
@@ -41,13 +43,18 @@ async def run_attached(request: RunRequest) -> int:
 def _agent(request: RunRequest, force: asyncio.Event) -> AbstractAsyncContextManager[AgentClient]:
     if request.target is None:
         return embedded_agent(request.folder, force)
-    return remote_agent(request.target.address, request.target.token)
+    redial_s = 0.0 if request.pool is None else REDIAL_S  # the router may restart while the job waits in a queue
+    return remote_agent(request.target.address, request.target.token, redial_s=redial_s)
 
 
 @asynccontextmanager
-async def _new_job(agent: AgentClient, name: str, force: asyncio.Event) -> AsyncIterator[RemoteJob]:
+async def _new_job(agent: AgentClient, request: RunRequest, force: asyncio.Event) -> AsyncIterator[RemoteJob]:
     """Create a job, and remove it after the block. With ``force``, the end of the link removes it instead."""
-    job = await agent.create_job(name)
+    pool = request.pool
+    if pool is None:
+        job = await agent.create_job(request.name)
+    else:
+        job = await create_pool_job(agent, pool, request.name)
     tasks = TaskOwner("the end of the job")
 
     async def remove() -> None:
@@ -60,6 +67,8 @@ async def _new_job(agent: AgentClient, name: str, force: asyncio.Event) -> Async
                 say(f"cannot remove the job: {message_of(error)}")
 
     try:
+        if pool is not None:
+            await until_placed(job, pool)
         yield job
     finally:
         await _first(tasks.start(remove(), name="remove"), tasks.start(force.wait(), name="force"))

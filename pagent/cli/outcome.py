@@ -21,4 +21,6 @@ def exit_code(info: dict[str, Any]) -> int:
     """Return the exit code that a shell would return for the process."""
     if info["signal"] is not None:
         return _SIGNALLED + signal_number(info["signal"])
-    return int(info["exit_code"] or 0)
+    if info["exit_code"] is None:
+        return int(bool(info.get("error")))  # it got no agent
+    return int(info["exit_code"])

@@ -26,6 +26,10 @@ def run(options: RunOptions, command: tuple[str, ...]) -> None:
     which is deleted with the job: --upload uploads files before the start, --keep downloads them at the end, also after
     Ctrl-C and after a failure. COMMAND gets no input from this terminal.
 
+    With --pool NAME the agent is one that a pool of a router starts for COMMAND, with the parameters that the pool
+    asks for. The state of the queue is printed meanwhile. Ctrl-C in the queue cancels the request, and later it ends
+    the job with its agent.
+
     Ctrl-C, SIGTERM or closing the terminal ends the job with all of its processes. A second Ctrl-C ends them without
     a grace period.
 
@@ -52,6 +56,8 @@ def run(options: RunOptions, command: tuple[str, ...]) -> None:
       pagent run -p 8080:3000 -- npm start
       # Run on another host, with the files of the current folder
       pagent run --agent host:7000 --upload . --keep results -- python3 app.py
+      # Run on a compute node that the router of the current context gets from Slurm
+      pagent run --pool slurm --cpus 4 --time 60 -- jupyter lab --port {port}
     """
     options.check()
     if options.detach:
@@ -75,6 +81,7 @@ def _start(options: RunOptions, command: tuple[str, ...]) -> NoReturn:
     assert options.target is not None, "-d requires one"
     request = StartArguments(
         name=options.name,
+        pool=options.pool,
         environment=options.environment,
         port=options.port,
         folder=options.folder,

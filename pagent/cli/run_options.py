@@ -13,6 +13,7 @@ import click
 
 from pagent.cli.environment import environment_options
 from pagent.cli.job_options import publish_options
+from pagent.cli.pool_options import PoolChoice, pool_options
 from pagent.cli.publish import Publish
 from pagent.cli.target import Target, optional_target_options
 from pagent.limits import READY_TIMEOUT_MAX_S, READY_TIMEOUT_S
@@ -26,6 +27,7 @@ class RunOptions:
     """The options as they are given. ``target``: the agent or router; None for an agent in this process."""
 
     target: Target | None
+    pool: PoolChoice | None
     publishes: tuple[Publish, ...]
     environment: dict[str, str]
     name: str
@@ -89,6 +91,7 @@ _OPTIONS: Final = (
         ": a number, or the NAME of a {port:NAME}. Default: a port that stays the same for this command in this folder."
     ),
     environment_options,
+    pool_options,
     click.option("--name", default="run", show_default=True, metavar="NAME", help="Name of the job."),
     click.option("--browser", is_flag=True, help="Open the URL in a browser once COMMAND listens."),
     click.option(

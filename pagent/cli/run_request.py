@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pagent.cli.pool_options import PoolChoice
 from pagent.cli.publish import PortPlan, plan_ports
 from pagent.cli.run_options import RunOptions
 from pagent.cli.target import Target
@@ -22,6 +23,8 @@ class RunRequest:
 
     #: The remote agent; None for an agent in this process.
     target: Target | None
+    #: The pool of the router that starts the agent.
+    pool: PoolChoice | None
     plan: PortPlan
     ready_timeout: float
     command: list[str]
@@ -54,6 +57,7 @@ def run_request(options: RunOptions, command: Sequence[str]) -> RunRequest:
     defaults = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     return RunRequest(
         target=options.target,
+        pool=options.pool,
         plan=plan_ports(options.publishes, options.port, command),
         ready_timeout=options.ready_timeout,
         command=list(command),

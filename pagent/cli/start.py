@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pagent.cli.environment import environment_options
+from pagent.cli.pool_options import PoolChoice, pool_options
 from pagent.cli.target import Target, target_options
 from pagent.limits import LINGER_MAX_S, READY_TIMEOUT_MAX_S, READY_TIMEOUT_S
 
@@ -19,6 +20,7 @@ _EXISTING = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.command(short_help="Start a job in the background.", context_settings=_SETTINGS)
 @click.option("--name", metavar="NAME", help="Name of the job, which other commands accept.")
 @environment_options
+@pool_options
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -53,6 +55,7 @@ _EXISTING = click.Path(exists=True, file_okay=False, path_type=Path)
 def start(
     target: Target,
     name: str | None,
+    pool: PoolChoice | None,
     environment: dict[str, str],
     port: int | None,
     upload: Path | None,
@@ -65,6 +68,8 @@ def start(
 
     The job continues to run after this command. With {port} in COMMAND, or with --port, this command waits until
     COMMAND listens. A job that cannot be started is removed.
+
+    With --pool NAME the agent is one that a pool of a router starts. This command waits until it has come.
 
     \b
     Exit codes: 126 if COMMAND cannot be executed, 127 if it is not found.
@@ -80,6 +85,7 @@ def start(
 
     request = StartArguments(
         name=name,
+        pool=pool,
         environment=environment,
         port=port,
         upload=upload,

@@ -12,6 +12,8 @@ import click
 
 from pagent.cli.failure import EXIT_TIMEOUT, CommandFailed, message_of, start_failure
 from pagent.cli.outcome import describe_end, exit_code
+from pagent.cli.pool_options import PoolChoice
+from pagent.cli.pool_wait import create_pool_job, until_placed
 from pagent.client import AgentClient, RemoteJob
 from pagent.errors import CallError, LinkError, MethodError
 from pagent.jobs.placeholders import MAIN, names
@@ -23,6 +25,7 @@ class StartArguments:
     """The arguments of ``pagent start``."""
 
     name: str | None
+    pool: PoolChoice | None
     environment: dict[str, str]
     port: int | None
     #: Of the agent's host, or below the sandbox; None for the sandbox.
@@ -50,8 +53,14 @@ class StartArguments:
 
 async def start_job(client: AgentClient, request: StartArguments) -> int:
     """Create a job, upload its files, start it, and print its uid. A job that does not start is removed."""
-    job = await client.create_job(request.name, linger=request.linger, idle_after=request.idle_after)
+    terms: dict[str, Any] = {"linger": request.linger, "idle_after": request.idle_after}
+    if request.pool is None:
+        job = await client.create_job(request.name, **terms)
+    else:
+        job = await create_pool_job(client, request.pool, request.name, **terms)
     try:
+        if request.pool is not None:
+            await until_placed(job, request.pool)
         if request.upload is not None:
             await job.upload_folder(request.upload)
         await job.start(request.command, request.environment, request.folder, **request.ports)
@@ -59,7 +68,7 @@ async def start_job(client: AgentClient, request: StartArguments) -> int:
         failure = await _explained(job, error, request)
         await _remove(job)
         raise failure from None
-    except (CallError, LinkError, OSError, asyncio.CancelledError):
+    except (CallError, LinkError, OSError, CommandFailed, asyncio.CancelledError):
         await _remove(job)
         raise
     click.echo(job.uid)

@@ -38,7 +38,7 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def optional_target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: the function is called with ``target: Target | None``; None if no option names one.
 
-    With an option ``detach`` one is required.
+    With an option ``detach`` or ``pool`` one is required.
     """
     return _with_target(function, is_named=_is_named)
 
@@ -67,7 +67,7 @@ def _with_target(
     @wraps(function)
     def wrapper(agent: str | None, context: str | None, token_file: Path | None, debug: bool, **values: Any) -> Any:
         target = None
-        if is_named is None or values.get("detach") or is_named(agent, context):
+        if is_named is None or values.get("detach") or values.get("pool") or is_named(agent, context):
             target = find_target(agent, context, token_file, debug=debug)
         return function(target=target, **values)
 

@@ -34,18 +34,22 @@ class AgentClient:
         uid: str | None = None,
         labels: Mapping[str, str] | None = None,
         idle_after: float | None = None,
+        pool: Mapping[str, str] | None = None,
     ) -> RemoteJob:
         """Create a job (``job_create``). It ends with this link, or ``linger`` seconds after it.
 
         :param uid: 32 hex digits. If there is a job with this uid, return that job: the call may be repeated.
         :param labels: at most 16, which are part of the job's info.
         :param idle_after: seconds without use after which the agent ends the job.
+        :param pool: of a router: a pool that starts the agent, as ``pool``, and its parameters. The state of the job is
+            QUEUED until the agent has come, which :meth:`RemoteJob.wait` waits for.
         """
         chosen: dict[str, Any] = {
             "linger": linger,
             "uid": uid,
             "labels": None if labels is None else dict(labels),
             "idle_after": idle_after,
+            "pool": None if pool is None else dict(pool),
         }
         options = {key: value for key, value in chosen.items() if value is not None}  # older agents have none
         check_text((name, options))

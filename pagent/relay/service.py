@@ -129,7 +129,9 @@ class RelayService:
                 given.update(more)
                 agent = None if uid is None else await self._agent_with(uid, client)
                 if agent is None and pool is not None:
-                    return await self._queue(pool, PoolJob(_checked_uid(uid), name, given, None, idle_after), entry)
+                    is_single = linger is None  # the job ends with its client, and its agent with the job
+                    job = PoolJob(_checked_uid(uid), name, given, None, idle_after, is_single=is_single)
+                    return await self._queue(pool, job, entry)
                 if agent is None:
                     agent = await self._least_busy(subject, given, uid or "")
                 if entry is not None:

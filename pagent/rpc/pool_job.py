@@ -11,7 +11,7 @@ class PoolJob(NamedTuple):
     """The terms of a job. ``files``: path, content and whether it is executable, of each.
 
     ``start``: the arguments of job_start; None if the job is not to be started. ``linger``: None for the one of the
-    configuration.
+    configuration. ``is_single``: the agent ends with the job, and gets no other.
     """
 
     uid: str
@@ -21,6 +21,7 @@ class PoolJob(NamedTuple):
     idle_after: float | None = None
     files: tuple[tuple[str, bytes, bool], ...] = ()
     start: Mapping[str, Any] | None = None
+    is_single: bool = False
 
 
 class PoolRequestView(NamedTuple):

@@ -220,17 +220,25 @@ class RequestDriver:
         request = self._request
 
         def has_news() -> bool:
-            return self._has_gone() or (bool(request.pending) and self._is_connected())
+            return self._is_spent() or self._has_gone() or (bool(request.pending) and self._is_connected())
 
         while True:
             await self._until(has_news)
-            if self._is_connected():
+            if request.pending and self._is_connected():
                 number, job = next(iter(request.pending.items()))
                 if await self._is_delivered(job):
                     await self._settle(number, job)
+            elif self._is_spent():
+                return
             elif request.has_left or not await self._until(self._is_connected, _AWAY_S):
                 self._directory.agent_ended(request.data.agent_uid)
                 return
+
+    def _is_spent(self) -> bool:
+        """Return whether the agent was for one job only, which is removed."""
+        request, job = self._request, self._request.data.job
+        is_over = job.is_single and request.is_delivered and self._directory.jobs.get(job.uid) is None
+        return is_over and (agent := self._agent()) is not None and not self._directory.busy(agent)
 
     def _has_gone(self) -> bool:
         return not self._is_connected() and self._engine.has_ended(self._request)

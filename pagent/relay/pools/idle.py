@@ -55,7 +55,14 @@ class IdleAgents:
         return any(job is not None and job.uid == data.job.uid for job in idle.claims.values())
 
     def _is_free(self, idle: PoolRequest) -> bool:
-        if not idle.is_delivered or idle.is_cancelled or idle.is_ending or idle.held or idle.pending:
+        if (
+            idle.data.job.is_single
+            or not idle.is_delivered
+            or idle.is_cancelled
+            or idle.is_ending
+            or idle.held
+            or idle.pending
+        ):
             return False
         agent = self._agent(idle)
         is_idle = agent is not None and not agent.host.cordoned and not self._directory.busy(agent)

@@ -1,0 +1,122 @@
+"""``pagent run --pool`` and ``pagent start --pool`` as processes, against a router."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import re
+import signal
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from pagent.config.model import Settings
+from tests.kit.agents import TOKEN
+from tests.kit.pools import JOIN, keys_in, pool_of, running_pools, states
+from tests.kit.programs import ECHO
+from tests.kit.transfers import eventually
+
+SERVER = (sys.executable, "-c", ECHO, "{port}")
+WAITS = ("sh", "-c", "cat >/dev/null; echo job 7 waits for {cpus} CPUs; exec sleep 600")
+
+
+async def pagent(*args: str, stderr: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
+    environ = {**os.environ, "PAGENT_TOKEN": TOKEN}
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pagent", *args), stdout=asyncio.subprocess.PIPE, stderr=stderr, env=environ
+    )
+
+
+async def said(process: asyncio.subprocess.Process, pattern: str) -> re.Match[str]:
+    assert process.stderr is not None
+    async for line in process.stderr:
+        if found := re.search(pattern, line.decode()):
+            return found
+    raise AssertionError(f"it ended without: {pattern}")
+
+
+def get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+async def test_a_server_is_reached_and_all_ends_with_ctrl_c(settings: Settings, tmp_path: Path) -> None:
+    async with running_pools(settings, keys_in(tmp_path), p=pool_of(*JOIN)) as (router, host):
+        address = ("--agent", f"127.0.0.1:{router.control_port}")
+        process = await pagent("run", "--pool", "p", *address, "--", *SERVER)
+        url = (await said(process, r"(http://127\.0\.0\.1:\d+/) forwards"))[1]
+        assert (await asyncio.to_thread(get, url)).startswith(b"GET / ")
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+        assert process.returncode == 0
+        await eventually(lambda: states(router.pools) == ["ended"])
+        assert not host.jobs.jobs()
+
+
+async def test_ctrl_c_in_the_queue_cancels(settings: Settings, tmp_path: Path) -> None:
+    async with running_pools(settings, keys_in(tmp_path), p=pool_of(*WAITS)) as (router, host):
+        address = ("--agent", f"127.0.0.1:{router.control_port}")
+        process = await pagent("run", "--pool", "p", "--cpus", "4", *address, "--", *SERVER)
+        await said(process, "pagent: pool p: job 7 waits for 4 CPUs")
+        process.send_signal(signal.SIGINT)
+        _, stderr = await process.communicate()
+        assert process.returncode == 0
+        assert b"\033" not in stderr
+        await eventually(lambda: states(router.pools) == ["ended"] and not host.jobs.jobs())
+
+
+async def test_the_line_of_a_terminal_is_rewritten(settings: Settings, tmp_path: Path) -> None:
+    async with running_pools(settings, keys_in(tmp_path), p=pool_of(*WAITS)) as (router, _):
+        ours, theirs = pty.openpty()
+        try:
+            address = ("--agent", f"127.0.0.1:{router.control_port}")
+            process = await pagent("run", "--pool", "p", "--cpus", "4", *address, "--", *SERVER, stderr=theirs)
+            text = b""
+            while b"waits for 4 CPUs" not in text:
+                text += await asyncio.to_thread(os.read, ours, 4096)
+            assert b"\r\033[Kpagent: pool p: job 7 waits" in text
+            process.send_signal(signal.SIGINT)
+            await process.wait()
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "reason"),
+    [
+        (("--pool", "p"), 2, "pool p is refused: agent.cpus: is missing"),
+        (("--pool", "p", "--cpus", "1 2"), 2, "agent.cpus: must be"),
+        (("--pool", "p", "--cpus", "1", "--param", "x=1"), 2, "agent.x: the pool has no such parameter"),
+        (("--pool", "none"), 4, "pool 'none' is not found"),
+        (("--cpus", "1"), 2, "needs --pool"),
+        (("--pool", "p", "--param", "x"), 2, "expected NAME=VALUE"),
+        (
+            ("--pool", "fails"),
+            1,
+            "pool fails has no agent for the job: the command has ended before its agent came: no such partition",
+        ),
+    ],
+)
+async def test_failures(settings: Settings, tmp_path: Path, options: tuple[str, ...], code: int, reason: str) -> None:
+    fails = pool_of("sh", "-c", "cat >/dev/null; echo no such partition; exit 1")
+    async with running_pools(settings, keys_in(tmp_path), p=pool_of(*WAITS), fails=fails) as (router, _):
+        process = await pagent("run", *options, "--agent", f"127.0.0.1:{router.control_port}", "--", "true")
+        _, stderr = await process.communicate()
+        assert (process.returncode, reason in stderr.decode()) == (code, True), stderr
+
+
+async def test_start_waits_for_the_agent(settings: Settings, tmp_path: Path) -> None:
+    async with running_pools(settings, keys_in(tmp_path), p=pool_of(*JOIN)) as (router, _):
+        address = ("--agent", f"127.0.0.1:{router.control_port}")
+        process = await pagent("start", "--pool", "p", *address, "--", "sh", "-c", "exit 3")
+        stdout, stderr = await process.communicate()
+        uid = stdout.decode().strip()
+        assert process.returncode == 0, stderr
+        process = await pagent("wait", *address, uid)
+        assert (await process.communicate())[0] == b"3\n"
+        assert states(router.pools) == ["connected"]
