@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,10 +10,12 @@ from typing import Final
 
 from pagent.agent import Agent
 from pagent.cli.dashboard import print_dashboard
-from pagent.config.model import Settings
+from pagent.config.model import IsolationSettings, Settings
 from pagent.config.router import RouterControl, RouterIdentity, RouterServer, RouterSettings
 from pagent.net.dial import Address
 from pagent.router import Router
+
+_log = logging.getLogger(__name__)
 
 #: Seconds that downloads may take when the agent ends: its jobs wait for them.
 _DRAIN_S: Final = 1.0
@@ -29,6 +32,10 @@ async def agent_dashboard(agent: Agent, settings: Settings) -> AsyncIterator[Rou
         agent.jobs.agent_ports.add(router.dashboard_port)
         router.keep_link(Address("127.0.0.1", port), lambda: secret)
         agent.when_renewed(lambda renewed: router.reload(lambda: _settings(agent, renewed)))
+        if settings.jobs.isolation != IsolationSettings() and not agent.control_tokens:
+            _log.warning(
+                "jobs.isolation is set, but jobs can read the dashboard, which shows all jobs: set control.token_file"
+            )
         print_dashboard(router, settings.dashboard)
         yield router
     finally:
