@@ -3,7 +3,15 @@ import { test } from "node:test";
 import * as format from "./assets/format.js";
 
 test("sizes have a unit and three digits", () => {
-  const cases = [[0, "0 B"], [999, "999 B"], [1000, "1 kB"], [1234, "1.23 kB"], [12_345, "12.3 kB"], [999_600, "1.00 MB"], [5.5e12, "5.50 TB"]];
+  const cases = [
+    [0, "0 B"],
+    [999, "999 B"],
+    [1000, "1 kB"],
+    [1234, "1.23 kB"],
+    [12_345, "12.3 kB"],
+    [999_600, "1.00 MB"],
+    [5.5e12, "5.50 TB"],
+  ];
   for (const [value, text] of cases) assert.equal(format.bytes(value), text);
 });
 
@@ -14,12 +22,28 @@ test("what is not known is a dash", () => {
 });
 
 test("durations have their two largest units", () => {
-  const cases = [[0, "0s"], [-5, "0s"], [59.9, "59s"], [60, "1m"], [61, "1m 1s"], [3600, "1h"], [7261, "2h 1m"], [90_000, "1d 1h"], [864_000, "10d"]];
+  const cases = [
+    [0, "0s"],
+    [-5, "0s"],
+    [59.9, "59s"],
+    [60, "1m"],
+    [61, "1m 1s"],
+    [3600, "1h"],
+    [7261, "2h 1m"],
+    [90_000, "1d 1h"],
+    [864_000, "10d"],
+  ];
   for (const [value, text] of cases) assert.equal(format.duration(value), text);
 });
 
 test("latencies have a unit that fits", () => {
-  const cases = [[0, "0 ms"], [0.00083, "830 µs"], [0.0123, "12.3 ms"], [0.25, "250 ms"], [1.25, "1.25 s"]];
+  const cases = [
+    [0, "0 ms"],
+    [0.00083, "830 µs"],
+    [0.0123, "12.3 ms"],
+    [0.25, "250 ms"],
+    [1.25, "1.25 s"],
+  ];
   for (const [value, text] of cases) assert.equal(format.latency(value), text);
 });
 
@@ -63,7 +87,14 @@ test("the name of a job without one is the beginning of its uid", () => {
 
 test("a job has failed by its signal, its exit code or its error", () => {
   assert.deepEqual(
-    [{}, { exit_code: 0 }, { exit_code: 3 }, { signal: "SIGKILL" }, { error: "no" }, { exit_code: null, signal: null, error: null }].map(format.hasFailed),
+    [
+      {},
+      { exit_code: 0 },
+      { exit_code: 3 },
+      { signal: "SIGKILL" },
+      { error: "no" },
+      { exit_code: null, signal: null, error: null },
+    ].map(format.hasFailed),
     [false, false, true, true, true, false],
   );
   assert.equal(format.outcome({ exit_code: -9, signal: "SIGKILL" }), "signal SIGKILL");

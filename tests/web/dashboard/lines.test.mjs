@@ -26,7 +26,11 @@ test("a line without end becomes several, of whole characters", () => {
   assert.ok(lines.length > 4);
   assert.equal(lines.map((line) => line.text).join(""), text);
   assert.equal(splitter.unfinished, null);
-  lines.slice(1).forEach((line, index) => assert.equal(line.offset, lines[index].offset + new TextEncoder().encode(lines[index].text).length));
+  lines
+    .slice(1)
+    .forEach((line, index) =>
+      assert.equal(line.offset, lines[index].offset + new TextEncoder().encode(lines[index].text).length),
+    );
 });
 
 test("bytes that are no UTF-8 are replaced", () => {
@@ -35,8 +39,12 @@ test("bytes that are no UTF-8 are replaced", () => {
 });
 
 test("what follows a carriage return replaces the line", () => {
-  assert.deepEqual(
-    ["plain", "10%\r20%\r30%", "windows\r", "10%\r", "", "\r\r"].map(overwritten),
-    ["plain", "30%", "windows", "10%", "", ""],
-  );
+  assert.deepEqual(["plain", "10%\r20%\r30%", "windows\r", "10%\r", "", "\r\r"].map(overwritten), [
+    "plain",
+    "30%",
+    "windows",
+    "10%",
+    "",
+    "",
+  ]);
 });

@@ -49,7 +49,10 @@ async function until(condition) {
 const open = (id) => ({ id, name: "open", data: null });
 
 test("a stream that ends is opened again where it has ended", async () => {
-  const api = new ScriptedApi([open("r-5"), { id: "r-6", name: "job.created", data: job("j2") }], [open("r-6"), "wait"]);
+  const api = new ScriptedApi(
+    [open("r-5"), { id: "r-6", name: "job.created", data: job("j2") }],
+    [open("r-6"), "wait"],
+  );
   const [store, states] = [new Store(), []];
   const live = new Live(api, store);
   live.addEventListener("change", () => states.push(live.state));
@@ -75,7 +78,10 @@ test("reset lists again", async () => {
 });
 
 test("a token that is not valid ends the attempts, until there is another one", async () => {
-  const api = new ScriptedApi([new ApiError(401, "Unauthorized", "the token is not valid", "id-1")], [open("r-1"), "wait"]);
+  const api = new ScriptedApi(
+    [new ApiError(401, "Unauthorized", "the token is not valid", "id-1")],
+    [open("r-1"), "wait"],
+  );
   const live = new Live(api, new Store());
   live.start();
   await until(() => live.state === "unauthorized");

@@ -16,8 +16,16 @@ test("a scope without a limit is good for own jobs", () => {
 
 test("limits of a scope", () => {
   const cases = [
-    ["jobs!any", true], ["jobs!job=j1", true], ["jobs!job=j2", false], ["jobs!agent=a1", true], ["jobs!agent=a2", false],
-    ["jobs!label.course=p=1", true], ["jobs!label.course=p", false], ["jobs!label.none=", false], ["read!any", false], ["jobsx!any", false],
+    ["jobs!any", true],
+    ["jobs!job=j1", true],
+    ["jobs!job=j2", false],
+    ["jobs!agent=a1", true],
+    ["jobs!agent=a2", false],
+    ["jobs!label.course=p=1", true],
+    ["jobs!label.course=p", false],
+    ["jobs!label.none=", false],
+    ["read!any", false],
+    ["jobsx!any", false],
   ];
   for (const [scope, expected] of cases) assert.equal(may([scope], "jobs", { job: JOB }, "bob"), expected, scope);
 });

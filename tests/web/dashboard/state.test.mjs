@@ -2,8 +2,23 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CPU, MEMORY, RECEIVED, STREAMS, Store, tally } from "./assets/state.js";
 
-const agent = (uid, more = {}) => ({ uid, name: uid, links: [{ connection: "c", mode: "SERVER" }], cordoned: false, jobs: 0, ...more });
-const job = (uid, more = {}) => ({ uid, state: "RUNNING", agent: "a", labels: {}, name: uid, created_at: "2026-01-01T00:00:00Z", ...more });
+const agent = (uid, more = {}) => ({
+  uid,
+  name: uid,
+  links: [{ connection: "c", mode: "SERVER" }],
+  cordoned: false,
+  jobs: 0,
+  ...more,
+});
+const job = (uid, more = {}) => ({
+  uid,
+  state: "RUNNING",
+  agent: "a",
+  labels: {},
+  name: uid,
+  created_at: "2026-01-01T00:00:00Z",
+  ...more,
+});
 
 function listed(agents = [agent("a")], jobs = [job("j")]) {
   const store = new Store();
@@ -24,7 +39,10 @@ test("events change the lists", () => {
   assert.deepEqual(uids(store), ["k"]);
   assert.ok(store.ended.get("j").removed_at);
   assert.equal(store.job("j").exit_code, 3);
-  assert.deepEqual(store.activity.map(({ name }) => name), ["job.removed", "job.state", "job.created"]);
+  assert.deepEqual(
+    store.activity.map(({ name }) => name),
+    ["job.removed", "job.state", "job.created"],
+  );
 });
 
 test("an event that came while a list was under way holds", () => {
@@ -75,14 +93,24 @@ test("ages are by the clock of the server", () => {
   store.setClock(now + 3600);
   assert.ok(Math.abs(store.age(job("x", { started_at: begun })) - 600) < 5);
   assert.ok(Math.abs(store.idle(job("x", { last_request_at: begun })) - 600) < 5);
-  const ended = job("x", { state: "FINISHED", started_at: "2026-01-01T00:00:00Z", finished_at: "2026-01-01T00:01:00Z" });
+  const ended = job("x", {
+    state: "FINISHED",
+    started_at: "2026-01-01T00:00:00Z",
+    finished_at: "2026-01-01T00:01:00Z",
+  });
   assert.equal(store.age(ended), 60);
   store.setClock(now + 0.4);
   assert.equal(store.skew, 0);
 });
 
 test("a job that waits has the newest line of its engine", () => {
-  const pool = (message) => ({ name: "slurm", max: 2, parameters: [], agents: [], requests: [{ id: "r", state: "queued", job: "q", message }] });
+  const pool = (message) => ({
+    name: "slurm",
+    max: 2,
+    parameters: [],
+    agents: [],
+    requests: [{ id: "r", state: "queued", job: "q", message }],
+  });
   const store = listed([agent("a")], [job("j"), job("q", { state: "QUEUED", agent: null, message: "" })]);
   store.poolsListed([pool("srun: queued")]);
   assert.equal(store.job("q").message, "srun: queued");
@@ -118,5 +146,11 @@ test("a listener is called once for several changes", async () => {
 });
 
 test("jobs are counted by state", () => {
-  assert.deepEqual([...tally(["a", "b", "a"])], [["a", 2], ["b", 1]]);
+  assert.deepEqual(
+    [...tally(["a", "b", "a"])],
+    [
+      ["a", 2],
+      ["b", 1],
+    ],
+  );
 });

@@ -14,7 +14,8 @@ export function refusals(job, api) {
   const hasEnded = isGone ?? (ENDED.has(job.state) ? "The job has ended." : null);
   const waits = job.state === "QUEUED" ? "The job waits for an agent." : null;
   return {
-    open: hasEnded ?? waits ?? (job.state === "NEW" ? "The job is not started." : null) ?? api.refusal("proxy", { job }),
+    open:
+      hasEnded ?? waits ?? (job.state === "NEW" ? "The job is not started." : null) ?? api.refusal("proxy", { job }),
     kill: hasEnded ?? waits ?? (job.state === "NEW" ? "The job is not started." : null) ?? api.refusal("jobs", { job }),
     remove: isGone ?? api.refusal("jobs", { job }),
   };
@@ -43,27 +44,57 @@ export async function openJob(api, job, port = null) {
 
 function safeAddress(text) {
   const url = new URL(text);
-  if (url.protocol !== "http:" && url.protocol !== "https:") throw new Error("the router's address is not one of the web");
+  if (url.protocol !== "http:" && url.protocol !== "https:")
+    throw new Error("the router's address is not one of the web");
   return url.href;
 }
 
 function blocked(name, address) {
   openDialog("The browser has blocked the tab", () => [
-    h("div.dialog-body", {}, h("p.dialog-subject", {}, name), h("p", {}, "This address opens the job once, within a minute:"),
+    h(
+      "div.dialog-body",
+      {},
+      h("p.dialog-subject", {}, name),
+      h("p", {}, "This address opens the job once, within a minute:"),
       h("p", {}, h("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, "Open the job")),
-      h("div.dialog-actions", {}, h("button", { type: "button", onclick: () => copy(address, "The address") }, "Copy the address"))),
+      h(
+        "div.dialog-actions",
+        {},
+        h("button", { type: "button", onclick: () => copy(address, "The address") }, "Copy the address"),
+      ),
+    ),
   ]);
 }
 
 export async function killJob(api, job) {
   const name = format.jobName(job);
-  const signal = h("select", { name: "signal", id: "signal" }, ...SIGNALS.map((each) => h("option", { value: each }, `SIG${each}`)));
-  const grace = h("input", { name: "grace", id: "grace", type: "number", min: "0", max: "3600", step: "any", value: "5", required: true });
+  const signal = h(
+    "select",
+    { name: "signal", id: "signal" },
+    ...SIGNALS.map((each) => h("option", { value: each }, `SIG${each}`)),
+  );
+  const grace = h("input", {
+    name: "grace",
+    id: "grace",
+    type: "number",
+    min: "0",
+    max: "3600",
+    step: "any",
+    value: "5",
+    required: true,
+  });
   const answer = await confirmAction({
     title: "Signal the job?",
     subject: `${name} (${format.shortUid(job.uid)})`,
     text: "All its processes get the signal. Those that still run after the grace period are killed.",
-    fields: [h("div.field-row", {}, h("label.field", { for: "signal" }, h("span", {}, "Signal"), signal), h("label.field", { for: "grace" }, h("span", {}, "Grace period in seconds"), grace))],
+    fields: [
+      h(
+        "div.field-row",
+        {},
+        h("label.field", { for: "signal" }, h("span", {}, "Signal"), signal),
+        h("label.field", { for: "grace" }, h("span", {}, "Grace period in seconds"), grace),
+      ),
+    ],
     action: "Send the signal",
   });
   if (!answer) return;
@@ -82,7 +113,9 @@ export async function removeJob(api, job) {
   const sure = await confirmAction({
     title: waits ? "Cancel the job?" : "Remove the job?",
     subject: `${name} (${format.shortUid(job.uid)})`,
-    text: waits ? "Its request for an agent is cancelled." : "Its processes are ended, and its files and its output are deleted. This cannot be undone.",
+    text: waits
+      ? "Its request for an agent is cancelled."
+      : "Its processes are ended, and its files and its output are deleted. This cannot be undone.",
     action: waits ? "Cancel the job" : "Remove",
   });
   if (!sure) return false;

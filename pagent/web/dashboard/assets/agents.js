@@ -16,8 +16,14 @@ export function noAgents() {
   return empty(
     "No agent is connected",
     h("p", {}, "Start one on the host that is to run jobs:"),
-    command(`pagent serve --set client.enabled=True --set "client.address='${location.hostname}:PORT'" --set "client.token_file='token'"`),
-    h("p.hint", {}, "PORT is the port of the router's server listener, and token a file with one of its server.accept_tokens."),
+    command(
+      `pagent serve --set client.enabled=True --set "client.address='${location.hostname}:PORT'" --set "client.token_file='token'"`,
+    ),
+    h(
+      "p.hint",
+      {},
+      "PORT is the port of the router's server listener, and token a file with one of its server.accept_tokens.",
+    ),
   );
 }
 
@@ -93,10 +99,14 @@ function bar(part, whole, text) {
 
 const usedMemory = (agent) => (agent.memory_total ? agent.memory_total - agent.memory_available : null);
 const usedDisk = (agent) => (agent.disk_total ? agent.disk_total - agent.disk_free : null);
-const loadText = (agent) => (typeof agent.load === "number" ? `${agent.load.toFixed(2)} / ${agent.cpus ?? "?"}` : format.NONE);
-const jobsText = (agent) => (agent.jobs_max ? `${format.count(agent.jobs)} / ${format.count(agent.jobs_max)}` : format.count(agent.jobs));
-const memoryText = (agent) => (usedMemory(agent) === null ? format.NONE : `${format.bytes(usedMemory(agent))} / ${format.bytes(agent.memory_total)}`);
-const diskText = (agent) => (usedDisk(agent) === null ? format.NONE : `${format.bytes(usedDisk(agent))} / ${format.bytes(agent.disk_total)}`);
+const loadText = (agent) =>
+  typeof agent.load === "number" ? `${agent.load.toFixed(2)} / ${agent.cpus ?? "?"}` : format.NONE;
+const jobsText = (agent) =>
+  agent.jobs_max ? `${format.count(agent.jobs)} / ${format.count(agent.jobs_max)}` : format.count(agent.jobs);
+const memoryText = (agent) =>
+  usedMemory(agent) === null ? format.NONE : `${format.bytes(usedMemory(agent))} / ${format.bytes(agent.memory_total)}`;
+const diskText = (agent) =>
+  usedDisk(agent) === null ? format.NONE : `${format.bytes(usedDisk(agent))} / ${format.bytes(agent.disk_total)}`;
 const partOf = (a, b) => (typeof a === "number" && b > 0 ? a / b : null);
 
 function stateOf(agent) {
@@ -133,13 +143,68 @@ function columns(app) {
         setAttribute(uid, "title", format.harmless(agent.uid));
       },
     },
-    { key: "jobs", label: "Jobs", width: "5rem", numeric: true, descending: true, sort: (agent) => agent.jobs, update: textCell(jobsText) },
-    { key: "load", label: "Load / CPUs", width: "minmax(8rem, 1fr)", descending: true, sort: (agent) => partOf(agent.load, agent.cpus), update: bar((a) => a.load, (a) => a.cpus, loadText) },
-    { key: "memory", label: "Memory", width: "minmax(10rem, 1.2fr)", descending: true, sort: (agent) => partOf(usedMemory(agent), agent.memory_total), update: bar(usedMemory, (a) => a.memory_total, memoryText) },
-    { key: "disk", label: "Disk", width: "minmax(10rem, 1.2fr)", descending: true, sort: (agent) => partOf(usedDisk(agent), agent.disk_total), update: bar(usedDisk, (a) => a.disk_total, diskText) },
-    { key: "links", label: "Links", width: "4.5rem", numeric: true, descending: true, sort: (agent) => agent.links?.length ?? 0, update: textCell((agent) => format.count(agent.links?.length ?? 0)) },
-    { key: "version", label: "Version", width: "6rem", sort: (agent) => agent.version, update: textCell((agent) => format.shortened(agent.version ?? "–", 20)) },
-    { key: "up", label: "Up", width: "5.5rem", numeric: true, descending: true, sort: (agent) => upTime(agent, store), update: textCell((agent) => format.duration(upTime(agent, store))) },
+    {
+      key: "jobs",
+      label: "Jobs",
+      width: "5rem",
+      numeric: true,
+      descending: true,
+      sort: (agent) => agent.jobs,
+      update: textCell(jobsText),
+    },
+    {
+      key: "load",
+      label: "Load / CPUs",
+      width: "minmax(8rem, 1fr)",
+      descending: true,
+      sort: (agent) => partOf(agent.load, agent.cpus),
+      update: bar(
+        (a) => a.load,
+        (a) => a.cpus,
+        loadText,
+      ),
+    },
+    {
+      key: "memory",
+      label: "Memory",
+      width: "minmax(10rem, 1.2fr)",
+      descending: true,
+      sort: (agent) => partOf(usedMemory(agent), agent.memory_total),
+      update: bar(usedMemory, (a) => a.memory_total, memoryText),
+    },
+    {
+      key: "disk",
+      label: "Disk",
+      width: "minmax(10rem, 1.2fr)",
+      descending: true,
+      sort: (agent) => partOf(usedDisk(agent), agent.disk_total),
+      update: bar(usedDisk, (a) => a.disk_total, diskText),
+    },
+    {
+      key: "links",
+      label: "Links",
+      width: "4.5rem",
+      numeric: true,
+      descending: true,
+      sort: (agent) => agent.links?.length ?? 0,
+      update: textCell((agent) => format.count(agent.links?.length ?? 0)),
+    },
+    {
+      key: "version",
+      label: "Version",
+      width: "6rem",
+      sort: (agent) => agent.version,
+      update: textCell((agent) => format.shortened(agent.version ?? "–", 20)),
+    },
+    {
+      key: "up",
+      label: "Up",
+      width: "5.5rem",
+      numeric: true,
+      descending: true,
+      sort: (agent) => upTime(agent, store),
+      update: textCell((agent) => format.duration(upTime(agent, store))),
+    },
   ];
 }
 
@@ -166,7 +231,11 @@ function mountAgent(element, app, uid) {
   const { api, store } = app;
   const title = h("h1");
   const tag = h("span.tag");
-  const cordon = h("button", { type: "button", "data-action": "cordon", onclick: whenAllowed(() => changeCordon(app, store.agents.get(uid))) });
+  const cordon = h("button", {
+    type: "button",
+    "data-action": "cordon",
+    onclick: whenAllowed(() => changeCordon(app, store.agents.get(uid))),
+  });
   const jobs = h("a.button", { href: `#/jobs?q=${encodeURIComponent(`agent:${uid}`)}` }, "Its jobs");
   const body = h("div.agent-body");
   element.append(
@@ -223,9 +292,23 @@ function fillAgent(body, agent, { store }) {
         ...row("Uid", h("code", {}, format.shortened(agent.uid)), copyButton(agent.uid, "The uid")),
         ...row("Jobs", jobsText(agent)),
         ...row("Version", format.shortened(agent.version ?? "–")),
-        ...row("Started", time(agent.started_at), agent.started_at ? `, up ${format.duration(upTime(agent, store))}` : ""),
+        ...row(
+          "Started",
+          time(agent.started_at),
+          agent.started_at ? `, up ${format.duration(upTime(agent, store))}` : "",
+        ),
         ...(agent.deadline ? row("Ends", time(agent.deadline)) : []),
-        ...row("Links", ...(agent.links ?? []).map((link) => h("div", {}, h("code", {}, format.shortened(link.connection, 60)), ` ${link.mode === "SERVER" ? "the agent dialled" : "the router dialled"}`))),
+        ...row(
+          "Links",
+          ...(agent.links ?? []).map((link) =>
+            h(
+              "div",
+              {},
+              h("code", {}, format.shortened(link.connection, 60)),
+              ` ${link.mode === "SERVER" ? "the agent dialled" : "the router dialled"}`,
+            ),
+          ),
+        ),
       ),
     ),
     named("Platform", agent.platform),
@@ -238,7 +321,12 @@ function named(title, values) {
     h("dt", {}, format.shortened(name, 120)),
     h("dd", {}, format.shortened(typeof value === "string" ? value : JSON.stringify(value), 1000)),
   ]);
-  return h("section.card", { "aria-label": title }, h("h2", {}, title), rows.length ? h("dl.facts", {}, ...rows) : h("p.muted", {}, "None"));
+  return h(
+    "section.card",
+    { "aria-label": title },
+    h("h2", {}, title),
+    rows.length ? h("dl.facts", {}, ...rows) : h("p.muted", {}, "None"),
+  );
 }
 
 async function changeCordon(app, agent) {

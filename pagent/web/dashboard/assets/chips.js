@@ -46,7 +46,11 @@ export function setMeter(element, share, text) {
   const fill = element.querySelector(".meter-fill");
   const width = `${Math.round(100 * (share ?? 0))}%`;
   if (fill.style.width !== width) fill.style.width = width;
-  setAttribute(element, "data-level", share === null ? "none" : share >= 0.9 ? "high" : share >= 0.75 ? "raised" : "normal");
+  setAttribute(
+    element,
+    "data-level",
+    share === null ? "none" : share >= 0.9 ? "high" : share >= 0.75 ? "raised" : "normal",
+  );
   setText(element.querySelector(".meter-text"), text);
 }
 
@@ -75,7 +79,11 @@ function copySelected(text) {
 }
 
 export function copyButton(text, what) {
-  return h("button.icon-button", { type: "button", "aria-label": `Copy: ${what}`, title: "Copy", onclick: () => copy(text, what) }, icon("copy"));
+  return h(
+    "button.icon-button",
+    { type: "button", "aria-label": `Copy: ${what}`, title: "Copy", onclick: () => copy(text, what) },
+    icon("copy"),
+  );
 }
 
 // A way out of a refusal.
@@ -99,8 +107,22 @@ export function plainTable(label, names, rows) {
   return h(
     "table.plain",
     { role: "table", "aria-label": label },
-    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...names.map((name) => h("th", { role: "columnheader", scope: "col" }, name || h("span.unseen", {}, "Actions"))))),
-    h("tbody", { role: "rowgroup" }, ...rows.map(({ key, cells }) => h("tr", { role: "row", "data-key": key }, ...cells.map(cell)))),
+    h(
+      "thead",
+      { role: "rowgroup" },
+      h(
+        "tr",
+        { role: "row" },
+        ...names.map((name) =>
+          h("th", { role: "columnheader", scope: "col" }, name || h("span.unseen", {}, "Actions")),
+        ),
+      ),
+    ),
+    h(
+      "tbody",
+      { role: "rowgroup" },
+      ...rows.map(({ key, cells }) => h("tr", { role: "row", "data-key": key }, ...cells.map(cell))),
+    ),
   );
 }
 

@@ -19,7 +19,11 @@ export function openDialog(title, build, { kind = "" } = {}) {
       result = value;
       dialog.close();
     };
-    const closing = h("button.icon-button", { type: "button", "aria-label": "Close", onclick: () => close() }, icon("close"));
+    const closing = h(
+      "button.icon-button",
+      { type: "button", "aria-label": "Close", onclick: () => close() },
+      icon("close"),
+    );
     dialog.append(h("header.dialog-head", {}, h("h2", { id: titleId }, title), closing), ...build(close));
     dialog.addEventListener("close", () => {
       dialog.remove();

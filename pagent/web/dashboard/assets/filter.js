@@ -17,9 +17,15 @@ export class Filter {
 function term(word) {
   const [, field, value] = /^(agent|owner|state|pool):(.*)$/.exec(word) ?? [];
   if (field === "agent") return (job, store) => has(job.agent, value) || has(store.agents.get(job.agent)?.name, value);
-  if (field === "state") return (job, store) => has(store.stateOf(job), value) || has(stateWord(store.stateOf(job)), value);
+  if (field === "state")
+    return (job, store) => has(store.stateOf(job), value) || has(stateWord(store.stateOf(job)), value);
   if (field) return (job) => has(job[field], value);
-  return (job, store) => has(job.name, word) || has(job.uid, word) || has(job.owner, word) || labelled(job, word) || has(store.agents.get(job.agent)?.name, word);
+  return (job, store) =>
+    has(job.name, word) ||
+    has(job.uid, word) ||
+    has(job.owner, word) ||
+    labelled(job, word) ||
+    has(store.agents.get(job.agent)?.name, word);
 }
 
 function has(text, part) {

@@ -35,7 +35,9 @@ export function rate(value) {
 
 export function count(value) {
   if (!isNumber(value)) return NONE;
-  return Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, ",");
+  return Math.round(value)
+    .toString()
+    .replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 export function perSecond(value) {

@@ -10,11 +10,22 @@ const THEMES = ["auto", "dark", "light"];
 export function mountFrame(app) {
   const { api, live } = app;
   const status = h("span.link-state", { id: "link-state", "data-state": "connecting" }, "Connecting");
-  const key = h("button.tool", { type: "button", id: "token-button", onclick: () => api.askForToken() }, icon("key"), h("span"));
+  const key = h(
+    "button.tool",
+    { type: "button", id: "token-button", onclick: () => api.askForToken() },
+    icon("key"),
+    h("span"),
+  );
   const theme = h("button.tool.icon-button", { type: "button", id: "theme-button", onclick: nextTheme }, icon("theme"));
   const help = h(
     "button.tool.icon-button",
-    { type: "button", id: "help-button", "aria-label": "Keyboard shortcuts", title: "Keyboard shortcuts (?)", onclick: openKeys },
+    {
+      type: "button",
+      id: "help-button",
+      "aria-label": "Keyboard shortcuts",
+      title: "Keyboard shortcuts (?)",
+      onclick: openKeys,
+    },
     icon("help"),
   );
   document.getElementById("tools").append(status, key, theme, help);

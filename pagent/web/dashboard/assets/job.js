@@ -49,7 +49,11 @@ class JobView {
     this.#build();
     this.#fill = framed(() => this.#draw());
     const timer = setInterval(this.#fill, REFRESH_MS);
-    this.#ends.push(app.store.on("jobs ended agents figures", this.#fill), () => clearInterval(timer), () => this.#fill.cancel());
+    this.#ends.push(
+      app.store.on("jobs ended agents figures", this.#fill),
+      () => clearInterval(timer),
+      () => this.#fill.cancel(),
+    );
     const { signal } = this.#listeners;
     app.api.addEventListener("token", () => this.#rightsChanged(), { signal });
     element.addEventListener("pagent-key", (event) => this.#key(event), { signal });
@@ -109,7 +113,12 @@ class JobView {
   #build() {
     const parts = this.#parts;
     const button = (action, label, name, listener, kind = "") =>
-      h(`button${kind}`, { type: "button", "data-action": action, onclick: whenAllowed(listener) }, icon(name), h("span", {}, label));
+      h(
+        `button${kind}`,
+        { type: "button", "data-action": action, onclick: whenAllowed(listener) },
+        icon(name),
+        h("span", {}, label),
+      );
     parts.name = h("h1");
     parts.state = h("span.state");
     parts.outcome = h("span.muted");
@@ -117,23 +126,55 @@ class JobView {
     parts.ports = h("span.ports");
     parts.kill = button("kill", "Signal…", "stop", () => killJob(this.#app.api, this.#job));
     parts.remove = button("remove", "Remove…", "trash", () => this.#remove(), ".danger-plain");
-    parts.actions = h("div.actions", { role: "group", "aria-label": "Actions" }, parts.open, parts.ports, parts.kill, parts.remove);
+    parts.actions = h(
+      "div.actions",
+      { role: "group", "aria-label": "Actions" },
+      parts.open,
+      parts.ports,
+      parts.kill,
+      parts.remove,
+    );
     parts.uid = h("code");
     parts.facts = h("dl.figures", { "aria-label": "Figures" });
-    parts.tabs = h("div.tabs", { role: "tablist", "aria-label": "Parts of the job" }, ...Object.entries(TABS).map(([key, { label }], index) => this.#tabButton(key, label, index)));
+    parts.tabs = h(
+      "div.tabs",
+      { role: "tablist", "aria-label": "Parts of the job" },
+      ...Object.entries(TABS).map(([key, { label }], index) => this.#tabButton(key, label, index)),
+    );
     parts.tabs.addEventListener("keydown", (event) => this.#tabKey(event));
     parts.panels = h("div.panels");
-    parts.whole = h("div.job", {},
+    parts.whole = h(
+      "div.job",
+      {},
       h("div.view-head", {}, h("div.job-title", {}, parts.name, parts.state, parts.outcome), parts.actions),
       h("p.job-uid", {}, parts.uid, copyButton(this.#uid, "The uid")),
-      parts.facts, parts.tabs, parts.panels);
+      parts.facts,
+      parts.tabs,
+      parts.panels,
+    );
     parts.empty = h("div");
-    this.#element.append(h("nav.crumbs", { "aria-label": "Where this is" }, h("a", { href: "#/jobs" }, "Jobs")), parts.empty, parts.whole);
-    for (const name of FIGURES.keys()) parts.facts.append(h("div.figure", { "data-figure": name.toLowerCase() }, h("dt", {}, name), h("dd")));
+    this.#element.append(
+      h("nav.crumbs", { "aria-label": "Where this is" }, h("a", { href: "#/jobs" }, "Jobs")),
+      parts.empty,
+      parts.whole,
+    );
+    for (const name of FIGURES.keys())
+      parts.facts.append(h("div.figure", { "data-figure": name.toLowerCase() }, h("dt", {}, name), h("dd")));
   }
 
   #tabButton(key, label, index) {
-    return h("button", { type: "button", role: "tab", id: `tab-${key}`, "data-tab": key, title: `${label} (${index + 1})`, onclick: () => this.#show(key) }, label);
+    return h(
+      "button",
+      {
+        type: "button",
+        role: "tab",
+        id: `tab-${key}`,
+        "data-tab": key,
+        title: `${label} (${index + 1})`,
+        onclick: () => this.#show(key),
+      },
+      label,
+    );
   }
 
   #show(key) {
@@ -188,7 +229,9 @@ class JobView {
     place.replaceChildren();
     if (is === "asking") place.append(empty("Asking for the job…"));
     else if (is) {
-      const why = this.#missing.requestId ? `${this.#missing.message} (request ${this.#missing.requestId})` : this.#missing.message;
+      const why = this.#missing.requestId
+        ? `${this.#missing.message} (request ${this.#missing.requestId})`
+        : this.#missing.message;
       place.append(empty("The job is not here", h("p", {}, why), h("p", {}, h("a", { href: "#/jobs" }, "All jobs"))));
     }
   }
@@ -215,14 +258,29 @@ class JobView {
     const more = (job.ports ?? []).slice(1);
     if (place.dataset.drawn !== more.join()) {
       place.dataset.drawn = more.join();
-      place.replaceChildren(...more.map((port) => h("button", { type: "button", "data-port": port, "data-hint": `Open port ${port}`, onclick: whenAllowed(() => openJob(this.#app.api, this.#job, port)) }, `:${port}`)));
+      place.replaceChildren(
+        ...more.map((port) =>
+          h(
+            "button",
+            {
+              type: "button",
+              "data-port": port,
+              "data-hint": `Open port ${port}`,
+              onclick: whenAllowed(() => openJob(this.#app.api, this.#job, port)),
+            },
+            `:${port}`,
+          ),
+        ),
+      );
     }
     for (const button of place.children) allow(button, reason);
   }
 
   #drawFigures(job) {
     const { facts } = this.#parts;
-    [...FIGURES.values()].forEach((textOf, index) => setText(facts.children[index].lastElementChild, textOf(job, this.#app.store)));
+    [...FIGURES.values()].forEach((textOf, index) =>
+      setText(facts.children[index].lastElementChild, textOf(job, this.#app.store)),
+    );
     setText(facts.firstElementChild.firstElementChild, ENDED.has(job.state) ? "Ran for" : "Age");
   }
 
@@ -231,7 +289,11 @@ class JobView {
       const isOn = button.dataset.tab === this.#tab;
       setAttribute(button, "aria-selected", String(isOn));
       setAttribute(button, "tabindex", isOn ? "0" : "-1");
-      setAttribute(button, "aria-controls", this.#mounted.has(button.dataset.tab) ? `panel-${button.dataset.tab}` : null);
+      setAttribute(
+        button,
+        "aria-controls",
+        this.#mounted.has(button.dataset.tab) ? `panel-${button.dataset.tab}` : null,
+      );
     }
     this.#mount(job);
     for (const [key, { panel, part }] of this.#mounted) {
@@ -244,7 +306,12 @@ class JobView {
     const known = this.#mounted.get(this.#tab);
     if (known && !isOutdated(known, job)) return;
     if (known) this.#unmountOne(this.#tab);
-    const panel = h("section.panel", { role: "tabpanel", id: `panel-${this.#tab}`, "aria-labelledby": `tab-${this.#tab}`, "data-panel": this.#tab });
+    const panel = h("section.panel", {
+      role: "tabpanel",
+      id: `panel-${this.#tab}`,
+      "aria-labelledby": `tab-${this.#tab}`,
+      "data-panel": this.#tab,
+    });
     this.#parts.panels.append(panel);
     setAttribute(document.getElementById(`tab-${this.#tab}`), "aria-controls", panel.id);
     const part = TABS[this.#tab].mount(panel, job, this.#app.api, this.#app);
@@ -268,7 +335,13 @@ class JobView {
     if (rights === this.#rights) return;
     this.#rights = rights;
     for (const [key, { state }] of [...this.#mounted]) {
-      if (!(key === "terminal" && state === "RUNNING" && this.#job && !this.#app.api.refusal("exec", { job: this.#job }))) this.#unmountOne(key);
+      if (!(
+        key === "terminal" &&
+        state === "RUNNING" &&
+        this.#job &&
+        !this.#app.api.refusal("exec", { job: this.#job })
+      ))
+        this.#unmountOne(key);
     }
     this.#fill();
   }
@@ -277,7 +350,8 @@ class JobView {
 // A log and a terminal wait for the start of the job; files and tickets end with the job.
 function isOutdated({ key, state, removed }, job) {
   if (key === "summary") return false;
-  if (key === "files" || key === "tickets") return removed !== Boolean(job.removed_at) || (state === "QUEUED") !== (job.state === "QUEUED");
+  if (key === "files" || key === "tickets")
+    return removed !== Boolean(job.removed_at) || (state === "QUEUED") !== (job.state === "QUEUED");
   return state !== job.state && state !== "RUNNING";
 }
 

@@ -1,19 +1,26 @@
 // The view of all jobs: those that exist or wait, and those that are gone.
 
-import { command, empty, setState, shade, stateWord } from "./chips.js";
+import { command, empty, shade, stateWord } from "./chips.js";
 import { announce, failure } from "./dialog.js";
 import { framed, h, icon, setAttribute, setText } from "./dom.js";
-import * as format from "./format.js";
-import { CPU, MEMORY, RECEIVED, SENT, STATES, STREAMS, tally } from "./state.js";
-import { Table, textCell } from "./table.js";
 import { Filter } from "./filter.js";
+import * as format from "./format.js";
+import { currentColumns, endedColumns } from "./jobcolumns.js";
+import { STATES, tally } from "./state.js";
+import { Table } from "./table.js";
 
 const REFRESH_MS = 1000;
 const TYPED_MS = 400;
 const FILL_MS = 250;
 
 // What the view had when it was left: it comes back so.
-const remembered = { query: "", ended: false, state: null, sort: { current: { key: "age", descending: false }, ended: { key: "end", descending: true } }, scroll: 0 };
+const remembered = {
+  query: "",
+  ended: false,
+  state: null,
+  sort: { current: { key: "age", descending: false }, ended: { key: "end", descending: true } },
+  scroll: 0,
+};
 
 export function mountJobs(element, app) {
   return new JobsView(element, app);
@@ -41,7 +48,8 @@ class JobsView {
     this.#app = app;
     this.#element = element;
     const given = new URLSearchParams(location.hash.split("?")[1] ?? "");
-    if (given.has("q")) Object.assign(remembered, { query: given.get("q"), state: null, ended: given.has("ended"), scroll: 0 });
+    if (given.has("q"))
+      Object.assign(remembered, { query: given.get("q"), state: null, ended: given.has("ended"), scroll: 0 });
     this.#build();
     this.#refresh = framed(() => this.#fill(), FILL_MS);
     this.#ends.push(app.store.on("jobs agents figures ended clock", this.#refresh));
@@ -50,7 +58,10 @@ class JobsView {
     element.addEventListener("pagent-key", this.#key);
     this.#switchTo(remembered.ended, false);
     this.#fill();
-    if (this.#table) requestAnimationFrame(() => { this.#table.element.scrollTop = remembered.scroll; });
+    if (this.#table)
+      requestAnimationFrame(() => {
+        this.#table.element.scrollTop = remembered.scroll;
+      });
   }
 
   #key;
@@ -86,16 +97,33 @@ class JobsView {
       }
     });
     this.#filter = new Filter(remembered.query);
-    const kind = (ended, label) => h("button", { type: "button", "data-ended": String(ended), onclick: () => this.#switchTo(ended) }, label);
-    this.#kinds = h("div.segments", { role: "group", "aria-label": "Which jobs" }, kind(false, "Current"), kind(true, "Ended"));
+    const kind = (ended, label) =>
+      h("button", { type: "button", "data-ended": String(ended), onclick: () => this.#switchTo(ended) }, label);
+    this.#kinds = h(
+      "div.segments",
+      { role: "group", "aria-label": "Which jobs" },
+      kind(false, "Current"),
+      kind(true, "Ended"),
+    );
     this.#chips = h("div.state-filter", { role: "group", "aria-label": "Only jobs in a state" });
-    this.#sortField = h("select", { "aria-label": "Sort by", onchange: (event) => this.#table.sortBy(event.target.value) });
-    this.#direction = h("button.icon-button", { type: "button", onclick: () => this.#table.sortBy(this.#table.sort.key) });
+    this.#sortField = h("select", {
+      "aria-label": "Sort by",
+      onchange: (event) => this.#table.sortBy(event.target.value),
+    });
+    this.#direction = h("button.icon-button", {
+      type: "button",
+      onclick: () => this.#table.sortBy(this.#table.sort.key),
+    });
     this.#summary = h("p.count", { id: "job-count" });
     this.#place = h("div.table-place");
     this.#element.append(
       h("div.view-head", {}, h("h1", {}, "Jobs"), this.#summary, this.#kinds),
-      h("div.filters", { role: "search" }, this.#search, h("div.sort-field", {}, h("span", {}, "Sort"), this.#sortField, this.#direction)),
+      h(
+        "div.filters",
+        { role: "search" },
+        this.#search,
+        h("div.sort-field", {}, h("span", {}, "Sort"), this.#sortField, this.#direction),
+      ),
       this.#chips,
       this.#place,
     );
@@ -125,7 +153,8 @@ class JobsView {
   #switchTo(ended, fill = true) {
     if (remembered.ended !== ended) remembered.state = null;
     remembered.ended = ended;
-    for (const button of this.#kinds.children) setAttribute(button, "aria-pressed", String(button.dataset.ended === String(ended)));
+    for (const button of this.#kinds.children)
+      setAttribute(button, "aria-pressed", String(button.dataset.ended === String(ended)));
     this.#makeTable(ended);
     if (ended) this.#loadEnded();
     if (fill) this.#fill();
@@ -157,14 +186,22 @@ class JobsView {
       },
       onRow: (row, job) => setAttribute(row, "data-waits", job.state === "QUEUED" ? "" : null),
     });
-    this.#sortField.replaceChildren(...this.#table.columns.map(({ key, label }) => h("option", { value: key, selected: key === this.#table.sort.key }, label)));
+    this.#sortField.replaceChildren(
+      ...this.#table.columns.map(({ key, label }) =>
+        h("option", { value: key, selected: key === this.#table.sort.key }, label),
+      ),
+    );
     this.#place.replaceChildren(this.#table.element);
     this.#drawSort(this.#table.sort);
   }
 
   #drawSort({ key, descending }) {
     this.#sortField.value = key;
-    setAttribute(this.#direction, "aria-label", descending ? "Descending. Sort ascending" : "Ascending. Sort descending");
+    setAttribute(
+      this.#direction,
+      "aria-label",
+      descending ? "Descending. Sort ascending" : "Ascending. Sort descending",
+    );
     this.#direction.replaceChildren(icon(descending ? "down" : "up"));
   }
 
@@ -178,7 +215,12 @@ class JobsView {
     this.#drawChips(counts);
     const rows = remembered.state ? found.filter((job) => shadeOf(job) === remembered.state) : found;
     this.#table.rows = rows;
-    setText(this.#summary, rows.length === all.length ? format.count(all.length) : `${format.count(rows.length)} of ${format.count(all.length)}`);
+    setText(
+      this.#summary,
+      rows.length === all.length
+        ? format.count(all.length)
+        : `${format.count(rows.length)} of ${format.count(all.length)}`,
+    );
     this.#drawEmpty(all.length, rows.length);
   }
 
@@ -209,7 +251,17 @@ class JobsView {
 
   #drawEmpty(all, rows) {
     const { store } = this.#app;
-    const is = rows ? "" : all ? "none" : !store.isListed ? "loading" : remembered.ended ? "ended" : store.agents.size ? "jobs" : "agents";
+    const is = rows
+      ? ""
+      : all
+        ? "none"
+        : !store.isListed
+          ? "loading"
+          : remembered.ended
+            ? "ended"
+            : store.agents.size
+              ? "jobs"
+              : "agents";
     if (this.#place.dataset.empty === is) return;
     this.#place.dataset.empty = is;
     this.#place.querySelector(".empty")?.remove();
@@ -226,12 +278,16 @@ class JobsView {
 
 function emptyText(kind, clear) {
   if (kind === "loading") return empty("Listing the jobs…");
-  if (kind === "ended") return empty("No job has ended yet", h("p", {}, "Agents remember the jobs that end, the last 1,000 for 24 hours."));
+  if (kind === "ended")
+    return empty("No job has ended yet", h("p", {}, "Agents remember the jobs that end, the last 1,000 for 24 hours."));
   if (kind === "none") {
     return empty("No job fits the filter", h("button", { type: "button", onclick: clear }, "Clear the filter"));
   }
   if (kind === "agents") {
-    return empty("No jobs, because no agent is connected", h("p", {}, h("a", { href: "#/agents" }, "Agents"), " has the command to start one."));
+    return empty(
+      "No jobs, because no agent is connected",
+      h("p", {}, h("a", { href: "#/agents" }, "Agents"), " has the command to start one."),
+    );
   }
   return noJobs();
 }
@@ -240,103 +296,13 @@ export function noJobs() {
   return empty(
     "No jobs yet",
     h("p", {}, "Start one from a terminal:"),
-    command(`pagent start --agent ${location.hostname}:PORT --token-file token --name site -- python3 -m http.server {port}`),
-    h("p.hint", {}, "PORT is the port of the agent's server or of the router's control listener. This page shows the job as soon as it is created."),
+    command(
+      `pagent start --agent ${location.hostname}:PORT --token-file token --name site -- python3 -m http.server {port}`,
+    ),
+    h(
+      "p.hint",
+      {},
+      "PORT is the port of the agent's server or of the router's control listener. This page shows the job as soon as it is created.",
+    ),
   );
-}
-
-// --- columns ----------------------------------------------------------------------------------------
-
-function stateColumn(store) {
-  const shadeOf = (job) => shade(store.stateOf(job), job);
-  return {
-    key: "state",
-    label: "State",
-    width: "8rem",
-    sort: (job) => stateWord(shadeOf(job)),
-    update: (cell, job) => {
-      if (!cell.firstChild) cell.append(h("span.state"));
-      setState(cell.firstChild, shadeOf(job));
-      const end = format.outcome(job);
-      setAttribute(cell, "title", end);
-    },
-  };
-}
-
-function nameColumn() {
-  return {
-    key: "name",
-    label: "Name",
-    width: "minmax(11rem, 3fr)",
-    sort: (job) => job.name || job.uid,
-    update: (cell, job) => {
-      if (!cell.firstChild) cell.append(h("a.job-name"), h("span.uid"));
-      const [link, uid] = cell.children;
-      const name = format.jobName(job);
-      setText(link, name);
-      setAttribute(link, "href", `#/jobs/${encodeURIComponent(job.uid)}`);
-      setAttribute(link, "title", name);
-      setText(uid, job.name ? format.shortUid(job.uid) : "");
-    },
-  };
-}
-
-function agentColumn(store) {
-  const name = (job) => {
-    if (job.state === "QUEUED") return `pool ${format.shortened(job.pool ?? "", 60)}`;
-    const agent = store.agents.get(job.agent);
-    return agent?.name ? format.shortened(agent.name, 60) : format.shortUid(job.agent ?? "–");
-  };
-  return { key: "agent", label: "Agent", width: "minmax(7rem, 1.5fr)", sort: name, update: textCell(name, (job) => format.harmless(job.agent ?? "")) };
-}
-
-function figure(key, label, width, valueOf, textOf, title) {
-  return { key, label, width, numeric: true, descending: true, title, sort: valueOf, update: textCell((job) => textOf(valueOf(job))) };
-}
-
-function currentColumns(store) {
-  const live = (which) => (job) => store.figure(job, which);
-  return [
-    stateColumn(store),
-    nameColumn(),
-    { ...agentColumn(store), update: agentOrMessage(store) },
-    { ...figure("age", "Age", "5.5rem", (job) => store.age(job), format.duration), descending: false },
-    figure("cpu", "CPU", "4.5rem", live(CPU), format.cores, "Share of one core"),
-    figure("memory", "Memory", "5.5rem", live(MEMORY), format.bytes, "Resident memory of all processes"),
-    figure("streams", "Streams", "5rem", live(STREAMS), format.count, "Open streams"),
-    figure("in", "In", "5.5rem", live(RECEIVED), format.bytes, "Bytes that the job has received"),
-    figure("out", "Out", "5.5rem", live(SENT), format.bytes, "Bytes that the job has sent"),
-    figure("idle", "Idle", "5.5rem", (job) => store.idle(job), format.duration, "Time without requests and input"),
-  ];
-}
-
-// A job that waits has the last line of its engine in the place of its agent.
-function agentOrMessage(store) {
-  const { sort: name } = agentColumn(store);
-  return (cell, job) => {
-    const text = job.state === "QUEUED" && job.message ? `${name(job)}: ${format.shortened(job.message)}` : name(job);
-    setText(cell, text);
-    setAttribute(cell, "title", job.state === "QUEUED" ? text : format.harmless(job.agent ?? ""));
-  };
-}
-
-function endedColumns(store) {
-  const end = (job) => format.epoch(job.finished_at ?? job.removed_at);
-  return [
-    stateColumn(store),
-    nameColumn(),
-    agentColumn(store),
-    { key: "end", label: "Ended", width: "8rem", numeric: true, descending: true, sort: end,
-      update: textCell((job) => (end(job) === null ? format.NONE : `${format.duration(store.now() - end(job))} ago`), (job) => format.localTime(job.finished_at ?? job.removed_at)) },
-    { ...figure("age", "Ran for", "6rem", (job) => (job.started_at ? store.age(job) : null), format.duration) },
-    { key: "outcome", label: "Outcome", width: "7rem", sort: (job) => format.outcome(job), update: textCell((job) => format.outcome(job) ?? format.NONE) },
-    { key: "error", label: "Last error", width: "minmax(8rem, 3fr)", sort: (job) => lastError(job), update: textCell((job) => lastError(job) ?? "", (job) => lastError(job)) },
-  ];
-}
-
-// The error of the agent, otherwise the last line of the standard error.
-export function lastError(job) {
-  if (job.error) return format.shortened(job.error);
-  if (!format.hasFailed(job) || !job.stderr) return null;
-  return format.shortened(job.stderr.trimEnd().split("\n").at(-1));
 }

@@ -9,7 +9,15 @@ const STORED = "keys";
 const SECOND_MS = 1500;
 
 const HELP = [
-  ["Go to", [["g o", "Overview"], ["g a", "Agents"], ["g j", "Jobs"], ["g p", "Pools"]]],
+  [
+    "Go to",
+    [
+      ["g o", "Overview"],
+      ["g a", "Agents"],
+      ["g j", "Jobs"],
+      ["g p", "Pools"],
+    ],
+  ],
   [
     "Lists",
     [
@@ -30,7 +38,14 @@ const HELP = [
       ["u", "Back to the jobs"],
     ],
   ],
-  ["Everywhere", [["t", "Theme"], ["?", "This list"], ["Esc", "Close, or clear the filter"]]],
+  [
+    "Everywhere",
+    [
+      ["t", "Theme"],
+      ["?", "This list"],
+      ["Esc", "Close, or clear the filter"],
+    ],
+  ],
 ];
 
 function areOn() {
@@ -46,7 +61,12 @@ export function openKeys() {
       onchange: (event) => store(STORED, event.target.checked ? "on" : "off"),
     });
     const groups = HELP.map(([name, keys]) =>
-      h("section", {}, h("h3", {}, name), h("dl.keys", {}, ...keys.flatMap(([key, what]) => [h("dt", {}, ...caps(key)), h("dd", {}, what)]))),
+      h(
+        "section",
+        {},
+        h("h3", {}, name),
+        h("dl.keys", {}, ...keys.flatMap(([key, what]) => [h("dt", {}, ...caps(key)), h("dd", {}, what)])),
+      ),
     );
     return [
       h("div.dialog-body.key-list", {}, ...groups),
@@ -56,7 +76,10 @@ export function openKeys() {
 }
 
 function caps(keys) {
-  return keys.split(" ").filter(Boolean).flatMap((key) => (key === "…" ? [key] : [h("kbd", {}, key)]));
+  return keys
+    .split(" ")
+    .filter(Boolean)
+    .flatMap((key) => (key === "…" ? [key] : [h("kbd", {}, key)]));
 }
 
 const PLACES = { o: "", a: "agents", j: "jobs", p: "pools" };
@@ -87,5 +110,8 @@ function taken(event) {
 
 // A terminal and fields take all keys themselves.
 function isTyping(target) {
-  return target instanceof Element && target.closest("input, textarea, select, [contenteditable], .xterm, [data-keys=own]") !== null;
+  return (
+    target instanceof Element &&
+    target.closest("input, textarea, select, [contenteditable], .xterm, [data-keys=own]") !== null
+  );
 }

@@ -1,12 +1,12 @@
 // The connection to the router: one stream of events, opened again when it is lost, and lists when events are missed.
 
 import { ApiError } from "./api.js";
+import { whenHidden } from "./visibility.js";
 
 const SILENCE_MS = 40_000;
 const FIRST_MS = 500;
 const LONGEST_MS = 30_000;
 const POOLS_MS = 300;
-const HIDDEN_MS = 10_000;
 
 // The wait before an attempt: doubled each time, and spread, so that many pages do not come at once.
 export function backoff(attempt, random = Math.random()) {
@@ -35,11 +35,9 @@ export class Live extends EventTarget {
   // A browser has six connections to one origin for all its tabs: a page that is not seen gives its stream back, and
   // resumes it when it is seen again.
   pauseWhileHidden() {
-    let timer = null;
+    whenHidden(() => this.stop());
     document.addEventListener("visibilitychange", () => {
-      clearTimeout(timer);
-      if (document.hidden) timer = setTimeout(() => this.stop(), HIDDEN_MS);
-      else if (this.#run === null && this.state !== "unauthorized") this.start();
+      if (!document.hidden && this.#run === null && this.state !== "unauthorized") this.start();
     });
   }
 

@@ -9,12 +9,12 @@ import { backoff } from "./live.js";
 import { LINES_MAX, LogLines } from "./loglines.js";
 import { LogSearch } from "./logsearch.js";
 import { stored, store } from "./stored.js";
+import { visible, whenHidden } from "./visibility.js";
 
 const FIRST_BYTES = 128 * 1024;
 const EARLIER_BYTES = 512 * 1024;
 // Lines of one frame; while more wait, no more are read, and the agent pauses.
 const FRAME_LINES = 1500;
-const HIDDEN_MS = 10_000;
 const MOVED_MS = 1000;
 const END_PX = 24;
 const WRAP = "wrap";
@@ -66,14 +66,33 @@ class LogView {
 
   #build(element) {
     const parts = this.#parts;
-    const toggle = (name, label, onclick, title) => h("button", { type: "button", "data-action": name, title, onclick }, label);
-    const stream = (name) => h("button", { type: "button", "data-stream": name, "aria-pressed": "false", onclick: () => this.#switchTo(name) }, h("span", {}, name), h("span.number"));
+    const toggle = (name, label, onclick, title) =>
+      h("button", { type: "button", "data-action": name, title, onclick }, label);
+    const stream = (name) =>
+      h(
+        "button",
+        { type: "button", "data-stream": name, "aria-pressed": "false", onclick: () => this.#switchTo(name) },
+        h("span", {}, name),
+        h("span.number"),
+      );
     parts.streams = h("div.segments", { role: "group", "aria-label": "Stream" }, stream("stdout"), stream("stderr"));
     parts.follow = toggle("follow", "Follow", () => this.#setFollow(!this.#follow), "Keep the end in view (f)");
     parts.wrap = toggle("wrap", "Wrap", () => this.#setWrap(stored(WRAP) === "off"), "Wrap long lines (w)");
-    parts.earlier = h("button.earlier", { type: "button", hidden: true, "data-action": "earlier", onclick: () => this.#loadEarlier() });
+    parts.earlier = h("button.earlier", {
+      type: "button",
+      hidden: true,
+      "data-action": "earlier",
+      onclick: () => this.#loadEarlier(),
+    });
     parts.note = h("p.log-note", { role: "status" });
-    parts.view = h("div.log", { tabindex: "0", role: "region", "aria-label": "Log", id: "log" }, parts.earlier, this.#lines.list, this.#lines.unfinished, parts.note);
+    parts.view = h(
+      "div.log",
+      { tabindex: "0", role: "region", "aria-label": "Log", id: "log" },
+      parts.earlier,
+      this.#lines.list,
+      this.#lines.unfinished,
+      parts.note,
+    );
     element.append(h("div.log-bar", {}, parts.streams, parts.follow, parts.wrap, this.#search.element), parts.view);
     this.#setWrap(stored(WRAP) !== "off");
     this.#setFollow(true);
@@ -151,7 +170,9 @@ class LogView {
       try {
         const bounds = await Promise.all(["stdout", "stderr"].map((stream) => this.#bounds(stream)));
         if (this.#over.signal.aborted) return;
-        bounds.forEach(({ end }, index) => setText(this.#parts.streams.children[index].lastElementChild, end ? format.bytes(end) : "empty"));
+        bounds.forEach(({ end }, index) =>
+          setText(this.#parts.streams.children[index].lastElementChild, end ? format.bytes(end) : "empty"),
+        );
         this.#switchTo(bounds[0].end === 0 && bounds[1].end > 0 ? "stderr" : "stdout");
       } catch (error) {
         setText(this.#parts.note, problem(error));
@@ -164,7 +185,10 @@ class LogView {
     this.#parts.streams.hidden = this.#parts.follow.hidden = true;
     const text = (this.#job.stderr ?? "").replace(/\n$/, "");
     if (text) this.#lines.append(text.split("\n").map((line) => ({ offset: 0, text: line })));
-    const gone = this.#job.agent === null ? "The job is not at an agent, and has no output." : "The job is removed, and its output with it.";
+    const gone =
+      this.#job.agent === null
+        ? "The job is not at an agent, and has no output."
+        : "The job is removed, and its output with it.";
     setText(this.#parts.note, text ? `${gone} This is the end of its standard error.` : gone);
   }
 
@@ -184,7 +208,8 @@ class LogView {
     this.#search.again();
     this.#parts.earlier.hidden = true;
     setText(this.#parts.note, "Reading…");
-    for (const each of this.#parts.streams.children) setAttribute(each, "aria-pressed", String(each.dataset.stream === stream));
+    for (const each of this.#parts.streams.children)
+      setAttribute(each, "aria-pressed", String(each.dataset.stream === stream));
     this.#setFollow(true);
     this.#read(this.#run.signal);
   }
@@ -322,7 +347,10 @@ class LogView {
 
   // Return the lines between two offsets. An answer has no end of its range, so the rest of it is cancelled.
   async #part(from, to) {
-    const response = await this.#api.fetch("GET", this.#path, { query: { stream: this.#stream, offset: from }, signal: this.#run.signal });
+    const response = await this.#api.fetch("GET", this.#path, {
+      query: { stream: this.#stream, offset: from },
+      signal: this.#run.signal,
+    });
     const begin = Number(response.headers.get("X-Pagent-Start"));
     const splitter = new LineSplitter(begin);
     const reader = response.body.getReader();
@@ -337,36 +365,8 @@ class LogView {
   }
 }
 
-// Call a function when the page has not been seen for a while; return the function that ends this.
-function whenHidden(action) {
-  let timer = null;
-  const changed = () => {
-    clearTimeout(timer);
-    if (document.hidden) timer = setTimeout(action, HIDDEN_MS);
-  };
-  document.addEventListener("visibilitychange", changed);
-  changed();
-  return () => {
-    clearTimeout(timer);
-    document.removeEventListener("visibilitychange", changed);
-  };
-}
-
-// Wait until the page is seen again.
-function visible(signal) {
-  const over = new AbortController();
-  return new Promise((resolve) => {
-    const look = () => {
-      if (document.hidden && !signal.aborted) return;
-      over.abort();
-      resolve();
-    };
-    document.addEventListener("visibilitychange", look, { signal: over.signal });
-    signal.addEventListener("abort", look, { signal: over.signal });
-    look();
-  });
-}
-
 function problem(error) {
-  return error.status ? `${error.message}${error.requestId ? ` (request ${error.requestId})` : ""}` : "The connection is lost.";
+  return error.status
+    ? `${error.message}${error.requestId ? ` (request ${error.requestId})` : ""}`
+    : "The connection is lost.";
 }

@@ -19,9 +19,21 @@ export class LogSearch {
   constructor(lines, onGo) {
     this.#lines = lines;
     this.#onGo = onGo;
-    this.field = h("input", { type: "search", placeholder: "Search", "aria-label": "Search the log", autocomplete: "off", spellcheck: "false", oninput: () => this.#soon() });
+    this.field = h("input", {
+      type: "search",
+      placeholder: "Search",
+      "aria-label": "Search the log",
+      autocomplete: "off",
+      spellcheck: "false",
+      oninput: () => this.#soon(),
+    });
     this.field.addEventListener("keydown", (event) => this.#key(event));
-    const step = (label, name, by) => h("button.icon-button", { type: "button", "aria-label": label, title: label, onclick: () => this.go(by) }, icon(name));
+    const step = (label, name, by) =>
+      h(
+        "button.icon-button",
+        { type: "button", "aria-label": label, title: label, onclick: () => this.go(by) },
+        icon(name),
+      );
     this.#steps = h("span.steps", { hidden: true }, step("Previous match", "up", -1), step("Next match", "down", 1));
     this.element = h("div.log-search", { role: "search" }, this.field, this.#found, this.#steps);
   }

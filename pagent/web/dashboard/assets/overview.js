@@ -4,7 +4,8 @@ import { setState, shade, stateWord } from "./chips.js";
 import { hostMeters, noAgents, refreshing } from "./agents.js";
 import { framed, h, keepFocus, setText } from "./dom.js";
 import * as format from "./format.js";
-import { lastError, noJobs } from "./jobs.js";
+import { lastError } from "./jobcolumns.js";
+import { noJobs } from "./jobs.js";
 import { Plot } from "./plot.js";
 import { STATES, tally } from "./state.js";
 
@@ -13,7 +14,13 @@ const FILL_MS = 250;
 const EVENTS_MAX = 12;
 
 const PLOTS = [
-  { id: "requests", title: "Requests per second", least: 10, text: format.perSecond, series: [{ name: "Requests", color: 1, value: (sample) => sample.requests_per_s }] },
+  {
+    id: "requests",
+    title: "Requests per second",
+    least: 10,
+    text: format.perSecond,
+    series: [{ name: "Requests", color: 1, value: (sample) => sample.requests_per_s }],
+  },
   {
     id: "latency",
     title: "Latency",
@@ -34,9 +41,27 @@ const PLOTS = [
       { name: "out", color: 3, value: (sample) => sample.sent_per_s },
     ],
   },
-  { id: "streams", title: "Open streams", least: 4, text: format.count, series: [{ name: "Streams", color: 4, value: (sample) => sample.streams }] },
-  { id: "jobs", title: "Jobs", least: 4, text: format.count, series: [{ name: "Jobs", color: 3, value: (sample) => sample.jobs }] },
-  { id: "cpu", title: "CPU of this process", least: 0.04, text: format.cores, series: [{ name: "CPU", color: 2, value: (sample) => sample.cpu }] },
+  {
+    id: "streams",
+    title: "Open streams",
+    least: 4,
+    text: format.count,
+    series: [{ name: "Streams", color: 4, value: (sample) => sample.streams }],
+  },
+  {
+    id: "jobs",
+    title: "Jobs",
+    least: 4,
+    text: format.count,
+    series: [{ name: "Jobs", color: 3, value: (sample) => sample.jobs }],
+  },
+  {
+    id: "cpu",
+    title: "CPU of this process",
+    least: 0.04,
+    text: format.cores,
+    series: [{ name: "CPU", color: 2, value: (sample) => sample.cpu }],
+  },
 ];
 
 export function mountOverview(element, app) {
@@ -98,7 +123,8 @@ function fillTotals(list, store) {
     ["streams", null, "Streams", format.count(newest?.streams), ""],
     ["memory", null, "Memory of this process", format.bytes(newest?.memory), ""],
   ];
-  while (list.children.length < items.length) list.append(h("li", {}, h("a.total", {}, h("span.total-name"), h("span.total-value"), h("span.total-note"))));
+  while (list.children.length < items.length)
+    list.append(h("li", {}, h("a.total", {}, h("span.total-name"), h("span.total-value"), h("span.total-note"))));
   items.forEach(([id, href, name, value, note], index) => {
     const link = list.children[index].firstElementChild;
     if (link.dataset.total !== id) {
@@ -134,8 +160,13 @@ function fillHosts(section, store) {
   section.hidden = all.length === 0;
   if (section.hidden) return;
   const rows = all.slice(0, HOSTS_MAX).map((agent) => host(agent));
-  const more = all.length > HOSTS_MAX ? h("a.more", { href: "#/agents" }, `All ${format.count(all.length)} agents`) : null;
-  section.replaceChildren(h("h2", { id: "hosts-title" }, all.length === 1 ? "Host" : "Hosts"), h("ul.host-list", {}, ...rows), ...(more ? [more] : []));
+  const more =
+    all.length > HOSTS_MAX ? h("a.more", { href: "#/agents" }, `All ${format.count(all.length)} agents`) : null;
+  section.replaceChildren(
+    h("h2", { id: "hosts-title" }, all.length === 1 ? "Host" : "Hosts"),
+    h("ul.host-list", {}, ...rows),
+    ...(more ? [more] : []),
+  );
 }
 
 function host(agent) {
@@ -143,9 +174,13 @@ function host(agent) {
   return h(
     "li.host",
     {},
-    h("div.host-name", {}, h("a", { href: `#/agents/${encodeURIComponent(agent.uid)}` }, format.shortened(agent.name || agent.uid, 80)),
+    h(
+      "div.host-name",
+      {},
+      h("a", { href: `#/agents/${encodeURIComponent(agent.uid)}` }, format.shortened(agent.name || agent.uid, 80)),
       state ? h("span.tag", { "data-tag": state }, state === "away" ? "Not connected" : "Cordoned") : null,
-      h("span.muted", {}, format.plural(agent.jobs ?? 0, "job"))),
+      h("span.muted", {}, format.plural(agent.jobs ?? 0, "job")),
+    ),
     hostMeters(agent),
   );
 }
@@ -166,7 +201,11 @@ const WORDS = {
 // An event does not change: its row is made once. ``rows``: those that are drawn, by event.
 function fillEvents(section, store, rows) {
   if (!section.firstChild) {
-    section.append(h("h2", { id: "events-title" }, "Recent events"), h("ol.event-list"), h("p.muted", {}, "Nothing has happened since this page was opened."));
+    section.append(
+      h("h2", { id: "events-title" }, "Recent events"),
+      h("ol.event-list"),
+      h("p.muted", {}, "Nothing has happened since this page was opened."),
+    );
   }
   const [, list, nothing] = section.children;
   const events = store.activity.slice(0, EVENTS_MAX);
@@ -184,15 +223,42 @@ function fillEvents(section, store, rows) {
 }
 
 function eventRow({ time, name, data }, store) {
-  const row = h("li.event", {}, h("time", { datetime: new Date(time * 1000).toISOString(), title: format.localTime(new Date(time * 1000).toISOString()) }, format.clockTime(time)));
+  const row = h(
+    "li.event",
+    {},
+    h(
+      "time",
+      { datetime: new Date(time * 1000).toISOString(), title: format.localTime(new Date(time * 1000).toISOString()) },
+      format.clockTime(time),
+    ),
+  );
   const [subject] = name.split(".");
   if (subject === "agent") {
     const word = name === "agent.cordoned" ? (data.cordoned ? "is cordoned" : "takes jobs again") : WORDS[name];
-    row.append(h("span", {}, "Agent ", h("a", { href: `#/agents/${encodeURIComponent(data.uid)}` }, format.shortened(data.name || data.uid, 60)), ` ${word}`));
+    row.append(
+      h(
+        "span",
+        {},
+        "Agent ",
+        h("a", { href: `#/agents/${encodeURIComponent(data.uid)}` }, format.shortened(data.name || data.uid, 60)),
+        ` ${word}`,
+      ),
+    );
   } else if (subject === "job") row.append(jobEvent(name, data));
   else {
     const job = store.job(data.job);
-    row.append(h("span", {}, `${WORDS[name]} for `, h("a", { href: `#/jobs/${encodeURIComponent(data.job)}/tickets` }, job ? format.jobName(job) : format.shortUid(data.job))));
+    row.append(
+      h(
+        "span",
+        {},
+        `${WORDS[name]} for `,
+        h(
+          "a",
+          { href: `#/jobs/${encodeURIComponent(data.job)}/tickets` },
+          job ? format.jobName(job) : format.shortUid(data.job),
+        ),
+      ),
+    );
   }
   return row;
 }

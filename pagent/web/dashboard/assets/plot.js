@@ -92,8 +92,13 @@ export class Plot {
     this.#tip = h("div.plot-tip", { hidden: true, "aria-hidden": "true" });
     this.#values = series.map(() => h("span.plot-value", {}, "–"));
     const legend = series.map(({ name, color }, index) =>
-      h("div.plot-now", {}, series.length > 1 ? h(`span.swatch.series-${color}`, { "aria-hidden": "true" }) : null,
-        series.length > 1 ? h("span.plot-name", {}, name) : null, this.#values[index]),
+      h(
+        "div.plot-now",
+        {},
+        series.length > 1 ? h(`span.swatch.series-${color}`, { "aria-hidden": "true" }) : null,
+        series.length > 1 ? h("span.plot-name", {}, name) : null,
+        this.#values[index],
+      ),
     );
     this.element = h(
       "figure.plot",

@@ -35,7 +35,9 @@ export class EventParser {
   }
 
   #complete() {
-    const event = this.#data.length ? { id: this.#id, name: this.#name || "message", data: this.#data.join("\n") } : null;
+    const event = this.#data.length
+      ? { id: this.#id, name: this.#name || "message", data: this.#data.join("\n") }
+      : null;
     this.#name = "";
     this.#data = [];
     return event;

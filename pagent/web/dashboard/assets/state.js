@@ -96,7 +96,8 @@ export class Store {
   agentsListed(agents, all = true) {
     const listed = new Set(agents.map(({ uid }) => uid));
     for (const [uid, agent] of this.agents) {
-      if (all && !listed.has(uid) && agent.awaySince === undefined) this.agents.set(uid, { ...agent, awaySince: this.now() });
+      if (all && !listed.has(uid) && agent.awaySince === undefined)
+        this.agents.set(uid, { ...agent, awaySince: this.now() });
     }
     agents.forEach((agent) => this.agents.set(agent.uid, agent));
     this.#changed("agents");

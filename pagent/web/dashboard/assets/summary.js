@@ -10,8 +10,20 @@ const TAIL_BYTES = 4096;
 const HISTORY = 320;
 
 const PLOTS = [
-  { id: "job-cpu", title: "CPU", least: 0.04, text: format.cores, series: [{ name: "CPU", color: 1, value: (sample) => sample.cpu }] },
-  { id: "job-memory", title: "Memory", least: 1e6, text: format.bytes, series: [{ name: "Memory", color: 4, value: (sample) => sample.memory }] },
+  {
+    id: "job-cpu",
+    title: "CPU",
+    least: 0.04,
+    text: format.cores,
+    series: [{ name: "CPU", color: 1, value: (sample) => sample.cpu }],
+  },
+  {
+    id: "job-memory",
+    title: "Memory",
+    least: 1e6,
+    text: format.bytes,
+    series: [{ name: "Memory", color: 4, value: (sample) => sample.memory }],
+  },
   {
     id: "job-traffic",
     title: "Traffic",
@@ -45,7 +57,11 @@ class Summary {
     this.#store = store;
     this.#uid = job.uid;
     this.#plots = PLOTS.map((each) => new Plot(each));
-    this.plots = h("section.plots.small", { "aria-label": "The last five minutes" }, ...this.#plots.map((plot) => plot.element));
+    this.plots = h(
+      "section.plots.small",
+      { "aria-label": "The last five minutes" },
+      ...this.#plots.map((plot) => plot.element),
+    );
     element.append(this.#why, this.plots, this.#facts);
     this.#off = store.on("sample", () => this.#sample());
   }
@@ -62,7 +78,13 @@ class Summary {
     if (!job || this.plots.hidden) return;
     const time = this.#store.samples.at(-1).time;
     const [received, sent] = [RECEIVED, SENT].map((which) => this.#store.figure(job, which));
-    const sample = { time, cpu: this.#store.figure(job, CPU), memory: this.#store.figure(job, MEMORY), receivedAll: received, sentAll: sent };
+    const sample = {
+      time,
+      cpu: this.#store.figure(job, CPU),
+      memory: this.#store.figure(job, MEMORY),
+      receivedAll: received,
+      sentAll: sent,
+    };
     // Figures are two seconds apart: a rate is that of the last four.
     const before = this.#history.at(-4);
     if (before && time > before.time) {
@@ -91,12 +113,25 @@ class Summary {
     this.#why.replaceChildren();
     if (!lines.length) return;
     const kind = format.hasFailed(job) ? "problem" : "notice";
-    const tail = h("pre.tail", { hidden: true, tabindex: "0", role: "region", "aria-label": "End of the standard error" });
-    this.#why.append(h(`section.card.${kind}`, { "aria-label": "What happened" }, ...lines.map((line, index) => h(index ? "p" : "h2", {}, line)), tail));
+    const tail = h("pre.tail", {
+      hidden: true,
+      tabindex: "0",
+      role: "region",
+      "aria-label": "End of the standard error",
+    });
+    this.#why.append(
+      h(
+        `section.card.${kind}`,
+        { "aria-label": "What happened" },
+        ...lines.map((line, index) => h(index ? "p" : "h2", {}, line)),
+        tail,
+      ),
+    );
     if (!format.hasFailed(job)) return;
     const reason = job.stderr || job.removed_at || job.agent === null ? null : this.#api.refusal("logs", { job });
     if (!reason) this.#tail(job, tail);
-    else if (this.#api.caller) this.#why.firstChild.append(h("p", {}, `The end of its standard error: ${reason} `, tokenButton(this.#api)));
+    else if (this.#api.caller)
+      this.#why.firstChild.append(h("p", {}, `The end of its standard error: ${reason} `, tokenButton(this.#api)));
   }
 
   async #tail(job, element) {
@@ -132,7 +167,12 @@ class Summary {
     };
     row("Uid", h("code", {}, format.harmless(job.uid)), copyButton(job.uid, "The uid"));
     row("Name", job.name ? format.shortened(job.name, 1024) : "");
-    row("Agent", job.agent ? h("a", { href: `#/agents/${encodeURIComponent(job.agent)}` }, format.shortened(agent?.name || job.agent)) : "");
+    row(
+      "Agent",
+      job.agent
+        ? h("a", { href: `#/agents/${encodeURIComponent(job.agent)}` }, format.shortened(agent?.name || job.agent))
+        : "",
+    );
     row("Pool", job.pool ? h("a", { href: "#/pools" }, format.shortened(job.pool)) : "");
     row("Owner", job.owner === null || job.owner === undefined ? "" : format.shortened(job.owner));
     row("Labels", labels(job));
@@ -162,7 +202,15 @@ function time(text) {
 
 function labels(job) {
   const all = Object.entries(job.labels ?? {});
-  return all.length ? h("span.chips", {}, ...all.map(([name, value]) => h("span.chip", {}, `${format.shortened(name, 80)}=${format.shortened(value, 256)}`))) : "";
+  return all.length
+    ? h(
+        "span.chips",
+        {},
+        ...all.map(([name, value]) =>
+          h("span.chip", {}, `${format.shortened(name, 80)}=${format.shortened(value, 256)}`),
+        ),
+      )
+    : "";
 }
 
 function rateOf(before, after, seconds) {
@@ -172,9 +220,14 @@ function rateOf(before, after, seconds) {
 // What happened, the most important first.
 function reasons(job) {
   const lines = [];
-  if (job.state === "QUEUED") return [`Waits for an agent of the pool ${format.shortened(job.pool ?? "")}`, format.shortened(job.message || "The engine has said nothing yet.", 1000)];
+  if (job.state === "QUEUED")
+    return [
+      `Waits for an agent of the pool ${format.shortened(job.pool ?? "")}`,
+      format.shortened(job.message || "The engine has said nothing yet.", 1000),
+    ];
   if (job.signal) lines.push(`Ended by ${format.harmless(job.signal)}`);
-  else if (typeof job.exit_code === "number") lines.push(job.exit_code === 0 ? "Ended with exit code 0" : `Failed with exit code ${job.exit_code}`);
+  else if (typeof job.exit_code === "number")
+    lines.push(job.exit_code === 0 ? "Ended with exit code 0" : `Failed with exit code ${job.exit_code}`);
   if (job.error) lines.push(format.shortened(job.error, 4096));
   if (job.removed_at) lines.push("The job is removed; this is what its agent remembers.");
   return lines;

@@ -99,14 +99,24 @@ export class Table {
     const { key, descending } = this.#sort;
     const isSorted = column.key === key;
     const direction = isSorted ? (descending ? "descending" : "ascending") : null;
-    const cell = h(`div.cell.c-${column.key}${column.numeric ? ".numeric" : ""}`, { role: "columnheader", title: column.title });
+    const cell = h(`div.cell.c-${column.key}${column.numeric ? ".numeric" : ""}`, {
+      role: "columnheader",
+      title: column.title,
+    });
     if (!column.sort) {
       cell.append(h("span", {}, column.label));
       return cell;
     }
     setAttribute(cell, "aria-sort", direction ?? "none");
     const mark = isSorted ? icon(descending ? "down" : "up") : null;
-    cell.append(h("button", { type: "button", "data-sort": column.key, onclick: () => this.sortBy(column.key) }, h("span", {}, column.label), mark));
+    cell.append(
+      h(
+        "button",
+        { type: "button", "data-sort": column.key, onclick: () => this.sortBy(column.key) },
+        h("span", {}, column.label),
+        mark,
+      ),
+    );
     return cell;
   }
 
@@ -172,7 +182,9 @@ export class Table {
   }
 
   #make() {
-    const cells = this.#columns.map((column) => h(`div.cell.c-${column.key}${column.numeric ? ".numeric" : ""}`, { role: "cell", "data-label": column.label }));
+    const cells = this.#columns.map((column) =>
+      h(`div.cell.c-${column.key}${column.numeric ? ".numeric" : ""}`, { role: "cell", "data-label": column.label }),
+    );
     return { element: h("div.table-row", { role: "row" }, ...cells), cells, link: null };
   }
 
@@ -216,7 +228,16 @@ export class Table {
   // Move between rows; return whether it is a key that does. The current row is the first one that is moved to.
   handleKey(key) {
     const page = Math.max(1, Math.floor(this.element.clientHeight / this.#height) - 1);
-    const steps = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    const steps = {
+      ArrowDown: 1,
+      j: 1,
+      ArrowUp: -1,
+      k: -1,
+      PageDown: page,
+      PageUp: -page,
+      Home: -Infinity,
+      End: Infinity,
+    };
     if (!(key in steps) || this.#rows.length === 0) return false;
     const has = this.#body.contains(document.activeElement);
     const at = this.#rows.findIndex((row) => this.#options.keyOf(row) === this.#current);

@@ -10,18 +10,28 @@ export function mountTickets(element, job, api) {
   const path = `jobs/${encodeURIComponent(job.uid)}/tickets`;
   const body = h("div", { id: "tickets" });
   const end = new AbortController();
-  element.append(h("p.hint", {}, "A ticket lets one browser use the ports of the job, until it ends or is revoked. “Open” makes one."), body);
+  element.append(
+    h(
+      "p.hint",
+      {},
+      "A ticket lets one browser use the ports of the job, until it ends or is revoked. “Open” makes one.",
+    ),
+    body,
+  );
   const refresh = async () => {
     const reason = api.refusal("proxy", { job });
     if (reason || job.removed_at) {
-      body.replaceChildren(job.removed_at ? empty("The job is removed, and its tickets with it.") : empty(reason, tokenButton(api)));
+      body.replaceChildren(
+        job.removed_at ? empty("The job is removed, and its tickets with it.") : empty(reason, tokenButton(api)),
+      );
       return;
     }
     try {
       const tickets = await api.all(path, "tickets", {}, end.signal);
       body.replaceChildren(tickets.length ? list(tickets, job, api, refresh) : empty("No tickets"));
     } catch (error) {
-      if (error.name !== "AbortError") body.replaceChildren(empty("The tickets could not be listed", h("p", {}, error.message)));
+      if (error.name !== "AbortError")
+        body.replaceChildren(empty("The tickets could not be listed", h("p", {}, error.message)));
     }
   };
   refresh();
@@ -30,11 +40,22 @@ export function mountTickets(element, job, api) {
 
 function list(tickets, job, api, refresh) {
   const rows = tickets.map((ticket) => {
-    const revoke = h("button", { type: "button", "aria-label": `Revoke the ticket ${ticket.id}`, onclick: whenAllowed(() => revokeTicket(ticket, job, api, refresh)) }, "Revoke");
+    const revoke = h(
+      "button",
+      {
+        type: "button",
+        "aria-label": `Revoke the ticket ${ticket.id}`,
+        onclick: whenAllowed(() => revokeTicket(ticket, job, api, refresh)),
+      },
+      "Revoke",
+    );
     allow(revoke, api.refusal("proxy", { job }));
     const text = (value) => (value === null ? format.NONE : format.shortened(value));
     const ends = h("time", { datetime: ticket.expires_at }, format.localTime(ticket.expires_at));
-    return { key: ticket.id, cells: [text(ticket.subject), text(ticket.note), ticket.ports.join(", "), text(ticket.created_by), ends, revoke] };
+    return {
+      key: ticket.id,
+      cells: [text(ticket.subject), text(ticket.note), ticket.ports.join(", "), text(ticket.created_by), ends, revoke],
+    };
   });
   return plainTable("Tickets", ["Subject", "Note", "Ports", "Made by", "Ends", ""], rows);
 }
