@@ -16,16 +16,17 @@ from pagent.errors import CallCancelledError, LinkClosedError, MethodNotFoundErr
 from pagent.relay.agent import AgentKey, ConnectedAgent
 from pagent.relay.changes import Change, ChangeKind
 from pagent.relay.directory import AgentDirectory
+from pagent.router_limits import FIGURES_EARLY_MAX
 from pagent.wire import messages
 
 _log = logging.getLogger(__name__)
 
 #: How often an agent sends what has changed, in seconds.
 _INTERVAL_S: Final = 1.0
+#: Characters of a job's uid.
+_UID_MAX: Final = 64
 #: Numbers of a job: CPU, memory, streams, received, sent, idle seconds.
 _COLUMNS: Final = 6
-#: Rows of jobs that the router does not know yet.
-_EARLY_MAX: Final = 1_000
 _STREAMS, _RECEIVED, _SENT = 2, 3, 4
 
 
@@ -98,7 +99,9 @@ class LiveFigures:
     def take(self, agent: ConnectedAgent, uid: str, values: list[float | None]) -> None:
         """Take over the figures of a job, if the agent has it; also if it has not listed the job yet."""
         owner = self._directory.jobs.agent_of(uid)
-        if owner != agent.key and (owner is not None or len(self.rows) >= len(self._directory.jobs) + _EARLY_MAX):
+        if owner != agent.key and (
+            owner is not None or len(self.rows) >= len(self._directory.jobs) + FIGURES_EARLY_MAX
+        ):
             return
         if (former := self.rows.get(uid)) is not None:
             self.received += max(0.0, (values[_RECEIVED] or 0) - (former.values[_RECEIVED] or 0))
@@ -145,7 +148,13 @@ class _Feed:
         if type(value) is not dict:
             return
         for uid, row in value.items():
-            if type(uid) is str and type(row) is list and len(row) == _COLUMNS and all(map(_is_figure, row)):
+            if (
+                type(uid) is str
+                and len(uid) <= _UID_MAX
+                and type(row) is list
+                and len(row) == _COLUMNS
+                and all(map(_is_figure, row))
+            ):
                 self._figures.take(self.agent, uid, row)
 
     def stream_closed(self) -> None:
