@@ -23,7 +23,9 @@ class ScriptedApi {
     return this.jobs;
   }
 
-  async identify() {}
+  async identify() {
+    this.caller = { scopes: [] };
+  }
 
   async get() {
     return { pools: [] };
@@ -105,4 +107,16 @@ test("a list that fails is made again with the next stream", async () => {
   live.stop();
   assert.deepEqual(api.asked, [null, null]);
   assert.ok(store.isListed);
+});
+
+test("another token is asked for its rights and its jobs, though the stream is resumed", async () => {
+  const api = new ScriptedApi([open("r-5"), "wait"], [open("r-5"), "wait"]);
+  const store = new Store();
+  const live = new Live(api, store);
+  live.start();
+  await until(() => live.state === "live");
+  api.caller = null; // as Api does it for a new token
+  live.start();
+  await until(() => api.lists === 2 && api.caller !== null);
+  live.stop();
 });

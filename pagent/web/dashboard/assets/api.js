@@ -40,6 +40,7 @@ export class Api extends EventTarget {
 
   set token(value) {
     this.#token = value || null;
+    this.caller = null; // its rights are asked for anew
     store(TOKEN, this.#token, OF_TAB);
     this.dispatchEvent(new Event("token"));
   }

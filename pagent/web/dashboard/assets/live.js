@@ -113,7 +113,8 @@ export class Live extends EventTarget {
   // A list that fails ends the stream, so that all is tried again later.
   #begin(isResumed, stream) {
     this.#attempt = 0;
-    if (isResumed && this.#store.isListed) this.#set("live");
+    // Another token may see other jobs.
+    if (isResumed && this.#store.isListed && this.#api.caller) this.#set("live");
     else this.#list(stream);
     this.#pools(stream);
   }
