@@ -232,19 +232,19 @@ function keys(combination) {
 
 // Keys that the keyboard of a phone does not have; the style displays them there.
 function touchKeys(screen) {
-  const key = (label, name, text) =>
+  const key = (label, text, name = null) =>
     h("button", { type: "button", "aria-label": name, onclick: () => screen.press(text) }, label);
   return h(
     "div.terminal-keys",
     { role: "group", "aria-label": "Keys" },
-    key("Esc", "Escape", "\x1b"),
-    key("Tab", "Tab", "\t"),
-    key("^C", "Control C", "\x03"),
-    key("^D", "Control D", "\x04"),
-    key("^Z", "Control Z", "\x1a"),
-    key("↑", "Up", "A"),
-    key("↓", "Down", "B"),
-    key("←", "Left", "D"),
-    key("→", "Right", "C"),
+    key("Esc", "\x1b"),
+    key("Tab", "\t"),
+    key("^C", "\x03"),
+    key("^D", "\x04"),
+    key("^Z", "\x1a"),
+    key("↑", "A", "Up"),
+    key("↓", "B", "Down"),
+    key("←", "D", "Left"),
+    key("→", "C", "Right"),
   );
 }

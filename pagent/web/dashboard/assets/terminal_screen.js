@@ -1,8 +1,9 @@
 // The screen of a terminal: xterm.js, its size, its colours, its keys, and the clipboard.
 
 import { framed, h } from "./dom.js";
+import { store, stored } from "./stored.js";
 
-const STORED = "pagent-screen-reader";
+const STORED = "screen-reader";
 const SCROLLBACK = 5000;
 const FONT = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace';
 const CONTRAST = 4.5;
@@ -63,7 +64,7 @@ export class Screen {
       fontSize: innerWidth < 600 ? 12 : 14,
       linkHandler: { activate: () => {} }, // a program's link is not followed
       minimumContrastRatio: CONTRAST,
-      screenReaderMode: localStorage.getItem(STORED) === "on",
+      screenReaderMode: stored(STORED) === "on",
       scrollback: SCROLLBACK,
       theme: shade(),
     });
@@ -106,7 +107,7 @@ export class Screen {
   }
 
   set isRead(value) {
-    localStorage.setItem(STORED, value ? "on" : "off");
+    store(STORED, value ? "on" : null);
     this.#terminal.options.screenReaderMode = value;
   }
 
