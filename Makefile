@@ -30,8 +30,8 @@ ON_THE_LOOP := $(addprefix tests/,net rpc splice front service test_agent.py tes
 # A copy of the sources without compiled modules.
 PLAIN := $(VENV)/plain
 
-.PHONY: help install run test test-slow check format lint types architecture bench bench-micro bench-compare bench-fleet \
-	bench-peers lock clean compiled test-optimised test-asyncio docs pages soak fuzz fuzz-api plain
+.PHONY: help install run test test-slow test-browser check format lint types architecture bench bench-micro bench-compare \
+	bench-fleet bench-peers lock clean compiled test-optimised test-asyncio docs pages soak fuzz fuzz-api plain
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ test: $(INSTALLED)  ## Run the tests; ARGS="-k name" passes options to pytest
 
 test-slow: $(INSTALLED)  ## Run the tests that take many seconds each
 	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
+
+# The tests of a module share one browser and one router, so that they run in one process.
+test-browser: $(INSTALLED)  ## Run the tests of the dashboard in Chromium, which make check leaves out
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m browser tests/browser $(ARGS)
 
 # PYTHONOPTIMIZE instead of -O also applies to the agents that tests start. The asserts of the tests work, because pytest
 # rewrites them. Compiled modules keep their asserts, so nothing is compiled here.

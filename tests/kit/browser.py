@@ -47,6 +47,7 @@ class Browser:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         #: Events, by the id of their session.
         self.events: list[dict[str, Any]] = []
+        self._targets: list[str] = []
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -73,12 +74,20 @@ class Browser:
     async def open(self, url: str) -> Page:
         """Open a page, and wait until it is loaded."""
         target = (await self.call("Target.createTarget", url="about:blank"))["targetId"]
+        self._targets.append(target)
         session = (await self.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
         page = Page(self, session)
-        for domain in ("Page", "Runtime", "Network"):
+        for domain in ("Page", "Runtime", "Network", "Log"):
             await page.call(f"{domain}.enable")
         await page.go(url)
         return page
+
+    async def close_pages(self) -> None:
+        """Close all pages that were opened, and forget their events."""
+        for target in self._targets:
+            await self.call("Target.closeTarget", targetId=target)
+        self._targets.clear()
+        self.events.clear()
 
     async def close(self) -> None:
         self._reading.cancel()

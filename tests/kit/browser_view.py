@@ -37,8 +37,11 @@ async def resize(page: Page, view: View) -> None:
 
 
 async def set_theme(page: Page, theme: str) -> None:
-    """Prefer ``dark`` or ``light``, as the system of a person does."""
-    await page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+    """Prefer ``dark`` or ``light``, as the system of a person does, and no transitions, which have other contrasts."""
+    features = {"prefers-color-scheme": theme, "prefers-reduced-motion": "reduce"}
+    await page.call(
+        "Emulation.setEmulatedMedia", features=[{"name": name, "value": value} for name, value in features.items()]
+    )
 
 
 async def picture(page: Page) -> bytes:

@@ -1,4 +1,4 @@
-"""A strict HTTP proxy that knows CONNECT only."""
+"""Proxies: a strict HTTP proxy that knows CONNECT only, and one whose connections can be cut."""
 
 from __future__ import annotations
 
@@ -59,3 +59,41 @@ async def connect_proxy(*, credentials: str | None = None, answer: bytes | None 
     async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0) as server:
         proxy.port = server.sockets[0].getsockname()[1]
         yield proxy
+
+
+class CuttableProxy:
+    """Carries connections to a port of the loopback until they are cut."""
+
+    def __init__(self, port: int) -> None:
+        self.port = 0
+        #: Where new connections lead; 0: they are closed at once.
+        self.target = port
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.close()
+            return
+        pair = {writer, there_writer}
+        self._writers |= pair
+        with suppress(ConnectionError):
+            await asyncio.gather(_copy(reader, there_writer), _copy(there_reader, writer))
+        self._writers -= pair
+
+    def cut(self) -> None:
+        """Break all connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def cuttable_proxy(port: int) -> AsyncIterator[CuttableProxy]:
+    """Yield a proxy to a port of the loopback."""
+    proxy = CuttableProxy(port)
+    async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0) as server:
+        proxy.port = server.sockets[0].getsockname()[1]
+        yield proxy
+        server.close()
+        proxy.cut()

@@ -1,0 +1,183 @@
+"""The views of the page: themes, a phone's width, the keyboard, rights, hostile names, and what leaves the origin."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.browser.site import ENDLESS, DashboardSite, is_live
+from tests.kit.browser import Browser, Page
+from tests.kit.browser_input import choose_files, press, tab_to, write
+from tests.kit.browser_view import DESKTOP, PHONE, axe_findings, horizontal_overflow, resize, set_theme
+from tests.kit.peer import PATIENCE_S
+from tests.kit.routers import Answer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HOSTILE = "<img src=x onerror=canary()>‮\"'`</script><script>canary()</script>"
+CANARY = "window.canary = () => { window.sang = true };"
+LOG = """
+import sys, time
+print("\\x1b[31mred\\x1b[0m <img src=x onerror=canary()><script>canary()</script>")
+print("\\x1b]0;title\\x07\\u202e reversed", flush=True)
+sys.stderr.write("<svg onload=canary()>\\n")
+time.sleep(600)
+"""
+FAILS = "import sys; print('<b>why</b>', file=sys.stderr); sys.exit(3)"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def jobs(site: DashboardSite) -> AsyncIterator[dict[str, str]]:
+    """One job of each kind."""
+    made = {
+        "plain": await site.create("plain"),
+        "hostile": await site.create(HOSTILE, LOG, labels={"course": HOSTILE}),
+        "failed": await site.create("failed", FAILS),
+    }
+    (site.folder(made["hostile"]) / HOSTILE.replace("/", "-")).write_text(HOSTILE)
+    yield made
+
+
+async def answered(site: DashboardSite, path: str, fits: Callable[[Answer], bool]) -> None:
+    """Wait until the API answers so."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not fits(await site.ask("GET", path)):  # noqa: ASYNC110 - any change would do
+            await asyncio.sleep(0.05)
+
+
+def views(jobs: dict[str, str]) -> list[tuple[str, ...]]:
+    tabs = ["summary", "log", "files", "terminal", "tickets"]
+    each = [("jobs", uid, tab) for uid in (jobs["hostile"], jobs["failed"]) for tab in tabs[:3]]
+    return [(), ("agents",), ("jobs",), *each, ("jobs", jobs["plain"], "terminal"), ("jobs", jobs["plain"], "tickets")]
+
+
+async def go(page: Page, *parts: str) -> None:
+    """Display a view, and wait until nothing of it is loading."""
+    await page.run(f"location.hash = {DashboardSite.hash(*parts)!r}")
+    await page.until("return document.getElementById('main').childElementCount > 0")
+    await page.run("await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame)")
+    if parts[-1:] == ("files",):
+        await page.until("return /entr/.test(document.querySelector('.files-status')?.textContent)")
+    elif parts[-1:] == ("log",):
+        await page.until("return Boolean(document.querySelector('[data-panel=log]')?.textContent)")
+    elif parts[-1:] == ("terminal",):
+        await page.until("return document.querySelector('.terminal-status')?.textContent === 'Running'")
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+async def test_each_view_is_accessible_and_fits_a_phone(
+    site: DashboardSite, chromium: Browser, jobs: dict[str, str], theme: str
+) -> None:
+    page = await site.open(chromium)
+    await set_theme(page, theme)
+    await page.until(f"return document.documentElement.dataset.shade === {theme!r}")
+    found: dict[str, list[str]] = {}
+    for parts in views(jobs):
+        await resize(page, DESKTOP)
+        await go(page, *parts)
+        found[f"axe {parts}"] = await axe_findings(page)
+        await resize(page, PHONE)
+        await page.run("await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame)")
+        found[f"phone {parts}"] = [*await horizontal_overflow(page), *await axe_findings(page)]
+    assert {where: what for where, what in found.items() if what} == {}
+
+
+async def test_what_a_job_says_is_text_and_nothing_leaves_the_origin(
+    site: DashboardSite, chromium: Browser, jobs: dict[str, str]
+) -> None:
+    page = await site.open(chromium)
+    await page.call("Page.addScriptToEvaluateOnNewDocument", source=CANARY)
+    await page.call("Page.reload")
+    await is_live(page)
+    for parts in views(jobs):
+        await go(page, *parts)
+        assert await page.run("return document.querySelectorAll('main img, main script, main b').length") == 0, parts
+        assert "‮" not in await page.run("return document.body.innerText"), parts
+    await go(page, "jobs", jobs["hostile"], "log")
+    await page.until("return document.body.innerText.includes('red <img src=x onerror=canary()>')")
+    assert not await page.run("return window.sang")
+    title = await page.run("return document.title")
+    assert title != "title"
+    urls = [each["request"]["url"] for each in page.events("Network.requestWillBeSent")]
+    assert [url for url in urls if not url.startswith((site.origin, "data:", "blob:"))] == []
+    sockets = [each["url"] for each in page.events("Network.webSocketCreated")]
+    assert sockets
+    assert [url for url in sockets if not url.startswith(site.origin.replace("http", "ws"))] == []
+    messages = [each["entry"]["text"] for each in page.events("Log.entryAdded")]
+    assert [text for text in messages if "Content Security Policy" in text] == []
+    assert page.events("Runtime.exceptionThrown") == []
+
+
+async def test_the_token_leaves_the_address_and_nothing_is_allowed_without_one(
+    site: DashboardSite, chromium: Browser, jobs: dict[str, str]
+) -> None:
+    page = await site.open(chromium, token=False)
+    await go(page, "jobs", jobs["plain"], "summary")
+    for action in ("kill", "remove"):
+        script = f"return document.querySelector('[data-action={action}]')?.getAttribute('aria-disabled') === 'true'"
+        await page.until(script)
+        await page.run(f"document.querySelector('[data-action={action}]').click()")
+        assert not await page.run("return Boolean(document.querySelector('dialog'))")
+    await page.until("return document.getElementById('token-button').innerText.includes('Read-only')")
+    # A token in the address of an open page is taken as well.
+    await page.run(f"location.hash = 'token={site.token}'")
+    await page.until("return document.getElementById('token-button').innerText.includes('dashboard-1')")
+    assert site.token not in await page.run("return location.href")
+    history = (await page.call("Page.getNavigationHistory"))["entries"]
+    assert site.token not in str(history[-1])
+    await go(page, "jobs", jobs["plain"], "summary")
+    await page.until("return document.querySelector('[data-action=kill]').getAttribute('aria-disabled') !== 'true'")
+
+
+async def test_all_actions_by_keyboard_alone(site: DashboardSite, chromium: Browser, tmp_path: Path) -> None:
+    uid = await site.create("by keyboard", ENDLESS)
+    page = await site.open(chromium)
+    await resize(page, DESKTOP)
+    await write(page, "gj")
+    await page.until("return document.getElementById('filter') !== null")
+    await write(page, "/")
+    await write(page, "by keyboard")
+    await page.until("return document.querySelectorAll('.table-body [role=row]').length === 1")
+    await press(page, "ArrowDown")
+    await press(page, "Enter")
+    await page.until(f"return location.hash.includes({uid!r})")
+    # Upload: the button opens the chooser of the browser, which a test answers for it.
+    await tab_to(page, "#main [role=tab][tabindex='0']")
+    for _ in range(2):
+        await press(page, "ArrowRight")
+    await page.until("return Boolean(document.querySelector('.files-table tbody tr'))")
+    await page.call("Page.setInterceptFileChooserDialog", enabled=True)
+    await tab_to(page, "[data-action=upload]")
+    await press(page, "Enter")
+    async with asyncio.timeout(PATIENCE_S):
+        while not page.events("Page.fileChooserOpened"):  # noqa: ASYNC110 - events come in one task
+            await asyncio.sleep(0.02)
+    file = tmp_path / "by-keyboard.txt"
+    file.write_text("x")
+    await choose_files(page, "input[name=files]", [file])
+    await page.until("return Boolean(document.querySelector('tr[data-path=\"by-keyboard.txt\"]'))")
+    # A terminal, and out of it.
+    await tab_to(page, "#tab-files", back=True)
+    await press(page, "ArrowRight")
+    await page.until("return document.querySelector('.terminal-status')?.textContent === 'Running'")
+    await tab_to(page, ".xterm-helper-textarea")
+    await write(page, "touch from-terminal\n")
+    await press(page, "Control+F6")
+    await answered(site, f"jobs/{uid}/files?list=1", lambda answer: b"from-terminal" in answer.body)
+    # A signal, and the removal.
+    await tab_to(page, "[data-action=kill]", back=True)
+    await press(page, "Enter")
+    await tab_to(page, "dialog [data-action=confirm]")
+    await press(page, "Enter")
+    await page.until("return !document.querySelector('dialog')")
+    await answered(site, f"jobs/{uid}", lambda answer: answer.json["state"] != "RUNNING")
+    await tab_to(page, "[data-action=remove]")
+    await press(page, "Enter")
+    await tab_to(page, "dialog [data-action=confirm]")
+    await press(page, "Enter")
+    await page.until("return !document.querySelector('dialog')")
+    await answered(site, f"jobs/{uid}", lambda answer: answer.status == 404)
