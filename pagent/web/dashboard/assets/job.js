@@ -18,10 +18,17 @@ const REFRESH_MS = 1000;
 const TABS = {
   summary: { label: "Summary", mount: mountSummary },
   log: { label: "Log", mount: mountLog },
-  files: { label: "Files", mount: (element, job, api) => ({ end: mountFiles(element, job, api) }) },
-  terminal: { label: "Terminal", mount: (element, job, api) => ({ end: mountTerminal(element, job, api) }) },
+  files: { label: "Files", mount: (element, job, api) => inFolder(element, job, api, mountFiles) },
+  terminal: { label: "Terminal", mount: (element, job, api) => inFolder(element, job, api, mountTerminal) },
   tickets: { label: "Tickets", mount: mountTickets },
 };
+
+// Mount what works in the folder of a job, if it has one.
+function inFolder(element, job, api, mount) {
+  if (!job.removed_at && job.state !== "QUEUED") return { end: mount(element, job, api) };
+  element.append(empty(job.removed_at ? "The job is removed, and its folder with it" : "The job waits for an agent"));
+  return { end() {} };
+}
 
 export function mountJob(element, app, parts) {
   return new JobView(element, app, parts);
@@ -347,11 +354,11 @@ class JobView {
   }
 }
 
-// A log and a terminal wait for the start of the job; files and tickets end with the job.
+// A log and a terminal wait for the start of the job, and keep what they display when it is gone.
 function isOutdated({ key, state, removed }, job) {
   if (key === "summary") return false;
-  if (key === "files" || key === "tickets")
-    return removed !== Boolean(job.removed_at) || (state === "QUEUED") !== (job.state === "QUEUED");
+  if ((state === "QUEUED") !== (job.state === "QUEUED")) return true;
+  if (key === "files" || key === "tickets") return removed !== Boolean(job.removed_at);
   return state !== job.state && state !== "RUNNING";
 }
 
