@@ -11,6 +11,7 @@ import click
 
 from pagent.cli.about import version_text
 from pagent.cli.commands import COMMANDS, lines_of_help, suggestion
+from pagent.cli.completing import VARIABLE, complete
 from pagent.cli.debug import install_hook, print_traceback, with_debug
 from pagent.cli.explained import with_name
 from pagent.errors import ConfigError
@@ -50,13 +51,15 @@ class Pagent(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS:
+        if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
             probable = suggestion(args[0])
             advice = f"did you mean {probable}?" if probable else "pagent --help lists all commands."
             ctx.fail(f"No such command {escape(args[0])!r}; {advice}")
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and ctx.resilient_parsing:
+            return super().parse_args(ctx, args)  # a shell asks for the names of the commands
         if not args and _is_interactive():
             args = ["--help"]
         own = {name for param in self.get_params(ctx) for name in param.opts}
@@ -142,5 +145,7 @@ def router() -> NoReturn:
 def main() -> NoReturn:
     """Run the command line (the console script), and end the process."""
     _begin()
+    if VARIABLE in os.environ:
+        complete(pagent)
     pagent(prog_name="pagent")
     raise AssertionError("click ends the process")

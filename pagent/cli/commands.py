@@ -45,6 +45,7 @@ GROUPS: Final[dict[str, tuple[CommandEntry, ...]]] = {
         CommandEntry("context", "context", "Save addresses and tokens"),
         CommandEntry("config", "config", "Check a configuration"),
         CommandEntry("doctor", "doctor", "Check this host and a link"),
+        CommandEntry("completion", "completion", "Complete in a shell"),
         CommandEntry("help", "about", "Explain a command"),
         CommandEntry("version", "about", "Print the version"),
     ),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pagent.cli.completing import context_names
 from pagent.cli.target import CONTEXT_VARIABLE, find_target
 
 
@@ -53,7 +54,7 @@ def add(agent: str | None, token_file: Path | None, name: str, address: str | No
 
 
 @context.command()
-@click.argument("name")
+@click.argument("name", shell_complete=context_names)
 def use(name: str) -> None:
     """Make NAME the current context."""
     from pagent.config.contexts import contexts_path, read_contexts, write_contexts
@@ -64,7 +65,7 @@ def use(name: str) -> None:
 
 
 @context.command()
-@click.argument("name")
+@click.argument("name", shell_complete=context_names)
 def remove(name: str) -> None:
     """Forget the context NAME."""
     from pagent.config.contexts import contexts_path, read_contexts, write_contexts

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
+from pagent.cli.completing_jobs import copy_places
 from pagent.cli.target import Target, target_options
 
 
 @click.command(short_help="Copy files to or from a job.")
 @click.option("-q", "--quiet", is_flag=True, help="Print neither progress nor a summary.")
 @target_options
-@click.argument("source", metavar="SRC")
-@click.argument("destination", metavar="DST")
+@click.argument("source", metavar="SRC", shell_complete=copy_places)
+@click.argument("destination", metavar="DST", shell_complete=copy_places)
 def cp(target: Target, quiet: bool, source: str, destination: str) -> None:
     """Copy SRC to DST: files and folders, to a job or from one.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pagent.cli.completing_jobs import job_names
 from pagent.cli.environment import environment_options
 from pagent.cli.job_options import terminal_options
 from pagent.cli.target import Target, target_options
@@ -16,7 +17,7 @@ _SETTINGS = {"allow_interspersed_args": False}
 @terminal_options
 @environment_options
 @target_options
-@click.argument("job")
+@click.argument("job", shell_complete=job_names)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(
     target: Target, interactive: bool, tty: bool, environment: dict[str, str], job: str, command: tuple[str, ...]

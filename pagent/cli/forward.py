@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pagent.cli.completing_jobs import job_names
 from pagent.cli.job_options import publish_options
 from pagent.cli.publish import Publish
 from pagent.cli.target import Target, target_options
@@ -13,7 +14,7 @@ from pagent.cli.target import Target, target_options
 @publish_options(". Default: all ports of the job, under the same numbers where those are free.")
 @click.option("--port", "job_port", type=click.IntRange(1, 65535), metavar="JOB", help="The same as -p :JOB.")
 @target_options
-@click.argument("job")
+@click.argument("job", shell_complete=job_names)
 def forward(target: Target, publishes: tuple[Publish, ...], job_port: int | None, job: str) -> None:
     """Forward local ports to the running JOB: its uid, the beginning of its uid, or its name.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from pagent.cli.completing_jobs import job_names
 from pagent.cli.target import Target, target_options
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, with times in RFC 3339.")
-_job = click.argument("job")
-_jobs = click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+_job = click.argument("job", shell_complete=job_names)
+_jobs = click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=job_names)
 
 
 @click.command(short_help="List jobs.")

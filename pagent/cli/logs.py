@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pagent.cli.completing_jobs import job_names
 from pagent.cli.since import SinceParam
 from pagent.cli.target import Target, target_options
 
@@ -20,7 +21,7 @@ from pagent.cli.target import Target, target_options
     help="Print what was written since then only: 10m, 2h30m, or a time such as 2030-12-31T23:59:59Z.",
 )
 @target_options
-@click.argument("job")
+@click.argument("job", shell_complete=job_names)
 def logs(target: Target, follow: bool, only: str | None, tail: int | None, since: float | None, job: str) -> None:
     """Print the standard output and the standard error of JOB, each to that of this command.
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from pagent.cli.completing import addresses, context_names
 from pagent.cli.debug import note
 from pagent.errors import ConfigError
 from pagent.names import TOKEN_VARIABLE
@@ -77,10 +78,16 @@ def _with_target(
 
 
 _OPTIONS: Final = [
-    click.option("--agent", metavar="ADDRESS", help="Address of the agent or router: HOST:PORT or wss://HOST/PATH."),
+    click.option(
+        "--agent",
+        metavar="ADDRESS",
+        shell_complete=addresses,
+        help="Address of the agent or router: HOST:PORT or wss://HOST/PATH.",
+    ),
     click.option(
         "--context",
         metavar="NAME",
+        shell_complete=context_names,
         help=f"A saved context instead of --agent. {CONTEXT_VARIABLE} names one, too (pagent context --help).",
     ),
     click.option(

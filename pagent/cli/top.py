@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pagent.cli.completing_jobs import job_names
 from pagent.cli.target import Target, target_options
 
 
@@ -11,7 +12,7 @@ from pagent.cli.target import Target, target_options
 @click.option("--once", is_flag=True, help="Print the table once, as without a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON once, with times in RFC 3339.")
 @target_options
-@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=job_names)
 def top(target: Target, once: bool, as_json: bool, jobs: tuple[str, ...]) -> None:
     """Print a table of what each JOB, or every job that has not ended, uses: CPU, memory, streams, time without use.
 
