@@ -36,8 +36,7 @@ async def print_logs(client: AgentClient, name: str, choice: LogChoice) -> int:
     except MethodError as error:
         if error.cause_type != "TypeError" or choice.since is None:
             raise
-        text = "the agent is of an earlier release, and does not know when output was written"
-        raise CommandFailed(f"--since: {text}") from None
+        raise CommandFailed("--since: the agent is of an earlier release, and does not time output") from None
     for text in filter(None, failed):
         raise CommandFailed(text)
     return 0
