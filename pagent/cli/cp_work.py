@@ -221,6 +221,7 @@ async def _clear_failures(remote: str, local: str = "") -> AsyncIterator[None]:
 def _text_of(error: MethodError, remote: str) -> str:
     if error.cause_type == "TypeError":
         return _OLD_AGENT
+    remote = remote.rstrip(":")  # of the folder of a job itself
     text = _ERRNO.sub("", error.cause_message or str(error))
     if text.startswith(os.strerror(28)):
         return f"{remote}: the disk of the agent is full: {text}"

@@ -282,7 +282,7 @@ def test_a_full_disk_there(place: RemoteProcess, pagent: Command, job: str, sour
     resource.prlimit(agent, resource.RLIMIT_FSIZE, (1_000_000, before[1]))
     try:
         code, stdout, stderr = pagent("cp", str(source / "large"), f"{job}:")
-        assert (code, stdout, stderr) == (1, "", f"pagent: {job}:: File too large: 'large'\n")
+        assert (code, stdout, stderr) == (1, "", f"pagent: {job}: File too large: 'large'\n")
         assert pagent("cp", str(source), f"{job}:d").code == 1
     finally:
         resource.prlimit(agent, resource.RLIMIT_FSIZE, before)
