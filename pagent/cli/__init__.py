@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from pagent.cli.about import version_text
 from pagent.cli.commands import COMMANDS, lines_of_help, suggestion
@@ -68,6 +69,22 @@ class Pagent(click.Group):
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command line. A wrong one is reported in one line, with the command that explains it."""
+        run: Any = super().main
+        if not options.pop("standalone_mode", True):
+            return run(*args, standalone_mode=False, **options)
+        try:
+            result = run(*args, standalone_mode=False, **options)
+        except NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            print_traceback(error)
+            click.echo(f"pagent: {escape(_usage_fault(error))}", err=True)
+            sys.exit(error.exit_code)
+        sys.exit(result if isinstance(result, int) else 0)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -90,6 +107,15 @@ class Pagent(click.Group):
             formatter.write(f"{line}\n")
         formatter.write_paragraph()
         formatter.write_text("pagent help COMMAND explains a command, with examples. -V prints the version.")
+
+
+def _usage_fault(error: click.ClickException) -> str:
+    """Return the fault of a command line, and where its usage is explained."""
+    text = error.format_message().rstrip(".")
+    has_advice = "--help" in text or "did you mean" in text
+    if has_advice or not isinstance(error, click.UsageError):
+        return text
+    return f"{text}; {'pagent' if error.ctx is None else error.ctx.command_path} --help explains it"
 
 
 def _report(error: Exception, text: str) -> None:

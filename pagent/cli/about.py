@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shutil
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -9,7 +10,9 @@ from typing import Final
 import click
 
 from pagent import __version__, is_compiled
+from pagent.cli.commands import COMMANDS, suggestion
 from pagent.cli.explained import explanations, lines_of
+from pagent.log import escape
 
 #: Columns of the name of an error.
 _NAME: Final = 24
@@ -55,7 +58,10 @@ def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
         command = group.get_command(found, word) if isinstance(group, click.Group) else None
         if command is None:
             if found is ctx.parent:
-                found.fail(f"No such command {word!r}.")
+                close = difflib.get_close_matches(word, [*COMMANDS, *explanations()], n=1)
+                probable = suggestion(word) or (close[0] if close else None)
+                advice = f"did you mean {probable}?" if probable else "pagent --help and pagent help errors list all"
+                found.fail(f"No such command or error {escape(word)!r}; {advice}")
             raise click.UsageError(f"{found.command_path} has no command {word!r}")
         found = click.Context(command, info_name=word, parent=found)
     click.echo(found.get_help())

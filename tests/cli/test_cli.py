@@ -105,13 +105,17 @@ class TestServe:
     def test_a_missing_file(self, agent: FakeAgent, invoke: Invoke, word: list[str], tmp_path: Path) -> None:
         result = invoke(*word, "--config", str(tmp_path / "none.yaml"))
         assert result.exit_code == 2
-        assert result.stderr == f"pagent: {tmp_path / 'none.yaml'}: No such file or directory\n"
+        assert (
+            result.stderr == f"pagent: {tmp_path / 'none.yaml'}: No such file or directory (pagent help no-such-file)\n"
+        )
 
     @pytest.mark.parametrize("args", [["--nonsense"], ["--log-level", "loud"], ["--set"], ["--log-format"]])
     def test_a_wrong_command_line(self, agent: FakeAgent, invoke: Invoke, word: list[str], args: list[str]) -> None:
         result = invoke(*word, *args)
         assert result.exit_code == 2
-        assert "Error: " in result.stderr
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("pagent: ")
+        assert "--help" in line
         assert agent.started == []
 
 
