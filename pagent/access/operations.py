@@ -53,6 +53,7 @@ METHODS: Final[Mapping[str, str]] = {
     "agent_watch": READ,
     "job_create": JOBS,
     "job_start": JOBS,
+    "job_run": JOBS,
     "job_kill": JOBS,
     "job_remove": JOBS,
     "job_adopt": JOBS,
@@ -78,6 +79,7 @@ AUDITED: Final = frozenset(
     (
         "job_create",
         "job_start",
+        "job_run",
         "job_kill",
         "job_remove",
         "job_adopt",

@@ -11,6 +11,7 @@ from pagent.client.calls import given
 from pagent.client.link import ClientLink
 from pagent.client.output import Logs, RemoteExec
 from pagent.client.traffic import TrafficMethods
+from pagent.errors import ServerError
 from pagent.limits import READY_TIMEOUT_S
 from pagent.wire import messages
 
@@ -140,3 +141,30 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
             arguments.append(True)
         async with self._stream(messages.BISTREAM, "job_exec", *arguments) as call:
             yield RemoteExec(call)
+
+    @asynccontextmanager
+    async def run(
+        self,
+        args: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        *,
+        tty: bool = False,
+        rows: int = 24,
+        cols: int = 80,
+        split: bool = False,
+        **ports: Any,
+    ) -> AsyncIterator[tuple[RemoteExec, Info]]:
+        """Start the job with its input and output joined to the call (``job_run``); yield the process and the info.
+
+        The job is ended after the block if it still runs. ``tty``, ``rows``, ``cols`` and ``split`` are those of
+        :meth:`exec`; ``cwd`` and ``ports`` (``port``, ``prefer_port``, ``more_ports``) those of :meth:`start`.
+        """
+        environment = None if env is None else dict(env)
+        options = given(cwd=cwd, tty=tty, rows=rows, cols=cols, split=split, **ports)
+        async with self._stream(messages.BISTREAM, "job_run", list(args), environment, **options) as call:
+            first = await call.receive()
+            if not isinstance(first, dict):
+                await call.result()
+                raise ServerError("unexpected response to job_run")
+            yield RemoteExec(call), first

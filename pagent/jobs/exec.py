@@ -1,4 +1,4 @@
-"""A second process in a job's sandbox, connected to the agent by pipes or a pseudo-terminal.
+"""A process of a job that is connected to the agent by pipes or a pseudo-terminal: a second one, or the main process.
 
 It belongs to the job's tree, so it ends with the job. Its pipes are non-blocking and driven by the loop (``feed``,
 ``drain``). If the reader of the output is slow, the process waits, as it does for a slow terminal.
@@ -10,18 +10,12 @@ import asyncio
 import errno
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from pagent.errors import JobInvalidStateError
 from pagent.jobs.drain import Drain
 from pagent.jobs.feed import Feed
-from pagent.jobs.launch import Launch
-from pagent.jobs.model import Job, State
-from pagent.jobs.supervisor import Child
 from pagent.jobs.terminal import open_terminal, set_size
-
-_RUNNING: Final = (State.PENDING, State.RUNNING)
 
 #: First byte of each piece of split output: of stdout, or a terminal, and of stderr.
 _OUT: Final = b"\1"
@@ -41,16 +35,25 @@ class ExecUser(Protocol):
         """Take the exit code, or minus the number of the signal. Called once, after all output."""
 
 
-class ExecProcess:
-    """One process. OSError from :meth:`start` if there is no such program; JobInvalidStateError for an idle job."""
+class Program(Protocol):
+    """The start and the end of the process, which is a further one of the job or its main process."""
 
-    def __init__(self, job: Job, launch: Launch | None, user: ExecUser) -> None:
+    async def start(self, stdio: tuple[int, int, int], ended: Callable[[int], None], *, terminal: bool) -> None:
+        """Start the process with these descriptors; ``ended`` is called with its exit code. OSError."""
+
+    def kill(self) -> None:
+        """End the process, if it still runs."""
+
+
+class ExecProcess:
+    """One process. :meth:`start` raises the errors of ``program``."""
+
+    def __init__(self, program: Program, user: ExecUser) -> None:
         # For life.
-        self._job = job
-        self._launch = launch
+        self._program = program
         self._user = user
         # The process.
-        self._child: Child | None = None
+        self._started = False
         self._exited: int | None = None
         # Its input and output.
         self._tty = False
@@ -59,27 +62,18 @@ class ExecProcess:
         self._input: Feed | None = None
         self._output: Drain | None = None
 
-    async def start(
-        self,
-        args: Sequence[str],
-        env: Mapping[str, str],
-        tty: bool,
-        rows: int = 24,
-        cols: int = 80,
-        *,
-        split: bool = False,
-    ) -> None:
+    async def start(self, tty: bool, rows: int = 24, cols: int = 80, *, split: bool = False) -> None:
+        """Start the process. Its output is delivered from then on."""
         if sys.platform == "win32":
             raise OSError(errno.ENOTSUP, "job_exec needs a Unix system")
-        if self._job.state not in _RUNNING or self._launch is None or not self._launch.begun:
-            raise JobInvalidStateError(f"job {self._job.uid!r} is {self._job.state.value}: it runs nothing to join")
         self._tty = tty
         self._split = split
         theirs = self._open_terminal(rows, cols) if tty else self._open_pipes()
         try:
             # A terminal is all three; otherwise the output is one, or two.
             stdio = theirs[0], theirs[1 if len(theirs) > 1 else 0], theirs[-1]
-            self._child = await self._launch.execute([*args], env, stdio, self._has_exited, terminal=tty)
+            await self._program.start(stdio, self._has_exited, terminal=tty)
+            self._started = True
         except BaseException:
             self._close()
             raise
@@ -155,13 +149,10 @@ class ExecProcess:
             self._output.resume()
 
     def kill(self) -> None:
-        """End it with its process group; the user is not called any more.
-
-        Groups that it has made itself, as a shell does for its background jobs, end with the job.
-        """
+        """End it; the user is not called any more."""
         self._user = _NoUser()
-        if self._exited is None and self._child is not None and self._launch is not None:
-            self._launch.kill(self._child)
+        if self._exited is None and self._started:
+            self._program.kill()
         self._close()
 
     # --- the loop ---------------------------------------------------------------------------------
@@ -180,7 +171,7 @@ class ExecProcess:
 
     def _has_exited(self, returncode: int) -> None:
         self._exited = returncode
-        if self._child is not None:
+        if self._started:
             self._end_drain()
 
     def _end_drain(self) -> None:

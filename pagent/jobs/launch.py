@@ -76,6 +76,14 @@ class Host(NamedTuple):
     clock: OutputClock
 
 
+class JoinedStdio(NamedTuple):
+    """The descriptors of a main process that is joined to a call; ``ended`` takes its exit code."""
+
+    descriptors: tuple[int, int, int]
+    terminal: bool
+    ended: Callable[[int], None]
+
+
 class Launch:
     """The supervisor of one job, and the settings that all processes of the job share."""
 
@@ -99,8 +107,10 @@ class Launch:
 
     # --- the main process ---------------------------------------------------------------------------
 
-    async def start(self, command: Command, args: list[str], port: int | None, child: Child) -> None:
-        """Start the main process.
+    async def start(
+        self, command: Command, args: list[str], port: int | None, child: Child, joined: JoinedStdio | None = None
+    ) -> None:
+        """Start the main process, with the descriptors of ``joined`` or with its output in files.
 
         The job is as it was if its folder or its output files cannot be had; it has the input START otherwise. OSError
         if there is no such program, or nothing to start it with.
@@ -118,7 +128,10 @@ class Launch:
                 self._job.port = port
                 await self._prepare((stdin, *output))
                 stdout, stderr = (own if given is None else given for own, given in zip((1, 2), output, strict=True))
-                await self._supervise(self._request(args, self.environment, (stdin, stdout, stderr, folder), child))
+                stdio = (stdin, stdout, stderr) if joined is None else joined.descriptors
+                terminal = joined is not None and joined.terminal
+                request = self._request(args, self.environment, (*stdio, folder), child, terminal=terminal)
+                await self._supervise(request)
         await _until_running(child, args[0])
 
     async def _supervise(self, request: StartRequest) -> None:

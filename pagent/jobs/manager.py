@@ -34,7 +34,7 @@ from pagent.jobs.reports import take_report
 from pagent.jobs.run import Run
 from pagent.jobs.sandbox import Sandbox
 from pagent.jobs.signames import signal_name, signal_number
-from pagent.jobs.starting import Starter
+from pagent.jobs.starting import Starter, TerminalSize
 from pagent.jobs.terms import check_terms
 from pagent.jobs.trees import Trees
 from pagent.runtime.rounds import Rounds
@@ -226,6 +226,28 @@ class JobManager:
             port_expected_count=port_expected_count,
             forward_stdout=forward_stdout,
             **options,
+        )
+
+    async def join(
+        self,
+        job: Job,
+        user: ExecUser,
+        size: TerminalSize | None,
+        args: Sequence[str],
+        env: Mapping[str, str] | None,
+        *,
+        split: bool,
+        **options: Any,
+    ) -> ExecProcess:
+        """Start the job's process, joined to ``user``: ``job_run``.
+
+        ``size``: that of its pseudo-terminal, None for pipes. ``options`` and errors: those of :meth:`start`. The job
+        is ready when the process runs.
+        """
+        await self._starter.take_turn()
+        self.admission.require_open()
+        return await self._starter.join(
+            job, user, size, args, env, self.properties, self.endpoint, split=split, **options
         )
 
     async def execute(

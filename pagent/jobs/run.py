@@ -17,7 +17,7 @@ from pagent.errors import JobInvalidStateError, ProcessExitedError, ProcessStart
 from pagent.jobs.command import Command
 from pagent.jobs.ending import TreeEnd
 from pagent.jobs.idle import IdleStop
-from pagent.jobs.launch import Host, Launch
+from pagent.jobs.launch import Host, JoinedStdio, Launch
 from pagent.jobs.model import Input, Job, State
 from pagent.jobs.ports import CONNECT_RETRY_MAX_S, ReportError, until_listening
 from pagent.jobs.signames import signal_name
@@ -43,7 +43,13 @@ class Run:
     """The process of one job. It is made when all arguments are checked, for a job that may be started."""
 
     def __init__(
-        self, job: Job, command: Command, port: int | None, host: Host, more_ports: Mapping[str, int] = _NO_PORTS
+        self,
+        job: Job,
+        command: Command,
+        port: int | None,
+        host: Host,
+        more_ports: Mapping[str, int] = _NO_PORTS,
+        joined: JoinedStdio | None = None,
     ) -> None:
         # For life.
         self.job = job
@@ -53,6 +59,7 @@ class Run:
         self.port = port
         self._more_ports = more_ports
         self._command = command
+        self._joined = joined
         self._host = host
         self._tasks = host.tasks
         self._tree = host.trees.new(job.uid, job.sandbox.path)
@@ -120,7 +127,7 @@ class Run:
         args = self._command.command_line(self.port, self._more_ports)
         child = Child(self._ended, forked=self._forked, started=self._started)
         try:
-            await self.launch.start(self._command, args, self.port, child)
+            await self.launch.start(self._command, args, self.port, child, self._joined)
         except asyncio.CancelledError:
             self._start_failed("the start was ended")
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller of the start gets it
@@ -256,6 +263,8 @@ class Run:
         if not job.process_ended.is_set():
             job.apply(Input.EXIT)
         self._leave_rest()
+        if self._joined is not None:
+            self._joined.ended(returncode)
 
     def _note_exit(self, returncode: int) -> str:
         """Note how the process ended, and return that as text."""
@@ -357,6 +366,11 @@ class Run:
         """Signal the main process only. Do nothing if it has just ended."""
         if self._main is not None:
             self._tree.send(self._main, number)
+
+    def begin_end(self) -> None:
+        """End the whole tree: TERM, then KILL after the grace period. Return at once."""
+        self._tail.cancel()
+        self._end.begin(signal.SIGTERM, 0 if self._forced else limits.TERM_GRACE_S)
 
     def force(self) -> None:
         """End without a grace period from now on."""

@@ -58,7 +58,7 @@ RELAYED: Final = {
     ),
     messages.ISTREAM: ("file_download", "archive_download", "job_logs"),
     messages.OSTREAM: ("file_upload", "archive_upload"),
-    messages.BISTREAM: ("http_request", "ws_connect", "tcp_connect", "job_exec"),
+    messages.BISTREAM: ("http_request", "ws_connect", "tcp_connect", "job_exec", "job_run"),
 }
 
 #: Methods that send files, with holes as such to a caller that knows them, and those that take files.

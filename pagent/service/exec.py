@@ -1,15 +1,16 @@
-"""``job_exec``: run a second process in the sandbox, joined to the stream of the call (docs/contract.rst, "Jobs")."""
+"""``job_exec`` and ``job_run``: processes that are joined to the stream of the call (docs/contract.rst, "Jobs")."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from pagent.jobs.activity import JobActivity
 from pagent.jobs.exec import ExecProcess
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
+from pagent.jobs.starting import TerminalSize
 from pagent.limits import TERMINAL_SIZE_MAX
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.methods import bistream
@@ -40,6 +41,38 @@ class ExecService:
         split: bool = False,
         started: bool = False,
     ) -> None:
+        job, splice = self._joined(call, job_uid)
+        _require_size(rows, cols)
+        execution = self._manager.execute(
+            job, splice, args, env, tty=bool(tty), rows=rows, cols=cols, split=bool(split)
+        )
+        call.run(self._start(splice, execution, (lambda: True) if started else None))
+
+    @bistream
+    def job_run(
+        self,
+        call: IncomingCall,
+        job_uid: str,
+        args: list[str],
+        env: dict[str, str] | None = None,
+        cwd: str | None = None,
+        tty: bool = False,
+        rows: int = 24,
+        cols: int = 80,
+        split: bool = False,
+        port: str | int | None = None,
+        prefer_port: int | None = None,
+        more_ports: dict[str, int | str] | None = None,
+    ) -> None:
+        job, splice = self._joined(call, job_uid)
+        _require_size(rows, cols)
+        size = TerminalSize(rows, cols) if tty else None
+        ports: dict[str, Any] = {"port": port, "prefer_port": prefer_port, "more_ports": more_ports}
+        execution = self._manager.join(job, splice, size, args, env, split=bool(split), cwd=cwd, **ports)
+        call.run(self._start(splice, execution, job.info))
+
+    def _joined(self, call: IncomingCall, job_uid: str) -> tuple[Job, _ExecSplice]:
+        """Return the job, and the object that joins the stream of the call to a process of it."""
         job = self._manager.get(job_uid, owner_of(call.connection))
         stream = call.stream
         assert stream is not None
@@ -47,21 +80,16 @@ class ExecService:
         job.activity.opened()
         job.traffic.opened(stream)
         call.on_end = partial(_ended, job, stream)
-        splice = _ExecSplice(call, stream, job.activity)
-        if not _is_size([rows, cols]):
-            raise ValueError(f"a terminal's size is rows and cols, each from 1 to {TERMINAL_SIZE_MAX}")
-        execution = self._manager.execute(
-            job, splice, args, env, tty=bool(tty), rows=rows, cols=cols, split=bool(split)
-        )
-        call.run(self._start(stream, splice, execution, bool(started)))
+        return job, _ExecSplice(call, stream, job.activity)
 
     async def _start(
-        self, stream: Stream, splice: _ExecSplice, execution: Coroutine[Any, Any, ExecProcess], announce: bool
+        self, splice: _ExecSplice, execution: Coroutine[Any, Any, ExecProcess], first: Callable[[], Any] | None
     ) -> None:
+        """Start a process, and send the first message, if there is one, when it runs."""
         splice.process = await execution
-        if announce:
-            stream.send(True)
-        stream.attach(splice)
+        if first is not None:
+            splice.stream.send(first())
+        splice.stream.attach(splice)
 
 
 def _is_size(size: Any) -> bool:
@@ -74,6 +102,11 @@ def _ended(job: Job, stream: Stream) -> None:
     job.activity.ended()
 
 
+def _require_size(rows: Any, cols: Any) -> None:
+    if not _is_size([rows, cols]):
+        raise ValueError(f"a terminal's size is rows and cols, each from 1 to {TERMINAL_SIZE_MAX}")
+
+
 class _ExecSplice:
     """Receiver of the stream and user of the process.
 
@@ -84,7 +117,7 @@ class _ExecSplice:
 
     def __init__(self, call: IncomingCall, stream: Stream, activity: JobActivity) -> None:
         self._call = call
-        self._stream = stream
+        self.stream: Final = stream
         self._activity = activity
         self.process: ExecProcess | None = None
 
@@ -118,13 +151,13 @@ class _ExecSplice:
             self.process.kill()
 
     def exec_output(self, data: bytes) -> None:
-        self._stream.send(data)
+        self.stream.send(data)
 
     def exec_input(self, blocked: bool) -> None:
         if blocked:
-            self._stream.hold()
+            self.stream.hold()
         else:
-            self._stream.release()
+            self.stream.release()
 
     def exec_ended(self, code: int) -> None:
         self._call.finish(code)
