@@ -28,7 +28,7 @@ EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
 #: Functions that cannot have the name of their command.
-_FUNCTIONS = {"help": "help_", "exec": "exec_"}
+_FUNCTIONS = {"help": "help_", "exec": "exec_", "open": "open_"}
 
 
 class Pagent(click.Group):

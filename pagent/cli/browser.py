@@ -34,8 +34,11 @@ def reason_for_no_browser() -> str:
     return "there is no display"
 
 
-async def open_browser(url: str) -> str:
-    """Open a URL in a browser. Return why that is not possible, empty if it is done."""
+async def open_browser(url: str, *, patience_s: float = _FETCH_S) -> str:
+    """Open a URL in a browser. Return why that is not possible, empty if it is done.
+
+    :param patience_s: how long the browser may take to ask for the page that redirects it.
+    """
     if reason := reason_for_no_browser():
         return reason
     if not _has_secret(url):
@@ -44,7 +47,7 @@ async def open_browser(url: str) -> str:
         async with _redirecting(url) as (page, fetched):
             if not await _launched(page):
                 return "no browser can be started"
-            async with asyncio.timeout(_FETCH_S):
+            async with asyncio.timeout(patience_s):
                 await fetched.wait()
     except TimeoutError:
         return "the browser has not asked for the page"

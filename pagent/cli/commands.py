@@ -23,6 +23,7 @@ GROUPS: Final[dict[str, tuple[CommandEntry, ...]]] = {
         CommandEntry("exec", "exec", "Run a command in a job"),
         CommandEntry("forward", "forward", "Forward ports to a job"),
         CommandEntry("cp", "cp", "Copy files to or from a job"),
+        CommandEntry("open", "open", "Open a job in a browser"),
     ),
     "Jobs": (
         CommandEntry("ps", "jobs", "List jobs"),
@@ -68,6 +69,7 @@ _OTHER_NAMES: Final = {
     "log": "logs",
     "login": "context",
     "ls": "ps",
+    "browse": "open",
     "port-forward": "forward",
     "remove": "rm",
     "router": "route",

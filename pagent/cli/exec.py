@@ -43,10 +43,11 @@ def exec_(
       echo '2 + 2' | pagent exec -i notebook -- python3 -
     """
     from pagent.cli.exec_work import ExecRequest, run_exec
+    from pagent.cli.joined_process import Joint
     from pagent.cli.remote import run_dialled
 
     words = list(command[1:] if command[0] == "--" else command)
     if not words:
         raise click.UsageError("Missing argument 'COMMAND...'.")
-    request = ExecRequest(words, environment, has_input=interactive, has_terminal=tty)
+    request = ExecRequest(words, environment, Joint(has_input=interactive, has_terminal=tty))
     run_dialled(target, lambda client: run_exec(client, job, request))

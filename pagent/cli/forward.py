@@ -23,7 +23,8 @@ def forward(target: Target, publishes: tuple[Publish, ...], job_port: int | None
 
     \b
     Exit codes:
-      0    stopped by Ctrl-C, or the job has ended
+      0    the job has ended, or SIGTERM has ended the command
+      130  stopped by Ctrl-C
       1    JOB has no such port, or a local port cannot be opened
       2    invalid options
       3    JOB is not found

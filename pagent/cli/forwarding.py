@@ -3,48 +3,99 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
 
-from pagent.cli.failure import CommandFailed, exit_code_of
+from pagent.cli.failure import EXIT_NO_LINK, CommandFailed, exit_code_for, exit_code_of
 from pagent.cli.interrupt import run_until_signalled
 from pagent.cli.local_ports import LocalPort, accept_on_all, close_all, reserve_port
 from pagent.cli.naming import find_job
 from pagent.cli.outcome import describe_end
+from pagent.cli.protocols import speaks_http
 from pagent.cli.publish import Publish
 from pagent.cli.remote import remote_agent
 from pagent.cli.target import Target
 from pagent.cli.terminal import say
 from pagent.client import RemoteJob
+from pagent.client.link import REDIAL_S
+from pagent.errors import CallError, LinkError, MethodError
+from pagent.log import escape
+from pagent.runtime.tasks import TaskOwner
 
-#: Between two requests for the state of a job that is starting.
+#: Between two requests for the state of a job that is starting, or whose agent has no link to its router.
 _POLL_S: Final = 0.5
+
+#: Is called with the URL of the first port once it accepts connections; None if it does not speak HTTP.
+Ready = Callable[[str | None], Awaitable[None]]
 
 
 async def forward_attached(target: Target, name: str, publishes: Sequence[Publish]) -> int:
     """Forward local ports to a job until it ends or a signal arrives; return the exit code."""
 
     async def work() -> int:
-        async with remote_agent(target.address, target.token) as client:
-            job = await find_job(client, name)
-            ports: list[LocalPort] = []
-            try:
-                for local, number in _targets(publishes, await _ready(job)):
-                    what = "the job" if not ports else f"the job's port {number}"
-                    # The same number as the job's where that is free, as kubectl port-forward does.
-                    ports.append(await reserve_port(job, local, (number, 0), number, what))
-                await accept_on_all(ports)
-                info = await job.wait()
-            finally:
-                close_all(ports)
-            say(f"the job has ended {describe_end(info)}".rstrip())
-        return 0
+        async with remote_agent(target.address, target.token, redial_s=REDIAL_S) as client:
+            return await forward_until_end(await find_job(client, name), publishes)
 
     return await run_until_signalled(lambda _: exit_code_of(work()))
 
 
-async def _ready(job: RemoteJob) -> list[int]:
-    """Wait until the job has started, and return its ports."""
+async def forward_until_end(job: RemoteJob, publishes: Sequence[Publish], ready: Ready | None = None) -> int:
+    """Forward local ports to a job until it ends; return 0. A lost link is dialled again meanwhile."""
+    ports: list[LocalPort] = []
+    tasks = TaskOwner("forwarded ports")
+    try:
+        targets = _targets(publishes, await running_ports(job))
+        for local, number in targets:
+            what = "the job" if not ports else f"the job's port {number}"
+            # The same number as the job's where that is free, as kubectl port-forward does.
+            ports.append(await reserve_port(job, local, (number, 0), number, what))
+        url = f"http://127.0.0.1:{ports[0].number}/" if speaks_http((), targets[0][1]) else None
+        await accept_on_all(ports, url, ends="press Ctrl-C to stop")
+        if ready is not None:
+            tasks.start(_called(ready, url), name="ready")
+        info = await _ended(job)
+    finally:
+        close_all(ports)
+        await tasks.close()
+    reason = f": {escape(str(info['error']))}" if info.get("error") else ""
+    say(f"the job has ended {describe_end(info)}".rstrip() + reason)
+    return 0
+
+
+async def _called(ready: Ready, url: str | None) -> None:
+    await ready(url)
+
+
+async def _ended(job: RemoteJob) -> dict[str, Any]:
+    """Wait until a job has ended, and return its info."""
+    while True:
+        try:
+            return await job.wait()
+        except (CallError, LinkError) as error:
+            if exit_code_for(error) != EXIT_NO_LINK:
+                raise
+        say("the link is lost; it is made again")
+        await _reachable(job)
+        say("the link is back")
+
+
+async def _reachable(job: RemoteJob) -> None:
+    """Wait until a job can be asked for its info again, for as long as a lost link is dialled again."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + REDIAL_S
+    while True:
+        try:
+            await job.info()  # waits for the next link
+        except MethodError as error:
+            if exit_code_for(error) != EXIT_NO_LINK or clock() >= until:
+                raise
+        else:
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+async def running_ports(job: RemoteJob) -> list[int]:
+    """Wait until the job has started, and return its ports. CommandFailed: it does not run, or has none."""
     announced = False
     while (info := await job.info())["state"] == "PENDING":
         if not announced:
@@ -64,13 +115,16 @@ def _targets(publishes: Sequence[Publish], ports: list[int]) -> list[tuple[int, 
     """Return pairs of a local port, 0 for any, and the port of the job that it forwards to."""
     if not publishes:
         return [(0, port) for port in ports]
-    return [(publish.local, _job_port(publish.job, ports)) for publish in publishes]
+    return [(publish.local, chosen_port(publish.job, ports)) for publish in publishes]
 
 
-def _job_port(wanted: int | str | None, ports: list[int]) -> int:
+def chosen_port(wanted: int | str | None, ports: list[int]) -> int:
+    """Return the port of a job that an option or an argument names. CommandFailed."""
     listed = ", ".join(map(str, ports))
+    if isinstance(wanted, str):
+        raise CommandFailed(f"the ports of a running job have no names: use one of {listed} in place of {wanted}")
     if wanted is None and len(ports) > 1:
         raise CommandFailed(f"the job has the ports {listed}: choose one with -p LOCAL:JOB")
     if wanted is not None and wanted not in ports:
         raise CommandFailed(f"the job has no port {wanted}, only {listed}")
-    return ports[0] if wanted is None else int(wanted)
+    return ports[0] if wanted is None else wanted

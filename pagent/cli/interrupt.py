@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from pagent.cli.terminal import say
@@ -16,50 +18,56 @@ INTERRUPTED: Final = 130
 async def run_until_signalled(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
     """Run ``work(force)`` and return its exit code.
 
-    The first SIGINT, SIGTERM or SIGHUP cancels the work, and the exit code is 0. The work may take its time to clean up
-    in ``finally``. A second signal sets ``force``: the work then ends at once.
+    The first SIGINT, SIGTERM or SIGHUP cancels the work, and the exit code is 0, or `INTERRUPTED` for SIGINT. The work
+    may take its time to clean up in ``finally``. A second signal sets ``force``: the work then ends at once.
     """
-    task = asyncio.current_task()
-    assert task is not None, "called in a coroutine"
-    force = asyncio.Event()
-    signalled = False
-
-    def end() -> None:
-        nonlocal signalled
-        if signalled:
-            force.set()
-            return
-        signalled = True
-        task.cancel()
-        say("shutting down; press Ctrl-C again to force")
-
-    with end_signals(end):
-        try:
-            return await work(force)
-        except asyncio.CancelledError:
-            if not signalled:
-                raise
-            task.uncancel()
-            return 0
+    return await _Interruptible(work, ended=0, announces=True).run()
 
 
 async def run_until_interrupted(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Run ``work()`` and return its exit code. A signal cancels the work; the exit code is then `INTERRUPTED`."""
-    task = asyncio.current_task()
-    assert task is not None, "called in a coroutine"
-    signalled = False
+    """Run ``work()`` and return its exit code. A signal cancels the work; the exit code is then `INTERRUPTED`.
 
-    def end() -> None:
-        nonlocal signalled
-        if not signalled:
-            signalled = True
-            task.cancel()
+    A second signal ends the process at once.
+    """
+    return await _Interruptible(lambda force: work(), ended=INTERRUPTED, announces=False).run()
 
-    with end_signals(end):
-        try:
-            return await work()
-        except asyncio.CancelledError:
-            if not signalled:
-                raise
-            task.uncancel()
-            return INTERRUPTED
+
+class _Interruptible:
+    """Work that the first signal cancels. ``ended``: the exit code after another signal than SIGINT."""
+
+    def __init__(
+        self, work: Callable[[asyncio.Event], Coroutine[Any, Any, int]], *, ended: int, announces: bool
+    ) -> None:
+        # For life.
+        self._work = work
+        self._ended = ended
+        self._announces = announces
+        self._force = asyncio.Event()
+        # While it runs.
+        self._task: asyncio.Task[Any] | None = None
+        # Once a signal has come.
+        self._code: int | None = None
+
+    async def run(self) -> int:
+        self._task = asyncio.current_task()
+        assert self._task is not None, "called in a coroutine"
+        with end_signals(partial(self._end, self._ended), interrupt=partial(self._end, INTERRUPTED)):
+            try:
+                return await self._work(self._force)
+            except asyncio.CancelledError:
+                if self._code is None:
+                    raise
+                self._task.uncancel()
+                return self._code
+
+    def _end(self, code: int) -> None:
+        if self._code is not None:
+            self._force.set()
+            if not self._announces:
+                os._exit(self._code)
+            return
+        self._code = code
+        assert self._task is not None, "signals are handled while the work runs"
+        self._task.cancel()
+        if self._announces:
+            say("shutting down; press Ctrl-C again to force")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from pagent.cli.failure import CommandFailed, system_reason
+from pagent.cli.port_user import port_user
 from pagent.cli.terminal import say
 from pagent.client import RemoteJob
 
@@ -36,20 +37,24 @@ async def reserve_port(
         except OSError as error:
             if not wanted and port:
                 continue
-            hint = "; choose another with -p" if error.errno == errno.EADDRINUSE else ""
-            raise CommandFailed(f"cannot listen on 127.0.0.1:{port}: {system_reason(error)}{hint}") from None
+            raise CommandFailed(f"cannot listen on 127.0.0.1:{port}: {_reason(error, port)}") from None
         return LocalPort(server.sockets[0].getsockname()[1], server, target)
     raise AssertionError("the last candidate is any free port")
 
 
-async def accept_on_all(ports: Sequence[LocalPort]) -> None:
-    """Accept connections, and print where each port forwards to. The first port is printed last, in bold."""
+async def accept_on_all(ports: Sequence[LocalPort], url: str | None, *, ends: str) -> None:
+    """Accept connections, and print where each port forwards to. The first port is printed last, in bold.
+
+    :param url: of the first port; None if that does not speak HTTP.
+    :param ends: how the user ends the command, empty if the command says nothing about it.
+    """
     for port in ports:
         if port.server is not None:
             await port.server.start_serving()
     for port in ports[:0:-1]:
         say(f"127.0.0.1:{port.number} {_leads_to(port)}")
-    say(f"http://127.0.0.1:{ports[0].number}/ {_leads_to(ports[0])}; press Ctrl-C to stop", strong=True)
+    first = ports[0]
+    say(f"{url or f'127.0.0.1:{first.number}'} {_leads_to(first)}{ends and f'; {ends}'}", strong=True)
 
 
 def close_all(ports: Sequence[LocalPort]) -> None:
@@ -57,6 +62,11 @@ def close_all(ports: Sequence[LocalPort]) -> None:
     for port in ports:
         if port.server is not None:
             port.server.close()
+
+
+def _reason(error: OSError, port: int) -> str:
+    reason = system_reason(error)
+    return f"{reason}{port_user(port)}; choose another with -p" if error.errno == errno.EADDRINUSE else reason
 
 
 def _leads_to(port: LocalPort) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Literal
 
 from pagent.cli import terminal
@@ -22,11 +23,17 @@ _OUTPUTS: Final[tuple[tuple[Literal["stdout", "stderr"], int], ...]] = (("stdout
 
 
 class OutputCopy:
-    """Copies standard output and standard error of a job, in tasks of ``tasks``. It starts at once."""
+    """Copies standard output and standard error of a job, in tasks of ``tasks``. It starts at once.
 
-    def __init__(self, job: RemoteJob, tasks: TaskOwner) -> None:
+    :param copied: is called with each piece: the number of the descriptor, and the bytes.
+    """
+
+    def __init__(
+        self, job: RemoteJob, tasks: TaskOwner, copied: Callable[[int, bytes], None] = lambda fd, data: None
+    ) -> None:
         # For life.
         self._job = job
+        self._copied = copied
         self._copies = [tasks.start(self._copy(name, fd), name=name) for name, fd in _OUTPUTS if terminal.is_open(name)]
         # While it copies.
         self._written = 0
@@ -60,6 +67,7 @@ class OutputCopy:
             async for chunk in self._job.logs(name, follow=True):
                 await terminal.write(fd, chunk)
                 self._written += len(chunk)
+                self._copied(fd, chunk)
         except (CallError, LinkError, BrokenPipeError):
             return  # the end of the job reports a lost link; a closed pipe means that its reader wants no more
         except OSError as error:

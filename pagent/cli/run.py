@@ -24,18 +24,24 @@ def run(options: RunOptions, command: tuple[str, ...]) -> None:
 
     COMMAND runs in the current folder, and its files stay there. With --agent or --sandbox it runs in a new folder,
     which is deleted with the job: --upload uploads files before the start, --keep downloads them at the end, also after
-    Ctrl-C and after a failure. COMMAND gets no input from this terminal.
+    Ctrl-C and after a failure.
+
+    With -i and -t COMMAND uses this terminal. Its ports are then those that the command line names, and it is not
+    waited for to listen.
+
+    A URL that COMMAND prints for its own port is repeated for the local port.
 
     With --pool NAME the agent is one that a pool of a router starts for COMMAND, with the parameters that the pool
     asks for. The state of the queue is printed meanwhile. Ctrl-C in the queue cancels the request, and later it ends
     the job with its agent.
 
     Ctrl-C, SIGTERM or closing the terminal ends the job with all of its processes. A second Ctrl-C ends them without
-    a grace period.
+    a grace period. With -it Ctrl-C goes to COMMAND.
 
     \b
     Exit codes:
-      0      stopped by Ctrl-C, or COMMAND exited with 0 after it had listened
+      0      COMMAND exited with 0 after it had listened, or SIGTERM has ended it
+      130    stopped by Ctrl-C
       N      COMMAND exited with N
       128+N  COMMAND was ended by signal N
       1      COMMAND exited with 0 before it listened, did not listen in time,
@@ -54,6 +60,8 @@ def run(options: RunOptions, command: tuple[str, ...]) -> None:
       pagent run -p 8888 -- jupyter lab --no-browser --port {port}
       # Forward local port 8080 to a program that always listens on port 3000
       pagent run -p 8080:3000 -- npm start
+      # A prompt of Python, on another host
+      pagent run -it --agent host:7000 -- python3
       # Run on another host, with the files of the current folder
       pagent run --agent host:7000 --upload . --keep results -- python3 app.py
       # Run on a compute node that the router of the current context gets from Slurm

@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from pagent.cli.environment import environment_options
-from pagent.cli.job_options import publish_options
+from pagent.cli.job_options import publish_options, terminal_options
 from pagent.cli.pool_options import PoolChoice, pool_options
 from pagent.cli.publish import Publish
 from pagent.cli.target import Target, optional_target_options
@@ -31,8 +31,8 @@ class RunOptions:
     publishes: tuple[Publish, ...]
     environment: dict[str, str]
     name: str
-    interactive: bool = False
-    tty: bool = False
+    interactive: bool
+    tty: bool
     browser: bool
     detach: bool
     port: int | None
@@ -93,6 +93,7 @@ _OPTIONS: Final = (
     environment_options,
     pool_options,
     click.option("--name", default="run", show_default=True, metavar="NAME", help="Name of the job."),
+    terminal_options,
     click.option("--browser", is_flag=True, help="Open the URL in a browser once COMMAND listens."),
     click.option(
         "-d", "--detach", is_flag=True, help="With an agent: start COMMAND in the background, print the uid, and exit."

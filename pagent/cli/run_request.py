@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pagent.cli.joined_process import Joint
 from pagent.cli.pool_options import PoolChoice
 from pagent.cli.publish import PortPlan, plan_ports
 from pagent.cli.run_options import RunOptions
 from pagent.cli.target import Target
+from pagent.jobs.placeholders import names
 
 #: Python buffers what it prints into a pipe, and loses it when a signal ends the program. This makes it write at once.
 _ENVIRONMENT: Final = {"PYTHONUNBUFFERED": "1"}
@@ -31,6 +33,9 @@ class RunRequest:
     environment: dict[str, str]
     name: str
     has_browser: bool
+    joint: Joint
+    #: Whether the job has ports: a program of a terminal has none unless the options or the command name one.
+    has_ports: bool
     #: Where the command runs; None for a new folder, the sandbox of the job.
     folder: str | None
     upload: Path | None
@@ -55,6 +60,8 @@ class RunRequest:
 def run_request(options: RunOptions, command: Sequence[str]) -> RunRequest:
     """Return the request of a command. click.UsageError: its folder does not exist."""
     defaults = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    joint = Joint(has_input=options.interactive, has_terminal=options.tty)
+    named = any(names(text) for text in command)
     return RunRequest(
         target=options.target,
         pool=options.pool,
@@ -64,6 +71,8 @@ def run_request(options: RunOptions, command: Sequence[str]) -> RunRequest:
         environment=defaults | options.environment,
         name=options.name,
         has_browser=options.browser,
+        joint=joint,
+        has_ports=not joint.is_used or named or bool(options.publishes) or options.port is not None,
         folder=options.folder if options.target is not None else options.local_folder(),
         upload=options.upload,
         keep=options.keep,

@@ -18,9 +18,17 @@ _RESET: Final = "\033[0m"
 
 
 class _Cursor:
-    """Whether the job's output has left the cursor of the terminal within a line."""
+    """The cursor of the terminal, and what the end of a line is there."""
 
+    #: Whether the job's output has left it within a line.
     in_line = False
+    #: Whether the terminal is in raw mode, where a line needs a carriage return at its end.
+    is_raw = False
+
+
+def set_raw(raw: bool) -> None:
+    """Note that the terminal is put in raw mode, or that this is over."""
+    _Cursor.is_raw = raw
 
 
 def say(text: str, *, strong: bool = False) -> None:
@@ -31,11 +39,12 @@ def say(text: str, *, strong: bool = False) -> None:
     line = f"pagent: {text}"
     if strong and terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
         line = f"{_BOLD_GREEN}{line}{_RESET}"
+    end = "\r\n" if terminal and _Cursor.is_raw else "\n"
     if terminal and _Cursor.in_line:
-        line = f"\n{line}"
+        line = f"{end}{line}"
     _Cursor.in_line = False
     with suppress(OSError):  # not sys.stderr: it buffers text that cannot be written, and fails again at exit
-        os.write(2, f"{line}\n".encode(errors="backslashreplace"))
+        os.write(2, f"{line}{end}".encode(errors="backslashreplace"))
 
 
 def _is_writable(fd: int) -> bool:

@@ -47,7 +47,7 @@ def test_it_runs_in_the_current_folder_and_its_files_stay(tmp_path: Path, here: 
         assert b"app.py" in get(running.url)
         running.ctrl_c()
         code, _, stderr = running.ended()
-    assert (code, ENDING in stderr) == (0, True)
+    assert (code, ENDING in stderr) == (130, True)
     assert sorted(os.listdir(here)) == ["app.py", "made.txt"]
     assert (here / "made.txt").read_text() == "kept"
 
@@ -57,7 +57,7 @@ def test_the_job_and_its_folder_are_named(tmp_path: Path, here: Path) -> None:
         assert running.said(r"^pagent: job [0-9a-f]{32} runs in (.*)$")[1] == str(here)
         running.said("press Ctrl-C to stop")
         running.ctrl_c()
-        assert running.ended()[0] == 0
+        assert running.ended()[0] == 130
 
 
 def test_another_folder(tmp_path: Path, here: Path) -> None:
@@ -65,7 +65,7 @@ def test_another_folder(tmp_path: Path, here: Path) -> None:
     (here / "app.py").rename(here / "other" / "app.py")
     with pagent(tmp_path, "run", "--dir", "other", "--", PYTHON, "app.py", "{port}") as running:
         running.ctrl_c()
-        assert running.ended()[0] == 0
+        assert running.ended()[0] == 130
     assert sorted(os.listdir(here / "other")) == ["app.py", "made.txt"]
 
 
@@ -75,7 +75,7 @@ def test_files_in_a_sandbox_are_deleted_and_named(tmp_path: Path, here: Path) ->
         running.ctrl_c()
         code, _, stderr = running.ended()
     deleted = "1 file (made.txt) is deleted with the job's folder on this machine; --keep DIR downloads such files"
-    assert code == 0
+    assert code == 130
     assert stderr.endswith(f"pagent: {deleted}\n")
     assert os.listdir(here) == ["app.py"]
 
@@ -93,7 +93,7 @@ def test_a_program_of_this_folder(tmp_path: Path, here: Path) -> None:
     with pagent(tmp_path, "run", "--", "./serve") as running:
         assert b"app.py" in get(running.url)
         running.ctrl_c()
-        assert running.ended()[0] == 0
+        assert running.ended()[0] == 130
 
 
 def test_a_current_folder_that_was_deleted(tmp_path: Path) -> None:
@@ -117,12 +117,12 @@ def test_a_program_that_listens_on_another_port(tmp_path: Path, here: Path) -> N
         running.said(rf"^pagent: it listens on port {port}; use --port {port}$")
         running.said(r"^pagent: waiting for port \d+$")
         running.ctrl_c()
-        assert running.ended()[0] == 0
+        assert running.ended()[0] == 130
     with pagent(tmp_path, "run", "--port", str(port), "--", PYTHON, "app.py", str(port)) as running:
         assert running.port != port
         assert b"app.py" in get(running.url)
         running.ctrl_c()
-        assert running.ended()[0] == 0
+        assert running.ended()[0] == 130
 
 
 def test_a_timeout_names_the_port_that_it_listens_on(tmp_path: Path, here: Path) -> None:
@@ -160,7 +160,7 @@ def test_several_ports(tmp_path: Path) -> None:
         assert running.process.stdout is not None
         assert running.process.stdout.readline() == f"{{port}} {first} {second}\n"
         running.ctrl_c()
-        assert running.ended()[0] == 0
+        assert running.ended()[0] == 130
 
 
 def test_ports_by_name(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_ports_by_name(tmp_path: Path) -> None:
         ports = [int(port) for port in running.process.stdout.readline().split()[1:]]
         assert [number_at(main), number_at(local), number_at(web)] == ports
         running.ctrl_c()
-        assert running.ended()[0] == 0
+        assert running.ended()[0] == 130
 
 
 def test_the_same_local_port_and_job_port_is_not_forwarded(tmp_path: Path) -> None:
@@ -184,15 +184,16 @@ def test_the_same_local_port_and_job_port_is_not_forwarded(tmp_path: Path) -> No
         running.said(rf"^pagent: http://127\.0\.0\.1:{port}/ is the job itself; press Ctrl-C to stop$")
         assert number_at(port) == port
         running.ctrl_c()
-        assert running.ended()[0] == 0
+        assert running.ended()[0] == 130
 
 
 def test_a_port_of_the_command_that_is_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         outcome = run(tmp_path, "--port", str(port), "--", "sleep", "1000")
-    words = "is in use: stop the program that uses it, or choose another port"
-    assert outcome == (1, "", f"pagent: port {port} {words}\n")
+    assert outcome[:2] == (1, "")
+    words = r"is in use(?: by .* \(pid \d+\))?: stop the program that uses it, or choose another port"
+    assert re.fullmatch(rf"pagent: port {port} {words}\n", outcome[2])
 
 
 def test_the_local_port_is_stable_while_it_is_free(tmp_path: Path, here: Path) -> None:
@@ -202,13 +203,13 @@ def test_the_local_port_is_stable_while_it_is_free(tmp_path: Path, here: Path) -
             seen.append(running.port)
             get(running.url)
             running.ctrl_c()
-            assert running.ended()[0] == 0
+            assert running.ended()[0] == 130
     assert seen[0] == seen[1]
     taken = socket.create_server(("127.0.0.1", seen[0]))
     with taken, pagent(tmp_path, "run", "--", PYTHON, "app.py", "{port}") as running:
         assert running.port != seen[0]
         running.ctrl_c()
-        assert running.ended()[0] == 0
+        assert running.ended()[0] == 130
 
 
 # --- output and ends --------------------------------------------------------------------------------
@@ -219,7 +220,7 @@ def test_what_python_prints_appears_while_it_runs(tmp_path: Path, here: Path) ->
         assert running.process.stdout is not None
         assert running.process.stdout.readline().startswith("open http://localhost:")
         running.ctrl_c()
-        assert running.ended()[0] == 0
+        assert running.ended()[0] == 130
 
 
 def test_exit_code_0_before_it_listens_is_a_failure(tmp_path: Path) -> None:
@@ -303,7 +304,7 @@ def folder_with_work(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("how", "code"), [("Ctrl-C", 0), ("3", 3), ("0", 1)])
+@pytest.mark.parametrize(("how", "code"), [("Ctrl-C", 130), ("3", 3), ("0", 1)])
 async def test_files_are_uploaded_and_downloaded(tmp_path: Path, there: list[str], how: str, code: int) -> None:
     up, keep = folder_with_work(tmp_path / "up"), tmp_path / "keep" / "new"
     options = [*there, "--upload", str(up), "--keep", str(keep)]
@@ -329,7 +330,7 @@ async def test_a_file_that_changed_locally_is_not_overwritten(tmp_path: Path, th
         (up / "data.txt").write_text("edited here")
         running.ctrl_c()
         code, _, stderr = await asyncio.to_thread(running.ended)
-    assert code == 0
+    assert code == 130
     assert "pagent: input.txt was changed on this machine as well; the job's version is input.txt.job\n" in stderr
     assert [(up / name).read_text() for name in ("input.txt", "data.txt")] == ["edited here", "edited here"]
     assert (up / "input.txt.job").read_text() == "input changed"

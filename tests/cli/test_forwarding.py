@@ -7,7 +7,7 @@ import re
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from pagent.client import AgentClient, RemoteJob, connect_agent
@@ -51,7 +51,7 @@ async def test_all_ports_of_a_job(place: RemoteProcess, tmp_path: Path) -> None:
             main = int((await asyncio.to_thread(running.said, r"http://127\.0\.0\.1:(\d+)/ forwards to the job;"))[1])
             assert [await number_at(main), await number_at(second)] == ports
             running.ctrl_c()
-            assert (await asyncio.to_thread(running.ended))[0] == 0
+            assert (await asyncio.to_thread(running.ended))[0] == 130
         assert (await job.info())["state"] == "RUNNING"
 
 
@@ -64,7 +64,7 @@ async def test_chosen_ports_of_a_job(place: RemoteProcess, tmp_path: Path) -> No
             assert running.port == local
             assert [await number_at(local), await number_at(other)] == ports[::-1]
             running.ctrl_c()
-            assert (await asyncio.to_thread(running.ended))[0] == 0
+            assert (await asyncio.to_thread(running.ended))[0] == 130
 
 
 async def test_a_mapping_without_a_job_port_is_ambiguous(place: RemoteProcess, tmp_path: Path) -> None:
@@ -107,3 +107,47 @@ async def test_a_local_port_that_is_in_use(place: RemoteProcess, tmp_path: Path)
                 code, _, stderr = await asyncio.to_thread(running.ended)
     assert code == 1
     assert re.fullmatch(rf"pagent: cannot listen on 127\.0\.0\.1:{local}: .*; choose another with -p\n", stderr)
+
+
+class Relay:
+    """Passes connections on to a port, and cuts them."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, onward = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers += [writer, onward]
+        await asyncio.gather(self._copy(reader, onward), self._copy(back, writer))
+
+    @staticmethod
+    async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+        writer.close()
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+
+async def test_a_lost_link_is_made_again(place: RemoteProcess, tmp_path: Path) -> None:
+    async with an_agent(place, tmp_path) as (client, there):
+        job, ports = await with_two_ports(client)
+        relay = Relay(place.port)
+        async with await asyncio.start_server(relay.accepted, "127.0.0.1", 0) as server:
+            there[there.index("--agent") + 1] = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            with pagent(tmp_path / "here", "forward", *there, "-p", f":{ports[0]}", job.uid, url=False) as running:
+                said = await asyncio.to_thread(running.said, r"127\.0\.0\.1:(\d+)/ forwards to the job;")
+                assert await number_at(int(said[1])) == ports[0]
+                relay.cut()
+                await asyncio.to_thread(running.said, "^pagent: the link is lost; it is made again$")
+                await asyncio.to_thread(running.said, "^pagent: the link is back$")
+                assert await number_at(int(said[1])) == ports[0]
+                await job.kill()
+                assert await asyncio.to_thread(running.ended) == (0, "", "pagent: the job has ended by SIGTERM\n")
+            relay.cut()
+        await job.remove()

@@ -153,14 +153,6 @@ def test_exec_has_output_input_and_exit_code(pagent: Command) -> None:
     pagent("rm", uid)
 
 
-def test_exec_without_a_terminal_does_not_ask_for_one(pagent: Command) -> None:
-    uid = job_with(pagent, "--", "sleep", "60")
-    code, stdout, stderr = pagent("exec", "-it", uid, "cat", stdin="text")
-    assert (code, stdout) == (0, "text")
-    assert stderr == "pagent: -t is not used: the standard input of this command is no terminal\n"
-    pagent("rm", uid)
-
-
 # --- without a link ---------------------------------------------------------------------------------
 
 
