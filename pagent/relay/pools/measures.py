@@ -53,3 +53,7 @@ class PoolMeasures:
             metrics.POOL_WAITS: dict(self._waits),
             metrics.POOL_FAILURES: {labels: float(count) for labels, count in self._failures.items()},
         }
+
+    def active(self, pool: str) -> int:
+        """Return how many requests of a pool have not ended."""
+        return len(self._requests.active(pool))

@@ -1,0 +1,184 @@
+"""Every state of a request and every fault: nothing is lost, doubled or left over.
+
+The engine is a script whose steps are files that the test makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+
+from pagent.agent import Agent
+from pagent.config.model import Settings
+from pagent.config.router import Access, PoolSettings
+from pagent.router import Router
+from tests.kit.pools import HOST, JOIN, job, keys_in, pool_of, running_host, states
+from tests.kit.routers import connected, router_settings, running_router
+from tests.kit.transfers import eventually
+
+pytestmark = pytest.mark.slow
+
+#: It waits in the queue until there is a file "start", and starts until there is a file "join".
+ENGINE: Final = """
+until [ -e {folder}/start ]; do sleep 0.05; done
+echo pagent: joining
+until [ -e {folder}/join ]; do sleep 0.05; done
+exec {join}
+"""
+#: The files that lead to a state.
+STEPS: Final = {"requested": (), "queued": (), "starting": ("start",), "connected": ("start", "join")}
+
+
+class Site:
+    """A router that can be replaced, and the agent that runs the commands."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._settings = settings
+        self.folder = folder
+        script = ENGINE.replace("{folder}", str(folder)).replace("{join}", " ".join(JOIN))
+        self._pools: dict[str, PoolSettings] = {"p": pool_of("sh", "-c", script, max=1)}
+        self._keys = keys_in(folder)
+        self._router = AsyncExitStack()
+        self._host = AsyncExitStack()
+        self._port = 0
+        self.router: Router
+        self.host: Agent
+
+    async def start_router(self) -> None:
+        await self._router.aclose()
+        base = router_settings(access=Access(keys_file=self._keys), pools=self._pools)
+        server = replace(base.server, port=self._port)
+        self.router = await self._router.enter_async_context(running_router(replace(base, server=server)))
+        self._port = self.router.server_port
+
+    async def start_host(self) -> None:
+        await self._host.aclose()
+        self.host = await self._host.enter_async_context(running_host(self._settings, self._port))
+        await connected(self.router, HOST)
+
+    async def cut_links(self) -> None:
+        for agent in self.router.directory.table:
+            agent.connection.link.abort("cut by the test")
+
+    async def kill_command(self) -> None:
+        """Kill every process of the commands, and of agents."""
+        for each in self.host.jobs.jobs():
+            with suppress(Exception):
+                await self.host.jobs.kill(each, "KILL", 0.0)
+
+    def step(self, *names: str) -> None:
+        for name in names:
+            (self.folder / name).touch()
+
+    async def close(self) -> None:
+        await self._host.aclose()
+        await self._router.aclose()
+
+
+@asynccontextmanager
+async def running_site(settings: Settings, folder: Path) -> AsyncIterator[Site]:
+    site = Site(settings, folder)
+    try:
+        await site.start_router()
+        await site.start_host()
+        yield site
+    finally:
+        await site.close()
+
+
+def state_of(site: Site, uid: str) -> str | None:
+    record = site.router.directory.jobs.get(uid)
+    return None if record is None else record.state
+
+
+def agents(host: Agent) -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if process.cmdline()[1:] == [*JOIN[1:]]:
+                found.append(process)
+    return found
+
+
+#: What becomes of the job: it runs, or it has failed, which is reported.
+CASES: Final = [
+    *((state, "router", "RUNNING") for state in STEPS),
+    *((state, "links", "RUNNING") for state in STEPS),
+    ("requested", "host", "RUNNING"),
+    *((state, "host", "FINISHED") for state in ("queued", "starting", "connected")),
+    *((state, "command", "FINISHED") for state in ("queued", "starting", "connected")),
+]
+
+
+@pytest.mark.parametrize(("state", "fault", "result"), CASES)
+async def test_a_fault(settings: Settings, tmp_path: Path, state: str, fault: str, result: str) -> None:
+    async with running_site(settings, tmp_path) as site:
+        wanted = job()
+        blocker = job() if state == "requested" else None
+        if blocker is not None:
+            await site.router.pools.request("p", {}, blocker)
+        await site.router.pools.request("p", {}, wanted)
+        site.step(*STEPS[state])
+        await eventually(lambda: states(site.router.pools)[-1] == state)
+        if state == "connected":
+            await eventually(lambda: state_of(site, wanted.uid) == "RUNNING")
+        faults: dict[str, Callable[[], object]] = {
+            "router": site.start_router,
+            "links": site.cut_links,
+            "host": site.start_host,
+            "command": site.kill_command,
+        }
+        await faults[fault]()  # type: ignore[misc]
+        await connected(site.router, HOST)
+        site.step("start", "join")
+        if blocker is not None:
+            await eventually(lambda: state_of(site, blocker.uid) in ("RUNNING", "FINISHED"))
+            if state_of(site, blocker.uid) == "RUNNING":
+                await site.router.directory.remove(blocker.uid)
+        await eventually(lambda: state_of(site, wanted.uid) == result)
+        assert len(agents(site.host)) == (result == "RUNNING")
+        if result == "FINISHED":
+            record = site.router.directory.jobs.get(wanted.uid)
+            assert record is not None
+            assert record.info()["error"]
+            await eventually(lambda: not site.router.pools.measures.active("p"))
+            await site.start_router()  # the reason outlives the router
+            await connected(site.router, HOST)
+            if fault != "host":  # that agent has lost the command's job, where the reason is kept
+                await eventually(lambda: state_of(site, wanted.uid) == "FINISHED")
+                assert await site.router.pools.cancel(wanted.uid)
+                await eventually(lambda: not site.host.jobs.jobs())
+
+
+@pytest.mark.parametrize("state", STEPS)
+@pytest.mark.parametrize("with_fault", [False, True])
+async def test_a_cancellation(settings: Settings, tmp_path: Path, state: str, with_fault: bool) -> None:
+    """With a router that ends at that moment."""
+    async with running_site(settings, tmp_path) as site:
+        wanted = job()
+        if state == "requested":
+            await site.router.pools.request("p", {}, blocker := job())
+        await site.router.pools.request("p", {}, wanted)
+        site.step(*STEPS[state])
+        await eventually(lambda: states(site.router.pools)[-1] == state)
+        if state == "connected":
+            await eventually(lambda: state_of(site, wanted.uid) == "RUNNING")
+            await site.router.directory.remove(wanted.uid)
+            agent = next(agent for agent in site.router.directory.table if agent.uid != HOST)
+            await agent.call("host_end", 0.5)
+        else:
+            assert await site.router.pools.cancel(wanted.uid)
+        if with_fault:
+            await site.start_router()
+            await connected(site.router, HOST)
+        if state == "requested":
+            await eventually(lambda: site.router.directory.jobs.get(blocker.uid) is not None)
+            assert await site.router.pools.cancel(blocker.uid)
+        await eventually(lambda: not site.host.jobs.jobs() and state_of(site, wanted.uid) is None)
+        assert not agents(site.host)
