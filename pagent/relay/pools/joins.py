@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pagent.access.signed import SigningKeys
 from pagent.errors import CallError, LinkClosedError, ProtocolError
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
+from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.tokens import Joined, JoinTokens
+from pagent.runtime.tasks import TaskOwner
 from pagent.wire import identity
 from pagent.wire.closing import POLICY_VIOLATION
 
@@ -41,11 +43,19 @@ class PoolJoins:
     """
 
     def __init__(
-        self, directory: AgentDirectory, keys: SigningKeys | None, request_of: Callable[[str], PoolRequest | None]
+        self,
+        directory: AgentDirectory,
+        keys: SigningKeys | None,
+        request_of: Callable[[str], PoolRequest | None],
+        tasks: TaskOwner,
     ) -> None:
+        # For life.
         self._directory = directory
         self._request_of = request_of
+        self._tasks = tasks
         self.tokens: Final = JoinTokens(keys or SigningKeys.random())
+        # While agents have links.
+        self._renewal: asyncio.Task[None] | None = None
 
     def admit(self, peer: identity.Peer) -> str | None:
         """Return the realm of an agent that a pool has started; None for another agent. ProtocolError: refused."""
@@ -59,27 +69,31 @@ class PoolJoins:
             if request.instance not in (None, peer.instance):
                 raise ProtocolError("handshake refused: another process has joined before", POLICY_VIOLATION)
             request.instance = peer.instance
-        return f"{_REALM}{joined.pool}\0{joined.uid}"
+        if self._renewal is None:
+            self._renewal = self._tasks.start(self._renew_credentials(), name="renew credentials")
+        return f"{_REALM}{joined.pool}\0{joined.rid}\0{joined.uid}"
 
     def welcome(self, peer: identity.Peer) -> Mapping[str, Any]:
         """Return what the handshake gives to an agent that joins."""
         joined = self.tokens.joined(peer)
         return {} if joined is None else {identity.CREDENTIAL: self.tokens.credential(joined, peer.instance or "")}
 
-    async def renew_credentials(self, requests: Callable[[], Iterable[PoolRequest]]) -> None:
-        """Renew the credentials of connected agents, every hour."""
+    async def _renew_credentials(self) -> None:
+        """Renew the credentials of connected agents every hour, as long as there are some."""
         while True:
             await asyncio.sleep(_RENEWAL_S)
-            for request in [*requests()]:
-                await self._renew(request)
+            agents = [agent for agent in self._directory.table if is_joined(agent.connection.realm)]
+            if not agents:
+                self._renewal = None
+                return
+            for agent in agents:
+                await self._renew(agent)
 
-    async def _renew(self, request: PoolRequest) -> None:
-        data = request.data
-        agent = self._directory.table.agent(data.agent_uid)
-        if agent is None or agent.instance is None:
+    async def _renew(self, agent: ConnectedAgent) -> None:
+        if agent.retiring or agent.instance is None:
             return
-        joined = Joined(data.pool, data.rid, data.agent_uid, None, 0.0)
-        value = self.tokens.credential(joined, agent.instance)
+        _, pool, rid, uid = str(agent.connection.realm).split("\0")
+        value = self.tokens.credential(Joined(pool, rid, uid, None, 0.0), agent.instance)
         try:
             await agent.call("host_credential", value, timeout=DEFAULT_CALL_TIMEOUT_S)
         except (CallError, LinkClosedError) as error:

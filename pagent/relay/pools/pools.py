@@ -81,7 +81,7 @@ class Pools:
         # While running.
         self._requests = RequestRegistry()
         #: The agents that come.
-        self.joins: Final = PoolJoins(directory, keys, self._requests.get)
+        self.joins: Final = PoolJoins(directory, keys, self._requests.get, self._tasks)
         #: Figures for the metrics.
         self.measures: Final = PoolMeasures(self._requests, self._pools, self.agents)
         self._turns = Turns(directory, self._requests.of)
@@ -91,14 +91,13 @@ class Pools:
         self._unsubscribe: Callable[[], None] = lambda: None
 
     def start(self) -> None:
-        """Find the requests of earlier routers, and renew credentials."""
+        """Find the requests of earlier routers. Without requests, a pool has no tasks and no timers."""
         if self._pools:
             if not self._has_keys:
                 _log.warning(
                     "access.keys_file is null: agents of pools do not come back after a restart of this router"
                 )
             self._unsubscribe = self._directory.changes.subscribe(self._adoption.changed)
-            self._tasks.start(self.joins.renew_credentials(self._requests.active), name="renew credentials")
 
     def renew(self, keys: SigningKeys | None) -> None:
         """Use other keys, if there are some."""
@@ -265,6 +264,11 @@ class Pools:
     def agents(self, name: str) -> tuple[str, ...]:
         """Return the uids of the connected agents of a pool."""
         return self._turns.agents(name)
+
+    @property
+    def running(self) -> int:
+        """Return how many tasks run for the pools."""
+        return len(self._tasks)
 
     def names(self) -> list[str]:
         """Return the names of all pools."""
