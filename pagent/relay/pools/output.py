@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from pagent.names import JOINING
@@ -10,9 +11,24 @@ from pagent.names import JOINING
 TAIL_BYTES: Final = 4096
 _LINE_BYTES: Final = 512
 
+#: Lines end with LF, or with the CR of a line that is rewritten in place.
+_line_ends: Final = re.compile(rb"[\r\n]")
+#: Control sequences (ECMA-48), and control characters but the end of a line.
+_controls: Final = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x09\x0b-\x1f\x7f-\x9f]"
+)
+#: What may be a token, whole or in part: a command may print its standard input.
+_long_words: Final = re.compile(r"[A-Za-z0-9_.-]{40,}")
+_has_digit: Final = re.compile(r"[0-9]").search
+_has_letter: Final = re.compile(r"[A-Za-z]").search
+_LEFT_OUT: Final = "***"
+
 
 class OutputTail:
-    """Keeps the end of what a command writes on its two streams, and looks for the line of an agent that joins."""
+    """Keeps the end of what a command writes on its two streams, and looks for the line of an agent that joins.
+
+    Control characters are left out, and so is what looks like a token.
+    """
 
     def __init__(self) -> None:
         self._tail = b""
@@ -25,14 +41,27 @@ class OutputTail:
     @property
     def text(self) -> str:
         """The last 4 KiB."""
-        return self._tail.decode("utf-8", "replace").strip()
+        return _clean(self._tail)
 
     def add(self, stream: str, data: bytes) -> None:
         """Take what the command has written."""
         self._tail = (self._tail + data)[-TAIL_BYTES:]
-        *lines, rest = (self._lines.get(stream, b"") + data).split(b"\n")
+        *lines, rest = _line_ends.split(self._lines.get(stream, b"") + data)
         self._lines[stream] = rest[-_LINE_BYTES:]
-        for line in lines:
-            if text := line[-_LINE_BYTES:].decode("utf-8", "replace").strip():
-                self.is_joining = self.is_joining or text.endswith(JOINING)
-                self.last_line = text
+        self.is_joining = self.is_joining or any(_is_joining(line) for line in lines)
+        last = next((text for line in reversed(lines) if (text := _clean(line[-_LINE_BYTES:]))), "")
+        self.last_line = last or self.last_line
+
+
+def _is_joining(line: bytes) -> bool:
+    return line.rstrip().endswith(JOINING.encode())
+
+
+def _clean(data: bytes) -> str:
+    text = _controls.sub("", data.replace(b"\r", b"\n").decode("utf-8", "replace"))
+    return _long_words.sub(_without_token, text).strip()
+
+
+def _without_token(found: re.Match[str]) -> str:
+    word = found[0]
+    return _LEFT_OUT if _has_digit(word) and _has_letter(word) else word

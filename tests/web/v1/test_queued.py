@@ -14,7 +14,7 @@ from pagent.config.model import Settings
 from pagent.config.router import Access, AccessQuota, AccessToken
 from pagent.errors import MethodError
 from tests.kit.agents import TOKEN
-from tests.kit.pools import JOIN, START, keys_in, pool_of, running_pools
+from tests.kit.pools import JOIN, START, has_arrived, keys_in, pool_of, running_pools
 from tests.kit.transfers import eventually
 from tests.web.v1.listener import listening
 from tests.web.v1.portal import Portal
@@ -148,3 +148,29 @@ async def test_events_of_requests_are_for_clients_that_see_the_job(settings: Set
         await queued(Portal(router.control_port, "one"))
         uid = await queued(Portal(router.control_port, "two"))
         assert (await events.until("pool.request")).data["job"] == uid
+
+
+async def test_a_key_makes_one_request(settings: Settings, tmp_path: Path) -> None:
+    async with running_pools(settings, keys_in(tmp_path), p=WAITS) as (router, host):
+        portal = Portal(router.control_port)
+        body = {**BODY, "key": "k", "ticket": {}}
+        answers = await asyncio.gather(*(portal.ask("POST", "/v1/jobs", body) for _ in range(3)))
+        assert [answer.status for answer in answers] == [202] * 3
+        assert len({answer.json["uid"] for answer in answers}) == 1
+        assert [answer.json["ticket"] for answer in answers] == [None] * 3
+        assert (await portal.ask("POST", "/v1/jobs", {**body, "name": "other"})).status == 409
+        assert len((await portal.get("/v1/pools/p"))["requests"]) == len(host.jobs.jobs()) == 1
+        uid = answers[0].json["uid"]
+        assert (await portal.ask("DELETE", f"/v1/jobs/{uid}")).status == 204
+        await eventually(lambda: not host.jobs.jobs())
+        assert (await portal.ask("POST", "/v1/jobs", body)).status == 409  # for ten minutes, as without a pool
+
+
+async def test_a_key_of_a_job_that_runs(settings: Settings, tmp_path: Path) -> None:
+    async with running_pools(settings, keys_in(tmp_path), p=pool_of(*JOIN)) as (router, _):
+        portal = Portal(router.control_port)
+        body = {"agent": {"pool": "p"}, "start": START, "key": "k"}
+        uid = (await portal.ask("POST", "/v1/jobs", body)).json["uid"]
+        await eventually(lambda: has_arrived(router, uid))
+        answer = await portal.ask("POST", "/v1/jobs", body)
+        assert (answer.status, answer.json["uid"], answer.json["state"]) == (200, uid, "RUNNING")
