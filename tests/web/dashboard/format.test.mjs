@@ -36,6 +36,10 @@ test("durations have their two largest units", () => {
   for (const [value, text] of cases) assert.equal(format.duration(value), text);
 });
 
+test("a short run has a fraction", () => {
+  assert.deepEqual([0, 0.42, 9.96, 75, null].map(format.spent), ["0.0s", "0.4s", "9s", "1m 15s", format.NONE]);
+});
+
 test("latencies have a unit that fits", () => {
   const cases = [
     [0, "0 ms"],

@@ -75,6 +75,11 @@ export function duration(seconds) {
   return pair(all, DAY, "d", HOUR, "h");
 }
 
+// How long something ran: short times have a fraction.
+export function spent(seconds) {
+  return isNumber(seconds) && seconds >= 0 && seconds < 9.95 ? `${seconds.toFixed(1)}s` : duration(seconds);
+}
+
 function pair(all, large, largeUnit, small, smallUnit) {
   const rest = Math.floor((all % large) / small);
   return `${Math.floor(all / large)}${largeUnit}${rest ? ` ${rest}${smallUnit}` : ""}`;

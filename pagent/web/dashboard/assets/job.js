@@ -363,7 +363,7 @@ function isOutdated({ key, state, removed }, job) {
 }
 
 const FIGURES = new Map([
-  ["Age", (job, store) => format.duration(store.age(job))],
+  ["Age", (job, store) => (ENDED.has(job.state) ? format.spent : format.duration)(store.age(job))],
   ["CPU", (job, store) => format.cores(store.figure(job, CPU))],
   ["Memory", (job, store) => format.bytes(store.figure(job, MEMORY))],
   ["Streams", (job, store) => format.count(store.figure(job, STREAMS))],

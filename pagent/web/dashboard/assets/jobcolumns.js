@@ -112,7 +112,7 @@ export function endedColumns(store) {
         (job) => format.localTime(job.finished_at ?? job.removed_at),
       ),
     },
-    { ...figure("age", "Ran for", "6rem", (job) => (job.started_at ? store.age(job) : null), format.duration) },
+    { ...figure("age", "Ran for", "6rem", (job) => (job.started_at ? store.age(job) : null), format.spent) },
     {
       key: "outcome",
       label: "Outcome",
