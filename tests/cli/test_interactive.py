@@ -65,7 +65,7 @@ def test_a_signal_ends_it_and_restores_the_screen(tmp_path: Path, number: signal
 
 def test_a_terminal_without_input(tmp_path: Path) -> None:
     code, stdout, _ = run(tmp_path, "-t", "-e", "A=1", "--", "sh", "-c", "test -t 1 && stty size && echo $A; exit 4")
-    assert (code, stdout) == (4, "24 80\r\n1\r\n")
+    assert (code, stdout) == (4, "24 80\n1\n")
 
 
 def test_input_from_a_pipe(tmp_path: Path) -> None:
