@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pagent as pagent_package
 from pagent.agent import Agent
 from pagent.config.model import ClientSettings, Settings
 from pagent.config.router import Access, PoolHost, PoolSettings
@@ -23,6 +24,8 @@ from tests.kit.routers import connected, router_settings, running_router
 
 JOIN = (sys.executable, "-m", "pagent", "serve", "--join", "-")
 HOST = "login"
+#: The folder of the package, for commands that do not get the environment of the test.
+PACKAGE = str(Path(next(iter(pagent_package.__path__))).parent)
 
 
 #: What a job is started with: a program that answers with the request.

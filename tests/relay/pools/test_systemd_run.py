@@ -1,0 +1,70 @@
+"""A pool whose engine is systemd-run, tried with a user manager of the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from pagent.config.model import Settings
+from tests.kit.marked import Marked
+from tests.kit.pools import JOIN, PACKAGE, job, keys_in, pool_of, running_pools
+from tests.kit.routers import ask
+from tests.kit.transfers import eventually
+from tests.kit.user_manager import missing, running_manager
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing() or "there is a user manager")]
+
+#: As docs/clusters.rst has them.
+RUN = ("systemd-run", "--user", "--pipe", "--wait", "--collect", "--quiet", "--unit=pagent-{rid}")
+CLEANUP = ("systemctl", "--user", "stop", "pagent-{rid}*")
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Mapping[str, str]]:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with running_manager(folder) as variables:
+        yield variables
+
+
+class Units(Marked):
+    """The command of a pool, and the processes that it starts."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__()
+        environ = ("env", *(f"{name}={value}" for name, value in variables.items()))
+        self.command = (*environ, *RUN, f"--setenv=PYTHONPATH={PACKAGE}", *JOIN, *self.options)
+        self.cleanup = (*environ, *CLEANUP)
+
+
+async def test_a_job_serves_and_all_ends(manager: Mapping[str, str], settings: Settings, tmp_path: Path) -> None:
+    units, wanted = Units(manager), job()
+    pool = pool_of(*units.command, cleanup=units.cleanup, idle_s=0.5)
+    async with running_pools(settings, keys_in(tmp_path), p=pool) as (router, host):
+        await router.pools.request("p", {}, wanted)
+        await eventually(lambda: router.pools.of_job(wanted.uid) is None)
+        assert (await ask(router.control_port, "GET", f"/jobs/-/{wanted.uid}/http/")).status == 200
+        await router.directory.remove(wanted.uid)
+        await eventually(lambda: not host.jobs.jobs() and not units.agents())
+
+
+async def test_the_unit_of_a_command_that_was_killed_is_stopped(
+    manager: Mapping[str, str], settings: Settings, tmp_path: Path
+) -> None:
+    """The manager does not end a unit with the systemd-run that has started it: the cleanup does."""
+    units, wanted = Units(manager), job()
+    # The unit waits before it starts the agent.
+    command = tuple(
+        part
+        for each in units.command
+        for part in (("sh", "-c", "sleep 600", "sh", each) if each == JOIN[0] else (each,))
+    )
+    pool = pool_of(*command, cleanup=units.cleanup)
+    async with running_pools(settings, keys_in(tmp_path), p=pool) as (router, host):
+        await router.pools.request("p", {}, wanted)
+        await eventually(lambda: bool(units.running("sh")))
+        for process in units.running("systemd-run"):
+            process.kill()
+        await eventually(lambda: not host.jobs.jobs() and not units.running("sh"))
