@@ -18,13 +18,20 @@ _MANAGER = Path("/lib/systemd/systemd")
 _BOOTED = Path("/run/systemd/system")
 _CGROUPS = Path("/sys/fs/cgroup")
 
-#: The manager looks whether systemd has booted the machine: a mount that it alone sees says so. Its control groups are
-#: below one of the test.
+#: The manager looks whether systemd has booted the machine: a mount that it alone sees says so. It moves the processes
+#: of its control group, so it gets one of its own, and sees no other hierarchy than that of systemd.
 _START = """
-for controller in {cgroups}/*/; do
-    mkdir "$controller/{name}" 2>/dev/null && echo $$ > "$controller/{name}/cgroup.procs"
-done
-mount -t tmpfs tmpfs /run/systemd && mkdir /run/systemd/system && exec {manager} --user
+set -e
+mkdir {cgroups}/systemd/{name}
+echo $$ > {cgroups}/systemd/{name}/cgroup.procs
+mount -t tmpfs tmpfs /run/systemd
+mkdir /run/systemd/system /run/systemd/hierarchy
+mount --bind {cgroups}/systemd /run/systemd/hierarchy
+mount -t tmpfs tmpfs {cgroups}
+mkdir {cgroups}/systemd
+mount --move /run/systemd/hierarchy {cgroups}/systemd
+grep -q ':name=systemd:/{name}$' /proc/self/cgroup
+exec {manager} --user
 """
 
 
@@ -57,8 +64,9 @@ def running_manager(folder: Path) -> Iterator[Mapping[str, str]]:
             started.append(subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
 
     def runs() -> bool:
-        command = ("systemctl", "--user", "is-system-running")
-        return b"running" in subprocess.run(command, env=environ, capture_output=True, timeout=PATIENCE_S).stdout
+        assert started[-1].poll() is None, "the user manager has ended"
+        command = ("systemctl", "--user", "list-jobs")
+        return subprocess.run(command, env=environ, capture_output=True, timeout=PATIENCE_S).returncode == 0
 
     try:
         start("dbus-daemon", "--session", f"--address=unix:path={bus}", "--nofork", "--nopidfile")
@@ -81,7 +89,6 @@ def _wait(condition: Callable[[], bool]) -> None:
 
 
 def _remove_cgroups(name: str) -> None:
-    for top in _CGROUPS.glob(f"*/{name}"):
-        for folder, _, _ in os.walk(top, topdown=False):
-            with suppress(OSError):  # a process of it ends just now
-                Path(folder).rmdir()
+    for folder, _, _ in os.walk(_CGROUPS / "systemd" / name, topdown=False):
+        with suppress(OSError):  # a process of it ends just now
+            Path(folder).rmdir()

@@ -11,7 +11,7 @@ import pytest
 from pagent.config.model import Settings
 from pagent.router import Router
 from tests.kit.marked import Marked
-from tests.kit.pools import JOIN, PACKAGE, job, keys_in, pool_of, running_pools
+from tests.kit.pools import JOIN, PACKAGE, has_arrived, job, keys_in, message_of, pool_of, running_pools
 from tests.kit.routers import ask
 from tests.kit.sshd import Sshd, missing, running_sshd
 from tests.kit.transfers import eventually
@@ -48,7 +48,7 @@ async def test_a_job_serves_and_both_sides_end(sshd: Sshd, settings: Settings, t
     remote, wanted = Remote(sshd), job()
     async with running_pools(settings, keys_in(tmp_path), p=pool_of(*remote.command, idle_s=0.5)) as (router, host):
         await router.pools.request("p", {}, wanted)
-        await eventually(lambda: router.pools.of_job(wanted.uid) is None)
+        await eventually(lambda: has_arrived(router, wanted.uid))
         assert await serving(router, wanted.uid)
         assert (len(remote.agents()), len(remote.clients())) == (1, 1)
         await router.directory.remove(wanted.uid)
@@ -59,7 +59,7 @@ async def test_an_agent_goes_on_without_its_connection(sshd: Sshd, settings: Set
     remote, wanted = Remote(sshd), job()
     async with running_pools(settings, keys_in(tmp_path), p=pool_of(*remote.command, idle_s=0.5)) as (router, host):
         await router.pools.request("p", {}, wanted)
-        await eventually(lambda: router.pools.of_job(wanted.uid) is None)
+        await eventually(lambda: has_arrived(router, wanted.uid))
         remote.clients()[0].kill()
         await eventually(lambda: all(each.state.name == "FINISHED" for each in host.jobs.jobs()))
         assert await serving(router, wanted.uid)
@@ -74,7 +74,7 @@ async def test_a_request_that_is_cancelled_ends_both_sides(sshd: Sshd, settings:
     slow = (*sshd.command, "echo waiting; sleep 1;", *remote.started, f"; touch {refused}")
     async with running_pools(settings, keys_in(tmp_path), p=pool_of(*slow)) as (router, host):
         await router.pools.request("p", {}, wanted)
-        await eventually(lambda: _message(router, wanted.uid) == "waiting")
+        await eventually(lambda: message_of(router, wanted.uid) == "waiting")
         assert await router.pools.cancel(wanted.uid)
         await eventually(lambda: not host.jobs.jobs() and not remote.clients())
         await eventually(lambda: refused.exists())
@@ -87,9 +87,4 @@ async def test_a_host_that_refuses_is_named(sshd: Sshd, settings: Settings, tmp_
     remote, wanted = Remote(sshd), job()
     async with running_pools(settings, keys_in(tmp_path), p=pool_of(*remote.command)) as (router, _):
         await router.pools.request("p", {}, wanted)
-        await eventually(lambda: "Connection refused" in _message(router, wanted.uid))
-
-
-def _message(router: Router, uid: str) -> str:
-    view = router.pools.of_job(uid)
-    return "" if view is None else view.message
+        await eventually(lambda: "Connection refused" in message_of(router, wanted.uid))

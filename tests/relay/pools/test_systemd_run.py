@@ -9,7 +9,7 @@ import pytest
 
 from pagent.config.model import Settings
 from tests.kit.marked import Marked
-from tests.kit.pools import JOIN, PACKAGE, job, keys_in, pool_of, running_pools
+from tests.kit.pools import JOIN, PACKAGE, has_arrived, job, keys_in, pool_of, running_pools
 from tests.kit.routers import ask
 from tests.kit.transfers import eventually
 from tests.kit.user_manager import missing, running_manager
@@ -44,7 +44,7 @@ async def test_a_job_serves_and_all_ends(manager: Mapping[str, str], settings: S
     pool = pool_of(*units.command, cleanup=units.cleanup, idle_s=0.5)
     async with running_pools(settings, keys_in(tmp_path), p=pool) as (router, host):
         await router.pools.request("p", {}, wanted)
-        await eventually(lambda: router.pools.of_job(wanted.uid) is None)
+        await eventually(lambda: has_arrived(router, wanted.uid))
         assert (await ask(router.control_port, "GET", f"/jobs/-/{wanted.uid}/http/")).status == 200
         await router.directory.remove(wanted.uid)
         await eventually(lambda: not host.jobs.jobs() and not units.agents())
@@ -55,12 +55,8 @@ async def test_the_unit_of_a_command_that_was_killed_is_stopped(
 ) -> None:
     """The manager does not end a unit with the systemd-run that has started it: the cleanup does."""
     units, wanted = Units(manager), job()
-    # The unit waits before it starts the agent.
-    command = tuple(
-        part
-        for each in units.command
-        for part in (("sh", "-c", "sleep 600", "sh", each) if each == JOIN[0] else (each,))
-    )
+    at = units.command.index(JOIN[0])  # the unit waits before it starts the agent
+    command = (*units.command[:at], "sh", "-c", "sleep 600", "sh", *units.command[at:])
     pool = pool_of(*command, cleanup=units.cleanup)
     async with running_pools(settings, keys_in(tmp_path), p=pool) as (router, host):
         await router.pools.request("p", {}, wanted)
