@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from pagent.cli.browser import open_browser
+from pagent.cli.explained import with_name
 from pagent.cli.failure import CommandFailed, message_of, start_failure
 from pagent.cli.forced import unless_forced
 from pagent.cli.forwarded_ports import ForwardedPorts
@@ -90,7 +91,8 @@ class ServedProgram:
         code = exit_code(info)
         how = "was ended" if info["signal"] is not None else "ended"
         port = info.get("port")
-        say(f"the command {how} {describe_end(info)} before it listened on port {port}{'' if code else _BACKGROUND}")
+        text = f"the command {how} {describe_end(info)} before it listened on port {port}"
+        say(with_name(text if code else f"{text}{_BACKGROUND}"))
         return code or 1
 
     async def _end(self, output: OutputCopy) -> None:
