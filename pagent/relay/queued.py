@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pagent.errors import JobNotFoundError, RequestRefusedError, RouteError
+from pagent.access.scopes import OWNER
+from pagent.errors import JobInvalidStateError, JobNotFoundError, RequestRefusedError, RouteError
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.permission import CallPermission
 from pagent.relay.pools.pools import Pools
@@ -38,6 +39,15 @@ class QueuedCalls:
         """Return whether a job is not at its agent yet, or got none."""
         record = self._directory.jobs.get(job_uid) if isinstance(job_uid, str) else None
         return record is not None and (record.is_queued or self._directory.jobs.is_awaited(record.uid))
+
+    def info(self, job_uid: Any, owner: str | None) -> dict[str, Any] | None:
+        """Return a job without an agent; None for another job. JobInvalidStateError: it has another owner."""
+        record = self._directory.jobs.get(job_uid) if self.has(job_uid) else None
+        if record is None or not record.is_queued:
+            return None
+        if record.labels.get(OWNER) != owner:
+            raise JobInvalidStateError(f"another job has the uid {job_uid!r}")
+        return record.info()
 
     async def answer(self, call: IncomingCall, name: str, job_uid: str) -> dict[str, Any] | None:
         """Return the answer to a unary call; None if the agent of the job has to answer."""

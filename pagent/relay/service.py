@@ -124,6 +124,8 @@ class RelayService:
         client, subject, entry = self._client(call.connection), subject_of(call.connection), audit_of(call, uid)
         with audited(entry):
             self._gate.permit(subject, JOBS, None)
+            if uid is not None and (waiting := self._queued.info(uid, client.owner)) is not None:
+                return waiting
             more = client.labels(_checked_linger(linger))
             with self._gate.creation(subject, _checked_labels(labels)) as given:
                 given.update(more)

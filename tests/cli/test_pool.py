@@ -52,7 +52,7 @@ async def test_a_server_is_reached_and_all_ends_with_ctrl_c(settings: Settings, 
         assert (await asyncio.to_thread(get, url)).startswith(b"GET / ")
         process.send_signal(signal.SIGINT)
         await process.communicate()
-        assert process.returncode == 0
+        assert process.returncode == 130
         await eventually(lambda: states(router.pools) == ["ended"])
         assert not host.jobs.jobs()
 
@@ -64,7 +64,7 @@ async def test_ctrl_c_in_the_queue_cancels(settings: Settings, tmp_path: Path) -
         await said(process, "pagent: pool p: job 7 waits for 4 CPUs")
         process.send_signal(signal.SIGINT)
         _, stderr = await process.communicate()
-        assert process.returncode == 0
+        assert process.returncode == 130
         assert b"\033" not in stderr
         await eventually(lambda: states(router.pools) == ["ended"] and not host.jobs.jobs())
 

@@ -30,7 +30,7 @@ def check_parameters(names: Iterable[str], given: Mapping[str, Any]) -> dict[str
     wanted = tuple(names)
     for name in given:
         if name not in wanted:
-            raise RequestRefusedError(400, f"agent.{name}: the pool has no such parameter")
+            raise RequestRefusedError(400, f"agent.{name!s:.100}: the pool has no such parameter")
     for name in wanted:
         if name not in given:
             raise RequestRefusedError(400, f"agent.{name}: is missing")

@@ -103,6 +103,8 @@ async def test_clients_of_prpc(settings: Settings, tmp_path: Path) -> None:
             await eventually(lambda: router.directory.jobs.get(uid).info()["message"] != "")  # type: ignore[union-attr]
             info = await found.info()
             assert (info["state"], info["name"], info["message"]) == ("QUEUED", "n", "job 7 queued")
+            again = await client.create_job("n", uid=uid, pool={"pool": "p", "seconds": "600"})
+            assert again.first_info["state"] == "QUEUED"  # a creation that is repeated
             with pytest.raises(MethodError, match="waits for an agent of its pool"):
                 await found.kill()
             with pytest.raises(MethodError, match="waits for an agent of its pool"):
