@@ -210,6 +210,7 @@ def test_a_copy_goes_on_after_a_lost_link(place: RemoteProcess, job: str, source
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_many_files_and_lost_links(place: RemoteProcess, job: str, tmp_path: Path) -> None:
     there_and_back(place, job, many_files(tmp_path / "source", 20_000), tmp_path, 20_000_000)
 
