@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from pagent.cli.completing_jobs import job_names
 from pagent.cli.target import Target, target_options
 
 
 @click.command(name="open", short_help="Open a job in a browser.")
 @click.option("--print", "prints", is_flag=True, help="Print the address instead of opening a browser.")
 @target_options
-@click.argument("job")
+@click.argument("job", shell_complete=job_names)
 @click.argument("port", required=False, type=click.IntRange(1, 65535))
 def open_(target: Target, prints: bool, job: str, port: int | None) -> None:
     """Open JOB, or its port PORT, in a browser. Without PORT it is the first port of the job.
