@@ -212,6 +212,25 @@ def test_the_local_port_is_stable_while_it_is_free(tmp_path: Path, here: Path) -
         assert running.ended()[0] == 130
 
 
+def test_a_printed_url_is_repeated_for_the_local_port(tmp_path: Path, here: Path) -> None:
+    with pagent(tmp_path, "run", "--", PYTHON, "app.py", "{port}", url=False) as running:
+        port = running.said(r"^pagent: http://127\.0\.0\.1:(\d+)/\?token=x forwards to the job$")[1]
+        running.said(rf"^pagent: http://127\.0\.0\.1:{port}/ forwards to the job; press Ctrl-C to stop$")
+        running.ctrl_c()
+        assert running.ended()[::2] == (130, ENDING)
+
+
+def test_a_program_that_speaks_no_http_has_no_url(tmp_path: Path, here: Path) -> None:
+    script = here / "redis-server"
+    script.write_text(f"#!{PYTHON}\n{SEVERAL}")
+    script.chmod(0o755)
+    with pagent(tmp_path, "run", "--browser", "--", "./redis-server", "x", "{port}", url=False) as running:
+        running.said(r"^pagent: 127\.0\.0\.1:\d+ forwards to the job; press Ctrl-C to stop$")
+        running.said("^pagent: no browser is opened: the job does not speak HTTP$")
+        running.ctrl_c()
+        assert running.ended()[0] == 130
+
+
 # --- output and ends --------------------------------------------------------------------------------
 
 
