@@ -57,7 +57,7 @@ def test_the_first_command_prints_what_the_readme_shows(tmp_path: Path) -> None:
             words = re.escape(re.sub(r"[0-9a-f]{32}|:\d+|/home/\S+", "@", line))
             running.said(words.replace("@", r"\S+"))
         running.ctrl_c()
-        assert running.ended()[0] == 0
+        assert running.ended()[0] == 130
 
 
 async def test_the_requests_to_the_router_can_be_pasted(tmp_path: Path) -> None:
