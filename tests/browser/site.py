@@ -101,12 +101,6 @@ class DashboardSite(NamedTuple):
         answer = await self.ask("HEAD", f"jobs/{uid}/files/{quote(path)}?partial=1")
         return int(answer["X-Pagent-Offset"] or 0)
 
-    async def remove_all(self) -> None:
-        """Remove all jobs."""
-        while uids := [job["uid"] for job in (await self.ask("GET", "jobs?limit=500")).json["jobs"]]:
-            for uid in uids:
-                await self.ask("DELETE", f"jobs/{uid}")
-
     async def open(self, browser: Browser, *parts: str, token: bool = True, origin: str = "") -> Page:
         """Open a view, and wait until the page is connected."""
         origin = origin or self.origin
