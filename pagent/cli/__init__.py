@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
@@ -27,6 +28,9 @@ EXIT_FAILED = 1
 #: Exit code after Ctrl-C.
 EXIT_INTERRUPTED = 130
 
+#: Columns below which a terminal is narrower than what click assumes.
+_NARROW = 52
+
 #: Functions that cannot have the name of their command.
 _FUNCTIONS = {"help": "help_", "exec": "exec_", "open": "open_"}
 
@@ -37,6 +41,13 @@ class Pagent(click.Group):
     Existing installations start the agent that way: ``pagent --set ...`` (docs/contract.rst, "Configuration"). Without
     any argument it is ``serve``, too, except on a terminal, where the help is printed.
     """
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Make the context. click wraps help texts at 50 columns or more, which breaks lines of a narrow terminal."""
+        columns = shutil.get_terminal_size().columns
+        if columns < _NARROW:
+            options.setdefault("terminal_width", columns)
+        return super().make_context(*args, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

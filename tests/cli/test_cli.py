@@ -166,6 +166,13 @@ def test_the_list_of_commands_fits_a_terminal(args: list[str], width: int) -> No
         assert f"  {name:8} {entry.text[: width - 11]}" in result.stdout
 
 
+@pytest.mark.parametrize("args", [["top", "--help"], ["help", "doctor"]])
+def test_a_help_text_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, invoke: Invoke, args: list[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    text = invoke(*args).stdout.split("Examples:")[0].split("Exit codes:")[0]
+    assert max(map(len, text.splitlines())) <= 40
+
+
 @pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "route"])
 def test_every_command_has_an_example(invoke: Invoke, name: str) -> None:
     text = invoke(name, "--help").stdout
