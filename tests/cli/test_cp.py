@@ -16,8 +16,8 @@ from tests.cli.commands import Outcome, command
 from tests.kit.commands import environment
 from tests.kit.cutting import CuttingRelay, cutting_relay
 from tests.kit.peer import PATIENCE_S
-from tests.kit.pseudo_terminal import Terminal
 from tests.kit.remotes import RemoteProcess
+from tests.kit.terminal import Terminal
 
 Command = Callable[..., Outcome]
 

@@ -17,10 +17,10 @@ import pytest
 from pagent.cli.top_work import JobUse, UseTable
 from pagent.errors import MethodNotFoundError
 from tests.cli.commands import Outcome, command
-from tests.cli.test_exec import Terminal
 from tests.kit.commands import environment
 from tests.kit.peer import PATIENCE_S
 from tests.kit.remotes import RemoteProcess
+from tests.kit.terminal import Terminal
 
 ENTER, LEAVE = "\033[?1049h", "\033[?1049l"
 
