@@ -49,8 +49,10 @@ def running_sshd(folder: Path) -> Iterator[Sshd]:
     known = folder / "known"
     known.write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
     configuration = folder / "sshd_config"
+    # The start files of the user's shell are not the test's affair, so its home is the folder.
     configuration.write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
+        f"SetEnv HOME={folder}\n"
         "PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
     )
     _EMPTY.mkdir(mode=0o755, exist_ok=True)
