@@ -68,8 +68,15 @@ def test_the_example_of_a_closed_router() -> None:
     DialRules(settings.dial.allow)
 
 
+def test_the_example_of_a_launcher() -> None:
+    settings = load(EXAMPLES / "launcher.yaml")
+    assert settings.properties["login"], "pools select it by this"
+    assert settings.client.enabled
+    assert not settings.server.enabled
+
+
 def test_no_example_is_untested() -> None:
-    names = {"listening.yaml", "dialling.yaml", "both.yaml", "router.yaml", "closed.yaml"}
+    names = {"listening.yaml", "dialling.yaml", "both.yaml", "launcher.yaml", "router.yaml", "closed.yaml"}
     assert {path.name for path in CONFIGURATIONS} == names
 
 
