@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Final, NamedTuple
+
+import aiohttp
 
 from tests.browser.site import DashboardSite, dashboard_site
 from tests.kit.browser import Page, running_browser
@@ -14,9 +18,20 @@ from tests.kit.browser_input import click, write
 from tests.kit.browser_view import DESKTOP, PHONE, View, picture, resize, set_theme
 
 #: Seconds before the first picture: the plots have a point for each.
-_WARM_UP_S: Final = 45
+_WARM_UP_S: Final = 240
 _BUSY: Final = """
-import time
+import http.server, os, threading, time
+class Page(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def log_message(self, *args):
+        pass
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header('Content-Length', '20000')
+        self.end_headers()
+        self.wfile.write(bytes(20000))
+server = http.server.ThreadingHTTPServer(('127.0.0.1', int(os.environ['PORT'])), Page)
+threading.Thread(target=server.serve_forever, daemon=True).start()
 step = 0
 while True:
     until = time.monotonic() + 0.02
@@ -62,13 +77,22 @@ def pictures(uid: str) -> list[Picture]:
     ]
 
 
-async def demonstrate(site: DashboardSite) -> str:
-    """Create jobs; return the uid of the one whose page is displayed."""
-    uids = [await site.create(name, _BUSY, labels={"course": course}) for name, course in _JOBS]
+async def demonstrate(site: DashboardSite) -> list[str]:
+    """Create jobs that serve a page, and one that fails; return the uids of the former."""
+    uids = [await site.create(name, _BUSY, listens=True, labels={"course": course}) for name, course in _JOBS]
     await site.create("import of survey", _FAILS, labels={"course": "statistics"})
     for name, size in (("notebook.ipynb", 48_213), ("data/train.parquet", 2_400_000), ("model.pt", 1_100_000)):
         await site.ask("PUT", f"jobs/{uids[2]}/files/{name}", bytes(size))
-    return uids[2]
+    return uids
+
+
+async def visit(site: DashboardSite, uid: str, rate: float) -> None:
+    """Make requests to a job, some a second on average, more and fewer in turn."""
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{site.router.control_port}") as session:
+        while True:
+            async with session.get(f"/jobs/-/{uid}/http/") as answer:
+                await answer.read()
+            await asyncio.sleep((1.2 + math.sin(time.monotonic() / 15 + rate)) / rate)
 
 
 async def take(page: Page, each: Picture, folder: Path) -> None:
@@ -90,12 +114,19 @@ async def main(folder: Path) -> None:
         jobs, profile = Path(name) / "jobs", Path(name) / "profile"
         for each in (jobs, profile, folder):
             await asyncio.to_thread(each.mkdir, parents=True, exist_ok=True)
-        async with dashboard_site(jobs) as site, running_browser(profile) as browser:
-            uid = await demonstrate(site)
+        async with (
+            dashboard_site(jobs, traffic=True) as site,
+            running_browser(profile) as browser,
+            asyncio.TaskGroup() as users,
+        ):
+            uids = await demonstrate(site)
             page = await site.open(browser)
+            visits = [users.create_task(visit(site, uid, 3.0 + place)) for place, uid in enumerate(uids[:6])]
             await asyncio.sleep(_WARM_UP_S)
-            for each in pictures(uid):
+            for each in pictures(uids[2]):
                 await take(page, each, folder)
+            for one in visits:
+                one.cancel()
 
 
 if __name__ == "__main__":

@@ -56,13 +56,17 @@ class DashboardSite(NamedTuple):
             fields.append(("Content-Type", "application/json"))
         return await ask(self.port, method, f"/v1/{path}", body, fields)
 
-    async def create(self, name: str, program: str | None = ENDLESS, **more: Any) -> str:
-        """Create a job, start it as a Python program unless that is None, and return its uid."""
+    async def create(self, name: str, program: str | None = ENDLESS, *, listens: bool = False, **more: Any) -> str:
+        """Create a job, start it as a Python program unless that is None, and return its uid.
+
+        ``listens``: it gets a port in PORT, and is waited for.
+        """
         body: dict[str, Any] = {"name": name, **more}
         if program is not None:
             args = [sys.executable, "-uc", program]
+            ports = {"port": "auto", "ready": "connect"} if listens else {"port_expected_count": 0}
             # Shells of its terminal read no files of the person that runs the tests.
-            body["start"] = {"args": args, "env": {"HOME": "/", "SHELL": "/bin/bash"}, "port_expected_count": 0}
+            body["start"] = {"args": args, "env": {"HOME": "/", "SHELL": "/bin/bash"}, **ports}
         answer = await self.ask("POST", "jobs", body)
         assert answer.status == 201, answer
         uid: str = answer.json["uid"]
@@ -118,11 +122,11 @@ async def is_live(page: Page) -> None:
 
 @asynccontextmanager
 async def dashboard_site(
-    folder: Path, *, port: int = 0, token_file: Path | None = None
+    folder: Path, *, port: int = 0, token_file: Path | None = None, traffic: bool = False
 ) -> AsyncIterator[DashboardSite]:
-    """A router and an agent, with the folders of jobs below ``folder``."""
+    """A router and an agent, with the folders of jobs below ``folder``. ``traffic``: the router listens for it, too."""
     dashboard = DashboardSettings(enabled=True, port=port, token_file=token_file)
-    settings = router_settings(dashboard=dashboard, control=RouterControl(enabled=False))
+    settings = router_settings(dashboard=dashboard, control=RouterControl(enabled=traffic))
     agent = Settings(
         server=ServerSettings(enabled=False),
         jobs=JobSettings(root=folder),
