@@ -7,15 +7,14 @@ from typing import Any, Final
 
 import click
 
-from pagent.cli.job_work import UID_DIGITS
+from pagent.cli.naming import UID_DIGITS
+from pagent.cli.sizes import use_of
 from pagent.cli.tables import print_json, print_table
 from pagent.cli.times import age
 from pagent.client import AgentClient
 from pagent.errors import MethodNotFoundError
-from pagent.limits import MIB
 from pagent.log import escape
 
-_GIB: Final = 1024 * MIB
 #: A uid that was made, and not chosen: its beginning will do.
 _MADE: Final = re.compile("[0-9a-f]{32}")
 
@@ -62,7 +61,7 @@ def row_of(agent: dict[str, Any]) -> tuple[str, ...]:
         "cordoned" if agent.get("cordoned") else "ready",
         _of(agent.get("jobs"), agent.get("jobs_max")),
         _of(agent.get("load"), agent.get("cpus"), digits=1),
-        _memory(agent),
+        use_of(agent.get("memory_available"), agent.get("memory_total")),
         age(agent.get("connected_at") or agent.get("started_at")),
         agent.get("version") or "-",
         str(agent["properties"].get("pool") or "-"),
@@ -76,10 +75,3 @@ def _of(number: float | None, most: float | None, *, digits: int = 0) -> str:
     if number is None:
         return "-"
     return f"{number:.{digits}f}" + (f"/{most:g}" if most is not None else "")
-
-
-def _memory(agent: dict[str, Any]) -> str:
-    total, free = agent.get("memory_total"), agent.get("memory_available")
-    if total is None or free is None:
-        return "-"
-    return f"{(total - free) / _GIB:.1f}/{total / _GIB:.1f}G"

@@ -18,7 +18,6 @@ from pagent.log import escape
 
 #: How long the agent or the router may take.
 _LIMIT_S: Final = 0.7
-_UID_DIGITS: Final = 12
 
 
 def job_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -37,6 +36,8 @@ def copy_places(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
 
 def _jobs(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
     """Yield values for a job with a description of each."""
+    from pagent.cli.naming import UID_DIGITS  # not at the top: each help text would import the client
+
     given = ctx.params
     file = given.get("token_file")
     target = or_otherwise(
@@ -47,9 +48,9 @@ def _jobs(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
     for info in infos:
         uid, name, text = info["uid"], info["name"], f"{info['name']}, {info['state']}"
         if names[name] == 1 and is_safe(name) and name.startswith(incomplete):
-            yield name, escape(f"{uid[:_UID_DIGITS]}, {info['state']}")
+            yield name, escape(f"{uid[:UID_DIGITS]}, {info['state']}")
         elif uid.startswith(incomplete):
-            yield uid[: max(_UID_DIGITS, len(incomplete))] if len(incomplete) <= _UID_DIGITS else uid, escape(text)
+            yield uid[: max(UID_DIGITS, len(incomplete))] if len(incomplete) <= UID_DIGITS else uid, escape(text)
 
 
 def _in_time(target: Target) -> list[dict[str, Any]]:

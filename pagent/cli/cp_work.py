@@ -16,7 +16,8 @@ from pagent.cli.copy_places import LocalPath, PathInJob, is_into, parse_place
 from pagent.cli.copy_streams import copy_from_input, copy_to_output
 from pagent.cli.failure import EXIT_FAILED, EXIT_NO_SUCH, CommandFailed, exit_code_for
 from pagent.cli.naming import find_job
-from pagent.cli.progress import ProgressLine, size_of
+from pagent.cli.progress import ProgressLine
+from pagent.cli.sizes import size_of
 from pagent.cli.terminal import say
 from pagent.client import AgentClient, RemoteJob
 from pagent.client.resumption import Resumption

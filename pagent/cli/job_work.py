@@ -9,20 +9,15 @@ from typing import Any, Final
 import click
 
 from pagent.cli.failure import EXIT_NO_SUCH, EXIT_TIMEOUT, CommandFailed, exit_code_for, report_failure
-from pagent.cli.naming import find_info, find_job
+from pagent.cli.naming import ENDED, UID_DIGITS, find_info, find_job
 from pagent.cli.outcome import describe_end, exit_code
+from pagent.cli.sizes import cell_of, size_of
 from pagent.cli.tables import print_fields, print_json, print_table
 from pagent.cli.terminal import say
 from pagent.cli.times import age, local_time
 from pagent.client import AgentClient, RemoteJob
 from pagent.errors import CallError, LinkClosedError
-from pagent.limits import MIB
 from pagent.log import escape
-
-#: Digits of a uid in tables.
-UID_DIGITS: Final = 12
-#: States of jobs that have ended.
-_ENDED: Final = ("FINISHED", "CLOSED")
 
 _HEADS: Final = ("UID", "NAME", "STATE", "AGE", "PORTS", "CPU", "MEMORY")
 #: Names of the keys of an info that hold times, as ``info`` prints them.
@@ -41,7 +36,7 @@ async def list_jobs(client: AgentClient, *, with_ended: bool, quiet: bool, as_js
     found = {job.uid: job.first_info for job in await client.jobs()}
     if with_ended:
         found = {info["uid"]: info for info in await client.ended_jobs()} | found
-    infos = [info for info in found.values() if with_ended or info["state"] not in _ENDED]
+    infos = [info for info in found.values() if with_ended or info["state"] not in ENDED]
     infos.sort(key=lambda info: (info.get("created_at") or 0, info["uid"]))
     if as_json:
         print_json(infos)
@@ -54,7 +49,7 @@ async def list_jobs(client: AgentClient, *, with_ended: bool, quiet: bool, as_js
 
 
 def _row(info: dict[str, Any]) -> tuple[str, ...]:
-    ports, cpu, memory = info.get("ports"), info.get("cpu_seconds"), info.get("rss_bytes")
+    ports, cpu = info.get("ports"), info.get("cpu_seconds")
     return (
         info["uid"][:UID_DIGITS],
         info["name"],
@@ -62,7 +57,7 @@ def _row(info: dict[str, Any]) -> tuple[str, ...]:
         age(info.get("created_at")),
         ",".join(map(str, ports)) if ports else "-",
         "-" if cpu is None else f"{cpu:.1f}s",
-        "-" if memory is None else f"{memory / MIB:.0f}M",
+        cell_of(info.get("rss_bytes")),
     )
 
 
@@ -99,7 +94,7 @@ def _words(key: str, value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if key == "rss_bytes":
-        return f"{value / MIB:.1f} MiB"
+        return size_of(value)
     if isinstance(value, dict):
         return ", ".join(f"{name}={item}" for name, item in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -128,7 +123,7 @@ async def ended(job: RemoteJob) -> dict[str, Any]:
             info = await job.wait()
         except LinkClosedError:
             info = await job.info()  # waits for the next link
-        if info["state"] in _ENDED:
+        if info["state"] in ENDED:
             return info
         if info["state"] == "NEW":
             raise CommandFailed(f"job {job.uid} was not started")

@@ -11,6 +11,11 @@ from pagent.cli.times import age
 from pagent.client import AgentClient, RemoteJob
 from pagent.errors import MethodError
 
+#: Digits of a uid in tables.
+UID_DIGITS: Final = 12
+#: States of jobs that have ended.
+ENDED: Final = ("FINISHED", "CLOSED")
+
 _UID: Final = re.compile(r"[0-9a-f]{32}")
 #: A part of a uid has at least 4 digits.
 _PREFIX: Final = re.compile(r"[0-9a-f]{4,31}")

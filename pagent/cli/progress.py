@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from pagent.cli import terminal
-from pagent.limits import KIB, MIB
+from pagent.cli.sizes import size_of
+from pagent.cli.times import clock
 from pagent.log import escape
 
 #: Seconds between two drawings of the line.
@@ -21,8 +22,6 @@ _RATE_S: Final = 5.0
 #: Columns of the bar, and of a terminal that has room for it and for a name.
 _BAR: Final = 20
 _WIDE: Final = 72
-_UNITS: Final = ((1024 * MIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"))
-_HOUR: Final = 3600
 _CLEAR: Final = "\r\033[K"
 
 
@@ -87,7 +86,7 @@ class ProgressLine:
 def line_of(label: str, done: int, total: int, rate: float, columns: int) -> str:
     """Return the line for a terminal of a width. ``rate`` in bytes a second."""
     part = done / total if total else 0.0
-    left = span((total - done) / rate) if rate > 0 and done < total else "-:--"
+    left = clock((total - done) / rate) if rate > 0 and done < total else "-:--"
     figures = f"{part:4.0%} {size_of(done)}/{size_of(total)} {size_of(round(rate))}/s {left}"
     room = columns - 1 - len(figures)
     if columns >= _WIDE and room > _BAR + 3:
@@ -96,22 +95,6 @@ def line_of(label: str, done: int, total: int, rate: float, columns: int) -> str
         room -= _BAR + 3
     name = f"{label[: room - 1]} " if room > 4 else ""
     return f"{name}{figures}"[: max(columns - 1, 1)]
-
-
-def size_of(count: int) -> str:
-    """Return a number of bytes in its largest suitable unit: ``12.3MiB``."""
-    for size, unit in _UNITS:
-        if count >= size:
-            return f"{count / size:.1f}{unit}"
-    return f"{count}B"
-
-
-def span(seconds: float) -> str:
-    """Return a length of time as a clock has it: ``0:07``, ``1:02:03``."""
-    whole = round(min(seconds, 99 * _HOUR))
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _is_terminal() -> bool:

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 import click
 
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
-_SPAN: Final = re.compile(rf"(?:{_PART.pattern})+")
-_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+from pagent.cli.times import parse_span
+
 _NUMBER: Final = re.compile(r"\d{1,12}(?:\.\d+)?")
+#: The span of time zero: a time before now, however near.
+_NOW: Final = -0.001
 
 
 class SinceParam(click.ParamType[float]):
@@ -31,9 +32,8 @@ class SinceParam(click.ParamType[float]):
 
 def seconds_of(text: str) -> float | None:
     """Return the value of a text; None if it is none. ``10m`` is -600, a time is in seconds since the epoch."""
-    if _SPAN.fullmatch(text):
-        total = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-        return -total if math.isfinite(total) and total > 0 else -0.001
+    if (span := parse_span(text)) is not None:
+        return -span if math.isfinite(span) and span > 0 else _NOW
     if _NUMBER.fullmatch(text):
         return float(text)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ import click
 
 from pagent.access.scopes import parse_scope
 from pagent.access.tokens import check_name
+from pagent.cli.times import parse_span
 from pagent.config.router import AccessToken
 from pagent.config.token_file import add_token, list_tokens
 from pagent.log import escape
@@ -22,9 +22,7 @@ from pagent.log import escape
 _PREFIX: Final = "pagent_"
 _SECRET_BYTES: Final = 32
 
-_span: Final = re.compile(r"([1-9][0-9]{0,5})([smhdw])").fullmatch
 _FORMS: Final = "a span such as 90d, or a time such as 2030-12-31T23:59:59Z"
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 def new_token(
@@ -54,10 +52,11 @@ def new_token(
 def _time(text: str) -> datetime:
     now = datetime.now(UTC)
     try:
-        if (span := _span(text)) is not None:
-            return now + timedelta(seconds=int(span[1]) * _UNITS[span[2]])
-        time = datetime.fromisoformat(text)
-        time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        if (span := parse_span(text)) is not None:
+            time = now + timedelta(seconds=span)
+        else:
+            time = datetime.fromisoformat(text)
+            time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except ValueError:
         raise click.UsageError(f"--expires: must be {_FORMS}") from None
     except OverflowError:

@@ -7,20 +7,18 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from pagent.cli.naming import matching, not_found
+from pagent.cli.naming import ENDED, UID_DIGITS, matching, not_found
 from pagent.cli.screen import Screen, has_screen
+from pagent.cli.sizes import cell_of
 from pagent.cli.tables import print_json, print_table, table_lines
 from pagent.cli.times import age, span
 from pagent.client import AgentClient, RemoteJob
 from pagent.errors import CallError, LinkError, MethodNotFoundError
-from pagent.limits import GIB, KIB, MIB
 from pagent.runtime.tasks import TaskOwner
 
 #: Between two lists of jobs on a screen, and between the two lists without one.
 _REFRESH_S: Final = 2.0
 _ONCE_S: Final = 1.0
-_UID_DIGITS: Final = 12
-_ENDED: Final = ("FINISHED", "CLOSED")
 _RUNNING: Final = ("PENDING", "RUNNING")
 #: Calls under way at once.
 _CALLS_MAX: Final = 32
@@ -49,10 +47,10 @@ class JobUse:
         """Return the cells of the table."""
         info, idle_s = self.info, self.idle_s
         return (
-            info["uid"][:_UID_DIGITS],
+            info["uid"][:UID_DIGITS],
             info["name"],
             "-" if self.cores is None else f"{self.cores:.0%}",
-            _size(info.get("rss_bytes")),
+            cell_of(info.get("rss_bytes")),
             str(info.get("open_streams", "-")),
             "-" if idle_s is None else span(idle_s),
             age(info.get("created_at")),
@@ -75,12 +73,6 @@ def _rate(before: JobUse, info: dict[str, Any], now: float) -> float | None:
     if used is None or used_before is None or now <= before.read_at:
         return None
     return max(0.0, float(used - used_before)) / (now - before.read_at)
-
-
-def _size(number: int | None) -> str:
-    if number is None:
-        return "-"
-    return f"{number / GIB:.1f}G" if number >= GIB else f"{number / MIB:.0f}M" if number >= MIB else f"{number // KIB}K"
 
 
 #: Keys, each with the name of its order and the figure that comes first when it is large.
@@ -125,7 +117,7 @@ class UseTable:
 
     def _chosen(self, infos: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
         if not self._names:
-            return [info for info in infos if info["state"] not in _ENDED]
+            return [info for info in infos if info["state"] not in ENDED]
         found = [matching(infos, name) for name in self._names]
         for name, jobs in zip(self._names, found, strict=True):
             if not jobs and not self._is_listed:

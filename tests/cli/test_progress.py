@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagent.cli.progress import ProgressLine, line_of, size_of, span
-from pagent.limits import KIB, MIB
+from pagent.cli.progress import ProgressLine, line_of
+from pagent.limits import MIB
 
 
 def test_a_line() -> None:
@@ -20,20 +20,6 @@ def test_a_line() -> None:
 @given(st.text(max_size=100), st.integers(0, 2**50), st.integers(0, 2**50), st.floats(0, 1e12), st.integers(1, 300))
 def test_no_line_is_as_wide_as_its_terminal(label: str, done: int, total: int, rate: float, columns: int) -> None:
     assert len(line_of(label, done, total, rate, columns)) <= max(columns - 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0B"), (KIB, "1.0KiB"), (3 * MIB // 2, "1.5MiB"), (5 << 40, "5120.0GiB")]
-)
-def test_sizes(count: int, text: str) -> None:
-    assert size_of(count) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00"), (67.4, "1:07"), (3723, "1:02:03"), (float("inf"), "99:00:00")]
-)
-def test_spans(seconds: float, text: str) -> None:
-    assert span(seconds) == text
 
 
 def test_without_a_terminal_nothing_is_drawn(capfd: pytest.CaptureFixture[str]) -> None:
