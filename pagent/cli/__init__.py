@@ -16,6 +16,7 @@ from pagent.cli.commands import COMMANDS, lines_of_help, suggestion
 from pagent.cli.completing import VARIABLE, complete
 from pagent.cli.debug import install_hook, print_traceback, with_debug
 from pagent.cli.explained import with_name
+from pagent.cli.terminal import is_terminal
 from pagent.errors import ConfigError
 from pagent.log import escape
 
@@ -135,7 +136,7 @@ def _report(error: Exception, text: str) -> None:
 
 
 def _is_interactive() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty()
+    return is_terminal(0) and is_terminal(1)
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:

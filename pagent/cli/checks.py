@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import enum
-import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import click
 
+from pagent.cli.terminal import has_colours
 from pagent.log import escape
 
 
@@ -61,11 +60,11 @@ def for_programs(checks: Sequence[Check]) -> list[dict[str, Any]]:
 def print_checks(checks: Sequence[Check]) -> None:
     """Print each check, wrapped to the width of the terminal."""
     width = shutil.get_terminal_size().columns
-    has_colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    coloured = has_colours(1)
     for check in checks:
         first, *rest = _lines(check, width - _LEVEL - 1)
         level = f"{check.level.value:{_LEVEL}}"
-        click.echo(f"{click.style(level, fg=_COLOURS[check.level]) if has_colours else level} {first}")
+        click.echo(f"{click.style(level, fg=_COLOURS[check.level]) if coloured else level} {first}")
         for line in rest:
             click.echo(f"{'':{_LEVEL}} {line}")
 

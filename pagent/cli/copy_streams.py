@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import aclosing
 from typing import Final
 
@@ -31,7 +30,7 @@ async def copy_to_output(job: RemoteJob, source: PathInJob, kind: str | None) ->
     """Write a file, or a folder as a tar file, to standard output."""
     if kind is None:
         raise CommandFailed(f"{source}: no such file or folder", EXIT_NO_SUCH)
-    if kind == "dir" and os.isatty(1):
+    if kind == "dir" and terminal.is_terminal(1):
         raise CommandFailed("standard output is a terminal: redirect the tar file, as in > files.tar")
     chunks = job.read_chunks(source.path)
     if kind == "dir":

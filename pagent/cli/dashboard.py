@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from pagent.cli.terminal import is_open, say
+from pagent.cli.terminal import is_terminal, say
 from pagent.config.model import DashboardSettings
 from pagent.router import Router
 
@@ -15,7 +13,7 @@ def print_dashboard(router: Router, settings: DashboardSettings) -> None:
     The token goes nowhere else: standard error may be the file of a log. In the fragment of an address it is sent to no
     server.
     """
-    if not (router.dashboard_port and is_open("stderr") and os.isatty(2)):
+    if not (router.dashboard_port and is_terminal(2)):
         return
     scheme = "http" if settings.tls.certificate is None else "https"
     host = settings.interface or "127.0.0.1"

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pagent.cli import terminal
 from pagent.cli.failure import EXIT_FAILED, CommandFailed
-from pagent.cli.local_terminal import following_size, is_terminal, raw_mode, window_size
+from pagent.cli.local_terminal import following_size, raw_mode, window_size
 from pagent.cli.screen_modes import ScreenModes
 from pagent.cli.standard_input import input_chunks
 from pagent.cli.terminal import say
@@ -43,7 +43,7 @@ class Joint:
 
     def check(self) -> None:
         """Refuse the input of something else than a terminal as that of a terminal. CommandFailed."""
-        if self.has_input and self.has_terminal and not is_terminal(0):
+        if self.has_input and self.has_terminal and not terminal.is_terminal(0):
             raise CommandFailed("the input device is not a TTY: use -i without -t")
 
     def environment(self, given: dict[str, str]) -> dict[str, str]:
@@ -99,7 +99,7 @@ class JoinedProcess:
 
     def _restore_screen(self, *, ended: bool) -> None:
         """Change back what the program has left changed, unless it has ended by itself: then it is meant so."""
-        if not ended and is_terminal(1) and (restoring := self.screen.restoring()):
+        if not ended and terminal.is_terminal(1) and (restoring := self.screen.restoring()):
             with suppress(OSError):
                 os.write(1, restoring)
 
@@ -119,9 +119,9 @@ class JoinedProcess:
     async def _copy_output(self) -> int:
         """Write the output of the process; return the exit code if it cannot be written, otherwise 0."""
         async for data in self._process:
-            is_terminal = self._joint.has_terminal
-            fd, text = (1, data) if is_terminal else (2 if data[0] == _STDERR else 1, data[1:])
-            if is_terminal:
+            has_terminal = self._joint.has_terminal
+            fd, text = (1, data) if has_terminal else (2 if data[0] == _STDERR else 1, data[1:])
+            if has_terminal:
                 self.screen.feed(text)
             try:
                 await terminal.write(fd, text)

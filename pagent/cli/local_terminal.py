@@ -20,14 +20,6 @@ if sys.platform != "win32":
 _FALLBACK: Final = os.terminal_size((80, 24))
 
 
-def is_terminal(fd: int) -> bool:
-    """Return whether a descriptor is open, and a terminal."""
-    try:
-        return os.isatty(fd)
-    except OSError:
-        return False
-
-
 def window_size() -> os.terminal_size:
     """Return the size of this terminal itself: COLUMNS and LINES may be those of another one."""
     for fd in (0, 1, 2):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from contextlib import suppress
 from typing import Any, Final
 
-from pagent.cli import terminal
 from pagent.cli.failure import EXIT_USAGE, CommandFailed
 from pagent.cli.pool_options import PoolChoice
+from pagent.cli.status_line import StatusLine
+from pagent.cli.terminal import say
 from pagent.client import AgentClient, RemoteJob
 from pagent.client.link import REDIAL_S
 from pagent.errors import CallError, LinkClosedError, MethodError
@@ -22,7 +21,6 @@ _POLL_S: Final = 1.0
 #: Between two attempts to find the job again at a router that has restarted.
 _AGAIN_S: Final = 1.0
 _QUEUED: Final = "QUEUED"
-_CLEAR: Final = "\r\033[K"
 
 
 async def create_pool_job(client: AgentClient, pool: PoolChoice, name: str | None, **terms: Any) -> RemoteJob:
@@ -85,15 +83,14 @@ class _QueueLine:
 
     def __init__(self, pool: str) -> None:
         self._pool = pool
-        self._is_drawn = terminal.is_open("stderr") and os.isatty(2) and os.environ.get("TERM") != "dumb"
+        self._line = StatusLine()
         self._text = ""
 
     def __enter__(self) -> _QueueLine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._is_drawn and self._text:
-            self._write(_CLEAR)
+        self._line.clear()
 
     def report(self, message: str) -> None:
         """Report what the engine has said last."""
@@ -101,13 +98,7 @@ class _QueueLine:
         if text == self._text:
             return
         self._text = text
-        if self._is_drawn:
-            columns = shutil.get_terminal_size().columns
-            self._write(f"{_CLEAR}pagent: {text}"[: columns + len(_CLEAR) - 1])
+        if self._line.is_drawn:
+            self._line.draw(f"pagent: {text}")
         else:
-            terminal.say(text)
-
-    @staticmethod
-    def _write(text: str) -> None:
-        with suppress(OSError):
-            os.write(2, text.encode(errors="backslashreplace"))
+            say(text)

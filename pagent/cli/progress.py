@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import deque
-from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
 from pagent.cli import terminal
 from pagent.cli.sizes import size_of
+from pagent.cli.status_line import StatusLine
 from pagent.cli.times import clock
 from pagent.log import escape
 
@@ -22,7 +21,6 @@ _RATE_S: Final = 5.0
 #: Columns of the bar, and of a terminal that has room for it and for a name.
 _BAR: Final = 20
 _WIDE: Final = 72
-_CLEAR: Final = "\r\033[K"
 
 
 class ProgressLine:
@@ -34,12 +32,17 @@ class ProgressLine:
     def __init__(self, label: str, *, quiet: bool = False) -> None:
         # For life.
         self._label = escape(label)
-        self.is_drawn: Final = not quiet and _is_terminal()
+        self._line = StatusLine(quiet=quiet)
         self._began = time.monotonic()
         # While it is drawn.
         self._done = self._total = 0
         self._reached: deque[tuple[float, int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the line is drawn."""
+        return self._line.is_drawn
 
     def update(self, done: int, total: int) -> None:
         """Note how many bytes are done."""
@@ -49,7 +52,7 @@ class ProgressLine:
 
     def say(self, text: str) -> None:
         """Print a message above the line."""
-        self._clear()
+        self._line.clear()
         terminal.say(escape(text))
 
     def seconds(self) -> float:
@@ -66,7 +69,7 @@ class ProgressLine:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._clear()
+        self._line.clear()
 
     def _draw(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_DRAWN_S, self._draw)
@@ -76,11 +79,7 @@ class ProgressLine:
             self._reached.popleft()
         since, before = self._reached[0]
         rate = (self._done - before) / (now - since) if now > since else 0.0
-        _write(_CLEAR + line_of(self._label, self._done, self._total, rate, _columns()))
-
-    def _clear(self) -> None:
-        if self.is_drawn:
-            _write(_CLEAR)
+        self._line.draw(line_of(self._label, self._done, self._total, rate, self._line.columns()))
 
 
 def line_of(label: str, done: int, total: int, rate: float, columns: int) -> str:
@@ -95,19 +94,3 @@ def line_of(label: str, done: int, total: int, rate: float, columns: int) -> str
         room -= _BAR + 3
     name = f"{label[: room - 1]} " if room > 4 else ""
     return f"{name}{figures}"[: max(columns - 1, 1)]
-
-
-def _is_terminal() -> bool:
-    return terminal.is_open("stderr") and os.isatty(2) and os.environ.get("TERM") != "dumb"
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(2).columns or 80
-    except OSError:
-        return 80
-
-
-def _write(text: str) -> None:
-    with suppress(OSError):
-        os.write(2, text.encode(errors="backslashreplace"))

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
@@ -25,7 +24,7 @@ _KEYS_MAX: Final = 64
 
 def has_screen() -> bool:
     """Return whether standard output is a terminal that can be drawn on."""
-    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
+    return terminal.can_redraw(1) and bool(os.environ.get("TERM"))
 
 
 class Screen:
@@ -60,7 +59,7 @@ class Screen:
     @contextmanager
     def _keys(self) -> Iterator[None]:
         """Read keys one by one, without an echo. Ctrl-C and Ctrl-Z remain signals."""
-        if sys.stdin is None or not sys.stdin.isatty():
+        if not terminal.is_terminal(0):
             yield
             return
         import termios

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import click
 
+from pagent.cli.terminal import is_terminal
 from pagent.cli.times import for_programs
 from pagent.log import escape
 
@@ -36,7 +36,7 @@ def print_fields(fields: Mapping[str, str]) -> None:
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table. On a terminal it is cut to the width of the terminal."""
-    for line in table_lines(heads, rows, shutil.get_terminal_size().columns if _is_terminal() else None):
+    for line in table_lines(heads, rows, shutil.get_terminal_size().columns if is_terminal(1) else None):
         click.echo(line)
 
 
@@ -49,10 +49,6 @@ def table_lines(heads: Sequence[str], rows: Iterable[Sequence[str]], room: int |
     for line in lines:
         cells = [_padded(cell, width) for cell, width in zip(line, widths, strict=False)]
         yield _GAP.join(cells).rstrip()
-
-
-def _is_terminal() -> bool:
-    return sys.stdout.isatty()
 
 
 def fitted(widths: Sequence[int], room: int) -> list[int]:

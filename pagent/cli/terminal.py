@@ -1,4 +1,4 @@
-"""Standard output and standard error of this process: messages of the command, and output of its job."""
+"""The standard streams of this process: messages of the command, output of its job, and what a terminal can do."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def say(text: str, *, strong: bool = False) -> None:
     """Print a message to stderr, without blocking on a reader that has stopped. ``strong``: in bold on a terminal."""
     if not (is_open("stderr") and _is_writable(2)):
         return
-    terminal = os.isatty(2)
+    terminal = is_terminal(2)
     line = f"pagent: {text}"
-    if strong and terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+    if strong and has_colours(2):
         line = f"{_BOLD_GREEN}{line}{_RESET}"
     end = "\r\n" if terminal and _Cursor.is_raw else "\n"
     if terminal and _Cursor.in_line:
@@ -61,11 +61,27 @@ def is_open(name: Literal["stdout", "stderr"]) -> bool:
     return getattr(sys, name) is not None
 
 
+def is_terminal(fd: int) -> bool:
+    """Return whether a standard stream was open at the start, and is a terminal."""
+    stream = (sys.stdin, sys.stdout, sys.stderr)[fd]
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def can_redraw(fd: int) -> bool:
+    """Return whether a standard stream is a terminal on which text can be drawn over."""
+    return is_terminal(fd) and os.environ.get("TERM") != "dumb"
+
+
+def has_colours(fd: int) -> bool:
+    """Return whether text on a standard stream may have colours (https://no-color.org)."""
+    return can_redraw(fd) and not os.environ.get("NO_COLOR")
+
+
 async def write(fd: int, data: bytes) -> None:
     """Write all of ``data`` in a thread, because a slow reader blocks the write. OSError."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
-    if data and os.isatty(fd):
+    if data and is_terminal(fd):
         _Cursor.in_line = not data.endswith(b"\n")
 
     def settle(error: OSError | None) -> None:

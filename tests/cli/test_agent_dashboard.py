@@ -201,7 +201,7 @@ async def test_the_token_is_printed_on_a_terminal_only(
     terminal: bool, desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(module.os, "isatty", lambda fd: terminal)
+    monkeypatch.setattr(module, "is_terminal", lambda fd: terminal)
     monkeypatch.setattr(module, "say", said.append)
     module.print_dashboard(desk.dashboard, DashboardSettings(enabled=True))
     address = f"http://127.0.0.1:{desk.dashboard.dashboard_port}/#token={desk.dashboard.dashboard_secret}"
