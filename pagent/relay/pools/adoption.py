@@ -97,7 +97,7 @@ class Adoption:
         """Keep a job that has ended with its agent: its client is to learn why."""
         if self._directory.table.agent(job.agent_uid) is None and not request.is_cancelled:
             info = job.info()
-            request.lose(PoolJob(job.uid, info.get("name"), job.labels))
+            request.add_lost(PoolJob(job.uid, info.get("name"), job.labels))
             self._queue.fail(request)
 
     def wake(self, pool: str) -> None:

@@ -33,7 +33,7 @@ _OUTPUT_S: Final = 2.0
 #: How long an agent may be away after its command has ended: it dials again within seconds.
 _AWAY_S: Final = 15.0
 #: How long a job is not created again on a link on which that has failed.
-_AGAIN_S: Final = 1.0
+_RETRY_S: Final = 1.0
 
 
 class RequestFailedError(Exception):
@@ -116,7 +116,7 @@ class RequestDriver:
             request.apply(RequestInput.CONNECT)
         await self._until_gone()
         await self._until_output_is_read()
-        request.lose(*request.lost.values())
+        request.add_lost(*request.lost.values())
 
     async def _leave_jobs(self) -> None:
         """Make other requests for jobs that the agent has not got although nothing was wrong with them."""
@@ -254,7 +254,7 @@ class RequestDriver:
         try:
             await deliver(self._directory, agent, job)
         except (LinkClosedError, CallTimeoutError):
-            await self._until(lambda: self._agent() is not agent, _AGAIN_S)
+            await self._until(lambda: self._agent() is not agent, _RETRY_S)
             return False
         except (CallError, RequestRefusedError) as error:
             request.fail(f"the job cannot be started: {error}", job)
@@ -273,13 +273,13 @@ class RequestDriver:
             request.failures.pop(job.uid, None)
         if job.uid in request.failures:
             self._queue.fail(request)
-            await self._note(FAILURES_NOTE, request.encoded_failures())
+            await self._engine.keep(request, FAILURES_NOTE, request.encoded_failures())
         self._queue.arrived(job.uid)
         request.changed.set()
         if number is None:
-            await self._note(DELIVERED_NOTE, DONE)
+            await self._engine.keep(request, DELIVERED_NOTE, DONE)
         elif is_wanted:
-            await self._note(f"{CLAIM_NOTE}{number}", DONE)
+            await self._engine.keep(request, f"{CLAIM_NOTE}{number}", DONE)
         else:
             await self._withdraw(job)
 
@@ -289,12 +289,6 @@ class RequestDriver:
             await self._directory.remove(job.uid)
         except (CallError, LinkClosedError, RequestRefusedError) as error:
             _log.info("job %s is not removed: %s", job.uid, error)
-
-    async def _note(self, name: str, value: bytes) -> None:
-        try:
-            await self._engine.note(self._request, name, value)
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
-            _log.warning("request %s: %s is not kept: %s", self._request.data.rid, name, error)
 
     async def _until(self, condition: Callable[[], bool], most_s: float | None = None) -> bool:
         """Wait for a condition on what the request depends on. Return whether it holds, False after ``most_s``.

@@ -20,9 +20,10 @@ _log = logging.getLogger(__name__)
 #: The grace of the jobs of an agent that is ended, and how long the agent may take then.
 _GRACE_S: Final = 5.0
 _END_S: Final = 15.0
-#: The pauses before the end of a command is tried again, doubled each time. An engine may be down for minutes.
+#: The pauses before the end of a command is tried again, doubled each time up to the longest. An engine may be down for
+#: minutes.
 _PAUSE_S: Final = 2.0
-_AGAIN_S: Final = 60.0
+_PAUSE_MAX_S: Final = 60.0
 #: How long it is tried while the agent of the command is connected.
 _CLEANUP_S: Final = 900.0
 
@@ -43,22 +44,30 @@ class RequestEnd:
         with suppress(CallError, LinkClosedError, RequestRefusedError):  # it is noted below at the latest
             await self._note_end(BEGUN)
         await self._end_agent()
+        await self._end_command(has_run)
+        if not request.failures:
+            await self._engine.discard(request)
+            return
+        try:
+            await self._note_end(DONE)
+        except (CallError, LinkClosedError, RequestRefusedError) as error:
+            _log.warning("request %s: its end is not kept: %s", request.data.rid, error)
+
+    async def _end_command(self, has_run: bool) -> None:
+        """End the command, however long its agent is away. An engine out of reach is given up in the end."""
+        request = self._request
         give_up, pause_s = time.monotonic() + _CLEANUP_S, _PAUSE_S
         while (reason := await self._try_to_end(has_run)) is not None:
             key = self._directory.jobs.agent_of(request.command)
             if key is not None and self._directory.table.newest(key) is None:
                 with suppress(TimeoutError):
-                    await self._directory.table.next_link(key, _AGAIN_S)
+                    await self._directory.table.next_link(key, _PAUSE_MAX_S)
             elif time.monotonic() > give_up:
                 _log.warning("pool %r: request %s is not cleaned up: %s", request.data.pool, request.data.rid, reason)
                 break
             else:
                 await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _AGAIN_S)
-        try:
-            await (self._note_end(DONE) if request.failures else self._engine.remove(request))
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
-            _log.warning("request %s: its command is not removed: %s", request.data.rid, error)
+                pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
     async def _note_end(self, value: bytes) -> None:
         if self._request.failures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import logging
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
@@ -27,6 +28,8 @@ from pagent.relay.pools.request import (
 from pagent.relay.record import age_of
 from pagent.rpc.directory import ANY_CONNECTION, JobAddress
 from pagent.wire import messages
+
+_log = logging.getLogger(__name__)
 
 #: From TERM to KILL.
 KILL_AFTER_S: Final = 30.0
@@ -123,7 +126,7 @@ class Engine:
                 async with agent.open_stream(messages.ISTREAM, "job_logs", *arguments, follow=True) as output:
                     while (data := await output.receive()) is not None:
                         offset += len(data)
-                        request.hear(stream, bytes(data))
+                        request.add_output(stream, bytes(data))
                 ended = True
             except MethodError:
                 ended = True  # the job is gone
@@ -142,6 +145,13 @@ class Engine:
         """Keep a fact of a request with the command's job, if there is one."""
         if self.state(request) is not None:
             await self._directory.note(request.command, name, value)
+
+    async def keep(self, request: PoolRequest, name: str, value: bytes) -> None:
+        """Keep a fact as :meth:`note` does. A failure is logged: the request goes on without the note."""
+        try:
+            await self.note(request, name, value)
+        except (CallError, LinkClosedError, RequestRefusedError) as error:
+            _log.warning("request %s: %s is not kept: %s", request.data.rid, name, error)
 
     async def hold(self, request: PoolRequest, number: int) -> bool:
         """Hold the idle agent of a request for a job. False: another router has been faster."""
@@ -182,10 +192,14 @@ class Engine:
         if info["exit_code"] != 0:
             raise CleanupFailedError(f"the cleanup command has failed, with exit code {info['exit_code']}")
 
-    async def remove(self, request: PoolRequest) -> None:
-        """Remove the command's job."""
-        if self.state(request) is not None:
+    async def discard(self, request: PoolRequest) -> None:
+        """Remove the command's job, if there is one. A failure is logged."""
+        if self.state(request) is None:
+            return
+        try:
             await self._directory.remove(request.command)
+        except (CallError, LinkClosedError, RequestRefusedError) as error:
+            _log.warning("request %s: its command is not removed: %s", request.data.rid, error)
 
     async def _agent(self, request: PoolRequest) -> ConnectedAgent:
         return await self._directory.locate(JobAddress(ANY_CONNECTION, request.command))

@@ -16,7 +16,7 @@ from pagent.relay.pools.request import CLAIM_NOTE, PoolRequest, RequestData, enc
 from pagent.router_limits import POOL_CLAIMS_MAX
 
 #: How long an agent is left alone that has a job although it seemed to have none.
-_AGAIN_S: Final = 1.0
+_RETRY_S: Final = 1.0
 
 
 class IdleAgents:
@@ -97,7 +97,7 @@ class IdleAgents:
     @staticmethod
     def _look_again(waiting: PoolRequest | None) -> None:
         if waiting is not None:
-            asyncio.get_running_loop().call_later(_AGAIN_S, waiting.changed.set)
+            asyncio.get_running_loop().call_later(_RETRY_S, waiting.changed.set)
 
     def _agent(self, request: PoolRequest) -> ConnectedAgent | None:
         return self._directory.table.agent(request.data.agent_uid)

@@ -1,4 +1,4 @@
-"""Agents of pools at the door of a router: which are admitted, and what they present from then on."""
+"""Admit the agents that pools have started, and give them the credential that they present from then on."""
 
 from __future__ import annotations
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from typing import Final
 
-from pagent.errors import CallError, LinkClosedError, RequestRefusedError
 from pagent.relay.pools.engine import Engine
 from pagent.relay.pools.queue import JobQueue
 from pagent.relay.pools.registry import RequestRegistry
 from pagent.relay.pools.request import FAILURES_NOTE, PoolRequest
 from pagent.router_limits import POOL_ENDED_KEPT, POOL_FAILURES_KEPT_S
 from pagent.runtime.tasks import TaskOwner
-
-_log = logging.getLogger(__name__)
 
 
 class KeptFailures:
@@ -47,10 +43,7 @@ class KeptFailures:
         if request.has_ended and not request.failures:
             self._drop(request, has_command=True)
             return
-        try:
-            await self._engine.note(request, FAILURES_NOTE, request.encoded_failures())
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
-            _log.warning("request %s: its failures are not kept: %s", request.data.rid, error)
+        await self._engine.keep(request, FAILURES_NOTE, request.encoded_failures())
 
     def close(self) -> None:
         """Stop all timers. Other routers, and this one when it starts again, have their own."""
@@ -65,10 +58,4 @@ class KeptFailures:
         for job_uid in request.failures:
             self._queue.remove(job_uid)
         if (has_command or request.failures) and not self._tasks.is_closed:
-            self._tasks.start(self._remove_command(request), name="remove the command of a request")
-
-    async def _remove_command(self, request: PoolRequest) -> None:
-        try:
-            await self._engine.remove(request)
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
-            _log.warning("request %s: its command is not removed: %s", request.data.rid, error)
+            self._tasks.start(self._engine.discard(request), name="remove the command of a request")

@@ -51,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 _RID_BYTES: Final = 8
 #: How long another request for a job is not tried again, unless an agent comes.
-_AGAIN_S: Final = 30.0
+_RETRY_S: Final = 30.0
 
 
 class Pools:
@@ -225,7 +225,7 @@ class Pools:
                 return
             except (CallError, LinkClosedError, RequestRefusedError) as error:
                 _log.info("job %s has no request yet: %s", job.uid, error)
-            await event_within(request.changed, _AGAIN_S)
+            await event_within(request.changed, _RETRY_S)
 
     # --- asked by callers -------------------------------------------------------------------------
 
@@ -248,10 +248,7 @@ class Pools:
 
     async def _keep(self, request: PoolRequest, name: str, value: bytes) -> None:
         request.changed.set()
-        try:
-            await self._engine.note(request, name, value)
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
-            _log.warning("request %s: %s is not kept: %s", request.data.rid, name, error)
+        await self._engine.keep(request, name, value)
 
     def view(self, name: str) -> PoolView | None:
         """Return a pool, with all its requests; None if there is none of this name."""

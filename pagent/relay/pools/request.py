@@ -170,15 +170,15 @@ class PoolRequest:
     def state(self) -> RequestState:
         return self._state
 
-    def apply(self, happening: RequestInput) -> None:
+    def apply(self, event: RequestInput) -> None:
         """Change the state; nothing else does."""
-        before, self._state = self._state, next_state(self._state, happening)
+        before, self._state = self._state, next_state(self._state, event)
         self.changed.set()
         if self._state is not before:
             self._report(self, True)
 
-    def hear(self, stream: str, data: bytes) -> None:
-        """Take what the command has written."""
+    def add_output(self, stream: str, data: bytes) -> None:
+        """Take output of the command."""
         before = self.output.last_line
         self.output.add(stream, data)
         self.changed.set()
@@ -190,7 +190,7 @@ class PoolRequest:
         for job in jobs:
             self.failures[job.uid] = Failure(text, time.time(), job.name or "", dict(job.labels))
 
-    def lose(self, *jobs: PoolJob) -> None:
+    def add_lost(self, *jobs: PoolJob) -> None:
         """Note that jobs have ended with the agent; the output of the command may say why."""
         self.lost.update({job.uid: job for job in jobs})
         self.fail(f"its agent has ended: {self.output.text}", *jobs)

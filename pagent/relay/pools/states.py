@@ -54,6 +54,6 @@ _TRANSITIONS: Final[Mapping[RequestState, Mapping[RequestInput, RequestState]]] 
 )
 
 
-def next_state(state: RequestState, happening: RequestInput) -> RequestState:
+def next_state(state: RequestState, event: RequestInput) -> RequestState:
     """Return the state after an input. KeyError for one that the state does not have."""
-    return _TRANSITIONS[state][happening]
+    return _TRANSITIONS[state][event]

@@ -61,14 +61,14 @@ class Turns:
             if labels.get(POOL_LABEL) == name and rid not in known and _counts(info, request):
                 counted.add(rid)
         counted.discard(request.data.rid)
-        return len(counted) + self._strays(name, known.values())
+        return len(counted) + self._without_command(name, known.values())
 
     def _precedes(self, other: PoolRequest, request: PoolRequest) -> bool:
         record = self._directory.jobs.get(other.command)
         has_started = other.state is not RequestState.REQUESTED or (record is not None and record.state != NEW)
         return has_started or other.place < request.place
 
-    def _strays(self, name: str, known: Iterable[PoolRequest]) -> int:
+    def _without_command(self, name: str, known: Iterable[PoolRequest]) -> int:
         """Return how many agents of a pool have a link although their command was lost, with the agent that ran it."""
         return len({*self.agents(name)} - {each.data.agent_uid for each in known if not each.has_ended})
 
