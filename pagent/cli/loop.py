@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from pagent.errors import ConfigError
-from pagent.runtime.heap import freeze_loaded, keep_freed_memory
+from pagent.runtime.heap import HeapTrimmer, freeze_loaded, keep_freed_memory
 
 T = TypeVar("T")
 
@@ -44,4 +44,8 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     keep_freed_memory()
     freeze_loaded()
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main())
+        trimmer = HeapTrimmer(runner.get_loop())
+        try:
+            return runner.run(main())
+        finally:
+            trimmer.close()

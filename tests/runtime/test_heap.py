@@ -34,6 +34,39 @@ def test_blocks_of_some_hundred_kib_take_no_new_pages() -> None:
     assert faults("leave") > 20_000
 
 
+#: Print the resident memory before and while 200 MB are in use, when they are free, and when the trimmer has looked.
+FREED = """
+import asyncio, sys
+from pagent.runtime.heap import HeapTrimmer, keep_freed_memory
+from pagent.runtime.resident import resident_bytes
+
+async def main():
+    keep_freed_memory()
+    print(resident_bytes())
+    trimmer = HeapTrimmer(asyncio.get_running_loop(), 0.1)
+    blocks = [bytes(b"x") * size for size in (100_000, 600) * 2000]
+    print(resident_bytes())
+    del blocks[::2]
+    print(resident_bytes())
+    async with asyncio.timeout(10):
+        while resident_bytes() > 100_000_000:
+            await asyncio.sleep(0.05)
+    print(resident_bytes())
+    trimmer.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+def test_what_malloc_keeps_between_blocks_that_live_on_is_returned() -> None:
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, check=True, text=True)
+    before, full, free, trimmed = map(int, done.stdout.split())
+    assert full > before + 180_000_000
+    assert free > before + 180_000_000
+    assert trimmed < before + 40_000_000
+
+
 LOADED = """
 import gc, pagent.agent
 from pagent.runtime.heap import freeze_loaded
