@@ -13,7 +13,7 @@ from pagent import __version__, log
 from pagent.access.closed import ClosedGate
 from pagent.access.dialling import LOOPBACK, DialRules
 from pagent.access.gate import AccessGate
-from pagent.access.hosts import is_loopback_interface
+from pagent.access.hosts import ProxyHosts, is_loopback_interface
 from pagent.config.router import RouterSettings
 from pagent.errors import ConfigError
 from pagent.front.server import FrontServer
@@ -348,7 +348,12 @@ class Router:
     def _closed_gate(self) -> ClosedGate | None:
         """Return the gate of a closed router."""
         table = self._credentials.access
-        return None if table is None else ClosedGate(self.directory, table)
+        if table is None:
+            return None
+        settings = self._settings
+        return ClosedGate(
+            self.directory, table, proxy_hosts=ProxyHosts(settings.control.allowed_hosts, settings.apps.domain)
+        )
 
     # --- SIGHUP -----------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from pagent.access.gate import foreign_page, without_own_labels
-from pagent.access.hosts import UNKNOWN_HOST, authority
+from pagent.access.hosts import NOT_OF_PROXY, UNKNOWN_HOST, ProxyHosts, authority
 from pagent.access.leases import OpenLease, SubjectLeases
 from pagent.access.operations import ADMIN, APPS, EXEC, NONE, PAGE, PROBE, PROXY, READ, RPC, SCOPE_OF
 from pagent.access.scopes import OWNER, grants_of
@@ -55,6 +55,7 @@ class ClosedGate:
 
     :param table: the tokens and the header in force.
     :param is_served: whether a host name is one of the listener; None: any may be.
+    :param proxy_hosts: under which host names the user counts that a proxy names.
     :param refusal: why nothing is served; empty if requests are.
     """
 
@@ -66,10 +67,12 @@ class ClosedGate:
         table: AccessTable,
         *,
         is_served: Callable[[str], bool] | None = None,
+        proxy_hosts: ProxyHosts | None = None,
         refusal: str = "",
     ) -> None:
         self._jobs = jobs
         self._is_served = is_served
+        self._proxy_hosts = proxy_hosts or ProxyHosts()
         self._refusal = refusal
         self._table = table
         self._leases: dict[str, SubjectLeases] = {}
@@ -120,12 +123,22 @@ class ClosedGate:
         if name := self._user(head, client):
             if (user := self._table.user(name)) is None:
                 raise AccessDeniedError(_UNAUTHORIZED, "the user that the proxy names is not a valid name")
+            self._check_proxy(operation, head, client)
             return user
         if operation == RPC:
             return _UNNAMED  # the token comes with the handshake of the link
         if self._table.anonymous is not None and operation not in _TRAFFIC:
             return self._table.anonymous
         raise _needs_token(operation)
+
+    def _check_proxy(self, operation: str, head: IncomingHead, client: Client) -> None:
+        """Check that a request with the field of the user is not one of a browser that reaches the router itself."""
+        # Only an HTTP/1.0 client may leave Host out, and no browser does.
+        is_apps = operation == APPS
+        if head.host and not self._proxy_hosts.admit(
+            head.host, client.local_port, secure=client.secure, is_traffic_of_names=is_apps
+        ):
+            raise RequestRefusedError(_FORBIDDEN, NOT_OF_PROXY)
 
     def _user(self, head: IncomingHead, client: Client) -> str:
         if not self._table.header or not client.trusted:

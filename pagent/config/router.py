@@ -77,7 +77,8 @@ class RouterControl:
     )
     allowed_hosts: tuple[str, ...] = setting(
         (),
-        "Host names that callers may use for a listener on the loopback, in addition to those of the loopback.",
+        "Host names that callers may use for a listener on the loopback, in addition to those of the loopback. In a"
+        " closed router: the names under which proxies name users; empty: those that no browser can have dialled here.",
         nonempty=True,
     )
     proxy_protocol: bool = setting(

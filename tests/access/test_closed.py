@@ -204,12 +204,14 @@ async def test_a_job_gets_its_own_authorization_and_no_field_of_the_router(close
         assert absent not in head
 
 
-async def ask_from(closed: Closed, address: str, target: str, *headers: tuple[str, str]) -> Answer:
+async def ask_from(
+    closed: Closed, address: str, target: str, *headers: tuple[str, str], host: str = "localhost"
+) -> Answer:
     """Ask from another address of the loopback."""
     reader, writer = await asyncio.open_connection("127.0.0.1", closed.port, local_addr=(address, 0))
     async with asyncio.timeout(PATIENCE_S):
         fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
-        writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n".encode())
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}\r\n".encode())
         answer = await Wire(reader, writer).answer()
     writer.close()
     return Answer(answer.status, answer.fields, answer.body)
@@ -234,6 +236,21 @@ async def test_the_header_counts_from_a_trusted_proxy_only(closed: Closed) -> No
     assert "eve" not in answer.text
     foreign = await ask_from(closed, "127.0.0.7", "/connections", (HEADER, "ann"), ("Origin", "http://evil.example"))
     assert foreign.status == 403
+
+
+async def test_a_page_whose_name_leads_to_the_router_names_no_user(closed: Closed) -> None:
+    """Its browser is on the machine of the proxy, and has dialled the router."""
+    for target in ("/connections", "/v1/jobs", f"/jobs/-/{closed.job}/http/", "/rpc/v1"):
+        page = f"evil.example:{closed.port}"
+        refused = await ask_from(closed, "127.0.0.7", target, (HEADER, "ann"), host=page)
+        assert refused.status == 403
+        assert "control.allowed_hosts" in refused.text
+        assert (await ask_from(closed, "127.0.0.7", target, (HEADER, "ann"), host="desk.example:99")).status in (
+            200,
+            400,
+        )
+    answer = await ask_from(closed, "127.0.0.7", "/connections", ("Authorization", "Bearer secret-ann"), host=page)
+    assert answer.status == 200
 
 
 # --- calls of clients -------------------------------------------------------------------------------
