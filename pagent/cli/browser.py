@@ -11,13 +11,13 @@ import asyncio
 import os
 import secrets
 import sys
-import threading
 import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 from urllib.parse import urlsplit
 
+from pagent.cli.daemon_thread import in_daemon_thread
 from pagent.cli.socket_owner import owner_of_peer
 
 #: How long the browser may take to ask for the page that redirects it.
@@ -62,25 +62,15 @@ def _has_secret(url: str) -> bool:
 
 
 async def _launched(url: str) -> bool:
-    """Start a browser in a thread: one without a window is waited for."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[bool] = loop.create_future()
+    """Start a browser. One without a window runs until the user ends it."""
 
-    def settle(result: bool) -> None:
-        if not done.done():
-            done.set_result(result)
-
-    def launch() -> None:
+    def launch() -> bool:
         try:
-            result = webbrowser.open(url)
+            return webbrowser.open(url)
         except (webbrowser.Error, OSError):
-            result = False
-        with suppress(RuntimeError):  # the loop is closed: the command has ended
-            loop.call_soon_threadsafe(settle, result)
+            return False
 
-    # A daemon thread: the process can exit while the browser runs.
-    threading.Thread(target=launch, name="browser", daemon=True).start()
-    return await done
+    return await in_daemon_thread(launch, "browser")
 
 
 @asynccontextmanager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import select
 import sys
-import threading
 from contextlib import suppress
 from typing import Final, Literal
+
+from pagent.cli.daemon_thread import in_daemon_thread
 
 #: How long a message waits for a slow reader of stderr.
 _WRITABLE_WAIT_MS: Final = 500
@@ -79,30 +79,12 @@ def has_colours(fd: int) -> bool:
 
 async def write(fd: int, data: bytes) -> None:
     """Write all of ``data`` in a thread, because a slow reader blocks the write. OSError."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
     if data and is_terminal(fd):
         _Cursor.in_line = not data.endswith(b"\n")
+    await in_daemon_thread(lambda: _write_all(fd, data), "output")
 
-    def settle(error: OSError | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
 
-    def run() -> None:
-        error: OSError | None = None
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
-        except OSError as failure:
-            error = failure
-        with suppress(RuntimeError):  # the loop is closed: the command has ended
-            loop.call_soon_threadsafe(settle, error)
-
-    # A daemon thread: the process can exit while the thread is blocked in its write.
-    threading.Thread(target=run, name="output", daemon=True).start()
-    await done
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

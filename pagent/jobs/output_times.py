@@ -8,15 +8,14 @@ after a time is missing from the last mark before that time on.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
-import struct
-import sys
 import time
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable
 from typing import Final
+
+from pagent.jobs.inotify import FileWatches
 
 #: Seconds between two looks at the size of a file that grows.
 _TICK_S: Final = 1.0
@@ -24,11 +23,6 @@ _TICK_S: Final = 1.0
 #: two of them is this part of their age: then about 400 are left of a job that has written for a day.
 _MARKS_MAX: Final = 1024
 _PART_OF_AGE: Final = 0.02
-
-_IN_MODIFY: Final = 0x002
-_IN_ONESHOT: Final = 0x8000_0000
-_EVENT: Final = struct.Struct("iIII")
-_EVENTS_BYTES: Final = 64 * 1024
 
 
 class OutputTimes:
@@ -83,8 +77,8 @@ class OutputClock:
 
     def __init__(self) -> None:
         # From the first file on.
-        self._inotify = -1
-        self._libc: ctypes.CDLL | None = None
+        self._watches: FileWatches | None = None
+        self._has_opened = False
         # The files: those that grow, and those whose next write is reported, by their watch.
         self._growing: set[OutputTimes] = set()
         self._quiet: dict[int, OutputTimes] = {}
@@ -106,17 +100,16 @@ class OutputClock:
         self._growing.discard(times)
         for watch in [watch for watch, each in self._quiet.items() if each is times]:
             del self._quiet[watch]
-            assert self._libc is not None
-            self._libc.inotify_rm_watch(self._inotify, watch)
+            assert self._watches is not None, "only watched files are quiet"
+            self._watches.remove(watch)
 
     def close(self) -> None:
         """End all of it."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._inotify >= 0:
-            asyncio.get_running_loop().remove_reader(self._inotify)
-            os.close(self._inotify)
-            self._inotify = -1
+        if self._watches is not None:
+            self._watches.close()
+            self._watches = None
 
     def _wait_for_write(self, times: OutputTimes) -> None:
         """Have the next write reported. Where the system cannot, the file is looked at as one that grows."""
@@ -141,30 +134,24 @@ class OutputClock:
             else:
                 self._wait_for_write(times)
 
-    # --- inotify(7) -------------------------------------------------------------------------------
-
     def _add_watch(self, descriptor: Callable[[], int]) -> int:
         """Return the watch of a file, which reports one write; -1 if the system has none."""
-        if self._libc is None and sys.platform.startswith("linux"):
-            self._libc = ctypes.CDLL(None, use_errno=True)
-            self._inotify = int(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-            if self._inotify >= 0:
-                asyncio.get_running_loop().add_reader(self._inotify, self._read)
-        if self._libc is None or self._inotify < 0:
+        if not self._has_opened:
+            self._has_opened = True
+            self._watches = FileWatches.open(self._written)
+        if self._watches is None:
             return -1
         try:
             file = descriptor()
         except OSError:
             return -1
-        path = f"/proc/self/fd/{file}".encode()
-        watch = int(self._libc.inotify_add_watch(self._inotify, path, ctypes.c_uint32(_IN_MODIFY | _IN_ONESHOT)))
-        os.close(file)
-        return watch
+        try:
+            return self._watches.add(file, once=True)
+        finally:
+            os.close(file)
 
-    def _read(self) -> None:
-        data = os.read(self._inotify, _EVENTS_BYTES)
-        for watch, mask, _, _ in _EVENT.iter_unpack(data):
-            times = self._quiet.pop(watch, None) if mask & _IN_MODIFY else None
-            if times is not None:
-                times.look()
-                self._grows(times)
+    def _written(self, watch: int) -> None:
+        times = self._quiet.pop(watch, None)
+        if times is not None:
+            times.look()
+            self._grows(times)

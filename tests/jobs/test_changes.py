@@ -12,13 +12,14 @@ import pytest
 
 from pagent.jobs import changes
 from pagent.jobs.changes import Changes
+from pagent.jobs.inotify import FileWatches
 from tests.jobs.conftest import PATIENCE_S
 
 
 @pytest.fixture(params=["inotify", "clock"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "clock":
-        monkeypatch.setattr(changes, "_inotify", lambda watched: -1)
+        monkeypatch.setattr(FileWatches, "open", lambda written: None)
         monkeypatch.setattr(changes, "_LOOK_S", 0.01)
     elif not sys.platform.startswith("linux"):
         pytest.skip("no inotify here")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pagent.jobs import output_times
+from pagent.jobs.inotify import FileWatches
 from pagent.jobs.output_times import OutputClock, OutputTimes
 from tests.kit.peer import PATIENCE_S
 
@@ -97,7 +98,7 @@ async def test_writes_are_noted_when_they_come(file: int, monkeypatch: pytest.Mo
 
 async def test_without_inotify_a_file_is_looked_at(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_times, "_TICK_S", 0.01)
-    monkeypatch.setattr(output_times.sys, "platform", "other")
+    monkeypatch.setattr(FileWatches, "open", lambda written: None)
     watching = OutputClock()
     times = watching.watch(lambda: os.fstat(file).st_size, lambda: os.dup(file))
     os.write(file, b"1")
