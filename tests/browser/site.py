@@ -122,11 +122,13 @@ async def is_live(page: Page) -> None:
 
 @asynccontextmanager
 async def dashboard_site(
-    folder: Path, *, port: int = 0, token_file: Path | None = None, traffic: bool = False
+    folder: Path, *, port: int = 0, token_file: Path | None = None, traffic: bool = False, **sections: Any
 ) -> AsyncIterator[DashboardSite]:
-    """A router and an agent, with the folders of jobs below ``folder``. ``traffic``: the router listens for it, too."""
+    """A router and an agent, with the folders of jobs below ``folder``. ``traffic``: the router listens for it, too.
+    ``sections``: of the router's settings.
+    """
     dashboard = DashboardSettings(enabled=True, port=port, token_file=token_file)
-    settings = router_settings(dashboard=dashboard, control=RouterControl(enabled=traffic))
+    settings = router_settings(dashboard=dashboard, control=RouterControl(enabled=traffic), **sections)
     agent = Settings(
         server=ServerSettings(enabled=False),
         jobs=JobSettings(root=folder),

@@ -65,3 +65,21 @@ async def test_a_page_outlives_its_router(chromium: Browser, tmp_path_factory: p
         await is_live(page)
         await has_job(page, "of the second router")
         assert not await page.run(f"return {JOBS}.some(text => text.includes('of the first router'))")
+
+
+async def test_the_page_of_a_job_that_another_router_does_not_have(
+    site: DashboardSite, chromium: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("other")
+    tokens = folder / "tokens"
+    tokens.write_text(f"{site.token}\n")
+    uid = await site.create("of the first router", None)
+    async with cuttable_proxy(site.port) as proxy, dashboard_site(folder, token_file=tokens) as other:
+        page = await site.open(chromium, "jobs", uid, origin=f"http://127.0.0.1:{proxy.port}")
+        await page.until("return document.querySelector('h1')?.innerText === 'of the first router'")
+        proxy.target = other.port
+        proxy.cut()
+        await page.until("return document.getElementById('main').innerText.includes('The job is not here')")
+        proxy.target = site.port
+        proxy.cut()
+        await page.until("return document.querySelector('h1')?.innerText === 'of the first router'")

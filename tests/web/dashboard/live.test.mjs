@@ -120,3 +120,15 @@ test("another token is asked for its rights and its jobs, though the stream is r
   await until(() => api.lists === 2 && api.caller !== null);
   live.stop();
 });
+
+for (const status of [401, 403]) {
+  test(`a token that is refused with ${status} is not tried again`, async () => {
+    const api = new ScriptedApi([new ApiError(status, "Refused", "no", "1")]);
+    const live = new Live(api, new Store());
+    live.start();
+    await until(() => live.state === "unauthorized");
+    assert.equal(live.retryAt, null);
+    assert.equal(live.error.status, status);
+    live.stop();
+  });
+}

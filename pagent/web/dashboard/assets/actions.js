@@ -6,6 +6,8 @@ import { h } from "./dom.js";
 import * as format from "./format.js";
 import { ENDED } from "./state.js";
 
+// Uids of jobs whose ticket is under way.
+const opening = new Set();
 const SIGNALS = ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "KILL"];
 
 // Return why an action cannot be done with a job; null if it can.
@@ -28,6 +30,8 @@ function path(job, rest = "") {
 // Make a ticket, and open its address in a new tab. The tab is opened at once: a browser lets a page open one only while
 // the user acts.
 export async function openJob(api, job, port = null) {
+  if (opening.has(job.uid)) return; // a double click
+  opening.add(job.uid);
   const name = format.jobName(job);
   const tab = window.open("", "_blank");
   if (tab) tab.opener = null;
@@ -39,6 +43,8 @@ export async function openJob(api, job, port = null) {
   } catch (error) {
     tab?.close();
     failure(`${name} could not be opened.`, error);
+  } finally {
+    opening.delete(job.uid);
   }
 }
 

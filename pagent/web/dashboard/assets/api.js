@@ -8,6 +8,11 @@ const TOKEN = "token";
 const OF_TAB = { ofTab: true };
 const PAGE_MAX = 500;
 
+// Whether a text can be a token: the field of a request takes no other characters.
+export function isToken(text) {
+  return /^[!-~]+$/.test(text);
+}
+
 // An answer that is an error, or a request without an answer (status 0).
 export class ApiError extends Error {
   constructor(status, title, detail, requestId) {

@@ -1,8 +1,8 @@
 // The frame of the page: the state of the connection, the token, the theme.
 
-import { openDialog, message } from "./dialog.js";
+import { openDialog } from "./dialog.js";
 import { h, icon, setText } from "./dom.js";
-import { harmless, localTime } from "./format.js";
+import { duration, harmless, localTime } from "./format.js";
 import { openKeys } from "./keys.js";
 
 const THEMES = ["auto", "dark", "light"];
@@ -86,8 +86,7 @@ function formOnce(app) {
 }
 
 // The form of the token. It is kept until the tab is closed.
-function openToken(app, error = null) {
-  const { api, live } = app;
+function openToken({ api, useToken }, error = null) {
   return openDialog("Token", (close) => {
     const field = h("input", {
       type: "password",
@@ -97,20 +96,18 @@ function openToken(app, error = null) {
       spellcheck: "false",
       autofocus: true,
       required: true,
+      pattern: "\\s*(\\S*#token=)?[!-~]+\\s*",
+      title: "A token has letters, digits and signs, and no spaces",
       "aria-describedby": "token-help",
     });
     const send = (event) => {
       event.preventDefault();
-      api.token = field.value.trim();
       close("given");
-      live.start();
+      useToken(field.value.trim().replace(/^.*#token=/, "")); // the address that the command prints will do
     };
     const forget = () => {
-      api.token = null;
-      api.caller = null;
       close("forgotten");
-      message("The token is forgotten.");
-      live.start();
+      useToken(null);
     };
     return [
       h(
@@ -181,6 +178,6 @@ function lostText(live, isListed) {
 }
 
 function skewText(skew) {
-  const minutes = Math.round(Math.abs(skew) / 60);
-  return `The clock of this device is ${minutes} min ${skew > 0 ? "behind" : "ahead of"} the router's. Ages are by the router's.`;
+  const side = skew > 0 ? "slow" : "fast";
+  return `The clock of this device is ${duration(Math.abs(skew))} ${side}. Ages are by the clock of the router.`;
 }

@@ -43,6 +43,7 @@ class JobView {
   #mounted = new Map();
   #ends = [];
   #missing = null;
+  #isAsking = false;
   #rights;
   #fill;
   #listeners = new AbortController();
@@ -64,6 +65,7 @@ class JobView {
     const { signal } = this.#listeners;
     app.api.addEventListener("token", () => this.#rightsChanged(), { signal });
     element.addEventListener("pagent-key", (event) => this.#key(event), { signal });
+    app.live.addEventListener("change", () => this.#connected(), { signal });
     this.#ask();
     this.#draw();
   }
@@ -94,6 +96,8 @@ class JobView {
 
   // The store has the job as of its last change; its GET has the present figures. A job that is gone is in the other list.
   async #ask() {
+    if (this.#isAsking) return;
+    this.#isAsking = true;
     const { api, store } = this.#app;
     try {
       store.jobSeen(await api.get(`jobs/${encodeURIComponent(this.#uid)}`));
@@ -102,6 +106,7 @@ class JobView {
         this.#missing = error;
       } else await this.#askEnded(error);
     }
+    this.#isAsking = false;
     this.#fill();
   }
 
@@ -113,6 +118,13 @@ class JobView {
     } catch (error) {
       this.#missing = error;
     }
+  }
+
+  // A router that answers again may have the job.
+  #connected() {
+    if (this.#app.live.state !== "live" || !this.#missing) return;
+    this.#missing = null;
+    this.#fill();
   }
 
   // --- the frame ---
@@ -230,6 +242,8 @@ class JobView {
 
   #drawMissing(job) {
     const { empty: place } = this.#parts;
+    if (job) this.#missing = null;
+    else if (!this.#missing) this.#ask(); // it is gone since, with its router or its agent
     const is = job ? "" : this.#missing ? "missing" : "asking";
     if (place.dataset.is === is) return;
     place.dataset.is = is;

@@ -7,6 +7,8 @@ const SILENCE_MS = 40_000;
 const FIRST_MS = 500;
 const LONGEST_MS = 30_000;
 const POOLS_MS = 300;
+// Another attempt with the same token has the same answer.
+const REFUSED = new Set([401, 403]);
 
 // The wait before an attempt: doubled each time, and spread, so that many pages do not come at once.
 export function backoff(attempt, random = Math.random()) {
@@ -63,7 +65,7 @@ export class Live extends EventTarget {
       this.#set(this.state === "lost" ? "lost" : "connecting", this.error);
       const error = await this.#once(signal);
       if (signal.aborted) return;
-      if (error?.status === 401) {
+      if (REFUSED.has(error?.status)) {
         this.#last = null;
         this.#set("unauthorized", error);
         return;

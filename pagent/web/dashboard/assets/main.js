@@ -1,8 +1,8 @@
 // The page: its frame, its views by the fragment of the address, and its keys.
 
-import { Api } from "./api.js";
+import { Api, isToken } from "./api.js";
 import { mountAgents } from "./agents.js";
-import { announce } from "./dialog.js";
+import { announce, message } from "./dialog.js";
 import { h, icon, setAttribute } from "./dom.js";
 import { mountFrame } from "./frame.js";
 import { mountJob } from "./job.js";
@@ -26,17 +26,29 @@ const ICONS = { "": "overview", agents: "agents", jobs: "jobs", pools: "pools" }
 const api = new Api(new URL(".", location.href.split("#")[0]));
 const store = new Store();
 const live = new Live(api, store);
-const app = { api, store, live, goTo };
+const app = { api, store, live, goTo, useToken };
 const main = document.getElementById("main");
 let view = null;
 let place = null;
 
-// A token in the fragment is taken, and leaves the address and the history at once.
-function takeToken() {
+// Take a token out of the fragment, so that it leaves the address and the history at once; null without one.
+function tokenOfAddress() {
   const match = /^#token=(.+)$/.exec(location.hash);
-  if (!match) return;
+  if (!match) return null;
   history.replaceState(null, "", `${location.pathname}${location.search}#/`);
-  api.token = decodeURIComponent(match[1]);
+  const token = decoded(match[1]).trim();
+  if (isToken(token)) return token;
+  message("The token in the address is not complete: it has characters that no token has.", { kind: "error" });
+  return null;
+}
+
+// Use another token, or none. Nothing stays of what this page has displayed for the former one: it is loaded again.
+function useToken(token) {
+  const former = api.token;
+  if (former !== null && token === null) history.replaceState(null, "", "#/");
+  api.token = token;
+  if (former !== null && former !== token) location.reload();
+  else live.start();
 }
 
 function goTo(path) {
@@ -48,13 +60,15 @@ function partsOf(hash) {
     .replace(/^#\/?/, "")
     .split("?")[0]
     .split("/")
-    .map((part) => {
-      try {
-        return decodeURIComponent(part);
-      } catch {
-        return part;
-      }
-    });
+    .map(decoded);
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function route() {
@@ -100,7 +114,7 @@ function navigation() {
   }
 }
 
-takeToken();
+api.token = tokenOfAddress() ?? api.token;
 navigation();
 mountFrame(app);
 bindKeys(app);
@@ -109,10 +123,8 @@ document.getElementById("skip").addEventListener("click", (event) => {
   main.focus();
 });
 window.addEventListener("hashchange", () => {
-  if (/^#token=/.test(location.hash)) {
-    takeToken();
-    live.start();
-  }
+  const token = tokenOfAddress();
+  if (token) useToken(token);
   route();
 });
 store.on("pools", poolsVisible);

@@ -35,7 +35,8 @@ export class Store {
   // Uids that events have named while a list is under way: events are newer than the list.
   #touched = null;
 
-  // Call a function after changes of a topic: agents, jobs, ended, pools, figures, sample, activity, clock.
+  // Call a function after changes of a topic: agents, jobs, ended, pools, tickets, figures, sample,
+  // activity, clock.
   // Return the function that ends this.
   on(topics, listener) {
     const names = topics.split(" ");
@@ -145,6 +146,7 @@ export class Store {
     else if (name === "figures") this.#figures(data.jobs);
     else if (subject === "agent") this.#agent(name, data);
     else if (subject === "job") this.#job(name, data);
+    else if (subject === "ticket") this.#changed("tickets");
     if (subject === "agent" || subject === "job" || subject === "ticket") this.#note(name, data);
   }
 

@@ -1,23 +1,44 @@
 // The tab of the tickets of a job: the browsers that may use it.
 
+import { refusals } from "./actions.js";
 import { allow, empty, plainTable, tokenButton, whenAllowed } from "./chips.js";
 import { confirmAction, failure, message } from "./dialog.js";
-import { h } from "./dom.js";
+import { framed, h } from "./dom.js";
 import * as format from "./format.js";
+import { makeTicket } from "./ticket_form.js";
 
-// Mount it; return {end(), refresh()}.
-export function mountTickets(element, job, api) {
+const REFRESH_MS = 500;
+
+// Mount it; return {end(), update(job)}.
+export function mountTickets(element, job, api, { store }) {
   const path = `jobs/${encodeURIComponent(job.uid)}/tickets`;
   const body = h("div", { id: "tickets" });
   const end = new AbortController();
+  const make = h(
+    "button",
+    {
+      type: "button",
+      "data-action": "ticket",
+      onclick: whenAllowed(async () => {
+        if (await makeTicket(api, current)) refresh();
+      }),
+    },
+    "Make a ticket…",
+  );
   element.append(
     h(
-      "p.hint",
+      "div.panel-bar",
       {},
-      "A ticket lets one browser use the ports of the job, until it ends or is revoked. “Open” makes one.",
+      h("p.hint", {}, "A ticket lets one browser use the ports of the job, until it ends or is revoked. “Open” makes one."),
+      make,
     ),
     body,
   );
+  let current = job;
+  const update = (given) => {
+    current = given;
+    allow(make, refusals(current, api).open);
+  };
   const refresh = async () => {
     const reason = api.refusal("proxy", { job });
     if (reason || job.removed_at) {
@@ -34,8 +55,13 @@ export function mountTickets(element, job, api) {
         body.replaceChildren(empty("The tickets could not be listed", h("p", {}, error.message)));
     }
   };
+  update(job);
   refresh();
-  return { end: () => end.abort(), refresh };
+  // Tickets that others make, and “Open”, are events.
+  const soon = framed(refresh, REFRESH_MS);
+  end.signal.addEventListener("abort", soon.cancel);
+  end.signal.addEventListener("abort", store.on("tickets", soon));
+  return { end: () => end.abort(), update };
 }
 
 function list(tickets, job, api, refresh) {
