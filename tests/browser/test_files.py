@@ -231,6 +231,8 @@ async def test_a_file_is_deleted_by_keyboard_and_not_if_it_has_changed(
             await page.until("return document.getElementById('toasts').innerText.includes('has changed')")
             await entries(page, 3)
     await entries(page, 2)
+    # The focus is where the row was.
+    await page.until("return document.activeElement.dataset.action === 'delete'")
     assert await get(site, uid, "gone.txt") is None
 
 

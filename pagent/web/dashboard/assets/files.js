@@ -6,7 +6,7 @@ import { download } from "./downloads.js";
 import { ofDrop, ofInput } from "./drops.js";
 import { Folder } from "./folder.js";
 import { bytes, count, harmless, localTime, plural, shortened } from "./format.js";
-import { folderOf, join, maskOf, nameOf, resource } from "./paths.js";
+import { folderOf, maskOf, nameOf, resource } from "./paths.js";
 import { preview } from "./preview.js";
 import { withStyle } from "./styles.js";
 import { DownloadRow, UploadRow } from "./transfer_rows.js";
@@ -192,11 +192,8 @@ class FilesView {
   #draw() {
     const { body, more, heads, status } = this.#parts;
     const { entries, order, isWhole } = this.#folder;
-    const focused = document.activeElement?.closest?.("tr")?.dataset.path;
-    body.replaceChildren(...entries.slice(0, this.#rows).map((entry) => this.#row(entry)));
-    if (focused !== undefined) {
-      [...body.rows].find((row) => row.dataset.path === focused)?.querySelector("button")?.focus();
-    }
+    const drawn = () => body.replaceChildren(...entries.slice(0, this.#rows).map((entry) => this.#row(entry)));
+    keepFocusInRows(body, drawn);
     for (const [key, head] of Object.entries(heads)) {
       const isBy = order.key === key;
       head.setAttribute("aria-sort", isBy ? (order.isDescending ? "descending" : "ascending") : "none");
@@ -373,6 +370,19 @@ class FilesView {
     }
     this.go(this.#folder.path);
   }
+}
+
+// Draw the rows again. The same button has the focus after that; if its row is gone, that of the row in its place.
+function keepFocusInRows(body, draw) {
+  const focused = body.contains(document.activeElement) ? document.activeElement : null;
+  const row = focused?.closest("tr");
+  const at = row ? [...body.rows].indexOf(row) : -1;
+  draw();
+  if (!row) return;
+  const same = [...body.rows].find((each) => each.dataset.path === row.dataset.path);
+  const target = same ?? body.rows[Math.min(at, body.rows.length - 1)] ?? null;
+  const action = focused.dataset.action;
+  ((action && target?.querySelector(`[data-action="${action}"]`)) || target?.querySelector("button"))?.focus();
 }
 
 function radio(value, label, isChecked) {
