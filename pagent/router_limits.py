@@ -54,7 +54,7 @@ API_WAIT_MAX_S: Final = 3_600.0
 #: Streams of events that are open at once.
 EVENT_STREAMS_MAX: Final = 1_000
 #: Jobs whose figures are kept though their agents have not listed them yet: the two come in different calls.
-FIGURES_EARLY_MAX: Final = 1_000
+FIGURES_UNLISTED_MAX: Final = 1_000
 #: Events that are kept for clients that come back.
 EVENTS_KEPT: Final = 10_000
 #: Memory that they take: an event is mostly the info of a job, of 1 KiB.

@@ -1,14 +1,31 @@
-"""Options that several commands have: the local ports, and the terminal."""
+"""What several commands have in common: the local ports, the terminal, and the COMMAND that they start."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from pagent.cli.publish import publishes_of
+from pagent.limits import READY_TIMEOUT_MAX_S, READY_TIMEOUT_S
+
+#: Settings of a command that ends with COMMAND: options after the first word of COMMAND belong to COMMAND.
+COMMAND_SETTINGS: Final = {"allow_interspersed_args": False}
+
+EXISTING_FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
+
+wait_option: Final = click.option(
+    "--wait",
+    "ready_timeout",
+    type=click.FloatRange(0, READY_TIMEOUT_MAX_S, min_open=True),
+    default=READY_TIMEOUT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time for COMMAND to listen on its port.",
+)
 
 
 def publish_options(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

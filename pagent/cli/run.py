@@ -6,14 +6,12 @@ from typing import NoReturn
 
 import click
 
+from pagent.cli.job_options import COMMAND_SETTINGS
 from pagent.cli.run_options import RunOptions, run_options
 from pagent.limits import LINGER_MAX_S
 
-#: Options after the first word of COMMAND belong to COMMAND.
-_SETTINGS = {"allow_interspersed_args": False}
 
-
-@click.command(short_help="Run a command and forward a local port to it.", context_settings=_SETTINGS)
+@click.command(short_help="Run a command and forward a local port to it.", context_settings=COMMAND_SETTINGS)
 @run_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(options: RunOptions, command: tuple[str, ...]) -> None:

@@ -12,14 +12,12 @@ from typing import Any, Final
 import click
 
 from pagent.cli.environment import environment_options
-from pagent.cli.job_options import publish_options, terminal_options
+from pagent.cli.job_options import EXISTING_FOLDER, publish_options, terminal_options, wait_option
 from pagent.cli.pool_options import PoolChoice, pool_options
 from pagent.cli.publish import Publish
 from pagent.cli.target import Target, optional_target_options
-from pagent.limits import READY_TIMEOUT_MAX_S, READY_TIMEOUT_S
 
 _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
-_EXISTING: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +107,7 @@ _OPTIONS: Final = (
     optional_target_options,
     click.option(
         "--upload",
-        type=_EXISTING,
+        type=EXISTING_FOLDER,
         metavar="DIR",
         help="With --agent or --sandbox: upload DIR to the job before it starts.",
     ),
@@ -119,15 +117,7 @@ _OPTIONS: Final = (
         metavar="DIR",
         help="With --agent or --sandbox: download the job's files to DIR at the end.",
     ),
-    click.option(
-        "--wait",
-        "ready_timeout",
-        type=click.FloatRange(0, READY_TIMEOUT_MAX_S, min_open=True),
-        default=READY_TIMEOUT_S,
-        show_default=True,
-        metavar="SECONDS",
-        help="Time for COMMAND to listen on its port.",
-    ),
+    wait_option,
 )
 
 

@@ -7,17 +7,13 @@ from pathlib import Path
 import click
 
 from pagent.cli.environment import environment_options
+from pagent.cli.job_options import COMMAND_SETTINGS, EXISTING_FOLDER, wait_option
 from pagent.cli.pool_options import PoolChoice, pool_options
 from pagent.cli.target import Target, target_options
-from pagent.limits import LINGER_MAX_S, READY_TIMEOUT_MAX_S, READY_TIMEOUT_S
-
-#: Options after the first word of COMMAND belong to COMMAND.
-_SETTINGS = {"allow_interspersed_args": False}
-
-_EXISTING = click.Path(exists=True, file_okay=False, path_type=Path)
+from pagent.limits import LINGER_MAX_S
 
 
-@click.command(short_help="Start a job in the background.", context_settings=_SETTINGS)
+@click.command(short_help="Start a job in the background.", context_settings=COMMAND_SETTINGS)
 @click.option("--name", metavar="NAME", help="Name of the job, which other commands accept.")
 @environment_options
 @pool_options
@@ -27,7 +23,7 @@ _EXISTING = click.Path(exists=True, file_okay=False, path_type=Path)
     metavar="N",
     help="The port that COMMAND listens on. Default: a free port if COMMAND has {port}, otherwise none.",
 )
-@click.option("--upload", type=_EXISTING, metavar="DIR", help="Upload DIR to the job before it starts.")
+@click.option("--upload", type=EXISTING_FOLDER, metavar="DIR", help="Upload DIR to the job before it starts.")
 @click.option(
     "--linger",
     type=click.FloatRange(0, LINGER_MAX_S),
@@ -41,15 +37,7 @@ _EXISTING = click.Path(exists=True, file_okay=False, path_type=Path)
     metavar="SECONDS",
     help="End the job after this time without use of its ports.",
 )
-@click.option(
-    "--wait",
-    "ready_timeout",
-    type=click.FloatRange(0, READY_TIMEOUT_MAX_S, min_open=True),
-    default=READY_TIMEOUT_S,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time for COMMAND to listen on its port.",
-)
+@wait_option
 @target_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def start(

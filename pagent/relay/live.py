@@ -16,7 +16,7 @@ from pagent.errors import CallCancelledError, LinkClosedError, MethodNotFoundErr
 from pagent.relay.agent import AgentKey, ConnectedAgent
 from pagent.relay.changes import Change, ChangeKind
 from pagent.relay.directory import AgentDirectory
-from pagent.router_limits import FIGURES_EARLY_MAX
+from pagent.router_limits import FIGURES_UNLISTED_MAX
 from pagent.wire import messages
 
 _log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class LiveFigures:
         """Take over the figures of a job, if the agent has it; also if it has not listed the job yet."""
         owner = self._directory.jobs.agent_of(uid)
         if owner != agent.key and (
-            owner is not None or len(self.rows) >= len(self._directory.jobs) + FIGURES_EARLY_MAX
+            owner is not None or len(self.rows) >= len(self._directory.jobs) + FIGURES_UNLISTED_MAX
         ):
             return
         if (former := self.rows.get(uid)) is not None:

@@ -7,8 +7,10 @@ from typing import Final
 
 #: Bytes of a close frame's reason (5.5: a control frame has 125, two of which are the code).
 CLOSE_REASON_MAX: Final = 123
-#: Codes of section 7.4.1: this end ends; the peer has done what this end does not allow.
+#: Codes of section 7.4.1: this end ends; the content of a message is invalid; the peer has done what this end does not
+#: allow.
 GOING_AWAY: Final = 1001
+INVALID_PAYLOAD: Final = 1007
 POLICY_VIOLATION: Final = 1008
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pagent.relay.agent import AgentKey
 from pagent.relay.live import LiveFigures
-from pagent.router_limits import FIGURES_EARLY_MAX
+from pagent.router_limits import FIGURES_UNLISTED_MAX
 
 KEY, OTHER = AgentKey("A", None), AgentKey("B", None)
 ROW = [0.5, 1000, 1, 10, 20, 0.0]
@@ -55,8 +55,8 @@ def test_what_is_no_figures_is_ignored(message: Any) -> None:
 
 def test_rows_of_unknown_jobs_are_bounded() -> None:
     with figures_of(mine=KEY) as (figures, feed, _):
-        feed.stream_message({f"{number}": ROW for number in range(FIGURES_EARLY_MAX * 2)})
-        assert len(figures.rows) == FIGURES_EARLY_MAX + 1
+        feed.stream_message({f"{number}": ROW for number in range(FIGURES_UNLISTED_MAX * 2)})
+        assert len(figures.rows) == FIGURES_UNLISTED_MAX + 1
         feed.stream_message({"mine": ROW})
         assert "mine" in figures.rows
 

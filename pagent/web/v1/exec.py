@@ -25,7 +25,7 @@ from pagent.web.v1.exec_window import OutputWindow
 from pagent.web.v1.queries import flag, number
 from pagent.web.v1.refusals import require_ours
 from pagent.wire import messages
-from pagent.wire.closing import GOING_AWAY
+from pagent.wire.closing import GOING_AWAY, INVALID_PAYLOAD
 from pagent.wire.frames import BINARY, CLOSE, TEXT
 
 _SUBPROTOCOL: Final = "pagent.exec.v1"
@@ -39,7 +39,6 @@ _INPUT: Final = 0
 #: Close codes (RFC 6455 section 7.4.1).
 _DONE: Final = 1000
 _UNSUPPORTED: Final = 1003
-_INVALID: Final = 1007
 _FAILED: Final = 1011
 
 
@@ -132,7 +131,7 @@ class ExecSession:
             case {"ack": int(count)} if len(value) == 1 and type(count) is int:
                 self._window.acknowledge(count)
             case _:
-                raise ProtocolError('a text message is {"resize": [rows, cols]} or {"ack": bytes}', _INVALID)
+                raise ProtocolError('a text message is {"resize": [rows, cols]} or {"ack": bytes}', INVALID_PAYLOAD)
 
 
 # --- the request ------------------------------------------------------------------------------------

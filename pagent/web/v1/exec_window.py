@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from pagent.errors import ProtocolError
-
-#: Close code of a message whose content is not valid (RFC 6455 section 7.4.1).
-_INVALID = 1007
+from pagent.wire.closing import INVALID_PAYLOAD
 
 
 class OutputWindow:
@@ -34,7 +32,9 @@ class OutputWindow:
     def acknowledge(self, count: int) -> None:
         """Take an acknowledgement. ProtocolError if it is for more bytes than were sent, or for none."""
         if self._size is None or not 0 < count <= self._unacknowledged:
-            raise ProtocolError("ack is the number of bytes of output that were used since the last one", _INVALID)
+            raise ProtocolError(
+                "ack is the number of bytes of output that were used since the last one", INVALID_PAYLOAD
+            )
         self._unacknowledged -= count
         self._update()
 
