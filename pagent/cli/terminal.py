@@ -8,8 +8,6 @@ import sys
 from contextlib import suppress
 from typing import Final, Literal
 
-from pagent.cli.daemon_thread import in_daemon_thread
-
 #: How long a message waits for a slow reader of stderr.
 _WRITABLE_WAIT_MS: Final = 500
 
@@ -79,6 +77,9 @@ def has_colours(fd: int) -> bool:
 
 async def write(fd: int, data: bytes) -> None:
     """Write all of ``data`` in a thread, because a slow reader blocks the write. OSError."""
+    # Imported here because no help text needs asyncio.
+    from pagent.cli.daemon_thread import in_daemon_thread
+
     if data and is_terminal(fd):
         _Cursor.in_line = not data.endswith(b"\n")
     await in_daemon_thread(lambda: _write_all(fd, data), "output")
