@@ -16,6 +16,7 @@ from pagent.jobs.given_ports import free_port
 from tests.kit.commands import ENDING, environment, get, here_of, pagent, run
 from tests.kit.peer import PATIENCE_S
 from tests.kit.remotes import RemoteProcess
+from tests.kit.terminal import on_terminal
 
 PYTHON = sys.executable
 
@@ -252,41 +253,17 @@ def test_exit_code_0_before_it_listens_is_a_failure(tmp_path: Path) -> None:
     )
 
 
-#: Makes stdin the controlling terminal of its session, and executes its arguments.
-TAKES_TERMINAL = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-
-
 @pytest.mark.parametrize("plain", [True, False])
 def test_the_url_is_printed_last_and_in_bold_on_a_terminal(tmp_path: Path, here: Path, plain: bool) -> None:
-    leader, follower = os.openpty()
-    env = environment(tmp_path) | {"TERM": "xterm"}
-    env.pop("NO_COLOR", None)
-    with open(leader, "rb", buffering=0) as terminal:
-        process = subprocess.Popen(
-            [PYTHON, "-c", TAKES_TERMINAL, PYTHON, "-m", "pagent", "run", "--", PYTHON, "app.py", "{port}"],
-            stdin=follower, stdout=follower, stderr=follower, start_new_session=True, cwd=here,
-            env=env | ({"NO_COLOR": "1"} if plain else {}),
-        )  # fmt: skip
-        os.close(follower)
-        try:
-            screen = b""
-            while b"press Ctrl-C to stop" not in screen or not screen.endswith(b"\n"):
-                screen += terminal.read(65536)
-        finally:
-            terminal.close()  # the window is closed: SIGHUP
-            try:
-                assert process.wait(PATIENCE_S) == 0
-            finally:
-                process.kill()
-                process.wait()
-    before, url = screen.rstrip().rsplit(b"\r\n", 1)
-    assert b"open http://localhost:" in before
-    assert url.startswith(b"pagent: http://") if plain else url.startswith(b"\033[1;32mpagent: http://")
-    assert url.endswith(b"stop") if plain else url.endswith(b"stop\033[0m")
+    command = ("run", "--", PYTHON, "app.py", "{port}")
+    with on_terminal(tmp_path, *command, here=here, NO_COLOR="1" if plain else "") as on:
+        screen = on.terminal.until("press Ctrl-C to stop") + on.terminal.until("\n")
+        on.terminal.hang_up()
+        assert on.process.wait(PATIENCE_S) == 0
+    before, url = screen.rstrip().rsplit("\r\n", 1)
+    assert "open http://localhost:" in before
+    assert url.startswith("pagent: http://" if plain else "\033[1;32mpagent: http://")
+    assert url.endswith("stop" if plain else "stop\033[0m")
     assert os.listdir(tmp_path) == []
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pty
 import re
 import signal
 import sys
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from pagent.config.model import Settings
 from tests.kit.agents import TOKEN
 from tests.kit.pools import JOIN, keys_in, pool_of, running_pools, states
 from tests.kit.programs import ECHO
+from tests.kit.terminal import Terminal
 from tests.kit.transfers import eventually
 
 SERVER = (sys.executable, "-c", ECHO, "{port}")
@@ -71,19 +72,14 @@ async def test_ctrl_c_in_the_queue_cancels(settings: Settings, tmp_path: Path) -
 
 async def test_the_line_of_a_terminal_is_rewritten(settings: Settings, tmp_path: Path) -> None:
     async with running_pools(settings, keys_in(tmp_path), p=pool_of(*WAITS)) as (router, _):
-        ours, theirs = pty.openpty()
-        try:
+        with closing(Terminal()) as terminal:
             address = ("--agent", f"127.0.0.1:{router.control_port}")
-            process = await pagent("run", "--pool", "p", "--cpus", "4", *address, "--", *SERVER, stderr=theirs)
-            text = b""
-            while b"waits for 4 CPUs" not in text:
-                text += await asyncio.to_thread(os.read, ours, 4096)
-            assert b"\r\033[Kpagent: pool p: job 7 waits" in text
+            command = ("run", "--pool", "p", "--cpus", "4", *address, "--", *SERVER)
+            process = await pagent(*command, stderr=terminal.device)
+            text = await asyncio.to_thread(terminal.until, "waits for 4 CPUs")
+            assert "\r\033[Kpagent: pool p: job 7 waits" in text
             process.send_signal(signal.SIGINT)
             await process.wait()
-        finally:
-            os.close(ours)
-            os.close(theirs)
 
 
 @pytest.mark.parametrize(

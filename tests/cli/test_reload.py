@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pty
 import signal
 import ssl
 import subprocess
@@ -19,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.kit import peer as peers
 from tests.kit.agents import AgentProcess, agent_process
 from tests.kit.peer import PATIENCE_S, Peer
+from tests.kit.terminal import Terminal
 from tests.web.requests import ask
 
 
@@ -192,10 +191,9 @@ async def test_isolation_with_an_open_control_api_is_warned_of(tmp_path: Path) -
 
 
 def test_with_a_terminal_it_ends_on_hangup(tmp_path: Path) -> None:
-    master, slave = pty.openpty()
-    with open(master, "rb", buffering=0), closing(os.fdopen(slave, "rb")) as terminal:
+    with closing(Terminal()) as terminal:
         words = [sys.executable, "-m", "pagent", "--set", f"jobs.root={str(tmp_path)!r}"]
-        with subprocess.Popen(words, stdin=terminal, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(words, stdin=terminal.device, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stderr is not None
                 assert next(line for line in process.stderr if "started: uid=" in line)

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -24,6 +23,7 @@ from tests.kit.commands import ENDING, INTRODUCTION, environment, get, pagent, r
 from tests.kit.peer import PATIENCE_S
 from tests.kit.programs import ECHO, start_program
 from tests.kit.remotes import KINDS, RemoteProcess, remote_process
+from tests.kit.terminal import on_terminal
 
 SERVER = [sys.executable, "-u", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
 
@@ -297,39 +297,16 @@ def test_output_of_the_shutdown_comes_from_a_remote_agent_too(tmp_path: Path, pl
 
 def test_on_a_terminal_too(tmp_path: Path) -> None:
     """Ctrl-C as a key: the terminal sends the signal."""
-    leader, follower = os.openpty()
-    command = [sys.executable, "-m", "pagent", "run", "--", sys.executable, "-c", TIDY, "{port}"]
-    with open(leader, "rb", buffering=0) as terminal:
-        process = subprocess.Popen(
-            [sys.executable, "-c", TAKES_TERMINAL, *command],
-            stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
-            env=environment(tmp_path),
-        )  # fmt: skip
-        os.close(follower)
-        try:
-            screen = b""
-            while b"press Ctrl-C to stop" not in screen:
-                screen += terminal.read(65536)
-            os.write(leader, b"\x03")
-            with suppress(OSError):  # EIO: all processes have closed the terminal
-                while piece := terminal.read(65536):
-                    screen += piece
-            assert process.wait(PATIENCE_S) == 130
-        finally:
-            process.kill()
-            process.wait()
-    assert b"tidying up 299" in screen
-    assert b"a word on stderr" in screen
-    assert b"\nbye" in screen
+    with on_terminal(tmp_path, "run", "--", sys.executable, "-c", TIDY, "{port}") as on:
+        on.terminal.until("press Ctrl-C to stop")
+        on.terminal.type("\x03")
+        screen = on.terminal.until("\nbye")
+        code, rest = on.ended()
+    assert code == 130
+    screen += rest
+    assert "tidying up 299" in screen
+    assert "a word on stderr" in screen
     assert os.listdir(tmp_path) == []
-
-
-#: Makes stdin the controlling terminal of its session, and executes its arguments.
-TAKES_TERMINAL = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
 
 
 def test_unread_output_stops_neither_the_traffic_nor_the_end(tmp_path: Path) -> None:

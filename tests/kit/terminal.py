@@ -27,6 +27,7 @@ class Terminal:
         self._person, self.device = pty.openpty()
         self.resize(rows, columns)
         self._text = ""
+        self.is_gone = False
 
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self.device, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -53,8 +54,14 @@ class Terminal:
         rest, self._text = self._text, ""
         return rest
 
-    def close(self) -> None:
+    def hang_up(self) -> None:
+        """Close the window: SIGHUP for the command."""
         os.close(self._person)
+        self.is_gone = True
+
+    def close(self) -> None:
+        if not self.is_gone:
+            os.close(self._person)
         os.close(self.device)
 
 
@@ -88,7 +95,7 @@ class OnTerminal:
 def on_terminal(
     tmp_path: Path, *arguments: str, rows: int = 24, columns: int = 80, here: Path | None = None, **env: str
 ) -> Iterator[OnTerminal]:
-    """Run ``pagent`` with its sandboxes under ``tmp_path``. Its terminal must be as before at the end."""
+    """Run ``pagent`` with its sandboxes under ``tmp_path``. A terminal that is left must be as before at the end."""
     terminal = Terminal(rows, columns)
     before = terminal.attributes()
     words = [sys.executable, "-c", _TAKES_TERMINAL, sys.executable, "-m", "pagent", *arguments]
@@ -104,7 +111,7 @@ def on_terminal(
     try:
         yield OnTerminal(process, terminal)
         process.wait(PATIENCE_S)
-        assert terminal.attributes() == before
+        assert terminal.is_gone or terminal.attributes() == before
     finally:
         process.kill()
         process.wait()
