@@ -27,6 +27,7 @@ from pagent.relay.credentials import RouterCredentials, load_credentials
 from pagent.relay.dashboard import DashboardAccess
 from pagent.relay.dialling import AgentDialler
 from pagent.relay.directory import AgentDirectory
+from pagent.relay.live import LiveFigures
 from pagent.relay.metrics import router_metrics
 from pagent.relay.pools.addresses import server_addresses
 from pagent.relay.pools.pools import Pools
@@ -90,6 +91,7 @@ class Router:
         )
         for address, token in self._credentials.dialled.items():
             self.directory.expect((address, token))
+        self.figures = LiveFigures(self.directory)
         self.gate = self._closed_gate() or AccessGate(
             loopback=is_loopback_interface(settings.control.interface),
             allowed_hosts=settings.control.allowed_hosts,
@@ -125,7 +127,7 @@ class Router:
             self.gate,
             self._apps.tickets,
             self.pools,
-            Sampling(self.directory, STATISTICS.routed if self._carries_traffic else STATISTICS.proxied),
+            Sampling(self.directory, self.figures, STATISTICS.routed if self._carries_traffic else STATISTICS.proxied),
             uid=self.uid,
             resolve=DialRules(allow).resolve,
             info=lambda: self._user_data,
@@ -205,7 +207,8 @@ class Router:
             "debug": self._debug,
             "calls_max": CALLS_PER_CLIENT,
         }
-        clients = self._clients = ClientLinks(RelayService(self.directory, self.gate, self.pools), self.gate, options)
+        service = RelayService(self.directory, self.gate, self.pools, self.figures)
+        clients = self._clients = ClientLinks(service, self.gate, options)
         return lambda subject: None if self._ending else clients.connect(subject)
 
     def _client_links(self) -> list[Connection]:

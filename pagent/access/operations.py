@@ -51,6 +51,7 @@ METHODS: Final[Mapping[str, str]] = {
     "host_info": READ,
     "agent_list": READ,
     "agent_watch": READ,
+    "job_figures": READ,
     "job_create": JOBS,
     "job_start": JOBS,
     "job_run": JOBS,

@@ -17,9 +17,10 @@ def top(target: Target, once: bool, as_json: bool, jobs: tuple[str, ...]) -> Non
     """Print a table of what each JOB, or every job that has not ended, uses: CPU, memory, streams, time without use.
 
     It is printed again every 2 seconds. Keys: c sorts by CPU, m by memory, s by streams, a by age; q quits. CPU is in
-    percent of one core, of all processes of the job. IDLE is the time since the last request or input.
+    percent of one core, of all processes of the job. IDLE is the time without a request or input, at most since the
+    start. IN and OUT are the bytes that the job has received from its clients and has sent to them.
 
-    Without a terminal the table is printed once; the use of CPU is then measured over one second.
+    Without a terminal the table is printed once, when the use of CPU has been measured for about two seconds.
 
     \b
     Examples:

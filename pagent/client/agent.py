@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from pagent.client.calls import check_text
 from pagent.client.job import RemoteJob
 from pagent.client.link import ClientLink, connect
 from pagent.errors import MethodError
-from pagent.limits import TERM_GRACE_S, WATCH_INTERVAL_S
+from pagent.limits import FIGURES_INTERVAL_S, TERM_GRACE_S, WATCH_INTERVAL_S
 from pagent.wire import messages
 
 
@@ -117,12 +117,22 @@ class AgentClient:
         """
         await self.link.call("host_end", grace)
 
-    async def watch(self, *, interval: float = WATCH_INTERVAL_S) -> AsyncIterator[dict[str, Any]]:
+    async def watch(self, *, interval: float = WATCH_INTERVAL_S) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the messages of ``agent_watch``: all jobs, then their changes, and the figures of the host.
 
         Close the iteration (``contextlib.aclosing``) to end the watch. MethodError, LinkClosedError.
         """
         async with self.link.open_stream(messages.ISTREAM, "agent_watch", interval) as call:
+            async for message in call:
+                yield message
+            await call.result()
+
+    async def figures(self, *, interval: float = FIGURES_INTERVAL_S) -> AsyncGenerator[dict[str, list[Any]], None]:
+        """Yield the messages of ``job_figures``: the figures of all jobs, then those that have changed.
+
+        Close the iteration (``contextlib.aclosing``) to end it. MethodError, MethodNotFoundError, LinkClosedError.
+        """
+        async with self.link.open_stream(messages.ISTREAM, "job_figures", interval) as call:
             async for message in call:
                 yield message
             await call.result()

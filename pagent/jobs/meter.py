@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from pagent.jobs.model import Job, State
@@ -46,9 +46,23 @@ class JobMeter:
         self._jobs = jobs
         self._now = asyncio.get_running_loop().time
         self._slice = current_slice()
+        # While it is in use.
+        self._users = 0
+        self._has_read = False
         # Of the last reading.
         self._readings: dict[str, _Reading] = {}
         self._next_at = 0.0
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Read within the block. The first user gets no rate since the readings of an earlier one."""
+        if not self._users:
+            self._readings, self._next_at, self._has_read = {}, 0.0, False
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
 
     async def read(self) -> None:
         """Read CPU and memory of all jobs, if it is time for that."""
@@ -65,7 +79,9 @@ class JobMeter:
                 found[job.uid] = self._reading(job, *job.usage())
             spent += time.perf_counter() - began
         self._readings = found
-        self._next_at = max(self._next_at, self._now() + spent / _CPU_PART)
+        if self._has_read:  # the second reading, which makes the use of CPU known, does not wait
+            self._next_at = max(self._next_at, self._now() + spent / _CPU_PART)
+        self._has_read = True
 
     def _reading(self, job: Job, cpu_s: float, memory: int) -> _Reading:
         now, last = self._now(), self._readings.get(job.uid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
@@ -31,11 +32,19 @@ _STREAMS, _RECEIVED, _SENT = 2, 3, 4
 
 
 class LiveRow(NamedTuple):
-    """The figures of one job. ``version`` grows with each change of any job."""
+    """The figures of one job, received at ``at``. ``version`` grows with each change of any job."""
 
     version: int
-    values: list[float | None]
+    received: list[float | None]
     agent: AgentKey
+    at: float
+
+    @property
+    def values(self) -> list[float | None]:
+        """The figures now: the time without use has grown since they were received."""
+        *rest, idle_s = self.received
+        grown = idle_s is not None and not self.received[_STREAMS]
+        return [*rest, round(idle_s + time.monotonic() - self.at, 1) if grown and idle_s is not None else idle_s]
 
 
 class LiveFigures:
@@ -94,7 +103,7 @@ class LiveFigures:
     @property
     def streams(self) -> int:
         """The number of streams of all jobs."""
-        return sum(int(row.values[_STREAMS] or 0) for row in self.rows.values())
+        return sum(int(row.received[_STREAMS] or 0) for row in self.rows.values())
 
     def take(self, agent: ConnectedAgent, uid: str, values: list[float | None]) -> None:
         """Take over the figures of a job, if the agent has it; also if it has not listed the job yet."""
@@ -104,10 +113,10 @@ class LiveFigures:
         ):
             return
         if (former := self.rows.get(uid)) is not None:
-            self.received += max(0.0, (values[_RECEIVED] or 0) - (former.values[_RECEIVED] or 0))
-            self.sent += max(0.0, (values[_SENT] or 0) - (former.values[_SENT] or 0))
+            self.received += max(0.0, (values[_RECEIVED] or 0) - (former.received[_RECEIVED] or 0))
+            self.sent += max(0.0, (values[_SENT] or 0) - (former.received[_SENT] or 0))
         self.version += 1
-        self.rows[uid] = LiveRow(self.version, values, agent.key)
+        self.rows[uid] = LiveRow(self.version, values, agent.key, time.monotonic())
 
     def _changed(self, change: Change) -> None:
         if change.job is None or (row := self.rows.get(change.job.uid)) is None:

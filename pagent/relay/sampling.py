@@ -31,11 +31,11 @@ class _Point:
 class Sampling:
     """Takes samples while clients listen. ``requests``: the histogram of the requests that are counted."""
 
-    def __init__(self, directory: AgentDirectory, requests: Histogram) -> None:
+    def __init__(self, directory: AgentDirectory, figures: LiveFigures, requests: Histogram) -> None:
         # For life.
         self._directory = directory
         self._requests = requests
-        self._figures = LiveFigures(directory)
+        self._figures = figures
         # While there are listeners.
         self._points: list[_Point] = []
 

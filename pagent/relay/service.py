@@ -27,9 +27,11 @@ from pagent.relay.agent import is_connection_id as is_job_uid
 from pagent.relay.clients import ClientJobs, JobClient
 from pagent.relay.creation import may_create
 from pagent.relay.directory import AgentDirectory
+from pagent.relay.figures import FiguresRelay
 from pagent.relay.hosts import HostRelay
 from pagent.relay.joined import JoinedCall, agent_lost
 from pagent.relay.listing import JobLister
+from pagent.relay.live import LiveFigures
 from pagent.relay.permission import CallPermission, at_the_end, audit_of, failure_audited, subject_of
 from pagent.relay.placement import select
 from pagent.relay.pools.pools import Pools
@@ -69,10 +71,11 @@ _TAKES_HOLES: Final = frozenset({"file_upload"})
 class RelayService:
     """The methods that clients may call: docs/router.rst, "Calls of clients"."""
 
-    def __init__(self, directory: AgentDirectory, gate: Gate, pools: Pools) -> None:
+    def __init__(self, directory: AgentDirectory, gate: Gate, pools: Pools, figures: LiveFigures) -> None:
         self._directory = directory
         self._gate = gate
         self._pools = pools
+        self._figures = figures
         self._permission = CallPermission(directory, gate)
         self._lister = JobLister(directory)
         self._slice = current_slice()
@@ -90,7 +93,9 @@ class RelayService:
         table["job_adopt"] = Method(messages.UNARY, self.job_adopt)
         table["job_list"] = Method(messages.UNARY, self.job_list)
         table["job_count_current_connection"] = Method(messages.UNARY, self.job_count_current_connection)
-        return {**table, **methods_of(HostRelay(self._directory, self._gate))}
+        hosts = HostRelay(self._directory, self._gate)
+        figures = FiguresRelay(self._directory, self._gate, self._figures)
+        return {**table, **methods_of(hosts), **methods_of(figures)}
 
     # --- the client -------------------------------------------------------------------------------
 

@@ -33,10 +33,11 @@ class FiguresService:
         out = AsyncStream(call.stream)
         realm = owner_of(call.connection).realm
         sent: dict[str, JobFigures] = {}
-        while True:
-            await self._meter.read()
-            sent = await self._send(out, realm, sent)
-            await asyncio.sleep(interval_s)
+        with self._meter.in_use():
+            while True:
+                await self._meter.read()
+                sent = await self._send(out, realm, sent)
+                await asyncio.sleep(interval_s)
 
     async def _send(self, out: AsyncStream, realm: object, sent: dict[str, JobFigures]) -> dict[str, JobFigures]:
         """Send the figures that differ from those that were sent; return those of all jobs."""

@@ -66,7 +66,10 @@ async def test_each_route_and_each_method_has_an_operation(closed: Closed) -> No
     names = {f"{route.method} {route.path}".replace(":.*", "").replace(":.+", "") for route in table}
     assert names == REQUESTS.keys() | FREE
     assert all(route.operation in SCOPE_OF for route in table if route.operation not in ("none", "probe"))
-    assert RelayService(closed.router.directory, gate, closed.router.pools).methods().keys() <= METHODS.keys()
+    assert (
+        RelayService(closed.router.directory, gate, closed.router.pools, closed.router.figures).methods().keys()
+        <= METHODS.keys()
+    )
     assert set(METHODS.values()) <= set(SCOPES)
 
 
@@ -263,7 +266,9 @@ async def client_of(closed: Closed, name: str) -> AsyncIterator[AgentClient]:
 
 
 def call_types(closed: Closed) -> dict[str, int]:
-    methods = RelayService(closed.router.directory, closed.router.gate, closed.router.pools).methods()
+    methods = RelayService(
+        closed.router.directory, closed.router.gate, closed.router.pools, closed.router.figures
+    ).methods()
     return {name: method.call_type for name, method in methods.items()}
 
 
@@ -291,6 +296,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "host_info": (),
     "agent_list": (),
     "agent_watch": (),
+    "job_figures": (),
     "host_cordon": (True,),
     "host_end": (5.0, "A"),
 }

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from pagent.cli.top_work import JobUse, UseTable
-from pagent.errors import MethodNotFoundError
+from pagent.cli.failure import CommandFailed
+from pagent.cli.use_table import JobUse, UseFigures, UseTable
 from tests.cli.commands import Outcome, command
 from tests.kit.commands import environment
 from tests.kit.peer import PATIENCE_S
@@ -25,52 +25,42 @@ from tests.kit.terminal import Terminal
 ENTER, LEAVE = "\033[?1049h", "\033[?1049l"
 
 
-def info(uid: str, **figures: Any) -> dict[str, Any]:
-    return {
-        "uid": uid, "name": f"job {uid[-3:]}", "state": "RUNNING", "created_at": 1.0, "cpu_seconds": 0.0,
-        "rss_bytes": 0, "open_streams": 0, "last_request_at": None, "last_input_at": None, **figures,
-    }  # fmt: skip
+def info(uid: str, **more: Any) -> dict[str, Any]:
+    return {"uid": uid, "name": f"job {uid[-3:]}", "state": "RUNNING", "created_at": 1.0, **more}
 
 
-class FakeClient:
-    """Replaces an `AgentClient` that lists jobs."""
-
-    def __init__(self, infos: list[dict[str, Any]]) -> None:
-        self.infos = infos
-
-    async def jobs(self) -> list[Any]:
-        return [type("Job", (), {"first_info": each}) for each in self.infos]
-
-    async def agents(self) -> list[Any]:
-        raise MethodNotFoundError("agent_list")
+def use(*values: float | None, at: float = 0.0) -> JobUse:
+    return JobUse(info("a"), UseFigures(at, *values))  # type: ignore[arg-type]
 
 
-async def table_of(infos: list[dict[str, Any]], *names: str) -> UseTable:
-    table = UseTable(FakeClient(infos), names)  # type: ignore[arg-type]
-    await table.refresh()
+def table_of(infos: list[dict[str, Any]], *names: str) -> UseTable:
+    table = UseTable(names)
+    table.take_jobs({"jobs": infos})
+    assert not table.is_listed
+    table.take_jobs({"ready": True})
+    assert table.is_listed
     return table
 
 
-def test_the_use_of_cpu_is_that_since_the_last_list() -> None:
-    first = JobUse(info("a", cpu_seconds=1.0), None, 10.0)
-    second = JobUse(info("a", cpu_seconds=4.0), first, 12.0)
-    assert (first.cores, second.cores) == (None, 1.5)
-    assert second.row()[2] == "150%"
-    # A job that has ended has none, and a new process of a job that was restarted does not count backwards.
-    assert JobUse(info("a", cpu_seconds=None), second, 14.0).cores is None
-    assert JobUse(info("a", cpu_seconds=0.0), second, 14.0).cores == 0.0
+def uids(table: UseTable) -> list[str]:
+    return [each.info["uid"] for each in table.uses()]
 
 
-def test_idle_time() -> None:
-    now = time.time()
-    assert JobUse(info("a"), None, 0.0).idle_s is None
-    assert JobUse(info("a", open_streams=1, last_request_at=now - 100), None, 0.0).idle_s == 0.0
-    used = JobUse(info("a", last_request_at=now - 100, last_input_at=now - 50), None, 0.0)
-    assert used.idle_s == pytest.approx(50, abs=5)
+def test_a_row() -> None:
+    assert use(1.5, 5 << 20, 2, 3000, 7 << 30, 0.0).row()[2:8] == ("150%", "5M", "2", "0s", "3K", "7.0G")
+    assert use(None, None, None, None, None, None).row()[2:8] == ("-",) * 6
 
 
-async def test_500_jobs_in_a_narrow_window() -> None:
-    table = await table_of([info(f"{number:032x}", rss_bytes=number << 20) for number in range(500)])
+def test_idle_time_grows_without_messages_and_is_0_while_a_stream_is_open() -> None:
+    ago = time.monotonic() - 100
+    assert use(0.0, 0, 0, 0, 0, 5.0, at=ago).idle_s == pytest.approx(105, abs=5)
+    assert use(0.0, 0, 1, 0, 0, 5.0, at=ago).idle_s == 0.0
+    assert use(0.0, 0, 0, 0, 0, None, at=ago).idle_s is None
+
+
+def test_500_jobs_in_a_narrow_window() -> None:
+    table = table_of([info(f"{number:032x}") for number in range(500)])
+    table.take_figures({f"{number:032x}": [0.0, number << 20, 0, 0, 0, 0.0] for number in range(500)})
     table.order = "m"
     lines = table.lines(40, 24)
     assert len(lines) == 24
@@ -81,14 +71,44 @@ async def test_500_jobs_in_a_narrow_window() -> None:
     assert "job 000" in table.lines(40, 24)[2]  # equal ones by uid
 
 
-async def test_chosen_jobs_may_end() -> None:
-    client = FakeClient([info("aaaa0"), info("bbbb0")])
-    table = UseTable(client, ["aaaa0"])  # type: ignore[arg-type]
-    await table.refresh()
-    assert [use.info["uid"] for use in table.uses()] == ["aaaa0"]
-    client.infos = []
-    await table.refresh()
-    assert table.uses() == []
+def test_jobs_come_change_and_end() -> None:
+    table = table_of([info("aaaa0"), info("bbbb0", state="FINISHED")])
+    assert uids(table) == ["aaaa0"]
+    table.take_jobs({"job": info("cccc0")})
+    assert uids(table) == ["aaaa0", "cccc0"]
+    table.take_jobs({"job": info("aaaa0", state="FINISHED")})
+    table.take_jobs({"removed": "cccc0"})
+    table.take_jobs({"removed": "unknown"})
+    assert uids(table) == []
+
+
+def test_chosen_jobs_may_end() -> None:
+    table = table_of([info("aaaa0"), info("bbbb0")], "aaaa0", "job aa0", "aaaa0")
+    table.check()
+    assert uids(table) == ["aaaa0"]
+    table.take_jobs({"removed": "aaaa0"})
+    assert uids(table) == []
+    with pytest.raises(CommandFailed):
+        table.check()
+
+
+def test_on_another_link_all_jobs_come_again() -> None:
+    table = table_of([info("aaaa0"), info("bbbb0")])
+    table.begin()
+    table.take_jobs({"jobs": [info("bbbb0")]})
+    assert uids(table) == ["aaaa0", "bbbb0"]  # until all of them have come
+    table.take_jobs({"ready": True})
+    assert uids(table) == ["bbbb0"]
+
+
+def test_it_is_measured_when_cpu_is_known_of_all_that_have_figures() -> None:
+    table = table_of([info("aaaa0"), info("bbbb0"), info("cccc0", state="CREATED")])
+    assert not table.is_measured
+    table.take_figures({"aaaa0": [None, 1, 0, 0, 0, 0.0]})
+    assert not table.is_measured
+    table.take_figures({"aaaa0": [0.5, 1, 0, 0, 0, 0.0]})
+    assert table.is_measured
+    assert table_of([info("cccc0", state="CREATED")]).is_measured
 
 
 # --- with an agent and a router -----------------------------------------------------------------------
@@ -109,7 +129,7 @@ def test_without_a_terminal_it_is_printed_once(
     text = run("top")
     assert (text.code, text.stderr) == (0, "")
     heads, row = text.stdout.splitlines()
-    assert heads.split() == ["UID", "NAME", "CPU", "MEMORY", "STREAMS", "IDLE", "AGE", "STATE"]
+    assert heads.split() == ["UID", "NAME", "CPU", "MEMORY", "STREAMS", "IDLE", "IN", "OUT", "AGE", "STATE"]
     assert row.split()[:2] == [uid[:12], "busy"]
     assert "\033" not in text.stdout
     (job,) = json.loads(run("top", "--json", "busy").stdout)

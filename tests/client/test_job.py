@@ -510,7 +510,8 @@ async def test_a_wrong_token(address: str) -> None:
 async def test_the_client_has_every_argument_of_every_method(agent: Agent) -> None:
     """Compare the client with the agent's table of methods."""
     spellings: dict[str, Any] = {
-        "job_create": AgentClient.create_job, "job_start": RemoteJob.start, "job_wait": RemoteJob.wait,
+        "job_create": AgentClient.create_job, "job_start": RemoteJob.start, "job_run": RemoteJob.run,
+        "job_wait": RemoteJob.wait,
         "job_info": RemoteJob.info, "job_remove": RemoteJob.remove, "job_kill": RemoteJob.kill,
         "job_listening": RemoteJob.listening,
         "job_adopt": AgentClient.adopt_job, "job_list": AgentClient.jobs,
@@ -521,7 +522,7 @@ async def test_the_client_has_every_argument_of_every_method(agent: Agent) -> No
         "archive_download": RemoteJob.download_archive, "file_stat": RemoteJob.stat, "file_list": RemoteJob.list,
         "file_remove": RemoteJob.remove_file,
         "host_info": AgentClient.host_info, "host_cordon": AgentClient.cordon, "agent_watch": AgentClient.watch,
-        "job_note": RemoteJob.note, "host_end": AgentClient.end,
+        "job_figures": AgentClient.figures, "job_note": RemoteJob.note, "host_end": AgentClient.end,
     }  # fmt: skip
     # host_credential is for routers alone.
     table = {name: method for name, method in agent.methods.items() if name != "host_credential"}
@@ -544,6 +545,8 @@ async def test_the_client_has_every_argument_of_every_method(agent: Agent) -> No
         ("file_upload", "match"),
         ("file_upload", "report"),
         ("job_list", "after"),
+        # Passed on as they are.
+        *(("job_run", name) for name in ("port", "prefer_port", "more_ports")),
         ("job_list", "limit"),
         ("job_list", "ended"),
     }

@@ -69,10 +69,24 @@ async def test_slow_readings_are_made_less_often(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "_CPU_PART", 1e-9)
     job: Any = Job()
     meter = meter_of(job)
-    await meter.read()
-    await asyncio.sleep(0.01)
-    await meter.read()
-    assert job.reads == 1
+    for _ in range(4):  # the second reading, which makes the use of CPU known, does not wait
+        await meter.read()
+        await asyncio.sleep(0.01)
+    assert job.reads == 2
+
+
+async def test_the_first_of_new_callers_gets_no_rate_since_earlier_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PERIOD_S", 0.0)
+    job: Any = Job()
+    meter = meter_of(job)
+    for _ in range(2):
+        with meter.in_use():
+            await meter.read()
+            assert meter.figures(job).cpu is None
+            with meter.in_use():
+                await asyncio.sleep(0.01)
+                await meter.read()
+                assert meter.figures(job).cpu is not None
 
 
 @pytest.mark.parametrize("state", [State.NEW, State.FINISHED, State.CLOSED])

@@ -66,3 +66,12 @@ def test_bytes_are_summed_over_all_jobs_and_never_fall() -> None:
         for received, sent in ((10, 20), (15, 40), (0, 0), (5, 1)):
             feed.stream_message({"mine": [*ROW[:3], received, sent, 0]})
         assert (figures.received, figures.sent) == (10, 21)
+
+
+def test_the_time_without_use_grows_after_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    with figures_of(mine=KEY) as (figures, feed, _):
+        feed.stream_message({"mine": [0.0, 1000, 0, 10, 20, 5.0]})
+        row = figures.rows["mine"]
+        assert row._replace(at=row.at - 60).values[-1] == pytest.approx(65, abs=5)
+        used = row._replace(at=row.at - 60, received=ROW)
+        assert used.values[-1] == 0.0  # a stream is open

@@ -269,8 +269,8 @@ async def test_a_router_that_listens_beyond_the_loopback_takes_no_clients_unless
 
 
 async def test_every_method_of_an_agent_is_relayed_except_those_of_routers(router: Router, agent: Agent) -> None:
-    methods = RelayService(router.directory, router.gate, router.pools).methods()
-    assert agent.methods.keys() - methods.keys() == {"job_note", "job_figures", "host_credential"}
+    methods = RelayService(router.directory, router.gate, router.pools, router.figures).methods()
+    assert agent.methods.keys() - methods.keys() == {"job_note", "host_credential"}
     assert {name: methods[name].call_type for name in methods if name in agent.methods} == {
         name: method.call_type for name, method in agent.methods.items() if name in methods
     }

@@ -75,9 +75,9 @@ class Samples:
         self._timer = asyncio.get_running_loop().call_later(_SAMPLE_S, self._tick)
         self.number += 1
         self.data = b"event: sample\ndata: %b\n\n" % packed(live.sample())
-        if self.number % _FIGURES_EVERY == 0 and live.version != self.version:
+        if self.number % _FIGURES_EVERY == 0:
             self.version = live.version
-            self._pieces.clear()
+            self._pieces.clear()  # times without use have grown
         self._wake()
 
     def figures_after(self, version: int, subject: Subject) -> list[bytes]:
