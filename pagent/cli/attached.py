@@ -12,6 +12,7 @@ from pagent.cli.forced import unless_forced
 from pagent.cli.forwarded_ports import ForwardedPorts
 from pagent.cli.interactive import InteractiveProgram
 from pagent.cli.interrupt import run_until_signalled
+from pagent.cli.introduction import Introduction
 from pagent.cli.pool_wait import create_pool_job, until_placed
 from pagent.cli.readiness import port_hint
 from pagent.cli.remote import remote_agent
@@ -75,11 +76,12 @@ class _AttachedJob:
         self._job = job
         self._force = force
         self._ports = ForwardedPorts(request, agent, job)
+        self._introduction = _introduction(request, job)
         self._program: ServedProgram | InteractiveProgram
         if request.joint.is_used:
-            self._program = InteractiveProgram(request, agent, job, self._ports)
+            self._program = InteractiveProgram(request, agent, job, self._ports, self._introduction)
         else:
-            self._program = ServedProgram(request, agent, job, self._ports, force)
+            self._program = ServedProgram(request, agent, job, self._ports, self._introduction, force)
         self._files = None
         if request.is_sandboxed:
             self._files = SandboxFiles(job, request.host, request.upload, request.keep)
@@ -88,10 +90,7 @@ class _AttachedJob:
         try:
             self._request.joint.check()
             await self._ports.reserve()
-            self._print_introduction()
-            if self._files is not None:
-                await self._files.upload()
-            code = await self._program.run()
+            code = await self._run_program()
         except asyncio.CancelledError:
             if failure := await self._finish():
                 raise CommandFailed(failure) from None
@@ -103,6 +102,17 @@ class _AttachedJob:
         if failure := await self._finish():
             raise CommandFailed(failure, code or 1)
         return code
+
+    async def _run_program(self) -> int:
+        if self._files is not None:
+            if self._request.upload is not None:
+                self._introduction.print_line()  # the upload may take its time
+            await self._files.upload()
+        self._introduction.start()
+        try:
+            return await self._program.run()
+        finally:
+            self._introduction.end()
 
     async def _finish(self) -> str:
         """Stop listening, and download the files of the job. Return why files are lost, empty if none are."""
@@ -116,15 +126,13 @@ class _AttachedJob:
                 return failure
         return files.abandon()
 
-    def _print_introduction(self) -> None:
-        request = self._request
-        if request.joint.has_terminal:
-            return  # it would stand above the first screen of the program, which clears it
-        if self._files is None:
-            say(f"job {self._job.uid} runs in {request.folder}")
-        elif request.keep is None:
-            say(f"job {self._job.uid} runs on {request.host} in a new folder, which is deleted at the end")
-        else:
-            say(f"job {self._job.uid} runs on {request.host} in a new folder, downloaded to {request.keep} at the end")
-        if request.has_ports and (text := port_hint(request.command, request.plan, request.local_folder)):
-            say(text)
+
+def _introduction(request: RunRequest, job: RemoteJob) -> Introduction:
+    if request.joint.has_terminal:
+        return Introduction("")  # it would stand above the first screen of the program, which clears it
+    where = f"in {request.folder}"
+    if request.is_sandboxed:
+        end = "is deleted at the end" if request.keep is None else f"is downloaded to {request.keep} at the end"
+        where = f"on {request.host} in a new folder, which {end}"
+    hint = port_hint(request.command, request.plan, request.local_folder) if request.has_ports else None
+    return Introduction(f"job {job.uid} runs {where}", hint or "")

@@ -10,6 +10,7 @@ from typing import Final
 from pagent.cli.browser import open_browser
 from pagent.cli.failure import start_failure
 from pagent.cli.forwarded_ports import ForwardedPorts
+from pagent.cli.introduction import Introduction
 from pagent.cli.joined_process import JoinedProcess
 from pagent.cli.run_request import RunRequest
 from pagent.cli.url_reports import UrlReports, host_names
@@ -24,11 +25,19 @@ _POLL_S: Final = 0.5
 class InteractiveProgram:
     """The main process of a job, joined to this process. It is not waited for to listen: the user sees what it does."""
 
-    def __init__(self, request: RunRequest, agent: AgentClient, job: RemoteJob, ports: ForwardedPorts) -> None:
+    def __init__(
+        self,
+        request: RunRequest,
+        agent: AgentClient,
+        job: RemoteJob,
+        ports: ForwardedPorts,
+        introduction: Introduction,
+    ) -> None:
         self._request = request
         self._names = host_names(agent)
         self._job = job
         self._ports = ports
+        self._introduction = introduction
 
     async def run(self) -> int:
         """Start the program, and return its exit code when it has ended."""
@@ -46,6 +55,8 @@ class InteractiveProgram:
                 urls = UrlReports(self._names, lambda: joined.screen.is_alternate)
                 joined = JoinedProcess(process, joint, urls.copied)
                 self._ports.assign(info["ports"])
+                if self._ports.by_job_port():
+                    self._introduction.print_line()
                 await self._ports.accept(ends="" if joint.is_raw else "press Ctrl-C to stop")
                 url = self._ports.url
                 urls.open(self._ports.by_job_port(), [url] if url is not None else [])

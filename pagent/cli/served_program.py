@@ -11,6 +11,7 @@ from pagent.cli.explained import with_name
 from pagent.cli.failure import CommandFailed, message_of, start_failure
 from pagent.cli.forced import unless_forced
 from pagent.cli.forwarded_ports import ForwardedPorts
+from pagent.cli.introduction import Introduction
 from pagent.cli.outcome import describe_end, exit_code
 from pagent.cli.output import OutputCopy
 from pagent.cli.readiness import ReadinessWatch
@@ -26,11 +27,18 @@ class ServedProgram:
     """The main process of a job that is started here, and gets no input."""
 
     def __init__(
-        self, request: RunRequest, agent: AgentClient, job: RemoteJob, ports: ForwardedPorts, force: asyncio.Event
+        self,
+        request: RunRequest,
+        agent: AgentClient,
+        job: RemoteJob,
+        ports: ForwardedPorts,
+        introduction: Introduction,
+        force: asyncio.Event,
     ) -> None:
         self._request = request
         self._job = job
         self._ports = ports
+        self._introduction = introduction
         self._force = force
         self._tasks = TaskOwner("output")
         self._urls = UrlReports(host_names(agent))
@@ -71,6 +79,7 @@ class ServedProgram:
             raise start_failure(error, request.command[0], request.local_folder) from None
         finally:
             watch.cancel()
+            self._introduction.end()
         self._ports.assign(info["ports"])
         await output.wait_until_quiet()
         await self._announce()
@@ -79,6 +88,7 @@ class ServedProgram:
     async def _announce(self) -> None:
         """Accept connections, and print the addresses; the last one is that of the main port."""
         url = self._ports.url
+        self._introduction.print_line()
         printed = self._urls.open(self._ports.by_job_port(), [url] if url is not None else [])
         await self._ports.accept(ends="press Ctrl-C to stop")
         if self._request.has_browser:
