@@ -47,7 +47,7 @@ def uids(table: UseTable) -> list[str]:
 
 
 def test_a_row() -> None:
-    assert use(1.5, 5 << 20, 2, 3000, 7 << 30, 0.0).row()[2:8] == ("150%", "5M", "2", "0s", "3K", "7.0G")
+    assert use(1.5, 5 << 20, 2, 3 << 10, 7 << 30, 0.0).row()[2:8] == ("150%", "5M", "2", "0s", "3K", "7.0G")
     assert use(None, None, None, None, None, None).row()[2:8] == ("-",) * 6
 
 
