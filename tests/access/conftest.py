@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 
 from pagent.agent import Agent
-from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import Access, AccessHeader, AccessQuota, AccessToken, RouterControl, RouterSettings
 from pagent.router import Router
-from tests.kit.agents import TOKEN, running_agent
-from tests.kit.routers import Answer, ask, connected, router_settings, running_router
+from tests.kit.routers import Answer, agent_of, ask, connected, router_settings, running_router
 
 #: A job: it answers a request with its head, an upgrade with an echo, and /endless without an end.
 JOB = """
@@ -111,18 +109,10 @@ class Closed:
 @pytest.fixture
 async def closed(tmp_path: Path) -> AsyncIterator[Closed]:
     settings = closed_settings(header=AccessHeader(HEADER, OWN))
-    async with running_router(settings) as router:
-        agent_settings = Settings(
-            identity=IdentitySettings(uid="A"),
-            server=ServerSettings(enabled=False),
-            client=ClientSettings(enabled=True, address=f"127.0.0.1:{router.server_port}", token=TOKEN),
-            jobs=JobSettings(root=tmp_path),
-        )
-        async with running_agent(agent_settings) as agent:
-            await connected(router, "A")
-            found = Closed(router, agent, settings=settings)
-            found.job = await found.create("ann")
-            link = await connected(router, "A")
-            command = [sys.executable, "-c", JOB, "{port}"]
-            await link.call("job_start", found.job, command, {}, None, port="auto", ready="connect")
-            yield found
+    async with running_router(settings) as router, agent_of(router, tmp_path) as agent:
+        found = Closed(router, agent, settings=settings)
+        found.job = await found.create("ann")
+        link = await connected(router, "A")
+        command = [sys.executable, "-c", JOB, "{port}"]
+        await link.call("job_start", found.job, command, {}, None, port="auto", ready="connect")
+        yield found

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +13,8 @@ import pytest
 from pagent.cli.failure import CommandFailed
 from pagent.cli.use_table import JobUse, UseFigures, UseTable
 from tests.cli.commands import Outcome, command
-from tests.kit.commands import environment
-from tests.kit.peer import PATIENCE_S
 from tests.kit.remotes import RemoteProcess
-from tests.kit.terminal import Terminal
+from tests.kit.terminal import on_terminal
 
 ENTER, LEAVE = "\033[?1049h", "\033[?1049l"
 
@@ -141,32 +135,18 @@ def test_without_a_terminal_it_is_printed_once(
 
 @pytest.mark.parametrize("end", ["q", "\x03", "signal"])
 def test_on_a_terminal_it_is_live_and_restores_it(place: RemoteProcess, uid: str, tmp_path: Path, end: str) -> None:
-    terminal = Terminal()
-    terminal.resize(24, 80)
-    before = termios.tcgetattr(terminal.device)
-    words = [sys.executable, "-m", "pagent", "top", *place.options]
-    env = environment(tmp_path) | {"TERM": "xterm"}
-    env.pop("COLUMNS", None)
-    with subprocess.Popen(
-        words, stdin=terminal.device, stdout=terminal.device, stderr=terminal.device, env=env, start_new_session=True
-    ) as top:
-        try:
-            terminal.until(ENTER)
-            terminal.until("by CPU")
-            terminal.until("%")  # from the second list on
-            terminal.type("m")
-            terminal.until("by memory")
-            terminal.resize(10, 40)
-            top.send_signal(signal.SIGWINCH)
-            terminal.until("by memory")
-            if end == "q":
-                terminal.type("q")
-            else:  # the terminal is not that of its session, so it sends no signal for Ctrl-C
-                top.send_signal(signal.SIGINT if end == "\x03" else signal.SIGTERM)
-            terminal.until(LEAVE)
-            assert top.wait(PATIENCE_S) == (0 if end == "q" else 130)
-        finally:
-            top.kill()
-            after = termios.tcgetattr(terminal.device)
-            terminal.close()
-    assert after == before
+    with on_terminal(tmp_path, "top", *place.options) as top:
+        terminal = top.terminal
+        terminal.until(ENTER)
+        terminal.until("by CPU")
+        terminal.until("%")  # from the second list on
+        terminal.type("m")
+        terminal.until("by memory")
+        top.resize(10, 40)
+        terminal.until("by memory")
+        if end == "signal":
+            top.process.terminate()
+        else:
+            terminal.type(end)
+        terminal.until(LEAVE)
+        assert top.ended()[0] == (0 if end == "q" else 130)

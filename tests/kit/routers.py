@@ -7,12 +7,15 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from pagent.agent import Agent
+from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import AcceptedToken, RouterIdentity, RouterServer, RouterSettings
 from pagent.relay.agent import ConnectedAgent
 from pagent.router import Router
-from tests.kit.agents import TOKEN
+from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import PATIENCE_S
 
 UID = "ROUTER"
@@ -39,6 +42,20 @@ async def running_router(settings: RouterSettings | None = None) -> AsyncIterato
         router.end(0)
         router.end(0)  # without a grace period for the connections that a test leaves
         await router.stop()
+
+
+@asynccontextmanager
+async def agent_of(router: Router, root: Path, uid: str = "A") -> AsyncIterator[Agent]:
+    """An agent in this loop that has dialled a router."""
+    settings = Settings(
+        identity=IdentitySettings(uid=uid),
+        server=ServerSettings(enabled=False),
+        client=ClientSettings(enabled=True, address=f"127.0.0.1:{router.server_port}", token=TOKEN),
+        jobs=JobSettings(root=root),
+    )
+    async with running_agent(settings) as agent:
+        await connected(router, uid)
+        yield agent
 
 
 async def connected(router: Router, uid: str, *, other_than: ConnectedAgent | None = None) -> ConnectedAgent:

@@ -11,14 +11,13 @@ import pytest
 
 from pagent.agent import Agent
 from pagent.client import AgentClient, connect_agent
-from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.limits import KIB, MESSAGE_MAX_FOREIGN, MIB, STREAM_WINDOW
 from pagent.router import Router
 from tests.kit import peer as peers
-from tests.kit.agents import TOKEN, running_agent
+from tests.kit.agents import TOKEN
 from tests.kit.field_agent import field_agent
 from tests.kit.peer import BISTREAM, ISTREAM, PATIENCE_S, UNARY, CallFailed, Peer
-from tests.kit.routers import connected
+from tests.kit.routers import agent_of, connected
 from tests.kit.transfers import eventually, sandbox_of
 
 #: The most bytes of one stream on their way through a router: a window on each link, and the messages that exceed them.
@@ -35,14 +34,7 @@ def calls_max(monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.fixture
 async def agent(router: Router, tmp_path: Path) -> AsyncIterator[Agent]:
-    settings = Settings(
-        identity=IdentitySettings(uid="A"),
-        server=ServerSettings(enabled=False),
-        client=ClientSettings(enabled=True, address=f"127.0.0.1:{router.server_port}", token=TOKEN),
-        jobs=JobSettings(root=tmp_path),
-    )
-    async with running_agent(settings) as running:
-        await connected(router, "A")
+    async with agent_of(router, tmp_path) as running:
         yield running
 
 

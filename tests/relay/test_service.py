@@ -14,7 +14,6 @@ import pytest
 from pagent.agent import Agent
 from pagent.client import AgentClient, connect_agent
 from pagent.client.job import RemoteJob
-from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import Access, RouterControl
 from pagent.errors import DialError, MethodError, MethodNotFoundError
 from pagent.relay import clients, elsewhere
@@ -22,23 +21,15 @@ from pagent.relay.service import RelayService
 from pagent.router import Router
 from pagent.wire import messages
 from tests.kit import peer as peers
-from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import PATIENCE_S
-from tests.kit.routers import connected, router_settings, running_router
+from tests.kit.routers import agent_of, connected, router_settings, running_router
 from tests.kit.transfers import eventually
 from tests.service.proxy_job import SERVER
 
 
 @pytest.fixture
 async def agent(router: Router, tmp_path: Path) -> AsyncIterator[Agent]:
-    settings = Settings(
-        identity=IdentitySettings(uid="A"),
-        server=ServerSettings(enabled=False),
-        client=ClientSettings(enabled=True, address=f"127.0.0.1:{router.server_port}", token=TOKEN),
-        jobs=JobSettings(root=tmp_path),
-    )
-    async with running_agent(settings) as running:
-        await connected(router, "A")
+    async with agent_of(router, tmp_path) as running:
         yield running
 
 

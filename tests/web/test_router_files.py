@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import RouterControl
 from pagent.router import Router
-from tests.kit.agents import TOKEN, running_agent
+from tests.kit.agents import TOKEN
 from tests.kit.field_agent import field_agent
 from tests.kit.peer import PATIENCE_S
-from tests.kit.routers import ask, connected, router_settings, running_router
+from tests.kit.routers import agent_of, ask, connected, router_settings, running_router
 
 OCTETS = ("Content-Type", "application/octet-stream")
 MIB = 1024 * 1024
@@ -33,14 +32,7 @@ async def router() -> AsyncIterator[Router]:
 @pytest.fixture
 async def job(router: Router, tmp_path: Path) -> AsyncIterator[str]:
     """The path of a job on an agent of ours."""
-    settings = Settings(
-        identity=IdentitySettings(uid="A"),
-        server=ServerSettings(enabled=False),
-        client=ClientSettings(enabled=True, address=f"127.0.0.1:{router.server_port}", token=TOKEN),
-        jobs=JobSettings(root=tmp_path),
-    )
-    async with running_agent(settings):
-        await connected(router, "A")
+    async with agent_of(router, tmp_path):
         yield await new_job(router, "A")
 
 

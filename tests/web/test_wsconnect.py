@@ -16,13 +16,12 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import DialSettings
 from pagent.router import Router
-from tests.kit.agents import TOKEN, running_agent
+from tests.kit.agents import TOKEN
 from tests.kit.field_agent import field_agent
 from tests.kit.peer import PATIENCE_S
-from tests.kit.routers import Answer, ask, connected, router_settings, running_router
+from tests.kit.routers import Answer, agent_of, ask, connected, router_settings, running_router
 
 #: Sends its request, then echoes; ``close CODE`` and ``drop`` end the WebSocket. A file says how it was closed.
 JOB = """
@@ -72,13 +71,7 @@ async def job(router: Router, tmp_path: Path) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def running_job(router: Router, folder: Path) -> AsyncIterator[str]:
-    settings = Settings(
-        identity=IdentitySettings(uid="A"),
-        server=ServerSettings(enabled=False),
-        client=ClientSettings(enabled=True, address=f"127.0.0.1:{router.server_port}", token=TOKEN),
-        jobs=JobSettings(root=folder),
-    )
-    async with running_agent(settings):
+    async with agent_of(router, folder):
         agent = await connected(router, "A")
         uid = (await router.directory.create(agent, "job"))["uid"]
         await agent.call("job_start", uid, [sys.executable, "-c", JOB], {}, None, port="auto", ready="connect")

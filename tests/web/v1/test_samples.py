@@ -13,18 +13,15 @@ from typing import Any
 import pytest
 
 from pagent.access.dashboard import ANONYMOUS
-from pagent.agent import Agent
 from pagent.client import AgentClient, connect_agent
-from pagent.config.model import ClientSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import Access
 from pagent.router import Router
 from pagent.rpc.directory import Subject
 from pagent.web.v1.samples import Samples
 from tests.access.conftest import token
-from tests.kit.agents import TOKEN, running_agent
 from tests.kit.directory import OpenGate
 from tests.kit.peer import PATIENCE_S
-from tests.kit.routers import ask, connected, router_settings, running_router
+from tests.kit.routers import agent_of, ask, router_settings, running_router
 
 KEYS = {
     *("time", "agents", "jobs", "streams", "requests_per_s", "received_per_s", "sent_per_s"),
@@ -37,19 +34,6 @@ SERVER = [sys.executable, "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
 async def router() -> AsyncIterator[Router]:
     async with running_router() as running:
         yield running
-
-
-@asynccontextmanager
-async def agent_of(router: Router, folder: Path) -> AsyncIterator[Agent]:
-    settings = Settings(
-        identity=IdentitySettings(uid="A"),
-        server=ServerSettings(enabled=False),
-        client=ClientSettings(enabled=True, address=f"127.0.0.1:{router.server_port}", token=TOKEN),
-        jobs=JobSettings(root=folder),
-    )
-    async with running_agent(settings) as agent:
-        await connected(router, "A")
-        yield agent
 
 
 class Events:
