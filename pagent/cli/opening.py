@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -25,15 +25,18 @@ _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 
 
-async def open_job(target: Target, name: str, port: int | None, *, prints: bool) -> int:
-    """Open a job in a browser, or print its address; return the exit code."""
+async def open_job(target: Target, name: str, port: int | None, *, prints: bool, within_s: float | None) -> int:
+    """Open a job in a browser, or print its address; return the exit code.
+
+    :param within_s: how long the address of a ticket can be opened; None: as long as the router chooses.
+    """
 
     async def work() -> int:
         async with remote_agent(target.address, target.token, redial_s=REDIAL_S) as client:
             job = await find_job(client, name)
             ports = await running_ports(job)
             number = ports[0] if port is None else chosen_port(port, ports)
-            url = await _ticket(target, job, number)
+            url = await _ticket(target, job, number, {} if within_s is None else {"code_s": within_s})
             if url is not None:
                 await _show(url, prints=prints)
                 return 0
@@ -47,11 +50,11 @@ async def open_job(target: Target, name: str, port: int | None, *, prints: bool)
     return await run_until_signalled(lambda _: exit_code_of(work()))
 
 
-async def _ticket(target: Target, job: RemoteJob, port: int) -> str | None:
+async def _ticket(target: Target, job: RemoteJob, port: int, terms: dict[str, Any]) -> str | None:
     """Return an address of the job at a router; None if the peer is an agent, or a router without an apps listener."""
     try:
         async with connect_router(_api_of(target.address), target.token) as router:
-            return await _ticket_of(router, job, port)
+            return await _ticket_of(router, job, port, terms)
     except ApiError as error:
         if error.status != _NOT_FOUND:
             raise CommandFailed(f"the router makes no ticket: {error.detail}") from None
@@ -60,9 +63,9 @@ async def _ticket(target: Target, job: RemoteJob, port: int) -> str | None:
     return None
 
 
-async def _ticket_of(router: PortalClient, job: RemoteJob, port: int) -> str | None:
+async def _ticket_of(router: PortalClient, job: RemoteJob, port: int, terms: dict[str, Any]) -> str | None:
     try:
-        ticket = await router.ticket(job.uid, ports=[port])
+        ticket = await router.ticket(job.uid, ports=[port], **terms)
     except ApiError as error:
         if error.status != _CONFLICT:
             raise

@@ -12,6 +12,7 @@ import pytest
 
 from pagent.client import connect_agent
 from pagent.config.model import Settings
+from tests.cli.commands import outcome_of
 from tests.kit.agents import TOKEN, with_token
 from tests.kit.commands import get, pagent
 from tests.kit.programs import ECHO
@@ -29,6 +30,23 @@ async def test_a_router_makes_a_ticket(tmp_path: Path, settings: Settings) -> No
         assert urlsplit(url).path == "/.pagent/enter"
         person = Person(urlsplit(url).port or 0)
         assert (await person.post(url.strip())).status == 303
+
+
+async def test_the_time_in_which_a_ticket_can_be_opened(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "here").mkdir()
+    async with ticket_site(settings) as site:
+        options = ["--agent", f"127.0.0.1:{site.router.control_port}", *with_token(tmp_path), site.jobs[0]]
+        with pagent(tmp_path / "here", "open", "--print", "--within", "48h", *options, url=False) as running:
+            code, url, stderr = await asyncio.to_thread(running.ended)
+        assert (code, url) == (1, "")
+        assert "code_s" in stderr
+        with pagent(tmp_path / "here", "open", "--print", "--within", "2h", *options, url=False) as running:
+            assert (await asyncio.to_thread(running.ended))[0] == 0
+
+
+def test_a_wrong_time(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    done = outcome_of(capfd, tmp_path, ["open", "--within", "soon", "job"])
+    assert (done.code, "'soon' is not a length of time" in done.stderr) == (2, True)
 
 
 async def test_a_job_of_an_agent_is_forwarded(place: RemoteProcess, tmp_path: Path) -> None:
