@@ -1,4 +1,4 @@
-"""Run the commands and the example of the README."""
+"""Run the commands of the README, and the examples of the page for programs."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from tests.kit.commands import environment, pagent
 from tests.kit.peer import PATIENCE_S
 
 README = Path(__file__).parent.parent / "README.rst"
+PROGRAMS = README.parent / "docs" / "how-to" / "programs.rst"
 
 
-def blocks(begins: str) -> list[str]:
-    """Return the literal blocks of the README that begin with a text, without their indentation."""
-    found = re.findall(r"::\n\n((?:    .*\n|\n)+)", README.read_text())
+def blocks(page: Path, begins: str) -> list[str]:
+    """Return the literal blocks of a page that begin with a text, without their indentation."""
+    found = re.findall(r"::\n\n((?:    .*\n|\n)+)", page.read_text())
     return [text for text in map(textwrap.dedent, found) if text.startswith(begins)]
 
 
 async def test_the_python_example_runs_as_pasted(tmp_path: Path) -> None:
-    (example,) = blocks("import asyncio")
+    (example,) = blocks(PROGRAMS, "import asyncio")
     # Only the port differs: tests run at the same time.
     (address,) = re.findall(r'connect_agent\("(127\.0\.0\.1:7000)", token=token\)', example)
     (tmp_path / "jobs").mkdir()
-    (tmp_path / "tokens").write_text("a-token\n")
-    async with agent_process(tmp_path / "jobs", "--token-file", str(tmp_path / "tokens")) as agent:
+    (tmp_path / "token").write_text("a-token\n")
+    async with agent_process(tmp_path / "jobs", "--token-file", str(tmp_path / "token")) as agent:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE, env=environment(tmp_path), cwd=tmp_path,
@@ -44,12 +45,12 @@ async def test_the_python_example_runs_as_pasted(tmp_path: Path) -> None:
 
 
 def test_the_python_example_can_be_typed_into_an_interpreter() -> None:
-    (example,) = blocks("import asyncio")
+    (example,) = blocks(PROGRAMS, "import asyncio")
     assert re.search(r"\n\n +\S", example) is None  # an empty line ends what is being defined
 
 
 def test_the_first_command_prints_what_the_readme_shows(tmp_path: Path) -> None:
-    (printed,) = blocks("$ pagent run")
+    (printed,) = blocks(README, "$ pagent run")
     command, *lines = printed.strip().splitlines()
     arguments = command.removeprefix("$ pagent ").split()
     with pagent(tmp_path, *arguments, url=False) as running:
@@ -61,7 +62,7 @@ def test_the_first_command_prints_what_the_readme_shows(tmp_path: Path) -> None:
 
 
 async def test_the_requests_to_the_router_can_be_pasted(tmp_path: Path) -> None:
-    (pasted,) = blocks("curl ")
+    (pasted,) = blocks(PROGRAMS, "curl ")
     options = ["--set", "identity.uid='demo'", "--set", "server.enabled=False"]
     command = tmp_path / "pagent"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m pagent "$@"\n')
