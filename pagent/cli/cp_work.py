@@ -21,7 +21,7 @@ from pagent.cli.sizes import size_of
 from pagent.cli.terminal import say
 from pagent.client import AgentClient, RemoteJob
 from pagent.client.resumption import Resumption
-from pagent.client.tree_copy import CopyReport
+from pagent.client.tree_copy import CopyReport, TreeCopy
 from pagent.client.tree_download import TreeDownload
 from pagent.client.tree_upload import TreeUpload
 from pagent.errors import MethodError
@@ -72,27 +72,19 @@ class _Copy:
                 if is_into(source, destination, source_is_folder=is_folder, there=there):
                     path = f"{path}/{to_wire(source.name)}".lstrip("/")
                 if is_folder:
-                    tree = TreeUpload(
-                        self._client.link,
-                        self._job,
-                        source.path,
-                        path,
-                        line.update,
-                        line.say,
-                        with_top=not source.is_content,
-                    )
-                    await tree.run()
-                    report = tree.report
+                    report = await self._copy_tree(TreeUpload, source, path, line)
                 else:
-                    mode, mtime = found.st_mode & 0o777, found.st_mtime
-                    count = await steps.copy(
-                        lambda progress: self._job.upload(
-                            source.path, path, resume=True, mode=mode, mtime=mtime, progress=progress
-                        ),
-                        line.update,
-                    )
-                    report = CopyReport(1, count)
+                    report = CopyReport(1, await self._upload_file(steps, source.path, path, found, line))
         return self._finished(report, line)
+
+    async def _upload_file(
+        self, steps: Resumption, path: str, target: str, found: os.stat_result, line: ProgressLine
+    ) -> int:
+        mode, mtime = found.st_mode & 0o777, found.st_mtime
+        return await steps.copy(
+            lambda progress: self._job.upload(path, target, resume=True, mode=mode, mtime=mtime, progress=progress),
+            line.update,
+        )
 
     async def download(self, source: PathInJob, destination: LocalPath) -> int:
         """Copy from the job."""
@@ -106,17 +98,7 @@ class _Copy:
                     raise CommandFailed(f"{source} is neither a file nor a folder")
                 target = _local_target(source, destination, source_is_folder=kind == "dir")
                 if kind == "dir":
-                    tree = TreeDownload(
-                        self._client.link,
-                        self._job,
-                        source.path,
-                        target,
-                        line.update,
-                        line.say,
-                        with_top=not source.is_content,
-                    )
-                    await tree.run()
-                    report = tree.report
+                    report = await self._copy_tree(TreeDownload, source, target, line)
                 else:
                     report = CopyReport(1, await self._download_file(steps, source.path, target, line))
         return self._finished(report, line)
@@ -131,6 +113,15 @@ class _Copy:
         return await steps.copy(
             lambda progress: self._job.download(path, target, progress=progress, **options), line.update
         )
+
+    async def _copy_tree(
+        self, kind: type[TreeCopy], source: LocalPath | PathInJob, target: str, line: ProgressLine
+    ) -> CopyReport:
+        tree = kind(
+            self._client.link, self._job, source.path, target, line.update, line.say, with_top=not source.is_content
+        )
+        await tree.run()
+        return tree.report
 
     def _line(self, label: str) -> ProgressLine:
         return ProgressLine(label, quiet=self._quiet)

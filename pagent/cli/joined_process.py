@@ -42,7 +42,7 @@ class Joint:
         return self.has_input and self.has_terminal
 
     def check(self) -> None:
-        """Refuse the input of something else than a terminal as that of a terminal. CommandFailed."""
+        """Refuse to pass on input that is not of a terminal as that of a terminal. CommandFailed."""
         if self.has_input and self.has_terminal and not terminal.is_terminal(0):
             raise CommandFailed("the input device is not a TTY: use -i without -t")
 

@@ -61,6 +61,10 @@ class TreeCopy(ABC):
         self._done = self._total = 0
         self.report = CopyReport()
 
+    @abstractmethod
+    async def run(self) -> None:
+        """Copy the content of the source. MethodError, OSError, LinkClosedError."""
+
     async def _copy(self, tree: Tree, there: Mapping[str, SandboxEntry]) -> None:
         """Copy a tree to a target that has the files ``there``."""
         self._total = tree.size

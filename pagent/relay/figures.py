@@ -9,13 +9,14 @@ import asyncio
 from typing import Any
 
 from pagent.access.operations import READ
-from pagent.limits import FIGURES_INTERVAL_MIN_S, FIGURES_INTERVAL_S, JOBS_WATCHED, RUN_TIMEOUT_MAX_S
+from pagent.limits import FIGURES_INTERVAL_MIN_S, FIGURES_INTERVAL_S, JOBS_WATCHED
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.live import LiveFigures
 from pagent.relay.permission import subject_of
 from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.directory import Gate, Subject
+from pagent.rpc.intervals import checked_interval
 from pagent.rpc.methods import istream
 from pagent.runtime.timeslice import current_slice
 
@@ -31,9 +32,7 @@ class FiguresRelay:
 
     @istream
     async def job_figures(self, call: IncomingCall, interval: float = FIGURES_INTERVAL_S) -> None:
-        if type(interval) not in (int, float) or not FIGURES_INTERVAL_MIN_S <= interval <= RUN_TIMEOUT_MAX_S:
-            least = f"{FIGURES_INTERVAL_MIN_S:g}"
-            raise ValueError(f"interval must be a number of seconds from {least} to {RUN_TIMEOUT_MAX_S:.0f}")
+        interval_s = checked_interval(interval, FIGURES_INTERVAL_MIN_S)
         subject = subject_of(call.connection)
         self._gate.permit(subject, READ, None)
         assert call.stream is not None
@@ -42,7 +41,7 @@ class FiguresRelay:
             while True:
                 self._figures.follow()
                 version = await self._send(out, subject, version)
-                await asyncio.sleep(interval)
+                await asyncio.sleep(interval_s)
 
     async def _send(self, out: AsyncStream, subject: Subject, version: int) -> int:
         """Send the figures that have changed after a version; return the version that is sent."""

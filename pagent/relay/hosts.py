@@ -10,7 +10,7 @@ from pagent import __version__
 from pagent.access.audit import AuditEntry, audited
 from pagent.access.operations import ADMIN, METHODS
 from pagent.errors import AccessDeniedError, CallError, LinkClosedError, RequestRefusedError, RouteError
-from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES, RUN_TIMEOUT_MAX_S, WATCH_INTERVAL_MIN_S, WATCH_INTERVAL_S
+from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES, WATCH_INTERVAL_MIN_S, WATCH_INTERVAL_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.host import HostReport, parse_report
@@ -19,6 +19,7 @@ from pagent.relay.watching import RelayedWatch
 from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.directory import Gate, JobFacts
+from pagent.rpc.intervals import checked_interval
 from pagent.rpc.methods import istream, unary
 from pagent.runtime.timeslice import current_slice
 from pagent.wire import messages
@@ -63,14 +64,12 @@ class HostRelay:
     @istream
     async def agent_watch(self, call: IncomingCall, interval: float = WATCH_INTERVAL_S) -> None:
         agents = self._chosen(call, None)
-        if type(interval) not in (int, float) or not WATCH_INTERVAL_MIN_S <= interval <= RUN_TIMEOUT_MAX_S:
-            least = f"{WATCH_INTERVAL_MIN_S:g}"
-            raise ValueError(f"interval must be a number of seconds from {least} to {RUN_TIMEOUT_MAX_S:.0f}")
+        interval_s = checked_interval(interval, WATCH_INTERVAL_MIN_S)
         subject = subject_of(call.connection)
         assert call.stream is not None
         await self._directory.watches.until_listed((agent.key for agent in agents), _ANSWER_S)
         with RelayedWatch(self._directory, lambda job: self._gate.sees(subject, job), self._pushed) as watch:
-            await watch.send(AsyncStream(call.stream), interval)
+            await watch.send(AsyncStream(call.stream), interval_s)
 
     @unary
     async def host_cordon(self, call: IncomingCall, on: bool, agent: str | None = None) -> Any:

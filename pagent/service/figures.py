@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from pagent.jobs.command import seconds
 from pagent.jobs.manager import JobManager
 from pagent.jobs.meter import JobFigures, JobMeter
-from pagent.limits import FIGURES_INTERVAL_MIN_S, FIGURES_INTERVAL_S, JOBS_WATCHED, RUN_TIMEOUT_MAX_S
+from pagent.limits import FIGURES_INTERVAL_MIN_S, FIGURES_INTERVAL_S, JOBS_WATCHED
 from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
+from pagent.rpc.intervals import checked_interval
 from pagent.rpc.methods import istream
 from pagent.runtime.timeslice import current_slice
 from pagent.service.jobs import owner_of
@@ -26,9 +26,7 @@ class FiguresService:
 
     @istream
     async def job_figures(self, call: IncomingCall, interval: float = FIGURES_INTERVAL_S) -> None:
-        interval_s = seconds("interval", interval, RUN_TIMEOUT_MAX_S)
-        if interval_s < FIGURES_INTERVAL_MIN_S:
-            raise ValueError(f"interval must be at least {FIGURES_INTERVAL_MIN_S:g} s")
+        interval_s = checked_interval(interval, FIGURES_INTERVAL_MIN_S)
         assert call.stream is not None
         out = AsyncStream(call.stream)
         realm = owner_of(call.connection).realm

@@ -17,13 +17,13 @@ from pagent.limits import (
     GRACE_MAX_S,
     JOBS_WATCHED,
     JOIN_TOKEN_MAX,
-    RUN_TIMEOUT_MAX_S,
     TERM_GRACE_S,
     WATCH_INTERVAL_MIN_S,
     WATCH_INTERVAL_S,
 )
 from pagent.rpc.aio import AsyncStream
 from pagent.rpc.calls import IncomingCall
+from pagent.rpc.intervals import checked_interval
 from pagent.rpc.methods import istream, unary
 from pagent.runtime.tasks import event_within
 from pagent.runtime.timeslice import current_slice
@@ -81,9 +81,7 @@ class HostService:
 
     @istream
     async def agent_watch(self, call: IncomingCall, interval: float = WATCH_INTERVAL_S) -> None:
-        interval_s = seconds("interval", interval, RUN_TIMEOUT_MAX_S)
-        if interval_s < WATCH_INTERVAL_MIN_S:
-            raise ValueError(f"interval must be at least {WATCH_INTERVAL_MIN_S:g} s")
+        interval_s = checked_interval(interval, WATCH_INTERVAL_MIN_S)
         assert call.stream is not None
         out = AsyncStream(call.stream)
         realm = owner_of(call.connection).realm
