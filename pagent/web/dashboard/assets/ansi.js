@@ -2,7 +2,6 @@
 
 // CSI … final byte, OSC … BEL or ST, other strings up to ST, and escapes of two characters.
 const SEQUENCE =
-  // eslint-disable-next-line no-control-regex
   /\u001b\[([0-?]*)[ -/]*([@-~])|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\|$)|\u001b[PX^_][^\u001b]*(?:\u001b\\|$)|\u001b\[[0-?]*[ -/]*$|\u001b[ -/]*[0-~]|\u001b$/g;
 
 const PLAIN = Object.freeze({

@@ -4,10 +4,12 @@ import { announce, confirmAction, failure, message } from "./dialog.js";
 import { h, icon, setText } from "./dom.js";
 import { download } from "./downloads.js";
 import { ofDrop, ofInput } from "./drops.js";
+import { fileRow, keepFocusInRows } from "./file_rows.js";
 import { Folder } from "./folder.js";
-import { bytes, count, harmless, localTime, plural, shortened } from "./format.js";
+import { count, harmless, plural, shortened } from "./format.js";
 import { folderOf, maskOf, nameOf, resource } from "./paths.js";
 import { preview } from "./preview.js";
+import { ReplaceQuestion } from "./replace_question.js";
 import { withStyle } from "./styles.js";
 import { DownloadRow, UploadRow } from "./transfer_rows.js";
 import { Batch } from "./uploads.js";
@@ -44,7 +46,11 @@ class FilesView {
   #ending = new AbortController();
   #loading = null;
   #parts;
-  #answer = null; // to "replace?" for all files of the batch
+  #actions = {
+    open: (entry) => (entry.type === "dir" ? this.go(entry.path) : this.#preview(entry)),
+    save: (entry) => (entry.type === "dir" ? this.#archive(entry.path) : this.#download(entry)),
+    remove: (entry) => this.#delete(entry),
+  };
 
   constructor(job, api) {
     this.#job = job;
@@ -64,7 +70,7 @@ class FilesView {
     this.#loading?.abort();
   }
 
-  // --- elements ---------------------------------------------------------------------------------------
+  // --- elements ---
 
   #build() {
     const input = (name, properties) => {
@@ -82,9 +88,17 @@ class FilesView {
     const crumbs = h("ol.files-crumbs");
     const status = h("p.hint.files-status", { role: "status" });
     const body = h("tbody");
-    const more = h("button", { type: "button", "data-action": "more", hidden: true, onclick: () => this.#more() }, "Show more");
+    const more = h(
+      "button",
+      { type: "button", "data-action": "more", hidden: true, onclick: () => this.#more() },
+      "Show more",
+    );
     const heads = Object.fromEntries(
-      [["name", "Name"], ["size", "Size"], ["mtime", "Modified"]].map(([key, label]) => [
+      [
+        ["name", "Name"],
+        ["size", "Size"],
+        ["mtime", "Modified"],
+      ].map(([key, label]) => [
         key,
         h(`th.${key}`, { scope: "col" }, h("button.sort", { type: "button", onclick: () => this.#sort(key) }, label)),
       ]),
@@ -145,7 +159,7 @@ class FilesView {
     });
   }
 
-  // --- the folder -------------------------------------------------------------------------------------
+  // --- the folder ---
 
   // Display a folder.
   async go(path) {
@@ -180,11 +194,17 @@ class FilesView {
       h(
         "li",
         {},
-        h("button.crumb", { type: "button", "aria-current": isLast ? "page" : null, onclick: () => this.go(path) }, label),
+        h(
+          "button.crumb",
+          { type: "button", "aria-current": isLast ? "page" : null, onclick: () => this.go(path) },
+          label,
+        ),
       );
     const items = [crumb("Folder of the job", "", !parts.length)];
     for (const [index, name] of parts.entries()) {
-      items.push(crumb(h("bdi", {}, shortened(name, 60)), parts.slice(0, index + 1).join("/"), index === parts.length - 1));
+      items.push(
+        crumb(h("bdi", {}, shortened(name, 60)), parts.slice(0, index + 1).join("/"), index === parts.length - 1),
+      );
     }
     this.#parts.crumbs.replaceChildren(...items);
   }
@@ -192,8 +212,8 @@ class FilesView {
   #draw() {
     const { body, more, heads, status } = this.#parts;
     const { entries, order, isWhole } = this.#folder;
-    const drawn = () => body.replaceChildren(...entries.slice(0, this.#rows).map((entry) => this.#row(entry)));
-    keepFocusInRows(body, drawn);
+    const rows = entries.slice(0, this.#rows).map((entry) => fileRow(entry, this.#actions));
+    keepFocusInRows(body, () => body.replaceChildren(...rows));
     for (const [key, head] of Object.entries(heads)) {
       const isBy = order.key === key;
       head.setAttribute("aria-sort", isBy ? (order.isDescending ? "descending" : "ascending") : "none");
@@ -202,44 +222,8 @@ class FilesView {
     const shown = Math.min(this.#rows, entries.length);
     const all = isWhole ? count(entries.length) : `more than ${count(entries.length)}`;
     if (!entries.length) setText(status, "This folder is empty.");
-    else setText(status, more.hidden ? plural(entries.length, "entry", "entries") : `${count(shown)} of ${all} entries`);
-  }
-
-  #row(entry) {
-    const name = nameOf(entry.path);
-    const label = shortened(name, 300);
-    const isDir = entry.type === "dir";
-    const isFile = entry.type === "file";
-    const open = () => (isDir ? this.go(entry.path) : this.#preview(entry));
-    const canOpen = isDir || isFile;
-    const text = h("bdi", {}, label);
-    const action = (what, label_, iconName, onclick) =>
-      h(
-        "button.icon-button",
-        { type: "button", "data-action": what, "aria-label": `${label_} ${label}`, title: label_, onclick },
-        icon(iconName),
-      );
-    return h(
-      "tr",
-      { "data-path": entry.path, "data-type": entry.type },
-      h(
-        "td.name",
-        {},
-        icon(isDir ? "folder" : "file"),
-        canOpen ? h("button.file-name", { type: "button", onclick: open }, text) : h("span.file-name", {}, text),
-        entry.type === "link" ? h("span.chip", {}, "link") : null,
-        entry.error ? h("span.problem", {}, harmless(entry.error)) : null,
-      ),
-      h("td.size", {}, isFile ? bytes(entry.size) : ""),
-      h("td.mtime", {}, localTime(entry.mtime)),
-      h(
-        "td.file-actions",
-        {},
-        isDir ? action("archive", "Download", "download", () => this.#archive(entry.path)) : null,
-        isFile ? action("download", "Download", "download", () => this.#download(entry)) : null,
-        action("delete", "Delete", "trash", () => this.#delete(entry)),
-      ),
-    );
+    else
+      setText(status, more.hidden ? plural(entries.length, "entry", "entries") : `${count(shown)} of ${all} entries`);
   }
 
   async #more() {
@@ -252,7 +236,9 @@ class FilesView {
   async #sort(key) {
     await this.#loaded(() => false);
     if (!this.#folder.isWhole) {
-      message(`This folder has more than ${count(this.#folder.entries.length)} entries. They stay in the order of their names.`);
+      message(
+        `This folder has more than ${count(this.#folder.entries.length)} entries. They stay in the order of their names.`,
+      );
       return;
     }
     this.#folder.sortBy(key);
@@ -274,47 +260,17 @@ class FilesView {
     if (folder === this.#folder) this.#draw();
   }
 
-  // --- actions ----------------------------------------------------------------------------------------
+  // --- actions ---
 
   async #upload(files) {
     const folder = this.#folder.path;
-    this.#answer = null;
+    const question = new ReplaceQuestion();
     const row = new UploadRow(() => batch.cancel());
     const batch = new Batch(files, () => row.update(batch));
     transfers.get(this.#job.uid).append(row.element);
-    await batch.run(this.#api, this.#job.uid, folder, (path) => this.#mayReplace(path));
+    await batch.run(this.#api, this.#job.uid, folder, (path) => question.ask(path));
     announce(row.text);
     if (!this.#ending.signal.aborted && this.#folder.path === folder) this.go(folder);
-  }
-
-  // Ask once at a time; an answer for all files is kept for the batch.
-  #asking = Promise.resolve();
-
-  #mayReplace(path) {
-    const asked = this.#asking.then(async () => {
-      if (this.#answer !== null) return this.#answer;
-      const all = h("label.check", {}, h("input", { type: "checkbox", name: "all" }), h("span", {}, "The same for all files"));
-      const choice = h(
-        "fieldset.choice",
-        {},
-        h("legend.unseen", {}, "What to do"),
-        radio("replace", "Replace it", true),
-        radio("skip", "Keep it, and skip this file", false),
-      );
-      const answer = await confirmAction({
-        title: "The file exists",
-        subject: shortened(path),
-        text: "There is a file of this name in the folder of the job.",
-        action: "Continue",
-        fields: [choice, all],
-        danger: true,
-      });
-      const isReplaced = answer !== false && answer.what === "replace";
-      if (answer !== false && answer.all) this.#answer = isReplaced;
-      return isReplaced;
-    });
-    this.#asking = asked.catch(() => {});
-    return asked;
   }
 
   #download(entry) {
@@ -359,7 +315,14 @@ class FilesView {
       const tag = entry.type === "file" ? (await this.#api.fetch("HEAD", target)).headers.get("ETag") : null;
       const isDir = entry.type === "dir";
       const text = isDir ? "The folder has to be empty." : "It cannot be brought back.";
-      if (!(await confirmAction({ title: isDir ? "Delete the folder" : "Delete the file", subject: label, text, action: "Delete" }))) {
+      if (
+        !(await confirmAction({
+          title: isDir ? "Delete the folder" : "Delete the file",
+          subject: label,
+          text,
+          action: "Delete",
+        }))
+      ) {
         return;
       }
       await this.#api.fetch("DELETE", target, { headers: tag ? { "If-Match": tag } : {} });
@@ -370,23 +333,6 @@ class FilesView {
     }
     this.go(this.#folder.path);
   }
-}
-
-// Draw the rows again. The same button has the focus after that; if its row is gone, that of the row in its place.
-function keepFocusInRows(body, draw) {
-  const focused = body.contains(document.activeElement) ? document.activeElement : null;
-  const row = focused?.closest("tr");
-  const at = row ? [...body.rows].indexOf(row) : -1;
-  draw();
-  if (!row) return;
-  const same = [...body.rows].find((each) => each.dataset.path === row.dataset.path);
-  const target = same ?? body.rows[Math.min(at, body.rows.length - 1)] ?? null;
-  const action = focused.dataset.action;
-  ((action && target?.querySelector(`[data-action="${action}"]`)) || target?.querySelector("button"))?.focus();
-}
-
-function radio(value, label, isChecked) {
-  return h("label.check", {}, h("input", { type: "radio", name: "what", value, checked: isChecked }), h("span", {}, label));
 }
 
 // A word of a command line.

@@ -44,14 +44,6 @@ export class Folder {
     if (this.isWhole) this.#sort();
   }
 
-  // Load the rest, as far as it is kept.
-  async loadAll(signal, changed) {
-    while (!this.isWhole && !this.isFull) {
-      await this.load(signal);
-      changed();
-    }
-  }
-
   // Sort by name, size or mtime; the same key again turns the order round. All entries have to be here.
   sortBy(key) {
     const isDescending = this.order.key === key ? !this.order.isDescending : key !== "name";

@@ -52,10 +52,6 @@ export function cores(value) {
   return `${percent >= 10 || percent === 0 ? Math.round(percent) : percent.toFixed(1)}%`;
 }
 
-export function percent(part, whole) {
-  return isNumber(part) && isNumber(whole) && whole > 0 ? `${Math.round((100 * part) / whole)}%` : NONE;
-}
-
 // A time that something took, in seconds: 830 µs, 12.3 ms, 1.25 s.
 export function latency(seconds) {
   if (!isNumber(seconds)) return NONE;
@@ -111,7 +107,6 @@ export function shortUid(uid) {
 // Names come from users. A control character, a direction override or a zero-width character in one would change what
 // the reader sees of the text around it, so such a character is displayed as its code point.
 const DECEPTIVE =
-  // eslint-disable-next-line no-control-regex
   /[\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ue000-\uf8ff]|[\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/gu;
 
 function codePoint(character) {

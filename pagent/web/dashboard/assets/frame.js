@@ -5,8 +5,6 @@ import { h, icon, setText } from "./dom.js";
 import { duration, harmless, localTime } from "./format.js";
 import { openKeys } from "./keys.js";
 
-const THEMES = ["auto", "dark", "light"];
-
 export function mountFrame(app) {
   const { api, live } = app;
   const status = h("span.link-state", { id: "link-state", "data-state": "connecting" }, "Connecting");
@@ -16,7 +14,11 @@ export function mountFrame(app) {
     icon("key"),
     h("span"),
   );
-  const theme = h("button.tool.icon-button", { type: "button", id: "theme-button", onclick: nextTheme }, icon("theme"));
+  const theme = h(
+    "button.tool.icon-button",
+    { type: "button", id: "theme-button", onclick: () => window.pagentTheme.next() },
+    icon("theme"),
+  );
   const help = h(
     "button.tool.icon-button",
     {
@@ -51,11 +53,6 @@ export function mountFrame(app) {
     else ask(event.detail);
   });
   banner(app);
-}
-
-export function nextTheme() {
-  const theme = window.pagentTheme;
-  theme.choice = THEMES[(THEMES.indexOf(theme.choice) + 1) % THEMES.length];
 }
 
 const WORDS = { connecting: "Connecting", live: "Live", lost: "Not connected", unauthorized: "Token needed" };

@@ -1,34 +1,13 @@
-// The page of one job: its facts, its log, its files, a terminal, its tickets.
+// The page of one job: its name, its state, what can be done with it, its figures, and its tabs.
 
 import { killJob, openJob, refusals, removeJob } from "./actions.js";
 import { allow, copyButton, empty, setState, shade, whenAllowed } from "./chips.js";
-import { framed, h, icon, setAttribute, setText } from "./dom.js";
-import { mountFiles } from "./files.js";
+import { framed, h, icon, setText } from "./dom.js";
 import * as format from "./format.js";
-import { mountLog } from "./log.js";
+import { JobTabs } from "./job_tabs.js";
 import { CPU, ENDED, MEMORY, RECEIVED, SENT, STREAMS } from "./state.js";
-import { mountSummary } from "./summary.js";
-import { mountTerminal } from "./terminal.js";
-import { mountTickets } from "./tickets.js";
 
 const REFRESH_MS = 1000;
-
-// The tabs. A part is kept as long as the page of the job, so that a terminal goes on while another tab is open.
-// ``mount``: takes (element, job, api, app), and returns {end(), and perhaps key(key), update(job)}.
-const TABS = {
-  summary: { label: "Summary", mount: mountSummary },
-  log: { label: "Log", mount: mountLog },
-  files: { label: "Files", mount: (element, job, api) => inFolder(element, job, api, mountFiles) },
-  terminal: { label: "Terminal", mount: (element, job, api) => inFolder(element, job, api, mountTerminal) },
-  tickets: { label: "Tickets", mount: mountTickets },
-};
-
-// Mount what works in the folder of a job, if it has one.
-function inFolder(element, job, api, mount) {
-  if (!job.removed_at && job.state !== "QUEUED") return { end: mount(element, job, api) };
-  element.append(empty(job.removed_at ? "The job is removed, and its folder with it" : "The job waits for an agent"));
-  return { end() {} };
-}
 
 export function mountJob(element, app, parts) {
   return new JobView(element, app, parts);
@@ -38,9 +17,8 @@ class JobView {
   #app;
   #element;
   #uid;
-  #tab;
+  #tabs;
   #parts = {};
-  #mounted = new Map();
   #ends = [];
   #missing = null;
   #isAsking = false;
@@ -52,7 +30,8 @@ class JobView {
     this.#app = app;
     this.#element = element;
     this.#uid = uid;
-    this.#tab = tab in TABS ? tab : "summary";
+    this.#tabs = new JobTabs(app, () => this.#shown());
+    this.#tabs.choose(tab);
     this.#rights = JSON.stringify(app.api.caller);
     this.#build();
     this.#fill = framed(() => this.#draw());
@@ -81,13 +60,13 @@ class JobView {
   end() {
     this.#listeners.abort();
     this.#ends.forEach((end) => end());
-    this.#unmount();
+    this.#tabs.end();
   }
 
   // Another tab of the same job.
   update([uid, tab]) {
     if (uid !== this.#uid) return false;
-    this.#tab = tab in TABS ? tab : "summary";
+    this.#tabs.choose(tab);
     this.#draw();
     return true;
   }
@@ -155,21 +134,14 @@ class JobView {
     );
     parts.uid = h("code");
     parts.facts = h("dl.figures", { "aria-label": "Figures" });
-    parts.tabs = h(
-      "div.tabs",
-      { role: "tablist", "aria-label": "Parts of the job" },
-      ...Object.entries(TABS).map(([key, { label }], index) => this.#tabButton(key, label, index)),
-    );
-    parts.tabs.addEventListener("keydown", (event) => this.#tabKey(event));
-    parts.panels = h("div.panels");
     parts.whole = h(
       "div.job",
       {},
       h("div.view-head", {}, h("div.job-title", {}, parts.name, parts.state, parts.outcome), parts.actions),
       h("p.job-uid", {}, parts.uid, copyButton(this.#uid, "The uid")),
       parts.facts,
-      parts.tabs,
-      parts.panels,
+      this.#tabs.list,
+      this.#tabs.panels,
     );
     parts.empty = h("div");
     this.#element.append(
@@ -181,46 +153,16 @@ class JobView {
       parts.facts.append(h("div.figure", { "data-figure": name.toLowerCase() }, h("dt", {}, name), h("dd")));
   }
 
-  #tabButton(key, label, index) {
-    return h(
-      "button",
-      {
-        type: "button",
-        role: "tab",
-        id: `tab-${key}`,
-        "data-tab": key,
-        title: `${label} (${index + 1})`,
-        onclick: () => this.#show(key),
-      },
-      label,
-    );
-  }
-
-  #show(key) {
-    history.replaceState(null, "", `#/jobs/${encodeURIComponent(this.#uid)}/${key}`);
-    this.#tab = key;
-    this.#draw();
-  }
-
-  #tabKey(event) {
-    const keys = Object.keys(TABS);
-    const at = keys.indexOf(this.#tab);
-    const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: keys.length - 1 }[event.key];
-    if (next === undefined) return;
-    event.preventDefault();
-    this.#show(keys[(next + keys.length) % keys.length]);
-    document.getElementById(`tab-${this.#tab}`).focus();
-  }
-
   #key(event) {
     const { key } = event.detail;
-    const tab = Object.keys(TABS)[Number(key) - 1];
-    if (tab) {
-      this.#show(tab);
-      document.getElementById(`tab-${tab}`).focus();
-    } else if (key === "u") this.#app.goTo("jobs");
-    else if (!this.#mounted.get(this.#tab)?.part.key?.(key)) return;
+    if (key === "u") this.#app.goTo("jobs");
+    else if (!this.#tabs.key(key)) return;
     event.preventDefault();
+  }
+
+  #shown() {
+    history.replaceState(null, "", `#/jobs/${encodeURIComponent(this.#uid)}/${this.#tabs.current}`);
+    this.#draw();
   }
 
   async #remove() {
@@ -232,12 +174,12 @@ class JobView {
   #draw() {
     const job = this.#job;
     this.#parts.whole.hidden = !job;
-    this.#parts.whole.dataset.tab = this.#tab;
+    this.#parts.whole.dataset.tab = this.#tabs.current;
     this.#drawMissing(job);
     if (!job) return;
     this.#drawHead(job);
     this.#drawFigures(job);
-    this.#drawTabs(job);
+    this.#tabs.draw(job);
   }
 
   #drawMissing(job) {
@@ -305,75 +247,13 @@ class JobView {
     setText(facts.firstElementChild.firstElementChild, ENDED.has(job.state) ? "Ran for" : "Age");
   }
 
-  #drawTabs(job) {
-    for (const button of this.#parts.tabs.children) {
-      const isOn = button.dataset.tab === this.#tab;
-      setAttribute(button, "aria-selected", String(isOn));
-      setAttribute(button, "tabindex", isOn ? "0" : "-1");
-      setAttribute(
-        button,
-        "aria-controls",
-        this.#mounted.has(button.dataset.tab) ? `panel-${button.dataset.tab}` : null,
-      );
-    }
-    this.#mount(job);
-    for (const [key, { panel, part }] of this.#mounted) {
-      panel.hidden = key !== this.#tab;
-      if (!panel.hidden) part.update?.(job);
-    }
-  }
-
-  #mount(job) {
-    const known = this.#mounted.get(this.#tab);
-    if (known && !isOutdated(known, job)) return;
-    if (known) this.#unmountOne(this.#tab);
-    const panel = h("section.panel", {
-      role: "tabpanel",
-      id: `panel-${this.#tab}`,
-      "aria-labelledby": `tab-${this.#tab}`,
-      "data-panel": this.#tab,
-    });
-    this.#parts.panels.append(panel);
-    setAttribute(document.getElementById(`tab-${this.#tab}`), "aria-controls", panel.id);
-    const part = TABS[this.#tab].mount(panel, job, this.#app.api, this.#app);
-    this.#mounted.set(this.#tab, { panel, part, key: this.#tab, state: job.state, removed: Boolean(job.removed_at) });
-  }
-
-  #unmountOne(key) {
-    const { panel, part } = this.#mounted.get(key);
-    part.end();
-    panel.remove();
-    this.#mounted.delete(key);
-  }
-
-  #unmount() {
-    for (const key of [...this.#mounted.keys()]) this.#unmountOne(key);
-  }
-
-  // A part that was refused may be allowed now. A terminal that runs goes on.
   #rightsChanged() {
     const rights = JSON.stringify(this.#app.api.caller);
     if (rights === this.#rights) return;
     this.#rights = rights;
-    for (const [key, { state }] of [...this.#mounted]) {
-      if (!(
-        key === "terminal" &&
-        state === "RUNNING" &&
-        this.#job &&
-        !this.#app.api.refusal("exec", { job: this.#job })
-      ))
-        this.#unmountOne(key);
-    }
+    this.#tabs.rightsChanged(this.#job);
     this.#fill();
   }
-}
-
-// A log and a terminal wait for the start of the job, and keep what they display when it is gone.
-function isOutdated({ key, state, removed }, job) {
-  if (key === "summary") return false;
-  if ((state === "QUEUED") !== (job.state === "QUEUED")) return true;
-  if (key === "files" || key === "tickets") return removed !== Boolean(job.removed_at);
-  return state !== job.state && state !== "RUNNING";
 }
 
 const FIGURES = new Map([

@@ -1,11 +1,12 @@
 // The view of all jobs: those that exist or wait, and those that are gone.
 
-import { command, empty, shade, stateWord } from "./chips.js";
+import { shade, stateWord } from "./chips.js";
 import { announce, failure } from "./dialog.js";
 import { framed, h, icon, setAttribute, setText } from "./dom.js";
 import { Filter } from "./filter.js";
+import { emptyJobs } from "./first_steps.js";
 import * as format from "./format.js";
-import { currentColumns, endedColumns } from "./jobcolumns.js";
+import { currentColumns, endedColumns } from "./job_columns.js";
 import { STATES, tally } from "./state.js";
 import { Table } from "./table.js";
 
@@ -265,7 +266,7 @@ class JobsView {
     if (this.#place.dataset.empty === is) return;
     this.#place.dataset.empty = is;
     this.#place.querySelector(".empty")?.remove();
-    if (is) this.#place.append(emptyText(is, () => this.#clear()));
+    if (is) this.#place.append(emptyJobs(is, () => this.#clear()));
   }
 
   #clear() {
@@ -274,35 +275,4 @@ class JobsView {
     this.#typed();
     this.#search.focus();
   }
-}
-
-function emptyText(kind, clear) {
-  if (kind === "loading") return empty("Listing the jobs…");
-  if (kind === "ended")
-    return empty("No job has ended yet", h("p", {}, "Agents remember the jobs that end, the last 1,000 for 24 hours."));
-  if (kind === "none") {
-    return empty("No job fits the filter", h("button", { type: "button", onclick: clear }, "Clear the filter"));
-  }
-  if (kind === "agents") {
-    return empty(
-      "No jobs, because no agent is connected",
-      h("p", {}, h("a", { href: "#/agents" }, "Agents"), " has the command to start one."),
-    );
-  }
-  return noJobs();
-}
-
-export function noJobs() {
-  return empty(
-    "No jobs yet",
-    h("p", {}, "Start one from a terminal:"),
-    command(
-      `pagent start --agent ${location.hostname}:PORT --token-file token --name site -- python3 -m http.server {port}`,
-    ),
-    h(
-      "p.hint",
-      {},
-      "PORT is the port of the agent's server or of the router's control listener. This page shows the job as soon as it is created.",
-    ),
-  );
 }

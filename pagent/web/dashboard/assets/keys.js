@@ -2,7 +2,6 @@
 
 import { openDialog } from "./dialog.js";
 import { h } from "./dom.js";
-import { nextTheme } from "./frame.js";
 import { stored, store } from "./stored.js";
 
 const STORED = "keys";
@@ -97,7 +96,7 @@ export function bindKeys(app) {
     if (isSecond && event.key in PLACES) app.goTo(PLACES[event.key]);
     else if (event.key === "g") prefixUntil = performance.now() + SECOND_MS;
     else if (event.key === "?") openKeys();
-    else if (event.key === "t") nextTheme();
+    else if (event.key === "t") window.pagentTheme.next();
     else if (!taken(event)) return;
     event.preventDefault();
   });

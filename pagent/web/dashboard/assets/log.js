@@ -6,8 +6,8 @@ import * as format from "./format.js";
 import { tokenButton } from "./chips.js";
 import { LineSplitter } from "./lines.js";
 import { backoff } from "./live.js";
-import { LINES_MAX, LogLines } from "./loglines.js";
-import { LogSearch } from "./logsearch.js";
+import { LINES_MAX, LogLines } from "./log_lines.js";
+import { LogSearch } from "./log_search.js";
 import { stored, store } from "./stored.js";
 import { visible, whenHidden } from "./visibility.js";
 

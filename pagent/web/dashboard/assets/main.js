@@ -1,6 +1,7 @@
 // The page: its frame, its views by the fragment of the address, and its keys.
 
 import { Api, isToken } from "./api.js";
+import { mountAgent } from "./agent.js";
 import { mountAgents } from "./agents.js";
 import { announce, message } from "./dialog.js";
 import { h, icon, setAttribute } from "./dom.js";
@@ -17,10 +18,15 @@ import { Store } from "./state.js";
 // and returns the function that ends the view; a view that takes other parts without being ended is ``update``d.
 const VIEWS = {
   "": { name: "Overview", mount: mountOverview },
-  agents: { name: "Agents", mount: mountAgents },
-  jobs: { name: "Jobs", mount: (element, app, parts) => (parts[0] ? mountJob : mountJobs)(element, app, parts) },
+  agents: { name: "Agents", mount: oneOrAll(mountAgent, mountAgents) },
+  jobs: { name: "Jobs", mount: oneOrAll(mountJob, mountJobs) },
   pools: { name: "Pools", mount: mountPools },
 };
+
+function oneOrAll(mountOne, mountAll) {
+  return (element, app, parts) => (parts[0] ? mountOne : mountAll)(element, app, parts);
+}
+
 const ICONS = { "": "overview", agents: "agents", jobs: "jobs", pools: "pools" };
 
 const api = new Api(new URL(".", location.href.split("#")[0]));
@@ -56,11 +62,7 @@ function goTo(path) {
 }
 
 function partsOf(hash) {
-  return hash
-    .replace(/^#\/?/, "")
-    .split("?")[0]
-    .split("/")
-    .map(decoded);
+  return hash.replace(/^#\/?/, "").split("?")[0].split("/").map(decoded);
 }
 
 function decoded(text) {

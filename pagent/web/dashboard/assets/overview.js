@@ -1,11 +1,11 @@
 // The first view: totals, live plots, the hosts, and what has happened last.
 
 import { setState, shade, stateWord } from "./chips.js";
-import { hostMeters, noAgents, refreshing } from "./agents.js";
 import { framed, h, keepFocus, setText } from "./dom.js";
+import { noAgents, noJobs } from "./first_steps.js";
 import * as format from "./format.js";
-import { lastError } from "./jobcolumns.js";
-import { noJobs } from "./jobs.js";
+import { hostMeters, refreshing, stateOf } from "./hosts.js";
+import { lastError } from "./job_columns.js";
 import { Plot } from "./plot.js";
 import { STATES, tally } from "./state.js";
 
@@ -108,7 +108,7 @@ export function mountOverview(element, app) {
   };
 }
 
-// --- totals -----------------------------------------------------------------------------------------
+// --- totals ---
 
 function fillTotals(list, store) {
   const states = tally([...store.jobs.values()].map((job) => shade(store.stateOf(job), job)));
@@ -144,7 +144,7 @@ function stateNotes(states) {
     .join(", ");
 }
 
-// --- the first steps --------------------------------------------------------------------------------
+// --- the first steps ---
 
 function fillStart(place, store) {
   const is = !store.isListed ? "" : store.agents.size === 0 ? "agents" : store.jobs.size === 0 ? "jobs" : "";
@@ -153,7 +153,7 @@ function fillStart(place, store) {
   place.replaceChildren(...(is === "agents" ? [noAgents()] : is === "jobs" ? [noJobs()] : []));
 }
 
-// --- hosts ------------------------------------------------------------------------------------------
+// --- hosts ---
 
 function fillHosts(section, store) {
   const all = [...store.agents.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -170,7 +170,7 @@ function fillHosts(section, store) {
 }
 
 function host(agent) {
-  const state = agent.awaySince !== undefined ? "away" : agent.cordoned ? "cordoned" : "";
+  const [state, word] = stateOf(agent);
   return h(
     "li.host",
     {},
@@ -178,14 +178,14 @@ function host(agent) {
       "div.host-name",
       {},
       h("a", { href: `#/agents/${encodeURIComponent(agent.uid)}` }, format.shortened(agent.name || agent.uid, 80)),
-      state ? h("span.tag", { "data-tag": state }, state === "away" ? "Not connected" : "Cordoned") : null,
+      state === "ready" ? null : h("span.tag", { "data-tag": state }, word),
       h("span.muted", {}, format.plural(agent.jobs ?? 0, "job")),
     ),
     hostMeters(agent),
   );
 }
 
-// --- what has happened ------------------------------------------------------------------------------
+// --- what has happened ---
 
 const WORDS = {
   "agent.up": "connected",

@@ -2,15 +2,11 @@
 
 const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 // Characters that file systems of people's devices refuse, or that change what a person reads of a name.
-// eslint-disable-next-line no-control-regex
-const UNSAVABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"*/:<>?\\|]|[\u{10fe80}-\u{10feff}]/gu;
+const UNSAVABLE =
+  /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"*/:<>?\\|]|[\u{10fe80}-\u{10feff}]/gu;
 // Characters that are special in a mask of an archive (docs/contract.rst): each is a class of its own.
 const SPECIAL = /[*?[]/g;
 const NAME_MAX = 200;
-
-export function join(folder, name) {
-  return folder ? `${folder}/${name}` : name;
-}
 
 export function nameOf(path) {
   return path.slice(path.lastIndexOf("/") + 1);
@@ -46,6 +42,8 @@ export function maskOf(folder) {
 
 // A name for a file that the browser saves.
 export function savable(name) {
-  const text = wellFormed(name).replace(UNSAVABLE, "_").replace(/^[. ]+|[. ]+$/g, "_");
+  const text = wellFormed(name)
+    .replace(UNSAVABLE, "_")
+    .replace(/^[. ]+|[. ]+$/g, "_");
   return Array.from(text).slice(0, NAME_MAX).join("") || "file";
 }

@@ -50,7 +50,6 @@ class Summary {
   #history = [];
   #off;
   #running = new AbortController();
-  #tailFor = null;
 
   constructor(element, job, api, { store }) {
     this.#api = api;

@@ -1,6 +1,6 @@
 // The tab Terminal of a job: a shell, or another program, in the folder of the job.
 //
-// A session outlives its tab: whoever goes to the log and comes back finds the program as it was. It ends with its
+// A session outlives its tab: a person who goes to the log and comes back finds the program as it was. It ends with its
 // program, with the page, and with the token.
 
 import { h, set, setText } from "./dom.js";
@@ -33,7 +33,9 @@ export function mountTerminal(element, job, api) {
       if (isMounted) session.mount(place);
     },
     (error) => {
-      place.replaceChildren(h("p.problem", { role: "alert" }, "The terminal could not be loaded. Load the page again."));
+      place.replaceChildren(
+        h("p.problem", { role: "alert" }, "The terminal could not be loaded. Load the page again."),
+      );
       failure("The terminal could not be loaded", error);
     },
   );
@@ -185,7 +187,8 @@ class Session {
     this.#socket = socket;
     socket.onOutput = (data, used) => this.#screen.write(data, used);
     socket.onState = () => this.#changed(socket);
-    socket.onFull = () => message("The program does not read its input. What was pasted last is lost.", { kind: "error" });
+    socket.onFull = () =>
+      message("The program does not read its input. What was pasted last is lost.", { kind: "error" });
     this.#changed(socket);
   }
 

@@ -127,7 +127,7 @@ export class Screen {
     this.#terminal.focus();
   }
 
-  // --- keys -------------------------------------------------------------------------------------------
+  // --- keys ---
 
   #isForProgram(event) {
     if (event.type !== "keydown") return true;
@@ -153,7 +153,7 @@ export class Screen {
     this.focus();
   }
 
-  // --- the clipboard ----------------------------------------------------------------------------------
+  // --- the clipboard ---
 
   async copy() {
     const text = this.#terminal.getSelection();

@@ -70,7 +70,7 @@ export class TerminalSocket {
     this.#used = 0;
   }
 
-  // --- input ------------------------------------------------------------------------------------------
+  // --- input ---
 
   // Send input to the program: text, or bytes.
   input(data) {
@@ -102,7 +102,7 @@ export class TerminalSocket {
     if (this.state === State.OPEN) this.#socket.send(JSON.stringify({ resize: [rows, cols] }));
   }
 
-  // --- the end ----------------------------------------------------------------------------------------
+  // --- the end ---
 
   end() {
     this.reason = "Ended by you";
@@ -115,7 +115,8 @@ export class TerminalSocket {
     const wasOpen = this.state === State.OPEN;
     if (this.code === null && !this.reason) {
       if (reason) this.reason = `Ended: ${reason}`;
-      else if (wasOpen) this.reason = code === NORMAL ? "Ended" : "The connection was lost, and the program has ended with it";
+      else if (wasOpen)
+        this.reason = code === NORMAL ? "Ended" : "The connection was lost, and the program has ended with it";
       else this.reason = await this.#whyNot();
     }
     this.#become(State.ENDED);

@@ -1,6 +1,7 @@
 // The theme, before the first paint. A classic script: a module would run after it.
 (() => {
   const KEY = "pagent-theme";
+  const CHOICES = ["auto", "dark", "light"];
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -18,7 +19,7 @@
     }
   }
 
-  // The choice: auto, dark or light.
+  // The choice is one of CHOICES.
   window.pagentTheme = {
     get choice() {
       return root.dataset.theme;
@@ -31,8 +32,11 @@
       }
       apply(value);
     },
+    next() {
+      this.choice = CHOICES[(CHOICES.indexOf(this.choice) + 1) % CHOICES.length];
+    },
   };
   dark.addEventListener("change", () => apply(root.dataset.theme));
   const first = stored();
-  apply(first === "dark" || first === "light" ? first : "auto");
+  apply(CHOICES.includes(first) ? first : "auto");
 })();

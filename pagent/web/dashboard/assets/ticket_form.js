@@ -45,7 +45,10 @@ export async function makeTicket(api, job) {
 // Return the body of the request for the values of the form.
 export function termsOf({ ports, ttl_s, code_s, subject, note, embed }) {
   const terms = { ttl_s: Number(ttl_s), code_s: Math.min(Number(code_s), Number(ttl_s)) };
-  const numbers = ports.split(/[\s,]+/).filter(Boolean).map(Number);
+  const numbers = ports
+    .split(/[\s,]+/)
+    .filter(Boolean)
+    .map(Number);
   if (numbers.length) terms.ports = numbers;
   for (const [key, text] of Object.entries({ subject, note })) if (text.trim()) terms[key] = text.trim();
   if (embed) terms.embed = true;
@@ -64,7 +67,12 @@ function fields(job) {
       placeholder: ports.length > 1 ? `Of ${ports.join(", ")}` : null,
       inputmode: "numeric",
     }),
-    h("div.field-row", {}, choice("Valid for", "ttl_s", VALID, 12 * HOUR_S), choice("To be opened within", "code_s", OPENED, 60)),
+    h(
+      "div.field-row",
+      {},
+      choice("Valid for", "ttl_s", VALID, 12 * HOUR_S),
+      choice("To be opened within", "code_s", OPENED, 60),
+    ),
     field("For (a name for the logs)", { name: "subject", maxlength: "128" }),
     field("Note (for the list)", { name: "note", maxlength: "256" }),
     h(
@@ -97,7 +105,11 @@ function displayTicket({ urls, expires_at }, name, codeS) {
       "div.dialog-body",
       {},
       h("p.dialog-subject", {}, name),
-      h("p", {}, `Send ${rows.length === 1 ? "this address" : "these addresses"} to one person, who opens it within ${within}, once.`),
+      h(
+        "p",
+        {},
+        `Send ${rows.length === 1 ? "this address" : "these addresses"} to one person, who opens it within ${within}, once.`,
+      ),
       ...rows,
       h("p.hint", {}, `The ticket ends at ${format.localTime(expires_at)}.`),
     ),

@@ -29,7 +29,11 @@ export function mountTickets(element, job, api, { store }) {
     h(
       "div.panel-bar",
       {},
-      h("p.hint", {}, "A ticket lets one browser use the ports of the job, until it ends or is revoked. “Open” makes one."),
+      h(
+        "p.hint",
+        {},
+        "A ticket lets one browser use the ports of the job, until it ends or is revoked. “Open” makes one.",
+      ),
       make,
     ),
     body,
