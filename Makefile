@@ -58,7 +58,8 @@ $(INSTALLED): pyproject.toml setup.py $(COMPILED) $(DEPENDENCIES)
 	@touch $@.begun
 	@# Python prefers a compiled module to its source, and would load one whose source was removed.
 	@find pagent -name '*.so' -delete
-	@echo "compiling pagent, which takes a few minutes; PAGENT_COMPILE=0 leaves it out"
+	@test "$(PAGENT_COMPILE)" = 0 || test -z "$$(command -v cc)" || \
+		echo "compiling pagent, which takes a few minutes; PAGENT_COMPILE=0 leaves it out"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@mv $@.begun $@
 

@@ -95,6 +95,9 @@ class Pagent(click.Group):
             print_traceback(error)
             click.echo(f"pagent: {escape(_usage_fault(error))}", err=True)
             sys.exit(error.exit_code)
+        except OSError as error:  # a text of help is printed before a command is invoked
+            _report_system_error(error)
+            sys.exit(EXIT_FAILED)
         sys.exit(result if isinstance(result, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -106,7 +109,7 @@ class Pagent(click.Group):
         except BrokenPipeError:
             raise  # the reader of the output wants no more: click ends the process
         except OSError as error:
-            _report(error, f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
+            _report_system_error(error)
             ctx.exit(EXIT_FAILED)
         except KeyboardInterrupt:
             ctx.exit(EXIT_INTERRUPTED)
@@ -123,11 +126,17 @@ class Pagent(click.Group):
 
 def _usage_fault(error: click.ClickException) -> str:
     """Return the fault of a command line, and where its usage is explained."""
-    text = error.format_message().rstrip(".")
-    has_advice = "--help" in text or "did you mean" in text
+    text = " ".join(error.format_message().split()).rstrip(".")  # click lists choices in several lines
+    has_advice = "--help" in text or "did you mean" in text.lower()
     if has_advice or not isinstance(error, click.UsageError):
         return text
+    if error.ctx is not None and isinstance(group := error.ctx.command, click.Group) and "No such command" in text:
+        return f"{text}; {error.ctx.command_path} has {', '.join(sorted(group.commands))}"
     return f"{text}; {'pagent' if error.ctx is None else error.ctx.command_path} --help explains it"
+
+
+def _report_system_error(error: OSError) -> None:
+    _report(error, f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
 
 
 def _report(error: Exception, text: str) -> None:
@@ -166,6 +175,9 @@ def _reserve_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    # Python has none for a descriptor that was closed when it started.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _begin() -> None:

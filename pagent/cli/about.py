@@ -12,6 +12,8 @@ import click
 from pagent import __version__, is_compiled
 from pagent.cli.commands import COMMANDS, suggestion
 from pagent.cli.explained import explanations, lines_of
+from pagent.cli.tables import hanging_lines
+from pagent.cli.terminal import is_terminal
 from pagent.log import escape
 
 #: Columns of the name of an error.
@@ -70,7 +72,9 @@ def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
 def _lines_of_error(words: Sequence[str]) -> Iterable[str] | None:
     """Return what explains an error, or the names of all; None if the words name none."""
     if tuple(words) == ("errors",):
-        return [f"{name:{_NAME}} {entry.messages[0]}" for name, entry in explanations().items()]
+        room = shutil.get_terminal_size().columns if is_terminal(1) else None
+        heads = {f"{name:{_NAME}} ": entry.messages[0] for name, entry in explanations().items()}
+        return [line for head, text in heads.items() for line in hanging_lines(head, text, room)]
     if len(words) == 1 and words[0] in explanations():
         return lines_of(words[0], shutil.get_terminal_size().columns)
     return None

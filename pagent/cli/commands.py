@@ -91,10 +91,8 @@ _TWO: Final = 2 * _HALF + 1
 
 def suggestion(word: str) -> str | None:
     """Return the command that an unknown word probably means."""
-    if (other := _OTHER_NAMES.get(word)) in COMMANDS:
-        return other
-    close = difflib.get_close_matches(word, COMMANDS, n=1)
-    return close[0] if close else None
+    close = difflib.get_close_matches(word, [*COMMANDS, *_OTHER_NAMES], n=1)
+    return _OTHER_NAMES.get(close[0], close[0]) if close else None
 
 
 def lines_of_help(width: int) -> Iterator[str]:

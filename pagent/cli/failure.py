@@ -74,6 +74,8 @@ _FAILURES: Final = (CommandFailed, CallError, LinkError, OSError)
 def message_of(error: Exception) -> str:
     """Return the part of an error that a user can act on: for an error of a method, the text of the method."""
     text = (isinstance(error, MethodError) and error.cause_message) or str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else system_reason(error)
     advice = next((words for kind, words in _ADVICE.items() if isinstance(error, kind)), None)
     return f"{text}; {advice}" if advice is not None else text
 
@@ -91,6 +93,8 @@ async def exit_code_of(work: Coroutine[Any, Any, int]) -> int:
     """Return the exit code of the work. If it fails, print the reason and return the exit code of the failure."""
     try:
         return await work
+    except BrokenPipeError:
+        raise  # the reader of the output wants no more: the command ends without a message
     except _FAILURES as error:
         return report_failure(error)
     except ExceptionGroup as group:  # of tasks that have failed together

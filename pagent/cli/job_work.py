@@ -10,7 +10,7 @@ import click
 
 from pagent.cli.failure import EXIT_NO_SUCH, EXIT_TIMEOUT, CommandFailed, exit_code_for, report_failure
 from pagent.cli.naming import ENDED, UID_DIGITS, find_info, find_job
-from pagent.cli.outcome import describe_end, exit_code
+from pagent.cli.outcome import brief_end, describe_end, exit_code, reason
 from pagent.cli.sizes import cell_of, size_of
 from pagent.cli.tables import print_fields, print_json, print_table
 from pagent.cli.terminal import say
@@ -63,7 +63,7 @@ def _row(info: dict[str, Any]) -> tuple[str, ...]:
 
 def _state(info: dict[str, Any]) -> str:
     """Return the state, with how the process has ended."""
-    end = info.get("signal") or ("" if info.get("exit_code") is None else f"exit {info['exit_code']}")
+    end = brief_end(info)
     state = "REMOVED" if info["state"] == "CLOSED" else info["state"]
     return f"{state} ({end})" if end else state
 
@@ -76,8 +76,9 @@ async def print_job(client: AgentClient, name: str, *, as_json: bool) -> int:
         return 0
     known = {_TIMES.get(key, key.replace("_", " ")): _words(key, value) for key, value in info.items()}
     stderr = known.pop("stderr", "")
-    known["state"] = _state(info)
-    print_fields(known)
+    known.pop("error", "")  # the reason has it
+    first = {name: known.pop(name) for name in ("uid", "name", "state")}
+    print_fields(first | {"state": _state(info), "reason": reason(info)} | known)
     if stderr:
         click.echo("end of standard error:")
         for line in stderr.splitlines():

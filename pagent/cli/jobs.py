@@ -29,7 +29,7 @@ def ps(target: Target, with_ended: bool, quiet: bool, as_json: bool) -> None:
       # With those that have ended, as JSON
       pagent ps -a --json
       # Remove all jobs
-      pagent rm $(pagent ps -a -q)
+      pagent rm -f $(pagent ps -a -q)
     """
     from pagent.cli.job_work import list_jobs
     from pagent.cli.remote import run_dialled
@@ -78,8 +78,27 @@ def wait(target: Target, timeout: float | None, jobs: tuple[str, ...]) -> None:
     run_dialled(target, lambda client: wait_for_jobs(client, jobs, timeout), redial_s=REDIAL_S)
 
 
+def _known_signal(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    from pagent.jobs.signames import signal_number
+
+    try:
+        signal_number(int(value) if value.isdecimal() else value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}: write a name such as TERM, INT or KILL, or a number", ctx, param) from None
+    return value
+
+
 @click.command(short_help="End jobs, and keep their files.")
-@click.option("-s", "--signal", "signal", default="TERM", show_default=True, metavar="SIGNAL", help="A name or number.")
+@click.option(
+    "-s",
+    "--signal",
+    "signal",
+    default="TERM",
+    show_default=True,
+    metavar="SIGNAL",
+    callback=_known_signal,
+    help="A name or number.",
+)
 @click.option(
     "--grace",
     type=click.FloatRange(0),

@@ -29,10 +29,22 @@ async def find_job(client: AgentClient, text: str) -> RemoteJob:
         try:
             return await client.job(text)
         except MethodError as error:
+            await _refuse_removed(client, text)
             if error.cause_type != "JobNotFoundError":
                 raise
             raise not_found(text) from None
-    return RemoteJob(client.link, _only([job.first_info for job in await client.jobs()], text))
+    infos = [job.first_info for job in await client.jobs()]
+    if not matching(infos, text):
+        await _refuse_removed(client, text)
+    return RemoteJob(client.link, _only(infos, text))
+
+
+async def _refuse_removed(client: AgentClient, text: str) -> None:
+    """CommandFailed if a job that ``text`` names was removed lately."""
+    removed = [info for info in matching(await client.ended_jobs(), text) if info.get("removed_at")]
+    if removed:
+        when = age(removed[-1]["removed_at"])
+        raise CommandFailed(f"job {text!r} was removed {when} ago; pagent info prints how it has ended", EXIT_NO_SUCH)
 
 
 async def find_info(client: AgentClient, text: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -29,9 +30,17 @@ def print_json(value: Any) -> None:
 def print_fields(fields: Mapping[str, str]) -> None:
     """Print names and values, one pair a line. Empty values are left out."""
     width = max(map(len, fields), default=0) + 1
+    room = shutil.get_terminal_size().columns if is_terminal(1) else None
     for name, value in fields.items():
         if value:
-            click.echo(f"{name + ':':{width}} {escape(value)}")
+            click.echo("\n".join(hanging_lines(f"{name + ':':{width}} ", escape(value), room)))
+
+
+def hanging_lines(head: str, text: str, room: int | None) -> list[str]:
+    """Return ``head`` and a text as lines of at most ``room`` columns, the further ones indented; None for one line."""
+    if room is None or room < len(head) + _LEAST:
+        return [head + text]
+    return textwrap.wrap(text, room, initial_indent=head, subsequent_indent=" " * len(head)) or [head]
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -26,8 +26,8 @@ _MODE = 0o600
 
 
 def list_tokens(path: Path) -> list[AccessToken]:
-    """Return the tokens of a file; none of a file that is missing. ConfigError."""
-    return parse_records(read_records(path, str(path)), str(path)) if os.path.lexists(path) else []
+    """Return the tokens of a file. ConfigError, also for a file that is missing."""
+    return parse_records(read_records(path, str(path)), str(path))
 
 
 def add_token(path: Path, record: dict[str, Any]) -> None:

@@ -55,10 +55,30 @@ class EndedJobs:
             del self._jobs[uid]
 
 
+def note_removal(job: Job, by: Owner | None, *, agent_is_ending: bool) -> None:
+    """Note the peer that removes a job, None for the agent, and why its process is ended if it runs."""
+    job.removed_by = by
+    if job.process_ended.is_set():
+        return
+    job.killed_by = by
+    if by is None and job.error is None:
+        job.error = "the agent has ended" if agent_is_ending else _lost_owner(job.terms.linger_s)
+
+
+def _lost_owner(linger_s: float | None) -> str:
+    lost = "the client that it belongs to has no link"
+    return f"{lost}, and its linger time of {linger_s:g} s has passed" if linger_s else lost
+
+
 def ended_info(job: Job, stderr: bytes, removed_at: float | None = None) -> dict[str, Any]:
-    """Return the info of a job that has ended, with the end of its standard error, and the peer that removed it."""
-    by = job.removed_by
-    return {**job.info(), "stderr": stderr, "removed_at": removed_at, "removed_by": None if by is None else _peer(by)}
+    """Return the info of a job that has ended, with the end of its standard error, and the peers that ended it."""
+    return {
+        **job.info(),
+        "stderr": stderr,
+        "removed_at": removed_at,
+        "removed_by": _peer(job.removed_by),
+        "killed_by": _peer(job.killed_by),
+    }
 
 
 def stderr_of(sandbox: Sandbox) -> bytes:
@@ -76,5 +96,5 @@ def stderr_of(sandbox: Sandbox) -> bytes:
         os.close(descriptor)
 
 
-def _peer(owner: Owner) -> dict[str, Any]:
-    return {"direction": owner.direction, "uid": owner.uid, "name": owner.name}
+def _peer(owner: Owner | None) -> dict[str, Any] | None:
+    return None if owner is None else {"direction": owner.direction, "uid": owner.uid, "name": owner.name}

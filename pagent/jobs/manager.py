@@ -15,7 +15,7 @@ from pagent.errors import JobInvalidStateError
 from pagent.jobs.admission import Admission
 from pagent.jobs.adopted import AdoptedProcesses
 from pagent.jobs.command import property_variables, seconds
-from pagent.jobs.ended import EndedJobs
+from pagent.jobs.ended import EndedJobs, note_removal
 from pagent.jobs.exec import ExecProcess, ExecUser
 from pagent.jobs.folders import AllowedFolders
 from pagent.jobs.isolation import Confinement
@@ -288,8 +288,10 @@ class JobManager:
         """Wait until the job's process has ended; not if none runs."""
         await job.process_ended.wait()
 
-    async def kill(self, job: Job, signal: str | int = "TERM", grace: float = limits.TERM_GRACE_S) -> None:
-        """Signal the job.
+    async def kill(
+        self, job: Job, signal: str | int = "TERM", grace: float = limits.TERM_GRACE_S, by: Owner | None = None
+    ) -> None:
+        """Signal the job, for the peer ``by``.
 
         TERM, INT, QUIT, ABRT and KILL go to the whole tree, what is left after ``grace`` seconds gets KILL, and this
         returns when the tree has ended. Any other goes to the main process and this returns at once.
@@ -304,6 +306,7 @@ class JobManager:
         if name not in _ENDING_SIGNALS:
             run.send_main(number)
         else:
+            job.killed_by = by
             await run.end(number, 0 if name == "SIGKILL" else grace_s)
 
     async def remove(self, job: Job, by: Owner | None = None) -> None:
@@ -323,7 +326,7 @@ class JobManager:
     def _removal(self, job: Job, by: Owner | None = None) -> asyncio.Task[OSError | None] | None:
         """Return the task that removes the job, started if need be. None if it has been removed."""
         if job.state is not State.CLOSED:
-            job.removed_by = by
+            note_removal(job, by, agent_is_ending=self.admission.is_ending)
             _log.info("job %s: removed by %s", job.uid, "the agent" if by is None else repr(by.uid))
             job.apply(Input.CLOSE)
             self.registry.remove(job)

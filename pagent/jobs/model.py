@@ -175,6 +175,8 @@ class Job:
 
         #: The peer that removed it; None if the agent did.
         self.removed_by: Owner | None = None
+        #: The peer that ended its process, by ``job_kill`` or by its removal; None if no peer did.
+        self.killed_by: Owner | None = None
 
         # The process.
         #: The port that the agent gave to it; one of ``ports`` once the job is ready.

@@ -133,7 +133,7 @@ class JobService:
     @unary
     async def job_kill(self, call: IncomingCall, job_uid: str, signal: str | int = "TERM", grace: float = 5.0) -> Any:
         job = self._job(call, job_uid)
-        await self._manager.kill(job, signal, grace)
+        await self._manager.kill(job, signal, grace, owner_of(call.connection))
         return job.info()
 
     @unary

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -180,12 +181,45 @@ def test_every_command_has_an_example(invoke: Invoke, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "meant"), [("sevre", "serve"), ("stop", "kill"), ("ls", "ps"), ("delete", "rm"), ("lgos", "logs")]
+    ("word", "meant"),
+    [("sevre", "serve"), ("stop", "kill"), ("ls", "ps"), ("delete", "rm"), ("lgos", "logs"), ("lss", "ps")],
 )
 def test_a_wrong_command_has_a_suggestion(invoke: Invoke, word: str, meant: str) -> None:
     result = invoke(word)
     assert result.exit_code == 2
     assert f"No such command '{word}'; did you mean {meant}?" in result.stderr
+
+
+def test_a_wrong_command_of_a_group_is_answered_with_its_commands(invoke: Invoke) -> None:
+    expected = "pagent: No such command 'rm'; pagent context has add, list, remove, use\n"
+    assert invoke("context", "rm", "lab").stderr == expected
+
+
+def test_the_choices_of_an_argument_are_in_one_line(invoke: Invoke) -> None:
+    expected = "pagent: Missing argument 'SHELL'. Choose from: bash, zsh, fish; pagent completion --help explains it\n"
+    assert invoke("completion").stderr == expected
+
+
+@pytest.mark.parametrize("signal", ["FOO", "99", "-1"])
+def test_a_signal_that_does_not_exist(invoke: Invoke, signal: str) -> None:
+    result = invoke("kill", "--signal", signal, "--agent", "127.0.0.1:1", "job")
+    assert result.exit_code == 2
+    assert "write a name such as TERM, INT or KILL, or a number" in result.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full disk")
+@pytest.mark.parametrize("words", [["--help"], ["ps", "--help"], ["version"]])
+def test_a_text_for_a_full_disk(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "pagent", *words]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (1, "pagent: No space left on device (pagent help disk-full)\n")
+
+
+def test_a_standard_output_that_is_closed() -> None:
+    command = ["sh", "-c", 'exec "$0" -m pagent help errors >&-', sys.executable]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_help_of_a_command_within_another(invoke: Invoke) -> None:

@@ -25,12 +25,19 @@ async def test_the_exit_code_of_work() -> None:
     [
         (CommandFailed("the reason", 126), 126, "the reason"),
         (MethodError("all of it", "ValueError", "the reason"), 1, "the reason"),
-        (OSError(28, "No space left on device"), 1, "[Errno 28] No space left on device (pagent help disk-full)"),
+        (OSError(28, "No space left on device"), 1, "No space left on device (pagent help disk-full)"),
+        (OSError(28, "No space left on device", "out"), 1, "out: No space left on device (pagent help disk-full)"),
     ],
 )
 async def test_a_failure_is_printed(error: Exception, code: int, text: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert await exit_code_of(fail(error)) == code
     assert capfd.readouterr().err == f"pagent: {text}\n"
+
+
+async def test_a_reader_that_wants_no_more_is_no_failure(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BrokenPipeError):
+        await exit_code_of(fail(BrokenPipeError(32, "Broken pipe")))
+    assert capfd.readouterr().err == ""
 
 
 async def test_a_bug_is_not_swallowed() -> None:

@@ -110,6 +110,25 @@ def test_a_job_that_does_not_exist(pagent: Command, words: list[str], name: str)
     assert pagent(*words, name) == (3, "", expected)
 
 
+def test_a_job_that_was_removed(pagent: Command) -> None:
+    uid = job_with(pagent, "--name", "gone", "--", "sleep", "60")
+    pagent("rm", uid)
+    for name in ("gone", uid):
+        code, stdout, stderr = pagent("logs", name)
+        assert (code, stdout) == (3, "")
+        assert re.fullmatch(rf"pagent: job '{name}' was removed \ds ago; pagent info prints how it has ended\n", stderr)
+    assert "removed by the client or router" in pagent("info", "gone").stdout
+
+
+def test_the_client_that_has_killed_a_job_is_its_reason(pagent: Command) -> None:
+    uid = job_with(pagent, "--", "sleep", "60")
+    assert pagent("kill", "-s", "KILL", uid).code == 0
+    text = pagent("info", uid).stdout
+    assert "FINISHED (SIGKILL)" in text
+    assert "killed by the client or router" in text
+    pagent("rm", uid)
+
+
 def test_a_removal_of_what_does_not_exist_can_be_forced(pagent: Command) -> None:
     assert pagent("rm", "-f", "nonsense") == (0, "", "")
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagent.cli.tables import fitted, print_table
+from pagent.cli.tables import fitted, hanging_lines, print_table
 from pagent.cli.times import for_programs, span
 
 
@@ -22,6 +22,16 @@ def test_the_widest_column_is_cut_first() -> None:
 def test_a_table_has_columns(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("A", "B"), [("1", "x\n"), ("漢字", "y")])
     assert capsys.readouterr().out == "A     B\n1     x\\n\n漢字  y\n"
+
+
+def test_a_long_value_hangs_from_its_name() -> None:
+    assert hanging_lines("sender: ", "a client of long standing", 20) == [
+        "sender: a client of",
+        "        long",
+        "        standing",
+    ]
+    assert hanging_lines("sender: ", "a client", None) == ["sender: a client"]
+    assert hanging_lines("sender: ", "0123456789abcdef", 18) == ["sender: 0123456789", "        abcdef"]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,12 @@ def token(file: Path, *args: str) -> Result:
     return CliRunner().invoke(pagent, ["token", *args, "--file", str(file)])
 
 
+def test_a_file_that_does_not_exist_is_not_an_empty_one(file: Path) -> None:
+    listed = token(file, "list")
+    assert (listed.exit_code, listed.stdout) == (2, "")
+    assert "No such file or directory" in listed.stderr
+
+
 def test_a_new_token_is_printed_once_and_known_to_a_router(file: Path) -> None:
     made = token(file, "new", "alice")
     secret = made.output.strip()

@@ -36,8 +36,29 @@ async def test_a_job_that_runs_is_remembered_as_it_ended(manager: JobManager, ru
         await manager.listening(job)
     await manager.remove(job)
     info = manager.ended.of_realm("realm")[0].info
-    assert (info["exit_code"], info["removed_by"]) == (5, None)
+    assert (info["exit_code"], info["removed_by"], info["killed_by"]) == (5, None, None)
+    assert info["error"] == "the client that it belongs to has no link"
     assert info["stderr"].endswith(b"ending\n")  # the shell may report its own child
+
+
+async def test_the_peer_that_ends_a_job_is_remembered(manager: JobManager, running: Running) -> None:
+    peer = {"direction": "SERVER", "uid": b"router", "name": "a router"}
+    removed, killed, over = await running("exec sleep 1000"), await running("exec sleep 1000"), await running("exit 3")
+    await manager.wait(over)
+    await manager.kill(killed, "KILL", by=owner("c9"))
+    for job in (removed, killed, over):
+        await manager.remove(job, owner("c9"))
+    infos = [found.info for found in manager.ended.of_realm("realm")]
+    assert [(info["killed_by"], info["error"]) for info in infos] == [(peer, None), (peer, None), (None, None)]
+
+
+async def test_the_linger_time_of_a_job_is_its_reason(manager: JobManager) -> None:
+    job = manager.create(owner(), linger=0.01)
+    await manager.start(job, ["sleep", "1000"], None, port_expected_count=0)
+    await manager.drop_owner(owner())
+    while not (found := manager.ended.of_realm("realm")):
+        await manager.listening(job)
+    assert found[0].info["error"].endswith("has no link, and its linger time of 0.01 s has passed")
 
 
 async def test_a_job_that_was_never_started(manager: JobManager) -> None:

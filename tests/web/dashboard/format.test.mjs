@@ -106,6 +106,15 @@ test("a job has failed by its signal, its exit code or its error", () => {
   assert.equal(format.outcome({ exit_code: null, signal: null }), null);
 });
 
+test("the reason for an end is in words", () => {
+  assert.match(format.reason({ signal: "SIGSEGV", error: null }), /crashed/);
+  assert.match(format.reason({ signal: "SIGKILL" }), /memory/);
+  assert.match(format.reason({ signal: "SIGTERM", error: "idle" }), /not used for its idle time/);
+  assert.equal(format.reason({ signal: "SIGTERM", error: "no port\u202e" }), "no port⟨U+202E⟩");
+  assert.equal(format.reason({ signal: "toString", error: null }), null);
+  assert.equal(format.reason({ exit_code: 3, signal: null, error: null }), null);
+});
+
 test("a name of blanks is none", () => {
   assert.equal(format.jobName({ name: " \u3000", uid: "0123456789abcdef" }), "01234567");
 });

@@ -137,6 +137,26 @@ export function outcome(job) {
   return null;
 }
 
+const CRASH = "The program crashed: a fault of the program, or of a library that it uses.";
+const MEANINGS = {
+  SIGABRT: "The program ended itself after a fault that it had found, or a client has sent this signal.",
+  SIGBUS: CRASH,
+  SIGFPE: CRASH,
+  SIGILL: CRASH,
+  SIGKILL: "A client or a user of its host has killed it, or the kernel, because memory or a limit of it was used up.",
+  SIGSEGV: CRASH,
+  SIGSYS: CRASH,
+  SIGTERM: "A client or a user of its host has ended it.",
+  SIGXCPU: "Its limit of CPU time was used up.",
+};
+
+// Why a job has ended, in words; null if the outcome says all that is known.
+export function reason(job) {
+  if (job.error === "idle") return "The agent has ended it: it was not used for its idle time (idle_after).";
+  if (job.error) return shortened(job.error, 4096);
+  return Object.hasOwn(MEANINGS, job.signal ?? "") ? MEANINGS[job.signal] : null;
+}
+
 export function hasFailed(job) {
   return Boolean(job.error) || Boolean(job.signal) || (isNumber(job.exit_code) && job.exit_code !== 0);
 }

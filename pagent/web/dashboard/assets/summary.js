@@ -227,7 +227,8 @@ function reasons(job) {
   if (job.signal) lines.push(`Ended by ${format.harmless(job.signal)}`);
   else if (typeof job.exit_code === "number")
     lines.push(job.exit_code === 0 ? "Ended with exit code 0" : `Failed with exit code ${job.exit_code}`);
-  if (job.error) lines.push(format.shortened(job.error, 4096));
+  const reason = format.reason(job);
+  if (reason) lines.push(reason);
   if (job.removed_at) lines.push("The job is removed; this is what its agent remembers.");
   return lines;
 }
