@@ -12,8 +12,6 @@ import click
 from pagent import __version__, is_compiled
 from pagent.cli.commands import COMMANDS, suggestion
 from pagent.cli.explained import explanations, lines_of
-from pagent.cli.tables import hanging_lines
-from pagent.cli.terminal import is_terminal
 from pagent.log import escape
 
 #: Columns of the name of an error.
@@ -36,8 +34,13 @@ def version() -> None:
     click.echo(version_text())
 
 
+def _topics(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the names of commands and errors."""
+    return [name for name in (*COMMANDS, "errors", *explanations()) if name.startswith(incomplete)]
+
+
 @click.command(name="help", short_help="Explain a command or an error.")
-@click.argument("words", nargs=-1, metavar="[COMMAND|ERROR]...")
+@click.argument("words", nargs=-1, metavar="[COMMAND|ERROR]...", shell_complete=_topics)
 @click.pass_context
 def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
     """Explain COMMAND, as COMMAND --help does; or an error, by the name in its message.
@@ -72,6 +75,10 @@ def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
 def _lines_of_error(words: Sequence[str]) -> Iterable[str] | None:
     """Return what explains an error, or the names of all; None if the words name none."""
     if tuple(words) == ("errors",):
+        # Imported here because pagent --help imports this module.
+        from pagent.cli.tables import hanging_lines
+        from pagent.cli.terminal import is_terminal
+
         room = shutil.get_terminal_size().columns if is_terminal(1) else None
         heads = {f"{name:{_NAME}} ": entry.messages[0] for name, entry in explanations().items()}
         return [line for head, text in heads.items() for line in hanging_lines(head, text, room)]

@@ -112,7 +112,12 @@ async def _routers(settings: Settings) -> AsyncIterator[Check]:
 
 async def _steps(target: Target) -> AsyncIterator[Check]:
     try:
-        async for check in link_checks(target.address, target.token):
+        async for check in link_checks(target.address, target.token or None):
             yield check
+            if check.level is Level.FAILED:
+                return
     except ConfigError as error:
         yield failed("address", str(error), "Write HOST:PORT, ws://HOST:PORT/PATH or wss://HOST/PATH.")
+        return
+    if not target.token:
+        yield warning("token", "none is given, so none was tried", "Use --token-file FILE; pagent help no-token.")

@@ -45,8 +45,11 @@ def optional_target_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def found_target_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: the function is called with ``target: Target | None``; None if no option and no context names one."""
-    return _with_target(function, is_named=_is_any_named)
+    """Decorator: the function is called with ``target: Target | None``; None if no option and no context names one.
+
+    Without a token that of the target is empty.
+    """
+    return _with_target(function, is_named=_is_any_named, needs_token=False)
 
 
 def _is_named(agent: str | None, context: str | None) -> bool:
@@ -61,7 +64,10 @@ def _is_any_named(agent: str | None, context: str | None) -> bool:
 
 
 def _with_target(
-    function: Callable[..., Any], *, is_named: Callable[[str | None, str | None], bool] | None = None
+    function: Callable[..., Any],
+    *,
+    is_named: Callable[[str | None, str | None], bool] | None = None,
+    needs_token: bool = True,
 ) -> Callable[..., Any]:
     """``is_named``: whether there is a target, from the options --agent and --context; None: it is required."""
 
@@ -69,7 +75,7 @@ def _with_target(
     def wrapper(agent: str | None, context: str | None, token_file: Path | None, debug: bool, **values: Any) -> Any:
         target = None
         if is_named is None or values.get("detach") or values.get("pool") or is_named(agent, context):
-            target = find_target(agent, context, token_file, debug=debug)
+            target = find_target(agent, context, token_file, debug=debug, needs_token=needs_token)
         return function(target=target, **values)
 
     for option in reversed(_OPTIONS):
@@ -100,16 +106,18 @@ _OPTIONS: Final = [
 ]
 
 
-def find_target(agent: str | None, context: str | None, token_file: Path | None, *, debug: bool = False) -> Target:
+def find_target(
+    agent: str | None, context: str | None, token_file: Path | None, *, debug: bool = False, needs_token: bool = True
+) -> Target:
     """Return the peer that options, environment and saved contexts name. click.UsageError, ConfigError."""
     if agent is not None and context is not None:
         raise click.UsageError("--agent and --context cannot be used together: a context has an address")
     token = None if token_file is None else _token_of(token_file)
     if agent is not None:
         token = token or os.environ.get(TOKEN_VARIABLE)
-        if not token:
+        if not token and needs_token:
             raise ConfigError(_NO_TOKEN)
-        return Target(agent, token, debug)
+        return Target(agent, token or "", debug)
     # Imported here because YAML is not needed to print a help text.
     from pagent.config.contexts import contexts_path, read_contexts
 

@@ -104,6 +104,7 @@ def test_jobs_and_contexts(
 
 def test_commands_and_options_need_no_agent(shell: Shell) -> None:
     assert shell.complete("comple") == ["completion"]
+    assert shell.complete("help", "port-t") == ["port-taken"]
     assert {"run", "ps", "cp", "agents"} <= set(shell.complete(""))
     assert shell.complete("completion", "") == ["bash", "zsh", "fish"] or shell.complete("completion", "f") == ["fish"]
     assert "--config" in shell.complete("serve", "--con")

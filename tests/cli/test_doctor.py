@@ -128,6 +128,14 @@ def test_a_token_that_is_not_accepted(place: RemoteProcess, doctor: Any, tmp_pat
     assert "token-not-accepted" in of(outcome, "token")["advice"]
 
 
+@pytest.mark.parametrize("place", [AGENT], indirect=True)
+def test_a_link_without_a_token(place: RemoteProcess, doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PAGENT_TOKEN", raising=False)
+    outcome = doctor("--json", "--agent", place.address)
+    assert outcome.code == 0
+    assert steps(outcome) == {"name": "ok", "TCP": "ok", "upgrade": "ok", "token": "warning"}
+
+
 @pytest.mark.parametrize(
     ("address", "last", "text"),
     [

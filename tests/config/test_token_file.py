@@ -29,7 +29,6 @@ def path(tmp_path: Path) -> Path:
 def test_a_file_that_is_missing_is_made_with_mode_0600(path: Path) -> None:
     old = os.umask(0)
     try:
-        assert names(path) == []
         add_token(path, record("a"))
     finally:
         os.umask(old)
