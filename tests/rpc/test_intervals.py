@@ -17,5 +17,5 @@ def test_intervals(value: float) -> None:
 
 @pytest.mark.parametrize("value", [0.4, -1, float("nan"), float("inf"), 2 * RUN_TIMEOUT_MAX_S, "1", None, True, [1]])
 def test_what_is_no_interval(value: Any) -> None:
-    with pytest.raises(ValueError, match="interval must be a number of seconds from 0.5 to"):
+    with pytest.raises(ValueError, match=r"interval must be a number of seconds from 0\.5 to"):
         checked_interval(value, 0.5)

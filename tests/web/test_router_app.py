@@ -5,130 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pagent.access.operations import ADMIN, FILES, JOBS, METRICS, NONE, PROBE, READ, RPC, UNROUTED, WSCONNECT
-from pagent.access.tickets import Tickets
 from pagent.agent import Agent
-from pagent.config.router import DialledAgent, DialSettings, RouterControl, RouterServer, SpoolSettings
-from pagent.errors import RequestRefusedError
-from pagent.front.server import FrontServer
-from pagent.front.spools import FrontSpools
-from pagent.http1.incoming import IncomingHead
+from pagent.config.router import DialledAgent, DialSettings, RouterControl, RouterServer
 from pagent.log import ACCESS_LOG
-from pagent.net.accept.listening import listen
 from pagent.router import Router
-from pagent.rpc.directory import AgentLink, Client, JobAddress, Subject
-from pagent.rpc.new_job import NewJob
-from pagent.runtime.metrics import Metric, Values
-from pagent.web.handover import RouterWeb
+from pagent.rpc.directory import JobAddress, Subject
 from pagent.web.router_app import router_app, routes_of
-from pagent.web.routes import KnownChange, KnownJob, RoutedAgent, RoutedJob
 from pagent.web.wsconnect import WebSocketJoins
 from tests.kit.agents import TOKEN
 from tests.kit.directory import OpenGate
 from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import Answer, ask, connected, router_settings, running_router
-
-
-class Untouched:
-    """Routes and a directory of which nothing may be asked."""
-
-    def agents(self) -> Iterable[RoutedAgent]:
-        raise AssertionError("reached")
-
-    async def create(
-        self, choice: Mapping[str, Any], name: str, subject: Subject
-    ) -> tuple[RoutedAgent, dict[str, Any]]:
-        raise AssertionError("reached")
-
-    def new_job(self, wanted: NewJob, subject: Subject) -> AbstractAsyncContextManager[RoutedJob]:
-        raise AssertionError("reached")
-
-    async def locate(self, job: JobAddress) -> RoutedAgent:
-        raise AssertionError("reached")
-
-    def subscribe(self, subscriber: Callable[[KnownChange], None]) -> Callable[[], None]:
-        return lambda: None
-
-    @property
-    def tickets(self) -> Tickets:
-        raise AssertionError("reached")
-
-    def starting(self, job_uid: str) -> AbstractContextManager[None]:
-        raise AssertionError("reached")
-
-    def noted(self, connection_id: str, info: Mapping[str, Any]) -> None:
-        raise AssertionError("reached")
-
-    def answered(self, connection_id: str, info: Any) -> KnownJob:
-        raise AssertionError("reached")
-
-    async def until_ended(self, job_uid: str) -> None:
-        raise AssertionError("reached")
-
-    def removed(self, job_uid: str) -> None:
-        raise AssertionError("reached")
-
-    async def may_dial(self, host: str, port: int) -> list[str]:
-        raise AssertionError("reached")
-
-    @property
-    def is_ready(self) -> bool:
-        raise AssertionError("reached")
-
-    def info(self) -> Mapping[str, Any]:
-        raise AssertionError("reached")
-
-    async def cordon(self, agent_uid: str, on: bool) -> bool:
-        raise AssertionError("reached")
-
-    def jobs(self, after: tuple[float, str] | None) -> Iterator[KnownJob]:
-        raise AssertionError("reached")
-
-    async def ended_jobs(self) -> Sequence[KnownJob]:
-        raise AssertionError("reached")
-
-    def job(self, job_uid: str) -> KnownJob | None:
-        raise AssertionError("reached")
-
-    def is_away(self, job_uid: str) -> bool:
-        raise AssertionError("reached")
-
-    def job_count(self, agent_uid: str) -> int:
-        raise AssertionError("reached")
-
-    def metrics(self) -> Mapping[Metric, Values]:
-        raise AssertionError("reached")
-
-    def end(self) -> None:
-        raise AssertionError("reached")
-
-    def find(self, job: JobAddress) -> AgentLink:
-        raise AssertionError("reached")
-
-    def state_of(self, job: JobAddress) -> str | None:
-        raise AssertionError("reached")
-
-    async def wait_for(self, job: JobAddress) -> AgentLink:
-        raise AssertionError("reached")
-
-
-class Shut(OpenGate):
-    """A gate that lets nothing pass, and notes what it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[tuple[str, JobAddress | None]] = []
-
-    def judge(self, operation: str, job: JobAddress | None, head: IncomingHead, client: Client) -> Subject:
-        self.asked.append((operation, job))
-        raise RequestRefusedError(403, "closed")
+from tests.web.closed_gate import Shut, Untouched, listener_of
 
 
 def no_link(subject: Subject) -> None:
@@ -140,17 +34,9 @@ async def closed() -> AsyncIterator[tuple[int, Shut]]:
     """The port of a router whose gate is closed, and the gate."""
     gate, routes = Shut(), Untouched()
     joins = WebSocketJoins(routes, gate)
-    web = RouterWeb(router_app(routes, gate, joins, no_link), body_s=60.0)
-    await web.start()
-    front = FrontServer(routes, gate, web.protocol, RouterControl(), FrontSpools(SpoolSettings()))
-    (sock,) = listen("127.0.0.1", 0)
-    await front.listen([sock])
-    try:
-        yield int(sock.getsockname()[1]), gate
-    finally:
-        await front.close()
-        await web.close()
-        await joins.close()
+    async with listener_of(gate, routes, router_app(routes, gate, joins, no_link)) as port:
+        yield port, gate
+    await joins.close()
 
 
 #: What each request needs: the contract of docs/router.rst, by scope.

@@ -13,22 +13,18 @@ import pytest
 
 from pagent.access.operations import PAGE, PROBE
 from pagent.config.model import DashboardSettings
-from pagent.config.router import Access, AccessToken, RouterControl, RouterSettings, SpoolSettings
+from pagent.config.router import Access, AccessToken, RouterControl, RouterSettings
 from pagent.errors import ConfigError
-from pagent.front.server import FrontServer
-from pagent.front.spools import FrontSpools
 from pagent.log import ACCESS_LOG, AUDIT_LOG
-from pagent.net.accept.listening import listen
 from pagent.router import Router
 from pagent.rpc.directory import JobAddress
 from pagent.web.dashboard.app import dashboard_app, dashboard_routes
-from pagent.web.handover import RouterWeb
 from pagent.web.v1.table import v1_routes
 from tests.access.conftest import token
 from tests.kit.directory import OpenGate
 from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import ask, router_settings, running_router
-from tests.web.test_router_app import Shut, Untouched
+from tests.web.closed_gate import Shut, Untouched, listener_of
 
 DASHBOARD = DashboardSettings(enabled=True)
 
@@ -56,16 +52,8 @@ async def router() -> AsyncIterator[Router]:
 async def shut() -> AsyncIterator[tuple[int, Shut]]:
     """The port of a dashboard whose gate lets nothing pass, and the gate."""
     gate, routes = Shut(), Untouched()
-    web = RouterWeb(dashboard_app(routes, gate), body_s=60.0)
-    await web.start()
-    front = FrontServer(routes, gate, web.protocol, RouterControl(), FrontSpools(SpoolSettings()))
-    (sock,) = listen("127.0.0.1", 0)
-    await front.listen([sock])
-    try:
-        yield int(sock.getsockname()[1]), gate
-    finally:
-        await front.close()
-        await web.close()
+    async with listener_of(gate, routes, dashboard_app(routes, gate)) as port:
+        yield port, gate
 
 
 def test_it_serves_its_files_and_v1_and_a_probe() -> None:

@@ -11,7 +11,7 @@ from openapi_spec_validator import validate
 from pagent.access.operations import SCOPE_OF
 from pagent.web.v1.table import v1_routes
 from tests.kit.directory import OpenGate
-from tests.web.test_router_app import Untouched
+from tests.web.closed_gate import Untouched
 from tests.web.v1.portal import document
 
 OPERATIONS = [
