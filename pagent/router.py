@@ -157,7 +157,12 @@ class Router:
         self._listeners = [self._control_listener, self._apps_listener, self._dashboard_listener]
         try:
             self._front = FrontServer(
-                self.directory, self.gate, self._control_listener.fallback, settings.control, spools
+                self.directory,
+                self.gate,
+                self._control_listener.fallback,
+                settings.control,
+                spools,
+                lambda: sum([listener.connections for listener in self._listeners]),
             )
         except ValueError as error:
             raise ConfigError(f"control.trusted_proxies: {error}") from None

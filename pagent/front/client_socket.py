@@ -89,6 +89,7 @@ class ClientSocket(ExchangeUser):
         "_eof",
         "_exchange",
         "_head",
+        "_is_used",
         "_lease",
         "_loop",
         "_progress",
@@ -110,6 +111,7 @@ class ClientSocket(ExchangeUser):
         self._client = _UNKNOWN
         # While connected.
         self._state = ClientState.HEAD
+        self._is_used = False  # it has made a request, a bad one for example
         self.deadline = NEVER
         self._buffer = HeadBuffer()
         self._ahead = b""
@@ -200,6 +202,9 @@ class ClientSocket(ExchangeUser):
         if state not in NEXT[self._state]:
             raise RuntimeError(f"a user's connection goes from {self._state.name} to {state.name}")
         self._state = state
+        if not self._is_used:
+            self._is_used = True
+            self._context.deadlines.used(self)
 
     def _accepted(self) -> None:
         self._client = self._context.client_of(self.port, self._proxied)

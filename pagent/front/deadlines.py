@@ -7,6 +7,7 @@ and one timer of the event loop looks at all of them, as long as there are any.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from typing import Final, Protocol
 
 from pagent.runtime.tasks import first_of
@@ -56,6 +57,7 @@ class Deadlines:
         self.idle_s = idle_s
         self._interval = min(_INTERVAL_S, min(idle_s, shortest) / _INTERVALS_LEAST)
         self._timed: set[Timed] = set()
+        self._unused: OrderedDict[Timed, None] = OrderedDict()  # those without a request so far, the oldest first
         self._emptied: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         #: Whether each request is the last one of its connection: the router ends.
@@ -67,12 +69,18 @@ class Deadlines:
     def add(self, timed: Timed) -> None:
         """Look at the deadline of this connection from now on."""
         self._timed.add(timed)
+        self._unused[timed] = None
         if self._timer is None:
             self._timer = self._loop.call_later(self._interval, self._look)
+
+    def used(self, timed: Timed) -> None:
+        """Take note that this connection has made a request."""
+        self._unused.pop(timed, None)
 
     def discard(self, timed: Timed) -> None:
         """Forget this connection."""
         self._timed.discard(timed)
+        self._unused.pop(timed, None)
         if self._emptied is not None and not self._timed and not self._emptied.done():
             self._emptied.set_result(None)
 
@@ -86,7 +94,14 @@ class Deadlines:
             timed.expired()
 
     def drop_idle(self) -> bool:
-        """Close the connection that has been idle for longest, and return whether there was one."""
+        """Close the oldest connection that has made no request, or that which has been idle for longest.
+
+        Return whether there was one. Clients that only connect, or send a part of a head, so cost no client its
+        connection that makes requests.
+        """
+        if self._unused:
+            next(iter(self._unused)).drop()
+            return True
         idle = [each for each in self._timed if each.is_idle]
         if idle:
             min(idle, key=lambda each: each.deadline).drop()
@@ -116,6 +131,7 @@ class Deadlines:
         for timed in list(self._timed):
             timed.drop()
         self._timed.clear()
+        self._unused.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

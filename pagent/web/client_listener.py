@@ -57,6 +57,11 @@ class ClientListener:
         return self._web.protocol(head, client)
 
     @property
+    def connections(self) -> int:
+        """The number of connections whose request the application answers."""
+        return 0 if self._web is None else self._web.connections
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine reaches it."""
         return is_loopback_interface(self._settings.interface)

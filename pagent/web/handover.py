@@ -294,6 +294,11 @@ class RouterWeb:
         app.on_response_prepare.append(_note_answer)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
 
+    @property
+    def connections(self) -> int:
+        """The number of connections whose request is not over."""
+        return len(self._open)
+
     async def start(self) -> None:
         """Make it ready for :meth:`protocol`."""
         await self._runner.setup()

@@ -44,7 +44,9 @@ async def test_when_there_is_no_room_idle_connections_are_closed(front: Front, f
         assert (await late.rest()).startswith(b"elsewhere: ")
 
 
-async def test_when_all_are_in_use_a_new_one_is_refused(front: Front, job: str, few_descriptors: None) -> None:
+async def test_when_all_are_in_use_a_new_one_is_refused(
+    front: Front, job: str, few_descriptors: None, caplog: pytest.LogCaptureFixture
+) -> None:
     async with running_front(front.jobs) as small, contextlib.AsyncExitStack() as stack:
         for _ in range(ROOM):
             client = await stack.enter_async_context(wire(small.port))
@@ -53,6 +55,40 @@ async def test_when_all_are_in_use_a_new_one_is_refused(front: Front, job: str, 
         late = await stack.enter_async_context(wire(small.port))
         assert await late.is_closed()
         assert small.server.connections == ROOM
+        assert f"connection refused: {ROOM} connections of users are open" in caplog.text
+
+
+async def test_connections_without_a_request_make_room_first(front: Front, job: str, few_descriptors: None) -> None:
+    """Also those of which a part of a head has come; a client that makes requests keeps its connection."""
+    async with running_front(front.jobs) as small, contextlib.AsyncExitStack() as stack:
+        honest = await stack.enter_async_context(wire(small.port))
+        assert (await honest.ask(get(f"{job}/hello"))).status == 200
+        for number in range(3 * ROOM):
+            flood = await stack.enter_async_context(wire(small.port))
+            if number % 2:
+                flood.say(b"GET / HTTP/1.1\r\nHost:")
+        late = await stack.enter_async_context(wire(small.port))
+        for client in (honest, late):
+            assert (await client.ask(get(f"{job}/hello"))).status == 200
+        assert small.server.connections <= ROOM
+
+
+async def test_handshakes_are_connections(
+    front: Front, job: str, few_descriptors: None, certificate: tuple[Path, Path]
+) -> None:
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(*certificate)
+    trusting = ssl.create_default_context(cafile=str(certificate[0]))
+    trusting.check_hostname = False
+    async with running_front(front.jobs, tls=served) as small, contextlib.AsyncExitStack() as stack:
+        honest = await stack.enter_async_context(wire(small.port, tls=trusting))
+        assert (await honest.ask(get(f"{job}/hello"))).status == 200
+        unfinished = [await stack.enter_async_context(wire(small.port)) for _ in range(2 * ROOM)]
+        await until(lambda: _at(small, ROOM))
+        late = await stack.enter_async_context(wire(small.port, tls=trusting))
+        for client in (honest, late):
+            assert (await client.ask(get(f"{job}/hello"))).status == 200
+        assert await unfinished[0].is_closed()
 
 
 async def _at(front: Front, count: int) -> bool:

@@ -1,7 +1,8 @@
-"""Connections that begin with a header of the PROXY protocol, in front of everything else, TLS included.
+"""Connections that begin with a TLS handshake, with a header of the PROXY protocol, or with the header and then TLS.
 
-The event loop's own servers read a connection, or begin its TLS handshake, as soon as it is accepted. So these
-connections are accepted here, and are sockets until their header has come.
+The event loop's own servers read a connection, or begin its TLS handshake, as soon as it is accepted, and do not say
+that a handshake goes on or has failed. So these connections are accepted here, are sockets until their header has come,
+and count as connections of users from the start.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _log = logging.getLogger(__name__)
 Serve = Callable[[ProxyHeader | None], asyncio.Protocol]
 
 
-class ProxiedConnection:
-    """One connection until it is opened. Until its header is read it counts as an idle one.
+class OpeningConnection:
+    """One connection until it is opened: until then it counts as an idle one that was not used.
 
     :param has_header: whether it has to begin with a header.
     """
@@ -33,36 +34,32 @@ class ProxiedConnection:
     def __init__(
         self, context: FrontContext, sock: socket.socket, serve: Serve, tls: Mapping[str, Any], *, has_header: bool
     ) -> None:
-        self._deadlines = context.deadlines
+        deadlines = self._deadlines = context.deadlines
         self._socket = sock
         self._serve = serve
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self.deadline = self._loop.time() + context.head_s
+        deadlines.add(self)
         self._opening = context.tasks.start(self._open(has_header), name="open a connection")
         # It may be cancelled before it has begun.
-        self._opening.add_done_callback(lambda task: sock.close() if task.cancelled() else None)
+        self._opening.add_done_callback(self._opened)
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        self._deadlines.discard(self)
+        if task.cancelled():
+            self._socket.close()
 
     async def _open(self, has_header: bool) -> None:
         try:
-            header = await self._header() if has_header else None
-            await self._connect(header)
+            header = await receive_proxy_header(self._socket) if has_header else None
+            await self._loop.connect_accepted_socket(lambda: self._serve(header), self._socket, **self._tls)
         except ValueError as error:
             _log.info("a connection of a proxy is closed: %s", error)
             self._socket.close()
         except OSError as error:
             _log.info("a connection is closed: %s", accepting_fault(error))
             self._socket.close()
-
-    async def _header(self) -> ProxyHeader:
-        self._deadlines.add(self)
-        try:
-            return await receive_proxy_header(self._socket)
-        finally:
-            self._deadlines.discard(self)
-
-    async def _connect(self, header: ProxyHeader | None) -> None:
-        await self._loop.connect_accepted_socket(lambda: self._serve(header), self._socket, **self._tls)
 
     @property
     def is_idle(self) -> bool:
@@ -75,20 +72,29 @@ class ProxiedConnection:
         self._opening.cancel()
 
     def drain(self) -> None:
-        self.drop()
+        self.deadline = self._loop.time() + self._deadlines.idle_s
 
     def refuse(self) -> None:
         self.drop()
 
 
-class ProxiedSocket:
-    """Accepts on one listening socket. Peers that are trusted proxies have to send a header.
+class OpeningSocket:
+    """Accepts on one listening socket. With the PROXY protocol peers that are trusted proxies have to send a header.
 
     :param tls: options of the event loop for TLS; none without it.
+    :param has_room: whether one more connection may be open.
     """
 
-    def __init__(self, context: FrontContext, listening: socket.socket, serve: Serve, tls: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        context: FrontContext,
+        listening: socket.socket,
+        serve: Serve,
+        tls: Mapping[str, Any],
+        has_room: Callable[[], bool],
+    ) -> None:
         self._context = context
+        self._has_room = has_room
         self._listening = listening
         self._serve = serve
         self._tls = tls
@@ -118,5 +124,8 @@ class ProxiedSocket:
         if accepted is None:
             return
         sock, address = accepted
-        trusted = self._context.trusts(plain_address(address))
-        ProxiedConnection(self._context, sock, self._serve, self._tls, has_header=trusted)
+        if not self._has_room():
+            sock.close()
+            return
+        has_header = self._context.proxy_protocol and self._context.trusts(plain_address(address))
+        OpeningConnection(self._context, sock, self._serve, self._tls, has_header=has_header)
