@@ -145,7 +145,7 @@ class Agent:
         if settings.server.enabled:
             server = settings.server
             if not self._credentials.tokens.accepted:
-                _log.warning("server.accept_tokens is empty: no router can dial in")
+                _log.warning("server.accept_tokens is empty: no router can dial in (pagent help no-accepted-tokens)")
             app = rpc_app(lambda: None if self._ending else self._connection(dialled=False))
             ports["rpc"] = self.rpc_port = await self._web.listen(
                 "server", app, server.interface, server.port, tls=self._credentials.server_tls

@@ -291,7 +291,7 @@ class Router:
         if settings.identity.uid is None:
             _log.warning("identity.uid is null: jobs are not found again after a restart of this router; set it")
         if settings.server.enabled and not self._credentials.accepted and not settings.pools:
-            _log.warning("server.accept_tokens is empty: no agent can dial in")
+            _log.warning("server.accept_tokens is empty: no agent can dial in (pagent help no-accepted-tokens)")
         if self.gate.is_closed:
             if self._settings.access.open:
                 _log.warning("access.open is set, but the router is closed: every request needs a token or a user")

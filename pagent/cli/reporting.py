@@ -21,6 +21,7 @@ import click
 
 from pagent import limits
 from pagent.cli.child import ForegroundChild
+from pagent.cli.explained import with_name
 from pagent.jobs.placeholders import MAIN, fill, names
 from pagent.jobs.ports import CONNECT_RETRY_FIRST_S, CONNECT_RETRY_MAX_S
 from pagent.log import escape
@@ -77,7 +78,7 @@ def run(command: Sequence[str]) -> int:
 
 
 def _say(text: str) -> None:
-    click.echo(f"pagent: {escape(text)}", err=True)
+    click.echo(f"pagent: {escape(with_name(text))}", err=True)
 
 
 def _free_port() -> int:

@@ -132,7 +132,9 @@ class AgentDialler:
             except DialError as failure:
                 error = failure
             delay = backoff.delay(lived)
-            _log.warning("agent at %s: %s; dialling again in %.1f s", address.authority, error, delay)
+            _log.warning(
+                "agent at %s: %s; dialling again in %.1f s (pagent help no-link)", address.authority, error, delay
+            )
             await asyncio.sleep(delay)
 
     async def _dial(

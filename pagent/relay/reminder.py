@@ -20,7 +20,7 @@ async def remind_of_open(listeners: Sequence[str]) -> None:
     while True:
         _log.warning(
             "the router is open on %s: every client that reaches it may run programs on its agents; set %s to close"
-            " it, or let it listen on 127.0.0.1",
+            " it, or let it listen on 127.0.0.1 (pagent help router-open)",
             " and ".join(listeners),
             CLOSING_KEYS,
         )

@@ -269,7 +269,11 @@ class AgentTable:
         if not second.is_open:
             return
         peer = second.connection.link.peer_address
-        _log.warning("agent.conflict: another agent with the uid %r is connected: %s refused", second.uid, peer)
+        _log.warning(
+            "agent.conflict: another agent with the uid %r is connected: %s refused (pagent help uid-conflict)",
+            second.uid,
+            peer,
+        )
         self._feed.publish(ChangeKind.AGENT_CONFLICT, second.uid)
         second.connection.link.close(POLICY_VIOLATION, "another agent with this uid is connected")
 

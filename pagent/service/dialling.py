@@ -162,10 +162,10 @@ class RouterDialling:
     async def _pause(self, reason: Exception, lived_s: float) -> None:
         text = str(reason) if isinstance(reason, DialError) else f"{self._name}: {reason}"
         if self._dialled.lost(self._address, reason):
-            _log.error("no link with %s", text)
+            _log.error("no link with %s (pagent help no-link)", text)
             return
         delay_s = self._backoff.delay(lived_s)
-        _log.warning("no link with %s; dialling again in %.1f s", text, delay_s)
+        _log.warning("no link with %s; dialling again in %.1f s (pagent help no-link)", text, delay_s)
         await asyncio.sleep(delay_s)
 
     @property

@@ -145,7 +145,9 @@ class HttpConnection(asyncio.Protocol):
     def _refuse_protocol(self) -> None:
         assert self._transport is not None
         if self._received.startswith(_TLS_RECORD):
-            _log.warning("%s: closed a TLS connection: this port does not use TLS", self._peer)
+            _log.warning(
+                "%s: closed a TLS connection: this port does not use TLS (pagent help port-without-tls)", self._peer
+            )
             self._transport.abort()
         else:
             self._refuse()

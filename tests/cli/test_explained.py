@@ -79,6 +79,13 @@ def test_every_failure_of_a_command_has_an_entry() -> None:
     assert [each for each in failures() if name_of(each[1]) is None] == []
 
 
+def test_every_name_in_a_message_is_that_of_an_entry() -> None:
+    """Messages of logs have the name as a part of their text."""
+    named = set(re.findall(r"\(pagent help ([a-z]+(?:-[a-z]+)+)\)", TEXTS))
+    assert {"no-link", "router-open"} <= named
+    assert named <= explanations().keys()
+
+
 def test_a_message_without_an_entry_is_not_changed() -> None:
     assert with_name("3 files downloaded") == "3 files downloaded"
     assert with_name("job 'x' is not found; pagent ps -a lists all jobs").endswith(" (pagent help job-not-found)")

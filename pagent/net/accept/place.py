@@ -154,7 +154,11 @@ class Place:
     def make_room(self) -> None:
         """Close the connection to make room for others."""
         peer = address_of(self._socket)
-        _log.warning("%s: connection refused: %d unauthenticated connections are open", peer, self._gate.taken)
+        _log.warning(
+            "%s: connection refused: %d unauthenticated connections are open (pagent help unauthenticated-connections)",
+            peer,
+            self._gate.taken,
+        )
         self.drop()
 
     def drop(self) -> None:
