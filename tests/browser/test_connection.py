@@ -83,3 +83,21 @@ async def test_the_page_of_a_job_that_another_router_does_not_have(
         proxy.target = site.port
         proxy.cut()
         await page.until("return document.querySelector('h1')?.innerText === 'of the first router'")
+
+
+async def test_a_log_that_is_opened_without_a_connection_is_read_later(
+    site: DashboardSite, proxy: CuttableProxy, chromium: Browser
+) -> None:
+    uid = await site.create(
+        "writes later", "import time; time.sleep(0.1); print('a line', flush=True); time.sleep(600)"
+    )
+    page = await site.open(chromium, "jobs", uid, origin=f"http://127.0.0.1:{proxy.port}")
+    await page.until("return document.querySelector('h1')?.innerText === 'writes later'")
+    target, proxy.target = proxy.target, 1
+    proxy.cut()
+    await page.until(LOST)
+    await page.run("document.getElementById('tab-log').click()")
+    await page.until("return document.querySelector('.log-note')?.textContent === 'The connection is lost.'")
+    proxy.target = target
+    await page.until("return document.querySelector('.log-lines')?.textContent === 'a line'")
+    await page.until("return document.querySelector('[data-stream=stdout] .number').textContent === '7 B'")

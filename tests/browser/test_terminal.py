@@ -198,3 +198,19 @@ async def test_without_a_token_there_is_no_terminal(site: DashboardSite, chromiu
     page = await site.open(chromium, "jobs", uid, "terminal", token=False)
     await page.until("return document.getElementById('main').innerText.includes('needs a token with the scope “exec”')")
     assert not await page.run("return document.querySelectorAll('.xterm').length")
+
+
+async def test_a_pasted_text_cannot_end_its_own_paste(page: Page) -> None:
+    await write(page, "clear; cat -v\n")
+    await page.until(f"return {SCREEN}.trim() === ''")
+    script = """
+        const data = new DataTransfer();
+        data.setData("text/plain", "one\\u001b[201~two\\u0003\\u009b31mthree");
+        const event = new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true});
+        document.querySelector(".xterm-helper-textarea").dispatchEvent(event);
+    """
+    await page.run(script)
+    await write(page, "\n")
+    await shows(page, "one[201~two31mthree")
+    assert "^[" not in await page.run(f"return {SCREEN}")
+    await press(page, "Control+c")

@@ -7,9 +7,10 @@ import { tokenButton } from "./chips.js";
 import { LineSplitter } from "./lines.js";
 import { backoff } from "./live.js";
 import { LINES_MAX, LogLines } from "./log_lines.js";
+import { isRefused, LogReader, problem } from "./log_reader.js";
 import { LogSearch } from "./log_search.js";
 import { stored, store } from "./stored.js";
-import { visible, whenHidden } from "./visibility.js";
+import { visible } from "./visibility.js";
 
 const FIRST_BYTES = 128 * 1024;
 const EARLIER_BYTES = 512 * 1024;
@@ -18,6 +19,7 @@ const FRAME_LINES = 1500;
 const MOVED_MS = 1000;
 const END_PX = 24;
 const WRAP = "wrap";
+const STREAMS = ["stdout", "stderr"];
 
 // Mount the log of a job; return {end(), key(key)}.
 export function mountLog(element, job, api) {
@@ -27,6 +29,7 @@ export function mountLog(element, job, api) {
 class LogView {
   #job;
   #api;
+  #reader;
   #lines = new LogLines();
   #search;
   #parts = {};
@@ -48,6 +51,7 @@ class LogView {
   constructor(element, job, api) {
     this.#job = job;
     this.#api = api;
+    this.#reader = new LogReader(api, job.uid);
     this.#search = new LogSearch(this.#lines, (line) => this.#goTo(line));
     this.#build(element);
     this.#begin();
@@ -75,7 +79,7 @@ class LogView {
         h("span", {}, name),
         h("span.number"),
       );
-    parts.streams = h("div.segments", { role: "group", "aria-label": "Stream" }, stream("stdout"), stream("stderr"));
+    parts.streams = h("div.segments", { role: "group", "aria-label": "Stream" }, ...STREAMS.map(stream));
     parts.follow = toggle("follow", "Follow", () => this.#setFollow(!this.#follow), "Keep the end in view (f)");
     parts.wrap = toggle("wrap", "Wrap", () => this.#setWrap(stored(WRAP) === "off"), "Wrap long lines (w)");
     parts.earlier = h("button.earlier", {
@@ -157,27 +161,25 @@ class LogView {
 
   // --- reading ---
 
-  get #path() {
-    return `jobs/${encodeURIComponent(this.#job.uid)}/logs`;
-  }
-
   // Open the stream that has something: many programs log to their standard error.
   async #begin() {
     const reason = this.#api.refusal("logs", { job: this.#job });
     if (this.#job.removed_at || this.#job.agent === null) this.#remembered();
     else if (reason) this.#parts.note.append(reason, " ", tokenButton(this.#api));
-    else {
-      try {
-        const bounds = await Promise.all(["stdout", "stderr"].map((stream) => this.#bounds(stream)));
-        if (this.#over.signal.aborted) return;
-        bounds.forEach(({ end }, index) =>
-          setText(this.#parts.streams.children[index].lastElementChild, end ? format.bytes(end) : "empty"),
-        );
-        this.#switchTo(bounds[0].end === 0 && bounds[1].end > 0 ? "stderr" : "stdout");
-      } catch (error) {
-        setText(this.#parts.note, problem(error));
-      }
-    }
+    else await this.#persist(() => this.#open(), this.#over.signal);
+  }
+
+  async #open() {
+    const { signal } = this.#over;
+    const ends = await Promise.all(STREAMS.map(async (stream) => (await this.#reader.bounds(stream, signal)).end));
+    if (signal.aborted) return;
+    STREAMS.forEach((stream, index) => this.#drawSize(stream, ends[index]));
+    this.#switchTo(ends[0] === 0 && ends[1] > 0 ? "stderr" : "stdout");
+  }
+
+  #drawSize(stream, size) {
+    const button = this.#parts.streams.querySelector(`[data-stream="${stream}"]`);
+    setText(button.lastElementChild, size ? format.bytes(size) : "empty");
   }
 
   // A job that is gone has no log any more; its agent remembers the end of its standard error.
@@ -190,11 +192,6 @@ class LogView {
         ? "The job is not at an agent, and has no output."
         : "The job is removed, and its output with it.";
     setText(this.#parts.note, text ? `${gone} This is the end of its standard error.` : gone);
-  }
-
-  async #bounds(stream, signal = this.#over.signal) {
-    const { headers } = await this.#api.fetch("HEAD", this.#path, { query: { stream }, signal });
-    return { start: Number(headers.get("X-Pagent-Start")), end: Number(headers.get("X-Pagent-Offset")) };
   }
 
   #switchTo(stream) {
@@ -214,58 +211,44 @@ class LogView {
     this.#read(this.#run.signal);
   }
 
-  // Read to the end of the job's output, over lost connections.
+  // Read to the end of the job's output.
   async #read(signal) {
     let from = null;
+    const sink = { begun: (offset) => this.#from(offset), take: (bytes) => this.#take(this.#splitter.feed(bytes)) };
+    const read = async () => {
+      from ??= await this.#beginning(signal);
+      await this.#reader.follow(this.#stream, this.#splitter?.next ?? from, sink, signal);
+    };
+    if ((await this.#persist(read, signal)) && !signal.aborted) this.#finish();
+  }
+
+  // Do something over lost connections; return whether it is done, and was not refused.
+  async #persist(action, signal) {
     for (let attempt = 0; !signal.aborted; attempt += 1) {
       const before = this.#splitter?.next;
       try {
-        from ??= await this.#beginning(signal);
-        await this.#follows(this.#splitter?.next ?? from, signal);
-        this.#finish();
-        return;
+        await action();
+        return true;
       } catch (error) {
-        if (signal.aborted) return;
-        if (error.status >= 400 && error.status < 500) {
-          setText(this.#parts.note, problem(error));
-          return;
-        }
+        if (signal.aborted) return false;
+        if (error.name !== "AbortError") setText(this.#parts.note, problem(error));
+        if (isRefused(error)) return false;
         if (this.#splitter?.next !== before) attempt = 0;
-        if (error.name !== "AbortError") setText(this.#parts.note, `${problem(error)} Trying again…`);
         await (document.hidden ? visible(signal) : new Promise((resolve) => setTimeout(resolve, backoff(attempt))));
       }
     }
+    return false;
   }
 
   async #beginning(signal) {
-    const { start, end } = await this.#bounds(this.#stream, signal);
+    const { start, end } = await this.#reader.bounds(this.#stream, signal);
     this.#start = start;
     return Math.max(start, end - FIRST_BYTES);
   }
 
-  // Follow the output from an offset on. While the page is not seen, its connection is given back.
-  async #follows(offset, signal) {
-    const connection = new AbortController();
-    const end = () => connection.abort();
-    const unwatch = whenHidden(end);
-    signal.addEventListener("abort", end);
-    try {
-      const query = { stream: this.#stream, offset, follow: 1 };
-      const response = await this.#api.fetch("GET", this.#path, { query, signal: connection.signal });
-      this.#from(Number(response.headers.get("X-Pagent-Start")));
-      setText(this.#parts.note, "");
-      const reader = response.body.getReader();
-      for (let piece = await reader.read(); !piece.done && !signal.aborted; piece = await reader.read()) {
-        await this.#take(this.#splitter.feed(piece.value));
-      }
-    } finally {
-      unwatch();
-      signal.removeEventListener("abort", end);
-    }
-  }
-
   // Begin to split at an offset, unless it is the next one: an agent may have dropped the oldest output meanwhile.
   #from(offset) {
+    setText(this.#parts.note, this.#lines.count ? "" : `The job has written nothing to ${this.#stream} yet.`);
     if (this.#splitter?.next === offset) return;
     this.#splitter = new LineSplitter(offset);
     if (!this.#lines.count) this.#first = offset;
@@ -302,6 +285,7 @@ class LogView {
       setText(this.#parts.note, "New lines wait. Follow to see them.");
       return;
     }
+    if (this.#queue.length || this.#splitter?.unfinished) setText(this.#parts.note, "");
     const drawn = this.#lines.append(this.#queue.splice(0, FRAME_LINES));
     const isTrimmed = this.#follow && this.#lines.trim();
     if (isTrimmed) {
@@ -309,6 +293,7 @@ class LogView {
       this.#drawEarlier();
     }
     this.#lines.setUnfinished(this.#splitter?.unfinished ?? null);
+    if (this.#splitter) this.#drawSize(this.#stream, this.#splitter.next);
     this.#search.look(drawn, isTrimmed);
     if (this.#follow) this.#toEnd();
     if (this.#queue.length) this.#flush();
@@ -328,7 +313,7 @@ class LogView {
     this.#setFollow(false);
     try {
       const from = Math.max(this.#start, this.#first - EARLIER_BYTES);
-      const { begin, lines, rest } = await this.#part(from, this.#first);
+      const { begin, lines, rest } = await this.#reader.part(this.#stream, from, this.#first, this.#run.signal);
       // The agent may have dropped the oldest part meanwhile.
       this.#start = Math.max(this.#start, begin > from ? begin : 0);
       const height = view.scrollHeight;
@@ -344,29 +329,4 @@ class LogView {
       setAttribute(earlier, "aria-disabled", null);
     }
   }
-
-  // Return the lines between two offsets. An answer has no end of its range, so the rest of it is cancelled.
-  async #part(from, to) {
-    const response = await this.#api.fetch("GET", this.#path, {
-      query: { stream: this.#stream, offset: from },
-      signal: this.#run.signal,
-    });
-    const begin = Number(response.headers.get("X-Pagent-Start"));
-    const splitter = new LineSplitter(begin);
-    const reader = response.body.getReader();
-    const lines = [];
-    while (splitter.next < to) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      lines.push(...splitter.feed(value.subarray(0, to - splitter.next)));
-    }
-    await reader.cancel().catch(() => {});
-    return { begin, lines, rest: splitter.unfinished };
-  }
-}
-
-function problem(error) {
-  return error.status
-    ? `${error.message}${error.requestId ? ` (request ${error.requestId})` : ""}`
-    : "The connection is lost.";
 }

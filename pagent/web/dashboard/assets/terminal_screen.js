@@ -7,6 +7,8 @@ const STORED = "screen-reader";
 const SCROLLBACK = 5000;
 const FONT = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace';
 const CONTRAST = 4.5;
+// All but tab, line feed and carriage return.
+const CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/g;
 
 // The colours of the two shades. xterm.js raises the contrast of what a program draws to CONTRAST.
 const THEMES = {
@@ -73,6 +75,7 @@ export class Screen {
     this.#terminal.onData((data) => this.onInput(data));
     this.#terminal.onBinary((data) => this.onInput(Uint8Array.from(data, (each) => each.charCodeAt(0))));
     this.#terminal.onResize(({ rows, cols }) => this.onSize(rows, cols));
+    this.element.addEventListener("paste", (event) => this.#pasted(event), { capture: true }); // before xterm.js
     this.#terminal.attachCustomKeyEventHandler((event) => this.#isForProgram(event));
     new ResizeObserver(framed(() => this.#refit())).observe(this.element);
     window.addEventListener("themechange", () => (this.#terminal.options.theme = shade()));
@@ -142,7 +145,7 @@ export class Screen {
       this.copy();
       return false;
     }
-    // The browser pastes: xterm.js takes its event.
+    // The browser pastes.
     return !(event.ctrlKey && event.shiftKey && event.code === "KeyV") && !(event.shiftKey && event.key === "Insert");
   }
 
@@ -166,7 +169,15 @@ export class Screen {
     }
   }
 
+  #pasted(event) {
+    event.preventDefault();
+    event.stopPropagation();
+    this.paste(event.clipboardData.getData("text/plain"));
+  }
+
+  // Paste text without the control characters that a program could take for keys: the end of a bracketed paste is one, so
+  // that what comes after it would be run.
   paste(text) {
-    this.#terminal.paste(text);
+    this.#terminal.paste(text.replace(CONTROLS, ""));
   }
 }
