@@ -14,8 +14,8 @@ import pagent as pagent_package
 from pagent.agent import Agent
 from pagent.config.model import ClientSettings, Settings
 from pagent.config.router import Access, PoolHost, PoolSettings
+from pagent.relay.pools.notes import POOL_LABEL
 from pagent.relay.pools.pools import Pools
-from pagent.relay.pools.request import POOL_LABEL
 from pagent.router import Router
 from pagent.rpc.pool_job import PoolJob, PoolRequestView
 from tests.kit.agents import TOKEN, running_agent

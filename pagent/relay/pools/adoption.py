@@ -11,9 +11,7 @@ from typing import Final
 from pagent.errors import CallError, LinkClosedError, RequestRefusedError
 from pagent.relay.changes import Change, ChangeKind
 from pagent.relay.directory import AgentDirectory
-from pagent.relay.pools.queue import JobQueue
-from pagent.relay.pools.registry import RequestRegistry
-from pagent.relay.pools.request import (
+from pagent.relay.pools.notes import (
     CANCELLED_NOTE,
     CLAIM_NOTE,
     DELIVERED_NOTE,
@@ -23,10 +21,12 @@ from pagent.relay.pools.request import (
     POOL_LABEL,
     REQUEST_NOTE,
     RID_LABEL,
-    PoolRequest,
     RequestData,
     decode_request,
 )
+from pagent.relay.pools.queue import JobQueue
+from pagent.relay.pools.registry import RequestRegistry
+from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.states import RequestState
 from pagent.relay.record import NEW, JobRecord
 from pagent.rpc.pool_job import PoolJob

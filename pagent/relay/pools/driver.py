@@ -20,8 +20,9 @@ from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.delivery import deliver
 from pagent.relay.pools.ending import RequestEnd
 from pagent.relay.pools.engine import Engine
+from pagent.relay.pools.notes import CLAIM_NOTE, DELIVERED_NOTE, DONE, FAILURES_NOTE
 from pagent.relay.pools.queue import JobQueue
-from pagent.relay.pools.request import CLAIM_NOTE, DELIVERED_NOTE, DONE, FAILURES_NOTE, PoolRequest
+from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.states import RequestInput, RequestState
 from pagent.rpc.pool_job import PoolJob
 from pagent.runtime.tasks import TaskOwner

@@ -12,7 +12,8 @@ from pagent.config.router import PoolSettings
 from pagent.errors import CallError, LinkClosedError, RequestRefusedError
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.engine import CleanupFailedError, Engine
-from pagent.relay.pools.request import BEGUN, DONE, END_NOTE, FAILURES_NOTE, PoolRequest
+from pagent.relay.pools.notes import BEGUN, DONE, END_NOTE, FAILURES_NOTE
+from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.states import RequestState
 
 _log = logging.getLogger(__name__)

@@ -15,16 +15,8 @@ from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.command import RID, filled
-from pagent.relay.pools.request import (
-    CLAIM_NOTE,
-    HELD,
-    POOL_LABEL,
-    REQUEST_NOTE,
-    RID_LABEL,
-    PoolRequest,
-    RequestData,
-    command_uid_of,
-)
+from pagent.relay.pools.notes import CLAIM_NOTE, HELD, POOL_LABEL, REQUEST_NOTE, RID_LABEL, RequestData, command_uid_of
+from pagent.relay.pools.request import PoolRequest
 from pagent.relay.record import age_of
 from pagent.rpc.directory import ANY_CONNECTION, JobAddress
 from pagent.wire import messages

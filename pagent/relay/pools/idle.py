@@ -11,8 +11,9 @@ from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.engine import CLAIM_HELD_S, Engine
+from pagent.relay.pools.notes import CLAIM_NOTE, RequestData, encode_job
 from pagent.relay.pools.registry import RequestRegistry
-from pagent.relay.pools.request import CLAIM_NOTE, PoolRequest, RequestData, encode_job
+from pagent.relay.pools.request import PoolRequest
 from pagent.router_limits import POOL_CLAIMS_MAX
 
 #: How long an agent is left alone that has a job although it seemed to have none.

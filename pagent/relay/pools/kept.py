@@ -7,9 +7,10 @@ import time
 from typing import Final
 
 from pagent.relay.pools.engine import Engine
+from pagent.relay.pools.notes import FAILURES_NOTE
 from pagent.relay.pools.queue import JobQueue
 from pagent.relay.pools.registry import RequestRegistry
-from pagent.relay.pools.request import FAILURES_NOTE, PoolRequest
+from pagent.relay.pools.request import PoolRequest
 from pagent.router_limits import POOL_ENDED_KEPT, POOL_FAILURES_KEPT_S
 from pagent.runtime.tasks import TaskOwner
 

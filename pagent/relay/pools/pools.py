@@ -27,19 +27,19 @@ from pagent.relay.pools.idle import IdleAgents
 from pagent.relay.pools.joins import PoolJoins
 from pagent.relay.pools.kept import KeptFailures
 from pagent.relay.pools.measures import PoolMeasures
-from pagent.relay.pools.queue import JobQueue
-from pagent.relay.pools.registry import RequestRegistry
-from pagent.relay.pools.request import (
+from pagent.relay.pools.notes import (
     CANCELLED_NOTE,
     CLAIM_NOTE,
     DONE,
     WITHDRAWN,
-    PoolRequest,
     RequestData,
     agent_uid_of,
     command_uid_of,
     rid_after,
 )
+from pagent.relay.pools.queue import JobQueue
+from pagent.relay.pools.registry import RequestRegistry
+from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.states import RequestState
 from pagent.relay.pools.turns import Turns
 from pagent.relay.record import QUEUE, JobRecord

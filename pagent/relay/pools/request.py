@@ -1,130 +1,17 @@
-"""A request for an agent: what its caller wants, and what has become of it.
-
-What must survive the router are notes of the command's job, so that each router, also after a restart, goes on with the
-request. A note is never changed once its fact is final, so that routers need not agree on the order of their writes.
-"""
+"""A request for an agent: what its caller wants, and what has become of it."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-import zlib
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
 
+from pagent.relay.pools.notes import HELD, Failure, RequestData, decode_failures, decode_job, encode_failures
 from pagent.relay.pools.output import OutputTail
 from pagent.relay.pools.states import RequestInput, RequestState, next_state
-from pagent.router_limits import POOL_NOTE_MAX
 from pagent.rpc.pool_job import PoolJob, PoolRequestView
-from pagent.wire.values import UNPACK_FAULTS, pack, unpack
-
-#: Labels of a command's job.
-POOL_LABEL: Final = "pagent/pool"
-RID_LABEL: Final = "pagent/rid"
-#: The request.
-REQUEST_NOTE: Final = "pool-request"
-#: The job is at its agent.
-DELIVERED_NOTE: Final = "pool-delivered"
-#: Its client does not want the job any more.
-CANCELLED_NOTE: Final = "pool-cancelled"
-#: Why jobs could not be started.
-FAILURES_NOTE: Final = "pool-failures"
-#: The request ends, or has ended and keeps its failures.
-END_NOTE: Final = "pool-end"
-BEGUN: Final = b"begun"
-DONE: Final = b"done"
-#: A job for the agent when it is idle; the number of the claim follows.
-CLAIM_NOTE: Final = "pool-claim-"
-WITHDRAWN: Final = b"withdrawn"
-#: Instead of the job, while a router sees whether the agent is idle.
-HELD: Final = b"held"
-
-_COMPRESSED_MAX: Final = 1 << 24
-_FAULTS: Final = (zlib.error, KeyError, AttributeError, *UNPACK_FAULTS)
-_RID_DIGITS: Final = 16
-_UID_DIGITS: Final = 32
-
-
-class RequestData(NamedTuple):
-    """``agent_uid``: of the agent that is started. ``owner``: the subject; empty in an open router."""
-
-    pool: str
-    rid: str
-    agent_uid: str
-    parameters: Mapping[str, str]
-    owner: str
-    created_at: float
-    job: PoolJob
-
-    def encode(self) -> bytes:
-        """Return the note. ValueError if it is too long for one."""
-        return _compressed({**self._asdict(), "job": self.job._asdict()})
-
-
-class Failure(NamedTuple):
-    """Why a job could not be started, and when that was found, in epoch seconds; the job's name and labels."""
-
-    text: str
-    time: float
-    name: str
-    labels: Mapping[str, str]
-
-
-def decode_request(note: bytes) -> RequestData:
-    """Return the request of a note. ValueError if it is none."""
-    try:
-        values = _expanded(note)
-        job = PoolJob(**values.pop("job"))
-        return RequestData(**values, job=job)
-    except _FAULTS as error:
-        raise ValueError(f"not a request for an agent: {error}") from None
-
-
-def encode_job(job: PoolJob) -> bytes:
-    """Return the note of a job. ValueError if it is too long for one."""
-    return _compressed(job._asdict())
-
-
-def decode_job(note: bytes) -> PoolJob | None:
-    """Return the job of a note of a claim; None if the claim is settled, or has no job yet."""
-    if note in (DONE, WITHDRAWN, HELD):
-        return None
-    try:
-        return PoolJob(**_expanded(note))
-    except _FAULTS as error:
-        raise ValueError(f"not a job for an agent: {error}") from None
-
-
-def _compressed(values: Mapping[str, Any]) -> bytes:
-    note = zlib.compress(bytes(pack(values)))
-    if len(note) > POOL_NOTE_MAX:
-        raise ValueError(f"a request for an agent of a pool may have {POOL_NOTE_MAX} bytes, compressed")
-    return note
-
-
-def _expanded(note: bytes) -> dict[str, Any]:
-    values: dict[str, Any] = unpack(zlib.decompressobj().decompress(note, _COMPRESSED_MAX))
-    return values
-
-
-def rid_after(*parts: str) -> str:
-    """Return the id of a request that follows from others or from a key: all routers make the same."""
-    return _digest("request", *parts)[:_RID_DIGITS]
-
-
-def agent_uid_of(rid: str) -> str:
-    """Return the uid of the agent that a request starts."""
-    return _digest("agent", rid)[:_UID_DIGITS]
-
-
-def command_uid_of(rid: str) -> str:
-    """Return the uid of the job of a request's command."""
-    return _digest("command", rid)[:_UID_DIGITS]
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(("pagent pool", *parts)).encode()).hexdigest()
 
 
 class PoolRequest:
@@ -197,14 +84,12 @@ class PoolRequest:
 
     def encoded_failures(self) -> bytes:
         """Return the note of the failures."""
-        return bytes(pack({uid: [*failure] for uid, failure in self.failures.items()}))
+        return encode_failures(self.failures)
 
     def take_failures(self, note: bytes | None) -> None:
         """Take over the failures of a note."""
-        try:
-            self.failures.update({uid: Failure(*values) for uid, values in unpack(note or b"\x80").items()})
-        except _FAULTS:
-            self.failures.clear()
+        with suppress(ValueError):
+            self.failures.update(decode_failures(note or b""))
 
     def take_claim(self, number: int, note: bytes | None) -> None:
         """Take over a note of a claim; None is one that was held, and is not any more."""

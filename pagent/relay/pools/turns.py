@@ -14,7 +14,8 @@ from pagent.relay.agent import ConnectedAgent
 from pagent.relay.asking import jobs_of
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.joins import pool_of
-from pagent.relay.pools.request import POOL_LABEL, RID_LABEL, PoolRequest
+from pagent.relay.pools.notes import POOL_LABEL, RID_LABEL
+from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.states import RequestState
 from pagent.relay.record import NEW, labels_of
 

@@ -1,0 +1,54 @@
+"""Requests for agents: what is reported of them, and the jobs that wait."""
+
+from __future__ import annotations
+
+import pytest
+
+from pagent.relay.pools.notes import WITHDRAWN, command_uid_of, encode_job
+from pagent.relay.pools.request import PoolRequest
+from pagent.relay.pools.states import RequestInput, RequestState
+from tests.relay.pools.examples import DATA, JOB
+
+
+def new_request() -> tuple[PoolRequest, list[bool]]:
+    """A request, and for each report whether its state is another."""
+    reports: list[bool] = []
+    place = (1.0, "c")
+    request = PoolRequest(
+        DATA, command_uid_of("rid"), place, RequestState.REQUESTED, lambda _, is_other: reports.append(is_other)
+    )
+    return request, reports
+
+
+def test_changes_are_reported_once() -> None:
+    request, reports = new_request()
+    request.apply(RequestInput.START)
+    request.add_output("stdout", b"waiting\n")
+    request.add_output("stderr", b"\n")
+    request.apply(RequestInput.JOIN)
+    request.apply(RequestInput.JOIN)
+    assert reports == [True, False, True]
+    request.apply(RequestInput.END)
+    with pytest.raises(KeyError):
+        request.apply(RequestInput.START)
+
+
+def test_jobs_wait_until_they_have_an_agent_or_a_reason() -> None:
+    request, _ = new_request()
+    request.take_claim(3, encode_job(JOB._replace(uid="b" * 32, files=())))
+    assert [job.uid for job in request.pending.values()] == [JOB.uid, "b" * 32]
+    request.fail("no partition", JOB)
+    assert [*request.pending] == [3]
+    request.take_claim(3, WITHDRAWN)
+    assert request.pending == {}
+
+
+def test_a_note_of_an_agent_that_is_none_changes_nothing() -> None:
+    request, _ = new_request()
+    request.fail("no partition", JOB)
+    other, _ = new_request()
+    other.take_failures(request.encoded_failures())
+    other.take_failures(b"\xc1")
+    other.take_claim(1, b"\xc1")
+    assert other.failures == request.failures
+    assert other.pending == {}
