@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-import click
-
 from pagent.cli.naming import UID_DIGITS
 from pagent.cli.sizes import use_of
-from pagent.cli.tables import print_json, print_table
+from pagent.cli.tables import print_infos
 from pagent.cli.times import age
 from pagent.client import AgentClient
 from pagent.errors import MethodNotFoundError
-from pagent.log import escape
 
 #: A uid that was made, and not chosen: its beginning will do.
 _MADE: Final = re.compile("[0-9a-f]{32}")
@@ -26,13 +23,7 @@ _MADE_BY: Final = {"SERVER": "dials in", "CLIENT": "is dialled"}
 async def list_agents(client: AgentClient, *, quiet: bool, as_json: bool) -> int:
     """Print the agents, ordered by name and uid."""
     found = sorted(await _agents(client), key=lambda agent: (agent["name"], agent["uid"]))
-    if as_json:
-        print_json(found)
-    elif quiet:
-        for agent in found:
-            click.echo(escape(agent["uid"]))
-    else:
-        print_table(HEADS, map(row_of, found))
+    print_infos(found, HEADS, row_of, quiet=quiet, as_json=as_json)
     return 0
 
 

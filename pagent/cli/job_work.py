@@ -12,7 +12,7 @@ from pagent.cli.failure import EXIT_NO_SUCH, EXIT_TIMEOUT, CommandFailed, exit_c
 from pagent.cli.naming import ENDED, UID_DIGITS, find_info, find_job
 from pagent.cli.outcome import brief_end, describe_end, exit_code, reason
 from pagent.cli.sizes import cell_of, size_of
-from pagent.cli.tables import print_fields, print_json, print_table
+from pagent.cli.tables import print_fields, print_infos, print_json
 from pagent.cli.terminal import say
 from pagent.cli.times import age, local_time
 from pagent.client import AgentClient, RemoteJob
@@ -38,13 +38,7 @@ async def list_jobs(client: AgentClient, *, with_ended: bool, quiet: bool, as_js
         found = {info["uid"]: info for info in await client.ended_jobs()} | found
     infos = [info for info in found.values() if with_ended or info["state"] not in ENDED]
     infos.sort(key=lambda info: (info.get("created_at") or 0, info["uid"]))
-    if as_json:
-        print_json(infos)
-    elif quiet:
-        for info in infos:
-            click.echo(escape(info["uid"]))
-    else:
-        print_table(_HEADS, map(_row, infos))
+    print_infos(infos, _HEADS, _row, quiet=quiet, as_json=as_json)
     return 0
 
 

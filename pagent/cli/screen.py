@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from pagent.cli import terminal
+from pagent.cli.local_terminal import following_size, window_size
 
 #: The alternate screen, without a cursor; and back (xterm, and all terminals that follow it).
 _ENTER: Final = b"\033[?1049h\033[?25l"
@@ -37,7 +36,7 @@ class Screen:
     def __enter__(self) -> Screen:
         with ExitStack() as stack:
             stack.enter_context(self._keys())
-            stack.enter_context(self._sizes())
+            stack.enter_context(following_size(lambda _: self._events.put_nowait("")))
             stack.enter_context(_alternate())
             self._stack = stack.pop_all()
         return self
@@ -48,7 +47,7 @@ class Screen:
     @property
     def size(self) -> os.terminal_size:
         """Return the size of the window now."""
-        return shutil.get_terminal_size()
+        return window_size()
 
     async def draw(self, lines: Sequence[str]) -> None:
         """Draw lines from the top. Those that do not fit are left out. OSError."""
@@ -84,15 +83,6 @@ class Screen:
             asyncio.get_running_loop().remove_reader(0)
         for key in data.decode("utf-8", "replace"):
             self._events.put_nowait(key)
-
-    @contextmanager
-    def _sizes(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGWINCH, lambda: self._events.put_nowait(""))
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(signal.SIGWINCH)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import json
 import shutil
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -25,6 +25,24 @@ def print_json(value: Any) -> None:
     """Print a value as indented JSON."""
     text = json.dumps(for_programs(value), indent=2, ensure_ascii=False)
     click.echo(text.encode("utf-8", "surrogateescape"))
+
+
+def print_infos(
+    infos: Sequence[dict[str, Any]],
+    heads: Sequence[str],
+    row: Callable[[dict[str, Any]], Sequence[str]],
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Print what an agent or a router lists: as JSON, with ``quiet`` the uids alone, otherwise as a table."""
+    if as_json:
+        print_json(infos)
+    elif quiet:
+        for info in infos:
+            click.echo(escape(info["uid"]))
+    else:
+        print_table(heads, map(row, infos))
 
 
 def print_fields(fields: Mapping[str, str]) -> None:
