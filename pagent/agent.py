@@ -349,7 +349,7 @@ class Agent:
         dialled = (
             DialledLinks(len(self._routers), ends=client.exit_on_fail)
             if self._life is None
-            else JoinedLinks(len(self._routers), self._end_joined)
+            else JoinedLinks(len(self._routers), self._end_joined, self._life.link_changed)
         )
         for router in self._routers:
             way = partial(self._dial, router)

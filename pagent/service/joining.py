@@ -36,13 +36,21 @@ class JoinedLinks(DialledLinks):
     """The links of a joined agent. They end when every router refuses it, or when none can be reached for long.
 
     :param ended: called with the reason.
+    :param linked: called when there is a link after there was none, and the other way round.
     """
 
-    def __init__(self, count: int, ended: Callable[[str], None], unreachable_s: float = UNREACHABLE_S) -> None:
+    def __init__(
+        self,
+        count: int,
+        ended: Callable[[str], None],
+        linked: Callable[[bool], None],
+        unreachable_s: float = UNREACHABLE_S,
+    ) -> None:
         super().__init__(count, ends=False)
         # For life.
         self._count = count
         self._report_end = ended
+        self._report_link = linked
         self._unreachable_s = unreachable_s
         self._loop = asyncio.get_running_loop()
         # Since there was a link.
@@ -51,9 +59,16 @@ class JoinedLinks(DialledLinks):
         self._wait_for_a_link()
 
     def opened(self, connection: Connection) -> None:
+        if not self.has_link:
+            self._report_link(True)
         super().opened(connection)
         self._refusing.clear()
         self.cancel()
+
+    def closed(self, connection: Connection) -> None:
+        super().closed(connection)
+        if not self.has_link:
+            self._report_link(False)
 
     def lost(self, address: Address, reason: Exception) -> bool:
         if isinstance(reason, LinkClosedError) and reason.code == POLICY_VIOLATION:
@@ -85,7 +100,9 @@ class JoinedLinks(DialledLinks):
 
 
 class JoinedLife:
-    """Ends a joined agent when it has had no jobs for ``idle_s``, at its deadline, and when a router ends it.
+    """Ends a joined agent when it is idle for ``idle_s``, at its deadline, and when a router ends it.
+
+    It is idle while it has a link and no jobs.
 
     :param end: ends the agent; called with the reason.
     :param clock: returns epoch seconds.
@@ -101,6 +118,9 @@ class JoinedLife:
         self._end = end
         self._clock = clock
         self._tasks = TaskOwner("joined agent")
+        # While it has a link.
+        self._linked = asyncio.Event()
+        self._linked_since = 0.0
         # From link to link.
         #: What the agent presents to routers: the join token, or the credential that a router has given for it.
         self.token = join.token
@@ -110,6 +130,17 @@ class JoinedLife:
         self._tasks.start(self._end_when_idle(), name="end an idle agent")
         if self.deadline is not None:
             self._tasks.start(self._heed(self.deadline), name="heed the deadline")
+
+    def link_changed(self, has_link: bool) -> None:
+        """Note that the agent has a link to a router, or has none any more.
+
+        Without a link it is not idle: a router that is being restarted may have a job for it.
+        """
+        if has_link:
+            self._linked_since = time.monotonic()
+            self._linked.set()
+        else:
+            self._linked.clear()
 
     async def close(self) -> None:
         """Watch no more."""
@@ -128,11 +159,15 @@ class JoinedLife:
         registry = self._jobs.registry
         while True:
             await registry.vacant.wait()
-            since = registry.vacant_since
+            await self._linked.wait()
+            since = self._idle_since()
             await asyncio.sleep(since + self._idle_s - time.monotonic())
-            if registry.vacant.is_set() and registry.vacant_since == since:
+            if registry.vacant.is_set() and self._linked.is_set() and self._idle_since() == since:
                 self._end(f"it has had no jobs for {self._idle_s:.0f} s")
                 return
+
+    def _idle_since(self) -> float:
+        return max(self._jobs.registry.vacant_since, self._linked_since)
 
     async def _heed(self, deadline: float) -> None:
         """Cordon the agent, end its jobs and then the agent itself, each in time.

@@ -249,11 +249,13 @@ class Listener:
 
 
 @asynccontextmanager
-async def listen(uid: str = "router", *, host: str = "127.0.0.1", **more: Any) -> AsyncIterator[Listener]:
+async def listen(
+    uid: str = "router", *, host: str = "127.0.0.1", port: int = 0, **more: Any
+) -> AsyncIterator[Listener]:
     """A peer that agents dial (client mode). ``more``: further user data of its handshakes."""
     listener = Listener(uid, **more)
     async with serve(
-        listener.serve_one, host, 0, subprotocols=[SUBPROTOCOL], compression=None, max_size=None
+        listener.serve_one, host, port, subprotocols=[SUBPROTOCOL], compression=None, max_size=None
     ) as server:
         listener.port = next(iter(server.sockets)).getsockname()[1]
         yield listener

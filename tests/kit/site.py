@@ -1,10 +1,11 @@
-"""A site: a router and the agent of its login node, each a process that can be killed and started again."""
+"""A site: routers and the agent of its login node, each a process that can be killed and started again."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import secrets
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -30,41 +31,61 @@ async def holds(condition: Callable[[], Awaitable[bool]], patience_s: float = 60
 
 
 class Site:
-    """``environ``: of the agent of the login node, and so of the commands of pools."""
+    """``environ``: of the agent of the login node, and so of the commands of pools. ``count``: of routers."""
 
-    def __init__(self, folder: Path, pools: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, pools: Mapping[str, Any], environ: Mapping[str, str], count: int = 1) -> None:
         # For life.
         self._folder = folder
         self._mark = secrets.token_hex(8)
         self._environ = {**environ, MARK: self._mark}
-        self._server, self.control = free_ports(2)
-        self._configuration = folder / "router.json"
-        self._configuration.write_text(json.dumps(self._router(pools)))
+        ports = free_ports(2 * count)
+        self._servers, self.controls = ports[:count], ports[count:]
+        self._keys = keys_in(folder)
+        for at in range(count):
+            self._configuration(at).write_text(json.dumps(self._router(at, pools)))
         self._stack = AsyncExitStack()
         # Until they are killed.
-        self.router: AgentProcess
+        self.routers: dict[int, AgentProcess] = {}
         self.login: AgentProcess
 
-    def _router(self, pools: Mapping[str, Any]) -> dict[str, Any]:
+    @property
+    def router(self) -> AgentProcess:
+        """The first router."""
+        return self.routers[0]
+
+    def _configuration(self, at: int) -> Path:
+        return self._folder / f"router-{at}.json"
+
+    def _router(self, at: int, pools: Mapping[str, Any]) -> dict[str, Any]:
+        common = {
+            "on": {"properties": {"login": "yes"}},
+            "addresses": [f"127.0.0.1:{port}" for port in self._servers],
+        }
         return {
             "identity": {"uid": "site-router"},
-            "server": {"port": self._server},
-            "control": {"port": self.control},
-            "access": {"keys_file": str(keys_in(self._folder))},
+            "server": {"port": self._servers[at]},
+            "control": {"port": self.controls[at]},
+            "access": {"keys_file": str(self._keys)},
             "ready_wait": 2,
-            "pools": {name: {"on": {"properties": {"login": "yes"}}, **pool} for name, pool in pools.items()},
+            "pools": {name: {**common, **pool} for name, pool in pools.items()},
         }
 
-    async def start_router(self) -> None:
-        """Start the router, also one that was killed."""
-        self.router = await self._stack.enter_async_context(
-            router_process("--config", str(self._configuration), "--log-level", "DEBUG")
+    async def start_router(self, at: int = 0) -> None:
+        """Start a router, also one that was killed."""
+        self.routers[at] = await self._stack.enter_async_context(
+            router_process("--config", str(self._configuration(at)), "--log-level", "DEBUG")
         )
+
+    async def kill_router(self, at: int = 0) -> None:
+        """Kill a router."""
+        self.routers[at].signal(signal.SIGKILL)
+        await self.routers[at].process.wait()
 
     async def start_login(self) -> None:
         """Start the agent of the login node, also one that was killed."""
+        addresses = [f"127.0.0.1:{port}" for port in self._servers]
         client = (
-            f"client.address='127.0.0.1:{self._server}'",
+            f"client.address={addresses!r}",
             f"client.token_file={with_token(self._folder)[1]!r}",
             "client.enabled=True",
             "client.reconnect_delay=0.2",
@@ -83,11 +104,11 @@ class Site:
             )
         )
 
-    async def until_ready(self) -> None:
-        """Wait until the router has a link to the agent of the login node."""
+    async def until_ready(self, at: int = 0) -> None:
+        """Wait until a router has a link to the agent of the login node."""
 
         async def is_connected() -> bool:
-            return any(each["uid"] == HOST for each in (await self.ask("GET", "/v1/agents")).json["agents"])
+            return any(each["uid"] == HOST for each in (await self.ask("GET", "/v1/agents", at=at)).json["agents"])
 
         await holds(is_connected, PATIENCE_S)
 
@@ -101,20 +122,20 @@ class Site:
 
     # --- requests -------------------------------------------------------------------------------------
 
-    async def ask(self, method: str, target: str, body: Any = b"") -> Answer:
+    async def ask(self, method: str, target: str, body: Any = b"", *, at: int = 0) -> Answer:
         headers = [("Content-Type", "application/json")] if body else []
-        return await ask(self.control, method, target, body, headers)
+        return await ask(self.controls[at], method, target, body, headers)
 
-    async def create(self, pool: str, start: Mapping[str, Any] | None = None, **parameters: str) -> str:
+    async def create(self, pool: str, start: Mapping[str, Any] | None = None, *, at: int = 0, **parameters: str) -> str:
         """Ask for a job on an agent of a pool; return its uid."""
         body = {"agent": {"pool": pool, **parameters}, "start": dict(start or START)}
-        answer = await self.ask("POST", "/v1/jobs", body)
+        answer = await self.ask("POST", "/v1/jobs", body, at=at)
         assert answer.status == 202, answer.text
         return str(answer.json["uid"])
 
-    async def job(self, uid: str) -> dict[str, Any]:
-        """Return what the router answers for a job; empty if there is none."""
-        answer = await self.ask("GET", f"/v1/jobs/{uid}")
+    async def job(self, uid: str, *, at: int = 0) -> dict[str, Any]:
+        """Return what a router answers for a job; empty if there is none."""
+        answer = await self.ask("GET", f"/v1/jobs/{uid}", at=at)
         return dict(answer.json) if answer.status == 200 else {}
 
     async def requests(self, pool: str) -> list[dict[str, Any]]:
@@ -166,12 +187,16 @@ class Site:
 
 
 @asynccontextmanager
-async def running_site(folder: Path, pools: Mapping[str, Any], environ: Mapping[str, str]) -> AsyncIterator[Site]:
-    made = Site(folder, pools, environ)
+async def running_site(
+    folder: Path, pools: Mapping[str, Any], environ: Mapping[str, str], count: int = 1
+) -> AsyncIterator[Site]:
+    made = Site(folder, pools, environ, count)
     try:
-        await made.start_router()
+        for at in range(count):
+            await made.start_router(at)
         await made.start_login()
-        await made.until_ready()
+        for at in range(count):
+            await made.until_ready(at)
         yield made
     finally:
         await made.close()

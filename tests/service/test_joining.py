@@ -25,6 +25,7 @@ from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, AgentProcess, agent_process
 from tests.kit.peer import PATIENCE_S, CallFailed, Peer
 from tests.kit.routers import connected, running_router
+from tests.kit.slurm import free_ports
 from tests.kit.transfers import eventually
 
 SECRET = "a-join-token-of-the-tests"
@@ -93,6 +94,18 @@ async def test_the_process_dials_and_ends_when_it_is_idle(tmp_path: Path) -> Non
             assert await agent.ended() == 0
     assert "the joined agent ends: it has had no jobs" in "\n".join(agent.log)
     assert SECRET not in "\n".join(agent.log)
+
+
+async def test_an_agent_without_a_link_is_not_idle(settings: Settings) -> None:
+    """A router that is restarted meanwhile may have a job for it."""
+    (port,) = free_ports(1)
+    async with joined(settings, join_data(port, idle_s=0.3)) as agent:
+        await asyncio.sleep(0.6)
+        assert not agent.is_ending
+        async with peers.listen(port=port) as router:
+            await router.accepted()
+            async with asyncio.timeout(PATIENCE_S):
+                assert await agent.wait() == 0
 
 
 def _assert_concealed(pid: int, folder: Path) -> None:
@@ -221,7 +234,7 @@ REFUSED = LinkClosedError(POLICY_VIOLATION, "no")
 
 async def test_a_router_that_cannot_be_reached_may_still_take_the_agent() -> None:
     ends: list[str] = []
-    links = JoinedLinks(2, ends.append)
+    links = JoinedLinks(2, ends.append, lambda _: None)
     assert not links.lost(ONE, REFUSED)
     assert not links.lost(TWO, DialError("refused by the system"))
     assert not links.lost(ONE, REFUSED)
@@ -233,7 +246,7 @@ async def test_a_router_that_cannot_be_reached_may_still_take_the_agent() -> Non
 
 async def test_no_router_for_long() -> None:
     ended = asyncio.get_running_loop().create_future()
-    links = JoinedLinks(2, ended.set_result, unreachable_s=0.05)
+    links = JoinedLinks(2, ended.set_result, lambda _: None, unreachable_s=0.05)
     assert not links.lost(ONE, DialError("refused by the system"))
     async with asyncio.timeout(PATIENCE_S):
         assert await ended == "no router could be reached for 0 s"
