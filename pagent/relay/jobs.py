@@ -49,6 +49,7 @@ class JobTable:
         self._claims: dict[str, AgentKey] = {}  # jobs that an agent names as its own, but another has
         self._removed: dict[str, float] = {}  # jobs, and when they were removed; the oldest first
         self._awaited: dict[str, str] = {}  # the agents that queued jobs are to get, until the jobs are started there
+        self._started: set[str] = set()  # of these jobs, the ones that were started; their agents have not said so yet
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
     # --- looking up -------------------------------------------------------------------------------
@@ -162,6 +163,8 @@ class JobTable:
         if record.state != state:
             self._feed.publish(ChangeKind.JOB_STATE, agent.uid, record)
             self._wake(record.uid)
+        if record.uid in self._started and agent is not QUEUE:
+            self.arrived(record.uid)
 
     # --- jobs that wait for an agent of their pool ------------------------------------------------
 
@@ -175,6 +178,7 @@ class JobTable:
             return False
         if agent_uid is None:
             self._awaited.pop(uid, None)
+            self._started.discard(uid)
         else:
             self._awaited[uid] = agent_uid
         if record is None:
@@ -185,8 +189,15 @@ class JobTable:
 
     def arrived(self, job_uid: str) -> None:
         """Note that a job of a pool is at its agent, and was started if it was to be."""
-        if self._awaited.pop(job_uid, None) is not None:
-            self._wake(job_uid)
+        record = self._jobs.get(job_uid)
+        if job_uid not in self._awaited or record is None:
+            return
+        if record.is_queued:
+            self._started.add(job_uid)  # by another router; the agent's own word is still under way
+            return
+        self._started.discard(job_uid)
+        del self._awaited[job_uid]
+        self._wake(job_uid)
 
     # --- notes, and the end -----------------------------------------------------------------------
 
@@ -226,6 +237,7 @@ class JobTable:
         if record is None:
             return
         self._awaited.pop(job_uid, None)
+        self._started.discard(job_uid)
         self._unlink(job_uid, record.agent, record.age, record.size)
         self._feed.publish(ChangeKind.JOB_REMOVED, record.agent.uid, record)
         self._wake(job_uid)

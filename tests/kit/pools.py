@@ -5,14 +5,14 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pagent as pagent_package
 from pagent.agent import Agent
-from pagent.config.model import ClientSettings, Settings
+from pagent.config.model import ClientSettings, DialledRouter, Settings
 from pagent.config.router import Access, PoolHost, PoolSettings
 from pagent.relay.pools.notes import POOL_LABEL
 from pagent.relay.pools.pools import Pools
@@ -21,6 +21,7 @@ from pagent.rpc.pool_job import PoolJob, PoolRequestView
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.programs import ECHO
 from tests.kit.routers import connected, router_settings, running_router
+from tests.kit.slurm import free_ports
 
 JOIN = (sys.executable, "-m", "pagent", "serve", "--join", "-")
 HOST = "login"
@@ -70,6 +71,33 @@ async def running_pools(
     ):
         await connected(router, HOST)
         yield router, host
+
+
+@asynccontextmanager
+async def running_routers(
+    settings: Settings, folder: Path, count: int, **pools: PoolSettings
+) -> AsyncIterator[tuple[list[Router], Agent]]:
+    """Routers of one site, and the agent for the commands of their pools, which has a link to each."""
+    configured = router_settings(access=Access(keys_file=keys_in(folder)), pools=pools)
+    async with AsyncExitStack() as stack:
+        # The agents of pools are to dial all of them, so all ports have to be known before the first one starts.
+        ports = free_ports(count)
+        addresses = tuple(f"127.0.0.1:{port}" for port in ports)
+        pools = {name: replace(pool, addresses=addresses) for name, pool in pools.items()}
+        routers = [
+            await stack.enter_async_context(
+                running_router(replace(configured, pools=pools, server=replace(configured.server, port=port)))
+            )
+            for port in ports
+        ]
+        client = ClientSettings(
+            enabled=True, address=tuple(map(DialledRouter, addresses)), token=TOKEN, reconnect_delay=0.1
+        )
+        identity = replace(settings.identity, uid=HOST)
+        host = await stack.enter_async_context(running_agent(replace(settings, client=client, identity=identity)))
+        for router in routers:
+            await connected(router, HOST)
+        yield routers, host
 
 
 def has_arrived(router: Router, job_uid: str) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from pagent.errors import CallError, LinkClosedError, RequestRefusedError
 from pagent.relay.changes import Change, ChangeKind
@@ -14,6 +14,7 @@ from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.notes import (
     CANCELLED_NOTE,
     CLAIM_NOTE,
+    CLEANUP_LABEL,
     DELIVERED_NOTE,
     DONE,
     END_NOTE,
@@ -21,6 +22,7 @@ from pagent.relay.pools.notes import (
     POOL_LABEL,
     REQUEST_NOTE,
     RID_LABEL,
+    WITHDRAWN,
     RequestData,
     decode_request,
 )
@@ -28,7 +30,7 @@ from pagent.relay.pools.queue import JobQueue
 from pagent.relay.pools.registry import RequestRegistry
 from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.states import RequestState
-from pagent.relay.record import NEW, JobRecord
+from pagent.relay.record import FINISHED, NEW, JobRecord
 from pagent.rpc.pool_job import PoolJob
 from pagent.runtime.tasks import TaskOwner
 
@@ -38,10 +40,16 @@ _log = logging.getLogger(__name__)
 _LISTING_S: Final = 30.0
 #: How long a command's job without a request is left alone: its router may still write it.
 _UNWRITTEN_S: Final = 60.0
+#: How long a job of a cleanup that has ended is left alone: its router removes it.
+_CLEANED_S: Final = 5.0
 
 
 #: Goes on with a request, which its job and its notes say more of.
 Adopt = Callable[[RequestData, JobRecord, RequestState], None]
+#: Forgets a request that has ended.
+Forget = Callable[[PoolRequest], None]
+#: Cancels the job of a cancelled request that an idle agent takes.
+CancelMoved = Callable[[PoolRequest], Coroutine[Any, Any, None]]
 
 
 class Adoption:
@@ -55,6 +63,8 @@ class Adoption:
         tasks: TaskOwner,
         queue: JobQueue,
         adopt: Adopt,
+        forget: Forget,
+        cancel_moved: CancelMoved,
     ) -> None:
         # For life.
         self._directory = directory
@@ -63,6 +73,8 @@ class Adoption:
         self._tasks = tasks
         self._queue = queue
         self._adopt = adopt
+        self._forget = forget
+        self._cancel_moved = cancel_moved
         # While running.
         self._preparing: set[str] = set()
 
@@ -92,6 +104,8 @@ class Adoption:
                 each.changed.set()
         if job is not None and POOL_LABEL in job.labels and RID_LABEL in job.labels:
             self._command_changed(change, job)
+        elif job is not None and CLEANUP_LABEL in job.labels and job.state == FINISHED:
+            self._discard_later(job.uid, _CLEANED_S)
 
     def _removed(self, request: PoolRequest, job: JobRecord) -> None:
         """Keep a job that has ended with its agent: its client is to learn why."""
@@ -111,11 +125,38 @@ class Adoption:
         request = self._requests.get(rid)
         if change.kind is ChangeKind.JOB_NOTE and change.note is not None:
             if request is not None:
-                _take_note(request, change.note, job.notes.get(change.note))
+                self._noted(request, change.note, job.notes.get(change.note))
             elif change.note == REQUEST_NOTE and rid not in self._preparing:
                 self._tasks.start(self._go_on(job), name="go on with a request for an agent")
+        elif change.kind is ChangeKind.JOB_REMOVED and request is not None and request.failures:
+            if request.has_ended and self._directory.table.newest(job.agent) is not None:
+                self._forget(request)  # another router has forgotten what it kept
         elif change.kind is ChangeKind.JOB_CREATED and job.state == NEW:
             asyncio.get_running_loop().call_later(_UNWRITTEN_S, self._discard_unwritten, job.uid)
+
+    def _discard_later(self, job_uid: str, delay_s: float) -> None:
+        """Remove a job that a router has left, unless that router does it meanwhile."""
+
+        def discard() -> None:
+            if self._directory.jobs.get(job_uid) is not None and not self._tasks.is_closed:
+                self._tasks.start(self._discard(job_uid), name="remove the job of a cleanup")
+
+        asyncio.get_running_loop().call_later(delay_s, discard)
+
+    def _noted(self, request: PoolRequest, name: str, value: bytes | None) -> None:
+        """Take a note that a router has written, and list the jobs of the request as they are then."""
+        pending, failures = _uids(request), set(request.failures)
+        _take_note(request, name, value)
+        self._queue.show(request)
+        for uid in pending - _uids(request):
+            if name == DELIVERED_NOTE or value == DONE:
+                self._queue.arrived(uid)
+            elif value == WITHDRAWN:
+                self._queue.remove(uid)
+        for uid in failures - request.failures.keys():
+            self._queue.remove(uid)
+        if name == CANCELLED_NOTE and request.is_handed_over:
+            self._tasks.start(self._cancel_moved(request), name="cancel a job that an idle agent takes")
 
     async def _go_on(self, job: JobRecord) -> None:
         """Go on with a request that another router has made."""
@@ -149,6 +190,11 @@ def take_notes(request: PoolRequest, job: JobRecord) -> None:
     """Take over all notes of the job of a command."""
     for name, value in job.notes.items():
         _take_note(request, name, value)
+
+
+def _uids(request: PoolRequest) -> set[str]:
+    """Return the jobs that wait for the agent of a request."""
+    return {job.uid for job in request.pending.values()}
 
 
 def _take_note(request: PoolRequest, name: str, value: bytes | None) -> None:

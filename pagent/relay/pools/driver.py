@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from pagent.config.router import PoolSettings
-from pagent.errors import CallError, CallTimeoutError, LinkClosedError, RequestRefusedError
+from pagent.errors import CallError, CallTimeoutError, LinkClosedError, MethodError, RequestRefusedError
+from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.delivery import deliver
@@ -221,11 +222,14 @@ class RequestDriver:
         request = self._request
 
         def has_news() -> bool:
-            return self._is_spent() or self._has_gone() or (bool(request.pending) and self._is_connected())
+            has_work = bool(request.pending or request.unwanted)
+            return self._is_spent() or self._has_gone() or (has_work and self._is_connected())
 
         while True:
             await self._until(has_news)
-            if request.pending and self._is_connected():
+            if request.unwanted and (agent := self._agent()) is not None:
+                await self._remove(agent, request.unwanted)
+            elif request.pending and self._is_connected():
                 number, job = next(iter(request.pending.items()))
                 if await self._is_delivered(job):
                     await self._settle(number, job)
@@ -268,7 +272,7 @@ class RequestDriver:
             is_wanted = not request.is_cancelled
             request.is_delivered = True
         else:
-            is_wanted = request.claims[number] is not None
+            is_wanted = number not in request.withdrawn
             request.claims[number] = None
         if not is_wanted:
             request.failures.pop(job.uid, None)
@@ -282,14 +286,19 @@ class RequestDriver:
         elif is_wanted:
             await self._engine.keep(request, f"{CLAIM_NOTE}{number}", DONE)
         else:
-            await self._withdraw(job)
+            request.unwanted.add(job.uid)
 
-    async def _withdraw(self, job: PoolJob) -> None:
-        """Remove a job that was cancelled while its agent got it."""
-        try:
-            await self._directory.remove(job.uid)
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
-            _log.info("job %s is not removed: %s", job.uid, error)
+    async def _remove(self, agent: ConnectedAgent, unwanted: set[str]) -> None:
+        """Remove jobs that the agent has got although they were cancelled meanwhile."""
+        for uid in [*unwanted]:
+            try:
+                await agent.call("job_remove", uid, timeout=DEFAULT_CALL_TIMEOUT_S)
+            except MethodError as error:
+                _log.info("job %s is not removed: %s", uid, error)
+            except (LinkClosedError, CallTimeoutError):
+                await self._until(lambda: self._agent() is not agent, _RETRY_S)
+                return
+            unwanted.discard(uid)
 
     async def _until(self, condition: Callable[[], bool], most_s: float | None = None) -> bool:
         """Wait for a condition on what the request depends on. Return whether it holds, False after ``most_s``.

@@ -15,7 +15,16 @@ from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.command import RID, filled
-from pagent.relay.pools.notes import CLAIM_NOTE, HELD, POOL_LABEL, REQUEST_NOTE, RID_LABEL, RequestData, command_uid_of
+from pagent.relay.pools.notes import (
+    CLAIM_NOTE,
+    CLEANUP_LABEL,
+    HELD,
+    POOL_LABEL,
+    REQUEST_NOTE,
+    RID_LABEL,
+    RequestData,
+    command_uid_of,
+)
 from pagent.relay.pools.request import PoolRequest
 from pagent.relay.record import age_of
 from pagent.rpc.directory import ANY_CONNECTION, JobAddress
@@ -172,7 +181,8 @@ class Engine:
             agent = await self._agent(request)
         values = {**request.data.parameters, RID: request.data.rid}
         name = f"pool {request.data.pool}: cleanup of {request.data.rid}"
-        uid: str = (await self._directory.create(agent, name, labels={POOL_LABEL: request.data.pool}))["uid"]
+        labels = {POOL_LABEL: request.data.pool, CLEANUP_LABEL: request.data.rid}
+        uid: str = (await self._directory.create(agent, name, labels=labels))["uid"]
         try:
             command = filled(pool.cleanup, values)
             await agent.call("job_start", uid, command, {}, port_expected_count=0, timeout=DEFAULT_CALL_TIMEOUT_S)
@@ -184,12 +194,15 @@ class Engine:
         if info["exit_code"] != 0:
             raise CleanupFailedError(f"the cleanup command has failed, with exit code {info['exit_code']}")
 
-    async def discard(self, request: PoolRequest) -> None:
-        """Remove the command's job, if there is one. A failure is logged."""
-        if self.state(request) is None:
-            return
-        try:
+    async def remove(self, request: PoolRequest) -> None:
+        """Remove the command's job, if there is one."""
+        if self.state(request) is not None:
             await self._directory.remove(request.command)
+
+    async def discard(self, request: PoolRequest) -> None:
+        """Remove the command's job as :meth:`remove` does. A failure is logged."""
+        try:
+            await self.remove(request)
         except (CallError, LinkClosedError, RequestRefusedError) as error:
             _log.warning("request %s: its command is not removed: %s", request.data.rid, error)
 

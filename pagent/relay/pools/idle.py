@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from itertools import count
 from typing import Final
 
@@ -10,14 +11,32 @@ from pagent.errors import CallError, LinkClosedError, RequestRefusedError
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
+from pagent.relay.host import HostReport
 from pagent.relay.pools.engine import CLAIM_HELD_S, Engine
 from pagent.relay.pools.notes import CLAIM_NOTE, RequestData, encode_job
 from pagent.relay.pools.registry import RequestRegistry
 from pagent.relay.pools.request import PoolRequest
 from pagent.router_limits import POOL_CLAIMS_MAX
+from pagent.rpc.pool_job import PoolJob
 
 #: How long an agent is left alone that has a job although it seemed to have none.
 _RETRY_S: Final = 1.0
+#: An agent takes no jobs for so long before its deadline, and ends those that it has so long before it.
+_CORDON_S: Final = 120.0
+_WARN_S: Final = 30.0
+#: The part of its time that an agent must have left for another job.
+_PART: Final = 0.5
+
+
+def has_time(host: HostReport, job: PoolJob, now: float) -> bool:
+    """Return whether an agent has enough time left for a job, by what it has said; False while it has said nothing."""
+    if host.started_at is None:
+        return False
+    if host.deadline is None:
+        return True
+    left_s = host.deadline - now
+    timeout_s = (job.start or {}).get("timeout") or 0.0
+    return left_s > max(_CORDON_S, _WARN_S + timeout_s) and left_s >= _PART * (host.deadline - host.started_at)
 
 
 class IdleAgents:
@@ -40,7 +59,7 @@ class IdleAgents:
         for idle in self._requests.active(data.pool):
             if idle is waiting or not self._is_alike(idle, data):
                 continue
-            if self._has(idle, data) or (self._is_free(idle) and await self._claim(idle, data, waiting)):
+            if self._has(idle, data) or (self._is_free(idle, data.job) and await self._claim(idle, data, waiting)):
                 if waiting is not None:
                     waiting.is_handed_over = True
                 return idle
@@ -55,7 +74,7 @@ class IdleAgents:
         """Return whether a router has given the job to the agent."""
         return any(job is not None and job.uid == data.job.uid for job in idle.claims.values())
 
-    def _is_free(self, idle: PoolRequest) -> bool:
+    def _is_free(self, idle: PoolRequest, job: PoolJob) -> bool:
         if (
             idle.data.job.is_single
             or not idle.is_delivered
@@ -66,8 +85,9 @@ class IdleAgents:
         ):
             return False
         agent = self._agent(idle)
-        is_idle = agent is not None and not agent.host.cordoned and not self._directory.busy(agent)
-        return is_idle and len(idle.claims) < POOL_CLAIMS_MAX
+        if agent is None or agent.host.cordoned or self._directory.busy(agent):
+            return False
+        return has_time(agent.host, job, time.time()) and len(idle.claims) < POOL_CLAIMS_MAX
 
     async def _claim(self, idle: PoolRequest, data: RequestData, waiting: PoolRequest | None) -> bool:
         """Claim an agent. Return whether it gets the job."""

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Final
 
+from pagent.errors import CallError, LinkClosedError, RequestRefusedError
 from pagent.relay.pools.engine import Engine
 from pagent.relay.pools.notes import FAILURES_NOTE
 from pagent.relay.pools.queue import JobQueue
@@ -32,19 +33,26 @@ class KeptFailures:
         if request.failures:
             age_s = time.time() - max(failure.time for failure in request.failures.values())
             delay_s = min(max(0.0, POOL_FAILURES_KEPT_S - age_s), POOL_FAILURES_KEPT_S)
-            timer = asyncio.get_running_loop().call_later(delay_s, self._drop, request)
+            timer = asyncio.get_running_loop().call_later(delay_s, self.drop, request)
             self._timers[request.data.rid] = timer
         ended = [each for each in self._requests if each.has_ended]
         for each in ended[: max(0, len(ended) - POOL_ENDED_KEPT)]:
-            self._drop(each)
+            self.drop(each)
 
     async def forget(self, request: PoolRequest, job_uid: str) -> None:
-        """Forget the failure of a job."""
-        del request.failures[job_uid]
+        """Forget the failure of a job. CallError, LinkClosedError, RequestRefusedError: it is still kept."""
+        failure = request.failures.pop(job_uid)
+        try:
+            if request.has_ended and not request.failures:
+                await self._engine.remove(request)
+            else:
+                await self._engine.note(request, FAILURES_NOTE, request.encoded_failures())
+        except (CallError, LinkClosedError, RequestRefusedError):
+            request.failures[job_uid] = failure
+            raise
+        self._queue.remove(job_uid)
         if request.has_ended and not request.failures:
-            self._drop(request, has_command=True)
-            return
-        await self._engine.keep(request, FAILURES_NOTE, request.encoded_failures())
+            self.drop(request)
 
     def close(self) -> None:
         """Stop all timers. Other routers, and this one when it starts again, have their own."""
@@ -52,11 +60,12 @@ class KeptFailures:
             timer.cancel()
         self._timers.clear()
 
-    def _drop(self, request: PoolRequest, *, has_command: bool = False) -> None:
+    def drop(self, request: PoolRequest) -> None:
+        """Forget a request that has ended, with its failures."""
         if (timer := self._timers.pop(request.data.rid, None)) is not None:
             timer.cancel()
         self._requests.remove(request)
         for job_uid in request.failures:
             self._queue.remove(job_uid)
-        if (has_command or request.failures) and not self._tasks.is_closed:
+        if request.failures and not self._tasks.is_closed:
             self._tasks.start(self._engine.discard(request), name="remove the command of a request")

@@ -18,6 +18,8 @@ from pagent.wire.values import UNPACK_FAULTS, pack, unpack
 #: Labels of a command's job.
 POOL_LABEL: Final = "pagent/pool"
 RID_LABEL: Final = "pagent/rid"
+#: The label of a job that cleans up after a request: its id.
+CLEANUP_LABEL: Final = "pagent/cleanup"
 #: The request.
 REQUEST_NOTE: Final = "pool-request"
 #: The job is at its agent.

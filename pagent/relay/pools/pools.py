@@ -27,16 +27,7 @@ from pagent.relay.pools.idle import IdleAgents
 from pagent.relay.pools.joins import PoolJoins
 from pagent.relay.pools.kept import KeptFailures
 from pagent.relay.pools.measures import PoolMeasures
-from pagent.relay.pools.notes import (
-    CANCELLED_NOTE,
-    CLAIM_NOTE,
-    DONE,
-    WITHDRAWN,
-    RequestData,
-    agent_uid_of,
-    command_uid_of,
-    rid_after,
-)
+from pagent.relay.pools.notes import RequestData, agent_uid_of, command_uid_of, rid_after
 from pagent.relay.pools.queue import JobQueue
 from pagent.relay.pools.registry import RequestRegistry
 from pagent.relay.pools.request import PoolRequest
@@ -52,6 +43,7 @@ _log = logging.getLogger(__name__)
 _RID_BYTES: Final = 8
 #: How long another request for a job is not tried again, unless an agent comes.
 _RETRY_S: Final = 30.0
+_NOT_KEPT: Final = "the agent that runs the commands of the pool is away: the end of the job is not certain yet"
 
 
 class Pools:
@@ -87,7 +79,16 @@ class Pools:
         self._turns = Turns(directory, self._requests.of)
         self._idle = IdleAgents(directory, self._requests, self._engine)
         self._kept = KeptFailures(self._requests, self._queue, self._engine, self._tasks)
-        self._adoption = Adoption(directory, self._requests, self._pools, self._tasks, self._queue, self._adopt)
+        self._adoption = Adoption(
+            directory,
+            self._requests,
+            self._pools,
+            self._tasks,
+            self._queue,
+            self._adopt,
+            self._kept.drop,
+            self._cancel_moved,
+        )
         self._unsubscribe: Callable[[], None] = lambda: None
 
     def start(self) -> None:
@@ -196,6 +197,8 @@ class Pools:
             request.is_handed_over = True
         elif (idle := await self._idle.take(request.data, request)) is not None:
             self._queue.show(idle)
+            if request.is_cancelled:
+                await self._cancel_moved(request)
         if request.is_handed_over:
             return Turn.LEAVE
         most = self._pools[request.data.pool].max
@@ -230,25 +233,35 @@ class Pools:
     # --- asked by callers -------------------------------------------------------------------------
 
     async def cancel(self, job_uid: str) -> bool:
-        """Cancel the request of a job that is not at its agent, or forget one that got none. Return whether it is."""
+        """Cancel the request of a job that is not at its agent, or forget one that got none. Return whether it is.
+
+        RequestRefusedError 503: the agent of the command cannot keep that now. The request still ends here, but is to
+        be cancelled again: another router, and this one when it starts again, would go on with it.
+        """
         request = self._requests.with_job(job_uid)
         if request is None:
             return False
-        number = next((each for each, job in request.pending.items() if job.uid == job_uid), -1)
-        if job_uid in request.failures:
-            await self._kept.forget(request, job_uid)
-        elif number is None:
-            request.is_cancelled = True
-            await self._keep(request, CANCELLED_NOTE, DONE)
-        else:
-            request.claims[number] = None
-            await self._keep(request, f"{CLAIM_NOTE}{number}", WITHDRAWN)
-        self._queue.remove(job_uid)
+        try:
+            if job_uid in request.failures:
+                await self._kept.forget(request, job_uid)
+            else:
+                request.cancel(job_uid)
+                self._queue.remove(job_uid)
+                await self._engine.note(request, *request.unkept[job_uid])
+                request.unkept.pop(job_uid, None)
+        except (CallError, LinkClosedError, RequestRefusedError) as error:
+            _log.warning("request %s: the end of job %s is not kept: %s", request.data.rid, job_uid, error)
+            raise RequestRefusedError(503, _NOT_KEPT, retry_after_s=5) from None
         return True
 
-    async def _keep(self, request: PoolRequest, name: str, value: bytes) -> None:
-        request.changed.set()
-        await self._engine.keep(request, name, value)
+    async def _cancel_moved(self, request: PoolRequest) -> None:
+        """Cancel a job that an idle agent takes, or has taken, although its own request was cancelled meanwhile."""
+        uid = request.data.job.uid
+        try:
+            if not await self.cancel(uid):
+                await self._directory.remove(uid)
+        except (CallError, LinkClosedError, RequestRefusedError) as error:
+            _log.info("job %s is not removed: %s", uid, error)
 
     def view(self, name: str) -> PoolView | None:
         """Return a pool, with all its requests; None if there is none of this name."""

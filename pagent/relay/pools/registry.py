@@ -53,8 +53,12 @@ class RequestRegistry:
         return sorted(found, key=lambda request: request.place)
 
     def with_job(self, job_uid: str) -> PoolRequest | None:
-        """Return the request that a job waits for, or could not be started by; None if there is none."""
+        """Return the request that a job waits for, or could not be started by; None if there is none.
+
+        A job whose cancellation is not kept yet still counts.
+        """
         for request in reversed(self._by_rid.values()):
-            if job_uid in request.failures or any(job.uid == job_uid for job in request.pending.values()):
+            is_unkept = job_uid in request.unkept and not request.has_ended
+            if is_unkept or job_uid in request.failures or any(job.uid == job_uid for job in request.pending.values()):
                 return request
         return None

@@ -8,7 +8,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from pagent.relay.pools.notes import HELD, Failure, RequestData, decode_failures, decode_job, encode_failures
+from pagent.relay.pools.notes import (
+    CANCELLED_NOTE,
+    CLAIM_NOTE,
+    DONE,
+    HELD,
+    WITHDRAWN,
+    Failure,
+    RequestData,
+    decode_failures,
+    decode_job,
+    encode_failures,
+)
 from pagent.relay.pools.output import OutputTail
 from pagent.relay.pools.states import RequestInput, RequestState, next_state
 from pagent.rpc.pool_job import PoolJob, PoolRequestView
@@ -47,11 +58,16 @@ class PoolRequest:
         self.claims: Final[dict[int, PoolJob | None]] = {}  # jobs for the idle agent; None for one that is settled
         self.lost: Final[dict[str, PoolJob]] = {}  # jobs that have ended with the agent
         self.held: Final[set[int]] = set()  # claims that have no job yet
+        #: Notes of cancellations that the agent of the command does not keep yet, by the job: name and value.
+        self.unkept: Final[dict[str, tuple[str, bytes]]] = {}
+        self.withdrawn: Final[dict[int, str]] = {}  # jobs of claims that were cancelled
+        self.unwanted: Final[set[str]] = set()  # jobs that the agent has got although they were cancelled
         #: Set at each change of what the request depends on.
         self.changed: Final = asyncio.Event()
         # The end.
         self.error: str | None = None
         self.failures: Final[dict[str, Failure]] = {}
+        self._noted_failures: set[str] = set()
 
     @property
     def state(self) -> RequestState:
@@ -87,9 +103,13 @@ class PoolRequest:
         return encode_failures(self.failures)
 
     def take_failures(self, note: bytes | None) -> None:
-        """Take over the failures of a note."""
+        """Take over the failures of a note; those that an earlier one had were forgotten by another router."""
         with suppress(ValueError):
-            self.failures.update(decode_failures(note or b""))
+            found = decode_failures(note or b"")
+            for uid in self._noted_failures - found.keys():
+                self.failures.pop(uid, None)
+            self._noted_failures = set(found)
+            self.failures.update(found)
 
     def take_claim(self, number: int, note: bytes | None) -> None:
         """Take over a note of a claim; None is one that was held, and is not any more."""
@@ -99,10 +119,26 @@ class PoolRequest:
             return
         if note == HELD:
             self.held.add(number)
+        if note == WITHDRAWN and (job := self.claims.get(number)) is not None:
+            self.withdrawn[number] = job.uid
+        elif note == DONE and number in self.withdrawn:
+            self.unwanted.add(self.withdrawn[number])  # a router did not know yet that it is withdrawn
         try:
             self.claims[number] = decode_job(note)
         except ValueError:
             self.claims[number] = None
+
+    def cancel(self, job_uid: str) -> None:
+        """Cancel a job that waits for the agent. The note in ``unkept`` makes it last."""
+        number = next((each for each, job in self.pending.items() if job.uid == job_uid), None)
+        if number is not None:
+            self.claims[number] = None
+            self.withdrawn[number] = job_uid
+            self.unkept[job_uid] = f"{CLAIM_NOTE}{number}", WITHDRAWN
+        elif job_uid not in self.unkept:
+            self.is_cancelled = True
+            self.unkept[job_uid] = CANCELLED_NOTE, DONE
+        self.changed.set()
 
     @property
     def pending(self) -> dict[int | None, PoolJob]:

@@ -1,0 +1,98 @@
+"""The end of jobs that wait for an agent: at any router, and while the agent of the command is away."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+from pagent.config.model import Settings
+from pagent.config.router import Access
+from tests.kit.agents import TOKEN, agent_process, with_token
+from tests.kit.pools import (
+    HOST,
+    JOIN,
+    command_jobs,
+    has_arrived,
+    job,
+    keys_in,
+    pool_of,
+    requests,
+    running_routers,
+    states,
+)
+from tests.kit.routers import ask, connected, router_settings, running_router
+from tests.kit.transfers import eventually
+
+WAITS = ("sh", "-c", "cat >/dev/null; echo waits; exec sleep 600")
+
+
+async def test_a_cancellation_that_is_not_kept_is_not_a_success(settings: Settings, tmp_path: Path) -> None:
+    """The agent of the command stands still without a link. The same request is good once it is back."""
+    configured = router_settings(access=Access(keys_file=keys_in(tmp_path)), pools={"p": pool_of(*WAITS)})
+    async with running_router(configured) as router:
+        client = ("--set", f"client.address='127.0.0.1:{router.server_port}'", "--set", "client.enabled=True")
+        token = ("--set", f"client.token_file={with_token(tmp_path, TOKEN)[1]!r}", "--set", "server.enabled=False")
+        name = ("--set", f"identity.uid={HOST!r}", "--set", "client.reconnect_delay=0.1")
+        async with agent_process(tmp_path, *client, *token, *name, accepts=False) as host:
+            link = await connected(router, HOST)
+            wanted = job()
+            await router.pools.request("p", {}, wanted)
+            await eventually(lambda: states(router.pools) == ["queued"])
+            host.signal(signal.SIGSTOP)
+            try:
+                link.connection.link.abort("cut by the test")
+                for _ in range(2):
+                    answer = await ask(router.control_port, "DELETE", f"/v1/jobs/{wanted.uid}")
+                    assert (answer.status, answer["Retry-After"]) == (503, "5")
+            finally:
+                host.signal(signal.SIGCONT)
+            await connected(router, HOST)
+            answer = await ask(router.control_port, "DELETE", f"/v1/jobs/{wanted.uid}")
+            assert answer.status in (204, 404)
+            await eventually(lambda: states(router.pools) == ["ended"] and command_jobs(router) == [])
+
+
+async def test_another_router_cancels(settings: Settings, tmp_path: Path) -> None:
+    async with running_routers(settings, tmp_path, 2, p=pool_of(*WAITS)) as ((one, two), host):
+        wanted = job()
+        await one.pools.request("p", {}, wanted)
+        await eventually(lambda: states(two.pools) == ["queued"])
+        assert (await ask(two.control_port, "DELETE", f"/v1/jobs/{wanted.uid}")).status == 204
+        await eventually(lambda: one.directory.jobs.get(wanted.uid) is None)
+        await eventually(lambda: not host.jobs.jobs())
+        for router in (one, two):
+            assert (await ask(router.control_port, "DELETE", f"/v1/jobs/{wanted.uid}")).status == 404
+
+
+async def test_another_router_forgets_a_failure(settings: Settings, tmp_path: Path) -> None:
+    async with running_routers(settings, tmp_path, 2, p=pool_of("false")) as ((one, two), host):
+        wanted = job()
+        await one.pools.request("p", {}, wanted)
+        for router in (one, two):
+            await eventually(lambda router=router: states(router.pools) == ["ended"])  # type: ignore[misc]
+        assert (await ask(two.control_port, "DELETE", f"/v1/jobs/{wanted.uid}")).status == 204
+        await eventually(lambda: one.directory.jobs.get(wanted.uid) is None)
+        await eventually(lambda: not host.jobs.jobs())
+
+
+async def test_a_job_is_cancelled_that_another_router_gives_to_an_idle_agent(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """At each moment of the delivery the job ends, and the agent stays."""
+    async with running_routers(settings, tmp_path, 2, p=pool_of(*JOIN)) as ((one, two), _):
+        first = job()
+        await one.pools.request("p", {}, first)
+        await eventually(lambda: has_arrived(one, first.uid) and has_arrived(two, first.uid))
+        await one.directory.remove(first.uid)
+        agent = two.directory.table.agent(requests(two.pools)[0].agent_uid)
+        assert agent is not None
+        for turn in range(6):
+            await eventually(lambda: not two.directory.busy(agent))
+            wanted = job()
+            await one.pools.request("p", {}, wanted)
+            await eventually(lambda wanted=wanted: two.directory.jobs.get(wanted.uid) is not None)  # type: ignore[misc]
+            await asyncio.sleep(turn * 0.01)
+            assert (await ask(two.control_port, "DELETE", f"/v1/jobs/{wanted.uid}")).status == 204
+            await eventually(lambda wanted=wanted: one.directory.jobs.get(wanted.uid) is None)  # type: ignore[misc]
+        assert states(one.pools)[0] == "connected"
