@@ -68,6 +68,18 @@ async def go(page: Page, *parts: str) -> None:
         await page.until("return document.querySelector('.terminal-status')?.textContent === 'Running'")
 
 
+async def test_an_address_of_no_view_displays_the_first_one(
+    site: DashboardSite, chromium: Browser, jobs: dict[str, str]
+) -> None:
+    page = await site.open(chromium)
+    for name in ("nonesuch", "constructor", "__proto__"):
+        await page.run(f"location.hash = '#/agents'; location.hash = '#/{name}'")
+        await page.until("return document.querySelector('h1')?.textContent === 'Overview'")
+        await page.run(f"location.hash = '#/jobs/{jobs['plain']}/{name}'")
+        await page.until("return document.querySelector('[role=tab][aria-selected=true]')?.dataset.tab === 'summary'")
+    assert page.events("Runtime.exceptionThrown") == []
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 async def test_each_view_is_accessible_and_fits_a_phone(
     site: DashboardSite, chromium: Browser, jobs: dict[str, str], theme: str

@@ -17,7 +17,7 @@ const WORDS = {
 };
 
 export function stateWord(state) {
-  return WORDS[state] ?? String(state);
+  return Object.hasOwn(WORDS, state) ? WORDS[state] : String(state);
 }
 
 // The state to display of a job: one that has ended without success has failed.

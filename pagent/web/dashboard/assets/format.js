@@ -127,7 +127,7 @@ export function shortened(text, most = 200) {
 }
 
 export function jobName(job) {
-  return job.name?.trim() ? shortened(job.name) : shortUid(job.uid);
+  return String(job.name ?? "").trim() ? shortened(job.name) : shortUid(job.uid);
 }
 
 // Why a job has ended, in a few words; null for a job that has not.

@@ -47,7 +47,7 @@ export class JobTabs {
 
   // Make a tab the current one; the first one if there is none of that name.
   choose(key) {
-    this.current = key in TABS ? key : KEYS[0];
+    this.current = KEYS.includes(key) ? key : KEYS[0];
   }
 
   #button(key, index) {

@@ -75,7 +75,7 @@ function decoded(text) {
 
 function route() {
   const [first, ...parts] = partsOf(location.hash);
-  const known = VIEWS[first] ? first : "";
+  const known = Object.hasOwn(VIEWS, first) ? first : "";
   if (view && place?.first === known && view.update?.(parts)) {
     place.parts = parts;
     return;
