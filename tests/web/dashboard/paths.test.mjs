@@ -37,5 +37,8 @@ test("a saved file has a name that every system takes", () => {
 });
 
 test("names and folders of paths", () => {
-  assert.deepEqual([paths.nameOf("a/b"), paths.nameOf("a"), paths.folderOf("a/b"), paths.folderOf("a")], ["b", "a", "a", ""]);
+  assert.deepEqual(
+    [paths.nameOf("a/b"), paths.nameOf("a"), paths.folderOf("a/b"), paths.folderOf("a")],
+    ["b", "a", "a", ""],
+  );
 });

@@ -30,7 +30,10 @@ globalThis.WebSocket = FakeSocket;
 const api = {
   refusal: () => null,
   get: async () => ({ state: "RUNNING" }),
-  socket: (path, query) => ({ url: new URL(`ws://host/${path}?${new URLSearchParams({ window: query.window })}`), protocols: [] }),
+  socket: (path, query) => ({
+    url: new URL(`ws://host/${path}?${new URLSearchParams({ window: query.window })}`),
+    protocols: [],
+  }),
 };
 
 function opened() {
@@ -52,7 +55,10 @@ test("output is acknowledged when it was drawn, and not before", () => {
   for (let i = 0; i < 4; i += 1) ws.onmessage(output(20_000));
   assert.deepEqual(ws.sent, []);
   drawn.forEach((used) => used());
-  assert.deepEqual(ws.sent.map((text) => JSON.parse(text)), [{ ack: 80_000 }]);
+  assert.deepEqual(
+    ws.sent.map((text) => JSON.parse(text)),
+    [{ ack: 80_000 }],
+  );
 });
 
 test("input is sent in pieces, and waits while the socket is full", async () => {
@@ -62,7 +68,10 @@ test("input is sent in pieces, and waits while the socket is full", async () => 
   assert.deepEqual(ws.sent, []);
   ws.bufferedAmount = 0;
   await new Promise((done) => setTimeout(done, 100));
-  assert.equal(ws.sent.reduce((sum, piece) => sum + piece.length - 1, 0), 100_000);
+  assert.equal(
+    ws.sent.reduce((sum, piece) => sum + piece.length - 1, 0),
+    100_000,
+  );
   assert.ok(ws.sent.every((piece) => piece[0] === 0 && piece.length <= 32 * 1024 + 1));
 });
 

@@ -10,15 +10,21 @@ import { ENDED } from "./state.js";
 const opening = new Set();
 const SIGNALS = ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "KILL"];
 
+const NOT_YET = new Map([
+  ["NEW", "The job is not started."],
+  ["QUEUED", "The job waits for an agent."],
+]);
+
 // Return why an action cannot be done with a job; null if it can.
 export function refusals(job, api) {
   const isGone = job.removed_at ? "The job is removed." : null;
-  const hasEnded = isGone ?? (ENDED.has(job.state) ? "The job has ended." : null);
-  const waits = job.state === "QUEUED" ? "The job waits for an agent." : null;
+  const notRunning = isGone ?? (ENDED.has(job.state) ? "The job has ended." : (NOT_YET.get(job.state) ?? null));
+  const ticket = notRunning ?? api.refusal("proxy", { job });
   return {
     open:
-      hasEnded ?? waits ?? (job.state === "NEW" ? "The job is not started." : null) ?? api.refusal("proxy", { job }),
-    kill: hasEnded ?? waits ?? (job.state === "NEW" ? "The job is not started." : null) ?? api.refusal("jobs", { job }),
+      ticket ?? (job.ports?.length ? null : "No port of the job is known. A ticket for a port that you name opens it."),
+    ticket,
+    kill: notRunning ?? api.refusal("jobs", { job }),
     remove: isGone ?? api.refusal("jobs", { job }),
   };
 }

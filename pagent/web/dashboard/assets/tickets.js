@@ -41,7 +41,7 @@ export function mountTickets(element, job, api, { store }) {
   let current = job;
   const update = (given) => {
     current = given;
-    allow(make, refusals(current, api).open);
+    allow(make, refusals(current, api).ticket);
   };
   const refresh = async () => {
     const reason = api.refusal("proxy", { job });
