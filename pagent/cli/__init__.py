@@ -16,6 +16,7 @@ from pagent.cli.commands import COMMANDS, lines_of_help, suggestion
 from pagent.cli.completing import VARIABLE, complete
 from pagent.cli.debug import install_hook, print_traceback, with_debug
 from pagent.cli.explained import with_name
+from pagent.cli.help_pages import with_help_pages
 from pagent.cli.terminal import is_terminal
 from pagent.errors import ConfigError
 from pagent.log import escape
@@ -59,7 +60,7 @@ class Pagent(click.Group):
             return None
         command = getattr(import_module(f"pagent.cli.{entry.module}"), _FUNCTIONS.get(cmd_name, cmd_name))
         assert isinstance(command, click.Command)
-        return with_debug(command)
+        return with_help_pages(with_debug(command))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

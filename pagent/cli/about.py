@@ -68,7 +68,7 @@ def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
                 advice = f"did you mean {probable}?" if probable else "pagent --help and pagent help errors list all"
                 found.fail(f"No such command or error {escape(word)!r}; {advice}")
             raise click.UsageError(f"{found.command_path} has no command {word!r}")
-        found = click.Context(command, info_name=word, parent=found)
+        found = command.context_class(command, info_name=word, parent=found)
     click.echo(found.get_help())
 
 

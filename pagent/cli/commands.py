@@ -15,37 +15,37 @@ class CommandEntry(NamedTuple):
     text: str
 
 
-#: Groups in the order of ``pagent --help``. A text has at most 27 characters: two commands are in a line.
+#: Groups in the order of ``pagent --help``. A text has at most 25 characters: two commands are in a line.
 GROUPS: Final[dict[str, tuple[CommandEntry, ...]]] = {
     "Programs": (
         CommandEntry("run", "run", "Run in the foreground"),
         CommandEntry("start", "start", "Start in the background"),
         CommandEntry("exec", "exec", "Run a command in a job"),
         CommandEntry("forward", "forward", "Forward ports to a job"),
-        CommandEntry("cp", "cp", "Copy files to or from a job"),
+        CommandEntry("cp", "cp", "Copy to or from a job"),
         CommandEntry("open", "open", "Open a job in a browser"),
     ),
     "Jobs": (
         CommandEntry("ps", "jobs", "List jobs"),
         CommandEntry("info", "jobs", "Print all about a job"),
-        CommandEntry("logs", "logs", "Print the output of a job"),
+        CommandEntry("logs", "logs", "Print output of a job"),
         CommandEntry("wait", "jobs", "Wait for the end of jobs"),
-        CommandEntry("kill", "jobs", "End jobs, keep their files"),
-        CommandEntry("rm", "jobs", "Remove jobs and their files"),
+        CommandEntry("kill", "jobs", "End jobs, keep files"),
+        CommandEntry("rm", "jobs", "Remove jobs and files"),
         CommandEntry("adopt", "jobs", "Take a job over"),
         CommandEntry("top", "top", "Watch what jobs use"),
     ),
     "Agents and routers": (
         CommandEntry("agents", "agents", "List agents"),
-        CommandEntry("serve", "serve", "Run an agent (the default)"),
+        CommandEntry("serve", "serve", "Run an agent (default)"),
         CommandEntry("route", "route", "Run a router"),
-        CommandEntry("token", "token", "Edit the tokens of a router"),
-        CommandEntry("report", "report", "Report a port, within a job"),
+        CommandEntry("token", "token", "Edit tokens of a router"),
+        CommandEntry("report", "report", "Report a port from a job"),
     ),
     "Set-up": (
         CommandEntry("context", "context", "Save addresses and tokens"),
         CommandEntry("config", "config", "Check a configuration"),
-        CommandEntry("doctor", "doctor", "Check this host and a link"),
+        CommandEntry("doctor", "doctor", "Check this host, a link"),
         CommandEntry("completion", "completion", "Complete in a shell"),
         CommandEntry("help", "about", "Explain a command"),
         CommandEntry("version", "about", "Print the version"),
@@ -84,7 +84,7 @@ _OTHER_NAMES: Final = {
 
 #: Columns of the two halves of a line of ``pagent --help``, and of a name.
 _HALF: Final = 38
-_NAME: Final = 8
+_NAME: Final = 10
 #: The width from which two commands are in a line.
 _TWO: Final = 2 * _HALF + 1
 

@@ -74,7 +74,8 @@ def lines_of(name: str, width: int) -> Iterator[str]:
         if paragraph == "::":
             yield ""
         elif paragraph.startswith("    "):
-            yield from paragraph.splitlines()
+            for line in paragraph.splitlines():
+                yield from click.wrap_text(line.strip(), width, "    ", "      ").splitlines()
         else:
             yield ""
             for item in re.split(r"\n(?=\* )", paragraph):

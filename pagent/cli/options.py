@@ -132,7 +132,8 @@ _OPTIONS = [
         type=click.Choice(list(log.LEVELS), case_sensitive=False),
         default=log.DEFAULT_LEVEL,
         show_default=True,
-        help="Lowest level to log.",
+        metavar="LEVEL",
+        help=f"Lowest level to log: {', '.join(log.LEVELS)}.",
     ),
     click.option(
         "--log-format",
@@ -222,5 +223,5 @@ def write_keys(formatter: click.HelpFormatter, model: str) -> None:
 
     cls, _ = MODELS[model]
     rows = [(key.name, f"{key.help}  [{key.kind}; default: {key.default}]") for key in keys(cls)]
-    with formatter.section("Configuration keys (in the file or with --set)"):
+    with formatter.section("Configuration keys (file or --set)"):
         formatter.write_dl(rows)
