@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
-from pagent.cli.failure import EXIT_NO_LINK, CommandFailed, exit_code_for, exit_code_of
+from pagent.cli.failure import CommandFailed, exit_code_of
 from pagent.cli.interrupt import run_until_signalled
+from pagent.cli.job_wait import wait_across_links
 from pagent.cli.local_ports import LocalPort, accept_on_all, close_all, reserve_port
 from pagent.cli.naming import find_job
 from pagent.cli.outcome import describe_end
@@ -18,7 +19,6 @@ from pagent.cli.target import Target
 from pagent.cli.terminal import say
 from pagent.client import RemoteJob
 from pagent.client.link import REDIAL_S
-from pagent.errors import CallError, LinkError, MethodError
 from pagent.log import escape
 from pagent.runtime.tasks import TaskOwner
 
@@ -53,7 +53,7 @@ async def forward_until_end(job: RemoteJob, publishes: Sequence[Publish], ready:
         await accept_on_all(ports, url, ends="press Ctrl-C to stop")
         if ready is not None:
             tasks.start(_called(ready, url), name="ready")
-        info = await _ended(job)
+        info = await wait_across_links(job, say)
     finally:
         close_all(ports)
         await tasks.close()
@@ -64,34 +64,6 @@ async def forward_until_end(job: RemoteJob, publishes: Sequence[Publish], ready:
 
 async def _called(ready: Ready, url: str | None) -> None:
     await ready(url)
-
-
-async def _ended(job: RemoteJob) -> dict[str, Any]:
-    """Wait until a job has ended, and return its info."""
-    while True:
-        try:
-            return await job.wait()
-        except (CallError, LinkError) as error:
-            if exit_code_for(error) != EXIT_NO_LINK:
-                raise
-        say("the link is lost; it is made again")
-        await _reachable(job)
-        say("the link is back")
-
-
-async def _reachable(job: RemoteJob) -> None:
-    """Wait until a job can be asked for its info again, for as long as a lost link is dialled again."""
-    clock = asyncio.get_running_loop().time
-    until = clock() + REDIAL_S
-    while True:
-        try:
-            await job.info()  # waits for the next link
-        except MethodError as error:
-            if exit_code_for(error) != EXIT_NO_LINK or clock() >= until:
-                raise
-        else:
-            return
-        await asyncio.sleep(_POLL_S)
 
 
 async def running_ports(job: RemoteJob) -> list[int]:

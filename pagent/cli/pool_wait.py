@@ -7,19 +7,17 @@ from contextlib import suppress
 from typing import Any, Final
 
 from pagent.cli.failure import EXIT_USAGE, CommandFailed
+from pagent.cli.job_wait import wait_across_links
 from pagent.cli.pool_options import PoolChoice
 from pagent.cli.status_line import StatusLine
 from pagent.cli.terminal import say
 from pagent.client import AgentClient, RemoteJob
-from pagent.client.link import REDIAL_S
 from pagent.errors import CallError, LinkClosedError, MethodError
 from pagent.log import escape
 from pagent.runtime.tasks import TaskOwner
 
 #: How often the state of the queue is asked for.
 _POLL_S: Final = 1.0
-#: Between two attempts to find the job again at a router that has restarted.
-_AGAIN_S: Final = 1.0
 _QUEUED: Final = "QUEUED"
 
 
@@ -52,21 +50,9 @@ async def until_placed(job: RemoteJob, pool: PoolChoice) -> None:
 
 async def _placed(job: RemoteJob) -> dict[str, Any]:
     """Return the info of a job when it is at its agent, or has ended. The router may restart meanwhile."""
-    clock = asyncio.get_running_loop().time
-    until: float | None = None
-    while True:
-        try:
-            info = await job.wait()
-            until = None
-            if info["state"] != _QUEUED:
-                return info
-        except (LinkClosedError, MethodError) as error:
-            if isinstance(error, MethodError) and error.cause_type not in ("RouteError", "LinkClosedError"):
-                raise
-            until = until or clock() + REDIAL_S
-            if clock() >= until:
-                raise
-            await asyncio.sleep(_AGAIN_S)
+    while (info := await wait_across_links(job))["state"] == _QUEUED:
+        pass
+    return info
 
 
 async def _watch(job: RemoteJob, line: _QueueLine) -> None:

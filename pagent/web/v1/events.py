@@ -27,7 +27,6 @@ _COMMENT: Final = b":\n"
 _FIELDS: Final = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
 #: Changes of notes are the router's own affair.
 _INTERNAL: Final = frozenset(("job.note",))
-_DOWN: Final = "agent.down"
 
 
 class EventRoutes:

@@ -1,0 +1,46 @@
+"""Wait for a job, also while its link is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from pagent.cli.failure import EXIT_NO_LINK, exit_code_for
+from pagent.client import RemoteJob
+from pagent.client.link import REDIAL_S
+from pagent.errors import CallError, LinkError, MethodError
+
+#: Between two requests to a router that has no link to the agent.
+_POLL_S: Final = 0.5
+
+
+async def wait_across_links(job: RemoteJob, notify: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Return the info that ``RemoteJob.wait`` returns. After a lost link the job is waited for on the next one.
+
+    :param notify: is called when the link is lost, and when it is back.
+    """
+    while True:
+        try:
+            return await job.wait()
+        except (CallError, LinkError) as error:
+            if exit_code_for(error) != EXIT_NO_LINK:
+                raise
+        notify("the link is lost; it is made again")
+        await _until_reached(job)
+        notify("the link is back")
+
+
+async def _until_reached(job: RemoteJob) -> None:
+    """Wait until a job can be asked for its info again, for as long as a lost link is dialled again."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + REDIAL_S
+    while True:
+        try:
+            await job.info()  # waits for the next link
+        except MethodError as error:
+            if exit_code_for(error) != EXIT_NO_LINK or clock() >= until:
+                raise
+        else:
+            return
+        await asyncio.sleep(_POLL_S)
