@@ -12,6 +12,8 @@ from tests.kit.remotes import started
 
 #: How many blocks of each page are run at least.
 PAGES = {"how-to/debug-a-job.rst": 7, "how-to/notebook.rst": 1, "how-to/share.rst": 5, "how-to/move-data.rst": 5}
+#: Those that wait for jobs to end, and copy much.
+SLOW = {"how-to/debug-a-job.rst", "how-to/move-data.rst"}
 
 
 def free_port() -> int:
@@ -24,7 +26,9 @@ def test_the_quick_start(tmp_path: Path) -> None:
     assert run_page("quick-start.rst", tmp_path, {"7000": free_port()}) >= 7
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=pytest.mark.slow) if page in SLOW else page for page in PAGES]
+)
 def test_a_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages say that there is a context; their token is in a file of the current folder."""
     (tmp_path / "token").write_text("a-token\n")

@@ -16,7 +16,7 @@ import pytest
 from tests.cli.commands import Outcome, command, outcome_of
 from tests.kit.commands import environment
 from tests.kit.peer import PATIENCE_S
-from tests.kit.remotes import RemoteProcess
+from tests.kit.remotes import RemoteProcess, slow_at_a_router
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -84,6 +84,7 @@ def job(pagent: Callable[..., Outcome]) -> Iterator[str]:
     pagent("rm", *uids)
 
 
+@slow_at_a_router
 def test_jobs_and_contexts(
     place: RemoteProcess, job: str, shell: Shell, tmp_path: Path, capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -16,7 +16,7 @@ from tests.cli.commands import Outcome, command
 from tests.kit.commands import environment
 from tests.kit.cutting import CuttingRelay, cutting_relay
 from tests.kit.peer import PATIENCE_S
-from tests.kit.remotes import RemoteProcess
+from tests.kit.remotes import RemoteProcess, slow_at_a_router
 from tests.kit.terminal import Terminal
 
 Command = Callable[..., Outcome]
@@ -205,6 +205,7 @@ def there_and_back(place: RemoteProcess, job: str, source: Path, tmp_path: Path,
     assert content(tmp_path / "back") == content(source)
 
 
+@slow_at_a_router
 def test_a_copy_goes_on_after_a_lost_link(place: RemoteProcess, job: str, source: Path, tmp_path: Path) -> None:
     there_and_back(place, job, many_files(source, 300), tmp_path, 3_500_000)
 
@@ -215,6 +216,7 @@ def test_many_files_and_lost_links(place: RemoteProcess, job: str, tmp_path: Pat
     there_and_back(place, job, many_files(tmp_path / "source", 20_000), tmp_path, 20_000_000)
 
 
+@slow_at_a_router
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_an_interrupted_copy_of_a_large_file_goes_on(
     place: RemoteProcess, pagent: Command, job: str, tmp_path: Path, way: str
@@ -293,6 +295,7 @@ def test_a_full_disk_there(place: RemoteProcess, pagent: Command, job: str, sour
 # --- a terminal -------------------------------------------------------------------------------------
 
 
+@slow_at_a_router
 @pytest.mark.parametrize("columns", [40, 100])
 def test_progress_on_a_terminal(place: RemoteProcess, job: str, source: Path, tmp_path: Path, columns: int) -> None:
     (source / "large").write_bytes(bytes(60_000_000))

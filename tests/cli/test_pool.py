@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pagent.config.model import Settings
+from tests.cli.commands import outcome_of
 from tests.kit.agents import TOKEN
 from tests.kit.pools import JOIN, keys_in, pool_of, running_pools, states
 from tests.kit.programs import ECHO
@@ -82,28 +83,39 @@ async def test_the_line_of_a_terminal_is_rewritten(settings: Settings, tmp_path:
             await process.wait()
 
 
-@pytest.mark.parametrize(
-    ("options", "code", "reason"),
-    [
-        (("--pool", "p"), 2, "pool p is refused: agent.cpus: is missing"),
-        (("--pool", "p", "--cpus", "1 2"), 2, "agent.cpus: must be"),
-        (("--pool", "p", "--cpus", "1", "--param", "x=1"), 2, "agent.x: the pool has no such parameter"),
-        (("--pool", "none"), 4, "pool 'none' is not found"),
-        (("--cpus", "1"), 2, "needs --pool"),
-        (("--pool", "p", "--param", "x"), 2, "expected NAME=VALUE"),
-        (
-            ("--pool", "fails"),
-            1,
-            "pool fails has no agent for the job: the command has ended before its agent came: no such partition",
-        ),
-    ],
-)
-async def test_failures(settings: Settings, tmp_path: Path, options: tuple[str, ...], code: int, reason: str) -> None:
+FAILURES: list[tuple[tuple[str, ...], int, str]] = [
+    (("--pool", "p"), 2, "pool p is refused: agent.cpus: is missing"),
+    (("--pool", "p", "--cpus", "1 2"), 2, "agent.cpus: must be"),
+    (("--pool", "p", "--cpus", "1", "--param", "x=1"), 2, "agent.x: the pool has no such parameter"),
+    (("--pool", "none"), 4, "pool 'none' is not found"),
+    (
+        ("--pool", "fails"),
+        1,
+        "pool fails has no agent for the job: the command has ended before its agent came: no such partition",
+    ),
+]
+
+
+async def test_failures(settings: Settings, tmp_path: Path) -> None:
     fails = pool_of("sh", "-c", "cat >/dev/null; echo no such partition; exit 1")
     async with running_pools(settings, keys_in(tmp_path), p=pool_of(*WAITS), fails=fails) as (router, _):
-        process = await pagent("run", *options, "--agent", f"127.0.0.1:{router.control_port}", "--", "true")
-        _, stderr = await process.communicate()
-        assert (process.returncode, reason in stderr.decode()) == (code, True), stderr
+        address = ("--agent", f"127.0.0.1:{router.control_port}")
+        for options, code, reason in FAILURES:
+            process = await pagent("run", *options, *address, "--", "true")
+            _, stderr = await process.communicate()
+            assert (process.returncode, reason in stderr.decode()) == (code, True), stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"), [(("--cpus", "1"), "needs --pool"), (("--pool", "p", "--param", "x"), "expected NAME=VALUE")]
+)
+def test_wrong_options(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], options: tuple[str, ...], reason: str
+) -> None:
+    (tmp_path / "token").write_text("any\n")
+    address = ("--agent", "127.0.0.1:1", "--token-file", str(tmp_path / "token"))
+    done = outcome_of(capfd, tmp_path, ["run", *options, *address, "--", "true"])
+    assert (done.code, reason in done.stderr) == (2, True), done.stderr
 
 
 async def test_start_waits_for_the_agent(settings: Settings, tmp_path: Path) -> None:

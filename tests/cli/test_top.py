@@ -13,7 +13,7 @@ import pytest
 from pagent.cli.failure import CommandFailed
 from pagent.cli.use_table import JobUse, UseFigures, UseTable
 from tests.cli.commands import Outcome, command
-from tests.kit.remotes import RemoteProcess
+from tests.kit.remotes import RemoteProcess, slow_at_a_router
 from tests.kit.terminal import on_terminal
 
 ENTER, LEAVE = "\033[?1049h", "\033[?1049l"
@@ -133,6 +133,7 @@ def test_without_a_terminal_it_is_printed_once(
     assert (missing.code, missing.stdout) == (3, "")
 
 
+@slow_at_a_router
 @pytest.mark.parametrize("end", ["q", "\x03", "signal"])
 def test_on_a_terminal_it_is_live_and_restores_it(place: RemoteProcess, uid: str, tmp_path: Path, end: str) -> None:
     with on_terminal(tmp_path, "top", *place.options) as top:

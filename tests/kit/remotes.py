@@ -30,6 +30,11 @@ slow_with_a_router: Final = pytest.mark.parametrize(
     "served", [AGENT, pytest.param(ROUTER, marks=pytest.mark.slow)], indirect=True
 )
 
+#: The same for commands, which use processes.
+slow_at_a_router: Final = pytest.mark.parametrize(
+    "place", [AGENT, pytest.param(ROUTER, marks=pytest.mark.slow)], indirect=True
+)
+
 
 @dataclass(frozen=True)
 class Remote:
