@@ -77,11 +77,11 @@ def _lines_of_error(words: Sequence[str]) -> Iterable[str] | None:
     if tuple(words) == ("errors",):
         # Imported here because pagent --help imports this module.
         from pagent.cli.tables import hanging_lines
-        from pagent.cli.terminal import is_terminal
+        from pagent.cli.terminal import output_columns
 
-        room = shutil.get_terminal_size().columns if is_terminal(1) else None
+        columns = output_columns()
         heads = {f"{name:{_NAME}} ": entry.messages[0] for name, entry in explanations().items()}
-        return [line for head, text in heads.items() for line in hanging_lines(head, text, room)]
+        return [line for head, text in heads.items() for line in hanging_lines(head, text, columns)]
     if len(words) == 1 and words[0] in explanations():
         return lines_of(words[0], shutil.get_terminal_size().columns)
     return None

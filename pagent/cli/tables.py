@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from pagent.cli.terminal import is_terminal
+from pagent.cli.terminal import output_columns
 from pagent.cli.times import for_programs
 from pagent.log import escape
 
@@ -48,10 +47,10 @@ def print_infos(
 def print_fields(fields: Mapping[str, str]) -> None:
     """Print names and values, one pair a line. Empty values are left out."""
     width = max(map(len, fields), default=0) + 1
-    room = shutil.get_terminal_size().columns if is_terminal(1) else None
+    columns = output_columns()
     for name, value in fields.items():
         if value:
-            click.echo("\n".join(hanging_lines(f"{name + ':':{width}} ", escape(value), room)))
+            click.echo("\n".join(hanging_lines(f"{name + ':':{width}} ", escape(value), columns)))
 
 
 def hanging_lines(head: str, text: str, room: int | None) -> list[str]:
@@ -63,7 +62,7 @@ def hanging_lines(head: str, text: str, room: int | None) -> list[str]:
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table. On a terminal it is cut to the width of the terminal."""
-    for line in table_lines(heads, rows, shutil.get_terminal_size().columns if is_terminal(1) else None):
+    for line in table_lines(heads, rows, output_columns()):
         click.echo(line)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import sys
 from contextlib import suppress
 from typing import Final, Literal
@@ -73,6 +74,11 @@ def can_redraw(fd: int) -> bool:
 def has_colours(fd: int) -> bool:
     """Return whether text on a standard stream may have colours (https://no-color.org)."""
     return can_redraw(fd) and not os.environ.get("NO_COLOR")
+
+
+def output_columns() -> int | None:
+    """Return the columns of standard output, None if it is no terminal: then nothing is cut."""
+    return shutil.get_terminal_size().columns if is_terminal(1) else None
 
 
 async def write(fd: int, data: bytes) -> None:

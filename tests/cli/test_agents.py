@@ -40,8 +40,7 @@ def test_a_row_of_a_hostile_agent_that_knows_little(
         "properties": {},
         "load": None,
     }
-    monkeypatch.setattr(tables, "is_terminal", lambda fd: True)
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(tables, "output_columns", lambda: 40)
     tables.print_table(agent_work.HEADS, [agent_work.row_of(agent)])
     heads, row = capsys.readouterr().out.splitlines()
     assert max(len(heads), len(row)) <= 40
