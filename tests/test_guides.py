@@ -12,8 +12,8 @@ from tests.kit.remotes import started
 
 #: How many blocks of each page are run at least.
 PAGES = {"how-to/debug-a-job.rst": 7, "how-to/notebook.rst": 1, "how-to/share.rst": 5, "how-to/move-data.rst": 5}
-#: Those that wait for jobs to end, and copy much.
-SLOW = {"how-to/debug-a-job.rst", "how-to/move-data.rst"}
+#: Those that wait for jobs to end, copy much, or need a router.
+SLOW = {"how-to/debug-a-job.rst", "how-to/move-data.rst", "how-to/share.rst"}
 
 
 def free_port() -> int:

@@ -97,6 +97,7 @@ def running(command: list[str], port: int) -> Iterator[None]:
             process.terminate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("proxy", [nginx, caddy], ids=lambda each: each.__name__)
 def test_a_router_is_used_through_it(
     proxy: type,

@@ -10,6 +10,7 @@ from bench.fleet import Figures, measure_fleet
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the bench reads CPU times as Linux reports them")
+@pytest.mark.slow
 async def test_a_small_fleet_comes_to_figures() -> None:
     figures = await measure_fleet(agents=5, jobs=2, rest_s=0.1, gets_s=0.1)
 
