@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from pagent.errors import CallError, LinkClosedError, RequestRefusedError
+from pagent.relay.agent import ConnectedAgent
 from pagent.relay.changes import Change, ChangeKind
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.notes import (
@@ -97,6 +98,8 @@ class Adoption:
                 request.has_left = change.link.has_ended
             if job is not None and change.kind is ChangeKind.JOB_REMOVED and job.uid != request.command:
                 self._removed(request, job)
+            if change.kind is ChangeKind.AGENT_UP and change.link is not None:
+                self._tasks.start(self._until_listed(request, change.link), name="wait for the jobs of an agent")
             request.changed.set()
             self.wake(request.data.pool)
         elif change.kind is ChangeKind.AGENT_UP:
@@ -113,6 +116,11 @@ class Adoption:
             info = job.info()
             request.add_lost(PoolJob(job.uid, info.get("name"), job.labels))
             self._queue.fail(request)
+
+    async def _until_listed(self, request: PoolRequest, agent: ConnectedAgent) -> None:
+        """Let a request see whether its agent, which has come back, still has its job."""
+        await self._directory.watches.until_listed([agent.key], _LISTING_S)
+        request.changed.set()
 
     def wake(self, pool: str) -> None:
         """Let the requests of a pool that have not started look whether they may."""

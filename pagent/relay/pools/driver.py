@@ -240,10 +240,14 @@ class RequestDriver:
                 return
 
     def _is_spent(self) -> bool:
-        """Return whether the agent was for one job only, which is removed."""
+        """Return whether the agent was for one job only, which is removed.
+
+        An agent that has just come back has not listed its jobs yet.
+        """
         request, job = self._request, self._request.data.job
         is_over = job.is_single and request.is_delivered and self._directory.jobs.get(job.uid) is None
-        return is_over and (agent := self._agent()) is not None and not self._directory.busy(agent)
+        agent = self._agent()
+        return is_over and agent is not None and agent.is_watched and not self._directory.busy(agent)
 
     def _has_gone(self) -> bool:
         return not self._is_connected() and self._engine.has_ended(self._request)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+
+import psutil
+import pytest
 
 from pagent.config.model import Settings
 from pagent.config.router import Access
@@ -18,6 +23,7 @@ from tests.kit.pools import (
     keys_in,
     pool_of,
     requests,
+    running_host,
     running_routers,
     states,
 )
@@ -96,3 +102,40 @@ async def test_a_job_is_cancelled_that_another_router_gives_to_an_idle_agent(
             assert (await ask(two.control_port, "DELETE", f"/v1/jobs/{wanted.uid}")).status == 204
             await eventually(lambda wanted=wanted: one.directory.jobs.get(wanted.uid) is None)  # type: ignore[misc]
         assert states(one.pools)[0] == "connected"
+
+
+def _agents() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it ends meanwhile
+            if process.cmdline()[1:] == [*JOIN[1:]]:
+                found.append(process)
+    return found
+
+
+@pytest.mark.slow
+async def test_an_agent_for_one_job_survives_a_restart(settings: Settings, tmp_path: Path) -> None:
+    """It comes back after its request, and before it has listed its job."""
+    base = router_settings(access=Access(keys_file=keys_in(tmp_path)), pools={"p": pool_of(*JOIN)})
+    wanted = job(is_single=True)
+    async with running_router(base) as router:
+        port = router.server_port
+        async with running_host(settings, port) as host:
+            await connected(router, HOST)
+            await router.pools.request("p", {}, wanted)
+            await eventually(lambda: has_arrived(router, wanted.uid))
+            (agent,) = _agents()
+            agent.suspend()
+            router.end(0)
+            await router.stop()
+            async with running_router(replace(base, server=replace(base.server, port=port))) as second:
+                await eventually(lambda: requests(second.pools) != ())
+                agent.resume()
+                await eventually(lambda: second.directory.jobs.get(wanted.uid) is not None)
+                link = await connected(second, requests(second.pools)[0].agent_uid)
+                await asyncio.sleep(2.5)
+                assert (await link.call("host_info"))["cordoned"] is False
+                assert states(second.pools) == ["connected"]
+                assert (await ask(second.control_port, "GET", f"/jobs/-/{wanted.uid}/http/")).status == 200
+                await second.directory.remove(wanted.uid)  # the agent ends with its job
+                await eventually(lambda: states(second.pools) == ["ended"] and not host.jobs.jobs())
