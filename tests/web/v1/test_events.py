@@ -219,12 +219,18 @@ async def test_unknown_parameters_are_refused() -> None:
         assert events_.status == 400
 
 
+def pool_request(message: str) -> dict[str, object]:
+    """Return the data of an event of a pool."""
+    names = dict.fromkeys(("id", "pool", "agent", "job"), "x")
+    return {**names, "state": "queued", "parameters": {}, "message": message, "error": None, "created_at": None}
+
+
 async def test_a_reader_that_is_too_slow_gets_reset(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_log, "EVENTS_KEPT", 100)
     async with site(settings) as (router, _), listening(router.control_port) as slow:
         for _ in range(100):
             for _ in range(50):
-                router.directory.changes.publish(ChangeKind.POOL_REQUEST, "A", data={"text": "x" * 10_000})
+                router.directory.changes.publish(ChangeKind.POOL_REQUEST, "A", data=pool_request("x" * 10_000))
             await asyncio.sleep(0.005)
         seen = 0
         while (await slow.next()).name != "reset":
