@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Container, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+from pagent.config.router import PoolSettings
 from pagent.errors import CallError, LinkClosedError, RequestRefusedError
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.changes import Change, ChangeKind
 from pagent.relay.directory import AgentDirectory
+from pagent.relay.pools.engine import fits
 from pagent.relay.pools.notes import (
     CANCELLED_NOTE,
     CLAIM_NOTE,
@@ -25,6 +27,7 @@ from pagent.relay.pools.notes import (
     RID_LABEL,
     WITHDRAWN,
     RequestData,
+    agent_uid_of,
     decode_request,
 )
 from pagent.relay.pools.queue import JobQueue
@@ -60,7 +63,7 @@ class Adoption:
         self,
         directory: AgentDirectory,
         requests: RequestRegistry,
-        pools: Container[str],
+        pools: Mapping[str, PoolSettings],
         tasks: TaskOwner,
         queue: JobQueue,
         adopt: Adopt,
@@ -134,7 +137,7 @@ class Adoption:
         if change.kind is ChangeKind.JOB_NOTE and change.note is not None:
             if request is not None:
                 self._noted(request, change.note, job.notes.get(change.note))
-            elif change.note == REQUEST_NOTE and rid not in self._preparing:
+            elif change.note == REQUEST_NOTE and rid not in self._preparing and self._may_ask(job):
                 self._tasks.start(self._go_on(job), name="go on with a request for an agent")
         elif change.kind is ChangeKind.JOB_REMOVED and request is not None and request.failures:
             if request.has_ended and self._directory.table.newest(job.agent) is not None:
@@ -172,14 +175,32 @@ class Adoption:
         with self.preparing(rid):
             await self._directory.watches.until_listed([job.agent], _LISTING_S)
         note = job.notes.get(REQUEST_NOTE)
-        if note is None or job.labels[POOL_LABEL] not in self._pools or self._requests.get(rid) is not None:
+        if note is None or self._requests.get(rid) is not None:
             return
         try:
             data = decode_request(note)
         except ValueError as error:
             _log.warning("job %s: %s", job.uid, error)
             return
+        if (data.pool, data.rid, data.agent_uid) != (job.labels[POOL_LABEL], rid, agent_uid_of(rid)):
+            _log.warning("job %s: its request is one of another job", job.uid)
+            return
         self._adopt(data, job, _state_of(job))
+
+    def _may_ask(self, job: JobRecord) -> bool:
+        """Return whether a request may come with a job: its agent has to be one that runs the commands of the pool.
+
+        Any other agent could take jobs of the pool's users with a request that it has made up.
+        """
+        pool, agent = self._pools.get(job.labels[POOL_LABEL]), self._directory.table.newest(job.agent)
+        if pool is None or agent is None:
+            return False
+        if not fits(pool, agent):
+            _log.warning(
+                "job %s: agent %r does not run commands of pool %r", job.uid, agent.uid, job.labels[POOL_LABEL]
+            )
+            return False
+        return True
 
     def _discard_unwritten(self, job_uid: str) -> None:
         """Remove the job of a command whose router has ended before it wrote the request."""

@@ -47,14 +47,15 @@ def host_of(directory: AgentDirectory, name: str, pool: PoolSettings, started: C
     hosts = [
         agent
         for agent in directory.table
-        if agent.is_ours and not agent.retiring and agent.uid not in started and _fits(pool, agent)
+        if agent.is_ours and not agent.retiring and agent.uid not in started and fits(pool, agent)
     ]
     if not hosts:
         raise RequestRefusedError(503, f"no agent for the commands of pool {name!r} is connected", retry_after_s=5)
     return min(hosts, key=lambda agent: (agent.host.cordoned, agent.uid, agent.dialled))
 
 
-def _fits(pool: PoolSettings, agent: ConnectedAgent) -> bool:
+def fits(pool: PoolSettings, agent: ConnectedAgent) -> bool:
+    """Return whether a pool may run its commands on an agent."""
     properties = agent.describe()["properties"]
     wanted = pool.on.properties.items()
     return pool.on.uid in (None, agent.uid) and all(

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pagent.config.model import Settings
+from pagent.config.router import Access
 from pagent.errors import ProtocolError
 from pagent.relay.pools import engine
+from pagent.relay.pools.notes import (
+    POOL_LABEL,
+    REQUEST_NOTE,
+    RID_LABEL,
+    RequestData,
+    agent_uid_of,
+    command_uid_of,
+)
 from pagent.router import Router
 from pagent.wire import identity
-from tests.kit.pools import JOIN, has_arrived, job, keys_in, message_of, pool_of, requests, running_pools, states
+from tests.kit.pools import HOST, JOIN, has_arrived, job, keys_in, message_of, pool_of, requests, running_pools, states
+from tests.kit.routers import router_settings, running_router
 from tests.kit.transfers import eventually
+from tests.kit.watched import Watched, watched_agent
 
 
 def admit(router: Router, token: str, uid: str, instance: str) -> str | None:
@@ -93,3 +105,21 @@ async def test_megabytes_of_output(settings: Settings, tmp_path: Path) -> None:
         wanted = job()
         await router.pools.request("p", {}, wanted)
         await eventually(lambda: has_arrived(router, wanted.uid))
+
+
+@pytest.mark.parametrize(
+    ("uid", "rid", "text"),
+    [("rogue", "0123456789abcdef", "does not run commands of pool"), (HOST, "f" * 16, "is one of another job")],
+)
+async def test_an_agent_cannot_make_up_a_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, uid: str, rid: str, text: str
+) -> None:
+    settings = router_settings(access=Access(keys_file=keys_in(tmp_path)), pools={"p": pool_of(*JOIN)})
+    data = RequestData("p", "0123456789abcdef", agent_uid_of("0123456789abcdef"), {}, "a-user", time.time(), job())
+    command = command_uid_of(rid)
+    service = Watched(command)
+    service.jobs[command]["labels"] = {POOL_LABEL: "p", RID_LABEL: rid}
+    service.notes[command, REQUEST_NOTE] = data.encode()
+    async with running_router(settings) as router, watched_agent(router, uid, service):
+        await eventually(lambda: text in caplog.text)
+        assert requests(router.pools) == ()
