@@ -20,8 +20,8 @@ _SIGNALS: Final[Mapping[str, str]] = {
     "SIGFPE": _CRASH,
     "SIGILL": _CRASH,
     "SIGKILL": (
-        "killed, and not through the agent: if no user of the host did it, the kernel did, because memory or the limit"
-        " of a cgroup was used up (dmesg on the agent's host)"
+        "killed, and not through the agent: if no user of the host did it, the kernel did, because memory, the limit"
+        " of a cgroup, or jobs.isolation.max_cpu_seconds was used up (dmesg on the agent's host)"
     ),
     "SIGPIPE": "the program wrote to a pipe or a connection that the other end had closed",
     "SIGSEGV": _CRASH,
@@ -42,6 +42,9 @@ _CODES: Final[Mapping[int, str]] = {
     127: "the program ended by itself; shells return 127 for a command that is not found",
 }
 _FAILED: Final = "the program ended by itself, with a failure: its output says why (pagent logs)"
+_SILENT: Final = (
+    f"{_FAILED}; its standard error is empty, as it is if the disk of the agent's host is full (pagent agents --json)"
+)
 
 
 def describe_end(info: dict[str, Any]) -> str:
@@ -67,7 +70,8 @@ def reason(info: dict[str, Any]) -> str:
     if info.get("error") == _IDLE:
         return "the agent ended it, because it was not used for its idle time (--idle-after)"
     if info.get("error"):
-        return str(info["error"])
+        has_errno = str(info["error"]).startswith("[Errno")
+        return f"it could not be started: {info['error']}" if has_errno else str(info["error"])
     if info.get("killed_by"):
         how = "removed" if info.get("removed_by") == info["killed_by"] else "killed"
         return f"{how} by the client or router {_name(info['killed_by'])!r} while it ran (as by pagent kill)"
@@ -78,7 +82,7 @@ def reason(info: dict[str, Any]) -> str:
         return ""
     if code > _SIGNALLED:
         return f"{_FAILED}; shells return {code} for a command that signal {code - _SIGNALLED} has ended"
-    return _CODES.get(code, _FAILED)
+    return _CODES.get(code, _SILENT if info.get("stderr") == b"" else _FAILED)
 
 
 def _reason_of_signal(signal: str, *, knows_clients: bool) -> str:

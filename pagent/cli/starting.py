@@ -62,7 +62,7 @@ async def start_job(client: AgentClient, request: StartArguments) -> int:
         if request.pool is not None:
             await until_placed(job, request.pool)
         if request.upload is not None:
-            await job.upload_folder(request.upload)
+            await _upload(job, request.upload)
         await job.start(request.command, request.environment, request.folder, **request.ports)
     except MethodError as error:
         failure = await _explained(job, error, request)
@@ -73,6 +73,13 @@ async def start_job(client: AgentClient, request: StartArguments) -> int:
         raise
     click.echo(job.uid)
     return 0
+
+
+async def _upload(job: RemoteJob, folder: Path) -> None:
+    try:
+        await job.upload_folder(folder)
+    except MethodError as error:  # of the transfer, not of the command
+        raise CommandFailed(f"--upload: {message_of(error)}") from None
 
 
 async def _explained(job: RemoteJob, error: MethodError, request: StartArguments) -> Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -287,6 +288,9 @@ def test_a_full_disk_there(place: RemoteProcess, pagent: Command, job: str, sour
         code, stdout, stderr = pagent("cp", str(source / "large"), f"{job}:")
         assert (code, stdout, stderr) == (1, "", f"pagent: {job}: File too large: 'large'\n")
         assert pagent("cp", str(source), f"{job}:d").code == 1
+        code, stdout, stderr = pagent("start", "--upload", str(source), "--", "true")
+        assert (code, stdout) == (1, "")
+        assert re.fullmatch(r"pagent: --upload: .*File too large.*\n", stderr)
     finally:
         resource.prlimit(agent, resource.RLIMIT_FSIZE, before)
     assert "large" not in pagent("exec", job, "find", ".").stdout

@@ -31,6 +31,7 @@ def test_the_end_of_a_process(code: int | None, signal: str | None, text: str, e
         ({}, "", ""),
         ({"exit_code": 0}, "exit 0", "by itself, with success"),
         ({"exit_code": 3}, "exit 3", "with a failure: its output says why"),
+        ({"exit_code": 3, "stderr": b""}, "exit 3", "its standard error is empty"),
         ({"exit_code": 127}, "exit 127", "a command that is not found"),
         ({"exit_code": 137}, "exit 137", "a command that signal 9 has ended"),
         ({"signal": "SIGSEGV"}, "SIGSEGV", "the program crashed"),
@@ -47,7 +48,7 @@ def test_the_end_of_a_process(code: int | None, signal: str | None, text: str, e
         ),
         ({"signal": "SIGTERM", "error": "idle"}, "idle", "not used for its idle time"),
         ({"signal": "SIGTERM", "error": "the process was ended after its time limit of 3 s"}, "SIGTERM", "time limit"),
-        ({"error": "[Errno 2] No such file or directory: 'x'"}, "failed", "No such file"),
+        ({"error": "[Errno 2] No such file or directory: 'x'"}, "failed", "it could not be started: [Errno 2] No such"),
     ],
 )
 def test_why_a_job_has_ended(info: dict[str, Any], brief: str, words: str) -> None:
