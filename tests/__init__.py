@@ -3,6 +3,7 @@ import pytest
 # Modules that assert on behalf of tests; pytest has to know them before they are imported.
 pytest.register_assert_rewrite(
     "tests.kit",
+    "tests.browser.site",
     "tests.files.transfers",
     "tests.http1.codings",
     "tests.http1.sinks",

@@ -285,6 +285,7 @@ def test_help_loads_none_of_the_heavy_libraries() -> None:
 def test_ctrl_c_in_a_command_without_a_loop_ends_it_silently() -> None:
     script = (
         "import os, signal, sys; from pagent.cli import about, main; sys.argv[1:] = ['version'];"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
         "about.version_text = lambda: os.kill(os.getpid(), signal.SIGINT); main()"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -307,7 +307,7 @@ def test_progress_on_a_terminal(place: RemoteProcess, job: str, source: Path, tm
     terminal.resize(24, columns)
     try:
         words = processes(place, place.port, str(source), f"{job}:{columns}")
-        with subprocess.Popen(words, stderr=terminal.device, env=environment(tmp_path)) as process:
+        with subprocess.Popen(words, stderr=terminal.device, env=environment(tmp_path) | {"TERM": "xterm"}) as process:
             text = terminal.until("copied ")
             assert process.wait(PATIENCE_S) == 0
     finally:
