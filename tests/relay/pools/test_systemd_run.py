@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pagent.config.model import Settings
+from pagent.jobs.model import State
 from tests.kit.marked import Marked
-from tests.kit.pools import JOIN, PACKAGE, has_arrived, job, keys_in, pool_of, running_pools
+from tests.kit.pools import JOIN, PACKAGE, has_arrived, job, keys_in, pool_of, running_pools, states
 from tests.kit.routers import ask
 from tests.kit.transfers import eventually
 from tests.kit.user_manager import missing, running_manager
@@ -63,4 +64,6 @@ async def test_the_unit_of_a_command_that_was_killed_is_stopped(
         await eventually(lambda: bool(units.running("sh")))
         for process in units.running("systemd-run"):
             process.kill()
-        await eventually(lambda: not host.jobs.jobs() and not units.running("sh"))
+        await eventually(lambda: states(router.pools) == ["ended"] and not units.running("sh"))
+        (command_job,) = host.jobs.jobs()  # it keeps why the request has failed
+        assert command_job.state is State.FINISHED
