@@ -33,8 +33,8 @@ _NO_ARGUMENTS: Final[dict[str, Any]] = {}
 class IncomingCall:
     """A call of the peer. It ends by :meth:`finish`, :meth:`fail`, the peer's cancel, or the loss of the link.
 
-    ``method``: its name. ``stream`` is None for a unary call. ``on_end`` is called once, when the call ends in any of
-    these ways.
+    ``method``: its name. ``stream`` is None for a unary call. ``on_end`` is called once, with the stream, when the call
+    ends in any of these ways; only for calls that have a stream.
     """
 
     __slots__ = ("_args", "_began", "_kwargs", "_task", "call_id", "connection", "ended", "method", "on_end", "stream")
@@ -49,7 +49,7 @@ class IncomingCall:
         self._task: asyncio.Task[None] | None = None
         self._began = False
         self.ended = False
-        self.on_end: Callable[[], None] | None = None
+        self.on_end: Callable[[Stream], None] | None = None
 
     def run(self, work: Coroutine[Any, Any, Any], *, returns: bool = False) -> None:
         """Run ``work`` in a task that the caller's cancel ends; an error that it raises ends the call.
@@ -174,8 +174,8 @@ class IncomingCall:
     def _set_ended(self) -> None:
         self.ended = True
         on_end, self.on_end = self.on_end, None
-        if on_end is not None:
-            on_end()
+        if on_end is not None and self.stream is not None:
+            on_end(self.stream)
 
     def _stop(self, reason: str) -> None:
         self._set_ended()

@@ -79,7 +79,7 @@ class ExecService:
         stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, self._threads.of(job)))
         job.activity.opened()
         job.traffic.opened(stream)
-        call.on_end = partial(_ended, job, stream)
+        call.on_end = partial(_ended, job)
         return job, _ExecSplice(call, stream, job.activity)
 
     async def _start(

@@ -47,22 +47,26 @@ class _Target:
         self.authority = f"127.0.0.1:{port.number}"
         self.pool = Pool(port, activity)
         self._traffic = job.traffic
+        # Made once: there may be thousands of calls.
+        self._ended_call, self._ended_channel = self._call_ended, self._channel_ended
 
     def opened(self, call: IncomingCall, stream: Stream, channel: bool) -> None:
         """Count the stream of a call until the call ends. ``channel``: as of :class:`JobActivity`."""
         self._traffic.opened(stream)
         if channel:
             self.activity.channel_opened()
+            call.on_end = self._ended_channel
         else:
             self.activity.opened()
-        call.on_end = partial(self._ended, stream, channel)
+            call.on_end = self._ended_call
 
-    def _ended(self, stream: Stream, channel: bool) -> None:
+    def _call_ended(self, stream: Stream) -> None:
         self._traffic.ended(stream)
-        if channel:
-            self.activity.channel_ended()
-        else:
-            self.activity.ended()
+        self.activity.ended()
+
+    def _channel_ended(self, stream: Stream) -> None:
+        self._traffic.ended(stream)
+        self.activity.channel_ended()
 
 
 class ProxyService:
