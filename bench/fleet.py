@@ -148,7 +148,8 @@ async def measure_fleet(agents: int, jobs: int, rest_s: float, gets_s: float = _
         await _all_linked(fleet)
         way = await way_through(stack, router, folder, places)
         gc.collect()
-        memory, rest = rss_bytes(router.pid), await _at_rest(router.pid, rest_s)
+        rest = await _at_rest(router.pid, rest_s)
+        memory = rss_bytes(router.pid)  # after the rest, in which the router returns what it does not use
         alone = await _p99(way, gets_s)
         async with aiohttp.ClientSession(f"http://127.0.0.1:{router.control}") as session:
             listing = statistics.median([await _listing(session) for _ in range(_LISTINGS)])
@@ -182,6 +183,7 @@ async def _p99(way: PlainWay, seconds: float) -> float:
 async def _listing(session: aiohttp.ClientSession) -> float:
     began = time.perf_counter()
     async with session.get("/connections") as answer:
+        answer.raise_for_status()
         await answer.read()
     return time.perf_counter() - began
 
