@@ -20,6 +20,9 @@ from pagent.limits import JOIN_DATA_MAX
 
 #: Set by Slurm for each process of an allocation: its end, in epoch seconds.
 SLURM_END: Final = "SLURM_JOB_END_TIME"
+#: Seconds before its deadline from which an agent takes no new jobs, and at which its jobs get TERM.
+CORDON_S: Final = 120.0
+WARN_S: Final = 30.0
 
 _TEXTS: Final = ("token", "uid")
 

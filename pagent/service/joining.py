@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from pagent.config.joining import JoinData
+from pagent.config.joining import CORDON_S, WARN_S, JoinData
 from pagent.errors import JobInvalidStateError, LinkClosedError
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
@@ -23,10 +23,7 @@ _log = logging.getLogger(__name__)
 
 #: How long no router can be reached before the agent ends.
 UNREACHABLE_S: Final = 600.0
-#: Seconds before the deadline from which the agent takes no new jobs.
-CORDON_S: Final = 120.0
-#: Seconds before the deadline at which its jobs get TERM, and seconds until KILL.
-WARN_S: Final = 30.0
+#: Seconds from TERM to KILL of the jobs that there are before the deadline.
 WARN_GRACE_S: Final = 25.0
 #: The clock of the machine may be set: the deadline is compared with it at least this often.
 _CLOCK_S: Final = 60.0

@@ -7,6 +7,7 @@ import time
 from itertools import count
 from typing import Final
 
+from pagent.config.joining import CORDON_S, WARN_S
 from pagent.errors import CallError, LinkClosedError, RequestRefusedError
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import ConnectedAgent
@@ -21,9 +22,6 @@ from pagent.rpc.pool_job import PoolJob
 
 #: How long an agent is left alone that has a job although it seemed to have none.
 _RETRY_S: Final = 1.0
-#: An agent takes no jobs for so long before its deadline, and ends those that it has so long before it.
-_CORDON_S: Final = 120.0
-_WARN_S: Final = 30.0
 #: The part of its time that an agent must have left for another job.
 _PART: Final = 0.5
 
@@ -36,7 +34,7 @@ def has_time(host: HostReport, job: PoolJob, now: float) -> bool:
         return True
     left_s = host.deadline - now
     timeout_s = (job.start or {}).get("timeout") or 0.0
-    return left_s > max(_CORDON_S, _WARN_S + timeout_s) and left_s >= _PART * (host.deadline - host.started_at)
+    return left_s > max(CORDON_S, WARN_S + timeout_s) and left_s >= _PART * (host.deadline - host.started_at)
 
 
 class IdleAgents:
