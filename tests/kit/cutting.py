@@ -28,7 +28,7 @@ class CuttingRelay:
         self._threads[0].start()
 
     def wait_for(self, passed: int) -> None:
-        """Wait until so many bytes have passed."""
+        """Wait until this number of bytes has passed."""
         with self._lock:
             assert self._lock.wait_for(lambda: self.passed >= passed, PATIENCE_S)
 

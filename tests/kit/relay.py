@@ -39,9 +39,9 @@ class Shape:
     irregular: bool = False
     #: Small segments are merged up to this size, as long as the next one comes at once.
     gather: int = 0
-    #: After so many bytes the connection is reset, in both directions.
+    #: After this number of bytes the connection is reset, in both directions.
     cut_at: int | None = None
-    #: After so many bytes nothing passes in either direction, while both kernels are still answered.
+    #: After this number of bytes nothing passes in either direction, while both kernels are still answered.
     hole_at: int | None = None
 
 
