@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from pagent.rfc3339 import utc_text
 from pagent.rpc.directory import Creator
 
 _TICKET: Final = "pagent/ticket/"
@@ -132,6 +132,6 @@ def ended_by(note: str) -> str | None:
 def time_text(seconds: int) -> str:
     """Return a time in RFC 3339; that of a note which is in no calendar is the end of the calendar."""
     try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+        return utc_text(seconds, "auto")
     except (ValueError, OverflowError, OSError):
         return "9999-12-31T23:59:59Z"

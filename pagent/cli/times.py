@@ -7,6 +7,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pagent.rfc3339 import utc_text
+
 _UNITS: Final = {"w": 7 * 86_400, "d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
 #: The units in which an age is printed.
 _PRINTED: Final = ("d", "h", "m", "s")
@@ -54,15 +56,10 @@ def local_time(seconds: float) -> str:
     return f"{local:%Y-%m-%d %H:%M:%S %Z} ({age(seconds)} ago)"
 
 
-def rfc3339(seconds: float) -> str:
-    """Return a time in UTC, with milliseconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def for_programs(value: Any) -> Any:
     """Return an answer of an agent as JSON can hold it: keys that end with ``_at`` in RFC 3339, bytes as text."""
     if isinstance(value, dict):
-        return {str(key): rfc3339(item) if _is_time(key, item) else for_programs(item) for key, item in value.items()}
+        return {str(key): utc_text(item) if _is_time(key, item) else for_programs(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [for_programs(item) for item in value]
     return value.decode("utf-8", "replace") if isinstance(value, (bytes, bytearray)) else value

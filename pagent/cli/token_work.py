@@ -17,6 +17,7 @@ from pagent.cli.times import parse_span
 from pagent.config.router import AccessToken
 from pagent.config.token_file import add_token, list_tokens
 from pagent.log import escape
+from pagent.rfc3339 import utc_text
 
 #: What tokens begin with, so that scanners for secrets can find them.
 _PREFIX: Final = "pagent_"
@@ -42,7 +43,7 @@ def new_token(
         "scopes": list(scopes),
     }
     if expires is not None:
-        record["expires"] = _time(expires).isoformat(timespec="seconds").replace("+00:00", "Z")
+        record["expires"] = utc_text(_time(expires).timestamp(), "seconds")
     if limits := {key: limit for key, limit in quota.items() if limit is not None}:
         record["quota"] = limits
     add_token(path, record)

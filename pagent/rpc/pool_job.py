@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
+
+from pagent.rfc3339 import utc_text
 
 
 class PoolJob(NamedTuple):
@@ -42,7 +43,6 @@ class PoolRequestView(NamedTuple):
 
     def json_object(self) -> dict[str, Any]:
         """Return the request as the API answers it."""
-        created_at = datetime.fromtimestamp(self.created_at, UTC).isoformat(timespec="milliseconds")
         return {
             "id": self.rid,
             "pool": self.pool,
@@ -52,7 +52,7 @@ class PoolRequestView(NamedTuple):
             "parameters": dict(self.parameters),
             "message": self.message,
             "error": self.error,
-            "created_at": created_at.replace("+00:00", "Z"),
+            "created_at": utc_text(self.created_at),
         }
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from pagent.access.scopes import OWNER
+from pagent.rfc3339 import utc_text
 from pagent.web.routes import KnownJob, RoutedAgent
 from pagent.wire.plain import plain
 
@@ -30,7 +30,7 @@ def time_text(seconds: object) -> str | None:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         return None
     try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return utc_text(seconds)
     except (ValueError, OverflowError, OSError):
         return None
 
