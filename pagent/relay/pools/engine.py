@@ -145,8 +145,16 @@ class Engine:
 
     async def note(self, request: PoolRequest, name: str, value: bytes) -> None:
         """Keep a fact of a request with the command's job, if there is one."""
-        if self.state(request) is not None:
+        if self.state(request) is None:
+            return
+        try:
             await self._directory.note(request.command, name, value)
+        except MethodError as error:
+            if error.cause_type != "JobNotFoundError":  # it was removed meanwhile: no router goes on with it
+                raise
+        except RequestRefusedError:
+            if self.state(request) is not None:
+                raise
 
     async def keep(self, request: PoolRequest, name: str, value: bytes) -> None:
         """Keep a fact as :meth:`note` does. A failure is logged: the request goes on without the note."""

@@ -7,6 +7,7 @@ import signal
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,6 +25,7 @@ from tests.kit.pools import (
     pool_of,
     requests,
     running_host,
+    running_pools,
     running_routers,
     states,
 )
@@ -57,6 +59,25 @@ async def test_a_cancellation_that_is_not_kept_is_not_a_success(settings: Settin
             answer = await ask(router.control_port, "DELETE", f"/v1/jobs/{wanted.uid}")
             assert answer.status in (204, 404)
             await eventually(lambda: states(router.pools) == ["ended"] and command_jobs(router) == [])
+
+
+async def test_a_command_that_is_removed_meanwhile_needs_no_cancellation(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_pools(settings, keys_in(tmp_path), p=pool_of(*WAITS)) as (router, host):
+        wanted = job()
+        await router.pools.request("p", {}, wanted)
+        await eventually(lambda: states(router.pools) == ["queued"])
+        note = router.directory.note
+
+        async def late(*args: Any, **options: Any) -> None:
+            for each in host.jobs.jobs():
+                await host.jobs.remove(each)
+            await note(*args, **options)
+
+        monkeypatch.setattr(router.directory, "note", late)
+        assert (await ask(router.control_port, "DELETE", f"/v1/jobs/{wanted.uid}")).status == 204
+        await eventually(lambda: states(router.pools) == ["ended"])
 
 
 async def test_another_router_cancels(settings: Settings, tmp_path: Path) -> None:
