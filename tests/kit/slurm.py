@@ -127,8 +127,11 @@ class Cluster:
         return found
 
     def _has(self, process: psutil.Process) -> bool:
-        """Whether a process is of this cluster, and not of another one on this machine."""
-        return process.environ().get("SLURM_CONF") == self.environ["SLURM_CONF"]
+        """Whether a process is of this cluster, and not of another one on this machine. Its title may overwrite its
+        environment.
+        """
+        named = process.environ().get("SLURM_CONF") == self.environ["SLURM_CONF"]
+        return named or any(file.path.startswith(f"{self.folder}/") for file in process.open_files())
 
     def end_all(self) -> None:
         """End all daemons, and what they have started."""

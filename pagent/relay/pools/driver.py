@@ -34,6 +34,8 @@ _log = logging.getLogger(__name__)
 _OUTPUT_S: Final = 2.0
 #: How long an agent may be away after its command has ended: it dials again within seconds.
 _AWAY_S: Final = 15.0
+#: How long a command may go on after its agent has ended: engines may not notice that for minutes.
+LEFT_S: Final = 20.0
 #: How long a job is not created again on a link on which that has failed.
 _RETRY_S: Final = 1.0
 
@@ -218,12 +220,12 @@ class RequestDriver:
     # --- its jobs ---------------------------------------------------------------------------------
 
     async def _until_gone(self) -> None:
-        """Give jobs to the agent, until its command has ended and it does not come back."""
+        """Give jobs to the agent, until it says that it ends, or its command has ended and it does not come back."""
         request = self._request
 
         def has_news() -> bool:
             has_work = bool(request.pending or request.unwanted)
-            return self._is_spent() or self._has_gone() or (has_work and self._is_connected())
+            return self._is_spent() or self._has_left() or self._has_gone() or (has_work and self._is_connected())
 
         while True:
             await self._until(has_news)
@@ -235,9 +237,16 @@ class RequestDriver:
                     await self._settle(number, job)
             elif self._is_spent():
                 return
-            elif request.has_left or not await self._until(self._is_connected, _AWAY_S):
+            elif await self._stays_away():
                 self._directory.agent_ended(request.data.agent_uid)
                 return
+
+    async def _stays_away(self) -> bool:
+        """Wait for an agent without a link, or for the end of the command of one that has said that it ends."""
+        if self._has_left():
+            await self._until(lambda: self._engine.has_ended(self._request) or self._is_connected(), LEFT_S)
+            return not self._is_connected()
+        return not await self._until(self._is_connected, _AWAY_S)
 
     def _is_spent(self) -> bool:
         """Return whether the agent was for one job only, which is removed.
@@ -248,6 +257,9 @@ class RequestDriver:
         is_over = job.is_single and request.is_delivered and self._directory.jobs.get(job.uid) is None
         agent = self._agent()
         return is_over and agent is not None and agent.is_watched and not self._directory.busy(agent)
+
+    def _has_left(self) -> bool:
+        return self._request.has_left and not self._is_connected()
 
     def _has_gone(self) -> bool:
         return not self._is_connected() and self._engine.has_ended(self._request)

@@ -13,7 +13,7 @@ import pytest
 from pagent.config.model import Settings
 from pagent.config.router import Access
 from pagent.errors import ProtocolError
-from pagent.relay.pools import engine
+from pagent.relay.pools import driver, engine
 from pagent.relay.pools.notes import (
     POOL_LABEL,
     REQUEST_NOTE,
@@ -67,6 +67,20 @@ async def test_a_command_that_ignores_term_is_killed(
         await router.pools.request("p", {}, wanted)
         await eventually(lambda: message_of(router, wanted.uid) == "stays")
         await router.pools.cancel(wanted.uid)
+        await eventually(lambda: states(router.pools) == ["ended"] and not host.jobs.jobs())
+
+
+async def test_a_command_that_goes_on_without_its_agent_is_ended(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine may not notice the end of what it has started."""
+    monkeypatch.setattr(driver, "LEFT_S", 0.3)
+    script = f"{' '.join(JOIN)}; echo goes on; exec sleep 600"
+    async with running_pools(settings, keys_in(tmp_path), p=pool_of("sh", "-c", script, idle_s=0.1)) as (router, host):
+        wanted = job()
+        await router.pools.request("p", {}, wanted)
+        await eventually(lambda: has_arrived(router, wanted.uid))
+        await router.directory.remove(wanted.uid)
         await eventually(lambda: states(router.pools) == ["ended"] and not host.jobs.jobs())
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from pagent.agent import Agent
 from pagent.config.model import Settings
+from pagent.relay.pools import driver
 from pagent.router import Router
 from pagent.rpc.pool_job import PoolJob
 from tests.kit.marked import Marked
@@ -242,3 +243,17 @@ async def test_the_login_node_and_the_router_are_killed(slurm: Cluster, tmp_path
             await each.process.wait()
         await site.start_router()
         await site.start_login()
+
+
+async def test_a_step_that_was_killed_leaves_nothing(
+    pool: Pool, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent, which is not ended with the step, is used as long as it is needed; srun waits for ever."""
+    monkeypatch.setattr(driver, "LEFT_S", 1.0)
+    wanted = job()
+    async with running(pool, settings, tmp_path, idle_s=0.5):
+        rid = await pool.start(wanted, MAIN)
+        (step,) = pool.slurm.steps(f"pagent-{rid}")
+        step.kill()
+        assert await pool.serves(wanted)
+        await pool.router.directory.remove(wanted.uid)
