@@ -45,10 +45,11 @@ class ProgressLine:
         return self._line.is_drawn
 
     def update(self, done: int, total: int) -> None:
-        """Note how many bytes are done."""
-        if not self._reached:  # what was there at the start has no rate
-            self._reached.append((time.monotonic(), done))
+        """Note how many bytes are done; the line is drawn at the first time, and then from time to time."""
         self._done, self._total = done, total
+        if not self._reached:
+            self._reached.append((time.monotonic(), done))  # what was there at the start has no rate
+            self._draw_line()
 
     def say(self, text: str) -> None:
         """Print a message above the line."""
@@ -73,6 +74,9 @@ class ProgressLine:
 
     def _draw(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_DRAWN_S, self._draw)
+        self._draw_line()
+
+    def _draw_line(self) -> None:
         now = time.monotonic()
         self._reached.append((now, self._done))
         while len(self._reached) > 2 and now - self._reached[0][0] > _RATE_S:

@@ -159,6 +159,8 @@ class Spool:
 
     def close(self) -> None:
         """Drop everything. The files are closed by the threads."""
+        if self._closed:
+            return
         self._closed = True
         self._newest.clear()
         self._count(-self._newest_bytes)

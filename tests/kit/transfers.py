@@ -73,12 +73,13 @@ async def eventually(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.005)
 
 
-def spooled() -> int:
-    """Bytes of files that this process, which is the agent's, has open and that have no name any more."""
+def spooled(folder: Path) -> int:
+    """Bytes of files below a folder that this process, which is the agent's, has open and that have no name."""
     total = 0
     for entry in Path("/proc/self/fd").iterdir():
         try:
-            if " (deleted)" in str(entry.readlink()):
+            path = entry.readlink()
+            if path.is_relative_to(folder) and path.name.endswith(" (deleted)"):
                 total += entry.stat().st_size
         except OSError:
             continue

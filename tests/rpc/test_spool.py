@@ -15,6 +15,7 @@ import pytest
 from pagent.limits import SPOOL_MEMORY, SPOOL_MEMORY_ALL, SPOOL_PENDING_MAX
 from pagent.rpc.spool import SPOOL_READ, Spool, SpoolOpener, temporary_spool
 from pagent.rpc.throttle import ReadThrottle
+from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.threads import ThreadPool
 from tests.kit.peer import PATIENCE_S
 from tests.kit.transfers import eventually
@@ -210,6 +211,18 @@ async def test_a_closed_spool_counts_no_memory() -> None:
     assert Spool.in_memory_total > 1000
     rig.spool.close()
     assert Spool.in_memory_total == 0
+
+
+async def test_a_spool_that_is_closed_twice_is_counted_once() -> None:
+    before = STATISTICS.spooled
+    rig = Rig()
+    rig.spool.append(bytes(1000))
+    await rig.rest()
+    assert STATISTICS.spooled > before
+    rig.spool.close()
+    rig.spool.close()
+    assert STATISTICS.spooled == before
+    await rig.closed()
 
 
 async def test_a_spool_that_has_been_read_has_no_file() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 from tests.kit.peer import BISTREAM, Peer
 from tests.kit.programs import start_program
@@ -72,11 +73,11 @@ async def test_a_body_received_during_the_connect_is_sent_on_that_connection(pee
         assert await answer(peer, await send(peer, job, 400, "/")) == f"{number} {digest(400)}"
 
 
-async def test_a_slow_job_gets_the_whole_body_in_order(peer: Peer) -> None:
+async def test_a_slow_job_gets_the_whole_body_in_order(peer: Peer, tmp_path: Path) -> None:
     """More than the kernel and the memory of the stream hold: it goes over the disk."""
     job = await start_program(peer, SINK)
     call = await send(peer, job, 640, "/held")
-    await eventually(lambda: spooled() > 8 << 20)
+    await eventually(lambda: spooled(tmp_path) > 8 << 20)
     assert (await peer.http(job, "GET", "/go"))[0] == 200
     assert (await answer(peer, call)).split()[1] == digest(640)
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -308,14 +309,16 @@ async def test_cancel_before_the_answer(peer: Peer, job: str) -> None:
 
 
 @pytest.mark.parametrize("headers", [[], [["Content-Length", str(80 << 20)]]])
-async def test_a_job_that_stops_reading_takes_no_memory(peer: Peer, job: str, headers: list[list[str]]) -> None:
+async def test_a_job_that_stops_reading_takes_no_memory(
+    peer: Peer, job: str, headers: list[list[str]], tmp_path: Path
+) -> None:
     """What the first message fills the connection with comes before it is made; the rest goes to the disk."""
     call = await request(peer, job, "/stuck", headers)
     for _ in range(5):
         await peer.data(call, bytes(16 << 20))  # more than the kernel takes
     assert await get(peer, job, "/until-close") == b"hello"
     async with asyncio.timeout(PATIENCE_S):
-        while spooled() < 48 << 20:  # noqa: ASYNC110
+        while spooled(tmp_path) < 48 << 20:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await peer.cancel(call)
 

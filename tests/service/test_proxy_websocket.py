@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -313,7 +314,9 @@ async def test_an_open_websocket_keeps_no_arguments_of_its_call(agent: Agent, pe
     assert link.incoming[call].arguments == ((), {})
 
 
-async def test_a_job_that_stops_reading_takes_no_memory_and_delays_no_other_call(peer: Peer, job: str) -> None:
+async def test_a_job_that_stops_reading_takes_no_memory_and_delays_no_other_call(
+    peer: Peer, job: str, tmp_path: Path
+) -> None:
     """What its caller goes on sending goes to the disk, and comes whole once the job reads again."""
     call = await open_ws(peer, job, "/stuck")
     piece = random.Random(1).randbytes(16 << 20)  # more than the kernel takes
@@ -322,28 +325,30 @@ async def test_a_job_that_stops_reading_takes_no_memory_and_delays_no_other_call
     await peer.data(call, "done")
     assert await rest(peer, job, "/ping") == ["yes"]
     async with asyncio.timeout(PATIENCE_S):
-        while spooled() < 48 << 20:  # noqa: ASYNC110
+        while spooled(tmp_path) < 48 << 20:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await rest(peer, job, "/go")
     assert (await peer.next_of(call))[2] == "soon"  # and its ping has come before
     await rest(peer, job, "/go-on")
     assert (await peer.next_of(call))[2] == hashlib.sha256(5 * piece).hexdigest()
-    await eventually(lambda: spooled() == 0)  # a write under way ends first
+    await eventually(lambda: spooled(tmp_path) == 0)  # a write under way ends first
     await peer.end(call)
     await peer.outcome(call)
 
 
-async def test_a_cancel_ends_what_a_job_does_not_read(peer: Peer, job: str, closing: HeldTimers) -> None:
+async def test_a_cancel_ends_what_a_job_does_not_read(
+    peer: Peer, job: str, closing: HeldTimers, tmp_path: Path
+) -> None:
     """At once, not once it has waited for the end of a close."""
     call = await open_ws(peer, job, "/stuck")
     for _ in range(5):
         await peer.data(call, bytes(16 << 20))
     async with asyncio.timeout(PATIENCE_S):
-        while spooled() < 48 << 20:  # noqa: ASYNC110
+        while spooled(tmp_path) < 48 << 20:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await peer.cancel(call)
     await unconnected(await port_of(peer, job))
-    await eventually(lambda: spooled() == 0)  # a write under way ends first
+    await eventually(lambda: spooled(tmp_path) == 0)  # a write under way ends first
 
 
 async def test_a_job_that_closes_and_does_not_read_keeps_nothing(
