@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -40,6 +41,8 @@ from pagent.runtime.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
 
+#: A claim has one of POOL_CLAIMS_MAX numbers.
+_is_claim_number: Final = re.compile(r"[0-9]{1,6}").fullmatch
 #: How long an agent may take to list its jobs and their notes before a request of it is carried on.
 _LISTING_S: Final = 30.0
 #: How long a command's job without a request is left alone: its router may still write it.
@@ -233,7 +236,7 @@ def _take_note(request: PoolRequest, name: str, value: bytes | None) -> None:
         request.is_cancelled = True
     elif name == FAILURES_NOTE:
         request.take_failures(value)
-    elif name.startswith(CLAIM_NOTE) and (number := name.removeprefix(CLAIM_NOTE)).isdigit():
+    elif name.startswith(CLAIM_NOTE) and _is_claim_number(number := name.removeprefix(CLAIM_NOTE)):
         request.take_claim(int(number), value)
     request.changed.set()
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pagent.relay.pools.notes import WITHDRAWN, command_uid_of, encode_job
+from pagent.relay.agent import AgentKey
+from pagent.relay.pools.adoption import take_notes
+from pagent.relay.pools.notes import CLAIM_NOTE, WITHDRAWN, command_uid_of, encode_job
 from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.states import RequestInput, RequestState
+from pagent.relay.record import JobRecord
 from tests.relay.pools.examples import DATA, JOB
 
 
@@ -52,3 +55,12 @@ def test_a_note_of_an_agent_that_is_none_changes_nothing() -> None:
     other.take_claim(1, b"\xc1")
     assert other.failures == request.failures
     assert other.pending == {}
+
+
+@pytest.mark.parametrize("number", ["", "-1", "²", "٣", "1_0", " 1", "1\n", "9" * 5000])
+def test_a_note_of_a_claim_without_a_number_is_ignored(number: str) -> None:
+    request, _ = new_request()
+    record = JobRecord("c" * 32, AgentKey("agent", None))
+    record.notes = {f"{CLAIM_NOTE}{number}": encode_job(JOB)}
+    take_notes(request, record)
+    assert request.claims == {}
