@@ -15,6 +15,7 @@ from tests.kit.browser_input import choose_files, press, tab_to, write
 from tests.kit.browser_view import DESKTOP, PHONE, axe_findings, horizontal_overflow, resize, set_theme
 from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import Answer
+from tests.kit.watched import Watched, watched_agent
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -121,6 +122,20 @@ async def test_what_a_job_says_is_text_and_nothing_leaves_the_origin(
     assert [url for url in sockets if not url.startswith(site.origin.replace("http", "ws"))] == []
     messages = [each["entry"]["text"] for each in page.events("Log.entryAdded")]
     assert [text for text in messages if "Content Security Policy" in text] == []
+    assert page.events("Runtime.exceptionThrown") == []
+
+
+async def test_the_page_of_a_job_whose_agent_says_values_of_other_types(site: DashboardSite, chromium: Browser) -> None:
+    agent = Watched()
+    for number, value in enumerate((7, "8888", {"a": 1}, ["8888", None])):
+        uid = f"{number:032x}"
+        said = dict.fromkeys(("ports", "pid", "exit_code", "signal", "error", "rss_bytes", "started_at"), value)
+        agent.jobs[uid] = {"uid": uid, "name": f"said {number}", "state": "RUNNING", "labels": value, **said}
+    async with watched_agent(site.router, "hostile", agent):
+        page = await site.open(chromium, "jobs")
+        for uid, job in agent.jobs.items():
+            await go(page, "jobs", uid, "summary")
+            await page.until(f"return document.querySelector('h1')?.textContent === {job['name']!r}")
     assert page.events("Runtime.exceptionThrown") == []
 
 

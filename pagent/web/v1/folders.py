@@ -15,6 +15,7 @@ from pagent.web.v1.pages import page_limit
 from pagent.web.v1.paths import path_of
 from pagent.web.v1.queries import flag
 from pagent.web.v1.refusals import require_ours
+from pagent.web.v1.said import integer, text
 from pagent.web.v1.views import time_text
 
 #: An agent ends a page when it is this long. A shorter one with fewer entries than were asked for is the last.
@@ -40,5 +41,15 @@ async def list_folder(routes: Routes, request: web.Request) -> web.Response:
 def _entry(entry: Any) -> dict[str, Any]:
     if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
         raise ServerError("the agent's answer is no list of entries")
-    fields = {name: entry.get(name) for name in ("path", "type", "size", "mode")}
-    return {**fields, "mtime": time_text(entry.get("mtime")), "error": entry.get("error")}
+    kind = entry.get("type")
+    return {
+        "path": entry["path"],
+        "type": kind if kind in _KINDS else "other",
+        "size": integer(entry.get("size")) or 0,
+        "mode": integer(entry.get("mode")) or 0,
+        "mtime": time_text(entry.get("mtime")),
+        "error": text(entry.get("error")),
+    }
+
+
+_KINDS: Final = ("file", "dir", "link", "other")

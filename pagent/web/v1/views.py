@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from pagent.access.scopes import OWNER
 from pagent.rfc3339 import utc_text
 from pagent.web.routes import KnownJob, RoutedAgent
-from pagent.wire.plain import plain
+from pagent.web.v1.said import integer, integers, mapping, number, text
 
 #: The state of a job whose agent has no link now.
 UNREACHABLE: Final = "UNREACHABLE"
@@ -16,8 +16,18 @@ UNREACHABLE: Final = "UNREACHABLE"
 QUEUED: Final = "QUEUED"
 #: All states that a job can be in.
 STATES: Final = ("NEW", "PENDING", "RUNNING", "FINISHED", "CLOSED", UNREACHABLE, QUEUED, "unknown")
-#: Keys of an agent's info that are passed on as they are.
-_PASSED: Final = ("name", "ports", "pid", "exit_code", "signal", "error", "open_streams", "cpu_seconds", "rss_bytes")
+#: Keys of an agent's info that are passed on, and what their values must be.
+_PASSED: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "name": text,
+    "ports": integers,
+    "pid": integer,
+    "exit_code": integer,
+    "signal": text,
+    "error": text,
+    "open_streams": integer,
+    "cpu_seconds": number,
+    "rss_bytes": number,
+}
 #: Those of a job that waits for an agent of its pool, or got none.
 _OF_POOL: Final = ("pool", "message")
 _TIMES: Final = ("created_at", "started_at", "finished_at", "removed_at", "last_request_at", "last_input_at")
@@ -37,18 +47,18 @@ def time_text(seconds: object) -> str | None:
 
 def job_view(job: KnownJob, *, away: bool) -> dict[str, Any]:
     """Return a job."""
-    given = job.info()
-    info, stderr = plain(given), given.get("stderr")
+    info = job.info()
+    stderr = info.get("stderr")
     return {
         "uid": job.uid,
         "state": UNREACHABLE if away else job.state,
         "agent": job.agent_uid or None,
         "owner": job.labels.get(OWNER),
         "labels": dict(job.labels),
-        **{name: info.get(name) for name in _PASSED},
+        **{name: read(info.get(name)) for name, read in _PASSED.items()},
         **{name: time_text(info.get(name)) for name in _TIMES},
         "stderr": stderr.decode("utf-8", "replace") if isinstance(stderr, bytes) else None,
-        **{name: info[name] for name in _OF_POOL if name in info},
+        **{name: said for name in _OF_POOL if (said := text(info.get(name))) is not None},
     }
 
 
@@ -60,7 +70,7 @@ def agent_view(links: Iterable[RoutedAgent], jobs: int) -> dict[str, Any]:
     return {
         "uid": newest.uid,
         "name": newest.name,
-        **newest.describe(),
+        **{name: mapping(said) for name, said in newest.describe().items()},
         "cordoned": figures["cordoned"],
         "jobs": jobs,
         "links": [{"connection": link.connection_id, "mode": link.mode} for link in found],

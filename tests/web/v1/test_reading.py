@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 from typing import Any
 
 import pytest
@@ -12,7 +14,15 @@ from pagent.config.model import Settings
 from pagent.config.router import RouterControl
 from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import router_settings, running_router
+from tests.kit.watched import Watched, watched_agent
 from tests.web.v1.portal import Portal, document, site
+
+#: Values that an agent may say where another type belongs.
+WRONG: list[Any] = [True, 7, -1.5, math.nan, math.inf, "text", b"bytes", [], [1, [2]], ["1"], {}, {"a": {"b": [1]}}]
+SAID = (
+    *("name", "ports", "pid", "exit_code", "signal", "error", "open_streams", "cpu_seconds", "rss_bytes"),
+    *("state", "labels", "created_at", "started_at", "finished_at", "removed_at", "last_request_at", "stderr"),
+)
 
 
 async def test_version_openapi_and_caller() -> None:
@@ -143,3 +153,21 @@ async def test_jobs_that_have_ended(settings: Settings) -> None:
         assert [job["uid"] for job in (await portal.get("/v1/jobs?ended=1&label.n=b"))["jobs"]] == [uids[1]]
         assert len((await portal.get("/v1/jobs?ended=false"))["jobs"]) == 3
         assert (await portal.ask("GET", "/v1/jobs?ended=yes")).status == 400
+
+
+async def test_what_agents_say_in_another_type_is_not_known() -> None:
+    agent = Watched()
+    for number, (name, value) in enumerate(itertools.product(SAID, WRONG)):
+        agent.jobs[f"{number:032x}"] = {"uid": f"{number:032x}", "state": "RUNNING", "labels": {}, name: value}
+    names = ("cpus", "load", "memory_total", "disk_free", "jobs_max", "version", "started_at", "deadline", "cordoned")
+    async with running_router() as router:
+        portal = Portal(router.control_port)
+        for value in WRONG:
+            agent.host = dict.fromkeys(names, value)
+            async with watched_agent(router, "hostile", agent):
+                await portal.get("/v1/agents")
+        async with watched_agent(router, "hostile", agent):
+            jobs = (await portal.get("/v1/jobs?limit=500"))["jobs"]
+    assert len(jobs) == len(agent.jobs)
+    assert {type(job["ports"]) for job in jobs} == {type(None), list}
+    assert [job["cpu_seconds"] for job in jobs if job["cpu_seconds"] is not None] == [7, -1.5]

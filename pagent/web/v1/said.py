@@ -1,0 +1,30 @@
+"""What agents have said, as the values that openapi.json promises. A value of another type counts as not known.
+
+An agent may be hostile, and the clients of the API are not to be concerned.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def integer(value: Any) -> int | None:
+    return value if type(value) is int else None
+
+
+def number(value: Any) -> float | None:
+    return value if type(value) in (int, float) and math.isfinite(value) else None
+
+
+def integers(value: Any) -> list[int] | None:
+    """Return a list if all of it are integers."""
+    return value if isinstance(value, list) and all(type(each) is int for each in value) else None
+
+
+def mapping(value: Any) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
