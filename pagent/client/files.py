@@ -215,9 +215,13 @@ class FileMethods(JobCalls):
             after = page[-1]["path"]
         return found
 
-    async def remove_file(self, path: str) -> dict[str, Any]:
-        """Remove a file, a link or an empty folder, and return what :meth:`stat` returned for it (``file_remove``)."""
-        found: dict[str, Any] = await self._call("file_remove", path)
+    async def remove_file(self, path: str, *, recursive: bool = False) -> dict[str, Any]:
+        """Remove a file, a link or an empty folder, and return what :meth:`stat` returned for it (``file_remove``).
+
+        :param recursive: remove a folder with all its content. Agents of older releases refuse this.
+        """
+        options = {"recursive": True} if recursive else {}
+        found: dict[str, Any] = await self._call("file_remove", path, **options)
         return found
 
 

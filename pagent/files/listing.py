@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from pagent import limits
 from pagent.files.arguments import checked_limit
-from pagent.files.condition import Condition
 from pagent.files.disk_work import DISK_TURN, DISK_TURN_ENTRIES, DiskWork
 from pagent.files.entries import SandboxEntry
 from pagent.files.holes import check_holes
@@ -27,7 +26,6 @@ from pagent.runtime.threads import Threads
 
 #: Packed size of an entry without its path and error, about.
 _ENTRY_BYTES: Final = 80
-_NO_CONDITION: Final = Condition()
 
 
 async def file_stat(threads: Threads, sandbox: SandboxAccess, path: str, *, sha256: bool = False) -> dict[str, Any]:
@@ -88,17 +86,6 @@ def _is_hidden(found: SandboxEntry) -> bool:
     return is_unfinished(found.path)
 
 
-async def file_remove(
-    threads: Threads, sandbox: SandboxAccess, path: str, *, condition: Condition = _NO_CONDITION
-) -> dict[str, Any]:
-    """Delete a file, a link (not its target) or an empty folder; return the entry that it was.
-
-    OSError, for example ENOTEMPTY. ValueError if the entry is the agent's own. FileChangedError: it is not what
-    ``condition`` says.
-    """
-    return (await DiskWork(threads, lambda: None).run(_remove, sandbox, path, condition)).as_dict()
-
-
 def entry_at(sandbox: SandboxAccess, path: str) -> SandboxEntry:
     """Return the entry with this path; ``''`` is the sandbox. Blocking. OSError, ValueError."""
     if path in ("", "."):
@@ -107,26 +94,17 @@ def entry_at(sandbox: SandboxAccess, path: str) -> SandboxEntry:
             return SandboxEntry.of("", os.fstat(folder))
         finally:
             os.close(folder)
-    with _parent(sandbox, path) as (folder, name):
-        return SandboxEntry.of(_normal(path), sandbox.stat_at(folder, name))
+    with parent(sandbox, path) as (folder, name):
+        return SandboxEntry.of(normal(path), sandbox.stat_at(folder, name))
 
 
-def _remove(sandbox: SandboxAccess, path: str, condition: Condition) -> SandboxEntry:
-    sandbox.check_target(path)
-    with _parent(sandbox, path) as (folder, name), sandbox.replacing:
-        condition.check(sandbox, path)
-        found = SandboxEntry.of(_normal(path), sandbox.stat_at(folder, name))
-        (os.rmdir if found.kind == "dir" else os.unlink)(name, dir_fd=folder)
-        return found
-
-
-def _normal(path: str) -> str:
+def normal(path: str) -> str:
     """Return the path as a listing has it."""
     return to_wire(from_wire(os.path.normpath(path)))
 
 
 @contextmanager
-def _parent(sandbox: SandboxAccess, path: str) -> Iterator[tuple[int, str]]:
+def parent(sandbox: SandboxAccess, path: str) -> Iterator[tuple[int, str]]:
     """Yield what `open_parent` returns; an OSError of the block names ``path``."""
     folder, name = sandbox.open_parent(path, create=False)
     try:

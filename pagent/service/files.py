@@ -14,8 +14,9 @@ from pagent.files.arguments import checked_folder, checked_mode, checked_mtime, 
 from pagent.files.condition import Condition
 from pagent.files.download import Download
 from pagent.files.entries import Skipped
-from pagent.files.listing import file_list, file_remove, file_stat
+from pagent.files.listing import file_list, file_stat
 from pagent.files.newfile import FileAttributes
+from pagent.files.removal import file_remove
 from pagent.files.selection import ArchiveSelection
 from pagent.files.upload import Upload
 from pagent.jobs.manager import JobManager
@@ -189,9 +190,12 @@ class FileService:
         return await file_list(self._threads.of(job), job.sandbox, path, recursive=recursive, after=after, limit=limit)
 
     @unary
-    async def file_remove(self, call: IncomingCall, job_uid: str, path: str, match: list[str] | None = None) -> Any:
+    async def file_remove(
+        self, call: IncomingCall, job_uid: str, path: str, match: list[str] | None = None, recursive: bool = False
+    ) -> Any:
         job = self._job(call, job_uid)
-        return await file_remove(self._threads.of(job), job.sandbox, path, condition=Condition(match))
+        threads, condition = self._threads.of(job), Condition(match)
+        return await file_remove(threads, job.sandbox, path, condition=condition, recursive=recursive)
 
     @staticmethod
     def _result(job: Job, size: int, skipped: Skipped, report: bool) -> Any:

@@ -14,7 +14,8 @@ import pytest_asyncio
 
 from tests.browser.site import DashboardSite
 from tests.kit.browser import Browser, Page
-from tests.kit.browser_input import choose_files, click, drop_files, press, tab_to
+from tests.kit.browser_input import choose_files, click, drop_files, press, tab_to, write
+from tests.kit.browser_view import DESKTOP, PHONE, axe_findings, horizontal_overflow, resize
 from tests.kit.peer import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -269,3 +270,32 @@ async def test_hostile_names_are_text_and_arrive_as_they_are(
                 await asyncio.sleep(0.02)
     assert (await site.ask("GET", f"jobs/{uid}")).status == 200
     assert not await page.run("return window.sang")
+
+
+async def test_a_folder_is_made_and_deleted_by_keyboard(site: DashboardSite, chromium: Browser, uid: str) -> None:
+    page = await files_of(site, chromium, uid, 2)
+    await tab_to(page, "[data-action=new-folder]")
+    await press(page, "Enter")
+    await page.until("return document.activeElement?.name === 'name'")
+    for view in (DESKTOP, PHONE):
+        await resize(page, view)
+        assert await axe_findings(page) == []
+        assert await horizontal_overflow(page) == []
+    await write(page, "new \u202e#%2f/below\n")
+    await entries(page, 3)
+    assert (site.folder(uid) / "new \u202e#%2f" / "below").is_dir()
+    await page.until("return document.activeElement?.dataset.action === 'new-folder'")
+    await put(site, uid, "new \u202e#%2f/below/file")
+    await tab_to(page, "tr[data-type=dir] [data-action=delete]")
+    await press(page, "Enter")
+    await page.until(ASKED)
+    asked = await page.run("return document.querySelector('dialog').innerText")
+    assert "all that is in it" in asked
+    assert "new ⟨U+202E⟩#%2f" in asked
+    await press(page, "Escape")
+    await tab_to(page, "tr[data-type=dir] [data-action=delete]")
+    await press(page, "Enter")
+    await tab_to(page, "dialog [data-action=confirm]")
+    await press(page, "Enter")
+    await entries(page, 2)
+    assert sorted(path.name for path in site.folder(uid).iterdir()) == [".pagent.stderr", ".pagent.stdout"]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pagent import limits
-from pagent.files.listing import file_list, file_remove, file_stat
+from pagent.files.listing import file_list, file_stat
+from pagent.files.removal import file_remove
 from pagent.files.walk import walk
 from pagent.jobs.sandbox import Sandbox
 from pagent.runtime.threads import Threads
@@ -149,32 +150,6 @@ async def test_stat_errors(threads: Threads, sandbox: Sandbox, descriptors: Call
         with pytest.raises(error, match=path.replace(".", r"\.")):
             await file_stat(threads, sandbox, path, sha256=sha256)
     assert descriptors() == before
-
-
-async def test_remove(threads: Threads, sandbox: Sandbox) -> None:
-    root = fill(sandbox)
-    assert (await file_remove(threads, sandbox, "a"))["type"] == "link"
-    assert (root / "b.txt").exists()
-    assert (await file_remove(threads, sandbox, "b/fifo"))["type"] == "other"
-    with pytest.raises(OSError, match=r"not empty: 'b'"):
-        await file_remove(threads, sandbox, "b")
-    assert (await file_remove(threads, sandbox, "b/c/f"))["size"] == 3
-    assert (await file_remove(threads, sandbox, "b/c/"))["type"] == "dir"
-    with pytest.raises(FileNotFoundError, match=r"'b/c'"):
-        await file_remove(threads, sandbox, "b/c")
-    for path in ("", ".", "..", "/x"):
-        with pytest.raises(ValueError, match="path"):
-            await file_remove(threads, sandbox, path)
-    assert sorted(os.listdir(root)) == ["b", "b.txt"]
-
-
-@pytest.mark.parametrize("path", [".pagent.stdout", "d/.pagent.stdout"])
-async def test_the_agents_own_files_are_not_removed(threads: Threads, sandbox: Sandbox, path: str) -> None:
-    (sandbox.path / ".pagent.stdout").touch()
-    (sandbox.path / "d").symlink_to(".")
-    with pytest.raises(ValueError, match="belongs to the agent"):
-        await file_remove(threads, sandbox, path)
-    assert (sandbox.path / ".pagent.stdout").exists()
 
 
 async def test_no_digest_of_a_file_of_huge_holes(threads: Threads, sandbox: Sandbox) -> None:

@@ -20,7 +20,7 @@ from pagent.web.answers import json_answer
 from pagent.web.bodies import receive_body, send_body, send_head
 from pagent.web.local import text
 from pagent.web.routes import RoutedAgent, Routes
-from pagent.web.v1.folders import list_folder
+from pagent.web.v1.folders import list_folder, make_folder
 from pagent.web.v1.paths import attachment, path_of
 from pagent.web.v1.preconditions import Reading, Selection, etag_of, is_conditional, select, upload_condition
 from pagent.web.v1.queries import flag, number
@@ -97,6 +97,10 @@ class FileAccess:
     # --- changing ---------------------------------------------------------------------------------
 
     async def store(self, request: web.Request) -> web.Response:
+        """Write a file; with ``folder`` make a folder."""
+        if flag(request, "folder"):
+            with refusals():
+                return await make_folder(self._routes, request)
         executable, options = flag(request, "executable"), _upload_options(request)
         job, agent = await located(self._routes, request)
         path = path_of(request)
@@ -122,10 +126,11 @@ class FileAccess:
         condition = upload_condition(request.headers)
         if "absent" in condition:
             raise RequestRefusedError(400, "If-None-Match has no meaning for a removal")
+        recursive = {"recursive": True} if flag(request, "recursive") else {}
         job, agent = await located(self._routes, request)
         require_ours(agent, "removals")
         with refusals():
-            await agent.call("file_remove", job.job_uid, path_of(request), **condition)
+            await agent.call("file_remove", job.job_uid, path_of(request), **condition, **recursive)
         return web.Response(status=204)
 
 

@@ -1,22 +1,26 @@
-"""The entries of a folder of a job: ``GET /v1/jobs/<uid>/files/<path>?list``."""
+"""Folders of a job: ``GET /v1/jobs/<uid>/files/<path>?list`` lists one, ``PUT …?folder=1`` makes one."""
 
 from __future__ import annotations
 
+import tarfile
+import time
 from typing import Any, Final
 
 from aiohttp import web
 
-from pagent.errors import RequestRefusedError, ServerError
+from pagent.errors import MethodError, RequestRefusedError, ServerError
 from pagent.limits import LISTING_BYTES
+from pagent.names import from_wire
 from pagent.web.admission import located
 from pagent.web.answers import json_answer
-from pagent.web.routes import Routes
+from pagent.web.routes import RoutedAgent, Routes
 from pagent.web.v1.pages import page_limit
 from pagent.web.v1.paths import path_of
 from pagent.web.v1.queries import flag
 from pagent.web.v1.refusals import require_ours
 from pagent.web.v1.said import integer, text
 from pagent.web.v1.views import time_text
+from pagent.wire import messages
 
 #: An agent ends a page when it is this long. A shorter one with fewer entries than were asked for is the last.
 _LONG_PAGE: Final = LISTING_BYTES // 4
@@ -53,3 +57,48 @@ def _entry(entry: Any) -> dict[str, Any]:
 
 
 _KINDS: Final = ("file", "dir", "link", "other")
+
+
+async def make_folder(routes: Routes, request: web.Request) -> web.Response:
+    """Make a folder and those above it, from an archive; answer 200 if there is one."""
+    if len(request.query) > 1 or request.body_exists:
+        raise RequestRefusedError(400, "a folder has no content, and folder no other parameters")
+    job, agent = await located(routes, request)
+    require_ours(agent, "new folders")
+    path = path_of(request)
+    if (known := await _folder_at(agent, job.job_uid, path)) is None:
+        await _unpack(agent, job.job_uid, path)
+    return json_answer({"path": path, "size": None}, status=200 if known else 201)
+
+
+async def _folder_at(agent: RoutedAgent, job_uid: str, path: str) -> bool | None:
+    """Return True if there is a folder; None if there is nothing. RequestRefusedError 409 for anything else."""
+    try:
+        found = await agent.call("file_stat", job_uid, path)
+    except MethodError as error:
+        if error.cause_type != "FileNotFoundError":
+            raise
+        return None
+    if isinstance(found, dict) and found.get("type") == "dir":
+        return True
+    raise RequestRefusedError(409, f"there is no folder, but something else at {path!r}")
+
+
+async def _unpack(agent: RoutedAgent, job_uid: str, path: str) -> None:
+    async with agent.open_stream(messages.OSTREAM, "archive_upload", job_uid, report=True) as stream:
+        await stream.send(_archive_of(path))
+        stream.close()
+        result = await stream.result()
+    match result:
+        case {"skipped": int(count), "names": [str(reason), *_]} if count:
+            raise RequestRefusedError(409, reason)
+
+
+def _archive_of(path: str) -> bytes:
+    """Return an archive with one folder. RequestRefusedError 400."""
+    try:
+        entry = tarfile.TarInfo(from_wire(path))
+        entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, 0o755, int(time.time())
+        return entry.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape") + bytes(2 * tarfile.BLOCKSIZE)
+    except ValueError:
+        raise RequestRefusedError(400, f"not the path of a folder: {path!r}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
@@ -259,3 +260,41 @@ async def test_agents_of_the_field() -> None:
         ):
             answer = await portal.ask(method, target, b"x" if method == "PUT" else None, headers)
             assert answer.status == 501, (method, target)
+
+
+async def test_a_folder_is_made_and_removed_with_its_content(data: Data, settings: Settings) -> None:
+    name = quote("new/with space/line\nfeed/" + "n" * 255 + "/\U0010feff")
+    made = await data.portal.ask("PUT", f"{data.job}/files/{name}?folder=1")
+    assert made.status == 201
+    assert (await data.portal.ask("PUT", f"{data.job}/files/{name}?folder=1")).status == 200
+    assert [*sandbox(data, settings).glob("new/*/*/*/*")] == [
+        sandbox(data, settings) / "new/with space/line\nfeed" / ("n" * 255) / os.fsdecode(b"\xff")
+    ]
+    await put(data, "new/file", b"x")
+    assert (await get(data, "new", method="DELETE")).status == 409
+    assert (await get(data, "new?recursive=1", method="DELETE")).status == 204
+    assert not (sandbox(data, settings) / "new").exists()
+    assert (await get(data, "new?recursive=1", method="DELETE")).status == 404
+
+
+async def test_folders_that_cannot_be_made(data: Data, settings: Settings, tmp_path: Path) -> None:
+    await put(data, "file", b"x")
+    (sandbox(data, settings) / "out").symlink_to(tmp_path)
+    before = os.listdir(tmp_path)
+    for path, status in (
+        ("file", 409),
+        ("file/below", 409),
+        ("out", 409),
+        ("out/x", 400),
+        ("..%2fx", 400),
+        ("%2fetc", 400),
+        (".pagent.x", 409),
+        ("a%00b", 400),
+        ("n" * 256, 400),
+    ):
+        answer = await data.portal.ask("PUT", f"{data.job}/files/{path}?folder=1")
+        assert answer.status == status, (path, answer)
+        assert answer.json["detail"]
+    assert (await data.portal.ask("PUT", f"{data.job}/files/x?folder=1", b"x", [OCTETS])).status == 400
+    assert (await data.portal.ask("PUT", f"{data.job}/files/x?folder=1&partial=1")).status == 400
+    assert os.listdir(tmp_path) == before

@@ -7,7 +7,7 @@ import { ofDrop, ofInput } from "./drops.js";
 import { fileRow, keepFocusInRows } from "./file_rows.js";
 import { Folder } from "./folder.js";
 import { count, harmless, plural, shortened } from "./format.js";
-import { folderOf, maskOf, nameOf, resource } from "./paths.js";
+import { folderOf, joined, maskOf, nameOf, resource } from "./paths.js";
 import { preview } from "./preview.js";
 import { ReplaceQuestion } from "./replace_question.js";
 import { withStyle } from "./styles.js";
@@ -15,6 +15,8 @@ import { DownloadRow, UploadRow } from "./transfer_rows.js";
 import { Batch } from "./uploads.js";
 
 const ROWS = 500;
+// Characters of the name of a new folder.
+const NAME_MAX = 1024;
 // The folder of each job that was displayed last, and its transfers: both outlive the tab.
 const places = new Map();
 const transfers = new Map();
@@ -112,6 +114,7 @@ class FilesView {
         {},
         button("upload", "Upload files", () => files.click(), "upload"),
         "webkitdirectory" in files ? button("upload-folder", "Upload a folder", () => folder.click(), "upload") : null,
+        button("new-folder", "New folder…", () => this.#newFolder(), "folder"),
         button("archive", "Download all", () => this.#archive(this.#folder.path), "download"),
         button("refresh", "Refresh", () => this.go(this.#folder.path), "refresh"),
         files,
@@ -273,6 +276,28 @@ class FilesView {
     if (!this.#ending.signal.aborted && this.#folder.path === folder) this.go(folder);
   }
 
+  async #newFolder() {
+    const folder = this.#folder.path;
+    const field = h("input", { type: "text", name: "name", autofocus: true, required: true, maxlength: NAME_MAX });
+    const answer = await confirmAction({
+      title: "New folder",
+      subject: folder ? shortened(folder) : "",
+      text: "A slash in its name makes folders in each other.",
+      fields: [h("label.field", {}, h("span", {}, "Name"), field)],
+      action: "Make the folder",
+      danger: false,
+    });
+    if (!answer) return;
+    const name = answer.name.replace(/^\/+|\/+$/g, "");
+    try {
+      const made = await this.#api.fetch("PUT", resource(this.#job.uid, joined(folder, name)), { query: { folder: 1 } });
+      announce(`${shortened(name)} is ${made.status === 201 ? "made" : "there already"}`);
+    } catch (error) {
+      failure(`${shortened(name)} was not made`, error);
+    }
+    if (!this.#ending.signal.aborted && this.#folder.path === folder) this.go(folder);
+  }
+
   #download(entry) {
     const name = nameOf(entry.path);
     return this.#save(resource(this.#job.uid, entry.path), {}, name, entry.path);
@@ -314,18 +339,17 @@ class FilesView {
       // What the person has seen is deleted, and not a version that came after it.
       const tag = entry.type === "file" ? (await this.#api.fetch("HEAD", target)).headers.get("ETag") : null;
       const isDir = entry.type === "dir";
-      const text = isDir ? "The folder has to be empty." : "It cannot be brought back.";
-      if (
-        !(await confirmAction({
-          title: isDir ? "Delete the folder" : "Delete the file",
-          subject: label,
-          text,
-          action: "Delete",
-        }))
-      ) {
-        return;
-      }
-      await this.#api.fetch("DELETE", target, { headers: tag ? { "If-Match": tag } : {} });
+      const sure = await confirmAction({
+        title: isDir ? "Delete the folder?" : "Delete the file?",
+        subject: label,
+        text: isDir
+          ? "The folder and all that is in it are deleted. They cannot be brought back."
+          : "It cannot be brought back.",
+        action: "Delete",
+      });
+      if (!sure) return;
+      const query = isDir ? { recursive: 1 } : {};
+      await this.#api.fetch("DELETE", target, { query, headers: tag ? { "If-Match": tag } : {} });
       announce(`${label} is deleted`);
     } catch (error) {
       if (error.status === 412) failure(`${label} has changed, and was not deleted`, error);

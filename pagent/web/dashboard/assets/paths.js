@@ -16,6 +16,10 @@ export function folderOf(path) {
   return path.slice(0, Math.max(0, path.lastIndexOf("/")));
 }
 
+export function joined(folder, name) {
+  return folder ? `${folder}/${name}` : name;
+}
+
 // Whether a path names something in the folder of the job. Browsers resolve "." and ".." in an address, also encoded
 // ones, so such a name, which no file can have, would be another resource of the API.
 export function isValid(path) {

@@ -1,7 +1,7 @@
 // Uploads into the folder of a job: several at once, with progress; a large one continues where it was cut off.
 
 import { ApiError } from "./api.js";
-import { resource } from "./paths.js";
+import { joined, resource } from "./paths.js";
 
 const AT_ONCE = 2;
 // A file of this size or more is kept in part by the agent when its upload is cut off (docs/api.rst, "Files").
@@ -254,7 +254,7 @@ export class Batch {
         const next = this.#isCancelled ? { done: true } : await this.#files.next();
         if (next.done) return;
         const { file, path } = next.value;
-        await this.#upload(new Upload(file, folder ? `${folder}/${path}` : path, () => this.#changed()), api, uid, ask);
+        await this.#upload(new Upload(file, joined(folder, path), () => this.#changed()), api, uid, ask);
       }
     };
     const results = await Promise.allSettled(Array.from({ length: AT_ONCE }, one));
