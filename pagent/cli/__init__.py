@@ -1,4 +1,9 @@
-"""The ``pagent`` command. A subcommand is a function of a module of this package, and an entry in ``commands.py``."""
+"""The ``pagent`` command. A subcommand is a function of a module in a package below, and an entry in ``commands.py``.
+
+The packages below follow the groups of ``pagent --help``: ``run/``, ``ports/`` and ``copy/`` have the programs, and
+``jobs/``, ``servers/`` and ``setup/`` the other groups. ``X.py`` has the options of the command ``X``. ``X_work.py``
+has its work, and is imported when the command is invoked. The modules here are for the commands of several packages.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +16,12 @@ from typing import Any, NoReturn
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from pagent.cli.about import version_text
 from pagent.cli.commands import COMMANDS, lines_of_help, suggestion
 from pagent.cli.completing import VARIABLE, complete
 from pagent.cli.debug import install_hook, print_traceback, with_debug
 from pagent.cli.explained import with_name
 from pagent.cli.help_pages import with_help_pages
-from pagent.cli.terminal import is_terminal
+from pagent.cli.terminal.standard_streams import is_terminal
 from pagent.errors import ConfigError
 from pagent.log import escape
 
@@ -150,6 +154,8 @@ def _is_interactive() -> bool:
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    from pagent.cli.setup.about import version_text
+
     if wanted and not ctx.resilient_parsing:
         click.echo(version_text())
         ctx.exit()

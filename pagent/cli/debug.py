@@ -56,7 +56,7 @@ def install_hook() -> None:
 
 def _unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
     from pagent.cli.explained import with_name
-    from pagent.cli.terminal import say
+    from pagent.cli.terminal.standard_streams import say
     from pagent.log import escape
 
     print_traceback(error)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pagent.cli.debug import print_traceback
 from pagent.cli.explained import with_name
-from pagent.cli.terminal import say
+from pagent.cli.terminal.standard_streams import say
 from pagent.errors import (
     CallError,
     CallTimeoutError,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
-from pagent.cli.terminal import say
+from pagent.cli.terminal.standard_streams import say
 from pagent.runtime.signals import end_signals
 
 #: What a shell returns for a program that Ctrl-C has ended.

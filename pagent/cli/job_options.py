@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from pagent.cli.publish import publishes_of
+from pagent.cli.ports.publish import publishes_of
 from pagent.limits import READY_TIMEOUT_MAX_S, READY_TIMEOUT_S
 
 #: Settings of a command that ends with COMMAND: options after the first word of COMMAND belong to COMMAND.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from pagent.cli.failure import EXIT_NO_SUCH, CommandFailed
-from pagent.cli.times import age
+from pagent.cli.terminal.times import age
 from pagent.client import AgentClient, RemoteJob
 from pagent.errors import MethodError
 

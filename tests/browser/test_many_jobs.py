@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pagent.cli.agent_dashboard import agent_dashboard
+from pagent.cli.servers.agent_dashboard import agent_dashboard
 from pagent.config.model import DashboardSettings, JobSettings, ServerSettings, Settings
 from tests.browser.site import DashboardSite, is_live
 from tests.kit.agents import TOKEN, running_agent

@@ -23,7 +23,7 @@ Invoke = Callable[..., Result]
 
 
 class FakeAgent:
-    """Replaces the module `pagent.cli.serving`, and records the settings that it is started with."""
+    """Replaces the module `pagent.cli.servers.serve_work`, and records the settings that it is started with."""
 
     def __init__(self) -> None:
         self.started: list[tuple[Settings, bool]] = []
@@ -46,9 +46,9 @@ class FakeAgent:
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch) -> FakeAgent:
     fake = FakeAgent()
-    module = types.ModuleType("pagent.cli.serving")
+    module = types.ModuleType("pagent.cli.servers.serve_work")
     module.run_agent = fake.run_agent  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pagent.cli.serving", module)
+    monkeypatch.setitem(sys.modules, "pagent.cli.servers.serve_work", module)
     # The handler of the log would stay after the test.
     monkeypatch.setattr("pagent.log.setup", lambda level, fmt, as_json: fake.__dict__.update(log=(level, fmt)))
     return fake
@@ -284,7 +284,8 @@ def test_help_loads_none_of_the_heavy_libraries() -> None:
 
 def test_ctrl_c_in_a_command_without_a_loop_ends_it_silently() -> None:
     script = (
-        "import os, signal, sys; from pagent.cli import about, main; sys.argv[1:] = ['version'];"
+        "import os, signal, sys; from pagent.cli import main; from pagent.cli.setup import about;"
+        "sys.argv[1:] = ['version'];"
         "signal.signal(signal.SIGINT, signal.default_int_handler);"
         "about.version_text = lambda: os.kill(os.getpid(), signal.SIGINT); main()"
     )

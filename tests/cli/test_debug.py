@@ -14,7 +14,7 @@ from tests.kit.commands import environment
 _FAULT = """
 import sys
 from pagent import cli
-from pagent.cli import tables
+from pagent.cli.terminal import tables
 def broken(*_): raise KeyError("one\\nline")
 tables.print_table = tables.print_json = broken
 cli.main()

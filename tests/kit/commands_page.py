@@ -13,7 +13,7 @@ import click
 
 from pagent import cli
 from pagent.cli.commands import GROUPS
-from pagent.cli.options import AgentCommand
+from pagent.cli.servers.options import AgentCommand
 
 _HEAD: Final = """\
 Command line reference

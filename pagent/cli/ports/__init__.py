@@ -1,0 +1,1 @@
+"""The commands that reach a job's ports, ``forward`` and ``open``; local ports and URLs, which ``run`` uses, too."""

@@ -1,0 +1,1 @@
+"""The commands of the set-up: ``context``, ``config``, ``doctor``, ``completion``, ``help`` and ``version``."""

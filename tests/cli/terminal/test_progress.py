@@ -1,0 +1,30 @@
+"""The line that reports the progress of a transfer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pagent.cli.terminal.progress import ProgressLine, line_of
+from pagent.limits import MIB
+
+
+def test_a_line() -> None:
+    line = line_of("data", 256 * MIB, 1024 * MIB, 2.0 * MIB, 100)
+    assert line == "data [#####               ]  25% 256.0MiB/1.0GiB 2.0MiB/s 6:24"
+    assert line_of("data", 5, 5, 0.0, 30) == "data 100% 5B/5B 0B/s -:--"
+    assert line_of("a long name", 5, 5, 0.0, 30) == "a long n 100% 5B/5B 0B/s -:--"
+
+
+@given(st.text(max_size=100), st.integers(0, 2**50), st.integers(0, 2**50), st.floats(0, 1e12), st.integers(1, 300))
+def test_no_line_is_as_wide_as_its_terminal(label: str, done: int, total: int, rate: float, columns: int) -> None:
+    assert len(line_of(label, done, total, rate, columns)) <= max(columns - 1, 1)
+
+
+def test_without_a_terminal_nothing_is_drawn(capfd: pytest.CaptureFixture[str]) -> None:
+    with ProgressLine("x") as line:
+        line.update(1, 2)
+        line.say("a message\x1b[2J")
+    assert not line.is_drawn
+    assert capfd.readouterr().err == "pagent: a message\\x1b[2J\n"
