@@ -264,7 +264,7 @@ class Agent:
             self._exit_code.set_result(code)
 
     def _end_joined(self, reason: str) -> None:
-        _log.info("the joined agent ends: %s", reason)
+        _log.warning("the joined agent ends: %s", reason)
         if not self.is_ending:
             self.end(0)
 

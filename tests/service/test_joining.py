@@ -51,9 +51,12 @@ async def joined(settings: Settings, join: JoinData) -> AsyncIterator[Agent]:
 
 
 @asynccontextmanager
-async def joined_process(folder: Path, join: JoinData, **options: Any) -> AsyncIterator[AgentProcess]:
+async def joined_process(
+    folder: Path, join: JoinData, level: str | None = None, **options: Any
+) -> AsyncIterator[AgentProcess]:
+    given = () if level is None else ("--log-level", level)
     async with agent_process(
-        folder, "--join", "-", accepts=False, started=False, stdin=asyncio.subprocess.PIPE, **options
+        folder, *given, "--join", "-", accepts=False, started=False, stdin=asyncio.subprocess.PIPE, **options
     ) as agent:
         assert agent.process.stdin is not None
         agent.process.stdin.write(join.encode())
@@ -92,7 +95,18 @@ async def test_the_process_dials_and_ends_when_it_is_idle(tmp_path: Path) -> Non
             assert await agent.process.stdout.readline() == b"pagent: joining\n"
             await peer.call("job_remove", job)
             assert await agent.ended() == 0
-    assert "the joined agent ends: it has had no jobs" in "\n".join(agent.log)
+    (line,) = filter(None, agent.log)  # the engine's output is for people: it has no line of what goes well
+    assert "the joined agent ends: it has had no jobs" in line
+
+
+async def test_the_level_of_the_log_can_be_given(tmp_path: Path) -> None:
+    async with (
+        peers.listen() as router,
+        joined_process(tmp_path, join_data(router.port, idle_s=0.1), level="debug") as agent,
+    ):
+        await router.accepted()
+        assert await agent.ended() == 0
+    assert "started: uid=joined" in "\n".join(agent.log)
     assert SECRET not in "\n".join(agent.log)
 
 

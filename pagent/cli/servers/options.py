@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
 
 import click
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 S = TypeVar("S", "Settings", "RouterSettings")
+
+#: The level of the log of an agent that a pool has started.
+_JOINED_LEVEL: Final = "warning"
 
 
 def _place_of_secret(model: type, name: str) -> str:
@@ -41,7 +44,7 @@ class Options(Generic[S]):
     """Values of the options that an agent and a router have in common."""
 
     config: Path | None
-    log_level: str
+    log_level: str | None
     log_format: str
     log_json: bool
     connection_debug: bool
@@ -55,7 +58,7 @@ class Options(Generic[S]):
         from pagent.config.tokens import readable_by_others, token_files
 
         settings = self._load()
-        log.setup(settings.log_level or self.log_level, self.log_format, as_json=self.log_json)
+        log.setup(settings.log_level or self._level, self.log_format, as_json=self.log_json)
         if self.connection_debug:
             logging.getLogger("pagent.rpc.connection").setLevel(logging.DEBUG)
         for name in secrets_of_sets(type(settings), self.sets):
@@ -74,7 +77,11 @@ class Options(Generic[S]):
     def reload(self) -> S:
         """Read the configuration again, with its log level or that of the command line. ConfigError."""
         settings = self._load()
-        return replace(settings, log_level=settings.log_level or cast("LogLevel", self.log_level))
+        return replace(settings, log_level=settings.log_level or cast("LogLevel", self._level))
+
+    @property
+    def _level(self) -> str:
+        return self.log_level or log.DEFAULT_LEVEL
 
     @property
     def reread(self) -> Callable[[], S] | None:
@@ -95,6 +102,11 @@ class AgentOptions(Options["Settings"]):
     properties: tuple[str, ...]
     token_file: Path | None
     join: JoinData | None
+
+    @property
+    def _level(self) -> str:
+        """Return the level of the log. With ``--join`` the log is part of an engine's output, which people read."""
+        return self.log_level or (log.DEFAULT_LEVEL if self.join is None else _JOINED_LEVEL)
 
     def _load(self) -> Settings:
         from pagent.config.load import load
@@ -130,10 +142,8 @@ _OPTIONS = [
     click.option(
         "--log-level",
         type=click.Choice(list(log.LEVELS), case_sensitive=False),
-        default=log.DEFAULT_LEVEL,
-        show_default=True,
         metavar="LEVEL",
-        help=f"Lowest level to log: {', '.join(log.LEVELS)}.",
+        help=f"Lowest level to log: {', '.join(log.LEVELS)}.  [default: {log.DEFAULT_LEVEL}]",
     ),
     click.option(
         "--log-format",
@@ -172,7 +182,8 @@ _AGENT_OPTIONS = [
         "--join",
         type=JoinDataParam(),
         metavar="FILE|-",
-        help="Join routers as FILE or standard input says (JSON), and end when there is no work: for a pool's command.",
+        help="Join routers as FILE or standard input says (JSON), and end when there is no work: for a pool's command."
+        f" --log-level is then {_JOINED_LEVEL}, unless it is given.",
     ),
 ]
 
