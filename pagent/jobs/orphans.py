@@ -191,10 +191,10 @@ def sweep(root: Path, system: System = NATIVE) -> int:
 
 
 def _sweep_one(path: Path, system: System) -> int:
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or (hasattr(os, "geteuid") and found.st_uid != os.geteuid()):
-        return 0
     try:
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or (hasattr(os, "geteuid") and found.st_uid != os.geteuid()):
+            return 0
         lock = os.open(path / _LOCK, os.O_RDWR | O_NOFOLLOW | O_CLOEXEC)
     except FileNotFoundError:
         return 0  # of no agent, or of one that is being deleted

@@ -187,6 +187,14 @@ def test_a_living_agent_is_left_alone(tmp_path: Path, sleepers: list[Sleeper]) -
     folder.remove()
 
 
+def test_a_folder_that_is_deleted_meanwhile_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Path, "glob", lambda root, pattern: [root / "pagent-gone"])
+    assert sweep(tmp_path) == 0
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("changed", [{"started": 1}, {"boot": "another/run"}, {"pid": -1}])
 def test_a_pid_that_is_anothers_by_now(tmp_path: Path, sleepers: list[Sleeper], changed: dict[str, object]) -> None:
     process = sleeper(sleepers)
