@@ -36,9 +36,12 @@ class QueuedCalls:
             raise (ValueError if error.status == _BAD_REQUEST else RouteError)(str(error)) from None
 
     def has(self, job_uid: Any) -> bool:
-        """Return whether a job is not at its agent yet, or got none."""
+        """Return whether a job is not at its agent yet, or got none, or is at one of a pool that is away."""
         record = self._directory.jobs.get(job_uid) if isinstance(job_uid, str) else None
-        return record is not None and (record.is_queued or self._directory.jobs.is_awaited(record.uid))
+        if record is None:
+            return False
+        is_awaited = record.is_queued or self._directory.jobs.is_awaited(record.uid)
+        return is_awaited or self._pools.is_away(record.uid)
 
     def info(self, job_uid: Any, owner: str | None) -> dict[str, Any] | None:
         """Return a job without an agent; None for another job. JobInvalidStateError: it has another owner."""

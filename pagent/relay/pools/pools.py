@@ -34,7 +34,7 @@ from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.states import RequestState
 from pagent.relay.pools.turns import Turns
 from pagent.relay.record import QUEUE, JobRecord
-from pagent.router_limits import POOL_REQUESTS_MAX
+from pagent.router_limits import POOL_REQUESTS_MAX, ROUTE_LINK_WAIT_S
 from pagent.rpc.pool_job import PoolJob, PoolView
 from pagent.runtime.tasks import TaskOwner, event_within
 
@@ -235,11 +235,14 @@ class Pools:
     async def cancel(self, job_uid: str) -> bool:
         """Cancel the request of a job that is not at its agent, or forget one that got none. Return whether it is.
 
+        The request of a job whose agent is away, with no other job, is cancelled as well.
+
         RequestRefusedError 503: the agent of the command cannot keep that now. The request still ends here, but is to
         be cancelled again: another router, and this one when it starts again, would go on with it.
         """
         request = self._requests.with_job(job_uid)
-        if request is None:
+        has_agent = request is None
+        if request is None and (request := await self._stays_away(job_uid)) is None:
             return False
         try:
             if job_uid in request.failures:
@@ -249,10 +252,35 @@ class Pools:
                 self._queue.remove(job_uid)
                 await self._engine.note(request, *request.unkept[job_uid])
                 request.unkept.pop(job_uid, None)
+                if has_agent:
+                    self._directory.removed(job_uid)
         except (CallError, LinkClosedError, RequestRefusedError) as error:
             _log.warning("request %s: the end of job %s is not kept: %s", request.data.rid, job_uid, error)
             raise RequestRefusedError(503, _NOT_KEPT, retry_after_s=5) from None
         return True
+
+    def is_away(self, job_uid: str) -> bool:
+        """Return whether a job is at an agent of a pool that has no link now, and has no other job."""
+        return self._away(job_uid) is not None
+
+    def _away(self, job_uid: str) -> PoolRequest | None:
+        record, table = self._directory.jobs.get(job_uid), self._directory.table
+        if record is None or record.is_queued or table.newest(record.agent) is not None:
+            return None
+        request = self._requests.concerned(record.agent_uid)
+        is_alone = self._directory.jobs.count(record.agent) == 1
+        return request if is_alone and request is not None and not request.has_ended else None
+
+    async def _stays_away(self, job_uid: str) -> PoolRequest | None:
+        """Return the request of a job whose agent is away, and does not come back at once; None for another job."""
+        record = self._directory.jobs.get(job_uid)
+        if record is None or not self.is_away(job_uid):
+            return None
+        try:
+            await self._directory.table.next_link(record.agent, ROUTE_LINK_WAIT_S)
+        except TimeoutError:
+            return self._requests.with_job(job_uid) or self._away(job_uid)
+        return None
 
     async def _cancel_moved(self, request: PoolRequest) -> None:
         """Cancel a job that an idle agent takes, or has taken, although its own request was cancelled meanwhile."""

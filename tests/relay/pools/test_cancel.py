@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from pagent.client import connect_agent
 from pagent.config.model import Settings
 from pagent.config.router import Access
 from tests.kit.agents import TOKEN, agent_process, with_token
@@ -78,6 +79,30 @@ async def test_a_command_that_is_removed_meanwhile_needs_no_cancellation(
         monkeypatch.setattr(router.directory, "note", late)
         assert (await ask(router.control_port, "DELETE", f"/v1/jobs/{wanted.uid}")).status == 204
         await eventually(lambda: states(router.pools) == ["ended"])
+
+
+@pytest.mark.parametrize("is_http", [True, False])
+async def test_the_job_of_an_agent_that_is_away_is_cancelled(settings: Settings, tmp_path: Path, is_http: bool) -> None:
+    """The agent stands still, as in an allocation that is suspended, and its link is lost."""
+    wanted = job()
+    async with running_pools(settings, keys_in(tmp_path), p=pool_of(*JOIN)) as (router, host):
+        await router.pools.request("p", {}, wanted)
+        await eventually(lambda: has_arrived(router, wanted.uid))
+        (agent,) = _agents()
+        link = await connected(router, requests(router.pools)[0].agent_uid)
+        agent.suspend()
+        try:
+            link.connection.link.abort("cut by the test")
+            await eventually(lambda: router.pools.is_away(wanted.uid))
+            if is_http:
+                assert (await ask(router.control_port, "DELETE", f"/v1/jobs/{wanted.uid}")).status == 204
+            else:
+                async with connect_agent(f"127.0.0.1:{router.control_port}", token=TOKEN) as client:
+                    await client.link.call("job_remove", wanted.uid)
+            assert (await ask(router.control_port, "GET", f"/v1/jobs/{wanted.uid}")).status == 404
+        finally:
+            agent.resume()
+        await eventually(lambda: states(router.pools) == ["ended"] and not host.jobs.jobs() and not _agents())
 
 
 async def test_another_router_cancels(settings: Settings, tmp_path: Path) -> None:
