@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent / "pagent"
 #: vocabulary has two floors, because `log` and `config` raise errors and have limits too.
 FLOORS: list[set[str]] = [
     {"errors", "limits", "names", "rfc3339"},
-    {"log", "config", "buffers", "unix", "router_limits"},
+    {"log", "config", "buffers", "unix", "router_limits", "system_errors"},
     {"wire", "http1"},
     {"runtime"},
     {"net", "jobs", "files"},

@@ -10,6 +10,7 @@ from typing import Final
 
 from pagent.access.hosts import authority
 from pagent.errors import ConfigError, DialError, RequestRefusedError
+from pagent.runtime.descriptors import descriptor_shortage
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -46,7 +47,7 @@ class DialRules:
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise DialError(f"{host}: {error.strerror or error}") from None
+            raise DialError(f"{host}: {error.strerror or error}") from (descriptor_shortage() or error)
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         if self._everything or not self._hosts.isdisjoint({(host.lower(), None), (host.lower(), port)}):
             return addresses

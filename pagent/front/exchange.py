@@ -32,6 +32,7 @@ from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink
 from pagent.rpc.stream import Stream
 from pagent.runtime.metrics import STATISTICS
+from pagent.system_errors import system_refusal
 
 _BAD_GATEWAY: Final = 502
 #: Answers without a body whatever their fields say (RFC 9112 6.3).
@@ -370,7 +371,8 @@ def refusal_of(error: BaseException) -> RequestRefusedError:
     if isinstance(error, RequestRefusedError):
         return error
     if isinstance(error, MethodError):
-        return RequestRefusedError(_BAD_GATEWAY, error.cause_message or str(error))
+        refusal = system_refusal(error, place="the agent")
+        return refusal or RequestRefusedError(_BAD_GATEWAY, error.cause_message or str(error))
     if isinstance(error, LinkClosedError):
         return RequestRefusedError(_BAD_GATEWAY, "the link to the agent was lost")
     return RequestRefusedError(_BAD_GATEWAY, str(error) if isinstance(error, CallError) else "the call failed")

@@ -1,8 +1,9 @@
-"""Connections that begin with a TLS handshake, with a header of the PROXY protocol, or with the header and then TLS.
+"""Accept connections of users, and open them: after a header of the PROXY protocol, a TLS handshake, or both.
 
 The event loop's own servers read a connection, or begin its TLS handshake, as soon as it is accepted, and do not say
-that a handshake goes on or has failed. So these connections are accepted here, are sockets until their header has come,
-and count as connections of users from the start.
+that a handshake goes on or has failed. Where no descriptor is left, they try again at once, all the time, or close
+connections that wait. So connections are accepted here, are sockets until their header has come, and count as
+connections of users from the start.
 """
 
 from __future__ import annotations
@@ -53,13 +54,19 @@ class OpeningConnection:
     async def _open(self, has_header: bool) -> None:
         try:
             header = await receive_proxy_header(self._socket) if has_header else None
-            await self._loop.connect_accepted_socket(lambda: self._serve(header), self._socket, **self._tls)
+            await self._loop.connect_accepted_socket(lambda: self._protocol(header), self._socket, **self._tls)
         except ValueError as error:
             _log.info("a connection of a proxy is closed: %s", error)
             self._socket.close()
         except OSError as error:
             _log.info("a connection is closed: %s", accepting_fault(error))
             self._socket.close()
+
+    def _protocol(self, header: ProxyHeader | None) -> asyncio.Protocol:
+        """Return the protocol of the connection. It is counted itself as soon as it is connected."""
+        if self._tls.get("ssl") is None:
+            self._deadlines.discard(self)
+        return self._serve(header)
 
     @property
     def is_idle(self) -> bool:

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from pagent.config.router import RouterControl
 from pagent.front.context import Fallback, FrontContext, Site
@@ -16,7 +16,7 @@ from pagent.front.opening import OpeningSocket
 from pagent.front.proxy_header import ProxyHeader
 from pagent.front.spools import FrontSpools
 from pagent.front.user import UserConnection
-from pagent.limits import LISTEN_BACKLOG, TLS_CLOSE_TIMEOUT_S
+from pagent.limits import TLS_CLOSE_TIMEOUT_S
 from pagent.router_limits import USERS_MAX
 from pagent.rpc.directory import Directory, RequestGate
 from pagent.runtime.descriptors import open_limit
@@ -25,13 +25,6 @@ _log = logging.getLogger(__name__)
 
 #: The part of the descriptors that users' connections may have; agents' links and files have the others.
 _DESCRIPTORS_PART: Final = 2
-
-
-class _Refused(asyncio.Protocol):
-    """A connection for which there is no room."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.Transport, transport).abort()
 
 
 class FrontServer:
@@ -56,28 +49,19 @@ class FrontServer:
         self._handed_over = handed_over
         self._context = FrontContext(directory, gate, fallback, settings, spools)
         self._most = open_limit(USERS_MAX * _DESCRIPTORS_PART) // _DESCRIPTORS_PART
-        self._servers: list[asyncio.Server | OpeningSocket] = []
+        self._listening: list[OpeningSocket] = []
 
     async def listen(
         self, sockets: Sequence[socket.socket], *, tls: ssl.SSLContext | None = None, site: Site | None = None
     ) -> None:
         """Accept on these sockets, which listen already; ``site``: what they serve, None for that of ``control``."""
         context = self._context if site is None else self._context.of(site)
-        loop = asyncio.get_running_loop()
         handshake: dict[str, Any] = {}
         if tls is not None:
             handshake = {"ssl_handshake_timeout": self._context.head_s, "ssl_shutdown_timeout": TLS_CLOSE_TIMEOUT_S}
         for sock in sockets:
-            if context.proxy_protocol or tls is not None:
-                serve = partial(_serve, context)
-                self._servers.append(OpeningSocket(context, sock, serve, {"ssl": tls, **handshake}, self._has_room))
-                continue
-            # The loop listens again, with a backlog of 100 if none is named.
-            server = await loop.create_server(partial(self._accepted, context), sock=sock, backlog=LISTEN_BACKLOG)
-            self._servers.append(server)
-
-    def _accepted(self, context: FrontContext) -> asyncio.Protocol:
-        return _serve(context) if self._has_room() else _Refused()
+            serve = partial(_serve, context)
+            self._listening.append(OpeningSocket(context, sock, serve, {"ssl": tls, **handshake}, self._has_room))
 
     def _has_room(self) -> bool:
         """Return whether one more connection may be open, and close another one for it if need be."""
@@ -94,8 +78,8 @@ class FrontServer:
 
     def stop(self) -> None:
         """Accept no more."""
-        for server in self._servers:
-            server.close()
+        while self._listening:
+            self._listening.pop().close()
 
     async def drain(self, over: asyncio.Event) -> None:
         """Accept no more, and let the requests under way end; those that are left when ``over`` is set get 503."""

@@ -205,7 +205,7 @@ async def dial(
         if isinstance(error, TimeoutError):
             raise DialTimeoutError(f"{address.authority}: no answer within {HANDSHAKE_TIMEOUT_S:.0f} s") from None
         if isinstance(error, OSError):
-            raise DialError(f"{address.authority}: {_reason(error, tls=address.tls)}") from None
+            raise DialError(f"{address.authority}: {_reason(error, tls=address.tls)}") from error
         raise
     if upgrade.subprotocol != SUBPROTOCOL:
         transport.abort()

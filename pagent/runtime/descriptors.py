@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from contextlib import suppress
 
@@ -27,6 +28,15 @@ def raise_limit() -> None:
     hard = original[1]
     with suppress(OSError, ValueError):  # macOS: the hard one may be more than the kernel has
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def descriptor_shortage() -> OSError | None:
+    """Return the error of a process that has no descriptor left; resolvers of names do not pass it on."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error
+    return None
 
 
 def open_limit(unlimited: int) -> int:

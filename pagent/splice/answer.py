@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+from http import HTTPStatus
 from typing import Any, Final
 
+from pagent.errors import RequestRefusedError
 from pagent.http1.coding import decoder_for, is_encoded
 from pagent.http1.decoder import Decoder, UnknownCodingError
 from pagent.http1.fields import REFERENCE, TRAILER, BadResponse, Framing, kind_of
@@ -22,7 +24,6 @@ Fields = list[list[Any]]
 
 _NO_BODY: Final = Framing.NONE
 _PARTIAL_CONTENT: Final = 206
-_BAD_GATEWAY: Final = 502
 #: Fields of a body that is decoded for the caller: its length and its ranges are those of the encoded one.
 _DECODED: Final = frozenset({"content-encoding", "content-length", "accept-ranges"})
 
@@ -148,20 +149,24 @@ def send_head(stream: StreamEnd, request: RequestHead, status: int, fields: Fiel
         stream.send(fields_to_wire(fields) if as_read else fields)
 
 
-def send_502(stream: StreamEnd, caller: Caller, request: RequestHead, reason: str, *, always: bool) -> None:
-    """Send a 502 of the agent's own, with the reason as a line of text.
+def send_error(
+    stream: StreamEnd, caller: Caller, request: RequestHead, error: RequestRefusedError, *, always: bool = False
+) -> None:
+    """Send an error of the agent's own, with the reason as a line of text.
 
-    An old router gets neither fields nor text (docs/contract.rst, "http_request"), unless ``always`` is set.
+    An old router gets neither text nor fields (docs/contract.rst, "http_request") but ``Retry-After``, unless
+    ``always`` is set.
     """
-    line = " ".join(reason.split())[:ERROR_TEXT_MAX]
-    body = f"502 Bad Gateway: {line}\n".encode("utf-8", "replace")
-    fields = [["Content-Type", "text/plain; charset=utf-8"], ["Content-Length", str(len(body))]]
+    status, line = error.status, " ".join(str(error).split())[:ERROR_TEXT_MAX]
+    body = f"{status} {HTTPStatus(status).phrase}: {line}\n".encode("utf-8", "replace")
+    fields = [] if error.retry_after_s is None else [["Retry-After", str(error.retry_after_s)]]
     if caller is not _FIELD:
-        send_head(stream, request, _BAD_GATEWAY, fields)
+        about = [["Content-Type", "text/plain; charset=utf-8"], ["Content-Length", str(len(body))]]
+        send_head(stream, request, status, about + fields)
     elif request.is_head:
-        head = ResponseHead(_BAD_GATEWAY, b"", _NO_BODY, None, True, None, False)
-        send_head(stream, request, _BAD_GATEWAY, usual_fields([], head, request))
+        head = ResponseHead(status, b"", _NO_BODY, None, True, None, False)
+        send_head(stream, request, status, usual_fields(fields, head, request))
     else:
-        send_head(stream, request, _BAD_GATEWAY, [])
+        send_head(stream, request, status, fields)
     if (always or caller is not _FIELD) and not request.is_head:
         stream.send(body)

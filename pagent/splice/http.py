@@ -18,7 +18,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from pagent.errors import PagentError
+from pagent.errors import PagentError, RequestRefusedError
 from pagent.http1.decoder import CodingError
 from pagent.http1.fields import BadResponse
 from pagent.http1.heads import RequestHead, ResponseHead
@@ -30,7 +30,7 @@ from pagent.splice.answer import (
     Caller,
     UndecodableError,
     fields_for,
-    send_502,
+    send_error,
     send_head,
     send_lines,
     spoils_connection,
@@ -39,7 +39,7 @@ from pagent.splice.decoding import Decoding
 from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.exchange_state import ExchangeInput, ExchangeState
 from pagent.splice.pool import Pool
-from pagent.splice.requesting import COMPLETE, RequestingSplice
+from pagent.splice.requesting import COMPLETE, RequestingSplice, bad_gateway
 from pagent.splice.tcp import TcpSplice
 
 _log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class HttpSplice(RequestingSplice):
         try:
             self._parser.feed(data)
         except UndecodableError as undecodable:
-            self._end_with_502(str(undecodable), always=True)
+            self._end_with_error(bad_gateway(str(undecodable)), always=True)
             return
         except (BadResponse, CodingError) as error:
             self._break_off(str(error))
@@ -233,7 +233,7 @@ class HttpSplice(RequestingSplice):
     def _break_off(self, reason: str) -> None:
         """End with an error, or with a 502 as long as the caller has no head."""
         if self._state is not _BODY and self._state is not _DECODING:
-            self._end_with_502(reason)
+            self._end_with_error(bad_gateway(reason))
             return
         self._advance(_END)
         self._drop()
@@ -242,14 +242,13 @@ class HttpSplice(RequestingSplice):
         self._stream.send(False)
         self._call.fail(BrokenResponseError(reason))
 
-    def _end_with_502(self, reason: str, *, always: bool = False) -> None:
-        """End with a 502; ``always``: with the reason also for an old router."""
+    def _end_with_error(self, error: RequestRefusedError, *, always: bool = False) -> None:
         if self._state in COMPLETE:
             return
         self._advance(_END)
         self._drop()
-        _log.info("502 for %s: %s", self._request.method, reason)
-        send_502(self._stream, self._caller, self._request, reason, always=always)
+        _log.info("%d for %s: %s", error.status, self._request.method, error)
+        send_error(self._stream, self._caller, self._request, error, always=always)
         self._call.finish()
 
     def _drop(self) -> None:

@@ -10,12 +10,14 @@ from abc import ABC, abstractmethod
 from typing import Any, Final
 
 from pagent.buffers import BYTES_TYPES, Bytes
+from pagent.errors import RequestRefusedError
 from pagent.http1.heads import RequestHead
 from pagent.net.port.connection import PortConnection
 from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.exchange_state import EXCHANGE_TRANSITIONS, ExchangeInput, ExchangeState
 from pagent.splice.pool import Pool
 from pagent.splice.request_body import RequestBody
+from pagent.system_errors import system_refusal
 
 # An Enum's members cost three times as much to reach, and every request asks.
 _DECIDING: Final = ExchangeState.DECIDING
@@ -23,6 +25,13 @@ _KEPT: Final = ExchangeState.KEPT
 _NEW: Final = ExchangeState.NEW
 #: States without a connection, after the response.
 COMPLETE: Final = (ExchangeState.DECODING, ExchangeState.PARTING, ExchangeState.ENDED)
+
+_BAD_GATEWAY: Final = 502
+
+
+def bad_gateway(reason: str) -> RequestRefusedError:
+    """Return the answer to a request that the job does not answer, or not validly."""
+    return RequestRefusedError(_BAD_GATEWAY, reason)
 
 
 class RequestingSplice(ABC):
@@ -130,7 +139,8 @@ class RequestingSplice(ABC):
         try:
             port = await self._pool.connect(self, resets=bool(self._request.protocols))
         except OSError as error:
-            self._end_with_502(f"the job does not accept a connection: {error}")
+            reason = f"the job does not accept a connection: {error}"
+            self._end_with_error(system_refusal(error, place="the agent") or bad_gateway(reason))
             return
         self._advance(ExchangeInput.CONNECTED)
         if self._state is not _NEW:  # the job has spoken, or closed the connection, before the agent knew of it
@@ -196,8 +206,8 @@ class RequestingSplice(ABC):
         """The connection is gone; ``error`` is None for a clean end."""
 
     @abstractmethod
-    def _end_with_502(self, reason: str, *, always: bool = False) -> None:
-        """End with a 502; ``always``: with the reason also for an old router."""
+    def _end_with_error(self, error: RequestRefusedError, *, always: bool = False) -> None:
+        """End with an error of the agent's own; ``always``: with the reason also for an old router."""
 
     @abstractmethod
     def _drop(self) -> None:

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from pagent.access import operations
 from pagent.rpc.directory import Gate
+from pagent.system_errors import SYSTEM_ERRORS, system_refusal
 from pagent.web.admission import ApiAdmission, job_of
 from pagent.web.failures import EXPECTED, answer_to
 from pagent.web.handover import until_the_end
@@ -52,3 +53,8 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     except EXPECTED as error:
         return answer_to(error, job_uid=job.job_uid if job else None)
+    except SYSTEM_ERRORS as fault:
+        refusal = system_refusal(fault, place="the router")
+        if refusal is None:
+            raise
+        return answer_to(refusal)

@@ -19,6 +19,7 @@ from pagent.errors import (
     RequestRefusedError,
     ServerError,
 )
+from pagent.system_errors import system_refusal
 from pagent.web.local import text
 from pagent.web.payloads import PayloadError
 
@@ -44,6 +45,7 @@ _CAUSES: Final[Mapping[str, int]] = {
     "ProcessExitedError": 502,
     "ProcessPortCountError": 502,
     "ProcessStartTimeoutError": 504,
+    "StuckError": 504,
 }
 
 
@@ -57,8 +59,17 @@ def answer_to(error: Exception, *, job_uid: str | None = None) -> web.Response:
     if isinstance(error, MethodError):
         if error.cause_type == "JobNotFoundError" and job_uid is not None:
             return text(f"job {job_uid!r} is not found", status=404)
-        return text(words_of(error), status=_CAUSES.get(error.cause_type or "", 500))
-    return text(str(error), status=_status(error))
+        return answer_to(refusal_of_method(error))
+    refusal = system_refusal(error, place="the router")
+    return answer_to(refusal) if refusal is not None else text(str(error), status=_status(error))
+
+
+def refusal_of_method(error: MethodError) -> RequestRefusedError:
+    """Return the answer for what a method raised at an agent."""
+    status = _CAUSES.get(error.cause_type or "")
+    if status is not None:
+        return RequestRefusedError(status, words_of(error))
+    return system_refusal(error, place="the agent") or RequestRefusedError(500, words_of(error))
 
 
 def _status(error: Exception) -> int:

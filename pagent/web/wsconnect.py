@@ -19,6 +19,7 @@ from pagent.limits import MESSAGE_MAX
 from pagent.rpc.aio import StreamCall
 from pagent.rpc.directory import Gate, Lease
 from pagent.runtime.tasks import TaskOwner
+from pagent.system_errors import is_shortage
 from pagent.web.admission import handed_over, located, subject_of
 from pagent.web.answers import empty_answer
 from pagent.web.payloads import WSCONNECT, read_payload
@@ -126,7 +127,7 @@ async def _accepted(stream: StreamCall) -> bool:
     try:
         await stream.result()
     except MethodError as error:
-        if error.cause_type == "JobNotFoundError":
+        if error.cause_type == "JobNotFoundError" or is_shortage(error):
             raise
         raise RequestRefusedError(400, str(error)) from None
     raise RequestRefusedError(400, "the job refused the WebSocket")

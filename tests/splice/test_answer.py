@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from pagent.errors import RequestRefusedError
 from pagent.http1.fields import Framing
 from pagent.http1.heads import RequestHead, ResponseHead
 from pagent.http1.request import encode_request
 from pagent.http1.response_head import parse_head
-from pagent.splice.answer import Caller, Fields, UndecodableError, fields_for, send_502
+from pagent.splice.answer import Caller, Fields, UndecodableError, fields_for, send_error
 from tests.kit.ends import MemoryDestination, MemoryStream
 
 
@@ -97,5 +98,27 @@ async def test_a_bodiless_response_gets_a_length_for_old_routers_only() -> None:
 )
 def test_a_502_of_the_agent(caller: Caller, method: str, always: bool, sent: list[object]) -> None:
     stream = MemoryStream()
-    send_502(stream, caller, request(method), "two\r\nlines", always=always)
+    send_error(stream, caller, request(method), RequestRefusedError(502, "two\r\nlines"), always=always)
+    assert stream.sent == sent
+
+
+@pytest.mark.parametrize(
+    ("caller", "method", "sent"),
+    [
+        (Caller.FIELD, "GET", [503, [["Retry-After", "2"]]]),
+        (Caller.FIELD, "HEAD", [503, [["Retry-After", "2"], ["Content-Length", "0"]]]),
+        (
+            Caller.RAW,
+            "GET",
+            [
+                503,
+                [["Content-Type", "text/plain; charset=utf-8"], ["Content-Length", "31"], ["Retry-After", "2"]],
+                b"503 Service Unavailable: short\n",
+            ],
+        ),
+    ],
+)
+def test_a_503_of_the_agent(caller: Caller, method: str, sent: list[object]) -> None:
+    stream = MemoryStream()
+    send_error(stream, caller, request(method), RequestRefusedError(503, "short", retry_after_s=2))
     assert stream.sent == sent

@@ -16,7 +16,7 @@ from pagent.rpc.new_job import ORDERS, AgentChoice, NewJob
 from pagent.runtime.tasks import retrieve_error
 from pagent.web.admission import note_agent, subject_of
 from pagent.web.answers import json_answer
-from pagent.web.failures import answer_to, words_of
+from pagent.web.failures import refusal_of_method
 from pagent.web.routes import KnownJob, RoutedAgent, RoutedJob, Routes
 from pagent.web.v1.jobs import JobViews
 from pagent.web.v1.lifecycle import content_of, start_arguments, start_job
@@ -127,7 +127,9 @@ async def _upload(agent: RoutedAgent, job_uid: str, index: int, file: GivenFile)
             stream.close()
             await stream.result()
     except MethodError as error:
-        raise RequestRefusedError(answer_to(error).status, f"files[{index}].path: {words_of(error)}") from None
+        refusal = refusal_of_method(error)
+        words = f"files[{index}].path: {refusal}"
+        raise RequestRefusedError(refusal.status, words, retry_after_s=refusal.retry_after_s) from None
 
 
 def _parsed(payload: Mapping[str, Any]) -> CreationRequest:
