@@ -39,7 +39,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 
 class PagentError(Exception):
@@ -205,6 +205,12 @@ class QuotaExceededError(RequestRefusedError):
 
     def __init__(self, text: str, retry_after_s: int) -> None:
         super().__init__(429, f"{text}; ask again in {retry_after_s} s", retry_after_s=retry_after_s)
+
+
+#: How a call on a link fails.
+CALL_ERRORS: Final = (CallError, LinkClosedError)
+#: How a call at the agent of a job fails: also because no agent is found, or the agent has no link.
+JOB_CALL_ERRORS: Final = (*CALL_ERRORS, RequestRefusedError)
 
 
 class ApiError(PagentError):

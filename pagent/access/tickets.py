@@ -13,7 +13,7 @@ from pagent.access.passes import EntryCode, TicketPass, read_code, read_pass, si
 from pagent.access.signed import SigningKeys, key_id_of
 from pagent.access.ticket import CLOCK_SKEW_S, Ticket, end_note, ticket_note, used_note
 from pagent.access.ticket_table import TicketTable
-from pagent.errors import AccessDeniedError, CallError, LinkClosedError, RequestRefusedError
+from pagent.errors import JOB_CALL_ERRORS, AccessDeniedError, RequestRefusedError
 from pagent.http1.job_names import JobPlace
 from pagent.router_limits import SIGNED_VALUE_MAX, TICKETS_MADE_MAX, TICKETS_PER_JOB
 from pagent.rpc.directory import Creator, JobFacts
@@ -194,7 +194,7 @@ class Tickets:
                 continue
             try:
                 await self._end(ticket)
-            except (CallError, LinkClosedError, RequestRefusedError) as error:
+            except JOB_CALL_ERRORS as error:
                 # Here it is over, and other routers read their tokens themselves.
                 self._table.take(ticket.job, end_note(ticket.id), b"")
                 _log.warning("job %s: the end of ticket %s is not noted: %s", ticket.job, ticket.id, error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from pagent.errors import CallError, LinkClosedError, MethodError, MethodNotFoundError
+from pagent.errors import CALL_ERRORS, MethodError, MethodNotFoundError
 from pagent.relay.agent import ConnectedAgent
 from pagent.router_limits import JOB_PAGES_MAX
 
@@ -36,7 +36,7 @@ async def jobs_of(agent: ConnectedAgent, *, ended: bool = False) -> list[dict[st
             found += infos
     except MethodNotFoundError:
         pass
-    except (CallError, LinkClosedError) as error:
+    except CALL_ERRORS as error:
         _log.warning("agent %r: its jobs are not known: %s", agent.uid, error)
     return found
 
@@ -45,7 +45,7 @@ async def info_of(agent: ConnectedAgent, job_uid: str) -> dict[str, Any] | None:
     """Return the info of a job; None if the agent does not have it, or does not answer."""
     try:
         info: Any = await agent.call("job_info", job_uid, timeout=_ANSWER_S)
-    except (CallError, LinkClosedError):
+    except CALL_ERRORS:
         return None
     return info if is_info(info) and info["uid"] == job_uid else None
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
 
 from pagent.access.scopes import OWNER
-from pagent.errors import CallError, LinkClosedError, RequestRefusedError
+from pagent.errors import JOB_CALL_ERRORS
 from pagent.limits import LINGER_MAX_S
 from pagent.relay.changes import Change, ChangeKind
 from pagent.relay.directory import AgentDirectory
@@ -115,7 +115,7 @@ class ClientJobs:
         self._give(job_uid, client)
         try:
             await self._directory.note(job_uid, ADOPTED, pack([client.owner, client.uid]))
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
+        except JOB_CALL_ERRORS as error:
             _log.info("job %s: its agent does not note that a client has adopted it: %s", job_uid, error)
 
     def _changed(self, change: Change) -> None:
@@ -195,7 +195,7 @@ class ClientJobs:
                     return
                 await self._directory.remove(uid)
                 _log.info("job %s is removed: its client is gone", uid)
-            except (CallError, LinkClosedError, RequestRefusedError) as error:
+            except JOB_CALL_ERRORS as error:
                 _log.info("job %s of a client that is gone is not removed now: %s", uid, error)
                 if self._ends.get(uid) is timer:
                     self._end_later(uid, AGAIN_S)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pagent.access.operations import JOBS
 from pagent.access.scopes import OWN_LABELS, OWNER
-from pagent.errors import CallError, LinkClosedError, MethodError, RequestRefusedError, ServerError
+from pagent.errors import JOB_CALL_ERRORS, MethodError, RequestRefusedError, ServerError
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.keyed import REQUEST, KeyLocks, by_rank, check_same, keyed_uid
@@ -77,7 +77,7 @@ class JobCreations:
         try:
             if not await self._pools.cancel(uid):
                 await self._directory.remove(uid)
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
+        except JOB_CALL_ERRORS as error:
             _log.warning("job %s, whose creation has failed, is not removed: %s", uid, error)
 
     async def _found(self, uid: str, wanted: NewJob) -> CreatedJob | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from pagent.errors import CallError, DialError, DialTimeoutError, HandshakeRefusedError, LinkClosedError
+from pagent.errors import CALL_ERRORS, DialError, DialTimeoutError, HandshakeRefusedError, LinkClosedError
 from pagent.limits import HANDSHAKE_TIMEOUT_S
 from pagent.net.dial import Address, Backoff, dial
 from pagent.relay.agent import ConnectedAgent
@@ -101,7 +101,7 @@ class AgentDialler:
         while agent.is_open:
             await asyncio.wait((agent.connection.link.closed,), timeout=self._polling_delay)
             created = agent.created
-            with suppress(CallError, LinkClosedError):
+            with suppress(*CALL_ERRORS):
                 count = await self._count(agent)
                 if count == 0 and agent.created == created and not agent.has_calls:
                     self._links.pop(key, None)

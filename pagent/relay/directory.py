@@ -303,7 +303,7 @@ class AgentDirectory:
         self.jobs.removed(job_uid)
 
     async def remove(self, job_uid: str) -> None:
-        """Have a job removed by its agent, if that has it. CallError, LinkClosedError, RequestRefusedError."""
+        """Have a job removed by its agent, if that has it. ``JOB_CALL_ERRORS``."""
         agent = await self.locate(JobAddress(ANY_CONNECTION, job_uid))
         try:
             await agent.call("job_remove", job_uid, timeout=DEFAULT_CALL_TIMEOUT_S)
@@ -313,7 +313,7 @@ class AgentDirectory:
         self.removed(job_uid)
 
     async def note(self, job_uid: str, name: str, value: bytes | None, *, ttl: float | None = None) -> None:
-        """Have a note of a job kept by its agent; None deletes it. CallError, LinkClosedError, RequestRefusedError.
+        """Have a note of a job kept by its agent; None deletes it. ``JOB_CALL_ERRORS``.
 
         MethodNotFoundError: the agent keeps no notes.
         """

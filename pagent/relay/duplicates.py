@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pagent.errors import CallError, LinkClosedError
+from pagent.errors import CALL_ERRORS
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import AgentKey
 from pagent.relay.keyed import REQUEST
@@ -57,7 +57,7 @@ class Duplicates:
             if (agent := self._table.newest(key)) is not None:
                 await agent.call("job_remove", uid, timeout=DEFAULT_CALL_TIMEOUT_S)
                 _log.warning("job %s was created twice: the later one, at agent %r, is removed", uid, key.uid)
-        except (CallError, LinkClosedError) as error:
+        except CALL_ERRORS as error:
             _log.warning("job %s was created twice: the later one, at agent %r, stays: %s", uid, key.uid, error)
         finally:
             self._removing.discard((uid, key))

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
-from pagent.errors import CallError, LinkClosedError, MethodNotFoundError, RequestRefusedError
+from pagent.errors import JOB_CALL_ERRORS, MethodNotFoundError
 from pagent.relay.changes import Change, ChangeKind
 from pagent.relay.directory import AgentDirectory
 
@@ -75,5 +75,5 @@ class Elsewhere:
     async def _answer(self, job_uid: str, name: str, question: bytes) -> None:
         try:
             await self._directory.note(job_uid, name, question, ttl=_TTL_S)
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
+        except JOB_CALL_ERRORS as error:
             _log.info("another router does not learn that the client of job %s is here: %s", job_uid, error)

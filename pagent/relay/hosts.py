@@ -9,7 +9,7 @@ from typing import Any, Final
 from pagent import __version__
 from pagent.access.audit import AuditEntry, audited
 from pagent.access.operations import ADMIN, METHODS
-from pagent.errors import AccessDeniedError, CallError, LinkClosedError, RequestRefusedError, RouteError
+from pagent.errors import CALL_ERRORS, AccessDeniedError, RequestRefusedError, RouteError
 from pagent.limits import JOBS_LISTED, JOBS_LISTED_BYTES, WATCH_INTERVAL_MIN_S, WATCH_INTERVAL_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
@@ -144,6 +144,6 @@ async def _figures(agent: ConnectedAgent, method: str, *args: Any) -> HostReport
     """Return the figures of an agent's host; None from an agent that does not know the method or does not answer."""
     try:
         info: Any = await agent.call(method, *args, timeout=_ANSWER_S)
-    except (CallError, LinkClosedError):
+    except CALL_ERRORS:
         return None
     return parse_report(info) if isinstance(info, dict) else None

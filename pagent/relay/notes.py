@@ -37,7 +37,7 @@ class KeptNotes:
     ) -> bool:
         """Keep a note, None deletes it; return False if it is there and ``if_absent`` is set.
 
-        CallError, LinkClosedError, RequestRefusedError.
+        ``JOB_CALL_ERRORS``.
         """
         agent = await self._directory.locate(JobAddress(ANY_CONNECTION, job_uid))
         if agent.is_ours:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from pagent.errors import CallError, LinkClosedError, RequestRefusedError
+from pagent.errors import CALL_ERRORS, RequestRefusedError
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.conditions import parse_where
 from pagent.relay.directory import AgentDirectory
@@ -152,7 +152,7 @@ async def _ask(agent: ConnectedAgent) -> None:
     """Renew what is known of how busy an agent is."""
     try:
         count: Any = await agent.call("job_count_current_connection", timeout=_ANSWER_S)
-    except (CallError, LinkClosedError):
+    except CALL_ERRORS:
         count = None
     agent.counted = count if isinstance(count, int) else _BUSIEST
     if agent.is_ours:
@@ -163,5 +163,5 @@ async def _report(agent: ConnectedAgent) -> HostReport:
     """Return the figures of an agent's host; without any if the agent does not know the method."""
     try:
         return parse_report(await agent.call("host_info", timeout=_ANSWER_S))
-    except (CallError, LinkClosedError):
+    except CALL_ERRORS:
         return HostReport(cordoned=agent.host.cordoned)

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from pagent.access.operations import WSCONNECT as OPERATION
-from pagent.errors import CallError, LinkClosedError, MethodError, RequestRefusedError
+from pagent.errors import CALL_ERRORS, MethodError, RequestRefusedError
 from pagent.http1.wire_text import fields_to_wire
 from pagent.limits import MESSAGE_MAX
 from pagent.rpc.aio import StreamCall
@@ -79,7 +79,7 @@ class WebSocketJoins:
             try:
                 async with session.ws_connect(url, max_msg_size=MESSAGE_MAX) as socket:
                     await self._carry(stream, socket, detailed)
-            except (aiohttp.ClientError, TimeoutError, OSError, CallError, LinkClosedError) as error:
+            except (*CALL_ERRORS, aiohttp.ClientError, TimeoutError, OSError) as error:
                 _log.info("wsconnect ended: %s", error)
 
     async def _carry(self, stream: StreamCall, socket: aiohttp.ClientWebSocketResponse, detailed: bool) -> None:
@@ -148,7 +148,7 @@ async def _from_job(stream: StreamCall, socket: aiohttp.ClientWebSocketResponse)
         async for value in stream:
             await (socket.send_str(value) if isinstance(value, str) else socket.send_bytes(bytes(value)))
         code, reason = _close_of(await stream.result())
-    except (CallError, LinkClosedError, ConnectionError) as error:
+    except (*CALL_ERRORS, ConnectionError) as error:
         _log.info("wsconnect: %s", error)
     await socket.close(code=code, message=reason.encode())
 

@@ -12,7 +12,7 @@ from pagent.cli.run.pool_options import PoolChoice
 from pagent.cli.terminal.standard_streams import say
 from pagent.cli.terminal.status_line import StatusLine
 from pagent.client import AgentClient, RemoteJob
-from pagent.errors import CallError, LinkClosedError, MethodError
+from pagent.errors import CALL_ERRORS, MethodError
 from pagent.log import escape
 from pagent.runtime.tasks import TaskOwner
 
@@ -57,7 +57,7 @@ async def _placed(job: RemoteJob) -> dict[str, Any]:
 
 async def _watch(job: RemoteJob, line: _QueueLine) -> None:
     while True:
-        with suppress(CallError, LinkClosedError):  # the wait reports it
+        with suppress(*CALL_ERRORS):  # the wait reports it
             info = await job.info()
             if info["state"] == _QUEUED:
                 line.report(info.get("message") or "waits for its turn")

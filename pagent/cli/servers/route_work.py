@@ -13,7 +13,7 @@ from pagent.cli.servers.dashboard import print_dashboard
 from pagent.cli.terminal.standard_streams import say
 from pagent.config.model import ControlSettings, IdentitySettings, JobSettings, ServerSettings, Settings
 from pagent.config.router import RouterSettings
-from pagent.errors import CallError, LinkClosedError
+from pagent.errors import CALL_ERRORS
 from pagent.limits import HANDSHAKE_TIMEOUT_S
 from pagent.net.dial import Address
 from pagent.router import Router
@@ -82,7 +82,7 @@ async def _join(router: Router, agent: Agent, secret: str, command: Sequence[str
     if command:
         try:
             uid = await router.run_job(link, list(command), os.getcwd())
-        except (CallError, LinkClosedError) as error:
+        except CALL_ERRORS as error:
             say(f"the command is not started: {error}")
             router.end(1)
             return

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from pagent.config.router import PoolSettings
-from pagent.errors import CallError, LinkClosedError, RequestRefusedError
+from pagent.errors import JOB_CALL_ERRORS
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.changes import Change, ChangeKind
 from pagent.relay.directory import AgentDirectory
@@ -214,7 +214,7 @@ class Adoption:
     async def _discard(self, job_uid: str) -> None:
         try:
             await self._directory.remove(job_uid)
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
+        except JOB_CALL_ERRORS as error:
             _log.warning("job %s of a pool is not removed: %s", job_uid, error)
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from pagent.config.router import PoolSettings
-from pagent.errors import CallError, LinkClosedError, RequestRefusedError
+from pagent.errors import CALL_ERRORS, JOB_CALL_ERRORS
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.engine import CleanupFailedError, Engine
 from pagent.relay.pools.notes import BEGUN, DONE, END_NOTE, FAILURES_NOTE
@@ -42,7 +42,7 @@ class RequestEnd:
         """End the agent with its jobs, and then the command. The command's job stays if it keeps failures."""
         request = self._request
         has_run = request.state is not RequestState.REQUESTED or self._engine.state(request) not in (None, "NEW")
-        with suppress(CallError, LinkClosedError, RequestRefusedError):  # it is noted below at the latest
+        with suppress(*JOB_CALL_ERRORS):  # it is noted below at the latest
             await self._note_end(BEGUN)
         await self._end_agent()
         await self._end_command(has_run)
@@ -51,7 +51,7 @@ class RequestEnd:
             return
         try:
             await self._note_end(DONE)
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
+        except JOB_CALL_ERRORS as error:
             _log.warning("request %s: its end is not kept: %s", request.data.rid, error)
 
     async def _end_command(self, has_run: bool) -> None:
@@ -82,7 +82,7 @@ class RequestEnd:
             return
         try:
             await agent.call("host_end", _GRACE_S, timeout=_END_S)
-        except (CallError, LinkClosedError) as error:
+        except CALL_ERRORS as error:
             _log.info("agent %r is not ended by a call: %s", agent.uid, error)
         with suppress(TimeoutError):
             async with asyncio.timeout(_END_S):
@@ -96,7 +96,7 @@ class RequestEnd:
             await self._engine.end(self._request)
             if has_run and self._pool.cleanup:
                 await self._engine.clean_up(self._request, self._pool)
-        except (CallError, LinkClosedError, RequestRefusedError, CleanupFailedError) as error:
+        except (*JOB_CALL_ERRORS, CleanupFailedError) as error:
             _log.info("request %s does not end yet: %s", self._request.data.rid, error)
             return str(error)
         return None

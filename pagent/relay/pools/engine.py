@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from pagent.config.router import PoolSettings
-from pagent.errors import CallError, CallTimeoutError, LinkClosedError, MethodError, RequestRefusedError
+from pagent.errors import JOB_CALL_ERRORS, CallTimeoutError, MethodError, RequestRefusedError
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
@@ -132,7 +132,7 @@ class Engine:
                 ended = True
             except MethodError:
                 ended = True  # the job is gone
-            except (LinkClosedError, CallError, RequestRefusedError):
+            except JOB_CALL_ERRORS:
                 ended = not await self._next_link(request)
 
     async def _next_link(self, request: PoolRequest) -> bool:
@@ -160,7 +160,7 @@ class Engine:
         """Keep a fact as :meth:`note` does. A failure is logged: the request goes on without the note."""
         try:
             await self.note(request, name, value)
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
+        except JOB_CALL_ERRORS as error:
             _log.warning("request %s: %s is not kept: %s", request.data.rid, name, error)
 
     async def hold(self, request: PoolRequest, number: int) -> bool:
@@ -212,7 +212,7 @@ class Engine:
         """Remove the command's job as :meth:`remove` does. A failure is logged."""
         try:
             await self.remove(request)
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
+        except JOB_CALL_ERRORS as error:
             _log.warning("request %s: its command is not removed: %s", request.data.rid, error)
 
     async def _agent(self, request: PoolRequest) -> ConnectedAgent:

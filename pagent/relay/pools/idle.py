@@ -8,7 +8,7 @@ from itertools import count
 from typing import Final
 
 from pagent.config.joining import CORDON_S, WARN_S
-from pagent.errors import CallError, LinkClosedError, RequestRefusedError
+from pagent.errors import JOB_CALL_ERRORS
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
@@ -102,7 +102,7 @@ class IdleAgents:
                 return False
             idle.claims[number] = data.job
             await self._engine.note(idle, f"{CLAIM_NOTE}{number}", encode_job(data.job))
-        except (CallError, LinkClosedError, RequestRefusedError):
+        except JOB_CALL_ERRORS:
             # Whether the note is kept is not known. The job stays claimed here; other routers may learn of it later.
             return idle.claims.get(number) is not None
         idle.changed.set()

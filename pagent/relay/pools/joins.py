@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pagent.access.signed import SigningKeys
-from pagent.errors import CallError, LinkClosedError, ProtocolError
+from pagent.errors import CALL_ERRORS, ProtocolError
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
@@ -96,5 +96,5 @@ class PoolJoins:
         value = self.tokens.credential(Joined(pool, rid, uid, None, 0.0), agent.instance)
         try:
             await agent.call("host_credential", value, timeout=DEFAULT_CALL_TIMEOUT_S)
-        except (CallError, LinkClosedError) as error:
+        except CALL_ERRORS as error:
             _log.warning("agent %r: its credential is not renewed: %s", agent.uid, error)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Final
 
-from pagent.errors import CallError, LinkClosedError, RequestRefusedError
+from pagent.errors import JOB_CALL_ERRORS
 from pagent.relay.pools.engine import Engine
 from pagent.relay.pools.notes import FAILURES_NOTE
 from pagent.relay.pools.queue import JobQueue
@@ -40,14 +40,14 @@ class KeptFailures:
             self.drop(each)
 
     async def forget(self, request: PoolRequest, job_uid: str) -> None:
-        """Forget the failure of a job. CallError, LinkClosedError, RequestRefusedError: it is still kept."""
+        """Forget the failure of a job. ``JOB_CALL_ERRORS``: it is still kept."""
         failure = request.failures.pop(job_uid)
         try:
             if request.has_ended and not request.failures:
                 await self._engine.remove(request)
             else:
                 await self._engine.note(request, FAILURES_NOTE, request.encoded_failures())
-        except (CallError, LinkClosedError, RequestRefusedError):
+        except JOB_CALL_ERRORS:
             request.failures[job_uid] = failure
             raise
         self._queue.remove(job_uid)

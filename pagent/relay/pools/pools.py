@@ -15,7 +15,7 @@ from pagent.access.scopes import OWNER
 from pagent.access.signed import SigningKeys
 from pagent.config.joining import JoinData
 from pagent.config.router import PoolSettings
-from pagent.errors import CallError, LinkClosedError, RequestRefusedError
+from pagent.errors import JOB_CALL_ERRORS, RequestRefusedError
 from pagent.relay.changes import ChangeKind
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.adoption import Adoption, take_notes
@@ -226,7 +226,7 @@ class Pools:
             try:
                 await self._make(data, self._pools[data.pool])
                 return
-            except (CallError, LinkClosedError, RequestRefusedError) as error:
+            except JOB_CALL_ERRORS as error:
                 _log.info("job %s has no request yet: %s", job.uid, error)
             await event_within(request.changed, _RETRY_S)
 
@@ -254,7 +254,7 @@ class Pools:
                 request.unkept.pop(job_uid, None)
                 if has_agent:
                     self._directory.removed(job_uid)
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
+        except JOB_CALL_ERRORS as error:
             _log.warning("request %s: the end of job %s is not kept: %s", request.data.rid, job_uid, error)
             raise RequestRefusedError(503, _NOT_KEPT, retry_after_s=5) from None
         return True
@@ -288,7 +288,7 @@ class Pools:
         try:
             if not await self.cancel(uid):
                 await self._directory.remove(uid)
-        except (CallError, LinkClosedError, RequestRefusedError) as error:
+        except JOB_CALL_ERRORS as error:
             _log.info("job %s is not removed: %s", uid, error)
 
     def view(self, name: str) -> PoolView | None:

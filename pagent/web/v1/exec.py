@@ -11,7 +11,7 @@ from aiohttp import web
 
 from pagent.access.subprotocol import is_token, offered
 from pagent.buffers import Bytes
-from pagent.errors import CallError, LinkClosedError, MethodError, ProtocolError, RequestRefusedError, ServerError
+from pagent.errors import CALL_ERRORS, MethodError, ProtocolError, RequestRefusedError, ServerError
 from pagent.front.websocket import accept_value
 from pagent.limits import TERMINAL_SIZE_MAX
 from pagent.router_limits import EXEC_WINDOW_MAX, EXEC_WINDOW_MIN
@@ -97,7 +97,7 @@ class ExecSession:
                 await self._socket.send(BINARY, data)
             code = await self._call.result()
             await self._socket.send(TEXT, orjson.dumps({"exit": code if type(code) is int else None}))
-        except (CallError, LinkClosedError) as error:
+        except CALL_ERRORS as error:
             return Closing(_FAILED, str(error))
         except ConnectionError:
             return Closing(GONE)
@@ -116,7 +116,7 @@ class ExecSession:
                     await self._call.send(_of_channel(payload))
         except ProtocolError as error:
             return Closing(error.code, str(error))
-        except (CallError, LinkClosedError) as error:
+        except CALL_ERRORS as error:
             return Closing(_FAILED, str(error))
 
     async def _control(self, text: str) -> None:
