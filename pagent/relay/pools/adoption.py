@@ -34,7 +34,7 @@ from pagent.relay.pools.notes import (
 from pagent.relay.pools.queue import JobQueue
 from pagent.relay.pools.registry import RequestRegistry
 from pagent.relay.pools.request import PoolRequest
-from pagent.relay.pools.states import RequestState
+from pagent.relay.pools.states import RequestedJobInput, RequestedJobState, RequestState
 from pagent.relay.record import FINISHED, NEW, JobRecord
 from pagent.rpc.pool_job import PoolJob
 from pagent.runtime.tasks import TaskOwner
@@ -160,6 +160,7 @@ class Adoption:
     def _noted(self, request: PoolRequest, name: str, value: bytes | None) -> None:
         """Take a note that a router has written, and list the jobs of the request as they are then."""
         pending, failures = _uids(request), set(request.failures)
+        was_moved = request.job_state is RequestedJobState.MOVED
         _take_note(request, name, value)
         self._queue.show(request)
         for uid in pending - _uids(request):
@@ -169,7 +170,7 @@ class Adoption:
                 self._queue.remove(uid)
         for uid in failures - request.failures.keys():
             self._queue.remove(uid)
-        if name == CANCELLED_NOTE and request.is_handed_over:
+        if name == CANCELLED_NOTE and was_moved:
             self._tasks.start(self._cancel_moved(request), name="cancel a job that an idle agent takes")
 
     async def _go_on(self, job: JobRecord) -> None:
@@ -231,9 +232,9 @@ def _uids(request: PoolRequest) -> set[str]:
 
 def _take_note(request: PoolRequest, name: str, value: bytes | None) -> None:
     if name == DELIVERED_NOTE:
-        request.is_delivered = True
+        request.apply_to_job(RequestedJobInput.DELIVER)
     elif name == CANCELLED_NOTE:
-        request.is_cancelled = True
+        request.apply_to_job(RequestedJobInput.CANCEL)
     elif name == FAILURES_NOTE:
         request.take_failures(value)
     elif name.startswith(CLAIM_NOTE) and _is_claim_number(number := name.removeprefix(CLAIM_NOTE)):

@@ -24,7 +24,7 @@ from pagent.relay.pools.engine import Engine
 from pagent.relay.pools.notes import CLAIM_NOTE, DELIVERED_NOTE, DONE, FAILURES_NOTE
 from pagent.relay.pools.queue import JobQueue
 from pagent.relay.pools.request import PoolRequest
-from pagent.relay.pools.states import RequestInput, RequestState
+from pagent.relay.pools.states import RequestedJobInput, RequestedJobState, RequestInput, RequestState
 from pagent.rpc.pool_job import PoolJob
 from pagent.runtime.tasks import TaskOwner
 
@@ -254,7 +254,8 @@ class RequestDriver:
         An agent that has just come back has not listed its jobs yet.
         """
         request, job = self._request, self._request.data.job
-        is_over = job.is_single and request.is_delivered and self._directory.jobs.get(job.uid) is None
+        is_delivered = request.job_state is RequestedJobState.DELIVERED
+        is_over = job.is_single and is_delivered and self._directory.jobs.get(job.uid) is None
         agent = self._agent()
         return is_over and agent is not None and agent.is_watched and not self._directory.busy(agent)
 
@@ -286,7 +287,7 @@ class RequestDriver:
         request = self._request
         if number is None:
             is_wanted = not request.is_cancelled
-            request.is_delivered = True
+            request.apply_to_job(RequestedJobInput.DELIVER)
         else:
             is_wanted = number not in request.withdrawn
             request.claims[number] = None

@@ -17,6 +17,7 @@ from pagent.relay.pools.engine import CLAIM_HELD_S, Engine
 from pagent.relay.pools.notes import CLAIM_NOTE, RequestData, encode_job
 from pagent.relay.pools.registry import RequestRegistry
 from pagent.relay.pools.request import PoolRequest
+from pagent.relay.pools.states import RequestedJobInput, RequestedJobState
 from pagent.router_limits import POOL_CLAIMS_MAX
 from pagent.rpc.pool_job import PoolJob
 
@@ -59,7 +60,7 @@ class IdleAgents:
                 continue
             if self._has(idle, data) or (self._is_free(idle, data.job) and await self._claim(idle, data, waiting)):
                 if waiting is not None:
-                    waiting.is_handed_over = True
+                    waiting.apply_to_job(RequestedJobInput.MOVE)
                 return idle
         return None
 
@@ -75,8 +76,7 @@ class IdleAgents:
     def _is_free(self, idle: PoolRequest, job: PoolJob) -> bool:
         if (
             idle.data.job.is_single
-            or not idle.is_delivered
-            or idle.is_cancelled
+            or idle.job_state is not RequestedJobState.DELIVERED
             or idle.is_ending
             or idle.held
             or idle.pending

@@ -31,7 +31,7 @@ from pagent.relay.pools.notes import RequestData, agent_uid_of, command_uid_of, 
 from pagent.relay.pools.queue import JobQueue
 from pagent.relay.pools.registry import RequestRegistry
 from pagent.relay.pools.request import PoolRequest
-from pagent.relay.pools.states import RequestState
+from pagent.relay.pools.states import RequestedJobInput, RequestState
 from pagent.relay.pools.turns import Turns
 from pagent.relay.record import QUEUE, JobRecord
 from pagent.router_limits import POOL_REQUESTS_MAX, ROUTE_LINK_WAIT_S
@@ -194,12 +194,12 @@ class Pools:
         """Return what a request that has not started may do now."""
         record = self._directory.jobs.get(request.data.job.uid)
         if record is not None and not record.is_queued and record.agent.uid != request.data.agent_uid:
-            request.is_handed_over = True
-        elif (idle := await self._idle.take(request.data, request)) is not None:
+            request.apply_to_job(RequestedJobInput.MOVE)
+            return Turn.LEAVE
+        if (idle := await self._idle.take(request.data, request)) is not None:
             self._queue.show(idle)
             if request.is_cancelled:
                 await self._cancel_moved(request)
-        if request.is_handed_over:
             return Turn.LEAVE
         most = self._pools[request.data.pool].max
         return Turn.START if await self._turns.may_start(request, most) else Turn.WAIT

@@ -21,7 +21,14 @@ from pagent.relay.pools.notes import (
     encode_failures,
 )
 from pagent.relay.pools.output import OutputTail
-from pagent.relay.pools.states import RequestInput, RequestState, next_state
+from pagent.relay.pools.states import (
+    RequestedJobInput,
+    RequestedJobState,
+    RequestInput,
+    RequestState,
+    next_job_state,
+    next_state,
+)
 from pagent.rpc.pool_job import PoolJob, PoolRequestView
 
 
@@ -49,10 +56,8 @@ class PoolRequest:
         self._report: Final = changed
         # Until it has ended.
         self._state = state
-        self.is_cancelled = False
+        self._job_state = RequestedJobState.WAITING
         self.is_ending = False
-        self.is_delivered = False
-        self.is_handed_over = False  # an idle agent has taken the job
         self.has_left = False  # the agent has said that it ends
         self.instance: str | None = None  # of the agent that has come first
         self.claims: Final[dict[int, PoolJob | None]] = {}  # jobs for the idle agent; None for one that is settled
@@ -79,6 +84,20 @@ class PoolRequest:
         self.changed.set()
         if self._state is not before:
             self._report(self, True)
+
+    @property
+    def job_state(self) -> RequestedJobState:
+        """The state of the job that it was made for."""
+        return self._job_state
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._job_state is RequestedJobState.CANCELLED
+
+    def apply_to_job(self, event: RequestedJobInput) -> None:
+        """Change the state of the job that it was made for; nothing else does."""
+        self._job_state = next_job_state(self._job_state, event)
+        self.changed.set()
 
     def add_output(self, stream: str, data: bytes) -> None:
         """Take output of the command."""
@@ -136,7 +155,7 @@ class PoolRequest:
             self.withdrawn[number] = job_uid
             self.unkept[job_uid] = f"{CLAIM_NOTE}{number}", WITHDRAWN
         elif job_uid not in self.unkept:
-            self.is_cancelled = True
+            self.apply_to_job(RequestedJobInput.CANCEL)
             self.unkept[job_uid] = CANCELLED_NOTE, DONE
         self.changed.set()
 
@@ -144,8 +163,7 @@ class PoolRequest:
     def pending(self) -> dict[int | None, PoolJob]:
         """The jobs that wait for its agent, by the number of their claim; None for the one that it was made for."""
         found: dict[int | None, PoolJob] = {}
-        has_it = self.is_delivered or self.is_handed_over or self.data.job.uid in self.failures
-        if not has_it and not self.is_cancelled:
+        if self._job_state is RequestedJobState.WAITING and self.data.job.uid not in self.failures:
             found[None] = self.data.job
         found.update({number: job for number, job in self.claims.items() if job is not None})
         return found

@@ -1,4 +1,4 @@
-"""The states of a request for an agent, and the table of their changes."""
+"""The states of a request for an agent and of the job that it was made for, and the tables of their changes."""
 
 from __future__ import annotations
 
@@ -57,3 +57,47 @@ _TRANSITIONS: Final[Mapping[RequestState, Mapping[RequestInput, RequestState]]] 
 def next_state(state: RequestState, event: RequestInput) -> RequestState:
     """Return the state after an input. KeyError for one that the state does not have."""
     return _TRANSITIONS[state][event]
+
+
+class RequestedJobState(enum.Enum):
+    """States of the job that a request was made for."""
+
+    WAITING = enum.auto()
+    DELIVERED = enum.auto()  # the agent of the request has got it
+    MOVED = enum.auto()  # an idle agent has taken it: the request is not needed any more
+    CANCELLED = enum.auto()  # whichever agent has it, and so the request
+
+
+class RequestedJobInput(enum.Enum):
+    """What can happen to the job that a request was made for. Routers repeat it, and notes of them come late."""
+
+    DELIVER = enum.auto()
+    MOVE = enum.auto()
+    CANCEL = enum.auto()
+
+
+_JOB_TRANSITIONS: Final[Mapping[RequestedJobState, Mapping[RequestedJobInput, RequestedJobState]]] = MappingProxyType(
+    {
+        RequestedJobState.WAITING: {
+            RequestedJobInput.DELIVER: RequestedJobState.DELIVERED,
+            RequestedJobInput.MOVE: RequestedJobState.MOVED,
+            RequestedJobInput.CANCEL: RequestedJobState.CANCELLED,
+        },
+        RequestedJobState.DELIVERED: {
+            RequestedJobInput.DELIVER: RequestedJobState.DELIVERED,
+            RequestedJobInput.MOVE: RequestedJobState.DELIVERED,
+            RequestedJobInput.CANCEL: RequestedJobState.CANCELLED,
+        },
+        RequestedJobState.MOVED: {
+            RequestedJobInput.DELIVER: RequestedJobState.DELIVERED,
+            RequestedJobInput.MOVE: RequestedJobState.MOVED,
+            RequestedJobInput.CANCEL: RequestedJobState.CANCELLED,
+        },
+        RequestedJobState.CANCELLED: dict.fromkeys(RequestedJobInput, RequestedJobState.CANCELLED),
+    }
+)
+
+
+def next_job_state(state: RequestedJobState, event: RequestedJobInput) -> RequestedJobState:
+    """Return the state after an input."""
+    return _JOB_TRANSITIONS[state][event]

@@ -6,9 +6,9 @@ import pytest
 
 from pagent.relay.agent import AgentKey
 from pagent.relay.pools.adoption import take_notes
-from pagent.relay.pools.notes import CLAIM_NOTE, WITHDRAWN, command_uid_of, encode_job
+from pagent.relay.pools.notes import CANCELLED_NOTE, CLAIM_NOTE, DONE, WITHDRAWN, command_uid_of, encode_job
 from pagent.relay.pools.request import PoolRequest
-from pagent.relay.pools.states import RequestInput, RequestState
+from pagent.relay.pools.states import RequestedJobInput, RequestInput, RequestState
 from pagent.relay.record import JobRecord
 from tests.relay.pools.examples import DATA, JOB
 
@@ -44,6 +44,15 @@ def test_jobs_wait_until_they_have_an_agent_or_a_reason() -> None:
     assert [*request.pending] == [3]
     request.take_claim(3, WITHDRAWN)
     assert request.pending == {}
+
+
+def test_a_cancelled_job_does_not_wait_although_an_agent_gets_it_meanwhile() -> None:
+    request, _ = new_request()
+    request.cancel(JOB.uid)
+    request.apply_to_job(RequestedJobInput.DELIVER)
+    assert request.pending == {}
+    assert request.is_cancelled
+    assert request.unkept == {JOB.uid: (CANCELLED_NOTE, DONE)}
 
 
 def test_a_note_of_an_agent_that_is_none_changes_nothing() -> None:
