@@ -93,7 +93,7 @@ class JobMeter:
         """Return the figures of a job; CPU and memory as of the last reading."""
         reading = self._readings.get(job.uid) if job.state in _RUNNING else None
         cpu, memory = (None, None) if reading is None else (reading.cpu, reading.memory)
-        return JobFigures(cpu, memory, job.activity.open_streams, *job.traffic.totals())
+        return JobFigures(cpu, memory, job.activity.open_streams, job.traffic.received, job.traffic.sent)
 
     def idle_s(self, job: Job) -> float:
         """Return the seconds for which a job has not been in use, at most since its start."""

@@ -19,7 +19,7 @@ from pagent.jobs.notes import JobNotes, NoteBudget
 from pagent.jobs.output_times import OutputTimes
 from pagent.jobs.sandbox import Sandbox
 from pagent.jobs.terms import Terms
-from pagent.jobs.traffic import JobTraffic
+from pagent.runtime.traffic import Traffic
 
 _log = logging.getLogger(__name__)
 
@@ -165,8 +165,8 @@ class Job:
         self._watchers = watchers
         #: The clocks of its traffic.
         self.activity: Final = JobActivity()
-        #: The bytes of its traffic.
-        self.traffic: Final = JobTraffic()
+        #: The bytes that its clients have sent to it and that it has sent to them (docs/contract.rst, "Host").
+        self.traffic: Final = Traffic()
         #: Values that routers keep with the job.
         self.notes: Final = JobNotes(note_budget, lambda name: watchers.note_changed(self, name))
 

@@ -85,14 +85,12 @@ class RelayService:
     def methods(self) -> dict[str, Method]:
         """Return the table of methods."""
         table = {
-            name: Method(call_type, self._relayed(call_type, name))
+            name: Method(name, call_type, self._relayed(call_type, name))
             for call_type, names in RELAYED.items()
             for name in names
         }
-        table["job_create"] = Method(messages.UNARY, self.job_create)
-        table["job_adopt"] = Method(messages.UNARY, self.job_adopt)
-        table["job_list"] = Method(messages.UNARY, self.job_list)
-        table["job_count_current_connection"] = Method(messages.UNARY, self.job_count_current_connection)
+        for function in (self.job_create, self.job_adopt, self.job_list, self.job_count_current_connection):
+            table[function.__name__] = Method(function.__name__, messages.UNARY, function)
         hosts = HostRelay(self._directory, self._gate)
         figures = FiguresRelay(self._directory, self._gate, self._figures)
         return {**table, **methods_of(hosts), **methods_of(figures)}

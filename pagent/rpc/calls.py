@@ -33,23 +33,23 @@ _NO_ARGUMENTS: Final[dict[str, Any]] = {}
 class IncomingCall:
     """A call of the peer. It ends by :meth:`finish`, :meth:`fail`, the peer's cancel, or the loss of the link.
 
-    ``method``: its name. ``stream`` is None for a unary call. ``on_end`` is called once, with the stream, when the call
-    ends in any of these ways; only for calls that have a stream.
+    ``method``: its name, one object for all calls of the method. ``stream`` is None for a unary call. ``on_end`` is
+    called once, when the call ends in any of these ways.
     """
 
     __slots__ = ("_args", "_began", "_kwargs", "_task", "call_id", "connection", "ended", "method", "on_end", "stream")
 
-    def __init__(self, connection: CallHost, call_id: int, start: messages.Start) -> None:
+    def __init__(self, connection: CallHost, call_id: int, method: str, start: messages.Start) -> None:
         self.connection = connection
         self.call_id = call_id
-        self.method = start.method
+        self.method = method
         self._args = start.args
         self._kwargs = start.kwargs
         self.stream = None if start.call_type == messages.UNARY else connection.new_stream(self, call_id, False)
         self._task: asyncio.Task[None] | None = None
         self._began = False
         self.ended = False
-        self.on_end: Callable[[Stream], None] | None = None
+        self.on_end: Callable[[], None] | None = None
 
     def run(self, work: Coroutine[Any, Any, Any], *, returns: bool = False) -> None:
         """Run ``work`` in a task that the caller's cancel ends; an error that it raises ends the call.
@@ -174,8 +174,8 @@ class IncomingCall:
     def _set_ended(self) -> None:
         self.ended = True
         on_end, self.on_end = self.on_end, None
-        if on_end is not None and self.stream is not None:
-            on_end(self.stream)
+        if on_end is not None:
+            on_end()
 
     def _stop(self, reason: str) -> None:
         self._set_ended()

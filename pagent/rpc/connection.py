@@ -305,7 +305,7 @@ class Connection(CallHost):
         method = self._method_for(call_id, start)
         if method is None:
             return
-        call = IncomingCall(self, call_id, start)
+        call = IncomingCall(self, call_id, method.name, start)
         self.incoming[call_id] = call
         try:
             outcome = method.function(call, *start.args, **start.kwargs)

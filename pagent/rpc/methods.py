@@ -21,6 +21,7 @@ _CALL_TYPES: Final[dict[object, int]] = {}
 
 
 class Method(NamedTuple):
+    name: str
     call_type: int
     function: Callable[..., Any]
 
@@ -50,5 +51,5 @@ def methods_of(*services: object) -> dict[str, Method]:
                 continue
             if name in table:
                 raise ValueError(f"two methods are called {name}")
-            table[name] = Method(call_type, getattr(service, name))
+            table[name] = Method(name, call_type, getattr(service, name))
     return table

@@ -18,6 +18,7 @@ from pagent.rpc.receiver import Receiver, StreamOwner
 from pagent.rpc.spool import Spool, SpoolOpener, temporary_spool
 from pagent.rpc.throttle import STREAM_PAUSE_FROM, ReadThrottle
 from pagent.runtime.memory import current_memory
+from pagent.runtime.traffic import Traffic
 from pagent.wire import messages
 from pagent.wire.window import ReceiveWindow
 
@@ -65,15 +66,16 @@ RECEIVING_TRANSITIONS: Final[dict[ReceivingState, dict[ReceivingInput, Receiving
 class ReceivingHalf:
     """The messages that one end of a stream receives.
 
-    :param credit_kind: the message type that gives credit to the peer.
+    :param caller: whether this end made the call; decides the message type that gives credit to the peer.
     :param flow: whether the extension ``flow`` is in force.
 
-    ``pause_after`` and ``pause_rest_s`` belong to the read throttle of the link.
+    ``pause_after`` and ``pause_rest_s`` belong to the read throttle of the link. ``traffic`` counts what the peer sends
+    with credit.
     """
 
     __slots__ = (
         "_call_id",
-        "_credit_kind",
+        "_caller",
         "_held",
         "_kept",
         "_kept_bytes",
@@ -88,25 +90,28 @@ class ReceivingHalf:
         "pause_after",
         "pause_rest_s",
         "receiver",
+        "traffic",
     )
 
     def __init__(
-        self, link: Link, throttle: ReadThrottle, owner: StreamOwner, call_id: int, *, credit_kind: int, flow: bool
+        self, link: Link, throttle: ReadThrottle, owner: StreamOwner, call_id: int, *, caller: bool, flow: bool
     ) -> None:
         # For life.
         self._link = link
         self._throttle = throttle
         self._owner = owner
         self._call_id = call_id
-        self._credit_kind = credit_kind
         self._window = ReceiveWindow() if flow else None
         # From the receiver.
         self.receiver: Receiver | None = None
-        self._splits = False
+        self.traffic: Traffic | None = None
         self._opener: SpoolOpener | None = None
+        # The bools stand together: compiled, they are bytes, and thousands of streams have one half of this kind.
+        self._caller = caller
+        self._splits = False
         # While the call lives.
-        self._state = _OPEN
         self._held = True  # until there is a receiver
+        self._state = _OPEN
         # What is kept for the receiver.
         self._kept: deque[Any] | None = None
         self._kept_bytes = 0
@@ -196,7 +201,7 @@ class ReceivingHalf:
             except Exception as error:  # noqa: BLE001 - a fault in one splice must not cost the link
                 self._owner.stream_failed(error)
             return
-        if self._window is not None and not self._window.arrived(messages.cost(value)):
+        if self._window is not None and not self._arrived_in(self._window, messages.cost(value)):
             self._owner.stream_overrun("stream data beyond the credit given")
         elif self._splits and isinstance(value, BYTES_TYPES) and current_memory().is_full:
             self._take_in_pieces(memoryview(value))
@@ -210,6 +215,12 @@ class ReceivingHalf:
             self._deliver_close()
 
     # --- inside -----------------------------------------------------------------------------------
+
+    def _arrived_in(self, window: ReceiveWindow, cost: int) -> bool:
+        """Count a message; return False if the peer had no credit left."""
+        if self.traffic is not None:
+            self.traffic.received += cost
+        return window.arrived(cost)
 
     def _take_in_pieces(self, value: memoryview) -> None:
         """Let the receiver stop between copies of pieces, so that it keeps only one of them."""
@@ -244,7 +255,8 @@ class ReceivingHalf:
                 return
         if self._window is not None and (credit := self._window.used(cost)) and self._state is _OPEN:
             credit += self._window.grown(credit, *self._link.clock())
-            self._link.send(messages.credit(self._credit_kind, self._call_id, credit))
+            kind = messages.CALLER_CREDIT if self._caller else messages.CALLEE_CREDIT
+            self._link.send(messages.credit(kind, self._call_id, credit))
 
     def _deliver_close(self) -> None:
         if self.receiver is None:

@@ -17,6 +17,7 @@ from pagent.net.link.link import Link
 from pagent.rpc.receiver import Receiver, StreamOwner
 from pagent.rpc.scheduler import SMALL_BYTES, Scheduler
 from pagent.runtime.memory import current_memory
+from pagent.runtime.traffic import Traffic
 from pagent.wire import messages
 
 #: Credit towards a peer without flow control: it is never used up. Compiled, an int of more bits is a slower one.
@@ -65,14 +66,14 @@ class SendingHalf:
     :param caller: whether this end made the call; decides the message types.
     :param flow: whether the extension ``flow`` is in force.
 
-    ``blocked`` is True while anything is queued. ``deficit`` belongs to the scheduler.
+    ``blocked`` is True while anything is queued. ``deficit`` belongs to the scheduler. ``traffic`` counts what is sent,
+    a short message as MESSAGE_COST_MIN.
     """
 
     __slots__ = (
         "_call_id",
         "_close_kind",
         "_credit",
-        "_credit_given",
         "_last",
         "_link",
         "_owner",
@@ -85,6 +86,7 @@ class SendingHalf:
         "blocked",
         "deficit",
         "receiver",
+        "traffic",
     )
 
     def __init__(
@@ -102,7 +104,8 @@ class SendingHalf:
         # While the call lives.
         self.receiver: Receiver | None = None
         self._state = _OPEN
-        self._credit = self._credit_given = STREAM_WINDOW if flow else _UNLIMITED
+        self._credit = STREAM_WINDOW if flow else _UNLIMITED
+        self.traffic: Traffic | None = None
         # What waits for the link or for credit.
         self._queue: deque[tuple[bytes, Bytes, int]] | None = None  # few streams ever need one, and it takes 600 bytes
         self._queue_bytes = 0
@@ -119,11 +122,6 @@ class SendingHalf:
     def credit(self) -> int:
         """Payload bytes that the peer takes now; below 0 if the last message exceeded its credit."""
         return self._credit
-
-    @property
-    def sent_bytes(self) -> int:
-        """Payload bytes that were sent; a short message counts as MESSAGE_COST_MIN."""
-        return self._credit_given - self._credit
 
     @property
     def pending_bytes(self) -> int:
@@ -185,7 +183,6 @@ class SendingHalf:
     def credit_arrived(self, amount: int) -> None:
         """The peer takes ``amount`` bytes more."""
         self._credit += amount
-        self._credit_given += amount
         if self._queue:
             self._wait()
 
@@ -193,7 +190,7 @@ class SendingHalf:
         """Send the first queued message; return its bytes. For the scheduler."""
         assert self._queue is not None
         header, payload, cost = self._queue.popleft()
-        self._credit -= cost
+        self._spend(cost)
         size = len(header) + len(payload)
         self._count(-size)
         self._emit(header, payload)
@@ -215,10 +212,15 @@ class SendingHalf:
         if self._queue or self._link.blocked or self._credit <= 0 or (cost > SMALL_BYTES and pacer.held):
             self._enqueue(header, payload, cost)
             return
-        self._credit -= cost
+        self._spend(cost)
         if pacer.bulk_id != self._call_id:
             pacer.others_sent += 1
         self._emit(header, payload)
+
+    def _spend(self, cost: int) -> None:
+        self._credit -= cost
+        if self.traffic is not None:
+            self.traffic.sent += cost
 
     def _enqueue(self, header: bytes, payload: Bytes, cost: int) -> None:
         if self._queue is None:

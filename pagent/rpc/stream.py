@@ -17,7 +17,7 @@ from pagent.rpc.scheduler import Scheduler
 from pagent.rpc.sending import SendingHalf
 from pagent.rpc.spool import SpoolOpener
 from pagent.rpc.throttle import ReadThrottle
-from pagent.wire import messages
+from pagent.runtime.traffic import Traffic
 
 _log = logging.getLogger(__name__)
 
@@ -42,9 +42,8 @@ class Stream:
         caller: bool,
         flow: bool,
     ) -> None:
-        kind = messages.CALLER_CREDIT if caller else messages.CALLEE_CREDIT
         self.sending = SendingHalf(link, scheduler, owner, call_id, caller=caller, flow=flow)
-        self.receiving = ReceivingHalf(link, throttle, owner, call_id, credit_kind=kind, flow=flow)
+        self.receiving = ReceivingHalf(link, throttle, owner, call_id, caller=caller, flow=flow)
 
     # --- for the receiver -------------------------------------------------------------------------
 
@@ -68,21 +67,14 @@ class Stream:
         """Keep in these files what the receiver does not take, beyond what memory may hold."""
         self.receiving.spool_with(opener)
 
+    def count_in(self, traffic: Traffic) -> None:
+        """Count payload bytes from now on; those that the peer sends, only with flow control."""
+        self.sending.traffic = self.receiving.traffic = traffic
+
     @property
     def blocked(self) -> bool:
         """Whether the receiver should send nothing: what is sent now is only queued."""
         return self.sending.blocked
-
-    @property
-    def received_bytes(self) -> int:
-        """Payload bytes that the peer has sent; 0 without flow control."""
-        window = self.receiving.window
-        return 0 if window is None else window.received
-
-    @property
-    def sent_bytes(self) -> int:
-        """Payload bytes that were sent to the peer."""
-        return self.sending.sent_bytes
 
     def send(self, value: Any) -> None:
         """Send any value but None. What the peer cannot take now is queued: see :attr:`blocked`."""

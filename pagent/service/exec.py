@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any, Final
 
 from pagent.jobs.activity import JobActivity
@@ -78,8 +77,8 @@ class ExecService:
         assert stream is not None
         stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, self._threads.of(job)))
         job.activity.opened()
-        job.traffic.opened(stream)
-        call.on_end = partial(_ended, job)
+        stream.count_in(job.traffic)
+        call.on_end = job.activity.ended
         return job, _ExecSplice(call, stream, job.activity)
 
     async def _start(
@@ -94,12 +93,6 @@ class ExecService:
 
 def _is_size(size: Any) -> bool:
     return type(size) is list and len(size) == 2 and all(type(n) is int and 0 < n <= TERMINAL_SIZE_MAX for n in size)
-
-
-def _ended(job: Job, stream: Stream) -> None:
-    """Note the end of a call."""
-    job.traffic.ended(stream)
-    job.activity.ended()
 
 
 def _require_size(rows: Any, cols: Any) -> None:

@@ -48,25 +48,17 @@ class _Target:
         self.pool = Pool(port, activity)
         self._traffic = job.traffic
         # Made once: there may be thousands of calls.
-        self._ended_call, self._ended_channel = self._call_ended, self._channel_ended
+        self._ended_call, self._ended_channel = activity.ended, activity.channel_ended
 
     def opened(self, call: IncomingCall, stream: Stream, channel: bool) -> None:
         """Count the stream of a call until the call ends. ``channel``: as of :class:`JobActivity`."""
-        self._traffic.opened(stream)
+        stream.count_in(self._traffic)
         if channel:
             self.activity.channel_opened()
             call.on_end = self._ended_channel
         else:
             self.activity.opened()
             call.on_end = self._ended_call
-
-    def _call_ended(self, stream: Stream) -> None:
-        self._traffic.ended(stream)
-        self.activity.ended()
-
-    def _channel_ended(self, stream: Stream) -> None:
-        self._traffic.ended(stream)
-        self.activity.channel_ended()
 
 
 class ProxyService:

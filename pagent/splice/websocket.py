@@ -67,18 +67,16 @@ class WebSocketSplice:
         "_activity",
         "_answered",
         "_call",
-        "_close",
         "_decoder",
         "_detailed",
         "_memory",
+        "_opening",
         "_pings",
         "_port",
-        "_refusal",
         "_state",
         "_stream",
         "_timer",
         "_unfinished",
-        "_upgrade",
     )
 
     def __init__(
@@ -98,17 +96,15 @@ class WebSocketSplice:
         self._detailed = detailed
         self._memory = current_memory()
         self._state = _UPGRADING
-        # Until the job has answered; the refusal and its timer follow where it refuses.
+        # Until the job has answered; the refusal takes the place of the upgrade, with a timer.
         self._answered: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
-        self._upgrade: ClientUpgrade | None = upgrade
-        self._refusal: Refusal | None = None
+        self._opening: ClientUpgrade | Refusal | None = upgrade
         self._timer: asyncio.TimerHandle | None = None
         # Of the WebSocket.
         self._port: PortConnection | None = None
         self._decoder = frames.FrameDecoder(masked=False, max_message=max_message)
         self._unfinished = 0  # counted bytes of a message
         self._pings: list[Any] | None = None  # to be answered once the job reads again
-        self._close = (1006, "")
 
     @property
     def state(self) -> WebSocketState:
@@ -125,9 +121,9 @@ class WebSocketSplice:
 
         The stream has no receiver until then, so the caller's cancel ends this coroutine.
         """
-        assert self._upgrade is not None
+        assert isinstance(self._opening, ClientUpgrade)
         assert self._answered is not None
-        answered, request = self._answered, self._upgrade.request()
+        answered, request = self._answered, self._opening.request()
         try:
             connection = await pool.connect(self)
         except OSError as error:
@@ -212,12 +208,13 @@ class WebSocketSplice:
     # --- the opening handshake ----------------------------------------------------------------------
 
     def _upgrading(self, data: bytes) -> None:
-        assert self._upgrade is not None
+        upgrade = self._opening
+        assert isinstance(upgrade, ClientUpgrade)
         try:
-            rest = self._upgrade.feed(data)
+            rest = upgrade.feed(data)
         except UpgradeRefused as refused:
             self._enter(_REFUSED)
-            self._refusal = Refusal(refused.status)
+            self._opening = Refusal(refused.status)
             self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._end_refusal)
             self._refusal_data(refused.answer)
             return
@@ -225,12 +222,12 @@ class WebSocketSplice:
             self._refuse(error)
             return
         if rest is not None:
-            self._open(self._upgrade.subprotocol, rest)
+            self._open(upgrade.subprotocol, rest)
 
     def _open(self, subprotocol: str | None, rest: bytes) -> None:
         """Begin to pass messages on; ``rest`` are the first bytes of the job's frames."""
         self._enter(_OPEN)
-        self._upgrade = None
+        self._opening = None
         self._settle_answer()
         self._stream.send({"subprotocol": subprotocol} if self._detailed else True)
         self._stream.attach(self)
@@ -238,14 +235,14 @@ class WebSocketSplice:
             self._messages(rest)
 
     def _refusal_data(self, data: bytes) -> None:
-        assert self._refusal is not None
-        if self._refusal.feed(data):
+        assert isinstance(self._opening, Refusal)
+        if self._opening.feed(data):
             self._end_refusal()
 
     def _end_refusal(self) -> None:
         """End with the text that has arrived."""
-        assert self._refusal is not None
-        self._refuse(self._refusal.error())
+        assert isinstance(self._opening, Refusal)
+        self._refuse(self._opening.error())
 
     def _refuse(self, error: Exception) -> None:
         if self._state is not _ENDED:
@@ -272,10 +269,9 @@ class WebSocketSplice:
                 self._decoder.check()
             self._check_memory()
         except ProtocolError as error:
-            self._close = (error.code, str(error))
             if self._state is _OPEN:
                 self._send_close(error.code, str(error))
-            self._finish()
+            self._finish(error.code, str(error))
             return
         if pings:
             self._pong(pings)
@@ -303,10 +299,9 @@ class WebSocketSplice:
             self._port.write(b"".join([frames.masked_frame(frames.PONG, payload) for payload in pings]))
 
     def _closed_by_job(self, code: int, reason: str) -> None:
-        self._close = (code, reason)
         if self._state is _OPEN:
             self._send_close(code)
-        self._finish()
+        self._finish(code, reason)
 
     def _start_close(self, code: int, reason: str = "") -> None:
         self._send_close(code, reason)
@@ -326,10 +321,9 @@ class WebSocketSplice:
         else:
             self._finish()
 
-    def _finish(self) -> None:
+    def _finish(self, code: int = 1006, reason: str = "") -> None:
         if self._state is not _ENDED:
             self._drop()
-            code, reason = self._close
             self._call.finish({"code": code, "reason": reason} if self._detailed else None)
 
     def _settle_answer(self) -> None:

@@ -81,12 +81,13 @@ class FrameDecoder:
 
     def __init__(self, *, masked: bool, max_message: int, in_c: bool = True) -> None:
         self._mask_bit = 0x80 if masked else 0
-        self._in_c = in_c
         self.max_message = max_message
-        #: Whether a frame of moderate size gets a buffer by the length that the peer claims: only for an accepted peer.
-        self.direct = False
         #: The most frames that one call of :meth:`feed` decodes.
         self.at_once = FRAMES_AT_ONCE
+        # The bools stand together: compiled, they are bytes, and thousands of WebSockets have a decoder.
+        self._in_c = in_c
+        #: Whether a frame of moderate size gets a buffer by the length that the peer claims: only for an accepted peer.
+        self.direct = False
         #: Whether :meth:`feed` has left frames for its next call, which may be a call without bytes.
         self.more = False
         self._fault: ProtocolError | None = None

@@ -22,13 +22,12 @@ _CLOCK_S: Final = 1e-6
 class ReceiveWindow:
     """The credit of a peer that sends to us; it is returned in steps of up to half of the window."""
 
-    __slots__ = ("_returned", "_returned_at", "_size", "_step", "_unreturned", "_used")
+    __slots__ = ("_returned_at", "_size", "_step", "_unreturned", "_used")
 
     def __init__(self, size: int = STREAM_WINDOW) -> None:
         self._set_size(size)
         self._unreturned = 0  # arrived, and not given back
         self._used = 0  # of these, used
-        self._returned = 0
         self._returned_at: float | None = None
 
     @property
@@ -40,11 +39,6 @@ class ReceiveWindow:
     def available(self) -> int:
         """Bytes that the sender may send now; below 0 if its last message exceeded the credit."""
         return self._size - self._unreturned
-
-    @property
-    def received(self) -> int:
-        """Bytes that have arrived."""
-        return self._returned + self._unreturned
 
     def arrived(self, cost: int) -> bool:
         """Count a message; return False if the sender had no credit left."""
@@ -60,7 +54,6 @@ class ReceiveWindow:
         credit = self._used
         self._used = 0
         self._unreturned -= credit
-        self._returned += credit
         return credit
 
     def grown(self, credit: int, now_s: float, round_trip_s: float) -> int:

@@ -12,7 +12,7 @@ from pagent.jobs import meter as module
 from pagent.jobs.activity import JobActivity
 from pagent.jobs.meter import JobMeter
 from pagent.jobs.model import State
-from pagent.jobs.traffic import JobTraffic
+from pagent.runtime.traffic import Traffic
 
 
 class Job:
@@ -22,7 +22,7 @@ class Job:
         self.uid = "a"
         self.state = state
         self.activity = JobActivity()
-        self.traffic = JobTraffic()
+        self.traffic = Traffic()
         self.created_at = time.time()
         self.started_at: float | None = None
         self.used: tuple[float, int] | None = (0.0, 0)

@@ -41,9 +41,7 @@ class HalfRig:
         self.owner = Owner()
         self.receiver = RecordingReceiver()
         self.sending = SendingHalf(self._end.link, self._end.scheduler, self.owner, CALL_ID, caller=False, flow=flow)
-        self.receiving = ReceivingHalf(
-            self._end.link, self._end.throttle, self.owner, CALL_ID, credit_kind=messages.CALLEE_CREDIT, flow=flow
-        )
+        self.receiving = ReceivingHalf(self._end.link, self._end.throttle, self.owner, CALL_ID, caller=False, flow=flow)
 
     def block_link(self) -> None:
         """The transport is above its high-water mark."""

@@ -585,8 +585,9 @@ async def test_credit_without_the_extension_ends_the_call(service: Service) -> N
 
 async def test_more_calls_than_a_link_may_have_are_refused(joined: Joined, caller: Connection) -> None:
     (callee,) = (end for end in joined.ends if end is not caller)
+    start = messages.Start(messages.UNARY, "never", [], {})
     for call_id in range(1 << 30, (1 << 30) + CALLS_PER_LINK - 3):
-        callee.incoming[call_id] = IncomingCall(callee, call_id, messages.Start(messages.UNARY, "never", [], {}))
+        callee.incoming[call_id] = IncomingCall(callee, call_id, "never", start)
     running = [caller.start_call(messages.UNARY, "never", [], {}) for _ in range(3)]
     with pytest.raises(ServerError, match=f"more than {CALLS_PER_LINK}"):
         await during(joined, caller.call("add", 1))

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from pagent.limits import BUFFER_PIECE, STREAM_BUFFER, STREAM_WINDOW
+from pagent.limits import BUFFER_PIECE, MESSAGE_COST_MIN, STREAM_BUFFER, STREAM_WINDOW
 from pagent.rpc.receiving import RECEIVING_TRANSITIONS, ReceivingHalf, ReceivingInput, ReceivingState
 from pagent.runtime.memory import current_memory
+from pagent.runtime.traffic import Traffic
 from pagent.wire import messages
 from tests.kit.ends import RecordingReceiver
 from tests.kit.halves import HalfRig, half_rig
@@ -220,3 +221,13 @@ async def test_bins_come_in_pieces_while_memory_is_short_if_the_receiver_takes_t
     assert [len(value) for value in whole.values] == [3 * BUFFER_PIECE]
     assert [len(value) for value in split.values] == [BUFFER_PIECE] * 3 + [0, 4]
     await joined.close()
+
+
+async def test_messages_of_a_peer_with_credit_are_counted_when_they_arrive(rig: HalfRig) -> None:
+    traffic = rig.receiving.traffic = Traffic()
+    receiver = attach(rig)
+    rig.receiving.message_arrived(b"x")
+    rig.receiving.hold()
+    rig.receiving.message_arrived(bytes(1000))
+    assert len(receiver.values) == 1
+    assert traffic.received == (0 if rig.receiving.window is None else MESSAGE_COST_MIN + 1000)

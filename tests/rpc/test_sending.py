@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from pagent.limits import STREAM_WINDOW
+from pagent.limits import MESSAGE_COST_MIN, STREAM_WINDOW
 from pagent.rpc.sending import SENDING_TRANSITIONS, SendingHalf, SendingInput, SendingState
 from pagent.runtime.memory import current_memory
+from pagent.runtime.traffic import Traffic
 from pagent.wire import messages
 from tests.kit.halves import CALL_ID, HalfRig, half_rig
 
@@ -191,3 +192,15 @@ async def test_a_source_that_waits_resumes_at_the_peers_result(rig: HalfRig) -> 
     rig.sending.send(b"dropped")
     rig.unblock_link()
     assert await rig.sent() == []
+
+
+async def test_messages_are_counted_when_they_are_sent_and_not_while_they_are_queued(rig: HalfRig) -> None:
+    traffic = rig.sending.traffic = Traffic()
+    rig.sending.send(b"x")
+    rig.sending.send(bytes(1000))
+    assert traffic.sent == MESSAGE_COST_MIN + 1000
+    rig.block_link()
+    rig.sending.send(bytes(5000))
+    assert traffic.sent == MESSAGE_COST_MIN + 1000
+    rig.sending.send_one()
+    assert traffic.sent == MESSAGE_COST_MIN + 6000

@@ -21,8 +21,8 @@ class PortReader:
         self._deferred = current_deferred()
         # While connected.
         self._transport: asyncio.Transport | None = None
-        self._paused = False  # by the user
         self.waits = 0
+        self._paused = False  # by the user
         self.reads = True
 
     def open(self, transport: asyncio.Transport) -> None:

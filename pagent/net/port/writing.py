@@ -24,7 +24,6 @@ class PortWriter:
         "_gathered",
         "_gathered_bytes",
         "_last_write",
-        "_loop",
         "_memory",
         "_tight",
         "_transport",
@@ -34,15 +33,14 @@ class PortWriter:
 
     def __init__(self) -> None:
         # For life.
-        self._loop = asyncio.get_running_loop()
         self._memory = current_memory()
         # While connected.
         self._transport: asyncio.Transport | None = None
         self._gathered: list[Bytes] | None = None
         self._gathered_bytes = 0
-        self._flush_due = False
         self._last_write = 0
         self._unsent = 0  # counted bytes in the transport's buffer
+        self._flush_due = False
         self._tight = False
         self.blocked = False
 
@@ -123,7 +121,7 @@ class PortWriter:
             self.flush()
         elif not self._flush_due:
             self._flush_due = True
-            self._loop.call_soon(self._iteration_ends)
+            asyncio.get_running_loop().call_soon(self._iteration_ends)
 
     def _iteration_ends(self) -> None:
         self._flush_due = False
