@@ -120,7 +120,9 @@ def children(pid: int) -> list[int]:
         return [process.pid for process in all_processes() if process.parent == pid]
     found: list[int] = []
     with suppress(*_GONE):
-        for thread in os.listdir(f"/proc/{pid}/task"):
+        tasks = f"/proc/{pid}/task"
+        # The folder has a link for each thread, besides its own two. Listing it takes five system calls.
+        for thread in [pid] if os.stat(tasks).st_nlink == 3 else os.listdir(tasks):
             with suppress(*_GONE):
                 found += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
     return found

@@ -152,10 +152,12 @@ class JobTree:
 
         OSError if the system has no descriptor left to look.
         """
+        return self._look(self._root(), _PASSES, most)
+
+    def _look(self, root: Process | None, passes: int, most: int | None) -> list[Process]:
         found: dict[int, Process] = {}
-        root = self._root()
         if root is not None:
-            for _ in range(_PASSES):
+            for _ in range(passes):
                 if not self._descend(self._system.children(root.pid), found, most):
                     break
         if root is None or self.lost or not self._system.has_subreapers():
@@ -203,12 +205,13 @@ class JobTree:
     def usage(self, most: int | None = None) -> tuple[float, int] | None:
         """Return CPU seconds and resident bytes of the processes, summed; None if there are more than ``most``.
 
-        The seconds hold those of children that have ended and were reaped.
+        The seconds hold those of children that have ended and were reaped. One pass does: a process that loses its
+        parent meanwhile is in the next figures.
         """
-        members = self.look(most)
+        root = self._root()
+        members = self._look(root, 1, most)
         if most is not None and len(self._seen) > most:
             return None
-        root = self._root()
         cpu_s = sum(process.cpu_s for process in members) + (root.cpu_s if root is not None else 0.0)
         return cpu_s, sum(process.rss_bytes for process in members)
 
