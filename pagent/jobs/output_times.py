@@ -1,8 +1,9 @@
 """Remember when a job has written its output, without reading it: the size of each output file at some times.
 
-inotify(7) reports the first write after a pause. While a file grows, its size is noted once in `_TICK_S` seconds. A
-file that does not grow costs nothing. What is in a file at a mark was written before it, so nothing that was written
-after a time is missing from the last mark before that time on.
+While a file grows, its size is noted once in `_TICK_S` seconds. inotify(7) reports the first write after a pause. A new
+file counts as one that grows, so that a job that ends at once needs no watch. A file that does not grow costs nothing.
+What is in a file at a mark was written before it, so nothing that was written after a time is missing from the last
+mark before that time on.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class OutputClock:
         """Begin to note the times of a file. ``descriptor``: returns a new descriptor of it."""
         times = OutputTimes(size)
         self._descriptors[times] = descriptor
-        self._wait_for_write(times)
+        self._grows(times)
         return times
 
     def forget(self, times: OutputTimes) -> None:

@@ -96,6 +96,17 @@ async def test_writes_are_noted_when_they_come(file: int, monkeypatch: pytest.Mo
         watching.close()
 
 
+async def test_a_file_that_is_forgotten_soon_is_never_watched() -> None:
+    def descriptor() -> int:
+        raise AssertionError("it was watched")
+
+    watching = OutputClock()
+    times = watching.watch(lambda: 10, descriptor)
+    watching.forget(times)
+    assert times.offset(time.time() + 1) == 10
+    watching.close()
+
+
 async def test_without_inotify_a_file_is_looked_at(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_times, "_TICK_S", 0.01)
     monkeypatch.setattr(FileWatches, "open", lambda written: None)
