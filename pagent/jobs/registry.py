@@ -101,7 +101,7 @@ class JobRegistry:
 
     def changed(self, job: Job) -> None:
         """Notify the watchers of the job's realm that its info has changed. Nothing for a job that was removed."""
-        if self._jobs.get(job.uid) is not job:
+        if not self._watchers or self._jobs.get(job.uid) is not job:
             return
         for watcher in self._watchers_of(job):
             watcher.job_changed(job.uid)

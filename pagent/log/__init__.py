@@ -55,6 +55,7 @@ def setup(
     if level not in LEVELS:
         raise ConfigError(f"--log-level {level}: must be one of {', '.join(LEVELS)}")
     formatter = _json_formatter() if as_json else line_formatter(fmt)
+    _look_up_only("" if as_json else fmt)
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if isinstance(handler, PipeHandler)]:
         root.removeHandler(old)
@@ -80,6 +81,14 @@ def left_out() -> int:
 def set_level(level: str) -> None:
     """Log lines of this level, a key of `LEVELS`, and above."""
     logging.getLogger().setLevel(LEVELS[level])
+
+
+def _look_up_only(fmt: str) -> None:
+    """Let records have the fields that a format names: thread and process are looked up for each record (Python's
+    logging HOWTO, "Optimization")."""
+    logging.logThreads = "(thread" in fmt
+    logging.logProcesses = "(process)" in fmt
+    logging.logMultiprocessing = "(processName)" in fmt
 
 
 def _json_formatter() -> logging.Formatter:

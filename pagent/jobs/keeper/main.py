@@ -67,7 +67,8 @@ class Keeper:
                 os.close(self._agent.detach())
                 os.close(self._wake)
                 os.close(self._waker)
-                Supervisor(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptor)).run()
+                supervisor = Supervisor(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptor))
+                supervisor.run()  # `supervisor` lives until the exit: the end of an open socket formats a warning
             finally:
                 os._exit(0)
         self._supervisors.add(pid)
