@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 
@@ -12,6 +13,7 @@ from tests.browser.site import DashboardSite
 from tests.kit.browser import Browser, Page
 from tests.kit.browser_input import click, press, tab_to, write
 from tests.kit.browser_view import DESKTOP, PHONE, View, axe_findings, resize
+from tests.kit.peer import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -214,3 +216,29 @@ async def test_a_pasted_text_cannot_end_its_own_paste(page: Page) -> None:
     await shows(page, "one[201~two31mthree")
     assert "^[" not in await page.run(f"return {SCREEN}")
     await press(page, "Control+c")
+
+
+async def test_a_connection_that_may_be_dead_is_used(site: DashboardSite, chromium: Browser, uid: str) -> None:
+    page = await site.open(chromium)
+    script = """
+        const { Api } = await import("./api.js");
+        const { mountTerminal } = await import("./terminal.js");
+        window.api = new Api(new URL(".", location.href.split("#")[0]));
+        await api.identify();
+        const place = document.createElement("div");
+        document.body.append(place);
+        mountTerminal(place, await api.get("jobs/UID"), api);
+    """
+    await page.run(script.replace("UID", uid))
+    await status(page, "Running")
+    before = len(resizes(page))
+    await page.run("api.dispatchEvent(new Event('lost'))")
+    async with asyncio.timeout(PATIENCE_S):
+        while len(resizes(page)) == before:  # noqa: ASYNC110 - events come in one task
+            await asyncio.sleep(0.02)
+
+
+def resizes(page: Page) -> list[str]:
+    """Return the messages with a size that the page has sent."""
+    sent = [each["response"]["payloadData"] for each in page.events("Network.webSocketFrameSent")]
+    return [text for text in sent if "resize" in text]

@@ -8,12 +8,13 @@ const AGENT = { uid: "a", name: "a", links: [{}], cordoned: false };
 const job = (uid, state = "RUNNING") => ({ uid, state, agent: "a", labels: {} });
 
 // A client of the API whose streams are scripts: lists of events, an error to throw, or "wait".
-class ScriptedApi {
+class ScriptedApi extends EventTarget {
   jobs = [job("j1")];
   asked = [];
   lists = 0;
 
   constructor(...streams) {
+    super();
     this.streams = streams;
   }
 
@@ -132,3 +133,14 @@ for (const status of [401, 403]) {
     live.stop();
   });
 }
+
+test("a stream that is lost says so once, so that other connections are looked at", async () => {
+  const api = new ScriptedApi([open("r-5")], [new ApiError(503)], [new ApiError(503)], [open("r-6"), "wait"]);
+  const [store, lost] = [new Store(), []];
+  const live = new Live(api, store);
+  api.addEventListener("lost", () => lost.push(live.state));
+  live.start();
+  await until(() => api.asked.length === 4 && live.state === "live");
+  assert.deepEqual(lost, ["live"]);
+  live.stop();
+});

@@ -26,8 +26,8 @@ export class ApiError extends Error {
 }
 
 // Emits "token" when the token or its rights change, "unauthorized" (detail: an ApiError) when the router wants another
-// token, "ask" when a part of the page wants the form of the token, and "date" (detail: epoch seconds of the server) with
-// each answer.
+// token, "ask" when a part of the page wants the form of the token, "date" (detail: epoch seconds of the server) with each
+// answer, and "lost" when the stream of events is lost.
 export class Api extends EventTarget {
   #base;
   #token;

@@ -56,6 +56,7 @@ export class Live extends EventTarget {
   }
 
   #set(state, error = null, retryAt = null) {
+    if (state === "lost" && this.state === "live") this.#api.dispatchEvent(new Event("lost"));
     Object.assign(this, { state, error, retryAt });
     this.dispatchEvent(new Event("change"));
   }

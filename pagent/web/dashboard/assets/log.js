@@ -6,7 +6,7 @@ import * as format from "./format.js";
 import { tokenButton } from "./chips.js";
 import { LineSplitter } from "./lines.js";
 import { backoff } from "./live.js";
-import { LINES_MAX, LogLines } from "./log_lines.js";
+import { LogLines } from "./log_lines.js";
 import { isRefused, LogReader, problem } from "./log_reader.js";
 import { LogSearch } from "./log_search.js";
 import { stored, store } from "./stored.js";
@@ -14,8 +14,9 @@ import { visible } from "./visibility.js";
 
 const FIRST_BYTES = 128 * 1024;
 const EARLIER_BYTES = 512 * 1024;
-// Lines of one frame; while more wait, no more are read, and the agent pauses.
+// Lines, and their characters, of one frame; while more wait, no more are read, and the agent pauses.
 const FRAME_LINES = 1500;
+const FRAME_SIZE = 1024 * 1024;
 const MOVED_MS = 1000;
 const END_PX = 24;
 const WRAP = "wrap";
@@ -54,6 +55,8 @@ class LogView {
     this.#reader = new LogReader(api, job.uid);
     this.#search = new LogSearch(this.#lines, (line) => this.#goTo(line));
     this.#build(element);
+    // What has ended the stream of events, as a night's sleep, may have ended this connection without a word.
+    api.addEventListener("lost", () => this.#reader.renew(), { signal: this.#over.signal });
     this.#begin();
   }
 
@@ -258,7 +261,7 @@ class LogView {
   async #take(lines) {
     for (const line of lines) this.#queue.push(line);
     this.#flush();
-    if (this.#queue.length > FRAME_LINES) {
+    if (this.#queue.length > ofOneFrame(this.#queue)) {
       await new Promise((resolve) => {
         this.#drained = resolve;
       });
@@ -281,12 +284,12 @@ class LogView {
   // While the reader looks at other lines than the last ones, none of those that are here is forgotten: when there are too
   // many, new ones wait at the agent.
   #drawQueue() {
-    if (!this.#follow && this.#queue.length && this.#lines.count >= LINES_MAX) {
+    if (!this.#follow && this.#queue.length && this.#lines.isFull) {
       setText(this.#parts.note, "New lines wait. Follow to see them.");
       return;
     }
     if (this.#queue.length || this.#splitter?.unfinished) setText(this.#parts.note, "");
-    const drawn = this.#lines.append(this.#queue.splice(0, FRAME_LINES));
+    const drawn = this.#lines.append(this.#queue.splice(0, ofOneFrame(this.#queue)));
     const isTrimmed = this.#follow && this.#lines.trim();
     if (isTrimmed) {
       this.#first = this.#lines.first;
@@ -302,7 +305,7 @@ class LogView {
 
   #drawEarlier() {
     const { earlier } = this.#parts;
-    earlier.hidden = this.#first <= this.#start || this.#lines.count >= 2 * LINES_MAX;
+    earlier.hidden = this.#first <= this.#start || !this.#lines.hasRoom;
     setText(earlier, `Load earlier lines (${format.bytes(this.#first - this.#start)} before these)`);
   }
 
@@ -329,4 +332,11 @@ class LogView {
       setAttribute(earlier, "aria-disabled", null);
     }
   }
+}
+
+// How many lines one frame draws; at least one.
+function ofOneFrame(lines) {
+  let [count, size] = [0, 0];
+  while (count < Math.min(lines.length, FRAME_LINES) && size < FRAME_SIZE) size += lines[count++].text.length;
+  return count;
 }

@@ -6,10 +6,12 @@ import { harmless } from "./format.js";
 import { overwritten } from "./lines.js";
 
 const CHUNK_LINES = 200;
-export const LINES_MAX = 20_000;
+const LINES_MAX = 20_000;
+// Characters, as they came and as they are displayed: a line may have 16,384 of them.
+const SIZE_MAX = 16 * 1024 * 1024;
 
 export class LogLines {
-  // {element, lines: [{offset, text, element}]}
+  // {element, lines: [{offset, text, size, element}]}
   #chunks = [];
   #style = null;
 
@@ -17,12 +19,24 @@ export class LogLines {
     this.list = h("div.log-lines");
     this.unfinished = h("div.line.unfinished", { hidden: true });
     this.count = 0;
+    this.size = 0;
+  }
+
+  // Whether there are as many lines as are kept while the end is followed.
+  get isFull() {
+    return this.count >= LINES_MAX || this.size >= SIZE_MAX;
+  }
+
+  // Whether earlier lines may be added: a reader of the beginning has twice as many.
+  get hasRoom() {
+    return this.count < 2 * LINES_MAX && this.size < 2 * SIZE_MAX;
   }
 
   clear() {
     this.#chunks = [];
     this.#style = null;
     this.count = 0;
+    this.size = 0;
     this.list.replaceChildren();
     this.unfinished.hidden = true;
   }
@@ -49,7 +63,7 @@ export class LogLines {
       const drawn = this.#draw(line);
       chunk.element.append(drawn.element);
       chunk.lines.push(drawn);
-      this.count += 1;
+      this.#counted(drawn, 1);
       return drawn;
     });
   }
@@ -62,6 +76,7 @@ export class LogLines {
     if (rest && old) {
       const whole = this.#draw({ offset: rest.offset, text: rest.text + old.raw });
       old.element.replaceWith(whole.element);
+      this.size += whole.size - old.size;
       Object.assign(old, whole);
     }
     const chunks = [];
@@ -72,19 +87,24 @@ export class LogLines {
     this.#style = style;
     this.#chunks.unshift(...chunks);
     this.list.prepend(...chunks.map((chunk) => chunk.element));
-    this.count += lines.length;
+    for (const chunk of chunks) chunk.lines.forEach((line) => this.#counted(line, 1));
   }
 
   // Forget the oldest lines, if there are too many; return whether there were.
   trim() {
     let isTrimmed = false;
-    while (this.count > LINES_MAX + CHUNK_LINES && this.#chunks.length > 1) {
+    while ((this.count > LINES_MAX + CHUNK_LINES || this.size > SIZE_MAX) && this.#chunks.length > 1) {
       const chunk = this.#chunks.shift();
-      this.count -= chunk.lines.length;
+      chunk.lines.forEach((line) => this.#counted(line, -1));
       chunk.element.remove();
       isTrimmed = true;
     }
     return isTrimmed;
+  }
+
+  #counted({ size }, sign) {
+    this.count += sign;
+    this.size += sign * size;
   }
 
   // Draw the line that has no end yet; null: there is none.
@@ -98,12 +118,14 @@ export class LogLines {
     const { spans, style } = parse(visible, this.#style);
     this.#style = style;
     const element = h("div.line");
+    let size = raw.length;
     for (const span of spans) {
       const names = classes(span.style);
       const text = harmlessLine(span.text);
       element.append(names ? h("span", { class: names }, text) : text);
+      size += text.length;
     }
-    return { offset, raw, text: stripped(visible), element };
+    return { offset, raw, text: stripped(visible), size, element };
   }
 }
 

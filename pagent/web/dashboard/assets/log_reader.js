@@ -6,6 +6,7 @@ import { whenHidden } from "./visibility.js";
 export class LogReader {
   #api;
   #path;
+  #connection = null;
 
   constructor(api, uid) {
     this.#api = api;
@@ -22,6 +23,7 @@ export class LogReader {
   // no more is read while the promise of ``take`` is pending. While the page is not seen, its connection is given back.
   async follow(stream, offset, { begun, take }, signal) {
     const connection = new AbortController();
+    this.#connection = connection;
     const end = () => connection.abort();
     const unwatch = whenHidden(end);
     signal.addEventListener("abort", end);
@@ -37,6 +39,11 @@ export class LogReader {
       unwatch();
       signal.removeEventListener("abort", end);
     }
+  }
+
+  // Give up the connection of ``follow``, which is an AbortError there.
+  renew() {
+    this.#connection?.abort();
   }
 
   // Return the lines between two offsets. An answer has no end of its range, so the rest of it is cancelled.

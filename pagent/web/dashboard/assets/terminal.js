@@ -102,6 +102,9 @@ class Session {
       if (api.token !== this.#token) this.end();
     };
     api.addEventListener("token", checkToken, { signal: this.#gone.signal });
+    // A browser learns that a connection is dead only when it sends something.
+    const probe = () => this.#socket?.resize(screen.rows, screen.cols);
+    api.addEventListener("lost", probe, { signal: this.#gone.signal });
   }
 
   #build() {
