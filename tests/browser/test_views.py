@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from tests.browser.site import ENDLESS, DashboardSite, is_live
 from tests.kit.browser import Browser, Page
-from tests.kit.browser_input import choose_files, press, tab_to, write
+from tests.kit.browser_input import choose_files, click, press, tab_to, write
 from tests.kit.browser_view import DESKTOP, PHONE, axe_findings, horizontal_overflow, resize, set_theme
 from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import Answer
@@ -27,6 +27,13 @@ print("\\x1b[31mred\\x1b[0m <img src=x onerror=canary()><script>canary()</script
 print("\\x1b]0;title\\x07\\u202e reversed", flush=True)
 sys.stderr.write("<svg onload=canary()>\\n")
 time.sleep(600)
+"""
+#: Cells of tables that do not fit into their rows.
+CLIPPED = """
+    return [...document.querySelectorAll(".table-body .cell")].filter((cell) => {
+        const [box, row] = [cell, cell.parentElement].map((each) => each.getBoundingClientRect());
+        return box.height && (box.top < row.top - 1 || box.bottom > row.bottom + 1);
+    }).map((cell) => cell.className);
 """
 FAILS = "import sys; print('<b>why</b>', file=sys.stderr); sys.exit(3)"
 
@@ -96,6 +103,9 @@ async def test_each_view_is_accessible_and_fits_a_phone(
         await resize(page, PHONE)
         await page.run("await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame)")
         found[f"phone {parts}"] = [*await horizontal_overflow(page), *await axe_findings(page)]
+        if await page.run("return document.documentElement.scrollHeight > innerHeight"):
+            found[f"phone {parts}"].append("the page scrolls as well as the view")
+        found[f"phone {parts}"] += await page.run(CLIPPED)
     assert {where: what for where, what in found.items() if what} == {}
 
 
@@ -158,6 +168,82 @@ async def test_the_token_leaves_the_address_and_nothing_is_allowed_without_one(
     assert site.token not in str(history[-1])
     await go(page, "jobs", jobs["plain"], "summary")
     await page.until("return document.querySelector('[data-action=kill]').getAttribute('aria-disabled') !== 'true'")
+
+
+async def test_a_view_begins_at_its_top(site: DashboardSite, chromium: Browser, jobs: dict[str, str]) -> None:
+    page = await site.open(chromium)
+    await resize(page, PHONE)
+    for parts in (("jobs", jobs["failed"], "summary"), ("agents", site.agent.uid), ()):
+        await go(page, *parts)
+        assert await page.run("return document.getElementById('main').scrollTop") == 0, parts
+        assert await page.run(
+            "const main = document.getElementById('main'); main.scrollTop = 150; return main.scrollTop"
+        )
+
+
+async def test_the_address_says_which_jobs_are_displayed(site: DashboardSite, chromium: Browser) -> None:
+    await site.create("displayed", "raise SystemExit(1)")
+    page = await site.open(chromium, "jobs")
+    await page.until("return Boolean(document.querySelector('.state-filter [data-state=FAILED]'))")
+    await page.run("document.querySelector('.state-filter [data-state=FAILED]').click()")
+    assert await page.run("return location.hash") == "#/jobs?state=FAILED"
+    await page.run("document.querySelector('[data-ended=true]').click()")
+    assert await page.run("return location.hash") == "#/jobs?ended=1"
+    # Another address, back, and a reload.
+    await page.run("location.hash = '#/jobs?q=agent%3Anone&state=RUNNING'")
+    filled = "document.getElementById('filter')?.value"
+    await page.until(f"return {filled} === 'agent:none'")
+    ended = "document.querySelector('[data-ended=true]')?.getAttribute('aria-pressed')"
+    assert await page.run(f"return {ended}") == "false"
+    await page.run("history.back()")
+    await page.until(f"return {filled} === '' && {ended} === 'true'")
+    await page.call("Page.reload")
+    await is_live(page)
+    await page.until(f"return {filled} === '' && {ended} === 'true'")
+    # A link to the view displays what was displayed last.
+    await click(page, "[data-view=agents]")
+    await click(page, "#nav [data-view=jobs]")
+    await page.until("return location.hash === '#/jobs?ended=1'")
+
+
+async def test_messages_keep_the_focus_and_are_in_the_dialog_that_is_open(
+    site: DashboardSite, chromium: Browser
+) -> None:
+    page = await site.open(chromium)
+    say = "const { message } = await import('./dialog.js'); message('said', { kind: 'error' });"
+    await page.run(say + say.replace("const { message }", "const { message: again }").replace("; message(", "; again("))
+    for left in (1, 0):
+        await tab_to(page, "#toasts button")
+        await press(page, "Enter")
+        assert await page.run("return document.querySelectorAll('.toast').length") == left
+        assert await page.run("return document.activeElement !== document.body")
+    await press(page, "?")
+    await page.until("return Boolean(document.querySelector('dialog[open]'))")
+    await page.run(say)
+    await tab_to(page, "dialog #toasts button")
+    assert await axe_findings(page) == []
+    await press(page, "Enter")
+    assert await page.run("return document.querySelector('dialog').contains(document.activeElement)")
+    await page.run(say)
+    await press(page, "Escape")
+    await page.until("return !document.querySelector('dialog')")
+    assert "said" in await page.run("return document.getElementById('toasts').innerText")
+
+
+async def test_a_view_is_printed_whole_and_in_light(site: DashboardSite, chromium: Browser) -> None:
+    await site.create_many([f"printed {number}" for number in range(60)])
+    page = await site.open(chromium, "jobs")
+    await set_theme(page, "dark")
+    rows = "document.querySelectorAll('.table-body [role=row]').length"
+    await page.until(f"return document.querySelector('.table').getAttribute('aria-rowcount') > 60 && {rows} < 60")
+    await page.call("Emulation.setEmulatedMedia", media="print")
+    await page.until(f"return {rows} >= 60 && document.documentElement.dataset.shade === 'light'")
+    height = "document.documentElement.scrollHeight - document.querySelector('.table-body').offsetHeight"
+    assert await page.run(f"return {height}") > 0
+    assert await page.run("return document.querySelector('.top').offsetHeight") == 0
+    await page.call("Emulation.setEmulatedMedia", media="")
+    await set_theme(page, "dark")
+    await page.until(f"return {rows} < 60 && document.documentElement.dataset.shade === 'dark'")
 
 
 async def test_all_actions_by_keyboard_alone(site: DashboardSite, chromium: Browser, tmp_path: Path) -> None:

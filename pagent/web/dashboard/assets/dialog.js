@@ -26,6 +26,8 @@ export function openDialog(title, build, { kind = "" } = {}) {
     );
     dialog.append(h("header.dialog-head", {}, h("h2", { id: titleId }, title), closing), ...build(close));
     dialog.addEventListener("close", () => {
+      const area = document.getElementById("toasts");
+      if (dialog.contains(area)) document.body.append(area);
       dialog.remove();
       const back = before instanceof HTMLElement && before !== document.body && before.isConnected;
       (back ? before : document.getElementById("main")).focus({ preventScroll: true });
@@ -64,10 +66,18 @@ export async function confirmAction({ title, subject, text, action, fields = [],
   return answer ?? false;
 }
 
-// Say something for a while. Errors stay until they are closed.
+// Say something for a while, which lasts while the reader is at it. Errors stay until they are closed. While a dialog is open
+// all else is inert, so messages are in the dialog.
 export function message(text, { kind = "info", detail = null } = {}) {
   const area = document.getElementById("toasts");
-  const end = () => toast.remove();
+  const place = document.querySelector("dialog[open]") ?? document.body;
+  if (area.parentElement !== place) place.append(area);
+  const end = () => {
+    const hasFocus = toast.contains(document.activeElement);
+    toast.remove();
+    if (hasFocus) (area.querySelector("button") ?? placeOf(area)).focus();
+  };
+  const endLater = () => setTimeout(() => (toast.matches(":hover, :focus-within") ? endLater() : end()), MESSAGE_MS);
   const toast = h(
     `div.toast.${kind}`,
     { role: kind === "error" ? "alert" : "status" },
@@ -76,7 +86,12 @@ export function message(text, { kind = "info", detail = null } = {}) {
   );
   area.append(toast);
   while (area.children.length > MESSAGES_MAX) area.firstElementChild.remove();
-  if (kind !== "error") setTimeout(end, MESSAGE_MS);
+  if (kind !== "error") endLater();
+}
+
+// What takes the focus after the last message: the button that closes the dialog, or the view.
+function placeOf(area) {
+  return area.closest("dialog")?.querySelector("button") ?? document.getElementById("main");
 }
 
 // Say why something failed, in the words of the server.

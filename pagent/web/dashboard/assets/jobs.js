@@ -23,6 +23,25 @@ const remembered = {
   scroll: 0,
 };
 
+// Take what the address says. One without a word of it comes from a link to the view, unless the view has written it.
+function readAddress() {
+  const given = new URLSearchParams(location.hash.split("?")[1] ?? "");
+  if (!given.size && !history.state?.isJobs) return;
+  const state = given.get("state");
+  Object.assign(remembered, {
+    query: given.get("q") ?? "",
+    state: state === "FAILED" || STATES.includes(state) ? state : null,
+    ended: given.has("ended"),
+  });
+  if (!history.state?.isJobs) remembered.scroll = 0;
+}
+
+function writeAddress() {
+  const { query, state, ended } = remembered;
+  const words = new URLSearchParams({ ...(query && { q: query }), ...(state && { state }), ...(ended && { ended: 1 }) });
+  history.replaceState({ isJobs: true }, "", `#/jobs${words.size ? `?${words}` : ""}`);
+}
+
 export function mountJobs(element, app) {
   return new JobsView(element, app);
 }
@@ -48,9 +67,7 @@ class JobsView {
   constructor(element, app) {
     this.#app = app;
     this.#element = element;
-    const given = new URLSearchParams(location.hash.split("?")[1] ?? "");
-    if (given.has("q"))
-      Object.assign(remembered, { query: given.get("q"), state: null, ended: given.has("ended"), scroll: 0 });
+    readAddress();
     this.#build();
     this.#refresh = framed(() => this.#fill(), FILL_MS);
     this.#ends.push(app.store.on("jobs agents figures ended clock", this.#refresh));
@@ -59,6 +76,7 @@ class JobsView {
     element.addEventListener("pagent-key", this.#key);
     this.#switchTo(remembered.ended, false);
     this.#fill();
+    writeAddress();
     if (this.#table)
       requestAnimationFrame(() => {
         this.#table.element.scrollTop = remembered.scroll;
@@ -136,8 +154,7 @@ class JobsView {
     this.#fill();
     clearTimeout(this.#saying);
     this.#saying = setTimeout(() => {
-      const query = remembered.query ? `?q=${encodeURIComponent(remembered.query)}` : "";
-      history.replaceState(null, "", `#/jobs${query}`);
+      writeAddress();
       announce(this.#summary.textContent);
     }, TYPED_MS);
   }
@@ -158,7 +175,9 @@ class JobsView {
       setAttribute(button, "aria-pressed", String(button.dataset.ended === String(ended)));
     this.#makeTable(ended);
     if (ended) this.#loadEnded();
-    if (fill) this.#fill();
+    if (!fill) return;
+    writeAddress();
+    this.#fill();
   }
 
   async #loadEnded() {
@@ -239,6 +258,7 @@ class JobsView {
     const isOn = remembered.state === state;
     const toggle = () => {
       remembered.state = isOn ? null : state;
+      writeAddress();
       this.#fill();
     };
     return h(

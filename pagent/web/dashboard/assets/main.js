@@ -93,7 +93,7 @@ function route() {
   titled(view.title ?? VIEWS[known].name);
   if (!isFirst) {
     main.focus({ preventScroll: true });
-    scrollTo(0, 0);
+    main.scrollTop = 0;
     announce(document.title);
   }
 }

@@ -47,11 +47,17 @@ export class Table {
     this.#body.addEventListener("focusin", (event) => this.#focused(event));
     this.#observer = new ResizeObserver(() => this.#measure());
     this.#observer.observe(this.element);
+    this.#paper.addEventListener("change", this.#printed);
     this.#drawHead();
   }
 
+  // On paper all rows are in view.
+  #paper = matchMedia("print");
+  #printed = () => this.#draw(true);
+
   end() {
     this.#observer.disconnect();
+    this.#paper.removeEventListener("change", this.#printed);
     this.draw.cancel();
     this.#scroll.cancel();
   }
@@ -144,8 +150,9 @@ export class Table {
     const rows = this.#rows;
     const height = this.#height;
     const top = this.element.scrollTop;
-    const first = Math.max(0, Math.floor(top / height) - OVERSCAN);
-    const last = Math.min(rows.length, Math.ceil((top + this.element.clientHeight) / height) + OVERSCAN);
+    const first = this.#paper.matches ? 0 : Math.max(0, Math.floor(top / height) - OVERSCAN);
+    const end = Math.ceil((top + this.element.clientHeight) / height) + OVERSCAN;
+    const last = this.#paper.matches ? rows.length : Math.min(rows.length, end);
     const wanted = new Map();
     for (let index = first; index < last; index += 1) wanted.set(this.#options.keyOf(rows[index]), index);
     const spare = this.#drop(wanted);

@@ -4,10 +4,11 @@
   const CHOICES = ["auto", "dark", "light"];
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  const paper = matchMedia("print"); // which is light
 
   function apply(choice) {
     root.dataset.theme = choice;
-    root.dataset.shade = choice === "auto" ? (dark.matches ? "dark" : "light") : choice;
+    root.dataset.shade = paper.matches ? "light" : choice === "auto" ? (dark.matches ? "dark" : "light") : choice;
     window.dispatchEvent(new Event("themechange"));
   }
 
@@ -36,7 +37,7 @@
       this.choice = CHOICES[(CHOICES.indexOf(this.choice) + 1) % CHOICES.length];
     },
   };
-  dark.addEventListener("change", () => apply(root.dataset.theme));
+  [dark, paper].forEach((media) => media.addEventListener("change", () => apply(root.dataset.theme)));
   const first = stored();
   apply(CHOICES.includes(first) ? first : "auto");
 })();

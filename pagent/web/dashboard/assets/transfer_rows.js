@@ -27,8 +27,16 @@ class Row {
   }
 
   #press() {
-    if (this.#isOver) this.element.remove();
+    if (this.#isOver) this.#remove();
     else this.#onCancel();
+  }
+
+  // The focus goes on to the next row, otherwise to the button that begins an upload.
+  #remove() {
+    const next = this.element.nextElementSibling ?? this.element.previousElementSibling;
+    const root = this.element.closest(".files");
+    this.element.remove();
+    (next?.querySelector("button") ?? root?.querySelector("[data-action=upload]"))?.focus();
   }
 
   finish(text, isGood) {
