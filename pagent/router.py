@@ -380,7 +380,7 @@ class Router:
         if settings.log_level is not None:
             log.set_level(settings.log_level)
         self.pools.renew(credentials.keys)
-        self.directory.keep_tokens(credentials.tokens)
+        self.directory.absent.keep_tokens(credentials.tokens)
         if isinstance(self.gate, ClosedGate) and credentials.access is not None:
             ended = self.gate.renew(credentials.access)
             _log.info("tokens of clients: %d; closed with tokens that are gone: %d", len(credentials.access), ended)

@@ -91,7 +91,7 @@ class AgentAdmission:
         """Return the token that an agent presented. ProtocolError if it is not accepted for the agent's uid."""
         token = self._joins.admit(peer) or self._credentials.token_of(peer)
         uid = peer.uid if isinstance(peer.uid, str) else peer.uid.hex()
-        if not self._directory.may_be(uid, token):
+        if not self._directory.absent.may_come(uid, token):
             raise ProtocolError("handshake refused: the uid came with another token before", POLICY_VIOLATION)
         return token
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 from pagent.errors import LinkClosedError, MethodError, NotYetError, RequestRefusedError, ServerError
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
+from pagent.relay.absence import AbsentAgents
 from pagent.relay.agent import AgentKey, ConnectedAgent, is_connection_id
 from pagent.relay.asking import create_at, info_of, is_info
 from pagent.relay.changes import ChangeFeed
 from pagent.relay.duplicates import Duplicates
 from pagent.relay.jobs import JobTable
 from pagent.relay.record import without_agent
+from pagent.relay.search import JobSearch
 from pagent.relay.table import AgentTable
 from pagent.relay.watches import AgentWatches
-from pagent.router_limits import LOOKUPS_AT_ONCE, ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
+from pagent.router_limits import ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
 from pagent.rpc.directory import ANY_CONNECTION, JobAddress, JobFacts
 from pagent.rpc.spool import SpoolOpener
 from pagent.runtime.tasks import TaskOwner
@@ -28,8 +30,6 @@ _log = logging.getLogger(__name__)
 
 #: How long a request for a job that is not known waits for agents that are listing their jobs.
 _LISTING_S: Final = 5.0
-#: Agents that are asked at once for a job: more would hold up the loop.
-_ASKED_AT_ONCE: Final = 50
 #: Why a request for a job waits, or fails.
 _AWAY: Final = "the agent of this job is not connected now"
 #: How often an agent without a watch is asked whether a job is ready that was started by another router.
@@ -59,14 +59,11 @@ class AgentDirectory:
         duplicates = Duplicates(self.table, self.tasks, lambda job_uid: self.jobs.discard(job_uid))
         self.jobs = JobTable(self.changes, reclaim=self._list_again, duplicate=duplicates.settle)
         self.watches = AgentWatches(self.jobs, self.tasks, self._jobs_listed)
-        self._asking = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+        self.search: Final = JobSearch(self.table, self.jobs, self.tasks)
+        self.absent: Final = AbsentAgents(self.jobs)
         # While running.
         self._expected: set[Hashable] = set()
         self._starting: dict[str, asyncio.Future[None]] = {}  # by job
-        self._forgetting: dict[AgentKey, asyncio.TimerHandle] = {}
-        self._lingers: dict[AgentKey, float] = {}  # the longest that a job of an agent was created with
-        self._lookups: dict[str, asyncio.Task[ConnectedAgent | None]] = {}
-        self._tokens: dict[str, str] = {}  # by the uid of the agent that presented it
 
     # --- finding ----------------------------------------------------------------------------------
 
@@ -201,38 +198,13 @@ class AgentDirectory:
         """Return the agent of a job that is not known, once all agents have listed their jobs."""
         listed = await self.watches.until_listed(self.watches.listing, _LISTING_S)
         key = self.jobs.agent_of(job.job_uid)
-        if key is None and (agent := await self._ask(job.job_uid)) is not None:
+        if key is None and (agent := await self.search.agent_of(job.job_uid)) is not None:
             key = agent.key
         if key is not None:
             return await self._open_link(key)
         if not listed:
             raise RequestRefusedError(503, "the agents are not back yet", retry_after_s=2)
         raise self.not_found(job)
-
-    async def _ask(self, job_uid: str) -> ConnectedAgent | None:
-        """Ask the agents of ours that are not watched. Requests for one job at one time share the answer."""
-        lookup = self._lookups.get(job_uid)
-        if lookup is None:
-            if not (agents := self.unwatched()):
-                return None
-            lookup = self.tasks.start(self._ask_all(job_uid, agents), name="look for a job")
-            self._lookups[job_uid] = lookup
-            lookup.add_done_callback(lambda _: self._lookups.pop(job_uid, None))
-        return await asyncio.shield(lookup)
-
-    def unwatched(self) -> list[ConnectedAgent]:
-        """Return the agents of ours that have to be asked for their jobs."""
-        return [agent for agent in self.table if agent.is_ours and not agent.retiring and not agent.is_watched]
-
-    async def _ask_all(self, job_uid: str, agents: list[ConnectedAgent]) -> ConnectedAgent | None:
-        async with self._asking:
-            for first in range(0, len(agents), _ASKED_AT_ONCE):
-                some = agents[first : first + _ASKED_AT_ONCE]
-                infos = await asyncio.gather(*(info_of(agent, job_uid) for agent in some))
-                for agent, info in zip(some, infos, strict=True):
-                    if info is not None and agent.is_open and self.jobs.update(agent.key, info):
-                        return agent
-        return None
 
     # --- jobs come and go -------------------------------------------------------------------------
 
@@ -267,7 +239,7 @@ class AgentDirectory:
             raise ServerError("the agent's answer is not the info of a job")
         self.jobs.update(agent.key, info, labels)
         if linger is not None and agent.is_ours:
-            self._lingers[agent.key] = max(linger, self._lingers.get(agent.key, 0.0))
+            self.absent.lingers(agent.key, linger)
         return dict(info)
 
     async def _next_link(self, agent: ConnectedAgent, lost: LinkClosedError) -> ConnectedAgent:
@@ -334,22 +306,8 @@ class AgentDirectory:
 
     # --- agents come and go -----------------------------------------------------------------------
 
-    def may_be(self, uid: str, token: str) -> bool:
-        """Return whether an agent with this uid may come with this token.
-
-        A uid belongs to the token that it came with as long as the agent has a link or a job that may be adopted.
-        """
-        return self._tokens.get(uid, token) == token
-
-    def keep_tokens(self, accepted: Collection[str]) -> None:
-        """Forget to which tokens uids belong that are not accepted any more."""
-        self._tokens = {uid: token for uid, token in self._tokens.items() if token in accepted}
-
     def _joined(self, agent: ConnectedAgent) -> None:
-        if (timer := self._forgetting.pop(agent.key, None)) is not None:
-            timer.cancel()
-        if not agent.dialled and isinstance(agent.connection.realm, str):
-            self._tokens[agent.uid] = agent.connection.realm
+        self.absent.came(agent)
         if not agent.is_ours:
             self._expected.discard(agent.key.dialled)
 
@@ -370,29 +328,15 @@ class AgentDirectory:
             return
         self.watches.stop(key)
         self.jobs.wake(key)
-        linger = max(agent.linger, self._lingers.get(key, 0.0))
-        if linger and self.jobs.count(key) and not agent.has_ended:
-            self._forgetting[key] = self._loop.call_later(linger, self._forget, key)
-        else:
-            self._forget(key)
+        self.absent.left(agent)
 
     def agent_ended(self, uid: str) -> None:
         """Forget the jobs of an agent that has dialled in and is away: it does not come back."""
         if self.table.newest(key := AgentKey(uid, None)) is None:
-            self._forget(key)
-
-    def _forget(self, key: AgentKey) -> None:
-        """Forget the jobs of an agent."""
-        if (timer := self._forgetting.pop(key, None)) is not None:
-            timer.cancel()
-        self._lingers.pop(key, None)
-        self.jobs.discard_agent(key)
-        if key.dialled is None:
-            self._tokens.pop(key.uid, None)
+            self.absent.forget(key)
 
     async def close(self) -> None:
         """End what runs for the agents."""
-        for timer in self._forgetting.values():
-            timer.cancel()
+        self.absent.close()
         self.watches.close()
         await self.tasks.close()

@@ -32,7 +32,7 @@ class JobLister:
         """Return the infos of jobs that exist. ``cpu_seconds`` and the like are those of a job's last change."""
         jobs = self._directory.jobs
         if after is None:
-            for agent, infos in await asyncio.gather(*map(_with_jobs, self._directory.unwatched())):
+            for agent, infos in await asyncio.gather(*map(_with_jobs, self._directory.search.unwatched())):
                 for info in infos:
                     jobs.update(agent.key, info)
         found = (each for each in jobs.later_than(after) if visible(JobFacts(each.uid, each.agent.uid, each.labels)))
