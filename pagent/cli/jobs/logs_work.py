@@ -34,33 +34,40 @@ async def print_logs(client: AgentClient, name: str, choice: LogChoice) -> int:
         (output, fd) for output, fd in _OUTPUTS if choice.only in (None, output) and standard_streams.is_open(output)
     ]
     try:
-        failed = await asyncio.gather(*(_copy(job, output, fd, choice) for output, fd in chosen))
+        async with asyncio.TaskGroup() as copies:
+            for output, fd in chosen:
+                copies.create_task(_copy(job, output, fd, choice))
+    except* BrokenPipeError:
+        pass  # the reader of one output wants no more: the other one, which may go on for long, ends as well
+    return 0
+
+
+async def _copy(job: RemoteJob, output: _Output, fd: int, choice: LogChoice) -> None:
+    """Copy one output. BrokenPipeError if its reader is gone, CommandFailed if it cannot be written."""
+    try:
+        async for chunk in _chosen(job, output, choice):
+            await standard_streams.write(fd, chunk)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CommandFailed(f"{output} cannot be written: {error.strerror}") from None
     except MethodError as error:
         if error.cause_type != "TypeError" or choice.since is None:
             raise
         raise CommandFailed("--since: the agent is of an earlier release, and does not time output") from None
-    for text in filter(None, failed):
-        raise CommandFailed(text)
-    return 0
 
 
-async def _copy(job: RemoteJob, output: _Output, fd: int, choice: LogChoice) -> str:
-    """Copy one output. Return why it cannot be written, empty if it was."""
-    try:
-        start, since = 0, choice.since
-        if choice.tail is not None:
-            kept, start = await _last_lines(job, output, choice.tail, since)
-            since = None
-            await standard_streams.write(fd, kept)
-            if not choice.follow:
-                return ""
-        async for chunk in _from(job, output, start, since, follow=choice.follow):
-            await standard_streams.write(fd, chunk)
-    except BrokenPipeError:
-        return ""  # its reader wants no more
-    except OSError as error:
-        return f"{output} cannot be written: {error.strerror}"
-    return ""
+async def _chosen(job: RemoteJob, output: _Output, choice: LogChoice) -> AsyncIterator[bytes]:
+    """Yield the chosen part of an output."""
+    start, since = 0, choice.since
+    if choice.tail is not None:
+        kept, start = await _last_lines(job, output, choice.tail, since)
+        since = None
+        yield kept
+        if not choice.follow:
+            return
+    async for chunk in _from(job, output, start, since, follow=choice.follow):
+        yield chunk
 
 
 async def _last_lines(job: RemoteJob, output: _Output, count: int, since: float | None) -> tuple[bytes, int]:
