@@ -24,23 +24,31 @@ async def wait_across_links(job: RemoteJob, notify: Callable[[str], None] = lamb
         try:
             return await job.wait()
         except (CallError, LinkError) as error:
-            if exit_code_for(error) != EXIT_NO_LINK:
+            if not is_lost_link(error):
                 raise
-        notify("the link is lost; it is made again")
-        await _until_reached(job)
-        notify("the link is back")
+        await reach_again(job, notify)
 
 
-async def _until_reached(job: RemoteJob) -> None:
-    """Wait until a job can be asked for its info again, for as long as a lost link is dialled again."""
+def is_lost_link(error: Exception) -> bool:
+    """Return whether a link is lost: that of this process, or that of a router to the agent."""
+    return exit_code_for(error) == EXIT_NO_LINK
+
+
+async def reach_again(job: RemoteJob, notify: Callable[[str], None]) -> None:
+    """Wait until a job can be asked for its info again, for as long as a lost link is dialled again.
+
+    :param notify: is called at the beginning, and when the link is back.
+    """
+    notify("the link is lost; it is made again")
     clock = asyncio.get_running_loop().time
     until = clock() + REDIAL_S
     while True:
         try:
             await job.info()  # waits for the next link
         except MethodError as error:
-            if exit_code_for(error) != EXIT_NO_LINK or clock() >= until:
+            if not is_lost_link(error) or clock() >= until:
                 raise
         else:
-            return
+            break
         await asyncio.sleep(_POLL_S)
+    notify("the link is back")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from pagent.cli.failure import CommandFailed
+from pagent.cli.job_wait import is_lost_link, reach_again
 from pagent.cli.naming import find_job
 from pagent.cli.terminal import standard_streams
+from pagent.cli.terminal.standard_streams import say
 from pagent.client import AgentClient, RemoteJob
-from pagent.errors import LinkClosedError, MethodError
+from pagent.errors import CallError, LinkError, MethodError
 
 _Output = Literal["stdout", "stderr"]
 _OUTPUTS: Final[tuple[tuple[_Output, int], ...]] = (("stdout", 1), ("stderr", 2))
@@ -35,17 +37,18 @@ async def print_logs(client: AgentClient, name: str, choice: LogChoice) -> int:
     ]
     try:
         async with asyncio.TaskGroup() as copies:
-            for output, fd in chosen:
-                copies.create_task(_copy(job, output, fd, choice))
+            for index, (output, fd) in enumerate(chosen):
+                notify = say if index == 0 else _ignore  # a lost link is reported once
+                copies.create_task(_copy(job, output, fd, choice, notify))
     except* BrokenPipeError:
         pass  # the reader of one output wants no more: the other one, which may go on for long, ends as well
     return 0
 
 
-async def _copy(job: RemoteJob, output: _Output, fd: int, choice: LogChoice) -> None:
+async def _copy(job: RemoteJob, output: _Output, fd: int, choice: LogChoice, notify: Callable[[str], None]) -> None:
     """Copy one output. BrokenPipeError if its reader is gone, CommandFailed if it cannot be written."""
     try:
-        async for chunk in _chosen(job, output, choice):
+        async for chunk in _chosen(job, output, choice, notify):
             await standard_streams.write(fd, chunk)
     except BrokenPipeError:
         raise
@@ -57,7 +60,9 @@ async def _copy(job: RemoteJob, output: _Output, fd: int, choice: LogChoice) -> 
         raise CommandFailed("--since: the agent is of an earlier release, and does not time output") from None
 
 
-async def _chosen(job: RemoteJob, output: _Output, choice: LogChoice) -> AsyncIterator[bytes]:
+async def _chosen(
+    job: RemoteJob, output: _Output, choice: LogChoice, notify: Callable[[str], None]
+) -> AsyncIterator[bytes]:
     """Yield the chosen part of an output."""
     start, since = 0, choice.since
     if choice.tail is not None:
@@ -66,7 +71,7 @@ async def _chosen(job: RemoteJob, output: _Output, choice: LogChoice) -> AsyncIt
         yield kept
         if not choice.follow:
             return
-    async for chunk in _from(job, output, start, since, follow=choice.follow):
+    async for chunk in _from(job, output, start, since, notify if choice.follow else None):
         yield chunk
 
 
@@ -80,9 +85,13 @@ async def _last_lines(job: RemoteJob, output: _Output, count: int, since: float 
 
 
 async def _from(
-    job: RemoteJob, output: _Output, offset: int, since: float | None, *, follow: bool
+    job: RemoteJob, output: _Output, offset: int, since: float | None, notify: Callable[[str], None] | None
 ) -> AsyncIterator[bytes]:
-    """Yield an output from an offset or a time on. After a lost link it is continued on the next one."""
+    """Yield an output from an offset or a time on.
+
+    :param notify: the output is followed, also on the next link after a lost one, which is reported to this function.
+    """
+    follow = notify is not None
     while True:
         logs = job.logs(output, offset=offset, follow=follow, since=since)
         try:
@@ -91,9 +100,13 @@ async def _from(
                     offset, since = logs.start, None
                 yield chunk
                 offset += len(chunk)
-        except LinkClosedError:
-            if not follow:
+        except (CallError, LinkError) as error:
+            if notify is None or not is_lost_link(error):
                 raise
-            await job.info()  # waits for the next link
+            await reach_again(job, notify)
         else:
             return
+
+
+def _ignore(text: str) -> None:
+    pass

@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from pagent.cli.failure import EXIT_NO_SUCH, EXIT_TIMEOUT, CommandFailed, exit_code_for, report_failure
+from pagent.cli.job_wait import wait_across_links
 from pagent.cli.naming import ENDED, UID_DIGITS, find_info, find_job
 from pagent.cli.outcome import brief_end, describe_end, exit_code, reason
 from pagent.cli.terminal.sizes import cell_of, size_of
@@ -16,7 +17,7 @@ from pagent.cli.terminal.standard_streams import say
 from pagent.cli.terminal.tables import print_fields, print_infos, print_json
 from pagent.cli.terminal.times import age, local_time
 from pagent.client import AgentClient, RemoteJob
-from pagent.errors import CallError, LinkClosedError
+from pagent.errors import CallError
 from pagent.log import escape
 
 _HEADS: Final = ("UID", "NAME", "STATE", "AGE", "PORTS", "CPU", "MEMORY")
@@ -114,10 +115,7 @@ async def wait_for_jobs(client: AgentClient, names: Sequence[str], timeout: floa
 async def ended(job: RemoteJob) -> dict[str, Any]:
     """Wait until a job has ended, and return its info. A lost link is waited for. CommandFailed: it never starts."""
     while True:
-        try:
-            info = await job.wait()
-        except LinkClosedError:
-            info = await job.info()  # waits for the next link
+        info = await wait_across_links(job, say)
         if info["state"] in ENDED:
             return info
         if info["state"] == "NEW":

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pagent.cli.jobs import logs_work
+from pagent.client import RemoteJob
+from pagent.errors import MethodError
 from tests.cli.commands import Outcome, command
 from tests.kit.remotes import RemoteProcess
 
@@ -57,3 +61,39 @@ def test_following_ends_with_the_first_output_that_cannot_be_written(
     else:
         assert ended.returncode == 1
         assert ended.stderr.startswith("pagent: stdout cannot be written: No space left on device (pagent help disk-")
+
+
+class _LosingJob(RemoteJob):
+    """A job of whose outputs each has two lines, and whose router loses the agent between them."""
+
+    def __init__(self) -> None:
+        link: Any = None
+        super().__init__(link, {"uid": "u", "name": "job"})
+
+    def logs(self, stream: str = "stdout", *, offset: int = 0, follow: bool = False, since: float | None = None) -> Any:
+        async def chunks() -> AsyncIterator[bytes]:
+            if offset == 0:
+                yield b"one\n"
+                raise MethodError("LinkClosedError: of the router", "LinkClosedError", "of the router")
+            yield b"two\n"
+
+        return chunks()
+
+    async def info(self) -> dict[str, Any]:
+        return {}
+
+
+async def test_following_continues_after_a_router_has_lost_the_agent(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def find_job(client: object, name: str) -> RemoteJob:
+        return _LosingJob()
+
+    monkeypatch.setattr(logs_work, "find_job", find_job)
+    client: Any = None
+    assert await logs_work.print_logs(client, "job", logs_work.LogChoice(follow=True)) == 0
+    stdout, stderr = capfd.readouterr()
+    assert stdout == "one\ntwo\n"
+    lines = stderr.splitlines()
+    assert [line for line in lines if not line.startswith("pagent:")] == ["one", "two"]
+    assert lines.count("pagent: the link is lost; it is made again") == 1  # once, though both outputs lose it
