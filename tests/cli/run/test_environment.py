@@ -12,12 +12,15 @@ def test_options_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HERE", "from here")
     monkeypatch.delenv("ABSENT", raising=False)
     file = tmp_path / "env"
-    file.write_text("\ufeff# comment\n\nA=1\n  B=two words = three \nHERE\nABSENT\nC='as it is'\n")
+    file.write_bytes(
+        "\ufeff# comment\n\nA=1\n  B=two words = three \nHERE \nABSENT\nC='as it is'\r\nexport D=1\u2028\f2\n".encode()
+    )
     assert variables(("A=2", "HERE", "ABSENT", "EMPTY="), file) == {
         "A": "2",
         "B": "two words = three ",
         "HERE": "from here",
         "C": "'as it is'",
+        "D": "1\u2028\f2",
         "EMPTY": "",
     }
 
@@ -28,6 +31,8 @@ def test_options_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (("=x",), None, "-e =x: expected NAME=VALUE"),
         ((), b"A=1\n=x\n", "env, line 2: expected NAME=VALUE"),
         ((), b"A=\x00\n", "env, line 1: expected NAME=VALUE"),
+        ((), b"A=1\nB = 2\n", "env, line 2: expected NAME=VALUE, without a space before ="),
+        ((), b"export export A=1\n", "env, line 1: expected NAME=VALUE, without a space before ="),
         ((), b"\xff\xfe", "not a text file in UTF-8"),
     ],
 )
