@@ -14,6 +14,7 @@ import click
 from pagent.cli.completing import addresses, context_names
 from pagent.cli.debug import note
 from pagent.errors import ConfigError
+from pagent.log import escape
 from pagent.names import TOKEN_VARIABLE
 
 #: The variable that names the saved context to use.
@@ -45,11 +46,23 @@ def optional_target_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def found_target_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: the function is called with ``target: Target | None``; None if no option and no context names one.
+    """Decorator: the function is called with ``target: Target | ConfigError | None``.
 
-    Without a token that of the target is empty.
+    None: no option and no context names one; ConfigError: what is named cannot be used. Without a token that of the
+    target is empty.
     """
-    return _with_target(function, is_named=_is_any_named, needs_token=False)
+
+    @wraps(function)
+    def wrapper(agent: str | None, context: str | None, token_file: Path | None, debug: bool, **values: Any) -> Any:
+        target: Target | ConfigError | None = None
+        try:
+            if _is_any_named(agent, context):
+                target = find_target(agent, context, token_file, debug=debug, needs_token=False)
+        except ConfigError as error:
+            target = error
+        return function(target=target, **values)
+
+    return _with_options(wrapper)
 
 
 def _is_named(agent: str | None, context: str | None) -> bool:
@@ -67,7 +80,6 @@ def _with_target(
     function: Callable[..., Any],
     *,
     is_named: Callable[[str | None, str | None], bool] | None = None,
-    needs_token: bool = True,
 ) -> Callable[..., Any]:
     """``is_named``: whether there is a target, from the options --agent and --context; None: it is required."""
 
@@ -75,12 +87,18 @@ def _with_target(
     def wrapper(agent: str | None, context: str | None, token_file: Path | None, debug: bool, **values: Any) -> Any:
         target = None
         if is_named is None or values.get("detach") or values.get("pool") or is_named(agent, context):
-            target = find_target(agent, context, token_file, debug=debug, needs_token=needs_token)
+            target = find_target(agent, context, token_file, debug=debug)
+            if agent is None:
+                report_readable_tokens()
         return function(target=target, **values)
 
+    return _with_options(wrapper)
+
+
+def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
-        wrapper = option(wrapper)
-    return wrapper
+        function = option(function)
+    return function
 
 
 _OPTIONS: Final = [
@@ -127,6 +145,15 @@ def find_target(
         raise ConfigError("no agent is chosen: use --agent ADDRESS, or save one with pagent context add NAME ADDRESS")
     saved = contexts.get(name)
     return Target(saved.address, token or saved.token, debug)
+
+
+def report_readable_tokens() -> None:
+    """Warn the user if the file of contexts can be read by other users of this machine."""
+    from pagent.cli.terminal.standard_streams import say
+    from pagent.config.contexts import contexts_path, readable_by_other_users
+
+    if readable_by_other_users(path := contexts_path()):
+        say(escape(f"{path}: other users can read your tokens; run chmod 600"))
 
 
 def _token_of(path: Path) -> str:

@@ -15,7 +15,8 @@ from pagent.config.load import read_map
 from pagent.config.replacing import replace_file
 from pagent.errors import ConfigError
 
-_NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+#: A name does not look like an option.
+_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9._@-]{1,64}")
 _MODE: Final = 0o600
 
 
@@ -44,7 +45,9 @@ class Contexts:
     def added(self, name: str, context: SavedContext) -> Contexts:
         """Return the contexts with one more. The first one becomes the current one. ConfigError for the name."""
         if not _NAME.fullmatch(name):
-            raise ConfigError(f"{name!r} cannot be a context's name: at most 64 letters, digits and . _ @ - are")
+            raise ConfigError(
+                f"{name!r} cannot be a context's name: at most 64 letters, digits and . _ @ - are, and no - first"
+            )
         return Contexts({**self.by_name, name: context}, self.current or name)
 
     def used(self, name: str) -> Contexts:
@@ -89,15 +92,17 @@ def _context(path: Path, name: object, value: Any) -> SavedContext:
 
 
 def write_contexts(path: Path, contexts: Contexts) -> None:
-    """Replace the file at once. Only its owner can read it. ConfigError."""
+    """Replace the file at once. Only its owner can read it. OSError, which names the file."""
     lines = [f"current: {json.dumps(contexts.current)}", "contexts:" if contexts.by_name else "contexts: {}"]
     for name, context in contexts.by_name.items():  # JSON is YAML
         lines.append(f"  {json.dumps(name)}: {json.dumps({'address': context.address, 'token': context.token})}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (path.parent.parent, path.parent):  # mkdir gives its mode to the last folder alone
+            if not folder.exists():
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(Path(os.path.realpath(path)), "\n".join(lines) + "\n", _MODE)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from None
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def readable_by_other_users(path: Path) -> bool:

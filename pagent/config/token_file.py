@@ -89,7 +89,11 @@ def _replace(path: Path, text: str, expected: list[str]) -> None:
 
 @contextmanager
 def _locked(path: Path, *, create: bool) -> Iterator[None]:
-    """Hold the lock of the file that has this name. ConfigError, which names the file."""
+    """Hold the lock of the file that has this name. ConfigError, which names the file.
+
+    :param create: make the file if there is none. It is removed again if nothing is written to it.
+    """
+    is_new = create and not os.path.lexists(path)
     try:
         descriptor = _lock(path, os.O_RDWR | (os.O_CREAT if create else 0))
     except OSError as error:
@@ -99,6 +103,8 @@ def _locked(path: Path, *, create: bool) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
     finally:
+        if is_new and _is_same(descriptor, path) and not os.fstat(descriptor).st_size:
+            path.unlink()
         os.close(descriptor)
 
 

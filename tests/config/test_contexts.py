@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -23,13 +24,29 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["contexts.yaml"]
 
 
+def test_new_folders_are_of_their_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_contexts(tmp_path / "config" / "pagent" / "contexts.yaml", Contexts())
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "config").stat().st_mode) == 0o700
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Not a directory") as raised:
+        write_contexts(tmp_path / "file" / "pagent" / "contexts.yaml", Contexts())
+    assert raised.value.filename == str(tmp_path / "file" / "pagent" / "contexts.yaml")
+
+
 def test_the_first_context_is_the_current_one() -> None:
     contexts = Contexts().added("lab", LAB).added("other", LAB)
     assert contexts.current == "lab"
     assert contexts.removed("lab") == Contexts({"other": LAB}, None)
 
 
-@pytest.mark.parametrize("name", ["", "a b", "x" * 65, "a/b", "\x1b"])
+@pytest.mark.parametrize("name", ["", "-a", "a b", "x" * 65, "a/b", "\x1b"])
 def test_a_name_that_cannot_be_used(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be a context's name"):
         Contexts().added(name, LAB)

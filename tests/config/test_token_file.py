@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pagent.config import token_file
 from pagent.config.token_file import add_token, list_tokens, remove_token
 from pagent.errors import ConfigError
 
@@ -155,3 +157,19 @@ def test_a_folder_is_not_a_file(path: Path) -> None:
     for edit in (lambda: add_token(path, record("a")), lambda: remove_token(path, "a"), lambda: list_tokens(path)):
         with pytest.raises(ConfigError, match="Is a directory"):
             edit()  # type: ignore[no-untyped-call]
+
+
+def test_a_full_disk_leaves_no_empty_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(token_file, "replace_file", full)
+        with pytest.raises(ConfigError, match="No space left"):
+            add_token(path, record("a"))
+        assert not path.exists()
+        path.touch()
+        with pytest.raises(ConfigError, match="No space left"):
+            add_token(path, record("a"))
+    assert path.exists()  # it was there before
+    add_token(path, record("a"))

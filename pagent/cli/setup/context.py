@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pagent.cli.completing import context_names
-from pagent.cli.target import CONTEXT_VARIABLE, find_target
+from pagent.cli.target import CONTEXT_VARIABLE, find_target, report_readable_tokens
 
 
 @click.group(short_help="Save addresses and tokens by name.")
@@ -79,12 +79,10 @@ def remove(name: str) -> None:
 def list_(as_json: bool) -> None:
     """List the saved contexts. The one that commands use has a star."""
     from pagent.cli.terminal.tables import print_json, print_table
-    from pagent.config.contexts import contexts_path, read_contexts, readable_by_other_users
+    from pagent.config.contexts import contexts_path, read_contexts
 
-    path = contexts_path()
-    contexts = read_contexts(path)
-    if readable_by_other_users(path):
-        click.echo(f"pagent: {path}: other users can read your tokens; run chmod 600", err=True)
+    contexts = read_contexts(contexts_path())
+    report_readable_tokens()
     used = os.environ.get(CONTEXT_VARIABLE) or contexts.current
     if as_json:
         rows = contexts.by_name.items()

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pagent.cli.target import Target, found_target_options
+from pagent.errors import ConfigError
 
 
 @click.command(short_help="Check this host, a configuration and a link.")
@@ -16,7 +17,7 @@ from pagent.cli.target import Target, found_target_options
 )
 @click.option("--router", is_flag=True, help="The configuration is that of a router, not of an agent.")
 @found_target_options
-def doctor(target: Target | None, as_json: bool, path: Path | None, router: bool) -> None:
+def doctor(target: Target | ConfigError | None, as_json: bool, path: Path | None, router: bool) -> None:
     """Check what this host offers to an agent and its jobs: the kernel, isolation, limits, ports, disk and clock.
 
     With --config also whether the configuration is valid, can be used on this host, and its routers can be reached.

@@ -22,7 +22,7 @@ from pagent.jobs.isolation import Confinement
 from pagent.net.tls import client_context, server_context
 
 
-async def examine(target: Target | None, path: Path | None, *, of_router: bool, as_json: bool) -> int:
+async def examine(target: Target | ConfigError | None, path: Path | None, *, of_router: bool, as_json: bool) -> int:
     """Make all checks and print them; return 1 if one has failed."""
     checks = []
     async for check in _all_checks(target, path, of_router):
@@ -34,7 +34,7 @@ async def examine(target: Target | None, path: Path | None, *, of_router: bool, 
     return int(any(check.level is Level.FAILED for check in checks))
 
 
-async def _all_checks(target: Target | None, path: Path | None, of_router: bool) -> AsyncIterator[Check]:
+async def _all_checks(target: Target | ConfigError | None, path: Path | None, of_router: bool) -> AsyncIterator[Check]:
     settings, fault = _read(path, of_router)
     root = settings.jobs.root if isinstance(settings, Settings) else None
     for check in host_checks(root):
@@ -47,7 +47,9 @@ async def _all_checks(target: Target | None, path: Path | None, of_router: bool)
     if isinstance(settings, Settings):
         async for check in _routers(settings):
             yield check
-    if target is not None:
+    if isinstance(target, ConfigError):
+        yield failed("context", str(target), "pagent context --help explains contexts.")
+    elif target is not None:
         async for check in _steps(target):
             yield check
 

@@ -207,6 +207,12 @@ def test_a_context_replaces_address_and_token(
     assert run("context", "add", "here", address, *token) == (0, "here is saved, and is the current context\n", "")
     assert run("context", "add", "gone", "127.0.0.1:1", *token) == (0, "gone is saved\n", "")
     assert run("ps").code == 0
+    file = tmp_path / "pagent" / "contexts.yaml"
+    file.chmod(0o644)
+    warning = f"pagent: {file}: other users can read your tokens; run chmod 600\n"
+    assert run("ps").stderr == run("context", "list").stderr == warning
+    assert run("ps", *place.options).stderr == ""
+    file.chmod(0o600)
     assert run("ps", "--context", "gone").code == 4
     assert run("ps", "--context", "none").code == 2
     monkeypatch.setenv("PAGENT_CONTEXT", "gone")

@@ -55,6 +55,16 @@ def test_this_host_has_what_an_agent_needs(doctor: Any, monkeypatch: pytest.Monk
         assert f" {name}: " in outcome.stdout
 
 
+def test_contexts_that_cannot_be_read_are_a_check_that_has_failed(doctor: Any, tmp_path: Path) -> None:
+    (tmp_path / "pagent").mkdir()
+    (tmp_path / "pagent" / "contexts.yaml").write_text("contexts: [")
+    for arguments in ([], ["--context", "lab"]):
+        outcome = doctor("--json", *arguments)
+        assert (outcome.code, outcome.stderr) == (1, "")
+        assert steps(outcome) == {"context": "failed"}
+        assert "contexts.yaml: line 1: " in of(outcome, "context")["text"]
+
+
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     checks = {check.name: check for check in host_checks.host_checks(tmp_path / "missing")}
     assert checks["folder"].level is Level.FAILED
