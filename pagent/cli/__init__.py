@@ -108,6 +108,9 @@ class Pagent(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            self._complete(error, ctx)
+            raise
         except ConfigError as error:
             _report(error, str(error))
             ctx.exit(EXIT_CONFIG)
@@ -118,6 +121,12 @@ class Pagent(click.Group):
             ctx.exit(EXIT_FAILED)
         except KeyboardInterrupt:
             ctx.exit(EXIT_INTERRUPTED)
+
+    def _complete(self, error: click.UsageError, ctx: click.Context) -> None:
+        """Name the command in an error of click's parser, which has none for an option without its value."""
+        name = ctx.invoked_subcommand
+        if error.ctx is None and name is not None and (command := self.get_command(ctx, name)) is not None:
+            error.ctx = click.Context(command, parent=ctx, info_name=name)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage("pagent", "COMMAND [OPTIONS] [ARGUMENTS]")

@@ -91,7 +91,7 @@ _TWO: Final = 2 * _HALF + 1
 
 def suggestion(word: str) -> str | None:
     """Return the command that an unknown word probably means."""
-    close = difflib.get_close_matches(word, [*COMMANDS, *_OTHER_NAMES], n=1)
+    close = difflib.get_close_matches(word.lower(), [*COMMANDS, *_OTHER_NAMES], n=1)
     return _OTHER_NAMES.get(close[0], close[0]) if close else None
 
 

@@ -185,7 +185,15 @@ def test_every_command_has_an_example(invoke: Invoke, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("word", "meant"),
-    [("sevre", "serve"), ("stop", "kill"), ("ls", "ps"), ("delete", "rm"), ("lgos", "logs"), ("lss", "ps")],
+    [
+        ("sevre", "serve"),
+        ("stop", "kill"),
+        ("ls", "ps"),
+        ("delete", "rm"),
+        ("lgos", "logs"),
+        ("lss", "ps"),
+        ("PS", "ps"),
+    ],
 )
 def test_a_wrong_command_has_a_suggestion(invoke: Invoke, word: str, meant: str) -> None:
     result = invoke(word)
@@ -196,6 +204,15 @@ def test_a_wrong_command_has_a_suggestion(invoke: Invoke, word: str, meant: str)
 def test_a_wrong_command_of_a_group_is_answered_with_its_commands(invoke: Invoke) -> None:
     expected = "pagent: No such command 'rm'; pagent context has add, list, remove, use\n"
     assert invoke("context", "rm", "lab").stderr == expected
+
+
+def test_an_option_without_its_value_is_explained_by_its_command(invoke: Invoke) -> None:
+    assert (
+        invoke("run", "--name").stderr
+        == "pagent: Option '--name' requires an argument; pagent run --help explains it\n"
+    )
+    expected = "pagent: Option '--token-file' requires an argument; pagent context --help explains it\n"
+    assert invoke("context", "add", "--token-file").stderr == expected
 
 
 def test_the_choices_of_an_argument_are_in_one_line(invoke: Invoke) -> None:

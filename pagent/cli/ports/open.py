@@ -13,7 +13,7 @@ from pagent.cli.target import Target, target_options
 @click.option("--print", "prints", is_flag=True, help="Print the address instead of opening a browser.")
 @click.option(
     "--within",
-    type=SpanParam(),
+    type=SpanParam("24h"),
     help="How long the address of a ticket can be opened, such as 10m; at most 24h.  [default: 1m]",
 )
 @target_options

@@ -28,8 +28,13 @@ class Publish:
 
 
 def publishes_of(ctx: click.Context, param: click.Parameter, values: Iterable[str]) -> tuple[Publish, ...]:
-    """Parse all values of the option ``-p`` (a callback of click). click.BadParameter."""
-    return tuple(map(parse_publish, values))
+    """Parse all values of the option ``-p`` (a callback of click). click.BadParameter, also for a LOCAL given twice."""
+    publishes = tuple(map(parse_publish, values))
+    chosen = [publish.local for publish in publishes if publish.local]
+    for local in chosen:
+        if chosen.count(local) > 1:
+            raise click.BadParameter(f"local port {local} is given twice")
+    return publishes
 
 
 def parse_publish(text: str) -> Publish:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pagent.cli.explained import with_name
 from pagent.cli.failure import EXIT_FAILED, CommandFailed
 from pagent.cli.terminal import standard_streams
 from pagent.cli.terminal.local_terminal import following_size, raw_mode, window_size
@@ -128,7 +129,7 @@ class JoinedProcess:
             except BrokenPipeError:
                 return _SIGNALLED + _SIGPIPE  # its reader wants no more
             except OSError as error:
-                say(f"the output cannot be written: {error.strerror}")
+                say(with_name(f"the output cannot be written: {error.strerror}"))
                 return EXIT_FAILED
             self._copied(fd, text)
         return 0

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Literal
 
+from pagent.cli.explained import with_name
 from pagent.cli.terminal import standard_streams
 from pagent.cli.terminal.standard_streams import say
 from pagent.client import RemoteJob
@@ -74,4 +75,4 @@ class OutputCopy:
             return  # the end of the job reports a lost link; a closed pipe means that its reader wants no more
         except OSError as error:
             self.failed = True
-            say(f"{name} cannot be written: {error.strerror}")
+            say(with_name(f"{name} cannot be written: {error.strerror}"))

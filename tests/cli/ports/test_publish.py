@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagent.cli.ports.publish import PortPlan, Publish, parse_publish, plan_ports, stable_ports
+from pagent.cli.ports.publish import PortPlan, Publish, parse_publish, plan_ports, publishes_of, stable_ports
 
 MAIN = ""
 
@@ -36,6 +36,19 @@ def test_invalid_mappings(text: str) -> None:
         click.BadParameter, match="is not a valid port mapping: write LOCAL or LOCAL:JOB, with ports from 1 to 65535"
     ):
         parse_publish(text)
+
+
+def test_a_local_port_has_one_target() -> None:
+    option = click.Option(["-p"])
+    ctx = click.Context(click.Command("run"))
+    assert publishes_of(ctx, option, ("0:80", ":81", "0", "8080")) == (
+        Publish(0, 80),
+        Publish(0, 81),
+        Publish(0),
+        Publish(8080),
+    )
+    with pytest.raises(click.BadParameter, match="local port 8080 is given twice"):
+        publishes_of(ctx, option, ("8080:80", "9", "8080:81"))
 
 
 @given(st.text(max_size=12))
