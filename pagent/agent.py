@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from pagent import __version__, log
+from pagent import __version__
 from pagent.access.hosts import is_loopback_name
 from pagent.config.joining import JoinData
 from pagent.config.model import IsolationSettings, Settings
@@ -127,7 +127,7 @@ class Agent:
         self._ending = False
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._forced = asyncio.Event()  # end at once
-        self._configuration = Rereading()
+        self._configuration = Rereading(self._load_again, self._take_over)
         self._when_renewed: list[Callable[[Settings], object]] = []
         self._operator: OperatorLinks | None = None
         #: Where it listens; 0 for what it does not.
@@ -194,33 +194,26 @@ class Agent:
             )
 
     def reload(self, read: Callable[[], Settings]) -> None:
-        """Take over what may change while the agent runs: tokens, keys, certificates, log level and properties.
+        """Take over what may change while the agent runs: tokens, keys, certificates, log level and properties."""
+        self._configuration.start(read)
 
-        A file that cannot be read, or is not valid, changes nothing and is one line in the log.
-        """
-        self._configuration.start(partial(self._read, read), self._take_over)
-
-    def _take_over(self, found: tuple[Settings, Credentials]) -> int:
+    def _take_over(self, settings: Settings, credentials: Credentials) -> int:
         """Use settings and credentials that were read again; return how many tokens are accepted."""
-        settings, credentials = found
         self._credentials = credentials
         self._web.use_tls("server", credentials.server_tls)
         self._user_data = self._describe(settings)
         self.jobs.properties = property_variables(settings.properties)
-        if settings.log_level is not None:
-            log.set_level(settings.log_level)
         self.links.close_unless(self._is_accepted, TOKEN_GONE)
         for action in self._when_renewed:
             action(settings)
         return len(credentials.tokens.accepted)
 
-    def _read(self, read: Callable[[], Settings]) -> tuple[Settings, Credentials]:
-        """Read all that :meth:`reload` takes over; in a thread."""
-        settings = read()
+    def _load_again(self, settings: Settings) -> Credentials:
+        """Return the credentials that settings name which were read again; in a thread."""
         credentials = self._load_credentials(settings)
         if (credentials.server_tls is None) is not (self._credentials.server_tls is None):
             raise ConfigError("server.tls.certificate: TLS is turned on or off by a restart only")
-        return settings, credentials
+        return credentials
 
     def _load_credentials(self, settings: Settings) -> Credentials:
         dials_tls = any(router.address.tls for router in self._routers)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from pagent import __version__, log
+from pagent import __version__
 from pagent.access.closed import ClosedGate
 from pagent.access.dialling import LOOPBACK, DialRules
 from pagent.access.gate import AccessGate
@@ -168,7 +168,7 @@ class Router:
             raise ConfigError(f"control.trusted_proxies: {error}") from None
         self._agents = WebServer()
         self._tasks = TaskOwner("router")
-        self._configuration = Rereading()
+        self._configuration = Rereading(lambda found: self._credentials.renewed(found), self._take_over)
         self._lag: LoopLag | None = None
         # While running.
         self._clients: ClientLinks | None = None
@@ -366,19 +366,13 @@ class Router:
     # --- SIGHUP -----------------------------------------------------------------------------------
 
     def reload(self, read: Callable[[], RouterSettings]) -> None:
-        """Take over what may change while the router runs: tokens, keys, certificates and the log level.
+        """Take over what may change while the router runs: tokens, keys, certificates and the log level."""
+        self._configuration.start(read)
 
-        A file that cannot be read, or is not valid, changes nothing and is one line in the log.
-        """
-        self._configuration.start(partial(self._read, read), self._take_over)
-
-    def _take_over(self, found: tuple[RouterSettings, RouterCredentials]) -> int:
+    def _take_over(self, settings: RouterSettings, credentials: RouterCredentials) -> int:
         """Use settings and credentials that were read again; return how many tokens are accepted."""
-        settings, credentials = found
         self._credentials = credentials
         self._agents.use_tls("server", credentials.server_tls)
-        if settings.log_level is not None:
-            log.set_level(settings.log_level)
         self.pools.renew(credentials.keys)
         self.directory.absent.keep_tokens(credentials.tokens)
         if isinstance(self.gate, ClosedGate) and credentials.access is not None:
@@ -388,11 +382,6 @@ class Router:
         self._dashboard.renew(credentials.dashboard)
         self._admission.renew(credentials)
         return len(credentials.accepted)
-
-    def _read(self, read: Callable[[], RouterSettings]) -> tuple[RouterSettings, RouterCredentials]:
-        """Read all that :meth:`reload` takes over; in a thread."""
-        settings = read()
-        return settings, self._credentials.renewed(settings)
 
 
 def _user_data(uid: str, name: str) -> dict[str, Any]:

@@ -4,42 +4,66 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
+from pagent import log
 from pagent.errors import ConfigError, StuckError
 from pagent.limits import RELOAD_TIMEOUT_S
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
 
-T = TypeVar("T")
+
+class RereadSettings(Protocol):
+    """What the settings of agents and routers have in common."""
+
+    @property
+    def log_level(self) -> str | None:
+        """The level of the log; None leaves it as it is."""
+
+
+S = TypeVar("S", bound=RereadSettings)
+C = TypeVar("C")
 
 _log = logging.getLogger(__name__)
 
 
-class Rereading:
-    """Reads with one thread, one reading after the other, until :meth:`close`."""
+class Rereading(Generic[S, C]):
+    """Reads with one thread, one reading after the other, until :meth:`close`.
 
-    def __init__(self) -> None:
+    :param load: returns the credentials that settings name; called in the thread.
+    :param take_over: uses settings and credentials; returns how many tokens are accepted, for the log.
+    """
+
+    def __init__(self, load: Callable[[S], C], take_over: Callable[[S, C], int]) -> None:
+        self._load = load
+        self._take_over = take_over
         self._threads = ThreadPool("configuration", 1)
         self._tasks = TaskOwner("configuration")
         self._closed = False
 
-    def start(self, read: Callable[[], T], take_over: Callable[[T], int]) -> None:
-        """Call ``read`` in the thread, then ``take_over`` with what it returned.
+    def start(self, read: Callable[[], S]) -> None:
+        """Read settings and their credentials in the thread, then take them over.
 
-        ``take_over`` returns how many tokens are accepted, for the log. ConfigError of ``read`` changes nothing and is
-        one line in the log. Nothing is read once this is closed.
+        A file that cannot be read, or is not valid, changes nothing and is one line in the log. Nothing is read once
+        this is closed.
         """
         if not self._closed:
-            self._tasks.start(self._read(read, take_over), name="read the configuration again")
+            self._tasks.start(self._reread(read), name="read the configuration again")
 
-    async def _read(self, read: Callable[[], T], take_over: Callable[[T], int]) -> None:
+    async def _reread(self, read: Callable[[], S]) -> None:
         try:
-            found = await self._threads.run(read, limit_s=RELOAD_TIMEOUT_S)
+            settings, credentials = await self._threads.run(self._read, read, limit_s=RELOAD_TIMEOUT_S)
         except (ConfigError, StuckError) as error:
             _log.error("the configuration is not read again, and nothing changes: %s", error)
             return
-        _log.info("the configuration is read again; accepted tokens: %d", take_over(found))
+        if settings.log_level is not None:
+            log.set_level(settings.log_level)
+        accepted = self._take_over(settings, credentials)
+        _log.info("the configuration is read again; accepted tokens: %d", accepted)
+
+    def _read(self, read: Callable[[], S]) -> tuple[S, C]:
+        settings = read()
+        return settings, self._load(settings)
 
     async def close(self) -> None:
         """Give up what is being read."""
