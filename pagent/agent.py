@@ -16,16 +16,13 @@ from pagent import __version__
 from pagent.access.hosts import is_loopback_name
 from pagent.config.joining import JoinData
 from pagent.config.model import IsolationSettings, Settings
-from pagent.config.tokens import TOKEN_GONE
-from pagent.errors import ConfigError, ProtocolError
+from pagent.errors import ConfigError
 from pagent.jobs.command import property_variables
 from pagent.jobs.figures import HostFigures
 from pagent.jobs.manager import JobManager
 from pagent.jobs.tree import become_subreaper
 from pagent.limits import DISK_END_S
 from pagent.net.credentials import Credentials, load_credentials
-from pagent.net.dial import dial
-from pagent.rpc.connection import Connection
 from pagent.rpc.methods import methods_of
 from pagent.runtime.descriptors import raise_limit
 from pagent.runtime.loop_lag import LoopLag
@@ -33,7 +30,8 @@ from pagent.runtime.memory import current_memory
 from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.rereading import Rereading
 from pagent.runtime.tasks import TaskOwner
-from pagent.service.dialling import DialledLinks, RouterDialling, RouterTarget, targets_of
+from pagent.service.admission import ENDS, RouterAdmission
+from pagent.service.dialling import DialledLinks, RouterDialling, targets_of
 from pagent.service.disk import DiskThreads
 from pagent.service.exec import ExecService
 from pagent.service.figures import FiguresService
@@ -51,11 +49,8 @@ from pagent.web.report_app import REPORT_PATH, report_app
 from pagent.web.rpc_app import rpc_app
 from pagent.web.server import WebServer
 from pagent.wire import identity
-from pagent.wire.closing import GOING_AWAY, POLICY_VIOLATION
 
 _log = logging.getLogger(__name__)
-
-_ENDS: Final = "the agent ends"
 
 _EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -78,7 +73,6 @@ class Agent:
     ) -> None:
         # For life.
         self._settings = settings
-        self._debug = connection_debug
         self._client_enabled = settings.client.enabled
         if settings.client.enabled and not settings.client.address:
             _log.warning("client mode has no client.address and is turned off")
@@ -89,7 +83,6 @@ class Agent:
         self._environ = environ
         self._credentials = self._load_credentials(settings)
         self.uid = settings.identity.uid or uuid.uuid4().hex
-        self._instance = uuid.uuid4().hex
         self._user_data = self._describe(settings)
         self.disk = DiskThreads(settings.jobs.background_threads)
         self._jobs_root = settings.jobs.root or Path(tempfile.gettempdir())
@@ -119,6 +112,15 @@ class Agent:
             FiguresService(self.jobs),
         )
         self.links = AgentLinks(self.jobs)
+        self._admission = RouterAdmission(
+            self.links,
+            self._credentials,
+            self.methods,
+            self._life,
+            user_data=self._user_data,
+            instance=uuid.uuid4().hex,
+            debug=connection_debug,
+        )
         self._dialling = TaskOwner("dialling")
         self._tasks = TaskOwner("agent")
         # While running.
@@ -146,7 +148,7 @@ class Agent:
             server = settings.server
             if not self._credentials.tokens.accepted:
                 _log.warning("server.accept_tokens is empty: no router can dial in (pagent help no-accepted-tokens)")
-            app = rpc_app(lambda: None if self._ending else self._connection(dialled=False))
+            app = rpc_app(self._admission.accepted)
             ports["rpc"] = self.rpc_port = await self._web.listen(
                 "server", app, server.interface, server.port, tls=self._credentials.server_tls
             )
@@ -203,7 +205,7 @@ class Agent:
         self._web.use_tls("server", credentials.server_tls)
         self._user_data = self._describe(settings)
         self.jobs.properties = property_variables(settings.properties)
-        self.links.close_unless(self._is_accepted, TOKEN_GONE)
+        self._admission.renew(credentials, self._user_data)
         for action in self._when_renewed:
             action(settings)
         return len(credentials.tokens.accepted)
@@ -221,7 +223,7 @@ class Agent:
 
     async def listen_for_operator(self, secret: str) -> int:
         """Listen on the loopback for links that see the jobs of all realms; return the port."""
-        self._operator = links = OperatorLinks(secret, self._operator_connection)
+        self._operator = links = OperatorLinks(secret, self._admission.operator)
         port = await self._web.listen("operator", rpc_app(links.accept), "127.0.0.1", 0)
         self.jobs.agent_ports.add(port)
         return port
@@ -264,15 +266,16 @@ class Agent:
     async def stop(self) -> None:
         """Refuse new links, end all jobs, close all links, and stop listening (docs/contract.rst, "End")."""
         self._ending = True
+        self._admission.end()
         if self._lag is not None:
             self._lag.close()
         if self._life is not None:
             await self._life.close()
         await self.jobs.shutdown(now=self._forced)
         await self._dialling.close()
-        await self.links.close(_ENDS)
+        await self.links.close(ENDS)
         if self._operator is not None:
-            await self._operator.close(_ENDS)
+            await self._operator.close(ENDS)
         await self._tasks.close()
         await self._web.close()
         await self._configuration.close()
@@ -280,61 +283,6 @@ class Agent:
         await self.disk.close(0 if self._forced.is_set() else DISK_END_S)
 
     # --- links ------------------------------------------------------------------------------------
-
-    def _connection(self, *, dialled: bool, token: str = "", replaces: str | None = None) -> Connection:
-        data = self._user_data
-        if dialled:
-            data = {**data, "auth": {**data["auth"], "token": token}}
-        authorise = self._authorise_router if dialled else self._authorise_token
-        connection = Connection(
-            dialled=dialled,
-            user_data=data,
-            methods=self.methods,
-            authorise=authorise,
-            instance=self._instance,
-            replaces=replaces,
-            debug=self._debug,
-        )
-        connection.ready.add_done_callback(lambda ready: self._connected(connection, ready))
-        return connection
-
-    def _operator_connection(self, authorise: Callable[[identity.Peer], object]) -> Connection:
-        return Connection(
-            dialled=False,
-            user_data=self._user_data,
-            methods=self.methods,
-            authorise=authorise,
-            instance=self._instance,
-            debug=self._debug,
-        )
-
-    def _connected(self, connection: Connection, ready: asyncio.Future[None]) -> None:
-        if ready.cancelled() or ready.exception() is not None:
-            return
-        if self._ending:
-            connection.link.close(GOING_AWAY, _ENDS)
-        elif not self._is_accepted(connection):
-            connection.link.close(POLICY_VIOLATION, TOKEN_GONE)
-        else:
-            self.links.add(connection)
-
-    def _authorise_token(self, peer: identity.Peer) -> object:
-        accepted = self._credentials.tokens.accepted
-        index = identity.token_index(peer.token, accepted)
-        if index is None:
-            raise ProtocolError("handshake refused: the token is not accepted")
-        return ("token", accepted[index])
-
-    def _authorise_router(self, peer: identity.Peer) -> object:
-        """Accept a router that we dialled. Its realm is its uid, also when it is dialled again."""
-        if self._life is not None and peer.credential is not None:
-            self._life.token = peer.credential
-        return ("router", peer.uid)
-
-    def _is_accepted(self, connection: Connection) -> bool:
-        """Return whether the token of an accepted link is still listed; a dialled router presents none."""
-        realms = [("token", token) for token in self._credentials.tokens.accepted]
-        return connection.link.dialled or connection.realm in realms
 
     async def _keep_dialling(self) -> None:
         """Keep a link to each router; with ``client.exit_on_fail``, end the agent when there is none."""
@@ -345,20 +293,12 @@ class Agent:
             else JoinedLinks(len(self._routers), self._end_joined, self._life.link_changed)
         )
         for router in self._routers:
-            way = partial(self._dial, router)
+            way = partial(self._admission.dialled, router)
             dialling = RouterDialling(router.address, way, dialled, self.links, client.reconnect_delay)
             self._dialling.start(dialling.keep(), name="dial a router")
         await dialled.ended.wait()
         if self._life is None:
             self.end(1)
-
-    async def _dial(self, router: RouterTarget, lost: str | None) -> Connection:
-        """Dial a router; return the connection once its WebSocket is open. DialError."""
-        credentials = self._credentials
-        token = credentials.tokens.for_router(router.text) if self._life is None else self._life.token
-        connection = self._connection(dialled=True, token=token, replaces=lost)
-        await dial(router.address, connection, tls=credentials.client_tls, proxy=router.proxy)
-        return connection
 
     # --- the control API --------------------------------------------------------------------------
 
