@@ -311,6 +311,8 @@ class Exchange(Holder):
         self._held = encode_head(status, lines, request.answer_lines, framing)
         _SECONDS.observe(monotonic() - self._began)
         _RESPONSES[status // 100] += 1
+        if length == _UNTIL_CLOSE:  # cut off, or at the end of a killed router, it must not look complete
+            self._user.port.reset_unless_closed()
         self._left = length
         self._stage = BODY
         self.progress += 1

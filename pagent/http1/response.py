@@ -128,6 +128,11 @@ class ResponseParser:
             self._state = _FAILED
             raise
 
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether the end of the body is that of the connection (RFC 9112 section 6.3)."""
+        return self._state is _ResponseState.UNTIL_CLOSE
+
     def eof(self) -> None:
         """Note that the job has closed the connection. That ends a body without a length, and cuts any other short.
 

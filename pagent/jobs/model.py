@@ -194,6 +194,8 @@ class Job:
         self.outputs: dict[str, CappedOutput] = {}
         #: When its output was written, by the name of the output file.
         self.output_times: dict[str, OutputTimes] = {}
+        #: Whether the agent has begun to end its processes.
+        self.is_ending = False
         #: Set while no process runs.
         self.process_ended: Final = asyncio.Event()
         self.process_ended.set()

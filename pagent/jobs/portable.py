@@ -38,6 +38,11 @@ def stat(pid: int) -> Process | None:
         return None
 
 
+def is_exiting(pid: int) -> bool:
+    process = stat(pid)
+    return process is None or not process.alive
+
+
 def _row(process: psutil.Process) -> Process:
     with process.oneshot():
         status = process.status()

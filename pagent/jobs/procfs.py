@@ -17,6 +17,8 @@ from pagent.jobs.system import Process
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_GET_CHILD_SUBREAPER: Final = 37
+#: Of the flags of a process (include/linux/sched.h).
+_PF_EXITING: Final = 0x4
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -94,13 +96,25 @@ def _read(path: str) -> bytes:
         os.close(descriptor)
 
 
-def stat(pid: int) -> Process | None:
+def _fields(pid: int) -> list[bytes] | None:
+    """Return the fields of a process from field 3 on, None if there is none."""
     try:
         data = _read(f"/proc/{pid}/stat")
     except _GONE:
         return None
     # The name, field 2, may hold anything, also ") Z 1"; what follows its last parenthesis is field 3.
-    fields = data[data.rindex(b")") + 2 :].split()
+    return data[data.rindex(b")") + 2 :].split()
+
+
+def is_exiting(pid: int) -> bool:
+    fields = _fields(pid)
+    return fields is None or bool(int(fields[6]) & _PF_EXITING)
+
+
+def stat(pid: int) -> Process | None:
+    fields = _fields(pid)
+    if fields is None:
+        return None
     state = fields[0].decode("ascii")
     if state == "Z" and int(fields[17]) > 1:
         state = "S"  # only its first thread has ended

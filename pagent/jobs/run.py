@@ -159,7 +159,7 @@ class Run:
         job.runs_as(child.pid)
         _log.info("job %s: started: pid %d", job.uid, child.pid)
         if job.state is not State.PENDING or self._abandoned:
-            self._end.begin(KILL, 0)
+            self._begin_end(KILL, 0)
             return
         self._await_ready()
 
@@ -297,7 +297,7 @@ class Run:
         if self._end.under_way:
             return
         with suppress(RuntimeError):  # the agent is past its end; it has seen to the tree
-            self._end.begin(number, 0 if self._forced or number == KILL else limits.TERM_GRACE_S)
+            self._begin_end(number, 0 if self._forced or number == KILL else limits.TERM_GRACE_S)
 
     def is_over(self) -> bool:
         """Return whether the process and its tree have ended, with nothing left to wait for."""
@@ -329,11 +329,11 @@ class Run:
 
     def _out_of_time(self) -> None:
         self.job.error = f"the process was ended after its time limit of {self._command.timeout_s:g} s"
-        self._end.begin(signal.SIGTERM, limits.TERM_GRACE_S)
+        self._begin_end(signal.SIGTERM, limits.TERM_GRACE_S)
 
     def _is_idle(self) -> None:
         self.job.error = "idle"
-        self._end.begin(signal.SIGTERM, limits.TERM_GRACE_S)
+        self._begin_end(signal.SIGTERM, limits.TERM_GRACE_S)
 
     def _stop_timers(self) -> None:
         if self._limit_timer is not None:
@@ -349,7 +349,7 @@ class Run:
         self._settle(JobInvalidStateError(why))
         self._stop_starting()
         if not self.job.process_ended.is_set() and self.job.pid is not None:
-            self._end.begin(KILL, 0)
+            self._begin_end(KILL, 0)
 
     def _stop_starting(self) -> None:
         if self._spawning is not None:
@@ -367,10 +367,14 @@ class Run:
         if self._main is not None:
             self._tree.send(self._main, number)
 
+    def _begin_end(self, number: int, grace_s: float) -> None:
+        self.job.is_ending = True
+        self._end.begin(number, grace_s)
+
     def begin_end(self) -> None:
         """End the whole tree: TERM, then KILL after the grace period. Return at once."""
         self._tail.cancel()
-        self._end.begin(signal.SIGTERM, 0 if self._forced else limits.TERM_GRACE_S)
+        self._begin_end(signal.SIGTERM, 0 if self._forced else limits.TERM_GRACE_S)
 
     def force(self) -> None:
         """End without a grace period from now on."""
@@ -379,7 +383,7 @@ class Run:
             self._tail.cancel()
             self.end_rest()
         if self._end.under_way:
-            self._end.begin(KILL, 0)
+            self._begin_end(KILL, 0)
 
     async def end(self, number: int, grace_s: float) -> None:
         """Signal the whole tree, KILL it after the grace; return when it and the main process have ended."""
@@ -391,6 +395,6 @@ class Run:
         if self.job.process_ended.is_set() and not self._end.under_way and self._tree.over:
             return
         self._tail.cancel()
-        self._end.begin(number, 0 if self._forced else grace_s)
+        self._begin_end(number, 0 if self._forced else grace_s)
         if await self._end.wait():
             await self.job.process_ended.wait()

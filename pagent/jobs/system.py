@@ -54,6 +54,9 @@ class System(Protocol):
     def stat(self, pid: int) -> Process | None:
         """Return the process, None if there is none."""
 
+    def is_exiting(self, pid: int) -> bool:
+        """Return whether the process has begun to exit, or is gone. Its connections are closed after that."""
+
     def children(self, pid: int) -> list[int]:
         """Return its children, of all its threads."""
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from pagent.http1.fields import is_token
 from pagent.http1.request import encode_raw_request, encode_request
 from pagent.http1.request_cache import RequestHeadCache
+from pagent.jobs.last_responses import completeness
 from pagent.jobs.listener import listener_of
 from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
@@ -185,11 +186,12 @@ class ProxyService:
     def _port(self, job: Job, number: int, scheme: str) -> JobPort:
         self._idle.most = open_limit(IDLE_MAX * IDLE_DESCRIPTORS_PART) // IDLE_DESCRIPTORS_PART
         check = partial(self._manager.ownership.require, job.uid, number)
+        ended = partial(completeness, job)
         if scheme == "http":
-            return JobPort(number, self._idle, check=check, listener=listener_of)
+            return JobPort(number, self._idle, None, check, listener_of, ended)
         if self._tls is None:
             self._tls = job_context()
-        return JobPort(number, self._idle, self._tls, check, listener_of)
+        return JobPort(number, self._idle, self._tls, check, listener_of, ended)
 
     def _drop_targets(self, job: Job) -> None:
         for key in [key for key in self._targets if key[1] == job.uid]:

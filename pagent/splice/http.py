@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pagent.errors import PagentError, RequestRefusedError
@@ -127,6 +127,26 @@ class HttpSplice(RequestingSplice):
     def port_eof(self) -> None:
         if self._sent_again():
             return
+        if self._parser.ends_with_connection and self._port is not None:
+            completeness = self._pool.port.completeness()
+            if completeness is not None:
+                port, self._port = self._port, None
+                port.abort()
+                self._call.run(self._end_with_job(completeness))
+                return
+        self._end_response()
+
+    async def _end_with_job(self, completeness: Awaitable[bool]) -> None:
+        """End a response whose end is that of its connection, and maybe of the job."""
+        is_complete = await completeness
+        if self._state in COMPLETE:
+            return
+        if is_complete:
+            self._end_response()
+        else:
+            self._break_off("the job ended within its response, which has neither a length nor chunks")
+
+    def _end_response(self) -> None:
         try:
             self._parser.eof()
         except (BadResponse, CodingError) as error:

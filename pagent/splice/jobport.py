@@ -79,6 +79,9 @@ class Destination(Protocol):
     scheme: str
     idle: IdleConnections
 
+    def completeness(self) -> Awaitable[bool] | None:
+        """Return whether a response is complete whose connection has just ended: None if it is, or what to wait for."""
+
     async def connect(
         self, user: PortUser, made: Callable[[], None] | None = None, *, resets: bool = False
     ) -> PortConnection:
@@ -93,6 +96,7 @@ class JobPort:
         may have taken the port since. Called when ``listener`` returns another socket than before, and after a refused
         connection.
     :param listener: identifies the socket that listens on a port; None if the system does not provide that.
+    :param completeness: as of :class:`Destination`.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class JobPort:
         tls: ssl.SSLContext | None = None,
         check: Callable[[], Awaitable[None]] | None = None,
         listener: Callable[[int], int | None] = lambda _: None,
+        completeness: Callable[[], Awaitable[bool] | None] = lambda: None,
     ) -> None:
         self.number = number
         self.scheme = "http" if tls is None else "https"
@@ -109,6 +114,7 @@ class JobPort:
         self._tls = tls
         self._check = check
         self._listener = listener
+        self.completeness = completeness
         self._checking = asyncio.Lock()
         # As of the last connection.
         self._checked: int | None = None

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
@@ -27,6 +27,7 @@ from pagent.http1.incoming_body import IncomingBody
 from pagent.http1.section import BLANK_LINE
 from pagent.log import ACCESS_LOG
 from pagent.net.link.link import Link
+from pagent.net.port.options import FLUSH, RESET, set_linger
 from pagent.router_limits import HALF_CLOSED_S, INCOMING_HEAD_MAX, REST_S
 from pagent.rpc.directory import Client, Subject
 from pagent.runtime.tasks import first_of
@@ -94,6 +95,8 @@ class HandedOver(RequestHandler):
         #: Whether the client has ended its direction, and whether the answer then ends as well.
         self._has_ended = False
         self._ends_with_client = False
+        #: Whether the client reads a reset if the connection ends now: an answer without a length that is under way.
+        self._resets = False
         self._limit: asyncio.Timeout | None = None
         self._endless: asyncio.Timeout | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -174,6 +177,10 @@ class HandedOver(RequestHandler):
         finally:
             self._endless = None
 
+    @property
+    def _is_gone(self) -> bool:
+        return self.transport is None or self.transport.is_closing()
+
     def drain(self) -> None:
         """End the answer under way if it has no end of its own."""
         if self._endless is not None and not self._endless.expired():
@@ -200,11 +207,19 @@ class HandedOver(RequestHandler):
         self.connection_lost(None)
         link.connection_made(transport)
 
+    def reset_unless_complete(self) -> None:
+        """Let the client read a reset from now on if the connection ends before the answer is complete."""
+        if self.transport is not None:
+            self._resets = True
+            set_linger(self.transport, RESET)
+
     async def finish_response(
         self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         close_after(resp)
         finished = await super().finish_response(request, resp, start_time)
+        if self._resets and self.transport is not None and not self.transport.is_closing():
+            set_linger(self.transport, FLUSH)
         if self._access_log:
             self._log_request(request, resp)
         return finished
@@ -232,7 +247,12 @@ class HandedOver(RequestHandler):
     def handle_error(
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Answer what aiohttp does not take for a request, or an error that no handler expected."""
+        """Answer what aiohttp does not take for a request, or an error that no handler expected.
+
+        A client that is gone, or whose answer the router has cut off, gets no answer, and is no error.
+        """
+        if isinstance(exc, ConnectionError) and (self.is_answered or self._is_gone):
+            raise ConnectionError(str(exc))
         if status >= 500:
             _log.error("%s %s failed", request.method, request.rel_url.raw_path, exc_info=exc)
         if request.writer.output_size > 0:
@@ -253,6 +273,8 @@ async def _note_answer(request: web.Request, response: web.StreamResponse) -> No
     protocol = request.protocol
     assert isinstance(protocol, HandedOver)
     protocol.is_answered = True
+    if request.version < HttpVersion11 and "Content-Length" not in response.headers and request.method != "HEAD":
+        protocol.reset_unless_complete()  # its end is that of the connection (RFC 9112 sections 6.3 and 8)
     if is_v1(request.path):
         response.headers["X-Request-Id"] = protocol.request_id
 

@@ -255,7 +255,9 @@ class _Handler(RequestHandler):
     def handle_error(
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Return the response to an invalid request, or to one whose handler has failed."""
+        """Return the response to an invalid request, or to one that has failed; none for a client that is gone."""
+        if isinstance(exc, ConnectionError) and (self.transport is None or self.transport.is_closing()):
+            raise ConnectionError(str(exc))
         if status >= 500:
             _log.error("%s %s failed", request.method, request.rel_url.raw_path, exc_info=exc)
         if request.writer.output_size > 0:

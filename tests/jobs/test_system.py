@@ -121,3 +121,12 @@ def test_names_of_the_machine_and_of_its_run(table: ModuleType) -> None:
     assert " " not in table.machine_id() + table.boot_id()
     assert len(table.machine_id()) <= 64
     assert len(table.boot_id()) <= 64
+
+
+def test_a_process_that_exits(system: System, child: subprocess.Popen[bytes]) -> None:
+    assert not system.is_exiting(child.pid)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert system.is_exiting(child.pid)
+    child.wait()
+    assert system.is_exiting(child.pid)

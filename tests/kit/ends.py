@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -157,7 +157,12 @@ class MemoryDestination:
         self.scheme = "http"
         self.idle = IdleConnections(100)
         self.made: list[MemoryPort] = []
+        #: For a response that ends with its connection; None: it is complete.
+        self.ending: Awaitable[bool] | None = None
         self._waiting: asyncio.Future[None] | None = None
+
+    def completeness(self) -> Awaitable[bool] | None:
+        return self.ending
 
     async def connect(
         self, user: PortUser, made: Callable[[], None] | None = None, *, resets: bool = False

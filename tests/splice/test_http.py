@@ -673,3 +673,34 @@ async def test_an_answer_that_refuses_the_upgrade_is_a_response() -> None:
     assert exchange.stream.sent == [426, [["Content-Length", "0"]]]
     assert exchange.port.closing
     assert len(exchange.pool) == 0
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_response_that_ends_with_its_connection_and_maybe_with_the_job(whole: bool) -> None:
+    """What the end of the job says of it is waited for."""
+    exchange = await new()
+    exchange.job_sends(b"HTTP/1.1 200 OK\r\n\r\npart")
+    ending = exchange.destination.ending = asyncio.get_running_loop().create_future()
+    exchange.port.connection.eof_received()
+    assert exchange.call.outcome == []
+    ending.set_result(whole)
+    await asyncio.gather(*exchange.call.tasks)
+    if whole:
+        assert exchange.call.outcome == [None]
+        assert exchange.stream.sent == [200, [], b"part"]
+    else:
+        assert isinstance(exchange.call.outcome[0], BrokenResponseError)
+        assert exchange.stream.sent == [200, [], b"part", False]
+    exchange.close()
+
+
+async def test_the_caller_cancels_while_the_end_of_the_job_is_waited_for() -> None:
+    exchange = await new()
+    exchange.job_sends(b"HTTP/1.1 200 OK\r\n\r\npart")
+    ending = exchange.destination.ending = asyncio.get_running_loop().create_future()
+    exchange.port.connection.eof_received()
+    exchange.splice.stream_lost("the caller has gone")
+    ending.set_result(True)
+    await asyncio.gather(*exchange.call.tasks)
+    assert exchange.call.outcome == []
+    exchange.close()

@@ -193,6 +193,12 @@ class PortConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def reset_unless_closed(self) -> None:
+        """Let the other end read a reset from now on, as with ``resets``, unless :meth:`close` ends the connection."""
+        self._resets = True
+        if self._transport is not None:
+            options.set_linger(self._transport, options.RESET)
+
     def info(self, name: str) -> Any:
         """Return what the transport knows of the connection (``asyncio.BaseTransport.get_extra_info``)."""
         return None if self._transport is None else self._transport.get_extra_info(name)

@@ -71,7 +71,8 @@ class EventRoutes:
         close_after(response)
         await response.prepare(request)
         if request.method != "HEAD":
-            assert http.transport is not None
+            if http.transport is None:  # the client has gone meanwhile
+                return response
             http.transport.set_write_buffer_limits(_WAITING_MAX)
             http.end_with_client()
             try:

@@ -17,7 +17,8 @@ from pagent.web.v1 import event_log, events
 from tests.access.conftest import TOKENS, token
 from tests.kit.agents import TOKEN, running_agent
 from tests.kit.peer import PATIENCE_S
-from tests.kit.routers import connected, router_settings, running_router
+from tests.kit.routers import ask, connected, router_settings, running_router
+from tests.kit.wire import wire
 from tests.web.v1.listener import Event, listening
 from tests.web.v1.portal import Portal, site
 
@@ -259,3 +260,17 @@ async def _room(router: Router) -> None:
             async with listening(router.control_port) as another:
                 if another.status == 200:
                     return
+
+
+async def test_clients_that_are_gone_at_once_are_no_errors(caplog: pytest.LogCaptureFixture) -> None:
+    """The connection is reset with, or just after, the request: the answer meets a connection that is closing."""
+    async with running_router() as router:
+        for turns in range(12):
+            for path in (b"/v1/events", b"/v1/events?samples=1"):
+                async with wire(router.control_port) as client:
+                    client.say(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    client.reset()
+        assert (await ask(router.control_port, "GET", "/v1/agents")).status == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
