@@ -136,6 +136,7 @@ async def test_a_session_outlives_its_tab_and_can_be_started_again(page: Page) -
     await shows(page, "kept /")
     await write(page, "exit 7\n")
     await status(page, "exit code 7")
+    assert await axe_findings(page) == []
     assert await page.run("return document.activeElement.dataset.action") == "start"
     await press(page, "Enter")
     await status(page, "Running")

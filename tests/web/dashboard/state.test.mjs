@@ -45,6 +45,16 @@ test("events change the lists", () => {
   );
 });
 
+test("a job that is removed while it runs does not run any more, and its age stays", () => {
+  const store = listed();
+  const begun = new Date(Date.now() - 60_000).toISOString();
+  store.apply("job.removed", job("j", { state: "RUNNING", started_at: begun, removed_at: null }));
+  const gone = store.job("j");
+  assert.equal(store.stateOf(gone), "CLOSED");
+  const ran = (Date.parse(gone.removed_at) - Date.parse(begun)) / 1000;
+  assert.ok(Math.abs(store.age(gone) - ran) < 0.001);
+});
+
 test("an event that came while a list was under way holds", () => {
   const store = listed();
   store.beginListing();

@@ -176,7 +176,7 @@ export class Store {
     if (name === "job.removed") {
       this.jobs.delete(job.uid);
       this.figures.delete(job.uid);
-      this.ended.set(job.uid, { ...job, removed_at: job.removed_at ?? new Date(this.now() * 1000).toISOString() });
+      this.ended.set(job.uid, removed(job, this.now()));
       if (this.ended.size > ENDED_MAX) this.ended.delete(this.ended.keys().next().value);
       this.#changed("ended");
     } else this.jobs.set(job.uid, job);
@@ -231,6 +231,12 @@ export class Store {
     const ended = ENDED.has(job.state) ? Date.parse(job.finished_at ?? job.removed_at ?? "") / 1000 : NaN;
     return (Number.isNaN(ended) ? this.now() : ended) - begun;
   }
+}
+
+// The job of an event of its removal, which has it as it was last.
+function removed(job, now) {
+  const state = ENDED.has(job.state) ? job.state : "CLOSED";
+  return { ...job, state, removed_at: job.removed_at ?? new Date(now * 1000).toISOString() };
 }
 
 function merged(known, listed, touched) {

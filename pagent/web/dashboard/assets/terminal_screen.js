@@ -123,7 +123,7 @@ export class Screen {
   // colours, the alternate screen.
   line(text) {
     this.#terminal.write("\x1b[?1049l\x1b[!p\x1b[?1000;1002;1003;1006;2004l\x1b[?25h\x1b[0m");
-    this.#terminal.write(`\r\n\x1b[2m${text}\x1b[0m\r\n`);
+    this.#terminal.write(`\r\n\x1b[3m${text}\x1b[0m\r\n`);
   }
 
   focus() {
