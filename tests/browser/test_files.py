@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 
-from tests.browser.site import DashboardSite
+from tests.browser.site import DashboardSite, is_live
 from tests.kit.browser import Browser, Page
 from tests.kit.browser_input import choose_files, click, drop_files, press, tab_to, write
 from tests.kit.browser_view import DESKTOP, PHONE, axe_findings, horizontal_overflow, resize
@@ -299,3 +299,33 @@ async def test_a_folder_is_made_and_deleted_by_keyboard(site: DashboardSite, chr
     await press(page, "Enter")
     await entries(page, 2)
     assert sorted(path.name for path in site.folder(uid).iterdir()) == [".pagent.stderr", ".pagent.stdout"]
+
+
+async def test_the_address_names_the_folder(site: DashboardSite, chromium: Browser, uid: str) -> None:
+    folder = "sub #1?/d%2f\n"
+    await put(site, uid, f"{folder}/file.txt")
+    page = await files_of(site, chromium, uid, 3)
+    await click(page, "tr[data-type=dir] button.file-name")
+    await first_is(page, folder)
+    await click(page, "tr[data-type=dir] button.file-name")
+    await first_is(page, f"{folder}/file.txt")
+    # Back, forward, another tab of the job and this one again, and a reload.
+    await page.run("history.back()")
+    await first_is(page, folder)
+    await page.run("history.forward()")
+    await first_is(page, f"{folder}/file.txt")
+    await click(page, "#tab-summary")
+    await click(page, "#tab-files")
+    await page.call("Page.reload")
+    await is_live(page)
+    await first_is(page, f"{folder}/file.txt")
+    # The folder goes: the one above it takes its place, also in the address.
+    assert (await site.ask("DELETE", f"jobs/{uid}/files/{quote(folder, safe='')}?recursive=1")).status == 204
+    await click(page, "[data-action=refresh]")
+    await page.until("return document.querySelector('.files-status')?.textContent === 'This folder is empty.'")
+    assert await page.run("return location.hash") == site.hash("jobs", uid, "files", "sub #1?")
+    for parts, text in (((".",), "This name cannot be"), (("nonesuch",), "3 entries")):
+        await page.run(f"location.hash = {site.hash('jobs', uid, 'files', *parts)!r}")
+        script = f"return document.querySelector('.files-status')?.textContent.includes({text!r})"
+        await page.until(script)
+    assert page.events("Runtime.exceptionThrown") == []

@@ -17,32 +17,39 @@ import { Batch } from "./uploads.js";
 const ROWS = 500;
 // Characters of the name of a new folder.
 const NAME_MAX = 1024;
-// The folder of each job that was displayed last, and its transfers: both outlive the tab.
-const places = new Map();
+// The transfers of each job, which outlive the tab.
 const transfers = new Map();
 
-// Mount the tab into an element; return the function that ends it.
-// ``job``: as GET /v1/jobs/<uid> answers; ``api``: the client of /v1 (api.js).
-export function mountFiles(element, job, api) {
+// Mount the tab into an element; return {end(), show(path)}: ``show`` displays a folder.
+// ``job``: as GET /v1/jobs/<uid> answers; ``api``: the client of /v1 (api.js); ``onGo(path, isReplaced)``: called when the
+// reader goes to a folder, or when one is displayed in the place of another one that is gone.
+export function mountFiles(element, job, api, onGo) {
   const reason = api.refusal("files", { job });
   if (reason) {
     element.append(h("p.empty", {}, reason));
-    return () => element.replaceChildren();
+    return { end: () => element.replaceChildren(), show() {} };
   }
-  const view = new FilesView(job, api);
+  const view = new FilesView(job, api, onGo);
   withStyle("files.css").then(
     () => view.mount(element),
     (error) => failure("The files could not be displayed", error),
   );
-  return () => {
-    view.end();
-    element.replaceChildren();
+  return {
+    end() {
+      view.end();
+      element.replaceChildren();
+    },
+    show: (path) => view.show(path),
   };
 }
 
 class FilesView {
   #job;
   #api;
+  #onGo;
+  #isMounted = false;
+  // The folder to display, and the one that is.
+  #path = "";
   #folder;
   #rows = ROWS;
   #ending = new AbortController();
@@ -54,9 +61,10 @@ class FilesView {
     remove: (entry) => this.#delete(entry),
   };
 
-  constructor(job, api) {
+  constructor(job, api, onGo) {
     this.#job = job;
     this.#api = api;
+    this.#onGo = onGo;
     if (!transfers.has(job.uid)) transfers.set(job.uid, h("ul.transfers", { "aria-label": "Transfers" }));
     this.#parts = this.#build();
   }
@@ -64,7 +72,14 @@ class FilesView {
   mount(element) {
     if (this.#ending.signal.aborted) return;
     element.append(this.#parts.root);
-    this.go(places.get(this.#job.uid) ?? "");
+    this.#isMounted = true;
+    this.#load(this.#path);
+  }
+
+  show(path) {
+    if (path === this.#path) return;
+    this.#path = path;
+    if (this.#isMounted) this.#load(path);
   }
 
   end() {
@@ -164,8 +179,13 @@ class FilesView {
 
   // --- the folder ---
 
-  // Display a folder.
-  async go(path) {
+  // Go to a folder; to the same one: read it again.
+  go(path) {
+    if (path === this.#folder.path) this.#load(path);
+    else this.#onGo(path, false);
+  }
+
+  async #load(path) {
     this.#loading?.abort();
     const loading = new AbortController();
     this.#loading = loading;
@@ -183,11 +203,10 @@ class FilesView {
       setText(this.#parts.status, harmless(error.message));
       if (error.status === 404 && path) {
         message(`The folder ${shortened(path)} is gone.`);
-        this.go(folderOf(path));
+        this.#onGo(folderOf(path), true);
       }
       return;
     }
-    places.set(this.#job.uid, path);
     this.#draw();
   }
 

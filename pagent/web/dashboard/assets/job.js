@@ -26,12 +26,12 @@ class JobView {
   #fill;
   #listeners = new AbortController();
 
-  constructor(element, app, [uid, tab]) {
+  constructor(element, app, [uid, tab, ...folder]) {
     this.#app = app;
     this.#element = element;
     this.#uid = uid;
-    this.#tabs = new JobTabs(app, () => this.#shown());
-    this.#tabs.choose(tab);
+    this.#tabs = new JobTabs(app, (isReplaced) => this.#shown(isReplaced));
+    this.#tabs.choose(tab, folder.join("/"));
     this.#rights = JSON.stringify(app.api.caller);
     this.#build();
     this.#fill = framed(() => this.#draw());
@@ -63,10 +63,10 @@ class JobView {
     this.#tabs.end();
   }
 
-  // Another tab of the same job.
-  update([uid, tab]) {
+  // Another tab of the same job, or another folder.
+  update([uid, tab, ...folder]) {
     if (uid !== this.#uid) return false;
-    this.#tabs.choose(tab);
+    this.#tabs.choose(tab, folder.join("/"));
     this.#draw();
     return true;
   }
@@ -160,8 +160,10 @@ class JobView {
     event.preventDefault();
   }
 
-  #shown() {
-    history.replaceState(null, "", `#/jobs/${encodeURIComponent(this.#uid)}/${this.#tabs.current}`);
+  #shown(isReplaced) {
+    const address = `#/jobs/${encodeURIComponent(this.#uid)}/${this.#tabs.address}`;
+    if (isReplaced) history.replaceState(null, "", address);
+    else history.pushState(null, "", address);
     this.#draw();
   }
 

@@ -8,19 +8,25 @@ import { mountSummary } from "./summary.js";
 import { mountTerminal } from "./terminal.js";
 import { mountTickets } from "./tickets.js";
 
-// ``mount``: takes (element, job, api, app), and returns {end(), and perhaps key(key), update(job)}.
+// ``mount``: takes (element, job, api, app, onGo), and returns {end(), and perhaps key(key), update(job), show(path)}.
 const TABS = {
   summary: { label: "Summary", mount: mountSummary },
   log: { label: "Log", mount: mountLog },
-  files: { label: "Files", mount: (element, job, api) => inFolder(element, job, api, mountFiles) },
-  terminal: { label: "Terminal", mount: (element, job, api) => inFolder(element, job, api, mountTerminal) },
+  files: {
+    label: "Files",
+    mount: (element, job, api, _, onGo) => inFolder(element, job, () => mountFiles(element, job, api, onGo)),
+  },
+  terminal: {
+    label: "Terminal",
+    mount: (element, job, api) => inFolder(element, job, () => ({ end: mountTerminal(element, job, api) })),
+  },
   tickets: { label: "Tickets", mount: mountTickets },
 };
 const KEYS = Object.keys(TABS);
 
 // Mount what works in the folder of a job, if it has one.
-function inFolder(element, job, api, mount) {
-  if (!job.removed_at && job.state !== "QUEUED") return { end: mount(element, job, api) };
+function inFolder(element, job, mount) {
+  if (!job.removed_at && job.state !== "QUEUED") return mount();
   element.append(empty(job.removed_at ? "The job is removed, and its folder with it" : "The job waits for an agent"));
   return { end() {} };
 }
@@ -31,11 +37,14 @@ export class JobTabs {
   // By key, {panel, part, key, state, removed}: the state of the job when it was mounted.
   #mounted = new Map();
 
-  // ``onShow``: called when the reader has chosen a tab.
+  // ``onShow(isReplaced)``: called when the reader has chosen a tab, or a folder; whether it takes the place of what the
+  // address names now.
   constructor(app, onShow) {
     this.#app = app;
     this.#onShow = onShow;
     this.current = KEYS[0];
+    // The folder that the files are of.
+    this.path = "";
     this.list = h(
       "div.tabs",
       { role: "tablist", "aria-label": "Parts of the job" },
@@ -45,9 +54,15 @@ export class JobTabs {
     this.panels = h("div.panels");
   }
 
-  // Make a tab the current one; the first one if there is none of that name.
-  choose(key) {
+  // Make a tab the current one; the first one if there is none of that name. ``path``: the folder of the files.
+  choose(key, path) {
     this.current = KEYS.includes(key) ? key : KEYS[0];
+    if (this.current === "files") this.path = path;
+  }
+
+  // The part of the address that names the current tab and its folder.
+  get address() {
+    return this.current === "files" && this.path ? `files/${encodeURIComponent(this.path)}` : this.current;
   }
 
   #button(key, index) {
@@ -63,8 +78,8 @@ export class JobTabs {
   }
 
   #show(key) {
-    this.choose(key);
-    this.#onShow();
+    this.choose(key, this.path);
+    this.#onShow(true);
   }
 
   #listKey(event) {
@@ -96,7 +111,9 @@ export class JobTabs {
     }
     for (const [key, { panel, part }] of this.#mounted) {
       panel.hidden = key !== this.current;
-      if (!panel.hidden) part.update?.(job);
+      if (panel.hidden) continue;
+      part.update?.(job);
+      part.show?.(this.path);
     }
   }
 
@@ -108,7 +125,11 @@ export class JobTabs {
     const properties = { id: `panel-${key}`, "aria-labelledby": `tab-${key}`, "data-panel": key };
     const panel = h("section.panel", { role: "tabpanel", ...properties });
     this.panels.append(panel);
-    const part = TABS[key].mount(panel, job, this.#app.api, this.#app);
+    const onGo = (path, isReplaced) => {
+      this.choose("files", path);
+      this.#onShow(isReplaced);
+    };
+    const part = TABS[key].mount(panel, job, this.#app.api, this.#app, onGo);
     this.#mounted.set(key, { panel, part, key, state: job.state, removed: Boolean(job.removed_at) });
   }
 
