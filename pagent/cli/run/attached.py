@@ -11,6 +11,7 @@ from pagent.cli.forced import unless_forced
 from pagent.cli.interrupt import run_until_signalled
 from pagent.cli.remote import remote_agent
 from pagent.cli.run.embedded import embedded_agent
+from pagent.cli.run.foreground import ForegroundJob
 from pagent.cli.run.forwarded_ports import ForwardedPorts
 from pagent.cli.run.interactive import InteractiveProgram
 from pagent.cli.run.introduction import Introduction
@@ -77,11 +78,12 @@ class _AttachedJob:
         self._force = force
         self._ports = ForwardedPorts(request, agent, job)
         self._introduction = _introduction(request, job)
+        started = ForegroundJob(request, agent, job, self._ports, self._introduction)
         self._program: ServedProgram | InteractiveProgram
         if request.joint.is_used:
-            self._program = InteractiveProgram(request, agent, job, self._ports, self._introduction)
+            self._program = InteractiveProgram(started)
         else:
-            self._program = ServedProgram(request, agent, job, self._ports, self._introduction, force)
+            self._program = ServedProgram(started, force)
         self._files = None
         if request.is_sandboxed:
             self._files = SandboxFiles(job, request.host, request.upload, request.keep)

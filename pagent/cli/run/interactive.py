@@ -10,11 +10,8 @@ from typing import Final
 from pagent.cli.failure import start_failure
 from pagent.cli.ports.browser import open_browser
 from pagent.cli.ports.url_reports import UrlReports, host_names
-from pagent.cli.run.forwarded_ports import ForwardedPorts
-from pagent.cli.run.introduction import Introduction
+from pagent.cli.run.foreground import ForegroundJob
 from pagent.cli.run.joined_process import JoinedProcess
-from pagent.cli.run.run_request import RunRequest
-from pagent.client import AgentClient, RemoteJob
 from pagent.errors import CallError, LinkError, MethodError
 from pagent.runtime.tasks import TaskOwner
 
@@ -25,19 +22,9 @@ _POLL_S: Final = 0.5
 class InteractiveProgram:
     """The main process of a job, joined to this process. It is not waited for to listen: the user sees what it does."""
 
-    def __init__(
-        self,
-        request: RunRequest,
-        agent: AgentClient,
-        job: RemoteJob,
-        ports: ForwardedPorts,
-        introduction: Introduction,
-    ) -> None:
-        self._request = request
+    def __init__(self, started: ForegroundJob) -> None:
+        self._request, agent, self._job, self._ports, self._introduction = started
         self._names = host_names(agent)
-        self._job = job
-        self._ports = ports
-        self._introduction = introduction
 
     async def run(self) -> int:
         """Start the program, and return its exit code when it has ended."""

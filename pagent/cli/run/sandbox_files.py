@@ -13,19 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from pagent.cli.failure import ANNOUNCE_AFTER_S, CommandFailed, announce_if_slow, message_of
+from pagent.cli.failure import CommandFailed, announce_if_slow, message_of
+from pagent.cli.terminal.progress import ProgressLine
 from pagent.cli.terminal.standard_streams import say
 from pagent.client import RemoteJob
 from pagent.errors import CallError, LinkError
 from pagent.files.newfile import overwrite
-from pagent.limits import MIB
 
 #: Prefix of the agent's own files, which are not results of the job.
 _OWN: Final = ".pagent."
 #: Names in one message, at most.
 _NAMES_MAX: Final = 4
-#: Between two messages about the progress of a transfer.
-_PROGRESS_S: Final = 10.0
 
 
 class SandboxFiles:
@@ -51,8 +49,8 @@ class SandboxFiles:
         if self._upload is None:
             self.may_exist = True
             return
-        with _Progress(f"uploading {self._upload}") as report:
-            await self._job.upload_folder(self._upload, progress=report.update)
+        with ProgressLine(f"uploading {self._upload}", has_messages=True) as line:
+            await self._job.upload_folder(self._upload, progress=line.update)
         self._before = await self._files()
         self.may_exist = True
 
@@ -92,8 +90,8 @@ class SandboxFiles:
     async def _download(self, keep: Path, unchanged: set[str]) -> None:
         part = Path(tempfile.mkdtemp(prefix=".pagent-", dir=keep))
         try:
-            with _Progress(f"downloading to {keep}") as report:
-                await self._job.download_folder(part, exclude_mask=f"{_OWN}*", progress=report.update)
+            with ProgressLine(f"downloading to {keep}", has_messages=True) as line:
+                await self._job.download_folder(part, exclude_mask=f"{_OWN}*", progress=line.update)
             placed = await asyncio.to_thread(lambda: list(_move_files(part, keep, unchanged, self._started_at)))
         finally:
             await asyncio.to_thread(shutil.rmtree, part, ignore_errors=True)
@@ -162,27 +160,3 @@ def _names(paths: list[str]) -> str:
     """Return a count, some names and the verb: ``2 files (a, b) are``."""
     listed = ", ".join(paths[:_NAMES_MAX]) + (", ..." if len(paths) > _NAMES_MAX else "")
     return f"{_count(len(paths))} ({listed}) {'is' if len(paths) == 1 else 'are'}"
-
-
-class _Progress:
-    """Prints the progress of a transfer, if it is slow. ``update`` is the transfer's progress callback."""
-
-    def __init__(self, action: str) -> None:
-        self._action = action
-        self._done = self._total = 0
-        self._timer: asyncio.TimerHandle | None = None
-
-    def update(self, done: int, total: int) -> None:
-        self._done, self._total = done, total
-
-    def __enter__(self) -> _Progress:
-        self._timer = asyncio.get_running_loop().call_later(ANNOUNCE_AFTER_S, self._print)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._timer is not None
-        self._timer.cancel()
-
-    def _print(self) -> None:
-        say(f"{self._action}: {self._done / MIB:.1f} of {self._total / MIB:.1f} MiB")
-        self._timer = asyncio.get_running_loop().call_later(_PROGRESS_S, self._print)

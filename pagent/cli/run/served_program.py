@@ -12,13 +12,10 @@ from pagent.cli.forced import unless_forced
 from pagent.cli.outcome import describe_end, exit_code
 from pagent.cli.ports.browser import open_browser
 from pagent.cli.ports.url_reports import UrlReports, host_names
-from pagent.cli.run.forwarded_ports import ForwardedPorts
-from pagent.cli.run.introduction import Introduction
+from pagent.cli.run.foreground import ForegroundJob
 from pagent.cli.run.output import OutputCopy
 from pagent.cli.run.readiness import ReadinessWatch
-from pagent.cli.run.run_request import RunRequest
 from pagent.cli.terminal.standard_streams import say
-from pagent.client import AgentClient, RemoteJob
 from pagent.errors import CallError, LinkError, MethodError
 from pagent.runtime.tasks import TaskOwner
 
@@ -26,19 +23,8 @@ from pagent.runtime.tasks import TaskOwner
 class ServedProgram:
     """The main process of a job that is started here, and gets no input."""
 
-    def __init__(
-        self,
-        request: RunRequest,
-        agent: AgentClient,
-        job: RemoteJob,
-        ports: ForwardedPorts,
-        introduction: Introduction,
-        force: asyncio.Event,
-    ) -> None:
-        self._request = request
-        self._job = job
-        self._ports = ports
-        self._introduction = introduction
+    def __init__(self, started: ForegroundJob, force: asyncio.Event) -> None:
+        self._request, agent, self._job, self._ports, self._introduction = started
         self._force = force
         self._tasks = TaskOwner("output")
         self._urls = UrlReports(host_names(agent))

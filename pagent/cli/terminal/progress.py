@@ -1,4 +1,4 @@
-"""The line of a terminal that reports the progress of a transfer: bytes, rate, and the time that is left."""
+"""Report the progress of a transfer: on a line of the terminal, or in messages where there is none."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from pagent.log import escape
 
 #: Seconds between two drawings of the line.
 _DRAWN_S: Final = 0.2
+#: Seconds before the first message, and between two of them.
+_FIRST_MESSAGE_S: Final = 2.0
+_MESSAGES_S: Final = 10.0
 #: The rate is that of the last seconds.
 _RATE_S: Final = 5.0
 #: Columns of the bar, and of a terminal that has room for it and for a name.
@@ -26,12 +29,16 @@ _WIDE: Final = 72
 class ProgressLine:
     """A context manager, during whose block the line is drawn on standard error, if that is a terminal.
 
-    ``quiet``: nothing is drawn. :meth:`update` is the progress callback of a transfer.
+    :meth:`update` is the progress callback of a transfer.
+
+    :param quiet: nothing is drawn.
+    :param has_messages: without a terminal, messages report the progress of a slow transfer.
     """
 
-    def __init__(self, label: str, *, quiet: bool = False) -> None:
+    def __init__(self, label: str, *, quiet: bool = False, has_messages: bool = False) -> None:
         # For life.
         self._label = escape(label)
+        self._has_messages = has_messages
         self._line = StatusLine(quiet=quiet)
         self._began = time.monotonic()
         # While it is drawn.
@@ -63,6 +70,8 @@ class ProgressLine:
     def __enter__(self) -> Self:
         if self.is_drawn:
             self._timer = asyncio.get_running_loop().call_later(_DRAWN_S, self._draw)
+        elif self._has_messages:
+            self._timer = asyncio.get_running_loop().call_later(_FIRST_MESSAGE_S, self._print)
         return self
 
     def __exit__(
@@ -75,6 +84,10 @@ class ProgressLine:
     def _draw(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_DRAWN_S, self._draw)
         self._draw_line()
+
+    def _print(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_MESSAGES_S, self._print)
+        standard_streams.say(f"{self._label}: {size_of(self._done)} of {size_of(self._total)}")
 
     def _draw_line(self) -> None:
         now = time.monotonic()

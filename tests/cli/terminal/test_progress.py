@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pagent.cli.terminal import progress as module
 from pagent.cli.terminal.progress import ProgressLine, line_of
 from pagent.limits import MIB
 
@@ -28,3 +32,23 @@ def test_without_a_terminal_nothing_is_drawn(capfd: pytest.CaptureFixture[str]) 
         line.say("a message\x1b[2J")
     assert not line.is_drawn
     assert capfd.readouterr().err == "pagent: a message\\x1b[2J\n"
+
+
+async def test_without_a_terminal_messages_report_a_slow_transfer(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_MESSAGE_S", 0.0)
+    monkeypatch.setattr(module, "_MESSAGES_S", 0.001)
+    with ProgressLine("uploading a\x1b[2J", has_messages=True) as line:
+        line.update(MIB, 3 * MIB)
+        await asyncio.sleep(0.05)
+    printed = capfd.readouterr().err
+    assert re.fullmatch(r"(pagent: uploading a\\x1b\[2J: 1\.0MiB of 3\.0MiB\n){2,}", printed)
+    await asyncio.sleep(0.005)
+    assert capfd.readouterr().err == ""
+
+
+async def test_a_fast_transfer_has_no_messages(capfd: pytest.CaptureFixture[str]) -> None:
+    with ProgressLine("uploading", has_messages=True) as line:
+        line.update(1, 1)
+    assert capfd.readouterr().err == ""

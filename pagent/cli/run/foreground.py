@@ -1,0 +1,20 @@
+"""A job that runs in the foreground, as the parts see it that run its program."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pagent.cli.run.forwarded_ports import ForwardedPorts
+from pagent.cli.run.introduction import Introduction
+from pagent.cli.run.run_request import RunRequest
+from pagent.client import AgentClient, RemoteJob
+
+
+class ForegroundJob(NamedTuple):
+    """What was asked for, the job that was created for it, and what this process has for the job."""
+
+    request: RunRequest
+    agent: AgentClient
+    job: RemoteJob
+    ports: ForwardedPorts
+    introduction: Introduction
