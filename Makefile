@@ -20,18 +20,16 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-# Tests that are not run without asserts: those of the bench and of the sources, which start no agent, and those of whole
-# routers and commands, which take long. What they use is tested without asserts part by part.
+# Tests that `make test-plain` leaves out: those of the bench and of the sources, which start no agent, and those of whole
+# routers and commands, which take long. What they use is tested part by part.
 READING := $(patsubst %,tests/test_%.py,architecture citations docs english)
 WHOLE := $(addprefix tests/,access adversity cli client relay/pools web)
-WITHOUT_ASSERTS := $(patsubst %,--ignore=%,tests/bench $(WHOLE) $(READING))
-# Tests of code that uses the transports of the event loop.
-ON_THE_LOOP := $(addprefix tests/,net rpc splice front service test_agent.py test_router.py)
+NOT_PLAIN := $(patsubst %,--ignore=%,tests/bench $(WHOLE) $(READING))
 # A copy of the sources without compiled modules.
 PLAIN := $(VENV)/plain
 
 .PHONY: help install run test test-slow test-browser check format lint types architecture bench bench-micro bench-compare \
-	bench-fleet bench-peers lock clean compiled test-optimised test-asyncio docs pages soak fuzz fuzz-api plain
+	bench-fleet bench-peers lock clean compiled test-plain docs pages soak fuzz fuzz-api plain
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,11 +79,11 @@ test-slow: $(INSTALLED)  ## Run the tests that take many seconds each
 test-browser: $(INSTALLED)  ## Run the tests of the dashboard in Chromium, which make check leaves out
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m browser tests/browser $(ARGS)
 
-# PYTHONOPTIMIZE instead of -O also applies to the agents that tests start. The asserts of the tests work, because pytest
-# rewrites them. Compiled modules keep their asserts, so nothing is compiled here.
-test-optimised: $(INSTALLED) plain  ## Run the tests without Python's asserts (python -O) and with nothing compiled
-	cd $(PLAIN) && PYTHONPATH=$(CURDIR)/$(PLAIN) PYTHONOPTIMIZE=1 $(CURDIR)/$(BIN)/python -m pytest -n $(JOBS) \
-		-W ignore::pytest.PytestConfigWarning $(WITHOUT_ASSERTS) $(ARGS)
+# The variables, and not -O, because they also apply to the agents that tests start. The asserts of the tests work, because
+# pytest rewrites them. Compiled modules keep their asserts, so nothing is compiled here.
+test-plain: $(INSTALLED) plain  ## Run the tests with nothing compiled, without asserts (-O), on asyncio's own loop
+	cd $(PLAIN) && PYTHONPATH=$(CURDIR)/$(PLAIN) PYTHONOPTIMIZE=1 PAGENT_LOOP=asyncio $(CURDIR)/$(BIN)/python -m pytest \
+		-n $(JOBS) -W ignore::pytest.PytestConfigWarning $(NOT_PLAIN) $(ARGS)
 
 plain:
 	rm -rf $(PLAIN)
@@ -93,15 +91,12 @@ plain:
 	tar -c --exclude='*.so' --exclude=__pycache__ --exclude=bench/results bench config docs pagent tests *.* Makefile LICENSE \
 		| tar -x -C $(PLAIN)
 
-test-asyncio: $(INSTALLED)  ## Run the tests that use the event loop's transports on asyncio's own loop
-	PAGENT_LOOP=asyncio $(BIN)/python -m pytest -n $(JOBS) $(ON_THE_LOOP) $(ARGS)
-
 # Nothing fails if modules that should be compiled are not, so this checks it.
 compiled: $(INSTALLED)
 	@test -z "$$(command -v cc)" || test "$(PAGENT_COMPILE)" = 0 || $(BIN)/python -c 'import pagent, sys; \
 		pagent.is_compiled() or sys.exit("the installed pagent is not compiled, although there is a C compiler")'
 
-check: compiled lint types architecture docs test-optimised test-asyncio test  ## Run all checks: format, lint, types, architecture, docs, tests
+check: compiled lint types architecture docs test-plain test  ## Run all checks: format, lint, types, architecture, docs, tests
 
 format: $(INSTALLED)  ## Format the code, and fix what the linter can fix
 	$(BIN)/ruff check --fix-only --quiet .

@@ -11,7 +11,7 @@ import pytest
 
 from pagent.agent import Agent
 from pagent.client import AgentClient, connect_agent
-from pagent.limits import KIB, MESSAGE_MAX_FOREIGN, MIB, STREAM_WINDOW
+from pagent.limits import KIB, MESSAGE_MAX_FOREIGN, MIB, STREAM_WINDOW, STREAM_WINDOW_MAX
 from pagent.router import Router
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN
@@ -20,8 +20,9 @@ from tests.kit.peer import BISTREAM, ISTREAM, PATIENCE_S, UNARY, CallFailed, Pee
 from tests.kit.routers import agent_of, connected
 from tests.kit.transfers import eventually, sandbox_of
 
-#: The most bytes of one stream on their way through a router: a window on each link, and the messages that exceed them.
-MOST = 2 * (STREAM_WINDOW + 256 * KIB)
+#: The most bytes of one stream on their way through a router: a window on each link, which grows on fast links, and the
+#: messages that exceed them.
+MOST = 2 * (STREAM_WINDOW_MAX + 256 * KIB)
 SERVER_ERROR = 30
 
 
