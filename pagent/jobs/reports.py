@@ -20,7 +20,7 @@ async def take_report(params: Sequence[tuple[str, str]], runs: Iterable[Run], ow
     run = _run_of(job_id, runs)
     if run is None:
         raise ReportError("unknown job")
-    await run.report(port)
+    await run.readiness.report(port)
 
 
 def _run_of(job_id: str, runs: Iterable[Run]) -> Run | None:

@@ -19,12 +19,11 @@ from pagent.jobs.ending import TreeEnd
 from pagent.jobs.idle import IdleStop
 from pagent.jobs.launch import Host, JoinedStdio, Launch
 from pagent.jobs.model import Input, Job, State
-from pagent.jobs.ports import CONNECT_RETRY_MAX_S, ReportError, until_listening
+from pagent.jobs.readiness import Readiness
 from pagent.jobs.signames import signal_name
 from pagent.jobs.supervisor import Child
 from pagent.jobs.tail import Tail
 from pagent.jobs.tree import KILL, Key
-from pagent.runtime.tasks import retrieve_error
 
 _log = logging.getLogger(__name__)
 
@@ -67,11 +66,8 @@ class Run:
         self.launch: Final = Launch(job, self._tree, host)
 
         # Of the start.
-        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ready.add_done_callback(retrieve_error)  # the caller of the start may have gone
-        self._ready_timer: asyncio.TimerHandle | None = None
-        self._probe: asyncio.Task[None] | None = None
-        self._refused: str | None = None  # why what listens on the port is not the job's
+        #: Whether the job is ready.
+        self.readiness: Final = Readiness(job, command, self.ports, host, self._became_ready)
         self._spawning: asyncio.Task[None] | None = None
         self._main: Key | None = None
 
@@ -110,10 +106,10 @@ class Run:
         ended, after each of them and after cancellation.
         """
         self.launch.environment = environment
-        self._limit_start(max(self._command.ready_timeout_s, _EXECUTED_IN_S))
+        self.readiness.limit(max(self._command.ready_timeout_s, _EXECUTED_IN_S))
         self._spawning = self._tasks.start(self._spawn(), name=f"start of job {self.job.uid}")
         try:
-            await self._ready
+            await self.readiness.wait()
         except asyncio.CancelledError:
             self.abandon("the start was cancelled")
             raise
@@ -132,7 +128,7 @@ class Run:
             self._start_failed("the start was ended")
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller of the start gets it
             self._start_failed(str(error) or type(error).__name__)
-            self._settle(error)
+            self.readiness.settle(error)
 
     def _start_failed(self, why: str) -> None:
         """Note that no program runs, and end the process that may exist."""
@@ -161,92 +157,13 @@ class Run:
         if job.state is not State.PENDING or self._abandoned:
             self._begin_end(KILL, 0)
             return
-        self._await_ready()
+        if self._command.timeout_s is not None:
+            self._limit_timer = asyncio.get_running_loop().call_later(self._command.timeout_s, self._out_of_time)
+        self.readiness.begin()
 
-    def _limit_start(self, most_s: float) -> None:
-        if self._ready_timer is not None:
-            self._ready_timer.cancel()
-        self._ready_timer = asyncio.get_running_loop().call_later(most_s, self._not_ready_in_time, most_s)
-
-    def _await_ready(self) -> None:
-        command = self._command
-        self._limit_start(command.ready_timeout_s)
-        if command.timeout_s is not None:
-            self._limit_timer = asyncio.get_running_loop().call_later(command.timeout_s, self._out_of_time)
-        if command.ready == "connect":
-            self._probe = self._tasks.start(self._connect(), name=f"connecting to job {self.job.uid}")
-        elif command.reports_awaited == 0:
-            self.job.add_ports(*self.ports)
-            self._become_ready()
-
-    def _become_ready(self) -> None:
-        self.job.apply(Input.READY)
+    def _became_ready(self) -> None:
         if (idle_after_s := self.job.terms.idle_after_s) is not None:
             self._idle_stop = IdleStop(self.job.activity, idle_after_s, self._is_idle)
-        self._settle(None)
-
-    def _not_ready_in_time(self, most_s: float) -> None:
-        if self.job.pid is None:
-            awaited = "the system has not executed its program"
-        else:
-            awaited = "its port did not accept a connection" if self._probe else "its ports were not reported"
-        text = f"the process did not start in time: {awaited} within {most_s:g} s"
-        if self._refused is not None:
-            text += f" ({self._refused})"
-        if self.job.state is not State.NEW:
-            self.job.error = text
-        self._settle(ProcessStartTimeoutError(text))
-
-    def _settle(self, error: Exception | None) -> None:
-        """End the wait for the start, with its result. A second call does nothing."""
-        if self._ready_timer is not None:
-            self._ready_timer.cancel()
-        if self._probe is not None and self._probe is not asyncio.current_task():
-            self._probe.cancel()
-        if not self._ready.done():
-            if error is None:
-                self._ready.set_result(None)
-            else:
-                self._ready.set_exception(error)
-
-    # --- ports ------------------------------------------------------------------------------------
-
-    async def _connect(self) -> None:
-        assert self.port is not None, "checked with the arguments"
-        await until_listening(self.port, self._host.threads.ports)
-        while not await self._may_have(self.port):
-            await asyncio.sleep(CONNECT_RETRY_MAX_S)
-            await until_listening(self.port, self._host.threads.ports)
-        if self.job.state is State.PENDING:
-            self.job.add_ports(*self.ports)
-            self._become_ready()
-
-    async def _may_have(self, port: int) -> bool:
-        try:
-            await self._host.ownership.check(self.job.uid, port)
-        except ReportError as error:
-            self._refused = str(error)
-            return False
-        return True
-
-    async def report(self, port: int) -> None:
-        """Take a report that the job listens on this port. ReportError if it is refused."""
-        awaited = self._command.ready == "connect" and self.job.state in (State.PENDING, State.RUNNING)
-        if awaited and port in self.ports:
-            return  # known already, or found out in a moment
-        self._require_new(port)
-        await self._host.ownership.check(self.job.uid, port)
-        self._require_new(port)  # it may have been reported meanwhile
-        self.job.add_ports(port)
-        if len(self.job.ports) == self._command.reports_awaited:
-            self._become_ready()
-
-    def _require_new(self, port: int) -> None:
-        job = self.job
-        if job.state is not State.PENDING or len(job.ports) >= self._command.reports_awaited:
-            raise ReportError("bad port: the job is not expected to report one more")
-        if port in job.ports:
-            raise ReportError("bad port: it was reported before")
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -256,10 +173,10 @@ class Run:
         how = self._note_exit(returncode)
         _log.info("job %s: ended: its process %s", job.uid, how)
         self._stop_timers()
-        awaited = "its port accepted a connection" if self._probe else "it reported its port"
+        awaited = self.readiness.awaited
         if job.state is State.PENDING and job.error is None:
             job.error = f"process {how} before {awaited}"
-        self._settle(ProcessExitedError(f"process {how} before {awaited}"))
+        self.readiness.settle(ProcessExitedError(f"process {how} before {awaited}"))
         if not job.process_ended.is_set():
             job.apply(Input.EXIT)
         self._leave_rest()
@@ -346,7 +263,7 @@ class Run:
         if self.job.error is None:
             self.job.error = why
         self._abandoned = True
-        self._settle(JobInvalidStateError(why))
+        self.readiness.settle(JobInvalidStateError(why))
         self._stop_starting()
         if not self.job.process_ended.is_set() and self.job.pid is not None:
             self._begin_end(KILL, 0)
@@ -358,7 +275,7 @@ class Run:
     def refuse(self) -> None:
         """End a start under way, because the job is removed."""
         self._abandoned = True
-        self._settle(JobInvalidStateError("the job was removed before it was ready"))
+        self.readiness.settle(JobInvalidStateError("the job was removed before it was ready"))
         self._stop_starting()
         self._stop_timers()
 
