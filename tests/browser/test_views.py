@@ -12,7 +12,7 @@ import pytest_asyncio
 from tests.browser.site import ENDLESS, DashboardSite, is_live
 from tests.kit.browser import Browser, Page
 from tests.kit.browser_input import choose_files, click, press, tab_to, write
-from tests.kit.browser_view import DESKTOP, PHONE, axe_findings, horizontal_overflow, resize, set_theme
+from tests.kit.browser_view import DESKTOP, PHONE, View, axe_findings, horizontal_overflow, resize, set_theme
 from tests.kit.peer import PATIENCE_S
 from tests.kit.routers import Answer
 from tests.kit.watched import Watched, watched_agent
@@ -106,6 +106,44 @@ async def test_each_view_is_accessible_and_fits_a_phone(
         if await page.run("return document.documentElement.scrollHeight > innerHeight"):
             found[f"phone {parts}"].append("the page scrolls as well as the view")
         found[f"phone {parts}"] += await page.run(CLIPPED)
+    assert {where: what for where, what in found.items() if what} == {}
+
+
+#: The dialogs by the view that has the button.
+DIALOGS = (
+    ((), "#help-button"),
+    ((), "#token-button"),
+    (("agents", "AGENT"), "[data-action=cordon]"),
+    (("jobs", "JOB", "summary"), "[data-action=kill]"),
+    (("jobs", "JOB", "summary"), "[data-action=remove]"),
+    (("jobs", "JOB", "files"), "[data-path=empty] .file-name"),
+    (("jobs", "JOB", "files"), "[data-path=binary] .file-name"),
+    (("jobs", "JOB", "files"), "[data-path^=long] .file-name"),
+    (("jobs", "JOB", "files"), "[data-path^=long] [data-action=delete]"),
+)
+
+
+@pytest.mark.parametrize(("theme", "view"), [("dark", DESKTOP), ("light", PHONE)])
+async def test_each_dialog_is_accessible_and_gives_the_focus_back(
+    site: DashboardSite, chromium: Browser, theme: str, view: View
+) -> None:
+    uid = await site.create("long name " * 20)
+    for name, data in (("empty", b""), ("binary", bytes(9)), ("long" * 60, b"x" * 3_000 + b"\nword" * 3_000)):
+        (site.folder(uid) / name).write_bytes(data)
+    page = await site.open(chromium)
+    await set_theme(page, theme)
+    await resize(page, view)
+    found: dict[str, list[str]] = {}
+    for parts, button in DIALOGS:
+        await go(page, *({"AGENT": site.agent.uid, "JOB": uid}.get(part, part) for part in parts))
+        allowed = f"const button = document.querySelector({button!r}); return button && !button.ariaDisabled"
+        await page.until(allowed)
+        await page.run(f"document.querySelector({button!r}).focus()")
+        await press(page, "Enter")
+        await page.until("return Boolean(document.querySelector('dialog[open]'))")
+        found[f"{parts} {button}"] = [*await axe_findings(page), *await horizontal_overflow(page)]
+        await press(page, "Escape")
+        await page.until(f"return document.activeElement?.matches({button!r})")
     assert {where: what for where, what in found.items() if what} == {}
 
 

@@ -19,9 +19,7 @@ export async function preview(api, uid, entry, save) {
       h(
         "div.dialog-body.preview",
         {},
-        data.includes(0)
-          ? h("p.empty", {}, "This file is not text.")
-          : h("pre.preview-text", { tabindex: "0", "aria-label": "The text of the file" }, readable(data)),
+        content(data),
         h("p.hint", {}, size > data.length ? `The first ${bytes(data.length)} of ${bytes(size)}` : bytes(size)),
         h(
           "div.dialog-actions",
@@ -43,6 +41,13 @@ export async function preview(api, uid, entry, save) {
     ],
     { kind: "wide" },
   );
+}
+
+function content(data) {
+  if (!data.length) return h("p.empty", {}, "This file is empty.");
+  if (data.includes(0)) return h("p.empty", {}, "This file is not text.");
+  const properties = { tabindex: "0", role: "region", "aria-label": "The text of the file" };
+  return h("pre.preview-text", properties, readable(data));
 }
 
 // Return at most MOST bytes: the file may have grown since, and an agent may ignore the range.
