@@ -201,6 +201,11 @@ async def test_without_a_token_there_is_no_terminal(site: DashboardSite, chromiu
     page = await site.open(chromium, "jobs", uid, "terminal", token=False)
     await page.until("return document.getElementById('main').innerText.includes('needs a token with the scope “exec”')")
     assert not await page.run("return document.querySelectorAll('.xterm').length")
+    for tab in ("terminal", "files"):
+        await click(page, f"#tab-{tab}")
+        await click(page, f"[data-panel={tab}] [data-action=token]")
+        await page.until("return Boolean(document.querySelector('dialog[open] #token'))")
+        await press(page, "Escape")
 
 
 async def test_a_pasted_text_cannot_end_its_own_paste(page: Page) -> None:

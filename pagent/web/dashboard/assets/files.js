@@ -1,5 +1,6 @@
 // The tab Files of a job: browse its folder, upload, download, preview, delete.
 
+import { tokenButton } from "./chips.js";
 import { announce, confirmAction, failure, message } from "./dialog.js";
 import { h, icon, setText } from "./dom.js";
 import { download } from "./downloads.js";
@@ -26,7 +27,7 @@ const transfers = new Map();
 export function mountFiles(element, job, api, onGo) {
   const reason = api.refusal("files", { job });
   if (reason) {
-    element.append(h("p.empty", {}, reason));
+    element.append(h("p.empty", {}, reason, " ", tokenButton(api)));
     return { end: () => element.replaceChildren(), show() {} };
   }
   const view = new FilesView(job, api, onGo);

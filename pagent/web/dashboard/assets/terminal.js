@@ -3,6 +3,7 @@
 // A session outlives its tab: a person who goes to the log and comes back finds the program as it was. It ends with its
 // program, with the page, and with the token.
 
+import { tokenButton } from "./chips.js";
 import { h, set, setText } from "./dom.js";
 import { failure, message } from "./dialog.js";
 import { harmless } from "./format.js";
@@ -17,10 +18,11 @@ const sessions = new Map();
 // Mount the tab into an element; return the function that ends it.
 // ``job``: as GET /v1/jobs/<uid> answers; ``api``: the client of /v1 (api.js).
 export function mountTerminal(element, job, api) {
-  const reason = refusal(job, api);
+  const refused = api.refusal("exec", { job });
+  const reason = refused ?? notRunning(job);
   const known = sessions.get(job.uid);
   if (reason && !known) {
-    element.append(h("p.empty", {}, reason));
+    element.append(h("p.empty", {}, reason, refused ? [" ", tokenButton(api)] : null));
     return () => element.replaceChildren();
   }
   let session = known;
@@ -46,9 +48,7 @@ export function mountTerminal(element, job, api) {
   };
 }
 
-function refusal(job, api) {
-  const reason = api.refusal("exec", { job });
-  if (reason) return reason;
+function notRunning(job) {
   if (job.state !== "RUNNING" && job.state !== "PENDING") return "A terminal needs a job that runs. This one does not.";
   return null;
 }
