@@ -338,7 +338,7 @@ class Job:
             "uid": self.uid,
             "name": self.name,
             "state": self._state.value,
-            "sender": {"direction": self.owner.direction, "uid": self.owner.uid, "name": self.owner.name},
+            "sender": {"direction": self._owner.direction, "uid": self._owner.uid, "name": self._owner.name},
             "pid": self.pid,
             "port": self.port,
             "ports": list(self.ports),

@@ -46,11 +46,13 @@ class Readiness:
 
     def begin(self) -> None:
         """Begin to connect, or to take reports: the program runs."""
-        self.limit(self._command.ready_timeout_s)
-        if self._command.ready == "connect":
-            self._probe = self._host.tasks.start(self._connect(), name=f"connecting to job {self._job.uid}")
-        elif self._command.reports_awaited == 0:
+        connects = self._command.ready == "connect"
+        if not connects and self._command.reports_awaited == 0:
             self._become_ready(*self._ports)
+            return
+        self.limit(self._command.ready_timeout_s)
+        if connects:
+            self._probe = self._host.tasks.start(self._connect(), name=f"connecting to job {self._job.uid}")
 
     @property
     def awaited(self) -> str:

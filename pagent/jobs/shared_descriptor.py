@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Self
 
 
 class SharedDescriptor:
     """The descriptor of one folder. All methods may be called in any thread, also at the same time.
+
+    It is its own context: one that is a generator takes four more function calls for each use.
 
     :param on_close: is called when the descriptor is closed.
     """
@@ -33,19 +35,21 @@ class SharedDescriptor:
         """Whether :meth:`close` was called."""
         return self._removed
 
-    @contextmanager
-    def using(self, path: str) -> Iterator[int]:
-        """Return a context with the descriptor. FileNotFoundError, with ``path``, after :meth:`close`."""
+    def using(self, path: str) -> Self:
+        """Return the context of one use, to be entered now. FileNotFoundError, with ``path``, after :meth:`close`."""
         with self._lock:
             if self._removed:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             self._users += 1
-        try:
-            yield self._descriptor
-        finally:
-            with self._lock:
-                self._users -= 1
-                self._close_unused()
+        return self
+
+    def __enter__(self) -> int:
+        return self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            self._close_unused()
 
     def close(self) -> None:
         """Refuse further uses, and close the descriptor after the last one."""
