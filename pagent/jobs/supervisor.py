@@ -113,7 +113,7 @@ class SupervisorClient:
         self._closed = False
         control.setblocking(False)
         self._loop.add_reader(control, self._readable)
-        tree.expected = True
+        tree.supervisor_requested()
 
     def start(self, request: StartRequest) -> None:
         """Request the start of a process. OSError if the request cannot be sent."""
@@ -204,7 +204,7 @@ class SupervisorClient:
     def _reported(self, kind: int, run: int, number: int, extra: int) -> None:
         child = self._children.get(run)
         if kind == protocol.SUPERVISOR:
-            self._tree.supervisor = self._key(number, extra)
+            self._tree.supervisor_started(self._key(number, extra))
             self._answer(None)
         elif kind == protocol.FAILED and run == 0:
             self._answer(StartError(number, extra))
@@ -223,7 +223,8 @@ class SupervisorClient:
     def _answer(self, error: OSError | None) -> None:
         """Note that the supervisor exists, or that it will not."""
         self._answered = True
-        self._tree.expected = False
+        if error is not None:
+            self._tree.supervisor_failed()
         self._settle(error)
 
     def _settle(self, error: OSError | None) -> None:

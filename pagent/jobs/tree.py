@@ -23,6 +23,7 @@ from typing import Final, Protocol
 
 from pagent import limits
 from pagent.jobs import portable
+from pagent.jobs.supervision import Supervision, SupervisorEvent, next_supervision
 from pagent.jobs.system import Process, System
 
 if sys.platform == "linux":
@@ -90,15 +91,11 @@ class JobTree:
         self.news: Final = asyncio.Event()
         # Once it has begun.
         self.supervisor: Key | None = None
-        #: A supervisor was requested, and has not answered.
-        self.expected = False
+        self._supervision = Supervision.NONE
         #: No process of it is left.
         self.over = False
-        #: The supervisor was killed.
-        self.lost = False
         #: The keeper that has forked the supervisor lives.
         self.kept = True
-        self._supervisor_ended = False
         self._sessions: dict[int, float] = {}
         self._seen: frozenset[Key] = frozenset()
         self._kill_group: Callable[[], None] | None = None
@@ -129,21 +126,42 @@ class JobTree:
         """Note a process of the job that leads a session."""
         self._sessions[pid] = started
 
+    def supervisor_requested(self) -> None:
+        """Note that a supervisor is to answer."""
+        self._supervise(SupervisorEvent.REQUESTED)
+
+    def supervisor_started(self, key: Key) -> None:
+        """Note the supervisor."""
+        self.supervisor = key
+        self._supervise(SupervisorEvent.STARTED)
+
+    def supervisor_failed(self) -> None:
+        """Note that there is no supervisor."""
+        self._supervise(SupervisorEvent.FAILED)
+
     def supervisor_ended(self, *, empty: bool) -> None:
         """``empty``: it has reported that no process is left; otherwise it was killed."""
-        self._supervisor_ended = True
+        self._supervise(SupervisorEvent.ENDED if empty else SupervisorEvent.KILLED)
         if empty and self._system.has_subreapers():
             self.ended()
         else:
-            self.lost = not empty
-            if self.lost:
+            if not empty:
                 self._adopter.supervisor_was_killed()
             self.news.set()
+
+    def _supervise(self, event: SupervisorEvent) -> None:
+        """Change the state of the supervisor; nothing else does."""
+        self._supervision = next_supervision(self._supervision, event)
 
     @property
     def supervised(self) -> bool:
         """Whether a supervisor will report the end of the tree, or the loss of its socket that it was killed."""
-        return self.expected or (self.supervisor is not None and not self._supervisor_ended)
+        return self._supervision in (Supervision.REQUESTED, Supervision.RUNNING)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the supervisor was killed."""
+        return self._supervision is Supervision.KILLED
 
     # --- what there is ------------------------------------------------------------------------------
 

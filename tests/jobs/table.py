@@ -86,7 +86,8 @@ def start(trees: Trees, table: Table, uid: str, pid: int) -> JobTree:
     """A job whose supervisor is `pid`, and its main process the next one."""
     table.clock += 10
     tree = trees.new(uid, Path("/root") / uid)
-    tree.supervisor = table.add(pid, KEEPER, session=KEEPER).key
+    tree.supervisor_requested()
+    tree.supervisor_started(table.add(pid, KEEPER, session=KEEPER).key)
     tree.leads(*table.add(pid + 1, pid).key)
     return tree
 
