@@ -6,7 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 from pagent import __version__
@@ -49,6 +49,7 @@ from pagent.web.enter_app import enter_app
 from pagent.web.router_app import router_app
 from pagent.web.rpc_app import rpc_app
 from pagent.web.server import WebServer
+from pagent.web.v1.event_feed import EventFeed
 from pagent.web.wsconnect import WebSocketJoins
 from pagent.wire import identity
 from pagent.wire.closing import GOING_AWAY
@@ -140,11 +141,12 @@ class Router:
             self.directory, settings, self.gate, self._credentials.dashboard, dashboard_tokens
         )
         self._joins = WebSocketJoins(routes, self.gate)
+        feed = cache(lambda: EventFeed(routes))  # if there is a listener that has it
         listener = partial(ClientListener, control=settings.control)
         self._control_listener = listener(
             "control",
             settings.control,
-            lambda: router_app(routes, self.gate, self._joins, self._connect_clients()),
+            lambda: router_app(routes, self.gate, self._joins, self._connect_clients(), feed()),
         )
         self._apps_listener = listener(
             "apps",
@@ -152,7 +154,7 @@ class Router:
             lambda: enter_app(routes, self._apps.tickets, self._apps.pages, self._apps.gate.check_beyond),
         )
         self._dashboard_listener = listener(
-            "dashboard", settings.dashboard, lambda: dashboard_app(routes, self._dashboard.gate)
+            "dashboard", settings.dashboard, lambda: dashboard_app(routes, self._dashboard.gate, feed())
         )
         self._listeners = [self._control_listener, self._apps_listener, self._dashboard_listener]
         try:

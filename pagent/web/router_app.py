@@ -22,6 +22,7 @@ from pagent.web.router_files import FileRoutes
 from pagent.web.router_jobs import JobRoutes
 from pagent.web.routes import Routes
 from pagent.web.rpc_app import ConnectClient, accept_client
+from pagent.web.v1.event_feed import EventFeed
 from pagent.web.v1.table import v1_routes
 from pagent.web.wsconnect import WebSocketJoins
 from pagent.wire.upgrade import RPC_PATH
@@ -53,9 +54,11 @@ def routes_of(routes: Routes, joins: WebSocketJoins, connect: ConnectClient) -> 
     ]
 
 
-def router_app(routes: Routes, gate: Gate, joins: WebSocketJoins, connect: ConnectClient) -> web.Application:
+def router_app(
+    routes: Routes, gate: Gate, joins: WebSocketJoins, connect: ConnectClient, feed: EventFeed
+) -> web.Application:
     """Return the application. ``connect`` returns an object for a new link of a client, or None: shutting down."""
-    return api_app(routes, gate, [*routes_of(routes, joins, connect), *v1_routes(routes, gate)])
+    return api_app(routes, gate, [*routes_of(routes, joins, connect), *v1_routes(routes, gate, feed)])
 
 
 def _file_action(request: web.Request) -> str | None:

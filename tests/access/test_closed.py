@@ -87,7 +87,7 @@ async def test_without_a_token_every_request_is_401(closed: Closed) -> None:
 
 
 async def test_every_route_of_v1_needs_the_scope_of_its_operation(closed: Closed) -> None:
-    for route in v1_routes(Mock(), closed.router.gate):
+    for route in v1_routes(Mock(), closed.router.gate, Mock()):
         target = re.sub(r":[^}]*}", "}", route.path).format(job=closed.job, agent="A", path="f", ticket="t", pool="p")
         expected = 200 if route.operation == "none" else 401
         assert (await ask(closed.port, route.method, target)).status == expected, target

@@ -17,6 +17,7 @@ from pagent.log import ACCESS_LOG
 from pagent.router import Router
 from pagent.rpc.directory import JobAddress, Subject
 from pagent.web.router_app import router_app, routes_of
+from pagent.web.v1.event_feed import EventFeed
 from pagent.web.wsconnect import WebSocketJoins
 from tests.kit.agents import TOKEN
 from tests.kit.directory import OpenGate
@@ -34,7 +35,7 @@ async def closed() -> AsyncIterator[tuple[int, Shut]]:
     """The port of a router whose gate is closed, and the gate."""
     gate, routes = Shut(), Untouched()
     joins = WebSocketJoins(routes, gate)
-    async with listener_of(gate, routes, router_app(routes, gate, joins, no_link)) as port:
+    async with listener_of(gate, routes, router_app(routes, gate, joins, no_link, EventFeed(routes))) as port:
         yield port, gate
     await joins.close()
 

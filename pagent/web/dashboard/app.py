@@ -17,6 +17,7 @@ from pagent.web.dashboard.assets import load_assets
 from pagent.web.local import text
 from pagent.web.route import Route
 from pagent.web.routes import Routes
+from pagent.web.v1.event_feed import EventFeed
 from pagent.web.v1.table import v1_routes
 
 #: Of all answers but the page and its files, which have a policy of their own: a browser runs and frames nothing.
@@ -30,18 +31,18 @@ _FIELDS: Final = {
 }
 
 
-def dashboard_routes(routes: Routes, gate: Gate) -> list[Route]:
+def dashboard_routes(routes: Routes, gate: Gate, feed: EventFeed) -> list[Route]:
     """Return all routes of the listener."""
     return [
         *(Route("GET", path, operations.PAGE, asset.answer) for path, asset in sorted(load_assets().items())),
         Route("GET", "/livez", operations.PROBE, _live),
-        *v1_routes(routes, gate),
+        *v1_routes(routes, gate, feed),
     ]
 
 
-def dashboard_app(routes: Routes, gate: Gate) -> web.Application:
+def dashboard_app(routes: Routes, gate: Gate, feed: EventFeed) -> web.Application:
     """Return the application."""
-    app = api_app(routes, gate, dashboard_routes(routes, gate))
+    app = api_app(routes, gate, dashboard_routes(routes, gate, feed))
     app.on_response_prepare.append(_protect)
     return app
 

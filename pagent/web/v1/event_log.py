@@ -66,9 +66,8 @@ class _Event:
 class EventLog:
     """The latest events, of at most EVENTS_KEPT_BYTES."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self) -> None:
         # For life.
-        self._gate = gate
         self.instance: Final = secrets.token_hex(16)
         # The events.
         self._kept: dict[int, _Event] = {}
@@ -76,7 +75,7 @@ class EventLog:
         self._oldest = 1
         #: The number of the latest event.
         self.last = 0
-        self._pieces: dict[tuple[int, Subject], EventPiece] = {}
+        self._pieces: dict[tuple[int, Gate, Subject], EventPiece] = {}
         # The streams.
         self.streams = 0
         self._waiting: list[asyncio.Future[None]] = []
@@ -109,26 +108,26 @@ class EventLog:
         is_number = number.isascii() and number.isdigit() and len(number) <= len(str(self.last))
         return int(number) if instance == self.instance and is_number and int(number) <= self.last else None
 
-    def after(self, number: int, subject: Subject) -> EventPiece | None:
-        """Return the next events after a number that a subject may see; None if some are not kept any more."""
+    def after(self, number: int, gate: Gate, subject: Subject) -> EventPiece | None:
+        """Return the next events after a number that a gate lets a subject see; None if some are not kept any more."""
         if number + 1 < self._oldest:
             return None
-        key = number, subject
+        key = number, gate, subject
         if (piece := self._pieces.get(key)) is not None:
             return piece
-        piece = self._encode(number, subject)
+        piece = self._encode(number, gate, subject)
         if piece.last > number:
             if len(self._pieces) >= _PIECES_KEPT:
                 self._pieces.clear()
             self._pieces[key] = piece
         return piece
 
-    def _encode(self, number: int, subject: Subject) -> EventPiece:
+    def _encode(self, number: int, gate: Gate, subject: Subject) -> EventPiece:
         parts, size, last = list[bytes](), 0, number
         while last < self.last and size < _PIECE and last - number < _LOOKED_AT:
             last += 1
             event = self._kept[last]
-            if event.facts is None or self._gate.sees(subject, event.facts):
+            if event.facts is None or gate.sees(subject, event.facts):
                 parts.append(event.encoded(self.id_of(last)))
                 size += len(parts[-1])
         return EventPiece(b"".join(parts), last)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -12,32 +12,26 @@ from pagent.errors import RequestRefusedError
 from pagent.router_limits import EVENT_STALLED_S, EVENT_STREAMS_MAX
 from pagent.rpc.directory import Gate, Lease, Subject
 from pagent.web.admission import handed_over, subject_of
-from pagent.web.answers import packed
 from pagent.web.handover import HandedOver, close_after
-from pagent.web.routes import KnownChange, Routes
+from pagent.web.v1.event_feed import EventFeed
 from pagent.web.v1.event_log import KEEPALIVE_S, EventLog
 from pagent.web.v1.queries import flag
-from pagent.web.v1.samples import Samples, SampleStream
-from pagent.web.v1.views import agent_view
+from pagent.web.v1.samples import SampleStream
 
 #: Bytes that may wait in the connection of a slow reader before no more are written.
 _WAITING_MAX: Final = 16 * 1024
 _RETRY_S: Final = "5"
 _COMMENT: Final = b":\n"
 _FIELDS: Final = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
-#: Changes of notes are the router's own affair.
-_INTERNAL: Final = frozenset(("job.note",))
 
 
 class EventRoutes:
-    """Keeps the events, and sends them to clients. Agents are visible to every caller that may read."""
+    """Sends the events to the clients of one listener. Agents are visible to every caller that may read."""
 
-    def __init__(self, routes: Routes, gate: Gate) -> None:
-        self._routes = routes
+    def __init__(self, feed: EventFeed, gate: Gate) -> None:
         self._gate = gate
-        self._log = EventLog(gate)
-        self._samples = Samples(routes, gate, self._log.wake_sampled)
-        routes.subscribe(self._changed)
+        self._log = feed.log
+        self._samples = feed.samples
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Send events until the client goes, the token is revoked, or the router ends."""
@@ -49,7 +43,7 @@ class EventRoutes:
             with self._log.stream():
                 if not has_samples:
                     return await self._send(request, None)
-                with self._samples.stream(subject_of(request)) as samples:
+                with self._samples.stream(self._gate, subject_of(request)) as samples:
                     return await self._send(request, samples)
         finally:
             if lease is not None:
@@ -76,34 +70,11 @@ class EventRoutes:
             http.transport.set_write_buffer_limits(_WAITING_MAX)
             http.end_with_client()
             try:
-                await _EventStream(log, http, response, subject_of(request), samples).run(number)
+                await _EventStream(log, self._gate, http, response, subject_of(request), samples).run(number)
             except ConnectionError:
                 if http.transport is not None:
                     http.transport.abort()
         return response
-
-    # --- changes ----------------------------------------------------------------------------------
-
-    def _changed(self, change: KnownChange) -> None:
-        name = change.name
-        if name in _INTERNAL:
-            return
-        if change.data is not None:
-            self._log.add(name, change.job, packed(change.data))
-        elif name.startswith("agent."):
-            if (view := self._agent(change)) is not None:
-                self._log.add(name, None, packed(view))
-        else:
-            self._log.add(name, change.job)
-
-    def _agent(self, change: KnownChange) -> dict[str, Any] | None:
-        """Return an agent, as it was last if it has no link."""
-        links = [link for link in self._routes.agents() if link.uid == change.agent_uid]
-        known = links or ([change.link] if change.link is not None else [])
-        if not known:
-            return None
-        view = agent_view(known, self._routes.job_count(change.agent_uid))
-        return view if links else {**view, "links": []}
 
 
 class _EventStream:
@@ -112,12 +83,14 @@ class _EventStream:
     def __init__(
         self,
         log: EventLog,
+        gate: Gate,
         http: HandedOver,
         response: web.StreamResponse,
         subject: Subject,
         samples: SampleStream | None,
     ) -> None:
         self._log = log
+        self._gate = gate
         self._http = http
         self._response = response
         self._subject = subject
@@ -128,7 +101,7 @@ class _EventStream:
         """Send the events after a number, and those that follow; None: an id that is not known."""
         async with self._http.until_drained():
             while True:
-                piece = None if number is None else self._log.after(number, self._subject)
+                piece = None if number is None else self._log.after(number, self._gate, self._subject)
                 if piece is None:
                     number = self._log.last
                     await self._write(self._log.reset())

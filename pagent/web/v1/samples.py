@@ -28,10 +28,9 @@ class Samples:
     :param wake: wakes these streams.
     """
 
-    def __init__(self, routes: Routes, gate: Gate, wake: Callable[[], None]) -> None:
+    def __init__(self, routes: Routes, wake: Callable[[], None]) -> None:
         # For life.
         self._routes = routes
-        self._gate = gate
         self._wake = wake
         # While there are streams.
         self._streams = 0
@@ -43,18 +42,18 @@ class Samples:
         self.data = b""
         #: The version of figures that is sent.
         self.version = 0
-        self._pieces: dict[tuple[int, Subject], list[bytes]] = {}
+        self._pieces: dict[tuple[int, Gate, Subject], list[bytes]] = {}
 
     @contextmanager
-    def stream(self, subject: Subject) -> Iterator[SampleStream]:
-        """Yield the samples for one stream."""
+    def stream(self, gate: Gate, subject: Subject) -> Iterator[SampleStream]:
+        """Yield the samples for one stream, of a subject of a gate."""
         self._streams += 1
         if self._streams == 1:
             self._live = self._routes.live
             self._listening.enter_context(self._live.listening())
             self._tick()
         try:
-            yield SampleStream(self, subject)
+            yield SampleStream(self, gate, subject)
         finally:
             self._streams -= 1
             if not self._streams:
@@ -80,21 +79,21 @@ class Samples:
             self._pieces.clear()  # times without use have grown
         self._wake()
 
-    def figures_after(self, version: int, subject: Subject) -> list[bytes]:
+    def figures_after(self, version: int, gate: Gate, subject: Subject) -> list[bytes]:
         """Return events with the figures that have changed after a version, of jobs that a subject may see."""
-        key = version, subject
+        key = version, gate, subject
         if (pieces := self._pieces.get(key)) is None:
-            pieces = self._pieces[key] = [*self._encoded(version, subject)]
+            pieces = self._pieces[key] = [*self._encoded(version, gate, subject)]
         return pieces
 
-    def _encoded(self, version: int, subject: Subject) -> Iterator[bytes]:
+    def _encoded(self, version: int, gate: Gate, subject: Subject) -> Iterator[bytes]:
         live = self._live
         assert live is not None
         found: dict[str, object] = {}
         for uid, row in live.rows.items():
             if not version < row.version <= self.version or (job := self._routes.job(uid)) is None:
                 continue
-            if self._gate.sees(subject, JobFacts(uid, job.agent_uid, job.labels)):
+            if gate.sees(subject, JobFacts(uid, job.agent_uid, job.labels)):
                 found[uid] = row.values
             if len(found) >= _JOBS_MAX:
                 yield _event(found)
@@ -110,8 +109,9 @@ def _event(jobs: dict[str, object]) -> bytes:
 class SampleStream:
     """What one stream has been sent."""
 
-    def __init__(self, samples: Samples, subject: Subject) -> None:
+    def __init__(self, samples: Samples, gate: Gate, subject: Subject) -> None:
         self._samples = samples
+        self._gate = gate
         self._subject = subject
         self._number = samples.number
         self._version = 0
@@ -125,4 +125,4 @@ class SampleStream:
         if samples.version == self._version:
             return [samples.data]
         before, self._version = self._version, samples.version
-        return [samples.data, *samples.figures_after(before, self._subject)]
+        return [samples.data, *samples.figures_after(before, self._gate, self._subject)]

@@ -12,6 +12,7 @@ from pagent.web.v1.agents import AgentRoutes
 from pagent.web.v1.archives import ArchiveAccess
 from pagent.web.v1.creation import JobCreationRoute
 from pagent.web.v1.document import checked_routes
+from pagent.web.v1.event_feed import EventFeed
 from pagent.web.v1.events import EventRoutes
 from pagent.web.v1.exec import ExecRoutes
 from pagent.web.v1.files import FileAccess
@@ -25,13 +26,13 @@ from pagent.web.v1.tickets import TicketRoutes
 _FILE: Final = "/v1/jobs/{job}/files/{path:(?s:.*)}"
 
 
-def v1_routes(routes: Routes, gate: Gate) -> list[Route]:
-    """Return all routes of the API."""
+def v1_routes(routes: Routes, gate: Gate, feed: EventFeed) -> list[Route]:
+    """Return all routes of the API. ``feed``: that of the router, for all its listeners."""
     router, agents, jobs = RouterRoutes(gate), AgentRoutes(routes), JobViews(routes, gate)
     tickets, pools = TicketRoutes(routes, gate), PoolRoutes(routes, gate)
     creation, actions = JobCreationRoute(routes, jobs, tickets), JobActions(routes, jobs)
     files, archives = FileAccess(routes), ArchiveAccess(routes)
-    events = EventRoutes(routes, gate)
+    events = EventRoutes(feed, gate)
     table = [
         Route("GET", "/v1", operations.NONE, router.version),
         Route("GET", "/v1/openapi.json", operations.NONE, router.openapi),

@@ -19,6 +19,7 @@ from pagent.log import ACCESS_LOG, AUDIT_LOG
 from pagent.router import Router
 from pagent.rpc.directory import JobAddress
 from pagent.web.dashboard.app import dashboard_app, dashboard_routes
+from pagent.web.v1.event_feed import EventFeed
 from pagent.web.v1.table import v1_routes
 from tests.access.conftest import token
 from tests.kit.directory import OpenGate
@@ -52,27 +53,28 @@ async def router() -> AsyncIterator[Router]:
 async def shut() -> AsyncIterator[tuple[int, Shut]]:
     """The port of a dashboard whose gate lets nothing pass, and the gate."""
     gate, routes = Shut(), Untouched()
-    async with listener_of(gate, routes, dashboard_app(routes, gate)) as port:
+    async with listener_of(gate, routes, dashboard_app(routes, gate, EventFeed(routes))) as port:
         yield port, gate
 
 
 def test_it_serves_its_files_and_v1_and_a_probe() -> None:
     gate, routes = OpenGate(), Untouched()
-    api = {(each.method, each.path): each.operation for each in v1_routes(routes, gate)}
+    feed = EventFeed(routes)
+    api = {(each.method, each.path): each.operation for each in v1_routes(routes, gate, feed)}
     others = {
         (each.method, each.path): each.operation
-        for each in dashboard_routes(routes, gate)
+        for each in dashboard_routes(routes, gate, feed)
         if (each.method, each.path) not in api
     }
     assert others.pop(("GET", "/livez")) == PROBE
     assert {("GET", "/"), ("GET", "/main.js")} <= others.keys()
     assert set(others.values()) == {PAGE}
-    assert len(dashboard_routes(routes, gate)) == len(api) + len(others) + 1
+    assert len(dashboard_routes(routes, gate, feed)) == len(api) + len(others) + 1
 
 
 async def test_no_handler_is_reached_around_the_gate(shut: tuple[int, Shut]) -> None:
     port, gate = shut
-    for route in dashboard_routes(Untouched(), OpenGate()):
+    for route in dashboard_routes(Untouched(), OpenGate(), EventFeed(Untouched())):
         path = re.sub(r":[^}]*}+", "}", route.path)
         target = path.format(job="job", agent="A", path="f", ticket="t", pool="p")
         for method in (route.method, "HEAD") if route.operation in (PAGE, PROBE) else (route.method,):

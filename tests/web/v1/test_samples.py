@@ -207,10 +207,10 @@ async def rounds(samples: Samples, count: int) -> None:
 
 async def test_a_slow_stream_gets_the_latest_figures_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pagent.web.v1.samples._SAMPLE_S", 0.02)
-    table, woken = Table(), list[int]()
-    samples = Samples(table, OpenGate(), lambda: woken.append(1))  # type: ignore[arg-type]
+    table, woken, gate = Table(), list[int](), OpenGate()
+    samples = Samples(table, lambda: woken.append(1))  # type: ignore[arg-type]
     table.set("a", 1)
-    with samples.stream(ANONYMOUS) as slow, samples.stream(Subject(None)) as other:
+    with samples.stream(gate, ANONYMOUS) as slow, samples.stream(gate, Subject(None)) as other:
         await rounds(samples, 3)
         assert b'{"a":[1]}' in b"".join(slow.take())
         for value in (2, 3, 4):
@@ -226,11 +226,11 @@ async def test_a_slow_stream_gets_the_latest_figures_once(monkeypatch: pytest.Mo
 
 async def test_many_jobs_are_several_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pagent.web.v1.samples._SAMPLE_S", 0.02)
-    table = Table()
+    table, gate = Table(), OpenGate()
     for number in range(1200):
         table.set(f"{number}", number)
-    samples = Samples(table, OpenGate(), lambda: None)  # type: ignore[arg-type]
-    with samples.stream(ANONYMOUS) as stream:
+    samples = Samples(table, lambda: None)  # type: ignore[arg-type]
+    with samples.stream(gate, ANONYMOUS) as stream:
         await rounds(samples, 3)
         pieces = stream.take()[1:]
         assert [piece.count(b":[") for piece in pieces] == [500, 500, 200]

@@ -9,6 +9,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from pagent.access.operations import SCOPE_OF
+from pagent.web.v1.event_feed import EventFeed
 from pagent.web.v1.table import v1_routes
 from tests.kit.directory import OpenGate
 from tests.web.closed_gate import Untouched
@@ -26,7 +27,7 @@ def test_the_file_is_valid() -> None:
 def test_file_and_table_have_the_same_operations() -> None:
     table = {
         (re.sub(r":[^}]*}", "}", route.path), route.method.lower(), SCOPE_OF.get(route.operation))
-        for route in v1_routes(Untouched(), OpenGate())
+        for route in v1_routes(Untouched(), OpenGate(), EventFeed(Untouched()))
     }
     assert {(path, method, operation.get("x-scope")) for path, method, operation in OPERATIONS} == table
 
