@@ -33,13 +33,6 @@ class FrontSpools:
         self._open_files: dict[int, tuple[int, int]] = {}  # by descriptor: device and inode
         self.opener = SpoolOpener(self._open, settings.max, ThreadPool("spool", _THREADS))
 
-    @property
-    def open_files(self) -> int:
-        """The number of open files."""
-        with self._lock:
-            self._forget_closed()
-            return len(self._open_files)
-
     def _open(self) -> int:
         """Return the descriptor of a new file; OSError if there is no room for one. Called in threads."""
         with self._lock:

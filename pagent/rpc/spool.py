@@ -9,6 +9,7 @@ it has been read. The job's own threads work on them; the loop never waits for t
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import tempfile
 from collections import deque
@@ -33,6 +34,8 @@ from pagent.runtime.memory import current_memory
 from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool, Threads
+
+_log = logging.getLogger(__name__)
 
 #: Bytes of a spool that are read at a time, and while memory is short.
 SPOOL_READ: Final = MIB
@@ -217,10 +220,10 @@ class Spool:
                 elif not self._must_write:
                     break
         except TimeoutError:
-            self._end("the disk is too slow for the data that came for the job")
+            self._disk_failed("the disk is too slow for the data that came for the job")
         except OSError as error:
             self._opener.failed()
-            self._end(f"spooling the stream's data failed: {error.strerror or error}")
+            self._disk_failed(f"spooling the stream's data failed: {error.strerror or error}")
         except asyncio.CancelledError:  # the loop is at its end
             self.close()
             raise
@@ -267,6 +270,11 @@ class Spool:
             self._closed = True
             self._close_files()
         self._deliver([value_of(record) for record in records], empty)
+
+    def _disk_failed(self, reason: str) -> None:
+        if not self._closed:
+            _log.warning("a stream is given up: %s", reason)
+        self._end(reason)
 
     def _end(self, reason: str) -> None:
         if not self._closed:

@@ -75,7 +75,7 @@ async def test_a_job_that_locks_its_memory_map_holds_nothing_up(tmp_path: Path) 
             command = [sys.executable, "-I", "-S", "-c", LOCKS_ITS_MAP, str(file.path)]
             await peer.call("job_start", job, command, None, None, 0)
             pids = await pids_of(peer, job)
-            assert await asyncio.to_thread(file.read.wait, peers.PATIENCE_S)
+            assert await asyncio.to_thread(file.waits.wait, peers.PATIENCE_S)
             (sandbox,) = root.glob(f"pagent-*/{job}")
             (sandbox / "go").touch()
             await until_locked(pids[0])
