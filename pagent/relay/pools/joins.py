@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 #: What the realm of an agent that has joined begins with; no configured token has a NUL.
 _REALM: Final = "joined\0"
 #: How often credentials are renewed.
-_RENEWAL_S: Final = 3600.0
+RENEWAL_S: Final = 3600.0
 
 
 def is_joined(realm: object) -> bool:
@@ -81,7 +81,7 @@ class PoolJoins:
     async def _renew_credentials(self) -> None:
         """Renew the credentials of connected agents every hour, as long as there are some."""
         while True:
-            await asyncio.sleep(_RENEWAL_S)
+            await asyncio.sleep(RENEWAL_S)
             agents = [agent for agent in self._directory.table if is_joined(agent.connection.realm)]
             if not agents:
                 self._renewal = None
