@@ -14,7 +14,7 @@ from pagent.errors import JOB_CALL_ERRORS
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.changes import Change, ChangeKind
 from pagent.relay.directory import AgentDirectory
-from pagent.relay.pools.engine import fits
+from pagent.relay.pools.engine import Engine, fits
 from pagent.relay.pools.notes import (
     CANCELLED_NOTE,
     CLAIM_NOTE,
@@ -24,6 +24,7 @@ from pagent.relay.pools.notes import (
     END_NOTE,
     FAILURES_NOTE,
     POOL_LABEL,
+    REMOVED_NOTE,
     REQUEST_NOTE,
     RID_LABEL,
     WITHDRAWN,
@@ -82,6 +83,7 @@ class Adoption:
         self._adopt = adopt
         self._forget = forget
         self._cancel_moved = cancel_moved
+        self._engine = Engine(directory)
         # While running.
         self._preparing: set[str] = set()
 
@@ -118,14 +120,24 @@ class Adoption:
 
     def _removed(self, request: PoolRequest, job: JobRecord) -> None:
         """Keep a job that has ended with its agent: its client is to learn why."""
-        if self._directory.table.agent(job.agent_uid) is None and not request.is_cancelled:
+        if self._directory.table.agent(job.agent_uid) is not None:
+            if job.uid == request.data.job.uid and not request.is_cancelled:
+                self._tasks.start(self._note_removal(request), name="note that a job was removed")
+        elif not request.is_cancelled:
             info = job.info()
             request.add_lost(PoolJob(job.uid, info.get("name"), job.labels))
             self._queue.fail(request)
 
+    async def _note_removal(self, request: PoolRequest) -> None:
+        """Let other routers know that the job has not ended with its agent."""
+        request.apply_to_job(RequestedJobInput.REMOVE)
+        await self._engine.keep(request, REMOVED_NOTE, DONE)
+
     async def _until_listed(self, request: PoolRequest, agent: ConnectedAgent) -> None:
         """Let a request see whether its agent, which has come back, still has its job."""
-        await self._directory.watches.until_listed([agent.key], _LISTING_S)
+        is_listed = await self._directory.watches.until_listed([agent.key], _LISTING_S)
+        if is_listed and request.is_kept and self._directory.jobs.get(request.data.job.uid) is None:
+            await self._note_removal(request)
         request.changed.set()
 
     def wake(self, pool: str) -> None:
@@ -233,6 +245,8 @@ def _uids(request: PoolRequest) -> set[str]:
 def _take_note(request: PoolRequest, name: str, value: bytes | None) -> None:
     if name == DELIVERED_NOTE:
         request.apply_to_job(RequestedJobInput.DELIVER)
+    elif name == REMOVED_NOTE:
+        request.apply_to_job(RequestedJobInput.REMOVE)
     elif name == CANCELLED_NOTE:
         request.apply_to_job(RequestedJobInput.CANCEL)
     elif name == FAILURES_NOTE:

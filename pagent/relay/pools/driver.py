@@ -24,7 +24,7 @@ from pagent.relay.pools.engine import Engine
 from pagent.relay.pools.notes import CLAIM_NOTE, DELIVERED_NOTE, DONE, FAILURES_NOTE
 from pagent.relay.pools.queue import JobQueue
 from pagent.relay.pools.request import PoolRequest
-from pagent.relay.pools.states import RequestedJobInput, RequestedJobState, RequestInput, RequestState
+from pagent.relay.pools.states import RequestedJobInput, RequestInput, RequestState
 from pagent.rpc.pool_job import PoolJob
 from pagent.runtime.tasks import TaskOwner
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 #: How long the output of a command that has ended may take to arrive.
 _OUTPUT_S: Final = 2.0
 #: How long an agent may be away after its command has ended: it dials again within seconds.
-_AWAY_S: Final = 15.0
+AWAY_S: Final = 15.0
 #: How long a command may go on after its agent has ended: engines may not notice that for minutes.
 LEFT_S: Final = 20.0
 #: How long a job is not created again on a link on which that has failed.
@@ -120,6 +120,8 @@ class RequestDriver:
             request.apply(RequestInput.CONNECT)
         await self._until_gone()
         await self._until_output_is_read()
+        if self._is_adopted and request.is_kept:
+            request.add_lost(request.data.job)  # its agent has ended while no router had a link to it
         request.add_lost(*request.lost.values())
 
     async def _leave_jobs(self) -> None:
@@ -189,7 +191,7 @@ class RequestDriver:
         if self._is_connected():
             return
         # An agent that was there before this router goes on without its command.
-        if self._is_adopted and await self._until(self._is_connected, _AWAY_S):
+        if self._is_adopted and await self._until(self._is_connected, AWAY_S):
             return
         await self._until_output_is_read()
         raise RequestFailedError(f"the command has ended before its agent came: {request.output.text}")
@@ -209,7 +211,7 @@ class RequestDriver:
         if not self._is_adopted or not isinstance(started_at, (int, float)):
             return self._pool.queue_s
         left_s = self._pool.queue_s - max(0.0, time.time() - started_at)
-        return max(left_s, min(_AWAY_S, self._pool.queue_s))
+        return max(left_s, min(AWAY_S, self._pool.queue_s))
 
     def _agent(self) -> ConnectedAgent | None:
         return self._directory.table.agent(self._request.data.agent_uid)
@@ -246,7 +248,7 @@ class RequestDriver:
         if self._has_left():
             await self._until(lambda: self._engine.has_ended(self._request) or self._is_connected(), LEFT_S)
             return not self._is_connected()
-        return not await self._until(self._is_connected, _AWAY_S)
+        return not await self._until(self._is_connected, AWAY_S)
 
     def _is_spent(self) -> bool:
         """Return whether the agent was for one job only, which is removed.
@@ -254,8 +256,7 @@ class RequestDriver:
         An agent that has just come back has not listed its jobs yet.
         """
         request, job = self._request, self._request.data.job
-        is_delivered = request.job_state is RequestedJobState.DELIVERED
-        is_over = job.is_single and is_delivered and self._directory.jobs.get(job.uid) is None
+        is_over = job.is_single and request.is_delivered and self._directory.jobs.get(job.uid) is None
         agent = self._agent()
         return is_over and agent is not None and agent.is_watched and not self._directory.busy(agent)
 

@@ -17,7 +17,7 @@ from pagent.relay.pools.engine import CLAIM_HELD_S, Engine
 from pagent.relay.pools.notes import CLAIM_NOTE, RequestData, encode_job
 from pagent.relay.pools.registry import RequestRegistry
 from pagent.relay.pools.request import PoolRequest
-from pagent.relay.pools.states import RequestedJobInput, RequestedJobState
+from pagent.relay.pools.states import RequestedJobInput
 from pagent.router_limits import POOL_CLAIMS_MAX
 from pagent.rpc.pool_job import PoolJob
 
@@ -74,13 +74,7 @@ class IdleAgents:
         return any(job is not None and job.uid == data.job.uid for job in idle.claims.values())
 
     def _is_free(self, idle: PoolRequest, job: PoolJob) -> bool:
-        if (
-            idle.data.job.is_single
-            or idle.job_state is not RequestedJobState.DELIVERED
-            or idle.is_ending
-            or idle.held
-            or idle.pending
-        ):
+        if idle.data.job.is_single or not idle.is_delivered or idle.is_ending or idle.held or idle.pending:
             return False
         agent = self._agent(idle)
         if agent is None or agent.host.cordoned or self._directory.busy(agent):

@@ -9,7 +9,7 @@ from typing import Final
 
 from pagent.relay.pools.registry import RequestRegistry
 from pagent.relay.pools.request import PoolRequest
-from pagent.relay.pools.states import RequestedJobState, RequestState
+from pagent.relay.pools.states import RequestState
 from pagent.runtime import metrics
 from pagent.runtime.histogram import Histogram
 from pagent.runtime.metrics import Labels, Metric, Values
@@ -37,7 +37,7 @@ class PoolMeasures:
     def note(self, request: PoolRequest) -> None:
         """Count a change of the state of a request."""
         labels = (request.data.pool,)
-        if request.state is RequestState.CONNECTED and request.job_state is not RequestedJobState.DELIVERED:
+        if request.state is RequestState.CONNECTED and not request.is_delivered:
             self._waits[labels].observe(max(0.0, time.time() - request.data.created_at))
         elif request.state is RequestState.ENDED and request.error is not None and not request.is_cancelled:
             self._failures[labels] += 1

@@ -24,6 +24,8 @@ CLEANUP_LABEL: Final = "pagent/cleanup"
 REQUEST_NOTE: Final = "pool-request"
 #: The job is at its agent.
 DELIVERED_NOTE: Final = "pool-delivered"
+#: The job was at its agent, and was removed before the end of the agent.
+REMOVED_NOTE: Final = "pool-removed"
 #: Its client does not want the job any more.
 CANCELLED_NOTE: Final = "pool-cancelled"
 #: Why jobs could not be started.

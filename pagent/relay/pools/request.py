@@ -91,6 +91,16 @@ class PoolRequest:
         return self._job_state
 
     @property
+    def is_delivered(self) -> bool:
+        """Whether its agent has got the job that it was made for."""
+        return self._job_state in (RequestedJobState.DELIVERED, RequestedJobState.REMOVED)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its agent has the job that it was made for, or had it at its end."""
+        return self._job_state is RequestedJobState.DELIVERED and self.data.job.uid not in self.failures
+
+    @property
     def is_cancelled(self) -> bool:
         return self._job_state is RequestedJobState.CANCELLED
 

@@ -64,6 +64,7 @@ class RequestedJobState(enum.Enum):
 
     WAITING = enum.auto()
     DELIVERED = enum.auto()  # the agent of the request has got it
+    REMOVED = enum.auto()  # the agent of the request had it, and has it no more
     MOVED = enum.auto()  # an idle agent has taken it: the request is not needed any more
     CANCELLED = enum.auto()  # whichever agent has it, and so the request
 
@@ -72,6 +73,7 @@ class RequestedJobInput(enum.Enum):
     """What can happen to the job that a request was made for. Routers repeat it, and notes of them come late."""
 
     DELIVER = enum.auto()
+    REMOVE = enum.auto()
     MOVE = enum.auto()
     CANCEL = enum.auto()
 
@@ -80,16 +82,25 @@ _JOB_TRANSITIONS: Final[Mapping[RequestedJobState, Mapping[RequestedJobInput, Re
     {
         RequestedJobState.WAITING: {
             RequestedJobInput.DELIVER: RequestedJobState.DELIVERED,
+            RequestedJobInput.REMOVE: RequestedJobState.REMOVED,
             RequestedJobInput.MOVE: RequestedJobState.MOVED,
             RequestedJobInput.CANCEL: RequestedJobState.CANCELLED,
         },
         RequestedJobState.DELIVERED: {
             RequestedJobInput.DELIVER: RequestedJobState.DELIVERED,
+            RequestedJobInput.REMOVE: RequestedJobState.REMOVED,
             RequestedJobInput.MOVE: RequestedJobState.DELIVERED,
+            RequestedJobInput.CANCEL: RequestedJobState.CANCELLED,
+        },
+        RequestedJobState.REMOVED: {
+            RequestedJobInput.DELIVER: RequestedJobState.REMOVED,
+            RequestedJobInput.REMOVE: RequestedJobState.REMOVED,
+            RequestedJobInput.MOVE: RequestedJobState.REMOVED,
             RequestedJobInput.CANCEL: RequestedJobState.CANCELLED,
         },
         RequestedJobState.MOVED: {
             RequestedJobInput.DELIVER: RequestedJobState.DELIVERED,
+            RequestedJobInput.REMOVE: RequestedJobState.REMOVED,
             RequestedJobInput.MOVE: RequestedJobState.MOVED,
             RequestedJobInput.CANCEL: RequestedJobState.CANCELLED,
         },

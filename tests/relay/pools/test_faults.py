@@ -17,6 +17,7 @@ import pytest
 from pagent.agent import Agent
 from pagent.config.model import Settings
 from pagent.config.router import Access, PoolSettings
+from pagent.relay.pools.notes import DELIVERED_NOTE, REMOVED_NOTE
 from pagent.router import Router
 from tests.kit.pools import HOST, JOIN, job, keys_in, pool_of, running_host, states
 from tests.kit.routers import connected, router_settings, running_router
@@ -56,6 +57,9 @@ class Site:
         server = replace(base.server, port=self._port)
         self.router = await self._router.enter_async_context(running_router(replace(base, server=server)))
         self._port = self.router.server_port
+
+    async def stop_router(self) -> None:
+        await self._router.aclose()
 
     async def start_host(self) -> None:
         await self._host.aclose()
@@ -169,7 +173,9 @@ async def test_a_cancellation(settings: Settings, tmp_path: Path, state: str, wi
         await eventually(lambda: states(site.router.pools)[-1] == state)
         if state == "connected":
             await eventually(lambda: state_of(site, wanted.uid) == "RUNNING")
+            (command,) = site.host.jobs.jobs()
             await site.router.directory.remove(wanted.uid)
+            await eventually(lambda: REMOVED_NOTE in command.notes)
             agent = next(agent for agent in site.router.directory.table if agent.uid != HOST)
             await agent.call("host_end", 0.5)
         else:
@@ -182,3 +188,27 @@ async def test_a_cancellation(settings: Settings, tmp_path: Path, state: str, wi
             assert await site.router.pools.cancel(blocker.uid)
         await eventually(lambda: not site.host.jobs.jobs() and state_of(site, wanted.uid) is None)
         assert not agents(site.host)
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+async def test_the_agent_ends_while_there_is_no_router(settings: Settings, tmp_path: Path, is_removed: bool) -> None:
+    """The client of the job learns that, unless the job was removed before."""
+    async with running_site(settings, tmp_path) as site:
+        wanted = job()
+        await site.router.pools.request("p", {}, wanted)
+        site.step("start", "join")
+        await eventually(lambda: state_of(site, wanted.uid) == "RUNNING")
+        (command,) = site.host.jobs.jobs()
+        await eventually(lambda: DELIVERED_NOTE in command.notes)
+        if is_removed:
+            await site.router.directory.remove(wanted.uid)
+            await eventually(lambda: REMOVED_NOTE in command.notes)
+        await site.stop_router()
+        await site.kill_command()
+        await site.start_router()
+        await connected(site.router, HOST)
+        if not is_removed:
+            await eventually(lambda: state_of(site, wanted.uid) == "FINISHED")
+            assert await site.router.pools.cancel(wanted.uid)
+        await eventually(lambda: not site.host.jobs.jobs() and not agents(site.host))
+        assert state_of(site, wanted.uid) is None
