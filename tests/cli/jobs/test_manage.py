@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,13 +71,23 @@ def test_the_last_lines_of_an_output(pagent: Command) -> None:
     pagent("rm", uid)
 
 
+def _time_without_output(pagent: Command, uid: str) -> str:
+    """Wait until the agent has noted all output of a job as older than the present second, and return that."""
+    while True:
+        now = str(int(time.time()))
+        if pagent("logs", "--since", now, uid) == (0, "", "") and "old" in pagent("logs", uid).stdout:
+            return now
+
+
 def test_the_output_since_a_time(pagent: Command) -> None:
-    uid = job_with(pagent, "--", "sh", "-c", "echo old; echo old >&2; sleep 2.5; echo new; sleep 1000")
-    async_wait = ["sh", "-c", "until grep -q new .pagent.stdout; do sleep 0.05; done"]
+    writes = "echo old; echo old >&2; until [ -e go ]; do sleep 0.05; done; echo new; sleep 1000"
+    uid = job_with(pagent, "--", "sh", "-c", writes)
+    time_after_old = _time_without_output(pagent, uid)
+    async_wait = ["sh", "-c", "touch go; until grep -q new .pagent.stdout; do sleep 0.05; done"]
     assert pagent("exec", uid, *async_wait).code == 0
     assert pagent("logs", "--since", "1h", uid) == (0, "old\nnew\n", "old\n")
-    assert pagent("logs", "--since", "2s", uid) == (0, "new\n", "")
-    assert pagent("logs", "--since", "2s", "--tail", "5", uid) == (0, "new\n", "")
+    assert pagent("logs", "--since", time_after_old, uid) == (0, "new\n", "")
+    assert pagent("logs", "--since", time_after_old, "--tail", "5", uid) == (0, "new\n", "")
     assert pagent("logs", "--since", "1700000000", "--tail", "1", uid) == (0, "new\n", "old\n")
     assert pagent("logs", "--since", "2030-12-31T23:59:59Z", uid) == (0, "", "")
     assert pagent("logs", "--since", "soon", uid).code == 2
