@@ -26,7 +26,8 @@ async def wait_across_links(job: RemoteJob, notify: Callable[[str], None] = lamb
         except (CallError, LinkError) as error:
             if not is_lost_link(error):
                 raise
-        await reach_again(job, notify)
+            failure = error
+        await reach_again(job, failure, notify)
 
 
 def is_lost_link(error: Exception) -> bool:
@@ -34,12 +35,16 @@ def is_lost_link(error: Exception) -> bool:
     return exit_code_for(error) == EXIT_NO_LINK
 
 
-async def reach_again(job: RemoteJob, notify: Callable[[str], None]) -> None:
+async def reach_again(job: RemoteJob, error: Exception, notify: Callable[[str], None]) -> None:
     """Wait until a job can be asked for its info again, for as long as a lost link is dialled again.
 
+    :param error: the failure of a call, for which `is_lost_link` is true.
     :param notify: is called at the beginning, and when the link is back.
     """
-    notify("the link is lost; it is made again")
+    of_router = isinstance(error, MethodError)
+    notify(
+        "the router has no link to the agent; it is waited for" if of_router else "the link is lost; it is made again"
+    )
     clock = asyncio.get_running_loop().time
     until = clock() + REDIAL_S
     while True:

@@ -15,6 +15,8 @@ from pagent.errors import MethodError
 UID_DIGITS: Final = 12
 #: States of jobs that have ended.
 ENDED: Final = ("FINISHED", "CLOSED")
+#: The state of a job whose agent has no link to the router. Its info is the one that was last known.
+UNREACHABLE: Final = "UNREACHABLE"
 
 _UID: Final = re.compile(r"[0-9a-f]{32}")
 #: A part of a uid has at least 4 digits.
@@ -51,8 +53,11 @@ async def find_info(client: AgentClient, text: str) -> dict[str, Any]:
     """Return the info of a job, also of one that was removed lately. CommandFailed as for `find_job`."""
     live = {job.uid: job.first_info for job in await client.jobs()}
     ended = {info["uid"]: info for info in await client.ended_jobs()}
-    uid = _only((live | ended).values(), text)["uid"]
-    return ended[uid] if uid in ended else await (await client.job(uid)).info()
+    found = _only((live | ended).values(), text)
+    uid = found["uid"]
+    if uid in ended or found["state"] == UNREACHABLE:
+        return found
+    return await (await client.job(uid)).info()
 
 
 def not_found(text: str) -> CommandFailed:

@@ -47,6 +47,12 @@ _SILENT: Final = (
 )
 
 
+_AWAY: Final = (
+    "not known: its agent has no link to the router; the network, the agent's host, or the agent with all of its jobs"
+    " has ended (pagent agents)"
+)
+
+
 def describe_end(info: dict[str, Any]) -> str:
     """Return ``by SIGNAL`` or ``with exit code N``, empty if the process has not ended."""
     if info["signal"] is not None:
@@ -66,7 +72,9 @@ def brief_end(info: dict[str, Any]) -> str:
 
 
 def reason(info: dict[str, Any]) -> str:
-    """Return in words why a job has ended, empty if it has not."""
+    """Return in words why a job has ended, or is unreachable; empty for another job."""
+    if info.get("state") == "UNREACHABLE":
+        return _AWAY
     if info.get("error") == _IDLE:
         return "the agent ended it, because it was not used for its idle time (--idle-after)"
     if info.get("error"):

@@ -17,7 +17,7 @@ from pagent.relay.asking import create_at, info_of, is_info
 from pagent.relay.changes import ChangeFeed
 from pagent.relay.duplicates import Duplicates
 from pagent.relay.jobs import JobTable
-from pagent.relay.record import without_agent
+from pagent.relay.record import ENDED, UNREACHABLE, JobRecord, without_agent
 from pagent.relay.search import JobSearch
 from pagent.relay.table import AgentTable
 from pagent.relay.watches import AgentWatches
@@ -91,9 +91,18 @@ class AgentDirectory:
         """Return the state of a job as it was last known; ``UNREACHABLE``: its agent has no link now."""
         if (record := self.jobs.get(job.job_uid)) is None:
             return None
-        if record.is_queued:
-            return record.state
-        return "UNREACHABLE" if self.table.newest(record.agent) is None else record.state
+        return UNREACHABLE if self.is_away(record) else record.state
+
+    def is_away(self, record: JobRecord) -> bool:
+        """Return whether the agent of a job has no link now."""
+        return not record.is_queued and self.table.newest(record.agent) is None
+
+    def info(self, record: JobRecord) -> dict[str, Any]:
+        """Return the latest info of a job, with the state ``UNREACHABLE`` if it may run and its agent has no link."""
+        info = record.info()
+        if record.state not in ENDED and self.is_away(record):
+            info["state"] = UNREACHABLE
+        return info
 
     def not_found(self, job: JobAddress) -> RequestRefusedError:
         """Return the error for a job that no agent has, at this address."""

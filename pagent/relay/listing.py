@@ -36,7 +36,7 @@ class JobLister:
                 for info in infos:
                     jobs.update(agent.key, info)
         found = (each for each in jobs.later_than(after) if visible(JobFacts(each.uid, each.agent.uid, each.labels)))
-        return [record.info() for record in islice(found, limit)]
+        return [self._directory.info(record) for record in islice(found, limit)]
 
     async def ended(self, after: str | None, limit: int, visible: _Visible) -> list[dict[str, Any]]:
         """Return the infos of jobs that have ended, as all agents that are connected remember them."""

@@ -129,7 +129,7 @@ class RelayRoutes:
     def is_away(self, job_uid: str) -> bool:
         """Return whether the agent of a job has no link now."""
         record = self._directory.jobs.get(job_uid)
-        return record is None or not (record.is_queued or self._directory.table.newest(record.agent))
+        return record is None or self._directory.is_away(record)
 
     def job_count(self, agent_uid: str) -> int:
         """Return how many jobs of an agent are known."""

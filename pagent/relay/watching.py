@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from pagent.limits import JOBS_WATCHED
 from pagent.relay.changes import Change, ChangeKind
@@ -17,6 +17,9 @@ from pagent.rpc.aio import AsyncStream
 from pagent.rpc.directory import JobFacts
 from pagent.runtime.tasks import event_within
 from pagent.runtime.timeslice import current_slice
+
+#: Changes of an agent that change the state of its jobs.
+_LINKS: Final = (ChangeKind.AGENT_UP, ChangeKind.AGENT_DOWN)
 
 
 class RelayedWatch:
@@ -47,6 +50,12 @@ class RelayedWatch:
         self._end()
 
     def _changed(self, change: Change) -> None:
+        if change.kind in _LINKS and change.link is not None:
+            self._due.update(
+                (job.uid, None) for job in self._directory.jobs.of(change.link.key) if job.uid in self._known
+            )
+            self._news.set()
+            return
         if change.job is None or change.kind is ChangeKind.JOB_NOTE:
             return
         uid = change.job.uid
@@ -106,4 +115,4 @@ class RelayedWatch:
         if record is None or facts is None or not self._sees(facts):
             return None
         self._known.add(uid)
-        return record.info()
+        return self._directory.info(record)

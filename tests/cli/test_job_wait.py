@@ -13,6 +13,7 @@ from pagent.errors import LinkClosedError, MethodError
 
 FINISHED = {"uid": "u", "name": "job", "state": "FINISHED", "exit_code": 0}
 LOST = "the link is lost; it is made again"
+AWAY = "the router has no link to the agent; it is waited for"
 BACK = "the link is back"
 
 
@@ -37,21 +38,25 @@ class LosingJob(RemoteJob):
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "notice"),
     [
-        pytest.param(LinkClosedError(1006, "own"), id="own link"),
-        pytest.param(MethodError("LinkClosedError: of the router", "LinkClosedError", "of the router"), id="router"),
-        pytest.param(MethodError("RouteError: no link", "RouteError", "no link"), id="no route"),
+        pytest.param(LinkClosedError(1006, "own"), LOST, id="own link"),
+        pytest.param(
+            MethodError("LinkClosedError: of the router", "LinkClosedError", "of the router"), AWAY, id="router"
+        ),
+        pytest.param(MethodError("RouteError: no link", "RouteError", "no link"), AWAY, id="no route"),
     ],
 )
-async def test_a_job_is_waited_for_on_the_next_link(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_job_is_waited_for_on_the_next_link(
+    error: Exception, notice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
     assert await wait_across_links(LosingJob(error), said.append) == FINISHED
-    assert said == [LOST, BACK]
+    assert said == [notice, BACK]
     said.clear()
     monkeypatch.setattr(manage_work, "say", said.append)
     assert await manage_work.ended(LosingJob(error)) == FINISHED
-    assert said == [LOST, BACK]
+    assert said == [notice, BACK]
 
 
 async def test_another_error_is_raised() -> None:

@@ -103,7 +103,7 @@ async def _from(
         except (CallError, LinkError) as error:
             if notify is None or not is_lost_link(error):
                 raise
-            await reach_again(job, notify)
+            await reach_again(job, error, notify)
         else:
             return
 

@@ -96,4 +96,6 @@ async def test_following_continues_after_a_router_has_lost_the_agent(
     assert stdout == "one\ntwo\n"
     lines = stderr.splitlines()
     assert [line for line in lines if not line.startswith("pagent:")] == ["one", "two"]
-    assert lines.count("pagent: the link is lost; it is made again") == 1  # once, though both outputs lose it
+    assert (
+        lines.count("pagent: the router has no link to the agent; it is waited for") == 1
+    )  # once, though both outputs lose it
