@@ -42,7 +42,7 @@ class UnwrittenData:
     @property
     def buffered(self) -> int:
         """Bytes in memory that wait for the disk: holes are work, but take no memory."""
-        return self.pending - (self._added_holes - self._written_holes)
+        return self._added - self._written - (self._added_holes - self._written_holes)
 
     @property
     def written(self) -> int:
@@ -57,7 +57,8 @@ class UnwrittenData:
             if len(self._joined) >= DISK_PIECE:
                 self.flush()
         else:
-            self.flush()
+            if self._joined:
+                self.flush()
             self._append(data)
 
     def add_hole(self, size: int) -> None:

@@ -149,8 +149,9 @@ class Upload:
         """Take the next bytes without a wait; return :attr:`pending`."""
         self._count += len(data)
         self._unwritten.add(data)
-        self._start_writing()
-        return self.pending
+        if self._writing is None:
+            self._start_writing()
+        return self._unwritten.pending
 
     def put_hole(self, size: int) -> int:
         """Take a hole of ``size`` bytes; return :attr:`pending`. ValueError if no file can have it."""
@@ -161,8 +162,9 @@ class Upload:
             raise ValueError(f"no digest is made of more than {limits.HOLES_READ_MAX} bytes of holes")
         self._count += size
         self._unwritten.add_hole(size)
-        self._start_writing()
-        return self.pending
+        if self._writing is None:
+            self._start_writing()
+        return self._unwritten.pending
 
     async def commit(self) -> int:
         """Let the file appear; return the bytes that this upload wrote.
@@ -199,8 +201,6 @@ class Upload:
 
     def _start_writing(self) -> None:
         """Write if enough is gathered. More is gathered during a write: under load the pieces are larger, and fewer."""
-        if self._writing is not None:
-            return
         if self.pending >= min(max(DISK_BLOCK, self._unwritten.written // 4), DISK_BLOCK_MOST):
             self._writing = self._work.start(self._write)
             self._writing.add_done_callback(self._write_ended)

@@ -80,7 +80,7 @@ class Intake:
         else:
             self._end(ValueError(f"file contents come as bytes, not as {type(value).__name__}"))
             return
-        self._count(self._upload.buffered)
+        self._counted = self._memory.recount(self._counted, self._upload.buffered)
         if pending >= limits.UPLOAD_PENDING_MAX and not self._held:
             self._held = True
             self._stream.hold()
