@@ -15,7 +15,7 @@ from typing import Final
 from pagent.errors import RequestRefusedError
 from pagent.http1.cookies import MARK, others, own_in
 from pagent.http1.fields import UNPASSED, Framing, connection, is_token
-from pagent.http1.lines import LEFT_OUT, lines_of, pairs_of, scan, watch
+from pagent.http1.lines import LEFT_OUT, Scanned, lines_of, pairs_of, scan, watch
 from pagent.limits import BODY_LENGTH_MAX
 from pagent.router_limits import INCOMING_FIELD_MAX, INCOMING_FIELDS_MAX
 
@@ -108,7 +108,6 @@ def goes_on(name: str) -> bool:
 #: What is read from some line. All other lines are passed on.
 _WATCHED: Final = watch(_KINDS, _other_kind, (*_FORWARDING, _OWN_PREFIX + "*"))
 
-_is_origin = re.compile(r"/[^\x00-\x20#\x7f]*").fullmatch
 _absolute = re.compile(r"https?://([^/?#\x00-\x20\x7f]*)([^#\x00-\x20\x7f]*)", re.IGNORECASE).fullmatch
 _is_host = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]*)?").fullmatch
 _VERSIONS: Final = {"HTTP/1.1": 1, "HTTP/1.0": 0}
@@ -220,25 +219,38 @@ class IncomingHead:
 
 def read_head(block: bytes) -> IncomingHead:
     """Read a head less its blank line; BadRequest as the module says."""
-    head = _request_line(block[: block.index(b"\r\n")] if b"\r\n" in block else block)
+    found: Scanned | None
+    try:
+        found = scan(block, True, _WATCHED)
+    except ValueError:
+        found = None
+    head = _request_line(found[0] if found is not None else _first_line(block))
     head.is_ascii = block.isascii()
     if len(block) > INCOMING_FIELD_MAX and max(map(len, block.split(b"\r\n")[1:])) > INCOMING_FIELD_MAX:
         raise BadRequest("a field of the request is too large", FIELDS_TOO_LARGE)
-    try:
-        _, count, lines, found = scan(block, True, _WATCHED)
-    except ValueError:
-        raise BadRequest("a field of the request is not valid, or has a control character") from None
+    if found is None:
+        raise BadRequest("a field of the request is not valid, or has a control character")
+    _, count, lines, fields = found
     if count > INCOMING_FIELDS_MAX:
         raise BadRequest("the request has too many fields", FIELDS_TOO_LARGE)
     head.add_lines(lines)
-    _read_fields(head, found)
-    if _is_origin(head.target) is None:
+    _read_fields(head, fields)
+    if not _is_origin_form(head.target):
         head.target = _origin_form(head)
     return head
 
 
-def _request_line(line: bytes) -> IncomingHead:
-    parts = line.decode("utf-8", "surrogateescape").split(" ")
+def _first_line(block: bytes) -> str:
+    return block.partition(b"\r\n")[0].decode("utf-8", "surrogateescape")
+
+
+def _is_origin_form(target: str) -> bool:
+    """Return whether a target without a blank is in origin form. The scan has refused all controls but HTAB."""
+    return target.startswith("/") and "#" not in target and "\t" not in target
+
+
+def _request_line(line: str) -> IncomingHead:
+    parts = line.split(" ")
     if len(parts) != 3 or (minor := _VERSIONS.get(parts[2])) is None:
         raise BadRequest("not the request line of HTTP/1.1 or HTTP/1.0")
     method, target, _ = parts

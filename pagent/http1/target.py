@@ -22,8 +22,7 @@ _PATH_SAFE: Final = "-._~!$&'()*+,;=:@/"
 _QUERY_SAFE: Final = "-._~!$'()*,:@/?"
 _is_safe_path = re.compile(rf"/[0-9A-Za-z{re.escape(_PATH_SAFE)}]*").fullmatch
 _is_safe_query = re.compile(rf"[0-9A-Za-z{re.escape(_QUERY_SAFE)}]*").fullmatch
-# VCHAR without "#", and characters beyond ASCII, which clients do send. A blank would end the target.
-_is_origin_form = re.compile(r"/[^\x00-\x20#\x7f]*").fullmatch
+_control = re.compile(r"[\x00-\x1f\x7f]").search
 
 
 def _quoting(safe: str) -> list[str]:
@@ -67,8 +66,18 @@ def check_target(method: Any, target: Any) -> None:
     """
     if not isinstance(target, str):
         raise TypeError("the target must be a string")
-    if _is_origin_form(target) is None and (method, target) != ("OPTIONS", "*"):
+    if not _is_origin_form(target) and (method, target) != ("OPTIONS", "*"):
         raise ValueError("the target is not in origin form")
+
+
+def _is_origin_form(target: str) -> bool:
+    """Return whether a target has VCHAR without "#", and characters beyond ASCII, which clients do send.
+
+    A blank would end the target. Bytes that are not UTF-8 are not printable, and no controls.
+    """
+    if not target.startswith("/") or " " in target or "#" in target:
+        return False
+    return target.isprintable() or _control(target) is None
 
 
 def check_pairs(pairs: Sequence[Pair], name: str, most: int) -> None:
