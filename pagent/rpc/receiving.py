@@ -17,7 +17,6 @@ from pagent.net.link.link import Link
 from pagent.rpc.receiver import Receiver, StreamOwner
 from pagent.rpc.spool import Spool, SpoolOpener, temporary_spool
 from pagent.rpc.throttle import STREAM_PAUSE_FROM, ReadThrottle
-from pagent.runtime.memory import current_memory
 from pagent.runtime.traffic import Traffic
 from pagent.wire import messages
 from pagent.wire.window import ReceiveWindow
@@ -195,7 +194,7 @@ class ReceivingHalf:
         if self._state is not _OPEN:
             return
         is_direct = self._window is None and not self._held and self._spool is None
-        if is_direct and self.receiver is not None and not current_memory().is_full:
+        if is_direct and self.receiver is not None and not self._link.memory.is_full:
             try:
                 self.receiver.stream_message(value)
             except Exception as error:  # noqa: BLE001 - a fault in one splice must not cost the link
@@ -203,7 +202,7 @@ class ReceivingHalf:
             return
         if self._window is not None and not self._arrived_in(self._window, messages.cost(value)):
             self._owner.stream_overrun("stream data beyond the credit given")
-        elif self._splits and isinstance(value, BYTES_TYPES) and current_memory().is_full:
+        elif self._splits and self._link.memory.is_full and isinstance(value, BYTES_TYPES):
             self._take_in_pieces(memoryview(value))
         else:
             self._take(value)
@@ -269,7 +268,7 @@ class ReceivingHalf:
 
     def _keep(self, value: Any) -> None:
         weight = messages.weight(value)
-        most = BUFFER_FREE if current_memory().is_full else STREAM_BUFFER + (STREAM_WINDOW_MAX if self._window else 0)
+        most = BUFFER_FREE if self._link.memory.is_full else STREAM_BUFFER + (STREAM_WINDOW_MAX if self._window else 0)
         if self._kept_bytes + weight > most:
             opener = temporary_spool() if self._opener is None else self._opener
             self._spool = Spool(opener, self._unspooled, self._owner.stream_overrun, self._throttle)
@@ -295,4 +294,4 @@ class ReceivingHalf:
         """Count what memory has gained or lost."""
         self._kept_bytes += change
         if change:
-            current_memory().change(change)
+            self._link.memory.change(change)

@@ -16,7 +16,6 @@ from pagent.limits import MESSAGE_COST_MIN, STREAM_WINDOW
 from pagent.net.link.link import Link
 from pagent.rpc.receiver import Receiver, StreamOwner
 from pagent.rpc.scheduler import SMALL_BYTES, Scheduler
-from pagent.runtime.memory import current_memory
 from pagent.runtime.traffic import Traffic
 from pagent.wire import messages
 
@@ -267,4 +266,4 @@ class SendingHalf:
         """Count what the queue has gained or lost."""
         self._queue_bytes += change
         if change:
-            current_memory().change(change)
+            self._link.memory.change(change)

@@ -22,6 +22,7 @@ from pagent.net.link.receiving import LinkReceiver
 from pagent.net.link.round_trip import RoundTrip
 from pagent.net.link.sending import LinkSender
 from pagent.net.link.states import LINK_TRANSITIONS, LIVE_STATES, LinkInput, LinkState
+from pagent.runtime.memory import current_memory
 from pagent.wire import frames
 
 _log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Link(asyncio.BufferedProtocol):
     """One end of a link. ``dialled``: this end has dialled, so it masks its frames (RFC 6455 section 5.1).
 
     Until :meth:`accept_peer` the bounds of an unauthenticated peer hold. ``closed`` is done once the link is lost.
+    ``memory`` counts what the streams of the link keep.
     """
 
     def __init__(self, owner: LinkOwner, *, dialled: bool) -> None:
@@ -38,6 +40,7 @@ class Link(asyncio.BufferedProtocol):
         self.dialled = dialled
         self._owner = owner
         self._loop = asyncio.get_running_loop()
+        self.memory = current_memory()
         self._reading = ReadGate()
         self._receiver = LinkReceiver(owner, self._reading, self._control_frame, self._fault, masked=not dialled)
         self._sender = LinkSender(owner, self._reading, masks=dialled)
