@@ -22,6 +22,7 @@ from pagent.http1.incoming import IncomingHead
 from pagent.http1.incoming_buffer import HeadBuffer
 from pagent.router_limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
 from pagent.rpc.directory import Client, Lease
+from pagent.runtime.iteration import current_iteration
 
 _UNKNOWN: Final = Client("", 0, False, False, 0)
 
@@ -99,7 +100,7 @@ class ClientSocket(ExchangeUser):
         "_takes_interim",
         "_waiting",
         "deadline",
-        "held",
+        "iteration",
     )
 
     def __init__(self, context: FrontContext, proxied: ProxyHeader | None) -> None:
@@ -107,7 +108,7 @@ class ClientSocket(ExchangeUser):
         self._context = context
         self._proxied = proxied
         self._loop = asyncio.get_running_loop()
-        self.held = context.held
+        self.iteration = current_iteration()
         self._client = _UNKNOWN
         # While connected.
         self._state = ClientState.HEAD

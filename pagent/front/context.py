@@ -15,7 +15,6 @@ from pagent.front.deadlines import Deadlines
 from pagent.front.exchange import Exchange, ExchangeUser
 from pagent.front.field import FieldExchange
 from pagent.front.forwarded import TrustedProxies, add_forwarded_fields, plain_address
-from pagent.front.held import HeldHeads
 from pagent.front.proxy_header import ProxyHeader
 from pagent.front.raw import RawExchange
 from pagent.front.routes import JobTarget, Route, job_target
@@ -51,7 +50,7 @@ class Site(NamedTuple):
 
 
 class FrontContext:
-    """The router's parts, the limits, and what is shared: deadlines, held heads, tasks.
+    """The router's parts, the limits, and what is shared: deadlines, tasks.
 
     ValueError if a trusted proxy is neither an address nor a network.
     """
@@ -77,7 +76,6 @@ class FrontContext:
         self._trusted = TrustedProxies(settings.trusted_proxies)
         self._spools = spools
         # While open.
-        self.held = HeldHeads()
         self.deadlines = Deadlines(settings.idle_s, min(self.head_s, self.body_s))
         self.tasks = TaskOwner("front")
         self._warned = False

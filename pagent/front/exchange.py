@@ -21,7 +21,6 @@ from typing import Any, Final, Protocol
 from pagent.buffers import Bytes
 from pagent.errors import CallCancelledError, CallError, LinkClosedError, MethodError, RequestRefusedError
 from pagent.front.answers import Fields, encode_head, read_lines
-from pagent.front.held import HeldHeads, Holder
 from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
 from pagent.http1.mounted import Mount
@@ -31,6 +30,7 @@ from pagent.net.port.user import PortUser
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink
 from pagent.rpc.stream import Stream
+from pagent.runtime.iteration import IterationEnd
 from pagent.runtime.metrics import STATISTICS
 from pagent.system_errors import system_refusal
 
@@ -76,7 +76,7 @@ class ExchangeUser(ABC):
     """The connection that an exchange belongs to, as the exchange sees it."""
 
     port: PortConnection
-    held: HeldHeads
+    iteration: IterationEnd
 
     @abstractmethod
     def answered(self, keep: bool) -> None:
@@ -107,7 +107,7 @@ class ExchangeUser(ABC):
         """It does again."""
 
 
-class Exchange(Holder):
+class Exchange(ABC):
     """What both kinds have in common: the life of the call, and the writing of the answer.
 
     ``head_sent``: the client has got a part of the final answer, or will. ``progress`` grows with each piece of it.
@@ -316,7 +316,7 @@ class Exchange(Holder):
         self._left = length
         self._stage = BODY
         self.progress += 1
-        self._user.held.add(self)
+        self._user.iteration.call(self.flush)
 
     def _piece(self, data: Bytes) -> None:
         """Write a piece of the body, with the head if that has not been sent."""

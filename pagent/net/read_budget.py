@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
 from pagent.limits import KIB, MIB
+from pagent.runtime.iteration import current_iteration
 
 #: Bytes that all connections together read in one loop iteration before those that read in bulk wait for the next one.
 #: Small requests wait for these bytes, a fraction of a millisecond.
@@ -19,6 +20,8 @@ ITERATION_BYTES: Final = MIB
 #: Reads below the first are not counted. A read of the second and more leaves data in the socket, so it can be paused.
 READ_BULK: Final = 32 * KIB
 READ_PAUSABLE: Final = 128 * KIB
+#: Until this much is spent, the bytes of earlier iterations count as well: it costs too much to note the end of each.
+_COUNTED_FROM: Final = ITERATION_BYTES // 2
 
 
 class Reader(Protocol):
@@ -31,9 +34,10 @@ class Reader(Protocol):
 class ReadBudget:
     """The budget of one event loop; :func:`current_budget` returns it."""
 
-    __slots__ = ("_due", "_spent", "_waiting")
+    __slots__ = ("_due", "_iteration", "_spent", "_waiting")
 
     def __init__(self) -> None:
+        self._iteration = current_iteration()
         self._spent = 0
         self._due = False
         self._waiting: list[Reader] = []
@@ -48,9 +52,11 @@ class ReadBudget:
         if count < READ_BULK:
             return False
         self._spent += count
+        if self._spent < _COUNTED_FROM:
+            return False
         if not self._due:
             self._due = True
-            asyncio.get_running_loop().call_soon(self._iteration_ends)
+            self._iteration.call(self._iteration_ends)
         if self._spent < ITERATION_BYTES or count < READ_PAUSABLE:
             return False
         self._waiting.append(reader)

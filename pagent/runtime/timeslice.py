@@ -8,9 +8,11 @@ other ready connections have their turn first.
 from __future__ import annotations
 
 import asyncio
-import time
+from time import monotonic
 from typing import Final
 from weakref import WeakKeyDictionary
+
+from pagent.runtime.iteration import current_iteration
 
 #: Seconds that the messages of all links, and the calls that they begin, may take in one loop iteration. At least one
 #: message of each link is handled. The work of a caller on one message is bounded by the caller.
@@ -20,20 +22,21 @@ CALLS_TURN_S: Final = 0.005
 class TimeSlice:
     """The slice of one event loop; :func:`current_slice` returns it."""
 
-    __slots__ = ("_begun", "_ends")
+    __slots__ = ("_begun", "_ends", "_iteration")
 
     def __init__(self) -> None:
+        self._iteration = current_iteration()
         self._begun = False
         self._ends = 0.0
 
     def is_over(self) -> bool:
         """Return whether the slice of this iteration is used up. The first call in an iteration begins it."""
-        now = time.monotonic()
+        now = monotonic()
         if self._begun:
             return now >= self._ends
         self._begun = True
         self._ends = now + CALLS_TURN_S
-        asyncio.get_running_loop().call_soon(self._iteration_ends)
+        self._iteration.call(self._iteration_ends)
         return False
 
     async def wait(self) -> None:

@@ -5,11 +5,11 @@ One system call for many small messages costs the sender less, and wakes the pee
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from pagent.buffers import JOIN_MAX, Bytes
 from pagent.limits import LINK_HIGH_WATER
+from pagent.runtime.iteration import current_iteration
 from pagent.runtime.metrics import STATISTICS
 
 
@@ -19,12 +19,12 @@ class WriteBatch:
     ``write`` is called with the buffers to write, in order, and with whether one of them is larger than ``JOIN_MAX``.
     """
 
-    __slots__ = ("_buffers", "_bytes", "_flush_due", "_large", "_loop", "_write")
+    __slots__ = ("_buffers", "_bytes", "_flush_due", "_iteration", "_large", "_write")
 
     def __init__(self, write: Callable[[list[Bytes], bool], None]) -> None:
         # For life.
         self._write = write
-        self._loop = asyncio.get_running_loop()
+        self._iteration = current_iteration()
         # The batch.
         self._buffers: list[Bytes] = []
         self._bytes = 0
@@ -42,7 +42,7 @@ class WriteBatch:
             self.flush()
         elif not self._flush_due:
             self._flush_due = True
-            self._loop.call_soon(self._iteration_ends)
+            self._iteration.call(self._iteration_ends)
 
     def put_with_heads(self, heads: tuple[Bytes, ...], data: Bytes) -> None:
         """As :meth:`put`, for ``data`` with small buffers before it; the batch is not written between them."""

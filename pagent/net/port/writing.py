@@ -7,6 +7,7 @@ from typing import Final
 
 from pagent.buffers import Bytes
 from pagent.limits import KIB, MIB, PORT_HIGH_WATER, PORT_LOW_WATER
+from pagent.runtime.iteration import current_iteration
 from pagent.runtime.memory import current_memory
 
 #: Writes from this size on wait for the others of their loop iteration.
@@ -121,7 +122,7 @@ class PortWriter:
             self.flush()
         elif not self._flush_due:
             self._flush_due = True
-            asyncio.get_running_loop().call_soon(self._iteration_ends)
+            current_iteration().call(self._iteration_ends)
 
     def _iteration_ends(self) -> None:
         self._flush_due = False

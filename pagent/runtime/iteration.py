@@ -1,0 +1,54 @@
+"""Call functions at the end of an iteration of an event loop.
+
+Several parts wait for that end: what an iteration sends is written at once, and budgets are for one iteration. A handle
+of the loop for each of them would cost as much as a small message, so they share one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+from weakref import WeakKeyDictionary, ref
+
+
+class IterationEnd:
+    """The end of the iteration of one event loop; :func:`current_iteration` returns it."""
+
+    __slots__ = ("_actions", "_loop")
+
+    def __init__(self) -> None:
+        self._loop = ref(asyncio.get_running_loop())  # weak, because the loop is the key of the table below
+        self._actions: list[Callable[[], None]] = []
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Call ``action`` once, after the callbacks of this iteration, in the order of these calls."""
+        self._actions.append(action)
+        if len(self._actions) == 1:
+            loop = self._loop()
+            assert loop is not None
+            loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        actions, self._actions = self._actions, []
+        done = 0
+        try:
+            for action in actions:
+                done += 1
+                action()
+        except BaseException:
+            for action in actions[done:]:  # in the next iteration
+                self.call(action)
+            raise
+
+
+_ENDS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, IterationEnd]] = WeakKeyDictionary()
+
+
+def current_iteration() -> IterationEnd:
+    """Return the end of the running loop's iteration."""
+    loop = asyncio.get_running_loop()
+    end = _ENDS.get(loop)
+    if end is None:
+        end = _ENDS[loop] = IterationEnd()
+    return end
