@@ -30,9 +30,11 @@ def sparse_header(path: str, mode: int, size: int, mtime_ns: int, extents: Exten
     table += bytes(-len(table) % _BLOCK)
     folder, name = posixpath.split(path)
     # Programs that do not know sparse files unpack the data under this name, which marks it as sparse.
+    stored_as = posixpath.join(folder, "GNUSparseFile.0", name)
     fields = {"major": "1", "minor": "0", "name": path, "realsize": str(size)}
-    records = {f"GNU.sparse.{field}": value for field, value in fields.items()}
-    entry = _entry(posixpath.join(folder, "GNUSparseFile.0", name), mode, mtime_ns, records)
+    # To Python's tarfile the last name counts.
+    records = {"path": stored_as, **{f"GNU.sparse.{field}": value for field, value in fields.items()}}
+    entry = _entry(stored_as, mode, mtime_ns, records)
     entry.size = len(table) + sum(length for _, length in extents)
     return _bytes(entry) + table
 
