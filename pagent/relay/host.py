@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -46,23 +47,15 @@ def _is_below(left: float | None, total: float | None, part: float) -> bool:
     return left is not None and total is not None and total > 0 and left < total * part
 
 
+def _number(value: Any) -> float | None:
+    """Return a number; None for one without an order, such as NaN, and for anything else."""
+    return value if type(value) in (int, float) and math.isfinite(value) else None
+
+
 def parse_report(value: Any) -> HostReport:
     """Return the figures in an answer of ``host_info``; what is not of its type counts as not given."""
     given: Mapping[Any, Any] = value if isinstance(value, dict) else {}
-    numbers = {
-        name: number
-        for name in (
-            "cpus",
-            "load",
-            "memory_total",
-            "memory_available",
-            "disk_free",
-            "disk_total",
-            "started_at",
-            "deadline",
-        )
-        if (number := given.get(name)) is not None and type(number) in (int, float)
-    }
+    numbers = {name: number for name in _NUMBERS if (number := _number(given.get(name))) is not None}
     jobs, most, version = given.get("jobs"), given.get("jobs_max"), given.get("version")
     return HostReport(
         **numbers,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -16,7 +17,15 @@ def test_the_figures_of_a_host() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, 5, [], {}, {"cpus": "4", "load": True, "jobs": 1.5, "version": 1, "cordoned": 1}]
+    "value",
+    [
+        None,
+        5,
+        [],
+        {},
+        {"cpus": "4", "load": True, "jobs": 1.5, "version": 1, "cordoned": 1},
+        {"load": math.nan, "disk_free": -math.inf, "deadline": math.inf},
+    ],
 )
 def test_what_is_not_of_its_type_is_not_given(value: Any) -> None:
     assert parse_report(value) == HostReport()
