@@ -30,10 +30,10 @@ def config() -> None:
 @click.argument("path", type=click.Path(path_type=Path), metavar="FILE")
 def check(router: bool, sets: tuple[str, ...], path: Path) -> None:
     """Check a configuration FILE. A fault is printed with its key or its line; the exit code is then 2."""
-    from pagent.config.load import load_model
+    from pagent.cli.setup.config_work import check_file
     from pagent.config.reference import MODELS
 
-    load_model(MODELS["router" if router else "agent"][0], path, sets)
+    check_file(MODELS["router" if router else "agent"][0], path, sets)
     click.echo(f"{path} is valid")
 
 

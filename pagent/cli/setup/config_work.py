@@ -1,4 +1,4 @@
-"""The work of ``pagent config show``."""
+"""The work of ``pagent config check`` and ``show``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from pagent.config.load import load_model
+from pagent.config.model import Settings
+from pagent.config.router import RouterSettings
 from pagent.config.schema import keys, resolve
+from pagent.errors import ConfigError
+from pagent.net.dial import parse_address
+from pagent.service.dialling import targets_of
+
+
+def check_file(model: type, path: Path, sets: Sequence[str]) -> None:
+    """Read a configuration, with the addresses in it, as a start does. No other file is read. ConfigError."""
+    settings = load_model(model, path, sets)
+    try:
+        if isinstance(settings, Settings) and settings.client.enabled:
+            targets_of(settings.client, {})
+        elif isinstance(settings, RouterSettings):
+            for index, agent in enumerate(settings.dial.agents):
+                _check_address(f"dial.agents[{index}]", agent.address)
+    except ConfigError as error:
+        raise ConfigError(f"{error} (in {path})") from None
+
+
+def _check_address(key: str, address: str) -> None:
+    try:
+        parse_address(address)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
 
 
 def effective(model: type, path: Path | None, sets: Sequence[str]) -> Iterator[tuple[str, str, str]]:

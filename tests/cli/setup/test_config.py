@@ -35,6 +35,29 @@ def test_a_bad_file_is_explained(tmp_path: Path, text: str, fault: str) -> None:
     assert fault in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "fault"),
+    [
+        (
+            [],
+            "client: {enabled: true, address: [a:1, http://x]}",
+            "client.address[1]: 'http://x' is not a valid address",
+        ),
+        ([], "client: {enabled: true, address: a:1, proxy: ftp://x}", "client.proxy: "),
+        (["--router"], "dial: {agents: [{address: a}]}", "dial.agents[0]: 'a' is not a valid address: port missing"),
+    ],
+)
+def test_an_address_that_a_start_refuses_is_no_valid_one(
+    tmp_path: Path, kind: list[str], text: str, fault: str
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    result = run("check", *kind, str(path))
+    assert result.exit_code == 2
+    assert fault in result.stderr
+    assert f"(in {path})" in result.stderr
+
+
 def test_values_have_their_sources_and_secrets_are_hidden(tmp_path: Path) -> None:
     path = tmp_path / "agent.yaml"
     path.write_text("server: {port: 7000, accept_tokens: [s3cret]}")
