@@ -370,6 +370,7 @@ class UserConnection(ClientSocket):
         self.deadline = NEVER
         ahead, self._ahead = self._ahead, b""
         self.port.user = tunnel
+        self.port.reset_unless_closed()  # a tunnel that breaks must not look like one that ends
         self.port.resume_reading()
         tunnel.start(self.port)
         if ahead:

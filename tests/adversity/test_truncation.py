@@ -28,6 +28,12 @@ signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 async def serve(reader, writer):
     head = await reader.readuntil(b"\r\n\r\n")
     path = head.split(b" ")[1]
+    if path == b"/tunnel":
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: mine\r\n\r\n")
+        if await reader.read(1) == b"!":  # otherwise until it is killed
+            writer.write(b"the end")
+            writer.close()
+        return
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: first\n\n")
     await writer.drain()
     if path == b"/stream":
@@ -139,6 +145,27 @@ async def test_an_answer_before_the_program_fails(way: Way) -> None:
     async with wire(way.router.control_port) as client:
         client.say(way.request("/failing", "1.1"))
         assert await is_cut(client, "1.1")
+
+
+async def tunnel(way: Way, client: Wire) -> None:
+    client.say(way.request("/tunnel", "1.1")[:-2] + b"Connection: Upgrade\r\nUpgrade: mine\r\n\r\n")
+    assert (await client.head())[0] == 101
+
+
+async def test_a_tunnel_that_breaks(way: Way) -> None:
+    async with wire(way.router.control_port) as client:
+        await tunnel(way, client)
+        await by_its_link(way)
+        with pytest.raises(ConnectionResetError):
+            await client.rest()
+
+
+async def test_a_tunnel_that_ends(way: Way) -> None:
+    async with wire(way.router.control_port) as client:
+        await tunnel(way, client)
+        client.say(b"!")
+        client.end()
+        assert await client.rest() == b"the end"
 
 
 async def test_logs_for_an_old_client_that_break_off(way: Way) -> None:
