@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-import socket
 from collections.abc import Sequence
 from typing import Final
 
 from pagent.access.hosts import authority
 from pagent.errors import ConfigError, DialError, RequestRefusedError
+from pagent.net.resolving import resolve
 from pagent.runtime.descriptors import descriptor_shortage
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -43,12 +42,10 @@ class DialRules:
 
         RequestRefusedError if none may be; DialError if the name has no address.
         """
-        loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = await resolve(host, port)
         except OSError as error:
             raise DialError(f"{host}: {error.strerror or error}") from (descriptor_shortage() or error)
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         if self._everything or not self._hosts.isdisjoint({(host.lower(), None), (host.lower(), port)}):
             return addresses
         allowed = [address for address in addresses if self._is_in_a_network(address)]

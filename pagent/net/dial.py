@@ -22,6 +22,7 @@ from pagent.errors import (
 from pagent.limits import HANDSHAKE_TIMEOUT_S
 from pagent.net.link.link import Link
 from pagent.net.proxy import ConnectRequest, Proxy, environment_proxy, parse_proxy
+from pagent.net.resolving import connect_to
 from pagent.net.tls import dialling_fault
 from pagent.runtime.tasks import retrieve_error
 from pagent.wire.upgrade import RPC_PATH, SUBPROTOCOL, ClientUpgrade, UpgradeRefused
@@ -223,19 +224,14 @@ async def _connected(
     address: Address, protocol: asyncio.Protocol, context: ssl.SSLContext | None, host: str | None
 ) -> asyncio.Transport:
     name = address.host if context is not None else None
-    transport, _ = await asyncio.get_running_loop().create_connection(
-        lambda: protocol, host or address.host, address.port, ssl=context, server_hostname=name
-    )
-    return transport
+    return (await connect_to(host or address.host, address.port, lambda: protocol, tls=context, server_name=name))[0]
 
 
 async def _tunnel(address: Address, proxy: Proxy) -> asyncio.Transport:
     """Let a proxy connect to an address; return the transport, paused. DialError."""
     connect = ConnectRequest(proxy, address.authority)
     try:
-        transport, protocol = await asyncio.get_running_loop().create_connection(
-            lambda: _Tunnelling(connect), proxy.host, proxy.port
-        )
+        transport, protocol = await connect_to(proxy.host, proxy.port, lambda: _Tunnelling(connect))
     except OSError as error:
         raise connect.error(f"cannot be reached: {_reason(error, tls=False)}") from None
     try:

@@ -169,6 +169,9 @@ class LinkReceiver:
         except ProtocolError as error:
             self._fail(error)
             return
+        except MemoryError:  # a part of a message is lost, and with it the place of all that follows
+            self._fail(ProtocolError("the process has no memory for a message", 1011))
+            return
         if self._decoder.more or self._unhandled:
             self._reading.pause(_UNHANDLED)
             # Not with the deferred work of jobs' floods: all users wait for the link.

@@ -49,8 +49,8 @@ def read_rest(transport: asyncio.BaseTransport) -> deque[bytes]:
     try:
         while data := os.read(sock.fileno(), PORT_RECEIVE):
             rest.append(data)
-    except OSError:
-        pass  # no more data, or the reset itself
+    except (OSError, MemoryError):
+        pass  # no more data, the reset itself, or no memory for it: the end of the connection has to be reported
     return rest
 
 
