@@ -7,6 +7,8 @@ import { stored, store } from "./stored.js";
 const TOKEN = "token";
 const OF_TAB = { ofTab: true };
 const PAGE_MAX = 500;
+// The number of an error of the system is for programs.
+const ERRNO = /^\[Errno \d+\] /;
 
 // Whether a text can be a token: the field of a request takes no other characters.
 export function isToken(text) {
@@ -16,7 +18,7 @@ export function isToken(text) {
 // An answer that is an error, or a request without an answer (status 0).
 export class ApiError extends Error {
   constructor(status, title, detail, requestId) {
-    super(detail || title);
+    super((detail || title || "").replace(ERRNO, ""));
     this.name = "ApiError";
     this.status = status;
     this.title = title;
