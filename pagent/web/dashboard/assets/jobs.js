@@ -25,8 +25,9 @@ const remembered = {
 
 // Take what the address says. One without a word of it comes from a link to the view, unless the view has written it.
 function readAddress() {
-  const given = new URLSearchParams(location.hash.split("?")[1] ?? "");
-  if (!given.size && !history.state?.isJobs) return;
+  const words = location.hash.split("?")[1] ?? "";
+  if (!words && !history.state?.isJobs) return;
+  const given = new URLSearchParams(words);
   const state = given.get("state");
   Object.assign(remembered, {
     query: given.get("q") ?? "",
@@ -39,7 +40,7 @@ function readAddress() {
 function writeAddress() {
   const { query, state, ended } = remembered;
   const words = new URLSearchParams({ ...(query && { q: query }), ...(state && { state }), ...(ended && { ended: 1 }) });
-  history.replaceState({ isJobs: true }, "", `#/jobs${words.size ? `?${words}` : ""}`);
+  history.replaceState({ isJobs: true }, "", `#/jobs${String(words) && `?${words}`}`);
 }
 
 export function mountJobs(element, app) {
