@@ -168,7 +168,8 @@ class JobView {
   }
 
   async #remove() {
-    if ((await removeJob(this.#app.api, this.#job)) && this.#job?.state === "QUEUED") this.#app.goTo("jobs");
+    const isQueued = this.#job.state === "QUEUED"; // its agent will not remember it
+    if ((await removeJob(this.#app.api, this.#job)) && isQueued) this.#app.goTo("jobs");
   }
 
   // --- drawing ---
