@@ -19,7 +19,7 @@ from pagent.service.dialling import targets_of
 
 def check_file(model: type, path: Path, sets: Sequence[str]) -> None:
     """Read a configuration, with the addresses in it, as a start does. No other file is read. ConfigError."""
-    settings = load_model(model, path, sets)
+    settings: object = load_model(model, path, sets)
     try:
         if isinstance(settings, Settings) and settings.client.enabled:
             targets_of(settings.client, {})
