@@ -51,21 +51,21 @@ class PortConnection(asyncio.Protocol):
     )
 
     def __init__(self, user: PortUser, made: Callable[[], None] | None = None, *, resets: bool = False) -> None:
-        # For life.
-        self._made = made
-        self._resets = resets
-        self._reader = PortReader()
-        self._writer = PortWriter()
         # For one request or more.
         self.user = user
-        # While connected.
-        self._state = PortState.CONNECTING
+        # For life.
+        self._made = made
+        self._reader = PortReader()
+        self._writer = PortWriter()
+        self._resets = resets
+        # While connected. The bools stand together: compiled, they are bytes, and each open WebSocket has a connection.
         self._open = False
         self.closed = False
-        self._transport: asyncio.Transport | None = None
         self._tls = False
         self._eof = False
         self._resuming = False  # within resume_writing
+        self._state = PortState.CONNECTING
+        self._transport: asyncio.Transport | None = None
 
     # --- the transport's side ---------------------------------------------------------------------
 
