@@ -39,11 +39,15 @@ class LineFormatter(logging.Formatter):
         return f"{lines} ({left_out} more like it since the last)" if left_out else lines
 
 
+#: Fields that records have only if the format of the lines names them.
+_LOOKED_UP: Final = {"thread": 0, "threadName": "", "process": 0, "processName": ""}
+
+
 def line_formatter(fmt: str) -> LineFormatter:
     """Return a formatter that was tried, because a format string may name a field that no record has."""
     try:
         formatter = LineFormatter(fmt)
-        formatter.format(logging.makeLogRecord({"msg": ""}))
+        formatter.format(logging.makeLogRecord({"msg": "", **_LOOKED_UP}))
     except (ValueError, KeyError, TypeError) as exc:
         raise ConfigError(f"--log-format: not a usable logging format string: {exc}") from None
     return formatter

@@ -100,6 +100,15 @@ def test_the_operator_sets_the_format(reading: Make) -> None:
     assert reader.text() == "<WARNING tests.log>\thello there\n"
 
 
+def test_a_format_may_name_the_thread_and_the_process(reading: Make) -> None:
+    reader = reading(fmt="%(threadName)s %(thread)d %(processName)s %(process)d")
+    reader.logger.warning("hello")
+    assert reader.text() == f"MainThread {threading.get_ident()} MainProcess {os.getpid()}\n"
+    reader = reading(fmt="%(process)d")
+    reader.logger.warning("hello")
+    assert reader.text() == f"{os.getpid()}\n"
+
+
 @pytest.mark.parametrize("fmt", ["%(nonsense)s", "%(message", "no field at all", "%(levelno)q"])
 def test_an_unusable_format_is_refused(fmt: str) -> None:
     before = logging.getLogger().handlers[:]
