@@ -20,6 +20,7 @@ from pagent.cli.loop import choose
 from pagent.config.model import JobSettings, ServerSettings, Settings
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, running_agent
+from tests.kit.descriptors import open_files
 from tests.kit.peer import PATIENCE_S, Peer
 
 PACKAGE = Path(pagent.__file__).parent
@@ -73,6 +74,12 @@ def settings(tmp_path: Path) -> Settings:
     root = tmp_path / "jobs"
     root.mkdir()
     return Settings(server=ServerSettings(accept_tokens=(TOKEN,)), jobs=JobSettings(root=root))
+
+
+@pytest.fixture
+def descriptors(tmp_path: Path) -> Callable[[], int]:
+    """Count the descriptors of this process that lead to the test's own folder."""
+    return lambda: len(open_files(tmp_path))
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from pagent.config.model import Settings
 from pagent.errors import LinkClosedError
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, agent_process
+from tests.kit.descriptors import open_files
 from tests.kit.peer import ISTREAM, OSTREAM, CallFailed, Peer
 from tests.kit.transfers import download, eventually, fetch, new_job, sandbox_of, send, unfinished, upload
 
@@ -40,17 +41,6 @@ async def cut(peer: Peer) -> None:
     """Drop the connection without a close."""
     peer.socket.transport.abort()
     await peer.socket.wait_closed()
-
-
-def open_files(folder: Path) -> list[str]:
-    """Return the files that this process has open in a folder."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found.append(os.readlink(f"/proc/self/fd/{name}"))
-        except FileNotFoundError:
-            continue  # the descriptor of the listing itself
-    return [target for target in found if target.startswith(f"{folder}/")]
 
 
 def archive_of(data: bytes) -> bytes:

@@ -66,11 +66,6 @@ def cancelled_everywhere(threads: ThreadPool) -> Callable[..., AsyncIterator[asy
 
 
 @pytest.fixture
-def descriptors() -> Callable[[], int]:
-    return lambda: len(os.listdir("/proc/self/fd"))
-
-
-@pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Sandbox]:
     """A sandbox on a disk of 1 MiB."""
     if os.geteuid() != 0:

@@ -14,6 +14,7 @@ from pagent.jobs import changes
 from pagent.jobs.changes import Changes
 from pagent.jobs.inotify import FileWatches
 from tests.jobs.conftest import PATIENCE_S
+from tests.kit.descriptors import left_open, targets
 
 
 @pytest.fixture(params=["inotify", "clock"])
@@ -66,8 +67,8 @@ async def test_it_can_be_woken(file: int, way: str) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 async def test_no_descriptor_is_left(file: int, way: str) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = targets()
     with pytest.raises(ValueError, match="the user's"):
         async with Changes(file):
             raise ValueError("the user's")
-    assert os.listdir("/proc/self/fd") == before
+    assert left_open(before) == {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from typing import Any
 
@@ -16,6 +15,7 @@ from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
 from pagent.limits import EXEC_INPUT_MAX
 from tests.jobs.conftest import PATIENCE_S, Running, gone, is_alive, owner
+from tests.kit.descriptors import left_open, targets
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 
@@ -77,19 +77,19 @@ async def ended(listener: Listener) -> int:
 
 @pytest.mark.parametrize("tty", [False, True])
 async def test_no_descriptor_is_left(manager: JobManager, job: Job, tty: bool) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = targets()
     _, listener = await execute(manager, job, "echo", "here", tty=tty)
     assert await ended(listener) == 0
     assert listener.output.strip() == b"here"
-    assert os.listdir("/proc/self/fd") == before
+    assert left_open(before) == {}
 
 
 @pytest.mark.parametrize("tty", [False, True])
 async def test_nothing_is_left_of_one_that_cannot_be_started(manager: JobManager, job: Job, tty: bool) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = targets()
     with pytest.raises(FileNotFoundError, match="'no-such-program'"):
         await execute(manager, job, "no-such-program", tty=tty)
-    assert os.listdir("/proc/self/fd") == before
+    assert left_open(before) == {}
     assert job.pid is not None
     assert is_alive(job.pid)
 
@@ -182,14 +182,14 @@ async def test_a_killed_one_is_heard_of_no_more(manager: JobManager, job: Job) -
 
 
 async def test_one_on_a_terminal_is_killed_after_its_end(manager: JobManager, job: Job) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = targets()
     process, listener = await execute(manager, job, "sh", "-c", "echo one; read x; echo two", tty=True)
     await listener.until(lambda it: it.output == b"one\r\n")
     process.pause()
     process.write(b"\n")
     await process_exits(process)
     process.kill()
-    assert os.listdir("/proc/self/fd") == before
+    assert left_open(before) == {}
 
 
 async def test_only_a_job_that_runs_has_one(manager: JobManager, running: Running) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from pagent.jobs.inotify import FileWatches
 from tests.jobs.conftest import PATIENCE_S
+from tests.kit.descriptors import left_open, targets
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no inotify here")
 
@@ -46,9 +47,10 @@ async def test_watches_report_their_file(files: tuple[int, int]) -> None:
 
 
 async def test_a_file_that_is_not_open_has_no_watch() -> None:
+    before = targets()
     watches = FileWatches.open(lambda watch: None)
     assert watches is not None
-    descriptors = len(os.listdir("/proc/self/fd"))
+    assert left_open(before)
     assert watches.add(1 << 20, once=False) == -1
     watches.close()
-    assert len(os.listdir("/proc/self/fd")) == descriptors - 1
+    assert left_open(before) == {}

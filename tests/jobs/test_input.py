@@ -9,6 +9,7 @@ import pytest
 from pagent.jobs import input as input_module
 from pagent.jobs.input import open_input
 from pagent.limits import STDIN_MAX
+from tests.kit.descriptors import left_open, targets
 
 
 @contextmanager
@@ -36,10 +37,10 @@ def test_all_bytes_come_and_then_the_end(data: bytes | None) -> None:
 
 def test_a_file_where_no_pipe_takes_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(input_module, "_fill", lambda pipe, data: False)
-    before = len(os.listdir("/proc/self/fd"))
+    before = targets()
     with opened(b"data" * 1000) as descriptor:
         assert read_all(descriptor) == b"data" * 1000
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert left_open(before) == {}
 
 
 def test_a_small_pipe_is_made_larger(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,11 +22,9 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
     made.remove()
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-def test_remove_deletes_everything_and_follows_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_remove_deletes_everything_and_follows_nothing(
+    sandbox: Sandbox, tmp_path: Path, descriptors: Callable[[], int]
+) -> None:
     outside = tmp_path / "folder"
     outside.mkdir()
     (outside / "kept").write_text("kept")
@@ -72,7 +70,7 @@ print(sandbox.path.exists())
 
 
 @pytest.mark.slow
-def test_remove_of_a_tree_deeper_than_any_path(sandbox: Sandbox) -> None:
+def test_remove_of_a_tree_deeper_than_any_path(sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
     place = os.open(sandbox.path, os.O_RDONLY)
     for _ in range(3000):
         os.mkdir("deeper", dir_fd=place)

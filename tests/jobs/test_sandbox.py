@@ -10,7 +10,7 @@ import socket
 import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,6 @@ def sandbox(tmp_path: Path, opener: Opener) -> Iterator[Sandbox]:
     made.remove()
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def content(descriptor: int) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         return file.read()
@@ -66,7 +62,7 @@ def test_create_makes_a_private_folder(sandbox: Sandbox, tmp_path: Path) -> None
     assert stat.S_IMODE(sandbox.path.stat().st_mode) == 0o700
 
 
-def test_create_refuses_what_exists_and_needs_its_root(tmp_path: Path) -> None:
+def test_create_refuses_what_exists_and_needs_its_root(tmp_path: Path, descriptors: Callable[[], int]) -> None:
     (tmp_path / "job").mkdir()
     before = descriptors()
     with pytest.raises(FileExistsError):
@@ -193,7 +189,7 @@ def test_errors_keep_their_class_and_name_the_peers_path_only(sandbox: Sandbox) 
         sandbox.open_read("d")
 
 
-def test_failed_calls_leave_no_descriptor(sandbox: Sandbox) -> None:
+def test_failed_calls_leave_no_descriptor(sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
     (sandbox.path / "file").write_text("")
     (sandbox.path / "d").mkdir()
     os.mkfifo(sandbox.path / "fifo")
@@ -444,7 +440,7 @@ def test_a_removed_sandbox_opens_nothing(sandbox: Sandbox, tmp_path: Path) -> No
             call("f")
 
 
-def test_the_descriptor_outlives_a_look_up_that_is_under_way(tmp_path: Path) -> None:
+def test_the_descriptor_outlives_a_look_up_that_is_under_way(tmp_path: Path, descriptors: Callable[[], int]) -> None:
     """Else its number could be another folder's by the time that the look-up uses it."""
     entered, resumed = threading.Event(), threading.Event()
 
@@ -476,7 +472,7 @@ def test_the_descriptor_outlives_a_look_up_that_is_under_way(tmp_path: Path) -> 
     assert descriptors() == before - 1
 
 
-def test_remove_if_small_takes_a_few_files(sandbox: Sandbox) -> None:
+def test_remove_if_small_takes_a_few_files(sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
     for number in range(3):
         (sandbox.path / f"f{number}").write_text("x")
     before = descriptors()
@@ -503,7 +499,7 @@ def test_remove_if_small_leaves_what_takes_long(sandbox: Sandbox, kind: str) -> 
 
 
 @pytest.mark.parametrize("what", ["small", "large", "replaced by a folder", "more"])
-def test_remove_if_small_with_output_files(sandbox: Sandbox, what: str) -> None:
+def test_remove_if_small_with_output_files(sandbox: Sandbox, what: str, descriptors: Callable[[], int]) -> None:
     for name in ("out", "err"):
         os.close(sandbox.open_output(name))
     if what == "large":
@@ -581,7 +577,7 @@ def mounted(sandbox: Sandbox) -> Iterator[Path]:
         os.system(f"umount {place}")
 
 
-def test_another_file_system_is_not_entered(sandbox: Sandbox, mounted: Path) -> None:
+def test_another_file_system_is_not_entered(sandbox: Sandbox, mounted: Path, descriptors: Callable[[], int]) -> None:
     before = descriptors()
     with pytest.raises(ValueError, match="leaves the sandbox"):
         sandbox.open_dir("mounted")
