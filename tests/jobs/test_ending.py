@@ -17,6 +17,7 @@ from pagent.jobs.tree import KILL, NATIVE, JobTree
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
 from tests.jobs.conftest import PATIENCE_S, Running, line_of
+from tests.kit.transfers import eventually
 
 STUBBORN = "trap '' TERM INT; echo up > up.tmp; mv up.tmp up; while :; do sleep 1000; done"
 
@@ -67,7 +68,7 @@ async def test_a_cancelled_kill_goes_on(manager: JobManager, running: Running) -
 
 
 class Tree:
-    """A tree as TreeEnd sees it, of which what happens is said beforehand."""
+    """A tree as TreeEnd sees it. Each signal finds the next number of processes, or fails."""
 
     uid = "uid"
 
@@ -77,6 +78,7 @@ class Tree:
         self.supervised = True
         self.supervisor_killed = False
         self.is_given_up = False
+        self.signals = 0
         self._counts = iter(counts)
 
     def signal(self, number: int, signalled: set[object]) -> int:
@@ -84,6 +86,7 @@ class Tree:
 
     def kill(self) -> int:
         count = next(self._counts)
+        self.signals += 1
         if isinstance(count, OSError):
             raise count
         return count
@@ -131,13 +134,13 @@ async def test_a_supervisor_that_does_not_answer_is_killed(end_of: Callable[[Tre
 
 
 async def test_after_news_it_signals_again(end_of: Callable[[Tree], TreeEnd]) -> None:
-    """What a process starts as it ends, after the signal has come to it."""
+    """A process may start another one after it got the signal. That one gets the signal as well."""
     tree = Tree([1, 2, 0])
     end = end_of(tree)
     end.begin(signal.SIGTERM, 3600)
-    await asyncio.sleep(0.05)
+    await eventually(lambda: tree.signals == 1)
     tree.news.set()
-    await asyncio.sleep(0.05)
+    await eventually(lambda: tree.signals == 2)
     tree.supervised = False
     tree.news.set()
     async with asyncio.timeout(PATIENCE_S):

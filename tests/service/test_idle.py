@@ -160,9 +160,9 @@ async def test_an_open_tab_that_only_answers_pings_is_idle(ours: Peer) -> None:
 
 
 async def test_a_request_that_waits_keeps_its_job(ours: Peer) -> None:
-    job = await served(ours, idle_after=0.2)
+    job = await served(ours, idle_after=IDLE_S)
     call = await ours.start(BISTREAM, "http_request", job, "POST", "/hold", [], [["Content-Length", "1"]], raw=True)
-    other = await served(ours, idle_after=0.6)
+    other = await served(ours, idle_after=IDLE_S)  # which begins later
     await ours.call("job_wait", other)
     assert (await ours.call("job_info", job))["state"] == "RUNNING"
     await ours.data(call, b"x")
@@ -180,7 +180,7 @@ async def test_the_time_begins_when_the_job_is_ready(ours: Peer) -> None:
 
 
 async def test_a_job_that_ends_first_is_not_idle(ours: Peer) -> None:
-    job = str((await ours.call("job_create", idle_after=0.2))["uid"])
+    job = str((await ours.call("job_create", idle_after=60.0))["uid"])
     await ours.call("job_start", job, ["sh", "-c", "exit 3"], None, port_expected_count=0)
     info = await ours.call("job_wait", job)
     assert (info["exit_code"], info["error"]) == (3, None)

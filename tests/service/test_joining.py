@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import psutil
 import pytest
 
 from pagent.agent import Agent
-from pagent.config.joining import SLURM_END, JoinData
+from pagent.config.joining import SLURM_END, WARN_S, JoinData
 from pagent.config.model import Settings
 from pagent.errors import DialError, LinkClosedError, MethodError
 from pagent.jobs.model import State
 from pagent.net.dial import parse_address
-from pagent.service.joining import JoinedLinks
+from pagent.service import joining
+from pagent.service.joining import JoinedLife, JoinedLinks
 from pagent.wire.closing import POLICY_VIOLATION
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, AgentProcess, agent_process
@@ -161,10 +163,31 @@ async def test_a_deadline_that_is_far(tmp_path: Path) -> None:
 # --- in the loop of the test ------------------------------------------------------------------------
 
 
-async def test_jobs_are_warned_before_the_deadline(settings: Settings) -> None:
-    async with peers.listen() as router, joined(settings, join_data(router.port, deadline=time.time() + 31.5)) as agent:
+class Clock:
+    """Epoch seconds, which a test can set forward."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of joined agents, which look at it often."""
+    clock = Clock()
+    monkeypatch.setattr("pagent.agent.JoinedLife", partial(JoinedLife, clock=clock))
+    monkeypatch.setattr(joining, "_CLOCK_S", 0.02)
+    return clock
+
+
+async def test_jobs_are_warned_before_the_deadline(settings: Settings, clock: Clock) -> None:
+    join = partial(join_data, deadline=time.time() + 3600.0)
+    async with peers.listen() as router, joined(settings, join(router.port)) as agent:
         peer = await router.accepted()
         job = await start(peer, WARNED)
+        clock.ahead_s = 3600.0 - WARN_S
         info = await peer.call("job_wait", job)
         assert (info["state"], info["exit_code"]) == (State.FINISHED.value, 0)
         assert not agent.is_ending
@@ -184,10 +207,14 @@ async def test_an_agent_with_little_time_takes_its_first_job(settings: Settings)
                 await running.directory.create(link, "job")
 
 
-async def test_the_agent_ends_at_the_deadline(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_agent_ends_at_the_deadline(
+    settings: Settings, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
-    async with peers.listen() as router, joined(settings, join_data(router.port, deadline=time.time() + 1.5)) as agent:
+    join = partial(join_data, deadline=time.time() + 3600.0)
+    async with peers.listen() as router, joined(settings, join(router.port)) as agent:
         await router.accepted()
+        clock.ahead_s = 3600.0
         async with asyncio.timeout(PATIENCE_S):
             assert await agent.wait() == 0
     assert "its time is over" in caplog.text
