@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pagent.errors import JobInvalidStateError
+from pagent.jobs import drain
 from pagent.jobs.drain import EXEC_QUIET_S
 from pagent.jobs.exec import ExecProcess
 from pagent.jobs.manager import JobManager
@@ -120,6 +121,13 @@ async def test_nothing_ends_while_its_output_is_paused(manager: JobManager, job:
     assert listener.output.split() == [b"one", b"two"]
 
 
+@pytest.fixture
+def until_the_end_of_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read until the last process has closed the output, however slow the machine is."""
+    monkeypatch.setattr(drain, "EXEC_QUIET_S", 3600.0)
+
+
+@pytest.mark.usefixtures("until_the_end_of_file")
 @pytest.mark.parametrize("tty", [False, True])
 async def test_what_a_pipeline_hands_on_after_the_exit_is_there(manager: JobManager, job: Job, tty: bool) -> None:
     # At the exit of its leader the kernel sends HUP to the foreground of a terminal.
@@ -129,8 +137,9 @@ async def test_what_a_pipeline_hands_on_after_the_exit_is_there(manager: JobMana
     assert listener.output.split() == [b"%d" % number for number in range(1, 20001)]
 
 
-async def test_what_comes_in_pieces_after_the_exit_is_there(manager: JobManager, job: Job) -> None:
-    script = "(for i in 1 2 3 4 5; do sleep 0.25; echo $i; done) & echo 0"
+@pytest.mark.usefixtures("until_the_end_of_file")
+async def test_pieces_after_the_exit_are_output_as_well(manager: JobManager, job: Job) -> None:
+    script = "(for i in 1 2 3 4 5; do sleep 0.05; echo $i; done) & echo 0"
     _, listener = await execute(manager, job, "bash", "-c", script)
     assert await ended(listener) == 0
     assert listener.output.split() == [b"0", b"1", b"2", b"3", b"4", b"5"]
@@ -154,17 +163,22 @@ async def test_a_terminal_may_be_closed_and_opened_again(manager: JobManager, jo
 
 async def test_split_outputs(manager: JobManager, job: Job) -> None:
     listener = Listener()
-    script = "echo one; sleep 0.1; echo two >&2; sleep 0.1; echo three; exec >&-; sleep 0.1; echo four >&2"
+    script = "echo one; read x; echo two >&2; read x; echo three; exec >&-; read x; echo four >&2"
     command = ["sh", "-c", script]
-    await manager.execute(job, listener, command, None, tty=False, rows=24, cols=80, split=True)
+    process = await manager.execute(job, listener, command, None, tty=False, rows=24, cols=80, split=True)
+    for text in (b"one\n", b"two\n", b"three\n"):
+        await listener.until(lambda it, text=text: it.output.endswith(text))
+        process.write(b"\n")
     assert await ended(listener) == 0
     assert listener.output == b"\1one\n\2two\n\1three\n\2four\n"
 
 
 async def test_outputs_of_a_terminal_are_not_split(manager: JobManager, job: Job) -> None:
     listener = Listener()
-    command = ["sh", "-c", "echo one; sleep 0.1; echo two >&2"]
-    await manager.execute(job, listener, command, None, tty=True, rows=24, cols=80, split=True)
+    command = ["sh", "-c", "stty -echo; echo one; read x; echo two >&2"]
+    process = await manager.execute(job, listener, command, None, tty=True, rows=24, cols=80, split=True)
+    await listener.until(lambda it: it.output.endswith(b"one\r\n"))
+    process.write(b"\n")
     assert await ended(listener) == 0
     assert listener.output == b"\1one\r\n\1two\r\n"
 

@@ -139,11 +139,15 @@ async def test_follow_when_another_program_empties_the_file(peer: Peer, agent: A
     assert result == {"offset": len(expected), "state": "FINISHED", "exit_code": 4}
 
 
-async def test_a_job_that_empties_its_own_log_again_and_again(peer: Peer) -> None:
-    script = "for i in 1 2 3 4 5; do echo line $i; sleep 0.1; : > .pagent.stdout; done; echo end"
-    job = await shell(peer, script)
-    values, result = await peer.outcome(await peer.start(peers.ISTREAM, "job_logs", job, follow=True))
-    assert b"".join(values) == b"line 1\nline 2\nline 3\nline 4\nline 5\nend\n"
+async def test_a_job_that_empties_its_own_log_again_and_again(peer: Peer, agent: Agent) -> None:
+    wait = "until [ -e go$i ]; do sleep 0.01; done"
+    job = await shell(peer, f"for i in 1 2 3 4 5; do echo line $i; {wait}; : > .pagent.stdout; done; echo end")
+    call = await peer.start(peers.ISTREAM, "job_logs", job, follow=True)
+    for number in range(1, 6):
+        assert (await peer.next_of(call))[2] == b"line %d\n" % number
+        (sandbox_of(agent, job) / f"go{number}").touch()
+    values, result = await peer.outcome(call)
+    assert values == [b"end\n"]
     assert result["offset"] == 4
 
 
@@ -256,6 +260,13 @@ async def test_a_read_under_way_keeps_its_file_when_the_call_is_cancelled(
 # --- output after the exit of the main process ------------------------------------------------------
 
 
+@pytest.fixture
+def long_tail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for output until the last process has ended, however slow the machine is."""
+    monkeypatch.setattr("pagent.jobs.tail.OUTPUT_QUIET_S", 3600.0)
+    monkeypatch.setattr("pagent.jobs.tail.OUTPUT_TAIL_MAX_S", 3600.0)
+
+
 @pytest.mark.parametrize(
     ("script", "numbers"),
     [
@@ -268,6 +279,7 @@ async def test_a_read_under_way_keeps_its_file_when_the_call_is_cancelled(
     ],
 )
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs process substitution")
+@pytest.mark.usefixtures("long_tail")
 async def test_what_is_written_after_the_exit_is_not_lost(peer: Peer, script: str, numbers: int) -> None:
     job = str((await peer.call("job_create"))["uid"])
     await peer.call("job_start", job, ["bash", "-c", script], None, port_expected_count=0)
@@ -277,10 +289,12 @@ async def test_what_is_written_after_the_exit_is_not_lost(peer: Peer, script: st
     assert (result["state"], result["exit_code"]) == ("FINISHED", 0)
 
 
-async def test_a_wait_does_not_wait_for_the_rest_of_the_tree(peer: Peer) -> None:
-    job = await shell(peer, "sleep 0.3 && echo late & exit 3")
+@pytest.mark.usefixtures("long_tail")
+async def test_a_wait_does_not_wait_for_the_rest_of_the_tree(peer: Peer, agent: Agent) -> None:
+    job = await shell(peer, "(until [ -e go ]; do sleep 0.01; done; echo late) & exit 3")
     assert (await peer.call("job_wait", job))["exit_code"] == 3
     assert (await logs(peer, job))[0] == b""
+    (sandbox_of(agent, job) / "go").touch()
     assert (await logs(peer, job, follow=True))[0] == b"late\n"
 
 
