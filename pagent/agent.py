@@ -258,8 +258,9 @@ class Agent:
             _log.info("the agent ends, with exit code %d", code)
             self._exit_code.set_result(code)
 
-    def _end_joined(self, reason: str) -> None:
-        _log.warning("the joined agent ends: %s", reason)
+    def _end_joined(self, reason: str, level: int = logging.WARNING) -> None:
+        """End with a message that a pool takes for the last words of its engine, unless the end is a normal one."""
+        _log.log(level, "the joined agent ends: %s", reason)
         if not self.is_ending:
             self.end(0)
 

@@ -13,15 +13,26 @@ from pagent.runtime.signals import end_signals
 
 #: What a shell returns for a program that Ctrl-C has ended.
 INTERRUPTED: Final = 130
+_TERMINATED: Final = 143
+_HUNG_UP: Final = 129
 
 
-async def run_until_signalled(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
+def _always() -> bool:
+    return True
+
+
+async def run_until_signalled(
+    work: Callable[[asyncio.Event], Coroutine[Any, Any, int]], has_begun: Callable[[], bool] = _always
+) -> int:
     """Run ``work(force)`` and return its exit code.
 
     The first SIGINT, SIGTERM or SIGHUP cancels the work, and the exit code is 0, or `INTERRUPTED` for SIGINT. The work
     may take its time to clean up in ``finally``. A second signal sets ``force``: the work then ends at once.
+
+    :param has_begun: whether what the user wants has begun. Before that, no signal is an end that the user may take for
+        a success: the exit code is 128 plus its number.
     """
-    return await _Interruptible(work, ended=0, announces=True).run()
+    return await _Interruptible(work, lambda code: 0 if has_begun() else code, announces=True).run()
 
 
 async def run_until_interrupted(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
@@ -29,14 +40,21 @@ async def run_until_interrupted(work: Callable[[], Coroutine[Any, Any, int]]) ->
 
     A second signal ends the process at once.
     """
-    return await _Interruptible(lambda force: work(), ended=INTERRUPTED, announces=False).run()
+    return await _Interruptible(lambda force: work(), lambda code: INTERRUPTED, announces=False).run()
 
 
 class _Interruptible:
-    """Work that the first signal cancels. ``ended``: the exit code after another signal than SIGINT."""
+    """Work that the first signal cancels.
+
+    :param ended: returns the exit code after another signal than SIGINT; called with 128 plus the signal's number.
+    """
 
     def __init__(
-        self, work: Callable[[asyncio.Event], Coroutine[Any, Any, int]], *, ended: int, announces: bool
+        self,
+        work: Callable[[asyncio.Event], Coroutine[Any, Any, int]],
+        ended: Callable[[int], int],
+        *,
+        announces: bool,
     ) -> None:
         # For life.
         self._work = work
@@ -51,7 +69,11 @@ class _Interruptible:
     async def run(self) -> int:
         self._task = asyncio.current_task()
         assert self._task is not None, "called in a coroutine"
-        with end_signals(partial(self._end, self._ended), interrupt=partial(self._end, INTERRUPTED)):
+        with end_signals(
+            lambda: self._end(self._ended(_TERMINATED)),
+            hangup=lambda: self._end(self._ended(_HUNG_UP)),
+            interrupt=partial(self._end, INTERRUPTED),
+        ):
             try:
                 return await self._work(self._force)
             except asyncio.CancelledError:

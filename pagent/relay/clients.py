@@ -35,6 +35,8 @@ ADOPTED: Final = "pagent/adopted"
 
 #: The least time that a job outlives the last link of the client that has created it.
 LINGER_LEAST_S: Final = 60.0
+#: The same for a job that waits for an agent of its pool: it has done nothing yet, and holds a place in the queue.
+QUEUED_LINGER_LEAST_S: Final = 30.0
 #: How long a removal that has failed is not tried again; the agent may be away.
 AGAIN_S: Final = 5.0
 #: Jobs that are removed at once: the end of a job can take its grace period.
@@ -165,7 +167,8 @@ class ClientJobs:
     def _end_later(self, uid: str, delay: float | None = None) -> None:
         """Remove a job after its linger, or ``delay``, unless its client has a link by then."""
         self._keep(uid)
-        self._ends[uid] = self._loop.call_later(self._linger(uid) if delay is None else delay, self._is_over, uid)
+        delay = self._linger(uid) if delay is None else delay
+        self._ends[uid] = self._loop.call_later(delay, self._is_over, uid, self._is_queued(uid))
 
     def _keep(self, uid: str) -> None:
         if (timer := self._ends.pop(uid, None)) is not None:
@@ -173,10 +176,17 @@ class ClientJobs:
 
     def _linger(self, uid: str) -> float:
         record = self._directory.jobs.get(uid)
-        return LINGER_LEAST_S if record is None else _linger(record.labels)
+        least = QUEUED_LINGER_LEAST_S if self._is_queued(uid) else LINGER_LEAST_S
+        return least if record is None else _linger(record.labels, least)
 
-    def _is_over(self, uid: str) -> None:
-        if not self._directory.tasks.is_closed:
+    def _is_queued(self, uid: str) -> bool:
+        record = self._directory.jobs.get(uid)
+        return record is not None and record.is_queued
+
+    def _is_over(self, uid: str, was_queued: bool) -> None:
+        if was_queued and not self._is_queued(uid):
+            self._end_later(uid)  # its agent has come meanwhile
+        elif not self._directory.tasks.is_closed:
             self._directory.tasks.start(self._end(uid), name="remove a job of a client that is gone")
 
     async def _end(self, uid: str) -> None:
@@ -201,13 +211,13 @@ class ClientJobs:
                     self._end_later(uid, AGAIN_S)
 
 
-def _linger(labels: Mapping[str, str]) -> float:
+def _linger(labels: Mapping[str, str], least: float) -> float:
     """Return the seconds that a job outlives its client."""
     try:
         wanted = float(labels.get(CLIENT_LINGER, "0"))
     except ValueError:
-        return LINGER_LEAST_S
-    return min(wanted, LINGER_MAX_S) if wanted > LINGER_LEAST_S else LINGER_LEAST_S
+        return least
+    return min(wanted, LINGER_MAX_S) if wanted > least else least
 
 
 def _adopter(note: bytes | None) -> JobClient | None:

@@ -13,18 +13,18 @@ from types import FrameType
 def end_signals(
     end: Callable[[], object],
     *,
-    reload: Callable[[], object] | None = None,
+    hangup: Callable[[], object] | None = None,
     interrupt: Callable[[], object] | None = None,
 ) -> Iterator[None]:
     """Call ``end`` in the running loop for each SIGTERM, SIGINT and, where there is one, SIGHUP.
 
-    With ``reload``, that is called for each SIGHUP instead, and ``interrupt`` for each SIGINT. After the block the
+    With ``hangup``, that is called for each SIGHUP instead, and ``interrupt`` for each SIGINT. After the block the
     signals are ignored: the process is ending with an exit code, which a late signal must not change.
     """
     actions: dict[int, Callable[[], object]] = {signal.SIGTERM: end, signal.SIGINT: interrupt or end}
     # A closing terminal sends SIGHUP. nohup ignores it for its command, which therefore must not handle it.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        actions[signal.SIGHUP] = reload or end
+        actions[signal.SIGHUP] = hangup or end
     with ExitStack() as stack:
         for number, action in actions.items():
             stack.callback(_handle(asyncio.get_running_loop(), number, action))

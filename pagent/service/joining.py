@@ -101,12 +101,12 @@ class JoinedLife:
 
     It is idle while it has a link and no jobs.
 
-    :param end: ends the agent; called with the reason.
+    :param end: ends the agent; called with the reason, and the level at which it is logged.
     :param clock: returns epoch seconds.
     """
 
     def __init__(
-        self, join: JoinData, jobs: JobManager, end: Callable[[str], None], clock: Callable[[], float] = time.time
+        self, join: JoinData, jobs: JobManager, end: Callable[[str, int], None], clock: Callable[[], float] = time.time
     ) -> None:
         # For life.
         self.deadline: Final = join.deadline
@@ -150,7 +150,7 @@ class JoinedLife:
 
     async def _end_all(self, grace_s: float) -> None:
         await self._terminate(grace_s)
-        self._end("a router has ended it")
+        self._end("a router has ended it", logging.INFO)
 
     async def _end_when_idle(self) -> None:
         registry = self._jobs.registry
@@ -160,7 +160,7 @@ class JoinedLife:
             since = self._idle_since()
             await asyncio.sleep(since + self._idle_s - time.monotonic())
             if registry.vacant.is_set() and self._linked.is_set() and self._idle_since() == since:
-                self._end(f"it has had no jobs for {self._idle_s:.0f} s")
+                self._end(f"it has had no jobs for {self._idle_s:.0f} s", logging.INFO)
                 return
 
     def _idle_since(self) -> float:
@@ -179,7 +179,7 @@ class JoinedLife:
         await self._until(deadline - WARN_S)
         await self._terminate(WARN_GRACE_S)
         await self._until(deadline)
-        self._end("its time is over")
+        self._end("its time is over", logging.WARNING)
 
     async def _until(self, time_s: float) -> None:
         left_s = time_s - self._clock()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from pagent.relay import clients, elsewhere
-from pagent.relay.clients import CLIENT, CLIENT_LINGER
+from pagent.relay.agent import AgentKey
+from pagent.relay.clients import CLIENT, CLIENT_LINGER, ClientJobs, JobClient
+from pagent.relay.directory import AgentDirectory
 from pagent.router import Router
 from tests.kit.agents import TOKEN
 from tests.kit.peer import PATIENCE_S, Peer, dial
 from tests.kit.routers import running_router
+from tests.kit.stepped import SteppedLoop
 from tests.kit.watched import Watched, known, watched_agent
 
 LINGER_S = 0.3
@@ -115,3 +120,50 @@ async def test_a_note_that_makes_no_sense_gives_the_job_to_no_client(note: bytes
         await service.change("k")
         await known(router, "k", "NEW")
         assert await here.call("job_count_current_connection") == 1
+
+
+# --- jobs that wait for an agent of their pool --------------------------------------------------------
+
+
+class Queue:
+    """A job that waits for an agent, and its client, whose link is lost at once."""
+
+    def __init__(self, loop: SteppedLoop) -> None:
+        self._loop = loop
+        self._info = {"uid": "q", "state": "QUEUED", "labels": {CLIENT: "c"}, "created_at": 1.0}
+        self.ended: list[str] = []
+        loop.run_until_complete(self._make())
+
+    async def _make(self) -> None:
+        async def remove(uid: str) -> bool:
+            self.ended.append(uid)
+            return True
+
+        link: Any = SimpleNamespace(on_lost=[])
+        spool: Any = None
+        self._directory = AgentDirectory(spool=spool, linger=60.0, ready_wait=0.0)
+        jobs = ClientJobs(self._directory, remove)
+        jobs.joined(JobClient(None, "c"), link)
+        self._directory.jobs.queue(self._info, "A")
+        for lost in link.on_lost:
+            lost(None)
+
+    def place(self) -> None:
+        """Let its agent come."""
+        self._directory.jobs.update(AgentKey("A", None), {**self._info, "state": "RUNNING"})
+
+    def ended_after(self, seconds: float) -> bool:
+        self._loop.pass_time(seconds)
+        return self.ended == ["q"]
+
+
+def test_a_queued_job_ends_sooner_after_its_client_than_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "LINGER_LEAST_S", 60.0)
+    with closing(SteppedLoop()) as loop:
+        queue = Queue(loop)
+        assert not queue.ended_after(clients.QUEUED_LINGER_LEAST_S - 1.0)
+        assert queue.ended_after(2.0)
+        queue = Queue(loop)
+        queue.place()
+        assert not queue.ended_after(clients.QUEUED_LINGER_LEAST_S + 1.0)
+        assert queue.ended_after(61.0)

@@ -73,7 +73,7 @@ def test_a_hangup_may_mean_to_read_the_configuration_again(loop: Callable[[], as
 
     async def listen() -> None:
         signalled = asyncio.Event()
-        with end_signals(signalled.set, reload=lambda: calls.append("reload")):
+        with end_signals(signalled.set, hangup=lambda: calls.append("reload")):
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
             async with asyncio.timeout(PATIENCE_S):

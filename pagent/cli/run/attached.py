@@ -29,11 +29,16 @@ from pagent.errors import CallError, LinkError, MethodError
 async def run_attached(request: RunRequest) -> int:
     """Run the command on an agent, forward local ports to it, and return the exit code."""
 
+    placed = asyncio.Event()
+    if request.pool is None:
+        placed.set()
+
     async def work(force: asyncio.Event) -> int:
         async with _agent(request, force) as agent, _new_job(agent, request, force) as job:
+            placed.set()
             return await _AttachedJob(request, agent, job, force).run()
 
-    return await run_until_signalled(lambda force: exit_code_of(work(force)))
+    return await run_until_signalled(lambda force: exit_code_of(work(force)), placed.is_set)
 
 
 def _agent(request: RunRequest, force: asyncio.Event) -> AbstractAsyncContextManager[AgentClient]:

@@ -41,7 +41,7 @@ def run(options: RunOptions, command: tuple[str, ...]) -> None:
       0      COMMAND exited with 0 after it had listened, or SIGTERM has ended it
       130    stopped by Ctrl-C
       N      COMMAND exited with N
-      128+N  COMMAND was ended by signal N
+      128+N  COMMAND was ended by signal N, or the request of --pool by SIGTERM or SIGHUP
       1      COMMAND exited with 0 before it listened, did not listen in time,
              or a port or a transfer failed
       2      invalid options

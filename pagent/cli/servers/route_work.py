@@ -36,7 +36,7 @@ async def run_router(
     """
     router = Router(settings, connection_debug=connection_debug)
     reload = None if reread is None else partial(router.reload, reread)
-    with end_signals(partial(router.end, 0), reload=reload):
+    with end_signals(partial(router.end, 0), hangup=reload):
         async with AsyncExitStack() as stack:
             if with_agent:
                 agent = await stack.enter_async_context(_embedded_agent(router))

@@ -26,7 +26,7 @@ async def run_agent(
     agent take over what ``reread`` returns; without ``reread`` it ends it. ``join``: as of :class:`Agent`.
     """
     agent = Agent(settings, connection_debug=connection_debug, environ=os.environ, join=join)
-    with end_signals(lambda: agent.end(0), reload=None if reread is None else partial(agent.reload, reread)):
+    with end_signals(lambda: agent.end(0), hangup=None if reread is None else partial(agent.reload, reread)):
         async with AsyncExitStack() as stack:
             stack.push_async_callback(agent.stop)
             await agent.start()

@@ -59,14 +59,20 @@ async def test_a_server_is_reached_and_all_ends_with_ctrl_c(settings: Settings, 
         assert not host.jobs.jobs()
 
 
-async def test_ctrl_c_in_the_queue_cancels(settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
+)
+async def test_a_signal_in_the_queue_cancels(
+    settings: Settings, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """The command has not run, so no signal is a success."""
     async with running_pools(settings, keys_in(tmp_path), p=pool_of(*WAITS)) as (router, host):
         address = ("--agent", f"127.0.0.1:{router.control_port}")
         process = await pagent("run", "--pool", "p", "--cpus", "4", *address, "--", *SERVER)
         await said(process, "pagent: pool p: job 7 waits for 4 CPUs")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, stderr = await process.communicate()
-        assert process.returncode == 130
+        assert process.returncode == code
         assert b"\033" not in stderr
         await eventually(lambda: states(router.pools) == ["ended"] and not host.jobs.jobs())
 
