@@ -29,7 +29,7 @@ def checked_count(name: str, value: object) -> int:
 
 
 def checked_limit(value: object) -> int:
-    """Return the most entries of a listing: an int of 1 or more, or what one answer may have for None."""
+    """Return the most entries of a listing: an int of 1 or more; for None the limit of one answer."""
     if value is None:
         return limits.LISTING_ENTRIES
     limit = _checked_int("limit", value)

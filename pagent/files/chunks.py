@@ -134,4 +134,4 @@ class Chunks(ABC):
 
     @abstractmethod
     def _after_last_chunk(self) -> None:
-        """Do what follows the last chunk, before the clean-up."""
+        """Do the work after the last chunk, before the clean-up."""

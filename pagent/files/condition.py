@@ -1,4 +1,4 @@
-"""The condition of an upload or a removal: what the file must be that is replaced or removed.
+"""The condition of an upload or a removal: the expected version of the file that is replaced or removed.
 
 Peers know a file by its version, an opaque text that changes whenever the content may have changed.
 """
@@ -23,7 +23,7 @@ def version_of(status: os.stat_result) -> str:
 
 
 class Condition:
-    """What there must be at a path. TypeError or ValueError for arguments of a peer that are none.
+    """The expected version of the file at a path. TypeError or ValueError for invalid arguments of a peer.
 
     :param match: the file must have one of these versions; ``*`` stands for any.
     :param absent: there must be no file.

@@ -24,7 +24,7 @@ from typing import Final, Protocol
 from pagent import limits
 
 #: Input given to a decompressor at a time. It returns unused input as a copy, and a member may be short: so it gets
-#: little at the beginning of a member, and twice as much each time.
+#: little at the beginning of a member, and twice the size each time.
 _INPUT_FIRST: Final = 512
 _INPUT_MOST: Final = 64 * limits.KIB
 
@@ -197,7 +197,7 @@ class Decompressor:
     def _decompress(self, member: _Member, data: bytes, size: int) -> bytes:
         try:
             return member.decompress(data, size)
-        except (zlib.error, lzma.LZMAError, OSError, EOFError) as error:  # bz2 has no error class of its own
+        except (zlib.error, lzma.LZMAError, OSError, EOFError) as error:  # bz2 raises OSError
             if not self._is_after_last():
                 raise ValueError(f"the archive is corrupt: {error}") from None
             self._ignores = True

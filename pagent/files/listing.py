@@ -105,7 +105,7 @@ def normal(path: str) -> str:
 
 @contextmanager
 def parent(sandbox: SandboxAccess, path: str) -> Iterator[tuple[int, str]]:
-    """Yield what `open_parent` returns; an OSError of the block names ``path``."""
+    """Yield the result of `open_parent`; an OSError of the block names ``path``."""
     folder, name = sandbox.open_parent(path, create=False)
     try:
         yield folder, name

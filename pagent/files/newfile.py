@@ -22,7 +22,7 @@ from pagent.names import UPLOAD_PREFIX, from_wire, partial_of, to_wire
 from pagent.unix import FALLOC_KEEP_SIZE, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, fallocate
 
 #: Bytes of blocks that a growing file reserves ahead, and the size from which it does. Blocks that are allocated one by
-#: one cost twice as much time and lie less close together.
+#: one cost twice the time and are further apart.
 DISK_RESERVE: Final = 4 * MIB
 DISK_RESERVE_FROM: Final = MIB
 
@@ -34,7 +34,7 @@ _IOV_MAX: Final = 1024
 
 
 class FileAttributes(NamedTuple):
-    """What a file gets when it is complete; None for what a new file has, or the file that it replaces."""
+    """The mode and time of a complete file; None for those of a new file, or of the file that it replaces."""
 
     mode: int | None = None
     mtime_ns: int | None = None
@@ -70,7 +70,7 @@ class NewFile:
 
     @property
     def file(self) -> int:
-        """The descriptor, to read what was written."""
+        """The descriptor, to read the written bytes."""
         return self._file
 
     def check_target(self) -> None:
@@ -150,9 +150,9 @@ class NewFile:
         self._end = end
 
     def _reserve(self, reserved: int) -> None:
-        """Reserve blocks up to ``reserved`` for what will probably follow. If that fails, the write reports the reason.
+        """Reserve blocks up to ``reserved`` for data that will probably follow. If that fails, the write reports why.
 
-        The reservation also covers what was written already. When a file takes the name of another while some of it has
+        The reservation also covers written bytes. When a file takes the name of another while some of it has
         no blocks, ext4 writes all of it to the disk at once, as a precaution against a power failure.
         """
         if fallocate(self._file, FALLOC_KEEP_SIZE, self._reserved, reserved - self._reserved) == 0:
@@ -161,7 +161,7 @@ class NewFile:
             self._may_reserve = False
 
     def _trim(self) -> None:
-        """Release blocks that were reserved in vain, before something follows them."""
+        """Release unused reserved blocks, before something follows them."""
         if self._reserved > self._end:
             os.ftruncate(self._file, self._end)
             self._reserved = self._end
@@ -248,7 +248,7 @@ class NewFile:
             os.ftruncate(self._file, self._end)
 
     def keep(self, *rest: bytes | bytearray | memoryview) -> None:
-        """Keep what was written, and ``rest``, for :meth:`continue_from`, in place of an earlier part.
+        """Keep the written bytes, and ``rest``, for :meth:`continue_from`, in place of an earlier part.
 
         After an error nothing is left. Does nothing once the file has ended.
         """

@@ -53,7 +53,7 @@ def number(value: str) -> int:
 
 
 class Overrides:
-    """What the extended headers of an entry override in its own header; None for what they do not.
+    """The values of an entry's extended headers, which override those of its own header; None if there is none.
 
     ``sparse_size`` is the size of a sparse file with its holes. Its ``extents`` are None if they precede its data.
     """

@@ -34,7 +34,7 @@ async def file_remove(
     """Delete a file, a link (not its target) or an empty folder; return the entry that it was.
 
     ``recursive``: delete the content of a folder first; an error leaves the rest of it. OSError, for example ENOTEMPTY.
-    ValueError if an entry is the agent's own. FileChangedError: it is not what ``condition`` says.
+    ValueError if an entry is the agent's own. FileChangedError if the file does not match ``condition``.
     """
     work = DiskWork(threads, lambda: None)
     if recursive and (await work.run(_kind_of_target, sandbox, path)) == "dir":

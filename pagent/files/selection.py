@@ -1,4 +1,4 @@
-"""Choose the entries of an archive: all below a folder of a sandbox, or those that the caller names there."""
+"""Choose the entries of an archive: all below a folder of a sandbox, or the entries there that the caller names."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ _FOLDER_BYTES = 200
 class Unpacker:
     """Takes pieces of the archive: :meth:`push` one, then :meth:`turn` until it returns False. :meth:`end` likewise.
 
-    ValueError for an archive that is broken, leads outside or breaks a limit; OSError from the system. What was
-    unpacked before stays. Always :meth:`close` it. ``within``: the folder of the sandbox that it is unpacked into.
+    ValueError for an archive that is broken, leads outside or breaks a limit; OSError from the system. Earlier entries
+    stay. Always :meth:`close` it. ``within``: the folder of the sandbox that it is unpacked into.
     """
 
     def __init__(self, sandbox: SandboxAccess, within: str = "") -> None:

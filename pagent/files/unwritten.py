@@ -22,7 +22,7 @@ class UnwrittenData:
 
     def __init__(self, *, reads_holes: bool) -> None:
         self._reads_holes = reads_holes
-        self._joined = bytearray()  # small pieces: kept one by one they would take much memory
+        self._joined = bytearray()  # small pieces: kept one by one they would take more memory than their bytes
         self._parts: deque[Bytes | int] = deque()  # an int is the length of a hole
         # Changed by the event loop.
         self._added = 0
@@ -103,7 +103,7 @@ class UnwrittenData:
         self._written += size
 
     def wrote_hole(self, size: int) -> int:
-        """Remove ``size`` bytes of the hole that is next; return what they cost."""
+        """Remove ``size`` bytes of the hole that is next; return their cost."""
         hole = self.hole()
         if size == hole:
             self._parts.popleft()

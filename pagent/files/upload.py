@@ -25,7 +25,7 @@ from pagent.files.sandbox_access import SandboxAccess
 from pagent.files.unwritten import UnwrittenData
 from pagent.runtime.threads import Threads
 
-#: Bytes that an upload gathers at most before it writes. It gathers a quarter of what it has written, so that a hundred
+#: Bytes that an upload gathers at most before it writes. It gathers a quarter of its written bytes, so that a hundred
 #: small uploads hold less than a hundred large ones.
 DISK_BLOCK_MOST: Final = limits.UPLOAD_PENDING_MAX // 2
 
@@ -185,7 +185,7 @@ class Upload:
         self._keep = False
 
     async def abort(self) -> None:
-        """Leave nothing but the part that is to be kept. Does nothing after a commit."""
+        """Delete the upload, except for a part that was requested. Do nothing after a commit."""
         self._aborted = True
         await self._work.end()
 

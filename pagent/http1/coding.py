@@ -17,7 +17,7 @@ from pagent.http1.inflate import DeflateDecoder, GzipDecoder
 from pagent.limits import CONTENT_CODINGS_MAX
 
 #: Values that programs use for a body without a coding: character sets, and values of Content-Transfer-Encoding.
-#: Browsers show such a body as it is.
+#: Browsers display such a body unchanged.
 _IDENTITY: Final = frozenset(
     [
         "",
@@ -45,7 +45,7 @@ _IDENTITY: Final = frozenset(
 
 
 def is_encoded(content_encoding: str) -> bool:
-    """Whether a Content-Encoding value names a coding at all."""
+    """Return whether a Content-Encoding value names a coding other than identity."""
     return any(part.strip(" \t").lower() not in _IDENTITY for part in content_encoding.split(","))
 
 

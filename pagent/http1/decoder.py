@@ -9,7 +9,7 @@ from pagent.buffers import BODY_CHUNK
 from pagent.errors import PagentError
 from pagent.limits import KIB
 
-#: Compressed bytes given to a decoder at a time. A decoder copies what it cannot use yet for each piece of output.
+#: Compressed bytes given to a decoder at a time. For each piece of output a decoder copies its unused input.
 DECODE_STEP: Final = 16 * KIB
 
 
@@ -18,7 +18,7 @@ class UnknownCodingError(PagentError, LookupError):
 
 
 class CodingError(PagentError):
-    """The body is not what its Content-Encoding says: it is corrupt or cut short."""
+    """The body does not match its Content-Encoding: it is corrupt or cut short."""
 
 
 class Decoder(Protocol):

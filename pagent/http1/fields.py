@@ -27,7 +27,7 @@ class BadResponse(PagentError):
     """The job's response is malformed, ambiguous, oversized or cut short. Its connection has to be dropped."""
 
 
-# Kinds of fields. Plain numbers: an Enum's members cost three times as much to reach.
+# Kinds of fields. Plain numbers: access to a member of an Enum costs three times as much.
 END_TO_END: Final = 0
 HOP_BY_HOP: Final = 1
 CONNECTION: Final = 2

@@ -18,7 +18,7 @@ class RequestHead:
     ``length``: bytes of the body if ``framing`` is LENGTH, otherwise None.
     ``is_head``: the method is HEAD, so the response has no body.
     ``host``: the value of Host.
-    ``protocols``: those that the request offers to switch to, in lower case.
+    ``protocols``: the protocols that the request offers to switch to, in lower case.
     ``takes_compressed``: the client accepts a coding that an old router applies by itself.
     ``in_lines``: the caller has sent its fields as lines, and gets those of the answer as lines.
     """

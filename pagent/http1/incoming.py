@@ -32,7 +32,7 @@ class BadRequest(RequestRefusedError):
         super().__init__(status, text)
 
 
-# What is made of a field. Plain numbers, as in pagent.http1.fields.
+# The treatment of a field. Plain numbers, as in pagent.http1.fields.
 _PASSED: Final = 0
 _HOST: Final = 1
 _CONTENT_LENGTH: Final = 2
@@ -58,7 +58,7 @@ _KINDS: Final = {
     "x-request-id": _REQUEST_ID | LEFT_OUT,
     **dict.fromkeys(UNPASSED, _DROPPED | LEFT_OUT),
 }
-#: In every spelling: programs that make variables of fields (CGI, WSGI) do not tell "_" from "-".
+#: In every spelling: programs that make variables of fields (CGI, WSGI) do not distinguish "_" from "-".
 _FORWARDING: Final = frozenset(
     (
         "forwarded",
@@ -75,7 +75,7 @@ _CACHED_MAX: Final = 64
 
 
 def _kind_of(name: str) -> int:
-    """What is made of a field; ValueError if its name is not a token."""
+    """Return the treatment of a field; ValueError if its name is not a token."""
     return _kind_of_name(name) if len(name) <= _CACHED_MAX else _kind_of_name.__wrapped__(name)
 
 
@@ -105,7 +105,7 @@ def goes_on(name: str) -> bool:
     return _kind_of(name) == _PASSED
 
 
-#: What is read from some line. All other lines are passed on.
+#: Fields whose lines are read. All other lines are passed on unread.
 _WATCHED: Final = watch(_KINDS, _other_kind, (*_FORWARDING, _OWN_PREFIX + "*"))
 
 _absolute = re.compile(r"https?://([^/?#\x00-\x20\x7f]*)([^#\x00-\x20\x7f]*)", re.IGNORECASE).fullmatch
@@ -169,13 +169,13 @@ class IncomingHead:
         self.expects_continue = False
         self.upgrade = ""
         self.is_ascii = True
-        # The fields that go on: their lines until they are asked for as pairs.
+        # The forwarded fields: lines until a caller needs them as pairs.
         self._lines = b""
         self._pairs: list[list[str]] | None = None
 
     @property
     def fields(self) -> list[list[str]]:
-        """[name, value] of the fields that go on, less Connection and what it names; Upgrade only if it is offered.
+        """[name, value] of the forwarded fields: without Connection and the fields it names; Upgrade only if offered.
 
         Cookie is without the router's own cookies. A change of the list is a change of the request.
         """
@@ -189,29 +189,29 @@ class IncomingHead:
 
     @property
     def lines(self) -> bytes:
-        """The same fields as lines; ValueError if one of them was changed to what cannot be written."""
+        """The same fields as lines; ValueError if one of them was changed to a value that cannot be written."""
         return self._lines if self._pairs is None else lines_of(self._pairs)
 
     def add_lines(self, lines: bytes) -> None:
-        """Add fields to those that go on."""
+        """Add fields to the forwarded ones."""
         if self._pairs is None:
             self._lines += lines
         else:
             self._pairs += pairs_of(lines)
 
     def values(self, name: str) -> list[str]:
-        """Return the values of a field that goes on; ``name`` in lower case."""
+        """Return the values of a forwarded field; ``name`` in lower case."""
         if self._pairs is None and name.encode() not in self._lines.lower():
             return []
         pairs = pairs_of(self._lines) if self._pairs is None else self._pairs
         return [value for given, value in pairs if given.lower() == name]
 
     def value(self, name: str) -> str:
-        """Return the values of a field that goes on, joined with commas; ``name`` in lower case."""
+        """Return the values of a forwarded field, joined with commas; ``name`` in lower case."""
         return ", ".join(self.values(name))
 
     def remove(self, name: str) -> None:
-        """Remove a field that goes on, in every spelling; ``name`` in lower case, with "-" for "_"."""
+        """Remove a forwarded field, in every spelling; ``name`` in lower case, with "-" for "_"."""
         if self._pairs is None and name.encode() not in self._lines.lower().replace(b"_", b"-"):
             return
         self._pairs = [pair for pair in self.fields if pair[0].lower().replace("_", "-") != name]
@@ -330,7 +330,7 @@ def _content_length(value: str) -> int:
 
 
 def _check_coding(value: str, minor: int) -> None:
-    """RFC 9112 6.1: what is ambiguous, or would have to be undone here, is refused."""
+    """Refuse a coding that is ambiguous, or that a proxy would have to undo (RFC 9112 6.1)."""
     if minor == 0:
         raise BadRequest("Transfer-Encoding in a request of HTTP/1.0")
     if value.lower() != "chunked":

@@ -10,7 +10,7 @@ from pagent.http1.incoming import BadRequest, IncomingHead, goes_on
 
 
 class IncomingBody:
-    """Cuts one body out of what a connection receives.
+    """Cuts one body out of the bytes of a connection.
 
     :param piece: is called with each piece of it, none of which is empty.
     """
@@ -29,14 +29,14 @@ class IncomingBody:
 
     @property
     def trailers(self) -> list[list[str]]:
-        """The trailers that go on, once the body has ended: [name, value] each."""
+        """The trailers that are forwarded, once the body has ended: [name, value] each."""
         fields = self._chunks.fields if self._chunks is not None else []
         return [pair for pair in fields if goes_on(pair[0])]
 
     def feed(self, data: bytes, at: int) -> int | None:
-        """Take ``data`` from ``at``; return where it goes on after the body, None if more is to come.
+        """Take ``data`` from ``at``; return the offset of the byte after the body, None if the body has not ended.
 
-        BadRequest if it is not well chunked: what came before the fault has been handed on.
+        BadRequest if it is not well chunked; the bytes before the fault have been handed on.
         """
         if self._chunks is not None:
             try:

@@ -18,7 +18,7 @@ _LINE_MAX: Final = INCOMING_FIELD_MAX + 128
 
 
 class HeadBuffer:
-    """Cuts the head of the next request out of what a connection receives, in any number of pieces."""
+    """Cuts the head of the next request out of the bytes of a connection, which come in any number of pieces."""
 
     __slots__ = ("_kept",)
 
@@ -84,6 +84,6 @@ def _check_size(kept: bytearray, is_complete: bool) -> None:
 
 
 def _check_start(kept: bytearray, start: int) -> None:
-    """Refuse bytes that can no longer become a valid head: the wait for its end would be in vain."""
+    """Refuse bytes that can no longer become a valid head, without a wait for its end."""
     if kept != b"\r" and (_begins_method(kept) is None or _FAULT.search(kept, start) is not None):
         raise BadRequest("not a valid HTTP request")

@@ -63,7 +63,7 @@ class JobHosts:
         return _job_name(found[1].lower(), found[2])
 
     def place_of(self, name: JobName) -> JobPlace:
-        """Return the place of a job with a host name of its own."""
+        """Return the place of a job that has its own host name."""
         return JobPlace(name, f"{_label(name)}.{self.domain}", "/")
 
     def is_below(self, host: str) -> bool:
@@ -132,7 +132,7 @@ class AddressForm:
             raise ValueError(f"{form!r} is not the address of a job: it has a blank, a query or a fragment")
         self._form = form if path.endswith("/") or not (slash or PLACE in host) else form.removesuffix("/") + "/"
         self._in_host = PLACE in host
-        #: What stands before a job's name in the path; None if the name is in the host.
+        #: The prefix of a job's name in the path; None if the name is in the host.
         self.path = None if self._in_host else "/" + path.partition(PLACE)[0]
         self.is_secure = scheme == "https"
 

@@ -18,7 +18,7 @@ from pagent.http1.fields import ORDINARY, is_token
 from pagent.http1.target import check_pairs
 from pagent.http1.wire_text import from_wire
 
-#: Of the kind of a field: its line is left out of those that :func:`scan` keeps.
+#: A flag in the kind of a field: :func:`scan` leaves its line out.
 LEFT_OUT: Final = 0x100
 
 #: A filter by the length and the first letter of a name, kinds by name, and a function for other names.
@@ -44,7 +44,7 @@ _write_in_c: Final = native.write_lines
 
 
 def watch(kinds: Mapping[str, int], other: Callable[[str], int] | None = None, others: Iterable[str] = ()) -> Watched:
-    """Return what :func:`scan` looks for.
+    """Return the table of field names that :func:`scan` looks for.
 
     :param kinds: a kind above 0 by name in lower case, with LEFT_OUT if such lines are not kept.
     :param other: called with another name that passes the filter, in its spelling; returns its kind, 0 for none.
@@ -62,7 +62,7 @@ def _slot(length: int, first: int) -> int:
 
 
 def scan(block: bytes, has_start: bool, watched: Watched) -> Scanned:
-    """Check the lines of a block, and find those that something is read from.
+    """Check the lines of a block, and find the lines of fields that have a kind.
 
     :param block: with a first line, without a blank line and the CRLF before it; otherwise lines with a CRLF each.
     :param watched: as :func:`watch` returns it.
@@ -163,7 +163,7 @@ def write_lines_in_python(first: str, fields: list[Any]) -> bytes:
 
 
 def pairs_of(lines: bytes) -> list[list[str]]:
-    """Return [name, value] of each line of those that :func:`scan` has kept."""
+    """Return [name, value] of each line that :func:`scan` has kept."""
     return read_lines(_CRLF + lines[:-2])[1] if lines else []
 
 

@@ -16,7 +16,7 @@ from pagent.http1.references import refresh_reference
 
 Fields = list[list[str]]
 
-# What is made of a field. Plain numbers, as in pagent.http1.fields.
+# The treatment of a field. Plain numbers, as in pagent.http1.fields.
 _REFERENCE: Final = 1
 _REFRESH: Final = 2
 _COOKIE: Final = 3

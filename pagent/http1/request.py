@@ -41,7 +41,7 @@ from pagent.http1.target import Pair, check_pairs, check_target, encode_target
 from pagent.http1.wire_text import from_wire
 from pagent.limits import REQUEST_FIELDS_MAX, REQUEST_HEAD_MAX
 
-# An Enum's members cost three times as much to reach, and every request asks.
+# Access to a member of an Enum costs three times as much as to a constant, and every request needs these.
 _NO_BODY: Final = Framing.NONE
 _UNDECIDED: Final = Framing.UNDECIDED
 
@@ -166,7 +166,7 @@ def _encode(method: Any, target: str, headers: Sequence[Pair], authority: str, p
 
 
 class _OwnFields:
-    """The fields that are written here, after those that are passed on, and what they say of the request."""
+    """The fields that are written here, after the caller's fields, and the properties of the request in them."""
 
     __slots__ = ("fields", "framing", "length", "method", "protocols")
 

@@ -43,7 +43,7 @@ class ResponseSink(Protocol):
 
 
 class WireSink(Protocol):
-    """Receives what a ``raw`` caller gets in addition."""
+    """Receives the additional events of a ``raw`` caller."""
 
     def interim(self, head: ResponseHead, /) -> None:
         """Called with each interim response, before the head."""
@@ -72,7 +72,7 @@ class ResponseParser:
 
     :param head_request: the request was HEAD, so no body comes whatever the head says.
     :param wire: receives interim responses (1xx), which are skipped otherwise.
-    :param protocols: those that the request offered to switch to, in lower case; without any, a 101 is a fault.
+    :param protocols: the protocols that the request offered to switch to, in lower case; without any, a 101 is a fault.
     """
 
     __slots__ = (
@@ -246,5 +246,5 @@ def _slice(data: bytes, start: int, end: int) -> bytes | memoryview:
     size = end - start
     if size == len(data):
         return data
-    # A view costs as much as copying this much, and keeps all of ``data`` alive.
+    # A view costs as much as a copy of this many bytes, and keeps all of ``data`` alive.
     return data[start:end] if size < CHUNK_JOIN_MAX else memoryview(data)[start:end]

@@ -26,7 +26,7 @@ _control = re.compile(r"[\x00-\x1f\x7f]").search
 
 
 def _quoting(safe: str) -> list[str]:
-    """Return what each byte of UTF-8 is encoded as."""
+    """Return the encoded form of each byte of UTF-8."""
     kept = set(safe + string.ascii_letters + string.digits)
     return [chr(byte) if chr(byte) in kept else f"%{byte:02X}" for byte in range(256)]
 

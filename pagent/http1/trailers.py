@@ -58,7 +58,7 @@ def may_trail(name: str) -> bool:
 
 
 def trailer_fields(section: bytes) -> list[list[str]]:
-    """Return the pairs of a trailer section, which begins with CRLF, without those that may not be there."""
+    """Return the pairs of a trailer section, which begins with CRLF, without fields that no trailer may have."""
     try:
         _, fields = read_lines(section)
     except ValueError as error:

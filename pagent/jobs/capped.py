@@ -21,7 +21,7 @@ from typing import Final
 from pagent.runtime.threads import ThreadPool
 from pagent.unix import FALLOC_COLLAPSE_RANGE, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, fallocate
 
-#: Seconds between two checks of the size of a capped output file. It exceeds its cap by what is written meanwhile.
+#: Seconds between two checks of the size of a capped output file. It exceeds its cap by the output of that time.
 OUTPUT_LOOK_MIN_S: Final = 0.02
 OUTPUT_LOOK_MAX_S: Final = 0.5
 

@@ -106,7 +106,7 @@ def _by_name(port: int | None, more: Mapping[str, int]) -> dict[str, int]:
 
 
 def property_variables(properties: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of the configured properties. ValueError for what no environment can hold."""
+    """Return the variables of the configured properties. ValueError for a value that no environment can hold."""
     return {
         PREFIX + _variable_name("property", name): _text(f"property {name!r}", value)
         for name, value in properties.items()

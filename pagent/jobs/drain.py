@@ -1,4 +1,4 @@
-"""Read the whole output of a process, also what its children write after its exit and what a slow receiver delays."""
+"""Read the whole output of a process, with output of its children after its exit, at the pace of the receiver."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class EndedJobs:
         self._jobs.pop(uid, None)
 
     def of_realm(self, realm: object) -> list[EndedJob]:
-        """Return those that a realm sees."""
+        """Return the ended jobs that a realm sees."""
         self._expire()
         return [job for job in self._jobs.values() if sees(realm, job.realm)]
 

@@ -31,11 +31,11 @@ class TreeEnd:
 
     @property
     def under_way(self) -> bool:
-        """Return whether it was begun and is not complete."""
+        """Return whether the end was begun and is not complete."""
         return self._task is not None and not self._task.done()
 
     def begin(self, number: int, grace_s: float) -> None:
-        """Signal the tree, and KILL what is left of it after the grace; at once if the grace is 0."""
+        """Signal the tree, and KILL the rest of it after the grace period; at once if that is 0."""
         deadline = asyncio.get_running_loop().time() + grace_s
         self._signal = number
         self._signalled = set()
@@ -81,7 +81,10 @@ class TreeEnd:
         return self._tree.over
 
     async def _do(self, work: Callable[[], int]) -> int | None:
-        """Return how many processes ``work`` finds, in a thread: a fork bomb has as many as the kernel allows."""
+        """Return the number of processes that ``work`` finds; None if they cannot be listed now.
+
+        It runs in a thread: a fork bomb has as many processes as the kernel allows.
+        """
         supervised = self._tree.supervised  # asked first: a supervisor may be killed while its processes are listed
         try:
             left = await self._threads.run(work)

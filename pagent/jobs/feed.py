@@ -72,7 +72,7 @@ class Feed:
             self._feed()
 
     def _feed(self) -> None:
-        """Write what the process takes, at most EXEC_TURN bytes in one loop iteration."""
+        """Write as many bytes as the process takes, at most EXEC_TURN in one loop iteration."""
         if self._descriptor < 0:
             return
         turn = EXEC_TURN

@@ -21,7 +21,7 @@ _DISK_S: Final = 1.0
 
 
 class Figures(NamedTuple):
-    """``load``: processes that run or wait, or in a container the CPUs in use. Bytes; None for what is not known."""
+    """``load``: processes that run or wait, or in a container the CPUs in use. Sizes in bytes; None if unknown."""
 
     cpus: float
     load: float

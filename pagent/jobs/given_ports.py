@@ -83,7 +83,7 @@ class GivenPorts:
             name.bind(f"\0pagent-port-{port}")
         except OSError as error:
             name.close()
-            return error.errno != errno.EADDRINUSE  # other errors: no name can be kept here at all
+            return error.errno != errno.EADDRINUSE  # other errors: no name can be kept on this system
         self._names[port] = name
         return True
 

@@ -34,7 +34,7 @@ _GROUP_PREFIX: Final = "pagent-"
 
 
 class Confinement:
-    """How the jobs of one agent are confined. ConfigError, with the key, for what this agent cannot do."""
+    """The confinement of the jobs of one agent. ConfigError, with the key, for a setting that it cannot enforce."""
 
     def __init__(self, wanted: IsolationSettings) -> None:
         self._wanted = wanted
@@ -154,7 +154,7 @@ def _not_for_jobs(environment: Iterable[str]) -> list[str]:
 
 
 def _was_given(name: str) -> bool:
-    """Return whether this process was started with the variable. The interpreter adds a locale of its own (PEP 538)."""
+    """Return whether this process was started with the variable. The interpreter itself adds a locale (PEP 538)."""
     try:
         given = Path("/proc/self/environ").read_bytes()
     except OSError:
@@ -167,7 +167,7 @@ def _text(value: str) -> str:
     return value if _IS_UTF8 else os.fsencode(value).decode("utf-8", "surrogateescape")
 
 
-# --- what is configured -------------------------------------------------------------------------------
+# --- configuration ------------------------------------------------------------------------------------
 
 
 def _user(wanted: str) -> pwd.struct_passwd:
@@ -187,7 +187,7 @@ def _groups(user: pwd.struct_passwd) -> list[int]:
 
 
 def _limits(wanted: IsolationSettings) -> dict[str, int]:
-    """What there is to set, by the names of setrlimit(2). ConfigError for more than this agent may give."""
+    """Return the limits to set, by the names of setrlimit(2). ConfigError for more than this agent may give."""
     given = {
         "NOFILE": ("max_files", wanted.max_files),
         "NPROC": ("max_processes", wanted.max_processes),
@@ -216,7 +216,7 @@ def _hard_limit(name: str) -> int | None:
 
 
 def _controls(wanted: IsolationSettings) -> dict[str, str]:
-    """Files of a group and what to write there."""
+    """Return the files of a group and their new content."""
     controls: dict[str, str] = {}
     if wanted.cgroup_memory_bytes is not None:
         controls["memory.max"] = str(wanted.cgroup_memory_bytes)
@@ -238,7 +238,7 @@ def _prepare(cgroup: Path, controls: Mapping[str, str]) -> None:
         except OSError as error:
             text = f"jobs.isolation.cgroup: it cannot limit {controller}: {error.strerror}"
             raise ConfigError(text) from None
-    # What killed agents have left. Not empty: another agent's; young: its process is about to come.
+    # Groups of killed agents. One that is not empty belongs to another agent; a young one is about to get its process.
     for group in cgroup.glob(f"{_GROUP_PREFIX}*"):
         with suppress(OSError):
             if time.time() - group.stat().st_ctime > limits.KILL_WAIT_S:

@@ -25,7 +25,7 @@ class KeptLogs:
     def make(self, name: str, folder: int) -> int:
         """Make the file, empty, in the folder of a descriptor; return a descriptor to append to it.
 
-        ValueError or OSError if what has that name is a link, a folder or no regular file. A file that has other
+        ValueError or OSError if the name is that of a link, a folder or no regular file. A file that has other
         names too is left to them and replaced by a new one.
         """
         descriptor = _make(folder, name)
@@ -84,7 +84,7 @@ def _make(folder: int, name: str) -> int:
     with suppress(FileExistsError):
         return os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=folder)
     try:
-        # Non-blocking: a FIFO would wait for its reader. Truncated only once it is known what it is.
+        # Non-blocking: a FIFO would wait for its reader. Truncated only once it is known to be a regular file.
         descriptor = os.open(name, flags | os.O_CREAT | O_NONBLOCK | O_NOCTTY, 0o644, dir_fd=folder)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.ENODEV):

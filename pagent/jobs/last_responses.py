@@ -20,7 +20,7 @@ _REPORTED_S: Final = 5.0
 
 
 def completeness(job: Job) -> Awaitable[bool] | None:
-    """Return None if the job goes on: the response is complete. Otherwise return what the end of the job says of it."""
+    """Return None if the job still runs: the response is complete. Otherwise return the verdict of the job's end."""
     if not job.is_ending and job.pid is not None and not job.process_ended.is_set() and not NATIVE.is_exiting(job.pid):
         return None
     return _has_exited_well(job)

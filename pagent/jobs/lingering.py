@@ -27,7 +27,7 @@ class Lingering:
         self._timers[job.uid] = asyncio.get_running_loop().call_later(seconds, self._is_over, job)
 
     def stop(self, job: Job) -> None:
-        """Let the job go on; nothing if it does not linger."""
+        """End the linger time: the job stays. Do nothing if it does not linger."""
         if (timer := self._timers.pop(job.uid, None)) is not None:
             timer.cancel()
 

@@ -8,7 +8,7 @@ from typing import Final
 from pagent.buffers import BODY_CHUNK
 from pagent.jobs.capped import CappedOutput
 
-#: Bytes before the place of a reader that have to be what they were. A file that was emptied and has grown beyond that
+#: Bytes before the place of a reader that have to be unchanged. A file that was emptied and has grown beyond that
 #: place before the next look is known by them.
 _MEMORY: Final = 64
 

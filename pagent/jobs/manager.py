@@ -124,10 +124,10 @@ class JobManager:
         self._closed = asyncio.Event()
 
     async def clean_up(self, root: Path) -> None:
-        """End what dead agents have left in ``root``, and delete it."""
+        """End the processes of dead agents whose folders are in ``root``, and delete these folders."""
         await self._threads.removals.run(sweep, root)
 
-    # --- which jobs there are ---------------------------------------------------------------------
+    # --- jobs -------------------------------------------------------------------------------------
 
     def create(self, owner: Owner, name: object = None, *, heeds_cordon: bool = False, **terms: Any) -> Job:
         """Make a job with an empty sandbox; with the ``uid`` of a job of the owner's realm, return that job.
@@ -173,7 +173,7 @@ class JobManager:
     # --- the links of owners ----------------------------------------------------------------------
 
     def link_made(self, owner: Owner) -> None:
-        """Count a link of the owner; its jobs that linger go on."""
+        """Count a link of the owner; its lingering jobs stay."""
         self.links.made(owner)
         for job in self.registry.of_owner(owner):
             self._lingering.stop(job)
@@ -293,7 +293,7 @@ class JobManager:
     ) -> None:
         """Signal the job, for the peer ``by``.
 
-        TERM, INT, QUIT, ABRT and KILL go to the whole tree, what is left after ``grace`` seconds gets KILL, and this
+        TERM, INT, QUIT, ABRT and KILL go to the whole tree, processes left after ``grace`` seconds get KILL, and this
         returns when the tree has ended. Any other goes to the main process and this returns at once.
         ValueError or TypeError for a wrong argument, JobInvalidStateError if no process runs.
         """
@@ -310,7 +310,7 @@ class JobManager:
             await run.end(number, 0 if name == "SIGKILL" else grace_s)
 
     async def remove(self, job: Job, by: Owner | None = None) -> None:
-        """End the job's tree (TERM, 5 s, KILL) and delete its sandbox. Goes on if the caller is cancelled.
+        """End the job's tree (TERM, 5 s, KILL) and delete its sandbox, also if the caller is cancelled.
 
         ``by``: the peer that removes it. OSError if not all of the sandbox could be deleted; the job is removed all the
         same.

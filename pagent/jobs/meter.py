@@ -19,7 +19,7 @@ _RUNNING: Final = (State.PENDING, State.RUNNING)
 
 
 class JobFigures(NamedTuple):
-    """``cpu``: CPUs in use. Sizes in bytes. None for what is not known, as of a job without a process."""
+    """``cpu``: CPUs in use. Sizes in bytes. None for unknown figures, such as those of a job without a process."""
 
     cpu: float | None
     memory: int | None

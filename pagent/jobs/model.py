@@ -27,7 +27,7 @@ UNNAMED: Final = "<unnamed job>"
 
 
 class State(enum.Enum):
-    """States of a job (docs/contract.rst, "Methods"); the values are what goes over the wire."""
+    """States of a job (docs/contract.rst, "Methods"); the values are sent on the wire."""
 
     NEW = "NEW"
     PENDING = "PENDING"
@@ -37,7 +37,7 @@ class State(enum.Enum):
 
 
 class Input(enum.Enum):
-    """What can happen to a job; the values are for error texts."""
+    """Events of a job; the values are for error texts."""
 
     START = "started"
     READY = "made ready"
@@ -93,7 +93,7 @@ class Owner:
         return (self.realm, self.uid) if self.by_uid else self.connection
 
     def require_owner(self) -> None:
-        """JobInvalidStateError for the operator, which owns no jobs."""
+        """Raise JobInvalidStateError for the operator, which owns no jobs."""
         if self.realm is OPERATOR:
             raise JobInvalidStateError("the dashboard of an agent owns no jobs, so it creates and adopts none")
 
@@ -246,7 +246,7 @@ class Job:
         return following
 
     def apply(self, happening: Input) -> None:
-        """Set the state, as TRANSITIONS says. JobInvalidStateError, and no change, for what the table lacks."""
+        """Set the state, as TRANSITIONS says. JobInvalidStateError, and no change, if the table lacks the input."""
         self._state = self.require(happening)
         if happening is Input.START:
             self.process_ended.clear()
@@ -270,7 +270,7 @@ class Job:
 
     @contextmanager
     def watching(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call back, within the block, when the job is started and when it has ended; at once for what has been."""
+        """Call back, within the block, when the job is started and when it has ended; at once for a past event."""
         self._start.add(callback)
         self._end.add(callback)
         try:
@@ -285,7 +285,7 @@ class Job:
 
     @contextmanager
     def until_output_ends(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call back, within the block, when no process of the job writes any more; at once if that is so."""
+        """Call back, within the block, when no process of the job writes any more; at once if none does."""
         self._output_end.add(callback)
         try:
             yield

@@ -33,7 +33,7 @@ Opener = Callable[[int, str, int, int], int]
 #: Opens a folder as a place to start from: needs no right to read it.
 FOLDER: Final = O_PATH | O_DIRECTORY | O_CLOEXEC
 
-#: openat2(2) came after the tables of all machines had been aligned; these keep an offset of their own.
+#: openat2(2) came after the tables of all machines had been aligned; these machines keep their own offset.
 _OPENAT2: Final = 437
 _OPENAT2_OFFSET: Final = {"alpha": 110, "mips": 4000, "mips64": 5000}
 

@@ -136,7 +136,7 @@ class AgentFolder:
         """Return the path of the folder, which is made anew if it is gone. OSError if that cannot be.
 
         Cleaners of temporary files delete it, though systemd's leaves alone what is locked (tmpfiles.d(5)). Another
-        folder that has the path by now may belong to any user: the new one has a name of its own.
+        folder that has the path by now may belong to any user: the new one has a new name.
         """
         try:
             if os.path.samestat(os.lstat(self.path), os.fstat(self._guard)):
@@ -176,10 +176,10 @@ def _guard(folder: Path) -> int:
 
 
 def sweep(root: Path, system: System = NATIVE) -> int:
-    """End the orphans of dead agents in ``root`` and delete their folders; the number of processes ended.
+    """End the orphans of dead agents in ``root`` and delete their folders. Return the number of processes ended.
 
     Blocking, for a thread: up to ``limits.KILL_WAIT_S`` per dead agent. Nothing of a living agent is touched, nor
-    what another user has put there. What cannot be cleaned up is logged and left.
+    files that another user has put there. Files that cannot be deleted are logged and left.
     """
     ended = 0
     for path in sorted(root.glob(_PREFIX + "*")):
@@ -259,7 +259,7 @@ def find_orphans(records: Iterable[_Record], folder: str, system: System) -> lis
     """
     here = [record for record in records if record.boot == system.boot_id()]
     recorded = {key for record in here for key in (record.supervisor, record.main)}
-    # 0, of a job whose main process was not known yet, is what processes are in that the kernel has started.
+    # Without session 0: a record has it while the main process is not known, and processes of the kernel are in it.
     sessions = {record.main[0]: record.main[1] for record in here if record.main[0] > 1}
     table = {process.pid: process for process in system.all_processes() if process.alive}
     children: dict[int, list[Process]] = {}

@@ -18,7 +18,7 @@ Output = tuple[int | None, int | None]
 def open_output(sandbox: Sandbox, forward: bool, closing: ExitStack) -> Output:
     """Open the two files, empty, to be closed by ``closing``. OSError or ValueError as of ``Sandbox.open_output``.
 
-    They are given to the process as they are: what it writes never passes through the agent.
+    They are given to the process directly: its output never passes through the agent.
     """
     if forward:
         return None, None

@@ -1,8 +1,8 @@
 """Remember when a job has written its output, without reading it: the size of each output file at some times.
 
 While a file grows, its size is noted once in `_TICK_S` seconds. inotify(7) reports the first write after a pause. A new
-file counts as one that grows, so that a job that ends at once needs no watch. A file that does not grow costs nothing.
-What is in a file at a mark was written before it, so nothing that was written after a time is missing from the last
+file counts as a growing one, so that a job that ends at once needs no watch. A file that does not grow costs nothing.
+The content of a file at a mark was written before it, so nothing that was written after a time is missing from the last
 mark before that time on.
 """
 
@@ -18,7 +18,7 @@ from typing import Final
 
 from pagent.jobs.inotify import FileWatches
 
-#: Seconds between two looks at the size of a file that grows.
+#: Seconds between two readings of the size of a growing file.
 _TICK_S: Final = 1.0
 #: Marks of one file, 16 bytes each. When there are more, those of old output are thinned out, so that the time between
 #: two of them is this part of their age: then about 400 are left of a job that has written for a day.
@@ -29,7 +29,7 @@ _PART_OF_AGE: Final = 0.02
 class OutputTimes:
     """The marks of one output file: its size at a time, in seconds of a clock that does not jump.
 
-    ``size``: returns the bytes that were written, those included that are not kept any more.
+    ``size``: returns the number of bytes written, dropped ones included.
     """
 
     def __init__(self, size: Callable[[], int]) -> None:
@@ -80,7 +80,7 @@ class OutputClock:
         # From the first file on.
         self._watches: FileWatches | None = None
         self._has_opened = False
-        # The files: those that grow, and those whose next write is reported, by their watch.
+        # The growing files; and the quiet ones by their watch, which reports their next write.
         self._growing: set[OutputTimes] = set()
         self._quiet: dict[int, OutputTimes] = {}
         self._descriptors: dict[OutputTimes, Callable[[], int]] = {}
@@ -94,7 +94,7 @@ class OutputClock:
         return times
 
     def forget(self, times: OutputTimes) -> None:
-        """End it: no process writes to the file any more."""
+        """Stop noting the times of a file: no process writes to it any more."""
         if self._descriptors.pop(times, None) is None:
             return
         times.look()
@@ -105,7 +105,7 @@ class OutputClock:
             self._watches.remove(watch)
 
     def close(self) -> None:
-        """End all of it."""
+        """Stop noting times."""
         if self._timer is not None:
             self._timer.cancel()
         if self._watches is not None:
@@ -113,7 +113,7 @@ class OutputClock:
             self._watches = None
 
     def _wait_for_write(self, times: OutputTimes) -> None:
-        """Have the next write reported. Where the system cannot, the file is looked at as one that grows."""
+        """Have the next write reported. Where the system cannot, the file counts as a growing one."""
         watch = self._add_watch(self._descriptors[times])
         if watch >= 0:
             self._quiet[watch] = times

@@ -16,7 +16,7 @@ MAIN: Final = ""
 #: How each place begins.
 OPENING: Final = "{port"
 
-#: What a further port may be called.
+#: Valid names of further ports.
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 _PLACE: Final = re.compile(rf"(\{{+)port(?::({NAME.pattern}))?(\}}+)")

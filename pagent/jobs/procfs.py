@@ -23,7 +23,7 @@ _PF_EXITING: Final = 0x4
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
-#: What a file of /proc says of a process that ends while it is read.
+#: Errors of a file of /proc whose process ends while it is read.
 _GONE: Final = (FileNotFoundError, ProcessLookupError)
 
 # --- orphans ----------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def _fields(pid: int) -> list[bytes] | None:
         data = _read(f"/proc/{pid}/stat")
     except _GONE:
         return None
-    # The name, field 2, may hold anything, also ") Z 1"; what follows its last parenthesis is field 3.
+    # The name, field 2, may hold anything, also ") Z 1"; field 3 follows its last parenthesis.
     return data[data.rindex(b")") + 2 :].split()
 
 
@@ -190,7 +190,7 @@ def send(key: tuple[int, float], signal: int) -> bool:
 def _send_by_descriptor(key: tuple[int, float], signal: int) -> bool:
     descriptor = os.pidfd_open(key[0])
     try:
-        # Opened first and compared then: what the descriptor names is not younger than the process that is found.
+        # Opened first and compared then: the process of the descriptor is not younger than the one that is found.
         if not _is(key):
             return False
         signals.pidfd_send_signal(descriptor, signal)

@@ -16,8 +16,8 @@ from pagent.runtime.tasks import retrieve_error
 class Readiness:
     """The readiness of one job, from its start until :meth:`settle`.
 
-    :param ports: those that the agent gave to the job, the main one first.
-    :param ready: called when the job is ready, before the caller of the start goes on.
+    :param ports: the ports that the agent gave to the job, the main one first.
+    :param ready: called when the job is ready, before the caller of the start is resumed.
     """
 
     def __init__(self, job: Job, command: Command, ports: Sequence[int], host: Host, ready: Callable[[], None]) -> None:
@@ -32,7 +32,7 @@ class Readiness:
         self._settled.add_done_callback(retrieve_error)  # the caller of the start may have gone
         self._timer: asyncio.TimerHandle | None = None
         self._probe: asyncio.Task[None] | None = None
-        self._refused: str | None = None  # why what listens on the port is not the job's
+        self._refused: str | None = None  # why the listener on the port is not the job's
 
     async def wait(self) -> None:
         """Wait until the job is ready; raise the error that it was settled with."""
@@ -56,7 +56,7 @@ class Readiness:
 
     @property
     def awaited(self) -> str:
-        """What makes the job ready, for messages."""
+        """The event that makes the job ready, for messages."""
         return "its port accepted a connection" if self._probe else "it reported its port"
 
     def settle(self, error: Exception | None) -> None:

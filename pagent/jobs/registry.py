@@ -70,7 +70,7 @@ class JobRegistry:
     # --- change -----------------------------------------------------------------------------------
 
     def require_unused(self, uid: str) -> None:
-        """JobInvalidStateError if a job has this uid, or had it until some minutes ago."""
+        """Raise JobInvalidStateError if a job has this uid, or had it until some minutes ago."""
         if uid in self._jobs:
             raise JobInvalidStateError(f"the uid {uid!r} is in use")
         if uid in self._removed:
@@ -123,7 +123,7 @@ class JobRegistry:
 
     @contextmanager
     def watching(self, realm: object) -> Iterator[JobWatcher]:
-        """Within the block, the watcher gets the changes of the jobs that this realm sees."""
+        """Yield a watcher, which gets the changes of the jobs that this realm sees within the block."""
         watcher = JobWatcher(self._jobs)
         self._watchers.setdefault(realm, set()).add(watcher)
         try:

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 _LOOKED_AT_ON_LOOP: Final = 16
 _USAGE_AGE_S: Final = 0.02
 
-#: What the system may always take to execute a program; and how long the end of a job waits for its start.
+#: Seconds that the system may always take to execute a program; and that the end of a job waits for its start.
 _EXECUTED_IN_S: Final = 2.0
 _START_PATIENCE_S: Final = 1.0
 
@@ -138,7 +138,7 @@ class Run:
         if job.state is State.NEW:
             return
         if not job.process_ended.is_set() and job.pid is None:
-            # It may hold what the peer sent, and every info of the job has it.
+            # Cut: it may quote arguments of the peer, and every info of the job has it.
             job.error = job.error or why[: limits.ERROR_TEXT_MAX]
             job.apply(Input.FAIL)
             _log.info("job %s: its program could not be started", job.uid)
@@ -193,7 +193,7 @@ class Run:
         return f"was ended by {job.signal}"
 
     def _leave_rest(self) -> None:
-        """Let the processes that the main process leaves write their output, and then end them."""
+        """Let the processes that outlive the main process write their output, and then end them."""
         if self._forced or self._tree.over:
             self.end_rest()
         elif not self._end.under_way:
@@ -205,7 +205,7 @@ class Run:
             self.job.end_output()
 
     def end_rest(self, number: int = signal.SIGTERM) -> None:
-        """End the processes that the main process leaves. Do nothing while the main process runs."""
+        """End the processes that outlive the main process. Do nothing while the main process runs."""
         if not self.job.process_ended.is_set():
             return
         if self._tree.over:

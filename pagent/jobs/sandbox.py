@@ -46,7 +46,7 @@ class Sandbox:
         self._open = opener
         self._user: tuple[int, int] | None = None  # the owner of all files in it, if not the agent's user
         self.replacing = threading.Lock()  # between the comparison of a file and its replacement or removal
-        self._logs = KeptLogs()  # of what open_output made
+        self._logs = KeptLogs()  # of files that open_output made
         self._folder = SharedDescriptor(folder, self._logs.close)
 
     @classmethod
@@ -65,7 +65,7 @@ class Sandbox:
         return self._of_job and is_own("/".join(components(path)))
 
     def check_target(self, path: str) -> None:
-        """Raise ValueError if a peer may not write or remove what has that path."""
+        """Raise ValueError if a peer may not write or remove the file of that path."""
         if self.is_reserved(path):
             raise ValueError(f"{path!r} belongs to the agent: it can be neither written nor removed")
 
@@ -152,7 +152,7 @@ class Sandbox:
             folder = os.open(name, os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, dir_fd=place)
             try:
                 found = os.fstat(folder)
-                # What the job has put in its place it owns, or may write to; otherwise it could not have moved it here.
+                # The job owns a file that it has put there, or may write to it; otherwise it could not have moved it.
                 if found.st_uid == os.geteuid() and not found.st_mode & 0o022:
                     self.hand_over(folder)
             finally:
@@ -179,7 +179,7 @@ class Sandbox:
     def open_output(self, name: str) -> int:
         """Return a descriptor of an empty file for a job's output, to append to; :meth:`open_log` reads it.
 
-        ValueError or OSError if what has that name is a link, a folder or no regular file. A file that has other
+        ValueError or OSError if the name is that of a link, a folder or no regular file. A file that has other
         names too is left to them and replaced by a new one.
         """
         assert is_plain(name), "the name is our own"
@@ -212,7 +212,7 @@ class Sandbox:
             return descriptor
 
     def give_to(self, uid: int, gid: int) -> None:
-        """Make the sandbox and all in it a user's, and all that comes. Blocking.
+        """Give the sandbox, all files in it and all later ones to a user. Blocking.
 
         From the bottom up, and the sandbox itself last: as long as it is the agent's, no other user can get in and
         change what is given away. A file that has names outside of the sandbox would be given away there, too:

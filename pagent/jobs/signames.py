@@ -15,7 +15,7 @@ _NUMBER: Final = re.compile(r"SIG([0-9]{1,3})")
 
 
 def signal_number(value: object) -> int:
-    """Return the number of a signal given by its number or its name. TypeError or ValueError for what is none.
+    """Return the number of a signal given by its number or its name. TypeError or ValueError for any other value.
 
     Names: with or without ``SIG``; real-time signals are ``RTMIN``, ``RTMIN+n``, ``RTMAX-n`` and ``RTMAX``.
     """

@@ -19,7 +19,7 @@ class Supervision(enum.Enum):
 
 
 class SupervisorEvent(enum.Enum):
-    """What happens to a supervisor."""
+    """The events of a supervisor."""
 
     REQUESTED = enum.auto()
     STARTED = enum.auto()

@@ -156,7 +156,7 @@ class SupervisorClient:
     # --- starts -------------------------------------------------------------------------------------
 
     def _settled(self, run: int) -> None:
-        """A child is its program, or has failed to become it."""
+        """Handle a child that has become its program, or has failed to."""
         child = self._children[run]
         if child.pid == 0:
             self._readable()  # it was reported before it was released
@@ -192,7 +192,7 @@ class SupervisorClient:
         whole = len(self._input) - len(self._input) % protocol.REPORT.size
         reports = list(protocol.REPORT.iter_unpack(self._input[:whole]))
         self._input = self._input[whole:]
-        # First of all, so that what is called at an end finds the tree over.
+        # First of all, so that callbacks at an end find the tree over.
         if any(kind == protocol.EMPTY for kind, *_ in reports):
             self._empty = True
             self._tree.supervisor_ended(empty=True)
@@ -221,7 +221,7 @@ class SupervisorClient:
             self._exited(run, number)
 
     def _answer(self, error: OSError | None) -> None:
-        """Note that the supervisor exists, or that it will not."""
+        """Note that the supervisor exists, or that there will be none."""
         self._answered = True
         if error is not None:
             self._tree.supervisor_failed()
@@ -274,7 +274,7 @@ class SupervisorClient:
                 self._await_orphan(run, child)
 
     def orphan_exited(self, pid: int, status: int) -> None:
-        """A process that this supervisor has started came to the keeper, and has ended."""
+        """Note the end of a process that this supervisor has started and the keeper has adopted."""
         for run, child in list(self._children.items()):
             if child.pid == pid:
                 self._exited(run, status)

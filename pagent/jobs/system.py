@@ -67,7 +67,7 @@ class System(Protocol):
         """Return all processes. Slow."""
 
     def folder(self, pid: int) -> str | None:
-        """Return its working folder, None if there is no such process or the system does not show it."""
+        """Return the working folder of a process; None if there is no such process or the system does not report it."""
 
     def send(self, key: tuple[int, float], signal: int) -> bool:
         """Signal this very process, never another of the same pid. False if it is gone or may not be signalled."""

@@ -50,7 +50,7 @@ def end_of_input(terminal: int, last: int | None) -> bytes:
     attributes = termios.tcgetattr(terminal)
     character: bytes = attributes[_CC][termios.VEOF]
     if not attributes[_LFLAG] & termios.ICANON:
-        # No character means the end. This is what line editors such as readline take for it.
+        # No character means the end. Line editors such as readline take this one for it.
         return b"\x04"
     if character == b"\0":  # _POSIX_VDISABLE
         return b""

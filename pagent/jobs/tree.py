@@ -108,7 +108,7 @@ class JobTree:
         self._kill_group = kill
 
     def when_ended(self, callback: Callable[[], None]) -> None:
-        """Call back when no process is left, and when those that are left cannot be ended."""
+        """Call back when no process is left, and when the remaining ones cannot be ended."""
         self._on_end = callback
 
     def ended(self) -> None:
@@ -127,7 +127,7 @@ class JobTree:
         self._sessions[pid] = started
 
     def supervisor_requested(self) -> None:
-        """Note that a supervisor is to answer."""
+        """Note that a supervisor was requested."""
         self._supervise(SupervisorEvent.REQUESTED)
 
     def supervisor_started(self, key: Key) -> None:
@@ -163,7 +163,7 @@ class JobTree:
         """Whether the supervisor was killed."""
         return self._supervision is Supervision.KILLED
 
-    # --- what there is ------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------
 
     def look(self, most: int | None = None) -> list[Process]:
         """Return the living processes, without the supervisor; some of them as soon as these are more than ``most``.
@@ -242,7 +242,7 @@ class JobTree:
         found = self._system.stat(key[0])
         return found is not None and found.key == key
 
-    # --- what is done to it -------------------------------------------------------------------------
+    # --- signalling ---------------------------------------------------------------------------------
 
     def send(self, key: Key, number: int) -> bool:
         """Signal exactly this process; False if it is gone or not ours to signal."""

@@ -1,8 +1,8 @@
-"""Gather what a watcher of jobs has not been sent yet (docs/contract.rst, "Host").
+"""Gather the changes that a watcher of jobs has not been sent yet (docs/contract.rst, "Host").
 
 A watcher may be slow. So it gets the last state of each job and note, and not each change: a change is noted as due,
-once, and the message is made when the watcher takes it. What is due is therefore bounded by what exists, and what the
-watcher knows.
+once, and the message is made when the watcher takes it. The due messages are therefore bounded by the jobs and notes
+that exist or that the watcher knows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Known(NamedTuple):
 
 
 class JobWatcher:
-    """What is due to one watcher. ``jobs``: those that exist, by uid."""
+    """The changes that are due to one watcher. ``jobs``: the jobs that exist, by uid."""
 
     def __init__(self, jobs: Mapping[str, Job]) -> None:
         # For life.
@@ -52,7 +52,7 @@ class JobWatcher:
     def job_removed(self, uid: str, *, is_news: bool = True) -> None:
         """Note the removal of a job. One that the watcher was never sent is no news.
 
-        ``is_news``: whether the watcher is to get it; not at the end of the agent, which the end of its link reports.
+        ``is_news``: whether the watcher gets it; not at the end of the agent, which the end of its link reports.
         """
         self._due.pop(uid, None)
         if is_news and uid in self._known:
@@ -123,10 +123,10 @@ class JobWatcher:
             self._known[job.uid].notes.add(name)
         return {"note": [job.uid, name, value]}
 
-    def _done(self, uid: str, what: str | None) -> None:
-        """Note that something is no longer due. Other changes of the job go to the end of the queue."""
+    def _done(self, uid: str, note: str | None) -> None:
+        """Note that a note, or with _INFO the info, is not due any more. Other changes of the job go to the end."""
         if (due := self._due.pop(uid, None)) is None:
             return
-        due.pop(what, None)
+        due.pop(note, None)
         if due:
             self._due[uid] = due

@@ -65,7 +65,7 @@ def _basic(user: str | None, password: str | None) -> str:
 def environment_proxy(environ: Mapping[str, str], host: str, port: int) -> Proxy | None:
     """Return the proxy that HTTPS_PROXY names for a ``wss://`` address, None for none. ConfigError.
 
-    None for a name or an address of the loopback, and for what NO_PROXY lists.
+    None for a name or an address of the loopback, and for hosts that NO_PROXY lists.
     """
     text = environ.get("https_proxy") or environ.get("HTTPS_PROXY")
     if not text or _is_loopback(host) or _is_excluded(environ, host, port):

@@ -1,4 +1,4 @@
-"""Bound what all connections of an event loop read in bulk in one iteration.
+"""Bound the bytes that all connections of an event loop read in bulk in one iteration.
 
 A transport reads from a socket as long as there is data. One bulk stream would keep the loop for many milliseconds, and
 sixteen would do so in turn, while a small request waits. So bulk reads share a budget for each iteration of the loop: a
@@ -14,13 +14,13 @@ from weakref import WeakKeyDictionary
 from pagent.limits import KIB, MIB
 from pagent.runtime.iteration import current_iteration
 
-#: Bytes that all connections together read in one loop iteration before those that read in bulk wait for the next one.
+#: Bytes that all connections together read in one loop iteration before bulk readers wait for the next one.
 #: Small requests wait for these bytes, a fraction of a millisecond.
 ITERATION_BYTES: Final = MIB
 #: Reads below the first are not counted. A read of the second and more leaves data in the socket, so it can be paused.
 READ_BULK: Final = 32 * KIB
 READ_PAUSABLE: Final = 128 * KIB
-#: Until this much is spent, the bytes of earlier iterations count as well: it costs too much to note the end of each.
+#: Until so many bytes are spent, those of earlier iterations count as well: noting each end would cost too much time.
 _COUNTED_FROM: Final = ITERATION_BYTES // 2
 
 
@@ -28,7 +28,7 @@ class Reader(Protocol):
     """A connection that reads."""
 
     def resume(self) -> None:
-        """The next iteration has begun: read again."""
+        """Read again: the next iteration has begun."""
 
 
 class ReadBudget:

@@ -28,7 +28,7 @@ class _Waiters:
         return future
 
     def wake(self) -> None:
-        """Let all of them go on."""
+        """Wake all of them."""
         futures, self._futures = self._futures, []
         for future in futures:
             if not future.done():
@@ -142,7 +142,7 @@ class StreamCall(AsyncStream):
 
     @property
     def is_over(self) -> bool:
-        """Whether the result is there: what is sent now is dropped."""
+        """Whether the result is there: messages sent now are dropped."""
         return self._call.result.done()
 
     def cancel(self) -> None:
@@ -154,7 +154,7 @@ class StreamCall(AsyncStream):
         return error if isinstance(error, Exception) else super()._loss_error()
 
     async def result(self, timeout: float | None = None) -> Any:
-        """Return the call's result, and drop what was not read. CallError if it failed, CallTimeoutError if late."""
+        """Return the call's result, and drop unread messages. CallError if it failed, CallTimeoutError if late."""
         self._discards = True
         self._unread.clear()
         self.stream.release()

@@ -88,7 +88,7 @@ class IncomingCall:
         self._kwargs = _NO_ARGUMENTS
 
     def finish(self, value: Any = None) -> None:
-        """Send the call's result, after what its stream has queued."""
+        """Send the call's result, after the messages that its stream has queued."""
         try:
             message = messages.result(self.call_id, value)
         except (TypeError, OverflowError, ValueError) as error:
@@ -119,7 +119,7 @@ class IncomingCall:
         self._end(message)
 
     def abort(self, error: BaseException) -> None:
-        """As :meth:`fail`, at once: stop the method, and drop what the stream has queued."""
+        """End the call as :meth:`fail` does, at once: stop the method, and drop its stream's queued messages."""
         self._break_off(self._text(error), self._failure(error))
 
     def _failure(self, error: BaseException) -> bytes:
@@ -134,7 +134,7 @@ class IncomingCall:
         return text_for_peer(error, self._args, self._kwargs)
 
     def fail_server(self, text: str) -> None:
-        """End the call with SERVER_ERROR, and drop what its stream has queued.
+        """End the call with SERVER_ERROR, and drop the messages that its stream has queued.
 
         For a message of the peer that makes no sense, or data that cannot be kept.
         """
@@ -157,7 +157,7 @@ class IncomingCall:
 
     def stream_flushed(self) -> None:
         if not self.ended:
-            return  # our stream close; the call goes on, and its caller may cancel it
+            return  # our stream close; the call is still open, and its caller may cancel it
         self.connection.call_ended(self.call_id, self)
         self.stream = None  # it refers to the call: a cycle, which the garbage collector would have to find
 
@@ -231,14 +231,14 @@ class OutgoingCall:
     def cancel(self, error: CallError) -> None:
         """Give the call up: the callee has to stop, and no result will come.
 
-        If it has ended already, what its stream still keeps is dropped.
+        If it has ended already, messages that its stream still keeps are dropped.
         """
         if not self.is_done:
             self.connection.send_cancel(self.call_id)
         self.ended(error)
 
     def ended(self, error: CallError | LinkClosedError) -> None:
-        """End the call with ``error``: it cannot go on."""
+        """End the call with ``error``."""
         self._settle(None, error)
         if self.stream is not None:
             self.stream.lost(str(error))

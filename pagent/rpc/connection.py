@@ -53,7 +53,7 @@ GOES_AWAY: Final = "the peer goes away: the call has not begun"
 #: Characters of an unknown method's name that are repeated to its caller.
 _NAME_REPEATED: Final = 200
 
-# A member of an Enum costs three times as much to reach, and every message asks.
+# Access to a member of an Enum costs three times as much as to a constant, and every message needs these.
 _READY: Final = ConnectionState.READY
 
 
@@ -151,7 +151,7 @@ class Connection(CallHost):
         call = self.start_call(messages.UNARY, method, args, kwargs)
         try:
             async with asyncio.timeout(timeout):
-                # Shielded: a call whose result is cancelled would count as ended, and the callee would go on.
+                # Shielded: a call whose result is cancelled would count as ended, while the callee runs.
                 return await asyncio.shield(call.result)
         except TimeoutError:
             call.cancel(CallTimeoutError(f"no result of {method} within {timeout} s"))
@@ -265,12 +265,12 @@ class Connection(CallHost):
         self._greeting_timer.cancel()
         self.link.accept_peer()
         if self.flow:
-            self.link.ping()  # its round trip is what windows grow by; other peers' first ping comes in its time
+            self.link.ping()  # windows grow by its round trip; other peers get their first ping after the interval
         self._apply("greeted")
         STATISTICS.count(LINKS_MADE)
         self.ready.set_result(None)
 
-    # --- what the peer sent -----------------------------------------------------------------------
+    # --- messages of the peer ---------------------------------------------------------------------
 
     def _result(self, call: OutgoingCall, outcome: messages.Outcome) -> None:
         try:

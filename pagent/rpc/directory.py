@@ -78,7 +78,7 @@ class Subject(NamedTuple):
 
 
 class Rights(NamedTuple):
-    """What limits a subject: its quota, None for any number, and the end of its token in epoch seconds."""
+    """The limits of a subject: its quota, None for any number, and the end of its token in epoch seconds."""
 
     jobs: int | None = None
     jobs_per_minute: int | None = None
@@ -94,7 +94,7 @@ class Creator(NamedTuple):
 
 
 class Lease(Protocol):
-    """What a subject of a closed router has open: one request, upgrade, link or stream."""
+    """One open request, upgrade, link or stream of a subject of a closed router."""
 
     def release(self) -> None:
         """It has ended. A second call does nothing."""
@@ -157,7 +157,7 @@ class RequestGate(Protocol):
         """Remove the fields of a request that are for the router alone, before it goes to a job."""
 
     def lease(self, subject: Subject, close: Callable[[], object], *, stream: bool) -> Lease | None:
-        """Register what a subject opens; ``close`` ends it when the subject's token is revoked or expires.
+        """Register a request, upgrade, link or stream; ``close`` ends it when its token is revoked or expires.
 
         None in an open router. ``stream``: whether it counts against the quota of streams. RequestRefusedError 429.
         """
@@ -180,7 +180,7 @@ class Gate(RequestGate, Protocol):
         """Return whether a subject may read a job: for lists."""
 
     def rights(self, subject: Subject) -> Rights:
-        """Return what limits a subject."""
+        """Return the limits of a subject."""
 
     def may_open(self, creator: Creator | None, job: JobFacts) -> bool:
         """Return whether the creator of a ticket may still open the job to others."""

@@ -1,4 +1,4 @@
-"""The handshake of a link, without the link: what we send, and the check of what the peer sends.
+"""The handshake of a link, without the link: our message, and the check of the peer's.
 
 docs/protocol.rst, "Handshake", has the rules. The dialling side speaks first.
 """
@@ -27,10 +27,10 @@ class Handshake:
     """Our side of one handshake.
 
     :param user_data: ours (:func:`pagent.wire.identity.user_data`).
-    :param extensions: those that we know. A peer that names none gets no byte of them.
+    :param extensions: the extensions that we know. A peer that names none gets no byte of them.
     :param instance: of our process; None to send none. The accepting side sends it to peers of pAgent only.
     :param replaces: the id of the link that this one is made for, if the peer is dialled again.
-    :param authorise: checks a peer before it is accepted; returns its *realm*, which decides what jobs it sees.
+    :param authorise: checks a peer before it is accepted; returns its *realm*, which decides which jobs it sees.
         ProtocolError refuses it.
     :param welcome: returns further user data for a peer that was accepted.
     """

@@ -14,7 +14,7 @@ from pagent.wire import identity
 
 
 class CallHost(ABC):
-    """What calls and methods need of their connection.
+    """The interface of a connection for its calls and methods.
 
     A base class and no ``typing.Protocol``: compiled, a call on a protocol costs ten times as much as one on a class.
     """
@@ -27,7 +27,7 @@ class CallHost(ABC):
         self.uid = ""
         self.peer: identity.Peer | None = None
         self.realm: object = None
-        self.principal: Any = None  # what the services make of the peer, kept here for its next call
+        self.principal: Any = None  # the services' view of the peer, kept here for its next call
         self.flow = False
         self.holes = False
         self.lines = False

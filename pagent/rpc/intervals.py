@@ -1,4 +1,4 @@
-"""The argument ``interval`` of calls that send what has changed again and again."""
+"""The argument ``interval`` of calls that send changes again and again."""
 
 from __future__ import annotations
 

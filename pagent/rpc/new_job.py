@@ -1,4 +1,4 @@
-"""What a caller of ``/v1`` wants of a new job: the words between the API and the router's table of agents."""
+"""The wishes of a caller of ``/v1`` for a new job, in the terms of the router's table of agents."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The receiving half of a stream: each message goes to the receiver in the callback that received it.
 
-A receiver that cannot take more holds the stream. What arrives meanwhile is kept: within the window of a peer with
-credit, in memory and then in a spool for a peer without. Credit is returned when the receiver has used the bytes.
+A receiver that cannot take more holds the stream. Messages that arrive meanwhile are kept: within the window of a peer
+with credit, in memory and then in a spool for a peer without. Credit is returned when the receiver has used the bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ReceivingState(enum.IntEnum):
     OPEN = enum.auto()
     CLOSING = enum.auto()  # the peer sends no more; the receiver has not been notified yet
     CLOSED = enum.auto()  # it has
-    STOPPED = enum.auto()  # the call is over: what was kept is dropped
+    STOPPED = enum.auto()  # the call is over: kept messages are dropped
 
 
 class ReceivingInput(enum.IntEnum):
@@ -68,8 +68,8 @@ class ReceivingHalf:
     :param caller: whether this end made the call; decides the message type that gives credit to the peer.
     :param flow: whether the extension ``flow`` is in force.
 
-    ``pause_after`` and ``pause_rest_s`` belong to the read throttle of the link. ``traffic`` counts what the peer sends
-    with credit.
+    ``pause_after`` and ``pause_rest_s`` belong to the read throttle of the link. ``traffic`` counts bytes from peers
+    with credit only.
     """
 
     __slots__ = (
@@ -111,7 +111,7 @@ class ReceivingHalf:
         # While the call lives.
         self._held = True  # until there is a receiver
         self._state = _OPEN
-        # What is kept for the receiver.
+        # Messages kept for the receiver.
         self._kept: deque[Any] | None = None
         self._kept_bytes = 0
         self._spool: Spool | None = None
@@ -128,7 +128,7 @@ class ReceivingHalf:
 
     @property
     def spool(self) -> Spool | None:
-        """What is kept on disk; None while memory is enough."""
+        """The messages kept on disk; None while memory is enough."""
         return self._spool
 
     @property
@@ -148,13 +148,13 @@ class ReceivingHalf:
     # --- for the receiver and its call ------------------------------------------------------------
 
     def attach(self, receiver: Receiver, splits: bool) -> None:
-        """Deliver what has arrived so far, and what comes, to this receiver."""
+        """Deliver the messages that have arrived, and later ones, to this receiver."""
         self.receiver = receiver
         self._splits = splits
         self.release()
 
     def spool_with(self, opener: SpoolOpener) -> None:
-        """Keep in these files what the receiver does not take, beyond what memory may hold."""
+        """Keep messages that the receiver does not take in these files, once they exceed their share of memory."""
         self._opener = opener
 
     def hold(self) -> None:
@@ -162,7 +162,7 @@ class ReceivingHalf:
         self._held = True
 
     def release(self) -> None:
-        """Deliver what has been kept, and what comes, until the next :meth:`hold`."""
+        """Deliver the messages that were kept, and later ones, until the next :meth:`hold`."""
         self._held = False
         while self._kept and not self._held:
             value = self._kept.popleft()
@@ -178,7 +178,7 @@ class ReceivingHalf:
             self._deliver_close()
 
     def stop(self) -> None:
-        """Drop what is kept, and take nothing any more."""
+        """Drop the kept messages, and take no more."""
         self._apply(ReceivingInput.STOP)
         self._kept = None
         self._count(-self._kept_bytes)
@@ -280,7 +280,7 @@ class ReceivingHalf:
         self._count(weight)
 
     def _unspooled(self, values: list[Any], empty: bool) -> None:
-        """Take what the spool gives back; ``empty``: it is used up, and later messages come directly."""
+        """Take values from the spool; ``empty``: it is used up, and later messages come directly."""
         if empty:
             self._spool = None
         if self._kept is None:
@@ -291,7 +291,7 @@ class ReceivingHalf:
             self.release()
 
     def _count(self, change: int) -> None:
-        """Count what memory has gained or lost."""
+        """Count bytes that memory has gained, or lost if ``change`` is negative."""
         self._kept_bytes += change
         if change:
             self._link.memory.change(change)

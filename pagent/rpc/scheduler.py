@@ -26,7 +26,7 @@ class QueuedSender(Protocol):
 
     @property
     def queued_bytes(self) -> int:
-        """What it has to send; 0 once it has nothing left, or may send nothing (no credit)."""
+        """Bytes that it has to send; 0 once it has none left, or may send none (no credit)."""
 
     def send_one(self) -> int:
         """Send the first queued message; returns its bytes."""
@@ -38,7 +38,7 @@ class Scheduler:
     def __init__(self) -> None:
         self._small: deque[QueuedSender] = deque()
         self._bulk: deque[QueuedSender] = deque()
-        self._ahead = 0  # what small ones have sent since, less what they have paid back
+        self._ahead = 0  # bytes that interactive streams have sent before waiting bulk ones, less those paid back
 
     def __len__(self) -> int:
         return len(self._small) + len(self._bulk)

@@ -1,6 +1,6 @@
-"""The sending half of a stream: what we send, in order, within the peer's credit and the link's room.
+"""The sending half of a stream: our messages, in order, within the peer's credit and the link's room.
 
-It never refuses. What the link or the peer's credit does not take now is queued, and the receiver is asked to stop its
+It never refuses a message. A message that the link or the peer's credit does not take is queued. The receiver stops its
 source (``stream_blocked``) until the queue is empty (``stream_writable``). The last messages, the stream close and the
 result of an incoming call, wait for the queue but need no credit.
 """
@@ -65,7 +65,7 @@ class SendingHalf:
     :param caller: whether this end made the call; decides the message types.
     :param flow: whether the extension ``flow`` is in force.
 
-    ``blocked`` is True while anything is queued. ``deficit`` belongs to the scheduler. ``traffic`` counts what is sent,
+    ``blocked`` is True while anything is queued. ``deficit`` belongs to the scheduler. ``traffic`` counts sent bytes,
     a short message as MESSAGE_COST_MIN.
     """
 
@@ -105,7 +105,7 @@ class SendingHalf:
         self._state = _OPEN
         self._credit = STREAM_WINDOW if flow else _UNLIMITED
         self.traffic: Traffic | None = None
-        # What waits for the link or for credit.
+        # Messages that wait for the link or for credit.
         self._queue: deque[tuple[bytes, Bytes, int]] | None = None  # few streams ever need one, and it takes 600 bytes
         self._queue_bytes = 0
         self._last: tuple[bytes, ...] = ()  # after the queue: the stream close, the result
@@ -153,18 +153,18 @@ class SendingHalf:
             self._put(self._prefix + messages.pack(value), b"", messages.cost(value))
 
     def close(self) -> None:
-        """Send the stream close after what is queued; nothing once the stream is closed."""
+        """Send the stream close after the queued messages; nothing once the stream is closed."""
         if self._state is _OPEN:
             self._apply(SendingInput.CLOSE)
             self._send_last(messages.empty(self._close_kind, self._call_id))
 
     def end(self, result: bytes) -> None:
-        """Send the call's result after what is queued."""
+        """Send the call's result after the queued messages."""
         self._apply(SendingInput.RESULT)
         self._send_last(result)
 
     def stop(self) -> None:
-        """Drop what is queued, and send nothing any more."""
+        """Drop the queued messages, and send no more."""
         self._apply(SendingInput.STOP)
         self.blocked = False
         self._queue, self._last = None, ()
@@ -180,7 +180,7 @@ class SendingHalf:
     # --- for the connection and the scheduler -----------------------------------------------------
 
     def credit_arrived(self, amount: int) -> None:
-        """The peer takes ``amount`` bytes more."""
+        """Add credit: the peer takes ``amount`` bytes more."""
         self._credit += amount
         if self._queue:
             self._wait()
@@ -200,7 +200,7 @@ class SendingHalf:
             self._flush_last()
         elif self.blocked:
             self._notify(blocked=False)
-        # Not before: what is sent meanwhile may wait again, and the scheduler, which is calling, sees that itself.
+        # Only now: messages sent by the receiver may wait again, and the scheduler, which is calling, sees that itself.
         self._waiting = self.queued_bytes > 0
         return size
 
@@ -263,7 +263,7 @@ class SendingHalf:
         self._owner.stream_flushed()
 
     def _count(self, change: int) -> None:
-        """Count what the queue has gained or lost."""
+        """Count bytes that the queue has gained, or lost if ``change`` is negative."""
         self._queue_bytes += change
         if change:
             self._link.memory.change(change)

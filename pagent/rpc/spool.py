@@ -1,7 +1,7 @@
-"""Keep what a receiver does not take from a peer without credit: in memory at first, then on disk.
+"""Keep messages of a peer without credit that a receiver does not take: in memory at first, then on disk.
 
-First in, first out. The last records are in memory. Once they are more than SPOOL_MEMORY, all of them go to disk, after
-what is there: a job that is slow for a moment costs no disk work, and one that stays slow costs it in large pieces. The
+First in, first out. The last records are in memory. Once they exceed SPOOL_MEMORY, all of them go to disk, after the
+earlier ones: a job that is slow for a moment costs no disk work, and one that stays slow costs it in large pieces. The
 files are in the job's sandbox and come from the opener. They have no name, so each goes with its descriptor as soon as
 it has been read. The job's own threads work on them; the loop never waits for the disk.
 """
@@ -109,14 +109,14 @@ class Spool:
         self._buffers = current_memory()
         self._files = SpoolFiles(opener.open)
         self._tasks = TaskOwner("spool")
-        # The throttle's.
+        # For the throttle.
         self.pause_after = self.pause_rest_s = 0.0
-        # What is kept.
+        # The records.
         self._newest: deque[Record] = deque()  # in memory
         self._newest_bytes = 0
         self._writing_bytes = 0  # of the write under way
         self._on_disk = 0  # bytes of records in the files, or on their way there
-        # What happens.
+        # The state of the work.
         self._wanted = False
         self._working = False
         self._closed = False
@@ -184,7 +184,7 @@ class Spool:
 
     @property
     def _must_write(self) -> bool:
-        """Whether what is in memory has to go to disk."""
+        """Whether the records in memory have to go to disk."""
         short = self._buffers.is_full or Spool.in_memory_total > SPOOL_MEMORY_ALL
         return self._newest_bytes > self._memory or (self._newest_bytes > 0 and short)
 
@@ -194,7 +194,7 @@ class Spool:
         self._buffers.change(change)
 
     def _take_newest(self, most: int) -> list[Record]:
-        """Return the oldest of what is in memory, at least one record."""
+        """Return the oldest records in memory, at least one."""
         taken = []
         size = 0
         while self._newest and size < most:
@@ -210,7 +210,7 @@ class Spool:
             self._tasks.start(self._work(), name="spool")
 
     async def _work(self) -> None:
-        """Write while there is too much in memory, read while values are wanted."""
+        """Write while memory holds too many bytes, read while values are wanted."""
         try:
             while not self._closed:
                 if self._must_write:

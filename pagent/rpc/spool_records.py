@@ -1,7 +1,7 @@
 """Encode the values of stream messages for a spool's file, and decode them.
 
-A record is a tag, the length of its data (4 bytes, big-endian), and the data. Decoding gives back what was encoded: a
-bin as bytes or a view of what was read, a str as a str, lone surrogates included, any other value by its msgpack form.
+A record is a tag, the length of its data (4 bytes, big-endian), and the data. Decoding returns the same values: a
+bin as bytes or a view of the input, a str as a str, lone surrogates included, any other value by its msgpack form.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HEADER_BYTES: Final = 5
 _BIN: Final = 0
 _STR: Final = 1
 _PACKED: Final = 2
-#: What a record takes in memory beside its bytes.
+#: Bytes that a record takes in memory in addition to its data.
 _RECORD_COST: Final = 64
 
 

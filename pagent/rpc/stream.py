@@ -48,7 +48,7 @@ class Stream:
     # --- for the receiver -------------------------------------------------------------------------
 
     def attach(self, receiver: Receiver, *, splits: bool = False) -> None:
-        """Hand the stream to its receiver; what has arrived so far is delivered now, before this returns.
+        """Hand the stream to its receiver. Messages that have arrived are delivered before this returns.
 
         ``splits``: a bin is no unit to the receiver, so it may come in pieces where memory is short.
         """
@@ -60,24 +60,24 @@ class Stream:
         self.receiving.hold()
 
     def release(self) -> None:
-        """Deliver what has been kept, and what comes, until the next :meth:`hold`."""
+        """Deliver the messages that were kept, and later ones, until the next :meth:`hold`."""
         self.receiving.release()
 
     def spool_with(self, opener: SpoolOpener) -> None:
-        """Keep in these files what the receiver does not take, beyond what memory may hold."""
+        """Keep messages that the receiver does not take in these files, once they exceed their share of memory."""
         self.receiving.spool_with(opener)
 
     def count_in(self, traffic: Traffic) -> None:
-        """Count payload bytes from now on; those that the peer sends, only with flow control."""
+        """Count payload bytes from now on. Received bytes are counted with flow control only."""
         self.sending.traffic = self.receiving.traffic = traffic
 
     @property
     def blocked(self) -> bool:
-        """Whether the receiver should send nothing: what is sent now is only queued."""
+        """Whether the receiver should send nothing: a message sent now is only queued."""
         return self.sending.blocked
 
     def send(self, value: Any) -> None:
-        """Send any value but None. What the peer cannot take now is queued: see :attr:`blocked`."""
+        """Send any value but None. It is queued if the peer cannot take it now: see :attr:`blocked`."""
         self.sending.send(value)
 
     def close(self) -> None:
@@ -87,18 +87,18 @@ class Stream:
     # --- for the call -----------------------------------------------------------------------------
 
     def end(self, result: bytes) -> None:
-        """Send the call's result after what is queued. Both halves are over; the receiver gets nothing more."""
+        """Send the call's result after the queued messages. Both halves are over; the receiver gets nothing more."""
         self.receiving.stop()
         self.receiving.receiver = self.sending.receiver = None
         self.sending.end(result)
 
     def peer_ended(self) -> None:
-        """The peer's result: it sends no more, and takes no more."""
+        """Take the end of the call by the peer's result: it sends no more, and takes no more."""
         self.sending.stop_after_result()
         self.receiving.close_arrived()
 
     def lost(self, reason: str) -> None:
-        """The call is gone."""
+        """Drop all messages, and notify the receiver that the call is gone."""
         self.sending.stop()
         self.receiving.stop()
         receiver = self.receiving.receiver

@@ -6,7 +6,7 @@ A short pause avoids that, but every stream of the link waits for it. So pauses 
 * A queue for a job may pause the link for ``THROTTLE_JOB_S``. After that the link is read for at least a
   ``THROTTLE_READ_SHARE``-th of the time. A pause that reaches its limit before the queue has caught up has failed. Its
   length is charged to the budget of the link, which refills by ``THROTTLE_REFILL`` of the time. From the second failure
-  in a row on, the queue may not ask again for a while, twice as long each time. What comes faster goes to the spool.
+  in a row on, the queue may not ask again for a while, twice as long each time. Data that comes faster is spooled.
 * A queue for a disk, an upload's or a spool's, may pause the link for ``THROTTLE_DISK_S`` once for each
   ``THROTTLE_STEP`` bytes that it was given. A spool would write to the same disk, so it is no way out. The link moves
   on at ``THROTTLE_STEP / THROTTLE_DISK_S``, however slow the disk is.
@@ -78,7 +78,7 @@ class ReadThrottle:
         self._left_s = THROTTLE_BUDGET_S
         self._counted_at = self._timers.time()
         self._read_until = 0.0
-        self._step_bytes = THROTTLE_STEP  # what spools were given since the last pause
+        self._step_bytes = THROTTLE_STEP  # bytes given to spools since the last pause
         # The pause under way.
         self._owner: ThrottledQueue | None = None
         self._began = 0.0

@@ -17,7 +17,7 @@ from pagent.limits import KIB, MIB
 #: Bytes of deferred work that are done in one loop iteration; work that is not decoding of bytes counts as the bytes
 #: that take as long.
 ITERATION_WORK: Final = MIB
-#: What FRAMES_AT_ONCE frames count for.
+#: The work that FRAMES_AT_ONCE frames count for.
 FRAMES_WORK: Final = 64 * KIB
 
 

@@ -32,7 +32,7 @@ _MAPPED_BYTES: Final = 4 * 1024 * 1024
 #: Containers made, less those freed, that start a collection of the youngest generation (Python's default: 700).
 _COLLECTED_FROM: Final = 10_000
 
-# Returning 400 MB takes 40 ms, and the pages cost as much again when they are used again.
+# Returning 400 MB takes 40 ms, and the pages cost the same again when they are used again.
 #: Seconds between two looks at the memory of the process.
 TRIM_PERIOD_S: Final = 5.0
 #: Bytes of the kernel that malloc does not use, beyond those after the last trim, from which memory is returned.
@@ -65,7 +65,7 @@ def keep_freed_memory() -> None:
 class HeapTrimmer:
     """Returns memory that malloc does not use to the kernel, at a quiet moment, until :meth:`close`.
 
-    What cannot be returned is remembered, so that a process that has grown does not try again and again. Without glibc
+    Bytes that cannot be returned are remembered, so that a large process does not try again and again. Without glibc
     it does nothing.
     """
 
@@ -82,7 +82,7 @@ class HeapTrimmer:
         self._timer = None if self._malloc is None else loop.call_later(period_s, self._look)
 
     def _unused(self) -> int:
-        """Return resident bytes that malloc does not use: its free blocks, and what was never malloc's.
+        """Return resident bytes that malloc does not use: its free blocks, and memory that was never malloc's.
 
         This takes half a microsecond for each free block.
         """
@@ -119,7 +119,7 @@ class HeapTrimmer:
 
 
 class _Malloc:
-    """What glibc says about its malloc.
+    """The statistics of glibc's malloc.
 
     :param info: mallinfo2, or mallinfo, whose figures are modulo 4 GiB, before glibc 2.33.
     """
@@ -129,7 +129,7 @@ class _Malloc:
         self._trim = trim
 
     def used_bytes(self) -> int:
-        """Return the bytes of all blocks in use, those that are mapped on their own included."""
+        """Return the bytes of all blocks in use, individually mapped ones included."""
         figures = self._info()
         return int(figures.uordblks) + int(figures.hblkhd)
 

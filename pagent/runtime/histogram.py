@@ -6,7 +6,7 @@ from bisect import bisect_left
 from typing import Final
 
 #: Upper bounds of the histograms' buckets, in seconds: from a fast job on this host to an hour in the queue of a pool.
-#: An annotation of its own: mypyc would make a struct of the floats, and take it for unset.
+#: Annotated on a separate line: mypyc would make a struct of the floats, and take it for unset.
 BUCKETS_S: Final[tuple[float, ...]] = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
     600.0, 3600.0,

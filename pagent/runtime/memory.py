@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from pagent.limits import BUFFERS_LEAST, BUFFERS_SHARE, MIB
 
-#: The part of the memory that is left to what is not counted: receive buffers, messages under way, fragmentation, and
+#: The part of the memory that is left to uncounted uses: receive buffers, messages under way, fragmentation, and
 #: some 15 KiB for each of a thousand streams that stall when it is full. Of a small limit, five eighths are left.
 BUFFERS_RESERVE: Final = 40 * MIB
 
@@ -30,7 +30,7 @@ class BufferMemory:
         self.set_limit(None)
 
     def set_limit(self, limit: int | None) -> None:
-        """Set how much memory the buffers may take; None: :func:`default_limit`.
+        """Set the bytes that the buffers may take; None: :func:`default_limit`.
 
         A part of it is left for memory that is not counted: receive buffers, small messages, the allocator.
         """

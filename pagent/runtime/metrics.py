@@ -1,6 +1,6 @@
-"""The metrics of this process: what is measured, and the counts that the code of the data path adds to.
+"""The metrics of this process: their declarations, and the counts that the code of the data path adds to.
 
-A metric that can be read from objects when it is asked for (jobs by state, open streams) is not counted here: its owner
+A metric that can be read from objects during a scrape (jobs by state, open streams) is not counted here: its owner
 returns it at that moment. docs/metrics.rst is generated from these declarations.
 """
 

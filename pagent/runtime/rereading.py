@@ -14,7 +14,7 @@ from pagent.runtime.threads import ThreadPool
 
 
 class RereadSettings(Protocol):
-    """What the settings of agents and routers have in common."""
+    """The common interface of the settings of agents and routers."""
 
     @property
     def log_level(self) -> str | None:
@@ -66,7 +66,7 @@ class Rereading(Generic[S, C]):
         return settings, self._load(settings)
 
     async def close(self) -> None:
-        """Give up what is being read."""
+        """Give up the reading that is under way."""
         self._closed = True
         await self._tasks.close()
         await self._threads.close(0)

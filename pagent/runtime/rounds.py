@@ -1,4 +1,4 @@
-"""Let coroutines with much work on the loop take turns: one batch of one of them in each loop iteration."""
+"""Let coroutines with long work on the loop take turns: one batch of one of them in each loop iteration."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ Ts = TypeVarTuple("Ts")
 
 
 class Threads(Protocol):
-    """What blocking work needs: a pool, or a share of one."""
+    """The interface of a pool and of a share of one, for blocking work."""
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None) -> T:
         """Return ``function(*args)``, run in a thread, or raise what it raises."""
@@ -71,7 +71,7 @@ class ThreadPool:
     async def run(self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None) -> T:
         """Return ``function(*args)``, or raise what it raises.
 
-        A caller that is cancelled stops waiting: work that has not begun is dropped, other work goes on to its end.
+        A caller that is cancelled stops waiting: work that has not begun is dropped, other work runs to its end.
         ``limit_s``: seconds from the beginning of the work; StuckError (a TimeoutError) past it. StuckError at once
         if ``limits.STUCK_THREADS`` threads of the pool are stuck already. RuntimeError if the pool is closed.
         """
@@ -82,14 +82,14 @@ class ThreadPool:
     ) -> asyncio.Future[T]:
         """As :meth:`run`, to be awaited later. The work may be dropped by cancelling the future before it begins.
 
-        ``always``: it runs however many threads are stuck, because it gives back what earlier work holds.
+        ``always``: it runs however many threads are stuck, because it releases resources of earlier work.
         """
         work = _Work(function, args, limit_s, always, None)
         self._accept(work)
         return work.future
 
     async def close(self, grace_s: float) -> None:
-        """Take no more work, and wait at most ``grace_s`` seconds for what the pool has."""
+        """Take no more work, and wait at most ``grace_s`` seconds for the work that the pool has."""
         self._closed = True
         if self._busy or self._slow or self._waiting:
             self._drained = asyncio.get_running_loop().create_future()
@@ -130,7 +130,7 @@ class ThreadPool:
             worker.begin(work)
 
     def overtake(self, worker: _Worker) -> bool:
-        """A worker's work takes long: let another thread do the rest. False if there are too many of them."""
+        """Let another thread do the work that waits for a slow worker. False if too many threads are slow or stuck."""
         if len(self._slow) + len(self._stuck) >= limits.STUCK_THREADS:
             return False
         self._busy.discard(worker)
@@ -139,7 +139,7 @@ class ThreadPool:
         return True
 
     def write_off(self, worker: _Worker, work: _Work) -> None:
-        """The time limit of a worker's work is over: go on without this thread."""
+        """Fail work that has exceeded its time limit, and do without its thread."""
         self._busy.discard(worker)
         self._slow.discard(worker)
         self._stuck.add(worker)
@@ -147,7 +147,7 @@ class ThreadPool:
         self._next(work, stuck=True)
 
     def finished(self, worker: _Worker, work: _Work, result: Any, error: BaseException | None) -> None:
-        """A worker has done its work."""
+        """Settle work that a worker has done, and give the worker the next work."""
         if worker in self._stuck:
             self._stuck.discard(worker)
             worker.end()
@@ -211,13 +211,13 @@ class Share:
                     self._running -= 1
 
     def left(self, *, stuck: bool) -> None:
-        """Work of this share has ended, was dropped, or is stuck."""
+        """Note that work of this share has ended, was dropped, or is stuck."""
         self._running -= 1
         self._stuck += stuck
         self._dispatch()
 
     def unstuck(self) -> None:
-        """Stuck work has come to its end after all."""
+        """Note that stuck work has ended after all."""
         self._stuck -= 1
 
 

@@ -23,7 +23,7 @@ ENDS: Final = "the agent ends"
 
 
 class RouterAdmission:
-    """Makes the connections of routers that dial in and of those that are dialled.
+    """Makes the connections of routers that dial in and of dialled routers.
 
     :param links: gets the connections that are accepted.
     :param credentials: those in force, until :meth:`renew`; ``user_data`` likewise.

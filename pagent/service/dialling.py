@@ -89,7 +89,7 @@ class DialledLinks:
     def lost(self, address: Address, reason: Exception) -> bool:
         """Take note that an address has no link, and why. Return whether the dialling has ended.
 
-        It ends if it is to end without a link, and there is none.
+        It ends if it should end without a link, and there is none.
         """
         if self._ends and not self._open and not self._first_attempts:
             self.ended.set()
@@ -97,7 +97,7 @@ class DialledLinks:
 
 
 def _router(connection: Connection) -> object:
-    """Return what a router process is known by: its instance; the link itself for a router without one."""
+    """Return the key of a router process: its instance; the link itself for a router without one."""
     peer = connection.peer
     assert peer is not None
     return connection if peer.instance is None else (peer.uid, peer.instance)

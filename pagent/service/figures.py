@@ -17,7 +17,7 @@ from pagent.service.jobs import owner_of
 
 
 class FiguresService:
-    """Sends the figures to those that call for them; without a call nothing is read."""
+    """Sends the figures to callers of ``job_figures``; without a call nothing is read."""
 
     def __init__(self, manager: JobManager) -> None:
         self._manager: Final = manager
@@ -38,7 +38,7 @@ class FiguresService:
                 await asyncio.sleep(interval_s)
 
     async def _send(self, out: AsyncStream, realm: object, sent: dict[str, JobFigures]) -> dict[str, JobFigures]:
-        """Send the figures that differ from those that were sent; return those of all jobs."""
+        """Send the figures that have changed since ``sent``; return those of all jobs."""
         found: dict[str, JobFigures] = {}
         changed: dict[str, list[Any]] = {}
         for job in self._manager.registry.of_realm(realm):

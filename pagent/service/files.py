@@ -199,7 +199,7 @@ class FileService:
 
     @staticmethod
     def _result(job: Job, size: int, skipped: Skipped, report: bool) -> Any:
-        """Return the size of an archive; with ``report`` also what it lacks, which is logged otherwise."""
+        """Return the size of an archive; with ``report`` also its missing entries, which are logged otherwise."""
         if report:
             return {"size": size, **skipped.as_dict()}
         if skipped.count:
@@ -207,7 +207,7 @@ class FileService:
         return size
 
     def _spool(self, call: IncomingCall, job: Job, failed: Callable[[], None] = lambda: None) -> None:
-        """Let the stream spool what arrives faster than it is written. ``failed`` is called if the disk has no room."""
+        """Let the stream spool data that the disk takes too slowly. ``failed``: called if it has no room for that."""
         assert call.stream is not None
         threads = self._threads.of(job)
         call.stream.spool_with(SpoolOpener(job.sandbox.open_spool, self._spool_max, threads, failed, for_disk=True))

@@ -1,4 +1,4 @@
-"""The life of an agent that was started with ``--join``: when it ends by itself (docs/contract.rst, "Joining")."""
+"""The life of an agent that was started with ``--join``, and its end by itself (docs/contract.rst, "Joining")."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pagent.wire.closing import POLICY_VIOLATION
 
 _log = logging.getLogger(__name__)
 
-#: How long no router can be reached before the agent ends.
+#: Seconds without a reachable router before the agent ends.
 UNREACHABLE_S: Final = 600.0
-#: Seconds from TERM to KILL of the jobs that there are before the deadline.
+#: Seconds from TERM to KILL of the jobs that run before the deadline.
 WARN_GRACE_S: Final = 25.0
 #: The clock of the machine may be set: the deadline is compared with it at least this often.
 _CLOCK_S: Final = 60.0
@@ -119,14 +119,14 @@ class JoinedLife:
         self._linked = asyncio.Event()
         self._linked_since = 0.0
         # From link to link.
-        #: What the agent presents to routers: the join token, or the credential that a router has given for it.
+        #: The secret for handshakes with routers: the join token, or the credential that a router has given for it.
         self.token = join.token
 
     def start(self) -> None:
         """Watch the jobs and the clock."""
         self._tasks.start(self._end_when_idle(), name="end an idle agent")
         if self.deadline is not None:
-            self._tasks.start(self._heed(self.deadline), name="heed the deadline")
+            self._tasks.start(self._end_at(self.deadline), name="end at the deadline")
 
     def link_changed(self, has_link: bool) -> None:
         """Note that the agent has a link to a router, or has none any more.
@@ -140,11 +140,11 @@ class JoinedLife:
             self._linked.clear()
 
     async def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         await self._tasks.close()
 
     def end(self, grace_s: float) -> None:
-        """Begin to end the agent: its jobs get TERM, what is left after the grace gets KILL."""
+        """Begin to end the agent: its jobs get TERM, and KILL after the grace period."""
         self._cordon()
         self._tasks.start(self._end_all(grace_s), name="end the agent for a router")
 
@@ -166,7 +166,7 @@ class JoinedLife:
     def _idle_since(self) -> float:
         return max(self._jobs.registry.vacant_since, self._linked_since)
 
-    async def _heed(self, deadline: float) -> None:
+    async def _end_at(self, deadline: float) -> None:
         """Cordon the agent, end its jobs and then the agent itself, each in time.
 
         An agent that has less time than that from the start still takes the job that it was started for.
@@ -192,7 +192,7 @@ class JoinedLife:
             self._jobs.registry.host_changed()
 
     async def _terminate(self, grace_s: float) -> None:
-        """Send TERM to all jobs, and KILL to what is left after the grace."""
+        """Send TERM to all jobs, and KILL to those left after the grace period."""
         await asyncio.gather(*(self._terminate_job(job, grace_s) for job in self._jobs.jobs()))
 
     async def _terminate_job(self, job: Job, grace_s: float) -> None:

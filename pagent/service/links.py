@@ -28,7 +28,7 @@ class AgentLinks:
     def __init__(self, jobs: JobManager) -> None:
         self._jobs = jobs
         self._open: dict[str, Connection] = {}
-        self._drops: dict[str, asyncio.Task[None]] = {}  # what ends the jobs of a lost link, by its id
+        self._drops: dict[str, asyncio.Task[None]] = {}  # tasks that end the jobs of a lost link, by its id
         self._tasks = TaskOwner("links")
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class AgentLinks:
             self._close_replaced(connection, peer.replaces)
 
     def close_unless(self, is_accepted: Callable[[Connection], bool], reason: str) -> None:
-        """Close those that are no longer accepted."""
+        """Close links that are no longer accepted."""
         for connection in self.open:
             if not is_accepted(connection):
                 connection.link.close(POLICY_VIOLATION, reason)
@@ -69,7 +69,7 @@ class AgentLinks:
             await asyncio.wait((drop,))
 
     def show(self) -> list[dict[str, Any]]:
-        """Return what the control API lists."""
+        """Return the links for the list of the control API."""
         return [
             {
                 "uid": connection.uid,

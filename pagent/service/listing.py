@@ -18,7 +18,7 @@ _OUTPUT_S = 1.0
 
 
 class JobListing:
-    """Lists the jobs of a realm: those that exist, or those that have ended."""
+    """Lists the jobs of a realm: the existing ones, or the ended ones."""
 
     def __init__(self, manager: JobManager, threads: DiskThreads) -> None:
         self._manager = manager

@@ -92,7 +92,7 @@ class LogService:
 
     @staticmethod
     async def _copy_to(out: AsyncStream, reading: DiskWork, reader: LogReader, end: int) -> int:
-        """Send what there is up to ``end``."""
+        """Send the present output up to ``end``."""
         while reader.offset < end and (data := await reading.run(reader.read)):
             if beyond := max(0, reader.offset - end):
                 data = data[:-beyond]

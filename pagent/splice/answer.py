@@ -80,7 +80,7 @@ def _decoder(head: ResponseHead) -> Decoder | None:
 
 
 def without_coding(fields: Fields, *, encoded: bool, bodiless: bool) -> Fields:
-    """Return the fields without Content-Encoding, and without those that are true of the encoded body only.
+    """Return the fields without Content-Encoding, and without fields that describe the encoded body only.
 
     :param encoded: whether the field named a coding; some programs name a character set there.
     :param bodiless: no body comes: the length is then that of another response, and stays.

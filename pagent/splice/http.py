@@ -48,7 +48,7 @@ _SWITCHING_PROTOCOLS: Final = 101
 #: Seconds in which the client of an old router closes its connection as the response says.
 _PARTING_S: Final = 1.0
 
-# An Enum's members cost three times as much to reach, and every request asks.
+# Access to a member of an Enum costs three times as much as to a constant, and every request needs these.
 _RAW: Final = Caller.RAW
 _BODY: Final = ExchangeState.BODY
 _DECODING: Final = ExchangeState.DECODING
@@ -272,7 +272,7 @@ class HttpSplice(RequestingSplice):
         self._call.finish()
 
     def _drop(self) -> None:
-        """Drop the connection, the timer, and what is still encoded."""
+        """Drop the connection, the timer, and data that is not decoded yet."""
         self._decoding = None
         if self._timer is not None:
             self._timer.cancel()

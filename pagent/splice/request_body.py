@@ -13,7 +13,7 @@ from pagent.http1.trailers import LAST_CHUNK, last_chunk
 from pagent.limits import REPEAT_MAX
 from pagent.runtime.metrics import STATISTICS
 
-# An Enum's members cost three times as much to reach, and every request asks.
+# Access to a member of an Enum costs three times as much as to a constant, and every request needs these.
 _NO_BODY: Final = Framing.NONE
 _UNDECIDED: Final = Framing.UNDECIDED
 _CHUNKED: Final = Framing.CHUNKED

@@ -19,7 +19,7 @@ from pagent.splice.pool import Pool
 from pagent.splice.request_body import RequestBody
 from pagent.system_errors import system_refusal
 
-# An Enum's members cost three times as much to reach, and every request asks.
+# Access to a member of an Enum costs three times as much as to a constant, and every request needs these.
 _DECIDING: Final = ExchangeState.DECIDING
 _KEPT: Final = ExchangeState.KEPT
 _NEW: Final = ExchangeState.NEW
@@ -211,4 +211,4 @@ class RequestingSplice(ABC):
 
     @abstractmethod
     def _drop(self) -> None:
-        """Drop the connection, and what is kept of the response."""
+        """Drop the connection, and the parts of the response that are kept."""

@@ -34,7 +34,7 @@ from pagent.wire.frame_encoding import frame_header as frame_header
 from pagent.wire.frame_encoding import mask as mask
 from pagent.wire.frame_encoding import masked_frame as masked_frame
 
-#: A frame is received into a place of its own if at least this many of its bytes are missing.
+#: A frame is received into a separate buffer if at least this many of its bytes are missing.
 DIRECT_LEAST: Final = 64 * KIB
 #: A payload of at least this size is used where it was received, without a copy.
 VIEW_LEAST: Final = 16 * KIB

@@ -22,7 +22,7 @@ EXTENSIONS: Final = (FLOW, HOLES, LINES)
 #: Keys of user data that, like the token, appear in no output and no log.
 INSTANCE: Final = "instance"
 REPLACES: Final = "replaces"
-#: What a router has an agent that joined it present from then on.
+#: The credential that an agent of a pool presents on its later links; the router has issued it.
 CREDENTIAL: Final = "credential"
 _PRIVATE: Final = frozenset((INSTANCE, REPLACES, CREDENTIAL))
 
@@ -30,8 +30,8 @@ _PRIVATE: Final = frozenset((INSTANCE, REPLACES, CREDENTIAL))
 class Peer(NamedTuple):
     """The other end of a link, as its handshake names it. ``data`` is its user data without private keys.
 
-    ``instance`` tells a process that has come back from another one with the same uid. ``replaces`` is the id of the
-    link that it has lost. ``credential`` is what a router gives to an agent that has joined it. None where the peer
+    ``instance`` distinguishes a process that has come back from another with the same uid. ``replaces`` is the id of
+    the link that it has lost. ``credential`` is issued by a router to an agent that has joined it. None where the peer
     names none.
     """
 

@@ -1,4 +1,4 @@
-"""Values of msgpack as JSON can say them."""
+"""Convert values of msgpack to values that JSON has."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pagent.limits import INFO_DEPTH_MAX
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Return ``value`` as JSON can say it: bytes become hex, keys strings; what is nested too deeply is left out."""
+    """Return ``value`` in types of JSON: bytes become hex, keys strings, values below ``INFO_DEPTH_MAX`` None."""
     if depth > INFO_DEPTH_MAX:
         return None
     match value:

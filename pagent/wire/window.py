@@ -47,7 +47,7 @@ class ReceiveWindow:
         return allowed
 
     def used(self, cost: int) -> int:
-        """The receiver has used this many bytes; return the credit to send now, 0 for none yet."""
+        """Note that the receiver has used this many bytes; return the credit to send now, 0 for none yet."""
         self._used += cost
         if self._used < self._step:
             return 0
@@ -57,7 +57,10 @@ class ReceiveWindow:
         return credit
 
     def grown(self, credit: int, now_s: float, round_trip_s: float) -> int:
-        """Credit is returned; return how much more the sender may have. ``round_trip_s`` is 0 if it is not known."""
+        """Grow the window after ``credit`` bytes were returned; return the additional bytes of credit.
+
+        ``round_trip_s`` is 0 if it is not known.
+        """
         before, self._returned_at = self._returned_at, now_s
         if before is None or not round_trip_s:
             return 0

@@ -15,10 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-#: Passes of stopping what was forked meanwhile, before all that is stopped is killed.
+#: Passes of stopping newly forked processes, before all stopped ones are killed.
 _FREEZE_PASSES = 32
 _GRACE_S = 5.0
-#: Between two looks for what is left after a KILL.
+#: Seconds between two searches for processes that are left after a KILL.
 _PAUSE_S = 0.05
 _PAUSE_MAX_S = 1.0
 
@@ -98,7 +98,7 @@ def _row(pid: int) -> tuple[int, Key, bytes] | None:
         return None
     finally:
         os.close(descriptor)
-    # The name, field 2, may hold anything; what follows its last parenthesis is field 3.
+    # The name, field 2, may hold anything; field 3 follows its last parenthesis.
     fields = data[data.rindex(b")") + 2 :].split()
     state = b"S" if fields[0] == b"Z" and int(fields[17]) > 1 else fields[0]  # only its first thread has ended
     return int(fields[1]), (pid, int(fields[19])), state
@@ -114,7 +114,7 @@ def _send(key: Key, number: int) -> None:
             _kill(key[0], number)
         return
     try:
-        # Opened first and compared then: what the descriptor names is not younger than the process that is found.
+        # Opened first and compared then: the process of the descriptor is not younger than the one that is found.
         if (row := _row(key[0])) is not None and row[1] == key:
             signal.pidfd_send_signal(descriptor, number)
     except OSError:

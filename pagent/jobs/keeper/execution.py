@@ -1,4 +1,4 @@
-"""What a child does between its fork and the program of the job."""
+"""The steps of a child between its fork and the program of the job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def become(plan: int, stdin: int, stdout: int, stderr: int, folder: int, settling: int) -> NoReturn:
-    """Become the program of a plan, in a session of its own; otherwise write a FAILURE to ``settling``, and end."""
+    """Become the program of a plan, in a new session; otherwise write a FAILURE to ``settling``, and end."""
     step = CONFINE
     try:
         os.setsid()
@@ -39,7 +39,7 @@ def become(plan: int, stdin: int, stdout: int, stderr: int, folder: int, settlin
         _execute(wanted["program"], wanted["args"], environment)
     except OSError as error:
         os.write(settling, FAILURE.pack(error.errno or errno.EIO, step))
-    except BaseException:  # noqa: BLE001 - it must not go on as a second supervisor
+    except BaseException:  # noqa: BLE001 - it must not become a second supervisor
         os.write(settling, FAILURE.pack(errno.EINVAL, step))
     finally:
         os._exit(127)
@@ -51,7 +51,7 @@ def _read_plan(descriptor: int) -> dict[str, Any]:
 
 
 def _confine(wanted: dict[str, Any]) -> None:
-    # In this order: the later ones take away what the earlier ones need.
+    # In this order: later steps remove rights that earlier ones need.
     if wanted["cgroup"] is not None:
         with open(f"{wanted['cgroup']}/cgroup.procs", "w") as file:
             file.write("0")
@@ -81,7 +81,7 @@ def _offer_to_the_oom_killer(extra: int) -> None:
 
 
 def _execute(program: str, args: list[str], environment: dict[str, str]) -> None:
-    """Raise what execve(2) does, as execvp(3) does: the error of a file that exists, otherwise that there is none."""
+    """Raise the error that execvp(3) reports: that of a file that exists, otherwise that there is none."""
     refused: OSError | None = None
     missing: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     for path in _candidates(program, environment):

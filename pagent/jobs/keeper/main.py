@@ -22,7 +22,7 @@ _NAME = ctypes.c_char_p(b"pagent-keeper")
 
 
 class Keeper:
-    """The parent of all supervisors of one agent, and of what killed supervisors leave."""
+    """The parent of all supervisors of one agent, and of the processes of killed supervisors."""
 
     def __init__(self, agent: socket.socket) -> None:
         # For life.
@@ -30,7 +30,7 @@ class Keeper:
         self._wake, self._waker = wake_on_exit()
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
-        # Pids of children; what is no supervisor was a process of a job whose supervisor was killed.
+        # Pids of children; one that is no supervisor was a process of a job whose supervisor was killed.
         self._supervisors: set[int] = set()
 
     def run(self) -> None:
@@ -43,7 +43,7 @@ class Keeper:
         end_descendants(self._wait)
 
     def _turn(self) -> bool:
-        """Handle what has happened. False if the agent has ended."""
+        """Handle events. Return False if the agent has ended."""
         for descriptor, _ in self._poll.poll():
             if descriptor == self._wake:
                 os.read(self._wake, 4096)
@@ -75,7 +75,7 @@ class Keeper:
         os.close(descriptor)
 
     def _reap(self) -> bool:
-        """Reap, and report what is no supervisor. False if no child is left."""
+        """Reap children, and report those that are no supervisors. Return False if no child is left."""
         try:
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""What keeper, supervisors and children need of the system about processes."""
+"""The system's functions for processes that keeper, supervisors and children need."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Supervisor:
         self._flush()
 
     def _turn(self, wake: int) -> bool:
-        """Handle what has happened. False once the job is over."""
+        """Handle events. Return False once the job is over."""
         for descriptor, _ in self._poll.poll():
             if descriptor == wake:
                 os.read(wake, 4096)

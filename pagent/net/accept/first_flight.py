@@ -10,7 +10,7 @@ from typing import Final
 
 from pagent.limits import KIB
 
-#: Bytes that are looked at. Longer first bytes go to the protocol, which has a bound of its own.
+#: Bytes that are inspected. Longer first flights go to the protocol, which has its own bound.
 FIRST_FLIGHT_MAX: Final = 4 * KIB
 
 _TLS_HANDSHAKE: Final = 0x16

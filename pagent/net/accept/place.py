@@ -27,7 +27,7 @@ _SEGMENTS_S: Final = 0.25
 
 
 class Unused(NamedTuple):
-    """How long a connection has kept its place without using it. ``certain``: no honest client does so."""
+    """The seconds for which a connection has not used its place. ``certain``: no honest client does so."""
 
     certain: bool
     seconds: float
@@ -38,7 +38,7 @@ class Places(Protocol):
 
     @property
     def taken(self) -> int:
-        """How many places are taken."""
+        """The number of places that are taken."""
 
     @property
     def is_scarce(self) -> bool:
@@ -82,7 +82,7 @@ class Place:
         return self._gate.is_scarce
 
     def opened(self, transport: asyncio.Transport) -> None:
-        """The protocol has the connection."""
+        """Note that the protocol has the connection."""
         self._opening = None
         self._transport = transport
         self._enter(StageInput.OPENED)
@@ -90,31 +90,31 @@ class Place:
             transport.abort()
 
     def heard(self) -> None:
-        """Bytes have come, or the peer was sent something: the peer is awaited from now on."""
+        """Note that bytes were received from the peer, or sent to it: its silence begins now."""
         if self.stage is not Stage.ENDING:
             self._waits_since = self._loop.time()
 
     def answering(self) -> None:
-        """A whole request head has come."""
+        """Note that a whole request head has come."""
         self._enter(StageInput.REQUEST)
 
     def handed_over(self) -> None:
-        """The upgrade is answered, and a link has the connection: its handshake is awaited."""
+        """Note that the upgrade is answered, and that a link has the connection: its handshake is due."""
         self._enter(StageInput.NEXT)
 
     def restart(self) -> None:
-        """A request is answered: the time limit begins anew, for the next one."""
+        """Start the time limit anew, for the next request: this one is answered."""
         self._enter(StageInput.NEXT)
         self._timer.cancel()
         if self.stage is not Stage.GONE:
             self._timer = self._loop.call_later(HANDSHAKE_TIMEOUT_S, self._expired)
 
     def ending(self) -> None:
-        """The peer has its last answer: data that it still sends is no reason to wait longer."""
+        """Note that the peer has its last answer: data that it still sends is no reason to wait longer."""
         self._enter(StageInput.LAST)
 
     def paused(self, on: bool) -> None:
-        """Whether the peer is not read: data in its socket is no sign of life then."""
+        """Note whether the peer is not read: data in its socket is no sign of life then."""
         self._paused = on
 
     def expires_with(self, expire: Callable[[], object]) -> None:
@@ -135,7 +135,7 @@ class Place:
         self._loop.add_reader(self._socket, self._first_bytes_ready)
 
     def unused(self, now: float, *, stuck: bool) -> Unused | None:
-        """Return how long the connection has not used its place; None if it need not make room.
+        """Return the time for which the connection has not used its place; None if it need not make room.
 
         ``stuck``: no peer has got through for a while, so silence counts in all stages.
         """
@@ -176,7 +176,7 @@ class Place:
     # --- inside -----------------------------------------------------------------------------------
 
     def _enter(self, event: StageInput) -> None:
-        """The one setter of the stage."""
+        """Set the stage; nothing else does."""
         before, self.stage = self.stage, STAGE_TRANSITIONS[self.stage][event]
         if self.stage is Stage.GONE or (self.stage is before and event is not StageInput.NEXT):
             return
@@ -185,7 +185,7 @@ class Place:
         self._step_bytes = info.bytes if info is not None else 0
 
     def _first_bytes_ready(self) -> None:
-        """More than the known first bytes have come, or their end."""
+        """Check the first bytes: more of them have come, or their end."""
         self._check_first_bytes(ready=True)
 
     def _check_first_bytes(self, *, ready: bool = False) -> None:
@@ -212,7 +212,7 @@ class Place:
     def _drips(self, now: float) -> bool:
         """Return whether the peer sends bytes that complete nothing.
 
-        An honest peer sends what completes the next step in one piece, and the step follows at once. Only the body of a
+        An honest peer sends the bytes of the next step in one piece, and the step follows at once. Only the body of a
         request takes longer, and is faster than ``PLACE_UPLOAD_RATE``.
         """
         age = now - self._step_at

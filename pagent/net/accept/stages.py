@@ -1,4 +1,4 @@
-"""The stages of an unauthenticated connection, and what each input does in each of them."""
+"""The stages of an unauthenticated connection, and the table of their transitions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StageInput(enum.Enum):
     LEAVE = enum.auto()  # the connection is closed, or its peer is authenticated
 
 
-#: Any other input is a fault of this package, and a KeyError. A protocol may go on for a moment after a drop.
+#: Any other input is a fault of this package, and a KeyError. A protocol may still report steps just after a drop.
 STAGE_TRANSITIONS: Final[Mapping[Stage, Mapping[StageInput, Stage]]] = MappingProxyType(
     {
         Stage.SILENT: {

@@ -1,4 +1,4 @@
-"""What the kernel knows of the peer of a TCP connection: how long it has been silent, and what it has sent."""
+"""The kernel's figures of the peer of a TCP connection: the time of its silence, and the bytes that it has sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PeerData(NamedTuple):
 
 
 def received(sock: socket.socket) -> PeerData | None:
-    """Return what the peer has sent, data that is still in the kernel included; None where it is not known."""
+    """Return the peer's silence and bytes, data still in the kernel included; None where they are not known."""
     if not sys.platform.startswith("linux"):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Gather what one iteration of the event loop sends on a link, and write it once at the iteration's end.
+"""Gather the data that one iteration of the event loop sends on a link, and write it once at the iteration's end.
 
 One system call for many small messages costs the sender less, and wakes the peer once.
 """
@@ -51,7 +51,7 @@ class WriteBatch:
         self.put(data)
 
     def flush(self) -> None:
-        """Write what there is now."""
+        """Write the gathered data now."""
         STATISTICS.sent += self._bytes
         buffers, self._buffers, self._bytes = self._buffers, [], 0
         large, self._large = self._large, False

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from pagent.limits import MIB
 from pagent.wire.frames import VIEW_LEAST
 
-#: Bytes received at a time. Each system call may wake a thread on another core, which costs as much as copying 100 KiB.
+#: Bytes received at a time. Each system call may wake a thread on another core, at the cost of copying 100 KiB.
 RECEIVE_BUFFER: Final = MIB
 #: Receive buffers of one event loop that views may keep in use. A small view keeps its whole buffer, so beyond this
 #: number everything is copied.
@@ -50,7 +50,7 @@ class BufferPool:
         return self._maybe_in_use
 
     def _choose(self) -> None:
-        self._view.release()  # each part in use is a view of its own
+        self._view.release()  # each part in use is another view
         for number, buffer in enumerate(self._buffers):
             if _is_free(buffer):
                 self._buffers.insert(0, self._buffers.pop(number))  # the last one written is in the caches

@@ -1,7 +1,7 @@
 """A link: WebSocket messages on a transport (docs/protocol.rst, "Transport").
 
-The link has the states and the closing handshake. What it receives goes through :mod:`pagent.net.link.receiving` to its
-owner, and what it sends through :mod:`pagent.net.link.sending`.
+The link has the states and the closing handshake. Received bytes go through :mod:`pagent.net.link.receiving` to its
+owner, and sent messages through :mod:`pagent.net.link.sending`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Link(asyncio.BufferedProtocol):
     """One end of a link. ``dialled``: this end has dialled, so it masks its frames (RFC 6455 section 5.1).
 
     Until :meth:`accept_peer` the bounds of an unauthenticated peer hold. ``closed`` is done once the link is lost.
-    ``memory`` counts what the streams of the link keep.
+    ``memory`` counts the bytes that the streams of the link keep.
     """
 
     def __init__(self, owner: LinkOwner, *, dialled: bool) -> None:
@@ -167,7 +167,7 @@ class Link(asyncio.BufferedProtocol):
         self._start_close(LinkInput.CLOSE, code, reason, LinkClosedError(code, reason))
 
     def fail(self, error: ProtocolError) -> None:
-        """Close because of a fault of the peer, and discard what it still sends.
+        """Close because of a fault of the peer, and discard its further data.
 
         A socket that is closed while data arrives is reset, and the reset can overtake the close frame. So the end of
         an accepted peer's data is awaited, for at most ``CLOSE_TIMEOUT_S``.
@@ -236,7 +236,7 @@ class Link(asyncio.BufferedProtocol):
         self._error = error
         self._sender.control(frames.CLOSE, frames.close_payload(code, reason))
         self._sender.flush()
-        # Also if the peer has closed first: it may never read what is still to be flushed.
+        # Also if the peer has closed first: it may never read the data that is still unsent.
         self._close_timer = self._loop.call_later(CLOSE_TIMEOUT_S, self._lost, "the peer did not answer the close")
         self._owner.link_lost(error)
 

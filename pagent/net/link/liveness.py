@@ -97,7 +97,7 @@ def limit_retransmit_wait(transport: asyncio.BaseTransport) -> None:
 
 
 def unanswered_segments(transport: asyncio.BaseTransport) -> int:
-    """Return how often the kernel has resent the oldest unacknowledged segment, or probed a shut window, in vain.
+    """Return how often the kernel has resent the oldest unacknowledged segment, or probed a shut window, unanswered.
 
     0 where the kernel does not report it.
     """

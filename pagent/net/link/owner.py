@@ -9,7 +9,7 @@ from pagent.errors import LinkClosedError
 
 
 class LinkOwner(Protocol):
-    """Gets what a link receives."""
+    """Gets the messages and events of a link."""
 
     def link_message(self, payload: Bytes) -> None:
         """Handle one binary message. ProtocolError closes the link with its code."""

@@ -29,7 +29,7 @@ _BINARY: Final = frames.BINARY
 
 
 class LinkReceiver:
-    """Decodes what a link receives.
+    """Decodes the bytes that a link receives.
 
     ``accepted``: the bounds of an accepted peer hold. ``delivers``: binary messages go to the owner. ``discards``: the
     input is discarded. ``received_bytes`` counts all reads.
@@ -90,7 +90,7 @@ class LinkReceiver:
         self.received_bytes = 0
         self._decoder = frames.FrameDecoder(masked=masked, max_message=HANDSHAKE_MAX)
         self._decoder.at_once = 1  # the frame after the handshake comes from an accepted peer
-        self._space = memoryview(bytearray(HANDSHAKE_MAX))  # a buffer of its own until the peer is accepted
+        self._space = memoryview(bytearray(HANDSHAKE_MAX))  # a separate buffer until the peer is accepted
         self._direct = False  # the current read goes to the place of a large frame
         self._unhandled: list[tuple[int, Any]] = []  # decoded messages that wait for the next loop iteration
         self._unfinished = 0  # counted bytes of a message
@@ -206,5 +206,5 @@ class LinkReceiver:
 
 
 def _decode_nothing(_: Any) -> list[tuple[int, Any]]:
-    """Return no messages: those that were decoded before are handled first."""
+    """Return no messages: earlier ones are handled first."""
     return []

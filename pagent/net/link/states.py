@@ -1,4 +1,4 @@
-"""The states of a link, and what each input does in each of them."""
+"""The states of a link, and the table of their transitions."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class PortConnection(asyncio.Protocol):
             self._writer.writelines(parts)
 
     def write_eof(self) -> None:
-        """End our direction after what was written."""
+        """End our direction after the written data."""
         if not self._open or self._transport is None:
             return
         self._writer.flush()
@@ -157,7 +157,7 @@ class PortConnection(asyncio.Protocol):
                 self._transport.write_eof()
 
     def defer(self, work: Callable[[], None], done: int) -> None:
-        """Call ``work`` in a later loop iteration, for the rest of what was read.
+        """Call ``work`` in a later loop iteration, for the rest of the data that was read.
 
         Nothing is read, and no end reported, before. ``done``: see :meth:`DeferredWork.defer`.
         """
@@ -183,7 +183,7 @@ class PortConnection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._transport.close)
         else:
             self._transport.close()
-        if not self._tls:  # the transport of TLS has a time limit of its own
+        if not self._tls:  # the transport of TLS has its own time limit
             self._await_flush()
 
     def abort(self) -> None:
@@ -200,7 +200,7 @@ class PortConnection(asyncio.Protocol):
             options.set_linger(self._transport, options.RESET)
 
     def info(self, name: str) -> Any:
-        """Return what the transport knows of the connection (``asyncio.BaseTransport.get_extra_info``)."""
+        """Return a property of the connection from its transport (``asyncio.BaseTransport.get_extra_info``)."""
         return None if self._transport is None else self._transport.get_extra_info(name)
 
     def hand_over(self, protocol: asyncio.Protocol, received: bytes) -> None:
@@ -254,7 +254,7 @@ class PortConnection(asyncio.Protocol):
             asyncio.get_running_loop().call_later(FLUSH_STALLED_S, self._check_flush, left)
 
     def _check_flush(self, before: int) -> None:
-        """Give up what is unsent if the job has taken nothing of it since."""
+        """Give up unsent data of which the job has taken nothing since the last check."""
         if self._transport is None or self._writer.unsent_bytes < before:
             self._await_flush()
             return

@@ -29,7 +29,7 @@ def limit_receive_buffer(transport: asyncio.BaseTransport) -> None:
 
 
 def set_linger(transport: asyncio.BaseTransport, how: bytes) -> None:
-    """Set what a close does with unsent data: ``RESET`` or ``FLUSH``."""
+    """Set the effect of a close on unsent data: ``RESET`` or ``FLUSH``."""
     # The connection may be gone already; uvloop's transport has a descriptor below 0 then.
     with suppress(OSError, ValueError):
         if (sock := _socket(transport)) is not None:

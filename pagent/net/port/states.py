@@ -1,4 +1,4 @@
-"""The states of a connection to a job's port, and what each input does in each of them."""
+"""The states of a connection to a job's port, and the table of their transitions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class PortState(enum.Enum):
     CONNECTING = enum.auto()  # no transport yet
     OPEN = enum.auto()
     ENDING = enum.auto()  # the connection is lost; the user still gets the data that came before
-    FLUSHING = enum.auto()  # closed by the user; what it has written is still sent
+    FLUSHING = enum.auto()  # closed by the user; its unsent data is still sent
     CLOSED = enum.auto()  # the user gets nothing more
 
 

@@ -6,19 +6,19 @@ from typing import Protocol
 
 
 class PortUser(Protocol):
-    """Gets what a connection to a job's port receives."""
+    """Gets the data and events of a connection to a job's port."""
 
     def port_data(self, data: bytes) -> None:
         """Handle bytes of the job."""
 
     def port_eof(self) -> None:
-        """The job has ended its direction; ours stays open."""
+        """Handle the end of the job's direction; ours stays open."""
 
     def port_blocked(self) -> None:
-        """The job does not read: write no more."""
+        """Write no more: the job does not read."""
 
     def port_writable(self) -> None:
-        """The job reads again."""
+        """Write again: the job reads."""
 
     def port_lost(self, error: Exception | None) -> None:
-        """The connection is gone; ``error`` is None for a clean end."""
+        """Handle the end of the connection; ``error`` is None for a clean end."""

@@ -18,7 +18,7 @@ _GATHER_MAX: Final = MIB
 
 
 class PortWriter:
-    """Writes to a transport, and counts what the other end does not take. ``blocked``: it takes no more now."""
+    """Writes to a transport, and counts bytes that the other end does not take. ``blocked``: it takes no more now."""
 
     __slots__ = (
         "_flush_due",
