@@ -1,13 +1,12 @@
 """The client's end of a connection: bytes that the client sends ahead, and the end of the connection.
 
 A connection that is closed while bytes of the client are unread is reset by the kernel, and the last answer with it. So
-after an answer that ends a connection early, what still comes is discarded for a moment (RFC 9112 9.6).
+after an answer that ends a connection early, bytes from the client are discarded for a moment (RFC 9112 9.6).
 """
 
 from __future__ import annotations
 
 import asyncio
-import enum
 from abc import abstractmethod
 from typing import Final
 
@@ -18,6 +17,7 @@ from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
 from pagent.front.exchange import Exchange, ExchangeUser
 from pagent.front.proxy_header import ProxyHeader
+from pagent.front.states import NEXT, ClientState
 from pagent.http1.incoming import IncomingHead
 from pagent.http1.incoming_buffer import HeadBuffer
 from pagent.router_limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
@@ -33,53 +33,13 @@ _RETRY_S: Final = 2
 EVENT_STREAM: Final = "text/event-stream"
 
 
-# Integers, because the hash of another Enum's members is a call of Python code, and each request needs four.
-class ClientState(enum.IntEnum):
-    """The states of a connection; its inputs are those of :class:`~pagent.front.user.UserConnection`."""
-
-    HEAD = enum.auto()  # a request is awaited, or a part of its head is here
-    WAITING = enum.auto()  # a job or a link is waited for; what comes is held
-    BODY = enum.auto()  # the request's body is on its way to the agent
-    ANSWERING = enum.auto()  # the request is complete, its answer is not; what comes is held
-    DRAINING = enum.auto()  # the answer is complete, the request's body is not
-    ENDING = enum.auto()  # the last answer is out; what comes is discarded
-    GONE = enum.auto()  # closed, or handed over
-
-
-#: What may follow each state.
-NEXT: Final = {
-    ClientState.HEAD: {
-        ClientState.HEAD,
-        ClientState.WAITING,
-        ClientState.BODY,
-        ClientState.ANSWERING,
-        ClientState.DRAINING,
-        ClientState.ENDING,
-        ClientState.GONE,
-    },
-    ClientState.WAITING: {
-        ClientState.HEAD,
-        ClientState.BODY,
-        ClientState.ANSWERING,
-        ClientState.DRAINING,
-        ClientState.ENDING,
-        ClientState.GONE,
-    },
-    ClientState.BODY: {ClientState.ANSWERING, ClientState.DRAINING, ClientState.ENDING, ClientState.GONE},
-    ClientState.ANSWERING: {ClientState.HEAD, ClientState.ENDING, ClientState.GONE},
-    ClientState.DRAINING: {ClientState.HEAD, ClientState.ENDING, ClientState.GONE},
-    ClientState.ENDING: {ClientState.GONE},
-    ClientState.GONE: {ClientState.GONE},
-}
-
-
 def ending_error() -> RequestRefusedError:
     """Return the answer to a request that the router's end leaves unanswered."""
     return RequestRefusedError(_SERVICE_UNAVAILABLE, ROUTER_ENDS, retry_after_s=_RETRY_S)
 
 
 class ClientSocket(ExchangeUser):
-    """What :class:`~pagent.front.user.UserConnection` does with its client's end."""
+    """The base of :class:`~pagent.front.user.UserConnection`: the state, bytes sent ahead, and the end."""
 
     __slots__ = (
         "_ahead",
@@ -112,7 +72,7 @@ class ClientSocket(ExchangeUser):
         self._client = _UNKNOWN
         # While connected.
         self._state = ClientState.HEAD
-        self._is_used = False  # it has made a request, a bad one for example
+        self._is_used = False  # whether the client has made a request, valid or not
         self.deadline = NEVER
         self._buffer = HeadBuffer()
         self._ahead = b""
@@ -129,16 +89,16 @@ class ClientSocket(ExchangeUser):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is under way; the next one may have begun to arrive."""
+        """Whether no request is under way. A part of the next head may have been received."""
         return self._state is ClientState.HEAD and not self._ahead
 
     @abstractmethod
     def expired(self) -> None:
-        """The deadline has passed."""
+        """Act on a deadline that has passed."""
 
     @abstractmethod
     def port_data(self, data: bytes) -> None:
-        """Bytes from the client."""
+        """Handle bytes from the client."""
 
     def _note(self, status: int, exchange: Exchange | None, cut: str | None) -> None:
         """Release the request under way, and write its line of the access log; do nothing if there is none."""
@@ -170,12 +130,12 @@ class ClientSocket(ExchangeUser):
         elif self._state is ClientState.WAITING:
             self.refuse()
         elif self._exchange is not None and self._exchange.head.value("accept") == EVENT_STREAM:
-            self.refuse()  # it has no end of its own, and browsers ask again
+            self.refuse()  # an event stream does not end by itself, and browsers connect again
         elif self._exchange is not None:
             self._exchange.make_last()
 
     def refuse(self) -> None:
-        """End the request under way: with 503 if nothing of its answer has been sent, otherwise cut it off."""
+        """End the request under way: with 503 if no byte of its answer has been sent, otherwise by a cut."""
         error = ending_error()
         exchange = self._exchange
         if self._head is not None:
@@ -190,7 +150,7 @@ class ClientSocket(ExchangeUser):
             self._refuse_held(error)
 
     def drop(self) -> None:
-        """Close the connection at once, with all that is under way."""
+        """Close the connection at once, and cancel the request under way."""
         tunnel = self.port.user
         if not isinstance(tunnel, ClientSocket):
             tunnel.port_lost(ConnectionAbortedError(ROUTER_ENDS))
@@ -228,18 +188,18 @@ class ClientSocket(ExchangeUser):
         self._context.deadlines.discard(self)
 
     def _close(self) -> None:
-        """Close the connection; what has been written is still sent."""
+        """Close the connection after all written bytes are sent."""
         self._leave()
         self.port.close()
 
     def _hold(self, data: bytes) -> None:
-        """Keep what the client sends ahead."""
+        """Keep bytes that the client sends ahead, and pause reading at the limit."""
         self._ahead += data
         if len(self._ahead) >= INCOMING_AHEAD_MAX:
             self.port.pause_reading()
 
     def _end(self, *, unread: bool) -> None:
-        """End the connection after its last answer; ``unread``: more of this request comes, or may."""
+        """End the connection after its last answer. ``unread``: the client may send more of this request."""
         self._waiting = None
         if self._eof or not (self._ahead or unread):
             self._close()
@@ -256,14 +216,17 @@ class ClientSocket(ExchangeUser):
         if self._rest > REST_MAX:
             self._close()
 
-    def _look_at_half_closed(self) -> None:
-        """A client that has ended its direction: it still reads as long as the answer makes progress, or it is gone."""
+    def _check_half_closed(self) -> None:
+        """Check whether a client that has ended its direction still reads.
+
+        It does while the answer makes progress. Otherwise the connection is lost.
+        """
         progress = self._exchange.progress if self._exchange is not None else 0
         self.deadline = self._loop.time() + HALF_CLOSED_S
         if progress != self._progress:
             self._progress = progress
             if progress == 0 and self._takes_interim:
-                # An interim answer, which clients skip (RFC 9110 15.2); the host of one that is gone resets.
+                # Clients skip an interim answer (RFC 9110 15.2). If the client is gone, its host resets the connection.
                 self.port.write(CONTINUE)
         elif progress == 0 and not self.port.has_failed():
             self.deadline = NEVER

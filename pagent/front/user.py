@@ -1,8 +1,8 @@
 """One connection of a user: parse its requests, and start an exchange with an agent for each request to a job.
 
 Requests are answered one after the other. Bytes that a client sends ahead are kept up to a limit, then its socket is
-not read. A request that is not for a job hands the whole connection over to the HTTP API (aiohttp). Callbacks do all
-work; only the wait for a job or a link that may be there within seconds is a task.
+not read. A request that is not for a job hands the whole connection over to the HTTP API (aiohttp). Everything
+happens in callbacks, except that the wait for a job or a link that may come within seconds is a task.
 """
 
 from __future__ import annotations
@@ -10,42 +10,43 @@ from __future__ import annotations
 from typing import Final
 
 from pagent.errors import LinkClosedError, NotYetError, RequestRefusedError
-from pagent.front.access_log import AGENT, CLIENT, ROUTER, AccessEntry
-from pagent.front.client_socket import ClientSocket, ClientState, ending_error
+from pagent.front.access_log import AGENT, ROUTER, AccessEntry
+from pagent.front.client_body import ClientBody
+from pagent.front.client_socket import ending_error
 from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
 from pagent.front.exchange import Tunnel
 from pagent.front.forwarded import request_id
 from pagent.front.proxy_header import ProxyHeader
 from pagent.front.routes import JobTarget
+from pagent.front.states import ClientState
 from pagent.http1.fields import Framing
 from pagent.http1.incoming import BadRequest, IncomingHead, read_head
 from pagent.http1.incoming_body import IncomingBody
 from pagent.http1.section import BLANK_LINE
 from pagent.http1.target import encode_target_bytes
 from pagent.net.port.connection import PortConnection
-from pagent.router_limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
+from pagent.router_limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX
 from pagent.rpc.directory import AgentLink
-from pagent.runtime.deferred import FRAMES_WORK
 
 _SWITCHING_PROTOCOLS: Final = 101
 _TIMEOUT: Final = 408
 _NO_BODY: Final = Framing.NONE
 
-# As in pagent.http1: every read asks.
+# As in pagent.http1: every read compares with these.
 _HEAD: Final = ClientState.HEAD
 _BODY: Final = ClientState.BODY
 _ANSWERING: Final = ClientState.ANSWERING
 _DRAINING: Final = ClientState.DRAINING
 
 
-class UserConnection(ClientSocket):
+class UserConnection(ClientBody):
     """The user of one :class:`~pagent.net.port.PortConnection` that was accepted.
 
     :param proxied: the header of the PROXY protocol that it began with.
     """
 
-    __slots__ = ("_admitted", "_body", "_job", "_keep", "_request_id", "port")
+    __slots__ = ("_admitted", "_job", "_keep", "_request_id", "port")
 
     def __init__(self, context: FrontContext, proxied: ProxyHeader | None = None) -> None:
         super().__init__(context, proxied)
@@ -54,7 +55,6 @@ class UserConnection(ClientSocket):
         self._admitted = False
         self._job: JobTarget | None = None
         self._request_id = ""
-        self._body: IncomingBody | None = None
         self._keep = False
 
     # --- from the client --------------------------------------------------------------------------
@@ -112,7 +112,7 @@ class UserConnection(ClientSocket):
             self.deadline = self._loop.time() + self._context.head_s
 
     def _take_request(self, head: IncomingHead, block: bytes, data: bytes, at: int) -> None:
-        """Decide on a request: its head is ``block``, and ``data`` goes on after it at ``at``."""
+        """Route a request: its head is ``block``, and the bytes of ``data`` from ``at`` follow it."""
         self._head = head
         if self._context.deadlines.draining:
             head.keep_alive = False
@@ -135,12 +135,13 @@ class UserConnection(ClientSocket):
             self._wait(data, at)
         except RequestRefusedError as error:
             self._refuse(error, keep=head.keep_alive)
-            self._go_on(data, at)
+            self._handle_rest(data, at)
 
     def _admit(self, head: IncomingHead, job: JobTarget) -> None:
-        """Check the request at the gate, and add the router's own fields. RequestRefusedError if it is refused.
+        """Check the request at the gate, and add the router's own fields.
 
-        NotYetError: the job is not known yet. The request is admitted when it is.
+        RequestRefusedError if the gate refuses the request. NotYetError if the job is not known yet: the request
+        is admitted when it is.
         """
         gate, entry = self._context.gate, self._entry
         if entry is not None:
@@ -174,10 +175,9 @@ class UserConnection(ClientSocket):
         self._exchange = exchange
         self._enter(_ANSWERING if self._body is None else _BODY)
         self.deadline = NEVER if self._body is None else self._loop.time() + self._context.body_s
-        self._go_on(data, at)
+        self._handle_rest(data, at)
 
-    def _go_on(self, data: bytes, at: int) -> None:
-        """Handle the bytes after the head."""
+    def _handle_rest(self, data: bytes, at: int) -> None:
         state = self._state
         if state is _BODY or state is _DRAINING:
             if at < len(data):
@@ -194,7 +194,7 @@ class UserConnection(ClientSocket):
     def _wait(self, data: bytes, at: int) -> None:
         self._enter(ClientState.WAITING)
         self.deadline = NEVER
-        self._go_on(data, at)
+        self._handle_rest(data, at)
         if self._context.deadlines.draining:
             self._refuse_held(ending_error())
             return
@@ -222,72 +222,7 @@ class UserConnection(ClientSocket):
         ahead, self._ahead = self._ahead, b""
         self.port.resume_reading()
         self._refuse(error, keep=self._head is not None and self._head.keep_alive)
-        self._go_on(ahead, 0)
-
-    # --- the body of a request --------------------------------------------------------------------
-
-    def _read_body(self, data: bytes, at: int) -> None:
-        body = self._body
-        assert body is not None
-        try:
-            end = body.feed(data, at)
-        except BadRequest as error:
-            self._bad_body(error)
-            return
-        if self._state is ClientState.GONE or self._state is ClientState.ENDING:
-            return
-        if end is None:
-            if body.more:
-                self.port.defer(self._read_more, FRAMES_WORK)
-            if self._state is _DRAINING and self._rest > REST_MAX:
-                self._end(unread=True)
-            elif self._state is _BODY and self.deadline != NEVER:
-                self.deadline = self._loop.time() + self._context.body_s
-            return
-        self._body = None
-        if self._state is _BODY:
-            self._enter(_ANSWERING)
-            self.deadline = NEVER
-            if self._exchange is not None:
-                self._exchange.end_body(body.trailers)
-            self.port.resume_reading()  # the end of the body may have blocked it
-        else:
-            self._answer_done()
-        self._go_on(data, end)
-
-    def _read_more(self) -> None:
-        if self._body is not None and (self._state is _BODY or self._state is _DRAINING):
-            self._read_body(b"", 0)
-
-    def _body_piece(self, piece: bytes | memoryview) -> None:
-        if self._exchange is not None:
-            self._exchange.send_body(piece)
-        else:
-            self._rest += len(piece)
-
-    def _bad_body(self, error: RequestRefusedError) -> None:
-        """End a request whose body is malformed or does not arrive in time."""
-        exchange, self._exchange = self._exchange, None
-        self._body = None
-        is_answered = exchange is None or exchange.head_sent
-        if exchange is not None:
-            exchange.abandon(str(error))
-        if is_answered:
-            self._note(exchange.status if exchange is not None else 0, exchange, CLIENT)
-            self._leave()
-            self.port.abort()
-        else:
-            self._refuse(error, keep=False, unread=True)
-
-    def body_blocked(self) -> None:
-        if self._state is _BODY:
-            self.deadline = NEVER
-            self.port.pause_reading()
-
-    def body_writable(self) -> None:
-        if self._state is _BODY:
-            self.deadline = self._loop.time() + self._context.body_s
-            self.port.resume_reading()
+        self._handle_rest(ahead, 0)
 
     # --- answers ----------------------------------------------------------------------------------
 
@@ -330,15 +265,8 @@ class UserConnection(ClientSocket):
         else:
             self._answer_done()
 
-    def _drain(self) -> None:
-        """Read the rest of the request's body, up to a limit: a close with unread bytes would reset the connection."""
-        self._enter(_DRAINING)
-        self._rest = 0
-        self.deadline = self._loop.time() + REST_S
-        self.port.resume_reading()
-
     def _answer_done(self) -> None:
-        """Go on to the next request: the answer is sent, and its request has been read."""
+        """Read the next request: the answer is sent, and its request was read."""
         if not self._keep:
             self._end(unread=False)
             return
@@ -363,7 +291,7 @@ class UserConnection(ClientSocket):
     # --- upgrades ---------------------------------------------------------------------------------
 
     def switched(self, tunnel: Tunnel) -> None:
-        # A tunnel may last for days, so nothing of its request is kept.
+        # A tunnel may last for days, so the objects of its request are released.
         self._exchange = self._head = self._job = None
         self._request_id = ""
         self._enter(ClientState.GONE)
@@ -393,8 +321,8 @@ class UserConnection(ClientSocket):
             error = RequestRefusedError(_TIMEOUT, "the request's head did not come in time")
             self._refuse(error, keep=False, unread=True)
         elif state is _BODY:
-            self._bad_body(RequestRefusedError(_TIMEOUT, "the request's body made no progress"))
+            self._fail_body(RequestRefusedError(_TIMEOUT, "the request's body made no progress"))
         elif state is _ANSWERING or state is ClientState.WAITING:
-            self._look_at_half_closed()
+            self._check_half_closed()
         else:
             self._close()
