@@ -11,8 +11,8 @@ from tests.kit.programs import serving
 CONNECTION = "0" * 32
 
 _HANDLER = r"""
-lost = asyncio.Event()
 counts = {"requests": 0, "lost": 0}
+released = asyncio.Event()
 trailers = []  # of the last body in chunks
 cookies = b"Set-Cookie: pagent-ticket=x\r\nSet-Cookie: a=1\r\nset-cookie: __Host-pagent-ticket=x; Path=/\r\n"
 
@@ -118,8 +118,14 @@ async def one(reader, writer):
         counts["lost"] += 1
         raise ConnectionError
     elif path == "/slow":
-        await asyncio.sleep(float(os.environ.get("SLOW", "2")))
+        await asyncio.sleep(2)
         plain(writer, b"slow")
+    elif path == "/held":  # answers after a request for /release
+        await released.wait()
+        plain(writer, b"held")
+    elif path == "/release":
+        released.set()
+        plain(writer, b"")
     elif path == "/wait":  # never answers
         await reader.read(1)
         counts["lost"] += 1
@@ -147,9 +153,9 @@ async def one(reader, writer):
 SERVER = serving(_HANDLER)
 
 
-async def start_job(connection: Connection, *, env: dict[str, str] | None = None) -> str:
+async def start_job(connection: Connection) -> str:
     """Start it on an agent; the start of its targets."""
     job = (await connection.call("job_create", "test"))["uid"]
     command = [sys.executable, "-c", SERVER, "{port}"]
-    await connection.call("job_start", job, command, env or {}, port="auto", ready="connect")
+    await connection.call("job_start", job, command, {}, port="auto", ready="connect")
     return f"/jobs/{CONNECTION}/{job}/http"

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from pagent.errors import NotYetError
-from tests.front.job import start_job
 from tests.front.test_user import get, post, until
 from tests.kit.directory import Front, running_front
 from tests.kit.wire import Answer, Wire, wire
@@ -51,16 +50,23 @@ async def asked(front: Front, client: Wire, request: bytes) -> None:
     await until(has)
 
 
-async def test_requests_under_way_end_and_are_the_last_of_their_connections(front: Front, over: asyncio.Event) -> None:
-    assert front.jobs.link is not None
-    job = await start_job(front.jobs.link.connection, env={"SLOW": "0.3"})
+async def release(front: Front, job: str) -> None:
+    """Have the job answer its requests for ``/held``."""
+    async with wire(front.port) as client:
+        assert (await client.ask(get(f"{job}/release"))).status == 200
+
+
+async def test_requests_under_way_end_and_are_the_last_of_their_connections(
+    front: Front, job: str, over: asyncio.Event
+) -> None:
     async with running_front(front.jobs) as ending, wire(ending.port) as busy, wire(ending.port) as late:
         upload = post(f"{job}/length", bytes(1000))
-        await asked(ending, busy, get(f"{job}/slow"))
+        await asked(ending, busy, get(f"{job}/held"))
         await asked(ending, late, upload[:-1])
         async with draining(ending, over) as drain:
             late.say(upload[-1:])
-            for client, body in ((busy, b"slow"), (late, b"1000")):
+            await release(front, job)
+            for client, body in ((busy, b"held"), (late, b"1000")):
                 answer = await client.answer()
                 assert (answer.status, answer.body, is_last(answer)) == (200, body, True)
                 assert await client.is_closed()
@@ -165,14 +171,13 @@ async def test_upgrades_and_streams_of_events_are_closed_at_once(front: Front, j
             await drain
 
 
-async def test_requests_sent_ahead_are_not_answered(front: Front, over: asyncio.Event) -> None:
-    assert front.jobs.link is not None
-    job = await start_job(front.jobs.link.connection, env={"SLOW": "0.2"})
+async def test_requests_sent_ahead_are_not_answered(front: Front, job: str, over: asyncio.Event) -> None:
     async with running_front(front.jobs) as ending, wire(ending.port) as client:
-        await asked(ending, client, get(f"{job}/slow") + get(f"{job}/hello"))
+        await asked(ending, client, get(f"{job}/held") + get(f"{job}/hello"))
         async with draining(ending, over) as drain:
+            await release(front, job)
             answer = await client.answer()
-            assert (answer.body, is_last(answer)) == (b"slow", True)
+            assert (answer.body, is_last(answer)) == (b"held", True)
             assert await client.is_closed()
             await drain
 

@@ -408,12 +408,12 @@ async def asked(front: Front, job: str, count: int) -> None:
 
 
 async def test_time_limits(front: Front, job: str) -> None:
-    async with running_front(front.jobs, head_s=0.2, idle_s=0.4, body_s=0.3) as quick:
-        async with wire(quick.port) as client:
-            assert await client.is_closed()
-        async with wire(quick.port) as client:
-            assert (await client.ask(get(f"{job}/hello"))).status == 200
-            assert await client.is_closed()
+    async with running_front(front.jobs, idle_s=0.4) as quick, wire(quick.port) as client:
+        assert await client.is_closed()
+    async with running_front(front.jobs, idle_s=2) as quick, wire(quick.port) as client:
+        assert (await client.ask(get(f"{job}/hello"))).status == 200
+        assert await client.is_closed()
+    async with running_front(front.jobs, head_s=0.2, body_s=0.3) as quick:
         async with wire(quick.port) as client:
             client.say(b"GET / HT")
             answer = await client.answer()
@@ -428,12 +428,12 @@ async def test_time_limits(front: Front, job: str) -> None:
 
 
 async def test_a_slow_body_is_not_late(front: Front, job: str) -> None:
-    async with running_front(front.jobs, head_s=1, idle_s=1, body_s=1) as quick, wire(quick.port) as client:
-        client.say(get(f"{job}/length", "Content-Length: 6", method="POST"))
-        for _ in range(6):
-            await asyncio.sleep(0.4)
+    async with running_front(front.jobs, head_s=2, idle_s=2, body_s=2) as quick, wire(quick.port) as client:
+        client.say(get(f"{job}/length", "Content-Length: 4", method="POST"))
+        for _ in range(4):
+            await asyncio.sleep(0.6)
             client.say(b"x")
-        assert (await client.answer()).body == b"6"
+        assert (await client.answer()).body == b"4"
 
 
 # --- waiting ----------------------------------------------------------------------------------------
