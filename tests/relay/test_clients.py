@@ -44,6 +44,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 def service_with_a_job(client_uid: str, linger: str = "0") -> Watched:
+    """The double of an agent with a job of a client; ``linger``: seconds that it outlives the client's links."""
     service = Watched("j")
     service.jobs["j"]["labels"] = {CLIENT: client_uid, CLIENT_LINGER: linger}
     return service
@@ -61,9 +62,9 @@ async def test_a_restarted_router_removes_the_jobs_of_clients_that_are_gone(rout
 
 
 async def test_a_client_that_comes_in_time_keeps_its_jobs(router: Router) -> None:
-    service = service_with_a_job("late")
+    service = service_with_a_job("late", linger="1")
     async with watched_agent(router, "A", service), client(router, "late") as late:
-        await asyncio.sleep(2 * LINGER_S)
+        await asyncio.sleep(1.2)
         assert await late.call("job_count_current_connection") == 1
         assert service.calls == []
 
@@ -102,10 +103,10 @@ async def test_a_job_is_removed_once_its_client_has_no_link_to_any_router(router
 
 
 async def test_an_adoption_outlives_the_router(router: Router) -> None:
-    service = service_with_a_job("first")
+    service = service_with_a_job("first", linger="1")
     async with client(router, "second") as second, watched_agent(router, "A", service):
         await second.call("job_adopt", "j")
-        await asyncio.sleep(2 * LINGER_S)
+        await asyncio.sleep(1.2)
         assert "job_remove" not in service.calls
     async with running_router() as restarted, client(restarted, "second"), watched_agent(restarted, "A", service):
         await asyncio.sleep(2 * LINGER_S)

@@ -487,7 +487,8 @@ async def test_a_second_start_and_one_after_the_end_are_409(router: Router, tmp_
 
 
 async def test_traffic_waits_until_a_start_is_over(router: Router, tmp_path: Path) -> None:
-    program = "import time; time.sleep(1)\n" + JOB
+    go = tmp_path / "go"
+    program = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\n{JOB}"
     async with dialling_agent(router, tmp_path):
         job = (await create(router, type="uid", uid="A")).json["path"]
         payload = {"args": [sys.executable, "-c", program], "env": {}}
@@ -495,7 +496,11 @@ async def test_traffic_waits_until_a_start_is_over(router: Router, tmp_path: Pat
         async with asyncio.timeout(PATIENCE_S):
             while (await ask(router.control_port, "GET", f"{job}/info")).json["state"] != "PENDING":  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        assert (await ask(router.control_port, "GET", f"{job}/http/page")).text == "GET /page\n"
+        asking = asyncio.create_task(ask(router.control_port, "GET", f"{job}/http/page"))
+        await asyncio.sleep(0.3)
+        assert not asking.done()
+        go.touch()
+        assert (await asking).text == "GET /page\n"
         assert (await starting).status == 200
 
 

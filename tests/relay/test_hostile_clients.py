@@ -127,18 +127,18 @@ async def test_a_job_that_does_not_read_stops_the_client(router: Router, agent: 
     job = await running_job(hostile)
     call = await hostile.start(BISTREAM, "job_exec", job, ["sleep", "1000"])
     piece = bytes(64 * KIB)
-    credit, sent = STREAM_WINDOW, 0
+    credit, sent, patience_s = STREAM_WINDOW, 0, PATIENCE_S  # the process has to start first
     while True:
         while credit > 0:
             await hostile.data(call, piece)
             credit, sent = credit - len(piece), sent + len(piece)
         try:
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(patience_s):
                 message = await hostile.next_of(call)
         except TimeoutError:
             break
         assert message[0] == 11
-        credit += message[2]
+        credit, patience_s = credit + message[2], 1.0
     assert STREAM_WINDOW < sent <= MOST + 256 * KIB  # the pipe, and what waits for it
 
 

@@ -128,7 +128,7 @@ async def test_the_links_of_a_dead_agent_do_not_lock_its_successor_out(
 async def test_an_agent_that_closes_its_second_link_keeps_the_first(
     router: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "_KEPT_S", 0.1)
+    monkeypatch.setattr(table, "_KEPT_S", 0.5)
     async with dial(router.server_port, TOKEN, uid="A", instance="i") as first:
         agent = await connected(router, "A")
         async with dial(router.server_port, TOKEN, uid="A", instance="i"):
@@ -139,7 +139,7 @@ async def test_an_agent_that_closes_its_second_link_keeps_the_first(
         async with asyncio.timeout(PATIENCE_S):
             while agent.retiring:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(0.2)  # longer than a retired link is kept
+        await asyncio.sleep(0.6)  # longer than a retired link is kept
         assert router.directory.table.get(first.link_id) is agent
         assert agent.is_open
 

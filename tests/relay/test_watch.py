@@ -98,9 +98,10 @@ async def test_a_request_is_refused_for_now_while_jobs_are_listed(
     service = Watched()
     service.listing.clear()
     async with watched_link(router, "A", service):
-        await connected(router, "A")
+        agent = await connected(router, "A")
         assert (await ask(router.control_port, "GET", "/jobs/-/j/info")).status == 503
         service.listing.set()
+        await listed(agent)
         assert (await ask(router.control_port, "GET", "/jobs/-/j/info")).status == 404
 
 

@@ -15,6 +15,7 @@ from pagent.router_limits import INCOMING_FIELD_MAX, REST_S
 from tests.kit.agents import TOKEN
 from tests.kit.peer import dial
 from tests.kit.routers import ask, connected, router_settings, running_router
+from tests.kit.transfers import eventually
 from tests.kit.wire import wire
 
 INFO = b"GET /info HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -78,14 +79,15 @@ async def test_a_half_closed_client_that_has_sent_its_body_in_chunks(router: Rou
 
 async def test_requests_under_way_at_the_end_of_the_router() -> None:
     """One whose body comes in time is answered; one whose agent does not answer gets 503 after the grace period."""
-    settings = router_settings(control=RouterControl(drain_s=0.5))
+    settings = router_settings(control=RouterControl(drain_s=2.0))
     create = {"name": "x", "agent": {"type": "uid", "uid": "A"}}
     async with running_router(settings) as ending, dial(ending.server_port, TOKEN, uid="A"):
-        await connected(ending, "A")
+        link = await connected(ending, "A")
         waiting = asyncio.ensure_future(ask(ending.control_port, "POST", "/jobs/create", create))
         async with wire(ending.control_port) as late:
-            late.say(CREATE[:-1])
-            await asyncio.sleep(0.1)
+            late.say(CREATE.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")[:-1])
+            assert (await late.head())[0] == 100
+            await eventually(lambda: link.has_calls)
             stop = asyncio.ensure_future(ending.stop())
             await asyncio.sleep(0.1)
             late.say(CREATE[-1:])
@@ -99,9 +101,9 @@ async def test_the_second_end_does_not_wait_for_requests() -> None:
     settings = router_settings(control=RouterControl(drain_s=600.0))
     create = {"name": "x", "agent": {"type": "uid", "uid": "A"}}
     async with running_router(settings) as ending, dial(ending.server_port, TOKEN, uid="A"):
-        await connected(ending, "A")
+        link = await connected(ending, "A")
         waiting = asyncio.ensure_future(ask(ending.control_port, "POST", "/jobs/create", create))
-        await asyncio.sleep(0.1)
+        await eventually(lambda: link.has_calls)
         ending.end(0)
         stop = asyncio.ensure_future(ending.stop())
         await asyncio.sleep(0.1)

@@ -18,6 +18,7 @@ from tests.kit.agents import TOKEN, AgentProcess, agent_process, router_process
 from tests.kit.peer import PATIENCE_S, dial
 from tests.kit.programs import serving
 from tests.kit.routers import ask
+from tests.kit.transfers import eventually
 
 UID = ["--set", "identity.uid='R'"]
 
@@ -134,30 +135,38 @@ async def test_sighup_takes_tokens_over_and_closes_links_whose_token_is_gone(tmp
                 pass
 
 
-async def test_a_signal_lets_requests_end_and_the_second_does_not_wait() -> None:
-    program = serving(
-        """
+#: Makes a file for each request, with the name of its path, and answers when there is the file ``go-<path>``.
+HOLDS = serving("""
 async def serve(reader, writer):
-    head = await reader.readuntil(b"\\r\\n\\r\\n")
-    await asyncio.sleep(600 if b"/never" in head else 0.5)
-    writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\n\\r\\nslow")
+    name = (await reader.readuntil(b"\\r\\n\\r\\n")).split(b" ")[1].strip(b"/").decode()
+    folder = sys.argv[2]
+    open(os.path.join(folder, name), "x").close()
+    while not os.path.exists(os.path.join(folder, f"go-{name}")):
+        await asyncio.sleep(0.01)
+    writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\n\\r\\nheld")
     await writer.drain()
-"""
-    )
+""")
+
+
+async def test_a_signal_lets_requests_end_and_the_second_does_not_wait(tmp_path: Path) -> None:
     # No second asks for the end of a process that has ended.
-    for paths, signals in ((["slow"], 1), (["slow", "never"], 2)):
-        options = [*UID, "--set", "control.drain_s=600", "--with-agent", "--", sys.executable, "-c", program, "{port}"]
-        async with router_process(*options) as router:
+    for paths, signals in ((["held"], 1), (["held", "never"], 2)):
+        folder = tmp_path / str(signals)
+        folder.mkdir()
+        command = [sys.executable, "-c", HOLDS, "{port}", str(folder)]
+        async with router_process(*UID, "--set", "control.drain_s=600", "--with-agent", "--", *command) as router:
             path = (await router.says(r"http://127.0.0.1:\d+(/jobs/\S+/http/) forwards"))[1]
             port = router.ports["control"]
             requests = [asyncio.ensure_future(ask(port, "GET", f"{path}{each}")) for each in paths]
-            await asyncio.sleep(0.2)
+            await eventually(lambda folder=folder, paths=paths: {*paths} <= {*os.listdir(folder)})  # type: ignore[misc]
             router.signal(signal.SIGTERM)
+            await router.says("the router ends")
+            (folder / "go-held").touch()
             answers = [(await requests[0]).text]
             if signals == 2:
                 router.signal(signal.SIGTERM)
                 answers.append((await requests[1]).text)
-            assert answers == ["slow", "the router ends"][:signals]
+            assert answers == ["held", "the router ends"][:signals]
             assert await router.ended() == 0
 
 

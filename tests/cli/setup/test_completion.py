@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -121,10 +120,8 @@ def test_an_agent_that_does_not_answer(tmp_path: Path) -> None:
         env = shell.environment | {
             "_PAGENT_COMPLETE": "bash_complete", "COMP_WORDS": "\n".join(words), "COMP_CWORD": "4", "PAGENT_TOKEN": "t",
         }  # fmt: skip
-        began = time.monotonic()
         done = subprocess.run(["pagent"], env=env, capture_output=True, timeout=PATIENCE_S, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"\n", b"")
-        assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("name", SHELLS)

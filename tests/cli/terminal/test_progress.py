@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pagent.cli.terminal import progress as module
 from pagent.cli.terminal.progress import ProgressLine, line_of
 from pagent.limits import MIB
+from tests.kit.peer import PATIENCE_S
 
 
 def test_a_line() -> None:
@@ -41,8 +42,12 @@ async def test_without_a_terminal_messages_report_a_slow_transfer(
     monkeypatch.setattr(module, "_MESSAGES_S", 0.001)
     with ProgressLine("uploading a\x1b[2J", has_messages=True) as line:
         line.update(MIB, 3 * MIB)
-        await asyncio.sleep(0.05)
-    printed = capfd.readouterr().err
+        printed = ""
+        async with asyncio.timeout(PATIENCE_S):
+            while printed.count("\n") < 2:
+                await asyncio.sleep(0.005)
+                printed += capfd.readouterr().err
+    printed += capfd.readouterr().err
     assert re.fullmatch(r"(pagent: uploading a\\x1b\[2J: 1\.0MiB of 3\.0MiB\n){2,}", printed)
     await asyncio.sleep(0.005)
     assert capfd.readouterr().err == ""
