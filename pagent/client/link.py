@@ -30,12 +30,12 @@ from pagent.rpc.connection import GOES_AWAY, Connection
 from pagent.rpc.methods import methods_of
 from pagent.runtime.tasks import TaskOwner
 from pagent.wire import identity
-from pagent.wire.closing import POLICY_VIOLATION
+from pagent.wire.closing import POLICY_VIOLATION, PROTOCOL_ERROR
 
 _log = logging.getLogger(__name__)
 
-#: Close codes of a refused handshake: protocol error, policy violation (RFC 6455 section 7.4.1).
-_REFUSALS: Final = (1002, POLICY_VIOLATION)
+#: Close codes of a refused handshake (docs/protocol.rst, "Close codes").
+_REFUSALS: Final = (PROTOCOL_ERROR, POLICY_VIOLATION)
 #: The longest pause between two attempts to dial again.
 _REDIAL_PAUSE_S: Final = 5.0
 #: How long a lost link is dialled again unless the caller sets another time: a router restarts within seconds.

@@ -24,7 +24,7 @@ from pagent.splice.ends import Call, StreamEnd
 from pagent.splice.pool import Pool
 from pagent.splice.websocket_handshake import Refusal
 from pagent.wire import frames
-from pagent.wire.closing import check_close
+from pagent.wire.closing import MESSAGE_TOO_BIG, check_close
 from pagent.wire.upgrade import ClientUpgrade, UpgradeRefused
 
 
@@ -284,7 +284,7 @@ class WebSocketSplice:
         """Count the bytes of an incomplete message; ProtocolError if there is no memory for it."""
         self._unfinished = self._memory.recount(self._unfinished, self._decoder.held)
         if self._unfinished > WEBSOCKET_FREE and self._memory.is_full:
-            raise ProtocolError("no memory is left for a message of this size (proxy.memory_max)", 1009)
+            raise ProtocolError("no memory is left for a message of this size (proxy.memory_max)", MESSAGE_TOO_BIG)
 
     def _more_messages(self) -> None:
         if self._state is not _ENDED:

@@ -7,11 +7,14 @@ from typing import Final
 
 #: Bytes of a close frame's reason (5.5: a control frame has 125, two of which are the code).
 CLOSE_REASON_MAX: Final = 123
-#: Codes of section 7.4.1: this end ends; the content of a message is invalid; the peer has done what this end does not
-#: allow.
+#: Codes of section 7.4.1. docs/protocol.rst, "Close codes", has their meaning on a link.
 GOING_AWAY: Final = 1001
+PROTOCOL_ERROR: Final = 1002
+UNSUPPORTED_DATA: Final = 1003
 INVALID_PAYLOAD: Final = 1007
 POLICY_VIOLATION: Final = 1008
+MESSAGE_TOO_BIG: Final = 1009
+INTERNAL_ERROR: Final = 1011
 
 
 def valid_close_code(code: int) -> bool:

@@ -21,6 +21,7 @@ from pagent.buffers import Bytes
 from pagent.errors import ProtocolError
 from pagent.limits import DIRECT_FRAME_MAX, FRAMES_AT_ONCE, KIB
 from pagent.wire import native
+from pagent.wire.closing import INVALID_PAYLOAD, MESSAGE_TOO_BIG
 from pagent.wire.closing import close_payload as close_payload
 from pagent.wire.closing import valid_close_code as valid_close_code
 from pagent.wire.frame_encoding import BINARY as BINARY
@@ -212,7 +213,7 @@ class FrameDecoder:
                 self._check_header(self._head, head[1])
             before_it = 0 if self._message is None else len(self._message)
             if length + before_it > self.max_message and not self._head & CLOSE:
-                raise ProtocolError(f"message of more than {self.max_message} bytes", 1009)
+                raise ProtocolError(f"message of more than {self.max_message} bytes", MESSAGE_TOO_BIG)
             if self._mask_bit:
                 self._key = head[start - 4 : start]
             start += at
@@ -261,7 +262,7 @@ class FrameDecoder:
         try:
             self._utf8.decode(payload, final)
         except UnicodeDecodeError:
-            raise ProtocolError("text is not valid UTF-8", 1007) from None
+            raise ProtocolError("text is not valid UTF-8", INVALID_PAYLOAD) from None
 
     def _check_header(self, head: int, second: int) -> None:
         if head & 0x70:
@@ -320,7 +321,7 @@ def _text(payload: Bytes) -> str:
     try:
         return str(payload, "utf-8")
     except UnicodeDecodeError:
-        raise ProtocolError("text is not valid UTF-8", 1007) from None
+        raise ProtocolError("text is not valid UTF-8", INVALID_PAYLOAD) from None
 
 
 def _close_reason(payload: Bytes) -> tuple[int, str]:

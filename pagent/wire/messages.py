@@ -20,6 +20,7 @@ from pagent.buffers import BYTES_TYPES, Bytes
 from pagent.errors import ProtocolError
 from pagent.limits import ERROR_TEXT_MAX, MESSAGE_COST_MIN, RESULT_ELEMENTS_MAX, VALUE_WEIGHT
 from pagent.wire import fast_path, native
+from pagent.wire.closing import INVALID_PAYLOAD
 from pagent.wire.values import UNPACK_FAULTS, TooManyElementsError, first_two, unpack
 from pagent.wire.values import pack as pack
 
@@ -153,7 +154,7 @@ def _senseless(payload: Bytes, text: str) -> Exception:
         kind, call_id = first_two(bytes(payload[:_HEAD_MAX]))
         _check_head(kind, call_id)
     except UNPACK_FAULTS as fault:
-        return ProtocolError(f"not a msgpack message: {fault}", 1007)
+        return ProtocolError(f"not a msgpack message: {fault}", INVALID_PAYLOAD)
     except ProtocolError as error:
         return error
     return SenselessMessageError(kind, call_id, text)
@@ -161,9 +162,9 @@ def _senseless(payload: Bytes, text: str) -> Exception:
 
 def _check_head(kind: Any, call_id: Any) -> None:
     if type(kind) is not int or not HANDSHAKE <= kind <= CALLEE_CREDIT:
-        raise ProtocolError(f"unknown message type {kind!r:.40}", 1007)
+        raise ProtocolError(f"unknown message type {kind!r:.40}", INVALID_PAYLOAD)
     if type(call_id) is not int or call_id < 0:
-        raise ProtocolError(f"call id {call_id!r:.40} is not an unsigned integer", 1007)
+        raise ProtocolError(f"call id {call_id!r:.40} is not an unsigned integer", INVALID_PAYLOAD)
 
 
 def _decode_whole(payload: Bytes) -> tuple[int, int, Any]:
@@ -172,9 +173,9 @@ def _decode_whole(payload: Bytes) -> tuple[int, int, Any]:
     except TooManyElementsError as error:
         raise _senseless(payload, str(error)) from None
     except UNPACK_FAULTS as fault:
-        raise ProtocolError(f"not a msgpack message: {type(fault).__name__}: {fault}", 1007) from None
+        raise ProtocolError(f"not a msgpack message: {type(fault).__name__}: {fault}", INVALID_PAYLOAD) from None
     if type(message) is not list or len(message) < 2:
-        raise ProtocolError("a message is an array of at least two elements", 1007)
+        raise ProtocolError("a message is an array of at least two elements", INVALID_PAYLOAD)
     kind, call_id = message[0], message[1]
     _check_head(kind, call_id)
     try:

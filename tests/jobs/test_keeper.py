@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
+from pagent import limits
 from pagent.jobs.keeper import protocol
-from pagent.jobs.keeper.ending import descendants
+from pagent.jobs.keeper.ending import GRACE_S, descendants
 from pagent.jobs.keeper_client import keeper_command
 from pagent.jobs.tree import NATIVE
 from tests.jobs.conftest import PATIENCE_S, PYTHON, is_alive
@@ -323,6 +324,10 @@ def test_all_jobs_end_after_the_agent(tmp_path: Path, how: str) -> None:
     assert not any(map(is_alive, [*pids, first.pid, second.pid]))
 
 
+def test_the_grace_period_is_that_of_the_agent() -> None:
+    assert GRACE_S == limits.TERM_GRACE_S
+
+
 @pytest.mark.slow
 def test_jobs_that_ignore_term_are_killed_after_their_grace(tmp_path: Path) -> None:
     kept = Keeper()
@@ -331,7 +336,7 @@ def test_jobs_that_ignore_term_are_killed_after_their_grace(tmp_path: Path) -> N
     os.kill(control.pid, signal.SIGSTOP)  # a supervisor that cannot reap delays nothing
     began = time.monotonic()
     assert kept.close() == 0
-    assert time.monotonic() - began > 4.5
+    assert time.monotonic() - began > 0.9 * GRACE_S
     assert not any(map(is_alive, [*pids, control.pid]))
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 #: Passes of stopping newly forked processes, before all stopped ones are killed.
 _FREEZE_PASSES = 32
-_GRACE_S = 5.0
+#: Seconds from TERM to KILL: ``TERM_GRACE_S`` of ``pagent/limits.py``, whose import would take memory.
+GRACE_S = 5.0
 #: Seconds between two searches for processes that are left after a KILL.
 _PAUSE_S = 0.05
 _PAUSE_MAX_S = 1.0
@@ -26,7 +27,7 @@ _PAUSE_MAX_S = 1.0
 Key = tuple[int, int]
 
 
-def end_descendants(wait: Callable[[float], bool], grace_s: float = _GRACE_S) -> None:
+def end_descendants(wait: Callable[[float], bool], grace_s: float = GRACE_S) -> None:
     """End all descendants of this process; return when no child is left.
 
     ``wait`` waits at most the given number of seconds until a child has ended, reaps, and returns whether a child is

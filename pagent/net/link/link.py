@@ -24,6 +24,7 @@ from pagent.net.link.sending import LinkSender
 from pagent.net.link.states import LINK_TRANSITIONS, LIVE_STATES, LinkInput, LinkState
 from pagent.runtime.memory import current_memory
 from pagent.wire import frames
+from pagent.wire.closing import UNSUPPORTED_DATA
 
 _log = logging.getLogger(__name__)
 
@@ -194,7 +195,7 @@ class Link(asyncio.BufferedProtocol):
             self._closed_by_peer(*payload)
         elif opcode == frames.TEXT:
             if self._sender.live:
-                raise ProtocolError("a text message on a link", 1003)
+                raise ProtocolError("a text message on a link", UNSUPPORTED_DATA)
         elif not self._receiver.accepted:
             return  # not answered (docs/contract.rst, "Access")
         elif opcode == frames.PING:

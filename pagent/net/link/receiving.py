@@ -21,6 +21,7 @@ from pagent.runtime.memory import current_memory
 from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.timeslice import current_slice
 from pagent.wire import frames
+from pagent.wire.closing import INTERNAL_ERROR, MESSAGE_TOO_BIG, POLICY_VIOLATION
 
 # Owners of pauses of the reading.
 _BUDGET: Final = "read budget"
@@ -170,7 +171,7 @@ class LinkReceiver:
             self._fail(error)
             return
         except MemoryError:  # a part of a message is lost, and with it the place of all that follows
-            self._fail(ProtocolError("the process has no memory for a message", 1011))
+            self._fail(ProtocolError("the process has no memory for a message", INTERNAL_ERROR))
             return
         if self._decoder.more or self._unhandled:
             self._reading.pause(_UNHANDLED)
@@ -194,11 +195,11 @@ class LinkReceiver:
         """Check the memory of the unfinished message, and the number of frames of an unauthenticated peer."""
         self._unfinished = self._memory.recount(self._unfinished, self._decoder.held)
         if self._unfinished > LINK_FREE and self._memory.is_full:
-            raise ProtocolError("no memory is left for a message of this size (proxy.memory_max)", 1009)
+            raise ProtocolError("no memory is left for a message of this size (proxy.memory_max)", MESSAGE_TOO_BIG)
         if not self.accepted and (completed or self._decoder.more):
             self._unauthenticated_frames += 1
             if self._unauthenticated_frames > HANDSHAKE_FRAMES:
-                raise ProtocolError("too many frames before the handshake", 1008)
+                raise ProtocolError("too many frames before the handshake", POLICY_VIOLATION)
 
     def _continue(self) -> None:
         self._reading.resume(_UNHANDLED)
