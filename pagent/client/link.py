@@ -98,7 +98,7 @@ class ClientLink:
 
     @property
     def lines(self) -> bool:
-        """Whether the agent takes and sends heads in lines (docs/protocol.rst, "``lines``: heads as they are")."""
+        """Whether the agent takes and sends heads in lines (docs/protocol.rst, "``lines``: heads as field lines")."""
         return self._connection.lines
 
     @property

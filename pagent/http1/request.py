@@ -121,7 +121,7 @@ def encode_raw_lines(method: Any, target: Any, lines: bytes, *, authority: str, 
 
     Lines that are passed on are not decoded. A caller that sends lines gets the heads of its answer as lines.
 
-    :param lines: the fields, with a CRLF each (docs/protocol.rst, "``lines``: heads as they are").
+    :param lines: the fields, with a CRLF each (docs/protocol.rst, "``lines``: heads as field lines").
     """
     target = from_wire(target)
     check_target(method, target)
