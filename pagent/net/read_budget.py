@@ -55,8 +55,8 @@ class ReadBudget:
         if self._spent < _COUNTED_FROM:
             return False
         if not self._due:
-            self._due = True
             self._iteration.call(self._iteration_ends)
+            self._due = True
         if self._spent < ITERATION_BYTES or count < READ_PAUSABLE:
             return False
         self._waiting.append(reader)

@@ -23,11 +23,11 @@ class IterationEnd:
 
     def call(self, action: Callable[[], None]) -> None:
         """Call ``action`` once, after the callbacks of this iteration, in the order of these calls."""
-        self._actions.append(action)
-        if len(self._actions) == 1:
+        if not self._actions:  # before the action is kept: without memory for the handle, the next call makes it
             loop = self._loop()
             assert loop is not None
             loop.call_soon(self._run)
+        self._actions.append(action)
 
     def _run(self) -> None:
         actions, self._actions = self._actions, []

@@ -34,9 +34,9 @@ class TimeSlice:
         now = monotonic()
         if self._begun:
             return now >= self._ends
+        self._iteration.call(self._iteration_ends)
         self._begun = True
         self._ends = now + CALLS_TURN_S
-        self._iteration.call(self._iteration_ends)
         return False
 
     async def wait(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pagent.runtime.iteration import IterationEnd, current_iteration
+from tests.kit.short_loop import ShortLoop, fail_for_memory
 
 
 class Calls:
@@ -67,6 +68,19 @@ async def test_an_action_that_raises_keeps_no_other_from_being_called() -> None:
         await iteration()
     assert calls.names == ["a", "b", "c"]
     assert [str(context["exception"]) for context in reported] == ["an action that fails"] * 2
+
+
+def test_a_call_without_memory_for_its_handle_keeps_no_later_one_from_being_called() -> None:
+    calls = Calls()
+
+    async def use() -> None:
+        fail_for_memory(lambda: current_iteration().call(calls.action("a")))
+        current_iteration().call(calls.action("b"))
+        await iteration()
+
+    with asyncio.Runner(loop_factory=ShortLoop) as runner:
+        runner.run(use())
+    assert calls.names == ["b"]
 
 
 async def test_a_loop_has_one_end() -> None:

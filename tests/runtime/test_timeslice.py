@@ -10,6 +10,7 @@ from pagent.rpc.calls import IncomingCall
 from pagent.runtime.timeslice import CALLS_TURN_S, current_slice
 from pagent.wire import identity
 from tests.kit.joined import Joined
+from tests.kit.short_loop import ShortLoop, fail_for_memory
 
 
 def use_up() -> None:
@@ -27,6 +28,18 @@ async def test_it_is_over_after_its_time_and_begins_anew_in_the_next_iteration()
     await found.wait()
     await asyncio.sleep(0)  # in the iteration of the wait, the slice has begun already
     assert not found.is_over()
+
+
+def test_it_begins_anew_after_a_moment_without_memory() -> None:
+    async def use() -> None:
+        fail_for_memory(current_slice().is_over)
+        assert not current_slice().is_over()
+        use_up()
+        await asyncio.sleep(0)
+        assert not current_slice().is_over()
+
+    with asyncio.Runner(loop_factory=ShortLoop) as runner:
+        runner.run(use())
 
 
 class Slow:

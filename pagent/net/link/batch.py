@@ -41,8 +41,8 @@ class WriteBatch:
         if self._bytes > LINK_HIGH_WATER:
             self.flush()
         elif not self._flush_due:
-            self._flush_due = True
             self._iteration.call(self._iteration_ends)
+            self._flush_due = True
 
     def put_with_heads(self, heads: tuple[Bytes, ...], data: Bytes) -> None:
         """As :meth:`put`, for ``data`` with small buffers before it; the batch is not written between them."""

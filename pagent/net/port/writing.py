@@ -121,8 +121,8 @@ class PortWriter:
         if self._gathered_bytes >= _GATHER_MAX or self._memory.is_full:
             self.flush()
         elif not self._flush_due:
-            self._flush_due = True
             current_iteration().call(self._iteration_ends)
+            self._flush_due = True
 
     def _iteration_ends(self) -> None:
         self._flush_due = False

@@ -9,6 +9,7 @@ from pagent.buffers import JOIN_MAX, Bytes
 from pagent.limits import LINK_HIGH_WATER
 from pagent.net.link.batch import WriteBatch
 from pagent.runtime.deferred import current_deferred
+from tests.kit.short_loop import ShortLoop, fail_for_memory
 
 LARGE = bytes(JOIN_MAX + 1)
 
@@ -117,3 +118,17 @@ async def test_a_batch_is_written_although_a_deferred_action_raises() -> None:
     await iteration()
     assert b"".join(b"".join(write) for write in written.writes) == b"aa"
     assert len(failed) == 2
+
+
+def test_a_batch_is_written_after_a_moment_without_memory() -> None:
+    written = Written()
+
+    async def use() -> None:
+        batch = WriteBatch(written)
+        fail_for_memory(lambda: batch.put(b"a"))
+        batch.put(b"b")
+        await iteration()
+
+    with asyncio.Runner(loop_factory=ShortLoop) as runner:
+        runner.run(use())
+    assert written.writes == [[b"a", b"b"]]
