@@ -59,7 +59,7 @@ class Agent:
     """One agent in this process. ``await start()``, then ``await wait()``, then always ``await stop()``.
 
     :param environ: its ``PAGENT_TOKEN`` is accepted, too.
-    :param join: what it was started with to join a router; ``settings`` are those of :meth:`JoinData.settings` then.
+    :param join: the join data of an agent of a pool; ``settings`` are those of :meth:`JoinData.settings` then.
     :raises ConfigError: from the constructor, if the settings leave nothing to do or name what cannot be used.
     """
 
@@ -132,7 +132,7 @@ class Agent:
         self._configuration = Rereading(self._load_again, self._take_over)
         self._when_renewed: list[Callable[[Settings], object]] = []
         self._operator: OperatorLinks | None = None
-        #: Where it listens; 0 for what it does not.
+        #: Ports of the listeners; 0 for a listener that is closed.
         self.rpc_port = self.control_port = self.report_port = 0
 
     # --- life -------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ class Agent:
             )
 
     def reload(self, read: Callable[[], Settings]) -> None:
-        """Take over what may change while the agent runs: tokens, keys, certificates, log level and properties."""
+        """Take over the settings that may change at run time: tokens, keys, certificates, log level and properties."""
         self._configuration.start(read)
 
     def _take_over(self, settings: Settings, credentials: Credentials) -> int:
@@ -238,7 +238,7 @@ class Agent:
         return self._credentials.tokens.control or ()
 
     def _describe(self, settings: Settings) -> dict[str, Any]:
-        """Return the user data of this agent, without what is private."""
+        """Return the user data of this agent, without its private fields."""
         return identity.user_data(self.uid, self._settings.identity.name, properties=settings.properties)
 
     @property
@@ -307,7 +307,7 @@ class Agent:
         return self._user_data
 
     def list_jobs(self) -> Iterator[dict[str, Any]]:
-        """Yield what the control API lists of each job."""
+        """Yield the entry of each job in the list of the control API."""
         for job in self.jobs.jobs():
             yield {
                 "uid": job.uid,

@@ -64,7 +64,7 @@ class Router:
     """One router in this process. ``await start()``, then ``await wait()``, then always ``await stop()``.
 
     :param dashboard_tokens: returns further tokens of the dashboard; if there are any, reading needs one, too.
-    :raises ConfigError: from the constructor, if the settings name what cannot be used.
+    :raises ConfigError: from the constructor, if the settings have a value or a file that cannot be used.
     """
 
     def __init__(
@@ -178,17 +178,17 @@ class Router:
         self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._drained = asyncio.Event()  # the grace period of requests is over
         self._forced: list[Callable[[], object]] = [self._drained.set]
-        #: Where it listens for agents; 0 for not at all.
+        #: Port on which the router listens for agents; 0 if it does not.
         self.server_port = 0
 
     @property
     def control_port(self) -> int:
-        """Where it listens for clients; 0 for not at all."""
+        """Port of the listener for clients; 0 if it is closed."""
         return self._control_listener.port
 
     @property
     def apps_port(self) -> int:
-        """Where it listens for traffic to the jobs' own names; 0 for not at all."""
+        """Port of the listener for traffic to the jobs' own names; 0 if it is closed."""
         return self._apps_listener.port
 
     @property
@@ -198,7 +198,7 @@ class Router:
 
     @property
     def dashboard_port(self) -> int:
-        """Where it listens for the dashboard; 0 for not at all."""
+        """Port of the dashboard's listener; 0 if it is closed."""
         return self._dashboard_listener.port
 
     @property
@@ -309,7 +309,7 @@ class Router:
         return await self._exit_code
 
     def end(self, code: int) -> None:
-        """Make :meth:`wait` return. Called again, what ends gracefully is forced."""
+        """Make :meth:`wait` return. A second call forces the graceful end."""
         if self._exit_code.done():
             for action in self._forced:
                 action()
@@ -322,7 +322,7 @@ class Router:
         self._forced.append(action)
 
     async def stop(self) -> None:
-        """Drain requests, then close all links. Jobs of agents go on (docs/router.rst, "Signals")."""
+        """Drain requests, then close all links. Jobs of agents keep running (docs/router.rst, "Signals")."""
         self._ending = True
         self._admission.end()
         if self._lag is not None:
@@ -368,7 +368,7 @@ class Router:
     # --- SIGHUP -----------------------------------------------------------------------------------
 
     def reload(self, read: Callable[[], RouterSettings]) -> None:
-        """Take over what may change while the router runs: tokens, keys, certificates and the log level."""
+        """Take over the settings that may change at run time: tokens, keys, certificates and the log level."""
         self._configuration.start(read)
 
     def _take_over(self, settings: RouterSettings, credentials: RouterCredentials) -> int:

@@ -56,7 +56,7 @@ class ClosedGate:
     :param table: the tokens and the header in force.
     :param is_served: whether a host name is one of the listener; None: any may be.
     :param proxy_hosts: under which host names the user counts that a proxy names.
-    :param refusal: why nothing is served; empty if requests are.
+    :param refusal: why all requests are refused; empty if they are served.
     """
 
     is_closed: Final = True
@@ -189,7 +189,7 @@ class ClosedGate:
         raise self._jobs.not_found(job if isinstance(job, JobAddress) else JobAddress("-", job.uid))
 
     def rights(self, subject: Subject) -> Rights:
-        """Return what limits a subject."""
+        """Return the rights of a subject."""
         return self._table.rights_of(subject)
 
     def may_open(self, creator: Creator | None, job: JobFacts) -> bool:
@@ -200,7 +200,7 @@ class ClosedGate:
         return subject is not None and grants_of(subject.scopes).covers(PROXY, creator.name, job)
 
     def check_beyond(self) -> None:
-        """Check whether anything is served: each request needs a token."""
+        """Raise RequestRefusedError 403 if all requests are refused."""
         if self._refusal:
             raise RequestRefusedError(_FORBIDDEN, self._refusal)
 
@@ -222,10 +222,10 @@ class ClosedGate:
         finally:
             leases.creating -= 1
 
-    # --- what is open -----------------------------------------------------------------------------
+    # --- leases and quotas ------------------------------------------------------------------------
 
     def lease(self, subject: Subject, close: Callable[[], object], *, stream: bool) -> OpenLease | None:
-        """Register what a subject opens. QuotaExceededError. None for a request that needs no token."""
+        """Register a link or stream of a subject; None for a request without a token. QuotaExceededError."""
         if subject.name is None:
             return None
         return self._leases_of(subject.name).open(subject, close, self._table.quota_of(subject), stream=stream)

@@ -14,7 +14,7 @@ from pagent.runtime.descriptors import descriptor_shortage
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-#: What a closed router dials because a caller wishes it, where the configuration lists nothing.
+#: The addresses that callers may have a closed router dial, if the configuration has no list.
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
 

@@ -62,7 +62,7 @@ class AccessGate:
             raise RequestRefusedError(_FORBIDDEN, BEYOND)
 
     def subject_of(self, secret: str) -> Subject:
-        """Return the subject of all clients; their tokens mean nothing here."""
+        """Return the subject of all clients; their tokens are not checked."""
         return _UNNAMED
 
     def permit(self, subject: Subject, operation: str, job: JobAddress | JobFacts | None) -> None:
@@ -73,7 +73,7 @@ class AccessGate:
         return True
 
     def rights(self, subject: Subject) -> Rights:
-        """Return that nothing limits any caller."""
+        """Return the rights of a caller without limits."""
         return Rights()
 
     def may_open(self, creator: Creator | None, job: JobFacts) -> bool:
@@ -84,7 +84,7 @@ class AccessGate:
         """Leave the fields as they are: none of them is for the router."""
 
     def lease(self, subject: Subject, close: Callable[[], object], *, stream: bool) -> Lease | None:
-        """Return None: nothing is revoked or counted."""
+        """Return None: an open router neither revokes nor counts."""
         return None
 
     @contextmanager

@@ -44,7 +44,7 @@ def authority(text: str) -> tuple[str, int | None]:
 
 
 def origin(text: str) -> tuple[str, int | None]:
-    """Return host and port of an Origin; ``null``, and what is not of the web, has an empty host."""
+    """Return host and port of an Origin. The host is empty for ``null`` and schemes other than http and https."""
     scheme, separator, rest = text.partition("://")
     return authority(rest) if separator and scheme in ("http", "https") else ("", None)
 
@@ -101,7 +101,7 @@ class ProxyHosts:
 
 
 def _is_address(name: str) -> bool:
-    """Return whether a host is an IP address: no name, so nothing that DNS can lead elsewhere."""
+    """Return whether a host is an IP address, which DNS rebinding cannot change."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

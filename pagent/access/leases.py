@@ -1,4 +1,4 @@
-"""What the subjects of a closed router have open, and their quotas (docs/access.rst, "Quotas", "Revoking").
+"""Links and streams of the subjects of a closed router, and their quotas (docs/access.rst, "Quotas", "Revoking").
 
 A lease stands for a request, an upgrade, a link or a stream. A subject whose token is revoked loses all of them.
 """
@@ -50,7 +50,7 @@ class SubjectLeases:
 
     @property
     def is_unused(self) -> bool:
-        """Whether nothing has to be remembered of the subject."""
+        """Whether the subject has no lease and no count, so that it can be forgotten."""
         self._forget_created()
         return not (self._open or self._created or self.creating)
 
@@ -70,7 +70,7 @@ class SubjectLeases:
             self._streams -= lease.stream
 
     def end(self, is_current: Callable[[Subject], bool]) -> int:
-        """Close what subjects have open that are not current any more; return how many leases there were."""
+        """Close the leases of subjects that are not current any more; return their number."""
         ended = [lease for lease in self._open if not is_current(lease.subject)]
         for lease in ended:
             self.discard(lease)

@@ -1,4 +1,4 @@
-"""What tickets have open: it is closed when the ticket is over, or its key is gone."""
+"""Connections and streams of tickets, which are closed when the ticket ends or its key is removed."""
 
 from __future__ import annotations
 
@@ -76,18 +76,21 @@ class OpenTickets:
         self._open: dict[str, _OpenTicket] = {}
 
     def open(self, ticket: str, key_id: str, until: float, close: Callable[[], object]) -> TicketLease:
-        """Register what a ticket opens; ``close`` ends it. ``until``: the end of the ticket, epoch seconds."""
+        """Register a connection or stream of a ticket, which ``close`` ends.
+
+        ``until``: the end of the ticket, epoch seconds.
+        """
         opened = self._open.get(ticket)
         if opened is None:
             opened = self._open[ticket] = _OpenTicket(self._open, ticket, until)
         return opened.add(key_id, close)
 
     def end(self, ticket: str) -> None:
-        """Close what a ticket has open."""
+        """Close the connections and streams of a ticket."""
         if (opened := self._open.get(ticket)) is not None:
             opened.end(None)
 
     def keep(self, keys: SigningKeys) -> None:
-        """Close what was opened with keys that are gone."""
+        """Close connections and streams whose key was removed."""
         for opened in [*self._open.values()]:
             opened.end(keys)

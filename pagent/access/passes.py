@@ -1,4 +1,4 @@
-"""What the cookie of a ticket says, and what the code in an address says: both are signed values."""
+"""The contents of a ticket's cookie, and of the code in an address: both are signed values."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def sign_code(keys: SigningKeys, code: EntryCode) -> str:
 
 
 def read_pass(keys: SigningKeys, value: str) -> TicketPass | None:
-    """Return what a cookie says; None if it is not valid, whatever the time."""
+    """Return the contents of a cookie; None if it is not valid. The expiry is not checked."""
     content = keys.verify(_PASS, value)
     return None if content is None else _pass_of(_loads(content))
 
 
 def read_code(keys: SigningKeys, value: str) -> EntryCode | None:
-    """Return what a code says; None if it is not valid, whatever the time."""
+    """Return the contents of a code; None if it is not valid. The expiry is not checked."""
     content = keys.verify(_CODE, value)
     match None if content is None else _loads(content):
         case [entry, bool(embed), int(until)]:

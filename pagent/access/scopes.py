@@ -11,7 +11,7 @@ from pagent.rpc.directory import JobFacts
 
 #: The label that the router gives to each job that is created in a closed router: the name of its subject.
 OWNER: Final = "pagent/owner"
-#: What the names of such labels begin with: no caller may give them.
+#: The prefix of the names of such labels. No caller may set them.
 OWN_LABELS: Final = "pagent/"
 
 _OWN: Final = "own"

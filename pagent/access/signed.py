@@ -2,7 +2,7 @@
 
 A value is three parts with dots between them: the id of the key, the content in base64url, and HMAC-SHA256 over both.
 Each purpose has keys of its own, which are derived from those of the file, so a value made for one purpose is not valid
-for another. Nothing is decoded before the signature is verified.
+for another. A value is decoded only after its signature is verified.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def key_id_of(value: str) -> str:
 
 
 def _id_of(key: bytes) -> str:
-    """Return the public name of a key, which says nothing about a key that cannot be guessed."""
+    """Return the public name of a key, which does not reveal the key."""
     return hashlib.sha256(b"pagent key id\0" + key).hexdigest()[:_ID_CHARS]
 
 

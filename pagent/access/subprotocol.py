@@ -14,7 +14,7 @@ from pagent.http1.incoming import IncomingHead
 
 _FIELD: Final = "sec-websocket-protocol"
 _BEARER: Final = "pagent.bearer."
-#: What stands for a token that cannot be decoded: no token has a line feed.
+#: Returned for a token that cannot be decoded. No valid token has a line feed.
 _INVALID: Final = "\n"
 
 

@@ -79,7 +79,7 @@ class TicketGate:
         return Subject(entry.subject, (), f"{_SUBJECT} {entry.ticket} {admitted.key_id} {admitted.until}")
 
     def _admitted(self, job: JobAddress, head: IncomingHead, cookies: list[str], *, secure: bool) -> Admitted | None:
-        """Return what a valid cookie says. NotYetError: the job is not known yet, and so neither is a revocation."""
+        """Return the contents of a valid cookie. NotYetError if the job, and so its revocations, are not known yet."""
         place = self._pages.place(head)
         values = [] if place is None else values_of(cookies, cookie_name(place, secure=secure))
         if place is None or not values:
@@ -118,7 +118,7 @@ class TicketGate:
         self._inner.conceal(head, operation)
 
     def lease(self, subject: Subject, close: Callable[[], object], *, stream: bool) -> Lease | None:
-        """Register what a subject opens. Requests of a ticket do not count against the quota of its creator."""
+        """Register a connection or stream of a subject. A ticket's do not count against the quota of its creator."""
         kind, _, rest = subject.credential.partition(" ")
         if kind != _SUBJECT:
             return self._inner.lease(subject, close, stream=stream)

@@ -73,7 +73,7 @@ class TicketTable:
     # --- notes ------------------------------------------------------------------------------------
 
     def take(self, job_uid: str, note: str, value: bytes | None) -> TicketEvent | None:
-        """Take over a note that has changed; return what that means."""
+        """Take over a note that has changed; return the change of a ticket, or None."""
         if (ticket_id := ticket_of(note)) is not None:
             if value is not None:
                 return self._noted(job_uid, note, value)

@@ -33,7 +33,7 @@ NOT_VALID: Final = "this address is not valid any more: it is good once and for 
 
 
 class TicketTerms(NamedTuple):
-    """What a new ticket is for. ``ports``: of the job; ``ttl_s``, ``code_s``: seconds that it and its codes are valid.
+    """The contents of a new ticket. ``ports``: of the job; ``ttl_s``, ``code_s``: how long it and its codes are valid.
 
     ``until``: the end of the creator's token, epoch seconds; None for none.
     """
@@ -55,7 +55,7 @@ class NewTicket(NamedTuple):
 
 
 class Entered(NamedTuple):
-    """What a browser gets for a code: the value of its cookie, which is good for ``seconds``."""
+    """The answer to a code: the value of the browser's cookie, which is valid for ``seconds``."""
 
     cookie: str
     seconds: int
@@ -179,7 +179,7 @@ class Tickets:
         return [ticket for ticket in self._table.of(job_uid) if ticket.expires > now]
 
     async def revoke(self, job_uid: str, ticket_id: str) -> Ticket:
-        """End a ticket, and what it has open, at all routers. RequestRefusedError 404."""
+        """End a ticket, and its connections and streams, at all routers. RequestRefusedError 404."""
         ticket = self._table.get(job_uid, ticket_id)
         if ticket is None:
             raise RequestRefusedError(_NOT_FOUND, "the job has no such ticket")
@@ -208,7 +208,7 @@ class Tickets:
     # --- for the browser --------------------------------------------------------------------------
 
     def look_at(self, text: str, place: JobPlace) -> EntryCode:
-        """Return what a code says, and do not use it up. AccessDeniedError 403 if it is not valid at this place."""
+        """Return the contents of a code, without using it up. AccessDeniedError 403 if it is not valid here."""
         code = read_code(self.keys, text)
         if code is None or code.entry.place != place.text or self._is_over(code.entry, code.until):
             raise AccessDeniedError(_FORBIDDEN, NOT_VALID)

@@ -19,7 +19,7 @@ from pagent.http1.fields import is_token
 from pagent.router_limits import SUBJECT_NAME_MAX
 from pagent.rpc.directory import Rights, Subject
 
-#: What a quota is where none is set.
+#: The quota of a subject for which none is set.
 NO_QUOTA: Final = AccessQuota()
 
 _is_digest: Final = re.compile(r"[0-9A-Fa-f]{64}").fullmatch
@@ -34,7 +34,7 @@ class _KnownToken(NamedTuple):
 
 
 class AccessTable:
-    """The tokens and the header in force. ConfigError, which names the key, for what cannot be used.
+    """The tokens and the header in force. ConfigError, which names the key, for a value that cannot be used.
 
     :param tokens: each with the place that it is from, for errors.
     :param anonymous: the subject of requests without a token; None if they are refused.

@@ -34,7 +34,7 @@ EXIT_FAILED = 1
 #: Exit code after Ctrl-C.
 EXIT_INTERRUPTED = 130
 
-#: Columns below which a terminal is narrower than what click assumes.
+#: Columns of a terminal below which click would assume a wider one.
 _NARROW = 52
 
 #: Functions that cannot have the name of their command.

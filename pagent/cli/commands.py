@@ -54,7 +54,7 @@ GROUPS: Final[dict[str, tuple[CommandEntry, ...]]] = {
 
 COMMANDS: Final[dict[str, CommandEntry]] = {entry.name: entry for entries in GROUPS.values() for entry in entries}
 
-#: What other tools call these commands.
+#: The names of these commands in other tools.
 _OTHER_NAMES: Final = {
     "attach": "logs",
     "copy": "cp",

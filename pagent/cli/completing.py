@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: What a shell sets when it asks for completions; click reads it.
+#: The variable that a shell sets when it asks for completions; click reads it.
 VARIABLE: Final = "_PAGENT_COMPLETE"
 _SAFE: Final = re.compile(r"[A-Za-z0-9_.@+%=/][A-Za-z0-9_.@+%=/-]*")
 

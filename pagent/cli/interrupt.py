@@ -11,7 +11,7 @@ from typing import Any, Final
 from pagent.cli.terminal.standard_streams import say
 from pagent.runtime.signals import end_signals
 
-#: What a shell returns for a program that Ctrl-C has ended.
+#: The exit code of a shell for a program that Ctrl-C has ended.
 INTERRUPTED: Final = 130
 _TERMINATED: Final = 143
 _HUNG_UP: Final = 129

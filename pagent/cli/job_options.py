@@ -1,4 +1,4 @@
-"""What several commands have in common: the local ports, the terminal, and the COMMAND that they start."""
+"""Options and arguments of several commands: the local ports, the terminal, and the COMMAND that they start."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ async def find_job(client: AgentClient, text: str) -> RemoteJob:
 
 
 async def _refuse_removed(client: AgentClient, text: str) -> None:
-    """CommandFailed if a job that ``text`` names was removed lately."""
+    """Raise CommandFailed if a job that ``text`` names was removed recently."""
     removed = [info for info in matching(await client.ended_jobs(), text) if info.get("removed_at")]
     if removed:
         when = age(removed[-1]["removed_at"])
@@ -50,7 +50,7 @@ async def _refuse_removed(client: AgentClient, text: str) -> None:
 
 
 async def find_info(client: AgentClient, text: str) -> dict[str, Any]:
-    """Return the info of a job, also of one that was removed lately. CommandFailed as for `find_job`."""
+    """Return the info of a job, also of one that was removed recently. CommandFailed as for `find_job`."""
     live = {job.uid: job.first_info for job in await client.jobs()}
     ended = {info["uid"]: info for info in await client.ended_jobs()}
     found = _only((live | ended).values(), text)

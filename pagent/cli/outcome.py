@@ -13,7 +13,7 @@ _SIGNALLED: Final = 128
 _IDLE: Final = "idle"
 
 _CRASH: Final = "the program crashed: this is a fault of the program, or of a library that it uses"
-#: What a signal means that no client has sent.
+#: The meaning of a signal that no client has sent.
 _SIGNALS: Final[Mapping[str, str]] = {
     "SIGABRT": "the program ended itself after a fault that it had found (abort)",
     "SIGBUS": f"{_CRASH}, or a file that it had mapped became shorter, or the disk is full",
@@ -35,7 +35,7 @@ _OF_CLIENTS: Final = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL")
 _OUTSIDE: Final = "a program on the agent's host sent it this signal, and no client did: an operator, or the host's end"
 _ANY_SIGNAL: Final = "it got this signal: from a program on the agent's host, or a client (pagent kill -s)"
 
-#: What exit codes mean by the convention of shells.
+#: The meaning of exit codes by the convention of shells.
 _CODES: Final[Mapping[int, str]] = {
     0: "the program ended by itself, with success",
     126: "the program ended by itself; shells return 126 for a command that cannot be executed",
@@ -94,7 +94,7 @@ def reason(info: dict[str, Any]) -> str:
 
 
 def _reason_of_signal(signal: str, *, knows_clients: bool) -> str:
-    """Return what a signal means. ``knows_clients``: no client has asked for one that ends a job."""
+    """Return the meaning of a signal. ``knows_clients``: no client has asked for one that ends a job."""
     if signal in _OF_CLIENTS and not knows_clients:
         return _ANY_SIGNAL
     return _SIGNALS.get(signal, _OUTSIDE if signal in _OF_CLIENTS else _ANY_SIGNAL)

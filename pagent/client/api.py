@@ -80,7 +80,7 @@ class ApiAnswer:
             await self._read()
 
     async def pieces(self, idle_s: float | None = None) -> AsyncIterator[bytes]:
-        """Yield the body as it comes. LinkClosedError if nothing comes for ``idle_s`` seconds."""
+        """Yield the body in pieces. LinkClosedError if no byte is received for ``idle_s`` seconds."""
         while True:
             parts, self._parts = self._parts, []
             for part in parts:

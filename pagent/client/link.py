@@ -74,7 +74,7 @@ class ClientLink:
         self._changed = asyncio.Event()  # set once there is another link, or none will come
         self._gone: LinkClosedError | None = None  # why no link will come
 
-    # --- what the peer is -------------------------------------------------------------------------
+    # --- the peer ---------------------------------------------------------------------------------
 
     @property
     def connection(self) -> Connection:
@@ -88,7 +88,7 @@ class ClientLink:
 
     @property
     def peer(self) -> identity.Peer | None:
-        """What the peer has said of itself."""
+        """The description that the peer has sent of itself."""
         return self._connection.peer
 
     @property
@@ -195,7 +195,7 @@ class ClientLink:
             raise
 
     async def _keep(self) -> None:
-        """Dial again after each lost link, until no link comes in time."""
+        """Dial again after each lost link, until a dial fails for ``redial_s``."""
         while True:
             began = time.monotonic()
             reason = await asyncio.shield(self._connection.link.closed)
@@ -204,7 +204,7 @@ class ClientLink:
                 return
 
     async def _redial(self, lived_s: float) -> bool:
-        """Make the next link; return False if none comes in time, or the peer refuses it."""
+        """Make the next link; return False if none is made in time, or the peer refuses it."""
         try:
             async with asyncio.timeout(self._redial_s):
                 while True:

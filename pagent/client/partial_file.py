@@ -148,7 +148,7 @@ class PartialFile:
             os.fchmod(self._file, stat.S_IMODE(found.st_mode) & 0o777)
 
     def _existing(self) -> os.stat_result | None:
-        """Return the status of what the data replaces; None for nothing, and for a link that is not followed."""
+        """Return the status of the file that the data replaces; None for none, and for a link not followed."""
         try:
             found = os.stat(self._target, follow_symlinks=self._follow)
         except FileNotFoundError:

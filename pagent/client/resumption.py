@@ -47,9 +47,9 @@ class Resumption:
             self._backoff = Backoff(_PAUSE_MAX_S)
 
     async def run(self, step: Callable[[], Awaitable[T]]) -> T:
-        """Return the result of a step. After a lost link it is repeated on the next one, as long as one comes.
+        """Return the result of a step. After a lost link it is repeated on the next one.
 
-        The errors of the step, and LinkClosedError if no link comes.
+        The errors of the step, and LinkClosedError if no next link is made.
         """
         while True:
             try:
@@ -62,7 +62,7 @@ class Resumption:
     async def copy(self, transfer: Callable[[Progress], Awaitable[T]], progress: Progress) -> T:
         """Return the result of a transfer of one file that continues an earlier one, and report its progress.
 
-        It is started over if what is there is of other content.
+        It is started over if the existing part has other content.
         """
         reached = 0
 
@@ -82,7 +82,7 @@ class Resumption:
         return await self.run(lambda: transfer(step))
 
     async def _next_link(self, lost: Exception) -> None:
-        """Wait for the next link. Raise ``lost`` if it was tried often enough, LinkClosedError if none comes."""
+        """Wait for the next link. Raise ``lost`` after too many attempts, LinkClosedError if no link is made."""
         self._failures += 1
         if self._failures > _ATTEMPTS:
             raise lost

@@ -36,7 +36,7 @@ _PROCESSES_ENDED: Final = ("FINISHED", "CLOSED")
 
 
 class RouterEvent(NamedTuple):
-    """What has happened. ``data`` is the object as its GET answers it; after ``reset`` the caller lists all again."""
+    """One event. ``data`` is the object as its GET answers it; after ``reset`` the caller lists all again."""
 
     id: str
     name: str

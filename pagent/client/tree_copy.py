@@ -1,4 +1,4 @@
-"""What the two directions of a copy of a folder have in common: steps, progress, and files that are there already."""
+"""The parts of both directions of a copy of a folder: steps, progress, and files that exist already."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pagent.files.entries import SandboxEntry
 
 @dataclass
 class CopyReport:
-    """What a copy has done. ``unchanged`` files were at the target already; ``skipped`` has names with reasons."""
+    """The result of a copy. ``unchanged`` files were at the target already; ``skipped`` has names with reasons."""
 
     files: int = 0
     size: int = 0

@@ -26,7 +26,7 @@ class TreeDownload(TreeCopy):
     """
 
     async def run(self) -> None:
-        """Copy. MethodError, OSError, LinkClosedError; ValueError if the agent names what is not below the folder."""
+        """Copy. MethodError, OSError, LinkClosedError; ValueError if the agent names a path outside the folder."""
         tree = await self._tree()
         await self._copy(tree, await self._there(tree))
         if self._with_top and self._source:
@@ -78,7 +78,7 @@ class TreeDownload(TreeCopy):
 
 
 def _existing(folder: Sandbox, paths: Iterable[str]) -> dict[str, SandboxEntry]:
-    """Return what a local folder has at some paths, without what cannot be read."""
+    """Return the status of paths of a local folder, without those that cannot be read."""
     found = {}
     for path in paths:
         with suppress(OSError, ValueError):

@@ -1,6 +1,6 @@
 """Convert raw maps to checked settings by the dataclasses of `model`, and list all keys.
 
-The types of the fields decide what is checked, so a new key needs only a new field of the model. Every error is a
+The types of the fields decide the checks, so a new key needs only a new field of the model. Every error is a
 `ConfigError` whose text begins with the dotted key. No error quotes a value: some values are secrets.
 """
 

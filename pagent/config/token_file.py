@@ -65,7 +65,7 @@ def remove_token(path: Path, name: str) -> None:
 
 
 def _indent(text: str, path: Path) -> str:
-    """Return what stands before the dash of each item."""
+    """Return the indentation before the dash of each item."""
     items = read_list(text, str(path))
     if not items:
         return ""

@@ -65,7 +65,7 @@ class AppRoutes:
         self.frame_origins = settings.frame_origins
         self._scheme = "http" if settings.tls.certificate is None else "https"
         self._paths = settings.paths
-        #: Where the listener listens; 0 for not at all.
+        #: Port of the listener; 0 if it is closed.
         self.port = 0
         self._logged: set[str] = set()
         #: Cookies that path mode has left out, because their names ask for a whole origin.

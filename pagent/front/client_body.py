@@ -1,4 +1,4 @@
-"""The body of a request: pass its pieces to the exchange, or discard what is left of it.
+"""The body of a request: pass its pieces to the exchange, or discard the rest of it.
 
 Back pressure of the agent pauses the reading of the client. A client that sends no piece of the body in time is
 refused.

@@ -36,7 +36,7 @@ Fallback = Callable[[IncomingHead, Client], asyncio.Protocol]
 
 
 class Site(NamedTuple):
-    """What a further listener does otherwise than ``control``.
+    """The settings of a further listener that differ from those of ``control``.
 
     ``route`` finds the job of a request, or refuses it, and ``gate`` is asked for ``operation``. ``fallback`` takes
     over the connections of requests that are for no job.
@@ -50,7 +50,7 @@ class Site(NamedTuple):
 
 
 class FrontContext:
-    """The router's parts, the limits, and what is shared: deadlines, tasks.
+    """The router's parts, the limits, the shared deadlines and tasks.
 
     ValueError if a trusted proxy is neither an address nor a network.
     """
@@ -91,7 +91,7 @@ class FrontContext:
         return other
 
     async def drain(self, over: asyncio.Event) -> None:
-        """Let the requests under way end, until ``over`` is set; close what is idle, and tunnels."""
+        """Let the requests under way end, until ``over`` is set; close idle connections and tunnels."""
         await self.deadlines.drain(over)
 
     async def close(self) -> None:
@@ -118,7 +118,7 @@ class FrontContext:
         )
 
     def add_fields(self, head: IncomingHead, client: Client, prefix: str, request_id: str) -> None:
-        """Add the router's own fields to those that go on to a job."""
+        """Add the router's own fields to those that are sent to a job."""
         if head.forwarded and not client.trusted and not self._warned:
             # The proxy in front is likely not configured.
             self._warned = True

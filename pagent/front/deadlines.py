@@ -1,7 +1,7 @@
 """Time limits of many connections with one timer.
 
 A timer for each connection would be made and cancelled with every request. A connection stores its deadline instead,
-and one timer of the event loop looks at all of them, as long as there are any.
+and one timer of the event loop checks all of them, while connections are open.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Timed(Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is lost if it is closed."""
+        """Whether the connection can be closed without the loss of a request."""
 
     def expired(self) -> None:
         """The deadline has passed."""
@@ -43,7 +43,7 @@ class Timed(Protocol):
         """Make the request under way, or the next one, the last; it has to come within DRAIN_IDLE_S."""
 
     def refuse(self) -> None:
-        """End the request under way: with an error if nothing of its answer has been sent, otherwise by a cut."""
+        """End the request under way: with an error if no byte of its answer has been sent, otherwise by a cut."""
 
 
 class Deadlines:

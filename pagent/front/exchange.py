@@ -66,7 +66,7 @@ ENDED: Final = AnswerStage.ENDED
 
 
 class Tunnel(PortUser, Protocol):
-    """What a connection carries after a 101."""
+    """The user of a connection after a 101."""
 
     def start(self, port: PortConnection) -> None:
         """Begin, with a connection whose user this already is."""
@@ -80,35 +80,35 @@ class ExchangeUser(ABC):
 
     @abstractmethod
     def answered(self, keep: bool) -> None:
-        """The answer is complete; ``keep``: its head has not announced the connection's end."""
+        """Handle the end of an answer. ``keep``: its head has not announced the connection's end."""
 
     @abstractmethod
     def failed(self, error: RequestRefusedError) -> None:
-        """There is no answer, and nothing of one has been sent."""
+        """Answer with an error: no byte of an answer has been sent."""
 
     @abstractmethod
     def cut(self) -> None:
-        """The answer has broken off."""
+        """Break the connection: the answer is incomplete."""
 
     @abstractmethod
     def switched(self, tunnel: Tunnel) -> None:
-        """The job speaks another protocol from here on: ``tunnel`` carries it."""
+        """Switch protocols: ``tunnel`` carries the bytes after the 101."""
 
     @abstractmethod
     def tunnel_ended(self) -> None:
-        """The tunnel is over, and the connection closed."""
+        """Release the request of a tunnel whose connection is closed."""
 
     @abstractmethod
     def body_blocked(self) -> None:
-        """The agent takes no more of the request's body for now."""
+        """Pause the request's body: the agent has given no more credit."""
 
     @abstractmethod
     def body_writable(self) -> None:
-        """It does again."""
+        """Resume the request's body: the agent has given credit."""
 
 
 class Exchange(ABC):
-    """What both kinds have in common: the life of the call, and the writing of the answer.
+    """The base of both kinds: the life of the call, and the writing of the answer.
 
     ``head_sent``: the client has got a part of the final answer, or will. ``progress`` grows with each piece of it.
     """
@@ -158,7 +158,7 @@ class Exchange(ABC):
         return self._stage is BODY
 
     def start(self, link: AgentLink, target: JobTarget) -> None:
-        """Make the call; LinkClosedError if the link is gone: nothing has been sent then.
+        """Make the call. LinkClosedError, before any byte is sent, if the link is gone.
 
         RequestRefusedError if the agent cannot make it.
         """
@@ -188,7 +188,7 @@ class Exchange(ABC):
             self._stream.send(b"")
 
     def abandon(self, reason: str) -> None:
-        """The client is gone, or has broken its request off: cancel the call at once."""
+        """Cancel the call at once: the client is gone, or has broken its request off."""
         self._stage = ENDED
         self._cancel(reason)
 
@@ -201,17 +201,17 @@ class Exchange(ABC):
             self.head.keep_alive = self._keep = False
 
     def end_early(self, error: RequestRefusedError) -> None:
-        """Answer with ``error`` if nothing of the answer has been sent; otherwise cut the answer off."""
+        """Answer with ``error`` if no byte of the answer has been sent; otherwise cut the answer off."""
         self._cancel(str(error))
         self._fail(error)
 
     def port_blocked(self) -> None:
-        """The client does not read."""
+        """Pause the stream: the client does not read."""
         if self._stream is not None:
             self._stream.hold()
 
     def port_writable(self) -> None:
-        """The client reads again."""
+        """Resume the stream: the client reads again."""
         if self._stream is not None:
             self._stream.release()
 
@@ -219,7 +219,7 @@ class Exchange(ABC):
 
     @abstractmethod
     def stream_message(self, value: Any) -> None:
-        """A part of the answer."""
+        """Handle a part of the answer."""
 
     def stream_closed(self) -> None:
         call = self._call
@@ -258,7 +258,7 @@ class Exchange(ABC):
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        """The call has failed: that is the answer, or its end."""
+        """Answer with the error of the call, or cut the answer off if it has begun."""
         stage, self._stage = self._stage, ENDED
         self._release()
         if stage is BODY:
@@ -268,7 +268,7 @@ class Exchange(ABC):
             self._user.failed(refusal_of(error))
 
     def _break_off(self, reason: str) -> None:
-        """The agent's answer cannot be sent on."""
+        """Cancel the call: the agent's answer is not valid."""
         self._cancel(reason)
         self._fail(CallCancelledError(reason))
 
@@ -343,7 +343,7 @@ class Exchange(ABC):
             self._user.port.writelines(parts)
 
     def _end(self, trailers: Fields) -> None:
-        """The answer is complete."""
+        """Complete the answer; cut it off if it is too short."""
         if self._stage is not BODY:
             self._fail(CallCancelledError("the agent ended the call without an answer"))
             return
@@ -362,7 +362,7 @@ class Exchange(ABC):
         self._user.answered(self._keep and self._left != _UNTIL_CLOSE)
 
     def flush(self) -> None:
-        """Write what is held of the answer."""
+        """Write the part of the answer that is held."""
         held, self._held = self._held, b""
         if held:
             self._user.port.write(held)

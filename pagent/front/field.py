@@ -68,7 +68,7 @@ class FieldExchange(Exchange):
         stage = self._stage
         if stage is STATUS:
             if type(value) is not int or value not in FINAL:
-                # A 101 that the job sends to such an agent switches nothing here.
+                # A 101 that the job sends to such an agent does not switch this connection.
                 raise ValueError("an answer begins with its status, that of a final one")
             self._status = value
             self._stage = FIELDS
@@ -125,7 +125,7 @@ class FieldExchange(Exchange):
 
 
 def _begins_zlib(start: bytes) -> bool:
-    """RFC 1950 2.2: the header of what HTTP calls deflate."""
+    """RFC 1950 section 2.2: the header of HTTP's content coding deflate."""
     return len(start) >= 2 and start[0] & 0x0F == 8 and int.from_bytes(start[:2], "big") % 31 == 0
 
 
@@ -136,7 +136,7 @@ def check_port(target: JobTarget) -> None:
 
 
 def decoded_target(target: str) -> tuple[str, list[list[str]]]:
-    """Return the path and the pairs of the query, both decoded; what is no UTF-8 stays encoded."""
+    """Return the path and the pairs of the query, both decoded. Octets that are not UTF-8 stay encoded."""
     path, _, query = quote(target, _ASCII, "utf-8", "surrogateescape").partition("?")
     pairs = parse_qsl(query, keep_blank_values=True, errors="replace") if query else []
     return _unquoted(path), [list(pair) for pair in pairs]

@@ -38,7 +38,7 @@ def _new_id() -> str:
 
 
 def add_forwarded_fields(head: IncomingHead, client: Client, prefix: str, request_id: str) -> None:
-    """Add the fields, and X-Request-Id, to those that go on.
+    """Add the fields, and X-Request-Id, to those that are sent to the job.
 
     :param prefix: the part of the target that the job does not get.
     """

@@ -1,4 +1,4 @@
-"""The page that a browser gets for an error: its heading says what has become of the job.
+"""The page that a browser gets for an error: its heading says the state of the job.
 
 It has no script. With 503 it loads again by itself. Everything in it that comes from a request or an agent is escaped.
 """
@@ -42,7 +42,7 @@ _PAGE: Final = """<!doctype html>
 """
 _REFRESH: Final = '\n<meta http-equiv="refresh" content="{seconds}">'
 
-#: The page loads nothing and runs nothing.
+#: The page loads no resources and runs no scripts.
 FIELDS: Final = (
     ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
     ("X-Content-Type-Options", "nosniff"),

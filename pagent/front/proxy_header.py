@@ -54,7 +54,7 @@ def read_proxy_header(data: bytes) -> ProxyHeader | None:
 async def receive_proxy_header(sock: socket.socket) -> ProxyHeader:
     """Read the header that a connection begins with, and no byte after it; ValueError or OSError if there is none.
 
-    What follows may be a TLS handshake, which reads the socket itself.
+    The bytes after the header may be a TLS handshake, which reads the socket itself.
     """
     loop = asyncio.get_running_loop()
     data = b""

@@ -43,7 +43,7 @@ Route = Callable[[IncomingHead], JobTarget | None]
 def job_target(head: IncomingHead) -> JobTarget | None:
     """Return the job that a request to ``control`` is for; None if it is for none (docs/router.rst, "Job traffic").
 
-    Nothing is decoded: a name in percent-encoding is another name.
+    The target is not decoded: a name in percent-encoding is another name.
     """
     target = head.target
     if not target.startswith(_START):

@@ -54,7 +54,7 @@ class FrontServer:
     async def listen(
         self, sockets: Sequence[socket.socket], *, tls: ssl.SSLContext | None = None, site: Site | None = None
     ) -> None:
-        """Accept on these sockets, which listen already; ``site``: what they serve, None for that of ``control``."""
+        """Accept on these sockets, which listen already; ``site``: None for that of ``control``."""
         context = self._context if site is None else self._context.of(site)
         handshake: dict[str, Any] = {}
         if tls is not None:

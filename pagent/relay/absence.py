@@ -1,4 +1,4 @@
-"""What a router keeps of agents that have no link: their jobs for a time, and which token each uid belongs to."""
+"""Keep the jobs of agents without a link for a time, and the token that each uid belongs to."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class ConnectedAgent:
     :param dialled: where and with which token the router has dialled; None for a link that the agent has made.
     :param taken: the connection ids that are in use. An agent that was dialled chooses its own.
     :param linger: seconds that jobs of an agent of ours outlive its last link.
-    :param spool: keeps what an agent without flow control sends faster than it is taken.
+    :param spool: keeps data that an agent without flow control sends faster than its receiver takes it.
     :param cordoned: called with this link when its agent is cordoned, or takes new jobs again.
     """
 
@@ -138,7 +138,7 @@ class ConnectedAgent:
         return [call for call in self.connection.outgoing.values() if call not in own]
 
     def describe(self) -> dict[str, Any]:
-        """Return what answers about a job say of its agent."""
+        """Return the description of this agent in answers about its jobs."""
         return {key: self.data.get(key) or {} for key in ("platform", "properties")}
 
     @contextmanager

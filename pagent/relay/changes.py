@@ -1,4 +1,4 @@
-"""The change feed of a router: what happens to its agents and their jobs, for events and for what watches jobs."""
+"""The change feed of a router: changes of its agents and their jobs, for event streams and watches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pagent.relay.record import JobRecord
 
 
 class ChangeKind(enum.Enum):
-    """What has happened."""
+    """The kinds of changes."""
 
     AGENT_UP = "agent.up"
     AGENT_DOWN = "agent.down"
@@ -52,7 +52,7 @@ class Change(NamedTuple):
 
 
 class ChangeFeed:
-    """Passes each change to all subscribers, at once. They return soon and raise nothing."""
+    """Passes each change to all subscribers, at once. Subscribers return quickly and raise no error."""
 
     def __init__(self) -> None:
         self._subscribers: dict[Callable[[Change], None], None] = {}

@@ -14,7 +14,7 @@ from pagent.rpc.directory import Gate, Subject
 from pagent.wire import identity
 from pagent.wire.closing import POLICY_VIOLATION
 
-#: What a client sends goes on to any agent, so lines are for the router's own calls.
+#: A router relays a client's calls to any agent, so response lines are only for the router's own calls.
 _EXTENSIONS: Final = (identity.FLOW, identity.HOLES)
 
 

@@ -35,7 +35,7 @@ ADOPTED: Final = "pagent/adopted"
 
 #: The least time that a job outlives the last link of the client that has created it.
 LINGER_LEAST_S: Final = 60.0
-#: The same for a job that waits for an agent of its pool: it has done nothing yet, and holds a place in the queue.
+#: The same for a job that waits for an agent of its pool: it has not started, and holds a place in the queue.
 QUEUED_LINGER_LEAST_S: Final = 30.0
 #: How long a removal that has failed is not tried again; the agent may be away.
 AGAIN_S: Final = 5.0

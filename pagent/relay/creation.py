@@ -44,7 +44,7 @@ class CreatedJob(NamedTuple):
 class JobCreations:
     """Creates jobs.
 
-    :param router_uid: part of what the uids of jobs with a key are made of.
+    :param router_uid: a part of the input from which the uids of jobs with a key are computed.
     """
 
     def __init__(self, directory: AgentDirectory, gate: Gate, pools: Pools, router_uid: str) -> None:

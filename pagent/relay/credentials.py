@@ -52,7 +52,7 @@ class RouterCredentials(NamedTuple):
         return frozenset(each.token for each in self.accepted)
 
     def renewed(self, settings: RouterSettings) -> RouterCredentials:
-        """Return what the files hold now. ConfigError if one cannot be used; nothing has changed then."""
+        """Read the files again and return their contents. ConfigError, without any change, if one cannot be used."""
         new = load_credentials(settings)
         for section, before, now in (
             ("server.tls", self.server_tls, new.server_tls),

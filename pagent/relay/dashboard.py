@@ -67,13 +67,13 @@ class DashboardAccess:
             self._own.renew(self._table(tokens))
 
     def describe_beyond(self, listener: str) -> str:
-        """Return what a dashboard does that other machines reach, for the log of an open router."""
+        """Return the warning on a dashboard that other machines can reach, for the log of an open router."""
         if self._is_refused:
             return f"{listener} answers with 403: {BEYOND}"
         return f"every client that reaches {listener} may read all jobs, since access.open is set"
 
     def site(self, fallback: Fallback) -> Site:
-        """Return what the listener serves: no traffic of jobs, so that no page of a job has its origin."""
+        """Return the site of the listener. It carries no traffic of jobs, so that no page of a job has its origin."""
         return Site(lambda head: None, UNROUTED, self.gate, fallback, proxy_protocol=False)
 
     def close(self) -> None:

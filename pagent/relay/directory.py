@@ -39,7 +39,7 @@ _READY_POLL_S: Final = 0.25
 class AgentDirectory:
     """The connected agents and the jobs that they have.
 
-    :param spool: keeps what agents without flow control send faster than it is taken.
+    :param spool: keeps data that agents without flow control send faster than its receiver takes it.
     :param linger: seconds that jobs on agents of ours outlive the last link.
     :param ready_wait: seconds from now within which agents of an earlier run of this router are expected back.
     :param dialled_only: no agent dials in: those that were expected by :meth:`expect` are all that can come.
@@ -51,7 +51,7 @@ class AgentDirectory:
         self._ready_at = self._loop.time() + ready_wait
         self._dialled_only = dialled_only
         self.tasks = TaskOwner("agents")
-        #: What happens to agents and their jobs.
+        #: Changes of agents and their jobs.
         self.changes = ChangeFeed()
         self.table = AgentTable(
             self.tasks, spool, linger, self.changes, joined=self._joined, moved=self._moved, left=self._left
@@ -345,7 +345,7 @@ class AgentDirectory:
             self.absent.forget(key)
 
     async def close(self) -> None:
-        """End what runs for the agents."""
+        """End the tasks that run for the agents."""
         self.absent.close()
         self.watches.close()
         await self.tasks.close()

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 #: How long an answer may take: two notes on their way over links that work.
 ANSWER_S: Final = 3.0
 
-#: What the names of the notes begin with; the rest names the router that asks.
+#: The prefix of the notes' names. The rest of a name is the uid of the router that asks.
 _QUESTION: Final = "pagent/asks-"
 _ANSWER: Final = "pagent/answers-"
 #: How long the notes are kept, in seconds.

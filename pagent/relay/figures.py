@@ -22,7 +22,7 @@ from pagent.runtime.timeslice import current_slice
 
 
 class FiguresRelay:
-    """Sends the figures to clients that call for them. Without a call nothing is asked of the agents."""
+    """Sends the figures to clients that call for them. Without such a call, agents are not asked for figures."""
 
     def __init__(self, directory: AgentDirectory, gate: Gate, figures: LiveFigures) -> None:
         self._directory = directory

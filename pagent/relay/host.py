@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 
 class HostReport(NamedTuple):
-    """None for what the agent does not say. Memory and disk in bytes, times in epoch seconds.
+    """None for figures that the agent does not send. Memory and disk in bytes, times in epoch seconds.
 
     ``load``: processes that run or wait. ``jobs``: of all owners.
     """
@@ -33,7 +33,7 @@ class HostReport(NamedTuple):
 
     @property
     def is_short(self) -> bool:
-        """Return whether memory or disk are nearly used up; False for what is not known."""
+        """Return whether memory or disk are nearly used up; False if their figures are not known."""
         memory = _is_below(self.memory_available, self.memory_total, _MEMORY_LEAST)
         return memory or _is_below(self.disk_free, self.disk_total, _DISK_LEAST)
 
@@ -48,12 +48,12 @@ def _is_below(left: float | None, total: float | None, part: float) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    """Return a number; None for one without an order, such as NaN, and for anything else."""
+    """Return a number; None for one without an order, such as NaN, and for other types."""
     return value if type(value) in (int, float) and math.isfinite(value) else None
 
 
 def parse_report(value: Any) -> HostReport:
-    """Return the figures in an answer of ``host_info``; what is not of its type counts as not given."""
+    """Return the figures in an answer of ``host_info``. A figure of another type counts as not given."""
     given: Mapping[Any, Any] = value if isinstance(value, dict) else {}
     numbers = {name: number for name in _NUMBERS if (number := _number(given.get(name))) is not None}
     jobs, most, version = given.get("jobs"), given.get("jobs_max"), given.get("version")

@@ -1,6 +1,6 @@
 """The jobs that a router knows, with the agent of each.
 
-The router keeps nothing that must survive it: an agent of ours lists its jobs whenever it comes back.
+No part of this table must survive the router: an agent of ours lists its jobs whenever it comes back.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class _Half:
             self._other.send(value)
 
     def stream_blocked(self) -> None:
-        """The own stream takes no more: stop what comes from the other."""
+        """Pause the other stream: the own one has no credit left."""
         self._other.hold()
 
     def stream_writable(self) -> None:
@@ -132,7 +132,7 @@ class JoinedCall:
             caller.attach(_FromCaller(self, caller, agent, outgoing.connection, zeros))
 
     def agent_closed(self) -> None:
-        """The agent sends no more. Its result, if it is there, comes after what it has sent."""
+        """End the client's stream: the agent sends no more. A result is sent after all data of the agent."""
         self._closed = True
         if self._outgoing.result.done():
             self._finish(self._outgoing.result)

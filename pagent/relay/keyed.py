@@ -1,6 +1,6 @@
 """Creations with a key (docs/api.rst, "Creation with a key"): the uid of the job, and the choice of its agent.
 
-The router keeps nothing: the uid follows from the key, and a digest of the request is a label of the job.
+The router stores no keys: the uid follows from the key, and a digest of the request is a label of the job.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from pagent.wire import messages
 
 _log = logging.getLogger(__name__)
 
-#: How often an agent sends what has changed, in seconds.
+#: Seconds between two messages of an agent with changed figures.
 _INTERVAL_S: Final = 1.0
 #: Characters of a job's uid.
 _UID_MAX: Final = 64

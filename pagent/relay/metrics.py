@@ -14,7 +14,7 @@ from pagent.rpc.metrics import link_metrics
 from pagent.runtime import metrics
 from pagent.runtime.metrics import STATISTICS, Metric, Values
 
-#: The states that are on the page even if no job has them. What an agent sends beyond these is "other".
+#: The states that are on the page even if no job has them. Other states that agents send count as "other".
 _STATES: Final = ("queued", "new", "pending", "running", "finished", "other")
 
 

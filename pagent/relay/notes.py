@@ -1,4 +1,4 @@
-"""Notes of jobs at their agents, and what notes of tickets mean (docs/access.rst, "Tickets").
+"""Notes of jobs at their agents, and the meaning of notes of tickets (docs/access.rst, "Tickets").
 
 An agent that keeps no notes is one of the field, or of an older release: its jobs' notes are then this router's own.
 """

@@ -103,7 +103,7 @@ def audit_of(call: IncomingCall, job_uid: Any = None) -> AuditEntry | None:
 
 @contextmanager
 def failure_audited(entry: AuditEntry | None) -> Iterator[None]:
-    """Write the line if the block ends with an error. Otherwise the call goes on, and its end writes it."""
+    """Write the line if the block ends with an error. Otherwise the end of the call writes it."""
     try:
         yield
     except BaseException as error:

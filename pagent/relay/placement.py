@@ -33,7 +33,7 @@ async def choose(
 ) -> list[ConnectedAgent]:
     """Return the agents for a new job that meet the conditions and have room, the best first.
 
-    ``allowed``: whether an agent may be chosen at all. ``like``: the jobs that ``spread`` counts.
+    ``allowed``: whether an agent may be chosen. ``like``: the jobs that ``spread`` counts.
     RequestRefusedError: 404 if the agent that is named is not connected, 503 if none has room, 400.
     """
     if choice.uid is not None:
@@ -149,7 +149,7 @@ async def _refresh(directory: AgentDirectory, agents: list[ConnectedAgent]) -> N
 
 
 async def _ask(agent: ConnectedAgent) -> None:
-    """Renew what is known of how busy an agent is."""
+    """Update the load of an agent."""
     try:
         count: Any = await agent.call("job_count_current_connection", timeout=_ANSWER_S)
     except CALL_ERRORS:

@@ -1,4 +1,4 @@
-"""What a router keeps of one job."""
+"""The record that a router keeps of one job."""
 
 from __future__ import annotations
 

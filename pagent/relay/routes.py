@@ -30,7 +30,7 @@ from pagent.runtime.metrics import Metric, Values
 
 
 class RelayRoutes:
-    """Joins the directory, the dialler, and what concerns the router itself.
+    """Joins the directory, the dialler, and the operations on the router itself.
 
     :param uid: of the router.
     :param resolve: returns the addresses of a host that callers may have dialled.
@@ -156,12 +156,12 @@ class RelayRoutes:
         return self._directory.starting(job_uid)
 
     def noted(self, connection_id: str, info: Mapping[str, Any]) -> None:
-        """Take over what an agent has answered about a job, if the agent does not push such news."""
+        """Update a job from its agent's answer, if the agent does not push changes."""
         if (agent := self._directory.table.get(connection_id)) is not None:
             self._directory.noted(agent, info)
 
     def answered(self, connection_id: str, info: Any) -> JobRecord:
-        """Take over what an agent has answered about a job; return the job as the agent says it is. ServerError."""
+        """Update a job from its agent's answer, and return the job. ServerError."""
         if not is_info(info):
             raise ServerError("the agent's answer is not the info of a job")
         if (agent := self._directory.table.get(connection_id)) is not None:
@@ -183,7 +183,7 @@ class RelayRoutes:
         self._directory.removed(job_uid)
 
     async def may_dial(self, host: str, port: int) -> list[str]:
-        """Resolve what a caller wants to have dialled; return its addresses."""
+        """Resolve an address that a caller wants the router to dial; return the IP addresses."""
         return await self._resolve(host, port)
 
     @property

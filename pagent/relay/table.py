@@ -31,7 +31,7 @@ K = TypeVar("K")
 
 _log = logging.getLogger(__name__)
 
-#: How long the first link of a uid has to answer when another agent comes with that uid.
+#: Seconds that the first link of a uid has to answer when another agent connects with that uid.
 SIGN_OF_LIFE_S: Final = 2.0
 #: How long a second link of a process has to answer before it takes over all the same.
 ANSWER_S: Final = 0.5
@@ -46,7 +46,7 @@ _REPLACED: Final = "replaced by a newer link"
 class AgentTable:
     """All links to agents.
 
-    :param tasks: owns what runs for a link.
+    :param tasks: owns the tasks of links.
     :param spool: for streams of agents without flow control.
     :param linger: seconds that jobs on agents of ours outlive the last link.
     :param feed: gets the changes of agents.

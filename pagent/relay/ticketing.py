@@ -1,4 +1,4 @@
-"""Put together what a router needs for tickets: routes and gate of the apps listener, table, notes and keys."""
+"""Put together a router's parts for tickets: routes and gate of the apps listener, table, notes and keys."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Ticketing:
         self.gate = TicketGate(inner, directory, self.tickets, self._open, self.pages)
 
     def site(self, fallback: Fallback) -> Site:
-        """Return what the apps listener serves; ``fallback`` takes over requests to enter with a ticket."""
+        """Return the site of the apps listener; ``fallback`` takes over requests to enter with a ticket."""
         return Site(self.pages.route, APPS, self.gate, fallback, self._proxy_protocol)
 
     def renew(self, keys: SigningKeys | None) -> None:

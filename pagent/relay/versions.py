@@ -40,7 +40,7 @@ class Version(NamedTuple):
 def parse_version(text: str) -> Version | None:
     """Return the version that a text is, or begins with; None if it is none.
 
-    What follows the numbers counts only if it marks a version before the release: ``5.10.0-8-amd64`` is 5.10.
+    The text after the numbers counts only if it marks a version before the release: ``5.10.0-8-amd64`` is 5.10.
     """
     found = _VERSION.fullmatch(text)
     if found is None:

@@ -31,11 +31,11 @@ class WatchState(enum.Enum):
     LISTING = enum.auto()  # the agent lists its jobs
     CURRENT = enum.auto()  # each change is sent
     UNKNOWN_METHOD = enum.auto()  # the agent has no such method
-    FAILED = enum.auto()  # the agent has ended it, or sent what cannot be understood
+    FAILED = enum.auto()  # the agent has ended the watch, or sent a message that is not valid
     STOPPED = enum.auto()  # it is not wanted any more, or its link is lost
 
 
-#: Any other input is ignored: what an agent sends late.
+#: Any other input is ignored, because an agent may have sent it before a change here.
 _TRANSITIONS: Final[Mapping[WatchState, Mapping[str, WatchState]]] = MappingProxyType(
     {
         WatchState.LISTING: {
@@ -85,7 +85,7 @@ class AgentWatch:
         self._call.cancel(CallCancelledError("the watch was given up"))
 
     def _apply(self, happening: str) -> None:
-        """Set the state; nothing else does."""
+        """Set the state. This is the only setter."""
         following = _TRANSITIONS[self.state].get(happening)
         if following is None:
             return

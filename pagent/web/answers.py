@@ -1,4 +1,4 @@
-"""Answers in JSON, and how what peers said becomes JSON."""
+"""Answers in JSON, and the conversion of peers' values to JSON."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class ClientListener:
         self._app = app
         self._control = control
         self._web: RouterWeb | None = None
-        #: Where it listens; 0 for not at all.
+        #: Port of the listener; 0 if it is closed.
         self.port = 0
 
     def fallback(self, head: IncomingHead, client: Client) -> asyncio.Protocol:

@@ -25,7 +25,7 @@ from pagent.web.payloads import PayloadError
 
 _UNAUTHORIZED: Final = 401
 
-#: What an operation on a job can fail with, beside what is in `_status_of`.
+#: Errors of operations on jobs, in addition to those of `_status_of`.
 EXPECTED: Final = (CallError, ConfigError, DialError, LinkClosedError, PayloadError, RequestRefusedError)
 
 #: By the name of the cause at the agent.
@@ -65,7 +65,7 @@ def answer_to(error: Exception, *, job_uid: str | None = None) -> web.Response:
 
 
 def refusal_of_method(error: MethodError) -> RequestRefusedError:
-    """Return the answer for what a method raised at an agent."""
+    """Return the answer for an error that a method raised at an agent."""
     status = _CAUSES.get(error.cause_type or "")
     if status is not None:
         return RequestRefusedError(status, words_of(error))
@@ -84,5 +84,5 @@ def _status(error: Exception) -> int:
 
 
 def words_of(error: MethodError) -> str:
-    """Return the text of what a method raised at the agent."""
+    """Return the text of an error that a method raised at an agent."""
     return error.cause_message or str(error)

@@ -67,7 +67,7 @@ class HandedOver(RequestHandler):
             server,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]
-            # The front has judged the sizes of the head; aiohttp must not refuse what it has let pass.
+            # The front has checked the sizes of the head; aiohttp must not refuse a head that has passed.
             max_line_size=INCOMING_HEAD_MAX,
             max_field_size=INCOMING_HEAD_MAX,
             lingering_time=REST_S,
@@ -87,7 +87,7 @@ class HandedOver(RequestHandler):
         # While connected.
         self._has_head = False
         has_body = head.framing is Framing.CHUNKED or head.length > 0
-        #: What has not come of the request; None once it is complete.
+        #: The part of the request that was not received; None once the request is complete.
         self._body = IncomingBody(head, _discard) if has_body else None
         self._job: str | None = None
         #: Whether a part of the answer has been sent, or will be.
@@ -187,7 +187,7 @@ class HandedOver(RequestHandler):
             self._endless.reschedule(asyncio.get_running_loop().time())
 
     async def drained(self) -> None:
-        """Wait until the client has taken most of what was written."""
+        """Wait until the client has received most of the written bytes."""
         await self._drain_helper()
 
     def refuse(self) -> None:
@@ -292,7 +292,7 @@ def _discard(piece: bytes | memoryview) -> None:
 
 
 async def body_pieces(request: web.Request) -> AsyncIterator[bytes]:
-    """Yield the body of a request as it comes. RequestRefusedError 408 if it makes no progress."""
+    """Yield the body of a request in pieces. RequestRefusedError 408 if it makes no progress."""
     protocol = request.protocol
     assert isinstance(protocol, HandedOver)
     while True:

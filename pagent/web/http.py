@@ -1,7 +1,7 @@
 """Connections of the agent's own HTTP endpoints. aiohttp gets one request at a time.
 
 aiohttp parses a request when its head is complete, and makes the response, also to an invalid request. This module
-bounds what aiohttp does not bound: the length of a head, the requests in memory, and the responses that wait for a
+bounds what aiohttp does not: the length of a head, the requests in memory, and the responses that wait for a
 client that does not read. A connection is kept open for the next request while its place at the connection gate is not
 needed.
 """

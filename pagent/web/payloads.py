@@ -16,7 +16,7 @@ Check = Callable[[Any], None]
 
 
 class PayloadError(Exception):
-    """The body of a request is not what the operation takes."""
+    """The body of a request is not valid for its operation."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"Invalid request payload:\n{reason}")

@@ -1,4 +1,4 @@
-"""One route of a router's API, and what the gate and the audit log need to know of it."""
+"""One route of a router's API, with its operation for the gate and its action for the audit log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Action = Callable[[web.Request], str | None]
 
 
 class Route(NamedTuple):
-    """``operation``: what the gate is asked about. ``action``: its name in the audit log.
+    """``operation``: the operation that the gate judges. ``action``: its name in the audit log.
 
     ``path`` is one of aiohttp's: a name in braces is a part of the path.
     """

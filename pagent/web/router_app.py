@@ -72,7 +72,7 @@ def _archive_action(request: web.Request) -> str | None:
 
 
 class _RouterRoutes:
-    """What concerns the router itself."""
+    """Handle requests about the router itself."""
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes

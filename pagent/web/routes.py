@@ -53,7 +53,7 @@ class RoutedAgent(Protocol):
         """Seconds that its jobs outlive its last link to the router."""
 
     def describe(self) -> dict[str, Any]:
-        """Return what answers about a job say of its agent."""
+        """Return the description of this agent in answers about its jobs."""
 
     async def call(self, method: str, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Make a unary call."""
@@ -101,11 +101,11 @@ class KnownJob(Protocol):
 
 
 class KnownChange(Protocol):
-    """What has happened to an agent, to a job, or to an object that belongs to one of them."""
+    """A change of an agent, of a job, or of an object that belongs to one of them."""
 
     @property
     def name(self) -> str:
-        """What has happened, as ``job.state``."""
+        """The kind of the change, as ``job.state``."""
 
     @property
     def agent_uid(self) -> str:
@@ -246,10 +246,10 @@ class Routes(Protocol):
         """While the block runs, traffic to the job waits."""
 
     def noted(self, connection_id: str, info: Mapping[str, Any]) -> None:
-        """Take over what an agent has answered about a job, if the agent does not push such news."""
+        """Update a job from its agent's answer, if the agent does not push changes."""
 
     def answered(self, connection_id: str, info: Any) -> KnownJob:
-        """Take over what an agent has answered about a job, as :meth:`noted`; return the job as the agent says it is.
+        """Update a job from its agent's answer, as :meth:`noted`, and return the job.
 
         ServerError: it is no job.
         """
@@ -261,7 +261,10 @@ class Routes(Protocol):
         """Forget a job that was removed."""
 
     async def may_dial(self, host: str, port: int) -> list[str]:
-        """Resolve what a caller wants to have dialled; return its addresses. RequestRefusedError: not allowed."""
+        """Resolve an address that a caller wants the router to dial; return the IP addresses.
+
+        RequestRefusedError if it is not allowed.
+        """
 
     @property
     def is_ready(self) -> bool:

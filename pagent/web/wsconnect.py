@@ -142,7 +142,7 @@ async def _close_job(stream: StreamCall, close: tuple[int, str] | None) -> None:
 
 
 async def _from_job(stream: StreamCall, socket: aiohttp.ClientWebSocketResponse) -> None:
-    """Carry what the job sends, and its close."""
+    """Carry the job's messages, and its close."""
     code, reason = _INTERNAL_ERROR, ""
     try:
         async for value in stream:
@@ -164,7 +164,7 @@ def _close_of(outcome: Any) -> tuple[int, str]:
 
 
 class _OneTarget(aiohttp.TCPConnector):
-    """Connects to one target: redirects lead nowhere else."""
+    """Connects to one target, and refuses redirects to another."""
 
     def __init__(self, target: tuple[str, int], addresses: list[str]) -> None:
         super().__init__(resolver=_Resolved(addresses), use_dns_cache=False)

@@ -70,7 +70,8 @@ def is_into(
 ) -> bool:
     """Return whether a copy goes into the destination, under the name of its source, and does not replace it.
 
-    ``there``: what the destination is, None for nothing. CommandFailed if the one cannot be copied onto the other.
+    ``there``: the type of the destination, None if it does not exist. CommandFailed if the source cannot be copied
+    onto the destination.
     """
     if (source.is_folder or source.is_content) and not source_is_folder:
         raise CommandFailed(f"{source} is not a folder")

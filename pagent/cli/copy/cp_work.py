@@ -127,7 +127,7 @@ class _Copy:
         return ProgressLine(label, quiet=self._quiet)
 
     def _finished(self, report: CopyReport, line: ProgressLine) -> int:
-        """Print what was done, on a terminal, and what was not."""
+        """Print the files that were copied, if on a terminal, and those that were not."""
         if line.is_drawn:
             files = "1 file" if report.files == 1 else f"{report.files:,} files"
             same = f", {report.unchanged:,} unchanged" if report.unchanged else ""
@@ -145,7 +145,7 @@ def _end(report: CopyReport) -> int:
 
 
 def _status(source: LocalPath) -> os.stat_result:
-    """Return the status of what is copied to a job. CommandFailed."""
+    """Return the status of the file or folder that is copied to a job. CommandFailed."""
     try:
         found = os.stat(source.path)
     except OSError as error:
@@ -176,7 +176,7 @@ def _can_be_replaced(target: str) -> bool:
 
 
 async def kind_at(job: RemoteJob, path: str) -> str | None:
-    """Return what a job has at a path: ``file``, ``dir`` or ``other``; None for nothing. A link is followed."""
+    """Return the type of a job's path: ``file``, ``dir`` or ``other``; None if there is none. Links are followed."""
     if not path:
         return "dir"
     try:

@@ -41,7 +41,7 @@ async def print_logs(client: AgentClient, name: str, choice: LogChoice) -> int:
                 notify = say if index == 0 else _ignore  # a lost link is reported once
                 copies.create_task(_copy(job, output, fd, choice, notify))
     except* BrokenPipeError:
-        pass  # the reader of one output wants no more: the other one, which may go on for long, ends as well
+        pass  # the reader of one output is gone: end the other one as well, which may be long
     return 0
 
 

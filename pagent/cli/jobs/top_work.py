@@ -23,7 +23,7 @@ _QUIT: Final = ("q", "Q")
 
 
 async def print_use(client: AgentClient, names: Sequence[str], *, as_json: bool = False) -> int:
-    """Print what jobs use once, as soon as the use of CPU is measured."""
+    """Print the figures of jobs once, as soon as the use of CPU is measured."""
     table = UseTable(names)
     async with _kept_current(client, table):
         with suppress(TimeoutError):
@@ -38,7 +38,7 @@ async def print_use(client: AgentClient, names: Sequence[str], *, as_json: bool 
 
 
 async def watch_use(client: AgentClient, names: Sequence[str]) -> int:
-    """Draw what jobs use on the screen, until the key ``q``; without a screen print it once."""
+    """Draw the figures of jobs on the screen, until the key ``q``; without a screen print them once."""
     if not has_screen():
         return await print_use(client, names)
     table = UseTable(names)
@@ -87,7 +87,7 @@ async def _news(table: UseTable) -> None:
 
 
 async def _receive(client: AgentClient, table: UseTable) -> None:
-    """Receive what changes. A link that is lost is followed by the next one."""
+    """Receive changes. A link that is lost is replaced by the next one."""
     while True:
         table.begin()
         try:

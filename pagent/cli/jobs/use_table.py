@@ -1,4 +1,4 @@
-"""The table of ``pagent top``: what jobs use, from the messages of ``agent_watch`` and ``job_figures``."""
+"""The table of ``pagent top``: figures of jobs, from the messages of ``agent_watch`` and ``job_figures``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _UNKNOWN: Final = UseFigures(0.0, None, None, None, None, None, None)
 
 
 class JobUse:
-    """What a job uses."""
+    """The figures of a job."""
 
     def __init__(self, info: Mapping[str, Any], figures: UseFigures) -> None:
         self.info = info
@@ -87,7 +87,7 @@ ORDERS: Final[dict[str, tuple[str, Callable[[JobUse], float]]]] = {
 
 
 class UseTable:
-    """What the chosen jobs use, or all that have not ended if ``names`` is empty."""
+    """The figures of the chosen jobs, or of all that have not ended if ``names`` is empty."""
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         # For life.
@@ -129,7 +129,7 @@ class UseTable:
         self._figures.update({uid: UseFigures(now, *values) for uid, values in message.items()})
         self.news.set()
 
-    # --- what is printed --------------------------------------------------------------------------
+    # --- output -----------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Raise CommandFailed for a name that no job has."""
@@ -154,7 +154,7 @@ class UseTable:
         return {info["uid"]: info for name in self._names for info in matching(infos, name)}.values()
 
     def uses(self) -> list[JobUse]:
-        """Return what the jobs use, in the chosen order."""
+        """Return the figures of the jobs, in the chosen order."""
         _, figure = ORDERS[self.order]
         return sorted(self._uses(), key=lambda use: (-figure(use), use.info["uid"]))
 

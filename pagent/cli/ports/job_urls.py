@@ -46,7 +46,7 @@ class UrlFinder:
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = frozenset(name.lower() for name in names if name)
         self._plain = PlainText()
-        self._word = b""  # the last word, which may go on in the next piece
+        self._word = b""  # the last word, which may continue in the next piece
 
     def feed(self, data: bytes) -> list[PrintedUrl]:
         """Return the URLs that are complete with this piece, in their order."""

@@ -43,7 +43,7 @@ class UrlReports:
         return urls
 
     def end(self) -> None:
-        """Print what is left at the end of the output."""
+        """Print the URLs that are left at the end of the output."""
         for finder in self._finders.values():
             self._report(self._translator.translate(finder.end()))
 

@@ -11,7 +11,7 @@ from pagent.client import AgentClient, RemoteJob
 
 
 class ForegroundJob(NamedTuple):
-    """What was asked for, the job that was created for it, and what this process has for the job."""
+    """The request of ``pagent run``, its job, and the resources of this process for the job."""
 
     request: RunRequest
     agent: AgentClient

@@ -1,4 +1,4 @@
-"""What ``pagent run`` prints of its job before the command is ready."""
+"""The lines that ``pagent run`` prints on its job before the command is ready."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from pagent.cli.terminal.standard_streams import say
 
-#: A command that ends within this time is introduced by nothing but its output and the reason of its end.
+#: Seconds. For a command that ends earlier, only its output and the reason of its end are printed.
 _AFTER_S: Final = 0.5
 
 
@@ -25,7 +25,7 @@ class Introduction:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Print all of it in a moment."""
+        """Print the line and the hint after ``_AFTER_S``."""
         self._timer = asyncio.get_running_loop().call_later(_AFTER_S, self._print_all)
 
     def print_line(self) -> None:
@@ -35,7 +35,7 @@ class Introduction:
         self._line = ""
 
     def end(self) -> None:
-        """Print nothing more by itself."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
 

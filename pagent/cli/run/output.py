@@ -17,7 +17,7 @@ from pagent.runtime.tasks import TaskOwner
 _UNREAD_S: Final = 3.0
 #: After its start, a program counts as quiet when it has written nothing for this time.
 _QUIET_S: Final = 0.3
-#: How long a program that goes on writing is waited for.
+#: Seconds after which a program that keeps writing is no longer waited for.
 _QUIET_MAX_S: Final = 1.5
 
 _OUTPUTS: Final[tuple[tuple[Literal["stdout", "stderr"], int], ...]] = (("stdout", 1), ("stderr", 2))

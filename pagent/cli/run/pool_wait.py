@@ -79,7 +79,7 @@ class _QueueLine:
         self._line.clear()
 
     def report(self, message: str) -> None:
-        """Report what the engine has said last."""
+        """Report the last line of the engine."""
         text = escape(f"pool {self._pool}: {message}")
         if text == self._text:
             return

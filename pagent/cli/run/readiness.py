@@ -76,7 +76,7 @@ class ReadinessWatch:
         self._before: set[tuple[str, int]] = set()
 
     async def watch(self) -> None:
-        """Print what the start waits for, until cancelled."""
+        """Print the step that the start waits for, until cancelled."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         announced = False

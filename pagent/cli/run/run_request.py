@@ -15,7 +15,7 @@ from pagent.cli.run.run_options import RunOptions
 from pagent.cli.target import Target
 from pagent.jobs.placeholders import names
 
-#: Python buffers what it prints into a pipe, and loses it when a signal ends the program. This makes it write at once.
+#: Python buffers output into a pipe, and loses it when a signal ends the program. This makes it write at once.
 _ENVIRONMENT: Final = {"PYTHONUNBUFFERED": "1"}
 
 

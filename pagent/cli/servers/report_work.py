@@ -37,7 +37,7 @@ EXIT_NOT_FOUND: Final = 127
 #: Addresses on which a listening socket accepts connections to the loopback.
 _LOOPBACK_ADDRESSES: Final = ("0.0.0.0", _HOST, "::", "::1", f"::ffff:{_HOST}")
 
-#: After this time without a listening socket, a message says what the command waits for.
+#: Seconds without a listening socket after which a message names the port that is waited for.
 _HINT_S: Final = 5.0
 #: Time for the agent's response to a report, which takes milliseconds.
 _RESPONSE_S: Final = 10.0

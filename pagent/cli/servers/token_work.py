@@ -19,7 +19,7 @@ from pagent.config.token_file import add_token, list_tokens
 from pagent.log import escape
 from pagent.rfc3339 import utc_text
 
-#: What tokens begin with, so that scanners for secrets can find them.
+#: The prefix of tokens, by which scanners for secrets can find them.
 _PREFIX: Final = "pagent_"
 _SECRET_BYTES: Final = 32
 

@@ -73,7 +73,7 @@ def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
 
 
 def _lines_of_error(words: Sequence[str]) -> Iterable[str] | None:
-    """Return what explains an error, or the names of all; None if the words name none."""
+    """Return the explanation of an error, or the names of all errors; None if the words name none."""
     if tuple(words) == ("errors",):
         # Imported here because pagent --help imports this module.
         from pagent.cli.terminal.standard_streams import output_columns

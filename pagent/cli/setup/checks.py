@@ -1,4 +1,4 @@
-"""Results of ``pagent doctor``: a check, how it went, and what to do."""
+"""Results of ``pagent doctor``: a check, its outcome, and advice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LEVEL: Final = 8
 
 
 class Check(NamedTuple):
-    """One check. ``advice``: what to do, empty if there is nothing to do."""
+    """One check. ``advice`` is empty if the user has to change nothing."""
 
     name: str
     level: Level
@@ -36,7 +36,7 @@ class Check(NamedTuple):
 
 
 def ok(name: str, text: str) -> Check:
-    """Return a check that has found what it looked for."""
+    """Return a successful check."""
     return Check(name, Level.OK, text)
 
 

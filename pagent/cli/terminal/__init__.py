@@ -1,1 +1,1 @@
-"""What all commands write to the terminal and read from it: messages, tables, numbers, live lines, screens and keys."""
+"""Terminal input and output of all commands: messages, tables, numbers, live lines, screens and keys."""

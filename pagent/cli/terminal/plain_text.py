@@ -15,7 +15,7 @@ _SEQUENCE: Final = re.compile(
     rb"|[PX^_][^\x1b]*\x1b\\"
     rb"|[ -/]+[0-~]|[0-OQ-WYZ\\`-~])"
 )
-#: The colours and other attributes of characters, between which a word goes on.
+#: The colours and other attributes of characters, which do not end a word.
 _ATTRIBUTES: Final = re.compile(rb"\x1b\[[0-9;:]*m")
 #: A hyperlink (OSC 8): parameters, then its address.
 _LINK: Final = re.compile(rb"8;[^;]*;(.*)", re.DOTALL)

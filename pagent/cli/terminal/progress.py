@@ -55,7 +55,7 @@ class ProgressLine:
         """Note how many bytes are done; the line is drawn at the first time, and then from time to time."""
         self._done, self._total = done, total
         if not self._reached:
-            self._reached.append((time.monotonic(), done))  # what was there at the start has no rate
+            self._reached.append((time.monotonic(), done))  # bytes that were there at the start have no rate
             self._draw_line()
 
     def say(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The standard streams of this process: messages of the command, output of its job, and what a terminal can do."""
+"""The standard streams of this process: messages of the command, output of its job, and the abilities of a terminal."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def print_infos(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Print what an agent or a router lists: as JSON, with ``quiet`` the uids alone, otherwise as a table."""
+    """Print the list of an agent or a router: as JSON, with ``quiet`` the uids alone, otherwise as a table."""
     if as_json:
         print_json(infos)
     elif quiet:

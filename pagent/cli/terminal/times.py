@@ -16,7 +16,7 @@ _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 _SPAN: Final = re.compile(rf"(?:{_PART.pattern})+")
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
-#: What a clock of two digits for the hours can show.
+#: The largest time that a clock with two digits for the hours can show.
 _CLOCK_MAX_S: Final = 99 * _HOUR
 #: A number of a larger unit is printed up to its double in the smaller unit: 119s, then 2m.
 _DOUBLE: Final = 2

@@ -1,4 +1,4 @@
-"""Find the requests of earlier and of other routers, and wake requests when what they depend on has changed."""
+"""Find the requests of earlier and of other routers, and wake requests when an agent or a job of theirs changes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _UNWRITTEN_S: Final = 60.0
 _CLEANED_S: Final = 5.0
 
 
-#: Goes on with a request, which its job and its notes say more of.
+#: Resumes a request, from the info of its command's job and the job's notes.
 Adopt = Callable[[RequestData, JobRecord, RequestState], None]
 #: Forgets a request that has ended.
 Forget = Callable[[PoolRequest], None]
@@ -156,7 +156,7 @@ class Adoption:
                 self._tasks.start(self._go_on(job), name="go on with a request for an agent")
         elif change.kind is ChangeKind.JOB_REMOVED and request is not None and request.failures:
             if request.has_ended and self._directory.table.newest(job.agent) is not None:
-                self._forget(request)  # another router has forgotten what it kept
+                self._forget(request)  # another router has removed its record of the failure
         elif change.kind is ChangeKind.JOB_CREATED and job.state == NEW:
             asyncio.get_running_loop().call_later(_UNWRITTEN_S, self._discard_unwritten, job.uid)
 
@@ -186,7 +186,7 @@ class Adoption:
             self._tasks.start(self._cancel_moved(request), name="cancel a job that an idle agent takes")
 
     async def _go_on(self, job: JobRecord) -> None:
-        """Go on with a request that another router has made."""
+        """Resume a request that another router has made."""
         rid = job.labels[RID_LABEL]
         with self.preparing(rid):
             await self._directory.watches.until_listed([job.agent], _LISTING_S)

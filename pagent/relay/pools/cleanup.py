@@ -1,4 +1,4 @@
-"""The command that removes what an engine may keep of a request whose own command was killed.
+"""The command that cancels an engine's own job of a request whose command was killed.
 
 ``srun`` that is killed leaves its job in the queue, and a job that runs keeps its node: only ``scancel`` ends both.
 """
@@ -26,7 +26,7 @@ def with_cleanup(pool: PoolSettings) -> PoolSettings:
 def slurm_cleanup(command: Sequence[str]) -> list[str]:
     """Return the command that cancels the job of a command of Slurm; nothing if its name is not that of one request.
 
-    What stands before ``srun``, such as ``env`` or ``ssh``, stands before ``scancel`` as well.
+    Words before ``srun``, such as ``env`` or ``ssh``, are put before ``scancel`` as well.
     """
     index = next((index for index, part in enumerate(command) if PurePosixPath(part).name in _SLURM), None)
     if index is None:

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 _OUTPUT_S: Final = 2.0
 #: How long an agent may be away after its command has ended: it dials again within seconds.
 AWAY_S: Final = 15.0
-#: How long a command may go on after its agent has ended: engines may not notice that for minutes.
+#: Seconds that a command may run after its agent has ended: engines may not notice the end for minutes.
 LEFT_S: Final = 20.0
 #: How long a job is not created again on a link on which that has failed.
 _RETRY_S: Final = 1.0
@@ -45,7 +45,7 @@ class RequestFailedError(Exception):
 
 
 class Turn(enum.Enum):
-    """What a request that has not started may do."""
+    """The next step of a request that has not started."""
 
     WAIT = enum.auto()
     START = enum.auto()
@@ -53,13 +53,13 @@ class Turn(enum.Enum):
 
 
 class RequestSite(Protocol):
-    """What a driver needs of the pools."""
+    """The pools, as a driver sees them."""
 
     def join_data(self, request: PoolRequest) -> bytes:
-        """Return what the command gets on its standard input."""
+        """Return the standard input of the command."""
 
     async def turn(self, request: PoolRequest) -> Turn:
-        """Return what a request that has not started may do now."""
+        """Return the next step of a request that has not started."""
 
     async def again(self, request: PoolRequest, job: PoolJob) -> None:
         """Make another request for a job whose request has ended without fault of the job."""
@@ -125,7 +125,7 @@ class RequestDriver:
         request.add_lost(*request.lost.values())
 
     async def _leave_jobs(self) -> None:
-        """Make other requests for jobs that the agent has not got although nothing was wrong with them."""
+        """Make other requests for valid jobs that the agent has not received."""
         request = self._request
         request.is_ending = True
         if request.is_cancelled:
@@ -190,7 +190,7 @@ class RequestDriver:
             raise RequestFailedError(f"the agent has not come within {pool.start_s:.0f} s of its start")
         if self._is_connected():
             return
-        # An agent that was there before this router goes on without its command.
+        # An agent that was connected before this router started does not need its command.
         if self._is_adopted and await self._until(self._is_connected, AWAY_S):
             return
         await self._until_output_is_read()

@@ -30,7 +30,7 @@ _CLEANUP_S: Final = 900.0
 
 
 class RequestEnd:
-    """Ends what a request has started. It may be repeated, also by another router."""
+    """Ends the command and the agent of a request. It may be repeated, also by another router."""
 
     def __init__(self, request: PoolRequest, pool: PoolSettings, directory: AgentDirectory, engine: Engine) -> None:
         self._request = request

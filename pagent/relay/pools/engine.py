@@ -74,7 +74,7 @@ class Engine:
         self._directory = directory
 
     async def prepare(self, agent: ConnectedAgent, data: RequestData) -> tuple[float, str]:
-        """Create the command's job with all that a router needs to go on; return its place in the queue.
+        """Create the command's job with the data that resumes the request; return its place in the queue.
 
         It may be repeated, also by another router.
         """
@@ -112,7 +112,7 @@ class Engine:
         return None if record is None else record.state
 
     def has_ended(self, request: PoolRequest) -> bool:
-        """Whether the command is known to have ended: of an agent that is away nothing is known."""
+        """Whether the command is known to have ended; False while its agent has no link."""
         return self.state(request) in (None, "FINISHED", "CLOSED")
 
     async def follow(self, request: PoolRequest) -> None:
@@ -150,14 +150,14 @@ class Engine:
         try:
             await self._directory.note(request.command, name, value)
         except MethodError as error:
-            if error.cause_type != "JobNotFoundError":  # it was removed meanwhile: no router goes on with it
+            if error.cause_type != "JobNotFoundError":  # the job was removed meanwhile, so no router resumes it
                 raise
         except RequestRefusedError:
             if self.state(request) is not None:
                 raise
 
     async def keep(self, request: PoolRequest, name: str, value: bytes) -> None:
-        """Keep a fact as :meth:`note` does. A failure is logged: the request goes on without the note."""
+        """Store a fact as :meth:`note` does. A failure is logged, and the request continues without the note."""
         try:
             await self.note(request, name, value)
         except JOB_CALL_ERRORS as error:

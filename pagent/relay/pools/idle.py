@@ -28,7 +28,7 @@ _PART: Final = 0.5
 
 
 def has_time(host: HostReport, job: PoolJob, now: float) -> bool:
-    """Return whether an agent has enough time left for a job, by what it has said; False while it has said nothing."""
+    """Return whether an agent has enough time left for a job; False until the agent has sent its time."""
     if host.started_at is None:
         return False
     if host.deadline is None:
@@ -103,7 +103,7 @@ class IdleAgents:
         return True
 
     async def _is_idle(self, idle: PoolRequest) -> bool:
-        """Ask the agent: what another router has created there may not be known here yet."""
+        """Ask the agent for its jobs: this router may not know those of another router yet."""
         agent = self._agent(idle)
         return agent is not None and not await agent.call("job_list", None, 1, timeout=DEFAULT_CALL_TIMEOUT_S)
 

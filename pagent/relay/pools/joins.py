@@ -20,7 +20,7 @@ from pagent.wire.closing import POLICY_VIOLATION
 
 _log = logging.getLogger(__name__)
 
-#: What the realm of an agent that has joined begins with; no configured token has a NUL.
+#: The prefix of the realm of an agent that has joined. No configured token has a NUL.
 _REALM: Final = "joined\0"
 #: How often credentials are renewed.
 RENEWAL_S: Final = 3600.0
@@ -74,7 +74,7 @@ class PoolJoins:
         return f"{_REALM}{joined.pool}\0{joined.rid}\0{joined.uid}"
 
     def welcome(self, peer: identity.Peer) -> Mapping[str, Any]:
-        """Return what the handshake gives to an agent that joins."""
+        """Return the fields of the handshake's answer to an agent that joins."""
         joined = self.tokens.joined(peer)
         return {} if joined is None else {identity.CREDENTIAL: self.tokens.credential(joined, peer.instance or "")}
 

@@ -1,4 +1,4 @@
-"""Requests that have ended: what they keep, and for how long."""
+"""Requests that have ended: the data that the router keeps of them, and how long it does."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _STATES: Final = tuple(state for state in RequestState if state is not RequestSt
 
 
 class PoolMeasures:
-    """Counts what becomes of the requests of this router.
+    """Counts the outcomes of the requests of this router.
 
     :param agents: returns the uids of the connected agents of a pool.
     """

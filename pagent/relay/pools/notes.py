@@ -1,7 +1,7 @@
-"""The notes of a command's job: what must survive the router, so that each router goes on with a request.
+"""The notes of a command's job: the state of a request that must survive the router, and that all routers share.
 
 A note is never changed once its fact is final, so that routers need not agree on the order of their writes. Agents keep
-the notes and give them back, so what a note has is checked.
+the notes and return them, so the content of each note is checked.
 """
 
 from __future__ import annotations

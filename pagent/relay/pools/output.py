@@ -7,7 +7,7 @@ from typing import Final
 
 from pagent.names import JOINING
 
-#: Bytes that are kept: what a failure is explained with.
+#: Bytes of output that are kept, to explain a failure.
 TAIL_BYTES: Final = 4096
 _LINE_BYTES: Final = 512
 
@@ -17,7 +17,7 @@ _line_ends: Final = re.compile(rb"[\r\n]")
 _controls: Final = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x09\x0b-\x1f\x7f-\x9f]"
 )
-#: What may be a token, whole or in part: a command may print its standard input.
+#: Text that may be a token, whole or in part: a command may print its standard input.
 _long_words: Final = re.compile(r"[A-Za-z0-9_.-]{40,}")
 _has_digit: Final = re.compile(r"[0-9]").search
 _has_letter: Final = re.compile(r"[A-Za-z]").search
@@ -25,9 +25,9 @@ _LEFT_OUT: Final = "***"
 
 
 class OutputTail:
-    """Keeps the end of what a command writes on its two streams, and looks for the line of an agent that joins.
+    """Keeps the end of a command's output on both streams, and looks for the line of an agent that joins.
 
-    Control characters are left out, and so is what looks like a token.
+    Control characters are left out, and so is text that looks like a token.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class OutputTail:
         return _clean(self._tail)
 
     def add(self, stream: str, data: bytes) -> None:
-        """Take what the command has written."""
+        """Take output of the command."""
         self._tail = (self._tail + data)[-TAIL_BYTES:]
         *lines, rest = _line_ends.split(self._lines.get(stream, b"") + data)
         self._lines[stream] = rest[-_LINE_BYTES:]

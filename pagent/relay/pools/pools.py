@@ -1,6 +1,7 @@
 """The pools of a router: requests for agents, the agents that come, and their ends (docs/router.rst, "Pools").
 
-What must survive the router is kept with the commands' jobs. A router that finds such a job goes on with its request.
+All state that must survive the router is stored with the commands' jobs. A router that finds such a job resumes its
+request.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class Pools:
             self.joins.tokens.keys = keys
 
     async def close(self) -> None:
-        """Carry no request any more; commands and agents go on."""
+        """Stop all work on requests; commands and agents keep running."""
         self._unsubscribe()
         self._kept.close()
         await self._tasks.close()
@@ -160,7 +161,7 @@ class Pools:
         task.add_done_callback(lambda _: self._ended(request))
 
     def _adopt(self, data: RequestData, job: JobRecord, state: RequestState) -> None:
-        """Go on with a request of another router."""
+        """Resume a request of another router."""
         request = PoolRequest(data, job.uid, job.age, state, self._reported)
         take_notes(request, job)
         if state is RequestState.ENDED:
@@ -191,7 +192,7 @@ class Pools:
     # --- asked by drivers -------------------------------------------------------------------------
 
     async def turn(self, request: PoolRequest) -> Turn:
-        """Return what a request that has not started may do now."""
+        """Return the next step of a request that has not started."""
         record = self._directory.jobs.get(request.data.job.uid)
         if record is not None and not record.is_queued and record.agent.uid != request.data.agent_uid:
             request.apply_to_job(RequestedJobInput.MOVE)
@@ -205,7 +206,7 @@ class Pools:
         return Turn.START if await self._turns.may_start(request, most) else Turn.WAIT
 
     def join_data(self, request: PoolRequest) -> bytes:
-        """Return what the command gets on its standard input."""
+        """Return the standard input of the command."""
         data = request.data
         pool = self._pools[data.pool]
         token = self.joins.tokens.token(data.pool, data.rid, data.agent_uid, pool.queue_s + pool.start_s)
@@ -238,7 +239,7 @@ class Pools:
         The request of a job whose agent is away, with no other job, is cancelled as well.
 
         RequestRefusedError 503: the agent of the command cannot keep that now. The request still ends here, but is to
-        be cancelled again: another router, and this one when it starts again, would go on with it.
+        be cancelled again: another router, and this one when it starts again, would resume it.
         """
         request = self._requests.with_job(job_uid)
         has_agent = request is None

@@ -9,7 +9,7 @@ from pagent.relay.jobs import JobTable
 from pagent.relay.pools.request import PoolRequest
 from pagent.relay.record import FINISHED, QUEUED
 
-#: What an info of a job has beside the keys of a queued one.
+#: The keys of an info that a queued job has no values for.
 _NONE: Final = dict.fromkeys(("exit_code", "signal", "ports", "started_at"))
 
 

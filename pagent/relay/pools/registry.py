@@ -10,7 +10,7 @@ from pagent.relay.pools.states import RequestState
 
 
 class RequestRegistry:
-    """Requests by their id, by the job of their command and by their agent; those that have ended lately included."""
+    """Requests by their id, by the job of their command and by their agent, with those that have ended recently."""
 
     def __init__(self) -> None:
         self._by_rid: Final[dict[str, PoolRequest]] = {}

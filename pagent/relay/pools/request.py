@@ -1,4 +1,4 @@
-"""A request for an agent: what its caller wants, and what has become of it."""
+"""A request for an agent: the job that its caller wants, and the state of the request."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class PoolRequest:
         self.unkept: Final[dict[str, tuple[str, bytes]]] = {}
         self.withdrawn: Final[dict[int, str]] = {}  # jobs of claims that were cancelled
         self.unwanted: Final[set[str]] = set()  # jobs that the agent has got although they were cancelled
-        #: Set at each change of what the request depends on.
+        #: Set at each change of an agent or a job that the request depends on.
         self.changed: Final = asyncio.Event()
         # The end.
         self.error: str | None = None
@@ -79,7 +79,7 @@ class PoolRequest:
         return self._state
 
     def apply(self, event: RequestInput) -> None:
-        """Change the state; nothing else does."""
+        """Change the state. This is the only setter."""
         before, self._state = self._state, next_state(self._state, event)
         self.changed.set()
         if self._state is not before:
@@ -105,7 +105,7 @@ class PoolRequest:
         return self._job_state is RequestedJobState.CANCELLED
 
     def apply_to_job(self, event: RequestedJobInput) -> None:
-        """Change the state of the job that it was made for; nothing else does."""
+        """Change the state of the job that the request was made for. This is the only setter."""
         self._job_state = next_job_state(self._job_state, event)
         self.changed.set()
 
@@ -183,7 +183,7 @@ class PoolRequest:
         return self._state is RequestState.ENDED
 
     def view(self) -> PoolRequestView:
-        """Return what callers see of it, for the job that it has got last."""
+        """Return the request as callers see it, with the job that its agent received last."""
         data = self.data
         latest = next((job for job in reversed(self.claims.values()) if job is not None), data.job)
         error = failure.text if (failure := self.failures.get(latest.uid)) is not None else self.error

@@ -19,7 +19,7 @@ class RequestState(enum.Enum):
 
 
 class RequestInput(enum.Enum):
-    """What can happen to a request."""
+    """Inputs of the state of a request."""
 
     START = enum.auto()
     JOIN = enum.auto()
@@ -70,7 +70,7 @@ class RequestedJobState(enum.Enum):
 
 
 class RequestedJobInput(enum.Enum):
-    """What can happen to the job that a request was made for. Routers repeat it, and notes of them come late."""
+    """Inputs of the state of the requested job. Routers may repeat an input, and learn of it late, from notes."""
 
     DELIVER = enum.auto()
     REMOVE = enum.auto()

@@ -1,4 +1,4 @@
-"""What agents of pools present: the join token, and then a credential (docs/router.rst, "Pools").
+"""The secrets that agents of pools present: the join token, and then a credential (docs/router.rst, "Pools").
 
 Both are signed, so a router knows them again after a restart, and so do the other routers of the site.
 """
@@ -42,7 +42,7 @@ class JoinTokens:
         return self._sign(_JOIN, Joined(pool, rid, uid, None, self._clock() + lasts_s))
 
     def credential(self, joined: Joined, instance: str) -> str:
-        """Return what the process that has joined presents from now on."""
+        """Return the credential that the process presents after it has joined."""
         return self._sign(_CREDENTIAL, joined._replace(instance=instance, expires=self._clock() + CREDENTIAL_S))
 
     def joined(self, peer: identity.Peer) -> Joined | None:

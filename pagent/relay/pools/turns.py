@@ -33,7 +33,7 @@ class Turns:
         self._known = known
 
     async def may_start(self, request: PoolRequest, most: int) -> bool:
-        """Return whether a request may start, by what is known here and by what the agent of its command says."""
+        """Return whether a request may start, by the requests known here and by the jobs of its command's agent."""
         if self._others(request) >= most:
             return False
         agent = self._launcher(request)

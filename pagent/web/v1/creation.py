@@ -133,7 +133,7 @@ async def _upload(agent: RoutedAgent, job_uid: str, index: int, file: GivenFile)
 
 
 def _parsed(payload: Mapping[str, Any]) -> CreationRequest:
-    """Return what a checked body asks for. RequestRefusedError 400."""
+    """Return the creation that a checked body describes. RequestRefusedError 400."""
     start = payload.get("start")
     files = [
         GivenFile(each["path"], content_of(f"files[{index}]", each), each.get("executable", False))

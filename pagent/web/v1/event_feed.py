@@ -1,4 +1,4 @@
-"""What happens in a router, as events and samples for the clients of all its listeners."""
+"""Events and samples of a router for the clients of all its listeners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``GET /v1/events``: server-sent events of what happens to agents, jobs and tickets (docs/api.rst, "Events")."""
+"""``GET /v1/events``: server-sent events on changes of agents, jobs and tickets (docs/api.rst, "Events")."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class _EventStream:
         await self._log.news(sampled=self._samples is not None)
 
     async def _write(self, data: bytes) -> None:
-        """Write, once the client has taken what was written before. ConnectionError if it does not, or is gone."""
+        """Write after the client has received the bytes before. ConnectionError if it does not read, or is gone."""
         if self._http.writing_paused:
             try:
                 async with asyncio.timeout(EVENT_STALLED_S):

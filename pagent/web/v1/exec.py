@@ -89,7 +89,7 @@ class ExecSession:
         await self._socket.close(closing)
 
     async def _output(self) -> Closing:
-        """Send what the process writes, and its exit code; return how the WebSocket ends then."""
+        """Send the output of the process and its exit code; return the close of the WebSocket."""
         try:
             async for data in self._call:
                 await self._window.until_room()
@@ -104,7 +104,7 @@ class ExecSession:
         return Closing(_DONE)
 
     async def _input(self) -> Closing:
-        """Send what the client writes to the process; return how the WebSocket ends when the client is to blame."""
+        """Send the client's input to the process; return the close of the WebSocket if the client makes an error."""
         try:
             while True:
                 opcode, payload = await self._socket.receive()
@@ -138,7 +138,7 @@ class ExecSession:
 
 
 def _handshake(request: web.Request) -> dict[str, str]:
-    """Return the fields of the 101. RequestRefusedError 400 for what is no handshake of this protocol."""
+    """Return the fields of the 101. RequestRefusedError 400 if the request is no handshake of this protocol."""
     head = handed_over(request).head
     if (head.value("upgrade") or "").lower() != "websocket":
         raise RequestRefusedError(400, "exec is a WebSocket: the request has no Upgrade: websocket")

@@ -134,7 +134,7 @@ class ExecSocket:
             transport.write(b"".join((frames.frame_header(opcode, len(payload)), payload)))
 
     async def close(self, closing: Closing) -> None:
-        """Close, and wait a while for the close of the client. What it still sends is discarded."""
+        """Close, and wait a while for the client's close. Other messages are discarded."""
         if closing.code == GONE:
             if self._http.transport is not None:
                 self._http.transport.abort()

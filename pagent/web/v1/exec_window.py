@@ -1,6 +1,7 @@
 """Bound the output of an exec that its client has received and not used (docs/api.rst, "Exec").
 
-A page in a browser cannot pause the reading of its WebSocket. It names a window, and acknowledges what it has used.
+A page in a browser cannot pause the reading of its WebSocket. It names a window, and acknowledges the bytes that
+it has used.
 """
 
 from __future__ import annotations

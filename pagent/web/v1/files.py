@@ -1,6 +1,6 @@
 """Files of a job: ``/v1/jobs/<uid>/files/<path>``. Bodies go through as they come.
 
-What a job has written is hostile: browsers get it as an attachment of no type that they would show.
+Files of a job are hostile: browsers get them as attachments, with no type that they would render.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ async def _probe(request: web.Request, job: JobAddress, agent: RoutedAgent) -> S
 async def _send(
     request: web.Request, job: JobAddress, agent: RoutedAgent, probed: StoredFile | None
 ) -> web.StreamResponse | None:
-    """Answer with what a request selects of a file; None if it is not any more what was probed."""
+    """Answer with the range of a file that a request selects; None if the file has changed since the probe."""
     selection = Selection(Reading.WHOLE)
     if probed is not None:
         selection = select(request.headers, probed.version, probed.size, ranges=True)

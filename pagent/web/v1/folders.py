@@ -72,7 +72,7 @@ async def make_folder(routes: Routes, request: web.Request) -> web.Response:
 
 
 async def _folder_at(agent: RoutedAgent, job_uid: str, path: str) -> bool | None:
-    """Return True if there is a folder; None if there is nothing. RequestRefusedError 409 for anything else."""
+    """Return True if the path is a folder; None if it does not exist. RequestRefusedError 409 for other types."""
     try:
         found = await agent.call("file_stat", job_uid, path)
     except MethodError as error:

@@ -1,4 +1,4 @@
-"""Start, kill, remove and wait for a job: what is done below ``/v1/jobs/<uid>``."""
+"""Start, kill, remove and wait for a job: the operations below ``/v1/jobs/<uid>``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pagent.web.v1.waits import WaitLimit
 #: How long a wait is unless the client says it.
 _WAIT_S: Final = 60.0
 
-#: The arguments of job_start that agents of the field take, in their order, with what they are if they are not given.
+#: The arguments of job_start that agents of the field take, in their order, with their defaults.
 _OF_THE_FIELD: Final[Mapping[str, Any]] = {
     "args": None,
     "env": {},

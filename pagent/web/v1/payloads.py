@@ -1,4 +1,4 @@
-"""What the bodies of requests to ``/v1`` must be; :mod:`pagent.web.v1.shapes` has the checks."""
+"""The shapes of the bodies of requests to ``/v1``; :mod:`pagent.web.v1.shapes` has the checks."""
 
 from __future__ import annotations
 

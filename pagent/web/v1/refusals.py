@@ -25,7 +25,7 @@ _STATUSES: Final[Mapping[str, int]] = {
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Raise RequestRefusedError for what an agent answers about files within the block, if it means this for files."""
+    """Raise RequestRefusedError for errors about files with which an agent answers within the block."""
     try:
         yield
     except MethodError as error:

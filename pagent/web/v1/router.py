@@ -1,4 +1,4 @@
-"""What concerns the router itself: its version and features, and the caller's own rights."""
+"""The router itself: its version and features, and the caller's own rights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pagent.web.answers import json_answer
 from pagent.web.v1.document import OPENAPI
 from pagent.web.v1.views import time_text
 
-#: What this release has of the API, for clients of several releases.
+#: The features of the API in this release, for clients of several releases.
 FEATURES: Final = ("archive", "events", "exec", "files", "jobs", "logs", "samples", "tickets")
 
 

@@ -1,6 +1,6 @@
-"""What agents have said, as the values that openapi.json promises. A value of another type counts as not known.
+"""Convert values from agents to the types that openapi.json promises. A value of another type counts as not known.
 
-An agent may be hostile, and the clients of the API are not to be concerned.
+An agent may be hostile, and must not break the clients of the API.
 """
 
 from __future__ import annotations

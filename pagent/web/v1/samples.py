@@ -107,7 +107,7 @@ def _event(jobs: dict[str, object]) -> bytes:
 
 
 class SampleStream:
-    """What one stream has been sent."""
+    """The samples and figures that one stream was sent."""
 
     def __init__(self, samples: Samples, gate: Gate, subject: Subject) -> None:
         self._samples = samples
@@ -117,7 +117,7 @@ class SampleStream:
         self._version = 0
 
     def take(self) -> list[bytes]:
-        """Return what is new: the last sample, and figures."""
+        """Return the last sample and the figures that this stream was not sent."""
         samples = self._samples
         if samples.number == self._number:
             return []

@@ -24,7 +24,7 @@ _JSON: Final = "application/json"
 async def read_json(request: web.Request, shape: Shape, *, empty: Any = None) -> dict[str, Any]:
     """Return the body of a request as a checked map. RequestRefusedError 400, 408, 413 or 415.
 
-    ``empty``: what stands for a request without a body; None if it needs one.
+    ``empty``: the value for a request without a body; None if the request needs one.
     """
     if empty is not None and not request.body_exists:
         return dict(empty)

@@ -1,4 +1,4 @@
-"""The objects of the API as JSON values: what a GET answers, and what events carry."""
+"""The objects of the API as JSON values, for answers to GET and for events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNREACHABLE: Final = "UNREACHABLE"
 QUEUED: Final = "QUEUED"
 #: All states that a job can be in.
 STATES: Final = ("NEW", "PENDING", "RUNNING", "FINISHED", "CLOSED", UNREACHABLE, QUEUED, "unknown")
-#: Keys of an agent's info that are passed on, and what their values must be.
+#: Keys of an agent's info that are passed on, with the types of their values.
 _PASSED: Final[Mapping[str, Callable[[Any], Any]]] = {
     "name": text,
     "ports": integers,
@@ -36,7 +36,7 @@ _FIGURES: Final = ("cpus", "load", "memory_total", "memory_available", "disk_fre
 
 
 def time_text(seconds: object) -> str | None:
-    """Return a time in RFC 3339; None for what is no time that a calendar has."""
+    """Return a time in RFC 3339; None for a number that is no time of the calendar."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         return None
     try:
