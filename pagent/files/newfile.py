@@ -22,7 +22,7 @@ from pagent.names import UPLOAD_PREFIX, from_wire, partial_of, to_wire
 from pagent.unix import FALLOC_KEEP_SIZE, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, fallocate
 
 #: Bytes of blocks that a growing file reserves ahead, and the size from which it does. Blocks that are allocated one by
-#: one cost twice the time and are further apart.
+#: one cost twice the time, and are scattered over the disk.
 DISK_RESERVE: Final = 4 * MIB
 DISK_RESERVE_FROM: Final = MIB
 

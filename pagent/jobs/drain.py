@@ -1,4 +1,4 @@
-"""Read the whole output of a process, with output of its children after its exit, at the pace of the receiver."""
+"""Read the whole output of a process, with output of its children after its exit, as fast as the receiver takes it."""
 
 from __future__ import annotations
 
