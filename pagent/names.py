@@ -17,6 +17,8 @@ from typing import Final
 TOKEN_VARIABLE: Final = "PAGENT_TOKEN"
 #: The line that an agent prints when it has read its join data.
 JOINING: Final = "pagent: joining"
+#: What the error of a job begins with whose agent, of a pool, has ended before it; the words of the engine follow.
+AGENT_ENDED: Final = "its agent has ended: "
 
 UPLOAD_PREFIX: Final = ".pagent-upload-"
 SPOOL_PREFIX: Final = ".pagent-spool-"

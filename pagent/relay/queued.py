@@ -1,16 +1,27 @@
-"""Calls of clients for jobs that wait for an agent of their pool, or got none."""
+"""Calls of clients for jobs that wait for an agent of their pool, got none, or have ended with it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from pagent.access.scopes import OWNER
-from pagent.errors import JobInvalidStateError, JobNotFoundError, RequestRefusedError, RouteError
+from pagent.errors import (
+    JobInvalidStateError,
+    JobNotFoundError,
+    LinkClosedError,
+    MethodError,
+    RequestRefusedError,
+    RouteError,
+)
+from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.permission import CallPermission
+from pagent.relay.pools.joins import is_joined
 from pagent.relay.pools.pools import Pools
-from pagent.relay.record import QUEUED
+from pagent.relay.record import CLOSED, QUEUED
 from pagent.relay.waiting import until_placed
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.pool_job import PoolJob
@@ -18,6 +29,8 @@ from pagent.rpc.pool_job import PoolJob
 _BAD_REQUEST: Final = 400
 #: Where job_logs has the argument ``follow``.
 _FOLLOW_AT: Final = 3
+#: How long an agent that has removed a job may take to say so, or to end its links if it ends.
+_LEAVES_S: Final = 15.0
 
 
 class QueuedCalls:
@@ -57,6 +70,7 @@ class QueuedCalls:
         self._permission.check(call, job_uid)
         if name == "job_wait":
             await until_placed(self._directory, job_uid)
+            await self._pools.until_explained(job_uid)
         record = self._directory.jobs.get(job_uid)
         if record is None:
             raise JobNotFoundError(job_uid)
@@ -64,6 +78,36 @@ class QueuedCalls:
         if name == "job_remove" and await self._pools.cancel(job_uid):
             return info
         return info if record.is_queued and name in ("job_info", "job_wait") else None
+
+    async def waited(self, agent: ConnectedAgent, job_uid: str, answer: Awaitable[Any]) -> Any:
+        """Return an agent's answer to job_wait; for a job that ends with its agent of a pool, the info with the reason.
+
+        An agent that ends removes its jobs, and ends its links later.
+        """
+        if not is_joined(agent.connection.realm):
+            return await answer
+        try:
+            info = await answer
+        except (MethodError, LinkClosedError) as error:
+            if isinstance(error, MethodError) and error.cause_type != "JobNotFoundError":
+                raise
+            if (lost := await self._lost(agent, job_uid)) is None:
+                raise
+            return lost
+        if info.get("state") == CLOSED and (lost := await self._lost(agent, job_uid)) is not None:
+            return lost
+        return info
+
+    async def _lost(self, agent: ConnectedAgent, job_uid: str) -> dict[str, Any] | None:
+        """Return the info of a job that has ended with its agent; None for another job."""
+        jobs = self._directory.jobs
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVES_S):
+                while jobs.agent_of(job_uid) == agent.key and self._directory.table.newest(agent.key):
+                    await jobs.changed(job_uid)
+        await self._pools.until_explained(job_uid)
+        record = jobs.get(job_uid)
+        return record.info() if record is not None and record.is_queued else None
 
     async def until_output(self, call: IncomingCall, args: list[Any], kwargs: Mapping[str, Any]) -> None:
         """Wait for the agent of a job whose output is to be followed."""

@@ -177,6 +177,7 @@ class RelayRoutes:
     async def until_ended(self, job_uid: str) -> None:
         """Return when a known job has no process, or is not known any more. CallError."""
         await until_ended(self._directory, job_uid)
+        await self.pools.until_explained(job_uid)
 
     def removed(self, job_uid: str) -> None:
         """Forget a job that was removed."""

@@ -251,7 +251,10 @@ class RelayService:
                 entry.agent = agent.uid
             starting = self._directory.starting(job_uid) if name == "job_start" else nullcontext()
             with starting:
-                result = await _relayed_errors(call, agent.result_of(name, [job_uid, *args], kwargs), entry)
+                made: Awaitable[Any] = agent.result_of(name, [job_uid, *args], kwargs)
+                if name == "job_wait":
+                    made = self._queued.waited(agent, job_uid, made)
+                result = await _relayed_errors(call, made, entry)
         if name == "job_remove" and not call.ended:
             self._directory.removed(job_uid)
         else:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 import pagent as pagent_package
 from pagent.agent import Agent
@@ -120,6 +122,16 @@ def requests(pools: Pools, name: str = "p") -> tuple[PoolRequestView, ...]:
 
 def states(pools: Pools, name: str = "p") -> list[str]:
     return [request.state for request in requests(pools, name)]
+
+
+def agents_of_pools() -> list[psutil.Process]:
+    """Return the agents that commands have started below this process."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it ends meanwhile
+            if process.cmdline()[1:] == [*JOIN[1:]]:
+                found.append(process)
+    return found
 
 
 def command_jobs(router: Router) -> list[str]:

@@ -15,7 +15,7 @@ from pagent.cli.run.foreground import ForegroundJob
 from pagent.cli.run.forwarded_ports import ForwardedPorts
 from pagent.cli.run.interactive import InteractiveProgram
 from pagent.cli.run.introduction import Introduction
-from pagent.cli.run.pool_wait import create_pool_job, until_placed
+from pagent.cli.run.pool_wait import AgentEndedError, check_agent, create_pool_job, until_placed
 from pagent.cli.run.readiness import port_hint
 from pagent.cli.run.run_request import RunRequest
 from pagent.cli.run.sandbox_files import SandboxFiles
@@ -102,6 +102,9 @@ class _AttachedJob:
             if failure := await self._finish():
                 raise CommandFailed(failure) from None
             raise
+        except AgentEndedError:
+            self._ports.close()  # the files of the job have ended with it
+            raise
         except (CommandFailed, CallError, LinkError, OSError):
             if failure := await self._finish():
                 say(failure)
@@ -117,9 +120,22 @@ class _AttachedJob:
             await self._files.upload()
         self._introduction.start()
         try:
-            return await self._program.run()
+            return await self._run_on_agent()
         finally:
             self._introduction.end()
+
+    async def _run_on_agent(self) -> int:
+        """Run the program, and return its exit code. AgentEndedError: the agent of a pool has ended with it."""
+        pool, failure, code = self._request.pool, None, 1
+        try:
+            code = await self._program.run()
+        except (CallError, LinkError) as error:
+            failure = error
+        if pool is not None and (code or failure is not None):
+            await check_agent(self._job, pool, failure)
+        if failure is not None:
+            raise failure
+        return code
 
     async def _finish(self) -> str:
         """Stop listening, and download the files of the job. Return why files are lost, empty if none are."""

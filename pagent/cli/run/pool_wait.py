@@ -7,18 +7,21 @@ from contextlib import suppress
 from typing import Any, Final
 
 from pagent.cli.failure import EXIT_USAGE, CommandFailed
-from pagent.cli.job_wait import wait_across_links
+from pagent.cli.job_wait import is_lost_link, reach_again, wait_across_links
 from pagent.cli.run.pool_options import PoolChoice
 from pagent.cli.terminal.standard_streams import say
 from pagent.cli.terminal.status_line import StatusLine
 from pagent.client import AgentClient, RemoteJob
-from pagent.errors import CALL_ERRORS, MethodError
+from pagent.errors import CALL_ERRORS, CallError, LinkError, MethodError
 from pagent.log import escape
+from pagent.names import AGENT_ENDED
 from pagent.runtime.tasks import TaskOwner
 
 #: How often the state of the queue is asked for.
 _POLL_S: Final = 1.0
 _QUEUED: Final = "QUEUED"
+#: What an agent answers for a job that it has removed, because it ends or because a client has asked for that.
+_REMOVED: Final = ("JobNotFoundError", "JobInvalidStateError")
 
 
 async def create_pool_job(client: AgentClient, pool: PoolChoice, name: str | None, **terms: Any) -> RemoteJob:
@@ -46,6 +49,27 @@ async def until_placed(job: RemoteJob, pool: PoolChoice) -> None:
         await tasks.close()
     if info["state"] != "NEW":
         raise CommandFailed(f"pool {pool.name} has no agent for the job: {info.get('error')}")
+
+
+class AgentEndedError(CommandFailed):
+    """The job of a command has ended with its agent; the text has the words of the engine."""
+
+
+async def check_agent(job: RemoteJob, pool: PoolChoice, failure: CallError | LinkError | None) -> None:
+    """Raise AgentEndedError if a job has ended with its agent. ``failure``: of a call for it; None if it has ended."""
+    try:
+        if failure is not None and is_lost_link(failure):
+            await reach_again(job, failure, lambda text: None)
+            info = await job.info()
+        elif failure is None or (isinstance(failure, MethodError) and failure.cause_type in _REMOVED):
+            info = await wait_across_links(job)
+        else:
+            return
+    except (CallError, LinkError):
+        return  # it was removed, or the router is away: the failure itself is reported
+    if info.get("pool") and info.get("error"):
+        reason = str(info["error"]).removeprefix(AGENT_ENDED)
+        raise AgentEndedError(f"pool {pool.name}: its agent has ended: {reason}")
 
 
 async def _placed(job: RemoteJob) -> dict[str, Any]:

@@ -127,7 +127,8 @@ class RequestDriver:
     async def _leave_jobs(self) -> None:
         """Make other requests for valid jobs that the agent has not received."""
         request = self._request
-        request.is_ending = True
+        self._queue.fail(request)
+        request.ending.set()
         if request.is_cancelled:
             self._queue.remove(request.data.job.uid)
         elif request.error is None:

@@ -46,13 +46,16 @@ class RequestEnd:
             await self._note_end(BEGUN)
         await self._end_agent()
         await self._end_command(has_run)
-        if not request.failures:
+        if request.failures:
+            await self._keep_end()
+        if not request.failures:  # there were none, or clients have removed their jobs meanwhile
             await self._engine.discard(request)
-            return
+
+    async def _keep_end(self) -> None:
         try:
             await self._note_end(DONE)
         except JOB_CALL_ERRORS as error:
-            _log.warning("request %s: its end is not kept: %s", request.data.rid, error)
+            _log.warning("request %s: its end is not kept: %s", self._request.data.rid, error)
 
     async def _end_command(self, has_run: bool) -> None:
         """End the command, however long its agent is away. An engine out of reach is given up in the end."""

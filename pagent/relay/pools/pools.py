@@ -44,6 +44,8 @@ _log = logging.getLogger(__name__)
 _RID_BYTES: Final = 8
 #: How long another request for a job is not tried again, unless an agent comes.
 _RETRY_S: Final = 30.0
+#: How long an engine may take to say why an agent has ended.
+_EXPLAINED_S: Final = 10.0
 _NOT_KEPT: Final = "the agent that runs the commands of the pool is away: the end of the job is not certain yet"
 
 
@@ -291,6 +293,12 @@ class Pools:
                 await self._directory.remove(uid)
         except JOB_CALL_ERRORS as error:
             _log.info("job %s is not removed: %s", uid, error)
+
+    async def until_explained(self, job_uid: str) -> None:
+        """Wait until the engine has said why a job has ended with its agent, for as long as that takes normally."""
+        request = next((each for each in self._requests.active() if job_uid in each.lost), None)
+        if request is not None:
+            await event_within(request.ending, _EXPLAINED_S)
 
     def view(self, name: str) -> PoolView | None:
         """Return a pool, with all its requests; None if there is none of this name."""

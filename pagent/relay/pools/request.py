@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from pagent.names import AGENT_ENDED
 from pagent.relay.pools.notes import (
     CANCELLED_NOTE,
     CLAIM_NOTE,
@@ -57,7 +58,6 @@ class PoolRequest:
         # Until it has ended.
         self._state = state
         self._job_state = RequestedJobState.WAITING
-        self.is_ending = False
         self.has_left = False  # the agent has said that it ends
         self.instance: str | None = None  # of the agent that has come first
         self.claims: Final[dict[int, PoolJob | None]] = {}  # jobs for the idle agent; None for one that is settled
@@ -67,6 +67,7 @@ class PoolRequest:
         self.unkept: Final[dict[str, tuple[str, bytes]]] = {}
         self.withdrawn: Final[dict[int, str]] = {}  # jobs of claims that were cancelled
         self.unwanted: Final[set[str]] = set()  # jobs that the agent has got although they were cancelled
+        self.ending: Final = asyncio.Event()  # it gives no jobs to its agent any more, and its failures are final
         #: Set at each change of an agent or a job that the request depends on.
         self.changed: Final = asyncio.Event()
         # The end.
@@ -125,7 +126,7 @@ class PoolRequest:
     def add_lost(self, *jobs: PoolJob) -> None:
         """Note that jobs have ended with the agent; the output of the command may say why."""
         self.lost.update({job.uid: job for job in jobs})
-        self.fail(f"its agent has ended: {self.output.text}", *jobs)
+        self.fail(f"{AGENT_ENDED}{self.output.text}", *jobs)
 
     def encoded_failures(self) -> bytes:
         """Return the note of the failures."""
@@ -177,6 +178,10 @@ class PoolRequest:
             found[None] = self.data.job
         found.update({number: job for number, job in self.claims.items() if job is not None})
         return found
+
+    @property
+    def is_ending(self) -> bool:
+        return self.ending.is_set()
 
     @property
     def has_ended(self) -> bool:

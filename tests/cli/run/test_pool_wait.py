@@ -16,7 +16,7 @@ import pytest
 from pagent.config.model import Settings
 from tests.cli.commands import outcome_of
 from tests.kit.agents import TOKEN
-from tests.kit.pools import JOIN, keys_in, pool_of, running_pools, states
+from tests.kit.pools import JOIN, agents_of_pools, keys_in, pool_of, running_pools, states
 from tests.kit.programs import ECHO
 from tests.kit.terminal import Terminal
 from tests.kit.transfers import eventually
@@ -75,6 +75,30 @@ async def test_a_signal_in_the_queue_cancels(
         assert process.returncode == code
         assert b"\033" not in stderr
         await eventually(lambda: states(router.pools) == ["ended"] and not host.jobs.jobs())
+
+
+#: An engine that says why it ends the agent after the agent has ended.
+CANCELLED = ("sh", "-c", '"$@"; echo job 7 was cancelled; sleep 0.2; exit 1', "sh", *JOIN)
+#: Programs that serve, and that never listen.
+LISTENS, STARTS = SERVER, ("sh", "-c", "echo it runs >&2; exec sleep 600")
+
+
+@pytest.mark.parametrize(("command", "sign"), [(LISTENS, r"forwards"), (STARTS, "it runs")], ids=["serves", "starts"])
+async def test_the_agent_ends(settings: Settings, tmp_path: Path, command: tuple[str, ...], sign: str) -> None:
+    """The command says what the engine says."""
+    async with running_pools(settings, keys_in(tmp_path), p=pool_of(*CANCELLED)) as (router, host):
+        address = ("--agent", f"127.0.0.1:{router.control_port}")
+        process = await pagent("run", "--pool", "p", *address, "--", *command)
+        await said(process, sign)
+        for agent in agents_of_pools():
+            agent.terminate()
+        _, stderr = await process.communicate()
+        last = stderr.decode().splitlines()[-1]
+        assert process.returncode == 1, stderr
+        assert last.endswith("job 7 was cancelled (pagent help agent-of-pool-ended)"), stderr
+        assert b"lost" not in stderr
+        assert b"not found" not in stderr
+        await eventually(lambda: not host.jobs.jobs())  # the command has read the reason and removed the job
 
 
 async def test_the_line_of_a_terminal_is_rewritten(settings: Settings, tmp_path: Path) -> None:

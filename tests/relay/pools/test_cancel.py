@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from pagent.client import connect_agent
@@ -19,6 +17,7 @@ from tests.kit.agents import TOKEN, agent_process, with_token
 from tests.kit.pools import (
     HOST,
     JOIN,
+    agents_of_pools,
     command_jobs,
     has_arrived,
     job,
@@ -88,7 +87,7 @@ async def test_the_job_of_an_agent_that_is_away_is_cancelled(settings: Settings,
     async with running_pools(settings, keys_in(tmp_path), p=pool_of(*JOIN)) as (router, host):
         await router.pools.request("p", {}, wanted)
         await eventually(lambda: has_arrived(router, wanted.uid))
-        (agent,) = _agents()
+        (agent,) = agents_of_pools()
         link = await connected(router, requests(router.pools)[0].agent_uid)
         agent.suspend()
         try:
@@ -102,7 +101,7 @@ async def test_the_job_of_an_agent_that_is_away_is_cancelled(settings: Settings,
             assert (await ask(router.control_port, "GET", f"/v1/jobs/{wanted.uid}")).status == 404
         finally:
             agent.resume()
-        await eventually(lambda: states(router.pools) == ["ended"] and not host.jobs.jobs() and not _agents())
+        await eventually(lambda: states(router.pools) == ["ended"] and not host.jobs.jobs() and not agents_of_pools())
 
 
 async def test_another_router_cancels(settings: Settings, tmp_path: Path) -> None:
@@ -150,15 +149,6 @@ async def test_a_job_is_cancelled_that_another_router_gives_to_an_idle_agent(
         assert states(one.pools)[0] == "connected"
 
 
-def _agents() -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):  # it ends meanwhile
-            if process.cmdline()[1:] == [*JOIN[1:]]:
-                found.append(process)
-    return found
-
-
 @pytest.mark.slow
 async def test_an_agent_for_one_job_survives_a_restart(settings: Settings, tmp_path: Path) -> None:
     """It comes back after its request, and before it has listed its job."""
@@ -170,7 +160,7 @@ async def test_an_agent_for_one_job_survives_a_restart(settings: Settings, tmp_p
             await connected(router, HOST)
             await router.pools.request("p", {}, wanted)
             await eventually(lambda: has_arrived(router, wanted.uid))
-            (agent,) = _agents()
+            (agent,) = agents_of_pools()
             agent.suspend()
             router.end(0)
             await router.stop()
