@@ -244,7 +244,7 @@ def test_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=env, check=False)
     assert done.returncode == 1
-    assert "pagent: stdout cannot be written: No space left on device\n" in done.stderr
+    assert "pagent: stdout cannot be written: No space left on device" in done.stderr
 
 
 def test_a_second_ctrl_c_kills_the_job(tmp_path: Path) -> None:
