@@ -62,6 +62,11 @@ class ExecProcess:
         self._input: Feed | None = None
         self._output: Drain | None = None
 
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, or minus the number of the signal; None while the process runs."""
+        return self._exited
+
     async def start(self, tty: bool, rows: int = 24, cols: int = 80, *, split: bool = False) -> None:
         """Start the process. Its output is delivered from then on."""
         if sys.platform == "win32":

@@ -48,7 +48,7 @@ async def test_a_connection_that_ends_without_a_close_frame_ends_its_jobs(agent:
 async def test_a_peer_that_stops_answering_is_dead(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its kernel still acknowledges. The limits are shorter here than usual."""
     monkeypatch.setattr("pagent.net.link.liveness.PING_INTERVAL_S", 0.05)
-    monkeypatch.setattr("pagent.net.link.liveness.SILENCE_MAX_S", 0.4)
+    monkeypatch.setattr("pagent.net.link.liveness.SILENCE_MAX_S", 1.0)
     async with peers.dial(agent.rpc_port, TOKEN) as lively, peers.dial(agent.rpc_port, TOKEN) as silent:
         await with_a_job(agent, silent)
         silent.socket.transport.pause_reading()

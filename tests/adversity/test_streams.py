@@ -81,7 +81,8 @@ async def test_a_peer_that_does_not_read_delays_no_other_link(agent: Agent, peer
             await stalled.start(ISTREAM, "file_download", job, "big")
         for _ in range(20):
             assert await peer.call("job_count_current_connection") == 0
-        link = next(c.link for c in agent.links.open if len(c.incoming) == 4)
+        await eventually(lambda: any(len(connection.incoming) == 4 for connection in agent.links.open))
+        link = next(connection.link for connection in agent.links.open if len(connection.incoming) == 4)
         await eventually(lambda: link.blocked)
         assert link.unsent_bytes < 3 * MIB
         stalled.socket.transport.abort()

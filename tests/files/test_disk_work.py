@@ -141,18 +141,19 @@ async def test_a_step_that_hangs_fails_after_a_limit_and_cleans_up_by_itself(
 
 
 async def test_the_clean_up_runs_however_many_steps_of_the_job_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "DISK_ANSWER_S", 0.05)
     pool = ThreadPool("test", 1)
     job = pool.share(1)
     resume = threading.Event()
     seen: list[str] = []
     healthy = DiskWork(job, lambda: seen.append("clean"))
     await healthy.run(int)
+    monkeypatch.setattr(limits, "DISK_ANSWER_S", 0.05)
     for _ in range(limits.STUCK_THREADS_SHARE):
         with pytest.raises(StuckError):
             await DiskWork(job, lambda: None).run(resume.wait, 10)
     with pytest.raises(StuckError, match="earlier"):
         await healthy.run(seen.append, "step")
+    monkeypatch.setattr(limits, "DISK_ANSWER_S", 10.0)
     await healthy.end()
     assert seen == ["clean"]
     assert await pool.share(1).run(int) == 0  # another job's

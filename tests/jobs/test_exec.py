@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ne
 
 
 class Listener:
-    """Writes down what it hears."""
+    """Records the events of a process."""
 
     def __init__(self) -> None:
         self.output = b""
@@ -63,9 +63,9 @@ async def execute(manager: JobManager, job: Job, *args: str, tty: bool = False) 
 
 
 async def process_exits(process: ExecProcess) -> None:
-    """Wait until it has ended, which its user hears of after the output only."""
+    """Wait until it has ended; its user is notified of that after the output only."""
     async with asyncio.timeout(PATIENCE_S):
-        while process._exited is None:  # noqa: ASYNC110
+        while process.exit_code is None:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
@@ -114,7 +114,7 @@ async def test_nothing_ends_while_its_output_is_paused(manager: JobManager, job:
     process.pause()
     process.write(b"\n")
     await process_exits(process)
-    await asyncio.sleep(2 * EXEC_QUIET_S)  # nothing tells that an end does not come
+    await asyncio.sleep(2 * EXEC_QUIET_S)  # an end that does not come has no event
     assert listener.code is None
     process.resume()
     assert await ended(listener) == 0

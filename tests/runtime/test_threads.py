@@ -217,8 +217,9 @@ async def test_slow_work_does_not_hold_up_the_work_of_others(
     assert await within(pool.run(int)) == 0
     gate.open()
     assert await within(asyncio.gather(*slow)) == ["through"] * 6
+    monkeypatch.setattr("pagent.runtime.threads.THREAD_PATIENCE_S", PATIENCE_S)
     gate_of_later = Gate()
-    later = [pool.submit(gate_of_later.pass_through) for _ in range(2)]
+    later = [pool.submit(gate_of_later.pass_through) for _ in range(6)]
     gate_of_later.open()
     await within(asyncio.gather(*later))
     assert gate_of_later.most <= 2

@@ -86,13 +86,13 @@ async def start(peer: Peer, script: str) -> str:
 async def test_the_process_dials_and_ends_when_it_is_idle(tmp_path: Path) -> None:
     """Its standard input stays open: it reads one object, and not to the end."""
     async with peers.listen() as router:
-        join = join_data(router.port, properties={"pool": "p"}, idle_s=0.5)
+        join = join_data(router.port, properties={"pool": "p"}, idle_s=1.0)
         async with joined_process(tmp_path, join, stdout=asyncio.subprocess.PIPE) as agent:
             peer = await router.accepted()
+            job = (await peer.call("job_create", "job"))["uid"]  # from now on it is not idle
             data = peer.hello[2][2]
             assert (data["auth"]["uid"], presented(peer), data["properties"]) == ("joined", SECRET, {"pool": "p"})
             _assert_concealed(agent.process.pid, tmp_path)
-            job = (await peer.call("job_create", "job"))["uid"]
             assert agent.process.stdout is not None
             assert await agent.process.stdout.readline() == b"pagent: joining\n"
             await peer.call("job_remove", job)

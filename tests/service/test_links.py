@@ -15,6 +15,8 @@ from tests.kit.peer import CallFailed, Peer
 from tests.kit.transfers import eventually
 
 OTHER_TOKEN = "another-token"
+#: Long enough to dial again.
+LINGER_S = 1.0
 
 
 def dial(agent: Agent, instance: str | None = "i1", **options: Any) -> Any:
@@ -62,13 +64,13 @@ async def test_links_of_another_owner_keep_no_job(settings: Settings, options: d
 
 async def test_a_new_link_of_the_owner_stops_the_linger_timers(agent: Agent) -> None:
     async with dial(agent) as peer:
-        lingers = await new_job(peer, linger=0.2)
+        lingers = await new_job(peer, linger=LINGER_S)
         await new_job(peer)
     await eventually(lambda: uids(agent) == {lingers})
     async with dial(agent, "a later process") as peer:
         # One that another owner made with the same time shows that the time is over.
         async with dial(agent, uid="another") as another:
-            ended = await new_job(another, linger=0.2)
+            ended = await new_job(another, linger=LINGER_S)
         await eventually(lambda: ended not in uids(agent))
         assert uids(agent) == {lingers}
     await eventually(lambda: not uids(agent))
