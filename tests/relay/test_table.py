@@ -100,14 +100,12 @@ async def test_another_agent_with_the_uid_replaces_one_that_is_dead(
     instance: str | None, router: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(table, "SIGN_OF_LIFE_S", 0.1)
-    async with (
-        dial(router.server_port, TOKEN, uid="A", instance="i"),
-        dial(router.server_port, TOKEN, uid="A", instance=instance) as second,
-    ):
-        agent = await router.directory.table.next_link(AgentKey("A", None), PATIENCE_S)
-        agent = await connected(router, "A", other_than=agent)
-        assert agent.connection_id == second.link_id
-        assert [link.connection_id for link in router.directory.table] == [second.link_id]
+    async with dial(router.server_port, TOKEN, uid="A", instance="i"):
+        first = await router.directory.table.next_link(AgentKey("A", None), PATIENCE_S)
+        async with dial(router.server_port, TOKEN, uid="A", instance=instance) as second:
+            agent = await connected(router, "A", other_than=first)
+            assert agent.connection_id == second.link_id
+            assert [link.connection_id for link in router.directory.table] == [second.link_id]
 
 
 async def test_the_links_of_a_dead_agent_do_not_lock_its_successor_out(
