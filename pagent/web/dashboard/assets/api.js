@@ -116,7 +116,7 @@ export class Api extends EventTarget {
     return response.status === 204 ? null : response.json();
   }
 
-  // Return all entries of a list that comes in pages.
+  // Return all entries of a list of several pages.
   async all(path, key, query = {}, signal) {
     const found = [];
     let after;
@@ -147,7 +147,7 @@ export class Api extends EventTarget {
   }
 
   // Yield the events of the router: {id, name, data}; first {name: "open", id} when the stream has begun.
-  // ``alive`` is called with each piece that comes.
+  // ``alive`` is called with each piece that is received.
   async *events(last, alive, signal) {
     const headers = { Accept: "text/event-stream" };
     if (last) headers["Last-Event-ID"] = last;

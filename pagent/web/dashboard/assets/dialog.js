@@ -7,7 +7,7 @@ const MESSAGES_MAX = 4;
 
 let ids = 0;
 
-// Open a dialog; the promise resolves with what ``close`` was called with, null on Escape.
+// Open a dialog; the promise resolves with the argument of ``close``, null on Escape.
 // ``build``: takes close, and returns the elements of its content.
 export function openDialog(title, build, { kind = "" } = {}) {
   const before = document.activeElement;
@@ -43,7 +43,7 @@ export function openDialog(title, build, { kind = "" } = {}) {
 }
 
 // Ask before something that cannot be undone. The answer is false, or the values of the fields.
-// ``subject``: the name of what it is done to; ``fields``: elements with a name.
+// ``subject``: the name of the object of the action; ``fields``: elements with a name.
 export async function confirmAction({ title, subject, text, action, fields = [], danger = true }) {
   const answer = await openDialog(title, (close) => {
     const send = (event) => {
@@ -67,7 +67,7 @@ export async function confirmAction({ title, subject, text, action, fields = [],
 }
 
 // Say something for a while, which lasts while the reader is at it. Errors stay until they are closed. While a dialog is open
-// all else is inert, so messages are in the dialog.
+// all other elements are inert, so messages are in the dialog.
 export function message(text, { kind = "info", detail = null } = {}) {
   const area = document.getElementById("toasts");
   const place = document.querySelector("dialog[open]") ?? document.body;

@@ -9,7 +9,7 @@ import { savable } from "./paths.js";
 const KEPT_MAX = 256 * 1024 * 1024;
 const REVOKED_MS = 60_000;
 
-// Save what a GET of the API answers. ``changed(done, size)`` is called with the progress.
+// Save the body of an answer to a GET of the API. ``changed(done, size)`` is called with the progress.
 export async function download(api, path, { query, name, signal, changed, command }) {
   const response = await api.fetch("GET", path, { query, signal });
   const size = Number(response.headers.get("Content-Length"));
@@ -46,7 +46,7 @@ function keep(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), REVOKED_MS);
 }
 
-// Return a file that is written as the data comes; null without one.
+// Return a file that is written as data is received; null if the person chooses none.
 async function chosen(name, size, command) {
   const hasPicker = typeof window.showSaveFilePicker === "function";
   const text = hasPicker

@@ -7,7 +7,7 @@ export async function* ofInput(input) {
   for (const file of input.files) yield { file, path: cleaned(file.webkitRelativePath || file.name) };
 }
 
-// Return a generator of {file, path} of what was dropped. The entries have to be taken while the event is handled.
+// Return a generator of {file, path} of the dropped files and folders. The entries have to be taken while the event is handled.
 export function ofDrop(transfer) {
   const entries = [];
   const files = [];

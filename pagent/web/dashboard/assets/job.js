@@ -1,4 +1,4 @@
-// The page of one job: its name, its state, what can be done with it, its figures, and its tabs.
+// The page of one job: its name, its state, its actions, its figures, and its tabs.
 
 import { killJob, openJob, refusals, removeJob } from "./actions.js";
 import { allow, copyButton, empty, setState, shade, whenAllowed } from "./chips.js";

@@ -1,4 +1,4 @@
-// The tabs of the page of a job. A part is kept as long as that page, so that it goes on while another tab is open.
+// The tabs of the page of a job. A part lives as long as that page, so that it keeps running while another tab is open.
 
 import { empty } from "./chips.js";
 import { h, setAttribute } from "./dom.js";
@@ -24,7 +24,7 @@ const TABS = {
 };
 const KEYS = Object.keys(TABS);
 
-// Mount what works in the folder of a job, if it has one.
+// Mount the parts that work in the folder of a job, if it has one.
 function inFolder(element, job, mount) {
   if (!job.removed_at && job.state !== "QUEUED") return mount();
   element.append(empty(job.removed_at ? "The job is removed, and its folder with it" : "The job waits for an agent"));
@@ -145,7 +145,7 @@ export class JobTabs {
     for (const key of [...this.#mounted.keys()]) this.#end(key);
   }
 
-  // End the parts, which may be allowed more or less now. A terminal that runs, and is still allowed, goes on.
+  // End the parts, which may be allowed more or less now. A terminal that runs, and is still allowed, stays.
   rightsChanged(job) {
     for (const [key, { state }] of [...this.#mounted]) {
       const goesOn = key === "terminal" && state === "RUNNING" && job && !this.#app.api.refusal("exec", { job });
@@ -154,7 +154,7 @@ export class JobTabs {
   }
 }
 
-// A log and a terminal wait for the start of the job, and keep what they display when it is gone.
+// A log and a terminal wait for the start of the job, and keep their display when it is gone.
 function isOutdated({ key, state, removed }, job) {
   if (key === "summary") return false;
   if ((state === "QUEUED") !== (job.state === "QUEUED")) return true;

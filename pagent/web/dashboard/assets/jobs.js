@@ -14,7 +14,7 @@ const REFRESH_MS = 1000;
 const TYPED_MS = 400;
 const FILL_MS = 250;
 
-// What the view had when it was left: it comes back so.
+// The state of the view when it was left; it is restored on return.
 const remembered = {
   query: "",
   ended: false,
@@ -23,7 +23,7 @@ const remembered = {
   scroll: 0,
 };
 
-// Take what the address says. One without a word of it comes from a link to the view, unless the view has written it.
+// Take the filters from the address. An address without any is a link to the view, unless the view has written it.
 function readAddress() {
   const words = location.hash.split("?")[1] ?? "";
   if (!words && !history.state?.isJobs) return;

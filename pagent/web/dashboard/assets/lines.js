@@ -1,4 +1,4 @@
-// The lines of an output that comes in pieces of bytes, each with the offset of its first byte.
+// The lines of an output that is received in pieces of bytes, each with the offset of its first byte.
 
 const LF = 10;
 const LINE_MAX = 16_384;

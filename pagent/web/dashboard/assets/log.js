@@ -1,4 +1,4 @@
-// The output of a job: the end of it, what comes next, and on demand what came before. The memory that it takes is bounded.
+// The output of a job: its end, new output, and on demand earlier output. The memory for it is bounded.
 
 import { announce, failure } from "./dialog.js";
 import { framed, h, setAttribute, setText } from "./dom.js";

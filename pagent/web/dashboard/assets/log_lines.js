@@ -129,7 +129,7 @@ export class LogLines {
   }
 }
 
-// A tab is kept; every other control character is displayed as what it is.
+// A tab is kept; every other control character is displayed as its code point.
 function harmlessLine(text) {
   return text.includes("\t") ? text.split("\t").map(harmless).join("\t") : harmless(text);
 }

@@ -19,7 +19,7 @@ export class LogReader {
     return { start: Number(headers.get("X-Pagent-Start")), end: Number(headers.get("X-Pagent-Offset")) };
   }
 
-  // Read a stream from an offset on, to its end. ``begun`` takes the offset of the first byte that comes, ``take`` each piece;
+  // Read a stream from an offset on, to its end. ``begun`` takes the offset of the first byte, ``take`` each piece;
   // no more is read while the promise of ``take`` is pending. While the page is not seen, its connection is given back.
   async follow(stream, offset, { begun, take }, signal) {
     const connection = new AbortController();

@@ -94,7 +94,7 @@ export class LogSearch {
     event.preventDefault();
   }
 
-  // Go to another match; the newest one is the first, because the end of a log is what is looked for.
+  // Go to another match; the newest one is the first, because readers look for the end of a log.
   go(by) {
     const number = this.#hits.length;
     if (!number) return;

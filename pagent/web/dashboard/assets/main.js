@@ -48,7 +48,7 @@ function tokenOfAddress() {
   return null;
 }
 
-// Use another token, or none. Nothing stays of what this page has displayed for the former one: it is loaded again.
+// Use another token, or none. The page is loaded again, so that no data of the former token stays.
 function useToken(token) {
   const former = api.token;
   if (former !== null && token === null) history.replaceState(null, "", "#/");

@@ -1,4 +1,4 @@
-// The first view: totals, live plots, the hosts, and what has happened last.
+// The first view: totals, live plots, the hosts, and the latest events.
 
 import { setState, shade, stateWord } from "./chips.js";
 import { framed, h, keepFocus, setText } from "./dom.js";
@@ -185,7 +185,7 @@ function host(agent) {
   );
 }
 
-// --- what has happened ---
+// --- events ---
 
 const WORDS = {
   "agent.up": "connected",

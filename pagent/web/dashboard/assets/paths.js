@@ -1,7 +1,7 @@
 // Paths of files in the folder of a job, as listings of /v1 have them: names joined by slashes.
 
 const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
-// Characters that file systems of people's devices refuse, or that change what a person reads of a name.
+// Characters that file systems of people's devices refuse, or that change how a name reads.
 const UNSAVABLE =
   /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"*/:<>?\\|]|[\u{10fe80}-\u{10feff}]/gu;
 // Characters that are special in a mask of an archive (docs/contract.rst): each is a class of its own.

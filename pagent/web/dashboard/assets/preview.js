@@ -71,7 +71,7 @@ async function beginning(response) {
   return data.subarray(0, MOST);
 }
 
-// Characters that would change what a person reads are displayed as code points; lines and tabs stay.
+// Characters that would change how a text reads are displayed as code points; lines and tabs stay.
 function readable(data) {
   const text = new TextDecoder().decode(data, { stream: true });
   return text

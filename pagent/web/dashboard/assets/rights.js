@@ -2,7 +2,7 @@
 
 const OWNER = "pagent/owner";
 
-// Whether one scope, as GET /v1/whoami has it, is good for a job or an agent; with neither, for anything at all.
+// Whether one scope, as GET /v1/whoami has it, is good for a job or an agent; with neither, for any object.
 function covers(grant, scope, name, { job = null, agent = null }) {
   const [granted, limit = ""] = split(grant, "!");
   if (granted !== scope) return false;

@@ -1,4 +1,4 @@
-// SHA-256 (FIPS 180-4) of data that comes in pieces. crypto.subtle takes whole messages only, and secure contexts.
+// SHA-256 (FIPS 180-4) of data in pieces. crypto.subtle takes whole messages only, and secure contexts.
 
 const BLOCK = 64;
 

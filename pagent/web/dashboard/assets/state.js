@@ -215,7 +215,7 @@ export class Store {
     return null;
   }
 
-  // Seconds without use. It goes on between events.
+  // Seconds without use. They grow between events.
   idle(job) {
     const figures = this.figures.get(job.uid);
     const live = figures?.values[IDLE];

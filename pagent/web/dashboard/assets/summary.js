@@ -1,4 +1,4 @@
-// The tab with the facts of a job: why it has ended, what it is, and its figures of the last minutes.
+// The tab with the facts of a job: the reason of its end, its details, and its figures of the last minutes.
 
 import { copyButton, tokenButton } from "./chips.js";
 import { h, setText } from "./dom.js";

@@ -10,7 +10,7 @@ const CONTRAST = 4.5;
 // All but tab, line feed and carriage return.
 const CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/g;
 
-// The colours of the two shades. xterm.js raises the contrast of what a program draws to CONTRAST.
+// The colours of the two shades. xterm.js raises the contrast of a program's colours to CONTRAST.
 const THEMES = {
   dark: {
     background: "#0d1117",
@@ -176,7 +176,7 @@ export class Screen {
   }
 
   // Paste text without the control characters that a program could take for keys: the end of a bracketed paste is one, so
-  // that what comes after it would be run.
+  // that the text after it would be run.
   paste(text) {
     this.#terminal.paste(text.replace(CONTROLS, ""));
   }

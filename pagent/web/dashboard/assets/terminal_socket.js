@@ -5,7 +5,7 @@ export const State = Object.freeze({ CONNECTING: "connecting", OPEN: "open", END
 // A page cannot stop reading a WebSocket: the router sends at most this much more than the terminal has drawn.
 const WINDOW = 256 * 1024;
 const ACKNOWLEDGED_AT_ONCE = WINDOW / 4;
-// Input: what the socket may hold, a message, and what may wait in all while the program does not read.
+// Bytes of input: the socket's buffer, a message, and all input that waits while the program does not read.
 const BUFFERED_MAX = 256 * 1024;
 const PIECE = 32 * 1024;
 const WAITING_MAX = 16 * 1024 * 1024;
@@ -94,7 +94,7 @@ export class TerminalSocket {
       this.#socket.send(framed);
       this.#waitingBytes -= piece.length;
     }
-    // Browsers do not say when a socket has sent what it holds.
+    // Browsers have no event for a socket that has sent its buffer.
     if (this.#waiting.length) this.#timer = setTimeout(() => this.#send(), LOOK_MS);
   }
 
@@ -122,7 +122,7 @@ export class TerminalSocket {
     this.#become(State.ENDED);
   }
 
-  // A browser does not say what a refused handshake was answered with, so the state of the job is asked for.
+  // A browser hides the answer to a refused handshake, so the page asks for the state of the job.
   async #whyNot() {
     let job;
     try {

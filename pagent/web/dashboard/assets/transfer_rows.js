@@ -1,4 +1,4 @@
-// The rows of the list of transfers: what is under way, how far it is, and how it has ended.
+// The rows of the list of transfers: name, progress, and result.
 
 import { h, icon, setText } from "./dom.js";
 import { bytes, harmless, plural, shortened } from "./format.js";
@@ -31,7 +31,7 @@ class Row {
     else this.#onCancel();
   }
 
-  // The focus goes on to the next row, otherwise to the button that begins an upload.
+  // The focus moves to the next row, otherwise to the button that begins an upload.
   #remove() {
     const next = this.element.nextElementSibling ?? this.element.previousElementSibling;
     const root = this.element.closest(".files");

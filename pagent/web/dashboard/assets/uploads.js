@@ -108,7 +108,7 @@ export class Upload {
         return;
       } catch (error) {
         if (error.status === 422 && from) {
-          from = 0; // what was kept was of another file
+          from = 0; // the part that was kept is of another file
           digest = null;
         } else if (error.status === 409 && error.offset !== null && error.offset < from) from = error.offset;
         else if (error.status !== 0 || tries === TRIES) throw error;
