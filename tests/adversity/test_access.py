@@ -1,4 +1,4 @@
-"""Unauthenticated peers: what they can make an agent hold, and what they learn (docs/contract.rst, "Access")."""
+"""Unauthenticated peers: the memory that they cost an agent, and its answers (docs/contract.rst, "Access")."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ class TestBombs:
 
 
 async def test_a_real_bomb_and_memory(tmp_path: Path) -> None:
-    """Ten gigabytes of zeros in ten megabytes: refused, and the agent has not grown by what it unpacked."""
+    """Ten gigabytes of zeros in ten megabytes: refused, and the agent has not grown by the unpacked data."""
     packer = gzip.compress(bytes(16 * MIB))  # members in a row are one stream
     first = gzip.compress(claimed("zeros", 10 << 30))
     async with agent_process(tmp_path) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:

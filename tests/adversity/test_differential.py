@@ -1,4 +1,4 @@
-"""Promise "Transparent" (docs/router.rst, "Job traffic"): router and agent together pass on what was sent.
+"""Promise "Transparent" (docs/router.rst, "Job traffic"): router and agent together pass requests on unchanged.
 
 Requests and answers are generated, sent as raw bytes in any pieces, and compared with the raw bytes that arrive at the
 other end. The expectation is written down here once more, from the contract: which fields each hop drops or adds. After
@@ -88,7 +88,7 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
     assert not list(Path(folder).iterdir())
 
 
-# --- what is generated ------------------------------------------------------------------------------
+# --- generated requests -----------------------------------------------------------------------------
 
 TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TEXT = bytes([*range(0x21, 0x7F), *range(0x80, 0x100)])
@@ -124,7 +124,7 @@ bodies = st.one_of(st.binary(max_size=40), st.integers(0, 200_000).map(lambda si
 
 
 class Chunks(NamedTuple):
-    """A body in chunks, as on the wire, and what is in it."""
+    """A body in chunks, as on the wire, and its content."""
 
     data: bytes
     wire: bytes
@@ -145,7 +145,7 @@ framings = st.one_of(st.none(), bodies, chunked())
 cuts = st.lists(st.integers(0, 400), max_size=4)
 
 
-# --- what is expected -------------------------------------------------------------------------------
+# --- expected requests ------------------------------------------------------------------------------
 
 HOP = {b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization"}
 FORWARDED = {
@@ -155,7 +155,7 @@ FORWARDED = {
 
 
 def passes(name: bytes) -> bool:
-    """Whether a field of a request goes on to the job as it is."""
+    """Return whether a field of a request is passed to the job unchanged."""
     dashed = name.lower().replace(b"_", b"-")
     return name.lower() not in HOP and dashed not in FORWARDED and not dashed.startswith(b"x-pagent-")
 
@@ -219,7 +219,7 @@ def test_a_request_reaches_the_job_as_it_was_sent(
 
 
 def asked(way: Way, request: bytes, cut: list[int]) -> bytes:
-    """Send a request in pieces, and another one after it; return what the job got of the first."""
+    """Send a request in pieces, and another one after it; return the first as the job got it."""
     follow = b"GET %s/follow HTTP/1.1\r\nHost: f\r\n\r\n" % way.prefix
     with socket.create_connection(("127.0.0.1", way.port), PATIENCE_S) as client, client.makefile("rb") as read:
         send(client, request + follow, cut)
@@ -230,7 +230,7 @@ def asked(way: Way, request: bytes, cut: list[int]) -> bytes:
 
 
 def parts_of(got: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return head, body and trailers of what the job got."""
+    """Return head, body and trailers of the request that the job got."""
     head_length, body_length, rest = got.split(b" ", 2)
     at, end = int(head_length), int(head_length) + int(body_length)
     return rest[:at], rest[at:end], rest[end:]

@@ -1,4 +1,4 @@
-"""The promises of "End": signals end everything in order, and the next start removes what a killed agent has left."""
+"""The promises of "End": signals end everything in order, and the next start removes the rest of a killed agent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.kit.agents import TOKEN, agent_process
 from tests.kit.peer import ISTREAM, SUBPROTOCOL, UNARY, CallFailed, Peer, user_data
 from tests.kit.programs import ECHO, start_program
 
-#: Prints its pid and that of a child in a session of its own that has no environment; both ignore all but KILL.
+#: Prints its pid and that of a child in a new session that has no environment; both ignore all signals but KILL.
 STUBBORN = """
 import os, signal, sys
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

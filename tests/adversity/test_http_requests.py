@@ -17,7 +17,7 @@ from tests.kit.programs import ECHO, start_program
 CL, TE = "Content-Length", "Transfer-Encoding"
 CHUNKED = (TE, "chunked")
 
-#: Title; method, path, query, headers, body; then the error's class name, or lines of what the job got.
+#: Title; method, path, query, headers, body; then the error's class name, or lines of the request that the job got.
 ROWS: list[tuple[str, str, str, list[Any], list[Any], list[bytes], str | list[bytes]]] = [
     ("9110 9.3.6: CONNECT", "CONNECT", "/", [], [], [], "ValueError"),
     ("9110 9.1: CRLF in the method", "GET / HTTP/1.1\r\nA: b\r\n\r\nGET", "/", [], [], [], "ValueError"),
@@ -122,7 +122,7 @@ async def test_a_raw_target_is_sent_unchanged_or_refused_and_affects_no_other(pe
 
 
 def lines_of(answer: tuple[int, list[list[str]], list[Any]]) -> list[bytes]:
-    """Return what the job got, line by line."""
+    """Return the request that the job got, line by line."""
     return re.sub(rb"127\.0\.0\.1:\d+", b"JOB", b"".join(answer[2])).split(b"\r\n")
 
 

@@ -1,4 +1,4 @@
-"""What jobs start ends with them, however it hides; what they have not started is left alone."""
+"""Processes that jobs start end with them, however they hide; no other process is ended."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ async def test_a_job_that_kills_supervisor_and_keeper_is_ended(tmp_path: Path) -
 @pytest.mark.parametrize("how", ["stays", "killed"])
 @pytest.mark.slow
 async def test_daemons_end_after_a_kill_of_the_agent(tmp_path: Path, how: str) -> None:
-    """Those of killed supervisors as well: the keeper is what proves that they are of jobs."""
+    """Also those of killed supervisors: the keeper proves that they are of jobs."""
     async with an_agent(tmp_path) as (living, other), agent_process(tmp_path) as killed:
         kept, kept_pids = await daemons(other, "f" * 32)
         async with peers.dial(killed.ports["rpc"], TOKEN) as peer:
@@ -337,7 +337,7 @@ def state_of(pid: int) -> str:
         return ""
 
 
-# --- what would hold the loop -------------------------------------------------------------------------
+# --- long work ----------------------------------------------------------------------------------------
 
 
 FORKS = """

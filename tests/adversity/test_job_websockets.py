@@ -8,7 +8,7 @@ from __future__ import annotations
 from tests.kit.peer import BISTREAM, Peer
 from tests.kit.programs import serving, start_program
 
-#: Opens a WebSocket for /play/HEX, says "hi" and these bytes, and keeps what comes, which /said/HEX tells at its end.
+#: Opens a WebSocket for /play/HEX, sends "hi" and these bytes, and keeps the received ones for /said/HEX.
 PLAYER = serving("""
 import base64, collections, hashlib, re
 said = collections.defaultdict(asyncio.Future)
@@ -27,7 +27,7 @@ async def serve(reader, writer):
     writer.close()
 """)
 
-#: What it shows (sections of RFC 6455), what the job sends, the code of the close that it gets.
+#: The case (sections of RFC 6455), the bytes that the job sends, the code of the close that it gets.
 ROWS: list[tuple[str, bytes, int]] = [
     ("5.2: a reserved bit", b"\xc1\x00", 1002),
     ("5.2: all of them", b"\xf2\x01x", 1002),
@@ -68,7 +68,7 @@ async def test_a_violation_is_closed_with_its_code_and_affects_no_other(peer: Pe
 
 
 async def play(peer: Peer, job: str, sent: bytes) -> tuple[list[object], dict[str, object], bytes]:
-    """A WebSocket on which the job says this: messages that came, the result, and what the job got."""
+    """Open a WebSocket on which the job sends this; return the messages, the result, and the bytes that the job got."""
     call = await peer.start(BISTREAM, "ws_connect", job, f"/play/{sent.hex()}", [], [], subprotocols=[])
     (answer, *values), result = await peer.outcome(call)
     assert answer == {"subprotocol": None}

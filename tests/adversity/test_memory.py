@@ -17,7 +17,7 @@ from tests.kit.programs import ECHO, start_program
 LIMIT = 64 << 20
 PIECE = bytes(256 << 10)
 
-#: Accepts and reads nothing. The kernel takes little for it, so that the agent has to keep what is sent.
+#: Accepts and reads nothing. The kernel takes little for it, so that the agent has to keep the data.
 STALLED = """
 import socket, sys
 listening = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=1000)

@@ -1,4 +1,4 @@
-"""A job that holds its own memory map locked for ever: what reads its environment or command line hangs."""
+"""A job that holds its own memory map locked for ever: reads of its environment or command line hang."""
 
 from __future__ import annotations
 

@@ -316,7 +316,7 @@ async def test_an_upload_continues_after_each_cut(settings: Settings) -> None:
             with suppress(OSError, websockets.WebSocketException):
                 async with peers.dial(between.port, TOKEN) as peer:
                     await continue_upload(peer, job, noise, starts)
-            # The agent may notice the cut, and read what came before it, only later.
+            # The agent may notice the cut, and read the data before it, only later.
             await eventually(lambda: between.open == 0 and len(agent.links) == 1 and not open_uploads(sandbox))
         assert (sandbox / "file").read_bytes() == noise
         assert os.listdir(sandbox) == ["file"]

@@ -1,4 +1,4 @@
-"""Jobs on an agent whose router, link or process is lost: what clients find when it is back.
+"""Jobs on an agent whose router, link or process is lost, as clients find them when it is back.
 
 docs/router.rst, "Jobs that outlive the router". Router, agent, jobs and sockets are real.
 """
@@ -136,7 +136,7 @@ async def closed(sockets: list[ClientConnection]) -> None:
 
 
 async def logged(site: Site, job_uid: str) -> bytes:
-    """Return what a job has written, as a client of the router reads it."""
+    """Return the output of a job, as a client of the router reads it."""
     async with connect_agent(f"127.0.0.1:{site.control}", token="any") as client:
         return b"".join([piece async for piece in (await client.job(job_uid)).logs()])
 

@@ -1,4 +1,4 @@
-"""A full or hung disk below ``spool.root``: the answers that need it are cut off, and all others go on.
+"""A full or hung disk below ``spool.root``: the answers that need it are cut off, and all others continue.
 
 docs/router.rst, "Answers": what an agent of the field sends faster than a client reads is spooled.
 """

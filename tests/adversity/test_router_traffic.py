@@ -1,4 +1,4 @@
-"""Traffic to jobs through a router and an agent that is a process of its own, with real sockets at both ends.
+"""Traffic to jobs through a router and an agent process, with real sockets at both ends.
 
 What differs from the original router on purpose, and what clients get when a part of the way is lost or stalls.
 """
@@ -122,7 +122,7 @@ def request(way: Way, path: str, *fields: str, method: str = "GET") -> bytes:
     return "\r\n".join([f"{method} {way.target}{path} HTTP/1.1", "Host: h", *fields, "", ""]).encode()
 
 
-# --- what differs from the original router ------------------------------------------------------------
+# --- differences from the original router -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ async def test_a_body_that_breaks_off_does_not_look_complete(way: Way) -> None:
 
 
 class Outcome(NamedTuple):
-    """What a client got: ``status`` is 0 without a head; ``is_whole`` is false for what is cut off."""
+    """The answer that a client got: ``status`` is 0 without a head; ``is_whole`` is false if it was cut off."""
 
     status: int
     is_whole: bool

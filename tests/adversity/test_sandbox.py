@@ -197,7 +197,7 @@ async def test_a_folder_that_becomes_a_link_under_its_removal(peer: Peer, agent:
     assert untouched(outside)
 
 
-# --- what is no file ----------------------------------------------------------------------------------
+# --- special files ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["fifo", "socket", "device", "folder"])
@@ -258,7 +258,7 @@ async def test_modes_are_never_setuid(peer: Peer, agent: Agent) -> None:
 
 
 async def test_a_sandbox_that_the_job_moved_away(peer: Peer, agent: Agent, outside: Path) -> None:
-    """Paths are resolved in the folder that was made for the job, not in the one that has its name now."""
+    """Paths are resolved in the folder that was made for the job, not in the folder that has its name now."""
     job, sandbox = await new_job(peer, agent)
     await upload(peer, job, "mine", b"mine")
     moved = sandbox.with_name("moved")

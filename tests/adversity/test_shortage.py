@@ -1,4 +1,4 @@
-"""The promises of "Shortage": the call that hits it fails with the system's error, and everything else continues."""
+"""The promises of "Shortage": the call that meets it fails with the system's error, and all other work continues."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def limited(process: AgentProcess, kind: int = resource.RLIMIT_NOFILE, value: in
         resource.prlimit(process.process.pid, kind, before)
 
 
-#: What needs a descriptor at the agent.
+#: Requests that need a descriptor at the agent.
 REQUESTS: list[tuple[str, str, Any, Any]] = [
     ("POST", "/jobs/-/{job}/http/", b"body", ()),
     ("GET", "/jobs/-/{job}/http/", b"", UPGRADE),
@@ -128,7 +128,7 @@ async def test_an_agent_without_descriptors(site: Site) -> None:
                 assert answer.json["status"] == 503
         info = await site.ask("GET", "/v1/jobs/{job}")
         assert info.json["state"] == "RUNNING"
-    # Nothing is lost, and nothing stays of what has failed.
+    # Nothing is lost, and nothing is left of failed requests.
     assert await site.is_echoed()
     assert (await site.ask("GET", "/v1/jobs/{job}/files/file")).body == b"content"
     assert (await site.ask("GET", "/v1/jobs/{job}")).json["pid"] == info.json["pid"]

@@ -76,7 +76,7 @@ async def serve(reader, writer):
     await writer.drain()
 """)
 
-#: Stops itself after the first bytes that it gets; reports at its end what it got.
+#: Stops itself after the first bytes that it gets; reports the received bytes at its end.
 STOPS_WHILE_WRITTEN_TO = serving("""
 import hashlib, signal
 async def serve(reader, writer):
@@ -342,7 +342,7 @@ asyncio.run(main())
 
 @asynccontextmanager
 async def stopped_router(port: int, *extensions: str) -> AsyncIterator[str]:
-    """A router as a process of its own that has stopped in the middle of 16 downloads; yields the uid of their job."""
+    """A router process that has stopped in the middle of 16 downloads; yields the uid of their job."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", ROUTER, str(port), "--", *extensions, stdout=asyncio.subprocess.PIPE
     )

@@ -132,7 +132,7 @@ async def test_an_answer_that_breaks_off(way: Way, end: Callable[[Way], Awaitabl
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 @pytest.mark.parametrize("path", ["/closed", "/whole"])
 async def test_an_answer_that_is_complete(way: Way, path: str, version: str) -> None:
-    """The job goes on, or has answered its last request and exits with code 0."""
+    """The job still runs, or has answered its last request and exits with code 0."""
     async with wire(way.router.control_port) as client:
         client.say(way.request(path, version))
         if version == "1.1":

@@ -1,4 +1,4 @@
-"""What an upload to a slow disk costs a peer without credit, compared with one that has credit."""
+"""The cost of an upload to a slow disk for a peer without credit, compared with a peer that has credit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RATE = 40e6
 PIECE = bytes(256 << 10)
 SIZE = 128 << 20
 
-#: Imported by the agent's interpreter before anything else: writes of uploads take as long as on a disk of this rate.
+#: The first import of the agent's interpreter: writes of uploads take as long as on a disk of this rate.
 SLOW_DISK = f"""
 import os, time
 def slowed(write):
@@ -36,7 +36,7 @@ def cpu_s(pid: int) -> float:
 
 
 async def cost_s(folder: Path, *, credit: bool) -> float:
-    """CPU time that one upload takes in an agent of its own."""
+    """Return the CPU time of one upload in a new agent."""
     (folder / "path").mkdir(parents=True)
     (folder / "path" / "sitecustomize.py").write_text(SLOW_DISK)
     path = os.pathsep.join([str(folder / "path"), os.environ.get("PYTHONPATH", "")])

@@ -134,7 +134,7 @@ async def test_a_step_that_hangs_fails_after_a_limit_and_cleans_up_by_itself(
     await transfer.end()
     assert seen == []  # the descriptors are in use
     with pytest.raises(RuntimeError, match="has ended"):
-        await transfer.run(seen.append, "late")  # in the thread that replaced the one that hangs
+        await transfer.run(seen.append, "late")  # in the thread that replaced the hanging one
     resume.set()
     await cleaned.wait()
     assert seen == ["step", "clean"]

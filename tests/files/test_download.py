@@ -168,7 +168,7 @@ async def test_cancelled_anywhere_a_download_leaves_no_descriptor(
 
 
 async def test_transfers_share_one_thread(threads: Threads, sandbox: Sandbox) -> None:
-    """Ten of each at once, none of which could go on if another kept the thread while it waits."""
+    """Ten of each at once, none of which could continue if another kept the thread while it waits."""
     (sandbox.path / "f").write_bytes(BIG)
     uploads = [await Upload.open(threads, sandbox, f"up{n}") for n in range(10)]
     downloads = [await Download.open(threads, sandbox, "f") for _ in range(10)]

@@ -16,7 +16,7 @@ NAMES = (
     .filter(lambda name: name not in (".", ".."))
 )
 MODES = st.integers(0, 0o7777)
-#: Within what a pax record and a float of Python can both hold exactly enough.
+#: Within the range that a pax record and a float of Python both hold exactly enough.
 TIMES_NS = st.integers(-(2**33), 2**33).map(lambda seconds: seconds * 10**9)
 
 

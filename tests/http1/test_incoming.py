@@ -23,7 +23,7 @@ HELLO = b"5\r\nhello\r\n0\r\n\r\n"
 
 
 def events(pieces: Iterable[bytes]) -> list[Any]:
-    """What one connection says: (method, target, fields, body, trailers) for each request; a fault is the last."""
+    """Return (method, target, fields, body, trailers) of each request of a connection; a fault is the last."""
     found: list[Any] = []
     buffer = HeadBuffer()
     body: IncomingBody | None = None
@@ -69,7 +69,7 @@ def head_of(data: bytes) -> IncomingHead:
     return read_head(cut[0])
 
 
-#: What it shows, and the bytes of a request whose head is answered with 400.
+#: The case, and the bytes of a request whose head is answered with 400.
 BAD_HEADS: list[tuple[str, bytes]] = [
     ("HTTP/0.9", b"GET /\r\n\r\n"),
     ("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),

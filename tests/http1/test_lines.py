@@ -109,7 +109,7 @@ def test_a_field_is_a_token_and_a_value(line: bytes, text: str) -> None:
 def test_lines_are_utf8_and_other_bytes_are_lone_surrogates() -> None:
     assert read_lines("ü\r\na: ü\r\nb: €".encode()) == ("ü", [["a", "ü"], ["b", "€"]])
     assert read_lines(b"\xfc\r\na: \xc3\xbc\r\nb: \xfc") == ("\udcfc", [["a", "ü"], ["b", "\udcfc"]])
-    # Only CRLF ends a line, whatever else Unicode has for that.
+    # Only CRLF ends a line, and no other line separator of Unicode.
     assert read_lines("\r\na: \u2028\x85".encode()) == ("", [["a", "\u2028\x85"]])
 
 

@@ -13,7 +13,7 @@ PREFIX = "/0123456789abcdef0123456789abcdef"
 
 
 def request(host: str = "apps.example.org:8162", proto: str = "http", outside: str | None = None) -> IncomingHead:
-    """A request as it goes on to a job."""
+    """A request as it is forwarded to a job."""
     head = read_head(f"GET / HTTP/1.1\r\nHost: {host}".encode())
     head.fields += [["X-Forwarded-Host", outside or host], ["X-Forwarded-Proto", proto]]
     return head

@@ -58,7 +58,7 @@ def test_a_port_that_goes_without_saying() -> None:
 
 @pytest.mark.parametrize("path", ["//evil.example/", "/\\evil.example/", "\\@evil.example/", "///x", "/\\/x"])
 def test_no_path_becomes_the_name_of_another_host(path: str) -> None:
-    """What begins with two slashes, or what a browser reads so, is a network-path reference (RFC 3986 4.2)."""
+    """Two slashes, or characters that a browser reads as these, begin a network-path reference (RFC 3986 4.2)."""
     made = local("http://localhost:43017" + path)
     assert made[0] == "/"
     assert made[1] not in "/\\"

@@ -28,7 +28,7 @@ def encode(
 
 
 def read(data: bytes) -> tuple[h11.Request, bytes]:
-    """The one request that h11 sees, and what it takes for its body; it complains about any further bytes."""
+    """Return the only request that h11 finds, and its body; h11 raises on further bytes."""
     server = h11.Connection(h11.SERVER, max_incomplete_event_size=REQUEST_HEAD_MAX)
     server.receive_data(data)
     request = server.next_event()
@@ -111,7 +111,7 @@ def test_methods_that_are_refused(method: str) -> None:
         ("/ü€😀", "/%C3%BC%E2%82%AC%F0%9F%98%80"),
         ("/a\r\nHost: evil\r\n\r\n", "/a%0D%0AHost:%20evil%0D%0A%0D%0A"),
         ("/\0\t\x7f\x85", "/%00%09%7F%C2%85"),
-        ("/\udcff", "/%FF"),  # what was no UTF-8, decoded with surrogateescape
+        ("/\udcff", "/%FF"),  # a byte that is not UTF-8, decoded with surrogateescape
     ],
 )
 def test_paths(path: str, encoded: str) -> None:

@@ -66,7 +66,7 @@ GOOD: list[tuple[str, bytes, int, Framing, bool, bytes]] = [
     ("a body for 304", b"HTTP/1.1 304 x\r\n" + CL + END + b"hello", 304, NONE, False, b""),
 ]  # fmt: skip
 
-#: What it shows, the response, whether the head is still good.
+#: The case, the response, whether the head is still valid.
 BAD: list[tuple[str, bytes, bool]] = [
     ("HTTP/0.9", b"hello", False),
     ("HTTP/0.9 in full", b"<html></html>\r\n\r\n", False),
@@ -174,7 +174,7 @@ def test_bad(data: bytes, head_seen: bool) -> None:
     events = parse([data])
     assert events[-1] == ("bad", head_seen)
     assert [kind for kind, _ in events[:-1]].count("head") == head_seen
-    # Nor is anything else made of it byte by byte, or by eof.
+    # The result is the same byte by byte, and with eof.
     assert parse([bytes([byte]) for byte in data[:5000]] + [data[5000:]], eof=True)[-1] == ("bad", head_seen)
 
 
@@ -192,7 +192,7 @@ def test_any_split_gives_the_same(data: bytes, draw: st.DataObject, head_request
 
 
 class Llhttp:
-    """What another parser makes of it: (status, body) of the final response, None if it has none."""
+    """Return (status, body) of the final response from another parser; None if there is none."""
 
     def __init__(self, data: bytes) -> None:
         self.found: tuple[int, bytes] | None = None

@@ -1,4 +1,4 @@
-"""The head of a 101, which has no parser of its own to be tested with: its protocol and its fields."""
+"""The head of a 101, which no other parser reads: its protocol and its fields."""
 
 from __future__ import annotations
 

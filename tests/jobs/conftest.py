@@ -1,4 +1,4 @@
-"""What the tests of jobs share: owners, a manager that leaves no process and no file, programs for jobs."""
+"""For all tests of jobs: owners, a manager that leaves no process and no file, programs for jobs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def threads() -> AsyncIterator[ThreadPool]:
 
 @pytest.fixture
 def subreaper() -> Iterator[None]:
-    """As in an agent's process; taken back, since the test process has children of its own."""
+    """As in an agent's process; undone afterwards, because the test process has other children."""
     if not become_subreaper():
         pytest.skip("no subreapers here")
     yield

@@ -1,4 +1,4 @@
-"""Capped output files: what is kept, what readers get, on file systems of all three kinds."""
+"""Capped output files: the kept bytes, the bytes that readers get, on file systems of all three kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a tree: a signal, a grace, KILL, and what hurries it."""
+"""The end of a tree: a signal, a grace period, KILL, and requests that bring it forward."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_one_that_is_stopped_hears_of_it(manager: JobManager, running: Run
     assert job.pid is not None
     async with asyncio.timeout(PATIENCE_S):
         while (process := NATIVE.stat(job.pid)) is not None and process.state != "T":  # noqa: ASYNC110
-            await asyncio.sleep(0.005)  # nothing tells of it but a wait for all children
+            await asyncio.sleep(0.005)  # only a wait for all children would report it
         await manager.kill(job, "TERM", 3600)
     assert job.exit_code == 6
 

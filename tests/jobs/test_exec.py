@@ -1,4 +1,4 @@
-"""A second process in the sandbox: what its user hears, and that nothing is left of one that could not be had."""
+"""A second process in the sandbox: the events of its user, and the rest of one that could not be started."""
 
 from __future__ import annotations
 

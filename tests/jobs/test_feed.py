@@ -48,7 +48,7 @@ async def test_much_arrives_in_order_and_then_its_end(pipe: tuple[int, int]) -> 
 
 
 async def test_a_large_message_takes_time_in_proportion_to_its_size(pipe: tuple[int, int]) -> None:
-    """Each write of 64 KiB must not copy what is left: 64 MiB would be copied 512 times over."""
+    """A write of 64 KiB does not copy the rest of the input: 64 MiB would be copied 512 times over."""
     feed = Feed(pipe[1], False, lambda blocked: None)
     feed.write(bytes(64 * 1024 * 1024))
     feed.end()

@@ -10,7 +10,7 @@ from pagent.jobs.folders import AllowedFolders
 
 
 def opened(folders: AllowedFolders, path: str | Path) -> str:
-    """The path without links of what the folders open for ``path``."""
+    """Return the path without links of the file that the folders open for ``path``."""
     descriptor = folders.open(str(path))
     try:
         resolved = os.path.realpath(path)

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ne
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
 
-#: What a process is allowed, from its own mouth.
+#: Prints the rights and limits of the process itself.
 SHOW = """
 import json, os, resource
 status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
@@ -120,7 +120,7 @@ async def test_nothing_asked_for_changes_nothing(root: Path, monkeypatch: pytest
         job = manager.create(owner(), "job")
     assert own["user"] == [os.getuid()] * 3
     assert own["no_new_privs"] == "0"
-    # What the interpreter ignores that tells this.
+    # A variable that makes the interpreter ignore others.
     changeable = sum(1 << (number - 1) for number in signal.valid_signals())
     ignored = sum(1 << (number - 1) for number in (signal.SIGPIPE, signal.SIGXFSZ))
     assert int(own["ignored"], 16) & changeable == ignored
@@ -198,7 +198,7 @@ async def test_no_way_back_to_root(root: Path) -> None:
 
 
 class Collector:
-    """A user of an exec that gathers what it says."""
+    """A user of an exec that gathers its output."""
 
     def __init__(self, found: asyncio.Future[tuple[bytes, int]]) -> None:
         self._ended = found
@@ -375,7 +375,7 @@ def an_archive() -> bytes:
 
 @needs_root
 async def test_what_the_job_puts_in_the_way_is_not_given_to_it(root: Path, tmp_path: Path) -> None:
-    """Links and what is not the agent's: nothing outside changes hands."""
+    """Links, and files that are not the agent's: nothing outside changes its owner."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/file").write_text("root's")
     async with confined(root, user="nobody") as manager:
@@ -516,7 +516,7 @@ def test_leftover_groups_are_removed(cgroup: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is like a cgroup with all controllers, as far as files go: what is written there can be read.
+    """A folder with the files of a cgroup with all controllers: written values can be read.
 
     A group's own files go with it, which ordinary files do not.
     """
@@ -534,7 +534,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-#: A key of the configuration with a value, the controller that it needs, its file, and what is to stand there.
+#: A key of the configuration with a value, the controller that it needs, its file, and the expected content.
 CONTROLS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"cgroup_processes": 5}, "pids", "pids.max", "5"),
     ({"cgroup_memory_bytes": 2**26}, "memory", "memory.max", "67108864"),
@@ -603,7 +603,7 @@ async def test_a_group_that_cannot_be_joined_is_ended(root: Path, folder: Path) 
         assert (job.state.value, job.pid) == ("FINISHED", None)
 
 
-# --- what cannot be -------------------------------------------------------------------------------------
+# --- settings that cannot be enforced -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -671,7 +671,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-#: Each option by itself, and what a program must show if it is confined by it.
+#: Each option by itself, and the expected output of a program that is confined by it.
 OPTIONS: list[dict[str, Any]] = [
     {"user": "nobody"},
     {"user": "nobody", "no_new_privs": True},
@@ -732,7 +732,7 @@ async def test_nothing_of_a_peer_runs_before_the_confinement(
 async def test_a_constructor_is_confined_already(
     root: Path, hostile: Path, options: dict[str, Any], line: str, value: str
 ) -> None:
-    """What the library of a peer finds when it is loaded first of all."""
+    """Return the notes of a peer's library that is loaded first."""
     (hostile / "show.c").write_text(
         "#include <stdlib.h>\n#include <unistd.h>\n"
         '__attribute__((constructor)) static void begin(void) { if (getenv("LD_PRELOAD")) { unsetenv("LD_PRELOAD");'
@@ -774,7 +774,7 @@ async def test_a_locale_of_the_interpreter_is_none_of_the_jobs(root: Path, monke
 
 
 async def test_the_limit_of_descriptors_is_that_of_before(root: Path) -> None:
-    """In a process of its own: the agent raises its limit, its jobs have the one that it was started with."""
+    """In a separate process: the agent raises its limit, its jobs have the limit that it was started with."""
     script = (
         "import resource as r; hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (64, hard));"
         "from pagent.runtime.descriptors import raise_limit; raise_limit();"

@@ -39,7 +39,7 @@ class Control:
         self._settled: dict[int, int] = {}
 
     def reports(self, count: int) -> list[tuple[str, int, int]]:
-        """So many reports, without start times: kind, run, number."""
+        """Return ``count`` reports, without start times: kind, run, number."""
         return [report[:3] for report in self.whole_reports(count)]
 
     def whole_reports(self, count: int) -> list[tuple[str, int, int, int]]:
@@ -281,7 +281,7 @@ def test_a_supervisor_outlives_a_killed_keeper(tmp_path: Path) -> None:
 
 # --- the end of the agent -----------------------------------------------------------------------------
 
-#: Writes its pid and that of a daemon: a session of its own, no environment, the folder /, and maybe no TERM.
+#: Writes its pid and that of a daemon: in a new session, without environment, in the folder /, and maybe without TERM.
 DAEMON = """
 import os, signal, sys
 if sys.argv[1] == "stubborn":

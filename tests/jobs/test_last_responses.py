@@ -1,4 +1,4 @@
-"""Whether a response that ends with its connection is complete, by what the job does."""
+"""Whether a response that ends with its connection is complete, by the end of the job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The job manager against a model: any sequence of what connections may do, with real processes."""
+"""The job manager against a model: any sequence of operations of connections, with real processes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def of(connection: str) -> Any:
 
 
 def secret_of(job: Job) -> str:
-    """What a job's port reports name it by; empty if it has no process."""
+    """Return the secret that names a job in its port reports; empty if it has no process."""
     try:
         variables = Path(f"/proc/{job.pid}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -49,7 +49,7 @@ def secret_of(job: Job) -> str:
 
 @dataclass
 class Expected:
-    """What the model knows of a job."""
+    """The model of a job."""
 
     job: Job
     connection: str
@@ -216,7 +216,7 @@ class Machine(RuleBasedStateMachine):
                 if not known.lingers:
                     self.is_gone(known)
 
-    # --- what holds ---------------------------------------------------------------------------------
+    # --- invariants ---------------------------------------------------------------------------------
 
     @invariant()
     def manager_and_model_agree(self) -> None:

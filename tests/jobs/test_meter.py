@@ -16,7 +16,7 @@ from pagent.runtime.traffic import Traffic
 
 
 class Job:
-    """A job whose process uses what a test says."""
+    """A job whose process has the usage that a test sets."""
 
     def __init__(self, state: State = State.RUNNING) -> None:
         self.uid = "a"

@@ -23,7 +23,7 @@ PATHS: dict[State, list[Input]] = {
     State.CLOSED: [Input.CLOSE],
 }
 
-#: The table once more, by hand: what each input leads to, in the order NEW, PENDING, RUNNING, FINISHED, CLOSED.
+#: The table once more, by hand: the state after each input, in the order NEW, PENDING, RUNNING, FINISHED, CLOSED.
 EXPECTED: dict[Input, list[str | None]] = {
     Input.START: ["PENDING", None, None, None, None],
     Input.READY: [None, "RUNNING", None, None, None],

@@ -1,4 +1,4 @@
-"""Notes of jobs: the arguments, and any sequence of calls against a model, with a clock of its own."""
+"""Notes of jobs: the arguments, and any sequence of calls against a model, with a clock of the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dead agent has left is ended and deleted, and nothing else is touched."""
+"""Processes and folders of a dead agent are ended and deleted, and nothing else is touched."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Sleeper = subprocess.Popen[bytes]
 
 
 def written(path: Path) -> str:
-    """What a process writes into a file that it makes by a rename."""
+    """Return the content of a file that a process makes by a rename."""
     give_up = time.monotonic() + PATIENCE_S
     while not path.exists():
         assert time.monotonic() < give_up

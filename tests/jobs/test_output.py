@@ -41,6 +41,6 @@ def test_a_second_file_that_cannot_be_opened_closes_the_first(tmp_path: Path) ->
     before = len(os.listdir("/dev/fd"))
     with pytest.raises(ValueError, match=STDERR), ExitStack() as closing:
         open_output(sandbox, False, closing)
-    assert len(os.listdir("/dev/fd")) == before + 1  # the one that is kept for readers
+    assert len(os.listdir("/dev/fd")) == before + 1  # a descriptor is kept for readers
     sandbox.remove()
     assert len(os.listdir("/dev/fd")) == before - 1

@@ -1,4 +1,4 @@
-"""Processes on Linux, as /proc lists them; what holds for all systems is in ``test_system``."""
+"""Processes on Linux, as /proc lists them; ``test_system`` has the tests for all systems."""
 
 from __future__ import annotations
 

@@ -441,7 +441,7 @@ def test_a_removed_sandbox_opens_nothing(sandbox: Sandbox, tmp_path: Path) -> No
 
 
 def test_the_descriptor_outlives_a_look_up_that_is_under_way(tmp_path: Path, descriptors: Callable[[], int]) -> None:
-    """Else its number could be another folder's by the time that the look-up uses it."""
+    """Otherwise its number could be that of another folder when the look-up uses it."""
     entered, resumed = threading.Event(), threading.Event()
 
     def slow(folder: int, path: str, flags: int, mode: int) -> int:
@@ -557,7 +557,7 @@ def test_without_openat2_the_walk_is_taken(tmp_path: Path, monkeypatch: pytest.M
         openat_beneath.has_openat2.cache_clear()
 
 
-# --- what is mounted below ---------------------------------------------------------------------------
+# --- file systems mounted below ----------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Pseudo-terminals: how they begin, and what ends their input."""
+"""Pseudo-terminals: their initial state, and the end of their input."""
 
 from __future__ import annotations
 

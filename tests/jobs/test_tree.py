@@ -1,4 +1,4 @@
-"""Which processes belong to a job, and what is done to them: the rules on a process table of our own."""
+"""The processes that belong to a job, and the signals to them: the rules, on a process table of the test."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_supervisor_whose_pid_is_used_again(trees: Trees, table: Table) -> Non
     table.add(10, 1)
     table.add(12, 10)
     assert a.look() == []
-    assert a.supervised  # until its socket is lost: what it leaves may just come to the keeper
+    assert a.supervised  # until its socket is lost: its processes may just come to the keeper
     a.supervisor_ended(empty=False)
     assert not a.supervised
 

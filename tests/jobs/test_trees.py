@@ -1,4 +1,4 @@
-"""What becomes of the processes of killed supervisors: the rules on a process table of our own."""
+"""The processes of killed supervisors: the rules, on a process table of the test."""
 
 from __future__ import annotations
 

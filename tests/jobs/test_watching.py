@@ -1,4 +1,4 @@
-"""What is due to a watcher, against a model: any sequence of changes, pages and messages."""
+"""The changes that are due to a watcher, against a model: any sequence of changes, pages and messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FakeJob:
 
 
 class Machine(RuleBasedStateMachine):
-    """``seen`` is what a client makes of the messages: it has to come to what exists."""
+    """``seen``: the jobs and notes by the messages; in the end they are those that exist."""
 
     def __init__(self) -> None:
         super().__init__()

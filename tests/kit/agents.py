@@ -1,4 +1,4 @@
-"""Agents to test: one in the test's own loop, and one as a process of its own."""
+"""Agents to test: one in the test's own loop, and one as a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chromium without a window, driven by the DevTools protocol, for tests of what pages can do.
+"""Chromium without a window, driven by the DevTools protocol, for tests of pages.
 
 https://chromedevtools.github.io/devtools-protocol/ defines the methods.
 """
@@ -122,7 +122,7 @@ class Page:
                 await asyncio.sleep(0.02)
 
     async def run(self, script: str) -> Any:
-        """Run the body of an async function in the page; what it returns. An error is its text."""
+        """Run the body of an async function in the page; return its result, or the text of its error."""
         wrapped = f"(async () => {{ try {{ {script} }} catch (error) {{ return String(error) }} }})()"
         got = await self.call("Runtime.evaluate", expression=wrapped, awaitPromise=True, returnByValue=True)
         return got["result"].get("value")

@@ -1,4 +1,4 @@
-"""What a person does with a page: keys, text, the pointer, chosen and dropped files.
+"""The input of a person to a page: keys, text, the pointer, chosen and dropped files.
 
 Names of keys are those of the UI Events standard.
 """
@@ -27,7 +27,7 @@ _KEYS: Final[dict[str, tuple[str, int, str]]] = {
     "F6": ("F6", 117, ""),
 }
 _MODIFIERS: Final = {"Alt": 1, "Control": 2, "Meta": 4, "Shift": 8}
-#: Tab stops that a page may have before the one that is looked for.
+#: Tab stops that a page may have before the expected one.
 _TABS_MAX: Final = 250
 
 
@@ -48,7 +48,7 @@ async def press(page: Page, combination: str) -> None:
 
 
 async def write(page: Page, text: str) -> None:
-    """Type text into what has the focus; a line feed is Enter."""
+    """Type text into the element with the focus; a line feed is Enter."""
     for character in text:
         await press(page, "Enter" if character == "\n" else character)
 

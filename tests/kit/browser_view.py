@@ -1,4 +1,4 @@
-"""How a page looks: the size of the window, the theme, pictures, and what axe-core finds."""
+"""The look of a page: the size of the window, the theme, pictures, and the findings of axe-core."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def set_theme(page: Page, theme: str) -> None:
 
 
 async def picture(page: Page) -> bytes:
-    """Return what is displayed as a PNG."""
+    """Return the displayed part of the page as a PNG."""
     return base64.b64decode((await page.call("Page.captureScreenshot", format="png"))["data"])
 
 

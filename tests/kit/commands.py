@@ -17,7 +17,7 @@ from tests.kit.peer import PATIENCE_S
 
 ENDING = "pagent: shutting down; press Ctrl-C again to force\n"
 URL = r"pagent: (http://127\.0\.0\.1:\d+/) forwards to the job; press Ctrl-C to stop"
-#: What is said of each job, and of those whose command names no port.
+#: The printed lines on each job, and on jobs whose command names no port.
 INTRODUCTION = re.compile(r"pagent: job [0-9a-f]{32} runs (?:in|on) .*\n(?:pagent: the command has no \{port\}.*\n)?")
 
 
@@ -27,7 +27,7 @@ def without_names(stderr: str) -> str:
 
 
 class Running:
-    """``pagent`` as the leader of a process group of its own, as a shell starts it; ``url`` is what it printed."""
+    """``pagent`` as the leader of a new process group, as a shell starts it; ``url`` is the URL that it printed."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -50,7 +50,7 @@ class Running:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def ended(self) -> tuple[int, str, str]:
-        """Exit code, and what was left of stdout and stderr."""
+        """Return the exit code, and the rest of stdout and stderr."""
         stdout, stderr = self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode, stdout, without_names(stderr)
 
@@ -68,7 +68,7 @@ def here_of(tmp_path: Path) -> Path:
 
 @contextmanager
 def pagent(tmp_path: Path, *arguments: str, url: bool = True, **env: str) -> Iterator[Running]:
-    """The command with its sandboxes under ``tmp_path``; what it leaves there is found."""
+    """The command with its sandboxes under ``tmp_path``, where files that it leaves are found."""
     here_of(tmp_path).mkdir(exist_ok=True)
     process = subprocess.Popen(
         [sys.executable, "-m", "pagent", *arguments],

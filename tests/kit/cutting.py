@@ -1,4 +1,4 @@
-"""A TCP relay that cuts its connections after a number of bytes, in threads: commands run in a loop of their own."""
+"""A TCP relay that cuts its connections after a number of bytes, in threads: commands run in their own loop."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def open_files(folder: Path) -> list[str]:
 
 
 def targets() -> dict[int, str]:
-    """Return what each open descriptor leads to: the path of a file, or the name of another object."""
+    """Return the target of each open descriptor: the path of a file, or the name of another object."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
         with suppress(FileNotFoundError):  # the descriptor of the listing itself

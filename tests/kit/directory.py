@@ -1,4 +1,4 @@
-"""Doubles of what the users' side of a router needs: a table of agents, a gate, and what takes other requests."""
+"""Doubles for the users' side of a router: a table of agents, a gate, and a protocol for other requests."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class OpenGate(AccessGate):
 
 
 class Elsewhere(asyncio.Protocol):
-    """What takes a connection over for other requests: answers with what it has received, once it ends in ``END``."""
+    """A protocol for other requests: answers with the received bytes, once they end in ``END``."""
 
     END = b"!"
 

@@ -150,7 +150,7 @@ class MemoryPort(asyncio.Transport):
 
 
 class MemoryDestination:
-    """A port of a job whose connections are in memory: :meth:`accept` or :meth:`refuse` the one that is being made."""
+    """A port of a job whose connections are in memory: :meth:`accept` or :meth:`refuse` the next one."""
 
     def __init__(self) -> None:
         self.number = 80

@@ -1,4 +1,4 @@
-"""One half of a stream on a real link in memory: what it sends, and what it asks of its call."""
+"""One half of a stream on a real link in memory, with its messages and its calls of its owner."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CALL_ID = 7
 
 
 class Owner:
-    """The call that owns the stream: ``asked`` is what the half has asked of it."""
+    """The call that owns the stream: ``asked`` has the calls of its methods by the half."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -48,11 +48,11 @@ class HalfRig:
         self._end.link.pause_writing()
 
     def unblock_link(self) -> None:
-        """The transport has room again: the scheduler lets what waits go."""
+        """Let the scheduler send: the transport has room again."""
         self._end.link.resume_writing()
 
     async def sent(self) -> list[tuple[int, Any]]:
-        """What was sent since this was asked last: kinds and values."""
+        """Return the messages since the last call: kinds and values."""
         await asyncio.sleep(0)  # a link writes once for each iteration of the loop
         out = self._joined.transports[1].out
         data = bytes(out)

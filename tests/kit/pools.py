@@ -31,7 +31,7 @@ HOST = "login"
 PACKAGE = str(Path(next(iter(pagent_package.__path__))).parent)
 
 
-#: What a job is started with: a program that answers with the request.
+#: The arguments of a job's start: a program that answers with the request.
 START: dict[str, Any] = {"args": [sys.executable, "-c", ECHO, "{port}"], "port": "auto", "ready": "connect"}
 
 
@@ -109,7 +109,7 @@ def has_arrived(router: Router, job_uid: str) -> bool:
 
 
 def message_of(router: Router, job_uid: str) -> str:
-    """What the engine has said last of a job that waits, or why it got no agent."""
+    """Return the engine's last words on a job that waits, or why it got no agent."""
     record = router.directory.jobs.get(job_uid)
     return "" if record is None else record.info().get("message", "")
 

@@ -1,4 +1,4 @@
-"""How long an agent's loop was held, as a peer on a link of its own sees it: a trivial call every millisecond.
+"""The stalls of an agent's loop, as a peer on another link sees them: a trivial call every millisecond.
 
 The probe is a process of its own, so neither the load that a test makes nor its own loop delays it. Use it with an
 agent that is a process as well (:func:`tests.kit.agents.agent_process`), and put the load between the braces::

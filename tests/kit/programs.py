@@ -24,7 +24,7 @@ def serving(handler: str) -> str:
     return _PRELUDE + handler + _MAIN
 
 
-#: Returns what it got: the request's head and body as the body, once the body has come whole.
+#: Returns the request: its head and body as the body, once the body has come whole.
 ECHO = serving("""
 async def serve(reader, writer):
     try:
@@ -58,7 +58,7 @@ time.sleep(600)
 
 
 async def start_closed_program(peer: Peer) -> str:
-    """Start a job that goes on without its port; return its uid when no process listens there."""
+    """Start a job that keeps running without its port; return its uid when no process listens there."""
     job = await start_program(peer, _CLOSES)
     await peer.call("job_kill", job, "USR1")
     logs = await peer.start(ISTREAM, "job_logs", job, "stdout", follow=True)

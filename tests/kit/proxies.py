@@ -13,7 +13,7 @@ _REQUEST: Final = re.compile(r"CONNECT ([\w.-]+|\[[0-9a-f:]+\]):(\d+) HTTP/1\.1"
 
 
 class ConnectProxy:
-    """``tunnels``: the authorities that it was asked for. ``answer``: what it answers instead of opening a tunnel."""
+    """``tunnels``: the requested authorities. ``answer``: is sent instead of opening a tunnel."""
 
     def __init__(self, credentials: str | None, answer: bytes | None) -> None:
         self.port = 0

@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-#: What one direction reads at a time.
+#: Bytes that one direction reads at a time.
 _READ: Final = 65_536
 #: How long pieces that are to be merged wait for the next one.
 _GATHER_S: Final = 0.01
@@ -30,7 +30,7 @@ _RESET: Final = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True)
 class Shape:
-    """What happens to one direction of a connection."""
+    """The treatment of one direction of a connection."""
 
     #: How late bytes arrive, each time a value between these two.
     delay_s: tuple[float, float] = (0.0, 0.0)
@@ -69,7 +69,7 @@ class _Direction:
         self._due: asyncio.Queue[tuple[float, bytes | None]] = asyncio.Queue(64)
 
     async def take(self) -> None:
-        """Read what comes; each piece is due at its time, and never before the one that came before it."""
+        """Read pieces; each is due at its time, and never before the piece before it."""
         loop = asyncio.get_running_loop()
         due = 0.0
         data: bytes | None = b"-"
@@ -96,14 +96,14 @@ class _Direction:
                 self._writer.write(piece)
                 self.passed += len(piece)
                 await self._writer.drain()
-                await asyncio.sleep(0)  # segments of their own
+                await asyncio.sleep(0)  # separate segments
             if self._reached(self._shape.cut_at):
                 return True
         self._writer.write_eof()
         return False
 
     async def _arriving(self) -> AsyncIterator[bytes | None]:
-        """What is due, until the direction ends; None in place of an end that is a reset."""
+        """Yield the due pieces, until the direction ends; None in place of an end that is a reset."""
         loop = asyncio.get_running_loop()
         gathered = b""
         while True:

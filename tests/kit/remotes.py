@@ -1,4 +1,4 @@
-"""What a client can dial: an agent, or a router that an agent has dialled. Clients see no difference."""
+"""The peers that a client can dial: an agent, or a router that an agent has dialled. Clients see no difference."""
 
 from __future__ import annotations
 

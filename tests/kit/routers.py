@@ -79,7 +79,7 @@ async def disconnected(router: Router) -> None:
 
 @dataclass
 class Answer:
-    """What a router answered. ``fields`` as they came."""
+    """An answer of a router. ``fields`` in their order and spelling."""
 
     status: int
     fields: list[tuple[str, str]] = field(default_factory=list)
@@ -109,7 +109,7 @@ async def ask(
     *,
     host: str | None = None,
 ) -> Answer:
-    """Make one request on a connection of its own, and read the answer to the end of the connection."""
+    """Make one request on a new connection, and read the answer to the end of the connection."""
     if isinstance(body, dict):
         body = json.dumps(body)
     data = body.encode() if isinstance(body, str) else body

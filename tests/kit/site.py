@@ -24,7 +24,7 @@ MARK = "PAGENT_TESTS_SITE"
 
 
 async def holds(condition: Callable[[], Awaitable[bool]], patience_s: float = 60.0) -> None:
-    """Wait for a condition without an event: what an engine or another process says. TimeoutError."""
+    """Wait for a condition without an event, such as the output of an engine. TimeoutError."""
     async with asyncio.timeout(patience_s):
         while not await condition():  # noqa: ASYNC110
             await asyncio.sleep(0.1)
@@ -134,7 +134,7 @@ class Site:
         return str(answer.json["uid"])
 
     async def job(self, uid: str, *, at: int = 0) -> dict[str, Any]:
-        """Return what a router answers for a job; empty if there is none."""
+        """Return a router's answer for a job; empty if there is none."""
         answer = await self.ask("GET", f"/v1/jobs/{uid}", at=at)
         return dict(answer.json) if answer.status == 200 else {}
 

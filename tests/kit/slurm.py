@@ -134,7 +134,7 @@ class Cluster:
         return named or any(file.path.startswith(f"{self.folder}/") for file in process.open_files())
 
     def end_all(self) -> None:
-        """End all daemons, and what they have started."""
+        """End all daemons, and the processes that they have started."""
         for daemon in self.daemons.values():
             if daemon.poll() is None:
                 daemon.send_signal(signal.SIGCONT)

@@ -6,7 +6,7 @@ import asyncio
 
 
 class SteppedLoop(asyncio.SelectorEventLoop):
-    """``pass_time`` calls what is due."""
+    """A clock of the test: ``pass_time`` calls the timers that are due."""
 
     now = 1000.0
 

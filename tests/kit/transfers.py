@@ -13,7 +13,7 @@ from tests.kit.peer import ISTREAM, OSTREAM, PATIENCE_S, Peer
 
 
 class Sent(NamedTuple):
-    """What came of a download: the size that was promised, the chunks as they came, the result."""
+    """A download: the announced size, the chunks in their order, the result."""
 
     size: int
     chunks: list[bytes]

@@ -19,7 +19,7 @@ _BOOTED = Path("/run/systemd/system")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 #: The manager looks whether systemd has booted the machine: a mount that it alone sees says so. It moves the processes
-#: of its control group, so it gets one of its own, and sees no other hierarchy than that of systemd.
+#: of its control group, so it gets a new one, and sees no other hierarchy than that of systemd.
 _START = """
 set -e
 mkdir {cgroups}/systemd/{name}

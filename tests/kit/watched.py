@@ -1,4 +1,4 @@
-"""An agent that is watched: its jobs are infos that a test makes, and it says of them what the test wants said."""
+"""An agent that is watched: its jobs are infos that a test makes, and it sends the messages that the test sets."""
 
 from __future__ import annotations
 

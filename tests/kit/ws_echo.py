@@ -68,7 +68,7 @@ _LINGER_S = 2.0
 
 
 class Echo:
-    """One open connection: what comes is sent back (text not without ``echo``), by the rules of RFC 6455."""
+    """One open connection: messages are sent back (text only with ``echo``), by the rules of RFC 6455."""
 
     def __init__(self, writer: asyncio.StreamWriter, *, client: bool, echo: bool = True) -> None:
         self._writer = writer

@@ -1,4 +1,4 @@
-"""Dialling: addresses, what answers there, TLS."""
+"""Dialling: addresses, answers of other servers, TLS."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_nothing_answers_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_peer_may_answer_before_it_is_greeted() -> None:
-    """In one piece with its 101: what it says then is dealt with once the connection has begun."""
+    """Data in one piece with the 101 is handled once the connection has begun."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Dialling through an HTTP proxy: what is configured, the request, wrong answers, and links in tunnels."""
+"""Dialling through an HTTP proxy: its configuration, the request, wrong answers, and links in tunnels."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ async def test_an_address_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_a_name_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process goes on, and the caller knows what is short."""
+    """The process continues, and the caller gets the reason."""
     monkeypatch.setattr(threading.Thread, "start", _no_thread)
     with pytest.raises(OSError, match="no thread can be started") as caught:
         await resolve("localhost", 80)

@@ -116,7 +116,7 @@ async def test_a_reader_that_is_cancelled_as_its_message_arrives(rig: Rig) -> No
 
 
 async def send_until_full(stream: AsyncStream, sent: list[bytes] | None = None) -> asyncio.Task[None]:
-    """A sender that waits for its peer or its link. ``sent``: what has been sent, to which it adds."""
+    """A sender that waits for its peer or its link. ``sent``: the messages sent, to which it adds."""
     sent = [] if sent is None else sent
     for number in range(100):
         sent.append(bytes((number,)) * STREAM_WINDOW)
@@ -157,7 +157,7 @@ async def test_all_waiting_senders_return_when_there_is_room(rig: Rig) -> None:
     taking = asyncio.ensure_future(take_all(rig.theirs))
     await rig.during(asyncio.gather(*sending[1:]))
     rig.ours.close()
-    assert await rig.during(taking) == sent  # also what its sender did not wait for: it was queued
+    assert await rig.during(taking) == sent  # also messages that its sender did not wait for: they were queued
 
 
 async def test_all_waiting_readers_return_at_the_end(rig: Rig) -> None:
@@ -267,7 +267,7 @@ async def test_no_result_before_the_timeout(rig: Rig) -> None:
 
 
 async def test_the_result_drops_what_was_not_read(rig: Rig) -> None:
-    """What was not read is dropped, and does not hold the callee up."""
+    """Unread messages are dropped, and do not hold the callee up."""
     waiting = asyncio.ensure_future(rig.ours.result())
     for _ in range(20):
         await rig.during(rig.theirs.send(bytes(STREAM_WINDOW)))

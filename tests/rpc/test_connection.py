@@ -76,7 +76,7 @@ class Service:
 
     @methods.bistream
     async def sends_no_more(self, call: IncomingCall, size: int) -> int:
-        """Closes its stream, and goes on until its caller closes it as well."""
+        """Closes its stream, and runs until its caller closes it as well."""
         assert call.stream is not None
         stream = AsyncStream(call.stream)
         call.stream.send(b"x" * size)
@@ -284,7 +284,7 @@ async def test_a_cancel_reaches_a_method_that_has_closed_its_stream(
 
 @pytest.mark.parametrize("size", [1, STREAM_WINDOW])
 async def test_a_result_after_a_stream_close(joined: Joined, caller: Connection, size: int) -> None:
-    """Also where the close itself waits for the caller to take what was sent before it."""
+    """Also where the close itself waits for the caller to take earlier messages."""
     call = caller.start_call(messages.BISTREAM, "sends_no_more", [size], {})
     assert call.stream is not None
     call.stream.send(b"abc")

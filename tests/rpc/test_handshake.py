@@ -1,4 +1,4 @@
-"""The handshake without a link: what each side sends, and what it refuses."""
+"""The handshake without a link: the messages of both sides, and refusals."""
 
 from __future__ import annotations
 

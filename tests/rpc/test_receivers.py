@@ -86,7 +86,7 @@ async def failing_callee(joined: Joined, service: Service, where: str) -> tuple[
 
 
 def more_than_a_window(stream: Stream) -> None:
-    """Send what the peer's credit does not cover."""
+    """Send more than the peer's credit covers."""
     for _ in range(STREAM_WINDOW // 65_536 + 2):
         stream.send(bytes(65_536))
 

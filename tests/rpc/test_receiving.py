@@ -1,4 +1,4 @@
-"""The receiving half of a stream: every state and every input, hold and release, credit, and what is kept."""
+"""The receiving half of a stream: every state and every input, hold and release, credit, and kept messages."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def bring_to(rig: HalfRig, state: ReceivingState) -> Keeps:
     return receiver
 
 
-#: State after the operation, and what the receiver gets; any other pair changes nothing.
+#: State after the operation, and the receiver's events; any other pair changes nothing.
 AFTER = {
     (ReceivingState.OPEN, "message"): (ReceivingState.OPEN, ["message"]),
     (ReceivingState.OPEN, "close"): (ReceivingState.CLOSED, ["closed"]),

@@ -16,7 +16,7 @@ from tests.kit.joined import Joined
 
 
 class WaitingStream:
-    """A stream with messages of given sizes; ``log`` is what all have sent, in order."""
+    """A stream with messages of given sizes; ``log`` has the messages that all have sent, in order."""
 
     def __init__(self, name: str, log: list[tuple[str, int]], *sizes: int) -> None:
         self.name = name
@@ -37,7 +37,7 @@ class WaitingStream:
 
 
 def rig(**streams: list[int]) -> tuple[Scheduler, dict[str, WaitingStream], list[tuple[str, int]]]:
-    """A scheduler in which some streams wait, in this order, and the log of what they send."""
+    """A scheduler in which some streams wait, in this order, and the log of their messages."""
     log: list[tuple[str, int]] = []
     scheduler = Scheduler()
     waiting = {name: WaitingStream(name, log, *sizes) for name, sizes in streams.items()}

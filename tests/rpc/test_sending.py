@@ -1,4 +1,4 @@
-"""The sending half of a stream: every state and every input, credit, a full link, and the order of what is sent."""
+"""The sending half of a stream: every state and every input, credit, a full link, and the order of messages."""
 
 from __future__ import annotations
 

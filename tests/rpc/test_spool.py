@@ -24,7 +24,7 @@ SIZES = (0, 1, 4, 5, 6, 1000, SPOOL_READ - 5, SPOOL_READ, SPOOL_READ + 1, 3 * SP
 
 
 class Rig:
-    """A spool, and what it delivers. It keeps nothing in memory unless ``memory`` says so."""
+    """A spool, and its deliveries. It keeps nothing in memory unless ``memory`` says so."""
 
     def __init__(self, opener: SpoolOpener | None = None, memory: int = 0) -> None:
         opener = temporary_spool() if opener is None else opener

@@ -24,21 +24,21 @@ from tests.kit.peer import PATIENCE_S
 
 T = TypeVar("T")
 
-#: Around what counts: the least cost, a header's next size, the link's marks, a window.
+#: Around the limits: the least cost, a header's next size, the link's marks, a window.
 SIZES = (0, 1, 63, 64, 255, 2000, 66_000, 300_000)
 LARGEST = max(SIZES)
 ends = st.sampled_from((0, 1))
 
 
 class Side:
-    """One end of a stream: what it sends, and the receiver that knows what is to come."""
+    """One end of a stream: its sent messages, and a receiver that knows the expected ones."""
 
     def __init__(self, call: Call, faults: list[str]) -> None:
         self.call = call
         self.faults = faults
         self.stream: Stream | None = None
         self.attached = False
-        self.expected: list[Any] = []  # what the other side sent; None once it has come
+        self.expected: list[Any] = []  # messages that the other side sent; None for one that has arrived
         self.got = 0
         self.held = self.holds_itself = self.breaks = self.broke = self.blocked = False
         self.closed = self.lost = False
@@ -126,13 +126,13 @@ class Call:
         self.incoming: IncomingCall | None = None
         self.gate: asyncio.Future[Any] | None = None  # of a unary call
         self.decided: Any = None
-        self.given_up = False  # what is under way may be dropped
+        self.given_up = False  # messages under way may be dropped
         self.endings = 0
 
     def caller_broke(self) -> None:
         if not self.outgoing.result.done():
             self.decided = ServerError
-        self.given_up = True  # also after the result: what is kept for a receiver that fails is dropped
+        self.given_up = True  # also after the result: messages kept for a receiver that fails are dropped
 
     def callee_broke(self) -> None:
         if self.decided is None:
@@ -203,7 +203,7 @@ class Machine(RuleBasedStateMachine):
         return joined
 
     def do(self, step: Callable[[], object]) -> None:
-        """Run one step in the loop, with one iteration for what it writes."""
+        """Run one step in the loop, with one iteration for its writes."""
 
         async def once() -> None:
             step()
@@ -360,7 +360,7 @@ class Machine(RuleBasedStateMachine):
         await self.nothing_is_left()
         self.joined = await self.connect()
 
-    # --- what holds -------------------------------------------------------------------------------
+    # --- invariants -------------------------------------------------------------------------------
 
     @invariant()
     def nothing_went_wrong(self) -> None:
@@ -401,7 +401,7 @@ class Machine(RuleBasedStateMachine):
                 assert len(end.scheduler) == 0
 
     async def take_all(self) -> None:
-        """Let all receivers take everything: what was sent arrives, unless its call was given up."""
+        """Let all receivers take everything: sent messages arrive, unless their call was given up."""
         known = self.service.calls.values()
         for call in known:
             for side in (call.caller, call.callee):
@@ -468,7 +468,7 @@ def test_calls_and_their_model(machine: type[Machine]) -> None:
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
-            # What never comes is waited for; to shrink such a failure would take for ever.
+            # A message that never arrives is waited for; to shrink such a failure would take for ever.
             phases=(Phase.reuse, Phase.generate),
         ),
     )

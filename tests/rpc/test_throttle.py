@@ -28,7 +28,7 @@ class Queue:
 
 
 class Rig:
-    """A throttle with a clock of its own. ``pauses`` has True for each pause and False for its end."""
+    """A throttle with a clock of the test. ``pauses`` has True for each pause and False for its end."""
 
     def __init__(self) -> None:
         self.clock = HandLoop()

@@ -1,4 +1,4 @@
-"""What buffers count, and when that is enough."""
+"""The count of buffered bytes, and its limit."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ async def test_a_terminal_controls(peer: Peer, job: str) -> None:
 
 
 async def test_a_terminal_controls_also_below_an_agent_in_the_background(peer: Peer, job: str) -> None:
-    """A script's shell has what it starts with ``&`` ignore the terminal's signals."""
+    """A script's shell starts programs with ``&`` so that they ignore the terminal's signals."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         call = await execute(peer, job, "sh", "-c", "echo here; read x", tty=True)

@@ -57,7 +57,7 @@ async def send(peer: Peer, job: str, pieces: int, target: str) -> int:
 
 
 async def answer(peer: Peer, call: int) -> str:
-    """What the job answered."""
+    """The answer of the job."""
     values, _ = await peer.outcome(call)
     assert values[0] == 200
     return b"".join(values[2:]).decode()

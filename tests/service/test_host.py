@@ -28,7 +28,7 @@ async def ours(agent: Agent) -> AsyncIterator[Peer]:
 
 
 class Watch:
-    """A call of ``agent_watch``. ``seen`` is what a router makes of its messages."""
+    """A call of ``agent_watch``. ``seen``: the infos of jobs by its messages, as a router keeps them."""
 
     def __init__(self, peer: Peer, call: int) -> None:
         self.peer = peer

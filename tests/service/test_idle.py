@@ -18,7 +18,7 @@ from tests.kit.agents import TOKEN
 from tests.kit.peer import BISTREAM, CallFailed, Peer
 from tests.kit.programs import serving
 
-#: /hold is answered when the client goes on; /ws is a WebSocket whose frames come back, and that is never silent.
+#: /hold is answered after the client's next byte; /ws is a WebSocket whose frames come back, and that is never silent.
 SERVER = serving("""
 async def serve(reader, writer):
     try:
@@ -39,7 +39,7 @@ async def serve(reader, writer):
 """)
 
 UPGRADE = [["Connection", "Upgrade"], ["Upgrade", "websocket"], ["Host", "x"]]
-#: Long enough for what a test does meanwhile.
+#: Long enough for the calls of a test meanwhile.
 IDLE_S = 1.0
 
 

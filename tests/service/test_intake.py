@@ -1,4 +1,4 @@
-"""The way of a stream into an upload: what waits for a slow disk, and where."""
+"""The way of a stream into an upload: the data that waits for a slow disk, and its place."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MIB = 1024 * 1024
 
 
 class Fakes:
-    """A call with its stream, and an upload; they only record what is done to them."""
+    """A call with its stream, and an upload; they only record the calls of their methods."""
 
     def __init__(self, *, flow: bool = False) -> None:
         # the stream

@@ -1,4 +1,4 @@
-"""The job methods end to end, as a router of the field calls them, and what ours has beyond that."""
+"""The job methods end to end, as a router of the field calls them, and the methods and arguments of pAgent."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ signal.pause()
 """
 
 
-#: Says what its port reports name it by, then waits.
+#: Prints the id of its port reports, then waits.
 TELLS_ITS_ID = ["sh", "-c", 'echo "$DA__PAGENT__JOB_ID"; exec sleep 1000']
 
 

@@ -1,4 +1,4 @@
-"""``job_logs`` end to end: what a job writes, while it writes it."""
+"""``job_logs`` end to end: the output of a job, while it writes it."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ async def flood_and_read(agent: Agent, peer: Peer) -> None:
     async with asyncio.timeout(PATIENCE_S):
         kept, result = await logs(peer, job)
         while result["offset"] != 1_000_000 or len(kept) > CAP:
-            kept, result = await logs(peer, job)  # until it was looked at for the last time: nothing tells of that
+            kept, result = await logs(peer, job)  # until the last check of its size, which has no event
     assert output.size() == 1_000_000
     at = 1_000_000 - 50
     assert (await logs(peer, job, offset=at))[0] == b"".join(b"%09d\n" % n for n in range(99_995, 100_000))
@@ -252,7 +252,7 @@ async def test_a_read_under_way_keeps_its_file_when_the_call_is_cancelled(
         assert await peer.call("job_count_current_connection") == 1
     other = os.open(file.parent, os.O_RDONLY)  # takes the lowest number that is free
     resumed.set()
-    await eventually(lambda: seen and len(descriptors_of(file)) == 1)  # the one that is kept
+    await eventually(lambda: seen and len(descriptors_of(file)) == 1)  # the descriptor that is kept
     os.close(other)
     assert seen == [(False, b"here\n")]
 

@@ -215,7 +215,7 @@ signal.pause()
 """
     job = await new_job(peer)
     info = await peer.call("job_start", job, [PYTHON, "-c", script], None, port="auto", ready="connect")
-    await asyncio.sleep(0.2)  # what could take it would have done so
+    await asyncio.sleep(0.2)  # a check that takes the connection would have done so
     with socket.create_connection(("127.0.0.1", info["ports"][0])) as client:
         assert client.recv(100) == b"the one answer"
 

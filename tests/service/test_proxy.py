@@ -34,13 +34,13 @@ async def get(peer: Peer, job: str, path: str, **options: Any) -> bytes:
 
 
 async def state(peer: Peer, job: str) -> dict[str, int]:
-    """What the job counts; asked on a connection that is kept, or on a new one."""
+    """Return the counts of the job, from a request on a kept connection or on a new one."""
     counts: dict[str, int] = json.loads(await get(peer, job, "/state"))
     return counts
 
 
 async def until(peer: Peer, job: str, name: str, least: int) -> None:
-    """Wait until the job has counted so far: what it sees of its sockets cannot be awaited from here."""
+    """Wait until the job has counted so far: the events of its sockets cannot be awaited from here."""
     async with asyncio.timeout(PATIENCE_S):
         while (await state(peer, job))[name] < least:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -270,7 +270,7 @@ async def test_a_connection_that_the_job_has_closed_is_not_missed(peer: Peer, jo
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
 async def test_a_kept_connection_that_ends_without_an_answer(peer: Peer, job: str, method: str) -> None:
-    """What may be sent twice is (RFC 9110 9.2.2), with all of its body; nothing else is sent on such a connection."""
+    """Idempotent requests are sent again (RFC 9110 9.2.2), with all of the body; others get a new connection."""
     assert (await peer.http(job, "GET", "/then-drop"))[2] == [b"kept"]
     body = [] if method == "GET" else [b"x", b"y"]
     status, _, got = await peer.http(job, method, "/", [], [], body)
@@ -312,7 +312,7 @@ async def test_cancel_before_the_answer(peer: Peer, job: str) -> None:
 async def test_a_job_that_stops_reading_takes_no_memory(
     peer: Peer, job: str, headers: list[list[str]], tmp_path: Path
 ) -> None:
-    """What the first message fills the connection with comes before it is made; the rest goes to the disk."""
+    """The first message comes before the connection is made; the rest of its data goes to the disk."""
     call = await request(peer, job, "/stuck", headers)
     for _ in range(5):
         await peer.data(call, bytes(16 << 20))  # more than the kernel takes
@@ -339,7 +339,7 @@ async def test_a_caller_that_reads_slowly_slows_its_job(settings: Settings) -> N
         assert got <= (256 << 10) + BODY_CHUNK
         for _ in range(50):
             assert await get(peer, job, "/until-close") == b"hello"
-        assert (await state(peer, job))["sent"] < 32 << 20  # what buffers of the kernel take, and no more
+        assert (await state(peer, job))["sent"] < 32 << 20  # no more than buffers of the kernel take
         await peer.send([10, call, 1 << 20])
         limit = (256 << 10) + (1 << 20)
         while got < limit:

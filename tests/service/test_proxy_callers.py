@@ -14,7 +14,7 @@ from tests.kit.agents import TOKEN
 from tests.kit.peer import CallFailed, Peer
 from tests.kit.programs import serving, start_closed_program, start_program
 
-#: Answers with what its path holds, in hexadecimal; PORT stands for its port.
+#: Answers with the bytes that its path holds in hexadecimal; PORT stands for its port.
 PLAYER = serving("""
 async def serve(reader, writer):
     try:

@@ -103,7 +103,7 @@ async def values(peer: Peer, call: int, count: int) -> list[Any]:
 
 
 async def bytes_of(peer: Peer, call: int, count: int) -> bytes:
-    """The next so many bytes of a call's stream, whatever their messages."""
+    """Return the next bytes of a call's stream, whatever their messages."""
     data = b""
     while len(data) < count:
         message = await peer.next_of(call)

@@ -17,7 +17,7 @@ from tests.kit.agents import TOKEN
 from tests.kit.peer import BISTREAM, PATIENCE_S, CallFailed, Peer
 from tests.kit.programs import start_closed_program, start_program
 
-#: The first byte names what happens.
+#: The first byte names the case.
 SERVER = """
 import hashlib, socket, struct, sys, threading
 def serve(connection):
@@ -95,7 +95,7 @@ async def connect(peer: Peer, job: str, first: bytes = b"") -> int:
 
 
 async def all_of(peer: Peer, call: int) -> bytes:
-    """What comes up to the end of the job's direction."""
+    """Return the bytes up to the end of the job's direction."""
     pieces = []
     while piece := (await peer.next_of(call))[2]:
         pieces.append(piece)

@@ -59,7 +59,7 @@ async def one(ws):
         waiter = await ws.ping(b"are you there")
         await waiter
         await ws.send("yes")
-    elif path == "/stuck":  # reads nothing before /go, and reports at a text what has come
+    elif path == "/stuck":  # reads nothing before /go, and reports the received data at a text
         ws.transport.pause_reading()
         await go.wait()
         pong = await ws.ping(b"while nothing is read")
@@ -124,7 +124,7 @@ def serve(connection):
         connection.sendall(b"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\n\\r\\n")
         return connection.close()
     for answer in os.environ.get("ANSWER", "").split("|"):
-        time.sleep(0.05)  # else both would come at once
+        time.sleep(0.05)  # otherwise both would come at once
         key = re.search(rb"sec-websocket-key: (\\S+)", data, re.I)[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
         accept = base64.b64encode(hashlib.sha1(key).digest()).decode()
         connection.sendall(answer.replace("{accept}", accept).encode("latin-1"))
@@ -174,7 +174,7 @@ async def own(agent: Agent) -> AsyncIterator[Peer]:
 
 @pytest.fixture
 async def closing(monkeypatch: pytest.MonkeyPatch) -> HeldTimers:
-    """What a splice would not wait longer for at its end, nor for the rest of a refusal."""
+    """The time limits of a splice at its end, and for the rest of a refusal."""
     return HeldTimers(monkeypatch, (WebSocketSplice, PortConnection), CLOSE_TIMEOUT_S)
 
 
@@ -192,7 +192,7 @@ async def rest(peer: Peer, job: str, path: str) -> list[Any]:
 
 
 async def ended(peer: Peer, job: str, least: int) -> list[Any]:
-    """The close codes that the job has seen, once there are so many."""
+    """Return the close codes that the job has seen, once there are ``least``."""
     async with asyncio.timeout(PATIENCE_S):
         while len(codes := json.loads((await rest(peer, job, "/state"))[0])) < least:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -298,7 +298,7 @@ async def test_a_caller_that_takes_nothing_pauses_its_job_only(own: Peer) -> Non
     for _ in range(50):
         assert await rest(own, job, "/ping") == ["yes"]
     assert got <= (256 << 10) + 65536
-    assert int((await rest(own, job, "/sent"))[0]) < 32 << 20  # what buffers of the kernel take, and no more
+    assert int((await rest(own, job, "/sent"))[0]) < 32 << 20  # no more than buffers of the kernel take
     await own.send([10, call, 64 << 20])
     while got < 64 << 20:
         got += len((await own.next_of(call))[2])
@@ -308,7 +308,7 @@ async def test_a_caller_that_takes_nothing_pauses_its_job_only(own: Peer) -> Non
 
 
 async def test_an_open_websocket_keeps_no_arguments_of_its_call(agent: Agent, peer: Peer, job: str) -> None:
-    """The headers of a browser take more than all else of an idle WebSocket."""
+    """The headers of a browser take more than the rest of an idle WebSocket."""
     call = await open_ws(peer, job, "/stuck", [["X-Large", "x" * 5000]])
     (link,) = agent.links.open
     assert link.incoming[call].arguments == ((), {})
@@ -317,7 +317,7 @@ async def test_an_open_websocket_keeps_no_arguments_of_its_call(agent: Agent, pe
 async def test_a_job_that_stops_reading_takes_no_memory_and_delays_no_other_call(
     peer: Peer, job: str, tmp_path: Path
 ) -> None:
-    """What its caller goes on sending goes to the disk, and comes whole once the job reads again."""
+    """Further messages of its caller go to the disk, and arrive whole once the job reads again."""
     call = await open_ws(peer, job, "/stuck")
     piece = random.Random(1).randbytes(16 << 20)  # more than the kernel takes
     for _ in range(5):
@@ -354,7 +354,7 @@ async def test_a_cancel_ends_what_a_job_does_not_read(
 async def test_a_job_that_closes_and_does_not_read_keeps_nothing(
     peer: Peer, job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A flush of what it was sent before would have no end."""
+    """A flush of earlier messages would have no end."""
     flush = HeldTimers(monkeypatch, PortConnection, FLUSH_STALLED_S)
     call = await open_ws(peer, job, "/close-stuck")
     await peer.data(call, bytes(16 << 20))

@@ -69,7 +69,7 @@ asyncio.run(main())
 
 
 def recorded(name: str) -> list[list[Any]]:
-    """The messages of a recording, in their order; a bin that is cut short is what is left of it."""
+    """Return the messages of a recording, in their order; of a bin that is cut short the rest."""
     found = []
     for line in (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
@@ -88,7 +88,7 @@ class Replay:
         self.jobs: dict[str, str] = {}
 
     async def call(self, name: str) -> list[tuple[list[Any], list[Any], Any]]:
-        """Make the calls of one recording. For each: what was recorded, the stream messages now, the result now."""
+        """Make the calls of one recording. Return the recorded messages, the stream messages and the result of each."""
         calls = []
         messages = recorded(name)
         for start in [message for message in messages if message[0] == START]:

@@ -1,4 +1,4 @@
-"""A tunnel that breaks is reset on the other side, never ended: what was ended reads b"", what was not raises."""
+"""A tunnel that breaks is reset on the other side, so that a read raises; it is never ended with b""."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ async def test_a_reset_by_a_client_after_the_end_was_received(agent: Agent) -> N
         assert await both.far.is_reset()
 
 
-#: What breaks the link.
+#: The events that break the link.
 BREAKS: dict[str, Callable[[Agent, Tunnel], None]] = {
     "the client's": lambda agent, both: both.client.link.link.abort("the test"),
     "the agent's": lambda agent, both: next(iter(agent.links.open)).link.abort("the test"),

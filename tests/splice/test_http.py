@@ -677,7 +677,7 @@ async def test_an_answer_that_refuses_the_upgrade_is_a_response() -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 async def test_a_response_that_ends_with_its_connection_and_maybe_with_the_job(whole: bool) -> None:
-    """What the end of the job says of it is waited for."""
+    """The response waits for the verdict of the job's end."""
     exchange = await new()
     exchange.job_sends(b"HTTP/1.1 200 OK\r\n\r\npart")
     ending = exchange.destination.ending = asyncio.get_running_loop().create_future()

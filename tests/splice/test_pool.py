@@ -1,4 +1,4 @@
-"""Kept connections: which one is taken, how long they are kept, and what ends them."""
+"""Kept connections: which one is taken, how long they are kept, and their ends."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ async def test_the_kernel_knows_of_an_end_that_the_loop_has_not_seen(data: bytes
             connection = await pool.connect(User())
             writer = await job.accepted.get()
         assert not connection.is_stale()
-        connection.pause_reading()  # the loop sees nothing of what follows
+        connection.pause_reading()  # the loop does not see later events
         pool.give(connection)
         if data:
             writer.write(data)

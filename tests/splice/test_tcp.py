@@ -42,7 +42,7 @@ async def test_bytes_go_both_ways_in_order() -> None:
     assert both.results == []
 
 
-#: What ends which direction.
+#: The event, and the direction that it ends.
 ENDS: dict[str, Callable[[Spliced], Any]] = {
     "the job": lambda both: both.connection.eof_received(),
     "the caller": lambda both: both.stream.arrive(b""),

@@ -1,4 +1,4 @@
-"""The near end of a tunnel: what it does until the far end has answered, and how each end learns of the other's."""
+"""The near end of a tunnel: before the answer of the far end, and the passing of ends in both directions."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Rig:
             return await self.call.outcome
 
     async def sent(self, count: int) -> list[Any]:
-        """Return the messages of the stream after the answer, once there are so many."""
+        """Return the messages of the stream after the answer, once ``count`` have come."""
         async with asyncio.timeout(PATIENCE_S):
             while len(self.stream.sent) <= count:
                 self.stream.more.clear()
@@ -133,7 +133,7 @@ async def test_a_flood_of_messages_leaves_others_their_turns(rig: Rig) -> None:
         whole = b"".join(frames.frame_header(frames.TEXT, 6) + b"%06d" % number for number in range(count))
         await asyncio.get_running_loop().sock_sendall(job, whole)
         assert await rig.sent(count) == [f"{number:06}" for number in range(count)]
-        assert longest.frames <= 2 * FRAMES_AT_ONCE  # what was left, and what a read brought
+        assert longest.frames <= 2 * FRAMES_AT_ONCE  # the rest of earlier data, and the data of one read
     assert await rig.outcome() == {"code": 1006, "reason": ""}
 
 

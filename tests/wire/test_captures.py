@@ -47,7 +47,7 @@ def same(value: Any, known: Any) -> bool:
 
 
 def body_of(message: list[Any]) -> Any:
-    """What :func:`pagent.wire.messages.decode` is to make of a message, said in another way than there."""
+    """Return the expected result of :func:`pagent.wire.messages.decode`, from another implementation."""
     kind, rest = message[0], message[2:]
     match kind:
         case messages.HANDSHAKE:

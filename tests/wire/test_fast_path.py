@@ -1,4 +1,4 @@
-"""The fast path of messages gives what msgpack gives, or leaves the message to it."""
+"""The fast path of messages: its results are those of msgpack, or it leaves the message to msgpack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening handshakes, both sides, and with what the field sends."""
+"""Opening handshakes, both sides, and with recorded handshakes of older peers."""
 
 from __future__ import annotations
 

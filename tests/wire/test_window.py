@@ -1,4 +1,4 @@
-"""Credit as a game of two: what the sender may send, held against what the receiver allows."""
+"""Credit of a sender and a receiver: the bytes that one may send are those that the other allows."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_message_may_overshoot_and_all_of_it_comes_back() -> None:
 
 
 def use(window: ReceiveWindow, cost: int, now_s: float, round_trip_s: float) -> int:
-    """Let so much arrive and be used; the credit that goes back, all of it."""
+    """Let bytes arrive and be used; return the sum of the credit that is returned."""
     window.arrived(cost)
     returned = window.used(cost)
     assert returned == cost

@@ -74,7 +74,7 @@ class Rig:
         self.sockets: list[socket.socket] = []
 
     def connect(self, said: bytes = b"") -> socket.socket:
-        """Make a raw connection that has sent so much."""
+        """Make a raw connection that has sent these bytes."""
         sock = socket.create_connection(("127.0.0.1", self.port))
         sock.sendall(said)
         sock.setblocking(False)
@@ -204,7 +204,7 @@ async def test_a_first_flight_in_pieces_is_accepted(rig: Rig) -> None:
 async def test_the_longest_waiting_makes_room_first(rig: Rig) -> None:
     first = rig.connect()
     await eventually(lambda: rig.gate.taken == 1)
-    await asyncio.sleep(0.05)  # what makes it the first is time
+    await asyncio.sleep(0.05)  # so that it has waited longer than the others
     await rig.fill()
     assert await rig.greet()
     await dropped(first)

@@ -1,4 +1,4 @@
-"""What the kernel knows of a connection, also of one in its queue."""
+"""The kernel's figures of a connection, also of one in its queue."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from tests.kit.peer import PATIENCE_S
 
 
 class Owner:
-    """An owner that records what it gets."""
+    """An owner that records its messages and events."""
 
     def __init__(self) -> None:
         self.messages: list[bytes] = []
@@ -237,7 +237,7 @@ async def test_a_loss_in_the_middle_of_a_flood() -> None:
 
 async def settled(link: Link) -> None:
     """Wait until the link has handled all that it received."""
-    while link.has_unhandled_input:  # noqa: ASYNC110 - what is awaited is the next iteration
+    while link.has_unhandled_input:  # noqa: ASYNC110 - until the next iteration
         await asyncio.sleep(0)
 
 

@@ -1,4 +1,4 @@
-"""Options of the kernel for the socket of a link, and what the kernel reports about it."""
+"""Options of the kernel for the socket of a link, and the kernel's reports about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate of a link's reading: several owners, each with a pause of its own."""
+"""The gate of a link's reading: several owners, each with its own pause."""
 
 from __future__ import annotations
 

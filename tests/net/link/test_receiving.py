@@ -76,7 +76,7 @@ def test_every_split_gives_the_same_messages(sizes: list[int], pieces: list[int]
             step = pieces[number % len(pieces)]
             rig.receive(data[at : at + step])
             at, number = at + step, number + 1
-        while rig.receiver.pending:  # noqa: ASYNC110 - what is awaited is the next iteration
+        while rig.receiver.pending:  # noqa: ASYNC110 - until the next iteration
             await asyncio.sleep(0)
         assert rig.messages == [*expected, (frames.PING, b"ping")]
         assert rig.receiver.received_bytes == len(data)

@@ -15,7 +15,7 @@ from pagent.wire import frames
 
 
 class RecordingTransport(asyncio.Transport):
-    """A transport that keeps what is written."""
+    """A transport that keeps the written bytes."""
 
     def __init__(self) -> None:
         super().__init__()

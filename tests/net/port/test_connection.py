@@ -19,7 +19,7 @@ from tests.kit.peer import PATIENCE_S
 
 
 class User(QuietUser):
-    """A user that records what it gets; :attr:`lost` is done when the connection is gone."""
+    """A user that records its data and events; :attr:`lost` is done when the connection is gone."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -197,7 +197,7 @@ class SocketPort(MemoryPort):
     @property
     def kernel_keeps(self) -> int:
         size = self.end.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        return size // 2 if sys.platform == "linux" else size  # the kernel doubles it for its own bookkeeping
+        return size // 2 if sys.platform == "linux" else size  # the kernel doubles the size for its bookkeeping
 
 
 async def test_the_kernel_keeps_no_megabytes_of_a_job() -> None:

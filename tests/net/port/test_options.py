@@ -12,7 +12,7 @@ from pagent.net.port import options
 
 
 async def test_the_rest_of_a_connection_without_memory_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has come is kept, and the end of the connection can be reported."""
+    """Received data is kept, and the end of the connection can be reported."""
     here, there = socket.socketpair()
     transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=here)
     transport.pause_reading()

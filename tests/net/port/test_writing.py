@@ -1,4 +1,4 @@
-"""The writing side of a connection: the order of its data, and the count of what is not taken."""
+"""The writing side of a connection: the order of its data, and the count of bytes that are not taken."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pagent.runtime.memory import current_memory
 
 
 class RecordingTransport(asyncio.Transport):
-    """A transport that keeps what is written."""
+    """A transport that keeps the written bytes."""
 
     def __init__(self) -> None:
         super().__init__()
