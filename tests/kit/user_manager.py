@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,8 @@ PROGRAMS = ("systemd-run", "systemctl", "dbus-daemon", "unshare")
 _MANAGER = Path("/lib/systemd/systemd")
 _BOOTED = Path("/run/systemd/system")
 _CGROUPS = Path("/sys/fs/cgroup")
+#: From TERM to KILL of the bus and the manager.
+END_S = 10.0
 
 #: The manager looks whether systemd has booted the machine: a mount that it alone sees says so. It moves the processes
 #: of its control group, so it gets a new one, and sees no other hierarchy than that of systemd.
@@ -85,8 +88,7 @@ def running_manager(folder: Path) -> Iterator[Mapping[str, str]]:
         yield variables
     finally:
         for process in reversed(started):
-            process.terminate()
-            process.wait(PATIENCE_S)
+            _end(process)
         _remove_cgroups(name)
 
 
@@ -97,7 +99,32 @@ def _wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a daemon. One that does not end in time is killed, so that the others are ended as well."""
+    process.terminate()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def _remove_cgroups(name: str) -> None:
+    """Remove the control groups of a manager, and kill what is left in them: one that is killed leaves its units."""
     for folder, _, _ in os.walk(_CGROUPS / "systemd" / name, topdown=False):
-        with suppress(OSError):  # a process of it ends just now
-            Path(folder).rmdir()
+        deadline = time.monotonic() + PATIENCE_S
+        while not _is_removed(Path(folder)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def _is_removed(cgroup: Path) -> bool:
+    """Kill the processes of a control group, and remove it once they have ended."""
+    with suppress(FileNotFoundError):
+        for pid in (cgroup / "cgroup.procs").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        try:
+            cgroup.rmdir()
+        except OSError:
+            return False
+    return True

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pagent.config.model import Settings
 from pagent.jobs.model import State
+from tests.kit import user_manager
 from tests.kit.marked import Marked
 from tests.kit.pools import JOIN, PACKAGE, has_arrived, job, keys_in, pool_of, running_pools, states
 from tests.kit.routers import ask
@@ -67,3 +71,34 @@ async def test_the_unit_of_a_command_that_was_killed_is_stopped(
         await eventually(lambda: states(router.pools) == ["ended"] and not units.running("sh"))
         (command_job,) = host.jobs.jobs()  # it keeps why the request has failed
         assert command_job.state is State.FINISHED
+
+
+def test_a_manager_that_stands_still_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bus and its control groups end with it, also if the test within has failed."""
+    monkeypatch.setattr(user_manager, "END_S", 0.2)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    before, started = _children(), set()
+
+    def fail() -> None:
+        with running_manager(folder):
+            started.update(_children() - before)
+            for process in started:
+                if "systemd" in process.name():
+                    process.send_signal(signal.SIGSTOP)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert len(started) >= 2
+    assert not [process for process in started if _runs(process)]
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
