@@ -125,6 +125,7 @@ class Adoption:
                 self._tasks.start(self._note_removal(request), name="note that a job was removed")
         elif not request.is_cancelled:
             info = job.info()
+            request.add_ended(job.uid, info.get("exit_code"), info.get("signal"))
             request.add_lost(PoolJob(job.uid, info.get("name"), job.labels))
             self._queue.fail(request)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any, Final, NamedTuple
 
 from pagent.router_limits import POOL_NOTE_MAX
@@ -65,12 +66,17 @@ class RequestData(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Why a job could not be started, and when that was found, in epoch seconds; the job's name and labels."""
+    """Why a job could not be started, or has ended with its agent; when that was found, in epoch seconds.
+
+    ``exit_code``, ``signal``: how the job had ended before its agent; None if it had not.
+    """
 
     text: str
     time: float
     name: str
     labels: Mapping[str, str]
+    exit_code: int | None = None
+    signal: str | None = None
 
 
 def decode_request(note: bytes) -> RequestData:
@@ -112,6 +118,7 @@ def decode_failures(note: bytes) -> dict[str, Failure]:
         for uid, failure in failures.items():
             _check(all(isinstance(text, str) for text in (uid, failure.text, failure.name)))
             _check(type(failure.time) is float and _is_text_map(failure.labels))
+            _check(type(failure.exit_code) in (int, NoneType) and isinstance(failure.signal, str | None))
     except _FAULTS as error:
         raise ValueError(f"not failures of a request: {error}") from None
     return failures

@@ -29,7 +29,8 @@ class JobQueue:
         """List the jobs of a request that could not be started, with the reason."""
         for uid, failure in request.failures.items():
             info = _info(request, uid, failure.name, failure.labels, FINISHED, failure.text)
-            self._jobs.queue({**info, "error": failure.text, "finished_at": failure.time}, None)
+            ended = {"exit_code": failure.exit_code, "signal": failure.signal, "finished_at": failure.time}
+            self._jobs.queue({**info, **ended, "error": failure.text}, None)
 
     def arrived(self, job_uid: str) -> None:
         """Note that a job is at its agent."""

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from pagent.names import AGENT_ENDED
 from pagent.relay.pools.notes import (
@@ -62,6 +62,9 @@ class PoolRequest:
         self.instance: str | None = None  # of the agent that has come first
         self.claims: Final[dict[int, PoolJob | None]] = {}  # jobs for the idle agent; None for one that is settled
         self.lost: Final[dict[str, PoolJob]] = {}  # jobs that have ended with the agent
+        self._ends: dict[
+            str, tuple[int | None, str | None]
+        ] = {}  # exit codes and signals of those that had ended before
         self.held: Final[set[int]] = set()  # claims that have no job yet
         #: Notes of cancellations that the agent of the command does not keep yet, by the job: name and value.
         self.unkept: Final[dict[str, tuple[str, bytes]]] = {}
@@ -121,12 +124,19 @@ class PoolRequest:
     def fail(self, text: str, *jobs: PoolJob) -> None:
         """Note why jobs could not be started."""
         for job in jobs:
-            self.failures[job.uid] = Failure(text, time.time(), job.name or "", dict(job.labels))
+            ended = self._ends.get(job.uid, (None, None))
+            self.failures[job.uid] = Failure(text, time.time(), job.name or "", dict(job.labels), *ended)
 
     def add_lost(self, *jobs: PoolJob) -> None:
         """Note that jobs have ended with the agent; the output of the command may say why."""
         self.lost.update({job.uid: job for job in jobs})
         self.fail(f"{AGENT_ENDED}{self.output.text}", *jobs)
+
+    def add_ended(self, job_uid: str, exit_code: Any, signal: Any) -> None:
+        """Note how a job had ended before its agent, as the agent has said."""
+        if type(exit_code) is int or isinstance(signal, str):
+            code = exit_code if type(exit_code) is int else None
+            self._ends[job_uid] = code, signal if isinstance(signal, str) else None
 
     def encoded_failures(self) -> bytes:
         """Return the note of the failures."""

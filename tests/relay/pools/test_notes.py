@@ -28,7 +28,11 @@ from pagent.router_limits import POOL_NOTE_MAX
 from pagent.wire.values import pack
 from tests.relay.pools.examples import DATA, JOB
 
-FAILURES = {"a" * 32: Failure("no partition", 1_700_000_000.0, "name", {"label": "x"})}
+FAILURES = {
+    "a" * 32: Failure("no partition", 1_700_000_000.0, "name", {"label": "x"}),
+    "b" * 32: Failure("the time limit", 1_700_000_000.0, "name", {}, 3, None),
+}
+ENDED: list[Any] = ["text", 1.0, "name", {}]
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(max_size=5) | st.binary(max_size=5),
     lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=5), part, max_size=3),
@@ -75,7 +79,17 @@ def test_requests_of_other_types_are_refused(change: dict[str, Any]) -> None:
         decode_request(compressed({**DATA._asdict(), "job": JOB._asdict(), **change}))
 
 
-@pytest.mark.parametrize("failure", [["text", 1.0, "name"], [1, 1.0, "name", {}], ["text", "now", "name", {}], None])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ["text", 1.0, "name"],
+        [1, 1.0, "name", {}],
+        ["text", "now", "name", {}],
+        None,
+        [*ENDED, True, None],
+        [*ENDED, None, 15],
+    ],
+)
 def test_failures_of_other_types_are_refused(failure: Any) -> None:
     with pytest.raises(ValueError, match="not failures"):
         decode_failures(bytes(pack({"uid": failure})))

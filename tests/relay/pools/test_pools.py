@@ -17,6 +17,7 @@ from pagent.router import Router
 from tests.kit.pools import (
     HOST,
     JOIN,
+    agents_of_pools,
     command_jobs,
     has_arrived,
     job,
@@ -58,6 +59,20 @@ async def test_a_job_of_a_pool_serves_and_all_ends_with_it(settings: Settings, k
         await eventually(lambda: states(router.pools) == ["ended"])
         assert await router.pools.cancel(wanted.uid)  # it was lost with its agent
         await eventually(lambda: command_jobs(router) == [] and not host.jobs.jobs())
+
+
+async def test_a_job_that_had_ended_before_its_agent_keeps_its_exit_code(settings: Settings, keys: Path) -> None:
+    async with running_pools(settings, keys, p=pool_of(*JOIN)) as (router, _):
+        wanted = job(start={"args": ["sh", "-c", "exit 3"], "env": {}, "port_expected_count": 0})
+        await router.pools.request("p", {}, wanted)
+        await eventually(lambda: has_arrived(router, wanted.uid))
+        await eventually(lambda: router.directory.jobs.get(wanted.uid).state == "FINISHED")  # type: ignore[union-attr]
+        for agent in agents_of_pools():
+            agent.terminate()
+        await eventually(lambda: states(router.pools) == ["ended"])
+        answer = await ask(router.control_port, "GET", f"/v1/jobs/{wanted.uid}")
+        assert (answer.json["state"], answer.json["exit_code"]) == ("FINISHED", 3)
+        assert answer.json["error"].startswith("its agent has ended")
 
 
 async def test_an_idle_agent_is_used_first(settings: Settings, keys: Path) -> None:
