@@ -77,8 +77,12 @@ class UserConnection(ClientBody):
             # The client may have ended its direction only. If it is gone, a write fails.
             self.deadline = self._loop.time() + HALF_CLOSED_S
         elif state is _BODY:
+            has_begun = self._exchange is not None and self._exchange.head_sent
             self._lose("the client ended the connection within the request's body")
-            self.port.close()
+            if has_begun:  # the part of the answer that was sent must not look complete
+                self.port.abort()
+            else:
+                self.port.close()
         elif not self._ahead:
             self._close()
 

@@ -147,6 +147,15 @@ async def test_an_answer_before_the_program_fails(way: Way) -> None:
         assert await is_cut(client, "1.1")
 
 
+async def test_an_answer_whose_client_ends_its_direction_within_the_body(way: Way) -> None:
+    async with wire(way.router.control_port) as client:
+        client.say(way.request("/stream", "1.0")[:-2] + b"Content-Length: 10\r\n\r\npart")
+        async with asyncio.timeout(60):
+            await client.reader.readuntil(b"data: first\n\n")
+        client.end()
+        assert await is_cut(client, "1.0")
+
+
 async def tunnel(way: Way, client: Wire) -> None:
     client.say(way.request("/tunnel", "1.1")[:-2] + b"Connection: Upgrade\r\nUpgrade: mine\r\n\r\n")
     assert (await client.head())[0] == 101
