@@ -32,7 +32,7 @@ class OpenLease:
         self.stream = stream
 
     def release(self) -> None:
-        """It has ended."""
+        """End the lease."""
         self._leases.discard(self)
 
 

@@ -24,7 +24,7 @@ class TicketLease:
         self.close = close
 
     def release(self) -> None:
-        """It has ended."""
+        """End the lease."""
         self._opened.discard(self)
 
 

@@ -102,7 +102,7 @@ class TicketTable:
         return TicketEvent(ticket, is_revoked=False) if is_new else None
 
     def _note_gone(self, job_uid: str, ticket_id: str) -> None:
-        """The time of a ticket is over, or no browser has entered with it in time."""
+        """Forget a ticket that has expired, or with which no browser has entered in time."""
         job = self._jobs.get(job_uid)
         if job is None or (ticket := job.known.pop(ticket_id, None)) is None:
             return

@@ -202,7 +202,7 @@ def _begin() -> None:
 
 
 def router() -> NoReturn:
-    """The console script ``prouter``, which is ``pagent route``; ends the process."""
+    """Run the console script ``prouter``, which is ``pagent route``; end the process."""
     _begin()
     pagent(["route", *sys.argv[1:]], prog_name="pagent")
     raise AssertionError("click ends the process")

@@ -34,7 +34,7 @@ class Timed(Protocol):
         """Whether the connection can be closed without the loss of a request."""
 
     def expired(self) -> None:
-        """The deadline has passed."""
+        """Act on a deadline that has passed."""
 
     def drop(self) -> None:
         """Close the connection at once."""

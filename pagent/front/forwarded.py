@@ -79,7 +79,7 @@ def _trusted(head: IncomingHead, client: Client, proto: str) -> list[tuple[str, 
 
 
 def _port_of(host: str, proto: str) -> str:
-    """The port that the client used: that of the Host field, or the scheme's."""
+    """Return the port that the client used: that of the Host field, or the scheme's."""
     port = host.rpartition(":")[2] if ":" in host else ""
     return port if port.isdigit() else _DEFAULT_PORTS.get(proto, "")
 

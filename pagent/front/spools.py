@@ -45,7 +45,7 @@ class FrontSpools:
             return descriptor
 
     def _forget_closed(self) -> None:
-        """A spool closes its files itself, and the number may be another file's by now."""
+        """Forget closed files: a spool closes its files itself, and the kernel may use their numbers again."""
         for descriptor, identity in list(self._open_files.items()):
             try:
                 is_open = _identity(descriptor) == identity

@@ -317,7 +317,7 @@ class UserConnection(ClientBody):
     # --- time -------------------------------------------------------------------------------------
 
     def expired(self) -> None:
-        """The deadline has passed."""
+        """Close an idle connection, refuse a late head or body, check a client that has ended its direction."""
         state = self._state
         if state is _HEAD and not self._buffer.started:
             self._close()

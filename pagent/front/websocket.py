@@ -174,7 +174,7 @@ class BrowserSocket:
     # --- ends -------------------------------------------------------------------------------------
 
     def _close_browser(self, code: int) -> None:
-        """The job's side is over: close, and wait a while for the browser's answer (RFC 6455 7.1.1)."""
+        """Close after the job's side has ended, and wait a while for the browser's answer (RFC 6455 section 7.1.1)."""
         if self._port is not None and not self._closing:
             self._send_close(code)
             self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._end, "the close has no answer")
@@ -188,7 +188,7 @@ class BrowserSocket:
         self._closing = True
 
     def _end(self, reason: str) -> None:
-        """The browser's side is over."""
+        """End the call after the browser's side has ended."""
         done, self._done = self._done, None
         if done is None:
             return

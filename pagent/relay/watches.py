@@ -13,7 +13,7 @@ from pagent.relay.jobs import JobTable
 from pagent.relay.watch import AgentWatch, WatchState
 from pagent.runtime.tasks import TaskOwner
 
-#: How long a watch that has failed is not tried again.
+#: Seconds until a watch that has failed is tried again.
 _AGAIN_S: Final = 5.0
 
 

@@ -196,4 +196,4 @@ class _Resolved(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: the resolver has no resources."""

@@ -1,7 +1,7 @@
 """Carry one request from its command to its agent, and to the end of both (docs/router.rst, "Pools").
 
-Several routers may carry the same request: each step is one that can be repeated. What is not known, because an agent
-is away, is never taken for an end.
+Several routers may carry the same request: each step can be repeated. A request ends only if its end is known, and
+never because an agent has no link.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from pagent.runtime.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
 
-#: How long the output of a command that has ended may take to arrive.
+#: Seconds that the output of a command may take to arrive after the command's end.
 _OUTPUT_S: Final = 2.0
-#: How long an agent may be away after its command has ended: it dials again within seconds.
+#: Seconds that an agent may have no link after its command has ended: it dials again within seconds.
 AWAY_S: Final = 15.0
 #: Seconds that a command may run after its agent has ended: engines may not notice the end for minutes.
 LEFT_S: Final = 20.0
-#: How long a job is not created again on a link on which that has failed.
+#: Seconds until a job is created again on a link on which its creation has failed.
 _RETRY_S: Final = 1.0
 
 
@@ -66,7 +66,7 @@ class RequestSite(Protocol):
 
 
 class RequestDriver:
-    """Carries a request. ``is_adopted``: another router, or an earlier one, has begun with it."""
+    """Carries a request. ``is_adopted``: another router, or an earlier process of this one, has made the request."""
 
     def __init__(
         self,

@@ -172,7 +172,7 @@ def map_of(item: Shape, *, most: int | None = None) -> Shape:
 
 
 def mapping(required: Mapping[str, Shape], optional: Mapping[str, Shape] | None = None) -> Shape:
-    """A map with these names and no others."""
+    """Return the shape of a map with these names and no others."""
     known = {**required, **(optional or {})}
 
     def check(place: str, value: Any) -> None:
@@ -190,7 +190,7 @@ def mapping(required: Mapping[str, Shape], optional: Mapping[str, Shape] | None 
 
 
 def any_of(word: str, **shapes: Shape) -> Shape:
-    """A map that has exactly one of these names, and whose shape follows from it. ``word``: for the error."""
+    """Return the shape of a map with exactly one of these names, which decides its value. ``word``: for the error."""
 
     def check(place: str, value: Any) -> None:
         if type(value) is not dict or len(found := [name for name in shapes if name in value]) != 1:
