@@ -1,7 +1,7 @@
 """Complete arguments in a shell: saved contexts and their addresses.
 
-A completion is silent: what cannot be had is left out. A shell puts a completion into the command line as it stands,
-and jobs are named by other people: only names without a meaning for a shell are offered.
+A completion is silent: words that cannot be found are left out. A shell puts a completion into the command line
+unchanged, and jobs are named by other people: only names without a meaning for a shell are offered.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Complete jobs in a shell. What the agent or the router does not answer within `_LIMIT_S` is left out."""
+"""Complete jobs in a shell. Without an answer of the agent or router within `_LIMIT_S` there are none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pagent.cli.completing import is_safe, or_otherwise
 from pagent.cli.target import Target, find_target
 from pagent.log import escape
 
-#: How long the agent or the router may take.
+#: Seconds that the agent or the router may take.
 _LIMIT_S: Final = 0.7
 
 

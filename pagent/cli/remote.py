@@ -21,7 +21,7 @@ from pagent.net.dial import parse_address
 async def remote_agent(address: str, token: str, *, redial_s: float = 0.0) -> AsyncIterator[AgentClient]:
     """Connect to a remote agent. DialError, or ConfigError for an invalid address.
 
-    :param redial_s: how long a lost link is dialled again. Without it, the command ends with its link.
+    :param redial_s: seconds for which a lost link is dialled again. Without it, the command ends with its link.
     """
     link = connect_agent(address, token=token, redial_s=redial_s)
     async with announce_if_slow(f"connecting to {address}"):

@@ -49,7 +49,7 @@ class ClientLink:
     with a stream raises LinkClosedError while there is none.
 
     :param connect: makes the connection of the next link; its argument is the id of the link that was lost.
-    :param redial_s: how long a lost link is dialled again; 0: not at all.
+    :param redial_s: seconds for which a lost link is dialled again; 0 for no redial.
     """
 
     def __init__(
@@ -278,7 +278,7 @@ async def connect(
     :param proxy: an HTTP proxy, ``http://[user:password@]host:port``; None: that of HTTPS_PROXY for a ``wss://``
         address that NO_PROXY does not list.
     :param service: an object whose decorated methods the peer may call.
-    :param redial_s: how long a lost link is dialled again; 0: not at all.
+    :param redial_s: seconds for which a lost link is dialled again; 0 for no redial.
     :raises ConfigError: ``address`` or ``proxy`` is invalid.
     :raises DialError: the peer cannot be reached.
     :raises HandshakeRefusedError: the peer does not accept the token.

@@ -17,8 +17,8 @@ _INTERVAL_S: Final = 1.0
 #: The part of the shortest limit that this may be, where a limit is that short.
 _INTERVALS_LEAST: Final = 4
 
-#: How long a connection without a request stays open when the router ends. A client that sends one request after the
-#: other has sent the next one by then: a connection that is closed with it unread would leave it without an answer.
+#: Seconds that a connection without a request stays open when the router ends. A client that sends one request after
+#: another has sent the next one within this time. If the connection was closed before, it would get no answer.
 DRAIN_IDLE_S: Final = 0.25
 
 NEVER: Final = float("inf")

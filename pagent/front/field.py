@@ -1,8 +1,8 @@
 """An exchange with an agent of the field: the methods of part 1 of the contract (docs/contract.rst, "Proxy").
 
-Such an agent gets a path that is decoded and a query in pairs, and knows no flow control: what it sends faster than the
-client reads is spooled. Its HTTP client decodes what the job has encoded and leaves Content-Encoding as it was, so that
-field is only passed on if the body begins as one in that coding does.
+Such an agent gets a path that is decoded and a query in pairs, and has no flow control: data that it sends faster than
+the client reads is spooled. Its HTTP client decodes the job's content coding and leaves Content-Encoding as it was, so
+that field is only passed on if the body begins as one in that coding does.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pagent.rpc.spool import SpoolOpener
 from pagent.wire import messages
 from pagent.wire.plain import plain
 
-#: A connection id as it stands in the paths of the HTTP API.
+#: The form of a connection id in the paths of the HTTP API.
 is_connection_id: Final = re.compile(r"[0-9a-f]{32}").fullmatch
 
 #: A key of the handshake that is of the link, not of the agent.
@@ -47,7 +47,7 @@ class AgentKey(NamedTuple):
 class ConnectedAgent:
     """An agent's link that is open. It makes calls of all types.
 
-    ``connection_id`` stands in paths. ``uid`` is the agent's own, which its other links share.
+    ``connection_id`` is a part of paths. ``uid`` is the agent's own, which its other links share.
 
     :param dialled: where and with which token the router has dialled; None for a link that the agent has made.
     :param taken: the connection ids that are in use. An agent that was dialled chooses its own.

@@ -14,9 +14,9 @@ from pagent.router_limits import JOB_PAGES_MAX
 
 _log = logging.getLogger(__name__)
 
-#: How long an agent may take to say whether it has a job, or which jobs it has.
+#: Seconds that an agent may take to answer whether it has a job, or which jobs it has.
 _ANSWER_S: Final = 5.0
-#: How long an agent may take to create a job.
+#: Seconds that an agent may take to create a job.
 _CREATE_S: Final = 60.0
 
 

@@ -37,7 +37,7 @@ ADOPTED: Final = "pagent/adopted"
 LINGER_LEAST_S: Final = 60.0
 #: The same for a job that waits for an agent of its pool: it has not started, and holds a place in the queue.
 QUEUED_LINGER_LEAST_S: Final = 30.0
-#: How long a removal that has failed is not tried again; the agent may be away.
+#: Seconds until a removal that has failed is tried again; the agent may have no link.
 AGAIN_S: Final = 5.0
 #: Jobs that are removed at once: the end of a job can take its grace period.
 _REMOVED_AT_ONCE: Final = 50

@@ -28,7 +28,7 @@ from pagent.runtime.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
 
-#: How long a request for a job that is not known waits for agents that are listing their jobs.
+#: Seconds that a request for an unknown job waits for agents that are listing their jobs.
 _LISTING_S: Final = 5.0
 #: Why a request for a job waits, or fails.
 _AWAY: Final = "the agent of this job is not connected now"
@@ -328,7 +328,7 @@ class AgentDirectory:
         self._expected.discard(agent.key.dialled)
 
     def _list_again(self, key: AgentKey) -> None:
-        """Have an agent list its jobs again: one of them had the uid of another agent's, which is gone."""
+        """Have an agent list its jobs again, because the other agent's job with the uid of one of them is gone."""
         self._loop.call_soon(self.watches.restart, key)
 
     def _left(self, agent: ConnectedAgent) -> None:

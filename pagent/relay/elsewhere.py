@@ -1,7 +1,7 @@
 """Ask the other routers of an agent whether the client of a job has a link to one of them.
 
 Routers do not know each other. They meet at the agent: the question is a note of the job, which the agent sends to all
-of them, and so is the answer. Each router has a pair of notes of its own, so that two questions do not meet.
+of them, and so is the answer. Each router has its own pair of notes, so that two questions do not conflict.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pagent.relay.directory import AgentDirectory
 
 _log = logging.getLogger(__name__)
 
-#: How long an answer may take: two notes on their way over links that work.
+#: Seconds that an answer may take: two notes over links that work.
 ANSWER_S: Final = 3.0
 
 #: The prefix of the notes' names. The rest of a name is the uid of the router that asks.
 _QUESTION: Final = "pagent/asks-"
 _ANSWER: Final = "pagent/answers-"
-#: How long the notes are kept, in seconds.
+#: Seconds that the notes are kept.
 _TTL_S: Final = 30.0
 
 

@@ -24,7 +24,7 @@ from pagent.rpc.methods import istream, unary
 from pagent.runtime.timeslice import current_slice
 from pagent.wire import messages
 
-#: How long an agent may take to answer; one that is slower is left out of the figures.
+#: Seconds that an agent may take to answer; a slower one is left out of the figures.
 _ANSWER_S: Final = 5.0
 #: The figures that are added up.
 _SUMS: Final = ("cpus", "load", "memory_total", "memory_available", "disk_free", "disk_total", "jobs")

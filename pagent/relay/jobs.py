@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 #: Called with a job, and with the agent that names it as its own, too.
 Duplicate = Callable[[JobRecord, AgentKey, Mapping[str, Any]], None]
 
-#: How late what an agent has said of a job before its removal may come.
+#: Seconds that messages of an agent on a job may arrive after the job's removal.
 _LATE_S: Final = 30.0
 
 
@@ -119,7 +119,7 @@ class JobTable:
     # --- jobs come and go -------------------------------------------------------------------------
 
     def update(self, agent: AgentKey, info: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> bool:
-        """Take over what an agent says of its job. Return whether it is believed, and the job is known now.
+        """Update a job from its agent's info. Return whether the info is believed, and the job is known now.
 
         ``labels``: of a job that is new, if the agent knows no labels.
         """
@@ -217,7 +217,7 @@ class JobTable:
         self._feed.publish(ChangeKind.JOB_NOTE, agent.uid, record, name)
 
     def removed(self, job_uid: str) -> None:
-        """Forget a job that this router has had removed. What its agent has said before, and comes late, is ignored."""
+        """Forget a job that this router has had removed. Late messages of its agent on the job are ignored."""
         now = time.monotonic()
         while self._removed and now - next(iter(self._removed.values())) > _LATE_S:
             del self._removed[next(iter(self._removed))]

@@ -17,7 +17,7 @@ from pagent.runtime.timeslice import current_slice
 
 #: Instead of the number of jobs of an agent that does not say it.
 _BUSIEST: Final = 1 << 30
-#: How long an agent may take to say how busy it is; one that is slower counts as the busiest.
+#: Seconds that an agent may take to send its load; a slower one counts as the busiest.
 _ANSWER_S: Final = 2.0
 #: Seconds after which a client may ask again if no agent has room.
 _RETRY_S: Final = 5

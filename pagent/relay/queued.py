@@ -29,12 +29,12 @@ from pagent.rpc.pool_job import PoolJob
 _BAD_REQUEST: Final = 400
 #: Where job_logs has the argument ``follow``.
 _FOLLOW_AT: Final = 3
-#: How long an agent that has removed a job may take to say so, or to end its links if it ends.
+#: Seconds that an agent may take to report the removal of a job, or to end its links if it ends.
 _LEAVES_S: Final = 15.0
 
 
 class QueuedCalls:
-    """Answers what can be answered without an agent: info, wait and removal; output that is followed is waited for."""
+    """Answers calls that need no agent: info, wait and removal. Calls that follow the output wait for the agent."""
 
     def __init__(self, directory: AgentDirectory, permission: CallPermission, pools: Pools) -> None:
         self._directory = directory

@@ -94,7 +94,7 @@ class JobRecord:
         return found
 
     def take(self, info: Mapping[str, Any]) -> None:
-        """Take over what an agent says of the job. The labels stay if the agent knows none.
+        """Update the record from an agent's info. The labels stay if the agent knows none.
 
         Of an info that is larger than any of an agent of ours, only the state and the time are taken.
         """

@@ -1,4 +1,4 @@
-"""Samples of a router for live plots: throughput, latency, and what its process uses (docs/api.rst, "Live figures")."""
+"""Samples of a router for live plots: throughput, latency, and use of CPU and memory (docs/api.rst, "Live figures")."""
 
 from __future__ import annotations
 

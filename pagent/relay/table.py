@@ -33,9 +33,9 @@ _log = logging.getLogger(__name__)
 
 #: Seconds that the first link of a uid has to answer when another agent connects with that uid.
 SIGN_OF_LIFE_S: Final = 2.0
-#: How long a second link of a process has to answer before it takes over all the same.
+#: Seconds that a second link of a process has to answer; after them it takes over without an answer.
 ANSWER_S: Final = 0.5
-#: How long a link that another has taken over from is kept at least, in case the other is closed by its agent.
+#: Seconds that a replaced link is kept at least, in case its agent closes the link that replaced it.
 _KEPT_S: Final = 1.0
 
 #: Close codes of RFC 6455 section 7.4.1.

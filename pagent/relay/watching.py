@@ -1,4 +1,4 @@
-"""``agent_watch`` of a router: pass what becomes known of the jobs of all agents on to a client.
+"""``agent_watch`` of a router: pass changes of the jobs of all agents on to a client.
 
 A client may be slow. So it gets the last state of each job, and not each change: docs/router.rst, "Calls of clients".
 """

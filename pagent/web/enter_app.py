@@ -146,7 +146,7 @@ def enter_app(routes: Routes, tickets: Tickets, pages: JobPages, check_beyond: C
 
 @web.middleware
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer errors with a page for people where that is wanted, and never with what the request has said."""
+    """Answer errors with a page for people if the client accepts one, and never repeat text of the request."""
     try:
         return await handler(request)
     except web.HTTPException as error:

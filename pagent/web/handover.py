@@ -1,6 +1,6 @@
 """Requests that the router's front hands over to aiohttp: each is the last one of its connection.
 
-Their heads have been read strictly by the front. A request is judged by that head, not by what aiohttp makes of it.
+The front has parsed their heads strictly. A request is judged by that head, not by aiohttp's own parse of it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _access_log = logging.getLogger(ACCESS_LOG)
 NEVER_CACHED: Final = {"Cache-Control": "no-store, must-revalidate", "Expires": "0"}
 _NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
 
-#: How long an answer that is under way may take when the router ends.
+#: Seconds that an answer under way may take when the router ends.
 _SHUTDOWN_S: Final = 1.0
 
 
@@ -247,7 +247,7 @@ class HandedOver(RequestHandler):
     def handle_error(
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Answer what aiohttp does not take for a request, or an error that no handler expected.
+        """Answer a request that aiohttp refuses to parse, or an error that no handler expected.
 
         A client that is gone, or whose answer the router has cut off, gets no answer, and is no error.
         """

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from pagent.cli.ports.socket_owner import owner_of_peer
 from pagent.cli.terminal.daemon_thread import in_daemon_thread
 
-#: How long the browser may take to ask for the page that redirects it.
+#: Seconds that the browser may take to ask for the page that redirects it.
 _FETCH_S: Final = 20.0
 _REQUEST_S: Final = 5.0
 
@@ -37,7 +37,7 @@ def reason_for_no_browser() -> str:
 async def open_browser(url: str, *, patience_s: float = _FETCH_S) -> str:
     """Open a URL in a browser. Return why that is not possible, empty if it is done.
 
-    :param patience_s: how long the browser may take to ask for the page that redirects it.
+    :param patience_s: seconds that the browser may take to ask for the page that redirects it.
     """
     if reason := reason_for_no_browser():
         return reason

@@ -28,7 +28,7 @@ _CONFLICT: Final = 409
 async def open_job(target: Target, name: str, port: int | None, *, prints: bool, within_s: float | None) -> int:
     """Open a job in a browser, or print its address; return the exit code.
 
-    :param within_s: how long the address of a ticket can be opened; None: as long as the router chooses.
+    :param within_s: seconds for which the address of a ticket can be opened; None for the router's default.
     """
 
     async def work() -> int:

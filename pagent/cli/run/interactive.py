@@ -20,7 +20,7 @@ _POLL_S: Final = 0.5
 
 
 class InteractiveProgram:
-    """The main process of a job, joined to this process. It is not waited for to listen: the user sees what it does."""
+    """The main process of a job, joined to this process. It is not awaited to listen: the user sees its output."""
 
     def __init__(self, started: ForegroundJob) -> None:
         self._request, agent, self._job, self._ports, self._introduction = started

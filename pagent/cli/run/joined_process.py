@@ -99,7 +99,7 @@ class JoinedProcess:
         return code if code >= 0 else _SIGNALLED - code
 
     def _restore_screen(self, *, ended: bool) -> None:
-        """Change back what the program has left changed, unless it has ended by itself: then it is meant so."""
+        """Restore the modes of the screen, unless the program has ended by itself: then it has left them on purpose."""
         if not ended and standard_streams.is_terminal(1) and (restoring := self.screen.restoring()):
             with suppress(OSError):
                 os.write(1, restoring)

@@ -20,7 +20,7 @@ from pagent.runtime.tasks import TaskOwner
 #: How often the state of the queue is asked for.
 _POLL_S: Final = 1.0
 _QUEUED: Final = "QUEUED"
-#: What an agent answers for a job that it has removed, because it ends or because a client has asked for that.
+#: The error of an agent for a job that it has removed, because the agent ends or because a client has removed the job.
 _REMOVED: Final = ("JobNotFoundError", "JobInvalidStateError")
 
 

@@ -31,8 +31,8 @@ async def run_router(
     """Run a router until a signal or ``POST /shutdown``; return the exit code.
 
     The first SIGTERM or SIGINT is a graceful end; the second ends requests, and the jobs of an agent in this process,
-    at once. SIGHUP makes the router take over what ``reread`` returns; without ``reread`` it ends it. With an agent,
-    ``command`` is its first job.
+    at once. SIGHUP makes the router take over the settings that ``reread`` returns; without ``reread`` it ends it.
+    With an agent, ``command`` is its first job.
     """
     router = Router(settings, connection_debug=connection_debug)
     reload = None if reread is None else partial(router.reload, reread)

@@ -23,7 +23,7 @@ async def run_agent(
     """Run an agent until a signal, ``POST /shutdown``, or the loss of a link that was not to be lost.
 
     Returns the exit code. The first SIGTERM or SIGINT ends the jobs gracefully, the second at once. SIGHUP makes the
-    agent take over what ``reread`` returns; without ``reread`` it ends it. ``join``: as of :class:`Agent`.
+    agent take over the settings that ``reread`` returns; without ``reread`` it ends it. ``join``: as of :class:`Agent`.
     """
     agent = Agent(settings, connection_debug=connection_debug, environ=os.environ, join=join)
     with end_signals(lambda: agent.end(0), hangup=None if reread is None else partial(agent.reload, reread)):

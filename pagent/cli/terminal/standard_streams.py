@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import Final, Literal
 
-#: How long a message waits for a slow reader of stderr.
+#: Seconds that a message waits for a slow reader of stderr.
 _WRITABLE_WAIT_MS: Final = 500
 
 _BOLD_GREEN: Final = "\033[1;32m"
@@ -17,7 +17,7 @@ _RESET: Final = "\033[0m"
 
 
 class _Cursor:
-    """The cursor of the terminal, and what the end of a line is there."""
+    """The cursor of the terminal, and the end of a line there."""
 
     #: Whether the job's output has left it within a line.
     in_line = False

@@ -44,11 +44,11 @@ _log = logging.getLogger(__name__)
 
 #: A claim has one of POOL_CLAIMS_MAX numbers.
 _is_claim_number: Final = re.compile(r"[0-9]{1,6}").fullmatch
-#: How long an agent may take to list its jobs and their notes before a request of it is carried on.
+#: Seconds that an agent may take to list its jobs and their notes before a request of it is resumed.
 _LISTING_S: Final = 30.0
-#: How long a command's job without a request is left alone: its router may still write it.
+#: Seconds until a command's job without a request is removed: its router may still write the request.
 _UNWRITTEN_S: Final = 60.0
-#: How long a job of a cleanup that has ended is left alone: its router removes it.
+#: Seconds until a job of a cleanup that has ended is removed here: usually its own router removes it.
 _CLEANED_S: Final = 5.0
 
 

@@ -203,7 +203,7 @@ class RequestDriver:
             await asyncio.wait((self._following,), timeout=_OUTPUT_S)
 
     def _queue_left_s(self) -> float:
-        """Return how long the command may take until its agent starts, also one that an earlier router has started.
+        """Return the seconds that the command has left to start its agent, also if an earlier router has started it.
 
         The clocks of this host and of the command's may differ.
         """
@@ -308,7 +308,7 @@ class RequestDriver:
             request.unwanted.add(job.uid)
 
     async def _remove(self, agent: ConnectedAgent, unwanted: set[str]) -> None:
-        """Remove jobs that the agent has got although they were cancelled meanwhile."""
+        """Remove jobs of the agent that were cancelled during their delivery."""
         for uid in [*unwanted]:
             try:
                 await agent.call("job_remove", uid, timeout=DEFAULT_CALL_TIMEOUT_S)
@@ -320,7 +320,7 @@ class RequestDriver:
             unwanted.discard(uid)
 
     async def _until(self, condition: Callable[[], bool], most_s: float | None = None) -> bool:
-        """Wait for a condition on what the request depends on. Return whether it holds, False after ``most_s``.
+        """Wait until a condition on agents and jobs holds. Return False if it does not after ``most_s``.
 
         RequestFailedError: the request is cancelled.
         """

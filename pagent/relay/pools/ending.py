@@ -18,14 +18,14 @@ from pagent.relay.pools.states import RequestState
 
 _log = logging.getLogger(__name__)
 
-#: The grace of the jobs of an agent that is ended, and how long the agent may take then.
+#: The grace period of the jobs of an agent that is ended, and the seconds that the agent may take after it.
 _GRACE_S: Final = 5.0
 _END_S: Final = 15.0
 #: The pauses before the end of a command is tried again, doubled each time up to the longest. An engine may be down for
 #: minutes.
 _PAUSE_S: Final = 2.0
 _PAUSE_MAX_S: Final = 60.0
-#: How long it is tried while the agent of the command is connected.
+#: Seconds for which the end is tried again while the agent of the command is connected.
 _CLEANUP_S: Final = 900.0
 
 

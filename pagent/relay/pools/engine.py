@@ -34,11 +34,11 @@ _log = logging.getLogger(__name__)
 
 #: From TERM to KILL.
 KILL_AFTER_S: Final = 30.0
-#: How long a cleanup command may run.
+#: Seconds that a cleanup command may run.
 _CLEANUP_S: Final = 60.0
-#: How long a router may take to see whether an agent is idle.
+#: Seconds that a router may take to see whether an agent is idle.
 CLAIM_HELD_S: Final = 60.0
-#: How long the link of the command's agent is awaited before it is looked up again.
+#: Seconds to wait for the link of the command's agent before it is looked up again.
 _LINK_S: Final = 60.0
 
 

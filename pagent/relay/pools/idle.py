@@ -21,7 +21,7 @@ from pagent.relay.pools.states import RequestedJobInput
 from pagent.router_limits import POOL_CLAIMS_MAX
 from pagent.rpc.pool_job import PoolJob
 
-#: How long an agent is left alone that has a job although it seemed to have none.
+#: Seconds for which an agent is not asked again after it turned out to have a job.
 _RETRY_S: Final = 1.0
 #: The part of its time that an agent must have left for another job.
 _PART: Final = 0.5

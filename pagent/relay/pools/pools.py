@@ -42,9 +42,9 @@ from pagent.runtime.tasks import TaskOwner, event_within
 _log = logging.getLogger(__name__)
 
 _RID_BYTES: Final = 8
-#: How long another request for a job is not tried again, unless an agent comes.
+#: Seconds until another request for a job is tried again, unless an agent connects.
 _RETRY_S: Final = 30.0
-#: How long an engine may take to say why an agent has ended.
+#: Seconds that an engine may take to print why an agent has ended.
 _EXPLAINED_S: Final = 10.0
 _NOT_KEPT: Final = "the agent that runs the commands of the pool is away: the end of the job is not certain yet"
 
@@ -52,7 +52,7 @@ _NOT_KEPT: Final = "the agent that runs the commands of the pool is away: the en
 class Pools:
     """All pools of a router.
 
-    :param keys: sign what agents present; None for a random key.
+    :param keys: sign the tokens and credentials of agents; None for a random key.
     :param addresses: returns the addresses of this router for agents.
     """
 
@@ -286,7 +286,7 @@ class Pools:
         return None
 
     async def _cancel_moved(self, request: PoolRequest) -> None:
-        """Cancel a job that an idle agent takes, or has taken, although its own request was cancelled meanwhile."""
+        """Cancel a job that an idle agent takes, or has taken, after the job's own request was cancelled."""
         uid = request.data.job.uid
         try:
             if not await self.cancel(uid):

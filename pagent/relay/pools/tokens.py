@@ -13,7 +13,7 @@ from pagent.access.signed import SigningKeys
 from pagent.wire import identity
 from pagent.wire.values import pack, unpack
 
-#: How long a credential is good; it is renewed hourly.
+#: Seconds that a credential is valid; it is renewed hourly.
 CREDENTIAL_S: Final = 86_400.0
 
 _JOIN: Final = "pool join"
