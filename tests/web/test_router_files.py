@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import socket
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -111,7 +112,11 @@ async def test_an_archive_goes_there_and_back(router: Router, job: str) -> None:
 
 async def test_a_download_whose_link_is_lost_is_cut_off(router: Router, job: str) -> None:
     await ask(router.control_port, "POST", f"{job}/file/x", bytes(32 * MIB), [OCTETS])
-    reader, writer = await asyncio.open_connection("127.0.0.1", router.control_port)
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)  # the host's buffers might take all of the file
+    client.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", router.control_port))
+    reader, writer = await asyncio.open_connection(sock=client)
     writer.write(f"GET {job}/file/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
     await reader.readuntil(b"\r\n\r\n")
     (link,) = router.directory.table

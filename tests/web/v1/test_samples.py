@@ -95,7 +95,8 @@ async def test_samples_and_figures_of_a_job(router: Router, tmp_path: Path) -> N
         figures = (await stream.until("figures"))["jobs"]
         assert figures.keys() == {uid}
         cpu, memory, streams, received, sent, idle_s = figures[uid]
-        assert (cpu, streams, received, sent) == (None, 0, 0, 0)
+        assert (streams, received, sent) == (0, 0, 0)
+        assert cpu is None or cpu >= 0  # known from the second measurement on
         assert memory > 1_000_000
         assert 0 <= idle_s < PATIENCE_S * 2
         assert (await ask(router.control_port, "GET", f"/jobs/-/{uid}/http/")).status == 200
@@ -131,7 +132,8 @@ async def test_a_removed_job_has_no_figures(router: Router, tmp_path: Path) -> N
             await stream.until("figures")
             await (await client.job(uid)).remove()
             other = await client.create_job("other")
-            figures = (await stream.until("figures"))["jobs"]
+            while uid in (figures := (await stream.until("figures"))["jobs"]):
+                pass  # it was measured again before it was removed
             assert figures.keys() == {other.uid}
         async with events(router.control_port) as stream:
             assert (await stream.until("figures"))["jobs"].keys() == {other.uid}
