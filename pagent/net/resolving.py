@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from pagent.runtime.threads import ThreadPool
@@ -59,4 +59,10 @@ def _pool() -> ThreadPool:
 
 def _addresses(host: str, port: int, flags: int) -> list[str]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    return list(dict.fromkeys(_text(entry[4]) for entry in found))
+
+
+def _text(address: tuple[Any, ...]) -> str:
+    """Return the text of an address. One of a single network (RFC 4007), such as fe80::1, names its interface."""
+    host, _, *of_ipv6 = address
+    return f"{host}%{of_ipv6[1]}" if of_ipv6 and of_ipv6[1] else str(host)

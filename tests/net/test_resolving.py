@@ -18,6 +18,11 @@ async def test_an_address_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> No
     assert await resolve("::1", 80) == ["::1"]
 
 
+async def test_an_address_of_one_network_names_its_interface() -> None:
+    number, name = socket.if_nameindex()[0]
+    assert await resolve(f"fe80::1%{name}", 80) == [f"fe80::1%{number}"]
+
+
 async def test_a_name_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process continues, and the caller gets the reason."""
     monkeypatch.setattr(threading.Thread, "start", _no_thread)
