@@ -102,7 +102,7 @@ _LENGTH_DIGITS_MAX: Final = len(str(BODY_LENGTH_MAX))
 
 
 def is_token(text: str) -> bool:
-    """Whether ``text`` is a token (RFC 9110 5.6.2)."""
+    """Return whether ``text`` is a token (RFC 9110 5.6.2)."""
     return _is_token(text) is not None
 
 

@@ -2,8 +2,8 @@
 
 A head that two readers could understand in two ways is a :class:`BadRequest`, whatever a lenient reader would make of
 it: a request that the router and the job read differently is request smuggling (RFC 9112 11.2). Fields keep their
-order and spelling. They are sorted here, in the one pass that reads them, into those that go on to the job, those that
-say where a request came from, and those that are the router's own.
+order and spelling. They are sorted here, in the one pass that reads them, into fields for the job, fields that
+say where a request came from, and the router's own.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _OWN: Final = 9
 _REQUEST_ID: Final = 10
 _DROPPED: Final = 11
 
-#: Fields that are not passed on as they are have LEFT_OUT.
+#: Fields that are not passed on unchanged have LEFT_OUT.
 _KINDS: Final = {
     "host": _HOST,
     "content-length": _CONTENT_LENGTH,
@@ -323,7 +323,7 @@ def _expect(head: IncomingHead, value: str) -> None:
 
 
 def _content_length(value: str) -> int:
-    """RFC 9110 8.6; a list of equal numbers is refused, too."""
+    """Return the number of a Content-Length (RFC 9110 8.6). A list of equal numbers is refused, too."""
     if not (value.isascii() and value.isdigit()) or len(value) > _LENGTH_DIGITS_MAX or int(value) > BODY_LENGTH_MAX:
         raise BadRequest("the request's Content-Length is not a valid number")
     return int(value)
@@ -338,7 +338,7 @@ def _check_coding(value: str, minor: int) -> None:
 
 
 def _check_host(head: IncomingHead, hosts: int) -> None:
-    """RFC 9112 3.2."""
+    """Refuse a missing, repeated or invalid Host (RFC 9112 3.2)."""
     if hosts > 1 or (hosts == 0 and head.minor == 1):
         raise BadRequest("a request needs one field Host")
     if _is_host(head.host) is None:
@@ -366,7 +366,7 @@ def _connection(head: IncomingHead, options: list[str], offers: list[str]) -> No
 
 
 def _origin_form(head: IncomingHead) -> str:
-    """The target in origin form, of one that is ``*`` or in absolute form (RFC 9112 3.2)."""
+    """Return the origin form of a target that is ``*`` or in absolute form (RFC 9112 3.2)."""
     if head.target == "*" and head.method == "OPTIONS":
         return "*"
     found = _absolute(head.target)
@@ -381,6 +381,6 @@ def _origin_form(head: IncomingHead) -> str:
 
 
 def _plain_authority(target: str, authority: str) -> str:
-    """The authority in lower case, without the port that its scheme has anyway."""
+    """Return the authority in lower case, without the default port of its scheme."""
     default = ":443" if target[:5].lower() == "https" else ":80"
     return authority.lower().removesuffix(default).removesuffix(":")

@@ -69,7 +69,7 @@ class HeadBuffer:
 
 
 def _skip_blank_lines(data: bytes, at: int) -> int:
-    """RFC 9112 2.2: some clients send a CRLF after a body."""
+    """Skip blank lines before a head: some clients send a CRLF after a body (RFC 9112 2.2)."""
     while data.startswith(b"\r\n", at):
         at += 2
     return at

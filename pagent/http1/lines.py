@@ -1,7 +1,7 @@
 """The lines of heads and trailers: a first line and field lines (RFC 9112 sections 2.1, 2.2 and 5).
 
-Of twenty lines a proxy reads three, and passes the others on as they are. So a head stays a block of bytes on its way:
-:func:`scan` checks it, finds the lines that something is read from, and makes no string of any other.
+Of twenty lines a proxy reads three, and passes the others on unchanged. So a head stays a block of bytes on its way:
+:func:`scan` checks it, finds the lines of fields that are read, and makes no string of any other.
 :func:`read_lines` and :func:`write_lines` are for peers and code that need all fields as pairs.
 
 ``_lines.c`` does the same in C for lines without a fault. No line that is written can begin another one, and a block

@@ -52,7 +52,7 @@ _NO_HOST: Final = ("Host", "")
 _NO_PROTOCOLS: Final[frozenset[str]] = frozenset()
 _IDENTITY: Final = ("Accept-Encoding", "identity")
 
-#: Kinds of fields that are passed on as they are.
+#: Kinds of fields that are passed on unchanged.
 _PASSED_WITH_IDENTITY: Final = frozenset({END_TO_END, CONTENT_ENCODING, REFERENCE})
 _PASSED: Final = _PASSED_WITH_IDENTITY | {ACCEPT_ENCODING}
 #: With ``raw``. A "100 Continue" cannot be passed to other callers: their bodies are sent at once, and nothing may
@@ -62,7 +62,7 @@ _PASSED_UPGRADE: Final = _PASSED_RAW | {UPGRADE}
 #: Fields that are passed on changed, or that decide which fields are written here.
 _NOTED: Final = frozenset({ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE})
 
-#: Lines of a raw request that are not passed on as they are.
+#: Lines of a raw request that are not passed on unchanged.
 _WATCHED: Final = watch({name.lower(): kind | LEFT_OUT for name, kind in SPECIAL.items() if kind not in _PASSED_RAW})
 _WATCHED_UPGRADE: Final = watch(
     {

@@ -43,7 +43,7 @@ _NOT_MODIFIED: Final = 304
 #: No body whatever the fields say (RFC 9112 6.3).
 _BODILESS: Final = frozenset({*range(100, 200), _NO_CONTENT, _NOT_MODIFIED})
 
-#: Kinds of fields that are passed on as they are, and kinds whose values are used here.
+#: Kinds of fields that are passed on unchanged, and kinds whose values are used here.
 _PASSED: Final = frozenset({END_TO_END, CONTENT_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING, HOST, REFERENCE, TRAILER})
 _NOTED: Final = frozenset({CONNECTION, TRANSFER_ENCODING, CONTENT_LENGTH, CONTENT_ENCODING, REFERENCE, TRAILER})
 _WATCHED: Final = watch(

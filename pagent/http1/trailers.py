@@ -41,7 +41,7 @@ _FORBIDDEN: Final = frozenset(
         "expires",
         "retry-after",
         "vary",
-        # How the content is to be processed.
+        # The processing of the content.
         "content-range",
         "content-type",
     )

@@ -37,12 +37,12 @@ class Admission:
         return changed
 
     def require_open(self) -> None:
-        """JobInvalidStateError if the agent ends."""
+        """Raise JobInvalidStateError if the agent ends."""
         if self._ending:
             raise JobInvalidStateError("the agent is shutting down")
 
     def require_room(self, count: int, *, heeds_cordon: bool) -> None:
-        """JobInvalidStateError if the agent, which has ``count`` jobs, takes no new one.
+        """Raise JobInvalidStateError if the agent, which has ``count`` jobs, takes no new one.
 
         ``heeds_cordon``: the job is of a peer of pAgent.
         """

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import Final
 
 from pagent import limits
 from pagent.jobs.system import EXIT_POLL_S
 from pagent.jobs.tree import KILL, Key
 from pagent.jobs.trees import Trees
-from pagent.runtime.tasks import TaskOwner
+from pagent.runtime.tasks import TaskOwner, event_within
 from pagent.runtime.threads import ThreadPool
 
 #: Seconds between two searches for children that the agent did not start itself, whose zombies it reaps.
@@ -33,9 +32,7 @@ class AdoptedProcesses:
 
     async def _run(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(ADOPTED_CHECK_S):
-                    await self._trees.news.wait()
+            await event_within(self._trees.news, ADOPTED_CHECK_S)
             self._trees.news.clear()
             if self._trees.needs_care:
                 await self._search()
@@ -56,7 +53,7 @@ class AdoptedProcesses:
             )
             tree.kill()
         found = self._trees.unclaimed()
-        # Only what two searches have found: the agent may not know yet that a supervisor was killed a moment ago.
+        # Only processes that two searches have found: the agent may not know yet of a supervisor's end.
         ended = [process.key for process in found if process.key in self._unclaimed]
         self._unclaimed = {process.key for process in found}
         if ended:

@@ -106,7 +106,7 @@ class Drain:
         return True
 
     def _hung_up(self, descriptor: int) -> None:
-        """A process that lives may open its terminal again; until then the descriptor would always be readable."""
+        """Stop reading a terminal that has hung up, which is always readable; a living process may open it again."""
         if self._exited:
             self._end(descriptor)
             return

@@ -163,7 +163,7 @@ def _was_given(name: str) -> bool:
 
 
 def _text(value: str) -> str:
-    """The same bytes for the keeper, whose names and values are of UTF-8."""
+    """Return the text with the same bytes in UTF-8, which the keeper uses for names and values."""
     return value if _IS_UTF8 else os.fsencode(value).decode("utf-8", "surrogateescape")
 
 

@@ -67,7 +67,7 @@ class KeptLogs:
             return sum(os.fstat(descriptor).st_size for descriptor in self._kept.values())
 
     def names(self) -> Sequence[str]:
-        """The names, sorted."""
+        """Return the names, sorted."""
         with self._lock:
             return sorted(self._kept)
 

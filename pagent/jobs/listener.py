@@ -48,7 +48,7 @@ def listener_of(port: int) -> int | None:
 
 
 def _ask(asking: socket.socket, family: int, address: bytes, port: int) -> int:
-    """The listening socket that a connection from the port 0 of this address would reach; 0 for none."""
+    """Return the listening socket that a connection from the port 0 of this address would reach; 0 for none."""
     question = _ASKED.pack(family, socket.IPPROTO_TCP, 0, 0, _LISTEN) + _ENDS.pack(port, 0, address, address)
     question += _SOCKET.pack(0, _ANY_COOKIE)
     asking.send(_HEADER.pack(_HEADER.size + len(question), _SOCK_DIAG_BY_FAMILY, _REQUEST, 0, 0) + question)

@@ -217,7 +217,7 @@ def _is(key: tuple[int, float]) -> bool:
 def listening(pids: Iterable[int]) -> Iterator[tuple[str, int]]:
     found = {listener.holder: listener for listener in sockets.table()}
     for pid in pids:
-        with suppress(PermissionError):
+        with suppress(PermissionError):  # a process of another user
             for inode in sockets.inodes(pid):
                 if inode in found:
                     yield found[inode].address, found[inode].port

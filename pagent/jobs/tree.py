@@ -140,7 +140,7 @@ class JobTree:
         self._supervise(SupervisorEvent.FAILED)
 
     def supervisor_ended(self, *, empty: bool) -> None:
-        """``empty``: it has reported that no process is left; otherwise it was killed."""
+        """Note that the supervisor has reported that no process is left (``empty``), or that it was killed."""
         self._supervise(SupervisorEvent.ENDED if empty else SupervisorEvent.KILLED)
         if empty and self._system.has_subreapers():
             self.ended()

@@ -27,7 +27,7 @@ from pagent.net.tls import dialling_fault
 from pagent.runtime.tasks import retrieve_error
 from pagent.wire.upgrade import RPC_PATH, SUBPROTOCOL, ClientUpgrade, UpgradeRefused
 
-#: The longest wait before the first attempt to dial again, and the least that the configured maximum may be.
+#: The longest wait before the first attempt to dial again, and the least value of the configured maximum.
 REDIAL_FIRST_S: Final = 0.5
 REDIAL_LEAST_S: Final = 0.1
 #: After a link that lived for these seconds, the next attempt counts as the first again.
@@ -169,7 +169,7 @@ class Dialling(Protocol):
     link: Link
 
     def start(self) -> None:
-        """The transport is connected."""
+        """Begin the handshake: the transport is connected."""
 
 
 async def dial(

@@ -20,7 +20,7 @@ ITERATION_BYTES: Final = MIB
 #: Reads below the first are not counted. A read of the second and more leaves data in the socket, so it can be paused.
 READ_BULK: Final = 32 * KIB
 READ_PAUSABLE: Final = 128 * KIB
-#: Until so many bytes are spent, those of earlier iterations count as well: noting each end would cost too much time.
+#: Until these bytes are spent, those of earlier iterations count as well: noting each end would cost too much time.
 _COUNTED_FROM: Final = ITERATION_BYTES // 2
 
 

@@ -135,7 +135,7 @@ class StreamCall(AsyncStream):
         self.cancel()
 
     async def send(self, value: Any) -> None:
-        """As :meth:`AsyncStream.send`. Raise the error of a call that has failed; do nothing after a success."""
+        """Send as :meth:`AsyncStream.send` does. Raise the error of a failed call; do nothing after a success."""
         await super().send(value)
         if self._call.result.done():
             self._call.result.result()

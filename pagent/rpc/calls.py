@@ -250,7 +250,7 @@ class OutgoingCall:
         self.cancel(ServerError(_fault(self.method, error)))
 
     def stream_flushed(self) -> None:
-        """Our stream close is sent; the result is still to come."""
+        """Do nothing: our stream close is sent, and the result has not come yet."""
 
     def _settle(self, value: Any, error: Exception | None) -> None:
         self.connection.own_call_ended(self.call_id)

@@ -97,7 +97,7 @@ class Lease(Protocol):
     """One open request, upgrade, link or stream of a subject of a closed router."""
 
     def release(self) -> None:
-        """It has ended. A second call does nothing."""
+        """Note its end. A second call does nothing."""
 
 
 class AgentLink(Protocol):

@@ -42,7 +42,7 @@ bistream = _marker(messages.BISTREAM)
 
 
 def methods_of(*services: object) -> dict[str, Method]:
-    """The table of the decorated methods of some objects; ValueError if two have a name in common."""
+    """Return the table of the decorated methods of some objects; ValueError if two have the same name."""
     table: dict[str, Method] = {}
     for service in services:
         for name, function in inspect.getmembers(type(service), inspect.isroutine):

@@ -49,7 +49,7 @@ class Scheduler:
         return [*self._small, *self._bulk]
 
     def add(self, stream: QueuedSender) -> None:
-        """A stream begins to wait. Each waits once, whatever it queues meanwhile."""
+        """Let a stream wait. Each waits once, whatever it queues meanwhile."""
         stream.deficit = 0
         (self._small if stream.queued_bytes <= SMALL_BYTES else self._bulk).append(stream)
 

@@ -171,7 +171,7 @@ class SendingHalf:
         self._count(-self._queue_bytes)
 
     def stop_after_result(self) -> None:
-        """As :meth:`stop`, because the peer's result is here: a source that was stopped is read to its end."""
+        """Stop because the peer's result is here: a source that was paused is then read to its end."""
         blocked = self.blocked
         self.stop()
         if blocked:

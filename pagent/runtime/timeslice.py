@@ -41,7 +41,7 @@ class TimeSlice:
 
     async def wait(self) -> None:
         """Wait for an iteration with time left, if this one has none."""
-        while self.is_over():  # noqa: ASYNC110 - what is awaited is the next iteration
+        while self.is_over():  # noqa: ASYNC110 - until the next iteration
             await asyncio.sleep(0)
 
     def _iteration_ends(self) -> None:

@@ -33,7 +33,7 @@ class Caller(enum.Enum):
 
     FIELD = enum.auto()  # an old router: see usual_fields()
     OURS = enum.auto()
-    RAW = enum.auto()  # a peer with extensions that passes the response on as it is
+    RAW = enum.auto()  # a peer with extensions that passes the response on unchanged
 
 
 # As in pagent.http1.
@@ -124,7 +124,7 @@ def usual_fields(fields: Fields, head: ResponseHead, request: RequestHead) -> Fi
 
 
 def spoils_connection(caller: Caller, head: ResponseHead, request: RequestHead) -> bool:
-    """Whether the end of the response spoils the connection of the client.
+    """Return whether the end of the response spoils the connection of the client.
 
     For a client that accepts compression, an old router compresses also a body that must not exist, drops the length,
     and writes the compressed nothing at the end of the call.

@@ -163,7 +163,7 @@ class HttpSplice(RequestingSplice):
     def head(self, head: ResponseHead) -> None:
         self._body.answered()
         if self._request.in_lines and not head.local:
-            # Nothing of it depends on the caller.
+            # The same lines for all callers.
             self._advance(_HEAD)
             send_lines(self._stream, head.status, head.lines)
             return

@@ -187,27 +187,27 @@ class RequestingSplice(ABC):
 
     @abstractmethod
     def stream_writable(self) -> None:
-        """The caller takes more of the response."""
+        """Send more of the response: the caller takes it."""
 
     @abstractmethod
     def stream_lost(self, reason: str) -> None:
-        """The call is gone."""
+        """Drop the request: the call is gone."""
 
     @abstractmethod
     def port_data(self, data: bytes) -> None:
-        """Bytes of the response."""
+        """Handle bytes of the response."""
 
     @abstractmethod
     def port_eof(self) -> None:
-        """The job has ended the response."""
+        """Handle the end of the connection by the job."""
 
     @abstractmethod
     def port_lost(self, error: Exception | None) -> None:
-        """The connection is gone; ``error`` is None for a clean end."""
+        """Handle the loss of the connection; ``error`` is None for a clean end."""
 
     @abstractmethod
     def _end_with_error(self, error: RequestRefusedError, *, always: bool = False) -> None:
-        """End with an error of the agent's own; ``always``: with the reason also for an old router."""
+        """End with an error of the agent; ``always``: with the reason also for an old router."""
 
     @abstractmethod
     def _drop(self) -> None:

@@ -45,7 +45,7 @@ class WriteBatch:
             self._flush_due = True
 
     def put_with_heads(self, heads: tuple[Bytes, ...], data: Bytes) -> None:
-        """As :meth:`put`, for ``data`` with small buffers before it; the batch is not written between them."""
+        """Write as :meth:`put` does, for ``data`` with small buffers before it, which stay in one batch with it."""
         self._buffers += heads
         self._bytes += sum(map(len, heads))
         self.put(data)

@@ -220,7 +220,7 @@ class Link(asyncio.BufferedProtocol):
     # --- states -----------------------------------------------------------------------------------
 
     def _enter(self, event: LinkInput) -> None:
-        """The one setter of the state."""
+        """Set the state; nothing else does."""
         self._state = LINK_TRANSITIONS[self._state][event]
         live = self._state in LIVE_STATES
         self._sender.live = self._receiver.delivers = live

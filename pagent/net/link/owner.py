@@ -15,10 +15,10 @@ class LinkOwner(Protocol):
         """Handle one binary message. ProtocolError closes the link with its code."""
 
     def link_blocked(self) -> None:
-        """The transport's buffer is full: keep data that can wait."""
+        """Keep data that can wait: the transport's buffer is full."""
 
     def link_writable(self) -> None:
-        """The transport's buffer has room again."""
+        """Send waiting data: the transport's buffer has room again."""
 
     def link_lost(self, error: LinkClosedError) -> None:
-        """The link is lost; called once, after the last message."""
+        """Handle the loss of the link; called once, after the last message."""

@@ -75,7 +75,7 @@ class Pacer:
         self._period_until = 0.0
 
     def sent(self, stream_id: int, count: int) -> bytes | None:
-        """A stream has sent ``count`` bytes of bulk; return the mark to send after them, if one is due."""
+        """Count ``count`` bytes of bulk that a stream has sent; return the mark to send after them, if one is due."""
         now = self._clock()
         self._sent += count
         if not self._is_shared(stream_id, now):
@@ -92,7 +92,7 @@ class Pacer:
         return mark
 
     def answered(self, mark: bytes) -> None:
-        """A pong has arrived. One that answers no mark is ignored."""
+        """Handle a pong. One that answers no mark is ignored."""
         place = int.from_bytes(mark, "big")
         if not self._marks or place < self._marks[0][0] or place > self._marks[-1][0]:
             return
@@ -107,7 +107,7 @@ class Pacer:
             self._resume()
 
     def stop(self) -> None:
-        """The link is gone."""
+        """Stop the timer: the link is gone."""
         if self._timer is not None:
             self._timer.cancel()
 

@@ -1,7 +1,7 @@
 """The receiving side of a link: bytes in, messages out.
 
 The bytes go through the frame decoder to the owner of the link before the callback of the transport returns. A read may
-hold hundreds of messages, so what the time slice of this loop iteration does not cover waits for the next one.
+hold hundreds of messages. Those beyond the time slice of this loop iteration wait for the next one.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class LinkReceiver:
         self._unfinished = 0  # counted bytes of a message
 
     def accept(self) -> None:
-        """The peer is accepted: its messages may be long, and are received into shared buffers."""
+        """Accept the peer: its messages may be long, and are received into shared buffers."""
         self._decoder.max_message = MESSAGE_MAX
         self._decoder.at_once = FRAMES_AT_ONCE
         self._decoder.direct = True
@@ -113,7 +113,7 @@ class LinkReceiver:
 
     @property
     def pending(self) -> bool:
-        """Whether input that has been received is still to be handled."""
+        """Whether received input has not been handled yet."""
         return not self.discards and (self._decoder.more or bool(self._unhandled))
 
     # --- reading ----------------------------------------------------------------------------------

@@ -16,11 +16,11 @@ class RoundTrip:
         self.shortest_s = 0.0
 
     def begin(self) -> None:
-        """A ping is sent."""
+        """Note that a ping is sent."""
         self._began = self._clock()
 
     def end(self) -> None:
-        """The ping is answered."""
+        """Note that the ping is answered."""
         if self._began is None:
             return
         took = self._clock() - self._began

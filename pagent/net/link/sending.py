@@ -51,7 +51,7 @@ class LinkSender:
         transport.set_write_buffer_limits(high=HANDSHAKE_MAX // 2, low=0)
 
     def accept(self) -> None:
-        """The peer is accepted: more may wait in the transport's buffer."""
+        """Accept the peer: more data may wait in the transport's buffer."""
         self._accepted = True
         assert self._transport is not None
         self._transport.set_write_buffer_limits(high=LINK_HIGH_WATER, low=LINK_LOW_WATER)
@@ -91,13 +91,13 @@ class LinkSender:
     # --- the transport's buffer -------------------------------------------------------------------
 
     def pause(self) -> None:
-        """The transport's buffer is above the high-water mark."""
+        """Note that the transport's buffer is above the high-water mark."""
         self.blocked = True
         self._owner.link_blocked()
         self._check_unread()
 
     def resume(self) -> None:
-        """The transport's buffer is below the low-water mark."""
+        """Note that the transport's buffer is below the low-water mark."""
         self.blocked = False
         self._reading.resume(_UNREAD)
         if self.live:

@@ -142,7 +142,7 @@ class PortConnection(asyncio.Protocol):
             self._writer.write(data)
 
     def writelines(self, parts: list[Bytes]) -> None:
-        """As :meth:`write`, for several parts."""
+        """Write several parts as :meth:`write` does."""
         if self._open:
             self._writer.writelines(parts)
 
@@ -232,7 +232,7 @@ class PortConnection(asyncio.Protocol):
     # --- the end ----------------------------------------------------------------------------------
 
     def _enter(self, event: PortInput) -> None:
-        """The one setter of the state."""
+        """Set the state; nothing else does."""
         self._state = PORT_TRANSITIONS[self._state][event]
         self._open = self._state is PortState.OPEN
         self.closed = self._state is PortState.FLUSHING or self._state is PortState.CLOSED

@@ -35,12 +35,12 @@ class PortReader:
         self._transport = None
 
     def pause(self) -> None:
-        """The user pauses."""
+        """Pause reading for the user."""
         self._paused = True
         self._apply()
 
     def unpause(self) -> None:
-        """The user resumes."""
+        """End the pause of the user."""
         self._paused = False
         self._apply()
 
@@ -57,7 +57,7 @@ class PortReader:
         self._deferred.defer(partial(self._do, work), done)
 
     def resume(self) -> None:
-        """One pause of the budget or of deferred work is over."""
+        """End one pause of the budget or of deferred work."""
         self.waits -= 1
         self._apply()
 

@@ -51,7 +51,7 @@ class PortWriter:
         transport.set_write_buffer_limits(high=PORT_HIGH_WATER, low=PORT_LOW_WATER)
 
     def close(self) -> None:
-        """The transport is gone, or another protocol has it."""
+        """Forget the transport: it is gone, or another protocol has it."""
         self._transport = None
         self._count(0)
 
@@ -73,7 +73,7 @@ class PortWriter:
             self._gather([data], len(data))
 
     def writelines(self, parts: list[Bytes]) -> None:
-        """As :meth:`write`, for several parts."""
+        """Write several parts as :meth:`write` does."""
         transport = self._transport
         if transport is None:
             return
@@ -94,13 +94,13 @@ class PortWriter:
             self._transport.writelines(gathered)
 
     def pause(self) -> None:
-        """The transport's buffer is above the high-water mark."""
+        """Note that the transport's buffer is above the high-water mark."""
         self.blocked = True
         # A transport keeps all buffers of a write until the kernel has taken the last of them.
         self._count(max(self.unsent_bytes, self._last_write))
 
     def resume(self) -> None:
-        """The transport's buffer is below the low-water mark."""
+        """Note that the transport's buffer is below the low-water mark."""
         self.blocked = False
         self._count(0)
 
