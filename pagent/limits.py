@@ -21,7 +21,7 @@ MESSAGE_MAX: Final = WEBSOCKET_MESSAGE_MAX + KIB
 #: Largest message sent to a peer without extensions. Its WebSocket library may close the whole link above 4 MiB
 #: (docs/contract.rst, "Streams").
 MESSAGE_MAX_FOREIGN: Final = 4 * MIB
-#: Largest frame that gets a buffer of its own as soon as its header is there. A peer can claim one without filling it.
+#: Largest frame that gets a separate buffer as soon as its header is there. A peer can claim one without filling it.
 DIRECT_FRAME_MAX: Final = 256 * KIB + KIB
 #: Frames of one connection, or chunks of one body, that are decoded at once; the next ones wait for a later loop
 #: iteration. One read can have a hundred thousand empty ones.
@@ -68,7 +68,7 @@ LINGER_S: Final = 1.0
 TOKEN_FILE_MAX: Final = MIB
 #: Bytes of the join data of an agent, which are the standard input of a job.
 JOIN_DATA_MAX: Final = 64 * KIB
-#: Characters of what a joined agent presents to routers.
+#: Characters of the token or credential that a joined agent presents to routers.
 JOIN_TOKEN_MAX: Final = 4 * KIB
 #: Time to read the configuration again: it may be on a file system that hangs.
 RELOAD_TIMEOUT_S: Final = 10.0
@@ -120,7 +120,7 @@ ELEMENTS_MAX: Final = 65_536
 MESSAGE_ELEMENTS_MAX: Final = 32_768
 #: The same for the result of a call: the caller asked for it, and listings of files are that long.
 RESULT_ELEMENTS_MAX: Final = 1_048_576
-#: Characters of an error's text that are sent to a peer. The text may quote what the peer sent, a whole message.
+#: Characters of an error's text that are sent to a peer. The text may quote a whole message of the peer.
 ERROR_TEXT_MAX: Final = 4096
 #: Bytes of a job's name, which is part of each info about the job.
 JOB_NAME_MAX: Final = KIB
@@ -176,22 +176,22 @@ INFO_DEPTH_MAX: Final = 32
 BUFFERS_SHARE: Final = 8
 #: The least of that limit, for a machine of little memory.
 BUFFERS_LEAST: Final = 256 * MIB
-#: What each stream may still take when all buffers are full: a message of a few fields.
+#: Bytes that each stream may still take when all buffers are full: a message of a few fields.
 BUFFER_FREE: Final = 4 * KIB
 #: Pieces that such a stream takes a larger message in: its receiver can pause after each.
 BUFFER_PIECE: Final = 4 * KIB
-#: What the unfinished message of a job's WebSocket may still take then.
+#: Bytes that the unfinished message of a job's WebSocket may still take then.
 WEBSOCKET_FREE: Final = 64 * KIB
-#: What the unfinished message of a link may still take then: the largest message of a peer without extensions.
+#: Bytes that the unfinished message of a link may still take then: the largest message of a peer without extensions.
 LINK_FREE: Final = MESSAGE_MAX_FOREIGN
-#: What a stream holds in memory for a receiver that does not take it, before it goes to disk.
+#: Bytes that a stream holds in memory for a receiver that does not take them, before they go to disk.
 STREAM_BUFFER: Final = MIB
-#: What a spool keeps in memory before it uses the disk: what a job has not read while the kernel runs its neighbours
+#: Bytes that a spool keeps in memory before it uses the disk: data that a job has not read while other processes run
 #: for a few milliseconds, and the largest message of a peer without extensions.
 SPOOL_MEMORY: Final = 4 * MIB + 64 * KIB
-#: What all spools together keep in memory.
+#: Bytes that all spools together keep in memory.
 SPOOL_MEMORY_ALL: Final = 64 * MIB
-#: What a spool keeps in memory for a disk that is slower than the link. The write under way has as much again.
+#: Bytes that a spool keeps in memory for a disk that is slower than the link. The write under way has the same again.
 SPOOL_PENDING_MAX: Final = 8 * MIB
 #: Time of a write to a spool after which its stream fails: the link is slowed down meanwhile.
 SPOOL_WRITE_TIMEOUT_S: Final = 5.0
@@ -244,7 +244,7 @@ PORT_LOW_WATER: Final = 16 * KIB
 # --- threads --------------------------------------------------------------------------------------
 
 #: Threads of one pool that may wait for a system that gives no answer, before further work is refused at once. Each
-#: holds its stack and what its work holds open.
+#: holds its stack and the descriptors of its work.
 STUCK_THREADS: Final = 64
 #: The same for the work of one job, so that the others have threads left.
 STUCK_THREADS_SHARE: Final = 4
@@ -255,7 +255,7 @@ STUCK_THREADS_SHARE: Final = 4
 PATH_MAX: Final = 4095
 #: Time after which a file system that does not answer is given up and the call fails. Slow ones answer within seconds.
 DISK_ANSWER_S: Final = 30.0
-#: The same for the end of an upload: a network file system writes only then what it has kept in memory.
+#: The same for the end of an upload: a network file system writes the data that it has kept in memory only then.
 DISK_COMMIT_S: Final = 120.0
 #: Time that the end of a transfer waits for its clean-up, which continues by itself.
 DISK_END_S: Final = 2.0
@@ -287,7 +287,7 @@ ARCHIVE_ENTRIES: Final = 1_000_000
 ARCHIVE_NAMES: Final = 10_000
 #: Bytes that an archive may unpack to, holes of sparse files included.
 ARCHIVE_BYTES: Final = 64 * GIB
-#: Ratio between what an archive unpacks to and its compressed size. gzip has 1030 for zeros.
+#: Ratio between the unpacked and the compressed size of an archive. gzip has 1030 for zeros.
 ARCHIVE_RATIO: Final = 1000
 #: Unpacked bytes from which the ratio is checked.
 ARCHIVE_RATIO_FROM: Final = 256 * MIB
@@ -351,7 +351,7 @@ PORT_CHECK_S: Final = 5.0
 #: Silence of a job's output after the exit of its main process, until the rest of its tree gets TERM. Output that a
 #: pipeline passes on after the exit comes within milliseconds, or tenths of a second under load.
 OUTPUT_QUIET_S: Final = 0.5
-#: Longest time that the rest of the tree is given while it goes on writing, and at most the grace period.
+#: Longest time that the rest of the tree is given while it keeps writing, and at most the grace period.
 OUTPUT_TAIL_MAX_S: Final = 5.0
 #: Offset in a job's output: more than a file holds, and the end of a read of any size is still a valid offset.
 LOG_OFFSET_MAX: Final = 2**62
