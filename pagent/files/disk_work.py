@@ -1,9 +1,9 @@
 """Run the disk work of one transfer in threads, in steps.
 
-A step never waits for the network, so a single thread serves any number of transfers in turn. What a transfer holds
-(descriptors, a temporary file) belongs to its steps: cancelling the task that awaits a step does not stop the thread.
+A step never waits for the network, so one thread serves any number of transfers in turn. The resources of a transfer
+(descriptors, a temporary file) belong to its steps: cancelling the task that awaits a step does not stop the thread.
 So the clean-up is a step too, and runs after the one under way. When a step hangs in the system, its own thread does
-the clean-up if it ever returns: no other thread may close what it uses.
+the clean-up if it ever returns: no other thread may close its descriptors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Entries of a sandbox as they are reported to a peer: what was found, and what was skipped with the reason."""
+"""Entries of a sandbox as they are reported to a peer: found ones, and skipped ones with the reason."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class SandboxAccess(Protocol):
         ...
 
     def hand_over(self, descriptor: int) -> None:
-        """Give what was made to the user that owns the sandbox."""
+        """Give a new file or folder to the user that owns the sandbox."""
         ...
 
     def open_spool(self) -> int:

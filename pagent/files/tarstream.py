@@ -5,7 +5,7 @@ sparse files in all four forms that GNU tar has written. Names are returned as t
 them.
 
 Sans-I/O: the parser is a generator that is resumed with each block of input. It is written as a program that reads a
-file, yields what it finds, and yields None where it needs more input.
+file, yields its events, and yields None where it needs more input.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ EXPECT_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 class RequestHead:
     """The head of a request towards a job.
 
-    ``data``: the head with its blank line. It can be written as it is unless ``framing`` is UNDECIDED.
+    ``data``: the head with its blank line. It can be written unchanged unless ``framing`` is UNDECIDED.
     ``length``: bytes of the body if ``framing`` is LENGTH, otherwise None.
     ``is_head``: the method is HEAD, so the response has no body.
     ``host``: the value of Host.

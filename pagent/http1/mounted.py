@@ -102,7 +102,7 @@ class Mount:
         return reference[: len(reference) - len(rest)] + below
 
     def _path(self, path: str) -> str:
-        """Return a path below the prefix; one that is there already, because the job knows the prefix, as it is."""
+        """Return a path below the prefix; unchanged if it is there already, because the job knows the prefix."""
         if _has_dots(path) is not None:
             path = _without_dots(path)
         return path if path.startswith(self._below) or path == self._prefix else self._prefix + path

@@ -1,7 +1,7 @@
 """The usual spelling of field names, for peers that compare them case-sensitively.
 
 Names are case-insensitive (RFC 9110 5.1), and many programs write them in lower case. An old router looks for
-``Content-Type`` in this spelling only, and adds a field of its own beside a ``content-type``.
+``Content-Type`` in this spelling only, and adds another field beside a ``content-type``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def with_usual_names(fields: list[list[str]]) -> list[list[str]]:
 def usual_name(name: str) -> str:
     """Return the usual spelling of a known name, and an unknown name with each of its words capitalised.
 
-    Other letters of an unknown name stay as they are: a client may look for the very ``TestHeader`` that the job sent.
+    Other letters of an unknown name stay unchanged: a client may look for the very ``TestHeader`` that the job sent.
     """
     if name in _USUAL:
         return name

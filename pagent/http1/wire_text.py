@@ -25,7 +25,7 @@ def to_wire(text: str) -> str | bytes:
 
 
 def from_wire(text: Any) -> Any:
-    """Return bytes as the str that :func:`to_wire` made them of, and anything else as it is."""
+    """Return bytes as the str that :func:`to_wire` made them of, and any other value unchanged."""
     return text.decode("utf-8", "surrogateescape") if type(text) is bytes else text
 
 

@@ -1,6 +1,6 @@
 """The confinement of jobs, by configuration (``jobs.isolation``): another user, limits, a cgroup, a clean environment.
 
-A plan says what is to be done in the process itself; ``jobs/keeper`` carries it out.
+A plan has the steps in the process itself; ``jobs/keeper`` carries them out.
 """
 
 from __future__ import annotations

@@ -211,7 +211,7 @@ class JobManager:
         ``port_expected_count`` reports (none: ready at once, with the given ports), 'connect' that ``port`` accepts.
         ``timeout``: seconds until the process is ended.
 
-        Wrong arguments are as of ``check_command``, and leave the job as it is, as do a missing ``cwd`` and output
+        Wrong arguments are as of ``check_command``, and do not change the job, nor do a missing ``cwd`` and output
         files that cannot be made. JobInvalidStateError for a second start, otherwise the errors of ``Run.start``.
         """
         await self._starter.take_turn()

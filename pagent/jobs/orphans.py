@@ -135,7 +135,7 @@ class AgentFolder:
     def there(self) -> Path:
         """Return the path of the folder, which is made anew if it is gone. OSError if that cannot be.
 
-        Cleaners of temporary files delete it, though systemd's leaves alone what is locked (tmpfiles.d(5)). Another
+        Cleaners of temporary files delete it, though systemd's spares locked folders (tmpfiles.d(5)). Another
         folder that has the path by now may belong to any user: the new one has a new name.
         """
         try:

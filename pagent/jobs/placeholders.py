@@ -1,7 +1,7 @@
 """Replace ``{port}`` in command lines and variables by the port of the job.
 
 ``{port}`` is the job's main port and ``{port:NAME}`` a further one. Doubled braces are literal, as in Python's
-``str.format``: ``{{port}}`` becomes ``{port}``. All other braces stay as they are.
+``str.format``: ``{{port}}`` becomes ``{port}``. All other braces stay unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PLACE: Final = re.compile(rf"(\{{+)port(?::({NAME.pattern}))?(\}}+)")
 
 
 def fill(text: str, ports: Mapping[str, int]) -> str:
-    """Return ``text`` with the ports filled in; a name that is not in ``ports`` stays as it is."""
+    """Return ``text`` with the ports filled in; a name that is not in ``ports`` stays unchanged."""
 
     def place(found: re.Match[str]) -> str:
         name = found[2] or MAIN

@@ -1,7 +1,7 @@
 """A job's folder: the only place where a path from a peer becomes a file.
 
 No other code joins a peer's path to a real one. The results are descriptors, and names to be used with the descriptor
-of their folder (``dir_fd``), so that nothing that the job renames or links meanwhile changes what was resolved
+of their folder (``dir_fd``), so that no rename or link of the job meanwhile changes the path that was resolved
 (docs/contract.rst, "Sandbox").
 
 Paths are relative to the sandbox, with ``/`` between names; ``..`` removes the name before it. Names are in the form of
@@ -215,7 +215,7 @@ class Sandbox:
         """Give the sandbox, all files in it and all later ones to a user. Blocking.
 
         From the bottom up, and the sandbox itself last: as long as it is the agent's, no other user can get in and
-        change what is given away. A file that has names outside of the sandbox would be given away there, too:
+        replace files that are given away. A file that has names outside of the sandbox would be given away there, too:
         ValueError for one with several names that is not the user's already.
         """
         self._user = uid, gid  # first: a file that appears meanwhile is handed over where it is made

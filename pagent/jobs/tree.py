@@ -1,6 +1,6 @@
 """The processes of one job.
 
-A job's tree is what descends from its supervisor (``jobs/keeper``). The supervisor is a subreaper, so this holds for
+A job's tree is all descendants of its supervisor (``jobs/keeper``). The supervisor is a subreaper, so this holds for
 daemons as well, whatever they do. A process that does not descend from it does not belong to the job.
 
 If the supervisor was killed, its processes have become children of the keeper (``jobs/trees.py``). Processes seen in
@@ -8,7 +8,7 @@ the tree before, its sessions, and a working folder in the sandbox then show whi
 
 Where there are no subreapers (macOS) daemons are found by the sessions of the job's processes alone.
 
-Methods that look at processes may be called in any thread. They never read what a process can hold back: its
+Methods that look at processes may be called in any thread. They never read files that a process can block: its
 environment, command line and memory map are guarded by a lock that it can keep for any time.
 """
 

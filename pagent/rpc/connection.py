@@ -61,7 +61,7 @@ class Connection(CallHost):
     """One link and its calls.
 
     :param dialled: whether this side has dialled. The dialling side speaks first.
-    :param methods: what the peer may call (:func:`pagent.rpc.methods.methods_of`).
+    :param methods: the methods that the peer may call (:func:`pagent.rpc.methods.methods_of`).
     :param calls_max: calls of the peer at a time.
 
     The other parameters are those of :class:`~pagent.rpc.handshake.Handshake`. ``ready`` is done when the handshake is;

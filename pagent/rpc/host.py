@@ -16,7 +16,7 @@ from pagent.wire import identity
 class CallHost(ABC):
     """The interface of a connection for its calls and methods.
 
-    A base class and no ``typing.Protocol``: compiled, a call on a protocol costs ten times as much as one on a class.
+    A base class and no ``typing.Protocol``: compiled, a call on a protocol costs ten times that on a class.
     """
 
     def __init__(self, link: Link, tasks: TaskOwner) -> None:

@@ -2,8 +2,8 @@
 
 A method takes the :class:`~pagent.rpc.calls.IncomingCall` first, then the arguments of the caller. A plain function
 runs at once, inside the callback that received the call: the result of a unary one is the call's result; one of a
-stream type hands the call's stream to a splice, and the call ends when that says so. What an ``async`` function does,
-or the coroutine that a plain one returns, runs as a task of its own.
+stream type hands the call's stream to a splice, and the call ends when that says so. The coroutine of an ``async``
+function, or one that a plain function returns, runs as a task.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _VECTOR: Final = 512
 
 
 class _File:
-    """One file, and how much of it has been written and read; it holds whole records."""
+    """One file, and the bytes of it that were written and read; it holds whole records."""
 
     __slots__ = ("fd", "read", "written")
 
@@ -68,7 +68,7 @@ class SpoolFiles:
             self._close_all()
 
     def write(self, records: list[Record]) -> None:
-        """Write records after what is there; nothing if the files are closed."""
+        """Write records after the earlier ones; nothing if the files are closed."""
         with self._use() as is_open:
             if is_open:
                 self._append(records)

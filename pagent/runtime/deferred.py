@@ -1,6 +1,6 @@
 """Defer the rest of expensive work on little input to later iterations of the event loop.
 
-A few received bytes can need much work: a flood of empty frames, or a body that is compressed twice. A connection that
+A few received bytes can need long work: a flood of empty frames, or a body that is compressed twice. A connection that
 has done its share defers the rest. All connections with deferred work take turns, within a bound for each iteration.
 """
 

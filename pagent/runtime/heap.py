@@ -1,6 +1,6 @@
 """Settings of the garbage collector and of malloc, for a process that runs long and moves many bytes.
 
-malloc keeps what is freed. Where a few small blocks that live on lie between thousands of large ones that are gone,
+malloc keeps freed memory. Where a few small blocks that are in use lie between thousands of large free ones,
 that is nearly all memory that the process had at its peak. :class:`HeapTrimmer` returns it to the kernel.
 """
 
@@ -53,7 +53,7 @@ def freeze_loaded() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep freed blocks for the next ones; other C libraries are left as they are."""
+    """Have glibc keep freed blocks for the next ones; other C libraries are not changed."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
         return

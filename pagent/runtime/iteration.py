@@ -1,7 +1,7 @@
 """Call functions at the end of an iteration of an event loop.
 
 Several parts wait for that end: what an iteration sends is written at once, and budgets are for one iteration. A handle
-of the loop for each of them would cost as much as a small message, so they share one.
+of the loop for each of them would have the cost of a small message, so they share one.
 """
 
 from __future__ import annotations

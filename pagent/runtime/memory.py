@@ -1,6 +1,6 @@
 """Count the bytes that an event loop keeps in buffers for receivers that do not take them, and bound them.
 
-A stream, a connection to a job or an unfinished message has a bound of its own, but there may be thousands. Each counts
+A stream, a connection to a job or an unfinished message has its own bound, but there may be thousands. Each counts
 its bytes here. Once all together exceed the limit, further data goes to disk where possible, waits in its sender, or is
 refused.
 """

@@ -18,7 +18,7 @@ class RereadSettings(Protocol):
 
     @property
     def log_level(self) -> str | None:
-        """The level of the log; None leaves it as it is."""
+        """The level of the log; None does not change it."""
 
 
 S = TypeVar("S", bound=RereadSettings)

@@ -33,13 +33,13 @@ class Threads(Protocol):
     """The interface of a pool and of a share of one, for blocking work."""
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None) -> T:
-        """Return ``function(*args)``, run in a thread, or raise what it raises."""
+        """Return ``function(*args)``, run in a thread, or raise its error."""
         ...
 
     def submit(
         self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None, always: bool = False
     ) -> asyncio.Future[T]:
-        """As :meth:`run`, to be awaited later."""
+        """Start the work as :meth:`run` does, to be awaited later."""
         ...
 
 
@@ -69,7 +69,7 @@ class ThreadPool:
         return Share(self, size)
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None) -> T:
-        """Return ``function(*args)``, or raise what it raises.
+        """Return ``function(*args)``, run in a thread, or raise its error.
 
         A caller that is cancelled stops waiting: work that has not begun is dropped, other work runs to its end.
         ``limit_s``: seconds from the beginning of the work; StuckError (a TimeoutError) past it. StuckError at once
@@ -80,7 +80,7 @@ class ThreadPool:
     def submit(
         self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None, always: bool = False
     ) -> asyncio.Future[T]:
-        """As :meth:`run`, to be awaited later. The work may be dropped by cancelling the future before it begins.
+        """Start work as :meth:`run` does, to be awaited later. Cancelling the future before it begins drops the work.
 
         ``always``: it runs however many threads are stuck, because it releases resources of earlier work.
         """
@@ -186,13 +186,13 @@ class Share:
         self._stuck = 0
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None) -> T:
-        """As ``ThreadPool.run``; StuckError at once while ``limits.STUCK_THREADS_SHARE`` of this share are stuck."""
+        """Run as ``ThreadPool.run`` does; StuckError while ``limits.STUCK_THREADS_SHARE`` of this share are stuck."""
         return await self.submit(function, *args, limit_s=limit_s)
 
     def submit(
         self, function: Callable[[*Ts], T], *args: *Ts, limit_s: float | None = None, always: bool = False
     ) -> asyncio.Future[T]:
-        """As ``ThreadPool.submit``."""
+        """Start the work as ``ThreadPool.submit`` does."""
         work = _Work(function, args, limit_s, always, self)
         if self._stuck >= limits.STUCK_THREADS_SHARE and not always:
             work.refuse(StuckError(f"{self._stuck} earlier operations of this job are stuck"))

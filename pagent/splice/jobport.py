@@ -80,7 +80,7 @@ class Destination(Protocol):
     idle: IdleConnections
 
     def completeness(self) -> Awaitable[bool] | None:
-        """Return whether a response is complete whose connection has just ended: None if it is, or what to wait for."""
+        """Return None if a response is complete whose connection has just ended; otherwise an awaitable of that."""
 
     async def connect(
         self, user: PortUser, made: Callable[[], None] | None = None, *, resets: bool = False

@@ -1,8 +1,8 @@
 """WebSocket frames (RFC 6455 section 5): bytes in, whole messages out, and back. No socket, no clock.
 
-Receive: :class:`FrameDecoder` is fed what a socket delivers and returns complete messages, joined from their fragments.
+Receive: :class:`FrameDecoder` is fed the bytes of a socket and returns complete messages, joined from their fragments.
 No memory is allocated by a length that an unauthenticated peer claims, and nothing is kept for each piece or fragment,
-of which there may be many empty ones. A large frame of an accepted peer is received into a buffer of its own, or its
+of which there may be many empty ones. A large frame of an accepted peer is received into a separate buffer, or its
 payload is a view of the bytes that were received.
 
 Send: :func:`frame_header` for an unmasked frame, whose payload is not touched, :func:`binary_frame` for a small one,
