@@ -7,8 +7,8 @@ or descriptors. Three kinds of processes run it:
   its control socket. When the agent has ended, for whatever reason, the keeper ends all jobs and then itself.
 * A *supervisor* (``supervisor``), one for each job. It starts what the agent asks for, reports how that ends, reaps,
   and ends when it has no child left.
-* A *child* (``execution``), which confines itself and becomes a program of the job. Only the child reads data that a peer
-  has sent.
+* A *child* (``execution``), which confines itself and becomes a program of the job. Only the child reads data
+  of a peer.
 
 Keeper and supervisors are subreapers (``PR_SET_CHILD_SUBREAPER``, prctl(2)). A process of a job whose parent ends
 becomes a child of the job's supervisor. If the supervisor is killed, its children become children of the keeper. So
