@@ -424,7 +424,7 @@ async def reload(closed: Closed, *tokens: AccessToken, **access: Any) -> None:
         rereading.setLevel(logging.NOTSET)
 
 
-async def test_what_a_revoked_token_has_open_is_closed(closed: Closed) -> None:
+async def test_links_and_streams_of_a_revoked_token_are_closed(closed: Closed) -> None:
     async with upgraded(closed, "ann") as ann, upgraded(closed, "root") as root, wire(closed.port) as endless:
         endless.say(
             f"GET /jobs/-/{closed.job}/http/endless HTTP/1.1\r\nHost: x\r\nX-Pagent-Token: secret-ann\r\n\r\n".encode()
@@ -448,7 +448,7 @@ async def test_what_a_revoked_token_has_open_is_closed(closed: Closed) -> None:
         assert (await closed.api("root", "GET", f"/jobs/-/{closed.job}/info")).status == 200
 
 
-async def test_a_token_that_expires_loses_what_it_has_open(closed: Closed) -> None:
+async def test_links_and_streams_of_an_expired_token_are_closed(closed: Closed) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=2)
     await reload(closed, *(each for each in TOKENS if each.name != "bob"), token("bob", "proxy!any", expires=soon))
     async with upgraded(closed, "bob") as client, asyncio.timeout(PATIENCE_S):

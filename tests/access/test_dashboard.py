@@ -32,7 +32,7 @@ def judge(gate: ClosedGate, operation: str, *fields: str, host: str = HOST) -> S
         return error.status
 
 
-async def test_without_a_token_a_request_reads_and_does_nothing_else() -> None:
+async def test_without_a_token_a_request_can_only_read() -> None:
     gate = await make("one")
     assert judge(gate, READ) == ANONYMOUS
     for operation in set(SCOPES) - {READ}:
@@ -88,7 +88,7 @@ async def test_beyond_the_loopback_nothing_is_served() -> None:
             check()
 
 
-async def test_other_tokens_end_what_is_open_with_those_that_are_gone() -> None:
+async def test_other_tokens_end_streams_of_removed_tokens() -> None:
     gate, ended = await make("one"), list[str]()
     for subject in (judge(gate, READ), judge(gate, READ, *TOKEN)):
         assert isinstance(subject, Subject)

@@ -53,6 +53,6 @@ async def test_a_name_without_an_address() -> None:
 
 
 @pytest.mark.parametrize("entry", ["http://a", "a/b", "10.0.0.0/40", ":7", "a:x"])
-def test_what_is_no_entry_is_a_fault_of_the_configuration(entry: str) -> None:
+def test_an_invalid_entry_is_a_fault_of_the_configuration(entry: str) -> None:
     with pytest.raises(ConfigError, match=r"^dial\.allow: "):
         DialRules([entry])

@@ -55,7 +55,7 @@ def test_a_lease_that_is_released_twice_frees_one_place() -> None:
         leases.open(ALICE, unused, quota, stream=True)
 
 
-def test_what_a_token_that_is_gone_has_open_is_closed_and_nothing_else() -> None:
+def test_only_leases_of_removed_tokens_are_closed() -> None:
     leases, closed = SubjectLeases(), list[str]()
     leases.open(ALICE, lambda: closed.append("old"), NONE, stream=True)
     leases.open(RENEWED, unused, NONE, stream=True)

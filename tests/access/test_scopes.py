@@ -52,7 +52,7 @@ def test_a_value_of_a_label_may_have_an_equals_sign() -> None:
         "read!label=x", "read!label.=x", "read!owner=x", "write", "admin!job=x", "admin!label.a=b", "read!any!any", "*",
     ],
 )  # fmt: skip
-def test_what_is_no_scope(text: str) -> None:
+def test_invalid_scopes(text: str) -> None:
     with pytest.raises(ValueError, match=r"^(a scope|admin) "):
         parse_scope(text)
 

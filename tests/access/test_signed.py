@@ -15,7 +15,7 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
 
 @given(st.binary(max_size=300), st.text(max_size=20))
-def test_what_is_signed_is_verified(content: bytes, purpose: str) -> None:
+def test_a_signed_value_is_verified(content: bytes, purpose: str) -> None:
     value = KEYS.sign(purpose, content)
     assert set(value) <= set(ALPHABET)
     assert KEYS.verify(purpose, value) == content

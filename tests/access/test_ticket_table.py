@@ -78,7 +78,7 @@ async def test_waiting_for_a_note() -> None:
     assert await table.when_known("job", "1", 10) is None
 
 
-async def test_what_is_open() -> None:
+async def test_open_tickets() -> None:
     closed: list[str] = []
     keys = SigningKeys([b"1" * 32])
     key = key_id_of(keys.sign("", b""))

@@ -69,7 +69,7 @@ def test_a_user_is_current_as_long_as_the_header_is() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a\tb", "a\x7f", "x" * 129, "\u2028", "é" * 65])
-def test_what_is_no_name_of_a_user(name: str) -> None:
+def test_invalid_names_of_users(name: str) -> None:
     assert table(header=HEADER).user(name) is None
 
 

@@ -64,7 +64,7 @@ async def test_problems_are_errors() -> None:
                 await client.events().__anext__()
 
 
-async def test_events_go_on_after_an_id(settings: Settings) -> None:
+async def test_events_continue_after_an_id(settings: Settings) -> None:
     async with site(settings) as (router, _), connect_router(url(router)) as client:
         waiting, created = asyncio.ensure_future(_first(client)), list[str]()
         while not waiting.done():

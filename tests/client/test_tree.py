@@ -59,7 +59,7 @@ def test_folders_come_after_those_below_them() -> None:
     assert [each for batch in reversed(found) for each in batch] == folders
 
 
-def test_what_may_be_the_same_file() -> None:
+def test_files_that_may_be_the_same() -> None:
     one = entry("f", COMPARED, mode=0o644, mtime_ns=10**18 + 100)
     assert seems_same(one, one._replace(mtime_ns=10**18))
     for other in (

@@ -56,13 +56,13 @@ def test_standard_input_is_read_to_the_end_of_the_object_only() -> None:
         ({"secret": 1}, "secret: unknown key"),
     ],
 )
-def test_what_is_refused(change: dict[str, Any], error: str) -> None:
+def test_invalid_values_are_refused(change: dict[str, Any], error: str) -> None:
     with pytest.raises(ConfigError, match=error):
         parse_join_data({**GIVEN, **change})
 
 
 @pytest.mark.parametrize("data", [b"", b"[]\n", b"{", b'{"a": "secret"', b"secret}\n", b"}" * 9000])
-def test_what_is_no_object(data: bytes) -> None:
+def test_data_that_is_no_object(data: bytes) -> None:
     with pytest.raises(ConfigError, match="expected one JSON object") as caught:
         read_join_data("-", io.BytesIO(data))
     assert "secret" not in str(caught.value)

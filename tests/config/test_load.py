@@ -32,7 +32,7 @@ def test_an_empty_file_is_the_defaults(file: Path, text: str) -> None:
     assert load(file) == load() == Settings()
 
 
-def test_a_file_changes_what_it_names(file: Path) -> None:
+def test_a_file_changes_the_keys_that_it_names(file: Path) -> None:
     file.write_text("server: {port: 8150, accept_tokens: [abc]}\njobs:\n  port_ownership: off\n")
     settings = load(file)
     assert settings.server.port == 8150

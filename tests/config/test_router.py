@@ -28,7 +28,7 @@ EXISTING: dict[str, tuple[Any, list[Any]]] = {
 
 
 @pytest.mark.parametrize("key", EXISTING)
-def test_what_an_existing_configuration_may_say(key: str) -> None:
+def test_keys_of_existing_configurations(key: str) -> None:
     default, values = EXISTING[key]
     assert read(RouterSettings(), key) == default
     for value in values:

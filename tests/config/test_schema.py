@@ -53,7 +53,7 @@ EXISTING: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in EXISTING.items() for value in values])
-def test_what_an_existing_configuration_may_say(key: str, value: object) -> None:
+def test_keys_of_existing_configurations(key: str, value: object) -> None:
     loaded = read(build(Settings, nested(key, value)), key)
     assert (str(loaded) if isinstance(loaded, Path) else list(loaded) if isinstance(loaded, tuple) else loaded) == value
 

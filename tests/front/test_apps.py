@@ -165,7 +165,7 @@ async def test_upgrades_that_pages_of_other_jobs_ask_for(front: Front, uid: str,
         (get("{uid}.localhost", "/rpc/v1"), 404),  # the job's own
     ],
 )
-async def test_what_is_for_no_job(front: Front, uid: str, data: bytes, status: int) -> None:
+async def test_requests_for_no_job(front: Front, uid: str, data: bytes, status: int) -> None:
     asked = len(front.jobs.asked)
     answer = await ask(front, data.replace(b"{uid}", uid.encode()))
     assert answer.status == status
@@ -182,7 +182,7 @@ async def test_without_paths_every_path_is_of_a_host(front: Front) -> None:
     assert routes.addresses(8162).address_of("a", None) == "http://a.localhost:8162/"
 
 
-async def test_the_access_log_has_what_is_for_no_job(front: Front, uid: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_access_log_has_requests_for_no_job(front: Front, uid: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "pagent.access")
     async with running_front(front.jobs, apps=PATHS, access_log=True) as logging_front:
         for target in (f"/{uid}/hello?secret", "/nothing?secret"):

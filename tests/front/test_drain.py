@@ -142,7 +142,7 @@ async def test_an_answer_that_takes_longer_than_the_grace_is_cut_off(
             await drain
 
 
-async def test_what_waits_for_a_job_gets_503_at_once(front: Front, job: str, over: asyncio.Event) -> None:
+async def test_requests_that_wait_for_a_job_get_503_at_once(front: Front, job: str, over: asyncio.Event) -> None:
     async with running_front(front.jobs) as ending, wire(ending.port) as client, wire(ending.port) as late:
         front.jobs.error = NotYetError(503, "not yet")
         client.say(get(f"{job}/hello"))

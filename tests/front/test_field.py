@@ -139,11 +139,11 @@ async def test_a_client_that_goes_cancels_the_call(front: Front, job: str) -> No
         ("/a?", "/a", []),
     ],
 )
-def test_what_an_agent_gets_of_a_target(target: str, path: str, query: list[list[str]]) -> None:
+def test_the_decoded_target_for_an_agent(target: str, path: str, query: list[list[str]]) -> None:
     assert decoded_target(target) == (path, query)
 
 
-async def test_what_an_agent_gets_of_a_request() -> None:
+async def test_the_arguments_of_a_request_for_an_agent() -> None:
     async with scripted_front() as (front, script), wire(front.port) as client:
         script.answer = [200, [["Content-Type", "text/plain"], ["Transfer-Encoding", "chunked"]], b"a", b"", b"b"]
         answer = await client.ask(chunked(f"{TARGET}/a%20b?c=d", b"abc", trailers=b"X: y\r\n"))
@@ -228,7 +228,7 @@ async def test_answers_that_are_none(answer: list[Any], error: Exception | None)
 # --- slow clients -----------------------------------------------------------------------------------
 
 
-async def test_what_a_client_does_not_read_is_spooled(tmp_path: Path) -> None:
+async def test_data_that_a_client_does_not_read_is_spooled(tmp_path: Path) -> None:
     pieces = [bytes((number,)) * 300_000 for number in range(100)]
     async with scripted_front(spool=SpoolSettings(root=tmp_path)) as (front, script):
         script.answer = [200, [], *pieces]

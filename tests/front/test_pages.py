@@ -52,7 +52,7 @@ def test_text_of_others_is_escaped() -> None:
     assert len(found) < 1_500
 
 
-async def test_each_listener_says_what_has_become_of_a_job(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_listener_says_the_state_of_a_job(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directory, "ROUTE_PENDING_WAIT_S", 0.05)
     monkeypatch.setattr(directory, "ROUTE_LINK_WAIT_S", 0.05)
     apps = router_settings(apps=RouterApps(enabled=True, interface="127.0.0.1"))

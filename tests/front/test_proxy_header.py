@@ -50,7 +50,7 @@ def test_headers(data: bytes, address: str, port: int) -> None:
         header(0x21, 0x11, V4, bytes(5000)),
     ],
 )
-def test_what_is_no_header(data: bytes) -> None:
+def test_invalid_headers(data: bytes) -> None:
     with pytest.raises(ValueError, match="PROXY protocol"):
         read_proxy_header(data)
 

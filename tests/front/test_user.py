@@ -101,7 +101,7 @@ async def test_pipelined_requests_are_answered_in_order(front: Front, job: str) 
         assert [(await client.answer()).body for _ in asked] == [b"hello", b"1000", b"1", b"not here"]
 
 
-async def test_what_is_sent_far_ahead_waits_in_the_kernel(front: Front, job: str) -> None:
+async def test_bytes_sent_far_ahead_wait_in_the_kernel(front: Front, job: str) -> None:
     count = 2 * INCOMING_AHEAD_MAX // len(get(f"{job}/hello"))
     async with wire(front.port) as client:
         client.say(get(f"{job}/hello") * count)
@@ -192,7 +192,7 @@ async def test_other_requests_take_the_connection_along(front: Front, job: str) 
 
 
 @pytest.mark.parametrize("rest", ["/http", "/info", "/https/x", "/wsconnect/http/x", "?/http/x", "/x?/http/"])
-async def test_what_is_no_traffic_to_a_job(front: Front, rest: str) -> None:
+async def test_requests_that_are_no_traffic_to_a_job(front: Front, rest: str) -> None:
     async with wire(front.port) as client:
         client.say(get(f"/jobs/a/b{rest}") + b"!")
         assert (await client.rest()).startswith(b"elsewhere: ")
@@ -565,7 +565,7 @@ async def test_an_upgrade_is_a_tunnel(front: Front, job: str) -> None:
     assert front.server.connections == 0
 
 
-async def test_another_answer_to_an_upgrade_is_one_and_what_follows_is_the_next_request(front: Front, job: str) -> None:
+async def test_bytes_after_a_refused_upgrade_are_the_next_request(front: Front, job: str) -> None:
     async with wire(front.port) as client:
         client.say(get(f"{job}/hello", *UPGRADE) + get(f"{job}/none"))
         assert (await client.answer()).body == b"hello"

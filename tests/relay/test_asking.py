@@ -67,14 +67,14 @@ async def test_an_agent_that_repeats_a_page_ends_the_listing() -> None:
     assert len(answering.calls) == 2
 
 
-async def test_an_agent_whose_list_never_ends_is_asked_for_so_many_pages() -> None:
+async def test_the_pages_of_a_list_that_never_ends_are_bounded() -> None:
     asked, answering = agent([{"uid": str(number)}] for number in count())
     assert len(await jobs_of(asked)) == JOB_PAGES_MAX
     assert len(answering.calls) == JOB_PAGES_MAX
 
 
 @pytest.mark.parametrize("error", [MethodNotFoundError("x"), CallTimeoutError("x"), LinkClosedError()])
-async def test_an_error_ends_the_listing_with_what_is_known(error: Exception) -> None:
+async def test_an_error_ends_the_listing_with_the_jobs_received(error: Exception) -> None:
     asked, _ = agent(page("a"), error)
     assert await jobs_of(asked) == page("a")
 

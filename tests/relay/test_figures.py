@@ -29,7 +29,7 @@ async def agent(router: Router) -> Any:
         yield running
 
 
-async def test_a_client_gets_all_jobs_and_then_what_has_changed(router: Router, agent: Agent) -> None:
+async def test_a_client_gets_all_jobs_and_then_changes(router: Router, agent: Agent) -> None:
     async with connect_agent(f"127.0.0.1:{router.control_port}", token="any") as client:
         idle, busy = await client.create_job("idle"), await client.create_job("busy")
         await busy.start(BUSY, port_expected_count=0)

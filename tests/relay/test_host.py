@@ -27,7 +27,7 @@ def test_the_figures_of_a_host() -> None:
         {"load": math.nan, "disk_free": -math.inf, "deadline": math.inf},
     ],
 )
-def test_what_is_not_of_its_type_is_not_given(value: Any) -> None:
+def test_a_figure_of_another_type_is_not_given(value: Any) -> None:
     assert parse_report(value) == HostReport()
 
 

@@ -76,7 +76,7 @@ def test_the_facts_of_a_job(table: Table) -> None:
     assert table.facts("j") is None
 
 
-def test_what_happens_to_a_job_is_published_once(table: Table) -> None:
+def test_a_change_of_a_job_is_published_once(table: Table) -> None:
     table.add("j", A, state="NEW")
     table.add("j", A, state="NEW", pid=5)
     table.add("j", A, state="PENDING")
@@ -130,7 +130,7 @@ def test_an_agent_that_is_forgotten_claims_nothing(table: Table) -> None:
 # --- late news --------------------------------------------------------------------------------------
 
 
-def test_what_comes_after_a_removal_by_the_router_is_ignored(table: Table) -> None:
+def test_messages_after_a_removal_by_the_router_are_ignored(table: Table) -> None:
     table.add("j", A)
     table.removed("j")
     assert not table.add("j", A)

@@ -47,7 +47,7 @@ def test_only_the_agent_of_a_job_is_believed() -> None:
         *({"mine": [value, *ROW[1:]]} for value in ("1", True, -1, float("nan"), float("inf"), 2**60, [], b"")),
     ],
 )
-def test_what_is_no_figures_is_ignored(message: Any) -> None:
+def test_invalid_figures_are_ignored(message: Any) -> None:
     with figures_of(mine=KEY) as (figures, feed, _):
         feed.stream_message(message)
         assert figures.rows == {}

@@ -23,7 +23,7 @@ def test_the_info_of_a_job(record: JobRecord) -> None:
     assert record.info() == {**INFO, "labels": {"a": "b"}}
 
 
-def test_what_is_not_of_its_type_is_not_taken(record: JobRecord) -> None:
+def test_a_value_of_another_type_is_not_taken(record: JobRecord) -> None:
     record.take({"uid": "j", "state": 5, "created_at": "now", "labels": 7})
     assert (record.state, record.created_at, record.labels) == ("NEW", 0.0, {})
     record.take({"uid": "j", "state": "of another release", "created_at": float("nan")})

@@ -164,7 +164,7 @@ async def test_an_agent_with_two_addresses_of_a_router_keeps_its_older_link(
     assert ChangeKind.AGENT_CONFLICT not in said
 
 
-async def test_what_happens_to_agents_is_published(router: Router) -> None:
+async def test_changes_of_agents_are_published(router: Router) -> None:
     said: list[tuple[str, str]] = []
     router.directory.changes.subscribe(lambda change: said.append((change.kind.value, change.agent_uid)))
     async with dial(router.server_port, TOKEN, uid="A", instance="i") as first:

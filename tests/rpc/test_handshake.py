@@ -97,6 +97,6 @@ def test_the_dialling_side_takes_the_link_id_of_the_reply() -> None:
     ],
     ids=["reply", "request", "call", "version", "status", "empty id", "id of a wrong type", "no auth"],
 )
-def test_what_is_refused(dialled: bool, kind: int, hello: Any) -> None:
+def test_invalid_values_are_refused(dialled: bool, kind: int, hello: Any) -> None:
     with pytest.raises(ProtocolError):
         side(dialled=dialled).check(kind, hello)

@@ -134,7 +134,7 @@ def test_one_side_has_to_be_a_job(pagent: Command, words: tuple[str, str]) -> No
     assert pagent("cp", *words).code == 2
 
 
-def test_what_is_refused(pagent: Command, job: str, source: Path, tmp_path: Path) -> None:
+def test_invalid_values_are_refused(pagent: Command, job: str, source: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     assert "path leaves the sandbox" in pagent("cp", f"{job}:../x", str(tmp_path)).stderr
     assert "belongs to the agent" in pagent("cp", str(source / "middle"), f"{job}:.pagent.stdout").stderr

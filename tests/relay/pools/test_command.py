@@ -29,7 +29,7 @@ def test_values_are_accepted_only_in_their_alphabet(given_: dict[str, object]) -
 
 
 @pytest.mark.parametrize("value", ["", "a b", "a\n", "$(id)", "a/b", "ä", "{cpus}", "x" * 65, "a\0"])
-def test_what_a_shell_could_take_for_more_is_no_value(value: str) -> None:
+def test_text_with_a_meaning_for_a_shell_is_no_value(value: str) -> None:
     with pytest.raises(RequestRefusedError, match=r"agent\.cpus: must be"):
         check_parameters(("cpus",), {"cpus": value})
 

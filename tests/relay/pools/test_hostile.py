@@ -70,7 +70,7 @@ async def test_a_command_that_ignores_term_is_killed(
         await eventually(lambda: states(router.pools) == ["ended"] and not host.jobs.jobs())
 
 
-async def test_a_command_that_goes_on_without_its_agent_is_ended(
+async def test_a_command_that_keeps_running_without_its_agent_is_ended(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An engine may not notice the end of what it has started."""

@@ -53,7 +53,7 @@ def test_notes_are_read_as_they_were_written() -> None:
 
 
 @given(st.binary(max_size=200) | values.map(compressed) | values.map(lambda value: bytes(pack(value))))
-def test_other_notes_raise_nothing_else(note: bytes) -> None:
+def test_other_notes_raise_only_the_documented_error(note: bytes) -> None:
     for decode in (decode_request, decode_job, decode_failures):
         with suppress(ValueError):
             decode(note)  # type: ignore[operator]

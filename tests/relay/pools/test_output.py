@@ -39,7 +39,7 @@ def test_the_end_is_kept() -> None:
         (b"\xff\xfe\n", "\N{REPLACEMENT CHARACTER}" * 2),
     ],
 )
-def test_what_a_person_reads(data: bytes, line: str) -> None:
+def test_the_line_for_people(data: bytes, line: str) -> None:
     output = OutputTail()
     output.add("stdout", data)
     assert output.last_line == line

@@ -140,7 +140,7 @@ async def test_the_time_in_the_queue_is_limited(settings: Settings, keys: Path, 
         assert cleaned.read_text() == f"{view.rid}\n"
 
 
-async def test_a_router_that_comes_back_goes_on(settings: Settings, keys: Path, tmp_path: Path) -> None:
+async def test_a_restarted_router_resumes_requests(settings: Settings, keys: Path, tmp_path: Path) -> None:
     """The command waits for a file, so that the first router ends while it runs."""
     go = tmp_path / "go"
     script = f"echo waiting; while ! [ -e {go} ]; do sleep 0.05; done; exec {' '.join(JOIN)}"
@@ -164,7 +164,7 @@ async def test_a_router_that_comes_back_goes_on(settings: Settings, keys: Path, 
                 assert len(host.jobs.jobs()) == 1
 
 
-async def test_what_a_request_must_say(settings: Settings, keys: Path) -> None:
+async def test_required_parameters_of_a_request(settings: Settings, keys: Path) -> None:
     pool = pool_of("sleep", "{cpus}")
     async with running_pools(settings, keys, p=pool, q=pool_of("x", on=PoolHost(uid="none"))) as (router, _):
         for name, given, status in (

@@ -55,7 +55,9 @@ async def test_a_job_serves_and_both_sides_end(sshd: Sshd, settings: Settings, t
         await eventually(lambda: not host.jobs.jobs() and not remote.agents() and not remote.clients())
 
 
-async def test_an_agent_goes_on_without_its_connection(sshd: Sshd, settings: Settings, tmp_path: Path) -> None:
+async def test_an_agent_keeps_running_without_its_ssh_connection(
+    sshd: Sshd, settings: Settings, tmp_path: Path
+) -> None:
     remote, wanted = Remote(sshd), job()
     async with running_pools(settings, keys_in(tmp_path), p=pool_of(*remote.command, idle_s=0.5)) as (router, host):
         await router.pools.request("p", {}, wanted)

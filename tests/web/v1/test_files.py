@@ -210,7 +210,7 @@ async def test_lists_in_pages(data: Data) -> None:
         ("PUT", "n" * 300, 400),
     ],
 )
-async def test_what_is_refused(data: Data, method: str, path: str, status: int) -> None:
+async def test_invalid_values_are_refused(data: Data, method: str, path: str, status: int) -> None:
     await put(data, "folder/file", b"x")
     answer = await data.portal.ask(method, f"{data.job}/files/{path}", b"x" if method == "PUT" else None, [OCTETS])
     assert answer.status == status, answer

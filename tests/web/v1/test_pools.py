@@ -92,7 +92,9 @@ async def test_only_the_owner_sees_a_job_that_waits_or_has_failed(settings: Sett
         ({"agent": {"pool": ""}}, 400),
     ],
 )
-async def test_what_is_refused(settings: Settings, tmp_path: Path, body: dict[str, Any], status: int) -> None:
+async def test_invalid_values_are_refused(
+    settings: Settings, tmp_path: Path, body: dict[str, Any], status: int
+) -> None:
     async with running_pools(settings, keys_in(tmp_path), p=pool_of("sleep", "{seconds}")) as (router, host):
         answer = await Portal(router.control_port).ask("POST", "/v1/jobs", body)
         assert answer.status == status, answer.text
