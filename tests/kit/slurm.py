@@ -181,7 +181,6 @@ def _configuration(folder: Path, plan: ClusterPlan) -> str:
         "SelectTypeParameters=CR_Core",
         "MpiDefault=none",
         "ReturnToService=2",
-        "KillWait=5",
         "SchedulerParameters=sched_interval=1,bf_interval=1",
         *plan.options,
         *(

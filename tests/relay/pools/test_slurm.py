@@ -39,7 +39,13 @@ PLAN = ClusterPlan(
         "PartitionName=low Nodes=n2 MaxTime=60 State=UP PriorityTier=1 PreemptMode=CANCEL",
         "PartitionName=high Nodes=n2 MaxTime=60 State=UP PriorityTier=10",
     ),
-    options=("PreemptType=preempt/partition_prio", "PreemptMode=CANCEL", "SlurmdTimeout=10"),
+    options=(
+        "PreemptType=preempt/partition_prio",
+        "PreemptMode=CANCEL",
+        "SlurmdTimeout=10",
+        "MessageTimeout=4",
+        "KillWait=1",
+    ),
 )
 QUEUED = {"cpus": "1", "time": "30", "partition": "closed"}
 MAIN = {"cpus": "1", "time": "30", "partition": "main"}
