@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import yaml
 
@@ -156,8 +156,12 @@ def _hint(dotted: str, literal: str) -> str:
 # --- the file ---------------------------------------------------------------------------------------
 
 
+_BOOLEAN: Final = "tag:yaml.org,2002:bool"
+_TEXT: Final = "tag:yaml.org,2002:str"
+
+
 class _Loader(yaml.SafeLoader):
-    """`SafeLoader` that also refuses a map with the same key twice."""
+    """`SafeLoader` that also refuses a map with the same key twice, and takes ``on`` for a name where it is a key."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # Before construction, which adds merged maps (`<<`) to the node: their keys may be there already.
@@ -166,6 +170,8 @@ class _Loader(yaml.SafeLoader):
         for name, _ in node.value:
             if not isinstance(name, yaml.ScalarNode):
                 continue
+            if name.tag == _BOOLEAN:  # YAML 1.1 has yes, no, on and off for true and false
+                name.tag = _TEXT
             identity = (name.tag, name.value)
             if identity in seen:
                 raise ConfigError(f"line {name.start_mark.line + 1}: the key {name.value!r} is twice in one map")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import textwrap
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -93,3 +95,19 @@ def test_a_file_of_tokens_that_is_not_there_is_named_with_its_key(tmp_path: Path
 
 def test_every_section_has_a_help_text() -> None:
     assert all(field.metadata for field in fields(RouterSettings))
+
+
+# --- the examples of docs/clusters.rst ----------------------------------------------------------------
+
+CLUSTERS = Path(__file__).parents[2] / "docs" / "clusters.rst"
+BLOCKS = (textwrap.dedent(block) for block in re.findall(r"::\n\n((?: +.*\n|\n)+)", CLUSTERS.read_text()))
+EXAMPLES = [block for block in BLOCKS if "pools:" in block]
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=("slurm", "ssh", "systemd-run", "kubectl"))
+def test_an_example_of_a_pool_is_valid(tmp_path: Path, text: str) -> None:
+    """The key ``on`` is a name, although YAML 1.1 has it for true."""
+    file = tmp_path / "router.yaml"
+    file.write_text(text)
+    (pool,) = load_model(RouterSettings, file).pools.values()
+    assert pool.on.uid or pool.on.properties

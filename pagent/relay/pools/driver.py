@@ -184,7 +184,7 @@ class RequestDriver:
             return self._is_connected() or self._engine.has_ended(request)
 
         if not await self._until(is_joining, self._queue_left_s()):
-            raise RequestFailedError(f"no agent within {pool.queue_s:.0f} s: {request.output.last_line}")
+            raise RequestFailedError(f"no agent within {pool.queue_s:.0f} s: {request.output.text}")
         if request.output.is_joining:
             request.apply(RequestInput.JOIN)
         if not await self._until(has_come, pool.start_s):
