@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -166,14 +167,6 @@ async def test_the_allocation_is_cancelled(pool: Pool, settings: Settings, tmp_p
         await eventually(lambda: "its agent has ended" in pool.message(second))
 
 
-async def test_a_job_is_preempted(pool: Pool, settings: Settings, tmp_path: Path) -> None:
-    wanted = job()
-    async with running(pool, settings, tmp_path):
-        await pool.start(wanted, LOW)
-        pool.slurm.run("srun", "--partition=high", "hostname")
-        await eventually(lambda: "its agent has ended" in pool.message(wanted))
-
-
 async def test_a_controller_that_stands_still_ends_nothing(pool: Pool, settings: Settings, tmp_path: Path) -> None:
     """A request that is cancelled meanwhile leaves the queue when the controller is back."""
     waiting, serving = job(), job()
@@ -251,15 +244,22 @@ async def test_the_login_node_and_the_router_are_killed(slurm: Cluster, tmp_path
         await site.start_login()
 
 
-async def test_a_step_that_was_killed_leaves_nothing(
+async def test_a_job_is_preempted_and_a_step_is_killed(
     pool: Pool, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The agent, which is not ended with the step, is used as long as it is needed; srun waits for ever."""
+    """Nothing is left of either. Slurm takes seconds for both, so they happen at once.
+
+    The agent of the step, which is not ended with it, is used as long as it is needed; its srun waits for ever.
+    """
     monkeypatch.setattr(driver, "LEFT_S", 1.0)
-    wanted = job()
+    preempted, wanted = job(), job()
     async with running(pool, settings, tmp_path, idle_s=0.5):
+        await pool.start(preempted, LOW)
         rid = await pool.start(wanted, MAIN)
+        other = asyncio.create_task(asyncio.to_thread(pool.slurm.run, "srun", "--partition=high", "hostname"))
         (step,) = pool.slurm.steps(f"pagent-{rid}")
         step.kill()
         assert await pool.serves(wanted)
         await pool.router.directory.remove(wanted.uid)
+        await eventually(lambda: "its agent has ended" in pool.message(preempted))
+        await other
