@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from pagent.buffers import Bytes
 from pagent.client.payloads import payloads_of
@@ -24,7 +24,7 @@ class Logs:
         self.state = ""
         self.exit_code: int | None = None
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
         async with self._open_call() as call:
             async for chunk in call:
                 if isinstance(chunk, dict):

@@ -16,7 +16,7 @@ import pagent as pagent_package
 from tests.kit.peer import PATIENCE_S
 
 ENDING = "pagent: shutting down; press Ctrl-C again to force\n"
-URL = r"pagent: (http://127\.0\.0\.1:\d+/) forwards to the job; press Ctrl-C to stop"
+URL = r"pagent: (https?://127\.0\.0\.1:\d+/|127\.0\.0\.1:\d+) forwards to the job; press Ctrl-C to stop"
 #: The printed lines on each job, and on jobs whose command names no port.
 INTRODUCTION = re.compile(r"pagent: job [0-9a-f]{32} runs (?:in|on) .*\n(?:pagent: the command has no \{port\}.*\n)?")
 
@@ -27,11 +27,11 @@ def without_names(stderr: str) -> str:
 
 
 class Running:
-    """``pagent`` as the leader of a new process group, as a shell starts it; ``url`` is the URL that it printed."""
+    """``pagent`` as the leader of a new process group, as a shell starts it; ``address`` is the one that it printed."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
-        self.url = ""
+        self.address = ""
 
     def said(self, pattern: str) -> re.Match[str]:
         """The next line of stderr that has this in it."""
@@ -40,6 +40,11 @@ class Running:
             if found := re.search(pattern, line):
                 return found
         raise AssertionError(f"it ended without: {pattern}")
+
+    @property
+    def url(self) -> str:
+        """The address as a URL, also of a program that is not known to speak HTTP."""
+        return self.address if "://" in self.address else f"http://{self.address}/"
 
     @property
     def port(self) -> int:
@@ -84,7 +89,7 @@ def pagent(tmp_path: Path, *arguments: str, url: bool = True, **env: str) -> Ite
         running = Running(process)
         try:
             if url:
-                running.url = running.said(URL)[1]
+                running.address = running.said(URL)[1]
             yield running
         finally:
             process.kill()

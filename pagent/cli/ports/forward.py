@@ -19,7 +19,8 @@ def forward(target: Target, publishes: tuple[Publish, ...], job_port: int | None
     """Forward local ports to the running JOB: its uid, the beginning of its uid, or its name.
 
     Any TCP protocol works. Forwarding stops with the job or with Ctrl-C; the job continues to run after Ctrl-C. If the
-    job is still starting, the command waits for its ports.
+    job is still starting, the command waits for its ports. The address is printed as a URL if the job has printed one
+    for its port.
 
     \b
     Exit codes:

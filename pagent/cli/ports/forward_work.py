@@ -12,12 +12,13 @@ from pagent.cli.job_wait import wait_across_links
 from pagent.cli.naming import find_job
 from pagent.cli.outcome import describe_end
 from pagent.cli.ports.local_ports import LocalPort, accept_on_all, close_all, reserve_port
-from pagent.cli.ports.protocols import speaks_http
+from pagent.cli.ports.protocols import url_at
 from pagent.cli.ports.publish import Publish
+from pagent.cli.ports.url_reports import host_names, printed_schemes
 from pagent.cli.remote import remote_agent
 from pagent.cli.target import Target
 from pagent.cli.terminal.standard_streams import say
-from pagent.client import RemoteJob
+from pagent.client import AgentClient, RemoteJob
 from pagent.client.link import REDIAL_S
 from pagent.log import escape
 from pagent.runtime.tasks import TaskOwner
@@ -25,8 +26,8 @@ from pagent.runtime.tasks import TaskOwner
 #: Between two requests for the state of a job that is starting, or whose agent has no link to its router.
 _POLL_S: Final = 0.5
 
-#: Is called with the URL of the first port once it accepts connections; None if it does not speak HTTP.
-Ready = Callable[[str | None], Awaitable[None]]
+#: Is called with the local number of the first port, and the URL that was printed for it, once it accepts connections.
+Ready = Callable[[int, str | None], Awaitable[None]]
 
 
 async def forward_attached(target: Target, name: str, publishes: Sequence[Publish]) -> int:
@@ -34,12 +35,14 @@ async def forward_attached(target: Target, name: str, publishes: Sequence[Publis
 
     async def work() -> int:
         async with remote_agent(target.address, target.token, redial_s=REDIAL_S) as client:
-            return await forward_until_end(await find_job(client, name), publishes)
+            return await forward_until_end(client, await find_job(client, name), publishes)
 
     return await run_until_signalled(lambda _: exit_code_of(work()))
 
 
-async def forward_until_end(job: RemoteJob, publishes: Sequence[Publish], ready: Ready | None = None) -> int:
+async def forward_until_end(
+    client: AgentClient, job: RemoteJob, publishes: Sequence[Publish], ready: Ready | None = None
+) -> int:
     """Forward local ports to a job until it ends; return 0. A lost link is dialled again meanwhile."""
     ports: list[LocalPort] = []
     tasks = TaskOwner("forwarded ports")
@@ -49,10 +52,11 @@ async def forward_until_end(job: RemoteJob, publishes: Sequence[Publish], ready:
             what = "the job" if not ports else f"the job's port {number}"
             # The same number as the job's where that is free, as kubectl port-forward does.
             ports.append(await reserve_port(job, local, (number, 0), number, what))
-        url = f"http://127.0.0.1:{ports[0].number}/" if speaks_http((), targets[0][1]) else None
+        schemes = await printed_schemes(job, host_names(client))
+        url = url_at(schemes.get(targets[0][1]), ports[0].number)
         await accept_on_all(ports, url, ends="press Ctrl-C to stop")
         if ready is not None:
-            tasks.start(_called(ready, url), name="ready")
+            tasks.start(_called(ready, ports[0].number, url), name="ready")
         info = await wait_across_links(job, say)
     finally:
         close_all(ports)
@@ -62,8 +66,8 @@ async def forward_until_end(job: RemoteJob, publishes: Sequence[Publish], ready:
     return 0
 
 
-async def _called(ready: Ready, url: str | None) -> None:
-    await ready(url)
+async def _called(ready: Ready, number: int, url: str | None) -> None:
+    await ready(number, url)
 
 
 async def running_ports(job: RemoteJob) -> list[int]:

@@ -105,6 +105,8 @@ class UrlTranslator:
         self._waiting: list[PrintedUrl] = []
         self._said: set[str] = set()
         self._local_ports: Mapping[int, int] | None = None
+        #: The scheme of the last URL that was printed for each port of the job.
+        self.schemes: dict[int, str] = {}
 
     def open(self, local_ports: Mapping[int, int], said: Iterable[str]) -> list[str]:
         """Take the local port of each port of the job; return the URLs printed so far, but not those of ``said``."""
@@ -115,6 +117,8 @@ class UrlTranslator:
 
     def translate(self, urls: Iterable[PrintedUrl]) -> list[str]:
         """Return the local URLs for those of the job's ports, without those that were returned before."""
+        urls = list(urls)
+        self.schemes.update((url.port, url.parts.scheme) for url in urls)
         if self._local_ports is None:
             self._waiting += urls
             return []

@@ -11,6 +11,7 @@ from pagent.cli.interrupt import run_until_signalled
 from pagent.cli.naming import find_job
 from pagent.cli.ports.browser import open_browser, reason_for_no_browser
 from pagent.cli.ports.forward_work import chosen_port, forward_until_end, running_ports
+from pagent.cli.ports.protocols import may_speak_http
 from pagent.cli.ports.publish import Publish
 from pagent.cli.remote import remote_agent
 from pagent.cli.target import Target
@@ -41,11 +42,11 @@ async def open_job(target: Target, name: str, port: int | None, *, prints: bool,
                 await _show(url, prints=prints)
                 return 0
 
-            async def ready(local: str | None) -> None:
-                if local is not None:
-                    await _show(local, prints=prints)
+            async def ready(local: int, printed: str | None) -> None:
+                if may_speak_http((), number):
+                    await _show(printed or f"http://127.0.0.1:{local}/", prints=prints)
 
-            return await forward_until_end(job, [Publish(0, number)], ready)
+            return await forward_until_end(client, job, [Publish(0, number)], ready)
 
     return await run_until_signalled(lambda _: exit_code_of(work()))
 

@@ -9,7 +9,7 @@ from typing import Any
 from pagent.cli.failure import CommandFailed
 from pagent.cli.ports.local_ports import LocalPort, accept_on_all, close_all, reserve_port
 from pagent.cli.ports.port_user import port_user
-from pagent.cli.ports.protocols import speaks_http
+from pagent.cli.ports.protocols import may_speak_http, scheme_of, url_at
 from pagent.cli.ports.publish import stable_ports
 from pagent.cli.remote import shares_ports
 from pagent.cli.run.run_request import RunRequest
@@ -83,17 +83,27 @@ class ForwardedPorts:
         """Return the local port of each port of the job."""
         return {self._of_job[name]: port.number for name, port in self._local if name in self._of_job}
 
-    @property
-    def url(self) -> str | None:
-        """The URL of the main port, with the scheme http; None if the program speaks another protocol."""
-        if not self._local or not speaks_http(self._request.command, self._of_job.get(MAIN)):
-            return None
-        return f"http://127.0.0.1:{self._local[0][1].number}/"
+    def url(self, printed: Callable[[int], str | None]) -> str | None:
+        """Return the URL of the main port; None if the program is not known to speak HTTP.
 
-    async def accept(self, *, ends: str) -> None:
-        """Accept connections, and print where each port forwards to. ``ends``: how the user ends the command."""
+        :param printed: returns the scheme of the URL that the program has printed for a port of it.
+        """
+        port, request = self._of_job.get(MAIN), self._request
+        if not self._local or port is None:
+            return None
+        scheme = printed(port) or scheme_of(request.command, port, request.scripts_folder)
+        if scheme is None and request.has_browser and may_speak_http(request.command, port):
+            scheme = "http"
+        return url_at(scheme, self._local[0][1].number)
+
+    async def accept(self, url: str | None, *, ends: str) -> None:
+        """Accept connections, and print where each port forwards to.
+
+        :param url: of the main port.
+        :param ends: how the user ends the command.
+        """
         if self._local:
-            await accept_on_all([port for _, port in self._local], self.url, ends=ends)
+            await accept_on_all([port for _, port in self._local], url, ends=ends)
 
     def close(self) -> None:
         """Stop listening."""

@@ -44,8 +44,8 @@ class InteractiveProgram:
                 self._ports.assign(info["ports"])
                 if self._ports.by_job_port():
                     self._introduction.print_line()
-                await self._ports.accept(ends="" if joint.is_raw else "press Ctrl-C to stop")
-                url = self._ports.url
+                url = self._ports.url(urls.scheme)
+                await self._ports.accept(url, ends="" if joint.is_raw else "press Ctrl-C to stop")
                 urls.open(self._ports.by_job_port(), [url] if url is not None else [])
                 async with self._browser(url):
                     code = await joined.run()

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import re
 from collections.abc import Collection, Sequence
 from typing import Final
 
 from pagent.cli.failure import ANNOUNCE_AFTER_S
+from pagent.cli.ports.command_text import is_in_command
 from pagent.cli.ports.publish import PortPlan
 from pagent.cli.terminal.standard_streams import say
 from pagent.client import RemoteJob
 from pagent.errors import CallError, LinkError, MethodNotFoundError
 from pagent.jobs.placeholders import MAIN, names
-from pagent.limits import MIB
 
 #: Between two requests for the sockets that the job listens on.
 _POLL_S: Final = 0.5
 
 #: Matches code that reads the variable PORT, in common languages.
 _READS_PORT: Final = re.compile(rb"(?:env\w*|ENV)\W.{0,40}?\bPORT\b|\$\{?PORT\b")
-#: Largest file that is searched for such code.
-_SCRIPT_MAX: Final = MIB
 
 Addresses = Collection[tuple[str, int]]
 
@@ -40,28 +37,12 @@ def port_hint(command: Sequence[str], plan: PortPlan, folder: str | None) -> str
         for number in re.findall(r"\d+", text):
             if number in local:
                 return f"the command has no {{port}}; if it listens on port {number}, use -p {number}:{number}"
-    if any(_reads_port(text, folder) for text in command):
+    if is_in_command(_READS_PORT, command, folder):
         return None
     return (
         "the command has no {port}, so it has to listen on the port in the variable PORT; "
         "if it listens on a fixed port, use --port N"
     )
-
-
-def _reads_port(text: str, folder: str | None) -> bool:
-    """Return whether an argument, or the file that it names, has code that reads the variable PORT."""
-    if _READS_PORT.search(os.fsencode(text)):
-        return True
-    if folder is None:
-        return False
-    path = os.path.join(folder, text)
-    try:
-        if not os.path.isfile(path) or os.path.getsize(path) > _SCRIPT_MAX:
-            return False
-        with open(path, "rb") as file:
-            return _READS_PORT.search(file.read()) is not None
-    except (OSError, ValueError):
-        return False
 
 
 # --- until it is ready ------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pagent.limits import LINGER_MAX_S
 @run_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(options: RunOptions, command: tuple[str, ...]) -> None:
-    """Run COMMAND as a job, and forward http://127.0.0.1:LOCAL/ to it.
+    """Run COMMAND as a job, and forward a port of 127.0.0.1 to it.
 
     COMMAND gets a free port. It replaces {port} in COMMAND, and is in the variable PORT. If COMMAND listens on a fixed
     port, name it with --port or -p LOCAL:JOB. {port:NAME} is another free port. {{port}} is the text {port}.
@@ -27,7 +27,8 @@ def run(options: RunOptions, command: tuple[str, ...]) -> None:
     With -i and -t COMMAND uses this terminal. Its ports are then those that the command line names, and it is not
     waited for to listen.
 
-    A URL that COMMAND prints for its own port is repeated for the local port.
+    The address is printed as a URL if COMMAND prints one for its own port, or is seen to be for the web by its name or
+    its script, and with --browser. The URL that COMMAND prints is repeated for the local port, with its path.
 
     With --pool NAME the agent is one that a pool of a router starts for COMMAND, with the parameters that the pool
     asks for. The state of the queue is printed meanwhile. Ctrl-C in the queue cancels the request, and later it ends

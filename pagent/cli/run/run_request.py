@@ -47,6 +47,11 @@ class RunRequest:
         return self.folder if self.target is None else None
 
     @property
+    def scripts_folder(self) -> str | None:
+        """The folder of this machine that has the scripts of the command; None if they are on another host."""
+        return self.local_folder if self.upload is None else str(self.upload)
+
+    @property
     def is_sandboxed(self) -> bool:
         """Whether the folder is deleted with the job."""
         return self.folder is None or not os.path.isabs(self.folder)

@@ -73,10 +73,10 @@ class ServedProgram:
 
     async def _announce(self) -> None:
         """Accept connections, and print the addresses; the last one is that of the main port."""
-        url = self._ports.url
+        url = self._ports.url(self._urls.scheme)
         self._introduction.print_line()
         printed = self._urls.open(self._ports.by_job_port(), [url] if url is not None else [])
-        await self._ports.accept(ends="press Ctrl-C to stop")
+        await self._ports.accept(url, ends="press Ctrl-C to stop")
         if self._request.has_browser:
             self._tasks.start(_show(printed[0] if printed else url), name="browser")
 

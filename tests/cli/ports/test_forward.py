@@ -48,7 +48,7 @@ async def test_all_ports_of_a_job(place: RemoteProcess, tmp_path: Path) -> None:
         with pagent(tmp_path / "here", "forward", *there, job.uid, url=False) as running:
             said = rf"^pagent: 127\.0\.0\.1:(\d+) forwards to the job's port {ports[1]}$"
             second = int((await asyncio.to_thread(running.said, said))[1])
-            main = int((await asyncio.to_thread(running.said, r"http://127\.0\.0\.1:(\d+)/ forwards to the job;"))[1])
+            main = int((await asyncio.to_thread(running.said, r"127\.0\.0\.1:(\d+) forwards to the job;"))[1])
             assert [await number_at(main), await number_at(second)] == ports
             running.ctrl_c()
             assert (await asyncio.to_thread(running.ended))[0] == 130
@@ -90,7 +90,7 @@ async def test_waits_for_a_job_that_is_starting(place: RemoteProcess, tmp_path: 
             await asyncio.to_thread(running.said, words)
             go.touch()
             (port,) = (await start)["ports"]
-            said = r"http://127\.0\.0\.1:(\d+)/ forwards to the job; press Ctrl-C to stop"
+            said = r"127\.0\.0\.1:(\d+) forwards to the job; press Ctrl-C to stop"
             url = await asyncio.to_thread(running.said, said)
             assert await number_at(int(url[1])) == port
             await job.kill()
@@ -141,7 +141,7 @@ async def test_a_lost_link_is_made_again(place: RemoteProcess, tmp_path: Path) -
         async with await asyncio.start_server(relay.accepted, "127.0.0.1", 0) as server:
             there[there.index("--agent") + 1] = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
             with pagent(tmp_path / "here", "forward", *there, "-p", f":{ports[0]}", job.uid, url=False) as running:
-                said = await asyncio.to_thread(running.said, r"127\.0\.0\.1:(\d+)/ forwards to the job;")
+                said = await asyncio.to_thread(running.said, r"127\.0\.0\.1:(\d+) forwards to the job;")
                 assert await number_at(int(said[1])) == ports[0]
                 relay.cut()
                 await asyncio.to_thread(running.said, "^pagent: the link is lost; it is made again$")

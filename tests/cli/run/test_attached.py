@@ -170,7 +170,7 @@ def test_ports_by_name(tmp_path: Path) -> None:
     with pagent(tmp_path, "run", "-p", f"{local}:db", "--", *command, url=False) as running:
         web = int(running.said(r"^pagent: 127\.0\.0\.1:(\d+) forwards to the job's port web$")[1])
         running.said(rf"^pagent: 127\.0\.0\.1:{local} forwards to the job's port db$")
-        main = int(running.said(r"^pagent: http://127\.0\.0\.1:(\d+)/ forwards to the job; press Ctrl-C to stop$")[1])
+        main = int(running.said(r"^pagent: 127\.0\.0\.1:(\d+) forwards to the job; press Ctrl-C to stop$")[1])
         assert running.process.stdout is not None
         ports = [int(port) for port in running.process.stdout.readline().split()[1:]]
         assert [number_at(main), number_at(local), number_at(web)] == ports
@@ -182,7 +182,7 @@ def test_the_same_local_port_and_job_port_is_not_forwarded(tmp_path: Path) -> No
     port = free_port()
     command = [PYTHON, "-c", SEVERAL, "x", str(port)]
     with pagent(tmp_path, "run", "-p", f"{port}:{port}", "--", *command, url=False) as running:
-        running.said(rf"^pagent: http://127\.0\.0\.1:{port}/ is the job itself; press Ctrl-C to stop$")
+        running.said(rf"^pagent: 127\.0\.0\.1:{port} is the job itself; press Ctrl-C to stop$")
         assert number_at(port) == port
         running.ctrl_c()
         assert running.ended()[0] == 130

@@ -100,7 +100,7 @@ def test_ports_of_a_program_on_a_terminal(place: RemoteProcess, tmp_path: Path) 
     command = [PYTHON, "-c", SERVES, "{port}"]
     with on_terminal(tmp_path, "run", "-it", *place.options, "--", *command, columns=200) as served:
         first = served.terminal.until(" forwards to the job\r\n")
-        found = re.search(r"pagent: http://127\.0\.0\.1:(\d+)/ forwards", first)
+        found = re.search(r"pagent: 127\.0\.0\.1:(\d+) forwards", first)
         assert found is not None
         served.terminal.until(f"pagent: http://127.0.0.1:{found[1]}/lab?token=t forwards to the job")
         with socket.create_connection(("127.0.0.1", int(found[1])), PATIENCE_S) as connection:
