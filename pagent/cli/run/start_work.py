@@ -71,7 +71,11 @@ async def start_job(client: AgentClient, request: StartArguments) -> int:
     except (CallError, LinkError, OSError, CommandFailed, asyncio.CancelledError):
         await _remove(job)
         raise
-    click.echo(job.uid)
+    try:
+        click.echo(job.uid)
+    except OSError as error:
+        text = f"job {job.uid} runs, but its uid cannot be written to standard output: {error.strerror or error}"
+        raise CommandFailed(f"{text}; pagent rm {job.uid} ends it") from None
     return 0
 
 
