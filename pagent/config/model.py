@@ -213,7 +213,9 @@ class IsolationSettings:
         None, "Address space of each process of a job; null: as the agent's.", minimum=1024 * 1024
     )
     max_cpu_seconds: int | None = setting(
-        None, "CPU time after which a process of a job is ended; null: as the agent's.", minimum=1
+        None,
+        "CPU time after which a process of a job gets SIGXCPU, and 5 s later SIGKILL; null: as the agent's.",
+        minimum=1,
     )
     cgroup: Path | None = setting(
         None, "Folder of a cgroup (version 2) that the agent may write to: each job gets one in it; null: none."

@@ -31,6 +31,8 @@ _SECRET: Final = re.compile(r"^PAGENT_.*(TOKEN|SECRET|PASSWORD|KEY)")
 _IS_UTF8: Final = sys.getfilesystemencoding() == "utf-8"
 _CPU_PERIOD_US: Final = 100_000
 _GROUP_PREFIX: Final = "pagent-"
+#: Seconds of CPU time between SIGXCPU and SIGKILL.
+XCPU_GRACE_S: Final = 5
 
 
 class Confinement:
@@ -92,7 +94,7 @@ class Confinement:
         """Return the soft and hard limits."""
         own = original_limit()
         given = {} if own is None else {"NOFILE": own}
-        return given | {name: (value, value) for name, value in self._limits.items()}
+        return given | self._limits
 
     def make_group(self, uid: str) -> Group | None:
         """Make a cgroup for a job; return None if cgroups are not configured. OSError."""
@@ -186,8 +188,8 @@ def _groups(user: pwd.struct_passwd) -> list[int]:
     return os.getgrouplist(user.pw_name, user.pw_gid)
 
 
-def _limits(wanted: IsolationSettings) -> dict[str, int]:
-    """Return the limits to set, by the names of setrlimit(2). ConfigError for more than this agent may give."""
+def _limits(wanted: IsolationSettings) -> dict[str, tuple[int, int]]:
+    """Return soft and hard limits, by the names of setrlimit(2). ConfigError for more than this agent may give."""
     given = {
         "NOFILE": ("max_files", wanted.max_files),
         "NPROC": ("max_processes", wanted.max_processes),
@@ -201,12 +203,17 @@ def _limits(wanted: IsolationSettings) -> dict[str, int]:
         hard = _hard_limit(name)
         if hard is not None and value > hard:
             raise ConfigError(f"jobs.isolation.{key}: {value} is more than this agent itself may have, {hard}")
-        found[name] = value
+        found[name] = value, value
+    if wanted.max_cpu_seconds is not None:
+        # The kernel sends SIGXCPU at the soft limit, which names the reason, and SIGKILL at the hard one.
+        most = wanted.max_cpu_seconds + XCPU_GRACE_S
+        hard = _hard_limit("CPU")
+        found["CPU"] = wanted.max_cpu_seconds, most if hard is None else min(most, hard)
     return found
 
 
 def _hard_limit(name: str) -> int | None:
-    """Return the cgroup of this process, None if it is in none."""
+    """Return the hard limit of this process, None if there is none."""
     if sys.platform == "win32":
         return None
     import resource

@@ -220,7 +220,7 @@ async def test_limits(root: Path) -> None:
         assert found["files"] == [50, 50]
         assert found["processes"] == [5000, 5000]
         assert found["memory"] == [2**31] * 2
-        assert found["cpu"] == [100, 100]
+        assert found["cpu"] == [100, 100 + isolation.XCPU_GRACE_S]
 
 
 async def test_a_limit_of_files_is_felt(root: Path) -> None:
@@ -247,7 +247,16 @@ async def test_a_limit_of_processes_is_felt(root: Path) -> None:
 async def test_a_limit_of_cpu_time_is_felt(root: Path) -> None:
     async with confined(root, max_cpu_seconds=1) as manager:
         job = await run(manager, "sh", "-c", "while :; do :; done")
-        assert job.signal in ("SIGXCPU", "SIGKILL")
+        assert job.signal == "SIGXCPU"
+
+
+async def test_a_program_that_ignores_the_limit_of_cpu_time_is_killed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolation, "XCPU_GRACE_S", 1)
+    async with confined(root, max_cpu_seconds=1) as manager:
+        job = await run(manager, "sh", "-c", "trap '' XCPU; while :; do :; done")
+        assert job.signal == "SIGKILL"
 
 
 async def test_a_clean_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
