@@ -63,7 +63,7 @@ class SandboxFiles:
             if self._keep is None and changed:
                 say(f"{_names(changed)} deleted with the job's folder on {self._host}; --keep DIR downloads such files")
             elif self._keep is not None and changed:
-                await self._download(self._keep, now.keys() - set(changed))
+                return await self._download_or_rescue(self._keep, now.keys() - set(changed))
         except (CallError, LinkError, OSError) as error:
             if self._keep is None:
                 say(f"files that the job made are lost: {message_of(error)}")
@@ -86,6 +86,20 @@ class SandboxFiles:
             for entry in found
             if entry["type"] in ("file", "link") and not entry["path"].startswith(_OWN)
         }
+
+    async def _download_or_rescue(self, keep: Path, unchanged: set[str]) -> str:
+        """Download to ``keep``, or to a temporary folder if that cannot be written. Return the failure."""
+        try:
+            await self._download(keep, unchanged)
+        except OSError as error:
+            folder = Path(tempfile.mkdtemp(prefix="pagent-kept-"))
+            try:
+                await self._download(folder, unchanged)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            return f"cannot write the job's files to {keep}: {message_of(error)}; they are in {folder}"
+        return ""
 
     async def _download(self, keep: Path, unchanged: set[str]) -> None:
         part = Path(tempfile.mkdtemp(prefix=".pagent-", dir=keep))
