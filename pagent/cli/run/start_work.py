@@ -74,8 +74,10 @@ async def start_job(client: AgentClient, request: StartArguments) -> int:
     try:
         click.echo(job.uid)
     except OSError as error:
-        text = f"job {job.uid} runs, but its uid cannot be written to standard output: {error.strerror or error}"
-        raise CommandFailed(f"{text}; pagent rm {job.uid} ends it") from None
+        uid, reason = job.uid, error.strerror or str(error)
+        raise CommandFailed(
+            f"job {uid} runs, but its uid cannot be written to standard output: {reason}; pagent rm {uid} ends it"
+        ) from None
     return 0
 
 
