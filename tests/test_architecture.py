@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent / "pagent"
 #: From the ground up. A unit (a module or package directly below pagent) imports only from floors below its own. The
 #: vocabulary has two floors, because `log` and `config` raise errors and have limits too.
 FLOORS: list[set[str]] = [
-    {"errors", "limits", "names", "rfc3339"},
+    {"errors", "job_states", "limits", "names", "rfc3339"},
     {"log", "config", "buffers", "unix", "router_limits", "system_errors"},
     {"wire", "http1"},
     {"runtime"},

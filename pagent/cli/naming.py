@@ -10,13 +10,10 @@ from pagent.cli.failure import EXIT_NO_SUCH, CommandFailed
 from pagent.cli.terminal.times import age
 from pagent.client import AgentClient, RemoteJob
 from pagent.errors import MethodError
+from pagent.job_states import UNREACHABLE
 
 #: Digits of a uid in tables.
 UID_DIGITS: Final = 12
-#: States of jobs that have ended.
-ENDED: Final = ("FINISHED", "CLOSED")
-#: The state of a job whose agent has no link to the router. Its info is the one that was last known.
-UNREACHABLE: Final = "UNREACHABLE"
 
 _UID: Final = re.compile(r"[0-9a-f]{32}")
 #: A part of a uid has at least 4 digits.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pagent.job_states import UNREACHABLE
 from pagent.jobs.signames import signal_number
 
 #: Shells return this plus the number of the signal for a program that a signal ended.
@@ -73,7 +74,7 @@ def brief_end(info: dict[str, Any]) -> str:
 
 def reason(info: dict[str, Any]) -> str:
     """Return in words why a job has ended, or is unreachable; empty for another job."""
-    if info.get("state") == "UNREACHABLE":
+    if info.get("state") == UNREACHABLE:
         return _AWAY
     if info.get("error") == _IDLE:
         return "the agent ended it, because it was not used for its idle time (--idle-after)"

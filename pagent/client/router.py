@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode
 from pagent.client.api import ApiAddress, api_request, parse_url
 from pagent.client.event_parser import EventParser
 from pagent.errors import ApiError, DialError, LinkClosedError
+from pagent.job_states import ENDED, NEW
 from pagent.net.dial import Backoff
 
 #: How long a request that may be repeated is repeated while the router does not answer: it restarts within seconds.
@@ -32,7 +33,6 @@ _SILENT_S: Final = 45.0
 _WAIT_S: Final = 60.0
 _OK: Final = 200
 _UNAVAILABLE: Final = (502, 503, 504)
-_PROCESSES_ENDED: Final = ("FINISHED", "CLOSED")
 
 
 class RouterEvent(NamedTuple):
@@ -97,7 +97,7 @@ class PortalClient:
         while True:
             left = _WAIT_S if end is None else min(_WAIT_S, max(0.0, end - clock()))
             job: dict[str, Any] = await self.call("GET", f"{_path(uid)}/wait", query={"timeout": f"{left:.3f}"})
-            if job["state"] in ("NEW", *_PROCESSES_ENDED) or (end is not None and clock() >= end):
+            if job["state"] in (NEW, *ENDED) or (end is not None and clock() >= end):
                 return job
 
     async def ticket(self, uid: str, **terms: Any) -> dict[str, Any]:

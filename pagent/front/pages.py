@@ -9,18 +9,20 @@ import html
 from http import HTTPStatus
 from typing import Final
 
+from pagent.job_states import CLOSED, FINISHED, NEW, PENDING, UNREACHABLE
+
 _BAD_GATEWAY: Final = 502
 _SERVICE_UNAVAILABLE: Final = 503
 _RETRY_S: Final = 2
 
 #: States of a job, as :meth:`pagent.rpc.directory.Directory.state_of` returns them: the heading of a 502 and of a 503.
 _OF_STATE: Final = {
-    (_SERVICE_UNAVAILABLE, "NEW"): "This program is starting",
-    (_SERVICE_UNAVAILABLE, "PENDING"): "This program is starting",
-    (_SERVICE_UNAVAILABLE, "UNREACHABLE"): "The computer of this program is not connected now",
-    (_BAD_GATEWAY, "NEW"): "This program was not started yet",
-    (_BAD_GATEWAY, "FINISHED"): "This program has ended",
-    (_BAD_GATEWAY, "CLOSED"): "This program has ended",
+    (_SERVICE_UNAVAILABLE, NEW): "This program is starting",
+    (_SERVICE_UNAVAILABLE, PENDING): "This program is starting",
+    (_SERVICE_UNAVAILABLE, UNREACHABLE): "The computer of this program is not connected now",
+    (_BAD_GATEWAY, NEW): "This program was not started yet",
+    (_BAD_GATEWAY, FINISHED): "This program has ended",
+    (_BAD_GATEWAY, CLOSED): "This program has ended",
 }
 #: Otherwise, by status.
 _HEADINGS: Final = {

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from pagent.errors import LinkClosedError, MethodError, NotYetError, RequestRefusedError, ServerError
+from pagent.job_states import ENDED, UNREACHABLE
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.absence import AbsentAgents
 from pagent.relay.agent import AgentKey, ConnectedAgent, is_connection_id
@@ -17,7 +18,7 @@ from pagent.relay.asking import create_at, info_of, is_info
 from pagent.relay.changes import ChangeFeed
 from pagent.relay.duplicates import Duplicates
 from pagent.relay.jobs import JobTable
-from pagent.relay.record import ENDED, UNREACHABLE, JobRecord, without_agent
+from pagent.relay.record import JobRecord, without_agent
 from pagent.relay.search import JobSearch
 from pagent.relay.table import AgentTable
 from pagent.relay.watches import AgentWatches

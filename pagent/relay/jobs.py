@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from pagent.access.scopes import OWNER
 from pagent.errors import JobNotFoundError
+from pagent.job_states import PENDING
 from pagent.relay.agent import AgentKey
 from pagent.relay.changes import ChangeFeed, ChangeKind
-from pagent.relay.record import PENDING, QUEUE, JobRecord
+from pagent.relay.record import QUEUE, JobRecord
 from pagent.router_limits import AGENT_JOBS_KEPT_MAX
 from pagent.rpc.directory import JobFacts
 

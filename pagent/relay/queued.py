@@ -16,12 +16,12 @@ from pagent.errors import (
     RequestRefusedError,
     RouteError,
 )
+from pagent.job_states import CLOSED, QUEUED
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.permission import CallPermission
 from pagent.relay.pools.joins import is_joined
 from pagent.relay.pools.pools import Pools
-from pagent.relay.record import CLOSED, QUEUED
 from pagent.relay.waiting import until_placed
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.pool_job import PoolJob

@@ -9,26 +9,16 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from pagent.errors import RequestRefusedError
+from pagent.job_states import CLOSED, FINISHED, NEW, PENDING, QUEUED, RUNNING
 from pagent.relay.agent import AgentKey
 from pagent.router_limits import JOB_INFO_KEPT_MAX
 from pagent.wire.values import pack, unpack
-
-NEW: Final = "NEW"
-PENDING: Final = "PENDING"
-#: Of a job that waits for an agent of its pool.
-QUEUED: Final = "QUEUED"
-FINISHED: Final = "FINISHED"
-CLOSED: Final = "CLOSED"
-#: Of jobs that have ended.
-ENDED: Final = (FINISHED, CLOSED)
-#: In the info of a job whose agent has no link now. A record keeps the state that was last known.
-UNREACHABLE: Final = "UNREACHABLE"
 
 #: In the place of an agent: jobs that wait for an agent of their pool, or got none.
 QUEUE: Final = AgentKey("", "queue")
 
 #: One object for each state, whatever many jobs are in it.
-_STATES: Final = {state: state for state in (NEW, PENDING, QUEUED, "RUNNING", FINISHED, CLOSED)}
+_STATES: Final = {state: state for state in (NEW, PENDING, QUEUED, RUNNING, FINISHED, CLOSED)}
 _NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_NOTES: Final[Mapping[str, bytes]] = MappingProxyType({})
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from pagent.errors import LinkClosedError
+from pagent.job_states import PENDING, RUNNING
 from pagent.relay.directory import AgentDirectory
-from pagent.relay.record import PENDING, JobRecord
+from pagent.relay.record import JobRecord
 
 #: The states of a job with a process.
-_ACTIVE: Final = (PENDING, "RUNNING")
+_ACTIVE: Final = (PENDING, RUNNING)
 
 
 async def until_ended(directory: AgentDirectory, job_uid: str) -> None:

@@ -10,7 +10,7 @@ import click
 
 from pagent.cli.failure import EXIT_NO_SUCH, EXIT_TIMEOUT, CommandFailed, exit_code_for, report_failure
 from pagent.cli.job_wait import wait_across_links
-from pagent.cli.naming import ENDED, UID_DIGITS, find_info, find_job
+from pagent.cli.naming import UID_DIGITS, find_info, find_job
 from pagent.cli.outcome import brief_end, describe_end, exit_code, reason
 from pagent.cli.terminal.sizes import cell_of, size_of
 from pagent.cli.terminal.standard_streams import say
@@ -18,6 +18,7 @@ from pagent.cli.terminal.tables import print_fields, print_infos, print_json
 from pagent.cli.terminal.times import age, local_time
 from pagent.client import AgentClient, RemoteJob
 from pagent.errors import CallError
+from pagent.job_states import CLOSED, ENDED, NEW
 from pagent.log import escape
 
 _HEADS: Final = ("UID", "NAME", "STATE", "AGE", "PORTS", "CPU", "MEMORY")
@@ -59,7 +60,7 @@ def _row(info: dict[str, Any]) -> tuple[str, ...]:
 def _state(info: dict[str, Any]) -> str:
     """Return the state, with how the process has ended."""
     end = brief_end(info)
-    state = "REMOVED" if info["state"] == "CLOSED" else info["state"]
+    state = "REMOVED" if info["state"] == CLOSED else info["state"]
     return f"{state} ({end})" if end else state
 
 
@@ -118,7 +119,7 @@ async def ended(job: RemoteJob) -> dict[str, Any]:
         info = await wait_across_links(job, say)
         if info["state"] in ENDED:
             return info
-        if info["state"] == "NEW":
+        if info["state"] == NEW:
             raise CommandFailed(f"job {job.uid} was not started")
 
 

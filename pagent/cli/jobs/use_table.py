@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from pagent.cli.naming import ENDED, UID_DIGITS, matching, not_found
+from pagent.cli.naming import UID_DIGITS, matching, not_found
 from pagent.cli.terminal.sizes import cell_of
 from pagent.cli.terminal.tables import table_lines
 from pagent.cli.terminal.times import age, span
+from pagent.job_states import ENDED, PENDING, RUNNING
 
-_RUNNING: Final = ("PENDING", "RUNNING")
+_RUNNING: Final = (PENDING, RUNNING)
 
 HEADS: Final = ("UID", "NAME", "CPU", "MEMORY", "STREAMS", "IDLE", "IN", "OUT", "AGE", "STATE")
 

@@ -20,6 +20,7 @@ from pagent.cli.target import Target
 from pagent.cli.terminal.standard_streams import say
 from pagent.client import AgentClient, RemoteJob
 from pagent.client.link import REDIAL_S
+from pagent.job_states import PENDING, RUNNING
 from pagent.log import escape
 from pagent.runtime.tasks import TaskOwner
 
@@ -73,12 +74,12 @@ async def _called(ready: Ready, number: int, url: str | None) -> None:
 async def running_ports(job: RemoteJob) -> list[int]:
     """Wait until the job has started, and return its ports. CommandFailed: it does not run, or has none."""
     announced = False
-    while (info := await job.info())["state"] == "PENDING":
+    while (info := await job.info())["state"] == PENDING:
         if not announced:
             announced = True
             say(f"waiting for job {job.uid} to start")
         await asyncio.sleep(_POLL_S)
-    if info["state"] != "RUNNING":
+    if info["state"] != RUNNING:
         end = describe_end(info)
         raise CommandFailed(f"job {job.uid} does not run: {info['state']}{f', ended {end}' if end else ''}")
     if not info["ports"]:

@@ -13,13 +13,13 @@ from pagent.cli.terminal.standard_streams import say
 from pagent.cli.terminal.status_line import StatusLine
 from pagent.client import AgentClient, RemoteJob
 from pagent.errors import CALL_ERRORS, CallError, LinkError, MethodError
+from pagent.job_states import NEW, QUEUED
 from pagent.log import escape
 from pagent.names import AGENT_ENDED
 from pagent.runtime.tasks import TaskOwner
 
 #: How often the state of the queue is asked for.
 _POLL_S: Final = 1.0
-_QUEUED: Final = "QUEUED"
 #: The error of an agent for a job that it has removed, because the agent ends or because a client has removed the job.
 _REMOVED: Final = ("JobNotFoundError", "JobInvalidStateError")
 
@@ -47,7 +47,7 @@ async def until_placed(job: RemoteJob, pool: PoolChoice) -> None:
             info = await _placed(job)
     finally:
         await tasks.close()
-    if info["state"] != "NEW":
+    if info["state"] != NEW:
         raise CommandFailed(f"pool {pool.name} has no agent for the job: {info.get('error')}")
 
 
@@ -74,7 +74,7 @@ async def check_agent(job: RemoteJob, pool: PoolChoice, failure: CallError | Lin
 
 async def _placed(job: RemoteJob) -> dict[str, Any]:
     """Return the info of a job when it is at its agent, or has ended. The router may restart meanwhile."""
-    while (info := await wait_across_links(job))["state"] == _QUEUED:
+    while (info := await wait_across_links(job))["state"] == QUEUED:
         pass
     return info
 
@@ -83,7 +83,7 @@ async def _watch(job: RemoteJob, line: _QueueLine) -> None:
     while True:
         with suppress(*CALL_ERRORS):  # the wait reports it
             info = await job.info()
-            if info["state"] == _QUEUED:
+            if info["state"] == QUEUED:
                 line.report(info.get("message") or "waits for its turn")
         await asyncio.sleep(_POLL_S)
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pagent.config.router import PoolSettings
 from pagent.errors import JOB_CALL_ERRORS
+from pagent.job_states import FINISHED, NEW
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.changes import Change, ChangeKind
 from pagent.relay.directory import AgentDirectory
@@ -36,7 +37,7 @@ from pagent.relay.pools.queue import JobQueue
 from pagent.relay.pools.registry import RequestRegistry
 from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.states import RequestedJobInput, RequestedJobState, RequestState
-from pagent.relay.record import FINISHED, NEW, JobRecord
+from pagent.relay.record import JobRecord
 from pagent.rpc.pool_job import PoolJob
 from pagent.runtime.tasks import TaskOwner
 

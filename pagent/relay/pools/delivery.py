@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pagent.errors import MethodError
+from pagent.job_states import NEW
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.rpc.pool_job import PoolJob
@@ -17,7 +18,7 @@ async def deliver(directory: AgentDirectory, agent: ConnectedAgent, job: PoolJob
     info = await directory.create(
         agent, job.name, uid=job.uid, labels=job.labels, linger=job.linger, idle_after=job.idle_after
     )
-    if info["state"] != "NEW":
+    if info["state"] != NEW:
         return
     try:
         for path, content, executable in job.files:

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from pagent.config.router import PoolSettings
 from pagent.errors import CallError, CallTimeoutError, LinkClosedError, MethodError, RequestRefusedError
+from pagent.job_states import NEW
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
@@ -146,7 +147,7 @@ class RequestDriver:
             if request.is_cancelled:
                 raise RequestFailedError("it was cancelled")
             state = self._engine.state(request)
-            if state != "NEW":
+            if state != NEW:
                 break
             turn = await self._site.turn(request)
             if turn is Turn.LEAVE:

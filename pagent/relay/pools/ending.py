@@ -10,6 +10,7 @@ from typing import Final
 
 from pagent.config.router import PoolSettings
 from pagent.errors import CALL_ERRORS, JOB_CALL_ERRORS
+from pagent.job_states import NEW
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.engine import CleanupFailedError, Engine
 from pagent.relay.pools.notes import BEGUN, DONE, END_NOTE, FAILURES_NOTE
@@ -41,7 +42,7 @@ class RequestEnd:
     async def run(self) -> None:
         """End the agent with its jobs, and then the command. The command's job stays if it keeps failures."""
         request = self._request
-        has_run = request.state is not RequestState.REQUESTED or self._engine.state(request) not in (None, "NEW")
+        has_run = request.state is not RequestState.REQUESTED or self._engine.state(request) not in (None, NEW)
         with suppress(*JOB_CALL_ERRORS):  # it is noted below at the latest
             await self._note_end(BEGUN)
         await self._end_agent()

@@ -11,6 +11,7 @@ from typing import Final
 
 from pagent.config.router import PoolSettings
 from pagent.errors import JOB_CALL_ERRORS, CallTimeoutError, MethodError, RequestRefusedError
+from pagent.job_states import ENDED, NEW
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
@@ -113,7 +114,7 @@ class Engine:
 
     def has_ended(self, request: PoolRequest) -> bool:
         """Whether the command is known to have ended; False while its agent has no link."""
-        return self.state(request) in (None, "FINISHED", "CLOSED")
+        return self.state(request) in (None, *ENDED)
 
     async def follow(self, request: PoolRequest) -> None:
         """Read the output of the command up to its end."""
@@ -171,7 +172,7 @@ class Engine:
 
     async def end(self, request: PoolRequest) -> None:
         """End the command: TERM, and KILL after 30 s."""
-        if not self.has_ended(request) and self.state(request) != "NEW":
+        if not self.has_ended(request) and self.state(request) != NEW:
             agent = await self._agent(request)
             try:
                 await agent.call("job_kill", request.command, "TERM", KILL_AFTER_S, timeout=KILL_AFTER_S * 2)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pagent.job_states import FINISHED, QUEUED
 from pagent.relay.jobs import JobTable
 from pagent.relay.pools.request import PoolRequest
-from pagent.relay.record import FINISHED, QUEUED
 
 #: The keys of an info that a queued job has no values for.
 _NONE: Final = dict.fromkeys(("exit_code", "signal", "ports", "started_at"))

@@ -8,8 +8,9 @@ given after the request was made. Of any two requests the younger one has seen t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
+from pagent.job_states import ENDED, NEW
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.asking import jobs_of
 from pagent.relay.directory import AgentDirectory
@@ -17,9 +18,7 @@ from pagent.relay.pools.joins import pool_of
 from pagent.relay.pools.notes import POOL_LABEL, RID_LABEL
 from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.states import RequestState
-from pagent.relay.record import NEW, labels_of
-
-_ENDED: Final = ("FINISHED", "CLOSED")
+from pagent.relay.record import labels_of
 
 #: Returns the requests of a pool that this router knows, those that have ended included.
 Known = Callable[[str], Iterable[PoolRequest]]
@@ -76,6 +75,6 @@ class Turns:
 
 def _counts(info: dict[str, Any], request: PoolRequest) -> bool:
     """Return whether a request that only the agent of its command knows is before another."""
-    if info.get("state") in _ENDED:
+    if info.get("state") in ENDED:
         return False
     return info.get("state") != NEW or (info.get("created_at") or 0.0, info["uid"]) < request.place

@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from pagent.errors import MethodError, RequestRefusedError
+from pagent.job_states import ENDED, QUEUED
 from pagent.rpc.directory import Subject
 from pagent.rpc.new_job import ORDERS, AgentChoice, NewJob
 from pagent.runtime.tasks import retrieve_error
@@ -22,8 +23,7 @@ from pagent.web.v1.jobs import JobViews
 from pagent.web.v1.lifecycle import content_of, start_arguments, start_job
 from pagent.web.v1.payloads import NEW_JOB
 from pagent.web.v1.shapes import read_json
-from pagent.web.v1.tickets import ENDED, TicketRoutes
-from pagent.web.v1.views import QUEUED
+from pagent.web.v1.tickets import TicketRoutes
 from pagent.wire import messages
 
 _CREATED: Final = 201

@@ -8,13 +8,14 @@ from typing import Any, Final
 from aiohttp import web
 
 from pagent.errors import RequestRefusedError
+from pagent.job_states import UNREACHABLE
 from pagent.rpc.directory import Gate, JobFacts
 from pagent.runtime.timeslice import current_slice
 from pagent.web.admission import located, subject_of
 from pagent.web.answers import json_answer
 from pagent.web.routes import KnownJob, Routes
 from pagent.web.v1.pages import age_of, cursor_of, page_limit
-from pagent.web.v1.views import STATES, UNREACHABLE, job_view
+from pagent.web.v1.views import STATES, job_view
 
 _LABEL: Final = "label."
 

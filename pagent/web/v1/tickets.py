@@ -11,6 +11,7 @@ from pagent.access.operations import TICKETS
 from pagent.access.ticket import time_text
 from pagent.access.tickets import TicketTerms
 from pagent.errors import RequestRefusedError
+from pagent.job_states import ENDED, RUNNING
 from pagent.router_limits import TICKET_TTL_MAX_S
 from pagent.rpc.directory import Creator, Gate, JobFacts, Subject
 from pagent.web.admission import located, subject_of
@@ -21,9 +22,7 @@ from pagent.web.v1.payloads import TICKET
 from pagent.web.v1.shapes import read_json
 
 _CODE_S: Final = 60
-_RUNNING: Final = "RUNNING"
 #: States of a job that has no ports any more.
-ENDED: Final = ("FINISHED", "CLOSED")
 
 
 class TicketRoutes:
@@ -91,7 +90,7 @@ def _ports(job: KnownJob, payload: Mapping[str, Any]) -> list[int]:
     if job.state in ENDED:
         raise RequestRefusedError(409, "the job has ended")
     info = job.info()
-    if "ports" not in info and job.state == _RUNNING:
+    if "ports" not in info and job.state == RUNNING:
         if len(named := payload.get("ports", ())) != 1:
             raise RequestRefusedError(400, "the agent of this job does not say its port: name it in ports")
         return [*named]

@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from pagent.access.scopes import OWNER
+from pagent.job_states import CLOSED, FINISHED, NEW, PENDING, QUEUED, RUNNING, UNREACHABLE
 from pagent.rfc3339 import utc_text
 from pagent.web.routes import KnownJob, RoutedAgent
 from pagent.web.v1.said import integer, integers, mapping, number, text
 
-#: The state of a job whose agent has no link now.
-UNREACHABLE: Final = "UNREACHABLE"
-#: The state of a job that waits for an agent of its pool.
-QUEUED: Final = "QUEUED"
 #: All states that a job can be in.
-STATES: Final = ("NEW", "PENDING", "RUNNING", "FINISHED", "CLOSED", UNREACHABLE, QUEUED, "unknown")
+STATES: Final = (NEW, PENDING, RUNNING, FINISHED, CLOSED, UNREACHABLE, QUEUED, "unknown")
 #: Keys of an agent's info that are passed on, with the types of their values.
 _PASSED: Final[Mapping[str, Callable[[Any], Any]]] = {
     "name": text,
