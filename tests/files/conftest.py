@@ -20,6 +20,18 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
+def filled(sandbox: Sandbox) -> Path:
+    """The folder of the sandbox, with files, a link, a pipe, and folders in each other."""
+    root = sandbox.path
+    (root / "b" / "c").mkdir(parents=True)
+    (root / "b" / "c" / "f").write_text("123")
+    (root / "b.txt").write_text("x")
+    (root / "a").symlink_to("b.txt")
+    os.mkfifo(root / "b" / "fifo")
+    return root
+
+
+@pytest.fixture
 async def threads() -> AsyncIterator[ThreadPool]:
     """One thread, the default of `jobs.background_threads`: work that occupies it delays all work of the job."""
     made = ThreadPool("disk", 1)

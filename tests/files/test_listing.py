@@ -16,22 +16,12 @@ from pagent.jobs.sandbox import Sandbox
 from pagent.runtime.threads import Threads
 
 
-def fill(sandbox: Sandbox) -> Path:
-    root = sandbox.path
-    (root / "b" / "c").mkdir(parents=True)
-    (root / "b" / "c" / "f").write_text("123")
-    (root / "b.txt").write_text("x")
-    (root / "a").symlink_to("b.txt")
-    os.mkfifo(root / "b" / "fifo")
-    return root
-
-
 def brief(entries: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(entry["path"], entry["type"]) for entry in entries]
 
 
+@pytest.mark.usefixtures("filled")
 async def test_list_a_folder(threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
-    fill(sandbox)
     assert brief(await file_list(threads, sandbox)) == [("a", "link"), ("b", "dir"), ("b.txt", "file")]
     before = descriptors()
     everything = [
@@ -47,8 +37,8 @@ async def test_list_a_folder(threads: Threads, sandbox: Sandbox, descriptors: Ca
     assert descriptors() == before
 
 
+@pytest.mark.usefixtures("filled")
 async def test_list_of_other_entries_than_folders(threads: Threads, sandbox: Sandbox) -> None:
-    fill(sandbox)
     for path, error in [("b.txt", NotADirectoryError), ("none", FileNotFoundError), ("..", ValueError)]:
         with pytest.raises(error):
             await file_list(threads, sandbox, path)
@@ -119,10 +109,9 @@ def test_a_folder_that_vanishes_while_walked_is_left_out(sandbox: Sandbox, becom
     assert [found.path for found in entries] == ["b"]
 
 
-async def test_stat(threads: Threads, sandbox: Sandbox) -> None:
-    root = fill(sandbox)
-    (root / "b.txt").chmod(0o640)
-    os.utime(root / "b.txt", (0, 1234567890.5))
+async def test_stat(threads: Threads, sandbox: Sandbox, filled: Path) -> None:
+    (filled / "b.txt").chmod(0o640)
+    os.utime(filled / "b.txt", (0, 1234567890.5))
     assert await file_stat(threads, sandbox, "./b.txt") == {
         "path": "b.txt",
         "type": "file",
@@ -137,8 +126,8 @@ async def test_stat(threads: Threads, sandbox: Sandbox) -> None:
     assert (await file_stat(threads, sandbox, ""))["type"] == "dir"
 
 
+@pytest.mark.usefixtures("filled")
 async def test_stat_errors(threads: Threads, sandbox: Sandbox, descriptors: Callable[[], int]) -> None:
-    fill(sandbox)
     await file_list(threads, sandbox)
     before = descriptors()
     for path, sha256, error in [

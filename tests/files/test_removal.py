@@ -17,15 +17,9 @@ from pagent.jobs.sandbox import Sandbox
 from pagent.runtime.threads import Threads
 
 
-async def test_remove(threads: Threads, sandbox: Sandbox) -> None:
-    root = sandbox.path
-    (root / "b" / "c").mkdir(parents=True)
-    (root / "b" / "c" / "f").write_text("123")
-    (root / "b.txt").write_text("x")
-    (root / "a").symlink_to("b.txt")
-    os.mkfifo(root / "b" / "fifo")
+async def test_remove(threads: Threads, sandbox: Sandbox, filled: Path) -> None:
     assert (await file_remove(threads, sandbox, "a"))["type"] == "link"
-    assert (root / "b.txt").exists()
+    assert (filled / "b.txt").exists()
     assert (await file_remove(threads, sandbox, "b/fifo"))["type"] == "other"
     with pytest.raises(OSError, match=r"not empty: 'b'"):
         await file_remove(threads, sandbox, "b")
@@ -36,7 +30,7 @@ async def test_remove(threads: Threads, sandbox: Sandbox) -> None:
     for path in ("", ".", "..", "/x"):
         with pytest.raises(ValueError, match="path"):
             await file_remove(threads, sandbox, path)
-    assert sorted(os.listdir(root)) == ["b", "b.txt"]
+    assert sorted(os.listdir(filled)) == ["b", "b.txt"]
 
 
 @pytest.mark.parametrize("path", [".pagent.stdout", "d/.pagent.stdout"])

@@ -62,9 +62,8 @@ class PoolRequest:
         self.instance: str | None = None  # of the agent that has come first
         self.claims: Final[dict[int, PoolJob | None]] = {}  # jobs for the idle agent; None for one that is settled
         self.lost: Final[dict[str, PoolJob]] = {}  # jobs that have ended with the agent
-        self._ends: dict[
-            str, tuple[int | None, str | None]
-        ] = {}  # exit codes and signals of those that had ended before
+        #: Exit codes and signals of the jobs of `lost` that had ended before the agent.
+        self._ends: dict[str, tuple[int | None, str | None]] = {}
         self.held: Final[set[int]] = set()  # claims that have no job yet
         #: Notes of cancellations that the agent of the command does not keep yet, by the job: name and value.
         self.unkept: Final[dict[str, tuple[str, bytes]]] = {}
