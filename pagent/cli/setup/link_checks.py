@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ from pagent.client import connect_agent
 from pagent.errors import CallError, LinkError, ProtocolError, TokenRefusedError
 from pagent.limits import HANDSHAKE_TIMEOUT_S
 from pagent.net.dial import Address, choose_proxy, parse_address
+from pagent.net.resolving import resolve
 from pagent.net.tls import dialling_fault
 from pagent.wire.upgrade import SUBPROTOCOL, ClientUpgrade, UpgradeRefused
 
@@ -64,15 +64,14 @@ async def _connection(address: Address, context: ssl.SSLContext | None) -> Async
 
 
 async def _name(address: Address) -> Check:
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
-            found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            found = await resolve(address.host, address.port)
     except TimeoutError:
         return failed("name", f"{address.host}: {_SLOW}", "The name server does not answer: try the IP address.")
     except OSError as error:
         return failed("name", f"{address.host}: {error.strerror}", "Check the name, or use the IP address.")
-    return ok("name", f"{address.host} is {', '.join(dict.fromkeys(str(each[4][0]) for each in found))}")
+    return ok("name", f"{address.host} is {', '.join(found)}")
 
 
 async def _tcp(address: Address) -> Check:
