@@ -7,12 +7,11 @@ connection that reads beyond it is paused until the next one.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final, Protocol
-from weakref import WeakKeyDictionary
 
 from pagent.limits import KIB, MIB
 from pagent.runtime.iteration import current_iteration
+from pagent.runtime.per_loop import PerLoop
 
 #: Bytes that all connections together read in one loop iteration before bulk readers wait for the next one.
 #: Small requests wait for these bytes, a fraction of a millisecond.
@@ -70,13 +69,9 @@ class ReadBudget:
             reader.resume()
 
 
-_BUDGETS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, ReadBudget]] = WeakKeyDictionary()
+_BUDGETS: Final = PerLoop(ReadBudget)
 
 
 def current_budget() -> ReadBudget:
     """Return the budget of the running loop."""
-    loop = asyncio.get_running_loop()
-    budget = _BUDGETS.get(loop)
-    if budget is None:
-        budget = _BUDGETS[loop] = ReadBudget()
-    return budget
+    return _BUDGETS.current()

@@ -11,8 +11,8 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
-from weakref import WeakKeyDictionary
 
+from pagent.runtime.per_loop import PerLoop
 from pagent.runtime.threads import ThreadPool
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -21,7 +21,7 @@ _THREADS: Final = 2
 #: Seconds after which a resolver counts as stuck. Those of glibc give up after about 30 s by default.
 _RESOLVED_S: Final = 60.0
 
-_POOLS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPool]] = WeakKeyDictionary()
+_POOLS: Final = PerLoop(lambda: ThreadPool("resolver", _THREADS))
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -50,11 +50,7 @@ async def connect_to(
 
 
 def _pool() -> ThreadPool:
-    loop = asyncio.get_running_loop()
-    pool = _POOLS.get(loop)
-    if pool is None:
-        pool = _POOLS[loop] = ThreadPool("resolver", _THREADS)
-    return pool
+    return _POOLS.current()
 
 
 def _addresses(host: str, port: int, flags: int) -> list[str]:

@@ -15,7 +15,6 @@ import tempfile
 from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 from pagent.limits import (
     DISK_ANSWER_S,
@@ -32,6 +31,7 @@ from pagent.rpc.spool_records import Record, cost, record_of, value_of
 from pagent.rpc.throttle import ReadThrottle
 from pagent.runtime.memory import current_memory
 from pagent.runtime.metrics import STATISTICS
+from pagent.runtime.per_loop import PerLoop
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool, Threads
 
@@ -63,16 +63,12 @@ class SpoolOpener(NamedTuple):
     for_disk: bool = False
 
 
-_TEMPORARY: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, SpoolOpener]] = WeakKeyDictionary()
+_TEMPORARY: Final = PerLoop(lambda: SpoolOpener(_open_temporary, GIB, ThreadPool("spool", _TEMPORARY_THREADS)))
 
 
 def temporary_spool() -> SpoolOpener:
     """Return the opener for streams that belong to no job: files in the system's folder for temporary files."""
-    loop = asyncio.get_running_loop()
-    opener = _TEMPORARY.get(loop)
-    if opener is None:
-        opener = _TEMPORARY[loop] = SpoolOpener(_open_temporary, GIB, ThreadPool("spool", _TEMPORARY_THREADS))
-    return opener
+    return _TEMPORARY.current()
 
 
 def _open_temporary() -> int:

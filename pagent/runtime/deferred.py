@@ -10,9 +10,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from pagent.limits import KIB, MIB
+from pagent.runtime.per_loop import PerLoop
 
 #: Bytes of deferred work that are done in one loop iteration; work that is not decoding of bytes counts as the bytes
 #: that take as long.
@@ -59,13 +59,9 @@ class DeferredWork:
                 self._schedule()
 
 
-_DEFERRED: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, DeferredWork]] = WeakKeyDictionary()
+_DEFERRED: Final = PerLoop(DeferredWork)
 
 
 def current_deferred() -> DeferredWork:
     """Return the deferred work of the running loop."""
-    loop = asyncio.get_running_loop()
-    deferred = _DEFERRED.get(loop)
-    if deferred is None:
-        deferred = _DEFERRED[loop] = DeferredWork()
-    return deferred
+    return _DEFERRED.current()

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Final
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
+
+from pagent.runtime.per_loop import PerLoop
 
 
 class IterationEnd:
@@ -42,13 +44,9 @@ class IterationEnd:
             raise
 
 
-_ENDS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, IterationEnd]] = WeakKeyDictionary()
+_ENDS: Final = PerLoop(IterationEnd)
 
 
 def current_iteration() -> IterationEnd:
     """Return the end of the running loop's iteration."""
-    loop = asyncio.get_running_loop()
-    end = _ENDS.get(loop)
-    if end is None:
-        end = _ENDS[loop] = IterationEnd()
-    return end
+    return _ENDS.current()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from pagent.limits import BUFFERS_LEAST, BUFFERS_SHARE, MIB
+from pagent.runtime.per_loop import PerLoop
 
 #: The part of the memory that is left to uncounted uses: receive buffers, messages under way, fragmentation, and
 #: some 15 KiB for each of a thousand streams that stall when it is full. Of a small limit, five eighths are left.
@@ -60,7 +60,7 @@ def default_limit() -> int:
     return max(BUFFERS_LEAST, total // BUFFERS_SHARE)
 
 
-_MEMORY: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, BufferMemory]] = WeakKeyDictionary()
+_MEMORY: Final = PerLoop(BufferMemory)
 
 
 class _Latest:
@@ -80,8 +80,5 @@ def current_memory() -> BufferMemory:
     """Return the count of the running loop."""
     loop = asyncio.get_running_loop()
     if loop is not _LATEST.loop:
-        memory = _MEMORY.get(loop)
-        if memory is None:
-            memory = _MEMORY[loop] = BufferMemory()
-        _LATEST.loop, _LATEST.memory = loop, memory
+        _LATEST.loop, _LATEST.memory = loop, _MEMORY.current()
     return _LATEST.memory

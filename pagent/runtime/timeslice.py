@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from pagent.runtime.iteration import current_iteration
+from pagent.runtime.per_loop import PerLoop
 
 #: Seconds that the messages of all links, and the calls that they begin, may take in one loop iteration. At least one
 #: message of each link is handled. The work of a caller on one message is bounded by the caller.
@@ -48,13 +48,9 @@ class TimeSlice:
         self._begun = False
 
 
-_SLICES: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, TimeSlice]] = WeakKeyDictionary()
+_SLICES: Final = PerLoop(TimeSlice)
 
 
 def current_slice() -> TimeSlice:
     """Return the slice of the running loop."""
-    loop = asyncio.get_running_loop()
-    found = _SLICES.get(loop)
-    if found is None:
-        found = _SLICES[loop] = TimeSlice()
-    return found
+    return _SLICES.current()

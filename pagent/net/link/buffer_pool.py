@@ -10,11 +10,10 @@ CPython only: it refuses to change the size of a bytearray while a view of it ex
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from pagent.limits import MIB
+from pagent.runtime.per_loop import PerLoop
 from pagent.wire.frames import VIEW_LEAST
 
 #: Bytes received at a time. Each system call may wake a thread on another core, at the cost of copying 100 KiB.
@@ -69,16 +68,12 @@ class BufferPool:
         self._pooled = pooled
 
 
-_POOLS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, BufferPool]] = WeakKeyDictionary()
+_POOLS: Final = PerLoop(BufferPool)
 
 
 def current_pool() -> BufferPool:
     """Return the buffer pool of the running loop."""
-    loop = asyncio.get_running_loop()
-    pool = _POOLS.get(loop)
-    if pool is None:
-        pool = _POOLS[loop] = BufferPool()
-    return pool
+    return _POOLS.current()
 
 
 def _new() -> bytearray:
