@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pagent.agent import Agent
-from pagent.client import AgentClient, connect_agent
+from pagent.client import AgentClient
 from pagent.limits import KIB, MESSAGE_MAX_FOREIGN, MIB, STREAM_WINDOW, STREAM_WINDOW_MAX
 from pagent.router import Router
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN
 from tests.kit.field_agent import field_agent
 from tests.kit.peer import BISTREAM, ISTREAM, PATIENCE_S, UNARY, CallFailed, Peer
-from tests.kit.routers import agent_of, connected
+from tests.kit.routers import connected
 from tests.kit.transfers import eventually, sandbox_of
 
 #: The most bytes of one stream on their way through a router: a window on each link, which grows on fast links, and the
@@ -31,19 +30,6 @@ def calls_max(monkeypatch: pytest.MonkeyPatch) -> int:
     """Lower the limit of a client's calls. Tests name this fixture before the router's."""
     monkeypatch.setattr("pagent.router.CALLS_PER_CLIENT", 20)
     return 20
-
-
-@pytest.fixture
-async def agent(router: Router, tmp_path: Path) -> AsyncIterator[Agent]:
-    async with agent_of(router, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def client(router: Router, agent: Agent) -> AsyncIterator[AgentClient]:
-    """A client that does nothing wrong."""
-    async with connect_agent(f"127.0.0.1:{router.control_port}", token="any") as connection:
-        yield connection
 
 
 @pytest.fixture

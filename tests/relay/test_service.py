@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,9 @@ from pagent.router import Router
 from pagent.wire import messages
 from tests.kit import peer as peers
 from tests.kit.peer import PATIENCE_S
-from tests.kit.routers import agent_of, connected, router_settings, running_router
+from tests.kit.routers import connected, router_settings, running_router
 from tests.kit.transfers import eventually
 from tests.service.proxy_job import SERVER
-
-
-@pytest.fixture
-async def agent(router: Router, tmp_path: Path) -> AsyncIterator[Agent]:
-    async with agent_of(router, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def client(router: Router, agent: Agent) -> AsyncIterator[AgentClient]:
-    async with connect_agent(f"127.0.0.1:{router.control_port}", token="any") as connection:
-        yield connection
 
 
 def uids(agent: Agent) -> set[str]:

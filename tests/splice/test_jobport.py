@@ -6,26 +6,8 @@ import pytest
 
 from pagent.net.port.connection import PortConnection
 from pagent.splice.jobport import IdleConnections, JobPort
+from tests.kit.ends import QuietUser
 from tests.kit.peer import PATIENCE_S
-
-
-class User:
-    """Uses a connection for nothing."""
-
-    def port_data(self, data: bytes) -> None:
-        pass
-
-    def port_eof(self) -> None:
-        pass
-
-    def port_blocked(self) -> None:
-        pass
-
-    def port_writable(self) -> None:
-        pass
-
-    def port_lost(self, error: Exception | None) -> None:
-        pass
 
 
 class Checks:
@@ -45,7 +27,7 @@ class Checks:
 
 async def connect(port: JobPort, times: int) -> list[PortConnection | BaseException]:
     async with asyncio.timeout(PATIENCE_S):
-        made = await asyncio.gather(*(port.connect(User()) for _ in range(times)), return_exceptions=True)
+        made = await asyncio.gather(*(port.connect(QuietUser()) for _ in range(times)), return_exceptions=True)
     for each in made:
         if isinstance(each, PortConnection):
             each.close()
