@@ -103,14 +103,22 @@ class Result:
 
     def ratios_to(self, name: str, other: str) -> list[float]:
         """Return the ratios to any way."""
-        of_turn = {r.turn: r.cost for r in self.series[other].rounds}
-        mine = [r for r in self.series[name].rounds if r.turn in of_turn]
-        return ratios([r.cost for r in mine], [of_turn[r.turn] for r in mine])
+        return ratios(*self._same_turns(name, other))
+
+    def differences(self, name: str, other: str) -> list[float]:
+        """Return what each round of a way costs more than the round of another way of the same turn."""
+        return [cost - to for cost, to in zip(*self._same_turns(name, other), strict=True)]
 
     @property
     def ratio(self) -> float:
         """Return the agent's ratio: the median of its rounds."""
         return statistics.median(self.ratios(AGENT))
+
+    def _same_turns(self, name: str, other: str) -> tuple[list[float], list[float]]:
+        """Return the costs of two ways in the turns in which both had a round."""
+        of_turn = {r.turn: r.cost for r in self.series[other].rounds}
+        mine = [r for r in self.series[name].rounds if r.turn in of_turn]
+        return [r.cost for r in mine], [of_turn[r.turn] for r in mine]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -180,7 +188,7 @@ async def _measure_step(workload: Workload, rounds: int, ways: dict[str, Way], r
             lanes[name] = await workload.prepare(way)
             await workload.warm_up(way, lanes[name])
     series = {name: Series() for name in ways}
-    always = {AGENT, BASE, ROUTER, TWO_SPLICES, reference}
+    always = {AGENT, BASE, ROUTER, TWO_SPLICES, reference, *workload.references}
     for turn in range(workload.rounds or rounds):
         for name, way in list(ways.items())[:: 1 if turn % 2 == 0 else -1]:
             if turn % 2 == 0 or name in always:

@@ -24,11 +24,15 @@ _SETTLED_S: Final = 0.05
 
 
 class Events(Workload):
-    """A stream of events, one every 2 ms; the latency is from the job's write to the client's read."""
+    """A stream of events, one every 2 ms; the latency is from the job's write to the client's read.
+
+    Its promises are about what a way adds to the direct latency.
+    """
 
     unit = "event"
     cost_unit = "us p50"
     also = (DIALS, TUNNEL, *PEERS, DIRECT)
+    references = (DIRECT,)
 
     async def prepare(self, way: Way) -> Sequence[Lane]:
         return ()

@@ -53,13 +53,15 @@ class Workload:
     """One row. :meth:`round` makes a round with what :meth:`prepare` returned for that way.
 
     ``unit``: what is counted. ``cost_unit``: of the figure that the ratio is made of: CPU microseconds per unit,
-    unless rounds return a cost of their own. ``also``: ways beside the agent and the splice. ``rounds``: if another
-    number makes no sense. ``delayed``: all ways begin with a slow link.
+    unless rounds return a cost of their own. ``also``: ways beside the agent and the splice. ``references``: those of
+    them that have all rounds. ``rounds``: if another number makes no sense. ``delayed``: all ways begin with a slow
+    link.
     """
 
     unit = "GET"
     cost_unit = "us"
     also: Sequence[str] = EVERY
+    references: Sequence[str] = ()
     rounds: int | None = None
     delayed = False
 

@@ -21,10 +21,11 @@ from tests.kit.peer import PATIENCE_S
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bench reads CPU times as Linux reports them")
 
 NAMES = [workload.name for workload in workloads(Scale(tiny=True))]
-ALONE = (
+UNROUTED = (
     "--no-peers",
-    *(part for name in ("dials", "tunnel", "direct", "router", "splice2") for part in ("--without", name)),
+    *(part for name in ("dials", "tunnel", "router", "splice2") for part in ("--without", name)),
 )
+ALONE = (*UNROUTED, "--without", "direct")
 
 
 async def run_bench(folder: Path, *args: str) -> dict[str, Any]:
@@ -92,10 +93,18 @@ async def test_a_router_is_measured_beside_two_splices(name: str, tmp_path: Path
         for round_ in row["ways"][way]["rounds"]:
             assert len(round_["parts_ns"]) == 2
             assert sum(round_["parts_ns"]) == round_["cpu_ns"]
+    if name == "events-one-core":
+        assert any(promise["text"].startswith("router: event-stream") for promise in result["promises"])
     if name == "get64-varied":
         assert any(promise["text"].startswith("router: GET 12 B, 64") for promise in result["promises"])
         assert (tmp_path / "plots" / "router-get64-varied.svg").exists()
     assert left_files(tmp_path) == []
+
+
+async def test_events_are_compared_with_the_direct_way_in_each_turn(tmp_path: Path) -> None:
+    result = await run_bench(tmp_path, "--only", "events-one-core", "--rounds", "2", *UNROUTED)
+    (row,) = result["workloads"]
+    assert [round_["turn"] for round_ in row["ways"]["direct"]["rounds"]] == [0, 1]
 
 
 async def test_another_tree_is_measured_beside_this_one(tmp_path: Path) -> None:

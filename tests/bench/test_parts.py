@@ -12,9 +12,11 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import micro, oneshot, plots, promises, report, svg
+from bench.catalogue import select, workloads
 from bench.compare import checked_out
-from bench.measure import percentiles, ratios
+from bench.measure import Result, Round, Series, percentiles, ratios
 from bench.process import Placing, layout
+from bench.workload import Scale
 from tests.kit.peer import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +101,45 @@ def test_a_promise_has_a_side_to_be_kept_on() -> None:
     assert not least.kept(0.8)
     assert promises.judged([]) == []
     assert promises.promises([]) == ""
+
+
+def events(**costs: list[float]) -> Result:
+    """Return a result of the row of the router's events: the p50 of each round by way."""
+    (workload,) = select(workloads(Scale(tiny=True)), ["events-one-core"])
+    series = {
+        name: Series([Round(turn, 1, 1.0, 0, 0, 0, cost) for turn, cost in enumerate(of_way)])
+        for name, of_way in costs.items()
+    }
+    return Result(workload, series, "splice")
+
+
+def test_latency_is_compared_with_that_of_the_same_turn() -> None:
+    """A turn in which the machine is slow is slow for both."""
+    result = events(router=[100.0, 900.0, 110.0], direct=[50.0, 860.0, 50.0, 50.0])
+    assert result.differences("router", "direct") == [50.0, 40.0, 60.0]
+
+
+@pytest.mark.parametrize(("router", "kept"), [(149.0, True), (151.0, False)])
+def test_the_latency_of_an_event_is_promised_relative_to_two_splices(router: float, kept: bool) -> None:
+    """A machine on which two splices add 30 us lets a router and an agent add 3.3 times that."""
+    judged = promises.judged([events(router=[router] * 3, splice2=[80.0] * 3, direct=[50.0] * 3)])
+    (one,) = [one for one in judged if one["text"].startswith("router: event-stream latency")]
+    assert one["kept"] is kept
+    assert one["value"] == pytest.approx((router - 50) / 30)
+    assert one["detail"] == f"{report.number(router - 50)} us to 30.0"
+    assert f"({one['detail']})" in promises.promises([one])
+
+
+def test_the_latency_of_an_event_is_judged_where_two_splices_add_none() -> None:
+    judged = promises.judged([events(router=[60.0], splice2=[49.0], direct=[50.0])])
+    (one,) = [one for one in judged if one["text"].startswith("router: event-stream latency")]
+    assert one["value"] == float("inf")
+    assert not one["kept"]
+
+
+def test_the_latency_of_an_event_is_not_judged_without_the_direct_way() -> None:
+    judged = promises.judged([events(router=[60.0], splice2=[49.0])])
+    assert not [one for one in judged if one["text"].startswith("router: event-stream latency")]
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is not a git repository")
