@@ -110,7 +110,7 @@ class ExchangeUser(ABC):
 class Exchange(ABC):
     """The base of both kinds: the life of the call, and the writing of the answer.
 
-    ``head_sent``: the client has got a part of the final answer, or will. ``progress`` grows with each piece of it.
+    ``head_sent``: the client has got a part of the final answer. ``progress`` grows with each piece of it.
     """
 
     __slots__ = (
@@ -155,7 +155,7 @@ class Exchange(ABC):
 
     @property
     def head_sent(self) -> bool:
-        return self._stage is BODY
+        return self._stage is BODY and not self._held
 
     def start(self, link: AgentLink, target: JobTarget) -> None:
         """Make the call. LinkClosedError, before any byte is sent, if the link is gone.
@@ -258,13 +258,18 @@ class Exchange(ABC):
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        """Answer with the error of the call, or cut the answer off if it has begun."""
-        stage, self._stage = self._stage, ENDED
+        """Answer with the error of the call, or cut the answer off if a part of it has been sent.
+
+        A connection that ends without a byte of the answer would have browsers repeat the request, also a POST.
+        """
+        has_begun, stage, self._stage = self.head_sent, self._stage, ENDED
+        self._held = b""
         self._release()
-        if stage is BODY:
-            self._held = b""
+        if has_begun:
             self._user.cut()
         elif stage is not ENDED:
+            if stage is BODY:  # in this iteration: no response has that status
+                _RESPONSES[self._status // 100] -= 1
             self._user.failed(refusal_of(error))
 
     def _break_off(self, reason: str) -> None:
@@ -321,6 +326,9 @@ class Exchange(ABC):
     def _piece(self, data: Bytes) -> None:
         """Write a piece of the body, with the head if that has not been sent."""
         size = len(data)
+        if self._left >= 0 and size > self._left:
+            self._break_off("the agent sent more than the answer's Content-Length")
+            return
         self.progress += 1
         self.sent += size
         parts: list[Bytes] = []
@@ -328,9 +336,6 @@ class Exchange(ABC):
             parts.append(self._held)
             self._held = b""
         if self._left >= 0:
-            if size > self._left:
-                self._break_off("the agent sent more than the answer's Content-Length")
-                return
             self._left -= size
             parts.append(data)
         elif self._left == _IN_CHUNKS:

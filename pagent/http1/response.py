@@ -18,9 +18,6 @@ from pagent.http1.response_head import parse_head, switch_fields
 from pagent.http1.section import BLANK_LINE, SectionBuffer
 from pagent.limits import INTERIM_MAX, RESPONSE_HEAD_MAX
 
-#: The interim responses (RFC 9110 15.2, RFC 8297) that have a meaning for a client.
-_PASSED: Final = frozenset({100, 102, 103})
-
 _NO_BODY: Final = Framing.NONE
 _BY_LENGTH: Final = Framing.LENGTH
 _CHUNKED: Final = Framing.CHUNKED
@@ -185,7 +182,7 @@ class ResponseParser:
             self._interim += 1
             if self._interim > INTERIM_MAX:
                 raise BadResponse("too many interim responses")
-            if self._wire is not None and head.status in _PASSED:
+            if self._wire is not None:
                 self._wire.interim(head)
 
     def _switch(self, wire: WireSink, fields: list[list[str]], rest: bytes) -> None:

@@ -134,10 +134,13 @@ def _without(lines: bytes, names: frozenset[str]) -> bytes:
 def switch_fields(section: bytes, protocols: frozenset[str]) -> list[list[str]]:
     """Return the fields of a 101 response to an offer of these protocols (RFC 9110 7.8).
 
+    Some servers leave out ``Connection: Upgrade``, which strict clients ask for: it is added.
+
     :raises BadResponse: it is malformed, or switches to a protocol that was not offered.
     """
     fields: list[list[str]] = []
     chosen: list[str] = []
+    options: list[str] = []
     try:
         start, pairs = read_lines(section)
     except ValueError as error:
@@ -147,10 +150,14 @@ def switch_fields(section: bytes, protocols: frozenset[str]) -> list[list[str]]:
         kind = kind_of_token(pair[0])
         if kind == UPGRADE:
             chosen += [part.strip(" \t").lower() for part in pair[1].split(",")]
+        elif kind == CONNECTION:
+            options.append(pair[1])
         if kind not in _NOT_SWITCHED:
             fields.append(pair)
     if not chosen or not protocols.issuperset(chosen):
         raise BadResponse("101 to a protocol that was not offered")
+    if not options or not _connection(options).upgrade:
+        fields.append(["Connection", "Upgrade"])
     return fields
 
 

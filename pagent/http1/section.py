@@ -59,7 +59,7 @@ class SectionBuffer:
 
     def _check(self, kept: bytearray, start: int) -> None:
         if not kept.startswith(self._prefix[: len(kept)]):
-            raise BadResponse(f"does not begin with {self._prefix!r}")
+            raise BadResponse(f"does not begin with {self._prefix.decode()}")
         # A section of the limit's length that has no blank line yet will exceed the limit.
         if len(kept) >= self._limit:
             raise BadResponse("head or trailers too large")

@@ -71,7 +71,7 @@ def test_the_field_that_announces_a_body() -> None:
 
 async def test_interim_responses_and_trailers(server: RemoteJob) -> None:
     async with server.open_http("GET", "/interim", raw=True) as response:
-        assert (response.status, response.interim) == (200, [(102, []), (103, [["link", "y"]])])
+        assert (response.status, response.interim) == (200, [(102, []), (103, [["link", "y"]]), (104, [])])
         assert await response.read() == b"hi"
     assert (await server.http("GET", "/interim")).body == b"hi"
 

@@ -93,6 +93,9 @@ async def one(reader, writer):
         writer.write(b"nonsense\r\n\r\n")
         await writer.drain()
         raise ConnectionError
+    elif path == "/broken-start":  # the head, and no chunk
+        await body_of(head, reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\nok\n0\n\n")
     elif path == "/interim":
         writer.write(b"HTTP/1.1 103 x\r\nlink: y\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     elif path == "/cookies":

@@ -11,6 +11,7 @@ from pagent.buffers import BODY_CHUNK
 from pagent.errors import NotYetError, RequestRefusedError
 from pagent.limits import STREAM_WINDOW_MAX
 from pagent.router_limits import INCOMING_AHEAD_MAX, REST_MAX
+from pagent.runtime.metrics import STATISTICS
 from tests.http1.test_incoming import BAD_BODIES, BAD_HEADS
 from tests.kit.directory import Front, running_front
 from tests.kit.peer import PATIENCE_S
@@ -242,6 +243,16 @@ async def test_a_broken_answer_is_cut_off(front: Front, job: str, path: str) -> 
         client.say(get(job + path))
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError, ValueError)):
             await client.answer()
+
+
+async def test_an_answer_that_breaks_off_before_it_is_sent_is_a_502(front: Front, job: str) -> None:
+    """Browsers repeat a request, also a POST, if a kept connection ends without a byte of an answer."""
+    async with wire(front.port) as client:
+        assert (await client.ask(get(f"{job}/hello"))).status == 200
+        counted = STATISTICS.responses[2], STATISTICS.responses[5]
+        answer = await client.ask(post(f"{job}/broken-start", b"body"))
+        assert (answer.status, answer.body[:13]) == (502, b"Proxy error:\n")
+        assert (STATISTICS.responses[2], STATISTICS.responses[5]) == (counted[0], counted[1] + 1)
 
 
 async def test_the_agents_502_passes(front: Front, job: str) -> None:

@@ -31,7 +31,20 @@ def test_a_protocol_that_was_not_offered(lines: tuple[bytes, ...]) -> None:
 )
 def test_fields_that_frame_a_body_or_belong_to_the_hop_are_dropped(line: bytes) -> None:
     """Some servers send a length or chunked with a 101, which has no body."""
-    assert switch(line, b"Upgrade: mine") == [["Upgrade", "mine"]]
+    assert switch(line, b"Upgrade: mine") == [["Upgrade", "mine"], ["Connection", "Upgrade"]]
+
+
+@pytest.mark.parametrize(
+    "lines", [(), (b"Connection: keep-alive",), (b"connection: x", b"Connection: close, y"), (b"Connection:",)]
+)
+def test_the_connection_option_that_clients_ask_for_is_added(lines: tuple[bytes, ...]) -> None:
+    assert switch(*lines, b"Upgrade: mine")[-1] == ["Connection", "Upgrade"]
+
+
+@pytest.mark.parametrize("line", [b"Connection: UPGRADE", b"connection: keep-alive, Upgrade"])
+def test_the_connection_option_is_added_once(line: bytes) -> None:
+    fields = switch(line, b"Upgrade: mine")
+    assert [pair[0].lower() for pair in fields] == ["connection", "upgrade"]
 
 
 @pytest.mark.parametrize("lines", [(b"no colon",), (b"a b: c",), (b" folded: x",), (b"a: \0",)])

@@ -167,7 +167,7 @@ async def test_the_body_follows_the_100_or_the_callers_first_message(ours: Peer,
 async def test_interim_responses_are_passed_on_to_raw_callers_only(ours: Peer, job: str) -> None:
     for _ in range(2):
         got, _ = await ours.outcome(await begin(ours, job, "/interim", []))
-        assert got == [102, [], 103, [["link", "y"]], 200, [["Content-Length", "2"]], b"hi"]
+        assert got == [102, [], 103, [["link", "y"]], 104, [], 200, [["Content-Length", "2"]], b"hi"]
         assert await ours.http(job, "GET", "/interim") == (200, [["Content-Length", "2"]], [b"hi"])
 
 
@@ -185,14 +185,15 @@ async def test_heads_in_lines(agent: Agent) -> None:
     async with peers.dial(agent.rpc_port, TOKEN, extensions=["flow", "lines"]) as peer:
         job = await start_program(peer, SERVER)
         got, _ = await peer.outcome(await begin(peer, job, "/interim", b"Host: a\r\nX-A:1\r\n"))
-        assert got == [b"102\r\n\r\n", b"103\r\nlink: y\r\n\r\n", b"200\r\nContent-Length: 2\r\n\r\n", b"hi"]
+        interim = [b"102\r\n\r\n", b"103\r\nlink: y\r\n\r\n", b"104\r\n\r\n"]
+        assert got == [*interim, b"200\r\nContent-Length: 2\r\n\r\n", b"hi"]
         call = await begin(peer, job, "/echo", b"Connection: upgrade\r\nUpgrade: mine/2\r\n", upgrade=True)
         assert (await peer.next_of(call))[2] == b"101\r\nconnection: Upgrade\r\nupgrade: Mine/2\r\nx-a: 1\r\n\r\n"
         await peer.cancel(call)
         got, _ = await peer.outcome(await begin(peer, job, "/other", b""))
         assert got[0].startswith(b"502\r\nContent-Type: text/plain")
         got, _ = await peer.outcome(await begin(peer, job, "/interim", []))
-        assert got[4:] == [200, [["Content-Length", "2"]], b"hi"]
+        assert got[6:] == [200, [["Content-Length", "2"]], b"hi"]
         with pytest.raises(CallFailed, match="ValueError"):
             await peer.outcome(await begin(peer, job, "/", b"Host: a\r\n\r\n"))
 
