@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from pagent.access.ticket import CLOCK_SKEW_S, Ticket, ended_by, read_ticket, ticket_of
 from pagent.router_limits import TICKETS_GONE_MAX
+from pagent.runtime.silence import SilenceLimit
 
 
 class TicketEvent(NamedTuple):
@@ -64,7 +65,7 @@ class TicketTable:
         if (waiting := self._waiting.get(ticket_id)) is None:
             waiting = self._waiting[ticket_id] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(timeout):
+            async with SilenceLimit(timeout):
                 await asyncio.shield(waiting)
         except TimeoutError:
             self._waiting.pop(ticket_id, None)

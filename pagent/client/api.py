@@ -15,6 +15,7 @@ from pagent.http1.fields import BadResponse
 from pagent.http1.heads import ResponseHead
 from pagent.http1.response import ResponseParser
 from pagent.limits import HANDSHAKE_TIMEOUT_S
+from pagent.runtime.silence import SilenceLimit
 
 _READ: Final = 64 * 1024
 _PORTS: Final = {"http": 80, "https": 443}
@@ -88,7 +89,7 @@ class ApiAnswer:
             if self._is_complete:
                 return
             try:
-                async with asyncio.timeout(idle_s):
+                async with SilenceLimit(idle_s):
                     await self._read()
             except TimeoutError:
                 raise LinkClosedError(reason=f"the router has sent nothing for {idle_s:g} s") from None
@@ -140,7 +141,7 @@ async def api_request(
     """Send a request; yield its answer when the head has come. DialError, LinkClosedError."""
     context = (tls or ssl.create_default_context()) if address.tls else None
     try:
-        async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+        async with SilenceLimit(HANDSHAKE_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
     except TimeoutError:
         raise DialTimeoutError(f"{address.authority}: no answer within {HANDSHAKE_TIMEOUT_S:.0f} s") from None

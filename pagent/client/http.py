@@ -13,6 +13,7 @@ from pagent.client.sockets import TcpStream
 from pagent.errors import CallError, LinkError, MethodError
 from pagent.http1.wire_text import fields_from_wire
 from pagent.rpc.aio import StreamCall
+from pagent.runtime.silence import SilenceLimit
 
 Body = Bytes | AsyncIterable[Bytes]
 
@@ -160,7 +161,7 @@ class BodySender:
         """Send the body and its end."""
         if self._proceed is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_CONTINUE_WAIT_S):
+                async with SilenceLimit(_CONTINUE_WAIT_S):
                     await self._proceed.wait()
             if self._unwanted:
                 return

@@ -28,6 +28,7 @@ from pagent.rpc.aio import StreamCall
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.connection import GOES_AWAY, Connection
 from pagent.rpc.methods import methods_of
+from pagent.runtime.silence import SilenceLimit
 from pagent.runtime.tasks import TaskOwner
 from pagent.wire import identity
 from pagent.wire.closing import POLICY_VIOLATION, PROTOCOL_ERROR
@@ -206,7 +207,7 @@ class ClientLink:
     async def _redial(self, lived_s: float) -> bool:
         """Make the next link; return False if none is made in time, or the peer refuses it."""
         try:
-            async with asyncio.timeout(self._redial_s):
+            async with SilenceLimit(self._redial_s):
                 while True:
                     await asyncio.sleep(self._backoff.delay(lived_s))
                     lived_s = 0.0
@@ -251,7 +252,7 @@ def _refusal(name: str, error: LinkClosedError) -> HandshakeRefusedError:
 async def _in_time(method: str, timeout: float | None) -> AsyncIterator[None]:
     """Raise CallTimeoutError if the block takes longer."""
     try:
-        async with asyncio.timeout(timeout):
+        async with SilenceLimit(timeout):
             yield
     except TimeoutError:
         raise CallTimeoutError(f"no link for {method} within {timeout} s") from None

@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from typing import Final, Protocol
 
+from pagent.runtime.silence import SilenceTimer
 from pagent.runtime.tasks import first_of
 
 #: Seconds between two checks; a limit is exceeded by this time at most.
@@ -59,7 +60,7 @@ class Deadlines:
         self._timed: set[Timed] = set()
         self._unused: OrderedDict[Timed, None] = OrderedDict()  # those without a request so far, the oldest first
         self._emptied: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: SilenceTimer | None = None
         #: Whether each request is the last one of its connection: the router ends.
         self.draining = False
 
@@ -71,7 +72,7 @@ class Deadlines:
         self._timed.add(timed)
         self._unused[timed] = None
         if self._timer is None:
-            self._timer = self._loop.call_later(self._interval, self._look)
+            self._timer = SilenceTimer(self._interval, self._look)
 
     def used(self, timed: Timed) -> None:
         """Take note that this connection has made a request."""
@@ -86,7 +87,7 @@ class Deadlines:
 
     def _look(self) -> None:
         self._expire()
-        self._timer = self._loop.call_later(self._interval, self._look) if self._timed else None
+        self._timer = SilenceTimer(self._interval, self._look) if self._timed else None
 
     def _expire(self) -> None:
         now = self._loop.time()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from pagent.jobs.activity import JobActivity
+from pagent.runtime.silence import SilenceTimer
 
 
 class IdleStop:
@@ -22,7 +23,7 @@ class IdleStop:
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         # Until the end.
-        self._timer = self._loop.call_later(idle_after_s, self._due)
+        self._timer = SilenceTimer(idle_after_s, self._due)
 
     def cancel(self) -> None:
         """End the watch."""
@@ -30,7 +31,8 @@ class IdleStop:
 
     def _due(self) -> None:
         end = max(self._begun, self._activity.idle_since()) + self._idle_after_s
-        if end > self._loop.time():
-            self._timer = self._loop.call_at(end, self._due)
+        left_s = end - self._loop.time()
+        if left_s > 0:
+            self._timer = SilenceTimer(left_s, self._due)
         else:
             self._stop()

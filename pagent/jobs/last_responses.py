@@ -7,12 +7,12 @@ not exit with code 0, has to count as incomplete (RFC 9112 section 8).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from typing import Final
 
 from pagent.jobs.model import Job
 from pagent.jobs.tree import NATIVE
+from pagent.runtime.silence import SilenceLimit
 
 #: Seconds in which the supervisor of a job reports the end of a process that exits. No report comes if only the first
 #: thread of a program has ended.
@@ -30,7 +30,7 @@ async def _has_exited_well(job: Job) -> bool:
     if job.is_ending:
         return False
     try:
-        async with asyncio.timeout(_REPORTED_S):
+        async with SilenceLimit(_REPORTED_S):
             await job.process_ended.wait()
     except TimeoutError:
         return True

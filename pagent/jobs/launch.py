@@ -28,6 +28,7 @@ from pagent.jobs.ownership import PortOwnership
 from pagent.jobs.supervisor import Child, StartError, StartRequest, SupervisorClient
 from pagent.jobs.tree import KILL, JobTree, Key
 from pagent.jobs.trees import Trees
+from pagent.runtime.silence import SilenceLimit
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool
 from pagent.runtime.timeslice import current_slice
@@ -221,7 +222,7 @@ class Launch:
         finally:
             os.close(folder)
         try:
-            async with asyncio.timeout(limits.READY_TIMEOUT_S):
+            async with SilenceLimit(limits.READY_TIMEOUT_S):
                 await _until_running(child, args[0])
         except TimeoutError:
             self._tree.send(child.key, KILL)

@@ -354,4 +354,5 @@ class Job:
             "open_streams": self.activity.open_streams,
             "last_request_at": self.activity.last_request_at,
             "last_input_at": self.activity.last_input_at,
+            "linger": self.terms.linger_s,
         }

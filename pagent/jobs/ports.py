@@ -9,6 +9,7 @@ from typing import Final
 
 from pagent import limits
 from pagent.jobs import sockets
+from pagent.runtime.silence import SilenceLimit
 from pagent.runtime.threads import ThreadPool
 
 #: Seconds between two attempts to connect to a port: the system does not report when a port begins to listen.
@@ -78,7 +79,7 @@ async def _accepts(family: socket.AddressFamily, host: str, port: int) -> bool:
     try:
         with socket.socket(family) as probe:
             probe.setblocking(False)
-            async with asyncio.timeout(limits.CONNECT_TIMEOUT_S):
+            async with SilenceLimit(limits.CONNECT_TIMEOUT_S):
                 await asyncio.get_running_loop().sock_connect(probe, (host, port))
             # A socket may be given the very port it connects to and meet itself (RFC 9293, simultaneous open).
             return bool(probe.getsockname() != probe.getpeername())

@@ -10,6 +10,7 @@ from pagent.jobs.command import Command
 from pagent.jobs.launch import Host
 from pagent.jobs.model import Input, Job, State
 from pagent.jobs.ports import CONNECT_RETRY_MAX_S, ReportError, until_listening
+from pagent.runtime.silence import SilenceTimer
 from pagent.runtime.tasks import retrieve_error
 
 
@@ -30,7 +31,7 @@ class Readiness:
         # Of the start.
         self._settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._settled.add_done_callback(retrieve_error)  # the caller of the start may have gone
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: SilenceTimer | None = None
         self._probe: asyncio.Task[None] | None = None
         self._refused: str | None = None  # why the listener on the port is not the job's
 
@@ -42,7 +43,7 @@ class Readiness:
         """Settle with ProcessStartTimeoutError after a time, counted from now."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(most_s, self._not_in_time, most_s)
+        self._timer = SilenceTimer(most_s, self._not_in_time, most_s)
 
     def begin(self) -> None:
         """Begin to connect, or to take reports: the program runs."""

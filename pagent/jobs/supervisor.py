@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from pagent.jobs.system import EXIT_POLL_S
 from pagent.jobs.tree import JobTree, Key
 from pagent.jobs.trees import Trees
+from pagent.runtime.silence import SilenceTimer
 from pagent.runtime.tasks import retrieve_error
 
 if sys.platform != "win32":
@@ -104,7 +105,7 @@ class SupervisorClient:
         self.ready.add_done_callback(retrieve_error)
         # Until it has answered.
         self._answered = False
-        self._patience = self._loop.call_later(_FORK_WAIT_S, self._settle, TimeoutError("no supervisor answers"))
+        self._patience = SilenceTimer(_FORK_WAIT_S, self._settle, TimeoutError("no supervisor answers"))
         # While it is there.
         self._children: dict[int, Child] = {}
         self._count = 0

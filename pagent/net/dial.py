@@ -24,6 +24,7 @@ from pagent.net.link.link import Link
 from pagent.net.proxy import ConnectRequest, Proxy, environment_proxy, parse_proxy
 from pagent.net.resolving import connect_to
 from pagent.net.tls import dialling_fault
+from pagent.runtime.silence import SilenceLimit
 from pagent.runtime.tasks import retrieve_error
 from pagent.wire.upgrade import RPC_PATH, SUBPROTOCOL, ClientUpgrade, UpgradeRefused
 
@@ -193,7 +194,7 @@ async def dial(
     context = (tls or ssl.create_default_context()) if address.tls else None
     transport: asyncio.Transport | None = None
     try:
-        async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+        async with SilenceLimit(HANDSHAKE_TIMEOUT_S):
             if proxy is None:
                 transport = await _connected(address, protocol, context, host)
             else:

@@ -22,6 +22,7 @@ from pagent.relay.elsewhere import Elsewhere
 from pagent.relay.record import JobRecord
 from pagent.rpc.connection import Connection
 from pagent.rpc.host import CallHost
+from pagent.runtime.silence import SilenceTimer
 from pagent.wire.values import UNPACK_FAULTS, pack, unpack
 
 _log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class ClientJobs:
         self._links: Counter[JobClient] = Counter()
         self._client_of: dict[str, JobClient] = {}  # by job
         self._jobs_of: dict[JobClient, set[str]] = {}
-        self._ends: dict[str, asyncio.TimerHandle] = {}  # of jobs whose client has no link
+        self._ends: dict[str, SilenceTimer] = {}  # of jobs whose client has no link
         directory.changes.subscribe(self._changed)
 
     # --- clients come and go ----------------------------------------------------------------------
@@ -168,7 +169,7 @@ class ClientJobs:
         """Remove a job after its linger, or ``delay``, unless its client has a link by then."""
         self._keep(uid)
         delay = self._linger(uid) if delay is None else delay
-        self._ends[uid] = self._loop.call_later(delay, self._is_over, uid, self._is_queued(uid))
+        self._ends[uid] = SilenceTimer(delay, self._is_over, uid, self._is_queued(uid))
 
     def _keep(self, uid: str) -> None:
         if (timer := self._ends.pop(uid, None)) is not None:

@@ -25,6 +25,7 @@ from pagent.relay.watches import AgentWatches
 from pagent.router_limits import ROUTE_LINK_WAIT_S, ROUTE_PENDING_WAIT_S
 from pagent.rpc.directory import ANY_CONNECTION, JobAddress, JobFacts
 from pagent.rpc.spool import SpoolOpener
+from pagent.runtime.silence import SilenceLimit
 from pagent.runtime.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
@@ -163,7 +164,7 @@ class AgentDirectory:
     async def wait_for(self, job: JobAddress) -> ConnectedAgent:
         """Return the agent of a job as soon as it has a link and the job is not PENDING any more."""
         try:
-            async with asyncio.timeout(ROUTE_PENDING_WAIT_S):
+            async with SilenceLimit(ROUTE_PENDING_WAIT_S):
                 agent = await self.locate(job)
                 while not await self._is_ready(agent, job.job_uid):
                     agent = await self.locate(job)
@@ -247,9 +248,9 @@ class AgentDirectory:
                 info = await create_at(await self._next_link(agent, error), name, linger, given)
         if not is_info(info):
             raise ServerError("the agent's answer is not the info of a job")
-        self.jobs.update(agent.key, info, labels)
         if linger is not None and agent.is_ours:
-            self.absent.lingers(agent.key, linger)
+            info = {"linger": linger, **info}  # an agent of an older release does not say it
+        self.jobs.update(agent.key, info, labels)
         return dict(info)
 
     async def _next_link(self, agent: ConnectedAgent, lost: LinkClosedError) -> ConnectedAgent:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -25,6 +24,7 @@ from pagent.relay.pools.pools import Pools
 from pagent.relay.waiting import until_placed
 from pagent.rpc.calls import IncomingCall
 from pagent.rpc.pool_job import PoolJob
+from pagent.runtime.silence import SilenceLimit
 
 _BAD_REQUEST: Final = 400
 #: Where job_logs has the argument ``follow``.
@@ -102,7 +102,7 @@ class QueuedCalls:
         """Return the info of a job that has ended with its agent; None for another job."""
         jobs = self._directory.jobs
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LEAVES_S):
+            async with SilenceLimit(_LEAVES_S):
                 while jobs.agent_of(job_uid) == agent.key and self._directory.table.newest(agent.key):
                     await jobs.changed(job_uid)
         await self._pools.until_explained(job_uid)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pagent.errors import RequestRefusedError
 from pagent.job_states import CLOSED, FINISHED, NEW, PENDING, QUEUED, RUNNING
+from pagent.limits import LINGER_MAX_S
 from pagent.relay.agent import AgentKey
 from pagent.router_limits import JOB_INFO_KEPT_MAX
 from pagent.wire.values import pack, unpack
@@ -33,13 +34,15 @@ class JobRecord:
     The info is kept packed, which takes a quarter of the memory of a map.
     """
 
-    __slots__ = ("_packed", "agent", "created_at", "labels", "notes", "state", "uid")
+    __slots__ = ("_packed", "agent", "created_at", "labels", "linger_s", "notes", "state", "uid")
 
     def __init__(self, uid: str, agent: AgentKey) -> None:
         self.uid: Final = uid
         self.agent = agent
         self.state = NEW
         self.created_at = 0.0
+        #: Seconds that it outlives the last link of its agent; None if neither its agent nor its creator has said it.
+        self.linger_s: float | None = None
         self.labels: Mapping[str, str] = _NO_LABELS
         self.notes: Mapping[str, bytes] = _NO_NOTES
         self._packed = b""
@@ -89,6 +92,9 @@ class JobRecord:
         Of an info that is larger than any of an agent of ours, only the state and the time are taken.
         """
         state, created_at, packed = info.get("state"), info.get("created_at"), pack(dict(info))
+        linger = info.get("linger")
+        if isinstance(linger, (int, float)) and not isinstance(linger, bool) and 0 <= linger <= LINGER_MAX_S:
+            self.linger_s = float(linger)
         if isinstance(state, str):
             self.state = _STATES.get(state, "unknown")
         if isinstance(created_at, (int, float)) and math.isfinite(created_at):

@@ -24,6 +24,7 @@ from pagent.relay.agent import AgentKey, ConnectedAgent
 from pagent.relay.changes import ChangeFeed, ChangeKind
 from pagent.rpc.connection import Connection
 from pagent.rpc.spool import SpoolOpener
+from pagent.runtime.silence import SilenceLimit
 from pagent.runtime.tasks import TaskOwner
 from pagent.wire.closing import GOING_AWAY, POLICY_VIOLATION
 
@@ -117,7 +118,7 @@ class AgentTable:
 
     async def next_link(self, key: AgentKey, timeout: float) -> ConnectedAgent:
         """Wait until an agent has a link that is open. TimeoutError."""
-        async with asyncio.timeout(timeout):
+        async with SilenceLimit(timeout):
             while (link := self.newest(key)) is None or not link.is_open:
                 await self._joining(key)
             return link

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pagent.errors import CallCancelledError, CallTimeoutError
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.stream import Stream
+from pagent.runtime.silence import SilenceLimit
 
 
 class _Waiters:
@@ -159,7 +160,7 @@ class StreamCall(AsyncStream):
         self._unread.clear()
         self.stream.release()
         try:
-            async with asyncio.timeout(timeout):
+            async with SilenceLimit(timeout):
                 await asyncio.wait((self._call.result,))
         except TimeoutError:
             error = CallTimeoutError(f"no result of {self._call.method} within {timeout} s")

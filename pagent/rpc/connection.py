@@ -23,6 +23,7 @@ from pagent.rpc.scheduler import Scheduler
 from pagent.rpc.stream import Stream
 from pagent.rpc.throttle import ReadThrottle
 from pagent.runtime.metrics import LINKS_MADE, STATISTICS
+from pagent.runtime.silence import SilenceLimit, SilenceTimer
 from pagent.runtime.tasks import TaskOwner, retrieve_error
 from pagent.wire import identity, messages
 
@@ -100,7 +101,7 @@ class Connection(CallHost):
         self._state = ConnectionState.GREETING
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(retrieve_error)
-        self._greeting_timer: asyncio.TimerHandle | None = None
+        self._greeting_timer: SilenceTimer | None = None
         # Calls.
         self.incoming: dict[int, IncomingCall] = {}
         self.outgoing: dict[int, OutgoingCall] = {}
@@ -118,8 +119,7 @@ class Connection(CallHost):
 
     def start(self) -> None:
         """Begin the handshake on a connected transport."""
-        loop = asyncio.get_running_loop()
-        self._greeting_timer = loop.call_later(HANDSHAKE_TIMEOUT_S, self._refuse, "no handshake in time")
+        self._greeting_timer = SilenceTimer(HANDSHAKE_TIMEOUT_S, self._refuse, "no handshake in time")
         if self.link.dialled:
             self.link.send(messages.hello(self._next_id(), self._handshake.hello()))
 
@@ -150,7 +150,7 @@ class Connection(CallHost):
         """
         call = self.start_call(messages.UNARY, method, args, kwargs)
         try:
-            async with asyncio.timeout(timeout):
+            async with SilenceLimit(timeout):
                 # Shielded: a call whose result is cancelled would count as ended, while the callee runs.
                 return await asyncio.shield(call.result)
         except TimeoutError:

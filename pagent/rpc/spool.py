@@ -32,6 +32,7 @@ from pagent.rpc.throttle import ReadThrottle
 from pagent.runtime.memory import current_memory
 from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.per_loop import PerLoop
+from pagent.runtime.silence import SilenceLimit
 from pagent.runtime.tasks import TaskOwner
 from pagent.runtime.threads import ThreadPool, Threads
 
@@ -242,7 +243,7 @@ class Spool:
         writing.add_done_callback(lambda _: self._buffers.change(-size))
         self._writing_bytes = size
         self._resume_link()  # as much again may wait in memory
-        async with asyncio.timeout(SPOOL_WRITE_TIMEOUT_S):
+        async with SilenceLimit(SPOOL_WRITE_TIMEOUT_S):
             await asyncio.shield(writing)
         self._writing_bytes = 0
         self._resume_link()

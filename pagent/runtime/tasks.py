@@ -8,6 +8,8 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from pagent.runtime.silence import SilenceLimit
+
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -77,5 +79,5 @@ class TaskOwner:
 async def event_within(event: asyncio.Event, seconds: float) -> None:
     """Wait until an event is set, for at most this time."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
+        async with SilenceLimit(seconds):
             await event.wait()

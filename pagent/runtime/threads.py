@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 from pagent import limits
 from pagent.errors import StuckError
+from pagent.runtime.silence import SilenceTimer
 from pagent.runtime.tasks import retrieve_error
 
 #: A thread whose work takes longer is replaced for the work of others: pieces of work take a tenth of that.
@@ -268,22 +269,22 @@ class _Worker:
     def __init__(self, pool: ThreadPool) -> None:
         self._pool = pool
         self._inbox: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: SilenceTimer | None = None
         threading.Thread(target=self._run, name=pool.name, daemon=True).start()
 
     def begin(self, work: _Work) -> None:
         patience_s = THREAD_PATIENCE_S
         if work.limit_s is None or work.limit_s > patience_s:
-            self._timer = work.loop.call_later(patience_s, self._be_slow, work, patience_s)
+            self._timer = SilenceTimer(patience_s, self._be_slow, work, patience_s)
         else:
-            self._timer = work.loop.call_later(work.limit_s, self._pool.write_off, self, work)
+            self._timer = SilenceTimer(work.limit_s, self._pool.write_off, self, work)
         self._inbox.put(work)
 
     def _be_slow(self, work: _Work, waited_s: float) -> None:
         if not self._pool.overtake(self) and work.limit_s is None:
             self._timer = None
         elif work.limit_s is not None:
-            self._timer = work.loop.call_later(work.limit_s - waited_s, self._pool.write_off, self, work)
+            self._timer = SilenceTimer(work.limit_s - waited_s, self._pool.write_off, self, work)
 
     def end(self) -> None:
         """End the thread after the work that it has."""

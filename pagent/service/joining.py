@@ -15,6 +15,7 @@ from pagent.jobs.manager import JobManager
 from pagent.jobs.model import Job
 from pagent.net.dial import Address
 from pagent.rpc.connection import Connection
+from pagent.runtime.silence import SilenceTimer, silence_for
 from pagent.runtime.tasks import TaskOwner, event_within
 from pagent.service.dialling import DialledLinks
 from pagent.wire.closing import POLICY_VIOLATION
@@ -52,7 +53,7 @@ class JoinedLinks(DialledLinks):
         self._loop = asyncio.get_running_loop()
         # Since there was a link.
         self._refusing: set[Address] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: SilenceTimer | None = None
         self._wait_for_a_link()
 
     def opened(self, connection: Connection) -> None:
@@ -88,7 +89,7 @@ class JoinedLinks(DialledLinks):
     def _wait_for_a_link(self) -> None:
         if self._timer is None:
             text = f"no router could be reached for {self._unreachable_s:.0f} s"
-            self._timer = self._loop.call_later(self._unreachable_s, self._end, text)
+            self._timer = SilenceTimer(self._unreachable_s, self._end, text)
 
     def _end(self, reason: str) -> None:
         if not self.ended.is_set():
@@ -158,7 +159,7 @@ class JoinedLife:
             await registry.vacant.wait()
             await self._linked.wait()
             since = self._idle_since()
-            await asyncio.sleep(since + self._idle_s - time.monotonic())
+            await silence_for(since + self._idle_s - time.monotonic())
             if registry.vacant.is_set() and self._linked.is_set() and self._idle_since() == since:
                 self._end(f"it has had no jobs for {self._idle_s:.0f} s", logging.INFO)
                 return

@@ -30,6 +30,7 @@ from pagent.net.link.link import Link
 from pagent.net.port.options import FLUSH, RESET, set_linger
 from pagent.router_limits import HALF_CLOSED_S, INCOMING_HEAD_MAX, REST_S
 from pagent.rpc.directory import Client, Subject
+from pagent.runtime.silence import SilenceLimit
 from pagent.runtime.tasks import first_of
 from pagent.web.local import Handler, text
 from pagent.web.route import is_v1
@@ -297,7 +298,7 @@ async def body_pieces(request: web.Request) -> AsyncIterator[bytes]:
     assert isinstance(protocol, HandedOver)
     while True:
         try:
-            async with asyncio.timeout(protocol.body_s):
+            async with SilenceLimit(protocol.body_s):
                 piece = await request.content.readany()
         except TimeoutError:
             raise RequestRefusedError(408, "the body of the request makes no progress") from None

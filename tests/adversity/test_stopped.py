@@ -302,6 +302,32 @@ async def test_the_agent_ends_with_a_stopped_job(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+#: Reports its port once it gets SIGUSR1, which the test sends while the agent is stopped.
+REPORTING = """
+import os, signal, time, urllib.request
+signal.signal(signal.SIGUSR1, lambda *_: None)
+open("waits", "w").close()
+signal.pause()
+url = os.environ["DA__PAGENT__JOB_ENDPOINT"] + "?job_id=" + os.environ["DA__PAGENT__JOB_ID"] + "&port=4000"
+urllib.request.urlopen(url).read()
+time.sleep(600)
+"""
+
+
+async def test_a_report_that_came_while_the_agent_was_stopped_is_in_time(tmp_path: Path) -> None:
+    async with agent_process(tmp_path) as agent, peers.dial(agent.ports["rpc"], TOKEN) as peer:
+        job = (await peer.call("job_create"))["uid"]
+        args = [sys.executable, "-c", REPORTING]
+        start = await peer.start(UNARY, "job_start", job, args, {}, ready_timeout=2.0)
+        await eventually(lambda: list(tmp_path.rglob("waits")))
+        pid = (await peer.call("job_info", job))["pid"]
+        agent.signal(signal.SIGSTOP)
+        os.kill(pid, signal.SIGUSR1)
+        await asyncio.sleep(4)
+        agent.signal(signal.SIGCONT)
+        assert (await peer.outcome(start))[1]["state"] == "RUNNING"
+
+
 # --- a stopped router ---------------------------------------------------------------------------------------
 
 #: Answers without an end, and writes to the disk how much it has sent.

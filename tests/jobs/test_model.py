@@ -66,7 +66,7 @@ def test_info_of_a_new_job(job: Job) -> None:
     assert list(info) == [
         "uid", "name", "state", "sender", "pid", "port", "ports", "exit_code", "signal", "error",
         "created_at", "started_at", "finished_at", "cpu_seconds", "rss_bytes", "labels",
-        "open_streams", "last_request_at", "last_input_at",
+        "open_streams", "last_request_at", "last_input_at", "linger",
     ]  # fmt: skip
     assert info["name"] == UNNAMED == "<unnamed job>"
     assert info["state"] == "NEW"

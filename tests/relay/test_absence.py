@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -13,7 +13,7 @@ from pagent.relay.jobs import JobTable
 from tests.kit.peer import PATIENCE_S
 
 #: Longer than any test.
-FOR_EVER_S = 1e6
+FOR_EVER_S = 1e5
 
 
 class Parts:
@@ -26,9 +26,9 @@ class Parts:
         self.jobs = JobTable(feed, lambda key: None, lambda known, claimant, info: None)
         self.absent = AbsentAgents(self.jobs)
 
-    def with_job(self, agent: ConnectedAgent, uid: str = "j") -> None:
+    def with_job(self, agent: ConnectedAgent, uid: str = "j", linger: float | None = None) -> None:
         self.absent.came(agent)
-        self.jobs.update(agent.key, {"uid": uid})
+        self.jobs.update(agent.key, {"uid": uid, "linger": linger})
 
 
 def agent(
@@ -100,27 +100,38 @@ async def test_the_jobs_are_forgotten_once_their_time_is_over(parts: Parts) -> N
     assert parts.jobs.count(one.key) == 0
 
 
-async def test_the_longest_linger_counts(parts: Parts) -> None:
-    one = agent()
-    parts.with_job(one)
-    parts.absent.lingers(one.key, FOR_EVER_S)
-    parts.absent.lingers(one.key, 0.0)
+async def test_each_job_is_forgotten_after_its_own_linger(parts: Parts) -> None:
+    one = agent(linger=FOR_EVER_S)
+    parts.with_job(one, "none", 0.0)
+    parts.with_job(one, "short", 0.05)
+    parts.with_job(one, "long", FOR_EVER_S)
+    parts.with_job(one, "unsaid")
+    parts.absent.left(one)
+    assert {job.uid for job in parts.jobs.of(one.key)} == {"short", "long", "unsaid"}
+    parts.removed.clear()
+    async with asyncio.timeout(PATIENCE_S):
+        await parts.removed.wait()
+    assert {job.uid for job in parts.jobs.of(one.key)} == {"long", "unsaid"}
+    assert not parts.absent.may_come("A", "another")
+    parts.absent.close()
+
+
+@pytest.mark.parametrize("said", [-1, "long", True, float("inf"), float("nan"), None])
+async def test_a_linger_that_is_none_counts_as_unsaid(parts: Parts, said: Any) -> None:
+    one = agent(linger=FOR_EVER_S)
+    parts.with_job(one, linger=said)
     parts.absent.left(one)
     assert parts.jobs.count(one.key) == 1
-    parts.absent.forget(one.key)  # the next agent of this uid does not inherit it
-    parts.with_job(one)
-    parts.absent.left(one)
-    assert parts.jobs.count(one.key) == 0
+    parts.absent.close()
 
 
 async def test_an_agent_that_comes_back_keeps_its_jobs(parts: Parts) -> None:
     one = agent(linger=0.0)
-    parts.absent.lingers(one.key, 0.001)
-    parts.with_job(one)
+    parts.with_job(one, linger=0.03)
     parts.absent.left(one)
     parts.absent.came(one)
     later = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.01, later.set)  # after the timer, if that still ran
+    asyncio.get_running_loop().call_later(0.06, later.set)  # after the timer, if that still ran
     await later.wait()
     assert parts.jobs.count(one.key) == 1
 

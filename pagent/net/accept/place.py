@@ -19,6 +19,7 @@ from pagent.limits import (
 from pagent.net.accept.first_flight import FIRST_FLIGHT_MAX
 from pagent.net.accept.stages import STAGE_TRANSITIONS, Stage, StageInput
 from pagent.net.accept.tcp_info import received
+from pagent.runtime.silence import SilenceTimer
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class Place:
         self._expire: Callable[[], object] = self.drop
         self._transport: asyncio.Transport | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(HANDSHAKE_TIMEOUT_S, self._expired)
+        self._timer = SilenceTimer(HANDSHAKE_TIMEOUT_S, self._expired)
 
     # --- for the protocol -------------------------------------------------------------------------
 
@@ -107,7 +108,7 @@ class Place:
         self._enter(StageInput.NEXT)
         self._timer.cancel()
         if self.stage is not Stage.GONE:
-            self._timer = self._loop.call_later(HANDSHAKE_TIMEOUT_S, self._expired)
+            self._timer = SilenceTimer(HANDSHAKE_TIMEOUT_S, self._expired)
 
     def ending(self) -> None:
         """Note that the peer has its last answer: data that it still sends is no reason to wait longer."""

@@ -4,6 +4,8 @@ A ping every ten seconds keeps data under way in both directions, and the kernel
 not even acknowledged, or a window probe without an answer, means that the peer is gone. Data that is acknowledged late
 means that the peer is slow. If the peer's kernel still answers, silence of the peer for 90 s is death too.
 
+A stall of this process is no silence of the peer: no ping was sent meanwhile, and what the peer has sent is not read.
+
 The kernel probes a peer whose window is shut ever less often, in the end every two minutes. Where its interval can be
 set (Linux 6.15) it is ten seconds, so that such a peer is detected as soon as any other.
 """
@@ -19,6 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 from pagent.limits import PING_INTERVAL_S, RETRANSMIT_WAIT_MAX_S, RETRANSMITS_MAX, SILENCE_MAX_S, UNANSWERED_MAX_S
+from pagent.runtime.silence import STALL_S, SilenceTimer
 
 _log = logging.getLogger(__name__)
 
@@ -53,8 +56,8 @@ class Liveness:
         self._loop = asyncio.get_running_loop()
         # At the last check.
         self._received_bytes = received.received_bytes
-        self._last_received = self._last_ping = self._last_acknowledged = self._loop.time()
-        self._timer = self._loop.call_later(PING_INTERVAL_S / 2, self._check)
+        self._checked = self._last_received = self._last_ping = self._last_acknowledged = self._loop.time()
+        self._timer = SilenceTimer(PING_INTERVAL_S / 2, self._check)
         limit_retransmit_wait(transport)
 
     def stop(self) -> None:
@@ -62,13 +65,22 @@ class Liveness:
 
     def _check(self) -> None:
         now = self._loop.time()
+        self._exclude_stall(now)
         if (reason := self._reason_of_death(now)) is not None:
             self._dead(reason)
             return
         if now - self._last_ping > PING_INTERVAL_S * 0.9:
             self._last_ping = now
             self._ping()
-        self._timer = self._loop.call_later(PING_INTERVAL_S / 2, self._check)
+        self._timer = SilenceTimer(PING_INTERVAL_S / 2, self._check)
+
+    def _exclude_stall(self, now: float) -> None:
+        """Count no stall of this process since the last check as silence of the peer."""
+        stall = now - self._checked - PING_INTERVAL_S / 2
+        if stall > STALL_S:
+            self._last_received += stall
+            self._last_acknowledged += stall
+        self._checked = now
 
     def _reason_of_death(self, now: float) -> str | None:
         if self._received.received_bytes != self._received_bytes:

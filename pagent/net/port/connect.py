@@ -10,6 +10,7 @@ from typing import Final
 from pagent.limits import CONNECT_TIMEOUT_S
 from pagent.net.port.connection import PortConnection
 from pagent.net.port.user import PortUser
+from pagent.runtime.silence import SilenceLimit
 
 #: The addresses at which a job's port is tried, in this order.
 _LOOPBACK: Final = ("127.0.0.1", "::1")
@@ -32,7 +33,7 @@ async def connect_port(
 
     :raises OSError: the job does not listen there, or does not accept in time (TimeoutError).
     """
-    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+    async with SilenceLimit(CONNECT_TIMEOUT_S):
         try:
             return await _connect(_LOOPBACK[0], port, PortConnection(user, made, resets=resets), tls)
         except ConnectionRefusedError as refused:

@@ -22,6 +22,7 @@ from pagent.net.port.user import PortUser
 from pagent.net.port.writing import PortWriter
 from pagent.net.read_budget import READ_BULK
 from pagent.runtime.deferred import current_deferred
+from pagent.runtime.silence import SilenceTimer
 
 
 class PortConnection(asyncio.Protocol):
@@ -251,7 +252,7 @@ class PortConnection(asyncio.Protocol):
 
     def _await_flush(self) -> None:
         if left := self._writer.unsent_bytes:
-            asyncio.get_running_loop().call_later(FLUSH_STALLED_S, self._check_flush, left)
+            SilenceTimer(FLUSH_STALLED_S, self._check_flush, left)
 
     def _check_flush(self, before: int) -> None:
         """Give up unsent data of which the job has taken nothing since the last check."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -39,6 +38,7 @@ from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.states import RequestedJobInput, RequestedJobState, RequestState
 from pagent.relay.record import JobRecord
 from pagent.rpc.pool_job import PoolJob
+from pagent.runtime.silence import SilenceTimer
 from pagent.runtime.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ class Adoption:
             if request.has_ended and self._directory.table.newest(job.agent) is not None:
                 self._forget(request)  # another router has removed its record of the failure
         elif change.kind is ChangeKind.JOB_CREATED and job.state == NEW:
-            asyncio.get_running_loop().call_later(_UNWRITTEN_S, self._discard_unwritten, job.uid)
+            SilenceTimer(_UNWRITTEN_S, self._discard_unwritten, job.uid)
 
     def _discard_later(self, job_uid: str, delay_s: float) -> None:
         """Remove a job that a router has left, unless that router does it meanwhile."""
@@ -169,7 +169,7 @@ class Adoption:
             if self._directory.jobs.get(job_uid) is not None and not self._tasks.is_closed:
                 self._tasks.start(self._discard(job_uid), name="remove the job of a cleanup")
 
-        asyncio.get_running_loop().call_later(delay_s, discard)
+        SilenceTimer(delay_s, discard)
 
     def _noted(self, request: PoolRequest, name: str, value: bytes | None) -> None:
         """Take a note that a router has written, and list the jobs of the request as they are then."""

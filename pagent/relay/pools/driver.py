@@ -27,6 +27,7 @@ from pagent.relay.pools.queue import JobQueue
 from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.states import RequestedJobInput, RequestInput, RequestState
 from pagent.rpc.pool_job import PoolJob
+from pagent.runtime.silence import SilenceLimit
 from pagent.runtime.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
@@ -327,7 +328,7 @@ class RequestDriver:
         """
         request = self._request
         try:
-            async with asyncio.timeout(most_s):
+            async with SilenceLimit(most_s):
                 while not condition():
                     if request.is_cancelled:
                         raise RequestFailedError("it was cancelled")

@@ -16,6 +16,7 @@ from pagent.relay.pools.engine import CleanupFailedError, Engine
 from pagent.relay.pools.notes import BEGUN, DONE, END_NOTE, FAILURES_NOTE
 from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.states import RequestState
+from pagent.runtime.silence import SilenceLimit
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class RequestEnd:
         except CALL_ERRORS as error:
             _log.info("agent %r is not ended by a call: %s", agent.uid, error)
         with suppress(TimeoutError):
-            async with asyncio.timeout(_END_S):
+            async with SilenceLimit(_END_S):
                 while table.agent(request.data.agent_uid) is not None:
                     request.changed.clear()
                     await request.changed.wait()

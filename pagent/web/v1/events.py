@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Final
 
@@ -11,6 +10,7 @@ from aiohttp import web
 from pagent.errors import RequestRefusedError
 from pagent.router_limits import EVENT_STALLED_S, EVENT_STREAMS_MAX
 from pagent.rpc.directory import Gate, Lease, Subject
+from pagent.runtime.silence import SilenceLimit
 from pagent.web.admission import handed_over, subject_of
 from pagent.web.handover import HandedOver, close_after
 from pagent.web.v1.event_feed import EventFeed
@@ -125,7 +125,7 @@ class _EventStream:
         """Write after the client has received the bytes before. ConnectionError if it does not read, or is gone."""
         if self._http.writing_paused:
             try:
-                async with asyncio.timeout(EVENT_STALLED_S):
+                async with SilenceLimit(EVENT_STALLED_S):
                     await self._http.drained()
             except TimeoutError:
                 raise ConnectionAbortedError from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import time
 
 import pytest
 
@@ -14,6 +15,7 @@ from pagent.limits import RETRANSMIT_WAIT_MAX_S
 from pagent.net.link import liveness
 from pagent.net.link.link import Link
 from tests.kit.joined import MemoryTransport
+from tests.kit.peer import PATIENCE_S
 
 #: linux/tcp.h
 TCP_RTO_MAX_MS = 44
@@ -83,6 +85,32 @@ async def test_a_kernel_without_the_option_changes_nothing(monkeypatch: pytest.M
     finally:
         transport.abort()
         server.close()
+
+
+class Counter:
+    """The bytes that a link has received."""
+
+    received_bytes = 0
+
+
+async def test_a_stall_of_this_process_is_no_silence_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(liveness, "PING_INTERVAL_S", 0.1)
+    monkeypatch.setattr(liveness, "SILENCE_MAX_S", 1.0)
+    monkeypatch.setattr(liveness, "UNANSWERED_MAX_S", 1.0)
+    monkeypatch.setattr(liveness, "unanswered_segments", lambda transport: 1)
+    loop = asyncio.get_running_loop()
+    dead = loop.create_future()
+    pings: list[float] = []
+    transport = MemoryTransport(Link(IdleOwner(), dialled=False))
+    checked = liveness.Liveness(transport, Counter(), lambda: pings.append(loop.time()), dead.set_result)
+    loop.call_soon(time.sleep, 2.5)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0.5)
+    assert pings
+    assert not dead.done()
+    async with asyncio.timeout(PATIENCE_S):
+        assert await dead
+    checked.stop()
 
 
 async def test_a_link_without_a_socket_works() -> None:
