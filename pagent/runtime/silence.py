@@ -27,10 +27,10 @@ class SilenceTimer:
     def __init__(self, seconds: float, expire: Callable[..., object], *args: Any) -> None:
         self._loop = asyncio.get_running_loop()
         self._seconds = seconds
-        self._expire = expire
-        self._args = args
+        self.expire: Final = expire
+        self.args: Final = args
         self._due = self._loop.time() + max(seconds, 0.0)
-        self._timer = self._loop.call_at(self._due, self._over)
+        self._timer = self._loop.call_later(max(seconds, 0.0), self._over)
 
     def cancel(self) -> None:
         """Do not call."""
@@ -38,9 +38,9 @@ class SilenceTimer:
 
     def _over(self) -> None:
         if self._loop.time() - self._due > STALL_S:
-            self._timer = self._loop.call_later(min(self._seconds, GRACE_S), self._expire, *self._args)
+            self._timer = self._loop.call_later(min(self._seconds, GRACE_S), self.expire, *self.args)
         else:
-            self._expire(*self._args)
+            self.expire(*self.args)
 
 
 class SilenceLimit:

@@ -12,6 +12,7 @@ import pytest
 from pagent.net.port.connection import PortConnection
 from pagent.net.port.user import PortUser
 from pagent.rpc.receiver import Receiver
+from pagent.runtime.silence import SilenceTimer
 from pagent.splice.jobport import IdleConnections
 from tests.kit.peer import PATIENCE_S
 
@@ -249,9 +250,12 @@ class HeldTimers:
         patch.setattr(loop, "call_later", self._held)
 
     def _held(self, delay: float, callback: Callable[..., None], *args: Any, **options: Any) -> Any:
-        if delay != self._delay_s or not isinstance(getattr(callback, "__self__", None), self._owner):
+        expire, given = callback, args
+        if isinstance(silence := getattr(callback, "__self__", None), SilenceTimer):
+            expire, given = silence.expire, silence.args
+        if delay != self._delay_s or not isinstance(getattr(expire, "__self__", None), self._owner):
             return self._call_later(delay, callback, *args, **options)
-        timer = HandTimer(delay, partial(callback, *args))
+        timer = HandTimer(delay, partial(expire, *given))
         self._timers.append(timer)
         self._armed.set()
         return timer

@@ -350,6 +350,13 @@ async def test_none_of_the_agents_to_select_is_connected(router: Router) -> None
 
 
 @pytest.fixture
+async def agent(settings: Settings) -> AsyncIterator[Agent]:
+    """An agent that listens, and that no router has a link to."""
+    async with running_agent(settings) as running:
+        yield running
+
+
+@pytest.fixture
 async def polling() -> AsyncIterator[Router]:
     async with running_router(router_settings(client=RouterClient(polling_delay=0.1))) as router:
         yield router
