@@ -74,7 +74,7 @@ class KeeperClient:
             except (BrokenPipeError, ConnectionResetError):
                 pass  # seen as the end of our socket as well
             except BaseException:
-                supervisor.close()
+                supervisor.abandon()
                 raise
         return supervisor
 

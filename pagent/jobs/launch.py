@@ -315,4 +315,6 @@ def _of_program(error: StartError, program: str) -> OSError:
     """Return the error for the peer: the class follows from the number, and it contains no path of this machine."""
     if error.confining:
         return PermissionError(errno.EACCES, f"it cannot be confined: {error.strerror}", program)
+    if error.entering:
+        return OSError(error.errno, f"its working folder cannot be entered: {error.strerror}", program)
     return OSError(error.errno, error.strerror, program)

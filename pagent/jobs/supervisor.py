@@ -29,11 +29,16 @@ _UNKNOWN_END: Final = 9
 
 
 class StartError(OSError):
-    """A process could not be started. ``confining``: because of its confinement, not of its program or folder."""
+    """A process could not be started.
+
+    ``confining``: because of its confinement. ``entering``: because of its working folder. Otherwise because of its
+    program, or because the system allows no further process.
+    """
 
     def __init__(self, number: int, step: int) -> None:
         super().__init__(number, os.strerror(number))
         self.confining: Final = step == protocol.CONFINE
+        self.entering: Final = step == protocol.ENTER
 
 
 class Child:
@@ -262,6 +267,9 @@ class SupervisorClient:
     def _ended(self) -> None:
         self.close()
         if not self._answered:
+            # Its children are not failed: another supervisor may be requested to start them.
+            for run in list(self._children):
+                self._forget(run)
             self._answer(ConnectionResetError("there is no supervisor"))
             return
         if not self._empty:
