@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -74,6 +73,7 @@ class FrontContext:
         self.access_log = settings.access_log
         self.proxy_protocol = settings.proxy_protocol
         self._trusted = TrustedProxies(settings.trusted_proxies)
+        self._settings = settings
         self._spools = spools
         # While open.
         self.deadlines = Deadlines(settings.idle_s, min(self.head_s, self.body_s))
@@ -82,12 +82,12 @@ class FrontContext:
 
     def of(self, site: Site) -> FrontContext:
         """Return the context of a further listener, which shares the rest."""
-        other = copy.copy(self)
+        other = FrontContext(self.directory, site.gate, site.fallback, self._settings, self._spools)
         other.route = site.route
         other.operation = site.operation
-        other.gate = site.gate
-        other.fallback = site.fallback
         other.proxy_protocol = site.proxy_protocol
+        other.deadlines = self.deadlines
+        other.tasks = self.tasks
         return other
 
     async def drain(self, over: asyncio.Event) -> None:

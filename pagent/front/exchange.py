@@ -12,7 +12,6 @@ over: a client that does not read holds the stream, and a stream without credit 
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from abc import ABC, abstractmethod
 from time import monotonic
@@ -226,9 +225,9 @@ class Exchange(ABC):
         if call is None:
             return
         if call.is_done:
-            self._settle(call.error)
+            self._settle(call)
         else:
-            call.result.add_done_callback(self._settled)
+            call.result.add_done_callback(lambda _: self._settle(call))
 
     def stream_blocked(self) -> None:
         self._user.body_blocked()
@@ -240,22 +239,23 @@ class Exchange(ABC):
         if self._call is None:
             return  # by our own cancel
         if self._call.is_done:
-            self._settle(self._call.error)
+            self._settle(self._call)
         else:
             self._fail(CallCancelledError(reason))
 
     # --- the end of the call ----------------------------------------------------------------------
 
-    def _settled(self, result: asyncio.Future[Any]) -> None:
-        self._settle(result.exception())
-
-    def _settle(self, error: BaseException | None) -> None:
+    def _settle(self, call: OutgoingCall) -> None:
         if self._stage is ENDED:
             return
-        if error is None:
-            self._end([])
+        if call.error is None:
+            self._take_result(call.value)
         else:
-            self._fail(error)
+            self._fail(call.error)
+
+    def _take_result(self, value: Any) -> None:
+        """Take the result of a call that has succeeded; only agents with the extension ``lines`` send one."""
+        self._end([])
 
     def _fail(self, error: BaseException) -> None:
         """Answer with the error of the call, or cut the answer off if a part of it has been sent.
@@ -321,7 +321,6 @@ class Exchange(ABC):
         self._left = length
         self._stage = BODY
         self.progress += 1
-        self._user.iteration.call(self.flush)
 
     def _piece(self, data: Bytes) -> None:
         """Write a piece of the body, with the head if that has not been sent."""
@@ -365,6 +364,11 @@ class Exchange(ABC):
         self.flush()
         self._release()
         self._user.answered(self._keep and self._left != _UNTIL_CLOSE)
+
+    def _flush_soon(self) -> None:
+        """Write the head of the answer at the end of the iteration, if no piece of the body comes before."""
+        if self._stage is BODY and self._held:
+            self._user.iteration.call(self.flush)
 
     def flush(self) -> None:
         """Write the part of the answer that is held."""

@@ -95,6 +95,7 @@ class FieldExchange(Exchange):
                 self._encoded = passed
             else:
                 self._begin(self._status, lines_of(passed))
+                self._flush_soon()
         except (ValueError, TypeError, LookupError, AttributeError):
             self._break_off("the agent's answer is not valid")
 

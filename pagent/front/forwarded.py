@@ -23,7 +23,8 @@ _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _MAPPED: Final = "::ffff:"
 #: Beginning of the ids that this process gives to requests.
 _IDS: Final = os.urandom(8).hex()
-_numbers = count()
+#: All have sixteen digits.
+_numbers = count(10**15)
 
 
 def request_id(head: IncomingHead) -> str:
@@ -34,7 +35,7 @@ def request_id(head: IncomingHead) -> str:
 
 def _new_id() -> str:
     number: int = next(_numbers)
-    return _IDS + number.to_bytes(8, "big").hex()
+    return _IDS + str(number)
 
 
 def add_forwarded_fields(head: IncomingHead, client: Client, prefix: str, request_id: str) -> None:

@@ -11,7 +11,7 @@ from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange, 
 from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
 from pagent.http1.lines import lines_of, pairs_of
-from pagent.http1.section import BLANK_LINE
+from pagent.http1.section import BLANK_LINE, find_blank_line
 from pagent.http1.wire_text import fields_from_wire, fields_to_wire, has_bytes, to_wire
 from pagent.limits import RESPONSE_HEAD_MAX
 from pagent.rpc.calls import OutgoingCall
@@ -65,6 +65,7 @@ class RawExchange(Exchange):
         elif stage is STATUS:
             if isinstance(value, (bytes, bytearray, memoryview)):
                 self._take_block(bytes(value))
+                self._flush_soon()
             elif type(value) is int and (value in FINAL or value in _INTERIM):
                 self._status = value
                 self._stage = FIELDS
@@ -72,20 +73,38 @@ class RawExchange(Exchange):
                 raise ValueError("an answer begins with its status")
         elif stage is FIELDS:
             self._take_fields(value)
+            self._flush_soon()
+
+    def _take_result(self, value: Any) -> None:
+        if isinstance(value, bytes):
+            self._take_last(value)
+        if self._stage is not ENDED:
+            self._end([])
+
+    def _take_last(self, value: bytes) -> None:
+        """Take the last part of the answer, which may be all of it."""
+        if self._stage is STATUS:
+            self._take_block(value)
+        elif value:
+            self.stream_message(value)
 
     def _take_block(self, piece: bytes) -> None:
-        """Take a head in one bin. Where memory is short, it comes in pieces."""
+        """Take a head, and the beginning of the body after it. Where memory is short, the head comes in pieces."""
         block = self._held + piece
-        if not block.endswith(BLANK_LINE) and len(block) <= RESPONSE_HEAD_MAX:
+        end = find_blank_line(block, 0)
+        if end < 0 and len(block) <= RESPONSE_HEAD_MAX:
             self._held = block
             return
         self._held = b""
         status = block[:3]
-        if not status.isdigit() or block[3:5] != _CRLF or int(status) < _CONTINUE:
+        if end < 0 or not status.isdigit() or block[3:5] != _CRLF or int(status) < _CONTINUE:
             self._break_off("the agent's answer is not valid")
-        else:
-            self._status = int(status)
-            self._take_fields(block[5:-2])
+            return
+        self._status = int(status)
+        self._take_fields(block[5 : end + 2])
+        body = block[end + len(BLANK_LINE) :]
+        if body and self._stage is not ENDED:
+            self.stream_message(body)
 
     def _take_fields(self, fields: Any) -> None:
         """Take the fields of a head: lines, or a list of pairs."""

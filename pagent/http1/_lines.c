@@ -5,6 +5,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stdint.h>
 #include <string.h>
 
 /* Classes of bytes: of a token (RFC 9110 5.6.2), and of a value (5.5): HTAB, SP, VCHAR and obs-text. */
@@ -19,15 +20,38 @@
 
 static unsigned char CLASS[256];
 
+/* Return whether one of eight bytes is a control, HTAB included. */
+static int
+has_control(const unsigned char *p)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t word, flipped;
+
+    memcpy(&word, p, sizeof(word));
+    flipped = word ^ ones * 0x7F;
+    return (((word - ones * 0x20) & ~word) | ((flipped - ones) & ~flipped)) & ones * 0x80 ? 1 : 0;
+}
+
 /* Return whether bytes are HTAB, SP, VCHAR or obs-text (RFC 9110 5.5). */
 static int
 is_text(const unsigned char *p, Py_ssize_t size)
 {
-    unsigned char bad = 0;
+    for (; size >= 8 && !has_control(p); size -= 8)
+        p += 8;
+    while (size && CLASS[*p] & TEXT) {
+        p++;
+        size--;
+    }
+    return !size;
+}
 
-    for (Py_ssize_t i = 0; i < size; i++)
-        bad |= (unsigned char)((p[i] < 0x20 && p[i] != '\t') | (p[i] == 0x7F));
-    return !bad;
+/* Return where a line ends: at its CR, or at the end of the block. */
+static const unsigned char *
+end_of_line(const unsigned char *p, const unsigned char *end)
+{
+    const unsigned char *stop = memchr(p, '\r', end - p);
+
+    return stop == NULL ? end : stop;
 }
 
 static Py_ssize_t
@@ -116,11 +140,9 @@ read_lines(PyObject *module, PyObject *block)
     if (fields == NULL)
         return NULL;
     for (;;) {
-        const unsigned char *stop = memchr(p, '\r', end - p);
-        int last = stop == NULL;
-        if (last)
-            stop = end;
-        else if (stop + 1 == end || stop[1] != '\n')
+        const unsigned char *stop = end_of_line(p, end);
+        int last = stop == end;
+        if (!last && stop[1] != '\n')
             goto done;
         if (!is_text(p, stop - p))
             goto done;
@@ -228,15 +250,17 @@ scan(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 
     if (found == NULL)
         return NULL;
-    while (has_start && CLASS[*p] & TEXT)
-        p++;
+    if (has_start)
+        p = end_of_line(p, end);
+    if (!is_text(from, p - from))
+        goto done;
     first = decoded(from, p - from);
     kept = PyBytes_FromStringAndSize(NULL, end - p + 2);
     if (first == NULL || kept == NULL)
         goto done;
     unsigned char *to = (unsigned char *)PyBytes_AS_STRING(kept);
     if (has_start && p != end) {
-        if (p[0] != '\r' || p[1] != '\n')
+        if (p[1] != '\n')
             goto done;
         p += 2;
         if (p == end)
@@ -250,15 +274,16 @@ scan(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         Py_ssize_t length = p - name;
         if (length == 0 || *p++ != ':')
             goto done;
-        while (CLASS[*p] & TEXT)
-            p++;
-        const unsigned char *stop = p;
-        if (p[0] == '\r' && p[1] == '\n') {
+        const unsigned char *stop = end_of_line(p, end);
+        if (!is_text(p, stop - p))
+            goto done;
+        p = stop;
+        if (stop != end) {
             p += 2;
-            if (has_start && p == end)
+            if (stop[1] != '\n' || (has_start && p == end))
                 goto done;
         }
-        else if (!has_start || p != end)
+        else if (!has_start)
             goto done;
         fields++;
         if (!slots[(length & 31) << 5 | (*name & 31)])
@@ -299,6 +324,31 @@ done:
     if (!PyErr_Occurred())
         Py_RETURN_NONE;
     return NULL;
+}
+
+PyDoc_STRVAR(find_blank_line_doc,
+"find_blank_line(data, at) -> offset of CRLF CRLF, or -1");
+
+static PyObject *
+find_blank_line(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_ssize_t at;
+
+    if (nargs != 2 || !PyBytes_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "find_blank_line(bytes, int)");
+        return NULL;
+    }
+    at = PyLong_AsSsize_t(args[1]);
+    if (at < 0 || at > PyBytes_GET_SIZE(args[0]))
+        return PyErr_Occurred() ? NULL : PyLong_FromLong(-1);
+    const unsigned char *begin = (const unsigned char *)PyBytes_AS_STRING(args[0]), *p = begin + at;
+    const unsigned char *end = begin + PyBytes_GET_SIZE(args[0]);
+    while ((p = end_of_line(p, end)) != end) {
+        if (end - p >= 4 && memcmp(p, "\r\n\r\n", 4) == 0)
+            return PyLong_FromSsize_t(p - begin);
+        p++;
+    }
+    return PyLong_FromLong(-1);
 }
 
 /* --- writing --- */
@@ -426,6 +476,7 @@ write_lines(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 }
 
 static PyMethodDef methods[] = {
+    {"find_blank_line", (PyCFunction)(void (*)(void))find_blank_line, METH_FASTCALL, find_blank_line_doc},
     {"read_lines", read_lines, METH_O, read_lines_doc},
     {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL, scan_doc},
     {"write_lines", (PyCFunction)(void (*)(void))write_lines, METH_FASTCALL, write_lines_doc},

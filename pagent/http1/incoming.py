@@ -72,6 +72,8 @@ _FORWARDING: Final = frozenset(
 )
 _OWN_PREFIX: Final = "x-pagent-"
 _CACHED_MAX: Final = 64
+#: Nearly all requests of a listener name a few hosts.
+_HOSTS_KEPT: Final = 64
 
 
 def _kind_of(name: str) -> int:
@@ -109,7 +111,7 @@ def goes_on(name: str) -> bool:
 _WATCHED: Final = watch(_KINDS, _other_kind, (*_FORWARDING, _OWN_PREFIX + "*"))
 
 _absolute = re.compile(r"https?://([^/?#\x00-\x20\x7f]*)([^#\x00-\x20\x7f]*)", re.IGNORECASE).fullmatch
-_is_host = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]*)?").fullmatch
+_host_form = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]*)?").fullmatch
 _VERSIONS: Final = {"HTTP/1.1": 1, "HTTP/1.0": 0}
 #: Methods that need no check.
 _USUAL_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -341,8 +343,13 @@ def _check_host(head: IncomingHead, hosts: int) -> None:
     """Refuse a missing, repeated or invalid Host (RFC 9112 3.2)."""
     if hosts > 1 or (hosts == 0 and head.minor == 1):
         raise BadRequest("a request needs one field Host")
-    if _is_host(head.host) is None:
+    if not _is_host(head.host):
         raise BadRequest("the request's Host is not a host and a port")
+
+
+@lru_cache(maxsize=_HOSTS_KEPT)
+def _is_host(host: str) -> bool:
+    return _host_form(host) is not None
 
 
 def _connection(head: IncomingHead, options: list[str], offers: list[str]) -> None:

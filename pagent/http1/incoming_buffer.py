@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from pagent.http1.incoming import FIELDS_TOO_LARGE, TARGET_TOO_LONG, BadRequest
-from pagent.http1.section import BLANK_LINE
+from pagent.http1.section import BLANK_LINE, find_blank_line
 from pagent.router_limits import INCOMING_FIELD_MAX, INCOMING_HEAD_MAX
 
 #: Makes a head invalid whatever follows: a lone LF or CR (RFC 9112 2.2), NUL, and a line that continues the one
@@ -42,7 +42,7 @@ class HeadBuffer:
         if self._kept is not None:
             return self._cut_kept(self._kept, data, at)
         at = _skip_blank_lines(data, at)
-        end = data.find(BLANK_LINE, at)
+        end = find_blank_line(data, at)
         if 0 <= end <= at + INCOMING_HEAD_MAX - len(BLANK_LINE):
             return data[at:end], end + len(BLANK_LINE)
         if at < len(data):

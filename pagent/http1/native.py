@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+find_blank_line: Callable[[bytes, int], int] | None
 read_lines: Callable[[bytes], tuple[str, list[list[str]]] | None] | None
 scan: Callable[[bytes, bool, Any], tuple[str, int, bytes, list[tuple[int, str, str]]] | None] | None
 write_lines: Callable[[str, list[Any]], bytes | None] | None
@@ -12,6 +13,7 @@ write_lines: Callable[[str, list[Any]], bytes | None] | None
 try:
     from pagent.http1 import _lines
 except ImportError:
-    read_lines = scan = write_lines = None
+    find_blank_line = read_lines = scan = write_lines = None
 else:
-    read_lines, scan, write_lines = _lines.read_lines, _lines.scan, _lines.write_lines
+    find_blank_line, read_lines = _lines.find_blank_line, _lines.read_lines
+    scan, write_lines = _lines.scan, _lines.write_lines

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from pagent.http1.fields import (
@@ -85,7 +86,9 @@ _METHODS: Final = {
 }
 
 #: A host and a port (RFC 3986 3.2.2, 3.2.3). No client sends another character in it, and servers refuse them.
-_is_host = re.compile(r"[0-9A-Za-z\-._~!$&'()*+,;=%:\[\]]*").fullmatch
+_host_form = re.compile(r"[0-9A-Za-z\-._~!$&'()*+,;=%:\[\]]*").fullmatch
+#: Nearly all requests of an agent name a few hosts.
+_HOSTS_KEPT: Final = 64
 
 
 def encode_request(
@@ -261,9 +264,14 @@ def _host(values: list[str]) -> str:
     if len(values) > 1:
         # A fault even if they agree (RFC 9112 3.2).
         raise ValueError("more than one Host")
-    if _is_host(values[0]) is None:
+    if not _is_host(values[0]):
         raise ValueError("header field 'Host' is not a host and a port")
     return values[0]
+
+
+@lru_cache(maxsize=_HOSTS_KEPT)
+def _is_host(host: str) -> bool:
+    return _host_form(host) is not None
 
 
 def _accepts_trailers(values: list[str]) -> bool:

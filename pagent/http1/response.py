@@ -15,7 +15,7 @@ from pagent.http1.chunked import CHUNK_JOIN_MAX, ChunkedDecoder
 from pagent.http1.fields import BadResponse, Framing
 from pagent.http1.heads import ResponseHead
 from pagent.http1.response_head import parse_head, switch_fields
-from pagent.http1.section import BLANK_LINE, SectionBuffer
+from pagent.http1.section import BLANK_LINE, SectionBuffer, find_blank_line
 from pagent.limits import INTERIM_MAX, RESPONSE_HEAD_MAX
 
 _NO_BODY: Final = Framing.NONE
@@ -193,7 +193,7 @@ class ResponseParser:
 
     def _cut_head(self, data: bytes, at: int) -> tuple[bytes, int] | None:
         if self._section is None:
-            end = data.find(BLANK_LINE, at)
+            end = find_blank_line(data, at)
             if 0 <= end <= RESPONSE_HEAD_MAX - len(BLANK_LINE) + at:
                 return data[at:end], end + len(BLANK_LINE)
             self._section = SectionBuffer(RESPONSE_HEAD_MAX, b"HTTP/1.")

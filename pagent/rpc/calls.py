@@ -100,6 +100,15 @@ class IncomingCall:
         else:
             self._end(message)
 
+    def finish_with(self, payload: bytes) -> None:
+        """Send the last bin of the stream and the result, together if the bin need not wait.
+
+        For a caller that takes a bin as the result (docs/protocol.rst, "``lines``: heads as field lines").
+        """
+        if not self.ended and self.stream is not None:
+            self._set_ended()
+            self.stream.end_with(payload)
+
     def fail(self, error: BaseException) -> None:
         """End the call with ``error``: the caller gets its class name and its text, never its traceback."""
         self._end(self._failure(error))
@@ -204,6 +213,11 @@ class OutgoingCall:
         self._future: asyncio.Future[Any] | None = None  # once it is asked for: exchanges of a router need none
         if call_type != messages.UNARY:
             self.stream = connection.new_stream(self, call_id, True)
+
+    @property
+    def value(self) -> Any:
+        """The unpacked value, None without one."""
+        return self._value
 
     @property
     def result(self) -> asyncio.Future[Any]:

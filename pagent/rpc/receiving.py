@@ -75,6 +75,7 @@ class ReceivingHalf:
     __slots__ = (
         "_call_id",
         "_caller",
+        "_flow",
         "_held",
         "_kept",
         "_kept_bytes",
@@ -100,17 +101,18 @@ class ReceivingHalf:
         self._throttle = throttle
         self._owner = owner
         self._call_id = call_id
-        self._window = ReceiveWindow() if flow else None
         # From the receiver.
         self.receiver: Receiver | None = None
         self.traffic: Traffic | None = None
         self._opener: SpoolOpener | None = None
         # The bools stand together: compiled, they are bytes, and thousands of streams have one half of this kind.
         self._caller = caller
+        self._flow = flow
         self._splits = False
         # While the call lives.
         self._held = True  # until there is a receiver
         self._state = _OPEN
+        self._window: ReceiveWindow | None = None  # with the first message: most requests of users have none
         # Messages kept for the receiver.
         self._kept: deque[Any] | None = None
         self._kept_bytes = 0
@@ -123,7 +125,7 @@ class ReceivingHalf:
 
     @property
     def window(self) -> ReceiveWindow | None:
-        """The credit of the peer; None without flow control."""
+        """The credit of the peer; None without flow control, and before its first message."""
         return self._window
 
     @property
@@ -193,6 +195,8 @@ class ReceivingHalf:
         """Take a message of the peer; it is dropped if the peer has closed the stream."""
         if self._state is not _OPEN:
             return
+        if self._flow and self._window is None:
+            self._window = ReceiveWindow()
         is_direct = self._window is None and not self._held and self._spool is None
         if is_direct and self.receiver is not None and not self._link.memory.is_full:
             try:

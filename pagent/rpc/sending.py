@@ -73,6 +73,7 @@ class SendingHalf:
         "_call_id",
         "_close_kind",
         "_credit",
+        "_kind",
         "_last",
         "_link",
         "_owner",
@@ -96,14 +97,13 @@ class SendingHalf:
         self._scheduler = scheduler
         self._owner = owner
         self._call_id = call_id
-        self._prefix = messages.stream_prefix(
-            messages.REQUEST_MESSAGE if caller else messages.RESPONSE_MESSAGE, call_id
-        )
+        self._kind = messages.REQUEST_MESSAGE if caller else messages.RESPONSE_MESSAGE
         self._close_kind = messages.REQUEST_CLOSE if caller else messages.RESPONSE_CLOSE
         # While the call lives.
         self.receiver: Receiver | None = None
         self._state = _OPEN
         self._credit = STREAM_WINDOW if flow else _UNLIMITED
+        self._prefix = b""  # of all messages, from the first one on: most requests send none
         self.traffic: Traffic | None = None
         # Messages that wait for the link or for credit.
         self._queue: deque[tuple[bytes, Bytes, int]] | None = None  # few streams ever need one, and it takes 600 bytes
@@ -142,6 +142,8 @@ class SendingHalf:
         """Send any value but None, or queue it; nothing once the stream is closed."""
         if self._state is not _OPEN:
             return
+        if not self._prefix:
+            self._prefix = messages.stream_prefix(self._kind, self._call_id)
         kind = type(value)
         if kind is list or kind is int:  # fields and a status: isinstance() takes long to find that they are no bytes
             self._put(self._prefix + messages.pack(value), b"", MESSAGE_COST_MIN)
@@ -162,6 +164,14 @@ class SendingHalf:
         """Send the call's result after the queued messages."""
         self._apply(SendingInput.RESULT)
         self._send_last(result)
+
+    def end_with(self, payload: bytes) -> None:
+        """Send a last bin and the call's result: as one message if it need not wait."""
+        if self._may_send(max(len(payload), MESSAGE_COST_MIN)):
+            self.end(messages.result(self._call_id, payload))
+        else:
+            self.send(payload)
+            self.end(messages.result(self._call_id, None))
 
     def stop(self) -> None:
         """Drop the queued messages, and send no more."""
@@ -207,14 +217,20 @@ class SendingHalf:
     # --- inside -----------------------------------------------------------------------------------
 
     def _put(self, header: bytes, payload: Bytes, cost: int) -> None:
+        if self._may_send(cost):
+            self._emit(header, payload)
+        else:
+            self._enqueue(header, payload, cost)
+
+    def _may_send(self, cost: int) -> bool:
+        """Return whether a message may be sent now; it is counted then."""
         pacer = self._link.pacer
         if self._queue or self._link.blocked or self._credit <= 0 or (cost > SMALL_BYTES and pacer.held):
-            self._enqueue(header, payload, cost)
-            return
+            return False
         self._spend(cost)
         if pacer.bulk_id != self._call_id:
             pacer.others_sent += 1
-        self._emit(header, payload)
+        return True
 
     def _spend(self, cost: int) -> None:
         self._credit -= cost

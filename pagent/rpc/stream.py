@@ -92,6 +92,12 @@ class Stream:
         self.receiving.receiver = self.sending.receiver = None
         self.sending.end(result)
 
+    def end_with(self, payload: bytes) -> None:
+        """Send a last bin and the result of nil as :meth:`end` does, as one message if they need not wait."""
+        self.receiving.stop()
+        self.receiving.receiver = self.sending.receiver = None
+        self.sending.end_with(payload)
+
     def peer_ended(self) -> None:
         """Take the end of the call by the peer's result: it sends no more, and takes no more."""
         self.sending.stop_after_result()

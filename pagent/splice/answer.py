@@ -132,9 +132,9 @@ def spoils_connection(caller: Caller, head: ResponseHead, request: RequestHead) 
     return caller is _FIELD and request.takes_compressed and head.framing is _NO_BODY
 
 
-def send_lines(stream: StreamEnd, status: int, lines: bytes) -> None:
-    """Send the head of a response, final or interim, to a caller that has sent its own as lines."""
-    stream.send(b"%d\r\n%b\r\n" % (status, lines))
+def head_block(status: int, lines: bytes) -> bytes:
+    """Return the head of a response, final or interim, for a caller that has sent its own as lines."""
+    return b"%d\r\n%b\r\n" % (status, lines)
 
 
 def send_head(stream: StreamEnd, request: RequestHead, status: int, fields: Fields, *, as_read: bool = False) -> None:
@@ -143,7 +143,7 @@ def send_head(stream: StreamEnd, request: RequestHead, status: int, fields: Fiel
     ``as_read``: values that are not UTF-8 have surrogates.
     """
     if request.in_lines:
-        send_lines(stream, status, lines_of(fields))
+        stream.send(head_block(status, lines_of(fields)))
     else:
         stream.send(status)
         stream.send(fields_to_wire(fields) if as_read else fields)

@@ -32,6 +32,9 @@ class Call(Protocol):
     def finish(self, value: Any = None) -> None:
         """End the call with a result."""
 
+    def finish_with(self, payload: bytes) -> None:
+        """End the call with a last bin, which is its result or a message before it."""
+
     def fail(self, error: BaseException) -> None:
         """End the call with an error."""
 

@@ -18,10 +18,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from pagent.buffers import JOIN_MAX
 from pagent.errors import PagentError, RequestRefusedError
 from pagent.http1.decoder import CodingError
 from pagent.http1.fields import BadResponse
 from pagent.http1.heads import RequestHead, ResponseHead
+from pagent.http1.lines import lines_of
 from pagent.http1.response import ResponseParser
 from pagent.http1.wire_text import fields_to_wire
 from pagent.net.port.connection import PortConnection
@@ -30,9 +32,9 @@ from pagent.splice.answer import (
     Caller,
     UndecodableError,
     fields_for,
+    head_block,
     send_error,
     send_head,
-    send_lines,
     spoils_connection,
 )
 from pagent.splice.decoding import Decoding
@@ -45,6 +47,8 @@ from pagent.splice.tcp import TcpSplice
 _log = logging.getLogger(__name__)
 
 _SWITCHING_PROTOCOLS: Final = 101
+#: Bytes of a head and the beginning of its body that are sent together.
+_HELD_MAX: Final = JOIN_MAX
 #: Seconds in which the client of an old router closes its connection as the response says.
 _PARTING_S: Final = 1.0
 
@@ -68,7 +72,7 @@ class HttpSplice(RequestingSplice):
     body, in both directions.
     """
 
-    __slots__ = ("_caller", "_decoding", "_parser", "_parts", "_timer")
+    __slots__ = ("_caller", "_decoding", "_held", "_parser", "_parts", "_timer")
 
     def __init__(self, call: Call, stream: StreamEnd, pool: Pool, request: RequestHead, caller: Caller) -> None:
         super().__init__(call, stream, pool, request, are_trailers_passed=caller is _RAW)
@@ -76,6 +80,8 @@ class HttpSplice(RequestingSplice):
         self._caller = caller
         wire = self if caller is _RAW else None
         self._parser = ResponseParser(self, head_request=request.is_head, wire=wire, protocols=request.protocols)
+        # The beginning of an answer in lines, within the read that brings it: the read may hold all of it.
+        self._held = b""
         # From an encoded head to the end of its body.
         self._decoding: Decoding | None = None
         # For a response after which its client has to close its connection.
@@ -110,6 +116,8 @@ class HttpSplice(RequestingSplice):
         except (BadResponse, CodingError) as error:
             self._break_off(str(error))
             return
+        if self._held:
+            self._send_held()
         if self._parser.more:
             self._defer(self._feed_rest, FRAMES_WORK)
 
@@ -162,10 +170,9 @@ class HttpSplice(RequestingSplice):
 
     def head(self, head: ResponseHead) -> None:
         self._body.answered()
-        if self._request.in_lines and not head.local:
-            # The same lines for all callers.
+        if self._request.in_lines:
             self._advance(_HEAD)
-            send_lines(self._stream, head.status, head.lines)
+            self._held = head_block(head.status, self._lines_for(head) if head.local else head.lines)
             return
         fields, decoder = fields_for(self._caller, head, self._pool.port, self._request)
         self._advance(_HEAD)
@@ -174,11 +181,22 @@ class HttpSplice(RequestingSplice):
         self._parts = spoils_connection(self._caller, head, self._request)
         send_head(self._stream, self._request, head.status, fields)
 
+    def _lines_for(self, head: ResponseHead) -> bytes:
+        return lines_of(fields_for(self._caller, head, self._pool.port, self._request)[0])
+
     def body(self, data: bytes | memoryview) -> None:
-        if self._decoding is None:
-            self._stream.send(data)
-        else:
+        if self._decoding is not None:
             self._decoding.add(data)
+        elif self._held and len(self._held) + len(data) <= _HELD_MAX:
+            self._held += data
+        else:
+            self._send_held()
+            self._stream.send(data)
+
+    def _send_held(self) -> None:
+        held, self._held = self._held, b""
+        if held:
+            self._stream.send(held)
 
     def _decode(self, work: Callable[[], None]) -> None:
         try:
@@ -195,6 +213,7 @@ class HttpSplice(RequestingSplice):
 
     def trailers(self, fields: list[list[str]]) -> None:
         if self._caller is _RAW:
+            self._send_held()
             self._stream.send(fields_to_wire(fields))
 
     def interim(self, head: ResponseHead) -> None:
@@ -248,7 +267,11 @@ class HttpSplice(RequestingSplice):
     def _finish(self) -> None:
         self._advance(_END)
         self._decoding = None
-        self._call.finish()
+        if self._held:
+            held, self._held = self._held, b""
+            self._call.finish_with(held)
+        else:
+            self._call.finish()
 
     def _break_off(self, reason: str) -> None:
         """End with an error, or with a 502 as long as the caller has no head."""
@@ -257,6 +280,7 @@ class HttpSplice(RequestingSplice):
             return
         self._advance(_END)
         self._drop()
+        self._send_held()
         # An old router ends its client's response normally whatever the result says. A message that is no bin makes it
         # cut the client off (docs/contract.rst, "http_request").
         self._stream.send(False)

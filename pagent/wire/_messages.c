@@ -1,7 +1,7 @@
 /* Decode the messages that nearly all of a link consists of (docs/protocol.rst, "Messages").
 
-   The same as pagent.wire.fast_path: stream messages with a bin, the starts of calls and results of nil, in the forms that
-   encoders choose. pagent.wire.messages decodes every other message, and reports faults. */
+   The same as pagent.wire.fast_path: stream messages with a bin, the starts of calls and results of successful calls, in the
+   forms that encoders choose. pagent.wire.messages decodes every other message, and reports faults. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -16,8 +16,8 @@
 #define RESULT 7
 #define RESPONSE_MESSAGE 8
 
-/* The end of a result of nil: a bin of it, the status of a success, no error. */
-static const char NIL_RESULT[5] = "\xc4\x01\xc0\x00\xc0";
+/* The end of a result after its value: the status of a success, no error. */
+static const char SUCCESS_END[2] = "\x00\xc0";
 
 /* Return the big-endian unsigned integer of the given length in bytes. */
 static uint64_t
@@ -66,8 +66,8 @@ bin_of(const unsigned char *p, Py_ssize_t length, Py_ssize_t at)
 PyDoc_STRVAR(decode_common_doc,
 "decode_common(payload, copied) -> (kind, call id, value) | None\n\n"
 "The value of a stream message with a bin is its payload: bytes if the message has at most copied bytes, otherwise a\n"
-"memoryview. The value of a call start of at most copied bytes is all that follows its id. That of a successful result\n"
-"of nil is b\"\". None for any other message.");
+"memoryview. That of a result is its packed value, in the same way. The value of a call start of at most copied bytes is\n"
+"all that follows its id. None for any other message.");
 
 static PyObject *
 decode_common(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
@@ -87,7 +87,7 @@ decode_common(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     if (PyObject_GetBuffer(args[0], &buffer, PyBUF_SIMPLE) < 0)
         return NULL;
     const unsigned char *data = buffer.buf;
-    Py_ssize_t length = buffer.len;
+    Py_ssize_t length = buffer.len, end = length;
     if (length >= 4) {
         if (data[0] == ARRAY_OF_3 && (data[1] == REQUEST_MESSAGE || data[1] == RESPONSE_MESSAGE)) {
             at = id_of(data, length, &call_id);
@@ -100,8 +100,10 @@ decode_common(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
                 at = 0;
         }
         else if (data[0] == ARRAY_OF_5 && data[1] == RESULT) {
-            at = id_of(data, length, &call_id);
-            at = at && length == at + 5 && memcmp(data + at, NIL_RESULT, 5) == 0 ? length : 0;
+            end -= sizeof(SUCCESS_END);
+            at = id_of(data, end, &call_id);
+            if (at)
+                at = memcmp(data + end, SUCCESS_END, sizeof(SUCCESS_END)) == 0 ? bin_of(data, end, at) : 0;
         }
     }
     if (!at) {
@@ -110,10 +112,10 @@ decode_common(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     }
     long kind = data[1];
     if (length <= copied)
-        value = PyBytes_FromStringAndSize((const char *)data + at, length - at);
+        value = PyBytes_FromStringAndSize((const char *)data + at, end - at);
     else {
         PyObject *view = PyMemoryView_FromObject(args[0]);
-        value = view ? PySequence_GetSlice(view, at, length) : NULL;
+        value = view ? PySequence_GetSlice(view, at, end) : NULL;
         Py_XDECREF(view);
     }
     PyBuffer_Release(&buffer);
@@ -126,7 +128,69 @@ decode_common(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return found;
 }
 
+/* Write a tag and a big-endian number of the given length in bytes; return where it ends. */
+static unsigned char *
+put(unsigned char *to, int tag, uint64_t value, int bytes)
+{
+    *to = (unsigned char)tag;
+    for (int i = bytes; i > 0; value >>= 8)
+        to[i--] = (unsigned char)value;
+    return to + 1 + bytes;
+}
+
+/* Write the head of a bin. */
+static unsigned char *
+put_bin(unsigned char *to, size_t length)
+{
+    if (length <= 0xFF)
+        return put(to, 0xC4, length, 1);
+    return length <= 0xFFFF ? put(to, 0xC5, length, 2) : put(to, 0xC6, length, 4);
+}
+
+PyDoc_STRVAR(bin_result_doc,
+"bin_result(call_id, value) -> bytes\n\n"
+"The message with the result of a call whose value is a bin.");
+
+static PyObject *
+bin_result(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    unsigned char head[2 + 9 + 5 + 5] = {ARRAY_OF_5, RESULT}, inner[5], *to = head + 2;
+
+    if (nargs != 2 || !PyBytes_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "bin_result(int, bytes)");
+        return NULL;
+    }
+    unsigned long long call_id = PyLong_AsUnsignedLongLong(args[0]);
+    if (call_id == (unsigned long long)-1 && PyErr_Occurred())
+        return NULL;
+    Py_ssize_t size = PyBytes_GET_SIZE(args[1]), inner_size = put_bin(inner, size) - inner;
+    if (size > 0xFFFFFFFF - inner_size) {
+        PyErr_SetString(PyExc_ValueError, "the value is too long");
+        return NULL;
+    }
+    if (call_id < 0x80)
+        *to++ = (unsigned char)call_id;
+    else if (call_id <= 0xFF)
+        to = put(to, 0xCC, call_id, 1);
+    else if (call_id <= 0xFFFF)
+        to = put(to, 0xCD, call_id, 2);
+    else
+        to = call_id <= 0xFFFFFFFF ? put(to, 0xCE, call_id, 4) : put(to, 0xCF, call_id, 8);
+    to = put_bin(to, inner_size + size);
+    memcpy(to, inner, inner_size);
+    to += inner_size;
+    PyObject *message = PyBytes_FromStringAndSize(NULL, to - head + size + sizeof(SUCCESS_END));
+    if (message != NULL) {
+        char *out = PyBytes_AS_STRING(message);
+        memcpy(out, head, to - head);
+        memcpy(out + (to - head), PyBytes_AS_STRING(args[1]), size);
+        memcpy(out + (to - head) + size, SUCCESS_END, sizeof(SUCCESS_END));
+    }
+    return message;
+}
+
 static PyMethodDef methods[] = {
+    {"bin_result", (PyCFunction)(void (*)(void))bin_result, METH_FASTCALL, bin_result_doc},
     {"decode_common", (PyCFunction)(void (*)(void))decode_common, METH_FASTCALL, decode_common_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -10,8 +10,10 @@ _CALL_START: Final = 2
 _REQUEST_MESSAGE: Final = 4
 _RESULT: Final = 7
 _RESPONSE_MESSAGE: Final = 8
-#: The end of a result of nil: a bin of it, the status of a success, no error.
-_NIL_RESULT: Final = b"\xc4\x01\xc0\x00\xc0"
+#: The end of a result after its value: the status of a success, no error.
+_SUCCESS_END: Final = b"\x00\xc0"
+
+_BIN_8: Final = tuple(bytes((0xC4, length)) for length in range(0x100))
 
 #: The most bytes before the payload of a stream message.
 _HEAD_MAX: Final = 2 + 9 + 5
@@ -21,8 +23,8 @@ def decode_common(payload: Bytes, copied: int) -> tuple[int, int, Any] | None:
     """Return ``(kind, call id, value)`` of a message in one of the forms that encoders choose; None for any other.
 
     The value of a stream message with a bin is its payload: bytes if the message has at most ``copied`` bytes,
-    otherwise a memoryview. The value of a call start of at most ``copied`` bytes is all that follows its id, as bytes.
-    That of a successful result of nil is b"".
+    otherwise a memoryview. That of the result of a successful call is its packed value, in the same way. The value of a
+    call start of at most ``copied`` bytes is all that follows its id, as bytes.
     """
     length = len(payload)
     head = bytes(payload if length <= copied else payload[:_HEAD_MAX])
@@ -38,10 +40,12 @@ def decode_common(payload: Bytes, copied: int) -> tuple[int, int, Any] | None:
             at, call_id = _read_id(head)
             if at < length:
                 return kind, call_id, head[at:]
-        if head[0] == 0x95 and kind == _RESULT and length <= _HEAD_MAX:
+        if head[0] == 0x95 and kind == _RESULT and payload[-2:] == _SUCCESS_END:
             at, call_id = _read_id(head)
-            if head[at:] == _NIL_RESULT:
-                return kind, call_id, b""
+            size, at = _read_bin(head, at)
+            if length != at + size + len(_SUCCESS_END):
+                return None
+            return kind, call_id, head[at:-2] if length <= copied else memoryview(payload)[at:-2]
     except IndexError:
         pass  # too short, or of another form
     return None
@@ -58,6 +62,21 @@ def join_with_id(before: bytes, call_id: int, after: bytes) -> bytes:
     if call_id < 0x80:
         return before + call_id.to_bytes(1, "big") + after
     return before + b"\xcf" + call_id.to_bytes(8, "big") + after
+
+
+def bin_header(length: int) -> bytes:
+    """Return the bytes before a bin of ``length`` bytes."""
+    if length < 0x100:
+        return _BIN_8[length]
+    if length < 0x1_0000:
+        return b"\xc5" + length.to_bytes(2, "big")
+    return b"\xc6" + length.to_bytes(4, "big")
+
+
+def bin_result(call_id: int, value: bytes) -> bytes:
+    """Return the RESULT of a call that succeeded with a bin. ``_messages.c`` does the same in C."""
+    packed = bin_header(len(value)) + value
+    return join_with_id(b"\x95\x07", call_id, b"%b%b%b" % (bin_header(len(packed)), packed, _SUCCESS_END))
 
 
 def _read_id(message: bytes) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from pagent.errors import ProtocolError
 from pagent.limits import ERROR_TEXT_MAX, MESSAGE_COST_MIN, RESULT_ELEMENTS_MAX, VALUE_WEIGHT
 from pagent.wire import fast_path, native
 from pagent.wire.closing import INVALID_PAYLOAD
+from pagent.wire.fast_path import bin_header as bin_header
 from pagent.wire.values import UNPACK_FAULTS, TooManyElementsError, first_two, unpack
 from pagent.wire.values import pack as pack
 
@@ -72,6 +73,7 @@ _SMALL_MAX: Final = 1024
 #: The most bytes of a message up to its call id: an array header of 5, a type and an id of 9 each.
 _HEAD_MAX: Final = 5 + 9 + 9
 _DecodeCommon = Callable[[Any, int], tuple[int, int, Any] | None]
+_bin_result: Final[Callable[[int, bytes], bytes]] = native.bin_result or fast_path.bin_result
 _decode_common: Final[_DecodeCommon] = native.decode_common or fast_path.decode_common
 
 
@@ -105,15 +107,18 @@ class Hello(NamedTuple):
     status: Any = SUCCESS
 
 
-class Outcome(NamedTuple):
+class Outcome:
     """The body of RESULT: :func:`unpack_result` reads ``packed``; ``error`` is ``(message, cause type, text)`` or None.
 
     The value is unpacked only for a call that exists: it may have many more elements than any other message.
     """
 
-    packed: bytes | None
-    status: int
-    error: tuple[str, str | None, str | None] | None
+    __slots__ = ("error", "packed", "status")
+
+    def __init__(self, packed: Bytes | None, status: int, error: tuple[str, str | None, str | None] | None) -> None:
+        self.packed = packed
+        self.status = status
+        self.error = error
 
 
 #: That of most calls.
@@ -136,7 +141,7 @@ def decode(payload: Bytes) -> tuple[int, int, Any]:
     if found is not None:
         kind, call_id, value = found
         if kind == RESULT:
-            return kind, call_id, _DONE
+            return kind, call_id, _DONE if value == _NIL else Outcome(value, SUCCESS, None)
         if kind != CALL_START:
             return kind, call_id, value
         if value[0] == BISTREAM:
@@ -254,7 +259,7 @@ def _read_outcome(message: list[Any]) -> Outcome:
     return Outcome(None, status, ("no message", None, None))
 
 
-def unpack_result(packed: bytes | None) -> Any:
+def unpack_result(packed: Bytes | None) -> Any:
     """Return the value of a result, None for that of an error.
 
     ValueError if it cannot be read, or has more than RESULT_ELEMENTS_MAX elements.
@@ -287,7 +292,6 @@ _BODY: Final = {
 #: An array of three that begins with the type.
 _STREAM_START: Final = {kind: bytes((0x93, kind)) for kind in (REQUEST_MESSAGE, RESPONSE_MESSAGE)}
 _EMPTY_START: Final = {kind: bytes((0x92, kind)) for kind in (CALL_CANCEL, REQUEST_CLOSE, RESPONSE_CLOSE)}
-_BIN_8: Final = tuple(bytes((0xC4, length)) for length in range(0x100))
 
 
 def cost(value: Any) -> int:
@@ -313,15 +317,6 @@ def stream_prefix(kind: int, call_id: int) -> bytes:
     return fast_path.join_with_id(_STREAM_START[kind], call_id, b"")
 
 
-def bin_header(length: int) -> bytes:
-    """Return the bytes before a bin of ``length`` bytes."""
-    if length < 0x100:
-        return _BIN_8[length]
-    if length < 0x1_0000:
-        return b"\xc5" + length.to_bytes(2, "big")
-    return b"\xc6" + length.to_bytes(4, "big")
-
-
 def call_start(call_id: int, call_type: int, method: str, args: Any, kwargs: Any) -> bytes:
     return pack([CALL_START, call_id, call_type, method, args, kwargs])
 
@@ -339,6 +334,8 @@ def result(call_id: int, value: Any) -> bytes:
     """Return the RESULT of a call that succeeded; the value is packed twice (docs/protocol.rst, "Messages")."""
     if value is None:
         return fast_path.join_with_id(b"\x95\x07", call_id, b"\xc4\x01\xc0\x00\xc0")
+    if type(value) is bytes:
+        return _bin_result(call_id, value)
     return pack([RESULT, call_id, pack(value), SUCCESS, None])
 
 

@@ -9,6 +9,7 @@ whole_frames: Callable[[Any, bool, int, int, int, list[tuple[int, Any]]], int] |
 binary_frame: Callable[[Any, Any], bytes] | None
 masked_frame: Callable[[int, bytes, Any, Any], bytes] | None
 mask: Callable[[bytes, Any], None] | None
+bin_result: Callable[[int, bytes], bytes] | None
 decode_common: Callable[[Any, int], tuple[int, int, Any] | None] | None
 pack_common: Callable[[Any], bytes | None] | None
 unpack_common: Callable[[Any, int, bool], Any] | None
@@ -17,9 +18,9 @@ try:
     from pagent.wire import _frames, _messages, _values
 except ImportError:
     whole_frames = binary_frame = masked_frame = mask = decode_common = None
-    pack_common = unpack_common = None
+    bin_result = pack_common = unpack_common = None
 else:
     whole_frames, binary_frame = _frames.whole_frames, _frames.binary_frame
     masked_frame, mask = _frames.masked_frame, _frames.mask
-    decode_common = _messages.decode_common
+    bin_result, decode_common = _messages.bin_result, _messages.decode_common
     pack_common, unpack_common = _values.pack_common, _values.unpack_common

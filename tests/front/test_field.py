@@ -53,6 +53,7 @@ class Scripted:
 
     def __init__(self) -> None:
         self.answer: list[Any] = []
+        self.result: Any = None
         self.error: Exception | None = None
         self.arguments: tuple[Any, ...] = ()
         self.body = b""
@@ -60,7 +61,7 @@ class Scripted:
         self.hold.set()
 
     @bistream
-    async def http_request(self, call: IncomingCall, *arguments: Any, **_: bool) -> None:
+    async def http_request(self, call: IncomingCall, *arguments: Any, **_: bool) -> Any:
         assert call.stream is not None
         self.arguments = arguments
         stream = AsyncStream(call.stream)
@@ -71,6 +72,7 @@ class Scripted:
         await self.hold.wait()
         if self.error is not None:
             raise self.error
+        return self.result
 
 
 @asynccontextmanager

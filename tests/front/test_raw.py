@@ -67,6 +67,44 @@ async def test_a_head_in_lines_may_come_in_pieces(size: int) -> None:
         assert (got.status, got.fields, got.body) == (200, [("Content-Length", "2"), ("X-A", "1")], b"hi")
 
 
+HEAD = b"200\r\nContent-Length: 4\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        ([HEAD + b"body"], None),
+        ([HEAD + b"bo", b"dy"], None),
+        ([HEAD], b"body"),
+        ([HEAD + b"bo"], b"dy"),
+        ([HEAD + b"body"], b""),
+        ([], HEAD + b"body"),
+        ([b"103\r\n\r\n"], HEAD + b"body"),
+        ([HEAD[:9]], HEAD[9:] + b"body"),
+    ],
+)
+async def test_the_last_part_of_an_answer_may_be_the_result(answer: list[Any], result: bytes | None) -> None:
+    async with scripted_front(is_ours=True) as (front, script), wire(front.port) as client:
+        script.answer, script.result = answer, result
+        for _ in range(2):
+            client.say(post(f"{TARGET}/", b"body"))
+            if answer[:1] == [b"103\r\n\r\n"]:
+                assert (await client.head())[0] == 103
+            got = await client.answer()
+            assert (got.status, got.fields, got.body) == (200, [("Content-Length", "4")], b"body")
+
+
+@pytest.mark.parametrize("result", [b"200\r\na: b\r\n", b"x", b"", HEAD + b"more than four", HEAD + b"two", 1])
+async def test_results_that_are_no_answer(result: Any) -> None:
+    async with scripted_front(is_ours=True) as (front, script), wire(front.port) as client:
+        script.result = result
+        client.say(post(f"{TARGET}/", b"body"))
+        if result == HEAD + b"two":
+            assert (await client.rest()).endswith(b"\r\n\r\ntwo")
+        else:
+            assert (await client.answer()).status == 502
+
+
 async def test_an_agent_without_the_extension_lines(agent: Agent) -> None:
     async with (
         connect(f"127.0.0.1:{agent.rpc_port}", token=TOKEN, extensions=(identity.FLOW,)) as connection,

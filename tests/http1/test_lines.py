@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pagent.http1 import lines, native
+from pagent.http1 import lines, native, section
 from pagent.http1.lines import (
     LEFT_OUT,
     is_clean,
@@ -229,3 +229,28 @@ def test_an_error_of_the_function_for_other_names_is_raised() -> None:
     for scanning in (scan, scan_in_python, native.scan or scan):
         with pytest.raises(LookupError, match="ABC"):
             scanning(b"ABC: d\r\n", False, watched)
+
+
+@given(BLOCKS, st.integers(0, 12))
+@example(b"a\r\n\r\n", 0)
+@example(b"\r\r\n\r\n\r\n", 2)
+def test_a_blank_line_is_found_in_c_as_in_python(data: bytes, at: int) -> None:
+    assert section.find_blank_line(data, at) == section.find_in_python(data, at) == data.find(b"\r\n\r\n", at)
+
+
+@pytest.mark.parametrize("arguments", [(), (b"",), ("", 0), (b"", ""), (b"", 0, 1)])
+def test_the_search_in_c_checks_its_arguments(arguments: tuple[object, ...]) -> None:
+    if native.find_blank_line is not None:
+        with pytest.raises(TypeError):
+            native.find_blank_line(*arguments)  # type: ignore[arg-type, call-arg]
+
+
+@given(
+    st.binary(max_size=40),
+    st.sampled_from([b"\t", b"\x1f", b" ", b"~", b"\x7f", b"\x80", b"\xff", b"\0"]),
+    st.binary(max_size=40),
+)
+def test_a_control_is_found_at_every_place_of_a_value(before: bytes, byte: bytes, after: bytes) -> None:
+    block = b"a:" + before + byte + after + b"\r\n"
+    expected = outcome(scan_in_python, block, False, watch({"a": 1}))
+    assert outcome(scan, block, False, watch({"a": 1})) == expected

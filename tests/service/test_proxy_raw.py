@@ -54,6 +54,14 @@ async def one(reader, writer):
     elif path == "/trailers":
         writer.write(b"HTTP/1.1 200 OK\\r\\ntrailer: x-sum\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n"
                      b"2\\r\\nhi\\r\\n0\\r\\nx-sum: 1\\r\\n\\r\\n")
+    elif path == "/broken":
+        writer.write(b"HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n2\\r\\nhi\\r\\nx")
+    elif path == "/two":
+        writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\n\\r\\nab")
+        await asyncio.sleep(0.1)
+        writer.write(b"cd")
+    elif path == "/long":
+        writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 20000\\r\\n\\r\\n" + bytes(20000))
     elif path == "/426":
         writer.write(b"HTTP/1.1 426 x\\r\\nContent-Length: 2\\r\\n\\r\\nno")
     elif path == "/other":
@@ -184,9 +192,9 @@ async def test_heads_in_lines(agent: Agent) -> None:
     """The caller that sends its fields as lines gets those of the job as lines, and those of a 502."""
     async with peers.dial(agent.rpc_port, TOKEN, extensions=["flow", "lines"]) as peer:
         job = await start_program(peer, SERVER)
-        got, _ = await peer.outcome(await begin(peer, job, "/interim", b"Host: a\r\nX-A:1\r\n"))
-        interim = [b"102\r\n\r\n", b"103\r\nlink: y\r\n\r\n", b"104\r\n\r\n"]
-        assert got == [*interim, b"200\r\nContent-Length: 2\r\n\r\n", b"hi"]
+        got, result = await peer.outcome(await begin(peer, job, "/interim", b"Host: a\r\nX-A:1\r\n"))
+        assert got == [b"102\r\n\r\n", b"103\r\nlink: y\r\n\r\n", b"104\r\n\r\n"]
+        assert result == b"200\r\nContent-Length: 2\r\n\r\nhi"
         call = await begin(peer, job, "/echo", b"Connection: upgrade\r\nUpgrade: mine/2\r\n", upgrade=True)
         assert (await peer.next_of(call))[2] == b"101\r\nconnection: Upgrade\r\nupgrade: Mine/2\r\nx-a: 1\r\n\r\n"
         await peer.cancel(call)
@@ -196,6 +204,30 @@ async def test_heads_in_lines(agent: Agent) -> None:
         assert got[6:] == [200, [["Content-Length", "2"]], b"hi"]
         with pytest.raises(CallFailed, match="ValueError"):
             await peer.outcome(await begin(peer, job, "/", b"Host: a\r\n\r\n"))
+
+
+@pytest.mark.parametrize(
+    ("target", "parts"),
+    [
+        ("/made", [b"200\r\nContent-Length: 1\r\n\r\n1"]),
+        ("/two", [b"200\r\nContent-Length: 4\r\n\r\nab", b"cd", None]),
+        ("/trailers", [b"200\r\ntrailer: x-sum\r\n\r\nhi", [["x-sum", "1"]], None]),
+        ("/long", [b"200\r\nContent-Length: 20000\r\n\r\n", bytes(20000), None]),
+        ("/broken", [b"200\r\n\r\nhi", False]),
+    ],
+)
+async def test_an_answer_that_comes_at_once_is_the_result(agent: Agent, target: str, parts: list[Any]) -> None:
+    async with peers.dial(agent.rpc_port, TOKEN, extensions=["flow", "lines"]) as peer:
+        job = await start_program(peer, SERVER)
+        call = await begin(peer, job, target, b"Host: a\r\n")
+        if target == "/broken":
+            got = await values(peer, call, 2)
+            with pytest.raises(CallFailed, match="chunk"):
+                await peer.outcome(call)
+        else:
+            got, result = await peer.outcome(call)
+            got.append(result)
+        assert got == parts
 
 
 @pytest.mark.parametrize("extensions", [[], ["flow"]])

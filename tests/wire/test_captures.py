@@ -58,7 +58,7 @@ def body_of(message: list[Any]) -> Any:
             return _tuples(rest) if rest[0] == messages.BISTREAM else tuple(rest)
         case messages.RESULT:
             packed, status, error = rest
-            return messages.Outcome(packed, status, tuple(error[:3]) if error else None)
+            return packed, status, tuple(error[:3]) if error else None
         case messages.REQUEST_MESSAGE | messages.RESPONSE_MESSAGE:
             return rest[0]
     assert rest == []
@@ -66,10 +66,12 @@ def body_of(message: list[Any]) -> Any:
 
 
 def decoded(payload: Bytes) -> tuple[int, int, Any]:
-    """The decoded message, with the attributes of a call start as a tuple."""
+    """The decoded message, with the attributes of a call start and of an outcome as a tuple."""
     kind, call_id, body = messages.decode(payload)
     if isinstance(body, messages.Start):
         return kind, call_id, (body.call_type, body.method, body.args, body.kwargs)
+    if isinstance(body, messages.Outcome):
+        return kind, call_id, (body.packed, body.status, body.error)
     return kind, call_id, body
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgpack
 import pytest
 from hypothesis import given
@@ -29,7 +31,7 @@ STARTS = st.sampled_from([b"\x93\x04", b"\x93\x08", b"\x96\x02", b"\x95\x07"])
     st.binary(max_size=30)
     | st.builds(
         b"".join,
-        st.tuples(st.sampled_from([b"\x93\x04", b"\x93\x08", b"\x96\x02", b"\x95\x07"]), st.binary(max_size=30)),
+        st.tuples(STARTS, st.binary(max_size=30), st.sampled_from([b"", b"\x00\xc0"])),
     )
     | st.sampled_from(MESSAGES),
     st.integers(0, 40),
@@ -39,8 +41,8 @@ def test_the_fast_path_decodes_as_msgpack(payload: bytes, copied: int) -> None:
     for decode in DECODERS:
         assert decode(payload, copied) == found
         assert decode(memoryview(bytearray(payload)), copied) == found
-    if found is not None and payload[0] == 0x93:
-        assert found == (payload[1], *msgpack.unpackb(payload)[1:])
+    if found is not None and payload[0] != 0x96:
+        assert found == (payload[1], *msgpack.unpackb(payload)[1:3])
         assert isinstance(found[2], bytes) == (len(payload) <= copied)
 
 
@@ -53,12 +55,38 @@ def test_every_form_of_a_stream_message_takes_the_fast_path(kind: int, length: i
         assert decode(payload, 1024) == (kind, call_id, bytes(length))
 
 
-@pytest.mark.parametrize("call_id", [0, 127, 128, 65535, 2**64 - 1])
-def test_a_result_of_nil_takes_the_fast_path(call_id: int) -> None:
+@pytest.mark.parametrize("call_id", [0, 127, 128, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**64 - 1])
+@pytest.mark.parametrize(
+    "value", [None, 1, b"", bytes(253), bytes(254), bytes(300), bytes(65_533), bytes(70_000), {"state": "RUNNING"}]
+)
+def test_the_result_of_a_successful_call_takes_the_fast_path(call_id: int, value: object) -> None:
+    packed = msgpack.packb(value)
+    message = messages.result(call_id, value)
+    assert message == msgpack.packb([messages.RESULT, call_id, packed, 0, None])
     for decode in DECODERS:
-        assert decode(messages.result(call_id, None), 1024) == (messages.RESULT, call_id, b"")
-        assert decode(messages.result(call_id, 1), 1024) is None
-    assert messages.decode(messages.result(call_id, None)) == (messages.RESULT, call_id, (b"\xc0", 0, None))
+        assert decode(message, 1024) == (messages.RESULT, call_id, packed)
+    kind, found_id, outcome = messages.decode(message)
+    assert (kind, found_id, outcome.packed, outcome.status, outcome.error) == (
+        messages.RESULT,
+        call_id,
+        packed,
+        0,
+        None,
+    )
+
+
+@pytest.mark.parametrize("call_id", [-1, 2**64])
+@pytest.mark.parametrize("encode", [fast_path.bin_result, *([native.bin_result] if native.bin_result else [])])
+def test_no_result_has_such_an_id(encode: Callable[[int, bytes], bytes], call_id: int) -> None:
+    with pytest.raises(OverflowError):
+        encode(call_id, b"")
+
+
+@pytest.mark.skipif(native.bin_result is None, reason="nothing is compiled")
+@pytest.mark.parametrize("arguments", [(), (1,), (1, ""), ("", b""), (1, bytearray())])
+def test_the_encoder_in_c_checks_its_arguments(arguments: tuple[object, ...]) -> None:
+    with pytest.raises(TypeError):
+        native.bin_result(*arguments)  # type: ignore[misc, arg-type]
 
 
 @pytest.mark.skipif(native.decode_common is None, reason="nothing is compiled")
