@@ -26,6 +26,7 @@
       FileChangedError            a file is not the one that the caller named as a condition
       FileDigestError             an upload does not have the digest that its caller gave
       FileOffsetError             an upload cannot continue where its caller said
+      NotUnicodeError             a text of the caller cannot be sent, because it is not valid Unicode
       RouteError                  a relayed call found no way to the job now; asking again may help
       RequestRefusedError         a router answers a request with an error: carries status and text
         NotYetError               what the request is for may be there within seconds
@@ -164,6 +165,10 @@ class FileDigestError(PagentError, ValueError):
 
 class FileOffsetError(PagentError, ValueError):
     """An upload cannot continue where its caller said: fewer bytes of it are kept."""
+
+
+class NotUnicodeError(PagentError, ValueError):
+    """A text cannot be sent as UTF-8: it has a lone surrogate."""
 
 
 class RouteError(PagentError):

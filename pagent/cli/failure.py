@@ -19,6 +19,7 @@ from pagent.errors import (
     LinkError,
     MethodError,
     MethodNotFoundError,
+    NotUnicodeError,
     TokenRefusedError,
 )
 from pagent.log import escape
@@ -68,7 +69,7 @@ class CommandFailed(Exception):
 
 
 #: Errors that a command reports in one line.
-_FAILURES: Final = (CommandFailed, CallError, LinkError, OSError)
+_FAILURES: Final = (CommandFailed, CallError, LinkError, NotUnicodeError, OSError)
 
 
 def message_of(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pagent.client.link import ClientLink
+from pagent.errors import NotUnicodeError
 from pagent.rpc.aio import StreamCall
 
 
@@ -25,7 +26,7 @@ class JobCalls:
 
 
 def check_text(value: Any) -> None:
-    """Raise ValueError for a lone surrogate in an argument: it cannot be sent as UTF-8."""
+    """Raise NotUnicodeError for a lone surrogate in an argument: it cannot be sent as UTF-8."""
     if isinstance(value, str):
         if not value.isascii():
             _check_str(value)
@@ -43,7 +44,7 @@ def _check_str(value: str) -> None:
         value.encode()
     except UnicodeEncodeError:
         text = "write a name that is not UTF-8 as a listing has it"
-        raise ValueError(f"not valid Unicode: {value!r}; {text}") from None
+        raise NotUnicodeError(f"not valid Unicode: {value!r}; {text}") from None
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pagent.client.link import ClientLink
 from pagent.client.output import Logs, RemoteExec
 from pagent.client.traffic import TrafficMethods
 from pagent.errors import ServerError
+from pagent.http1.wire_text import to_wire
 from pagent.limits import READY_TIMEOUT_S
 from pagent.wire import messages
 
@@ -25,6 +26,9 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
     :raises MethodError: an error of the agent; ``cause_type`` is its class name.
     :raises LinkClosedError: the link is lost.
     :raises MethodNotFoundError: the agent does not have the method.
+
+    In ``args``, in values of ``env`` and in ``cwd``, bytes that are not UTF-8 are lone surrogates, as in ``sys.argv``
+    (the error handler ``surrogateescape``).
     """
 
     def __init__(self, link: ClientLink, info: Info) -> None:
@@ -61,8 +65,8 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         :param cwd: relative to the sandbox, or absolute below a folder that ``jobs.allow_folders`` lists.
         :raises MethodError: ProcessStartTimeoutError, ProcessExitedError, FileNotFoundError and others.
         """
-        environment = None if env is None else dict(env)
-        arguments: list[Any] = [list(args), environment, cwd, port_expected_count, forward_stdout]
+        folder = None if cwd is None else to_wire(cwd)
+        arguments: list[Any] = [_texts(args), _variables(env), folder, port_expected_count, forward_stdout]
         if (port, ready, ready_timeout, timeout) != (None, "report", None, None):  # older agents do not have them
             arguments += [port, ready, READY_TIMEOUT_S if ready_timeout is None else ready_timeout, timeout]
         further = None if more_ports is None else dict(more_ports)
@@ -136,7 +140,7 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         :param tty: run it on a pseudo-terminal with that size.
         :param split: each piece of output begins with the byte 1 (stdout or terminal) or 2 (stderr).
         """
-        arguments: list[Any] = [list(args), None if env is None else dict(env), tty, rows, cols]
+        arguments: list[Any] = [_texts(args), _variables(env), tty, rows, cols]
         if split:  # older agents do not have it
             arguments.append(True)
         async with self._stream(messages.BISTREAM, "job_exec", *arguments) as call:
@@ -160,11 +164,19 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         The job is ended after the block if it still runs. ``tty``, ``rows``, ``cols`` and ``split`` are those of
         :meth:`exec`; ``cwd`` and ``ports`` (``port``, ``prefer_port``, ``more_ports``) those of :meth:`start`.
         """
-        environment = None if env is None else dict(env)
-        options = given(cwd=cwd, tty=tty, rows=rows, cols=cols, split=split, **ports)
-        async with self._stream(messages.BISTREAM, "job_run", list(args), environment, **options) as call:
+        folder = None if cwd is None else to_wire(cwd)
+        options = given(cwd=folder, tty=tty, rows=rows, cols=cols, split=split, **ports)
+        async with self._stream(messages.BISTREAM, "job_run", _texts(args), _variables(env), **options) as call:
             first = await call.receive()
             if not isinstance(first, dict):
                 await call.result()
                 raise ServerError("unexpected response to job_run")
             yield RemoteExec(call), first
+
+
+def _texts(args: Sequence[str]) -> list[str | bytes]:
+    return [to_wire(text) for text in args]
+
+
+def _variables(env: Mapping[str, str] | None) -> dict[str, str | bytes] | None:
+    return None if env is None else {name: to_wire(value) for name, value in env.items()}

@@ -8,11 +8,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeGuard
 
 from pagent import limits
 from pagent.errors import ProcessPortCountError
 from pagent.jobs.placeholders import MAIN, NAME, OPENING, fill
+from pagent.names import to_wire
 
 PREFIX: Final = "DA__PAGENT__"
 _LOOPBACK: Final = ("127.0.0.1", "localhost")
@@ -137,8 +138,6 @@ def check_command(
         raise TypeError(f"args must be a list, not {type(args).__name__}")
     if not args:
         raise ValueError("args must not be empty")
-    if cwd is not None and not isinstance(cwd, str):
-        raise TypeError(f"cwd must be a str, not {type(cwd).__name__}")
     if not isinstance(forward_stdout, bool):
         raise TypeError(f"forward_stdout must be a bool, not {type(forward_stdout).__name__}")
     texts, variables = _texts_and_environment(args, env)
@@ -147,7 +146,7 @@ def check_command(
     return Command(
         args=texts,
         env=variables,
-        cwd=cwd or "",
+        cwd=_folder(cwd),
         port_expected_count=_port_count(port_expected_count, how),
         forward_stdout=forward_stdout,
         port=given,
@@ -167,13 +166,37 @@ def _texts_and_environment(args: Sequence[Any], env: object) -> tuple[tuple[str,
     given: dict[Any, Any] = env or {}
     texts = [*args, *given, *given.values()]
     if not _are_texts(texts) or "" in given or "=" in "".join(given):
-        for index, arg in enumerate(args):
-            _text(f"args[{index}]", arg)
-        for name, value in given.items():
-            _variable_name("env", name)
-            _text(f"env[{name!r}]", value)
+        args = [_value(f"args[{index}]", arg) for index, arg in enumerate(args)]
+        given = {_variable_name("env", name): _value(f"env[{name!r}]", value) for name, value in given.items()}
+        texts = [*args, *given, *given.values()]
     _check_length(texts)
     return tuple(args), given
+
+
+def _value(what: str, value: object) -> str:
+    return _text(what, os.fsdecode(value) if _is_no_utf8(value) else value)
+
+
+def _folder(cwd: Any) -> str:
+    if cwd is None:
+        return ""
+    if _is_no_utf8(cwd):
+        path = os.fsdecode(cwd)
+        return path if os.path.isabs(path) else to_wire(path)
+    if not isinstance(cwd, str):
+        raise TypeError(f"cwd must be a str, not {type(cwd).__name__}")
+    return cwd
+
+
+def _is_no_utf8(value: object) -> TypeGuard[bytes]:
+    """Return whether this is a text that is not UTF-8: a peer sends its bytes, and here it is a str with surrogates."""
+    if not isinstance(value, bytes):
+        return False
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
 
 
 def _stdin(data: object) -> bytes | None:

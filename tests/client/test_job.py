@@ -6,13 +6,14 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pagent.agent import Agent
 from pagent.client import AgentClient, RemoteJob, connect_agent
-from pagent.errors import CallCancelledError, HandshakeRefusedError, LinkClosedError, MethodError
+from pagent.errors import CallCancelledError, HandshakeRefusedError, LinkClosedError, MethodError, NotUnicodeError
 from pagent.limits import MESSAGE_MAX, STREAM_WINDOW, WEBSOCKET_MESSAGE_MAX
 from tests.kit.agents import TOKEN
 from tests.kit.peer import PATIENCE_S
@@ -443,6 +444,22 @@ class TestLife:
             await process.resize(33, 44)
             await process.write(b"\n")
             assert b"33 44\r\n" in b"".join([data async for data in process])
+
+    async def test_texts_that_are_not_utf_8(self, job: RemoteJob, sandbox: Path) -> None:
+        text = os.fsdecode(b"K\xf6ln")
+        (sandbox / text).mkdir()
+        await job.start(
+            ["sh", "-c", "pwd; echo $0 $A; exec sleep 1000", text], {"A": text}, text, port_expected_count=0
+        )
+        async with job.exec(["printf", "%s %s", text, "ü"], {"A": text}) as process:
+            assert b"".join([data async for data in process]) == "Köln ".encode("latin-1") + "ü".encode()
+        output = b""
+        async with aclosing(aiter(job.logs(follow=True))) as chunks:
+            while output.count(b"\n") < 2:
+                output += await anext(chunks)
+        assert output.splitlines() == [os.fsencode(sandbox / text), b"K\xf6ln K\xf6ln"]
+        with pytest.raises(NotUnicodeError):
+            await job.note(text, b"")
 
     async def test_adopt(self, address: str, client: AgentClient) -> None:
         async with connect_agent(address, token=TOKEN, name="first") as first:

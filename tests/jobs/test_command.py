@@ -31,6 +31,9 @@ def check(**changes: Any) -> Command:
         ("args", [], ValueError),
         ("args", ["ls", 1], TypeError),
         ("args", [b"ls"], TypeError),
+        ("env", {"A": b"a"}, TypeError),
+        ("env", {b"\xff": "a"}, TypeError),
+        ("cwd", b"folder", TypeError),
         ("args", ["l\0s"], ValueError),
         ("args", ["\ud800"], ValueError),
         ("env", [], TypeError),
@@ -94,6 +97,20 @@ def test_good_arguments() -> None:
     assert command.args == ("a", "b")
     assert command.cwd == "x/y"
     assert command.timeout_s == 3.0
+
+
+def test_texts_that_are_not_utf_8_are_bins() -> None:
+    command = check(args=["cat", b"K\xf6ln {port}"], env={"A": b"\xff", "B": "b"}, cwd=b"/d\xf6r")
+    assert [os.fsencode(text) for text in command.command_line(8)] == [b"cat", b"K\xf6ln 8"]
+    assert {name: os.fsencode(value) for name, value in command.env.items()} == {"A": b"\xff", "B": b"b"}
+    assert os.fsencode(command.cwd) == b"/d\xf6r"
+    assert check(cwd=b"d\xf6r").cwd == "d\U0010fef6r"  # below the sandbox: as file names
+
+
+@pytest.mark.parametrize("changes", [{"args": [b"\xff\0"]}, {"env": {"A": b"\0\xff"}}])
+def test_bins_that_no_system_takes(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        check(**changes)
 
 
 def test_the_order_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

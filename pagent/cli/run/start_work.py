@@ -15,7 +15,7 @@ from pagent.cli.outcome import describe_end, exit_code
 from pagent.cli.run.pool_options import PoolChoice
 from pagent.cli.run.pool_wait import create_pool_job, until_placed
 from pagent.client import AgentClient, RemoteJob
-from pagent.errors import CallError, LinkError, MethodError
+from pagent.errors import CallError, LinkError, MethodError, NotUnicodeError
 from pagent.jobs.placeholders import MAIN, names
 from pagent.log import escape
 
@@ -68,7 +68,7 @@ async def start_job(client: AgentClient, request: StartArguments) -> int:
         failure = await _explained(job, error, request)
         await _remove(job)
         raise failure from None
-    except (CallError, LinkError, OSError, CommandFailed, asyncio.CancelledError):
+    except (CallError, LinkError, NotUnicodeError, OSError, CommandFailed, asyncio.CancelledError):
         await _remove(job)
         raise
     try:

@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 
 from tests.kit import peer as peers
 from tests.kit.agents import TOKEN, agent_process, with_token
-from tests.kit.commands import ENDING, INTRODUCTION, environment, get, pagent, run
+from tests.kit.commands import ENDING, INTRODUCTION, environment, get, here_of, pagent, run
 from tests.kit.peer import PATIENCE_S
 from tests.kit.programs import ECHO, start_program
 from tests.kit.remotes import KINDS, RemoteProcess, remote_process
@@ -176,6 +176,16 @@ def test_a_job_that_ends_before_it_listens(tmp_path: Path, script: str, code: in
     ended, _, stderr = run(tmp_path, "--", "sh", "-c", script)
     assert ended == code
     assert re.fullmatch(words, stderr)
+
+
+def test_texts_that_are_not_utf_8(tmp_path: Path) -> None:
+    """File names are bytes; the folder is the current one of a user."""
+    text = os.fsdecode(b"d\xf6r")
+    folder = here_of(tmp_path) / text
+    folder.mkdir(parents=True)
+    script = 'printf %s "${PWD##*/}" "$0" "$A" | od -An -tx1; exit 5'
+    ended, stdout, _ = run(tmp_path, "--dir", str(folder), "-e", f"A={text}", "--", "sh", "-c", script, text)
+    assert (ended, stdout.split()) == (5, ["64", "f6", "72"] * 3)
 
 
 def test_options_after_the_command_belong_to_it(tmp_path: Path) -> None:
