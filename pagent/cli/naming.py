@@ -23,7 +23,10 @@ _LISTED: Final = 8
 
 
 async def find_job(client: AgentClient, text: str) -> RemoteJob:
-    """Return the job that ``text`` names. CommandFailed if there is none, or if several have this name."""
+    """Return the job that ``text`` names. CommandFailed if there is none, or if several have this name.
+
+    JobRemovedError: it was removed.
+    """
     if _UID.fullmatch(text):
         try:
             return await client.job(text)
@@ -38,12 +41,20 @@ async def find_job(client: AgentClient, text: str) -> RemoteJob:
     return RemoteJob(client.link, _only(infos, text))
 
 
+class JobRemovedError(CommandFailed):
+    """A job was removed recently. ``info``: the latest one that its agent remembers."""
+
+    def __init__(self, name: str, info: dict[str, Any]) -> None:
+        when = age(info["removed_at"])
+        super().__init__(f"job {name!r} was removed {when} ago; pagent info prints how it has ended", EXIT_NO_SUCH)
+        self.info = info
+
+
 async def _refuse_removed(client: AgentClient, text: str) -> None:
-    """Raise CommandFailed if a job that ``text`` names was removed recently."""
+    """Raise JobRemovedError if a job that ``text`` names was removed recently."""
     removed = [info for info in matching(await client.ended_jobs(), text) if info.get("removed_at")]
     if removed:
-        when = age(removed[-1]["removed_at"])
-        raise CommandFailed(f"job {text!r} was removed {when} ago; pagent info prints how it has ended", EXIT_NO_SUCH)
+        raise JobRemovedError(text, removed[-1])
 
 
 async def find_info(client: AgentClient, text: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pagent.job_states import UNREACHABLE
+from pagent.job_states import CLOSED, UNREACHABLE
 from pagent.jobs.signames import signal_number
 
 #: Shells return this plus the number of the signal for a program that a signal ended.
@@ -109,6 +109,6 @@ def exit_code(info: dict[str, Any]) -> int:
     """Return the exit code that a shell would return for the process."""
     if info["signal"] is not None:
         return _SIGNALLED + signal_number(info["signal"])
-    if info["exit_code"] is None:
-        return int(bool(info.get("error")))  # it got no agent
+    if info["exit_code"] is None:  # it got no agent, or was removed before its start
+        return int(bool(info.get("error")) or info.get("state") == CLOSED)
     return int(info["exit_code"])

@@ -16,6 +16,11 @@ class JobCalls:
         self._link = link
         self.uid = uid
 
+    @property
+    def link(self) -> ClientLink:
+        """Return the link that the calls use."""
+        return self._link
+
     async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         check_text((args, kwargs))
         return await self._link.call(method, self.uid, *args, timeout=None, **kwargs)

@@ -64,7 +64,8 @@ def info(target: Target, as_json: bool, job: str) -> None:
 def wait(target: Target, timeout: float | None, jobs: tuple[str, ...]) -> None:
     """Wait until each JOB has ended, and print its exit code, one a line.
 
-    The exit code of this command is that of the last JOB: N, or 128+N for a job that signal N has ended.
+    The exit code of this command is that of the last JOB: N, or 128+N for a job that signal N has ended. A job that was
+    removed has ended, too: its agent remembers it for a day.
 
     \b
     Examples:

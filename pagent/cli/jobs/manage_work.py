@@ -10,7 +10,7 @@ import click
 
 from pagent.cli.failure import EXIT_NO_SUCH, EXIT_TIMEOUT, CommandFailed, exit_code_for, report_failure
 from pagent.cli.job_wait import wait_across_links
-from pagent.cli.naming import UID_DIGITS, find_info, find_job
+from pagent.cli.naming import UID_DIGITS, JobRemovedError, find_info, find_job
 from pagent.cli.outcome import brief_end, describe_end, exit_code, reason
 from pagent.cli.terminal.sizes import cell_of, size_of
 from pagent.cli.terminal.standard_streams import say
@@ -103,7 +103,7 @@ async def wait_for_jobs(client: AgentClient, names: Sequence[str], timeout: floa
     try:
         async with asyncio.timeout(timeout):
             for name in names:
-                info = await ended(await find_job(client, name))
+                info = await _end_of(client, name)
                 code = exit_code(info)
                 if info.get("error"):
                     say(escape(f"job {name}: {info['error']}"))
@@ -111,6 +111,15 @@ async def wait_for_jobs(client: AgentClient, names: Sequence[str], timeout: floa
     except TimeoutError:
         raise CommandFailed(f"job {name} has not ended within {timeout:g} s", EXIT_TIMEOUT) from None
     return code
+
+
+async def _end_of(client: AgentClient, name: str) -> dict[str, Any]:
+    """Wait until the job that an argument names has ended, and return its info; at once for one that was removed."""
+    try:
+        job = await find_job(client, name)
+    except JobRemovedError as removed:
+        return removed.info
+    return await ended(job)
 
 
 async def ended(job: RemoteJob) -> dict[str, Any]:

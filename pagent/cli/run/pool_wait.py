@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from pagent.cli.failure import EXIT_USAGE, CommandFailed
-from pagent.cli.job_wait import is_lost_link, reach_again, wait_across_links
+from pagent.cli.job_wait import JobGoneError, is_lost_link, reach_again, wait_across_links
 from pagent.cli.run.pool_options import PoolChoice
 from pagent.cli.terminal.standard_streams import say
 from pagent.cli.terminal.status_line import StatusLine
@@ -65,7 +65,7 @@ async def check_agent(job: RemoteJob, pool: PoolChoice, failure: CallError | Lin
             info = await wait_across_links(job)
         else:
             return
-    except (CallError, LinkError):
+    except (CallError, LinkError, JobGoneError):
         return  # it was removed, or the router is away: the failure itself is reported
     if info.get("pool") and info.get("error"):
         reason = str(info["error"]).removeprefix(AGENT_ENDED)

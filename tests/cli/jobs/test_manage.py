@@ -129,6 +129,7 @@ def test_a_job_that_was_removed(pagent: Command) -> None:
         assert (code, stdout) == (3, "")
         assert re.fullmatch(rf"pagent: job '{name}' was removed \ds ago; pagent info prints how it has ended\n", stderr)
     assert "removed by the client or router" in pagent("info", "gone").stdout
+    assert pagent("wait", uid) == (143, "143\n", "")
 
 
 def test_the_client_that_has_killed_a_job_is_its_reason(pagent: Command) -> None:
