@@ -8,6 +8,7 @@ from typing import Final
 
 from pagent.access.hosts import authority
 from pagent.errors import ConfigError, DialError, RequestRefusedError
+from pagent.net.authority import authority_of
 from pagent.net.resolving import resolve
 from pagent.runtime.descriptors import descriptor_shortage
 
@@ -50,7 +51,8 @@ class DialRules:
             return addresses
         allowed = [address for address in addresses if self._is_in_a_network(address)]
         if not allowed:
-            raise RequestRefusedError(403, f"{host}:{port} may not be dialled: dial.allow does not list it")
+            place = authority_of(host, port)
+            raise RequestRefusedError(403, f"{place} may not be dialled: dial.allow does not list it")
         return allowed
 
     def _is_in_a_network(self, text: str) -> bool:

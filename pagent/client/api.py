@@ -15,6 +15,7 @@ from pagent.http1.fields import BadResponse
 from pagent.http1.heads import ResponseHead
 from pagent.http1.response import ResponseParser
 from pagent.limits import HANDSHAKE_TIMEOUT_S
+from pagent.net.authority import authority_of
 from pagent.runtime.silence import SilenceLimit
 
 _READ: Final = 64 * 1024
@@ -32,7 +33,7 @@ class ApiAddress(NamedTuple):
 
     @property
     def authority(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return authority_of(self.host, self.port)
 
 
 def parse_url(url: str) -> ApiAddress:

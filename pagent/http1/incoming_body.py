@@ -46,7 +46,7 @@ class IncomingBody:
         end = min(at + self._left, len(data))
         size = end - at
         self._left -= size
-        if size == len(data):
+        if size and size == len(data):
             self._piece(data)
         elif size:
             self._piece(data[at:end] if size < CHUNK_JOIN_MAX else memoryview(data)[at:end])

@@ -20,6 +20,7 @@ from pagent.errors import (
     TokenRefusedError,
 )
 from pagent.limits import HANDSHAKE_TIMEOUT_S
+from pagent.net.authority import authority_of
 from pagent.net.link.link import Link
 from pagent.net.proxy import ConnectRequest, Proxy, environment_proxy, parse_proxy
 from pagent.net.resolving import connect_to
@@ -50,8 +51,7 @@ class Address(NamedTuple):
 
     @property
     def authority(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return authority_of(self.host, self.port)
 
 
 def parse_address(text: str) -> Address:

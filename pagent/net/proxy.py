@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from pagent.errors import ConfigError, DialError
 from pagent.limits import UPGRADE_ANSWER_MAX
+from pagent.net.authority import authority_of
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [\t -~\x80-\xff]*)?")
 _START: Final = b"HTTP/1."
@@ -31,8 +32,7 @@ class Proxy(NamedTuple):
 
     @property
     def authority(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return authority_of(self.host, self.port)
 
     def __repr__(self) -> str:
         return f"Proxy({self.authority})"

@@ -20,6 +20,7 @@ from aiohttp.web_request import BaseRequest
 
 from pagent.limits import HANDSHAKE_MAX, LINGER_S
 from pagent.net.accept.place import Place
+from pagent.net.authority import peer_text
 from pagent.net.link.link import Link
 from pagent.web.local import HEADERS, text
 
@@ -226,8 +227,7 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def _peer(self) -> str:
-        name = self._transport.get_extra_info("peername") if self._transport else None
-        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unknown"
+        return peer_text(self._transport.get_extra_info("peername") if self._transport else None)
 
 
 class _Handler(RequestHandler):

@@ -304,13 +304,3 @@ def test_expect() -> None:
     head = head_of(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n")
     assert not head.expects_continue
     assert head.fields == []
-
-
-def test_what_there_is_of_a_head() -> None:
-    buffer = HeadBuffer()
-    assert buffer.cut(b"\r\n", 0) is None
-    assert not buffer.started
-    assert buffer.cut(b"GET ", 0) is None
-    assert buffer.started
-    assert buffer.rest() == b"GET "
-    assert not buffer.started

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pagent.cli.terminal.standard_streams import is_terminal, say
 from pagent.config.model import DashboardSettings
+from pagent.net.authority import authority_of
 from pagent.router import Router
 
 
@@ -16,7 +17,6 @@ def print_dashboard(router: Router, settings: DashboardSettings) -> None:
     if not (router.dashboard_port and is_terminal(2)):
         return
     scheme = "http" if settings.tls.certificate is None else "https"
-    host = settings.interface or "127.0.0.1"
-    host = f"[{host}]" if ":" in host else host
+    place = authority_of(settings.interface or "127.0.0.1", router.dashboard_port)
     fragment = "" if router.dashboard_secret is None else f"#token={router.dashboard_secret}"
-    say(f"dashboard: {scheme}://{host}:{router.dashboard_port}/{fragment}")
+    say(f"dashboard: {scheme}://{place}/{fragment}")

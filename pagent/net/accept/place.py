@@ -19,6 +19,7 @@ from pagent.limits import (
 from pagent.net.accept.first_flight import FIRST_FLIGHT_MAX
 from pagent.net.accept.stages import STAGE_TRANSITIONS, Stage, StageInput
 from pagent.net.accept.tcp_info import received
+from pagent.net.authority import peer_text
 from pagent.runtime.silence import SilenceTimer
 
 _log = logging.getLogger(__name__)
@@ -247,10 +248,9 @@ class Place:
 def address_of(sock: socket.socket) -> str:
     """Return ``host:port`` of the peer, for people."""
     try:
-        name = sock.getpeername()
+        return peer_text(sock.getpeername())
     except OSError:
         return "a peer that is gone"
-    return f"{name[0]}:{name[1]}"
 
 
 def _has_data(sock: socket.socket) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, cast
 from pagent.buffers import Bytes
 from pagent.errors import LinkClosedError, ProtocolError
 from pagent.limits import CLOSE_TIMEOUT_S
+from pagent.net.authority import peer_text
 from pagent.net.link.liveness import Liveness
 from pagent.net.link.owner import LinkOwner
 from pagent.net.link.pacer import Pacer
@@ -111,8 +112,7 @@ class Link(asyncio.BufferedProtocol):
     @property
     def peer_address(self) -> str:
         """``host:port`` of the other end, for people."""
-        name = self._transport.get_extra_info("peername") if self._transport else None
-        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unknown"
+        return peer_text(self._transport.get_extra_info("peername") if self._transport else None)
 
     @property
     def unsent_bytes(self) -> int:
