@@ -32,6 +32,7 @@
         NotYetError               what the request is for may be there within seconds
         AccessDeniedError         the caller may not do this: 401 or 403
         QuotaExceededError        the caller has used up a quota: 429
+      EndingError                 the process is at its end, and starts no more work
       StuckError                  the system gave no answer in time: a dead disk or network file system
       WSServerHandshakeError      the job refused a WebSocket upgrade; the name is that of the field
 
@@ -227,6 +228,10 @@ class ApiError(PagentError):
         self.detail = detail
         self.request_id = request_id
         self.retry_after_s = retry_after_s
+
+
+class EndingError(PagentError, RuntimeError):
+    """The process is at its end, and starts no more work."""
 
 
 class StuckError(PagentError, TimeoutError):

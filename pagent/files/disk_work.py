@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar, TypeVarTuple
 
 from pagent import limits
-from pagent.errors import StuckError
+from pagent.errors import EndingError, StuckError
 from pagent.limits import KIB, MIB
 from pagent.runtime.threads import Threads
 
@@ -76,7 +76,7 @@ class DiskWork:
             self._ending = self._threads.submit(self._finish, limit_s=limits.DISK_ANSWER_S, always=True)
         await asyncio.wait((self._ending,), timeout=limits.DISK_END_S)
         error = self._ending.exception() if self._ending.done() else None
-        if isinstance(error, RuntimeError) and not self._running:  # the pool is closed: the process is at its end
+        if isinstance(error, EndingError) and not self._running:
             self._finish()
         elif isinstance(error, OSError) and not isinstance(error, StuckError):
             raise error

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 from pagent import limits
-from pagent.errors import StuckError
+from pagent.errors import EndingError, StuckError
 from pagent.runtime.silence import SilenceTimer
 from pagent.runtime.tasks import retrieve_error
 
@@ -74,7 +74,7 @@ class ThreadPool:
 
         A caller that is cancelled stops waiting: work that has not begun is dropped, other work runs to its end.
         ``limit_s``: seconds from the beginning of the work; StuckError (a TimeoutError) past it. StuckError at once
-        if ``limits.STUCK_THREADS`` threads of the pool are stuck already. RuntimeError if the pool is closed.
+        if ``limits.STUCK_THREADS`` threads of the pool are stuck already. EndingError if the pool is closed.
         """
         return await self.submit(function, *args, limit_s=limit_s)
 
@@ -96,7 +96,7 @@ class ThreadPool:
             self._drained = asyncio.get_running_loop().create_future()
             await asyncio.wait((self._drained,), timeout=grace_s)
         while self._waiting:
-            self._waiting.popleft().refuse(RuntimeError(f"the thread pool {self.name} is closed"))
+            self._waiting.popleft().refuse(EndingError(f"the thread pool {self.name} is closed"))
         for worker in [*self._idle, *self._busy, *self._slow]:
             worker.end()
         self._idle.clear()
@@ -105,7 +105,7 @@ class ThreadPool:
 
     def _accept(self, work: _Work) -> None:
         if self._closed:
-            work.refuse(RuntimeError(f"the thread pool {self.name} is closed"))
+            work.refuse(EndingError(f"the thread pool {self.name} is closed"))
         elif len(self._stuck) >= limits.STUCK_THREADS and not work.always:
             work.refuse(StuckError(f"{len(self._stuck)} earlier operations of {self.name} are stuck"))
         else:

@@ -42,6 +42,7 @@ _CAUSES: Final[Mapping[str, int]] = {
     "UnicodeError": 400,
     "UnicodeEncodeError": 400,
     "ReadError": 400,  # of tarfile
+    "EndingError": 502,
     "ProcessExitedError": 502,
     "ProcessPortCountError": 502,
     "ProcessStartTimeoutError": 504,

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from pagent import limits
-from pagent.errors import StuckError
+from pagent.errors import EndingError, StuckError
 from pagent.runtime.threads import ThreadPool
 
 PATIENCE_S = 30.0
@@ -163,7 +163,7 @@ async def test_closed_it_takes_nothing_and_waits_for_what_it_has(gate: Gate) -> 
     futures = [pool.submit(gate.pass_through) for _ in range(2)]
     closing = asyncio.ensure_future(pool.close(PATIENCE_S))
     await asyncio.sleep(0)
-    with pytest.raises(RuntimeError, match="closing is closed"):
+    with pytest.raises(EndingError, match="closing is closed"):
         await pool.run(int)
     assert not closing.done()
     gate.open()
@@ -175,7 +175,7 @@ async def test_closing_waits_no_longer_than_its_grace(gate: Gate) -> None:
     pool = ThreadPool("closing", 1)
     held, waiting = pool.submit(gate.pass_through), pool.submit(int)
     await within(pool.close(0.01))
-    with pytest.raises(RuntimeError, match="closing is closed"):
+    with pytest.raises(EndingError, match="closing is closed"):
         await waiting
     gate.open()
     assert await within(held) == "through"

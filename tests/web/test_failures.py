@@ -52,6 +52,7 @@ CAUSES = {
     "PermissionError": 400,
     "ReadError": 400,
     "JobInvalidStateError": 409,
+    "EndingError": 502,
     "ProcessExitedError": 502,
     "ProcessPortCountError": 502,
     "ProcessStartTimeoutError": 504,
