@@ -11,6 +11,7 @@ from pagent.client.calls import JobCalls, given
 from pagent.client.http import Body, BodySender, Response, StreamedResponse, framed
 from pagent.client.sockets import TcpStream, WebSocket
 from pagent.errors import CallCancelledError
+from pagent.limits import LISTEN_BACKLOG
 from pagent.splice.tunnel import NearEnd
 from pagent.wire import messages
 
@@ -157,7 +158,7 @@ class TrafficMethods(JobCalls):
             return NearEnd(lambda: self._link.start_call(messages.BISTREAM, "tcp_connect", [self.uid], args)).port
 
         loop = asyncio.get_running_loop()
-        return await loop.create_server(accepted, host, port, start_serving=start_serving)
+        return await loop.create_server(accepted, host, port, backlog=LISTEN_BACKLOG, start_serving=start_serving)
 
 
 def _lists(pairs: Pairs) -> list[list[str]]:

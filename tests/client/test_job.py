@@ -3,9 +3,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,14 @@ class TestTcp:
                 assert await reader.read() == BIG[:100_000] + b"bye"
             writer.close()
             await writer.wait_closed()
+
+    async def test_forward_with_many_connections_at_once(self, job: RemoteJob) -> None:
+        await start(job, ECHO_TCP)
+        async with await job.forward() as server:
+            with ExitStack() as stack:
+                for _ in range(200):  # none is accepted before the end of this iteration of the loop
+                    address = server.sockets[0].getsockname()
+                    stack.enter_context(socket.create_connection(address, timeout=PATIENCE_S))
 
     async def test_a_port_of_another(self, job: RemoteJob, agent: Agent) -> None:
         await start(job, ECHO_TCP)
