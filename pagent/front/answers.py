@@ -12,8 +12,9 @@ from typing import Final
 from pagent.errors import RedirectError, RequestRefusedError
 from pagent.front.pages import FIELDS, error_page
 from pagent.http1.cookies import SET_COOKIE, sets_own
+from pagent.http1.fields import UNPASSED
 from pagent.http1.incoming import IncomingHead
-from pagent.http1.lines import lines_of, pairs_of, scan, watch
+from pagent.http1.lines import LEFT_OUT, lines_of, pairs_of, scan, watch
 
 Fields = list[list[str]]
 
@@ -29,7 +30,13 @@ _STATUS_LINES: Final = {
 }
 _CONTENT_LENGTH: Final = 1
 _SET_COOKIE: Final = 2
-_WATCHED: Final = watch({"content-length": _CONTENT_LENGTH, SET_COOKIE: _SET_COOKIE})
+#: Left out, whatever an agent has sent: the router itself writes the fields of its own hop, and so the framing.
+_OF_ONE_HOP: Final = dict.fromkeys((*UNPASSED, "transfer-encoding"), LEFT_OUT)
+_WATCHED: Final = watch(
+    {"content-length": _CONTENT_LENGTH, SET_COOKIE: _SET_COOKIE, "connection": LEFT_OUT, **_OF_ONE_HOP}
+)
+#: An interim answer has no body, so it has no length (RFC 9110 8.6). A 101 has Connection.
+_WATCHED_INTERIM: Final = watch({"content-length": LEFT_OUT, SET_COOKIE: _SET_COOKIE, **_OF_ONE_HOP})
 
 
 def encode_head(status: int, *lines: bytes) -> bytes:
@@ -38,17 +45,27 @@ def encode_head(status: int, *lines: bytes) -> bytes:
 
 
 def read_lines(lines: bytes) -> tuple[int | None, bytes]:
-    """Return the Content-Length of an answer, and its lines less those that set one of the router's own cookies.
+    """Return the Content-Length of a final answer, and the lines that the client gets.
 
-    ValueError if a line is not valid.
+    Fields of one hop, and cookies of the router's own names, are left out.
+
+    :raises ValueError: a line is not valid, or there are two lengths (RFC 9112 6.3).
     """
+    _, _, kept, found = scan(lines, False, _WATCHED)
     length: int | None = None
-    for kind, _, value in scan(lines, False, _WATCHED)[3]:
-        if kind == _CONTENT_LENGTH:
+    for kind, _, value in found:
+        if kind == _SET_COOKIE:
+            kept = _without_own(kept, value)
+        elif length is not None:
+            raise ValueError("the answer has two Content-Length fields")
+        else:
             length = _length(value)
-        elif sets_own(value):
-            lines = lines_of([pair for pair in pairs_of(lines) if not _sets_own(pair)])
-    return length, lines
+    return length, kept
+
+
+def _without_own(lines: bytes, cookie: str) -> bytes:
+    """Return the lines without the cookies of the router's own names, if ``cookie`` is one of them."""
+    return lines_of([pair for pair in pairs_of(lines) if not _sets_own(pair)]) if sets_own(cookie) else lines
 
 
 def _sets_own(pair: list[str]) -> bool:
@@ -62,8 +79,11 @@ def _length(value: str) -> int:
 
 
 def encode_interim(status: int, lines: bytes) -> bytes:
-    """Return an interim answer, or the head of a 101; ValueError as above."""
-    return encode_head(status, read_lines(lines)[1])
+    """Return an interim answer, or the head of a 101. ValueError if a line is not valid."""
+    _, _, kept, found = scan(lines, False, _WATCHED_INTERIM)
+    for _, _, value in found:
+        kept = _without_own(kept, value)
+    return encode_head(status, kept)
 
 
 def takes_page(head: IncomingHead | None) -> bool:

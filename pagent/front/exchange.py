@@ -325,6 +325,8 @@ class Exchange(ABC):
     def _piece(self, data: Bytes) -> None:
         """Write a piece of the body, with the head if that has not been sent."""
         size = len(data)
+        if not size:
+            return  # as a chunk, it would end the body (RFC 9112 7.1)
         if self._left >= 0 and size > self._left:
             self._break_off("the agent sent more than the answer's Content-Length")
             return
