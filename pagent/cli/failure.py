@@ -136,6 +136,8 @@ def start_failure(error: MethodError, program: str, folder: str | None) -> Excep
 
     :param folder: where the command was to run, if that is a folder of this machine.
     """
+    if not program:
+        return CommandFailed("the command is empty: its first word is ''", _NOT_FOUND)
     match error.cause_type:
         case "FileNotFoundError" | "NotADirectoryError":
             return CommandFailed(f"{program}: {_not_found(program, folder)}", _NOT_FOUND)
@@ -154,8 +156,8 @@ def _not_found(program: str, folder: str | None) -> str:
         return "command not found; is it installed, and in PATH?"
     if folder is None:
         return (
-            "no such file in the folder of the job; upload it with --upload DIR, or use an absolute path of the agent's"
-            " host"
+            "no such file in the folder of the job, or no interpreter that its first line names; upload it with"
+            " --upload DIR, or use an absolute path of the agent's host"
         )
     if os.path.exists(os.path.join(folder, program)):
         return "the interpreter that its first line names does not exist"
@@ -163,8 +165,11 @@ def _not_found(program: str, folder: str | None) -> str:
 
 
 def _not_executable(text: str, program: str, folder: str | None) -> str:
+    if "Text file busy" in text:
+        return f"it is open for writing; close it first ({text})"
     if folder is None:
-        return text
+        is_denied = text.startswith("[Errno 13] Permission denied")
+        return f"it is a folder, or has no x bit ({text})" if is_denied else text
     path = os.path.join(folder, program)
     if os.path.isdir(path):
         return "it is a folder"

@@ -138,6 +138,8 @@ def check_command(
         raise TypeError(f"args must be a list, not {type(args).__name__}")
     if not args:
         raise ValueError("args must not be empty")
+    if args[0] in ("", b""):
+        raise ValueError("args[0], the program, must not be empty")
     if not isinstance(forward_stdout, bool):
         raise TypeError(f"forward_stdout must be a bool, not {type(forward_stdout).__name__}")
     texts, variables = _texts_and_environment(args, env)

@@ -78,3 +78,19 @@ def test_advice_for_a_failed_start(tmp_path: Path, program: str, cause: str, cod
 def test_an_error_without_advice_is_kept() -> None:
     error = MethodError("text", "ValueError", "text")
     assert start_failure(error, "serve", None) is error
+
+
+@pytest.mark.parametrize(
+    ("program", "cause", "text", "code", "words"),
+    [
+        ("", "ValueError", "args[0], the program, must not be empty", 127, "the command is empty"),
+        ("./a", "FileNotFoundError", "[Errno 2] No such file or directory: './a'", 127, "no interpreter"),
+        ("/etc", "PermissionError", "[Errno 13] Permission denied: '/etc'", 126, "a folder, or has no x bit"),
+        ("./a", "OSError", "[Errno 26] Text file busy: './a'", 126, "it is open for writing"),
+        ("./a", "PermissionError", "[Errno 1] Operation not permitted: './a'", 126, "Operation not permitted"),
+    ],
+)
+def test_a_start_on_another_host_that_failed(program: str, cause: str, text: str, code: int, words: str) -> None:
+    failure = start_failure(MethodError(f"{cause}: {text}", cause, text), program, None)
+    assert isinstance(failure, CommandFailed)
+    assert (failure.code, words in str(failure)) == (code, True)

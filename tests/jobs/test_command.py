@@ -29,6 +29,8 @@ def check(**changes: Any) -> Command:
         ("args", "ls -l", TypeError),
         ("args", b"ls", TypeError),
         ("args", [], ValueError),
+        ("args", [""], ValueError),
+        ("args", ["", "a"], ValueError),
         ("args", ["ls", 1], TypeError),
         ("args", [b"ls"], TypeError),
         ("env", {"A": b"a"}, TypeError),

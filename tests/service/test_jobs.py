@@ -190,6 +190,7 @@ async def test_unknown_jobs(peer: Peer, method: str, args: list[Any]) -> None:
     [
         ("TypeError", "args must be a list", {"args": "true"}),
         ("ValueError", "args must not be empty", {"args": []}),
+        ("ValueError", r"args\[0\], the program, must not be empty", {"args": [""]}),
         ("TypeError", r"args\[1\] must be a str", {"args": ["true", b"x"]}),
         ("ValueError", "NUL", {"args": ["true", "\0"]}),
         ("TypeError", "env must be a map", {"env": ["A"]}),
