@@ -40,6 +40,9 @@ LEVELS: Final = {
     "fatal": logging.CRITICAL,
 }
 DEFAULT_LEVEL: Final = "info"
+#: With this file's name logging finds the source line of a record, for the fields after it.
+_SOURCE_FILE: Final = logging._srcfile
+_SOURCE_FIELDS: Final = ("(pathname", "(filename", "(module", "(lineno", "(funcName")
 DEFAULT_FORMAT: Final = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
 
 
@@ -84,11 +87,12 @@ def set_level(level: str) -> None:
 
 
 def _look_up_only(fmt: str) -> None:
-    """Let records have the fields that a format names: thread and process are looked up for each record (Python's
-    logging HOWTO, "Optimization")."""
+    """Let records have the fields that a format names: thread, process and source line are looked up for each record
+    (Python's logging HOWTO, "Optimization")."""
     logging.logThreads = "(thread" in fmt
     logging.logProcesses = "(process)" in fmt
     logging.logMultiprocessing = "(processName)" in fmt
+    logging._srcfile = _SOURCE_FILE if any(field in fmt for field in _SOURCE_FIELDS) else None
 
 
 def _json_formatter() -> logging.Formatter:

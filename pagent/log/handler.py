@@ -57,8 +57,8 @@ class PipeHandler(logging.Handler):
         try:
             line = self.format(record).encode(errors="backslashreplace")
         except Exception as exc:  # noqa: BLE001  a bad log call must not end what it reports on
-            name = type(exc).__name__
-            line = self._own_line(f"log: a line could not be formatted ({name}) in {record.pathname}:{record.lineno}")
+            kind = f"{record.name}: {record.msg!r:.200}"
+            line = self._own_line(f"log: a line could not be formatted ({type(exc).__name__}) of {kind}")
         self._put(line)
 
     def _admit(self, record: logging.LogRecord) -> int | None:

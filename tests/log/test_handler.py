@@ -122,6 +122,12 @@ def test_an_unknown_level_is_refused() -> None:
         log.setup("loud")
 
 
+def test_a_format_may_name_the_source_line(reading: Make) -> None:
+    reader = reading(fmt="%(filename)s %(funcName)s: %(message)s")
+    reader.logger.info("text")
+    assert reader.text() == "test_handler.py test_a_format_may_name_the_source_line: text\n"
+
+
 def test_a_second_setup_replaces_the_first(reading: Make) -> None:
     first, second = reading(), reading()
     second.logger.info("once")
@@ -133,11 +139,9 @@ def test_a_log_call_that_cannot_be_formatted_is_reported_as_a_line(reading: Make
     reader = reading()
     # Past the logger, whose other handlers under pytest raise.
     reader.handler.handle(
-        logging.makeLogRecord(
-            {"levelno": logging.INFO, "msg": "%d", "args": ("text",), "pathname": "a.py", "lineno": 7}
-        )
+        logging.makeLogRecord({"name": "a.b", "levelno": logging.INFO, "msg": "%d", "args": ("text",)})
     )
-    assert reader.text() == "log: a line could not be formatted (TypeError) in a.py:7\n"
+    assert reader.text() == "log: a line could not be formatted (TypeError) of a.b: '%d'\n"
 
 
 def test_without_stderr_log_calls_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
