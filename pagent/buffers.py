@@ -28,7 +28,7 @@ def joined(buffers: Iterable[Bytes]) -> list[Bytes]:
             run.append(buffer)
             continue
         if run:
-            gathered.append(b"".join(run))
+            gathered.append(b"".join(run) if len(run) > 1 else run[0])
             run = []
         gathered.append(buffer)
     if run:

@@ -211,6 +211,11 @@ class ReceivingHalf:
         else:
             self._take(value)
 
+    def return_early(self) -> None:
+        """Return credit that is nearly due, because the stream sends data anyway."""
+        if self._window is not None and (credit := self._window.early()):
+            self._return(self._window, credit)
+
     def close_arrived(self) -> None:
         """Take the peer's stream close, or its result."""
         self._apply(ReceivingInput.CLOSE)
@@ -256,8 +261,12 @@ class ReceivingHalf:
             except Exception as error:  # noqa: BLE001 - as in message_arrived
                 self._owner.stream_failed(error)
                 return
-        if self._window is not None and (credit := self._window.used(cost)) and self._state is _OPEN:
-            credit += self._window.grown(credit, *self._link.clock())
+        if self._window is not None and (credit := self._window.used(cost)):
+            self._return(self._window, credit)
+
+    def _return(self, window: ReceiveWindow, credit: int) -> None:
+        if self._state is _OPEN:
+            credit += window.grown(credit, *self._link.clock())
             kind = messages.CALLER_CREDIT if self._caller else messages.CALLEE_CREDIT
             self._link.send(messages.credit(kind, self._call_id, credit))
 

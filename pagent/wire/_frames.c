@@ -204,6 +204,33 @@ binary_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return frame;
 }
 
+PyDoc_STRVAR(binary_head_doc,
+"binary_head(head, rest) -> bytes\n\n"
+"Return what comes before rest in an unmasked frame of a binary message in two parts.");
+
+static PyObject *
+binary_head(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Part head;
+
+    if (nargs != 2) {
+        PyErr_SetString(PyExc_TypeError, "binary_head(head, rest)");
+        return NULL;
+    }
+    Py_ssize_t rest = PyObject_Length(args[1]);
+    if (rest < 0 || get_part(args[0], &head) < 0)
+        return NULL;
+    unsigned char header[10];
+    Py_ssize_t size = write_header(header, 2, 0, (uint64_t)(head.length + rest));
+    PyObject *before = PyBytes_FromStringAndSize(NULL, size + head.length);
+    if (before) {
+        memcpy(PyBytes_AS_STRING(before), header, size);
+        memcpy(PyBytes_AS_STRING(before) + size, head.data, head.length);
+    }
+    release_part(&head);
+    return before;
+}
+
 PyDoc_STRVAR(masked_frame_doc,
 "masked_frame(opcode, key, head, rest) -> bytes\n\n"
 "Return a frame of a message in two parts, masked with the four bytes of key.");
@@ -269,6 +296,7 @@ mask(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 static PyMethodDef methods[] = {
     {"mask", (PyCFunction)(void (*)(void))mask, METH_FASTCALL, mask_doc},
     {"masked_frame", (PyCFunction)(void (*)(void))masked_frame, METH_FASTCALL, masked_frame_doc},
+    {"binary_head", (PyCFunction)(void (*)(void))binary_head, METH_FASTCALL, binary_head_doc},
     {"binary_frame", (PyCFunction)(void (*)(void))binary_frame, METH_FASTCALL, binary_frame_doc},
     {"whole_frames", (PyCFunction)(void (*)(void))whole_frames, METH_FASTCALL, whole_frames_doc},
     {NULL, NULL, 0, NULL},

@@ -39,6 +39,14 @@ def binary_frame_in_python(head: Bytes, rest: Bytes) -> bytes:
 binary_frame: Final[Callable[[Bytes, Bytes], bytes]] = native.binary_frame or binary_frame_in_python
 
 
+def binary_head_in_python(head: Bytes, rest: Bytes) -> bytes:
+    return b"".join((frame_header(BINARY, len(head) + len(rest)), head))
+
+
+#: Return what comes before the second part in an unmasked frame of a binary message in two parts.
+binary_head: Final[Callable[[Bytes, Bytes], bytes]] = native.binary_head or binary_head_in_python
+
+
 class _Keys:
     """Mask keys, unpredictable as 5.3 asks, from the kernel's generator a page at a time."""
 

@@ -31,6 +31,7 @@ from pagent.wire.frame_encoding import PING as PING
 from pagent.wire.frame_encoding import PONG as PONG
 from pagent.wire.frame_encoding import TEXT as TEXT
 from pagent.wire.frame_encoding import binary_frame as binary_frame
+from pagent.wire.frame_encoding import binary_head as binary_head
 from pagent.wire.frame_encoding import frame_header as frame_header
 from pagent.wire.frame_encoding import mask as mask
 from pagent.wire.frame_encoding import masked_frame as masked_frame

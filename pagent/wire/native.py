@@ -7,6 +7,7 @@ from typing import Any
 
 whole_frames: Callable[[Any, bool, int, int, int, list[tuple[int, Any]]], int] | None
 binary_frame: Callable[[Any, Any], bytes] | None
+binary_head: Callable[[Any, Any], bytes] | None
 masked_frame: Callable[[int, bytes, Any, Any], bytes] | None
 mask: Callable[[bytes, Any], None] | None
 bin_result: Callable[[int, bytes], bytes] | None
@@ -17,10 +18,10 @@ unpack_common: Callable[[Any, int, bool], Any] | None
 try:
     from pagent.wire import _frames, _messages, _values
 except ImportError:
-    whole_frames = binary_frame = masked_frame = mask = decode_common = None
+    whole_frames = binary_frame = binary_head = masked_frame = mask = decode_common = None
     bin_result = pack_common = unpack_common = None
 else:
-    whole_frames, binary_frame = _frames.whole_frames, _frames.binary_frame
+    whole_frames, binary_frame, binary_head = _frames.whole_frames, _frames.binary_frame, _frames.binary_head
     masked_frame, mask = _frames.masked_frame, _frames.mask
     bin_result, decode_common = _messages.bin_result, _messages.decode_common
     pack_common, unpack_common = _values.pack_common, _values.unpack_common

@@ -20,9 +20,13 @@ _CLOCK_S: Final = 1e-6
 
 
 class ReceiveWindow:
-    """The credit of a peer that sends to us; it is returned in steps of up to half of the window."""
+    """The credit of a peer that sends to us; it is returned in steps of up to half of the window.
 
-    __slots__ = ("_returned_at", "_size", "_step", "_unreturned", "_used")
+    A step may be returned earlier, with data that is sent anyway: credit alone costs both ends a system call, and the
+    peer a wake-up.
+    """
+
+    __slots__ = ("_early", "_returned_at", "_size", "_step", "_unreturned", "_used")
 
     def __init__(self, size: int = STREAM_WINDOW) -> None:
         self._set_size(size)
@@ -49,12 +53,11 @@ class ReceiveWindow:
     def used(self, cost: int) -> int:
         """Note that the receiver has used this many bytes; return the credit to send now, 0 for none yet."""
         self._used += cost
-        if self._used < self._step:
-            return 0
-        credit = self._used
-        self._used = 0
-        self._unreturned -= credit
-        return credit
+        return self._taken() if self._used >= self._step else 0
+
+    def early(self) -> int:
+        """Return the credit to send with other data now: at least three quarters of a step; 0 for none yet."""
+        return self._taken() if self._used >= self._early else 0
 
     def grown(self, credit: int, now_s: float, round_trip_s: float) -> int:
         """Grow the window after ``credit`` bytes were returned; return the additional bytes of credit.
@@ -71,6 +74,12 @@ class ReceiveWindow:
         self._set_size(self._size + growth)
         return growth
 
+    def _taken(self) -> int:
+        credit, self._used = self._used, 0
+        self._unreturned -= credit
+        return credit
+
     def _set_size(self, size: int) -> None:
         self._size = size
         self._step = min(size // 2, STREAM_WINDOW)
+        self._early = self._step * 3 // 4

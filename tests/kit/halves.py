@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from pagent.rpc.receiving import ReceivingHalf
-from pagent.rpc.sending import SendingHalf
+from pagent.rpc.stream import Stream
 from pagent.wire import frames, messages
 from tests.kit.ends import RecordingReceiver
 from tests.kit.joined import Joined
@@ -40,8 +39,10 @@ class HalfRig:
         self.flow = flow
         self.owner = Owner()
         self.receiver = RecordingReceiver()
-        self.sending = SendingHalf(self._end.link, self._end.scheduler, self.owner, CALL_ID, caller=False, flow=flow)
-        self.receiving = ReceivingHalf(self._end.link, self._end.throttle, self.owner, CALL_ID, caller=False, flow=flow)
+        end = self._end
+        self.stream = Stream(end.link, end.scheduler, end.throttle, self.owner, CALL_ID, caller=False, flow=flow)
+        self.sending = self.stream.sending
+        self.receiving = self.stream.receiving
 
     def block_link(self) -> None:
         """The transport is above its high-water mark."""

@@ -171,11 +171,45 @@ async def test_credit_is_returned_when_the_bytes_are_used() -> None:
     await joined.close()
 
 
+async def test_credit_that_is_nearly_due_is_returned_early() -> None:
+    rig, joined = await half_rig(flow=True)
+    attach(rig)
+    nearly = STREAM_WINDOW // 2 * 3 // 4
+    rig.receiving.message_arrived(bytes(nearly - 100))
+    rig.receiving.return_early()
+    assert await rig.sent() == []
+    rig.receiving.message_arrived(bytes(100))
+    rig.receiving.return_early()
+    rig.receiving.return_early()
+    assert await rig.sent() == [(messages.CALLEE_CREDIT, nearly)]
+    await joined.close()
+
+
+async def test_a_stream_sends_credit_that_is_nearly_due_with_its_data() -> None:
+    rig, joined = await half_rig(flow=True)
+    attach(rig)
+    nearly = STREAM_WINDOW // 2 * 3 // 4
+    rig.receiving.message_arrived(bytes(nearly))
+    rig.stream.send(b"an echo")
+    assert await rig.sent() == [(messages.CALLEE_CREDIT, nearly), (messages.RESPONSE_MESSAGE, b"an echo")]
+    await joined.close()
+
+
+async def test_a_peer_without_credit_gets_none_early() -> None:
+    rig, joined = await half_rig(flow=False)
+    attach(rig)
+    rig.receiving.message_arrived(bytes(STREAM_WINDOW))
+    rig.receiving.return_early()
+    assert await rig.sent() == []
+    await joined.close()
+
+
 async def test_no_credit_is_returned_to_a_peer_that_has_closed() -> None:
     rig, joined = await half_rig(flow=True)
     rig.receiving.message_arrived(bytes(STREAM_WINDOW))
     rig.receiving.close_arrived()
     attach(rig)
+    rig.receiving.return_early()
     assert await rig.sent() == []
     await joined.close()
 

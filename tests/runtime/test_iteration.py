@@ -8,6 +8,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from pagent.buffers import Bytes
+from pagent.net.link.batch import WriteBatch
 from pagent.runtime.iteration import IterationEnd, current_iteration
 from tests.kit.short_loop import ShortLoop, fail_for_memory
 
@@ -20,6 +22,17 @@ class Calls:
 
     def action(self, name: str) -> Callable[[], None]:
         return lambda: self.names.append(name)
+
+
+def batch(calls: Calls, name: str) -> WriteBatch:
+    """Return a batch that notes its name when it writes, or fails then."""
+
+    def write(_buffers: list[Bytes], _large: bool) -> None:
+        if name == "fails":
+            fail()
+        calls.names.append(name)
+
+    return WriteBatch(write)
 
 
 def fail() -> None:
@@ -81,6 +94,48 @@ def test_a_call_without_memory_for_its_handle_keeps_no_later_one_from_being_call
     with asyncio.Runner(loop_factory=ShortLoop) as runner:
         runner.run(use())
     assert calls.names == ["b"]
+
+
+async def test_what_a_read_gathers_is_written_when_the_read_ends() -> None:
+    end, calls = current_iteration(), Calls()
+    batch(calls, "before").put(b"1")
+    end.read_begins()
+    one, other = batch(calls, "a"), batch(calls, "b")
+    one.put(b"2")
+    other.put(b"3")
+    one.put(b"4")
+    assert calls.names == []
+    end.read_ends()
+    assert calls.names == ["a", "b"]
+    one.put(b"5")
+    end.read_ends()
+    assert calls.names == ["a", "b"]
+    await iteration()
+    assert calls.names == ["a", "b", "before", "a"]
+
+
+async def test_what_is_gathered_by_the_writes_of_a_read_is_written_in_this_iteration() -> None:
+    end, calls = current_iteration(), Calls()
+    later = batch(calls, "later")
+    end.read_begins()
+    WriteBatch(lambda _buffers, _large: later.put(b"2")).put(b"1")
+    end.read_ends()
+    assert calls.names == []
+    await iteration()
+    assert calls.names == ["later"]
+
+
+async def test_a_write_that_fails_is_reported_and_costs_neither_the_read_nor_other_writes() -> None:
+    end, calls = current_iteration(), Calls()
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    end.read_begins()
+    for name in ("a", "fails", "b"):
+        batch(calls, name).put(b"1")
+    end.read_ends()
+    await iteration()
+    assert calls.names == ["a", "b"]
+    assert [str(context["exception"]) for context in reported] == ["an action that fails"]
 
 
 async def test_a_loop_has_one_end() -> None:

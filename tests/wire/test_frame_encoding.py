@@ -28,6 +28,18 @@ def test_a_binary_frame_of_two_parts(routine: Any, length: int) -> None:
             routine(*wrong)
 
 
+@pytest.mark.parametrize("length", [0, 125, 126, 65535, 65536, 70000])
+@pytest.mark.parametrize(
+    "routine", [frame_encoding.binary_head_in_python, *([native.binary_head] if native.binary_head else [])]
+)
+def test_the_head_of_a_binary_frame_of_two_parts(routine: Any, length: int) -> None:
+    head, rest = b"h" * min(length, 20), memoryview(b"r" * (length - min(length, 20)))
+    assert routine(head, rest) + bytes(rest) == frame(0x82, head + bytes(rest))
+    for wrong in ((None, head), (head, None), (1, head)):
+        with pytest.raises(TypeError):
+            routine(*wrong)
+
+
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 4, 125, 126, 65535, 65536, 70001])
 @pytest.mark.parametrize(
     "routine", [frame_encoding.masked_frame_in_python, *([native.masked_frame] if native.masked_frame else [])]

@@ -12,9 +12,12 @@ from pagent.wire.window import ReceiveWindow
 SIZE = 1000
 
 
-@given(st.lists(st.one_of(st.integers(64, 3 * SIZE), st.none()), max_size=60))
+@given(st.lists(st.one_of(st.integers(64, 3 * SIZE), st.none(), st.just(0)), max_size=60))
 def test_an_honest_sender_is_never_refused_and_never_stuck(steps: list[int | None]) -> None:
-    """A number sends a message of that cost if there is credit; None lets the receiver use the oldest one."""
+    """A number sends a message of that cost if there is credit; None lets the receiver use the oldest one.
+
+    With 0 the receiver sends data of its own, and returns credit with it.
+    """
     window = ReceiveWindow(SIZE)
     credit = SIZE
     waiting: list[int] = []
@@ -22,6 +25,8 @@ def test_an_honest_sender_is_never_refused_and_never_stuck(steps: list[int | Non
         if step is None:
             if waiting:
                 credit += window.used(waiting.pop(0))
+        elif step == 0:
+            credit += window.early()
         elif credit > 0:
             credit -= step
             waiting.append(step)
@@ -46,6 +51,20 @@ def test_credit_goes_back_in_halves_of_the_window() -> None:
     for _ in range(10):
         window.arrived(100)
     assert [window.used(100) for _ in range(10)] == [0, 0, 0, 0, 500, 0, 0, 0, 0, 500]
+
+
+def test_credit_goes_back_with_other_data_from_three_quarters_of_a_step_on() -> None:
+    window = ReceiveWindow(SIZE)
+    for _ in range(7):
+        window.arrived(100)
+    assert window.early() == 0
+    assert [window.used(100) for _ in range(3)] == [0, 0, 0]
+    assert window.early() == 0
+    assert window.used(100) == 0
+    assert window.early() == 400
+    assert window.early() == 0
+    assert window.available == SIZE - 300
+    assert window.used(300) == 0  # what has gone back is not due again
 
 
 def test_a_message_may_overshoot_and_all_of_it_comes_back() -> None:

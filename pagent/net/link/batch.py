@@ -1,6 +1,7 @@
 """Gather the data that one iteration of the event loop sends on a link, and write it once at the iteration's end.
 
-One system call for many small messages costs the sender less, and wakes the peer once.
+One system call for many small messages costs the sender less, and wakes the peer once. What a read of bulk sends is
+written when the read ends.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from collections.abc import Callable
 
 from pagent.buffers import JOIN_MAX, Bytes
 from pagent.limits import LINK_HIGH_WATER
-from pagent.runtime.iteration import current_iteration
+from pagent.runtime.iteration import Gathering, current_iteration
 from pagent.runtime.metrics import STATISTICS
 
 
-class WriteBatch:
+class WriteBatch(Gathering):
     """The unwritten data of one link.
 
     ``write`` is called with the buffers to write, in order, and with whether one of them is larger than ``JOIN_MAX``.
@@ -32,7 +33,7 @@ class WriteBatch:
         self._flush_due = False
 
     def put(self, data: Bytes) -> None:
-        """Write ``data`` at the end of this loop iteration; at once if the batch exceeds ``LINK_HIGH_WATER``."""
+        """Write ``data`` when the read or the loop iteration ends; at once if the batch exceeds ``LINK_HIGH_WATER``."""
         length = len(data)
         self._buffers.append(data)
         self._bytes += length
@@ -41,13 +42,13 @@ class WriteBatch:
         if self._bytes > LINK_HIGH_WATER:
             self.flush()
         elif not self._flush_due:
-            self._iteration.call(self._iteration_ends)
+            self._iteration.write_after_read(self)
             self._flush_due = True
 
-    def put_with_heads(self, heads: tuple[Bytes, ...], data: Bytes) -> None:
-        """Write as :meth:`put` does, for ``data`` with small buffers before it, which stay in one batch with it."""
-        self._buffers += heads
-        self._bytes += sum(map(len, heads))
+    def put_with_head(self, head: Bytes, data: Bytes) -> None:
+        """Write as :meth:`put` does, for ``data`` with a small buffer before it, which stays in one batch with it."""
+        self._buffers.append(head)
+        self._bytes += len(head)
         self.put(data)
 
     def flush(self) -> None:
@@ -58,6 +59,6 @@ class WriteBatch:
         if buffers:
             self._write(buffers, large)
 
-    def _iteration_ends(self) -> None:
+    def iteration_ends(self) -> None:
         self._flush_due = False
         self.flush()

@@ -13,10 +13,11 @@ from typing import Any, Final
 from pagent.buffers import Bytes
 from pagent.errors import ProtocolError
 from pagent.limits import FRAMES_AT_ONCE, HANDSHAKE_FRAMES, HANDSHAKE_MAX, LINK_FREE, MESSAGE_MAX
-from pagent.net.link.buffer_pool import current_pool
+from pagent.net.link.buffer_pool import RECEIVE_BUFFER, current_pool
 from pagent.net.link.owner import LinkOwner
 from pagent.net.link.read_gate import ReadGate
 from pagent.net.read_budget import current_budget
+from pagent.runtime.iteration import current_iteration
 from pagent.runtime.memory import current_memory
 from pagent.runtime.metrics import STATISTICS
 from pagent.runtime.timeslice import current_slice
@@ -45,6 +46,7 @@ class LinkReceiver:
         "_decoder",
         "_direct",
         "_fail",
+        "_iteration",
         "_loop",
         "_masked",
         "_memory",
@@ -79,6 +81,7 @@ class LinkReceiver:
         self._masked = masked
         self._loop = asyncio.get_running_loop()
         self._slice = current_slice()
+        self._iteration = current_iteration()
         self._budget = current_budget()
         self._pool = current_pool()
         self._memory = current_memory()
@@ -135,7 +138,7 @@ class LinkReceiver:
         if self._direct:
             self._process(self._decoder.filled, count)
         elif self.accepted and self._pool.allows_views(count):
-            self._process(self._feed_views, count)
+            self._received_views(count)
         else:
             self._process(self._decoder.feed, self._space[:count])
         if self._budget.spend(count, self):
@@ -150,6 +153,16 @@ class LinkReceiver:
     def resume(self) -> None:
         """Read again: the next loop iteration has a new read budget."""
         self._reading.resume(_BUDGET)
+
+    def _received_views(self, count: int) -> None:
+        if count >= RECEIVE_BUFFER:  # more is in the socket
+            self._process(self._feed_views, count)
+            return
+        self._iteration.read_begins()
+        try:
+            self._process(self._feed_views, count)
+        finally:
+            self._iteration.read_ends()
 
     def _feed_views(self, count: int) -> list[tuple[int, Any]]:
         return self._decoder.feed(self._space[:count], views=True)

@@ -21,6 +21,7 @@ from pagent.wire import frames
 _UNREAD: Final = "unread answers"
 _BINARY: Final = frames.BINARY
 _binary_frame: Final = frames.binary_frame
+_binary_head: Final = frames.binary_head
 _masked_frame: Final = frames.masked_frame
 
 
@@ -73,7 +74,7 @@ class LinkSender:
         elif size <= JOIN_MAX:
             self._batch.put(_binary_frame(header, payload))
         else:
-            self._batch.put_with_heads((frames.frame_header(_BINARY, len(header) + size), header), payload)
+            self._batch.put_with_head(_binary_head(header, payload), payload)
         if size > JOIN_MAX and (mark := self.pacer.sent(stream_id, size)) is not None:
             self.control(frames.PING, mark)
 

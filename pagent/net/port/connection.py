@@ -86,9 +86,10 @@ class PortConnection(asyncio.Protocol):
             self._made()
 
     def data_received(self, data: bytes) -> None:
-        self.user.port_data(data)
-        if len(data) >= READ_BULK:
-            self._reader.spend(len(data))
+        if len(data) < READ_BULK:
+            self.user.port_data(data)
+        else:
+            self._reader.bulk(self.user, data)
 
     def eof_received(self) -> bool:
         if not self._eof:  # the loop meets it again each time that reading is resumed

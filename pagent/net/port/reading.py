@@ -6,19 +6,22 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from pagent.net.read_budget import current_budget
+from pagent.net.port.user import PortUser
+from pagent.net.read_budget import READ_PAUSABLE, current_budget
 from pagent.runtime.deferred import current_deferred
+from pagent.runtime.iteration import current_iteration
 
 
 class PortReader:
     """Reads while there is no reason to pause. ``waits``: pauses of the budget and of deferred work under way."""
 
-    __slots__ = ("_budget", "_deferred", "_paused", "_transport", "reads", "waits")
+    __slots__ = ("_budget", "_deferred", "_iteration", "_paused", "_transport", "reads", "waits")
 
     def __init__(self) -> None:
         # For life.
         self._budget = current_budget()
         self._deferred = current_deferred()
+        self._iteration = current_iteration()
         # While connected.
         self._transport: asyncio.Transport | None = None
         self.waits = 0
@@ -44,8 +47,17 @@ class PortReader:
         self._paused = False
         self._apply()
 
-    def spend(self, count: int) -> None:
-        """Count bytes that were read in bulk; pause for this loop iteration if its budget is used up."""
+    def bulk(self, user: PortUser, data: bytes) -> None:
+        """Deliver bytes that were read in bulk; pause for this loop iteration if its budget is used up."""
+        count = len(data)
+        if count >= READ_PAUSABLE:  # more is in the socket
+            user.port_data(data)
+        else:
+            self._iteration.read_begins()
+            try:
+                user.port_data(data)
+            finally:
+                self._iteration.read_ends()
         if not self.waits and self._budget.spend(count, self):
             self.waits += 1
             self._apply()

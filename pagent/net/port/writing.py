@@ -1,4 +1,4 @@
-"""The writing side of a connection: large writes of one loop iteration are gathered into one system call."""
+"""The writing side of a connection: large writes of one read of a link are gathered into one system call."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from typing import Final
 
 from pagent.buffers import Bytes
 from pagent.limits import KIB, MIB, PORT_HIGH_WATER, PORT_LOW_WATER
-from pagent.runtime.iteration import current_iteration
+from pagent.runtime.iteration import Gathering, current_iteration
 from pagent.runtime.memory import current_memory
 
-#: Writes from this size on wait for the others of their loop iteration.
+#: Writes from this size on wait for the others of their read or loop iteration.
 _GATHER_FROM: Final = 8 * KIB
 #: Gathered bytes that are written at once. A system call may wake a thread on another core, which costs as much as
 #: copying 100 KiB.
 _GATHER_MAX: Final = MIB
 
 
-class PortWriter:
+class PortWriter(Gathering):
     """Writes to a transport, and counts bytes that the other end does not take. ``blocked``: it takes no more now."""
 
     __slots__ = (
         "_flush_due",
         "_gathered",
         "_gathered_bytes",
+        "_iteration",
         "_last_write",
         "_memory",
         "_tight",
@@ -35,6 +36,7 @@ class PortWriter:
     def __init__(self) -> None:
         # For life.
         self._memory = current_memory()
+        self._iteration = current_iteration()
         # While connected.
         self._transport: asyncio.Transport | None = None
         self._gathered: list[Bytes] | None = None
@@ -61,7 +63,7 @@ class PortWriter:
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def write(self, data: Bytes) -> None:
-        """Write ``data``; large data at the end of the loop iteration."""
+        """Write ``data``; large data at the end of the read under way, or of the loop iteration."""
         transport = self._transport
         if transport is None:
             return
@@ -121,9 +123,9 @@ class PortWriter:
         if self._gathered_bytes >= _GATHER_MAX or self._memory.is_full:
             self.flush()
         elif not self._flush_due:
-            current_iteration().call(self._iteration_ends)
+            self._iteration.write_after_read(self)
             self._flush_due = True
 
-    def _iteration_ends(self) -> None:
+    def iteration_ends(self) -> None:
         self._flush_due = False
         self.flush()

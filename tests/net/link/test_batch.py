@@ -48,11 +48,11 @@ async def test_large_data_is_announced() -> None:
     written = Written()
     batch = WriteBatch(written)
     batch.put(b"a")
-    batch.put_with_heads((b"b", b"c"), LARGE)
+    batch.put_with_head(b"b", LARGE)
     await iteration()
     batch.put(b"d")
     await iteration()
-    assert written.writes == [[b"a", b"b", b"c", LARGE], [b"d"]]
+    assert written.writes == [[b"a", b"b", LARGE], [b"d"]]
     assert written.large == [True, False]
 
 

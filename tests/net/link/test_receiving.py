@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from pagent.buffers import Bytes
 from pagent.errors import LinkClosedError, ProtocolError
 from pagent.limits import HANDSHAKE_MAX
+from pagent.net.link.buffer_pool import RECEIVE_BUFFER
 from pagent.net.link.read_gate import ReadGate
 from pagent.net.link.receiving import LinkReceiver
+from pagent.net.port.writing import PortWriter
 from pagent.wire import frames
 from pagent.wire.frames import VIEW_LEAST
+from tests.net.port.test_writing import RecordingTransport
 
 
 class Rig:
@@ -82,6 +85,36 @@ def test_every_split_gives_the_same_messages(sizes: list[int], pieces: list[int]
         assert rig.receiver.received_bytes == len(data)
 
     asyncio.run(run())
+
+
+class WritingRig(Rig):
+    """A receiver whose messages are written to a connection, each twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writer, self.transport = PortWriter(), RecordingTransport()
+        self.writer.open(self.transport)
+
+    def link_message(self, payload: Bytes) -> None:
+        self.writer.write(payload)
+        self.writer.write(payload)
+
+
+async def test_what_a_large_read_sends_is_written_once_when_the_read_ends() -> None:
+    rig = WritingRig()
+    message = bytes(3 * VIEW_LEAST)
+    for count in (1, 2):
+        rig.receive(frame(message))
+        assert (rig.transport.writes, len(rig.transport.out)) == (count, 2 * count * len(message))
+
+
+async def test_what_a_read_that_leaves_more_sends_is_written_when_the_iteration_ends() -> None:
+    rig = WritingRig()
+    data = frame(bytes(RECEIVE_BUFFER // 4)) + frame(bytes(RECEIVE_BUFFER))
+    rig.receive(data[:RECEIVE_BUFFER])
+    assert rig.transport.writes == 0
+    await asyncio.sleep(0)
+    assert rig.transport.writes == 1
 
 
 async def test_a_long_message_of_an_unauthenticated_peer_is_a_fault() -> None:
