@@ -293,7 +293,22 @@ mask(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(views_doc,
+"views(view: memoryview) -> int\n\n"
+"Return how many views of the same buffer were made from view, itself included, and still exist.");
+
+static PyObject *
+views(PyObject *module, PyObject *view)
+{
+    if (!PyMemoryView_Check(view)) {
+        PyErr_SetString(PyExc_TypeError, "views(view: memoryview)");
+        return NULL;
+    }
+    return PyLong_FromSsize_t(((PyMemoryViewObject *)view)->mbuf->exports);
+}
+
 static PyMethodDef methods[] = {
+    {"views", (PyCFunction)views, METH_O, views_doc},
     {"mask", (PyCFunction)(void (*)(void))mask, METH_FASTCALL, mask_doc},
     {"masked_frame", (PyCFunction)(void (*)(void))masked_frame, METH_FASTCALL, masked_frame_doc},
     {"binary_head", (PyCFunction)(void (*)(void))binary_head, METH_FASTCALL, binary_head_doc},

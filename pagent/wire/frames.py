@@ -174,14 +174,14 @@ class FrameDecoder:
             data = b"".join((self._tail, data)) if data else self._tail
             self._tail = b""
             views = False
-        view = memoryview(data)
+        view: memoryview | None = None
         end = len(data)
         copy: bytes | None = None
         done = 0
         self.more = False
         while end - at >= 2:
             if _whole_frames is not None and self._in_c and not self._opcode:
-                rest = view[at:] if at else data
+                rest = memoryview(data)[at:] if at else data
                 least = VIEW_LEAST if views else 0
                 before = len(messages)
                 most = before + self.at_once - done
@@ -193,6 +193,8 @@ class FrameDecoder:
                 self.more = True
                 break
             done += 1
+            if view is None:
+                view = memoryview(data)
             if copy is None and end <= _COPIED_MAX:
                 copy = bytes(data)  # slices of bytes cost a tenth of those of a view
             head = bytes(view[at : at + _HEADER_MAX]) if copy is None else copy[at : at + _HEADER_MAX]
@@ -227,7 +229,7 @@ class FrameDecoder:
             else:
                 self._frame(bytes(view[start:at]) if copy is None else copy[start:at], messages)
         if at < end:
-            self._tail = bytes(view[at:])
+            self._tail = bytes(memoryview(data)[at:])
 
     def _begin(self, length: int, first: memoryview) -> None:
         """Begin a frame of which only the first bytes have arrived."""

@@ -465,3 +465,19 @@ def test_a_control_frame_does_not_count_into_the_message_around_it() -> None:
     made = decoder(max_message=10)
     pieces = [frame(BINARY, b"x" * 10), frame(0x80 | PING, b"y" * 125), frame(0x80)]
     assert decoded(made, pieces) == [(PING, b"y" * 125), (BINARY, b"x" * 10)]
+
+
+@pytest.mark.skipif(native.views is None, reason="nothing is compiled")
+def test_views_of_a_buffer_are_counted() -> None:
+    assert native.views is not None
+    view = memoryview(bytearray(10))
+    assert native.views(view) == 1
+    part = memoryview(view)[2:]
+    assert native.views(view) == 2
+    inner = part[1:].cast("b")
+    part.release()
+    assert native.views(view) == 2
+    inner.release()
+    assert native.views(view) == 1
+    with pytest.raises(TypeError):
+        native.views(b"no view")  # type: ignore[arg-type]

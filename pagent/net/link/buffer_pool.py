@@ -14,6 +14,7 @@ from typing import Final
 
 from pagent.limits import MIB
 from pagent.runtime.per_loop import PerLoop
+from pagent.wire import native
 from pagent.wire.frames import VIEW_LEAST
 
 #: Bytes received at a time. Each system call may wake a thread on another core, at the cost of copying 100 KiB.
@@ -21,6 +22,8 @@ RECEIVE_BUFFER: Final = MIB
 #: Receive buffers of one event loop that views may keep in use. A small view keeps its whole buffer, so beyond this
 #: number everything is copied.
 POOL_BUFFERS: Final = 16
+
+_views: Final = native.views
 
 
 class BufferPool:
@@ -40,7 +43,8 @@ class BufferPool:
         """Return a buffer to receive into, ``RECEIVE_BUFFER`` bytes, of which no view exists."""
         if self._maybe_in_use or not self._pooled:
             self._maybe_in_use = False
-            self._choose()
+            if _views is None or not self._pooled or _views(self._view) > 1:
+                self._choose()
         return self._view
 
     def allows_views(self, count: int) -> bool:

@@ -49,6 +49,16 @@ def test_a_view_is_not_overwritten_and_so_many_buffers_can_be_in_use() -> None:
     assert again[0] == 77
 
 
+def test_a_view_of_a_view_keeps_the_buffer() -> None:
+    pool = BufferPool()
+    part = receive(pool, 1)
+    assert part is not None
+    inner = memoryview(part)[2:].cast("b").toreadonly()
+    part.release()
+    assert receive(pool, 2) is not None
+    assert inner[0] == 1
+
+
 @given(st.lists(st.tuples(st.integers(0, 255), st.booleans(), st.integers(0, 5)), max_size=30))
 def test_no_view_is_ever_overwritten(steps: list[tuple[int, bool, int]]) -> None:
     pool = BufferPool()
