@@ -11,6 +11,7 @@ from pagent.cli.failure import CommandFailed, system_reason
 from pagent.cli.ports.port_user import port_user
 from pagent.cli.terminal.standard_streams import say
 from pagent.client import RemoteJob
+from pagent.runtime.descriptors import raise_limit
 
 
 class LocalPort(NamedTuple):
@@ -48,6 +49,7 @@ async def accept_on_all(ports: Sequence[LocalPort], url: str | None, *, ends: st
     :param url: of the first port; None if that does not speak HTTP.
     :param ends: how the user ends the command, empty if the command says nothing about it.
     """
+    raise_limit()  # a connection beyond it is accepted and closed by the event loop, as if it had ended
     for port in ports:
         if port.server is not None:
             await port.server.start_serving()

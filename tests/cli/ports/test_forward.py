@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import resource
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from pagent.client import AgentClient, RemoteJob, connect_agent
@@ -53,6 +54,27 @@ async def test_all_ports_of_a_job(place: RemoteProcess, tmp_path: Path) -> None:
             running.ctrl_c()
             assert (await asyncio.to_thread(running.ended))[0] == 130
         assert (await job.info())["state"] == "RUNNING"
+
+
+@contextmanager
+def few_descriptors() -> Iterator[int]:
+    """Lower the soft limit of descriptors, and yield the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, soft), hard))
+    try:
+        yield hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_connections_have_all_descriptors_that_the_process_may_have(place: RemoteProcess, tmp_path: Path) -> None:
+    async with an_agent(place, tmp_path) as (client, there):
+        job, _ = await with_two_ports(client)
+        with few_descriptors() as hard, pagent(tmp_path / "here", "forward", *there, job.uid, url=False) as running:
+            await asyncio.to_thread(running.said, "forwards to the job;")
+            assert resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+            running.ctrl_c()
+            await asyncio.to_thread(running.ended)
 
 
 async def test_chosen_ports_of_a_job(place: RemoteProcess, tmp_path: Path) -> None:
