@@ -347,12 +347,12 @@ def failure(
     cause_message: str | None = None,
     trace: str | None = None,
 ) -> bytes:
-    """Return the RESULT of a call that failed; long texts are cut.
+    """Return the RESULT of a call that failed; long texts are cut, also those of another peer that are passed on.
 
     No peer of ours sends a trace, because routers of the field print it to end users.
     """
-    message, cause_message = message[:ERROR_TEXT_MAX], cause_message and cause_message[:ERROR_TEXT_MAX]
-    return pack([RESULT, call_id, None, status, [message, cause_type, cause_message, trace]])
+    texts = [text and text[:ERROR_TEXT_MAX] for text in (message, cause_type, cause_message)]
+    return pack([RESULT, call_id, None, status, [*texts, trace]])
 
 
 def hello(call_id: int, user_data: Any) -> bytes:
