@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import count
 from typing import Final
 
 from pagent.http1.incoming import IncomingHead
@@ -23,19 +22,28 @@ _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _MAPPED: Final = "::ffff:"
 #: Beginning of the ids that this process gives to requests.
 _IDS: Final = os.urandom(8).hex()
-#: All have sixteen digits.
-_numbers = count(10**15)
 
 
 def request_id(head: IncomingHead) -> str:
     """Return the request's id: the client's, or a new one if that is none."""
     given = head.request_id
-    return given if given and _is_request_id(given) is not None else _new_id()
+    return given if given and _is_request_id(given) is not None else _IDS + str(_NUMBERS.next())
 
 
-def _new_id() -> str:
-    number: int = next(_numbers)
-    return _IDS + str(number)
+class _Numbers:
+    """Numbers of requests, of sixteen digits. Compiled, a quarter of the instructions of itertools.count."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last = 10**15
+
+    def next(self) -> int:
+        self._last += 1
+        return self._last
+
+
+_NUMBERS: Final = _Numbers()
 
 
 def add_forwarded_fields(head: IncomingHead, client: Client, prefix: str, request_id: str) -> None:
@@ -44,8 +52,9 @@ def add_forwarded_fields(head: IncomingHead, client: Client, prefix: str, reques
     :param prefix: the part of the target that the job does not get.
     """
     proto = "https" if client.secure else "http"
-    own = f"X-Forwarded-Prefix: {prefix}\r\n" if prefix else ""
-    own = f"{own}X-Request-Id: {request_id}\r\n"
+    own = f"X-Request-Id: {request_id}\r\n"
+    if prefix:
+        own = f"X-Forwarded-Prefix: {prefix}\r\n{own}"
     if client.trusted and head.forwarded:
         head.add_lines(lines_of(_trusted(head, client, proto)) + own.encode("utf-8", "surrogateescape"))
         return

@@ -20,11 +20,11 @@ from pagent.runtime.metrics import STATISTICS
 from pagent.splice.tcp import TcpSplice
 from pagent.wire import messages
 
-_CONTINUE: Final = 100
 _SWITCHING_PROTOCOLS: Final = 101
 _OK: Final = 200
 _INTERIM: Final = range(100, _OK)
-_CRLF: Final = b"\r\n"
+#: The status of an answer by the first line of its head.
+_STATUSES: Final = {b"%d\r\n" % status: status for status in range(100, 600)}
 _RAW: Final[dict[str, Any]] = {"raw": True}
 
 
@@ -96,11 +96,11 @@ class RawExchange(Exchange):
             self._held = block
             return
         self._held = b""
-        status = block[:3]
-        if end < 0 or not status.isdigit() or block[3:5] != _CRLF or int(status) < _CONTINUE:
+        status = _STATUSES.get(block[:5])
+        if end < 0 or status is None:
             self._break_off("the agent's answer is not valid")
             return
-        self._status = int(status)
+        self._status = status
         self._take_fields(block[5 : end + 2])
         body = block[end + len(BLANK_LINE) :]
         if body and self._stage is not ENDED:

@@ -70,7 +70,7 @@ class HeadBuffer:
 
 def _skip_blank_lines(data: bytes, at: int) -> int:
     """Skip blank lines before a head: some clients send a CRLF after a body (RFC 9112 2.2)."""
-    while data.startswith(b"\r\n", at):
+    while data[at : at + 2] == b"\r\n":
         at += 2
     return at
 

@@ -142,9 +142,9 @@ def encode_raw_lines(method: Any, target: Any, lines: bytes, *, authority: str, 
         kept = lines_of([pair for pair in pairs_of(kept) if pair[0].lower() not in named])
     own = _OwnFields(method, noted, _PASSED_UPGRADE if upgrade else _PASSED_RAW)
     first = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n"
-    last = "".join([f"{name}: {value}\r\n" for name, value in own.fields]) + "\r\n"
+    last = lines_of(own.fields) if own.fields else b""
     try:
-        data = first.encode("utf-8", "surrogateescape") + kept + last.encode()
+        data = b"".join((first.encode("utf-8", "surrogateescape"), kept, last, b"\r\n"))
     except UnicodeEncodeError:
         raise ValueError("the target has a lone surrogate") from None
     head = own.head(data, idempotent, host)

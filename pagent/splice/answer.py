@@ -24,6 +24,8 @@ Fields = list[list[Any]]
 
 _NO_BODY: Final = Framing.NONE
 _PARTIAL_CONTENT: Final = 206
+#: The first line of a head, by its status.
+_STATUS_LINES: Final = {status: b"%d\r\n" % status for status in range(100, 600)}
 #: Fields of a body that is decoded for the caller: its length and its ranges are those of the encoded one.
 _DECODED: Final = frozenset({"content-encoding", "content-length", "accept-ranges"})
 
@@ -134,7 +136,7 @@ def spoils_connection(caller: Caller, head: ResponseHead, request: RequestHead) 
 
 def head_block(status: int, lines: bytes) -> bytes:
     """Return the head of a response, final or interim, for a caller that has sent its own as lines."""
-    return b"%d\r\n%b\r\n" % (status, lines)
+    return b"".join((_STATUS_LINES[status], lines, b"\r\n"))
 
 
 def send_head(stream: StreamEnd, request: RequestHead, status: int, fields: Fields, *, as_read: bool = False) -> None:

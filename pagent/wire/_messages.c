@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define ARRAY_OF_3 0x93
+#define ARRAY_OF_4 0x94
 #define ARRAY_OF_5 0x95
 #define ARRAY_OF_6 0x96
 #define CALL_START 2
@@ -67,7 +68,7 @@ PyDoc_STRVAR(decode_common_doc,
 "decode_common(payload, copied) -> (kind, call id, value) | None\n\n"
 "The value of a stream message with a bin is its payload: bytes if the message has at most copied bytes, otherwise a\n"
 "memoryview. That of a result is its packed value, in the same way. The value of a call start of at most copied bytes is\n"
-"all that follows its id. None for any other message.");
+"an array of all that follows its id, packed. None for any other message.");
 
 static PyObject *
 decode_common(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
@@ -111,7 +112,14 @@ decode_common(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         Py_RETURN_NONE;
     }
     long kind = data[1];
-    if (length <= copied)
+    if (kind == CALL_START) {
+        value = PyBytes_FromStringAndSize(NULL, 1 + length - at);
+        if (value != NULL) {
+            *PyBytes_AS_STRING(value) = (char)ARRAY_OF_4;
+            memcpy(PyBytes_AS_STRING(value) + 1, data + at, length - at);
+        }
+    }
+    else if (length <= copied)
         value = PyBytes_FromStringAndSize((const char *)data + at, end - at);
     else {
         PyObject *view = PyMemoryView_FromObject(args[0]);

@@ -15,6 +15,7 @@ _SUCCESS_END: Final = b"\x00\xc0"
 
 _BIN_8: Final = tuple(bytes((0xC4, length)) for length in range(0x100))
 
+_ARRAY_OF_4: Final = b"\x94"
 #: The most bytes before the payload of a stream message.
 _HEAD_MAX: Final = 2 + 9 + 5
 
@@ -24,7 +25,7 @@ def decode_common(payload: Bytes, copied: int) -> tuple[int, int, Any] | None:
 
     The value of a stream message with a bin is its payload: bytes if the message has at most ``copied`` bytes,
     otherwise a memoryview. That of the result of a successful call is its packed value, in the same way. The value of a
-    call start of at most ``copied`` bytes is all that follows its id, as bytes.
+    call start of at most ``copied`` bytes is an array of all that follows its id, packed.
     """
     length = len(payload)
     head = bytes(payload if length <= copied else payload[:_HEAD_MAX])
@@ -39,7 +40,7 @@ def decode_common(payload: Bytes, copied: int) -> tuple[int, int, Any] | None:
         if head[0] == 0x96 and kind == _CALL_START and length <= copied:
             at, call_id = _read_id(head)
             if at < length:
-                return kind, call_id, head[at:]
+                return kind, call_id, _ARRAY_OF_4 + head[at:]
         if head[0] == 0x95 and kind == _RESULT and payload[-2:] == _SUCCESS_END:
             at, call_id = _read_id(head)
             size, at = _read_bin(head, at)

@@ -144,9 +144,9 @@ def decode(payload: Bytes) -> tuple[int, int, Any]:
             return kind, call_id, _DONE if value == _NIL else Outcome(value, SUCCESS, None)
         if kind != CALL_START:
             return kind, call_id, value
-        if value[0] == BISTREAM:
+        if value[1] == BISTREAM:
             try:
-                call_type, method, args, kwargs = unpack(b"\x94" + value, use_list=False)
+                call_type, method, args, kwargs = unpack(value, use_list=False)
                 return CALL_START, call_id, _checked_start(call_type, method, args, kwargs)
             except UNPACK_FAULTS:
                 pass  # the slow path finds the fault

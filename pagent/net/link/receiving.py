@@ -136,11 +136,11 @@ class LinkReceiver:
         self.received_bytes += count
         STATISTICS.received += count
         if self._direct:
-            self._process(self._decoder.filled, count)
+            self._process(b"", filled=count)
         elif self.accepted and self._pool.allows_views(count):
             self._received_views(count)
         else:
-            self._process(self._decoder.feed, self._space[:count])
+            self._process(self._space[:count])
         if self._budget.spend(count, self):
             self._reading.pause(_BUDGET)
 
@@ -148,7 +148,7 @@ class LinkReceiver:
         """Handle bytes that were read before the link had the connection."""
         self.received_bytes += len(data)
         STATISTICS.received += len(data)
-        self._process(self._decoder.feed, data)
+        self._process(data)
 
     def resume(self) -> None:
         """Read again: the next loop iteration has a new read budget."""
@@ -156,24 +156,22 @@ class LinkReceiver:
 
     def _received_views(self, count: int) -> None:
         if count >= RECEIVE_BUFFER:  # more is in the socket
-            self._process(self._feed_views, count)
+            self._process(self._space[:count], views=True)
             return
         self._iteration.read_begins()
         try:
-            self._process(self._feed_views, count)
+            self._process(self._space[:count], views=True)
         finally:
             self._iteration.read_ends()
 
-    def _feed_views(self, count: int) -> list[tuple[int, Any]]:
-        return self._decoder.feed(self._space[:count], views=True)
-
     # --- handling ---------------------------------------------------------------------------------
 
-    def _process(self, decode: Callable[[Any], list[tuple[int, Any]]], data: Bytes | int) -> None:
+    def _process(self, data: Bytes, *, views: bool = False, filled: int = 0) -> None:
+        """Decode and handle ``data``, or ``filled`` bytes of a large frame; without both, what was left before."""
         if self.discards:
             return
         try:
-            messages = decode(data)
+            messages = self._decode(data, views, filled)
             if self._unhandled:
                 messages, self._unhandled = self._unhandled + messages, []
             self._handle(messages)
@@ -190,6 +188,13 @@ class LinkReceiver:
             self._reading.pause(_UNHANDLED)
             # Not with the deferred work of jobs' floods: all users wait for the link.
             self._loop.call_soon(self._continue)
+
+    def _decode(self, data: Bytes, views: bool, filled: int) -> list[tuple[int, Any]]:
+        if filled:
+            return self._decoder.filled(filled)
+        if self._unhandled and not data:
+            return []  # earlier messages are handled first
+        return self._decoder.feed(data, views=views)
 
     def _handle(self, messages: list[tuple[int, Any]]) -> None:
         """Handle messages while the time slice lasts, at least one; keep the others."""
@@ -216,9 +221,4 @@ class LinkReceiver:
 
     def _continue(self) -> None:
         self._reading.resume(_UNHANDLED)
-        self._process(_decode_nothing if self._unhandled else self._decoder.feed, b"")
-
-
-def _decode_nothing(_: Any) -> list[tuple[int, Any]]:
-    """Return no messages: earlier ones are handled first."""
-    return []
+        self._process(b"")
