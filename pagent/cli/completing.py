@@ -59,9 +59,9 @@ def is_safe(value: str) -> bool:
 
 
 def _contexts() -> list[tuple[str, SavedContext]]:
-    from pagent.config.contexts import contexts_path, read_contexts
+    from pagent.config.contexts import saved_contexts
 
-    return or_otherwise(lambda: list(read_contexts(contexts_path()).by_name.items()), [])
+    return or_otherwise(lambda: list(saved_contexts().by_name.items()), [])
 
 
 def or_otherwise(function: Callable[[], T], otherwise: T) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -70,10 +71,10 @@ def _is_named(agent: str | None, context: str | None) -> bool:
 
 
 def _is_any_named(agent: str | None, context: str | None) -> bool:
-    from pagent.config.contexts import contexts_path, read_contexts
+    from pagent.config.contexts import saved_contexts
 
     named = _is_named(agent, context) or os.environ.get(CONTEXT_VARIABLE)
-    return bool(named) or read_contexts(contexts_path()).current is not None
+    return bool(named) or saved_contexts().current is not None
 
 
 def _with_target(
@@ -137,9 +138,9 @@ def find_target(
             raise ConfigError(_NO_TOKEN)
         return Target(agent, token or "", debug)
     # Imported here because YAML is not needed to print a help text.
-    from pagent.config.contexts import contexts_path, read_contexts
+    from pagent.config.contexts import saved_contexts
 
-    contexts = read_contexts(contexts_path())
+    contexts = saved_contexts()
     name = context or os.environ.get(CONTEXT_VARIABLE) or contexts.current
     if name is None:
         raise ConfigError("no agent is chosen: use --agent ADDRESS, or save one with pagent context add NAME ADDRESS")
@@ -150,10 +151,11 @@ def find_target(
 def report_readable_tokens() -> None:
     """Warn the user if the file of contexts can be read by other users of this machine."""
     from pagent.cli.terminal.standard_streams import say
-    from pagent.config.contexts import contexts_path, readable_by_other_users
+    from pagent.config.contexts import NoHomeError, contexts_path, readable_by_other_users
 
-    if readable_by_other_users(path := contexts_path()):
-        say(escape(f"{path}: other users can read your tokens; run chmod 600"))
+    with suppress(NoHomeError):
+        if readable_by_other_users(path := contexts_path()):
+            say(escape(f"{path}: other users can read your tokens; run chmod 600"))
 
 
 def _token_of(path: Path) -> str:

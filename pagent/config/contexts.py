@@ -62,15 +62,28 @@ class Contexts:
         return Contexts(left, None if self.current == name else self.current)
 
 
+class NoHomeError(ConfigError):
+    """The user has no home folder: HOME is not set, or relative, and the system does not know the user."""
+
+
 def contexts_path() -> Path:
-    """Return the path of the file: ``pagent/contexts.yaml`` in XDG_CONFIG_HOME or ``~/.config``. ConfigError."""
+    """Return the path of the file: ``pagent/contexts.yaml`` in XDG_CONFIG_HOME or ``~/.config``. NoHomeError."""
     folder = os.environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(folder):  # XDG_CONFIG_HOME with a relative path counts as unset
-        try:
-            folder = str(Path.home() / ".config")
-        except RuntimeError:
-            raise ConfigError("there is no home folder for saved contexts: set HOME") from None
+        home = os.path.expanduser("~")
+        if not os.path.isabs(home):
+            raise NoHomeError("there is no home folder for saved contexts: set HOME to an absolute path")
+        folder = os.path.join(home, ".config")
     return Path(folder) / "pagent" / "contexts.yaml"
+
+
+def saved_contexts() -> Contexts:
+    """Return the contexts of this user; none of a user without a home folder, or without a file. ConfigError."""
+    try:
+        path = contexts_path()
+    except NoHomeError:
+        return Contexts()
+    return read_contexts(path)
 
 
 def read_contexts(path: Path) -> Contexts:

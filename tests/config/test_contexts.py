@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pagent.config.contexts import Contexts, SavedContext, contexts_path, read_contexts, write_contexts
+from pagent.config.contexts import (
+    Contexts,
+    NoHomeError,
+    SavedContext,
+    contexts_path,
+    read_contexts,
+    saved_contexts,
+    write_contexts,
+)
 from pagent.errors import ConfigError
 
 LAB = SavedContext("lab:7000", 'a "token"')
@@ -74,3 +82,15 @@ def test_the_place_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert contexts_path() == tmp_path / ".config" / "pagent" / "contexts.yaml"
     monkeypatch.setenv("XDG_CONFIG_HOME", "/elsewhere")
     assert contexts_path() == Path("/elsewhere/pagent/contexts.yaml")
+
+
+@pytest.mark.parametrize("home", ["relative", None])
+def test_a_user_without_a_home_folder_has_no_contexts(home: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)  # no user of this system
+    with pytest.raises(NoHomeError):
+        contexts_path()
+    assert saved_contexts() == Contexts()

@@ -79,9 +79,9 @@ def remove(name: str) -> None:
 def list_(as_json: bool) -> None:
     """List the saved contexts. The one that commands use has a star."""
     from pagent.cli.terminal.tables import print_json, print_table
-    from pagent.config.contexts import contexts_path, read_contexts
+    from pagent.config.contexts import saved_contexts
 
-    contexts = read_contexts(contexts_path())
+    contexts = saved_contexts()
     report_readable_tokens()
     used = os.environ.get(CONTEXT_VARIABLE) or contexts.current
     if as_json:

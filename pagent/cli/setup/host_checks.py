@@ -11,7 +11,7 @@ import ssl
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -41,12 +41,20 @@ def host_checks(root: Path | None) -> Iterator[Check]:
     yield _compiled()
     yield _event_loop()
     yield from _kernel()
-    yield _cgroup()
-    yield _user()
+    yield from _readable("cgroup", lambda: [_cgroup()])
+    yield from _readable("user", lambda: [_user()])
     yield from _limits()
     yield from _loopback()
     yield from _folder(Path(tempfile.gettempdir()) if root is None else root)
     yield _clock()
+
+
+def _readable(name: str, checks: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+    """Yield checks that read files of the system, or a warning where these cannot be read."""
+    try:
+        yield from checks()
+    except OSError as error:
+        yield warning(name, f"not known: {error.filename}: {error.strerror}", "Is /proc mounted, and readable?")
 
 
 def _compiled() -> Check:
@@ -74,8 +82,8 @@ def _kernel() -> Iterator[Check]:
         yield warning("openat2", "missing: symbolic links in folders of jobs are refused", "Linux 5.6 or newer has it.")
     yield _offered("pidfd", lambda: os.close(os.pidfd_open(os.getpid())), "Linux 5.3 or newer has it.")
     yield _subreaper()
-    yield _privileges()
-    yield ok("namespaces", ", ".join(sorted(os.listdir("/proc/self/ns"))))
+    yield from _readable("no_new_privs", lambda: [_privileges()])
+    yield from _readable("namespaces", lambda: [_namespaces()])
 
 
 def _offered(name: str, probe: Callable[[], object], advice: str) -> Check:
@@ -104,6 +112,10 @@ def _privileges() -> Check:
     if not value:
         return warning("no_new_privs", "unknown to this system", "jobs.isolation.no_new_privs cannot be used.")
     return ok("no_new_privs", "set for this process already" if value == "1" else "available")
+
+
+def _namespaces() -> Check:
+    return ok("namespaces", ", ".join(sorted(os.listdir("/proc/self/ns"))))
 
 
 def _cgroup() -> Check:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,17 @@ def test_contexts_that_cannot_be_read_are_a_check_that_has_failed(doctor: Any, t
         assert (outcome.code, outcome.stderr) == (1, "")
         assert steps(outcome) == {"context": "failed"}
         assert "contexts.yaml: line 1: " in of(outcome, "context")["text"]
+
+
+def test_files_of_the_system_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Any, *_: Any, **__: Any) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
+    checks = {check.name: check for check in host_checks.host_checks(None)}
+    for name in ("no_new_privs", "namespaces", "user"):
+        assert (checks[name].level, "Permission denied" in checks[name].text) == (Level.WARNING, True), name
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
