@@ -29,6 +29,7 @@ class SandboxEntry(NamedTuple):
 
     @classmethod
     def of(cls, path: str, status: os.stat_result) -> SandboxEntry:
+        """Return the entry of a path that has this status."""
         mode = status.st_mode
         kind = (
             "file" if stat.S_ISREG(mode) else "dir" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "other"

@@ -72,14 +72,14 @@ class KeeperClient:
                 supervisor.start(request)
                 socket.send_fds(self._socket, [b"s"], [theirs.fileno()])
             except (BrokenPipeError, ConnectionResetError):
-                pass  # seen as the end of our socket as well
+                pass  # the end of our socket is reported as well
             except BaseException:
                 supervisor.abandon()
                 raise
         return supervisor
 
     async def answers(self, supervisor: SupervisorClient) -> bool:
-        """Wait until a supervisor exists. False if its keeper has ended, so that nothing was started.
+        """Wait until a supervisor exists. Return False if its keeper has ended, so that nothing was started.
 
         OSError if the system refuses the process. TimeoutError if there is no answer: it may still be started.
         """

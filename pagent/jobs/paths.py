@@ -10,6 +10,7 @@ from pagent.names import from_wire
 
 
 def is_plain(name: str) -> bool:
+    """Return whether this is one component of a path, and none that leads elsewhere."""
     return name not in ("", ".", "..") and "/" not in name
 
 
@@ -39,6 +40,7 @@ def components(path: str) -> list[str]:
 
 
 def file_components(path: str) -> list[str]:
+    """Return :func:`components` of the path of a file; ValueError if it is the sandbox itself."""
     parts = components(path)
     if not parts:
         raise ValueError(f"file path names no file: {path!r}")

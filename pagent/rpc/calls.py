@@ -159,6 +159,7 @@ class IncomingCall:
         self._stop(reason)
 
     def stream_overrun(self, reason: str) -> None:
+        """End the call: the peer has sent more than the stream may keep."""
         self.fail_server(reason)
 
     def stream_failed(self, error: Exception) -> None:

@@ -46,7 +46,7 @@ class Refusal:
         self._parser = ResponseParser(self, head_request=False)
 
     def feed(self, data: bytes) -> bool:
-        """Return True once the text is complete, or long enough."""
+        """Take the next bytes of the answer. Return True once the text is complete, or long enough."""
         try:
             self._parser.feed(data)
             while self._parser.more and not self._is_enough:

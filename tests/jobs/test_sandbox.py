@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagent.jobs import openat_beneath
 from pagent.jobs.openat_beneath import Opener, has_openat2, open_by_kernel, open_by_walk
 from pagent.jobs.paths import components
 from pagent.jobs.sandbox import Sandbox
@@ -271,17 +270,6 @@ def test_links_are_refused_by_the_walk(tmp_path: Path) -> None:
     sandbox.remove()
 
 
-@pytest.mark.skipif(not has_openat2(), reason="this kernel has no openat2")
-def test_magic_links_are_refused() -> None:
-    # Below /proc itself a magic link is the only thing that could lead out.
-    start = os.open("/proc", os.O_RDONLY)
-    try:
-        with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
-            open_by_kernel(start, f"{os.getpid()}/cwd", os.O_RDONLY)
-    finally:
-        os.close(start)
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux exchanges two names at once")
 def test_a_flipping_link_never_leads_out(sandbox: Sandbox, tmp_path: Path) -> None:
     """A thread swaps a folder and a link to the outside while we look, hundreds of times."""
@@ -519,42 +507,6 @@ def test_remove_if_small_with_output_files(sandbox: Sandbox, what: str, descript
     sandbox.remove()
     assert not sandbox.path.exists()
     assert descriptors() == before - 3  # of the folder, and of the two that were kept
-
-
-# --- the seam -------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not has_openat2(), reason="this kernel has no openat2")
-@pytest.mark.parametrize(("error", "tries"), [(errno.EAGAIN, 16), (errno.EINTR, 16), (errno.EACCES, 1)])
-def test_races_are_tried_again_a_few_times(error: int, tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-
-    def fail(*_: object) -> int:
-        calls.append(1)
-        ctypes.set_errno(error)
-        return -1
-
-    monkeypatch.setattr(openat_beneath, "_syscall", lambda: fail)
-    with pytest.raises(OSError, match=os.strerror(error)):
-        open_by_kernel(0, "x", os.O_RDONLY)
-    assert len(calls) == tries
-
-
-def test_without_openat2_the_walk_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object) -> int:
-        ctypes.set_errno(errno.ENOSYS)
-        return -1
-
-    monkeypatch.setattr(openat_beneath, "_syscall", lambda: missing)
-    openat_beneath.has_openat2.cache_clear()
-    try:
-        assert not openat_beneath.has_openat2()
-        sandbox = Sandbox.create(tmp_path, "job")
-        (sandbox.path / "f").write_text("x")
-        assert content(sandbox.open_read("f")) == b"x"
-        sandbox.remove()
-    finally:
-        openat_beneath.has_openat2.cache_clear()
 
 
 # --- file systems mounted below ----------------------------------------------------------------------

@@ -41,7 +41,7 @@ def _ignore(*_: object) -> None:
 
 
 def start_time(pid: int | str) -> int:
-    """Return field 22 of proc(5) of a process that is not reaped; 0 if it cannot be read: the agent looks itself."""
+    """Return field 22 of proc(5) of a process that is not reaped; 0 if it cannot be read: the agent reads it then."""
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:  # no descriptor is left, or this is another system

@@ -45,7 +45,7 @@ class Supervisor:
         self._poll = select.poll()
 
     def run(self) -> None:
-        """Serve the agent until there is no child, and none will be asked for."""
+        """Serve the agent until there is no child, and none will be requested."""
         wake, _ = wake_on_exit()
         control_process(SET_CHILD_SUBREAPER, ONE)
         control_process(SET_NAME, _NAME)
@@ -65,21 +65,21 @@ class Supervisor:
             if descriptor == wake:
                 os.read(wake, 4096)
             else:
-                self._asked()
+                self._take_request()
         return self._reap() or not self._began
 
     def _report(self, kind: int, run: int, number: int, extra: int = 0) -> None:
         self._reports.append(REPORT.pack(kind, run, number, extra))
 
     def _flush(self) -> bool:
-        """Send the reports. False if the agent has ended, or has closed the control socket."""
+        """Send the reports. Return False if the agent has ended, or has closed the control socket."""
         if not self._reports:
             return True
         reports = b"".join(self._reports)
         self._reports.clear()
         return send(self._control, reports)
 
-    def _asked(self) -> None:
+    def _take_request(self) -> None:
         data, descriptors = receive(self._control, REQUEST.size, DESCRIPTORS)
         if len(data) < REQUEST.size:  # the agent has ended, or needs no more of the job
             self._poll.unregister(self._control)
@@ -117,7 +117,7 @@ class Supervisor:
             os.close(release)
 
     def _reap(self) -> bool:
-        """False if there is no child left."""
+        """Reap children, and report those that the agent has requested. Return False if no child is left."""
         try:
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
