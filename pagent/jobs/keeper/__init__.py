@@ -5,8 +5,8 @@ or descriptors. Three kinds of processes run it:
 
 * The *keeper* (``main``), one for each agent. For each descriptor that it receives it forks a supervisor with that as
   its control socket. When the agent has ended, for whatever reason, the keeper ends all jobs and then itself.
-* A *supervisor* (``supervisor``), one for each job. It starts the processes that the agent requests, reports how they end,
-  reaps, and ends when it has no child left.
+* A *supervisor* (``supervisor``), one for each job. It starts the processes that the agent requests, reports how
+  they end, reaps, and ends when it has no child left.
 * A *child* (``execution``), which confines itself and becomes a program of the job. Only the child reads data
   of a peer.
 
