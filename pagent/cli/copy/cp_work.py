@@ -26,10 +26,12 @@ from pagent.client.tree_download import TreeDownload
 from pagent.client.tree_upload import TreeUpload
 from pagent.errors import MethodError
 from pagent.log import escape
-from pagent.names import from_wire, to_wire
+from pagent.names import PARTIAL_SUFFIX, from_wire, to_wire
 
 #: Entries that were not copied and that are named, at most.
 _NAMED: Final = 10
+#: The beginning of the names of incomplete files of this machine, which no user asked for.
+_TEMPORARY: Final = ".pagent-part-"
 _ERRNO: Final = re.compile(r"^\[Errno \d+\] ")
 _OLD_AGENT: Final = "the agent is of an earlier release, which cannot copy files with their modes and times"
 
@@ -166,6 +168,8 @@ def _local_target(source: PathInJob, destination: LocalPath, *, source_is_folder
         return os.path.join(target, source.name)
     folder = os.path.dirname(os.path.abspath(target))
     if there is None and not os.path.isdir(folder):
+        if os.path.lexists(folder):
+            raise CommandFailed(f"{folder} is not a folder")
         raise CommandFailed(f"the folder {folder} does not exist", EXIT_NO_SUCH)
     return target
 
@@ -204,17 +208,21 @@ async def _clear_failures(remote: str, local: str = "") -> AsyncIterator[None]:
     except MethodError as error:
         raise CommandFailed(_text_of(error, remote), exit_code_for(error)) from error
     except OSError as error:
-        name = f": {from_wire(str(error.filename))!r}" if error.filename else ""
+        name = f": {from_wire(str(error.filename))!r}" if error.filename and not _is_temporary(error.filename) else ""
         raise CommandFailed(f"{local}: {error.strerror or error}{name}") from error
     except ValueError as error:
         raise CommandFailed(f"{remote}: {error}") from error
+
+
+def _is_temporary(path: object) -> bool:
+    return os.path.basename(str(path)).startswith(_TEMPORARY)
 
 
 def _text_of(error: MethodError, remote: str) -> str:
     if error.cause_type == "TypeError":
         return _OLD_AGENT
     remote = remote.rstrip(":")  # of the folder of a job itself
-    text = _ERRNO.sub("", error.cause_message or str(error))
+    text = _ERRNO.sub("", error.cause_message or str(error)).replace(f"{PARTIAL_SUFFIX}'", "'")
     if text.startswith(os.strerror(28)):
         return f"{remote}: the disk of the agent is full: {text}"
     return f"{remote}: {text}"

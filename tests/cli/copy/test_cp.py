@@ -144,6 +144,18 @@ def test_invalid_values_are_refused(pagent: Command, job: str, source: Path, tmp
     assert "neither a file nor a folder" in pagent("cp", str(tmp_path / "fifo"), f"{job}:").stderr
 
 
+def test_a_failure_names_no_temporary_file(pagent: Command, job: str, source: Path, tmp_path: Path) -> None:
+    middle = str(source / "middle")
+    assert pagent("cp", middle, f"{job}:middle").code == 0
+    code, _, stderr = pagent("cp", middle, f"{job}:middle/below")
+    assert (code, stderr) == (1, f"pagent: {job}:middle/below: Not a directory: 'middle/below'\n")
+    code, _, stderr = pagent("cp", f"{job}:middle", f"{middle}/below")
+    assert (code, stderr) == (1, f"pagent: {middle} is not a folder\n")
+    long = str(tmp_path / ("n" * 300))
+    code, _, stderr = pagent("cp", f"{job}:middle", long)
+    assert (code, "File name too long" in stderr, ".pagent-part" in stderr) == (1, True, False)
+
+
 def test_the_whole_folder_of_a_job_lacks_the_agents_own_files(pagent: Command, job: str, tmp_path: Path) -> None:
     pagent("cp", "-", f"{job}:a/b", stdin="text")
     assert pagent("cp", f"{job}:", str(tmp_path / "all")) == (0, "", "")
