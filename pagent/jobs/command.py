@@ -74,7 +74,9 @@ class Command:
 
         ``own``: the part of the agent's environment that it gets. ``job_id``: identifies the job in its port reports.
         """
-        environment = {name: value for name, value in own.items() if name not in _OF_A_JOB}
+        environment = {**own}
+        for name in _OF_A_JOB:
+            environment.pop(name, None)
         environment.update(properties)
         # Without ports an older router's job has no names with PREFIX but those of the properties.
         if self.port_expected_count:
