@@ -105,11 +105,13 @@ async def reading(
 async def local_folder(path: StrPath, *, create: bool = False) -> AsyncIterator[tuple[ThreadPool, Sandbox]]:
     """Open a local folder; yield it as a sandbox for archives, with a thread to work in."""
     threads = ThreadPool("pagent-archive", 1)
-    descriptor = await threads.run(_open_folder, path, create)
     try:
-        yield threads, Sandbox(Path(path), descriptor)
+        descriptor = await threads.run(_open_folder, path, create)
+        try:
+            yield threads, Sandbox(Path(path), descriptor)
+        finally:
+            threads.submit(os.close, descriptor)  # in the one thread, so after its current work
     finally:
-        threads.submit(os.close, descriptor)  # in the one thread, so after its current work
         await threads.close(DISK_END_S)
 
 
