@@ -6,6 +6,7 @@ from typing import Any
 
 from pagent.client.link import ClientLink
 from pagent.errors import NotUnicodeError
+from pagent.http1.wire_text import to_wire
 from pagent.rpc.aio import StreamCall
 
 
@@ -50,6 +51,17 @@ def _check_str(value: str) -> None:
     except UnicodeEncodeError:
         text = "write a name that is not UTF-8 as a listing has it"
         raise NotUnicodeError(f"not valid Unicode: {value!r}; {text}") from None
+
+
+def bytes_or_text(text: str) -> str | bytes:
+    """Return a text for an argument that takes bytes that are not UTF-8, which the error handler has escaped.
+
+    :raises NotUnicodeError: it has a lone surrogate that ``surrogateescape`` does not make.
+    """
+    try:
+        return to_wire(text)
+    except UnicodeEncodeError:
+        raise NotUnicodeError(f"not valid Unicode: {text!r}; only U+DC80 to U+DCFF stand for bytes") from None
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from pagent.client.archives import ArchiveMethods
-from pagent.client.calls import given
+from pagent.client.calls import bytes_or_text, given
 from pagent.client.link import ClientLink
 from pagent.client.output import Logs, RemoteExec
 from pagent.client.traffic import TrafficMethods
 from pagent.errors import ServerError
-from pagent.http1.wire_text import to_wire
 from pagent.limits import READY_TIMEOUT_S
 from pagent.wire import messages
 
@@ -65,7 +64,7 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         :param cwd: relative to the sandbox, or absolute below a folder that ``jobs.allow_folders`` lists.
         :raises MethodError: ProcessStartTimeoutError, ProcessExitedError, FileNotFoundError and others.
         """
-        folder = None if cwd is None else to_wire(cwd)
+        folder = None if cwd is None else bytes_or_text(cwd)
         arguments: list[Any] = [_texts(args), _variables(env), folder, port_expected_count, forward_stdout]
         if (port, ready, ready_timeout, timeout) != (None, "report", None, None):  # older agents do not have them
             arguments += [port, ready, READY_TIMEOUT_S if ready_timeout is None else ready_timeout, timeout]
@@ -164,7 +163,7 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
         The job is ended after the block if it still runs. ``tty``, ``rows``, ``cols`` and ``split`` are those of
         :meth:`exec`; ``cwd`` and ``ports`` (``port``, ``prefer_port``, ``more_ports``) those of :meth:`start`.
         """
-        folder = None if cwd is None else to_wire(cwd)
+        folder = None if cwd is None else bytes_or_text(cwd)
         options = given(cwd=folder, tty=tty, rows=rows, cols=cols, split=split, **ports)
         async with self._stream(messages.BISTREAM, "job_run", _texts(args), _variables(env), **options) as call:
             first = await call.receive()
@@ -175,8 +174,8 @@ class RemoteJob(ArchiveMethods, TrafficMethods):
 
 
 def _texts(args: Sequence[str]) -> list[str | bytes]:
-    return [to_wire(text) for text in args]
+    return [bytes_or_text(text) for text in args]
 
 
 def _variables(env: Mapping[str, str] | None) -> dict[str, str | bytes] | None:
-    return None if env is None else {name: to_wire(value) for name, value in env.items()}
+    return None if env is None else {name: bytes_or_text(value) for name, value in env.items()}

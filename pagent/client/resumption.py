@@ -87,7 +87,7 @@ class Resumption:
         if self._failures > _ATTEMPTS:
             raise lost
         if self._failures == 1:
-            self._notify(f"{lost}; the copy goes on with the next link")
+            self._notify(f"{lost}; the copy resumes with the next link")
         else:
             await asyncio.sleep(self._backoff.delay(0.0))
         try:

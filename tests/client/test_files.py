@@ -82,10 +82,11 @@ async def test_a_file_is_removed_after_its_target_is_complete(job: RemoteJob, sa
 
 
 async def test_lone_surrogates_are_refused_wherever_they_are(job: RemoteJob) -> None:
-    odd = "a\udcff"
+    odd, invalid = "a\udcff", "a\ud800"
     for call in (
-        job.read(odd), job.list(after=odd, limit=1), job.start([odd]), job.start(["true"], {odd: ""}),
-        job.http("GET", "/", headers=[("x", odd)]), job.exec([odd]).__aenter__(),
+        job.read(odd), job.list(after=odd, limit=1), job.start([invalid]), job.start(["true"], {odd: ""}),
+        job.start(["true"], {"A": invalid}), job.start(["true"], cwd=invalid),
+        job.http("GET", "/", headers=[("x", odd)]), job.exec([invalid]).__aenter__(),
     ):  # fmt: skip
         with pytest.raises(ValueError, match="not valid Unicode"):
             await call

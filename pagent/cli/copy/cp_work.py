@@ -203,7 +203,7 @@ async def _clear_failures(remote: str, local: str = "") -> AsyncIterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        say("interrupted: the same command goes on with the copy")
+        say("interrupted: the same command resumes the copy")
         raise
     except MethodError as error:
         raise CommandFailed(_text_of(error, remote), exit_code_for(error)) from error

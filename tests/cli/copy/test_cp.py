@@ -214,7 +214,7 @@ def there_and_back(place: RemoteProcess, job: str, source: Path, tmp_path: Path,
         assert (up.returncode, cuts > 0) == (0, True), up.stderr
         down = copied(place, relay, tmp_path, f"{job}:many", str(tmp_path / "back"))
         assert (down.returncode, relay.cuts > cuts) == (0, True), down.stderr
-    assert "the copy goes on with the next link" in up.stderr
+    assert "the copy resumes with the next link" in up.stderr
     assert content(tmp_path / "back") == content(source)
 
 
@@ -250,7 +250,7 @@ def test_an_interrupted_copy_of_a_large_file_goes_on(
             _, stderr = process.communicate(timeout=PATIENCE_S)
         if process.returncode == 0:
             pytest.skip("it was complete before the signal")
-        assert (process.returncode, stderr) == (130, "pagent: interrupted: the same command goes on with the copy\n")
+        assert (process.returncode, stderr) == (130, "pagent: interrupted: the same command resumes the copy\n")
         assert not back.exists()
         before = relay.passed
         assert copied(place, relay, tmp_path, *words).returncode == 0
