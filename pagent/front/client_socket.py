@@ -18,6 +18,7 @@ from pagent.front.deadlines import NEVER
 from pagent.front.exchange import Exchange, ExchangeUser
 from pagent.front.proxy_header import ProxyHeader
 from pagent.front.states import NEXT, ClientState
+from pagent.front.websocket import BrowserSocket
 from pagent.http1.incoming import IncomingHead
 from pagent.http1.incoming_buffer import HeadBuffer
 from pagent.router_limits import HALF_CLOSED_S, INCOMING_AHEAD_MAX, REST_MAX, REST_S
@@ -122,7 +123,9 @@ class ClientSocket(ExchangeUser):
     def drain(self) -> None:
         """Make the request under way, or the next one, the last; close a tunnel."""
         tunnel = self.port.user
-        if not isinstance(tunnel, ClientSocket):
+        if isinstance(tunnel, BrowserSocket):
+            tunnel.go_away()
+        elif not isinstance(tunnel, ClientSocket):
             tunnel.port_lost(ConnectionAbortedError(ROUTER_ENDS))
             self.port.close()
         elif self.is_idle and not self._buffer.started:

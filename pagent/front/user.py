@@ -305,6 +305,9 @@ class UserConnection(ClientBody):
         self.port.reset_unless_closed()  # a tunnel that breaks must not look like one that ends
         self.port.resume_reading()
         tunnel.start(self.port)
+        if self._context.deadlines.draining:
+            self.drain()
+            return
         if ahead:
             tunnel.port_data(ahead)
         if self._eof:

@@ -29,11 +29,14 @@ from pagent.rpc.spool import SpoolOpener
 from pagent.rpc.stream import Stream
 from pagent.runtime.deferred import FRAMES_WORK
 from pagent.wire import frames, messages
+from pagent.wire.closing import GOING_AWAY
 
 _BAD_REQUEST: Final = 400
 _SWITCHING_PROTOCOLS: Final = 101
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES: Final = 16
+#: Seconds that the close of a router that ends waits for the browser's answer.
+_AWAY_S: Final = 1.0
 
 
 def accept_value(head: IncomingHead) -> str:
@@ -173,11 +176,18 @@ class BrowserSocket:
 
     # --- ends -------------------------------------------------------------------------------------
 
-    def _close_browser(self, code: int) -> None:
-        """Close after the job's side has ended, and wait a while for the browser's answer (RFC 6455 section 7.1.1)."""
+    def go_away(self) -> None:
+        """Close because the router ends (RFC 6455 section 7.4.1). A close that is under way is not waited for."""
+        if self._closing:
+            self._end("the router ends")
+        else:
+            self._close_browser(GOING_AWAY, _AWAY_S)
+
+    def _close_browser(self, code: int, most_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Send a close, and wait for the browser's answer (RFC 6455 section 7.1.1), for ``most_s`` at most."""
         if self._port is not None and not self._closing:
             self._send_close(code)
-            self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._end, "the close has no answer")
+            self._timer = asyncio.get_running_loop().call_later(most_s, self._end, "the close has no answer")
 
     def _send(self, opcode: int, payload: Any) -> None:
         if self._port is not None and not self._closing:

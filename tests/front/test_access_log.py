@@ -11,6 +11,7 @@ import pytest
 from pagent.errors import RequestRefusedError
 from pagent.front.access_log import trace_id
 from pagent.http1.incoming import read_head
+from tests.front.test_field import TARGET, scripted_front
 from tests.front.test_user import UPGRADE, get, post, until
 from tests.kit.directory import Front, running_front
 from tests.kit.wire import wire
@@ -65,6 +66,18 @@ async def test_each_request_is_a_line(front: Front, job: str, caplog: pytest.Log
     assert first["job"] in job
     assert first["seconds"] > 0
     assert "secret" not in caplog.text
+
+
+async def test_a_piece_that_is_refused_does_not_count_as_sent(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "pagent.access")
+    async with scripted_front(access_log=True) as (front, script), wire(front.port) as client:
+        script.answer = [200, [["Content-Length", "5"]], b"123", b"456"]
+        client.say(get(f"{TARGET}/"))
+        await client.head()
+        assert await client.reader.readexactly(3) == b"123"
+        assert await client.is_closed()
+    (line,) = [json.loads(record.getMessage()) for record in caplog.records if record.name == "pagent.access"]
+    assert (line["sent"], line["cut"]) == (3, "agent")
 
 
 async def _at(count: int, front: Front) -> bool:

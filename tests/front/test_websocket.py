@@ -22,7 +22,7 @@ from tests.kit.directory import Front, KnownAgent, KnownJobs, running_front
 from tests.kit.peer import PATIENCE_S
 from tests.kit.wire import wire
 
-#: Echoes; ``close`` closes with 4000, ``drop`` drops the connection.
+#: Echoes; ``close`` closes with 4000, ``drop`` drops the connection. The handshake of ``/late`` waits for ``/release``.
 _SERVER = """
 import asyncio, sys
 from websockets.asyncio.server import serve
@@ -37,8 +37,14 @@ async def echo(socket):
             await socket.send(message)
     print(socket.close_code, flush=True)
 
+released = asyncio.Event()
+
 async def refuse(connection, request):
-    if request.path == "/refused":
+    if request.path == "/late":
+        await released.wait()
+    elif request.path == "/release":
+        released.set()
+    elif request.path == "/refused":
         return connection.respond(403, "no")
 
 async def main():
@@ -46,6 +52,12 @@ async def main():
         await asyncio.Future()
 asyncio.run(main())
 """
+_HANDSHAKE = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
 
 
 @pytest.fixture(params=[True, False], ids=["ours", "field"])
@@ -146,8 +158,7 @@ async def test_a_refusal(front: Front, job: str) -> None:
 
 async def test_frames_that_are_none(front: Front, job: str) -> None:
     async with wire(front.port) as client:
-        fields = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
-        client.say(get(f"{job}/", *fields, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))
+        client.say(get(f"{job}/", *_HANDSHAKE))
         status, got = await client.head()
         assert status == 101
         assert ("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") in got
@@ -172,3 +183,43 @@ async def test_a_message_that_no_agent_of_the_field_takes(front: Front, job: str
             assert await socket.recv() == message
         else:
             assert await closed(socket) == 1009
+
+
+async def test_the_router_ends(front: Front, job: str) -> None:
+    """Bytes of ours are passed as they are, so that no frame can be put between them."""
+    over = asyncio.Event()
+    async with running_front(front.jobs) as ending, dial(ending, f"{job}/") as socket:
+        await socket.send("x")
+        await socket.recv()
+        drain = asyncio.ensure_future(ending.server.drain(over))
+        assert await closed(socket) == (1006 if is_ours(front) else 1001)
+        async with asyncio.timeout(PATIENCE_S):
+            await drain  # no time limit is needed to end it
+    await no_calls(front)
+
+
+async def test_a_browser_that_does_not_answer_the_close_of_a_router_that_ends(front: Front, job: str) -> None:
+    async with running_front(front.jobs) as ending, wire(ending.port) as client:
+        client.say(get(f"{job}/", *_HANDSHAKE))
+        assert (await client.head())[0] == 101
+        async with asyncio.timeout(PATIENCE_S):
+            await ending.server.drain(asyncio.Event())
+        if not is_ours(front):
+            assert await client.rest() == b"\x88\x02" + (1001).to_bytes(2)
+
+
+async def test_a_websocket_that_opens_while_the_router_ends(front: Front, job: str) -> None:
+    assert front.jobs.link is not None
+    outgoing = front.jobs.link.connection.outgoing
+    async with running_front(front.jobs) as ending, dial(front, f"{job}/") as other:
+        opening = asyncio.ensure_future(dial(ending, f"{job}/late").__aenter__())
+        async with asyncio.timeout(PATIENCE_S):
+            while len(outgoing) < 2:  # noqa: ASYNC110 - the start of a call is reported to no test
+                await asyncio.sleep(0.01)
+            drain = asyncio.ensure_future(ending.server.drain(asyncio.Event()))
+            async with dial(front, f"{job}/release"):
+                pass
+            assert await closed(await opening) == (1006 if is_ours(front) else 1001)
+            await drain
+        await other.close()
+    await no_calls(front)
