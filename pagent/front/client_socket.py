@@ -15,7 +15,8 @@ from pagent.front.access_log import CLIENT, ROUTER, AccessEntry
 from pagent.front.answers import CONTINUE
 from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
-from pagent.front.exchange import Exchange, ExchangeUser
+from pagent.front.exchange import Exchange
+from pagent.front.exchange_user import ExchangeUser
 from pagent.front.proxy_header import ProxyHeader
 from pagent.front.states import NEXT, ClientState
 from pagent.front.websocket import BrowserSocket

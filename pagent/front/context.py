@@ -11,7 +11,8 @@ from pagent.config.router import RouterControl
 from pagent.errors import RequestRefusedError
 from pagent.front.answers import error_answer, takes_page
 from pagent.front.deadlines import Deadlines
-from pagent.front.exchange import Exchange, ExchangeUser
+from pagent.front.exchange import Exchange
+from pagent.front.exchange_user import ExchangeUser
 from pagent.front.field import FieldExchange
 from pagent.front.forwarded import TrustedProxies, add_forwarded_fields, plain_address
 from pagent.front.proxy_header import ProxyHeader

@@ -15,21 +15,19 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from pagent.buffers import Bytes
 from pagent.errors import CallCancelledError, CallError, LinkClosedError, MethodError, RequestRefusedError
 from pagent.front.answers import Fields, encode_head, read_lines
+from pagent.front.exchange_user import ExchangeUser
 from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
 from pagent.http1.mounted import Mount
 from pagent.http1.trailers import LAST_CHUNK, last_chunk
-from pagent.net.port.connection import PortConnection
-from pagent.net.port.user import PortUser
 from pagent.rpc.calls import OutgoingCall
 from pagent.rpc.directory import AgentLink
 from pagent.rpc.stream import Stream
-from pagent.runtime.iteration import IterationEnd
 from pagent.runtime.metrics import STATISTICS
 from pagent.system_errors import system_refusal
 
@@ -62,48 +60,6 @@ STATUS: Final = AnswerStage.STATUS
 FIELDS: Final = AnswerStage.FIELDS
 BODY: Final = AnswerStage.BODY
 ENDED: Final = AnswerStage.ENDED
-
-
-class Tunnel(PortUser, Protocol):
-    """The user of a connection after a 101."""
-
-    def start(self, port: PortConnection) -> None:
-        """Begin, with a connection whose user this already is."""
-
-
-class ExchangeUser(ABC):
-    """The connection that an exchange belongs to, as the exchange sees it."""
-
-    port: PortConnection
-    iteration: IterationEnd
-
-    @abstractmethod
-    def answered(self, keep: bool) -> None:
-        """Handle the end of an answer. ``keep``: its head has not announced the connection's end."""
-
-    @abstractmethod
-    def failed(self, error: RequestRefusedError) -> None:
-        """Answer with an error: no byte of an answer has been sent."""
-
-    @abstractmethod
-    def cut(self) -> None:
-        """Break the connection: the answer is incomplete."""
-
-    @abstractmethod
-    def switched(self, tunnel: Tunnel) -> None:
-        """Switch protocols: ``tunnel`` carries the bytes after the 101."""
-
-    @abstractmethod
-    def tunnel_ended(self) -> None:
-        """Release the request of a tunnel whose connection is closed."""
-
-    @abstractmethod
-    def body_blocked(self) -> None:
-        """Pause the request's body: the agent has given no more credit."""
-
-    @abstractmethod
-    def body_writable(self) -> None:
-        """Resume the request's body: the agent has given credit."""
 
 
 class Exchange(ABC):

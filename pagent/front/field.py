@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from pagent.errors import RequestRefusedError
 from pagent.front.answers import CONTINUE, Fields
-from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange, ExchangeUser
+from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange
+from pagent.front.exchange_user import ExchangeUser
 from pagent.front.routes import JobTarget
 from pagent.http1.fields import Framing
 from pagent.http1.incoming import IncomingHead

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from pagent.errors import CallCancelledError
 from pagent.front.answers import Fields, encode_interim
-from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange, ExchangeUser
+from pagent.front.exchange import BODY, ENDED, FIELDS, FINAL, STATUS, Exchange
+from pagent.front.exchange_user import ExchangeUser
 from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
 from pagent.http1.lines import lines_of, pairs_of

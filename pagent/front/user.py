@@ -15,7 +15,7 @@ from pagent.front.client_body import ClientBody
 from pagent.front.client_socket import ending_error
 from pagent.front.context import FrontContext
 from pagent.front.deadlines import NEVER
-from pagent.front.exchange import Tunnel
+from pagent.front.exchange_user import Tunnel
 from pagent.front.forwarded import request_id
 from pagent.front.proxy_header import ProxyHeader
 from pagent.front.routes import JobTarget

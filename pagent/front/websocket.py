@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from pagent.errors import CallCancelledError, ProtocolError, RequestRefusedError
 from pagent.front.answers import encode_head
-from pagent.front.exchange import ENDED, ExchangeUser
+from pagent.front.exchange import ENDED
+from pagent.front.exchange_user import ExchangeUser
 from pagent.front.field import FieldExchange, check_port, decoded_target, field_headers
 from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead

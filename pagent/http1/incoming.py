@@ -14,8 +14,21 @@ from typing import Final
 
 from pagent.errors import RequestRefusedError
 from pagent.http1.cookies import MARK, others, own_in
-from pagent.http1.fields import UNPASSED, Framing, connection, is_token
-from pagent.http1.lines import LEFT_OUT, Scanned, lines_of, pairs_of, scan, watch
+from pagent.http1.fields import Framing, connection, is_token
+from pagent.http1.incoming_fields import (
+    CONNECTION,
+    CONTENT_LENGTH,
+    COOKIE,
+    EXPECT,
+    FORWARDED,
+    HOST,
+    OWN,
+    REQUEST_ID,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    WATCHED,
+)
+from pagent.http1.lines import Scanned, lines_of, pairs_of, scan
 from pagent.limits import BODY_LENGTH_MAX
 from pagent.router_limits import INCOMING_FIELD_MAX, INCOMING_FIELDS_MAX
 
@@ -32,90 +45,15 @@ class BadRequest(RequestRefusedError):
         super().__init__(status, text)
 
 
-# The treatment of a field. Plain numbers, as in pagent.http1.fields.
-_PASSED: Final = 0
-_HOST: Final = 1
-_CONTENT_LENGTH: Final = 2
-_TRANSFER_ENCODING: Final = 3
-_COOKIE: Final = 4
-_CONNECTION: Final = 5
-_UPGRADE: Final = 6
-_EXPECT: Final = 7
-_FORWARDED: Final = 8
-_OWN: Final = 9
-_REQUEST_ID: Final = 10
-_DROPPED: Final = 11
-
-#: Fields that are not passed on unchanged have LEFT_OUT.
-_KINDS: Final = {
-    "host": _HOST,
-    "content-length": _CONTENT_LENGTH,
-    "transfer-encoding": _TRANSFER_ENCODING,
-    "cookie": _COOKIE,
-    "connection": _CONNECTION | LEFT_OUT,
-    "upgrade": _UPGRADE | LEFT_OUT,
-    "expect": _EXPECT,
-    "x-request-id": _REQUEST_ID | LEFT_OUT,
-    **dict.fromkeys(UNPASSED, _DROPPED | LEFT_OUT),
-}
-#: In every spelling: programs that make variables of fields (CGI, WSGI) do not distinguish "_" from "-".
-_FORWARDING: Final = frozenset(
-    (
-        "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-forwarded-prefix",
-        "x-forwarded-proto",
-        "x-real-ip",
-    )
-)
-_OWN_PREFIX: Final = "x-pagent-"
-_CACHED_MAX: Final = 64
-#: Nearly all requests of a listener name a few hosts.
-_HOSTS_KEPT: Final = 64
-
-
-def _kind_of(name: str) -> int:
-    """Return the treatment of a field; ValueError if its name is not a token."""
-    return _kind_of_name(name) if len(name) <= _CACHED_MAX else _kind_of_name.__wrapped__(name)
-
-
-@lru_cache(maxsize=1024)
-def _kind_of_name(name: str) -> int:
-    if not is_token(name):
-        raise ValueError("a field's name is not a token")
-    lower = name.lower()
-    if lower in _KINDS:
-        return _KINDS[lower] & ~LEFT_OUT
-    dashed = lower.replace("_", "-")
-    if dashed in _FORWARDING:
-        return _FORWARDED
-    if dashed.startswith(_OWN_PREFIX):
-        return _OWN
-    return _PASSED
-
-
-def _other_kind(name: str) -> int:
-    """Return the kind of a name that is not in the table: it may have "_" for "-"."""
-    kind = _kind_of(name)
-    return kind | LEFT_OUT if kind else kind
-
-
-def goes_on(name: str) -> bool:
-    """Return whether a field passes to the job unchanged: it is neither of this hop, nor the router's to write."""
-    return _kind_of(name) == _PASSED
-
-
-#: Fields whose lines are read. All other lines are passed on unread.
-_WATCHED: Final = watch(_KINDS, _other_kind, (*_FORWARDING, _OWN_PREFIX + "*"))
-
 _absolute = re.compile(r"https?://([^/?#\x00-\x20\x7f]*)([^#\x00-\x20\x7f]*)", re.IGNORECASE).fullmatch
 _host_form = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]*)?").fullmatch
 _VERSIONS: Final = {"HTTP/1.1": 1, "HTTP/1.0": 0}
 #: Methods that need no check.
 _USUAL_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LENGTH_DIGITS_MAX: Final = len(str(BODY_LENGTH_MAX))
+
+#: Nearly all requests of a listener name a few hosts.
+_HOSTS_KEPT: Final = 64
 
 _NO_BODY: Final = Framing.NONE
 _BY_LENGTH: Final = Framing.LENGTH
@@ -223,7 +161,7 @@ def read_head(block: bytes) -> IncomingHead:
     """Read a head less its blank line; BadRequest as the module says."""
     found: Scanned | None
     try:
-        found = scan(block, True, _WATCHED)
+        found = scan(block, True, WATCHED)
     except ValueError:
         found = None
     head = _request_line(found[0] if found is not None else _first_line(block))
@@ -276,32 +214,32 @@ def _read_fields(head: IncomingHead, found: list[tuple[int, str, str]]) -> None:
     options: list[str] = []
     offers: list[str] = []
     for kind, name, value in found:
-        if kind == _HOST:
+        if kind == HOST:
             hosts += 1
             head.host = value
-        elif kind == _CONNECTION:
+        elif kind == CONNECTION:
             options.append(value)
-        elif kind == _COOKIE:
+        elif kind == COOKIE:
             if MARK in value:
                 head.own_cookies = [*(head.own_cookies or ()), *own_in(value)]
                 _conceal_cookies(head)
-        elif kind == _CONTENT_LENGTH:
+        elif kind == CONTENT_LENGTH:
             lengths += 1
             head.length = _content_length(value)
             head.framing = _BY_LENGTH
-        elif kind == _TRANSFER_ENCODING:
+        elif kind == TRANSFER_ENCODING:
             codings += 1
             _check_coding(value, head.minor)
             head.framing = _CHUNKED
-        elif kind == _EXPECT:
+        elif kind == EXPECT:
             _expect(head, value)
-        elif kind == _UPGRADE:
+        elif kind == UPGRADE:
             offers.append(value)
-        elif kind == _REQUEST_ID:
+        elif kind == REQUEST_ID:
             head.request_id = value
-        elif kind == _FORWARDED:
+        elif kind == FORWARDED:
             head.forwarded.append([name, value])
-        elif kind == _OWN:
+        elif kind == OWN:
             head.own.append([name, value])
     _check_host(head, hosts)
     if lengths + codings > 1:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from pagent.http1.chunked import CHUNK_JOIN_MAX, ChunkedDecoder
 from pagent.http1.fields import BadResponse, Framing
-from pagent.http1.incoming import BadRequest, IncomingHead, goes_on
+from pagent.http1.incoming import BadRequest, IncomingHead
+from pagent.http1.incoming_fields import passes_unchanged
 
 
 class IncomingBody:
@@ -31,7 +32,7 @@ class IncomingBody:
     def trailers(self) -> list[list[str]]:
         """The trailers that are forwarded, once the body has ended: [name, value] each."""
         fields = self._chunks.fields if self._chunks is not None else []
-        return [pair for pair in fields if goes_on(pair[0])]
+        return [pair for pair in fields if passes_unchanged(pair[0])]
 
     def feed(self, data: bytes, at: int) -> int | None:
         """Take ``data`` from ``at``; return the offset of the byte after the body, None if the body has not ended.
