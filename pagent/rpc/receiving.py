@@ -211,9 +211,9 @@ class ReceivingHalf:
         else:
             self._take(value)
 
-    def return_early(self) -> None:
-        """Return credit that is nearly due, because the stream sends data anyway."""
-        if self._window is not None and (credit := self._window.early()):
+    def piggyback_credit(self) -> None:
+        """Return credit that is nearly due: the stream sends data now, so the credit costs no further system call."""
+        if self._window is not None and (credit := self._window.piggybacked()):
             self._return(self._window, credit)
 
     def close_arrived(self) -> None:

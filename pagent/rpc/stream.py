@@ -78,7 +78,7 @@ class Stream:
 
     def send(self, value: Any) -> None:
         """Send any value but None. It is queued if the peer cannot take it now: see :attr:`blocked`."""
-        self.receiving.return_early()
+        self.receiving.piggyback_credit()
         self.sending.send(value)
 
     def close(self) -> None:

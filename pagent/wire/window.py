@@ -26,7 +26,7 @@ class ReceiveWindow:
     peer a wake-up.
     """
 
-    __slots__ = ("_early", "_returned_at", "_size", "_step", "_unreturned", "_used")
+    __slots__ = ("_piggyback_from", "_returned_at", "_size", "_step", "_unreturned", "_used")
 
     def __init__(self, size: int = STREAM_WINDOW) -> None:
         self._set_size(size)
@@ -55,9 +55,9 @@ class ReceiveWindow:
         self._used += cost
         return self._taken() if self._used >= self._step else 0
 
-    def early(self) -> int:
+    def piggybacked(self) -> int:
         """Return the credit to send with other data now: at least three quarters of a step; 0 for none yet."""
-        return self._taken() if self._used >= self._early else 0
+        return self._taken() if self._used >= self._piggyback_from else 0
 
     def grown(self, credit: int, now_s: float, round_trip_s: float) -> int:
         """Grow the window after ``credit`` bytes were returned; return the additional bytes of credit.
@@ -82,4 +82,4 @@ class ReceiveWindow:
     def _set_size(self, size: int) -> None:
         self._size = size
         self._step = min(size // 2, STREAM_WINDOW)
-        self._early = self._step * 3 // 4
+        self._piggyback_from = self._step * 3 // 4

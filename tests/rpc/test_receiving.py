@@ -176,11 +176,11 @@ async def test_credit_that_is_nearly_due_is_returned_early() -> None:
     attach(rig)
     nearly = STREAM_WINDOW // 2 * 3 // 4
     rig.receiving.message_arrived(bytes(nearly - 100))
-    rig.receiving.return_early()
+    rig.receiving.piggyback_credit()
     assert await rig.sent() == []
     rig.receiving.message_arrived(bytes(100))
-    rig.receiving.return_early()
-    rig.receiving.return_early()
+    rig.receiving.piggyback_credit()
+    rig.receiving.piggyback_credit()
     assert await rig.sent() == [(messages.CALLEE_CREDIT, nearly)]
     await joined.close()
 
@@ -199,7 +199,7 @@ async def test_a_peer_without_credit_gets_none_early() -> None:
     rig, joined = await half_rig(flow=False)
     attach(rig)
     rig.receiving.message_arrived(bytes(STREAM_WINDOW))
-    rig.receiving.return_early()
+    rig.receiving.piggyback_credit()
     assert await rig.sent() == []
     await joined.close()
 
@@ -209,7 +209,7 @@ async def test_no_credit_is_returned_to_a_peer_that_has_closed() -> None:
     rig.receiving.message_arrived(bytes(STREAM_WINDOW))
     rig.receiving.close_arrived()
     attach(rig)
-    rig.receiving.return_early()
+    rig.receiving.piggyback_credit()
     assert await rig.sent() == []
     await joined.close()
 

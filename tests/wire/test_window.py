@@ -26,7 +26,7 @@ def test_an_honest_sender_is_never_refused_and_never_stuck(steps: list[int | Non
             if waiting:
                 credit += window.used(waiting.pop(0))
         elif step == 0:
-            credit += window.early()
+            credit += window.piggybacked()
         elif credit > 0:
             credit -= step
             waiting.append(step)
@@ -57,12 +57,12 @@ def test_credit_goes_back_with_other_data_from_three_quarters_of_a_step_on() -> 
     window = ReceiveWindow(SIZE)
     for _ in range(7):
         window.arrived(100)
-    assert window.early() == 0
+    assert window.piggybacked() == 0
     assert [window.used(100) for _ in range(3)] == [0, 0, 0]
-    assert window.early() == 0
+    assert window.piggybacked() == 0
     assert window.used(100) == 0
-    assert window.early() == 400
-    assert window.early() == 0
+    assert window.piggybacked() == 400
+    assert window.piggybacked() == 0
     assert window.available == SIZE - 300
     assert window.used(300) == 0  # what has gone back is not due again
 
