@@ -21,7 +21,7 @@ from pagent.cli.completing import VARIABLE, complete
 from pagent.cli.debug import install_hook, print_traceback, with_debug
 from pagent.cli.explained import with_name
 from pagent.cli.help_pages import with_help_pages
-from pagent.cli.terminal.standard_streams import is_terminal
+from pagent.cli.terminal.standard_streams import is_terminal, name_standard_output
 from pagent.errors import ConfigError
 from pagent.log import escape
 
@@ -198,6 +198,7 @@ def _reserve_descriptors() -> None:
 
 def _begin() -> None:
     _reserve_descriptors()
+    name_standard_output()
     install_hook()
 
 

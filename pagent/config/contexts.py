@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import stat
 from collections.abc import Mapping
@@ -63,18 +64,26 @@ class Contexts:
 
 
 class NoHomeError(ConfigError):
-    """The user has no home folder: HOME is not set, or relative, and the system does not know the user."""
+    """The user has no home folder: HOME is relative, or not set and the system does not know the user."""
 
 
 def contexts_path() -> Path:
     """Return the path of the file: ``pagent/contexts.yaml`` in XDG_CONFIG_HOME or ``~/.config``. NoHomeError."""
     folder = os.environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(folder):  # XDG_CONFIG_HOME with a relative path counts as unset
-        home = os.path.expanduser("~")
+        home = os.environ.get("HOME") or _home_of_user()
         if not os.path.isabs(home):
             raise NoHomeError("there is no home folder for saved contexts: set HOME to an absolute path")
         folder = os.path.join(home, ".config")
     return Path(folder) / "pagent" / "contexts.yaml"
+
+
+def _home_of_user() -> str:
+    """Return the home folder that the system knows for this user; empty if it does not know the user."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return ""
 
 
 def saved_contexts() -> Contexts:

@@ -233,7 +233,10 @@ def test_a_text_for_a_full_disk(words: list[str]) -> None:
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "pagent", *words]
         ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
-    assert (ended.returncode, ended.stderr) == (1, "pagent: No space left on device (pagent help disk-full)\n")
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "pagent: standard output: No space left on device (pagent help disk-full)\n",
+    )
 
 
 def test_a_standard_output_that_is_closed() -> None:

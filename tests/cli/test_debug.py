@@ -73,4 +73,4 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
             timeout=60,
         )
     assert process.returncode == 1
-    assert process.stderr == "pagent: No space left on device (pagent help disk-full)\n"
+    assert process.stderr == "pagent: standard output: No space left on device (pagent help disk-full)\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -84,7 +85,13 @@ def test_the_place_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert contexts_path() == Path("/elsewhere/pagent/contexts.yaml")
 
 
-@pytest.mark.parametrize("home", ["relative", None])
+def test_an_empty_home_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("HOME", "")
+    assert contexts_path() == Path(pwd.getpwuid(os.getuid()).pw_dir) / ".config" / "pagent" / "contexts.yaml"
+
+
+@pytest.mark.parametrize("home", ["relative", "", None])
 def test_a_user_without_a_home_folder_has_no_contexts(home: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.delenv("HOME", raising=False)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import shutil
 import sys
 from contextlib import suppress
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 #: Seconds that a message waits for a slow reader of stderr.
 _WRITABLE_WAIT_MS: Final = 500
 
+_NAMES: Final = {1: "standard output", 2: "standard error"}
 _BOLD_GREEN: Final = "\033[1;32m"
 _RESET: Final = "\033[0m"
 
@@ -94,4 +96,41 @@ async def write(fd: int, data: bytes) -> None:
 def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        try:
+            view = view[os.write(fd, view) :]
+        except OSError as error:
+            error.filename = _NAMES.get(fd)
+            raise
+
+
+class _StandardOutput(io.FileIO):
+    """Standard output. Its errors name it, as those of files do.
+
+    Bytes after an error are dropped: the interpreter would report the same ones again when it ends.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1, "wb", closefd=False)
+        self._has_failed = False
+
+    def write(self, data: Any, /) -> int:
+        if self._has_failed:
+            return len(data)
+        try:
+            return super().write(data)
+        except OSError as error:
+            self._has_failed = True
+            error.filename = _NAMES[1]
+            raise
+
+
+def name_standard_output() -> None:
+    """Let the errors of ``sys.stdout`` name it. It is that of the interpreter, to which nothing was written yet."""
+    if isinstance(before := sys.stdout, io.TextIOWrapper) and before.fileno() == 1:
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_StandardOutput()),
+            encoding=before.encoding,
+            errors=before.errors,
+            line_buffering=before.line_buffering,
+            write_through=before.write_through,
+        )
