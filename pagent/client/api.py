@@ -16,6 +16,7 @@ from pagent.http1.heads import ResponseHead
 from pagent.http1.response import ResponseParser
 from pagent.limits import HANDSHAKE_TIMEOUT_S
 from pagent.net.authority import authority_of
+from pagent.net.dial import VISIBLE_ASCII
 from pagent.runtime.silence import SilenceLimit
 
 _READ: Final = 64 * 1024
@@ -40,12 +41,15 @@ def parse_url(url: str) -> ApiAddress:
     """Parse ``http://host[:port][/prefix]`` or ``https://``. ConfigError."""
     try:
         parts = urlsplit(url)
-        port = parts.port or _PORTS[parts.scheme]
+        port = _PORTS[parts.scheme] if parts.port is None else parts.port
+        host = (parts.hostname or "").encode("idna").decode()
     except (ValueError, KeyError):
         raise ConfigError("not a valid URL of a router: it has to be http://host:port or https://host:port") from None
-    if not parts.hostname or parts.username or parts.query:
-        raise ConfigError("the URL of a router has a host, and neither a user nor a query")
-    return ApiAddress(parts.hostname, port, parts.scheme == "https", parts.path.rstrip("/"))
+    if not host or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ConfigError("the URL of a router has a host, and neither a user nor a query nor a fragment")
+    if port == 0 or not VISIBLE_ASCII.fullmatch(parts.path):
+        raise ConfigError("the URL of a router has a port from 1 to 65535, and a path of visible ASCII characters")
+    return ApiAddress(host, port, parts.scheme == "https", parts.path.rstrip("/"))
 
 
 class ApiAnswer:

@@ -36,6 +36,9 @@ class Resumption:
         self._link = link
         self._job = job
         self._notify = notify
+        # While steps run, of which several may run at a time.
+        self._recovering = asyncio.Lock()
+        self._recoveries = 0
         # Since the last progress.
         self._failures = 0
         self._backoff = Backoff(_PAUSE_MAX_S)
@@ -52,12 +55,16 @@ class Resumption:
         The errors of the step, and LinkClosedError if no next link is made.
         """
         while True:
+            recoveries = self._recoveries
             try:
-                return await step()
+                result = await step()
             except (LinkClosedError, MethodError, ServerError) as error:
                 if not _is_lost_link(error):
                     raise
-                await self._next_link(error)
+                await self._recover(error, recoveries)
+            else:
+                self.progressed()
+                return result
 
     async def copy(self, transfer: Callable[[Progress], Awaitable[T]], progress: Progress) -> T:
         """Return the result of a transfer of one file that continues an earlier one, and report its progress.
@@ -80,6 +87,16 @@ class Resumption:
                 if error.cause_type not in _CHANGED:
                     raise
         return await self.run(lambda: transfer(step))
+
+    async def _recover(self, lost: Exception, recoveries: int) -> None:
+        """Wait for the next link. Steps that the same loss has ended wait together, and count as one attempt.
+
+        ``recoveries``: their number when the step began.
+        """
+        async with self._recovering:
+            if self._recoveries == recoveries:
+                await self._next_link(lost)
+                self._recoveries += 1
 
     async def _next_link(self, lost: Exception) -> None:
         """Wait for the next link. Raise ``lost`` after too many attempts, LinkClosedError if no link is made."""

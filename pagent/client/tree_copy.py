@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from pagent.client.archives import ArchiveSize
 from pagent.client.job import RemoteJob
@@ -14,6 +15,8 @@ from pagent.client.local_files import Progress, no_progress
 from pagent.client.resumption import Resumption
 from pagent.client.tree import COMPARED_AT_ONCE, Tree, batches, folder_batches, seems_same
 from pagent.files.entries import SandboxEntry
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -94,7 +97,6 @@ class TreeCopy(ABC):
             self._progress(self._done + size * done // max(total, 1), self._total)
 
         result = await self._steps.run(lambda: self._transfer(names, step))
-        self._steps.progressed()
         self._done += size
         self.report.skip(result.skipped, result.names)
 
@@ -111,7 +113,7 @@ class TreeCopy(ABC):
         same: set[str] = set()
         for at in range(0, len(alike), COMPARED_AT_ONCE):
             some = alike[at : at + COMPARED_AT_ONCE]
-            are_same = await asyncio.gather(*map(self._compared, some))
+            are_same = await _together([self._compared(path) for path in some])
             same.update(path for path, is_same in zip(some, are_same, strict=True) if is_same)
         return same
 
@@ -129,3 +131,14 @@ class TreeCopy(ABC):
     @abstractmethod
     async def _is_same(self, path: str) -> bool:
         """Return whether a file has the same content on both sides."""
+
+
+async def _together(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Return all results. The first error ends the rest of the work, and is raised."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

@@ -84,16 +84,15 @@ def open_by_walk(folder: int, path: str, flags: int, mode: int = 0) -> int:
     """Return a descriptor, component by component from ``folder``. OSError; ELOOP for any link."""
     parts = path.split("/") if path else ["."]
     place = folder
-    device = os.fstat(folder).st_dev
     try:
         for part in parts[:-1]:
             below = _step(place, part, FOLDER, 0, path)
-            _stay(below, device, path)
+            _stay(below, folder, path)
             if place != folder:
                 os.close(place)
             place = below
         found = _step(place, parts[-1], flags, mode, path)
-        _stay(found, device, path)
+        _stay(found, folder, path)
         return found
     finally:
         if place != folder:
@@ -111,11 +110,20 @@ def _step(place: int, part: str, flags: int, mode: int, path: str) -> int:
         raise OSError(number, os.strerror(number), path) from None
 
 
-def _stay(descriptor: int, device: int, path: str) -> None:
-    """Raise EXDEV, and close the descriptor, if it is of another file system."""
-    if os.fstat(descriptor).st_dev != device:
+def _stay(descriptor: int, folder: int, path: str) -> None:
+    """Raise EXDEV, and close the descriptor, if it is of another file system than the folder."""
+    if not _is_same_system(descriptor, folder):
         os.close(descriptor)
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+
+
+def _is_same_system(descriptor: int, folder: int) -> bool:
+    found = os.fstat(descriptor)
+    if found.st_dev == os.fstat(folder).st_dev:
+        return True
+    # Folders of an overlay file system share one device number. Its files may have that of the layer that they are from
+    # (Documentation/filesystems/overlayfs.rst, "Inode properties"); the id of the file system is that of the folders.
+    return not stat.S_ISDIR(found.st_mode) and os.fstatvfs(descriptor).f_fsid == os.fstatvfs(folder).f_fsid
 
 
 def _is_link(place: int, part: str) -> bool:

@@ -36,7 +36,7 @@ REDIAL_LEAST_S: Final = 0.1
 REDIAL_RESET_S: Final = 30.0
 
 #: A path that a request can have (RFC 9112 section 3.2.1): visible ASCII.
-_PATH: Final = re.compile("[!-~]*")
+VISIBLE_ASCII: Final = re.compile("[!-~]*")
 #: The first bytes of a TLS record that is an alert.
 _TLS_ALERT: Final = b"\x15\x03"
 
@@ -64,7 +64,7 @@ def parse_address(text: str) -> Address:
         raise ConfigError(f"{fault}: invalid host name") from None
     except ValueError as error:
         raise ConfigError(f"{fault}: {error}") from None
-    has_other_parts = "@" in url.netloc or url.query or url.fragment or not _PATH.fullmatch(url.path)
+    has_other_parts = "@" in url.netloc or url.query or url.fragment or not VISIBLE_ASCII.fullmatch(url.path)
     if url.scheme not in ("ws", "wss") or not host or has_other_parts:
         raise ConfigError(f"{fault}: write host:port, ws://host:port/path or wss://host:port/path")
     if port == 0:

@@ -69,7 +69,7 @@ def _load_certificate(context: ssl.SSLContext, section: str, certificate: Path, 
             context.load_cert_chain(certificate, key, password=_no_passphrase)
         except ssl.SSLError as error:
             wanted = "a certificate and its key, as PEM without a passphrase"
-            raise ConfigError(f"{what}: must be {wanted} ({error.reason or error})") from None
+            raise ConfigError(f"{what}: must be {wanted} ({_reason(error)})") from None
 
 
 def _no_passphrase() -> str:
@@ -120,7 +120,8 @@ def accepting_fault(error: OSError) -> str:
 def dialling_fault(error: OSError) -> str:
     """Return why TLS with a dialled peer failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS handshake failed: the peer's certificate is not trusted: {error.verify_message}"
+        reason = getattr(error, "verify_message", None) or error
+        return f"TLS handshake failed: the peer's certificate is not trusted: {reason}"
     if isinstance(error, (ConnectionResetError, ConnectionAbortedError)):
         return f"TLS handshake failed: {_DIALLING['UNEXPECTED_EOF']}"
     return _fault(error, _DIALLING)
@@ -128,10 +129,15 @@ def dialling_fault(error: OSError) -> str:
 
 def _fault(error: OSError, known: dict[str, str]) -> str:
     if isinstance(error, ssl.SSLError):
-        reason = error.reason or str(error)
+        reason = _reason(error)
         for name, text in known.items():
             if name in reason:
                 return f"TLS handshake failed: {text}"
         return f"TLS handshake failed: {reason}"
     words = error.strerror or str(error)
     return "the connection was lost in the handshake" + (f": {words}" if words else "")
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """Return OpenSSL's name of a fault, or its text. Only errors that the module ssl itself raises have a name."""
+    return getattr(error, "reason", None) or str(error)

@@ -94,7 +94,11 @@ class QueuedCalls:
             if (lost := await self._lost(agent, job_uid)) is None:
                 raise
             return lost
-        if info.get("state") == CLOSED and (lost := await self._lost(agent, job_uid)) is not None:
+        if (
+            isinstance(info, dict)
+            and info.get("state") == CLOSED
+            and (lost := await self._lost(agent, job_uid)) is not None
+        ):
             return lost
         return info
 

@@ -67,9 +67,12 @@ async def accept_client(connect: ConnectClient, request: web.Request) -> web.Str
         answer = accept_upgrade(request.path_qs, request.raw_headers)
     except HandshakeRefusedError as error:
         return text(str(error), status=400)
-    http, connection = request.protocol, connect(subject_of(request))
-    if connection is None or request.transport is None:
+    if request.transport is None:  # first: a connection that never has a transport would not end
+        return text("the connection is closed", status=400)
+    connection = connect(subject_of(request))
+    if connection is None:
         return text("shutting down", status=503)
+    http = request.protocol
     assert isinstance(http, HandedOver)
     http.become(connection.link, answer)
     connection.start()

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -151,3 +152,31 @@ def test_without_openat2_the_walk_is_taken(tmp_path: Path, monkeypatch: pytest.M
         sandbox.remove()
     finally:
         openat_beneath.has_openat2.cache_clear()
+
+
+@pytest.fixture
+def layered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each file a device number of its own, as an overlay file system may do."""
+    fstat = os.fstat
+
+    def of_layer(descriptor: int) -> os.stat_result:
+        found = fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            return found
+        return os.stat_result((*found[:2], found.st_dev + 1, *found[3:]))
+
+    monkeypatch.setattr(os, "fstat", of_layer)
+
+
+@pytest.mark.usefixtures("layered")
+def test_files_of_the_layers_of_an_overlay_are_opened(opener: Opener, below: Path) -> None:
+    os.close(opened(opener, below, "a/b/f"))
+    os.close(opened(opener, below, "a/b/new", os.O_WRONLY | os.O_CREAT, 0o600))
+
+
+@pytest.mark.usefixtures("layered")
+def test_the_walk_does_not_open_a_file_of_another_file_system(below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = iter((1, 2))
+    monkeypatch.setattr(os, "fstatvfs", lambda _: SimpleNamespace(f_fsid=next(ids)))
+    with pytest.raises(OSError, match=os.strerror(errno.EXDEV)):
+        opened(open_by_walk, below, "a/b/f")

@@ -135,3 +135,9 @@ def test_a_certificate_that_is_not_trusted_is_said_to_be_so() -> None:
     assert (
         dialling_fault(error) == "TLS handshake failed: the peer's certificate is not trusted: self-signed certificate"
     )
+
+
+def test_a_fault_that_openssl_has_not_raised_has_its_text() -> None:
+    """Such an error has neither a reason nor a verify_message."""
+    assert accepting_fault(ssl.SSLError(1, "a text")) == "TLS handshake failed: a text"
+    assert dialling_fault(ssl.SSLCertVerificationError(1, "a text")).endswith("certificate is not trusted: a text")

@@ -120,7 +120,7 @@ class Adoption:
             self._discard_later(job.uid, _CLEANED_S)
 
     def _removed(self, request: PoolRequest, job: JobRecord) -> None:
-        """Keep a job that has ended with its agent: its client is to learn why."""
+        """Keep a job that has ended with its agent, so that its client can read the reason."""
         if self._directory.table.agent(job.agent_uid) is not None:
             if job.uid == request.data.job.uid and not request.is_cancelled:
                 self._tasks.start(self._note_removal(request), name="note that a job was removed")
@@ -136,14 +136,14 @@ class Adoption:
         await self._engine.keep(request, REMOVED_NOTE, DONE)
 
     async def _until_listed(self, request: PoolRequest, agent: ConnectedAgent) -> None:
-        """Let a request see whether its agent, which has come back, still has its job."""
+        """Check whether the agent of a request, which is connected again, still has its job."""
         is_listed = await self._directory.watches.until_listed([agent.key], _LISTING_S)
         if is_listed and request.is_kept and self._directory.jobs.get(request.data.job.uid) is None:
             await self._note_removal(request)
         request.changed.set()
 
     def wake(self, pool: str) -> None:
-        """Let the requests of a pool that have not started look whether they may."""
+        """Wake the requests of a pool that have not started, so that they check whether they may."""
         for request in self._requests.waiting(pool):
             request.changed.set()
 
@@ -154,8 +154,8 @@ class Adoption:
         if change.kind is ChangeKind.JOB_NOTE and change.note is not None:
             if request is not None:
                 self._noted(request, change.note, job.notes.get(change.note))
-            elif change.note == REQUEST_NOTE and rid not in self._preparing and self._may_ask(job):
-                self._tasks.start(self._go_on(job), name="go on with a request for an agent")
+            elif change.note == REQUEST_NOTE and rid not in self._preparing and self._may_request(job):
+                self._tasks.start(self._resume(job), name="resume a request for an agent")
         elif change.kind is ChangeKind.JOB_REMOVED and request is not None and request.failures:
             if request.has_ended and self._directory.table.newest(job.agent) is not None:
                 self._forget(request)  # another router has removed its record of the failure
@@ -163,7 +163,7 @@ class Adoption:
             SilenceTimer(_UNWRITTEN_S, self._discard_unwritten, job.uid)
 
     def _discard_later(self, job_uid: str, delay_s: float) -> None:
-        """Remove a job that a router has left, unless that router does it meanwhile."""
+        """Remove a job of another router after a delay, unless that router removes it first."""
 
         def discard() -> None:
             if self._directory.jobs.get(job_uid) is not None and not self._tasks.is_closed:
@@ -187,7 +187,7 @@ class Adoption:
         if name == CANCELLED_NOTE and was_moved:
             self._tasks.start(self._cancel_moved(request), name="cancel a job that an idle agent takes")
 
-    async def _go_on(self, job: JobRecord) -> None:
+    async def _resume(self, job: JobRecord) -> None:
         """Resume a request that another router has made."""
         rid = job.labels[RID_LABEL]
         with self.preparing(rid):
@@ -201,11 +201,11 @@ class Adoption:
             _log.warning("job %s: %s", job.uid, error)
             return
         if (data.pool, data.rid, data.agent_uid) != (job.labels[POOL_LABEL], rid, agent_uid_of(rid)):
-            _log.warning("job %s: its request is one of another job", job.uid)
+            _log.warning("job %s: its note is the request of another job", job.uid)
             return
         self._adopt(data, job, _state_of(job))
 
-    def _may_ask(self, job: JobRecord) -> bool:
+    def _may_request(self, job: JobRecord) -> bool:
         """Return whether a request may come with a job: its agent has to be one that runs the commands of the pool.
 
         Any other agent could take jobs of the pool's users with a request that it has made up.
@@ -230,7 +230,7 @@ class Adoption:
         try:
             await self._directory.remove(job_uid)
         except JOB_CALL_ERRORS as error:
-            _log.warning("job %s of a pool is not removed: %s", job_uid, error)
+            _log.warning("job %s of a pool cannot be removed: %s", job_uid, error)
 
 
 def take_notes(request: PoolRequest, job: JobRecord) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import logging
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
@@ -13,6 +14,7 @@ from pagent.config.router import PoolSettings
 from pagent.errors import JOB_CALL_ERRORS, CallTimeoutError, MethodError, RequestRefusedError
 from pagent.job_states import ENDED, NEW
 from pagent.limits import DEFAULT_CALL_TIMEOUT_S
+from pagent.net.dial import Backoff
 from pagent.relay.agent import ConnectedAgent
 from pagent.relay.directory import AgentDirectory
 from pagent.relay.pools.command import RID, filled
@@ -41,6 +43,8 @@ _CLEANUP_S: Final = 60.0
 CLAIM_HELD_S: Final = 60.0
 #: Seconds to wait for the link of the command's agent before it is looked up again.
 _LINK_S: Final = 60.0
+#: The longest pause before the output of a command is followed again.
+_FOLLOW_PAUSE_MAX_S: Final = 5.0
 
 
 def host_of(directory: AgentDirectory, name: str, pool: PoolSettings, started: Collection[str]) -> ConnectedAgent:
@@ -122,7 +126,9 @@ class Engine:
 
     async def _follow(self, request: PoolRequest, stream: str) -> None:
         offset, ended = 0, False
+        backoff = Backoff(_FOLLOW_PAUSE_MAX_S)
         while not ended:
+            began = time.monotonic()
             try:
                 agent = await self._agent(request)
                 arguments = (request.command, stream, offset)
@@ -134,6 +140,7 @@ class Engine:
             except MethodError:
                 ended = True  # the job is gone
             except JOB_CALL_ERRORS:
+                await asyncio.sleep(backoff.delay(time.monotonic() - began))  # the link may be open
                 ended = not await self._next_link(request)
 
     async def _next_link(self, request: PoolRequest) -> bool:

@@ -81,7 +81,7 @@ async def _folder_at(agent: RoutedAgent, job_uid: str, path: str) -> bool | None
         return None
     if isinstance(found, dict) and found.get("type") == "dir":
         return True
-    raise RequestRefusedError(409, f"there is no folder, but something else at {path!r}")
+    raise RequestRefusedError(409, f"{path!r} exists and is not a folder")
 
 
 async def _unpack(agent: RoutedAgent, job_uid: str, path: str) -> None:
