@@ -122,7 +122,7 @@ def _is_same_system(descriptor: int, folder: int) -> bool:
     if found.st_dev == os.fstat(folder).st_dev:
         return True
     # Folders of an overlay file system share one device number. Its files may have that of the layer that they are from
-    # (Documentation/filesystems/overlayfs.rst, "Inode properties"); the id of the file system is that of the folders.
+    # (the kernel's page on overlayfs, "Inode properties"); the id of the file system is that of the folders.
     return not stat.S_ISDIR(found.st_mode) and os.fstatvfs(descriptor).f_fsid == os.fstatvfs(folder).f_fsid
 
 
