@@ -234,10 +234,9 @@ class Exchange(ABC):
         self._fail(CallCancelledError(reason))
 
     def _cancel(self, reason: str) -> None:
-        call = self._call
-        self._release()
-        if call is not None and not call.is_done:
-            call.cancel(CallCancelledError(reason))
+        call, self._call, self._stream = self._call, None, None
+        if call is not None:
+            call.cancel(CallCancelledError(reason))  # of a call that has ended, the stream may keep messages
             call.stream = None
 
     def _release(self) -> None:

@@ -160,8 +160,8 @@ class _TunnelEnds:
 
     def splice_ended(self, error: Exception | None) -> None:
         call = self._call
-        if error is not None and not call.is_done:
-            call.cancel(CallCancelledError(str(error)))
+        if error is not None:
+            call.cancel(CallCancelledError(str(error)))  # of a call that has ended, the stream may keep messages
         if call.is_done:
             call.stream = None  # it refers to the splice: a cycle, which the garbage collector would have to find
         self._user.tunnel_ended()

@@ -209,7 +209,8 @@ class BrowserSocket:
         if port is not None:
             port.close()
         if self._closing:
+            self._stream.release()  # messages that were kept for the browser are dropped
             self._stream.close()  # the agent closes the job's WebSocket, and then ends the call
-        elif not self._call.is_done:
+        else:
             self._call.cancel(CallCancelledError(reason))
         done()

@@ -163,5 +163,4 @@ class JoinedCall:
 
     def lost(self, reason: str) -> None:
         """One of the two calls is gone: give the other one up."""
-        if not self._outgoing.result.done():
-            self._outgoing.cancel(CallCancelledError(reason))
+        self._outgoing.cancel(CallCancelledError(reason))  # of a call that has ended, the stream may keep messages

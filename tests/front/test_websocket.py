@@ -15,11 +15,13 @@ from websockets.asyncio.client import connect as connect_websocket
 from pagent.agent import Agent
 from pagent.client.link import connect
 from pagent.limits import MESSAGE_MAX_FOREIGN, MIB
+from pagent.runtime.memory import current_memory
 from tests.front.job import CONNECTION
 from tests.front.test_user import get
 from tests.kit.agents import TOKEN
 from tests.kit.directory import Front, KnownAgent, KnownJobs, running_front
 from tests.kit.peer import PATIENCE_S
+from tests.kit.transfers import eventually
 from tests.kit.wire import wire
 
 #: Echoes; ``close`` closes with 4000, ``drop`` drops the connection. The handshake of ``/late`` waits for ``/release``.
@@ -223,3 +225,18 @@ async def test_a_websocket_that_opens_while_the_router_ends(front: Front, job: s
             await drain
         await other.close()
     await no_calls(front)
+
+
+async def test_a_browser_that_goes_without_reading_leaves_no_counted_memory(front: Front, job: str) -> None:
+    if is_ours(front):
+        return  # a tunnel: tests/front/test_raw.py
+    memory = current_memory()
+    before = memory.used
+    async with connect_websocket(f"ws://127.0.0.1:{front.port}{job}/", max_size=None, max_queue=1) as socket:
+        for _ in range(60):
+            await socket.send(bytes(200_000))
+        await socket.send("drop")
+        await no_calls(front)  # the agent has ended the call: what is left is kept here
+        assert memory.used > before
+        socket.transport.abort()
+        await eventually(lambda: memory.used == before)
