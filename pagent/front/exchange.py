@@ -204,6 +204,7 @@ class Exchange(ABC):
     def _settle(self, call: OutgoingCall) -> None:
         if self._stage is ENDED:
             return
+        self._stream = None
         if call.error is None:
             self._take_result(call.value)
         else:

@@ -92,20 +92,20 @@ class RawExchange(Exchange):
     def _take_block(self, piece: bytes) -> None:
         """Take a head, and the beginning of the body after it. Where memory is short, the head comes in pieces."""
         block = self._held + piece
-        end = find_blank_line(block, 0)
+        end = find_blank_line(block, max(0, len(self._held) - len(BLANK_LINE) + 1))
         if end < 0 and len(block) <= RESPONSE_HEAD_MAX:
             self._held = block
             return
         self._held = b""
         status = _STATUSES.get(block[:5])
-        if end < 0 or status is None:
+        body = block[end + len(BLANK_LINE) :]
+        if end < 0 or status is None or (status < _OK and body):
             self._break_off("the agent's answer is not valid")
             return
         self._status = status
         self._take_fields(block[5 : end + 2])
-        body = block[end + len(BLANK_LINE) :]
-        if body and self._stage is not ENDED:
-            self.stream_message(body)
+        if body and self._stage is BODY:
+            self._piece(body)
 
     def _take_fields(self, fields: Any) -> None:
         """Take the fields of a head: lines, or a list of pairs."""
@@ -133,7 +133,8 @@ class RawExchange(Exchange):
 
     def _switch(self, head: bytes) -> None:
         stream, call = self._stream, self._call
-        assert stream is not None
+        if stream is None:
+            raise ValueError("101 as the result of the call")
         assert call is not None
         self._stage = ENDED
         STATISTICS.responses[1] += 1

@@ -13,12 +13,14 @@ from pagent.front.raw import RawExchange
 from pagent.front.routes import JobTarget
 from pagent.http1.incoming import IncomingHead
 from pagent.limits import RESPONSE_HEAD_MAX
+from pagent.runtime.memory import current_memory
 from pagent.wire import identity
 from tests.front.job import start_job
 from tests.front.test_field import TARGET, scripted_front
 from tests.front.test_user import chunked, get, post
 from tests.kit.agents import TOKEN
 from tests.kit.directory import Front, KnownAgent, KnownJobs, running_front
+from tests.kit.transfers import eventually
 from tests.kit.wire import wire
 
 
@@ -45,7 +47,7 @@ async def test_answers_that_are_none(answer: list[Any]) -> None:
     [
         b"", b"200", b"200\r\n", b"200\r\na: b\r\n", b"20\r\na: b\r\n\r\n", b"200 OK\r\na: b\r\n\r\n", b"600\r\n\r\n",
         b"099\r\n\r\n", b"+20\r\n\r\n", b"200\r\na: b\nc: d\r\n\r\n", b"200\r\nContent-Length: x\r\n\r\n",
-        b"101\r\n\r\n", b"200\r\na: " + bytes(RESPONSE_HEAD_MAX),
+        b"101\r\n\r\n", b"200\r\na: " + bytes(RESPONSE_HEAD_MAX), b"100\r\n\r\n200\r\n\r\n", 5000 * b"100\r\n\r\n",
     ],
 )  # fmt: skip
 async def test_blocks_that_are_no_head(block: bytes) -> None:
@@ -94,7 +96,13 @@ async def test_the_last_part_of_an_answer_may_be_the_result(answer: list[Any], r
             assert (got.status, got.fields, got.body) == (200, [("Content-Length", "4")], b"body")
 
 
-@pytest.mark.parametrize("result", [b"200\r\na: b\r\n", b"x", b"", HEAD + b"more than four", HEAD + b"two", 1])
+@pytest.mark.parametrize(
+    "result",
+    [
+        b"200\r\na: b\r\n", b"x", b"", HEAD + b"more than four", HEAD + b"two", b"103\r\n\r\n" + HEAD + b"body",
+        5000 * b"100\r\n\r\n", 1, "200\r\n\r\n", [200, []], {"status": 200},
+    ],
+)  # fmt: skip
 async def test_results_that_are_no_answer(result: Any) -> None:
     async with scripted_front(is_ours=True) as (front, script), wire(front.port) as client:
         script.result = result
@@ -103,6 +111,34 @@ async def test_results_that_are_no_answer(result: Any) -> None:
             assert (await client.rest()).endswith(b"\r\n\r\ntwo")
         else:
             assert (await client.answer()).status == 502
+
+
+UPGRADE = ("Connection: Upgrade", "Upgrade: mine/2")
+SWITCH = b"101\r\nConnection: Upgrade\r\nUpgrade: mine/2\r\n\r\n"
+
+
+@pytest.mark.parametrize(("answer", "result"), [([], SWITCH), ([SWITCH[:9]], SWITCH[9:]), ([SWITCH + b"data"], None)])
+async def test_a_101_is_a_message_of_its_own(answer: list[Any], result: bytes | None) -> None:
+    async with scripted_front(is_ours=True) as (front, script), wire(front.port) as client:
+        script.answer, script.result = answer, result
+        client.say(post(f"{TARGET}/", b"body", *UPGRADE))
+        assert (await client.answer()).status == 502
+
+
+@pytest.mark.parametrize("head", [b"200\r\n\r\n", SWITCH])
+async def test_a_client_that_goes_without_reading_leaves_no_counted_memory(head: bytes) -> None:
+    async with scripted_front(is_ours=True) as (front, script), wire(front.port) as client:
+        memory = current_memory()
+        before = memory.used
+        script.answer = [head, *(bytes(60_000) for _ in range(200))]
+        client.say(post(f"{TARGET}/", b"body", *UPGRADE))
+        await client.head()
+        assert front.jobs.link is not None
+        calls = front.jobs.link.connection.outgoing
+        await eventually(lambda: not calls)  # the agent has ended the call: what is left of the answer is kept here
+        assert memory.used > before
+        client.reset()
+        await eventually(lambda: memory.used == before)
 
 
 async def test_an_agent_without_the_extension_lines(agent: Agent) -> None:
