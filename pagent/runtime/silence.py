@@ -37,6 +37,7 @@ class SilenceTimer:
         self._timer.cancel()
 
     def _over(self) -> None:
+        self._timer.cancel()  # the handle of asyncio keeps its callback, and so this timer, in a cycle
         if self._loop.time() - self._due > STALL_S:
             self._timer = self._loop.call_later(min(self._seconds, GRACE_S), self.expire, *self.args)
         else:
@@ -48,31 +49,48 @@ class SilenceLimit:
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
-        self._limit = asyncio.timeout(None)
+        # In the block. The timer refers to the limit: it is dropped at the end, so that no cycle keeps the task alive.
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelling = 0  # cancellations from outside when the block began
         self._timer: SilenceTimer | None = None
+        self._expired = False
 
     async def __aenter__(self) -> SilenceLimit:
-        await self._limit.__aenter__()
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
         if self._seconds is not None:
-            self._timer = SilenceTimer(self._seconds, self._expire)
+            self._timer = SilenceTimer(self._seconds, self._expire, task)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        await self._limit.__aexit__(kind, error, trace)
+        timer, self._timer = self._timer, None
+        task, self._task = self._task, None
+        if timer is not None:
+            timer.cancel()
+        if self._expired and task is not None:
+            from_outside = task.uncancel() > self._cancelling
+            if kind is asyncio.CancelledError and not from_outside:
+                raise TimeoutError from error
 
-    def _expire(self) -> None:
-        self._limit.reschedule(asyncio.get_running_loop().time())
+    def _expire(self, task: asyncio.Task[Any]) -> None:
+        self._expired = True
+        task.cancel()
 
 
 async def silence_for(seconds: float) -> None:
     """Sleep for a time in which a peer could be heard: see :class:`SilenceTimer`."""
     over = asyncio.get_running_loop().create_future()
-    timer = SilenceTimer(seconds, over.set_result, None)
+    timer = SilenceTimer(seconds, _wake, over)
     try:
         await over
     finally:
         timer.cancel()
+
+
+def _wake(over: asyncio.Future[None]) -> None:
+    if not over.done():  # otherwise its task is cancelled, and has not run since
+        over.set_result(None)

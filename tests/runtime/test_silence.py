@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
+from weakref import ref
 
 import pytest
 
-from pagent.runtime.silence import SilenceLimit, SilenceTimer, silence_for
+from pagent.runtime.silence import GRACE_S, SilenceLimit, SilenceTimer, silence_for
 from tests.kit.peer import PATIENCE_S
+from tests.kit.stepped import SteppedLoop
 
 STALL_S = 0.3
 
@@ -135,3 +139,106 @@ async def test_an_error_passes_a_limit() -> None:
     with pytest.raises(ValueError, match="it"):
         async with SilenceLimit(1.0):
             raise ValueError("it")
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+async def test_a_limit_that_was_left_keeps_neither_itself_nor_its_task(seconds: float) -> None:
+    limits: list[ref[SilenceLimit]] = []
+
+    async def limited() -> None:
+        limit = SilenceLimit(seconds)
+        limits.append(ref(limit))
+        with suppress(TimeoutError):
+            async with limit:
+                await asyncio.sleep(0 if seconds else PATIENCE_S)
+
+    task = asyncio.ensure_future(limited())
+    await task
+    of_task = ref(task)
+    del task
+    await asyncio.sleep(0)
+    assert limits[0]() is None
+    assert of_task() is None
+
+
+@pytest.mark.usefixtures("without_collector")
+async def test_an_expired_timer_is_not_kept() -> None:
+    expired = asyncio.get_running_loop().create_future()
+    timer = ref(SilenceTimer(0.0, expired.set_result, None))
+    await expired
+    await asyncio.sleep(0)
+    assert timer() is None
+
+
+async def test_a_cancellation_from_outside_is_not_taken_for_the_end_of_a_limit() -> None:
+    async def limited() -> None:
+        async with SilenceLimit(0.0):
+            await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(limited())
+    await asyncio.sleep(0)  # the limit begins
+    SilenceTimer(0.0, task.cancel)  # in the iteration in which the limit ends
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_of_two_limits_that_end_together_the_outer_one_reports_it() -> None:
+    async def within_both() -> None:
+        async with SilenceLimit(0.0), SilenceLimit(0.0):
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await within_both()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_an_error_at_the_end_of_a_limit_is_not_replaced() -> None:
+    async def fails_at_its_end() -> None:
+        async with SilenceLimit(0.0):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise ValueError("it")
+
+    with pytest.raises(ValueError, match="it"):
+        await fails_at_its_end()
+    await asyncio.sleep(0)  # the task is not cancelled any more
+
+
+def test_on_a_loop_that_is_always_late_a_limit_is_exceeded_by_the_grace() -> None:
+    with closing(SteppedLoop()) as loop:
+
+        async def limited() -> float:
+            began = loop.time()
+            with pytest.raises(TimeoutError):
+                async with SilenceLimit(60.0):
+                    await loop.create_future()
+            return loop.time() - began
+
+        task = loop.create_task(limited())
+        while not task.done():
+            loop.pass_time(step := 3.5)
+        assert 60.0 < task.result() <= 60.0 + GRACE_S + 2 * step
+
+
+def test_a_sleep_that_is_cancelled_as_it_ends_reports_no_error() -> None:
+    errors: list[object] = []
+    with closing(SteppedLoop()) as loop:
+        loop.set_exception_handler(lambda _, context: errors.append(context))
+        sleeping = loop.create_task(silence_for(1.0))
+        loop.pass_time(0.0)
+        loop.call_later(0.9, sleeping.cancel)  # in the iteration in which the timer of the sleep is due
+        loop.pass_time(1.0)
+        with pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(sleeping)
+    assert not errors

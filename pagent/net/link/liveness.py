@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 from pagent.limits import PING_INTERVAL_S, RETRANSMIT_WAIT_MAX_S, RETRANSMITS_MAX, SILENCE_MAX_S, UNANSWERED_MAX_S
-from pagent.runtime.silence import STALL_S, SilenceTimer
+from pagent.runtime.silence import SilenceTimer
 
 _log = logging.getLogger(__name__)
 
@@ -75,9 +75,12 @@ class Liveness:
         self._timer = SilenceTimer(PING_INTERVAL_S / 2, self._check)
 
     def _exclude_stall(self, now: float) -> None:
-        """Count no stall of this process since the last check as silence of the peer."""
-        stall = now - self._checked - PING_INTERVAL_S / 2
-        if stall > STALL_S:
+        """Count no stall of this process since the last check as silence of the peer.
+
+        The timer waits twice after a stall. The second wait counts, so that a peer of a busy process is judged in time.
+        """
+        stall = now - self._checked - PING_INTERVAL_S
+        if stall > 0:
             self._last_received += stall
             self._last_acknowledged += stall
         self._checked = now

@@ -6,16 +6,18 @@ import asyncio
 import socket
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
 from pagent.buffers import Bytes
 from pagent.errors import LinkClosedError
-from pagent.limits import RETRANSMIT_WAIT_MAX_S
+from pagent.limits import RETRANSMIT_WAIT_MAX_S, SILENCE_MAX_S
 from pagent.net.link import liveness
 from pagent.net.link.link import Link
 from tests.kit.joined import MemoryTransport
 from tests.kit.peer import PATIENCE_S
+from tests.kit.stepped import SteppedLoop
 
 #: linux/tcp.h
 TCP_RTO_MAX_MS = 44
@@ -111,6 +113,22 @@ async def test_a_stall_of_this_process_is_no_silence_of_the_peer(monkeypatch: py
     async with asyncio.timeout(PATIENCE_S):
         assert await dead
     checked.stop()
+
+
+def test_on_a_loop_that_is_always_late_a_silent_peer_is_dead_in_time() -> None:
+    dead: list[str] = []
+    with closing(SteppedLoop()) as loop:
+
+        async def watch() -> liveness.Liveness:
+            transport = MemoryTransport(Link(IdleOwner(), dialled=False))
+            return liveness.Liveness(transport, Counter(), lambda: None, dead.append)
+
+        loop.run_until_complete(watch())
+        began = loop.time()
+        while not dead:
+            loop.pass_time(3.5)  # no whole part of the interval, so that each timer is late
+            assert loop.time() - began < 2 * SILENCE_MAX_S
+        assert loop.time() - began > SILENCE_MAX_S
 
 
 async def test_a_link_without_a_socket_works() -> None:
