@@ -278,16 +278,6 @@ class Router:
         """Wait for a link that :meth:`keep_link` makes. TimeoutError."""
         return await self.directory.table.next_link(AgentKey(uid, (address, token)), timeout)
 
-    async def run_job(self, agent: ConnectedAgent, command: list[str], folder: str) -> str:
-        """Start a command as a job in a folder of its agent, once it listens; return the job's uid.
-
-        CallError, LinkClosedError.
-        """
-        uid: str = (await self.directory.create(agent, command[0]))["uid"]
-        with self.directory.starting(uid):
-            await agent.call("job_start", uid, command, {}, folder, port="auto", ready="connect")
-        return uid
-
     def _warn(self) -> None:
         settings = self._settings
         if settings.identity.uid is None:

@@ -16,6 +16,7 @@ from pagent.config.router import RouterSettings
 from pagent.errors import CALL_ERRORS
 from pagent.limits import HANDSHAKE_TIMEOUT_S
 from pagent.net.dial import Address
+from pagent.relay.agent import ConnectedAgent
 from pagent.router import Router
 from pagent.runtime.signals import end_signals
 
@@ -81,7 +82,7 @@ async def _join(router: Router, agent: Agent, secret: str, command: Sequence[str
     link = await router.link_to(agent.uid, Address("127.0.0.1", agent.rpc_port), secret, HANDSHAKE_TIMEOUT_S)
     if command:
         try:
-            uid = await router.run_job(link, list(command), os.getcwd())
+            uid = await _run_job(router, link, list(command))
         except CALL_ERRORS as error:
             say(f"the command is not started: {error}")
             router.end(1)
@@ -89,3 +90,11 @@ async def _join(router: Router, agent: Agent, secret: str, command: Sequence[str
         path = f"/jobs/{link.connection_id}/{uid}/http/"
         address = router.address_of(uid) or f"http://127.0.0.1:{router.control_port}{path}"
         say(f"{address} forwards to the job; press Ctrl-C to stop")
+
+
+async def _run_job(router: Router, agent: ConnectedAgent, command: list[str]) -> str:
+    """Start a command in the current folder as a job, and wait until it listens; return the job's uid."""
+    uid: str = (await router.directory.create(agent, command[0]))["uid"]
+    with router.directory.starting(uid):
+        await agent.call("job_start", uid, command, {}, os.getcwd(), port="auto", ready="connect")
+    return uid
