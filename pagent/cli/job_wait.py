@@ -65,7 +65,7 @@ async def reach_again(job: RemoteJob, error: Exception, notify: Callable[[str], 
     :param notify: is called at the beginning, and when the link is back.
     :raises JobGoneError: the link is back, and the job is not there any more.
     """
-    peer = _process_of(job)
+    process = _process_of(job)
     of_router = isinstance(error, MethodError)
     notify(
         "the router has no link to the agent; it is waited for" if of_router else "the link is lost; it is made again"
@@ -77,7 +77,7 @@ async def reach_again(job: RemoteJob, error: Exception, notify: Callable[[str], 
             await job.info()  # waits for the next link
         except MethodError as error:
             if error.cause_type == "JobNotFoundError":
-                raise JobGoneError(_fate(job, peer)) from None
+                raise JobGoneError(_fate(job, process)) from None
             if not is_lost_link(error) or clock() >= until:
                 raise
         else:
@@ -91,10 +91,10 @@ def _process_of(job: RemoteJob) -> str | None:
     return None if job.link.peer is None else job.link.peer.instance
 
 
-def _fate(job: RemoteJob, before: str | None) -> str:
-    """Return what has happened to a job that is not found. ``before``: the process that had it."""
+def _fate(job: RemoteJob, process: str | None) -> str:
+    """Return what has happened to a job that is not found. ``process``: the one that had it."""
     peer = job.link.peer
     is_agent = peer is not None and isinstance(peer.data.get("properties"), dict)  # a router sends none
-    if is_agent and before != _process_of(job):
+    if is_agent and process != _process_of(job):
         return f"job {job.uid} has ended with its agent, which was restarted; how it ended is not recorded"
     return f"job {job.uid} is not there any more: it was removed while the link was lost, or has ended with its agent"

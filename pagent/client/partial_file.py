@@ -29,7 +29,8 @@ from pagent.limits import DISK_END_S, MIB
 from pagent.runtime.threads import ThreadPool
 from pagent.unix import O_CLOEXEC, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK
 
-_PREFIX: Final = ".pagent-part-"
+#: The beginning of the names of incomplete files.
+PARTIAL_PREFIX: Final = ".pagent-part-"
 _NEW: Final = os.O_RDWR | os.O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 #: Bytes of the target's name in the name of a resumable temporary file, whose name can have 255 bytes.
 _NAME_BYTES: Final = 200
@@ -163,7 +164,7 @@ class PartialFile:
         os.set_blocking(self._file, True)
 
     def _open_temporary(self) -> None:
-        path = self._sibling(_PREFIX + secrets.token_hex(8))
+        path = self._sibling(PARTIAL_PREFIX + secrets.token_hex(8))
         try:
             self._file = os.open(path, _NEW | os.O_EXCL, 0o666)
             self._temporary = path
@@ -171,14 +172,14 @@ class PartialFile:
             if self._replaced is None or error.errno not in _FOLDER_ERRORS:
                 raise
             os.close(self._open_target())  # report a target that cannot be written before the download
-            self._file, self._temporary = tempfile.mkstemp(prefix=_PREFIX)
+            self._file, self._temporary = tempfile.mkstemp(prefix=PARTIAL_PREFIX)
             self._is_elsewhere = True
 
     def _open_resumable(self) -> bool:
         """Open the resumable temporary file. Return False if another download or another user has it."""
         name = os.fsencode(os.path.basename(self._final))
         digest = hashlib.sha256(name).hexdigest()[:16]
-        path = self._sibling(f"{_PREFIX}{digest}-{name[:_NAME_BYTES].decode('utf-8', 'ignore')}")
+        path = self._sibling(f"{PARTIAL_PREFIX}{digest}-{name[:_NAME_BYTES].decode('utf-8', 'ignore')}")
         try:
             file = os.open(path, _NEW, 0o666)
         except OSError:

@@ -20,6 +20,7 @@ from pagent.cli.terminal.progress import ProgressLine
 from pagent.cli.terminal.sizes import size_of
 from pagent.cli.terminal.standard_streams import say
 from pagent.client import AgentClient, RemoteJob
+from pagent.client.partial_file import PARTIAL_PREFIX
 from pagent.client.resumption import Resumption
 from pagent.client.tree_copy import CopyReport, TreeCopy
 from pagent.client.tree_download import TreeDownload
@@ -30,8 +31,6 @@ from pagent.names import PARTIAL_SUFFIX, from_wire, to_wire
 
 #: Entries that were not copied and that are named, at most.
 _NAMED: Final = 10
-#: The beginning of the names of incomplete files of this machine, which no user asked for.
-_TEMPORARY: Final = ".pagent-part-"
 _ERRNO: Final = re.compile(r"^\[Errno \d+\] ")
 _OLD_AGENT: Final = "the agent is of an earlier release, which cannot copy files with their modes and times"
 
@@ -215,7 +214,7 @@ async def _clear_failures(remote: str, local: str = "") -> AsyncIterator[None]:
 
 
 def _is_temporary(path: object) -> bool:
-    return os.path.basename(str(path)).startswith(_TEMPORARY)
+    return os.path.basename(str(path)).startswith(PARTIAL_PREFIX)
 
 
 def _text_of(error: MethodError, remote: str) -> str:
