@@ -29,8 +29,9 @@ def test_the_note_of_a_ticket() -> None:
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=8), max_leaves=20,
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
-def test_any_other_note_is_none(value: bytes) -> None:
-    assert read_ticket("job", NOTE, value) is None or json.loads(value)[0] is not None
+def test_any_other_note_is_none_or_a_ticket(value: bytes) -> None:
+    found = read_ticket("job", NOTE, value)
+    assert found is None or read_ticket("job", NOTE, found.to_note()) == found
 
 
 @pytest.mark.parametrize(

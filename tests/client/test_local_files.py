@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pagent.client.local_files import local_folder, reading
+from tests.kit.peer import PATIENCE_S
 
 
 async def content(path: Path, offset: int = 0, *, holes: bool = False) -> bytes:
@@ -67,12 +68,9 @@ async def test_a_pipe_has_no_digests_and_is_named(tmp_path: Path) -> None:
         os.close(writer)
 
 
-def alive(name: str) -> int:
-    return sum(thread.name.startswith(name) for thread in threading.enumerate())
-
-
 async def test_a_file_or_folder_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    before = set(threading.enumerate())
     for path in (tmp_path / "none", tmp_path / "file"):
         with pytest.raises(OSError, match=path.name):
             async with local_folder(path):
@@ -80,10 +78,9 @@ async def test_a_file_or_folder_that_cannot_be_opened_leaves_no_thread(tmp_path:
     with pytest.raises(FileNotFoundError, match="none"):
         async with reading(tmp_path / "none"):
             pytest.fail("it was opened")
-    for thread in threading.enumerate():
-        if thread.name.startswith(("pagent-archive", "pagent-file")):
-            thread.join(5)
-    assert (alive("pagent-archive"), alive("pagent-file")) == (0, 0)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
 
 
 async def test_a_folder_is_made_if_that_is_wanted(tmp_path: Path) -> None:

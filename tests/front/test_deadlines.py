@@ -98,8 +98,8 @@ def test_the_timer_starts_again_after_all_connections_have_gone(loop: SteppedLoo
         assert connection.asked == ["expired"]
 
 
-def test_one_that_ends_others_in_its_deadline(loop: SteppedLoop) -> None:
-    """All that are due are asked, whatever the first of them does to the table."""
+def test_all_that_are_due_expire_in_one_check(loop: SteppedLoop) -> None:
+    """Each of them removes itself from the table during the check."""
     deadlines = made(loop)
     due = [added(loop, deadlines, 0) for _ in range(5)]
     loop.pass_time(1.0)

@@ -19,6 +19,7 @@ from tests.kit.programs import ECHO, serving, start_program
 SERVER = serving("""
 import json, socket, struct
 made = resets = 0
+released = asyncio.Event()
 
 async def serve(reader, writer):
     global made, resets
@@ -58,8 +59,12 @@ async def one(reader, writer):
         writer.write(b"HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n2\\r\\nhi\\r\\nx")
     elif path == "/two":
         writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\n\\r\\nab")
-        await asyncio.sleep(0.1)
+        await writer.drain()
+        await released.wait()
         writer.write(b"cd")
+    elif path == "/release":
+        released.set()
+        writer.write(b"HTTP/1.1 204 x\\r\\n\\r\\n")
     elif path == "/long":
         writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 20000\\r\\n\\r\\n" + bytes(20000))
     elif path == "/426":
@@ -210,7 +215,6 @@ async def test_heads_in_lines(agent: Agent) -> None:
     ("target", "parts"),
     [
         ("/made", [b"200\r\nContent-Length: 1\r\n\r\n1"]),
-        ("/two", [b"200\r\nContent-Length: 4\r\n\r\nab", b"cd", None]),
         ("/trailers", [b"200\r\ntrailer: x-sum\r\n\r\nhi", [["x-sum", "1"]], None]),
         ("/long", [b"200\r\nContent-Length: 20000\r\n\r\n", bytes(20000), None]),
         ("/broken", [b"200\r\n\r\nhi", False]),
@@ -228,6 +232,15 @@ async def test_an_answer_that_comes_at_once_is_the_result(agent: Agent, target: 
             got, result = await peer.outcome(call)
             got.append(result)
         assert got == parts
+
+
+async def test_an_answer_that_comes_in_two_reads_is_not_the_result(agent: Agent) -> None:
+    async with peers.dial(agent.rpc_port, TOKEN, extensions=["flow", "lines"]) as peer:
+        job = await start_program(peer, SERVER)
+        call = await begin(peer, job, "/two", b"Host: a\r\n")
+        assert await values(peer, call, 1) == [b"200\r\nContent-Length: 4\r\n\r\nab"]
+        await peer.outcome(await begin(peer, job, "/release", b"Host: a\r\n"))
+        assert await peer.outcome(call) == ([b"cd"], None)
 
 
 @pytest.mark.parametrize("extensions", [[], ["flow"]])
