@@ -1,9 +1,10 @@
 """Call functions at the end of an iteration of an event loop.
 
-Several parts wait for that end: what an iteration sends is written at once, and budgets are for one iteration. A handle
-of the loop for each of them would have the cost of a small message, so they share one.
+Several parts wait for that end: the data that an iteration sends is written at once, and budgets are for one iteration.
+A handle of the loop for each of them would have the cost of a small message, so they share one.
 
-A read of bulk needs no handle. What it makes others send is large already, and is written when the read ends.
+A read of bulk needs no handle. The data that is sent while it is handled is large already, and is written when the read
+ends.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pagent.runtime.per_loop import PerLoop
 
 
 class Gathering(ABC):
-    """Has data of this iteration that is not written yet."""
+    """A writer that gathers the data of a read, or of an iteration, for one system call."""
 
     __slots__ = ()
 
@@ -61,7 +62,7 @@ class IterationEnd:
         self._reads = True
 
     def read_ends(self) -> None:
-        """Write what the read under way has made others send."""
+        """Write the data that was gathered during the read under way."""
         self._reads = False
         if not self._gatherings:
             return

@@ -1,7 +1,7 @@
 """Gather the data that one iteration of the event loop sends on a link, and write it once at the iteration's end.
 
-One system call for many small messages costs the sender less, and wakes the peer once. What a read of bulk sends is
-written when the read ends.
+One system call for many small messages costs the sender less, and wakes the peer once. Data that is sent while a read
+of bulk is handled is written when that read ends.
 """
 
 from __future__ import annotations
