@@ -57,7 +57,8 @@ class PipeHandler(logging.Handler):
         try:
             line = self.format(record).encode(errors="backslashreplace")
         except Exception as exc:  # noqa: BLE001  a bad log call must not end what it reports on
-            kind = f"{record.name}: {record.msg!r:.200}"
+            text = record.msg if isinstance(record.msg, str) else type(record.msg)  # its repr() can fail, too
+            kind = f"{record.name}: {text!r:.200}"
             line = self._own_line(f"log: a line could not be formatted ({type(exc).__name__}) of {kind}")
         self._put(line)
 

@@ -144,6 +144,16 @@ def test_a_log_call_that_cannot_be_formatted_is_reported_as_a_line(reading: Make
     assert reader.text() == "log: a line could not be formatted (TypeError) of a.b: '%d'\n"
 
 
+def test_a_message_without_any_text_is_reported_by_its_class(reading: Make) -> None:
+    class Unprintable:
+        def __repr__(self) -> str:
+            raise ValueError("no text")
+
+    reader = reading()
+    reader.handler.handle(logging.makeLogRecord({"name": "a.b", "levelno": logging.INFO, "msg": Unprintable()}))
+    assert "could not be formatted (ValueError) of a.b: <class" in reader.text()
+
+
 def test_without_stderr_log_calls_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
