@@ -28,7 +28,9 @@ class PoolJob(NamedTuple):
 class PoolRequestView(NamedTuple):
     """A request for an agent. ``message``: the last line of the engine's output, or why its job got no agent.
 
-    ``error``: that reason; None if there is none.
+    ``error``: that reason; None if there is none. ``command_job``: the uid of the job that runs the command.
+    ``command_output``: the last lines of its output. ``state_changed_at``: when the request got its state, in epoch
+    seconds.
     """
 
     rid: str
@@ -40,6 +42,9 @@ class PoolRequestView(NamedTuple):
     job: PoolJob
     message: str
     error: str | None
+    state_changed_at: float
+    command_job: str
+    command_output: tuple[str, ...]
 
     def json_object(self) -> dict[str, Any]:
         """Return the request as the API answers it."""
@@ -53,6 +58,9 @@ class PoolRequestView(NamedTuple):
             "message": self.message,
             "error": self.error,
             "created_at": utc_text(self.created_at),
+            "state_changed_at": utc_text(self.state_changed_at),
+            "command_job": self.command_job,
+            "command_output": [*self.command_output],
         }
 
 

@@ -30,6 +30,7 @@ _TIMES: Final = {
     "removed_at": "removed",
     "last_request_at": "last request",
     "last_input_at": "last input",
+    "state_changed_at": "waits since",
 }
 
 
@@ -58,28 +59,37 @@ def _row(info: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _state(info: dict[str, Any]) -> str:
-    """Return the state, with how the process has ended."""
-    end = brief_end(info)
+    """Return the state, with how the process has ended, or how long the request of a job that waits is in its state."""
+    end = brief_end(info) or (age(info["state_changed_at"]) if info.get("state_changed_at") else "")
     state = "REMOVED" if info["state"] == CLOSED else info["state"]
     return f"{state} ({end})" if end else state
 
 
 async def print_job(client: AgentClient, name: str, *, as_json: bool) -> int:
-    """Print the info of a job, and the end of its standard error if it has ended."""
+    """Print the info of a job, and the end of its standard error if it has ended.
+
+    Of a job that waits for an agent of its pool: the end of the output of the pool's command.
+    """
     info = await find_info(client, name)
     if as_json:
         print_json(info)
         return 0
+    output = info.pop("command_output", [])
     known = {_TIMES.get(key, key.replace("_", " ")): _words(key, value) for key, value in info.items()}
     stderr = known.pop("stderr", "")
     known.pop("error", "")  # the reason has it
     first = {name: known.pop(name) for name in ("uid", "name", "state")}
     print_fields(first | {"state": _state(info), "reason": reason(info)} | known)
-    if stderr:
-        click.echo("end of standard error:")
-        for line in stderr.splitlines():
-            click.echo(f"  {escape(line)}")
+    _print_lines("end of standard error:", stderr.splitlines())
+    _print_lines("end of the output of the pool's command:", output)
     return 0
+
+
+def _print_lines(title: str, lines: Sequence[str]) -> None:
+    if lines:
+        click.echo(title)
+    for line in lines:
+        click.echo(f"  {escape(line)}")
 
 
 def _words(key: str, value: Any) -> str:

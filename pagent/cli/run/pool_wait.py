@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 from pagent.cli.failure import EXIT_USAGE, CommandFailed
 from pagent.cli.job_wait import JobGoneError, is_lost_link, reach_again, wait_across_links
+from pagent.cli.naming import UID_DIGITS
 from pagent.cli.run.pool_options import PoolChoice
 from pagent.cli.terminal.standard_streams import say
 from pagent.cli.terminal.status_line import StatusLine
+from pagent.cli.terminal.times import age
 from pagent.client import AgentClient, RemoteJob
 from pagent.errors import CALL_ERRORS, CallError, LinkError, MethodError
 from pagent.job_states import NEW, QUEUED
@@ -84,7 +87,7 @@ async def _watch(job: RemoteJob, line: _QueueLine) -> None:
         with suppress(*CALL_ERRORS):  # the wait reports it
             info = await job.info()
             if info["state"] == QUEUED:
-                line.report(info.get("message") or "waits for its turn")
+                line.report(info.get("message") or "waits for its turn", info)
         await asyncio.sleep(_POLL_S)
 
 
@@ -102,9 +105,12 @@ class _QueueLine:
     def __exit__(self, *_: object) -> None:
         self._line.clear()
 
-    def report(self, message: str) -> None:
-        """Report the last line of the engine."""
-        text = escape(f"pool {self._pool}: {message}")
+    def report(self, message: str, info: Mapping[str, Any]) -> None:
+        """Report the last line of the engine, the job of the pool's command, and on a terminal since when it waits."""
+        more = f" (pagent logs {command[:UID_DIGITS]})" if (command := info.get("command_job")) else ""
+        if self._line.is_drawn and info.get("state_changed_at"):
+            more = f" for {age(info['state_changed_at'])}{more}"
+        text = escape(f"pool {self._pool}: {message}{more}")
         if text == self._text:
             return
         self._text = text

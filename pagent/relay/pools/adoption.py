@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -256,6 +257,15 @@ def _take_note(request: PoolRequest, name: str, value: bytes | None) -> None:
     elif name.startswith(CLAIM_NOTE) and _is_claim_number(number := name.removeprefix(CLAIM_NOTE)):
         request.take_claim(int(number), value)
     request.changed.set()
+
+
+def since_of(job: JobRecord, state: RequestState) -> float:
+    """Return since when a request of another router is in its state, as far as the job of its command says it."""
+    now = time.time()
+    if state is RequestState.REQUESTED:
+        return min(job.created_at, now)
+    started_at = job.info().get("started_at")
+    return min(started_at, now) if state is RequestState.QUEUED and isinstance(started_at, (int, float)) else now
 
 
 def _state_of(job: JobRecord) -> RequestState:

@@ -10,6 +10,8 @@ from pagent.names import JOINING
 #: Bytes of output that are kept, to explain a failure.
 TAIL_BYTES: Final = 4096
 _LINE_BYTES: Final = 512
+#: Lines that are listed of a request.
+LINES: Final = 10
 
 #: Lines end with LF, or with the CR of a line that is rewritten in place.
 _line_ends: Final = re.compile(rb"[\r\n]")
@@ -42,6 +44,11 @@ class OutputTail:
     def text(self) -> str:
         """The last 4 KiB."""
         return _clean(self._tail)
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        """The last 10 lines of these 4 KiB that are not empty."""
+        return tuple([line for line in self.text.split("\n") if line.strip()][-LINES:])
 
     def add(self, stream: str, data: bytes) -> None:
         """Take output of the command."""

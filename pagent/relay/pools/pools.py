@@ -19,7 +19,7 @@ from pagent.config.router import PoolSettings
 from pagent.errors import JOB_CALL_ERRORS, RequestRefusedError
 from pagent.relay.changes import ChangeKind
 from pagent.relay.directory import AgentDirectory
-from pagent.relay.pools.adoption import Adoption, take_notes
+from pagent.relay.pools.adoption import Adoption, since_of, take_notes
 from pagent.relay.pools.cleanup import with_cleanup
 from pagent.relay.pools.command import RID, check_parameters, check_pool_name, filled, parameters_of
 from pagent.relay.pools.driver import RequestDriver, Turn
@@ -150,7 +150,8 @@ class Pools:
         with self._adoption.preparing(data.rid):
             place = await self._engine.prepare(host_of(self._directory, data.pool, pool, started), data)
         if (known := self._requests.get(data.rid)) is None or known.has_ended:
-            request = PoolRequest(data, command_uid_of(data.rid), place, RequestState.REQUESTED, self._reported)
+            uid, state = command_uid_of(data.rid), RequestState.REQUESTED
+            request = PoolRequest(data, uid, place, state, time.time(), self._reported)
             self._carry(request, pool, is_adopted=False)
 
     def _carry(self, request: PoolRequest, pool: PoolSettings, *, is_adopted: bool) -> None:
@@ -164,7 +165,7 @@ class Pools:
 
     def _adopt(self, data: RequestData, job: JobRecord, state: RequestState) -> None:
         """Resume a request of another router."""
-        request = PoolRequest(data, job.uid, job.age, state, self._reported)
+        request = PoolRequest(data, job.uid, job.age, state, since_of(job, state), self._reported)
         take_notes(request, job)
         if state is RequestState.ENDED:
             self._requests.add(request)

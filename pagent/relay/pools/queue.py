@@ -23,7 +23,8 @@ class JobQueue:
         """List the jobs that wait for the agent of a request."""
         for job in request.pending.values():
             info = _info(request, job.uid, job.name or "", job.labels, QUEUED, request.output.last_line)
-            self._jobs.queue(info, request.data.agent_uid)
+            waiting = {"state_changed_at": request.state_changed_at, "command_output": [*request.output.last_lines]}
+            self._jobs.queue({**info, **waiting}, request.data.agent_uid)
 
     def fail(self, request: PoolRequest) -> None:
         """List the jobs of a request that could not be started, with the reason."""
@@ -54,5 +55,6 @@ def _info(
         "created_at": request.data.created_at,
         "pool": request.data.pool,
         "message": message,
+        "command_job": request.command,
         **_NONE,
     }

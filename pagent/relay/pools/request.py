@@ -38,6 +38,7 @@ class PoolRequest:
 
     :param command: the uid of the command's job.
     :param place: its place in the queue: when the agent of the commands has created that job, and its uid.
+    :param since: when it got its state, in epoch seconds.
     :param changed: called after each change that callers see: with True if the state is another.
     """
 
@@ -47,6 +48,7 @@ class PoolRequest:
         command: str,
         place: tuple[float, str],
         state: RequestState,
+        since: float,
         changed: Callable[[PoolRequest, bool], None],
     ) -> None:
         # For life.
@@ -57,6 +59,7 @@ class PoolRequest:
         self._report: Final = changed
         # Until it has ended.
         self._state = state
+        self.state_changed_at = since
         self._job_state = RequestedJobState.WAITING
         self.has_left = False  # the agent has said that it ends
         self.instance: str | None = None  # of the agent that has come first
@@ -86,6 +89,7 @@ class PoolRequest:
         before, self._state = self._state, next_state(self._state, event)
         self.changed.set()
         if self._state is not before:
+            self.state_changed_at = time.time()
             self._report(self, True)
 
     @property
@@ -211,4 +215,7 @@ class PoolRequest:
             latest,
             self.output.last_line if error is None else error,
             error,
+            self.state_changed_at,
+            self.command,
+            self.output.last_lines,
         )

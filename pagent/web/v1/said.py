@@ -26,5 +26,10 @@ def integers(value: Any) -> list[int] | None:
     return value if isinstance(value, list) and all(type(each) is int for each in value) else None
 
 
+def texts(value: Any) -> list[str] | None:
+    """Return a list if all of it are texts."""
+    return value if isinstance(value, list) and all(isinstance(each, str) for each in value) else None
+
+
 def mapping(value: Any) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}

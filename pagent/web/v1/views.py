@@ -9,7 +9,7 @@ from pagent.access.scopes import OWNER
 from pagent.job_states import CLOSED, FINISHED, NEW, PENDING, QUEUED, RUNNING, UNREACHABLE
 from pagent.rfc3339 import utc_text
 from pagent.web.routes import KnownJob, RoutedAgent
-from pagent.web.v1.said import integer, integers, mapping, number, text
+from pagent.web.v1.said import integer, integers, mapping, number, text, texts
 
 #: All states that a job can be in.
 STATES: Final = (NEW, PENDING, RUNNING, FINISHED, CLOSED, UNREACHABLE, QUEUED, "unknown")
@@ -25,8 +25,6 @@ _PASSED: Final[Mapping[str, Callable[[Any], Any]]] = {
     "cpu_seconds": number,
     "rss_bytes": number,
 }
-#: Those of a job that waits for an agent of its pool, or got none.
-_OF_POOL: Final = ("pool", "message")
 _TIMES: Final = ("created_at", "started_at", "finished_at", "removed_at", "last_request_at", "last_input_at")
 #: Figures of a host that are passed on.
 _FIGURES: Final = ("cpus", "load", "memory_total", "memory_available", "disk_free", "disk_total", "jobs_max", "version")
@@ -42,6 +40,16 @@ def time_text(seconds: object) -> str | None:
         return None
 
 
+#: Those of a job that waits for an agent of its pool, or got none.
+_OF_POOL: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "pool": text,
+    "message": text,
+    "state_changed_at": time_text,
+    "command_job": text,
+    "command_output": texts,
+}
+
+
 def job_view(job: KnownJob, *, away: bool) -> dict[str, Any]:
     """Return a job."""
     info = job.info()
@@ -55,7 +63,7 @@ def job_view(job: KnownJob, *, away: bool) -> dict[str, Any]:
         **{name: read(info.get(name)) for name, read in _PASSED.items()},
         **{name: time_text(info.get(name)) for name in _TIMES},
         "stderr": stderr.decode("utf-8", "replace") if isinstance(stderr, bytes) else None,
-        **{name: said for name in _OF_POOL if (said := text(info.get(name))) is not None},
+        **{name: said for name, read in _OF_POOL.items() if (said := read(info.get(name))) is not None},
     }
 
 

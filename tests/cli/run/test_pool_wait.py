@@ -69,7 +69,8 @@ async def test_a_signal_in_the_queue_cancels(
     async with running_pools(settings, keys_in(tmp_path), p=pool_of(*WAITS)) as (router, host):
         address = ("--agent", f"127.0.0.1:{router.control_port}")
         process = await pagent("run", "--pool", "p", "--cpus", "4", *address, "--", *SERVER)
-        await said(process, "pagent: pool p: job 7 waits for 4 CPUs")
+        found = await said(process, r"pagent: pool p: job 7 waits for 4 CPUs \(pagent logs (\w{12})\)")
+        assert found[1] in [job.uid[:12] for job in host.jobs.jobs()]
         process.send_signal(number)
         _, stderr = await process.communicate()
         assert process.returncode == code

@@ -20,6 +20,16 @@ def test_lines_in_pieces(at: int) -> None:
     assert output.last_line == "pagent: joining"
 
 
+def test_the_last_lines() -> None:
+    output = OutputTail()
+    assert output.last_lines == ()
+    output.add("stdout", b"".join(b"line %d\n \n" % number for number in range(30)))
+    output.add("stderr", b"\x1b[31mno end")
+    assert output.last_lines == (*(f"line {number}" for number in range(21, 30)), "no end")
+    output.add("stdout", b"x" * 100_000)
+    assert len("".join(output.last_lines)) == TAIL_BYTES
+
+
 def test_the_end_is_kept() -> None:
     output = OutputTail()
     output.add("stdout", b"x" * TAIL_BYTES + b"end\xff\n")

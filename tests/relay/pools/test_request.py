@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from pagent.relay.agent import AgentKey
-from pagent.relay.pools.adoption import take_notes
+from pagent.relay.pools.adoption import since_of, take_notes
 from pagent.relay.pools.notes import CANCELLED_NOTE, CLAIM_NOTE, DONE, WITHDRAWN, command_uid_of, encode_job
 from pagent.relay.pools.request import PoolRequest
 from pagent.relay.pools.states import RequestedJobInput, RequestInput, RequestState
@@ -18,7 +20,7 @@ def new_request() -> tuple[PoolRequest, list[bool]]:
     reports: list[bool] = []
     place = (1.0, "c")
     request = PoolRequest(
-        DATA, command_uid_of("rid"), place, RequestState.REQUESTED, lambda _, is_other: reports.append(is_other)
+        DATA, command_uid_of("rid"), place, RequestState.REQUESTED, 1.0, lambda _, is_other: reports.append(is_other)
     )
     return request, reports
 
@@ -34,6 +36,37 @@ def test_changes_are_reported_once() -> None:
     request.apply(RequestInput.END)
     with pytest.raises(KeyError):
         request.apply(RequestInput.START)
+
+
+def test_the_time_of_the_latest_state() -> None:
+    request, _ = new_request()
+    assert request.view().state_changed_at == 1.0
+    before = time.time()
+    request.apply(RequestInput.START)
+    since = request.view().state_changed_at
+    assert before <= since <= time.time()
+    request.add_output("stdout", b"waiting\n")
+    assert request.view().state_changed_at == since
+
+
+@pytest.mark.parametrize(
+    ("state", "started_at", "since"),
+    [
+        (RequestState.REQUESTED, None, 5.0),
+        (RequestState.QUEUED, 7.5, 7.5),
+        (RequestState.QUEUED, None, None),
+        (RequestState.QUEUED, 1e12, None),  # the clock of the command's host is wrong
+        (RequestState.CONNECTED, 7.5, None),
+    ],
+)
+def test_the_time_of_a_state_that_another_router_has_seen(
+    state: RequestState, started_at: float | None, since: float | None
+) -> None:
+    job = JobRecord("c", AgentKey("host", None))
+    job.take({"uid": "c", "state": "RUNNING", "created_at": 5.0, "started_at": started_at})
+    before = time.time()
+    found = since_of(job, state)
+    assert found == since if since is not None else before <= found <= time.time()
 
 
 def test_jobs_wait_until_they_have_an_agent_or_a_reason() -> None:

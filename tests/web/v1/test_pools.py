@@ -19,6 +19,9 @@ from tests.web.v1.portal import Portal
 
 WAITS = ("sh", "-c", "cat >/dev/null; echo job 7 waits for resources >&2; exec sleep {seconds}")
 
+#: What tells an operator why a job waits.
+WHY = ("message", "state_changed_at", "command_job", "command_output")
+
 
 async def until_state(portal: Portal, uid: str, state: str) -> dict[str, Any]:
     return await until_job(portal, uid, lambda found: found["state"] == state)
@@ -58,6 +61,11 @@ async def test_a_job_that_waits_is_cancelled(settings: Settings, tmp_path: Path)
         uid = (await portal.ask("POST", "/v1/jobs", body)).json["uid"]
         found = await until_job(portal, uid, lambda found: found["message"] == "job 7 waits for resources")
         assert (found["state"], found["pool"], found["agent"]) == ("QUEUED", "p", None)
+        (command,) = host.jobs.jobs()
+        assert (found["command_job"], found["command_output"]) == (command.uid, ["job 7 waits for resources"])
+        assert found["state_changed_at"] >= found["created_at"]
+        (request,) = (await portal.get("/v1/pools/p"))["requests"]
+        assert {name: request[name] for name in WHY} == {name: found[name] for name in WHY}
         assert (await portal.get("/v1/pools/p"))["requests"][0]["parameters"] == {"seconds": "600"}
         assert (await portal.ask("DELETE", f"/v1/jobs/{uid}")).status == 204
         assert (await portal.ask("GET", f"/v1/jobs/{uid}")).status == 404

@@ -93,7 +93,11 @@ function requestTable(pool, store) {
         ? h("a", { href: `#/agents/${encodeURIComponent(agent.uid)}` }, format.shortened(agent.name || agent.uid, 60))
         : format.NONE,
       request.created_at ? format.duration(store.now() - format.epoch(request.created_at)) : format.NONE,
-      format.shortened(request.message || format.NONE, 400),
+      h(
+        "span",
+        { title: (request.command_output ?? []).join("\n") },
+        format.shortened(request.message || format.NONE, 400),
+      ),
     ];
     return { key: request.id, cells };
   });
