@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from pagent.relay.agent import AgentKey, ConnectedAgent
 from pagent.relay.changes import ChangeFeed, ChangeKind
 from pagent.relay.jobs import JobTable
 from tests.kit.peer import PATIENCE_S
+from tests.kit.stepped import SteppedLoop
 
 #: Longer than any test.
 FOR_EVER_S = 1e5
@@ -144,3 +146,34 @@ async def test_only_the_jobs_of_one_direction_are_forgotten(parts: Parts) -> Non
     assert parts.jobs.get("d") is None
     assert parts.jobs.get("c") is not None
     assert not parts.absent.may_come("A", "another")
+
+
+def test_each_absence_of_an_agent_counts_from_its_own_beginning() -> None:
+    with closing(SteppedLoop()) as loop:
+
+        async def made() -> Parts:
+            return Parts()
+
+        async def leave() -> None:
+            parts.absent.left(one)
+
+        parts = loop.run_until_complete(made())
+        one = agent()
+        for uid, linger in (("short", 2.0), ("long", 5.0)):
+            parts.with_job(one, uid, linger)
+        for _ in range(2):  # it comes back just before the linger of the first job
+            loop.run_until_complete(leave())
+            loop.pass_time(1.9)
+            parts.absent.came(one)
+            loop.pass_time(0.5)
+            assert parts.jobs.count(one.key) == 2
+        loop.run_until_complete(leave())
+        loop.pass_time(2.1)  # and just after it, with another job
+        parts.with_job(one, "late", 1.0)
+        assert {job.uid for job in parts.jobs.of(one.key)} == {"long", "late"}
+        loop.run_until_complete(leave())
+        loop.pass_time(1.1)
+        assert {job.uid for job in parts.jobs.of(one.key)} == {"long"}
+        loop.pass_time(4.0)
+        assert parts.jobs.count(one.key) == 0
+        assert parts.absent.may_come("A", "another")
