@@ -205,6 +205,9 @@ class Adoption:
             _log.warning("job %s: its note is the request of another job", job.uid)
             return
         self._adopt(data, job, _state_of(job))
+        request, agent = self._requests.get(rid), self._directory.table.agent(data.agent_uid)
+        if request is not None and agent is not None:  # it has come before its request was known here
+            await self._until_listed(request, agent)
 
     def _may_request(self, job: JobRecord) -> bool:
         """Return whether a request may come with a job: its agent has to be one that runs the commands of the pool.

@@ -5,11 +5,12 @@ The engine is a script whose steps are files that the test makes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from unittest.mock import AsyncMock
 
 import psutil
 import pytest
@@ -17,7 +18,10 @@ import pytest
 from pagent.agent import Agent
 from pagent.config.model import Settings
 from pagent.config.router import Access, PoolSettings
+from pagent.relay.agent import AgentKey
+from pagent.relay.pools.engine import Engine
 from pagent.relay.pools.notes import DELIVERED_NOTE, REMOVED_NOTE
+from pagent.relay.watches import AgentWatches
 from pagent.router import Router
 from tests.kit.pools import HOST, JOIN, job, keys_in, pool_of, running_host, states
 from tests.kit.routers import connected, router_settings, running_router
@@ -188,6 +192,38 @@ async def test_a_cancellation(settings: Settings, tmp_path: Path, state: str, wi
             assert await site.router.pools.cancel(blocker.uid)
         await eventually(lambda: not site.host.jobs.jobs() and state_of(site, wanted.uid) is None)
         assert not agents(site.host)
+
+
+async def test_a_router_that_is_killed_before_it_notes_a_removal(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent of the job comes back before the request is known: its list says that the job was removed."""
+    async with running_site(settings, tmp_path) as site:
+        wanted = job()
+        await site.router.pools.request("p", {}, wanted)
+        site.step("start", "join")
+        await eventually(lambda: state_of(site, wanted.uid) == "RUNNING")
+        (command,) = site.host.jobs.jobs()
+        await eventually(lambda: DELIVERED_NOTE in command.notes)
+        keep = AsyncMock()
+        monkeypatch.setattr(Engine, "keep", keep)
+        await site.router.directory.remove(wanted.uid)
+        await eventually(lambda: keep.await_count > 0)
+        await site.stop_router()
+        monkeypatch.undo()
+        assert REMOVED_NOTE not in command.notes
+        until_listed = AgentWatches.until_listed
+
+        async def until_both_are_listed(self: AgentWatches, keys: Iterable[AgentKey], most_s: float) -> bool:
+            await eventually(lambda: sum(agent.is_watched for agent in site.router.directory.table) == 2)
+            return await until_listed(self, keys, most_s)
+
+        monkeypatch.setattr(AgentWatches, "until_listed", until_both_are_listed)
+        await site.start_router()
+        await eventually(lambda: REMOVED_NOTE in command.notes)
+        await site.kill_command()
+        await eventually(lambda: not site.host.jobs.jobs() and not agents(site.host))
+        assert state_of(site, wanted.uid) is None
 
 
 @pytest.mark.parametrize("is_removed", [False, True])
