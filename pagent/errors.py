@@ -23,6 +23,7 @@
         ProcessStartTimeoutError
         ProcessExitedError
         ProcessPortCountError
+        KeeperStartError
       FileChangedError            a file is not the one that the caller named as a condition
       FileDigestError             an upload does not have the digest that its caller gave
       FileOffsetError             an upload cannot continue where its caller said
@@ -151,6 +152,10 @@ class ProcessExitedError(JobError):
 
 class ProcessPortCountError(JobError):
     """The job reported more ports than were expected, or the expected number is invalid."""
+
+
+class KeeperStartError(JobError):
+    """The agent cannot execute its own Python, so that it starts no program."""
 
 
 class FileChangedError(PagentError):

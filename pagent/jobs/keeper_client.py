@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from pagent.errors import KeeperStartError
 from pagent.jobs.supervisor import StartRequest, SupervisorClient
 from pagent.jobs.tree import JobTree, Key
 from pagent.jobs.trees import Trees
@@ -109,6 +110,12 @@ class KeeperClient:
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
                 )
+        except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+            ours.close()  # the program of the job would get the blame for the same error
+            raise KeeperStartError(
+                f"the agent cannot start its keeper: {sys.executable}: {error.strerror};"
+                " was its installation moved or replaced? restart the agent"
+            ) from None
         except BaseException:
             ours.close()
             raise

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from pagent.errors import KeeperStartError
 from pagent.jobs.keeper_client import KeeperClient
 from pagent.jobs.supervisor import Child, StartRequest, SupervisorClient
 from pagent.jobs.tree import NATIVE, JobTree, Key
@@ -179,7 +180,7 @@ async def test_without_descriptors_nothing_is_started(site: Site) -> None:
 async def test_a_keeper_that_cannot_be_started_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/interpreter")
     before = targets()
-    with site.request("true") as request, pytest.raises(FileNotFoundError):
+    with site.request("true") as request, pytest.raises(KeeperStartError, match="/no/such/interpreter: No such file"):
         site.supervise(request)
     assert left_open(before) == {}
     assert site.recorded == []
