@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import re
 import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -80,6 +80,10 @@ def contexts_path() -> Path:
 
 def _home_of_user() -> str:
     """Return the home folder that the system knows for this user; empty if it does not know the user."""
+    if sys.platform == "win32":
+        return os.path.expanduser("~")
+    import pwd
+
     try:
         return pwd.getpwuid(os.getuid()).pw_dir
     except KeyError:
