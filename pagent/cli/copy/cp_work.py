@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import stat
@@ -44,11 +45,11 @@ async def copy(client: AgentClient, source: str, destination: str, *, quiet: boo
             return await _Copy(client, await find_job(client, there.job), quiet=quiet).download(there, here)
         case (None, PathInJob() as there):
             job = await find_job(client, there.job)
-            async with _clear_failures(str(there)):
+            async with _clear_failures(str(there), "cannot read standard input", resumes=False):
                 return _end(await copy_from_input(job, there, await kind_at(job, there.path)))
         case (PathInJob() as there, None):
             job = await find_job(client, there.job)
-            async with _clear_failures(str(there)):
+            async with _clear_failures(str(there), "cannot write to standard output", resumes=False):
                 return await copy_to_output(job, there, await kind_at(job, there.path))
     raise click.UsageError("one of SRC and DST has to be JOB:PATH, and the other a path of this machine")
 
@@ -197,12 +198,16 @@ async def kind_at(job: RemoteJob, path: str) -> str | None:
 
 
 @asynccontextmanager
-async def _clear_failures(remote: str, local: str = "") -> AsyncIterator[None]:
-    """Say of a failure which side has it. ``local``: how a failure of this machine begins."""
+async def _clear_failures(remote: str, local: str, *, resumes: bool = True) -> AsyncIterator[None]:
+    """Name the side of a failure in its message.
+
+    :param local: the first words of a failure of this machine.
+    :param resumes: whether the same command resumes a copy that was interrupted.
+    """
     try:
         yield
     except asyncio.CancelledError:
-        say("interrupted: the same command resumes the copy")
+        say("interrupted: the same command resumes the copy" if resumes else "interrupted: the copy is incomplete")
         raise
     except MethodError as error:
         raise CommandFailed(_text_of(error, remote), exit_code_for(error)) from error
@@ -222,6 +227,6 @@ def _text_of(error: MethodError, remote: str) -> str:
         return _OLD_AGENT
     remote = remote.rstrip(":")  # of the folder of a job itself
     text = _ERRNO.sub("", error.cause_message or str(error)).replace(f"{PARTIAL_SUFFIX}'", "'")
-    if text.startswith(os.strerror(28)):
+    if text.startswith(os.strerror(errno.ENOSPC)):
         return f"{remote}: the disk of the agent is full: {text}"
     return f"{remote}: {text}"

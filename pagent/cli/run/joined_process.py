@@ -22,7 +22,7 @@ from pagent.runtime.tasks import TaskOwner
 _SIGNALLED: Final = 128
 _SIGPIPE: Final = 13
 #: The byte before each piece of standard error.
-_STDERR: Final = 2
+_STDERR: Final = b"\2"
 
 
 @dataclass(frozen=True)
@@ -113,15 +113,16 @@ class JoinedProcess:
 
     async def _copy_input(self) -> None:
         with suppress(CallError, LinkError):  # the process has ended, which its output reports
-            async for data in input_chunks():
-                await self._process.write(data)
+            with suppress(OSError):  # an input that cannot be read ends
+                async for data in input_chunks():
+                    await self._process.write(data)
             await self._process.end_input()
 
     async def _copy_output(self) -> int:
         """Write the output of the process; return the exit code if it cannot be written, otherwise 0."""
         async for data in self._process:
             has_terminal = self._joint.has_terminal
-            fd, text = (1, data) if has_terminal else (2 if data[0] == _STDERR else 1, data[1:])
+            fd, text = (1, data) if has_terminal else (2 if data.startswith(_STDERR) else 1, data[1:])
             if has_terminal:
                 self.screen.feed(text)
             try:

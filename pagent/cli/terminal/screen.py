@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 from pagent.cli.terminal import standard_streams
@@ -72,7 +72,8 @@ class Screen:
             yield
         finally:
             loop.remove_reader(0)
-            termios.tcsetattr(0, termios.TCSADRAIN, before)
+            with suppress(termios.error):  # the terminal is gone
+                termios.tcsetattr(0, termios.TCSADRAIN, before)
 
     def _read(self) -> None:
         try:
@@ -91,4 +92,5 @@ def _alternate() -> Iterator[None]:
     try:
         yield
     finally:
-        os.write(1, _LEAVE)
+        with suppress(OSError):  # the terminal is gone
+            os.write(1, _LEAVE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import AsyncIterator
 from typing import Final
@@ -13,13 +14,17 @@ _BYTES: Final = 65_536
 
 
 async def input_chunks() -> AsyncIterator[bytes]:
-    """Yield the bytes of standard input until its end. Nothing is read before the last bytes are taken."""
+    """Yield the bytes of standard input until its end. Nothing is read before the last bytes are taken.
+
+    OSError: it cannot be read, because it is a folder or because its terminal is gone.
+    """
     while sys.stdin is not None and (data := await in_daemon_thread(_read, "input")):
         yield data
 
 
 def _read() -> bytes:
-    try:
-        return os.read(0, _BYTES)
-    except OSError:  # the terminal is gone
-        return b""
+    while True:
+        try:
+            return os.read(0, _BYTES)
+        except BlockingIOError:  # another program that shares it has set O_NONBLOCK
+            select.select([0], [], [])

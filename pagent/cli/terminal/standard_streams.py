@@ -98,6 +98,8 @@ def _write_all(fd: int, data: bytes) -> None:
     while view:
         try:
             view = view[os.write(fd, view) :]
+        except BlockingIOError:  # another program that shares it has set O_NONBLOCK
+            select.select([], [fd], [])
         except OSError as error:
             error.filename = _NAMES.get(fd)
             raise

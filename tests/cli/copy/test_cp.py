@@ -328,3 +328,21 @@ def test_progress_on_a_terminal(place: RemoteProcess, job: str, source: Path, tm
     assert drawn, text
     assert all(len(line.replace("\x1b[K", "")) < columns for line in drawn)
     assert "pagent: copied" in text.splitlines()[-1].rpartition("\x1b[K")[2]
+
+
+def test_an_input_that_cannot_be_read_is_not_copied(place: RemoteProcess, job: str, tmp_path: Path) -> None:
+    """Otherwise the file of the job would be replaced by an empty one."""
+    unreadable = os.open(tmp_path / "unreadable", os.O_WRONLY | os.O_CREAT)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pagent", "cp", *place.options, "-", f"{job}:f"],
+            stdin=unreadable,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            env=environment(tmp_path),
+            check=False,
+        )
+    finally:
+        os.close(unreadable)
+    assert (done.returncode, done.stderr) == (1, "pagent: cannot read standard input: Bad file descriptor\n")
