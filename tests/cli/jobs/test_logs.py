@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ class _LosingJob(RemoteJob):
     """A job of whose outputs each has two lines, and whose router loses the agent between them."""
 
     def __init__(self) -> None:
-        link: Any = None
+        link: Any = SimpleNamespace(peer=None)
         super().__init__(link, {"uid": "u", "name": "job"})
 
     def logs(self, stream: str = "stdout", *, offset: int = 0, follow: bool = False, since: float | None = None) -> Any:

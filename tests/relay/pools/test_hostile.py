@@ -123,7 +123,7 @@ async def test_megabytes_of_output(settings: Settings, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("uid", "rid", "text"),
-    [("rogue", "0123456789abcdef", "does not run commands of pool"), (HOST, "f" * 16, "is one of another job")],
+    [("rogue", "0123456789abcdef", "does not run commands of pool"), (HOST, "f" * 16, "is the request of another job")],
 )
 async def test_an_agent_cannot_make_up_a_request(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, uid: str, rid: str, text: str

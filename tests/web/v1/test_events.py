@@ -222,8 +222,10 @@ async def test_unknown_parameters_are_refused() -> None:
 
 def pool_request(message: str) -> dict[str, object]:
     """Return the data of an event of a pool."""
-    names = dict.fromkeys(("id", "pool", "agent", "job"), "x")
-    return {**names, "state": "queued", "parameters": {}, "message": message, "error": None, "created_at": None}
+    names = dict.fromkeys(("id", "pool", "agent", "job", "command_job"), "x")
+    texts = {"message": message, "command_output": [message], "error": None}
+    times = {"created_at": None, "state_changed_at": "2020-02-02T02:02:02Z"}
+    return {**names, **texts, **times, "state": "queued", "parameters": {}}
 
 
 async def test_a_reader_that_is_too_slow_gets_reset(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
