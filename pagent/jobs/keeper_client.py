@@ -42,6 +42,26 @@ def keeper_command(descriptor: int) -> list[str]:
     return [sys.executable, "-I", "-S", "-X", "utf8", "-c", _PROGRAM, str(descriptor), _PACKAGE]
 
 
+def _start_keeper(descriptor: int) -> subprocess.Popen[bytes]:
+    """Start a keeper that serves the socket with this number. KeeperStartError, OSError."""
+    try:
+        return subprocess.Popen(
+            keeper_command(descriptor),
+            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[descriptor],
+            start_new_session=True,
+        )
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        # As an OSError it would be taken for one of the job's program.
+        raise KeeperStartError(
+            f"the agent cannot start its keeper: {sys.executable}: {error.strerror};"
+            " was its installation moved or replaced? restart the agent"
+        ) from None
+
+
 class KeeperClient:
     """Starts supervisors. The process is started for the first one, and again if it has ended.
 
@@ -101,21 +121,7 @@ class KeeperClient:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._process = subprocess.Popen(
-                    keeper_command(theirs.fileno()),
-                    env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                    start_new_session=True,
-                )
-        except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-            ours.close()  # the program of the job would get the blame for the same error
-            raise KeeperStartError(
-                f"the agent cannot start its keeper: {sys.executable}: {error.strerror};"
-                " was its installation moved or replaced? restart the agent"
-            ) from None
+                self._process = _start_keeper(theirs.fileno())
         except BaseException:
             ours.close()
             raise
