@@ -15,7 +15,7 @@ from pagent.http1.fields import BadResponse
 from pagent.http1.heads import ResponseHead
 from pagent.http1.response import ResponseParser
 from pagent.limits import HANDSHAKE_TIMEOUT_S
-from pagent.net.authority import authority_of
+from pagent.net.authority import ascii_host, authority_of
 from pagent.net.dial import VISIBLE_ASCII
 from pagent.runtime.silence import SilenceLimit
 
@@ -42,7 +42,7 @@ def parse_url(url: str) -> ApiAddress:
     try:
         parts = urlsplit(url)
         port = _PORTS[parts.scheme] if parts.port is None else parts.port
-        host = (parts.hostname or "").encode("idna").decode()
+        host = ascii_host(parts)
     except (ValueError, KeyError):
         raise ConfigError("not a valid URL of a router: it has to be http://host:port or https://host:port") from None
     if not host or "@" in parts.netloc or parts.query or parts.fragment:

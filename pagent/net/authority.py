@@ -1,6 +1,13 @@
-"""Addresses of peers as text: ``host:port``, with the brackets of an IPv6 address (RFC 3986 section 3.2.2)."""
+"""Hosts of URLs, and addresses of peers as text: ``host:port``, IPv6 in brackets (RFC 3986 section 3.2.2)."""
 
 from __future__ import annotations
+
+from urllib.parse import SplitResult
+
+
+def ascii_host(url: SplitResult) -> str:
+    """Return the host of a URL as name servers know it (IDNA, RFC 5891); empty without one. UnicodeError."""
+    return (url.hostname or "").encode("idna").decode()
 
 
 def authority_of(host: str, port: int) -> str:

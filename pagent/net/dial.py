@@ -20,7 +20,7 @@ from pagent.errors import (
     TokenRefusedError,
 )
 from pagent.limits import HANDSHAKE_TIMEOUT_S
-from pagent.net.authority import authority_of
+from pagent.net.authority import ascii_host, authority_of
 from pagent.net.link.link import Link
 from pagent.net.proxy import ConnectRequest, Proxy, environment_proxy, parse_proxy
 from pagent.net.resolving import connect_to
@@ -59,7 +59,7 @@ def parse_address(text: str) -> Address:
     fault = f"{text.rpartition('@')[2]!r} is not a valid address"  # without a password
     try:
         url = urlsplit(text if "://" in text else f"ws://{text}")
-        host, port = (url.hostname or "").encode("idna").decode(), url.port
+        host, port = ascii_host(url), url.port
     except UnicodeError:
         raise ConfigError(f"{fault}: invalid host name") from None
     except ValueError as error:

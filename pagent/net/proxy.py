@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from pagent.errors import ConfigError, DialError
 from pagent.limits import UPGRADE_ANSWER_MAX
-from pagent.net.authority import authority_of
+from pagent.net.authority import ascii_host, authority_of
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [\t -~\x80-\xff]*)?")
 _START: Final = b"HTTP/1."
@@ -43,7 +43,7 @@ def parse_proxy(text: str) -> Proxy:
     wanted = "must be http://host:port or http://user:password@host:port"
     try:
         url = urlsplit(text if "://" in text else f"http://{text}")
-        host, port = (url.hostname or "").encode("idna").decode(), url.port
+        host, port = ascii_host(url), url.port
     except ValueError:  # UnicodeError is one
         raise ConfigError(wanted) from None
     if url.scheme != "http" or not host or port == 0 or url.path not in ("", "/") or url.query or url.fragment:
