@@ -15,6 +15,7 @@ import pytest
 
 from pagent import cli
 from tests.kit.commands import without_names
+from tests.kit.descriptors import replaced
 from tests.kit.remotes import RemoteProcess
 
 
@@ -73,11 +74,5 @@ def _standard_input(folder: Path, text: str | None) -> Iterator[None]:
         return
     file = folder / "input"
     file.write_text(text)
-    before, given = os.dup(0), os.open(file, os.O_RDONLY)
-    os.dup2(given, 0)
-    os.close(given)
-    try:
+    with replaced(0, os.open(file, os.O_RDONLY)):
         yield
-    finally:
-        os.dup2(before, 0)
-        os.close(before)

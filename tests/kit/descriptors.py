@@ -7,7 +7,8 @@ folder that nothing else uses, or looks for descriptors that were not open befor
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -31,3 +32,16 @@ def targets() -> dict[int, str]:
 def left_open(before: dict[int, str]) -> dict[int, str]:
     """Return the descriptors that are open and were not, or led to something else, at an earlier :func:`targets`."""
     return {number: target for number, target in targets().items() if before.get(number) != target}
+
+
+@contextmanager
+def replaced(number: int, descriptor: int) -> Iterator[None]:
+    """Let a standard stream, by its number, be another descriptor within the block; the other number is closed."""
+    before = os.dup(number)
+    os.dup2(descriptor, number)
+    os.close(descriptor)
+    try:
+        yield
+    finally:
+        os.dup2(before, number)
+        os.close(before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -53,14 +53,6 @@ class Service:
 @pytest.fixture
 async def service() -> Service:
     return Service()
-
-
-@pytest.fixture(params=[True, False], ids=["flow", "no flow"])
-async def joined(request: pytest.FixtureRequest, service: Service) -> AsyncIterator[Joined]:
-    made = Joined(methods.methods_of(service), flow=request.param)
-    await made.settle()
-    yield made
-    await made.close()
 
 
 async def call_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgpack
@@ -127,14 +126,6 @@ class Service:
 @pytest.fixture
 async def service() -> Service:
     return Service()
-
-
-@pytest.fixture(params=[True, False], ids=["flow", "no flow"])
-async def joined(request: pytest.FixtureRequest, service: Service) -> AsyncIterator[Joined]:
-    made = Joined(methods.methods_of(service), flow=request.param)
-    await made.settle()
-    yield made
-    await made.close()
 
 
 @pytest.fixture(params=[0, 1], ids=["dialled", "accepted"])

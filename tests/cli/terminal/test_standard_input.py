@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pagent.cli.terminal.standard_input import input_chunks
-
-
-@contextmanager
-def as_input(descriptor: int) -> Iterator[None]:
-    """Make a descriptor standard input within the block, and close it."""
-    before = os.dup(0)
-    os.dup2(descriptor, 0)
-    os.close(descriptor)
-    try:
-        yield
-    finally:
-        os.dup2(before, 0)
-        os.close(before)
+from tests.kit.descriptors import replaced
 
 
 @pytest.mark.parametrize("blocks", [True, False])
 async def test_the_bytes_are_those_up_to_the_end(blocks: bool) -> None:
     source, sink = os.pipe()
     os.set_blocking(source, blocks)
-    with as_input(source):
+    with replaced(0, source):
         chunks = input_chunks()
         first = asyncio.ensure_future(anext(chunks))
         for _ in range(100):  # the thread reads before there are bytes
@@ -43,7 +29,7 @@ async def test_the_bytes_are_those_up_to_the_end(blocks: bool) -> None:
 
 
 async def test_an_input_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
-    with as_input(os.open(tmp_path, os.O_RDONLY)), pytest.raises(IsADirectoryError):
+    with replaced(0, os.open(tmp_path, os.O_RDONLY)), pytest.raises(IsADirectoryError):
         await anext(input_chunks())
 
 

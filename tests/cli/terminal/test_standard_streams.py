@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from pagent.cli.terminal import standard_streams
+from tests.kit.descriptors import replaced
 
 #: More than a pipe holds.
 DATA = bytes(range(256)) * 4096
@@ -19,14 +20,8 @@ DATA = bytes(range(256)) * 4096
 def piped() -> Iterator[int]:
     """Make a pipe standard output within the block; yield its reading end, which the test closes."""
     source, sink = os.pipe()
-    before = os.dup(1)
-    os.dup2(sink, 1)
-    os.close(sink)
-    try:
+    with replaced(1, sink):
         yield source
-    finally:
-        os.dup2(before, 1)
-        os.close(before)
 
 
 def read_all(descriptor: int, size: int) -> bytes:

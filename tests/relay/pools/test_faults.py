@@ -18,11 +18,13 @@ import pytest
 from pagent.agent import Agent
 from pagent.config.model import Settings
 from pagent.config.router import Access, PoolSettings
+from pagent.jobs.model import Job
 from pagent.relay.agent import AgentKey
 from pagent.relay.pools.engine import Engine
 from pagent.relay.pools.notes import DELIVERED_NOTE, REMOVED_NOTE
 from pagent.relay.watches import AgentWatches
 from pagent.router import Router
+from pagent.rpc.pool_job import PoolJob
 from tests.kit.pools import HOST, JOIN, job, keys_in, pool_of, running_host, states
 from tests.kit.routers import connected, router_settings, running_router
 from tests.kit.transfers import eventually
@@ -194,17 +196,23 @@ async def test_a_cancellation(settings: Settings, tmp_path: Path, state: str, wi
         assert not agents(site.host)
 
 
+async def running_job(site: Site) -> tuple[PoolJob, Job]:
+    """Return a job that runs on its agent, as the router has noted, and the job of the command."""
+    wanted = job()
+    await site.router.pools.request("p", {}, wanted)
+    site.step("start", "join")
+    await eventually(lambda: state_of(site, wanted.uid) == "RUNNING")
+    (command,) = site.host.jobs.jobs()
+    await eventually(lambda: DELIVERED_NOTE in command.notes)
+    return wanted, command
+
+
 async def test_a_router_that_is_killed_before_it_notes_a_removal(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The agent of the job comes back before the request is known: its list says that the job was removed."""
     async with running_site(settings, tmp_path) as site:
-        wanted = job()
-        await site.router.pools.request("p", {}, wanted)
-        site.step("start", "join")
-        await eventually(lambda: state_of(site, wanted.uid) == "RUNNING")
-        (command,) = site.host.jobs.jobs()
-        await eventually(lambda: DELIVERED_NOTE in command.notes)
+        wanted, command = await running_job(site)
         keep = AsyncMock()
         monkeypatch.setattr(Engine, "keep", keep)
         await site.router.directory.remove(wanted.uid)
@@ -230,12 +238,7 @@ async def test_a_router_that_is_killed_before_it_notes_a_removal(
 async def test_the_agent_ends_while_there_is_no_router(settings: Settings, tmp_path: Path, is_removed: bool) -> None:
     """The client of the job learns that, unless the job was removed before."""
     async with running_site(settings, tmp_path) as site:
-        wanted = job()
-        await site.router.pools.request("p", {}, wanted)
-        site.step("start", "join")
-        await eventually(lambda: state_of(site, wanted.uid) == "RUNNING")
-        (command,) = site.host.jobs.jobs()
-        await eventually(lambda: DELIVERED_NOTE in command.notes)
+        wanted, command = await running_job(site)
         if is_removed:
             await site.router.directory.remove(wanted.uid)
             await eventually(lambda: REMOVED_NOTE in command.notes)
